@@ -1,0 +1,31 @@
+import { z } from 'zod';
+
+/** A name that may stand in a path, a URL or a Kubernetes label: no slash, no leading dot, at most 63 characters. */
+export const safeName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+    'use letters, digits, dot, dash and underscore, first a letter or digit, at most 63 characters',
+  );
+
+/** The first characters of an id tell what it names: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`. */
+export const idPrefixes = {
+  run: 'run',
+  step: 'stp',
+  attempt: 'att',
+  artifact: 'art',
+  checkpoint: 'ckp',
+  dataset: 'dst',
+  token: 'tok',
+  model: 'mdl',
+} as const;
+export type IdKind = keyof typeof idPrefixes;
+
+/** An id: prefix, underscore, 26 characters of a ULID in lower case (sortable by time, safe in paths and Kubernetes names). */
+export const idOf = (kind: IdKind) =>
+  z.string().regex(new RegExp(`^${idPrefixes[kind]}_[0-9a-hjkmnp-tv-z]{26}$`), `an id of the form ${idPrefixes[kind]}_...`);
+
+/** Seconds since the epoch never cross a wire: times are ISO 8601 in UTC. */
+export const timestamp = z.iso.datetime({ offset: true });
+
+export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits');

@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { safeName } from './names.ts';
+import {
+  evaluateSettings,
+  exportSettings,
+  extractSettings,
+  modelSettings,
+  prepareSettings,
+  registerSettings,
+  searchSettings,
+  trainSettings,
+} from './settings.ts';
+
+/**
+ * A recipe: a named, typed description of a run's steps and their settings. It is data: built-in recipes are YAML files,
+ * users submit their own. Stages form a chain (a forest) by `from`; the order of the map's keys means nothing.
+ */
+export const recipe = z.strictObject({
+  name: safeName,
+  description: z.string().max(2000).default(''),
+  /** Name of the dataset that is used when a submission names none. */
+  dataset: safeName.optional(),
+  model: modelSettings,
+  prepare: prepareSettings.prefault({}),
+  stages: z.record(safeName, trainSettings).refine((stages) => Object.keys(stages).length > 0, 'at least one stage'),
+  export: exportSettings.extend({ stage: safeName.describe('The stage whose checkpoint is exported.') }),
+  /** Extractions by name; `query` and `index` are searched against each other. */
+  extract: z.strictObject({ index: extractSettings, query: extractSettings }),
+  search: searchSettings.prefault({}),
+  evaluate: evaluateSettings.prefault({}),
+  register: registerSettings,
+});
+export type Recipe = z.infer<typeof recipe>;
+/** A recipe as people write it: defaults may be left out. */
+export type RecipeInput = z.input<typeof recipe>;

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+import { safeName } from './names.ts';
+
+/**
+ * Whether a field of a step's settings changes the step's result. Only `result` fields enter a step's memo key: loader
+ * threads must not retrain a model. Every field carries a mark (`x-affects` in the JSON Schema); a test fails on an unmarked one.
+ */
+export const settingMark = z.enum(['result', 'operational']);
+export type SettingMark = z.infer<typeof settingMark>;
+
+const result = <T extends z.ZodType>(schema: T, description: string): T => schema.meta({ description, 'x-affects': 'result' });
+const operational = <T extends z.ZodType>(schema: T, description: string): T => schema.meta({ description, 'x-affects': 'operational' });
+
+/** The mark of a settings field, or null when it carries none. */
+export function markOf(schema: z.ZodType): SettingMark | null {
+  return settingMark.safeParse(schema.meta()?.['x-affects']).data ?? null;
+}
+
+export const listName = z.enum(['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index']);
+export type ListName = z.infer<typeof listName>;
+
+/** What the network is: the same in every stage of a run. */
+export const modelSettings = z.strictObject({
+  backbone: result(z.enum(['resnet18']), 'The backbone; its last stride is 1, so a 256 px image becomes a 16 x 16 map.'),
+  embeddingDim: result(z.number().int().min(8).max(4096).default(512), 'Length of the feature vector.'),
+  gemPower: result(z.number().min(1).max(10).default(3), 'The exponent p of generalised-mean pooling, frozen.'),
+  initSeed: result(z.number().int().min(0).default(0), 'Seed of the untrained weights.'),
+});
+export type ModelSettings = z.infer<typeof modelSettings>;
+
+/** How an image becomes the network's input. */
+export const preprocessing = z.enum(['cairn', 'reference']);
+export type Preprocessing = z.infer<typeof preprocessing>;
+
+/** One training stage. Batch is per rank; the effective batch is `batch x ranks`. */
+export const trainSettings = z.strictObject({
+  from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
+  list: result(listName, 'The list of images.'),
+  sampler: result(z.enum(['softmax', 'gld']).default('softmax'), 'softmax: shuffled; gld: continent-aware draws with replacement.'),
+  imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
+  pad: result(z.number().int().min(0).max(64).default(0), 'Black border in pixels before the random crop.'),
+  epochs: result(z.number().int().min(1).max(200), 'Passes over the list.'),
+  learningRate: result(z.number().positive().max(10), 'Base learning rate at the effective batch; biases get `biasLrFactor` times it.'),
+  biasLrFactor: result(z.number().positive().max(10).default(2), 'Factor on the learning rate of tensors whose name contains `bias`.'),
+  momentum: result(z.number().min(0).max(1).default(0.9), 'SGD momentum.'),
+  weightDecay: result(z.number().min(0).max(1).default(5e-4), 'L2 weight decay.'),
+  warmupEpochs: result(z.number().min(0).max(50).default(0), 'Linear warm-up from 0.01 x the base rate.'),
+  batch: result(z.number().int().min(2).max(4096), 'Images per rank and step.'),
+  ranks: result(z.number().int().min(1).max(64), 'Processes that train together, one a GPU.'),
+  margin: result(z.number().min(0).max(1).default(0.3), 'ArcFace margin in radians.'),
+  scale: result(z.number().positive().max(256).default(30), 'ArcFace scale.'),
+  flip: result(z.number().min(0).max(1).default(0.5), 'Probability of a horizontal flip.'),
+  erasing: result(z.number().min(0).max(1).default(1), 'Probability of random erasing.'),
+  seed: result(z.number().int().min(0).default(0), 'Seed of sampling and augmentation.'),
+  preprocessing: result(preprocessing.default('cairn'), 'How images are resized.'),
+  maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'Above this share of unreadable images the stage fails.'),
+  evaluate: operational(
+    z.enum(['none', 'end', 'start_and_end']).default('none'),
+    'When the stage scores mAP@100 on the query and index lists.',
+  ),
+  loaderWorkers: operational(z.number().int().min(0).max(128).default(0), 'Loader processes per rank; 0 loads in the rank itself.'),
+  threadsPerRank: operational(z.number().int().min(0).max(128).default(0), 'CPU threads a rank computes with; 0 divides the cores.'),
+  checkpointEveryEpochs: operational(z.number().int().min(1).default(1), 'Epochs between checkpoints that can be resumed from.'),
+  checkpointEverySteps: operational(z.number().int().min(0).default(0), 'Steps between checkpoints; 0 means only by epochs and minutes.'),
+  checkpointEveryMinutes: operational(z.number().min(0).default(10), 'Minutes between checkpoints; 0 means only by epochs and steps.'),
+  logEverySteps: operational(z.number().int().min(1).default(10), 'Steps between metric points.'),
+});
+export type TrainSettings = z.infer<typeof trainSettings>;
+
+export const prepareSettings = z.strictObject({
+  lists: result(z.array(listName).min(1).default(['clean', 'c2x', 'full', 'all', 'query', 'index']), 'The lists to make.'),
+  testSeed: result(z.number().int().min(0).default(0), 'Seed of the sample in the list `test`.'),
+});
+export type PrepareSettings = z.infer<typeof prepareSettings>;
+
+export const exportSettings = z.strictObject({
+  imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
+  preprocessing: result(preprocessing.default('cairn'), 'Named in the exported model; extraction follows it.'),
+  checkImages: operational(z.number().int().min(1).max(1024).default(16), 'Real images compared with PyTorch.'),
+  minCosine: operational(z.number().min(0).max(1).default(0.9999), 'The least cosine between ONNX Runtime and PyTorch.'),
+});
+export type ExportSettings = z.infer<typeof exportSettings>;
+
+export const extractSettings = z.strictObject({
+  list: result(listName, 'The list to extract.'),
+  shards: operational(z.number().int().min(1).max(100_000).default(8), 'Pieces of the list; each is leased, committed and retried alone.'),
+  workers: operational(z.number().int().min(1).max(512).default(2), 'Most attempts at a time.'),
+  batch: operational(z.number().int().min(1).max(1024).default(32), 'Images per call of ONNX Runtime; the last batch is padded.'),
+  threads: operational(z.number().int().min(1).max(128).default(1), 'CPU threads of ONNX Runtime in a worker.'),
+  maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'Above this share of unreadable images the step fails.'),
+});
+export type ExtractSettings = z.infer<typeof extractSettings>;
+
+export const searchSettings = z.strictObject({
+  topK: result(z.number().int().min(1).max(10_000).default(100), 'Neighbours per query.'),
+  blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'Index rows per matrix product.'),
+});
+export type SearchSettings = z.infer<typeof searchSettings>;
+
+export const evaluateSettings = z.strictObject({
+  atK: result(z.number().int().min(1).max(1000).default(100), 'Cut-off of mAP@k.'),
+});
+export type EvaluateSettings = z.infer<typeof evaluateSettings>;
+
+export const registerSettings = z.strictObject({
+  model: result(safeName, 'Name of the registered model; the version counts up.'),
+});
+export type RegisterSettings = z.infer<typeof registerSettings>;
+
+/** Settings by kind of step: what a step row stores and an attempt's spec carries. */
+export const stepSettings = {
+  prepare: prepareSettings,
+  train: z.strictObject({ ...trainSettings.shape, model: modelSettings }),
+  export: z.strictObject({ ...exportSettings.shape, model: modelSettings }),
+  extract: extractSettings,
+  search: searchSettings,
+  evaluate: evaluateSettings,
+  register: registerSettings,
+} as const;
+export type StepSettings = { [K in keyof typeof stepSettings]: z.infer<(typeof stepSettings)[K]> };

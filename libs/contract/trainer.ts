@@ -1,0 +1,119 @@
+import { z } from 'zod';
+import { sha256Hex } from './names.ts';
+import { exportSettings, modelSettings, trainSettings } from './settings.ts';
+
+/** A list as the trainer and the extraction read it: a Parquet file and its counts. */
+export const listFile = z.object({ path: z.string(), rows: z.number().int(), labels: z.number().int().nullable() });
+export type ListFile = z.infer<typeof listFile>;
+
+/**
+ * `python -m cairn_trainer --config stage.json`, under torchrun: what one attempt at a training stage is told. Paths are
+ * local. Unknown keys are ignored by the trainer, so that a newer agent can drive an older trainer.
+ */
+export const trainerConfig = z.object({
+  protocol: z.literal(1),
+  stage: z.string(),
+  settings: trainSettings,
+  model: modelSettings,
+  /** Classes of the classifier: the list's labels, or more when the list skips some. */
+  classes: z.number().int().min(1),
+  list: listFile,
+  imageRoot: z.string(),
+  /** The query and index lists and the ground truth; needed when `settings.evaluate` is not `none`. */
+  evaluation: z.object({ query: z.string(), index: z.string(), groundTruth: z.string() }).nullable(),
+  /** Weights to start the stage from; null starts from `model.initSeed`. */
+  start: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
+  /** A checkpoint of this very stage to go on from, with optimizer, sampler position and random states. */
+  resume: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
+  /** Checkpoints are written here beside their name and renamed. */
+  outputDir: z.string(),
+  /** One JSON object a line is appended here by rank 0: {@link trainerEvent}. */
+  eventsPath: z.string(),
+  /** When this file appears the ranks save a checkpoint at the next step and end with the event `preempted`. */
+  stopPath: z.string(),
+});
+export type TrainerConfig = z.infer<typeof trainerConfig>;
+
+/** `python -m cairn_trainer.export --config export.json`. */
+export const exporterConfig = z.object({
+  protocol: z.literal(1),
+  settings: exportSettings,
+  model: modelSettings,
+  checkpoint: z.object({ path: z.string(), sha256: sha256Hex }),
+  /** A list whose first readable images are compared between ONNX Runtime and PyTorch. */
+  list: listFile,
+  imageRoot: z.string(),
+  outputDir: z.string(),
+  eventsPath: z.string(),
+});
+export type ExporterConfig = z.infer<typeof exporterConfig>;
+
+const at = { time: z.number().describe("Seconds since the epoch, by the trainer's clock.") };
+
+/** What the trainer tells, one JSON object a line. */
+export const trainerEvent = z.discriminatedUnion('event', [
+  z.object({
+    event: z.literal('started'),
+    ...at,
+    worldSize: z.number().int(),
+    device: z.string(),
+    parameters: z.number().int(),
+    images: z.number().int(),
+    stepsPerEpoch: z.number().int(),
+    totalSteps: z.number().int(),
+    startStep: z.number().int(),
+  }),
+  z.object({
+    event: z.literal('step'),
+    ...at,
+    step: z.number().int().describe('Optimizer steps taken, 1-based, over the whole stage.'),
+    epoch: z.number().describe('Epochs passed, with fraction.'),
+    loss: z.number(),
+    accuracy: z.number().describe('Share of the batch classified rightly without the margin, 0 to 1.'),
+    learningRate: z.number(),
+    imagesPerSecond: z.number(),
+    dataWaitShare: z.number().describe('Share of the time spent waiting for images, 0 to 1.'),
+    gpuMemoryBytes: z.number(),
+    etaSeconds: z.number(),
+  }),
+  z.object({
+    event: z.literal('evaluation'),
+    ...at,
+    when: z.enum(['start', 'end']),
+    step: z.number().int(),
+    mapAt100: z.number().describe('mAP@100 over all scored queries, 0 to 1.'),
+    queries: z.number().int(),
+    index: z.number().int(),
+  }),
+  z.object({
+    event: z.literal('checkpoint'),
+    ...at,
+    path: z.string(),
+    sha256: sha256Hex,
+    bytes: z.number().int(),
+    step: z.number().int(),
+    epoch: z.number(),
+    final: z.boolean().describe('True for the last one of the stage: the one the next stage starts from.'),
+    optimizer: z.boolean().describe('True when training can be resumed from it.'),
+  }),
+  z.object({ event: z.literal('badImage'), ...at, imageId: z.string(), path: z.string(), reason: z.string() }),
+  z.object({
+    event: z.literal('exported'),
+    ...at,
+    files: z.array(z.object({ name: z.string(), path: z.string() })),
+    cosine: z.number(),
+    images: z.number().int(),
+  }),
+  z.object({ event: z.literal('preempted'), ...at, step: z.number().int() }),
+  z.object({ event: z.literal('finished'), ...at, step: z.number().int(), badImages: z.number().int() }),
+  z.object({
+    event: z.literal('failed'),
+    ...at,
+    code: z.string().describe('A code of the error table: too_many_bad_images, training_diverged, model_mismatch, missing_file ...'),
+    message: z.string(),
+  }),
+]);
+export type TrainerEvent = z.infer<typeof trainerEvent>;
+
+/** Exit codes the trainer's processes use; torchrun hides them, so the last event is what counts. */
+export const trainerExit = { ok: 0, data: 65, internal: 70, preempted: 75, configuration: 78 } as const;
