@@ -1,0 +1,198 @@
+import { z } from 'zod';
+import { idOf, sha256Hex, timestamp } from './names.ts';
+import { stepSettings } from './settings.ts';
+import { artifactKind, attemptCause } from './states.ts';
+
+/**
+ * What pods and the control plane say to each other over /internal/v1. Messages between our own programs ignore unknown
+ * keys; the api serves this protocol and the one before, so that pods of days survive an upgrade.
+ */
+export const protocol = 1;
+
+/** A file inside the object store: `key` is its full key, `name` its name within its artifact. */
+export const storedFile = z.object({
+  name: z.string().min(1).max(512),
+  key: z.string().min(1).max(1024),
+  bytes: z.number().int().min(0),
+  sha256: sha256Hex,
+});
+export type StoredFile = z.infer<typeof storedFile>;
+
+/** An artifact that a step reads. */
+export const inputArtifact = z.object({
+  id: z.string(),
+  kind: artifactKind,
+  digest: sha256Hex,
+  /** Key prefix with a trailing slash; a file's key is `prefix + name`. */
+  prefix: z.string(),
+  files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
+  details: z.record(z.string(), z.unknown()),
+});
+export type InputArtifact = z.infer<typeof inputArtifact>;
+
+/** Where a dataset's images and metadata are. `folder`: `root/train/a/b/c/id.jpg`; `tars`: `root/train/images_000.tar`. */
+export const imageSource = z.object({
+  kind: z.enum(['folder', 'tars']),
+  root: z.string().min(1),
+  metadata: z.string().min(1),
+  countries: z.string().nullable(),
+});
+export type ImageSource = z.infer<typeof imageSource>;
+
+/** A checkpoint of this step that a new attempt may go on from. */
+export const resumePoint = z.object({
+  id: z.string(),
+  key: z.string(),
+  bytes: z.number().int(),
+  sha256: sha256Hex,
+  step: z.number().int(),
+  epoch: z.number(),
+});
+export type ResumePoint = z.infer<typeof resumePoint>;
+
+const specBase = {
+  protocol: z.literal(protocol),
+  attempt: z.object({ id: idOf('attempt'), ordinal: z.number().int(), generation: z.number().int() }),
+  run: z.object({ id: idOf('run'), name: z.string() }),
+  step: z.object({ id: idOf('step'), name: z.string() }),
+  /** Inputs by role: lists, start, checkpoint, model, index, query, neighbours, evaluation. */
+  inputs: z.record(z.string(), inputArtifact),
+  source: imageSource,
+  /** Everything the attempt writes goes below this prefix (trailing slash). */
+  stagingPrefix: z.string(),
+  /** Newest first; only training steps have any. */
+  resume: z.array(resumePoint),
+  /** A report at least this often; a shard's lease is this long and is renewed by every report. */
+  heartbeatSeconds: z.number().positive(),
+  leaseSeconds: z.number().positive(),
+  /** No progress for this long is a hang. */
+  hangSeconds: z.number().positive(),
+};
+
+/** What one attempt is to do: the answer of GET /internal/v1/attempts/:id. */
+export const attemptSpec = z.discriminatedUnion('kind', [
+  z.object({ ...specBase, kind: z.literal('prepare'), settings: stepSettings.prepare }),
+  z.object({ ...specBase, kind: z.literal('train'), settings: stepSettings.train }),
+  z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
+  z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),
+  z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
+  z.object({ ...specBase, kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
+  z.object({ ...specBase, kind: z.literal('register'), settings: stepSettings.register }),
+]);
+export type AttemptSpec = z.infer<typeof attemptSpec>;
+export type AttemptSpecOf<K extends AttemptSpec['kind']> = Extract<AttemptSpec, { kind: K }>;
+
+/** POST /internal/v1/attempts/:id/start: the process that runs the attempt says who it is; a second process gets `superseded`. */
+export const startRequest = z.object({
+  host: z.string().max(255),
+  pid: z.number().int(),
+  /** Distinguishes two processes that claim the same attempt: random, made once per process. */
+  instance: z.string().min(8).max(64),
+  version: z.string().max(64),
+});
+export type StartRequest = z.infer<typeof startRequest>;
+
+export const logStream = z.enum(['agent', 'stdout', 'stderr']);
+export type LogStream = z.infer<typeof logStream>;
+
+/** At most this many bytes of UTF-8 a log chunk. */
+export const logChunkBytes = 64 * 1024;
+
+export const reportItem = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('log'),
+    stream: logStream,
+    offset: z.number().int().min(0).describe('Byte offset in the stream.'),
+    text: z.string(),
+  }),
+  z.object({
+    type: z.literal('metrics'),
+    name: z.string().min(1).max(64),
+    steps: z.array(z.number().int()).max(1000),
+    values: z.array(z.number()).max(1000),
+    /** Seconds since the epoch of each point. */
+    times: z.array(z.number()).max(1000),
+  }),
+  /** How far the attempt is: images, steps or rows done of a total; `rate` in units a second. */
+  z.object({
+    type: z.literal('progress'),
+    done: z.number().min(0),
+    total: z.number().min(0),
+    unit: z.enum(['steps', 'images', 'rows', 'files']),
+    rate: z.number().min(0).nullable(),
+    etaSeconds: z.number().min(0).nullable(),
+    message: z.string().max(500),
+  }),
+  z.object({
+    type: z.literal('checkpoint'),
+    key: z.string(),
+    bytes: z.number().int(),
+    sha256: sha256Hex,
+    step: z.number().int(),
+    epoch: z.number(),
+    final: z.boolean(),
+  }),
+  z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'end']), step: z.number().int(), mapAt100: z.number() }),
+  z.object({ type: z.literal('badImage'), imageId: z.string(), path: z.string(), reason: z.string().max(1000) }),
+  z.object({ type: z.literal('note'), level: z.enum(['info', 'warning']), message: z.string().max(4000) }),
+]);
+export type ReportItem = z.infer<typeof reportItem>;
+
+/** POST /internal/v1/attempts/:id/reports. Ordered: `seq` counts from 1; a repeated one is answered and not applied again. */
+export const reportRequest = z.object({ seq: z.number().int().min(1), at: timestamp, items: z.array(reportItem).max(500) });
+export type ReportRequest = z.infer<typeof reportRequest>;
+
+/** Every report's answer tells the attempt whether to go on. `stop`: save what can be saved within the grace and end. */
+export const reportReply = z.object({
+  directive: z.enum(['continue', 'stop']),
+  reason: z.string().nullable(),
+  graceSeconds: z.number(),
+});
+export type ReportReply = z.infer<typeof reportReply>;
+
+/** POST /internal/v1/attempts/:id/shards/claim. `from` and `count` are in distinct ids of the list, in order of first appearance. */
+export const shardClaim = z.object({
+  shard: z.object({ index: z.number().int(), from: z.number().int(), count: z.number().int(), tries: z.number().int() }).nullable(),
+  /** True when every shard is committed: the attempt ends. */
+  done: z.boolean(),
+  /** When there is no shard now but not all are committed (leased to others): ask again after this long. */
+  retryAfterSeconds: z.number(),
+});
+export type ShardClaim = z.infer<typeof shardClaim>;
+
+/** POST /internal/v1/attempts/:id/shards/:index/commit. */
+export const shardCommit = z.object({
+  rows: z.number().int().min(0),
+  rejected: z.number().int().min(0),
+  files: z.array(storedFile).max(16),
+  /** Seconds spent by phase. */
+  seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number() }),
+});
+export type ShardCommit = z.infer<typeof shardCommit>;
+
+/** POST /internal/v1/attempts/:id/finish. Idempotent: the same outcome twice is answered alike. */
+export const finishRequest = z.discriminatedUnion('outcome', [
+  z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: z.record(z.string(), z.unknown()) }),
+  z.object({ outcome: z.literal('failed'), cause: attemptCause, code: z.string(), message: z.string().max(8000) }),
+  z.object({ outcome: z.literal('preempted'), message: z.string().max(8000) }),
+  z.object({ outcome: z.literal('cancelled'), message: z.string().max(8000) }),
+]);
+export type FinishRequest = z.infer<typeof finishRequest>;
+
+/** Reserved exit codes of the agent's process, for the executor that sees no more than a code. */
+export const agentExit = { ok: 0, failed: 1, configuration: 78, superseded: 79, preempted: 75 } as const;
+
+/** Details of the artifact `lists`: counts by list, as `prepare` records them. */
+export const listsDetails = z.object({
+  lists: z.record(
+    z.string(),
+    z.object({
+      rows: z.number().int(),
+      /** Distinct image ids: what an extraction of the list must account for. */
+      distinct: z.number().int(),
+      /** Classes of the label space: largest label + 1; null where the list has no labels. */
+      classes: z.number().int().nullable(),
+    }),
+  ),
+});
+export type ListsDetails = z.infer<typeof listsDetails>;

@@ -1,0 +1,368 @@
+import { z } from 'zod';
+import { type ErrorCode, errorTable } from './errors.ts';
+import { imageSource, logStream } from './internal.ts';
+import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { recipe } from './recipe.ts';
+import {
+  artifactKind,
+  artifactState,
+  attemptCause,
+  attemptState,
+  runState,
+  runVerdict,
+  shardState,
+  stepKind,
+  stepState,
+  tokenRole,
+} from './states.ts';
+
+/** The largest request body, in bytes. Images and lists are read from storage, never sent in a request. */
+export const maxBodyBytes = 1024 * 1024;
+
+/** RFC 9457 problem document. */
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.number().int(),
+  code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]),
+  detail: z.string(),
+  remedy: z.string(),
+  retry: z.boolean(),
+  requestId: z.string(),
+  /** Field errors, nearest names and other particulars. */
+  details: z.record(z.string(), z.unknown()).optional(),
+});
+export type Problem = z.infer<typeof problem>;
+
+/** `limit` and an opaque `cursor` of the page before. */
+export const pageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().max(200).optional(),
+});
+const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+
+// Runs -----------------------------------------------------------------------------------------------------------------
+
+/** POST /v1/runs. */
+export const submitRequest = z.strictObject({
+  /** Name of a built-in recipe, or a whole recipe. */
+  recipe: z.union([z.string().min(1).max(63), recipe]),
+  /** `name` or `name@version`; without it the recipe's own dataset. */
+  dataset: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]+)?$/, 'name or name@version')
+    .optional(),
+  name: safeName.optional(),
+  /** Overrides by path, such as `stages.512_all.epochs: 2`. */
+  set: z.record(z.string().min(1).max(200), z.unknown()).default({}),
+  /** Larger goes first. */
+  priority: z.number().int().min(-100).max(100).default(0),
+  /** Steps by name that run again although their result exists; true for all. */
+  noReuse: z.union([z.boolean(), z.array(z.string())]).default(false),
+});
+export type SubmitRequest = z.infer<typeof submitRequest>;
+export type SubmitRequestInput = z.input<typeof submitRequest>;
+
+/** Why a step waits, and for whom: one sentence, the same in the API, the CLI and the dashboard. */
+export const waitingReason = z.object({
+  code: z.enum(['dependencies', 'capacity', 'behind', 'backoff', 'same-result-building', 'launching', 'finalizing', 'no-leader']),
+  sentence: z.string(),
+  since: timestamp,
+});
+export type WaitingReason = z.infer<typeof waitingReason>;
+
+export const progressView = z.object({
+  done: z.number(),
+  total: z.number(),
+  unit: z.enum(['steps', 'images', 'rows', 'files', 'shards']),
+  rate: z.number().nullable(),
+  etaSeconds: z.number().nullable(),
+  message: z.string(),
+});
+export type ProgressView = z.infer<typeof progressView>;
+
+export const shardCounts = z.object({
+  total: z.number().int(),
+  committed: z.number().int(),
+  leased: z.number().int(),
+  rows: z.number().int(),
+  rejected: z.number().int(),
+});
+
+export const failureView = z.object({ cause: attemptCause, code: z.string(), message: z.string() });
+export type FailureView = z.infer<typeof failureView>;
+
+export const stepView = z.object({
+  id: idOf('step'),
+  name: z.string(),
+  kind: stepKind,
+  state: stepState,
+  needs: z.array(z.string()),
+  settings: z.record(z.string(), z.unknown()),
+  waiting: waitingReason.nullable(),
+  progress: progressView.nullable(),
+  shards: shardCounts.nullable(),
+  failure: failureView.nullable(),
+  /** The artifact the step made or reused. */
+  artifact: z.object({ id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable(), prefix: z.string() }).nullable(),
+  /** Where a reused result comes from. */
+  reusedFrom: z.object({ runId: idOf('run'), runName: z.string() }).nullable(),
+  /** Scores: `mapAt100.start`, `mapAt100.end` of a training stage, `mapAt100` of an evaluation; 0 to 1. */
+  scores: z.record(z.string(), z.number()),
+  attempts: z.number().int(),
+  createdAt: timestamp,
+  startedAt: timestamp.nullable(),
+  finishedAt: timestamp.nullable(),
+});
+export type StepView = z.infer<typeof stepView>;
+
+export const runSummary = z.object({
+  id: idOf('run'),
+  name: z.string(),
+  recipe: z.string(),
+  dataset: z.string(),
+  owner: z.string(),
+  state: runState,
+  cause: z.string().nullable(),
+  verdict: runVerdict,
+  priority: z.number().int(),
+  /** Sequence number of the run's newest event. */
+  seq: z.number().int(),
+  steps: z.object({ total: z.number().int(), done: z.number().int(), reused: z.number().int() }),
+  createdAt: timestamp,
+  startedAt: timestamp.nullable(),
+  finishedAt: timestamp.nullable(),
+});
+export type RunSummary = z.infer<typeof runSummary>;
+
+export const runView = runSummary.extend({ stepViews: z.array(stepView), noReuse: z.union([z.boolean(), z.array(z.string())]) });
+export type RunView = z.infer<typeof runView>;
+
+export const runPage = page(runSummary);
+export const runListQuery = pageQuery.extend({ state: runState.optional(), recipe: z.string().optional(), name: z.string().optional() });
+
+/** One step of a plan: what a submission would do. */
+export const plannedStep = z.object({
+  name: z.string(),
+  kind: stepKind,
+  needs: z.array(z.string()),
+  action: z.enum(['run', 'reuse', 'wait-for-same']),
+  /** `from run X`, or which part of the memo key differs from the nearest earlier step. */
+  why: z.string(),
+  settings: z.record(z.string(), z.unknown()),
+  slots: z.number().int(),
+});
+export type PlannedStep = z.infer<typeof plannedStep>;
+
+export const planView = z.object({
+  recipe: recipe,
+  dataset: z.string(),
+  steps: z.array(plannedStep),
+  estimate: z.object({ gpuHours: z.number().nullable(), basis: z.string() }),
+});
+export type PlanView = z.infer<typeof planView>;
+
+export const cancelRequest = z.strictObject({ reason: z.string().max(500).default('') });
+export const retryRequest = z.strictObject({
+  /** The step to run again from; without it every failed or cancelled step. */
+  from: z.string().optional(),
+});
+
+// Steps, attempts, logs, metrics, shards -------------------------------------------------------------------------------
+
+export const attemptView = z.object({
+  id: idOf('attempt'),
+  runId: idOf('run'),
+  stepId: idOf('step'),
+  step: z.string(),
+  ordinal: z.number().int(),
+  generation: z.number().int(),
+  state: attemptState,
+  failure: failureView.nullable(),
+  contact: z.enum(['ok', 'silent', 'none']),
+  pool: z.string(),
+  /** Where it runs: host and process, container or pod. */
+  place: z.string().nullable(),
+  resumedFrom: z.object({ step: z.number().int(), epoch: z.number() }).nullable(),
+  createdAt: timestamp,
+  startedAt: timestamp.nullable(),
+  endedAt: timestamp.nullable(),
+  lastContactAt: timestamp.nullable(),
+});
+export type AttemptView = z.infer<typeof attemptView>;
+export const attemptList = z.object({ items: z.array(attemptView) });
+
+export const logQuery = z.strictObject({
+  stream: logStream.default('stdout'),
+  /** Byte offset to read from. */
+  offset: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1024 * 1024)
+    .default(256 * 1024),
+  /** Waits up to this long for more when there is nothing after `offset`. */
+  waitSeconds: z.coerce.number().min(0).max(30).default(0),
+});
+export const logPage = z.object({
+  stream: logStream,
+  offset: z.number().int(),
+  /** Where to go on. */
+  nextOffset: z.number().int(),
+  text: z.string(),
+  /** True when the attempt is over and `nextOffset` is the end. */
+  end: z.boolean(),
+});
+export type LogPage = z.infer<typeof logPage>;
+
+export const metricsQuery = z.strictObject({
+  /** Comma-separated names; all without it. */
+  names: z.string().max(500).optional(),
+  maxPoints: z.coerce.number().int().min(2).max(10_000).default(1000),
+});
+export const metricSeries = z.object({
+  name: z.string(),
+  steps: z.array(z.number()),
+  values: z.array(z.number()),
+  times: z.array(z.number()),
+});
+export const metricsView = z.object({ series: z.array(metricSeries), decimated: z.boolean() });
+export type MetricsView = z.infer<typeof metricsView>;
+
+export const shardView = z.object({
+  index: z.number().int(),
+  from: z.number().int(),
+  count: z.number().int(),
+  state: shardState,
+  attemptId: z.string().nullable(),
+  leaseUntil: timestamp.nullable(),
+  tries: z.number().int(),
+  rows: z.number().int().nullable(),
+  rejected: z.number().int().nullable(),
+});
+export const shardList = z.object({ counts: shardCounts, items: z.array(shardView) });
+
+// Datasets, recipes, models, artifacts ---------------------------------------------------------------------------------
+
+/** POST /v1/datasets: registers where a collection lies, after checking its files. The same name and source again is no change. */
+export const datasetRequest = z.strictObject({ name: safeName, source: z.strictObject(imageSource.shape) });
+export const datasetView = z.object({
+  id: idOf('dataset'),
+  name: z.string(),
+  version: z.number().int(),
+  owner: z.string(),
+  source: imageSource,
+  digest: sha256Hex,
+  /** How the digest was made: a folder's is its listing with sizes and times; tars' are their md5s. */
+  digestBasis: z.string(),
+  createdAt: timestamp,
+});
+export type DatasetView = z.infer<typeof datasetView>;
+export const datasetPage = page(datasetView);
+
+export const recipeSummary = z.object({ name: z.string(), description: z.string(), stages: z.array(z.string()) });
+export const recipeList = z.object({ items: z.array(recipeSummary) });
+export const recipeView = z.object({ recipe: recipe, yaml: z.string() });
+
+export const modelView = z.object({
+  id: idOf('model'),
+  name: z.string(),
+  version: z.number().int(),
+  owner: z.string(),
+  runId: idOf('run'),
+  /** Artifact ids by role: checkpoint, model, index, query, neighbours, evaluation. */
+  artifacts: z.record(z.string(), z.string()),
+  metrics: z.record(z.string(), z.number()),
+  createdAt: timestamp,
+});
+export type ModelView = z.infer<typeof modelView>;
+export const modelPage = page(modelView);
+
+export const artifactView = z.object({
+  id: idOf('artifact'),
+  kind: artifactKind,
+  state: artifactState,
+  digest: sha256Hex.nullable(),
+  prefix: z.string(),
+  /** Where a person finds it: the storage's address and the prefix. */
+  location: z.string(),
+  bytes: z.number().int(),
+  files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
+  details: z.record(z.string(), z.unknown()),
+  runId: z.string().nullable(),
+  createdAt: timestamp,
+});
+export type ArtifactView = z.infer<typeof artifactView>;
+
+/** POST /v1/gc: removes artifacts that no run refers to and staging of attempts that are over. */
+export const gcRequest = z.strictObject({ dryRun: z.boolean().default(false), olderThanHours: z.number().min(0).default(24) });
+export const gcResult = z.object({
+  dryRun: z.boolean(),
+  artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
+  stagingPrefixes: z.array(z.string()),
+  bytes: z.number().int(),
+});
+export type GcResult = z.infer<typeof gcResult>;
+
+// Tokens, fleet, audit -------------------------------------------------------------------------------------------------
+
+export const tokenRequest = z.strictObject({ name: safeName, role: tokenRole, expiresInDays: z.number().positive().max(3650).optional() });
+export const tokenView = z.object({
+  id: idOf('token'),
+  name: z.string(),
+  role: tokenRole,
+  createdAt: timestamp,
+  expiresAt: timestamp.nullable(),
+  lastUsedAt: timestamp.nullable(),
+});
+/** The secret is shown once, when the token is made. */
+export const tokenCreated = tokenView.extend({ secret: z.string() });
+export const tokenList = z.object({ items: z.array(tokenView) });
+
+export const fleetView = z.object({
+  leader: z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: timestamp }).nullable(),
+  pools: z.array(
+    z.object({ name: z.string(), executor: z.string(), slots: z.number().int(), busy: z.number().int(), waiting: z.number().int() }),
+  ),
+});
+export type FleetView = z.infer<typeof fleetView>;
+
+export const auditEntry = z.object({
+  at: timestamp,
+  actor: z.string(),
+  action: z.string(),
+  target: z.string(),
+  details: z.record(z.string(), z.unknown()),
+});
+export const auditPage = page(auditEntry);
+
+// Events ---------------------------------------------------------------------------------------------------------------
+
+/** What people read: a run's history, in order, without gaps. */
+export const runEvent = z.object({
+  runId: idOf('run'),
+  seq: z.number().int(),
+  at: timestamp,
+  type: z.enum(['run', 'step', 'attempt', 'checkpoint', 'evaluation', 'note']),
+  /** One sentence. */
+  message: z.string(),
+  data: z.record(z.string(), z.unknown()),
+});
+export type RunEvent = z.infer<typeof runEvent>;
+export const runEventPage = z.object({ items: z.array(runEvent), nextSeq: z.number().int() });
+
+/**
+ * Topics of GET /v1/events?topics=runs,fleet,run:<id>. The stream's SSE event names: `event` (data: runEvent; only topics
+ * run:<id>), `hint` (data: {topic, runId?, stepId?, what}: fetch again), `reset` (data: {topic}: the cursor is too old or
+ * carries no position for the topic; fetch everything of it again). The id of each message is a cursor over all topics.
+ */
+export const topic = z.string().regex(/^(runs|fleet|run:run_[0-9a-hjkmnp-tv-z]{26})$/, 'runs, fleet or run:<id>');
+export const hint = z.object({
+  topic: z.string(),
+  runId: z.string().optional(),
+  stepId: z.string().optional(),
+  what: z.enum(['run', 'progress', 'metrics', 'logs', 'shards', 'fleet']),
+});
+export type Hint = z.infer<typeof hint>;
+export const reset = z.object({ topic: z.string() });
