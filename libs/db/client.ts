@@ -1,0 +1,50 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import pg from 'pg';
+import { PrismaClient } from './generated/client.ts';
+
+export type Database = {
+  prisma: PrismaClient;
+  close(): Promise<void>;
+};
+
+/** The client inside a transaction: what commands take, so that none opens its own by mistake. */
+export type Transaction = Omit<PrismaClient, '$connect' | '$disconnect' | '$on' | '$transaction' | '$extends'>;
+
+export type DatabaseOptions = {
+  url: string;
+  /** Most connections of this process. */
+  connections?: number;
+  /** Told of a connection that broke while idle; the pool makes a new one. */
+  onIdleError?: (error: Error) => void;
+};
+
+/** Opens the database. Nothing is connected until the first query; a statement may take at most 30 s. */
+export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: connections,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    statement_timeout: 30_000,
+    keepAlive: true,
+    application_name: 'cairn',
+  });
+  pool.on('error', (error) => onIdleError?.(error));
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
+  return {
+    prisma,
+    close: async () => {
+      await prisma.$disconnect();
+      if (!pool.ended) await pool.end();
+    },
+  };
+}
+
+/**
+ * Runs `work` in one READ COMMITTED transaction of at most 20 s.
+ *
+ * @throws whatever `work` throws, after the rollback
+ */
+export function inTransaction<T>(prisma: PrismaClient, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  return prisma.$transaction(work, { timeout: 20_000, maxWait: 10_000 });
+}

@@ -1,0 +1,73 @@
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { CairnError } from '@cairn/contract';
+import pg from 'pg';
+import { openSchemaEngine } from './schema-engine.ts';
+
+/** Two programs that migrate at once take turns on this advisory lock. */
+const migrationLock = 4_242_001;
+const migrationsDir = path.join(import.meta.dirname, '../../prisma/migrations');
+const noFilters = { externalTables: [], externalEnums: [] };
+
+/** The migrations folder as the schema engine wants it: every folder's migration.sql, in order of name. */
+export async function readMigrations() {
+  const names = (await readdir(migrationsDir, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  const migrationDirectories = await Promise.all(
+    names.sort().map(async (name) => ({
+      path: name,
+      migrationFile: {
+        path: 'migration.sql',
+        content: { tag: 'ok' as const, value: await readFile(path.join(migrationsDir, name, 'migration.sql'), 'utf8') },
+      },
+    })),
+  );
+  return {
+    baseDir: migrationsDir,
+    lockfile: { path: 'migration_lock.toml', content: await readFile(path.join(migrationsDir, 'migration_lock.toml'), 'utf8') },
+    shadowDbInitScript: '',
+    migrationDirectories,
+  };
+}
+
+/**
+ * Applies every migration that the database lacks and answers their names. Safe to call from several programs at once.
+ *
+ * @throws CairnError `unavailable` when the database cannot be reached or a migration fails
+ */
+export async function migrate(url: string): Promise<string[]> {
+  const lock = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  try {
+    await lock.connect();
+    await lock.query('select pg_advisory_lock($1)', [migrationLock]);
+    const { engine, close } = await openSchemaEngine(url);
+    try {
+      const { appliedMigrationNames } = await engine.applyMigrations({ migrationsList: await readMigrations(), filters: noFilters });
+      return appliedMigrationNames;
+    } finally {
+      await close();
+    }
+  } catch (cause) {
+    throw new CairnError('unavailable', `The database could not be migrated: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+  } finally {
+    await lock.end();
+  }
+}
+
+if (import.meta.main) {
+  const url = process.env['CAIRN_DATABASE_URL'];
+  if (!url) {
+    console.error(
+      'error: CAIRN_DATABASE_URL is not set; give the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',
+    );
+    process.exit(78);
+  }
+  const applied = await migrate(url).catch((error: unknown) => {
+    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+    process.exit(1);
+  });
+  console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'the database is up to date');
+  // The engine leaves a timer of 10 s behind (its wait for Prisma's advisory lock).
+  process.exit(0);
+}

@@ -1,0 +1,125 @@
+import type { ArtifactState, AttemptState, RunState, StepState } from '@cairn/contract';
+import { exhaustedCause, type FailureCounts } from './retry-policy.ts';
+import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt } from './transitions.ts';
+
+export type AttemptBrief = { id: string; state: AttemptState };
+
+/** The result that a step makes or waits for, as the memo table knows it. */
+export type StepArtifact = {
+  state: ArtifactState | 'none';
+  /** True when another step builds what this one would build: wait for it. */
+  elsewhere: boolean;
+};
+
+export type StepBrief = {
+  id: string;
+  name: string;
+  state: StepState;
+  /** Names of the steps this one needs. */
+  needs: readonly string[];
+  /** Attempts of the step's generation, oldest first. */
+  attempts: readonly AttemptBrief[];
+  artifact: StepArtifact;
+  /** Present for an extraction: it is whole when every shard is committed. */
+  shards: { total: number; committed: number } | null;
+  /** Attempts of the generation that ended badly. */
+  failures: FailureCounts;
+};
+
+export type RunBrief = { state: RunState; steps: readonly StepBrief[] };
+
+/** What the engine is to do next with a run. Each is applied once, guarded by the state it starts from. */
+export type Transition =
+  | { type: 'run'; from: RunState; to: RunState; cause: string | null }
+  | { type: 'step'; stepId: string; from: StepState; to: StepState; cause: string | null }
+  /** Look the result up by its memo key: reuse it, wait for who builds it, or reserve it and build it. */
+  | { type: 'claim'; stepId: string }
+  | { type: 'stop'; attemptId: string; reason: string };
+
+/**
+ * The one function that decides how a run goes on: pure, total over the states, and idempotent: applied to a view in which
+ * nothing more is to do it answers []. The engine applies what it answers and asks again until it is [].
+ */
+export function advance(run: RunBrief): Transition[] {
+  if (isEndedRun(run.state) || run.state === 'held') return [];
+  if (run.state === 'cancelling') return advanceCancelling(run);
+  const byName = new Map(run.steps.map((step) => [step.name, step]));
+  const failing = run.steps.some((step) => step.state === 'failed');
+  const transitions = run.steps.flatMap((step) => advanceStep(step, byName, failing));
+  if (transitions.length > 0) {
+    return run.state === 'queued' && transitions.some((t) => t.type === 'step' && t.to === 'active')
+      ? [started(run), ...transitions]
+      : transitions;
+  }
+  if (run.steps.every((step) => isEndedStep(step.state))) {
+    const failed = run.steps.find((step) => step.state === 'failed');
+    return [{ type: 'run', from: run.state, to: failed ? 'failed' : 'succeeded', cause: failed ? `step ${failed.name} failed` : null }];
+  }
+  const busy = run.steps.some((step) => step.state === 'active' || isDoneStep(step.state));
+  return run.state === 'queued' && busy ? [started(run)] : [];
+}
+
+const started = (run: RunBrief): Transition => ({ type: 'run', from: run.state, to: 'running', cause: null });
+
+function advanceStep(step: StepBrief, byName: ReadonlyMap<string, StepBrief>, failing: boolean): Transition[] {
+  switch (step.state) {
+    case 'blocked':
+      // After a failure nothing new starts, but what runs may end: its result can be reused by the retry.
+      if (failing) return [{ type: 'step', stepId: step.id, from: 'blocked', to: 'cancelled', cause: 'another step failed' }];
+      return step.needs.every((name) => isDoneStep(byName.get(name)?.state ?? 'blocked'))
+        ? [{ type: 'step', stepId: step.id, from: 'blocked', to: 'ready', cause: null }]
+        : [];
+    case 'ready':
+      if (failing) return [{ type: 'step', stepId: step.id, from: 'ready', to: 'cancelled', cause: 'another step failed' }];
+      if (step.artifact.state === 'ready') return [{ type: 'step', stepId: step.id, from: 'ready', to: 'reused', cause: null }];
+      if (step.artifact.state === 'none' && !step.artifact.elsewhere) return [{ type: 'claim', stepId: step.id }];
+      return step.attempts.some((attempt) => isLiveAttempt(attempt.state))
+        ? [{ type: 'step', stepId: step.id, from: 'ready', to: 'active', cause: null }]
+        : [];
+    case 'active':
+      return advanceActive(step, failing);
+    case 'succeeded':
+    case 'reused':
+    case 'failed':
+    case 'cancelled':
+      return [];
+  }
+}
+
+function advanceActive(step: StepBrief, failing: boolean): Transition[] {
+  if (step.artifact.state === 'ready') return [{ type: 'step', stepId: step.id, from: 'active', to: 'succeeded', cause: null }];
+  const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state));
+  // Whole: only the finalizing is left. The command that made it whole asked for that; the reconciler repeats a lost request.
+  if (isWhole(step)) return [];
+  const exhausted = exhaustedCause(step.failures);
+  if (live.length > 0) {
+    if (exhausted === null) return [];
+    return live
+      .filter((attempt) => attempt.state !== 'stopping')
+      .map((attempt) => ({ type: 'stop', attemptId: attempt.id, reason: `the step failed: ${exhausted}` }));
+  }
+  if (exhausted !== null) return [{ type: 'step', stepId: step.id, from: 'active', to: 'failed', cause: exhausted }];
+  if (failing) return [{ type: 'step', stepId: step.id, from: 'active', to: 'cancelled', cause: 'another step failed' }];
+  return [{ type: 'step', stepId: step.id, from: 'active', to: 'ready', cause: null }];
+}
+
+/** True when everything the result needs is there and only its finalizing is left. */
+export function isWhole(step: Pick<StepBrief, 'shards' | 'attempts'>): boolean {
+  if (step.shards) return step.shards.committed >= step.shards.total;
+  return step.attempts.some((attempt) => attempt.state === 'succeeded');
+}
+
+function advanceCancelling(run: RunBrief): Transition[] {
+  const transitions: Transition[] = [];
+  for (const step of run.steps) {
+    if (isEndedStep(step.state)) continue;
+    const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state));
+    for (const attempt of live) {
+      if (attempt.state !== 'stopping') transitions.push({ type: 'stop', attemptId: attempt.id, reason: 'cancelled by the run' });
+    }
+    if (live.length === 0)
+      transitions.push({ type: 'step', stepId: step.id, from: step.state, to: 'cancelled', cause: 'the run was cancelled' });
+  }
+  if (transitions.length > 0) return transitions;
+  return run.steps.every((step) => isEndedStep(step.state)) ? [{ type: 'run', from: 'cancelling', to: 'cancelled', cause: null }] : [];
+}

@@ -1,0 +1,149 @@
+import { CairnError, type Recipe, type StepKind, type StepSettings } from '@cairn/contract';
+
+export type StepNeed = { role: string; step: string };
+
+/** One step of a run as it is stored: everything but ids and state. */
+export type StepPlan = {
+  [K in StepKind]: {
+    name: string;
+    kind: K;
+    settings: StepSettings[K];
+    needs: StepNeed[];
+    /** `tasks`: beside the control plane; `gpu`: onto a pool. */
+    pool: 'tasks' | 'gpu';
+    /** Slots (GPUs) of one attempt. */
+    slots: number;
+    /** Most live attempts: the size of a fleet. */
+    maxAttempts: number;
+  };
+}[StepKind];
+
+/**
+ * The graph of a recipe's steps in topological order: prepare, the stages (each after the one it starts from), export, the
+ * two extractions, search, evaluate, register.
+ *
+ * @throws CairnError `invalid_setting` when stages start from each other in a circle or from one that is not there
+ */
+export function expandRecipe(recipe: Recipe): StepPlan[] {
+  const stages = orderStages(recipe);
+  const { stage, ...exportOptions } = recipe.export;
+  if (!(stage in recipe.stages)) {
+    throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${Object.keys(recipe.stages).join(', ')}`);
+  }
+  const task = { pool: 'tasks', slots: 1, maxAttempts: 1 } as const;
+  const extractions = Object.entries(recipe.extract).map(
+    ([name, settings]): StepPlan => ({
+      name: `extract_${name}`,
+      kind: 'extract',
+      settings,
+      needs: [
+        { role: 'lists', step: 'prepare' },
+        { role: 'model', step: 'export' },
+      ],
+      pool: 'gpu',
+      slots: 1,
+      maxAttempts: settings.workers,
+    }),
+  );
+  return [
+    { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], ...task },
+    ...stages.map((name) => trainStep(recipe, name)),
+    {
+      name: 'export',
+      kind: 'export',
+      settings: { ...exportOptions, model: recipe.model },
+      needs: [
+        { role: 'lists', step: 'prepare' },
+        { role: 'checkpoint', step: stage },
+      ],
+      pool: 'gpu',
+      slots: 1,
+      maxAttempts: 1,
+    },
+    ...extractions,
+    {
+      name: 'search',
+      kind: 'search',
+      settings: recipe.search,
+      needs: [
+        { role: 'lists', step: 'prepare' },
+        { role: 'index', step: 'extract_index' },
+        { role: 'query', step: 'extract_query' },
+      ],
+      ...task,
+    },
+    {
+      name: 'evaluate',
+      kind: 'evaluate',
+      settings: recipe.evaluate,
+      needs: [
+        { role: 'lists', step: 'prepare' },
+        { role: 'neighbours', step: 'search' },
+        { role: 'index', step: 'extract_index' },
+      ],
+      ...task,
+    },
+    {
+      name: 'register',
+      kind: 'register',
+      settings: recipe.register,
+      needs: [
+        { role: 'checkpoint', step: stage },
+        { role: 'model', step: 'export' },
+        { role: 'index', step: 'extract_index' },
+        { role: 'query', step: 'extract_query' },
+        { role: 'neighbours', step: 'search' },
+        { role: 'evaluation', step: 'evaluate' },
+      ],
+      ...task,
+    },
+  ];
+}
+
+function trainStep(recipe: Recipe, name: string): StepPlan {
+  const settings = recipe.stages[name];
+  if (!settings) throw new CairnError('internal', `stage ${name} is not in the recipe`);
+  const start = settings.from === 'init' ? [] : [{ role: 'start', step: settings.from }];
+  return {
+    name,
+    kind: 'train',
+    settings: { ...settings, model: recipe.model },
+    needs: [{ role: 'lists', step: 'prepare' }, ...start],
+    pool: 'gpu',
+    slots: settings.ranks,
+    maxAttempts: 1,
+  };
+}
+
+/** Names of steps that a stage may not take. */
+const reservedNames = new Set(['prepare', 'export', 'extract_index', 'extract_query', 'search', 'evaluate', 'register', 'init']);
+
+function orderStages(recipe: Recipe): string[] {
+  const names = Object.keys(recipe.stages);
+  const ordered: string[] = [];
+  for (const name of names) {
+    if (reservedNames.has(name))
+      throw new CairnError('invalid_setting', `stages.${name}: "${name}" is the name of another step; choose another name for the stage`);
+    const settings = recipe.stages[name];
+    if (settings && settings.from !== 'init' && !(settings.from in recipe.stages)) {
+      throw new CairnError('invalid_setting', `stages.${name}.from is "${settings.from}", but the stages are ${names.join(', ')}`);
+    }
+    if (settings && !recipe.prepare.lists.includes(settings.list)) {
+      throw new CairnError(
+        'invalid_setting',
+        `stages.${name}.list is "${settings.list}", but prepare.lists makes only ${recipe.prepare.lists.join(', ')}`,
+      );
+    }
+  }
+  while (ordered.length < names.length) {
+    const next = names.filter(
+      (name) => !ordered.includes(name) && (recipe.stages[name]?.from === 'init' || ordered.includes(recipe.stages[name]?.from ?? '')),
+    );
+    if (next.length === 0) {
+      const rest = names.filter((name) => !ordered.includes(name));
+      throw new CairnError('invalid_setting', `stages ${rest.join(', ')} start from each other in a circle; one must start from init`);
+    }
+    ordered.push(...next);
+  }
+  return ordered;
+}

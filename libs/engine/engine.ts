@@ -1,0 +1,25 @@
+import type { FinishRequest, PlanView, ReportReply, ReportRequest, ShardClaim, ShardCommit, StartRequest, SubmitRequest, AttemptSpec, GcResult } from '@cairn/contract';
+
+/** Who asks: a token's name and project. */
+export type Actor = { name: string; projectId: string };
+
+/**
+ * The commands: the only writer of run state. Each is one transaction that ends in `advance`; each throws CairnError with a
+ * code of the table (not_found, wrong_state, superseded, lease_lost, unknown_recipe, unknown_setting, idempotency_conflict ...).
+ */
+export type Engine = {
+  // People and programs outside
+  submitRun(request: SubmitRequest, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
+  planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
+  cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
+  retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
+  // Attempts, over /internal. `generation` is the one the caller's token proves.
+  attemptSpec(attemptId: string, generation: number): Promise<AttemptSpec>;
+  startAttempt(attemptId: string, generation: number, request: StartRequest): Promise<void>;
+  report(attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply>;
+  claimShard(attemptId: string, generation: number): Promise<ShardClaim>;
+  commitShard(attemptId: string, generation: number, index: number, commit: ShardCommit): Promise<void>;
+  releaseShard(attemptId: string, generation: number, index: number): Promise<void>;
+  finishAttempt(attemptId: string, generation: number, request: FinishRequest): Promise<void>;
+};
