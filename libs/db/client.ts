@@ -1,6 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
-import { PrismaClient } from './generated/client.ts';
+import { Prisma, PrismaClient } from './generated/client.ts';
 
 export type Database = {
   prisma: PrismaClient;
@@ -40,11 +40,24 @@ export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOpti
   };
 }
 
+/** A transaction that another one's locks killed is tried again this often. */
+const deadlockRetries = 4;
+
 /**
- * Runs `work` in one READ COMMITTED transaction of at most 20 s.
+ * Runs `work` in one READ COMMITTED transaction of at most 20 s; one that a deadlock ended is run again.
  *
  * @throws whatever `work` throws, after the rollback
  */
-export function inTransaction<T>(prisma: PrismaClient, work: (tx: Transaction) => Promise<T>): Promise<T> {
-  return prisma.$transaction(work, { timeout: 20_000, maxWait: 10_000 });
+export async function inTransaction<T>(prisma: PrismaClient, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await prisma.$transaction(work, { timeout: 20_000, maxWait: 10_000 });
+    } catch (error) {
+      if (attempt > deadlockRetries || !isDeadlock(error)) throw error;
+    }
+  }
 }
+
+const isDeadlock = (error: unknown): boolean =>
+  error instanceof Prisma.PrismaClientKnownRequestError &&
+  (error.code === 'P2034' || (error.code === 'P2010' && error.message.includes('40P01')));

@@ -38,7 +38,12 @@ export function listen({ url, channels, onNotification, onConnect, onError, sign
   };
   const connect = () => {
     if (signal.aborted) return;
-    const next = new pg.Client({ connectionString: url, keepAlive: true, connectionTimeoutMillis: 10_000, application_name: 'cairn listen' });
+    const next = new pg.Client({
+      connectionString: url,
+      keepAlive: true,
+      connectionTimeoutMillis: 10_000,
+      application_name: 'cairn listen',
+    });
     client = next;
     next.on('error', (error) => {
       if (!signal.aborted) onError(error);

@@ -53,7 +53,7 @@ export function advance(run: RunBrief): Transition[] {
   }
   if (run.steps.every((step) => isEndedStep(step.state))) {
     const failed = run.steps.find((step) => step.state === 'failed');
-    return [{ type: 'run', from: run.state, to: failed ? 'failed' : 'succeeded', cause: failed ? `step ${failed.name} failed` : null }];
+    return [{ type: 'run', from: run.state, to: failed ? 'failed' : 'succeeded', cause: failed ? `${failed.name} failed` : null }];
   }
   const busy = run.steps.some((step) => step.state === 'active' || isDoneStep(step.state));
   return run.state === 'queued' && busy ? [started(run)] : [];
@@ -89,9 +89,9 @@ function advanceStep(step: StepBrief, byName: ReadonlyMap<string, StepBrief>, fa
 function advanceActive(step: StepBrief, failing: boolean): Transition[] {
   if (step.artifact.state === 'ready') return [{ type: 'step', stepId: step.id, from: 'active', to: 'succeeded', cause: null }];
   const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state));
-  // Whole: only the finalizing is left. The command that made it whole asked for that; the reconciler repeats a lost request.
-  if (isWhole(step)) return [];
   const exhausted = exhaustedCause(step.failures);
+  // Whole: only the finalizing is left. The command that made it whole asked for that; the reconciler repeats a lost request.
+  if (exhausted === null && isWhole(step)) return [];
   if (live.length > 0) {
     if (exhausted === null) return [];
     return live

@@ -6,8 +6,8 @@ export const runTransitions = {
   queued: ['running', 'cancelling', 'succeeded', 'failed', 'cancelled'],
   running: ['cancelling', 'succeeded', 'failed', 'cancelled'],
   cancelling: ['cancelled'],
-  succeeded: [],
-  // A retry opens a run that ended badly again.
+  // A retry opens a run that ended again.
+  succeeded: ['running'],
   failed: ['running'],
   cancelled: ['running'],
 } as const satisfies Record<RunState, readonly RunState[]>;
@@ -17,8 +17,9 @@ export const stepTransitions = {
   ready: ['active', 'reused', 'failed', 'cancelled'],
   // Back to ready when an attempt ended and the budget of its cause allows another.
   active: ['ready', 'succeeded', 'failed', 'cancelled'],
-  succeeded: [],
-  reused: [],
+  // A retry from a step blocks it and what depends on it again.
+  succeeded: ['blocked'],
+  reused: ['blocked'],
   failed: ['blocked'],
   cancelled: ['blocked'],
 } as const satisfies Record<StepState, readonly StepState[]>;

@@ -1,4 +1,15 @@
-import type { FinishRequest, PlanView, ReportReply, ReportRequest, ShardClaim, ShardCommit, StartRequest, SubmitRequest, AttemptSpec, GcResult } from '@cairn/contract';
+import type {
+  AttemptSpec,
+  FinishRequest,
+  GcResult,
+  PlanView,
+  ReportReply,
+  ReportRequest,
+  ShardClaim,
+  ShardCommit,
+  StartRequest,
+  SubmitRequest,
+} from '@cairn/contract';
 
 /** Who asks: a token's name and project. */
 export type Actor = { name: string; projectId: string };

@@ -90,7 +90,7 @@ CREATE TABLE "step" (
     "artifact_id" TEXT,
     "reused_from_run_id" TEXT,
     "failure" JSONB,
-    "retries" JSONB NOT NULL DEFAULT '{}',
+    "failures" JSONB NOT NULL DEFAULT '{}',
     "not_before" TIMESTAMPTZ(3),
     "progress" JSONB,
     "scores" JSONB NOT NULL DEFAULT '{}',
@@ -113,6 +113,7 @@ CREATE TABLE "attempt" (
     "step_id" TEXT NOT NULL,
     "ordinal" INTEGER NOT NULL,
     "generation" INTEGER NOT NULL DEFAULT 1,
+    "step_generation" INTEGER NOT NULL,
     "state" TEXT NOT NULL,
     "pool" TEXT NOT NULL,
     "slots" INTEGER NOT NULL,
@@ -334,7 +335,6 @@ ALTER TABLE "checkpoint" ADD CONSTRAINT "checkpoint_step_id_fkey" FOREIGN KEY ("
 
 -- AddForeignKey
 ALTER TABLE "event" ADD CONSTRAINT "event_run_id_fkey" FOREIGN KEY ("run_id") REFERENCES "run"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
-
 
 -- Guards that the Prisma schema cannot say.
 ALTER TABLE "run" ADD CONSTRAINT "run_state_check" CHECK (state IN ('held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'));

@@ -1,0 +1,14 @@
+import type { FailureView } from '@cairn/contract';
+import { retryDelayMs } from '@cairn/domain';
+import { toJson } from '../json.ts';
+import type { RunWork, WorkStep } from '../run-work.ts';
+
+/** Charges a failure to its cause's budget and sets the time before which the step is not tried again. */
+export async function recordFailure(run: RunWork, step: WorkStep, failure: FailureView): Promise<void> {
+  const nth = (step.failures[failure.cause] ?? 0) + 1;
+  step.failures = { ...step.failures, [failure.cause]: nth };
+  await run.tx.step.update({
+    where: { id: step.id },
+    data: { failures: step.failures, failure: toJson(failure), notBefore: new Date(Date.now() + retryDelayMs(failure.cause, nth)) },
+  });
+}

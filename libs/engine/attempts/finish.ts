@@ -1,0 +1,83 @@
+import type { AttemptState, FailureView, FinishRequest } from '@cairn/contract';
+import { isLiveAttempt } from '@cairn/domain';
+import { states } from '../columns.ts';
+import type { EngineContext } from '../context.ts';
+import { toJson } from '../json.ts';
+import { emit, enqueue, findStep, type RunWork, withRun } from '../run-work.ts';
+import { recordFailure } from './failure.ts';
+import { liveAttempt, superseded } from './live-attempt.ts';
+
+/** The attempt's own word on how it ended. The same word again is no change. */
+export async function finishAttempt(ctx: EngineContext, attemptId: string, generation: number, request: FinishRequest): Promise<void> {
+  const row = await ctx.prisma.attempt.findUnique({ where: { id: attemptId }, select: { runId: true, state: true, generation: true } });
+  if (row && row.generation === generation && row.state === request.outcome) return;
+  const { runId } = await liveAttempt(ctx.prisma, attemptId, generation);
+  await withRun(ctx, runId, async (run) => {
+    const attempt = await run.tx.attempt.findUniqueOrThrow({ where: { id: attemptId } });
+    if (attempt.generation === generation && attempt.state === request.outcome) return;
+    if (attempt.generation !== generation || !isLiveAttempt(states.attempt.parse(attempt.state)))
+      throw superseded(attemptId, `it is ${attempt.state}`);
+    const failure = failureOf(request);
+    await endAttempt(
+      run,
+      attempt,
+      request.outcome,
+      failure,
+      request.outcome === 'succeeded' ? { files: request.files, details: request.details } : null,
+    );
+  });
+}
+
+function failureOf(request: FinishRequest): FailureView | null {
+  if (request.outcome === 'failed') return { cause: request.cause, code: request.code, message: request.message };
+  if (request.outcome === 'preempted') return { cause: 'preemption', code: 'superseded', message: request.message };
+  return null;
+}
+
+export type EndedAttempt = { id: string; stepId: string; ordinal: number; state: string };
+
+/** Ends an attempt: its leased shards go back, its failure is charged, its result is finalized next. */
+export async function endAttempt(
+  run: RunWork,
+  attempt: EndedAttempt,
+  to: Extract<AttemptState, 'succeeded' | 'failed' | 'preempted' | 'cancelled' | 'lost'>,
+  failure: FailureView | null,
+  result: { files: unknown[]; details: Record<string, unknown> } | null,
+): Promise<void> {
+  const step = findStep(run, attempt.stepId);
+  await run.tx.attempt.update({
+    where: { id: attempt.id, state: attempt.state },
+    data: {
+      state: to,
+      endedAt: new Date(),
+      ...(failure ? { failure: toJson(failure) } : {}),
+      ...(result ? { result: toJson(result) } : {}),
+    },
+  });
+  await run.tx.shard.updateMany({
+    where: { stepId: step.id, attemptId: attempt.id, state: 'leased' },
+    data: { state: 'pending', attemptId: null, leaseUntil: null },
+  });
+  const brief = step.attempts.find((candidate) => candidate.id === attempt.id);
+  // An attempt of an earlier generation of the step ends without effect on it.
+  if (!brief) return;
+  brief.state = to;
+  if (failure && run.state !== 'cancelling') await recordFailure(run, step, failure);
+  if (result && step.shardsTotal === null)
+    await enqueue(run.tx, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
+  const why = failure ? ` (${failure.cause}): ${failure.message.split('\n')[0]}` : '';
+  await emit(run, 'attempt', `${step.name}: attempt ${attempt.ordinal} ${words[to]}${why}`, {
+    step: step.name,
+    attemptId: attempt.id,
+    state: to,
+    ...(failure ?? {}),
+  });
+}
+
+const words = {
+  succeeded: 'succeeded',
+  failed: 'failed',
+  preempted: 'was preempted',
+  cancelled: 'was cancelled',
+  lost: 'was lost',
+} as const;

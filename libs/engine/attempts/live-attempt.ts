@@ -1,0 +1,21 @@
+import { CairnError } from '@cairn/contract';
+import type { PrismaClient, Transaction } from '@cairn/db';
+import { isLiveAttempt } from '@cairn/domain';
+import { states } from '../columns.ts';
+
+/**
+ * The attempt that a token's generation speaks for.
+ *
+ * @throws CairnError `superseded` when it is over or another generation took its place: its process stops, its files touch nothing
+ */
+export async function liveAttempt(db: PrismaClient | Transaction, attemptId: string, generation: number) {
+  const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
+  if (!attempt) throw new CairnError('not_found', `there is no attempt ${attemptId}`);
+  const state = states.attempt.parse(attempt.state);
+  if (attempt.generation !== generation) throw superseded(attemptId, `generation ${generation} was replaced by ${attempt.generation}`);
+  if (!isLiveAttempt(state)) throw superseded(attemptId, `it is ${state}`);
+  return { ...attempt, state };
+}
+
+export const superseded = (attemptId: string, why: string): CairnError =>
+  new CairnError('superseded', `attempt ${attemptId} may not go on: ${why}`);

@@ -1,0 +1,113 @@
+import type { Hint, ReportItem, ReportReply, ReportRequest } from '@cairn/contract';
+import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
+import { newId } from '@cairn/runtime';
+import type { EngineContext } from '../context.ts';
+import { toJson } from '../json.ts';
+import { emit, withRun } from '../run-work.ts';
+import { liveAttempt } from './live-attempt.ts';
+
+type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
+
+/** Items that belong to the run's history, and so need its lock. The rest (logs, metrics, progress) must not wait for it. */
+const isHistory = (item: ReportItem): boolean =>
+  item.type === 'checkpoint' || item.type === 'evaluation' || item.type === 'note' || item.type === 'badImage';
+
+/** Most unreadable images of a step that get a line in the history; the rest are counted. */
+const mostBadImageEvents = 20;
+
+/**
+ * Takes an attempt's report. Reports are numbered: one that was taken already is answered and not applied again, so an agent
+ * may repeat until it hears an answer. The answer says whether to go on.
+ */
+export async function report(ctx: EngineContext, attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply> {
+  const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
+  const history = request.items.filter(isHistory);
+  const rest = request.items.filter((item) => !isHistory(item));
+  const apply = async (tx: Transaction): Promise<boolean> => {
+    const taken = await tx.attempt.updateMany({
+      where: { id: attemptId, generation, reportSeq: { lt: request.seq } },
+      data: { reportSeq: request.seq, contact: 'ok', lastContactAt: new Date() },
+    });
+    if (taken.count === 0) return false;
+    for (const [index, item] of rest.entries()) await applyItem(tx, attempt, item, request.seq * 512 + index);
+    await tx.$executeRaw`update shard set lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds}) where attempt_id = ${attemptId} and state = 'leased'`;
+    await hint(tx, attempt, rest);
+    return true;
+  };
+  if (history.length === 0) await inTransaction(ctx.prisma, apply);
+  else {
+    await withRun(ctx, attempt.runId, async (run) => {
+      if (!(await apply(run.tx))) return;
+      for (const item of history) await applyHistory(run, attempt, item);
+    });
+  }
+  const now = await ctx.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { state: true, stopReason: true } });
+  const stop = now.state === 'stopping';
+  return { directive: stop ? 'stop' : 'continue', reason: stop ? now.stopReason : null, graceSeconds: ctx.limits.graceSeconds };
+}
+
+async function applyItem(tx: Transaction, attempt: Attempt, item: ReportItem, chunk: number): Promise<void> {
+  if (item.type === 'log') {
+    const bytes = Buffer.from(item.text, 'utf8');
+    await tx.$executeRaw`insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attempt.id}, ${item.stream}, ${item.offset}, ${bytes}) on conflict do nothing`;
+  }
+  if (item.type === 'metrics') {
+    await tx.$executeRaw`insert into metric_chunk (attempt_id, name, chunk, step_id, steps, values, times)
+      values (${attempt.id}, ${item.name}, ${chunk}, ${attempt.stepId}, ${item.steps}::int[], ${item.values}::float8[], ${item.times}::float8[]) on conflict do nothing`;
+  }
+  if (item.type === 'progress') {
+    const { type: _, ...progress } = item;
+    await tx.step.update({ where: { id: attempt.stepId }, data: { progress: toJson(progress) } });
+  }
+}
+
+async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], attempt: Attempt, item: ReportItem): Promise<void> {
+  const step = run.steps.find((candidate) => candidate.id === attempt.stepId);
+  const name = step?.name;
+  if (item.type === 'checkpoint' && step?.artifact?.memoKey) {
+    const { type: _, ...values } = item;
+    await run.tx.checkpoint.createMany({
+      data: [{ id: newId('checkpoint'), stepId: attempt.stepId, attemptId: attempt.id, memoKey: step.artifact.memoKey, ...values }],
+      skipDuplicates: true,
+    });
+    await emit(run, 'checkpoint', `${name} saved a checkpoint at step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+      step: name,
+      at: item.step,
+      epoch: item.epoch,
+    });
+  }
+  if (item.type === 'evaluation') {
+    await run.tx
+      .$executeRaw`update step set scores = scores || ${JSON.stringify({ [`mapAt100.${item.when}`]: item.mapAt100 })}::jsonb where id = ${attempt.stepId}`;
+    await emit(run, 'evaluation', `${name}: mAP@100 ${(item.mapAt100 * 100).toFixed(2)} % at the ${item.when}`, {
+      step: name,
+      when: item.when,
+      mapAt100: item.mapAt100,
+    });
+  }
+  if (item.type === 'note') await emit(run, 'note', `${name}: ${item.message}`, { step: name, level: item.level });
+  if (item.type === 'badImage') {
+    const { rejected } = await run.tx.step.update({
+      where: { id: attempt.stepId },
+      data: { rejected: { increment: 1 } },
+      select: { rejected: true },
+    });
+    if (rejected <= mostBadImageEvents) {
+      await emit(run, 'note', `${name}: image ${item.imageId} cannot be read and is left out: ${item.reason}`, {
+        step: name,
+        imageId: item.imageId,
+        path: item.path,
+      });
+    }
+  }
+}
+
+const hintOf = { log: 'logs', metrics: 'metrics', progress: 'progress' } as const;
+
+async function hint(tx: Transaction, attempt: Attempt, items: readonly ReportItem[]): Promise<void> {
+  const kinds = new Set(items.flatMap((item) => (item.type in hintOf ? [hintOf[item.type as keyof typeof hintOf]] : [])));
+  for (const what of kinds) {
+    const message: Hint = { topic: `run:${attempt.runId}`, runId: attempt.runId, stepId: attempt.stepId, what };
+    await tx.$executeRaw`select pg_notify(${hintChannel}, ${JSON.stringify(message)})`;
+  }
+}

@@ -1,0 +1,121 @@
+import { CairnError, type Hint, type ShardClaim, type ShardCommit } from '@cairn/contract';
+import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
+import type { EngineContext } from '../context.ts';
+import { toJson } from '../json.ts';
+import { enqueue, withRun } from '../run-work.ts';
+import { recordFailure } from './failure.ts';
+import { liveAttempt } from './live-attempt.ts';
+
+/** A worker that found no shard asks again after this long. */
+const retryAfterSeconds = 1;
+
+type ClaimedRow = { index: number; from_row: number; count: number; tries: number };
+
+/**
+ * Leases the next shard. A lease is renewed by every report; one that ran out goes to another only when its attempt has been
+ * silent while the api answered, so an outage of ours takes nobody's work away.
+ */
+export async function claimShard(ctx: EngineContext, attemptId: string, generation: number): Promise<ShardClaim> {
+  const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
+  const { stepId, runId } = attempt;
+  if (attempt.state === 'stopping') return { shard: null, done: false, retryAfterSeconds };
+  return inTransaction(ctx.prisma, async (tx) => {
+    const rows = await tx.$queryRaw<ClaimedRow[]>`
+      update shard set state = 'leased', attempt_id = ${attemptId}, tries = tries + 1,
+        lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds})
+      where (step_id, "index") = (
+        select s.step_id, s."index" from shard s left join attempt a on a.id = s.attempt_id
+        where s.step_id = ${stepId}
+          and (s.state = 'pending' or (s.state = 'leased' and (s.attempt_id = ${attemptId} or (s.lease_until < now() and a.contact = 'silent'))))
+        order by s."index" limit 1 for update of s skip locked)
+      returning "index", from_row, count, tries`;
+    const row = rows[0];
+    if (row) {
+      await shardHint(tx, runId, stepId);
+      return { shard: { index: row.index, from: row.from_row, count: row.count, tries: row.tries }, done: false, retryAfterSeconds };
+    }
+    const open = await tx.shard.count({ where: { stepId, state: { in: ['pending', 'leased'] } } });
+    return { shard: null, done: open === 0, retryAfterSeconds };
+  });
+}
+
+/**
+ * Commits a shard: counted on the step by one atomic update, so that one of 5,000 shards locks no run; the last one asks for
+ * the finalizing. The same commit again is no change.
+ *
+ * @throws CairnError `lease_lost` when the shard is another's now, `invalid_request` when the counts do not add up
+ */
+export async function commitShard(
+  ctx: EngineContext,
+  attemptId: string,
+  generation: number,
+  index: number,
+  commit: ShardCommit,
+): Promise<void> {
+  const { stepId, runId } = await liveAttempt(ctx.prisma, attemptId, generation);
+  const whole = await inTransaction(ctx.prisma, async (tx) => {
+    const shard = await tx.shard.findUnique({ where: { stepId_index: { stepId, index } } });
+    if (!shard) throw new CairnError('not_found', `step ${stepId} has no shard ${index}`);
+    if (shard.state === 'committed' && shard.attemptId === attemptId) return false;
+    if (commit.rows + commit.rejected !== shard.count) {
+      throw new CairnError(
+        'invalid_request',
+        `shard ${index} has ${shard.count} images, but ${commit.rows} rows and ${commit.rejected} rejected were committed`,
+      );
+    }
+    const { count } = await tx.shard.updateMany({
+      where: { stepId, index, attemptId, state: 'leased' },
+      data: {
+        state: 'committed',
+        leaseUntil: null,
+        rows: commit.rows,
+        rejected: commit.rejected,
+        files: toJson(commit.files),
+        seconds: commit.seconds,
+      },
+    });
+    if (count === 0) throw new CairnError('lease_lost', `shard ${index} of step ${stepId} is no longer leased to attempt ${attemptId}`);
+    const step = await tx.step.update({
+      where: { id: stepId },
+      data: { shardsCommitted: { increment: 1 }, rows: { increment: commit.rows }, rejected: { increment: commit.rejected } },
+      select: { shardsCommitted: true, shardsTotal: true },
+    });
+    await shardHint(tx, runId, stepId);
+    return step.shardsCommitted === step.shardsTotal;
+  });
+  if (whole) await completeExtraction(ctx, runId, stepId);
+}
+
+/** Every shard is committed: judge the share of rejected images, then finalize. */
+async function completeExtraction(ctx: EngineContext, runId: string, stepId: string): Promise<void> {
+  await withRun(ctx, runId, async (run) => {
+    const step = run.steps.find((candidate) => candidate.id === stepId);
+    if (!step || step.state !== 'active') return;
+    const { rows, rejected } = await run.tx.step.findUniqueOrThrow({ where: { id: stepId }, select: { rows: true, rejected: true } });
+    const allowed = Number(step.settings.maxBadImageShare);
+    step.shardsCommitted = step.shardsTotal ?? 0;
+    if (rejected > allowed * (rows + rejected)) {
+      const message = `${rejected} of ${rows + rejected} images of the list cannot be read, more than the allowed share of ${allowed}; the attempts' logs name them`;
+      await recordFailure(run, step, { cause: 'data', code: 'too_many_bad_images', message });
+      return;
+    }
+    await enqueue(run.tx, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
+  });
+}
+
+/** Gives a leased shard back unfinished. */
+export async function releaseShard(ctx: EngineContext, attemptId: string, generation: number, index: number): Promise<void> {
+  const { stepId, runId } = await liveAttempt(ctx.prisma, attemptId, generation);
+  await inTransaction(ctx.prisma, async (tx) => {
+    await tx.shard.updateMany({
+      where: { stepId, index, attemptId, state: 'leased' },
+      data: { state: 'pending', attemptId: null, leaseUntil: null },
+    });
+    await shardHint(tx, runId, stepId);
+  });
+}
+
+async function shardHint(tx: Transaction, runId: string, stepId: string): Promise<void> {
+  const hint: Hint = { topic: `run:${runId}`, runId, stepId, what: 'shards' };
+  await tx.$executeRaw`select pg_notify(${hintChannel}, ${JSON.stringify(hint)})`;
+}

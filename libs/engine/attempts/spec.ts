@@ -1,0 +1,72 @@
+import {
+  type AttemptSpec,
+  attemptSpec as attemptSpecSchema,
+  type InputArtifact,
+  imageSource,
+  inputArtifact,
+  protocol,
+  type ResumePoint,
+} from '@cairn/contract';
+import { artifactFilesColumn, detailsColumn, needsColumn } from '../columns.ts';
+import type { EngineContext } from '../context.ts';
+import { liveAttempt } from './live-attempt.ts';
+
+/** Where an attempt writes: everything below this prefix is its own, and nothing else is. */
+export const stagingPrefix = (attemptId: string): string => `staging/${attemptId}/`;
+
+/** At most this many checkpoints are offered to resume from, newest first. */
+const mostResumePoints = 5;
+
+/** What an attempt is to do: its settings, its inputs with their digests, and where it may go on from. */
+export async function attemptSpec(ctx: EngineContext, attemptId: string, generation: number): Promise<AttemptSpec> {
+  const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
+  const step = await ctx.prisma.step.findUniqueOrThrow({
+    where: { id: attempt.stepId },
+    include: { artifact: { select: { memoKey: true } }, run: { include: { dataset: true } } },
+  });
+  const resume = step.kind === 'train' && step.artifact?.memoKey ? await resumePoints(ctx, step.artifact.memoKey) : [];
+  return attemptSpecSchema.parse({
+    protocol,
+    attempt: { id: attempt.id, ordinal: attempt.ordinal, generation: attempt.generation },
+    run: { id: step.run.id, name: step.run.name },
+    step: { id: step.id, name: step.name },
+    kind: step.kind,
+    settings: step.settings,
+    inputs: await loadInputs(ctx, step.runId, needsColumn.parse(step.needs)),
+    source: imageSource.parse(step.run.dataset.source),
+    stagingPrefix: stagingPrefix(attempt.id),
+    resume,
+    ...ctx.limits,
+  });
+}
+
+async function loadInputs(
+  ctx: EngineContext,
+  runId: string,
+  needs: { role: string; step: string }[],
+): Promise<Record<string, InputArtifact>> {
+  const steps = await ctx.prisma.step.findMany({
+    where: { runId, name: { in: needs.map((need) => need.step) } },
+    select: { name: true, artifact: true },
+  });
+  const inputs: Record<string, InputArtifact> = {};
+  for (const need of needs) {
+    const artifact = steps.find((step) => step.name === need.step)?.artifact;
+    inputs[need.role] = inputArtifact.parse({
+      ...artifact,
+      files: artifactFilesColumn.parse(artifact?.files),
+      details: detailsColumn.parse(artifact?.details),
+    });
+  }
+  return inputs;
+}
+
+/** Checkpoints of the same computation (memo key), newest first: also those of an earlier run that was interrupted. */
+async function resumePoints(ctx: EngineContext, memoKey: string): Promise<ResumePoint[]> {
+  const rows = await ctx.prisma.checkpoint.findMany({
+    where: { memoKey },
+    orderBy: [{ step: 'desc' }, { createdAt: 'desc' }],
+    take: mostResumePoints,
+  });
+  return rows.map((row) => ({ id: row.id, key: row.key, bytes: Number(row.bytes), sha256: row.sha256, step: row.step, epoch: row.epoch }));
+}

@@ -1,0 +1,14 @@
+import { artifactState, attemptCause, attemptState, failureView, runState, stepKind, stepState, storedFile } from '@cairn/contract';
+import { z } from 'zod';
+
+/** JSON columns as the engine reads them: parsed, never cast. */
+export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
+export const failuresColumn = z.partialRecord(attemptCause, z.number().int());
+export const filesColumn = z.array(storedFile);
+export const artifactFilesColumn = z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: z.string() }));
+export const detailsColumn = z.record(z.string(), z.unknown());
+export const scoresColumn = z.record(z.string(), z.number());
+export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
+export const resultColumn = z.object({ files: filesColumn, details: detailsColumn });
+export const failureColumn = failureView;
+export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind };

@@ -1,0 +1,30 @@
+import { finishAttempt } from './attempts/finish.ts';
+import { report } from './attempts/report.ts';
+import { claimShard, commitShard, releaseShard } from './attempts/shards.ts';
+import { attemptSpec } from './attempts/spec.ts';
+import { startAttempt } from './attempts/start.ts';
+import { cancelRun } from './cancel.ts';
+import type { EngineContext } from './context.ts';
+import type { Engine } from './engine.ts';
+import { collectGarbage, type RemovePrefix } from './garbage.ts';
+import { planRun } from './plan.ts';
+import { retryRun } from './retry.ts';
+import { submitRun } from './submit.ts';
+
+/** Binds the commands that people and attempts give to their context. */
+export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): Engine {
+  return {
+    submitRun: (request, actor, idempotencyKey) => submitRun(ctx, request, actor, idempotencyKey),
+    planRun: (request, actor) => planRun(ctx, request, actor),
+    cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
+    retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
+    attemptSpec: (id, generation) => attemptSpec(ctx, id, generation),
+    startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),
+    report: (id, generation, request) => report(ctx, id, generation, request),
+    claimShard: (id, generation) => claimShard(ctx, id, generation),
+    commitShard: (id, generation, index, commit) => commitShard(ctx, id, generation, index, commit),
+    releaseShard: (id, generation, index) => releaseShard(ctx, id, generation, index),
+    finishAttempt: (id, generation, request) => finishAttempt(ctx, id, generation, request),
+  };
+}

@@ -1,0 +1,19 @@
+export { stagingPrefix } from './attempts/spec.ts';
+export { readCodeDigests } from './code-digests.ts';
+export { defaultLimits, type EngineContext, type EngineLimits } from './context.ts';
+export { createEngine } from './create-engine.ts';
+export type { Actor, Engine } from './engine.ts';
+export {
+  artifactReady,
+  type Finalization,
+  finalizationFailed,
+  pendingFinalization,
+  stagingOf,
+  stepsToFinalize,
+} from './leader/finalize.ts';
+export { beginLaunch, createAttempts, recordPlace, shrink } from './leader/launch.ts';
+export { assertLead, giveUpLead, type Leadership, takeLead } from './leader/leadership.ts';
+export { attemptGone, markSilent, type WatchedAttempt, watchedAttempts } from './leader/observe.ts';
+export { attemptsToQueue, drainOutbox, type OutboxEntry, recordPools, runsAtRest } from './leader/outbox.ts';
+export { type BuiltinRecipe, loadRecipes } from './recipes.ts';
+export { settleRun } from './run-work.ts';

@@ -1,0 +1,163 @@
+import type { ArtifactKind, FailureView, StoredFile } from '@cairn/contract';
+import { newId } from '@cairn/runtime';
+import { recordFailure } from '../attempts/failure.ts';
+import { stagingPrefix } from '../attempts/spec.ts';
+import { detailsColumn, filesColumn, resultColumn } from '../columns.ts';
+import type { EngineContext } from '../context.ts';
+import { toJson } from '../json.ts';
+import { mayReuse, memoKeyOf } from '../memo.ts';
+import { emit, type RunWork, type WorkStep, withRun } from '../run-work.ts';
+
+/** What is to be copied out of staging to make an artifact. */
+export type Finalization = {
+  runId: string;
+  stepId: string;
+  generation: number;
+  artifactId: string;
+  kind: ArtifactKind;
+  prefix: string;
+  files: StoredFile[];
+  details: Record<string, unknown>;
+  /** For features: what the files must account for. */
+  extraction: { list: string; listsArtifact: string; rows: number; rejected: number; shards: number } | null;
+};
+
+/** The finalization a step waits for, or null when there is none (any more). */
+export async function pendingFinalization(ctx: EngineContext, stepId: string, generation: number): Promise<Finalization | null> {
+  const step = await ctx.prisma.step.findUnique({
+    where: { id: stepId },
+    include: {
+      artifact: true,
+      attempts: { where: { stepGeneration: generation, state: 'succeeded' }, orderBy: { ordinal: 'desc' } },
+      shards: { orderBy: { index: 'asc' } },
+    },
+  });
+  if (!step || step.generation !== generation || step.state !== 'active' || step.artifact?.state !== 'building') return null;
+  const { id: artifactId, kind, prefix } = step.artifact;
+  const common = { runId: step.runId, stepId, generation, artifactId, kind: kind as ArtifactKind, prefix };
+  if (step.shardsTotal === null) {
+    const result = resultColumn.safeParse(step.attempts[0]?.result);
+    return result.success ? { ...common, ...result.data, extraction: null } : null;
+  }
+  if (step.shardsCommitted < step.shardsTotal) return null;
+  const files = step.shards.flatMap((shard) => filesColumn.parse(shard.files));
+  const lists = await ctx.prisma.step.findFirstOrThrow({ where: { runId: step.runId, kind: 'prepare' }, select: { artifactId: true } });
+  const list = String((detailsColumn.parse(step.settings) as { list?: unknown }).list);
+  const counts = { rows: step.rows, rejected: step.rejected, shards: step.shardsTotal };
+  return { ...common, files, details: { list, ...counts }, extraction: { list, listsArtifact: lists.artifactId ?? '', ...counts } };
+}
+
+/** The artifact is whole and its manifest written: it exists from now on, for this run and for every one that waits for it. */
+export async function artifactReady(
+  ctx: EngineContext,
+  finalization: Finalization,
+  result: { digest: string; files: { name: string; bytes: number; sha256: string }[]; details: Record<string, unknown> },
+): Promise<void> {
+  await withRun(ctx, finalization.runId, async (run) => {
+    const step = run.steps.find((candidate) => candidate.id === finalization.stepId);
+    if (
+      !step ||
+      step.generation !== finalization.generation ||
+      step.artifact?.id !== finalization.artifactId ||
+      step.artifact.state !== 'building'
+    )
+      return;
+    if (step.state !== 'active') return;
+    const memoKey = await takeMemoPlace(run, step);
+    await run.tx.artifact.update({
+      where: { id: finalization.artifactId, state: 'building' },
+      data: {
+        state: 'ready',
+        memoKey,
+        digest: result.digest,
+        files: toJson(result.files),
+        details: toJson(result.details),
+        bytes: result.files.reduce((sum, file) => sum + file.bytes, 0),
+        readyAt: new Date(),
+      },
+    });
+    step.artifact = { ...step.artifact, state: 'ready', digest: result.digest, memoKey };
+    if (step.kind === 'register') await registerModel(run, step, result.details);
+    const waiting = await run.tx.step.findMany({ where: { artifactId: finalization.artifactId, state: 'ready' }, select: { runId: true } });
+    for (const other of waiting) run.alsoSettle.add(other.runId);
+  });
+}
+
+/** A result built with reuse switched off takes the memo's place from the one before it; a registration is never a memo. */
+async function takeMemoPlace(run: RunWork, step: WorkStep): Promise<string | null> {
+  if (step.kind === 'register') return null;
+  if (mayReuse(step.kind, step.name, run.noReuse)) return step.artifact?.memoKey ?? null;
+  const { memoParts } = await run.tx.artifact.findUniqueOrThrow({ where: { id: step.artifact?.id ?? '' }, select: { memoParts: true } });
+  const memoKey = memoKeyOf(memoParts as Parameters<typeof memoKeyOf>[0]);
+  const building = await run.tx.artifact.count({ where: { projectId: run.projectId, memoKey, state: 'building' } });
+  if (building > 0) return step.artifact?.memoKey ?? null;
+  await run.tx.artifact.updateMany({ where: { projectId: run.projectId, memoKey, state: 'ready' }, data: { memoKey: null } });
+  return memoKey;
+}
+
+async function registerModel(run: RunWork, step: WorkStep, details: Record<string, unknown>): Promise<void> {
+  const name = String(step.settings.model);
+  // The name's rows are numbered one after another, also when two runs register at once.
+  await run.tx.$executeRaw`select pg_advisory_xact_lock(hashtext(${`model ${run.projectId} ${name}`}))`;
+  const newest = await run.tx.model.findFirst({
+    where: { projectId: run.projectId, name },
+    orderBy: { version: 'desc' },
+    select: { version: true },
+  });
+  const version = (newest?.version ?? 0) + 1;
+  const artifacts = Object.fromEntries(
+    step.needs.map((need) => [need.role, run.steps.find((candidate) => candidate.name === need.step)?.artifact?.id ?? '']),
+  );
+  await run.tx.model.create({
+    data: {
+      id: newId('model'),
+      projectId: run.projectId,
+      owner: run.owner,
+      name,
+      version,
+      runId: run.id,
+      stepId: step.id,
+      artifacts,
+      metrics: toJson(numbers(details.metrics)),
+    },
+  });
+  await emit(run, 'note', `model ${name} version ${version} is registered`, { model: name, version });
+}
+
+const numbers = (value: unknown): Record<string, number> =>
+  Object.fromEntries(Object.entries(value ?? {}).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
+
+/** What was staged cannot become an artifact: the step starts over with the failure charged to it. */
+export async function finalizationFailed(ctx: EngineContext, finalization: Finalization, failure: FailureView): Promise<void> {
+  await withRun(ctx, finalization.runId, async (run) => {
+    const step = run.steps.find((candidate) => candidate.id === finalization.stepId);
+    if (!step || step.generation !== finalization.generation || step.state !== 'active') return;
+    await recordFailure(run, step, failure);
+    step.generation += 1;
+    step.attempts = [];
+    await run.tx.step.update({ where: { id: step.id }, data: { generation: step.generation } });
+    if (step.shardsTotal !== null) {
+      await run.tx.shard.updateMany({
+        where: { stepId: step.id },
+        data: { state: 'pending', attemptId: null, leaseUntil: null, rows: null, rejected: null, files: [] },
+      });
+      await run.tx.step.update({ where: { id: step.id }, data: { shardsCommitted: 0, rows: 0, rejected: 0 } });
+      step.shardsCommitted = 0;
+    }
+    await emit(run, 'note', `${step.name}: ${failure.message}`, { step: step.name, level: 'warning' });
+  });
+}
+
+/** Steps that are whole but not final: the reconciler asks for their finalizing again. */
+export async function stepsToFinalize(ctx: EngineContext): Promise<{ stepId: string; generation: number }[]> {
+  return ctx.prisma.$queryRaw<{ stepId: string; generation: number }[]>`
+    select s.id as "stepId", s.generation from step s join artifact a on a.id = s.artifact_id and a.state = 'building'
+    where s.state = 'active' and ((s.shards_total is not null and s.shards_committed >= s.shards_total)
+      or (s.shards_total is null and exists (select 1 from attempt t where t.step_id = s.id and t.step_generation = s.generation and t.state = 'succeeded')))`;
+}
+
+/** Staging folders of a step's attempts that are over: their content was copied, so they can go. */
+export async function stagingOf(ctx: EngineContext, stepId: string): Promise<string[]> {
+  const attempts = await ctx.prisma.attempt.findMany({ where: { stepId, endedAt: { not: null } }, select: { id: true } });
+  return attempts.map((attempt) => stagingPrefix(attempt.id));
+}

@@ -1,0 +1,81 @@
+import { isLiveAttempt } from '@cairn/domain';
+import { newId } from '@cairn/runtime';
+import type { EngineContext } from '../context.ts';
+import { toJson } from '../json.ts';
+import { emit, enqueue, withRun } from '../run-work.ts';
+import { requestStop } from '../settle.ts';
+import { assertLead, type Leadership } from './leadership.ts';
+
+/** Makes the attempts that `admit` decided on and asks for their start. Answers how many it made: fewer when the step changed meanwhile. */
+export async function createAttempts(
+  ctx: EngineContext,
+  lead: Leadership,
+  runId: string,
+  stepId: string,
+  pool: string,
+  wanted: number,
+): Promise<number> {
+  return withRun(ctx, runId, async (run) => {
+    await assertLead(run.tx, lead);
+    const step = run.steps.find((candidate) => candidate.id === stepId);
+    const mine = step?.artifact?.state === 'building' && step.artifact.runId === run.id && step.artifact.stepName === step.name;
+    if (!step || !mine || (step.state !== 'ready' && step.state !== 'active')) return 0;
+    const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state)).length;
+    const row = await run.tx.step.findUniqueOrThrow({
+      where: { id: stepId },
+      select: { maxAttempts: true, attempts: { select: { ordinal: true }, orderBy: { ordinal: 'desc' }, take: 1 } },
+    });
+    const count = Math.max(0, Math.min(wanted, row.maxAttempts - live));
+    for (let index = 0; index < count; index += 1) {
+      const id = newId('attempt');
+      const ordinal = (row.attempts[0]?.ordinal ?? 0) + 1 + index;
+      await run.tx.attempt.create({
+        data: { id, runId, stepId, ordinal, stepGeneration: step.generation, state: 'created', pool, slots: step.slots },
+      });
+      step.attempts.push({ id, state: 'created', ordinal, pool });
+      await enqueue(run.tx, pool === 'tasks' ? 'tasks' : 'launch', id, 1, { attemptId: id, generation: 1 });
+      await emit(run, 'attempt', `${step.name}: attempt ${ordinal} goes to pool ${pool}`, {
+        step: step.name,
+        attemptId: id,
+        state: 'created',
+      });
+    }
+    return count;
+  });
+}
+
+/** What a launcher needs to know of an attempt, or null when it needs no start any more. */
+export async function beginLaunch(ctx: EngineContext, attemptId: string, generation: number) {
+  await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation, state: 'created' }, data: { state: 'launching' } });
+  const attempt = await ctx.prisma.attempt.findUnique({
+    where: { id: attemptId },
+    include: { step: { select: { name: true, kind: true, run: { select: { name: true } } } } },
+  });
+  if (!attempt || attempt.generation !== generation || attempt.state !== 'launching') return null;
+  return {
+    id: attempt.id,
+    generation,
+    pool: attempt.pool,
+    slots: attempt.slots,
+    name: `${attempt.step.run.name}/${attempt.step.name}/${attempt.ordinal}`,
+  };
+}
+
+/** Where the executor put it. The attempt itself says when it runs. */
+export async function recordPlace(
+  ctx: EngineContext,
+  attemptId: string,
+  generation: number,
+  place: string,
+  handle: unknown,
+): Promise<void> {
+  await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation }, data: { place, handle: toJson(handle) } });
+}
+
+/** Asks an attempt to give way, for a step that waits. */
+export async function shrink(ctx: EngineContext, lead: Leadership, runId: string, attemptId: string, reason: string): Promise<void> {
+  await withRun(ctx, runId, async (run) => {
+    await assertLead(run.tx, lead);
+    await requestStop(run, attemptId, reason);
+  });
+}

@@ -1,0 +1,57 @@
+import { inTransaction } from '@cairn/db';
+import type { EngineContext } from '../context.ts';
+
+export type OutboxEntry = { queue: string; row: string; generation: number; data: unknown };
+
+/**
+ * Takes entries out of the outbox and hands them on; they are deleted when `deliver` succeeded. A crash in between delivers
+ * them again, which a queue that knows its ids and handlers that read the row make harmless.
+ *
+ * @returns how many were delivered
+ */
+export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxEntry[]) => Promise<void>, most = 200): Promise<number> {
+  return inTransaction(ctx.prisma, async (tx) => {
+    const entries = await tx.$queryRaw<OutboxEntry[]>`
+      delete from outbox where id in (select id from outbox order by id limit ${most} for update skip locked)
+      returning queue, "row", generation, data`;
+    if (entries.length > 0) await deliver(entries);
+    return entries.length;
+  });
+}
+
+/** Attempts that should be in a queue: made a while ago, never started, with no outbox entry left. An emptied queue is refilled from these. */
+export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<OutboxEntry[]> {
+  const rows = await ctx.prisma.$queryRaw<{ id: string; generation: number; pool: string }[]>`
+    select a.id, a.generation, a.pool from attempt a
+    where a.state in ('created', 'launching') and a.instance is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
+      and not exists (select 1 from outbox o where o."row" = a.id)`;
+  return rows.map((row) => ({
+    queue: row.pool === 'tasks' ? 'tasks' : 'launch',
+    row: row.id,
+    generation: row.generation,
+    data: { attemptId: row.id, generation: row.generation },
+  }));
+}
+
+/** Live runs in which nothing is ready or active: a command that died before its settling left them so. */
+export async function runsAtRest(ctx: EngineContext): Promise<string[]> {
+  const rows = await ctx.prisma.$queryRaw<{ id: string }[]>`
+    select r.id from run r where r.state in ('queued', 'running', 'cancelling')
+      and not exists (select 1 from step s where s.run_id = r.id and s.state = 'active')
+      and not exists (select 1 from step s join artifact a on a.id = s.artifact_id where s.run_id = r.id and s.state = 'ready' and a.state = 'building')`;
+  return rows.map((row) => row.id);
+}
+
+/** Writes the pools down for screens and for "why does it wait". */
+export async function recordPools(ctx: EngineContext, pools: readonly { name: string; executor: string; slots: number }[]): Promise<void> {
+  await inTransaction(ctx.prisma, async (tx) => {
+    await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
+    for (const [position, pool] of pools.entries()) {
+      await tx.pool.upsert({
+        where: { name: pool.name },
+        create: { ...pool, position },
+        update: { ...pool, position, updatedAt: new Date() },
+      });
+    }
+  });
+}

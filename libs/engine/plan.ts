@@ -1,0 +1,95 @@
+import type { PlannedStep, PlanView, SubmitRequest } from '@cairn/contract';
+import { explainDifference, type MemoParts, memoParts, type StepPlan } from '@cairn/domain';
+import type { EngineContext } from './context.ts';
+import type { Actor } from './engine.ts';
+import { artifactKinds, mayReuse, memoKeyOf } from './memo.ts';
+import { checkSubmission, type Submission } from './submit.ts';
+
+/** What a submission would do: which steps run, which are reused and from where, and why. Writes nothing. */
+export async function planRun(ctx: EngineContext, request: SubmitRequest, actor: Actor): Promise<PlanView> {
+  const submission = await checkSubmission(ctx, request, actor.projectId);
+  const digests = new Map<string, string | null>();
+  const steps: PlannedStep[] = [];
+  for (const step of submission.plan) {
+    const { planned, digest } = await planStep(ctx, step, submission, digests, actor.projectId);
+    digests.set(step.name, digest);
+    steps.push(planned);
+  }
+  const { dataset, recipe } = submission;
+  return {
+    recipe,
+    dataset: `${dataset.name}@${dataset.version}`,
+    steps,
+    estimate: await estimate(ctx, submission, steps, actor.projectId),
+  };
+}
+
+async function planStep(
+  ctx: EngineContext,
+  step: StepPlan,
+  submission: Submission,
+  digests: ReadonlyMap<string, string | null>,
+  projectId: string,
+) {
+  const planned = (action: PlannedStep['action'], why: string): PlannedStep => ({
+    name: step.name,
+    kind: step.kind,
+    needs: step.needs.map((need) => need.step),
+    action,
+    why,
+    settings: step.settings,
+    slots: step.slots,
+  });
+  if (step.kind === 'register') return { planned: planned('run', 'a model is registered by every run'), digest: null };
+  if (!mayReuse(step.kind, step.name, submission.noReuse)) return { planned: planned('run', 'reuse is switched off for it'), digest: null };
+  const unknown = step.needs.filter((need) => !digests.get(need.step)).map((need) => need.step);
+  if (unknown.length > 0)
+    return {
+      planned: planned('run', `${[...new Set(unknown)].join(' and ')} ${unknown.length === 1 ? 'is' : 'are'} made anew`),
+      digest: null,
+    };
+  const inputs = Object.fromEntries(step.needs.map((need) => [need.role, digests.get(need.step) ?? '']));
+  const parts = memoParts(step, ctx.codeDigests[step.kind], inputs, submission.dataset.digest);
+  const found = await ctx.prisma.artifact.findFirst({
+    where: { projectId, memoKey: memoKeyOf(parts), state: { in: ['ready', 'building'] } },
+  });
+  if (found?.state === 'ready') return { planned: planned('reuse', `made by run ${found.runId}`), digest: found.digest };
+  if (found) return { planned: planned('wait-for-same', `run ${found.runId} is making it now`), digest: null };
+  return { planned: planned('run', await nearestDifference(ctx, step, parts, projectId)), digest: null };
+}
+
+/** In which part the key differs from the newest result of the same step. */
+async function nearestDifference(ctx: EngineContext, step: StepPlan, parts: MemoParts, projectId: string): Promise<string> {
+  const nearest = await ctx.prisma.artifact.findFirst({
+    where: { projectId, stepName: step.name, kind: artifactKinds[step.kind].kind, state: 'ready' },
+    orderBy: { createdAt: 'desc' },
+    select: { memoParts: true, runId: true },
+  });
+  if (!nearest) return 'it was never made before';
+  return `${explainDifference(parts, nearest.memoParts as MemoParts)} (compared with run ${nearest.runId})`;
+}
+
+/** GPU-hours from what the same steps took the last time; null when a step to run never ran before. */
+async function estimate(
+  ctx: EngineContext,
+  submission: Submission,
+  steps: readonly PlannedStep[],
+  projectId: string,
+): Promise<PlanView['estimate']> {
+  let gpuHours = 0;
+  for (const step of submission.plan) {
+    if (step.pool !== 'gpu' || steps.find((item) => item.name === step.name)?.action !== 'run') continue;
+    const last = await ctx.prisma.step.findFirst({
+      where: { name: step.name, kind: step.kind, state: 'succeeded', run: { projectId, recipeName: submission.recipe.name } },
+      orderBy: { finishedAt: 'desc' },
+      select: { startedAt: true, finishedAt: true, slots: true, maxAttempts: true },
+    });
+    if (!last?.startedAt || !last.finishedAt)
+      return {
+        gpuHours: null,
+        basis: `${step.name} of recipe ${submission.recipe.name} never ran here, so there is nothing to reckon from`,
+      };
+    gpuHours += (last.slots * last.maxAttempts * (last.finishedAt.getTime() - last.startedAt.getTime())) / 3_600_000;
+  }
+  return { gpuHours: Math.round(gpuHours * 1000) / 1000, basis: 'slots times the seconds that the same steps took the last time' };
+}

@@ -1,0 +1,65 @@
+import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest } from '@cairn/contract';
+import { closest } from 'fastest-levenshtein';
+import { loadRecipes } from './recipes.ts';
+
+/**
+ * The recipe of a submission with its overrides applied and checked.
+ *
+ * @throws CairnError `unknown_recipe` and `unknown_setting` (both with the nearest name), `invalid_setting`
+ */
+export async function resolveRecipe(request: Pick<SubmitRequest, 'recipe' | 'set'>): Promise<Recipe> {
+  const recipe = typeof request.recipe === 'string' ? await builtinRecipe(request.recipe) : request.recipe;
+  const changed = structuredClone(recipe) as Record<string, unknown>;
+  for (const [path, value] of Object.entries(request.set)) override(changed, path, value);
+  const parsed = recipeSchema.safeParse(changed);
+  if (parsed.success) return parsed.data;
+  const errors = parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
+  throw new CairnError('invalid_setting', errors.map(({ path, message }) => `${path}: ${message}`).join('; '), { details: { errors } });
+}
+
+async function builtinRecipe(name: string): Promise<Recipe> {
+  const recipes = await loadRecipes();
+  const found = recipes.get(name);
+  if (found) return found.recipe;
+  const names = [...recipes.keys()];
+  const nearest = closest(name, names);
+  throw new CairnError('unknown_recipe', `no recipe is named "${name}"; did you mean "${nearest}"? There are ${names.join(', ')}`, {
+    details: { nearest, names },
+  });
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Sets one setting by its path. Every part must exist: an override changes a recipe and adds nothing to it. */
+function override(recipe: Record<string, unknown>, path: string, value: unknown): void {
+  const parts = path.split('.');
+  let target = recipe;
+  parts.forEach((part, index) => {
+    if (!Object.hasOwn(target, part)) {
+      const names = Object.keys(target);
+      const here = parts.slice(0, index).join('.');
+      const nearest = [...parts.slice(0, index), names.length > 0 ? closest(part, names) : part].join('.');
+      throw new CairnError(
+        'unknown_setting',
+        `the recipe has no setting "${path}"; did you mean "${nearest}"?${here ? ` "${here}" has ${names.join(', ')}` : ` There are ${names.join(', ')}`}`,
+        {
+          details: { setting: path, nearest, names },
+        },
+      );
+    }
+    if (index === parts.length - 1) {
+      if (part === 'name' && index === 0)
+        throw new CairnError('invalid_setting', 'the name of a recipe cannot be overridden; give the run a name with `name`');
+      target[part] = value;
+      return;
+    }
+    const next = target[part];
+    if (!isObject(next))
+      throw new CairnError(
+        'unknown_setting',
+        `"${parts.slice(0, index + 1).join('.')}" is one value and has no setting "${parts[index + 1]}"`,
+        { details: { setting: path } },
+      );
+    target = next;
+  });
+}

@@ -1,0 +1,78 @@
+import { CairnError } from '@cairn/contract';
+import { Prisma } from '@cairn/db';
+import { isDoneStep, isEndedRun } from '@cairn/domain';
+import type { EngineContext } from './context.ts';
+import type { Actor } from './engine.ts';
+import { toJson } from './json.ts';
+import { emit, type RunWork, type WorkStep, withRun } from './run-work.ts';
+import { moveRun } from './settle.ts';
+
+/**
+ * Opens an ended run again: every failed or cancelled step, and with `from` also that step and all that depends on it, which
+ * then run anew even where their results exist.
+ */
+export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
+  await withRun(ctx, runId, async (run) => {
+    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `there is no run ${runId}`);
+    if (!isEndedRun(run.state))
+      throw new CairnError('wrong_state', `run ${run.name} is ${run.state}; only a run that is over can be retried`);
+    const again = from === null ? new Set<string>() : dependents(run, from);
+    const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
+    if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);
+    if (again.size > 0 && run.noReuse !== true) {
+      run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
+      await run.tx.run.update({ where: { id: run.id }, data: { noReuse: toJson(run.noReuse) } });
+    }
+    for (const step of reset) await block(run, step);
+    await run.tx.run.update({ where: { id: run.id }, data: { finishedAt: null, cause: null, verdict: 'none' } });
+    await moveRun(run, 'running', null);
+    await emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`);
+  });
+}
+
+/** The step and everything that needs it, directly or through others. */
+function dependents(run: RunWork, from: string): Set<string> {
+  if (!run.steps.some((step) => step.name === from)) {
+    throw new CairnError(
+      'not_found',
+      `run ${run.name} has no step "${from}"; its steps are ${run.steps.map((step) => step.name).join(', ')}`,
+    );
+  }
+  const names = new Set([from]);
+  for (const step of run.steps) if (step.needs.some((need) => names.has(need.step))) names.add(step.name);
+  return names;
+}
+
+async function block(run: RunWork, step: WorkStep): Promise<void> {
+  step.generation += 1;
+  await run.tx.step.update({
+    where: { id: step.id, state: step.state },
+    data: {
+      state: 'blocked',
+      generation: step.generation,
+      artifactId: null,
+      reusedFromRunId: null,
+      failure: Prisma.DbNull,
+      failures: {},
+      progress: Prisma.DbNull,
+      scores: {},
+      notBefore: null,
+      readyAt: null,
+      startedAt: null,
+      finishedAt: null,
+      shardsTotal: null,
+      shardsCommitted: 0,
+      rows: 0,
+      rejected: 0,
+    },
+  });
+  Object.assign(step, {
+    state: 'blocked',
+    artifact: null,
+    attempts: [],
+    failures: {},
+    shardsTotal: null,
+    shardsCommitted: 0,
+    startedAt: null,
+  });
+}

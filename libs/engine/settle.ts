@@ -1,0 +1,129 @@
+import type { RunState, StepState } from '@cairn/contract';
+import { Prisma } from '@cairn/db';
+import { advance, isLiveAttempt, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
+import { claimResult, releaseResult } from './memo.ts';
+import { emit, findStep, type RunWork, type WorkStep } from './run-work.ts';
+
+/** A run that takes more rounds than this to come to rest is a fault in `advance`. */
+const mostRounds = 100;
+
+/** Applies what `advance` decides until it decides nothing more. */
+export async function settle(run: RunWork): Promise<void> {
+  for (let round = 0; round < mostRounds; round += 1) {
+    const transitions = advance(briefOf(run));
+    if (transitions.length === 0) return;
+    for (const transition of transitions) await apply(run, transition);
+  }
+  throw new Error(`run ${run.id} does not come to rest`);
+}
+
+export function briefOf(run: RunWork): RunBrief {
+  return { state: run.state, steps: run.steps.map((step) => briefOfStep(run, step)) };
+}
+
+function briefOfStep(run: RunWork, step: WorkStep): StepBrief {
+  const artifact = step.artifact;
+  const elsewhere = artifact?.state === 'building' && (artifact.runId !== run.id || artifact.stepName !== step.name);
+  return {
+    id: step.id,
+    name: step.name,
+    state: step.state,
+    needs: step.needs.map((need) => need.step),
+    attempts: step.attempts,
+    artifact: { state: artifact?.state ?? 'none', elsewhere },
+    shards: step.shardsTotal === null ? null : { total: step.shardsTotal, committed: step.shardsCommitted },
+    failures: step.failures,
+  };
+}
+
+async function apply(run: RunWork, transition: Transition): Promise<void> {
+  switch (transition.type) {
+    case 'run':
+      return moveRun(run, transition.to, transition.cause);
+    case 'step':
+      return moveStep(run, findStep(run, transition.stepId), transition.to, transition.cause);
+    case 'claim':
+      return claimResult(run, findStep(run, transition.stepId));
+    case 'stop':
+      return requestStop(run, transition.attemptId, transition.reason);
+  }
+}
+
+export async function moveRun(run: RunWork, to: RunState, cause: string | null): Promise<void> {
+  const now = new Date();
+  const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled';
+  await run.tx.run.update({
+    where: { id: run.id, state: run.state },
+    data: {
+      state: to,
+      ...(cause === null ? {} : { cause }),
+      ...(to === 'running' && run.state === 'queued' ? { startedAt: now } : {}),
+      ...(ended ? { finishedAt: now } : {}),
+    },
+  });
+  run.state = to;
+  await emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
+}
+
+const runWords: Record<RunState, string> = {
+  held: 'is held',
+  queued: 'is queued',
+  running: 'is running',
+  cancelling: 'is being cancelled',
+  succeeded: 'succeeded',
+  failed: 'failed',
+  cancelled: 'was cancelled',
+};
+
+const stepWords: Record<StepState, string> = {
+  blocked: 'waits for the steps before it',
+  ready: 'is ready',
+  active: 'is active',
+  succeeded: 'succeeded',
+  reused: 'is reused',
+  failed: 'failed',
+  cancelled: 'was cancelled',
+};
+
+export async function moveStep(run: RunWork, step: WorkStep, to: StepState, cause: string | null): Promise<void> {
+  const now = new Date();
+  const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'reused';
+  await run.tx.step.update({
+    where: { id: step.id, state: step.state },
+    data: {
+      state: to,
+      ...(to === 'ready' ? { readyAt: now } : {}),
+      ...(to === 'active' && step.startedAt === null ? { startedAt: now } : {}),
+      ...(ended ? { finishedAt: now, notBefore: null } : {}),
+      ...(to === 'reused' ? { reusedFromRunId: step.artifact?.runId ?? null } : {}),
+      ...(to === 'succeeded' ? { failure: Prisma.DbNull } : {}),
+    },
+  });
+  if (to === 'active' && step.startedAt === null) step.startedAt = now;
+  step.state = to;
+  if (to === 'failed' || to === 'cancelled') await releaseResult(run, step);
+  const took =
+    to === 'succeeded' && step.startedAt ? ` in ${Math.max(0.1, (now.getTime() - step.startedAt.getTime()) / 1000).toFixed(1)} s` : '';
+  await emit(run, 'step', `${step.name} ${stepWords[to]}${took}${cause ? ` (${cause})` : ''}`, { step: step.name, state: to, cause });
+}
+
+/** Asks a live attempt to stop; one that never left the queue is over at once. */
+export async function requestStop(run: RunWork, attemptId: string, reason: string): Promise<void> {
+  const attempt = run.steps.flatMap((step) => step.attempts).find((candidate) => candidate.id === attemptId);
+  if (!attempt || !isLiveAttempt(attempt.state) || attempt.state === 'stopping') return;
+  const now = new Date();
+  if (attempt.state === 'created') {
+    await run.tx.attempt.update({
+      where: { id: attemptId, state: 'created' },
+      data: { state: 'cancelled', stopReason: reason, endedAt: now },
+    });
+    attempt.state = 'cancelled';
+  } else {
+    await run.tx.attempt.update({
+      where: { id: attemptId, state: attempt.state },
+      data: { state: 'stopping', stopReason: reason, stopRequestedAt: now },
+    });
+    attempt.state = 'stopping';
+  }
+  await emit(run, 'attempt', `attempt ${attempt.ordinal} is asked to stop: ${reason}`, { attemptId, state: attempt.state });
+}

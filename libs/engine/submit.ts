@@ -1,0 +1,125 @@
+import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
+import { inTransaction, Prisma } from '@cairn/db';
+import { expandRecipe, type StepPlan } from '@cairn/domain';
+import { canonicalJson, newId, sha256 } from '@cairn/runtime';
+import type { EngineContext } from './context.ts';
+import type { Actor } from './engine.ts';
+import { toJson } from './json.ts';
+import { resolveRecipe } from './resolve-recipe.ts';
+import { emit, withRunIn } from './run-work.ts';
+
+/** A submission that was checked: what a run would be made of. */
+export type Submission = {
+  recipe: Recipe;
+  plan: StepPlan[];
+  dataset: { id: string; name: string; version: number; digest: string };
+  noReuse: boolean | string[];
+};
+
+/**
+ * Checks a submission without writing anything.
+ *
+ * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset), `invalid_request` (noReuse)
+ */
+export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
+  const recipe = await resolveRecipe(request);
+  const plan = expandRecipe(recipe);
+  const wanted = request.dataset ?? recipe.dataset;
+  if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} names no dataset; give one with \`dataset\``);
+  const dataset = await findDataset(ctx, wanted, projectId);
+  if (Array.isArray(request.noReuse)) {
+    const unknown = request.noReuse.filter((name) => !plan.some((step) => step.name === name));
+    if (unknown.length > 0)
+      throw new CairnError(
+        'invalid_request',
+        `noReuse names ${unknown.join(', ')}; the steps are ${plan.map((step) => step.name).join(', ')}`,
+      );
+  }
+  return { recipe, plan, dataset, noReuse: request.noReuse };
+}
+
+async function findDataset(ctx: EngineContext, wanted: string, projectId: string) {
+  const [name = '', version] = wanted.split('@');
+  const dataset = await ctx.prisma.dataset.findFirst({
+    where: { projectId, name, ...(version === undefined ? {} : { version: Number(version) }) },
+    orderBy: { version: 'desc' },
+    select: { id: true, name: true, version: true, digest: true },
+  });
+  if (dataset) return dataset;
+  const names = await ctx.prisma.dataset.findMany({ where: { projectId }, distinct: ['name'], select: { name: true }, take: 10 });
+  const known = names.length > 0 ? `there are ${names.map((row) => row.name).join(', ')}` : 'none is registered yet';
+  throw new CairnError(
+    'not_found',
+    `no dataset ${wanted} is registered; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`,
+  );
+}
+
+/** Makes a run with its steps. With an idempotency key the same request again answers the run it made. */
+export async function submitRun(
+  ctx: EngineContext,
+  request: SubmitRequest,
+  actor: Actor,
+  idempotencyKey: string | null,
+): Promise<{ runId: string; created: boolean }> {
+  const requestDigest = sha256(canonicalJson(request));
+  const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
+  if (earlier) return { runId: earlier, created: false };
+  const { recipe, plan, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
+  const runId = newId('run');
+  try {
+    await inTransaction(ctx.prisma, async (tx) => {
+      await tx.run.create({
+        data: {
+          id: runId,
+          projectId: actor.projectId,
+          owner: actor.name,
+          name: request.name ?? `${recipe.name}-${runId.slice(-6)}`,
+          recipeName: recipe.name,
+          recipe: toJson(recipe),
+          datasetId: dataset.id,
+          state: 'queued',
+          priority: request.priority,
+          noReuse: toJson(noReuse),
+          idempotencyKey,
+          requestDigest,
+        },
+      });
+      await tx.step.createMany({
+        data: plan.map((step, position) => ({
+          id: newId('step'),
+          runId,
+          position,
+          name: step.name,
+          kind: step.kind,
+          settings: toJson(step.settings),
+          needs: toJson(step.needs),
+          pool: step.pool,
+          slots: step.slots,
+          maxAttempts: step.maxAttempts,
+          state: 'blocked',
+        })),
+      });
+      await withRunIn(ctx, tx, runId, new Set(), (run) =>
+        emit(run, 'run', `${run.name} was submitted by ${actor.name}`, { state: 'queued' }),
+      );
+    });
+  } catch (error) {
+    const raced = error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002' && idempotencyKey !== null;
+    const winner = raced ? await findByKey(ctx, actor, idempotencyKey, requestDigest) : null;
+    if (!winner) throw error;
+    return { runId: winner, created: false };
+  }
+  return { runId, created: true };
+}
+
+async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {
+  const run = await ctx.prisma.run.findUnique({
+    where: { projectId_idempotencyKey: { projectId: actor.projectId, idempotencyKey } },
+    select: { id: true, requestDigest: true },
+  });
+  if (!run) return null;
+  if (run.requestDigest === requestDigest) return run.id;
+  throw new CairnError('idempotency_conflict', `Idempotency-Key "${idempotencyKey}" made run ${run.id} of another request; use a new key`, {
+    details: { runId: run.id },
+  });
+}
