@@ -1,7 +1,6 @@
 import { type ArtifactKind, CairnError, listsDetails, type StepKind } from '@cairn/contract';
 import { type MemoParts, memoParts } from '@cairn/domain';
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
-import { toJson } from './json.ts';
 import { emit, type RunWork, type WorkStep } from './run-work.ts';
 
 /** What each kind of step makes, and the folder of the object store it lies in. */

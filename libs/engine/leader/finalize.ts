@@ -1,4 +1,4 @@
-import type { ArtifactKind, FailureView, StoredFile } from '@cairn/contract';
+import { type ArtifactKind, artifactKind, type FailureView, type StoredFile } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import { recordFailure } from '../attempts/failure.ts';
 import { stagingPrefix } from '../attempts/spec.ts';
@@ -16,6 +16,8 @@ export type Finalization = {
   artifactId: string;
   kind: ArtifactKind;
   prefix: string;
+  /** Of the artifact's row: a finalizing that runs again writes the same manifest. */
+  createdAt: Date;
   files: StoredFile[];
   details: Record<string, unknown>;
   /** For features: what the files must account for. */
@@ -33,8 +35,8 @@ export async function pendingFinalization(ctx: EngineContext, stepId: string, ge
     },
   });
   if (!step || step.generation !== generation || step.state !== 'active' || step.artifact?.state !== 'building') return null;
-  const { id: artifactId, kind, prefix } = step.artifact;
-  const common = { runId: step.runId, stepId, generation, artifactId, kind: kind as ArtifactKind, prefix };
+  const { id: artifactId, prefix, createdAt } = step.artifact;
+  const common = { runId: step.runId, stepId, generation, artifactId, kind: artifactKind.parse(step.artifact.kind), prefix, createdAt };
   if (step.shardsTotal === null) {
     const result = resultColumn.safeParse(step.attempts[0]?.result);
     return result.success ? { ...common, ...result.data, extraction: null } : null;
@@ -156,8 +158,9 @@ export async function stepsToFinalize(ctx: EngineContext): Promise<{ stepId: str
       or (s.shards_total is null and exists (select 1 from attempt t where t.step_id = s.id and t.step_generation = s.generation and t.state = 'succeeded')))`;
 }
 
-/** Staging folders of a step's attempts that are over: their content was copied, so they can go. */
-export async function stagingOf(ctx: EngineContext, stepId: string): Promise<string[]> {
+/** A step's result was copied: its attempts' staging folders can go, and their checkpoints with them. Answers the folders. */
+export async function dropStaging(ctx: EngineContext, stepId: string): Promise<string[]> {
   const attempts = await ctx.prisma.attempt.findMany({ where: { stepId, endedAt: { not: null } }, select: { id: true } });
+  await ctx.prisma.checkpoint.deleteMany({ where: { attemptId: { in: attempts.map((attempt) => attempt.id) } } });
   return attempts.map((attempt) => stagingPrefix(attempt.id));
 }

@@ -73,7 +73,8 @@ export async function recordPlace(
 }
 
 /** Asks an attempt to give way, for a step that waits. */
-export async function shrink(ctx: EngineContext, lead: Leadership, runId: string, attemptId: string, reason: string): Promise<void> {
+export async function shrink(ctx: EngineContext, lead: Leadership, attemptId: string, reason: string): Promise<void> {
+  const { runId } = await ctx.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
   await withRun(ctx, runId, async (run) => {
     await assertLead(run.tx, lead);
     await requestStop(run, attemptId, reason);

@@ -1,0 +1,38 @@
+import { loadWaiting } from '@cairn/db';
+import { admit } from '@cairn/domain';
+import { createAttempts, drainOutbox, shrink } from '@cairn/engine';
+import type { Reign } from './parts.ts';
+
+/**
+ * One look at everything that waits: makes the attempts that `admit` decides on, asks fleets to give way, and hands the
+ * outbox to the queue. Answers when the next step's delay is over, in milliseconds since the epoch.
+ */
+export async function admitOnce(reign: Reign): Promise<number | null> {
+  const { ctx, lead } = reign;
+  await deliverOutbox(reign);
+  const now = Date.now();
+  const { waiting, running, pools } = await loadWaiting(ctx.prisma);
+  const { launch, shrink: giveWay } = admit(waiting, running, pools, now);
+  const runOf = new Map(waiting.map((step) => [step.stepId, step.runId]));
+  for (const { stepId, pool, attempts } of launch) {
+    const runId = runOf.get(stepId);
+    if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts);
+    await deliverOutbox(reign);
+  }
+  for (const attempt of giveWay) await shrink(ctx, lead, attempt.attemptId, `it gives way to ${attempt.for}`);
+  const delays = waiting.flatMap((step) => (step.notBefore !== null && step.notBefore > now ? [step.notBefore] : []));
+  return delays.length > 0 ? Math.min(...delays) : null;
+}
+
+/** Hands every outbox entry to its queue. */
+export async function deliverOutbox({ ctx, queues }: Pick<Reign, 'ctx' | 'queues'>): Promise<void> {
+  const deliver = async (entries: Parameters<Parameters<typeof drainOutbox>[1]>[0]) => {
+    for (const name of new Set(entries.map((entry) => entry.queue))) {
+      await queues.addBulk(
+        name,
+        entries.filter((entry) => entry.queue === name),
+      );
+    }
+  };
+  while ((await drainOutbox(ctx, deliver)) > 0);
+}

@@ -1,0 +1,55 @@
+import { CairnError, safeName } from '@cairn/contract';
+import { logLevels } from '@cairn/runtime';
+import { z } from 'zod';
+
+const poolSchema = z.strictObject({ name: safeName, executor: z.enum(['process']), slots: z.number().int().min(1).max(4096) });
+export type PoolConfiguration = z.infer<typeof poolSchema>;
+
+/** Pools as JSON in one variable; `tasks` is made by the controller itself. */
+const pools = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `it is not JSON: ${error instanceof Error ? error.message : String(error)}` });
+      return z.NEVER;
+    }
+  })
+  .pipe(z.array(poolSchema).min(1))
+  .refine((list) => new Set(list.map((pool) => pool.name)).size === list.length, 'two pools have the same name')
+  .refine((list) => !list.some((pool) => pool.name === 'tasks'), '`tasks` is the name of the pool beside the control plane');
+
+/** The controller's environment variables. */
+export const configurationSchema = z.object({
+  CAIRN_DATABASE_URL: z
+    .string()
+    .startsWith('postgres')
+    .describe('the PostgreSQL database')
+    .meta({ example: 'postgres://cairn:password@db:5432/cairn', secret: true }),
+  CAIRN_QUEUE_URL: z.string().optional().meta({ example: 'redis://redis:6379', secret: true }),
+  CAIRN_STORAGE_URL: z.string().min(1).describe('the object storage').meta({ example: 'file:///var/lib/cairn/storage' }),
+  CAIRN_SERVER_KEY: z
+    .string()
+    .min(32)
+    .describe("the key that attempts' tokens are made with")
+    .meta({ example: 'the output of `openssl rand -hex 32`', secret: true }),
+  CAIRN_INTERNAL_URL: z.string().min(1).describe('where attempts reach the control plane').meta({ example: 'http://127.0.0.1:8081' }),
+  CAIRN_POOLS: pools.describe('where attempts run').meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),
+  CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(256).default(2),
+  CAIRN_STATE_DIR: z.string().min(1).describe('folder for process records and work').meta({ example: '/var/lib/cairn/state' }),
+  CAIRN_PYTHON: z.string().min(1).describe("the trainer's Python interpreter").meta({ example: '/opt/cairn/python/bin/python' }),
+  CAIRN_METRICS_PORT: z.coerce.number().int().min(0).max(65535).optional(),
+  CAIRN_LEADER_TTL_MS: z.coerce.number().int().min(500).max(60_000).default(5_000),
+  CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),
+});
+export type Configuration = z.infer<typeof configurationSchema>;
+
+export const agentEntry = new URL('../worker/main.ts', import.meta.url).pathname;
+
+/** An unknown pool in a row of an earlier configuration is an operator's fault, not a crash. */
+export const unknownPool = (name: string): CairnError =>
+  new CairnError(
+    'invalid_configuration',
+    `an attempt belongs to pool "${name}", which CAIRN_POOLS no longer has; put it back until its attempts are over`,
+  );

@@ -1,0 +1,61 @@
+import { hostname } from 'node:os';
+import { openDatabase } from '@cairn/db';
+import { defaultLimits, readCodeDigests } from '@cairn/engine';
+import { processExecutor } from '@cairn/executor';
+import { openQueues } from '@cairn/queue';
+import { createLogger, readConfiguration, runMain } from '@cairn/runtime';
+import { openStore } from '@cairn/storage';
+import { watchApiHealth } from './api-health.ts';
+import { campaign } from './campaign.ts';
+import { agentEntry, configurationSchema } from './configuration.ts';
+import type { ControllerParts } from './parts.ts';
+import { leadUntil } from './reign.ts';
+
+await runMain({
+  name: 'cairn controller',
+  start: async ({ closer, signal }) => {
+    const config = readConfiguration(configurationSchema, process.env);
+    const log = createLogger({ name: 'controller', level: config.CAIRN_LOG_LEVEL });
+    const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
+    const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });
+    closer.add('database', () => database.close());
+    const queues = openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log });
+    closer.add('queues', () => queues.close());
+    const executors = new Map(
+      config.CAIRN_POOLS.map((pool) => {
+        const executor = processExecutor({
+          stateDir: config.CAIRN_STATE_DIR,
+          command: [process.execPath, agentEntry, 'agent'],
+          baseEnv: {},
+        });
+        closer.add(`executor of pool ${pool.name}`, () => executor.close());
+        return [pool.name, executor] as const;
+      }),
+    );
+    const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
+    const parts: ControllerParts = {
+      ctx: { prisma: database.prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits },
+      databaseUrl: config.CAIRN_DATABASE_URL,
+      queues,
+      store: openStore(config.CAIRN_STORAGE_URL),
+      executors,
+      pools: [...config.CAIRN_POOLS, { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS }],
+      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, CAIRN_PYTHON: config.CAIRN_PYTHON },
+      serverKey: config.CAIRN_SERVER_KEY,
+      internalUrls,
+      log,
+    };
+    const health = watchApiHealth(internalUrls, log);
+    closer.add('api health', () => health.close());
+    const leading = campaign({
+      prisma: database.prisma,
+      holder: `${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`,
+      ttlMs: config.CAIRN_LEADER_TTL_MS,
+      log,
+      signal,
+      reign: (lead, end) => leadUntil(parts, health, lead, end),
+    });
+    closer.add('the lead', () => leading);
+    return undefined;
+  },
+});

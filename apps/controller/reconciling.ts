@@ -1,0 +1,19 @@
+import { attemptsToQueue, runsAtRest, settleRun, stepsToFinalize } from '@cairn/engine';
+import type { Reign } from './parts.ts';
+
+/** What stands in a queue for longer than this may be missing there. */
+const requeueAfterMs = 3_000;
+
+/**
+ * Repairs what a crash or an emptied queue left: asks again for starts and finalizations (a queue that still has the entry
+ * ignores it), and settles runs in which nothing is going on.
+ */
+export async function reconcileOnce({ ctx, queues, log }: Reign): Promise<void> {
+  for (const entry of await attemptsToQueue(ctx, requeueAfterMs)) await queues.add(entry.queue, entry);
+  for (const { stepId, generation } of await stepsToFinalize(ctx)) {
+    await queues.add('finalize', { row: stepId, generation, data: { stepId, generation } });
+  }
+  for (const runId of await runsAtRest(ctx)) {
+    await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'a run could not be settled'));
+  }
+}
