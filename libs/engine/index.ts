@@ -8,7 +8,7 @@ export {
   type Finalization,
   finalizationFailed,
   pendingFinalization,
-  stagingOf,
+  dropStaging,
   stepsToFinalize,
 } from './leader/finalize.ts';
 export { beginLaunch, createAttempts, recordPlace, shrink } from './leader/launch.ts';

@@ -1,0 +1,74 @@
+import { type Recipe, recipe } from '@cairn/contract';
+import { describe, expect, it } from 'vitest';
+import { exhaustedCause, expandRecipe, explainDifference, memoParts, retryDelayMs, type StepPlan } from './index.ts';
+
+const stage = { list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
+const make = (stages: Record<string, unknown>): Recipe =>
+  recipe.parse({
+    name: 'x',
+    model: { backbone: 'resnet18' },
+    stages,
+    export: { stage: Object.keys(stages).at(-1), imageSize: 64 },
+    extract: { index: { list: 'index' }, query: { list: 'query' } },
+    register: { model: 'm' },
+  });
+const two = make({ '512_all': { ...stage, from: '384' }, '384': { ...stage, from: 'init' } });
+
+describe('expandRecipe', () => {
+  it('puts every step after what it needs, whatever the order of the stages', () => {
+    const steps = expandRecipe(two);
+    for (const [index, step] of steps.entries())
+      for (const need of step.needs) expect(steps.findIndex((other) => other.name === need.step)).toBeLessThan(index);
+    expect(steps.map((step) => step.name)).toEqual([
+      'prepare',
+      '384',
+      '512_all',
+      'export',
+      'extract_index',
+      'extract_query',
+      'search',
+      'evaluate',
+      'register',
+    ]);
+  });
+
+  it('refuses stages in a circle, a start that is not there and a list that is not made', () => {
+    expect(() => expandRecipe(make({ a: { ...stage, from: 'b' }, b: { ...stage, from: 'a' } }))).toThrow('in a circle');
+    expect(() => expandRecipe(make({ a: { ...stage, from: 'z' } }))).toThrow('stages.a.from is "z"');
+    expect(() => expandRecipe(make({ a: { ...stage, from: 'init', list: 'index_train' } }))).toThrow('prepare.lists makes only');
+    expect(() => expandRecipe(make({ search: { ...stage, from: 'init' } }))).toThrow('name of another step');
+  });
+});
+
+describe('memoParts', () => {
+  const train = expandRecipe(two).find((step): step is Extract<StepPlan, { kind: 'train' }> => step.kind === 'train') as Extract<
+    StepPlan,
+    { kind: 'train' }
+  >;
+  const parts = (settings: object) =>
+    memoParts({ kind: 'train', settings: { ...train.settings, ...settings } }, 'code', { lists: 'd1' }, 'source');
+
+  it('changes with a setting that affects the result, and not with an operational one', () => {
+    expect(parts({ loaderWorkers: 7, logEverySteps: 3, evaluate: 'end' })).toEqual(parts({}));
+    expect(parts({ epochs: 2 })).not.toEqual(parts({}));
+    expect(parts({ model: { ...train.settings.model, embeddingDim: 64 } })).not.toEqual(parts({}));
+  });
+
+  it('names the part that differs', () => {
+    expect(explainDifference(parts({ epochs: 2 }), parts({ epochs: 1 }))).toBe('setting epochs: 2, was 1');
+    expect(explainDifference({ ...parts({}), code: 'new' }, parts({}))).toBe('the code of the step changed');
+    expect(explainDifference({ ...parts({}), inputs: { lists: 'd2' } }, parts({}))).toBe('its input lists is another');
+  });
+});
+
+describe('the retry policy', () => {
+  it('gives what the infrastructure did some tries, a person none, and a preemption all', () => {
+    expect(exhaustedCause({ infrastructure: 5, preemption: 500 })).toBeNull();
+    expect(exhaustedCause({ infrastructure: 6 })).toBe('infrastructure');
+    expect(exhaustedCause({ user: 1 })).toBe('user');
+  });
+
+  it('waits twice as long each time, up to a limit', () => {
+    expect([1, 2, 3, 30].map((nth) => retryDelayMs('infrastructure', nth))).toEqual([250, 500, 1000, 60_000]);
+  });
+});
