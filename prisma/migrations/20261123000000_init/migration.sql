@@ -307,9 +307,6 @@ CREATE UNIQUE INDEX "checkpoint_key_key" ON "checkpoint"("key");
 CREATE INDEX "checkpoint_step_id_step_idx" ON "checkpoint"("step_id", "step" DESC);
 
 -- CreateIndex
-CREATE UNIQUE INDEX "model_step_id_key" ON "model"("step_id");
-
--- CreateIndex
 CREATE UNIQUE INDEX "model_project_id_name_version_key" ON "model"("project_id", "name", "version");
 
 -- CreateIndex

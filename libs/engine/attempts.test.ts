@@ -1,0 +1,244 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { attemptGone, attemptsToQueue, createAttempts, drainOutbox, finalizationFailed, giveUpLead, pendingFinalization, stepsToFinalize, takeLead } from './index.ts';
+import { ada, openStage, type Stage } from './testing/play.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+  await stage.playAll(await stage.submit());
+});
+afterAll(() => stage.close());
+
+let variant = 100;
+/** A run at the training step `first`, different from every other. */
+async function freshRun(): Promise<string> {
+  variant += 1;
+  return stage.submit({ set: { 'stages.first.epochs': variant } });
+}
+/** A run at its extractions. */
+async function atExtraction(): Promise<string> {
+  const runId = await freshRun();
+  for (const name of ['first', 'second', 'export']) await stage.play(runId, name, String(variant));
+  return runId;
+}
+const now = () => new Date().toISOString();
+const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed' } as const;
+const attemptRow = (id: string) => stage.prisma.attempt.findUniqueOrThrow({ where: { id } });
+
+describe('an attempt', () => {
+  it('is told its settings, its inputs with their digests, and where it may write', async () => {
+    const runId = await atExtraction();
+    const [attempt = ''] = await stage.startAttempts(runId, 'extract_index');
+    const spec = await stage.engine.attemptSpec(attempt, 1);
+    expect(spec).toMatchObject({ kind: 'extract', settings: { list: 'index' }, stagingPrefix: `staging/${attempt}/`, resume: [] });
+    expect(Object.keys(spec.inputs).sort()).toEqual(['lists', 'model']);
+    expect(spec.inputs.model?.digest).toBe((await stage.step(runId, 'export')).artifact?.digest);
+  });
+
+  it('is run by one process: a second one is refused, the same one may say it twice', async () => {
+    const [attempt = ''] = await stage.startAttempts(await freshRun(), 'first');
+    const { instance } = await attemptRow(attempt);
+    await stage.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test' });
+    await expect(stage.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test' })).rejects.toMatchObject({ code: 'superseded' });
+  });
+
+  it('has its reports applied once, however often they come', async () => {
+    const runId = await freshRun();
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    const items = [
+      { type: 'log', stream: 'stdout', offset: 0, text: 'hello' },
+      { type: 'metrics', name: 'loss', steps: [1, 2], values: [3, 2], times: [1, 2] },
+      { type: 'evaluation', when: 'end', step: 2, mapAt100: 0.25 },
+      { type: 'checkpoint', key: `staging/${attempt}/a.pt`, bytes: 4, sha256: 'a'.repeat(64), step: 2, epoch: 1, final: false },
+    ] as const;
+    for (let time = 0; time < 2; time += 1) await stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [...items] });
+    expect(await stage.prisma.logChunk.count({ where: { attemptId: attempt } })).toBe(1);
+    expect(await stage.prisma.metricChunk.findMany({ where: { attemptId: attempt } })).toMatchObject([{ steps: [1, 2], values: [3, 2] }]);
+    expect((await stage.step(runId, 'first')).scores).toEqual({ 'mapAt100.end': 0.25 });
+    expect(await stage.prisma.event.count({ where: { runId, type: 'evaluation' } })).toBe(1);
+  });
+
+  it('goes on from the checkpoints of the one before, newest first', async () => {
+    const runId = await freshRun();
+    const [first = ''] = await stage.startAttempts(runId, 'first');
+    const checkpoint = (step: number) => ({ type: 'checkpoint', key: `staging/${first}/${step}.pt`, bytes: 4, sha256: 'a'.repeat(64), step, epoch: step / 10, final: false }) as const;
+    await stage.engine.report(first, 1, { seq: 1, at: now(), items: [checkpoint(10), checkpoint(20)] });
+    await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
+    expect((await stage.step(runId, 'first')).state).toBe('ready');
+    const [second = ''] = await stage.startAttempts(runId, 'first');
+    expect((await stage.engine.attemptSpec(second, 1)).resume.map((point) => point.step)).toEqual([20, 10]);
+  });
+
+  it('is refused everything once it was given up: its late report touches nothing', async () => {
+    const runId = await freshRun();
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
+    const finish = { outcome: 'succeeded', files: [], details: {} } as const;
+    await expect(stage.engine.finishAttempt(attempt, 1, finish)).rejects.toMatchObject({ code: 'superseded' });
+    await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [] })).rejects.toMatchObject({ code: 'superseded' });
+    await expect(stage.engine.attemptSpec(attempt, 1)).rejects.toMatchObject({ code: 'superseded' });
+    expect(await attemptRow(attempt)).toMatchObject({ state: 'lost', generation: 2 });
+  });
+
+  it('may say its end twice, and what the executor sees after that changes nothing', async () => {
+    const runId = await freshRun();
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    const finish = { outcome: 'succeeded', files: [stage.file('checkpoint.pt', attempt)], details: {} } as const;
+    await stage.engine.finishAttempt(attempt, 1, { ...finish, files: [...finish.files] });
+    await stage.engine.finishAttempt(attempt, 1, { ...finish, files: [...finish.files] });
+    await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
+    expect((await attemptRow(attempt)).state).toBe('succeeded');
+    await stage.finalize(runId, 'first');
+    expect((await stage.step(runId, 'first')).state).toBe('succeeded');
+  });
+
+  it('is tried again until the budget of its cause is spent', async () => {
+    const runId = await freshRun();
+    for (let time = 1; time <= 6; time += 1) {
+      const [attempt = ''] = await stage.startAttempts(runId, 'first');
+      await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
+    }
+    expect(await stage.step(runId, 'first')).toMatchObject({ state: 'failed', failures: { infrastructure: 6 }, failure: { message: 'killed' } });
+    expect((await stage.run(runId)).state).toBe('failed');
+  });
+
+  it('is charged nothing for a preemption', async () => {
+    const runId = await freshRun();
+    for (let time = 1; time <= 8; time += 1) {
+      const [attempt = ''] = await stage.startAttempts(runId, 'first');
+      await stage.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'asked to give way' });
+    }
+    expect((await stage.step(runId, 'first')).state).toBe('ready');
+  });
+});
+
+describe('shards', () => {
+  it('are leased to one attempt each and counted when they are committed', async () => {
+    const runId = await atExtraction();
+    const attempts = await stage.startAttempts(runId, 'extract_index', 2);
+    const claims = await Promise.all(attempts.map((attempt) => stage.engine.claimShard(attempt, 1)));
+    expect(new Set(claims.map((claim) => claim.shard?.index)).size).toBe(2);
+    expect(await stage.prisma.shard.findMany({ where: { step: { runId, name: 'extract_index' } }, orderBy: { index: 'asc' }, select: { fromRow: true, count: true } })).toEqual([
+      { fromRow: 0, count: 3 },
+      { fromRow: 3, count: 3 },
+      { fromRow: 6, count: 3 },
+    ]);
+    for (const attempt of attempts) await stage.commitAll(attempt);
+    expect(await stage.step(runId, 'extract_index')).toMatchObject({ shardsCommitted: 3, rows: 9, rejected: 0 });
+    expect((await stage.engine.claimShard(attempts[0] ?? '', 1)).done).toBe(true);
+  });
+
+  it('go back when their attempt is gone, and its late commit is refused', async () => {
+    const runId = await atExtraction();
+    const [first = ''] = await stage.startAttempts(runId, 'extract_query');
+    const { shard } = await stage.engine.claimShard(first, 1);
+    await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
+    const commit = { rows: 2, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    await expect(stage.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
+    const [second = ''] = await stage.startAttempts(runId, 'extract_query');
+    expect((await stage.engine.claimShard(second, 1)).shard).toMatchObject({ index: 0, tries: 2 });
+  });
+
+  it('are refused to an attempt that no longer holds them, and when the counts do not add up', async () => {
+    const runId = await atExtraction();
+    const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
+    const { shard } = await stage.engine.claimShard(a, 1);
+    const commit = { rows: 3, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    await expect(stage.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
+    await expect(stage.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({ code: 'invalid_request' });
+    await stage.engine.commitShard(a, 1, shard?.index ?? 0, commit);
+    await stage.engine.commitShard(a, 1, shard?.index ?? 0, commit);
+    expect((await stage.step(runId, 'extract_index')).shardsCommitted).toBe(1);
+  });
+
+  it('fail the step when too many images cannot be read', async () => {
+    const runId = await atExtraction();
+    const [attempt = ''] = await stage.startAttempts(runId, 'extract_index');
+    await stage.commitAll(attempt, 1);
+    expect(await stage.step(runId, 'extract_index')).toMatchObject({ failures: { data: 1 }, failure: { code: 'too_many_bad_images' } });
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
+    expect((await stage.step(runId, 'extract_index')).state).toBe('failed');
+  });
+
+  it('of an attempt that is silent go to another only after their lease', async () => {
+    const runId = await atExtraction();
+    const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
+    for (let index = 0; index < 3; index += 1) {
+      const { shard } = await stage.engine.claimShard(index === 0 ? a : b, 1);
+      if (index > 0) await stage.engine.commitShard(b, 1, shard?.index ?? 0, { rows: 3, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } });
+    }
+    await stage.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
+    expect((await stage.engine.claimShard(b, 1)).shard).toBeNull();
+    await stage.prisma.attempt.update({ where: { id: a }, data: { contact: 'silent' } });
+    expect((await stage.engine.claimShard(b, 1)).shard).toMatchObject({ tries: 2 });
+  });
+});
+
+describe('what a crash leaves', () => {
+  it('stays in the outbox until it was delivered', async () => {
+    const runId = await freshRun();
+    await drainOutbox(stage.ctx, async () => undefined, 10_000);
+    const { id, pool } = await stage.step(runId, 'first');
+    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
+    await expect(drainOutbox(stage.ctx, () => Promise.reject(new Error('the queue is down')))).rejects.toThrow('the queue is down');
+    const entries: unknown[] = [];
+    expect(await drainOutbox(stage.ctx, async (taken) => void entries.push(...taken))).toBe(1);
+    expect(entries).toMatchObject([{ queue: 'launch', generation: 1 }]);
+  });
+
+  it('is put into an emptied queue again', async () => {
+    const runId = await freshRun();
+    const { id, pool } = await stage.step(runId, 'first');
+    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
+    await drainOutbox(stage.ctx, async () => undefined, 10_000);
+    expect((await attemptsToQueue(stage.ctx, 0)).map((entry) => entry.queue)).toContain('launch');
+  });
+
+  it('is finalized when the request for it was lost', async () => {
+    const runId = await freshRun();
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [stage.file('checkpoint.pt', attempt)], details: {} });
+    const { id, generation } = await stage.step(runId, 'first');
+    expect(await stepsToFinalize(stage.ctx)).toContainEqual({ stepId: id, generation });
+    const finalization = await pendingFinalization(stage.ctx, id, generation);
+    if (!finalization) throw new Error('it is to be finalized');
+    await finalizationFailed(stage.ctx, finalization, { cause: 'infrastructure', code: 'corrupt_artifact', message: 'the copy differs' });
+    expect(await stage.step(runId, 'first')).toMatchObject({ state: 'ready', generation: 2 });
+    expect(await pendingFinalization(stage.ctx, id, generation)).toBeNull();
+    await stage.play(runId, 'first');
+    expect((await stage.step(runId, 'first')).state).toBe('succeeded');
+  });
+});
+
+describe('the lead', () => {
+  it('is held by one, expires, and refuses the writes of who held it before', async () => {
+    const runId = await freshRun();
+    const { id, pool } = await stage.step(runId, 'first');
+    expect(await takeLead(stage.prisma, 'other', 60_000)).toBeNull();
+    await giveUpLead(stage.prisma, stage.lead);
+    const other = await takeLead(stage.prisma, 'other', 60_000);
+    expect(other?.epoch).toBe(stage.lead.epoch + 1);
+    await expect(createAttempts(stage.ctx, stage.lead, runId, id, pool, 1)).rejects.toMatchObject({ code: 'superseded' });
+    expect((await stage.step(runId, 'first')).state).toBe('ready');
+    if (!other) return;
+    await giveUpLead(stage.prisma, other);
+    stage.lead = (await takeLead(stage.prisma, 'test', 60_000)) ?? stage.lead;
+    // Whoever slept past the expiry under the same name comes back with another epoch.
+    expect(stage.lead.epoch).toBe(other.epoch + 1);
+  });
+});
+
+describe('garbage', () => {
+  it('is what nothing refers to; a dry run only tells', async () => {
+    const runId = await freshRun();
+    await stage.engine.cancelRun(runId, ada, '');
+    const dry = await stage.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
+    expect(dry.artifacts.length).toBeGreaterThan(0);
+    expect(stage.removed).toEqual([]);
+    const wet = await stage.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
+    expect(wet.artifacts.map((item) => item.id).sort()).toEqual(dry.artifacts.map((item) => item.id).sort());
+    expect(stage.removed.length).toBe(wet.artifacts.length + wet.stagingPrefixes.length);
+    expect(await stage.prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
+  });
+});

@@ -1,0 +1,164 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ada, openStage, request, type Stage } from './testing/play.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+  // What every run shares is there; each test makes what it is about different by its settings.
+  await stage.playAll(await stage.submit());
+});
+afterAll(() => stage.close());
+
+const states = async (runId: string) => Object.fromEntries((await stage.prisma.step.findMany({ where: { runId }, orderBy: { position: 'asc' } })).map((row) => [row.name, row.state]));
+
+describe('a submission', () => {
+  it('makes a run whose first step is ready at once', async () => {
+    const runId = await stage.submit({ noReuse: true });
+    expect(await stage.ready(runId)).toEqual(['prepare']);
+    expect((await stage.run(runId)).state).toBe('queued');
+  });
+
+  it('answers the same run for the same key, and refuses the key for another request', async () => {
+    const first = await stage.engine.submitRun(request({ priority: 1 }), ada, 'key-1');
+    expect(await stage.engine.submitRun(request({ priority: 1 }), ada, 'key-1')).toEqual({ runId: first.runId, created: false });
+    await expect(stage.engine.submitRun(request({ priority: 2 }), ada, 'key-1')).rejects.toMatchObject({ code: 'idempotency_conflict' });
+  });
+
+  it('makes one run when the same key comes many times at once', async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => stage.engine.submitRun(request(), ada, 'key-2')));
+    expect(new Set(answers.map((answer) => answer.runId)).size).toBe(1);
+    expect(answers.filter((answer) => answer.created)).toHaveLength(1);
+  });
+
+  it('names the nearest setting, and leaves nothing behind', async () => {
+    const before = await stage.prisma.run.count();
+    await expect(stage.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({ code: 'unknown_setting', details: { nearest: 'stages.first.epochs' } });
+    await expect(stage.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
+    await expect(stage.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
+    await expect(stage.submit({ noReuse: ['trian'] })).rejects.toMatchObject({ code: 'invalid_request' });
+    expect(await stage.prisma.run.count()).toBe(before);
+  });
+});
+
+describe('a run', () => {
+  it('goes through its graph to a registered model, with a history without gaps', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 5 } });
+    await stage.playAll(runId);
+    expect((await stage.run(runId)).state).toBe('succeeded');
+    const [model] = await stage.prisma.model.findMany({ where: { runId } });
+    expect(model).toMatchObject({ name: 'toy', metrics: { mapAt100: 0.5 } });
+    const events = await stage.prisma.event.findMany({ where: { runId }, orderBy: { seq: 'asc' } });
+    expect(events.map((event) => event.seq)).toEqual(events.map((_, index) => index + 1));
+    expect((await stage.run(runId)).seq).toBe(events.length);
+  });
+
+  it('reuses what an equal run made, and registers a version of its own', async () => {
+    const first = await stage.submit({ set: { 'stages.first.epochs': 6 } });
+    await stage.playAll(first);
+    const second = await stage.submit({ set: { 'stages.first.epochs': 6, 'stages.first.loaderWorkers': 4 } });
+    expect(await stage.ready(second)).toEqual(['register']);
+    await stage.playAll(second);
+    const { register, ...others } = await states(second);
+    expect(register).toBe('succeeded');
+    expect(new Set(Object.values(others))).toEqual(new Set(['reused']));
+    expect((await stage.step(second, 'export')).reusedFromRunId).toBe(first);
+  });
+
+  it('runs again just what depends on a changed setting', async () => {
+    const first = await stage.submit({ set: { 'stages.first.epochs': 7 } });
+    await stage.playAll(first);
+    const plan = await stage.engine.planRun(request({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } }), ada);
+    expect(plan.steps.map((step) => `${step.name} ${step.action}`)).toEqual(['prepare reuse', 'first reuse', 'second run', 'export run', 'extract_index run', 'extract_query run', 'search run', 'evaluate run', 'register run']);
+    expect(plan.steps.find((step) => step.name === 'second')?.why).toContain('setting epochs: 2, was 1');
+    const second = await stage.submit({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } });
+    expect(await states(second)).toMatchObject({ prepare: 'reused', first: 'reused', second: 'ready', export: 'blocked' });
+  });
+
+  it('stops running what follows when a step came out the same as before', async () => {
+    const first = await stage.submit({ set: { 'stages.first.epochs': 8 } });
+    await stage.playAll(first);
+    const second = await stage.submit({ set: { 'stages.first.epochs': 8 }, noReuse: ['prepare'] });
+    await stage.play(second, 'prepare');
+    expect(await states(second)).toMatchObject({ prepare: 'succeeded', first: 'reused', evaluate: 'reused', register: 'ready' });
+  });
+
+  it('puts a result built without reuse in the place of the old one', async () => {
+    const set = { 'stages.first.epochs': 9 };
+    await stage.playAll(await stage.submit({ set }));
+    const again = await stage.submit({ set, noReuse: ['first'] });
+    await stage.play(again, 'first', ' anew');
+    const third = await stage.submit({ set });
+    expect((await stage.step(third, 'first')).artifactId).toBe((await stage.step(again, 'first')).artifactId);
+  });
+
+  it('waits for a result that another run builds, and takes it', async () => {
+    const set = { 'stages.first.epochs': 10 };
+    const first = await stage.submit({ set });
+    const second = await stage.submit({ set });
+    await stage.play(first, 'first');
+    expect(await states(second)).toMatchObject({ first: 'reused', second: 'ready' });
+    expect(await stage.startAttempts(second, 'second')).toEqual([]);
+    await stage.play(first, 'second');
+    expect(await states(second)).toMatchObject({ second: 'reused' });
+  });
+
+  it('builds the result itself when the run that built it fails', async () => {
+    const set = { 'stages.first.epochs': 11 };
+    const first = await stage.submit({ set });
+    const second = await stage.submit({ set });
+    const [attempt = ''] = await stage.startAttempts(first, 'first');
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'training_diverged', message: 'the loss is NaN' });
+    expect((await stage.run(first)).state).toBe('failed');
+    expect(await stage.startAttempts(second, 'first')).toHaveLength(1);
+  });
+});
+
+describe('cancelling', () => {
+  it('stops what runs, keeps what is done, and ends', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 12 } });
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    await stage.engine.cancelRun(runId, ada, 'wrong data');
+    const reply = await stage.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] });
+    expect(reply).toMatchObject({ directive: 'stop', reason: 'cancelled by the run' });
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
+    expect((await stage.run(runId)).state).toBe('cancelled');
+    expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'cancelled', register: 'cancelled' });
+    await stage.engine.cancelRun(runId, ada, 'again');
+  });
+
+  it('is refused once the run is over', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 6 } });
+    await stage.playAll(runId);
+    await expect(stage.engine.cancelRun(runId, ada, '')).rejects.toMatchObject({ code: 'wrong_state' });
+    await expect(stage.engine.cancelRun('run_00000000000000000000000000', ada, '')).rejects.toMatchObject({ code: 'not_found' });
+  });
+});
+
+describe('a retry', () => {
+  it('goes on from what failed', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 13 } });
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'training_diverged', message: 'the loss is NaN' });
+    expect(await states(runId)).toMatchObject({ first: 'failed', second: 'cancelled' });
+    await stage.engine.retryRun(runId, ada, null);
+    expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'ready', second: 'blocked' });
+    await stage.playAll(runId);
+    expect((await stage.run(runId)).state).toBe('succeeded');
+  });
+
+  it('runs a done step and what depends on it again when it is named', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 6 } });
+    await stage.playAll(runId);
+    await stage.engine.retryRun(runId, ada, 'search');
+    expect(await states(runId)).toMatchObject({ extract_index: 'reused', search: 'ready', evaluate: 'blocked' });
+    await stage.playAll(runId);
+    expect(await states(runId)).toMatchObject({ search: 'succeeded', evaluate: 'succeeded', register: 'succeeded' });
+  });
+
+  it('is refused while the run goes on, and for a step that is not there', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 14 } });
+    await expect(stage.engine.retryRun(runId, ada, null)).rejects.toMatchObject({ code: 'wrong_state' });
+    await stage.engine.cancelRun(runId, ada, '');
+    await expect(stage.engine.retryRun(runId, ada, 'nothing')).rejects.toThrow('its steps are prepare, first');
+  });
+});

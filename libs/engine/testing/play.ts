@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import { type Recipe, recipe as recipeSchema, type StepKind, submitRequest, type SubmitRequestInput } from '@cairn/contract';
+import { migrate, openDatabase } from '@cairn/db';
+import { createLogger, newId, sha256 } from '@cairn/runtime';
+import { createDatabase } from '@cairn/testing';
+import { type Actor, artifactReady, createAttempts, createEngine, defaultLimits, type EngineContext, type Leadership, pendingFinalization, takeLead } from '../index.ts';
+
+export const ada: Actor = { name: 'ada', projectId: 'default' };
+
+const stage = { list: 'clean', imageSize: 32, epochs: 1, learningRate: 0.1, batch: 4, ranks: 1 };
+
+/** A recipe with two stages and three shards: the whole graph, small. */
+export const smallRecipe: Recipe = recipeSchema.parse({
+  name: 'small',
+  dataset: 'toy',
+  model: { backbone: 'resnet18' },
+  stages: { first: { ...stage, from: 'init' }, second: { ...stage, from: 'first' } },
+  export: { stage: 'second', imageSize: 32 },
+  extract: { index: { list: 'index', shards: 3, workers: 2 }, query: { list: 'query', shards: 1, workers: 1 } },
+  register: { model: 'toy' },
+});
+
+export const request = (change: Partial<SubmitRequestInput> = {}) => submitRequest.parse({ recipe: smallRecipe, ...change });
+
+const details: Record<StepKind, Record<string, unknown>> = {
+  prepare: { lists: { clean: { rows: 10, distinct: 10, classes: 2 }, index: { rows: 9, distinct: 9, classes: null }, query: { rows: 2, distinct: 2, classes: null } } },
+  train: { step: 3 },
+  export: {},
+  extract: {},
+  search: {},
+  evaluate: { mapAt100: { kaggle: { all: 0.5 } } },
+  register: { metrics: { mapAt100: 0.5 } },
+};
+
+/** An engine on a database of its own, and ways to play what the controller and the attempts do. */
+export async function openStage() {
+  const template = { key: 'cairn', migrate: (url: string) => migrate(url).then(() => undefined) };
+  const database = await createDatabase({ template });
+  const { prisma, close } = openDatabase({ url: database.url, connections: 10 });
+  const digest = sha256('code');
+  const codeDigests = { prepare: digest, train: digest, export: digest, extract: digest, search: digest, evaluate: digest, register: digest };
+  const ctx: EngineContext = { prisma, log: createLogger({ name: 'test', level: 'silent' }), codeDigests, limits: defaultLimits };
+  const removed: string[] = [];
+  const engine = createEngine(ctx, async (prefix) => {
+    removed.push(prefix);
+    return 1;
+  });
+  const lead = (await takeLead(prisma, 'test', 60_000)) as Leadership;
+  await prisma.dataset.create({
+    data: { id: newId('dataset'), projectId: 'default', owner: 'ada', name: 'toy', version: 1, source: { kind: 'folder', root: '/images', metadata: '/metadata', countries: null }, digest: sha256('toy'), digestBasis: 'test' },
+  });
+
+  const step = (runId: string, name: string) => prisma.step.findUniqueOrThrow({ where: { runId_name: { runId, name } }, include: { artifact: true } });
+  const run = (runId: string) => prisma.run.findUniqueOrThrow({ where: { id: runId } });
+
+  /** Makes attempts of a step and says that their processes run. */
+  async function startAttempts(runId: string, name: string, wanted = 1): Promise<string[]> {
+    const { id, pool } = await step(runId, name);
+    const before = new Set((await prisma.attempt.findMany({ where: { stepId: id }, select: { id: true } })).map((row) => row.id));
+    await createAttempts(ctx, lead, runId, id, pool, wanted);
+    const made = (await prisma.attempt.findMany({ where: { stepId: id }, orderBy: { ordinal: 'asc' } })).filter((row) => !before.has(row.id));
+    for (const attempt of made) await engine.startAttempt(attempt.id, 1, { host: 'here', pid: 1, instance: randomUUID(), version: 'test' });
+    return made.map((attempt) => attempt.id);
+  }
+
+  const file = (name: string, attempt: string, text = name) => ({ name, key: `staging/${attempt}/${name}`, bytes: text.length, sha256: sha256(text) });
+
+  /** The control plane's copying, without the bytes: the digest follows from the files. */
+  async function finalize(runId: string, name: string): Promise<void> {
+    const { id, generation } = await step(runId, name);
+    const finalization = await pendingFinalization(ctx, id, generation);
+    if (!finalization) throw new Error(`${name} is not to be finalized`);
+    const files = finalization.files.map(({ name: fileName, bytes, sha256: digestOfFile }) => ({ name: fileName, bytes, sha256: digestOfFile }));
+    await artifactReady(ctx, finalization, { digest: sha256(JSON.stringify(files)), files, details: finalization.details });
+  }
+
+  /** Commits every shard that an attempt can claim. */
+  async function commitAll(attempt: string, rejected = 0, content = 'ids'): Promise<void> {
+    for (;;) {
+      const { shard } = await engine.claimShard(attempt, 1);
+      if (!shard) return;
+      const bad = Math.min(rejected, shard.count);
+      await engine.commitShard(attempt, 1, shard.index, { rows: shard.count - bad, rejected: bad, files: [file(`metadata/metadata_${shard.index}.parquet`, attempt, content)], seconds: { read: 0, decode: 0, infer: 0, write: 0 } });
+    }
+  }
+
+  /** Plays one ready step to its end. The result's content follows from what it depends on, and from `variant`. */
+  async function play(runId: string, name: string, variant = ''): Promise<void> {
+    const { kind, artifact } = await step(runId, name);
+    const [attempt = ''] = await startAttempts(runId, name);
+    if (kind === 'extract') await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts));
+    const files = kind === 'extract' ? [] : [file(`${name}.bin`, attempt, JSON.stringify(artifact?.memoParts) + variant)];
+    await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: kind === 'extract' ? {} : details[kind as StepKind] });
+    await finalize(runId, name);
+  }
+
+  const ready = async (runId: string) => (await prisma.step.findMany({ where: { runId, state: 'ready' }, orderBy: { position: 'asc' } })).map((row) => row.name);
+
+  /** Plays every step until none is ready. */
+  async function playAll(runId: string): Promise<void> {
+    for (let names = await ready(runId); names.length > 0; names = await ready(runId)) for (const name of names) await play(runId, name);
+  }
+
+  const submit = async (change: Partial<SubmitRequestInput> = {}) => (await engine.submitRun(request(change), ada, null)).runId;
+  return {
+    ctx, engine, prisma, lead, removed, databaseUrl: database.url, step, run, ready, submit, startAttempts, finalize, commitAll, play, playAll, file,
+    close: async () => {
+      await close();
+      await database.drop();
+    },
+  };
+}
+export type Stage = Awaited<ReturnType<typeof openStage>>;
