@@ -1,6 +1,7 @@
 import { loadWaiting } from '@cairn/db';
 import { admit } from '@cairn/domain';
 import { createAttempts, drainOutbox, shrink } from '@cairn/engine';
+import { queueCatalogue, queueName } from '@cairn/queue';
 import type { Reign } from './parts.ts';
 
 /**
@@ -27,11 +28,13 @@ export async function admitOnce(reign: Reign): Promise<number | null> {
 /** Hands every outbox entry to its queue. */
 export async function deliverOutbox({ ctx, queues }: Pick<Reign, 'ctx' | 'queues'>): Promise<void> {
   const deliver = async (entries: Parameters<Parameters<typeof drainOutbox>[1]>[0]) => {
-    for (const name of new Set(entries.map((entry) => entry.queue))) {
-      await queues.addBulk(
-        name,
-        entries.filter((entry) => entry.queue === name),
-      );
+    for (const name of queueName.options) {
+      const mine = entries.filter((entry) => entry.queue === name);
+      if (mine.length > 0)
+        await queues.addBulk(
+          name,
+          mine.map((entry) => queueCatalogue[name].schema.parse(entry.data)),
+        );
     }
   };
   while ((await drainOutbox(ctx, deliver)) > 0);

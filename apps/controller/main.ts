@@ -19,8 +19,6 @@ await runMain({
     const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
     const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });
     closer.add('database', () => database.close());
-    const queues = openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log });
-    closer.add('queues', () => queues.close());
     const executors = new Map(
       config.CAIRN_POOLS.map((pool) => {
         const executor = processExecutor({
@@ -36,7 +34,7 @@ await runMain({
     const parts: ControllerParts = {
       ctx: { prisma: database.prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits },
       databaseUrl: config.CAIRN_DATABASE_URL,
-      queues,
+      openQueues: () => openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 }),
       store: openStore(config.CAIRN_STORAGE_URL),
       executors,
       pools: [...config.CAIRN_POOLS, { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS }],

@@ -9,9 +9,9 @@ const requeueAfterMs = 3_000;
  * ignores it), and settles runs in which nothing is going on.
  */
 export async function reconcileOnce({ ctx, queues, log }: Reign): Promise<void> {
-  for (const entry of await attemptsToQueue(ctx, requeueAfterMs)) await queues.add(entry.queue, entry);
+  for (const { queue, data } of await attemptsToQueue(ctx, requeueAfterMs)) await queues.add(queue, data);
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {
-    await queues.add('finalize', { row: stepId, generation, data: { stepId, generation } });
+    await queues.add('finalize', { stepId, generation });
   }
   for (const runId of await runsAtRest(ctx)) {
     await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'a run could not be settled'));

@@ -17,14 +17,26 @@ const concurrency = { launch: 8, finalize: 2 };
 export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead: Leadership, outer: AbortSignal): Promise<void> {
   const end = new AbortController();
   const signal = AbortSignal.any([outer, end.signal]);
-  const reign: Reign = { ...parts, lead, signal };
-  const onError = (error: unknown) => {
-    if (signal.aborted) return;
-    // Another leads: its epoch refuses our writes. The campaign notices by itself; nothing here may go on.
-    if (isCairnError(error, 'superseded')) end.abort();
-    else parts.log.error({ err: error }, 'a round of the leader failed; it is tried again');
-  };
-  await recordPools(parts.ctx, parts.pools);
+  const queues = parts.openQueues();
+  try {
+    await queues.waitUntilReady({ signal });
+    await recordPools(parts.ctx, parts.pools);
+    const stop = startLoops({ ...parts, queues, lead, signal }, health, (error) => {
+      if (signal.aborted) return;
+      // Another leads: its epoch refuses our writes, so nothing here may go on.
+      if (isCairnError(error, 'superseded')) end.abort();
+      else parts.log.error({ err: error }, 'a round of the leader failed; it is tried again');
+    });
+    if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    await stop();
+  } finally {
+    await queues.close();
+  }
+}
+
+/** Starts the three rounds and the two consumers. Answers what ends the rounds. */
+function startLoops(reign: Reign, health: ApiHealth, onError: (error: unknown) => void): () => Promise<void> {
+  const { queues, signal, log } = reign;
   let timer: NodeJS.Timeout | null = null;
   const admission = createTrigger({
     everyMs: everyMs.admit,
@@ -38,27 +50,26 @@ export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead:
   const watch = createTrigger({ everyMs: everyMs.watch, onError, work: () => watchOnce(reign, health) });
   const reconcile = createTrigger({ everyMs: everyMs.reconcile, onError, work: () => reconcileOnce(reign) });
   listen({
-    url: parts.databaseUrl,
+    url: reign.databaseUrl,
     channels: [wakeChannel],
     onNotification: () => admission.fire(),
     onConnect: () => admission.fire(),
-    onError: (error) => parts.log.warn({ err: error }, 'the listening connection broke; it is made again'),
+    onError: (error) => log.warn({ err: error }, 'the listening connection broke; it is made again'),
     signal,
   });
-  const unsubscribe = [...parts.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
-  const consumers = [
-    await parts.queues.consume('launch', {
-      concurrency: concurrency.launch,
-      handler: (data, jobSignal) => launchAttempt(reign, data.attemptId, data.generation, AbortSignal.any([signal, jobSignal])),
-    }),
-    await parts.queues.consume('finalize', {
-      concurrency: concurrency.finalize,
-      handler: (data, jobSignal) => finalizeStep(reign, data.stepId, data.generation, AbortSignal.any([signal, jobSignal])),
-    }),
-  ];
+  const unsubscribe = [...reign.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
+  queues.consume('launch', {
+    concurrency: concurrency.launch,
+    handler: (entry, jobSignal) => launchAttempt(reign, entry.attemptId, entry.generation, AbortSignal.any([signal, jobSignal])),
+  });
+  queues.consume('finalize', {
+    concurrency: concurrency.finalize,
+    handler: (entry, jobSignal) => finalizeStep(reign, entry.stepId, entry.generation, AbortSignal.any([signal, jobSignal])),
+  });
   for (const trigger of [admission, watch, reconcile]) trigger.fire();
-  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  if (timer) clearTimeout(timer);
-  for (const stop of unsubscribe) stop();
-  await Promise.all([admission.close(), watch.close(), reconcile.close(), ...consumers.map((consumer) => consumer.close())]);
+  return async () => {
+    if (timer) clearTimeout(timer);
+    for (const stop of unsubscribe) stop();
+    await Promise.all([admission.close(), watch.close(), reconcile.close()]);
+  };
 }

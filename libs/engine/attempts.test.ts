@@ -1,6 +1,17 @@
 import { randomUUID } from 'node:crypto';
+import type { FinishRequest, ReportItem } from '@cairn/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { attemptGone, attemptsToQueue, createAttempts, drainOutbox, finalizationFailed, giveUpLead, pendingFinalization, stepsToFinalize, takeLead } from './index.ts';
+import {
+  attemptGone,
+  attemptsToQueue,
+  createAttempts,
+  drainOutbox,
+  finalizationFailed,
+  giveUpLead,
+  pendingFinalization,
+  stepsToFinalize,
+  takeLead,
+} from './index.ts';
 import { ada, openStage, type Stage } from './testing/play.ts';
 
 let stage: Stage;
@@ -40,19 +51,21 @@ describe('an attempt', () => {
     const [attempt = ''] = await stage.startAttempts(await freshRun(), 'first');
     const { instance } = await attemptRow(attempt);
     await stage.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test' });
-    await expect(stage.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test' })).rejects.toMatchObject({ code: 'superseded' });
+    await expect(
+      stage.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test' }),
+    ).rejects.toMatchObject({ code: 'superseded' });
   });
 
   it('has its reports applied once, however often they come', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    const items = [
+    const items: ReportItem[] = [
       { type: 'log', stream: 'stdout', offset: 0, text: 'hello' },
       { type: 'metrics', name: 'loss', steps: [1, 2], values: [3, 2], times: [1, 2] },
       { type: 'evaluation', when: 'end', step: 2, mapAt100: 0.25 },
       { type: 'checkpoint', key: `staging/${attempt}/a.pt`, bytes: 4, sha256: 'a'.repeat(64), step: 2, epoch: 1, final: false },
-    ] as const;
-    for (let time = 0; time < 2; time += 1) await stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [...items] });
+    ];
+    for (let time = 0; time < 2; time += 1) await stage.engine.report(attempt, 1, { seq: 1, at: now(), items });
     expect(await stage.prisma.logChunk.count({ where: { attemptId: attempt } })).toBe(1);
     expect(await stage.prisma.metricChunk.findMany({ where: { attemptId: attempt } })).toMatchObject([{ steps: [1, 2], values: [3, 2] }]);
     expect((await stage.step(runId, 'first')).scores).toEqual({ 'mapAt100.end': 0.25 });
@@ -62,7 +75,16 @@ describe('an attempt', () => {
   it('goes on from the checkpoints of the one before, newest first', async () => {
     const runId = await freshRun();
     const [first = ''] = await stage.startAttempts(runId, 'first');
-    const checkpoint = (step: number) => ({ type: 'checkpoint', key: `staging/${first}/${step}.pt`, bytes: 4, sha256: 'a'.repeat(64), step, epoch: step / 10, final: false }) as const;
+    const checkpoint = (step: number) =>
+      ({
+        type: 'checkpoint',
+        key: `staging/${first}/${step}.pt`,
+        bytes: 4,
+        sha256: 'a'.repeat(64),
+        step,
+        epoch: step / 10,
+        final: false,
+      }) as const;
     await stage.engine.report(first, 1, { seq: 1, at: now(), items: [checkpoint(10), checkpoint(20)] });
     await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
     expect((await stage.step(runId, 'first')).state).toBe('ready');
@@ -74,7 +96,7 @@ describe('an attempt', () => {
     const runId = await freshRun();
     const [attempt = ''] = await stage.startAttempts(runId, 'first');
     await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
-    const finish = { outcome: 'succeeded', files: [], details: {} } as const;
+    const finish: FinishRequest = { outcome: 'succeeded', files: [], details: {} };
     await expect(stage.engine.finishAttempt(attempt, 1, finish)).rejects.toMatchObject({ code: 'superseded' });
     await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [] })).rejects.toMatchObject({ code: 'superseded' });
     await expect(stage.engine.attemptSpec(attempt, 1)).rejects.toMatchObject({ code: 'superseded' });
@@ -84,9 +106,9 @@ describe('an attempt', () => {
   it('may say its end twice, and what the executor sees after that changes nothing', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    const finish = { outcome: 'succeeded', files: [stage.file('checkpoint.pt', attempt)], details: {} } as const;
-    await stage.engine.finishAttempt(attempt, 1, { ...finish, files: [...finish.files] });
-    await stage.engine.finishAttempt(attempt, 1, { ...finish, files: [...finish.files] });
+    const finish: FinishRequest = { outcome: 'succeeded', files: [stage.file('checkpoint.pt', attempt)], details: {} };
+    await stage.engine.finishAttempt(attempt, 1, finish);
+    await stage.engine.finishAttempt(attempt, 1, finish);
     await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
     expect((await attemptRow(attempt)).state).toBe('succeeded');
     await stage.finalize(runId, 'first');
@@ -99,7 +121,11 @@ describe('an attempt', () => {
       const [attempt = ''] = await stage.startAttempts(runId, 'first');
       await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
     }
-    expect(await stage.step(runId, 'first')).toMatchObject({ state: 'failed', failures: { infrastructure: 6 }, failure: { message: 'killed' } });
+    expect(await stage.step(runId, 'first')).toMatchObject({
+      state: 'failed',
+      failures: { infrastructure: 6 },
+      failure: { message: 'killed' },
+    });
     expect((await stage.run(runId)).state).toBe('failed');
   });
 
@@ -119,7 +145,13 @@ describe('shards', () => {
     const attempts = await stage.startAttempts(runId, 'extract_index', 2);
     const claims = await Promise.all(attempts.map((attempt) => stage.engine.claimShard(attempt, 1)));
     expect(new Set(claims.map((claim) => claim.shard?.index)).size).toBe(2);
-    expect(await stage.prisma.shard.findMany({ where: { step: { runId, name: 'extract_index' } }, orderBy: { index: 'asc' }, select: { fromRow: true, count: true } })).toEqual([
+    expect(
+      await stage.prisma.shard.findMany({
+        where: { step: { runId, name: 'extract_index' } },
+        orderBy: { index: 'asc' },
+        select: { fromRow: true, count: true },
+      }),
+    ).toEqual([
       { fromRow: 0, count: 3 },
       { fromRow: 3, count: 3 },
       { fromRow: 6, count: 3 },
@@ -146,7 +178,9 @@ describe('shards', () => {
     const { shard } = await stage.engine.claimShard(a, 1);
     const commit = { rows: 3, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
     await expect(stage.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
-    await expect(stage.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(stage.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
+      code: 'invalid_request',
+    });
     await stage.engine.commitShard(a, 1, shard?.index ?? 0, commit);
     await stage.engine.commitShard(a, 1, shard?.index ?? 0, commit);
     expect((await stage.step(runId, 'extract_index')).shardsCommitted).toBe(1);
@@ -166,7 +200,13 @@ describe('shards', () => {
     const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
     for (let index = 0; index < 3; index += 1) {
       const { shard } = await stage.engine.claimShard(index === 0 ? a : b, 1);
-      if (index > 0) await stage.engine.commitShard(b, 1, shard?.index ?? 0, { rows: 3, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } });
+      if (index > 0)
+        await stage.engine.commitShard(b, 1, shard?.index ?? 0, {
+          rows: 3,
+          rejected: 0,
+          files: [],
+          seconds: { read: 0, decode: 0, infer: 0, write: 0 },
+        });
     }
     await stage.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
     expect((await stage.engine.claimShard(b, 1)).shard).toBeNull();

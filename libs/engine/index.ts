@@ -5,15 +5,15 @@ export { createEngine } from './create-engine.ts';
 export type { Actor, Engine } from './engine.ts';
 export {
   artifactReady,
+  dropStaging,
   type Finalization,
   finalizationFailed,
   pendingFinalization,
-  dropStaging,
   stepsToFinalize,
 } from './leader/finalize.ts';
 export { beginLaunch, createAttempts, recordPlace, shrink } from './leader/launch.ts';
 export { assertLead, giveUpLead, type Leadership, takeLead } from './leader/leadership.ts';
 export { attemptGone, markSilent, type WatchedAttempt, watchedAttempts } from './leader/observe.ts';
-export { attemptsToQueue, drainOutbox, type OutboxEntry, recordPools, runsAtRest } from './leader/outbox.ts';
+export { attemptsToQueue, drainOutbox, type OutboxEntry, recordPools, runsAtRest, type StartEntry } from './leader/outbox.ts';
 export { type BuiltinRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './run-work.ts';

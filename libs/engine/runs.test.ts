@@ -9,7 +9,10 @@ beforeAll(async () => {
 });
 afterAll(() => stage.close());
 
-const states = async (runId: string) => Object.fromEntries((await stage.prisma.step.findMany({ where: { runId }, orderBy: { position: 'asc' } })).map((row) => [row.name, row.state]));
+const states = async (runId: string) =>
+  Object.fromEntries(
+    (await stage.prisma.step.findMany({ where: { runId }, orderBy: { position: 'asc' } })).map((row) => [row.name, row.state]),
+  );
 
 describe('a submission', () => {
   it('makes a run whose first step is ready at once', async () => {
@@ -32,7 +35,10 @@ describe('a submission', () => {
 
   it('names the nearest setting, and leaves nothing behind', async () => {
     const before = await stage.prisma.run.count();
-    await expect(stage.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({ code: 'unknown_setting', details: { nearest: 'stages.first.epochs' } });
+    await expect(stage.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({
+      code: 'unknown_setting',
+      details: { nearest: 'stages.first.epochs' },
+    });
     await expect(stage.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
     await expect(stage.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
     await expect(stage.submit({ noReuse: ['trian'] })).rejects.toMatchObject({ code: 'invalid_request' });
@@ -68,7 +74,17 @@ describe('a run', () => {
     const first = await stage.submit({ set: { 'stages.first.epochs': 7 } });
     await stage.playAll(first);
     const plan = await stage.engine.planRun(request({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } }), ada);
-    expect(plan.steps.map((step) => `${step.name} ${step.action}`)).toEqual(['prepare reuse', 'first reuse', 'second run', 'export run', 'extract_index run', 'extract_query run', 'search run', 'evaluate run', 'register run']);
+    expect(plan.steps.map((step) => `${step.name} ${step.action}`)).toEqual([
+      'prepare reuse',
+      'first reuse',
+      'second run',
+      'export run',
+      'extract_index run',
+      'extract_query run',
+      'search run',
+      'evaluate run',
+      'register run',
+    ]);
     expect(plan.steps.find((step) => step.name === 'second')?.why).toContain('setting epochs: 2, was 1');
     const second = await stage.submit({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } });
     expect(await states(second)).toMatchObject({ prepare: 'reused', first: 'reused', second: 'ready', export: 'blocked' });
@@ -107,7 +123,12 @@ describe('a run', () => {
     const first = await stage.submit({ set });
     const second = await stage.submit({ set });
     const [attempt = ''] = await stage.startAttempts(first, 'first');
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'training_diverged', message: 'the loss is NaN' });
+    await stage.engine.finishAttempt(attempt, 1, {
+      outcome: 'failed',
+      cause: 'user',
+      code: 'training_diverged',
+      message: 'the loss is NaN',
+    });
     expect((await stage.run(first)).state).toBe('failed');
     expect(await stage.startAttempts(second, 'first')).toHaveLength(1);
   });
@@ -138,7 +159,12 @@ describe('a retry', () => {
   it('goes on from what failed', async () => {
     const runId = await stage.submit({ set: { 'stages.first.epochs': 13 } });
     const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'training_diverged', message: 'the loss is NaN' });
+    await stage.engine.finishAttempt(attempt, 1, {
+      outcome: 'failed',
+      cause: 'user',
+      code: 'training_diverged',
+      message: 'the loss is NaN',
+    });
     expect(await states(runId)).toMatchObject({ first: 'failed', second: 'cancelled' });
     await stage.engine.retryRun(runId, ada, null);
     expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'ready', second: 'blocked' });

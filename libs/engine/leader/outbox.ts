@@ -19,16 +19,17 @@ export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxE
   });
 }
 
+/** An attempt's start, as its queue takes it. */
+export type StartEntry = { queue: 'launch' | 'tasks'; data: { attemptId: string; generation: number } };
+
 /** Attempts that should be in a queue: made a while ago, never started, with no outbox entry left. An emptied queue is refilled from these. */
-export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<OutboxEntry[]> {
+export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<StartEntry[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string; generation: number; pool: string }[]>`
     select a.id, a.generation, a.pool from attempt a
     where a.state in ('created', 'launching') and a.instance is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
       and not exists (select 1 from outbox o where o."row" = a.id)`;
   return rows.map((row) => ({
     queue: row.pool === 'tasks' ? 'tasks' : 'launch',
-    row: row.id,
-    generation: row.generation,
     data: { attemptId: row.id, generation: row.generation },
   }));
 }

@@ -1,9 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { type Recipe, recipe as recipeSchema, type StepKind, submitRequest, type SubmitRequestInput } from '@cairn/contract';
+import { type Recipe, recipe as recipeSchema, type StepKind, type SubmitRequestInput, submitRequest } from '@cairn/contract';
 import { migrate, openDatabase } from '@cairn/db';
 import { createLogger, newId, sha256 } from '@cairn/runtime';
 import { createDatabase } from '@cairn/testing';
-import { type Actor, artifactReady, createAttempts, createEngine, defaultLimits, type EngineContext, type Leadership, pendingFinalization, takeLead } from '../index.ts';
+import {
+  type Actor,
+  artifactReady,
+  createAttempts,
+  createEngine,
+  defaultLimits,
+  type EngineContext,
+  type Leadership,
+  pendingFinalization,
+  takeLead,
+} from '../index.ts';
 
 export const ada: Actor = { name: 'ada', projectId: 'default' };
 
@@ -23,7 +33,13 @@ export const smallRecipe: Recipe = recipeSchema.parse({
 export const request = (change: Partial<SubmitRequestInput> = {}) => submitRequest.parse({ recipe: smallRecipe, ...change });
 
 const details: Record<StepKind, Record<string, unknown>> = {
-  prepare: { lists: { clean: { rows: 10, distinct: 10, classes: 2 }, index: { rows: 9, distinct: 9, classes: null }, query: { rows: 2, distinct: 2, classes: null } } },
+  prepare: {
+    lists: {
+      clean: { rows: 10, distinct: 10, classes: 2 },
+      index: { rows: 9, distinct: 9, classes: null },
+      query: { rows: 2, distinct: 2, classes: null },
+    },
+  },
   train: { step: 3 },
   export: {},
   extract: {},
@@ -38,7 +54,15 @@ export async function openStage() {
   const database = await createDatabase({ template });
   const { prisma, close } = openDatabase({ url: database.url, connections: 10 });
   const digest = sha256('code');
-  const codeDigests = { prepare: digest, train: digest, export: digest, extract: digest, search: digest, evaluate: digest, register: digest };
+  const codeDigests = {
+    prepare: digest,
+    train: digest,
+    export: digest,
+    extract: digest,
+    search: digest,
+    evaluate: digest,
+    register: digest,
+  };
   const ctx: EngineContext = { prisma, log: createLogger({ name: 'test', level: 'silent' }), codeDigests, limits: defaultLimits };
   const removed: string[] = [];
   const engine = createEngine(ctx, async (prefix) => {
@@ -47,10 +71,20 @@ export async function openStage() {
   });
   const lead = (await takeLead(prisma, 'test', 60_000)) as Leadership;
   await prisma.dataset.create({
-    data: { id: newId('dataset'), projectId: 'default', owner: 'ada', name: 'toy', version: 1, source: { kind: 'folder', root: '/images', metadata: '/metadata', countries: null }, digest: sha256('toy'), digestBasis: 'test' },
+    data: {
+      id: newId('dataset'),
+      projectId: 'default',
+      owner: 'ada',
+      name: 'toy',
+      version: 1,
+      source: { kind: 'folder', root: '/images', metadata: '/metadata', countries: null },
+      digest: sha256('toy'),
+      digestBasis: 'test',
+    },
   });
 
-  const step = (runId: string, name: string) => prisma.step.findUniqueOrThrow({ where: { runId_name: { runId, name } }, include: { artifact: true } });
+  const step = (runId: string, name: string) =>
+    prisma.step.findUniqueOrThrow({ where: { runId_name: { runId, name } }, include: { artifact: true } });
   const run = (runId: string) => prisma.run.findUniqueOrThrow({ where: { id: runId } });
 
   /** Makes attempts of a step and says that their processes run. */
@@ -58,19 +92,30 @@ export async function openStage() {
     const { id, pool } = await step(runId, name);
     const before = new Set((await prisma.attempt.findMany({ where: { stepId: id }, select: { id: true } })).map((row) => row.id));
     await createAttempts(ctx, lead, runId, id, pool, wanted);
-    const made = (await prisma.attempt.findMany({ where: { stepId: id }, orderBy: { ordinal: 'asc' } })).filter((row) => !before.has(row.id));
+    const made = (await prisma.attempt.findMany({ where: { stepId: id }, orderBy: { ordinal: 'asc' } })).filter(
+      (row) => !before.has(row.id),
+    );
     for (const attempt of made) await engine.startAttempt(attempt.id, 1, { host: 'here', pid: 1, instance: randomUUID(), version: 'test' });
     return made.map((attempt) => attempt.id);
   }
 
-  const file = (name: string, attempt: string, text = name) => ({ name, key: `staging/${attempt}/${name}`, bytes: text.length, sha256: sha256(text) });
+  const file = (name: string, attempt: string, text = name) => ({
+    name,
+    key: `staging/${attempt}/${name}`,
+    bytes: text.length,
+    sha256: sha256(text),
+  });
 
   /** The control plane's copying, without the bytes: the digest follows from the files. */
   async function finalize(runId: string, name: string): Promise<void> {
     const { id, generation } = await step(runId, name);
     const finalization = await pendingFinalization(ctx, id, generation);
     if (!finalization) throw new Error(`${name} is not to be finalized`);
-    const files = finalization.files.map(({ name: fileName, bytes, sha256: digestOfFile }) => ({ name: fileName, bytes, sha256: digestOfFile }));
+    const files = finalization.files.map(({ name: fileName, bytes, sha256: digestOfFile }) => ({
+      name: fileName,
+      bytes,
+      sha256: digestOfFile,
+    }));
     await artifactReady(ctx, finalization, { digest: sha256(JSON.stringify(files)), files, details: finalization.details });
   }
 
@@ -80,7 +125,12 @@ export async function openStage() {
       const { shard } = await engine.claimShard(attempt, 1);
       if (!shard) return;
       const bad = Math.min(rejected, shard.count);
-      await engine.commitShard(attempt, 1, shard.index, { rows: shard.count - bad, rejected: bad, files: [file(`metadata/metadata_${shard.index}.parquet`, attempt, content)], seconds: { read: 0, decode: 0, infer: 0, write: 0 } });
+      await engine.commitShard(attempt, 1, shard.index, {
+        rows: shard.count - bad,
+        rejected: bad,
+        files: [file(`metadata/metadata_${shard.index}.parquet`, attempt, content)],
+        seconds: { read: 0, decode: 0, infer: 0, write: 0 },
+      });
     }
   }
 
@@ -94,7 +144,8 @@ export async function openStage() {
     await finalize(runId, name);
   }
 
-  const ready = async (runId: string) => (await prisma.step.findMany({ where: { runId, state: 'ready' }, orderBy: { position: 'asc' } })).map((row) => row.name);
+  const ready = async (runId: string) =>
+    (await prisma.step.findMany({ where: { runId, state: 'ready' }, orderBy: { position: 'asc' } })).map((row) => row.name);
 
   /** Plays every step until none is ready. */
   async function playAll(runId: string): Promise<void> {
@@ -103,7 +154,22 @@ export async function openStage() {
 
   const submit = async (change: Partial<SubmitRequestInput> = {}) => (await engine.submitRun(request(change), ada, null)).runId;
   return {
-    ctx, engine, prisma, lead, removed, databaseUrl: database.url, step, run, ready, submit, startAttempts, finalize, commitAll, play, playAll, file,
+    ctx,
+    engine,
+    prisma,
+    lead,
+    removed,
+    databaseUrl: database.url,
+    step,
+    run,
+    ready,
+    submit,
+    startAttempts,
+    finalize,
+    commitAll,
+    play,
+    playAll,
+    file,
     close: async () => {
       await close();
       await database.drop();
