@@ -1,0 +1,47 @@
+import { idOf } from '@cairn/contract';
+import { z } from 'zod';
+
+const attemptEntry = z.object({ attemptId: idOf('attempt'), generation: z.int().min(0) });
+const stepEntry = z.object({ stepId: idOf('step'), generation: z.int().min(0) });
+
+/** What the entries of each queue say. */
+export type QueueEntries = {
+  /** An admitted attempt is to be put onto its executor. */
+  launch: z.output<typeof attemptEntry>;
+  /** An attempt at a step that runs beside the control plane is to be run. */
+  tasks: z.output<typeof attemptEntry>;
+  /** A step's parts are all committed: its artifact is to be made of them. */
+  finalize: z.output<typeof stepEntry>;
+};
+export type QueueName = keyof QueueEntries;
+export type QueueEntry<Name extends QueueName> = QueueEntries[Name];
+
+type QueueDefinition<Entry> = {
+  schema: z.ZodType<Entry>;
+  /** The row an entry is about. */
+  rowOf(entry: Entry): string;
+};
+
+/**
+ * Every queue. An entry is a hint: it carries the id of a row and the generation it was added for; whoever takes it
+ * reads the row, decides by that, and ends by writing it. Entries may be lost (an emptied Redis) or come twice; the
+ * rows are the truth.
+ */
+export const queueCatalogue: { readonly [Name in QueueName]: QueueDefinition<QueueEntry<Name>> } = {
+  launch: { schema: attemptEntry, rowOf: (entry) => entry.attemptId },
+  tasks: { schema: attemptEntry, rowOf: (entry) => entry.attemptId },
+  finalize: { schema: stepEntry, rowOf: (entry) => entry.stepId },
+};
+
+export const queueName = z.enum(['launch', 'tasks', 'finalize'] satisfies QueueName[]);
+
+/**
+ * Parses an entry, and names its job: `<row>-<generation>` (BullMQ refuses a colon). While a job of this name waits or
+ * runs, adding it again does nothing; once it has ended it can be added again.
+ * @throws ZodError for an entry that does not fit its queue.
+ */
+export function parseEntry<Name extends QueueName>(name: Name, value: unknown): { entry: QueueEntry<Name>; jobId: string } {
+  const definition = queueCatalogue[name];
+  const entry = definition.schema.parse(value);
+  return { entry, jobId: `${definition.rowOf(entry)}-${entry.generation}` };
+}

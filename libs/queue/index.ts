@@ -1,0 +1,4 @@
+export * from './catalogue.ts';
+export * from './consume-all.ts';
+export type { Consumer, ConsumerOptions, QueueHandler } from './consumer.ts';
+export * from './open-queues.ts';

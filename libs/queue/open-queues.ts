@@ -1,0 +1,168 @@
+import { CairnError } from '@cairn/contract';
+import { backoff, deadline, type Logger, sleep } from '@cairn/runtime';
+import { type IQueueBackend, Queue } from 'bullmq';
+import { parseEntry, type QueueEntry, type QueueName } from './catalogue.ts';
+import { type Consumer, type ConsumerOptions, startConsumer } from './consumer.ts';
+import { connectPostgres } from './postgres-connection.ts';
+import type { QueueConnection } from './queue-connection.ts';
+import { connectRedis } from './redis-connection.ts';
+
+export type QueuesOptions = {
+  /** `redis://`, `rediss://` or `postgres://`; PostgreSQL directly, not through a pooler, for consumers listen. */
+  url: string;
+  log: Logger;
+  /** Of the keys in Redis. */
+  prefix?: string;
+  /** Of the tables in PostgreSQL. */
+  schema?: string;
+  /** To PostgreSQL, from this process, at most. */
+  maxConnections?: number;
+  /** Of adding an entry and the like, in milliseconds. */
+  commandLimitMs?: number;
+};
+
+export type QueueCounts = { waiting: number; active: number };
+
+export type Queues = {
+  /**
+   * Adds an entry; does nothing while one of the same row and generation waits or runs.
+   * @throws CairnError `unavailable` when the server does not answer within the limit; it may have been added.
+   */
+  add<Name extends QueueName>(name: Name, entry: QueueEntry<Name>): Promise<void>;
+  addBulk<Name extends QueueName>(name: Name, entries: readonly QueueEntry<Name>[]): Promise<void>;
+  /** Starts to handle the queue's entries, once a process. */
+  consume<Name extends QueueName>(name: Name, options: ConsumerOptions<Name>): Consumer;
+  /**
+   * Waits for the server, and makes PostgreSQL's tables.
+   * @throws CairnError `unavailable` when the limit has passed.
+   */
+  waitUntilReady(options?: { signal?: AbortSignal; limitMs?: number }): Promise<void>;
+  /** One round trip. @throws CairnError `unavailable` */
+  ping(): Promise<void>;
+  counts(name: QueueName): Promise<QueueCounts>;
+  /** Removes every entry of the queue, those that are being handled too. */
+  empty(name: QueueName): Promise<void>;
+  /** Ends consumers (their handlers get up to `limitMs`), then connections. */
+  close(limitMs?: number): Promise<void>;
+};
+
+type AnyQueue = Queue<unknown, unknown, string, unknown, unknown, string, IQueueBackend, object>;
+
+const bulkSize = 1000;
+/** BullMQ writes an event for every change, which nobody here reads. */
+const keptEvents = 100;
+
+/**
+ * Opens the queues of the catalogue on Redis or PostgreSQL. Outages of the server are told in the log and waited out:
+ * consumers go on when it is back, also with an emptied one.
+ * @throws CairnError `invalid_configuration` for another kind of URL.
+ */
+export function openQueues(options: QueuesOptions): Queues {
+  const { log, prefix = 'cairn', commandLimitMs = 5000 } = options;
+  const connection = connect(options, commandLimitMs);
+  const queues = new Map<QueueName, AnyQueue>();
+  const consumers = new Map<QueueName, Consumer>();
+  let closing: Promise<void> | undefined;
+
+  function queueOf(name: QueueName): AnyQueue {
+    const existing = queues.get(name);
+    if (existing) return existing;
+    const queue: AnyQueue = new Queue(name, { connection: {}, prefix, streams: { events: { maxLen: keptEvents } } }, connection.producer);
+    queue.on('error', (error) => {
+      if (!connection.isOutage(error)) log.warn({ queue: name, err: error }, 'the queue could not do as asked');
+    });
+    queues.set(name, queue);
+    return queue;
+  }
+
+  /** Gives up on the server after the limit. */
+  async function limited<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const limit = AbortSignal.timeout(commandLimitMs);
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const stop = () => reject(limit.reason);
+    limit.addEventListener('abort', stop, { once: true });
+    try {
+      return await Promise.race([work(), late]);
+    } catch (cause) {
+      throw new CairnError('unavailable', `The queue at ${connection.place} does not answer (${what}).`, { cause, details: { part: 'queue' } });
+    } finally {
+      limit.removeEventListener('abort', stop);
+    }
+  }
+
+  async function closeAll(limitMs: number): Promise<void> {
+    await Promise.all([...consumers.values()].map((consumer) => consumer.close(limitMs)));
+    await Promise.all([...queues.values()].map((queue) => queue.close().catch(() => undefined)));
+    await connection.close();
+  }
+
+  return {
+    async add(name, value) {
+      const { entry, jobId } = parseEntry(name, value);
+      await limited(`adding to ${name}`, () => queueOf(name).add(name, entry, jobOptions(jobId)));
+    },
+    async addBulk(name, values) {
+      const jobs = values.map((value) => {
+        const { entry, jobId } = parseEntry(name, value);
+        return { name, data: entry, opts: jobOptions(jobId) };
+      });
+      for (let start = 0; start < jobs.length; start += bulkSize) {
+        await limited(`adding to ${name}`, () => queueOf(name).addBulk(jobs.slice(start, start + bulkSize)));
+      }
+    },
+    consume(name, consumerOptions) {
+      if (closing) throw new Error(`the queue ${name} would be consumed while the queues close`);
+      if (consumers.has(name)) throw new Error(`the queue ${name} has a consumer in this process already`);
+      const consumer = startConsumer({ ...consumerOptions, name, prefix, connection, log });
+      consumers.set(name, consumer);
+      return consumer;
+    },
+    async waitUntilReady({ signal, limitMs = 30_000 } = {}) {
+      const limit = deadline(signal, limitMs);
+      for (let attempt = 0; ; attempt += 1) {
+        try {
+          return await limited('starting', () => connection.prepare());
+        } catch (error) {
+          if (limit.aborted) throw signal?.aborted ? signal.reason : error;
+          await sleep(backoff({ attempt, baseMs: 50, maxMs: 1000 }), limit).catch(() => undefined);
+        }
+      }
+    },
+    ping: () => limited('ping', () => connection.ping()),
+    async counts(name) {
+      const counts = await limited(`counting ${name}`, () => queueOf(name).getJobCounts('wait', 'active'));
+      return { waiting: counts.wait ?? counts.waiting ?? 0, active: counts.active ?? 0 };
+    },
+    async empty(name) {
+      await limited(`emptying ${name}`, async () => {
+        await queueOf(name).obliterate({ force: true });
+        await queueOf(name).resume();
+      });
+    },
+    close(limitMs = 5000) {
+      closing ??= closeAll(limitMs);
+      return closing;
+    },
+  };
+}
+
+/** An ended job goes at once, for one of the same name cannot be added while it is kept; retries are the rows' business. */
+function jobOptions(jobId: string) {
+  return { jobId, attempts: 1, removeOnComplete: true, removeOnFail: true };
+}
+
+function connect({ url, log, schema = 'bullmq', maxConnections = 8 }: QueuesOptions, commandLimitMs: number): QueueConnection {
+  const protocol = URL.canParse(url) ? new URL(url).protocol : '';
+  switch (protocol) {
+    case 'redis:':
+    case 'rediss:':
+      return connectRedis({ url, log, commandLimitMs });
+    case 'postgres:':
+    case 'postgresql:':
+      return connectPostgres({ url, schema, log, maxConnections, commandLimitMs });
+    default:
+      throw new CairnError('invalid_configuration', 'The URL of the queue must start with redis://, rediss:// or postgres://.', {
+        details: { protocol },
+      });
+  }
+}

@@ -1,0 +1,30 @@
+import { createLogger } from '@cairn/runtime';
+import { expect, test } from 'vitest';
+import { createOutage } from './outage.ts';
+
+test('an outage is told once when it begins and once when it ends, with its length', () => {
+  const lines: { msg: string; outageMs?: number; failures?: number }[] = [];
+  let now = 0;
+  const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
+  const outage = createOutage(log, 'localhost:6379', () => now);
+  outage.over();
+  expect(lines).toEqual([]);
+  const error = new Error('ECONNREFUSED');
+  outage.seen(error);
+  outage.seen(error);
+  outage.seen(new Error('ECONNREFUSED'));
+  expect(outage.failures()).toBe(2);
+  expect(outage.knows(error)).toBe(true);
+  expect(outage.knows(new Error('a bug'))).toBe(false);
+  const late = outage.mark();
+  outage.seen(new Error('ECONNRESET'));
+  outage.over(late);
+  expect(lines).toHaveLength(1);
+  now = 1500;
+  outage.over(outage.mark());
+  outage.over();
+  expect(lines).toMatchObject([
+    { msg: 'the queue does not answer; trying again until it does' },
+    { msg: 'the queue answers again', outageMs: 1500, failures: 3 },
+  ]);
+});

@@ -1,0 +1,102 @@
+import { backoff, type Logger } from '@cairn/runtime';
+import { createRedisBackend } from 'bullmq';
+import { Redis, type RedisOptions } from 'ioredis';
+import { createOutage } from './outage.ts';
+import type { AnyBackendFactory, QueueConnection } from './queue-connection.ts';
+
+export type RedisConnectionOptions = {
+  url: string;
+  log: Logger;
+  /** Of a command that adds, in milliseconds. */
+  commandLimitMs: number;
+};
+
+/**
+ * Queues on Redis 7 or Valkey. Two connections and one more for each consumer, which blocks on it: what adds gives up
+ * after a limit; what consumes waits for the server to come back.
+ */
+export function connectRedis({ url, log, commandLimitMs }: RedisConnectionOptions): QueueConnection {
+  const place = new URL(url).host;
+  const outage = createOutage(log, place);
+
+  const clients: Redis[] = [];
+  let isClosing = false;
+
+  function watch(redis: Redis): void {
+    clients.push(redis);
+    redis.on('error', (error: Error) => {
+      if (!isClosing) outage.seen(error);
+    });
+    redis.on('close', () => {
+      if (!isClosing) outage.seen(new Error(`the connection to ${place} was closed`));
+    });
+    redis.on('ready', () => outage.over());
+  }
+
+  function client(options: Pick<RedisOptions, 'connectionName' | 'commandTimeout'>): Redis {
+    const redis = new WatchedRedis(url, { ...options, retryStrategy, maxRetriesPerRequest: null }, watch);
+    watch(redis);
+    return redis;
+  }
+
+  const producer = client({ connectionName: 'cairn-add', commandTimeout: commandLimitMs });
+  let consumer: Redis | undefined;
+
+  const factoryOver =
+    (redis: () => Redis): AnyBackendFactory =>
+    (name, options, roles) =>
+      createRedisBackend(name, { ...options, connection: redis() }, roles);
+
+  return {
+    place,
+    producer: factoryOver(() => producer),
+    consumer: factoryOver(() => {
+      consumer ??= client({ connectionName: 'cairn-consume' });
+      return consumer;
+    }),
+    async prepare() {
+      await producer.ping();
+    },
+    async ping() {
+      await producer.ping();
+    },
+    isOutage: (error) => isClosing || outage.knows(error) || isConnectionError(error) || outage.failures() > 0,
+    async close() {
+      isClosing = true;
+      for (const redis of clients) endClient(redis);
+    },
+  };
+}
+
+const retryStrategy = (times: number) => backoff({ attempt: times, baseMs: 25, maxMs: 1000 });
+
+/** BullMQ blocks on a duplicate that it makes itself of the connection it is given: it is watched and ended with the rest. */
+class WatchedRedis extends Redis {
+  readonly #watch: (redis: Redis) => void;
+
+  constructor(url: string, options: Omit<RedisOptions, 'replyMapping'>, watch: (redis: Redis) => void) {
+    // BullMQ asks for maxRetriesPerRequest null where it blocks; the limit of adding is that of the command.
+    super(url, options);
+    this.#watch = watch;
+  }
+
+  override duplicate(options?: Partial<RedisOptions>): Redis {
+    const copy = super.duplicate(options);
+    this.#watch(copy);
+    return copy;
+  }
+}
+
+function endClient(redis: Redis): void {
+  redis.disconnect();
+  if (redis.status !== 'reconnecting') return;
+  // Between two tries to connect ioredis would stay so for ever, with its commands unanswered, which BullMQ waits for;
+  // a try that is broken off ends them all.
+  redis.connect().catch(() => undefined);
+  redis.disconnect();
+}
+
+/** Errors of the socket carry the system call; those of the server are ReplyErrors. */
+function isConnectionError(error: Error): boolean {
+  return 'syscall' in error || error.name === 'MaxRetriesPerRequestError' || error.name === 'ConnectionClosedError';
+}

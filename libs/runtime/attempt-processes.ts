@@ -1,0 +1,79 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { identityOf, isAlive, type ProcessIdentity } from './process-record.ts';
+import { sleep } from './sleep.ts';
+
+/**
+ * The processes of this machine by the attempt they belong to. Every process below an agent inherits CAIRN_ATTEMPT_ID,
+ * and keeps it when its parent dies or when it starts a session of its own, as torchrun's ranks do: neither the parent's
+ * pid nor the process group finds those. Only processes of the same user can be seen; oldest first.
+ */
+export function processesByAttempt(): Map<string, ProcessIdentity[]> {
+  const found = new Map<string, ProcessIdentity[]>();
+  for (const entry of readdirSync('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    const attemptId = attemptOf(pid);
+    const identity = attemptId === null ? null : identityOf(pid);
+    if (attemptId === null || identity === null) continue;
+    found.set(
+      attemptId,
+      [...(found.get(attemptId) ?? []), identity].toSorted((a, b) => a.startTicks - b.startTicks),
+    );
+  }
+  return found;
+}
+
+export type KillOptions = {
+  /** A process that is spared: the agent itself, when it ends what it started. */
+  except?: number;
+  /** How long to wait for the killed to be gone, in milliseconds. */
+  limitMs: number;
+  signal?: AbortSignal;
+};
+
+/**
+ * Kills (SIGKILL) every process of the attempts and waits until they are gone. Gives the ids of the attempts that still
+ * have a process after the limit: one that hangs in the kernel, on a dead file server or a GPU.
+ */
+export async function killAttemptProcesses(attemptIds: Iterable<string>, { except, limitMs, signal }: KillOptions): Promise<Set<string>> {
+  const wanted = new Set(attemptIds);
+  const end = Date.now() + limitMs;
+  for (let empty = 0; ; ) {
+    const left = new Set<string>();
+    for (const [attemptId, processes] of processesByAttempt()) {
+      if (!wanted.has(attemptId)) continue;
+      for (const identity of processes) {
+        if (identity.pid === except) continue;
+        left.add(attemptId);
+        signalProcess(identity, 'SIGKILL');
+      }
+    }
+    // One empty look may have missed a process that was forked with a lower pid while its parent, higher up, ended.
+    empty = left.size === 0 ? empty + 1 : 0;
+    if (empty === 2 || wanted.size === 0 || Date.now() >= end) return left;
+    await sleep(10, signal);
+  }
+}
+
+/** Sends the signal if this very process still runs; false when it does not. */
+export function signalProcess(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    return process.kill(identity.pid, name);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+function attemptOf(pid: number): string | null {
+  let environment: string;
+  try {
+    environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    // Gone meanwhile, or another user's: not one of ours.
+    return null;
+  }
+  const entry = environment.split('\0').find((line) => line.startsWith('CAIRN_ATTEMPT_ID='));
+  return entry === undefined ? null : entry.slice('CAIRN_ATTEMPT_ID='.length);
+}

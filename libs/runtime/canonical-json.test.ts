@@ -1,0 +1,32 @@
+import { expect, test } from 'vitest';
+import { canonicalJson } from './canonical-json.ts';
+
+test('equal values have equal text whatever the order of their keys', () => {
+  expect(canonicalJson({ b: [1, { d: 2, c: 'x' }], a: null })).toBe('{"a":null,"b":[1,{"c":"x","d":2}]}');
+  expect(canonicalJson({ a: null, b: [1, { c: 'x', d: 2 }] })).toBe(canonicalJson({ b: [1, { d: 2, c: 'x' }], a: null }));
+});
+
+test('keys without a value are left out', () => {
+  expect(canonicalJson({ a: undefined, b: 1 })).toBe('{"b":1}');
+});
+
+test('keys are sorted by code units, not by a locale', () => {
+  expect(canonicalJson({ a: 1, B: 2, é: 3, z: 4, '\u{1f600}': 5, '\ufb33': 6 })).toBe('{"B":2,"a":1,"z":4,"é":3,"\u{1f600}":5,"\ufb33":6}');
+});
+
+test('dates are written as JSON writes them', () => {
+  expect(canonicalJson({ at: new Date(0) })).toBe('{"at":"1970-01-01T00:00:00.000Z"}');
+});
+
+test.each([
+  [{ loss: [1, Number.NaN] }, '$.loss[1] is NaN'],
+  [{ n: 1n }, '$.n is of type bigint'],
+  [[undefined], '$[0] is of type undefined'],
+])('what JSON cannot carry is refused by path (%#)', (value, message) => {
+  expect(() => canonicalJson(value)).toThrow(message);
+});
+
+test('the text is JSON that reads back to the same value', () => {
+  const value = { text: 'line\n"quoted" \u2028', numbers: [0, -1.5, 1e21, 1e-7], nested: { empty: {}, none: [] } };
+  expect(JSON.parse(canonicalJson(value))).toEqual(value);
+});

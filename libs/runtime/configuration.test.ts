@@ -1,0 +1,58 @@
+import { CairnError } from '@cairn/contract';
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { readConfiguration } from './configuration.ts';
+
+const schema = z.object({
+  DATABASE_URL: z.url().describe('the PostgreSQL database').meta({ example: 'postgres://user@host:5432/cairn', secret: true }),
+  PORT: z.coerce.number().int().min(1).max(65535).default(8080).meta({ example: '8080' }),
+  LOG_LEVEL: z.enum(['debug', 'info']).default('info'),
+  PRETTY: z.stringbool().default(false),
+  SERVER_KEY: z.string().min(16).meta({ secret: true }).optional(),
+});
+
+function faultOf(env: Record<string, string>): CairnError {
+  try {
+    readConfiguration(schema, env);
+  } catch (error) {
+    if (error instanceof CairnError) return error;
+  }
+  throw new Error('this configuration should have been refused');
+}
+
+test('texts become typed values, absent ones their defaults', () => {
+  const env = { DATABASE_URL: 'postgres://localhost/cairn', PRETTY: 'true', PORT: '', UNRELATED: 'x' };
+  expect(readConfiguration(schema, env)).toEqual({
+    DATABASE_URL: 'postgres://localhost/cairn',
+    PORT: 8080,
+    LOG_LEVEL: 'info',
+    PRETTY: true,
+  });
+});
+
+test('every fault is named at once, with the variable, what is wrong and an example', () => {
+  const error = faultOf({ PORT: 'many', LOG_LEVEL: 'loud', PRETTY: 'maybe' });
+  expect(error.code).toBe('invalid_configuration');
+  expect(error.message).toContain('4 faults');
+  expect(error.message).toContain(
+    'DATABASE_URL is missing: the PostgreSQL database (for example DATABASE_URL=postgres://user@host:5432/cairn)',
+  );
+  expect(error.message).toMatch(/PORT is "many": .*number.* \(for example PORT=8080\)/);
+  expect(error.message).toMatch(/LOG_LEVEL is "loud": .*debug/);
+  expect(error.message).toMatch(/PRETTY is "maybe"/);
+});
+
+test('the value of a secret stands in no fault', () => {
+  const error = faultOf({ DATABASE_URL: 'hunter2', SERVER_KEY: 'short-key' });
+  expect(error.message).not.toContain('hunter2');
+  expect(error.message).not.toContain('short-key');
+  expect(error.message).toContain('SERVER_KEY has a value that is not allowed: too short, at least 16');
+  expect(JSON.stringify(error.details)).not.toContain('hunter2');
+});
+
+test('a rule over several variables is told in its own words', () => {
+  const both = z
+    .object({ QUEUE_URL: z.string().optional(), MODE: z.enum(['embedded', 'production']) })
+    .refine((value) => value.MODE === 'embedded' || value.QUEUE_URL, { path: ['QUEUE_URL'], message: 'is needed when MODE is production' });
+  expect(() => readConfiguration(both, { MODE: 'production' })).toThrow('QUEUE_URL is needed when MODE is production');
+});

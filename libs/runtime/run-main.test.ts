@@ -1,0 +1,92 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { freePort } from './free-port.ts';
+
+const children = new Set<ChildProcess>();
+afterEach(() => {
+  for (const child of children) child.kill('SIGKILL');
+  children.clear();
+});
+
+/** Starts the fixture; `ready` is its first output, `ended` its code and all that it wrote. */
+function start(...args: string[]) {
+  const child = spawn(process.execPath, [new URL('./fixtures/program.ts', import.meta.url).pathname, ...args]);
+  children.add(child);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const ended = once(child, 'close').then(([code]) => ({ code: Number(code), stdout, stderr }));
+  return { child, ready: once(child.stdout, 'data'), ended };
+}
+
+test.each(['SIGTERM', 'SIGINT'] as const)('%s closes what was made, last first, and ends with 0', async (signal) => {
+  const { child, ready, ended } = start('serve');
+  await ready;
+  child.kill(signal);
+  expect(await ended).toEqual({ code: 0, stdout: 'ready\nserver closed\npool closed\n', stderr: '' });
+});
+
+test('closing that does not end is given up after its limit, named, and ends with 1', async () => {
+  const { child, ready, ended } = start('stubborn');
+  await ready;
+  child.kill('SIGTERM');
+  const { code, stderr } = await ended;
+  expect(code).toBe(1);
+  expect(stderr).toContain('stream was not closed within 300 ms');
+});
+
+test('a second signal ends it at once', async () => {
+  const { child, ready, ended } = start('stubborn');
+  await ready;
+  child.kill('SIGTERM');
+  await once(child.stdout, 'data');
+  child.kill('SIGTERM');
+  expect((await ended).code).toBe(143);
+});
+
+test('a start that is stopped midway closes what it had made and ends with 0', async () => {
+  const { child, ready, ended } = start('slowStart');
+  await ready;
+  child.kill('SIGTERM');
+  expect(await ended).toMatchObject({ code: 0, stdout: 'ready\npool closed\n', stderr: '' });
+});
+
+test('a command ends with its own code', async () => {
+  expect((await start('command').ended).code).toBe(3);
+});
+
+test('a wrong configuration is told with what to do, without a stack, and ends with 2', async () => {
+  const { code, stdout, stderr } = await start('misconfigured').ended;
+  expect(code).toBe(2);
+  expect(stdout).toBe('pool closed\n');
+  expect(stderr).toMatch(/^error: The configuration has a fault:\n {2}PORT is missing\n {2}Correct every setting/);
+  expect(stderr).not.toContain('    at ');
+});
+
+test('debug shows the stack', async () => {
+  expect((await start('misconfigured', '--debug').ended).stderr).toContain('    at ');
+});
+
+test('a used port is named', async () => {
+  const port = await freePort();
+  const holder = createServer().listen(port, '127.0.0.1');
+  await once(holder, 'listening');
+  const { code, stderr } = await start('busyPort', String(port)).ended;
+  holder.close();
+  expect(code).toBe(1);
+  expect(stderr).toContain(`error: Another program listens on 127.0.0.1:${port}.\n  Stop the program that holds the port`);
+});
+
+test('a bug closes what was made, shows its stack and ends with 1', async () => {
+  const { code, stdout, stderr } = await start('crash').ended;
+  expect(code).toBe(1);
+  expect(stdout).toBe('pool closed\n');
+  expect(stderr).toMatch(/error: TypeError: a bug\n {4}at /);
+});

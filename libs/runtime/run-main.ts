@@ -1,0 +1,108 @@
+import { CairnError } from '@cairn/contract';
+import { type Closer, createCloser } from './closer.ts';
+
+/** How a program ends. A second signal ends it at once with 128 + the signal's number. */
+export const exitCodes = {
+  /** It did what it should, or was asked to stop and closed cleanly. */
+  success: 0,
+  /** It failed, or could not close what it made in time. */
+  failure: 1,
+  /** Its configuration is wrong; starting it again unchanged is of no use. */
+  invalidConfiguration: 2,
+} as const;
+
+export type MainContext = {
+  closer: Closer;
+  /** Aborted when the program is asked to stop. */
+  signal: AbortSignal;
+};
+
+export type Main = {
+  /** The program, for its messages. */
+  name: string;
+  /** Show stacks and causes of expected errors too. */
+  debug?: boolean;
+  /** How long closing may take, in milliseconds. */
+  closeLimitMs?: number;
+  /**
+   * Makes and starts the program, adding to `closer` how each part ends. A server returns nothing and runs until it is
+   * asked to stop; a command returns `finished` with its exit code.
+   */
+  start(context: MainContext): Promise<{ finished: Promise<number> } | undefined>;
+};
+
+const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
+
+/**
+ * Runs a program's `main.ts`: starts it, stops it on SIGTERM and SIGINT (what was made last first, within the limit),
+ * tells errors for people, and ends the process with one of {@link exitCodes}. Never returns.
+ */
+export async function runMain({ name, debug = false, closeLimitMs = 10_000, start }: Main): Promise<never> {
+  const closer = createCloser();
+  const stop = new AbortController();
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+  failed.catch(() => undefined);
+
+  const stopping = new Promise<number>((resolve) => {
+    for (const [signal, number] of Object.entries(signalNumbers)) {
+      process.on(signal, () => {
+        if (stop.signal.aborted) process.exit(128 + number);
+        stop.abort(new Error(`${name} was asked to stop (${signal})`));
+        resolve(exitCodes.success);
+      });
+    }
+  });
+  process.on('uncaughtException', fail);
+  process.on('unhandledRejection', fail);
+
+  let code: number;
+  try {
+    const running = start({ closer, signal: stop.signal }).then((started) => started?.finished ?? stopping);
+    code = await Promise.race([running, stopping, failed]);
+  } catch (error) {
+    // A start that was stopped midway fails with the reason of the stop: that is no failure.
+    code = stop.signal.aborted && error === stop.signal.reason ? exitCodes.success : printError(error, debug);
+  }
+  stop.abort(new Error(`${name} ends`));
+  try {
+    await Promise.race([closer.close(closeLimitMs), failed]);
+  } catch (error) {
+    code = Math.max(code, printError(error, debug));
+  }
+  process.exit(code);
+}
+
+/** Prints an error to standard error and answers with the exit code it deserves. */
+function printError(error: unknown, debug: boolean): number {
+  const known = toCairnError(error);
+  if (known) {
+    const lines = [`error: ${known.message}`, `  ${known.row.remedy}`];
+    if (debug) lines.push(inspectError(known));
+    process.stderr.write(`${lines.join('\n')}\n`);
+    return known.code === 'invalid_configuration' ? exitCodes.invalidConfiguration : exitCodes.failure;
+  }
+  // Not one of ours: a fault in the program, and only its stack helps.
+  process.stderr.write(`error: ${inspectError(error)}\n`);
+  return exitCodes.failure;
+}
+
+function inspectError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause === undefined ? '' : `\n  caused by: ${inspectError(error.cause)}`;
+  return `${error.stack ?? error.message}${cause}`;
+}
+
+/**
+ * The CairnError that an error stands for: itself, or `port_in_use` for an EADDRINUSE of `listen`; undefined when it is
+ * nothing known.
+ */
+export function toCairnError(error: unknown): CairnError | undefined {
+  if (error instanceof CairnError) return error;
+  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+    const host = 'address' in error ? String(error.address) : 'the address';
+    const port = 'port' in error ? String(error.port) : '?';
+    const shown = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+    return new CairnError('port_in_use', `Another program listens on ${shown}.`, { cause: error, details: { host, port } });
+  }
+  return undefined;
+}

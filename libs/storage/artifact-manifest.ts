@@ -1,0 +1,83 @@
+import { artifactKind, CairnError, sha256Hex, timestamp } from '@cairn/contract';
+import { sha256Json } from '@cairn/runtime';
+import { z } from 'zod';
+import { objectKey } from './object-key.ts';
+import type { ObjectStore } from './object-store.ts';
+
+/** The name of the manifest under an artifact's prefix; written last, it proves that the rest is there. */
+export const manifestName = 'manifest.json';
+
+const fileName = z.string().refine((name) => {
+  try {
+    return objectKey(name) !== manifestName;
+  } catch {
+    return false;
+  }
+}, 'a relative path without dot parts, other than the manifest');
+
+export const artifactFile = z.object({
+  /** Path under the artifact's prefix. */
+  name: fileName,
+  bytes: z.number().int().min(0),
+  sha256: sha256Hex,
+});
+export type ArtifactFile = z.infer<typeof artifactFile>;
+
+/** manifest.json of an artifact: what it is, and every file of it. Written by this release or an earlier one: unknown keys are ignored. */
+export const artifactManifest = z.object({
+  kind: artifactKind,
+  id: z.string().min(1),
+  /** Of the layout; a reader refuses one it does not know. */
+  protocol: z.number().int().min(1),
+  createdAt: timestamp,
+  /** By name. */
+  files: z.array(artifactFile),
+  /** Of the content alone: see {@link contentDigest}. */
+  digest: sha256Hex,
+  /** What the kind adds: counts, metrics, lineage. */
+  details: z.record(z.string(), z.json()),
+});
+export type ArtifactManifest = z.infer<typeof artifactManifest>;
+
+/** sha256 of the canonical JSON of [{name, sha256}] by name: equal for equal files, whatever their artifact's id and time. */
+export function contentDigest(files: readonly Pick<ArtifactFile, 'name' | 'sha256'>[]): string {
+  return sha256Json(byName(files).map(({ name, sha256 }) => ({ name, sha256 })));
+}
+
+export function byName<File extends { name: string }>(files: readonly File[]): File[] {
+  return files.toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/**
+ * The manifest of the artifact under `prefix`.
+ * @throws CairnError `not_found` when it has none, `corrupt_artifact` when it cannot be read or its digest does not fit its files.
+ */
+export async function readManifest(store: ObjectStore, prefix: string, signal?: AbortSignal): Promise<ArtifactManifest> {
+  const key = `${prefix}/${manifestName}`;
+  const bytes = await store.getBytes(key, signal === undefined ? {} : { signal });
+  const manifest = parseManifest(bytes, key);
+  const digest = contentDigest(manifest.files);
+  if (digest !== manifest.digest) {
+    throw new CairnError('corrupt_artifact', `The manifest ${key} says its files have the digest ${manifest.digest}, they have ${digest}.`, {
+      details: { key, expected: manifest.digest, found: digest },
+    });
+  }
+  return manifest;
+}
+
+function parseManifest(bytes: Buffer, key: string): ArtifactManifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw new CairnError('corrupt_artifact', `The manifest ${key} is not JSON.`, { cause, details: { key } });
+  }
+  const parsed = artifactManifest.safeParse(value);
+  if (!parsed.success) {
+    throw new CairnError('corrupt_artifact', `The manifest ${key} does not fit its schema: ${z.prettifyError(parsed.error)}`, {
+      cause: parsed.error,
+      details: { key },
+    });
+  }
+  return parsed.data;
+}

@@ -1,0 +1,195 @@
+import { constants } from 'node:fs';
+import { copyFile, link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { addAbortSignal, Readable } from 'node:stream';
+import { pathToFileURL } from 'node:url';
+import { CairnError } from '@cairn/contract';
+import { listFolder } from './list-folder.ts';
+import { objectKey, objectPrefix } from './object-key.ts';
+import type { GetOptions, ObjectStore } from './object-store.ts';
+import { codeOf, type StorageAct, storageError } from './storage-error.ts';
+import { makeFolder, moveInto, openSource, temporaryPath, writeWhole } from './write-whole.ts';
+
+/**
+ * Objects as files under the folder `root`. Unfinished ones lie under `.unfinished` in it, on the same volume: a folder
+ * of objects never holds a stray part, whatever was killed.
+ */
+export function openFileStore(root: string): ObjectStore {
+  const unfinished = join(root, '.unfinished');
+  const pathOf = (key: string) => join(root, objectKey(key));
+
+  /** Runs `work` with failures of the file system told as what `act` failed at. */
+  async function guarded<T>(act: Omit<StorageAct, 'path'>, work: () => Promise<T>): Promise<T> {
+    try {
+      act.signal?.throwIfAborted();
+      return await work();
+    } catch (error) {
+      throw await storageError(error, { path: root, ...act });
+    }
+  }
+
+  async function get(key: string, { range, signal }: GetOptions = {}): Promise<Readable> {
+    const path = pathOf(key);
+    return guarded({ act: 'Reading', key, signal }, async () => {
+      const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      const isFile = (await handle.stat()).isFile();
+      const isEmpty = range?.end !== undefined && range.end <= range.start;
+      if (!isFile || isEmpty) await handle.close();
+      if (!isFile) throw new CairnError('not_found', `There is no object ${key} in ${root}.`, { details: { key, path: root } });
+      if (isEmpty) return Readable.from([]);
+      const end = range?.end === undefined ? {} : { end: range.end - 1 };
+      const stream = handle.createReadStream({ start: range?.start ?? 0, ...end, highWaterMark: 1 << 20 });
+      return signal === undefined ? stream : addAbortSignal(signal, stream);
+    });
+  }
+
+  return {
+    url: pathToFileURL(root).href,
+    get,
+
+    async put(key, source, { ifAbsent = false, signal } = {}) {
+      const path = pathOf(key);
+      const act = { act: 'Writing' as const, key, signal };
+      await guarded(act, () => Promise.all([makeFolder(unfinished), makeFolder(dirname(path))]));
+      const temporary = temporaryPath(unfinished);
+      const stream = await openSource(source, key, signal);
+      const result = await writeWhole(temporary, stream, { path: root, ...act }, true);
+      return guarded({ ...act, bytes: result.bytes }, async () => {
+        try {
+          if (!ifAbsent) await moveInto(temporary, path);
+          return { ...result, written: ifAbsent ? await linkIfAbsent(temporary, path) : true };
+        } finally {
+          await rm(temporary, { force: true });
+        }
+      });
+    },
+
+    async getBytes(key, options = {}) {
+      const stream = await get(key, options);
+      return guarded({ act: 'Reading', key, signal: options.signal }, async () => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of stream) chunks.push(chunk);
+        return Buffer.concat(chunks);
+      });
+    },
+
+    async download(key, file, { sha256, signal } = {}) {
+      const stream = await get(key, { ...(signal === undefined ? {} : { signal }) });
+      const act = { act: 'Writing' as const, key, path: dirname(file), signal };
+      await guarded(act, () => makeFolder(dirname(file)));
+      const temporary = temporaryPath(dirname(file));
+      // Not synced: a local copy that a power failure spoils does not pass its digest and is fetched again.
+      const result = await writeWhole(temporary, stream, act, false);
+      if (sha256 !== undefined && result.sha256 !== sha256) {
+        await rm(temporary, { force: true });
+        throw new CairnError('corrupt_artifact', `The object ${key} in ${root} has the sha256 ${result.sha256}, expected ${sha256}.`, {
+          details: { key, path: root, expected: sha256, found: result.sha256 },
+        });
+      }
+      await guarded(act, () => rename(temporary, file));
+      return result;
+    },
+
+    async head(key, signal) {
+      const path = pathOf(key);
+      return guarded({ act: 'Reading', key, signal }, async () => {
+        const info = await lstat(path).catch((error: unknown) => {
+          if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
+          throw error;
+        });
+        return info?.isFile() ? { bytes: info.size, modifiedAt: info.mtime } : null;
+      });
+    },
+
+    async *list(prefix, signal) {
+      const start = objectPrefix(prefix);
+      try {
+        yield* listFolder(join(root, start), start === '' ? '' : `${start}/`, signal);
+      } catch (error) {
+        throw await storageError(error, { act: 'Listing', key: prefix || '(all)', path: root, signal });
+      }
+    },
+
+    async copy(from, to, signal) {
+      const [source, target] = [pathOf(from), pathOf(to)];
+      return guarded({ act: 'Reading', key: from, signal }, async () => {
+        const info = await lstat(source);
+        if (!info.isFile()) throw new CairnError('not_found', `There is no object ${from} in ${root}.`, { details: { key: from, path: root } });
+        const bytes = info.size;
+        await guarded({ act: 'Writing', key: to, bytes, signal }, () => copyWhole(source, target, unfinished, signal));
+      });
+    },
+
+    async remove(key, signal) {
+      const path = pathOf(key);
+      return guarded({ act: 'Removing', key, signal }, async () => {
+        const info = await lstat(path).catch(() => undefined);
+        if (info && !info.isDirectory()) await rm(path, { force: true });
+      });
+    },
+
+    async removePrefix(prefix, signal) {
+      const path = pathOf(prefix);
+      return guarded({ act: 'Removing', key: prefix, signal }, async () => {
+        await makeFolder(unfinished);
+        // All at once out of sight: nobody sees half of an artifact, and a kill leaves the rest to the sweep.
+        const removed = temporaryPath(unfinished);
+        const isThere = await rename(path, removed).then(
+          () => true,
+          (error: unknown) => {
+            if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return false;
+            throw error;
+          },
+        );
+        if (isThere) await rm(removed, { recursive: true, force: true });
+      });
+    },
+
+    async sweepTemporary(olderThanMs, signal) {
+      return guarded({ act: 'Sweeping', key: '.unfinished', signal }, () => sweep(unfinished, Date.now() - olderThanMs));
+    },
+  };
+}
+
+/** A link appears with all bytes and fails on an existing name; then both names are one file, of which one is removed. */
+async function linkIfAbsent(temporary: string, path: string): Promise<boolean> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+  await rm(temporary);
+  return true;
+}
+
+/** A file of its own (a reflink where the file system has them): whoever still holds the source open cannot change it. */
+async function copyWhole(source: string, target: string, unfinished: string, signal: AbortSignal | undefined): Promise<void> {
+  await Promise.all([makeFolder(unfinished), makeFolder(dirname(target))]);
+  const temporary = temporaryPath(unfinished);
+  try {
+    await copyFile(source, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+    const handle = await open(temporary, 'r+');
+    await handle.sync().finally(() => handle.close());
+    signal?.throwIfAborted();
+    await moveInto(temporary, target);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function sweep(folder: string, before: number): Promise<number> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  });
+  let swept = 0;
+  for (const name of names) {
+    const path = join(folder, name);
+    const info = await lstat(path).catch(() => undefined);
+    if (info === undefined || info.mtimeMs > before) continue;
+    await rm(path, { recursive: true, force: true });
+    swept += 1;
+  }
+  return swept;
+}

@@ -1,0 +1,6 @@
+export * from './artifact-manifest.ts';
+export * from './commit-artifact.ts';
+export * from './object-key.ts';
+export * from './object-store.ts';
+export * from './open-store.ts';
+export * from './verify-artifact.ts';

@@ -1,0 +1,63 @@
+import type { Readable } from 'node:stream';
+
+/** What to store: bytes, text in UTF-8, a stream, or the content of a local file. */
+export type ObjectSource = Uint8Array | string | Readable | { file: string };
+
+export type ObjectInfo = {
+  bytes: number;
+  modifiedAt: Date;
+};
+
+export type ListedObject = ObjectInfo & { key: string };
+
+export type PutOptions = {
+  /** Leaves an object that exists as it is. */
+  ifAbsent?: boolean;
+  signal?: AbortSignal;
+};
+
+export type PutResult = {
+  /** Of the content offered. */
+  bytes: number;
+  sha256: string;
+  /** False when `ifAbsent` was asked for and an object existed. */
+  written: boolean;
+};
+
+export type GetOptions = {
+  /** Bytes from `start` to before `end` (default: the object's end). */
+  range?: { start: number; end?: number };
+  signal?: AbortSignal;
+};
+
+/**
+ * Objects by key. A key is parts of a path with forward slashes (see `objectKey`). An object appears with all its
+ * bytes or not at all, and survives a power failure once `put` has ended.
+ *
+ * Errors, all CairnError: `invalid_path` for a key that is none, `not_found` for a missing object, `storage_full`,
+ * `storage_failed`; an abort rejects with the signal's reason.
+ */
+export type ObjectStore = {
+  /** As given to `openStore`, for messages. */
+  url: string;
+  put(key: string, source: ObjectSource, options?: PutOptions): Promise<PutResult>;
+  /** The object's bytes as a stream; destroy it when it is not read to its end. */
+  get(key: string, options?: GetOptions): Promise<Readable>;
+  getBytes(key: string, options?: GetOptions): Promise<Buffer>;
+  /**
+   * Writes the object to a local file, which appears whole or not at all.
+   * @throws CairnError `corrupt_artifact` when it has not the digest asked for; then the file is not written.
+   */
+  download(key: string, file: string, options?: { sha256?: string; signal?: AbortSignal }): Promise<{ bytes: number; sha256: string }>;
+  head(key: string, signal?: AbortSignal): Promise<ObjectInfo | null>;
+  /** The objects whose key starts with `<prefix>/`, or all for '', in the order of their keys' bytes. */
+  list(prefix: string, signal?: AbortSignal): AsyncIterable<ListedObject>;
+  /** Copies inside the store. What is written to `from` later does not reach `to`. */
+  copy(from: string, to: string, signal?: AbortSignal): Promise<void>;
+  /** A missing object is no error. */
+  remove(key: string, signal?: AbortSignal): Promise<void>;
+  /** Removes every object whose key starts with `<prefix>/`. */
+  removePrefix(prefix: string, signal?: AbortSignal): Promise<void>;
+  /** Removes what interrupted writes left, untouched for longer than this. Answers how many. */
+  sweepTemporary(olderThanMs: number, signal?: AbortSignal): Promise<number>;
+};

@@ -1,0 +1,117 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createClient, createInternalClient } from '@cairn/client';
+import { migrate, openDatabase } from '@cairn/db';
+import { openQueues } from '@cairn/queue';
+import { attemptToken, createCloser, createLogger, freePort, newId } from '@cairn/runtime';
+import { startPostgres } from '../start-postgres.ts';
+import { startValkey } from '../start-valkey.ts';
+import { waitFor } from '../wait-for.ts';
+
+const root = path.join(import.meta.dirname, '../../..');
+const serverKey = 'benchmark-key-benchmark-key-benchmark-key';
+const token = 'cairn_benchmark-token-benchmark-token';
+
+export type Backend = 'postgres' | 'redis';
+export type ControlPlane = Awaited<ReturnType<typeof startControlPlane>>;
+
+/**
+ * PostgreSQL, perhaps Valkey, the api and the controller as the real programs. Nothing takes what they start: the benchmark
+ * consumes the queue itself, where a worker would start the agent.
+ */
+export async function startControlPlane(backend: Backend, taskSlots: number) {
+  const closer = createCloser();
+  const folder = await mkdtemp(path.join(tmpdir(), 'cairn-bench-'));
+  closer.add('folder', () => rm(folder, { recursive: true, force: true }));
+  const postgres = await startPostgres();
+  closer.add('PostgreSQL', () => postgres.stop());
+  await migrate(postgres.url);
+  const redis = backend === 'redis' ? await startValkey() : null;
+  if (redis) closer.add('Valkey', () => redis.stop());
+  const queueUrl = redis?.url ?? postgres.url;
+  const [port, internalPort] = [await freePort(), await freePort()];
+  const internalUrl = `http://127.0.0.1:${internalPort}`;
+  await mkdir(path.join(folder, 'storage'));
+  const env = {
+    PATH: process.env.PATH ?? '',
+    CAIRN_DATABASE_URL: postgres.url,
+    CAIRN_QUEUE_URL: queueUrl,
+    CAIRN_STORAGE_URL: `file://${folder}/storage`,
+    CAIRN_SERVER_KEY: serverKey,
+    CAIRN_ADMIN_TOKEN: token,
+    CAIRN_API_PORT: String(port),
+    CAIRN_INTERNAL_PORT: String(internalPort),
+    CAIRN_INTERNAL_URL: internalUrl,
+    CAIRN_POOLS: '[{"name":"local","executor":"process","slots":2}]',
+    CAIRN_TASK_SLOTS: String(taskSlots),
+    CAIRN_STATE_DIR: path.join(folder, 'state'),
+    CAIRN_PYTHON: 'python3',
+    CAIRN_LOG_LEVEL: 'warn',
+  };
+  const start = (program: string): ChildProcess => {
+    const child = spawn(process.execPath, [path.join(root, program)], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    child.stderr?.pipe(createWriteStream(path.join(folder, `${path.basename(path.dirname(program))}.log`), { flags: 'a' }));
+    return child;
+  };
+  const end = async (child: ChildProcess): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    await once(child, 'exit', { signal: AbortSignal.timeout(15_000) });
+  };
+  const api = start('apps/api/main.ts');
+  closer.add('api', () => end(api));
+  let controller = start('apps/controller/main.ts');
+  closer.add('controller', () => end(controller));
+  const { prisma, close } = openDatabase({ url: postgres.url, connections: 4 });
+  closer.add('database', close);
+  const queues = openQueues({ url: queueUrl, log: createLogger({ name: 'bench', level: 'error' }) });
+  closer.add('queues', () => queues.close());
+  const client = createClient({ url: `http://127.0.0.1:${port}`, token });
+  const ready = async (url: string) => (await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) })).ok;
+  await waitFor(() => ready(`http://127.0.0.1:${port}`).catch(() => false), { timeoutMs: 30_000, message: 'the api is ready' });
+  await waitFor(async () => (await prisma.pool.count()) > 0, { timeoutMs: 30_000, message: 'the controller leads' });
+  // A dataset whose files nobody reads: no step of it is ever carried out here.
+  const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
+  await prisma.dataset.create({
+    data: {
+      id: newId('dataset'),
+      projectId: 'default',
+      owner: 'bench',
+      name: 'bench',
+      version: 1,
+      source,
+      digest: '0'.repeat(64),
+      digestBasis: 'none',
+    },
+  });
+  return {
+    backend,
+    prisma,
+    queues,
+    queueUrl,
+    client,
+    /** Ends an attempt as its agent would, so that its slot is free. */
+    endAttempt: async (attemptId: string, generation: number): Promise<void> => {
+      const internal = createInternalClient({
+        urls: [internalUrl],
+        attemptId,
+        generation,
+        token: attemptToken(serverKey, attemptId, generation),
+        signal: AbortSignal.timeout(60_000),
+      });
+      await internal.finish({ outcome: 'failed', cause: 'user', code: 'internal', message: 'the benchmark ends it' });
+    },
+    killController: async (): Promise<void> => {
+      controller.kill('SIGKILL');
+      await once(controller, 'exit');
+    },
+    startController: (): void => {
+      controller = start('apps/controller/main.ts');
+    },
+    close: () => closer.close(60_000),
+  };
+}

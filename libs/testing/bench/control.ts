@@ -1,0 +1,146 @@
+import { randomUUID } from 'node:crypto';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { openQueues } from '@cairn/queue';
+import { createLogger, sleep } from '@cairn/runtime';
+import { waitFor } from '../wait-for.ts';
+import { type Backend, type ControlPlane, startControlPlane } from './control-plane.ts';
+import { quantile, spread } from './quantiles.ts';
+
+/**
+ * The control plane under load, on both queue backends: submissions at a steady rate, the time from a submission to the call
+ * that starts its agent (next to a bare BullMQ hop in the same run), and the time until a controller killed over a full
+ * backlog is whole again.
+ */
+const { values: options } = parseArgs({
+  options: {
+    backend: { type: 'string', multiple: true, default: ['postgres', 'redis'] },
+    rate: { type: 'string', default: '50' },
+    seconds: { type: 'string', default: '20' },
+    backlog: { type: 'string', default: '5000' },
+  },
+});
+const rate = Number(options.rate);
+const seconds = Number(options.seconds);
+const backlog = Number(options.backlog);
+
+const submission = { recipe: 'mini', dataset: 'bench', noReuse: true } as const;
+
+/** Open loop: a submission every 1/rate s, whether or not the one before was answered. Milliseconds to the answer. */
+async function submitSteadily(plane: ControlPlane, startedAt: Map<string, number>): Promise<{ answers: number[]; starts: number[] }> {
+  const answers: number[] = [];
+  const submittedAt = new Map<string, number>();
+  const begin = performance.now();
+  const all = Array.from({ length: rate * seconds }, async (_, index) => {
+    await sleep(Math.max(0, begin + (index * 1000) / rate - performance.now()));
+    const sent = performance.now();
+    const run = await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
+    answers.push(performance.now() - sent);
+    submittedAt.set(run.id, sent);
+  });
+  await Promise.all(all);
+  await waitFor(() => startedAt.size >= submittedAt.size, { timeoutMs: 60_000, message: 'every submission reached its start' });
+  const starts = [...submittedAt].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
+  return { answers, starts };
+}
+
+/** BullMQ alone, one entry at a time on a prefix of its own: add to handler, in milliseconds. */
+async function bareHop(plane: ControlPlane, times: number): Promise<number[]> {
+  const queues = openQueues({ url: plane.queueUrl, log: createLogger({ name: 'bench', level: 'error' }), prefix: 'bare', schema: 'bare' });
+  await queues.waitUntilReady();
+  const hops: number[] = [];
+  let arrived = Promise.withResolvers<void>();
+  queues.consume('launch', { concurrency: 1, handler: async () => arrived.resolve() });
+  for (let index = 0; index < times; index += 1) {
+    arrived = Promise.withResolvers<void>();
+    const sent = performance.now();
+    await queues.add('launch', { attemptId: `att_${String(index).padStart(26, '0')}`, generation: 1 });
+    await arrived.promise;
+    hops.push(performance.now() - sent);
+    await sleep(5);
+  }
+  await queues.close();
+  return hops.slice(Math.floor(times / 10));
+}
+
+async function measureLoad(backend: Backend): Promise<void> {
+  const plane = await startControlPlane(backend, 1_000_000);
+  try {
+    const startedAt = new Map<string, number>();
+    plane.queues.consume('tasks', {
+      concurrency: 64,
+      handler: async ({ attemptId }) => {
+        const at = performance.now();
+        const { runId } = await plane.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
+        startedAt.set(runId, at);
+      },
+    });
+    await submitSteadilyOnce(plane, startedAt);
+    const hops = await bareHop(plane, 200);
+    const { answers, starts } = await submitSteadily(plane, startedAt);
+    // One at a time: what a person waits who submits to a service at rest.
+    const alone: number[] = [];
+    for (let index = 0; index < 30; index += 1) {
+      const sent = performance.now();
+      const run = await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
+      await waitFor(() => startedAt.has(run.id), { timeoutMs: 10_000, intervalMs: 1, message: 'it started' });
+      alone.push((startedAt.get(run.id) ?? Number.NaN) - sent);
+    }
+    console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s`);
+    console.table({
+      'submission to answer': spread(answers),
+      'submission to start call, under that load': spread(starts),
+      'submission to start call, one at a time': spread(alone),
+      'bare BullMQ, add to handler': spread(hops),
+    });
+    console.log(`start call over bare BullMQ, p95: ${(quantile(alone, 0.95) / quantile(hops, 0.95)).toFixed(1)} x one at a time`);
+  } finally {
+    await plane.close();
+  }
+}
+
+/** Warms the programs up: compiled code and open connections, as in a service that has run for a while. */
+async function submitSteadilyOnce(plane: ControlPlane, startedAt: Map<string, number>): Promise<void> {
+  for (let index = 0; index < 20; index += 1) {
+    const run = await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
+    await waitFor(() => startedAt.has(run.id), { timeoutMs: 20_000, message: 'a first submission started' });
+  }
+}
+
+async function measureRestart(backend: Backend): Promise<void> {
+  const plane = await startControlPlane(backend, 4);
+  try {
+    const taken: { attemptId: string; generation: number }[] = [];
+    plane.queues.consume('tasks', { concurrency: 64, handler: async (entry) => void taken.push(entry) });
+    let submitted = 0;
+    await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        for (; submitted < backlog; ) {
+          submitted += 1;
+          await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
+        }
+      }),
+    );
+    await waitFor(() => taken.length >= 4, { timeoutMs: 60_000, message: 'the slots are taken' });
+    await plane.killController();
+    // The freed slots show when the next leader admits over the whole backlog.
+    for (const entry of taken.splice(0)) await plane.endAttempt(entry.attemptId, entry.generation);
+    await plane.queues.empty('tasks');
+    const killed = performance.now();
+    plane.startController();
+    await waitFor(() => taken.length >= 4, { timeoutMs: 120_000, intervalMs: 10, message: 'the next steps started' });
+    console.log(
+      `\n${backend}: controller killed and started over ${backlog} waiting steps, its queue emptied: whole again in ${((performance.now() - killed) / 1000).toFixed(1)} s`,
+    );
+  } finally {
+    await plane.close();
+  }
+}
+
+console.log(`${cpus().length} cores, ${cpus()[0]?.model}; Node ${process.version}`);
+for (const name of options.backend) {
+  const backend: Backend = name === 'redis' ? 'redis' : 'postgres';
+  await measureLoad(backend);
+  await measureRestart(backend);
+}
+process.exit(0);

@@ -1,0 +1,11 @@
+/** The q-quantile (0 to 1) by the nearest rank; NaN for no values. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? Number.NaN;
+}
+
+/** p50, p95 and p99 in milliseconds, for a table. */
+export function spread(values: readonly number[]): { p50: string; p95: string; p99: string; n: number } {
+  const show = (q: number) => `${quantile(values, q).toFixed(1)} ms`;
+  return { p50: show(0.5), p95: show(0.95), p99: show(0.99), n: values.length };
+}

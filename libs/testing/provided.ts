@@ -1,0 +1,22 @@
+import { inject } from 'vitest';
+
+/** What global-setup.ts gives every test file. */
+export type Provided = {
+  /** Of an administrator of a PostgreSQL: tests make databases of their own with `createDatabase`. */
+  postgresUrl: string;
+  /** Of a Redis or Valkey that all test files share: each uses keys with a prefix of its own. */
+  redisUrl: string;
+  /** The valkey-server program, for tests that stop and start one of their own; empty when there is none. */
+  valkeyServer: string;
+};
+
+declare module 'vitest' {
+  interface ProvidedContext extends Provided {}
+}
+
+/** @throws Error when vitest runs without global-setup.ts, or with servers from the environment that bring no such thing. */
+export function provided<Key extends keyof Provided>(key: Key): Provided[Key] {
+  const value = inject(key);
+  if (!value) throw new Error(`no ${key}: run vitest from the repository's root, whose configuration has the global setup of libs/testing`);
+  return value;
+}
