@@ -1,0 +1,61 @@
+// `npm run check`: everything that can be judged without running the product. Each check's output is shown only when it fails.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { node24, root } from './layout.mjs';
+
+const limitMs = 5 * 60_000;
+const python = process.env.CAIRN_PYTHON ?? 'python3';
+const bin = (/** @type {string} */ path) => join(root, 'node_modules', path);
+
+/** @type {{ name: string, command: string, args: string[], mend: string }[]} */
+const checks = [
+  { name: 'types', command: node24, args: [bin('typescript/bin/tsc'), '--noEmit'], mend: 'correct the types' },
+  {
+    name: 'lint and format (TypeScript, JSON)',
+    command: node24,
+    args: [bin('@biomejs/biome/bin/biome'), 'check', '--max-diagnostics=50'],
+    mend: 'run `npx biome check --write`',
+  },
+  { name: 'lint (Python)', command: python, args: ['-m', 'ruff', 'check', 'docker'], mend: 'run `ruff check --fix docker`' },
+  { name: 'format (Python)', command: python, args: ['-m', 'ruff', 'format', '--check', 'docker'], mend: 'run `ruff format docker`' },
+  {
+    name: 'docs/errors.md is current',
+    command: node24,
+    args: ['libs/contract/generate-errors.ts', '--check'],
+    mend: 'run `npx node libs/contract/generate-errors.ts`',
+  },
+];
+
+let failed = 0;
+for (const check of checks) {
+  const startedAt = Date.now();
+  const { code, output } = await run(check.command, check.args);
+  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  console.log(`${code === 0 ? 'ok    ' : 'FAILED'} ${check.name} (${seconds} s)`);
+  if (code === 0) continue;
+  failed += 1;
+  console.log(`${output.trimEnd()}\nTo mend it: ${check.mend}.\n`);
+}
+console.log(failed === 0 ? 'All checks passed.' : `${failed} of ${checks.length} checks failed.`);
+process.exitCode = failed === 0 ? 0 : 1;
+
+/**
+ * @param {string} command
+ * @param {string[]} args
+ * @returns {Promise<{ code: number | null, output: string }>}
+ */
+function run(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], signal: AbortSignal.timeout(limitMs) });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8');
+      stream.on('data', (text) => {
+        output += text;
+      });
+    }
+    // Not there, or stopped at the limit.
+    child.once('error', (error) => resolve({ code: null, output: `${output}\n${error.message}` }));
+    child.once('close', (code) => resolve({ code, output }));
+  });
+}

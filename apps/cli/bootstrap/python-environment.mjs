@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BootstrapError } from './bootstrap-error.mjs';
+import { exclusively, hasCode } from './exclusive.mjs';
+import { cacheFolder, hostEnvironment } from './layout.mjs';
+import { startProgress } from './progress.mjs';
+import { findInterpreter } from './python-interpreter.mjs';
+import { freeBytes, runLogged } from './run-logged.mjs';
+
+const limitMs = 60 * 60_000;
+const marker = 'cairn-complete.json';
+const requirements = ['docker/trainer/requirements.txt', 'docker/trainer/requirements-dev.txt'];
+/** What an install certainly needs: the CPU build of torch and the rest. With CUDA, which the default index sends, it is 6 GB. */
+const leastFreeBytes = 1024 ** 3;
+
+/**
+ * The Python environment of the trainer, kept in the user's cache folder under the hash of its requirements and shared by
+ * all clones that want the same one.
+ * @param {string} root
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Promise<string | null>} the interpreter's path, or null when no complete environment is there
+ */
+export async function readyPython(root, env) {
+  if (env.CAIRN_PYTHON !== undefined && env.CAIRN_PYTHON !== '') return env.CAIRN_PYTHON;
+  const folder = join(cacheFolder(env), 'python');
+  const key = await environmentKey(root);
+  /** @type {string[]} */
+  let names;
+  try {
+    names = await readdir(folder);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+  for (const name of names.filter((one) => one.startsWith(`${key}-py`)).sort()) {
+    const python = join(folder, name, 'bin', 'python');
+    // `python` is a link to the interpreter it was made from, which may have been removed since.
+    if (existsSync(join(folder, name, marker)) && existsSync(python)) return python;
+  }
+  return null;
+}
+
+/**
+ * Makes the environment when it is not there. It is built in its final place (a virtual environment cannot be moved) and
+ * counts only when the marker, written last, lies in it; what an interrupted build left is removed first.
+ * @param {string} root
+ * @param {NodeJS.ProcessEnv} env
+ * @param {AbortSignal} signal
+ * @returns {Promise<string>} the interpreter's path
+ * @throws {BootstrapError} when no Python fits or an install fails
+ */
+export async function preparePython(root, env, signal) {
+  const ready = await readyPython(root, env);
+  if (ready !== null) return ready;
+  const cache = cacheFolder(env);
+  return exclusively(join(cache, 'locks', 'python.lock'), signal, async () => {
+    const meanwhile = await readyPython(root, env);
+    return meanwhile ?? build(root, env, signal);
+  });
+}
+
+/**
+ * @param {string} root
+ * @param {NodeJS.ProcessEnv} env
+ * @param {AbortSignal} signal
+ */
+async function build(root, env, signal) {
+  const cache = cacheFolder(env);
+  const progress = startProgress('Python packages', 'torch and what it needs: about 6 GB and some minutes, once');
+  try {
+    const free = await freeBytes(cache);
+    if (free < leastFreeBytes) {
+      throw new BootstrapError(`${cache} has only ${Math.round(free / 1024 ** 2)} MiB free; the Python environment takes 1 to 6 GB.`, {
+        remedy: 'free some space, or set XDG_CACHE_HOME to a folder on a larger disk, then run the same command again.',
+      });
+    }
+    const interpreter = await findInterpreter(env, signal);
+    const [major, minor] = interpreter.version;
+    const folder = join(cache, 'python', `${await environmentKey(root)}-py${major}.${minor}`);
+    const python = join(folder, 'bin', 'python');
+    const temporary = join(folder, 'tmp');
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(temporary, { recursive: true });
+    const step = {
+      title: 'the Python packages',
+      cwd: root,
+      env: pipEnvironment(env, temporary),
+      log: join(cache, 'logs', 'python.log'),
+      folders: [folder],
+      timeoutMs: limitMs,
+      signal,
+      onLine: (/** @type {string} */ line) => {
+        const text = describePipLine(line);
+        if (text !== null) progress.update(text);
+      },
+    };
+    progress.update(`virtual environment of Python ${interpreter.version.join('.')}`);
+    const flags = interpreter.ensurepip ? [] : ['--without-pip'];
+    await runLogged({ ...step, command: interpreter.path, args: ['-m', 'venv', ...flags, folder] });
+    if (!interpreter.ensurepip) {
+      await runLogged({ ...step, command: interpreter.path, args: ['-m', 'pip', '--python', python, 'install', 'pip'] });
+    }
+    const pip = ['-m', 'pip', 'install', '--no-input', '--progress-bar', 'off', '--disable-pip-version-check'];
+    await runLogged({ ...step, command: python, args: [...pip, '-r', join(root, 'docker/trainer/requirements-dev.txt')] });
+    progress.update('importing torch');
+    await runLogged({
+      ...step,
+      title: 'a torch that can be imported',
+      command: python,
+      args: ['-c', 'import torch; print(torch.__version__)'],
+    });
+    await rm(temporary, { recursive: true, force: true });
+    await writeFile(join(folder, marker), `${JSON.stringify({ python: interpreter.version.join('.'), madeFrom: interpreter.path })}\n`);
+    progress.done(`Python packages installed in ${folder}`);
+    return python;
+  } catch (error) {
+    progress.fail();
+    throw error;
+  }
+}
+
+/**
+ * Identifies an environment: the bytes of both requirement files (one includes the other) and the platform, for a home
+ * folder that several machines share.
+ * @param {string} root
+ */
+export async function environmentKey(root) {
+  const hash = createHash('sha256');
+  for (const path of requirements) hash.update(await readFile(join(root, path))).update('\0');
+  return `${hash.digest('hex').slice(0, 16)}-${process.platform}-${process.arch}`;
+}
+
+/**
+ * The user's pip configuration (indexes, proxies, certificates) is left as it is; only what would lead the packages out of
+ * the environment is taken away. Wheels are unpacked beside it: /tmp is often too small for torch.
+ * @param {NodeJS.ProcessEnv} env
+ * @param {string} temporary
+ */
+function pipEnvironment(env, temporary) {
+  /** @type {NodeJS.ProcessEnv} */
+  const kept = { ...hostEnvironment(env), TMPDIR: temporary, PYTHONUNBUFFERED: '1' };
+  for (const name of ['PIP_USER', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_PYTHON', 'PYTHONHOME', 'PYTHONPATH']) delete kept[name];
+  return kept;
+}
+
+/**
+ * What a line of pip's output says to somebody who waits; null for the others.
+ * @param {string} line
+ */
+export function describePipLine(line) {
+  const download = /^\s*(?:Downloading|Using cached) (?:\S*\/)?([A-Za-z0-9._]+?)-\d\S* \(([\d.]+ [kMG]B)\)/.exec(line);
+  if (download !== null) return `${line.includes('Using cached') ? 'cached' : 'downloading'} ${download[1]} (${download[2]})`;
+  const collect = /^Collecting ([A-Za-z0-9._-]+)/.exec(line);
+  if (collect !== null) return `looking up ${collect[1]}`;
+  return line.startsWith('Installing collected packages') ? 'unpacking the packages' : null;
+}

@@ -1,0 +1,144 @@
+import { spawn } from 'node:child_process';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { BootstrapError } from './bootstrap-error.mjs';
+import { hasCode } from './exclusive.mjs';
+
+const tailLines = 15;
+const killAfterMs = 3_000;
+/** Below this many free bytes after a failure the disk is taken to be full. */
+const fullDiskBytes = 200 * 1024 * 1024;
+const networkPattern =
+  /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|network error|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|name resolution|No matching distribution found/i;
+
+/**
+ * Runs an installer. When it fails, its output is kept in a log file and its last lines are quoted.
+ * @param {object} step
+ * @param {string} step.title what is being made, for the error: `the npm packages`
+ * @param {string} step.command
+ * @param {string[]} step.args
+ * @param {string} step.cwd
+ * @param {NodeJS.ProcessEnv} step.env
+ * @param {string} step.log path of the log file
+ * @param {string[]} step.folders folders written to, whose disks are looked at when the command fails
+ * @param {number} step.timeoutMs
+ * @param {AbortSignal} step.signal
+ * @param {(line: string) => void} [step.onLine]
+ * @throws {BootstrapError} when the command fails, with what to do about it
+ */
+export async function runLogged(step) {
+  const signal = AbortSignal.any([step.signal, AbortSignal.timeout(step.timeoutMs)]);
+  signal.throwIfAborted();
+  // A group of its own: npm lets SIGTERM wait until it is done, and neither npm nor pip tells its children.
+  const child = spawn(step.command, step.args, { cwd: step.cwd, env: step.env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  const stop = () => stopGroup(child);
+  signal.addEventListener('abort', stop, { once: true });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    let rest = '';
+    stream.setEncoding('utf8');
+    stream.on('data', (/** @type {string} */ text) => {
+      output += text;
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) step.onLine?.(line);
+    });
+  }
+  /** @type {Error | undefined} */
+  let problem;
+  /** @type {number | null} */
+  const code = await new Promise((resolve) => {
+    child.once('error', (error) => {
+      problem = error;
+      resolve(null);
+    });
+    child.once('close', resolve);
+  });
+  signal.removeEventListener('abort', stop);
+  step.signal.throwIfAborted();
+  if (code === 0) {
+    await rm(step.log, { force: true });
+    return;
+  }
+  const why = signal.aborted
+    ? `it took longer than ${Math.round(step.timeoutMs / 60_000)} minutes`
+    : code === null
+      ? (problem?.message ?? 'it was killed')
+      : `exit code ${code}`;
+  const tail = output
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .slice(-tailLines);
+  throw new BootstrapError(`${step.title} could not be installed (${why}).`, {
+    remedy: await remedyFor(step.folders, tail),
+    log: await keepLog(step.log, output),
+    tail,
+    cause: problem,
+  });
+}
+
+/** @param {import('node:child_process').ChildProcess} child the leader of a process group */
+function stopGroup(child) {
+  const { pid } = child;
+  if (pid === undefined) return;
+  const kill = (/** @type {NodeJS.Signals} */ name) => {
+    try {
+      process.kill(-pid, name);
+    } catch (error) {
+      if (!hasCode(error, 'ESRCH')) throw error;
+    }
+  };
+  kill('SIGTERM');
+  const timer = setTimeout(() => kill('SIGKILL'), killAfterMs);
+  child.once('close', () => clearTimeout(timer));
+}
+
+/**
+ * @param {string} path
+ * @param {string} output
+ * @returns {Promise<string | undefined>} the path, or undefined when the log could not be written: the disk may be full, which
+ * the remedy then says, and the last lines are shown all the same
+ */
+async function keepLog(path, output) {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, output);
+    return path;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What to do about a failed install. A full disk is measured, not read from the output; only the network shows nowhere else.
+ * @param {string[]} folders
+ * @param {string[]} tail
+ */
+async function remedyFor(folders, tail) {
+  for (const folder of folders) {
+    const free = await freeBytes(folder);
+    if (free < fullDiskBytes) {
+      return `the disk of ${folder} is full (${Math.round(free / 1024 / 1024)} MiB free). Free some space, then run the same command again.`;
+    }
+  }
+  if (tail.some((line) => networkPattern.test(line))) {
+    return 'the package registry could not be reached. Check the network, the proxy (HTTPS_PROXY) and the configuration of npm and pip, then run the same command again.';
+  }
+  return 'read the log; when its cause is mended, run the same command again: it goes on from here.';
+}
+
+/**
+ * Free bytes of the disk that holds `folder`, or the nearest folder above it that exists.
+ * @param {string} folder
+ * @returns {Promise<number>}
+ */
+export async function freeBytes(folder) {
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch (error) {
+    const parent = join(folder, '..');
+    if (parent === folder) throw error;
+    return freeBytes(parent);
+  }
+}

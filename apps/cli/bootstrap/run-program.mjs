@@ -1,0 +1,40 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+
+/** A signal that arrives again this soon is the same one, told by the terminal and once more by npm. */
+const repeatMs = 500;
+
+/**
+ * Becomes a program as far as Node allows: same terminal, same folder, signals handed on, its exit code (128 + number when a
+ * signal ended it) returned.
+ *
+ * Ctrl-C reaches every process of a terminal's foreground group by itself; handing it on as well would look like an
+ * impatient second one, which programs take for `stop at once`.
+ * @param {string} command
+ * @param {string[]} args
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Promise<number>}
+ */
+export async function runProgram(command, args, env) {
+  const onTerminal = Boolean(process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY);
+  const child = spawn(command, args, { stdio: 'inherit', env });
+  /** @type {Map<string, number>} */
+  const lastAt = new Map();
+  const forward = (/** @type {NodeJS.Signals} */ name) => {
+    const now = Date.now();
+    const repeated = now - (lastAt.get(name) ?? 0) < repeatMs;
+    lastAt.set(name, now);
+    if (repeated || (onTerminal && name === 'SIGINT')) return;
+    child.kill(name);
+  };
+  const names = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
+  for (const name of names) process.on(name, forward);
+  try {
+    return await new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+    });
+  } finally {
+    for (const name of names) process.off(name, forward);
+  }
+}

@@ -1,0 +1,43 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+
+const module = new URL('./run-program.mjs', import.meta.url).href;
+
+/** A process that runs `script` through runProgram and exits as it says. */
+function start(script: string) {
+  const wrapper = `import { runProgram } from ${JSON.stringify(module)};
+    process.exitCode = await runProgram(process.execPath, ['-e', ${JSON.stringify(script)}], process.env);`;
+  return spawn(process.execPath, ['--input-type=module', '-e', wrapper], {
+    cwd: fileURLToPath(new URL('.', import.meta.url)),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
+describe('a program that is run in place of the bootstrap', () => {
+  test('passes its exit code on', async () => {
+    const [code] = await once(start('process.exitCode = 42'), 'exit');
+    expect(code).toBe(42);
+  });
+
+  test('gets a signal once although npm and the terminal both send it, and ends when it wants to', async () => {
+    const child = start(`
+      let terms = 0;
+      process.on('SIGTERM', () => { terms += 1; console.log('term'); });
+      process.on('SIGHUP', () => setImmediate(() => process.exit(10 + terms)));
+      setInterval(() => {}, 1000);
+      console.log('ready');`);
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      if (text.includes('ready')) for (let i = 0; i < 2; i += 1) process.nextTick(() => child.kill('SIGTERM'));
+      if (text.includes('term')) child.kill('SIGHUP');
+    });
+    const [code] = await once(child, 'exit');
+    expect(code).toBe(11);
+  });
+
+  test('that a signal ended counts as 128 and its number', async () => {
+    const [code] = await once(start("process.kill(process.pid, 'SIGKILL')"), 'exit');
+    expect(code).toBe(137);
+  });
+});

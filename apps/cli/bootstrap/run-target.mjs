@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { BootstrapError, describeFailure } from './bootstrap-error.mjs';
+import { exclusively } from './exclusive.mjs';
+import { cacheFolder, node24, root } from './layout.mjs';
+import { installPackages, packagesAreCurrent } from './npm-packages.mjs';
+import { generatePrismaClient, prismaClientIsCurrent } from './prisma-client.mjs';
+import { preparePython, readyPython } from './python-environment.mjs';
+import { runProgram } from './run-program.mjs';
+
+const benchFolder = 'libs/testing/bench';
+
+/**
+ * What each root script becomes once everything is installed: arguments of Node 24, and whether Python is needed.
+ * @type {Record<string, (args: string[]) => { node: string[], python: boolean }>}
+ */
+const targets = {
+  demo: (args) => ({ node: [join(root, 'apps/cli/demo.ts'), ...args], python: true }),
+  dev: (args) => ({
+    node: [
+      ...['apps', 'libs', 'prisma'].map((folder) => `--watch-path=${join(root, folder)}`),
+      join(root, 'apps/cli/main.ts'),
+      'up',
+      ...args,
+    ],
+    python: true,
+  }),
+  test: (args) => ({ node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...args], python: true }),
+  check: (args) => ({ node: [join(root, 'apps/cli/bootstrap/check.mjs'), ...args], python: true }),
+  bench: ([name = '', ...args]) => ({ node: [benchProgram(name), ...args], python: true }),
+  'test:faults': (args) => ({ node: [join(root, 'libs/testing/faults/main.ts'), ...args], python: true }),
+  cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args[0] === 'up' }),
+};
+
+/**
+ * Prepares what the target needs, runs it and returns the exit code.
+ * @param {string} name a key of `targets`
+ * @param {string[]} args for the program
+ * @returns {Promise<number>}
+ */
+export async function runTarget(name, args) {
+  try {
+    if (process.platform === 'win32') {
+      throw new BootstrapError('Cairn runs on Linux and macOS.', { remedy: 'on Windows, run it inside WSL 2.' });
+    }
+    const target = targets[name];
+    if (target === undefined) {
+      throw new BootstrapError(`there is no target "${name}".`, { remedy: `use one of ${Object.keys(targets).join(', ')}.` });
+    }
+    const { node, python } = target(args);
+    const interpreter = await prepare(process.env, python);
+    const env = interpreter === null ? process.env : { ...process.env, CAIRN_PYTHON: interpreter };
+    return await runProgram(node24, node, env);
+  } catch (error) {
+    if (error instanceof BootstrapError) {
+      console.error(describeFailure(error));
+      return 1;
+    }
+    if (error instanceof Interrupted) return error.exitCode;
+    throw error;
+  }
+}
+
+/** The user stopped the preparation; what is half made is made anew the next time. */
+class Interrupted extends Error {
+  /** @param {number} exitCode */
+  constructor(exitCode) {
+    super('interrupted');
+    this.exitCode = exitCode;
+  }
+}
+
+/**
+ * Installs what is missing: npm packages, the database client, the Python environment. Quick when all is there.
+ * @param {NodeJS.ProcessEnv} env
+ * @param {boolean} needsPython
+ * @returns {Promise<string | null>} the Python interpreter, or null when none is ready and none is needed
+ */
+async function prepare(env, needsPython) {
+  const controller = new AbortController();
+  const interrupt = (/** @type {NodeJS.Signals} */ name) => controller.abort(new Interrupted(name === 'SIGINT' ? 130 : 143));
+  const names = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
+  for (const name of names) process.on(name, interrupt);
+  const { signal } = controller;
+  try {
+    if (!(await packagesAreCurrent(root)) || !(await prismaClientIsCurrent(root))) {
+      const lock = `clone-${createHash('sha256').update(root).digest('hex').slice(0, 16)}.lock`;
+      await exclusively(join(cacheFolder(env), 'locks', lock), signal, async () => {
+        if (!(await packagesAreCurrent(root))) await installPackages(root, env, signal);
+        if (!(await prismaClientIsCurrent(root))) await generatePrismaClient(root, env, signal);
+      });
+    }
+    return needsPython ? await preparePython(root, env, signal) : await readyPython(root, env);
+  } finally {
+    for (const name of names) process.off(name, interrupt);
+  }
+}
+
+/**
+ * @param {string} name of a benchmark
+ * @throws {BootstrapError} naming the ones there are
+ */
+function benchProgram(name) {
+  const names = readdirSync(join(root, benchFolder), { withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
+    .map((entry) => entry.name.slice(0, -'.ts'.length));
+  const path = join(root, benchFolder, `${name}.ts`);
+  if (!/^[a-z][a-z0-9-]*$/.test(name) || !existsSync(path)) {
+    throw new BootstrapError(name === '' ? 'name a benchmark.' : `there is no benchmark "${name}".`, {
+      remedy: `run \`npm run bench -- NAME\` with one of: ${names.join(', ')}.`,
+    });
+  }
+  return path;
+}

@@ -1,0 +1,70 @@
+// `npm test`: vitest, then pytest over the trainer, then one line that counts both. Arguments go to vitest as filters, and
+// those below docker/ to pytest; with filters only the runners that got one run. `--slow` adds the tests of *.slow.test.ts.
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { hasCode } from './exclusive.mjs';
+import { node24, root } from './layout.mjs';
+import { runProgram } from './run-program.mjs';
+import { addCounts, countJunit, countsLine, countVitest, withExitCode } from './test-counts.mjs';
+
+const slowestShown = 5;
+const args = process.argv.slice(2);
+const slow = args.includes('--slow');
+const filters = args.filter((arg) => arg !== '--slow');
+const pythonFilters = filters.filter((filter) => filter.startsWith('docker/'));
+const vitestFilters = filters.filter((filter) => !filter.startsWith('docker/'));
+
+process.chdir(root);
+const folder = await mkdtemp(join(tmpdir(), 'cairn-test-'));
+/** @type {import('./test-counts.mjs').Counts[]} */
+const counts = [];
+try {
+  if (filters.length === 0 || vitestFilters.length > 0) counts.push(await runVitest());
+  if (filters.length === 0 || pythonFilters.length > 0) counts.push(await runPytest());
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
+const sum = addCounts(counts);
+console.log(`\n${countsLine(sum)}`);
+process.exitCode = sum.failed === 0 ? 0 : 1;
+
+async function runVitest() {
+  const file = join(folder, 'vitest.json');
+  const vitest = join('node_modules', 'vitest', 'vitest.mjs');
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+  const env = slow ? { ...process.env, CAIRN_TEST_SLOW: '1' } : process.env;
+  const exitCode = await runProgram(node24, [vitest, 'run', ...reporters, ...vitestFilters], env);
+  const text = await readReport(file);
+  if (text === null) return withExitCode({ passed: 0, failed: 0, skipped: 0 }, exitCode === 0 ? 1 : exitCode);
+  const report = JSON.parse(text);
+  const slowest = report.testResults
+    .map((/** @type {{ name: string, startTime: number, endTime: number }} */ one) => ({
+      path: relative(root, one.name),
+      seconds: (one.endTime - one.startTime) / 1000,
+    }))
+    .sort((/** @type {{ seconds: number }} */ a, /** @type {{ seconds: number }} */ b) => b.seconds - a.seconds)
+    .slice(0, slowestShown);
+  console.log('Slowest files:');
+  for (const one of slowest) console.log(`  ${one.seconds.toFixed(1).padStart(6)} s  ${one.path}`);
+  return withExitCode(countVitest(report), exitCode);
+}
+
+async function runPytest() {
+  const file = join(folder, 'pytest.xml');
+  const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
+  const options = ['-q', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
+  const exitCode = await runProgram(process.env.CAIRN_PYTHON ?? 'python3', ['-m', 'pytest', ...options, ...paths], process.env);
+  const text = await readReport(file);
+  return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
+}
+
+/** @param {string} file @returns {Promise<string | null>} null when the runner died before it wrote its report */
+async function readReport(file) {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,64 @@
+import type { ModelView } from '@cairn/contract';
+import type { Registrar, Session } from '../cli.ts';
+import { tableLines } from '../output/table.ts';
+import { formatAgo, formatNumber, formatPercent } from '../output/units.ts';
+
+export function addCatalogueCommands({ program, action }: Registrar): void {
+  program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));
+  const recipe = program.command('recipe').description('looks at one recipe');
+  recipe
+    .command('show <name>')
+    .description('prints a recipe as YAML, ready to be changed and submitted with -f')
+    .action(action(showRecipe));
+  program
+    .command('models [name]')
+    .description('lists the registered models, or the versions of one, with their scores')
+    .action(action(listModels));
+}
+
+async function listRecipes({ ui, signal, client }: Session): Promise<undefined> {
+  const { items } = await (await client()).listRecipes({ signal });
+  ui.json({ items });
+  const rows = items.map((one) => [ui.style.bold(one.name), one.stages.join(` ${ui.glyphs.arrow} `), one.description.split('\n')[0] ?? '']);
+  for (const line of tableLines([{ title: 'name' }, { title: 'stages' }, { title: 'description' }], rows, { heading: ui.style.dim }))
+    ui.line(line);
+  return undefined;
+}
+
+async function showRecipe({ ui, signal, client }: Session, name: string): Promise<undefined> {
+  const view = await (await client()).getRecipe(name, { signal });
+  ui.json(view.recipe);
+  ui.line(view.yaml.trimEnd());
+  return undefined;
+}
+
+async function listModels({ ui, signal, client, cli }: Session, name: string | undefined): Promise<undefined> {
+  const api = await client();
+  const items: ModelView[] = [];
+  for await (const model of name === undefined ? api.eachModel({ signal }) : api.eachModelVersion(name, { signal })) items.push(model);
+  ui.json({ items });
+  if (items.length === 0) {
+    ui.line('No models yet: the last step of a run registers one.');
+    return undefined;
+  }
+  const rows = items.map((model) => [
+    ui.style.bold(model.name),
+    String(model.version),
+    Object.entries(model.metrics).map(metricText).join('  '),
+    formatAgo(model.createdAt, cli.now()),
+    ui.style.dim(model.runId),
+  ]);
+  const columns = [
+    { title: 'model' },
+    { title: 'version', align: 'right' as const },
+    { title: 'scores' },
+    { title: 'made' },
+    { title: 'run' },
+  ];
+  for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
+  return undefined;
+}
+
+function metricText([name, value]: [string, number]): string {
+  return name.startsWith('mapAt') ? `${name.replace('mapAt', 'mAP@')} ${formatPercent(value)}` : `${name} ${formatNumber(value)}`;
+}

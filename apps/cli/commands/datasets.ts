@@ -1,0 +1,86 @@
+import { resolve } from 'node:path';
+import type { DatasetView } from '@cairn/contract';
+import { Option } from 'commander';
+import type { Registrar, Session } from '../cli.ts';
+import { tableLines } from '../output/table.ts';
+import { formatAgo } from '../output/units.ts';
+
+type AddOptions = { root: string; metadata: string; kind: 'folder' | 'tars'; countries?: string };
+
+export function addDatasets({ program, action }: Registrar): void {
+  program.command('datasets').description('lists the registered datasets').action(action(listDatasets));
+  const dataset = program.command('dataset').description('registers and looks at datasets');
+  dataset
+    .command('add <name>')
+    .description('registers where an image collection in the format of GLDv2 lies')
+    .requiredOption('--root <folder>', 'the images: train/, index/ and test/ below it')
+    .requiredOption('--metadata <folder>', 'the CSV files: train.csv, train_clean.csv, index_image_to_landmark.csv and so on')
+    .addOption(new Option('--kind <kind>', 'a tree a/b/c/id.jpg, or the official tars').choices(['folder', 'tars']).default('folder'))
+    .option('--countries <folder>', 'the files that tell the country of each landmark, for the continent-aware sampler')
+    .action(action(addDataset));
+  dataset.command('show <name>').description('shows a dataset: name or name@version').action(action(showDataset));
+}
+
+async function listDatasets({ ui, signal, client, cli }: Session): Promise<undefined> {
+  const items: DatasetView[] = [];
+  for await (const dataset of (await client()).eachDataset({ signal })) items.push(dataset);
+  ui.json({ items });
+  if (items.length === 0) {
+    ui.line('No datasets. `cairn dataset add NAME --root FOLDER --metadata FOLDER` registers one.');
+    return undefined;
+  }
+  const rows = items.map(({ name, version, source, createdAt }) => [
+    ui.style.bold(name),
+    String(version),
+    source.kind,
+    source.root,
+    formatAgo(createdAt, cli.now()),
+  ]);
+  const columns = [
+    { title: 'name' },
+    { title: 'version', align: 'right' as const },
+    { title: 'kind' },
+    { title: 'root' },
+    { title: 'registered' },
+  ];
+  for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
+  return undefined;
+}
+
+/** The service reads the folders itself: a path is made absolute here, an address such as s3:// stays as it is. */
+async function addDataset(session: Session, name: string, options: AddOptions): Promise<undefined> {
+  const { signal, client } = session;
+  const absolute = (path: string): string => (/^[a-z0-9]+:\/\//.test(path) ? path : resolve(path));
+  const dataset = await (await client()).addDataset(
+    {
+      name,
+      source: {
+        kind: options.kind,
+        root: absolute(options.root),
+        metadata: absolute(options.metadata),
+        countries: options.countries === undefined ? null : absolute(options.countries),
+      },
+    },
+    { signal },
+  );
+  tellDataset(session, dataset);
+  return undefined;
+}
+
+async function showDataset(session: Session, name: string): Promise<undefined> {
+  tellDataset(session, await (await session.client()).getDataset(name, { signal: session.signal }));
+  return undefined;
+}
+
+function tellDataset({ ui, cli }: Session, dataset: DatasetView): void {
+  const { style } = ui;
+  const { name, version, source } = dataset;
+  const field = (label: string, value: string): void => ui.line(`  ${style.dim(label.padEnd(10))} ${value}`);
+  ui.json(dataset);
+  ui.line(`${style.bold(`${name}@${version}`)}  registered ${formatAgo(dataset.createdAt, cli.now())} by ${dataset.owner}`);
+  field('kind', source.kind);
+  field('root', source.root);
+  field('metadata', source.metadata);
+  if (source.countries !== null) field('countries', source.countries);
+  field('digest', `${dataset.digest.slice(0, 16)} (${dataset.digestBasis})`);
+}

@@ -1,0 +1,76 @@
+import { anAttempt, aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import type { LogStream } from '@cairn/contract';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createStyle } from '../output/style.ts';
+import { runTestCli } from '../testing/test-cli.ts';
+import { createLogPrinter } from './logs.ts';
+
+const piece = (ordinal: number, stream: LogStream, text: string) => ({ attemptId: `att_${ordinal}`, ordinal, stream, offset: 0, text });
+
+describe('the printer of logs', () => {
+  const print = (pieces: ReturnType<typeof piece>[]): string[] => {
+    const lines: string[] = [];
+    const printer = createLogPrinter((line) => lines.push(line), createStyle(false));
+    for (const one of pieces) printer.add(one);
+    printer.end();
+    return lines;
+  };
+
+  test('puts pieces together to whole lines and keeps the end without a line break', () => {
+    expect(print([piece(1, 'stdout', 'one\ntw'), piece(1, 'stdout', 'o\n\nrest')])).toEqual(['one', 'two', '', 'rest']);
+  });
+
+  test('marks stream and attempt once there are several', () => {
+    expect(print([piece(1, 'agent', 'a\n'), piece(1, 'stdout', 'b'), piece(1, 'stderr', 'c\n'), piece(2, 'stdout', 'd\n')])).toEqual([
+      'a',
+      'stderr | c',
+      '2 stdout | d',
+      '1 stdout | b',
+    ]);
+  });
+});
+
+describe('cairn logs', () => {
+  let api: StubApi;
+  beforeEach(async () => {
+    api = await startStubApi();
+    const step = aStep({ name: '384', kind: 'train', state: 'succeeded', attempts: 1 });
+    const reused = aStep({ name: 'prepare', state: 'reused', reusedFrom: { runId: idFor('run', 9), runName: 'mini-0' } });
+    const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
+    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+    api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [reused, step] }));
+    api.on('GET', '/v1/runs/[^/]+/steps/384', () => step);
+    api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ endedAt: '2026-01-02T03:05:00.000Z' })] }));
+    api.on('GET', '/v1/attempts/[^/]+/logs', ({ query }) => {
+      const stream = query.get('stream');
+      const offset = Number(query.get('offset'));
+      const text = { stdout: 'epoch 1\nepoch 2\n', stderr: 'warning: slow\n', agent: '' }[String(stream)] ?? '';
+      return { stream, offset, nextOffset: text.length, text: text.slice(offset), end: true };
+    });
+  });
+  afterEach(() => api.close());
+  const logs = (...args: string[]) => runTestCli(['logs', 'mini-1', ...args], { url: api.url });
+
+  test('prints one stream as it is, all of them with their marks, followed or not', async () => {
+    expect((await logs('384', '--stream', 'stdout')).out).toBe('epoch 1\nepoch 2\n');
+    const all = (await logs('384')).out;
+    expect(all).toContain('epoch 1\n');
+    expect(all).toContain('stderr | warning: slow\n');
+    expect((await logs('384', '-f')).out).toBe(all);
+  });
+
+  test('with --json each piece is a line with its attempt, stream and offset', async () => {
+    const lines = (await logs('384', '--json')).out.trim().split('\n').map((line) => JSON.parse(line));
+    expect(lines).toContainEqual({ attemptId: idFor('att', 1), ordinal: 1, stream: 'stdout', offset: 0, text: 'epoch 1\nepoch 2\n' });
+  });
+
+  test('of a reused step says where its log is', async () => {
+    expect(await logs('prepare')).toEqual({ code: 0, out: '', err: 'prepare was reused: its log is that of `cairn logs mini-0 prepare`.\n' });
+  });
+
+  test('of a step that the run does not have names the nearest', async () => {
+    const { code, err } = await logs('385');
+    expect(code).toBe(2);
+    expect(err).toBe('error: mini-1 has no step "385"\nhint: Did you mean "384"?\nhint: Its steps are prepare, 384.\n');
+  });
+});

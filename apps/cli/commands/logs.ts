@@ -1,0 +1,83 @@
+import type { StepLogPiece } from '@cairn/client';
+import { CairnError, type LogStream, logStream } from '@cairn/contract';
+import { Option } from 'commander';
+import type { Registrar, Session } from '../cli.ts';
+import { findRun } from '../find-run.ts';
+import type { Style } from '../output/style.ts';
+import { nearestName } from '../recipe/nearest-name.ts';
+import { wholeNumber } from './options.ts';
+
+type LogsOptions = { follow?: true; attempt?: number; stream: LogStream | 'all' };
+
+export function addLogs({ program, action }: Registrar): void {
+  program
+    .command('logs <run> <step>')
+    .description('prints the log of a step over all its attempts')
+    .option('-f, --follow', 'goes on until the step ends')
+    .option('--attempt <number>', 'only this attempt, counted from 1', wholeNumber(1, 1_000_000))
+    .addOption(new Option('--stream <stream>', 'which of its streams').choices([...logStream.options, 'all']).default('all'))
+    .action(action(logs));
+}
+
+async function logs({ ui, signal, client }: Session, text: string, step: string, options: LogsOptions): Promise<undefined> {
+  const api = await client();
+  const found = await findRun(api, text, signal);
+  const run = await api.getRun(found.id, { signal });
+  const view = run.stepViews.find(({ name }) => name === step);
+  if (view === undefined) {
+    const names = run.stepViews.map(({ name }) => name);
+    const nearest = nearestName(step, names);
+    throw new CairnError('not_found', `${run.name} has no step "${step}"`, {
+      details: { ...(nearest === null ? {} : { nearest }), remedy: `Its steps are ${names.join(', ')}.` },
+    });
+  }
+  if (view.reusedFrom !== null) {
+    ui.note(`${step} was reused: its log is that of \`cairn logs ${view.reusedFrom.runName} ${step}\`.`);
+    return undefined;
+  }
+  const streams: LogStream[] = options.stream === 'all' ? ['agent', 'stdout', 'stderr'] : [options.stream];
+  const printer = createLogPrinter((line) => ui.stdout.write(`${line}\n`), ui.style);
+  let attempts = 0;
+  const pieces = api.followStepLogs({ runId: run.id, step, streams, ordinal: options.attempt, follow: options.follow === true, signal });
+  for await (const piece of pieces) {
+    attempts += 1;
+    if (ui.isJson) ui.jsonLine(piece);
+    else printer.add(piece);
+  }
+  printer.end();
+  if (attempts === 0) ui.note(ui.style.dim(`${step} has no log${view.attempts === 0 ? `: it is ${view.state}` : ' yet'}.`));
+  return undefined;
+}
+
+/** Where a line comes from: shown before it as soon as there is more than one source. */
+type Source = { ordinal: number; stream: LogStream; rest: string };
+
+/**
+ * Puts the pieces of several streams together to whole lines, so that none is torn apart by another's. Each line bears
+ * the attempt and stream it comes from when there are several.
+ */
+export function createLogPrinter(write: (line: string) => void, style: Pick<Style, 'dim' | 'warn'>) {
+  const sources = new Map<string, Source>();
+  const label = ({ ordinal, stream }: Source): string => {
+    const all = [...sources.values()];
+    const parts = [
+      ...(all.some((other) => other.ordinal !== ordinal) ? [String(ordinal)] : []),
+      ...(all.some((other) => other.stream !== stream) ? [stream.padEnd(6)] : []),
+    ];
+    return parts.length === 0 ? '' : `${(stream === 'stderr' ? style.warn : style.dim)(parts.join(' '))} ${style.dim('|')} `;
+  };
+  return {
+    add: (piece: StepLogPiece): void => {
+      const key = `${piece.attemptId}/${piece.stream}`;
+      const source = sources.get(key) ?? { ordinal: piece.ordinal, stream: piece.stream, rest: '' };
+      sources.set(key, source);
+      const lines = (source.rest + piece.text).split('\n');
+      source.rest = lines.pop() ?? '';
+      for (const line of lines) write(label(source) + line);
+    },
+    /** Writes what stands after the last line break of each stream. */
+    end: (): void => {
+      for (const source of sources.values()) if (source.rest !== '') write(label(source) + source.rest);
+    },
+  };
+}

@@ -1,0 +1,111 @@
+import { type RunSummary, runState } from '@cairn/contract';
+import { Option } from 'commander';
+import type { Registrar, Session } from '../cli.ts';
+import { findRun } from '../find-run.ts';
+import { tableLines } from '../output/table.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatAgo, formatDuration, secondsBetween } from '../output/units.ts';
+import { paintedRunState } from '../watch/step-text.ts';
+import { wholeNumber } from './options.ts';
+import { waitForRun } from './submit.ts';
+
+type ListOptions = { state?: RunSummary['state']; recipe?: string; limit: number };
+
+export function addRunCommands({ program, action }: Registrar): void {
+  program
+    .command('runs')
+    .description('lists the runs, the newest first')
+    .addOption(new Option('--state <state>', 'only runs in this state').choices(runState.options))
+    .option('--recipe <name>', 'only runs of this recipe')
+    .option('--limit <count>', 'at most so many', wholeNumber(1, 10_000), 20)
+    .action(action(listRuns));
+  program
+    .command('watch <run>')
+    .description('shows a run live until it is over: by name, id, or a beginning of its id')
+    .action(action(watch));
+  program
+    .command('cancel <run>')
+    .description('cancels a run; what its steps have made so far is kept')
+    .option('--reason <text>', "noted in the run's history")
+    .action(action(cancel));
+  program
+    .command('retry <run>')
+    .description('runs the failed and cancelled steps of a run again')
+    .option('--from <step>', 'runs this step and all that need it again')
+    .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
+    .action(action(retry));
+}
+
+async function listRuns({ ui, signal, client, cli }: Session, options: ListOptions): Promise<undefined> {
+  const items: RunSummary[] = [];
+  const query = {
+    limit: Math.min(options.limit, 200),
+    ...(options.state === undefined ? {} : { state: options.state }),
+    ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
+  };
+  let hasMore = false;
+  for await (const run of (await client()).eachRun(query, { signal })) {
+    hasMore = items.length === options.limit;
+    if (hasMore) break;
+    items.push(run);
+  }
+  ui.json({ items, hasMore });
+  if (items.length === 0) ui.line('No runs. `cairn submit --recipe mini` submits one.');
+  else for (const line of runTable(items, ui, cli.now())) ui.line(line);
+  if (hasMore) ui.note(ui.style.dim(`There are more: --limit ${options.limit * 5} shows them.`));
+  return undefined;
+}
+
+/** Runs as a table. */
+export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
+  const rows = runs.map((run) => [
+    style.bold(run.name),
+    paintedRunState(run.state, { style }) + (run.verdict === 'failed' ? style.bad(' (gate failed)') : ''),
+    `${run.steps.done}/${run.steps.total}`,
+    run.steps.reused === 0 ? '' : String(run.steps.reused),
+    run.recipe,
+    run.dataset,
+    run.startedAt === null ? '' : formatDuration(secondsBetween(run.startedAt, run.finishedAt, now)),
+    formatAgo(run.createdAt, now),
+    style.dim(run.id),
+  ]);
+  const columns = [
+    { title: 'name' },
+    { title: 'state' },
+    { title: 'steps', align: 'right' as const },
+    { title: 'reused', align: 'right' as const },
+    { title: 'recipe' },
+    { title: 'dataset' },
+    { title: 'time', align: 'right' as const },
+    { title: 'submitted', align: 'right' as const },
+    { title: 'id' },
+  ];
+  return tableLines(columns, rows, { heading: style.dim });
+}
+
+async function watch(session: Session, text: string): Promise<number> {
+  const client = await session.client();
+  const { id } = await findRun(client, text, session.signal);
+  return waitForRun(session, client, id);
+}
+
+async function cancel({ ui, signal, client }: Session, text: string, options: { reason?: string }): Promise<undefined> {
+  const api = await client();
+  const { id } = await findRun(api, text, signal);
+  const run = await api.cancelRun(id, options.reason === undefined ? {} : { reason: options.reason }, { signal });
+  ui.json(run);
+  ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)}`);
+  return undefined;
+}
+
+async function retry(session: Session, text: string, options: { from?: string; wait?: true }): Promise<number | undefined> {
+  const { ui, signal } = session;
+  const client = await session.client();
+  const { id } = await findRun(client, text, signal);
+  const run = await client.retryRun(id, options.from === undefined ? {} : { from: options.from }, { signal });
+  if (options.wait) return waitForRun(session, client, id);
+  ui.json(run);
+  ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)} again`);
+  ui.note(ui.style.dim(`Look at it with \`cairn watch ${run.name}\`.`));
+  return undefined;
+}

@@ -1,0 +1,74 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Registrar, Session } from '../cli.ts';
+import { tableLines } from '../output/table.ts';
+import { formatBytes, plural } from '../output/units.ts';
+import { positiveNumber } from './options.ts';
+
+export function addServiceCommands({ program, action }: Registrar): void {
+  program
+    .command('gc')
+    .description('removes artifacts that no run refers to and what ended attempts left behind')
+    .option('--dry-run', 'only says what would be removed')
+    .option('--older-than <hours>', 'spares what is younger', positiveNumber, 24)
+    .action(action(gc));
+  program.command('fleet').description('shows the leader and the pools: slots, busy and waiting').action(action(fleet));
+  program.command('version').description('prints the version').helpGroup('More:').action(action(version));
+}
+
+async function gc({ ui, signal, client }: Session, options: { dryRun?: true; olderThan: number }): Promise<undefined> {
+  const result = await (await client()).collectGarbage({ dryRun: options.dryRun === true, olderThanHours: options.olderThan }, { signal });
+  ui.json(result);
+  const { artifacts, stagingPrefixes, bytes } = result;
+  if (artifacts.length === 0 && stagingPrefixes.length === 0) {
+    ui.line('Nothing to remove.');
+    return undefined;
+  }
+  const rows = artifacts.map((artifact) => [artifact.kind, formatBytes(artifact.bytes), ui.style.dim(artifact.id)]);
+  const columns = [{ title: 'artifact' }, { title: 'size', align: 'right' as const }, { title: 'id' }];
+  if (rows.length > 0) for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
+  const what = `${plural(artifacts.length, 'artifact')} and the staging of ${plural(stagingPrefixes.length, 'attempt')}, ${formatBytes(bytes)}`;
+  ui.line(result.dryRun ? `Would remove ${what}.` : `Removed ${what}.`);
+  return undefined;
+}
+
+async function fleet({ ui, signal, client }: Session): Promise<undefined> {
+  const view = await (await client()).getFleet({ signal });
+  ui.json(view);
+  ui.line(
+    view.leader === null
+      ? ui.style.warn('No controller leads: nothing is started.')
+      : `Leader: ${view.leader.holder} (epoch ${view.leader.epoch})`,
+  );
+  const rows = view.pools.map((pool) => [
+    ui.style.bold(pool.name),
+    pool.executor,
+    String(pool.slots),
+    String(pool.busy),
+    String(pool.waiting),
+  ]);
+  const right = { align: 'right' as const };
+  const columns = [
+    { title: 'pool' },
+    { title: 'executor' },
+    { title: 'slots', ...right },
+    { title: 'busy', ...right },
+    { title: 'waiting', ...right },
+  ];
+  for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
+  return undefined;
+}
+
+async function version({ ui }: Session): Promise<undefined> {
+  const release = await releaseVersion();
+  ui.json({ version: release, node: process.versions.node });
+  ui.line(`cairn ${release}`);
+  return undefined;
+}
+
+/** The release that this file belongs to. */
+export async function releaseVersion(): Promise<string> {
+  const text = await readFile(join(import.meta.dirname, '..', '..', '..', 'package.json'), 'utf8');
+  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
+}

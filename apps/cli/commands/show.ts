@@ -1,0 +1,92 @@
+import type { CairnClient } from '@cairn/client';
+import type { ArtifactView, RunView } from '@cairn/contract';
+import type { Registrar, Session } from '../cli.ts';
+import { findRun } from '../find-run.ts';
+import { tableLines } from '../output/table.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
+import { failureText } from '../watch/run-lines.ts';
+import { paintedRunState, resultParts, stepSign } from '../watch/step-text.ts';
+
+export function addShow({ program, action }: Registrar): void {
+  program
+    .command('show <run>')
+    .description('shows a run: its steps with times, reuse, scores and failures, and where its artifacts lie')
+    .action(action(show));
+}
+
+async function show({ ui, signal, client, cli }: Session, text: string): Promise<undefined> {
+  const api = await client();
+  const found = await findRun(api, text, signal);
+  const run = await api.getRun(found.id, { signal });
+  const artifacts = await artifactsOf(api, run, signal);
+  ui.json({ run, artifacts: [...artifacts.values()] });
+  for (const line of showLines(run, artifacts, { ...ui, now: cli.now() })) ui.line(line);
+  return undefined;
+}
+
+/** The artifacts of a run's steps by id. */
+export async function artifactsOf(client: CairnClient, run: RunView, signal: AbortSignal): Promise<Map<string, ArtifactView>> {
+  const ids = [...new Set(run.stepViews.flatMap((step) => (step.artifact === null ? [] : [step.artifact.id])))];
+  const views = await Promise.all(ids.map((id) => client.getArtifact(id, { signal })));
+  return new Map(views.map((view) => [view.id, view]));
+}
+
+type ShowOptions = Pick<Ui, 'style' | 'glyphs'> & { now: Date };
+
+/** A run for people: head, steps, artifacts, failures. */
+export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, options: ShowOptions): string[] {
+  const { style, now } = options;
+  const field = (name: string, value: string): string => `  ${style.dim(name.padEnd(9))} ${value}`;
+  const time = run.startedAt === null ? null : formatDuration(secondsBetween(run.startedAt, run.finishedAt, now));
+  return [
+    `${style.bold(run.name)}  ${paintedRunState(run.state, options)}${run.cause === null ? '' : ` (${run.cause})`}`,
+    field('id', run.id),
+    field('recipe', `${run.recipe} on ${run.dataset}`),
+    field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
+    ...(time === null ? [] : [field('time', time)]),
+    ...(run.verdict === 'none' ? [] : [field('gate', run.verdict)]),
+    '',
+    ...stepTable(run, options),
+    ...artifactTable(run, artifacts, options),
+    ...run.stepViews.filter((step) => step.failure !== null).flatMap((step) => ['', ...failureText(step).map(style.bad)]),
+  ];
+}
+
+/** A run's steps: time, whether run or reused, attempts, and what each came to or waits for. */
+export function stepTable(run: RunView, options: ShowOptions): string[] {
+  const { style, now } = options;
+  const rows = run.stepViews.map((step) => {
+    const told = step.waiting !== null ? [step.waiting.sentence] : resultParts({ ...step, attempts: 0 }, options);
+    return [
+      stepSign(step.state, options),
+      step.name,
+      step.kind,
+      step.state,
+      step.startedAt === null || step.state === 'reused' ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
+      step.attempts === 0 ? '' : String(step.attempts),
+      step.waiting !== null ? style.dim(told.join('  ')) : told.join('  '),
+    ];
+  });
+  const columns = [
+    { title: '' },
+    { title: 'step' },
+    { title: 'kind' },
+    { title: 'state' },
+    { title: 'time', align: 'right' as const },
+    { title: 'attempts', align: 'right' as const },
+    { title: 'result' },
+  ];
+  return tableLines(columns, rows, { heading: style.dim });
+}
+
+/** Where the artifacts of a run lie, one line a step that has one. */
+export function artifactTable(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, { style }: Pick<Ui, 'style'>): string[] {
+  const rows = run.stepViews.flatMap((step) => {
+    const view = step.artifact === null ? undefined : artifacts.get(step.artifact.id);
+    return view === undefined ? [] : [[step.name, view.kind, formatBytes(view.bytes), view.location]];
+  });
+  if (rows.length === 0) return [];
+  const columns = [{ title: 'step' }, { title: 'artifact' }, { title: 'size', align: 'right' as const }, { title: 'location' }];
+  return ['', ...tableLines(columns, rows, { heading: style.dim })];
+}

@@ -1,0 +1,106 @@
+import type { CairnClient } from '@cairn/client';
+import type { PlanView } from '@cairn/contract';
+import type { Command } from 'commander';
+import type { Registrar, Session } from '../cli.ts';
+import { exitCodeOfRun } from '../exit-codes.ts';
+import { tableLines } from '../output/table.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatNumber, plural } from '../output/units.ts';
+import { readRecipe } from '../recipe/read-recipe.ts';
+import { type SubmissionOptions, submissionOf } from '../recipe/submission.ts';
+import { showRun } from '../watch/show-run.ts';
+import { collect, wholeNumber } from './options.ts';
+
+type SubmitOptions = SubmissionOptions & { idempotencyKey?: string; wait?: true; dryRun?: true };
+
+export function addSubmit({ program, action }: Registrar): void {
+  withSubmission(program.command('submit').description('submits a run of a recipe'))
+    .option('--idempotency-key <key>', 'the same key twice is the same run: for CI jobs that may run again')
+    .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
+    .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why')
+    .action(action(submit));
+  withSubmission(program.command('plan').description('shows what a submission would run and what it would reuse, and why')).action(
+    action(plan),
+  );
+}
+
+/** The options that say what to submit. */
+function withSubmission(command: Command): Command {
+  return command
+    .option('-f, --file <recipe.yaml>', 'a recipe as YAML; - reads it from stdin')
+    .option('-r, --recipe <name>', 'a recipe of the service, such as mini')
+    .option('-s, --set <path=value>', 'overrides a setting, such as stages.384.epochs=2 (repeatable)', collect)
+    .option('-d, --dataset <name>', "name or name@version (default: the recipe's own)")
+    .option('-n, --name <name>', 'a name for the run (default: the recipe and a number)')
+    .option('--priority <number>', 'larger goes first, -100 to 100', wholeNumber(-100, 100))
+    .option('--no-reuse [steps]', 'runs every step again, or those named: --no-reuse=384,export');
+}
+
+async function submit(session: Session, options: SubmitOptions): Promise<number | undefined> {
+  const { ui, signal, cli } = session;
+  if (options.dryRun) return plan(session, options);
+  const client = await session.client();
+  const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
+  const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
+  const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
+  if (options.wait) {
+    ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
+    return waitForRun(session, client, run.id);
+  }
+  ui.json(run);
+  ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
+  ui.note(ui.style.dim(`Look at it with \`cairn watch ${run.name}\`.`));
+  return undefined;
+}
+
+/** Shows the run until it is over. When the wait is interrupted the run goes on, and the reader is told how to come back. */
+export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, runId: string): Promise<number> {
+  const tell = (): void => ui.note(`\nThe run goes on. \`cairn watch ${runId}\` shows it again, \`cairn cancel ${runId}\` ends it.`);
+  signal.addEventListener('abort', tell, { once: true });
+  try {
+    return exitCodeOfRun(await showRun({ client, runId, ui, signal, now: cli.now }));
+  } finally {
+    signal.removeEventListener('abort', tell);
+  }
+}
+
+async function plan(session: Session, options: SubmissionOptions): Promise<undefined> {
+  const { ui, signal, cli } = session;
+  const client = await session.client();
+  const view = await client.planRun(await submissionOf(options, (path) => readRecipe(path, cli.stdin)), { signal });
+  ui.json(view);
+  for (const line of planLines(view, ui)) ui.line(line);
+  return undefined;
+}
+
+/** The plan as a table: each step with what would happen to it and why. */
+export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 'glyphs'>): string[] {
+  const words: Record<PlanView['steps'][number]['action'], string> = {
+    run: style.accent('run'),
+    reuse: style.good(`${glyphs.reused} reuse`),
+    'wait-for-same': style.warn('wait'),
+  };
+  const reused = view.steps.filter((step) => step.action === 'reuse').length;
+  const rows = view.steps.map((step) => [
+    step.name,
+    step.kind,
+    words[step.action],
+    step.slots > 0 ? String(step.slots) : '',
+    style.dim(step.why),
+  ]);
+  const columns = [
+    { title: 'step' },
+    { title: 'kind' },
+    { title: 'action' },
+    { title: 'slots', align: 'right' as const },
+    { title: 'why' },
+  ];
+  const { gpuHours, basis } = view.estimate;
+  return [
+    `${style.bold(view.recipe.name)} on ${view.dataset}: ${plural(view.steps.length, 'step')}, ${reused === 0 ? 'none' : reused} reused`,
+    '',
+    ...tableLines(columns, rows, { heading: style.dim }),
+    '',
+    gpuHours === null ? `Estimate: ${basis}` : `Estimate: ${formatNumber(gpuHours)} GPU-hours (${basis})`,
+  ];
+}

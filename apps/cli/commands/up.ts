@@ -1,0 +1,65 @@
+import { once } from 'node:events';
+import type { Registrar, Session } from '../cli.ts';
+import { homeOf } from '../connection.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatDuration } from '../output/units.ts';
+import type { Service } from '../service/start-service.ts';
+import { wholeNumber } from './options.ts';
+
+type UpOptions = { port: number; internalPort: number; slots: number };
+
+export function addUp({ program, action }: Registrar): void {
+  const port = wholeNumber(0, 65_535);
+  program
+    .command('up')
+    .description('starts the whole service on this machine, until Ctrl-C; --home chooses its folder')
+    .option('-p, --port <number>', 'port of the API; 0 takes a free one', port, 8080)
+    .option('--internal-port <number>', 'port that agents call; 0 takes a free one', port, 8081)
+    .option('--slots <count>', 'how many ranks and workers run at a time', wholeNumber(1, 64), 2)
+    .action(action(up));
+}
+
+async function up({ ui, cli, signal, globals }: Session, options: UpOptions): Promise<undefined> {
+  // Loaded when needed: no other command starts programs.
+  const { startService } = await import('../service/start-service.ts');
+  const began = performance.now();
+  const service = await startService({
+    ...options,
+    home: homeOf(cli.env, globals.home),
+    python: cli.env.CAIRN_PYTHON,
+    env: cli.env,
+    tell: (line) => ui.note(ui.style.warn(line)),
+    signal,
+  });
+  ui.line(`${ui.style.good('Cairn is up')} after ${formatDuration((performance.now() - began) / 1000)}`);
+  for (const line of serviceLines(service, ui)) ui.line(line);
+  ui.json({ url: service.url, docs: `${service.url}/docs`, tokenFile: service.home.tokenFile, home: service.home.path, pid: process.pid });
+  await untilInterrupted(signal);
+  await stopService(service, ui);
+  return undefined;
+}
+
+/** Where the service is reached and where its things lie. */
+export function serviceLines(service: Service, { style }: Pick<Ui, 'style'>): string[] {
+  const field = (name: string, value: string): string => `  ${style.dim(name.padEnd(8))} ${value}`;
+  return [
+    field('API', `${style.bold(service.url)}`),
+    field('docs', `${service.url}/docs`),
+    field('token', `${service.home.tokenFile} ${style.dim('(an admin; `cairn` finds it by itself)')}`),
+    field('logs', service.home.logFile('*')),
+    style.dim('Ctrl-C stops it and its agents; runs go on at the next `cairn up`.'),
+  ];
+}
+
+/** Stops the service and says so: agents may take some seconds to save their work. */
+export async function stopService(service: Service, ui: Ui): Promise<void> {
+  ui.note(`\nStopping: agents save their work; runs go on at the next start. ${ui.style.dim('(Ctrl-C again ends at once.)')}`);
+  const began = performance.now();
+  await service.close();
+  ui.note(`Stopped after ${formatDuration((performance.now() - began) / 1000)}.`);
+}
+
+export async function untilInterrupted(signal: AbortSignal): Promise<void> {
+  // The service's programs keep the process alive.
+  if (!signal.aborted) await once(signal, 'abort');
+}

@@ -1,0 +1,48 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findConnection, homeOf } from './connection.ts';
+
+const file = { url: 'http://127.0.0.1:8080', token: 'of-the-file' };
+let home: string;
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'home-'));
+  await writeFile(join(home, 'client.json'), JSON.stringify(file));
+});
+afterAll(() => rm(home, { recursive: true }));
+
+test('the home is --home, else CAIRN_HOME, else below the user', () => {
+  expect(homeOf({ CAIRN_HOME: '/a', HOME: '/u' }, '/b')).toBe('/b');
+  expect(homeOf({ CAIRN_HOME: '/a', HOME: '/u' }, undefined)).toBe('/a');
+  expect(homeOf({ HOME: '/u' }, undefined)).toBe('/u/.local/share/cairn');
+});
+
+test('without variables the file that `cairn up` wrote tells address and token', async () => {
+  expect(await findConnection({ CAIRN_HOME: home }, {})).toEqual(file);
+  expect(await findConnection({}, { home })).toEqual(file);
+});
+
+test('CAIRN_URL and CAIRN_TOKEN come first, --url before them', async () => {
+  const env = { CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example', CAIRN_TOKEN: 'mine' };
+  expect(await findConnection(env, {})).toEqual({ url: 'http://cairn.example', token: 'mine' });
+  expect(await findConnection(env, { url: 'http://other.example' })).toEqual({ url: 'http://other.example', token: 'mine' });
+});
+
+test("--home names a service and its token, whatever the environment's is", async () => {
+  const env = { CAIRN_URL: 'http://cairn.example', CAIRN_TOKEN: 'mine' };
+  expect(await findConnection(env, { home })).toEqual(file);
+});
+
+test("the file's token is sent to its own address alone", async () => {
+  expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example' }, {})).toEqual({ url: 'http://cairn.example', token: undefined });
+  expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://127.0.0.1:8080/' }, {})).toMatchObject({ token: 'of-the-file' });
+});
+
+test('no service at all and a file that is none of ours are told', async () => {
+  await expect(findConnection({ CAIRN_HOME: '/nonexistent' }, {})).rejects.toMatchObject({ code: 'unavailable', details: { remedy: expect.stringContaining('cairn up') } });
+  const other = join(home, 'other');
+  await mkdir(other);
+  await writeFile(join(other, 'client.json'), '{"url": 3}');
+  await expect(findConnection({}, { home: other })).rejects.toMatchObject({ code: 'invalid_configuration' });
+});

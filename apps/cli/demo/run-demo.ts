@@ -1,0 +1,87 @@
+import { join } from 'node:path';
+import { type CairnClient, createClient } from '@cairn/client';
+import { isCairnError, type RunView } from '@cairn/contract';
+import { isPortFree } from '@cairn/runtime';
+import { makeMini } from '../commands/mini.ts';
+import { artifactsOf } from '../commands/show.ts';
+import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
+import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatDuration } from '../output/units.ts';
+import { type Service, startService } from '../service/start-service.ts';
+import { showRun } from '../watch/show-run.ts';
+import type { DemoOptions } from './demo-options.ts';
+import { demoSummary, furtherLines } from './demo-summary.ts';
+import { printFailure } from './print-failure.ts';
+
+export type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
+
+/** Places of the pool: the recipes train with two ranks. */
+const slots = 2;
+
+/**
+ * The demo: makes the collection, starts the service, submits the recipe by REST, shows it, and ends with what came of it.
+ * Gives the exit code of the run.
+ */
+export async function runDemo(options: DemoOptions, context: DemoContext): Promise<number> {
+  const { ui, signal } = context;
+  const began = performance.now();
+  const seconds = (): number => (performance.now() - began) / 1000;
+  const out = join(options.home, 'datasets', options.seed === 0 ? 'mini' : `mini-${options.seed}`);
+  await makeMini({ out, seed: options.seed, ui, signal });
+  const service = await startDemoService(options, context);
+  try {
+    ui.line(`Cairn is up at ${ui.style.bold(service.url)}  ${ui.style.dim(`${formatDuration(seconds())} since the start`)}`);
+    const client = createClient({ url: service.url, token: service.token });
+    const run = await submitDemo(client, out, options, context);
+    const code = exitCodeOfRun(run);
+    if (code === exitCodes.ok.code) {
+      const artifacts = await artifactsOf(client, run, signal);
+      for (const line of demoSummary({ run, artifacts, seconds: seconds() }, { ...ui, now: context.now() })) ui.line(line);
+    } else {
+      await printFailure(client, run, { ui, signal });
+    }
+    for (const line of furtherLines(run, { home: options.home, isKept: options.isKept }, ui)) ui.line(line);
+    if (!options.isKept) return code;
+    ui.line('');
+    for (const line of serviceLines(service, ui)) ui.line(line);
+    await untilInterrupted(signal);
+    return code;
+  } finally {
+    if (options.isKept || signal.aborted) await stopService(service, ui);
+    else await service.close();
+  }
+}
+
+/** On the usual ports when they are free: then the address is the one of the documentation. */
+async function startDemoService(options: DemoOptions, { ui, env, signal }: DemoContext): Promise<Service> {
+  const [isApiFree, isInternalFree] = [await isPortFree(8080), await isPortFree(8081)];
+  if (!isApiFree || !isInternalFree) ui.note(ui.style.dim('Port 8080 or 8081 is in use: the demo takes free ones.'));
+  return startService({
+    home: options.home,
+    port: isApiFree ? 8080 : 0,
+    internalPort: isInternalFree ? 8081 : 0,
+    slots,
+    python: env.CAIRN_PYTHON,
+    env,
+    tell: (line) => ui.note(ui.style.warn(line)),
+    signal,
+  });
+}
+
+async function submitDemo(client: CairnClient, out: string, options: DemoOptions, { ui, signal, now }: DemoContext): Promise<RunView> {
+  const source = { kind: 'folder' as const, root: join(out, 'images'), metadata: join(out, 'metadata'), countries: join(out, 'countries') };
+  const dataset = await client.addDataset({ name: 'mini', source }, { signal });
+  const run = await client.submitRun(
+    { recipe: options.recipe, dataset: `${dataset.name}@${dataset.version}`, set: options.set },
+    { signal },
+  );
+  ui.line(`submitted ${ui.style.bold(run.name)}: recipe ${run.recipe} on ${run.dataset}`);
+  ui.line('');
+  try {
+    return await showRun({ client, runId: run.id, ui, signal, now });
+  } catch (error) {
+    if (isCairnError(error, 'unavailable')) ui.note(`The service is gone; its logs lie in ${join(options.home, 'logs')}.`);
+    throw error;
+  }
+}

@@ -1,0 +1,43 @@
+import { CairnError, type ErrorCode, type RunView } from '@cairn/contract';
+
+/** How `cairn` ends: the one table, shown by --help and in the reference. */
+export const exitCodes = {
+  ok: { code: 0, meaning: 'done; with --wait, watch or retry --wait: the run succeeded' },
+  failed: { code: 1, meaning: 'the run failed, or something failed that no other code names' },
+  badInput: { code: 2, meaning: 'wrong usage or input: an option, a recipe, a setting, a dataset, a name, a port in use' },
+  cancelled: { code: 3, meaning: 'the run was cancelled' },
+  gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
+  notAllowed: { code: 5, meaning: 'no valid token, or one with too weak a role' },
+  unreachable: { code: 6, meaning: 'the service cannot be reached or is not able to answer' },
+  interrupted: { code: 130, meaning: 'interrupted by Ctrl-C; a run that was watched goes on' },
+} as const;
+
+/** Codes of errors that are not told by who can mend them. */
+const byErrorCode: Partial<Record<ErrorCode, number>> = {
+  unauthenticated: exitCodes.notAllowed.code,
+  forbidden: exitCodes.notAllowed.code,
+  unavailable: exitCodes.unreachable.code,
+  rate_limited: exitCodes.unreachable.code,
+  port_in_use: exitCodes.badInput.code,
+  invalid_configuration: exitCodes.badInput.code,
+};
+
+/** The exit code of a command that ended with an error. */
+export function exitCodeOfError(error: unknown): number {
+  if (!(error instanceof CairnError)) return exitCodes.failed.code;
+  const isInput = error.row.fix === 'caller' || error.row.fix === 'data owner';
+  return byErrorCode[error.code] ?? (isInput ? exitCodes.badInput.code : exitCodes.failed.code);
+}
+
+/** The exit code of a command that waited for a run: its end is the command's. */
+export function exitCodeOfRun(run: Pick<RunView, 'state' | 'verdict'>): number {
+  if (run.state === 'cancelled') return exitCodes.cancelled.code;
+  if (run.state === 'failed') return exitCodes.failed.code;
+  return run.verdict === 'failed' ? exitCodes.gateFailed.code : exitCodes.ok.code;
+}
+
+/** The table as text for --help. */
+export function exitCodesHelp(): string {
+  const lines = Object.values(exitCodes).map(({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`);
+  return `\nExit codes:\n${lines.join('\n')}\n`;
+}

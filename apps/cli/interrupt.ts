@@ -1,0 +1,21 @@
+/** A signal that comes again this soon is the same one: told by the terminal and once more by npm. */
+const repeatMs = 500;
+
+/**
+ * Is aborted at the first Ctrl-C or SIGTERM, so that the program ends in order; a second one ends it at once, with 130.
+ */
+export function interruptOf(process: NodeJS.Process): AbortSignal {
+  const controller = new AbortController();
+  let lastAt = Number.NEGATIVE_INFINITY;
+  const stop = (name: NodeJS.Signals): void => {
+    const isRepeated = performance.now() - lastAt < repeatMs;
+    if (controller.signal.aborted && !isRepeated) process.exit(130);
+    lastAt = performance.now();
+    controller.abort(new DOMException(`got ${name}`, 'AbortError'));
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  // `cairn runs | head` closes the pipe early: that is no fault.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  return controller.signal;
+}

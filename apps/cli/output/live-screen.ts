@@ -1,0 +1,56 @@
+import { cutTo, visibleWidth } from './table.ts';
+import type { TextOutput } from './ui.ts';
+
+export type LiveScreen = {
+  /** Shows these lines in the place of the ones before. */
+  draw: (lines: readonly string[]) => void;
+  /** Writes a line that stays, above the live ones. */
+  above: (text: string) => void;
+  /** Leaves the last lines where they are and gives the cursor back. */
+  close: () => void;
+};
+
+const control = {
+  hideCursor: '\x1b[?25l',
+  showCursor: '\x1b[?25h',
+  // Synchronized output: a terminal that knows it shows the whole change at once, others pass over it.
+  begin: '\x1b[?2026h',
+  end: '\x1b[?2026l',
+  clearToEndOfLine: '\x1b[K',
+  clearBelow: '\x1b[J',
+  up: (rows: number) => (rows > 0 ? `\x1b[${rows}A` : ''),
+};
+
+/**
+ * Lines redrawn in place on a terminal. Each line is cut to the width, so that none wraps, and overwritten rather than
+ * cleared first, so that nothing flickers. When the terminal is made narrower it wraps what stands there: the rows to go
+ * back are counted by the new width.
+ */
+export function createLiveScreen(output: TextOutput): LiveScreen {
+  let shown: string[] = [];
+  let isOpen = true;
+  output.write(control.hideCursor);
+
+  const width = (): number => Math.max(20, output.columns ?? 80);
+  const rowsShown = (): number => shown.reduce((rows, line) => rows + Math.max(1, Math.ceil(visibleWidth(line) / width())), 0);
+
+  function paint(lines: readonly string[], before: string): void {
+    const fitting = lines.slice(0, Math.max(1, (output.rows ?? 24) - 1)).map((line) => cutTo(line, width() - 1));
+    const body = fitting.map((line) => `${line}${control.clearToEndOfLine}\n`).join('');
+    output.write(`${control.begin}${control.up(rowsShown())}\r${before}${body}${control.clearBelow}${control.end}`);
+    shown = fitting;
+  }
+
+  return {
+    draw: (lines) => {
+      if (isOpen) paint(lines, '');
+    },
+    above: (text) => {
+      if (isOpen) paint(shown, `${text}${control.clearToEndOfLine}\n`);
+    },
+    close: () => {
+      if (isOpen) output.write(control.showCursor);
+      isOpen = false;
+    },
+  };
+}

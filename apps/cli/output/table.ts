@@ -1,0 +1,51 @@
+import { stripVTControlCharacters } from 'node:util';
+
+/** Columns a text takes on a terminal: colours take none. */
+export function visibleWidth(text: string): number {
+  return [...stripVTControlCharacters(text)].length;
+}
+
+/** Fills a text with spaces up to a width. */
+export function padTo(text: string, width: number, align: 'left' | 'right' = 'left'): string {
+  const space = ' '.repeat(Math.max(0, width - visibleWidth(text)));
+  return align === 'left' ? text + space : space + text;
+}
+
+/** Cuts a text to a width, colours kept whole, and marks the cut. */
+export function cutTo(text: string, width: number, ellipsis = '…'): string {
+  if (visibleWidth(text) <= width) return text;
+  const room = Math.max(0, width - visibleWidth(ellipsis));
+  let shown = 0;
+  let cut = '';
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that begins a colour
+  for (const part of text.split(/(\x1b\[[0-9;]*m)/)) {
+    if (part.startsWith('\x1b[')) {
+      cut += part;
+      continue;
+    }
+    const taken = [...part].slice(0, room - shown);
+    shown += taken.length;
+    cut += taken.join('');
+  }
+  return cut + ellipsis;
+}
+
+export type Column = { title: string; align?: 'left' | 'right' };
+
+export type TableOptions = {
+  /** How titles are set apart. */
+  heading?: (text: string) => string;
+  gap?: string;
+  indent?: string;
+};
+
+/** Rows in aligned columns under their titles, without lines between. The last column is not filled up. */
+export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[], options: TableOptions = {}): string[] {
+  const { heading = (text) => text, gap = '   ', indent = '' } = options;
+  const widths = columns.map((column, index) => Math.max(visibleWidth(column.title), ...rows.map((row) => visibleWidth(row[index] ?? ''))));
+  const lineOf = (cells: readonly string[]): string =>
+    indent + columns.map((column, index) => padTo(cells[index] ?? '', widths[index] ?? 0, column.align)).join(gap);
+  const lines = rows.map((row) => lineOf(row).trimEnd());
+  const titles = lineOf(columns.map((column) => column.title)).trimEnd();
+  return columns.some((column) => column.title !== '') ? [heading(titles), ...lines] : lines;
+}

@@ -1,0 +1,271 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
+import { problem, type RunState } from '@cairn/contract';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { runTestCli, type TestCliOptions } from './testing/test-cli.ts';
+
+let api: StubApi;
+beforeEach(async () => {
+  api = await startStubApi();
+  api.on('POST', '/v1/runs', () => aRun());
+  api.on('GET', '/v1/runs/[^/]+', () => aRun());
+  api.on('GET', '/v1/events', (_, response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders());
+});
+afterEach(() => api.close());
+
+const cairn = (args: string, options: TestCliOptions = {}) => runTestCli(args.split(' ').filter(Boolean), { url: api.url, ...options });
+const bodyOf = (index: number): unknown => JSON.parse(api.requests[index]?.body ?? 'null');
+const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
+
+describe('submit', () => {
+  test('sends what the options say', async () => {
+    const { code, out } = await cairn(
+      'submit --recipe mini --set stages.384.epochs=2 -s model.embeddingDim=64 --dataset mini@2 --name nightly --priority -5 --no-reuse=384,export --idempotency-key k1',
+    );
+    expect(code).toBe(0);
+    expect(bodyOf(0)).toEqual({
+      recipe: 'mini',
+      dataset: 'mini@2',
+      name: 'nightly',
+      priority: -5,
+      set: { 'stages.384.epochs': 2, 'model.embeddingDim': 64 },
+      noReuse: ['384', 'export'],
+    });
+    expect(api.requests[0]?.headers).toMatchObject({ 'idempotency-key': 'k1', authorization: 'Bearer secret' });
+    expect(out).toContain(`mini-1 submitted: 1 step of mini on mini@1  ${idFor('run', 1)}`);
+  });
+
+  test('says nothing of what was not given; --no-reuse alone means every step', async () => {
+    await cairn('submit -r mini');
+    await cairn('submit -r mini --no-reuse');
+    expect(bodyOf(0)).toEqual({ recipe: 'mini' });
+    expect(bodyOf(1)).toEqual({ recipe: 'mini', noReuse: true });
+  });
+
+  test('sends a whole recipe from a file', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'cli-'));
+    const path = join(folder, 'mine.yaml');
+    const stage = 'from: init, list: clean, imageSize: 48, epochs: 1, learningRate: 0.1, batch: 8, ranks: 2';
+    const yaml = `name: mine\nmodel: {backbone: resnet18}\nstages: {first: {${stage}}}\nexport: {stage: first, imageSize: 48}
+extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n`;
+    try {
+      await writeFile(path, yaml);
+      expect((await cairn(`submit -f ${path}`)).code).toBe(0);
+      expect(bodyOf(0)).toMatchObject({ recipe: { name: 'mine', stages: { first: { epochs: 1 } } } });
+      await writeFile(path, yaml.replace('epochs: 1', 'epoch: 1'));
+      const { code, err } = await cairn(`submit -f ${path}`);
+      expect(code).toBe(2);
+      expect(err).toMatch(/^error: .*mine\.yaml:3:\d+: stages\.first has no setting "epoch"; did you mean "epochs"\?\n2 \|.*\n3 \|.*\n.*\^\^\^\^\^\nhint: /);
+      expect(api.requests).toHaveLength(1);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test('refuses no recipe and two of them before anything is sent', async () => {
+    expect(await cairn('submit')).toMatchObject({ code: 2, err: expect.stringContaining('error: no recipe is given\nhint: Give either -f FILE or --recipe NAME') });
+    expect((await cairn('submit -f a.yaml --recipe mini')).code).toBe(2);
+    expect((await cairn('submit -r mini --set epochs')).err).toContain('--set epochs is no assignment');
+    expect((await cairn('submit -r mini --priority 1.5')).err).toContain('It must be a whole number from -100 to 100.');
+    expect(api.requests).toHaveLength(0);
+  });
+
+  test("shows the server's problem with the name that was meant", async () => {
+    api.on('POST', '/v1/runs', (_, response) => sendProblem(response, 'unknown_recipe', 'no recipe is named "minni"', { nearest: 'mini' }));
+    expect(await cairn('submit -r minni')).toEqual({
+      code: 2,
+      out: '',
+      err: 'error: no recipe is named "minni"\nhint: Did you mean "mini"?\nhint: Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.\n',
+    });
+  });
+
+  test.each<[RunState, 'none' | 'failed', number]>([
+    ['succeeded', 'none', 0],
+    ['failed', 'none', 1],
+    ['cancelled', 'none', 3],
+    ['succeeded', 'failed', 4],
+  ])('--wait of a run that ends as %s with verdict %s exits with its code', async (state, verdict, expected) => {
+    api.on('GET', '/v1/runs/[^/]+', () => aRun({ state, verdict, finishedAt: '2026-01-02T03:05:05.000Z' }));
+    const { code, out } = await cairn('submit -r mini --wait');
+    expect(code).toBe(expected);
+    expect(out).toContain(`mini-1 ${state} after 1 min 00 s${verdict === 'failed' ? '; its quality gate failed' : ''}`);
+  });
+});
+
+test('--dry-run and plan show each step with what would happen and why', async () => {
+  const step = { kind: 'train' as const, needs: [], settings: {}, slots: 2 };
+  const recipe = {
+    name: 'mini',
+    model: { backbone: 'resnet18' },
+    stages: { '384': { from: 'init', list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 8, ranks: 2 } },
+    export: { stage: '384', imageSize: 48 },
+    extract: { index: { list: 'index' }, query: { list: 'query' } },
+    register: { model: 'mini' },
+  };
+  api.on('POST', '/v1/runs', () => ({
+    recipe,
+    dataset: 'mini@1',
+    steps: [
+      { ...step, name: 'prepare', kind: 'prepare', slots: 0, action: 'reuse', why: 'from run mini-1' },
+      { ...step, name: '384', action: 'run', why: 'epochs differs from that of mini-1' },
+    ],
+    estimate: { gpuHours: 0.02, basis: 'the last run' },
+  }));
+  const { code, out } = await cairn('plan -r mini');
+  expect(code).toBe(0);
+  expect(out).toBe(`mini on mini@1: 2 steps, 1 reused
+
+step      kind      action    slots   why
+prepare   prepare   ↺ reuse           from run mini-1
+384       train     run           2   epochs differs from that of mini-1
+
+Estimate: 0.02 GPU-hours (the last run)
+`);
+  expect(api.requests[0]?.query.get('dryRun')).toBe('true');
+  expect((await cairn('submit -r mini --dry-run')).out).toBe(out);
+});
+
+describe('runs', () => {
+  test('are listed as a table with relative times', async () => {
+    const old = { ...summary, name: 'old-run', id: idFor('run', 2), state: 'failed', finishedAt: '2026-01-02T03:04:53.000Z', createdAt: '2026-01-01T03:00:00.000Z' };
+    api.on('GET', '/v1/runs', () => ({ items: [summary, old], nextCursor: null }));
+    const { out } = await cairn('runs');
+    expect(out).toBe(`name      state     steps   reused   recipe   dataset         time   submitted   id
+mini-1    running     0/1            mini     mini@1    5 min 55 s   5 min ago   ${idFor('run', 1)}
+old-run   failed      0/1            mini     mini@1          48 s     1 d ago   ${idFor('run', 2)}
+`);
+  });
+
+  test('are filtered by the server, and at most --limit of them are fetched and shown', async () => {
+    api.on('GET', '/v1/runs', ({ query }) => ({ items: Array.from({ length: 2 }, (_, i) => ({ ...summary, name: `r-${query.get('cursor')}-${i}` })), nextCursor: 'more' }));
+    const { out, err } = await cairn('runs --state failed --recipe mini --limit 3');
+    expect(out.trim().split('\n')).toHaveLength(4);
+    expect(err).toContain('--limit 15');
+    expect(Object.fromEntries(api.requests[0]?.query ?? [])).toEqual({ limit: '3', state: 'failed', recipe: 'mini' });
+    expect((await cairn('runs --state dancing')).code).toBe(2);
+  });
+
+  test('--json is one document on stdout and nothing else', async () => {
+    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+    const { out, err } = await cairn('runs --json');
+    expect(JSON.parse(out)).toEqual({ items: [summary], hasMore: false });
+    expect(err).toBe('');
+  });
+});
+
+test('show tells steps, artifacts and failures', async () => {
+  const artifact = { id: idFor('art', 1), kind: 'checkpoint', digest: null, prefix: 'checkpoints/x/' } as const;
+  const failure = { cause: 'user' as const, code: 'training_diverged', message: 'The loss is not finite' };
+  const steps = [
+    aStep({ name: '384', kind: 'train', state: 'succeeded', artifact, attempts: 1, startedAt: '2026-01-02T03:04:05.000Z', finishedAt: '2026-01-02T03:04:53.000Z' }),
+    aStep({ name: '512_all', kind: 'train', state: 'failed', failure, attempts: 3 }),
+  ];
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs/[^/]+', () => aRun({ state: 'failed', stepViews: steps }));
+  api.on('GET', '/v1/artifacts/[^/]+', () => ({
+    ...artifact,
+    state: 'ready',
+    location: 'file:///data/checkpoints/x/',
+    bytes: 45_000_000,
+    files: [],
+    details: {},
+    runId: null,
+    createdAt: '2026-01-02T03:04:05.000Z',
+  }));
+  const { out } = await cairn('show mini-1');
+  expect(out).toContain('✔   384       train   succeeded   48 s          1');
+  expect(out).toContain('384    checkpoint   45.0 MB   file:///data/checkpoints/x/');
+  expect(out).toContain('512_all failed (user, training_diverged): The loss is not finite');
+  const json = JSON.parse((await cairn('show mini-1 --json')).out);
+  expect(json).toMatchObject({ run: { name: 'mini-1' }, artifacts: [{ location: 'file:///data/checkpoints/x/' }] });
+});
+
+test('cancel and retry send their options and tell the new state', async () => {
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('POST', '/v1/runs/[^/]+/cancel', () => aRun({ state: 'cancelling' }));
+  api.on('POST', '/v1/runs/[^/]+/retry', () => aRun({ state: 'queued' }));
+  expect((await cairn('cancel mini-1 --reason enough')).out).toBe('mini-1 cancelling\n');
+  expect((await cairn('retry mini-1 --from 384')).out).toBe('mini-1 queued again\n');
+  const posts = api.requests.filter(({ method }) => method === 'POST').map(({ path, body }) => [path.split('/').at(-1), JSON.parse(body)]);
+  expect(posts).toEqual([
+    ['cancel', { reason: 'enough' }],
+    ['retry', { from: '384' }],
+  ]);
+});
+
+describe('errors', () => {
+  test.each([
+    ['no token', 'unauthenticated', 5],
+    ['too weak a role', 'forbidden', 5],
+    ['a part that does not answer', 'rate_limited', 6],
+    ['a fault of the server', 'internal', 1],
+    ['an unknown setting', 'unknown_setting', 2],
+    ['a missing CSV', 'missing_file', 2],
+    ['a wrong state', 'wrong_state', 2],
+  ] as const)('%s exits with the documented code', async (_, code, expected) => {
+    api.on('POST', '/v1/gc', (_request, response) => sendProblem(response, code, 'what happened'));
+    const { code: exit, err, out } = await cairn('gc');
+    expect(exit).toBe(expected);
+    expect(err).toContain('error: what happened\nhint: ');
+    expect(out).toBe('');
+  });
+
+  test('with --json are problem documents on stderr, those of the command line too', async () => {
+    api.on('GET', '/v1/fleet', (_, response) => sendProblem(response, 'forbidden', 'viewer is not enough'));
+    const refused = await cairn('fleet --json');
+    expect(problem.parse(JSON.parse(refused.err))).toMatchObject({ code: 'forbidden', detail: 'viewer is not enough', requestId: 'req-1' });
+    const misused = await cairn('runs --json --limt 3');
+    expect(problem.parse(JSON.parse(misused.err))).toMatchObject({ code: 'invalid_request', detail: "unknown option '--limt'" });
+    expect(misused.out).toBe('');
+  });
+
+  test('an unknown command and no command at all say what there is', async () => {
+    expect(await cairn('submitt')).toMatchObject({ code: 2, err: "error: unknown command 'submitt'\nhint: Did you mean submit? `cairn --help` lists the commands.\n" });
+    expect(await cairn('')).toMatchObject({ code: 2, err: expect.stringContaining('no command is given') });
+  });
+
+  test('a service that is not there is exit code 6', async () => {
+    const { url } = api;
+    await api.close();
+    const { code, err } = await runTestCli(['fleet'], { url });
+    api = await startStubApi();
+    expect(code).toBe(6);
+    expect(err).toContain('cannot be reached');
+    expect(err).toContain('hint: Check that the service runs (`cairn up` starts one)');
+  });
+
+  test('an interrupt is exit code 130 and says that the run goes on', async () => {
+    const interrupt = new AbortController();
+    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+    api.on('GET', '/v1/events', (_, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+      interrupt.abort(new DOMException('got SIGINT', 'AbortError'));
+    });
+    const { code, err } = await cairn('watch mini-1', { signal: interrupt.signal });
+    expect(code).toBe(130);
+    expect(err).toContain('The run goes on.');
+  });
+});
+
+describe('help', () => {
+  test('has every command and the table of exit codes', async () => {
+    const { code, out } = await cairn('--help');
+    expect(code).toBe(0);
+    for (const name of 'up submit plan runs show watch logs cancel retry mini gc recipes recipe datasets dataset models tokens fleet completion version'.split(' ')) {
+      expect(out).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));
+    }
+    expect(out).toContain('  130  interrupted by Ctrl-C');
+  });
+
+  test('of a command shows its options', async () => {
+    const { out } = await cairn('submit --help');
+    expect(out).toContain('--no-reuse [steps]');
+    expect((await cairn('help submit')).out).toBe(out);
+  });
+});
+
+test('version is that of the release', async () => {
+  expect((await cairn('version')).out).toMatch(/^cairn \d+\.\d+\.\d+\n$/);
+});

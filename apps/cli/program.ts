@@ -1,0 +1,108 @@
+import { CairnError } from '@cairn/contract';
+import { Command, CommanderError } from 'commander';
+import { type Cli, type Registrar, sessionOf } from './cli.ts';
+import { addCatalogueCommands } from './commands/catalogue.ts';
+import { addCompletion } from './commands/completion.ts';
+import { addDatasets } from './commands/datasets.ts';
+import { addLogs } from './commands/logs.ts';
+import { addMini } from './commands/mini.ts';
+import { addRunCommands } from './commands/runs.ts';
+import { addServiceCommands } from './commands/service.ts';
+import { addShow } from './commands/show.ts';
+import { addSubmit } from './commands/submit.ts';
+import { addTokens } from './commands/tokens.ts';
+import { addUp } from './commands/up.ts';
+import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
+import { printError } from './print-error.ts';
+
+/** The whole of `cairn` as commander's tree. `finish` is told the exit code of the command that ran. */
+export function buildProgram(cli: Cli, finish: (code: number) => void): Command {
+  const program = new Command('cairn');
+  program
+    .description('Trains landmark-retrieval models and extracts features: submit runs, watch them, look at what they made.')
+    .option('--json', 'machine output: one JSON document on stdout (JSON lines for watch and logs), errors as problem documents on stderr')
+    .option('--no-color', 'no colour (also: NO_COLOR, or output that is no terminal)')
+    .option('--home <folder>', 'the home folder of `cairn up` (default: $CAIRN_HOME, else ~/.local/share/cairn)')
+    .option('--url <address>', "the service's address (default: $CAIRN_URL, else what `cairn up` noted in the home folder)")
+    .helpOption('-h, --help', 'shows this help')
+    .addHelpCommand(new Command('help').argument('[command]').description('shows the help of a command').helpGroup('More:'))
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureOutput({
+      writeOut: (text) => cli.stdout.write(text),
+      // Errors are told by runCli, in one form.
+      writeErr: () => undefined,
+      getOutHelpWidth: () => Math.min(120, cli.stdout.columns ?? 100),
+      getOutHasColors: () => false,
+    })
+    .exitOverride()
+    .showSuggestionAfterError(true)
+    .addHelpText('after', exitCodesHelp())
+    .addHelpText('after', 'The token comes from $CAIRN_TOKEN, else from the home folder. `cairn help COMMAND` tells more.');
+
+  const registrar: Registrar = {
+    program,
+    action: (run) =>
+      async function (this: Command, ...args) {
+        const code = await run(sessionOf(cli, this), ...args);
+        finish(code ?? exitCodes.ok.code);
+      },
+  };
+
+  program.commandsGroup('Runs:');
+  addSubmit(registrar);
+  addRunCommands(registrar);
+  addShow(registrar);
+  addLogs(registrar);
+  program.commandsGroup('What runs use and make:');
+  addCatalogueCommands(registrar);
+  addDatasets(registrar);
+  addMini(registrar);
+  program.commandsGroup('The service:');
+  addUp(registrar);
+  addServiceCommands(registrar);
+  addTokens(registrar);
+  program.commandsGroup('More:');
+  addCompletion(registrar);
+  return program;
+}
+
+/** Runs `cairn` with its arguments (without node and script) and gives its exit code. Every error is told, none thrown. */
+export async function runCli(args: readonly string[], cli: Cli): Promise<number> {
+  let code: number = exitCodes.ok.code;
+  const program = buildProgram(cli, (given) => {
+    code = given;
+  });
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (cli.signal.aborted && (error === cli.signal.reason || isAbort(error))) {
+      if (!args.includes('--json')) cli.stderr.write('\n');
+      return exitCodes.interrupted.code;
+    }
+    // Help that was asked for.
+    if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok.code;
+    const told = error instanceof CommanderError ? usageError(error, program, args) : error;
+    printError(told, {
+      stderr: cli.stderr,
+      isJson: args.includes('--json'),
+      isColoured: cli.stderr.isTTY === true && !cli.env.NO_COLOR && !args.includes('--no-color'),
+      isDebug: Boolean(cli.env.CAIRN_DEBUG),
+    });
+    return exitCodeOfError(told);
+  }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
+}
+
+/** Commander's message as one of ours. It may carry a suggestion on a line of its own. */
+function usageError(error: CommanderError, program: Command, args: readonly string[]): CairnError {
+  const name = program.commands.find((command) => args.includes(command.name()))?.name();
+  const help = name === undefined ? '`cairn --help` lists the commands.' : `\`cairn ${name} --help\` shows its options.`;
+  if (error.code === 'commander.help') return new CairnError('invalid_request', 'no command is given', { details: { remedy: help } });
+  const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n');
+  const remedy = suggestion === undefined ? help : `${suggestion.replace(/^\(|\)$/g, '')} ${help}`;
+  return new CairnError('invalid_request', message, { details: { remedy } });
+}

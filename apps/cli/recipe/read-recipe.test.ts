@@ -1,0 +1,137 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { CairnError } from '@cairn/contract';
+import { describe, expect, test } from 'vitest';
+import { parseRecipe, readRecipe } from './read-recipe.ts';
+
+const good = `name: mine
+dataset: mini
+model: { backbone: resnet18 }
+stages:
+  '384':
+    from: init
+    list: clean
+    imageSize: 48
+    epochs: 1
+    learningRate: 0.03
+    batch: 16
+    ranks: 2
+export: { stage: '384', imageSize: 48 }
+extract:
+  index: { list: index }
+  query: { list: query }
+register: { model: mine }
+`;
+
+/** The error of a recipe in which `from` was replaced by `to`. */
+function faultOf(from: string, to: string): CairnError {
+  const source = good.replace(from, to);
+  expect(source).not.toBe(good);
+  try {
+    parseRecipe(source, 'recipe.yaml');
+  } catch (error) {
+    if (error instanceof CairnError) return error;
+    throw error;
+  }
+  throw new Error('the recipe was taken as right');
+}
+
+test('a right recipe is read, with its defaults', () => {
+  const recipe = parseRecipe(good, 'recipe.yaml');
+  expect(recipe.stages['384']).toMatchObject({ epochs: 1, momentum: 0.9 });
+});
+
+test('a recipe may share settings by anchors and merge keys', () => {
+  const shared = good.replace("  '384':\n", "  '384': &first\n").replace('export:', "  second:\n    <<: *first\n    from: '384'\nexport:");
+  expect(parseRecipe(shared, 'recipe.yaml').stages.second).toMatchObject({ from: '384', list: 'clean', batch: 16 });
+});
+
+describe('YAML that cannot be read', () => {
+  test('is told with line, column and the line itself', () => {
+    const error = faultOf('    list: clean', '    list: [clean');
+    expect(error).toMatchObject({ code: 'invalid_yaml', details: { line: 8, column: 5 } });
+    expect(error.message).toMatch(/^recipe\.yaml:8:5: /);
+    expect(error.details.frame).toBe('7 |     list: [clean\n8 |     imageSize: 48\n  |     ^');
+  });
+
+  test('is also a key given twice, a wrong indentation, an alias without its anchor, and too many aliases', () => {
+    expect(faultOf('    epochs: 1', '    epochs: 1\n    epochs: 2')).toMatchObject({ code: 'invalid_yaml', details: { line: 10, column: 5 } });
+    expect(faultOf('    list: clean', '   list: clean')).toMatchObject({ code: 'invalid_yaml', details: { line: 7 } });
+    expect(faultOf('list: clean', 'list: *nothing')).toMatchObject({ code: 'invalid_yaml' });
+    const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdef'.split('').map((name, i) => `${name}: &${name} [${`*${'abcde'[i]}, `.repeat(9)}]`)];
+    expect(faultOf('name: mine', `${bomb.join('\n')}\nname: mine`)).toMatchObject({ code: 'invalid_yaml' });
+  });
+});
+
+describe('a recipe that does not fit the schema', () => {
+  test('names the path, the place and the nearest setting', () => {
+    const error = faultOf('    ranks: 2', '    ranks: 2\n    learningrate: 1');
+    expect(error).toMatchObject({
+      code: 'unknown_setting',
+      message: 'recipe.yaml:13:5: stages.384 has no setting "learningrate"; did you mean "learningRate"?',
+      details: { file: 'recipe.yaml', line: 13, column: 5, path: 'stages.384.learningrate', nearest: 'learningRate' },
+    });
+    expect(error.details.frame).toContain('13 |     learningrate: 1\n   |     ^^^^^^^^^^^^');
+  });
+
+  test('tells a misspelt setting that must be there as one fault', () => {
+    expect(faultOf('epochs: 1', 'epoch: 1').message).toBe('recipe.yaml:9:5: stages.384 has no setting "epoch"; did you mean "epochs"?');
+  });
+
+  test('shows a missing setting at the map that lacks it, with what it means', () => {
+    const error = faultOf('    epochs: 1\n', '');
+    expect(error).toMatchObject({ code: 'invalid_setting', details: { line: 5, column: 3, path: 'stages.384.epochs' } });
+    expect(error.message).toContain('stages.384 lacks "epochs" (Passes over the list)');
+  });
+
+  test.each([
+    ['a value out of range', 'batch: 16', 'batch: 1', 'stages.384.batch is 1; it must be at least 2', 11, 12],
+    ['a value of a wrong type', 'epochs: 1', 'epochs: many', 'stages.384.epochs is "many", not a number', 9, 13],
+    ['no value at all', 'epochs: 1', 'epochs:', 'stages.384.epochs is empty, not a number', 9, 12],
+    ['a wrong choice', 'list: clean', 'list: cleen', 'did you mean "clean"?', 7, 11],
+    ['a name taken for a number', "stage: '384'", 'stage: 384', 'export.stage is 384, not a text; put it in quotes: "384"', 13, 18],
+    ['a name that climbs out of its folder', 'name: mine', 'name: ../mine', 'use letters, digits', 1, 7],
+    ['a stage whose name climbs out', "'384':", '../384:', 'stages.../384 is no name', 5, 3],
+    ['a map where a value belongs', 'epochs: 1', 'epochs: { a: 1 }', 'stages.384.epochs is a map, not a number', 9, 13],
+  ])('%s', (_, from, to, message, line, column) => {
+    const error = faultOf(from, to);
+    expect(error.code).toBe('invalid_setting');
+    expect(error.message).toContain(message);
+    expect(error.details).toMatchObject({ line, column });
+  });
+
+  test('lists every fault, each with its place, when there are several', () => {
+    const error = faultOf('epochs: 1\n    learningRate: 0.03', 'epochs: 0\n    learningRate: -1');
+    expect(error.message.split('\n')).toEqual([
+      'recipe.yaml:9:13: stages.384.epochs is 0; it must be at least 1',
+      'recipe.yaml:10:19: stages.384.learningRate is -1; it must be more than 0',
+    ]);
+    expect(error.details.faults).toHaveLength(2);
+  });
+
+  test('a document that is empty or no map at all', () => {
+    expect(() => parseRecipe('', 'r.yaml')).toThrow('r.yaml:1:1: the recipe is empty, not a map');
+    expect(() => parseRecipe('- a\n', 'r.yaml')).toThrow('r.yaml:1:1: the recipe is a list, not a map');
+  });
+
+  test('a key that is a number in YAML is the stage that it names', () => {
+    expect(() => parseRecipe(good.replace("'384':", '384:').replace('epochs: 1', 'epochs: 0'), 'r.yaml')).toThrow('r.yaml:9:13');
+  });
+});
+
+test('a recipe is read from a file, from stdin, and refused when it is too large or not there', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'recipe-'));
+  try {
+    const path = join(folder, 'recipe.yaml');
+    await writeFile(path, good);
+    expect((await readRecipe(path, Readable.from([]))).name).toBe('mine');
+    expect((await readRecipe('-', Readable.from([good]))).name).toBe('mine');
+    await writeFile(path, `${good}# ${'x'.repeat(1024 * 1024)}\n`);
+    await expect(readRecipe(path, Readable.from([]))).rejects.toMatchObject({ code: 'payload_too_large' });
+    await expect(readRecipe(join(folder, 'none.yaml'), Readable.from([]))).rejects.toMatchObject({ code: 'not_found' });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,101 @@
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { CairnError, maxBodyBytes, type Recipe, recipe } from '@cairn/contract';
+import { type Document, LineCounter, parseDocument } from 'yaml';
+import { type RecipeFault, recipeFaults } from './recipe-faults.ts';
+
+/**
+ * Reads a recipe from a YAML file, or from `stdin` when `path` is `-`, and checks it against the recipe's schema.
+ *
+ * @throws CairnError `invalid_yaml`, `unknown_setting` or `invalid_setting` with `file`, `line`, `column`, `frame` (the
+ *   lines of the text with the place marked) and `nearest` in its details; `not_found` when there is no such file.
+ */
+export async function readRecipe(path: string, stdin: NodeJS.ReadableStream): Promise<Recipe> {
+  const source = path === '-' ? await text(stdin) : await readText(path);
+  if (Buffer.byteLength(source) > maxBodyBytes) {
+    throw new CairnError(
+      'payload_too_large',
+      `${nameOf(path)} has ${Buffer.byteLength(source)} bytes; a recipe has at most ${maxBodyBytes}`,
+    );
+  }
+  return parseRecipe(source, nameOf(path));
+}
+
+/** Parses and checks the text of a recipe. `file` is what errors call it. */
+export function parseRecipe(source: string, file: string): Recipe {
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, merge: true });
+  const [fault] = document.errors;
+  if (fault !== undefined) {
+    const { line, col } = lines.linePos(fault.pos[0]);
+    throw new CairnError('invalid_yaml', `${file}:${line}:${col}: ${fault.message}`, {
+      details: { file, line, column: col, frame: frameOf(source, line, col, fault.pos[1] - fault.pos[0]) },
+      cause: fault,
+    });
+  }
+  const parsed = recipe.safeParse(toValue(document, file));
+  if (parsed.success) return parsed.data;
+  const faults = recipeFaults(parsed.error.issues, document);
+  throw faultsError(faults, source, file, lines);
+}
+
+function toValue(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    throw new CairnError('invalid_yaml', `${file}: ${error instanceof Error ? error.message : String(error)}`, {
+      details: { file },
+      cause: error,
+    });
+  }
+}
+
+function faultsError(faults: readonly RecipeFault[], source: string, file: string, lines: LineCounter): CairnError {
+  const placed = faults.map((fault) => {
+    const { line, col } = lines.linePos(fault.range[0]);
+    return { ...fault, line, column: col };
+  });
+  const [first, ...others] = placed;
+  if (first === undefined) return new CairnError('invalid_setting', `${file} does not fit the recipe's schema`);
+  const nearest = first.nearest === null ? {} : { nearest: first.nearest };
+  const frame = frameOf(source, first.line, first.column, first.range[1] - first.range[0]);
+  const rest = others.map(({ line, column, message }) => `\n${file}:${line}:${column}: ${message}`).join('');
+  return new CairnError(first.code, `${file}:${first.line}:${first.column}: ${first.message}${rest}`, {
+    details: {
+      file,
+      line: first.line,
+      column: first.column,
+      path: first.path,
+      ...nearest,
+      ...(others.length === 0 ? { frame } : {}),
+      remedy: `Correct the ${others.length === 0 ? 'place shown' : 'places named'}; \`cairn recipe show mini\` prints a whole recipe.`,
+      faults: placed.map(({ path, message, nearest, line, column }) => ({ path, message, nearest, line, column })),
+    },
+  });
+}
+
+/** The line with its number, the one before it, and marks below the characters meant. */
+function frameOf(source: string, line: number, column: number, length: number): string {
+  const all = source.split(/\r?\n/);
+  const digits = String(line).length;
+  const shown = (number: number): string => `${String(number).padStart(digits)} | ${all[number - 1] ?? ''}`;
+  const marks = Math.max(1, Math.min(length, (all[line - 1] ?? '').length - column + 1));
+  const before = line > 1 ? [shown(line - 1)] : [];
+  return [...before, shown(line), `${' '.repeat(digits)} | ${' '.repeat(column - 1)}${'^'.repeat(marks)}`].join('\n');
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CairnError('not_found', `The recipe file ${path} cannot be read: ${why}`, {
+      details: { remedy: 'Check the path, or use a recipe of the service with --recipe NAME.' },
+      cause: error,
+    });
+  }
+}
+
+function nameOf(path: string): string {
+  return path === '-' ? '(stdin)' : path;
+}

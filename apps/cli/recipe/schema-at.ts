@@ -1,0 +1,42 @@
+import { z } from 'zod';
+
+type Schema = z.core.$ZodType;
+
+/**
+ * The schema that stands at a path of another: through objects, records and arrays, and through defaults and the like. Null
+ * where the path leads nowhere.
+ */
+export function schemaAt(schema: Schema, path: readonly PropertyKey[]): Schema | null {
+  let at: Schema | null = bare(schema);
+  for (const key of path) {
+    if (at instanceof z.ZodObject) at = at.shape[String(key)] ?? null;
+    else if (at instanceof z.ZodRecord) at = at.valueType;
+    else if (at instanceof z.ZodArray) at = at.element;
+    else return null;
+    if (at === null) return null;
+    at = bare(at);
+  }
+  return at;
+}
+
+/** The keys that an object's schema knows; none for anything else. */
+export function keysOf(schema: Schema | null): string[] {
+  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+}
+
+/** The texts that a schema allows, if it allows only some. */
+export function choicesOf(schema: Schema | null): string[] {
+  return schema instanceof z.ZodEnum ? schema.options.map(String) : [];
+}
+
+function bare(schema: Schema): Schema {
+  if (
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable
+  ) {
+    return bare(schema.unwrap());
+  }
+  return schema;
+}

@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { parseSetOption, parseSetOptions } from './set-option.ts';
+
+test('the value is read as YAML', () => {
+  expect(parseSetOption('stages.384.epochs=2')).toEqual(['stages.384.epochs', 2]);
+  expect(parseSetOption('a.b=1e-3')).toEqual(['a.b', 0.001]);
+  expect(parseSetOption('a=true')).toEqual(['a', true]);
+  expect(parseSetOption('a=clean')).toEqual(['a', 'clean']);
+  expect(parseSetOption("stages.b.from='384'")).toEqual(['stages.b.from', '384']);
+  expect(parseSetOption('prepare.lists=[clean, full]')).toEqual(['prepare.lists', ['clean', 'full']]);
+  expect(parseSetOption('description=x=y')).toEqual(['description', 'x=y']);
+  expect(parseSetOption('dataset=null')).toEqual(['dataset', null]);
+});
+
+test.each([
+  ['epochs', 'is no assignment'],
+  ['=2', 'is no assignment'],
+  ['epochs=', 'gets no value'],
+  ['lists=[a', 'is no YAML'],
+])('%s is refused: it %s', (option, message) => {
+  expect(() => parseSetOption(option)).toThrow(message);
+});
+
+test('a path given twice is refused, also one that looks like a property of every object', () => {
+  expect(() => parseSetOptions(['a=1', 'b=2', 'a=3'])).toThrow('--set a is given twice');
+  expect(parseSetOptions(['a=1', 'toString=2'])).toEqual({ a: 1, toString: 2 });
+});

@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { CairnError } from '@cairn/contract';
+import { backoff, endWithParent, sleep } from '@cairn/runtime';
+import { logTail, openLog } from './service-home.ts';
+
+export type ProgramSpec = {
+  name: string;
+  /** The file that node runs, and its arguments. */
+  args: readonly string[];
+  env: Readonly<Record<string, string>>;
+  logFile: string;
+};
+
+export type KeptProgram = {
+  name: string;
+  /** Null while it is not running. */
+  pid: () => number | null;
+  /** Rejects when the program is given up while `starting`: it says that its configuration is wrong, or keeps ending. */
+  failed: Promise<never>;
+  /** Call when the whole is up: from then on it is started again without end. */
+  started: () => void;
+  /** SIGTERM, and SIGKILL after `graceMs`. */
+  stop: (graceMs: number) => Promise<void>;
+};
+
+/** Exit code of our programs for a wrong configuration: starting again is of no use. */
+const wrongConfiguration = 2;
+const triesAtStart = 3;
+/** A program that ran this long has started well: the next wait begins anew. */
+const settledMs = 30_000;
+
+/**
+ * Keeps a program running: starts it again with backoff when it ends by itself. Its output goes to its log. It runs in a
+ * process group of its own, so that Ctrl-C reaches only us and everything stops in order, and it ends when we are killed.
+ */
+export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): KeptProgram {
+  const stopping = new AbortController();
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => undefined);
+  let child: ChildProcess | null = null;
+  let isStarting = true;
+
+  async function runOnce(): Promise<{ code: number | null; signal: string | null }> {
+    const log = await openLog(spec.logFile);
+    try {
+      stopping.signal.throwIfAborted();
+      child = spawn(process.execPath, [...spec.args], { env: spec.env, stdio: ['ignore', log.fd, log.fd], detached: true });
+      const guard = child.pid === undefined ? null : endWithParent(child.pid, 'TERM');
+      try {
+        const [code, signal] = await once(child, 'exit');
+        return { code, signal };
+      } finally {
+        guard?.cancel();
+        child = null;
+      }
+    } finally {
+      await log.close();
+    }
+  }
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (!stopping.signal.aborted) {
+      const began = performance.now();
+      const { code, signal } = await runOnce();
+      if (stopping.signal.aborted) return;
+      failures = performance.now() - began > settledMs ? 1 : failures + 1;
+      const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+      if (isStarting && (code === wrongConfiguration || failures >= triesAtStart)) {
+        failure.reject(await startFailure(spec, how));
+        return;
+      }
+      tell(`${spec.name} ${how}; starting it again (log: ${spec.logFile})`);
+      await sleep(backoff({ attempt: failures - 1, baseMs: 200, maxMs: 10_000 }), stopping.signal).catch(() => undefined);
+    }
+  }
+  const running = run().catch((error: unknown) => {
+    if (!stopping.signal.aborted) failure.reject(error);
+  });
+
+  return {
+    name: spec.name,
+    pid: () => child?.pid ?? null,
+    failed: failure.promise,
+    started: () => {
+      isStarting = false;
+    },
+    stop: async (graceMs) => {
+      stopping.abort();
+      child?.kill('SIGTERM');
+      const over = new AbortController();
+      const kill = sleep(graceMs, over.signal).then(
+        () => child?.kill('SIGKILL'),
+        () => undefined,
+      );
+      await running;
+      over.abort();
+      await kill;
+    },
+  };
+}
+
+/** Runs a program to its end. Throws `program_failed` with the end of its log when it fails. */
+export async function runToEnd(spec: ProgramSpec, signal: AbortSignal): Promise<void> {
+  const log = await openLog(spec.logFile);
+  try {
+    const child = spawn(process.execPath, [...spec.args], { env: spec.env, stdio: ['ignore', log.fd, log.fd], detached: true });
+    const stop = (): boolean => child.kill('SIGTERM');
+    signal.addEventListener('abort', stop, { once: true });
+    const [code] = await once(child, 'exit').finally(() => signal.removeEventListener('abort', stop));
+    signal.throwIfAborted();
+    if (code !== 0) throw await startFailure(spec, `ended with exit code ${code}`);
+  } finally {
+    await log.close();
+  }
+}
+
+async function startFailure(spec: ProgramSpec, how: string): Promise<CairnError> {
+  const tail = await logTail(spec.logFile);
+  return new CairnError('program_failed', `${spec.name} ${how} while the service started`, {
+    details: { program: spec.name, log: spec.logFile, frame: tail, remedy: `Its log is ${spec.logFile}.` },
+  });
+}

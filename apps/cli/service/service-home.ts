@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { clientFileOf } from '../connection.ts';
+
+/** The files of one embedded service. */
+export type ServiceHome = {
+  path: string;
+  /** Which process runs the service. */
+  lockFile: string;
+  /** Ports of the last time. */
+  portsFile: string;
+  clientFile: string;
+  tokenFile: string;
+  postgresDir: string;
+  storageDir: string;
+  /** Process records and work folders of the pool's attempts. */
+  poolStateDir: string;
+  /** The same of the steps that run beside the control plane. */
+  taskStateDir: string;
+  logFile: (program: string) => string;
+  serverKey: string;
+  adminToken: string;
+};
+
+/** Logs larger than this are put aside when the service starts. */
+const maxLogBytes = 20_000_000;
+
+/** Makes the home folder, open to its owner alone, and its two secrets, once. */
+export async function openServiceHome(path: string): Promise<ServiceHome> {
+  const logs = join(path, 'logs');
+  try {
+    await mkdir(logs, { recursive: true });
+    await chmod(path, 0o700);
+  } catch (error) {
+    throw new CairnError(
+      'invalid_configuration',
+      `The home folder ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        details: { remedy: 'Choose another folder with --home.' },
+        cause: error,
+      },
+    );
+  }
+  const tokenFile = join(path, 'admin.token');
+  const storageDir = join(path, 'storage');
+  await mkdir(storageDir, { recursive: true });
+  return {
+    path,
+    lockFile: join(path, 'up.json'),
+    portsFile: join(path, 'ports.json'),
+    clientFile: clientFileOf(path),
+    tokenFile,
+    postgresDir: join(path, 'postgres'),
+    storageDir,
+    poolStateDir: join(path, 'state', 'pool'),
+    taskStateDir: join(path, 'state', 'tasks'),
+    logFile: (program) => join(logs, `${program}.log`),
+    serverKey: await secretIn(join(path, 'server.key'), ''),
+    adminToken: await secretIn(tokenFile, 'cairn_'),
+  };
+}
+
+/** The secret in a file; made at random (256 bits) where there is none. */
+async function secretIn(path: string, prefix: string): Promise<string> {
+  try {
+    const file = await open(path, 'wx', 0o600);
+    const secret = `${prefix}${randomBytes(32).toString('base64url')}`;
+    try {
+      await file.writeFile(`${secret}\n`);
+    } finally {
+      await file.close();
+    }
+    return secret;
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  }
+  const secret = (await readFile(path, 'utf8')).trim();
+  if (secret.length >= 32) return secret;
+  throw new CairnError('invalid_configuration', `${path} holds no secret: it has ${secret.length} characters instead of at least 32`, {
+    details: { remedy: 'Remove the file; the next `cairn up` makes a new one.' },
+  });
+}
+
+/** Writes a file that only its owner reads, whole or not at all. */
+export async function writePrivate(path: string, text: string): Promise<void> {
+  const beside = `${path}.${process.pid}`;
+  const file = await open(beside, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+  } finally {
+    await file.close();
+  }
+  await rename(beside, path);
+}
+
+/** Opens a program's log for appending; one that has grown too large is kept as `.1` and begun anew. */
+export async function openLog(path: string) {
+  const size = await stat(path).then(
+    (found) => found.size,
+    () => 0,
+  );
+  if (size > maxLogBytes) await rename(path, `${path}.1`);
+  return open(path, 'a', 0o600);
+}
+
+/** The last lines of a log, for an error's message. */
+export async function logTail(path: string, lines = 12): Promise<string> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.trimEnd().split('\n').slice(-lines).join('\n');
+}

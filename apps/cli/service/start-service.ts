@@ -1,0 +1,216 @@
+import { access, constants, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { createClient } from '@cairn/client';
+import { CairnError } from '@cairn/contract';
+import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
+import { lockHome } from './home-lock.ts';
+import { type KeptProgram, keepRunning, type ProgramSpec, runToEnd } from './kept-program.ts';
+import { choosePorts } from './ports.ts';
+import { openLog, openServiceHome, type ServiceHome, writePrivate } from './service-home.ts';
+import { stopAgents } from './stop-agents.ts';
+
+export type ServiceOptions = {
+  home: string;
+  /** Port of the API on 127.0.0.1; 0 takes a free one. */
+  port: number;
+  /** Port that agents call; 0 takes a free one. */
+  internalPort: number;
+  /** Places of the local pool: as many ranks and workers run at a time. */
+  slots: number;
+  /** The trainer's Python interpreter. */
+  python: string | undefined;
+  /** What programs get besides what the service gives them: PATH, HOME, LANG and the like. */
+  env: Readonly<Record<string, string | undefined>>;
+  /** `redis://...`; the database without it. */
+  queueUrl?: string;
+  /** False gives up safety against power failure for speed: for tests. */
+  isDurable?: boolean;
+  /** One line about something that happened: a program that ended and is started again. */
+  tell: (line: string) => void;
+  signal: AbortSignal;
+};
+
+export type Service = {
+  /** Address of the API. */
+  url: string;
+  internalUrl: string;
+  token: string;
+  home: ServiceHome;
+  postgres: EmbeddedPostgres;
+  programs: readonly KeptProgram[];
+  /** Stops everything in reverse: controller and worker, agents, API, PostgreSQL. Runs go on at the next start. */
+  close: () => Promise<void>;
+};
+
+const startLimitMs = 90_000;
+const programGraceMs = 10_000;
+const agentGraceMs = 15_000;
+const closeLimitMs = 60_000;
+
+const root = join(import.meta.dirname, '..', '..', '..');
+
+/**
+ * Starts the whole of Cairn on this machine: PostgreSQL, the migrations, api, controller and a worker, each as a program of
+ * its own that is started again when it ends. Objects lie below the home folder. Resolves when the API is ready.
+ *
+ * @throws CairnError `wrong_state` when another process runs the home, `port_in_use`, `invalid_configuration` (the Python
+ *   interpreter), `program_failed` with the end of the program's log
+ */
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const closer = createCloser();
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(startLimitMs)]);
+  try {
+    return await start(options, closer, signal);
+  } catch (error) {
+    await closer.close(closeLimitMs).catch((failure: Error) => options.tell(failure.message));
+    if (options.signal.aborted || !signal.aborted) throw error;
+    throw new CairnError('program_failed', `The service was not ready after ${startLimitMs / 1000} s`, {
+      details: { remedy: `Its programs' logs lie in ${join(options.home, 'logs')}.` },
+      cause: error,
+    });
+  }
+}
+
+async function start(options: ServiceOptions, closer: ReturnType<typeof createCloser>, signal: AbortSignal): Promise<Service> {
+  const python = await usablePython(options.python);
+  const home = await openServiceHome(resolve(options.home));
+  const lock = lockHome(home.lockFile, home.path);
+  closer.add('lock', lock.release);
+  const ports = await choosePorts({ api: options.port, internal: options.internalPort }, home.portsFile);
+  const postgres = await startPostgres(options, home, closer, signal);
+  const url = `http://127.0.0.1:${ports.api}`;
+  const internalUrl = `http://127.0.0.1:${ports.internal}`;
+  const specs = programSpecs({ home, ports, postgres, python, internalUrl, options });
+  await runToEnd(specs.migrate, signal);
+
+  const api = keepRunning(specs.api, options.tell);
+  closer.add('api', () => api.stop(programGraceMs));
+  closer.add('agents', () => stopAgents([home.poolStateDir, home.taskStateDir], agentGraceMs));
+  const beside = [keepRunning(specs.controller, options.tell), keepRunning(specs.worker, options.tell)];
+  closer.add('controller and worker', () => Promise.all(beside.map((program) => program.stop(programGraceMs))));
+  const programs = [api, ...beside];
+  await Promise.race([untilReady(url, signal), ...programs.map((program) => program.failed)]);
+  for (const program of programs) program.started();
+
+  lock.noteUrl(url);
+  await writePrivate(home.clientFile, `${JSON.stringify({ url, token: home.adminToken }, null, 2)}\n`);
+  closer.add('client file', () => rm(home.clientFile, { force: true }));
+  return { url, internalUrl, token: home.adminToken, home, postgres, programs, close: () => closer.close(closeLimitMs) };
+}
+
+async function startPostgres(
+  options: ServiceOptions,
+  home: ServiceHome,
+  closer: ReturnType<typeof createCloser>,
+  signal: AbortSignal,
+): Promise<EmbeddedPostgres> {
+  const log = await openLog(home.logFile('up'));
+  let isClosing = false;
+  const restart = async (error: CairnError): Promise<void> => {
+    options.tell(`${error.message.split('\n')[0]}; starting it again`);
+    for (let attempt = 0; !isClosing; attempt += 1) {
+      const isUp = await postgres.restart(options.signal).then(
+        () => true,
+        () => false,
+      );
+      if (isUp) return;
+      await sleep(backoff({ attempt, baseMs: 500, maxMs: 10_000 }));
+    }
+  };
+  const postgres = await startEmbeddedPostgres({
+    dataDir: home.postgresDir,
+    durable: options.isDurable ?? true,
+    settings: { max_connections: 200 },
+    log: createLogger({ name: 'up', destination: { write: (line) => void log.appendFile(line) } }),
+    onCrash: (error) => void restart(error),
+    signal,
+  });
+  closer.add('log', () => log.close());
+  closer.add('PostgreSQL', () => {
+    isClosing = true;
+    return postgres.stop();
+  });
+  return postgres;
+}
+
+type Parts = {
+  home: ServiceHome;
+  ports: { api: number; internal: number };
+  postgres: EmbeddedPostgres;
+  python: string;
+  internalUrl: string;
+  options: ServiceOptions;
+};
+
+function programSpecs({ home, ports, postgres, python, internalUrl, options }: Parts) {
+  const all = {
+    ...outerEnvironment(options.env),
+    CAIRN_STORAGE_URL: `file://${home.storageDir}`,
+    CAIRN_SERVER_KEY: home.serverKey,
+  };
+  const database = { CAIRN_DATABASE_URL: postgres.url };
+  const queue = { CAIRN_QUEUE_URL: options.queueUrl ?? postgres.url };
+  const launching = { CAIRN_INTERNAL_URL: internalUrl, CAIRN_PYTHON: python, CAIRN_TASK_SLOTS: '2' };
+  const spec = (name: string, args: readonly string[], env: Record<string, string>): ProgramSpec => ({
+    name,
+    args: args.map((arg, index) => (index === 0 ? join(root, arg) : arg)),
+    env: { ...all, ...env },
+    logFile: home.logFile(name),
+  });
+  return {
+    migrate: spec('migrate', ['libs/db/migrate.ts'], database),
+    api: spec('api', ['apps/api/main.ts'], {
+      ...database,
+      CAIRN_ADMIN_TOKEN: home.adminToken,
+      CAIRN_API_PORT: String(ports.api),
+      CAIRN_INTERNAL_PORT: String(ports.internal),
+    }),
+    controller: spec('controller', ['apps/controller/main.ts'], {
+      ...database,
+      ...queue,
+      ...launching,
+      CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
+      CAIRN_STATE_DIR: home.poolStateDir,
+    }),
+    worker: spec('worker', ['apps/worker/main.ts', 'tasks'], { ...queue, ...launching, CAIRN_STATE_DIR: home.taskStateDir }),
+  };
+}
+
+/** The caller's environment without Cairn's own variables: those of another service would lead the programs astray. */
+function outerEnvironment(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const kept = new Set(['CAIRN_LOG_LEVEL']);
+  const entries = Object.entries(env).filter(([name]) => !name.startsWith('CAIRN_') || kept.has(name));
+  return Object.fromEntries(entries.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
+}
+
+async function usablePython(path: string | undefined): Promise<string> {
+  if (path === undefined || path === '') {
+    throw new CairnError('invalid_configuration', 'CAIRN_PYTHON does not name the Python interpreter that trains', {
+      details: { remedy: 'Start Cairn with `npm run demo`, `npm run dev` or the `cairn` command, which prepare one; or set CAIRN_PYTHON.' },
+    });
+  }
+  try {
+    await access(path, constants.X_OK);
+    return path;
+  } catch (error) {
+    throw new CairnError('invalid_configuration', `The Python interpreter ${path} of CAIRN_PYTHON cannot be run`, {
+      details: { remedy: 'Set CAIRN_PYTHON to an interpreter that has torch, or leave it out and let `npm run demo` prepare one.' },
+      cause: error,
+    });
+  }
+}
+
+async function untilReady(url: string, signal: AbortSignal): Promise<void> {
+  const client = createClient({ url, tries: 1 });
+  for (;;) {
+    const isReady = await client.checkReady({ signal, timeoutMs: 2_000 }).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof CairnError && error.code === 'unavailable') return false;
+        throw error;
+      },
+    );
+    if (isReady) return;
+    await sleep(30, signal);
+  }
+}

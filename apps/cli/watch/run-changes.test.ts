@@ -1,0 +1,66 @@
+import type { StepView } from '@cairn/contract';
+import { expect, test } from 'vitest';
+import { createStyle, glyphsFor } from '../output/style.ts';
+import { aMiniRun, aMinuteLater } from '../testing/a-mini-run.ts';
+import { runChanges } from './run-changes.ts';
+import type { WatchState } from './watch-state.ts';
+
+const options = {
+  style: createStyle(false),
+  glyphs: glyphsFor({ LANG: 'C.UTF-8' }),
+  now: aMinuteLater,
+  clock: (at: Date): string => at.toISOString().slice(11, 19),
+};
+const state = (over: Parameters<typeof aMiniRun>[0] = {}, steps: Record<string, Partial<StepView>> = {}): WatchState => ({
+  run: aMiniRun(over, steps),
+  metrics: { '384_finetune': { loss: 3.412 } },
+  connection: 'live',
+});
+const changes = (before: WatchState | null, after: WatchState): string[] => runChanges(before, after, options);
+
+test('the first look tells the run and every step that is not blocked', () => {
+  expect(changes(null, state())).toEqual([
+    '03:05:05  mini-1         running, mini on mini@1, 5 steps',
+    '03:05:05  prepare        reused  from mini-0',
+    '03:05:05  384            succeeded  48 s  mAP@100 21.7 % → 68.3 %',
+    '03:05:05  384_finetune   active',
+    '03:05:05  extract_index  active  attempt 2',
+  ]);
+});
+
+test('the same state again, and a tick of progress, tell nothing', () => {
+  const tick = state({}, { '384_finetune': { progress: { done: 27, total: 50, unit: 'steps', rate: 2, etaSeconds: 11, message: '' } } });
+  expect(changes(state(), state())).toEqual([]);
+  expect(changes(state(), tick)).toEqual([]);
+});
+
+test('each quarter of the way is one line', () => {
+  const later = state({}, { '384_finetune': { progress: { done: 38, total: 50, unit: 'steps', rate: 2, etaSeconds: 6, message: '' } } });
+  expect(changes(state(), later)).toEqual(['03:05:05  384_finetune   75 %  loss 3.41  64.0 img/s  eta 6 s  38/50 steps']);
+  const atTheEnd = state({}, { '384_finetune': { progress: { done: 50, total: 50, unit: 'steps', rate: 2, etaSeconds: 0, message: '' } } });
+  expect(changes(later, atTheEnd)).toEqual([]);
+});
+
+test('a new attempt, a new reason to wait and a failure are told once', () => {
+  const waiting = { code: 'backoff' as const, sentence: 'tries again in 10 s', since: aMinuteLater.toISOString() };
+  const after = state({}, { '384_finetune': { attempts: 2 }, '512_finetune': { state: 'ready', waiting } });
+  expect(changes(state(), after)).toEqual(['03:05:05  384_finetune   attempt 2', '03:05:05  512_finetune   ready  tries again in 10 s']);
+  expect(changes(after, after)).toEqual([]);
+  const failure = { cause: 'gpu' as const, code: 'program_failed', message: 'torchrun ended\nCUDA error' };
+  expect(changes(after, state({ state: 'failed' }, { '384_finetune': { state: 'failed', failure, attempts: 2 } })).slice(0, 3)).toEqual([
+    '03:05:05  mini-1         failed',
+    '03:05:05  384_finetune   failed  384_finetune failed (gpu, program_failed): torchrun ended',
+    '03:05:05  384_finetune     CUDA error',
+  ]);
+});
+
+test('waiting for the steps before is no news', () => {
+  const waiting = { code: 'dependencies' as const, sentence: 'waits for 384 and 384_finetune', since: aMinuteLater.toISOString() };
+  expect(changes(state(), state({}, { '512_finetune': { waiting } }))).toEqual([]);
+});
+
+test('a lost connection and its return are told', () => {
+  const lost: WatchState = { ...state(), connection: 'lost' };
+  expect(changes(state(), lost)).toEqual(['03:05:05  mini-1         the service does not answer; trying again']);
+  expect(changes(lost, state())).toEqual(['03:05:05  mini-1         the service answers again']);
+});

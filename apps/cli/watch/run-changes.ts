@@ -1,0 +1,78 @@
+import type { StepView } from '@cairn/contract';
+import { padTo } from '../output/table.ts';
+import { formatDuration, plural, secondsBetween } from '../output/units.ts';
+import { failureText } from './run-lines.ts';
+import { type Look, paintedRunState, paintedStepState, progressParts, resultParts, shareDone } from './step-text.ts';
+import type { WatchState } from './watch-state.ts';
+
+export type ChangeOptions = Look & {
+  now: Date;
+  /** The time at the beginning of each line. */
+  clock: (at: Date) => string;
+};
+
+/**
+ * What changed between two looks at a run, one line a change, for output that is no terminal: states, new attempts, why a
+ * step waits, and each quarter of the way. `before` is null at the first look.
+ */
+export function runChanges(before: WatchState | null, after: WatchState, options: ChangeOptions): string[] {
+  const { run } = after;
+  const { style } = options;
+  const nameWidth = Math.min(28, Math.max(...run.stepViews.map((step) => step.name.length), run.name.length));
+  const line = (subject: string, text: string): string => `${style.dim(options.clock(options.now))}  ${padTo(subject, nameWidth)}  ${text}`;
+  const lines: string[] = [];
+  if (before === null || before.run.state !== run.state) lines.push(line(run.name, runText(before, after, options)));
+  for (const step of run.stepViews) {
+    const earlier = before?.run.stepViews.find(({ name }) => name === step.name) ?? null;
+    for (const text of stepTexts(earlier, step, after, options)) lines.push(line(step.name, text));
+  }
+  if (before !== null && before.connection !== after.connection) {
+    lines.push(line(run.name, after.connection === 'lost' ? 'the service does not answer; trying again' : 'the service answers again'));
+  }
+  return lines;
+}
+
+function runText(before: WatchState | null, { run }: WatchState, options: ChangeOptions): string {
+  const cause = run.cause === null ? '' : ` (${run.cause})`;
+  const what = before === null ? `, ${run.recipe} on ${run.dataset}, ${plural(run.steps.total, 'step')}` : '';
+  return `${paintedRunState(run.state, options)}${cause}${what}`;
+}
+
+function stepTexts(before: StepView | null, step: StepView, after: WatchState, options: ChangeOptions): string[] {
+  const state = paintedStepState(step.state, options);
+  if (before?.state !== step.state) {
+    if (step.state === 'blocked') return [];
+    return [[state, ...stateParts(step, options)].join('  '), ...failureText(step).slice(1)];
+  }
+  if (step.state === 'active' && before.attempts !== step.attempts && step.attempts > 1) return [`attempt ${step.attempts}`];
+  const quarter = quarterOf(step);
+  if (step.state === 'active' && quarter > 0 && quarter > quarterOf(before)) {
+    return [[`${quarter * 25} %`, ...progressParts(step, after.metrics[step.name])].join('  ')];
+  }
+  const { waiting } = step;
+  if (waiting !== null && waiting.code !== 'dependencies' && waiting.sentence !== before.waiting?.sentence)
+    return [`waits: ${waiting.sentence}`];
+  return [];
+}
+
+function stateParts(step: StepView, options: ChangeOptions): string[] {
+  switch (step.state) {
+    case 'ready':
+      return step.waiting === null ? [] : [step.waiting.sentence];
+    case 'active':
+      return step.attempts > 1 ? [`attempt ${step.attempts}`] : [];
+    case 'failed':
+      return [failureText(step)[0] ?? ''];
+    case 'succeeded': {
+      const took = step.startedAt === null ? [] : [formatDuration(secondsBetween(step.startedAt, step.finishedAt, options.now))];
+      return [...took, ...resultParts(step, options)];
+    }
+    default:
+      return resultParts(step, options);
+  }
+}
+
+/** Whole quarters of the way, 0 to 3. */
+function quarterOf(step: StepView): number {
+  return Math.min(3, Math.floor((shareDone(step) ?? 0) * 4));
+}

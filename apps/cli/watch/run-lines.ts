@@ -1,0 +1,120 @@
+import type { StepView } from '@cairn/contract';
+import { cutTo, padTo, visibleWidth } from '../output/table.ts';
+import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
+import { bar, type Look, paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
+import { isRunOver, isStepOver, type WatchState } from './watch-state.ts';
+
+export type ViewOptions = Look & {
+  now: Date;
+  /** Columns of the terminal. */
+  width: number;
+  /** Rows of the terminal: steps that are over are folded when the view would not fit. */
+  height: number;
+  /** Counts up with each redraw: turns the signs of active steps. */
+  tick: number;
+};
+
+/** As wide as `59 min 59 s`. */
+const timeWidth = 11;
+
+/** The live view of a run: a line for the run, a line a step. Pure: the same state and options give the same lines. */
+export function runLines(state: WatchState, options: ViewOptions): string[] {
+  const { run } = state;
+  const nameWidth = Math.min(28, Math.max(...run.stepViews.map((step) => step.name.length), 4));
+  const steps = fitting(run.stepViews, options.height - 4);
+  const folded = run.stepViews.length - steps.length;
+  return [
+    headLine(state, options),
+    '',
+    ...(folded > 0 ? [options.style.dim(`  ${plural(folded, 'step')} not shown`)] : []),
+    ...steps.map((step) => stepLine(step, state, nameWidth, options)),
+    ...failureLines(run.stepViews, options),
+    ...(state.connection === 'lost'
+      ? ['', options.style.warn('The service does not answer; trying again. The run goes on without this view.')]
+      : []),
+  ].map((line) => cutTo(line, options.width - 1, options.glyphs.ellipsis));
+}
+
+function headLine({ run }: WatchState, { style, glyphs, now }: ViewOptions): string {
+  const since = run.startedAt ?? run.createdAt;
+  const time = timeText(since, run.finishedAt, now);
+  const done = `${run.steps.done} of ${plural(run.steps.total, 'step')}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`;
+  const cause = run.cause === null ? '' : ` (${run.cause})`;
+  const verdict = run.verdict === 'none' ? [] : [`gate ${run.verdict}`];
+  const parts = [`${paintedRunState(run.state, { style })}${cause}`, time, done, `${run.recipe} on ${run.dataset}`, ...verdict];
+  return `${style.bold(run.name)}  ${parts.join(style.dim(` ${glyphs.dot} `))}`;
+}
+
+function timeText(from: string, to: string | null, now: Date): string {
+  const seconds = secondsBetween(from, to, now);
+  return to === null ? formatRunning(seconds) : formatDuration(seconds);
+}
+
+function stepLine(step: StepView, state: WatchState, nameWidth: number, options: ViewOptions): string {
+  const { style, now } = options;
+  const name = padTo(step.name, nameWidth);
+  const time =
+    step.startedAt === null || step.state === 'reused' ? '' : timeText(step.startedAt, step.finishedAt, now);
+  const isQuiet = step.state === 'blocked' || step.state === 'ready';
+  const head = `${stepSign(step.state, options, options.tick)} ${isQuiet ? style.dim(name) : name}  ${padTo(time, timeWidth, 'right')}  `;
+  return head + fitParts(partsOf(step, state, options), options.width - 1 - visibleWidth(head));
+}
+
+function partsOf(step: StepView, state: WatchState, options: ViewOptions): string[] {
+  const { style } = options;
+  if (step.state === 'reused') return [style.good('reused'), ...resultParts(step, options)];
+  if (isStepOver(step)) return step.state === 'succeeded' ? resultParts(step, options) : [step.state];
+  const waiting = step.waiting === null ? [] : [style.dim(step.waiting.sentence)];
+  if (step.state !== 'active') return waiting.length > 0 ? waiting : [style.dim(step.state)];
+  const share = shareDone(step);
+  const parts = progressParts(step, state.metrics[step.name]);
+  if (share === null) return waiting.length > 0 ? waiting : parts.length > 0 ? parts : [style.dim('starting')];
+  return [`${bar(share, 20, options)} ${padTo(`${Math.floor(share * 100)} %`, 5, 'right')}`, ...parts, ...waiting];
+}
+
+/** As many of the parts as fit the width, the first ones first; at least one, which is cut by the caller. */
+function fitParts(parts: readonly string[], width: number): string {
+  let line = '';
+  for (const part of parts) {
+    const longer = line === '' ? part : `${line}  ${part}`;
+    if (line !== '' && visibleWidth(longer) > width) break;
+    line = longer;
+  }
+  return line;
+}
+
+/** At most `rows` steps: those that are over are left out first, the oldest of them first, then the last blocked ones. */
+function fitting(steps: readonly StepView[], rows: number): StepView[] {
+  const left = [...steps];
+  const drop = (index: number): boolean => index >= 0 && left.splice(index, 1).length > 0;
+  while (left.length > Math.max(1, rows)) {
+    if (drop(left.findIndex((step) => isStepOver(step) && step.state !== 'failed'))) continue;
+    if (drop(left.findLastIndex((step) => step.state === 'blocked'))) continue;
+    left.pop();
+  }
+  return left;
+}
+
+function failureLines(steps: readonly StepView[], { style }: ViewOptions): string[] {
+  const failed = steps.filter((step) => step.failure !== null && step.state === 'failed');
+  return failed.flatMap((step) => ['', ...failureText(step).map((line) => style.bad(line))]);
+}
+
+/** A step's failure in a few lines: what failed, with which code, and the message. */
+export function failureText(step: StepView): string[] {
+  if (step.failure === null) return [];
+  const { cause, code, message } = step.failure;
+  const [first = '', ...rest] = message.trim().split('\n');
+  return [`${step.name} failed (${cause}, ${code}): ${first}`, ...rest.slice(-8).map((line) => `  ${line}`)];
+}
+
+/** The one line that tells how a run ended, and the failed steps. */
+export function endLines(state: WatchState, options: Look & { now: Date }): string[] {
+  const { run } = state;
+  if (!isRunOver(run)) return [];
+  const { style } = options;
+  const time = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, options.now));
+  const reused = run.steps.reused > 0 ? `; ${run.steps.reused} of ${plural(run.steps.total, 'step')} reused` : '';
+  const gate = run.verdict === 'failed' ? '; its quality gate failed' : '';
+  return [`${style.bold(run.name)} ${paintedRunState(run.state, { style })} after ${time}${reused}${gate}`];
+}

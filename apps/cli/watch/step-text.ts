@@ -1,0 +1,96 @@
+import type { RunState, StepState, StepView } from '@cairn/contract';
+import type { Glyphs, Style } from '../output/style.ts';
+import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
+import { imagesPerSecond, type StepMetrics } from './watch-state.ts';
+
+/** Where a text goes: how it is coloured and which signs can be shown. */
+export type Look = { style: Style; glyphs: Glyphs };
+
+const stepPaint: Record<StepState, keyof Style> = {
+  blocked: 'dim',
+  ready: 'dim',
+  active: 'accent',
+  succeeded: 'good',
+  reused: 'good',
+  failed: 'bad',
+  cancelled: 'warn',
+};
+
+const runPaint: Record<RunState, keyof Style> = {
+  held: 'warn',
+  queued: 'dim',
+  running: 'accent',
+  cancelling: 'warn',
+  succeeded: 'good',
+  failed: 'bad',
+  cancelled: 'warn',
+};
+
+export function paintedRunState(state: RunState, { style }: Pick<Look, 'style'>): string {
+  return style[runPaint[state]](state);
+}
+
+export function paintedStepState(state: StepState, { style }: Pick<Look, 'style'>): string {
+  return style[stepPaint[state]](state);
+}
+
+/** The sign of a step's state; that of an active one turns with `tick`. */
+export function stepSign(state: StepState, { style, glyphs }: Look, tick = 0): string {
+  const sign = state === 'active' ? (glyphs.active[tick % glyphs.active.length] ?? '') : glyphs[state];
+  return style[stepPaint[state]](sign);
+}
+
+/** A bar of `width` columns for a share of 0 to 1. */
+export function bar(share: number, width: number, { style, glyphs }: Look): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * width);
+  return style.accent(glyphs.barFull.repeat(full)) + style.dim(glyphs.barEmpty.repeat(width - full));
+}
+
+/** How far a step is, 0 to 1: by its shards when it has any, else by its progress; null while nothing is known. */
+export function shareDone(step: StepView): number | null {
+  if (step.shards !== null && step.shards.total > 0) {
+    // Shards count when they are committed; images tell what goes on in between.
+    const byShards = step.shards.committed / step.shards.total;
+    return step.progress === null || step.progress.total <= 0 ? byShards : Math.max(byShards, step.progress.done / step.progress.total);
+  }
+  return step.progress === null || step.progress.total <= 0 ? null : step.progress.done / step.progress.total;
+}
+
+/** What an active step tells about itself, the most important first. */
+export function progressParts(step: StepView, metrics: StepMetrics | undefined): string[] {
+  const { progress, shards } = step;
+  const rate = imagesPerSecond(step);
+  const eta = progress?.etaSeconds;
+  const isLossKnown = metrics?.loss != null;
+  return [
+    ...(shards === null ? [] : [`${shards.committed}/${shards.total} shards`]),
+    ...(isLossKnown ? [`loss ${formatNumber(metrics.loss ?? 0)}`] : []),
+    ...(rate === null ? [] : [`${formatNumber(rate)} img/s`]),
+    ...(eta == null ? [] : [`eta ${formatRunning(eta)}`]),
+    ...(progress === null || progress.total <= 0 ? [] : [`${formatCount(progress.done)}/${formatCount(progress.total)} ${progress.unit}`]),
+    ...(progress === null || progress.message === '' || isLossKnown ? [] : [progress.message]),
+  ];
+}
+
+/** What an ended step leaves to tell: scores, rows, where a result comes from. */
+export function resultParts(step: StepView, { glyphs }: Pick<Look, 'glyphs'>): string[] {
+  const { shards, reusedFrom } = step;
+  const score = scoreText(step.scores, glyphs);
+  const rejected = shards !== null && shards.rejected > 0 ? `, ${formatCount(shards.rejected)} rejected` : '';
+  return [
+    ...(reusedFrom === null ? [] : [`from ${reusedFrom.runName}`]),
+    ...(score === null ? [] : [score]),
+    ...(shards === null || shards.committed === 0
+      ? []
+      : [`${plural(shards.rows, 'row')} in ${plural(shards.committed, 'shard')}${rejected}`]),
+    ...(step.attempts > 1 ? [`${step.attempts} attempts`] : []),
+  ];
+}
+
+/** Scores of a step for people: `mAP@100 21.7 % → 68.3 %`. Null when it has none. */
+export function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick<Glyphs, 'arrow'>): string | null {
+  const start = scores['mapAt100.start'];
+  const end = scores['mapAt100.end'] ?? scores.mapAt100;
+  if (end === undefined) return start === undefined ? null : `mAP@100 ${formatPercent(start)} at the start`;
+  return `mAP@100 ${start === undefined ? '' : `${formatPercent(start)} ${glyphs.arrow} `}${formatPercent(end)}`;
+}

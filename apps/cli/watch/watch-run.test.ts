@@ -1,0 +1,128 @@
+import type { ServerResponse } from 'node:http';
+import { createClient } from '@cairn/client';
+import { anEvent, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
+import type { RunView } from '@cairn/contract';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { aMiniRun } from '../testing/a-mini-run.ts';
+import { watchRun } from './watch-run.ts';
+import type { WatchState } from './watch-state.ts';
+
+const runId = idFor('run', 1);
+let api: StubApi;
+let run: RunView;
+let streams: ServerResponse[];
+let stop: AbortController;
+
+function serve(stub: StubApi): void {
+  stub.on('GET', '/v1/runs/[^/]+', () => run);
+  stub.on('GET', '/v1/runs/[^/]+/steps/[^/]+/metrics', () => ({
+    series: [{ name: 'loss', steps: [1, 2], values: [5.1, 3.4], times: [0, 1] }],
+    decimated: false,
+  }));
+  stub.on('GET', '/v1/events', (_, response) => {
+    streams.push(response);
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+  });
+}
+const hint = (): void => {
+  for (const stream of streams) stream.write(`event: hint\ndata: {"topic":"run:${runId}","what":"progress"}\n\n`);
+};
+const fetches = (): number => api.requests.filter(({ path }) => path === `/v1/runs/${runId}`).length;
+const until = (condition: () => boolean) => expect.poll(condition, { interval: 5, timeout: 5000 }).toBe(true);
+
+beforeEach(async () => {
+  api = await startStubApi();
+  run = aMiniRun();
+  streams = [];
+  stop = new AbortController();
+  serve(api);
+});
+afterEach(async () => {
+  stop.abort();
+  await api.close();
+});
+
+/** Watches in the background; the states gather in the array. */
+function watch(timing: { leastMs?: number; mostMs?: number } = {}) {
+  const states: WatchState[] = [];
+  const client = createClient({ url: api.url, tries: 1 });
+  const over = (async () => {
+    for await (const state of watchRun(client, runId, { signal: stop.signal, leastMs: 20, mostMs: 60_000, ...timing })) states.push(state);
+  })();
+  over.catch(() => undefined);
+  return { states, over };
+}
+
+test('the run is given at once, again after a hint, and the last time when it is over', async () => {
+  const { states, over } = watch();
+  await until(() => states.length >= 2);
+  // The opening of the stream counts as a hint: what came before it is not known.
+  const before = states.length;
+  run = aMiniRun({ name: 'renamed' });
+  hint();
+  await until(() => states.length > before);
+  run = aMiniRun({ state: 'succeeded' });
+  hint();
+  await over;
+  expect(states.map(({ run: seen }) => seen.name)).toContain('renamed');
+  expect(states.at(-1)?.run.state).toBe('succeeded');
+});
+
+test('many hints at once are one fetch', async () => {
+  const { states } = watch({ leastMs: 100 });
+  await until(() => states.length >= 2);
+  const before = fetches();
+  for (let i = 0; i < 50; i += 1) hint();
+  await until(() => fetches() > before);
+  hint();
+  await until(() => states.length > before + 1);
+  expect(fetches() - before).toBeLessThanOrEqual(2);
+});
+
+test('without a hint it looks again after the longest time', async () => {
+  const { states } = watch({ mostMs: 50 });
+  await until(() => states.length >= 5);
+});
+
+test('loss is that of the training steps that are active', async () => {
+  const { states } = watch();
+  await until(() => states.length >= 1);
+  expect(states[0]?.metrics).toEqual({ '384_finetune': { loss: 3.4 } });
+});
+
+test('while the service is away the last state is kept and marked; it goes on when it is back', async () => {
+  const { states, over } = watch();
+  await until(() => streams.length === 1 && states.length >= 2);
+  const port = Number(new URL(api.url).port);
+  await api.close();
+  await until(() => states.at(-1)?.connection === 'lost');
+  expect(states.at(-1)?.run.name).toBe('mini-1');
+  run = aMiniRun({ state: 'cancelled' });
+  api = await startStubApi(port);
+  serve(api);
+  await over;
+  expect(states.at(-1)).toMatchObject({ connection: 'live', run: { state: 'cancelled' } });
+});
+
+test('a refused stream ends the watch with its error', async () => {
+  api.on('GET', '/v1/events', (_, response) => sendProblem(response, 'forbidden', 'not for you'));
+  await expect(watch().over).rejects.toMatchObject({ code: 'forbidden' });
+});
+
+test('a run that is not there is told', async () => {
+  api.on('GET', '/v1/runs/[^/]+', (_, response) => sendProblem(response, 'not_found', 'no such run'));
+  await expect(watch().over).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('an interrupt ends the watch with its reason and closes the stream', async () => {
+  let isClosed = false;
+  const { states, over } = watch();
+  await until(() => streams.length === 1 && states.length >= 2);
+  streams[0]?.on('close', () => {
+    isClosed = true;
+  });
+  streams[0]?.write(`id: c1\nevent: event\ndata: ${JSON.stringify(anEvent(1))}\n\n`);
+  stop.abort(new Error('Ctrl-C'));
+  await expect(over).rejects.toThrow('Ctrl-C');
+  await until(() => isClosed);
+});

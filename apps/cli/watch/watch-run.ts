@@ -1,0 +1,97 @@
+import { type CairnClient, wait } from '@cairn/client';
+import { isCairnError, type RunView } from '@cairn/contract';
+import { isRunOver, type StepMetrics, type WatchState } from './watch-state.ts';
+
+export type WatchOptions = {
+  signal: AbortSignal;
+  /** At most one fetch in this time, however many hints come; 400 ms unless given. */
+  leastMs?: number;
+  /** A fetch at least this often, should a hint get lost; 15 s unless given. */
+  mostMs?: number;
+};
+
+/** While the event stream is away nothing tells when to fetch. */
+const withoutStreamMs = 2_000;
+
+/**
+ * The states of a run as they change, the first at once, the last when the run is over. The event stream says when to
+ * fetch again; several hints together are one fetch. Throws CairnError when the service refuses, the signal's reason when
+ * aborted; an outage is only shown, as `connection: 'lost'`.
+ */
+export async function* watchRun(client: CairnClient, runId: string, options: WatchOptions): AsyncGenerator<WatchState, void, void> {
+  const { leastMs = 400, mostMs = 15_000 } = options;
+  const mine = new AbortController();
+  const signal = AbortSignal.any([options.signal, mine.signal]);
+  const bell = createBell();
+  let isStreaming = false;
+
+  async function listen(): Promise<void> {
+    const onConnection = ({ state }: { state: 'open' | 'lost' }): void => {
+      isStreaming = state === 'open';
+      // Hints of the time in between are gone.
+      bell.ring();
+    };
+    for await (const _message of client.events({ topics: [`run:${runId}`], signal, onConnection })) bell.ring();
+  }
+  // A refused stream ends every other wait with its error.
+  const listening = listen().catch((error: unknown) => mine.abort(error));
+
+  let last: WatchState | null = null;
+  try {
+    for (;;) {
+      last = await look(client, runId, last, signal);
+      yield last;
+      if (isRunOver(last.run)) return;
+      await wait(leastMs, signal);
+      await bell.next(isStreaming ? mostMs : withoutStreamMs, signal);
+    }
+  } finally {
+    mine.abort();
+    await listening;
+  }
+}
+
+/** Fetches the run; when the service does not answer, the last state with its connection lost. */
+async function look(client: CairnClient, runId: string, last: WatchState | null, signal: AbortSignal): Promise<WatchState> {
+  try {
+    const run = await client.getRun(runId, { signal, timeoutMs: 10_000 });
+    return { run, metrics: { ...last?.metrics, ...(await trainingMetrics(client, run, signal)) }, connection: 'live' };
+  } catch (error) {
+    if (last === null || !isCairnError(error, 'unavailable', 'rate_limited')) throw error;
+    return { ...last, connection: 'lost' };
+  }
+}
+
+/** The loss of the training steps that are active now. */
+async function trainingMetrics(client: CairnClient, run: RunView, signal: AbortSignal): Promise<Record<string, StepMetrics>> {
+  const training = run.stepViews.filter((step) => step.kind === 'train' && step.state === 'active' && step.progress !== null);
+  const entries = training.map(async ({ name }): Promise<[string, StepMetrics]> => {
+    const { series } = await client.getMetrics(run.id, name, { names: 'loss', maxPoints: 2 }, { signal, timeoutMs: 10_000 });
+    return [name, { loss: series.find((one) => one.name === 'loss')?.values.at(-1) ?? null }];
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** A bell that remembers a ring until someone has waited for it. */
+function createBell() {
+  let isRung = false;
+  let wake: (() => void) | null = null;
+  return {
+    ring: (): void => {
+      isRung = true;
+      wake?.();
+    },
+    /** Resolves at the next ring, or at once after one that nobody waited for; at the latest after `mostMs`. */
+    next: async (mostMs: number, signal: AbortSignal): Promise<void> => {
+      if (!isRung) {
+        const over = new AbortController();
+        const rung = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        await Promise.race([rung, wait(mostMs, AbortSignal.any([signal, over.signal]))]).finally(() => over.abort());
+        wake = null;
+      }
+      isRung = false;
+    },
+  };
+}

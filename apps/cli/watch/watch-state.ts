@@ -1,0 +1,49 @@
+import type { RunState, RunView, StepState, StepView } from '@cairn/contract';
+
+/** The newest point of what a training step measures. */
+export type StepMetrics = { loss: number | null };
+
+/** All that a view of a run shows. */
+export type WatchState = {
+  run: RunView;
+  /** By step name; only of training steps that are active or were while watched. */
+  metrics: Readonly<Record<string, StepMetrics>>;
+  /** Whether the event stream is connected; what is shown may be old when it is lost. */
+  connection: 'live' | 'lost';
+};
+
+const isRunFinal: Record<RunState, boolean> = {
+  held: false,
+  queued: false,
+  running: false,
+  cancelling: false,
+  succeeded: true,
+  failed: true,
+  cancelled: true,
+};
+
+const isStepFinal: Record<StepState, boolean> = {
+  blocked: false,
+  ready: false,
+  active: false,
+  succeeded: true,
+  reused: true,
+  failed: true,
+  cancelled: true,
+};
+
+export function isRunOver(run: Pick<RunView, 'state'>): boolean {
+  return isRunFinal[run.state];
+}
+
+export function isStepOver(step: Pick<StepView, 'state'>): boolean {
+  return isStepFinal[step.state];
+}
+
+/** Images a second, from steps a second and the effective batch where steps are counted. Null when the rate is not known. */
+export function imagesPerSecond({ progress, settings }: StepView): number | null {
+  if (progress?.rate == null) return null;
+  if (progress.unit === 'images') return progress.rate;
+  const { batch, ranks } = settings;
+  return progress.unit === 'steps' && typeof batch === 'number' && typeof ranks === 'number' ? progress.rate * batch * ranks : null;
+}

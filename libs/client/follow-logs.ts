@@ -1,0 +1,35 @@
+import type { LogPage, LogStream } from '@cairn/contract';
+import type { RequestOptions } from './request.ts';
+import { wait } from './wait.ts';
+
+export type ReadLog = (
+  attemptId: string,
+  query: { stream: LogStream; offset: number; waitSeconds: number },
+  options: RequestOptions,
+) => Promise<LogPage>;
+
+export type FollowLogsOptions = {
+  stream: LogStream;
+  /** Byte offset to begin at. */
+  offset?: number | undefined;
+  /** How long the server holds an answer back while there is nothing new; 15 s unless given. */
+  waitSeconds?: number | undefined;
+  signal?: AbortSignal | undefined;
+};
+
+/**
+ * The log of one attempt and stream from an offset, page by page, until the attempt is over and all of it was read. Every
+ * byte comes once: the next page is asked for by the offset at which the last one ended.
+ */
+export async function* followLogs(readLog: ReadLog, attemptId: string, options: FollowLogsOptions): AsyncGenerator<LogPage, void, void> {
+  const { stream, signal, waitSeconds = 15 } = options;
+  let offset = options.offset ?? 0;
+  for (;;) {
+    const page = await readLog(attemptId, { stream, offset, waitSeconds }, { signal });
+    if (page.text !== '') yield page;
+    if (page.end) return;
+    // A server that answers at once without news must not be asked in a circle.
+    if (page.nextOffset === offset) await wait(250, signal);
+    offset = page.nextOffset;
+  }
+}

@@ -1,0 +1,122 @@
+import type { AttemptView, LogPage, LogStream, StepState } from '@cairn/contract';
+import { createChannel } from './channel.ts';
+import { followLogs, type ReadLog } from './follow-logs.ts';
+import type { RequestOptions } from './request.ts';
+import { wait } from './wait.ts';
+
+/** A piece of a step's log: whole bytes of one stream of one attempt, in order within it. */
+export type StepLogPiece = { attemptId: string; ordinal: number; stream: LogStream; offset: number; text: string };
+
+export type FollowStepLogsOptions = {
+  runId: string;
+  step: string;
+  streams: readonly LogStream[];
+  /** Only the attempt with this number, counted from 1; every attempt without it. */
+  ordinal?: number | undefined;
+  /** Goes on until the step ends; without it, gives what there is. */
+  follow: boolean;
+  signal?: AbortSignal | undefined;
+  /** How often a new attempt is looked for; 1 s unless given. */
+  lookMs?: number | undefined;
+};
+
+/** The calls of the client that the following needs. */
+export type StepLogCalls = {
+  getStep: (runId: string, name: string, options: RequestOptions) => Promise<{ state: StepState }>;
+  listAttempts: (runId: string, name: string, options: RequestOptions) => Promise<{ items: AttemptView[] }>;
+  readLog: ReadLog;
+};
+
+const finalStates: readonly StepState[] = ['succeeded', 'reused', 'failed', 'cancelled'];
+
+/**
+ * The log of a step over all its attempts. Attempts that are over come one after another; those that live (an extraction
+ * has several) come as they write. No byte is given twice. Ends when the step has ended and all was read.
+ */
+export async function* followStepLogs(calls: StepLogCalls, options: FollowStepLogsOptions): AsyncGenerator<StepLogPiece, void, void> {
+  const mine = new AbortController();
+  const signal = options.signal === undefined ? mine.signal : AbortSignal.any([options.signal, mine.signal]);
+  const channel = createChannel<StepLogPiece>(16);
+  const work = options.follow ? followAll(calls, options, signal, channel.push, mine) : readAll(calls, options, signal, channel.push);
+  const all = work.then(channel.end, channel.fail);
+  try {
+    yield* channel.items();
+  } finally {
+    mine.abort();
+    channel.fail(signal.reason);
+    await all;
+  }
+}
+
+type Push = (piece: StepLogPiece) => Promise<void>;
+
+async function readAll(calls: StepLogCalls, options: FollowStepLogsOptions, signal: AbortSignal, push: Push): Promise<void> {
+  for (const attempt of await chosenAttempts(calls, options, signal)) {
+    for (const stream of options.streams) {
+      for (let offset = 0; ; ) {
+        const page = await calls.readLog(attempt.id, { stream, offset, waitSeconds: 0 }, { signal });
+        await push(pieceOf(attempt, page));
+        if (page.end || page.nextOffset === offset) break;
+        offset = page.nextOffset;
+      }
+    }
+  }
+}
+
+async function followAll(
+  calls: StepLogCalls,
+  options: FollowStepLogsOptions,
+  signal: AbortSignal,
+  push: Push,
+  whole: AbortController,
+): Promise<void> {
+  const followed = new Set<string>();
+  const living = new Set<Promise<void>>();
+  const follow = async (attempt: AttemptView, stream: LogStream): Promise<void> => {
+    for await (const page of followLogs(calls.readLog, attempt.id, { stream, signal })) await push(pieceOf(attempt, page));
+  };
+  try {
+    for (;;) {
+      // The step first: when it is over, the list of attempts fetched after it is whole.
+      const step = await calls.getStep(options.runId, options.step, { signal });
+      const attempts = (await chosenAttempts(calls, options, signal)).filter((attempt) => !followed.has(attempt.id));
+      for (const attempt of attempts) {
+        followed.add(attempt.id);
+        if (attempt.endedAt !== null) {
+          for (const stream of options.streams) await follow(attempt, stream);
+          continue;
+        }
+        for (const stream of options.streams) {
+          const task: Promise<void> = follow(attempt, stream)
+            // One stream that fails ends the others; its error is the reason.
+            .catch((error: unknown) => whole.abort(error))
+            .finally(() => living.delete(task));
+          living.add(task);
+        }
+      }
+      const over = finalStates.includes(step.state) || (options.ordinal !== undefined && followed.size > 0);
+      if (over) {
+        await Promise.all(living);
+        signal.throwIfAborted();
+        return;
+      }
+      await wait(options.lookMs ?? 1000, signal);
+    }
+  } finally {
+    if (signal.aborted) await Promise.all(living);
+  }
+}
+
+async function chosenAttempts(calls: StepLogCalls, options: FollowStepLogsOptions, signal: AbortSignal): Promise<AttemptView[]> {
+  const { items } = await calls.listAttempts(options.runId, options.step, { signal });
+  const chosen = options.ordinal === undefined ? items : items.filter((attempt) => attempt.ordinal === options.ordinal);
+  return chosen.toSorted((a, b) => a.ordinal - b.ordinal);
+}
+
+const pieceOf = (attempt: AttemptView, page: LogPage): StepLogPiece => ({
+  attemptId: attempt.id,
+  ordinal: attempt.ordinal,
+  stream: page.stream,
+  offset: page.offset,
+  text: page.text,
+});

@@ -1,0 +1,115 @@
+import {
+  type AttemptSpec,
+  attemptSpec,
+  CairnError,
+  type FinishRequest,
+  finishRequest,
+  type ReportReply,
+  type ReportRequest,
+  reportReply,
+  reportRequest,
+  type ShardClaim,
+  type ShardCommit,
+  type StartRequest,
+  shardClaim,
+  shardCommit,
+  startRequest,
+} from '@cairn/contract';
+import { z } from 'zod';
+import { type Call, createRequester } from './request.ts';
+import { retryDelay, wait } from './wait.ts';
+
+export type InternalClientOptions = {
+  /** Addresses of the control plane's internal port; they are tried one after another. */
+  urls: readonly string[];
+  attemptId: string;
+  generation: number;
+  /** The attempt's token. */
+  token: string;
+  /** Ends every call that waits for the control plane to come back. */
+  signal: AbortSignal;
+  fetch?: typeof fetch;
+  /** Limit of one try. */
+  timeoutMs?: number;
+  /** Told of every try that failed and is repeated after `delayMs`. */
+  onRetry?: (retry: { failures: number; delayMs: number; error: unknown }) => void;
+};
+
+const timeoutMs = 15_000;
+const maxDelayMs = 5_000;
+
+const nothing = z.object({});
+
+export type InternalClient = {
+  spec(): Promise<AttemptSpec>;
+  start(request: StartRequest): Promise<void>;
+  report(request: ReportRequest): Promise<ReportReply>;
+  claimShard(): Promise<ShardClaim>;
+  commitShard(index: number, commit: ShardCommit): Promise<void>;
+  releaseShard(index: number): Promise<void>;
+  finish(request: FinishRequest): Promise<void>;
+};
+
+/**
+ * The calls of one attempt to /internal/v1. A control plane that is away, overloaded or broken is waited for without
+ * limit: every call can be repeated, and a process that has trained for days does not stop because its reader restarts.
+ * What the control plane refuses (`superseded`, `lease_lost`, any problem with a status of 400 to 499) is thrown as a
+ * CairnError with the problem's code; an abort as the signal's reason.
+ */
+export function createInternalClient(options: InternalClientOptions): InternalClient {
+  const { urls, token, signal } = options;
+  if (urls.length === 0) throw new CairnError('invalid_configuration', 'The agent has no address of the control plane to call');
+  const requesters = urls.map((url) => createRequester({ url, token, fetch: options.fetch ?? fetch, tries: 1 }));
+  const headers = { 'x-cairn-generation': String(options.generation) };
+  /** The address that answered last: one that is away is not asked first every time. */
+  let at = 0;
+
+  async function call<T>(method: 'GET' | 'POST', path: readonly string[], answer: z.ZodType<T>, body?: unknown): Promise<T> {
+    const request: Call<T> = {
+      method,
+      path: ['internal', 'v1', 'attempts', options.attemptId, ...path],
+      headers,
+      repeatable: true,
+      answer,
+      ...(body === undefined ? {} : { body }),
+    };
+    for (let failures = 1; ; failures += 1) {
+      signal.throwIfAborted();
+      try {
+        const requester = requesters[at % requesters.length];
+        if (requester === undefined) throw new RangeError('no address');
+        return await requester.send(request, { signal, timeoutMs: options.timeoutMs ?? timeoutMs });
+      } catch (error) {
+        if (signal.aborted || !isPassing(error)) throw error;
+        at = (at + 1) % requesters.length;
+        // The other addresses are asked at once; only when all have failed is there a wait.
+        const delayMs = failures % requesters.length === 0 ? retryDelay(failures / requesters.length, maxDelayMs) : 0;
+        options.onRetry?.({ failures, delayMs, error });
+        await wait(delayMs, signal);
+      }
+    }
+  }
+
+  return {
+    spec: () => call('GET', [], attemptSpec),
+    start: async (request) => void (await call('POST', ['start'], nothing, startRequest.parse(request))),
+    report: (request) => call('POST', ['reports'], reportReply, reportRequest.parse(request)),
+    claimShard: () => call('POST', ['shards', 'claim'], shardClaim, {}),
+    commitShard: async (index, commit) =>
+      void (await call('POST', ['shards', String(index), 'commit'], nothing, shardCommit.parse(commit))),
+    releaseShard: async (index) => void (await call('POST', ['shards', String(index), 'release'], nothing, {})),
+    finish: async (request) => void (await call('POST', ['finish'], nothing, finishRequest.parse(request))),
+  };
+}
+
+/**
+ * True for what may be different after a while: no connection, 5xx, 408, 429, and every refusal that is no problem
+ * document, which some proxy made, or a stranger that has the port while the control plane restarts.
+ */
+function isPassing(error: unknown): boolean {
+  if (!(error instanceof CairnError)) return false;
+  const { status, requestId, unreachable } = error.details;
+  if (unreachable === true) return true;
+  if (typeof status !== 'number') return false;
+  return status >= 500 || status === 408 || status === 429 || typeof requestId !== 'string';
+}

@@ -1,0 +1,179 @@
+import { CairnError } from '@cairn/contract';
+import type { z } from 'zod';
+import { errorOfProblem, messageOf } from './problems.ts';
+import { retryDelay, wait, within } from './wait.ts';
+
+export type RequestOptions = {
+  signal?: AbortSignal | undefined;
+  /** Limit of one try; 30 s unless given. */
+  timeoutMs?: number | undefined;
+};
+
+export type QueryValue = string | number | boolean | undefined;
+
+export type Call<T> = {
+  method: 'GET' | 'POST' | 'DELETE';
+  /** Segments below the address; each is encoded, and one that would leave its folder is refused. */
+  path: readonly string[];
+  query?: Readonly<Record<string, QueryValue>>;
+  body?: unknown;
+  headers?: Readonly<Record<string, string>>;
+  /** Whether the same call twice does no more than once: only then a failed try is repeated. */
+  repeatable: boolean;
+  answer: AnswerSchema<T>;
+};
+
+/** The part of a zod schema that an answer is parsed with. */
+export type AnswerSchema<T> = Pick<z.ZodType<T>, 'safeParse'>;
+
+/** For answers of which only the status matters. */
+export const statusAlone: AnswerSchema<unknown> = { safeParse: (data) => ({ success: true, data }) };
+
+export type RequesterOptions = {
+  url: string;
+  token?: string | undefined;
+  fetch: typeof fetch;
+  /** Tries of a repeatable call, the first included. */
+  tries: number;
+};
+
+export type Requester = {
+  /** Sends a call and parses its answer. Throws CairnError; the signal's reason when aborted. */
+  send: <T>(call: Call<T>, options?: RequestOptions) => Promise<T>;
+  /** Opens a stream: one try; the body is the caller's to read and to cancel. */
+  open: (path: readonly string[], query: Call<never>['query'], headers: Record<string, string>, signal: AbortSignal) => Promise<Response>;
+  url: string;
+};
+
+const defaultTimeoutMs = 30_000;
+const maxDelayMs = 5_000;
+
+export function createRequester(options: RequesterOptions): Requester {
+  const base = baseOf(options.url);
+  const authorization = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
+
+  async function attempt<T>(call: Call<T>, request: RequestOptions): Promise<T> {
+    const name = `${call.method} /${call.path.join('/')}`;
+    const { status, text, retryAfter } = await exchange(call, name, request);
+    if (status >= 400) {
+      const error = errorOfProblem(status, text, name);
+      if (retryAfter !== null) error.details.retryAfterSeconds = retryAfter;
+      throw error;
+    }
+    return parseAnswer(call.answer, text, name);
+  }
+
+  async function exchange(call: Call<unknown>, name: string, request: RequestOptions) {
+    const timeoutMs = request.timeoutMs ?? defaultTimeoutMs;
+    try {
+      const response = await options.fetch(addressOf(base, call.path, call.query), {
+        method: call.method,
+        headers: {
+          accept: 'application/json',
+          ...authorization,
+          ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...call.headers,
+        },
+        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+        signal: within(timeoutMs, request.signal),
+      });
+      const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
+      return { status: response.status, text: await response.text(), retryAfter: Number.isFinite(seconds) ? seconds : null };
+    } catch (error) {
+      throw unreachable(error, base, name, timeoutMs, request.signal);
+    }
+  }
+
+  return {
+    url: base.href.replace(/\/$/, ''),
+
+    async send(call, request = {}) {
+      for (let failures = 1; ; failures += 1) {
+        try {
+          return await attempt(call, request);
+        } catch (error) {
+          if (!call.repeatable || failures >= options.tries || !mayPass(error)) throw error;
+          await wait(delayAfter(error, failures), request.signal);
+        }
+      }
+    },
+
+    async open(path, query, headers, signal) {
+      const name = `GET /${path.join('/')}`;
+      let response: Response;
+      try {
+        response = await options.fetch(addressOf(base, path, query), { headers: { ...authorization, ...headers }, signal });
+      } catch (error) {
+        throw unreachable(error, base, name, defaultTimeoutMs, signal);
+      }
+      if (response.status < 400) return response;
+      throw errorOfProblem(response.status, await response.text(), name);
+    },
+  };
+}
+
+/** True for errors that the same call may outlive: no connection, a server that restarts, a limit of requests. */
+export function mayPass(error: unknown): boolean {
+  if (!(error instanceof CairnError)) return false;
+  return error.code === 'unavailable' || error.code === 'rate_limited';
+}
+
+function delayAfter(error: unknown, failures: number): number {
+  const seconds = error instanceof CairnError ? error.details.retryAfterSeconds : undefined;
+  if (typeof seconds === 'number') return Math.min(30_000, Math.max(0, seconds * 1000));
+  return retryDelay(failures, maxDelayMs);
+}
+
+/** The caller's own abort passes through as its reason; everything else is a server that cannot be reached. */
+function unreachable(error: unknown, base: URL, name: string, timeoutMs: number, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted) return signal.reason;
+  if (error instanceof CairnError) return error;
+  const why = error instanceof DOMException && error.name === 'TimeoutError' ? `no answer within ${timeoutMs / 1000} s` : messageOf(error);
+  return new CairnError('unavailable', `${base.origin} cannot be reached (${name}): ${why}`, {
+    details: { unreachable: true, remedy: 'Check that the service runs (`cairn up` starts one) and that the address is right.' },
+    cause: error,
+  });
+}
+
+function parseAnswer<T>(schema: AnswerSchema<T>, text: string, name: string): T {
+  let value: unknown = null;
+  try {
+    if (schema !== statusAlone) value = JSON.parse(text);
+  } catch (error) {
+    throw new CairnError('protocol_mismatch', `The answer of ${name} is no JSON: ${text.slice(0, 200)}`, {
+      details: { remedy: 'Check that the address is that of a Cairn API.' },
+      cause: error,
+    });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(whole)'}: ${issue.message}`);
+  throw new CairnError('protocol_mismatch', `The answer of ${name} does not fit this client: ${faults.join('; ')}`, {
+    details: { remedy: 'Use a client of the same release as the service.' },
+    cause: parsed.error,
+  });
+}
+
+function baseOf(url: string): URL {
+  const parsed = URL.canParse(url) ? new URL(url) : null;
+  if (parsed === null || (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')) {
+    throw new CairnError('invalid_configuration', `"${url}" is no address of a Cairn API`, {
+      details: { remedy: 'Give an address such as http://127.0.0.1:8080.' },
+    });
+  }
+  return new URL(parsed.pathname.endsWith('/') ? parsed : `${parsed.origin}${parsed.pathname}/`);
+}
+
+function addressOf(base: URL, path: readonly string[], query: Call<unknown>['query']): URL {
+  for (const segment of path) {
+    // An encoded `..` is still a way up to the URL parser.
+    if (segment === '' || segment === '.' || segment === '..') {
+      throw new CairnError('invalid_path', `"${segment}" is no name or id (in /${path.join('/')})`);
+    }
+  }
+  const address = new URL(path.map(encodeURIComponent).join('/'), base);
+  for (const [key, value] of Object.entries(query ?? {})) {
+    if (value !== undefined) address.searchParams.set(key, String(value));
+  }
+  return address;
+}

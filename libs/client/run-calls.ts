@@ -1,0 +1,86 @@
+import {
+  attemptList,
+  attemptView,
+  type cancelRequest,
+  logPage,
+  type logQuery,
+  metricsView,
+  planView,
+  type RunSummary,
+  type retryRequest,
+  runEventPage,
+  type runListQuery,
+  runPage,
+  runView,
+  type SubmitRequestInput,
+  shardList,
+  stepView,
+} from '@cairn/contract';
+import type { z } from 'zod';
+import { eachItem } from './pages.ts';
+import type { Requester, RequestOptions } from './request.ts';
+
+export type RunListQuery = Partial<z.output<typeof runListQuery>>;
+export type SubmitOptions = RequestOptions & {
+  /** The same key twice is the same run; made at random when not given, so that a repeated try submits once. */
+  idempotencyKey?: string | undefined;
+};
+
+/** Calls about runs, steps and attempts. */
+export function runCalls({ send }: Requester) {
+  const runs = ['v1', 'runs'] as const;
+  const step = (runId: string, name: string) => [...runs, runId, 'steps', name] as const;
+  const listRuns = (query: RunListQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: runs, query, repeatable: true, answer: runPage }, options);
+
+  return {
+    submitRun: (body: SubmitRequestInput, { idempotencyKey = crypto.randomUUID(), ...options }: SubmitOptions = {}) =>
+      send(
+        { method: 'POST', path: runs, body, headers: { 'idempotency-key': idempotencyKey }, repeatable: true, answer: runView },
+        options,
+      ),
+
+    /** What a submission would do: each step with whether it would run or be reused, and why. Changes nothing. */
+    planRun: (body: SubmitRequestInput, options?: RequestOptions) =>
+      send({ method: 'POST', path: runs, query: { dryRun: true }, body, repeatable: true, answer: planView }, options),
+
+    listRuns,
+    eachRun: (query: RunListQuery = {}, options?: RequestOptions): AsyncGenerator<RunSummary, void, void> =>
+      eachItem((cursor) => listRuns(cursor === undefined ? query : { ...query, cursor }, options)),
+
+    getRun: (runId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId], repeatable: true, answer: runView }, options),
+
+    cancelRun: (runId: string, body: z.input<typeof cancelRequest> = {}, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'cancel'], body, repeatable: false, answer: runView }, options),
+
+    retryRun: (runId: string, body: z.input<typeof retryRequest> = {}, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'retry'], body, repeatable: false, answer: runView }, options),
+
+    /** The run's history after sequence number `after`, oldest first. */
+    listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
+
+    getStep: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: step(runId, name), repeatable: true, answer: stepView }, options),
+
+    listAttempts: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'attempts'], repeatable: true, answer: attemptList }, options),
+
+    getMetrics: (runId: string, name: string, query: { names?: string; maxPoints?: number } = {}, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'metrics'], query, repeatable: true, answer: metricsView }, options),
+
+    listShards: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'shards'], repeatable: true, answer: shardList }, options),
+
+    getAttempt: (attemptId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'attempts', attemptId], repeatable: true, answer: attemptView }, options),
+
+    readLog: (attemptId: string, query: Partial<z.output<typeof logQuery>> = {}, options: RequestOptions = {}) =>
+      send(
+        { method: 'GET', path: ['v1', 'attempts', attemptId, 'logs'], query, repeatable: true, answer: logPage },
+        // The server holds the answer back for `waitSeconds`.
+        { ...options, timeoutMs: options.timeoutMs ?? 30_000 + (query.waitSeconds ?? 0) * 1000 },
+      ),
+  };
+}

@@ -1,0 +1,77 @@
+import type { AttemptView, RunEvent, RunView, StepView } from '@cairn/contract';
+
+/** An id of the form the contract wants, from a number. */
+export const idFor = (prefix: string, n: number): string => `${prefix}_${String(n).padStart(26, '0')}`;
+
+const created = '2026-01-02T03:04:05.000Z';
+
+export const aStep = (over: Partial<StepView> = {}): StepView => ({
+  id: idFor('stp', 1),
+  name: 'prepare',
+  kind: 'prepare',
+  state: 'blocked',
+  needs: [],
+  settings: {},
+  waiting: null,
+  progress: null,
+  shards: null,
+  failure: null,
+  artifact: null,
+  reusedFrom: null,
+  scores: {},
+  attempts: 0,
+  createdAt: created,
+  startedAt: null,
+  finishedAt: null,
+  ...over,
+});
+
+export const aRun = (over: Partial<RunView> = {}): RunView => ({
+  id: idFor('run', 1),
+  name: 'mini-1',
+  recipe: 'mini',
+  dataset: 'mini@1',
+  owner: 'admin',
+  state: 'running',
+  cause: null,
+  verdict: 'none',
+  priority: 0,
+  seq: 1,
+  steps: { total: over.stepViews?.length ?? 1, done: 0, reused: 0 },
+  createdAt: created,
+  startedAt: created,
+  finishedAt: null,
+  noReuse: false,
+  stepViews: [aStep()],
+  ...over,
+});
+
+export const anAttempt = (over: Partial<AttemptView> = {}): AttemptView => ({
+  id: idFor('att', 1),
+  runId: idFor('run', 1),
+  stepId: idFor('stp', 1),
+  step: 'prepare',
+  ordinal: 1,
+  generation: 1,
+  state: 'running',
+  failure: null,
+  contact: 'ok',
+  pool: 'local',
+  place: null,
+  resumedFrom: null,
+  createdAt: created,
+  startedAt: created,
+  endedAt: null,
+  lastContactAt: null,
+  ...over,
+});
+
+export const anEvent = (seq: number, over: Partial<RunEvent> = {}): RunEvent => ({
+  runId: idFor('run', 1),
+  seq,
+  at: created,
+  type: 'step',
+  message: `event ${seq}`,
+  data: {},
+  ...over,
+});

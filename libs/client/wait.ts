@@ -1,0 +1,33 @@
+/** Waits `ms` milliseconds, or throws the signal's reason as soon as it is aborted. Uses only what browsers have too. */
+export function wait(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/**
+ * Milliseconds before try `failures + 1`: doubles from 200 ms to `maxMs`, of which the upper half is random, so that many
+ * clients of one restarted server do not come back together.
+ */
+export function retryDelay(failures: number, maxMs: number): number {
+  const full = Math.min(maxMs, 200 * 2 ** Math.max(0, failures - 1));
+  return full / 2 + (Math.random() * full) / 2;
+}
+
+/** The signal of the caller and a limit of `timeoutMs` in one. */
+export function within(timeoutMs: number, signal?: AbortSignal): AbortSignal {
+  const limit = AbortSignal.timeout(timeoutMs);
+  return signal === undefined ? limit : AbortSignal.any([signal, limit]);
+}
