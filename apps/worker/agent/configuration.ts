@@ -1,0 +1,33 @@
+import { idOf } from '@cairn/contract';
+import { logLevels } from '@cairn/runtime';
+import { z } from 'zod';
+
+/** One or more addresses, separated by commas. */
+export const addresses = z
+  .string()
+  .transform((text) => text.split(',').map((url) => url.trim()))
+  .pipe(z.array(z.url({ protocol: /^https?$/, message: 'is no http address' })).min(1));
+
+/** What is the same for an agent and for the worker that starts agents. */
+export const commonVariables = {
+  CAIRN_INTERNAL_URL: addresses
+    .describe("address of the control plane's internal port; several are separated by commas")
+    .meta({ example: 'http://127.0.0.1:8081' }),
+  CAIRN_STORAGE_URL: z.string().min(1).describe('where objects are stored').meta({ example: 'file:///var/lib/cairn/objects' }),
+  CAIRN_PYTHON: z.string().min(1).default('python3').describe('the interpreter that has the packages of docker/trainer'),
+  CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),
+};
+
+/** The environment of `main.ts agent`. */
+export const agentVariables = z.object({
+  ...commonVariables,
+  CAIRN_ATTEMPT_ID: idOf('attempt').describe('the attempt to run'),
+  CAIRN_ATTEMPT_GENERATION: z.coerce.number().int().min(0).describe("the attempt's generation"),
+  CAIRN_ATTEMPT_TOKEN: z.string().min(1).describe("the attempt's token").meta({ secret: true }),
+  CAIRN_WORK_DIR: z.string().min(1).describe("the attempt's own folder").meta({ example: '/work' }),
+  /** GPUs of this pod: extraction runs one process on each; 0 runs one on the CPU. */
+  CAIRN_GPUS: z.coerce.number().int().min(0).max(64).default(0),
+  /** How long whoever sends SIGTERM waits before it kills. A grace that the control plane names comes first. */
+  CAIRN_STOP_GRACE_SECONDS: z.coerce.number().min(0).default(25),
+});
+export type AgentConfiguration = z.infer<typeof agentVariables>;

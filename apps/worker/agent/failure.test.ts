@@ -1,0 +1,29 @@
+import { CairnError } from '@cairn/contract';
+import { expect, test } from 'vitest';
+import { failureOf, failureOfProgram } from './failure.ts';
+
+test.each([
+  [new CairnError('bad_row', 'train.csv line 3'), 'data', 'bad_row'],
+  [new CairnError('model_mismatch', 'keys differ'), 'user', 'model_mismatch'],
+  [new CairnError('corrupt_artifact', 'sha256 differs'), 'infrastructure', 'corrupt_artifact'],
+  [new CairnError('storage_full', 'no space'), 'infrastructure', 'storage_full'],
+  [Object.assign(new Error('write failed'), { code: 'ENOSPC' }), 'infrastructure', 'storage_full'],
+  [new TypeError('x is undefined'), 'infrastructure', 'internal'],
+  ['a string', 'infrastructure', 'internal'],
+])('%s is charged to %s with the code %s', (error, cause, code) => {
+  expect(failureOf(error)).toMatchObject({ outcome: 'failed', cause, code });
+});
+
+test.each([
+  ['too_many_bad_images', 'data'],
+  ['training_diverged', 'user'],
+  ['invalid_configuration', 'user'],
+  ['program_failed', 'infrastructure'],
+  ['a_code_of_the_future', 'infrastructure'],
+])("a program's failure %s is charged to %s", (code, cause) => {
+  expect(failureOfProgram(code, 'why')).toEqual({ outcome: 'failed', cause, code, message: 'why' });
+});
+
+test('a message of any length fits what may be sent', () => {
+  expect(failureOf(new Error('x'.repeat(20_000))).message.length).toBeLessThanOrEqual(8000);
+});

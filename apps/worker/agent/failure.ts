@@ -1,0 +1,43 @@
+import { type AttemptCause, CairnError, type ErrorCode, errorTable, type FinishRequest } from '@cairn/contract';
+
+export type Failure = Extract<FinishRequest, { outcome: 'failed' }>;
+
+const fullDisk = new Set(['ENOSPC', 'EDQUOT']);
+
+/** How an attempt ends that an exception ended. */
+export function failureOf(error: unknown): Failure {
+  if (error instanceof CairnError) return failure(causeOf(error.code), error.code, error.message);
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string' && fullDisk.has(error.code)) {
+    return failure('infrastructure', 'storage_full', `No space is left: ${message}`);
+  }
+  const where = error instanceof Error ? (error.stack?.split('\n')[1]?.trim() ?? '') : '';
+  return failure('infrastructure', 'internal', where === '' ? message : `${message} (${where})`);
+}
+
+/** How an attempt ends whose program told why it failed, with a code of the error table or one that we do not know. */
+export function failureOfProgram(code: string, message: string): Failure {
+  // The program's configuration is made of the step's settings: they are what is wrong, not the machine.
+  const cause = code === 'invalid_configuration' ? 'user' : isErrorCode(code) ? causeOf(code) : 'infrastructure';
+  return failure(cause, code, message);
+}
+
+export function failure(cause: AttemptCause, code: string, message: string): Failure {
+  return { outcome: 'failed', cause, code, message: message.slice(0, 8000) };
+}
+
+/** Whose budget of retries a failure is charged to: that of whoever can mend it. */
+function causeOf(code: ErrorCode): AttemptCause {
+  switch (errorTable[code].fix) {
+    case 'data owner':
+      return 'data';
+    case 'caller':
+      return 'user';
+    default:
+      return 'infrastructure';
+  }
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorTable, code);
+}

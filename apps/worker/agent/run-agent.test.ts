@@ -1,0 +1,122 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { agentExit } from '@cairn/contract';
+import { processesByAttempt, readAgent, readExit } from '@cairn/runtime';
+import { expect, test, vi } from 'vitest';
+import { openAgentWorld, startMain } from '../testing/run-main.ts';
+import { artifactOf, specOf } from '../testing/specs.ts';
+import { stubPython } from '../testing/stub-python.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
+
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 15 });
+
+const listFiles = { 'lists/clean.parquet': Buffer.from('clean rows') };
+const lists = artifactOf('lists', 'lists/art_1/', listFiles, { lists: { clean: { rows: 12, distinct: 12, classes: 5 } } });
+
+async function openTraining(env: Record<string, string> = {}) {
+  const world = await openAgentWorld(specOf('train', { inputs: { lists } }), { CAIRN_PYTHON: stubPython(), ...env });
+  await world.store.put('lists/art_1/lists/clean.parquet', 'clean rows');
+  return world;
+}
+
+test('an agent claims its attempt, does its work, tells its end and records its exit', async () => {
+  const { plane, env, workDir } = await openTraining();
+  const agent = startMain('agent', env);
+  expect(await agent.code).toBe(agentExit.ok);
+  expect(plane.state.starts).toHaveLength(1);
+  expect(plane.state.finishes).toMatchObject([{ outcome: 'succeeded', files: [{ name: 'checkpoint.pt' }] }]);
+  expect(readExit(workDir)).toBe(agentExit.ok);
+  expect(readAgent(workDir)?.process.pid).toBe(agent.process.pid);
+  expect(plane.logText('agent')).toMatch(/begins on [\s\S]*the attempt ends: succeeded/);
+});
+
+test('the token reaches no program that the attempt starts', async () => {
+  const { plane, env } = await openTraining({ STUB_BEHAVIOUR: 'environment' });
+  await startMain('agent', env).code;
+  const printed = plane.logText('stdout');
+  expect(printed).toContain('CAIRN_ATTEMPT_ID');
+  expect(printed).not.toContain(plane.token);
+});
+
+test('SIGTERM, even twice, lets the attempt save and end as preempted', async () => {
+  const { plane, env, workDir } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  const agent = startMain('agent', env);
+  await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
+  agent.process.kill('SIGTERM');
+  agent.process.kill('SIGTERM');
+  expect(await agent.code).toBe(agentExit.preempted);
+  expect(plane.state.finishes).toMatchObject([{ outcome: 'preempted', message: expect.stringContaining('SIGTERM') }]);
+  expect(plane.items('checkpoint').length).toBeGreaterThan(0);
+  expect(readExit(workDir)).toBe(agentExit.preempted);
+});
+
+test('a superseded agent ends with its programs, and tells and finishes nothing more', async () => {
+  const { plane, env, workDir } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  const agent = startMain('agent', env);
+  await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
+  plane.state.superseded = true;
+  expect(await agent.code).toBe(agentExit.superseded);
+  expect(plane.state.finishes).toEqual([]);
+  expect(readExit(workDir)).toBe(agentExit.superseded);
+  expect(processesByAttempt().get(env.CAIRN_ATTEMPT_ID)).toBeUndefined();
+});
+
+test('an attempt that another process has started ends before it does anything', async () => {
+  const { plane, env, workDir } = await openTraining();
+  plane.state.superseded = true;
+  expect(await startMain('agent', env).code).toBe(agentExit.superseded);
+  expect(readExit(workDir)).toBe(agentExit.superseded);
+  expect(readdirSync(workDir).toSorted()).toEqual(['agent.json', 'exit.json']);
+});
+
+test('a second agent in the same work folder ends at once and leaves the first alone', async () => {
+  const { plane, env, workDir } = await openTraining({ STUB_STEPS: '50', STUB_STEP_MS: '20' });
+  const first = startMain('agent', env);
+  await eventually(() => readAgent(workDir)?.process.pid).toBe(first.process.pid);
+  expect(await startMain('agent', env).code).toBe(agentExit.superseded);
+  expect(await first.code).toBe(agentExit.ok);
+  expect(readExit(workDir)).toBe(agentExit.ok);
+  expect(plane.state.finishes).toHaveLength(1);
+});
+
+test('the end is told when the control plane is back, however long it was away', async () => {
+  const { plane, env } = await openTraining({ STUB_STEPS: '20', STUB_STEP_MS: '20' });
+  const agent = startMain('agent', env);
+  await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
+  await plane.down();
+  await eventually(() => agent.output()).toMatch(/the attempt ends: succeeded/);
+  expect(agent.process.exitCode).toBeNull();
+  plane.state.losesAnswers = 1;
+  await plane.up();
+  expect(await agent.code).toBe(agentExit.ok);
+  expect(plane.state.finishes).toHaveLength(1);
+  const steps = plane
+    .items('metrics')
+    .filter(({ name }) => name === 'loss')
+    .flatMap((item) => item.steps);
+  expect(steps).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
+});
+
+test('work that throws ends the attempt as failed, with what happened', async () => {
+  const { plane, env, workDir } = await openAgentWorld(specOf('register'));
+  expect(await startMain('agent', env).code).toBe(agentExit.failed);
+  expect(plane.state.finishes).toEqual([
+    { outcome: 'failed', cause: 'infrastructure', code: 'internal', message: 'The step register was given no input "evaluation"' },
+  ]);
+  expect(readExit(workDir)).toBe(agentExit.failed);
+});
+
+test('a spec of another protocol ends the attempt as failed', async () => {
+  const { plane, env } = await openTraining();
+  Object.assign(plane.state.spec, { protocol: 99 });
+  expect(await startMain('agent', env).code).toBe(agentExit.failed);
+  expect(plane.state.finishes).toMatchObject([{ outcome: 'failed', code: 'protocol_mismatch' }]);
+});
+
+test('a wrong configuration names every fault and ends with its own code', async () => {
+  const agent = startMain('agent', { CAIRN_ATTEMPT_ID: 'att_1', CAIRN_INTERNAL_URL: 'ftp://x', CAIRN_WORK_DIR: '/nowhere' });
+  expect(await agent.code).toBe(agentExit.configuration);
+  expect(agent.output()).toMatch(/CAIRN_ATTEMPT_ID[\s\S]*CAIRN_ATTEMPT_TOKEN/);
+  expect(agent.output()).toContain('CAIRN_STORAGE_URL');
+  expect(existsSync('/nowhere')).toBe(false);
+});

@@ -1,0 +1,184 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { agentExit, type CairnError, type FinishRequest, isCairnError } from '@cairn/contract';
+import { claimWorkDir, createLogger, killAttemptProcesses, type Logger, readConfiguration, writeExit } from '@cairn/runtime';
+import { openStore } from '@cairn/storage';
+import { createInternalClient, type InternalClient } from '../../../libs/client/internal-client.ts';
+import rootPackage from '../../../package.json' with { type: 'json' };
+import { createReporter, type Reporter } from '../report/reporter.ts';
+import { type AgentConfiguration, agentVariables } from './configuration.ts';
+import { failureOf } from './failure.ts';
+import { runAttempt } from './runners.ts';
+import { createStop, type Stop } from './stop.ts';
+
+const remainsLimitMs = 5000;
+
+/**
+ * Runs one attempt to its end: claims it, does its work, tells how it ended. Gives the exit code of the process, one of
+ * `agentExit`. Whatever happens, the last act is the record of that code.
+ */
+export async function runAgent(env: Readonly<Record<string, string | undefined>>): Promise<number> {
+  let configuration: AgentConfiguration;
+  try {
+    configuration = readConfiguration(agentVariables, env);
+  } catch (error) {
+    if (!isCairnError(error, 'invalid_configuration')) throw error;
+    process.stderr.write(`error: ${error.message}\n`);
+    return agentExit.configuration;
+  }
+  const { CAIRN_WORK_DIR: workDir, CAIRN_ATTEMPT_ID: attemptId, CAIRN_ATTEMPT_GENERATION: generation } = configuration;
+  mkdirSync(workDir, { recursive: true });
+  if (!claimWorkDir(workDir, { attemptId, generation })) {
+    process.stderr.write(`error: another process runs ${attemptId} in ${workDir}; this one ends\n`);
+    return agentExit.superseded;
+  }
+  let code: number = agentExit.failed;
+  try {
+    code = await liveThrough(configuration, env);
+  } catch (error) {
+    process.stderr.write(`error: ${error instanceof Error ? error.stack : String(error)}\n`);
+  }
+  writeExit(workDir, code);
+  return code;
+}
+
+async function liveThrough(configuration: AgentConfiguration, env: Readonly<Record<string, string | undefined>>): Promise<number> {
+  const stop = createStop();
+  const reporterOf: { current: Reporter | null } = { current: null };
+  const log = createLogger({ name: 'agent', level: configuration.CAIRN_LOG_LEVEL, destination: bothWays(reporterOf) });
+  const crash = heedSignals(stop, configuration.CAIRN_STOP_GRACE_SECONDS, () => reporterOf.current?.poke());
+  const client = createInternalClient({
+    urls: configuration.CAIRN_INTERNAL_URL,
+    attemptId: configuration.CAIRN_ATTEMPT_ID,
+    generation: configuration.CAIRN_ATTEMPT_GENERATION,
+    token: configuration.CAIRN_ATTEMPT_TOKEN,
+    signal: stop.ended,
+    onRetry: ({ failures, error }) => {
+      // One line at the start of an outage and then ever fewer: the log is sent to those who are away.
+      if (Number.isInteger(Math.log2(failures))) log.warn({ failures, why: messageOf(error) }, 'the control plane does not answer');
+    },
+  });
+  try {
+    await client.start({ host: hostname(), pid: process.pid, instance: randomUUID(), version: rootPackage.version });
+    return await work(configuration, env, { stop, client, log, reporterOf, crash });
+  } catch (error) {
+    if (isOver(error)) log.info(`the attempt is over for the control plane: ${messageOf(error)}`);
+    else log.error({ err: error }, 'the attempt cannot be run or its end cannot be told');
+    return isOver(error) ? agentExit.superseded : agentExit.failed;
+  } finally {
+    reporterOf.current?.close();
+    // Nothing of the attempt outlives its agent, also what started sessions of its own.
+    await killAttemptProcesses([configuration.CAIRN_ATTEMPT_ID], { except: process.pid, limitMs: remainsLimitMs });
+  }
+}
+
+type Parts = { stop: Stop; client: InternalClient; log: Logger; reporterOf: { current: Reporter | null }; crash: Promise<never> };
+
+/** From the claimed attempt to the answer of its `finish`. Throws what prevents that: `superseded` above all. */
+async function work(
+  configuration: AgentConfiguration,
+  env: Readonly<Record<string, string | undefined>>,
+  { stop, client, log, reporterOf, crash }: Parts,
+): Promise<number> {
+  let outcome: FinishRequest;
+  try {
+    const spec = await client.spec();
+    const reporter = createReporter({
+      client,
+      workDir: configuration.CAIRN_WORK_DIR,
+      heartbeatSeconds: spec.heartbeatSeconds,
+      onReply: ({ directive, reason, graceSeconds }) => {
+        if (directive === 'stop') stop.ask({ reason: reason ?? 'the control plane said so', graceSeconds });
+      },
+      onRefused: (error) => stop.end(error),
+      onTrouble: (message) => log.warn(message),
+    });
+    reporterOf.current = reporter;
+    log.info(`attempt ${spec.attempt.ordinal} of ${spec.step.name} (run ${spec.run.name}) begins on ${hostname()}`);
+    stop.asked.throwIfAborted();
+    const context = {
+      spec,
+      client,
+      reporter,
+      store: openStore(configuration.CAIRN_STORAGE_URL),
+      workDir: configuration.CAIRN_WORK_DIR,
+      stop,
+      log,
+      python: configuration.CAIRN_PYTHON,
+      gpus: configuration.CAIRN_GPUS,
+      env: withoutSecrets(env),
+    };
+    outcome = await Promise.race([runAttempt(context), crash, endOf(stop.ended)]);
+  } catch (error) {
+    stop.ended.throwIfAborted();
+    if (isOver(error)) throw error;
+    // Work that is interrupted fails in many ways; none of them is a failure of the attempt.
+    outcome = stop.asked.aborted ? stop.outcome('stopped') : failureOf(error);
+    if (outcome.outcome === 'failed') log.error({ err: error }, 'the attempt failed');
+  }
+  log.info(`the attempt ends: ${outcome.outcome}${outcome.outcome === 'succeeded' ? '' : `: ${outcome.message}`}`);
+  await reporterOf.current?.end();
+  await client.finish(outcome);
+  return exitCodeOf(outcome);
+}
+
+/** SIGTERM and SIGINT ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */
+function heedSignals(stop: Stop, graceSeconds: number, onStop: () => void): Promise<never> {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      stop.ask({ reason: signal, graceSeconds });
+      // The answer of a report may tell why.
+      onStop();
+    });
+  }
+  const { promise, reject } = Promise.withResolvers<never>();
+  process.on('uncaughtException', reject);
+  process.on('unhandledRejection', reject);
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** Rejects with the signal's reason once it is aborted. */
+function endOf(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** Log lines go to standard error, for whoever launched the process, and to the control plane once it listens. */
+function bothWays(reporterOf: { current: Reporter | null }): { write(line: string): void } {
+  return {
+    write(line) {
+      process.stderr.write(line);
+      reporterOf.current?.log('agent', line);
+    },
+  };
+}
+
+function withoutSecrets(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined || name === 'CAIRN_ATTEMPT_TOKEN' ? [] : [[name, value]])),
+  );
+}
+
+/** True for refusals after which nothing may be written any more. */
+function isOver(error: unknown): error is CairnError {
+  return isCairnError(error, 'superseded', 'not_found') && (error.code === 'superseded' || typeof error.details.requestId === 'string');
+}
+
+function exitCodeOf({ outcome }: FinishRequest): number {
+  switch (outcome) {
+    case 'succeeded':
+      return agentExit.ok;
+    case 'failed':
+      return agentExit.failed;
+    default:
+      return agentExit.preempted;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,40 @@
+import type { FinishRequest } from '@cairn/contract';
+import type { AttemptContext } from './attempt-context.ts';
+
+/**
+ * Does the work of the attempt, whatever its kind. The code of a kind is loaded only here: no attempt waits for DuckDB,
+ * sharp or ONNX Runtime that it does not use.
+ */
+export async function runAttempt(context: AttemptContext): Promise<FinishRequest> {
+  const { spec } = context;
+  switch (spec.kind) {
+    case 'prepare': {
+      const { runPrepare } = await import('../steps/run-prepare.ts');
+      return runPrepare({ ...context, spec });
+    }
+    case 'train': {
+      const { runTrain } = await import('../train/run-train.ts');
+      return runTrain({ ...context, spec });
+    }
+    case 'export': {
+      const { runExport } = await import('../export/run-export.ts');
+      return runExport({ ...context, spec });
+    }
+    case 'extract': {
+      const { runExtract } = await import('../extract/run-extract.ts');
+      return runExtract({ ...context, spec });
+    }
+    case 'search': {
+      const { runSearch } = await import('../steps/run-search.ts');
+      return runSearch({ ...context, spec });
+    }
+    case 'evaluate': {
+      const { runEvaluate } = await import('../steps/run-evaluate.ts');
+      return runEvaluate({ ...context, spec });
+    }
+    case 'register': {
+      const { runRegister } = await import('../steps/run-register.ts');
+      return runRegister({ ...context, spec });
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import { join } from 'node:path';
+import { CairnError, type InputArtifact, isCairnError, type StoredFile } from '@cairn/contract';
+import { backoff, sleep } from '@cairn/runtime';
+import { objectKey } from '@cairn/storage';
+import type { AttemptContext } from './attempt-context.ts';
+
+/** How long a storage that fails is waited for where the attempt has nothing to lose. */
+export const briefPatienceMs = 60_000;
+/** The same where hours of training hang on one file. */
+export const longPatienceMs = 15 * 60_000;
+
+/**
+ * The input of the step with this role.
+ * @throws CairnError `internal` when the control plane gave none
+ */
+export function inputOf(spec: { inputs: Record<string, InputArtifact>; step: { name: string } }, role: string): InputArtifact {
+  const input = spec.inputs[role];
+  if (input === undefined) throw new CairnError('internal', `The step ${spec.step.name} was given no input "${role}"`);
+  return input;
+}
+
+/**
+ * Fetches one file of an input artifact into the work folder; gives its local path. What arrives is what the artifact's
+ * manifest says, or it is `corrupt_artifact`; `not_found` when the artifact has no such file.
+ */
+export async function fetchFile(context: AttemptContext, input: InputArtifact, name: string): Promise<{ path: string; sha256: string }> {
+  const file = input.files.find((candidate) => candidate.name === name);
+  if (file === undefined) {
+    const names = input.files.map((candidate) => candidate.name).join(', ');
+    throw new CairnError('not_found', `The artifact ${input.id} (${input.kind}) has no file ${name}; it has ${names || 'none'}`);
+  }
+  const path = join(context.workDir, 'inputs', objectKey(input.id), objectKey(name));
+  await fetchVerified(context, { key: `${input.prefix}${name}`, sha256: file.sha256 }, path);
+  return { path, sha256: file.sha256 };
+}
+
+/** Fetches an object into a local file; throws `corrupt_artifact` when it is not what was stored, `not_found` when it is gone. */
+export async function fetchVerified(
+  context: AttemptContext,
+  { key, sha256 }: { key: string; sha256: string },
+  path: string,
+): Promise<void> {
+  const signal = context.stop.asked;
+  await patiently(context, briefPatienceMs, () => context.store.download(key, path, { sha256, signal }), signal);
+}
+
+/** Fetches all files of an input artifact into one folder of the work folder, keeping their names; gives the folder. */
+export async function fetchArtifact(context: AttemptContext, input: InputArtifact): Promise<string> {
+  for (const { name } of input.files) await fetchFile(context, input, name);
+  return join(context.workDir, 'inputs', objectKey(input.id));
+}
+
+/** Stores a local file, or text, below the attempt's staging prefix under `name`. */
+export async function uploadFile(
+  context: AttemptContext,
+  name: string,
+  source: { file: string } | string,
+  { patienceMs = briefPatienceMs, signal = context.stop.ended }: { patienceMs?: number; signal?: AbortSignal } = {},
+): Promise<StoredFile> {
+  const key = `${context.spec.stagingPrefix}${name}`;
+  const { bytes, sha256 } = await patiently(context, patienceMs, () => context.store.put(key, source, { signal }), signal);
+  return { name, key, bytes, sha256 };
+}
+
+/** Does `work` again while the storage fails in a way that may pass, for at most `patienceMs`. A full storage is told in a note. */
+async function patiently<T>({ reporter }: AttemptContext, patienceMs: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  const end = Date.now() + patienceMs;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      // Without anything to lose a full storage is left to the next attempt, which waits without holding a place.
+      const mayPass = isCairnError(
+        error,
+        'storage_failed',
+        'unavailable',
+        ...(patienceMs > briefPatienceMs ? ['storage_full' as const] : []),
+      );
+      if (!mayPass || Date.now() >= end || signal.aborted) throw error;
+      if (attempt === 0) reporter.tell({ type: 'note', level: 'warning', message: `Waiting for the storage: ${error.message}` });
+      await sleep(backoff({ attempt, baseMs: 250, maxMs: 15_000 }), signal);
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import { CairnError, type ErrorCode, errorTable, preprocessing } from '@cairn/contract';
+import { z } from 'zod';
+
+/** What an agent asks of a child process, one job at a time: work that blocks the event loop for longer than a heartbeat. */
+export const childJob = z.discriminatedUnion('kind', [
+  /** Opens model and list; answered by {@link openedModel}. The first job of an extraction. */
+  z.object({
+    kind: z.literal('openExtraction'),
+    modelPath: z.string(),
+    listPath: z.string(),
+    imageRoot: z.string(),
+    device: z.enum(['cpu', 'cuda']),
+    /** CPU threads of ONNX Runtime. */
+    threads: z.number().int(),
+    imageSize: z.number().int(),
+    preprocessing,
+    batch: z.number().int(),
+    decodeConcurrency: z.number().int(),
+    outDir: z.string(),
+  }),
+  /** Extracts a shard: `count` distinct images of the list from the `from`th on; answered by {@link shardAnswer}. */
+  z.object({ kind: z.literal('extractShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
+  /** Searches one feature set in another; answered by {@link searchAnswer}. */
+  z.object({
+    kind: z.literal('search'),
+    queries: z.string(),
+    index: z.string(),
+    topK: z.number().int(),
+    blockRows: z.number().int(),
+    threads: z.number().int(),
+    out: z.string(),
+  }),
+]);
+export type ChildJob = z.infer<typeof childJob>;
+export type ChildJobOf<K extends ChildJob['kind']> = Extract<ChildJob, { kind: K }>;
+
+export const openedModel = z.object({ embeddingDim: z.number().int() });
+
+export const shardAnswer = z.object({
+  rows: z.number().int(),
+  rejected: z.number().int(),
+  files: z.array(z.object({ name: z.string(), path: z.string(), bytes: z.number().int(), sha256: z.string() })),
+  seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number(), total: z.number() }),
+});
+export type ShardAnswer = z.infer<typeof shardAnswer>;
+
+export const searchAnswer = z.object({
+  queries: z.number().int(),
+  galleryRows: z.number().int(),
+  seconds: z.object({ read: z.number(), search: z.number(), write: z.number() }),
+});
+
+/** Images or rows done of the job's total. */
+export const childProgress = z.object({ done: z.number(), total: z.number() });
+export type ChildProgress = z.infer<typeof childProgress>;
+
+const childError = z.object({ code: z.string(), message: z.string(), details: z.record(z.string(), z.unknown()) });
+
+/** Agent to child. */
+export const childRequest = z.object({ id: z.number().int(), job: childJob });
+/** Child to agent. `ready` comes once, when it listens. */
+export const childReply = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('ready') }),
+  z.object({ type: z.literal('progress'), id: z.number().int(), progress: childProgress }),
+  z.object({ type: z.literal('done'), id: z.number().int(), answer: z.unknown() }),
+  z.object({ type: z.literal('failed'), id: z.number().int(), error: childError }),
+]);
+export type ChildReply = z.infer<typeof childReply>;
+
+/** An error as it crosses from the child; a code or a full disk is kept, anything else becomes `internal`. */
+export function toChildError(error: unknown): z.infer<typeof childError> {
+  if (error instanceof CairnError) return { code: error.code, message: error.message, details: error.details };
+  const message = error instanceof Error ? error.message : String(error);
+  const isFull = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
+  return { code: isFull ? 'storage_full' : 'internal', message, details: {} };
+}
+
+export function fromChildError({ code, message, details }: z.infer<typeof childError>): CairnError {
+  return new CairnError(isErrorCode(code) ? code : 'internal', message, { details });
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorTable, code);
+}

@@ -1,0 +1,44 @@
+import { extractionJobs } from '../extract/extraction-jobs.ts';
+import { search } from '../steps/search-job.ts';
+import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
+
+/**
+ * The child's side: does the jobs that its parent sends, one after another, and ends when the parent is gone. Signals are the
+ * parent's business.
+ */
+export async function runChild(): Promise<void> {
+  const extraction = extractionJobs();
+  const { promise: parentGone, resolve } = Promise.withResolvers<void>();
+
+  function perform(job: ChildJob, onProgress: (progress: ChildProgress) => void): Promise<unknown> {
+    switch (job.kind) {
+      case 'openExtraction':
+        return extraction.open(job);
+      case 'extractShard':
+        return extraction.extract(job, onProgress);
+      case 'search':
+        return search(job, onProgress);
+    }
+  }
+
+  async function handle(message: unknown): Promise<void> {
+    const { id, job } = childRequest.parse(message);
+    try {
+      const answer = await perform(job, (progress) => tell({ type: 'progress', id, progress }));
+      tell({ type: 'done', id, answer });
+    } catch (error) {
+      tell({ type: 'failed', id, error: toChildError(error) });
+    }
+  }
+
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  process.on('disconnect', resolve);
+  process.on('message', (message) => void handle(message));
+  tell({ type: 'ready' });
+  await parentGone;
+}
+
+function tell(reply: ChildReply): void {
+  // The parent may be gone; then there is nobody to tell.
+  process.send?.(reply, undefined, undefined, () => undefined);
+}

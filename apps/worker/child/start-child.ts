@@ -1,0 +1,78 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { sleep } from '@cairn/runtime';
+import type { z } from 'zod';
+import type { AttemptContext } from '../agent/attempt-context.ts';
+import { type ChildJob, type ChildProgress, childReply, fromChildError } from './messages.ts';
+
+const mainFile = join(import.meta.dirname, '../main.ts');
+const goneLimitMs = 5000;
+
+/** The child ended while it was needed: a crash of native code, a kill, a lack of memory. */
+export class ChildEndedError extends Error {
+  constructor(how: string, lastWords: string) {
+    super(`the process that computes ${how}${lastWords === '' ? '' : `; its last words: ${lastWords}`}`);
+    this.name = 'ChildEndedError';
+  }
+}
+
+export type Child = {
+  /**
+   * Has the child do one job; the next may be asked for when this one is answered. Rejects with the child's CairnError, or
+   * with {@link ChildEndedError}.
+   */
+  ask<T>(job: ChildJob, answer: z.ZodType<T>, onProgress?: (progress: ChildProgress) => void): Promise<T>;
+  /** Kills the child, whatever it does, and waits until it is gone. */
+  kill(): Promise<void>;
+};
+
+/** Starts a process of this program for work that blocks the event loop; what it prints goes to the attempt's log. */
+export function startChild({ env, reporter }: Pick<AttemptContext, 'env' | 'reporter'>, extraEnv: Record<string, string> = {}): Child {
+  const child = fork(mainFile, ['child'], { env: { ...env, ...extraEnv }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  let lastWords = '';
+  child.stdout?.on('data', (data: Buffer) => reporter.log('stdout', data));
+  child.stderr?.on('data', (data: Buffer) => {
+    reporter.log('stderr', data);
+    lastWords = (lastWords + data.toString()).slice(-2000);
+  });
+  const ended = endOf(child).then((how) => new ChildEndedError(how, lastWords.trim()));
+  let id = 0;
+
+  return {
+    async ask(job, answer, onProgress) {
+      id += 1;
+      const mine = id;
+      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+      const onMessage = (message: unknown) => {
+        const reply = childReply.parse(message);
+        if (reply.type === 'ready' || reply.id !== mine) return;
+        if (reply.type === 'progress') onProgress?.(reply.progress);
+        else if (reply.type === 'done') resolve(reply.answer);
+        else reject(fromChildError(reply.error));
+      };
+      child.on('message', onMessage);
+      void ended.then(reject);
+      try {
+        // A send to a child that is gone fails; its end says more than that.
+        child.send({ id: mine, job }, () => undefined);
+        return answer.parse(await promise);
+      } finally {
+        child.off('message', onMessage);
+      }
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await Promise.race([ended, sleep(goneLimitMs)]);
+    },
+  };
+}
+
+async function endOf(child: ChildProcess): Promise<string> {
+  try {
+    const [code, signal] = await once(child, 'exit');
+    return signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+  } catch (error) {
+    return `could not be started: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}

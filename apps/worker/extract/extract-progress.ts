@@ -1,0 +1,48 @@
+import type { ShardAnswer } from '../child/messages.ts';
+import type { Reporter } from '../report/reporter.ts';
+
+const shares = ['read', 'decode', 'infer', 'write'] as const;
+
+/** Tells how far a worker of an extraction is: images, their rate, and where the time goes. */
+export function extractProgress(reporter: Reporter, total: number, now: () => number = Date.now) {
+  const underWay = new Map<number, number>();
+  const start = now();
+  let images = 0;
+  let shards = 0;
+
+  function tell(): void {
+    const done = images + [...underWay.values()].reduce((sum, count) => sum + count, 0);
+    const seconds = (now() - start) / 1000;
+    const rate = seconds > 0 ? done / seconds : 0;
+    reporter.progress({
+      done,
+      total: Math.max(total, done),
+      unit: 'images',
+      rate,
+      // How much the other workers take of it is theirs to know.
+      etaSeconds: null,
+      message: `${shards} shards done here, ${rate.toFixed(1)} images/s`,
+    });
+  }
+
+  return {
+    /** The shard under way has so many images done. */
+    moved(index: number, done: number): void {
+      underWay.set(index, done);
+      tell();
+    },
+    /** The shard is computed, or given up. */
+    left: (index: number) => void underWay.delete(index),
+    /** A shard's parts are committed. */
+    stored({ rows, rejected, seconds }: ShardAnswer): void {
+      images += rows + rejected;
+      shards += 1;
+      if (seconds.total > 0) {
+        reporter.metric('images_per_second', images, (rows + rejected) / seconds.total);
+        for (const share of shares) reporter.metric(`${share}_share`, images, Math.min(1, seconds[share] / seconds.total));
+      }
+      tell();
+    },
+    shards: () => shards,
+  };
+}

@@ -1,0 +1,50 @@
+import { CairnError } from '@cairn/contract';
+import type { ChildJobOf, ChildProgress, ShardAnswer } from '../child/messages.ts';
+
+/** The jobs of an extraction in a child: one model, one list, then shard after shard. */
+export function extractionJobs() {
+  let opened: Awaited<ReturnType<typeof openAll>> | null = null;
+
+  return {
+    async open(job: ChildJobOf<'openExtraction'>): Promise<{ embeddingDim: number }> {
+      opened = await openAll(job);
+      return { embeddingDim: opened.model.embeddingDim };
+    },
+    async extract({ index, from, count }: ChildJobOf<'extractShard'>, onProgress: (progress: ChildProgress) => void): Promise<ShardAnswer> {
+      if (opened === null) throw new CairnError('internal', 'A shard was to be extracted before model and list were opened');
+      const { job, model, parquet, images, readListRows, extractShard } = opened;
+      const rows = await readListRows(parquet, { path: job.listPath, from, count });
+      if (rows.length !== count) {
+        throw new CairnError(
+          'corrupt_artifact',
+          `${job.listPath} has ${rows.length} of the ${count} images of shard ${index} (from ${from})`,
+        );
+      }
+      const { imageSize, preprocessing, batch, decodeConcurrency, outDir } = job;
+      return extractShard({
+        model,
+        parquet,
+        rows,
+        read: (row, signal) => images.read(row, signal),
+        imageSize,
+        preprocessing,
+        batch: model.batch ?? batch,
+        decodeConcurrency,
+        outDir,
+        part: index,
+        onProgress: (progress) => onProgress({ done: progress.rows + progress.rejected, total: progress.total }),
+      });
+    },
+  };
+}
+
+/** Loads the native libraries only in a process that extracts. */
+async function openAll(job: ChildJobOf<'openExtraction'>) {
+  const { extractShard, openModel, openParquet, readListRows } = await import('@cairn/retrieval');
+  const openImageReader = (root: string) => ({
+    read: async (row: { path: string }, _s: AbortSignal) => (await import('node:fs/promises')).readFile(root + '/' + row.path),
+  }); // TEMPORARY
+  const { modelPath, device, threads, imageSize } = job;
+  const [model, parquet] = await Promise.all([openModel({ path: modelPath, device, threads, imageSize }), openParquet()]);
+  return { job, model, parquet, images: openImageReader(job.imageRoot), readListRows, extractShard };
+}

@@ -1,0 +1,174 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AttemptSpecOf } from '@cairn/contract';
+import { openParquet, readFeatures } from '@cairn/retrieval';
+import { processesByAttempt, sha256 } from '@cairn/runtime';
+import { expect, test, vi } from 'vitest';
+import { makeImages, writeList } from '../testing/images.ts';
+import { openAttempt } from '../testing/open-attempt.ts';
+import { artifactOf, specOf } from '../testing/specs.ts';
+import { runExtract } from './run-extract.ts';
+
+vi.setConfig({ testTimeout: 40_000 });
+
+/** A network of one matrix product: 8 x 8 images, 4 values, made by libs/retrieval's `featureModel({ imageSize: 8, dim: 4 })`. */
+const modelBytes = readFileSync(join(import.meta.dirname, '../testing/features.onnx'));
+
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 });
+
+type Options = { images?: number; shards?: number; broken?: number[] };
+
+/** An extraction of a few images in shards of equal size, with its model and list in the store. */
+async function openExtraction({ images = 12, shards = 3, broken = [] }: Options = {}) {
+  const attempt = await openAttempt(specOf('extract'));
+  const made = makeImages(join(attempt.folder, 'images'), images, broken);
+  const listFile = join(attempt.folder, 'index.parquet');
+  await writeList(listFile, made.ids);
+  const listBytes = readFileSync(listFile);
+  const details = { lists: { index: { rows: images, distinct: images, classes: 3 } } };
+  const lists = artifactOf('lists', 'lists/art_1/', { 'lists/index.parquet': listBytes }, details);
+  const modelFacts = { imageSize: 8, preprocessing: 'cairn', embeddingDim: 4, cosine: 1 };
+  const model = artifactOf('model', 'models/art_2/', { 'model.onnx': modelBytes }, modelFacts);
+  await attempt.store.put('lists/art_1/lists/index.parquet', listBytes);
+  await attempt.store.put('models/art_2/model.onnx', modelBytes);
+  const { spec } = attempt.context;
+  const context = {
+    ...attempt.context,
+    spec: {
+      ...spec,
+      inputs: { lists, model },
+      source: { ...spec.source, root: made.root },
+      settings: { ...spec.settings, batch: 4 },
+    } satisfies AttemptSpecOf<'extract'>,
+  };
+  const count = images / shards;
+  attempt.plane.state.shards = Array.from({ length: shards }, (_, index) => ({
+    index,
+    from: index * count,
+    count,
+    holder: null,
+    tries: 0,
+    commit: null,
+  }));
+  return { ...attempt, context, ids: made.ids };
+}
+
+type Extraction = Awaited<ReturnType<typeof openExtraction>>;
+
+const committed = ({ plane }: Extraction) => plane.state.shards.filter((shard) => shard.commit !== null).length;
+const childOf = ({ context }: Extraction) => processesByAttempt().get(context.spec.attempt.id)?.[0]?.pid;
+
+test('a worker extracts every shard, stores its parts as committed, and ends when none is left', async () => {
+  const extraction = await openExtraction({ broken: [5] });
+  const { context, plane, store, folder, ids, reporter } = extraction;
+  expect(await runExtract(context)).toEqual({ outcome: 'succeeded', files: [], details: {} });
+  await reporter.end();
+  const commits = plane.state.shards.map((shard) => shard.commit);
+  expect(commits.map((commit) => [commit?.rows, commit?.rejected])).toEqual([
+    [4, 0],
+    [3, 1],
+    [4, 0],
+  ]);
+  for (const file of commits.flatMap((commit) => commit?.files ?? [])) {
+    expect(file.key).toBe(`${context.spec.stagingPrefix}${file.name}`);
+    expect(sha256(await store.getBytes(file.key))).toBe(file.sha256);
+    await store.download(file.key, join(folder, 'set', file.name));
+  }
+  const parquet = await openParquet();
+  const features = await readFeatures(join(folder, 'set'), parquet);
+  await parquet.close();
+  expect(features.ids).toEqual(ids.filter((_, index) => index !== 5));
+  expect(features.dim).toBe(4);
+  expect(plane.items('progress').at(-1)).toMatchObject({ done: 12, total: 12, unit: 'images' });
+  expect(new Set(plane.items('metrics').map((item) => item.name))).toContain('images_per_second');
+  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images/));
+  expect(childOf(extraction)).toBeUndefined();
+});
+
+test('a shard whose lease was lost is dropped, and the others are done', async () => {
+  const extraction = await openExtraction();
+  const { context, plane } = extraction;
+  const lost = plane.state.shards[1];
+  plane.state.onRequest = (path) => {
+    if (path !== '/shards/1/commit' || lost === undefined) return;
+    // The other attempt has it, and is done with it at once.
+    lost.holder = 'other';
+    lost.commit = { rows: 4, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+  };
+  expect(await runExtract(context)).toMatchObject({ outcome: 'succeeded' });
+  expect(committed(extraction)).toBe(3);
+  expect(lost?.commit?.files).toEqual([]);
+});
+
+test('a worker without a shard waits for those of others, and takes over what they give up', async () => {
+  const extraction = await openExtraction();
+  const { context, plane } = extraction;
+  const [first] = plane.state.shards;
+  if (first !== undefined) first.holder = 'other';
+  const running = runExtract(context);
+  await eventually(() => committed(extraction)).toBe(2);
+  if (first !== undefined) first.holder = null;
+  expect(await running).toMatchObject({ outcome: 'succeeded' });
+  expect(committed(extraction)).toBe(3);
+});
+
+test('a child that is killed gives its shard back and is replaced', async () => {
+  const extraction = await openExtraction();
+  const { context, plane, reporter } = extraction;
+  let kills = 0;
+  plane.state.onRequest = (path) => {
+    const pid = childOf(extraction);
+    if (path !== '/shards/claim' || pid === undefined || kills > 0) return;
+    kills += 1;
+    process.kill(pid, 'SIGKILL');
+  };
+  expect(await runExtract(context)).toMatchObject({ outcome: 'succeeded' });
+  await reporter.end();
+  expect(kills).toBe(1);
+  expect(committed(extraction)).toBe(3);
+  expect(plane.state.shards.map((shard) => shard.tries).toSorted()).toEqual([1, 1, 2]);
+  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/given back: .*SIGKILL/));
+});
+
+test('a child that crashes again and again ends the attempt', async () => {
+  const extraction = await openExtraction();
+  const { context } = extraction;
+  // No interpreter of ours understands this option: the child ends before it can listen.
+  const env = { ...context.env, NODE_OPTIONS: '--no-such-option' };
+  await expect(runExtract({ ...context, env })).rejects.toMatchObject({ code: 'program_failed' });
+  expect(extraction.plane.state.shards.every((shard) => shard.holder === null)).toBe(true);
+});
+
+test('a stop gives the shard back within the grace and ends as asked', async () => {
+  const extraction = await openExtraction();
+  const { context, plane, stop } = extraction;
+  plane.state.onRequest = (path) => {
+    if (path === '/shards/1/commit') stop.ask({ reason: 'cancelled by ann', graceSeconds: 10 });
+  };
+  expect(await runExtract(context)).toMatchObject({ outcome: 'cancelled' });
+  expect(plane.state.shards.filter((shard) => shard.holder === 'attempt' && shard.commit === null)).toEqual([]);
+  expect(childOf(extraction)).toBeUndefined();
+});
+
+test('a model that does not fit ends the attempt with the reason, and gives the shard back', async () => {
+  const extraction = await openExtraction();
+  const { context, plane, store } = extraction;
+  const bytes = Buffer.from('no model');
+  await store.put('models/art_2/model.onnx', bytes);
+  const { model, lists } = context.spec.inputs;
+  const broken = artifactOf('model', 'models/art_2/', { 'model.onnx': bytes }, model?.details);
+  const spec = { ...context.spec, inputs: { model: broken, ...(lists === undefined ? {} : { lists }) } };
+  await expect(runExtract({ ...context, spec })).rejects.toMatchObject({ code: 'model_mismatch' });
+  expect(plane.state.shards.every((shard) => shard.holder === null)).toBe(true);
+});
+
+test('a superseded worker ends its child and commits nothing more', async () => {
+  const extraction = await openExtraction();
+  const { context, plane } = extraction;
+  plane.state.onRequest = (path) => {
+    if (path === '/shards/1/commit') plane.state.superseded = true;
+  };
+  await expect(runExtract(context)).rejects.toMatchObject({ code: 'superseded' });
+  expect(committed(extraction)).toBeLessThan(3);
+  expect(childOf(extraction)).toBeUndefined();
+});

@@ -1,0 +1,190 @@
+import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { type AttemptSpecOf, CairnError, isCairnError, listsDetails, type ShardClaim } from '@cairn/contract';
+import { sleep } from '@cairn/runtime';
+import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
+import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { untilAborted } from '../agent/until-aborted.ts';
+import { type ChildJobOf, openedModel, type ShardAnswer, shardAnswer } from '../child/messages.ts';
+import { type Child, ChildEndedError, startChild } from '../child/start-child.ts';
+import { modelDetails } from '../export/model-details.ts';
+import { extractProgress } from './extract-progress.ts';
+
+type ExtractContext = AttemptContext<AttemptSpecOf<'extract'>>;
+type Shard = NonNullable<ShardClaim['shard']>;
+
+/** A child that crashes so often, without a shard done in between, is no accident. */
+const maxCrashes = 3;
+/** Of the grace, this much is kept for giving the shards back. */
+const reserveMs = 2000;
+
+/**
+ * One worker of an extraction: claims shard after shard until all are committed. It computes in child processes, one a GPU,
+ * since ONNX Runtime blocks the event loop; this process keeps the lease by its reports, stores the parts and commits them.
+ */
+export const runExtract: Runner<'extract'> = async (context) => {
+  const { spec, stop } = context;
+  const open = await openJob(context);
+  const total = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists[spec.settings.list]?.distinct ?? 0;
+  const progress = extractProgress(context.reporter, total);
+  const places = context.gpus === 0 ? [null] : Array.from({ length: context.gpus }, (_, gpu) => gpu);
+  // When one place fails the others end too; each gives back what it holds.
+  const failed = new AbortController();
+  const results = await Promise.allSettled(
+    places.map((gpu) =>
+      runPlace({ context, open, gpu, progress, halted: AbortSignal.any([stop.asked, failed.signal]) }).catch((error: unknown) => {
+        failed.abort(error);
+        throw error;
+      }),
+    ),
+  );
+  stop.ended.throwIfAborted();
+  if (stop.asked.aborted) return stop.outcome(`stopped after ${progress.shards()} shards`);
+  const failure = results.find((result) => result.status === 'rejected');
+  if (failure !== undefined) throw failed.signal.reason;
+  return { outcome: 'succeeded', files: [], details: {} };
+};
+
+/** Fetches model and list, once for all children, and says what a child is to open. */
+async function openJob(context: ExtractContext): Promise<ChildJobOf<'openExtraction'>> {
+  const { spec, workDir } = context;
+  const model = inputOf(spec, 'model');
+  const details = modelDetails.parse(model.details);
+  const { path: modelPath } = await fetchFile(context, model, 'model.onnx');
+  const { path: listPath } = await fetchFile(context, inputOf(spec, 'lists'), `lists/${spec.settings.list}.parquet`);
+  return {
+    kind: 'openExtraction',
+    modelPath,
+    listPath,
+    imageRoot: spec.source.root,
+    device: context.gpus > 0 ? 'cuda' : 'cpu',
+    threads: spec.settings.threads,
+    imageSize: details.imageSize,
+    preprocessing: details.preprocessing,
+    batch: spec.settings.batch,
+    decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / Math.max(1, context.gpus))),
+    outDir: join(workDir, 'features'),
+  };
+}
+
+type Place = {
+  context: ExtractContext;
+  open: ChildJobOf<'openExtraction'>;
+  /** Null on a CPU. */
+  gpu: number | null;
+  progress: ReturnType<typeof extractProgress>;
+  /** No new shard, and the one under way is given back. */
+  halted: AbortSignal;
+};
+
+/** One child and the shards it does, until there are none left. Rejects with `halted`'s reason, or with what failed. */
+async function runPlace(place: Place): Promise<void> {
+  const { context, halted, progress } = place;
+  const { client } = context;
+  let child: Child | null = null;
+  let crashes = 0;
+  /** The shard before is stored and committed while the next one is computed. */
+  let storing: Promise<void> = Promise.resolve();
+  try {
+    for (;;) {
+      const { shard, done, retryAfterSeconds } = await untilAborted(client.claimShard(), halted);
+      if (shard === null) {
+        await storing;
+        if (done) return;
+        await sleep(retryAfterSeconds * 1000, halted);
+        continue;
+      }
+      try {
+        child ??= await openChild(place);
+        const answer = await extract(child, shard, place);
+        crashes = 0;
+        await storing;
+        storing = storeShard(context, shard, answer).then(() => progress.stored(answer));
+        storing.catch(() => undefined);
+      } catch (error) {
+        await giveBack(context, shard);
+        if (!(error instanceof ChildEndedError)) throw error;
+        crashes += 1;
+        await child?.kill();
+        child = null;
+        if (crashes > maxCrashes)
+          throw new CairnError('program_failed', `Shard ${shard.index}: ${error.message} (${crashes} times)`, { cause: error });
+        context.reporter.tell({
+          type: 'note',
+          level: 'warning',
+          message: `Shard ${shard.index} is given back: ${error.message}`.slice(0, 4000),
+        });
+      }
+    }
+  } finally {
+    await child?.kill();
+    await storing;
+  }
+}
+
+async function openChild({ context, open, gpu }: Place): Promise<Child> {
+  const child = startChild(context, {
+    // Reading shares libuv's threads with decoding.
+    UV_THREADPOOL_SIZE: String(open.decodeConcurrency + 2),
+    ...(gpu === null ? {} : { CUDA_VISIBLE_DEVICES: String(gpu) }),
+  });
+  try {
+    await child.ask(open, openedModel);
+    return child;
+  } catch (error) {
+    await child.kill();
+    throw error;
+  }
+}
+
+async function extract(child: Child, { index, from, count }: Shard, { progress, halted }: Place): Promise<ShardAnswer> {
+  const job = { kind: 'extractShard', index, from, count } as const;
+  const answer = child.ask(job, shardAnswer, ({ done }) => progress.moved(index, done));
+  try {
+    return await untilAborted(answer, halted);
+  } finally {
+    progress.left(index);
+  }
+}
+
+/** Stores a shard's parts and commits it. A lease that was lost meanwhile is another's shard by now: it is dropped. */
+async function storeShard(context: ExtractContext, { index }: Shard, { rows, rejected, files, seconds }: ShardAnswer): Promise<void> {
+  const { client, stop, reporter } = context;
+  const limit = new AbortController();
+  const endInTime = () => setTimeout(() => limit.abort(stop.asked.reason), Math.max(0, stop.remainingMs() - reserveMs)).unref();
+  stop.asked.addEventListener('abort', endInTime, { once: true });
+  const signal = AbortSignal.any([stop.ended, limit.signal]);
+  try {
+    const stored = [];
+    for (const file of files) stored.push(await uploadFile(context, file.name, { file: file.path }, { signal }));
+    const { read, decode, infer, write } = seconds;
+    await untilAborted(client.commitShard(index, { rows, rejected, files: stored, seconds: { read, decode, infer, write } }), signal);
+    if (rejected > 0) {
+      reporter.tell({
+        type: 'note',
+        level: 'warning',
+        message: `Shard ${index}: ${rejected} of ${rows + rejected} images cannot be read and are left out`,
+      });
+    }
+  } catch (error) {
+    if (!isCairnError(error, 'lease_lost')) {
+      await giveBack(context, { index });
+      throw error;
+    }
+    reporter.tell({ type: 'note', level: 'warning', message: `Shard ${index} was given to another attempt and is dropped here` });
+  } finally {
+    stop.asked.removeEventListener('abort', endInTime);
+    for (const { path } of files) await rm(path, { force: true });
+  }
+}
+
+/** Gives a shard back, so that another need not wait for the end of its lease; a control plane that is away is not waited for. */
+async function giveBack({ client, stop, log }: ExtractContext, { index }: Pick<Shard, 'index'>): Promise<void> {
+  if (stop.ended.aborted) return;
+  try {
+    await Promise.race([client.releaseShard(index), sleep(reserveMs)]);
+  } catch (error) {
+    if (!isCairnError(error, 'lease_lost')) log.warn({ err: error }, `shard ${index} could not be given back`);
+  }
+}

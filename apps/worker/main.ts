@@ -1,0 +1,33 @@
+import { enableCompileCache } from 'node:module';
+
+// An agent starts for every attempt: without types to strip and code to compile again that takes half the time.
+enableCompileCache();
+
+const usage = `usage: main.ts agent|tasks
+  agent   runs one attempt, which CAIRN_ATTEMPT_ID names, to its end
+  tasks   takes attempts from the queue \`tasks\` and runs each in an agent of its own
+`;
+
+/** Loads only what the subcommand needs: an agent starts many times. */
+switch (process.argv[2]) {
+  case 'agent': {
+    const { runAgent } = await import('./agent/run-agent.ts');
+    process.exit(await runAgent(process.env));
+    break;
+  }
+  case 'tasks': {
+    const { runTasks } = await import('./tasks/run-tasks.ts');
+    await runTasks(process.env);
+    break;
+  }
+  case 'child': {
+    // Started by an agent, for work that blocks the event loop.
+    const { runChild } = await import('./child/run-child.ts');
+    await runChild();
+    process.exit(0);
+    break;
+  }
+  default:
+    process.stderr.write(usage);
+    process.exit(2);
+}

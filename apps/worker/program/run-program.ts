@@ -1,0 +1,149 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CairnError, type TrainerEvent } from '@cairn/contract';
+import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
+import type { AttemptContext } from '../agent/attempt-context.ts';
+import { eventFile } from './event-file.ts';
+
+/** Where the Python package is that trains and exports, from this file. */
+const trainerPackage = join(import.meta.dirname, '../../../docker/trainer');
+
+export type ProgramOptions = {
+  /** After the interpreter: `-m`, the module, and so on. */
+  args: readonly string[];
+  cwd: string;
+  /** The program appends its events here. */
+  eventsPath: string;
+  /** The file that asks the program to stop; null for one that has nothing to save and is killed instead. */
+  stopPath: string | null;
+  onEvent: (event: TrainerEvent) => void;
+};
+
+export type ProgramEnd = {
+  /** `hung`: no event and no output for the spec's `hangSeconds`; `stopped`: killed on request, after the grace if it had one. */
+  how: 'exited' | 'hung' | 'stopped';
+  /** One clause about the end of the process, for people. */
+  end: string;
+  /** The last lines it wrote to standard error. */
+  lastWords: string;
+};
+
+const pollMs = 100;
+/** Of the grace, this much at most is kept for storing what the program saved. */
+const reserveMs = 5000;
+const dumpMs = 2000;
+const goneLimitMs = 5000;
+const lastWordsBytes = 4000;
+
+/**
+ * Runs a Python program of docker/trainer until it ends or is ended: hands on its events, its output goes to the log.
+ * A stop that is asked for is passed on through the stop file, and enforced at the end of the grace. A program without
+ * progress is ended after the stacks of all its threads were dumped into the log. Afterwards no process of it is left.
+ */
+export async function runProgram(context: AttemptContext, options: ProgramOptions): Promise<ProgramEnd> {
+  const { spec, stop, log, python } = context;
+  stop.ended.throwIfAborted();
+  const child = spawn(python, options.args, {
+    cwd: options.cwd,
+    env: { ...context.env, ...pythonEnvironment(context.env) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const life = lifeOf(child, python);
+  let progressAt = Date.now();
+  const events = eventFile({
+    path: options.eventsPath,
+    onEvent(event) {
+      progressAt = Date.now();
+      options.onEvent(event);
+    },
+    onStrange: (line, why) => log.warn({ line: line.slice(0, 500), why }, 'the program wrote a line that is no event'),
+  });
+  let lastWords = '';
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream]?.on('data', (data: Buffer) => {
+      progressAt = Date.now();
+      context.reporter.log(stream, data);
+      if (stream === 'stderr') lastWords = (lastWords + data.toString()).slice(-lastWordsBytes);
+    });
+  }
+  let how: ProgramEnd['how'] = 'exited';
+  let killAtMs: number | null = null;
+  try {
+    while (!life.isOver() && !stop.ended.aborted) {
+      events.read();
+      if (stop.asked.aborted) {
+        if (killAtMs === null && options.stopPath !== null) writeFileSync(options.stopPath, '');
+        killAtMs ??= options.stopPath === null ? Number.POSITIVE_INFINITY : Math.min(reserveMs, stop.remainingMs() / 5);
+        if (stop.remainingMs() <= killAtMs) {
+          how = 'stopped';
+          break;
+        }
+      } else if (Date.now() - progressAt > spec.hangSeconds * 1000) {
+        how = 'hung';
+        log.error(`no event and no output for ${spec.hangSeconds} s: the program hangs; its stacks follow in stderr`);
+        await dumpStacks(spec.attempt.id, child.pid);
+        break;
+      }
+      await Promise.race([life.over, sleep(pollMs)]);
+    }
+    await killAttemptProcesses([spec.attempt.id], { except: process.pid, limitMs: goneLimitMs });
+    const end = await life.closed(goneLimitMs);
+    stop.ended.throwIfAborted();
+    events.read();
+    return { how, end, lastWords: lastWords.trim() };
+  } finally {
+    events.close();
+  }
+}
+
+/** Follows a child to its end. Failing to start is `invalid_configuration`. */
+function lifeOf(child: ChildProcess, python: string) {
+  let isOver = false;
+  let end = 'did not end';
+  const exited = once(child, 'exit').then(
+    ([code, signal]) => {
+      end = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+    },
+    (cause: unknown) => {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new CairnError('invalid_configuration', `The interpreter ${python} cannot be started (${why}): set CAIRN_PYTHON`, { cause });
+    },
+  );
+  const over = exited.finally(() => {
+    isOver = true;
+  });
+  over.catch(() => undefined);
+  const outputRead = once(child, 'close').catch(() => undefined);
+  return {
+    over,
+    isOver: () => isOver,
+    /** How it ended, once all its output has been read too. A process that SIGKILL does not end is not waited for. */
+    async closed(limitMs: number): Promise<string> {
+      await Promise.race([Promise.all([over, outputRead]), sleep(limitMs)]);
+      return end;
+    },
+  };
+}
+
+/**
+ * Has every thread of every process of the program write its stack to standard error: Python's faulthandler does that on
+ * SIGABRT, also where a thread hangs inside a library. The launcher is spared: its ranks die with it, unheard.
+ */
+async function dumpStacks(attemptId: string, launcherPid: number | undefined): Promise<void> {
+  const all = (processesByAttempt().get(attemptId) ?? []).filter(({ pid }) => pid !== process.pid);
+  const ranks = all.filter(({ pid }) => pid !== launcherPid);
+  const dumped = ranks.length > 0 ? ranks : all;
+  for (const identity of dumped) signalProcess(identity, 'SIGABRT');
+  const end = Date.now() + dumpMs;
+  while (dumped.some(isAlive) && Date.now() < end) await sleep(20);
+}
+
+function pythonEnvironment(env: Readonly<Record<string, string>>): Record<string, string> {
+  return {
+    PYTHONPATH: env.PYTHONPATH ? `${trainerPackage}:${env.PYTHONPATH}` : trainerPackage,
+    PYTHONUNBUFFERED: '1',
+    PYTHONFAULTHANDLER: '1',
+  };
+}

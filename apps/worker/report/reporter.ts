@@ -1,0 +1,164 @@
+import { join } from 'node:path';
+import { type CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply } from '@cairn/contract';
+import type { InternalClient } from '../../../libs/client/internal-client.ts';
+import { type LogBuffer, logBuffer } from './log-buffer.ts';
+import { metricBuffer } from './metric-buffer.ts';
+import { reportQueue } from './report-queue.ts';
+import { wakeTimer } from './wake-timer.ts';
+
+export type ProgressItem = Extract<ReportItem, { type: 'progress' }>;
+/** What is sent soon and never left out. */
+export type VitalItem = Extract<ReportItem, { type: 'checkpoint' | 'evaluation' | 'badImage' | 'note' }>;
+
+export type ReporterOptions = {
+  client: Pick<InternalClient, 'report'>;
+  workDir: string;
+  heartbeatSeconds: number;
+  /** Every answer: it may ask the attempt to stop. */
+  onReply: (reply: ReportReply) => void;
+  /** The attempt is over for the control plane, or this process is none of its own: nothing more is sent. */
+  onRefused: (error: CairnError) => void;
+  /** What goes wrong without ending anything. */
+  onTrouble: (message: string) => void;
+  /** Bounds of what waits to be sent. */
+  memoryBytes?: number;
+  diskBytes?: number;
+};
+
+export type Reporter = {
+  log(stream: LogStream, data: Buffer | string): void;
+  /** One point of a curve, at `step`; `time` in seconds since the epoch. */
+  metric(name: string, step: number, value: number, time?: number): void;
+  /** How far the work is; only the newest is sent. */
+  progress(progress: Omit<ProgressItem, 'type'>): void;
+  tell(item: VitalItem): void;
+  /** Sends a report now, to hear the answer. */
+  poke(): void;
+  /** Resolves when everything told so far has been answered, and nothing is sent any more; rejects when that was refused. */
+  end(): Promise<void>;
+  /** Stops sending at once; what waits is given up. */
+  close(): void;
+};
+
+const vitalDelayMs = 250;
+const usualDelayMs = 1000;
+/** A report must fit into a request body of 1 MiB. */
+const maxReportBytes = 512 * 1024;
+const maxReportItems = 500;
+const sealAtBytes = 256 * 1024;
+
+/**
+ * Tells the control plane what the attempt does: in order, one report at a time, at least one every heartbeat. However long
+ * the control plane is away, what is told waits (in memory, then on disk, bounded), and nobody who tells waits for it.
+ */
+export function createReporter(options: ReporterOptions): Reporter {
+  const { memoryBytes, diskBytes } = options;
+  const queue = reportQueue({
+    journalFile: join(options.workDir, 'reports.ndjson'),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(diskBytes === undefined ? {} : { diskBytes }),
+  });
+  const logs = new Map<LogStream, LogBuffer>(logStream.options.map((stream) => [stream, logBuffer(stream)]));
+  const metrics = metricBuffer();
+  const timer = wakeTimer(options.heartbeatSeconds * 800);
+  let progress: ProgressItem | null = null;
+  let leftOut = 0;
+  let seq = 0;
+  let state: 'open' | 'ending' | 'closed' = 'open';
+
+  const push = (item: ReportItem) => queue.push(item, { isVital: false });
+
+  /** Moves what was collected into the queue. What finds no room is cut (logs) or thinned (metrics). */
+  function seal(): void {
+    for (const log of logs.values()) if (!log.drain(push)) log.cut();
+    metrics.drain(push);
+  }
+
+  /** The items of the next report. */
+  function compose(): ReportItem[] {
+    seal();
+    if (leftOut > 0 && queue.push(leftOutNote(leftOut), { isVital: true })) leftOut = 0;
+    const items = queue.take(maxReportItems - 1, maxReportBytes);
+    if (progress !== null) items.push(progress);
+    progress = null;
+    return items;
+  }
+
+  /** Sends the items as one report; those that the control plane does not understand are parted from the others and given up. */
+  async function send(items: ReportItem[]): Promise<void> {
+    try {
+      options.onReply(await options.client.report({ seq: seq + 1, at: new Date().toISOString(), items }));
+      seq += 1;
+    } catch (error) {
+      if (!isCairnError(error, 'invalid_request', 'payload_too_large') || items.length === 0) throw error;
+      if (items.length === 1) {
+        options.onTrouble(`The control plane refused a report item of type ${items[0]?.type}: ${error.message}`);
+        return;
+      }
+      const half = Math.ceil(items.length / 2);
+      await send(items.slice(0, half));
+      await send(items.slice(half));
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (state === 'open') {
+      await timer.wait();
+      if (state === 'open') await send(compose());
+      timer.set(queue.isEmpty() ? options.heartbeatSeconds * 800 : 0);
+    }
+    for (const log of logs.values()) log.end();
+    for (let items = compose(); items.length > 0 && !isClosed(); items = compose()) await send(items);
+  }
+
+  const isClosed = () => state === 'closed';
+
+  const running = run().finally(() => {
+    state = 'closed';
+    timer.stop();
+    queue.close();
+  });
+  running.catch((error: unknown) => {
+    if (isCairnError(error)) options.onRefused(error);
+  });
+
+  return {
+    log(stream, data) {
+      const log = logs.get(stream);
+      if (log === undefined || isClosed()) return;
+      log.append(data);
+      if (log.pendingBytes() >= sealAtBytes && !log.drain(push)) log.cut();
+      timer.sooner(usualDelayMs);
+    },
+    metric(name, step, value, time = Date.now() / 1000) {
+      if (isClosed()) return;
+      if (metrics.add(name, step, value, time)) metrics.drain(push);
+      timer.sooner(usualDelayMs);
+    },
+    progress(item) {
+      progress = { type: 'progress', ...item };
+      timer.sooner(usualDelayMs);
+    },
+    tell(item) {
+      if (isClosed()) return;
+      // The points before a checkpoint are told before it.
+      metrics.drain(push);
+      if (!queue.push(item, { isVital: true })) leftOut += 1;
+      timer.sooner(vitalDelayMs);
+    },
+    poke: () => timer.sooner(0),
+    async end() {
+      if (state === 'open') state = 'ending';
+      timer.sooner(0);
+      await running;
+    },
+    close() {
+      state = 'closed';
+      timer.stop();
+    },
+  };
+}
+
+function leftOutNote(count: number): VitalItem {
+  return { type: 'note', level: 'warning', message: `${count} notes were left out: the control plane was away and the buffer was full` };
+}

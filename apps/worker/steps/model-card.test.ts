@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { artifactOf, specOf } from '../testing/specs.ts';
+import { modelCard, modelMetrics } from './model-card.ts';
+
+test('metrics that could not be measured are left out', () => {
+  const evaluation = {
+    mapAt100: { kaggle: { public: 0.5, private: null, all: 0.5 }, reference: null },
+    queries: { public: 3, private: 0 },
+  };
+  expect(modelMetrics(evaluation, {})).toEqual({ mapAt100: 0.5, mapAt100Public: 0.5, publicQueries: 3, privateQueries: 0 });
+  expect(modelMetrics({}, { step: 4 })).toEqual({ trainedSteps: 4 });
+});
+
+test('a name with a pipe or a line break cannot break the tables of the card', () => {
+  const { run, source } = specOf('register');
+  const model = artifactOf('model', 'models/art_1/', { 'a|b\nc': Buffer.from('x') });
+  const card = modelCard({ model: 'm', run, source, inputs: { model }, metrics: {} });
+  expect(card).toContain('| model | a\\|b c | 1 |');
+});

@@ -1,0 +1,102 @@
+import type { ImageSource, InputArtifact } from '@cairn/contract';
+import { z } from 'zod';
+
+const score = z.number().nullish();
+
+/** What of an evaluation's details becomes a metric of the model; what is missing or null is left out. */
+const evaluationDetails = z.object({
+  mapAt100: z
+    .object({ kaggle: z.object({ public: score, private: score, all: score }).partial().optional(), reference: score.optional() })
+    .optional(),
+  queries: z.object({ public: score, private: score }).partial().optional(),
+  galleryRows: score.optional(),
+});
+
+const checkpointDetails = z.object({ step: score, epoch: score, mapAt100Start: score, mapAt100End: score }).partial();
+
+/** The metrics of a model version, by name: shares from 0 to 1, and counts. */
+export function modelMetrics(evaluation: Record<string, unknown>, checkpoint: Record<string, unknown>): Record<string, number> {
+  const scored = evaluationDetails.safeParse(evaluation).data ?? {};
+  const trained = checkpointDetails.safeParse(checkpoint).data ?? {};
+  const { kaggle, reference } = scored.mapAt100 ?? {};
+  const candidates: Record<string, number | null | undefined> = {
+    mapAt100: kaggle?.all,
+    mapAt100Public: kaggle?.public,
+    mapAt100Private: kaggle?.private,
+    mapAt100Reference: reference,
+    publicQueries: scored.queries?.public,
+    privateQueries: scored.queries?.private,
+    indexImages: scored.galleryRows,
+    trainedSteps: trained.step,
+    trainedEpochs: trained.epoch,
+  };
+  return Object.fromEntries(Object.entries(candidates).flatMap(([name, value]) => (typeof value === 'number' ? [[name, value]] : [])));
+}
+
+export type ModelCardInput = {
+  model: string;
+  run: { id: string; name: string };
+  source: ImageSource;
+  inputs: Record<string, InputArtifact>;
+  metrics: Record<string, number>;
+};
+
+/** The card of a model version in Markdown: where it comes from, how good it is, and the digests of all that it is made of. */
+export function modelCard({ model, run, source, inputs, metrics }: ModelCardInput): string {
+  const artifacts = Object.entries(inputs).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const files = artifacts.flatMap(([role, { files: names }]) =>
+    names.length > 8 ? [] : names.map((file) => [role, file.name, String(file.bytes), `\`${file.sha256}\``]),
+  );
+  return [
+    `# ${model}`,
+    '',
+    `Trained and evaluated by the run \`${run.name}\` (${run.id}).`,
+    '',
+    '## Metrics',
+    '',
+    ...table(
+      ['metric', 'value'],
+      Object.entries(metrics).map(([name, value]) => [name, shown(name, value)]),
+    ),
+    '',
+    '## Use',
+    '',
+    ...usage(inputs.model?.details ?? {}),
+    '',
+    '## Data',
+    '',
+    `Images: ${source.kind === 'tars' ? 'tars' : 'files'} below \`${source.root}\`; metadata: \`${source.metadata}\`.`,
+    '',
+    '## Lineage',
+    '',
+    ...table(
+      ['role', 'artifact', 'kind', 'files', 'digest'],
+      artifacts.map(([role, artifact]) => [role, artifact.id, artifact.kind, String(artifact.files.length), `\`${artifact.digest}\``]),
+    ),
+    '',
+    '## Files',
+    '',
+    ...table(['role', 'file', 'bytes', 'sha256'], files),
+    '',
+  ].join('\n');
+}
+
+function usage(details: Record<string, unknown>): string[] {
+  const known = z.object({ imageSize: z.number(), preprocessing: z.string(), embeddingDim: z.number() }).safeParse(details).data;
+  if (known === undefined) return ['See the details of the artifact `model`.'];
+  const { imageSize, preprocessing, embeddingDim } = known;
+  return [
+    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as \`${preprocessing}\`, and gives`,
+    `\`features\` [N, ${embeddingDim}] of unit length: compare them by their inner product.`,
+  ];
+}
+
+function shown(name: string, value: number): string {
+  return name.startsWith('mapAt') ? `${(value * 100).toFixed(2)} %` : String(Math.round(value * 1000) / 1000);
+}
+
+/** A table of Markdown; a cell's pipes and line breaks would end it. */
+function table(header: string[], rows: string[][]): string[] {
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replace(/\s+/g, ' ')).join(' | ')} |`;
+  return [line(header), line(header.map(() => '---')), ...rows.map(line)];
+}

@@ -1,0 +1,13 @@
+import type { Runner } from '../agent/attempt-context.ts';
+import { inputOf, uploadFile } from '../agent/stored-files.ts';
+import { modelCard, modelMetrics } from './model-card.ts';
+
+/** One attempt at a registration: writes the model's card. The version and its row are made by the control plane. */
+export const runRegister: Runner<'register'> = async (context) => {
+  const { spec, stop } = context;
+  const { model } = spec.settings;
+  const metrics = modelMetrics(inputOf(spec, 'evaluation').details, spec.inputs.checkpoint?.details ?? {});
+  const card = modelCard({ model, run: spec.run, source: spec.source, inputs: spec.inputs, metrics });
+  const file = await uploadFile(context, 'card.md', card, { signal: stop.asked });
+  return { outcome: 'succeeded', files: [file], details: { model, metrics } };
+};

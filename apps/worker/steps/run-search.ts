@@ -1,0 +1,37 @@
+import { mkdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { Runner } from '../agent/attempt-context.ts';
+import { fetchArtifact, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { untilAborted } from '../agent/until-aborted.ts';
+import { searchAnswer } from '../child/messages.ts';
+import { startChild } from '../child/start-child.ts';
+
+/** One attempt at a search: the exact nearest index images of every query. */
+export const runSearch: Runner<'search'> = async (context) => {
+  const { spec, workDir, stop, reporter } = context;
+  const [query, index] = [inputOf(spec, 'query'), inputOf(spec, 'index')];
+  const folder = join(workDir, 'search');
+  mkdirSync(folder, { recursive: true });
+  const out = join(folder, 'neighbours.parquet');
+  const job = {
+    kind: 'search',
+    queries: await fetchArtifact(context, query),
+    index: await fetchArtifact(context, index),
+    topK: spec.settings.topK,
+    blockRows: spec.settings.blockRows,
+    threads: availableParallelism(),
+    out,
+  } as const;
+  const child = startChild(context);
+  try {
+    const answer = child.ask(job, searchAnswer, ({ done, total }) => {
+      reporter.progress({ done, total, unit: 'rows', rate: null, etaSeconds: null, message: `${done} of ${total} index rows searched` });
+    });
+    const { queries } = await untilAborted(answer, stop.asked);
+    const file = await uploadFile(context, 'neighbours.parquet', { file: out }, { signal: stop.asked });
+    return { outcome: 'succeeded', files: [file], details: { queries, index: index.id, topK: spec.settings.topK } };
+  } finally {
+    await child.kill();
+  }
+};

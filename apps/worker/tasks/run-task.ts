@@ -1,0 +1,138 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isCairnError } from '@cairn/contract';
+import type { QueueEntry } from '@cairn/queue';
+import {
+  attemptToken,
+  isAlive,
+  killAttemptProcesses,
+  type Logger,
+  type ProcessIdentity,
+  processesByAttempt,
+  readAgent,
+  readExit,
+  signalProcess,
+  sleep,
+} from '@cairn/runtime';
+import { createInternalClient } from '../../../libs/client/internal-client.ts';
+import { failure } from '../agent/failure.ts';
+
+export type TaskContext = {
+  configuration: {
+    CAIRN_INTERNAL_URL: readonly string[];
+    CAIRN_STORAGE_URL: string;
+    CAIRN_PYTHON: string;
+    CAIRN_LOG_LEVEL: string;
+    CAIRN_SERVER_KEY: string;
+  };
+  env: Readonly<Record<string, string | undefined>>;
+  /** The folder of all work folders. */
+  root: string;
+  log: Logger;
+  /** Aborted when the worker is to end: the agent is asked to stop, and waited for. */
+  signal: AbortSignal;
+};
+
+const mainFile = join(import.meta.dirname, '../main.ts');
+const pollMs = 200;
+const goneLimitMs = 5000;
+const lastWordsBytes = 4000;
+
+/**
+ * Runs one attempt in an agent of its own and waits for its end. An entry may come twice: an agent that an earlier worker
+ * started here is waited for, one that runs elsewhere makes ours end as superseded. An agent that died without a word is
+ * reported as failed, so that nobody waits for it.
+ */
+export async function runTask({ attemptId, generation }: QueueEntry<'tasks'>, context: TaskContext): Promise<void> {
+  const { root, log, signal } = context;
+  const workDir = join(root, `${attemptId}-${generation}`);
+  mkdirSync(workDir, { recursive: true });
+  const task = { attemptId, generation, workDir };
+  for (let isStarted = false; ; isStarted = true) {
+    const agent = readAgent(workDir)?.process ?? processesByAttempt().get(attemptId)?.[0];
+    if (agent !== undefined && isAlive(agent)) await endOfAgent(agent, signal);
+    else if (isStarted || agent !== undefined || readExit(workDir) !== null) break;
+    else if (signal.aborted) return;
+    else await startAgent(task, context);
+  }
+  // Another delivery of the same entry saw the end first, and has cleared up.
+  if (!existsSync(workDir)) return;
+  const code = readExit(workDir);
+  log.info({ attemptId, code }, 'an agent ended');
+  if (code === null) await reportDeath(task, context);
+  await rm(workDir, { recursive: true, force: true });
+}
+
+type Task = { attemptId: string; generation: number; workDir: string };
+
+/** Starts the agent in a session of its own: it outlives this worker. Resolves when it has ended. */
+async function startAgent({ attemptId, generation, workDir }: Task, { configuration, env, signal }: TaskContext): Promise<void> {
+  const output = openSync(join(workDir, 'stderr.log'), 'a');
+  try {
+    const child = spawn(process.execPath, [mainFile, 'agent'], {
+      cwd: workDir,
+      env: {
+        ...withoutOurs(env),
+        CAIRN_ATTEMPT_ID: attemptId,
+        CAIRN_ATTEMPT_GENERATION: String(generation),
+        CAIRN_ATTEMPT_TOKEN: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
+        CAIRN_INTERNAL_URL: configuration.CAIRN_INTERNAL_URL.join(','),
+        CAIRN_STORAGE_URL: configuration.CAIRN_STORAGE_URL,
+        CAIRN_WORK_DIR: workDir,
+        CAIRN_PYTHON: configuration.CAIRN_PYTHON,
+        CAIRN_LOG_LEVEL: configuration.CAIRN_LOG_LEVEL,
+      },
+      detached: true,
+      stdio: ['ignore', output, output],
+    });
+    const stop = () => child.kill('SIGTERM');
+    signal.addEventListener('abort', stop, { once: true });
+    await once(child, 'exit').finally(() => signal.removeEventListener('abort', stop));
+  } finally {
+    closeSync(output);
+  }
+}
+
+/** Waits for the end of an agent that is not our child; asks it to stop when the signal says so. */
+async function endOfAgent(agent: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  const stop = () => signalProcess(agent, 'SIGTERM');
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    while (isAlive(agent)) await sleep(pollMs);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+/** Tells the control plane, in the agent's place, that it is dead, after nothing of the attempt runs any more. */
+async function reportDeath({ attemptId, generation, workDir }: Task, { configuration, log, signal }: TaskContext): Promise<void> {
+  await killAttemptProcesses([attemptId], { limitMs: goneLimitMs });
+  const output = await readFile(join(workDir, 'stderr.log'), 'utf8').catch(() => '');
+  const client = createInternalClient({
+    urls: configuration.CAIRN_INTERNAL_URL,
+    attemptId,
+    generation,
+    token: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
+    signal,
+  });
+  const words = output.trim() === '' ? '' : `. Its last words:\n${output.slice(-lastWordsBytes)}`;
+  try {
+    await client.finish(failure('infrastructure', 'program_failed', `The agent's process ended without saying why${words}`));
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!isCairnError(error)) throw error;
+    // Over for the control plane too, or it does not listen to this: its own watch over silent attempts remains.
+    log.warn({ attemptId, err: error }, 'the end of an agent was not taken');
+  }
+}
+
+/** Neither the server's key nor a connection string reaches an agent. */
+function withoutOurs(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined || name.startsWith('CAIRN_') ? [] : [[name, value]])),
+  );
+}

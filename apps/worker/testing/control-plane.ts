@@ -1,0 +1,184 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import {
+  type AttemptSpec,
+  CairnError,
+  type ErrorCode,
+  errorTable,
+  type FinishRequest,
+  finishRequest,
+  isCairnError,
+  type ReportItem,
+  type ReportReply,
+  reportRequest,
+  type ShardCommit,
+  shardCommit,
+  startRequest,
+} from '@cairn/contract';
+import { freePort } from '@cairn/runtime';
+
+export type ShardRow = {
+  index: number;
+  from: number;
+  count: number;
+  holder: 'attempt' | 'other' | null;
+  tries: number;
+  commit: ShardCommit | null;
+};
+
+/**
+ * The internal port of a control plane for one attempt, in memory, on a real socket: what it is told is parsed with the
+ * contract's schemas and applied once. Tests take it down, bring it back on its port, and change what it answers.
+ */
+export async function startControlPlane(initial: { spec: AttemptSpec; token?: string }) {
+  const port = await freePort();
+  const token = initial.token ?? 'cat_test';
+  const state = {
+    spec: initial.spec,
+    starts: [] as string[],
+    /** The reports as applied, by sequence number. */
+    reports: [] as { seq: number; items: ReportItem[] }[],
+    repeatedReports: 0,
+    finishes: [] as FinishRequest[],
+    shards: [] as ShardRow[],
+    /** What the answer of every report says. */
+    reply: { directive: 'continue', reason: null, graceSeconds: 30 } as ReportReply,
+    superseded: false,
+    /** Drops the answer of so many of the next requests after they were applied. */
+    losesAnswers: 0,
+    /** Called before a request is handled, with its path below the attempt. */
+    onRequest: (_path: string): void => undefined,
+    onReport: (_body: unknown): void => undefined,
+    /** Items that are refused as if the control plane did not know them. */
+    refuses: (_item: ReportItem): boolean => false,
+  };
+
+  const instanceOf = new Map<string, string>();
+
+  function handle(method: string, path: string, body: unknown): unknown {
+    if (state.superseded) throw new CairnError('superseded', 'another attempt took over');
+    if (method === 'GET' && path === '') return state.spec;
+    const shard = /^\/shards\/(\d+)\/(commit|release)$/.exec(path);
+    if (shard) return handleShard(Number(shard[1]), shard[2] === 'commit', body);
+    switch (path) {
+      case '/start': {
+        const { instance } = startRequest.parse(body);
+        const first = instanceOf.get('instance') ?? instance;
+        if (first !== instance) throw new CairnError('superseded', 'the attempt was started by another process');
+        instanceOf.set('instance', instance);
+        state.starts.push(instance);
+        return {};
+      }
+      case '/reports': {
+        if (state.finishes.length > 0) throw new CairnError('superseded', 'the attempt is over');
+        state.onReport(body);
+        const { seq, items } = reportRequest.parse(body);
+        if (items.some(state.refuses)) throw new CairnError('invalid_request', 'an item is not known');
+        const last = state.reports.at(-1)?.seq ?? 0;
+        if (seq > last + 1) throw new CairnError('invalid_request', `report ${seq} came after ${last}`);
+        if (seq <= last) state.repeatedReports += 1;
+        else state.reports.push({ seq, items });
+        return state.reply;
+      }
+      case '/shards/claim': {
+        const free = state.shards.find((row) => row.commit === null && row.holder === null);
+        const done = state.shards.every((row) => row.commit !== null);
+        if (free === undefined) return { shard: null, done, retryAfterSeconds: 0.05 };
+        free.holder = 'attempt';
+        free.tries += 1;
+        return { shard: { index: free.index, from: free.from, count: free.count, tries: free.tries }, done, retryAfterSeconds: 0 };
+      }
+      case '/finish': {
+        const finish = finishRequest.parse(body);
+        if (state.finishes.length > 0 && JSON.stringify(state.finishes[0]) !== JSON.stringify(finish)) {
+          throw new CairnError('superseded', 'the attempt is over');
+        }
+        if (state.finishes.length === 0) state.finishes.push(finish);
+        return {};
+      }
+      default:
+        throw new CairnError('not_found', `no ${method} ${path}`);
+    }
+  }
+
+  function handleShard(index: number, isCommit: boolean, body: unknown): unknown {
+    const row = state.shards.find((shard) => shard.index === index);
+    if (row === undefined) throw new CairnError('not_found', `no shard ${index}`);
+    if (row.holder !== 'attempt') throw new CairnError('lease_lost', `shard ${index} is leased to another`);
+    if (isCommit) row.commit = shardCommit.parse(body);
+    else row.holder = null;
+    return {};
+  }
+
+  function answer(method: string, path: string, headers: Record<string, unknown>, text: string): { status: number; body: unknown } {
+    try {
+      if (headers.authorization !== `Bearer ${token}`) throw new CairnError('unauthenticated', 'wrong token');
+      if (headers['x-cairn-generation'] !== String(state.spec.attempt.generation)) throw new CairnError('superseded', 'old generation');
+      return { status: 200, body: handle(method, path, text === '' ? null : JSON.parse(text)) };
+    } catch (error) {
+      return problemOf(error);
+    }
+  }
+
+  let server: Server | undefined;
+
+  async function up(): Promise<void> {
+    server = createServer(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk);
+      const text = Buffer.concat(chunks).toString();
+      const path = (request.url ?? '').replace(`/internal/v1/attempts/${state.spec.attempt.id}`, '');
+      state.onRequest(path);
+      const { status, body } = answer(request.method ?? '', path, request.headers, text);
+      if (state.losesAnswers > 0) {
+        state.losesAnswers -= 1;
+        request.socket.destroy();
+      } else response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    }).listen(port, '127.0.0.1');
+    await once(server, 'listening');
+  }
+
+  async function down(): Promise<void> {
+    const closing = server;
+    if (closing === undefined) return;
+    server = undefined;
+    closing.closeAllConnections();
+    closing.close();
+    await once(closing, 'close');
+  }
+
+  await up();
+
+  /** All report items of a type, in order. */
+  function items<T extends ReportItem['type']>(type: T): Extract<ReportItem, { type: T }>[] {
+    const isOfType = (item: ReportItem): item is Extract<ReportItem, { type: T }> => item.type === type;
+    return state.reports.flatMap((report) => report.items).filter(isOfType);
+  }
+
+  return {
+    url: `http://127.0.0.1:${port}`,
+    token,
+    state,
+    up,
+    down,
+    items,
+    /** A log stream as put together from its chunks. Throws when a byte is missing or told twice. */
+    logText(stream: string): string {
+      let text = '';
+      for (const item of items('log').filter((log) => log.stream === stream)) {
+        if (item.offset !== Buffer.byteLength(text)) throw new Error(`a chunk at ${item.offset} follows ${Buffer.byteLength(text)} bytes`);
+        text += item.text;
+      }
+      return text;
+    },
+    close: down,
+  };
+}
+export type ControlPlane = Awaited<ReturnType<typeof startControlPlane>>;
+
+function problemOf(error: unknown): { status: number; body: unknown } {
+  const code: ErrorCode = isCairnError(error) ? error.code : 'invalid_request';
+  const { status, title, remedy, retry } = errorTable[code];
+  const detail = error instanceof Error ? error.message : String(error);
+  return { status, body: { type: 'about:blank', title, status, code, detail, remedy, retry, requestId: 'test' } };
+}

@@ -1,0 +1,200 @@
+import { readFileSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type AttemptSpecOf, isCairnError, type ResumePoint } from '@cairn/contract';
+import { newId, processesByAttempt, sha256 } from '@cairn/runtime';
+import { expect, test, vi } from 'vitest';
+import { openAttempt } from '../testing/open-attempt.ts';
+import { artifactOf, specOf } from '../testing/specs.ts';
+import { stubPython } from '../testing/stub-python.ts';
+import { runTrain } from './run-train.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
+
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 15 });
+
+const listFiles = {
+  'lists/clean.parquet': Buffer.from('clean rows'),
+  'lists/query.parquet': Buffer.from('query rows'),
+  'lists/index.parquet': Buffer.from('index rows'),
+  'lists/ground_truth.parquet': Buffer.from('truth'),
+};
+const lists = artifactOf('lists', 'lists/art_1/', listFiles, { lists: { clean: { rows: 12, distinct: 12, classes: 5 } } });
+
+type Overrides = Partial<AttemptSpecOf<'train'>> & { evaluate?: 'none' | 'end' | 'start_and_end' };
+
+async function openTraining(env: Record<string, string> = {}, { evaluate = 'none', ...overrides }: Overrides = {}) {
+  const base = specOf('train', { inputs: { lists }, ...overrides });
+  const spec = { ...base, settings: { ...base.settings, evaluate } };
+  const attempt = await openAttempt(spec, { python: stubPython(), env });
+  for (const [name, bytes] of Object.entries(listFiles)) await attempt.store.put(`lists/art_1/${name}`, bytes);
+  return attempt;
+}
+
+async function storeCheckpoint(store: { put(key: string, bytes: string): Promise<unknown> }, step: number): Promise<ResumePoint> {
+  const content = `the checkpoint of step ${step}`;
+  const key = `staging/att_earlier/checkpoints/step-${step}.pt`;
+  await store.put(key, content);
+  return { id: newId('checkpoint'), key, bytes: content.length, sha256: sha256(content), step, epoch: step };
+}
+
+test('a stage trains to its end: curves, scores, bad images and checkpoints are told, the final one is its result', async () => {
+  const { context, plane, store, reporter } = await openTraining({}, { evaluate: 'start_and_end' });
+  const outcome = await runTrain(context);
+  await reporter.end();
+  const key = `${context.spec.stagingPrefix}checkpoint.pt`;
+  const content = await store.getBytes(key);
+  expect(outcome).toEqual({
+    outcome: 'succeeded',
+    files: [{ name: 'checkpoint.pt', key, bytes: content.length, sha256: sha256(content) }],
+    details: { step: 4, epoch: 2, classes: 5, mapAt100Start: 0.25, mapAt100End: 0.75 },
+  });
+  expect(
+    plane
+      .items('metrics')
+      .filter((item) => item.name === 'loss')
+      .flatMap((item) => item.values),
+  ).toEqual([4, 2, 4 / 3, 1]);
+  expect(plane.items('checkpoint').map(({ step, final }) => [step, final])).toContainEqual([4, true]);
+  expect(plane.items('evaluation').map(({ when, mapAt100 }) => [when, mapAt100])).toEqual([
+    ['start', 0.25],
+    ['end', 0.75],
+  ]);
+  expect(plane.items('badImage')).toEqual([{ type: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' }]);
+  expect(plane.items('progress').at(-1)).toMatchObject({ done: 4, total: 4, unit: 'steps' });
+  expect(plane.logText('stdout')).toBe('training ä\n');
+});
+
+test('every checkpoint that is told is stored as it is told', async () => {
+  const { context, plane, store, reporter } = await openTraining({ STUB_STEPS: '8', STUB_STEP_MS: '60' });
+  await runTrain(context);
+  await reporter.end();
+  const told = plane.items('checkpoint');
+  expect(told.length).toBeGreaterThan(2);
+  for (const { key, bytes, sha256: digest } of told) {
+    const content = await store.getBytes(key);
+    expect([content.length, sha256(content)]).toEqual([bytes, digest]);
+  }
+});
+
+test('a truncated checkpoint is passed over with a note, in favour of the one before', async () => {
+  const { context, plane, store, reporter } = await openTraining();
+  const points = [await storeCheckpoint(store, 40), await storeCheckpoint(store, 20), await storeCheckpoint(store, 10)];
+  truncateSync(join(fileURLToPath(store.url), points[0]?.key ?? ''), 7);
+  const outcome = await runTrain({ ...context, spec: { ...context.spec, resume: points } });
+  await reporter.end();
+  expect(outcome.outcome).toBe('succeeded');
+  const result = await store.getBytes(`${context.spec.stagingPrefix}checkpoint.pt`);
+  expect(result.toString()).toBe('weights of step 4, from the checkpoint of step 20');
+  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/checkpoint of step 40 .* passed over/));
+});
+
+test('without a checkpoint that verifies the stage starts from its beginning', async () => {
+  const { context, store } = await openTraining();
+  const gone = { ...(await storeCheckpoint(store, 40)), key: 'staging/att_earlier/none.pt' };
+  await runTrain({ ...context, spec: { ...context.spec, resume: [gone] } });
+  const result = await store.getBytes(`${context.spec.stagingPrefix}checkpoint.pt`);
+  expect(result.toString()).toBe('weights of step 4, from the start');
+});
+
+test('an input that is not what its manifest says ends the attempt before the trainer starts', async () => {
+  const { context, store } = await openTraining();
+  await store.put('lists/art_1/lists/clean.parquet', 'other rows');
+  const error = await runTrain(context).catch((thrown: unknown) => thrown);
+  expect(isCairnError(error, 'corrupt_artifact')).toBe(true);
+});
+
+test('a list that was not prepared is named', async () => {
+  const { context } = await openTraining({}, { inputs: { lists: { ...lists, details: { lists: {} } } } });
+  await expect(runTrain(context)).rejects.toThrow(/hold no list "clean"/);
+});
+
+test.each([
+  ['training_diverged', 'user'],
+  ['too_many_bad_images', 'data'],
+  ['storage_full', 'infrastructure'],
+])('a trainer that fails with %s ends the attempt with the cause %s', async (code, cause) => {
+  const { context } = await openTraining({ STUB_BEHAVIOUR: 'fail', STUB_CODE: code });
+  expect(await runTrain(context)).toEqual({ outcome: 'failed', cause, code, message: 'The loss of step 1 is not finite' });
+});
+
+test('a trainer killed without a word fails with its last words', async () => {
+  const { context } = await openTraining({ STUB_BEHAVIOUR: 'vanish' });
+  const outcome = await runTrain(context);
+  expect(outcome).toMatchObject({ outcome: 'failed', cause: 'infrastructure', code: 'program_failed' });
+  expect(outcome).toHaveProperty('message', expect.stringMatching(/was ended by SIGKILL[\s\S]*RuntimeError: out of memory/));
+});
+
+test('a directive to stop saves a checkpoint within the grace and ends as preempted', async () => {
+  const { context, plane, reporter } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  const running = runTrain(context);
+  await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
+  plane.state.reply = { directive: 'stop', reason: 'a larger run needs the node', graceSeconds: 20 };
+  const outcome = await running;
+  await reporter.end();
+  const last = plane.items('checkpoint').at(-1);
+  expect(outcome).toEqual({ outcome: 'preempted', message: `saved and stopped at step ${last?.step} (a larger run needs the node)` });
+});
+
+test('a run that is cancelled ends as cancelled', async () => {
+  const { context, plane } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  plane.state.reply = { directive: 'stop', reason: 'cancelled by ann', graceSeconds: 20 };
+  expect(await runTrain(context)).toMatchObject({ outcome: 'cancelled' });
+});
+
+test('a trainer that does not heed the stop is killed before the grace ends, with what it started', async () => {
+  const { context, stop } = await openTraining({ STUB_BEHAVIOUR: 'stubborn' });
+  const running = runTrain(context);
+  await eventually(() => processesByAttempt().get(context.spec.attempt.id)?.length).toBe(2);
+  stop.ask({ reason: 'the node is drained', graceSeconds: 0.5 });
+  expect(await running).toMatchObject({ outcome: 'preempted' });
+  expect(processesByAttempt().get(context.spec.attempt.id)).toBeUndefined();
+});
+
+test('a trainer without progress is ended as a hang, with the stacks of its ranks in the log', async () => {
+  const { context, plane, reporter } = await openTraining({ STUB_BEHAVIOUR: 'hang' }, { hangSeconds: 1.5 });
+  const outcome = await runTrain(context);
+  await reporter.end();
+  expect(outcome).toMatchObject({ outcome: 'failed', cause: 'infrastructure', code: 'hang' });
+  expect(plane.logText('stderr')).toContain('Fatal Python error: Aborted');
+  expect(processesByAttempt().get(context.spec.attempt.id)).toBeUndefined();
+});
+
+test('a superseded attempt kills its trainer at once and tells nothing more', async () => {
+  const { context, plane } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  const running = runTrain(context);
+  await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
+  plane.state.superseded = true;
+  await expect(running).rejects.toMatchObject({ code: 'superseded' });
+  expect(processesByAttempt().get(context.spec.attempt.id)).toBeUndefined();
+});
+
+test('a control plane that is away does not stop training, and hears all of it when it is back', async () => {
+  const { context, plane, reporter } = await openTraining({ STUB_STEPS: '60' });
+  const running = runTrain(context);
+  await eventually(() => plane.state.reports.length).toBeGreaterThan(0);
+  await plane.down();
+  const outcome = await running;
+  await plane.up();
+  await reporter.end();
+  expect(outcome.outcome).toBe('succeeded');
+  const steps = plane
+    .items('metrics')
+    .filter((item) => item.name === 'loss')
+    .flatMap((item) => item.steps);
+  expect(steps).toEqual(Array.from({ length: 60 }, (_, index) => index + 1));
+});
+
+test('an interpreter that does not exist is an error that says what to set', async () => {
+  const { context } = await openTraining();
+  await expect(runTrain({ ...context, python: '/no/such/python' })).rejects.toThrow(/\/no\/such\/python cannot be started.*CAIRN_PYTHON/);
+});
+
+test('the trainer is told the stage as the contract says', async () => {
+  const { context, workDir } = await openTraining({}, { evaluate: 'end' });
+  await runTrain(context);
+  const config = JSON.parse(readFileSync(join(workDir, 'stage/stage.json'), 'utf8'));
+  expect(config).toMatchObject({ classes: 5, list: { rows: 12 }, model: { backbone: 'resnet18' }, start: null, resume: null });
+  expect(config.settings).not.toHaveProperty('model');
+  expect(readFileSync(config.evaluation.groundTruth, 'utf8')).toBe('truth');
+});

@@ -1,0 +1,105 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { FinishRequest, StoredFile, TrainerEvent } from '@cairn/contract';
+import type { Logger } from '@cairn/runtime';
+import type { Runner } from '../agent/attempt-context.ts';
+import { failure, failureOfProgram } from '../agent/failure.ts';
+import type { Stop } from '../agent/stop.ts';
+import { type ProgramEnd, runProgram } from '../program/run-program.ts';
+import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
+import { prepareStage } from './stage-config.ts';
+import { stageProgress } from './stage-progress.ts';
+
+type LastEvent = Extract<TrainerEvent, { event: 'finished' | 'failed' | 'preempted' }>;
+
+/**
+ * One attempt at a training stage: stages its inputs, runs the trainer under torchrun, tells its curves, stores its
+ * checkpoints, and ends as the trainer's last event says.
+ */
+export const runTrain: Runner<'train'> = async (context) => {
+  const { spec, reporter, stop } = context;
+  const { config, configPath } = await prepareStage(context);
+  const uploads = checkpointUploads(context);
+  const progress = stageProgress(reporter, spec.settings);
+  const scores: Record<string, number> = {};
+  let last: LastEvent | null = null;
+
+  function onEvent(event: TrainerEvent): void {
+    switch (event.event) {
+      case 'started':
+        progress.started(event);
+        break;
+      case 'step':
+        progress.stepped(event);
+        break;
+      case 'checkpoint':
+        uploads.add(event);
+        break;
+      case 'evaluation': {
+        const { when, step, mapAt100 } = event;
+        scores[when === 'start' ? 'mapAt100Start' : 'mapAt100End'] = mapAt100;
+        reporter.tell({ type: 'evaluation', when, step, mapAt100 });
+        break;
+      }
+      case 'badImage': {
+        const { imageId, path, reason } = event;
+        reporter.tell({ type: 'badImage', imageId, path, reason: reason.slice(0, 1000) });
+        break;
+      }
+      case 'finished':
+      case 'preempted':
+        last = event;
+        break;
+      case 'failed':
+        // The first failure is the cause, what follows are its consequences.
+        last = last?.event === 'failed' ? last : event;
+        break;
+      case 'exported':
+        break;
+    }
+  }
+
+  stop.asked.throwIfAborted();
+  const ranks = String(spec.settings.ranks);
+  const launcher = ['-m', 'cairn_trainer.launch', '--standalone', '--nproc-per-node', ranks, '--max-restarts', '0'];
+  const end = await runProgram(context, {
+    args: [...launcher, '-m', 'cairn_trainer', '--config', configPath],
+    cwd: dirname(configPath),
+    eventsPath: config.eventsPath,
+    stopPath: config.stopPath,
+    onEvent,
+  });
+  const final = await uploads.settle();
+  await logDivergence(context.log, join(config.outputDir, 'diverged.json'));
+  return trainOutcome({ end, last, final, stop, details: { classes: config.classes, ...scores } });
+};
+
+/** The work folder does not outlive the attempt: which images made the loss diverge is kept in the log. */
+async function logDivergence(log: Logger, path: string): Promise<void> {
+  if (existsSync(path)) log.error({ diverged: JSON.parse(await readFile(path, 'utf8')) }, 'the images of the batch that diverged');
+}
+
+export type TrainEnd = {
+  end: ProgramEnd;
+  /** What the trainer said last of how it ends; null when it was cut off. */
+  last: LastEvent | null;
+  final: { file: StoredFile; event: CheckpointEvent } | null;
+  stop: Pick<Stop, 'asked' | 'outcome'>;
+  details: Record<string, unknown>;
+};
+
+/** How the attempt ends, from what is known when the trainer is gone and its checkpoints are stored. */
+export function trainOutcome({ end, last, final, stop, details }: TrainEnd): FinishRequest {
+  if (last?.event === 'finished' && final !== null) {
+    const { step, epoch } = final.event;
+    return { outcome: 'succeeded', files: [{ ...final.file, name: 'checkpoint.pt' }], details: { step, epoch, ...details } };
+  }
+  if (last?.event === 'preempted') return stop.outcome(`saved and stopped at step ${last.step}`);
+  if (stop.asked.aborted) return stop.outcome(`the trainer ${end.end} before it could save`);
+  if (end.how === 'hung')
+    return failure('infrastructure', 'hang', 'The trainer made no progress and was ended; its stacks are in the log (stderr)');
+  if (last?.event === 'failed') return failureOfProgram(last.code, last.message);
+  const words = end.lastWords === '' ? '' : `. Its last words:\n${end.lastWords}`;
+  return failure('infrastructure', 'program_failed', `The trainer ${end.end} without saying why${words}`);
+}

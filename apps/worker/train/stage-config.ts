@@ -1,0 +1,58 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type AttemptSpecOf, CairnError, type ListFile, listsDetails, type TrainerConfig, trainerConfig } from '@cairn/contract';
+import type { AttemptContext } from '../agent/attempt-context.ts';
+import { fetchFile, inputOf } from '../agent/stored-files.ts';
+import { newestResumePoint } from './resume-point.ts';
+
+type TrainContext = AttemptContext<AttemptSpecOf<'train'>>;
+
+export type Stage = {
+  config: TrainerConfig;
+  configPath: string;
+};
+
+/** Fetches what the stage reads (lists, start weights, the checkpoint to go on from) and writes the trainer's configuration. */
+export async function prepareStage(context: TrainContext): Promise<Stage> {
+  const { spec, workDir } = context;
+  const { model, ...settings } = spec.settings;
+  const folder = join(workDir, 'stage');
+  const outputDir = join(folder, 'checkpoints');
+  mkdirSync(outputDir, { recursive: true });
+  const { list, classes } = await fetchList(context, settings.list);
+  const config = trainerConfig.parse({
+    protocol: 1,
+    stage: spec.step.name,
+    settings,
+    model,
+    classes,
+    list,
+    imageRoot: spec.source.root,
+    evaluation: settings.evaluate === 'none' ? null : await fetchEvaluation(context),
+    start: settings.from === 'init' ? null : await fetchFile(context, inputOf(spec, 'start'), 'checkpoint.pt'),
+    resume: await newestResumePoint(context, join(folder, 'resume')),
+    outputDir,
+    eventsPath: join(folder, 'events.ndjson'),
+    stopPath: join(folder, 'stop'),
+  } satisfies TrainerConfig);
+  const configPath = join(folder, 'stage.json');
+  writeFileSync(configPath, `${JSON.stringify(config, null, 2)}\n`);
+  return { config, configPath };
+}
+
+/** A list of the step's input `lists`, with the classes of its label space. */
+export async function fetchList(context: AttemptContext, name: string): Promise<{ list: ListFile; classes: number }> {
+  const input = inputOf(context.spec, 'lists');
+  const counts = listsDetails.safeParse(input.details).data?.lists[name];
+  if (counts === undefined) {
+    throw new CairnError('model_mismatch', `The lists ${input.id} hold no list "${name}": add it to \`prepare.lists\` of the recipe`);
+  }
+  const { path } = await fetchFile(context, input, `lists/${name}.parquet`);
+  return { list: { path, rows: counts.rows, labels: counts.classes }, classes: counts.classes ?? 1 };
+}
+
+async function fetchEvaluation(context: TrainContext): Promise<NonNullable<TrainerConfig['evaluation']>> {
+  const lists = inputOf(context.spec, 'lists');
+  const fetched = async (name: string) => (await fetchFile(context, lists, `lists/${name}.parquet`)).path;
+  return { query: await fetched('query'), index: await fetched('index'), groundTruth: await fetched('ground_truth') };
+}

@@ -1,0 +1,2 @@
+export * from './executor.ts';
+export { type ProcessExecutorOptions, processExecutor } from './process/process-executor.ts';

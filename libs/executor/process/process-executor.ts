@@ -1,0 +1,198 @@
+import { mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess } from '@cairn/runtime';
+import type { Executor, Launched, LaunchSpec, Snapshot } from '../executor.ts';
+import { type AttemptFolder, attemptFolder, attemptFolders } from './attempt-folder.ts';
+import { type AgentCommand, launchAgent } from './launch-agent.ts';
+import { tailOf } from './tail-of.ts';
+
+export type ProcessExecutorOptions = AgentCommand & {
+  /** Where the records and work folders are kept: below `<stateDir>/process`. */
+  stateDir: string;
+  /** How often processes that are not our children are looked at. */
+  pollMs?: number;
+};
+
+/** How long `observe` and `forget` wait for killed processes to be gone. */
+const goneLimitMs = 2000;
+const logTailBytes = 16 * 1024;
+
+/**
+ * Runs attempts as processes of this machine (Linux). What is known of them lies in files, so that any executor with the
+ * same `stateDir`, in this process or the next, sees and adopts them all.
+ */
+export function processExecutor(options: ProcessExecutorOptions): Executor {
+  if (process.platform !== 'linux') {
+    throw new CairnError(
+      'invalid_configuration',
+      `A pool of processes needs Linux (this is ${process.platform}): it follows processes through /proc`,
+    );
+  }
+  const root = join(options.stateDir, 'process');
+  mkdirSync(root, { recursive: true });
+  const listeners = new Set<(attemptId: string) => void>();
+  /** Attempts whose end has been told to the listeners. */
+  const told = new Set<string>();
+  /** Stops whose SIGTERM this executor has sent. */
+  const asked = new Set<string>();
+  const busy = new Map<string, Promise<unknown>>();
+  let closed = false;
+
+  const folderOf = (attemptId: string) => attemptFolder(root, attemptId);
+
+  /** One thing at a time for one attempt. */
+  async function alone<T>(attemptId: string, work: () => Promise<T>): Promise<T> {
+    const before = busy.get(attemptId) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    busy.set(attemptId, mine);
+    try {
+      return await mine;
+    } finally {
+      if (busy.get(attemptId) === mine) busy.delete(attemptId);
+    }
+  }
+
+  async function remove(folder: AttemptFolder): Promise<void> {
+    const left = await killAttemptProcesses([folder.attemptId], { limitMs: goneLimitMs });
+    if (left.size > 0) {
+      throw new CairnError('unavailable', `Processes of ${folder.attemptId} outlive SIGKILL: its folder ${folder.path} is kept`);
+    }
+    await rm(folder.path, { recursive: true, force: true });
+    told.delete(folder.attemptId);
+    asked.delete(folder.attemptId);
+  }
+
+  async function launch(spec: LaunchSpec, signal: AbortSignal): Promise<Launched> {
+    const folder = folderOf(spec.attemptId);
+    const started = folder.launch()?.record.generation ?? spec.generation;
+    if (started > spec.generation) {
+      throw new CairnError('superseded', `Generation ${started} of ${spec.attemptId} was started here; ${spec.generation} is too old`);
+    }
+    if (started < spec.generation) await remove(folder);
+    const { identity, child } = await launchAgent(folder, spec, options, signal);
+    child?.once('exit', (code, killedBy) => {
+      // After `close` the next executor is the one to write; it finds the process gone all the same.
+      if (closed || folder.launch() === null) return;
+      folder.recordEnd({ code, signal: killedBy });
+      tell(spec.attemptId);
+    });
+    const pid = identity?.pid ?? child?.pid ?? 0;
+    return { place: placeOf(pid), handle: `${spec.attemptId}.${spec.generation}` };
+  }
+
+  function tell(attemptId: string): void {
+    if (told.has(attemptId)) return;
+    told.add(attemptId);
+    for (const listener of listeners) listener(attemptId);
+  }
+
+  /** Sends what is due of a stop request: SIGTERM once, and after the deadline SIGKILL to everything. */
+  async function pursueStop(folder: AttemptFolder): Promise<void> {
+    const stop = folder.stop();
+    const agent = folder.agent();
+    if (stop === null || agent === null) return;
+    if (!asked.has(folder.attemptId)) {
+      asked.add(folder.attemptId);
+      signalProcess(agent, 'SIGTERM');
+    }
+    if (Date.now() >= stop.deadline && isAlive(agent)) await killAttemptProcesses([folder.attemptId], { limitMs: 0 });
+  }
+
+  async function look(): Promise<void> {
+    for (const folder of attemptFolders(root)) {
+      if (told.has(folder.attemptId)) continue;
+      await pursueStop(folder);
+      const agent = folder.agent();
+      if (agent !== null && !isAlive(agent)) tell(folder.attemptId);
+    }
+  }
+
+  let looking: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    looking ??= look()
+      // A folder that is just being removed cannot be read; the next look sees it whole or not at all.
+      .catch(() => undefined)
+      .finally(() => {
+        looking = undefined;
+      });
+  }, options.pollMs ?? 200);
+  timer.unref();
+
+  async function observe(signal: AbortSignal): Promise<Snapshot[]> {
+    signal.throwIfAborted();
+    const folders = attemptFolders(root).filter((folder) => folder.launch() !== null);
+    if (folders.some((folder) => folder.agent() === null)) adoptOrphans(folders);
+    const dead = folders.filter((folder) => isDead(folder)).map((folder) => folder.attemptId);
+    const left = dead.length === 0 ? new Set<string>() : await killAttemptProcesses(dead, { limitMs: goneLimitMs, signal });
+    // What could not be ended yet is told again when it is looked at the next time.
+    for (const attemptId of left) told.delete(attemptId);
+    return folders.flatMap((folder) => {
+      const snapshot = snapshotOf(folder, dead.includes(folder.attemptId), left.has(folder.attemptId));
+      return snapshot === null ? [] : [snapshot];
+    });
+  }
+
+  return {
+    start: (spec, signal) => alone(spec.attemptId, () => launch(spec, signal)),
+    async stop(attemptId, { graceSeconds, reason }) {
+      const folder = folderOf(attemptId);
+      if (folder.launch() === null || isDead(folder)) return;
+      const earlier = folder.stop();
+      const deadline = Math.min(Date.now() + graceSeconds * 1000, earlier?.deadline ?? Number.POSITIVE_INFINITY);
+      folder.recordStop({ deadline, reason });
+      await pursueStop(folder);
+    },
+    observe,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    forget: (attemptId) => alone(attemptId, () => remove(folderOf(attemptId))),
+    logs: (attemptId) => tailOf(folderOf(attemptId).logFile, logTailBytes),
+    async close() {
+      closed = true;
+      clearInterval(timer);
+      listeners.clear();
+      await Promise.allSettled([...busy.values(), looking]);
+    },
+  };
+}
+
+/** Finds the agents whose launcher was killed before it could write down what it had spawned. */
+function adoptOrphans(folders: AttemptFolder[]): void {
+  const processes = processesByAttempt();
+  for (const folder of folders) {
+    const launch = folder.launch();
+    const orphan = processes.get(folder.attemptId)?.[0];
+    if (launch === null || orphan === undefined || folder.agent() !== null || isAlive(launch.record.launcher)) continue;
+    folder.recordProcess(launch.number, orphan);
+  }
+}
+
+/** True when the agent was started and runs no more. */
+function isDead(folder: AttemptFolder): boolean {
+  const agent = folder.agent();
+  return agent === null ? folder.isOver() : !isAlive(agent);
+}
+
+/** Null for an attempt whose launcher was killed before it spawned anything: nothing was started, `start` begins anew. */
+function snapshotOf(folder: AttemptFolder, isOver: boolean, hasRemains: boolean): Snapshot | null {
+  const launch = folder.launch();
+  if (launch === null) return null;
+  const { attemptId, generation, name, launcher } = launch.record;
+  const agent = folder.agent();
+  if (agent === null && !isOver && !isAlive(launcher)) return null;
+  const base = { attemptId, generation, name, place: placeOf(agent?.pid ?? 0) };
+  if (!isOver) return { ...base, phase: 'running', exitCode: null, message: agent === null ? 'being started' : 'running' };
+  if (hasRemains) return { ...base, phase: 'running', exitCode: null, message: 'the agent ended; processes it left behind do not end' };
+  const { code, signal } = folder.end();
+  const how = code !== null ? `ended with code ${code}` : signal !== null ? `was killed by ${signal}` : 'is gone without a word';
+  return { ...base, phase: 'exited', exitCode: code, message: `the agent ${how}` };
+}
+
+function placeOf(pid: number): string {
+  return pid === 0 ? hostname() : `${hostname()} process ${pid}`;
+}
