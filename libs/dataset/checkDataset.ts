@@ -1,0 +1,76 @@
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ListName } from '@cairn/contract';
+import { CairnError } from '@cairn/contract';
+import { openDatabase } from './duckdb.ts';
+import type { ImageSplit } from './imagePath.ts';
+import { splitsNeeded } from './lists/loadTars.ts';
+import type { ImageSource } from './lists/manifest.ts';
+import { findMetadata } from './metadata/findMetadata.ts';
+import { loadMetadata } from './metadata/loadMetadata.ts';
+import { readCountries } from './metadata/readCountries.ts';
+import { tarsOfSplit } from './tars/indexTars.ts';
+
+export type CheckDatasetOptions = {
+  metadata: string;
+  countries?: string | undefined;
+  images: ImageSource;
+  /** The lists that shall be made of it: only what they need must be there. */
+  lists: readonly ListName[];
+  signal?: AbortSignal;
+};
+
+/** What a collection that passed has: the rows of each CSV file, and the tars of each split (none for folders). */
+export type CheckedDataset = { rows: Record<string, number>; tars: Partial<Record<ImageSplit, number>>; countries: number };
+
+/**
+ * Checks a collection before it is registered: the files that the lists need are there, their headers fit, and every row of
+ * every CSV file can be read. Images are not opened and tars not read: reading finds the broken ones.
+ *
+ * @throws CairnError `missing_file` (naming the list that needs it), `missing_column` (naming the columns expected), `bad_row`
+ *   (naming file, line and column).
+ */
+export async function checkDataset(options: CheckDatasetOptions): Promise<CheckedDataset> {
+  const { metadata, countries, images, lists, signal } = options;
+  const found = await findMetadata(metadata, lists, signal);
+  const tars = await checkImages(images, lists);
+  const places = countries === undefined ? null : await readCountries(countries, signal);
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
+  try {
+    const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
+    try {
+      const rows = await loadMetadata(database, found, signal);
+      return {
+        rows: Object.fromEntries([...rows].map(([key, n]) => [found.get(key)?.file.name ?? key, n])),
+        tars,
+        countries: new Set(places?.countryOf.values() ?? []).size,
+      };
+    } finally {
+      database.close();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function checkImages(images: ImageSource, lists: readonly ListName[]): Promise<Partial<Record<ImageSplit, number>>> {
+  const tars: Partial<Record<ImageSplit, number>> = {};
+  for (const split of splitsNeeded(lists)) {
+    if (images.kind === 'tars') {
+      tars[split] = (await tarsOfSplit(images.root, split)).length;
+      continue;
+    }
+    const folder = join(images.root, split);
+    const isThere = await stat(folder).then(
+      (stats) => stats.isDirectory(),
+      () => false,
+    );
+    if (!isThere || (await readdir(folder)).length === 0) {
+      const users = lists.filter((list) => splitsNeeded([list]).includes(split));
+      const message = `${folder} is not a folder with images; the list ${users.join(', ')} needs it: put the images there as a/b/c/ID.jpg`;
+      throw new CairnError('missing_file', message, { details: { folder, split, lists: users } });
+    }
+  }
+  return tars;
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { lstat, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ListName } from '@cairn/contract';
+import type { ImageSplit } from './imagePath.ts';
+import { findMetadata } from './metadata/findMetadata.ts';
+import { readCountries } from './metadata/readCountries.ts';
+import { listedMd5, md5Of, tarsOfSplit } from './tars/indexTars.ts';
+
+/** SHA-256 and size of a file. */
+export type FileDigest = { sha256: string; bytes: number };
+
+/** SHA-256 of a file's bytes, streamed. */
+export async function fileDigest(path: string, signal?: AbortSignal): Promise<FileDigest> {
+  const sha256 = createHash('sha256');
+  let bytes = 0;
+  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal ? { signal } : {}) });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    sha256.update(chunk);
+    bytes += chunk.length;
+  }
+  return { sha256: sha256.digest('hex'), bytes };
+}
+
+/** Entries of one folder looked at together. */
+const statsAtATime = 64;
+
+/**
+ * The digest of an image folder: SHA-256 over its sorted listing, each file with its size and the time of its last change. The
+ * images themselves are not read, so this is a digest of the listing: copying the folder with new times changes it, and a
+ * change that keeps a file's size and time does not.
+ */
+export async function folderDigest(root: string, signal?: AbortSignal): Promise<{ digest: string; files: number; bytes: number }> {
+  const hash = createHash('sha256');
+  let files = 0;
+  let bytes = 0;
+  const walk = async (folder: string): Promise<void> => {
+    signal?.throwIfAborted();
+    const entries = (await readdir(join(root, folder), { withFileTypes: true })).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    for (let from = 0; from < entries.length; from += statsAtATime) {
+      const some = entries.slice(from, from + statsAtATime);
+      const stats = await Promise.all(some.map((entry) => (entry.isSymbolicLink() ? stat : lstat)(join(root, folder, entry.name))));
+      for (const [i, entry] of some.entries()) {
+        const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
+        const found = stats[i];
+        if (found?.isDirectory()) await walk(path);
+        else if (found?.isFile()) {
+          hash.update(`${path}\0${found.size}\0${Math.floor(found.mtimeMs)}\n`);
+          files += 1;
+          bytes += found.size;
+        }
+      }
+    }
+  };
+  await walk('');
+  return { digest: hash.digest('hex'), files, bytes };
+}
+
+/**
+ * The digest of a source of tars: SHA-256 over the name and md5 of each. The md5 comes from the md5 file where there is one;
+ * otherwise the tar is read. That a tar fits its md5 file is checked when it is indexed.
+ */
+export async function tarsDigest(
+  root: string,
+  splits: readonly ImageSplit[],
+  signal?: AbortSignal,
+): Promise<{ digest: string; tars: Record<string, string> }> {
+  const tars: Record<string, string> = {};
+  for (const split of splits) {
+    for (const tar of await tarsOfSplit(root, split)) tars[tar] = (await listedMd5(root, tar)) ?? (await md5Of(join(root, tar), signal));
+  }
+  return { digest: digestOfLines(tars), tars };
+}
+
+/**
+ * The digest of the metadata that the given lists are made from: SHA-256 over the names and the SHA-256 of the CSV files (and of
+ * the countries folder's files). Where the files lie makes no difference.
+ *
+ * @throws CairnError `missing_file`, `missing_column`.
+ */
+export async function metadataDigest(
+  source: { metadata: string; countries?: string | undefined; lists: readonly ListName[] },
+  signal?: AbortSignal,
+): Promise<{ digest: string; files: Record<string, FileDigest> }> {
+  const files: Record<string, FileDigest> = {};
+  for (const { file, path } of (await findMetadata(source.metadata, source.lists, signal)).values())
+    files[file.name] = await fileDigest(path, signal);
+  if (source.countries !== undefined) {
+    const { files: names } = await readCountries(source.countries, signal);
+    for (const name of names) files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
+  }
+  return { digest: digestOfLines(Object.fromEntries(Object.entries(files).map(([name, { sha256 }]) => [name, sha256]))), files };
+}
+
+function digestOfLines(sums: Record<string, string>): string {
+  const lines = Object.entries(sums).map(([name, sum]) => `${sum}  ${name}\n`);
+  return createHash('sha256')
+    .update(lines.toSorted((a, b) => (a.slice(a.indexOf(' ')) < b.slice(b.indexOf(' ')) ? -1 : 1)).join(''))
+    .digest('hex');
+}

@@ -1,0 +1,30 @@
+import { join } from 'node:path';
+import { fileDigest } from '../digests.ts';
+import type { Database } from '../duckdb.ts';
+import type { MetadataFileKey } from '../metadata/files.ts';
+import { labellingFiles } from '../metadata/files.ts';
+import { continentOfCountry, readCountries } from '../metadata/readCountries.ts';
+import type { ListsManifest } from './manifest.ts';
+
+/**
+ * Gives every label of a known category its country and continent (the table label_country), and returns the digests of the
+ * files read. Without the category files there is nothing to join: the table stays empty.
+ */
+export async function loadCountries(
+  database: Database,
+  folder: string,
+  loaded: ReadonlySet<MetadataFileKey>,
+  signal?: AbortSignal,
+): Promise<ListsManifest['inputs']> {
+  const countries = await readCountries(folder, signal);
+  const inputs: ListsManifest['inputs'] = {};
+  for (const name of countries.files) inputs[`countries/${name}`] = { ...(await fileDigest(join(folder, name), signal)), rows: null };
+  if (!labellingFiles.every((key) => loaded.has(key))) return inputs;
+  await database.run('create table category_country (category varchar, country varchar, continent varchar)');
+  const rows = [...countries.countryOf].map(([category, country]) => [category, country, continentOfCountry(countries, country)] as const);
+  await database.append('category_country', rows);
+  await database.run(
+    'insert into label_country select l.gid, c.country, c.continent from label_category l join category_country c using (category)',
+  );
+  return inputs;
+}

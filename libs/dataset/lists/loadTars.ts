@@ -1,0 +1,60 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ListName } from '@cairn/contract';
+import { fileDigest } from '../digests.ts';
+import type { Database } from '../duckdb.ts';
+import { literal } from '../duckdb.ts';
+import type { ImageSplit } from '../imagePath.ts';
+import { imageSplits } from '../imagePath.ts';
+import { indexTars } from '../tars/indexTars.ts';
+import type { TarIndexEntry } from './manifest.ts';
+
+/** The splits whose images each list names. */
+const splitsOf: Record<ListName, readonly ImageSplit[]> = {
+  clean: ['train'],
+  c2x: ['train'],
+  full: ['train'],
+  index_train: ['train', 'index'],
+  test: ['index'],
+  all: ['train', 'index', 'test'],
+  query: ['test'],
+  index: ['index'],
+};
+
+/** The splits whose images the lists name. */
+export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
+  return imageSplits.filter((split) => lists.some((list) => splitsOf[list].includes(split)));
+}
+
+/** Indexes the tars of the splits that the lists need, as the table tar_member and as `tars/SPLIT.parquet` under `root`. */
+export async function loadTars(
+  database: Database,
+  tarRoot: string,
+  lists: readonly ListName[],
+  root: string,
+  signal?: AbortSignal,
+): Promise<Partial<Record<ImageSplit, TarIndexEntry>>> {
+  await database.run('create table tar_member (split varchar, image_id varchar, tar varchar, "offset" bigint, size bigint)');
+  await mkdir(join(root, 'tars'));
+  const entries: Partial<Record<ImageSplit, TarIndexEntry>> = {};
+  for (const split of splitsNeeded(lists)) {
+    const tars: TarIndexEntry['tars'] = [];
+    for await (const { tar, bytes, md5, md5Checked, members } of indexTars({ root: tarRoot, split, ...(signal ? { signal } : {}) })) {
+      await database.append(
+        'tar_member',
+        members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
+      );
+      tars.push({ tar, bytes, md5, md5Checked, images: members.length });
+    }
+    const path = `tars/${split}.parquet`;
+    const rows = `select image_id, tar, "offset", size from tar_member where split = ${literal(split)} order by tar, "offset"`;
+    await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
+    entries[split] = { path, ...(await fileDigest(join(root, path), signal)), tars };
+  }
+  // An image that stands in two places: the last one counts, as in a tar that is unpacked.
+  await database.run(
+    `create table tar_place as select split, image_id, arg_max({tar: tar, "offset": "offset", size: size}, (tar, "offset")) as place
+     from tar_member group by split, image_id`,
+  );
+  return entries;
+}

@@ -1,0 +1,53 @@
+import type { ListName } from '@cairn/contract';
+import type { FileDigest } from '../digests.ts';
+import type { ImageSplit } from '../imagePath.ts';
+
+/** Where images are read from: a tree `split/a/b/c/id.jpg`, or the tars `split/images_NNN.tar`. */
+export type ImageSource = { kind: 'folder'; root: string } | { kind: 'tars'; root: string };
+
+/** A written file: its path relative to the manifest. */
+export type WrittenFile = FileDigest & { path: string };
+
+export type ListEntry = WrittenFile & {
+  rows: number;
+  /** Distinct image ids: fewer than rows where an image has several labels. */
+  images: number;
+  /** Distinct labels that occur, -1 not counted. */
+  labels: number;
+  /** Classes of the list's label space (its largest possible label + 1); null when the metadata gives no labels. */
+  classes: number | null;
+  /** Rows with noisy 1. */
+  noisy: number;
+  /** Rows with label -1. */
+  unlabelled: number;
+  /** Rows whose image is in no tar; null for folders, where reading discovers it. */
+  missingImages: number | null;
+};
+
+export type GroundTruthEntry = WrittenFile & {
+  /** One row per query and ground-truth image. */
+  rows: number;
+  queries: number;
+  /** Rows whose image is not in index.csv; null when index.csv was not read. */
+  notInIndex: number | null;
+};
+
+export type TarIndexEntry = WrittenFile & {
+  tars: { tar: string; bytes: number; md5: string; md5Checked: boolean; images: number }[];
+};
+
+/** manifest.json beside the lists: what was made of what. It is written last. */
+export type ListsManifest = {
+  format: 'cairn-lists';
+  version: 1;
+  lists: Partial<Record<ListName, ListEntry>>;
+  groundTruth: GroundTruthEntry | null;
+  /** Indexes of the tars by split; null for folders. */
+  tars: Partial<Record<ImageSplit, TarIndexEntry>> | null;
+  source: ImageSource['kind'];
+  testSeed: number;
+  /** The files read, by name (`train.csv`, `countries/JP.json`). */
+  inputs: Record<string, FileDigest & { rows: number | null }>;
+};
+
+export const listsManifestName = 'manifest.json';

@@ -1,0 +1,131 @@
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { ListName } from '@cairn/contract';
+import { CairnError } from '@cairn/contract';
+import type { FileDigest } from '../digests.ts';
+import { fileDigest } from '../digests.ts';
+import type { Database } from '../duckdb.ts';
+import { count, openDatabase } from '../duckdb.ts';
+import type { FoundFile } from '../metadata/findMetadata.ts';
+import { findMetadata } from '../metadata/findMetadata.ts';
+import { loadMetadata } from '../metadata/loadMetadata.ts';
+import { writingUnder } from '../storageFull.ts';
+import { makeListTables } from './definitions.ts';
+import { loadCountries } from './loadCountries.ts';
+import { loadTars } from './loadTars.ts';
+import type { ImageSource, ListsManifest } from './manifest.ts';
+import { listsManifestName } from './manifest.ts';
+import { writeGroundTruth, writeList } from './writeList.ts';
+
+export type PrepareListsOptions = {
+  /** Folder of the CSV files, flat as downloaded or parted into train/, index/ and test/. */
+  metadata: string;
+  /** Folder with country_codes.json, a CODE.json for each, continent_codes.csv; without it country and continent are null. */
+  countries?: string | undefined;
+  images: ImageSource;
+  lists: readonly ListName[];
+  /** Seed of the sample in the list `test`. */
+  testSeed: number;
+  /** The folder to make; it must not exist or be empty. */
+  out: string;
+  /** Most memory the SQL may take, in MiB; what does not fit goes to disk beside `out`. */
+  memoryLimitMiB?: number;
+  threads?: number;
+  signal?: AbortSignal;
+};
+
+/**
+ * Makes the lists of a collection in GLDv2's format: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
+ * image root), label (int32), noisy (0 or 1), country, continent (nullable), for tars also tar, offset, size; with the list
+ * `query` also `out/lists/ground_truth.parquet` (query_id, image_id, usage: scored queries only); for tars
+ * `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
+ *
+ * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `name_taken`, `storage_full`; the signal's reason.
+ */
+export async function prepareLists(options: PrepareListsOptions): Promise<ListsManifest> {
+  const out = resolve(options.out);
+  const lists = [...new Set(options.lists)];
+  await refuseTaken(out);
+  const found = await findMetadata(options.metadata, lists, options.signal);
+  return writingUnder(out, async () => {
+    await mkdir(dirname(out), { recursive: true });
+    const making = await mkdtemp(`${out}.making-`);
+    try {
+      const manifest = await fill(making, lists, found, options);
+      await rename(making, out);
+      return manifest;
+    } finally {
+      await rm(making, { recursive: true, force: true });
+    }
+  });
+}
+
+async function refuseTaken(out: string): Promise<void> {
+  const entries = await readdir(out).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  if (entries.length > 0)
+    throw new CairnError('name_taken', `${out} is not empty: choose another folder for the lists`, { details: { out } });
+}
+
+async function fill(
+  root: string,
+  lists: readonly ListName[],
+  found: Map<FoundFile['key'], FoundFile>,
+  options: PrepareListsOptions,
+): Promise<ListsManifest> {
+  const { images, countries, testSeed, signal, memoryLimitMiB, threads } = options;
+  const work = join(root, 'work');
+  await mkdir(work);
+  await mkdir(join(root, 'lists'));
+  const database = await openDatabase({
+    folder: work,
+    ...(memoryLimitMiB === undefined ? {} : { memoryLimitMiB }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(signal ? { signal } : {}),
+  });
+  try {
+    const rows = await loadMetadata(database, found, signal);
+    const inputs = await digestsOf(found, rows, signal);
+    const loaded = new Set(rows.keys());
+    const { labelled } = await makeListTables(database, loaded);
+    if (countries !== undefined) Object.assign(inputs, await loadCountries(database, countries, loaded, signal));
+    const tars = images.kind === 'tars' ? await loadTars(database, images.root, lists, root, signal) : null;
+    const manifest: ListsManifest = {
+      format: 'cairn-lists',
+      version: 1,
+      lists: {},
+      groundTruth: null,
+      tars,
+      source: images.kind,
+      testSeed,
+      inputs,
+    };
+    for (const list of lists) {
+      manifest.lists[list] = await writeList(database, { list, testSeed, root, hasTars: images.kind === 'tars', labelled }, signal);
+    }
+    if (lists.includes('query')) manifest.groundTruth = await writeGroundTruth(database, root, loaded.has('index'), signal);
+    await closeAndRemove(database, work);
+    await writeFile(join(root, listsManifestName), `${JSON.stringify(manifest, null, 2)}\n`);
+    return manifest;
+  } catch (error) {
+    await closeAndRemove(database, work);
+    throw error;
+  }
+}
+
+async function closeAndRemove(database: Database, work: string): Promise<void> {
+  database.close();
+  await rm(work, { recursive: true, force: true });
+}
+
+async function digestsOf(
+  found: ReadonlyMap<FoundFile['key'], FoundFile>,
+  rows: ReadonlyMap<FoundFile['key'], number>,
+  signal?: AbortSignal,
+): Promise<ListsManifest['inputs']> {
+  const inputs: Record<string, FileDigest & { rows: number | null }> = {};
+  for (const [key, { file, path }] of found) inputs[file.name] = { ...(await fileDigest(path, signal)), rows: count(rows.get(key)) };
+  return inputs;
+}

@@ -1,0 +1,76 @@
+import type { ListName } from '@cairn/contract';
+import { imageIdPattern } from '../imagePath.ts';
+
+/** What may stand in a column: a pattern over the whole cell (one that both JavaScript and RE2 read alike) and its words. */
+export type ColumnRule = { name: string; pattern: string; expected: string };
+
+/** The CSV files of GLDv2 that lists are made from. */
+export type MetadataFile = {
+  name: string;
+  /** The folder in which the file lies when the metadata is parted as upstream's program wants it. */
+  part: 'train' | 'index' | 'test';
+  columns: readonly ColumnRule[];
+  /** The column whose values may not repeat. */
+  unique?: string;
+};
+
+const imageId = imageIdPattern.source.slice(1, -1);
+const id: ColumnRule = { name: 'id', pattern: imageId, expected: 'an image id: 3 to 64 letters, digits, dashes or underscores' };
+const landmark: ColumnRule = { name: 'landmark_id', pattern: '[0-9A-Za-z_.-]+', expected: 'a landmark id' };
+const category: ColumnRule = {
+  name: 'category',
+  pattern: '"?http://commons\\.wikimedia\\.org/wiki/Category:.+',
+  expected: 'http://commons.wikimedia.org/wiki/Category: and a name',
+};
+const imageList = `${imageId}( ${imageId})*`;
+
+export const metadataFiles = {
+  train: { name: 'train.csv', part: 'train', columns: [id, landmark] },
+  trainClean: {
+    name: 'train_clean.csv',
+    part: 'train',
+    columns: [landmark, { name: 'images', pattern: imageList, expected: 'image ids separated by single spaces' }],
+    unique: 'landmark_id',
+  },
+  trainCategory: { name: 'train_label_to_category.csv', part: 'train', columns: [landmark, category] },
+  indexCategory: { name: 'index_label_to_category.csv', part: 'index', columns: [landmark, category] },
+  indexLandmark: { name: 'index_image_to_landmark.csv', part: 'index', columns: [id, landmark] },
+  index: { name: 'index.csv', part: 'index', columns: [id], unique: 'id' },
+  solution: {
+    name: 'retrieval_solution_v2.1.csv',
+    part: 'test',
+    columns: [
+      id,
+      { name: 'images', pattern: `(${imageList})?`, expected: 'image ids separated by single spaces, or None for an ignored query' },
+      { name: 'Usage', pattern: 'Public|Private|Ignored', expected: 'Public, Private or Ignored' },
+    ],
+    unique: 'id',
+  },
+} as const satisfies Record<string, MetadataFile>;
+export type MetadataFileKey = keyof typeof metadataFiles;
+
+const labelFiles = ['train', 'trainClean', 'trainCategory', 'indexCategory', 'indexLandmark'] as const;
+
+/** The files that each list cannot do without. */
+export const filesOfList = {
+  clean: ['trainClean'],
+  c2x: ['train', 'trainClean'],
+  full: ['train', 'trainClean'],
+  index_train: labelFiles,
+  test: labelFiles,
+  all: [...labelFiles, 'solution'],
+  query: ['solution'],
+  index: ['index'],
+} as const satisfies Record<ListName, readonly MetadataFileKey[]>;
+
+/** The files that give images of `query` and `index` their labels. Without all of them the labels are -1. */
+export const labellingFiles: readonly MetadataFileKey[] = labelFiles;
+
+/** The files that the lists need, each once, with the lists that need it. */
+export function filesNeeded(lists: readonly ListName[]): Map<MetadataFileKey, ListName[]> {
+  const needed = new Map<MetadataFileKey, ListName[]>();
+  for (const list of lists) {
+    for (const file of filesOfList[list]) needed.set(file, [...(needed.get(file) ?? []), list]);
+  }
+  return needed;
+}

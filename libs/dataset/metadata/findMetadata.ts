@@ -1,0 +1,80 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ListName } from '@cairn/contract';
+import { CairnError } from '@cairn/contract';
+import { csvFields } from './csvFields.ts';
+import type { MetadataFile, MetadataFileKey } from './files.ts';
+import { filesNeeded, labellingFiles, metadataFiles } from './files.ts';
+import { firstLine } from './textLines.ts';
+
+/** A metadata file that was found, with its header. */
+export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string; header: string[] };
+
+/**
+ * Finds the CSV files that the lists need, in a folder flat as downloaded or parted into train/, index/ and test/ (flat
+ * first), and reads their headers. For `query` and `index` the labelling files are taken too when all of them are there.
+ *
+ * @throws CairnError `missing_file` naming the list that needs it; `missing_column` naming the columns expected and found.
+ */
+export async function findMetadata(
+  root: string,
+  lists: readonly ListName[],
+  signal?: AbortSignal,
+): Promise<Map<MetadataFileKey, FoundFile>> {
+  const found = new Map<MetadataFileKey, FoundFile>();
+  for (const [key, users] of filesNeeded(lists)) {
+    const path = await pathOf(root, metadataFiles[key]);
+    if (path === null) throw missingFile(root, metadataFiles[key], users);
+    found.set(key, await withHeader(key, path, signal));
+  }
+  if (lists.includes('query') || lists.includes('index')) {
+    const rest = labellingFiles.filter((key) => !found.has(key));
+    const paths = await Promise.all(rest.map((key) => pathOf(root, metadataFiles[key])));
+    if (paths.every((path) => path !== null)) {
+      for (const [i, key] of rest.entries()) found.set(key, await withHeader(key, paths[i] ?? '', signal));
+    }
+  }
+  return found;
+}
+
+/** True when there is a regular file (or a link to one). */
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+}
+
+async function pathOf(root: string, file: MetadataFile): Promise<string | null> {
+  for (const path of [join(root, file.name), join(root, file.part, file.name)]) {
+    if (await isFile(path)) return path;
+  }
+  return null;
+}
+
+function missingFile(root: string, file: MetadataFile, lists: readonly ListName[]): CairnError {
+  const needs = lists.length === 1 ? `the list ${lists[0]} needs it` : `the lists ${lists.join(', ')} need it`;
+  return new CairnError('missing_file', `${file.name} is neither in ${root} nor in ${join(root, file.part)}; ${needs}: put it there`, {
+    details: { file: file.name, folder: root, lists },
+  });
+}
+
+async function withHeader(key: MetadataFileKey, path: string, signal?: AbortSignal): Promise<FoundFile> {
+  const file: MetadataFile = metadataFiles[key];
+  const header = csvFields(await firstLine(path, signal)).fields ?? [];
+  const expected = file.columns.map((column) => column.name);
+  const missing = expected.filter((name) => !header.includes(name));
+  if (missing.length > 0) {
+    throw new CairnError(
+      'missing_column',
+      `${path} lacks the column ${missing.join(', ')}: expected ${expected.join(', ')}, found ${header.join(', ') || 'an empty line'}`,
+      { details: { file: file.name, path, expected, found: header, missing } },
+    );
+  }
+  if (new Set(header).size !== header.length) {
+    throw new CairnError('missing_column', `${path} names a column twice: found ${header.join(', ')}, expected ${expected.join(', ')}`, {
+      details: { file: file.name, path, expected, found: header },
+    });
+  }
+  return { key, file, path, header };
+}

@@ -1,0 +1,78 @@
+import type { Database } from '../duckdb.ts';
+import { count, literal, pathLiteral } from '../duckdb.ts';
+import type { MetadataFileKey } from './files.ts';
+import type { FoundFile } from './findMetadata.ts';
+import { badRowError, locateBadRow } from './locateBadRow.ts';
+import { readCategories } from './readCategories.ts';
+
+/** The table that each file becomes: `pos` counts the rows from 1 in file order, the other columns are the file's texts. */
+export const tableOf = {
+  train: 'train',
+  trainClean: 'train_clean',
+  trainCategory: 'train_category',
+  indexCategory: 'index_category',
+  indexLandmark: 'index_landmark',
+  index: 'index_image',
+  solution: 'solution',
+} as const satisfies Record<MetadataFileKey, string>;
+
+/**
+ * Loads the metadata files into tables and checks every row of them. Returns the rows of each file.
+ *
+ * @throws CairnError `bad_row` naming file, line and column of the first row that cannot be right.
+ */
+export async function loadMetadata(
+  database: Database,
+  found: ReadonlyMap<MetadataFileKey, FoundFile>,
+  signal?: AbortSignal,
+): Promise<Map<MetadataFileKey, number>> {
+  const rows = new Map<MetadataFileKey, number>();
+  for (const [key, file] of found) {
+    if (key === 'trainCategory' || key === 'indexCategory') await loadCategories(database, file, signal);
+    else await loadCsv(database, file, signal);
+    const [answer] = await database.rows(`select count(*) as n from ${tableOf[key]}`);
+    rows.set(key, count(answer?.['n']));
+  }
+  return rows;
+}
+
+async function loadCategories(database: Database, file: FoundFile, signal?: AbortSignal): Promise<void> {
+  const table = tableOf[file.key];
+  await database.run(`create table ${table} (pos bigint, landmark_id varchar, category varchar)`);
+  // At most one row a landmark (203,094): small enough to be appended at once.
+  const rows: [number, string, string][] = [];
+  for await (const { line, landmarkId, category } of readCategories(file, signal)) rows.push([line, landmarkId, category]);
+  await database.append(table, rows);
+}
+
+async function loadCsv(database: Database, found: FoundFile, signal?: AbortSignal): Promise<void> {
+  const { file, path, header } = found;
+  const table = tableOf[found.key];
+  const types = header.map((name) => `${literal(name)}: 'VARCHAR'`).join(', ');
+  const source = `read_csv(${pathLiteral(path)}, header = true, delim = ',', quote = '"', escape = '"', auto_detect = false, columns = {${types}})`;
+  const columns = file.columns.map((column) => `"${column.name}"`).join(', ');
+  try {
+    await database.run(`create table ${table} as select row_number() over () as pos, ${columns} from ${source}`);
+  } catch (error) {
+    signal?.throwIfAborted();
+    const bad = await locateBadRow(file, path, header, signal);
+    if (bad) throw badRowError(bad, error);
+    throw error;
+  }
+  const [answer] = await database.rows(`select count(*) as bad from ${table} where ${brokenRules(found)}`);
+  const repeated =
+    file.unique === undefined ? [] : await database.rows(`select 1 from ${table} group by "${file.unique}" having count(*) > 1 limit 1`);
+  if (count(answer?.['bad']) === 0 && repeated.length === 0) return;
+  const bad = await locateBadRow(file, path, header, signal);
+  if (bad) throw badRowError(bad);
+  throw new Error(
+    `${path}: ${count(answer?.['bad'])} rows break the rules of ${file.name}, but a second reading finds none: did the file change?`,
+  );
+}
+
+/** The SQL condition that holds for the rows which break a rule of the file. */
+function brokenRules(found: FoundFile): string {
+  const broken = found.file.columns.map((rule) => `not regexp_full_match(coalesce("${rule.name}", ''), ${literal(rule.pattern)})`);
+  if (found.key === 'solution') broken.push(`("Usage" <> 'Ignored' and coalesce("images", 'None') = 'None')`);
+  return broken.join(' or ');
+}

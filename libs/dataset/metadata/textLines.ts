@@ -1,0 +1,47 @@
+import { createReadStream } from 'node:fs';
+
+export type TextLine = { number: number; bytes: Buffer };
+
+const newline = 0x0a;
+
+/** The lines of a file as bytes without their line end (LF or CRLF), 1-based; a line of any length, one in memory at a time. */
+export async function* textLines(path: string, signal?: AbortSignal): AsyncGenerator<TextLine> {
+  let rest: Buffer[] = [];
+  let number = 1;
+  const line = (pieces: Buffer[]): TextLine => {
+    let bytes = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces);
+    if (bytes.at(-1) === 0x0d) bytes = bytes.subarray(0, -1);
+    if (number === 1 && bytes.subarray(0, 3).equals(byteOrderMark)) bytes = bytes.subarray(3);
+    return { number: number++, bytes };
+  };
+  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal ? { signal } : {}) });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    let from = 0;
+    for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
+      yield line([...rest, chunk.subarray(from, at)]);
+      rest = [];
+      from = at + 1;
+    }
+    if (from < chunk.length) rest.push(chunk.subarray(from));
+  }
+  if (rest.length > 0) yield line(rest);
+}
+
+const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf]);
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** The text of a line, or null when it is not UTF-8. */
+export function decoded(line: TextLine): string | null {
+  try {
+    return strictUtf8.decode(line.bytes);
+  } catch {
+    return null;
+  }
+}
+
+/** The first line of a file; empty when the file is. */
+export async function firstLine(path: string, signal?: AbortSignal): Promise<string> {
+  for await (const line of textLines(path, signal)) return decoded(line) ?? '';
+  return '';
+}

@@ -1,0 +1,27 @@
+import { CairnError } from '@cairn/contract';
+
+/** DuckDB gives the system's text and no error number: the one place where a text decides. */
+const noSpaceText = /No space left on device|Disk quota exceeded|not enough disk space/i;
+
+function isNoSpace(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) return true;
+  return noSpaceText.test(error.message);
+}
+
+/**
+ * Runs `work`, which writes under `folder`; running out of space becomes `storage_full` with the folder's name.
+ *
+ * @throws CairnError `storage_full`; any other error unchanged.
+ */
+export async function writingUnder<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof CairnError || !isNoSpace(error)) throw error;
+    throw new CairnError('storage_full', `no space is left for ${folder}: free some space, or choose another folder`, {
+      details: { folder },
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * Names of the files of a feature set. It has the layout of clip-retrieval and embedding-reader: `img_emb/img_emb_00042.npy`
+ * and `metadata/metadata_00042.parquet`, joined by position. Those tools read whatever lies in these two folders, so nothing
+ * else may.
+ */
+export const featureFolders = { embeddings: 'img_emb', metadata: 'metadata', rejected: 'rejected' } as const;
+export type FeatureFile = keyof typeof featureFolders;
+
+const extension: Record<FeatureFile, string> = { embeddings: 'npy', metadata: 'parquet', rejected: 'parquet' };
+
+/** The path of a part's file below the folder of its feature set; `part` counts from 0. */
+export function partFile(kind: FeatureFile, part: number): string {
+  if (!Number.isInteger(part) || part < 0) throw new RangeError(`a part is a whole number from 0 on, not ${part}`);
+  const folder = featureFolders[kind];
+  return `${folder}/${folder}_${String(part).padStart(5, '0')}.${extension[kind]}`;
+}
+
+/** The part that a file's name stands for, or null for any other name. */
+export function partOf(kind: FeatureFile, name: string): number | null {
+  const digits = new RegExp(`^${featureFolders[kind]}_(\\d{5,})\\.${extension[kind]}$`).exec(name)?.[1];
+  return digits === undefined ? null : Number(digits);
+}

@@ -1,0 +1,98 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import type { Parquet } from '../parquet/open-parquet.ts';
+import { type NpyHeader, readNpyHeader, readNpyRows } from './npy.ts';
+import { type FeatureFile, featureFolders, partFile, partOf } from './part-files.ts';
+import { readImageIds } from './read-image-ids.ts';
+
+export type FeaturePart = { part: number; path: string; header: NpyHeader; firstRow: number };
+
+/** A feature set on disk: ids in memory, vectors read as they are needed. */
+export type Features = {
+  dir: string;
+  dim: number;
+  /** The image id of each row, over all parts in the order of their numbers; no id twice. */
+  ids: readonly string[];
+  parts: readonly FeaturePart[];
+  /** Rows from `firstRow` on as float32, rows x dim; fewer than `count` where the set ends. */
+  read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
+};
+
+/**
+ * Opens a feature set: every part of `img_emb/` with the ids of the same part of `metadata/`, joined by position. Throws
+ * `corrupt_artifact` where a part has only one of its files, shapes or counts differ, an id occurs twice, or a folder holds
+ * anything else, naming the file.
+ */
+export async function readFeatures(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<Features> {
+  const partNumbers = await listParts(dir, 'embeddings');
+  const withMetadata = new Set(await listParts(dir, 'metadata'));
+  const alone = partNumbers.find((part) => !withMetadata.delete(part));
+  if (alone !== undefined) throw corrupt(`${partFile('embeddings', alone)} has no ${partFile('metadata', alone)} beside it`, dir);
+  for (const part of withMetadata) throw corrupt(`${partFile('metadata', part)} has no ${partFile('embeddings', part)} beside it`, dir);
+  if (partNumbers.length === 0) throw corrupt(`${featureFolders.embeddings} holds no part`, dir);
+
+  const ids: string[] = [];
+  const parts: FeaturePart[] = [];
+  for (const part of partNumbers) {
+    signal?.throwIfAborted();
+    const path = join(dir, partFile('embeddings', part));
+    const header = await readNpyHeader(path);
+    const imageIds = await readImageIds(parquet, join(dir, partFile('metadata', part)), signal);
+    const [first] = parts;
+    if (first !== undefined && header.dim !== first.header.dim) {
+      throw corrupt(`${path} has vectors of ${header.dim} values, ${first.path} of ${first.header.dim}`, dir);
+    }
+    if (imageIds.length !== header.rows) throw corrupt(`${path} has ${header.rows} rows, ${partFile('metadata', part)} ${imageIds.length}`, dir);
+    parts.push({ part, path, header, firstRow: ids.length });
+    for (const id of imageIds) ids.push(id);
+  }
+  assertDistinct(ids, dir);
+  const dim = parts[0]?.header.dim ?? 0;
+
+  return {
+    dir,
+    dim,
+    ids,
+    parts,
+    async read(firstRow, count) {
+      const end = Math.min(ids.length, firstRow + count);
+      const rows = new Float32Array(Math.max(0, end - firstRow) * dim);
+      for (const { path, header, firstRow: partStart } of parts) {
+        const from = Math.max(firstRow, partStart);
+        const to = Math.min(end, partStart + header.rows);
+        if (from >= to) continue;
+        await readNpyRows(path, header, from - partStart, rows.subarray((from - firstRow) * dim, (to - firstRow) * dim));
+      }
+      return rows;
+    },
+  };
+}
+
+async function listParts(dir: string, kind: FeatureFile): Promise<number[]> {
+  const folder = join(dir, featureFolders[kind]);
+  const names = await readdir(folder).catch((cause: unknown) => {
+    throw new CairnError('corrupt_artifact', `The feature set ${dir} has no folder ${featureFolders[kind]}`, { cause });
+  });
+  const parts = names.map((name) => {
+    const part = partOf(kind, name);
+    if (part === null) throw corrupt(`${featureFolders[kind]} holds ${name}, which is no part of a feature set`, dir);
+    return part;
+  });
+  return parts.sort((a, b) => a - b);
+}
+
+function assertDistinct(ids: readonly string[], dir: string): void {
+  if (new Set(ids).size === ids.length) return;
+  const seen = new Set<string>();
+  const twice = new Set<string>();
+  for (const id of ids) (seen.has(id) ? twice : seen).add(id);
+  const examples = [...twice].slice(0, 5);
+  throw new CairnError('corrupt_artifact', `The feature set ${dir} has ${twice.size} ids more than once, such as ${examples.join(', ')}`, {
+    details: { twice: twice.size, examples },
+  });
+}
+
+function corrupt(what: string, dir: string): CairnError {
+  return new CairnError('corrupt_artifact', `The feature set ${dir} is not whole: ${what}. Extract it again.`);
+}

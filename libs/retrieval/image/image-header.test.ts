@@ -1,0 +1,44 @@
+import fc from 'fast-check';
+import sharp from 'sharp';
+import { expect, test } from 'vitest';
+import { jpegOf, picture, sharpOf } from '../fixtures/pictures.ts';
+import { readJpegHeader, sniffFormat } from './image-header.ts';
+
+const image = picture(30, 20);
+
+test.each(['jpeg', 'png', 'webp', 'gif', 'tiff'] as const)('a %s file is known by its first bytes', async (format) => {
+  expect(sniffFormat(await sharpOf(image).toFormat(format).toBuffer())).toBe(format);
+});
+
+test('anything else has no format', () => {
+  for (const text of ['', 'GIF', '<svg xmlns="http://www.w3.org/2000/svg"/>', '%PDF-1.7', 'RIFF....WAVE']) {
+    expect(sniffFormat(Buffer.from(text))).toBeNull();
+  }
+});
+
+test.each([1, 2, 3, 4, 5, 6, 7, 8])('a JPEG tells its size as stored and its orientation %i', async (orientation) => {
+  expect(readJpegHeader(await jpegOf(image, orientation))).toEqual({ width: 30, height: 20, components: 3, orientation });
+});
+
+test('a JPEG without EXIF is upright; grey has one component, CMYK four, a progressive one reads alike', async () => {
+  expect(readJpegHeader(await jpegOf(image))).toEqual({ width: 30, height: 20, components: 3, orientation: 1 });
+  const grey = await sharpOf(image).greyscale().toColourspace('b-w').jpeg().toBuffer();
+  expect(readJpegHeader(grey)).toMatchObject({ components: 1 });
+  const cmyk = await sharpOf(image).toColourspace('cmyk').jpeg().toBuffer();
+  expect(readJpegHeader(cmyk)).toMatchObject({ components: 4 });
+  const progressive = await sharpOf(image).jpeg({ progressive: true }).toBuffer();
+  expect(readJpegHeader(progressive)).toMatchObject({ width: 30, height: 20, components: 3 });
+});
+
+test('no cut and no wrong byte makes it throw', async () => {
+  const bytes = await sharp(await jpegOf(image, 6)).withMetadata().toBuffer();
+  fc.assert(
+    fc.property(fc.nat(bytes.length), fc.nat(bytes.length - 1), fc.nat(255), (length, at, value) => {
+      const broken = Buffer.from(bytes.subarray(0, length));
+      if (at < length) broken[at] = value;
+      const header = readJpegHeader(broken);
+      expect(header === null || (header.width > 0 && header.orientation >= 1 && header.orientation <= 8)).toBe(true);
+    }),
+    { numRuns: 500 },
+  );
+});

@@ -1,0 +1,84 @@
+import { join } from 'node:path';
+import { readImageIds } from '../features/read-image-ids.ts';
+import { writeWhole } from '../files/whole-file.ts';
+import type { Parquet } from '../parquet/open-parquet.ts';
+import { readNeighbours } from '../search/neighbours-file.ts';
+import { type AtRanks, evalCbir } from './eval-cbir.ts';
+import { readGroundTruth } from './ground-truth.ts';
+import { type MeanAveragePrecision, meanAveragePrecision } from './mean-average-precision.ts';
+import { writeSubmission } from './write-submission.ts';
+
+export type EvaluateNeighboursOptions = {
+  parquet: Parquet;
+  /** `neighbours.parquet`, `ground_truth.parquet` and the list of queries. */
+  neighbours: string;
+  groundTruth: string;
+  queryList: string;
+  /** Cut-off of a further mAP, where it is not 100. */
+  atK: number;
+  /** The folder that gets `metrics.json` and `submission.csv`. */
+  out: string;
+  signal?: AbortSignal;
+};
+
+/** Both definitions of mAP at one cut-off, 0 to 1. */
+export type BothMaps = { kaggle: MeanAveragePrecision; reference: number | null };
+
+/** The content of `metrics.json`. All values are shares from 0 to 1, null where no query could be scored. */
+export type EvaluationMetrics = {
+  mapAt100: BothMaps;
+  /** The same at the cut-off that was asked for; left out when that is 100. */
+  mapAtK?: BothMaps & { k: number };
+  /** At 1, 5, 10, 20 and 100, over all scored queries. */
+  cmc: AtRanks | null;
+  precision: AtRanks | null;
+  recall: AtRanks | null;
+  /** `withoutNeighbours`: in the list, but not searched (an unreadable query image); they score 0. */
+  queries: { list: number; public: number; private: number; ignored: number; withoutNeighbours: number };
+  galleryDigest: string;
+  galleryRows: number;
+  topK: number;
+};
+
+/**
+ * Scores a search and writes `metrics.json` and `submission.csv`. Throws `corrupt_artifact` where the files do not fit together,
+ * `bad_row` for ids that they cannot hold, `storage_full`.
+ */
+export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Promise<EvaluationMetrics> {
+  const { parquet, atK, out, signal } = options;
+  const queryIds = [...new Set(await readImageIds(parquet, options.queryList, signal))];
+  const groundTruth = await readGroundTruth(parquet, { path: options.groundTruth, queryIds }, signal);
+  const { gallery, topK, neighbours } = await readNeighbours(parquet, options.neighbours, signal);
+  const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
+
+  const reference = evalCbir(predictions, groundTruth);
+  const usages = [...groundTruth.values()].map(({ usage }) => usage);
+  const metrics: EvaluationMetrics = {
+    mapAt100: { kaggle: meanAveragePrecision(predictions, groundTruth), reference: reference.meanAveragePrecision },
+    ...(atK === 100
+      ? {}
+      : {
+          mapAtK: {
+            k: atK,
+            kaggle: meanAveragePrecision(predictions, groundTruth, atK),
+            reference: evalCbir(predictions, groundTruth, atK).meanAveragePrecision,
+          },
+        }),
+    cmc: reference.cmc,
+    precision: reference.precision,
+    recall: reference.recall,
+    queries: {
+      list: queryIds.length,
+      public: usages.filter((usage) => usage === 'Public').length,
+      private: usages.filter((usage) => usage === 'Private').length,
+      ignored: usages.filter((usage) => usage === 'Ignored').length,
+      withoutNeighbours: queryIds.filter((queryId) => !neighbours.has(queryId)).length,
+    },
+    galleryDigest: gallery.digest,
+    galleryRows: gallery.rows,
+    topK,
+  };
+  await writeSubmission({ path: join(out, 'submission.csv'), queryIds, neighbours: predictions });
+  await writeWhole(join(out, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
+  return metrics;
+}

@@ -1,0 +1,31 @@
+import { CairnError } from '@cairn/contract';
+import { writeWhole } from '../files/whole-file.ts';
+
+/** Images of a row of a submission. */
+const SUBMISSION_IMAGES = 100;
+
+/**
+ * Writes `submission.csv` as Kaggle takes it: the header `id,images`, then a row for every query in the order given, with its
+ * first 100 images, the best first, separated by spaces; a query without any has an empty cell. Throws `bad_row` for an id that
+ * the format cannot hold, `storage_full`.
+ */
+export async function writeSubmission({
+  path,
+  queryIds,
+  neighbours,
+}: {
+  path: string;
+  queryIds: readonly string[];
+  neighbours: ReadonlyMap<string, readonly string[]>;
+}): Promise<void> {
+  const lines = queryIds.map((queryId) => {
+    const imageIds = (neighbours.get(queryId) ?? []).slice(0, SUBMISSION_IMAGES);
+    return `${plain(queryId)},${imageIds.map(plain).join(' ')}\n`;
+  });
+  await writeWhole(path, `id,images\n${lines.join('')}`);
+}
+
+function plain(id: string): string {
+  if (id !== '' && !/[\s,"]/.test(id)) return id;
+  throw new CairnError('bad_row', `The image id ${JSON.stringify(id)} cannot stand in a submission: use ids without space, comma or quote.`);
+}

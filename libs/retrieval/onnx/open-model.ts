@@ -1,0 +1,165 @@
+import { CairnError } from '@cairn/contract';
+import { type InferenceSession, Tensor } from 'onnxruntime-node';
+import { createSession, type Device } from './create-session.ts';
+import type { NodePlacement } from './node-placement.ts';
+
+export type OpenModelOptions = {
+  /** The ONNX file. */
+  path: string;
+  device: Device;
+  /** CPU threads within an operator. */
+  threads: number;
+  /** Side of the images in pixels, needed where the model leaves it open only to prove that it runs; 64 when not given. */
+  imageSize?: number;
+};
+
+/** The batch that a run gets: `images` is batch x imageSize x imageSize x 3 bytes of RGB, the first `rows` of them count. */
+export type ImageBatch = { images: Uint8Array; batch: number; imageSize: number; rows: number };
+
+export type Model = {
+  readonly path: string;
+  readonly device: Device;
+  /** Length of a feature vector. */
+  readonly embeddingDim: number;
+  /** The only side and the only batch that the model takes, or null where it takes any. */
+  readonly imageSize: number | null;
+  readonly batch: number | null;
+  /** Where each node ran in a first run. */
+  readonly placement: readonly NodePlacement[];
+  /**
+   * The features of the first `rows` images, rows x embeddingDim, as the model gives them. It blocks the event loop for the
+   * whole run (microsoft/onnxruntime#19611), so a process that runs a model does little else. Always pass the same batch and
+   * size, the last batch padded: each shape plans memory of its own, which is never given back.
+   */
+  run(batch: ImageBatch): Promise<Float32Array>;
+  /** Frees the session. A second call does nothing. */
+  close(): Promise<void>;
+};
+
+const INPUT = 'images';
+const OUTPUT = 'features';
+
+/**
+ * Opens an exported model: input `images` uint8 [N, H, W, 3], output `features` float16 or float32 [N, D]. Throws
+ * `model_mismatch` naming what it has instead, and `invalid_configuration` when `cuda` is asked and not used by every
+ * convolution and matrix product.
+ */
+export async function openModel({ path, device, threads, imageSize = 64 }: OpenModelOptions): Promise<Model> {
+  const { session, placement, proof } = await createSession({
+    model: path,
+    what: `the model ${path}`,
+    device,
+    threads,
+    prove: async (opened) => {
+      const ports = portsOf(opened, path);
+      const side = ports.imageSize ?? imageSize;
+      const batch = ports.batch ?? 1;
+      const images = new Uint8Array(batch * side * side * 3).fill(128);
+      const features = await runOnce(opened, { images, batch, imageSize: side, rows: batch }, path, 'model_mismatch');
+      checkFeatures(features, batch, ports.embeddingDim, path);
+      return ports;
+    },
+  });
+  const { embeddingDim } = proof;
+  let isClosed = false;
+
+  return {
+    path,
+    device,
+    embeddingDim,
+    imageSize: proof.imageSize,
+    batch: proof.batch,
+    placement,
+    async run(input) {
+      checkBatch(input, proof, path);
+      const features = await runOnce(session, input, path, 'program_failed');
+      return checkFeatures(features, input.batch, embeddingDim, path).subarray(0, input.rows * embeddingDim);
+    },
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      await session.release();
+    },
+  };
+}
+
+type Ports = { embeddingDim: number; imageSize: number | null; batch: number | null };
+
+function portsOf(session: InferenceSession, path: string): Ports {
+  const input = session.inputMetadata[0];
+  const output = session.outputMetadata.find((port) => port.name === OUTPUT);
+  const found = `inputs ${session.inputMetadata.map(describe).join(', ')}; outputs ${session.outputMetadata.map(describe).join(', ')}`;
+  const mismatch = (expected: string) =>
+    new CairnError('model_mismatch', `The model ${path} has no ${expected}, but ${found}. Export it with \`cairn_trainer.export\`.`, {
+      details: { expected, found },
+    });
+
+  if (session.inputMetadata.length !== 1 || input === undefined || !input.isTensor || input.name !== INPUT || input.type !== 'uint8') {
+    throw mismatch(`single input \`${INPUT}\` of type uint8`);
+  }
+  const [batch, height, width, channels] = input.shape;
+  if (input.shape.length !== 4 || channels !== 3 || (typeof height === 'number' && typeof width === 'number' && height !== width)) {
+    throw mismatch(`input \`${INPUT}\` of shape [N, H, H, 3]`);
+  }
+  if (output === undefined || !output.isTensor || (output.type !== 'float16' && output.type !== 'float32')) {
+    throw mismatch(`output \`${OUTPUT}\` of type float16 or float32`);
+  }
+  const embeddingDim = output.shape[1];
+  if (output.shape.length !== 2 || typeof embeddingDim !== 'number' || embeddingDim < 1) {
+    throw mismatch(`output \`${OUTPUT}\` of shape [N, D] with a fixed D`);
+  }
+  const side = typeof height === 'number' ? height : width;
+  return { embeddingDim, imageSize: typeof side === 'number' ? side : null, batch: typeof batch === 'number' ? batch : null };
+}
+
+function describe(port: InferenceSession.ValueMetadata): string {
+  return port.isTensor ? `${port.name} ${port.type} [${port.shape.join(', ')}]` : `${port.name} (no tensor)`;
+}
+
+function checkBatch(input: ImageBatch, fixed: { imageSize: number | null; batch: number | null }, path: string): void {
+  const { images, batch, imageSize, rows } = input;
+  if ((fixed.imageSize ?? imageSize) !== imageSize || (fixed.batch ?? batch) !== batch) {
+    throw new CairnError(
+      'model_mismatch',
+      `The model ${path} takes ${fixed.batch ?? 'any number of'} images of side ${fixed.imageSize ?? 'any'}, ` +
+        `not ${batch} of side ${imageSize}. Set imageSize and batch to what it was exported with.`,
+    );
+  }
+  if (images.length !== batch * imageSize * imageSize * 3 || rows > batch) {
+    throw new CairnError('internal', `${images.length} bytes and ${rows} rows are no batch of ${batch} images of side ${imageSize}`);
+  }
+}
+
+/** `failure` is the code of what ONNX Runtime throws: in the first run the model does not fit, later the device failed. */
+async function runOnce(
+  session: InferenceSession,
+  { images, batch, imageSize }: ImageBatch,
+  path: string,
+  failure: 'model_mismatch' | 'program_failed',
+): Promise<Tensor> {
+  const tensor = new Tensor('uint8', images, [batch, imageSize, imageSize, 3]);
+  try {
+    const { [OUTPUT]: features } = await session.run({ [INPUT]: tensor });
+    if (features === undefined) throw new Error(`no output \`${OUTPUT}\``);
+    return features;
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new CairnError(failure, `The model ${path} failed on ${batch} images of side ${imageSize}: ${message}`, { cause });
+  }
+}
+
+/** The features as float32, after a look at their shape. */
+function checkFeatures(features: Tensor, batch: number, embeddingDim: number, path: string): Float32Array {
+  if (features.dims.length !== 2 || features.dims[0] !== batch || features.dims[1] !== embeddingDim) {
+    throw new CairnError(
+      'model_mismatch',
+      `The model ${path} gave features of shape [${features.dims.join(', ')}] for ${batch} images instead of [${batch}, ${embeddingDim}].`,
+    );
+  }
+  const { data } = features;
+  if (data instanceof Float32Array) return data;
+  // ONNX Runtime hands float16 over as Float16Array where the language has it, as raw bits in a Uint16Array elsewhere.
+  if (data instanceof Float16Array) return new Float32Array(data);
+  if (data instanceof Uint16Array) return new Float32Array(new Float16Array(data.buffer, data.byteOffset, data.length));
+  throw new CairnError('model_mismatch', `The model ${path} gave features of type ${features.type}.`);
+}

@@ -1,0 +1,116 @@
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { testParquet } from '../fixtures/parquet.ts';
+import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { openParquet } from './open-parquet.ts';
+
+const everything = 'select * from read_parquet($path, file_row_number = true) order by file_row_number';
+
+test('what is written is read: text of any kind, integers, doubles, nulls, in its order', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'rows.parquet');
+  const columns = { image_id: 'text', tar: 'text', rank: 'integer', score: 'double' } as const;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(
+        fc.tuple(fc.string({ unit: 'grapheme' }), fc.option(fc.string()), fc.option(fc.integer()), fc.double({ noNaN: true, noDefaultInfinity: true })),
+        { maxLength: 30 },
+      ),
+      async (rows) => {
+        await parquet.write({ path, columns, rows });
+        const table = await parquet.query({ path, sql: everything });
+        expect(table.text('image_id')).toEqual(rows.map(([id]) => id));
+        expect(table.textOrNull('tar')).toEqual(rows.map(([, tar]) => tar));
+        expect(table.integerOrNull('rank')).toEqual(rows.map(([, , rank]) => rank));
+        // JSON knows no negative zero.
+        expect(table.number('score')).toEqual(rows.map(([, , , score]) => score + 0));
+      },
+    ),
+    { numRuns: 25 },
+  );
+});
+
+test('the order holds over many chunks and row groups', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'many.parquet');
+  const ids = Array.from({ length: 130_000 }, (_, index) => `${(index * 7919) % 130_000}`);
+  await parquet.write({ path, columns: { image_id: 'text' }, rows: ids.map((id) => [id]) });
+  expect((await parquet.query({ path, sql: everything })).text('image_id')).toEqual(ids);
+});
+
+test('a path is a path: quotes, brackets, stars and question marks in it mean nothing', async () => {
+  const parquet = await testParquet();
+  const folder = join(await temporaryFolder(), "it's [a-z]* \"?\"; drop table x; --");
+  await mkdir(folder);
+  const row = (value: string) => ({ columns: { "o'clock": 'text' } as const, rows: [[value]] });
+  await parquet.write({ path: join(folder, 'a?.parquet'), ...row('meant') });
+  await parquet.write({ path: join(folder, 'ab.parquet'), ...row('not meant') });
+  const table = await parquet.query({ path: join(folder, 'a?.parquet'), sql: 'select * from read_parquet($path)' });
+  expect(table.text("o'clock")).toEqual(['meant']);
+  expect(await readdir(folder)).toEqual(['a?.parquet', 'ab.parquet']);
+});
+
+test('metadata is kept', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'a.parquet');
+  await parquet.write({ path, columns: { n: 'integer' }, rows: [], metadata: { galleryDigest: "it's", rows: '3' } });
+  expect(await parquet.metadata(path)).toEqual(new Map([['galleryDigest', "it's"], ['rows', '3']]));
+});
+
+test('a missing file, another file and a missing column are corrupt artifacts that the message names', async () => {
+  const parquet = await testParquet();
+  const folder = await temporaryFolder();
+  const missing = join(folder, 'missing.parquet');
+  await expect(parquet.query({ path: missing, sql: everything })).rejects.toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining(missing) });
+  const text = join(folder, 'text.parquet');
+  await writeFile(text, 'no parquet at all');
+  await expect(parquet.query({ path: text, sql: everything })).rejects.toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining(text) });
+  const other = join(folder, 'other.parquet');
+  await parquet.write({ path: other, columns: { id: 'text' }, rows: [['a']] });
+  await expect(parquet.query({ path: other, sql: 'select image_id from read_parquet($path)' })).rejects.toThrow('"image_id" not found');
+});
+
+test('a cell of another type is named with its row', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'a.parquet');
+  await parquet.write({ path, columns: { image_id: 'text', rank: 'double' }, rows: [['a', 1], [null, 1.5]] });
+  const table = await parquet.query({ path, sql: everything });
+  expect(() => table.text('image_id')).toThrow(`${path}: column image_id of row 2 is null, not text`);
+  expect(() => table.integer('rank')).toThrow(`${path}: column rank of row 2 is 1.5, not an integer`);
+});
+
+test('a long query ends with the signal, and the connection still works', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'a.parquet');
+  await parquet.write({ path, columns: { n: 'integer' }, rows: [[1]] });
+  const controller = new AbortController();
+  const reason = new Error('superseded');
+  const endless = 'select count(*) as n from range(1000000000000) numbers(i), read_parquet($path) where i % 7 = 3';
+  const query = parquet.query({ path, sql: endless }, controller.signal);
+  setTimeout(() => controller.abort(reason), 20);
+  await expect(query).rejects.toBe(reason);
+  expect((await parquet.query({ path, sql: 'select n from read_parquet($path)' })).integer('n')).toEqual([1]);
+});
+
+test('a query that takes longer than its limit fails as the storage does', async () => {
+  const path = join(await temporaryFolder(), 'a.parquet');
+  await (await testParquet()).write({ path, columns: { n: 'integer' }, rows: [[1]] });
+  const hurried = await openParquet({ timeoutMs: 20 });
+  const endless = 'select count(*) as n from range(1000000000000) numbers(i), read_parquet($path) where i % 7 = 3';
+  await expect(hurried.query({ path, sql: endless })).rejects.toMatchObject({ code: 'storage_failed' });
+  await hurried.close();
+});
+
+test('a closed connection says so', async () => {
+  const parquet = await openParquet();
+  await parquet.close();
+  await parquet.close();
+  await expect(async () => parquet.query({ path: 'a.parquet', sql: everything })).rejects.toThrow('The Parquet connection is closed');
+});
+
+test('a full disk is told as such', async () => {
+  const parquet = await testParquet();
+  await expect(parquet.write({ path: '/dev/full', columns: { n: 'integer' }, rows: [[1]] })).rejects.toMatchObject({ code: 'storage_full' });
+});

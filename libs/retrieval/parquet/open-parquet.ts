@@ -1,0 +1,178 @@
+import { resolve } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { DOUBLE, DuckDBDataChunk, DuckDBInstance, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api';
+import { writingTo } from '../files/writing-to.ts';
+import { Table } from './table.ts';
+
+/** Types of columns that we write: VARCHAR, INTEGER (32 bits) and DOUBLE. */
+export type ColumnType = 'text' | 'integer' | 'double';
+export type Cell = string | number | null;
+
+export type ParquetFile = {
+  path: string;
+  columns: Readonly<Record<string, ColumnType>>;
+  /** Cells in the order of `columns`. */
+  rows: Iterable<readonly Cell[]>;
+  /** Key-value metadata of the file. */
+  metadata?: Readonly<Record<string, string>>;
+};
+
+export type ParquetQuery = {
+  /** The file that errors name and `$path` stands for, as in `select image_id from read_parquet($path)`. */
+  path: string;
+  sql: string;
+  parameters?: Readonly<Record<string, string | number>>;
+};
+
+export type Parquet = {
+  /** Throws `corrupt_artifact` where the file is missing, no Parquet, or lacks a column of the query. */
+  query(query: ParquetQuery, signal?: AbortSignal): Promise<Table>;
+  /** The file's key-value metadata. */
+  metadata(path: string, signal?: AbortSignal): Promise<ReadonlyMap<string, string>>;
+  /** Writes the rows in their order, replacing a file of that name. Throws `storage_full` where no space is left. */
+  write(file: ParquetFile, signal?: AbortSignal): Promise<void>;
+  /** Ends the connection after what is under way. A second call does nothing. */
+  close(): Promise<void>;
+};
+
+export type ParquetOptions = {
+  /** Longest time for one query or file. */
+  timeoutMs?: number;
+};
+
+const duckdbType: Record<ColumnType, DuckDBType> = { text: VARCHAR, integer: INTEGER, double: DOUBLE };
+/** DuckDB's own vector size. */
+const CHUNK_ROWS = 2048;
+
+/** Reads and writes Parquet through one in-memory DuckDB with one connection; calls wait for each other. */
+export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}): Promise<Parquet> {
+  const instance = await DuckDBInstance.create(':memory:', {
+    // With one thread a result's `list` keeps the order of its query; and the other cores decode images.
+    threads: '1',
+    preserve_insertion_order: 'true',
+    // Neither ever needed nor to be fetched from anywhere.
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+  });
+  const connection = await instance.connect();
+  let last: Promise<unknown> = Promise.resolve();
+  let isClosed = false;
+
+  /** Runs `work` after all that came before it, and interrupts it when the signal or the time limit says so. */
+  function inTurn<T>(path: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    if (isClosed) throw new CairnError('internal', `The Parquet connection is closed; ${path} cannot be read or written any more`);
+    const turn = last.then(async () => {
+      signal?.throwIfAborted();
+      let isLate = false;
+      const interrupt = () => connection.interrupt();
+      const timer = setTimeout(() => {
+        isLate = true;
+        interrupt();
+      }, timeoutMs);
+      signal?.addEventListener('abort', interrupt, { once: true });
+      try {
+        return await work();
+      } catch (cause) {
+        signal?.throwIfAborted();
+        if (isLate) throw new CairnError('storage_failed', `${path} was not read or written within ${timeoutMs / 1000} s`, { cause });
+        throw cause;
+      } finally {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', interrupt);
+      }
+    });
+    last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async function read(path: string, sql: string, parameters: Record<string, DuckDBValue>): Promise<Table> {
+    try {
+      // One JSON text a column: taking millions of strings out of the result one by one takes ten times as long.
+      const reader = await connection.runAndReadAll(`select to_json(list(columns(*))) from (${sql})`, {
+        ...parameters,
+        path: withoutWildcards(resolve(path)),
+      });
+      const cells = reader.getRowsJS()[0] ?? [];
+      return new Table(path, new Map(reader.columnNames().map((name, column) => [name, parseColumn(cells[column])])));
+    } catch (cause) {
+      const [line] = messageOf(cause).split('\n');
+      throw new CairnError('corrupt_artifact', `${path} cannot be read as the Parquet file it should be: ${line}`, { cause });
+    }
+  }
+
+  async function write({ path, columns, rows, metadata = {} }: ParquetFile): Promise<void> {
+    const types = Object.values(columns).map((type) => duckdbType[type]);
+    const definitions = Object.entries(columns).map(([name, type]) => `${identifier(name)} ${duckdbType[type]}`);
+    await connection.run(`create or replace temp table file_being_written (${definitions.join(', ')})`);
+    try {
+      const appender = await connection.createAppender('file_being_written');
+      for (const chunk of chunksOf(rows)) {
+        const data = DuckDBDataChunk.create(types);
+        data.setRows(chunk);
+        appender.appendDataChunk(data);
+      }
+      appender.closeSync();
+      const entries = Object.entries(metadata).map(([key, value]) => `${identifier(key)}: ${literal(value)}`);
+      const extra = entries.length > 0 ? `, kv_metadata {${entries.join(', ')}}` : '';
+      await connection.run(`copy file_being_written to ${literal(resolve(path))} (format parquet, compression zstd${extra})`);
+    } finally {
+      await connection.run('drop table if exists file_being_written');
+    }
+  }
+
+  return {
+    query({ path, sql, parameters = {} }, signal) {
+      return inTurn(path, signal, () => read(path, sql, { ...parameters }));
+    },
+    async metadata(path, signal) {
+      const sql = 'select decode(key) as key, decode(value) as value from parquet_kv_metadata($path)';
+      const table = await inTurn(path, signal, () => read(path, sql, {}));
+      const values = table.text('value');
+      return new Map(table.text('key').map((key, row) => [key, values[row] ?? '']));
+    },
+    write(file, signal) {
+      return inTurn(file.path, signal, () => writingTo(file.path, () => write(file)));
+    },
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      await last;
+      connection.closeSync();
+      instance.closeSync();
+    },
+  };
+}
+
+function* chunksOf(rows: Iterable<readonly Cell[]>): Generator<(readonly Cell[])[]> {
+  let chunk: (readonly Cell[])[] = [];
+  for (const row of rows) {
+    chunk.push(row);
+    if (chunk.length < CHUNK_ROWS) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
+/** `list` of no rows is null. */
+function parseColumn(json: unknown): readonly unknown[] {
+  const cells: unknown = typeof json === 'string' ? JSON.parse(json) : [];
+  return Array.isArray(cells) ? cells : [];
+}
+
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** DuckDB reads `*`, `?` and `[` in a path as wildcards; in brackets they stand for themselves. */
+function withoutWildcards(path: string): string {
+  return path.replace(/[[*?]/g, '[$&]');
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

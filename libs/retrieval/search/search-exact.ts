@@ -1,0 +1,78 @@
+import { stat } from 'node:fs/promises';
+import { CairnError } from '@cairn/contract';
+import { sha256File } from '@cairn/runtime';
+import { readFeatures } from '../features/read-features.ts';
+import type { Device } from '../onnx/create-session.ts';
+import type { Parquet } from '../parquet/open-parquet.ts';
+import { findNeighbours } from './find-neighbours.ts';
+import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from './neighbours-file.ts';
+
+/** Queries that are in memory: one vector an id, at most of unit length. */
+export type QueryVectors = { ids: readonly string[]; values: Float32Array<ArrayBuffer>; dim: number };
+
+export type SearchExactOptions = {
+  parquet: Parquet;
+  /** The folder of a feature set, or vectors. */
+  queries: string | QueryVectors;
+  /** The folder of the feature set that is searched. */
+  index: string;
+  topK: number;
+  /** Gallery rows per matrix product. */
+  blockRows: number;
+  threads: number;
+  device?: Device;
+  /** The Parquet file to write. */
+  out: string;
+  signal?: AbortSignal;
+  onProgress?: (progress: { rows: number; total: number }) => void;
+};
+
+export type SearchResult = {
+  queries: number;
+  gallery: Gallery;
+  /** Neighbours per query: topK, or the gallery's rows where those are fewer. */
+  k: number;
+  file: { path: string; bytes: number; sha256: string };
+  seconds: { read: number; search: number; write: number };
+};
+
+/**
+ * Finds each query's exact nearest images and writes them ({@link writeNeighbours}). A query that is itself in the gallery is
+ * found there too. Throws `corrupt_artifact` for a feature set that is not whole, `model_mismatch` where vectors differ in
+ * length, `storage_full`.
+ */
+export async function searchExact(options: SearchExactOptions): Promise<SearchResult> {
+  const { parquet, topK, blockRows, threads, device = 'cpu', out, signal, onProgress } = options;
+  const reading = performance.now();
+  const index = await readFeatures(options.index, parquet, signal);
+  const queries = typeof options.queries === 'string' ? await readQueries(options.queries, parquet, signal) : options.queries;
+  if (queries.values.length !== queries.ids.length * queries.dim || new Set(queries.ids).size !== queries.ids.length) {
+    throw new CairnError('internal', `${queries.values.length} values are no ${queries.ids.length} queries of ${queries.dim}, each id once`);
+  }
+  const gallery = galleryOf(index.ids);
+
+  const searching = performance.now();
+  const source = { rows: index.ids.length, dim: index.dim, read: index.read };
+  const found = await findNeighbours({ queries, gallery: source, topK, blockRows, threads, device, signal, onProgress });
+
+  const writing = performance.now();
+  const neighbours = new Map<string, RankedImages>();
+  queries.ids.forEach((queryId, query) => {
+    const [from, to] = [query * found.k, (query + 1) * found.k];
+    const imageIds = Array.from(found.rows.subarray(from, to), (row) => index.ids[row] ?? '');
+    neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
+  });
+  await writeNeighbours(parquet, out, { gallery, topK, neighbours }, signal);
+  const file = { path: out, bytes: (await stat(out)).size, sha256: await sha256File(out, signal) };
+  const seconds = {
+    read: (searching - reading) / 1000,
+    search: (writing - searching) / 1000,
+    write: (performance.now() - writing) / 1000,
+  };
+  return { queries: queries.ids.length, gallery, k: found.k, file, seconds };
+}
+
+async function readQueries(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<QueryVectors> {
+  const features = await readFeatures(dir, parquet, signal);
+  return { ids: features.ids, values: await features.read(0, features.ids.length), dim: features.dim };
+}
