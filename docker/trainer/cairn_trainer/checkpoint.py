@@ -1,0 +1,152 @@
+"""Checkpoints: what is in one, how it is written so that a half-written one is never seen, how it is read so that a wrong one is named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from cairn_trainer.config import StoredFile
+from cairn_trainer.errors import TrainerError, of_os_error
+
+_FORMAT = 'cairn-checkpoint-1'
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file that is on disk whole."""
+
+    path: Path
+    sha256: str
+    bytes: int
+
+
+class _HashingFile:
+    """Passes writes on and hashes them. torch.save writes from the front to the back, without seeking."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.sha256.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def write_torch_file(path: Path, content: Mapping[str, Any]) -> WrittenFile:
+    """Writes tensors and plain values beside `path`, on to the disk, then renames: `path` is the whole file or is not there.
+
+    Raises:
+        TrainerError: `storage_full`, `missing_file` when the folder does not exist.
+    """
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with part.open('wb') as file:
+            hashing = _HashingFile(file)
+            torch.save(dict(content), hashing)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise of_os_error(error, f'writing {path}') from error
+    except RuntimeError as error:
+        # torch's writer wraps the OSError of a failed write, and fails a second time when it closes.
+        part.unlink(missing_ok=True)
+        cause = _os_error_behind(error)
+        raise (of_os_error(cause, f'writing {path}') if cause else error) from error
+    return WrittenFile(path, hashing.sha256.hexdigest(), hashing.bytes)
+
+
+def _os_error_behind(error: BaseException | None) -> OSError | None:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def read_verified(stored: StoredFile) -> dict[str, Any]:
+    """A checkpoint's content: tensors on the CPU and plain values, nothing executable.
+
+    Raises:
+        TrainerError: `missing_file`; `corrupt_artifact` when its sha256 is another one or it cannot be read.
+    """
+    path = Path(stored.path)
+    try:
+        with path.open('rb') as file:
+            digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    except OSError as error:
+        raise of_os_error(error, f'reading the checkpoint {path}') from error
+    if digest != stored.sha256:
+        raise TrainerError('corrupt_artifact', f'The checkpoint {path} has the sha256 {digest}, not {stored.sha256}. Fetch it again.')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except Exception as error:
+        raise TrainerError('corrupt_artifact', f'The checkpoint {path} cannot be read: {error}') from error
+    if not isinstance(content, dict):
+        raise TrainerError('corrupt_artifact', f'The checkpoint {path} holds a {type(content).__name__}, not named tensors.')
+    return content
+
+
+def weights_of(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+    """The model's weights in a checkpoint's content; a file of weights alone is taken as it is."""
+    return content['model'] if content.get('format') == _FORMAT else content
+
+
+def stage_checkpoint(**parts: Any) -> dict[str, Any]:
+    """A checkpoint that the stage can go on from."""
+    return {'format': _FORMAT, **parts}
+
+
+def check_same_stage(content: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
+    """Compares the checkpoint's `stage` with what this stage is.
+
+    Raises:
+        TrainerError: `model_mismatch`, naming each value that differs, the number of ranks among them.
+    """
+    if content.get('format') != _FORMAT:
+        raise TrainerError('model_mismatch', f'{source} holds weights alone, so no stage can be resumed from it.')
+    found = content['stage']
+    faults = [f'{name} is {found.get(name)!r} there and {value!r} here' for name, value in expected.items() if found.get(name) != value]
+    if faults:
+        raise TrainerError('model_mismatch', f'{source} is of another stage: ' + '; '.join(faults) + '.')
+
+
+def checkpoint_name(step: int) -> str:
+    return f'checkpoint-{step:06d}.pt'
+
+
+class CheckpointSchedule:
+    """When a checkpoint is due: every so many epochs, steps, and minutes (0: not by these). Rank 0's clock decides about the minutes."""
+
+    def __init__(self, *, every_epochs: int, every_steps: int, every_minutes: float, steps_per_epoch: int) -> None:
+        self._every_epoch_steps = every_epochs * steps_per_epoch
+        self._every_steps = every_steps
+        self._every_seconds = every_minutes * 60
+        self._last = time.monotonic()
+
+    def is_due_after(self, step: int) -> bool:
+        """After `step` steps; the same on every rank."""
+        return step % self._every_epoch_steps == 0 or (self._every_steps > 0 and step % self._every_steps == 0)
+
+    def is_time_over(self) -> bool:
+        """By this rank's clock."""
+        return self._every_seconds > 0 and time.monotonic() - self._last >= self._every_seconds
+
+    def note_written(self) -> None:
+        self._last = time.monotonic()

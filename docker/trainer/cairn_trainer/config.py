@@ -1,0 +1,262 @@
+"""The configuration of one stage and of one export, read from the JSON that the agent writes.
+
+The wire is camelCase; here, in one place, it becomes snake_case dataclasses. Unknown keys are ignored, so that a newer agent can
+drive an older trainer. Every fault is named, not the first alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from cairn_trainer import PROTOCOL
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.naming import camel_case
+
+T = TypeVar('T')
+
+
+def _number(
+    default: Any = dataclasses.MISSING, *, least: float | None = None, most: float | None = None, above: float | None = None
+) -> Any:
+    """A number field with its range: `least <= x <= most`, `x > above`."""
+    return dataclasses.field(default=default, metadata={'least': least, 'most': most, 'above': above})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What the network is: the same in every stage of a run."""
+
+    backbone: str
+    embedding_dim: int = _number(512, least=8, most=4096)
+    gem_power: float = _number(3.0, least=1, most=10)
+    init_seed: int = _number(0, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training stage. `batch` is images per rank and step; `learning_rate` is that of the effective batch."""
+
+    list: str
+    sampler: Literal['softmax', 'gld'] = 'softmax'
+    image_size: int = _number(least=32, most=1024)
+    pad: int = _number(0, least=0, most=64)
+    epochs: int = _number(least=1, most=200)
+    learning_rate: float = _number(above=0, most=10)
+    bias_lr_factor: float = _number(2.0, above=0, most=10)
+    momentum: float = _number(0.9, least=0, most=1)
+    weight_decay: float = _number(5e-4, least=0, most=1)
+    warmup_epochs: float = _number(0.0, least=0, most=50)
+    batch: int = _number(least=2, most=4096)
+    ranks: int = _number(least=1, most=64)
+    margin: float = _number(0.3, least=0, most=1)
+    scale: float = _number(30.0, above=0, most=256)
+    flip: float = _number(0.5, least=0, most=1)
+    erasing: float = _number(1.0, least=0, most=1)
+    seed: int = _number(0, least=0)
+    preprocessing: Literal['cairn', 'reference'] = 'cairn'
+    max_bad_image_share: float = _number(0.05, least=0, most=1)
+    evaluate: Literal['none', 'end', 'start_and_end'] = 'none'
+    loader_workers: int = _number(0, least=0, most=128)
+    threads_per_rank: int = _number(0, least=0, most=128)
+    checkpoint_every_epochs: int = _number(1, least=1)
+    checkpoint_every_steps: int = _number(0, least=0)
+    checkpoint_every_minutes: float = _number(10.0, least=0)
+    log_every_steps: int = _number(10, least=1)
+
+
+_OPERATIONAL = frozenset(
+    {
+        'evaluate',
+        'loader_workers',
+        'threads_per_rank',
+        'checkpoint_every_epochs',
+        'checkpoint_every_steps',
+        'checkpoint_every_minutes',
+        'log_every_steps',
+    }
+)
+
+
+def settings_of_result(settings: TrainSettings, model: ModelSettings) -> dict[str, Any]:
+    """The settings that change what a stage learns, by their name on the wire: a resumed stage must have the same."""
+    stage = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings) if field.name not in _OPERATIONAL}
+    return {camel_case(name): value for name, value in {**stage, **dataclasses.asdict(model)}.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """How the network is exported, and how closely ONNX Runtime must follow PyTorch."""
+
+    image_size: int = _number(least=32, most=1024)
+    preprocessing: Literal['cairn', 'reference'] = 'cairn'
+    check_images: int = _number(16, least=1, most=1024)
+    min_cosine: float = _number(0.9999, least=0, most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListFile:
+    """A list of images as a Parquet file, with its number of rows."""
+
+    path: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A local file and the sha256 (lower-case hex) that it must have."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFiles:
+    """Parquet files: the query list, the index list and the ground truth."""
+
+    query: str
+    index: str
+    ground_truth: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """One attempt at a training stage. Paths are local."""
+
+    protocol: int
+    stage: str
+    settings: TrainSettings
+    model: ModelSettings
+    classes: int = _number(least=1)
+    list: ListFile
+    image_root: str
+    evaluation: EvaluationFiles | None = None
+    start: StoredFile | None = None
+    resume: StoredFile | None = None
+    output_dir: str
+    events_path: str
+    stop_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExporterConfig:
+    """One attempt at an export. Paths are local."""
+
+    protocol: int
+    settings: ExportSettings
+    model: ModelSettings
+    checkpoint: StoredFile
+    list: ListFile
+    image_root: str
+    output_dir: str
+    events_path: str
+
+
+def read_trainer_config(path: Path) -> TrainerConfig:
+    """The stage's configuration.
+
+    Raises:
+        TrainerError: `invalid_configuration` with every fault named, or `protocol_mismatch`.
+    """
+    config = _read(TrainerConfig, path)
+    if config.settings.evaluate != 'none' and config.evaluation is None:
+        raise TrainerError('invalid_configuration', f'{path}: settings.evaluate is {config.settings.evaluate}, but evaluation is null.')
+    return config
+
+
+def read_exporter_config(path: Path) -> ExporterConfig:
+    """The export's configuration.
+
+    Raises:
+        TrainerError: `invalid_configuration` with every fault named, or `protocol_mismatch`.
+    """
+    return _read(ExporterConfig, path)
+
+
+def events_path_of(path: Path) -> str | None:
+    """The `eventsPath` of a configuration that may be faulty in every other way; None when it has none."""
+    try:
+        raw = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    found = raw.get('eventsPath') if isinstance(raw, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _read(cls: type[T], path: Path) -> T:
+    try:
+        raw = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError as error:
+        raise TrainerError('invalid_configuration', f'The configuration {path} does not exist.') from error
+    except (OSError, ValueError) as error:
+        raise TrainerError('invalid_configuration', f'The configuration {path} cannot be read as JSON: {error}.') from error
+    if not isinstance(raw, dict):
+        raise TrainerError('invalid_configuration', f'The configuration {path} is not a JSON object.')
+    if raw.get('protocol') != PROTOCOL:
+        raise TrainerError(
+            'protocol_mismatch',
+            f'{path} speaks protocol {raw.get("protocol")!r}; this trainer speaks {PROTOCOL}. Use an image of this release.',
+        )
+    faults: list[str] = []
+    config = _parse(cls, raw, '', faults)
+    if faults or config is None:
+        raise TrainerError('invalid_configuration', f'{path}: ' + '; '.join(faults) + '.')
+    return config
+
+
+def _parse(cls: type[T], raw: Any, where: str, faults: list[str]) -> T | None:
+    """A dataclass from a JSON object; None, with the reasons appended to `faults`, when it does not fit."""
+    if not isinstance(raw, dict):
+        faults.append(f'{where or "it"} must be an object')
+        return None
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    before = len(faults)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        key = camel_case(field.name)
+        name = f'{where}.{key}' if where else key
+        if key in raw:
+            values[field.name] = _value(hints[field.name], raw[key], name, field.metadata, faults)
+        elif field.default is dataclasses.MISSING:
+            faults.append(f'{name} is missing')
+    return cls(**values) if len(faults) == before else None
+
+
+def _value(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], faults: list[str]) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType:
+        if raw is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return _parse(hint, raw, name, faults)  # type: ignore[type-var, arg-type]
+    if origin is Literal:
+        allowed = typing.get_args(hint)
+        if raw not in allowed:
+            faults.append(f'{name} is {raw!r}; it must be one of {", ".join(allowed)}')
+        return raw
+    if hint is str:
+        if not isinstance(raw, str) or not raw:
+            faults.append(f'{name} must be a string that is not empty')
+        return raw
+    return _in_range(hint, raw, name, limits, faults)
+
+
+def _in_range(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], faults: list[str]) -> Any:
+    is_number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if not is_number or (hint is int and raw != int(raw)):
+        faults.append(f'{name} is {raw!r}; it must be {"a whole number" if hint is int else "a number"}')
+        return raw
+    least, most, above = limits.get('least'), limits.get('most'), limits.get('above')
+    if least is not None and raw < least:
+        faults.append(f'{name} is {raw}; it must be at least {least}')
+    if most is not None and raw > most:
+        faults.append(f'{name} is {raw}; it must be at most {most}')
+    if above is not None and raw <= above:
+        faults.append(f'{name} is {raw}; it must be greater than {above}')
+    return hint(raw)

@@ -1,0 +1,60 @@
+"""Failures with a code of Cairn's error table, and the exit code that each one ends the process with."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+EXIT_OK = 0
+EXIT_DATA = 65
+EXIT_INTERNAL = 70
+EXIT_PREEMPTED = 75
+EXIT_CONFIGURATION = 78
+
+_EXIT_OF_CODE = {
+    'missing_file': EXIT_DATA,
+    'missing_column': EXIT_DATA,
+    'bad_row': EXIT_DATA,
+    'too_many_bad_images': EXIT_DATA,
+    'training_diverged': EXIT_DATA,
+    'model_mismatch': EXIT_DATA,
+    'corrupt_artifact': EXIT_DATA,
+    'invalid_configuration': EXIT_CONFIGURATION,
+    'protocol_mismatch': EXIT_CONFIGURATION,
+    'storage_full': EXIT_INTERNAL,
+    'program_failed': EXIT_INTERNAL,
+    'internal': EXIT_INTERNAL,
+}
+
+
+class TrainerError(Exception):
+    """What ends a stage.
+
+    Attributes:
+        code: A code of the error table.
+        is_agreed: True when every rank raises the same error at the same step, so that a barrier is safe.
+    """
+
+    def __init__(self, code: str, message: str, *, is_agreed: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.is_agreed = is_agreed
+
+    @property
+    def exit_code(self) -> int:
+        return _EXIT_OF_CODE[self.code]
+
+
+def of_os_error(error: OSError, doing: str) -> TrainerError:
+    """The error for a failed write or read of a file; `doing` says what was tried ('writing /out/checkpoint-000123.pt')."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TrainerError('storage_full', f'No space is left while {doing}: {error.strerror}. Free space and run the stage again.')
+    if isinstance(error, FileNotFoundError):
+        return TrainerError('missing_file', f'A file is missing while {doing}: {error.filename}.')
+    return TrainerError('internal', f'The system refused {doing}: {error}.')
+
+
+def of_unexpected(error: Exception) -> TrainerError:
+    """The error for what nobody foresaw: its type, its message and the last lines of its traceback."""
+    last = ''.join(traceback.format_exception(error)[-3:]).strip()
+    return TrainerError('internal', f'{type(error).__name__}: {error}\n{last}')

@@ -1,0 +1,54 @@
+"""The event lines: one JSON object a line, appended with a single write, so that a reader never sees half of one mixed with another."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.naming import camel_case
+
+
+class EventLog:
+    """Appends events to a file. Rank 0 tells everything; another rank tells only why it failed."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, made when absent.
+
+        Raises:
+            TrainerError: `missing_file` when its folder does not exist, `storage_full`.
+        """
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise of_os_error(error, f'opening the event file {path}') from error
+        self._start = os.fstat(self._file).st_size
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Appends one event; its fields' names become camelCase.
+
+        Raises:
+            TrainerError: `storage_full` when the disk is full.
+            ValueError: a number is not finite, which JSON cannot say.
+        """
+        line = {'event': event, 'time': time.time(), **{camel_case(name): value for name, value in fields.items()}}
+        data = (json.dumps(line, allow_nan=False, separators=(',', ':')) + '\n').encode()
+        try:
+            written = os.write(self._file, data)
+        except OSError as error:
+            raise of_os_error(error, f'writing the event file {self._path}') from error
+        if written != len(data):
+            raise TrainerError('storage_full', f'Only {written} of {len(data)} bytes of an event fitted into {self._path}.')
+
+    def has_failed(self) -> bool:
+        """True when a `failed` event was appended, by any rank, since this log was opened."""
+        with self._path.open('rb') as file:
+            file.seek(self._start)
+            return any(line.startswith(b'{"event":"failed"') for line in file)
+
+    def close(self) -> None:
+        os.close(self._file)

@@ -1,0 +1,86 @@
+"""The mean of the gradients over the ranks, in buckets that never change.
+
+DistributedDataParallel rebuilds its buckets after the first backward pass, so that a resumed run sums in another order than the run it
+continues, and its constructor imports torch._dynamo (two seconds in every rank). Here the buckets follow from the parameters alone: the
+same sums in the same order in every process and after every resume. As there, a bucket's reduction starts while the backward pass goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from cairn_trainer.ranks import meeting
+
+_BUCKET_BYTES = 16 * 1024 * 1024
+
+
+class GradientMean:
+    """Owns the gradients of some parameters: each `grad` is a view into a bucket, so parameters must not be moved or cast afterwards."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], world: int, bucket_bytes: int = _BUCKET_BYTES) -> None:
+        """Every parameter must get a gradient in every backward pass."""
+        self._world = world
+        self._buckets: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._works: list[dist.Work] = []
+        # Backward reaches the last layers first, so their bucket is full first.
+        for members in _split([p for p in reversed(parameters) if p.requires_grad], bucket_bytes):
+            self._add_bucket(members)
+        self._missing = list(self._sizes)
+
+    def _add_bucket(self, members: list[nn.Parameter]) -> None:
+        flat = torch.zeros(sum(p.numel() for p in members), dtype=members[0].dtype, device=members[0].device)
+        number, offset = len(self._buckets), 0
+        for parameter in members:
+            parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
+            offset += parameter.numel()
+            parameter.register_post_accumulate_grad_hook(lambda _parameter, number=number: self._on_gradient(number))
+        self._buckets.append(flat)
+        self._sizes.append(len(members))
+
+    def _on_gradient(self, number: int) -> None:
+        self._missing[number] -= 1
+        # In the buckets' order on every rank, whichever is full first: reductions are matched by their order.
+        while self._world > 1 and len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
+            with meeting():
+                work = dist.all_reduce(self._buckets[len(self._works)], async_op=True)
+            assert work is not None
+            self._works.append(work)
+
+    def zero(self) -> None:
+        """Before a backward pass."""
+        for bucket in self._buckets:
+            bucket.zero_()
+        self._missing = list(self._sizes)
+        self._works = []
+
+    def finish(self) -> bool:
+        """After a backward pass: waits for the sums and divides them. False when a gradient is not finite, then on every rank."""
+        if any(self._missing):
+            raise RuntimeError(f'{sum(self._missing)} parameters got no gradient.')
+        with meeting():
+            for work in self._works:
+                work.wait()
+        if self._world > 1:
+            for bucket in self._buckets:
+                bucket.div_(self._world)
+        # The buckets are the same on every rank now, so every rank comes to the same answer without asking.
+        return all(bool(bucket.sum().isfinite()) for bucket in self._buckets)
+
+
+def _split(parameters: Sequence[nn.Parameter], bucket_bytes: int) -> list[list[nn.Parameter]]:
+    """The parameters in their order, cut where a bucket would grow over its size; a larger parameter has its own."""
+    buckets: list[list[nn.Parameter]] = []
+    room = 0
+    for parameter in parameters:
+        size = parameter.numel() * parameter.element_size()
+        if not buckets or size > room:
+            buckets.append([])
+            room = bucket_bytes
+        buckets[-1].append(parameter)
+        room -= size
+    return buckets

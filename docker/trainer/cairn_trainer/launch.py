@@ -1,0 +1,147 @@
+"""`python -m cairn_trainer.launch <torchrun's arguments> -m cairn_trainer --config stage.json`: torchrun, adjusted to an agent's needs.
+
+- The launcher dies with its parent, and the ranks with the launcher.
+- It talks to 127.0.0.1 alone and asks no name server: where none answers, each question takes seconds.
+- SIGTERM is passed on to the ranks, which save a checkpoint and end; they get the time that the sender gives them, not torchrun's limit.
+- It ends with the exit code of the first rank that failed, and tells in the event file of a rank that could not tell itself (a kill, a
+  lack of memory).
+- Without a GPU the ranks are forked from this process, which has torch in memory already: that saves each rank the import, two seconds of
+  a core. With a GPU they are started anew, since CUDA does not outlive a fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError
+from cairn_trainer.events import EventLog
+from cairn_trainer.lifetime import ask_to_stop, die_with_parent
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+_MODULE = 'cairn_trainer'
+_LOOPBACK = '127.0.0.1'
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the ranks to their end; the exit code."""
+    die_with_parent()
+    _pass_stop_on()
+    events = _open_events(arguments)
+    # Importing allocates hundreds of thousands of objects that stay; collecting among them costs a tenth of the start.
+    gc.disable()
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+
+    socket.getfqdn = lambda name='': name or _LOOPBACK  # the elastic agent asks for it, for its records only
+    parsed = torchrun.parse_args(list(arguments))
+    _stay_local(parsed)
+    config, command, command_arguments = torchrun.config_from_args(parsed)
+    entrypoint = command
+    if parsed.module and parsed.training_script == _MODULE and not Path('/dev/nvidiactl').exists():
+        import cairn_trainer.rank  # noqa: F401 - loaded before the fork, for all ranks
+
+        config.start_method = 'fork'
+        entrypoint, command_arguments = _forked_rank, [list(parsed.training_script_args)]
+    gc.enable()
+    gc.freeze()
+    try:
+        elastic_launch(config, entrypoint)(*command_arguments)
+    except ChildFailedError as error:
+        failure = error.get_first_failure()[1]
+        _tell_of_silent_end(failure, events)
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    return EXIT_OK
+
+
+def _forked_rank(arguments: list[str]) -> None:
+    from cairn_trainer.__main__ import main as rank_main
+
+    code = rank_main(arguments)
+    if code != EXIT_OK:
+        sys.exit(code)
+
+
+def _stay_local(parsed: object) -> None:
+    """`--standalone` on 127.0.0.1 with a free port; torchrun itself would resolve `localhost` and this machine's name."""
+    import logging
+    import uuid
+
+    if parsed.standalone:
+        parsed.standalone = False
+        parsed.rdzv_backend = 'c10d'
+        parsed.rdzv_endpoint = f'{_LOOPBACK}:0'
+        parsed.rdzv_id = str(uuid.uuid4())
+        parsed.local_addr = parsed.local_addr or _LOOPBACK
+    if parsed.master_port is None:
+        parsed.master_port = 29500
+    # These two end the run in torchrun's way; SIGTERM and SIGINT are ours.
+    parsed.signals_to_handle = 'SIGHUP,SIGQUIT'
+    # Each rank sets its threads itself; unset, torchrun would warn.
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    # The ranks and this launcher say what happened; the agent's own account is a page of traceback.
+    logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
+
+
+def _pass_stop_on() -> None:
+    launcher = os.getpid()
+
+    def pass_on(_signal: int, _frame: FrameType | None) -> None:
+        ask_to_stop()
+        if os.getpid() != launcher:
+            return  # a rank just forked, which now knows
+        for child in _children():
+            os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGINT, pass_on)
+
+
+def _children() -> list[int]:
+    """The processes that this one started and that live."""
+    found: list[int] = []
+    for thread in Path('/proc/self/task').iterdir():
+        found += map(int, (thread / 'children').read_text(encoding='ascii').split())
+    return found
+
+
+def _open_events(arguments: Sequence[str]) -> EventLog | None:
+    """The event file of the stage, when the arguments lead to one."""
+    from cairn_trainer.config import events_path_of
+
+    if '--config' not in arguments[:-1]:
+        return None
+    path = events_path_of(Path(arguments[list(arguments).index('--config') + 1]))
+    try:
+        return EventLog(Path(path)) if path is not None else None
+    except TrainerError as error:
+        print(f'launcher: {error}', file=sys.stderr, flush=True)
+        return None
+
+
+def _tell_of_silent_end(failure: ProcessFailure, events: EventLog | None) -> None:
+    code = failure.exitcode
+    how = f'was ended by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code}'
+    print(f'launcher: rank {failure.local_rank} (pid {failure.pid}) {how}', file=sys.stderr, flush=True)
+    is_silent = code < 0 or code == EXIT_INTERNAL or code == 1
+    if events is None or not is_silent or events.has_failed():
+        return
+    hint = ' The kernel ends the largest process when memory is short.' if code == -signal.SIGKILL else ''
+    try:
+        events.emit('failed', code='program_failed', message=f'Rank {failure.local_rank} (pid {failure.pid}) {how}.{hint}')
+    except TrainerError as error:
+        print(f'launcher: the failure cannot be recorded: {error}', file=sys.stderr, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""A list of images: a Parquet file, and the bytes that its rows point to, in a folder tree or inside tars."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.transforms import BadImageError
+
+CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
+"""The values of the column `continent`; a row without one counts as OTHER."""
+
+_TAR_COLUMNS = ('tar', 'offset', 'size')
+_OPEN_TARS = 64
+
+
+class ImageList:
+    """The rows of a list, in the file's order.
+
+    Attributes:
+        labels: int64 [rows]; -1 where the list says that no label is known.
+        is_noisy: bool [rows]; False where the list has no such column.
+        image_of_row: int32 [rows], the row's image as a number: a list may name one image in several rows.
+        images: how many distinct images there are.
+    """
+
+    def __init__(self, path: Path, image_root: Path, *, is_labelled: bool) -> None:
+        """Reads the columns, not the images.
+
+        Raises:
+            TrainerError: `missing_file`, `missing_column`, or `bad_row` when the file is no Parquet or has no row.
+        """
+        self._path = path
+        self._root = image_root
+        if not image_root.is_dir():
+            raise TrainerError('missing_file', f'The image folder {image_root} does not exist.')
+        table = _read_table(path, ['image_id', 'path', *(['label', 'noisy'] if is_labelled else [])])
+        self._ids = table['image_id']
+        self._paths = table['path']
+        self._table = table
+        self.rows = table.num_rows
+        self.labels: NDArray[np.int64] = self._column('label', missing=-1, dtype=np.int64)
+        self.is_noisy: NDArray[np.bool_] = self._column('noisy', missing=False, dtype=np.bool_)
+        encoded = table['image_id'].combine_chunks().dictionary_encode()
+        self.image_of_row: NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        self.images = len(encoded.dictionary)
+        self._is_in_tars = all(name in table.column_names for name in _TAR_COLUMNS)
+        self._tars: dict[str, int] = {}
+
+    def _column(self, name: str, *, missing: int | bool, dtype: type) -> NDArray:
+        if name not in self._table.column_names:
+            return np.full(self.rows, missing, dtype)
+        return pc.fill_null(self._table[name], missing).to_numpy().astype(dtype)
+
+    def image_id(self, row: int) -> str:
+        return self._ids[row].as_py()
+
+    def image_ids(self) -> list[str]:
+        """The id of every row."""
+        return self._ids.to_pylist()
+
+    def image_path(self, row: int) -> str:
+        """Relative to the image folder; for an image inside a tar, its name there."""
+        return self._paths[row].as_py()
+
+    def continents(self) -> NDArray[np.int8]:
+        """The continent of every row as an index into CONTINENTS.
+
+        Raises:
+            TrainerError: `missing_column`, or `bad_row` for a name that is not one of CONTINENTS.
+        """
+        if 'continent' not in self._table.column_names:
+            raise TrainerError('missing_column', f'{self._path} has no column continent, which the sampler gld needs.')
+        names = pc.fill_null(self._table['continent'], 'OTHER')
+        numbers = pc.index_in(names, value_set=pa.array(CONTINENTS))
+        if numbers.null_count:
+            row = int(np.flatnonzero(pc.is_null(numbers).to_numpy())[0])
+            message = f'{self._path} row {row}: the continent {names[row].as_py()!r} is unknown; use one of {", ".join(CONTINENTS)}.'
+            raise TrainerError('bad_row', message)
+        return numbers.to_numpy().astype(np.int8)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of a row's image file.
+
+        Raises:
+            BadImageError: the file, or its part of a tar, cannot be read.
+        """
+        try:
+            tar = self._table['tar'][row].as_py() if self._is_in_tars else None
+            if tar is None:
+                return (self._root / self.image_path(row)).read_bytes()
+            return self._read_from_tar(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py())
+        except FileNotFoundError as error:
+            raise BadImageError('the file does not exist') from error
+        except OSError as error:
+            raise BadImageError(f'the file cannot be read: {error.strerror}') from error
+
+    def _read_from_tar(self, tar: str, offset: int, size: int) -> bytes:
+        file = self._tars.get(tar)
+        if file is None:
+            file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC)
+            if len(self._tars) >= _OPEN_TARS:
+                os.close(self._tars.pop(next(iter(self._tars))))
+            self._tars[tar] = file
+        data = os.pread(file, size, offset)  # no seek: forked loaders share the file's position
+        if len(data) != size:
+            raise BadImageError(f'{tar} ends before the image does')
+        return data
+
+
+def _read_table(path: Path, needed: list[str]) -> pa.Table:
+    known = [*needed, 'continent', *_TAR_COLUMNS]
+    return read_parquet(path, needed, known)
+
+
+def read_parquet(path: Path, needed: list[str], known: list[str] | None = None) -> pa.Table:
+    """The columns `known` (by default `needed`) that a Parquet file has.
+
+    Raises:
+        TrainerError: `missing_file`, `missing_column`, or `bad_row` when it is no Parquet file, has no row, or a null among `needed`'s ids.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            missing = [name for name in needed if name not in present]
+            if missing:
+                raise TrainerError('missing_column', f'{path} lacks {", ".join(missing)}; it has {", ".join(present)}.')
+            # One thread: a rank has one core, and the threads of a pool would be lost in forked loaders.
+            table = file.read([name for name in (known or needed) if name in present], use_threads=False)
+    except FileNotFoundError as error:
+        raise TrainerError('missing_file', f'The list {path} does not exist.') from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TrainerError('bad_row', f'{path} cannot be read as Parquet: {error}.') from error
+    if table.num_rows == 0:
+        raise TrainerError('bad_row', f'{path} has no row.')
+    return table.combine_chunks()

@@ -1,0 +1,114 @@
+"""The network: backbone, generalised-mean pooling, neck, classifier; its initialisation and what of it is loaded from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that PyTorch's own documentation uses
+from torch import Tensor, nn
+
+from cairn_trainer.backbones import build_backbone, init_backbone
+from cairn_trainer.config import ModelSettings
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.loss import ArcFace, Classified
+
+PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+"""Mean of the red, green and blue channel over ImageNet, in pixel values."""
+PIXEL_STD = 57.0
+"""One standard deviation for all channels, in pixel values."""
+
+_CLASSIFIER = 'classifier.weight'
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]."""
+    mean = torch.tensor(PIXEL_MEAN, dtype=torch.float32, device=images.device)
+    return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous()
+
+
+class GeM(nn.Module):
+    """Generalised-mean pooling (arXiv 1711.02512): [N, C, H, W] to [N, C] as mean(x^p)^(1/p), in fp32, p frozen."""
+
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().clamp(min=1e-6).pow(self.power).mean((2, 3)).pow(1 / self.power)
+
+
+class EmbeddingNet(nn.Module):
+    """The network with its classifier. State keys: `base.*`, `fcneck.weight`, `fcneck_bn.*`, `classifier.weight`."""
+
+    def __init__(self, settings: ModelSettings, classes: int, margin: float = 0.0, scale: float = 1.0) -> None:
+        """Builds with the weights of `settings.init_seed`.
+
+        Raises:
+            TrainerError: `invalid_configuration` for an unknown backbone.
+        """
+        super().__init__()
+        self.base, channels = build_backbone(settings.backbone)
+        self.pool = GeM(settings.gem_power)
+        self.fcneck = nn.Linear(channels, settings.embedding_dim, bias=False)
+        self.fcneck_bn = nn.BatchNorm1d(settings.embedding_dim)
+        self.classifier = ArcFace(settings.embedding_dim, classes, margin, scale)
+        self._init_weights(settings.init_seed)
+
+    def _init_weights(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        init_backbone(self.base, generator)
+        nn.init.xavier_uniform_(self.fcneck.weight, generator=generator)
+        self.fcneck_bn.reset_running_stats()
+        nn.init.ones_(self.fcneck_bn.weight)
+        nn.init.zeros_(self.fcneck_bn.bias)
+        self.fcneck_bn.bias.requires_grad = False
+        # Last, so that the number of classes does not change the rest.
+        self.classifier.reset_parameters(generator)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images [N, 3, H, W] to embeddings [N, D], fp32, not of length 1."""
+        pooled = self.pool(self.base(images))
+        with torch.autocast(images.device.type, enabled=False):
+            return self.fcneck_bn(self.fcneck(pooled))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images [N, 3, H, W] to features [N, D], fp32, of length 1."""
+        return F.normalize(self.embed(images))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Classified:
+        """The loss of normalised images [N, 3, H, W] with labels [N]."""
+        return self.classifier(self.embed(images), labels)
+
+
+def load_weights(net: nn.Module, state: Mapping[str, Tensor], source: str, *, may_grow: bool) -> None:
+    """Copies a checkpoint's weights into the network.
+
+    A prefix `module.` is dropped. With `may_grow`, a classifier of fewer classes fills the first rows and the others keep their
+    initialisation: valid because the ids of a smaller list are the first ids of a larger one. All else must fit.
+
+    Raises:
+        TrainerError: `model_mismatch`, naming every key that is missing, unknown or of another shape.
+    """
+    found = {key.removeprefix('module.'): value for key, value in state.items()}
+    wanted = net.state_dict()
+    faults = [f'{key} is missing' for key in wanted if key not in found]
+    faults += [f'{key} is unknown' for key in found if key not in wanted]
+    for key in wanted.keys() & found.keys():
+        is_grown = may_grow and key == _CLASSIFIER and _is_first_rows(found[key].shape, wanted[key].shape)
+        if found[key].shape != wanted[key].shape and not is_grown:
+            faults.append(f'{key} has the shape {_shape(found[key])}, the network needs {_shape(wanted[key])}')
+    if faults:
+        raise TrainerError('model_mismatch', f'{source} does not fit the network: ' + '; '.join(sorted(faults)) + '.')
+    with torch.no_grad():
+        for key, target in wanted.items():
+            value = found[key]
+            (target[: value.shape[0]] if value.shape != target.shape else target).copy_(value)
+
+
+def _is_first_rows(small: torch.Size, large: torch.Size) -> bool:
+    return len(small) == len(large) == 2 and small[0] < large[0] and small[1] == large[1]
+
+
+def _shape(tensor: Tensor) -> str:
+    return 'x'.join(map(str, tensor.shape)) or 'scalar'

@@ -1,0 +1,172 @@
+"""A checkpoint as ONNX, compared with PyTorch on real images.
+
+The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and gives `features`, fp16 [N, D] of length 1: normalisation and L2 are
+inside, all computed in fp32, and only the output is rounded. The exporter is PyTorch's older one, by tracing: it takes 0.3 s where the
+newer (torch.export) takes 8 s for the same graph, since it needs neither torch._dynamo nor decompositions; these networks have no branches
+that tracing would miss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cairn_trainer.checkpoint import read_verified, weights_of, write_torch_file
+from cairn_trainer.config import ExporterConfig
+from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.events import EventLog
+from cairn_trainer.lifetime import usable_cores
+from cairn_trainer.lists import ImageList
+from cairn_trainer.model import EmbeddingNet, load_weights, normalise
+from cairn_trainer.transforms import BadImageError, Pixels, decode
+
+_OPSET = 18
+_BATCH = 8
+
+
+class Agreement(NamedTuple):
+    """The least cosine between the two programs' features, the image that has it, and how many images were compared."""
+
+    cosine: float
+    worst_image: str
+    images: int
+
+
+class ExportedGraph(nn.Module):
+    """The network with what surrounds it: pixels uint8 [N, H, W, 3] to features fp16 [N, D] of length 1."""
+
+    def __init__(self, net: EmbeddingNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net.features(normalise(images)).to(torch.float16)
+
+
+def export(config: ExporterConfig, events: EventLog) -> None:
+    """Writes weights.pt and model.onnx into the output folder and tells `exported`.
+
+    Raises:
+        TrainerError: `model_mismatch` when the checkpoint does not fit the settings or ONNX Runtime differs from PyTorch;
+            `missing_file`, `corrupt_artifact`, `too_many_bad_images`, `storage_full`.
+    """
+    torch.set_num_threads(usable_cores())
+    net = _load_net(config)
+    folder = Path(config.output_dir)
+    written = write_torch_file(folder / 'weights.pt', net.state_dict())
+    onnx_path = write_onnx(net, config, folder / 'model.onnx')
+    images, ids = _first_images(config, events)
+    agreement = compare(net, onnx_path, images, ids)
+    print(f'ONNX Runtime follows PyTorch: least cosine {agreement.cosine:.7f} over {agreement.images} images', flush=True)
+    if not agreement.cosine >= config.settings.min_cosine:  # a cosine that is no number fails too
+        raise TrainerError(
+            'model_mismatch',
+            f'{onnx_path} differs from PyTorch: on the image {agreement.worst_image} the cosine is {agreement.cosine:.6f}; '
+            f'minCosine is {config.settings.min_cosine}.',
+        )
+    files = [
+        {'name': 'model.onnx', 'path': str(onnx_path), 'sha256': _sha256(onnx_path), 'bytes': onnx_path.stat().st_size},
+        {'name': 'weights.pt', 'path': str(written.path), 'sha256': written.sha256, 'bytes': written.bytes},
+    ]
+    events.emit('exported', files=files, cosine=agreement.cosine, images=agreement.images)
+
+
+def _load_net(config: ExporterConfig) -> EmbeddingNet:
+    weights = weights_of(read_verified(config.checkpoint))
+    source = f'The checkpoint {config.checkpoint.path}'
+    classifier = weights.get('classifier.weight')
+    if classifier is None:
+        raise TrainerError('model_mismatch', f'{source} has no classifier.weight.')
+    net = EmbeddingNet(config.model, classes=len(classifier))
+    load_weights(net, weights, source, may_grow=False)
+    return net.eval()
+
+
+def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
+    """Writes the graph beside `path` and renames it; the path.
+
+    Raises:
+        TrainerError: `storage_full`, `missing_file` when the folder does not exist.
+    """
+    size = config.settings.image_size
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter('ignore')  # this exporter warns that it is the older one
+            torch.onnx.export(
+                ExportedGraph(net).eval(),
+                (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+                str(part),
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=['images'],
+                output_names=['features'],
+                dynamic_axes={'images': {0: 'batch'}, 'features': {0: 'batch'}},
+            )
+        model = onnx.load(part)
+        facts = {'imageSize': str(size), 'preprocessing': config.settings.preprocessing, 'backbone': config.model.backbone}
+        onnx.helper.set_model_props(model, {f'cairn.{name}': value for name, value in facts.items()})
+        onnx.save(model, part)
+        part.replace(path)
+    except OSError as error:
+        raise of_os_error(error, f'writing {path}') from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str]) -> Agreement:
+    """Runs images, uint8 [N, S, S, 3], through PyTorch and through ONNX Runtime in batches of several sizes."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    session = onnxruntime.InferenceSession(onnx_path, options, providers=['CPUExecutionProvider'])
+    cosines: list[float] = []
+    # One image alone first: a graph with a fixed batch size would fail here.
+    for start, end in [(0, 1), *((start, start + _BATCH) for start in range(1, len(ids), _BATCH))]:
+        batch = images[start:end]
+        with torch.inference_mode():
+            expected = net.features(normalise(torch.from_numpy(batch))).double().numpy()
+        (found,) = session.run(None, {'images': batch})
+        # Rounding to fp16 changes a vector's length too, which would cost 1e-4 of the product.
+        cosines += (_unit(expected) * _unit(found.astype(np.float64))).sum(1).tolist()
+    worst = int(np.argmin(cosines))
+    return Agreement(cosines[worst], ids[worst], len(ids))
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _first_images(config: ExporterConfig, events: EventLog) -> tuple[Pixels, list[str]]:
+    """The list's first readable images, uint8 [N, S, S, 3], and their ids."""
+    settings = config.settings
+    images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=False)
+    pixels: list[Pixels] = []
+    ids: list[str] = []
+    for row in range(images.rows):
+        try:
+            pixels.append(decode(images.read(row), settings.image_size, settings.preprocessing))
+        except BadImageError as error:
+            events.emit('badImage', image_id=images.image_id(row), path=images.image_path(row), reason=str(error))
+            continue
+        ids.append(images.image_id(row))
+        if len(ids) == settings.check_images:
+            break
+    if not ids:
+        raise TrainerError('too_many_bad_images', f'No image of {config.list.path} can be read, so the export cannot be checked.')
+    return np.stack(pixels), ids
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

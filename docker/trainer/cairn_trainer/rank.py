@@ -1,0 +1,102 @@
+"""One rank from its start to its exit code: threads, determinism, the stage, and the one report of a failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from cairn_trainer.config import TrainerConfig, events_path_of, read_trainer_config
+from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, of_unexpected
+from cairn_trainer.events import EventLog
+from cairn_trainer.lifetime import die_with_parent, heed_stop_signals, note_stop_signals, usable_cores
+from cairn_trainer.ranks import PeerLostError, Ranks
+from cairn_trainer.train import Stage
+
+_REPORT_WAIT_SECONDS = 2.0
+_REPORT_POLL_SECONDS = 0.05
+_CAUSE_SECONDS = 5.0
+
+
+def run_rank(config_path: Path) -> int:
+    """Trains this rank's part of the stage; the process's exit code. A failure is told in the event file and on stderr."""
+    die_with_parent()
+    note_stop_signals()
+    events_path = events_path_of(config_path)
+    events: EventLog | None = None
+    ranks = Ranks()
+    try:
+        if events_path is not None:
+            events = EventLog(Path(events_path))
+        config = read_trainer_config(config_path)
+        _check_ranks(config, ranks)
+        _set_up_torch(config, ranks)
+        ranks.join()
+        assert events is not None
+        return Stage(config, ranks, events).run()
+    except PeerLostError as error:
+        print(f'rank {ranks.rank}: another rank is gone: {error}', file=sys.stderr, flush=True)
+        # The launcher reports the rank that it sees end first: that must be the one with the cause. Its SIGTERM ends this wait.
+        heed_stop_signals()
+        time.sleep(_CAUSE_SECONDS)
+        return EXIT_INTERNAL
+    except TrainerError as error:
+        report_failure(error, events, ranks)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, it is told
+        traceback.print_exc()
+        report_failure(of_unexpected(error), events, ranks)
+        return EXIT_INTERNAL
+    finally:
+        ranks.leave()
+        heed_stop_signals()
+
+
+def report_failure(error: TrainerError, events: EventLog | None, ranks: Ranks) -> None:
+    """Tells a failure once: rank 0 tells what all ranks met, another rank what it met alone."""
+    print(f'rank {ranks.rank}: {error.code}: {error}', file=sys.stderr, flush=True)
+    if events is None:
+        return
+    if ranks.is_first or not (error.is_agreed or _is_told_by_another(events)):
+        try:
+            events.emit('failed', code=error.code, message=str(error))
+        except TrainerError as cause:
+            print(f'rank {ranks.rank}: the failure cannot be recorded: {cause}', file=sys.stderr, flush=True)
+    if error.is_agreed:
+        # torchrun ends the other ranks when the first one exits, so none may before rank 0 has told.
+        ranks.barrier()
+
+
+def _is_told_by_another(events: EventLog) -> bool:
+    """Ranks often meet the same fault (a missing list) at nearly the same time; rank 0 gets a moment to tell it."""
+    deadline = time.monotonic() + _REPORT_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if events.has_failed():
+            return True
+        time.sleep(_REPORT_POLL_SECONDS)
+    return False
+
+
+def _check_ranks(config: TrainerConfig, ranks: Ranks) -> None:
+    if ranks.world != config.settings.ranks:
+        raise TrainerError(
+            'invalid_configuration', f'settings.ranks is {config.settings.ranks}, but {ranks.world} ranks were started. Start as many.'
+        )
+
+
+def _set_up_torch(config: TrainerConfig, ranks: Ranks) -> None:
+    """The same threads and the same algorithms each time: a sum over other threads is another sum."""
+    torch.set_num_threads(config.settings.threads_per_rank or max(1, usable_cores() // ranks.local_world))
+    torch.set_num_interop_threads(1)
+    is_cuda = ranks.device.type == 'cuda'
+    if is_cuda:
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        torch.backends.cudnn.benchmark = False
+    # Not use_deterministic_algorithms: the same switch, but it imports torch._inductor. On CUDA an operation without one only warns.
+    torch.set_deterministic_debug_mode('warn' if is_cuda else 'error')
+    # With determinism torch would fill new memory with NaN, to find code that reads it unset.
+    torch.utils.deterministic.fill_uninitialized_memory = False

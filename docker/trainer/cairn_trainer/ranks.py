@@ -1,0 +1,112 @@
+"""The ranks of one stage and the little they tell each other: sums of a few numbers, small objects, bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+class PeerLostError(Exception):
+    """Another rank is gone, so this one cannot go on. Whoever ended first tells why; the launcher tells it for a rank that could not."""
+
+
+@contextlib.contextmanager
+def meeting() -> Iterator[None]:
+    """Around every collective call: what fails there is another rank's end."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerLostError(str(error)) from error
+
+
+class Ranks:
+    """This process's place among the ranks. Control messages are CPU tensors over gloo, also where gradients go over NCCL."""
+
+    def __init__(self) -> None:
+        """Reads the variables that torchrun sets; without them this is the only rank."""
+        self.rank = int(os.environ.get('RANK', '0'))
+        self.world = int(os.environ.get('WORLD_SIZE', '1'))
+        self.local_rank = int(os.environ.get('LOCAL_RANK', '0'))
+        self.local_world = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+        self.device = torch.device('cuda', self.local_rank) if torch.cuda.is_available() else torch.device('cpu')
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else 'cpu'
+
+    def join(self) -> None:
+        """Meets the other ranks; a single rank meets nobody."""
+        if self.device.type == 'cuda':
+            torch.cuda.set_device(self.device)
+        if self.world == 1:
+            return
+        if self.local_world == self.world:
+            # On one machine: without this gloo resolves the machine's name, which can take seconds where no name server answers.
+            loopback = next((name for _, name in socket.if_nameindex() if name in ('lo', 'lo0')), None)
+            if loopback is not None:
+                os.environ.setdefault('GLOO_SOCKET_IFNAME', loopback)
+        with meeting():
+            dist.init_process_group('cpu:gloo,cuda:nccl' if self.device.type == 'cuda' else 'gloo')
+
+    def leave(self) -> None:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def barrier(self) -> None:
+        self.sum([0.0])
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sum of each number over the ranks."""
+        if self.world == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        with meeting():
+            dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def any(self, value: bool) -> bool:
+        """True when it is true on a rank."""
+        return self.sum([float(value)])[0] > 0
+
+    def largest(self, values: Tensor) -> Tensor:
+        """The element-wise maximum over the ranks of a CPU tensor, in place."""
+        if self.world > 1:
+            with meeting():
+                dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """Each rank's object, on every rank."""
+        if self.world == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world
+        with meeting():
+            dist.all_gather_object(gathered, value)
+        return gathered
+
+    def gather_rows(self, rows: Tensor) -> list[Tensor]:
+        """Each rank's tensor, on every rank. All are CPU tensors of one shape and type."""
+        if self.world == 1:
+            return [rows]
+        gathered = [torch.empty_like(rows) for _ in range(self.world)]
+        with meeting():
+            dist.all_gather(gathered, rows)
+        return gathered
+
+    def from_first(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrites each tensor with that of rank 0."""
+        if self.world > 1:
+            with meeting():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=0)

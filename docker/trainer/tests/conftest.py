@@ -1,0 +1,12 @@
+import pytest
+import torch
+
+from cairn_trainer.backbones import BACKBONES, ResNetSpec
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _small_backbone(monkeypatch):
+    """A residual network of 20,000 parameters: forked ranks know it too."""
+    monkeypatch.setitem(BACKBONES, 'small', ResNetSpec(blocks=(1, 1, 1, 1), widths=(4, 8, 16, 32)))

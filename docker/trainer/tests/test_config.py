@@ -1,0 +1,91 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import Collection, StageRun
+
+from cairn_trainer.config import events_path_of, read_trainer_config, settings_of_result
+from cairn_trainer.errors import TrainerError
+
+
+@pytest.fixture
+def run(tmp_path):
+    return StageRun(tmp_path / 'run', Collection(tmp_path / 'data', landmarks=2, views=2))
+
+
+def _rewrite(run, change):
+    change(run.config)
+    run.config_path.write_text(json.dumps(run.config))
+    return run.config_path
+
+
+def test_camel_case_becomes_snake_case_and_unknown_keys_are_ignored(run):
+    path = _rewrite(run, lambda config: config.update(newer={'a': 1}))
+    config = read_trainer_config(path)
+    assert config.settings.image_size == 32
+    assert config.settings.weight_decay == 5e-4
+    assert config.model.init_seed == 1
+    assert config.stop_path.endswith('/stop')
+
+
+def test_every_fault_is_named_at_once(run):
+    def change(config):
+        config['settings'].update(batch=1, sampler='random', learningRate=0, epochs=1.5, margin='wide')
+        config['list'] = None
+        del config['outputDir']
+
+    with pytest.raises(TrainerError) as caught:
+        read_trainer_config(_rewrite(run, change))
+    assert caught.value.code == 'invalid_configuration'
+    assert caught.value.exit_code == 78
+    for fault in (
+        'settings.batch is 1; it must be at least 2',
+        "settings.sampler is 'random'; it must be one of softmax, gld",
+        'settings.learningRate is 0; it must be greater than 0',
+        'settings.epochs is 1.5; it must be a whole number',
+        "settings.margin is 'wide'; it must be a number",
+        'list must be an object',
+        'outputDir is missing',
+    ):
+        assert fault in str(caught.value)
+
+
+def test_another_protocol_is_refused(run):
+    with pytest.raises(TrainerError, match='speaks protocol 2; this trainer speaks 1') as caught:
+        read_trainer_config(_rewrite(run, lambda config: config.update(protocol=2)))
+    assert caught.value.code == 'protocol_mismatch'
+
+
+def test_an_evaluation_needs_its_lists(run):
+    with pytest.raises(TrainerError, match='evaluation is null'):
+        read_trainer_config(_rewrite(run, lambda config: config['settings'].update(evaluate='end')))
+
+
+@pytest.mark.parametrize('content', ['', '[1]', '{"a":'])
+def test_what_is_no_json_object_is_refused(tmp_path, content):
+    path = tmp_path / 'stage.json'
+    path.write_text(content)
+    assert events_path_of(path) is None
+    with pytest.raises(TrainerError) as caught:
+        read_trainer_config(path)
+    assert caught.value.exit_code == 78
+
+
+def test_only_settings_that_change_the_result_tie_a_checkpoint_to_its_stage(run):
+    config = read_trainer_config(run.config_path)
+    settings = settings_of_result(config.settings, config.model)
+    assert {'learningRate', 'batch', 'backbone', 'seed'} <= settings.keys()
+    assert not {'loaderWorkers', 'threadsPerRank', 'logEverySteps', 'evaluate', 'checkpointEveryMinutes'} & settings.keys()
+
+
+def test_the_version_tells_the_protocol_without_importing_torch():
+    code = (
+        'import sys\n'
+        'from cairn_trainer.__main__ import main\n'
+        'try: main(["--version"])\n'
+        'except SystemExit as end: print(end.code, "torch" in sys.modules)'
+    )
+    found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert found.stdout == 'cairn_trainer protocol 1\n0 False\n'

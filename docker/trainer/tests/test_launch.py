@@ -1,0 +1,89 @@
+"""The programs as an agent starts them: new processes, the real torchrun, the real backbone."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import Collection, StageRun
+from waiting import wait_until
+
+ROOT = Path(__file__).parents[1]
+MODEL = {'backbone': 'resnet18', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1}
+
+
+@pytest.fixture
+def collection(tmp_path):
+    return Collection(tmp_path / 'data', landmarks=4, views=4)
+
+
+def _start(*arguments, folder):
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    with (folder / 'log').open('w') as log:
+        return subprocess.Popen([sys.executable, '-m', *arguments], env=environment, cwd=folder, stdout=log, stderr=log)
+
+
+def _is_alive(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().split(')')[1].split()[0] != 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_launcher_trains_and_takes_its_ranks_along_when_it_is_killed(tmp_path, collection):
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, model=MODEL, loaderWorkers=1)
+    launcher = _start('cairn_trainer.launch', *run.launch_arguments(), folder=run.folder)
+    wait_until(lambda: run.events('step'), 'a step')
+    family = _descendants(launcher.pid)
+    assert len(family) == 4  # two ranks, each with a loader
+    maps = Path(f'/proc/{family[0]}/maps').read_text()
+    assert 'libtorch' in maps
+    launcher.kill()
+    launcher.wait(10)
+    wait_until(lambda: not any(map(_is_alive, family)), 'the end of the ranks and their loaders')
+
+
+def test_the_launcher_dies_with_its_parent(tmp_path, collection):
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, model=MODEL)
+    code = f'import subprocess, sys; subprocess.run([sys.executable, "-m", "cairn_trainer.launch", *{run.launch_arguments()!r}])'
+    script = tmp_path / 'parent.py'
+    script.write_text(code)
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    parent = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: run.events('step'), 'a step')
+    family = _descendants(parent.pid)
+    assert len(family) == 3
+    parent.kill()
+    parent.wait(10)
+    wait_until(lambda: not any(map(_is_alive, family)), 'the end of launcher and ranks')
+
+
+def test_plain_torchrun_trains_too_and_sigterm_ends_it_as_preempted(tmp_path, collection):
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, model=MODEL)
+    torchrun = _start('torch.distributed.run', *run.launch_arguments(), folder=run.folder)
+    wait_until(lambda: run.events('step'), 'a step')
+    torchrun.send_signal(signal.SIGTERM)
+    assert torchrun.wait(30) != 0
+    assert [event['event'] for event in run.events()][-2:] == ['checkpoint', 'preempted']
+
+
+def test_a_lone_rank_needs_no_launcher_and_never_imports_the_compiler(tmp_path, collection):
+    run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, model=MODEL)
+    code = (
+        'import sys\n'
+        'from cairn_trainer.__main__ import main\n'
+        f'code = main(["--config", {str(run.config_path)!r}])\n'
+        # Each would add seconds to the start of every rank.
+        'print(code, [name for name in ("torch._dynamo", "torch._inductor", "torchvision", "sympy", "onnx") if name in sys.modules])'
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    found = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.splitlines()[-1] == '0 []'
+    assert run.events('finished')
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [int(c) for task in Path(f'/proc/{pid}/task').iterdir() for c in (task / 'children').read_text().split()]
+    return children + [grandchild for child in children for grandchild in _descendants(child)]

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from cairn_trainer.loss import ArcFace
+
+
+def _arcface(margin=0.3, scale=30.0, classes=5, dimensions=8):
+    head = ArcFace(dimensions, classes, margin, scale)
+    head.reset_parameters(torch.Generator().manual_seed(0))
+    return head
+
+
+def test_the_targets_angle_is_widened_by_the_margin_and_the_others_stay():
+    angles = torch.tensor([[0.4, 1.0, 2.0], [1.2, 0.1, 3.0]])
+    logits = _arcface(margin=0.3, scale=30.0).logits(angles.cos(), torch.tensor([0, 2]))
+    expected = 30 * angles.cos()
+    expected[0, 0] = 30 * math.cos(0.4 + 0.3)
+    # 3.0 + 0.3 is past pi: the substitute that keeps falling.
+    expected[1, 2] = 30 * (math.cos(3.0) - 0.3 * math.sin(0.3))
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_margin_of_zero_leaves_the_scaled_cosine():
+    cosine = torch.tensor([[0.9, -0.5, 0.1]])
+    torch.testing.assert_close(_arcface(margin=0.0, scale=60.0).logits(cosine, torch.tensor([1])), 60 * cosine)
+
+
+@pytest.mark.parametrize('label', [0, 1])
+def test_loss_and_gradient_are_finite_where_a_cosine_is_one(label):
+    head = _arcface()
+    embeddings = head.weight.detach()[:1].clone().requires_grad_()
+    loss, _ = head(embeddings, torch.tensor([label]))
+    loss.backward()
+    assert loss.isfinite()
+    assert embeddings.grad.isfinite().all()
+    assert head.weight.grad.isfinite().all()
+
+
+def test_the_gradient_is_that_of_the_margin_softmax():
+    head = _arcface()
+    torch.manual_seed(1)
+    embeddings, labels = torch.randn(6, 8, requires_grad=True), torch.tensor([0, 1, 2, 3, 4, 0])
+    head(embeddings, labels).loss.backward()
+    again = embeddings.detach().clone().requires_grad_()
+    angles = (F.normalize(again) @ F.normalize(head.weight.detach()).T).acos()
+    hot = F.one_hot(labels, 5)
+    F.cross_entropy(30 * (angles + 0.3 * hot).cos(), labels).backward()
+    torch.testing.assert_close(embeddings.grad, again.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_accuracy_is_counted_without_the_margin():
+    head = _arcface(margin=1.0, classes=2, dimensions=2)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+    # 40 degrees from class 0 and 50 from class 1: right, though with the margin class 1 has the larger logit.
+    embedding = torch.tensor([[math.cos(math.radians(40)), math.sin(math.radians(40))]])
+    logits = head.logits(embedding, torch.tensor([0]))
+    assert logits[0, 1] > logits[0, 0]
+    assert head(embedding, torch.tensor([0])).correct == 1

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.optim import CosineSchedule, Sgd
+
+
+@pytest.mark.parametrize(('passed', 'rate'), [(0, 0.0008), (0.5, 0.0404), (1.0, 0.07805), (5, 0.04008), (10, 0.00016)])
+def test_the_rate_follows_the_published_schedule(passed, rate):
+    assert CosineSchedule(base=0.08, epochs=10, warmup=1).at(passed) == pytest.approx(rate, rel=1e-4)
+
+
+def test_without_warm_up_the_rate_starts_at_its_base():
+    schedule = CosineSchedule(base=0.008, epochs=6)
+    assert schedule.at(0) == pytest.approx(0.008)
+    assert schedule.at(6) == pytest.approx(0.002 * 0.008)
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 3))
+
+
+def test_a_step_is_that_of_pytorchs_sgd_with_a_group_for_each_tensor_bit_for_bit():
+    ours, theirs = _network(), _network()
+    sgd = Sgd(ours.named_parameters(), momentum=0.9, weight_decay=5e-4, bias_factor=2.0)
+    groups = [{'params': [p], 'lr_factor': 2.0 if 'bias' in name else 1.0} for name, p in theirs.named_parameters()]
+    reference = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=5e-4)
+    for step in range(5):
+        rate = 0.1 / (step + 1)
+        images = torch.randn(6, 5, generator=torch.Generator().manual_seed(step))
+        for group in reference.param_groups:
+            group['lr'] = rate * group['lr_factor']
+        for network in (ours, theirs):
+            network.zero_grad()
+            network(images).square().sum().backward()
+        sgd.step(rate)
+        reference.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_frozen_tensor_is_not_moved():
+    network = _network()
+    network[1].bias.requires_grad = False
+    sgd = Sgd(network.named_parameters(), momentum=0.9, weight_decay=0.1, bias_factor=2.0)
+    network(torch.randn(4, 5)).sum().backward()
+    sgd.step(0.1)
+    assert torch.equal(network[1].bias, torch.zeros(7))
+    assert '1.bias' not in sgd.state_dict()
+
+
+def test_velocities_of_another_network_are_refused_by_name():
+    sgd = Sgd(_network().named_parameters(), momentum=0.9, weight_decay=0, bias_factor=1)
+    state = dict(sgd.state_dict())
+    state['other'] = state.pop('0.bias')
+    state['3.weight'] = torch.zeros(3, 8)
+    with pytest.raises(TrainerError, match=r'0\.bias is missing.*3\.weight is of shape \(3, 8\), not \(3, 7\).*other is unknown') as caught:
+        sgd.load_state_dict(state, 'The checkpoint')
+    assert caught.value.code == 'model_mismatch'

@@ -1,0 +1,132 @@
+"""An interrupted stage ends with the very bits of an uninterrupted one."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from builders import Collection, StageRun, exit_code_of
+from waiting import wait_until
+
+from cairn_trainer.model import GeM
+
+
+@pytest.fixture(autouse=True)
+def _dropout(monkeypatch):
+    """Ties the weights to each rank's random state: without it no resume would show a lost one."""
+    pool = GeM.forward
+    monkeypatch.setattr(GeM, 'forward', lambda self, x: F.dropout(pool(self, x), 0.1, self.training))
+
+
+@pytest.fixture
+def collection(tmp_path):
+    collection = Collection(tmp_path / 'data', landmarks=8, views=6)
+    collection.break_image('0101')
+    return collection
+
+
+def _same(one, other, where=''):
+    """Compares nested dictionaries and lists of tensors to the bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            _same(one[key], other[key], f'{where}.{key}')
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            _same(a, b, f'{where}[{number}]')
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+def _final(run):
+    (event,) = [event for event in run.events('checkpoint') if event['final']]
+    return torch.load(event['path'], weights_only=True)
+
+
+def _stop_after(run, steps):
+    process = run.start()
+    wait_until(lambda: len(run.events('step')) >= steps, f'{steps} steps')
+    run.stop_path.touch()
+    return exit_code_of(process)
+
+
+@pytest.mark.parametrize(('ranks', 'epochs'), [(1, 2), (2, 3), (4, 5)])
+def test_a_stopped_and_resumed_stage_ends_with_the_same_bits(tmp_path, collection, ranks, epochs):
+    options = {'ranks': ranks, 'epochs': epochs, 'sampler': 'gld' if ranks == 2 else 'softmax', 'maxBadImageShare': 0.2}
+    whole = StageRun(tmp_path / 'whole', collection, **options)
+    assert whole.run() == 0
+
+    first = StageRun(tmp_path / 'first', collection, **options)
+    assert _stop_after(first, steps=5) == 75
+    assert first.events()[-1]['event'] == 'preempted'
+    stopped_at = first.events('preempted')[0]['step']
+    assert 5 <= stopped_at < whole.events('finished')[0]['step']
+    assert first.events('checkpoint')[-1]['step'] == stopped_at
+
+    second = StageRun(tmp_path / 'second', collection, **options, resume=first.checkpoint(), loaderWorkers=2)
+    assert second.run() == 0
+    assert second.events('started')[0]['startStep'] == stopped_at
+    assert second.events('step')[0]['step'] == stopped_at + 1
+    _same(_final(second), _final(whole))
+    # The running means are each rank's own; if they were shared, one rank's would do.
+    means = [state['buffers']['fcneck_bn.running_mean'] for state in _final(whole)['ranks']]
+    assert len(means) == ranks
+    assert all(not torch.equal(means[0], other) for other in means[1:])
+
+    by_step = {event['step']: event['loss'] for run in (first, second) for event in run.events('step')}
+    assert by_step == {event['step']: event['loss'] for event in whole.events('step')}
+
+
+def test_after_a_kill_the_stage_goes_on_from_its_last_checkpoint_to_the_same_bits(tmp_path, collection):
+    options = {'ranks': 2, 'epochs': 4, 'maxBadImageShare': 0.2, 'checkpointEverySteps': 5}
+    whole = StageRun(tmp_path / 'whole', collection, **options)
+    assert whole.run() == 0
+    assert [event['step'] for event in whole.events('checkpoint')] == [5, 10, 15, 20, 25, 30, 35, 40, 45, 48]
+
+    first = StageRun(tmp_path / 'first', collection, **options)
+    process = first.start()
+    wait_until(lambda: len(first.events('step')) >= 12, '12 steps')
+    ranks = _children(process.pid)
+    assert len(ranks) == 2
+    os.kill(ranks[1], signal.SIGKILL)
+    assert exit_code_of(process) != 0
+    failed = first.events('failed')
+    assert [event['code'] for event in failed] == ['program_failed']
+    assert 'SIGKILL' in failed[0]['message']
+    assert not first.events('preempted')
+
+    second = StageRun(tmp_path / 'second', collection, **options, resume=first.checkpoint())
+    assert second.run() == 0
+    assert second.events('started')[0]['startStep'] in (10, 15, 20)
+    _same(_final(second), _final(whole))
+
+
+def test_an_end_that_was_reached_is_told_again(tmp_path, collection):
+    first = StageRun(tmp_path / 'first', collection, epochs=1, maxBadImageShare=0.2)
+    assert first.run() == 0
+    second = StageRun(tmp_path / 'second', collection, epochs=1, maxBadImageShare=0.2, resume=first.checkpoint())
+    assert second.run() == 0
+    assert second.events('step') == []
+    _same(_final(second), _final(first))
+    assert second.events('finished') == [{**first.events('finished')[0], 'time': second.events('finished')[0]['time']}]
+
+
+def test_another_number_of_ranks_and_another_setting_are_refused_by_name(tmp_path, collection):
+    first = StageRun(tmp_path / 'first', collection, epochs=1, maxBadImageShare=0.2)
+    assert first.run() == 0
+    second = StageRun(tmp_path / 'second', collection, ranks=2, epochs=1, maxBadImageShare=0.2, seed=4, resume=first.checkpoint())
+    assert second.run() == 65
+    (failed,) = second.events('failed')
+    assert failed['code'] == 'model_mismatch'
+    assert 'world is 1 there and 2 here' in failed['message']
+    assert 'seed is 3 there and 4 here' in failed['message']
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
