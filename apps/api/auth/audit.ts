@@ -1,0 +1,23 @@
+import type { Prisma, PrismaClient } from '@cairn/db';
+import type { Caller } from './authenticate.ts';
+
+/** What was done: the resource and the verb. */
+export type AuditAction =
+  | 'run.submit'
+  | 'run.cancel'
+  | 'run.retry'
+  | 'dataset.add'
+  | 'token.create'
+  | 'token.revoke'
+  | 'garbage.collect';
+
+/** Writes down who changed what. Called after the change, which is not undone when this fails: the caller gets the error. */
+export async function recordAudit(
+  prisma: PrismaClient,
+  caller: Caller,
+  action: AuditAction,
+  target: string,
+  details: Prisma.InputJsonObject = {},
+): Promise<void> {
+  await prisma.auditEntry.create({ data: { projectId: caller.projectId, actor: caller.name, action, target, details } });
+}

@@ -1,0 +1,35 @@
+import type { TokenRole } from '@cairn/contract';
+import type { PrismaClient } from '@cairn/db';
+import type { FastifyRequest } from 'fastify';
+import type { App } from '../http/app.ts';
+import { authenticate, type Caller, requireRole } from './authenticate.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    caller: Caller | null;
+  }
+  interface FastifyContextConfig {
+    /** The least role that may call the route; a route without one is open to all. */
+    role?: TokenRole;
+  }
+}
+
+/** Lets a request reach a route of /v1 only with a token of the role that the route's `config.role` names. */
+export function guardRoutes(app: App, prisma: PrismaClient): void {
+  app.decorateRequest('caller', null);
+  app.addHook('onRoute', (route) => {
+    if (route.url.startsWith('/v1') && route.config?.role === undefined) throw new Error(`the route ${route.method} ${route.url} names no role`);
+  });
+  app.addHook('onRequest', async (request) => {
+    const { role } = request.routeOptions.config;
+    if (role === undefined) return;
+    request.caller = await authenticate(prisma, request.headers.authorization);
+    requireRole(request.caller, role);
+  });
+}
+
+/** Who calls a guarded route. */
+export function callerOf(request: FastifyRequest): Caller {
+  if (request.caller === null) throw new Error(`the route ${request.url} is open, so nobody is known to call it`);
+  return request.caller;
+}

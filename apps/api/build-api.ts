@@ -1,0 +1,59 @@
+import { type ImageSource, maxBodyBytes } from '@cairn/contract';
+import type { AdmissionSource, PrismaClient } from '@cairn/db';
+import type { BuiltinRecipe, Engine } from '@cairn/engine';
+import type { Logger, Metrics } from '@cairn/runtime';
+import { guardRoutes } from './auth/guard.ts';
+import type { EventFeed } from './events/feed.ts';
+import { type App, createApp } from './http/app.ts';
+import { describeRoutes } from './openapi/describe-routes.ts';
+import { artifactRoutes } from './routes/artifacts.ts';
+import { attemptRoutes } from './routes/attempts.ts';
+import { datasetRoutes } from './routes/datasets.ts';
+import { eventRoutes } from './routes/events.ts';
+import { fleetRoutes } from './routes/fleet.ts';
+import { healthRoutes } from './routes/health.ts';
+import { metricsRoutes } from './routes/metrics.ts';
+import { modelRoutes } from './routes/models.ts';
+import { recipeRoutes } from './routes/recipes.ts';
+import { runRoutes } from './routes/runs.ts';
+import { stepRoutes } from './routes/steps.ts';
+import { tokenRoutes } from './routes/tokens.ts';
+
+/** Everything the public server works with; made by main.ts. */
+export type ApiDeps = {
+  prisma: PrismaClient;
+  engine: Engine;
+  feed: EventFeed;
+  /** Why steps wait, shared between requests. */
+  admission: AdmissionSource;
+  recipes: ReadonlyMap<string, BuiltinRecipe>;
+  /** Checks a dataset's files and digests them. */
+  inspectSource(source: ImageSource, signal: AbortSignal): Promise<{ digest: string; digestBasis: string }>;
+  /** Where a person finds a key prefix of the object store. */
+  locate(prefix: string): string;
+  log: Logger;
+  metrics: Metrics;
+  /** Time between two heartbeats of an event stream; 15 s without it. */
+  heartbeatMs?: number;
+};
+
+/** The public server: /v1, health, metrics, OpenAPI and its page. Not yet listening. */
+export async function buildApi(deps: ApiDeps): Promise<App> {
+  const app = createApp({ server: 'public', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  await describeRoutes(app);
+  guardRoutes(app, deps.prisma);
+  runRoutes(app, deps);
+  stepRoutes(app, deps);
+  attemptRoutes(app, deps);
+  datasetRoutes(app, deps);
+  recipeRoutes(app, deps);
+  modelRoutes(app, deps);
+  artifactRoutes(app, deps);
+  fleetRoutes(app, deps);
+  tokenRoutes(app, deps);
+  eventRoutes(app, deps);
+  healthRoutes(app, deps.prisma);
+  metricsRoutes(app, deps);
+  await app.ready();
+  return app;
+}

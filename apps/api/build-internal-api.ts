@@ -1,0 +1,27 @@
+import type { PrismaClient } from '@cairn/db';
+import type { Engine } from '@cairn/engine';
+import type { Logger, Metrics } from '@cairn/runtime';
+import { type App, createApp } from './http/app.ts';
+import { healthRoutes } from './routes/health.ts';
+import { internalRoutes } from './routes/internal.ts';
+
+/** The largest body of an attempt's call: a report of many log chunks, or the files of a large artifact. */
+const maxBodyBytes = 8 * 1024 * 1024;
+
+export type InternalApiDeps = {
+  prisma: PrismaClient;
+  engine: Engine;
+  /** What attempt tokens are made with. */
+  serverKey: string;
+  log: Logger;
+  metrics: Metrics;
+};
+
+/** The internal server, on a port of its own that pods reach and people do not. Not yet listening. */
+export async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
+  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  internalRoutes(app, deps);
+  healthRoutes(app, deps.prisma);
+  await app.ready();
+  return app;
+}

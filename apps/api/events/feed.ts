@@ -1,0 +1,154 @@
+import { type Hint, hint as hintSchema, idOf } from '@cairn/contract';
+import { hintChannel, listen, type PrismaClient, runChannel } from '@cairn/db';
+import type { Logger } from '@cairn/runtime';
+import { z } from 'zod';
+import { createHintCoalescer } from './hint-coalescer.ts';
+
+export type FeedOptions = {
+  prisma: PrismaClient;
+  /** Of the database itself: LISTEN does not go through a pooler. */
+  databaseUrl: string;
+  log: Logger;
+  /** How often the tables are looked at, for what no notification told. */
+  pollMs?: number;
+  /** At most one hint of a kind in this time. */
+  hintMs?: number;
+};
+
+export type FeedListener = {
+  topics: ReadonlySet<string>;
+  /** The run has events up to `seq`; null when that is not known: look. */
+  onRun(runId: string, seq: number | null): void;
+  onHint(hint: Hint): void;
+};
+
+export type EventFeed = {
+  /** Answers how to stop listening. */
+  subscribe(listener: FeedListener): () => void;
+  /** Begins to watch for changes of a step's logs or of its run; `changed` resolves with the first, or after `limitMs`. */
+  watchStep(runId: string, stepId: string): { changed(limitMs: number, signal: AbortSignal): Promise<void>; end(): void };
+  close(): void;
+};
+
+const runNotification = z.object({ runId: idOf('run'), seq: z.number().int() });
+
+/**
+ * What changed, as this replica hears it: one LISTEN connection for all its streams, whichever replica or controller committed.
+ * Notifications are lost while that connection is broken, so it looks at the tables after each connect and every few seconds.
+ */
+export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hintMs = 1_000 }: FeedOptions): EventFeed {
+  const listeners = new Set<FeedListener>();
+  const watchers = new Set<(runId: string, stepId: string | null) => void>();
+  const closing = new AbortController();
+  const coalescer = createHintCoalescer(hintMs, (hint) => {
+    for (const listener of listeners) if (listener.topics.has(hint.topic)) listener.onHint(hint);
+  });
+  let lastSeen = '';
+
+  function tellRun(runId: string, seq: number | null): void {
+    for (const listener of listeners) if (listener.topics.has(`run:${runId}`)) listener.onRun(runId, seq);
+    for (const watcher of watchers) watcher(runId, null);
+  }
+
+  /** Of a run's change everybody who shows lists or the fleet hears too. */
+  function tellLists(runId?: string): void {
+    coalescer.push({ topic: 'runs', what: 'run', ...(runId === undefined ? {} : { runId }) });
+    coalescer.push({ topic: 'fleet', what: 'fleet' });
+  }
+
+  function onNotification(channel: string, payload: string): void {
+    const value = jsonOrNull(payload);
+    if (channel === runChannel) {
+      const told = runNotification.safeParse(value);
+      if (!told.success) return log.warn({ channel, payload }, 'a notification that does not fit');
+      tellRun(told.data.runId, told.data.seq);
+      tellLists(told.data.runId);
+      return;
+    }
+    const told = hintSchema.safeParse(value);
+    if (!told.success) return log.warn({ channel, payload }, 'a notification that does not fit');
+    const { runId, stepId, what } = told.data;
+    if (runId !== undefined && what === 'logs') for (const watcher of watchers) watcher(runId, stepId ?? null);
+    coalescer.push(told.data);
+  }
+
+  /** What was told without a connection is lost: everybody looks. */
+  function onConnect(): void {
+    for (const listener of listeners) for (const runId of runsOf(listener)) listener.onRun(runId, null);
+    for (const watcher of [...watchers]) watcher('', null);
+    tellLists();
+  }
+
+  async function poll(): Promise<void> {
+    if (listeners.size === 0) return;
+    const subscribed = [...new Set([...listeners].flatMap(runsOf))];
+    const rows = subscribed.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: subscribed } }, select: { id: true, seq: true } });
+    for (const { id, seq } of rows) tellRun(id, seq);
+    const live = await prisma.run.aggregate({
+      where: { state: { in: ['held', 'queued', 'running', 'cancelling'] } },
+      _count: true,
+      _sum: { seq: true },
+    });
+    // Ending a run changes the number of live ones, everything else their events.
+    const seen = `${live._count} ${live._sum.seq}`;
+    if (lastSeen !== '' && seen !== lastSeen) tellLists();
+    lastSeen = seen;
+  }
+
+  listen({
+    url: databaseUrl,
+    channels: [runChannel, hintChannel],
+    onNotification,
+    onConnect,
+    onError: (err) => log.warn({ err }, 'the connection that hears of changes broke; it is made again'),
+    signal: closing.signal,
+  });
+  const timer = setInterval(() => void poll().catch((err: unknown) => log.warn({ err }, 'changes could not be looked for')), pollMs);
+
+  return {
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    watchStep(runId, stepId) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const watcher = (changedRun: string, changedStep: string | null) => {
+        if (changedRun === '' || (changedRun === runId && (changedStep === null || changedStep === stepId))) resolve();
+      };
+      watchers.add(watcher);
+      return {
+        changed: (limitMs, signal) => firstOf(promise, limitMs, signal),
+        end: () => void watchers.delete(watcher),
+      };
+    },
+    close() {
+      clearInterval(timer);
+      coalescer.close();
+      closing.abort();
+      for (const watcher of [...watchers]) watcher('', null);
+    },
+  };
+}
+
+const runsOf = (listener: FeedListener): string[] => [...listener.topics].flatMap((topic) => (topic.startsWith('run:') ? [topic.slice(4)] : []));
+
+/** Resolves when `promise` does, after the time or when the signal aborts, whichever comes first. */
+async function firstOf(promise: Promise<void>, limitMs: number, signal: AbortSignal): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, limitMs);
+  signal.addEventListener('abort', () => resolve(), { once: true });
+  if (signal.aborted) resolve();
+  try {
+    await Promise.race([promise, over]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { CairnError } from '@cairn/contract';
+import type { Logger, Metrics } from '@cairn/runtime';
+import fastify, { type FastifyError, LogController } from 'fastify';
+import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { watchClosing } from './closing.ts';
+import { readJsonBodies } from './json-body.ts';
+import { asCairnError, problemOf } from './problem.ts';
+import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
+
+export type AppOptions = {
+  /** Which of the two servers, for the metrics. */
+  server: 'public' | 'internal';
+  log: Logger;
+  metrics: Metrics;
+  /** The largest request body. */
+  maxBodyBytes: number;
+};
+
+/** The whole of a request must come within this. */
+const requestTimeoutMs = 60_000;
+
+/** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
+export function createApp({ server, log, metrics, maxBodyBytes }: AppOptions) {
+  const app = fastify({
+    loggerInstance: log,
+    // One line a request, of our own, when it is done.
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    bodyLimit: maxBodyBytes,
+    requestTimeout: requestTimeoutMs,
+    requestIdHeader: false,
+    genReqId: () => randomUUID(),
+    exposeHeadRoutes: false,
+    // Longer than any name, so that the schemas refuse it with a reason.
+    routerOptions: { maxParamLength: 1_000 },
+    frameworkErrors: (error, request, reply) => {
+      // Before any route was found: there is no schema that an answer could fit.
+      const known = asCairnError(error);
+      reply.hijack();
+      reply.raw.writeHead(known.row.status, { 'content-type': 'application/problem+json', 'x-request-id': request.id });
+      reply.raw.end(JSON.stringify(problemOf(known, request.id)));
+    },
+  }).withTypeProvider<ZodTypeProvider>();
+
+  app.setValidatorCompiler(({ schema, httpPart }) => validator(schema, httpPart));
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const known = asCairnError(error);
+    if (known.row.status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    void reply.code(known.row.status).type('application/problem+json').send(problemOf(known, request.id));
+  });
+  app.setNotFoundHandler((request) => {
+    throw new CairnError('not_found', `There is no ${request.method} ${request.url.split('?')[0]}; /docs shows what there is`);
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
+  });
+  watchClosing(app);
+  measureRequests(app, server, metrics);
+  readJsonBodies(app, maxBodyBytes);
+  return app;
+}
+
+export type App = ReturnType<typeof createApp>;
+
+function validator(schema: unknown, httpPart: string | undefined) {
+  if (!(schema instanceof z.core.$ZodType)) throw new Error('a route has a schema that is none of zod');
+  const part = requestPart.parse(httpPart);
+  return (data: unknown) => {
+    // Fastify gives null for a body that is not there.
+    const given = data ?? undefined;
+    const result = z.core.safeParse(schema, given);
+    return result.success ? { value: result.data } : { error: requestFault(part, schema, given, result.error) };
+  };
+}
+
+const partNames = Object.keys(requestParts).filter((name): name is RequestPart => name in requestParts);
+const requestPart = z.enum(partNames);
+
+function measureRequests(app: { addHook: App['addHook'] }, server: AppOptions['server'], metrics: Metrics): void {
+  const seconds = metrics.histogram({
+    name: `http_${server}_request_seconds`,
+    help: `Duration of requests to the ${server} server, by route`,
+    labels: ['method', 'route', 'status'],
+    buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 30],
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none';
+    const took = reply.elapsedTime;
+    seconds.observe({ method: request.method, route, status: reply.statusCode }, took / 1000);
+    const line = { method: request.method, url: request.url, status: reply.statusCode, ms: Math.round(took * 10) / 10 };
+    request.log[request.method === 'GET' ? 'debug' : 'info'](line, 'request');
+  });
+}

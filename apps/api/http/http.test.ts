@@ -1,0 +1,173 @@
+import { once } from 'node:events';
+import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { CairnError, type Problem, problem } from '@cairn/contract';
+import { openDatabase } from '@cairn/db';
+import { createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
+import { afterAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { healthRoutes } from '../routes/health.ts';
+import { createApp } from './app.ts';
+
+const lines: string[] = [];
+const options = () => ({
+  server: 'public' as const,
+  log: createLogger({ name: 'test', level: 'info', destination: { write: (line) => void lines.push(line) } }),
+  metrics: createMetrics({ processMetrics: false }),
+  maxBodyBytes: 1024 * 1024,
+});
+const app = createApp(options());
+const body = z.strictObject({
+  name: z.string(),
+  stages: z.record(z.string(), z.strictObject({ epochs: z.number(), list: z.enum(['clean', 'full']) })).default({}),
+  source: z.union([z.string(), z.strictObject({ root: z.string() })]).optional(),
+});
+app.post('/echo', { schema: { body } }, async (request) => request.body);
+app.get('/broken', async () => {
+  throw new Error('the password is hunter2');
+});
+app.get('/refused', async () => {
+  throw new CairnError('wrong_state', 'it is over', { details: { state: 'failed' } });
+});
+const url = await app.listen({ host: '127.0.0.1', port: 0 });
+const port = Number(new URL(url).port);
+afterAll(() => app.close());
+
+async function post(payload: string, contentType = 'application/json') {
+  const answer = await app.inject({ method: 'POST', url: '/echo', payload, headers: { 'content-type': contentType } });
+  return { status: answer.statusCode, type: answer.headers['content-type'], problem: problem.parse(answer.json()) };
+}
+const errorsOf = (document: Problem) => z.array(z.object({ path: z.string(), message: z.string(), nearest: z.string().optional() })).parse(document.details?.errors);
+
+describe('a request that does not fit', () => {
+  test('names every field, and the nearest name for one that is unknown', async () => {
+    const { status, type, problem: document } = await post(JSON.stringify({ nmae: 'x', stages: { a: { epoch: 3, list: 'clena' } } }));
+    expect([status, type]).toEqual([400, 'application/problem+json; charset=utf-8']);
+    expect(document).toMatchObject({ code: 'invalid_request', retry: false, detail: expect.stringContaining('did you mean') });
+    expect(errorsOf(document)).toEqual(
+      expect.arrayContaining([
+        { path: 'nmae', message: 'no such field; did you mean "name"?', nearest: 'name' },
+        { path: 'stages.a.epoch', message: 'no such field; did you mean "epochs"?', nearest: 'epochs' },
+        { path: 'stages.a.list', message: 'one of clean, full is expected; did you mean "clean"?', nearest: 'clean' },
+        { path: 'name', message: expect.stringContaining('string') },
+      ]),
+    );
+  });
+
+  test('is measured by the branch of a union that was meant', async () => {
+    const { problem: document } = await post(JSON.stringify({ name: 'x', source: { rot: '/' } }));
+    expect(errorsOf(document).map((error) => error.path)).toEqual(['source.rot', 'source.root']);
+  });
+
+  test.each([
+    ['malformed JSON', '{"name": ', 'application/json'],
+    ['no body', '', 'application/json'],
+    ['another content type', 'name=x', 'application/x-www-form-urlencoded'],
+    ['a prototype in disguise', '{"__proto__": {"a": 1}, "name": "x"}', 'application/json'],
+  ])('%s is an invalid request', async (_, payload, contentType) => {
+    expect(await post(payload, contentType)).toMatchObject({ status: 400, problem: { code: 'invalid_request' } });
+  });
+});
+
+describe('errors', () => {
+  test('of Cairn are told as they are', async () => {
+    const answer = await app.inject('/refused');
+    expect(answer.json()).toMatchObject({ status: 409, code: 'wrong_state', detail: 'it is over', details: { state: 'failed' } });
+    expect(answer.json().requestId).toBe(answer.headers['x-request-id']);
+  });
+
+  test('that nobody expected tell nothing of the inside; the log has them under the request id', async () => {
+    const answer = await app.inject('/broken');
+    expect(answer.statusCode).toBe(500);
+    expect(answer.json()).toMatchObject({ code: 'internal' });
+    expect(answer.body).not.toContain('hunter2');
+    const logged = lines.find((line) => line.includes('hunter2'));
+    expect(logged).toContain(answer.json().requestId);
+  });
+
+  test('of an unknown path and method are problems too', async () => {
+    for (const [method, path] of [['GET', '/nowhere?x=1'], ['DELETE', '/echo']] as const) {
+      const answer = await app.inject({ method, url: path });
+      expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: `There is no ${method} ${path.split('?')[0]}; /docs shows what there is` });
+    }
+  });
+
+  test('of a broken percent encoding is an invalid path', async () => {
+    const answer = await fetch(`${url}/%zz`);
+    expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'invalid_path' }]);
+  });
+});
+
+describe('a body that is too large', () => {
+  const megabyte = Buffer.alloc(1024 * 1024, ' ');
+
+  /** Sends up to 100 MB and answers with the status and how much was taken before it came. */
+  async function send(headers: Record<string, string>) {
+    const outgoing = httpRequest(`${url}/echo`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers } });
+    outgoing.on('error', () => undefined);
+    const answered = once(outgoing, 'response');
+    let status = 0;
+    void answered.then(([response]) => {
+      status = response.statusCode;
+    });
+    let sent = 0;
+    for (; sent < 100 && status === 0; sent += 1) {
+      if (!outgoing.write(megabyte)) await Promise.race([once(outgoing, 'drain'), answered]);
+    }
+    const [response] = await answered;
+    const text = Buffer.concat(await response.toArray()).toString();
+    outgoing.destroy();
+    return { status: response.statusCode, sent, problem: problem.parse(JSON.parse(text)) };
+  }
+
+  test('is refused by its Content-Length before it is sent', async () => {
+    const { status, sent, problem: document } = await send({ 'content-length': String(100 * megabyte.length) });
+    expect([status, document.code]).toEqual([413, 'payload_too_large']);
+    expect(sent).toBeLessThan(20);
+  });
+
+  test('is refused at the limit when its length is not told', async () => {
+    const { status, sent, problem: document } = await send({ 'transfer-encoding': 'chunked' });
+    expect([status, document.code]).toEqual([413, 'payload_too_large']);
+    expect(sent).toBeLessThan(20);
+  });
+
+  test('is answered, not cut off: a client that sends all of it reads why', async () => {
+    for (let time = 0; time < 3; time += 1) {
+      const answer = await fetch(`${url}/echo`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: Buffer.alloc(12 * megabyte.length) });
+      expect([answer.status, await answer.json()]).toMatchObject([413, { code: 'payload_too_large', details: { maxBytes: 1024 * 1024 } }]);
+    }
+  });
+
+  test('does not keep its connection for long', async () => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(`POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n${' '.repeat(1000)}`);
+    const closed = once(socket, 'close');
+    const [first] = await once(socket, 'data');
+    expect(String(first)).toContain('413');
+    await closed;
+  });
+});
+
+test('a port in use is told with its host and number', async () => {
+  const second = createApp(options());
+  const error = await second.listen({ host: '127.0.0.1', port }).catch((cause: unknown) => toCairnError(cause));
+  expect(error).toMatchObject({ code: 'port_in_use', message: `Another program listens on 127.0.0.1:${port}.` });
+  await second.close();
+});
+
+test('a database that does not answer is unavailable, readiness names it, and liveness does not care', async () => {
+  const { prisma, close } = openDatabase({ url: `postgres://nobody@127.0.0.1:${await freePort()}/nothing` });
+  const away = createApp(options());
+  healthRoutes(away, prisma);
+  away.get('/runs', () => prisma.run.count());
+  away.get('/raw', () => prisma.$queryRaw`select 1`);
+  away.get('/transaction', () => prisma.$transaction((tx) => tx.run.count()));
+  for (const path of ['/runs', '/raw', '/transaction', '/readyz']) {
+    expect((await away.inject(path)).json()).toMatchObject({ status: 503, code: 'unavailable', retry: true, details: { part: 'database' } });
+  }
+  expect((await away.inject('/healthz')).json()).toEqual({ status: 'ok' });
+  await away.close();
+  await close();
+});

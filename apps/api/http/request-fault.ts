@@ -1,0 +1,113 @@
+import { CairnError } from '@cairn/contract';
+import { closest, distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+
+/** A part of the request that does not fit its schema. */
+export type FieldError = {
+  /** Dotted path within the part; empty for the whole. */
+  path: string;
+  message: string;
+  /** For an unknown name or value: the nearest that is known. */
+  nearest?: string;
+};
+
+/** Fastify's name of each part of a request, and how a person calls it. */
+export const requestParts = { body: 'body', querystring: 'query', params: 'path', headers: 'headers' } as const;
+export type RequestPart = keyof typeof requestParts;
+
+/**
+ * What is wrong with a part of a request, field by field, with the nearest name for one that is unknown.
+ *
+ * @returns `invalid_path` for a name or id that would leave its folder, else `invalid_request`
+ */
+export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: unknown, error: z.core.$ZodError): CairnError {
+  // An unknown name first: what else is missing is often what it stands for.
+  const errors = fieldErrors(error.issues, schema, data).sort((a, b) => Number(b.message.startsWith(unknownField)) - Number(a.message.startsWith(unknownField)));
+  const [first] = errors;
+  const said = first === undefined ? 'it does not fit' : `${first.path === '' ? '' : `${first.path}: `}${first.message}`;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  const code = part === 'params' && leavesItsFolder(data) ? 'invalid_path' : 'invalid_request';
+  return new CairnError(code, `The ${requestParts[part]} of the request does not fit: ${said}${more}`, {
+    details: { part: requestParts[part], errors },
+    cause: error,
+  });
+}
+
+const unknownField = 'no such field';
+
+function fieldErrors(issues: readonly z.core.$ZodIssue[], schema: z.core.$ZodType, data: unknown, base: PropertyKey[] = []): FieldError[] {
+  return issues.flatMap((issue): FieldError[] => {
+    const path = [...base, ...issue.path];
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => withNearest(dotted([...path, key]), unknownField, key, keysAt(schema, path)));
+    }
+    if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+      return fieldErrors(bestBranch(issue.errors), schema, data, path);
+    }
+    if (issue.code === 'invalid_value') {
+      const value = valueAt(data, path);
+      const known = issue.values.map(String);
+      return [withNearest(dotted(path), `one of ${known.join(', ')} is expected`, typeof value === 'string' ? value : '', known)];
+    }
+    return [{ path: dotted(path), message: issue.message }];
+  });
+}
+
+/** The branch of a union that was meant: the one that got furthest, so not the one that refuses the type of the whole. */
+function bestBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] {
+  const depth = (issues: readonly z.core.$ZodIssue[]) =>
+    issues.some((issue) => issue.path.length === 0 && issue.code === 'invalid_type') ? -1 : Math.max(...issues.map((issue) => issue.path.length));
+  return branches.toSorted((a, b) => depth(b) - depth(a))[0] ?? [];
+}
+
+function withNearest(path: string, message: string, given: string, known: readonly string[]): FieldError {
+  const nearest = nearestName(given, known);
+  return nearest === undefined ? { path, message } : { path, message: `${message}; did you mean "${nearest}"?`, nearest };
+}
+
+/** The known name that a person who wrote `given` most likely meant; undefined when none is near. */
+export function nearestName(given: string, known: readonly string[]): string | undefined {
+  if (given === '' || known.length === 0) return undefined;
+  const nearest = closest(given, known);
+  return distance(given.toLowerCase(), nearest.toLowerCase()) <= Math.max(2, Math.floor(given.length / 3)) ? nearest : undefined;
+}
+
+/** The names that an object at the path may have. */
+function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
+  const found = path.reduce<z.core.$ZodType[]>((schemas, key) => schemas.flatMap((one) => childAt(one, key)), objectsIn(schema));
+  return found.flatMap((one) => objectsIn(one)).flatMap((one) => (one instanceof z.ZodObject ? Object.keys(one.shape) : []));
+}
+
+function childAt(schema: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
+  return objectsIn(schema).flatMap((one): z.core.$ZodType[] => {
+    if (one instanceof z.ZodObject) {
+      const child: unknown = one.shape[String(key)];
+      return child instanceof z.core.$ZodType ? [child] : [];
+    }
+    if (one instanceof z.ZodRecord) return [one.valueType];
+    if (one instanceof z.ZodArray) return [one.element];
+    return [];
+  });
+}
+
+/** The objects, records and arrays that a schema may be, looking through what wraps them. */
+function objectsIn(schema: z.core.$ZodType): z.core.$ZodType[] {
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => objectsIn(option));
+  if (schema instanceof z.ZodPipe) return objectsIn(schema.in);
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
+    return objectsIn(schema.unwrap());
+  }
+  return [schema];
+}
+
+function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined), data);
+}
+
+const dotted = (path: readonly PropertyKey[]): string => path.map(String).join('.');
+
+function leavesItsFolder(params: unknown): boolean {
+  const values = typeof params === 'object' && params !== null ? Object.values(params).map(String) : [];
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return values.some((value) => /[/\\\u0000-\u001f]/.test(value) || value.startsWith('.'));
+}

@@ -1,0 +1,77 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import swagger from '@fastify/swagger';
+import reference from '@scalar/fastify-api-reference';
+import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { App } from '../http/app.ts';
+import { nameComponents } from './components.ts';
+import { addExamples, dropUnusedSchemas, type OpenApiDocument, openApiDocument } from './document.ts';
+
+const version = z.object({ version: z.string() });
+
+const introduction = `Trains landmark-retrieval models in stages and extracts features for millions of images, from one call.
+
+Every call to /v1 needs a token: \`Authorization: Bearer cairn_...\`. Errors are problem documents (RFC 9457): \`code\` is one of a fixed table,
+\`detail\` says what happened to which thing, \`remedy\` what to do, and \`retry\` whether the same call may succeed later.`;
+
+/** The page fetches nothing but itself and the document, so it works where there is no internet. */
+const contentSecurityPolicy =
+  "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; " +
+  "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/** Serves /openapi.json (OpenAPI 3.1, made from the routes' schemas) and /docs. Must come before the routes. */
+export async function describeRoutes(app: App): Promise<void> {
+  nameComponents();
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Cairn',
+        version: version.parse(JSON.parse(readFileSync(join(import.meta.dirname, '../../../package.json'), 'utf8'))).version,
+        description: introduction,
+        license: { name: 'MIT', identifier: 'MIT' },
+      },
+      tags: [
+        { name: 'runs', description: 'Submit runs, follow them, cancel and retry them.' },
+        { name: 'steps', description: 'The nodes of a run: state, curves, shards.' },
+        { name: 'attempts', description: 'What the processes of a step do and log.' },
+        { name: 'events', description: 'One stream for everything that changes.' },
+        { name: 'datasets', description: 'Where image collections lie.' },
+        { name: 'recipes', description: 'Descriptions of runs.' },
+        { name: 'models', description: 'Registered models and their scores.' },
+        { name: 'artifacts', description: 'Stored results.' },
+        { name: 'fleet', description: 'The controller and the pools.' },
+        { name: 'tokens', description: 'Who may call, and who did.' },
+        { name: 'health', description: 'For probes and Prometheus; without a token.' },
+      ],
+      components: {
+        securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'A token with the role viewer, submitter or admin.' } },
+      },
+      security: [{ token: [] }],
+    },
+    transform: createJsonSchemaTransform({}),
+    transformObject: (document) => {
+      const whole = createJsonSchemaTransformObject({})(document);
+      return addExamples(dropUnusedSchemas(openApiDocument.parse(whole))) satisfies OpenApiDocument;
+    },
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.routeOptions.url?.startsWith('/docs')) reply.headers({ 'content-security-policy': contentSecurityPolicy, 'cache-control': 'max-age=3600' });
+  });
+  await app.register(reference, {
+    routePrefix: '/docs',
+    configuration: {
+      url: '../openapi.json',
+      pageTitle: 'Cairn API',
+      // None of what the page would fetch from its maker.
+      withDefaultFonts: false,
+      telemetry: false,
+      agent: { disabled: true },
+      mcp: { disabled: true },
+      hideClientButton: true,
+      showDeveloperTools: 'never',
+    },
+  });
+  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) => reply.type('application/json').send(JSON.stringify(app.swagger())));
+}

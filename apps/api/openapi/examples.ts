@@ -1,0 +1,89 @@
+import type { z } from 'zod';
+import type {
+  cancelRequest,
+  datasetRequest,
+  datasetView,
+  gcRequest,
+  problem,
+  retryRequest,
+  runPage,
+  submitRequest,
+  tokenCreated,
+  tokenRequest,
+} from '@cairn/contract';
+
+const runId = 'run_01kaz4m8q2v7c9x3t5b6n8w0yd';
+const datasetId = 'dst_01kaz4h2r6s8d0f3g5j7k9m1np';
+const at = '2026-01-14T09:26:53.000Z';
+const digest = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
+
+const run: z.output<typeof runPage>['items'][number] = {
+  id: runId,
+  name: 'mini-baseline',
+  recipe: 'mini',
+  dataset: 'mini@1',
+  owner: 'ada',
+  state: 'running',
+  cause: null,
+  verdict: 'none',
+  priority: 0,
+  seq: 17,
+  steps: { total: 12, done: 3, reused: 1 },
+  createdAt: at,
+  startedAt: at,
+  finishedAt: null,
+};
+
+/** Bodies of requests and answers by operation, as /docs shows them. Each fits its schema; a test holds that. */
+export const requestExamples = {
+  submitRun: {
+    recipe: 'mini',
+    dataset: 'mini',
+    name: 'mini-baseline',
+    set: { 'stages.384.epochs': 2 },
+  } satisfies z.input<typeof submitRequest>,
+  cancelRun: { reason: 'the learning rate is wrong' } satisfies z.input<typeof cancelRequest>,
+  retryRun: { from: '512_finetune' } satisfies z.input<typeof retryRequest>,
+  addDataset: {
+    name: 'mini',
+    source: { kind: 'folder', root: '/data/mini', metadata: '/data/mini', countries: null },
+  } satisfies z.input<typeof datasetRequest>,
+  createToken: { name: 'ci', role: 'submitter', expiresInDays: 90 } satisfies z.input<typeof tokenRequest>,
+  collectGarbage: { dryRun: true } satisfies z.input<typeof gcRequest>,
+};
+
+export const answerExamples = {
+  listRuns: { items: [run], nextCursor: null } satisfies z.output<typeof runPage>,
+  addDataset: {
+    id: datasetId,
+    name: 'mini',
+    version: 1,
+    owner: 'ada',
+    source: { kind: 'folder', root: '/data/mini', metadata: '/data/mini', countries: null },
+    digest,
+    digestBasis: 'sizes and times of the files of a folder',
+    createdAt: at,
+  } satisfies z.output<typeof datasetView>,
+  createToken: {
+    id: 'tok_01kaz4q7t9w1y3a5c7e9g1j3km',
+    name: 'ci',
+    role: 'submitter',
+    createdAt: at,
+    expiresAt: '2026-04-14T09:26:53.000Z',
+    lastUsedAt: null,
+    secret: 'cairn_3qJ9...',
+  } satisfies z.output<typeof tokenCreated>,
+};
+
+export const problemExample: z.output<typeof problem> = {
+  type: 'urn:cairn:error:unknown_recipe',
+  title: 'No recipe has this name',
+  status: 404,
+  code: 'unknown_recipe',
+  detail: 'There is no recipe "mni"; did you mean "mini"?',
+  remedy: 'Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.',
+  retry: false,
+  requestId: '0b7c1f0e-5a2d-4c3b-9f5e-2f1d7a6b8c90',
+  details: { nearest: 'mini' },
+};
+

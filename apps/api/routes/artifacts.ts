@@ -1,0 +1,50 @@
+import { artifactView, gcRequest, gcResult, idOf } from '@cairn/contract';
+import { getArtifact } from '@cairn/db';
+import { z } from 'zod';
+import { recordAudit } from '../auth/audit.ts';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+
+export function artifactRoutes(app: App, { prisma, engine, locate }: ApiDeps): void {
+  const tags = ['artifacts'];
+
+  app.get(
+    '/v1/artifacts/:id',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getArtifact',
+        tags,
+        summary: 'Show an artifact: its files, their digests and where they lie',
+        params: z.object({ id: idOf('artifact') }),
+        response: { 200: artifactView, ...problems },
+      },
+    },
+    (request) => getArtifact(prisma, { projectId: callerOf(request).projectId, artifactId: request.params.id, locate }),
+  );
+
+  app.post(
+    '/v1/gc',
+    {
+      config: { role: 'admin' },
+      schema: {
+        operationId: 'collectGarbage',
+        tags,
+        summary: 'Remove what nothing refers to',
+        description: 'Removes artifacts that no run and no model refers to, and the staging folders of attempts that are over.',
+        body: gcRequest.prefault({}),
+        response: { 200: gcResult, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      const result = await engine.collectGarbage(request.body, caller);
+      if (!result.dryRun) {
+        await recordAudit(prisma, caller, 'garbage.collect', 'storage', { artifacts: result.artifacts.length, bytes: result.bytes });
+      }
+      return result;
+    },
+  );
+}

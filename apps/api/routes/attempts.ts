@@ -1,0 +1,63 @@
+import { attemptView, logPage, logQuery } from '@cairn/contract';
+import { getAttempt, readLog } from '@cairn/db';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { closedSignal } from '../http/closing.ts';
+import { attemptParams } from '../http/path-params.ts';
+
+/** A waiting reader looks by itself this often, for notifications that were lost. */
+const lookEveryMs = 5_000;
+
+export function attemptRoutes(app: App, { prisma, feed }: ApiDeps): void {
+  const tags = ['attempts'];
+  const config = { role: 'viewer' } as const;
+
+  app.get(
+    '/v1/attempts/:id',
+    {
+      config,
+      schema: { operationId: 'getAttempt', tags, summary: 'Show an attempt', params: attemptParams, response: { 200: attemptView, ...problems } },
+    },
+    (request) => getAttempt(prisma, { projectId: callerOf(request).projectId, attemptId: request.params.id }),
+  );
+
+  app.get(
+    '/v1/attempts/:id/logs',
+    {
+      config,
+      schema: {
+        operationId: 'readLog',
+        tags,
+        summary: "Read or follow one stream of an attempt's log",
+        description:
+          'Go on with `nextOffset` until `end` is true. With `waitSeconds` the answer is held back while there is nothing new. Pages hold whole ' +
+          'characters; `offset` is later than asked where bytes were lost.',
+        params: attemptParams,
+        querystring: logQuery,
+        response: { 200: logPage, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const { waitSeconds, ...slice } = request.query;
+      const args = { projectId: callerOf(request).projectId, attemptId: request.params.id, ...slice };
+      const signal = closedSignal(reply);
+      const until = performance.now() + waitSeconds * 1000;
+      let page = await readLog(prisma, args);
+      while (page.text === '' && !page.end && performance.now() < until && !signal.aborted) {
+        // Watching begins before the table is read again: what is written in between is not missed.
+        const watch = feed.watchStep(page.runId, page.stepId);
+        try {
+          page = await readLog(prisma, args);
+          if (page.text !== '' || page.end) break;
+          await watch.changed(Math.min(lookEveryMs, until - performance.now()), signal);
+          page = await readLog(prisma, args);
+        } finally {
+          watch.end();
+        }
+      }
+      return page;
+    },
+  );
+}

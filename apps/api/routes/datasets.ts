@@ -1,0 +1,84 @@
+import { CairnError, datasetPage, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
+import { getDataset, listDatasets } from '@cairn/db';
+import { z } from 'zod';
+import { recordAudit } from '../auth/audit.ts';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { closedSignal } from '../http/closing.ts';
+import { registerDataset } from '../register-dataset.ts';
+
+const versionedParams = z.object({
+  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version, of letters, digits, dot, dash and underscore'),
+});
+
+export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): void {
+  const tags = ['datasets'];
+
+  app.post(
+    '/v1/datasets',
+    {
+      config: { role: 'submitter' },
+      schema: {
+        operationId: 'addDataset',
+        tags,
+        summary: 'Register a dataset',
+        description:
+          'Checks the CSV files and the images and keeps a digest of both. The same name with the same content is the version that is there; ' +
+          'changed content is a new version. Listing millions of files takes minutes; the call may be repeated.',
+        body: datasetRequest,
+        response: {
+          200: datasetView.describe('The version that is there already.'),
+          201: datasetView.describe('The new version.'),
+          ...problems,
+        },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      const { name, source } = request.body;
+      const inspected = await inspectSource(source, closedSignal(reply));
+      const { dataset, created } = await registerDataset(prisma, { projectId: caller.projectId, owner: caller.name, name, source, ...inspected });
+      if (created) await recordAudit(prisma, caller, 'dataset.add', dataset.id, { name, version: dataset.version });
+      return reply
+        .code(created ? 201 : 200)
+        .header('location', `/v1/datasets/${name}@${dataset.version}`)
+        .send(dataset);
+    },
+  );
+
+  app.get(
+    '/v1/datasets',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'listDatasets',
+        tags,
+        summary: 'List datasets, every version, newest first',
+        querystring: pageQuery,
+        response: { 200: datasetPage, ...problems },
+      },
+    },
+    (request) => listDatasets(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+
+  app.get(
+    '/v1/datasets/:name',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getDataset',
+        tags,
+        summary: 'Show a dataset: its newest version, or that of `name@version`',
+        params: versionedParams,
+        response: { 200: datasetView, ...problems },
+      },
+    },
+    (request) => {
+      const [name, version] = request.params.name.split('@');
+      if (name === undefined) throw new CairnError('invalid_request', 'the dataset has no name');
+      return getDataset(prisma, { projectId: callerOf(request).projectId, name, version: version === undefined ? null : Number(version) });
+    },
+  );
+}

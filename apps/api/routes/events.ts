@@ -1,0 +1,97 @@
+import { Readable } from 'node:stream';
+import { CairnError, topic } from '@cairn/contract';
+import { z } from 'zod';
+import { authenticate } from '../auth/authenticate.ts';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { decodePositions, type Positions } from '../events/cursor.ts';
+import { eventStream } from '../events/stream.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { closedSignal } from '../http/closing.ts';
+
+const mostTopics = 50;
+
+const eventsQuery = z.strictObject({
+  topics: z
+    .string()
+    .max(mostTopics * 40)
+    .transform((text) => [...new Set(text.split(',').filter((part) => part !== ''))])
+    .pipe(z.array(topic).min(1, 'name at least one topic').max(mostTopics, `name at most ${mostTopics} topics`))
+    .describe(`Comma-separated, at most ${mostTopics}: \`runs\`, \`fleet\`, \`run:<id>\`.`),
+});
+const eventsHeaders = z.looseObject({
+  'last-event-id': z.string().max(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
+});
+
+const messages = z.custom<Readable>((value) => value instanceof Readable).meta({ type: 'string', description: 'Messages, as text/event-stream has them.' });
+
+const description = `Server-sent events.
+
+- \`run:<id>\` delivers every event of the run as \`event\`, in order and without gaps, and \`hint\`s that its progress, metrics, logs or shards
+  changed. It begins with the run's first event; with Last-Event-ID it goes on after it. A Last-Event-ID that holds no position of the run, or
+  one past its end, is answered with \`reset\`, and the run's events from the first.
+- \`runs\` and \`fleet\` deliver \`hint\`s to fetch the list again, at most one a second, and a \`reset\` at every connect: fetch it then.
+
+The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica goes on where another stopped. A comment
+comes at least every 15 seconds; a stream that is silent for longer is dead. A client that takes nothing for 30 seconds is cut off.`;
+
+export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: ApiDeps): void {
+  app.get(
+    '/v1/events',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'streamEvents',
+        tags: ['events'],
+        summary: 'Follow what happens',
+        description,
+        querystring: eventsQuery,
+        headers: eventsHeaders,
+        response: { 200: { description: 'The stream.', content: { 'text/event-stream': { schema: messages } } }, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const { topics } = request.query;
+      const lastEventId = request.headers['last-event-id'];
+      const given = lastEventId === undefined ? null : decodePositions(lastEventId);
+      const { positions, resets } = await findPositions(topics, given, callerOf(request).projectId);
+      const stream = eventStream({
+        prisma,
+        feed,
+        topics: new Set(topics),
+        positions,
+        resets,
+        heartbeatMs,
+        isAllowed: () =>
+          authenticate(prisma, request.headers.authorization).then(
+            () => true,
+            () => false,
+          ),
+        onStall: () => reply.raw.destroy(),
+        signal: closedSignal(reply),
+      });
+      // no-transform and x-accel-buffering keep proxies from holding messages back.
+      return reply
+        .headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' })
+        .send(Readable.from(stream));
+    },
+  );
+
+  /** Where each run of the stream goes on, and the topics whose position is not known. */
+  async function findPositions(topics: readonly string[], given: Positions | null, projectId: string) {
+    const runIds = topics.flatMap((one) => (one.startsWith('run:') ? [one.slice(4)] : []));
+    const runs = runIds.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } });
+    const missing = runIds.find((id) => !runs.some((run) => run.id === id));
+    if (missing !== undefined) throw new CairnError('not_found', `There is no run ${missing}`);
+    const positions = new Map<string, number>();
+    const resets = topics.filter((one) => !one.startsWith('run:'));
+    for (const { id, seq } of runs) {
+      const position = given?.get(id);
+      const isKnown = position !== undefined && position <= seq;
+      if (isKnown) positions.set(id, position);
+      if (given !== null && !isKnown) resets.push(`run:${id}`);
+    }
+    return { positions, resets };
+  }
+}

@@ -1,0 +1,21 @@
+import { fleetView } from '@cairn/contract';
+import { loadFleet } from '@cairn/db';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+
+export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {
+  app.get(
+    '/v1/fleet',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getFleet',
+        tags: ['fleet'],
+        summary: 'Show who leads and how busy the pools are',
+        response: { 200: fleetView, ...problems },
+      },
+    },
+    () => loadFleet(prisma, admission),
+  );
+}

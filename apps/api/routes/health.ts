@@ -1,0 +1,55 @@
+import { CairnError } from '@cairn/contract';
+import type { PrismaClient } from '@cairn/db';
+import { deadline } from '@cairn/runtime';
+import { z } from 'zod';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+
+const readyLimitMs = 3_000;
+const status = z.object({ status: z.literal('ok') });
+
+/** Whether the program runs, and whether it can do its work. Open to all: they tell nothing else. */
+export function healthRoutes(app: App, prisma: PrismaClient): void {
+  const tags = ['health'];
+
+  app.get(
+    '/healthz',
+    {
+      schema: {
+        operationId: 'checkHealth',
+        tags,
+        summary: 'Whether the program runs; looks at nothing else',
+        security: [],
+        response: { 200: status, ...problems },
+      },
+    },
+    async () => ({ status: 'ok' as const }),
+  );
+
+  app.get(
+    '/readyz',
+    {
+      schema: {
+        operationId: 'checkReadiness',
+        tags,
+        summary: 'Whether every part that is needed answers; names the one that does not',
+        security: [],
+        response: { 200: status, ...problems },
+      },
+    },
+    async () => {
+      const limit = deadline(undefined, readyLimitMs);
+      const late = new Promise<never>((_, reject) => limit.addEventListener('abort', () => reject(limit.reason), { once: true }));
+      try {
+        await Promise.race([prisma.$queryRaw`select 1 from run limit 1`, late]);
+      } catch (cause) {
+        const why = limit.aborted ? `no answer within ${readyLimitMs / 1000} s` : reasonOf(cause);
+        throw new CairnError('unavailable', `PostgreSQL cannot be used: ${why}`, { cause, details: { part: 'database' } });
+      }
+      return { status: 'ok' as const };
+    },
+  );
+}
+
+/** Prisma's messages begin with the call; the last line tells what went wrong. */
+const reasonOf = (cause: unknown): string => (cause instanceof Error ? (cause.message.trim().split('\n').at(-1) ?? cause.name) : String(cause));

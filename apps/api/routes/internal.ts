@@ -1,0 +1,109 @@
+import {
+  attemptSpec,
+  CairnError,
+  finishRequest,
+  idOf,
+  reportReply,
+  reportRequest,
+  shardClaim,
+  shardCommit,
+  startRequest,
+} from '@cairn/contract';
+import type { Engine } from '@cairn/engine';
+import { isAttemptToken } from '@cairn/runtime';
+import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { bearerOf } from '../auth/authenticate.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+
+const attemptParams = z.object({ id: idOf('attempt') });
+const shardParams = z.object({ id: idOf('attempt'), index: z.coerce.number().int().min(0).max(1_000_000) });
+const nothing = z.object({});
+/** The raw id: the schemas look at it only when the token is right. */
+const pathId = z.object({ id: z.string() });
+const generationHeader = z.coerce.number().int().min(1).max(1_000_000);
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The attempt's generation that the token proves, on the routes of /internal. */
+    generation: number;
+  }
+}
+
+export type InternalDeps = { engine: Engine; serverKey: string };
+
+/**
+ * What attempts call. Each proves by its token which attempt and generation it is; the engine refuses the ones that are over
+ * or were replaced (`superseded`), and their process stops.
+ */
+export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): void {
+  app.decorateRequest('generation', 0);
+  app.addHook('onRequest', async (request) => {
+    if (request.routeOptions.url?.startsWith('/internal/')) request.generation = provenGeneration(request, serverKey);
+  });
+
+  app.get('/internal/v1/attempts/:id', { schema: { params: attemptParams, response: { 200: attemptSpec, ...problems } } }, (request) =>
+    engine.attemptSpec(request.params.id, request.generation),
+  );
+
+  app.post(
+    '/internal/v1/attempts/:id/start',
+    { schema: { params: attemptParams, body: startRequest, response: { 200: nothing, ...problems } } },
+    async (request) => {
+      await engine.startAttempt(request.params.id, request.generation, request.body);
+      return {};
+    },
+  );
+
+  app.post(
+    '/internal/v1/attempts/:id/reports',
+    { schema: { params: attemptParams, body: reportRequest, response: { 200: reportReply, ...problems } } },
+    (request) => engine.report(request.params.id, request.generation, request.body),
+  );
+
+  app.post('/internal/v1/attempts/:id/shards/claim', { schema: { params: attemptParams, response: { 200: shardClaim, ...problems } } }, (request) =>
+    engine.claimShard(request.params.id, request.generation),
+  );
+
+  app.post(
+    '/internal/v1/attempts/:id/shards/:index/commit',
+    { schema: { params: shardParams, body: shardCommit, response: { 200: nothing, ...problems } } },
+    async (request) => {
+      const { id, index } = request.params;
+      await engine.commitShard(id, request.generation, index, request.body);
+      return {};
+    },
+  );
+
+  app.post(
+    '/internal/v1/attempts/:id/shards/:index/release',
+    { schema: { params: shardParams, response: { 200: nothing, ...problems } } },
+    async (request) => {
+      const { id, index } = request.params;
+      await engine.releaseShard(id, request.generation, index);
+      return {};
+    },
+  );
+
+  app.post(
+    '/internal/v1/attempts/:id/finish',
+    { schema: { params: attemptParams, body: finishRequest, response: { 200: nothing, ...problems } } },
+    async (request) => {
+      await engine.finishAttempt(request.params.id, request.generation, request.body);
+      return {};
+    },
+  );
+}
+
+/** @throws CairnError `unauthenticated` unless the token is that of the path's attempt and the header's generation */
+function provenGeneration(request: FastifyRequest, serverKey: string): number {
+  const headers = generationHeader.safeParse(request.headers['x-cairn-generation']);
+  if (!headers.success) throw new CairnError('unauthenticated', 'The header x-cairn-generation does not name the generation of the attempt');
+  const { id } = pathId.parse(request.params);
+  const token = bearerOf(request.headers.authorization);
+  if (token === null || !isAttemptToken(token, serverKey, id, headers.data)) {
+    throw new CairnError('unauthenticated', `The token is not that of this attempt and its generation ${headers.data}`);
+  }
+  return headers.data;
+}

@@ -1,0 +1,43 @@
+import type { PrismaClient } from '@cairn/db';
+import type { Logger, Metrics } from '@cairn/runtime';
+import type { App } from '../http/app.ts';
+
+const runStates = ['held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];
+
+/** GET /metrics for Prometheus: what the servers do, and, looked up at each scrape, what runs and waits. */
+export function metricsRoutes(app: App, { prisma, metrics, log }: { prisma: PrismaClient; metrics: Metrics; log: Logger }): void {
+  const isDatabaseUp = metrics.gauge({ name: 'database_up', help: '1 when the database answered the scrape' });
+  const runs = metrics.gauge({ name: 'runs', help: 'Runs by state', labels: ['state'] });
+  const waiting = metrics.gauge({ name: 'steps_waiting', help: 'Steps that are ready and wait to be started', labels: ['pool'] });
+  const attempts = metrics.gauge({ name: 'attempts_live', help: 'Attempts that are not over, by state', labels: ['state'] });
+
+  async function look(): Promise<void> {
+    try {
+      const [byState, ready, live] = await Promise.all([
+        prisma.run.groupBy({ by: ['state'], _count: true }),
+        prisma.step.groupBy({ by: ['pool'], where: { state: 'ready' }, _count: true }),
+        prisma.attempt.groupBy({ by: ['state'], where: { state: { in: ['created', 'launching', 'running', 'stopping'] } }, _count: true }),
+      ]);
+      for (const state of runStates) runs.set({ state }, byState.find((group) => group.state === state)?._count ?? 0);
+      for (const pool of ['gpu', 'tasks']) waiting.set({ pool }, ready.find((group) => group.pool === pool)?._count ?? 0);
+      attempts.reset();
+      for (const group of live) attempts.set({ state: group.state }, group._count);
+      isDatabaseUp.set(1);
+    } catch (err) {
+      // The scrape still answers: that the database is away is what the reader needs to see.
+      log.warn({ err }, 'the gauges of /metrics could not be looked up');
+      isDatabaseUp.set(0);
+      for (const gauge of [runs, waiting, attempts]) gauge.reset();
+    }
+  }
+
+  app.get(
+    '/metrics',
+    { schema: { operationId: 'readPrometheusMetrics', tags: ['health'], summary: 'Metrics for Prometheus', security: [] } },
+    async (_request, reply) => {
+      await look();
+      const { contentType, body } = await metrics.render();
+      return reply.type(contentType).send(body);
+    },
+  );
+}

@@ -1,0 +1,43 @@
+import { modelPage, pageQuery } from '@cairn/contract';
+import { listModels, listModelVersions } from '@cairn/db';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { nameParams } from '../http/path-params.ts';
+
+export function modelRoutes(app: App, { prisma }: ApiDeps): void {
+  const tags = ['models'];
+  const config = { role: 'viewer' } as const;
+
+  app.get(
+    '/v1/models',
+    {
+      config,
+      schema: {
+        operationId: 'listModels',
+        tags,
+        summary: 'List models by name, each in its newest version',
+        querystring: pageQuery,
+        response: { 200: modelPage, ...problems },
+      },
+    },
+    (request) => listModels(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+
+  app.get(
+    '/v1/models/:name',
+    {
+      config,
+      schema: {
+        operationId: 'listModelVersions',
+        tags,
+        summary: 'List the versions of a model, newest first',
+        params: nameParams,
+        querystring: pageQuery,
+        response: { 200: modelPage, ...problems },
+      },
+    },
+    (request) => listModelVersions(prisma, { projectId: callerOf(request).projectId, name: request.params.name, ...request.query }),
+  );
+}

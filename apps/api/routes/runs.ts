@@ -1,0 +1,156 @@
+import {
+  cancelRequest,
+  planView,
+  retryRequest,
+  runEventPage,
+  runListQuery,
+  runPage,
+  runView,
+  submitRequest,
+} from '@cairn/contract';
+import { getRun, listEvents, listRuns } from '@cairn/db';
+import { z } from 'zod';
+import { recordAudit } from '../auth/audit.ts';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { runParams } from '../http/path-params.ts';
+
+const submitQuery = z.strictObject({
+  dryRun: z.enum(['true', 'false']).default('false').describe('`true` answers the plan and changes nothing.'),
+});
+const submitHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .describe('The same key with the same request answers the run that the first one made, also after a lost answer.'),
+});
+const eventsQuery = z.strictObject({
+  after: z.coerce.number().int().min(0).default(0).describe('Sequence number after which to begin.'),
+  limit: z.coerce.number().int().min(1).max(1000).default(200),
+});
+
+export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): void {
+  const tags = ['runs'];
+  const viewOf = (runId: string, projectId: string) => getRun(prisma, { projectId, runId, admission });
+
+  app.post(
+    '/v1/runs',
+    {
+      config: { role: 'submitter' },
+      schema: {
+        operationId: 'submitRun',
+        tags,
+        summary: 'Submit a run, or plan it',
+        description: 'Makes a run of a recipe on a dataset. With `dryRun=true` it answers which steps would run, which would be reused and why.',
+        headers: submitHeaders,
+        querystring: submitQuery,
+        body: submitRequest,
+        response: {
+          200: z.union([runView, planView]).describe('The run that this Idempotency-Key made before, or the plan of a dry run.'),
+          201: runView.describe('The new run.'),
+          ...problems,
+        },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      if (request.query.dryRun === 'true') return reply.code(200).send(await engine.planRun(request.body, caller));
+      const { runId, created } = await engine.submitRun(request.body, caller, request.headers['idempotency-key'] ?? null);
+      const view = await viewOf(runId, caller.projectId);
+      if (created) await recordAudit(prisma, caller, 'run.submit', runId, { name: view.name, recipe: view.recipe, dataset: view.dataset });
+      return reply
+        .code(created ? 201 : 200)
+        .header('location', `/v1/runs/${runId}`)
+        .send(view);
+    },
+  );
+
+  app.get(
+    '/v1/runs',
+    {
+      config: { role: 'viewer' },
+      schema: { operationId: 'listRuns', tags, summary: 'List runs, newest first', querystring: runListQuery, response: { 200: runPage, ...problems } },
+    },
+    (request) => listRuns(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+
+  app.get(
+    '/v1/runs/:id',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getRun',
+        tags,
+        summary: 'Show a run with its steps',
+        description: 'Every step says in `waiting` why it waits, and for whom.',
+        params: runParams,
+        response: { 200: runView, ...problems },
+      },
+    },
+    (request) => viewOf(request.params.id, callerOf(request).projectId),
+  );
+
+  app.post(
+    '/v1/runs/:id/cancel',
+    {
+      config: { role: 'submitter' },
+      schema: {
+        operationId: 'cancelRun',
+        tags,
+        summary: 'Cancel a run',
+        description: 'Its attempts save what they can within their grace; its finished results stay and can be reused.',
+        params: runParams,
+        body: cancelRequest.prefault({}),
+        response: { 200: runView, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      await engine.cancelRun(request.params.id, caller, request.body.reason);
+      await recordAudit(prisma, caller, 'run.cancel', request.params.id, { reason: request.body.reason });
+      return viewOf(request.params.id, caller.projectId);
+    },
+  );
+
+  app.post(
+    '/v1/runs/:id/retry',
+    {
+      config: { role: 'submitter' },
+      schema: {
+        operationId: 'retryRun',
+        tags,
+        summary: 'Run the failed steps of a run again, or all from one step on',
+        params: runParams,
+        body: retryRequest.prefault({}),
+        response: { 200: runView, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      const from = request.body.from ?? null;
+      await engine.retryRun(request.params.id, caller, from);
+      await recordAudit(prisma, caller, 'run.retry', request.params.id, { from });
+      return viewOf(request.params.id, caller.projectId);
+    },
+  );
+
+  app.get(
+    '/v1/runs/:id/events',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'listRunEvents',
+        tags,
+        summary: 'List what happened in a run',
+        params: runParams,
+        querystring: eventsQuery,
+        response: { 200: runEventPage, ...problems },
+      },
+    },
+    (request) => listEvents(prisma, { projectId: callerOf(request).projectId, runId: request.params.id, ...request.query }),
+  );
+}

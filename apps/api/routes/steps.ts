@@ -1,0 +1,78 @@
+import { attemptList, metricsQuery, metricsView, shardList, stepView } from '@cairn/contract';
+import { getStep, listAttempts, listShards, readMetrics } from '@cairn/db';
+import type { FastifyRequest } from 'fastify';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { stepParams } from '../http/path-params.ts';
+
+export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
+  const tags = ['steps'];
+  const config = { role: 'viewer' } as const;
+  const stepOf = (request: FastifyRequest, { id, name }: { id: string; name: string }) => ({
+    projectId: callerOf(request).projectId,
+    runId: id,
+    name,
+  });
+
+  app.get(
+    '/v1/runs/:id/steps/:name',
+    { config, schema: { operationId: 'getStep', tags, summary: 'Show a step', params: stepParams, response: { 200: stepView, ...problems } } },
+    (request) => getStep(prisma, { ...stepOf(request, request.params), admission }),
+  );
+
+  app.get(
+    '/v1/runs/:id/steps/:name/attempts',
+    {
+      config,
+      schema: {
+        operationId: 'listAttempts',
+        tags,
+        summary: 'List the attempts of a step, oldest first',
+        params: stepParams,
+        response: { 200: attemptList, ...problems },
+      },
+    },
+    (request) => listAttempts(prisma, stepOf(request, request.params)),
+  );
+
+  app.get(
+    '/v1/runs/:id/steps/:name/metrics',
+    {
+      config,
+      schema: {
+        operationId: 'readMetrics',
+        tags,
+        summary: "Read a step's curves",
+        description:
+          'Merged over its attempts: what an attempt reports that went on from step k replaces the earlier points after k. Series longer than ' +
+          '`maxPoints` are decimated (largest triangle three buckets), and `decimated` says so.',
+        params: stepParams,
+        querystring: metricsQuery,
+        response: { 200: metricsView, ...problems },
+      },
+    },
+    (request) =>
+      readMetrics(prisma, {
+        ...stepOf(request, request.params),
+        names: request.query.names?.split(',').filter((name) => name !== ''),
+        maxPoints: request.query.maxPoints,
+      }),
+  );
+
+  app.get(
+    '/v1/runs/:id/steps/:name/shards',
+    {
+      config,
+      schema: {
+        operationId: 'listShards',
+        tags,
+        summary: 'List the shards of an extraction',
+        params: stepParams,
+        response: { 200: shardList, ...problems },
+      },
+    },
+    (request) => listShards(prisma, stepOf(request, request.params)),
+  );
+}

@@ -1,0 +1,89 @@
+import { auditPage, CairnError, idOf, pageQuery, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
+import { listAudit, listTokens, Prisma, tokenViewOf } from '@cairn/db';
+import { newId } from '@cairn/runtime';
+import { z } from 'zod';
+import { recordAudit } from '../auth/audit.ts';
+import { callerOf } from '../auth/guard.ts';
+import { hashSecret, newSecret } from '../auth/secrets.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+
+const dayMs = 86_400_000;
+
+export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
+  const tags = ['tokens'];
+  const config = { role: 'admin' } as const;
+
+  app.get(
+    '/v1/tokens',
+    { config, schema: { operationId: 'listTokens', tags, summary: 'List the tokens that are not revoked', response: { 200: tokenList, ...problems } } },
+    (request) => listTokens(prisma, callerOf(request)),
+  );
+
+  app.post(
+    '/v1/tokens',
+    {
+      config,
+      schema: {
+        operationId: 'createToken',
+        tags,
+        summary: 'Make a token',
+        description: 'Its `secret` is in this answer alone and is not kept.',
+        body: tokenRequest,
+        response: { 201: tokenCreated, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      const { name, role, expiresInDays } = request.body;
+      const secret = newSecret();
+      const expiresAt = expiresInDays === undefined ? null : new Date(Date.now() + expiresInDays * dayMs);
+      const data = { id: newId('token'), projectId: caller.projectId, name, role, hash: hashSecret(secret), expiresAt };
+      const row = await prisma.token.create({ data }).catch((error: unknown) => {
+        if (!(error instanceof Prisma.PrismaClientKnownRequestError) || error.code !== 'P2002') throw error;
+        throw new CairnError('name_taken', `There is a token ${name} already; revoke it first or choose another name`, { cause: error });
+      });
+      await recordAudit(prisma, caller, 'token.create', row.id, { name, role });
+      return reply.code(201).send({ ...tokenViewOf(row), secret });
+    },
+  );
+
+  app.delete(
+    '/v1/tokens/:id',
+    {
+      config,
+      schema: {
+        operationId: 'revokeToken',
+        tags,
+        summary: 'Revoke a token',
+        params: z.object({ id: idOf('token') }),
+        response: { 204: z.null().describe('It is revoked.'), ...problems },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      const { id } = request.params;
+      const where = { id, projectId: caller.projectId, revokedAt: null };
+      const revoked = await prisma.token.updateMany({ where, data: { revokedAt: new Date() } });
+      if (revoked.count === 0) throw new CairnError('not_found', `There is no token ${id} that could be revoked`);
+      await recordAudit(prisma, caller, 'token.revoke', id);
+      return reply.code(204).send(null);
+    },
+  );
+
+  app.get(
+    '/v1/audit',
+    {
+      config,
+      schema: {
+        operationId: 'listAudit',
+        tags,
+        summary: 'List who changed what, newest first',
+        querystring: pageQuery,
+        response: { 200: auditPage, ...problems },
+      },
+    },
+    (request) => listAudit(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+}

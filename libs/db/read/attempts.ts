@@ -1,0 +1,60 @@
+import { type AttemptView, attemptState, CairnError } from '@cairn/contract';
+import { z } from 'zod';
+import type { Transaction } from '../client.ts';
+import type { Prisma } from '../generated/client.ts';
+import { failureColumn, isoTime, isoTimeOrNull, readColumn, readNullable, resumedFromColumn } from './columns.ts';
+import { findStepRow, type StepArgs } from './get-step.ts';
+
+const attemptColumns = {
+  id: true,
+  runId: true,
+  stepId: true,
+  ordinal: true,
+  generation: true,
+  state: true,
+  failure: true,
+  contact: true,
+  pool: true,
+  place: true,
+  resumedFrom: true,
+  createdAt: true,
+  startedAt: true,
+  endedAt: true,
+  lastContactAt: true,
+  step: { select: { name: true } },
+} as const satisfies Prisma.AttemptSelect;
+
+const contactColumn = z.enum(['ok', 'silent', 'none']);
+
+/** All attempts of a step, of earlier generations too, oldest first. */
+export async function listAttempts(db: Transaction, args: StepArgs): Promise<{ items: AttemptView[] }> {
+  const step = await findStepRow(db, args);
+  const rows = await db.attempt.findMany({ where: { stepId: step.id }, orderBy: { ordinal: 'asc' }, select: attemptColumns });
+  return { items: rows.map(attemptViewOf) };
+}
+
+/** @throws CairnError `not_found` */
+export async function getAttempt(db: Transaction, args: { projectId: string; attemptId: string }): Promise<AttemptView> {
+  const row = await db.attempt.findFirst({
+    where: { id: args.attemptId, step: { run: { projectId: args.projectId } } },
+    select: attemptColumns,
+  });
+  if (row === null) throw new CairnError('not_found', `There is no attempt ${args.attemptId}`);
+  return attemptViewOf(row);
+}
+
+function attemptViewOf({ step, ...row }: Prisma.AttemptGetPayload<{ select: typeof attemptColumns }>): AttemptView {
+  const what = `attempt ${row.id}`;
+  return {
+    ...row,
+    step: step.name,
+    state: readColumn(attemptState, row.state, `${what} state`),
+    failure: readNullable(failureColumn, row.failure, `${what} failure`),
+    contact: readColumn(contactColumn, row.contact, `${what} contact`),
+    resumedFrom: readNullable(resumedFromColumn, row.resumedFrom, `${what} resumed_from`),
+    createdAt: isoTime(row.createdAt),
+    startedAt: isoTimeOrNull(row.startedAt),
+    endedAt: isoTimeOrNull(row.endedAt),
+    lastContactAt: isoTimeOrNull(row.lastContactAt),
+  };
+}

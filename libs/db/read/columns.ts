@@ -1,0 +1,43 @@
+import { CairnError, failureView, imageSource, progressView } from '@cairn/contract';
+import { z } from 'zod';
+
+/** JSON columns as the screens read them: parsed, never cast. Keys that a later release added are ignored. */
+export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
+export const recordColumn = z.record(z.string(), z.unknown());
+export const scoresColumn = z.record(z.string(), z.number());
+export const textsColumn = z.record(z.string(), z.string());
+export const progressColumn = progressView;
+export const failureColumn = failureView;
+export const sourceColumn = imageSource;
+export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
+export const resumedFromColumn = z.object({ step: z.number().int(), epoch: z.number() });
+export const artifactFilesColumn = z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: z.string() }));
+
+/**
+ * The value of a JSON (or text) column.
+ *
+ * @param what names the row and column, for the error: `step stp_... scores`
+ * @throws CairnError `internal` when the stored value does not fit: it was written by another program or release
+ */
+export function readColumn<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const where = issue && issue.path.length > 0 ? ` at ${issue.path.join('.')}` : '';
+  throw new CairnError('internal', `The stored value of ${what} does not fit${where}: ${issue?.message ?? 'unknown'}`, {
+    cause: parsed.error,
+  });
+}
+
+/** Like {@link readColumn}, for columns that may be null. */
+export function readNullable<T>(schema: z.ZodType<T>, value: unknown, what: string): T | null {
+  return value === null || value === undefined ? null : readColumn(schema, value, what);
+}
+
+/** Rows of a raw query; one that does not fit is a fault of the query. */
+export function readRows<T>(schema: z.ZodType<T>, rows: unknown): T[] {
+  return z.array(schema).parse(rows);
+}
+
+export const isoTime = (time: Date): string => time.toISOString();
+export const isoTimeOrNull = (time: Date | null): string | null => time?.toISOString() ?? null;

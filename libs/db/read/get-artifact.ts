@@ -1,0 +1,30 @@
+import { type ArtifactView, artifactKind, artifactState, CairnError } from '@cairn/contract';
+import type { Transaction } from '../client.ts';
+import { artifactFilesColumn, isoTime, readColumn, recordColumn } from './columns.ts';
+
+export type ArtifactArgs = {
+  projectId: string;
+  artifactId: string;
+  /** Where a person finds a key prefix of the object store. */
+  locate(prefix: string): string;
+};
+
+/** @throws CairnError `not_found` */
+export async function getArtifact(db: Transaction, { projectId, artifactId, locate }: ArtifactArgs): Promise<ArtifactView> {
+  const row = await db.artifact.findFirst({ where: { id: artifactId, projectId } });
+  if (row === null) throw new CairnError('not_found', `There is no artifact ${artifactId}; a run's steps name theirs`);
+  const what = `artifact ${row.id}`;
+  return {
+    id: row.id,
+    kind: readColumn(artifactKind, row.kind, `${what} kind`),
+    state: readColumn(artifactState, row.state, `${what} state`),
+    digest: row.digest,
+    prefix: row.prefix,
+    location: locate(row.prefix),
+    bytes: Number(row.bytes),
+    files: readColumn(artifactFilesColumn, row.files, `${what} files`),
+    details: readColumn(recordColumn, row.details, `${what} details`),
+    runId: row.runId,
+    createdAt: isoTime(row.createdAt),
+  };
+}

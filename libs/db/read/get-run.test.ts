@@ -1,0 +1,106 @@
+import { expect, test } from 'vitest';
+import { getRun } from './get-run.ts';
+import { getStep } from './get-step.ts';
+import { createRows } from './testing/rows.ts';
+import { openTestDatabase } from './testing/test-database.ts';
+
+const { prisma } = await openTestDatabase();
+const rows = createRows(prisma);
+await rows.addPools([
+  { name: 'local', slots: 2 },
+  { name: 'tasks', slots: 2 },
+]);
+await rows.addLeader();
+
+test('a run shows every step with its artifact, its shards, its scores and why it waits', async () => {
+  const source = await rows.addRun({ state: 'succeeded', name: 'earlier' });
+  const lists = await rows.addArtifact({ kind: 'lists', state: 'ready', stepName: 'prepare', runId: source.id });
+  const stage = await rows.addArtifact({
+    state: 'ready',
+    runId: source.id,
+    digest: 'a'.repeat(64),
+    details: { step: 120, epoch: 2, classes: 48, mapAt100Start: 0.217, mapAt100End: 0.683 },
+  });
+  const run = await rows.addRun({
+    steps: [
+      { name: 'prepare', kind: 'prepare', state: 'reused', artifactId: lists.id, reusedFromRunId: source.id },
+      { name: '384', state: 'reused', needs: ['prepare'], artifactId: stage.id, reusedFromRunId: source.id },
+      { name: 'extract_index', kind: 'extract', state: 'active', shardsTotal: 3, shardsCommitted: 1, rows: 10, rejected: 1 },
+      { name: '512', state: 'ready', slots: 8, readyAt: new Date(1_000), scores: { 'mapAt100.start': 0.5 } },
+      { name: 'export', kind: 'export', needs: ['512', 'extract_index'] },
+    ],
+  });
+  const steps = await prisma.step.findMany({ where: { runId: run.id }, orderBy: { position: 'asc' } });
+  const byName = (name: string) => steps.find((step) => step.name === name) ?? expect.fail(name);
+  const build = async (name: string) => {
+    const artifact = await rows.addArtifact({ runId: run.id, stepName: name });
+    await prisma.step.update({ where: { id: byName(name).id }, data: { artifactId: artifact.id } });
+  };
+  await build('512');
+  await build('extract_index');
+  await rows.addAttempt(byName('extract_index'));
+  await prisma.shard.createMany({
+    data: ['committed', 'leased', 'pending'].map((state, index) => ({
+      stepId: byName('extract_index').id,
+      index,
+      fromRow: 0,
+      count: 1,
+      state,
+    })),
+  });
+
+  const view = await getRun(prisma, { projectId: 'default', runId: run.id });
+  expect(view).toMatchObject({ id: run.id, recipe: 'tiny', state: 'running', noReuse: false, steps: { total: 5, done: 2, reused: 2 } });
+  const [prepare, first, extract, second, exporting] = view.stepViews;
+  expect(prepare).toMatchObject({ name: 'prepare', reusedFrom: { runId: source.id, runName: 'earlier' }, waiting: null });
+  expect(first).toMatchObject({
+    needs: ['prepare'],
+    artifact: { id: stage.id, kind: 'checkpoint', digest: 'a'.repeat(64) },
+    scores: { 'mapAt100.start': 0.217, 'mapAt100.end': 0.683 },
+  });
+  expect(extract).toMatchObject({
+    shards: { total: 3, committed: 1, leased: 1, rows: 10, rejected: 1 },
+    attempts: 1,
+    waiting: null,
+    artifact: null,
+  });
+  expect(second).toMatchObject({
+    scores: { 'mapAt100.start': 0.5 },
+    waiting: { code: 'capacity', sentence: 'it needs 8 slots at once, and the largest pool has 2', since: new Date(1_000).toISOString() },
+  });
+  expect(exporting?.waiting?.sentence).toBe('it waits for 512 (waiting) and extract_index (running)');
+  expect(await getStep(prisma, { projectId: 'default', runId: run.id, name: '512' })).toEqual(second);
+});
+
+test('the scores of an evaluation come from its artifact', async () => {
+  const run = await rows.addRun();
+  const details = { mapAt100: { kaggle: { public: 0.7, private: 0.74, all: 0.73 }, reference: 0.75 }, queries: 12 };
+  const artifact = await rows.addArtifact({ kind: 'evaluation', state: 'ready', stepName: 'evaluate', runId: run.id, details });
+  await rows.addStep(run.id, { name: 'evaluate', kind: 'evaluate', state: 'succeeded', artifactId: artifact.id });
+  const { scores } = await getStep(prisma, { projectId: 'default', runId: run.id, name: 'evaluate' });
+  expect(scores).toEqual({ mapAt100: 0.73, 'mapAt100.public': 0.7, 'mapAt100.private': 0.74, 'mapAt100.reference': 0.75 });
+});
+
+test('a step whose result another run builds says which run', async () => {
+  const builder = await rows.addReadyStep({ name: '384', state: 'active' }, { name: 'faster' });
+  const { run } = await rows.addReadyStep({ name: '384', artifactId: builder.artifact.id });
+  const { waiting } = await getStep(prisma, { projectId: 'default', runId: run.id, name: '384' });
+  expect(waiting).toMatchObject({
+    code: 'same-result-building',
+    sentence: `384 of run faster (${builder.run.id}) is building the same result`,
+  });
+});
+
+test('attempts of an earlier generation neither start nor finish the step', async () => {
+  const { run, step } = await rows.addReadyStep({ state: 'active', generation: 2 });
+  await rows.addAttempt(step, { state: 'succeeded', stepGeneration: 1 });
+  await rows.addAttempt(step, { state: 'launching', stepGeneration: 2 });
+  const view = await getStep(prisma, { projectId: 'default', runId: run.id, name: step.name });
+  expect(view).toMatchObject({ attempts: 2, waiting: { code: 'launching' } });
+});
+
+test('what is not there is said with what is', async () => {
+  const run = await rows.addRun({ steps: [{ name: 'prepare' }, { name: '384' }] });
+  await expect(getRun(prisma, { projectId: 'other', runId: run.id })).rejects.toMatchObject({ code: 'not_found' });
+  await expect(getStep(prisma, { projectId: 'default', runId: run.id, name: '386' })).rejects.toThrow('its steps are prepare, 384');
+});

@@ -1,0 +1,16 @@
+export { getAttempt, listAttempts } from './attempts.ts';
+export { datasetViewOf, getDataset, listDatasets } from './datasets.ts';
+export { loadFleet } from './fleet.ts';
+export { getArtifact } from './get-artifact.ts';
+export { getRun } from './get-run.ts';
+export { getStep } from './get-step.ts';
+export { listAudit } from './list-audit.ts';
+export { listEvents, readEvents } from './list-events.ts';
+export { listRuns } from './list-runs.ts';
+export { listShards } from './list-shards.ts';
+export { listTokens, tokenViewOf } from './list-tokens.ts';
+export { listModels, listModelVersions } from './models.ts';
+export { readLog } from './read-log.ts';
+export { readMetrics } from './read-metrics.ts';
+export type { AdmissionSource } from './step-views.ts';
+export { type AdmissionView, type Leader, loadAdmission, loadLeader, loadWaiting, type Waiting } from './waiting.ts';

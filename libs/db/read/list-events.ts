@@ -1,0 +1,44 @@
+import { type RunEvent, runEvent } from '@cairn/contract';
+import type { Transaction } from '../client.ts';
+import type { Event } from '../generated/client.ts';
+import { isoTime, readColumn, recordColumn } from './columns.ts';
+import { noSuchRun } from './get-run.ts';
+
+export type EventArgs = {
+  runId: string;
+  /** Sequence number after which to begin; 0 is the beginning. */
+  after: number;
+  limit: number;
+};
+
+/**
+ * A run's history after a sequence number, oldest first.
+ *
+ * @throws CairnError `not_found`
+ */
+export async function listEvents(
+  db: Transaction,
+  { projectId, ...args }: EventArgs & { projectId: string },
+): Promise<{ items: RunEvent[]; nextSeq: number }> {
+  if ((await db.run.count({ where: { id: args.runId, projectId } })) === 0) throw noSuchRun(args.runId);
+  const items = await readEvents(db, args);
+  return { items, nextSeq: items.at(-1)?.seq ?? args.after };
+}
+
+/** Events of a run that is known to be there. */
+export async function readEvents(db: Transaction, { runId, after, limit }: EventArgs): Promise<RunEvent[]> {
+  const rows = await db.event.findMany({ where: { runId, seq: { gt: after } }, orderBy: { seq: 'asc' }, take: limit });
+  return rows.map(eventViewOf);
+}
+
+function eventViewOf(row: Event): RunEvent {
+  const what = `event ${row.seq} of run ${row.runId}`;
+  return {
+    runId: row.runId,
+    seq: row.seq,
+    at: isoTime(row.at),
+    type: readColumn(runEvent.shape.type, row.type, `${what} type`),
+    message: row.message,
+    data: readColumn(recordColumn, row.data, `${what} data`),
+  };
+}

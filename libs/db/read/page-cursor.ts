@@ -1,0 +1,48 @@
+import { CairnError } from '@cairn/contract';
+import { z } from 'zod';
+
+/** What one page of a collection asks for. */
+export type PageArgs = { limit: number; cursor?: string | undefined };
+export type Page<T> = { items: T[]; nextCursor: string | null };
+
+/** Opaque to callers: the sort key of the last item of a page. */
+export function encodeCursor(key: readonly (string | number)[]): string {
+  return Buffer.from(JSON.stringify(key)).toString('base64url');
+}
+
+/**
+ * The sort key that a cursor carries, or null without a cursor.
+ *
+ * @throws CairnError `invalid_request` when it is no cursor of this collection
+ */
+export function decodeCursor<T extends z.ZodType>(cursor: string | undefined, key: T): z.infer<T> | null {
+  if (cursor === undefined) return null;
+  const parsed = key.safeParse(jsonOrNull(Buffer.from(cursor, 'base64url').toString('utf8')));
+  if (parsed.success) return parsed.data;
+  throw new CairnError('invalid_request', 'cursor is none of this list: give `nextCursor` of the page before unchanged', {
+    details: { errors: [{ path: 'cursor', message: 'no cursor of this list' }] },
+  });
+}
+
+/** Sort key of collections whose newest item comes first. */
+export const newestFirstKey = z.tuple([z.iso.datetime().transform((text) => new Date(text)), z.string()]);
+
+/** Cuts the extra row off that was fetched to learn whether a page follows. */
+export function pageOf<Row, T>(
+  rows: readonly Row[],
+  limit: number,
+  keyOf: (row: Row) => readonly (string | number)[],
+  viewOf: (row: Row) => T,
+): Page<T> {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  return { items: shown.map(viewOf), nextCursor: rows.length > limit && last !== undefined ? encodeCursor(keyOf(last)) : null };
+}
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

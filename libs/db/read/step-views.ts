@@ -1,0 +1,161 @@
+import { artifactKind, type RunState, type StepView, stepKind, stepState } from '@cairn/contract';
+import { isEndedStep } from '@cairn/domain';
+import { z } from 'zod';
+import type { Transaction } from '../client.ts';
+import {
+  failureColumn,
+  isoTime,
+  isoTimeOrNull,
+  needsColumn,
+  progressColumn,
+  readColumn,
+  readNullable,
+  readRows,
+  recordColumn,
+  scoresColumn,
+} from './columns.ts';
+import { scoresOf } from './scores.ts';
+import { type AdmissionView, loadAdmission } from './waiting.ts';
+import { type AttemptCounts, needsAdmission, type StepSituation, waitingReasonOf } from './waiting-reason.ts';
+
+/** Where the sentences of waiting steps come from; an api passes one that shares a look between its requests. */
+export type AdmissionSource = () => Promise<AdmissionView>;
+
+/** All steps of a run as screens show them, in topological order. Six queries at most, whatever their number. */
+export async function loadStepViews(
+  db: Transaction,
+  run: { id: string; state: RunState },
+  admissionSource: AdmissionSource = () => loadAdmission(db),
+): Promise<StepView[]> {
+  const steps = await db.step.findMany({ where: { runId: run.id }, orderBy: { position: 'asc' }, include: { artifact: true } });
+  const attempts = await countAttempts(db, run.id);
+  const leased = await countLeasedShards(db, steps);
+  const runNames = await loadRunNames(
+    db,
+    steps.flatMap((step) => [step.reusedFromRunId, step.artifact?.runId ?? null]),
+  );
+  const states = new Map(steps.map((step) => [step.name, readColumn(stepState, step.state, `step ${step.id} state`)]));
+
+  const briefs = steps.map((step) => {
+    const state = readColumn(stepState, step.state, `step ${step.id} state`);
+    const needs = [...new Set(readColumn(needsColumn, step.needs, `step ${step.id} needs`).map((need) => need.step))];
+    const counts = attempts.get(step.id) ?? noAttempts;
+    const { artifact } = step;
+    const isElsewhere = artifact?.state === 'building' && (artifact.runId !== run.id || artifact.stepName !== step.name);
+    const situation: StepSituation = {
+      stepId: step.id,
+      state,
+      runState: run.state,
+      createdAt: step.createdAt,
+      readyAt: step.readyAt,
+      needs: needs.map((name) => ({ name, state: states.get(name) ?? 'blocked' })),
+      builder:
+        artifact && isElsewhere
+          ? { runId: artifact.runId ?? 'unknown', runName: runNames.get(artifact.runId ?? '') ?? 'unknown', stepName: artifact.stepName }
+          : null,
+      attempts: counts,
+      isWhole: state === 'active' && (step.shardsTotal === null ? counts.succeeded > 0 : step.shardsCommitted >= step.shardsTotal),
+    };
+    return { step, state, needs, situation, attempts: counts.total };
+  });
+  const admission = briefs.some(({ situation }) => needsAdmission(situation)) ? await admissionSource() : null;
+
+  return briefs.map(({ step, state, needs, situation, attempts: count }): StepView => {
+    const kind = readNullable(artifactKind, step.artifact?.kind, `artifact ${step.artifactId} kind`);
+    const details = readColumn(recordColumn, step.artifact?.details ?? {}, `artifact ${step.artifactId} details`);
+    const isReady = step.artifact?.state === 'ready';
+    const reusedFrom = step.reusedFromRunId;
+    return {
+      id: step.id,
+      name: step.name,
+      kind: readColumn(stepKind, step.kind, `step ${step.id} kind`),
+      state,
+      needs,
+      settings: readColumn(recordColumn, step.settings, `step ${step.id} settings`),
+      waiting: waitingReasonOf(situation, admission),
+      progress: readNullable(progressColumn, step.progress, `step ${step.id} progress`),
+      shards:
+        step.shardsTotal === null
+          ? null
+          : {
+              total: step.shardsTotal,
+              committed: step.shardsCommitted,
+              leased: leased.get(step.id) ?? 0,
+              rows: step.rows,
+              rejected: step.rejected,
+            },
+      failure: readNullable(failureColumn, step.failure, `step ${step.id} failure`),
+      // A result that is still being built is not yet the step's.
+      artifact:
+        step.artifact && kind && isReady
+          ? { id: step.artifact.id, kind, digest: step.artifact.digest, prefix: step.artifact.prefix }
+          : null,
+      reusedFrom: reusedFrom === null ? null : { runId: reusedFrom, runName: runNames.get(reusedFrom) ?? 'unknown' },
+      scores: scoresOf(readColumn(scoresColumn, step.scores, `step ${step.id} scores`), kind && isReady ? { kind, details } : null),
+      attempts: count,
+      createdAt: isoTime(step.createdAt),
+      startedAt: isoTimeOrNull(step.startedAt),
+      finishedAt: isoTimeOrNull(step.finishedAt),
+    };
+  });
+}
+
+const noAttempts: AttemptCounts & { total: number } = {
+  total: 0,
+  starting: 0,
+  startingSince: null,
+  startingPool: null,
+  working: 0,
+  succeeded: 0,
+  lastEndedAt: null,
+};
+
+const attemptCountsRow = z.object({
+  stepId: z.string(),
+  total: z.number().int(),
+  starting: z.number().int(),
+  startingSince: z.date().nullable(),
+  startingPool: z.string().nullable(),
+  working: z.number().int(),
+  succeeded: z.number().int(),
+  lastEndedAt: z.date().nullable(),
+});
+
+/** Attempts by step; all but `total` are of the step's present generation. */
+async function countAttempts(db: Transaction, runId: string): Promise<Map<string, z.infer<typeof attemptCountsRow>>> {
+  const rows = await db.$queryRaw`
+    select a.step_id as "stepId", count(*)::int as total,
+           count(*) filter (where current and a.state in ('created', 'launching'))::int as starting,
+           min(a.created_at) filter (where current and a.state in ('created', 'launching')) as "startingSince",
+           min(a.pool) filter (where current and a.state in ('created', 'launching')) as "startingPool",
+           count(*) filter (where current and a.state in ('running', 'stopping'))::int as working,
+           count(*) filter (where current and a.state = 'succeeded')::int as succeeded,
+           max(a.ended_at) filter (where current) as "lastEndedAt"
+      from (select attempt.*, attempt.step_generation = step.generation as current
+              from attempt join step on step.id = attempt.step_id where attempt.run_id = ${runId}) a
+     group by a.step_id`;
+  return new Map(readRows(attemptCountsRow, rows).map((row) => [row.stepId, row]));
+}
+
+async function countLeasedShards(
+  db: Transaction,
+  steps: readonly { id: string; shardsTotal: number | null; state: string }[],
+): Promise<Map<string, number>> {
+  const open = steps.filter(
+    (step) => step.shardsTotal !== null && !isEndedStep(readColumn(stepState, step.state, `step ${step.id} state`)),
+  );
+  if (open.length === 0) return new Map();
+  const groups = await db.shard.groupBy({
+    by: ['stepId'],
+    where: { stepId: { in: open.map((step) => step.id) }, state: 'leased' },
+    _count: true,
+  });
+  return new Map(groups.map((group) => [group.stepId, group._count]));
+}
+
+async function loadRunNames(db: Transaction, ids: readonly (string | null)[]): Promise<Map<string, string>> {
+  const wanted = [...new Set(ids.filter((id): id is string => id !== null))];
+  if (wanted.length === 0) return new Map();
+  const runs = await db.run.findMany({ where: { id: { in: wanted } }, select: { id: true, name: true } });
+  return new Map(runs.map((run) => [run.id, run.name]));
+}

@@ -1,0 +1,99 @@
+import { expect, test } from 'vitest';
+import type { AdmissionView } from './waiting.ts';
+import { needsAdmission, type StepSituation, waitingReasonOf } from './waiting-reason.ts';
+
+const time = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second));
+const idle = { starting: 0, startingSince: null, startingPool: null, working: 0, succeeded: 0, lastEndedAt: null };
+const ready: StepSituation = {
+  stepId: 'stp_1',
+  state: 'ready',
+  runState: 'running',
+  createdAt: time(1),
+  readyAt: time(2),
+  needs: [],
+  builder: null,
+  attempts: idle,
+  isWhole: false,
+};
+const admission = (reasons: AdmissionView['reasons'] = new Map(), isAlive = true): AdmissionView => ({
+  waiting: { waiting: [], running: [], pools: [] },
+  reasons,
+  leader: { holder: 'controller-a', epoch: 1, expiresAt: time(5), isAlive },
+  takenAt: 0,
+});
+const since = (second: number) => time(second).toISOString();
+
+test('a blocked step names the steps it waits for and their states', () => {
+  const needs = [
+    { name: 'prepare', state: 'succeeded' },
+    { name: '384', state: 'active' },
+    { name: 'export', state: 'ready' },
+  ] as const;
+  expect(waitingReasonOf({ ...ready, state: 'blocked', readyAt: null, needs }, null)).toEqual({
+    code: 'dependencies',
+    sentence: 'it waits for 384 (running) and export (waiting)',
+    since: since(1),
+  });
+});
+
+test('a ready step waits for the reason that the admission gives', () => {
+  const reasons: AdmissionView['reasons'] = new Map([['stp_1', { code: 'behind', sentence: 'it waits behind 512 of big' }]]);
+  expect(waitingReasonOf(ready, admission(reasons))).toEqual({ code: 'behind', sentence: 'it waits behind 512 of big', since: since(2) });
+});
+
+test('a ready step for which there is room is started next', () => {
+  expect(waitingReasonOf(ready, admission())).toMatchObject({ code: 'launching', since: since(2) });
+});
+
+test('without a living controller nothing is started, whatever room there is', () => {
+  expect(waitingReasonOf(ready, admission(new Map(), false))).toEqual({
+    code: 'no-leader',
+    sentence: 'no controller is running, so nothing is started; the last one was controller-a',
+    since: since(5),
+  });
+});
+
+test('a step whose result another run builds names the run and the step', () => {
+  const builder = { runId: 'run_2', runName: 'mini-2', stepName: '384' };
+  expect(waitingReasonOf({ ...ready, builder }, null)).toMatchObject({
+    code: 'same-result-building',
+    sentence: '384 of run mini-2 (run_2) is building the same result',
+  });
+});
+
+test('a step whose attempt starts is launching since the attempt was made', () => {
+  const attempts = { ...idle, starting: 1, startingSince: time(4), startingPool: 'local' };
+  expect(waitingReasonOf({ ...ready, state: 'active', attempts }, null)).toEqual({
+    code: 'launching',
+    sentence: 'an attempt is being started on pool local',
+    since: since(4),
+  });
+});
+
+test('a whole step is being finalized, even while attempts of its fleet still end', () => {
+  const attempts = { ...idle, working: 1, lastEndedAt: time(9) };
+  expect(waitingReasonOf({ ...ready, state: 'active', attempts, isWhole: true }, null)).toMatchObject({
+    code: 'finalizing',
+    since: since(9),
+  });
+});
+
+test.each<[string, Partial<StepSituation>]>([
+  ['is at work', { state: 'active', attempts: { ...idle, working: 1 } }],
+  ['succeeded', { state: 'succeeded' }],
+  ['was reused', { state: 'reused' }],
+  ['failed', { state: 'failed' }],
+  ['belongs to a run that is being cancelled', { runState: 'cancelling', state: 'blocked' }],
+])('a step that %s does not wait', (_, over) => {
+  expect(waitingReasonOf({ ...ready, ...over }, admission())).toBeNull();
+});
+
+test('only a step that may wait for slots needs a look at what else waits', () => {
+  expect(needsAdmission(ready)).toBe(true);
+  expect(needsAdmission({ ...ready, state: 'active' })).toBe(true);
+  expect(needsAdmission({ ...ready, state: 'blocked' })).toBe(false);
+  expect(needsAdmission({ ...ready, attempts: { ...idle, starting: 1 } })).toBe(false);
+  expect(needsAdmission({ ...ready, state: 'active', attempts: { ...idle, working: 1 } })).toBe(false);
+  expect(needsAdmission({ ...ready, builder: { runId: '', runName: '', stepName: '' } })).toBe(false);
+  expect(needsAdmission({ ...ready, runState: 'cancelling' })).toBe(false);
+});

@@ -1,0 +1,139 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { createRows } from './testing/rows.ts';
+import { openTestDatabase } from './testing/test-database.ts';
+import { loadAdmission, loadWaiting } from './waiting.ts';
+
+const { prisma } = await openTestDatabase();
+const rows = createRows(prisma);
+beforeEach(() => rows.clear());
+
+describe('loadWaiting', () => {
+  test('a ready step waits once its result is its own to build', async () => {
+    const { run, step } = await rows.addReadyStep({ name: '384', slots: 8, notBefore: new Date(5_000) }, { priority: 7, owner: 'grace' });
+    const { waiting } = await loadWaiting(prisma);
+    expect(waiting).toEqual([
+      {
+        stepId: step.id,
+        runId: run.id,
+        runName: run.name,
+        name: '384',
+        kind: 'train',
+        owner: 'grace',
+        priority: 7,
+        readyAt: step.readyAt?.getTime(),
+        notBefore: 5_000,
+        pool: 'gpu',
+        slots: 8,
+        live: 0,
+        wanted: 1,
+      },
+    ]);
+  });
+
+  test.each([
+    ['has claimed no result yet', async () => void (await rows.addReadyStep({ artifactId: null }))],
+    [
+      'waits for the result of another run',
+      async () => {
+        const other = await rows.addReadyStep({ state: 'active' });
+        await rows.addReadyStep({ artifactId: other.artifact.id });
+      },
+    ],
+    [
+      'waits for the result of another step of its own run',
+      async () => {
+        const { run, artifact } = await rows.addReadyStep({ state: 'active' });
+        await rows.addStep(run.id, { name: '512', state: 'ready', artifactId: artifact.id });
+      },
+    ],
+    ['belongs to a run that is being cancelled', async () => void (await rows.addReadyStep({}, { state: 'cancelling' }))],
+    [
+      'has its attempt',
+      async () => {
+        const { step } = await rows.addReadyStep();
+        await rows.addAttempt(step, { state: 'created' });
+      },
+    ],
+    [
+      'is a training stage at work',
+      async () => {
+        const { step } = await rows.addReadyStep({ state: 'active' });
+        await rows.addAttempt(step);
+      },
+    ],
+  ])('a step that %s is none of them', async (_, make) => {
+    await make();
+    expect((await loadWaiting(prisma)).waiting).toEqual([]);
+  });
+
+  test('an extraction at work waits for as many attempts as its open shards and its fleet allow', async () => {
+    const { step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active', maxAttempts: 4, shardsTotal: 5 });
+    await rows.addAttempt(step);
+    await prisma.shard.createMany({
+      data: ['committed', 'committed', 'leased', 'pending', 'pending'].map((state, index) => ({
+        stepId: step.id,
+        index,
+        fromRow: index,
+        count: 1,
+        state,
+      })),
+    });
+    expect((await loadWaiting(prisma)).waiting).toMatchObject([{ name: 'extract_index', live: 1, wanted: 3 }]);
+    await prisma.shard.updateMany({ where: { state: 'pending' }, data: { state: 'committed' } });
+    expect((await loadWaiting(prisma)).waiting).toEqual([]);
+  });
+
+  test('every live attempt holds its slots, also of a run that is being cancelled', async () => {
+    const { run, step } = await rows.addReadyStep(
+      { name: 'extract_index', kind: 'extract', state: 'active' },
+      { state: 'cancelling', owner: 'grace' },
+    );
+    const attempt = await rows.addAttempt(step, { state: 'stopping', slots: 8, startedAt: new Date(9_000) });
+    await rows.addAttempt(step, { state: 'lost' });
+    expect((await loadWaiting(prisma)).running).toEqual([
+      {
+        attemptId: attempt.id,
+        stepId: step.id,
+        label: `extract_index of ${run.name}`,
+        pool: 'local',
+        slots: 8,
+        owner: 'grace',
+        isFleet: true,
+        stopping: true,
+        startedAt: 9_000,
+      },
+    ]);
+  });
+
+  test('pools come in order of preference', async () => {
+    await rows.addPools([
+      { name: 'zeta', slots: 8 },
+      { name: 'tasks', slots: 2 },
+      { name: 'alpha', slots: 4 },
+    ]);
+    expect((await loadWaiting(prisma)).pools.map((pool) => pool.name)).toEqual(['zeta', 'tasks', 'alpha']);
+  });
+});
+
+test('5,000 waiting steps are looked at in well under a second', async () => {
+  await rows.addPools();
+  const { id: datasetId } = await rows.addDataset();
+  await prisma.$executeRaw`
+    insert into run (id, project_id, owner, name, recipe_name, recipe, dataset_id, state, no_reuse, request_digest)
+    select 'run_' || n, 'default', 'owner' || n % 5, 'run-' || n, 'tiny', '{}', ${datasetId}, 'queued', 'false', '' from generate_series(1, 5000) n`;
+  await prisma.$executeRaw`
+    insert into artifact (id, project_id, kind, state, prefix, run_id, step_name)
+    select 'art_' || n, 'default', 'lists', 'building', '', 'run_' || n, 'prepare' from generate_series(1, 5000) n`;
+  await prisma.$executeRaw`
+    insert into step (id, run_id, position, name, kind, settings, needs, pool, slots, max_attempts, state, artifact_id, ready_at)
+    select 'stp_' || n, 'run_' || n, 0, 'prepare', 'prepare', '{}', '[]', 'tasks', 1, 1, 'ready', 'art_' || n, now() from generate_series(1, 5000) n`;
+  await prisma.$executeRaw`analyze run, artifact, step`;
+  await loadAdmission(prisma);
+  const begin = performance.now();
+  const { waiting, reasons } = await loadAdmission(prisma);
+  const tookMs = performance.now() - begin;
+  expect(waiting.waiting).toHaveLength(5000);
+  // Two find their slots, the others hear why not.
+  expect(reasons.size).toBe(4998);
+  expect(tookMs).toBeLessThan(1000);
+});

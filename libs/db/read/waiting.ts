@@ -1,0 +1,114 @@
+import { stepKind } from '@cairn/contract';
+import { type Admission, admit, type PoolCapacity, type RunningAttempt, type WaitingStep } from '@cairn/domain';
+import { z } from 'zod';
+import type { Transaction } from '../client.ts';
+import { readRows } from './columns.ts';
+
+/** What {@link admit} decides about: everything that wants slots, everything that holds them, and the pools. */
+export type Waiting = { waiting: WaitingStep[]; running: RunningAttempt[]; pools: PoolCapacity[] };
+
+const waitingRow = z.object({
+  id: z.string(),
+  runId: z.string(),
+  runName: z.string(),
+  name: z.string(),
+  kind: stepKind,
+  owner: z.string(),
+  priority: z.number().int(),
+  readyAt: z.date(),
+  notBefore: z.date().nullable(),
+  pool: z.enum(['tasks', 'gpu']),
+  slots: z.number().int(),
+  maxAttempts: z.number().int(),
+  live: z.number().int(),
+  /** Null for steps without shards, and before an extraction's shards are planned. */
+  openShards: z.number().int().nullable(),
+});
+
+const runningRow = z.object({
+  attemptId: z.string(),
+  stepId: z.string(),
+  stepName: z.string(),
+  runName: z.string(),
+  kind: stepKind,
+  pool: z.string(),
+  slots: z.number().int(),
+  owner: z.string(),
+  stopping: z.boolean(),
+  startedAt: z.date(),
+});
+
+/**
+ * Loads what waits for slots over all projects: ready steps of live runs whose result is theirs to build, and extractions
+ * that could use more attempts. Three queries, whatever the backlog: 5,000 waiting steps take some 30 ms.
+ */
+export async function loadWaiting(db: Transaction): Promise<Waiting> {
+  // One after another: inside a transaction they share a connection.
+  const waitingRows = await db.$queryRaw`
+    select s.id, s.run_id as "runId", r.name as "runName", s.name, s.kind, r.owner, r.priority,
+           coalesce(s.ready_at, s.created_at) as "readyAt", s.not_before as "notBefore", s.pool, s.slots,
+           s.max_attempts as "maxAttempts", coalesce(a.live, 0) as live,
+           case when s.shards_total is not null then (
+             select count(*)::int from shard h where h.step_id = s.id and h.state in ('pending', 'leased')
+           ) end as "openShards"
+      from step s
+      join run r on r.id = s.run_id and r.state in ('queued', 'running')
+      join artifact f on f.id = s.artifact_id and f.state = 'building' and f.run_id = s.run_id and f.step_name = s.name
+      left join (select step_id, count(*)::int as live from attempt
+                  where state in ('created', 'launching', 'running', 'stopping') group by step_id) a on a.step_id = s.id
+     where s.state = 'ready' or (s.state = 'active' and s.kind = 'extract')`;
+  const runningRows = await db.$queryRaw`
+    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.kind, a.pool, a.slots, r.owner,
+           a.state = 'stopping' as stopping, coalesce(a.started_at, a.created_at) as "startedAt"
+      from attempt a join step s on s.id = a.step_id join run r on r.id = s.run_id
+     where a.state in ('created', 'launching', 'running', 'stopping')`;
+  const pools = await db.pool.findMany({ orderBy: [{ position: 'asc' }, { name: 'asc' }], select: { name: true, slots: true } });
+  return {
+    waiting: readRows(waitingRow, waitingRows).flatMap(toWaitingStep),
+    running: readRows(runningRow, runningRows).map(
+      ({ stepName, runName, kind, startedAt, ...attempt }): RunningAttempt => ({
+        ...attempt,
+        label: `${stepName} of ${runName}`,
+        isFleet: kind === 'extract',
+        startedAt: startedAt.getTime(),
+      }),
+    ),
+    pools,
+  };
+}
+
+/** None when the step has all the attempts it can use. */
+function toWaitingStep(row: z.infer<typeof waitingRow>): WaitingStep[] {
+  const { id, maxAttempts, openShards, readyAt, notBefore, ...rest } = row;
+  const wanted = row.kind === 'extract' ? Math.min(maxAttempts, openShards ?? maxAttempts) : 1;
+  if (row.live >= wanted) return [];
+  return [{ ...rest, stepId: id, wanted, readyAt: readyAt.getTime(), notBefore: notBefore?.getTime() ?? null }];
+}
+
+/** What the screens need to say why a step waits. */
+export type AdmissionView = {
+  waiting: Waiting;
+  /** The sentences of {@link admit}, by step. A waiting step without one is about to be started. */
+  reasons: Admission['reasons'];
+  leader: Leader;
+  /** When it was looked at, in milliseconds since the epoch by this process's clock. */
+  takenAt: number;
+};
+
+/** The leader's row; `isAlive` by the database's clock, so that no program's clock matters. */
+export type Leader = { holder: string; epoch: number; expiresAt: Date; isAlive: boolean };
+
+const leaderRow = z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: z.date(), isAlive: z.boolean() });
+
+export async function loadLeader(db: Transaction): Promise<Leader> {
+  const rows = await db.$queryRaw`
+    select holder, epoch, expires_at as "expiresAt", expires_at > now() as "isAlive" from leadership where id = 1`;
+  return readRows(leaderRow, rows)[0] ?? { holder: '', epoch: 0, expiresAt: new Date(0), isAlive: false };
+}
+
+/** Loads what waits and asks `admit` once: the same answer that the leader acts on. */
+export async function loadAdmission(db: Transaction, now = Date.now()): Promise<AdmissionView> {
+  const leader = await loadLeader(db);
+  const waiting = await loadWaiting(db);
+  return { waiting, reasons: admit(waiting.waiting, waiting.running, waiting.pools, now).reasons, leader, takenAt: now };
+}
