@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { isCairnError, protocol } from '@cairn/contract';
 import { artifactReady, dropStaging, type Finalization, finalizationFailed, pendingFinalization } from '@cairn/engine';
-import { proveCounts, readIds } from '@cairn/retrieval';
+import { openParquet, proveCounts, readImageIds } from '@cairn/retrieval';
 import { commitArtifact } from '@cairn/storage';
 import type { Reign } from './parts.ts';
 
@@ -40,6 +40,7 @@ async function proveExtraction(
   signal: AbortSignal,
 ) {
   const folder = await mkdtemp(path.join(tmpdir(), 'cairn-proof-'));
+  const parquet = await openParquet();
   try {
     const list = path.join(folder, 'list.parquet');
     await store.download(`lists/${extraction.listsArtifact}/lists/${extraction.list}.parquet`, list, { signal });
@@ -47,10 +48,19 @@ async function proveExtraction(
       const files = finalization.files.filter((file) => file.name.startsWith(`${part}/`));
       const local = files.map((file) => path.join(folder, file.name.replace('/', '-')));
       for (const [index, file] of files.entries()) await store.download(file.key, local[index] ?? '', { sha256: file.sha256, signal });
-      return (await Promise.all(local.map((file) => readIds(file)))).flat();
+      const read: string[][] = [];
+      for (const file of local) read.push(await readImageIds(parquet, file, signal));
+      return read.flat();
     };
-    return { countProof: proveCounts({ list: await readIds(list), features: await ids('metadata'), rejected: await ids('rejected') }) };
+    return {
+      countProof: proveCounts({
+        list: await readImageIds(parquet, list, signal),
+        features: await ids('metadata'),
+        rejected: await ids('rejected'),
+      }),
+    };
   } finally {
+    await parquet.close();
     await rm(folder, { recursive: true, force: true });
   }
 }

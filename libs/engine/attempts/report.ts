@@ -9,8 +9,8 @@ import { liveAttempt } from './live-attempt.ts';
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
 
 /** Items that belong to the run's history, and so need its lock. The rest (logs, metrics, progress) must not wait for it. */
-const isHistory = (item: ReportItem): boolean =>
-  item.type === 'checkpoint' || item.type === 'evaluation' || item.type === 'note' || item.type === 'badImage';
+const historyTypes: readonly ReportItem['type'][] = ['checkpoint', 'resumed', 'evaluation', 'note', 'badImage'];
+const isHistory = (item: ReportItem): boolean => historyTypes.includes(item.type);
 
 /** Most unreadable images of a step that get a line in the history; the rest are counted. */
 const mostBadImageEvents = 20;
@@ -74,6 +74,14 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
       step: name,
       at: item.step,
       epoch: item.epoch,
+    });
+  }
+  if (item.type === 'resumed') {
+    const { type: _, ...resumedFrom } = item;
+    await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
+    await emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+      step: name,
+      ...resumedFrom,
     });
   }
   if (item.type === 'evaluation') {
