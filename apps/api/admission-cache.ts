@@ -1,7 +1,7 @@
 import { type AdmissionSource, type AdmissionView, loadAdmission, type PrismaClient } from '@cairn/db';
 
 /** A look that took less than this is not worth keeping. */
-const cheapMs = 10;
+const cheapMs = 25;
 /** At most this share of the time goes into looking. */
 const share = 0.1;
 const longestMs = 2_000;

@@ -35,12 +35,18 @@ test("--home names a service and its token, whatever the environment's is", asyn
 });
 
 test("the file's token is sent to its own address alone", async () => {
-  expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example' }, {})).toEqual({ url: 'http://cairn.example', token: undefined });
+  expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example' }, {})).toEqual({
+    url: 'http://cairn.example',
+    token: undefined,
+  });
   expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://127.0.0.1:8080/' }, {})).toMatchObject({ token: 'of-the-file' });
 });
 
 test('no service at all and a file that is none of ours are told', async () => {
-  await expect(findConnection({ CAIRN_HOME: '/nonexistent' }, {})).rejects.toMatchObject({ code: 'unavailable', details: { remedy: expect.stringContaining('cairn up') } });
+  await expect(findConnection({ CAIRN_HOME: '/nonexistent' }, {})).rejects.toMatchObject({
+    code: 'unavailable',
+    details: { remedy: expect.stringContaining('cairn up') },
+  });
   const other = join(home, 'other');
   await mkdir(other);
   await writeFile(join(other, 'client.json'), '{"url": 3}');

@@ -12,7 +12,10 @@ const runs = [
 let api: StubApi;
 beforeEach(async () => {
   api = await startStubApi();
-  api.on('GET', '/v1/runs', ({ query }) => ({ items: runs.filter(({ name }) => [null, name].includes(query.get('name'))), nextCursor: null }));
+  api.on('GET', '/v1/runs', ({ query }) => ({
+    items: runs.filter(({ name }) => [null, name].includes(query.get('name'))),
+    nextCursor: null,
+  }));
   api.on('GET', '/v1/runs/(run_[^/]+)', (_, __, match) => aRun({ id: match[1] ?? '' }));
 });
 afterEach(() => api.close());
@@ -31,7 +34,10 @@ test('a beginning of an id is enough when it fits one run alone', async () => {
 });
 
 test('a beginning that fits several runs names them', async () => {
-  await expect(find('01ka')).rejects.toMatchObject({ code: 'invalid_request', message: expect.stringContaining('mini-1 (run_01kaaaaaaaaaaaaaaaaaaaaaaa), mini-2') });
+  await expect(find('01ka')).rejects.toMatchObject({
+    code: 'invalid_request',
+    message: expect.stringContaining('mini-1 (run_01kaaaaaaaaaaaaaaaaaaaaaaa), mini-2'),
+  });
 });
 
 test('what fits none gets the nearest name', async () => {

@@ -57,7 +57,9 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
       await writeFile(path, yaml.replace('epochs: 1', 'epoch: 1'));
       const { code, err } = await cairn(`submit -f ${path}`);
       expect(code).toBe(2);
-      expect(err).toMatch(/^error: .*mine\.yaml:3:\d+: stages\.first has no setting "epoch"; did you mean "epochs"\?\n2 \|.*\n3 \|.*\n.*\^\^\^\^\^\nhint: /);
+      expect(err).toMatch(
+        /^error: .*mine\.yaml:3:\d+: stages\.first has no setting "epoch"; did you mean "epochs"\?\n2 \|.*\n3 \|.*\n.*\^\^\^\^\^\nhint: /,
+      );
       expect(api.requests).toHaveLength(1);
     } finally {
       await rm(folder, { recursive: true });
@@ -65,7 +67,10 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
   });
 
   test('refuses no recipe and two of them before anything is sent', async () => {
-    expect(await cairn('submit')).toMatchObject({ code: 2, err: expect.stringContaining('error: no recipe is given\nhint: Give either -f FILE or --recipe NAME') });
+    expect(await cairn('submit')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('error: no recipe is given\nhint: Give either -f FILE or --recipe NAME'),
+    });
     expect((await cairn('submit -f a.yaml --recipe mini')).code).toBe(2);
     expect((await cairn('submit -r mini --set epochs')).err).toContain('--set epochs is no assignment');
     expect((await cairn('submit -r mini --priority 1.5')).err).toContain('It must be a whole number from -100 to 100.');
@@ -129,7 +134,14 @@ Estimate: 0.02 GPU-hours (the last run)
 
 describe('runs', () => {
   test('are listed as a table with relative times', async () => {
-    const old = { ...summary, name: 'old-run', id: idFor('run', 2), state: 'failed', finishedAt: '2026-01-02T03:04:53.000Z', createdAt: '2026-01-01T03:00:00.000Z' };
+    const old = {
+      ...summary,
+      name: 'old-run',
+      id: idFor('run', 2),
+      state: 'failed',
+      finishedAt: '2026-01-02T03:04:53.000Z',
+      createdAt: '2026-01-01T03:00:00.000Z',
+    };
     api.on('GET', '/v1/runs', () => ({ items: [summary, old], nextCursor: null }));
     const { out } = await cairn('runs');
     expect(out).toBe(`name      state     steps   reused   recipe   dataset         time   submitted   id
@@ -139,7 +151,10 @@ old-run   failed      0/1            mini     mini@1          48 s     1 d ago  
   });
 
   test('are filtered by the server, and at most --limit of them are fetched and shown', async () => {
-    api.on('GET', '/v1/runs', ({ query }) => ({ items: Array.from({ length: 2 }, (_, i) => ({ ...summary, name: `r-${query.get('cursor')}-${i}` })), nextCursor: 'more' }));
+    api.on('GET', '/v1/runs', ({ query }) => ({
+      items: Array.from({ length: 2 }, (_, i) => ({ ...summary, name: `r-${query.get('cursor')}-${i}` })),
+      nextCursor: 'more',
+    }));
     const { out, err } = await cairn('runs --state failed --recipe mini --limit 3');
     expect(out.trim().split('\n')).toHaveLength(4);
     expect(err).toContain('--limit 15');
@@ -159,7 +174,15 @@ test('show tells steps, artifacts and failures', async () => {
   const artifact = { id: idFor('art', 1), kind: 'checkpoint', digest: null, prefix: 'checkpoints/x/' } as const;
   const failure = { cause: 'user' as const, code: 'training_diverged', message: 'The loss is not finite' };
   const steps = [
-    aStep({ name: '384', kind: 'train', state: 'succeeded', artifact, attempts: 1, startedAt: '2026-01-02T03:04:05.000Z', finishedAt: '2026-01-02T03:04:53.000Z' }),
+    aStep({
+      name: '384',
+      kind: 'train',
+      state: 'succeeded',
+      artifact,
+      attempts: 1,
+      startedAt: '2026-01-02T03:04:05.000Z',
+      finishedAt: '2026-01-02T03:04:53.000Z',
+    }),
     aStep({ name: '512_all', kind: 'train', state: 'failed', failure, attempts: 3 }),
   ];
   api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
@@ -222,7 +245,10 @@ describe('errors', () => {
   });
 
   test('an unknown command and no command at all say what there is', async () => {
-    expect(await cairn('submitt')).toMatchObject({ code: 2, err: "error: unknown command 'submitt'\nhint: Did you mean submit? `cairn --help` lists the commands.\n" });
+    expect(await cairn('submitt')).toMatchObject({
+      code: 2,
+      err: "error: unknown command 'submitt'\nhint: Did you mean submit? `cairn --help` lists the commands.\n",
+    });
     expect(await cairn('')).toMatchObject({ code: 2, err: expect.stringContaining('no command is given') });
   });
 
@@ -253,7 +279,9 @@ describe('help', () => {
   test('has every command and the table of exit codes', async () => {
     const { code, out } = await cairn('--help');
     expect(code).toBe(0);
-    for (const name of 'up submit plan runs show watch logs cancel retry mini gc recipes recipe datasets dataset models tokens fleet completion version'.split(' ')) {
+    for (const name of 'up submit plan runs show watch logs cancel retry mini gc recipes recipe datasets dataset models tokens fleet completion version'.split(
+      ' ',
+    )) {
       expect(out).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));
     }
     expect(out).toContain('  130  interrupted by Ctrl-C');

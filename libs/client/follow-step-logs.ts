@@ -55,7 +55,7 @@ async function readAll(calls: StepLogCalls, options: FollowStepLogsOptions, sign
     for (const stream of options.streams) {
       for (let offset = 0; ; ) {
         const page = await calls.readLog(attempt.id, { stream, offset, waitSeconds: 0 }, { signal });
-        await push(pieceOf(attempt, page));
+        if (page.text !== '') await push(pieceOf(attempt, page));
         if (page.end || page.nextOffset === offset) break;
         offset = page.nextOffset;
       }

@@ -33,7 +33,7 @@ export type CheckedDataset = { rows: Record<string, number>; tars: Partial<Recor
  */
 export async function checkDataset(options: CheckDatasetOptions): Promise<CheckedDataset> {
   const { metadata, countries, images, lists, signal } = options;
-  const found = await findMetadata(metadata, lists, signal);
+  const found = await findMetadata(metadata, { lists, withCountries: countries !== undefined }, signal);
   const tars = await checkImages(images, lists);
   const places = countries === undefined ? null : await readCountries(countries, signal);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
+import { fileChunks } from './fileChunks.ts';
 import type { ImageSplit } from './imagePath.ts';
 import { findMetadata } from './metadata/findMetadata.ts';
 import { readCountries } from './metadata/readCountries.ts';
@@ -15,8 +15,7 @@ export type FileDigest = { sha256: string; bytes: number };
 export async function fileDigest(path: string, signal?: AbortSignal): Promise<FileDigest> {
   const sha256 = createHash('sha256');
   let bytes = 0;
-  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal ? { signal } : {}) });
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of fileChunks(path, signal)) {
     sha256.update(chunk);
     bytes += chunk.length;
   }
@@ -83,8 +82,9 @@ export async function metadataDigest(
   source: { metadata: string; countries?: string | undefined; lists: readonly ListName[] },
   signal?: AbortSignal,
 ): Promise<{ digest: string; files: Record<string, FileDigest> }> {
+  const wanted = { lists: source.lists, withCountries: source.countries !== undefined };
   const files: Record<string, FileDigest> = {};
-  for (const { file, path } of (await findMetadata(source.metadata, source.lists, signal)).values())
+  for (const { file, path } of (await findMetadata(source.metadata, wanted, signal)).values())
     files[file.name] = await fileDigest(path, signal);
   if (source.countries !== undefined) {
     const { files: names } = await readCountries(source.countries, signal);

@@ -7,16 +7,20 @@ import type { QueueEntry, QueueName } from './catalogue.ts';
 import { backends, type TestServer, type TestStore } from './fixtures/backends.ts';
 import { openQueues, type Queues, type QueuesOptions } from './open-queues.ts';
 
-const silent = createLogger({ name: 'queue', level: 'silent' });
+/** What the queues said during a test: shown when it fails. */
+const said: string[] = [];
+const quiet = createLogger({ name: 'queue', level: 'debug', destination: { write: (line) => said.push(line) } });
 const entry = (generation = 1) => ({ attemptId: newId('attempt'), generation });
 const opened: Queues[] = [];
-afterEach(async () => {
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'fail') console.error(said.join(''));
+  said.length = 0;
   await Promise.all(opened.splice(0).map((queues) => queues.close(2000)));
 });
 
 /** Queues that are closed after the test. */
 function open(options: Pick<QueuesOptions, 'url'> & Partial<QueuesOptions>): Queues {
-  const queues = openQueues({ log: silent, ...options });
+  const queues = openQueues({ log: quiet, ...options });
   opened.push(queues);
   return queues;
 }
@@ -44,7 +48,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
   });
   afterAll(() => Promise.all([store.drop(), server.remove()]));
   afterEach(async () => {
-    const queues = openQueues({ ...store, log: silent });
+    const queues = openQueues({ ...store, log: quiet });
     await queues.empty('launch');
     await queues.close();
   });
@@ -254,7 +258,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     const given = entry();
     await waitFor(() => queues.add('launch', given).then(() => true), { message: 'the queue to take entries again' });
     await waitFor(() => taken.some(({ attemptId }) => attemptId === given.attemptId), { message: 'the entry to be handled' });
-    await waitFor(() => lines.some(({ msg }) => msg === 'the queue answers again'));
+    await waitFor(() => queues.ping().then(() => lines.some(({ msg }) => msg === 'the queue answers again')));
     expect(lines.filter(({ msg }) => msg.startsWith('the queue does not answer'))).toHaveLength(1);
     expect(lines.filter(({ msg }) => msg === 'the queue answers again')).toHaveLength(1);
     expect(lines.filter(({ level }) => level === 'error')).toEqual([]);
@@ -290,5 +294,5 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
 });
 
 test.each(['mysql://host/db', 'localhost:6379', ''])('the URL %j is refused', (url) => {
-  expect(() => openQueues({ url, log: silent })).toThrow(expect.objectContaining({ code: 'invalid_configuration' }));
+  expect(() => openQueues({ url, log: quiet })).toThrow(expect.objectContaining({ code: 'invalid_configuration' }));
 });

@@ -19,6 +19,7 @@ test('an outage is told once when it begins and once when it ends, with its leng
   const late = outage.mark();
   outage.seen(new Error('ECONNRESET'));
   outage.over(late);
+  outage.over(outage.mark());
   expect(lines).toHaveLength(1);
   now = 1500;
   outage.over(outage.mark());

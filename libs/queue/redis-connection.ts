@@ -27,9 +27,8 @@ export function connectRedis({ url, log, commandLimitMs }: RedisConnectionOption
     redis.on('error', (error: Error) => {
       if (!isClosing) outage.seen(error);
     });
-    redis.on('close', () => {
-      if (!isClosing) outage.seen(new Error(`the connection to ${place} was closed`));
-    });
+    // Not `close`, which comes with a connection that is ended on purpose too.
+    redis.on('reconnecting', () => outage.seen(new Error(`the connection to ${place} was lost`)));
     redis.on('ready', () => outage.over());
   }
 

@@ -6,7 +6,7 @@ import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fast
 import { z } from 'zod';
 import type { App } from '../http/app.ts';
 import { nameComponents } from './components.ts';
-import { addExamples, dropUnusedSchemas, type OpenApiDocument, openApiDocument } from './document.ts';
+import { addExamples, dropUnusedSchemas, openApiDocument, relaxBodies } from './document.ts';
 
 const version = z.object({ version: z.string() });
 
@@ -23,6 +23,8 @@ const contentSecurityPolicy =
 /** Serves /openapi.json (OpenAPI 3.1, made from the routes' schemas) and /docs. Must come before the routes. */
 export async function describeRoutes(app: App): Promise<void> {
   nameComponents();
+  const toJsonSchema = createJsonSchemaTransform({});
+  const optionalBodies = new Set<string>();
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -50,10 +52,14 @@ export async function describeRoutes(app: App): Promise<void> {
       },
       security: [{ token: [] }],
     },
-    transform: createJsonSchemaTransform({}),
+    transform: (route) => {
+      const { body, operationId } = route.schema ?? {};
+      if (operationId !== undefined && body instanceof z.ZodType && body.safeParse(undefined).success) optionalBodies.add(operationId);
+      return toJsonSchema(route);
+    },
     transformObject: (document) => {
       const whole = createJsonSchemaTransformObject({})(document);
-      return addExamples(dropUnusedSchemas(openApiDocument.parse(whole))) satisfies OpenApiDocument;
+      return addExamples(relaxBodies(dropUnusedSchemas(openApiDocument.parse(whole)), optionalBodies));
     },
   });
   app.addHook('onRequest', async (request, reply) => {

@@ -4,7 +4,7 @@ import { answerExamples, problemExample, requestExamples } from './examples.ts';
 const content = z.record(z.string(), z.looseObject({ example: z.unknown().optional() }));
 const operation = z.looseObject({
   operationId: z.string().optional(),
-  requestBody: z.looseObject({ content }).optional(),
+  requestBody: z.looseObject({ content, required: z.boolean().optional() }).optional(),
   responses: z.record(z.string(), z.looseObject({ content: content.optional() })).optional(),
 });
 
@@ -31,6 +31,16 @@ export function dropUnusedSchemas(document: OpenApiDocument): OpenApiDocument {
   visit(document.paths);
   const kept = Object.fromEntries(Object.entries(schemas).filter(([name]) => used.has(name)));
   return { ...document, components: { ...document.components, schemas: kept } };
+}
+
+/** Says of the bodies of these operations that they may be left out. */
+export function relaxBodies(document: OpenApiDocument, operationIds: ReadonlySet<string>): OpenApiDocument {
+  for (const path of Object.values(document.paths)) {
+    for (const { operationId = '', requestBody } of Object.values(path)) {
+      if (requestBody !== undefined && operationIds.has(operationId)) requestBody.required = false;
+    }
+  }
+  return document;
 }
 
 /** Puts the examples at the operations' bodies and answers. */

@@ -43,8 +43,8 @@ export async function packagesAreCurrent(root) {
 }
 
 /**
- * Compares npm's hidden lock file with package-lock.json: every installed package at the locked version, and every locked one
- * there, save the optional ones of other platforms.
+ * Compares npm's hidden lock file with package-lock.json: every installed package at the locked version and in its place, and
+ * every locked one there, save the optional ones of other platforms.
  * @param {string} root
  */
 async function installedByHand(root) {
@@ -57,7 +57,7 @@ async function installedByHand(root) {
     const there = installed[path];
     if (there === undefined ? !(row.optional === true || row.peer === true) : !sameRow(there, row)) return false;
   }
-  return Object.keys(installed).every((path) => path in locked);
+  return Object.keys(installed).every((path) => path in locked && existsSync(join(root, path)));
 }
 
 /** @param {Record<string, unknown>} a @param {Record<string, unknown>} b */

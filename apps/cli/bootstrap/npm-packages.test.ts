@@ -17,7 +17,11 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true }));
 
 const lock = (packages: object) => writeFile(join(root, 'package-lock.json'), JSON.stringify({ packages: { '': {}, ...packages } }));
-const installed = (packages: object) => writeFile(join(root, 'node_modules', '.package-lock.json'), JSON.stringify({ packages }));
+const record = (packages: object) => writeFile(join(root, 'node_modules', '.package-lock.json'), JSON.stringify({ packages }));
+async function installed(packages: object): Promise<void> {
+  await Promise.all(Object.keys(packages).map((path) => mkdir(join(root, path), { recursive: true })));
+  await record(packages);
+}
 
 describe('node_modules is taken for current', () => {
   test('not when nothing is installed', async () => {
@@ -47,6 +51,12 @@ describe('node_modules is taken for current', () => {
   ])('not when it %s what the lock file says', async (_case, packages) => {
     await lock({ 'node_modules/zod': zod, 'node_modules/pg': pg });
     await installed(packages);
+    expect(await packagesAreCurrent(root)).toBe(false);
+  });
+
+  test('not when npm has written down what it did not unpack', async () => {
+    await lock({ 'node_modules/zod': zod });
+    await record({ 'node_modules/zod': zod });
     expect(await packagesAreCurrent(root)).toBe(false);
   });
 

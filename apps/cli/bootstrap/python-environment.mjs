@@ -69,56 +69,65 @@ export async function preparePython(root, env, signal) {
 async function build(root, env, signal) {
   const cache = cacheFolder(env);
   const progress = startProgress('Python packages', 'torch and what it needs: about 6 GB and some minutes, once');
+  /** @type {string | undefined} */
+  let folder;
   try {
     const free = await freeBytes(cache);
     if (free < leastFreeBytes) {
-      throw new BootstrapError(`${cache} has only ${Math.round(free / 1024 ** 2)} MiB free; the Python environment takes 1 to 6 GB.`, {
+      throw new BootstrapError(`${cache} has only ${Math.round(free / 1024 ** 2)} MiB free; the Python packages take up to 6 GB.`, {
         remedy: 'free some space, or set XDG_CACHE_HOME to a folder on a larger disk, then run the same command again.',
       });
     }
     const interpreter = await findInterpreter(env, signal);
     const [major, minor] = interpreter.version;
-    const folder = join(cache, 'python', `${await environmentKey(root)}-py${major}.${minor}`);
-    const python = join(folder, 'bin', 'python');
-    const temporary = join(folder, 'tmp');
+    folder = join(cache, 'python', `${await environmentKey(root)}-py${major}.${minor}`);
     await rm(folder, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true });
-    const step = {
-      title: 'the Python packages',
+    progress.update(`virtual environment of Python ${interpreter.version.join('.')}`);
+    await fill(folder, interpreter, { root, env, signal, update: progress.update });
+    progress.done(`Python packages installed in ${folder}`);
+    return join(folder, 'bin', 'python');
+  } catch (error) {
+    progress.fail();
+    // Gigabytes that nobody would use.
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/**
+ * @param {string} folder
+ * @param {import('./python-interpreter.mjs').Interpreter} interpreter
+ * @param {{ root: string, env: NodeJS.ProcessEnv, signal: AbortSignal, update: (text: string) => void }} context
+ */
+async function fill(folder, interpreter, { root, env, signal, update }) {
+  const temporary = join(folder, 'tmp');
+  const python = join(folder, 'bin', 'python');
+  await mkdir(temporary, { recursive: true });
+  const run = (/** @type {string} */ title, /** @type {string} */ command, /** @type {string[]} */ args) =>
+    runLogged({
+      title,
+      command,
+      args,
       cwd: root,
       env: pipEnvironment(env, temporary),
-      log: join(cache, 'logs', 'python.log'),
+      log: join(cacheFolder(env), 'logs', 'python.log'),
       folders: [folder],
       timeoutMs: limitMs,
       signal,
-      onLine: (/** @type {string} */ line) => {
+      onLine: (line) => {
         const text = describePipLine(line);
-        if (text !== null) progress.update(text);
+        if (text !== null) update(text);
       },
-    };
-    progress.update(`virtual environment of Python ${interpreter.version.join('.')}`);
-    const flags = interpreter.ensurepip ? [] : ['--without-pip'];
-    await runLogged({ ...step, command: interpreter.path, args: ['-m', 'venv', ...flags, folder] });
-    if (!interpreter.ensurepip) {
-      await runLogged({ ...step, command: interpreter.path, args: ['-m', 'pip', '--python', python, 'install', 'pip'] });
-    }
-    const pip = ['-m', 'pip', 'install', '--no-input', '--progress-bar', 'off', '--disable-pip-version-check'];
-    await runLogged({ ...step, command: python, args: [...pip, '-r', join(root, 'docker/trainer/requirements-dev.txt')] });
-    progress.update('importing torch');
-    await runLogged({
-      ...step,
-      title: 'a torch that can be imported',
-      command: python,
-      args: ['-c', 'import torch; print(torch.__version__)'],
     });
-    await rm(temporary, { recursive: true, force: true });
-    await writeFile(join(folder, marker), `${JSON.stringify({ python: interpreter.version.join('.'), madeFrom: interpreter.path })}\n`);
-    progress.done(`Python packages installed in ${folder}`);
-    return python;
-  } catch (error) {
-    progress.fail();
-    throw error;
-  }
+  await run('the Python environment', interpreter.path, ['-m', 'venv', ...(interpreter.ensurepip ? [] : ['--without-pip']), folder]);
+  if (!interpreter.ensurepip) await run('pip', interpreter.path, ['-m', 'pip', '--python', python, 'install', 'pip']);
+  const options = ['--no-input', '--progress-bar', 'off', '--disable-pip-version-check'];
+  const list = join(root, 'docker/trainer/requirements-dev.txt');
+  await run('the Python packages', python, ['-m', 'pip', 'install', ...options, '-r', list]);
+  update('importing torch');
+  await run('a torch that can be imported', python, ['-c', 'import torch; print(torch.__version__)']);
+  await rm(temporary, { recursive: true, force: true });
+  await writeFile(join(folder, marker), `${JSON.stringify({ python: interpreter.version.join('.'), madeFrom: interpreter.path })}\n`);
 }
 
 /**

@@ -6,8 +6,7 @@ import { hasCode } from './exclusive.mjs';
 
 const tailLines = 15;
 const killAfterMs = 3_000;
-/** Below this many free bytes after a failure the disk is taken to be full. */
-const fullDiskBytes = 200 * 1024 * 1024;
+const fullDiskPattern = /ENOSPC|No space left on device/i;
 const networkPattern =
   /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|network error|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|name resolution|No matching distribution found/i;
 
@@ -20,7 +19,7 @@ const networkPattern =
  * @param {string} step.cwd
  * @param {NodeJS.ProcessEnv} step.env
  * @param {string} step.log path of the log file
- * @param {string[]} step.folders folders written to, whose disks are looked at when the command fails
+ * @param {string[]} step.folders folders written to, named when a disk is full
  * @param {number} step.timeoutMs
  * @param {AbortSignal} step.signal
  * @param {(line: string) => void} [step.onLine]
@@ -110,21 +109,22 @@ async function keepLog(path, output) {
 }
 
 /**
- * What to do about a failed install. A full disk is measured, not read from the output; only the network shows nowhere else.
+ * What to do about a failed install. The output is read for it because nothing else tells: installers give one exit code for
+ * all, and clean the disk that they filled.
  * @param {string[]} folders
  * @param {string[]} tail
  */
 async function remedyFor(folders, tail) {
-  for (const folder of folders) {
-    const free = await freeBytes(folder);
-    if (free < fullDiskBytes) {
-      return `the disk of ${folder} is full (${Math.round(free / 1024 / 1024)} MiB free). Free some space, then run the same command again.`;
-    }
+  if (tail.some((line) => fullDiskPattern.test(line))) {
+    const free = await Promise.all(
+      folders.map(async (folder) => `${folder} (${Math.round((await freeBytes(folder)) / 1024 ** 2)} MiB free now)`),
+    );
+    return `a disk was full; what is installed lies in ${free.join(' and ')}. All of it takes up to 10 GB while it is installed and 7 GB afterwards. Free some space, or set XDG_CACHE_HOME to a folder on a larger disk, then run the same command again.`;
   }
   if (tail.some((line) => networkPattern.test(line))) {
     return 'the package registry could not be reached. Check the network, the proxy (HTTPS_PROXY) and the configuration of npm and pip, then run the same command again.';
   }
-  return 'read the log; when its cause is mended, run the same command again: it goes on from here.';
+  return 'read the log; when its cause is mended, run the same command again.';
 }
 
 /**

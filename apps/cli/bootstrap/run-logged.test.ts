@@ -59,6 +59,12 @@ describe('an installer', () => {
     expect(error.remedy).toMatch(/^the package registry could not be reached/);
   });
 
+  test('that fills the disk is told with the free space of the folders it writes to', async () => {
+    const error = await failureOf(runLogged(step('console.error("OSError: [Errno 28] No space left on device"); process.exitCode = 1')));
+    expect(error.remedy).toContain(`${join(folder, 'not', 'yet', 'made')} (`);
+    expect(error.remedy).toMatch(/\d+ MiB free now/);
+  });
+
   test('that does not exist is told by its name', async () => {
     const error = await failureOf(runLogged({ ...step(''), command: 'no-such-installer' }));
     expect(error.message).toContain('no-such-installer');

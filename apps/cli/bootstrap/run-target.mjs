@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BootstrapError, describeFailure } from './bootstrap-error.mjs';
 import { exclusively } from './exclusive.mjs';
@@ -9,7 +8,8 @@ import { generatePrismaClient, prismaClientIsCurrent } from './prisma-client.mjs
 import { preparePython, readyPython } from './python-environment.mjs';
 import { runProgram } from './run-program.mjs';
 
-const benchFolder = 'libs/testing/bench';
+/** Benchmarks by name. */
+const benchmarks = /** @type {Record<string, string>} */ ({ control: 'libs/testing/bench/control.ts' });
 
 /**
  * What each root script becomes once everything is installed: arguments of Node 24, and whether Python is needed.
@@ -30,7 +30,7 @@ const targets = {
   check: (args) => ({ node: [join(root, 'apps/cli/bootstrap/check.mjs'), ...args], python: true }),
   bench: ([name = '', ...args]) => ({ node: [benchProgram(name), ...args], python: true }),
   'test:faults': (args) => ({ node: [join(root, 'libs/testing/faults/main.ts'), ...args], python: true }),
-  cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args[0] === 'up' }),
+  cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args.includes('up') }),
 };
 
 /**
@@ -42,7 +42,7 @@ const targets = {
 export async function runTarget(name, args) {
   try {
     if (process.platform === 'win32') {
-      throw new BootstrapError('Cairn runs on Linux and macOS.', { remedy: 'on Windows, run it inside WSL 2.' });
+      throw new BootstrapError('Cairn runs on Linux.', { remedy: 'on Windows, run it inside WSL 2.' });
     }
     const target = targets[name];
     if (target === undefined) {
@@ -102,14 +102,9 @@ async function prepare(env, needsPython) {
  * @throws {BootstrapError} naming the ones there are
  */
 function benchProgram(name) {
-  const names = readdirSync(join(root, benchFolder), { withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
-    .map((entry) => entry.name.slice(0, -'.ts'.length));
-  const path = join(root, benchFolder, `${name}.ts`);
-  if (!/^[a-z][a-z0-9-]*$/.test(name) || !existsSync(path)) {
-    throw new BootstrapError(name === '' ? 'name a benchmark.' : `there is no benchmark "${name}".`, {
-      remedy: `run \`npm run bench -- NAME\` with one of: ${names.join(', ')}.`,
-    });
-  }
-  return path;
+  const path = benchmarks[name];
+  if (path !== undefined) return join(root, path);
+  throw new BootstrapError(name === '' ? 'name a benchmark.' : `there is no benchmark "${name}".`, {
+    remedy: `run \`npm run bench -- NAME\` with one of: ${Object.keys(benchmarks).join(', ')}.`,
+  });
 }

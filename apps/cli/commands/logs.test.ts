@@ -60,12 +60,19 @@ describe('cairn logs', () => {
   });
 
   test('with --json each piece is a line with its attempt, stream and offset', async () => {
-    const lines = (await logs('384', '--json')).out.trim().split('\n').map((line) => JSON.parse(line));
+    const lines = (await logs('384', '--json')).out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     expect(lines).toContainEqual({ attemptId: idFor('att', 1), ordinal: 1, stream: 'stdout', offset: 0, text: 'epoch 1\nepoch 2\n' });
   });
 
   test('of a reused step says where its log is', async () => {
-    expect(await logs('prepare')).toEqual({ code: 0, out: '', err: 'prepare was reused: its log is that of `cairn logs mini-0 prepare`.\n' });
+    expect(await logs('prepare')).toEqual({
+      code: 0,
+      out: '',
+      err: 'prepare was reused: its log is that of `cairn logs mini-0 prepare`.\n',
+    });
   });
 
   test('of a step that the run does not have names the nearest', async () => {

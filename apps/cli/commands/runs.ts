@@ -85,8 +85,7 @@ export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style
 
 async function watch(session: Session, text: string): Promise<number> {
   const client = await session.client();
-  const { id } = await findRun(client, text, session.signal);
-  return waitForRun(session, client, id);
+  return waitForRun(session, client, await findRun(client, text, session.signal));
 }
 
 async function cancel({ ui, signal, client }: Session, text: string, options: { reason?: string }): Promise<undefined> {
@@ -103,7 +102,7 @@ async function retry(session: Session, text: string, options: { from?: string; w
   const client = await session.client();
   const { id } = await findRun(client, text, signal);
   const run = await client.retryRun(id, options.from === undefined ? {} : { from: options.from }, { signal });
-  if (options.wait) return waitForRun(session, client, id);
+  if (options.wait) return waitForRun(session, client, run);
   ui.json(run);
   ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)} again`);
   ui.note(ui.style.dim(`Look at it with \`cairn watch ${run.name}\`.`));

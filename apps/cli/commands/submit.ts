@@ -45,7 +45,7 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
-    return waitForRun(session, client, run.id);
+    return waitForRun(session, client, run);
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -54,11 +54,11 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
 }
 
 /** Shows the run until it is over. When the wait is interrupted the run goes on, and the reader is told how to come back. */
-export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, runId: string): Promise<number> {
-  const tell = (): void => ui.note(`\nThe run goes on. \`cairn watch ${runId}\` shows it again, \`cairn cancel ${runId}\` ends it.`);
+export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
+  const tell = (): void => ui.note(`\nThe run goes on. \`cairn watch ${run.name}\` shows it again, \`cairn cancel ${run.name}\` ends it.`);
   signal.addEventListener('abort', tell, { once: true });
   try {
-    return exitCodeOfRun(await showRun({ client, runId, ui, signal, now: cli.now }));
+    return exitCodeOfRun(await showRun({ client, runId: run.id, ui, signal, now: cli.now }));
   } finally {
     signal.removeEventListener('abort', tell);
   }

@@ -3,7 +3,19 @@ import { formatAgo, formatBytes, formatCount, formatDuration, formatNumber, form
 
 test('durations keep two units at most and read alike at every size', () => {
   const shown = [0, 0.84, 9.94, 9.96, 48.4, 59.6, 185, 3599.6, 8040, 90_000, 400_000].map(formatDuration);
-  expect(shown).toEqual(['0.0 s', '0.8 s', '9.9 s', '10 s', '48 s', '1 min 00 s', '3 min 05 s', '1 h 00 min', '2 h 14 min', '1 d 1 h', '4 d 15 h']);
+  expect(shown).toEqual([
+    '0.0 s',
+    '0.8 s',
+    '9.9 s',
+    '10 s',
+    '48 s',
+    '1 min 00 s',
+    '3 min 05 s',
+    '1 h 00 min',
+    '2 h 14 min',
+    '1 d 1 h',
+    '4 d 15 h',
+  ]);
   expect(formatDuration(-1)).toBe('0.0 s');
   expect(formatDuration(Number.POSITIVE_INFINITY)).toBe('?');
 });

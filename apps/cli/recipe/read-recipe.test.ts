@@ -57,10 +57,16 @@ describe('YAML that cannot be read', () => {
   });
 
   test('is also a key given twice, a wrong indentation, an alias without its anchor, and too many aliases', () => {
-    expect(faultOf('    epochs: 1', '    epochs: 1\n    epochs: 2')).toMatchObject({ code: 'invalid_yaml', details: { line: 10, column: 5 } });
+    expect(faultOf('    epochs: 1', '    epochs: 1\n    epochs: 2')).toMatchObject({
+      code: 'invalid_yaml',
+      details: { line: 10, column: 5 },
+    });
     expect(faultOf('    list: clean', '   list: clean')).toMatchObject({ code: 'invalid_yaml', details: { line: 7 } });
     expect(faultOf('list: clean', 'list: *nothing')).toMatchObject({ code: 'invalid_yaml' });
-    const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdef'.split('').map((name, i) => `${name}: &${name} [${`*${'abcde'[i]}, `.repeat(9)}]`)];
+    const bomb = [
+      'a: &a [x, x, x, x, x, x, x, x, x]',
+      ...'bcdef'.split('').map((name, i) => `${name}: &${name} [${`*${'abcde'[i]}, `.repeat(9)}]`),
+    ];
     expect(faultOf('name: mine', `${bomb.join('\n')}\nname: mine`)).toMatchObject({ code: 'invalid_yaml' });
   });
 });

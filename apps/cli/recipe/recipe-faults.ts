@@ -62,7 +62,8 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
       message: text + suggestion(nearest),
       nearest,
       isMissing,
-      range: issue.code === 'invalid_key' ? keyRange(document, issue.path.slice(0, -1), issue.path.at(-1)) : valueRange(document, issue.path),
+      range:
+        issue.code === 'invalid_key' ? keyRange(document, issue.path.slice(0, -1), issue.path.at(-1)) : valueRange(document, issue.path),
     },
   ];
 }

@@ -1,5 +1,5 @@
-import type { RunView, StepView } from '@cairn/contract';
 import { aRun, aStep, idFor } from '@cairn/client/testing';
+import type { RunView, StepView } from '@cairn/contract';
 
 const at = (seconds: number): string => new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + seconds * 1000).toISOString();
 

@@ -5,7 +5,10 @@ import type { TextOutput } from '../output/ui.ts';
 import { runCli } from '../program.ts';
 
 /** An output that keeps what was written; a terminal of a size where one is given. */
-export function memoryOutput(size?: { columns: number; rows: number }): TextOutput & { text: () => string; resize: (columns: number) => void } {
+export function memoryOutput(size?: {
+  columns: number;
+  rows: number;
+}): TextOutput & { text: () => string; resize: (columns: number) => void } {
   const parts: string[] = [];
   const events = new EventEmitter();
   const output = {

@@ -46,6 +46,15 @@ test('a new attempt, a new reason to wait and a failure are told once', () => {
   const after = state({}, { '384_finetune': { attempts: 2 }, '512_finetune': { state: 'ready', waiting } });
   expect(changes(state(), after)).toEqual(['03:05:05  384_finetune   attempt 2', '03:05:05  512_finetune   ready  tries again in 10 s']);
   expect(changes(after, after)).toEqual([]);
+  const sooner = state(
+    {},
+    { '384_finetune': { attempts: 2 }, '512_finetune': { state: 'ready', waiting: { ...waiting, sentence: 'tries again in 9 s' } } },
+  );
+  expect(changes(after, sooner)).toEqual([]);
+  const crowded = { code: 'capacity' as const, sentence: 'needs 2 slots', since: waiting.since };
+  expect(changes(after, state({}, { '384_finetune': { attempts: 2 }, '512_finetune': { state: 'ready', waiting: crowded } }))).toEqual([
+    '03:05:05  512_finetune   needs 2 slots',
+  ]);
   const failure = { cause: 'gpu' as const, code: 'program_failed', message: 'torchrun ended\nCUDA error' };
   expect(changes(after, state({ state: 'failed' }, { '384_finetune': { state: 'failed', failure, attempts: 2 } })).slice(0, 3)).toEqual([
     '03:05:05  mini-1         failed',
@@ -57,6 +66,17 @@ test('a new attempt, a new reason to wait and a failure are told once', () => {
 test('waiting for the steps before is no news', () => {
   const waiting = { code: 'dependencies' as const, sentence: 'waits for 384 and 384_finetune', since: aMinuteLater.toISOString() };
   expect(changes(state(), state({}, { '512_finetune': { waiting } }))).toEqual([]);
+});
+
+test('a step that waits to be tried again tells once why its last attempt failed', () => {
+  const waiting = { code: 'backoff' as const, sentence: 'tries again in 1 s', since: aMinuteLater.toISOString() };
+  const failure = { cause: 'infrastructure' as const, code: 'program_failed', message: 'the agent was killed\nlong trace' };
+  const again = state({}, { '384_finetune': { state: 'ready', waiting, failure, attempts: 1 } });
+  expect(changes(state(), again)).toEqual([
+    '03:05:05  384_finetune   ready  tries again in 1 s',
+    '03:05:05  384_finetune   the last attempt failed (infrastructure): the agent was killed',
+  ]);
+  expect(changes(again, state({}, { '384_finetune': { failure, attempts: 2 } }))).toEqual(['03:05:05  384_finetune   active  attempt 2']);
 });
 
 test('a lost connection and its return are told', () => {

@@ -1,4 +1,4 @@
-import type { StepView } from '@cairn/contract';
+import type { StepView, WaitingReason } from '@cairn/contract';
 import { padTo } from '../output/table.ts';
 import { formatDuration, plural, secondsBetween } from '../output/units.ts';
 import { failureText } from './run-lines.ts';
@@ -38,37 +38,50 @@ function runText(before: WatchState | null, { run }: WatchState, options: Change
   return `${paintedRunState(run.state, options)}${cause}${what}`;
 }
 
+/** Reasons that pass by themselves in a moment, and those that the states of other steps tell already. */
+const quietReasons: readonly WaitingReason['code'][] = ['dependencies', 'launching', 'finalizing'];
+
+function newsOf(waiting: WaitingReason | null): string | null {
+  return waiting === null || quietReasons.includes(waiting.code) ? null : waiting.sentence;
+}
+
 function stepTexts(before: StepView | null, step: StepView, after: WatchState, options: ChangeOptions): string[] {
   const state = paintedStepState(step.state, options);
   if (before?.state !== step.state) {
     if (step.state === 'blocked') return [];
-    return [[state, ...stateParts(step, options)].join('  '), ...failureText(step).slice(1)];
+    const [first = '', ...rest] = stateTexts(step, options);
+    return [[state, first].join('  ').trimEnd(), ...rest];
   }
   if (step.state === 'active' && before.attempts !== step.attempts && step.attempts > 1) return [`attempt ${step.attempts}`];
   const quarter = quarterOf(step);
   if (step.state === 'active' && quarter > 0 && quarter > quarterOf(before)) {
     return [[`${quarter * 25} %`, ...progressParts(step, after.metrics[step.name])].join('  ')];
   }
-  const { waiting } = step;
-  if (waiting !== null && waiting.code !== 'dependencies' && waiting.sentence !== before.waiting?.sentence)
-    return [`waits: ${waiting.sentence}`];
-  return [];
+  const news = newsOf(step.waiting);
+  // The seconds of a backoff count down: no news.
+  const isCountdown = step.waiting?.code === 'backoff' && before.waiting?.code === 'backoff';
+  return news !== null && news !== newsOf(before.waiting) && !isCountdown ? [news] : [];
 }
 
-function stateParts(step: StepView, options: ChangeOptions): string[] {
+/** What is told beside a new state, in lines. */
+function stateTexts(step: StepView, options: ChangeOptions): string[] {
   switch (step.state) {
-    case 'ready':
-      return step.waiting === null ? [] : [step.waiting.sentence];
+    case 'ready': {
+      // A step that was tried before and failed waits to be tried again.
+      const failed =
+        step.failure === null ? [] : [`the last attempt failed (${step.failure.cause}): ${step.failure.message.split('\n')[0]}`];
+      return [newsOf(step.waiting) ?? '', ...failed];
+    }
     case 'active':
-      return step.attempts > 1 ? [`attempt ${step.attempts}`] : [];
+      return [step.attempts > 1 ? `attempt ${step.attempts}` : ''];
     case 'failed':
-      return [failureText(step)[0] ?? ''];
+      return failureText(step);
     case 'succeeded': {
       const took = step.startedAt === null ? [] : [formatDuration(secondsBetween(step.startedAt, step.finishedAt, options.now))];
-      return [...took, ...resultParts(step, options)];
+      return [[...took, ...resultParts(step, options)].join('  ')];
     }
     default:
-      return resultParts(step, options);
+      return [resultParts(step, options).join('  ')];
   }
 }
 

@@ -44,7 +44,12 @@ test('no line is wider than the terminal; the most important parts stay', () => 
 
 test('where steps do not fit the height, those that are over are folded first', () => {
   const lines = runLines(stateOf(aMiniRun()), { ...options, height: 7 });
-  expect(lines.slice(2).map((line) => line.slice(0, 20).trim())).toEqual(['2 steps not shown', '⠋ 384_finetune', '· 512_finetune', '⠋ extract_index']);
+  expect(lines.slice(2).map((line) => line.slice(0, 20).trim())).toEqual([
+    '2 steps not shown',
+    '⠋ 384_finetune',
+    '· 512_finetune',
+    '⠋ extract_index',
+  ]);
 });
 
 test('without a loss the message of the step is shown, and images a second come from steps and batch', () => {

@@ -53,8 +53,7 @@ function timeText(from: string, to: string | null, now: Date): string {
 function stepLine(step: StepView, state: WatchState, nameWidth: number, options: ViewOptions): string {
   const { style, now } = options;
   const name = padTo(step.name, nameWidth);
-  const time =
-    step.startedAt === null || step.state === 'reused' ? '' : timeText(step.startedAt, step.finishedAt, now);
+  const time = step.startedAt === null || step.state === 'reused' ? '' : timeText(step.startedAt, step.finishedAt, now);
   const isQuiet = step.state === 'blocked' || step.state === 'ready';
   const head = `${stepSign(step.state, options, options.tick)} ${isQuiet ? style.dim(name) : name}  ${padTo(time, timeWidth, 'right')}  `;
   return head + fitParts(partsOf(step, state, options), options.width - 1 - visibleWidth(head));

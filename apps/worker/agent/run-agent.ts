@@ -88,6 +88,7 @@ async function work(
       client,
       workDir: configuration.CAIRN_WORK_DIR,
       heartbeatSeconds: spec.heartbeatSeconds,
+      signal: stop.ended,
       onReply: ({ directive, reason, graceSeconds }) => {
         if (directive === 'stop') stop.ask({ reason: reason ?? 'the control plane said so', graceSeconds });
       },

@@ -27,8 +27,11 @@ export type Child = {
   kill(): Promise<void>;
 };
 
-/** Starts a process of this program for work that blocks the event loop; what it prints goes to the attempt's log. */
-export function startChild({ env, reporter }: Pick<AttemptContext, 'env' | 'reporter'>, extraEnv: Record<string, string> = {}): Child {
+/**
+ * Starts a process of this program for work that blocks the event loop; what it prints goes to the attempt's log. A child that
+ * neither answers nor tells progress for the spec's `hangSeconds` is killed.
+ */
+export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Record<string, string> = {}): Child {
   const child = fork(mainFile, ['child'], { env: { ...env, ...extraEnv }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   let lastWords = '';
   child.stdout?.on('data', (data: Buffer) => reporter.log('stdout', data));
@@ -44,8 +47,13 @@ export function startChild({ env, reporter }: Pick<AttemptContext, 'env' | 'repo
       id += 1;
       const mine = id;
       const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+      const idle = setTimeout(() => {
+        reject(new ChildEndedError(`made no progress for ${spec.hangSeconds} s and was killed`, lastWords.trim()));
+        child.kill('SIGKILL');
+      }, spec.hangSeconds * 1000);
       const onMessage = (message: unknown) => {
         const reply = childReply.parse(message);
+        idle.refresh();
         if (reply.type === 'ready' || reply.id !== mine) return;
         if (reply.type === 'progress') onProgress?.(reply.progress);
         else if (reply.type === 'done') resolve(reply.answer);
@@ -58,6 +66,7 @@ export function startChild({ env, reporter }: Pick<AttemptContext, 'env' | 'repo
         child.send({ id: mine, job }, () => undefined);
         return answer.parse(await promise);
       } finally {
+        clearTimeout(idle);
         child.off('message', onMessage);
       }
     },

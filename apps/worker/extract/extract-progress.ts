@@ -26,15 +26,16 @@ export function extractProgress(reporter: Reporter, total: number, now: () => nu
   }
 
   return {
-    /** The shard under way has so many images done. */
+    /** The shard that is being computed has so many images done. */
     moved(index: number, done: number): void {
       underWay.set(index, done);
       tell();
     },
-    /** The shard is computed, or given up. */
+    /** The shard is given up. */
     left: (index: number) => void underWay.delete(index),
-    /** A shard's parts are committed. */
-    stored({ rows, rejected, seconds }: ShardAnswer): void {
+    /** The shard is committed. */
+    stored(index: number, { rows, rejected, seconds }: ShardAnswer): void {
+      underWay.delete(index);
       images += rows + rejected;
       shards += 1;
       if (seconds.total > 0) {

@@ -41,9 +41,7 @@ export function extractionJobs() {
 /** Loads the native libraries only in a process that extracts. */
 async function openAll(job: ChildJobOf<'openExtraction'>) {
   const { extractShard, openModel, openParquet, readListRows } = await import('@cairn/retrieval');
-  const openImageReader = (root: string) => ({
-    read: async (row: { path: string }, _s: AbortSignal) => (await import('node:fs/promises')).readFile(root + '/' + row.path),
-  }); // TEMPORARY
+  const { openImageReader } = await import('@cairn/dataset');
   const { modelPath, device, threads, imageSize } = job;
   const [model, parquet] = await Promise.all([openModel({ path: modelPath, device, threads, imageSize }), openParquet()]);
   return { job, model, parquet, images: openImageReader(job.imageRoot), readListRows, extractShard };

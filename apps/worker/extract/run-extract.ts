@@ -18,6 +18,7 @@ type Shard = NonNullable<ShardClaim['shard']>;
 const maxCrashes = 3;
 /** Of the grace, this much is kept for giving the shards back. */
 const reserveMs = 2000;
+const minWaitMs = 50;
 
 /**
  * One worker of an extraction: claims shard after shard until all are committed. It computes in child processes, one a GPU,
@@ -31,9 +32,10 @@ export const runExtract: Runner<'extract'> = async (context) => {
   const places = context.gpus === 0 ? [null] : Array.from({ length: context.gpus }, (_, gpu) => gpu);
   // When one place fails the others end too; each gives back what it holds.
   const failed = new AbortController();
+  const held = new Set<number>();
   const results = await Promise.allSettled(
     places.map((gpu) =>
-      runPlace({ context, open, gpu, progress, halted: AbortSignal.any([stop.asked, failed.signal]) }).catch((error: unknown) => {
+      runPlace({ context, open, gpu, progress, held, halted: AbortSignal.any([stop.asked, failed.signal]) }).catch((error: unknown) => {
         failed.abort(error);
         throw error;
       }),
@@ -74,52 +76,49 @@ type Place = {
   /** Null on a CPU. */
   gpu: number | null;
   progress: ReturnType<typeof extractProgress>;
+  /** The shards that the places of this attempt are at. */
+  held: Set<number>;
   /** No new shard, and the one under way is given back. */
   halted: AbortSignal;
 };
 
-/** One child and the shards it does, until there are none left. Rejects with `halted`'s reason, or with what failed. */
+/** One child and the shards it does, one at a time, until there are none left. Rejects with `halted`'s reason, or with what failed. */
 async function runPlace(place: Place): Promise<void> {
-  const { context, halted, progress } = place;
-  const { client } = context;
+  const { context, halted, held } = place;
   let child: Child | null = null;
   let crashes = 0;
-  /** The shard before is stored and committed while the next one is computed. */
-  let storing: Promise<void> = Promise.resolve();
   try {
     for (;;) {
-      const { shard, done, retryAfterSeconds } = await untilAborted(client.claimShard(), halted);
-      if (shard === null) {
-        await storing;
-        if (done) return;
-        await sleep(retryAfterSeconds * 1000, halted);
+      halted.throwIfAborted();
+      const { shard, done, retryAfterSeconds } = await untilAborted(context.client.claimShard(), halted);
+      if (shard === null && done) return;
+      // An answer that was lost on the way is given again, so a claim may also name a shard that another place here is at.
+      if (shard === null || held.has(shard.index)) {
+        await sleep(Math.max(minWaitMs, retryAfterSeconds * 1000), halted);
         continue;
       }
+      held.add(shard.index);
       try {
         child ??= await openChild(place);
-        const answer = await extract(child, shard, place);
+        await doShard(child, shard, place);
         crashes = 0;
-        await storing;
-        storing = storeShard(context, shard, answer).then(() => progress.stored(answer));
-        storing.catch(() => undefined);
       } catch (error) {
         await giveBack(context, shard);
         if (!(error instanceof ChildEndedError)) throw error;
         crashes += 1;
         await child?.kill();
         child = null;
-        if (crashes > maxCrashes)
+        if (crashes > maxCrashes) {
           throw new CairnError('program_failed', `Shard ${shard.index}: ${error.message} (${crashes} times)`, { cause: error });
-        context.reporter.tell({
-          type: 'note',
-          level: 'warning',
-          message: `Shard ${shard.index} is given back: ${error.message}`.slice(0, 4000),
-        });
+        }
+        const message = `Shard ${shard.index} is given back: ${error.message}`.slice(0, 4000);
+        context.reporter.tell({ type: 'note', level: 'warning', message });
+      } finally {
+        held.delete(shard.index);
       }
     }
   } finally {
     await child?.kill();
-    await storing;
   }
 }
 
@@ -138,44 +137,45 @@ async function openChild({ context, open, gpu }: Place): Promise<Child> {
   }
 }
 
-async function extract(child: Child, { index, from, count }: Shard, { progress, halted }: Place): Promise<ShardAnswer> {
+/** Computes a shard, stores its parts and commits it. A lease that was lost meanwhile is another's shard by now: it is dropped. */
+async function doShard(child: Child, { index, from, count }: Shard, { context, progress, halted }: Place): Promise<void> {
   const job = { kind: 'extractShard', index, from, count } as const;
-  const answer = child.ask(job, shardAnswer, ({ done }) => progress.moved(index, done));
   try {
-    return await untilAborted(answer, halted);
-  } finally {
+    const asked = child.ask(job, shardAnswer, ({ done }) => progress.moved(index, done));
+    const answer = await untilAborted(asked, halted);
+    await storeShard(context, index, answer);
+    progress.stored(index, answer);
+  } catch (error) {
     progress.left(index);
+    if (!isCairnError(error, 'lease_lost')) throw error;
+    const message = `Shard ${index} was given to another attempt and is dropped here`;
+    context.reporter.tell({ type: 'note', level: 'warning', message });
   }
 }
 
-/** Stores a shard's parts and commits it. A lease that was lost meanwhile is another's shard by now: it is dropped. */
-async function storeShard(context: ExtractContext, { index }: Shard, { rows, rejected, files, seconds }: ShardAnswer): Promise<void> {
+/** A stop leaves the storing the rest of the grace: the work is done, and another would do it again. */
+async function storeShard(context: ExtractContext, index: number, { rows, rejected, files, seconds }: ShardAnswer): Promise<void> {
   const { client, stop, reporter } = context;
-  const limit = new AbortController();
-  const endInTime = () => setTimeout(() => limit.abort(stop.asked.reason), Math.max(0, stop.remainingMs() - reserveMs)).unref();
+  const late = new AbortController();
+  const endInTime = () => {
+    setTimeout(() => late.abort(stop.asked.reason), Math.max(0, stop.remainingMs() - reserveMs)).unref();
+  };
+  if (stop.asked.aborted) endInTime();
   stop.asked.addEventListener('abort', endInTime, { once: true });
-  const signal = AbortSignal.any([stop.ended, limit.signal]);
+  const signal = AbortSignal.any([stop.ended, late.signal]);
   try {
     const stored = [];
     for (const file of files) stored.push(await uploadFile(context, file.name, { file: file.path }, { signal }));
     const { read, decode, infer, write } = seconds;
-    await untilAborted(client.commitShard(index, { rows, rejected, files: stored, seconds: { read, decode, infer, write } }), signal);
-    if (rejected > 0) {
-      reporter.tell({
-        type: 'note',
-        level: 'warning',
-        message: `Shard ${index}: ${rejected} of ${rows + rejected} images cannot be read and are left out`,
-      });
-    }
-  } catch (error) {
-    if (!isCairnError(error, 'lease_lost')) {
-      await giveBack(context, { index });
-      throw error;
-    }
-    reporter.tell({ type: 'note', level: 'warning', message: `Shard ${index} was given to another attempt and is dropped here` });
+    const commit = { rows, rejected, files: stored, seconds: { read, decode, infer, write } };
+    await untilAborted(client.commitShard(index, commit), signal);
   } finally {
     stop.asked.removeEventListener('abort', endInTime);
     for (const { path } of files) await rm(path, { force: true });
+  }
+  if (rejected > 0) {
+    const message = `Shard ${index}: ${rejected} of ${rows + rejected} images cannot be read and are left out`;
+    reporter.tell({ type: 'note', level: 'warning', message });
   }
 }
 

@@ -33,6 +33,7 @@ async function open(options: Partial<ReporterOptions> = {}) {
     client,
     workDir,
     heartbeatSeconds: 0.2,
+    signal: abort.signal,
     onReply: (reply) => replies.push(reply),
     onRefused: (error) => refusals.push(error),
     onTrouble: (message) => troubles.push(message),
@@ -185,6 +186,16 @@ test('an item that the control plane does not understand is given up alone', asy
   await reporter.end();
   expect(plane.items('note').map((item) => item.message)).toEqual(['good 1', 'good 2']);
   expect(troubles).toHaveLength(1);
+});
+
+test('an item that could never be sent is given up when it is told', async () => {
+  const { plane, reporter, troubles } = await open();
+  reporter.tell(note('x'.repeat(5000)));
+  reporter.progress({ done: Number.NaN, total: 1, unit: 'steps', rate: null, etaSeconds: null, message: '' });
+  reporter.tell(note('good'));
+  await reporter.end();
+  expect(plane.items('note').map((item) => item.message)).toEqual(['good']);
+  expect(troubles).toHaveLength(2);
 });
 
 test('a report never exceeds what a request may carry', async () => {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply } from '@cairn/contract';
+import { CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply, reportItem } from '@cairn/contract';
 import type { InternalClient } from '../../../libs/client/internal-client.ts';
 import { type LogBuffer, logBuffer } from './log-buffer.ts';
 import { metricBuffer } from './metric-buffer.ts';
@@ -14,6 +14,8 @@ export type ReporterOptions = {
   client: Pick<InternalClient, 'report'>;
   workDir: string;
   heartbeatSeconds: number;
+  /** The signal that ends the client's calls. */
+  signal: AbortSignal;
   /** Every answer: it may ask the attempt to stop. */
   onReply: (reply: ReportReply) => void;
   /** The attempt is over for the control plane, or this process is none of its own: nothing more is sent. */
@@ -66,7 +68,14 @@ export function createReporter(options: ReporterOptions): Reporter {
   let seq = 0;
   let state: 'open' | 'ending' | 'closed' = 'open';
 
-  const push = (item: ReportItem) => queue.push(item, { isVital: false });
+  /** False when there is no room. An item that no control plane would take is told and given up: it counts as taken. */
+  function enqueue(item: ReportItem, isVital: boolean): boolean {
+    const fault = reportItem.safeParse(item).error;
+    if (fault === undefined) return queue.push(item, { isVital });
+    options.onTrouble(`A report item of type ${item.type} does not fit and is left out: ${fault.issues[0]?.message}`);
+    return true;
+  }
+  const push = (item: ReportItem) => enqueue(item, false);
 
   /** Moves what was collected into the queue. What finds no room is cut (logs) or thinned (metrics). */
   function seal(): void {
@@ -77,7 +86,7 @@ export function createReporter(options: ReporterOptions): Reporter {
   /** The items of the next report. */
   function compose(): ReportItem[] {
     seal();
-    if (leftOut > 0 && queue.push(leftOutNote(leftOut), { isVital: true })) leftOut = 0;
+    if (leftOut > 0 && enqueue(leftOutNote(leftOut), true)) leftOut = 0;
     const items = queue.take(maxReportItems - 1, maxReportBytes);
     if (progress !== null) items.push(progress);
     progress = null;
@@ -119,7 +128,9 @@ export function createReporter(options: ReporterOptions): Reporter {
     queue.close();
   });
   running.catch((error: unknown) => {
+    // An abort of the client is its owner's doing; anything else that is no answer is a fault of ours, and must not be silent.
     if (isCairnError(error)) options.onRefused(error);
+    else if (!options.signal.aborted) options.onRefused(new CairnError('internal', `Reports cannot be sent: ${error}`, { cause: error }));
   });
 
   return {
@@ -136,14 +147,16 @@ export function createReporter(options: ReporterOptions): Reporter {
       timer.sooner(usualDelayMs);
     },
     progress(item) {
-      progress = { type: 'progress', ...item };
+      const fault = reportItem.safeParse({ type: 'progress', ...item }).error;
+      if (fault === undefined) progress = { type: 'progress', ...item };
+      else options.onTrouble(`A progress does not fit and is left out: ${fault.issues[0]?.message}`);
       timer.sooner(usualDelayMs);
     },
     tell(item) {
       if (isClosed()) return;
       // The points before a checkpoint are told before it.
       metrics.drain(push);
-      if (!queue.push(item, { isVital: true })) leftOut += 1;
+      if (!enqueue(item, true)) leftOut += 1;
       timer.sooner(vitalDelayMs);
     },
     poke: () => timer.sooner(0),

@@ -35,6 +35,7 @@ export async function openAttempt<Spec extends AttemptSpec>(spec: Spec, options:
     client,
     workDir,
     heartbeatSeconds: spec.heartbeatSeconds,
+    signal: stop.ended,
     onReply: ({ directive, reason, graceSeconds }) => {
       if (directive === 'stop') stop.ask({ reason: reason ?? '', graceSeconds });
     },

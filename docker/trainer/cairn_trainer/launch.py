@@ -1,8 +1,9 @@
 """`python -m cairn_trainer.launch <torchrun's arguments> -m cairn_trainer --config stage.json`: torchrun, adjusted to an agent's needs.
 
 - The launcher dies with its parent, and the ranks with the launcher.
-- It talks to 127.0.0.1 alone and asks no name server: where none answers, each question takes seconds.
+- With --standalone the ranks meet through files and 127.0.0.1, and no name server is asked: where none answers, a question takes 10 s.
 - SIGTERM is passed on to the ranks, which save a checkpoint and end; they get the time that the sender gives them, not torchrun's limit.
+- SIGUSR1 is passed on too: each rank then writes its stacks to stderr.
 - It ends with the exit code of the first rank that failed, and tells in the event file of a rank that could not tell itself (a kill, a
   lack of memory).
 - Without a GPU the ranks are forked from this process, which has torch in memory already: that saves each rank the import, two seconds of
@@ -11,16 +12,21 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from cairn_trainer.config import events_path_of
 from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError
 from cairn_trainer.events import EventLog
 from cairn_trainer.lifetime import ask_to_stop, die_with_parent
@@ -35,7 +41,7 @@ _LOOPBACK = '127.0.0.1'
 def main(arguments: Sequence[str]) -> int:
     """Runs the ranks to their end; the exit code."""
     die_with_parent()
-    _pass_stop_on()
+    _pass_signals_on()
     events = _open_events(arguments)
     # Importing allocates hundreds of thousands of objects that stay; collecting among them costs a tenth of the start.
     gc.disable()
@@ -45,22 +51,22 @@ def main(arguments: Sequence[str]) -> int:
 
     socket.getfqdn = lambda name='': name or _LOOPBACK  # the elastic agent asks for it, for its records only
     parsed = torchrun.parse_args(list(arguments))
-    _stay_local(parsed)
-    config, command, command_arguments = torchrun.config_from_args(parsed)
-    entrypoint = command
-    if parsed.module and parsed.training_script == _MODULE and not Path('/dev/nvidiactl').exists():
-        import cairn_trainer.rank  # noqa: F401 - loaded before the fork, for all ranks
+    with tempfile.TemporaryDirectory(prefix='cairn-launch-') as records:
+        _adjust(parsed, records)
+        config, entrypoint, entrypoint_arguments = torchrun.config_from_args(parsed)
+        if parsed.module and parsed.training_script == _MODULE and not Path('/dev/nvidiactl').exists():
+            import cairn_trainer.rank  # noqa: F401 - loaded before the fork, for all ranks
 
-        config.start_method = 'fork'
-        entrypoint, command_arguments = _forked_rank, [list(parsed.training_script_args)]
-    gc.enable()
-    gc.freeze()
-    try:
-        elastic_launch(config, entrypoint)(*command_arguments)
-    except ChildFailedError as error:
-        failure = error.get_first_failure()[1]
-        _tell_of_silent_end(failure, events)
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+            config.start_method = 'fork'
+            entrypoint, entrypoint_arguments = _forked_rank, [list(parsed.training_script_args)]
+        gc.enable()
+        gc.freeze()
+        try:
+            elastic_launch(config, entrypoint)(*entrypoint_arguments)
+        except ChildFailedError as error:
+            failure = error.get_first_failure()[1]
+            _tell_of_silent_end(failure, events)
+            return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     return EXIT_OK
 
 
@@ -72,19 +78,22 @@ def _forked_rank(arguments: list[str]) -> None:
         sys.exit(code)
 
 
-def _stay_local(parsed: object) -> None:
-    """`--standalone` on 127.0.0.1 with a free port; torchrun itself would resolve `localhost` and this machine's name."""
-    import logging
-    import uuid
-
+def _adjust(parsed: argparse.Namespace, records: str) -> None:
+    """torchrun's options as this launcher needs them; `records` is a folder for the agent's own files."""
     if parsed.standalone:
+        # Files, not torch's TCP store: that asks a name server for the name of ::ffff:127.0.0.1, in the agent and in every rank.
         parsed.standalone = False
         parsed.rdzv_backend = 'c10d'
-        parsed.rdzv_endpoint = f'{_LOOPBACK}:0'
+        parsed.rdzv_endpoint = f'{records}/agent'
+        parsed.rdzv_conf = 'store_type=file'
         parsed.rdzv_id = str(uuid.uuid4())
-        parsed.local_addr = parsed.local_addr or _LOOPBACK
+        parsed.local_addr = _LOOPBACK
+        os.environ['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] = '1'
+        if parsed.module and parsed.training_script == _MODULE:
+            parsed.training_script_args += ['--rendezvous', f'{records}/ranks']
     if parsed.master_port is None:
         parsed.master_port = 29500
+    parsed.log_dir = parsed.log_dir or records
     # These two end the run in torchrun's way; SIGTERM and SIGINT are ours.
     parsed.signals_to_handle = 'SIGHUP,SIGQUIT'
     # Each rank sets its threads itself; unset, torchrun would warn.
@@ -93,18 +102,21 @@ def _stay_local(parsed: object) -> None:
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
 
 
-def _pass_stop_on() -> None:
+def _pass_signals_on() -> None:
     launcher = os.getpid()
 
-    def pass_on(_signal: int, _frame: FrameType | None) -> None:
-        ask_to_stop()
-        if os.getpid() != launcher:
-            return  # a rank just forked, which now knows
-        for child in _children():
-            os.kill(child, signal.SIGTERM)
+    def to_ranks(number: int) -> None:
+        # A rank just forked has this handler too, until it sets its own.
+        for child in _children() if os.getpid() == launcher else []:
+            os.kill(child, number)
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        ask_to_stop()
+        to_ranks(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGUSR1, lambda number, _frame: to_ranks(number))
 
 
 def _children() -> list[int]:
@@ -117,8 +129,6 @@ def _children() -> list[int]:
 
 def _open_events(arguments: Sequence[str]) -> EventLog | None:
     """The event file of the stage, when the arguments lead to one."""
-    from cairn_trainer.config import events_path_of
-
     if '--config' not in arguments[:-1]:
         return None
     path = events_path_of(Path(arguments[list(arguments).index('--config') + 1]))

@@ -57,7 +57,8 @@ class ImageList:
     def _column(self, name: str, *, missing: int | bool, dtype: type) -> NDArray:
         if name not in self._table.column_names:
             return np.full(self.rows, missing, dtype)
-        return pc.fill_null(self._table[name], missing).to_numpy().astype(dtype)
+        # `noisy` is 0 or 1 in our lists and may be boolean in others'.
+        return pc.fill_null(self._table[name], pa.scalar(missing).cast(self._table.schema.field(name).type)).to_numpy().astype(dtype)
 
     def image_id(self, row: int) -> str:
         return self._ids[row].as_py()

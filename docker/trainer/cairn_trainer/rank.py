@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 import time
 import traceback
@@ -13,7 +15,7 @@ import torch
 from cairn_trainer.config import TrainerConfig, events_path_of, read_trainer_config
 from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, of_unexpected
 from cairn_trainer.events import EventLog
-from cairn_trainer.lifetime import die_with_parent, heed_stop_signals, note_stop_signals, usable_cores
+from cairn_trainer.lifetime import heed_stop_signals, usable_cores
 from cairn_trainer.ranks import PeerLostError, Ranks
 from cairn_trainer.train import Stage
 
@@ -22,10 +24,11 @@ _REPORT_POLL_SECONDS = 0.05
 _CAUSE_SECONDS = 5.0
 
 
-def run_rank(config_path: Path) -> int:
+def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
     """Trains this rank's part of the stage; the process's exit code. A failure is told in the event file and on stderr."""
-    die_with_parent()
-    note_stop_signals()
+    # An agent that suspects a hang asks for the stacks with SIGUSR1; they come on stderr.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    faulthandler.enable()
     events_path = events_path_of(config_path)
     events: EventLog | None = None
     ranks = Ranks()
@@ -35,7 +38,7 @@ def run_rank(config_path: Path) -> int:
         config = read_trainer_config(config_path)
         _check_ranks(config, ranks)
         _set_up_torch(config, ranks)
-        ranks.join()
+        ranks.join(rendezvous)
         assert events is not None
         return Stage(config, ranks, events).run()
     except PeerLostError as error:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,8 +46,8 @@ class Ranks:
     def device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else 'cpu'
 
-    def join(self) -> None:
-        """Meets the other ranks; a single rank meets nobody."""
+    def join(self, rendezvous: Path | None) -> None:
+        """Meets the other ranks, through a file of this machine or else as torchrun's variables say; a single rank meets nobody."""
         if self.device.type == 'cuda':
             torch.cuda.set_device(self.device)
         if self.world == 1:
@@ -56,8 +57,10 @@ class Ranks:
             loopback = next((name for _, name in socket.if_nameindex() if name in ('lo', 'lo0')), None)
             if loopback is not None:
                 os.environ.setdefault('GLOO_SOCKET_IFNAME', loopback)
+        backend = 'cpu:gloo,cuda:nccl' if self.device.type == 'cuda' else 'gloo'
         with meeting():
-            dist.init_process_group('cpu:gloo,cuda:nccl' if self.device.type == 'cuda' else 'gloo')
+            store = dist.FileStore(str(rendezvous), self.world) if rendezvous is not None else None
+            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world)
 
     def leave(self) -> None:
         if dist.is_initialized():

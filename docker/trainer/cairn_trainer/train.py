@@ -53,7 +53,7 @@ class Stage:
         self._events = events
         self._output = Path(config.output_dir)
         self._images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=True)
-        self._check_labels()
+        self._check_list()
         self._sampler = make_sampler(
             settings.sampler, self._images, batch=settings.batch, seed=settings.seed, rank=ranks.rank, world=ranks.world
         )
@@ -73,7 +73,7 @@ class Stage:
         self._saved_step = -1
         self._last_rows: list[int] = []
 
-        torch.manual_seed(settings.seed * 1_000_003 + ranks.rank)
+        torch.manual_seed((settings.seed * 1_000_003 + ranks.rank) % 2**63)
         self._net = EmbeddingNet(config.model, config.classes, settings.margin, settings.scale)
         if config.resume is None and config.start is not None:
             weights = weights_of(read_verified(config.start))
@@ -291,7 +291,10 @@ class Stage:
             workers=self._settings.loader_workers,
         )
 
-    def _check_labels(self) -> None:
+    def _check_list(self) -> None:
+        if self._images.rows != self._config.list.rows:
+            message = f'{self._config.list.path} has {self._images.rows} rows, not {self._config.list.rows}. Fetch it again.'
+            raise TrainerError('corrupt_artifact', message)
         largest = int(self._images.labels.max())
         if largest >= self._config.classes:
             message = f'{self._config.list.path} has the label {largest}, but the classifier has {self._config.classes} classes.'

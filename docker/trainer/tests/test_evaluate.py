@@ -82,10 +82,12 @@ def test_an_unreadable_query_scores_nothing_and_an_unreadable_index_image_is_lef
     assert found.map_at_100 < whole
 
 
-def test_scoring_leaves_the_network_as_it_was(scored):
+def test_scoring_leaves_the_network_as_it_was_also_where_rank_0_has_other_running_means(scored, monkeypatch):
+    monkeypatch.setattr(Ranks, 'from_first', lambda _self, tensors: [tensor.fill_(3) for tensor in tensors])
     net, _ = scored[1]()
     assert net.training
     assert net.fcneck_bn.num_batches_tracked == 0
+    assert torch.equal(net.fcneck_bn.running_mean, torch.zeros(16))
 
 
 def test_a_stop_is_heard_inside_the_evaluation(scored):

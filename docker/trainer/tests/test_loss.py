@@ -29,14 +29,21 @@ def test_a_margin_of_zero_leaves_the_scaled_cosine():
 
 
 @pytest.mark.parametrize('label', [0, 1])
-def test_loss_and_gradient_are_finite_where_a_cosine_is_one(label):
+@pytest.mark.parametrize('sign', [1, -1])
+def test_loss_and_gradient_are_finite_where_a_cosine_is_one(label, sign):
     head = _arcface()
-    embeddings = head.weight.detach()[:1].clone().requires_grad_()
+    with torch.no_grad():
+        head.weight[0] = torch.eye(8)[0]
+    embeddings = (sign * torch.eye(8)[:1]).requires_grad_()
     loss, _ = head(embeddings, torch.tensor([label]))
     loss.backward()
     assert loss.isfinite()
     assert embeddings.grad.isfinite().all()
     assert head.weight.grad.isfinite().all()
+
+
+def test_a_cosine_that_rounding_lifts_over_one_gives_no_nan():
+    assert _arcface().logits(torch.tensor([[1.0000002, 0.5]]), torch.tensor([0])).isfinite().all()
 
 
 def test_the_gradient_is_that_of_the_margin_softmax():

@@ -45,6 +45,9 @@ const labelTables = [
    from (select id as image_id, arg_max(landmark_id, pos) as landmark_id, min(pos) as pos from index_landmark group by id) i
    join (${ofLandmark('index_category')}) o using (landmark_id)
    join category_label k using (category)`,
+];
+
+const countryTables = [
   `create table label_category as select l.gid, o.category from landmark l join (${ofLandmark('train_category')}) o using (landmark_id)`,
 ];
 
@@ -57,7 +60,7 @@ const truthTables = [
    from solution where "Usage" <> 'Ignored'`,
 ];
 
-const noCountryTables = ['create table if not exists label_country (gid integer, country varchar, continent varchar)'];
+const noCountryTables = ['create table label_country (gid integer, country varchar, continent varchar)'];
 
 /** Makes the tables that the lists are selected from, as far as the loaded files allow. */
 export async function makeListTables(database: Database, loaded: ReadonlySet<MetadataFileKey>): Promise<{ labelled: boolean }> {
@@ -66,6 +69,7 @@ export async function makeListTables(database: Database, loaded: ReadonlySet<Met
     ...(loaded.has('trainClean') ? cleanTables : []),
     ...(loaded.has('trainClean') && loaded.has('train') ? fullTables : []),
     ...(labelled ? labelTables : noLabelTables),
+    ...(loaded.has('trainClean') && loaded.has('trainCategory') ? countryTables : []),
     ...(loaded.has('solution') ? truthTables : []),
     ...noCountryTables,
   ];
@@ -89,10 +93,10 @@ export function rowsOfList(list: ListName, seed: number): string {
     c2x: `${fullRows} where label < (select count(*) from train_clean)`,
     index_train: indexTrainRows,
     // At most two index images a label, the first ones; of these a sample in an order that only the seed and the ids decide.
-    test: `select 0 as block, row_number() over (order by md5(${literal(`${seed}:`)} || image_id), image_id) as pos, 0 as sub,
-             image_id, 'index' as split, label, 0 as noisy
-           from (select *, row_number() over (partition by label order by pos) as nth from index_row)
-           where nth <= 2 qualify pos <= ${sampleOfTest}`,
+    test: `select 0 as block, place as pos, 0 as sub, image_id, 'index' as split, label, 0 as noisy
+           from (select image_id, label, row_number() over (order by md5(${literal(`${seed}:`)} || image_id), image_id) as place
+                 from (select *, row_number() over (partition by label order by pos) as nth from index_row) where nth <= 2)
+           where place <= ${sampleOfTest}`,
     all: `${indexTrainRows}
           union all select 2, pos, 0, id, 'test', -1, 0 from solution where "Usage" = 'Ignored'
           union all select 2, pos, label, query_id, 'test', label, 0

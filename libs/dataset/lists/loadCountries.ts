@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
-import { labellingFiles } from '../metadata/files.ts';
 import { continentOfCountry, readCountries } from '../metadata/readCountries.ts';
 import type { ListsManifest } from './manifest.ts';
 
@@ -19,7 +18,7 @@ export async function loadCountries(
   const countries = await readCountries(folder, signal);
   const inputs: ListsManifest['inputs'] = {};
   for (const name of countries.files) inputs[`countries/${name}`] = { ...(await fileDigest(join(folder, name), signal)), rows: null };
-  if (!labellingFiles.every((key) => loaded.has(key))) return inputs;
+  if (!loaded.has('trainClean') || !loaded.has('trainCategory')) return inputs;
   await database.run('create table category_country (category varchar, country varchar, continent varchar)');
   const rows = [...countries.countryOf].map(([category, country]) => [category, country, continentOfCountry(countries, country)] as const);
   await database.append('category_country', rows);

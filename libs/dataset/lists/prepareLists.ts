@@ -9,7 +9,7 @@ import { count, openDatabase } from '../duckdb.ts';
 import type { FoundFile } from '../metadata/findMetadata.ts';
 import { findMetadata } from '../metadata/findMetadata.ts';
 import { loadMetadata } from '../metadata/loadMetadata.ts';
-import { writingUnder } from '../storageFull.ts';
+import { writingUnder } from '../writingUnder.ts';
 import { makeListTables } from './definitions.ts';
 import { loadCountries } from './loadCountries.ts';
 import { loadTars } from './loadTars.ts';
@@ -46,18 +46,22 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
   const out = resolve(options.out);
   const lists = [...new Set(options.lists)];
   await refuseTaken(out);
-  const found = await findMetadata(options.metadata, lists, options.signal);
-  return writingUnder(out, async () => {
-    await mkdir(dirname(out), { recursive: true });
-    const making = await mkdtemp(`${out}.making-`);
-    try {
-      const manifest = await fill(making, lists, found, options);
-      await rename(making, out);
-      return manifest;
-    } finally {
-      await rm(making, { recursive: true, force: true });
-    }
-  });
+  const found = await findMetadata(options.metadata, { lists, withCountries: options.countries !== undefined }, options.signal);
+  return writingUnder(
+    out,
+    async () => {
+      await mkdir(dirname(out), { recursive: true });
+      const making = await mkdtemp(`${out}.making-`);
+      try {
+        const manifest = await fill(making, lists, found, options);
+        await rename(making, out);
+        return manifest;
+      } finally {
+        await rm(making, { recursive: true, force: true });
+      }
+    },
+    options.signal,
+  );
 }
 
 async function refuseTaken(out: string): Promise<void> {

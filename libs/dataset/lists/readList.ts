@@ -31,15 +31,15 @@ export async function* readList(
     const part = `${limit === undefined ? '' : `limit ${Math.trunc(limit)}`} offset ${Math.trunc(from)}`;
     for await (const rows of database.stream(`select * from read_parquet(${pathLiteral(path)}) ${part}`)) {
       yield rows.map((row) => ({
-        imageId: text(row['image_id']),
-        path: text(row['path']),
-        label: count(row['label']),
-        noisy: count(row['noisy']) === 1,
-        country: textOrNull(row['country']),
-        continent: textOrNull(row['continent']),
-        tar: textOrNull(row['tar']),
-        offset: numberOrNull(row['offset']),
-        size: numberOrNull(row['size']),
+        imageId: text(row.image_id),
+        path: text(row.path),
+        label: count(row.label),
+        noisy: count(row.noisy) === 1,
+        country: textOrNull(row.country),
+        continent: textOrNull(row.continent),
+        tar: textOrNull(row.tar),
+        offset: numberOrNull(row.offset),
+        size: numberOrNull(row.size),
       }));
     }
   } finally {
@@ -56,9 +56,9 @@ export async function* readGroundTruth(path: string, signal?: AbortSignal): Asyn
   try {
     for await (const rows of database.stream(`select query_id, image_id, usage from read_parquet(${pathLiteral(path)})`)) {
       yield rows.map((row) => ({
-        queryId: text(row['query_id']),
-        imageId: text(row['image_id']),
-        usage: row['usage'] === 'Public' ? 'Public' : 'Private',
+        queryId: text(row.query_id),
+        imageId: text(row.image_id),
+        usage: row.usage === 'Public' ? 'Public' : 'Private',
       }));
     }
   } finally {

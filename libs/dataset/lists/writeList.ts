@@ -40,16 +40,16 @@ export async function writeList(
   );
   // Queries and the gallery can be listed without any labels; the other lists cannot.
   const [classes] = labelled || (list !== 'query' && list !== 'index') ? await database.rows(classesOfList(list)) : [];
-  const missing = counts?.['missing'];
+  const missing = counts?.missing;
   return {
     path,
     ...(await fileDigest(file, signal)),
-    rows: count(counts?.['rows']),
-    images: count(counts?.['images']),
-    labels: count(counts?.['labels']),
-    classes: classes ? count(classes['n']) : null,
-    noisy: count(counts?.['noisy']),
-    unlabelled: count(counts?.['unlabelled']),
+    rows: count(counts?.rows),
+    images: count(counts?.images),
+    labels: count(counts?.labels),
+    classes: classes ? count(classes.n) : null,
+    noisy: count(counts?.noisy),
+    unlabelled: count(counts?.unlabelled),
     missingImages: typeof missing === 'number' ? missing : null,
   };
 }
@@ -72,12 +72,12 @@ export async function writeGroundTruth(
   const [counts] = await database.rows(
     `select count(*) as rows, count(distinct query_id) as queries, ${outside} as outside from read_parquet(${pathLiteral(file)})`,
   );
-  const notInIndex = counts?.['outside'];
+  const notInIndex = counts?.outside;
   return {
     path,
     ...(await fileDigest(file, signal)),
-    rows: count(counts?.['rows']),
-    queries: count(counts?.['queries']),
+    rows: count(counts?.rows),
+    queries: count(counts?.queries),
     notInIndex: typeof notInIndex === 'number' ? notInIndex : null,
   };
 }

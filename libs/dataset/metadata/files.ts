@@ -66,11 +66,16 @@ export const filesOfList = {
 /** The files that give images of `query` and `index` their labels. Without all of them the labels are -1. */
 export const labellingFiles: readonly MetadataFileKey[] = labelFiles;
 
-/** The files that the lists need, each once, with the lists that need it. */
-export function filesNeeded(lists: readonly ListName[]): Map<MetadataFileKey, ListName[]> {
+/**
+ * The files that the lists need, each once, with the lists that need it. `withCountries`: the rows shall have their countries,
+ * which are joined by train categories.
+ */
+export function filesNeeded(lists: readonly ListName[], withCountries: boolean): Map<MetadataFileKey, ListName[]> {
   const needed = new Map<MetadataFileKey, ListName[]>();
   for (const list of lists) {
-    for (const file of filesOfList[list]) needed.set(file, [...(needed.get(file) ?? []), list]);
+    const files = new Set<MetadataFileKey>(filesOfList[list]);
+    if (withCountries && files.has('trainClean')) files.add('trainCategory');
+    for (const file of files) needed.set(file, [...(needed.get(file) ?? []), list]);
   }
   return needed;
 }

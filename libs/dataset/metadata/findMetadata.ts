@@ -18,11 +18,12 @@ export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string
  */
 export async function findMetadata(
   root: string,
-  lists: readonly ListName[],
+  wanted: { lists: readonly ListName[]; withCountries: boolean },
   signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, FoundFile>> {
+  const { lists, withCountries } = wanted;
   const found = new Map<MetadataFileKey, FoundFile>();
-  for (const [key, users] of filesNeeded(lists)) {
+  for (const [key, users] of filesNeeded(lists, withCountries)) {
     const path = await pathOf(root, metadataFiles[key]);
     if (path === null) throw missingFile(root, metadataFiles[key], users);
     found.set(key, await withHeader(key, path, signal));

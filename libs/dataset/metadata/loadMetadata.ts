@@ -31,7 +31,7 @@ export async function loadMetadata(
     if (key === 'trainCategory' || key === 'indexCategory') await loadCategories(database, file, signal);
     else await loadCsv(database, file, signal);
     const [answer] = await database.rows(`select count(*) as n from ${tableOf[key]}`);
-    rows.set(key, count(answer?.['n']));
+    rows.set(key, count(answer?.n));
   }
   return rows;
 }
@@ -62,11 +62,11 @@ async function loadCsv(database: Database, found: FoundFile, signal?: AbortSigna
   const [answer] = await database.rows(`select count(*) as bad from ${table} where ${brokenRules(found)}`);
   const repeated =
     file.unique === undefined ? [] : await database.rows(`select 1 from ${table} group by "${file.unique}" having count(*) > 1 limit 1`);
-  if (count(answer?.['bad']) === 0 && repeated.length === 0) return;
+  if (count(answer?.bad) === 0 && repeated.length === 0) return;
   const bad = await locateBadRow(file, path, header, signal);
   if (bad) throw badRowError(bad);
   throw new Error(
-    `${path}: ${count(answer?.['bad'])} rows break the rules of ${file.name}, but a second reading finds none: did the file change?`,
+    `${path}: ${count(answer?.bad)} rows break the rules of ${file.name}, but a second reading finds none: did the file change?`,
   );
 }
 

@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs';
+import { fileChunks } from '../fileChunks.ts';
 
 export type TextLine = { number: number; bytes: Buffer };
 
@@ -14,8 +14,7 @@ export async function* textLines(path: string, signal?: AbortSignal): AsyncGener
     if (number === 1 && bytes.subarray(0, 3).equals(byteOrderMark)) bytes = bytes.subarray(3);
     return { number: number++, bytes };
   };
-  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal ? { signal } : {}) });
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of fileChunks(path, signal)) {
     let from = 0;
     for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
       yield line([...rest, chunk.subarray(from, at)]);

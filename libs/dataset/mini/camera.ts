@@ -31,23 +31,19 @@ export function viewOf(random: Random, extent: { width: number; height: number }
   const width = aspect >= 1 ? longSide : Math.round(longSide * aspect);
   const height = aspect >= 1 ? Math.round(longSide / aspect) : longSide;
   const reach = Math.max(extent.width, extent.height);
-  const yaw = random.between(-0.85, 0.85) * hardness;
-  const closeUp = random.chance(0.35 * hardness);
-  const zoom = closeUp ? random.between(1.2, 1.2 + 0.7 * hardness) : random.between(1 - 0.35 * hardness, 1.15);
-  const stray = 0.16 * hardness;
+  const yaw = random.between(-0.65, 0.65) * hardness;
+  const closeUp = random.chance(0.25 * hardness);
+  const zoom = closeUp ? random.between(1.15, 1.15 + 0.6 * hardness) : random.between(1 - 0.25 * hardness, 1.1);
+  const stray = 0.1 * hardness;
   return {
     width,
     height,
     yaw,
-    distance: reach * random.between(1.6, 3.2),
-    eyeHeight: random.between(0.12, 0.12 + 0.8 * hardness),
-    aim: [
-      extent.width * random.between(-stray, stray),
-      extent.height * random.between(0.45 - stray, 0.47 + stray * (closeUp ? 1 : 0.5)),
-      0,
-    ],
+    distance: reach * random.between(1.8, 3.2),
+    eyeHeight: random.between(0.15, 0.15 + 0.5 * hardness),
+    aim: [extent.width * random.between(-stray, stray), extent.height * random.between(0.45 - stray, 0.47 + stray * (closeUp ? 1 : 0.5)), 0],
     zoom,
-    roll: random.normal() * 0.05 * hardness,
+    roll: random.normal() * 0.035 * hardness,
   };
 }
 

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { imagePath } from '../imagePath.ts';
-import { writingUnder } from '../storageFull.ts';
+import { writingUnder } from '../writingUnder.ts';
 import { viewOf } from './camera.ts';
 import type { Landmark } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
@@ -48,17 +48,21 @@ export async function makeMiniDataset(options: MiniDatasetOptions): Promise<Mini
   const asked: MiniCounts = { ...miniCounts, ...options.counts };
   const present = await presentDataset(out, options.seed, asked, options.signal);
   if (present) return present;
-  return writingUnder(out, async () => {
-    await mkdir(dirname(out), { recursive: true });
-    const making = await mkdtemp(`${out}.making-`);
-    try {
-      const manifest = await fill(making, planMiniDataset(options.seed, asked), asked, options);
-      await moveIntoPlace(making, out, manifest, options.signal);
-      return manifest;
-    } finally {
-      await rm(making, { recursive: true, force: true });
-    }
-  });
+  return writingUnder(
+    out,
+    async () => {
+      await mkdir(dirname(out), { recursive: true });
+      const making = await mkdtemp(`${out}.making-`);
+      try {
+        const manifest = await fill(making, planMiniDataset(options.seed, asked), asked, options);
+        await moveIntoPlace(making, out, manifest, options.signal);
+        return manifest;
+      } finally {
+        await rm(making, { recursive: true, force: true });
+      }
+    },
+    options.signal,
+  );
 }
 
 /** The manifest of the dataset asked for when it lies complete in `out`; null when `out` may be written. */

@@ -36,9 +36,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 function isMiniManifest(value: unknown): value is MiniManifest {
-  if (!isRecord(value) || value['format'] !== 'cairn-mini' || value['version'] !== 1) return false;
+  if (!isRecord(value) || value.format !== 'cairn-mini' || value.version !== 1) return false;
   const numbers = ['generator', 'seed', 'files', 'bytes'].every((key) => typeof value[key] === 'number');
-  return numbers && typeof value['digest'] === 'string' && ['asked', 'counts', 'layout'].every((key) => isRecord(value[key]));
+  return numbers && typeof value.digest === 'string' && ['asked', 'counts', 'layout'].every((key) => isRecord(value[key]));
 }
 
 /** The manifest of the mini dataset in `root`, or null when there is none. */

@@ -76,7 +76,7 @@ export type MiniPlan = {
 const hardness = { clean: [0.1, 0.5], extra: [0.3, 0.7], index: [0.15, 0.5], query: [0.15, 0.5] } as const;
 const twinDifferences: readonly TwinDifference[] = ['annex', 'openings', 'roof'];
 /** The share of wrong labels among the images that cleaning removes. */
-const wrongShare = 0.4;
+const wrongShare = 0.35;
 
 function planLandmarks(seed: number, counts: MiniCounts, random: Random): PlannedLandmark[] {
   const total = counts.cleanLandmarks + counts.fullOnlyLandmarks + counts.indexOnlyLandmarks;
@@ -125,7 +125,8 @@ export function planMiniDataset(seed: number, counts: MiniCounts = miniCounts): 
   const images: PlannedImage[] = [];
   const draw = (split: MiniSplit, shows: string | null, kind: keyof typeof hardness): string => {
     const id = createHash('sha256').update(`${seed}/${split}/${images.length}`).digest('hex').slice(0, 16);
-    images.push({ split, id, shows, hardness: random.between(...hardness[kind]), fault: null });
+    const [low, high] = hardness[kind];
+    images.push({ split, id, shows, hardness: random.between(low, high), fault: null });
     return id;
   };
   const trained = landmarks.filter((landmark) => landmark.trainId !== null);

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
+import { fileChunks } from '../fileChunks.ts';
 import type { ImageSplit } from '../imagePath.ts';
 import type { TarMember } from './scanTar.ts';
 import { scanTar } from './scanTar.ts';
@@ -94,7 +94,6 @@ export async function listedMd5(root: string, tar: string): Promise<string | nul
 /** MD5 of a whole file, streamed. */
 export async function md5Of(path: string, signal?: AbortSignal): Promise<string> {
   const md5 = createHash('md5');
-  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal ? { signal } : {}) });
-  for await (const chunk of stream as AsyncIterable<Buffer>) md5.update(chunk);
+  for await (const chunk of fileChunks(path, signal)) md5.update(chunk);
   return md5.digest('hex');
 }

@@ -20,6 +20,7 @@ export type EndRecord = z.infer<typeof endRecord>;
 const stopRecord = z.object({ deadline: z.number(), reason: z.string() });
 export type StopRecord = z.infer<typeof stopRecord>;
 
+const safeId = /^[A-Za-z0-9_-]+$/;
 const launchFile = /^launch-(\d+)\.json$/;
 
 /**
@@ -28,7 +29,7 @@ const launchFile = /^launch-(\d+)\.json$/;
  * agent's own folder, with the agent's own word in it.
  */
 export function attemptFolder(root: string, attemptId: string) {
-  if (!/^[A-Za-z0-9_-]+$/.test(attemptId)) {
+  if (!safeId.test(attemptId)) {
     throw new CairnError('invalid_path', `The attempt id ${JSON.stringify(attemptId)} cannot name a folder`);
   }
   const path = join(root, attemptId);
@@ -73,7 +74,7 @@ export type AttemptFolder = ReturnType<typeof attemptFolder>;
 
 /** The attempts that have a folder below `root`. */
 export function attemptFolders(root: string): AttemptFolder[] {
-  return listOf(root).map((attemptId) => attemptFolder(root, attemptId));
+  return listOf(root).flatMap((name) => (safeId.test(name) ? [attemptFolder(root, name)] : []));
 }
 
 function listOf(folder: string): string[] {

@@ -13,12 +13,11 @@ test('a vector keeps its direction and gets the length 1', () => {
 });
 
 test('values are rounded to the nearest float16, on a tie to the even one', () => {
-  // Beside a 1 the length is 1 in float64, so that the small values stay as they are.
-  const even = 2 ** -14;
-  const step = 2 ** -24;
-  expect(normalized(1, even + step / 2)).toEqual([1, even]);
-  expect(normalized(1, even + step * 1.5)).toEqual([1, even + 2 * step]);
-  expect(normalized(1, even + step * 0.51)).toEqual([1, even + step]);
+  // Both vectors have the length 8192, and float16 is 2^-11 apart from 0.5 to 1.
+  const [lower, upper] = [normalized(4098, 7093, 67, 11, 1), normalized(4102, 7091, 13, 3, 1)];
+  expect(lower?.[0]).toBe(0.5);
+  expect(upper?.[0]).toBe(0.5 + 2 * 2 ** -11);
+  expect(lower?.[1]).toBe(Math.round((7093 / 8192) * 2048) / 2048);
 });
 
 test('values below 2^-14 become subnormal, and those below half the least one 0', () => {

@@ -47,18 +47,34 @@ export function assertImage(bytes: Uint8Array): void {
   throw new UnreadableImage(`not a JPEG, PNG, WebP, GIF or TIFF file (it starts with ${start})`);
 }
 
+/** What sharp says when libvips' last error, which all threads share, was taken by another image's failure. */
+const NO_REASON = 'Unknown error';
+
 /** Runs the pipeline on libuv's threads, within the time limit. */
-export async function renderRaw(pipeline: Sharp, { timeoutMs, signal }: DecodeOptions): Promise<{ data: Buffer; info: OutputInfo }> {
-  // One second more, so that an image that hangs is told from one that sharp could stop.
+export async function renderRaw(pipeline: Sharp, options: DecodeOptions): Promise<{ data: Buffer; info: OutputInfo }> {
+  const first = await render(pipeline, options);
+  if (!(first instanceof UnreadableImage)) return first;
+  if (first.message !== NO_REASON) throw first;
+  // Broken images are few: the second time it fails alone, and says why.
+  const second = await render(pipeline.clone(), options);
+  if (!(second instanceof UnreadableImage)) return second;
+  throw second.message === NO_REASON ? new UnreadableImage('the decoder refuses it and gives no reason', { cause: second }) : second;
+}
+
+async function render(
+  pipeline: Sharp,
+  { timeoutMs, signal }: DecodeOptions,
+): Promise<{ data: Buffer; info: OutputInfo } | UnreadableImage> {
+  // sharp's own limit ends the thread's work, ours ends the wait where the decoder does not even report progress. It is one second
+  // later, so that an image on which the decoder hangs is told from one that it could give up.
   const seconds = Math.min(3600, Math.ceil(timeoutMs / 1000) + 1);
-  const unreadable = () => new UnreadableImage(`decoding took longer than ${timeoutMs / 1000} s`, { isSlow: true });
-  // sharp's own limit ends the thread's work, ours ends the wait where the decoder does not even report progress.
-  const render = () => pipeline.timeout({ seconds }).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  const late = () => new UnreadableImage(`decoding took longer than ${timeoutMs / 1000} s`, { isSlow: true });
+  const work = () => pipeline.timeout({ seconds }).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   try {
-    return await withinTime(render, { ms: timeoutMs, signal, error: unreadable });
+    return await withinTime(work, { ms: timeoutMs, signal, error: late });
   } catch (error) {
-    if (error instanceof UnreadableImage || signal?.aborted) throw error;
-    throw new UnreadableImage(reasonOf(error), { cause: error });
+    if (signal?.aborted) throw error;
+    return error instanceof UnreadableImage ? error : new UnreadableImage(reasonOf(error), { cause: error });
   }
 }
 

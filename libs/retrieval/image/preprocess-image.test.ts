@@ -13,10 +13,9 @@ describe('cairn', () => {
     [400, 300, 128, 0.35],
     [640, 427, 224, 0.35],
     [400, 400, 64, 0.65],
-    [800, 600, 64, 0.65],
     [500, 333, 64, 0.65],
     [129, 513, 64, 0.65],
-    [900, 700, 220, 0.65],
+    [1100, 830, 200, 0.65],
   ])('shrinks %i x %i to %i px within %f grey levels of one triangle filter', async (width, height, size, limit) => {
     const file = await jpegOf(picture(width, height));
     const expected = resampleTriangle(await decodeImage(file, cairn), size);
@@ -37,7 +36,8 @@ describe('cairn', () => {
     [40, 30, 64],
   ])('grows %i x %i to %i px without a shift', async (width, height, size) => {
     const file = await pngOf(picture(width, height));
-    expect(await preprocessImage(file, { ...cairn, size })).toEqual(resampleTriangle(await decodeImage(file, cairn), size));
+    const expected = resampleTriangle(await decodeImage(file, cairn), size);
+    expect(meanDistance(await preprocessImage(file, { ...cairn, size }), expected)).toBe(0);
   });
 
   test('a turned JPEG gives the same as the upright picture', async () => {
@@ -62,7 +62,7 @@ describe('cairn', () => {
 test('reference is bilinear without antialiasing on the upright pixels', async () => {
   const file = await jpegOf(picture(300, 200), 8);
   const expected = resizeReference(await decodeImage(file, cairn), 64);
-  expect(await preprocessImage(file, { ...cairn, preprocessing: 'reference', size: 64 })).toEqual(expected);
+  expect(meanDistance(await preprocessImage(file, { ...cairn, preprocessing: 'reference', size: 64 }), expected)).toBe(0);
 });
 
 describe('an image that is at fault is refused with its reason', () => {
@@ -91,6 +91,16 @@ describe('an image that is at fault is refused with its reason', () => {
     await expect(preprocessImage(Buffer.from(content), { ...cairn, size: 64 })).rejects.toThrow(reason);
   });
 
+  test('many at once, each with a reason', async () => {
+    const file = await jpegOf(picture(300, 200));
+    const cut = file.subarray(0, Math.floor(file.length / 2));
+    const outcomes = await Promise.allSettled(Array.from({ length: 24 }, () => preprocessImage(cut, { ...cairn, size: 64 })));
+    const reasons = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.message : 'none'));
+    expect(new Set(reasons.filter((reason) => reason !== 'the decoder refuses it and gives no reason'))).toEqual(
+      new Set(['VipsJpeg: premature end of JPEG image']),
+    );
+  });
+
   test('too many pixels, told by the header alone', async () => {
     const file = await jpegOf(picture(16, 16));
     // The frame header's height and width.
@@ -101,9 +111,9 @@ describe('an image that is at fault is refused with its reason', () => {
   });
 
   test('one that takes too long', async () => {
-    const file = await sharp({ create: { width: 6000, height: 4000, channels: 3, background: 'red' } }).png({ compressionLevel: 1 }).toBuffer();
-    const failure = await preprocessImage(file, { ...cairn, size: 64, timeoutMs: 5 }).catch((error: unknown) => error);
-    expect(failure).toMatchObject({ name: 'UnreadableImage', message: 'decoding took longer than 0.005 s', isSlow: true });
+    const file = await sharp({ create: { width: 3000, height: 2000, channels: 3, background: 'red' } }).png({ compressionLevel: 1 }).toBuffer();
+    const failure = await preprocessImage(file, { ...cairn, size: 64, timeoutMs: 1 }).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ name: 'UnreadableImage', message: 'decoding took longer than 0.001 s', isSlow: true });
   });
 });
 

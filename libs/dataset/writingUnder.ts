@@ -12,12 +12,13 @@ function isNoSpace(error: unknown): boolean {
 /**
  * Runs `work`, which writes under `folder`; running out of space becomes `storage_full` with the folder's name.
  *
- * @throws CairnError `storage_full`; any other error unchanged.
+ * @throws CairnError `storage_full`; the signal's reason once it has fired; any other error unchanged.
  */
-export async function writingUnder<T>(folder: string, work: () => Promise<T>): Promise<T> {
+export async function writingUnder<T>(folder: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   try {
     return await work();
   } catch (error) {
+    signal?.throwIfAborted();
     if (error instanceof CairnError || !isNoSpace(error)) throw error;
     throw new CairnError('storage_full', `no space is left for ${folder}: free some space, or choose another folder`, {
       details: { folder },

@@ -1,0 +1,261 @@
+import { connect } from 'node:net';
+import { createClient, type StreamMessage } from '@cairn/client';
+import { newId } from '@cairn/runtime';
+import { waitFor } from '@cairn/testing';
+import { afterEach, describe, expect, test } from 'vitest';
+import { startRoundRobin } from '../testing/round-robin.ts';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { stage, prisma, secrets, call, callAsAttempt, openReplica } = await openTestApi();
+const { api } = await openReplica();
+const url = await api.listen({ host: '127.0.0.1', port: 0 });
+
+let open: AbortController[] = [];
+afterEach(() => {
+  for (const stream of open) stream.abort();
+  open = [];
+});
+
+/** A client's stream that keeps what it got. */
+function follow(topics: string[], { at = url, token = secrets.viewer, lastEventId }: { at?: string; token?: string; lastEventId?: string } = {}) {
+  const stream = new AbortController();
+  open.push(stream);
+  const got: StreamMessage[] = [];
+  const opened: string[] = [];
+  const ended = (async () => {
+    const messages = createClient({ url: at, token }).events({
+      topics,
+      lastEventId,
+      signal: stream.signal,
+      onConnection: (change) => opened.push(change.state),
+    });
+    for await (const message of messages) got.push(message);
+  })();
+  ended.catch(() => undefined);
+  return {
+    got,
+    opened,
+    ended,
+    seqs: () => got.flatMap((message) => (message.type === 'event' ? [message.event.seq] : [])),
+    hints: () => got.flatMap((message) => (message.type === 'hint' ? [message.hint] : [])),
+    resets: () => got.flatMap((message) => (message.type === 'reset' ? [message.topic] : [])),
+    close: () => stream.abort(),
+  };
+}
+
+let variant = 0;
+/** A run with an attempt that writes lines of its history. */
+async function startRun() {
+  variant += 1;
+  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
+  const [attemptId = ''] = await stage.startAttempts(runId, 'prepare');
+  let seq = 0;
+  const report = (items: unknown[]) => {
+    seq += 1;
+    return callAsAttempt(attemptId, 'POST', '/reports', { body: { seq, at: new Date().toISOString(), items } });
+  };
+  const newest = async () => (await stage.run(runId)).seq;
+  return { runId, topic: `run:${runId}`, report, newest, note: (message = 'note') => report([{ type: 'note', level: 'info', message }]) };
+}
+const upTo = (last: number, first = 1) => Array.from({ length: last - first + 1 }, (_, index) => first + index);
+
+describe('a run topic', () => {
+  test('gives every event from the first, and each that follows at once', async () => {
+    const { topic, note, newest } = await startRun();
+    const before = await newest();
+    const stream = follow([topic]);
+    await waitFor(() => stream.seqs().length === before, { message: 'the history' });
+    for (let n = 0; n < 5; n += 1) await note();
+    const last = await newest();
+    await waitFor(() => stream.seqs().length === last, { timeoutMs: 3_000, message: 'the new events' });
+    expect(stream.seqs()).toEqual(upTo(last));
+    expect(stream.resets()).toEqual([]);
+  });
+
+  test('goes on after Last-Event-ID, of several runs at once', async () => {
+    const [one, two] = [await startRun(), await startRun()];
+    const first = follow([one.topic, two.topic]);
+    const [lastOne, lastTwo] = [await one.newest(), await two.newest()];
+    await waitFor(() => first.seqs().length === lastOne + lastTwo, { message: 'both histories' });
+    first.close();
+    await one.note();
+    await two.note();
+    const cursor = first.got.at(-1)?.id ?? '';
+    const second = follow([one.topic, two.topic], { lastEventId: cursor });
+    await waitFor(() => second.seqs().length >= 2, { message: 'what came meanwhile' });
+    expect(second.seqs().toSorted()).toEqual([lastOne + 1, lastTwo + 1].toSorted());
+    expect(second.resets()).toEqual([]);
+  });
+
+  test.each([
+    ['says nothing of the run', () => `${newId('run')}.3`],
+    ['lies past the end of the run', (runId: string) => `${runId}.9999`],
+    ['is none of ours', () => 'nonsense'],
+  ])('with a Last-Event-ID that %s is told to start over, and begins with the first event', async (_, cursor) => {
+    const { runId, topic, newest } = await startRun();
+    const stream = follow([topic], { lastEventId: cursor(runId) });
+    const last = await newest();
+    await waitFor(() => stream.seqs().length === last, { message: 'the history' });
+    expect(stream.got[0]).toMatchObject({ type: 'reset', topic });
+    expect(stream.seqs()).toEqual(upTo(last));
+  });
+
+  test('raises hints of progress, metrics and logs, at most one a kind in its time', async () => {
+    const { runId, topic, report } = await startRun();
+    const stream = follow([topic]);
+    await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
+    const items = [
+      { type: 'log', stream: 'stdout', offset: 0, text: 'x' },
+      { type: 'metrics', name: 'loss', steps: [1], values: [1], times: [1] },
+      { type: 'progress', done: 1, total: 2, unit: 'steps', rate: null, etaSeconds: null, message: '' },
+    ];
+    const begin = performance.now();
+    for (let n = 0; n < 40; n += 1) await report(items);
+    await waitFor(() => new Set(stream.hints().map((hint) => hint.what)).size === 3, { message: 'three kinds of hints' });
+    const intervals = Math.ceil((performance.now() - begin) / 100);
+    const { id: stepId } = await stage.step(runId, 'prepare');
+    for (const what of ['logs', 'metrics', 'progress'] as const) {
+      const kind = stream.hints().filter((hint) => hint.what === what);
+      expect(kind[0]).toEqual({ topic, runId, stepId, what });
+      expect(kind.length).toBeLessThanOrEqual(intervals + 1);
+    }
+  });
+});
+
+test('the lists are told to be fetched at the start and whenever a run changes', async () => {
+  const stream = follow(['runs', 'fleet']);
+  await waitFor(() => stream.resets().length === 2, { message: 'the resets' });
+  expect(stream.resets()).toEqual(['runs', 'fleet']);
+  const { runId } = await startRun();
+  await waitFor(() => stream.hints().some((hint) => hint.topic === 'fleet'), { message: 'a hint about the fleet' });
+  expect(stream.hints().find((hint) => hint.topic === 'runs')).toMatchObject({ topic: 'runs', what: 'run' });
+  expect(stream.hints().every((hint) => hint.runId === undefined || hint.runId === runId)).toBe(true);
+  expect(stream.got.every((message) => message.id === null)).toBe(true);
+});
+
+test('what is committed while nobody listens is found again', async () => {
+  const { topic, note, newest } = await startRun();
+  const stream = follow([topic, 'runs']);
+  await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
+  for (let round = 0; round < 3; round += 1) {
+    await prisma.$queryRaw`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cairn listen' and datname = current_database()`;
+    await note();
+    const last = await newest();
+    await waitFor(() => stream.seqs().at(-1) === last, { message: 'the event that no notification told' });
+  }
+  expect(stream.seqs()).toEqual(upTo(await newest()));
+});
+
+test('a change whose notification is lost is found by looking', async () => {
+  const { runId, topic } = await startRun();
+  const stream = follow([topic, 'runs']);
+  await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
+  const hintsBefore = stream.hints().length;
+  const { seq } = await prisma.run.update({ where: { id: runId }, data: { seq: { increment: 1 } } });
+  await prisma.event.create({ data: { runId, seq, type: 'note', message: 'silent' } });
+  await waitFor(() => stream.seqs().at(-1) === seq, { message: 'the silent event' });
+  await waitFor(() => stream.hints().length > hintsBefore, { message: 'a hint about the list' });
+});
+
+test('two replicas behind a round robin, one killed after the other: a client misses nothing and gets nothing twice', async () => {
+  const replicas = await Promise.all([1, 2, 3].map(() => openReplica()));
+  const ports = await Promise.all(replicas.map(async (replica) => Number(new URL(await replica.api.listen({ host: '127.0.0.1', port: 0 })).port)));
+  const [, , spare = 0] = ports;
+  const proxy = await startRoundRobin(ports.slice(0, 2));
+  /** As a kill does it: its connections break in the middle, and it listens no more. */
+  const kill = (port: number) => {
+    proxy.remove(port);
+    const replica = replicas[ports.indexOf(port)];
+    replica?.api.server.close();
+    replica?.api.server.closeAllConnections();
+    replica?.feed.close();
+  };
+
+  const { topic, note, newest } = await startRun();
+  const stream = follow([topic, 'runs'], { at: proxy.url });
+  await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
+  const servedBy: (number | undefined)[] = [];
+  for (let killed = 0; killed < 2; killed += 1) {
+    for (let n = 0; n < 15; n += 1) await note();
+    const [serving] = await waitFor(() => (proxy.busy().length > 0 ? proxy.busy() : null), { message: 'a replica to serve the stream' });
+    servedBy.push(serving);
+    if (killed === 1) proxy.add(spare);
+    // In the middle of a burst: some of it is committed before, some after.
+    const burst = (async () => {
+      for (let n = 0; n < 15; n += 1) await note();
+    })();
+    await note();
+    kill(serving ?? 0);
+    await burst;
+  }
+  const last = await newest();
+  await waitFor(() => stream.seqs().at(-1) === last, { message: 'the last event' });
+  expect(stream.seqs()).toEqual(upTo(last));
+  expect(new Set(servedBy).size).toBe(2);
+  expect(stream.opened.filter((state) => state === 'lost').length).toBeGreaterThanOrEqual(2);
+  // The list is fetched again after every connect.
+  expect(stream.resets().length).toBe(stream.opened.filter((state) => state === 'open').length);
+  stream.close();
+  await proxy.close();
+});
+
+test('a client that takes nothing is cut off; it comes back with its cursor', async () => {
+  const { api: server } = await openReplica({ heartbeatMs: 150 });
+  const port = Number(new URL(await server.listen({ host: '127.0.0.1', port: 0 })).port);
+  const { runId } = await startRun();
+  const { seq } = await stage.run(runId);
+  await prisma.$executeRaw`
+    insert into event (run_id, seq, type, message) select ${runId}, ${seq} + n, 'note', repeat('x', 8000) from generate_series(1, 3000) n`;
+  await prisma.run.update({ where: { id: runId }, data: { seq: seq + 3000 } });
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.write(`GET /v1/events?topics=run:${runId} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${secrets.viewer}\r\n\r\n`);
+  // Never read: the kernel's buffers fill, and then the server's.
+  socket.pause();
+  const connections = () => new Promise<number>((resolve) => server.server.getConnections((_, count) => resolve(count)));
+  await waitFor(async () => (await connections()) === 1, { message: 'the client to come' });
+  await waitFor(async () => (await connections()) === 0, { message: 'the client to be cut off' });
+  socket.destroy();
+});
+
+test('a stream stays alive by heartbeats and ends when its token is revoked', async () => {
+  const { api: server } = await openReplica({ heartbeatMs: 50 });
+  const at = await server.listen({ host: '127.0.0.1', port: 0 });
+  const { json: token } = await call('admin', 'POST', '/v1/tokens', { body: { name: 'short', role: 'viewer' } });
+  const answer = await fetch(`${at}/v1/events?topics=runs`, { headers: { authorization: `Bearer ${token.secret}` } });
+  expect(answer.headers.get('content-type')).toBe('text/event-stream');
+  let text = '';
+  let isRevoked = false;
+  for await (const chunk of answer.body ?? []) {
+    text += Buffer.from(chunk).toString();
+    if (!isRevoked && text.includes(': heartbeat')) {
+      isRevoked = true;
+      await call('admin', 'DELETE', `/v1/tokens/${token.id}`);
+    }
+  }
+  expect(text).toContain('retry: 1000\n\nevent: reset\ndata: {"topic":"runs"}\n\n');
+  expect(isRevoked).toBe(true);
+});
+
+test.each([
+  ['no topic', '', 'invalid_request'],
+  ['an unknown topic', 'runs,models', 'invalid_request'],
+  ['too many topics', Array.from({ length: 51 }, () => `run:${newId('run')}`).join(','), 'invalid_request'],
+  ['a run that is not there', `run:${newId('run')}`, 'not_found'],
+])('%s is refused', async (_, topics, code) => {
+  expect((await call('viewer', 'GET', '/v1/events', { query: { topics } })).json).toMatchObject({ code });
+  await expect(follow([topics || ',']).ended).rejects.toMatchObject({ code });
+});
+
+test('a server that closes ends its streams, and no listener is left behind', async () => {
+  const replica = await openReplica();
+  const at = await replica.api.listen({ host: '127.0.0.1', port: 0 });
+  const { topic } = await startRun();
+  const streams = [follow([topic], { at }), follow(['runs'], { at })];
+  await waitFor(() => streams.every((stream) => stream.got.length > 0), { message: 'the streams to begin' });
+  const begin = performance.now();
+  await replica.close();
+  expect(performance.now() - begin).toBeLessThan(3_000);
+  await waitFor(() => streams.every((stream) => stream.opened.includes('lost')), { message: 'the clients to notice' });
+});
+

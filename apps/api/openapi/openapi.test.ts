@@ -1,0 +1,116 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { problem } from '@cairn/contract';
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { openTestApi } from '../testing/test-api.ts';
+import { components } from './components.ts';
+import { openApiDocument } from './document.ts';
+import { answerExamples, problemExample, requestExamples } from './examples.ts';
+
+const { call } = await openTestApi();
+const answer = await call(null, 'GET', '/openapi.json');
+const document = openApiDocument.parse(answer.json);
+const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ tags: undefined, summary: undefined, ...operation, path, method })));
+
+test('the document is OpenAPI 3.1 with every call of the contract', () => {
+  expect(document).toMatchObject({ openapi: '3.1.0', security: [{ token: [] }], components: { securitySchemes: { token: { scheme: 'bearer' } } } });
+  expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
+    'DELETE /v1/tokens/{id}',
+    'GET /healthz',
+    'GET /metrics',
+    'GET /readyz',
+    'GET /v1/artifacts/{id}',
+    'GET /v1/attempts/{id}',
+    'GET /v1/attempts/{id}/logs',
+    'GET /v1/audit',
+    'GET /v1/datasets',
+    'GET /v1/datasets/{name}',
+    'GET /v1/events',
+    'GET /v1/fleet',
+    'GET /v1/models',
+    'GET /v1/models/{name}',
+    'GET /v1/recipes',
+    'GET /v1/recipes/{name}',
+    'GET /v1/runs',
+    'GET /v1/runs/{id}',
+    'GET /v1/runs/{id}/events',
+    'GET /v1/runs/{id}/steps/{name}',
+    'GET /v1/runs/{id}/steps/{name}/attempts',
+    'GET /v1/runs/{id}/steps/{name}/metrics',
+    'GET /v1/runs/{id}/steps/{name}/shards',
+    'GET /v1/tokens',
+    'POST /v1/datasets',
+    'POST /v1/gc',
+    'POST /v1/runs',
+    'POST /v1/runs/{id}/cancel',
+    'POST /v1/runs/{id}/retry',
+    'POST /v1/tokens',
+  ]);
+});
+
+test('every operation has an id of its own, a tag that is described, a summary and its problems', () => {
+  const tags = z.array(z.object({ name: z.string() })).parse(document.tags).map((tag) => tag.name);
+  const ids = operations.map(({ operationId }) => operationId);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const operation of operations) {
+    expect(tags, operation.path).toEqual(expect.arrayContaining(z.array(z.string()).parse(operation.tags)));
+    expect(operation.summary, operation.path).toEqual(expect.any(String));
+    if (operation.path.startsWith('/v1')) expect(Object.keys(operation.responses ?? {})).toEqual(expect.arrayContaining(['4XX', '5XX']));
+  }
+});
+
+test('every reference leads somewhere, and no named schema is left over', () => {
+  const names = [...answer.text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map((match) => match[1]);
+  expect(new Set(names)).toEqual(new Set(Object.keys(document.components.schemas)));
+  expect(answer.text).not.toContain('__SCHEMA__');
+});
+
+test('descriptions of settings are carried over from the contract', () => {
+  expect(JSON.stringify(document.components.schemas['TrainSettingsInput'])).toContain('ArcFace margin in radians');
+});
+
+test('the examples fit their schemas, and each belongs to an operation', () => {
+  const requests = {
+    submitRun: components.SubmitRequest,
+    cancelRun: components.CancelRequest,
+    retryRun: components.RetryRequest,
+    addDataset: components.DatasetRequest,
+    createToken: components.TokenRequest,
+    collectGarbage: components.GarbageRequest,
+  } satisfies Record<keyof typeof requestExamples, z.ZodType>;
+  const answers = { listRuns: components.RunPage, addDataset: components.Dataset, createToken: components.TokenCreated } satisfies Record<keyof typeof answerExamples, z.ZodType>;
+  for (const [schemas, examples] of [[requests, requestExamples], [answers, answerExamples]] as const) {
+    for (const [id, schema] of Object.entries(schemas)) {
+      expect(() => schema.parse(Reflect.get(examples, id)), id).not.toThrow();
+      expect(operations.map(({ operationId }) => operationId)).toContain(id);
+    }
+  }
+  expect(problem.parse(problemExample)).toEqual(problemExample);
+  const submit = operations.find(({ operationId }) => operationId === 'submitRun');
+  expect(submit?.requestBody?.content['application/json']?.example).toEqual(requestExamples.submitRun);
+  expect(submit?.responses?.['4XX']?.content?.['application/problem+json']?.example).toEqual(problemExample);
+});
+
+test('a body that may be left out is not required', () => {
+  const required = Object.fromEntries(operations.flatMap(({ operationId, requestBody }) => (requestBody ? [[operationId, requestBody.required ?? false]] : [])));
+  expect(required).toEqual({ submitRun: true, addDataset: true, createToken: true, cancelRun: false, retryRun: false, collectGarbage: false });
+});
+
+test('/docs is served whole from here: page, program and document', async () => {
+  expect(await call(null, 'GET', '/docs')).toMatchObject({ status: 301, headers: { location: '/docs/' } });
+  const page = await call(null, 'GET', '/docs/');
+  expect(page.headers['content-type']).toContain('text/html');
+  expect(page.headers['content-security-policy']).toContain("default-src 'none'");
+  const addresses = [...page.text.matchAll(/(?:src|href|url)["']?\s*[=:]\s*["']([^"']+)["']/g)].map((match) => match[1] ?? '');
+  expect(addresses).toContain('js/scalar.js');
+  expect(addresses.filter((address) => /^(https?:)?\/\//.test(address))).toEqual([]);
+  const script = await call(null, 'GET', '/docs/js/scalar.js');
+  expect(script.headers['content-type']).toContain('javascript');
+  expect(script.text.length).toBeGreaterThan(1_000_000);
+});
+
+test('the version is that of the product', () => {
+  const { version } = z.object({ version: z.string() }).parse(JSON.parse(readFileSync(createRequire(import.meta.url).resolve('../../../package.json'), 'utf8')));
+  expect(document.info).toMatchObject({ title: 'Cairn', version });
+});

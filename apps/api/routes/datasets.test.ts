@@ -1,0 +1,89 @@
+import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { call, prisma } = await openTestApi();
+const folder = await mkdtemp(join(tmpdir(), 'cairn-datasets-'));
+afterAll(() => rm(folder, { recursive: true }));
+
+const category = 'http://commons.wikimedia.org/wiki/Category:Alpha';
+const collection = {
+  'train.csv': 'id,url,landmark_id\naaa1,http://x/1,7\naaa2,http://x/2,7\n',
+  'train_clean.csv': 'landmark_id,images\n7,aaa1 aaa2\n',
+  'train_label_to_category.csv': `landmark_id,category\n7,${category}\n`,
+  'index_label_to_category.csv': `landmark_id,category\n1,${category}\n`,
+  'index_image_to_landmark.csv': 'id,landmark_id\niii1,1\n',
+  'index.csv': 'id\niii1\n',
+  'retrieval_solution_v2.1.csv': 'id,images,Usage\nqqq1,iii1,Public\n',
+  'train/a/a/a/aaa1.jpg': 'one',
+  'train/a/a/a/aaa2.jpg': 'two',
+  'index/i/i/i/iii1.jpg': 'three',
+  'test/q/q/q/qqq1.jpg': 'four',
+};
+const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
+const add = (name: string, change: object = {}) => call('submitter', 'POST', '/v1/datasets', { body: { name, source: { ...source, ...change } } });
+
+async function write(path: string, text: string): Promise<void> {
+  await mkdir(dirname(join(folder, path)), { recursive: true });
+  await writeFile(join(folder, path), text);
+  // The listing counts times: the same file is the same only with the same time.
+  await utimes(join(folder, path), 1_000, 1_000);
+}
+beforeEach(async () => {
+  for (const [path, text] of Object.entries(collection)) await write(path, text);
+});
+
+describe('a dataset', () => {
+  test('is registered once for the same content, and anew when its content changes', async () => {
+    const first = await add('glr');
+    expect(first.status).toBe(201);
+    expect(first.headers.location).toBe('/v1/datasets/glr@1');
+    expect(first.json).toMatchObject({ name: 'glr', version: 1, owner: 'a-submitter', source });
+    expect(first.json.digestBasis).toBe('the content of 7 CSV and country files, and the names, sizes and times (not the content) of 4 images');
+
+    expect(await add('glr')).toMatchObject({ status: 200, json: { id: first.json.id, version: 1 } });
+    await write('beside.txt', 'neither a CSV file nor an image');
+    expect(await add('glr')).toMatchObject({ status: 200, json: { version: 1 } });
+
+    await write('train.csv', `${collection['train.csv']}aaa3,http://x/3,7\n`);
+    const second = await add('glr');
+    expect(second).toMatchObject({ status: 201, json: { version: 2 } });
+    await write('index/i/i/i/iii1.jpg', 'another picture');
+    expect(await add('glr')).toMatchObject({ status: 201, json: { version: 3 } });
+    expect(await prisma.auditEntry.count({ where: { action: 'dataset.add' } })).toBe(3);
+
+    expect((await call('viewer', 'GET', '/v1/datasets/glr')).json).toMatchObject({ version: 3 });
+    expect((await call('viewer', 'GET', '/v1/datasets/glr@2')).json).toMatchObject({ id: second.json.id });
+    expect((await call('viewer', 'GET', '/v1/datasets/glr%402')).json).toMatchObject({ version: 2 });
+    expect((await call('viewer', 'GET', '/v1/datasets/glr@9')).json).toMatchObject({ status: 404, detail: expect.stringContaining('1, 2, 3') });
+    const versions = (await call('viewer', 'GET', '/v1/datasets')).json.items.map((item: { name: string; version: number }) => `${item.name}@${item.version}`);
+    expect(versions.slice(0, 3)).toEqual(['glr@3', 'glr@2', 'glr@1']);
+  });
+
+  test('that several register at once has one version', async () => {
+    const answers = await Promise.all([1, 2, 3, 4].map(() => add('at-once')));
+    expect(answers.map((answer) => answer.status).toSorted()).toEqual([200, 200, 200, 201]);
+    expect(new Set(answers.map((answer) => answer.json.id)).size).toBe(1);
+  });
+
+  test.each<[string, () => Promise<unknown>, object, object]>([
+    ['a missing CSV file, and the lists that need it', () => rm(join(folder, 'index.csv')), {}, { code: 'missing_file', detail: expect.stringMatching(/index\.csv.*the list index needs it/) }],
+    ['a missing split', () => rm(join(folder, 'test'), { recursive: true }), {}, { code: 'missing_file', detail: expect.stringContaining(join(folder, 'test')) }],
+    ['a missing column, and those expected', () => write('train.csv', 'id,landmark\naaa1,7\n'), {}, { code: 'missing_column', detail: expect.stringContaining('landmark_id') }],
+    ['a bad row by its line', () => write('train.csv', 'id,url,landmark_id\naaa1,u,7\n../../etc/passwd,u,7\n'), {}, { code: 'bad_row', detail: expect.stringMatching(/train\.csv.*3/) }],
+    ['a folder that is not there', async () => undefined, { root: join(folder, 'nowhere') }, { code: 'missing_file' }],
+    ['a file in the place of a folder', async () => undefined, { metadata: join(folder, 'index.csv') }, { code: 'missing_file' }],
+    ['tars that are not there', async () => undefined, { kind: 'tars' }, { code: 'missing_file' }],
+  ])('with %s is refused, and nothing is registered', async (_, spoil, change, problem) => {
+    await spoil();
+    const before = await prisma.dataset.count();
+    expect((await add('broken', change)).json).toMatchObject({ status: 422, ...problem });
+    expect(await prisma.dataset.count()).toBe(before);
+  });
+
+  test('with a path that is not absolute is refused', async () => {
+    expect((await add('relative', { root: '../data' })).json).toMatchObject({ status: 400, code: 'invalid_request', details: { errors: [{ path: 'source.root' }] } });
+  });
+});

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { identityOf } from '@cairn/runtime';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type KeptProgram, keepRunning, type ProgramSpec, runToEnd } from './kept-program.ts';
+
+let folder: string;
+let program: KeptProgram | null;
+let told: string[];
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'program-'));
+  program = null;
+  told = [];
+});
+afterEach(async () => {
+  await program?.stop(0);
+  await rm(folder, { recursive: true });
+});
+
+const logText = () => readFile(join(folder, 'x.log'), 'utf8').catch(() => '');
+async function specOf(code: string): Promise<ProgramSpec> {
+  const file = join(folder, 'x.mjs');
+  await writeFile(file, code);
+  return { name: 'x', args: [file, 'argument'], env: { PATH: process.env.PATH ?? '', NAME: 'value' }, logFile: join(folder, 'x.log') };
+}
+const keep = async (code: string): Promise<KeptProgram> => {
+  program = keepRunning(await specOf(code), (line) => told.push(line));
+  return program;
+};
+const until = (condition: () => unknown) => expect.poll(condition, { interval: 10, timeout: 10_000 }).toBeTruthy();
+
+test('a program runs with its arguments and environment alone, its output in its log', async () => {
+  await keep("console.log(process.argv[2], process.env.NAME, process.env.HOME); console.error('to stderr'); setInterval(() => {}, 1000);");
+  await expect.poll(logText, { timeout: 10_000 }).toBe('argument value undefined\nto stderr\n');
+});
+
+test('a program that ends is started again, and it is told where its log is', async () => {
+  const kept = await keep("import { writeFileSync } from 'node:fs'; writeFileSync(1, 'up\\n'); setInterval(() => {}, 1000);");
+  kept.started();
+  await expect.poll(logText, { timeout: 10_000 }).toBe('up\n');
+  process.kill(kept.pid() ?? 0, 'SIGKILL');
+  await expect.poll(logText, { timeout: 10_000 }).toBe('up\nup\n');
+  expect(told).toEqual([`x was ended by SIGKILL; starting it again (log: ${join(folder, 'x.log')})`]);
+});
+
+test('stopping asks first, kills what does not listen, and starts nothing again', async () => {
+  const kept = await keep("process.on('SIGTERM', () => { console.log('asked'); }); console.log('up'); setInterval(() => {}, 1000);");
+  await expect.poll(logText, { timeout: 10_000 }).toBe('up\n');
+  const pid = kept.pid() ?? 0;
+  await kept.stop(100);
+  expect(await logText()).toBe('up\nasked\n');
+  expect(identityOf(pid)).toBeNull();
+  expect(kept.pid()).toBeNull();
+  expect(told).toEqual([]);
+});
+
+test('a wrong configuration at the start is not tried again; the end of the log is in the error', async () => {
+  const kept = await keep("console.error('error: CAIRN_X is missing'); process.exit(2);");
+  await expect(kept.failed).rejects.toMatchObject({
+    code: 'program_failed',
+    message: 'x ended with exit code 2 while the service started',
+    details: { frame: 'error: CAIRN_X is missing' },
+  });
+  expect(told).toEqual([]);
+});
+
+test('a program that keeps ending while the service starts is given up', async () => {
+  const kept = await keep("console.log('again'); process.exit(1);");
+  await expect(kept.failed).rejects.toMatchObject({ details: { frame: 'again\nagain\nagain' } });
+});
+
+test('a program ends when whoever keeps it is killed', async () => {
+  const spec = await specOf(
+    "import { writeFileSync } from 'node:fs'; writeFileSync(process.env.PID_FILE, String(process.pid)); setInterval(() => {}, 1000);",
+  );
+  const pidFile = join(folder, 'pid');
+  const keeper = join(folder, 'keeper.ts');
+  const source = `import { keepRunning } from '${join(import.meta.dirname, 'kept-program.ts')}';
+keepRunning(${JSON.stringify({ ...spec, env: { ...spec.env, PID_FILE: pidFile } })}, () => undefined);`;
+  await writeFile(keeper, source);
+  const parent = spawn(process.execPath, [keeper], { stdio: 'inherit' });
+  await until(() => existsSync(pidFile));
+  const pid = Number(await readFile(pidFile, 'utf8'));
+  parent.kill('SIGKILL');
+  await until(() => identityOf(pid) === null);
+});
+
+test('a program that is run to its end gives its failure with the log', async () => {
+  const { signal } = new AbortController();
+  await runToEnd(await specOf('process.exit(0)'), signal);
+  await expect(runToEnd(await specOf("console.log('no such table'); process.exit(3)"), signal)).rejects.toMatchObject({
+    message: 'x ended with exit code 3 while the service started',
+    details: { frame: 'no such table' },
+  });
+  const interrupt = new AbortController();
+  const running = runToEnd(await specOf('setInterval(() => {}, 1000)'), interrupt.signal);
+  setTimeout(() => interrupt.abort(new Error('Ctrl-C')), 100);
+  await expect(running).rejects.toThrow('Ctrl-C');
+});

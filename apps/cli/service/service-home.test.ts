@@ -1,0 +1,57 @@
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { logTail, openLog, openServiceHome, writePrivate } from './service-home.ts';
+
+let base: string;
+beforeEach(async () => {
+  base = await mkdtemp(join(tmpdir(), 'home-'));
+});
+afterEach(() => rm(base, { recursive: true }));
+
+const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
+
+test('secrets are made once, long and for the owner alone', async () => {
+  const first = await openServiceHome(join(base, 'a', 'home'));
+  const again = await openServiceHome(first.path);
+  expect(again).toMatchObject({ serverKey: first.serverKey, adminToken: first.adminToken });
+  expect(first.serverKey.length).toBeGreaterThanOrEqual(43);
+  expect(first.adminToken).toMatch(/^cairn_[\w-]{43}$/);
+  const other = await openServiceHome(join(base, 'b'));
+  expect(other.serverKey).not.toBe(first.serverKey);
+  expect(await Promise.all([first.path, first.tokenFile, join(first.path, 'server.key')].map(modeOf))).toEqual([0o700, 0o600, 0o600]);
+});
+
+test('a secret that was cut short is not used', async () => {
+  const home = await openServiceHome(base);
+  await writeFile(home.tokenFile, 'short\n');
+  await expect(openServiceHome(base)).rejects.toMatchObject({
+    code: 'invalid_configuration',
+    message: expect.stringContaining('admin.token holds no secret'),
+  });
+});
+
+test('a home that cannot be a folder is told', async () => {
+  await writeFile(join(base, 'file'), '');
+  await expect(openServiceHome(join(base, 'file'))).rejects.toMatchObject({ code: 'invalid_configuration' });
+});
+
+test('a private file is readable by its owner alone from the first byte on', async () => {
+  const path = join(base, 'client.json');
+  await writeFile(path, 'old', { mode: 0o644 });
+  await writePrivate(path, 'new');
+  expect(await readFile(path, 'utf8')).toBe('new');
+  expect(await modeOf(path)).toBe(0o600);
+});
+
+test('a log that has grown too large is put aside', async () => {
+  const path = join(base, 'api.log');
+  await writeFile(path, Buffer.alloc(20_000_001, 'x'));
+  const log = await openLog(path);
+  await log.appendFile('one\ntwo\nthree\n');
+  await log.close();
+  expect((await stat(`${path}.1`)).size).toBe(20_000_001);
+  expect(await logTail(path, 2)).toBe('two\nthree');
+  expect(await logTail(join(base, 'none.log'))).toBe('');
+});

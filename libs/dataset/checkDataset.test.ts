@@ -1,0 +1,110 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ListName } from '@cairn/contract';
+import { describe, expect, test } from 'vitest';
+import type { CheckedDataset } from './checkDataset.ts';
+import { checkDataset } from './checkDataset.ts';
+import type { HandMadeFiles } from './lists/handMadeCollection.ts';
+import { handMade, handMadeCountries, testFolder, writeFiles } from './lists/handMadeCollection.ts';
+
+const everything: ListName[] = ['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index'];
+const trees = { 'images/train/a/1/a/a1aaaa.jpg': 'x', 'images/index/i/1/i/i1iiii.jpg': 'x', 'images/test/q/1/q/q1qqqq.jpg': 'x' };
+
+/** Checks the hand-made collection with some files replaced (null: removed). */
+async function check(files: Record<string, string | readonly string[] | null> = {}, lists = everything): Promise<CheckedDataset> {
+  await using folder = await testFolder();
+  const { path } = folder;
+  const under = (name: string, some: HandMadeFiles): HandMadeFiles =>
+    Object.fromEntries(Object.entries(some).map(([file, text]) => [`${name}/${file}`, text]));
+  await writeFiles(path, { ...under('metadata', handMade), ...under('countries', handMadeCountries), ...trees });
+  for (const [file, text] of Object.entries(files)) {
+    if (text === null) await rm(join(path, file), { recursive: true });
+    else await writeFiles(path, { [file]: text });
+  }
+  return await checkDataset({
+    metadata: join(path, 'metadata'),
+    countries: join(path, 'countries'),
+    images: { kind: 'folder', root: join(path, 'images') },
+    lists,
+  });
+}
+
+describe('a collection is checked', () => {
+  test('and its rows are counted when all is well', async () => {
+    const checked = await check();
+    expect(checked.rows).toMatchObject({ 'train.csv': 9, 'train_clean.csv': 2, 'index.csv': 7, 'retrieval_solution_v2.1.csv': 4 });
+    expect(checked.countries).toBe(4);
+  });
+
+  test('a missing file names the lists that need it', async () => {
+    await expect(check({ 'metadata/index_image_to_landmark.csv': null })).rejects.toMatchObject({
+      code: 'missing_file',
+      message: expect.stringMatching(
+        /index_image_to_landmark\.csv is neither in .* nor in .*index; the lists index_train, test, all need it/,
+      ),
+    });
+    await expect(check({ 'metadata/index_image_to_landmark.csv': null }, ['clean', 'query'])).resolves.toBeDefined();
+  });
+
+  test('a missing image folder names the list that needs it', async () => {
+    await expect(check({ 'images/index': null }, ['clean', 'index'])).rejects.toMatchObject({
+      code: 'missing_file',
+      message: expect.stringMatching(/images\/index is not a folder with images; the list index needs it/),
+    });
+  });
+
+  test.each([
+    ['train.csv', 'id,landmark\n', 'landmark_id', 'expected id, landmark_id, found id, landmark'],
+    ['retrieval_solution_v2.1.csv', 'id,images\n', 'Usage', 'expected id, images, Usage, found id, images'],
+    ['index.csv', '', 'id', 'found an empty line'],
+    ['train_label_to_category.csv', 'landmark_id,category,supercategory\n', 'category', 'found landmark_id, category, supercategory'],
+    ['train.csv', 'id,id,landmark_id\n', 'id', 'names a column twice'],
+  ])('a wrong header of %s names the columns expected and found', async (file, text, column, words) => {
+    const error = await check({ [`metadata/${file}`]: text }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'missing_column', message: expect.stringContaining(words) });
+    expect((error as Error).message).toContain(column);
+  });
+
+  const solution = handMade['retrieval_solution_v2.1.csv'];
+  test.each([
+    ['a row with too few columns', 'train.csv', ['id,url,landmark_id', 'abc,u,1', '', 'abd,u'], 4, 'landmark_id'],
+    ['a row with too many columns', 'train.csv', ['id,url,landmark_id', 'abc,u,1', 'abd,http://x/a,b.jpg,2'], 3, 'landmark_id'],
+    ['an open quote', 'train.csv', ['id,url,landmark_id', 'abc,u,1', 'abd,"u,2'], 3, 'url'],
+    ['an id that climbs out of its folder', 'train.csv', ['id,url,landmark_id', 'abc,u,1', '../../../etc/passwd,u,1'], 3, 'id'],
+    ['an id with dots', 'index.csv', ['id', 'abc', '...'], 3, 'id'],
+    ['an absolute path as an id', 'index.csv', ['id', '/etc/passwd'], 2, 'id'],
+    ['an id with a zero byte', 'index.csv', ['id', 'abc\0def'], 2, 'id'],
+    ['a path among the clean images', 'train_clean.csv', ['landmark_id,images', '1,abc abd', '2,abe ../abf'], 3, 'images'],
+    ['two spaces among the clean images', 'train_clean.csv', ['landmark_id,images', '1,abc  abd'], 2, 'images'],
+    ['no landmark', 'train.csv', ['id,url,landmark_id', 'abc,u,'], 2, 'landmark_id'],
+    ['a clean landmark twice', 'train_clean.csv', ['landmark_id,images', '1,abc', '2,abd', '1,abe'], 4, 'landmark_id'],
+    ['an index image twice', 'index.csv', ['id', 'abc', 'abd', 'abc'], 4, 'id'],
+    ['an unknown usage', 'retrieval_solution_v2.1.csv', [...solution, 'q9qqqq,i1iiii,public'], 6, 'Usage'],
+    ['a scored query without images', 'retrieval_solution_v2.1.csv', [...solution, 'q9qqqq,None,Public'], 6, 'images'],
+    ['a category without its prefix', 'train_label_to_category.csv', ['landmark_id,category', '70,Alpha'], 2, 'category'],
+    [
+      'a category without a name',
+      'index_label_to_category.csv',
+      ['landmark_id,category', '1,http://commons.wikimedia.org/wiki/Category:'],
+      2,
+      'category',
+    ],
+    ['a category alone', 'index_label_to_category.csv', ['landmark_id,category', '17'], 2, 'category'],
+    ['text that is not UTF-8', 'index.csv', Buffer.from('id\nabc\na\xffc\n', 'latin1').toString('latin1'), 3, 'id'],
+  ] as const)('%s is named by file, line and column', async (_, file, text, line, column) => {
+    const error = await check({ [`metadata/${file}`]: text }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'bad_row', details: { file, line, column } });
+    expect((error as Error).message).toContain(`${file}, line ${line}, column`);
+  });
+
+  test.each([
+    ['country_codes.json', '["FR",\n "NA" "TR"]', 'bad_row', 'line 2'],
+    ['country_codes.json', '["../x"]', 'bad_row', 'country codes of letters'],
+    ['country_codes.json', '["FR", "DE"]', 'missing_file', 'DE.json'],
+    ['TR.json', '[{"title": "Alpha"}]', 'bad_row', 'objects with a `name`'],
+    ['continent_codes.csv', 'Continent,Code\n', 'missing_column', 'Continent_Name, Two_Letter_Country_Code'],
+    ['continent_codes.csv', null, 'missing_file', 'continent_codes.csv is not in'],
+  ])('a wrong %s is named (%s)', async (file, text, code, words) => {
+    await expect(check({ [`countries/${file}`]: text })).rejects.toMatchObject({ code, message: expect.stringContaining(words) });
+  });
+});

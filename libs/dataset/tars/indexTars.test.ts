@@ -1,0 +1,149 @@
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { Pack } from 'tar-stream';
+import { pack } from 'tar-stream';
+import { describe, expect, test } from 'vitest';
+import { testFolder, writeFiles } from '../lists/handMadeCollection.ts';
+import { packTars } from '../mini/packTars.ts';
+import type { TarIndex } from './indexTars.ts';
+import { indexTars } from './indexTars.ts';
+import { scanTar } from './scanTar.ts';
+import { blockBytes, tarHeader } from './tarHeader.ts';
+
+const images = ['abc0', 'abd1', 'bcd2', 'cde3', 'def4'].map((id, i) => ({ id, bytes: Buffer.alloc(100 + i * 700, id) }));
+
+/** Packs five images into two tars with md5 files under `root`, as the split train. */
+async function packed(root: string): Promise<void> {
+  await packTars(
+    root,
+    'train',
+    images.map(({ id, bytes }) => ({ id, read: async () => bytes })),
+    2,
+  );
+}
+
+async function indexed(root: string, signal?: AbortSignal): Promise<TarIndex[]> {
+  return Array.fromAsync(indexTars({ root, split: 'train', ...(signal ? { signal } : {}) }));
+}
+
+async function writeTar(path: string, entries: { header: Parameters<Pack['entry']>[0]; content?: Buffer }[]): Promise<void> {
+  const archive = pack();
+  for (const { header, content } of entries) archive.entry(header, content ?? Buffer.alloc(0));
+  archive.finalize();
+  await pipeline(archive, createWriteStream(path));
+}
+
+describe('an index of tars', () => {
+  test('tells for each image the bytes it takes in its tar', async () => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const tars = await indexed(folder.path);
+    expect(tars.map(({ tar, md5Checked, members }) => [tar, md5Checked, members.map((member) => member.imageId)])).toEqual([
+      ['train/images_000.tar', true, ['abc0', 'bcd2', 'def4']],
+      ['train/images_001.tar', true, ['abd1', 'cde3']],
+    ]);
+    for (const { tar, members } of tars) {
+      const file = await readFile(join(folder.path, tar));
+      for (const { imageId, offset, size } of members) {
+        expect(file.subarray(offset, offset + size)).toEqual(images.find((image) => image.id === imageId)?.bytes);
+      }
+    }
+  });
+
+  test('reads long names, skips folders, links and other files, and takes names with a leading folder', async () => {
+    await using folder = await testFolder();
+    const path = join(folder.path, 'images_000.tar');
+    const deep = `${'a-long-folder-name/'.repeat(12)}long5.jpg`;
+    await writeTar(path, [
+      { header: { name: './a/b/c/', type: 'directory' } },
+      { header: { name: './a/b/c/abc1.jpg' }, content: Buffer.from('one') },
+      { header: { name: 'README.txt' }, content: Buffer.from('read me') },
+      { header: { name: 'l/i/n/link.jpg', type: 'symlink', linkname: '../../x.jpg' } },
+      { header: { name: deep, pax: { comment: 'x' } }, content: Buffer.from('five') },
+      { header: { name: 'e/m/p/empty.jpg' }, content: Buffer.alloc(0) },
+    ]);
+    const { members, others } = await scanTar(path);
+    const file = await readFile(path);
+    expect(members.map(({ imageId, offset, size }) => [imageId, file.toString('utf8', offset, offset + size)])).toEqual([
+      ['abc1', 'one'],
+      ['long5', 'five'],
+      ['empty', ''],
+    ]);
+    expect(others).toBe(1);
+  });
+
+  test('compares the first field of the md5 file only, in md5sum/ or beside the tar, and says when there is none', async () => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const md5 = createHash('md5')
+      .update(await readFile(join(folder.path, 'train/images_000.tar')))
+      .digest('hex');
+    await writeFile(join(folder.path, 'md5sum/train/md5.images_000.txt'), `${md5.toUpperCase()} some/other/name.tar\n`);
+    await rm(join(folder.path, 'md5sum/train/md5.images_001.txt'));
+    expect((await indexed(folder.path)).map((tar) => tar.md5Checked)).toEqual([true, false]);
+    await writeFiles(folder.path, { 'train/md5.images_001.txt': `${md5}  images_001.tar\n` });
+    await expect(indexed(folder.path)).rejects.toMatchObject({ code: 'corrupt_tar', details: { expected: md5 } });
+  });
+
+  test('a changed byte is told with the file and both md5s', async () => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const path = join(folder.path, 'train/images_001.tar');
+    const file = await readFile(path);
+    file[600] = 0xff;
+    await writeFile(path, file);
+    await expect(indexed(folder.path)).rejects.toMatchObject({
+      code: 'corrupt_tar',
+      message: expect.stringMatching(/images_001\.tar has the md5 [0-9a-f]{32}, its md5 file says [0-9a-f]{32}/),
+    });
+  });
+
+  test.each([
+    ['inside an image', 2000, /corrupt at byte 1024: b\/c\/d\/bcd2\.jpg has 1500 bytes, but only 464 follow/],
+    ['inside a header', 1200, /corrupt at byte 1024: it ends without the mark of its end, 1200 bytes long/],
+    ['between two members', 1024, /corrupt at byte 1024: it ends without the mark/],
+    ['to nothing', 0, /corrupt at byte 0: it ends without the mark/],
+  ])('a tar cut off %s is told with file and offset', async (_, bytes, words) => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const path = join(folder.path, 'train/images_000.tar');
+    await truncate(path, bytes);
+    await expect(scanTar(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
+    await expect(scanTar(path)).rejects.toMatchObject({ details: { file: path } });
+  });
+
+  test('a header that is none is told with its offset', async () => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const path = join(folder.path, 'train/images_000.tar');
+    const file = await readFile(path);
+    file.fill('garbage', 1024, 1536);
+    await writeFile(path, file);
+    await expect(scanTar(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header does not fit/);
+  });
+
+  test('a folder without tars is a missing file, and an abort ends the reading', async () => {
+    await using folder = await testFolder();
+    await expect(indexed(folder.path)).rejects.toMatchObject({ code: 'missing_file', details: { split: 'train' } });
+    await packed(folder.path);
+    await expect(indexed(folder.path, AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
+  });
+});
+
+test('a size of more than 8 GiB is read from its base-256 form', async () => {
+  await using folder = await testFolder();
+  const path = join(folder.path, 'one.tar');
+  await writeTar(path, [{ header: { name: 'abc.jpg' }, content: Buffer.from('x') }]);
+  const block = (await readFile(path)).subarray(0, blockBytes);
+  const bytes = 20 * 2 ** 30;
+  block.fill(0, 124, 136);
+  block[124] = 0x80;
+  block.writeBigUInt64BE(BigInt(bytes), 128);
+  let sum = 8 * 0x20;
+  for (const [i, byte] of block.entries()) if (i < 148 || i >= 156) sum += byte;
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  expect(tarHeader(block)).toEqual({ name: 'abc.jpg', bytes, kind: 'file' });
+});

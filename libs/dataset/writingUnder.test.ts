@@ -1,0 +1,22 @@
+import { writeFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { openDatabase } from './duckdb.ts';
+import { writingUnder } from './writingUnder.ts';
+
+// /dev/full takes no byte: the system answers every write as a full disk does.
+test('a full disk is told with the folder, whether a file or DuckDB meets it', async () => {
+  await expect(writingUnder('/some/folder', () => writeFile('/dev/full', 'x'))).rejects.toMatchObject({
+    code: 'storage_full',
+    message: expect.stringContaining('no space is left for /some/folder'),
+  });
+  const database = await openDatabase();
+  const copied = writingUnder('/some/folder', () => database.run(`copy (select * from range(100000)) to '/dev/full' (format parquet)`));
+  await expect(copied).rejects.toMatchObject({ code: 'storage_full' });
+  database.close();
+});
+
+test('other errors stay what they are, and an abort is its reason', async () => {
+  await expect(writingUnder('/x', async () => Promise.reject(new Error('other')))).rejects.toThrow('other');
+  const signal = AbortSignal.abort(new Error('enough'));
+  await expect(writingUnder('/x', async () => Promise.reject(new Error('other')), signal)).rejects.toThrow('enough');
+});

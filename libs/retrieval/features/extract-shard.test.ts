@@ -1,0 +1,262 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type FeatureModelOptions, writeFeatureModel } from '../fixtures/feature-model.ts';
+import { testParquet } from '../fixtures/parquet.ts';
+import { jpegOf, picture, pngOf } from '../fixtures/pictures.ts';
+import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { preprocessImage } from '../image/preprocess-image.ts';
+import { type Model, openModel } from '../onnx/open-model.ts';
+import { type ExtractShardOptions, extractShard, type ShardProgress } from './extract-shard.ts';
+import type { ImageRow } from './image-queue.ts';
+import { normalizeRow } from './normalize-row.ts';
+import { readFeatures } from './read-features.ts';
+
+/** A file's content, or what reading it throws. */
+type Content = Buffer | Error;
+type Shard = ExtractShardOptions<ImageRow>;
+
+async function openTestModel(options: FeatureModelOptions = {}): Promise<Model> {
+  const model = await openModel({ path: await writeFeatureModel(await temporaryFolder(), options), device: 'cpu', threads: 1 });
+  onTestFinished(() => model.close());
+  return model;
+}
+
+/** A shard of these files, in batches of 4. */
+async function shardOf(contents: readonly Content[], options: Partial<Shard> = {}): Promise<Shard> {
+  return {
+    model: await openTestModel(),
+    parquet: await testParquet(),
+    rows: contents.map((_, index) => ({ imageId: `id${index}`, path: `${index}.jpg` })),
+    read: async ({ path }) => {
+      const content = contents[Number.parseInt(path, 10)];
+      if (content instanceof Buffer) return content;
+      throw content;
+    },
+    imageSize: 8,
+    preprocessing: 'cairn',
+    batch: 4,
+    decodeConcurrency: 2,
+    outDir: await temporaryFolder(),
+    part: 42,
+    ...options,
+  };
+}
+
+function pictures(count: number): Promise<Buffer[]> {
+  return Promise.all(Array.from({ length: count }, (_, index) => jpegOf(picture(20 + index, 30, index))));
+}
+
+async function rejectedOf({ parquet, outDir }: Shard): Promise<string[][]> {
+  const sql = 'select * from read_parquet($path)';
+  const table = await parquet.query({ path: join(outDir, 'rejected/rejected_00042.parquet'), sql });
+  const [ids, paths, reasons] = [table.text('image_id'), table.text('path'), table.text('reason')];
+  return ids.map((id, row) => [id, paths[row] ?? '', reasons[row] ?? '']);
+}
+
+async function filesUnder(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries.flatMap((entry) => (entry.isFile() ? [join(entry.parentPath, entry.name).slice(folder.length + 1)] : [])).sort();
+}
+
+describe('the features', () => {
+  test('are those of each image alone, in the order of the rows, whatever the batch', async () => {
+    const contents = await pictures(11);
+    const shard = await shardOf(contents);
+    const { model } = shard;
+    expect(await extractShard(shard)).toMatchObject({ part: 42, rows: 11, rejected: 0, dim: 6 });
+
+    const features = await readFeatures(shard.outDir, shard.parquet);
+    expect(features.ids).toEqual(shard.rows.map((row) => row.imageId));
+    const rows = await features.read(0, 11);
+    for (const [index, content] of contents.entries()) {
+      const images = await preprocessImage(content, { size: 8, preprocessing: 'cairn', timeoutMs: 10_000 });
+      const expected = new Float16Array(6);
+      normalizeRow(await model.run({ images, batch: 1, imageSize: 8, rows: 1 }), expected);
+      expect([...rows.subarray(index * 6, (index + 1) * 6)]).toEqual([...expected]);
+    }
+  });
+
+  test('are the same bytes when the shard is extracted again with another batch', async () => {
+    const contents = await pictures(7);
+    const [first, second] = [await shardOf(contents), await shardOf(contents, { batch: 3, decodeConcurrency: 1 })];
+    const digests = async (shard: Shard) => (await extractShard(shard)).files.map((file) => [file.name, file.sha256]);
+    expect(await digests(second)).toEqual(await digests(first));
+  });
+
+  test('follow the preprocessing that is asked', async () => {
+    const contents = await pictures(2);
+    const [cairn, reference] = [await shardOf(contents), await shardOf(contents, { preprocessing: 'reference' })];
+    const [a, b] = [await extractShard(cairn), await extractShard(reference)];
+    expect(a.files[0]?.sha256).not.toBe(b.files[0]?.sha256);
+  });
+});
+
+test('its files have the names, sizes and digests it tells, and nothing else lies beside them', async () => {
+  const shard = await shardOf(await pictures(3));
+  const { files } = await extractShard(shard);
+  expect(files.map((file) => file.name)).toEqual([
+    'img_emb/img_emb_00042.npy',
+    'metadata/metadata_00042.parquet',
+    'rejected/rejected_00042.parquet',
+  ]);
+  for (const file of files) {
+    const bytes = await readFile(file.path);
+    expect(file).toMatchObject({ bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') });
+  }
+  expect(await filesUnder(shard.outDir)).toEqual(files.map((file) => file.name));
+});
+
+describe('an image that cannot be used', () => {
+  test('is left out with its reason: truncated, no image, missing, refused by its source, black', async () => {
+    const [good, cut, last] = await pictures(3);
+    const black = await pngOf({ pixels: new Uint8Array(8 * 8 * 3), width: 8, height: 8 });
+    const missing = Object.assign(new Error("ENOENT: no such file or directory, open '3.jpg'"), { code: 'ENOENT' });
+    const outOfTar = new CairnError('corrupt_tar', 'images_000.tar ends before 4.jpg');
+    const shard = await shardOf([
+      good as Buffer,
+      (cut as Buffer).subarray(0, 500),
+      Buffer.from('<html>'),
+      missing,
+      outOfTar,
+      black,
+      last as Buffer,
+    ]);
+    expect(await extractShard(shard)).toMatchObject({ rows: 2, rejected: 5 });
+    expect((await readFeatures(shard.outDir, shard.parquet)).ids).toEqual(['id0', 'id6']);
+    const rejected = await rejectedOf(shard);
+    expect(rejected.map(([id, path]) => [id, path]).sort()).toEqual(['1', '2', '3', '4', '5'].map((n) => [`id${n}`, `${n}.jpg`]));
+    const reasons = new Map(rejected.map(([id, , reason]) => [id, reason]));
+    expect(reasons.get('id1')).toMatch(/premature end|truncated/i);
+    expect(reasons.get('id2')).toContain('not a JPEG');
+    expect(reasons.get('id3')).toContain('no such file');
+    expect(reasons.get('id4')).toBe('images_000.tar ends before 4.jpg');
+    expect(reasons.get('id5')).toBe('the model gives a feature that is zero or not finite');
+  });
+
+  test('leaves a shard of which nothing is left whole, with 0 rows', async () => {
+    const shard = await shardOf([Buffer.from('no'), Buffer.from('image')]);
+    expect(await extractShard(shard)).toMatchObject({ rows: 0, rejected: 2 });
+    expect(await readFeatures(shard.outDir, shard.parquet)).toMatchObject({ dim: 6, ids: [] });
+    expect(await filesUnder(shard.outDir)).toHaveLength(3);
+  });
+});
+
+describe('a shard that fails leaves no file', () => {
+  async function failureOf(shard: Shard): Promise<unknown> {
+    const failure = await extractShard(shard).catch((error: unknown) => error);
+    expect(await filesUnder(shard.outDir)).toEqual([]);
+    return failure;
+  }
+
+  test('when the storage fails: that is no fault of the image', async () => {
+    const [good] = await pictures(1);
+    const broken = new CairnError('storage_failed', 'the bucket does not answer');
+    expect(await failureOf(await shardOf([good as Buffer, broken, good as Buffer]))).toBe(broken);
+  });
+
+  test('when reading an image does not end', async () => {
+    const shard = await shardOf(await pictures(2), { read: () => new Promise(() => undefined), readTimeoutMs: 20 });
+    expect(await failureOf(shard)).toMatchObject({ code: 'storage_failed', message: 'Reading 0.jpg (image id0) took longer than 0.02 s' });
+  });
+
+  test('when the decoder hangs, which several slow images mean', async () => {
+    const shard = await shardOf(await pictures(8), { decodeTimeoutMs: 0 });
+    expect(await failureOf(shard)).toMatchObject({ code: 'program_failed', message: expect.stringContaining('the decoder hangs') });
+  });
+
+  test('when it is aborted, with the reason of the abort; reads that are under way are told', async () => {
+    const controller = new AbortController();
+    const reason = new CairnError('superseded', 'another attempt has the shard');
+    const contents = await pictures(3);
+    const told = new Set<string>();
+    const shard = await shardOf(contents, {
+      signal: controller.signal,
+      read: ({ path }, signal) =>
+        new Promise(() => {
+          signal.addEventListener('abort', () => told.add(path));
+          if (path === '2.jpg') controller.abort(reason);
+        }),
+    });
+    expect(await failureOf(shard)).toBe(reason);
+    expect([...told]).toContain('0.jpg');
+  });
+
+  test('when the model does not take the batch', async () => {
+    const shard = await shardOf(await pictures(5), { model: await openTestModel({ batch: 2 }) });
+    expect(await failureOf(shard)).toMatchObject({ code: 'model_mismatch' });
+  });
+
+  test('when an id is twice in its rows', async () => {
+    const contents = await pictures(2);
+    const shard = await shardOf(contents, { rows: [0, 1].map((index) => ({ imageId: 'same', path: `${index}.jpg` })) });
+    expect(await failureOf(shard)).toMatchObject({ message: 'Image same is twice in the rows of shard 42' });
+  });
+
+  test('and one that was there before stays', async () => {
+    const shard = await shardOf(await pictures(2));
+    const { files } = await extractShard(shard);
+    await extractShard({ ...shard, signal: AbortSignal.abort(new Error('stop')) }).catch(() => undefined);
+    expect(await filesUnder(shard.outDir)).toEqual(files.map((file) => file.name));
+  });
+});
+
+test('progress counts rows and rejected images up to all of them', async () => {
+  const [a, b, c, d, e] = await pictures(5);
+  const seen: ShardProgress[] = [];
+  await extractShard(
+    await shardOf([a, Buffer.from('x'), b, c, d, e] as Buffer[], { batch: 2, onProgress: (progress) => seen.push({ ...progress }) }),
+  );
+  expect(seen).toEqual([
+    { rows: 2, rejected: 1, total: 6 },
+    { rows: 4, rejected: 1, total: 6 },
+    { rows: 5, rejected: 1, total: 6 },
+  ]);
+});
+
+test('before the model runs on a batch, the next one is read: its decoding needs no event loop', async () => {
+  const contents = await pictures(12);
+  const shard = await shardOf(contents);
+  let read = 0;
+  const readAtRun: number[] = [];
+  const model: Model = {
+    ...shard.model,
+    run: (batch) => {
+      readAtRun.push(read);
+      return shard.model.run(batch);
+    },
+  };
+  await extractShard({
+    ...shard,
+    model,
+    read: async (row, signal) => {
+      const content = await shard.read(row, signal);
+      // As many turns of the event loop as reading a file takes.
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      read += 1;
+      return content;
+    },
+  });
+  expect(readAtRun.map((count, run) => count >= Math.min(12, 4 * (run + 2)))).toEqual([true, true, true]);
+});
+
+test('files under the read images may be local ones', async () => {
+  const folder = await temporaryFolder();
+  await Promise.all((await pictures(3)).map((bytes, index) => writeFile(join(folder, `${index}.jpg`), bytes)));
+  const shard = await shardOf([], {
+    rows: [0, 1, 2, 3].map((index) => ({ imageId: `id${index}`, path: `${index}.jpg` })),
+    read: ({ path }, signal) => readFile(join(folder, path), { signal }),
+  });
+  expect(await extractShard(shard)).toMatchObject({ rows: 3, rejected: 1 });
+  expect((await rejectedOf(shard))[0]?.[2]).toContain('no such file');
+});
+
+test('the phases add up to the time it took', async () => {
+  const { seconds } = await extractShard(await shardOf(await pictures(9)));
+  const { read, decode, infer, write, total } = seconds;
+  for (const phase of [read, decode, infer, write]) expect(phase).toBeGreaterThanOrEqual(0);
+  expect(infer).toBeGreaterThan(0);
+  expect(read + decode + infer + write).toBeLessThanOrEqual(total);
+});

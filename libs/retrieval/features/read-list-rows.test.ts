@@ -1,0 +1,67 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { testParquet } from '../fixtures/parquet.ts';
+import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import type { Parquet } from '../parquet/open-parquet.ts';
+import { readImageIds } from './read-image-ids.ts';
+import { readListRows } from './read-list-rows.ts';
+
+async function listOf(parquet: Parquet, ids: readonly string[]): Promise<string> {
+  const path = join(await temporaryFolder(), 'index.parquet');
+  const columns = { image_id: 'text', path: 'text', label: 'integer', noisy: 'integer', country: 'text', continent: 'text' } as const;
+  await parquet.write({ path, columns, rows: ids.map((id, row) => [id, `${id}.jpg`, row, 0, null, null]) });
+  return path;
+}
+
+test('images come in the order of the list, each once, where it first occurs', async () => {
+  const parquet = await testParquet();
+  const path = await listOf(parquet, ['c', 'a', 'c', 'b', 'a', 'd', 'd']);
+  const rows = await readListRows(parquet, { path });
+  expect(rows.map((row) => row.imageId)).toEqual(['c', 'a', 'b', 'd']);
+  expect(rows[0]).toEqual({ imageId: 'c', path: 'c.jpg', tar: null, offset: null, size: null });
+});
+
+test('shards of a list are a partition of its distinct images, also across row groups', async () => {
+  const parquet = await testParquet();
+  // More than one row group of 122,880; each image twice, in another order.
+  const ids = Array.from({ length: 140_000 }, (_, row) => `id${(row * 7919) % 70_000}`);
+  const path = await listOf(parquet, ids);
+  const distinct = [...new Set(ids)];
+  const shards = [];
+  for (const [from, count] of [[0, 25_000], [25_000, 25_000], [50_000, 25_000]] as const) {
+    const rows = await readListRows(parquet, { path, from, count });
+    shards.push(rows.map((row) => row.imageId));
+  }
+  expect(shards.map((shard) => shard.length)).toEqual([25_000, 25_000, 20_000]);
+  expect(shards.flat().join()).toBe(distinct.join());
+  expect(await readListRows(parquet, { path, from: 70_000, count: 10 })).toEqual([]);
+});
+
+test('a tar source gives the place of each image in its tar', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'train.parquet');
+  await parquet.write({
+    path,
+    columns: { image_id: 'text', path: 'text', tar: 'text', offset: 'integer', size: 'integer' },
+    rows: [
+      ['a', 'a/b/c/a.jpg', 'train/images_000.tar', 512, 90_000],
+      ['b', 'b/b/c/b.jpg', null, null, null],
+    ],
+  });
+  expect(await readListRows(parquet, { path })).toEqual([
+    { imageId: 'a', path: 'a/b/c/a.jpg', tar: 'train/images_000.tar', offset: 512, size: 90_000 },
+    { imageId: 'b', path: 'b/b/c/b.jpg', tar: null, offset: null, size: null },
+  ]);
+});
+
+test('the ids of a list are read as often as it has them', async () => {
+  const parquet = await testParquet();
+  expect(await readImageIds(parquet, await listOf(parquet, ['b', 'a', 'b']))).toEqual(['b', 'a', 'b']);
+});
+
+test('a file that is no list is named', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'other.parquet');
+  await parquet.write({ path, columns: { image_id: 'text' }, rows: [['a']] });
+  await expect(readListRows(parquet, { path })).rejects.toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining(path) });
+});

@@ -1,0 +1,76 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeEach, expect, test } from 'vitest';
+import { testParquet } from '../fixtures/parquet.ts';
+import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import type { Parquet } from '../parquet/open-parquet.ts';
+import { galleryOf, writeNeighbours } from '../search/neighbours-file.ts';
+import { evaluateNeighbours } from './evaluate-neighbours.ts';
+
+let parquet: Parquet;
+let folder: string;
+beforeEach(async () => {
+  parquet = await testParquet();
+  folder = await temporaryFolder();
+});
+
+/** Four queries: one Public found at 1, one Private found at 2 of two ground truths, one ignored, one that could not be read. */
+async function inputs(truths?: string[][]): Promise<Parameters<typeof evaluateNeighbours>[0]> {
+  const [neighbours, groundTruth, queryList] = ['neighbours', 'ground_truth', 'query'].map((name) => join(folder, `${name}.parquet`)) as [
+    string,
+    string,
+    string,
+  ];
+  const ranked = (...imageIds: string[]) => ({ imageIds, scores: imageIds.map((_, index) => 1 - index / 10) });
+  await writeNeighbours(parquet, neighbours, {
+    gallery: galleryOf(['a', 'b', 'c']),
+    topK: 3,
+    neighbours: new Map([['pub', ranked('a', 'b', 'c')], ['priv', ranked('a', 'b', 'c')], ['ign', ranked('c', 'b', 'a')]]),
+  });
+  await parquet.write({
+    path: groundTruth,
+    columns: { query_id: 'text', image_id: 'text', usage: 'text' },
+    rows: truths ?? [['pub', 'a', 'Public'], ['priv', 'b', 'Private'], ['priv', 'z', 'Private'], ['broken', 'a', 'Private']],
+  });
+  await parquet.write({ path: queryList, columns: { image_id: 'text' }, rows: [['pub'], ['broken'], ['ign'], ['priv']] });
+  return { parquet, neighbours, groundTruth, queryList, atK: 100, out: join(folder, 'evaluation') };
+}
+
+test('a search is scored by both definitions, and written as metrics.json and submission.csv', async () => {
+  const options = await inputs();
+  const metrics = await evaluateNeighbours(options);
+  expect(metrics).toEqual({
+    mapAt100: { kaggle: { public: 1, private: 1 / 8, all: 1.25 / 3 }, reference: 1.25 / 3 },
+    cmc: { 1: 1 / 3, 5: 2 / 3, 10: 2 / 3, 20: 2 / 3, 100: 2 / 3 },
+    precision: { 1: 1 / 3, 5: 2 / 5 / 3, 10: 2 / 10 / 3, 20: 2 / 20 / 3, 100: 2 / 100 / 3 },
+    recall: { 1: 1 / 3, 5: 1.5 / 3, 10: 1.5 / 3, 20: 1.5 / 3, 100: 1.5 / 3 },
+    queries: { list: 4, public: 1, private: 2, ignored: 1, withoutNeighbours: 1 },
+    galleryDigest: galleryOf(['a', 'b', 'c']).digest,
+    galleryRows: 3,
+    topK: 3,
+  });
+  expect(JSON.parse(await readFile(join(options.out, 'metrics.json'), 'utf8'))).toEqual(metrics);
+  expect(await readFile(join(options.out, 'submission.csv'), 'utf8')).toBe('id,images\npub,a b c\nbroken,\nign,c b a\npriv,a b c\n');
+  expect(await readdir(options.out)).toEqual(['metrics.json', 'submission.csv']);
+});
+
+test('another cut-off is given besides', async () => {
+  const metrics = await evaluateNeighbours({ ...(await inputs()), atK: 1 });
+  expect(metrics.mapAt100.kaggle.private).toBe(1 / 8);
+  expect(metrics.mapAtK).toEqual({ k: 1, kaggle: { public: 1, private: 0, all: 1 / 3 }, reference: 1 / 3 });
+});
+
+test.each([
+  ['a usage that is none', [['pub', 'a', 'public']], 'row 1: the usage public is neither Public nor Private'],
+  ['a query of two usages', [['pub', 'a', 'Public'], ['pub', 'b', 'Private']], 'row 2: the query pub is Private here, Public before'],
+  ['a query that is not in the list', [['other', 'a', 'Public']], 'row 1: the query other is not in the list of queries'],
+])('%s in the ground truth is refused, with its row', async (_, truths, message) => {
+  const failure = await evaluateNeighbours(await inputs(truths)).catch((error: unknown) => error);
+  expect(failure).toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining(message) });
+});
+
+test('neighbours of other queries are refused', async () => {
+  const options = await inputs();
+  await parquet.write({ path: options.queryList, columns: { image_id: 'text' }, rows: [['pub'], ['broken'], ['priv']] });
+  await expect(evaluateNeighbours(options)).rejects.toThrow('The query ign is predicted, but is not in the list of queries.');
+});
