@@ -70,4 +70,3 @@ function unreadable(error: unknown): CairnError | undefined {
   if (!['EACCES', 'EPERM', 'ENOTDIR', 'ENOENT', 'EIO'].includes(error.code)) return undefined;
   return new CairnError('missing_file', `The collection cannot be read: ${error.message}`, { cause: error });
 }
-

@@ -13,7 +13,7 @@ afterAll(() => stage.close());
 
 const children: ChildProcess[] = [];
 // Each starts a program, which takes a second, or many on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 90_000 });
 
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
@@ -31,7 +31,10 @@ const right = {
 
 /** Starts the program with these variables and nothing else of ours. */
 function start(env: Record<string, string>) {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'inherit', 'pipe'] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'inherit', 'pipe'],
+  });
   children.push(child);
   let errors = '';
   child.stderr.on('data', (chunk: Buffer) => {
@@ -45,7 +48,10 @@ test('serves both ports, knows the bootstrap token, and ends cleanly when it is 
   const [port, internalPort] = [await freePort(), await freePort()];
   const { child, exited } = start({ ...right, CAIRN_API_PORT: String(port), CAIRN_INTERNAL_PORT: String(internalPort) });
   const client = createClient({ url: `http://127.0.0.1:${port}`, token: adminToken, tries: 1 });
-  await waitFor(async () => (await client.listTokens()).items.find((token) => token.name === 'bootstrap'), { message: 'the api to answer', timeoutMs: 30_000 });
+  await waitFor(async () => (await client.listTokens()).items.find((token) => token.name === 'bootstrap'), {
+    message: 'the api to answer',
+    timeoutMs: 60_000,
+  });
   expect((await client.listRecipes()).items.map((recipe) => recipe.name)).toContain('mini');
   expect((await fetch(`http://127.0.0.1:${internalPort}/readyz`)).status).toBe(200);
   const stream = client.events({ topics: ['runs'] });
@@ -65,7 +71,13 @@ test('a port in use is one clear line', async () => {
 });
 
 test('every fault of the configuration is named at once, and no secret with it', async () => {
-  const env = { CAIRN_DATABASE_URL: 'mysql://root:hunter2@db', CAIRN_SERVER_KEY: 'feeble', CAIRN_ADMIN_TOKEN: 'weak', CAIRN_API_PORT: '80800', CAIRN_LOG_LEVEL: 'loud' };
+  const env = {
+    CAIRN_DATABASE_URL: 'mysql://root:hunter2@db',
+    CAIRN_SERVER_KEY: 'feeble',
+    CAIRN_ADMIN_TOKEN: 'weak',
+    CAIRN_API_PORT: '80800',
+    CAIRN_LOG_LEVEL: 'loud',
+  };
   const { code, errors } = await start(env).exited;
   expect(code).toBe(2);
   for (const name of [...Object.keys(env), 'CAIRN_STORAGE_URL']) expect(errors).toContain(name);

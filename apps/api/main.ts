@@ -28,11 +28,14 @@ await runMain({
     });
     closer.add('the database', close);
     const adminToken = configuration.CAIRN_ADMIN_TOKEN;
-    await awaitDatabase(() => (adminToken === undefined ? prisma.$queryRaw`select 1`.then(() => undefined) : ensureBootstrapToken(prisma, adminToken)), {
-      limitMs: databaseLimitMs,
-      signal,
-      log,
-    });
+    await awaitDatabase(
+      () => (adminToken === undefined ? prisma.$queryRaw`select 1`.then(() => undefined) : ensureBootstrapToken(prisma, adminToken)),
+      {
+        limitMs: databaseLimitMs,
+        signal,
+        log,
+      },
+    );
 
     const engine = createEngine({ prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits }, removerOf(store));
     const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });

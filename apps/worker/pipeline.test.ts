@@ -97,7 +97,9 @@ test('a stage goes on from its newest checkpoint after a rank was killed, and sa
   expect(processesByAttempt().get(attemptId)).toBeUndefined();
 
   const told = plane.items('checkpoint');
-  const resume = told.map(({ key, bytes, sha256, step, epoch }) => ({ id: newId('checkpoint'), key, bytes, sha256, step, epoch })).toReversed();
+  const resume = told
+    .map(({ key, bytes, sha256, step, epoch }) => ({ id: newId('checkpoint'), key, bytes, sha256, step, epoch }))
+    .toReversed();
   const newest = resume[0]?.step ?? 0;
   const second = runTrain(next('train', 'second', { inputs: { lists }, resume, settings }));
   await eventually(() => plane.items('note').map((item) => item.message)).toContainEqual(expect.stringContaining(`from step ${newest}`));

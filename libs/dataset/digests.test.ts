@@ -2,8 +2,8 @@ import { rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { fileDigest, folderDigest, metadataDigest, tarsDigest } from './digests.ts';
-import { handMade, handMadeCountries, testFolder, writeFiles } from './lists/handMadeCollection.ts';
-import { packTars } from './mini/packTars.ts';
+import { packTars } from './mini/pack-tars.ts';
+import { handMade, handMadeCountries, testFolder, writeFiles } from './testing/hand-made-collection.ts';
 
 const moment = new Date('2026-01-02T03:04:05Z');
 

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
-import { fileChunks } from './fileChunks.ts';
-import type { ImageSplit } from './imagePath.ts';
-import { findMetadata } from './metadata/findMetadata.ts';
-import { readCountries } from './metadata/readCountries.ts';
-import { listedMd5, md5Of, tarsOfSplit } from './tars/indexTars.ts';
+import { sha256Json } from '@cairn/runtime';
+import { fileChunks } from './file-chunks.ts';
+import type { ImageSplit } from './image-path.ts';
+import { findMetadata } from './metadata/find-metadata.ts';
+import { readCountries } from './metadata/read-countries.ts';
+import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
 /** SHA-256 and size of a file. */
 export type FileDigest = { sha256: string; bytes: number };
@@ -57,7 +58,7 @@ export async function folderDigest(root: string, signal?: AbortSignal): Promise<
 }
 
 /**
- * The digest of a source of tars: SHA-256 over the name and md5 of each. The md5 comes from the md5 file where there is one;
+ * The digest of a source of tars: SHA-256 over the names and md5s. The md5 comes from the md5 file where there is one;
  * otherwise the tar is read. That a tar fits its md5 file is checked when it is indexed.
  */
 export async function tarsDigest(
@@ -69,11 +70,11 @@ export async function tarsDigest(
   for (const split of splits) {
     for (const tar of await tarsOfSplit(root, split)) tars[tar] = (await listedMd5(root, tar)) ?? (await md5Of(join(root, tar), signal));
   }
-  return { digest: digestOfLines(tars), tars };
+  return { digest: sha256Json(tars), tars };
 }
 
 /**
- * The digest of the metadata that the given lists are made from: SHA-256 over the names and the SHA-256 of the CSV files (and of
+ * The digest of the metadata that the given lists are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
  * the countries folder's files). Where the files lie makes no difference.
  *
  * @throws CairnError `missing_file`, `missing_column`.
@@ -90,12 +91,5 @@ export async function metadataDigest(
     const { files: names } = await readCountries(source.countries, signal);
     for (const name of names) files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
   }
-  return { digest: digestOfLines(Object.fromEntries(Object.entries(files).map(([name, { sha256 }]) => [name, sha256]))), files };
-}
-
-function digestOfLines(sums: Record<string, string>): string {
-  const lines = Object.entries(sums).map(([name, sum]) => `${sum}  ${name}\n`);
-  return createHash('sha256')
-    .update(lines.toSorted((a, b) => (a.slice(a.indexOf(' ')) < b.slice(b.indexOf(' ')) ? -1 : 1)).join(''))
-    .digest('hex');
+  return { digest: sha256Json(files), files };
 }

@@ -87,7 +87,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     await waitFor(() => taken.length === 3);
   });
 
-  test('many entries are each handled once, by two processes\' consumers, as many at once as was asked for', async () => {
+  test("many entries are each handled once, by two processes' consumers, as many at once as was asked for", async () => {
     const [first, second] = [open(store), open(store)];
     const entries = Array.from({ length: 1500 }, () => entry());
     await first.addBulk('launch', entries);
@@ -234,36 +234,43 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     consume('launch');
     consume('tasks');
     const names: QueueName[] = ['launch', 'tasks'];
-    for (const name of ['launch', 'tasks'] as const) await queues.addBulk(name, Array.from({ length: 16 }, () => entry()));
+    for (const name of ['launch', 'tasks'] as const)
+      await queues.addBulk(
+        name,
+        Array.from({ length: 16 }, () => entry()),
+      );
     await waitFor(() => running === 32, { message: 'all to be handled at once' });
     expect(await store.connections()).toBeLessThanOrEqual(names.length + 2);
     gate.resolve();
     await waitFor(async () => (await queues.counts('tasks')).active === 0);
   });
 
-  test.each(['SIGTERM', 'SIGKILL'] as const)('a server that is ended by %s and comes back finds consumers that go on, and one word of it in the log', async (signal) => {
-    const lines: { msg: string; level: string }[] = [];
-    const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
-    const queues = open({ url: server.url, log, commandLimitMs: 300 });
-    await queues.waitUntilReady();
-    const { taken } = collect(queues);
-    await queues.add('launch', entry());
-    await waitFor(() => taken.length === 1);
-    lines.length = 0;
+  test.each(['SIGTERM', 'SIGKILL'] as const)(
+    'a server that is ended by %s and comes back finds consumers that go on, and one word of it in the log',
+    async (signal) => {
+      const lines: { msg: string; level: string }[] = [];
+      const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
+      const queues = open({ url: server.url, log, commandLimitMs: 300 });
+      await queues.waitUntilReady();
+      const { taken } = collect(queues);
+      await queues.add('launch', entry());
+      await waitFor(() => taken.length === 1);
+      lines.length = 0;
 
-    await server.stop(signal);
-    await expect(queues.add('launch', entry())).rejects.toMatchObject({ code: 'unavailable' });
-    await expect(queues.ping()).rejects.toMatchObject({ code: 'unavailable' });
-    await server.start();
-    const given = entry();
-    await waitFor(() => queues.add('launch', given).then(() => true), { message: 'the queue to take entries again' });
-    await waitFor(() => taken.some(({ attemptId }) => attemptId === given.attemptId), { message: 'the entry to be handled' });
-    await waitFor(() => queues.ping().then(() => lines.some(({ msg }) => msg === 'the queue answers again')));
-    expect(lines.filter(({ msg }) => msg.startsWith('the queue does not answer'))).toHaveLength(1);
-    expect(lines.filter(({ msg }) => msg === 'the queue answers again')).toHaveLength(1);
-    expect(lines.filter(({ level }) => level === 'error')).toEqual([]);
-    await queues.empty('launch');
-  });
+      await server.stop(signal);
+      await expect(queues.add('launch', entry())).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(queues.ping()).rejects.toMatchObject({ code: 'unavailable' });
+      await server.start();
+      const given = entry();
+      await waitFor(() => queues.add('launch', given).then(() => true), { message: 'the queue to take entries again' });
+      await waitFor(() => taken.some(({ attemptId }) => attemptId === given.attemptId), { message: 'the entry to be handled' });
+      await waitFor(() => queues.ping().then(() => lines.some(({ msg }) => msg === 'the queue answers again')));
+      expect(lines.filter(({ msg }) => msg.startsWith('the queue does not answer'))).toHaveLength(1);
+      expect(lines.filter(({ msg }) => msg === 'the queue answers again')).toHaveLength(1);
+      expect(lines.filter(({ level }) => level === 'error')).toEqual([]);
+      await queues.empty('launch');
+    },
+  );
 
   test('a program may start before its server, and may end without it', async () => {
     await server.stop('SIGTERM');

@@ -84,7 +84,10 @@ export function openQueues(options: QueuesOptions): Queues {
     try {
       return await Promise.race([work(), late]);
     } catch (cause) {
-      throw new CairnError('unavailable', `The queue at ${connection.place} does not answer (${what}).`, { cause, details: { part: 'queue' } });
+      throw new CairnError('unavailable', `The queue at ${connection.place} does not answer (${what}).`, {
+        cause,
+        details: { part: 'queue' },
+      });
     } finally {
       limit.removeEventListener('abort', stop);
     }

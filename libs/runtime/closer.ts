@@ -21,7 +21,10 @@ export function createCloser(): Closer {
     const errors: Error[] = [];
     for (const { name, close } of parts.reverse()) {
       try {
-        await within(signal, Promise.resolve().then(() => close(signal)));
+        await within(
+          signal,
+          Promise.resolve().then(() => close(signal)),
+        );
       } catch (cause) {
         const why = signal.aborted ? `was not closed within ${limitMs} ms` : `could not be closed: ${messageOf(cause)}`;
         errors.push(new Error(`${name} ${why}`, { cause }));

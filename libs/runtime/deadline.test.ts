@@ -11,7 +11,7 @@ test('the deadline passes on its own with a TimeoutError', async () => {
   expect(signal.reason).toMatchObject({ name: 'TimeoutError' });
 });
 
-test('the caller\'s signal ends it earlier, with the caller\'s reason', () => {
+test("the caller's signal ends it earlier, with the caller's reason", () => {
   const controller = new AbortController();
   const signal = deadline(controller.signal, 60_000);
   const reason = new Error('superseded');

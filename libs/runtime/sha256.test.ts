@@ -26,7 +26,7 @@ test('a file has the digest of its bytes', async () => {
   expect(await sha256File(path)).toBe(sha256(bytes));
 });
 
-test('a missing file is the file system\'s error', async () => {
+test("a missing file is the file system's error", async () => {
   await expect(sha256File(join(folder, 'absent'))).rejects.toMatchObject({ code: 'ENOENT' });
 });
 

@@ -58,9 +58,13 @@ export async function readManifest(store: ObjectStore, prefix: string, signal?: 
   const manifest = parseManifest(bytes, key);
   const digest = contentDigest(manifest.files);
   if (digest !== manifest.digest) {
-    throw new CairnError('corrupt_artifact', `The manifest ${key} says its files have the digest ${manifest.digest}, they have ${digest}.`, {
-      details: { key, expected: manifest.digest, found: digest },
-    });
+    throw new CairnError(
+      'corrupt_artifact',
+      `The manifest ${key} says its files have the digest ${manifest.digest}, they have ${digest}.`,
+      {
+        details: { key, expected: manifest.digest, found: digest },
+      },
+    );
   }
   return manifest;
 }

@@ -44,7 +44,9 @@ test('a commit has every file, checked, and a manifest that reads back', async (
   expect(await verifyArtifact(store, prefix)).toEqual(manifest);
   expect(manifest.details).toEqual({ rows: 12 });
   expect(manifest.files).toContainEqual({ name: 'img_emb/img_emb_00000.npy', bytes: 7, sha256: sha256('vectors') });
-  expect(Object.keys(await content(store))).toEqual([...Object.keys(contents).map((name) => `${prefix}/${name}`), `${prefix}/manifest.json`].toSorted());
+  expect(Object.keys(await content(store))).toEqual(
+    [...Object.keys(contents).map((name) => `${prefix}/${name}`), `${prefix}/manifest.json`].toSorted(),
+  );
 });
 
 test('the digest depends on names and content alone', async () => {
@@ -124,7 +126,10 @@ test('a part that is not what was committed is named with what was expected and 
 test('a part that is nowhere is named', async () => {
   const commit = await stage(store);
   await store.remove('staging/att_1/rejected.parquet');
-  await expect(commitArtifact(store, commit)).rejects.toMatchObject({ code: 'not_found', message: expect.stringContaining('rejected.parquet') });
+  await expect(commitArtifact(store, commit)).rejects.toMatchObject({
+    code: 'not_found',
+    message: expect.stringContaining('rejected.parquet'),
+  });
 });
 
 test('an artifact is never replaced by one with other content', async () => {

@@ -1,6 +1,14 @@
 import { CairnError, isCairnError } from '@cairn/contract';
 import { canonicalJson } from '@cairn/runtime';
-import { type ArtifactFile, type ArtifactManifest, artifactManifest, byName, contentDigest, manifestName, readManifest } from './artifact-manifest.ts';
+import {
+  type ArtifactFile,
+  type ArtifactManifest,
+  artifactManifest,
+  byName,
+  contentDigest,
+  manifestName,
+  readManifest,
+} from './artifact-manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { isVerified, verifyFile } from './verify-artifact.ts';
 
@@ -37,9 +45,13 @@ export async function commitArtifact(store: ObjectStore, { prefix, files, manife
   const existing = await existingManifest(store, prefix, signal);
   if (existing) {
     if (existing.digest === complete.digest) return existing;
-    throw new CairnError('corrupt_artifact', `${prefix} holds an artifact with the digest ${existing.digest}, expected ${complete.digest}.`, {
-      details: { prefix, expected: complete.digest, found: existing.digest },
-    });
+    throw new CairnError(
+      'corrupt_artifact',
+      `${prefix} holds an artifact with the digest ${existing.digest}, expected ${complete.digest}.`,
+      {
+        details: { prefix, expected: complete.digest, found: existing.digest },
+      },
+    );
   }
 
   await inParallel(sorted, parallelCopies, (file) => copyPart(store, prefix, file, signal));
@@ -48,7 +60,11 @@ export async function commitArtifact(store: ObjectStore, { prefix, files, manife
   return complete;
 }
 
-async function existingManifest(store: ObjectStore, prefix: string, signal: AbortSignal | undefined): Promise<ArtifactManifest | undefined> {
+async function existingManifest(
+  store: ObjectStore,
+  prefix: string,
+  signal: AbortSignal | undefined,
+): Promise<ArtifactManifest | undefined> {
   try {
     return await readManifest(store, prefix, signal);
   } catch (error) {
@@ -65,7 +81,12 @@ async function copyPart(store: ObjectStore, prefix: string, file: CommittedFile,
 }
 
 /** Readers such as embedding-reader take every file of a folder for a part of it. */
-async function removeStrays(store: ObjectStore, prefix: string, wanted: ReadonlySet<string>, signal: AbortSignal | undefined): Promise<void> {
+async function removeStrays(
+  store: ObjectStore,
+  prefix: string,
+  wanted: ReadonlySet<string>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const strays: string[] = [];
   for await (const { key } of store.list(prefix, signal)) if (!wanted.has(key)) strays.push(key);
   for (const key of strays) await store.remove(key, signal);

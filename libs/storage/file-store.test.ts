@@ -46,7 +46,8 @@ test.each([
 
 test('a range gives its bytes only', async () => {
   await store.put('object', '0123456789');
-  const range = async (start: number, end?: number) => text(await store.get('object', { range: end === undefined ? { start } : { start, end } }));
+  const range = async (start: number, end?: number) =>
+    text(await store.get('object', { range: end === undefined ? { start } : { start, end } }));
   expect(await range(2, 5)).toBe('234');
   expect(await range(7)).toBe('789');
   expect(await range(3, 3)).toBe('');

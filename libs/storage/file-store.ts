@@ -114,7 +114,8 @@ export function openFileStore(root: string): ObjectStore {
       const [source, target] = [pathOf(from), pathOf(to)];
       return guarded({ act: 'Reading', key: from, signal }, async () => {
         const info = await lstat(source);
-        if (!info.isFile()) throw new CairnError('not_found', `There is no object ${from} in ${root}.`, { details: { key: from, path: root } });
+        if (!info.isFile())
+          throw new CairnError('not_found', `There is no object ${from} in ${root}.`, { details: { key: from, path: root } });
         const bytes = info.size;
         await guarded({ act: 'Writing', key: to, bytes, signal }, () => copyWhole(source, target, unfinished, signal));
       });

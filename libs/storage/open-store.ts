@@ -30,6 +30,8 @@ function pathOf(url: URL): string {
   try {
     return fileURLToPath(url);
   } catch (cause) {
-    throw new CairnError('invalid_configuration', `${JSON.stringify(url.href)} names no local folder: write file:///absolute/path.`, { cause });
+    throw new CairnError('invalid_configuration', `${JSON.stringify(url.href)} names no local folder: write file:///absolute/path.`, {
+      cause,
+    });
   }
 }

@@ -24,7 +24,10 @@ export async function storageError(error: unknown, { act, key, path, bytes = 0, 
     return new CairnError('not_found', `There is no object ${key} in ${path}.`, { cause: error, details });
   }
   if (code === 'ELOOP') {
-    return new CairnError('invalid_path', `The object ${key} in ${path} is a symbolic link, which could lead anywhere.`, { cause: error, details });
+    return new CairnError('invalid_path', `The object ${key} in ${path} is a symbolic link, which could lead anywhere.`, {
+      cause: error,
+      details,
+    });
   }
   if (code !== undefined && fullCodes.has(code)) {
     const message = `No space is left in ${path} for ${key}: ${bytes} bytes were written${await freeBytes(path)}.`;

@@ -18,7 +18,8 @@ export async function verifyArtifact(store: ObjectStore, prefix: string, signal?
 export async function verifyFile(store: ObjectStore, key: string, expected: ArtifactFile, signal?: AbortSignal): Promise<void> {
   const info = await store.head(key, signal);
   if (info === null) throw corrupt(key, 'is missing', { expected });
-  if (info.bytes !== expected.bytes) throw corrupt(key, `has ${info.bytes} bytes, expected ${expected.bytes}`, { expected, found: info.bytes });
+  if (info.bytes !== expected.bytes)
+    throw corrupt(key, `has ${info.bytes} bytes, expected ${expected.bytes}`, { expected, found: info.bytes });
   const found = await sha256Object(store, key, signal);
   if (found !== expected.sha256) throw corrupt(key, `has the sha256 ${found}, expected ${expected.sha256}`, { expected, found });
 }

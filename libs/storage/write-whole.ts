@@ -32,7 +32,12 @@ async function readLocal(file: string, key: string): Promise<Readable> {
  * Writes the stream to a new file at `path` and syncs it if asked. Failures of the stream are passed on as they are,
  * those of the file become {@link storageError}s; either way no file stays.
  */
-export async function writeWhole(path: string, source: Readable, act: StorageAct, sync: boolean): Promise<{ bytes: number; sha256: string }> {
+export async function writeWhole(
+  path: string,
+  source: Readable,
+  act: StorageAct,
+  sync: boolean,
+): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
   let bytes = 0;
   const guard = <T>(work: Promise<T>) =>
@@ -90,4 +95,3 @@ export async function syncFolder(folder: string): Promise<void> {
     await handle.close();
   }
 }
-

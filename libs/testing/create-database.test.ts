@@ -19,7 +19,7 @@ test('databases of one template have its content, which was made once, and do no
     key: `once_${process.pid}`,
     migrate: async (url: string) => {
       migrations += 1;
-      await query(url, 'create table run(id text); insert into run values (\'run_1\')');
+      await query(url, "create table run(id text); insert into run values ('run_1')");
     },
   };
   const [first, second] = await Promise.all([createDatabase({ template }), createDatabase({ template })]);
@@ -31,8 +31,12 @@ test('databases of one template have its content, which was made once, and do no
 
 test('a migration that fails leaves no template behind', async () => {
   const key = `broken_${process.pid}`;
-  await expect(createDatabase({ template: { key, migrate: () => Promise.reject(new Error('bad migration')) } })).rejects.toThrow('bad migration');
-  await using database = await createDatabase({ template: { key, migrate: (url) => query(url, 'create table run(id text)').then(() => {}) } });
+  await expect(createDatabase({ template: { key, migrate: () => Promise.reject(new Error('bad migration')) } })).rejects.toThrow(
+    'bad migration',
+  );
+  await using database = await createDatabase({
+    template: { key, migrate: (url) => query(url, 'create table run(id text)').then(() => {}) },
+  });
   expect(await query(database.url, 'select id from run')).toEqual([]);
 });
 

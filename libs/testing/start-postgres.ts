@@ -1,5 +1,12 @@
 import { join } from 'node:path';
-import { createLogger, type EmbeddedPostgres, type EmbeddedPostgresOptions, identityOf, isAlive, startEmbeddedPostgres } from '@cairn/runtime';
+import {
+  createLogger,
+  type EmbeddedPostgres,
+  type EmbeddedPostgresOptions,
+  identityOf,
+  isAlive,
+  startEmbeddedPostgres,
+} from '@cairn/runtime';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
 import { waitFor } from './wait-for.ts';
 

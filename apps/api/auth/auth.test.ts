@@ -39,10 +39,18 @@ const needed = {
 } as const;
 
 type Operation = { operationId: keyof typeof needed; method: 'GET' | 'POST' | 'DELETE'; url: string };
-const document = (await call(null, 'GET', '/openapi.json')).json as { paths: Record<string, Record<string, { operationId: Operation['operationId'] }>> };
+const document = (await call(null, 'GET', '/openapi.json')).json as {
+  paths: Record<string, Record<string, { operationId: Operation['operationId'] }>>;
+};
 /** Ids and bodies that no schema lets through: a call that is let in changes nothing. */
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, { operationId }]): Operation => ({ operationId, method: method.toUpperCase() as Operation['method'], url: path.replaceAll(/\{\w+\}/g, '-') })),
+  Object.entries(methods).map(
+    ([method, { operationId }]): Operation => ({
+      operationId,
+      method: method.toUpperCase() as Operation['method'],
+      url: path.replaceAll(/\{\w+\}/g, '-'),
+    }),
+  ),
 );
 
 test('every operation of /v1 has its role, and no other path wants a token', () => {
@@ -66,7 +74,9 @@ describe('a token', () => {
   const ask = (authorization: string) => api.inject({ url: '/v1/runs', headers: { authorization } });
   async function make(values: Partial<{ expiresAt: Date; revokedAt: Date; lastUsedAt: Date }> = {}) {
     const secret = newSecret();
-    const row = await prisma.token.create({ data: { id: newId('token'), projectId: 'default', name: newId('token'), role: 'viewer', hash: hashSecret(secret), ...values } });
+    const row = await prisma.token.create({
+      data: { id: newId('token'), projectId: 'default', name: newId('token'), role: 'viewer', hash: hashSecret(secret), ...values },
+    });
     return { secret, lastUsed: async () => (await prisma.token.findUniqueOrThrow({ where: { id: row.id } })).lastUsedAt?.getTime() };
   }
 
@@ -75,14 +85,23 @@ describe('a token', () => {
     expect((await ask(`Bearer ${good.secret}`)).statusCode).toBe(200);
     expect((await ask(`bearer  ${good.secret} `)).statusCode).toBe(200);
     const expired = await make({ expiresAt: new Date(Date.now() - 1) });
-    expect((await ask(`Bearer ${expired.secret}`)).json()).toMatchObject({ code: 'unauthenticated', detail: expect.stringContaining('expired') });
+    expect((await ask(`Bearer ${expired.secret}`)).json()).toMatchObject({
+      code: 'unauthenticated',
+      detail: expect.stringContaining('expired'),
+    });
     const revoked = await make({ revokedAt: new Date() });
-    expect((await ask(`Bearer ${revoked.secret}`)).json()).toMatchObject({ code: 'unauthenticated', detail: expect.stringContaining('revoked') });
+    expect((await ask(`Bearer ${revoked.secret}`)).json()).toMatchObject({
+      code: 'unauthenticated',
+      detail: expect.stringContaining('revoked'),
+    });
   });
 
-  test.each(['', 'Bearer', 'Bearer nonsense', 'Basic YTpi', `Bearer ${'x'.repeat(8000)}`])('that is none (%.20s) is refused', async (authorization) => {
-    expect((await ask(authorization)).statusCode).toBe(401);
-  });
+  test.each(['', 'Bearer', 'Bearer nonsense', 'Basic YTpi', `Bearer ${'x'.repeat(8000)}`])(
+    'that is none (%.20s) is refused',
+    async (authorization) => {
+      expect((await ask(authorization)).statusCode).toBe(401);
+    },
+  );
 
   test('of an attempt is good for /internal alone', async () => {
     const answer = await ask(`Bearer ${attemptToken(serverKey, newId('attempt'), 1)}`);
@@ -114,7 +133,10 @@ describe('the bootstrap token', () => {
     expect((await asAdmin(first)).statusCode).toBe(401);
     expect((await asAdmin(second)).statusCode).toBe(200);
     await prisma.token.updateMany({ where: { name: 'bootstrap' }, data: { revokedAt: new Date() } });
-    await expect(ensureBootstrapToken(prisma, second)).rejects.toMatchObject({ code: 'invalid_configuration', message: expect.stringContaining('revoked') });
+    await expect(ensureBootstrapToken(prisma, second)).rejects.toMatchObject({
+      code: 'invalid_configuration',
+      message: expect.stringContaining('revoked'),
+    });
   });
 
   test("is refused where it is another token's secret", async () => {

@@ -22,10 +22,12 @@ export function bearerOf(authorization: string | undefined): string | null {
 export async function authenticate(prisma: PrismaClient, authorization: string | undefined, now = new Date()): Promise<Caller> {
   const secret = bearerOf(authorization);
   if (secret === null) throw new CairnError('unauthenticated', 'The request has no token');
-  if (secret.startsWith('cat_')) throw new CairnError('unauthenticated', 'This is the token of an attempt, which is good for /internal only');
+  if (secret.startsWith('cat_'))
+    throw new CairnError('unauthenticated', 'This is the token of an attempt, which is good for /internal only');
   const token = await prisma.token.findUnique({ where: { hash: hashSecret(secret) } });
   if (token === null) throw new CairnError('unauthenticated', 'There is no such token');
-  if (token.revokedAt !== null) throw new CairnError('unauthenticated', `The token ${token.name} was revoked at ${token.revokedAt.toISOString()}`);
+  if (token.revokedAt !== null)
+    throw new CairnError('unauthenticated', `The token ${token.name} was revoked at ${token.revokedAt.toISOString()}`);
   if (token.expiresAt !== null && token.expiresAt <= now) {
     throw new CairnError('unauthenticated', `The token ${token.name} expired at ${token.expiresAt.toISOString()}`);
   }

@@ -18,7 +18,10 @@ export async function ensureBootstrapToken(prisma: PrismaClient, secret: string)
     const holder = await prisma.token.findUnique({ where: { hash } });
     if (holder !== null && (holder.revokedAt !== null || holder.name !== name || holder.projectId !== projectId)) throw refused(holder);
     if (holder !== null) return;
-    const replaced = await prisma.token.updateMany({ where: { projectId, name, revokedAt: null }, data: { hash, role: 'admin', expiresAt: null } });
+    const replaced = await prisma.token.updateMany({
+      where: { projectId, name, revokedAt: null },
+      data: { hash, role: 'admin', expiresAt: null },
+    });
     if (replaced.count > 0) return;
     try {
       await prisma.token.create({ data: { id: newId('token'), projectId, name, role: 'admin', hash } });

@@ -18,7 +18,8 @@ declare module 'fastify' {
 export function guardRoutes(app: App, prisma: PrismaClient): void {
   app.decorateRequest('caller', null);
   app.addHook('onRoute', (route) => {
-    if (route.url.startsWith('/v1') && route.config?.role === undefined) throw new Error(`the route ${route.method} ${route.url} names no role`);
+    if (route.url.startsWith('/v1') && route.config?.role === undefined)
+      throw new Error(`the route ${route.method} ${route.url} names no role`);
   });
   app.addHook('onRequest', async (request) => {
     const { role } = request.routeOptions.config;

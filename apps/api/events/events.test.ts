@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { createClient, type StreamMessage } from '@cairn/client';
 import { newId } from '@cairn/runtime';
@@ -17,7 +18,10 @@ afterEach(() => {
 });
 
 /** A client's stream that keeps what it got. */
-function follow(topics: string[], { at = url, token = secrets.viewer, lastEventId }: { at?: string; token?: string; lastEventId?: string } = {}) {
+function follow(
+  topics: string[],
+  { at = url, token = secrets.viewer, lastEventId }: { at?: string; token?: string; lastEventId?: string } = {},
+) {
   const stream = new AbortController();
   open.push(stream);
   const got: StreamMessage[] = [];
@@ -159,7 +163,9 @@ test('a change whose notification is lost is found by looking', async () => {
 
 test('two replicas behind a round robin, one killed after the other: a client misses nothing and gets nothing twice', async () => {
   const replicas = await Promise.all([1, 2, 3].map(() => openReplica()));
-  const ports = await Promise.all(replicas.map(async (replica) => Number(new URL(await replica.api.listen({ host: '127.0.0.1', port: 0 })).port)));
+  const ports = await Promise.all(
+    replicas.map(async (replica) => Number(new URL(await replica.api.listen({ host: '127.0.0.1', port: 0 })).port)),
+  );
   const [, , spare = 0] = ports;
   const proxy = await startRoundRobin(ports.slice(0, 2));
   /** As a kill does it: its connections break in the middle, and it listens no more. */
@@ -247,15 +253,22 @@ test.each([
   await expect(follow([topics || ',']).ended).rejects.toMatchObject({ code });
 });
 
-test('a server that closes ends its streams, and no listener is left behind', async () => {
+test('a server that closes ends its streams, also of clients that would keep their connection', async () => {
   const replica = await openReplica();
   const at = await replica.api.listen({ host: '127.0.0.1', port: 0 });
-  const { topic } = await startRun();
+  const { runId, topic } = await startRun();
   const streams = [follow([topic], { at }), follow(['runs'], { at })];
+  const keeper = connect(Number(new URL(at).port), '127.0.0.1');
+  const gone = once(keeper, 'close');
+  keeper.write(
+    `GET /v1/events?topics=run:${runId} HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\nauthorization: Bearer ${secrets.viewer}\r\n\r\n`,
+  );
+  await once(keeper, 'data');
+  keeper.resume();
   await waitFor(() => streams.every((stream) => stream.got.length > 0), { message: 'the streams to begin' });
   const begin = performance.now();
   await replica.close();
-  expect(performance.now() - begin).toBeLessThan(3_000);
+  expect(performance.now() - begin).toBeLessThan(5_000);
+  await gone;
   await waitFor(() => streams.every((stream) => stream.opened.includes('lost')), { message: 'the clients to notice' });
 });
-

@@ -58,18 +58,19 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
 
   function onNotification(channel: string, payload: string): void {
     const value = jsonOrNull(payload);
-    if (channel === runChannel) {
-      const told = runNotification.safeParse(value);
-      if (!told.success) return log.warn({ channel, payload }, 'a notification that does not fit');
-      tellRun(told.data.runId, told.data.seq);
-      tellLists(told.data.runId);
-      return;
-    }
-    const told = hintSchema.safeParse(value);
-    if (!told.success) return log.warn({ channel, payload }, 'a notification that does not fit');
-    const { runId, stepId, what } = told.data;
+    const run = channel === runChannel ? runNotification.safeParse(value) : null;
+    const hint = channel === hintChannel ? hintSchema.safeParse(value) : null;
+    if (run?.success) {
+      tellRun(run.data.runId, run.data.seq);
+      tellLists(run.data.runId);
+    } else if (hint?.success) tellHint(hint.data);
+    else log.warn({ channel, payload }, 'a notification that does not fit');
+  }
+
+  function tellHint(hint: Hint): void {
+    const { runId, stepId, what } = hint;
     if (runId !== undefined && what === 'logs') for (const watcher of watchers) watcher(runId, stepId ?? null);
-    coalescer.push(told.data);
+    coalescer.push(hint);
   }
 
   /** What was told without a connection is lost: everybody looks. */
@@ -82,7 +83,8 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
   async function poll(): Promise<void> {
     if (listeners.size === 0) return;
     const subscribed = [...new Set([...listeners].flatMap(runsOf))];
-    const rows = subscribed.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: subscribed } }, select: { id: true, seq: true } });
+    const rows =
+      subscribed.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: subscribed } }, select: { id: true, seq: true } });
     for (const { id, seq } of rows) tellRun(id, seq);
     const live = await prisma.run.aggregate({
       where: { state: { in: ['held', 'queued', 'running', 'cancelling'] } },
@@ -130,7 +132,8 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
   };
 }
 
-const runsOf = (listener: FeedListener): string[] => [...listener.topics].flatMap((topic) => (topic.startsWith('run:') ? [topic.slice(4)] : []));
+const runsOf = (listener: FeedListener): string[] =>
+  [...listener.topics].flatMap((topic) => (topic.startsWith('run:') ? [topic.slice(4)] : []));
 
 /** Resolves when `promise` does, after the time or when the signal aborts, whichever comes first. */
 async function firstOf(promise: Promise<void>, limitMs: number, signal: AbortSignal): Promise<void> {

@@ -24,13 +24,19 @@ const unavailableKinds = new Set([
 const unavailableSqlState = /^(08...|57P0[123]|53...|25006)$/;
 
 /** node-postgres has no code for a connection that broke or could not be had in time. */
-const brokenConnection = /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/;
+const brokenConnection =
+  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/;
 
 const adapterError = z.object({ cause: z.object({ kind: z.string().optional(), originalCode: z.string().optional() }) });
 
 /** `unavailable` when the error says that the database cannot be used now; undefined for every other error. */
 export function databaseFault(error: unknown): CairnError | undefined {
-  return isUnavailable(error) ? new CairnError('unavailable', 'PostgreSQL does not answer; try again in a few seconds', { cause: error, details: { part: 'database' } }) : undefined;
+  return isUnavailable(error)
+    ? new CairnError('unavailable', 'PostgreSQL does not answer; try again in a few seconds', {
+        cause: error,
+        details: { part: 'database' },
+      })
+    : undefined;
 }
 
 function isUnavailable(error: unknown): boolean {

@@ -37,7 +37,8 @@ async function post(payload: string, contentType = 'application/json') {
   const answer = await app.inject({ method: 'POST', url: '/echo', payload, headers: { 'content-type': contentType } });
   return { status: answer.statusCode, type: answer.headers['content-type'], problem: problem.parse(answer.json()) };
 }
-const errorsOf = (document: Problem) => z.array(z.object({ path: z.string(), message: z.string(), nearest: z.string().optional() })).parse(document.details?.errors);
+const errorsOf = (document: Problem) =>
+  z.array(z.object({ path: z.string(), message: z.string(), nearest: z.string().optional() })).parse(document.details?.errors);
 
 describe('a request that does not fit', () => {
   test('names every field, and the nearest name for one that is unknown', async () => {
@@ -86,9 +87,16 @@ describe('errors', () => {
   });
 
   test('of an unknown path and method are problems too', async () => {
-    for (const [method, path] of [['GET', '/nowhere?x=1'], ['DELETE', '/echo']] as const) {
+    for (const [method, path] of [
+      ['GET', '/nowhere?x=1'],
+      ['DELETE', '/echo'],
+    ] as const) {
       const answer = await app.inject({ method, url: path });
-      expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: `There is no ${method} ${path.split('?')[0]}; /docs shows what there is` });
+      expect(answer.json()).toMatchObject({
+        status: 404,
+        code: 'not_found',
+        detail: `There is no ${method} ${path.split('?')[0]}; /docs shows what there is`,
+      });
     }
   });
 
@@ -132,17 +140,25 @@ describe('a body that is too large', () => {
     expect(sent).toBeLessThan(20);
   });
 
-  test('is answered, not cut off: a client that sends all of it reads why', async () => {
-    for (let time = 0; time < 3; time += 1) {
-      const answer = await fetch(`${url}/echo`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: Buffer.alloc(12 * megabyte.length) });
-      expect([answer.status, await answer.json()]).toMatchObject([413, { code: 'payload_too_large', details: { maxBytes: 1024 * 1024 } }]);
-    }
+  test('is answered, not cut off: a client that reads only when it has sent all of it learns why', async () => {
+    const bodyBytes = 12 * megabyte.length;
+    const socket = connect(port, '127.0.0.1');
+    socket.pause();
+    socket.write(`POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${bodyBytes}\r\n\r\n`);
+    for (let sent = 0; sent < bodyBytes; sent += megabyte.length) if (!socket.write(megabyte)) await once(socket, 'drain');
+    socket.resume();
+    const [first] = await once(socket, 'data');
+    expect(String(first)).toContain('413');
+    expect(String(first)).toContain('payload_too_large');
+    socket.destroy();
   });
 
   test('does not keep its connection for long', async () => {
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => undefined);
-    socket.write(`POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n${' '.repeat(1000)}`);
+    socket.write(
+      `POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n${' '.repeat(1000)}`,
+    );
     const closed = once(socket, 'close');
     const [first] = await once(socket, 'data');
     expect(String(first)).toContain('413');
@@ -165,7 +181,12 @@ test('a database that does not answer is unavailable, readiness names it, and li
   away.get('/raw', () => prisma.$queryRaw`select 1`);
   away.get('/transaction', () => prisma.$transaction((tx) => tx.run.count()));
   for (const path of ['/runs', '/raw', '/transaction', '/readyz']) {
-    expect((await away.inject(path)).json()).toMatchObject({ status: 503, code: 'unavailable', retry: true, details: { part: 'database' } });
+    expect((await away.inject(path)).json()).toMatchObject({
+      status: 503,
+      code: 'unavailable',
+      retry: true,
+      details: { part: 'database' },
+    });
   }
   expect((await away.inject('/healthz')).json()).toEqual({ status: 'ok' });
   await away.close();

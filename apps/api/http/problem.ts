@@ -21,7 +21,8 @@ export function problemOf(error: CairnError, requestId: string): Problem {
 const fastifyErrors: Record<string, (error: Error) => CairnError> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
     new CairnError('invalid_request', 'The body has a content type that is not read here; send application/json', { cause }),
-  FST_ERR_BAD_URL: (cause) => new CairnError('invalid_path', 'The path is no valid URL path: it has a percent sign without two hexadecimal digits', { cause }),
+  FST_ERR_BAD_URL: (cause) =>
+    new CairnError('invalid_path', 'The path is no valid URL path: it has a percent sign without two hexadecimal digits', { cause }),
   FST_ERR_MAX_PARAM_LENGTH: (cause) => new CairnError('invalid_path', 'A name or id in the path is too long', { cause }),
 };
 
@@ -31,7 +32,8 @@ const fastifyErrors: Record<string, (error: Error) => CairnError> = {
  */
 export function asCairnError(error: unknown): CairnError {
   if (error instanceof CairnError) return error;
-  const known = error instanceof Error && 'code' in error && typeof error.code === 'string' ? fastifyErrors[error.code]?.(error) : undefined;
+  const known =
+    error instanceof Error && 'code' in error && typeof error.code === 'string' ? fastifyErrors[error.code]?.(error) : undefined;
   return (
     known ??
     databaseFault(error) ??

@@ -22,7 +22,9 @@ export type RequestPart = keyof typeof requestParts;
  */
 export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: unknown, error: z.core.$ZodError): CairnError {
   // An unknown name first: what else is missing is often what it stands for.
-  const errors = fieldErrors(error.issues, schema, data).sort((a, b) => Number(b.message.startsWith(unknownField)) - Number(a.message.startsWith(unknownField)));
+  const errors = fieldErrors(error.issues, schema, data).sort(
+    (a, b) => Number(b.message.startsWith(unknownField)) - Number(a.message.startsWith(unknownField)),
+  );
   const [first] = errors;
   const said = first === undefined ? 'it does not fit' : `${first.path === '' ? '' : `${first.path}: `}${first.message}`;
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
@@ -56,7 +58,9 @@ function fieldErrors(issues: readonly z.core.$ZodIssue[], schema: z.core.$ZodTyp
 /** The branch of a union that was meant: the one that got furthest, so not the one that refuses the type of the whole. */
 function bestBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] {
   const depth = (issues: readonly z.core.$ZodIssue[]) =>
-    issues.some((issue) => issue.path.length === 0 && issue.code === 'invalid_type') ? -1 : Math.max(...issues.map((issue) => issue.path.length));
+    issues.some((issue) => issue.path.length === 0 && issue.code === 'invalid_type')
+      ? -1
+      : Math.max(...issues.map((issue) => issue.path.length));
   return branches.toSorted((a, b) => depth(b) - depth(a))[0] ?? [];
 }
 
@@ -94,7 +98,12 @@ function childAt(schema: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
 function objectsIn(schema: z.core.$ZodType): z.core.$ZodType[] {
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => objectsIn(option));
   if (schema instanceof z.ZodPipe) return objectsIn(schema.in);
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault
+  ) {
     return objectsIn(schema.unwrap());
   }
   return [schema];

@@ -63,7 +63,8 @@ export async function describeRoutes(app: App): Promise<void> {
     },
   });
   app.addHook('onRequest', async (request, reply) => {
-    if (request.routeOptions.url?.startsWith('/docs')) reply.headers({ 'content-security-policy': contentSecurityPolicy, 'cache-control': 'max-age=3600' });
+    if (request.routeOptions.url?.startsWith('/docs'))
+      reply.headers({ 'content-security-policy': contentSecurityPolicy, 'cache-control': 'max-age=3600' });
   });
   await app.register(reference, {
     routePrefix: '/docs',
@@ -79,5 +80,7 @@ export async function describeRoutes(app: App): Promise<void> {
       showDeveloperTools: 'never',
     },
   });
-  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) => reply.type('application/json').send(JSON.stringify(app.swagger())));
+  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
+    reply.type('application/json').send(JSON.stringify(app.swagger())),
+  );
 }

@@ -1,4 +1,3 @@
-import type { z } from 'zod';
 import type {
   cancelRequest,
   datasetRequest,
@@ -11,6 +10,7 @@ import type {
   tokenCreated,
   tokenRequest,
 } from '@cairn/contract';
+import type { z } from 'zod';
 
 const runId = 'run_01kaz4m8q2v7c9x3t5b6n8w0yd';
 const datasetId = 'dst_01kaz4h2r6s8d0f3g5j7k9m1np';
@@ -86,4 +86,3 @@ export const problemExample: z.output<typeof problem> = {
   requestId: '0b7c1f0e-5a2d-4c3b-9f5e-2f1d7a6b8c90',
   details: { nearest: 'mini' },
 };
-

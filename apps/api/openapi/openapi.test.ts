@@ -11,10 +11,16 @@ import { answerExamples, problemExample, requestExamples } from './examples.ts';
 const { call } = await openTestApi();
 const answer = await call(null, 'GET', '/openapi.json');
 const document = openApiDocument.parse(answer.json);
-const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ tags: undefined, summary: undefined, ...operation, path, method })));
+const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ tags: undefined, summary: undefined, ...operation, path, method })),
+);
 
 test('the document is OpenAPI 3.1 with every call of the contract', () => {
-  expect(document).toMatchObject({ openapi: '3.1.0', security: [{ token: [] }], components: { securitySchemes: { token: { scheme: 'bearer' } } } });
+  expect(document).toMatchObject({
+    openapi: '3.1.0',
+    security: [{ token: [] }],
+    components: { securitySchemes: { token: { scheme: 'bearer' } } },
+  });
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
     'DELETE /v1/tokens/{id}',
     'GET /healthz',
@@ -50,7 +56,10 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
 });
 
 test('every operation has an id of its own, a tag that is described, a summary and its problems', () => {
-  const tags = z.array(z.object({ name: z.string() })).parse(document.tags).map((tag) => tag.name);
+  const tags = z
+    .array(z.object({ name: z.string() }))
+    .parse(document.tags)
+    .map((tag) => tag.name);
   const ids = operations.map(({ operationId }) => operationId);
   expect(new Set(ids).size).toBe(ids.length);
   for (const operation of operations) {
@@ -67,7 +76,7 @@ test('every reference leads somewhere, and no named schema is left over', () => 
 });
 
 test('descriptions of settings are carried over from the contract', () => {
-  expect(JSON.stringify(document.components.schemas['TrainSettingsInput'])).toContain('ArcFace margin in radians');
+  expect(JSON.stringify(document.components.schemas.TrainSettingsInput)).toContain('ArcFace margin in radians');
 });
 
 test('the examples fit their schemas, and each belongs to an operation', () => {
@@ -79,8 +88,14 @@ test('the examples fit their schemas, and each belongs to an operation', () => {
     createToken: components.TokenRequest,
     collectGarbage: components.GarbageRequest,
   } satisfies Record<keyof typeof requestExamples, z.ZodType>;
-  const answers = { listRuns: components.RunPage, addDataset: components.Dataset, createToken: components.TokenCreated } satisfies Record<keyof typeof answerExamples, z.ZodType>;
-  for (const [schemas, examples] of [[requests, requestExamples], [answers, answerExamples]] as const) {
+  const answers = { listRuns: components.RunPage, addDataset: components.Dataset, createToken: components.TokenCreated } satisfies Record<
+    keyof typeof answerExamples,
+    z.ZodType
+  >;
+  for (const [schemas, examples] of [
+    [requests, requestExamples],
+    [answers, answerExamples],
+  ] as const) {
     for (const [id, schema] of Object.entries(schemas)) {
       expect(() => schema.parse(Reflect.get(examples, id)), id).not.toThrow();
       expect(operations.map(({ operationId }) => operationId)).toContain(id);
@@ -93,8 +108,17 @@ test('the examples fit their schemas, and each belongs to an operation', () => {
 });
 
 test('a body that may be left out is not required', () => {
-  const required = Object.fromEntries(operations.flatMap(({ operationId, requestBody }) => (requestBody ? [[operationId, requestBody.required ?? false]] : [])));
-  expect(required).toEqual({ submitRun: true, addDataset: true, createToken: true, cancelRun: false, retryRun: false, collectGarbage: false });
+  const required = Object.fromEntries(
+    operations.flatMap(({ operationId, requestBody }) => (requestBody ? [[operationId, requestBody.required ?? false]] : [])),
+  );
+  expect(required).toEqual({
+    submitRun: true,
+    addDataset: true,
+    createToken: true,
+    cancelRun: false,
+    retryRun: false,
+    collectGarbage: false,
+  });
 });
 
 test('/docs is served whole from here: page, program and document', async () => {
@@ -111,6 +135,8 @@ test('/docs is served whole from here: page, program and document', async () => 
 });
 
 test('the version is that of the product', () => {
-  const { version } = z.object({ version: z.string() }).parse(JSON.parse(readFileSync(createRequire(import.meta.url).resolve('../../../package.json'), 'utf8')));
+  const { version } = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(readFileSync(createRequire(import.meta.url).resolve('../../../package.json'), 'utf8')));
   expect(document.info).toMatchObject({ title: 'Cairn', version });
 });

@@ -21,7 +21,9 @@ async function runningAttempt() {
   const finish = () => callAsAttempt(attemptId, 'POST', '/finish', { body: { outcome: 'preempted', message: '' } });
   const follow = async (from: number, waitSeconds = 20) => {
     const begin = performance.now();
-    const answer = await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, { query: { offset: String(from), waitSeconds: String(waitSeconds) } });
+    const answer = await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, {
+      query: { offset: String(from), waitSeconds: String(waitSeconds) },
+    });
     return { ...logPage.parse(answer.json), ms: performance.now() - begin };
   };
   return { attemptId, write, finish, follow };
@@ -77,7 +79,9 @@ test('a server that closes does not wait for its readers', async () => {
   const { api, close } = await openReplica();
   const url = await api.listen({ host: '127.0.0.1', port: 0 });
   const answer = fetch(`${url}/v1/attempts/${attemptId}/logs?waitSeconds=30`, { headers: { authorization: `Bearer ${secrets.viewer}` } });
-  await waitFor(() => new Promise<number>((resolve) => api.server.getConnections((_, count) => resolve(count))), { message: 'the reader to come' });
+  await waitFor(() => new Promise<number>((resolve) => api.server.getConnections((_, count) => resolve(count))), {
+    message: 'the reader to come',
+  });
   const begin = performance.now();
   await Promise.all([close(), answer.then((response) => response.text())]);
   expect(performance.now() - begin).toBeLessThan(4_000);

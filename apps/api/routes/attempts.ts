@@ -18,7 +18,13 @@ export function attemptRoutes(app: App, { prisma, feed }: ApiDeps): void {
     '/v1/attempts/:id',
     {
       config,
-      schema: { operationId: 'getAttempt', tags, summary: 'Show an attempt', params: attemptParams, response: { 200: attemptView, ...problems } },
+      schema: {
+        operationId: 'getAttempt',
+        tags,
+        summary: 'Show an attempt',
+        params: attemptParams,
+        response: { 200: attemptView, ...problems },
+      },
     },
     (request) => getAttempt(prisma, { projectId: callerOf(request).projectId, attemptId: request.params.id }),
   );
@@ -51,7 +57,7 @@ export function attemptRoutes(app: App, { prisma, feed }: ApiDeps): void {
         try {
           page = await readLog(prisma, args);
           if (page.text !== '' || page.end) break;
-          await watch.changed(Math.min(lookEveryMs, until - performance.now()), signal);
+          await watch.changed(Math.max(0, Math.min(lookEveryMs, until - performance.now())), signal);
           page = await readLog(prisma, args);
         } finally {
           watch.end();

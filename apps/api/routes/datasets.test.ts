@@ -23,7 +23,8 @@ const collection = {
   'test/q/q/q/qqq1.jpg': 'four',
 };
 const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
-const add = (name: string, change: object = {}) => call('submitter', 'POST', '/v1/datasets', { body: { name, source: { ...source, ...change } } });
+const add = (name: string, change: object = {}) =>
+  call('submitter', 'POST', '/v1/datasets', { body: { name, source: { ...source, ...change } } });
 
 async function write(path: string, text: string): Promise<void> {
   await mkdir(dirname(join(folder, path)), { recursive: true });
@@ -41,7 +42,9 @@ describe('a dataset', () => {
     expect(first.status).toBe(201);
     expect(first.headers.location).toBe('/v1/datasets/glr@1');
     expect(first.json).toMatchObject({ name: 'glr', version: 1, owner: 'a-submitter', source });
-    expect(first.json.digestBasis).toBe('the content of 7 CSV and country files, and the names, sizes and times (not the content) of 4 images');
+    expect(first.json.digestBasis).toBe(
+      'the content of 7 CSV and country files, and the names, sizes and times (not the content) of 4 images',
+    );
 
     expect(await add('glr')).toMatchObject({ status: 200, json: { id: first.json.id, version: 1 } });
     await write('beside.txt', 'neither a CSV file nor an image');
@@ -57,8 +60,13 @@ describe('a dataset', () => {
     expect((await call('viewer', 'GET', '/v1/datasets/glr')).json).toMatchObject({ version: 3 });
     expect((await call('viewer', 'GET', '/v1/datasets/glr@2')).json).toMatchObject({ id: second.json.id });
     expect((await call('viewer', 'GET', '/v1/datasets/glr%402')).json).toMatchObject({ version: 2 });
-    expect((await call('viewer', 'GET', '/v1/datasets/glr@9')).json).toMatchObject({ status: 404, detail: expect.stringContaining('1, 2, 3') });
-    const versions = (await call('viewer', 'GET', '/v1/datasets')).json.items.map((item: { name: string; version: number }) => `${item.name}@${item.version}`);
+    expect((await call('viewer', 'GET', '/v1/datasets/glr@9')).json).toMatchObject({
+      status: 404,
+      detail: expect.stringContaining('1, 2, 3'),
+    });
+    const versions = (await call('viewer', 'GET', '/v1/datasets')).json.items.map(
+      (item: { name: string; version: number }) => `${item.name}@${item.version}`,
+    );
     expect(versions.slice(0, 3)).toEqual(['glr@3', 'glr@2', 'glr@1']);
   });
 
@@ -69,10 +77,30 @@ describe('a dataset', () => {
   });
 
   test.each<[string, () => Promise<unknown>, object, object]>([
-    ['a missing CSV file, and the lists that need it', () => rm(join(folder, 'index.csv')), {}, { code: 'missing_file', detail: expect.stringMatching(/index\.csv.*the list index needs it/) }],
-    ['a missing split', () => rm(join(folder, 'test'), { recursive: true }), {}, { code: 'missing_file', detail: expect.stringContaining(join(folder, 'test')) }],
-    ['a missing column, and those expected', () => write('train.csv', 'id,landmark\naaa1,7\n'), {}, { code: 'missing_column', detail: expect.stringContaining('landmark_id') }],
-    ['a bad row by its line', () => write('train.csv', 'id,url,landmark_id\naaa1,u,7\n../../etc/passwd,u,7\n'), {}, { code: 'bad_row', detail: expect.stringMatching(/train\.csv.*3/) }],
+    [
+      'a missing CSV file, and the lists that need it',
+      () => rm(join(folder, 'index.csv')),
+      {},
+      { code: 'missing_file', detail: expect.stringMatching(/index\.csv.*the list index needs it/) },
+    ],
+    [
+      'a missing split',
+      () => rm(join(folder, 'test'), { recursive: true }),
+      {},
+      { code: 'missing_file', detail: expect.stringContaining(join(folder, 'test')) },
+    ],
+    [
+      'a missing column, and those expected',
+      () => write('train.csv', 'id,landmark\naaa1,7\n'),
+      {},
+      { code: 'missing_column', detail: expect.stringContaining('landmark_id') },
+    ],
+    [
+      'a bad row by its line',
+      () => write('train.csv', 'id,url,landmark_id\naaa1,u,7\n../../etc/passwd,u,7\n'),
+      {},
+      { code: 'bad_row', detail: expect.stringMatching(/train\.csv.*3/) },
+    ],
     ['a folder that is not there', async () => undefined, { root: join(folder, 'nowhere') }, { code: 'missing_file' }],
     ['a file in the place of a folder', async () => undefined, { metadata: join(folder, 'index.csv') }, { code: 'missing_file' }],
     ['tars that are not there', async () => undefined, { kind: 'tars' }, { code: 'missing_file' }],
@@ -84,6 +112,10 @@ describe('a dataset', () => {
   });
 
   test('with a path that is not absolute is refused', async () => {
-    expect((await add('relative', { root: '../data' })).json).toMatchObject({ status: 400, code: 'invalid_request', details: { errors: [{ path: 'source.root' }] } });
+    expect((await add('relative', { root: '../data' })).json).toMatchObject({
+      status: 400,
+      code: 'invalid_request',
+      details: { errors: [{ path: 'source.root' }] },
+    });
   });
 });

@@ -10,7 +10,9 @@ import { closedSignal } from '../http/closing.ts';
 import { registerDataset } from '../register-dataset.ts';
 
 const versionedParams = z.object({
-  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version, of letters, digits, dot, dash and underscore'),
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version, of letters, digits, dot, dash and underscore'),
 });
 
 export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): void {
@@ -39,7 +41,13 @@ export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): voi
       const caller = callerOf(request);
       const { name, source } = request.body;
       const inspected = await inspectSource(source, closedSignal(reply));
-      const { dataset, created } = await registerDataset(prisma, { projectId: caller.projectId, owner: caller.name, name, source, ...inspected });
+      const { dataset, created } = await registerDataset(prisma, {
+        projectId: caller.projectId,
+        owner: caller.name,
+        name,
+        source,
+        ...inspected,
+      });
       if (created) await recordAudit(prisma, caller, 'dataset.add', dataset.id, { name, version: dataset.version });
       return reply
         .code(created ? 201 : 200)

@@ -24,7 +24,9 @@ const eventsHeaders = z.looseObject({
   'last-event-id': z.string().max(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
 });
 
-const messages = z.custom<Readable>((value) => value instanceof Readable).meta({ type: 'string', description: 'Messages, as text/event-stream has them.' });
+const messages = z
+  .custom<Readable>((value) => value instanceof Readable)
+  .meta({ type: 'string', description: 'Messages, as text/event-stream has them.' });
 
 const description = `Server-sent events.
 
@@ -81,7 +83,8 @@ export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: Ap
   /** Where each run of the stream goes on, and the topics whose position is not known. */
   async function findPositions(topics: readonly string[], given: Positions | null, projectId: string) {
     const runIds = topics.flatMap((one) => (one.startsWith('run:') ? [one.slice(4)] : []));
-    const runs = runIds.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } });
+    const runs =
+      runIds.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } });
     const missing = runIds.find((id) => !runs.some((run) => run.id === id));
     if (missing !== undefined) throw new CairnError('not_found', `There is no run ${missing}`);
     const positions = new Map<string, number>();

@@ -52,4 +52,5 @@ export function healthRoutes(app: App, prisma: PrismaClient): void {
 }
 
 /** Prisma's messages begin with the call; the last line tells what went wrong. */
-const reasonOf = (cause: unknown): string => (cause instanceof Error ? (cause.message.trim().split('\n').at(-1) ?? cause.name) : String(cause));
+const reasonOf = (cause: unknown): string =>
+  cause instanceof Error ? (cause.message.trim().split('\n').at(-1) ?? cause.name) : String(cause);

@@ -50,11 +50,23 @@ describe.each(paths)('%s /internal/v1/attempts/:id%s', (method, path, body) => {
 
 test('an attempt that is alive is told what to do, and goes on', async () => {
   const spec = await callAsAttempt(attemptId, 'GET', '');
-  expect(attemptSpec.parse(spec.json)).toMatchObject({ kind: 'prepare', attempt: { id: attemptId, ordinal: 1 }, stagingPrefix: `staging/${attemptId}/` });
-  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: report })).toMatchObject({ status: 200, json: { directive: 'continue', reason: null } });
+  expect(attemptSpec.parse(spec.json)).toMatchObject({
+    kind: 'prepare',
+    attempt: { id: attemptId, ordinal: 1 },
+    stagingPrefix: `staging/${attemptId}/`,
+  });
+  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: report })).toMatchObject({
+    status: 200,
+    json: { directive: 'continue', reason: null },
+  });
   await call('submitter', 'POST', `/v1/runs/${runId}/cancel`);
-  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, seq: 2 } })).toMatchObject({ json: { directive: 'stop' } });
-  expect(await callAsAttempt(attemptId, 'POST', '/finish', { body: { outcome: 'cancelled', message: '' } })).toMatchObject({ status: 200, json: {} });
+  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, seq: 2 } })).toMatchObject({
+    json: { directive: 'stop' },
+  });
+  expect(await callAsAttempt(attemptId, 'POST', '/finish', { body: { outcome: 'cancelled', message: '' } })).toMatchObject({
+    status: 200,
+    json: {},
+  });
 });
 
 test('messages of a newer peer may have fields that are not known here', async () => {
@@ -64,7 +76,10 @@ test('messages of a newer peer may have fields that are not known here', async (
 test('a report of megabytes is taken, one above the limit is refused', async () => {
   const log = (characters: number) => ({ ...report, items: [{ type: 'log', stream: 'stdout', offset: 0, text: 'x'.repeat(characters) }] });
   expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: log(6_000_000) })).toMatchObject({ status: 200 });
-  expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: log(9_000_000) })).json).toMatchObject({ status: 413, code: 'payload_too_large' });
+  expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: log(9_000_000) })).json).toMatchObject({
+    status: 413,
+    code: 'payload_too_large',
+  });
 });
 
 test('the two servers do not serve each other', async () => {

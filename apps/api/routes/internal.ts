@@ -62,8 +62,10 @@ export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): v
     (request) => engine.report(request.params.id, request.generation, request.body),
   );
 
-  app.post('/internal/v1/attempts/:id/shards/claim', { schema: { params: attemptParams, response: { 200: shardClaim, ...problems } } }, (request) =>
-    engine.claimShard(request.params.id, request.generation),
+  app.post(
+    '/internal/v1/attempts/:id/shards/claim',
+    { schema: { params: attemptParams, response: { 200: shardClaim, ...problems } } },
+    (request) => engine.claimShard(request.params.id, request.generation),
   );
 
   app.post(
@@ -99,7 +101,8 @@ export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): v
 /** @throws CairnError `unauthenticated` unless the token is that of the path's attempt and the header's generation */
 function provenGeneration(request: FastifyRequest, serverKey: string): number {
   const headers = generationHeader.safeParse(request.headers['x-cairn-generation']);
-  if (!headers.success) throw new CairnError('unauthenticated', 'The header x-cairn-generation does not name the generation of the attempt');
+  if (!headers.success)
+    throw new CairnError('unauthenticated', 'The header x-cairn-generation does not name the generation of the attempt');
   const { id } = pathId.parse(request.params);
   const token = bearerOf(request.headers.authorization);
   if (token === null || !isAttemptToken(token, serverKey, id, headers.data)) {

@@ -11,7 +11,10 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
 
   app.get(
     '/v1/recipes',
-    { config, schema: { operationId: 'listRecipes', tags, summary: 'List the built-in recipes', response: { 200: recipeList, ...problems } } },
+    {
+      config,
+      schema: { operationId: 'listRecipes', tags, summary: 'List the built-in recipes', response: { 200: recipeList, ...problems } },
+    },
     async () => ({
       items: [...recipes.values()].map(({ recipe }) => ({
         name: recipe.name,
@@ -38,7 +41,9 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
       if (found !== undefined) return found;
       const nearest = nearestName(request.params.name, [...recipes.keys()]);
       const hint = nearest === undefined ? `there are ${[...recipes.keys()].join(', ')}` : `did you mean "${nearest}"?`;
-      throw new CairnError('unknown_recipe', `There is no recipe "${request.params.name}"; ${hint}`, { details: nearest === undefined ? {} : { nearest } });
+      throw new CairnError('unknown_recipe', `There is no recipe "${request.params.name}"; ${hint}`, {
+        details: nearest === undefined ? {} : { nearest },
+      });
     },
   );
 }

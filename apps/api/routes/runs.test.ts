@@ -31,7 +31,10 @@ describe('POST /v1/runs', () => {
     const view = runView.parse(answer.json);
     expect(answer.headers.location).toBe(`/v1/runs/${view.id}`);
     expect(view).toMatchObject({ name: 'baseline', owner: 'a-submitter', recipe: 'small', dataset: 'toy@1', state: 'queued', priority: 5 });
-    expect(view.stepViews.map((step) => [step.name, step.state]).slice(0, 2)).toEqual([['prepare', 'ready'], ['first', 'blocked']]);
+    expect(view.stepViews.map((step) => [step.name, step.state]).slice(0, 2)).toEqual([
+      ['prepare', 'ready'],
+      ['first', 'blocked'],
+    ]);
     expect(await show(view.id)).toMatchObject({ id: view.id, name: 'baseline' });
     expect(await audited(view.id)).toEqual(['a-submitter run.submit']);
   });
@@ -58,10 +61,18 @@ describe('POST /v1/runs', () => {
 
   test.each<[string, unknown, object]>([
     ['an unknown recipe, with the nearest', { recipe: 'mni' }, { status: 404, code: 'unknown_recipe', details: { nearest: 'mini' } }],
-    ['an unknown setting, with the nearest', { recipe: smallRecipe, set: { 'stages.first.epoch': 1 } }, { status: 400, code: 'unknown_setting', details: { nearest: 'stages.first.epochs' } }],
+    [
+      'an unknown setting, with the nearest',
+      { recipe: smallRecipe, set: { 'stages.first.epoch': 1 } },
+      { status: 400, code: 'unknown_setting', details: { nearest: 'stages.first.epochs' } },
+    ],
     ['a setting that is not allowed', { recipe: smallRecipe, set: { 'stages.first.epochs': 0 } }, { status: 400, code: 'invalid_setting' }],
     ['an unknown dataset', { recipe: smallRecipe, dataset: 'gldv2' }, { status: 404, code: 'not_found' }],
-    ['an unknown field, with the nearest', { recipe: 'mini', nane: 'x' }, { status: 400, code: 'invalid_request', details: { errors: [{ path: 'nane', nearest: 'name' }] } }],
+    [
+      'an unknown field, with the nearest',
+      { recipe: 'mini', nane: 'x' },
+      { status: 400, code: 'invalid_request', details: { errors: [{ path: 'nane', nearest: 'name' }] } },
+    ],
     ['a name that would leave its folder', { recipe: 'mini', name: '../x' }, { status: 400, code: 'invalid_request' }],
   ])('refuses %s', async (_, body, problem) => {
     const before = await prisma.run.count();
@@ -85,9 +96,12 @@ describe('names and ids in paths', () => {
   ])('%s is an invalid path', async (path) => {
     expect((await call('admin', 'GET', path)).json).toMatchObject({ status: 400, code: 'invalid_path' });
   });
-  test.each(['/v1/runs/run_1', `/v1/runs/${id.toUpperCase()}`, `/v1/runs/${newId('step')}`, `/v1/runs/${'a'.repeat(500)}`])('%.40s is no id', async (path) => {
-    expect((await call('admin', 'GET', path)).json).toMatchObject({ status: 400, code: 'invalid_request' });
-  });
+  test.each(['/v1/runs/run_1', `/v1/runs/${id.toUpperCase()}`, `/v1/runs/${newId('step')}`, `/v1/runs/${'a'.repeat(500)}`])(
+    '%.40s is no id',
+    async (path) => {
+      expect((await call('admin', 'GET', path)).json).toMatchObject({ status: 400, code: 'invalid_request' });
+    },
+  );
   test.each(['', '/steps/prepare', '/steps/prepare/metrics', '/events'])('an unknown run is not found (%s)', async (path) => {
     expect((await call('viewer', 'GET', `/v1/runs/${id}${path}`)).json).toMatchObject({ status: 404, code: 'not_found' });
   });
@@ -151,17 +165,33 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
     json: { directive: 'continue' },
   });
   const path = `/v1/runs/${run.id}/steps/first`;
-  expect((await call('viewer', 'GET', path)).json).toMatchObject({ progress: { done: 2, rate: 1.5 }, scores: { 'mapAt100.start': 0.2 }, attempts: 1 });
-  expect((await call('viewer', 'GET', `${path}/attempts`)).json).toMatchObject({ items: [{ id: attemptId, step: 'first', state: 'running', contact: 'ok' }] });
+  expect((await call('viewer', 'GET', path)).json).toMatchObject({
+    progress: { done: 2, rate: 1.5 },
+    scores: { 'mapAt100.start': 0.2 },
+    attempts: 1,
+  });
+  expect((await call('viewer', 'GET', `${path}/attempts`)).json).toMatchObject({
+    items: [{ id: attemptId, step: 'first', state: 'running', contact: 'ok' }],
+  });
   expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}`)).json).toMatchObject({ id: attemptId, ordinal: 1, pool: 'gpu' });
   expect((await call('viewer', 'GET', `${path}/metrics`, { query: { names: 'loss,nothing' } })).json).toEqual({
     series: [{ name: 'loss', steps: [1, 2], values: [3, 2.5], times: [10, 11] }],
     decimated: false,
   });
-  expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`)).json).toEqual({ stream: 'stdout', offset: 0, nextOffset: 8, text: 'epoch 1\n', end: false });
-  expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, { query: { stream: 'stdin' } })).json).toMatchObject({ code: 'invalid_request' });
+  expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`)).json).toEqual({
+    stream: 'stdout',
+    offset: 0,
+    nextOffset: 8,
+    text: 'epoch 1\n',
+    end: false,
+  });
+  expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, { query: { stream: 'stdin' } })).json).toMatchObject({
+    code: 'invalid_request',
+  });
 
-  await callAsAttempt(attemptId, 'POST', '/finish', { body: { outcome: 'succeeded', files: [stage.file('a', attemptId)], details: { step: 2, mapAt100End: 0.6 } } });
+  await callAsAttempt(attemptId, 'POST', '/finish', {
+    body: { outcome: 'succeeded', files: [stage.file('a', attemptId)], details: { step: 2, mapAt100End: 0.6 } },
+  });
   await stage.finalize(run.id, 'first');
   const first = (await call('viewer', 'GET', path)).json;
   expect(first).toMatchObject({ state: 'succeeded', scores: { 'mapAt100.start': 0.2, 'mapAt100.end': 0.6 } });
@@ -200,9 +230,18 @@ test('garbage is collected by an admin and written down unless nothing was done'
 });
 
 test('the built-in recipes are shown, and an unknown one with the nearest name', async () => {
-  expect((await call('viewer', 'GET', '/v1/recipes')).json.items).toContainEqual(expect.objectContaining({ name: 'mini', stages: expect.arrayContaining(['384']) }));
-  expect((await call('viewer', 'GET', '/v1/recipes/mini')).json).toMatchObject({ recipe: { name: 'mini' }, yaml: expect.stringContaining('stages:') });
-  expect((await call('viewer', 'GET', '/v1/recipes/mni')).json).toMatchObject({ status: 404, code: 'unknown_recipe', details: { nearest: 'mini' } });
+  expect((await call('viewer', 'GET', '/v1/recipes')).json.items).toContainEqual(
+    expect.objectContaining({ name: 'mini', stages: expect.arrayContaining(['384']) }),
+  );
+  expect((await call('viewer', 'GET', '/v1/recipes/mini')).json).toMatchObject({
+    recipe: { name: 'mini' },
+    yaml: expect.stringContaining('stages:'),
+  });
+  expect((await call('viewer', 'GET', '/v1/recipes/mni')).json).toMatchObject({
+    status: 404,
+    code: 'unknown_recipe',
+    details: { nearest: 'mini' },
+  });
 });
 
 test('tokens are made, listed without their secret, and revoked', async () => {
@@ -212,7 +251,10 @@ test('tokens are made, listed without their secret, and revoked', async () => {
   expect(Date.parse(view.expiresAt) - Date.now()).toBeGreaterThan(47 * 3_600_000);
   const asCi = () => call(null, 'GET', '/v1/runs', { headers: { authorization: `Bearer ${secret}` } });
   expect((await asCi()).status).toBe(200);
-  expect((await call('admin', 'POST', '/v1/tokens', { body: { name: 'ci', role: 'admin' } })).json).toMatchObject({ status: 409, code: 'name_taken' });
+  expect((await call('admin', 'POST', '/v1/tokens', { body: { name: 'ci', role: 'admin' } })).json).toMatchObject({
+    status: 409,
+    code: 'name_taken',
+  });
   const listed = await call('admin', 'GET', '/v1/tokens');
   expect(listed.json.items.map((token: { name: string }) => token.name)).toEqual(['a-viewer', 'a-submitter', 'a-admin', 'ci']);
   expect(listed.text).not.toContain(secret);

@@ -1,13 +1,4 @@
-import {
-  cancelRequest,
-  planView,
-  retryRequest,
-  runEventPage,
-  runListQuery,
-  runPage,
-  runView,
-  submitRequest,
-} from '@cairn/contract';
+import { cancelRequest, planView, retryRequest, runEventPage, runListQuery, runPage, runView, submitRequest } from '@cairn/contract';
 import { getRun, listEvents, listRuns } from '@cairn/db';
 import { z } from 'zod';
 import { recordAudit } from '../auth/audit.ts';
@@ -45,7 +36,8 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
         operationId: 'submitRun',
         tags,
         summary: 'Submit a run, or plan it',
-        description: 'Makes a run of a recipe on a dataset. With `dryRun=true` it answers which steps would run, which would be reused and why.',
+        description:
+          'Makes a run of a recipe on a dataset. With `dryRun=true` it answers which steps would run, which would be reused and why.',
         headers: submitHeaders,
         querystring: submitQuery,
         body: submitRequest,
@@ -73,7 +65,13 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
     '/v1/runs',
     {
       config: { role: 'viewer' },
-      schema: { operationId: 'listRuns', tags, summary: 'List runs, newest first', querystring: runListQuery, response: { 200: runPage, ...problems } },
+      schema: {
+        operationId: 'listRuns',
+        tags,
+        summary: 'List runs, newest first',
+        querystring: runListQuery,
+        response: { 200: runPage, ...problems },
+      },
     },
     (request) => listRuns(prisma, { projectId: callerOf(request).projectId, ...request.query }),
   );

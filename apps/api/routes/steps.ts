@@ -18,7 +18,10 @@ export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
 
   app.get(
     '/v1/runs/:id/steps/:name',
-    { config, schema: { operationId: 'getStep', tags, summary: 'Show a step', params: stepParams, response: { 200: stepView, ...problems } } },
+    {
+      config,
+      schema: { operationId: 'getStep', tags, summary: 'Show a step', params: stepParams, response: { 200: stepView, ...problems } },
+    },
     (request) => getStep(prisma, { ...stepOf(request, request.params), admission }),
   );
 

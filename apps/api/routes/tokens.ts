@@ -17,7 +17,15 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
 
   app.get(
     '/v1/tokens',
-    { config, schema: { operationId: 'listTokens', tags, summary: 'List the tokens that are not revoked', response: { 200: tokenList, ...problems } } },
+    {
+      config,
+      schema: {
+        operationId: 'listTokens',
+        tags,
+        summary: 'List the tokens that are not revoked',
+        response: { 200: tokenList, ...problems },
+      },
+    },
     (request) => listTokens(prisma, callerOf(request)),
   );
 

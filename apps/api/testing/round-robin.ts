@@ -14,7 +14,10 @@ export async function startRoundRobin(targets: readonly number[]) {
     const upstream = connect(port, '127.0.0.1');
     const sockets = byTarget.get(port) ?? new Set();
     byTarget.set(port, sockets.add(client));
-    for (const [from, to] of [[client, upstream], [upstream, client]] as const) {
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
       from.on('error', () => undefined);
       from.on('close', () => to.destroy());
       from.pipe(to);

@@ -63,9 +63,14 @@ export async function openTestApi() {
 
   /** Calls the public server with the token of a role, or without one. */
   async function call(role: TokenRole | null, method: 'GET' | 'POST' | 'DELETE', url: string, { body, headers = {}, query }: Call = {}) {
-    const options: InjectOptions = { method, url, headers: { ...headers, ...(role === null ? {} : { authorization: `Bearer ${secrets[role]}` }) } };
+    const options: InjectOptions = {
+      method,
+      url,
+      headers: { ...headers, ...(role === null ? {} : { authorization: `Bearer ${secrets[role]}` }) },
+    };
     if (query !== undefined) options.query = query;
-    if (body !== undefined) Object.assign(options, { payload: JSON.stringify(body), headers: { ...options.headers, 'content-type': 'application/json' } });
+    if (body !== undefined)
+      Object.assign(options, { payload: JSON.stringify(body), headers: { ...options.headers, 'content-type': 'application/json' } });
     const answer = await api.inject(options);
     const isJson = String(answer.headers['content-type'] ?? '').includes('json');
     return { status: answer.statusCode, headers: answer.headers, text: answer.body, json: isJson ? answer.json() : null };

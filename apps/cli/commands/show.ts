@@ -1,12 +1,13 @@
 import type { CairnClient } from '@cairn/client';
-import type { ArtifactView, RunView } from '@cairn/contract';
+import type { ArtifactView, RunView, StepView } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
-import { failureText } from '../watch/run-lines.ts';
+import { failureText, isTimeless } from '../watch/run-lines.ts';
 import { paintedRunState, resultParts, stepSign } from '../watch/step-text.ts';
+import { isStepOver } from '../watch/watch-state.ts';
 
 export function addShow({ program, action }: Registrar): void {
   program
@@ -49,8 +50,15 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     '',
     ...stepTable(run, options),
     ...artifactTable(run, artifacts, options),
-    ...run.stepViews.filter((step) => step.failure !== null).flatMap((step) => ['', ...failureText(step).map(style.bad)]),
+    ...run.stepViews.flatMap((step) => failureLines(step, options)),
   ];
+}
+
+/** Why a step failed, or why the last attempt at one did that is not over yet. */
+function failureLines(step: StepView, { style }: Pick<Ui, 'style'>): string[] {
+  if (step.failure === null || (isStepOver(step) && step.state !== 'failed')) return [];
+  if (step.state === 'failed') return ['', ...failureText(step).map(style.bad)];
+  return ['', style.dim(`The last attempt at ${step.name} ended (${step.failure.cause}): ${step.failure.message.split('\n')[0]}`)];
 }
 
 /** A run's steps: time, whether run or reused, attempts, and what each came to or waits for. */
@@ -63,7 +71,7 @@ export function stepTable(run: RunView, options: ShowOptions): string[] {
       step.name,
       step.kind,
       step.state,
-      step.startedAt === null || step.state === 'reused' ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
+      step.startedAt === null || isTimeless(step) ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
       step.attempts === 0 ? '' : String(step.attempts),
       step.waiting !== null ? style.dim(told.join('  ')) : told.join('  '),
     ];

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { createStyle } from './style.ts';
 import { cutTo, tableLines, visibleWidth } from './table.ts';
@@ -10,7 +11,7 @@ test('columns line up, numbers to the right, whatever is coloured', () => {
     [red('mini-1'), '11', 'new'],
     ['a', '3', red('failed')],
   ];
-  const plain = tableLines(columns, rows).map((line) => line.replaceAll(/\u001b\[\d+m/g, ''));
+  const plain = tableLines(columns, rows).map(stripVTControlCharacters);
   expect(plain).toEqual(['name     steps   why', 'mini-1      11   new', 'a            3   failed']);
 });
 

@@ -51,7 +51,7 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
     });
   }
   const node = nodeAt(document, issue.path);
-  const value = valueOf(node);
+  const value = scalarOf(node);
   const nearest = typeof value === 'string' ? nearestName(value, choicesOf(schemaAt(recipe, issue.path))) : null;
   const isMissing = node === undefined && issue.path.length > 0;
   const text = isMissing ? missingText(issue.path) : `${pathText(issue.path) || 'the recipe'} ${wrongText(issue, value)}`;
@@ -166,7 +166,7 @@ function nodeAt(document: Document, path: Path): unknown {
 }
 
 /** The value of a scalar, or the node itself. */
-function valueOf(node: unknown): unknown {
+function scalarOf(node: unknown): unknown {
   return isScalar(node) ? node.value : node;
 }
 

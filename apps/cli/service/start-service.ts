@@ -144,6 +144,8 @@ type Parts = {
 
 function programSpecs({ home, ports, postgres, python, internalUrl, options }: Parts) {
   const all = {
+    // Code that is stripped of its types and compiled once starts in half the time.
+    NODE_COMPILE_CACHE: join(home.path, 'compile-cache'),
     ...outerEnvironment(options.env),
     CAIRN_STORAGE_URL: `file://${home.storageDir}`,
     CAIRN_SERVER_KEY: home.serverKey,

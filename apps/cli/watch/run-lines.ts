@@ -45,6 +45,11 @@ function headLine({ run }: WatchState, { style, glyphs, now }: ViewOptions): str
   return `${style.bold(run.name)}  ${parts.join(style.dim(` ${glyphs.dot} `))}`;
 }
 
+/** A reused step took no time of its own, and one that waits to be tried again takes none now. */
+export function isTimeless(step: StepView): boolean {
+  return step.state === 'reused' || step.state === 'ready';
+}
+
 function timeText(from: string, to: string | null, now: Date): string {
   const seconds = secondsBetween(from, to, now);
   return to === null ? formatRunning(seconds) : formatDuration(seconds);
@@ -53,7 +58,7 @@ function timeText(from: string, to: string | null, now: Date): string {
 function stepLine(step: StepView, state: WatchState, nameWidth: number, options: ViewOptions): string {
   const { style, now } = options;
   const name = padTo(step.name, nameWidth);
-  const time = step.startedAt === null || step.state === 'reused' ? '' : timeText(step.startedAt, step.finishedAt, now);
+  const time = step.startedAt === null || isTimeless(step) ? '' : timeText(step.startedAt, step.finishedAt, now);
   const isQuiet = step.state === 'blocked' || step.state === 'ready';
   const head = `${stepSign(step.state, options, options.tick)} ${isQuiet ? style.dim(name) : name}  ${padTo(time, timeWidth, 'right')}  `;
   return head + fitParts(partsOf(step, state, options), options.width - 1 - visibleWidth(head));

@@ -1,7 +1,7 @@
+import type { InternalClient } from '@cairn/client';
 import type { AttemptSpec, AttemptSpecOf, FinishRequest } from '@cairn/contract';
 import type { Logger } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
-import type { InternalClient } from '../../../libs/client/internal-client.ts';
 import type { Reporter } from '../report/reporter.ts';
 import type { Stop } from './stop.ts';
 

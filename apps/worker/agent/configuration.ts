@@ -24,7 +24,7 @@ export const agentVariables = z.object({
   CAIRN_ATTEMPT_ID: idOf('attempt').describe('the attempt to run'),
   CAIRN_ATTEMPT_GENERATION: z.coerce.number().int().min(0).describe("the attempt's generation"),
   CAIRN_ATTEMPT_TOKEN: z.string().min(1).describe("the attempt's token").meta({ secret: true }),
-  CAIRN_WORK_DIR: z.string().min(1).describe("the attempt's own folder").meta({ example: '/work' }),
+  CAIRN_WORK_DIR: z.string().min(1).describe("the attempt's own folder").meta({ example: '/var/lib/cairn/attempt' }),
   /** GPUs of this pod: extraction runs one process on each; 0 runs one on the CPU. */
   CAIRN_GPUS: z.coerce.number().int().min(0).max(64).default(0),
   /** How long whoever sends SIGTERM waits before it kills. A grace that the control plane names comes first. */

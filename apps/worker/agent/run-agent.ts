@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { createInternalClient, type InternalClient } from '@cairn/client';
 import { agentExit, type CairnError, type FinishRequest, isCairnError } from '@cairn/contract';
 import { claimWorkDir, createLogger, killAttemptProcesses, type Logger, readConfiguration, writeExit } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
-import { createInternalClient, type InternalClient } from '../../../libs/client/internal-client.ts';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';

@@ -17,7 +17,10 @@ async function open(hangSeconds: number) {
 
 test("a child's error arrives with its code", async () => {
   const { child } = await open(60);
-  await expect(child.ask(shard, z.unknown())).rejects.toMatchObject({ code: 'internal', message: expect.stringMatching(/before model and list/) });
+  await expect(child.ask(shard, z.unknown())).rejects.toMatchObject({
+    code: 'internal',
+    message: expect.stringMatching(/before model and list/),
+  });
   await child.kill();
 });
 

@@ -1,9 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInternalClient } from '@cairn/client';
 import { type CairnError, type ReportReply, reportRequest } from '@cairn/contract';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { createInternalClient } from '../../../libs/client/internal-client.ts';
 import { startControlPlane } from '../testing/control-plane.ts';
 import { specOf } from '../testing/specs.ts';
 import { createReporter, type ReporterOptions } from './reporter.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
+import type { InternalClient } from '@cairn/client';
 import { CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply, reportItem } from '@cairn/contract';
-import type { InternalClient } from '../../../libs/client/internal-client.ts';
 import { type LogBuffer, logBuffer } from './log-buffer.ts';
 import { metricBuffer } from './metric-buffer.ts';
 import { reportQueue } from './report-queue.ts';

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInternalClient } from '@cairn/client';
 import { isCairnError } from '@cairn/contract';
 import type { QueueEntry } from '@cairn/queue';
 import {
@@ -17,7 +18,6 @@ import {
   signalProcess,
   sleep,
 } from '@cairn/runtime';
-import { createInternalClient } from '../../../libs/client/internal-client.ts';
 import { failure } from '../agent/failure.ts';
 
 export type TaskContext = {

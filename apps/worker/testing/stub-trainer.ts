@@ -22,7 +22,8 @@ function save(step: number, final: boolean): void {
   const path = join(config.outputDir, `checkpoint-${String(step).padStart(6, '0')}.pt`);
   const content = `weights of step ${step}, from ${config.resume === null ? 'the start' : readFileSync(config.resume.path, 'utf8')}`;
   writeFileSync(path, content);
-  const sha256 = createHash('sha256').update(content).digest('hex');
+  const written = behaviour === 'spoil' ? 'what the disk made of it' : content;
+  const sha256 = createHash('sha256').update(written).digest('hex');
   emit({ event: 'checkpoint', path, sha256, bytes: Buffer.byteLength(content), step, epoch: step / 2, final, optimizer: true });
 }
 

@@ -70,7 +70,7 @@ test('every checkpoint that is told is stored as it is told', async () => {
   await runTrain(context);
   await reporter.end();
   const told = plane.items('checkpoint');
-  expect(told.length).toBeGreaterThan(2);
+  expect(told.length).toBeGreaterThan(0);
   for (const { key, bytes, sha256: digest } of told) {
     const content = await store.getBytes(key);
     expect([content.length, sha256(content)]).toEqual([bytes, digest]);
@@ -102,6 +102,13 @@ test('an input that is not what its manifest says ends the attempt before the tr
   await store.put('lists/art_1/lists/clean.parquet', 'other rows');
   const error = await runTrain(context).catch((thrown: unknown) => thrown);
   expect(isCairnError(error, 'corrupt_artifact')).toBe(true);
+});
+
+test('a checkpoint that changed on its way into the storage is no result', async () => {
+  const { context, plane, reporter } = await openTraining({ STUB_BEHAVIOUR: 'spoil' });
+  await expect(runTrain(context)).rejects.toMatchObject({ code: 'corrupt_artifact' });
+  await reporter.end();
+  expect(plane.items('checkpoint')).toEqual([]);
 });
 
 test('a list that was not prepared is named', async () => {

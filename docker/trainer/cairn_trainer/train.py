@@ -29,9 +29,9 @@ from cairn_trainer.events import EventLog
 from cairn_trainer.gradients import GradientMean
 from cairn_trainer.lifetime import is_asked_to_stop
 from cairn_trainer.lists import ImageList
-from cairn_trainer.meter import IntervalMeans
 from cairn_trainer.model import EmbeddingNet, load_weights, normalise
 from cairn_trainer.optim import CosineSchedule, Sgd
+from cairn_trainer.progress import Progress
 from cairn_trainer.ranks import Ranks
 from cairn_trainer.samplers import BatchPositions, make_sampler
 from cairn_trainer.transforms import Augmenter
@@ -50,7 +50,6 @@ class Stage:
         self._config = config
         self._settings = settings
         self._ranks = ranks
-        self._events = events
         self._output = Path(config.output_dir)
         self._images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=True)
         self._check_list()
@@ -68,7 +67,7 @@ class Stage:
             steps_per_epoch=self._steps_per_epoch,
         )
         self._ledger = BadImageLedger(self._images, settings.max_bad_image_share, ranks, events)
-        self._meter = IntervalMeans()
+        self._progress = Progress(events, ranks, steps_per_epoch=self._steps_per_epoch, total_steps=self._total_steps)
         self._step = 0
         self._saved_step = -1
         self._last_rows: list[int] = []
@@ -90,7 +89,12 @@ class Stage:
         Raises:
             TrainerError: the stage cannot end well.
         """
-        self._tell_start()
+        self._progress.tell_start(
+            step=self._step,
+            images=int((self._images.labels >= 0).sum()),
+            parameters=sum(parameter.numel() for parameter in self._net.parameters()),
+            warnings=self._sampler.warnings,
+        )
         try:
             if self._ranks.any(self._is_asked_to_stop()):
                 raise StoppedError
@@ -105,8 +109,7 @@ class Stage:
                 self._evaluate('end')
         except StoppedError:
             return self._end_preempted()
-        if self._ranks.is_first:
-            self._events.emit('finished', step=self._step, bad_images=self._ledger.count)
+        self._progress.tell_finished(self._step, self._ledger.count)
         # No rank ends well before rank 0 has written the last checkpoint.
         self._ranks.barrier()
         return EXIT_OK
@@ -162,9 +165,10 @@ class Stage:
         self._step += 1
 
         world, images = self._ranks.world, self._settings.batch * self._ranks.world
-        self._meter.add(loss_sum / world, correct_sum, images, waited_sum / world, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._progress.add_step(loss=loss_sum / world, correct=correct_sum, images=images, waited=waited_sum / world, seconds=seconds)
         if self._step % self._settings.log_every_steps == 0 or self._step == self._total_steps:
-            self._tell_step(learning_rate)
+            self._progress.tell_steps(self._step, learning_rate)
         if self._step % self._settings.log_every_steps == 0 or self._step % self._steps_per_epoch == 0:
             self._ledger.judge()
         if self._step < self._total_steps:
@@ -220,16 +224,7 @@ class Stage:
                 images=images,
             )
             written = write_torch_file(self._output / checkpoint_name(self._step), content)
-            self._events.emit(
-                'checkpoint',
-                path=str(written.path),
-                sha256=written.sha256,
-                bytes=written.bytes,
-                step=self._step,
-                epoch=self._step / self._steps_per_epoch,
-                final=is_final,
-                optimizer=True,
-            )
+            self._progress.tell_checkpoint(written, step=self._step, is_final=is_final)
         self._checkpoints.note_written()
         self._saved_step = self._step
 
@@ -264,8 +259,7 @@ class Stage:
     def _end_preempted(self) -> int:
         if self._saved_step != self._step:
             self._save(is_final=False)
-        if self._ranks.is_first:
-            self._events.emit('preempted', step=self._step)
+        self._progress.tell_preempted(self._step)
         # torchrun ends the other ranks when the first one exits, so none may before rank 0 has told.
         self._ranks.barrier()
         return EXIT_PREEMPTED
@@ -273,11 +267,7 @@ class Stage:
     def _evaluate(self, when: Literal['start', 'end']) -> None:
         assert self._evaluator is not None
         score = self._evaluator.score(self._net, self._is_asked_to_stop)
-        if self._ranks.is_first:
-            self._events.emit(
-                'evaluation', when=when, step=self._step, map_at100=score.map_at_100, queries=score.queries, index=score.index
-            )
-            print(f'mAP@100 at the {when}: {score.map_at_100:.4f} over {score.queries} queries, {score.index} index images', flush=True)
+        self._progress.tell_evaluation(when, score, step=self._step)
 
     def _make_evaluator(self) -> Evaluator | None:
         if self._settings.evaluate == 'none' or self._config.evaluation is None:
@@ -302,46 +292,6 @@ class Stage:
 
     def _is_asked_to_stop(self) -> bool:
         return is_asked_to_stop(Path(self._config.stop_path))
-
-    def _tell_start(self) -> None:
-        if not self._ranks.is_first:
-            return
-        for warning in self._sampler.warnings:
-            print(f'warning: {warning}', flush=True)
-        self._events.emit(
-            'started',
-            world_size=self._ranks.world,
-            device=self._ranks.device_name,
-            parameters=sum(parameter.numel() for parameter in self._net.parameters()),
-            images=int((self._images.labels >= 0).sum()),
-            steps_per_epoch=self._steps_per_epoch,
-            total_steps=self._total_steps,
-            start_step=self._step,
-        )
-
-    def _tell_step(self, learning_rate: float) -> None:
-        means = self._meter.take()
-        if not self._ranks.is_first:
-            return
-        device = self._ranks.device
-        epoch = self._step / self._steps_per_epoch
-        self._events.emit(
-            'step',
-            step=self._step,
-            epoch=epoch,
-            loss=means.loss,
-            accuracy=means.accuracy,
-            learning_rate=learning_rate,
-            images_per_second=means.images_per_second,
-            data_wait_share=means.data_wait_share,
-            gpu_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else 0,
-            eta_seconds=(self._total_steps - self._step) * means.seconds_per_step,
-        )
-        print(
-            f'step {self._step}/{self._total_steps} epoch {epoch:.2f} loss {means.loss:.4f} accuracy {means.accuracy:.3f} '
-            f'lr {learning_rate:.6f} {means.images_per_second:.1f} images/s',
-            flush=True,
-        )
 
 
 def _on_cpu(value: Any) -> Any:

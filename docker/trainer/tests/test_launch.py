@@ -32,14 +32,16 @@ def _is_alive(pid):
         return False
 
 
-def test_the_launcher_trains_and_takes_its_ranks_along_when_it_is_killed(tmp_path, collection):
+def test_the_launcher_trains_shows_its_stacks_when_asked_and_takes_its_ranks_along_when_it_is_killed(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, model=MODEL, loaderWorkers=1)
     launcher = _start('cairn_trainer.launch', *run.launch_arguments(), folder=run.folder)
     wait_until(lambda: run.events('step'), 'a step')
     family = _descendants(launcher.pid)
     assert len(family) == 4  # two ranks, each with a loader
-    maps = Path(f'/proc/{family[0]}/maps').read_text()
-    assert 'libtorch' in maps
+    launcher.send_signal(signal.SIGUSR1)
+    wait_until(lambda: (run.folder / 'log').read_text().count('most recent call first') >= 2, 'the stacks of both ranks')
+    steps = len(run.events('step'))
+    wait_until(lambda: len(run.events('step')) > steps, 'another step')
     launcher.kill()
     launcher.wait(10)
     wait_until(lambda: not any(map(_is_alive, family)), 'the end of the ranks and their loaders')

@@ -1,9 +1,9 @@
-import type { ListName } from '@cairn/contract';
+import type { ImageSource, ListName } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
-import type { ImageSplit } from '../imagePath.ts';
+import type { ImageSplit } from '../image-path.ts';
 
 /** Where images are read from: a tree `split/a/b/c/id.jpg`, or the tars `split/images_NNN.tar`. */
-export type ImageSource = { kind: 'folder'; root: string } | { kind: 'tars'; root: string };
+export type ImageRoot = Pick<ImageSource, 'kind' | 'root'>;
 
 /** A written file: its path relative to the manifest. */
 export type WrittenFile = FileDigest & { path: string };
@@ -44,7 +44,7 @@ export type ListsManifest = {
   groundTruth: GroundTruthEntry | null;
   /** Indexes of the tars by split; null for folders. */
   tars: Partial<Record<ImageSplit, TarIndexEntry>> | null;
-  source: ImageSource['kind'];
+  source: ImageRoot['kind'];
   testSeed: number;
   /** The files read, by name (`train.csv`, `countries/JP.json`). */
   inputs: Record<string, FileDigest & { rows: number | null }>;

@@ -1,5 +1,5 @@
 import type { ListName } from '@cairn/contract';
-import { imageIdPattern } from '../imagePath.ts';
+import { imageIdPattern } from '../image-path.ts';
 
 /** What may stand in a column: a pattern over the whole cell (one that both JavaScript and RE2 read alike) and its words. */
 export type ColumnRule = { name: string; pattern: string; expected: string };

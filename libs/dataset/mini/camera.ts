@@ -41,7 +41,11 @@ export function viewOf(random: Random, extent: { width: number; height: number }
     yaw,
     distance: reach * random.between(1.8, 3.2),
     eyeHeight: random.between(0.15, 0.15 + 0.5 * hardness),
-    aim: [extent.width * random.between(-stray, stray), extent.height * random.between(0.45 - stray, 0.47 + stray * (closeUp ? 1 : 0.5)), 0],
+    aim: [
+      extent.width * random.between(-stray, stray),
+      extent.height * random.between(0.45 - stray, 0.47 + stray * (closeUp ? 1 : 0.5)),
+      0,
+    ],
     zoom,
     roll: random.normal() * 0.035 * hardness,
   };

@@ -20,9 +20,9 @@ export type Development = {
 
 export function developmentOf(random: Random, hardness: number): Development {
   return {
-    exposure: 1 + random.normal() * 0.16 * hardness,
-    contrast: 1 + random.normal() * 0.12 * hardness,
-    warmth: random.normal() * 0.06 * hardness,
+    exposure: 1 + random.normal() * 0.3 * hardness,
+    contrast: 1 + random.normal() * 0.22 * hardness,
+    warmth: random.normal() * 0.14 * hardness,
     noise: random.between(0, 3 + 5 * hardness),
     blur: random.chance(0.25 * hardness) ? random.between(0.4, 1) : 0,
     grey: random.chance(0.02),

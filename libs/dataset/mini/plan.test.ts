@@ -78,7 +78,9 @@ describe.each(plans)('the plan of seed $seed', (plan) => {
     }
     const places = ['Africa', 'Antarctica', 'Asia', 'Europe', 'North America', 'OTHER', 'Oceania', 'South America', 'XK'];
     expect([...cells].toSorted()).toEqual(places.flatMap((place) => [`${place} clean`, `${place} noisy`]).toSorted());
-    expect(countryFiles(plan).map((file) => file.path)).toEqual(expect.arrayContaining(['countries/NA.json', 'countries/country_codes.json']));
+    expect(countryFiles(plan).map((file) => file.path)).toEqual(
+      expect.arrayContaining(['countries/NA.json', 'countries/country_codes.json']),
+    );
   });
 });
 
@@ -96,5 +98,8 @@ function digestOfSeed1(): string {
 }
 
 test('a seed keeps its meaning: another plan or drawing comes with another generator number', () => {
-  expect({ miniGenerator, digest: digestOfSeed1() }).toEqual({ miniGenerator: 1, digest: 'PIN' });
+  expect({ miniGenerator, digest: digestOfSeed1() }).toEqual({
+    miniGenerator: 1,
+    digest: 'e02d3dc4f6e5ec9b230e689b93d6b5fd7234be5f4a85df9466d92fc57b97db26',
+  });
 });

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '@cairn/runtime';
 import type { TwinDifference } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
 import { categoryOf, countryOf } from './places.ts';
@@ -124,7 +124,7 @@ export function planMiniDataset(seed: number, counts: MiniCounts = miniCounts): 
   const landmarks = planLandmarks(seed, counts, random);
   const images: PlannedImage[] = [];
   const draw = (split: MiniSplit, shows: string | null, kind: keyof typeof hardness): string => {
-    const id = createHash('sha256').update(`${seed}/${split}/${images.length}`).digest('hex').slice(0, 16);
+    const id = sha256(`${seed}/${split}/${images.length}`).slice(0, 16);
     const [low, high] = hardness[kind];
     images.push({ split, id, shows, hardness: random.between(low, high), fault: null });
     return id;

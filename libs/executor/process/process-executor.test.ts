@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { identityOf, killAttemptProcesses } from '@cairn/runtime';
@@ -11,6 +11,7 @@ import { processExecutor } from './process-executor.ts';
 vi.setConfig({ testTimeout: 30_000 });
 
 const agentFile = join(import.meta.dirname, 'fixtures/agent.ts');
+const starterFile = join(import.meta.dirname, 'fixtures/starter.ts');
 const launcherFile = join(import.meta.dirname, 'fixtures/launcher.ts');
 
 let stateDir: string;
@@ -89,6 +90,22 @@ test('starting the same attempt many times at once, from two executors, starts o
   expect((await a.start(spec('run'), limit())).place).toBe(launched[0]?.place);
   await eventually(() => startLines().length).toBe(1);
   expect(await observed(b)).toMatchObject({ phase: 'running' });
+});
+
+test('controllers that start the same attempt at the same moment start one process', async () => {
+  const go = join(stateDir, 'go');
+  const starters = Array.from({ length: 3 }, () =>
+    spawn(process.execPath, [starterFile, stateDir, attemptId, go, process.execPath, agentFile], {
+      env: { TEST_STARTS: starts, TEST_BEHAVIOUR: 'run' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    }),
+  );
+  await Promise.all(starters.map((starter) => once(starter.stdout, 'data')));
+  const places = starters.map(async (starter) => String((await once(starter.stdout, 'data'))[0]));
+  writeFileSync(go, '');
+  expect(new Set(await Promise.all(places)).size).toBe(1);
+  await eventually(() => startLines().length).toBe(1);
+  expect(readdirSync(join(stateDir, 'process', attemptId)).filter((name) => name.startsWith('process-'))).toHaveLength(1);
 });
 
 test('an attempt that has exited is adopted, not started again', async () => {

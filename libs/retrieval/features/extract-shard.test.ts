@@ -125,7 +125,11 @@ describe('an image that cannot be used', () => {
       last as Buffer,
     ]);
     expect(await extractShard(shard)).toMatchObject({ rows: 2, rejected: 5 });
-    expect((await readFeatures(shard.outDir, shard.parquet)).ids).toEqual(['id0', 'id6']);
+    const features = await readFeatures(shard.outDir, shard.parquet);
+    expect(features.ids).toEqual(['id0', 'id6']);
+    const withoutThem = await shardOf([good as Buffer, last as Buffer]);
+    await extractShard(withoutThem);
+    expect(await features.read(0, 2)).toEqual(await (await readFeatures(withoutThem.outDir, withoutThem.parquet)).read(0, 2));
     const rejected = await rejectedOf(shard);
     expect(rejected.map(([id, path]) => [id, path]).sort()).toEqual(['1', '2', '3', '4', '5'].map((n) => [`id${n}`, `${n}.jpg`]));
     const reasons = new Map(rejected.map(([id, , reason]) => [id, reason]));
@@ -154,7 +158,15 @@ describe('a shard that fails leaves no file', () => {
   test('when the storage fails: that is no fault of the image', async () => {
     const [good] = await pictures(1);
     const broken = new CairnError('storage_failed', 'the bucket does not answer');
-    expect(await failureOf(await shardOf([good as Buffer, broken, good as Buffer]))).toBe(broken);
+    const shard = await shardOf([good as Buffer, broken]);
+    const told = new Set<string>();
+    const read: Shard['read'] = (row, signal) => {
+      if (row.path !== '2.jpg') return shard.read(row, signal);
+      return new Promise(() => signal.addEventListener('abort', () => told.add(row.path)));
+    };
+    const rows = [0, 1, 2].map((index) => ({ imageId: `id${index}`, path: `${index}.jpg` }));
+    expect(await failureOf({ ...shard, rows, read })).toBe(broken);
+    expect([...told]).toEqual(['2.jpg']);
   });
 
   test('when reading an image does not end', async () => {
@@ -233,8 +245,8 @@ test('before the model runs on a batch, the next one is read: its decoding needs
     model,
     read: async (row, signal) => {
       const content = await shard.read(row, signal);
-      // As many turns of the event loop as reading a file takes.
-      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      // Reading takes some turns of the event loop, more for each image than for the one before.
+      for (let turn = 0; turn < 5 * Number.parseInt(row.path, 10); turn++) await new Promise(setImmediate);
       read += 1;
       return content;
     },

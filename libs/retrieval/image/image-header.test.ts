@@ -30,6 +30,13 @@ test('a JPEG without EXIF is upright; grey has one component, CMYK four, a progr
   expect(readJpegHeader(progressive)).toMatchObject({ width: 30, height: 20, components: 3 });
 });
 
+test('tables before the frame header, and fill bytes between markers, are passed over', async () => {
+  const bytes = await jpegOf(image);
+  const table = Buffer.concat([Buffer.of(0xff, 0xc4, 0x00, 0x13), Buffer.alloc(17)]);
+  const moved = Buffer.concat([bytes.subarray(0, 2), table, Buffer.of(0xff), bytes.subarray(2)]);
+  expect(readJpegHeader(moved)).toMatchObject({ width: 30, height: 20 });
+});
+
 test('no cut and no wrong byte makes it throw', async () => {
   const bytes = await sharp(await jpegOf(image, 6)).withMetadata().toBuffer();
   fc.assert(

@@ -35,9 +35,10 @@ describe('cairn', () => {
     [90, 300, 128],
     [40, 30, 64],
   ])('grows %i x %i to %i px without a shift', async (width, height, size) => {
-    const file = await pngOf(picture(width, height));
-    const expected = resampleTriangle(await decodeImage(file, cairn), size);
-    expect(meanDistance(await preprocessImage(file, { ...cairn, size }), expected)).toBe(0);
+    for (const file of [await pngOf(picture(width, height)), await jpegOf(picture(width, height))]) {
+      const expected = resampleTriangle(await decodeImage(file, cairn), size);
+      expect(meanDistance(await preprocessImage(file, { ...cairn, size }), expected)).toBe(0);
+    }
   });
 
   test('a turned JPEG gives the same as the upright picture', async () => {
@@ -45,6 +46,12 @@ describe('cairn', () => {
     const upright = await sharp(turned).autoOrient().png().toBuffer();
     const [fromTurned, fromUpright] = await Promise.all([turned, upright].map((file) => preprocessImage(file, { ...cairn, size: 128 })));
     expect(meanDistance(fromTurned ?? new Uint8Array(), fromUpright ?? new Uint8Array())).toBeLessThan(0.5);
+  });
+
+  test('a long turned JPEG is shrunk along its long side as it is shown', async () => {
+    const file = await jpegOf(picture(1400, 260), 8);
+    const expected = resampleTriangle(await decodeImage(file, cairn), 128);
+    expect(meanDistance(await preprocessImage(file, { ...cairn, size: 128 }), expected)).toBeLessThan(0.65);
   });
 
   test('a CMYK JPEG is converted before it is resized', async () => {

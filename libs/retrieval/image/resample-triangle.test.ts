@@ -1,3 +1,4 @@
+import { sha256 } from '@cairn/runtime';
 import { expect, test } from 'vitest';
 import { formulaPicture, picture } from '../fixtures/pictures.ts';
 import { resampleTriangle } from './resample-triangle.ts';
@@ -24,6 +25,14 @@ test.each([
   ['shrinks one axis and grows the other', 9, 3, pillow.both],
 ])('it %s a picture to the very bytes of Pillow', (_, width, height, expected) => {
   expect([...resampleTriangle(formulaPicture(width, height), 4)]).toEqual(expected);
+});
+
+// sha256 of the bytes that Pillow gives.
+test.each([
+  [400, 300, 64, '2b4e836876423b2b15f39406c458041cac5cbb6d5cc2afc41f0d11866c6496fd'],
+  [61, 47, 96, '0ad1d9ba7b73067579dce3df0a691015002ec4027cee5909f9407661e40a0295'],
+])('a larger picture too: %i x %i to %i px', (width, height, size, digest) => {
+  expect(sha256(resampleTriangle(formulaPicture(width, height), size))).toBe(digest);
 });
 
 test('a picture of the right size stays as it is', () => {

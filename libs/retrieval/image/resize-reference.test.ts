@@ -1,3 +1,4 @@
+import { sha256 } from '@cairn/runtime';
 import { expect, test } from 'vitest';
 import { formulaPicture, picture } from '../fixtures/pictures.ts';
 import { resizeReference } from './resize-reference.ts';
@@ -24,6 +25,14 @@ test.each([
   ['shrinks one axis and grows the other', 9, 3, opencv.both],
 ])('it %s a picture to the very bytes of OpenCV', (_, width, height, expected) => {
   expect([...resizeReference(formulaPicture(width, height), 4)]).toEqual(expected);
+});
+
+// sha256 of the bytes that OpenCV gives.
+test.each([
+  [400, 300, 64, 'ebb7d68d38ab22af24a930038fb987583281e6af7421f23ca45e07e71ea2ba25'],
+  [61, 47, 96, 'b4828cf342e59131c7c02b2f7b22cd45449aa50c2e16ca1a07c2b3b9a7311935'],
+])('a larger picture too: %i x %i to %i px', (width, height, size, digest) => {
+  expect(sha256(resizeReference(formulaPicture(width, height), size))).toBe(digest);
 });
 
 test('a picture of the right size stays as it is', () => {

@@ -78,14 +78,18 @@ describe('the neighbours are those of a float64 loop, to the bit', () => {
     expect(rows.slice(0, 5)).toEqual([0, 1, 2, 3, 4]);
   });
 
-  test('where scores differ by less than float32 can tell', async () => {
-    // The last value makes the difference: 2^-24 times the query's.
-    const near = new Float32Array(200 * dim);
-    for (let row = 0; row < 200; row++) {
-      near.set(gallery.subarray(0, dim), row * dim);
-      near[row * dim + dim - 1] = ((row * 37) % 200) * 2 ** -24;
+  test('where float32 cannot tell the scores of a whole block apart', async () => {
+    const query = new Float32Array(dim).fill(0.2);
+    const near = new Float32Array(1000 * dim).fill(0.2);
+    for (let row = 0; row < 1000; row++) near[row * dim] = 0.2 + ((row * 37) % 1000) * 2 ** -26;
+    const few = new Float32Array(1000 * dim).fill(0.2);
+    // Steps of 2^-36 on a value that has no larger one to drown it: the products differ only in float64.
+    for (let row = 0; row < 1000; row++) few[row * dim] = ((row * 37) % 1000) * 2 ** -36;
+    for (const gallery of [near, few]) {
+      for (const blockRows of [1000, 400]) {
+        expect(await found(query, gallery, { topK: 20, blockRows })).toMatchObject(bruteForce(query, gallery, 20));
+      }
     }
-    expect(await found(queries, near, { topK: 20, blockRows: 64 })).toMatchObject(bruteForce(queries, near, 20));
   });
 });
 

@@ -97,7 +97,7 @@ function merge({ list, vector, block, firstRow, values, rows }: MergeOptions): v
   const dim = vector.length;
   // Bounds the rounding error of a float32 inner product of vectors of at most unit length.
   const tolerance = dim * 2 ** -23;
-  const score = (row: number) => list.add(innerProduct(vector, block, row * dim), row);
+  const score = (row: number) => list.add(innerProduct(vector, block, row * dim), firstRow + row);
   for (let index = 0; index < values.length; index++) {
     if ((values[index] as number) < list.least() - tolerance) return;
     score(Number(rows[index]));

@@ -72,7 +72,12 @@ async function initialise({ folder, cluster, passwordFile, log, program, durable
 
 type Run = { folder: string; log: string; signal: AbortSignal; input?: string };
 
-async function runToEnd(program: PostgresProgram, path: string, args: readonly string[], { folder, log, signal, input }: Run): Promise<void> {
+async function runToEnd(
+  program: PostgresProgram,
+  path: string,
+  args: readonly string[],
+  { folder, log, signal, input }: Run,
+): Promise<void> {
   const output = await open(log, 'a', 0o600);
   try {
     const child = await program.start(path, args, { folder, stdin: input === undefined ? 'ignore' : 'pipe', log: output.fd });
@@ -95,9 +100,13 @@ async function runToEnd(program: PostgresProgram, path: string, args: readonly s
 export async function postgresFailure(what: string, log: string): Promise<CairnError> {
   const text = await readFile(log, 'utf8').catch(() => '');
   const lines = text.trimEnd().split('\n').slice(-12);
-  return new CairnError('program_failed', `The embedded PostgreSQL: ${what}. The end of ${log}:\n${lines.map((line) => `  ${line}`).join('\n')}`, {
-    details: { log, lines },
-  });
+  return new CairnError(
+    'program_failed',
+    `The embedded PostgreSQL: ${what}. The end of ${log}:\n${lines.map((line) => `  ${line}`).join('\n')}`,
+    {
+      details: { log, lines },
+    },
+  );
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {

@@ -36,7 +36,11 @@ export async function endLeftover({ cluster }: PostgresFolder, signal: AbortSign
   const { pid } = (await readPostmaster(cluster)) ?? {};
   if (pid === undefined) return;
   // Fast shutdown, then immediate (the next start recovers from the log), then by force.
-  for (const [name, waitMs] of [['SIGINT', 10_000], ['SIGQUIT', 5000], ['SIGKILL', 5000]] as const) {
+  for (const [name, waitMs] of [
+    ['SIGINT', 10_000],
+    ['SIGQUIT', 5000],
+    ['SIGKILL', 5000],
+  ] as const) {
     const end = Date.now() + waitMs;
     if (await isServerOf(cluster, pid)) process.kill(pid, name);
     while (await isServerOf(cluster, pid)) {

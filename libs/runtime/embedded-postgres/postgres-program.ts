@@ -21,7 +21,11 @@ export type PostgresProgram = {
   /** Undefined when this process is not root: the server then runs as we do. */
   owner: Owner | undefined;
   /** Starts one of the programs on `folder`, as the owner, away from our terminal's signals. */
-  start(program: string, args: readonly string[], options: { folder: string; stdin: 'ignore' | 'pipe'; log: number }): Promise<ChildProcess>;
+  start(
+    program: string,
+    args: readonly string[],
+    options: { folder: string; stdin: 'ignore' | 'pipe'; log: number },
+  ): Promise<ChildProcess>;
 };
 
 /**
@@ -110,7 +114,14 @@ async function ownerPrefix(owner: Owner, paths: readonly string[]): Promise<stri
   for (const path of paths) {
     if (!(await canReach(owner, dirname(path)))) {
       const capability = '+dac_override';
-      return [`--reuid=${owner.uid}`, `--regid=${owner.gid}`, '--clear-groups', `--inh-caps=${capability}`, `--ambient-caps=${capability}`, '--'];
+      return [
+        `--reuid=${owner.uid}`,
+        `--regid=${owner.gid}`,
+        '--clear-groups',
+        `--inh-caps=${capability}`,
+        `--ambient-caps=${capability}`,
+        '--',
+      ];
     }
   }
   return undefined;

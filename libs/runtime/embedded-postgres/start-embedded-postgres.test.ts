@@ -42,7 +42,7 @@ afterAll(async () => {
 
 test('it keeps its data and its port over a stop, a start and a restart', async () => {
   const first = await start();
-  await query(first.url, 'create table run(id text); insert into run values (\'run_1\')');
+  await query(first.url, "create table run(id text); insert into run values ('run_1')");
   await first.stop();
   const second = await start();
   expect(second.port).toBe(first.port);
@@ -117,7 +117,7 @@ async function killedOwner(parentDeath: 'stop' | 'stay') {
   const owner = spawn(process.execPath, [program, dataDir, parentDeath], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line]: unknown[] = await once(owner.stdout, 'data');
   const { pid, url }: { pid: number; url: string } = JSON.parse(String(line));
-  await query(url, 'create table if not exists run(id text); insert into run values (\'run_2\')');
+  await query(url, "create table if not exists run(id text); insert into run values ('run_2')");
   owner.kill('SIGKILL');
   await once(owner, 'exit');
   return { pid, url };
@@ -133,7 +133,7 @@ test('after a kill of its process a server that stayed is ended by the next star
   expect(identityOf(pid)).not.toBeNull();
   const next = await start();
   expect(identityOf(pid)).toBeNull();
-  expect(await query(next.url, 'select distinct id from run where id = \'run_2\'')).toEqual([{ id: 'run_2' }]);
+  expect(await query(next.url, "select distinct id from run where id = 'run_2'")).toEqual([{ id: 'run_2' }]);
   await next.stop();
 });
 
@@ -141,7 +141,7 @@ test('after a kill of everything it starts again without losing data', async () 
   const { pid } = await killedOwner('stay');
   process.kill(pid, 'SIGKILL');
   const next = await start();
-  expect(await query(next.url, 'select distinct id from run where id = \'run_2\'')).toEqual([{ id: 'run_2' }]);
+  expect(await query(next.url, "select distinct id from run where id = 'run_2'")).toEqual([{ id: 'run_2' }]);
   await next.stop();
 });
 

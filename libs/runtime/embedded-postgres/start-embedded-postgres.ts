@@ -143,7 +143,11 @@ async function tryServer({ options, program, folder, signal }: ServerStart, port
 
   async function stop(): Promise<void> {
     isStopping = true;
-    for (const [name, waitMs] of [['SIGINT', 20_000], ['SIGQUIT', 10_000], ['SIGKILL', 10_000]] as const) {
+    for (const [name, waitMs] of [
+      ['SIGINT', 20_000],
+      ['SIGQUIT', 10_000],
+      ['SIGKILL', 10_000],
+    ] as const) {
       if (ended) break;
       child.kill(name);
       await Promise.race([gone, once(AbortSignal.timeout(waitMs), 'abort')]);

@@ -1,9 +1,9 @@
 import type { Database } from '../duckdb.ts';
 import { count, literal, pathLiteral } from '../duckdb.ts';
 import type { MetadataFileKey } from './files.ts';
-import type { FoundFile } from './findMetadata.ts';
-import { badRowError, locateBadRow } from './locateBadRow.ts';
-import { readCategories } from './readCategories.ts';
+import type { FoundFile } from './find-metadata.ts';
+import { badRowError, locateBadRow } from './locate-bad-row.ts';
+import { readCategories } from './read-categories.ts';
 
 /** The table that each file becomes: `pos` counts the rows from 1 in file order, the other columns are the file's texts. */
 export const tableOf = {

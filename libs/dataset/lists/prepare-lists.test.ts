@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
 import { fileDigest } from '../digests.ts';
-import type { HandMadeFiles } from './handMadeCollection.ts';
-import { handMade, handMadeCountries, testFolder, writeFiles } from './handMadeCollection.ts';
+import type { HandMadeFiles } from '../testing/hand-made-collection.ts';
+import { handMade, handMadeCountries, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import type { ListsManifest } from './manifest.ts';
-import { prepareLists } from './prepareLists.ts';
-import type { GroundTruthRow, ListRow } from './readList.ts';
-import { readGroundTruth, readList } from './readList.ts';
+import { prepareLists } from './prepare-lists.ts';
+import type { GroundTruthRow, ListRow } from './read-list.ts';
+import { readGroundTruth, readList } from './read-list.ts';
 
 type Prepared = { manifest: ListsManifest; rows: (list: ListName) => Promise<ListRow[]>; truth: () => Promise<GroundTruthRow[]> };
 

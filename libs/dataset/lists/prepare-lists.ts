@@ -6,23 +6,23 @@ import type { FileDigest } from '../digests.ts';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import { count, openDatabase } from '../duckdb.ts';
-import type { FoundFile } from '../metadata/findMetadata.ts';
-import { findMetadata } from '../metadata/findMetadata.ts';
-import { loadMetadata } from '../metadata/loadMetadata.ts';
-import { writingUnder } from '../writingUnder.ts';
+import type { FoundFile } from '../metadata/find-metadata.ts';
+import { findMetadata } from '../metadata/find-metadata.ts';
+import { loadMetadata } from '../metadata/load-metadata.ts';
+import { writingUnder } from '../writing-under.ts';
 import { makeListTables } from './definitions.ts';
-import { loadCountries } from './loadCountries.ts';
-import { loadTars } from './loadTars.ts';
-import type { ImageSource, ListsManifest } from './manifest.ts';
+import { loadCountries } from './load-countries.ts';
+import { loadTars } from './load-tars.ts';
+import type { ImageRoot, ListsManifest } from './manifest.ts';
 import { listsManifestName } from './manifest.ts';
-import { writeGroundTruth, writeList } from './writeList.ts';
+import { writeGroundTruth, writeList } from './write-list.ts';
 
 export type PrepareListsOptions = {
   /** Folder of the CSV files, flat as downloaded or parted into train/, index/ and test/. */
   metadata: string;
   /** Folder with country_codes.json, a CODE.json for each, continent_codes.csv; without it country and continent are null. */
   countries?: string | undefined;
-  images: ImageSource;
+  images: ImageRoot;
   lists: readonly ListName[];
   /** Seed of the sample in the list `test`. */
   testSeed: number;

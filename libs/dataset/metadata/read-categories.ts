@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
-import type { FoundFile } from './findMetadata.ts';
-import { badRowError } from './locateBadRow.ts';
-import { decoded, textLines } from './textLines.ts';
+import type { FoundFile } from './find-metadata.ts';
+import { badRowError } from './locate-bad-row.ts';
+import { decoded, textLines } from './text-lines.ts';
 
 const prefix = 'http://commons.wikimedia.org/wiki/Category:';
 

@@ -6,12 +6,12 @@ import { pipeline } from 'node:stream/promises';
 import type { Pack } from 'tar-stream';
 import { pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
-import { testFolder, writeFiles } from '../lists/handMadeCollection.ts';
-import { packTars } from '../mini/packTars.ts';
-import type { TarIndex } from './indexTars.ts';
-import { indexTars } from './indexTars.ts';
-import { scanTar } from './scanTar.ts';
-import { blockBytes, tarHeader } from './tarHeader.ts';
+import { packTars } from '../mini/pack-tars.ts';
+import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import type { TarIndex } from './index-tars.ts';
+import { indexTars } from './index-tars.ts';
+import { scanTar } from './scan-tar.ts';
+import { blockBytes, tarHeader } from './tar-header.ts';
 
 const images = ['abc0', 'abd1', 'bcd2', 'cde3', 'def4'].map((id, i) => ({ id, bytes: Buffer.alloc(100 + i * 700, id) }));
 

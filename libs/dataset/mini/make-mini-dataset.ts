@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { imagePath } from '../imagePath.ts';
-import { writingUnder } from '../writingUnder.ts';
+import { sha256 } from '@cairn/runtime';
+import { imagePath } from '../image-path.ts';
+import { writingUnder } from '../writing-under.ts';
 import { viewOf } from './camera.ts';
 import type { Landmark } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
@@ -12,7 +12,7 @@ import { lightOf } from './light.ts';
 import type { MiniManifest } from './manifest.ts';
 import { isComplete, miniGenerator, miniManifestName, readMiniManifest } from './manifest.ts';
 import { countryFiles, metadataFiles } from './metadata.ts';
-import { packTars } from './packTars.ts';
+import { packTars } from './pack-tars.ts';
 import { developmentOf, photograph } from './photograph.ts';
 import { pictureOf } from './picture.ts';
 import type { MiniCounts, MiniPlan, MiniSplit, PlannedImage } from './plan.ts';
@@ -103,7 +103,7 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
   const { signal, onProgress, concurrency = availableParallelism() } = options;
   const sums = new Map<string, { sha256: string; bytes: number }>();
   const note = (path: string, bytes: Buffer): void => {
-    sums.set(path, { sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length });
+    sums.set(path, { sha256: sha256(bytes), bytes: bytes.length });
   };
   const store = async (path: string, bytes: Buffer): Promise<void> => {
     const target = join(root, path);
@@ -175,6 +175,6 @@ function manifestOf(plan: MiniPlan, asked: MiniCounts, sums: ReadonlyMap<string,
     layout,
     files: sums.size,
     bytes: [...sums.values()].reduce((sum, file) => sum + file.bytes, 0),
-    digest: createHash('sha256').update(lines.join('')).digest('hex'),
+    digest: sha256(lines.join('')),
   };
 }

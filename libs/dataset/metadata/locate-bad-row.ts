@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
-import { csvFields } from './csvFields.ts';
+import { csvFields } from './csv-fields.ts';
 import type { MetadataFile } from './files.ts';
-import { decoded, textLines } from './textLines.ts';
+import { decoded, textLines } from './text-lines.ts';
 
 export type BadRow = { file: string; path: string; line: number; column: string; columnNumber: number; expected: string; found: string };
 

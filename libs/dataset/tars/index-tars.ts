@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { fileChunks } from '../fileChunks.ts';
-import type { ImageSplit } from '../imagePath.ts';
-import type { TarMember } from './scanTar.ts';
-import { scanTar } from './scanTar.ts';
+import { fileChunks } from '../file-chunks.ts';
+import type { ImageSplit } from '../image-path.ts';
+import type { TarMember } from './scan-tar.ts';
+import { scanTar } from './scan-tar.ts';
 
 /** What one tar holds. `tar` is its path relative to the root (`train/images_000.tar`). */
 export type TarIndex = {

@@ -4,9 +4,9 @@ import type { ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import { literal } from '../duckdb.ts';
-import type { ImageSplit } from '../imagePath.ts';
-import { imageSplits } from '../imagePath.ts';
-import { indexTars } from '../tars/indexTars.ts';
+import type { ImageSplit } from '../image-path.ts';
+import { imageSplits } from '../image-path.ts';
+import { indexTars } from '../tars/index-tars.ts';
 import type { TarIndexEntry } from './manifest.ts';
 
 /** The splits whose images each list names. */

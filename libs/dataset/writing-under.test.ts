@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { openDatabase } from './duckdb.ts';
-import { writingUnder } from './writingUnder.ts';
+import { writingUnder } from './writing-under.ts';
 
 // /dev/full takes no byte: the system answers every write as a full disk does.
 test('a full disk is told with the folder, whether a file or DuckDB meets it', async () => {

@@ -2,10 +2,10 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
-import { csvFields } from './csvFields.ts';
+import { csvFields } from './csv-fields.ts';
 import type { MetadataFile, MetadataFileKey } from './files.ts';
 import { filesNeeded, labellingFiles, metadataFiles } from './files.ts';
-import { firstLine } from './textLines.ts';
+import { firstLine } from './text-lines.ts';
 
 /** A metadata file that was found, with its header. */
 export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string; header: string[] };

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
-import { continentOfCountry, readCountries } from '../metadata/readCountries.ts';
+import { continentOfCountry, readCountries } from '../metadata/read-countries.ts';
 import type { ListsManifest } from './manifest.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { fileChunks } from '../fileChunks.ts';
+import { fileChunks } from '../file-chunks.ts';
 
 export type TextLine = { number: number; bytes: Buffer };
 

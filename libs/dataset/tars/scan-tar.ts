@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { CairnError } from '@cairn/contract';
-import { imageIdPattern } from '../imagePath.ts';
-import { afterContent, blockBytes, paxOverrides, tarHeader } from './tarHeader.ts';
+import { imageIdPattern } from '../image-path.ts';
+import { afterContent, blockBytes, paxOverrides, tarHeader } from './tar-header.ts';
 
 /** An image inside a tar: its bytes are `offset` to `offset + size` of the file. */
 export type TarMember = { imageId: string; offset: number; size: number };

@@ -3,13 +3,13 @@ import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { checkDataset } from '../checkDataset.ts';
-import { imagePath } from '../imagePath.ts';
-import { testFolder, writeFiles } from '../lists/handMadeCollection.ts';
-import { prepareLists } from '../lists/prepareLists.ts';
-import { readList } from '../lists/readList.ts';
-import { openImageReader } from '../images/openImageReader.ts';
-import { makeMiniDataset } from './makeMiniDataset.ts';
+import { checkDataset } from '../check-dataset.ts';
+import { imagePath } from '../image-path.ts';
+import { openImageReader } from '../images/open-image-reader.ts';
+import { prepareLists } from '../lists/prepare-lists.ts';
+import { readList } from '../lists/read-list.ts';
+import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import { makeMiniDataset } from './make-mini-dataset.ts';
 import type { MiniCounts } from './plan.ts';
 import { planMiniDataset } from './plan.ts';
 
@@ -33,7 +33,9 @@ async function sumsOf(root: string): Promise<Record<string, string>> {
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const path = join(entry.parentPath, entry.name);
-    sums[relative(root, path)] = createHash('sha256').update(await readFile(path)).digest('hex');
+    sums[relative(root, path)] = createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex');
   }
   return sums;
 }
@@ -119,7 +121,12 @@ describe('the files of a mini dataset', () => {
     await checkDataset({ ...common, images: folderSource });
     await using out = await testFolder();
     const fromFolder = await prepareLists({ ...common, images: folderSource, testSeed: 0, out: join(out.path, 'folder') });
-    const fromTars = await prepareLists({ ...common, images: { kind: 'tars', root: join(root, 'tars') }, testSeed: 0, out: join(out.path, 'tars') });
+    const fromTars = await prepareLists({
+      ...common,
+      images: { kind: 'tars', root: join(root, 'tars') },
+      testSeed: 0,
+      out: join(out.path, 'tars'),
+    });
     for (const list of lists) {
       const [a, b] = [fromFolder.lists[list], fromTars.lists[list]];
       expect(b).toMatchObject({ rows: a?.rows, labels: a?.labels, classes: a?.classes, missingImages: 0 });

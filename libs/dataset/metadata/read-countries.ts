@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { csvFields } from './csvFields.ts';
-import { badRowError } from './locateBadRow.ts';
-import { decoded, textLines } from './textLines.ts';
+import { csvFields } from './csv-fields.ts';
+import { badRowError } from './locate-bad-row.ts';
+import { decoded, textLines } from './text-lines.ts';
 
 /** Where the landmarks lie: category text to country code, country code to continent. */
 export type Countries = { countryOf: Map<string, string>; continentOf: Map<string, string>; files: string[] };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
-import { memberPath } from '../imagePath.ts';
+import { memberPath } from '../image-path.ts';
 import type { MiniSplit } from './plan.ts';
 
 /** All members carry this time: tars of the same images have the same bytes. */

@@ -2,10 +2,10 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
-import type { CheckedDataset } from './checkDataset.ts';
-import { checkDataset } from './checkDataset.ts';
-import type { HandMadeFiles } from './lists/handMadeCollection.ts';
-import { handMade, handMadeCountries, testFolder, writeFiles } from './lists/handMadeCollection.ts';
+import type { CheckedDataset } from './check-dataset.ts';
+import { checkDataset } from './check-dataset.ts';
+import type { HandMadeFiles } from './testing/hand-made-collection.ts';
+import { handMade, handMadeCountries, testFolder, writeFiles } from './testing/hand-made-collection.ts';
 
 const everything: ListName[] = ['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index'];
 const trees = { 'images/train/a/1/a/a1aaaa.jpg': 'x', 'images/index/i/1/i/i1iiii.jpg': 'x', 'images/test/q/1/q/q1qqqq.jpg': 'x' };

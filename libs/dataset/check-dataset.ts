@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
 import { openDatabase } from './duckdb.ts';
-import type { ImageSplit } from './imagePath.ts';
-import { splitsNeeded } from './lists/loadTars.ts';
-import type { ImageSource } from './lists/manifest.ts';
-import { findMetadata } from './metadata/findMetadata.ts';
-import { loadMetadata } from './metadata/loadMetadata.ts';
-import { readCountries } from './metadata/readCountries.ts';
-import { tarsOfSplit } from './tars/indexTars.ts';
+import type { ImageSplit } from './image-path.ts';
+import { splitsNeeded } from './lists/load-tars.ts';
+import type { ImageRoot } from './lists/manifest.ts';
+import { findMetadata } from './metadata/find-metadata.ts';
+import { loadMetadata } from './metadata/load-metadata.ts';
+import { readCountries } from './metadata/read-countries.ts';
+import { tarsOfSplit } from './tars/index-tars.ts';
 
 export type CheckDatasetOptions = {
   metadata: string;
   countries?: string | undefined;
-  images: ImageSource;
+  images: ImageRoot;
   /** The lists that shall be made of it: only what they need must be there. */
   lists: readonly ListName[];
   signal?: AbortSignal;
@@ -54,7 +54,7 @@ export async function checkDataset(options: CheckDatasetOptions): Promise<Checke
   }
 }
 
-async function checkImages(images: ImageSource, lists: readonly ListName[]): Promise<Partial<Record<ImageSplit, number>>> {
+async function checkImages(images: ImageRoot, lists: readonly ListName[]): Promise<Partial<Record<ImageSplit, number>>> {
   const tars: Partial<Record<ImageSplit, number>> = {};
   for (const split of splitsNeeded(lists)) {
     if (images.kind === 'tars') {

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { testFolder, writeFiles } from '../lists/handMadeCollection.ts';
-import { packTars } from '../mini/packTars.ts';
-import { scanTar } from '../tars/scanTar.ts';
-import { ImageUnavailable, openImageReader } from './openImageReader.ts';
+import { packTars } from '../mini/pack-tars.ts';
+import { scanTar } from '../tars/scan-tar.ts';
+import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import { ImageUnavailable, openImageReader } from './open-image-reader.ts';
 
 const one = 'train/a/b/c/abc.jpg';
 

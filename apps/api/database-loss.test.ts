@@ -1,0 +1,35 @@
+import { submitRequest } from '@cairn/contract';
+import { openDatabase } from '@cairn/db';
+import { afterAll, expect, test } from 'vitest';
+import { smallRecipe } from '../../libs/engine/testing/play.ts';
+import { openTestApi } from './testing/test-api.ts';
+
+const { stage, call } = await openTestApi();
+const { prisma: own, close } = openDatabase({ url: stage.databaseUrl, connections: 1 });
+afterAll(close);
+
+test('calls whose connection to PostgreSQL breaks are unavailable, never a fault of Cairn, and those after it succeed', async () => {
+  const statuses = new Map<string, number>();
+  let isOver = false;
+  const callers = Array.from({ length: 6 }, async (_, caller) => {
+    for (let n = 0; !isOver; n += 1) {
+      const answer =
+        caller % 2 === 0
+          ? await call('viewer', 'GET', '/v1/runs')
+          : await call('submitter', 'POST', '/v1/runs', {
+              body: submitRequest.parse({ recipe: smallRecipe, set: { 'prepare.testSeed': caller * 1000 + n } }),
+            });
+      const seen = `${answer.status} ${answer.json.code ?? ''}`;
+      statuses.set(seen, (statuses.get(seen) ?? 0) + 1);
+    }
+  });
+  for (let round = 0; round < 12; round += 1) {
+    const before = statuses.get('200 ') ?? 0;
+    await own.$queryRaw`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`;
+    // The next blow falls when the callers have come back from this one.
+    await expect.poll(() => statuses.get('200 ') ?? 0, { timeout: 10_000, interval: 5 }).toBeGreaterThan(before);
+  }
+  isOver = true;
+  await Promise.all(callers);
+  expect([...statuses.keys()].toSorted()).toEqual(['200 ', '201 ', '503 unavailable']);
+});

@@ -1,0 +1,67 @@
+import type { RunEvent } from '@cairn/contract';
+import type { Played } from './play-run.ts';
+import { nameOf } from './transitions.ts';
+
+/** What is wrong with an interrupted run, compared with an uninterrupted one; nothing for the same end. */
+export function judge(played: Played, reference: Played): string[] {
+  return [
+    ...sameEnd(played, reference),
+    ...played.missed.map((fault) => `${nameOf(fault)} never came to pass`),
+    ...noStepTwice(played.events),
+    ...countsProven(played),
+    ...historyWhole(played.events),
+    ...resumedFromNewest(played.events),
+  ];
+}
+
+function sameEnd(played: Played, reference: Played): string[] {
+  const faults: string[] = [];
+  if (played.mapAt100 !== reference.mapAt100) faults.push(`mAP@100 is ${played.mapAt100}, without faults ${reference.mapAt100}`);
+  if (played.submissionDigest !== reference.submissionDigest) faults.push('submission.csv differs from that of the run without faults');
+  return faults;
+}
+
+/** A step that succeeded gets no further attempt, and succeeds once. */
+function noStepTwice(events: readonly RunEvent[]): string[] {
+  const done = new Set<string>();
+  const faults: string[] = [];
+  for (const event of events) {
+    const step = String(event.data.step);
+    if (event.type === 'attempt' && event.data.state === 'created' && done.has(step)) faults.push(`${step} ran again after it was done`);
+    if (event.type !== 'step' || event.data.state !== 'succeeded') continue;
+    if (done.has(step)) faults.push(`${step} succeeded twice`);
+    done.add(step);
+  }
+  return faults;
+}
+
+function countsProven({ run }: Played): string[] {
+  return run.stepViews.filter((step) => step.kind === 'extract').flatMap(({ name, shards }) => (shards && shards.committed === shards.total && shards.rows > 0 ? [] : [`${name}: not every shard is committed`]));
+}
+
+/** The stream missed nothing and gave nothing twice, whatever was killed. */
+function historyWhole(events: readonly RunEvent[]): string[] {
+  const gap = events.findIndex((event, index) => event.seq !== index + 1);
+  return gap < 0 ? [] : [`event ${events[gap]?.seq} came in place of ${gap + 1}`];
+}
+
+/** A training attempt after one that saved checkpoints goes on from the newest. */
+function resumedFromNewest(events: readonly RunEvent[]): string[] {
+  const newest = new Map<string, number>();
+  const attempts = new Map<string, number>();
+  const faults: string[] = [];
+  for (const event of events) {
+    const step = String(event.data.step);
+    if (event.type === 'attempt' && event.data.state === 'created') attempts.set(step, (attempts.get(step) ?? 0) + 1);
+    if (event.type === 'checkpoint') newest.set(step, Number(event.data.at));
+    if (event.data.checkpointId !== undefined && event.data.at !== newest.get(step)) faults.push(`${step} went on from step ${event.data.at}, though ${newest.get(step)} was saved`);
+  }
+  const resumed = new Set(events.filter((event) => event.data.checkpointId !== undefined).map((event) => String(event.data.step)));
+  const lostBefore = (step: string): boolean => {
+    const saved = events.findIndex((event) => event.type === 'checkpoint' && event.data.step === step);
+    const again = events.findLastIndex((event) => event.type === 'attempt' && event.data.step === step && event.data.state === 'created');
+    return saved >= 0 && again > saved;
+  };
+  for (const [step, count] of attempts) if (count > 1 && lostBefore(step) && !resumed.has(step)) faults.push(`${step} started over though it had saved a checkpoint`);
+  return faults;
+}

@@ -1,0 +1,98 @@
+import { join } from 'node:path';
+import { type CairnClient, createClient } from '@cairn/client';
+import { CairnError, type RunEvent, type RunView } from '@cairn/contract';
+import { deadline } from '@cairn/runtime';
+import { type Service, startService } from '../service/start-service.ts';
+import { strike } from './strike.ts';
+import { type Fault, nameOf, type Transition, transitionOf } from './transitions.ts';
+
+export type PlayOptions = {
+  home: string;
+  dataset: string;
+  python: string;
+  env: Readonly<Record<string, string | undefined>>;
+  queueUrl?: string;
+  /** In the order in which the run meets them. */
+  faults: readonly Fault[];
+  /** Once more after a fault, when its step ran again: settings that make the run small. */
+  set: Readonly<Record<string, unknown>>;
+  tell: (line: string) => void;
+  signal: AbortSignal;
+};
+
+/** What a run came to, for comparing with an uninterrupted one. */
+export type Played = {
+  run: RunView;
+  events: RunEvent[];
+  submissionDigest: string;
+  mapAt100: number;
+  /** Faults whose transition the run never passed, or which found no victim. */
+  missed: Fault[];
+  passed: Transition[];
+  seconds: number;
+};
+
+const runLimitMs = 300_000;
+
+/** Runs the recipe `tiny` in a service of its own, strikes at each fault's transition, and waits for the end. */
+export async function playRun(options: PlayOptions): Promise<Played> {
+  const signal = deadline(options.signal, runLimitMs);
+  const began = performance.now();
+  const service = await startService({
+    home: options.home,
+    port: 0,
+    internalPort: 0,
+    slots: 2,
+    python: options.python,
+    env: options.env,
+    ...(options.queueUrl === undefined ? {} : { queueUrl: options.queueUrl }),
+    isDurable: false,
+    tell: options.tell,
+    signal,
+  });
+  try {
+    const client = createClient({ url: service.url, token: service.token });
+    const images = join(options.dataset, 'images');
+    const source = { kind: 'folder' as const, root: images, metadata: join(options.dataset, 'metadata'), countries: join(options.dataset, 'countries') };
+    await client.addDataset({ name: 'mini', source }, { signal });
+    const { id } = await client.submitRun({ recipe: 'tiny', dataset: 'mini', set: options.set }, { signal });
+    const { events, missed } = await followRun(service, client, id, options, signal);
+    const run = await client.getRun(id, { signal });
+    return { ...(await outcome(client, run, signal)), run, events, missed, passed: events.flatMap((event) => transitionOf(event) ?? []), seconds: (performance.now() - began) / 1000 };
+  } finally {
+    await service.close();
+  }
+}
+
+/** Follows the history to the run's end, as a user would, over every outage, and strikes when a fault's turn comes. */
+async function followRun(service: Service, client: CairnClient, runId: string, { faults, tell }: PlayOptions, signal: AbortSignal): Promise<{ events: RunEvent[]; missed: Fault[] }> {
+  const events: RunEvent[] = [];
+  const left = [...faults];
+  for await (const message of client.events({ topics: [`run:${runId}`], signal })) {
+    if (message.type !== 'event') continue;
+    const { event } = message;
+    events.push(event);
+    const passed = transitionOf(event);
+    const index = left.findIndex((fault) => fault.step === passed?.step && fault.moment === passed.moment);
+    const [fault] = index >= 0 ? left.splice(index, 1) : [];
+    if (fault) {
+      const struck = await strike(service, client, runId, fault, signal);
+      tell(`${nameOf(fault)}: ${struck ? 'struck' : 'found nothing to strike'}`);
+      if (!struck) left.push(fault);
+    }
+    if (event.type === 'run' && ['succeeded', 'failed', 'cancelled'].includes(String(event.data.state))) break;
+  }
+  signal.throwIfAborted();
+  return { events, missed: left };
+}
+
+async function outcome(client: CairnClient, run: RunView, signal: AbortSignal): Promise<{ submissionDigest: string; mapAt100: number }> {
+  const evaluate = run.stepViews.find((step) => step.name === 'evaluate');
+  if (run.state !== 'succeeded' || !evaluate?.artifact) {
+    const failed = run.stepViews.find((step) => step.failure);
+    throw new CairnError('program_failed', `the run ${run.state}: ${failed?.name} ${failed?.failure?.message ?? run.cause}`);
+  }
+  const artifact = await client.getArtifact(evaluate.artifact.id, { signal });
+  const submission = artifact.files.find((file) => file.name === 'submission.csv');
+  return { submissionDigest: submission?.sha256 ?? 'none', mapAt100: evaluate.scores.mapAt100 ?? Number.NaN };
+}

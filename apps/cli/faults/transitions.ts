@@ -1,0 +1,94 @@
+import type { RunEvent } from '@cairn/contract';
+
+/** The programs that a fault may hit. */
+export const victims = ['controller', 'api', 'tasks', 'postgres', 'agent', 'rank'] as const;
+export type Victim = (typeof victims)[number];
+
+/**
+ * A point in a run's life at which a fault strikes: a step, and what its history just said of it. `created`: an attempt
+ * was given to a pool; `running`: its process reported; `ended`: it told its success.
+ */
+export type Moment = 'ready' | 'created' | 'active' | 'running' | 'checkpoint' | 'ended' | 'succeeded';
+export type Transition = { step: string; moment: Moment };
+
+export type Fault = Transition & { victim: Victim };
+
+/** `kill controller at 384:checkpoint`. */
+export const nameOf = ({ victim, step, moment }: Fault): string => `${victim} at ${step}:${moment}`;
+
+const stages = ['384', '384_finetune', '512_finetune', '512_all'];
+const steps = ['prepare', ...stages, 'export', 'extract_index', 'extract_query', 'search', 'evaluate', 'register'];
+const moments: readonly Moment[] = ['ready', 'created', 'active', 'running', 'ended', 'succeeded'];
+
+/** Every transition of the recipe `tiny` in the order in which a run passes them. */
+export const transitions: readonly Transition[] = steps.flatMap((step) => {
+  const own = moments.map((moment): Transition => ({ step, moment }));
+  return stages.includes(step) ? own.flatMap((item): Transition[] => (item.moment === 'ended' ? [{ step, moment: 'checkpoint' }, item] : [item])) : own;
+});
+
+/** Every pair that means something: an agent or a rank can only be hit while an attempt runs. */
+export const allFaults: readonly Fault[] = transitions.flatMap((transition) =>
+  victims
+    .filter((victim) => {
+      if (victim === 'agent') return transition.moment === 'running' || transition.moment === 'checkpoint';
+      if (victim === 'rank') return stages.includes(transition.step) && (transition.moment === 'running' || transition.moment === 'checkpoint');
+      return true;
+    })
+    .map((victim) => ({ ...transition, victim })),
+);
+
+/** Which transition an event of the history tells of, or null. */
+export function transitionOf(event: RunEvent): Transition | null {
+  const { step, state } = event.data;
+  if (typeof step !== 'string') return null;
+  const moment = momentOf(event.type, state);
+  return moment === null ? null : { step, moment };
+}
+
+function momentOf(type: RunEvent['type'], state: unknown): Moment | null {
+  if (type === 'checkpoint') return 'checkpoint';
+  if (type === 'attempt') return state === 'created' ? 'created' : state === 'running' ? 'running' : state === 'succeeded' ? 'ended' : null;
+  if (type === 'step') return state === 'ready' || state === 'active' || state === 'succeeded' ? state : null;
+  return null;
+}
+
+/**
+ * A seeded sample of `count` faults, spread over victims and over the run: victims in turn, transitions drawn without
+ * repeating one. The same seed, the same sample.
+ */
+export function sampleFaults(seed: number, count: number): Fault[] {
+  const random = mulberry32(seed);
+  const left = [...allFaults];
+  const sample: Fault[] = [];
+  for (let index = 0; index < count && left.length > 0; index += 1) {
+    const victim = victims[(index + seed) % victims.length];
+    const fitting = left.filter((fault) => fault.victim === victim && !sample.some((taken) => taken.step === fault.step && taken.moment === fault.moment));
+    const candidates = fitting.length > 0 ? fitting : left;
+    const fault = candidates[Math.floor(random() * candidates.length)];
+    if (!fault) continue;
+    sample.push(fault);
+    left.splice(left.indexOf(fault), 1);
+  }
+  return sample;
+}
+
+/** Cuts faults into runs of at most `perRun`, each in the order in which the run meets them. */
+export function packFaults(faults: readonly Fault[], perRun: number): Fault[][] {
+  const runs = Array.from({ length: Math.ceil(faults.length / perRun) }, (): Fault[] => []);
+  faults.forEach((fault, index) => {
+    runs[index % runs.length]?.push(fault);
+  });
+  const place = (fault: Fault) => transitions.findIndex((item) => item.step === fault.step && item.moment === fault.moment);
+  return runs.map((run) => run.sort((a, b) => place(a) - place(b)));
+}
+
+/** Tommy Ettinger's mulberry32: 32 bits of state, enough to draw a sample. */
+function mulberry32(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
