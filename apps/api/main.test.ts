@@ -6,7 +6,7 @@ import { createClient } from '@cairn/client';
 import { freePort } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
-import { openStage } from '../../libs/engine/testing/play.ts';
+import { openStage } from '@cairn/engine/testing';
 
 const stage = await openStage();
 afterAll(() => stage.close());

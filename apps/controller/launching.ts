@@ -15,7 +15,6 @@ export async function launchAttempt(reign: Reign, attemptId: string, generation:
     CAIRN_ATTEMPT_GENERATION: String(generation),
     CAIRN_ATTEMPT_TOKEN: attemptToken(reign.serverKey, attemptId, generation),
     CAIRN_INTERNAL_URL: reign.internalUrls.join(','),
-    CAIRN_SLOTS: String(launch.slots),
   };
   const { place, handle } = await executor.start({ attemptId, generation, name: launch.name, slots: launch.slots, env }, signal);
   await recordPlace(reign.ctx, attemptId, generation, place, handle);

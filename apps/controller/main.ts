@@ -11,6 +11,9 @@ import { agentEntry, configurationSchema } from './configuration.ts';
 import type { ControllerParts } from './parts.ts';
 import { leadUntil } from './reign.ts';
 
+/** What a process on this machine needs from ours to run at all; nothing that is the control plane's own. */
+const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE'];
+
 await runMain({
   name: 'cairn controller',
   start: async ({ closer, signal }) => {
@@ -19,12 +22,13 @@ await runMain({
     const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
     const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });
     closer.add('database', () => database.close());
+    const baseEnv = Object.fromEntries(passedOn.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
     const executors = new Map(
       config.CAIRN_POOLS.map((pool) => {
         const executor = processExecutor({
           stateDir: config.CAIRN_STATE_DIR,
           command: [process.execPath, agentEntry, 'agent'],
-          baseEnv: {},
+          baseEnv,
         });
         closer.add(`executor of pool ${pool.name}`, () => executor.close());
         return [pool.name, executor] as const;

@@ -2,7 +2,7 @@ import { type RunEvent, type RunView, runView, type SubmitRequestInput } from '@
 import { createAttempts, recordPools } from '@cairn/engine';
 import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
-import { smallRecipe } from '../../../libs/engine/testing/play.ts';
+import { smallRecipe } from '@cairn/engine/testing';
 import { openTestApi } from '../testing/test-api.ts';
 
 const { stage, prisma, call, callAsAttempt } = await openTestApi();

@@ -3,7 +3,7 @@ import { loadRecipes } from '@cairn/engine';
 import { attemptToken, createLogger, createMetrics, newId } from '@cairn/runtime';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
-import { openStage } from '../../../libs/engine/testing/play.ts';
+import { openStage } from '@cairn/engine/testing';
 import { createAdmissionCache } from '../admission-cache.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { type ApiDeps, buildApi } from '../build-api.ts';

@@ -1,7 +1,7 @@
 import { access, constants, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createClient } from '@cairn/client';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
 import { lockHome } from './home-lock.ts';
 import { type KeptProgram, keepRunning, type ProgramSpec, runToEnd } from './kept-program.ts';
@@ -89,7 +89,7 @@ async function start(options: ServiceOptions, closer: ReturnType<typeof createCl
   const beside = [keepRunning(specs.controller, options.tell), keepRunning(specs.worker, options.tell)];
   closer.add('controller and worker', () => Promise.all(beside.map((program) => program.stop(programGraceMs))));
   const programs = [api, ...beside];
-  await Promise.race([untilReady(url, signal), ...programs.map((program) => program.failed)]);
+  await Promise.race([untilReady(url, home.adminToken, signal), ...programs.map((program) => program.failed)]);
   for (const program of programs) program.started();
 
   lock.noteUrl(url);
@@ -202,13 +202,14 @@ async function usablePython(path: string | undefined): Promise<string> {
   }
 }
 
-async function untilReady(url: string, signal: AbortSignal): Promise<void> {
-  const client = createClient({ url, tries: 1 });
+/** Asks with our token: a stranger that took the port meanwhile answers too, but does not know it. */
+async function untilReady(url: string, token: string, signal: AbortSignal): Promise<void> {
+  const client = createClient({ url, token, tries: 1 });
   for (;;) {
-    const isReady = await client.checkReady({ signal, timeoutMs: 2_000 }).then(
+    const isReady = await client.getFleet({ signal, timeoutMs: 2_000 }).then(
       () => true,
       (error: unknown) => {
-        if (error instanceof CairnError && error.code === 'unavailable') return false;
+        if (isCairnError(error, 'unavailable', 'unauthenticated', 'internal')) return false;
         throw error;
       },
     );

@@ -8,7 +8,7 @@ import { wakeTimer } from './wake-timer.ts';
 
 export type ProgressItem = Extract<ReportItem, { type: 'progress' }>;
 /** What is sent soon and never left out. */
-export type VitalItem = Extract<ReportItem, { type: 'checkpoint' | 'evaluation' | 'badImage' | 'note' }>;
+export type VitalItem = Extract<ReportItem, { type: 'checkpoint' | 'resumed' | 'evaluation' | 'badImage' | 'note' }>;
 
 export type ReporterOptions = {
   client: Pick<InternalClient, 'report'>;

@@ -15,6 +15,7 @@ export async function newestResumePoint(
     const path = join(folder, `${point.sha256}.pt`);
     try {
       await fetchVerified(context, point, path);
+      context.reporter.tell({ type: 'resumed', checkpointId: point.id, step: point.step, epoch: point.epoch });
       context.log.info(`going on from the checkpoint of step ${point.step} (epoch ${point.epoch.toFixed(2)})`);
       return { path, sha256: point.sha256 };
     } catch (error) {

@@ -23,8 +23,8 @@ export type ExtractShardOptions<Row extends ImageRow> = {
   outDir: string;
   /** Number of the shard, from 0. */
   part: number;
-  onProgress?: (progress: ShardProgress) => void;
-  signal?: AbortSignal;
+  onProgress?: ((progress: ShardProgress) => void) | undefined;
+  signal?: AbortSignal | undefined;
   /** Longest time for reading one image; past it the shard fails with `storage_failed`. */
   readTimeoutMs?: number;
   /** Longest time for decoding one image; past it the image is rejected. */

@@ -53,7 +53,8 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
   let slow = 0;
 
   async function readRow(row: Row): Promise<Uint8Array | UnreadableImage> {
-    const late = () => new CairnError('storage_failed', `Reading ${row.path} (image ${row.imageId}) took longer than ${readTimeoutMs / 1000} s`);
+    const late = () =>
+      new CairnError('storage_failed', `Reading ${row.path} (image ${row.imageId}) took longer than ${readTimeoutMs / 1000} s`);
     try {
       return await withinTime((readSignal) => read(row, readSignal), { ms: readTimeoutMs, signal, error: late });
     } catch (error) {

@@ -30,7 +30,12 @@ test('very long and very short vectors lose nothing', () => {
 });
 
 test('a vector without direction is refused, and nothing is written', () => {
-  for (const values of [[0, 0], [Number.NaN, 1], [Number.POSITIVE_INFINITY, 1]]) expect(normalized(...values)).toBeNull();
+  for (const values of [
+    [0, 0],
+    [Number.NaN, 1],
+    [Number.POSITIVE_INFINITY, 1],
+  ])
+    expect(normalized(...values)).toBeNull();
   const out = Float16Array.of(7, 7);
   normalizeRow(Float32Array.of(0, 0), out);
   expect([...out]).toEqual([7, 7]);
@@ -38,9 +43,12 @@ test('a vector without direction is refused, and nothing is written', () => {
 
 test('the length is 1 to within the rounding of float16', () => {
   fc.assert(
-    fc.property(fc.array(fc.float({ noNaN: true, noDefaultInfinity: true, min: -1000, max: 1000 }), { minLength: 1, maxLength: 64 }), (values) => {
-      fc.pre(values.some((value) => Math.abs(value) > 1e-3));
-      expect(Math.hypot(...(normalized(...values) ?? []))).toBeCloseTo(1, 2);
-    }),
+    fc.property(
+      fc.array(fc.float({ noNaN: true, noDefaultInfinity: true, min: -1000, max: 1000 }), { minLength: 1, maxLength: 64 }),
+      (values) => {
+        fc.pre(values.some((value) => Math.abs(value) > 1e-3));
+        expect(Math.hypot(...(normalized(...values) ?? []))).toBeCloseTo(1, 2);
+      },
+    ),
   );
 });

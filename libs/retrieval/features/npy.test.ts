@@ -64,7 +64,10 @@ test.each<[string, (path: string) => Promise<void>, string]>([
 ])('a file that is %s is corrupt', async (_, spoil, message) => {
   const path = await written([1, 2, 3, 4]);
   await spoil(path);
-  await expect(readNpyHeader(path)).rejects.toMatchObject({ code: 'corrupt_artifact', message: `${path} ${message}${message.endsWith('136') ? ' of 2 x 2 values' : ''}` });
+  await expect(readNpyHeader(path)).rejects.toMatchObject({
+    code: 'corrupt_artifact',
+    message: `${path} ${message}${message.endsWith('136') ? ' of 2 x 2 values' : ''}`,
+  });
 });
 
 test('a missing file, and one that shrank after a look at its header, are corrupt', async () => {

@@ -48,7 +48,9 @@ test('a partition of the list is proven, and stops being one when any id is drop
       const rejected = list.filter((id) => !isGood.get(id));
       expect(proveCounts({ list, features, rejected })).toMatchObject({ rows: features.length, rejected: rejected.length });
       const victim = list[nat % list.length] as string;
-      expect(() => proveCounts({ list, features: features.filter((id) => id !== victim), rejected: rejected.filter((id) => id !== victim) })).toThrow();
+      expect(() =>
+        proveCounts({ list, features: features.filter((id) => id !== victim), rejected: rejected.filter((id) => id !== victim) }),
+      ).toThrow();
       expect(() => proveCounts({ list, features: [...features, victim], rejected })).toThrow();
       expect(() => proveCounts({ list, features, rejected: [...rejected, victim] })).toThrow();
     }),

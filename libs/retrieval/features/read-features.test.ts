@@ -25,14 +25,25 @@ test('parts follow each other by their numbers, gaps and empty parts included', 
   await writeParts(parquet, dir, 4, [part(100_000, 7, 10), part(3, 2, 7), part(0, 0, 2), part(20, 7, 7)]);
   const features = await readFeatures(dir, parquet);
   expect(features).toMatchObject({ dim: 4, ids: imageIds(10) });
-  expect(features.parts.map(({ part: number, firstRow }) => [number, firstRow])).toEqual([[0, 0], [3, 2], [20, 7], [100_000, 7]]);
+  expect(features.parts.map(({ part: number, firstRow }) => [number, firstRow])).toEqual([
+    [0, 0],
+    [3, 2],
+    [20, 7],
+    [100_000, 7],
+  ]);
 });
 
 test('rows are read across parts, and up to the end', async () => {
   await writeParts(parquet, dir, 4, [part(0, 0, 2), part(1, 2, 7), part(2, 7, 10)]);
   const features = await readFeatures(dir, parquet);
   const expected = new Float32Array(all);
-  for (const [first, count] of [[0, 10], [1, 7], [3, 2], [8, 50], [10, 5]] as const) {
+  for (const [first, count] of [
+    [0, 10],
+    [1, 7],
+    [3, 2],
+    [8, 50],
+    [10, 5],
+  ] as const) {
     expect(await features.read(first, count)).toEqual(expected.slice(first * 4, Math.min(10, first + count) * 4));
   }
 });
@@ -71,7 +82,9 @@ describe('a feature set that is not whole is refused', () => {
   });
 
   test('with fewer ids than rows', async () => {
-    expect(await failureOf({ ...part(0, 0, 3), ids: ['i0', 'i1'] })).toContain('img_emb_00000.npy has 3 rows, metadata/metadata_00000.parquet 2');
+    expect(await failureOf({ ...part(0, 0, 3), ids: ['i0', 'i1'] })).toContain(
+      'img_emb_00000.npy has 3 rows, metadata/metadata_00000.parquet 2',
+    );
   });
 
   test('with vectors of two lengths', async () => {

@@ -43,7 +43,8 @@ export async function readFeatures(dir: string, parquet: Parquet, signal?: Abort
     if (first !== undefined && header.dim !== first.header.dim) {
       throw corrupt(`${path} has vectors of ${header.dim} values, ${first.path} of ${first.header.dim}`, dir);
     }
-    if (imageIds.length !== header.rows) throw corrupt(`${path} has ${header.rows} rows, ${partFile('metadata', part)} ${imageIds.length}`, dir);
+    if (imageIds.length !== header.rows)
+      throw corrupt(`${path} has ${header.rows} rows, ${partFile('metadata', part)} ${imageIds.length}`, dir);
     parts.push({ part, path, header, firstRow: ids.length });
     for (const id of imageIds) ids.push(id);
   }

@@ -28,7 +28,11 @@ test('shards of a list are a partition of its distinct images, also across row g
   const path = await listOf(parquet, ids);
   const distinct = [...new Set(ids)];
   const shards = [];
-  for (const [from, count] of [[0, 25_000], [25_000, 25_000], [50_000, 25_000]] as const) {
+  for (const [from, count] of [
+    [0, 25_000],
+    [25_000, 25_000],
+    [50_000, 25_000],
+  ] as const) {
     const rows = await readListRows(parquet, { path, from, count });
     shards.push(rows.map((row) => row.imageId));
   }

@@ -7,7 +7,11 @@ import { writingTo } from './writing-to.ts';
 
 test('a full disk is told with the place', async () => {
   const failure = await writingTo('the staging folder', () => writeFile('/dev/full', 'x')).catch((error: unknown) => error);
-  expect(failure).toMatchObject({ code: 'storage_full', message: expect.stringContaining('the staging folder'), cause: { code: 'ENOSPC' } });
+  expect(failure).toMatchObject({
+    code: 'storage_full',
+    message: expect.stringContaining('the staging folder'),
+    cause: { code: 'ENOSPC' },
+  });
 });
 
 test('any other failure stays as it is', async () => {

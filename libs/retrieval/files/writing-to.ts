@@ -6,7 +6,9 @@ export async function writingTo<T>(place: string, work: () => Promise<T>): Promi
     return await work();
   } catch (cause) {
     if (cause instanceof CairnError || !isNoSpace(cause)) throw cause;
-    throw new CairnError('storage_full', `No space is left to write ${place}. Free some space there; nothing half written is kept.`, { cause });
+    throw new CairnError('storage_full', `No space is left to write ${place}. Free some space there; nothing half written is kept.`, {
+      cause,
+    });
   }
 }
 

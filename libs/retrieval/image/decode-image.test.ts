@@ -28,7 +28,10 @@ test('alpha is dropped: what is transparent keeps its colour', async () => {
 
 test('of 16 bits the upper 8 are kept', async () => {
   const values = Uint16Array.from(image.pixels, (value) => value * 256 + 255);
-  const deep = await sharp(values, { raw: { width: 24, height: 16, channels: 3 } }).toColourspace('rgb16').png().toBuffer();
+  const deep = await sharp(values, { raw: { width: 24, height: 16, channels: 3 } })
+    .toColourspace('rgb16')
+    .png()
+    .toBuffer();
   expect((await sharp(deep).metadata()).depth).toBe('ushort');
   expect((await decodeImage(deep, limits)).pixels).toEqual(Buffer.from(image.pixels));
 });
@@ -77,7 +80,12 @@ test.each([
   });
   const shown = await decodeImage(await jpegOf(quadrants, orientation), limits);
   expect([shown.width, shown.height]).toEqual(orientation < 5 ? [40, 24] : [24, 40]);
-  expect(meanDistance(Uint8Array.from(corners(shown)), Uint8Array.from(order, (corner) => shades[corner] ?? 0))).toBeLessThan(3);
+  expect(
+    meanDistance(
+      Uint8Array.from(corners(shown)),
+      Uint8Array.from(order, (corner) => shades[corner] ?? 0),
+    ),
+  ).toBeLessThan(3);
 });
 
 test.each(['webp', 'gif', 'tiff'] as const)('a %s file is decoded', async (format) => {

@@ -38,7 +38,9 @@ test('tables before the frame header, and fill bytes between markers, are passed
 });
 
 test('no cut and no wrong byte makes it throw', async () => {
-  const bytes = await sharp(await jpegOf(image, 6)).withMetadata().toBuffer();
+  const bytes = await sharp(await jpegOf(image, 6))
+    .withMetadata()
+    .toBuffer();
   fc.assert(
     fc.property(fc.nat(bytes.length), fc.nat(bytes.length - 1), fc.nat(255), (length, at, value) => {
       const broken = Buffer.from(bytes.subarray(0, length));

@@ -118,7 +118,9 @@ describe('an image that is at fault is refused with its reason', () => {
   });
 
   test('one that takes too long', async () => {
-    const file = await sharp({ create: { width: 3000, height: 2000, channels: 3, background: 'red' } }).png({ compressionLevel: 1 }).toBuffer();
+    const file = await sharp({ create: { width: 3000, height: 2000, channels: 3, background: 'red' } })
+      .png({ compressionLevel: 1 })
+      .toBuffer();
     const failure = await preprocessImage(file, { ...cairn, size: 64, timeoutMs: 1 }).catch((error: unknown) => error);
     expect(failure).toMatchObject({ name: 'UnreadableImage', message: 'decoding took longer than 0.001 s', isSlow: true });
   });

@@ -47,7 +47,11 @@ test('an abort gives its reason, before the work and during it', async () => {
 
 test('the signal is passed on to work that listens', async () => {
   const controller = new AbortController();
-  const reading = withinTime((signal) => readFile('/dev/stdin', { signal }).catch(never), { ms: 10_000, signal: controller.signal, error: late });
+  const reading = withinTime((signal) => readFile('/dev/stdin', { signal }).catch(never), {
+    ms: 10_000,
+    signal: controller.signal,
+    error: late,
+  });
   controller.abort(new Error('stop'));
   await expect(reading).rejects.toThrow('stop');
 });

@@ -4,7 +4,9 @@ import { evalCbir } from './eval-cbir.ts';
 import type { GroundTruth, Usage } from './ground-truth.ts';
 
 function truth(...entries: [queryId: string, usage: Usage, imageIds: string][]): GroundTruth {
-  return new Map(entries.map(([queryId, usage, imageIds]) => [queryId, { usage, imageIds: imageIds.split(' ').filter((id) => id !== '') }]));
+  return new Map(
+    entries.map(([queryId, usage, imageIds]) => [queryId, { usage, imageIds: imageIds.split(' ').filter((id) => id !== '') }]),
+  );
 }
 
 function metricsOf(relevant: string, predicted: string, atK?: number) {
@@ -40,7 +42,14 @@ test('CMC, precision and recall at 1, 5, 10, 20 and 100, by hand', () => {
 
 test('the mean is over Public and Private queries with a ground truth; what is not predicted scores 0', () => {
   const groundTruth = truth(['p', 'Public', 'a'], ['r', 'Private', 'b'], ['i', 'Ignored', ''], ['self', 'Public', 'self']);
-  const metrics = evalCbir([['p', ['a']], ['i', ['x']], ['self', ['self']]], groundTruth);
+  const metrics = evalCbir(
+    [
+      ['p', ['a']],
+      ['i', ['x']],
+      ['self', ['self']],
+    ],
+    groundTruth,
+  );
   expect(metrics).toMatchObject({ queries: 2, meanAveragePrecision: 1 / 2, cmc: { 1: 1 / 2 }, recall: { 100: 1 / 2 } });
 });
 
@@ -52,7 +61,15 @@ test('without scored queries there is no mean', () => {
 test('an unknown and a repeated query are errors', () => {
   const groundTruth = truth(['q', 'Public', 'a']);
   expect(() => evalCbir([['x', ['a']]], groundTruth)).toThrow('The query x is predicted, but is not in the list of queries.');
-  expect(() => evalCbir([['q', ['a']], ['q', ['a']]], groundTruth)).toThrow('The query q is predicted twice.');
+  expect(() =>
+    evalCbir(
+      [
+        ['q', ['a']],
+        ['q', ['a']],
+      ],
+      groundTruth,
+    ),
+  ).toThrow('The query q is predicted twice.');
 });
 
 /** get_matching_flag, get_pr and retrieval_ap of the reference's eval_cbir.py, with its arrays, for one query. */

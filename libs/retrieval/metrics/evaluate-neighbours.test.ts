@@ -25,12 +25,21 @@ async function inputs(truths?: string[][]): Promise<Parameters<typeof evaluateNe
   await writeNeighbours(parquet, neighbours, {
     gallery: galleryOf(['a', 'b', 'c']),
     topK: 3,
-    neighbours: new Map([['pub', ranked('a', 'b', 'c')], ['priv', ranked('a', 'b', 'c')], ['ign', ranked('c', 'b', 'a')]]),
+    neighbours: new Map([
+      ['pub', ranked('a', 'b', 'c')],
+      ['priv', ranked('a', 'b', 'c')],
+      ['ign', ranked('c', 'b', 'a')],
+    ]),
   });
   await parquet.write({
     path: groundTruth,
     columns: { query_id: 'text', image_id: 'text', usage: 'text' },
-    rows: truths ?? [['pub', 'a', 'Public'], ['priv', 'b', 'Private'], ['priv', 'z', 'Private'], ['broken', 'a', 'Private']],
+    rows: truths ?? [
+      ['pub', 'a', 'Public'],
+      ['priv', 'b', 'Private'],
+      ['priv', 'z', 'Private'],
+      ['broken', 'a', 'Private'],
+    ],
   });
   await parquet.write({ path: queryList, columns: { image_id: 'text' }, rows: [['pub'], ['broken'], ['ign'], ['priv']] });
   return { parquet, neighbours, groundTruth, queryList, atK: 100, out: join(folder, 'evaluation') };
@@ -62,7 +71,14 @@ test('another cut-off is given besides', async () => {
 
 test.each([
   ['a usage that is none', [['pub', 'a', 'public']], 'row 1: the usage public is neither Public nor Private'],
-  ['a query of two usages', [['pub', 'a', 'Public'], ['pub', 'b', 'Private']], 'row 2: the query pub is Private here, Public before'],
+  [
+    'a query of two usages',
+    [
+      ['pub', 'a', 'Public'],
+      ['pub', 'b', 'Private'],
+    ],
+    'row 2: the query pub is Private here, Public before',
+  ],
   ['a query that is not in the list', [['other', 'a', 'Public']], 'row 1: the query other is not in the list of queries'],
 ])('%s in the ground truth is refused, with its row', async (_, truths, message) => {
   const failure = await evaluateNeighbours(await inputs(truths)).catch((error: unknown) => error);

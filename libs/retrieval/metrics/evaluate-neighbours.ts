@@ -18,7 +18,7 @@ export type EvaluateNeighboursOptions = {
   atK: number;
   /** The folder that gets `metrics.json` and `submission.csv`. */
   out: string;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 };
 
 /** Both definitions of mAP at one cut-off, 0 to 1. */

@@ -4,7 +4,9 @@ import type { GroundTruth, Usage } from './ground-truth.ts';
 import { meanAveragePrecision } from './mean-average-precision.ts';
 
 function truth(...entries: [queryId: string, usage: Usage, imageIds: string][]): GroundTruth {
-  return new Map(entries.map(([queryId, usage, imageIds]) => [queryId, { usage, imageIds: imageIds.split(' ').filter((id) => id !== '') }]));
+  return new Map(
+    entries.map(([queryId, usage, imageIds]) => [queryId, { usage, imageIds: imageIds.split(' ').filter((id) => id !== '') }]),
+  );
 }
 
 /** The mAP of one query whose ground truth is `relevant`. */
@@ -35,13 +37,27 @@ describe('the average precision of a query, by hand', () => {
 
 test('Public and Private are scored apart and together; missing queries score 0', () => {
   const groundTruth = truth(['p1', 'Public', 'a'], ['p2', 'Public', 'b'], ['r1', 'Private', 'c'], ['i1', 'Ignored', '']);
-  const scores = meanAveragePrecision([['p1', ['a']], ['r1', ['x', 'c']]], groundTruth);
+  const scores = meanAveragePrecision(
+    [
+      ['p1', ['a']],
+      ['r1', ['x', 'c']],
+    ],
+    groundTruth,
+  );
   expect(scores).toEqual({ public: 1 / 2, private: 1 / 2, all: 1.5 / 3 });
 });
 
 test('predictions for ignored queries are skipped', () => {
   const groundTruth = truth(['p', 'Public', 'a'], ['i', 'Ignored', '']);
-  expect(meanAveragePrecision([['p', ['a']], ['i', ['x']]], groundTruth)).toEqual({ public: 1, private: null, all: 1 });
+  expect(
+    meanAveragePrecision(
+      [
+        ['p', ['a']],
+        ['i', ['x']],
+      ],
+      groundTruth,
+    ),
+  ).toEqual({ public: 1, private: null, all: 1 });
 });
 
 test('without scored queries there is no mean', () => {
@@ -51,12 +67,24 @@ test('without scored queries there is no mean', () => {
 test('an unknown query, a repeated one and one without ground truth are errors', () => {
   const groundTruth = truth(['q', 'Public', 'a']);
   expect(() => meanAveragePrecision([['x', ['a']]], groundTruth)).toThrow('The query x is predicted, but is not in the list of queries.');
-  expect(() => meanAveragePrecision([['q', ['a']], ['q', ['b']]], groundTruth)).toThrow('The query q is predicted twice.');
+  expect(() =>
+    meanAveragePrecision(
+      [
+        ['q', ['a']],
+        ['q', ['b']],
+      ],
+      groundTruth,
+    ),
+  ).toThrow('The query q is predicted twice.');
   expect(() => meanAveragePrecision([], truth(['q', 'Public', '']))).toThrow('The query q is Public, but has no ground truth.');
 });
 
 /** MeanAveragePrecision of tensorflow/models' delf, line by line, over one usage. */
-function official(predictions: ReadonlyMap<string, readonly string[]>, solution: ReadonlyMap<string, readonly string[]>, max: number): number {
+function official(
+  predictions: ReadonlyMap<string, readonly string[]>,
+  solution: ReadonlyMap<string, readonly string[]>,
+  max: number,
+): number {
   let meanAp = 0;
   for (const [key, prediction] of predictions) {
     const relevant = solution.get(key) ?? [];

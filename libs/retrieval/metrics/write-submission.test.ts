@@ -7,7 +7,11 @@ import { writeSubmission } from './write-submission.ts';
 
 test('every query has a row, in the order of the list, with its first hundred images', async () => {
   const path = join(await temporaryFolder(), 'submission.csv');
-  const neighbours = new Map([['b', ['x', 'y']], ['a', imageIds(120)], ['not in the list', ['z']]]);
+  const neighbours = new Map([
+    ['b', ['x', 'y']],
+    ['a', imageIds(120)],
+    ['not in the list', ['z']],
+  ]);
   await writeSubmission({ path, queryIds: ['a', 'none', 'b'], neighbours });
   expect(await readFile(path, 'utf8')).toBe(`id,images\na,${imageIds(100).join(' ')}\nnone,\nb,x y\n`);
 });

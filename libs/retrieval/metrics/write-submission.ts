@@ -27,5 +27,8 @@ export async function writeSubmission({
 
 function plain(id: string): string {
   if (id !== '' && !/[\s,"]/.test(id)) return id;
-  throw new CairnError('bad_row', `The image id ${JSON.stringify(id)} cannot stand in a submission: use ids without space, comma or quote.`);
+  throw new CairnError(
+    'bad_row',
+    `The image id ${JSON.stringify(id)} cannot stand in a submission: use ids without space, comma or quote.`,
+  );
 }

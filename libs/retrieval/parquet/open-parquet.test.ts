@@ -15,7 +15,12 @@ test('what is written is read: text of any kind, integers, doubles, nulls, in it
   await fc.assert(
     fc.asyncProperty(
       fc.array(
-        fc.tuple(fc.string({ unit: 'grapheme' }), fc.option(fc.string()), fc.option(fc.integer()), fc.double({ noNaN: true, noDefaultInfinity: true })),
+        fc.tuple(
+          fc.string({ unit: 'grapheme' }),
+          fc.option(fc.string()),
+          fc.option(fc.integer()),
+          fc.double({ noNaN: true, noDefaultInfinity: true }),
+        ),
         { maxLength: 30 },
       ),
       async (rows) => {
@@ -41,7 +46,7 @@ test('the order holds over many chunks and row groups', async () => {
 
 test('a path is a path: quotes, brackets, stars and question marks in it mean nothing', async () => {
   const parquet = await testParquet();
-  const folder = join(await temporaryFolder(), "it's [a-z]* \"?\"; drop table x; --");
+  const folder = join(await temporaryFolder(), 'it\'s [a-z]* "?"; drop table x; --');
   await mkdir(folder);
   const row = (value: string) => ({ columns: { "o'clock": 'text' } as const, rows: [[value]] });
   await parquet.write({ path: join(folder, 'a?.parquet'), ...row('meant') });
@@ -56,17 +61,28 @@ test('metadata is kept', async () => {
   const parquet = await testParquet();
   const path = join(await temporaryFolder(), 'a.parquet');
   await parquet.write({ path, columns: { n: 'integer' }, rows: [], metadata: { galleryDigest: "it's", rows: '3' } });
-  expect(await parquet.metadata(path)).toEqual(new Map([['galleryDigest', "it's"], ['rows', '3']]));
+  expect(await parquet.metadata(path)).toEqual(
+    new Map([
+      ['galleryDigest', "it's"],
+      ['rows', '3'],
+    ]),
+  );
 });
 
 test('a missing file, another file and a missing column are corrupt artifacts that the message names', async () => {
   const parquet = await testParquet();
   const folder = await temporaryFolder();
   const missing = join(folder, 'missing.parquet');
-  await expect(parquet.query({ path: missing, sql: everything })).rejects.toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining(missing) });
+  await expect(parquet.query({ path: missing, sql: everything })).rejects.toMatchObject({
+    code: 'corrupt_artifact',
+    message: expect.stringContaining(missing),
+  });
   const text = join(folder, 'text.parquet');
   await writeFile(text, 'no parquet at all');
-  await expect(parquet.query({ path: text, sql: everything })).rejects.toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining(text) });
+  await expect(parquet.query({ path: text, sql: everything })).rejects.toMatchObject({
+    code: 'corrupt_artifact',
+    message: expect.stringContaining(text),
+  });
   const other = join(folder, 'other.parquet');
   await parquet.write({ path: other, columns: { id: 'text' }, rows: [['a']] });
   await expect(parquet.query({ path: other, sql: 'select image_id from read_parquet($path)' })).rejects.toThrow('"image_id" not found');
@@ -75,7 +91,14 @@ test('a missing file, another file and a missing column are corrupt artifacts th
 test('a cell of another type is named with its row', async () => {
   const parquet = await testParquet();
   const path = join(await temporaryFolder(), 'a.parquet');
-  await parquet.write({ path, columns: { image_id: 'text', rank: 'double' }, rows: [['a', 1], [null, 1.5]] });
+  await parquet.write({
+    path,
+    columns: { image_id: 'text', rank: 'double' },
+    rows: [
+      ['a', 1],
+      [null, 1.5],
+    ],
+  });
   const table = await parquet.query({ path, sql: everything });
   expect(() => table.text('image_id')).toThrow(`${path}: column image_id of row 2 is null, not text`);
   expect(() => table.integer('rank')).toThrow(`${path}: column rank of row 2 is 1.5, not an integer`);
@@ -112,5 +135,7 @@ test('a closed connection says so', async () => {
 
 test('a full disk is told as such', async () => {
   const parquet = await testParquet();
-  await expect(parquet.write({ path: '/dev/full', columns: { n: 'integer' }, rows: [[1]] })).rejects.toMatchObject({ code: 'storage_full' });
+  await expect(parquet.write({ path: '/dev/full', columns: { n: 'integer' }, rows: [[1]] })).rejects.toMatchObject({
+    code: 'storage_full',
+  });
 });

@@ -66,7 +66,11 @@ describe('the neighbours are those of a float64 loop, to the bit', () => {
       const one = Math.floor(next() * 40);
       alike.set(few.subarray(one * dim, (one + 1) * dim), row * dim);
     }
-    for (const [topK, blockRows] of [[10, 1000], [60, 128], [3, 50]] as const) {
+    for (const [topK, blockRows] of [
+      [10, 1000],
+      [60, 128],
+      [3, 50],
+    ] as const) {
       expect(await found(queries, alike, { topK, blockRows })).toMatchObject(bruteForce(queries, alike, topK));
     }
   });

@@ -43,7 +43,10 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
   const { queries, gallery, topK, blockRows, threads, device = 'cpu', signal, onProgress } = options;
   const { dim } = gallery;
   if (queries.dim !== dim || queries.values.length % dim !== 0) {
-    throw new CairnError('model_mismatch', `Queries of ${queries.dim} values cannot be compared with a gallery of ${dim}. Extract both with one model.`);
+    throw new CairnError(
+      'model_mismatch',
+      `Queries of ${queries.dim} values cannot be compared with a gallery of ${dim}. Extract both with one model.`,
+    );
   }
   const queryCount = queries.values.length / dim;
   const k = Math.min(topK, gallery.rows);

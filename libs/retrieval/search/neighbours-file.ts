@@ -29,9 +29,7 @@ export function galleryOf(ids: readonly string[]): Gallery {
 export async function writeNeighbours(parquet: Parquet, path: string, file: NeighboursFile, signal?: AbortSignal): Promise<void> {
   const columns = { query_id: 'text', rank: 'integer', image_id: 'text', score: 'double' } as const;
   const metadata = { galleryDigest: file.gallery.digest, galleryRows: String(file.gallery.rows), topK: String(file.topK) };
-  await wholeFile(path, (unfinished) =>
-    parquet.write({ path: unfinished, columns, rows: rowsOf(file.neighbours), metadata }, signal),
-  );
+  await wholeFile(path, (unfinished) => parquet.write({ path: unfinished, columns, rows: rowsOf(file.neighbours), metadata }, signal));
 }
 
 /** Reads what {@link writeNeighbours} wrote. Throws `corrupt_artifact`, also where a query's ranks are not 1, 2, 3... */

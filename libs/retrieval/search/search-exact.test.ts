@@ -72,9 +72,16 @@ test('a file with a rank missing, or of another kind, is corrupt', async () => {
   const path = join(await temporaryFolder(), 'neighbours.parquet');
   const columns = { query_id: 'text', rank: 'integer', image_id: 'text', score: 'double' } as const;
   const metadata = { galleryDigest: 'd', galleryRows: '1', topK: '2' };
-  await parquet.write({ path, columns, metadata, rows: [['q', 1, 'a', 1], ['q', 3, 'b', 0.5]] });
+  await parquet.write({
+    path,
+    columns,
+    metadata,
+    rows: [
+      ['q', 1, 'a', 1],
+      ['q', 3, 'b', 0.5],
+    ],
+  });
   await expect(readNeighbours(parquet, path)).rejects.toThrow(`${path}: row 2 has rank 3 for query q, where 2 follows`);
   await parquet.write({ path, columns, rows: [] });
   await expect(readNeighbours(parquet, path)).rejects.toThrow('does not say which gallery was searched');
 });
-

@@ -23,8 +23,8 @@ export type SearchExactOptions = {
   device?: Device;
   /** The Parquet file to write. */
   out: string;
-  signal?: AbortSignal;
-  onProgress?: (progress: { rows: number; total: number }) => void;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: { rows: number; total: number }) => void) | undefined;
 };
 
 export type SearchResult = {
@@ -47,7 +47,10 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
   const index = await readFeatures(options.index, parquet, signal);
   const queries = typeof options.queries === 'string' ? await readQueries(options.queries, parquet, signal) : options.queries;
   if (queries.values.length !== queries.ids.length * queries.dim || new Set(queries.ids).size !== queries.ids.length) {
-    throw new CairnError('internal', `${queries.values.length} values are no ${queries.ids.length} queries of ${queries.dim}, each id once`);
+    throw new CairnError(
+      'internal',
+      `${queries.values.length} values are no ${queries.ids.length} queries of ${queries.dim}, each id once`,
+    );
   }
   const gallery = galleryOf(index.ids);
 
