@@ -58,12 +58,15 @@ const root = join(import.meta.dirname, '..', '..', '..');
  */
 export async function startService(options: ServiceOptions): Promise<Service> {
   const closer = createCloser();
-  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(startLimitMs)]);
+  const starting = new AbortController();
+  const limit = AbortSignal.timeout(startLimitMs);
   try {
-    return await start(options, closer, signal);
+    return await start(options, closer, AbortSignal.any([options.signal, limit, starting.signal]));
   } catch (error) {
+    // What still waits for the start to go on ends with it.
+    starting.abort(error);
     await closer.close(closeLimitMs).catch((failure: Error) => options.tell(failure.message));
-    if (options.signal.aborted || !signal.aborted) throw error;
+    if (options.signal.aborted || !limit.aborted) throw error;
     throw new CairnError('program_failed', `The service was not ready after ${startLimitMs / 1000} s`, {
       details: { remedy: `Its programs' logs lie in ${join(options.home, 'logs')}.` },
       cause: error,
