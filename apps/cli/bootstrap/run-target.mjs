@@ -29,7 +29,7 @@ const targets = {
   test: (args) => ({ node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...args], python: true }),
   check: (args) => ({ node: [join(root, 'apps/cli/bootstrap/check.mjs'), ...args], python: true }),
   bench: ([name = '', ...args]) => ({ node: [benchProgram(name), ...args], python: true }),
-  'test:faults': (args) => ({ node: [join(root, 'apps/cli/faults/main.ts'), ...args], python: true }),
+  'test:faults': (args) => ({ node: [join(root, 'apps/cli/testing/faults/main.ts'), ...args], python: true }),
   cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args.includes('up') }),
 };
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import { CairnError, type RunEvent, type RunView } from '@cairn/contract';
 import { deadline } from '@cairn/runtime';
-import { type Service, startService } from '../service/start-service.ts';
+import { type Service, startService } from '../../service/start-service.ts';
 import { strike } from './strike.ts';
 import { type Fault, nameOf, type Transition, transitionOf } from './transitions.ts';
 

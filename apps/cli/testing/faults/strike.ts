@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { CairnClient } from '@cairn/client';
 import { processesByAttempt, sleep } from '@cairn/runtime';
-import type { Service } from '../service/start-service.ts';
+import type { Service } from '../../service/start-service.ts';
 import type { Fault } from './transitions.ts';
 
 /** How long a victim is looked for: a rank needs seconds from the agent's word to its own start. */
