@@ -1,7 +1,7 @@
 import { submitRequest } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
-import { afterAll, expect, test } from 'vitest';
 import { smallRecipe } from '@cairn/engine/testing';
+import { afterAll, expect, test } from 'vitest';
 import { openTestApi } from './testing/test-api.ts';
 
 const { stage, call } = await openTestApi();

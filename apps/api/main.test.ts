@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createClient } from '@cairn/client';
+import { openStage } from '@cairn/engine/testing';
 import { freePort } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
-import { openStage } from '@cairn/engine/testing';
 
 const stage = await openStage();
 afterAll(() => stage.close());

@@ -1,4 +1,4 @@
-import { attemptGone, markSilent, type WatchedAttempt, watchedAttempts } from '@cairn/engine';
+import { attemptGone, isLive, markSilent, type WatchedAttempt, watchedAttempts } from '@cairn/engine';
 import type { Executor, Snapshot } from '@cairn/executor';
 import type { ApiHealth } from './api-health.ts';
 import type { Reign } from './parts.ts';
@@ -30,6 +30,8 @@ export async function watchOnce(reign: Reign, health: ApiHealth): Promise<void> 
 async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapshot, attempt: WatchedAttempt | undefined): Promise<void> {
   const { attemptId } = snapshot;
   if (!attempt || attempt.generation !== snapshot.generation) {
+    // It may have been made and started since the rows were read.
+    if (await isLive(reign.ctx, attemptId, snapshot.generation)) return;
     if (snapshot.phase === 'exited') await executor.forget(attemptId);
     else await executor.stop(attemptId, { graceSeconds: stopMarginMs / 1000, reason: 'superseded' });
     return;

@@ -30,6 +30,9 @@ export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOpti
     application_name: 'cairn',
   });
   pool.on('error', (error) => onIdleError?.(error));
+  // A connection that breaks between two statements of a transaction tells nobody but its own listeners; without one the
+  // process would end. The next statement fails by itself.
+  pool.on('connect', (client) => client.on('error', (error) => onIdleError?.(error)));
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
   return {
     prisma,

@@ -191,8 +191,8 @@ describe('shards', () => {
     const [attempt = ''] = await stage.startAttempts(runId, 'extract_index');
     await stage.commitAll(attempt, 1);
     expect(await stage.step(runId, 'extract_index')).toMatchObject({ failures: { data: 1 }, failure: { code: 'too_many_bad_images' } });
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
-    expect((await stage.step(runId, 'extract_index')).state).toBe('failed');
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'stopped' });
+    expect(await stage.step(runId, 'extract_index')).toMatchObject({ state: 'failed', failure: { code: 'too_many_bad_images' } });
   });
 
   it('of an attempt that is silent go to another only after their lease', async () => {

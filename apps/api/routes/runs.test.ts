@@ -1,8 +1,8 @@
 import { type RunEvent, type RunView, runView, type SubmitRequestInput } from '@cairn/contract';
 import { createAttempts, recordPools } from '@cairn/engine';
+import { smallRecipe } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
-import { smallRecipe } from '@cairn/engine/testing';
 import { openTestApi } from '../testing/test-api.ts';
 
 const { stage, prisma, call, callAsAttempt } = await openTestApi();

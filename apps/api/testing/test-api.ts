@@ -1,9 +1,9 @@
 import type { TokenRole } from '@cairn/contract';
 import { loadRecipes } from '@cairn/engine';
+import { openStage } from '@cairn/engine/testing';
 import { attemptToken, createLogger, createMetrics, newId } from '@cairn/runtime';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
-import { openStage } from '@cairn/engine/testing';
 import { createAdmissionCache } from '../admission-cache.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { type ApiDeps, buildApi } from '../build-api.ts';

@@ -1,3 +1,4 @@
+import type { MiniDatasetOptions } from '@cairn/dataset';
 import type { Registrar, Session } from '../cli.ts';
 import { createLiveScreen } from '../output/live-screen.ts';
 import type { Ui } from '../output/ui.ts';
@@ -20,8 +21,17 @@ async function mini({ ui, signal }: Session, options: { out: string; seed: numbe
   return undefined;
 }
 
+export type MakeMiniOptions = {
+  out: string;
+  seed: number;
+  /** Fewer images than the mini dataset has. */
+  counts?: MiniDatasetOptions['counts'] | undefined;
+  ui: Ui;
+  signal: AbortSignal;
+};
+
 /** Makes the mini dataset, or finds it made, and shows how far it is. */
-export async function makeMini({ out, seed, ui, signal }: { out: string; seed: number; ui: Ui; signal: AbortSignal }) {
+export async function makeMini({ out, seed, counts, ui, signal }: MakeMiniOptions) {
   // Loaded when needed: its native parts would slow down every other command.
   const { makeMiniDataset } = await import('@cairn/dataset');
   const began = performance.now();
@@ -30,6 +40,7 @@ export async function makeMini({ out, seed, ui, signal }: { out: string; seed: n
   const manifest = await makeMiniDataset({
     out,
     seed,
+    ...(counts === undefined ? {} : { counts }),
     signal,
     onProgress: ({ done, total }) => {
       drawn = done;
@@ -41,7 +52,7 @@ export async function makeMini({ out, seed, ui, signal }: { out: string; seed: n
   const time = formatDuration((performance.now() - began) / 1000);
   const how = drawn === 0 ? 'was there' : `made in ${time}`;
   ui.line(
-    `mini dataset ${how}: ${images} of ${formatCount(landmarks)} landmarks, ${formatBytes(manifest.bytes)}, seed ${seed}  ${ui.style.dim(out)}`,
+    `${counts === undefined ? 'mini' : 'tiny'} dataset ${how}: ${images} of ${formatCount(landmarks)} landmarks, ${formatBytes(manifest.bytes)}, seed ${seed}  ${ui.style.dim(out)}`,
   );
   return manifest;
 }

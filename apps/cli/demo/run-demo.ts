@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import { isCairnError, type RunView } from '@cairn/contract';
-import { isPortFree } from '@cairn/runtime';
 import { makeMini } from '../commands/mini.ts';
 import { artifactsOf } from '../commands/show.ts';
 import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
@@ -10,6 +9,7 @@ import type { Ui } from '../output/ui.ts';
 import { formatDuration } from '../output/units.ts';
 import { type Service, startService } from '../service/start-service.ts';
 import { showRun } from '../watch/show-run.ts';
+import { demoDataset } from './demo-dataset.ts';
 import type { DemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
 import { printFailure } from './print-failure.ts';
@@ -27,13 +27,13 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
   const { ui, signal } = context;
   const began = performance.now();
   const seconds = (): number => (performance.now() - began) / 1000;
-  const out = join(options.home, 'datasets', options.seed === 0 ? 'mini' : `mini-${options.seed}`);
-  await makeMini({ out, seed: options.seed, ui, signal });
+  const dataset = demoDataset(options);
+  await makeMini({ ...dataset, ui, signal });
   const service = await startDemoService(options, context);
   try {
     ui.line(`Cairn is up at ${ui.style.bold(service.url)}  ${ui.style.dim(`${formatDuration(seconds())} since the start`)}`);
     const client = createClient({ url: service.url, token: service.token });
-    const run = await submitDemo(client, out, options, context);
+    const run = await submitDemo(client, dataset, options, context);
     const code = exitCodeOfRun(run);
     if (code === exitCodes.ok.code) {
       const artifacts = await artifactsOf(client, run, signal);
@@ -55,23 +55,36 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
 
 /** On the usual ports when they are free: then the address is the one of the documentation. */
 async function startDemoService(options: DemoOptions, { ui, env, signal }: DemoContext): Promise<Service> {
-  const [isApiFree, isInternalFree] = [await isPortFree(8080), await isPortFree(8081)];
-  if (!isApiFree || !isInternalFree) ui.note(ui.style.dim('Port 8080 or 8081 is in use: the demo takes free ones.'));
-  return startService({
-    home: options.home,
-    port: isApiFree ? 8080 : 0,
-    internalPort: isInternalFree ? 8081 : 0,
-    slots,
-    python: env.CAIRN_PYTHON,
-    env,
-    tell: (line) => ui.note(ui.style.warn(line)),
-    signal,
-  });
+  const start = (port: number, internalPort: number): Promise<Service> =>
+    startService({
+      home: options.home,
+      port,
+      internalPort,
+      slots,
+      python: env.CAIRN_PYTHON,
+      env,
+      tell: (line) => ui.note(ui.style.warn(line)),
+      signal,
+    });
+  try {
+    return await start(8080, 8081);
+  } catch (error) {
+    if (!isCairnError(error, 'port_in_use')) throw error;
+    ui.note(ui.style.dim(`${error.message}; the demo takes free ports.`));
+    return start(0, 0);
+  }
 }
 
-async function submitDemo(client: CairnClient, out: string, options: DemoOptions, { ui, signal, now }: DemoContext): Promise<RunView> {
+type DemoDataset = ReturnType<typeof demoDataset>;
+
+async function submitDemo(
+  client: CairnClient,
+  { name, out }: DemoDataset,
+  options: DemoOptions,
+  { ui, signal, now }: DemoContext,
+): Promise<RunView> {
   const source = { kind: 'folder' as const, root: join(out, 'images'), metadata: join(out, 'metadata'), countries: join(out, 'countries') };
-  const dataset = await client.addDataset({ name: 'mini', source }, { signal });
+  const dataset = await client.addDataset({ name, source }, { signal });
   const run = await client.submitRun(
     { recipe: options.recipe, dataset: `${dataset.name}@${dataset.version}`, set: options.set },
     { signal },

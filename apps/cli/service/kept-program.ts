@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { CairnError } from '@cairn/contract';
 import { backoff, endWithParent, sleep } from '@cairn/runtime';
-import { logTail, openLog } from './service-home.ts';
+import { logTail } from './log-tail.ts';
+import { openLog } from './service-home.ts';
 
 export type ProgramSpec = {
   name: string;
@@ -24,6 +25,9 @@ export type KeptProgram = {
   stop: (graceMs: number) => Promise<void>;
 };
 
+/** How one run of a program ended, and where its output begins in the log. */
+type ProgramEnd = { code: number | null; signal: string | null; from: number };
+
 /** Exit code of our programs for a wrong configuration: starting again is of no use. */
 const wrongConfiguration = 2;
 const triesAtStart = 3;
@@ -41,15 +45,16 @@ export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): Ke
   let child: ChildProcess | null = null;
   let isStarting = true;
 
-  async function runOnce(): Promise<{ code: number | null; signal: string | null }> {
+  async function runOnce(): Promise<ProgramEnd> {
     const log = await openLog(spec.logFile);
+    const { size: from } = await log.stat();
     try {
       stopping.signal.throwIfAborted();
       child = spawn(process.execPath, [...spec.args], { env: spec.env, stdio: ['ignore', log.fd, log.fd], detached: true });
       const guard = child.pid === undefined ? null : endWithParent(child.pid, 'TERM');
       try {
         const [code, signal] = await once(child, 'exit');
-        return { code, signal };
+        return { code, signal, from };
       } finally {
         guard?.cancel();
         child = null;
@@ -63,12 +68,12 @@ export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): Ke
     let failures = 0;
     while (!stopping.signal.aborted) {
       const began = performance.now();
-      const { code, signal } = await runOnce();
+      const { code, signal, from } = await runOnce();
       if (stopping.signal.aborted) return;
       failures = performance.now() - began > settledMs ? 1 : failures + 1;
       const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
       if (isStarting && (code === wrongConfiguration || failures >= triesAtStart)) {
-        failure.reject(await startFailure(spec, how));
+        failure.reject(await startFailure(spec, how, from));
         return;
       }
       tell(`${spec.name} ${how}; starting it again (log: ${spec.logFile})`);
@@ -104,20 +109,21 @@ export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): Ke
 /** Runs a program to its end. Throws `program_failed` with the end of its log when it fails. */
 export async function runToEnd(spec: ProgramSpec, signal: AbortSignal): Promise<void> {
   const log = await openLog(spec.logFile);
+  const { size: from } = await log.stat();
   try {
     const child = spawn(process.execPath, [...spec.args], { env: spec.env, stdio: ['ignore', log.fd, log.fd], detached: true });
     const stop = (): boolean => child.kill('SIGTERM');
     signal.addEventListener('abort', stop, { once: true });
     const [code] = await once(child, 'exit').finally(() => signal.removeEventListener('abort', stop));
     signal.throwIfAborted();
-    if (code !== 0) throw await startFailure(spec, `ended with exit code ${code}`);
+    if (code !== 0) throw await startFailure(spec, `ended with exit code ${code}`, from);
   } finally {
     await log.close();
   }
 }
 
-async function startFailure(spec: ProgramSpec, how: string): Promise<CairnError> {
-  const tail = await logTail(spec.logFile);
+async function startFailure(spec: ProgramSpec, how: string, from: number): Promise<CairnError> {
+  const tail = await logTail(spec.logFile, { from });
   return new CairnError('program_failed', `${spec.name} ${how} while the service started`, {
     details: { program: spec.name, log: spec.logFile, frame: tail, remedy: `Its log is ${spec.logFile}.` },
   });

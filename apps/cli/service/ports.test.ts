@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { choosePorts } from './ports.ts';
+import { choosePorts, requireFree } from './ports.ts';
 
 let home: string;
 let file: string;
@@ -49,6 +49,13 @@ test('0 takes the ports of the last time while they are free, and others when th
   const second = await choosePorts({ api: 0, internal: 0 }, file);
   expect(second.api).toBe(first.api);
   expect(second.internal).not.toBe(first.internal);
+});
+
+test('ports that another program took meanwhile are named', async () => {
+  const ports = await choosePorts({ api: 0, internal: 0 }, file);
+  await requireFree(ports);
+  await hold(ports.internal);
+  await expect(requireFree(ports)).rejects.toMatchObject({ code: 'port_in_use', details: { port: ports.internal } });
 });
 
 test('one port for both is refused', async () => {

@@ -27,6 +27,11 @@ export async function choosePorts(asked: Ports, portsFile: string): Promise<Port
   return ports;
 }
 
+/** @throws CairnError `port_in_use` for the first of the ports that another program listens on */
+export async function requireFree(ports: Ports): Promise<void> {
+  for (const kind of ['api', 'internal'] as const) await choose(kind, ports[kind], null);
+}
+
 async function choose(kind: keyof Ports, asked: number, last: Ports | null): Promise<number> {
   if (asked !== 0) {
     if (await isPortFree(asked)) return asked;

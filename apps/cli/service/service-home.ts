@@ -104,9 +104,3 @@ export async function openLog(path: string) {
   if (size > maxLogBytes) await rename(path, `${path}.1`);
   return open(path, 'a', 0o600);
 }
-
-/** The last lines of a log, for an error's message. */
-export async function logTail(path: string, lines = 12): Promise<string> {
-  const text = await readFile(path, 'utf8').catch(() => '');
-  return text.trimEnd().split('\n').slice(-lines).join('\n');
-}

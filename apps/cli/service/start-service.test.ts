@@ -66,7 +66,13 @@ test('a program and the database that are killed are started again, and it is to
   process.kill(service.postgres.pid(), 'SIGKILL');
   process.kill(before, 'SIGKILL');
   await expect.poll(() => [before, undefined, null].includes(api?.pid()), { timeout: 30_000 }).toBe(false);
-  const list = () => client().listRuns().then(({ items }) => items, () => null);
+  const list = () =>
+    client()
+      .listRuns()
+      .then(
+        ({ items }) => items,
+        () => null,
+      );
   await expect.poll(list, { timeout: 60_000, interval: 200 }).toEqual([]);
   expect(told.filter((line) => line.includes('api was ended by SIGKILL; starting it again'))).toHaveLength(1);
   expect(told.filter((line) => line.includes('PostgreSQL'))).toHaveLength(1);

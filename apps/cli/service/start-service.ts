@@ -5,7 +5,7 @@ import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
 import { lockHome } from './home-lock.ts';
 import { type KeptProgram, keepRunning, type ProgramSpec, runToEnd } from './kept-program.ts';
-import { choosePorts } from './ports.ts';
+import { choosePorts, requireFree } from './ports.ts';
 import { openLog, openServiceHome, type ServiceHome, writePrivate } from './service-home.ts';
 import { stopAgents } from './stop-agents.ts';
 
@@ -92,7 +92,13 @@ async function start(options: ServiceOptions, closer: ReturnType<typeof createCl
   const beside = [keepRunning(specs.controller, options.tell), keepRunning(specs.worker, options.tell)];
   closer.add('controller and worker', () => Promise.all(beside.map((program) => program.stop(programGraceMs))));
   const programs = [api, ...beside];
-  await Promise.race([untilReady(url, home.adminToken, signal), ...programs.map((program) => program.failed)]);
+  await Promise.race([untilReady(url, home.adminToken, signal), ...programs.map((program) => program.failed)]).catch(
+    // Another program may have taken a port since it was looked at.
+    async (error: unknown) => {
+      if (api.pid() === null && !signal.aborted) await requireFree(ports);
+      throw error;
+    },
+  );
   for (const program of programs) program.started();
 
   lock.noteUrl(url);

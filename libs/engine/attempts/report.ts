@@ -79,7 +79,11 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
   if (item.type === 'resumed') {
     const { type: _, ...resumedFrom } = item;
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
-    await emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, { step: name, checkpointId: item.checkpointId, at: item.step });
+    await emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+      step: name,
+      checkpointId: item.checkpointId,
+      at: item.step,
+    });
   }
   if (item.type === 'evaluation') {
     await run.tx

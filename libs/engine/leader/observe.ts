@@ -68,3 +68,8 @@ export async function markSilent(ctx: EngineContext, attemptIds: readonly string
   if (attemptIds.length > 0)
     await ctx.prisma.attempt.updateMany({ where: { id: { in: [...attemptIds] }, contact: 'ok' }, data: { contact: 'silent' } });
 }
+
+/** True while the attempt's generation may go on. */
+export async function isLive(ctx: EngineContext, attemptId: string, generation: number): Promise<boolean> {
+  return (await ctx.prisma.attempt.count({ where: { id: attemptId, generation, state: { in: [...liveAttemptStates] } } })) > 0;
+}

@@ -36,7 +36,11 @@ function noStepTwice(events: readonly RunEvent[]): string[] {
 }
 
 function countsProven({ run }: Played): string[] {
-  return run.stepViews.filter((step) => step.kind === 'extract').flatMap(({ name, shards }) => (shards && shards.committed === shards.total && shards.rows > 0 ? [] : [`${name}: not every shard is committed`]));
+  return run.stepViews
+    .filter((step) => step.kind === 'extract')
+    .flatMap(({ name, shards }) =>
+      shards && shards.committed === shards.total && shards.rows > 0 ? [] : [`${name}: not every shard is committed`],
+    );
 }
 
 /** The stream missed nothing and gave nothing twice, whatever was killed. */
@@ -54,7 +58,8 @@ function resumedFromNewest(events: readonly RunEvent[]): string[] {
     const step = String(event.data.step);
     if (event.type === 'attempt' && event.data.state === 'created') attempts.set(step, (attempts.get(step) ?? 0) + 1);
     if (event.type === 'checkpoint') newest.set(step, Number(event.data.at));
-    if (event.data.checkpointId !== undefined && event.data.at !== newest.get(step)) faults.push(`${step} went on from step ${event.data.at}, though ${newest.get(step)} was saved`);
+    if (event.data.checkpointId !== undefined && event.data.at !== newest.get(step))
+      faults.push(`${step} went on from step ${event.data.at}, though ${newest.get(step)} was saved`);
   }
   const resumed = new Set(events.filter((event) => event.data.checkpointId !== undefined).map((event) => String(event.data.step)));
   const lostBefore = (step: string): boolean => {
@@ -62,6 +67,7 @@ function resumedFromNewest(events: readonly RunEvent[]): string[] {
     const again = events.findLastIndex((event) => event.type === 'attempt' && event.data.step === step && event.data.state === 'created');
     return saved >= 0 && again > saved;
   };
-  for (const [step, count] of attempts) if (count > 1 && lostBefore(step) && !resumed.has(step)) faults.push(`${step} started over though it had saved a checkpoint`);
+  for (const [step, count] of attempts)
+    if (count > 1 && lostBefore(step) && !resumed.has(step)) faults.push(`${step} started over though it had saved a checkpoint`);
   return faults;
 }

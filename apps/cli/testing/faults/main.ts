@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeMiniDataset } from '@cairn/dataset';
 import { findValkeyServer, startValkey } from '@cairn/testing';
+import { tinyCounts } from '../../demo/demo-dataset.ts';
 import { judge } from './judge.ts';
 import { type Played, playRun } from './play-run.ts';
-import { smallCounts, smallSettings } from './small-run.ts';
+import { smallSettings } from './small-run.ts';
 import { allFaults, type Fault, nameOf, packFaults, sampleFaults, transitions } from './transitions.ts';
 
 /**
@@ -55,7 +56,8 @@ async function play(name: string, faults: readonly Fault[], queueUrl: string | u
 }
 
 async function playBackend(backend: 'postgres' | 'redis', faults: readonly Fault[], reference: Played): Promise<void> {
-  const valkey = backend === 'redis' ? await startValkey({ program: await findValkeyServer({ python: process.env.CAIRN_PYTHON, cacheDir: '' }) }) : null;
+  const valkey =
+    backend === 'redis' ? await startValkey({ program: await findValkeyServer({ python: process.env.CAIRN_PYTHON, cacheDir: '' }) }) : null;
   try {
     for (const [index, pack] of packFaults(faults, perRun).entries()) {
       say(`${backend}: ${pack.map(nameOf).join(', ')}`);
@@ -77,11 +79,12 @@ async function playBackend(backend: 'postgres' | 'redis', faults: readonly Fault
 }
 
 try {
-  await makeMiniDataset({ out: dataset, seed: 0, counts: smallCounts });
+  await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
   const reference = await play('reference', [], undefined);
   say(`without faults: ${reference.seconds.toFixed(0)} s, mAP@100 ${(reference.mapAt100 * 100).toFixed(2)} %, seed ${seed}`);
   const only = values.only === undefined ? null : new Set(values.only.split(';').map((name) => name.trim()));
-  const pick = (count: number): Fault[] => (only ? allFaults.filter((fault) => only.has(nameOf(fault))) : values.all ? [...allFaults] : sampleFaults(seed, count));
+  const pick = (count: number): Fault[] =>
+    only ? allFaults.filter((fault) => only.has(nameOf(fault))) : values.all ? [...allFaults] : sampleFaults(seed, count);
   if (Number(values.postgres) > 0) await playBackend('postgres', pick(Number(values.postgres)), reference);
   if (Number(values.redis) > 0) await playBackend('redis', pick(Number(values.redis)), reference);
   const never = transitions.filter((item) => !hit.has(`${item.step}:${item.moment}`)).map((item) => `${item.step}:${item.moment}`);

@@ -53,19 +53,37 @@ export async function playRun(options: PlayOptions): Promise<Played> {
   try {
     const client = createClient({ url: service.url, token: service.token });
     const images = join(options.dataset, 'images');
-    const source = { kind: 'folder' as const, root: images, metadata: join(options.dataset, 'metadata'), countries: join(options.dataset, 'countries') };
+    const source = {
+      kind: 'folder' as const,
+      root: images,
+      metadata: join(options.dataset, 'metadata'),
+      countries: join(options.dataset, 'countries'),
+    };
     await client.addDataset({ name: 'mini', source }, { signal });
     const { id } = await client.submitRun({ recipe: 'tiny', dataset: 'mini', set: options.set }, { signal });
     const { events, missed } = await followRun(service, client, id, options, signal);
     const run = await client.getRun(id, { signal });
-    return { ...(await outcome(client, run, signal)), run, events, missed, passed: events.flatMap((event) => transitionOf(event) ?? []), seconds: (performance.now() - began) / 1000 };
+    return {
+      ...(await outcome(client, run, signal)),
+      run,
+      events,
+      missed,
+      passed: events.flatMap((event) => transitionOf(event) ?? []),
+      seconds: (performance.now() - began) / 1000,
+    };
   } finally {
     await service.close();
   }
 }
 
 /** Follows the history to the run's end, as a user would, over every outage, and strikes when a fault's turn comes. */
-async function followRun(service: Service, client: CairnClient, runId: string, { faults, tell }: PlayOptions, signal: AbortSignal): Promise<{ events: RunEvent[]; missed: Fault[] }> {
+async function followRun(
+  service: Service,
+  client: CairnClient,
+  runId: string,
+  { faults, tell }: PlayOptions,
+  signal: AbortSignal,
+): Promise<{ events: RunEvent[]; missed: Fault[] }> {
   const events: RunEvent[] = [];
   const left = [...faults];
   for await (const message of client.events({ topics: [`run:${runId}`], signal })) {

@@ -17,14 +17,23 @@ describe('a sample of faults', () => {
   it('is cut into runs that meet their faults in order', () => {
     const packs = packFaults(sampleFaults(1, 12), 5);
     expect(packs.map((pack) => pack.length)).toEqual([4, 4, 4]);
-    const place = (fault: { step: string; moment: string }) => transitions.findIndex((item) => item.step === fault.step && item.moment === fault.moment);
+    const place = (fault: { step: string; moment: string }) =>
+      transitions.findIndex((item) => item.step === fault.step && item.moment === fault.moment);
     for (const pack of packs) expect(pack.map(place)).toEqual(pack.map(place).sort((a, b) => a - b));
   });
 });
 
 describe('the history', () => {
   it('tells the transitions', () => {
-    const event = (type: 'step' | 'attempt' | 'checkpoint', data: object) => ({ runId: 'run_00000000000000000000000000', seq: 1, at: '2026-01-01T00:00:00Z', type, message: '', data: { step: '384', ...data } }) as const;
+    const event = (type: 'step' | 'attempt' | 'checkpoint', data: object) =>
+      ({
+        runId: 'run_00000000000000000000000000',
+        seq: 1,
+        at: '2026-01-01T00:00:00Z',
+        type,
+        message: '',
+        data: { step: '384', ...data },
+      }) as const;
     expect(transitionOf(event('attempt', { state: 'succeeded' }))).toEqual({ step: '384', moment: 'ended' });
     expect(transitionOf(event('step', { state: 'succeeded' }))).toEqual({ step: '384', moment: 'succeeded' });
     expect(transitionOf(event('checkpoint', { at: 3 }))).toEqual({ step: '384', moment: 'checkpoint' });

@@ -23,7 +23,9 @@ const moments: readonly Moment[] = ['ready', 'created', 'active', 'running', 'en
 /** Every transition of the recipe `tiny` in the order in which a run passes them. */
 export const transitions: readonly Transition[] = steps.flatMap((step) => {
   const own = moments.map((moment): Transition => ({ step, moment }));
-  return stages.includes(step) ? own.flatMap((item): Transition[] => (item.moment === 'ended' ? [{ step, moment: 'checkpoint' }, item] : [item])) : own;
+  return stages.includes(step)
+    ? own.flatMap((item): Transition[] => (item.moment === 'ended' ? [{ step, moment: 'checkpoint' }, item] : [item]))
+    : own;
 });
 
 /** Every pair that means something: an agent or a rank can only be hit while an attempt runs. */
@@ -31,7 +33,8 @@ export const allFaults: readonly Fault[] = transitions.flatMap((transition) =>
   victims
     .filter((victim) => {
       if (victim === 'agent') return transition.moment === 'running' || transition.moment === 'checkpoint';
-      if (victim === 'rank') return stages.includes(transition.step) && (transition.moment === 'running' || transition.moment === 'checkpoint');
+      if (victim === 'rank')
+        return stages.includes(transition.step) && (transition.moment === 'running' || transition.moment === 'checkpoint');
       return true;
     })
     .map((victim) => ({ ...transition, victim })),
@@ -62,7 +65,9 @@ export function sampleFaults(seed: number, count: number): Fault[] {
   const sample: Fault[] = [];
   for (let index = 0; index < count && left.length > 0; index += 1) {
     const victim = victims[(index + seed) % victims.length];
-    const fitting = left.filter((fault) => fault.victim === victim && !sample.some((taken) => taken.step === fault.step && taken.moment === fault.moment));
+    const fitting = left.filter(
+      (fault) => fault.victim === victim && !sample.some((taken) => taken.step === fault.step && taken.moment === fault.moment),
+    );
     const candidates = fitting.length > 0 ? fitting : left;
     const fault = candidates[Math.floor(random() * candidates.length)];
     if (!fault) continue;
