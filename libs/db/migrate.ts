@@ -56,7 +56,7 @@ export async function migrate(url: string): Promise<string[]> {
 }
 
 if (import.meta.main) {
-  const url = process.env['CAIRN_DATABASE_URL'];
+  const url = process.env.CAIRN_DATABASE_URL;
   if (!url) {
     console.error(
       'error: CAIRN_DATABASE_URL is not set; give the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',

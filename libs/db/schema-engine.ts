@@ -26,7 +26,7 @@ export async function openSchemaEngine(
   const wasmFile = require.resolve('@prisma/schema-engine-wasm/schema_engine_bg').replace(/\.js$/, '.wasm');
   const { instance } = await WebAssembly.instantiate(await readFile(wasmFile), { './schema_engine_bg.js': glue });
   glue.__wbg_set_wasm(instance.exports);
-  const start = instance.exports['__wbindgen_start'];
+  const start = instance.exports.__wbindgen_start;
   if (typeof start === 'function') start();
   const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool));
   const engine: SchemaEngine = await glue.SchemaEngine.new({ datamodels }, () => undefined, adapter);

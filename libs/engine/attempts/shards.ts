@@ -90,7 +90,7 @@ export async function commitShard(
 async function completeExtraction(ctx: EngineContext, runId: string, stepId: string): Promise<void> {
   await withRun(ctx, runId, async (run) => {
     const step = run.steps.find((candidate) => candidate.id === stepId);
-    if (!step || step.state !== 'active') return;
+    if (step?.state !== 'active') return;
     const { rows, rejected } = await run.tx.step.findUniqueOrThrow({ where: { id: stepId }, select: { rows: true, rejected: true } });
     const allowed = Number(step.settings.maxBadImageShare);
     step.shardsCommitted = step.shardsTotal ?? 0;

@@ -30,7 +30,7 @@ function kill(pid: number | null): boolean {
   return true;
 }
 
-/** The agent is the attempt's oldest process; a rank is one whose command line names the trainer and whose environment has RANK. */
+/** The agent is the attempt's oldest process. */
 async function strikeAttempt(client: CairnClient, runId: string, { victim, step }: Fault, signal: AbortSignal): Promise<boolean> {
   const end = Date.now() + searchLimitMs;
   while (Date.now() < end) {
@@ -45,13 +45,19 @@ async function strikeAttempt(client: CairnClient, runId: string, { victim, step 
   return false;
 }
 
+/** The launcher forks its ranks: a rank is a process of the trainer whose parent is one too. */
 function isRank(pid: number): boolean {
+  const parent = Number(read(`/proc/${pid}/status`).match(/^PPid:\s+(\d+)/m)?.[1] ?? 0);
+  return isTrainer(pid) && isTrainer(parent);
+}
+
+const isTrainer = (pid: number): boolean => read(`/proc/${pid}/cmdline`).includes('cairn_trainer');
+
+function read(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8')
-      .split('\0')
-      .some((line) => line.startsWith('RANK='));
+    return readFileSync(path, 'utf8');
   } catch {
     // It ended meanwhile.
-    return false;
+    return '';
   }
 }
