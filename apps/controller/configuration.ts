@@ -39,7 +39,6 @@ export const configurationSchema = z.object({
   CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(256).default(2),
   CAIRN_STATE_DIR: z.string().min(1).describe('folder for process records and work').meta({ example: '/var/lib/cairn/state' }),
   CAIRN_PYTHON: z.string().min(1).describe("the trainer's Python interpreter").meta({ example: '/opt/cairn/python/bin/python' }),
-  CAIRN_METRICS_PORT: z.coerce.number().int().min(0).max(65535).optional(),
   CAIRN_LEADER_TTL_MS: z.coerce.number().int().min(500).max(60_000).default(5_000),
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),
 });
