@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -31,6 +31,8 @@ process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
 
 const folder = await mkdtemp(join(tmpdir(), 'cairn-faults-'));
 const dataset = join(folder, 'mini');
+/** Where the logs of failed runs stay, by the run's name. */
+const kept = `${folder}-logs`;
 const say = (line: string): void => console.log(line);
 let passed = 0;
 let failed = 0;
@@ -38,21 +40,24 @@ const hit = new Set<string>();
 
 async function play(name: string, faults: readonly Fault[], queueUrl: string | undefined): Promise<Played> {
   const home = join(folder, name);
-  try {
-    return await playRun({
-      home,
-      dataset,
-      python: process.env.CAIRN_PYTHON ?? '',
-      env: process.env,
-      ...(queueUrl === undefined ? {} : { queueUrl }),
-      faults,
-      set: smallSettings,
-      tell: (line) => say(`    ${line}`),
-      signal: interrupted.signal,
-    });
-  } finally {
-    await rm(home, { recursive: true, force: true });
-  }
+  const played = await playRun({
+    home,
+    dataset,
+    python: process.env.CAIRN_PYTHON ?? '',
+    env: process.env,
+    ...(queueUrl === undefined ? {} : { queueUrl }),
+    faults,
+    set: smallSettings,
+    tell: (line) => say(`    ${line}`),
+    signal: interrupted.signal,
+  }).catch(async (error: unknown) => {
+    // What was logged is what there is to find the cause with.
+    await cp(join(home, 'logs'), `${kept}-${name}`, { recursive: true });
+    say(`    its logs are kept in ${kept}-${name}`);
+    throw error;
+  });
+  await rm(home, { recursive: true, force: true });
+  return played;
 }
 
 async function playBackend(backend: 'postgres' | 'redis', faults: readonly Fault[], reference: Played): Promise<void> {

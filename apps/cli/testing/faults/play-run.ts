@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import { CairnError, type RunEvent, type RunView } from '@cairn/contract';
-import { deadline } from '@cairn/runtime';
+import { deadline, processesByAttempt } from '@cairn/runtime';
 import { type Service, startService } from '../../service/start-service.ts';
 import { strike } from './strike.ts';
 import { type Fault, nameOf, type Transition, transitionOf } from './transitions.ts';
@@ -71,8 +71,35 @@ export async function playRun(options: PlayOptions): Promise<Played> {
       passed: events.flatMap((event) => transitionOf(event) ?? []),
       seconds: (performance.now() - began) / 1000,
     };
+  } catch (error) {
+    for (const line of await lastSight(service)) options.tell(line);
+    throw error;
   } finally {
     await service.close();
+  }
+}
+
+/** Where everything stood when a run did not end as it should: its steps, its attempts, and what runs of them. */
+async function lastSight(service: Service): Promise<string[]> {
+  const client = createClient({ url: service.url, token: service.token });
+  const signal = AbortSignal.timeout(10_000);
+  const running = processesByAttempt();
+  try {
+    const lines: string[] = [];
+    for (const { id } of (await client.listRuns({}, { signal })).items) {
+      const run = await client.getRun(id, { signal });
+      lines.push(`${run.name} ${run.state}`);
+      for (const step of run.stepViews) {
+        lines.push(`  ${step.name} ${step.state}${step.waiting ? `: ${step.waiting.sentence}` : ''}`);
+        for (const attempt of (await client.listAttempts(id, step.name, { signal })).items) {
+          const pids = (running.get(attempt.id) ?? []).map((one) => one.pid);
+          lines.push(`    attempt ${attempt.ordinal} ${attempt.state} on ${attempt.place ?? attempt.pool}; processes: ${pids.join(' ') || 'none'}`);
+        }
+      }
+    }
+    return lines;
+  } catch (error) {
+    return [`the service does not answer any more: ${error instanceof Error ? error.message : String(error)}`];
   }
 }
 
