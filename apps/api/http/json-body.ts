@@ -20,8 +20,8 @@ export function readJsonBodies(app: App, maxBytes: number): void {
   });
   app.addHook('onResponse', async (request, reply) => {
     if (reply.statusCode !== 413) return;
-    const { socket } = request.raw;
-    setTimeout(() => socket.destroy(), lingerMs).unref();
+    // A request whose body was not read to its end takes its connection with it.
+    setTimeout(() => request.raw.destroy(), lingerMs).unref();
   });
 
   app.removeAllContentTypeParsers();

@@ -114,14 +114,21 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
   const draw = painter(plan);
   let next = 0;
   let done = 0;
+  // What one hand fails at stops the others, and all are waited for: none may write into a folder that is being removed.
+  const failed = new AbortController();
   const hand = async (): Promise<void> => {
-    for (let image = plan.images[next++]; image; image = plan.images[next++]) {
-      signal?.throwIfAborted();
-      await store(`${layout.images}/${imagePath(image.split, image.id)}`, await draw(image));
-      onProgress?.({ done: ++done, total: plan.images.length });
+    for (let image = plan.images[next++]; image && !failed.signal.aborted; image = plan.images[next++]) {
+      try {
+        signal?.throwIfAborted();
+        await store(`${layout.images}/${imagePath(image.split, image.id)}`, await draw(image));
+        onProgress?.({ done: ++done, total: plan.images.length });
+      } catch (error) {
+        failed.abort(error);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.max(1, concurrency) }, hand));
+  failed.signal.throwIfAborted();
   for (const { path, text } of [...metadataFiles(plan), ...countryFiles(plan)]) await store(path, Buffer.from(text));
   for (const split of miniSplits) {
     const images = plan.images
