@@ -60,7 +60,8 @@ function faultCases(backend: Backend, count: number): Case[] {
   const only = values.only === undefined ? null : new Set(values.only.split(';').map((name) => name.trim()));
   const wanted = (): Fault[] => {
     if (only) return allFaults.filter((fault) => only.has(nameOf(fault)));
-    return values.all ? [...allFaults] : sampleFaults(seed, count);
+    // Another sample on each backend.
+    return values.all ? [...allFaults] : sampleFaults(backend === 'redis' ? seed + 1 : seed, count);
   };
   return packFaults(count > 0 ? wanted() : [], Number(values['per-run'])).map((pack) => ({
     title: pack.map(nameOf).join(', '),
