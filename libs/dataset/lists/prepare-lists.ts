@@ -36,9 +36,9 @@ export type PrepareListsOptions = {
 
 /**
  * Makes the lists of a collection in GLDv2's format: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
- * image root), label (int32), noisy (0 or 1), country, continent (nullable), for tars also tar, offset, size; with the list
- * `query` also `out/lists/ground_truth.parquet` (query_id, image_id, usage: scored queries only); for tars
- * `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
+ * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
+ * in order of first appearance), for tars also tar, offset, size; with the list `query` also `out/lists/ground_truth.parquet`
+ * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
  *
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `name_taken`, `storage_full`; the signal's reason.
  */
