@@ -1,6 +1,7 @@
 // A check of `npm run check`: prisma/schema.prisma and the migrations make the same database, in a PostgreSQL of its own.
-import { migrate, schemaDifference } from '@cairn/db';
+import { migrate } from '@cairn/db';
 import { createDatabase } from './create-database.ts';
+import { schemaDifference } from './schema-difference.ts';
 import { startPostgres } from './start-postgres.ts';
 
 const server = await startPostgres();

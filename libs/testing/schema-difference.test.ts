@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { createDatabase } from '@cairn/testing';
+import { migrate } from '@cairn/db';
 import { expect, test } from 'vitest';
-import { migrate } from './migrate.ts';
+import { createDatabase } from './create-database.ts';
 import { schemaDifference } from './schema-difference.ts';
 
 const schema = readFileSync(path.join(import.meta.dirname, '../../prisma/schema.prisma'), 'utf8');

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import pg from 'pg';
-import { openSchemaEngine } from './schema-engine.ts';
+import { openSchemaEngine } from '@cairn/db';
+import type pg from 'pg';
+import { withClient } from './create-database.ts';
 
 const schemaFile = path.join(import.meta.dirname, '../../prisma/schema.prisma');
 
@@ -40,8 +41,8 @@ export type SchemaDifference = {
  */
 export async function schemaDifference(migratedUrl: string, emptyUrl: string, schema?: string): Promise<SchemaDifference> {
   const content = schema ?? (await readFile(schemaFile, 'utf8'));
-  await inDatabase(emptyUrl, async (client) => void (await client.query(await scriptOf(emptyUrl, content))));
-  const [migrated, said] = await Promise.all([migratedUrl, emptyUrl].map((url) => inDatabase(url, contentsOf)));
+  await withClient(emptyUrl, async (client) => void (await client.query(await scriptOf(emptyUrl, content))));
+  const [migrated, said] = await Promise.all([migratedUrl, emptyUrl].map((url) => withClient(url, contentsOf)));
   const without = (lines: string[] = [], others: string[] = []) => lines.filter((line) => !others.includes(line));
   return { onlyMigrated: without(migrated, said), onlySchema: without(said, migrated) };
 }
@@ -67,14 +68,4 @@ async function scriptOf(url: string, content: string): Promise<string> {
 async function contentsOf(client: pg.Client): Promise<string[]> {
   const { rows } = await client.query<{ line: string }>(contents, [ledger]);
   return rows.map((row) => row.line);
-}
-
-async function inDatabase<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, statement_timeout: 60_000 });
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
 }
