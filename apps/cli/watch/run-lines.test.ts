@@ -17,6 +17,7 @@ const options: ViewOptions = {
 const stateOf = (run: RunView, over: Partial<WatchState> = {}): WatchState => ({
   run,
   metrics: { '384_finetune': { loss: 3.412 } },
+  notes: {},
   connection: 'live',
   ...over,
 });
@@ -83,4 +84,13 @@ test('the signs of active steps turn, and are plain where the terminal knows no 
   const plain = runLines(stateOf(aMiniRun()), { ...options, glyphs: glyphsFor({ LANG: 'C' }) }).join('\n');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole of ASCII
   expect(plain).toMatch(/^[\x00-\x7f]+$/);
+});
+
+test('a step that is active and warns has its warning below, and one that is over has not', () => {
+  const note = { seq: 4, level: 'warning' as const, message: 'Waiting for the storage' };
+  const lines = runLines(
+    stateOf(aMiniRun(), { notes: { '384': note, '384_finetune': note, extract_index: { ...note, level: 'info' } } }),
+    options,
+  );
+  expect(lines.slice(-2)).toEqual(['', '384_finetune: Waiting for the storage']);
 });

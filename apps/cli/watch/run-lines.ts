@@ -28,6 +28,7 @@ export function runLines(state: WatchState, options: ViewOptions): string[] {
     '',
     ...(folded > 0 ? [options.style.dim(`  ${plural(folded, 'step')} not shown`)] : []),
     ...steps.map((step) => stepLine(step, state, nameWidth, options)),
+    ...warningLines(run.stepViews, state.notes, options),
     ...failureLines(run.stepViews, options),
     ...(state.connection === 'lost'
       ? ['', options.style.warn('The service does not answer; trying again. The run goes on without this view.')]
@@ -97,6 +98,15 @@ function fitting(steps: readonly StepView[], rows: number): StepView[] {
     left.pop();
   }
   return left;
+}
+
+/** What steps that are active warn of, a line each. */
+export function warningLines(steps: readonly StepView[], notes: WatchState['notes'], { style }: Pick<Look, 'style'>): string[] {
+  const lines = steps.flatMap((step) => {
+    const note = notes[step.name];
+    return step.state === 'active' && note?.level === 'warning' ? [style.warn(`${step.name}: ${note.message}`)] : [];
+  });
+  return lines.length > 0 ? ['', ...lines] : [];
 }
 
 function failureLines(steps: readonly StepView[], { style }: ViewOptions): string[] {
