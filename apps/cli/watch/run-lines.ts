@@ -1,4 +1,4 @@
-import type { StepView } from '@cairn/contract';
+import { type ErrorRow, errorTable, type StepView } from '@cairn/contract';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
 import { bar, type Look, paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
@@ -114,12 +114,17 @@ function failureLines(steps: readonly StepView[], { style }: ViewOptions): strin
   return failed.flatMap((step) => ['', ...failureText(step).map((line) => style.bad(line))]);
 }
 
-/** A step's failure in a few lines: what failed, with which code, and the message. */
+/** A step's failure in a few lines: what failed, with which code, the message, and what a person can do. */
 export function failureText(step: StepView): string[] {
   if (step.failure === null) return [];
   const { cause, code, message } = step.failure;
   const [first = '', ...rest] = message.trim().split('\n');
-  return [`${step.name} failed (${cause}, ${code}): ${first}`, ...rest.slice(-8).map((line) => `  ${line}`)];
+  return [`${step.name} failed (${cause}, ${code}): ${first}`, ...rest.slice(-8).map((line) => `  ${line}`), ...hintLines(code)];
+}
+
+function hintLines(code: string): string[] {
+  const row = new Map<string, ErrorRow>(Object.entries(errorTable)).get(code);
+  return row === undefined || row.fix === 'cairn' ? [] : [`  hint: ${row.remedy}`];
 }
 
 /** The one line that tells how a run ended, and the failed steps. */
