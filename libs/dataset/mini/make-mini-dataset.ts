@@ -1,10 +1,10 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { imagePath } from '../image-path.ts';
-import { writingUnder } from '../writing-under.ts';
+import { makingBeside } from '../writing-under.ts';
 import { viewOf } from './camera.ts';
 import type { Landmark } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
@@ -48,18 +48,12 @@ export async function makeMiniDataset(options: MiniDatasetOptions): Promise<Mini
   const asked: MiniCounts = { ...miniCounts, ...options.counts };
   const present = await presentDataset(out, options.seed, asked, options.signal);
   if (present) return present;
-  return writingUnder(
+  return makingBeside(
     out,
-    async () => {
-      await mkdir(dirname(out), { recursive: true });
-      const making = await mkdtemp(`${out}.making-`);
-      try {
-        const manifest = await fill(making, planMiniDataset(options.seed, asked), asked, options);
-        await moveIntoPlace(making, out, manifest, options.signal);
-        return manifest;
-      } finally {
-        await rm(making, { recursive: true, force: true });
-      }
+    async (making) => {
+      const manifest = await fill(making, planMiniDataset(options.seed, asked), asked, options);
+      await moveIntoPlace(making, out, manifest, options.signal);
+      return manifest;
     },
     options.signal,
   );
