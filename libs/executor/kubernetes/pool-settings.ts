@@ -64,7 +64,9 @@ export const kubernetesPoolSettings = z
       .boolean()
       .default(false)
       .describe('mount the token of the service account: for object storage by workload identity, without a Secret'),
-    storageSecretName: objectName.optional().describe('a Secret whose keys become environment variables: credentials of the object storage'),
+    storageSecretName: objectName
+      .optional()
+      .describe('a Secret whose keys become environment variables: credentials of the object storage'),
     podLabels: z.record(z.string(), z.string()).default({}).describe('labels beside our own, which some workload identities ask for'),
     podAnnotations: z.record(z.string(), z.string()).default({}).describe('annotations beside our own'),
     nodeMounts: z.array(nodeMount).default([]).describe('folders of the node: a cache of images or of Python packages'),
