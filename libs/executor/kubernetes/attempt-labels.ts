@@ -51,3 +51,8 @@ export function objectName(spec: Pick<LaunchSpec, 'attemptId' | 'generation' | '
     .replaceAll(/^-+|-+$/g, '');
   return words === '' ? `a-${tail}` : `${words}-${tail}`;
 }
+
+/** What makes an object go when the Job of this name goes. */
+export function ownerReference(name: string, jobUid: string) {
+  return { apiVersion: 'batch/v1', kind: 'Job', name, uid: jobUid };
+}

@@ -68,6 +68,8 @@ export const jobObject = z.object({
 });
 export type Job = z.infer<typeof jobObject>;
 
+export const isPod = (object: Job | Pod): object is Pod => 'containers' in object.spec;
+
 export const nodeObject = z.object({
   metadata,
   spec: z

@@ -127,6 +127,9 @@ test('its Secret holds the token, which stands nowhere in the Job', () => {
     type: 'Opaque',
     stringData: { token: 'cat_secret' },
   });
+  expect(secretManifest(spec, owner, pool(), 'job-uid').metadata?.ownerReferences).toEqual([
+    { apiVersion: 'batch/v1', kind: 'Job', name, uid: 'job-uid' },
+  ]);
   expect(JSON.stringify(job())).not.toContain('cat_secret');
 });
 

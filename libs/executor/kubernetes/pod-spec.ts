@@ -1,6 +1,6 @@
 import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Secret, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
 import type { LaunchSpec } from '../executor.ts';
-import { attemptLabels, nameAnnotation, objectName, type PoolIdentity } from './attempt-labels.ts';
+import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from './attempt-labels.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 import { parseQuantity } from './quantity.ts';
 import { sharedMemoryBytes } from './shared-memory.ts';
@@ -16,12 +16,18 @@ const graceMarginSeconds = 5;
 /** Which rule of the Job's podFailurePolicy failed it: all that is left to read when its pod is gone. */
 export const failureRules = { disruption: 0, exitCode: 1 } as const;
 
-/** What holds the attempt's token. It comes before the Job that refers to it, and belongs to the Job afterwards. */
-export function secretManifest(spec: LaunchSpec, owner: PoolIdentity, settings: KubernetesPoolSettings): V1Secret {
+/** What holds the attempt's token. It comes before the Job that refers to it, and belongs to the Job once that has a UID. */
+export function secretManifest(spec: LaunchSpec, owner: PoolIdentity, settings: KubernetesPoolSettings, jobUid?: string): V1Secret {
+  const name = objectName(spec);
   return {
     apiVersion: 'v1',
     kind: 'Secret',
-    metadata: { name: objectName(spec), namespace: settings.namespace, labels: attemptLabels(spec, owner) },
+    metadata: {
+      name,
+      namespace: settings.namespace,
+      labels: attemptLabels(spec, owner),
+      ...(jobUid !== undefined && { ownerReferences: [ownerReference(name, jobUid)] }),
+    },
     type: 'Opaque',
     stringData: { [tokenKey]: spec.env[tokenVariable] ?? '' },
   };
