@@ -1,7 +1,5 @@
-import { judge } from '@cairn/domain';
 import { SchedulingV1Api } from '@kubernetes/client-node';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { Executor, LaunchSpec } from '../executor.ts';
 import { aSpec, core, endsAtTerm, eventually, kubeConfig, limit, observed, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
@@ -22,34 +20,24 @@ async function podName(): Promise<string> {
   return (await core.listNamespacedPod({ namespace: space.name })).items[0]?.metadata?.name ?? '';
 }
 
-/** The verdict so many seconds after the sign was first seen. */
-async function verdictAfter(seconds: number, executor: Executor, spec: LaunchSpec) {
-  const finding = (await observed(executor, spec))?.finding;
-  if (!finding) throw new Error('there is no finding');
-  return judge(finding, { now: finding.since + seconds * 1000, silent: true });
-}
-
-test('an image that cannot be pulled has three minutes, and its log tells why', async () => {
+test('an image that cannot be pulled is told, and the log tells why', async () => {
   const executor = space.open({ image: 'registry.invalid/none/such:1' });
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'pending', finding: { signal: 'image_pull' } });
-  expect((await verdictAfter(179, executor, spec)).over).toBe(false);
-  expect(await verdictAfter(181, executor, spec)).toMatchObject({ over: true, failure: { cause: 'user', code: 'image_not_pulled' } });
   await eventually(() => executor.logs(spec.attemptId)).toMatch(/registry\.invalid\/none\/such[\s\S]*warning: Failed: /);
 });
 
-test('an image name that cannot be right fails at once', async () => {
+test('an image name that cannot be right is told, and the attempt can be forgotten', async () => {
   const executor = space.open({ image: 'UPPER CASE:1' });
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'pending', finding: { signal: 'image_name_invalid' } });
-  expect((await verdictAfter(0, executor, spec)).over).toBe(true);
   await executor.forget(spec.attemptId);
   await eventually(() => executor.isGone(spec.attemptId, limit())).toBe(true);
 });
 
-test('a program that is not in the image fails at once', async () => {
+test('a program that is not in the image is an end', async () => {
   const executor = space.open({ command: ['/no/such/agent'] });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -57,7 +45,7 @@ test('a program that is not in the image fails at once', async () => {
   expect(await executor.logs(spec.attemptId)).toContain('/no/such/agent');
 });
 
-test('a Secret of the storage that is missing has a minute to come', async () => {
+test('a Secret of the storage that is missing may still come', async () => {
   const executor = space.open({ storageSecretName: 'missing' });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -69,7 +57,7 @@ test('a Secret of the storage that is missing has a minute to come', async () =>
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', finding: null });
 });
 
-test('more GPUs than a node has: it waits for ever, in the words of the scheduler, and nothing of it fits', async () => {
+test('more GPUs than a node has: it waits, in the words of the scheduler, and nothing of it fits', async () => {
   const gpus = await gpusOfANode();
   const executor = space.open({ gpusPerPod: gpus + 1 });
   const spec = aSpec();
@@ -79,7 +67,6 @@ test('more GPUs than a node has: it waits for ever, in the words of the schedule
     phase: 'pending',
     finding: { signal: 'unschedulable', message: expect.stringMatching(/Insufficient nvidia\.com\/gpu/) },
   });
-  expect((await verdictAfter(1e6, executor, spec)).over).toBe(false);
 });
 
 test('a quota of Jobs refuses the start with 403, which is told as a quota', async () => {
@@ -106,15 +93,14 @@ test('a quota of pods leaves the Job without one, and the reason is found', asyn
   });
 });
 
-test('out of memory is the user’s, with the memory named', async () => {
+test('out of memory is told from other kills', async () => {
   const executor = space.open({ script: 'tail /dev/zero', memory: '12Mi' });
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', finding: { signal: 'out_of_memory' } });
-  expect(await verdictAfter(0, executor, spec)).toMatchObject({ over: true, failure: { cause: 'user', code: 'out_of_memory' } });
 });
 
-test('an eviction through the API, as a drain does it, is a preemption, and the agent had its grace', async () => {
+test('an eviction through the API, as a drain does it, is told, and the agent had its grace', async () => {
   const executor = space.open({ script: endsAtTerm(75) });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -122,10 +108,9 @@ test('an eviction through the API, as a drain does it, is a preemption, and the 
   const name = await podName();
   await core.createNamespacedPodEviction({ name, namespace: space.name, body: { metadata: { name, namespace: space.name } } });
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 75, finding: { signal: 'drained' } });
-  expect((await verdictAfter(0, executor, spec)).failure).toMatchObject({ cause: 'preemption', code: 'preempted' });
 });
 
-test('a pod of higher priority takes the GPUs: a preemption', async () => {
+test('a pod of higher priority takes the GPUs: that is told', async () => {
   const gpus = await gpusOfANode();
   const scheduling = kubeConfig.makeApiClient(SchedulingV1Api);
   const classes = [`${space.name}-low`, `${space.name}-high`] as const;
@@ -141,7 +126,6 @@ test('a pod of higher priority takes the GPUs: a preemption', async () => {
     await eventually(() => low.capacity(limit())).toMatchObject({ fits: 0, sentences: [expect.stringMatching(/: 0 of \d+ GPUs free/)] });
     await high.start(second, limit());
     await eventually(() => observed(low, first)).toMatchObject({ phase: 'exited', finding: { signal: 'preempted' } });
-    expect((await verdictAfter(0, low, first)).failure).toMatchObject({ cause: 'preemption', code: 'preempted' });
     await eventually(() => observed(high, second)).toMatchObject({ phase: 'running' });
   } finally {
     for (const name of classes) await scheduling.deletePriorityClass({ name });
