@@ -18,8 +18,8 @@ export type AttemptMemory = {
   willBeKilled(podUid: string, at: number): void;
   /** Why a Job has no pod: asked again only after a while. */
   podlessWhy(identity: Identity, ask: () => Promise<string | null>): Promise<string | null>;
-  /** The attempt is started: what was forgotten of it counts anew. */
-  begin(attemptId: string): void;
+  /** This generation of the attempt is started: what is known of older ones counts no more. */
+  begin(identity: Identity): void;
   forget(attemptId: string): void;
   isForgotten(identity: Identity): boolean;
   /** Drops what was noted of attempts that are no longer seen. */
@@ -27,21 +27,24 @@ export type AttemptMemory = {
 };
 
 const askAgainMs = 15_000;
-/** Long enough for Kubernetes to remove what was deleted. */
-const forgottenForMs = 600_000;
+/** Long enough for Kubernetes to remove what was deleted, and for a leader to look; a spare never looks. */
+const keptForMs = 600_000;
 
 export function attemptMemory(): AttemptMemory {
-  const pods = new Map<string, Identity & { pod: Pod }>();
+  const pods = new Map<string, Identity & { pod: Pod; at: number }>();
   const phases = new Map<string, string>();
   const seen = new Map<string, Map<FailureSignal, number>>();
   const kills = new Map<string, number>();
   const whys = new Map<string, { at: number; why: string | null }>();
   const forgotten = new Map<string, number>();
+  const begun = new Map<string, { generation: number; at: number }>();
 
   return {
     ended({ attemptId, generation }, pod) {
-      if (!forgotten.has(attemptId)) pods.set(attemptId, { attemptId, generation, pod });
       kills.delete(pod.metadata.uid);
+      for (const [other, { at }] of pods) if (Date.now() - at > keptForMs) pods.delete(other);
+      if (generation < (begun.get(attemptId)?.generation ?? 0)) return;
+      if (!forgotten.has(attemptId)) pods.set(attemptId, { attemptId, generation, pod, at: pods.get(attemptId)?.at ?? Date.now() });
     },
     endedPod({ attemptId, generation }) {
       const known = pods.get(attemptId);
@@ -71,7 +74,12 @@ export function attemptMemory(): AttemptMemory {
       whys.set(attemptId, { at: Date.now(), why });
       return why;
     },
-    begin: (attemptId) => void forgotten.delete(attemptId),
+    begin({ attemptId, generation }) {
+      forgotten.delete(attemptId);
+      const known = pods.get(attemptId);
+      if (known && known.generation < generation) pods.delete(attemptId);
+      if (generation > 1) begun.set(attemptId, { generation, at: Date.now() });
+    },
     forget(attemptId) {
       pods.delete(attemptId);
       forgotten.set(attemptId, Date.now());
@@ -80,8 +88,9 @@ export function attemptMemory(): AttemptMemory {
     keepOnly(attemptIds) {
       for (const map of [seen, whys]) for (const attemptId of map.keys()) if (!attemptIds.has(attemptId)) map.delete(attemptId);
       for (const key of phases.keys()) if (!attemptIds.has(key.split(' ')[0] ?? '')) phases.delete(key);
-      for (const [attemptId, at] of forgotten) if (Date.now() - at > forgottenForMs) forgotten.delete(attemptId);
-      for (const [podUid, at] of kills) if (Date.now() - at > forgottenForMs) kills.delete(podUid);
+      for (const [attemptId, at] of forgotten) if (Date.now() - at > keptForMs) forgotten.delete(attemptId);
+      for (const [attemptId, { at }] of begun) if (Date.now() - at > keptForMs) begun.delete(attemptId);
+      for (const [podUid, at] of kills) if (Date.now() - at > keptForMs) kills.delete(podUid);
     },
   };
 }

@@ -91,7 +91,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   async function launch(spec: LaunchSpec, signal: AbortSignal): Promise<Launched> {
     const known = cluster.isCurrent() ? views().find((view) => view.attemptId === spec.attemptId) : undefined;
     if (known?.generation === spec.generation) return launched(spec);
-    memory.begin(spec.attemptId);
+    memory.begin(spec);
     const there = await lookUp(spec.attemptId, signal);
     const newer = there.find((view) => view.generation > spec.generation);
     if (newer) {

@@ -36,6 +36,8 @@ export type WatchedList<T> = {
 };
 
 const listLimitMs = 30_000;
+/** Rights are granted by people. */
+const deniedPauseMs = 60_000;
 /** A watch that ends sooner than this, again and again, is a fault and not a server's habit. */
 const shortLifeMs = 1_000;
 /** Between two watches, as every half minute without an event, the list counts as current for this long. */
@@ -144,7 +146,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
           if (!isDenied) log.warn({ err: error }, `${name} may not be read`);
           isDenied = true;
           answered.resolve();
-          await sleep(relistMs, signal).catch(() => undefined);
+          await sleep(deniedPauseMs, signal).catch(() => undefined);
           continue;
         }
         if (Date.now() - began > retry.maxMs) failures = 0;

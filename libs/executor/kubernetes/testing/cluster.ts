@@ -30,7 +30,7 @@ export type TestNamespace = {
 /** A namespace of its own for one test; closing removes it with all that is in it. */
 export async function testNamespace(): Promise<TestNamespace> {
   const name = `cairn-test-${randomBytes(4).toString('hex')}`;
-  await core.createNamespace({ body: { metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'baseline' } } } });
+  await core.createNamespace({ body: { metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } } });
   const opened: Executor[] = [];
   const log = createLogger({ name: 'executor', level: 'error' });
   return {
