@@ -15,6 +15,8 @@ let things: object[];
 let watches: ServerResponse[];
 let lists: number;
 let refusal: number | null;
+let watchStatus: number;
+let warnings: string[];
 let server: Server;
 let list: WatchedList<Thing>;
 
@@ -23,9 +25,12 @@ beforeEach(async () => {
   watches = [];
   lists = 0;
   refusal = null;
+  watchStatus = 200;
+  warnings = [];
   server = createServer((_request, response) => {
-    response.writeHead(200, { 'content-type': 'application/json' });
+    response.writeHead(watchStatus, { 'content-type': 'application/json' });
     response.flushHeaders();
+    if (watchStatus !== 200) return void response.end();
     watches.push(response);
     response.on('close', () => {
       watches = watches.filter((open) => open !== response);
@@ -57,7 +62,7 @@ function open(change: Partial<WatchedListOptions<Thing>> = {}): WatchedList<Thin
       return { items: things.map((object) => thing.parse(object)), resourceVersion: '1' };
     },
     parse: (object) => thing.parse(object),
-    log: createLogger({ name: 'test', level: 'silent' }),
+    log: createLogger({ name: 'test', destination: { write: (line) => void warnings.push(line) } }),
     retry: { baseMs: 10, maxMs: 20 },
     ...change,
   });
@@ -113,6 +118,7 @@ test('a change that a silent watch lost is found by the next list', async () => 
   things = [named('e')];
   await eventually(names).toEqual(['e']);
   await eventually(() => lists).toBeGreaterThan(3);
+  expect(warnings).toEqual([]);
 });
 
 test('a listener that throws, and a change that cannot be read, stop nothing', async () => {
@@ -137,6 +143,13 @@ test('a server that is away: it is not current, and is again once the server is 
   refusal = null;
   await eventually(() => list.isCurrent()).toBe(true);
   expect(names()).toEqual(['a']);
+});
+
+test('lists that arrive without a watch that opens are not current', async () => {
+  watchStatus = 500;
+  open();
+  await eventually(() => lists).toBeGreaterThan(3);
+  expect([names(), list.isCurrent()]).toEqual([['a'], false]);
 });
 
 test('what may not be read is denied, which is an answer', async () => {

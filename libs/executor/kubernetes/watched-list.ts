@@ -107,8 +107,8 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
     let over = false;
     const onEnd = (error: unknown) => {
       over = true;
+      if (isOpen) currentUntil = Date.now() + reopenMs;
       isOpen = false;
-      currentUntil = Date.now() + reopenMs;
       if (failure ?? isFault(error)) ended.reject(failure ?? error);
       else ended.resolve();
     };
