@@ -139,10 +139,11 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     return { place: `${settings.namespace}/${name}`, handle: name };
   }
 
-  /** Deletes Job and pods; the grace counts from now. What was asked before and is not later is not asked again. */
+  /**
+   * Deletes pods and Job; the grace counts from now. What was asked before and is not later is not asked again. The pod
+   * first: deleting the Job would give it its full grace, which the kubelet does not always shorten afterwards.
+   */
   async function end(view: AttemptView, graceSeconds: number, signal: AbortSignal): Promise<void> {
-    const { job } = view;
-    if (job && !job.metadata.deletionTimestamp) await api.deleteJob(job.metadata.name, job.metadata.uid, signal);
     const killAt = Date.now() + graceSeconds * 1000;
     for (const { metadata } of view.pods.filter((pod) => !isTerminal(pod))) {
       const before = Math.min(metadata.deletionTimestamp ?? Number.POSITIVE_INFINITY, memory.killAt(metadata.uid));
@@ -150,6 +151,8 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
       await api.deletePod(metadata.name, metadata.uid, graceSeconds, signal);
       memory.willBeKilled(metadata.uid, killAt);
     }
+    const { job } = view;
+    if (job && !job.metadata.deletionTimestamp) await api.deleteJob(job.metadata.name, job.metadata.uid, signal);
   }
 
   async function current(attemptId: string): Promise<AttemptView[]> {

@@ -114,7 +114,10 @@ test('a newer generation starts when the older one is gone, and the older one ca
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', generation: 1 });
   const newer = { ...spec, generation: 2 };
+  const asked = Date.now();
   await executor.start(newer, limit());
+  // The older one ignores SIGTERM, and its pool would give it 25 s.
+  expect(Date.now() - asked).toBeLessThan(15_000);
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', generation: 2 });
   expect(await pods()).toHaveLength(1);
   await expect(executor.start(spec, limit())).rejects.toMatchObject({ code: 'superseded' });
