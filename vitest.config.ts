@@ -1,13 +1,24 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-/** `npm test -- --slow` sets it: the tests that take minutes run, and no others. */
-const slowTests = process.env.CAIRN_TEST_SLOW === '1';
+/**
+ * Which tests run: the fast ones; those that take minutes (`npm test -- --slow`); or those on a real Kubernetes (`npm run
+ * test:cluster`), one file at a time, as they share its GPUs.
+ */
+const tier = process.env.CAIRN_TEST_CLUSTER === '1' ? 'cluster' : process.env.CAIRN_TEST_SLOW === '1' ? 'slow' : 'fast';
+/** Tests that stop servers of the cluster need to know where these lie. */
+const withClusterServers = (process.env.CAIRN_TEST_CLUSTER_HOME ?? '') !== '';
 
 export default defineConfig({
   test: {
-    include: slowTests ? ['{apps,libs}/**/*.slow.test.ts'] : ['{apps,libs}/**/*.test.ts'],
-    exclude: ['**/node_modules/**', '**/generated/**', ...(slowTests ? [] : ['**/*.slow.test.ts'])],
+    include: [`{apps,libs}/**/*.${tier === 'fast' ? '' : `${tier}.`}test.ts`],
+    exclude: [
+      '**/node_modules/**',
+      '**/generated/**',
+      ...(tier === 'fast' ? ['**/*.{slow,cluster}.test.ts'] : []),
+      ...(withClusterServers ? [] : ['**/outages.cluster.test.ts']),
+    ],
+    fileParallelism: tier !== 'cluster',
     // One PostgreSQL and one Valkey for the whole run; each test file makes a database of its own in it.
     globalSetup: ['libs/testing/global-setup.ts'],
     // Processes, not threads: tests start programs, change their own signals and load native modules.

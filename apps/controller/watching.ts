@@ -1,3 +1,5 @@
+import { type FailureView, isCairnError } from '@cairn/contract';
+import { judge } from '@cairn/domain';
 import { attemptGone, isLive, markSilent, type WatchedAttempt, watchedAttempts } from '@cairn/engine';
 import type { Executor, Snapshot } from '@cairn/executor';
 import type { ApiHealth } from './api-health.ts';
@@ -14,17 +16,29 @@ const stopMarginMs = 5_000;
 export async function watchOnce(reign: Reign, health: ApiHealth): Promise<void> {
   // The rows first: a running attempt among them had its process before the executor is asked.
   const attempts = await watchedAttempts(reign.ctx);
-  const byId = new Map(attempts.map((attempt) => [attempt.id, attempt]));
   for (const [pool, executor] of reign.executors) {
-    const snapshots = await executor.observe(reign.signal);
-    for (const snapshot of snapshots) await watchSnapshot(reign, executor, snapshot, byId.get(snapshot.attemptId));
-    const seen = new Set(snapshots.map((snapshot) => snapshot.attemptId));
-    const vanished = attempts.filter(
-      (attempt) => attempt.pool === pool && !seen.has(attempt.id) && (attempt.state === 'running' || attempt.state === 'stopping'),
-    );
-    for (const attempt of vanished) await gone(reign, attempt, 'nothing of it is left where it ran');
+    try {
+      await watchPool(reign, executor, pool, attempts);
+    } catch (error) {
+      // What runs there goes on unseen; the other pools are watched all the same.
+      if (!isCairnError(error, 'unavailable')) throw error;
+      reign.log.warn({ err: error, pool }, 'a pool cannot be watched now');
+    }
   }
   await watchSilence(reign, attempts, health);
+}
+
+async function watchPool(reign: Reign, executor: Executor, pool: string, attempts: readonly WatchedAttempt[]): Promise<void> {
+  const byId = new Map(attempts.map((attempt) => [attempt.id, attempt]));
+  const snapshots = await executor.observe(reign.signal);
+  for (const snapshot of snapshots) await watchSnapshot(reign, executor, snapshot, byId.get(snapshot.attemptId));
+  const seen = new Set(snapshots.map((snapshot) => snapshot.attemptId));
+  const vanished = attempts.filter(
+    (attempt) => attempt.pool === pool && !seen.has(attempt.id) && (attempt.state === 'running' || attempt.state === 'stopping'),
+  );
+  for (const attempt of vanished) {
+    if (await executor.isGone(attempt.id, reign.signal)) await gone(reign, attempt, lost(`nothing of it is left in pool ${pool}`));
+  }
 }
 
 async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapshot, attempt: WatchedAttempt | undefined): Promise<void> {
@@ -36,10 +50,12 @@ async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapsho
     else await executor.stop(attemptId, { graceSeconds: stopMarginMs / 1000, reason: 'superseded' });
     return;
   }
-  if (snapshot.phase === 'exited') {
+  const verdict = snapshot.finding && judge(snapshot.finding, { now: Date.now(), silent: attempt.contact !== 'ok' });
+  if (snapshot.phase === 'exited' || verdict?.over) {
     const tail = (await executor.logs(attemptId)).trim().split('\n').slice(-20).join('\n');
     const code = snapshot.exitCode === null ? 'was killed or vanished' : `ended with exit code ${snapshot.exitCode}`;
-    await gone(reign, attempt, `its agent ${code} without telling its end${tail ? `:\n${tail}` : ''}`);
+    const failure = verdict?.failure ?? lost(`its agent ${code} without telling its end`);
+    await gone(reign, attempt, { ...failure, message: `${failure.message}${tail ? `:\n${tail}` : ''}` });
     await executor.forget(attemptId);
     return;
   }
@@ -49,9 +65,11 @@ async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapsho
   }
 }
 
-async function gone(reign: Reign, attempt: WatchedAttempt, message: string): Promise<void> {
-  reign.log.warn({ attemptId: attempt.id }, `attempt lost: ${message.split('\n')[0]}`);
-  await attemptGone(reign.ctx, reign.lead, attempt, { cause: 'infrastructure', code: 'program_failed', message });
+const lost = (message: string): FailureView => ({ cause: 'infrastructure', code: 'program_failed', message });
+
+async function gone(reign: Reign, attempt: WatchedAttempt, failure: FailureView): Promise<void> {
+  reign.log.warn({ attemptId: attempt.id, code: failure.code }, `attempt lost: ${failure.message.split('\n')[0]}`);
+  await attemptGone(reign.ctx, reign.lead, attempt, failure);
 }
 
 /** Silence counts only while the api itself answers: an outage of ours is no attempt's fault. */
@@ -66,7 +84,7 @@ async function watchSilence(reign: Reign, attempts: readonly WatchedAttempt[], h
   );
   for (const attempt of attempts) {
     if (attempt.pool === 'tasks' && silentMs(attempt) > revokeTaskAfterMs) {
-      await gone(reign, attempt, `its task has not reported for ${Math.round(silentMs(attempt) / 1000)} s`);
+      await gone(reign, attempt, lost(`its task has not reported for ${Math.round(silentMs(attempt) / 1000)} s`));
     }
   }
 }

@@ -1,4 +1,5 @@
 export * from './errors.ts';
+export * from './failure-signals.ts';
 export * from './internal.ts';
 export * from './names.ts';
 export * from './recipe.ts';

@@ -1,3 +1,5 @@
+import type { Finding } from '@cairn/contract';
+
 /** What an executor is to run: one attempt of one step. */
 export type LaunchSpec = {
   attemptId: string;
@@ -9,6 +11,20 @@ export type LaunchSpec = {
   slots: number;
   /** Environment variables of the agent: its token, the addresses it calls. */
   env: Readonly<Record<string, string>>;
+  /** What its loaders put into shared memory, where a training step has any: sizes /dev/shm of a pod. */
+  loader?: LoaderMemory;
+  /** Nodes on which earlier attempts of the step ended for a fault of the node. */
+  avoidNodes?: readonly string[];
+};
+
+/** Batches of decoded images on their way from loader processes to the ranks that train. */
+export type LoaderMemory = {
+  ranks: number;
+  /** Loader processes of each rank. */
+  workers: number;
+  /** Images a batch. */
+  batch: number;
+  bytesPerImage: number;
 };
 
 export type Launched = {
@@ -23,19 +39,31 @@ export type Snapshot = {
   attemptId: string;
   generation: number;
   name: string;
-  /** `exited`: proof that nothing of the attempt runs any more. */
-  phase: 'running' | 'exited';
+  /** `pending`: nothing of it runs yet. `exited`: proof that nothing of the attempt runs any more. */
+  phase: 'pending' | 'running' | 'exited';
   /** The agent's exit code; null while it runs, and when it was killed or vanished without saying. */
   exitCode: number | null;
   place: string;
   /** One sentence for people. */
   message: string;
+  /**
+   * Why it waits, what is wrong around it, or why it ended, where the executor can tell; `judge` of the domain says what
+   * that means. Null when all is well, and after an end of which the exit code says everything.
+   */
+  finding: Finding | null;
 };
 
 export type StopRequest = {
   /** The agent has this long to save what it can; then everything of the attempt is killed. */
   graceSeconds: number;
   reason: string;
+};
+
+export type Capacity = {
+  /** Attempts that can start now. */
+  fits: number;
+  /** One for each machine: `node a: 3 of 8 GPUs free`. */
+  sentences: string[];
 };
 
 /** A kind of place where attempts run: local processes, containers, pods. All hold to the same rules. */
@@ -51,9 +79,18 @@ export type Executor = {
    * request outlives this executor. No change when nothing runs.
    */
   stop(attemptId: string, request: StopRequest): Promise<void>;
-  /** Everything that was started and not forgotten. Also ends what a dead agent left behind. */
+  /**
+   * Everything that was started and not forgotten. Also ends what a dead agent left behind. Throws `unavailable` when it
+   * cannot know.
+   */
   observe(signal: AbortSignal): Promise<Snapshot[]>;
-  /** Calls `listener` when an attempt's agent has ended: a reason to observe. Gives the function that ends this. */
+  /** True with proof that nothing of the attempt is left: looked up anew, where `observe` answers from what it was told. */
+  isGone(attemptId: string, signal: AbortSignal): Promise<boolean>;
+  /** How many more attempts the place can hold now, and why; null when its configured slots are all there is to know. */
+  capacity(signal: AbortSignal): Promise<Capacity | null>;
+  /** False while changes may go by unseen: the executor is not ready. */
+  isWatching(): boolean;
+  /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Gives the function that ends this. */
   onChange(listener: (attemptId: string) => void): () => void;
   /** Removes all trace of an attempt whose end is recorded, its work folder too; what still runs of it is killed. */
   forget(attemptId: string): Promise<void>;

@@ -1,2 +1,4 @@
 export * from './executor.ts';
+export { type KubernetesExecutorOptions, kubernetesExecutor } from './kubernetes/kubernetes-executor.ts';
+export { type KubernetesPoolSettings, kubernetesPoolSettings } from './kubernetes/pool-settings.ts';
 export { type ProcessExecutorOptions, processExecutor } from './process/process-executor.ts';

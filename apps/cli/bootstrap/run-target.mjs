@@ -12,8 +12,9 @@ import { runProgram } from './run-program.mjs';
 const benchmarks = /** @type {Record<string, string>} */ ({ control: 'libs/testing/bench/control.ts' });
 
 /**
- * What each root script becomes once everything is installed: arguments of Node 24, and whether Python is needed.
- * @type {Record<string, (args: string[]) => { node: string[], python: boolean }>}
+ * What each root script becomes once everything is installed: arguments of Node 24, what it adds to the environment, and
+ * whether Python is needed.
+ * @type {Record<string, (args: string[]) => { node: string[], python: boolean, env?: Record<string, string> }>}
  */
 const targets = {
   demo: (args) => ({ node: [join(root, 'apps/cli/demo.ts'), ...args], python: true }),
@@ -29,6 +30,11 @@ const targets = {
   test: (args) => ({ node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...args], python: true }),
   check: (args) => ({ node: [join(root, 'apps/cli/bootstrap/check.mjs'), ...args], python: true }),
   bench: ([name = '', ...args]) => ({ node: [benchProgram(name), ...args], python: true }),
+  'test:cluster': (args) => ({
+    node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...(args.length > 0 ? args : ['.cluster.test.ts'])],
+    python: true,
+    env: clusterEnvironment(process.env),
+  }),
   'test:faults': (args) => ({ node: [join(root, 'apps/cli/testing/faults/main.ts'), ...args], python: true }),
   cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args.includes('up') }),
 };
@@ -48,10 +54,10 @@ export async function runTarget(name, args) {
     if (target === undefined) {
       throw new BootstrapError(`there is no target "${name}".`, { remedy: `use one of ${Object.keys(targets).join(', ')}.` });
     }
-    const { node, python } = target(args);
+    const { node, python, env } = target(args);
     const interpreter = await prepare(process.env, python);
-    const env = interpreter === null ? process.env : { ...process.env, CAIRN_PYTHON: interpreter };
-    return await runProgram(node24, node, env);
+    const withPython = interpreter === null ? {} : { CAIRN_PYTHON: interpreter };
+    return await runProgram(node24, node, { ...process.env, ...withPython, ...env });
   } catch (error) {
     if (error instanceof BootstrapError) {
       console.error(describeFailure(error));
@@ -107,4 +113,18 @@ function benchProgram(name) {
   throw new BootstrapError(name === '' ? 'name a benchmark.' : `there is no benchmark "${name}".`, {
     remedy: `run \`npm run bench -- NAME\` with one of: ${Object.keys(benchmarks).join(', ')}.`,
   });
+}
+
+/**
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Record<string, string>}
+ * @throws {BootstrapError} when no cluster is named
+ */
+function clusterEnvironment({ KUBECONFIG }) {
+  if (!KUBECONFIG) {
+    throw new BootstrapError('KUBECONFIG is not set: the tests of the cluster need a Kubernetes to run on.', {
+      remedy: 'set KUBECONFIG to the file of an administrator of a test cluster, such as kind or k3d make one.',
+    });
+  }
+  return { CAIRN_TEST_CLUSTER: '1' };
 }

@@ -146,6 +146,12 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
       await pursueStop(folder);
     },
     observe,
+    async isGone(attemptId, signal) {
+      signal.throwIfAborted();
+      return !processesByAttempt().has(attemptId);
+    },
+    capacity: async () => null,
+    isWatching: () => !closed,
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -185,7 +191,7 @@ function snapshotOf(folder: AttemptFolder, isOver: boolean, hasRemains: boolean)
   const { attemptId, generation, name, launcher } = launch.record;
   const agent = folder.agent();
   if (agent === null && !isOver && !isAlive(launcher)) return null;
-  const base = { attemptId, generation, name, place: placeOf(agent?.pid ?? 0) };
+  const base = { attemptId, generation, name, place: placeOf(agent?.pid ?? 0), finding: null };
   if (!isOver) return { ...base, phase: 'running', exitCode: null, message: agent === null ? 'being started' : 'running' };
   if (hasRemains) return { ...base, phase: 'running', exitCode: null, message: 'the agent ended; processes it left behind do not end' };
   const { code, signal } = folder.end();

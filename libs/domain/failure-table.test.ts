@@ -1,0 +1,51 @@
+import { failureSignal } from '@cairn/contract';
+import { describe, expect, test } from 'vitest';
+import { type FailureRow, failureTable, judge, retryBudgets } from './index.ts';
+
+const began = 1_000_000;
+const finding = (signal: keyof typeof failureTable, message = '') => ({ signal, since: began, message });
+const after = (seconds: number, silent = false) => ({ now: began + seconds * 1000, silent });
+
+describe('the failure table', () => {
+  test.each(failureSignal.options)('%s: its action agrees with the retries of its cause', (signal) => {
+    const row: FailureRow = failureTable[signal];
+    if (row.action === 'wait') expect(row.graceMs).toBe(Number.POSITIVE_INFINITY);
+    else expect(row.action === 'fail').toBe(retryBudgets[row.cause].retries === 0);
+  });
+});
+
+describe('judge', () => {
+  test('a pod that no node can hold waits for ever', () => {
+    expect(judge(finding('unschedulable'), after(1e6, true)).over).toBe(false);
+  });
+
+  test('an image that cannot be pulled is given three minutes, and is then nobody else’s fault', () => {
+    expect(judge(finding('image_pull'), after(179)).over).toBe(false);
+    expect(judge(finding('image_pull', 'manifest unknown'), after(180))).toEqual({
+      over: true,
+      action: 'fail',
+      failure: { cause: 'user', code: 'image_not_pulled', message: 'its image cannot be pulled: manifest unknown' },
+    });
+  });
+
+  test('an image name that cannot be right fails at once', () => {
+    expect(judge(finding('image_name_invalid'), after(0)).over).toBe(true);
+  });
+
+  test('a missing Secret has 60 s to come', () => {
+    expect(judge(finding('container_configuration'), after(59)).over).toBe(false);
+    expect(judge(finding('container_configuration'), after(60)).over).toBe(true);
+  });
+
+  test('a node that does not answer is lost only when the attempt is silent too', () => {
+    expect(judge(finding('node_silent'), after(119, true)).over).toBe(false);
+    expect(judge(finding('node_silent'), after(3600, false)).over).toBe(false);
+    expect(judge(finding('node_silent'), after(120, true)).failure).toMatchObject({ cause: 'infrastructure', code: 'node_lost' });
+    expect(judge(finding('node_silent'), after(120, true)).over).toBe(true);
+  });
+
+  test('a preemption costs no retries', () => {
+    const { failure } = judge(finding('preempted'), after(0));
+    expect(retryBudgets[failure.cause].retries).toBe(Number.POSITIVE_INFINITY);
+  });
+});

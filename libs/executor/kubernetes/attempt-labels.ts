@@ -1,0 +1,58 @@
+import { createHash } from 'node:crypto';
+import type { LaunchSpec } from '../executor.ts';
+
+/** Whose objects these are: two installations, or two pools of one, may share a namespace. */
+export type PoolIdentity = {
+  /** Name of the installation: the Helm release. */
+  instance: string;
+  pool: string;
+};
+
+export const attemptLabel = 'cairn.dev/attempt';
+export const generationLabel = 'cairn.dev/generation';
+export const poolLabel = 'cairn.dev/pool';
+/** Run, step and ordinal as people know them; not always a valid label. */
+export const nameAnnotation = 'cairn.dev/name';
+
+/** Labels of every object made for an attempt: by these it is found, adopted and told from a stranger's. */
+export function attemptLabels(spec: Pick<LaunchSpec, 'attemptId' | 'generation'>, owner: PoolIdentity): Record<string, string> {
+  return { ...poolLabels(owner), [attemptLabel]: spec.attemptId, [generationLabel]: String(spec.generation) };
+}
+
+/** Selects everything of a pool, or of one attempt in it. */
+export function labelSelector(owner: PoolIdentity, attemptId?: string): string {
+  const labels = attemptId === undefined ? poolLabels(owner) : { ...poolLabels(owner), [attemptLabel]: attemptId };
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+}
+
+function poolLabels({ instance, pool }: PoolIdentity): Record<string, string> {
+  return {
+    'app.kubernetes.io/name': 'cairn',
+    'app.kubernetes.io/component': 'attempt',
+    'app.kubernetes.io/managed-by': 'cairn',
+    'app.kubernetes.io/instance': instance,
+    [poolLabel]: pool,
+  };
+}
+
+/**
+ * The name of the Job and of the Secret: the same attempt and generation always gets the same one, so that starting it
+ * twice meets what is there. At most 63 characters of a DNS label: what people know it by, and a hash that makes it unique.
+ */
+export function objectName(spec: Pick<LaunchSpec, 'attemptId' | 'generation' | 'name'>): string {
+  const hash = createHash('sha256').update(spec.attemptId).digest('hex').slice(0, 10);
+  const tail = `${hash}-g${spec.generation}`;
+  const words = spec.name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 62 - tail.length)
+    .replaceAll(/^-+|-+$/g, '');
+  return words === '' ? `a-${tail}` : `${words}-${tail}`;
+}
+
+/** What makes an object go when the Job of this name goes. */
+export function ownerReference(name: string, jobUid: string) {
+  return { apiVersion: 'batch/v1', kind: 'Job', name, uid: jobUid };
+}

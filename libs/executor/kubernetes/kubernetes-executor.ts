@@ -1,0 +1,274 @@
+import { CairnError, isCairnError } from '@cairn/contract';
+import { deadline, type Logger, sleep } from '@cairn/runtime';
+import { type KubeConfig, Watch } from '@kubernetes/client-node';
+import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
+import { labelSelector, nameAnnotation, objectName, type PoolIdentity } from './attempt-labels.ts';
+import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
+import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from './attempt-view.ts';
+import { clusterApi } from './cluster-api.ts';
+import { isPod, type Job, type Pod } from './cluster-objects.ts';
+import { containerLog } from './container-log.ts';
+import { nodeFit } from './node-fit.ts';
+import { diagnose, isTerminal } from './pod-failure.ts';
+import { jobManifest, secretManifest, tolerations } from './pod-spec.ts';
+import type { KubernetesPoolSettings } from './pool-settings.ts';
+import { parseQuantity } from './quantity.ts';
+import { findOrphans, reap, secretsOf } from './reaper.ts';
+import { watchCluster } from './watch-cluster.ts';
+
+export type KubernetesExecutorOptions = PoolIdentity & {
+  settings: KubernetesPoolSettings;
+  kubeConfig: KubeConfig;
+  log: Logger;
+};
+
+/** How long `observe` waits for the first list. */
+const firstListMs = 10_000;
+/** How long `start` waits for an older generation to be gone. */
+const goneLimitMs = 60_000;
+const reapEveryMs = 60_000;
+/** A Job is without a pod for a moment after its creation; later its events tell why. */
+const podlessAfterMs = 3_000;
+/** A stop asked for again is not worth a request unless it ends this much sooner. */
+const sooner = 2_000;
+
+/**
+ * Runs attempts as pods: one Job with one pod each. All that is known of them lies in the cluster, found by labels, so that
+ * any executor of the same instance and pool adopts them. Watches from its making on.
+ */
+export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor {
+  const { settings, kubeConfig, log } = options;
+  const owner: PoolIdentity = { instance: options.instance, pool: options.pool };
+  const api = clusterApi(kubeConfig, settings.namespace);
+  const memory: AttemptMemory = attemptMemory();
+  const listeners = new Set<(attemptId: string) => void>();
+  const closing = new AbortController();
+  const busy = new Map<string, Promise<unknown>>();
+  const cluster = watchCluster({ ...options, api, watch: new Watch(kubeConfig), selector: labelSelector(owner), onChange });
+  let reapedAt = 0;
+
+  /** One thing at a time for one attempt. Other controllers are kept out by the names of the objects. */
+  async function alone<T>(attemptId: string, work: () => Promise<T>): Promise<T> {
+    const before = busy.get(attemptId) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    busy.set(attemptId, mine);
+    try {
+      return await mine;
+    } finally {
+      if (busy.get(attemptId) === mine) busy.delete(attemptId);
+    }
+  }
+
+  function onChange(object: Job | Pod, gone: boolean): void {
+    const identity = identityOf(object);
+    if (identity === null) return;
+    if (isPod(object) && isTerminal(object)) memory.ended(identity, object);
+    if (gone || memory.changed(identity, object)) for (const listener of listeners) listener(identity.attemptId);
+  }
+
+  /** What was seen of an attempt; the last of its pod, when that has ended and is gone. */
+  function remembered(view: AttemptView): AttemptView {
+    if (view.pods.length > 0) return view;
+    const pod = memory.endedPod(view);
+    return pod === null ? view : { ...view, pods: [pod] };
+  }
+
+  function views(): AttemptView[] {
+    const seen = new Map(newestViews(cluster.jobs(), cluster.pods()).map((view) => [view.attemptId, view]));
+    for (const { attemptId, generation, pod } of memory.endedPods()) {
+      if (!seen.has(attemptId)) seen.set(attemptId, { attemptId, generation, job: null, pods: [pod] });
+    }
+    return [...seen.values()].map(remembered);
+  }
+
+  /** Asked of the API server itself, not of what was told. */
+  async function lookUp(attemptId: string, signal: AbortSignal): Promise<AttemptView[]> {
+    const selector = labelSelector(owner, attemptId);
+    const [jobs, pods] = await Promise.all([api.listJobs(selector, signal), api.listPods(selector, signal)]);
+    return attemptViews(jobs.items, pods.items);
+  }
+
+  async function launch(spec: LaunchSpec, signal: AbortSignal): Promise<Launched> {
+    const known = cluster.isCurrent() ? views().find((view) => view.attemptId === spec.attemptId) : undefined;
+    if (known?.generation === spec.generation) return launched(spec);
+    memory.begin(spec);
+    const there = await lookUp(spec.attemptId, signal);
+    const newer = there.find((view) => view.generation > spec.generation);
+    if (newer) {
+      throw new CairnError('superseded', `Generation ${newer.generation} of ${spec.attemptId} was started; ${spec.generation} is too old`);
+    }
+    const older = there.filter((view) => view.generation < spec.generation);
+    if (older.length > 0) await endOlder(spec, older, signal);
+    const same = there.find((view) => view.generation === spec.generation);
+    if (same?.job) await api.applySecret(secretManifest(spec, owner, settings, same.job.metadata.uid), signal);
+    if (same) return launched(spec);
+    await api.applySecret(secretManifest(spec, owner, settings), signal);
+    const job = (await api.createJob(jobManifest(spec, owner, settings), signal)) ?? (await adopt(spec, signal));
+    await api.giveSecretTo(objectName(spec), job.metadata.uid, signal);
+    return launched(spec);
+  }
+
+  /** Another controller made the Job in the same moment; a Job of our name that is a stranger's is refused. */
+  async function adopt(spec: LaunchSpec, signal: AbortSignal): Promise<Job> {
+    const name = objectName(spec);
+    const job = await api.readJob(name, signal);
+    if (job === null) throw new CairnError('unavailable', `Job ${name} was there and is gone; it is made at the next try`);
+    const identity = identityOf(job);
+    if (identity?.attemptId === spec.attemptId && identity.generation === spec.generation) return job;
+    throw new CairnError(
+      'invalid_configuration',
+      `Job ${settings.namespace}/${name} is there and is not of this attempt; delete it, or give the pool a namespace of its own`,
+    );
+  }
+
+  async function endOlder(spec: LaunchSpec, older: AttemptView[], signal: AbortSignal): Promise<void> {
+    for (const view of older) await end(view, 1, signal);
+    const limit = deadline(signal, goneLimitMs);
+    for (;;) {
+      const left = (await lookUp(spec.attemptId, signal)).filter((view) => view.generation < spec.generation && !isOver(view));
+      if (left.length === 0) return;
+      await sleep(250, limit).catch(() => {
+        signal.throwIfAborted();
+        throw new CairnError('unavailable', `An older generation of ${spec.attemptId} does not end; it is started at a later try`);
+      });
+    }
+  }
+
+  function launched(spec: LaunchSpec): Launched {
+    const name = objectName(spec);
+    return { place: `${settings.namespace}/${name}`, handle: name };
+  }
+
+  /**
+   * Deletes pods and Job; the grace counts from now. What was asked before and is not later is not asked again. The pod
+   * first: deleting the Job would give it its full grace, which the kubelet does not always shorten afterwards.
+   */
+  async function end(view: AttemptView, graceSeconds: number, signal: AbortSignal): Promise<void> {
+    const killAt = Date.now() + graceSeconds * 1000;
+    for (const { metadata } of view.pods.filter((pod) => !isTerminal(pod))) {
+      const before = Math.min(metadata.deletionTimestamp ?? Number.POSITIVE_INFINITY, memory.killAt(metadata.uid));
+      if (before <= killAt + sooner) continue;
+      await api.deletePod(metadata.name, metadata.uid, graceSeconds, signal);
+      memory.willBeKilled(metadata.uid, killAt);
+    }
+    const { job } = view;
+    if (job && !job.metadata.deletionTimestamp) await api.deleteJob(job.metadata.name, job.metadata.uid, signal);
+  }
+
+  async function current(attemptId: string): Promise<AttemptView[]> {
+    const seen = views().filter((view) => view.attemptId === attemptId);
+    return seen.length > 0 ? seen : lookUp(attemptId, deadline(closing.signal, firstListMs));
+  }
+
+  async function stop(attemptId: string, { graceSeconds }: StopRequest): Promise<void> {
+    for (const view of await current(attemptId)) await end(view, graceSeconds, closing.signal);
+  }
+
+  async function forget(attemptId: string): Promise<void> {
+    const seen = await lookUp(attemptId, closing.signal);
+    for (const view of seen) {
+      await end(view, 1, closing.signal);
+      if (view.job) await api.deleteSecret(view.job.metadata.name, null, closing.signal);
+    }
+    memory.forget(attemptId);
+  }
+
+  async function observe(signal: AbortSignal): Promise<Snapshot[]> {
+    await cluster.ready(deadline(signal, firstListMs)).catch((cause: unknown) => {
+      signal.throwIfAborted();
+      throw new CairnError('unavailable', `The Jobs of pool ${owner.pool} could not be listed yet`, { cause });
+    });
+    await clean(signal);
+    const snapshots: Snapshot[] = [];
+    for (const view of views()) {
+      const snapshot = await snapshotOf(view, signal);
+      // What is forgotten and runs no more stays for the moment until Kubernetes has removed it.
+      if (snapshot.phase === 'running' || !memory.isForgotten(view)) snapshots.push(snapshot);
+    }
+    memory.keepOnly(new Set(snapshots.map((snapshot) => snapshot.attemptId)));
+    return snapshots;
+  }
+
+  async function snapshotOf(view: AttemptView, signal: AbortSignal): Promise<Snapshot> {
+    const pod = view.pods.find((candidate) => !isTerminal(candidate)) ?? view.pods.at(-1);
+    const node = cluster.node(pod?.spec.nodeName ?? null);
+    const { finding: sign, ...seen } = diagnose({ ...view, node, gpuResource: settings.gpuResource });
+    const annotations = view.job?.metadata.annotations ?? pod?.metadata.annotations;
+    const name = annotations?.[nameAnnotation] ?? view.attemptId;
+    const place = pod?.spec.nodeName
+      ? `node ${pod.spec.nodeName}, pod ${pod.metadata.name}`
+      : `${settings.namespace}/${view.job?.metadata.name ?? ''}`;
+    const base = { attemptId: view.attemptId, generation: view.generation, name, place, ...seen };
+    if (sign === null) return { ...base, finding: null };
+    const finding = { ...sign, since: sign.since ?? memory.firstSeen(view, sign.signal) };
+    if (finding.signal !== 'no_pod' || !view.job || Date.now() - finding.since < podlessAfterMs) return { ...base, finding };
+    const why = await memory.podlessWhy(view, async () => podlessReason(await api.listEvents(view.job?.metadata.uid ?? '', signal)));
+    if (why === null) return { ...base, finding };
+    return {
+      ...base,
+      message: why,
+      finding: { ...finding, signal: /exceeded quota/i.test(why) ? 'quota_exceeded' : 'no_pod', message: why },
+    };
+  }
+
+  /** Once a minute: nothing here is urgent. */
+  async function clean(signal: AbortSignal): Promise<void> {
+    if (Date.now() - reapedAt < reapEveryMs || !cluster.isCurrent()) return;
+    reapedAt = Date.now();
+    try {
+      const secrets = await secretsOf(api, labelSelector(owner), signal);
+      await reap(api, findOrphans(cluster.jobs(), cluster.pods(), secrets, Date.now()), settings.graceSeconds, log, signal);
+    } catch (error) {
+      if (!isCairnError(error)) throw error;
+      log.warn({ err: error, pool: owner.pool }, 'orphans could not be removed; it is tried again');
+    }
+  }
+
+  async function capacity(signal: AbortSignal): Promise<Capacity | null> {
+    if (settings.kueue || settings.autoscales) return null;
+    const seen = await cluster.everything(deadline(signal, firstListMs));
+    if (seen === null) return null;
+    const { fits, sentences } = nodeFit(seen.nodes, seen.pods, {
+      gpuResource: settings.gpuResource,
+      gpus: settings.gpusPerPod,
+      cpu: parseQuantity(settings.cpu),
+      memory: parseQuantity(settings.memory) + parseQuantity(settings.sharedMemory ?? '1Gi'),
+      nodeSelector: settings.nodeSelector,
+      tolerations: tolerations(settings),
+    });
+    // What was started and has no node yet will take the first places.
+    const unplaced = views().filter((view) => !isOver(view) && !view.pods.some((pod) => pod.spec.nodeName)).length;
+    return { fits: Math.max(0, fits - unplaced), sentences };
+  }
+
+  return {
+    start: (spec, signal) => alone(spec.attemptId, () => launch(spec, signal)),
+    stop: (attemptId, request) => alone(attemptId, () => stop(attemptId, request)),
+    observe,
+    async isGone(attemptId, signal) {
+      return (await lookUp(attemptId, signal)).every(isOver);
+    },
+    capacity,
+    isWatching: () => cluster.isCurrent(),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    forget: (attemptId) => alone(attemptId, () => forget(attemptId)),
+    async logs(attemptId) {
+      const view = (await current(attemptId).catch(() => []))[0];
+      return view ? containerLog(api, view.pods.at(-1), view.job, deadline(closing.signal, firstListMs)) : '';
+    },
+    async close() {
+      listeners.clear();
+      closing.abort(new Error('the executor is closed'));
+      await cluster.close();
+      await Promise.allSettled(busy.values());
+    },
+  };
+}
+
+/** The last refusal of the Job controller to make the pod. */
+function podlessReason(events: readonly { reason?: string | null | undefined; message?: string | null | undefined }[]): string | null {
+  return events.findLast((event) => event.reason === 'FailedCreate')?.message ?? null;
+}

@@ -1,0 +1,76 @@
+import { describe, expect, test } from 'vitest';
+import { nodeFit, type PodNeeds } from './node-fit.ts';
+import { aNode, aPod } from './testing/objects.ts';
+
+const running = { phase: 'Running' };
+const needs = (change: Partial<PodNeeds> = {}): PodNeeds => ({
+  gpuResource: 'nvidia.com/gpu',
+  gpus: 8,
+  cpu: 8,
+  memory: 64 * 2 ** 30,
+  nodeSelector: {},
+  tolerations: [{ key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }],
+  ...change,
+});
+const gpuTaint = { key: 'nvidia.com/gpu', effect: 'NoSchedule' };
+
+describe('what fits', () => {
+  test('a pod a free node, and none where others hold GPUs', () => {
+    const pods = [aPod(running, { nodeName: 'a', gpus: 5 })];
+    expect(nodeFit([aNode({ name: 'a' }), aNode({ name: 'b' })], pods, needs())).toEqual({
+      fits: 1,
+      sentences: ['node a: 3 of 8 GPUs free', 'node b: 8 of 8 GPUs free'],
+    });
+  });
+
+  test('pods that have ended, or have no node yet, hold nothing', () => {
+    const pods = [aPod({ phase: 'Succeeded' }), aPod({ phase: 'Failed' }), aPod({ phase: 'Pending' }, { nodeName: null })];
+    expect(nodeFit([aNode()], pods, needs()).fits).toBe(1);
+  });
+
+  test('several small pods a node', () => {
+    expect(nodeFit([aNode()], [aPod(running, { gpus: 2 })], needs({ gpus: 2, cpu: 4 })).fits).toBe(3);
+  });
+
+  test('an unhealthy GPU is none', () => {
+    expect(nodeFit([aNode({ allocatable: { 'nvidia.com/gpu': '6' } })], [], needs())).toEqual({
+      fits: 0,
+      sentences: ['node a: 6 of 8 GPUs free, 2 unhealthy'],
+    });
+  });
+
+  test('cores and memory count as well', () => {
+    expect(nodeFit([aNode({ allocatable: { cpu: '7500m' } })], [], needs())).toEqual({
+      fits: 0,
+      sentences: ['node a: 8 of 8 GPUs free, but only 7.5 of 7.5 cores and 1024 of 1024 GiB'],
+    });
+  });
+
+  test('a pool without GPUs is told of cores and memory', () => {
+    expect(nodeFit([aNode()], [aPod(running)], needs({ gpus: 0 }))).toEqual({
+      fits: 11,
+      sentences: ['node a: 88 of 96 cores and 960 of 1024 GiB free'],
+    });
+  });
+});
+
+describe('nodes that take no pod', () => {
+  test.each([
+    ['not ready', aNode({ ready: 'Unknown' }), 'node a: not ready'],
+    ['cordoned', aNode({ unschedulable: true }), 'node a: cordoned'],
+    ['tainted', aNode({ taints: [gpuTaint, { key: 'dedicated', value: 'web', effect: 'NoSchedule' }] }), 'node a: tainted dedicated=web'],
+  ])('%s', (_, node, sentence) => {
+    expect(nodeFit([node], [], needs())).toEqual({ fits: 0, sentences: [sentence] });
+  });
+
+  test('a taint that the pool bears, and one that is only a preference, keep nobody away', () => {
+    const taints = [gpuTaint, { key: 'old', effect: 'PreferNoSchedule' }];
+    expect(nodeFit([aNode({ taints })], [], needs()).fits).toBe(1);
+  });
+
+  test('without the labels of the pool', () => {
+    const nodes = [aNode({ name: 'a', labels: { zone: 'a' } }), aNode({ name: 'b' })];
+    expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'a' } })).sentences).toEqual(['node a: 8 of 8 GPUs free']);
+    expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'c' } }))).toEqual({ fits: 0, sentences: ['no node has the labels zone=c'] });
+  });
+});

@@ -1,0 +1,98 @@
+import type { V1Toleration } from '@kubernetes/client-node';
+import type { Capacity } from '../executor.ts';
+import { conditionOf, type Node, type Pod } from './cluster-objects.ts';
+import { isTerminal } from './pod-failure.ts';
+import { parseQuantity } from './quantity.ts';
+
+/** What one pod of a pool asks of a node. */
+export type PodNeeds = {
+  gpuResource: string;
+  gpus: number;
+  /** Cores. */
+  cpu: number;
+  /** Bytes. */
+  memory: number;
+  nodeSelector: Readonly<Record<string, string>>;
+  tolerations: readonly V1Toleration[];
+};
+
+/**
+ * How many pods of a pool the nodes can hold now, with a sentence for each node that the pool may use. As the scheduler
+ * does, it takes what pods request and not what they use. Pure.
+ *
+ * @param pods of all namespaces
+ */
+export function nodeFit(nodes: readonly Node[], pods: readonly Pod[], needs: PodNeeds): Capacity {
+  const mine = nodes.filter((node) => hasLabels(node, needs.nodeSelector));
+  if (mine.length === 0) {
+    const labels = Object.entries(needs.nodeSelector).map(([key, value]) => `${key}=${value}`);
+    return { fits: 0, sentences: [labels.length === 0 ? 'the cluster has no node' : `no node has the labels ${labels.join(', ')}`] };
+  }
+  const byNode = Map.groupBy(
+    pods.filter((pod) => pod.spec.nodeName && !isTerminal(pod)),
+    (pod) => pod.spec.nodeName,
+  );
+  const fits = mine.map((node) => fitOf(node, byNode.get(node.metadata.name) ?? [], needs));
+  return { fits: fits.reduce((sum, fit) => sum + fit.pods, 0), sentences: fits.map((fit) => fit.sentence) };
+}
+
+function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { pods: number; sentence: string } {
+  const { name } = node.metadata;
+  const refusal = refusalOf(node, needs.tolerations);
+  if (refusal) return { pods: 0, sentence: `node ${name}: ${refusal}` };
+  const free = (resource: string) =>
+    amount(node.status?.allocatable, resource) - pods.reduce((sum, pod) => sum + requestOf(pod, resource), 0);
+  const gpus = free(needs.gpuResource);
+  const rooms = [
+    free('cpu') / needs.cpu,
+    free('memory') / needs.memory,
+    ...(needs.gpus > 0 ? [gpus / needs.gpus] : []),
+    ...(node.status?.allocatable?.pods === undefined ? [] : [amount(node.status.allocatable, 'pods') - pods.length]),
+  ];
+  const fit = Math.max(0, Math.floor(Math.min(...rooms)));
+  const cores = `${Math.floor(free('cpu') * 10) / 10} of ${amount(node.status?.allocatable, 'cpu')} cores`;
+  const gib = `${Math.floor(free('memory') / 2 ** 30)} of ${Math.floor(amount(node.status?.allocatable, 'memory') / 2 ** 30)} GiB`;
+  if (needs.gpus === 0) return { pods: fit, sentence: `node ${name}: ${cores} and ${gib} free` };
+  const has = amount(node.status?.capacity, needs.gpuResource);
+  const unhealthy = has - amount(node.status?.allocatable, needs.gpuResource);
+  const sentence = `node ${name}: ${Math.max(0, gpus)} of ${has} GPUs free${unhealthy > 0 ? `, ${unhealthy} unhealthy` : ''}`;
+  // GPUs alone do not tell then why the pod does not fit.
+  return { pods: fit, sentence: fit === 0 && gpus >= needs.gpus ? `${sentence}, but only ${cores} and ${gib}` : sentence };
+}
+
+function refusalOf(node: Node, tolerations: readonly V1Toleration[]): string | null {
+  if (conditionOf(node, 'Ready')?.status !== 'True') return 'not ready';
+  if (node.spec?.unschedulable) return 'cordoned';
+  const taint = node.spec?.taints?.find(
+    (candidate) => candidate.effect !== 'PreferNoSchedule' && !tolerations.some((toleration) => tolerates(toleration, candidate)),
+  );
+  return taint ? `tainted ${taint.key}${taint.value ? `=${taint.value}` : ''}` : null;
+}
+
+type Taint = NonNullable<NonNullable<NonNullable<Node['spec']>['taints']>[number]>;
+
+function tolerates(toleration: V1Toleration, taint: Taint): boolean {
+  if (toleration.effect && toleration.effect !== taint.effect) return false;
+  if (toleration.key && toleration.key !== taint.key) return false;
+  return toleration.operator === 'Exists' || (toleration.key !== undefined && (toleration.value ?? '') === (taint.value ?? ''));
+}
+
+/** What the scheduler counts: containers and sidecars together, or the largest init container before them, and the overhead. */
+function requestOf(pod: Pod, resource: string): number {
+  const init = pod.spec.initContainers ?? [];
+  const sidecars = init.filter((container) => container.restartPolicy === 'Always');
+  const beside = [...pod.spec.containers, ...sidecars].reduce((sum, container) => sum + amount(container.resources?.requests, resource), 0);
+  const before = init
+    .filter((container) => container.restartPolicy !== 'Always')
+    .map((container) => amount(container.resources?.requests, resource));
+  return Math.max(beside, ...before) + amount(pod.spec.overhead, resource);
+}
+
+function hasLabels(node: Node, labels: Readonly<Record<string, string>>): boolean {
+  return Object.entries(labels).every(([key, value]) => node.metadata.labels?.[key] === value);
+}
+
+function amount(quantities: Record<string, string> | null | undefined, resource: string): number {
+  const text = quantities?.[resource];
+  return text === undefined ? 0 : parseQuantity(text);
+}

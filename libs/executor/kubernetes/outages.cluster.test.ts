@@ -1,0 +1,89 @@
+import { sleep } from '@cairn/runtime';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { aSpec, core, endsAtTerm, eventually, limit, observed, type TestNamespace, testNamespace } from './testing/cluster.ts';
+import { breakGpus, killServer } from './testing/cluster-servers.ts';
+
+// Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
+vi.setConfig({ testTimeout: 240_000 });
+
+let space: TestNamespace;
+beforeEach(async () => {
+  space = await testNamespace();
+});
+afterEach(() => space.close());
+
+test('an API server that goes away and comes back: what ran goes on, and what ended meanwhile is learnt', async () => {
+  const executor = space.open({ script: 'sleep 12' });
+  const [spec, later] = [aSpec(), aSpec()];
+  await executor.start(spec, limit());
+  await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running' });
+  const restart = killServer('apiserver');
+  try {
+    await eventually(() => executor.isWatching()).toBe(false);
+    expect(await observed(executor, spec)).toMatchObject({ phase: 'running' });
+    await expect(executor.start(later, limit())).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(executor.isGone(spec.attemptId, limit())).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await executor.logs(spec.attemptId)).toBe('');
+    // Longer than the pod lives.
+    await sleep(14_000);
+  } finally {
+    restart();
+  }
+  await eventually(() => executor.isWatching(), 60_000).toBe(true);
+  await eventually(() => observed(executor, spec), 60_000).toMatchObject({ phase: 'exited', exitCode: 0 });
+  await executor.start(later, limit());
+  // The cluster's own controllers take longer to come back; the tests after this one need them.
+  await eventually(() => observed(executor, later), 120_000).toMatchObject({ phase: 'exited', exitCode: 0 });
+});
+
+test('a node that is lost is told; the attempt can be given up, and its pod ends when the node is back', async () => {
+  const executor = space.open({ script: endsAtTerm(75) });
+  const [spec, next] = [aSpec(), aSpec({ name: 'mini-1/384/2' })];
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
+  const restart = killServer('kubelet');
+  try {
+    await eventually(() => observed(executor, spec), 60_000).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
+    expect((await executor.capacity(limit()))?.sentences).toContainEqual(expect.stringContaining('not ready'));
+    // Given up: its generation is revoked, and its successor need not wait for proof.
+    await executor.forget(spec.attemptId);
+    expect(await executor.isGone(spec.attemptId, limit())).toBe(false);
+    await executor.start(next, limit());
+    await eventually(() => observed(executor, next)).toMatchObject({ phase: 'pending', finding: { signal: 'unschedulable' } });
+    expect(await observed(executor, spec)).toMatchObject({ phase: 'running' });
+  } finally {
+    restart();
+  }
+  await eventually(() => executor.isGone(spec.attemptId, limit()), 90_000).toBe(true);
+  await eventually(() => observed(executor, next), 90_000).toMatchObject({ phase: 'running', finding: null });
+  expect(await observed(executor, spec)).toBeUndefined();
+});
+
+test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {
+  const executor = space.open({ gpusPerPod: 6, script: endsAtTerm(1) });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
+  expect(await observed(executor, spec)).toMatchObject({ phase: 'running', finding: null });
+  breakGpus(3, 5);
+  try {
+    await eventually(() => observed(executor, spec), 60_000).toMatchObject({
+      phase: 'running',
+      finding: { signal: 'gpu_unhealthy', message: expect.stringMatching(/^2 of 8 GPUs of node \S+ are unhealthy$/) },
+    });
+    expect(await executor.capacity(limit())).toMatchObject({
+      fits: 0,
+      sentences: [expect.stringMatching(/0 of 8 GPUs free, 2 unhealthy$/)],
+    });
+    const name = (await core.listNamespacedPod({ namespace: space.name })).items[0]?.metadata?.name ?? '';
+    await core.deleteNamespacedPod({ name, namespace: space.name });
+    await eventually(() => observed(executor, spec)).toMatchObject({
+      phase: 'exited',
+      exitCode: 1,
+      finding: { signal: 'failed_beside_sick_gpu' },
+    });
+  } finally {
+    breakGpus();
+  }
+  await eventually(async () => (await executor.capacity(limit()))?.sentences, 60_000).toEqual([expect.stringMatching(/8 of 8 GPUs free$/)]);
+});

@@ -1,0 +1,214 @@
+import { agentExit, type FailureSignal } from '@cairn/contract';
+import { type Condition, type ContainerStatus, conditionOf, type Job, type Node, type Pod } from './cluster-objects.ts';
+import { agentContainer, failureRules } from './pod-spec.ts';
+
+/** What the cluster shows of one attempt. */
+export type AttemptObjects = {
+  /** Null when it was deleted and left its pod behind. */
+  job: Job | null;
+  pods: readonly Pod[];
+  /** The node of the pod; null when there is none or nodes cannot be read. */
+  node: Node | null;
+  gpuResource: string;
+};
+
+export type Diagnosis = {
+  phase: 'pending' | 'running' | 'exited';
+  exitCode: number | null;
+  message: string;
+  finding: Sign | null;
+};
+
+/** A finding without the time of its first sight, where Kubernetes notes none. */
+export type Sign = { signal: FailureSignal; since: number | null; message: string };
+
+/** What Kubernetes says of an attempt, as one phase and at most one sign. Pure. */
+export function diagnose(objects: AttemptObjects): Diagnosis {
+  const pod = objects.pods.find((candidate) => !isTerminal(candidate)) ?? objects.pods.at(-1);
+  if (pod === undefined) return withoutPod(objects.job);
+  if (isTerminal(pod)) return ended(pod, objects);
+  const status = agentStatus(pod);
+  const silent = nodeSilent(objects.node);
+  if (status?.state?.running) {
+    const sick = sickGpus(pod, objects);
+    const finding = silent ?? (sick === null ? null : { signal: 'gpu_unhealthy' as const, since: null, message: sick });
+    return { phase: 'running', exitCode: null, message: pod.metadata.deletionTimestamp ? 'ending' : 'running', finding };
+  }
+  // The agent has ended and the kubelet has yet to say that the whole pod has.
+  if (status?.state?.terminated) return { phase: 'running', exitCode: null, message: 'ending', finding: silent };
+  const finding = silent ?? waiting(pod);
+  return { phase: 'pending', exitCode: null, message: finding ? sentence(finding.message, finding.signal) : 'waiting to start', finding };
+}
+
+export function isTerminal(pod: Pod): boolean {
+  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+}
+
+/** A Job whose pod was never made, or is no longer there. */
+function withoutPod(job: Job | null): Diagnosis {
+  if (job === null) return exited('pod_gone', 'neither its Job nor its pod is there');
+  const failed = trueCondition(job, 'Failed');
+  if (failed) return { ...exited(jobSignal(failed), failed.message ?? ''), exitCode: ruleExitCode(failed) };
+  if (trueCondition(job, 'Complete')) return { ...exited('ended_without_result', 'its pod was removed'), exitCode: agentExit.ok };
+  if (job.metadata.deletionTimestamp) return { phase: 'pending', exitCode: null, message: 'being removed', finding: null };
+  const since = job.metadata.creationTimestamp ?? null;
+  if (job.spec.suspend) {
+    const suspended = trueCondition(job, 'Suspended');
+    return pending('queued', suspended?.lastTransitionTime ?? since, suspended?.message ?? '');
+  }
+  return pending('no_pod', since, '');
+}
+
+/** Why a Job failed, from the condition that outlives its pod. */
+function jobSignal(failed: Condition): FailureSignal {
+  if (failed.reason === 'DeadlineExceeded') return 'deadline_exceeded';
+  const code = ruleExitCode(failed);
+  if (failed.reason === 'PodFailurePolicy' && code === null) return 'drained';
+  return code === null ? 'pod_gone' : exitSignal(code, '');
+}
+
+/** The Job controller names rule and exit code in the message of the condition, and nowhere else. */
+function ruleExitCode(failed: Condition): number | null {
+  const match = /exit code (\d+) matching FailJob rule at index (\d+)/.exec(failed.message ?? '');
+  return failed.reason === 'PodFailurePolicy' && match && Number(match[2]) === failureRules.exitCode ? Number(match[1]) : null;
+}
+
+/** The pod has ended: nothing of the attempt runs. */
+function ended(pod: Pod, objects: AttemptObjects): Diagnosis {
+  const state = agentStatus(pod)?.state?.terminated;
+  const exitCode = state?.exitCode ?? null;
+  const signal = endSignal(pod, objects);
+  const words = [pod.status?.message, trueCondition(pod, 'DisruptionTarget')?.message].find((text) => text);
+  const sick = signal === 'failed_beside_sick_gpu' ? sickGpus(pod, objects) : null;
+  const message = sick ?? words ?? (exitCode === null ? (pod.status?.reason ?? '') : `exit code ${exitCode}`);
+  return { ...exited(signal, message), exitCode, finding: { signal, since: state?.finishedAt ?? null, message } };
+}
+
+function endSignal(pod: Pod, objects: AttemptObjects): FailureSignal {
+  const state = agentStatus(pod)?.state?.terminated;
+  const killed = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])];
+  // The exit code may be 0 then (kubernetes/kubernetes#131530).
+  if (killed.some((status) => status.state?.terminated?.reason === 'OOMKilled')) return 'out_of_memory';
+  if (objects.job && trueCondition(objects.job, 'Failed')?.reason === 'DeadlineExceeded') return 'deadline_exceeded';
+  const disruption = trueCondition(pod, 'DisruptionTarget')?.reason;
+  const named = reasonSignals[pod.status?.reason ?? ''] ?? disruptionSignals[disruption ?? ''];
+  if (named) return named;
+  if (!state) return pod.status?.reason && !pod.metadata.deletionTimestamp ? 'admission_refused' : 'pod_gone';
+  if (state.reason === 'StartError' || state.reason === 'ContainerCannotRun') return 'container_start';
+  const signal = exitSignal(state.exitCode, state.message ?? '');
+  const mayBeGpu = signal === 'agent_failed' || signal === 'killed';
+  return mayBeGpu && sickGpus(pod, objects) !== null ? 'failed_beside_sick_gpu' : signal;
+}
+
+/** Reasons that the kubelet gives in the pod's status. */
+const reasonSignals: Readonly<Record<string, FailureSignal>> = {
+  Evicted: 'node_pressure',
+  Preempting: 'preempted',
+  DeadlineExceeded: 'deadline_exceeded',
+  NodeLost: 'node_lost',
+  NodeShutdown: 'node_shutdown',
+  Shutdown: 'node_shutdown',
+  Terminated: 'node_shutdown',
+  UnexpectedAdmissionError: 'admission_refused',
+  NodeAffinity: 'admission_refused',
+  TopologyAffinityError: 'admission_refused',
+};
+
+/** Reasons of the condition DisruptionTarget. */
+const disruptionSignals: Readonly<Record<string, FailureSignal>> = {
+  PreemptionByScheduler: 'preempted',
+  EvictionByEvictionAPI: 'drained',
+  DeletionByTaintManager: 'node_lost',
+  DeletionByPodGC: 'node_gone',
+  TerminationByKubelet: 'node_pressure',
+};
+
+/** 128 + 7: killed by SIGBUS, as a process is that writes to a full /dev/shm. */
+const busErrorCode = 135;
+
+function exitSignal(code: number, message: string): FailureSignal {
+  switch (code) {
+    case agentExit.ok:
+      return 'ended_without_result';
+    case agentExit.configuration:
+      return 'agent_configuration';
+    case agentExit.superseded:
+      return 'agent_superseded';
+    case agentExit.preempted:
+      return 'agent_preempted';
+    case 137:
+    case 143:
+      return 'killed';
+    default:
+      return code === busErrorCode || message.includes('Bus error') ? 'shared_memory_full' : 'agent_failed';
+  }
+}
+
+/** Why a pod that has not ended runs nothing yet. */
+function waiting(pod: Pod): Sign | null {
+  const scheduled = conditionOf(pod, 'PodScheduled');
+  if (scheduled?.status === 'False') {
+    const signal = scheduled.reason === 'SchedulingGated' ? 'queued' : 'unschedulable';
+    return { signal, since: scheduled.lastTransitionTime ?? null, message: scheduled.message ?? '' };
+  }
+  if (!pod.spec.nodeName) return null;
+  const statuses = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
+  for (const { state } of statuses) {
+    const reason = state?.waiting?.reason ?? '';
+    const message = state?.waiting?.message ?? '';
+    const signal = reason === 'ErrImagePull' || reason === 'ImagePullBackOff' ? pullSignal(message) : waitingSignals[reason];
+    if (signal) return { signal, since: null, message: `${reason}${message ? `: ${message}` : ''}` };
+  }
+  return { signal: 'container_creating', since: scheduled?.lastTransitionTime ?? null, message: `on node ${pod.spec.nodeName}` };
+}
+
+const waitingSignals: Readonly<Record<string, FailureSignal>> = {
+  InvalidImageName: 'image_name_invalid',
+  ErrImageNeverPull: 'image_pull',
+  CreateContainerConfigError: 'container_configuration',
+  CreateContainerError: 'container_creation',
+  RunContainerError: 'container_creation',
+};
+
+/** A registry that limits or cannot be reached is no one's mistake; Kubernetes tells it by words alone. */
+function pullSignal(message: string): FailureSignal {
+  return /\b429\b|too ?many ?requests|\b50[0-4]\b|timeout|connection re(fused|set)|unexpected EOF/i.test(message)
+    ? 'image_registry_busy'
+    : 'image_pull';
+}
+
+function nodeSilent(node: Node | null): Sign | null {
+  const ready = node && conditionOf(node, 'Ready');
+  if (!node || !ready || ready.status === 'True') return null;
+  return { signal: 'node_silent', since: ready.lastTransitionTime ?? null, message: `node ${node.metadata.name} is not ready` };
+}
+
+/** What is wrong with the pod's GPUs: the pod's own word (Kubernetes 1.36), or fewer to be had on the node than it has. */
+function sickGpus(pod: Pod, { node, gpuResource }: AttemptObjects): string | null {
+  const resources = agentStatus(pod)?.allocatedResourcesStatus?.flatMap((status) => status.resources ?? []) ?? [];
+  const unhealthy = resources.filter((resource) => resource.health === 'Unhealthy').length;
+  if (unhealthy > 0) return `${unhealthy} of its GPUs on node ${pod.spec.nodeName} are unhealthy`;
+  const has = Number(node?.status?.capacity?.[gpuResource] ?? 0);
+  const allocatable = Number(node?.status?.allocatable?.[gpuResource] ?? 0);
+  const uses = pod.spec.containers.some((container) => Number(container.resources?.limits?.[gpuResource] ?? 0) > 0);
+  return uses && allocatable < has ? `${has - allocatable} of ${has} GPUs of node ${node?.metadata.name} are unhealthy` : null;
+}
+
+function agentStatus(pod: Pod): ContainerStatus | undefined {
+  return pod.status?.containerStatuses?.find((status) => status.name === agentContainer);
+}
+
+function trueCondition(object: Job | Pod, type: string): Condition | undefined {
+  const found = conditionOf(object, type);
+  return found?.status === 'True' ? found : undefined;
+}
+
+function pending(signal: FailureSignal, since: number | null, message: string): Diagnosis {
+  return { phase: 'pending', exitCode: null, message: sentence(message, signal), finding: { signal, since, message } };
+}
+
+function exited(signal: FailureSignal, message: string): Diagnosis {
+  return { phase: 'exited', exitCode: null, message: sentence(message, signal), finding: { signal, since: null, message } };
+}
+
+const sentence = (message: string, signal: FailureSignal): string => (message === '' ? signal.replaceAll('_', ' ') : message);

@@ -1,0 +1,201 @@
+import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Secret, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
+import type { LaunchSpec } from '../executor.ts';
+import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from './attempt-labels.ts';
+import type { KubernetesPoolSettings } from './pool-settings.ts';
+import { parseQuantity } from './quantity.ts';
+import { sharedMemoryBytes } from './shared-memory.ts';
+
+export const agentContainer = 'agent';
+/** What of an attempt's environment is a secret: it stands in the Secret and never in the Job. */
+const tokenVariable = 'CAIRN_ATTEMPT_TOKEN';
+const tokenKey = 'token';
+const workDir = '/var/lib/cairn/work';
+/** Beyond the grace that the agent knows of, for the last upload to end. */
+const graceMarginSeconds = 5;
+
+/** Which rule of the Job's podFailurePolicy failed it: all that is left to read when its pod is gone. */
+export const failureRules = { disruption: 0, exitCode: 1 } as const;
+
+/** What holds the attempt's token. It comes before the Job that refers to it, and belongs to the Job once that has a UID. */
+export function secretManifest(spec: LaunchSpec, owner: PoolIdentity, settings: KubernetesPoolSettings, jobUid?: string): V1Secret {
+  const name = objectName(spec);
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: {
+      name,
+      namespace: settings.namespace,
+      labels: attemptLabels(spec, owner),
+      ...(jobUid !== undefined && { ownerReferences: [ownerReference(name, jobUid)] }),
+    },
+    type: 'Opaque',
+    stringData: { [tokenKey]: spec.env[tokenVariable] ?? '' },
+  };
+}
+
+/** One attempt: one Job with one pod that is never replaced. */
+export function jobManifest(spec: LaunchSpec, owner: PoolIdentity, settings: KubernetesPoolSettings): V1Job {
+  const { kueue } = settings;
+  const labels = attemptLabels(spec, owner);
+  return {
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: {
+      name: objectName(spec),
+      namespace: settings.namespace,
+      labels: {
+        ...labels,
+        ...(kueue && { 'kueue.x-k8s.io/queue-name': kueue.queueName }),
+        ...(kueue?.priorityClass && { 'kueue.x-k8s.io/priority-class': kueue.priorityClass }),
+      },
+      annotations: { [nameAnnotation]: spec.name },
+    },
+    spec: {
+      parallelism: 1,
+      completions: 1,
+      backoffLimit: 0,
+      // Set here as well as by Kueue's webhook: without the webhook a Job would jump the queue.
+      ...(kueue && { suspend: true }),
+      ...(settings.deadlineSeconds !== undefined && { activeDeadlineSeconds: settings.deadlineSeconds }),
+      ttlSecondsAfterFinished: settings.keepFinishedSeconds,
+      podReplacementPolicy: 'Failed',
+      // A disruption fails the Job too: a replaced pod would be a second process with the same token. The control plane
+      // makes a new attempt. The rules add nothing to backoffLimit 0 but the condition that says why, which outlives the pod.
+      podFailurePolicy: {
+        rules: [
+          { action: 'FailJob', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
+          { action: 'FailJob', onExitCodes: { containerName: agentContainer, operator: 'NotIn', values: [0] } },
+        ],
+      },
+      template: {
+        metadata: {
+          labels: { ...settings.podLabels, ...labels },
+          annotations: {
+            ...settings.podAnnotations,
+            [nameAnnotation]: spec.name,
+            'karpenter.sh/do-not-disrupt': 'true',
+            'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
+            ...(kueue && { 'kueue.x-k8s.io/safe-to-forcefully-delete': 'true' }),
+          },
+        },
+        spec: podSpec(spec, settings),
+      },
+    },
+  };
+}
+
+function podSpec(spec: LaunchSpec, settings: KubernetesPoolSettings): V1PodSpec {
+  const { runAsUser } = settings;
+  return {
+    restartPolicy: 'Never',
+    terminationGracePeriodSeconds: settings.graceSeconds + graceMarginSeconds,
+    // The addresses of all services of the namespace are none of an attempt's business.
+    enableServiceLinks: false,
+    automountServiceAccountToken: settings.workloadIdentity,
+    ...(settings.serviceAccountName && { serviceAccountName: settings.serviceAccountName }),
+    ...(settings.priorityClassName && { priorityClassName: settings.priorityClassName }),
+    ...(settings.runtimeClassName && { runtimeClassName: settings.runtimeClassName }),
+    nodeSelector: settings.nodeSelector,
+    tolerations: tolerations(settings),
+    ...avoiding(spec.avoidNodes ?? []),
+    imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })),
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser,
+      runAsGroup: runAsUser,
+      fsGroup: runAsUser,
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+    containers: [container(spec, settings)],
+    volumes: volumes(spec, settings),
+  };
+}
+
+function container(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Container {
+  const { gpusPerPod, gpuResource } = settings;
+  const gpus: Record<string, string> = gpusPerPod > 0 ? { [gpuResource]: String(gpusPerPod) } : {};
+  const memory = String(parseQuantity(settings.memory) + sharedMemory(spec, settings));
+  return {
+    name: agentContainer,
+    image: settings.image,
+    imagePullPolicy: settings.imagePullPolicy,
+    ...(settings.command && { command: settings.command }),
+    env: environment(spec, settings),
+    ...(settings.storageSecretName && { envFrom: [{ secretRef: { name: settings.storageSecretName } }] }),
+    resources: { requests: { cpu: settings.cpu, memory, ...gpus }, limits: { memory, ...gpus } },
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      privileged: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    },
+    // The end of the log stands in the pod's status: readable when the node no longer answers.
+    terminationMessagePolicy: 'FallbackToLogsOnError',
+    volumeMounts: mounts(settings),
+  };
+}
+
+/** The attempt's own environment and the pool's: nothing of the controller's reaches a pod. */
+function environment(spec: LaunchSpec, settings: KubernetesPoolSettings): V1EnvVar[] {
+  const values: Record<string, string> = {
+    HOME: '/tmp',
+    ...spec.env,
+    ...settings.env,
+    CAIRN_ATTEMPT_ID: spec.attemptId,
+    CAIRN_ATTEMPT_GENERATION: String(spec.generation),
+    CAIRN_WORK_DIR: workDir,
+    CAIRN_GPUS: String(settings.gpusPerPod),
+    CAIRN_STOP_GRACE_SECONDS: String(settings.graceSeconds),
+  };
+  delete values[tokenVariable];
+  return [
+    ...Object.entries(values).map(([name, value]) => ({ name, value })),
+    { name: tokenVariable, valueFrom: { secretKeyRef: { name: objectName(spec), key: tokenKey } } },
+  ];
+}
+
+function volumes(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Volume[] {
+  return [
+    { name: 'work', emptyDir: settings.workDirSize === undefined ? {} : { sizeLimit: settings.workDirSize } },
+    { name: 'tmp', emptyDir: {} },
+    { name: 'shm', emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemory(spec, settings)) } },
+    ...settings.nodeMounts.map(({ name, hostPath }) => ({ name: `node-${name}`, hostPath: { path: hostPath } })),
+  ];
+}
+
+function mounts(settings: KubernetesPoolSettings): V1VolumeMount[] {
+  return [
+    { name: 'work', mountPath: workDir },
+    { name: 'tmp', mountPath: '/tmp' },
+    { name: 'shm', mountPath: '/dev/shm' },
+    ...settings.nodeMounts.map(({ name, mountPath, readOnly }) => ({ name: `node-${name}`, mountPath, readOnly })),
+  ];
+}
+
+function sharedMemory(spec: LaunchSpec, settings: KubernetesPoolSettings): number {
+  return settings.sharedMemory === undefined ? sharedMemoryBytes(spec.loader) : parseQuantity(settings.sharedMemory);
+}
+
+export function tolerations(settings: KubernetesPoolSettings): V1Toleration[] {
+  if (settings.tolerations) return settings.tolerations.map(withoutUndefined);
+  return settings.gpusPerPod > 0 ? [{ key: settings.gpuResource, operator: 'Exists', effect: 'NoSchedule' }] : [];
+}
+
+/** A node field takes one value an expression. */
+function avoiding(nodes: readonly string[]): Pick<V1PodSpec, 'affinity'> {
+  if (nodes.length === 0) return {};
+  const matchFields = nodes.map((node) => ({ key: 'metadata.name', operator: 'NotIn', values: [node] }));
+  return { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchFields }] } } } };
+}
+
+/** exactOptionalPropertyTypes: a key that is absent in the settings is absent in the manifest. */
+function withoutUndefined(toleration: NonNullable<KubernetesPoolSettings['tolerations']>[number]): V1Toleration {
+  const { key, operator, value, effect, tolerationSeconds } = toleration;
+  return {
+    operator,
+    ...(key !== undefined && { key }),
+    ...(value !== undefined && { value }),
+    ...(effect !== undefined && { effect }),
+    ...(tolerationSeconds !== undefined && { tolerationSeconds }),
+  };
+}

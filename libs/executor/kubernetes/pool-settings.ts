@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import { quantityPattern } from './quantity.ts';
+
+/** A name that Kubernetes takes for an object: the namespace, a Secret, a ServiceAccount. */
+const objectName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'use lower-case letters, digits, dash and dot, first and last a letter or digit');
+const quantity = z.string().regex(quantityPattern, 'a Kubernetes quantity such as 500m, 8 or 64Gi');
+const seconds = z.number().int().min(1);
+const path = z.string().regex(/^\/[^:]*$/, 'an absolute path');
+
+const toleration = z
+  .strictObject({
+    key: z.string().optional().describe('the taint; absent together with the operator Exists means every taint'),
+    operator: z.enum(['Exists', 'Equal']).default('Equal').describe('Equal compares `value`; Exists does not'),
+    value: z.string().optional().describe('the value of the taint'),
+    effect: z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']).optional().describe('absent means every effect'),
+    tolerationSeconds: z.number().int().min(0).optional().describe('with NoExecute: for how long the taint is tolerated'),
+  })
+  .refine((value) => value.operator === 'Exists' || value.key !== undefined, 'name the key, or set operator to Exists')
+  .refine((value) => value.operator === 'Equal' || value.value === undefined, 'Exists takes no value');
+
+const nodeMount = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$/, 'lower-case letters, digits and dash')
+    .describe('of the volume'),
+  hostPath: path.describe('the folder or file on the node, which must be there'),
+  mountPath: path.describe('where the container sees it'),
+  readOnly: z.boolean().default(true).describe('whether the container may only read it'),
+});
+
+/** A pool whose attempts are pods: the part of its configuration that tells Kubernetes how. */
+export const kubernetesPoolSettings = z
+  .strictObject({
+    namespace: objectName.describe('where Jobs and Secrets are made; better none of other programs there'),
+    image: z.string().min(1).describe('the worker image, by digest: registry/name@sha256:...'),
+    allowTags: z.boolean().default(false).describe('allow an image without a digest: what runs may then change unseen'),
+    imagePullPolicy: z.enum(['IfNotPresent', 'Always', 'Never']).default('IfNotPresent').describe('when the node pulls the image'),
+    imagePullSecrets: z.array(objectName).default([]).describe('Secrets with credentials of the registry'),
+    command: z.array(z.string()).min(1).optional().describe("the agent's program and arguments; default: what the image starts"),
+    env: z
+      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
+      .default({})
+      .describe('environment of the agent; wins over what the controller gives to every agent'),
+
+    gpusPerPod: z.number().int().min(0).max(64).default(8).describe('GPUs of a pod, as limit and request of `gpuResource`'),
+    gpuResource: z.string().default('nvidia.com/gpu').describe('the resource that a device plugin advertises'),
+    cpu: quantity.default('8').describe('cores requested for a pod; there is no limit'),
+    memory: quantity.default('64Gi').describe('memory of the processes of a pod, as request and limit; shared memory comes on top'),
+    sharedMemory: quantity.optional().describe('size of /dev/shm; default: what the loaders need, at least 1Gi'),
+    workDirSize: quantity.optional().describe("most bytes of the attempt's work folder; default: what the node has"),
+
+    nodeSelector: z.record(z.string(), z.string()).default({}).describe('labels that a node must have'),
+    tolerations: z
+      .array(toleration)
+      .optional()
+      .describe('taints that the pods bear; default: every NoSchedule taint of `gpuResource` when a pod has GPUs'),
+    priorityClassName: objectName.optional().describe('priority of the pods'),
+    runtimeClassName: objectName.optional().describe('the container runtime, `nvidia` where it is not the default'),
+
+    serviceAccountName: objectName.optional().describe('the identity of the pods'),
+    workloadIdentity: z
+      .boolean()
+      .default(false)
+      .describe('mount the token of the service account: for object storage by workload identity, without a Secret'),
+    storageSecretName: objectName
+      .optional()
+      .describe('a Secret whose keys become environment variables: credentials of the object storage'),
+    podLabels: z.record(z.string(), z.string()).default({}).describe('labels beside our own, which some workload identities ask for'),
+    podAnnotations: z.record(z.string(), z.string()).default({}).describe('annotations beside our own'),
+    nodeMounts: z.array(nodeMount).default([]).describe('folders of the node: a cache of images or of Python packages'),
+    runAsUser: z.number().int().min(1).default(10001).describe('the user id; never root'),
+
+    graceSeconds: seconds.default(60).describe('from SIGTERM to SIGKILL: the time for a last checkpoint'),
+    deadlineSeconds: seconds.optional().describe('longest life of an attempt; default: none'),
+    keepFinishedSeconds: seconds
+      .default(7 * 86_400)
+      .describe('after this long Kubernetes removes a finished Job that the controller did not'),
+    autoscales: z.boolean().default(false).describe('nodes come when pods wait: start attempts that no node can hold now'),
+    kueue: z
+      .strictObject({
+        queueName: objectName.describe('the LocalQueue'),
+        priorityClass: objectName.optional().describe('the WorkloadPriorityClass'),
+      })
+      .optional()
+      .describe('hand Jobs to Kueue, which starts them when their quota is free'),
+  })
+  .refine((pool) => pool.allowTags || /@sha256:[0-9a-f]{64}$/.test(pool.image), {
+    path: ['image'],
+    message: 'pin the image by digest (name@sha256:...), or set allowTags',
+  })
+  .refine((pool) => !Object.keys(pool.env).some((name) => name.startsWith('CAIRN_ATTEMPT_')), {
+    path: ['env'],
+    message: 'the variables CAIRN_ATTEMPT_* are those of each attempt',
+  })
+  .refine((pool) => new Set(pool.nodeMounts.map((mount) => mount.name)).size === pool.nodeMounts.length, {
+    path: ['nodeMounts'],
+    message: 'two mounts have the same name',
+  });
+export type KubernetesPoolSettings = z.infer<typeof kubernetesPoolSettings>;

@@ -1,0 +1,65 @@
+import { isCairnError } from '@cairn/contract';
+import type { Logger } from '@cairn/runtime';
+import type { ClusterApi } from './cluster-api.ts';
+import type { Job, Pod, SecretMetadata } from './cluster-objects.ts';
+import { isTerminal } from './pod-failure.ts';
+
+/** Between a Secret and its Job, and between a Job's deletion and its pod's, a moment passes. */
+const orphanAfterMs = 60_000;
+
+export type Orphans = {
+  /** Secrets that no Job uses: their controller was killed before it made the Job. */
+  secrets: SecretMetadata[];
+  /** Secrets whose Job is there but does not own them yet: their controller was killed one step later. */
+  unowned: { secret: SecretMetadata; job: Job }[];
+  /** Pods whose Job was deleted without them. */
+  pods: Pod[];
+};
+
+/** What nobody will clean up. Pure: `now` is in milliseconds since the epoch. */
+export function findOrphans(jobs: readonly Job[], pods: readonly Pod[], secrets: readonly SecretMetadata[], now: number): Orphans {
+  const byName = new Map(jobs.map((job) => [job.metadata.name, job]));
+  const uids = new Set(jobs.map((job) => job.metadata.uid));
+  const isOld = (object: Pod | SecretMetadata) => now - (object.metadata.creationTimestamp ?? now) > orphanAfterMs;
+  const withoutOwner = secrets.filter((secret) => isOld(secret) && !secret.metadata.ownerReferences?.length);
+  return {
+    secrets: withoutOwner.filter((secret) => !byName.has(secret.metadata.name)),
+    unowned: withoutOwner.flatMap((secret) => {
+      const job = byName.get(secret.metadata.name);
+      return job ? [{ secret, job }] : [];
+    }),
+    pods: pods.filter(
+      (pod) =>
+        isOld(pod) &&
+        !pod.metadata.deletionTimestamp &&
+        !isTerminal(pod) &&
+        !pod.metadata.ownerReferences?.some((owner) => uids.has(owner.uid)),
+    ),
+  };
+}
+
+/** Removes orphans, each after a second look at the cluster itself: what was seen may be old. */
+export async function reap(api: ClusterApi, orphans: Orphans, graceSeconds: number, log: Logger, signal: AbortSignal): Promise<void> {
+  for (const { metadata } of orphans.secrets) {
+    if ((await api.readJob(metadata.name, signal)) !== null) continue;
+    log.warn({ secret: metadata.name }, 'a Secret without a Job is deleted');
+    await api.deleteSecret(metadata.name, metadata.uid, signal);
+  }
+  for (const { secret, job } of orphans.unowned) await api.giveSecretTo(secret.metadata.name, job.metadata.uid, signal);
+  for (const { metadata } of orphans.pods) {
+    const owner = metadata.ownerReferences?.find((reference) => reference.kind === 'Job');
+    if (owner && (await api.readJob(owner.name, signal))?.metadata.uid === owner.uid) continue;
+    log.warn({ pod: metadata.name }, 'a pod without a Job is deleted');
+    await api.deletePod(metadata.name, metadata.uid, graceSeconds, signal);
+  }
+}
+
+/** Names of the pool's Secrets; none when the account may not list them, which costs only the cleaning up. */
+export async function secretsOf(api: ClusterApi, selector: string, signal: AbortSignal): Promise<SecretMetadata[]> {
+  try {
+    return await api.listSecrets(selector, signal);
+  } catch (error) {
+    if (isCairnError(error, 'invalid_configuration')) return [];
+    throw error;
+  }
+}

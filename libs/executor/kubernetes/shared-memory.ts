@@ -1,0 +1,16 @@
+import type { LoaderMemory } from '../executor.ts';
+
+/** Batches that each loader process of PyTorch prepares ahead. */
+const prefetchFactor = 2;
+/** What NCCL and PyTorch themselves put there, and a pod without loaders. */
+const leastBytes = 2 ** 30;
+
+/**
+ * Bytes of /dev/shm for a pod: ranks x workers x prefetched batches x batch, twice, as a batch is collated while the one
+ * before it is copied out. A container's own 64 MB would end a loader with "Bus error".
+ */
+export function sharedMemoryBytes(loader: LoaderMemory | undefined): number {
+  if (loader === undefined) return leastBytes;
+  const { ranks, workers, batch, bytesPerImage } = loader;
+  return leastBytes + ranks * workers * prefetchFactor * batch * 2 * bytesPerImage;
+}

@@ -1,0 +1,42 @@
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * The servers of a test cluster that run on this machine, one file `pid/<name>` each below CAIRN_TEST_CLUSTER_HOME; GPUs
+ * that are listed in `unhealthy-gpus` there are reported unhealthy.
+ */
+export type ClusterServer = 'apiserver' | 'kubelet';
+
+const home = process.env.CAIRN_TEST_CLUSTER_HOME ?? '';
+
+/** Kills a server. Gives the function that starts it again as it was. */
+export function killServer(name: ClusterServer): () => void {
+  const pidFile = join(home, 'pid', name);
+  const pid = Number(readFileSync(pidFile, 'utf8'));
+  const [program = '', ...args] = words(`/proc/${pid}/cmdline`);
+  const env = Object.fromEntries(
+    words(`/proc/${pid}/environ`).map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+  process.kill(pid, 'SIGKILL');
+  let started = false;
+  return () => {
+    if (started) return;
+    started = true;
+    const log = openSync(join(home, 'log', `${name}.log`), 'a');
+    const child = spawn(program, args, { env, detached: true, stdio: ['ignore', log, log] });
+    closeSync(log);
+    child.unref();
+    writeFileSync(pidFile, `${child.pid}\n`);
+  };
+}
+
+export function breakGpus(...indices: number[]): void {
+  writeFileSync(join(home, 'unhealthy-gpus'), indices.join(' '));
+}
+
+function words(file: string): string[] {
+  return readFileSync(file, 'utf8')
+    .split('\0')
+    .filter((word) => word !== '');
+}

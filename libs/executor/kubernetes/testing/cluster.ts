@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import { createLogger, newId } from '@cairn/runtime';
+import { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { expect } from 'vitest';
+import type { z } from 'zod';
+import type { Executor, LaunchSpec, Snapshot } from '../../executor.ts';
+import { kubernetesExecutor } from '../kubernetes-executor.ts';
+import { type KubernetesPoolSettings, kubernetesPoolSettings } from '../pool-settings.ts';
+
+/** An image with a shell, which the nodes have or can pull. */
+const image = process.env.CAIRN_TEST_IMAGE ?? 'docker.io/library/busybox:1.37';
+
+export const kubeConfig = new KubeConfig();
+kubeConfig.loadFromDefault();
+export const core = kubeConfig.makeApiClient(CoreV1Api);
+export const batch = kubeConfig.makeApiClient(BatchV1Api);
+
+type PoolChange = Partial<z.input<typeof kubernetesPoolSettings>> & {
+  /** What the agent's shell does. */
+  script?: string;
+};
+
+export type TestNamespace = {
+  name: string;
+  /** An executor of pool `test` whose pods are small and need no GPU. */
+  open(change?: PoolChange): Executor;
+  close(): Promise<void>;
+};
+
+/** A namespace of its own for one test; closing removes it with all that is in it. */
+export async function testNamespace(): Promise<TestNamespace> {
+  const name = `cairn-test-${randomBytes(4).toString('hex')}`;
+  await core.createNamespace({ body: { metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } } });
+  const opened: Executor[] = [];
+  const log = createLogger({ name: 'executor', level: 'error' });
+  return {
+    name,
+    open(change) {
+      const executor = kubernetesExecutor({ instance: 'test', pool: 'test', settings: poolOf(name, change), kubeConfig, log });
+      opened.push(executor);
+      return executor;
+    },
+    async close() {
+      for (const executor of opened) await executor.close();
+      await core.deleteNamespace({ name, body: { propagationPolicy: 'Background' } });
+      const { items } = await core.listNamespacedPod({ namespace: name });
+      for (const pod of items)
+        await core.deleteNamespacedPod({ name: pod.metadata?.name ?? '', namespace: name, gracePeriodSeconds: 0 }).catch(() => undefined);
+    },
+  };
+}
+
+export function poolOf(namespace: string, { script = 'sleep 600', ...change }: PoolChange = {}): KubernetesPoolSettings {
+  return kubernetesPoolSettings.parse({
+    namespace,
+    image,
+    allowTags: true,
+    command: ['sh', '-c', script],
+    gpusPerPod: 0,
+    cpu: '10m',
+    memory: '16Mi',
+    sharedMemory: '1Mi',
+    graceSeconds: 20,
+    ...change,
+  });
+}
+
+export function aSpec(change: Partial<LaunchSpec> = {}): LaunchSpec {
+  return {
+    attemptId: newId('attempt'),
+    generation: 1,
+    name: 'mini-1/384/1',
+    slots: 8,
+    env: { CAIRN_ATTEMPT_TOKEN: 'cat_secret' },
+    ...change,
+  };
+}
+
+export const limit = () => AbortSignal.timeout(60_000);
+export const eventually = <T>(read: () => T | Promise<T>, timeout = 30_000) => expect.poll(read, { timeout, interval: 100 });
+
+export async function observed(executor: Executor, { attemptId }: LaunchSpec): Promise<Snapshot | undefined> {
+  return (await executor.observe(limit())).find((snapshot) => snapshot.attemptId === attemptId);
+}
+
+/** A shell's end at SIGTERM, as an agent's: it says so and ends with a code. */
+export const endsAtTerm = (code: number) => `trap 'echo asked to stop; exit ${code}' TERM; echo started; while true; do sleep 0.1; done`;

@@ -1,0 +1,191 @@
+import { backoff, deadline, type Logger, sleep } from '@cairn/runtime';
+import type { Watch } from '@kubernetes/client-node';
+import { z } from 'zod';
+import { type Listed, statusOf } from './cluster-api.ts';
+
+export type WatchedObject = { metadata: { uid: string; name: string } };
+
+export type WatchedListOptions<T extends WatchedObject> = {
+  /** For logs: `Pods of pool a100`. */
+  name: string;
+  watch: Pick<Watch, 'watch'>;
+  path: string;
+  /** labelSelector, fieldSelector. */
+  query: Readonly<Record<string, string>>;
+  /** Lists what the watch then follows. */
+  list(signal: AbortSignal): Promise<Listed<T>>;
+  /** Of what the watch brings. */
+  parse(object: unknown): T;
+  /** Called for every change, `gone` with the last that was seen of it. */
+  onChange?(object: T, gone: boolean): void;
+  log: Logger;
+  /** A watch may lose changes without a sign: everything is listed anew this often. */
+  relistMs?: number;
+  retry?: { baseMs: number; maxMs: number };
+};
+
+export type WatchedList<T> = {
+  items(): T[];
+  /** True while changes arrive. */
+  isCurrent(): boolean;
+  /** True when the account may not read these. */
+  isDenied(): boolean;
+  /** Waits until all has been listed once, or was refused. */
+  answered(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+};
+
+const listLimitMs = 30_000;
+/** Rights are granted by people. */
+const deniedPauseMs = 60_000;
+/** A watch that ends sooner than this, again and again, is a fault and not a server's habit. */
+const shortLifeMs = 1_000;
+/** Between two watches, as every half minute without an event, the list counts as current for this long. */
+const reopenMs = 3_000;
+
+const watchEvent = z.object({
+  type: z.enum(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']),
+  object: z.looseObject({ metadata: z.looseObject({ resourceVersion: z.string().optional() }).optional(), code: z.number().optional() }),
+});
+
+/**
+ * The objects of one kind as they are now: lists them and follows their changes until it is closed. In place of the
+ * client's informer, which after an error stops, and whose restarting starts it twice: here one loop lists, watches, and
+ * after any end of the watch begins anew, with one growing pause after failures.
+ */
+export function watchedList<T extends WatchedObject>(options: WatchedListOptions<T>): WatchedList<T> {
+  const { log, name, relistMs = 300_000, retry = { baseMs: 500, maxMs: 10_000 } } = options;
+  const closing = new AbortController();
+  const { signal } = closing;
+  const objects = new Map<string, T>();
+  const answered = Promise.withResolvers<void>();
+  let resourceVersion: string | null = null;
+  let listedAt = 0;
+  let isOpen = false;
+  let isDenied = false;
+  let currentUntil = 0;
+
+  function change(object: T, gone: boolean): void {
+    if (gone) objects.delete(object.metadata.uid);
+    else objects.set(object.metadata.uid, object);
+    try {
+      options.onChange?.(object, gone);
+    } catch (error) {
+      log.error({ err: error }, `${name}: whoever follows a change failed`);
+    }
+  }
+
+  async function relist(): Promise<void> {
+    const answer = await options.list(deadline(signal, listLimitMs));
+    const left = new Set(answer.items.map((object) => object.metadata.uid));
+    for (const object of [...objects.values()]) if (!left.has(object.metadata.uid)) change(object, true);
+    for (const object of answer.items) change(object, false);
+    resourceVersion = answer.resourceVersion;
+    listedAt = Date.now();
+    isDenied = false;
+    answered.resolve();
+  }
+
+  /** Watches until the watch ends or everything is to be listed again. Rejects with what broke it. */
+  async function follow(): Promise<void> {
+    const ended = Promise.withResolvers<void>();
+    let failure: Error | null = null;
+    const onEvent = (type: string, object: unknown) => {
+      try {
+        const event = watchEvent.parse({ type, object });
+        if (event.type === 'ERROR') {
+          // 410: the server no longer knows where we were.
+          failure = Object.assign(new Error(`the watch was refused with ${event.object.code}`), { statusCode: event.object.code });
+          return;
+        }
+        resourceVersion = event.object.metadata?.resourceVersion ?? resourceVersion;
+        if (event.type !== 'BOOKMARK') change(options.parse(object), event.type === 'DELETED');
+      } catch (error) {
+        log.error({ err: error }, `${name}: a change cannot be read`);
+      }
+    };
+    let over = false;
+    const onEnd = (error: unknown) => {
+      over = true;
+      if (isOpen) currentUntil = Date.now() + reopenMs;
+      isOpen = false;
+      if (failure ?? isFault(error)) ended.reject(failure ?? error);
+      else ended.resolve();
+    };
+    const query = { ...options.query, resourceVersion: resourceVersion ?? '', allowWatchBookmarks: true };
+    const controller = await options.watch.watch(options.path, query, onEvent, onEnd);
+    // It answers alike when it could not connect, after it has told the end.
+    isOpen = !over;
+    const abort = () => controller.abort();
+    const timer = setTimeout(abort, Math.max(0, listedAt + relistMs - Date.now()));
+    timer.unref();
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    try {
+      await ended.promise;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (!signal.aborted) {
+      const began = Date.now();
+      try {
+        if (resourceVersion === null || Date.now() - listedAt >= relistMs) await relist();
+        const opened = Date.now();
+        await follow();
+        if (Date.now() - opened >= shortLifeMs) failures = 0;
+        else await sleep(backoff({ attempt: failures++, ...retry }), signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        resourceVersion = null;
+        if (statusOf(error) === 403) {
+          if (!isDenied) log.warn({ err: error }, `${name} may not be read`);
+          isDenied = true;
+          answered.resolve();
+          await sleep(deniedPauseMs, signal).catch(() => undefined);
+          continue;
+        }
+        if (Date.now() - began > retry.maxMs) failures = 0;
+        // One line at the start of an outage, and then ever fewer.
+        if (Number.isInteger(Math.log2(failures + 1)) && statusOf(error) !== 410) {
+          log.warn({ err: error, failures: failures + 1 }, `${name} cannot be watched`);
+        }
+        await sleep(backoff({ attempt: failures++, ...retry }), signal).catch(() => undefined);
+      }
+    }
+  }
+
+  // A list that nobody waits for may never come.
+  answered.promise.catch(() => undefined);
+  const running = run().catch((error: unknown) => {
+    if (!signal.aborted) log.error({ err: error }, `${name}: watching ended`);
+  });
+
+  return {
+    items: () => [...objects.values()],
+    isCurrent: () => listedAt > 0 && (isOpen || Date.now() < currentUntil),
+    isDenied: () => isDenied,
+    async answered(outer) {
+      const aborted = Promise.withResolvers<never>();
+      const abort = () => aborted.reject(outer.reason);
+      outer.addEventListener('abort', abort, { once: true });
+      if (outer.aborted) abort();
+      await Promise.race([answered.promise, aborted.promise]).finally(() => outer.removeEventListener('abort', abort));
+    },
+    async close() {
+      closing.abort();
+      answered.reject(new Error(`${name}: closed`));
+      await running;
+    },
+  };
+}
+
+/** The ends of a watch that are none of its faults: by us, and after half a minute without an event. */
+function isFault(error: unknown): boolean {
+  if (error === null || error === undefined) return false;
+  return !(error instanceof Error) || (error.name !== 'AbortError' && error.name !== 'TimeoutError');
+}
