@@ -5,10 +5,12 @@ import { hostEnvironment } from './layout.mjs';
 
 const run = promisify(execFile);
 const probeTimeoutMs = 20_000;
-/** The pinned torch has no wheels for an older one. */
-const oldest = [3, 11];
+/** The pinned packages have no wheels for an older one. */
+const oldest = [3, 10];
 /** The newest minor version that the pinned packages have wheels for; a newer one is tried last. */
 const newest = [3, 14];
+/** The pinned torchvision refuses it. */
+const refused = [3, 14, 1];
 const commands = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python3.14', 'python'];
 
 const probe = `
@@ -39,7 +41,7 @@ export async function findInterpreter(env, signal) {
  * @returns {Interpreter}
  */
 export function chooseInterpreter(found) {
-  const fit = found.filter((one) => compare(one.version, oldest) >= 0);
+  const fit = found.filter((one) => compare(one.version, oldest) >= 0 && one.version.join() !== refused.join());
   const known = fit.filter((one) => compare(one.version, newest) <= 0);
   const able = [...known, ...fit].filter((one) => one.venv);
   const best = able.find((one) => one.ensurepip) ?? able.find((one) => one.pip);
@@ -52,7 +54,8 @@ export function chooseInterpreter(found) {
       remedy: `install them (Debian and Ubuntu: sudo apt-get install ${minor}, or python3-venv), then run the same command again.`,
     });
   }
-  throw new BootstrapError(`Python ${oldest.join('.')} or newer is needed; found ${names === '' ? 'none' : names}.`, {
+  const exception = found.some((one) => one.version.join() === refused.join()) ? `, but not ${refused.join('.')},` : '';
+  throw new BootstrapError(`Python ${oldest.join('.')} or newer${exception} is needed; found ${names === '' ? 'none' : names}.`, {
     remedy: `install Python ${oldest.join('.')} to ${newest.join('.')} so that \`python3\` starts it, or set CAIRN_PYTHON to an interpreter that has the packages of docker/trainer/requirements-dev.txt.`,
   });
 }

@@ -18,6 +18,20 @@ describe('the choice of a Python', () => {
     expect(chooseInterpreter([python([3, 9, 2]), python([3, 12, 1]), python([3, 13, 0])]).version).toEqual([3, 12, 1]);
   });
 
+  test('takes the oldest that the pinned packages have wheels for', () => {
+    expect(chooseInterpreter([python([3, 9, 18]), python([3, 10, 0])]).version).toEqual([3, 10, 0]);
+  });
+
+  test('passes over 3.14.1, which torchvision refuses, and says so when there is no other', () => {
+    const refused = python([3, 14, 1]);
+    expect(chooseInterpreter([refused, python([3, 10, 13])]).version).toEqual([3, 10, 13]);
+    expect(chooseInterpreter([python([3, 14, 0])]).version).toEqual([3, 14, 0]);
+    expect(chooseInterpreter([python([3, 14, 2])]).version).toEqual([3, 14, 2]);
+    expect(() => chooseInterpreter([refused])).toThrow(
+      'Python 3.10 or newer, but not 3.14.1, is needed; found Python 3.14.1 (/usr/bin/python3.14).',
+    );
+  });
+
   test('takes one too new for the pinned wheels only when there is no other', () => {
     expect(chooseInterpreter([python([3, 19, 0]), python([3, 11, 7])]).version).toEqual([3, 11, 7]);
     expect(chooseInterpreter([python([3, 19, 0])]).version).toEqual([3, 19, 0]);
@@ -41,7 +55,7 @@ describe('the choice of a Python', () => {
 
   test('says what was found when all are too old, or none is there', () => {
     expect(() => chooseInterpreter([python([3, 8, 18]), python([3, 8, 18], { command: 'python' })])).toThrow(
-      'Python 3.11 or newer is needed; found Python 3.8.18 (/usr/bin/python3.8).',
+      'Python 3.10 or newer is needed; found Python 3.8.18 (/usr/bin/python3.8).',
     );
     expect(() => chooseInterpreter([])).toThrow('found none');
   });

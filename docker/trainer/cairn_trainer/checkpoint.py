@@ -16,6 +16,7 @@ from cairn_trainer.config import StoredFile
 from cairn_trainer.errors import TrainerError, of_os_error
 
 _FORMAT = 'cairn-checkpoint-1'
+_READ_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,20 @@ def _os_error_behind(error: BaseException | None) -> OSError | None:
     return error
 
 
+def sha256_of(path: Path) -> str:
+    """A file's sha256 in hexadecimal. hashlib.file_digest does the same from Python 3.11 on.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    with path.open('rb', buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
 def read_verified(stored: StoredFile) -> dict[str, Any]:
     """A checkpoint's content: tensors on the CPU and plain values, nothing executable.
 
@@ -88,8 +103,7 @@ def read_verified(stored: StoredFile) -> dict[str, Any]:
     """
     path = Path(stored.path)
     try:
-        with path.open('rb') as file:
-            digest = hashlib.file_digest(file, 'sha256').hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise of_os_error(error, f'reading the checkpoint {path}') from error
     if digest != stored.sha256:

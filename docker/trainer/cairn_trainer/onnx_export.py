@@ -8,7 +8,6 @@ that tracing would miss.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cairn_trainer.checkpoint import read_verified, weights_of, write_torch_file
+from cairn_trainer.checkpoint import read_verified, sha256_of, weights_of, write_torch_file
 from cairn_trainer.config import ExporterConfig
 from cairn_trainer.errors import TrainerError, of_os_error
 from cairn_trainer.events import EventLog
@@ -75,7 +74,7 @@ def export(config: ExporterConfig, events: EventLog) -> None:
             f'minCosine is {config.settings.min_cosine}.',
         )
     files = [
-        {'name': 'model.onnx', 'path': str(onnx_path), 'sha256': _sha256(onnx_path), 'bytes': onnx_path.stat().st_size},
+        {'name': 'model.onnx', 'path': str(onnx_path), 'sha256': sha256_of(onnx_path), 'bytes': onnx_path.stat().st_size},
         {'name': 'weights.pt', 'path': str(written.path), 'sha256': written.sha256, 'bytes': written.bytes},
     ]
     events.emit('exported', files=files, cosine=agreement.cosine, images=agreement.images)
@@ -165,8 +164,3 @@ def _first_images(config: ExporterConfig, events: EventLog) -> tuple[Pixels, lis
     if not ids:
         raise TrainerError('too_many_bad_images', f'No image of {config.list.path} can be read, so the export cannot be checked.')
     return np.stack(pixels), ids
-
-
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,10 +1,19 @@
 import hashlib
+import random
 import time
 
 import pytest
 import torch
 
-from cairn_trainer.checkpoint import CheckpointSchedule, check_same_stage, read_verified, stage_checkpoint, weights_of, write_torch_file
+from cairn_trainer.checkpoint import (
+    CheckpointSchedule,
+    check_same_stage,
+    read_verified,
+    sha256_of,
+    stage_checkpoint,
+    weights_of,
+    write_torch_file,
+)
 from cairn_trainer.config import StoredFile
 from cairn_trainer.errors import TrainerError
 
@@ -22,6 +31,13 @@ def test_what_is_written_is_read_again_and_hashes_to_what_was_told(tmp_path):
     assert content['step'] == 7
     assert torch.equal(weights_of(content)['w'], torch.arange(4.0))
     assert [path.name for path in tmp_path.iterdir()] == ['a.pt']
+
+
+@pytest.mark.parametrize('size', [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 3 * 2**18 + 7])
+def test_a_file_of_any_size_hashes_to_the_sha256_of_its_bytes(tmp_path, size):
+    content = random.Random(size).randbytes(size)
+    (tmp_path / 'a').write_bytes(content)
+    assert sha256_of(tmp_path / 'a') == hashlib.sha256(content).hexdigest()
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path):
