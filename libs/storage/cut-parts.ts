@@ -12,8 +12,11 @@ export type PartedContent = {
   sha256(): string;
 };
 
-/** Cuts a stream into parts without copying more than it must; holds no part that it has given. */
-export function cutParts(source: Readable, partBytes: number, key: string): PartedContent {
+/**
+ * Cuts a stream into parts without copying more than it must; holds no part that it has given. The signal ends the
+ * waiting for the next part: a stream made of a generator that waits does not end by being destroyed.
+ */
+export function cutParts(source: Readable, partBytes: number, key: string, signal: AbortSignal): PartedContent {
   const hash = createHash('sha256');
   let bytes = 0;
 
@@ -43,7 +46,16 @@ export function cutParts(source: Readable, partBytes: number, key: string): Part
     return undefined;
   }
 
-  return { parts: cut(), bytes: () => bytes, sha256: () => hash.digest('hex') };
+  const all = cut();
+  return { parts: { next: () => orAborted(all.next(), signal) }, bytes: () => bytes, sha256: () => hash.digest('hex') };
+}
+
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  return Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', onAbort));
 }
 
 function bytesOf(chunk: unknown, key: string): Buffer {

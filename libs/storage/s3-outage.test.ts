@@ -18,6 +18,9 @@ const mebibyte = 2 ** 20;
 const content = Buffer.alloc(24 * mebibyte, 'landmark');
 const digest = createHash('sha256').update(content).digest('hex');
 
+// The server is busy with more than this file's requests at times.
+vi.setConfig({ testTimeout: 60_000 });
+
 let s3: TestS3;
 let proxy: S3Proxy;
 let folder: string;
@@ -188,9 +191,23 @@ test('a part that fails for good ends the put, though its source has more, and n
     (method, target) => isPut(method) && target.includes('partNumber=2'),
     Array<Verdict>(9).fill({ status: 403, code: 'AccessDenied' }),
   );
-  await expect(open(proxy.endpoint).put('large', gated(never.promise))).rejects.toMatchObject({ code: 'storage_failed' });
+  // A third part is waited for when the second fails.
+  await expect(open(proxy.endpoint, { parallelParts: 3 }).put('large', gated(never.promise))).rejects.toMatchObject({
+    code: 'storage_failed',
+  });
   expect(await uploads()).toBe(0);
   expect(await open().head('large')).toBeNull();
+});
+
+test('an abort ends a put whose source gives nothing any more, and no upload stays', async () => {
+  const controller = new AbortController();
+  const never = Promise.withResolvers<void>();
+  const putting = open().put('large', gated(never.promise), { signal: controller.signal });
+  await waitFor(async () => (await uploads()) === 1, { message: 'the upload to begin' });
+  const reason = new Error('superseded');
+  controller.abort(reason);
+  await expect(putting).rejects.toBe(reason);
+  expect(await uploads()).toBe(0);
 });
 
 test('a connection that breaks again and again in the middle of a get is made again', async () => {

@@ -46,13 +46,14 @@ export async function putObject(
   const writing = { bucket, key, ifAbsent, writeId: randomUUID(), signal };
   const stream = await openSource(source, key, signal);
   const partBytes = Math.max(bucket.limits.partBytes, Math.ceil((await sizeOf(source)) / mostParts));
-  const content = cutParts(stream, partBytes, key);
+  const stop = new AbortController();
+  const content = cutParts(stream, partBytes, key, signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]));
   try {
     const first = await content.parts.next();
     const isSmall = first.done || first.value.content.length < partBytes;
     const written = isSmall
       ? await putWhole(writing, first.value?.content ?? Buffer.alloc(0))
-      : await putParts(writing, first.value, content, () => stream.destroy());
+      : await putParts(writing, first.value, content, () => stop.abort());
     return { bytes: content.bytes(), sha256: content.sha256(), written };
   } catch (error) {
     throw signal?.aborted ? signal.reason : error;

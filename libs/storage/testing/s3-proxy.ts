@@ -18,6 +18,8 @@ export type S3Proxy = {
   endpoint: string;
   /** Asked for each request; `target` is its path and query. */
   decide: (method: string, target: string) => Verdict;
+  /** Told when the server has answered a request that was passed. */
+  onAnswer: (method: string, target: string) => void;
   /** How many requests have not been answered to their end. */
   serving(): number;
   close(): Promise<void>;
@@ -31,7 +33,7 @@ export async function startS3Proxy(port: number): Promise<S3Proxy> {
     answer.once('close', () => {
       serving -= 1;
     });
-    handle(proxy.decide(incoming.method ?? '', incoming.url ?? ''), port, incoming, answer).catch(() => answer.destroy());
+    handle(proxy, port, incoming, answer).catch(() => answer.destroy());
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -40,6 +42,7 @@ export async function startS3Proxy(port: number): Promise<S3Proxy> {
   const proxy: S3Proxy = {
     endpoint: `http://127.0.0.1:${address.port}`,
     decide: () => 'pass',
+    onAnswer: () => undefined,
     serving: () => serving,
     async close() {
       server.closeAllConnections();
@@ -50,7 +53,9 @@ export async function startS3Proxy(port: number): Promise<S3Proxy> {
   return proxy;
 }
 
-async function handle(verdict: Verdict, port: number, incoming: IncomingMessage, answer: ServerResponse): Promise<void> {
+async function handle(proxy: S3Proxy, port: number, incoming: IncomingMessage, answer: ServerResponse): Promise<void> {
+  const [method, target] = [incoming.method ?? '', incoming.url ?? ''];
+  const verdict = proxy.decide(method, target);
   if (typeof verdict === 'object' && ('status' in verdict || 'body' in verdict)) {
     incoming.resume();
     answer.statusCode = 'status' in verdict ? verdict.status : 200;
@@ -64,6 +69,7 @@ async function handle(verdict: Verdict, port: number, incoming: IncomingMessage,
   incoming.on('aborted', () => outgoing.destroy());
   await pipeline(incoming, outgoing);
   const [passed] = await once(outgoing, 'response');
+  proxy.onAnswer(method, target);
   if (verdict === 'lose answer') {
     passed.resume();
     await once(passed, 'end');
