@@ -17,7 +17,7 @@ export type Verdict =
 export type S3Proxy = {
   endpoint: string;
   /** Asked for each request; `target` is its path and query. */
-  decide: (method: string, target: string) => Verdict;
+  decide: (method: string, target: string) => Verdict | Promise<Verdict>;
   /** Told when the server has answered a request that was passed. */
   onAnswer: (method: string, target: string) => void;
   /** How many requests have not been answered to their end. */
@@ -55,7 +55,7 @@ export async function startS3Proxy(port: number): Promise<S3Proxy> {
 
 async function handle(proxy: S3Proxy, port: number, incoming: IncomingMessage, answer: ServerResponse): Promise<void> {
   const [method, target] = [incoming.method ?? '', incoming.url ?? ''];
-  const verdict = proxy.decide(method, target);
+  const verdict = await proxy.decide(method, target);
   if (typeof verdict === 'object' && ('status' in verdict || 'body' in verdict)) {
     incoming.resume();
     answer.statusCode = 'status' in verdict ? verdict.status : 200;
