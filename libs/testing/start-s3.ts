@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { endWithParent, freePort, sleep } from '@cairn/runtime';
@@ -82,6 +82,7 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
     child.kill('SIGKILL');
     await gone;
     watcher?.cancel();
+    for (const socket of socketsOf(ports)) await rm(socket, { force: true });
   }
 
   await mkdir(dataDir, { recursive: true });
@@ -134,6 +135,11 @@ async function takePorts(): Promise<Ports> {
     'admin.port': i,
     'admin.port.grpc': j,
   };
+}
+
+/** Its parts speak to each other by these too; a killed server leaves them. */
+function socketsOf(ports: Ports): string[] {
+  return portNames.map((name) => `/tmp/seaweedfs-${name.slice(0, -'.port'.length)}-grpc-${ports[`${name}.grpc`]}.sock`);
 }
 
 function serverArguments(ports: Ports, folder: string): string[] {
