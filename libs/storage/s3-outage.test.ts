@@ -211,7 +211,7 @@ test('an abort ends a put whose source gives nothing any more, and no upload sta
 });
 
 test('a connection that breaks again and again in the middle of a get is made again', async () => {
-  const store = open(proxy.endpoint, { pauseMs: 1, attempts: 8 });
+  const store = open(proxy.endpoint, { fruitlessResumes: 2, pauseMs: 1, attempts: 8 });
   await store.put('large', content);
   const given = spoil(isGet, [{ cutAfter: 1 }, { cutAfter: 7 * mebibyte }, { cutAfter: 100_000 }]);
   const file = join(folder, 'large');

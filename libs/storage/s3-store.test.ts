@@ -10,7 +10,7 @@ import { defaultS3Limits, type S3Limits } from './s3-limits.ts';
 import { parseS3Location } from './s3-location.ts';
 import { openS3Store } from './s3-store.ts';
 import { artifactContract } from './testing/artifact-contract.ts';
-import { startS3Proxy } from './testing/s3-proxy.ts';
+import { startS3Proxy, type Verdict } from './testing/s3-proxy.ts';
 import { storeContract } from './testing/store-contract.ts';
 
 // The server is busy with more than this file's requests at times.
@@ -90,7 +90,7 @@ test('of several whose uploads in parts to one absent object end exactly one wri
   const proxy = await startS3Proxy(s3.port);
   const ends: (() => void)[] = [];
   const isEnd = (method: string, target: string) => method === 'POST' && target.includes('uploadId=');
-  proxy.decide = async (method, target) => {
+  proxy.decide = async (method, target): Promise<Verdict> => {
     if (!isEnd(method, target)) return 'pass';
     const turn = Promise.withResolvers<void>();
     ends.push(turn.resolve);
