@@ -1,16 +1,12 @@
 import { openDatabase } from '@cairn/db';
-import { createEngine, defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
+import { createEngine, defaultLimits, readCodeDigests } from '@cairn/engine';
 import { createLogger, createMetrics, readConfiguration, runMain } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
-import { createAdmissionCache } from './admission-cache.ts';
 import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
 import { awaitDatabase } from './await-database.ts';
-import { buildApi } from './build-api.ts';
-import { buildInternalApi } from './build-internal-api.ts';
+import { buildServers } from './build-servers.ts';
 import { apiConfiguration } from './configuration.ts';
-import { createEventFeed } from './events/feed.ts';
-import { inspectSource } from './inspect-source.ts';
-import { locatorOf, removerOf } from './storage-access.ts';
+import { removerOf } from './storage-access.ts';
 
 /** How long the database may take to answer at the start. */
 const databaseLimitMs = 30_000;
@@ -38,24 +34,18 @@ await runMain({
     );
 
     const engine = createEngine({ prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits }, removerOf(store));
-    const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });
-    closer.add('the event feed', () => feed.close());
-    const metrics = createMetrics();
-
-    const api = await buildApi({
-      prisma,
-      engine,
-      feed,
-      admission: createAdmissionCache(prisma),
-      recipes: await loadRecipes(),
-      inspectSource,
-      locate: locatorOf(configuration.CAIRN_STORAGE_URL),
-      log,
-      metrics,
-    });
-    closer.add('the public server', () => api.close());
-    const internal = await buildInternalApi({ prisma, engine, serverKey: configuration.CAIRN_SERVER_KEY, log, metrics });
-    closer.add('the internal server', () => internal.close());
+    const { api, internal } = await buildServers(
+      {
+        prisma,
+        engine,
+        databaseUrl: configuration.CAIRN_DATABASE_URL,
+        storageUrl: configuration.CAIRN_STORAGE_URL,
+        serverKey: configuration.CAIRN_SERVER_KEY,
+        log,
+        metrics: createMetrics(),
+      },
+      closer,
+    );
 
     const internalAddress = await internal.listen({ host: configuration.CAIRN_INTERNAL_HOST, port: configuration.CAIRN_INTERNAL_PORT });
     const address = await api.listen({ host: configuration.CAIRN_API_HOST, port: configuration.CAIRN_API_PORT });

@@ -93,6 +93,7 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
     ['succeeded', 'failed', 4],
   ])('--wait of a run that ends as %s with verdict %s exits with its code', async (state, verdict, expected) => {
     api.on('GET', '/v1/runs/[^/]+', () => aRun({ state, verdict, finishedAt: '2026-01-02T03:05:05.000Z' }));
+    api.on('GET', '/v1/runs/[^/]+/events', () => ({ items: [], nextSeq: 1 }));
     const { code, out } = await cairn('submit -r mini --wait');
     expect(code).toBe(expected);
     expect(out).toContain(`mini-1 ${state} after 1 min 00 s${verdict === 'failed' ? '; its quality gate failed' : ''}`);

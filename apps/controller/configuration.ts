@@ -36,7 +36,7 @@ export const configurationSchema = z.object({
     .meta({ example: 'the output of `openssl rand -hex 32`', secret: true }),
   CAIRN_INTERNAL_URL: z.string().min(1).describe('where attempts reach the control plane').meta({ example: 'http://127.0.0.1:8081' }),
   CAIRN_POOLS: pools.describe('where attempts run').meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),
-  CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(256).default(2),
+  CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(4096).default(2),
   CAIRN_STATE_DIR: z.string().min(1).describe('folder for process records and work').meta({ example: '/var/lib/cairn/state' }),
   CAIRN_PYTHON: z.string().min(1).describe("the trainer's Python interpreter").meta({ example: '/opt/cairn/python/bin/python' }),
   CAIRN_LEADER_TTL_MS: z.coerce.number().int().min(500).max(60_000).default(5_000),

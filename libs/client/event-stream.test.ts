@@ -65,14 +65,14 @@ test('a stream that breaks goes on after the last message, missing none and givi
 });
 
 test('a character cut in two by the network arrives whole', async () => {
-  api.on('GET', '/v1/events', (_, response) => {
-    open(response);
-    const bytes = Buffer.from(`id: c1\nevent: event\ndata: ${JSON.stringify(anEvent(1, { message: 'Zürich' }))}\n\n`);
-    const middle = bytes.indexOf('ü') + 1;
-    response.write(bytes.subarray(0, middle));
-    setTimeout(() => response.write(bytes.subarray(middle)), 20);
-  });
-  const [message] = await read(1);
+  const bytes = Buffer.from(`id: c1\nevent: event\ndata: ${JSON.stringify(anEvent(1, { message: 'Zürich' }))}\n\n`);
+  const middle = bytes.indexOf('ü') + 1;
+  // On a socket the two pieces may arrive as one.
+  const pieces = ReadableStream.from([bytes.subarray(0, middle), bytes.subarray(middle)]);
+  const inPieces = async () => new Response(pieces, { headers: { 'content-type': 'text/event-stream' } });
+  const { value: message } = await createClient({ url: api.url, fetch: inPieces })
+    .events({ topics: [topic], signal: stop.signal })
+    .next();
   expect(message?.type === 'event' && message.event.message).toBe('Zürich');
 });
 
@@ -82,8 +82,13 @@ test('a silent stream is opened again; one with heartbeats is not', async () => 
     connections += 1;
     open(response).flushHeaders();
     if (connections === 1) return;
-    const beat = setInterval(() => response.write(':\n\n'), 20);
-    setTimeout(() => send(response, 1), 300);
+    let beats = 0;
+    const beat = setInterval(() => {
+      beats += 1;
+      // Heartbeats alone for three times as long as a stream may be silent.
+      if (beats < 15) response.write(':\n\n');
+      else send(response, 1);
+    }, 20);
     response.on('close', () => clearInterval(beat));
   });
   expect(seqs(await read(1, { silentMs: 100 }))).toEqual([1]);

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import type { AttemptView, LogStream, StepState } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createClient, type FollowStepLogsOptions } from './index.ts';
@@ -6,6 +7,8 @@ import { anAttempt, aStep, idFor, type StubApi, sendProblem, startStubApi } from
 /** A step whose attempts and logs a test changes while they are followed. */
 function aLiveStep(api: StubApi) {
   const logs = new Map<string, string>();
+  /** Wakes the answers that wait for something new. */
+  const changes = new EventEmitter();
   const state: { step: StepState; attempts: AttemptView[] } = { step: 'active', attempts: [] };
   api.on('GET', '/v1/runs/[^/]+/steps/384', () => aStep({ name: '384', kind: 'train', state: state.step }));
   api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: state.attempts }));
@@ -14,9 +17,8 @@ function aLiveStep(api: StubApi) {
     const offset = Number(query.get('offset'));
     const isOver = () => state.attempts.find((attempt) => attempt.id === match[1])?.endedAt != null;
     const whole = () => Buffer.from(logs.get(`${match[1]}/${stream}`) ?? '');
-    for (let looks = 0; looks < 20 && query.get('waitSeconds') !== '0' && whole().length === offset && !isOver(); looks += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    const limit = AbortSignal.timeout(query.get('waitSeconds') === '0' ? 0 : 100);
+    while (!limit.aborted && whole().length === offset && !isOver()) await Promise.race([once(changes, 'change'), once(limit, 'abort')]);
     const over = isOver();
     // Seven bytes a page, so that a log takes several.
     const text = whole().subarray(offset, offset + 7);
@@ -28,9 +30,11 @@ function aLiveStep(api: StubApi) {
     write: (ordinal: number, stream: LogStream, text: string) => {
       const key = `${idFor('att', ordinal)}/${stream}`;
       logs.set(key, (logs.get(key) ?? '') + text);
+      changes.emit('change');
     },
     endAttempt: (ordinal: number) => {
       state.attempts = state.attempts.map((a) => (a.ordinal === ordinal ? { ...a, state: 'lost', endedAt: a.createdAt } : a));
+      changes.emit('change');
     },
     endStep: (how: StepState) => {
       state.step = how;

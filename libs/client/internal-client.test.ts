@@ -112,7 +112,7 @@ test.each([
   [404, 'not_found'],
 ] as const)('a refusal %i %s is thrown with its code, and not tried again', async (status, code) => {
   const { url, seen } = await serve([problem(status, code)]);
-  await expect(client([url]).claimShard()).rejects.toMatchObject({ code, message: `it is ${code}` });
+  await expect(client([url]).claimShard({ holding: [] })).rejects.toMatchObject({ code, message: `it is ${code}` });
   expect(seen).toHaveLength(1);
 });
 
@@ -132,10 +132,11 @@ test('shards are claimed, committed and released at their own addresses', async 
     { status: 200, body: {} },
   ]);
   const worker = client([url]);
-  expect((await worker.claimShard()).shard).toEqual({ index: 4, from: 8, count: 2, tries: 1 });
+  expect((await worker.claimShard({ holding: [3] })).shard).toEqual({ index: 4, from: 8, count: 2, tries: 1 });
   await worker.commitShard(4, { rows: 2, rejected: 0, files: [], seconds: { read: 1, decode: 1, infer: 1, write: 1 } });
   await worker.releaseShard(5);
   expect(seen.map((call) => call.url.split('/att_x/')[1])).toEqual(['shards/claim', 'shards/4/commit', 'shards/5/release']);
+  expect(seen[0]?.body).toEqual({ holding: [3] });
 });
 
 test('a report that does not fit its schema is not sent', async () => {

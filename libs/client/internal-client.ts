@@ -2,6 +2,8 @@ import {
   type AttemptSpec,
   attemptSpec,
   CairnError,
+  type ClaimRequest,
+  claimRequest,
   type FinishRequest,
   finishRequest,
   type ReportReply,
@@ -44,7 +46,7 @@ export type InternalClient = {
   spec(): Promise<AttemptSpec>;
   start(request: StartRequest): Promise<void>;
   report(request: ReportRequest): Promise<ReportReply>;
-  claimShard(): Promise<ShardClaim>;
+  claimShard(request: ClaimRequest): Promise<ShardClaim>;
   commitShard(index: number, commit: ShardCommit): Promise<void>;
   releaseShard(index: number): Promise<void>;
   finish(request: FinishRequest): Promise<void>;
@@ -94,7 +96,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
     spec: () => call('GET', [], attemptSpec),
     start: async (request) => void (await call('POST', ['start'], nothing, startRequest.parse(request))),
     report: (request) => call('POST', ['reports'], reportReply, reportRequest.parse(request)),
-    claimShard: () => call('POST', ['shards', 'claim'], shardClaim, {}),
+    claimShard: (request) => call('POST', ['shards', 'claim'], shardClaim, claimRequest.parse(request)),
     commitShard: async (index, commit) =>
       void (await call('POST', ['shards', String(index), 'commit'], nothing, shardCommit.parse(commit))),
     releaseShard: async (index) => void (await call('POST', ['shards', String(index), 'release'], nothing, {})),

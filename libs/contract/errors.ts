@@ -174,7 +174,8 @@ export const errorTable = {
     retry: true,
     fix: 'operator',
     title: 'No space is left',
-    remedy: 'Free or add space where the message says (`cairn gc` removes what nothing refers to); the step goes on by itself.',
+    remedy:
+      'Free or add space where the message says (`cairn gc` removes what nothing refers to). A step that waits goes on by itself; for one that failed, `cairn retry` the run.',
   },
   storage_failed: {
     status: 503,

@@ -6,3 +6,4 @@ export * from './rest.ts';
 export * from './settings.ts';
 export * from './states.ts';
 export * from './trainer.ts';
+export * from './unwrapped.ts';

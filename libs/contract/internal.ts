@@ -152,7 +152,17 @@ export const reportReply = z.object({
 });
 export type ReportReply = z.infer<typeof reportReply>;
 
-/** POST /internal/v1/attempts/:id/shards/claim. `from` and `count` are in distinct ids of the list, in order of first appearance. */
+/**
+ * POST /internal/v1/attempts/:id/shards/claim. A shard that is leased to the attempt and not among these comes first: its
+ * answer was lost, or the process that held it was.
+ */
+export const claimRequest = z.object({
+  /** Indexes of the shards that the worker is at now, one a GPU. */
+  holding: z.array(z.number().int().min(0)).max(1024).default([]),
+});
+export type ClaimRequest = z.infer<typeof claimRequest>;
+
+/** The answer of a claim. `from` and `count` are in distinct ids of the list, in order of first appearance. */
 export const shardClaim = z.object({
   shard: z.object({ index: z.number().int(), from: z.number().int(), count: z.number().int(), tries: z.number().int() }).nullable(),
   /** True when every shard is committed: the attempt ends. */

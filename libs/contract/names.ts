@@ -8,6 +8,9 @@ export const safeName = z
     'use letters, digits, dot, dash and underscore, first a letter or digit, at most 63 characters',
   );
 
+/** A dataset: its newest version, or the one named. The number fits the database's. */
+export const datasetReference = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version');
+
 /** The first characters of an id tell what it names: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`. */
 export const idPrefixes = {
   run: 'run',

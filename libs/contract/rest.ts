@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { imageSource, logStream } from './internal.ts';
-import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { datasetReference, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
 import {
   artifactKind,
@@ -48,10 +48,7 @@ export const submitRequest = z.strictObject({
   /** Name of a built-in recipe, or a whole recipe. */
   recipe: z.union([z.string().min(1).max(63), recipe]),
   /** `name` or `name@version`; without it the recipe's own dataset. */
-  dataset: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]+)?$/, 'name or name@version')
-    .optional(),
+  dataset: datasetReference.optional(),
   name: safeName.optional(),
   /** Overrides by path, such as `stages.512_all.epochs: 2`. */
   set: z.record(z.string().min(1).max(200), z.unknown()).default({}),

@@ -46,6 +46,17 @@ describe('a collection is checked', () => {
     await expect(check({ 'metadata/index_image_to_landmark.csv': null }, ['clean', 'query'])).resolves.toBeDefined();
   });
 
+  test.each([
+    ['images', 'The folder of the images'],
+    ['metadata', 'The folder of the CSV files'],
+    ['countries', 'The folder of the countries'],
+  ])('%s that is not there, or is a file, is named before any file in it', async (folder, what) => {
+    const missing = expect.stringMatching(new RegExp(`^${what}, .*/${folder}, does not exist`));
+    await expect(check({ [folder]: null })).rejects.toMatchObject({ code: 'missing_file', message: missing });
+    const file = expect.stringMatching(new RegExp(`^${what}, .*/${folder}, is a file, not a folder`));
+    await expect(check({ [folder]: null, [`./${folder}`]: 'x' })).rejects.toMatchObject({ code: 'missing_file', message: file });
+  });
+
   test('a missing image folder names the list that needs it', async () => {
     await expect(check({ 'images/index': null }, ['clean', 'index'])).rejects.toMatchObject({
       code: 'missing_file',

@@ -10,6 +10,7 @@ import type { ImageRoot } from './lists/manifest.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
 import { loadMetadata } from './metadata/load-metadata.ts';
 import { readCountries } from './metadata/read-countries.ts';
+import { requireFolder } from './require-folder.ts';
 import { tarsOfSplit } from './tars/index-tars.ts';
 
 export type CheckDatasetOptions = {
@@ -33,6 +34,9 @@ export type CheckedDataset = { rows: Record<string, number>; tars: Partial<Recor
  */
 export async function checkDataset(options: CheckDatasetOptions): Promise<CheckedDataset> {
   const { metadata, countries, images, lists, signal } = options;
+  await requireFolder('The folder of the images', images.root);
+  await requireFolder('The folder of the CSV files', metadata);
+  if (countries !== undefined) await requireFolder('The folder of the countries', countries);
   const found = await findMetadata(metadata, { lists, withCountries: countries !== undefined }, signal);
   const tars = await checkImages(images, lists);
   const places = countries === undefined ? null : await readCountries(countries, signal);
@@ -68,7 +72,8 @@ async function checkImages(images: ImageRoot, lists: readonly ListName[]): Promi
     );
     if (!isThere || (await readdir(folder)).length === 0) {
       const users = lists.filter((list) => splitsNeeded([list]).includes(split));
-      const message = `${folder} is not a folder with images; the list ${users.join(', ')} needs it: put the images there as a/b/c/ID.jpg`;
+      const needs = users.length === 1 ? `the list ${users[0]} needs it` : `the lists ${users.join(', ')} need it`;
+      const message = `${folder} is not a folder with images; ${needs}: put the images there as a/b/c/ID.jpg`;
       throw new CairnError('missing_file', message, { details: { folder, split, lists: users } });
     }
   }

@@ -1,3 +1,5 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
 /** DuckDB gives the system's text and no error number: the one place where a text decides. */
@@ -25,4 +27,24 @@ export async function writingUnder<T>(folder: string, work: () => Promise<T>, si
       cause: error,
     });
   }
+}
+
+/**
+ * Gives `work` a new folder beside `out` to fill, which it renames to `out` when all is in it: a kill in the middle leaves
+ * nothing half made at `out`. What is left of the folder is removed. Throws as {@link writingUnder} does.
+ */
+export async function makingBeside<T>(out: string, work: (making: string) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  return writingUnder(
+    out,
+    async () => {
+      await mkdir(dirname(out), { recursive: true });
+      const making = await mkdtemp(`${out}.making-`);
+      try {
+        return await work(making);
+      } finally {
+        await rm(making, { recursive: true, force: true });
+      }
+    },
+    signal,
+  );
 }

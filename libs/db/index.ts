@@ -3,3 +3,4 @@ export { Prisma, PrismaClient } from './generated/client.ts';
 export * from './listen.ts';
 export { migrate } from './migrate.ts';
 export * from './read/index.ts';
+export { openSchemaEngine } from './schema-engine.ts';

@@ -21,13 +21,7 @@ export async function openSchemaEngine(
   datamodels?: [string, string][],
 ): Promise<{ engine: SchemaEngine; close(): Promise<void> }> {
   const pool = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: 10_000 });
-  const require = createRequire(import.meta.url);
-  const glue = await import(pathToFileURL(require.resolve('@prisma/schema-engine-wasm/schema_engine_bg')).href);
-  const wasmFile = require.resolve('@prisma/schema-engine-wasm/schema_engine_bg').replace(/\.js$/, '.wasm');
-  const { instance } = await WebAssembly.instantiate(await readFile(wasmFile), { './schema_engine_bg.js': glue });
-  glue.__wbg_set_wasm(instance.exports);
-  const start = instance.exports.__wbindgen_start;
-  if (typeof start === 'function') start();
+  const glue = await loadGlue();
   const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool));
   const engine: SchemaEngine = await glue.SchemaEngine.new({ datamodels }, () => undefined, adapter);
   return {
@@ -37,4 +31,24 @@ export async function openSchemaEngine(
       await pool.end();
     },
   };
+}
+
+let loading: Promise<typeof import('@prisma/schema-engine-wasm')> | undefined;
+
+/** Once a process: the glue keeps the memory of the instance it met first, and would read that of a second one through it. */
+function loadGlue() {
+  loading ??= instantiate();
+  return loading;
+}
+
+async function instantiate(): Promise<typeof import('@prisma/schema-engine-wasm')> {
+  const require = createRequire(import.meta.url);
+  const glueFile = require.resolve('@prisma/schema-engine-wasm/schema_engine_bg');
+  const glue = await import(pathToFileURL(glueFile).href);
+  const bytes = await readFile(glueFile.replace(/\.js$/, '.wasm'));
+  const { instance } = await WebAssembly.instantiate(bytes, { './schema_engine_bg.js': glue });
+  glue.__wbg_set_wasm(instance.exports);
+  const start = instance.exports.__wbindgen_start;
+  if (typeof start === 'function') start();
+  return glue;
 }

@@ -35,6 +35,7 @@ async function atExtraction(): Promise<string> {
 }
 const now = () => new Date().toISOString();
 const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed' } as const;
+const claim = (attempt: string, holding: number[] = []) => stage.engine.claimShard(attempt, 1, { holding });
 const attemptRow = (id: string) => stage.prisma.attempt.findUniqueOrThrow({ where: { id } });
 
 describe('an attempt', () => {
@@ -143,7 +144,7 @@ describe('shards', () => {
   it('are leased to one attempt each and counted when they are committed', async () => {
     const runId = await atExtraction();
     const attempts = await stage.startAttempts(runId, 'extract_index', 2);
-    const claims = await Promise.all(attempts.map((attempt) => stage.engine.claimShard(attempt, 1)));
+    const claims = await Promise.all(attempts.map((attempt) => claim(attempt)));
     expect(new Set(claims.map((claim) => claim.shard?.index)).size).toBe(2);
     expect(
       await stage.prisma.shard.findMany({
@@ -158,24 +159,39 @@ describe('shards', () => {
     ]);
     for (const attempt of attempts) await stage.commitAll(attempt);
     expect(await stage.step(runId, 'extract_index')).toMatchObject({ shardsCommitted: 3, rows: 9, rejected: 0 });
-    expect((await stage.engine.claimShard(attempts[0] ?? '', 1)).done).toBe(true);
+    expect((await claim(attempts[0] ?? '')).done).toBe(true);
+  });
+
+  it('are leased to a worker with several GPUs one after another, and come back first when it has lost them', async () => {
+    const runId = await atExtraction();
+    const [worker = '', other = ''] = await stage.startAttempts(runId, 'extract_index', 2);
+    const indexOf = async (attempt: string, holding: number[]) => (await claim(attempt, holding)).shard?.index ?? null;
+    expect(await indexOf(worker, [])).toBe(0);
+    expect(await indexOf(worker, [0])).toBe(1);
+    await stage.engine.releaseShard(worker, 1, 0);
+    // The process was started again: the shard it had, before the one that nobody has.
+    expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 2 });
+    expect(await indexOf(worker, [1])).toBe(0);
+    expect(await indexOf(worker, [0, 1])).toBe(2);
+    expect(await claim(worker, [0, 1, 2])).toMatchObject({ shard: null, done: false });
+    expect(await indexOf(other, [])).toBeNull();
   });
 
   it('go back when their attempt is gone, and its late commit is refused', async () => {
     const runId = await atExtraction();
     const [first = ''] = await stage.startAttempts(runId, 'extract_query');
-    const { shard } = await stage.engine.claimShard(first, 1);
+    const { shard } = await claim(first);
     await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
     const commit = { rows: 2, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
     await expect(stage.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
     const [second = ''] = await stage.startAttempts(runId, 'extract_query');
-    expect((await stage.engine.claimShard(second, 1)).shard).toMatchObject({ index: 0, tries: 2 });
+    expect((await claim(second)).shard).toMatchObject({ index: 0, tries: 2 });
   });
 
   it('are refused to an attempt that no longer holds them, and when the counts do not add up', async () => {
     const runId = await atExtraction();
     const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
-    const { shard } = await stage.engine.claimShard(a, 1);
+    const { shard } = await claim(a);
     const commit = { rows: 3, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
     await expect(stage.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
     await expect(stage.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
@@ -199,7 +215,7 @@ describe('shards', () => {
     const runId = await atExtraction();
     const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
     for (let index = 0; index < 3; index += 1) {
-      const { shard } = await stage.engine.claimShard(index === 0 ? a : b, 1);
+      const { shard } = await claim(index === 0 ? a : b);
       if (index > 0)
         await stage.engine.commitShard(b, 1, shard?.index ?? 0, {
           rows: 3,
@@ -209,9 +225,9 @@ describe('shards', () => {
         });
     }
     await stage.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
-    expect((await stage.engine.claimShard(b, 1)).shard).toBeNull();
+    expect((await claim(b)).shard).toBeNull();
     await stage.prisma.attempt.update({ where: { id: a }, data: { contact: 'silent' } });
-    expect((await stage.engine.claimShard(b, 1)).shard).toMatchObject({ tries: 2 });
+    expect((await claim(b)).shard).toMatchObject({ tries: 2 });
   });
 });
 

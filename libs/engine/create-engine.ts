@@ -22,7 +22,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     attemptSpec: (id, generation) => attemptSpec(ctx, id, generation),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),
     report: (id, generation, request) => report(ctx, id, generation, request),
-    claimShard: (id, generation) => claimShard(ctx, id, generation),
+    claimShard: (id, generation, request) => claimShard(ctx, id, generation, request),
     commitShard: (id, generation, index, commit) => commitShard(ctx, id, generation, index, commit),
     releaseShard: (id, generation, index) => releaseShard(ctx, id, generation, index),
     finishAttempt: (id, generation, request) => finishAttempt(ctx, id, generation, request),

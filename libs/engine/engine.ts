@@ -1,5 +1,6 @@
 import type {
   AttemptSpec,
+  ClaimRequest,
   FinishRequest,
   GcResult,
   PlanView,
@@ -29,7 +30,7 @@ export type Engine = {
   attemptSpec(attemptId: string, generation: number): Promise<AttemptSpec>;
   startAttempt(attemptId: string, generation: number, request: StartRequest): Promise<void>;
   report(attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply>;
-  claimShard(attemptId: string, generation: number): Promise<ShardClaim>;
+  claimShard(attemptId: string, generation: number, request: ClaimRequest): Promise<ShardClaim>;
   commitShard(attemptId: string, generation: number, index: number, commit: ShardCommit): Promise<void>;
   releaseShard(attemptId: string, generation: number, index: number): Promise<void>;
   finishAttempt(attemptId: string, generation: number, request: FinishRequest): Promise<void>;

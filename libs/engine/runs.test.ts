@@ -41,7 +41,11 @@ describe('a submission', () => {
     });
     await expect(stage.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
     await expect(stage.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
-    await expect(stage.submit({ noReuse: ['trian'] })).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(stage.submit({ dataset: 'toy@7' })).rejects.toThrow('dataset toy has no version 7; its newest is toy@1');
+    await expect(stage.submit({ noReuse: ['exprot'] })).rejects.toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining('did you mean "export"?'),
+    });
     expect(await stage.prisma.run.count()).toBe(before);
   });
 });

@@ -2,6 +2,7 @@ import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, Prisma } from '@cairn/db';
 import { expandRecipe, type StepPlan } from '@cairn/domain';
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
+import { closest } from 'fastest-levenshtein';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { toJson } from './json.ts';
@@ -28,11 +29,12 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
   if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} names no dataset; give one with \`dataset\``);
   const dataset = await findDataset(ctx, wanted, projectId);
   if (Array.isArray(request.noReuse)) {
-    const unknown = request.noReuse.filter((name) => !plan.some((step) => step.name === name));
+    const names = plan.map((step) => step.name);
+    const unknown = request.noReuse.filter((name) => !names.includes(name));
     if (unknown.length > 0)
       throw new CairnError(
         'invalid_request',
-        `noReuse names ${unknown.join(', ')}; the steps are ${plan.map((step) => step.name).join(', ')}`,
+        `noReuse names ${unknown.join(', ')}, which is no step of the recipe; did you mean "${closest(unknown[0] ?? '', names)}"? There are ${names.join(', ')}`,
       );
   }
   return { recipe, plan, dataset, noReuse: request.noReuse };
@@ -46,6 +48,12 @@ async function findDataset(ctx: EngineContext, wanted: string, projectId: string
     select: { id: true, name: true, version: true, digest: true },
   });
   if (dataset) return dataset;
+  const newest = await ctx.prisma.dataset.findFirst({
+    where: { projectId, name },
+    orderBy: { version: 'desc' },
+    select: { version: true },
+  });
+  if (newest) throw new CairnError('not_found', `dataset ${name} has no version ${version}; its newest is ${name}@${newest.version}`);
   const names = await ctx.prisma.dataset.findMany({ where: { projectId }, distinct: ['name'], select: { name: true }, take: 10 });
   const known = names.length > 0 ? `there are ${names.map((row) => row.name).join(', ')}` : 'none is registered yet';
   throw new CairnError(

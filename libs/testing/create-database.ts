@@ -51,7 +51,8 @@ async function ensureTemplate(admin: pg.Client, adminUrl: string, { key, migrate
   return name;
 }
 
-async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+/** Works with one connection, which ends with the work. */
+export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, statement_timeout: 60_000 });
   await client.connect();
   try {

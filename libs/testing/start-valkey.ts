@@ -5,6 +5,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { endWithParent, freePort, sleep } from '@cairn/runtime';
+import { Redis } from 'ioredis';
 import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
 import { provided } from './provided.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
@@ -27,6 +28,8 @@ export type TestValkey = {
   /** Ends it (`SIGKILL`: as a crash would); `start` brings it back on the same port. */
   end(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   start(): Promise<void>;
+  /** Removes everything it holds. */
+  empty(): Promise<void>;
 };
 
 /** Starts a Valkey as production is set up: noeviction, on 127.0.0.1. It ends with `stop`, or with this process. */
@@ -68,6 +71,10 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
     pid: () => child?.pid ?? 0,
     start,
     end,
+    async empty() {
+      const redis = new Redis(port, '127.0.0.1');
+      await redis.flushall().finally(() => redis.disconnect());
+    },
     async stop() {
       await end();
       await removeRunFolder(folder);

@@ -68,6 +68,12 @@ describe('a request that does not fit', () => {
   ])('%s is an invalid request', async (_, payload, contentType) => {
     expect(await post(payload, contentType)).toMatchObject({ status: 400, problem: { code: 'invalid_request' } });
   });
+
+  test('malformed JSON is told with the place where it breaks', async () => {
+    const { problem: document } = await post('{"name": "x" "y"}');
+    expect(document.detail).toMatch(/^The request body is no valid JSON: .*position 13/);
+    expect((await post('{"__proto__": {}}')).problem.detail).toContain('a name such as __proto__ is not taken');
+  });
 });
 
 describe('errors', () => {

@@ -20,8 +20,8 @@ export function readJsonBodies(app: App, maxBytes: number): void {
   });
   app.addHook('onResponse', async (request, reply) => {
     if (reply.statusCode !== 413) return;
-    const { socket } = request.raw;
-    setTimeout(() => socket.destroy(), lingerMs).unref();
+    // A request whose body was not read to its end takes its connection with it.
+    setTimeout(() => request.raw.destroy(), lingerMs).unref();
   });
 
   app.removeAllContentTypeParsers();
@@ -36,7 +36,7 @@ export function readJsonBodies(app: App, maxBytes: number): void {
     const text = Buffer.concat(chunks).toString('utf8');
     if (text.trim() === '') return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    parse(request, text, (error, value) => (error === null ? resolve(value) : reject(invalidJson(error))));
+    parse(request, text, (error, value) => (error === null ? resolve(value) : reject(invalidJson(text, error))));
     return promise;
   });
 }
@@ -44,8 +44,20 @@ export function readJsonBodies(app: App, maxBytes: number): void {
 const tooLarge = (maxBytes: number, given: string): CairnError =>
   new CairnError('payload_too_large', `The request body may have ${maxBytes} bytes and has ${given}`, { details: { maxBytes } });
 
-const invalidJson = (cause: Error): CairnError =>
-  new CairnError('invalid_request', `The request body is no valid JSON: ${cause.message}`, {
-    details: { part: 'body', errors: [{ path: '', message: cause.message }] },
+function invalidJson(text: string, cause: Error): CairnError {
+  const said = faultOf(text) ?? 'a name such as __proto__ is not taken';
+  return new CairnError('invalid_request', `The request body is no valid JSON: ${said}`, {
+    details: { part: 'body', errors: [{ path: '', message: said }] },
     cause,
   });
+}
+
+/** What is wrong with the text and where: Fastify's own error keeps that to itself. Null for valid JSON. */
+function faultOf(text: string): string | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

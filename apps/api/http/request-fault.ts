@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, unwrapped } from '@cairn/contract';
 import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 
@@ -95,18 +95,10 @@ function childAt(schema: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
 }
 
 /** The objects, records and arrays that a schema may be, looking through what wraps them. */
-function objectsIn(schema: z.core.$ZodType): z.core.$ZodType[] {
+function objectsIn(wrapped: z.core.$ZodType): z.core.$ZodType[] {
+  const schema = unwrapped(wrapped);
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => objectsIn(option));
-  if (schema instanceof z.ZodPipe) return objectsIn(schema.in);
-  if (
-    schema instanceof z.ZodOptional ||
-    schema instanceof z.ZodNullable ||
-    schema instanceof z.ZodDefault ||
-    schema instanceof z.ZodPrefault
-  ) {
-    return objectsIn(schema.unwrap());
-  }
-  return [schema];
+  return schema instanceof z.ZodPipe ? objectsIn(schema.in) : [schema];
 }
 
 function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {

@@ -1,4 +1,4 @@
-import { CairnError, datasetPage, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
+import { CairnError, datasetPage, datasetReference, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
 import { getDataset, listDatasets } from '@cairn/db';
 import { z } from 'zod';
 import { recordAudit } from '../auth/audit.ts';
@@ -9,11 +9,7 @@ import type { App } from '../http/app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { registerDataset } from '../register-dataset.ts';
 
-const versionedParams = z.object({
-  name: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version, of letters, digits, dot, dash and underscore'),
-});
+const versionedParams = z.object({ name: datasetReference });
 
 export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): void {
   const tags = ['datasets'];

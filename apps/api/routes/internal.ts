@@ -1,6 +1,7 @@
 import {
   attemptSpec,
   CairnError,
+  claimRequest,
   finishRequest,
   idOf,
   reportReply,
@@ -64,8 +65,8 @@ export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): v
 
   app.post(
     '/internal/v1/attempts/:id/shards/claim',
-    { schema: { params: attemptParams, response: { 200: shardClaim, ...problems } } },
-    (request) => engine.claimShard(request.params.id, request.generation),
+    { schema: { params: attemptParams, body: claimRequest, response: { 200: shardClaim, ...problems } } },
+    (request) => engine.claimShard(request.params.id, request.generation, request.body),
   );
 
   app.post(

@@ -1,16 +1,10 @@
 import type { TokenRole } from '@cairn/contract';
-import { loadRecipes } from '@cairn/engine';
 import { openStage } from '@cairn/engine/testing';
-import { attemptToken, createLogger, createMetrics, newId } from '@cairn/runtime';
+import { attemptToken, createCloser, createLogger, createMetrics, newId } from '@cairn/runtime';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
-import { createAdmissionCache } from '../admission-cache.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
-import { type ApiDeps, buildApi } from '../build-api.ts';
-import { buildInternalApi } from '../build-internal-api.ts';
-import { createEventFeed } from '../events/feed.ts';
-import { inspectSource } from '../inspect-source.ts';
-import { locatorOf } from '../storage-access.ts';
+import { buildServers, type ServerOptions } from '../build-servers.ts';
 
 const roles = ['viewer', 'submitter', 'admin'] as const satisfies readonly TokenRole[];
 const serverKey = 'a server key for tests, 32 or more';
@@ -26,38 +20,32 @@ export async function openTestApi() {
   await prisma.token.createMany({
     data: roles.map((role) => ({ id: newId('token'), projectId: 'default', name: `a-${role}`, role, hash: hashSecret(secrets[role]) })),
   });
-  const closes: (() => unknown)[] = [];
+  const closer = createCloser();
+  closer.add('the stage', () => stage.close());
+  afterAll(() => closer.close());
 
-  /** One more replica of the public server: its own feed and metrics, the same database. */
-  async function openReplica(change: Partial<ApiDeps> = {}) {
-    const feed = createEventFeed({ prisma, databaseUrl, log, pollMs: 500, hintMs: 100 });
-    const api = await buildApi({
-      prisma,
-      engine,
-      feed,
-      admission: createAdmissionCache(prisma),
-      recipes: await loadRecipes(),
-      inspectSource,
-      locate: locatorOf('file:///storage'),
-      log,
-      metrics: createMetrics({ processMetrics: false }),
-      ...change,
-    });
-    const close = async () => {
-      await api.close();
-      feed.close();
-    };
-    closes.push(close);
-    return { api, feed, close };
+  /** One more replica, as the program builds it: its own feed and metrics, the same database. */
+  async function openReplica({ heartbeatMs }: Pick<ServerOptions, 'heartbeatMs'> = {}) {
+    const own = createCloser();
+    closer.add('a replica', () => own.close());
+    const servers = await buildServers(
+      {
+        prisma,
+        engine,
+        databaseUrl,
+        storageUrl: 'file:///storage',
+        serverKey,
+        log,
+        metrics: createMetrics({ processMetrics: false }),
+        pace: { pollMs: 500, hintMs: 100 },
+        ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+      },
+      own,
+    );
+    return { ...servers, close: () => own.close() };
   }
 
-  const { api, feed } = await openReplica();
-  const internal = await buildInternalApi({ prisma, engine, serverKey, log, metrics: createMetrics({ processMetrics: false }) });
-  closes.push(() => internal.close());
-  afterAll(async () => {
-    for (const close of closes.toReversed()) await close();
-    await stage.close();
-  });
+  const { api, internal, feed } = await openReplica();
 
   type Call = { body?: unknown; headers?: Record<string, string>; query?: Record<string, string> };
 

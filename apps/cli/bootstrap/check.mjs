@@ -18,6 +18,12 @@ const checks = [
   },
   { name: 'lint (Python)', command: python, args: ['-m', 'ruff', 'check', 'docker'], mend: 'run `ruff check --fix docker`' },
   { name: 'format (Python)', command: python, args: ['-m', 'ruff', 'format', '--check', 'docker'], mend: 'run `ruff format docker`' },
+  {
+    name: 'schema and migrations of the database agree',
+    command: node24,
+    args: [join(root, 'libs/testing/check-schema.ts')],
+    mend: 'add a migration below prisma/migrations for what was added to prisma/schema.prisma, or correct the schema',
+  },
   current('docs/errors.md', 'libs/contract/generate-errors.ts'),
   current('docs/cli.md', 'apps/cli/generate-reference.ts'),
 ];

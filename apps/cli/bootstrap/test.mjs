@@ -1,5 +1,6 @@
-// `npm test`: vitest, then pytest over the trainer, then one line that counts both. Arguments go to vitest as filters, and
-// those below docker/ to pytest; with filters only the runners that got one run. `--slow` adds the tests of *.slow.test.ts.
+// `npm test`: vitest, then pytest over the trainer beside a sample of the fault test, then one line that counts all. Arguments
+// go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs the
+// tests of *.slow.test.ts alone.
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -20,8 +21,13 @@ const folder = await mkdtemp(join(tmpdir(), 'cairn-test-'));
 /** @type {import('./test-counts.mjs').Counts[]} */
 const counts = [];
 try {
-  if (filters.length === 0 || vitestFilters.length > 0) counts.push(await runVitest());
-  if (filters.length === 0 || pythonFilters.length > 0) counts.push(await runPytest());
+  const all = filters.length === 0 && !slow;
+  if (all || slow || vitestFilters.length > 0) counts.push(await runVitest());
+  const beside = [];
+  // Both wait more than they compute: one for torch to load, the other for programs to come back.
+  if (all || pythonFilters.length > 0) beside.push(runPytest());
+  if (all) beside.push(runFaults());
+  counts.push(...(await Promise.all(beside)));
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
@@ -57,6 +63,16 @@ async function runPytest() {
   const exitCode = await runProgram(process.env.CAIRN_PYTHON ?? 'python3', ['-m', 'pytest', ...options, ...paths], process.env);
   const text = await readReport(file);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
+}
+
+/** Ten (program, transition) pairs on both queue backends; its counts are in its last line. */
+async function runFaults() {
+  const program = join('apps', 'cli', 'testing', 'faults', 'main.ts');
+  const sample = ['--postgres', '5', '--redis', '5', '--scenarios', 'none', '--together', '3'];
+  const file = join(folder, 'faults.txt');
+  const exitCode = await runProgram(node24, [program, ...sample, '--counts', file], process.env);
+  const text = await readReport(file);
+  return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : JSON.parse(text), exitCode);
 }
 
 /** @param {string} file @returns {Promise<string | null>} null when the runner died before it wrote its report */

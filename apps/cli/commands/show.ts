@@ -5,9 +5,10 @@ import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
-import { failureText, isTimeless } from '../watch/run-lines.ts';
+import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { paintedRunState, resultParts, stepSign } from '../watch/step-text.ts';
-import { isStepOver } from '../watch/watch-state.ts';
+import { newNotes } from '../watch/watch-run.ts';
+import { isRunOver, isStepOver } from '../watch/watch-state.ts';
 
 export function addShow({ program, action }: Registrar): void {
   program
@@ -23,6 +24,7 @@ async function show({ ui, signal, client, cli }: Session, text: string): Promise
   const artifacts = await artifactsOf(api, run, signal);
   ui.json({ run, artifacts: [...artifacts.values()] });
   for (const line of showLines(run, artifacts, { ...ui, now: cli.now() })) ui.line(line);
+  if (!isRunOver(run) && !ui.isJson) for (const line of warningLines(run.stepViews, await newNotes(api, run, 0, signal), ui)) ui.line(line);
   return undefined;
 }
 

@@ -1,3 +1,4 @@
+import { unwrapped } from '@cairn/contract';
 import { z } from 'zod';
 
 type Schema = z.core.$ZodType;
@@ -7,14 +8,14 @@ type Schema = z.core.$ZodType;
  * where the path leads nowhere.
  */
 export function schemaAt(schema: Schema, path: readonly PropertyKey[]): Schema | null {
-  let at: Schema | null = bare(schema);
+  let at: Schema | null = unwrapped(schema);
   for (const key of path) {
     if (at instanceof z.ZodObject) at = at.shape[String(key)] ?? null;
     else if (at instanceof z.ZodRecord) at = at.valueType;
     else if (at instanceof z.ZodArray) at = at.element;
     else return null;
     if (at === null) return null;
-    at = bare(at);
+    at = unwrapped(at);
   }
   return at;
 }
@@ -27,16 +28,4 @@ export function keysOf(schema: Schema | null): string[] {
 /** The texts that a schema allows, if it allows only some. */
 export function choicesOf(schema: Schema | null): string[] {
   return schema instanceof z.ZodEnum ? schema.options.map(String) : [];
-}
-
-function bare(schema: Schema): Schema {
-  if (
-    schema instanceof z.ZodDefault ||
-    schema instanceof z.ZodPrefault ||
-    schema instanceof z.ZodOptional ||
-    schema instanceof z.ZodNullable
-  ) {
-    return bare(schema.unwrap());
-  }
-  return schema;
 }

@@ -96,7 +96,9 @@ test('a program that is run to its end gives its failure with the log', async ()
     details: { frame: 'no such table' },
   });
   const interrupt = new AbortController();
-  const running = runToEnd(await specOf('setInterval(() => {}, 1000)'), interrupt.signal);
-  setTimeout(() => interrupt.abort(new Error('Ctrl-C')), 100);
-  await expect(running).rejects.toThrow('Ctrl-C');
+  const running = runToEnd(await specOf("console.log('migrating'); setInterval(() => {}, 1000)"), interrupt.signal);
+  const ended = expect(running).rejects.toThrow('Ctrl-C');
+  await expect.poll(logText, { timeout: 10_000 }).toContain('migrating');
+  interrupt.abort(new Error('Ctrl-C'));
+  await ended;
 });

@@ -32,9 +32,14 @@ test('a secret that was cut short is not used', async () => {
   });
 });
 
-test('a home that cannot be a folder is told', async () => {
-  await writeFile(join(base, 'file'), '');
-  await expect(openServiceHome(join(base, 'file'))).rejects.toMatchObject({ code: 'invalid_configuration' });
+test('a home that cannot be a folder is told, and so is a file in the place of one of its folders', async () => {
+  await writeFile(join(base, 'storage'), '');
+  for (const path of [base, join(base, 'storage')]) {
+    await expect(openServiceHome(path)).rejects.toMatchObject({
+      code: 'invalid_configuration',
+      message: expect.stringContaining(join(base, 'storage')),
+    });
+  }
 });
 
 test('a private file is readable by its owner alone from the first byte on', async () => {

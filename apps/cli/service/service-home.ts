@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
 import { clientFileOf } from '../connection.ts';
 
 /** The files of one embedded service. */
@@ -27,22 +27,28 @@ export type ServiceHome = {
 /** Logs larger than this are put aside when the service starts. */
 const maxLogBytes = 20_000_000;
 
-/** Makes the home folder, open to its owner alone, and its two secrets, once. */
+/**
+ * Makes the home folder, open to its owner alone, and its two secrets, once.
+ *
+ * @throws CairnError `invalid_configuration` where the folder, or what should lie in it, cannot be made or read
+ */
 export async function openServiceHome(path: string): Promise<ServiceHome> {
-  const logs = join(path, 'logs');
   try {
-    await mkdir(logs, { recursive: true });
-    await chmod(path, 0o700);
+    return await makeServiceHome(path);
   } catch (error) {
-    throw new CairnError(
-      'invalid_configuration',
-      `The home folder ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        details: { remedy: 'Choose another folder with --home.' },
-        cause: error,
-      },
-    );
+    if (isCairnError(error)) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CairnError('invalid_configuration', `The home folder ${path} cannot be used: ${why}`, {
+      details: { remedy: 'Mend what the message names, or choose another folder with --home.' },
+      cause: error,
+    });
   }
+}
+
+async function makeServiceHome(path: string): Promise<ServiceHome> {
+  const logs = join(path, 'logs');
+  await mkdir(logs, { recursive: true });
+  await chmod(path, 0o700);
   const tokenFile = join(path, 'admin.token');
   const storageDir = join(path, 'storage');
   await mkdir(storageDir, { recursive: true });

@@ -25,6 +25,8 @@ export type ServiceOptions = {
   queueUrl?: string;
   /** False gives up safety against power failure for speed: for tests. */
   isDurable?: boolean;
+  /** Controllers: one leads, the others wait for its end; 1 unless given. */
+  controllers?: number;
   /** One line about something that happened: a program that ended and is started again. */
   tell: (line: string) => void;
   signal: AbortSignal;
@@ -89,8 +91,8 @@ async function start(options: ServiceOptions, closer: ReturnType<typeof createCl
   const api = keepRunning(specs.api, options.tell);
   closer.add('api', () => api.stop(programGraceMs));
   closer.add('agents', () => stopAgents([home.poolStateDir, home.taskStateDir], agentGraceMs));
-  const beside = [keepRunning(specs.controller, options.tell), keepRunning(specs.worker, options.tell)];
-  closer.add('controller and worker', () => Promise.all(beside.map((program) => program.stop(programGraceMs))));
+  const beside = [...specs.controllers, specs.worker].map((spec) => keepRunning(spec, options.tell));
+  closer.add('controllers and worker', () => Promise.all(beside.map((program) => program.stop(programGraceMs))));
   const programs = [api, ...beside];
   await Promise.race([untilReady(url, home.adminToken, signal), ...programs.map((program) => program.failed)]).catch(
     // Another program may have taken a port since it was looked at.
@@ -176,13 +178,15 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
       CAIRN_API_PORT: String(ports.api),
       CAIRN_INTERNAL_PORT: String(ports.internal),
     }),
-    controller: spec('controller', ['apps/controller/main.ts'], {
-      ...database,
-      ...queue,
-      ...launching,
-      CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
-      CAIRN_STATE_DIR: home.poolStateDir,
-    }),
+    controllers: Array.from({ length: options.controllers ?? 1 }, (_, index) =>
+      spec(index === 0 ? 'controller' : `controller-${index + 1}`, ['apps/controller/main.ts'], {
+        ...database,
+        ...queue,
+        ...launching,
+        CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
+        CAIRN_STATE_DIR: home.poolStateDir,
+      }),
+    ),
     worker: spec('worker', ['apps/worker/main.ts', 'tasks'], { ...queue, ...launching, CAIRN_STATE_DIR: home.taskStateDir }),
   };
 }

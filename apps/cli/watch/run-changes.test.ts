@@ -14,6 +14,7 @@ const options = {
 const state = (over: Parameters<typeof aMiniRun>[0] = {}, steps: Record<string, Partial<StepView>> = {}): WatchState => ({
   run: aMiniRun(over, steps),
   metrics: { '384_finetune': { loss: 3.412 } },
+  notes: {},
   connection: 'live',
 });
 const changes = (before: WatchState | null, after: WatchState): string[] => runChanges(before, after, options);
@@ -83,4 +84,16 @@ test('a lost connection and its return are told', () => {
   const lost: WatchState = { ...state(), connection: 'lost' };
   expect(changes(state(), lost)).toEqual(['03:05:05  mini-1         the service does not answer; trying again']);
   expect(changes(lost, state())).toEqual(['03:05:05  mini-1         the service answers again']);
+});
+
+test('a warning of an active step is one line, and so is what is said after it', () => {
+  const said = (seq: number, level: 'info' | 'warning', message: string): WatchState => ({
+    ...state(),
+    notes: { '384_finetune': { seq, level, message } },
+  });
+  const [begun, full, over] = [said(3, 'info', 'Training'), said(7, 'warning', 'Waiting for the storage'), said(9, 'info', 'Stored')];
+  expect(changes(state(), begun)).toEqual([]);
+  expect(changes(begun, full)).toEqual(['03:05:05  384_finetune   Waiting for the storage']);
+  expect(changes(full, full)).toEqual([]);
+  expect(changes(full, over)).toEqual(['03:05:05  384_finetune   Stored']);
 });

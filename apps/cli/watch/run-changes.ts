@@ -3,7 +3,7 @@ import { padTo } from '../output/table.ts';
 import { formatDuration, plural, secondsBetween } from '../output/units.ts';
 import { failureText } from './run-lines.ts';
 import { type Look, paintedRunState, paintedStepState, progressParts, resultParts, shareDone } from './step-text.ts';
-import type { WatchState } from './watch-state.ts';
+import type { StepNote, WatchState } from './watch-state.ts';
 
 export type ChangeOptions = Look & {
   now: Date;
@@ -25,6 +25,8 @@ export function runChanges(before: WatchState | null, after: WatchState, options
   for (const step of run.stepViews) {
     const earlier = before?.run.stepViews.find(({ name }) => name === step.name) ?? null;
     for (const text of stepTexts(earlier, step, after, options)) lines.push(line(step.name, text));
+    const said = noteText(before?.notes[step.name], after.notes[step.name]);
+    if (said !== null && step.state === 'active') lines.push(line(step.name, style.warn(said)));
   }
   if (before !== null && before.connection !== after.connection) {
     lines.push(line(run.name, after.connection === 'lost' ? 'the service does not answer; trying again' : 'the service answers again'));
@@ -61,6 +63,12 @@ function stepTexts(before: StepView | null, step: StepView, after: WatchState, o
   // The seconds of a backoff count down: no news.
   const isCountdown = step.waiting?.code === 'backoff' && before.waiting?.code === 'backoff';
   return news !== null && news !== newsOf(before.waiting) && !isCountdown ? [news] : [];
+}
+
+/** A warning, once; what was said after one, as that it is over. */
+function noteText(before: StepNote | undefined, after: StepNote | undefined): string | null {
+  if (after === undefined || after.seq === before?.seq) return null;
+  return after.level === 'warning' || before?.level === 'warning' ? after.message : null;
 }
 
 /** What is told beside a new state, in lines. */

@@ -17,6 +17,7 @@ const options: ViewOptions = {
 const stateOf = (run: RunView, over: Partial<WatchState> = {}): WatchState => ({
   run,
   metrics: { '384_finetune': { loss: 3.412 } },
+  notes: {},
   connection: 'live',
   ...over,
 });
@@ -57,12 +58,16 @@ test('without a loss the message of the step is shown, and images a second come 
   expect(lines[4]).toContain('52 %  65.9 img/s  eta 12 s  26/50 steps  epoch 2 of 4');
 });
 
-test('a failed step tells its cause, code and the end of its message', () => {
+test('a failed step tells its cause, code, the end of its message and what to do', () => {
   const failure = { cause: 'data' as const, code: 'too_many_bad_images', message: 'Too many images cannot be read\n3 of 10' };
   const run = aMiniRun({ state: 'failed', finishedAt: aMinuteLater.toISOString() }, { '384_finetune': { state: 'failed', failure } });
   const lines = runLines(stateOf(run), options);
   expect(lines[4]).toMatch(/^✖ 384_finetune +8 s {2}failed$/);
-  expect(lines.slice(-2)).toEqual(['384_finetune failed (data, too_many_bad_images): Too many images cannot be read', '  3 of 10']);
+  expect(lines.slice(-3)).toEqual([
+    '384_finetune failed (data, too_many_bad_images): Too many images cannot be read',
+    '  3 of 10',
+    '  hint: Mend or remove the images of the rejected list, or raise `maxBadImageShare`.',
+  ]);
 });
 
 test('a ready step says why it waits, an active one without progress that it starts', () => {
@@ -83,4 +88,13 @@ test('the signs of active steps turn, and are plain where the terminal knows no 
   const plain = runLines(stateOf(aMiniRun()), { ...options, glyphs: glyphsFor({ LANG: 'C' }) }).join('\n');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole of ASCII
   expect(plain).toMatch(/^[\x00-\x7f]+$/);
+});
+
+test('a step that is active and warns has its warning below, and one that is over has not', () => {
+  const note = { seq: 4, level: 'warning' as const, message: 'Waiting for the storage' };
+  const lines = runLines(
+    stateOf(aMiniRun(), { notes: { '384': note, '384_finetune': note, extract_index: { ...note, level: 'info' } } }),
+    options,
+  );
+  expect(lines.slice(-2)).toEqual(['', '384_finetune: Waiting for the storage']);
 });

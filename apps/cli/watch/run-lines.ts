@@ -1,4 +1,4 @@
-import type { StepView } from '@cairn/contract';
+import { type ErrorRow, errorTable, type StepView } from '@cairn/contract';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
 import { bar, type Look, paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
@@ -28,6 +28,7 @@ export function runLines(state: WatchState, options: ViewOptions): string[] {
     '',
     ...(folded > 0 ? [options.style.dim(`  ${plural(folded, 'step')} not shown`)] : []),
     ...steps.map((step) => stepLine(step, state, nameWidth, options)),
+    ...warningLines(run.stepViews, state.notes, options),
     ...failureLines(run.stepViews, options),
     ...(state.connection === 'lost'
       ? ['', options.style.warn('The service does not answer; trying again. The run goes on without this view.')]
@@ -99,17 +100,31 @@ function fitting(steps: readonly StepView[], rows: number): StepView[] {
   return left;
 }
 
+/** What steps that are active warn of, a line each. */
+export function warningLines(steps: readonly StepView[], notes: WatchState['notes'], { style }: Pick<Look, 'style'>): string[] {
+  const lines = steps.flatMap((step) => {
+    const note = notes[step.name];
+    return step.state === 'active' && note?.level === 'warning' ? [style.warn(`${step.name}: ${note.message}`)] : [];
+  });
+  return lines.length > 0 ? ['', ...lines] : [];
+}
+
 function failureLines(steps: readonly StepView[], { style }: ViewOptions): string[] {
   const failed = steps.filter((step) => step.failure !== null && step.state === 'failed');
   return failed.flatMap((step) => ['', ...failureText(step).map((line) => style.bad(line))]);
 }
 
-/** A step's failure in a few lines: what failed, with which code, and the message. */
+/** A step's failure in a few lines: what failed, with which code, the message, and what a person can do. */
 export function failureText(step: StepView): string[] {
   if (step.failure === null) return [];
   const { cause, code, message } = step.failure;
   const [first = '', ...rest] = message.trim().split('\n');
-  return [`${step.name} failed (${cause}, ${code}): ${first}`, ...rest.slice(-8).map((line) => `  ${line}`)];
+  return [`${step.name} failed (${cause}, ${code}): ${first}`, ...rest.slice(-8).map((line) => `  ${line}`), ...hintLines(code)];
+}
+
+function hintLines(code: string): string[] {
+  const row = new Map<string, ErrorRow>(Object.entries(errorTable)).get(code);
+  return row === undefined || row.fix === 'cairn' ? [] : [`  hint: ${row.remedy}`];
 }
 
 /** The one line that tells how a run ended, and the failed steps. */

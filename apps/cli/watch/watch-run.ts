@@ -1,6 +1,7 @@
 import { type CairnClient, wait } from '@cairn/client';
 import { isCairnError, type RunView } from '@cairn/contract';
-import { isRunOver, type StepMetrics, type WatchState } from './watch-state.ts';
+import { notesOf } from './step-notes.ts';
+import { isRunOver, type StepMetrics, type StepNote, type WatchState } from './watch-state.ts';
 
 export type WatchOptions = {
   signal: AbortSignal;
@@ -55,7 +56,8 @@ export async function* watchRun(client: CairnClient, runId: string, options: Wat
 async function look(client: CairnClient, runId: string, last: WatchState | null, signal: AbortSignal): Promise<WatchState> {
   try {
     const run = await client.getRun(runId, { signal, timeoutMs: 10_000 });
-    return { run, metrics: { ...last?.metrics, ...(await trainingMetrics(client, run, signal)) }, connection: 'live' };
+    const [metrics, notes] = await Promise.all([trainingMetrics(client, run, signal), newNotes(client, run, last?.run.seq ?? 0, signal)]);
+    return { run, metrics: { ...last?.metrics, ...metrics }, notes: { ...last?.notes, ...notes }, connection: 'live' };
   } catch (error) {
     if (last === null || !isCairnError(error, 'unavailable', 'rate_limited')) throw error;
     return { ...last, connection: 'lost' };
@@ -70,6 +72,13 @@ async function trainingMetrics(client: CairnClient, run: RunView, signal: AbortS
     return [name, { loss: series.find((one) => one.name === 'loss')?.values.at(-1) ?? null }];
   });
   return Object.fromEntries(await Promise.all(entries));
+}
+
+/** Of what happened since event `after`, the newest page: more is not looked through for what steps said. */
+export async function newNotes(client: CairnClient, run: RunView, after: number, signal: AbortSignal): Promise<Record<string, StepNote>> {
+  if (run.seq <= after) return {};
+  const page = await client.listRunEvents(run.id, { after: Math.max(after, run.seq - 200), limit: 200 }, { signal, timeoutMs: 10_000 });
+  return notesOf(page.items);
 }
 
 /** A bell that remembers a ring until someone has waited for it. */

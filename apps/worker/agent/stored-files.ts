@@ -62,12 +62,14 @@ export async function uploadFile(
   return { name, key, bytes, sha256 };
 }
 
-/** Does `work` again while the storage fails in a way that may pass, for at most `patienceMs`. A full storage is told in a note. */
+/** Does `work` again while the storage fails in a way that may pass, for at most `patienceMs`. The waiting and its end are told in notes. */
 async function patiently<T>({ reporter }: AttemptContext, patienceMs: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
   const end = Date.now() + patienceMs;
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await work();
+      const result = await work();
+      if (attempt > 0) reporter.tell({ type: 'note', level: 'info', message: 'The storage answers again' });
+      return result;
     } catch (error) {
       // Without anything to lose a full storage is left to the next attempt, which waits without holding a place.
       const mayPass = isCairnError(

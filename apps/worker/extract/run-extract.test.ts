@@ -7,7 +7,7 @@ import { expect, test, vi } from 'vitest';
 import { makeImages, writeList } from '../testing/images.ts';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
-import { runExtract } from './run-extract.ts';
+import { extractOn, runExtract } from './run-extract.ts';
 
 vi.setConfig({ testTimeout: 40_000 });
 
@@ -56,7 +56,8 @@ async function openExtraction({ images = 12, shards = 3, broken = [] }: Options 
 type Extraction = Awaited<ReturnType<typeof openExtraction>>;
 
 const committed = ({ plane }: Extraction) => plane.state.shards.filter((shard) => shard.commit !== null).length;
-const childOf = ({ context }: Extraction) => processesByAttempt().get(context.spec.attempt.id)?.[0]?.pid;
+const childrenOf = ({ context }: Extraction) => processesByAttempt().get(context.spec.attempt.id) ?? [];
+const childOf = (extraction: Extraction) => childrenOf(extraction)[0]?.pid;
 
 test('a worker extracts every shard, stores its parts as committed, and ends when none is left', async () => {
   const extraction = await openExtraction({ broken: [5] });
@@ -83,6 +84,37 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
   expect(new Set(plane.items('metrics').map((item) => item.name))).toContain('images_per_second');
   expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images/));
   expect(childOf(extraction)).toBeUndefined();
+});
+
+test('a worker with two places has a child and a shard for each at a time, and claims none twice', async () => {
+  const extraction = await openExtraction({ shards: 4 });
+  const { context, plane } = extraction;
+  // The first that is done waits until both are at work.
+  const { commitShard } = context.client;
+  const client: typeof context.client = {
+    ...context.client,
+    async commitShard(index, commit) {
+      await eventually(() => childrenOf(extraction).length).toBe(2);
+      await eventually(() => plane.state.shards.filter((shard) => shard.holder === 'attempt').length).toBeGreaterThanOrEqual(2);
+      await commitShard(index, commit);
+    },
+  };
+  expect(await extractOn({ ...context, client }, [null, null])).toMatchObject({ outcome: 'succeeded' });
+  expect(plane.state.shards.map((shard) => [shard.tries, shard.commit?.rows])).toEqual([
+    [1, 3],
+    [1, 3],
+    [1, 3],
+    [1, 3],
+  ]);
+});
+
+test('a worker that was started again in its attempt does the shard it had, also when nobody else can', async () => {
+  const extraction = await openExtraction();
+  const { context, plane } = extraction;
+  const [first] = plane.state.shards;
+  if (first !== undefined) Object.assign(first, { holder: 'attempt', tries: 1 });
+  expect(await runExtract(context)).toMatchObject({ outcome: 'succeeded' });
+  expect(plane.state.shards.map((shard) => shard.tries)).toEqual([2, 1, 1]);
 });
 
 test('a shard whose lease was lost is dropped, and the others are done', async () => {

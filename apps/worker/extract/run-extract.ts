@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type AttemptSpecOf, CairnError, isCairnError, listsDetails, type ShardClaim } from '@cairn/contract';
+import { type AttemptSpecOf, CairnError, type FinishRequest, isCairnError, listsDetails, type ShardClaim } from '@cairn/contract';
 import { sleep } from '@cairn/runtime';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
@@ -24,18 +24,22 @@ const minWaitMs = 50;
  * One worker of an extraction: claims shard after shard until all are committed. It computes in child processes, one a GPU,
  * since ONNX Runtime blocks the event loop; this process keeps the lease by its reports, stores the parts and commits them.
  */
-export const runExtract: Runner<'extract'> = async (context) => {
+export const runExtract: Runner<'extract'> = (context) =>
+  extractOn(context, context.gpus === 0 ? [null] : Array.from({ length: context.gpus }, (_, gpu) => gpu));
+
+/** {@link runExtract} with a child a place: a GPU's number, or null for the CPU. */
+export async function extractOn(context: ExtractContext, gpus: readonly (number | null)[]): Promise<FinishRequest> {
   const { spec, stop } = context;
-  const open = await openJob(context);
+  const open = await openJob(context, gpus.length);
   const total = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists[spec.settings.list]?.distinct ?? 0;
   const progress = extractProgress(context.reporter, total);
-  const places = context.gpus === 0 ? [null] : Array.from({ length: context.gpus }, (_, gpu) => gpu);
   // When one place fails the others end too; each gives back what it holds.
   const failed = new AbortController();
-  const held = new Set<number>();
+  const halted = AbortSignal.any([stop.asked, failed.signal]);
+  const shards = openShards(context, halted);
   const results = await Promise.allSettled(
-    places.map((gpu) =>
-      runPlace({ context, open, gpu, progress, held, halted: AbortSignal.any([stop.asked, failed.signal]) }).catch((error: unknown) => {
+    gpus.map((gpu) =>
+      runPlace({ context, open, gpu, progress, shards, halted }).catch((error: unknown) => {
         failed.abort(error);
         throw error;
       }),
@@ -46,10 +50,30 @@ export const runExtract: Runner<'extract'> = async (context) => {
   const failure = results.find((result) => result.status === 'rejected');
   if (failure !== undefined) throw failed.signal.reason;
   return { outcome: 'succeeded', files: [], details: {} };
-};
+}
+
+/** The shards that this attempt holds. Claims take turns: each says what the ones before it got, or two places would get one shard. */
+function openShards({ client }: ExtractContext, halted: AbortSignal) {
+  const held = new Set<number>();
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    claim(): Promise<ShardClaim> {
+      const turn = last.then(async () => {
+        halted.throwIfAborted();
+        const claim = await untilAborted(client.claimShard({ holding: [...held] }), halted);
+        if (claim.shard !== null) held.add(claim.shard.index);
+        return claim;
+      });
+      last = turn.catch(() => undefined);
+      return turn;
+    },
+    /** It is committed or given back. */
+    left: (index: number) => void held.delete(index),
+  };
+}
 
 /** Fetches model and list, once for all children, and says what a child is to open. */
-async function openJob(context: ExtractContext): Promise<ChildJobOf<'openExtraction'>> {
+async function openJob(context: ExtractContext, places: number): Promise<OpenJob> {
   const { spec, workDir } = context;
   const model = inputOf(spec, 'model');
   const details = modelDetails.parse(model.details);
@@ -60,44 +84,42 @@ async function openJob(context: ExtractContext): Promise<ChildJobOf<'openExtract
     modelPath,
     listPath,
     imageRoot: spec.source.root,
-    device: context.gpus > 0 ? 'cuda' : 'cpu',
     threads: spec.settings.threads,
     imageSize: details.imageSize,
     preprocessing: details.preprocessing,
     batch: spec.settings.batch,
-    decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / Math.max(1, context.gpus))),
+    decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / places)),
     outDir: join(workDir, 'features'),
   };
 }
 
+/** What all children open; each says on which device. */
+type OpenJob = Omit<ChildJobOf<'openExtraction'>, 'device'>;
+
 type Place = {
   context: ExtractContext;
-  open: ChildJobOf<'openExtraction'>;
+  open: OpenJob;
   /** Null on a CPU. */
   gpu: number | null;
   progress: ReturnType<typeof extractProgress>;
-  /** The shards that the places of this attempt are at. */
-  held: Set<number>;
+  shards: ReturnType<typeof openShards>;
   /** No new shard, and the one under way is given back. */
   halted: AbortSignal;
 };
 
 /** One child and the shards it does, one at a time, until there are none left. Rejects with `halted`'s reason, or with what failed. */
 async function runPlace(place: Place): Promise<void> {
-  const { context, halted, held } = place;
+  const { context, halted, shards } = place;
   let child: Child | null = null;
   let crashes = 0;
   try {
     for (;;) {
-      halted.throwIfAborted();
-      const { shard, done, retryAfterSeconds } = await untilAborted(context.client.claimShard(), halted);
+      const { shard, done, retryAfterSeconds } = await shards.claim();
       if (shard === null && done) return;
-      // An answer that was lost on the way is given again, so a claim may also name a shard that another place here is at.
-      if (shard === null || held.has(shard.index)) {
+      if (shard === null) {
         await sleep(Math.max(minWaitMs, retryAfterSeconds * 1000), halted);
         continue;
       }
-      held.add(shard.index);
       try {
         child ??= await openChild(place);
         await doShard(child, shard, place);
@@ -114,7 +136,7 @@ async function runPlace(place: Place): Promise<void> {
         const message = `Shard ${shard.index} is given back: ${error.message}`.slice(0, 4000);
         context.reporter.tell({ type: 'note', level: 'warning', message });
       } finally {
-        held.delete(shard.index);
+        shards.left(shard.index);
       }
     }
   } finally {
@@ -129,7 +151,7 @@ async function openChild({ context, open, gpu }: Place): Promise<Child> {
     ...(gpu === null ? {} : { CUDA_VISIBLE_DEVICES: String(gpu) }),
   });
   try {
-    await child.ask(open, openedModel);
+    await child.ask({ ...open, device: gpu === null ? 'cpu' : 'cuda' }, openedModel);
     return child;
   } catch (error) {
     await child.kill();

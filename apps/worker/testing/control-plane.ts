@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import {
   type AttemptSpec,
   CairnError,
+  claimRequest,
   type ErrorCode,
   errorTable,
   type FinishRequest,
@@ -81,7 +82,9 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
         return state.reply;
       }
       case '/shards/claim': {
-        const free = state.shards.find((row) => row.commit === null && row.holder === null);
+        const { holding } = claimRequest.parse(body);
+        const open = state.shards.filter((row) => row.commit === null && !holding.includes(row.index));
+        const free = open.find((row) => row.holder === 'attempt') ?? open.find((row) => row.holder === null);
         const done = state.shards.every((row) => row.commit !== null);
         if (free === undefined) return { shard: null, done, retryAfterSeconds: 0.05 };
         free.holder = 'attempt';

@@ -1,37 +1,46 @@
 import type { AttemptSpec, AttemptSpecOf, InputArtifact } from '@cairn/contract';
-import { stepSettings } from '@cairn/contract';
+import { protocol, stepSettings } from '@cairn/contract';
 import { newId, sha256 } from '@cairn/runtime';
 
-type Settings = { [K in AttemptSpec['kind']]: AttemptSpecOf<K>['settings'] };
+const model = { backbone: 'resnet18' } as const;
+const smallStage = { from: 'init', list: 'clean', imageSize: 32, epochs: 1, learningRate: 0.03, batch: 2, ranks: 1, model };
 
-const defaults: Settings = {
-  prepare: stepSettings.prepare.parse({}),
-  train: stepSettings.train.parse({
-    from: 'init',
-    list: 'clean',
-    imageSize: 32,
-    epochs: 1,
-    learningRate: 0.03,
-    batch: 2,
-    ranks: 1,
-    model: { backbone: 'resnet18' },
+type Kind = AttemptSpec['kind'];
+type Builders = { [K in Kind]: (overrides: Partial<AttemptSpecOf<K>>) => AttemptSpecOf<K> };
+
+const builders: Builders = {
+  prepare: (overrides) => ({ ...base('prepare'), kind: 'prepare', settings: stepSettings.prepare.parse({}), ...overrides }),
+  train: (overrides) => ({ ...base('train'), kind: 'train', settings: stepSettings.train.parse(smallStage), ...overrides }),
+  export: (overrides) => ({
+    ...base('export'),
+    kind: 'export',
+    settings: stepSettings.export.parse({ imageSize: 32, model }),
+    ...overrides,
   }),
-  export: stepSettings.export.parse({ imageSize: 32, model: { backbone: 'resnet18' } }),
-  extract: stepSettings.extract.parse({ list: 'index' }),
-  search: stepSettings.search.parse({}),
-  evaluate: stepSettings.evaluate.parse({}),
-  register: stepSettings.register.parse({ model: 'landmarks' }),
+  extract: (overrides) => ({ ...base('extract'), kind: 'extract', settings: stepSettings.extract.parse({ list: 'index' }), ...overrides }),
+  search: (overrides) => ({ ...base('search'), kind: 'search', settings: stepSettings.search.parse({}), ...overrides }),
+  evaluate: (overrides) => ({ ...base('evaluate'), kind: 'evaluate', settings: stepSettings.evaluate.parse({}), ...overrides }),
+  register: (overrides) => ({
+    ...base('register'),
+    kind: 'register',
+    settings: stepSettings.register.parse({ model: 'landmarks' }),
+    ...overrides,
+  }),
 };
 
 /** The spec of an attempt with quick heartbeats; `overrides` replace whole fields. */
-export function specOf<K extends AttemptSpec['kind']>(kind: K, overrides: Partial<AttemptSpecOf<K>> = {}): AttemptSpecOf<K> {
+export function specOf<K extends Kind>(kind: K, overrides: Partial<AttemptSpecOf<K>> = {}): AttemptSpecOf<K> {
+  return builders[kind](overrides);
+}
+
+/** What the specs of all kinds have. */
+function base(step: string) {
   const attempt = { id: newId('attempt'), ordinal: 1, generation: 1 };
-  const spec = {
-    protocol: 1,
-    kind,
+  return {
+    protocol,
     attempt,
     run: { id: newId('run'), name: 'test-run' },
-    step: { id: newId('step'), name: kind },
+    step: { id: newId('step'), name: step },
     inputs: {},
     source: { kind: 'folder', root: '/nowhere', metadata: '/nowhere', countries: null },
     stagingPrefix: `staging/${attempt.id}/`,
@@ -39,11 +48,7 @@ export function specOf<K extends AttemptSpec['kind']>(kind: K, overrides: Partia
     heartbeatSeconds: 0.2,
     leaseSeconds: 30,
     hangSeconds: 60,
-    settings: defaults[kind],
-    ...overrides,
-  };
-  // The union of kinds cannot be followed through a type parameter; the agent parses what it gets.
-  return spec as unknown as AttemptSpecOf<K>;
+  } satisfies Partial<AttemptSpec>;
 }
 
 /** An input artifact with the files as given, below `prefix`. */

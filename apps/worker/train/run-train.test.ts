@@ -1,7 +1,7 @@
 import { readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type AttemptSpecOf, isCairnError, type ResumePoint } from '@cairn/contract';
+import { type AttemptSpecOf, CairnError, isCairnError, type ResumePoint } from '@cairn/contract';
 import { newId, processesByAttempt, sha256 } from '@cairn/runtime';
 import { expect, test, vi } from 'vitest';
 import { openAttempt } from '../testing/open-attempt.ts';
@@ -109,6 +109,25 @@ test('a checkpoint that changed on its way into the storage is no result', async
   await expect(runTrain(context)).rejects.toMatchObject({ code: 'corrupt_artifact' });
   await reporter.end();
   expect(plane.items('checkpoint')).toEqual([]);
+});
+
+test('a full storage is waited for with the final checkpoint, and both the waiting and its end are told', async () => {
+  const { context, plane, reporter } = await openTraining();
+  let refusals = 2;
+  const store: typeof context.store = {
+    ...context.store,
+    put: async (key, ...rest) => {
+      if (key.endsWith('/checkpoint.pt') && refusals-- > 0) throw new CairnError('storage_full', 'No space is left');
+      return context.store.put(key, ...rest);
+    },
+  };
+  expect(await runTrain({ ...context, store })).toMatchObject({ outcome: 'succeeded' });
+  await reporter.end();
+  const notes = plane.items('note').map(({ level, message }) => [level, message]);
+  expect(notes.filter(([, message]) => message?.includes('storage'))).toEqual([
+    ['warning', 'Waiting for the storage: No space is left'],
+    ['info', 'The storage answers again'],
+  ]);
 });
 
 test('a list that was not prepared is named', async () => {

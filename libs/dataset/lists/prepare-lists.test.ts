@@ -89,6 +89,17 @@ describe('the lists', () => {
     expect(manifest.lists.all).toMatchObject({ rows: 19, images: 17, labels: 5, classes: 5, unlabelled: 1, noisy: 6, missingImages: null });
   });
 
+  test('images are numbered by first appearance, a repeated one with the number it had', async () => {
+    await using folder = await testFolder();
+    // a1 is a train image of two landmarks.
+    const train = [...handMade['train.csv'], 'a1aaaa,u,30'];
+    const { manifest, rows } = await prepare(folder.path, ['full', 'all'], { files: { 'train.csv': train } });
+    expect((await rows('full')).map((row) => row.imageNumber)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 3]);
+    expect(manifest.lists.full).toMatchObject({ rows: 10, images: 9 });
+    const queries = (await rows('all')).filter((row) => row.path.startsWith('test/'));
+    expect(queries.map((row) => row.imageNumber)).toEqual([14, 15, 16, 16, 16]);
+  });
+
   test('query has each scored query once, index the gallery in file order, and the ground truth a row an image', async () => {
     await using folder = await testFolder();
     const { manifest, rows, truth } = await prepare(folder.path, ['query', 'index']);

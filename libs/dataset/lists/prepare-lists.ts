@@ -1,5 +1,5 @@
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
@@ -9,7 +9,7 @@ import { count, openDatabase } from '../duckdb.ts';
 import type { FoundFile } from '../metadata/find-metadata.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
-import { writingUnder } from '../writing-under.ts';
+import { makingBeside } from '../writing-under.ts';
 import { makeListTables } from './definitions.ts';
 import { loadCountries } from './load-countries.ts';
 import { loadTars } from './load-tars.ts';
@@ -36,9 +36,9 @@ export type PrepareListsOptions = {
 
 /**
  * Makes the lists of a collection in GLDv2's format: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
- * image root), label (int32), noisy (0 or 1), country, continent (nullable), for tars also tar, offset, size; with the list
- * `query` also `out/lists/ground_truth.parquet` (query_id, image_id, usage: scored queries only); for tars
- * `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
+ * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
+ * in order of first appearance), for tars also tar, offset, size; with the list `query` also `out/lists/ground_truth.parquet`
+ * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
  *
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `name_taken`, `storage_full`; the signal's reason.
  */
@@ -47,18 +47,12 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
   const lists = [...new Set(options.lists)];
   await refuseTaken(out);
   const found = await findMetadata(options.metadata, { lists, withCountries: options.countries !== undefined }, options.signal);
-  return writingUnder(
+  return makingBeside(
     out,
-    async () => {
-      await mkdir(dirname(out), { recursive: true });
-      const making = await mkdtemp(`${out}.making-`);
-      try {
-        const manifest = await fill(making, lists, found, options);
-        await rename(making, out);
-        return manifest;
-      } finally {
-        await rm(making, { recursive: true, force: true });
-      }
+    async (making) => {
+      const manifest = await fill(making, lists, found, options);
+      await rename(making, out);
+      return manifest;
     },
     options.signal,
   );

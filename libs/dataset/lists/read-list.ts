@@ -9,6 +9,8 @@ export type ListRow = {
   noisy: boolean;
   country: string | null;
   continent: string | null;
+  /** From 0, the list's distinct images in order of first appearance. */
+  imageNumber: number;
   tar: string | null;
   offset: number | null;
   size: number | null;
@@ -37,6 +39,7 @@ export async function* readList(
         noisy: count(row.noisy) === 1,
         country: textOrNull(row.country),
         continent: textOrNull(row.continent),
+        imageNumber: count(row.image_number),
         tar: textOrNull(row.tar),
         offset: numberOrNull(row.offset),
         size: numberOrNull(row.size),

@@ -9,7 +9,10 @@ import type { GroundTruthEntry, ListEntry } from './manifest.ts';
 /** Parquet as every reader takes it; pieces of this many rows can be read alone. */
 const parquet = '(format parquet, compression zstd, row_group_size 122880)';
 
-/** Writes `lists/NAME.parquet` under `root` in the list's order and counts it. */
+/**
+ * Writes `lists/NAME.parquet` under `root` in the list's order and counts it. `image_number` counts its distinct images in the
+ * order of first appearance: who extracts a shard finds its rows by the row groups' least and greatest numbers.
+ */
 export async function writeList(
   database: Database,
   options: { list: ListName; testSeed: number; root: string; hasTars: boolean; labelled: boolean },
@@ -23,17 +26,22 @@ export async function writeList(
   const id = 'r.image_id';
   await database.run(
     `copy (
+       with ordered as (select *, row_number() over (order by block, pos, sub) as place_in_list from (${rowsOfList(list, testSeed)})),
+       image as (
+         select image_id, (row_number() over (order by min(place_in_list)) - 1)::integer as image_number from ordered group by image_id
+       )
        select r.image_id,
          r.split || '/' || ${id}[1] || '/' || ${id}[2] || '/' || ${id}[3] || '/' || ${id} || '.jpg' as path,
-         r.label::integer as label, r.noisy::integer as noisy, k.country, k.continent${place}
-       from (${rowsOfList(list, testSeed)}) r
+         r.label::integer as label, r.noisy::integer as noisy, k.country, k.continent, i.image_number${place}
+       from ordered r
+       join image i using (image_id)
        left join label_country k on k.gid = r.label
        ${places}
-       order by r.block, r.pos, r.sub
+       order by r.place_in_list
      ) to ${literal(file)} ${parquet}`,
   );
   const [counts] = await database.rows(
-    `select count(*) as rows, count(distinct image_id) as images, count(distinct label) filter (where label >= 0) as labels,
+    `select count(*) as rows, coalesce(max(image_number) + 1, 0) as images, count(distinct label) filter (where label >= 0) as labels,
        count(*) filter (where noisy = 1) as noisy, count(*) filter (where label < 0) as unlabelled,
        ${hasTars ? 'count(*) filter (where tar is null)' : 'null'} as missing
      from read_parquet(${pathLiteral(file)})`,

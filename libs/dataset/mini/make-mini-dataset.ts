@@ -1,10 +1,10 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { imagePath } from '../image-path.ts';
-import { writingUnder } from '../writing-under.ts';
+import { makingBeside } from '../writing-under.ts';
 import { viewOf } from './camera.ts';
 import type { Landmark } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
@@ -48,18 +48,12 @@ export async function makeMiniDataset(options: MiniDatasetOptions): Promise<Mini
   const asked: MiniCounts = { ...miniCounts, ...options.counts };
   const present = await presentDataset(out, options.seed, asked, options.signal);
   if (present) return present;
-  return writingUnder(
+  return makingBeside(
     out,
-    async () => {
-      await mkdir(dirname(out), { recursive: true });
-      const making = await mkdtemp(`${out}.making-`);
-      try {
-        const manifest = await fill(making, planMiniDataset(options.seed, asked), asked, options);
-        await moveIntoPlace(making, out, manifest, options.signal);
-        return manifest;
-      } finally {
-        await rm(making, { recursive: true, force: true });
-      }
+    async (making) => {
+      const manifest = await fill(making, planMiniDataset(options.seed, asked), asked, options);
+      await moveIntoPlace(making, out, manifest, options.signal);
+      return manifest;
     },
     options.signal,
   );
@@ -114,14 +108,21 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
   const draw = painter(plan);
   let next = 0;
   let done = 0;
+  // What one hand fails at stops the others, and all are waited for: none may write into a folder that is being removed.
+  const failed = new AbortController();
   const hand = async (): Promise<void> => {
-    for (let image = plan.images[next++]; image; image = plan.images[next++]) {
-      signal?.throwIfAborted();
-      await store(`${layout.images}/${imagePath(image.split, image.id)}`, await draw(image));
-      onProgress?.({ done: ++done, total: plan.images.length });
+    for (let image = plan.images[next++]; image && !failed.signal.aborted; image = plan.images[next++]) {
+      try {
+        signal?.throwIfAborted();
+        await store(`${layout.images}/${imagePath(image.split, image.id)}`, await draw(image));
+        onProgress?.({ done: ++done, total: plan.images.length });
+      } catch (error) {
+        failed.abort(error);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.max(1, concurrency) }, hand));
+  failed.signal.throwIfAborted();
   for (const { path, text } of [...metadataFiles(plan), ...countryFiles(plan)]) await store(path, Buffer.from(text));
   for (const split of miniSplits) {
     const images = plan.images

@@ -1,4 +1,4 @@
-import { CairnError, type Hint, type ShardClaim, type ShardCommit } from '@cairn/contract';
+import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCommit } from '@cairn/contract';
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
@@ -12,10 +12,16 @@ const retryAfterSeconds = 1;
 type ClaimedRow = { index: number; from_row: number; count: number; tries: number };
 
 /**
- * Leases the next shard. A lease is renewed by every report; one that ran out goes to another only when its attempt has been
+ * Leases the next shard to a worker that holds those of `holding`: first one that is leased to its attempt already, then
+ * the first that is free. A lease is renewed by every report; one that ran out goes to another only when its attempt has been
  * silent while the api answered, so an outage of ours takes nobody's work away.
  */
-export async function claimShard(ctx: EngineContext, attemptId: string, generation: number): Promise<ShardClaim> {
+export async function claimShard(
+  ctx: EngineContext,
+  attemptId: string,
+  generation: number,
+  { holding }: ClaimRequest,
+): Promise<ShardClaim> {
   const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
   const { stepId, runId } = attempt;
   if (attempt.state === 'stopping') return { shard: null, done: false, retryAfterSeconds };
@@ -25,9 +31,9 @@ export async function claimShard(ctx: EngineContext, attemptId: string, generati
         lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds})
       where (step_id, "index") = (
         select s.step_id, s."index" from shard s left join attempt a on a.id = s.attempt_id
-        where s.step_id = ${stepId}
+        where s.step_id = ${stepId} and s."index" <> all(${holding}::int[])
           and (s.state = 'pending' or (s.state = 'leased' and (s.attempt_id = ${attemptId} or (s.lease_until < now() and a.contact = 'silent'))))
-        order by s."index" limit 1 for update of s skip locked)
+        order by (s.attempt_id = ${attemptId}) is true desc, s."index" limit 1 for update of s skip locked)
       returning "index", from_row, count, tries`;
     const row = rows[0];
     if (row) {

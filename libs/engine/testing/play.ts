@@ -122,7 +122,7 @@ export async function openStage() {
   /** Commits every shard that an attempt can claim. */
   async function commitAll(attempt: string, rejected = 0, content = 'ids'): Promise<void> {
     for (;;) {
-      const { shard } = await engine.claimShard(attempt, 1);
+      const { shard } = await engine.claimShard(attempt, 1, { holding: [] });
       if (!shard) return;
       const bad = Math.min(rejected, shard.count);
       await engine.commitShard(attempt, 1, shard.index, {

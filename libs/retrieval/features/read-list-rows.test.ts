@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { testParquet } from '../fixtures/parquet.ts';
@@ -39,6 +40,27 @@ test('shards of a list are a partition of its distinct images, also across row g
   expect(shards.map((shard) => shard.length)).toEqual([25_000, 25_000, 20_000]);
   expect(shards.flat().join()).toBe(distinct.join());
   expect(await readListRows(parquet, { path, from: 70_000, count: 10 })).toEqual([]);
+});
+
+test('where images are numbered, only the row groups with those of the shard are read', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'index.parquet');
+  // Two row groups: an image stands twice in a row, and the last row is one of the first group again.
+  const numbers = [...Array.from({ length: 140_000 }, (_, row) => Math.floor(row / 2)), 0];
+  const columns = { image_id: 'text', path: 'text', image_number: 'integer' } as const;
+  await parquet.write({ path, columns, rows: numbers.map((number, row) => [`id${number}`, `${row}.jpg`, number]) });
+  expect((await readListRows(parquet, { path, from: 0, count: 2 })).map((row) => row.path)).toEqual(['0.jpg', '2.jpg']);
+
+  const file = await open(path, 'r+');
+  await file.write(Buffer.alloc(20_000, 255), 0, 20_000, 4);
+  await file.close();
+  const rows = await readListRows(parquet, { path, from: 65_000, count: 3 });
+  expect(rows.map((row) => [row.imageId, row.path])).toEqual([
+    ['id65000', '130000.jpg'],
+    ['id65001', '130002.jpg'],
+    ['id65002', '130004.jpg'],
+  ]);
+  await expect(readListRows(parquet, { path, from: 0, count: 2 })).rejects.toMatchObject({ code: 'corrupt_artifact' });
 });
 
 test('a tar source gives the place of each image in its tar', async () => {

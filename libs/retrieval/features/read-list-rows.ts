@@ -15,19 +15,21 @@ export type ListRange = {
  * The images of a list in the order of its rows, each id once, at its first row: a list that gives an image several labels
  * repeats it, and features are extracted once. `from` and `count` count distinct images. Throws `corrupt_artifact` where the
  * file is no list.
+ *
+ * By the column `image_number` only the row groups with these images are read. Without it, as in a list that `prepare` did
+ * not make, the images are counted anew, which takes a pass over the ids of the whole list.
  */
 export async function readListRows(parquet: Parquet, { path, from = 0, count }: ListRange, signal?: AbortSignal): Promise<ListRow[]> {
   const columns = await columnsOf(parquet, path, signal);
   const optional = (name: string) => (columns.has(name) ? `"${name}"` : `null as "${name}"`);
+  const rows = 'read_parquet($path, file_row_number = true)';
+  const numbered = columns.has('image_number') ? `from ${rows}` : `from ${rows} join (${numbersOf(rows)}) using (image_id)`;
   const sql = `
-    with rows as (from read_parquet($path, file_row_number = true)),
-    firsts as (
-      select min(file_row_number) as first_row from rows group by image_id
-      order by first_row limit ${count === undefined ? 'all' : '$count'} offset $from
-    )
     select image_id, path, ${['tar', 'offset', 'size'].map(optional).join(', ')}
-    from rows join firsts on file_row_number = first_row
-    order by file_row_number`;
+    from (${numbered})
+    where image_number >= $from ${count === undefined ? '' : 'and image_number < $from + $count'}
+    qualify row_number() over (partition by image_number order by file_row_number) = 1
+    order by image_number`;
   const parameters = count === undefined ? { from } : { from, count };
   const table = await parquet.query({ path, sql, parameters }, signal);
   const [ids, paths] = [table.text('image_id'), table.text('path')];
@@ -39,6 +41,11 @@ export async function readListRows(parquet: Parquet, { path, from = 0, count }: 
     offset: offsets[row] ?? null,
     size: sizes[row] ?? null,
   }));
+}
+
+/** The number of each image, from 0 in the order of first appearance. */
+function numbersOf(rows: string): string {
+  return `select image_id, row_number() over (order by min(file_row_number)) - 1 as image_number from ${rows} group by image_id`;
 }
 
 async function columnsOf(parquet: Parquet, path: string, signal?: AbortSignal): Promise<Set<string>> {

@@ -1,6 +1,6 @@
+import { seededRandom } from '@cairn/testing';
 import { describe, expect, test } from 'vitest';
 import { randomFeatures } from '../fixtures/feature-set.ts';
-import { random } from '../fixtures/pictures.ts';
 import { type FindNeighboursOptions, findNeighbours, type VectorSource } from './find-neighbours.ts';
 
 const dim = 24;
@@ -59,7 +59,7 @@ describe('the neighbours are those of a float64 loop, to the bit', () => {
 
   test('where many vectors are alike, in one block and across blocks', async () => {
     // 40 different vectors, each 25 times, in a random order.
-    const next = random(5);
+    const next = seededRandom(5);
     const few = vectors(40, 3);
     const alike = new Float32Array(1000 * dim);
     for (let row = 0; row < 1000; row++) {

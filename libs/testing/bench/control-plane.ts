@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -52,11 +51,8 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     CAIRN_PYTHON: 'python3',
     CAIRN_LOG_LEVEL: 'warn',
   };
-  const start = (program: string): ChildProcess => {
-    const child = spawn(process.execPath, [path.join(root, program)], { env, stdio: ['ignore', 'ignore', 'pipe'] });
-    child.stderr?.pipe(createWriteStream(path.join(folder, `${path.basename(path.dirname(program))}.log`), { flags: 'a' }));
-    return child;
-  };
+  // What a program writes at this level is trouble, and belongs beside the figures.
+  const start = (program: string): ChildProcess => spawn(process.execPath, [path.join(root, program)], { env, stdio: ['ignore', 2, 2] });
   const end = async (child: ChildProcess): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGTERM');

@@ -1,16 +1,14 @@
 import type { RunEvent } from '@cairn/contract';
 import type { Played } from './play-run.ts';
-import { nameOf } from './transitions.ts';
 
 /** What is wrong with an interrupted run, compared with an uninterrupted one; nothing for the same end. */
 export function judge(played: Played, reference: Played): string[] {
   return [
     ...sameEnd(played, reference),
-    ...played.missed.map((fault) => `${nameOf(fault)} never came to pass`),
+    ...played.missed.map((name) => `${name} never came to pass`),
     ...noStepTwice(played.events),
     ...countsProven(played),
     ...historyWhole(played.events),
-    ...resumedFromNewest(played.events),
   ];
 }
 
@@ -50,7 +48,7 @@ function historyWhole(events: readonly RunEvent[]): string[] {
 }
 
 /** A training attempt after one that saved checkpoints goes on from the newest. */
-function resumedFromNewest(events: readonly RunEvent[]): string[] {
+export function resumedFromNewest(events: readonly RunEvent[]): string[] {
   const newest = new Map<string, number>();
   const attempts = new Map<string, number>();
   const faults: string[] = [];

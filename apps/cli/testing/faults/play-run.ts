@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import { CairnError, type RunEvent, type RunView } from '@cairn/contract';
-import { deadline } from '@cairn/runtime';
+import { deadline, processesByAttempt } from '@cairn/runtime';
 import { type Service, startService } from '../../service/start-service.ts';
-import { strike } from './strike.ts';
-import { type Fault, nameOf, type Transition, transitionOf } from './transitions.ts';
+import type { Strike } from './strike.ts';
+import { type Transition, transitionOf } from './transitions.ts';
 
 export type PlayOptions = {
   home: string;
@@ -12,9 +12,10 @@ export type PlayOptions = {
   python: string;
   env: Readonly<Record<string, string | undefined>>;
   queueUrl?: string;
+  controllers?: number;
   /** In the order in which the run meets them. */
-  faults: readonly Fault[];
-  /** Once more after a fault, when its step ran again: settings that make the run small. */
+  strikes: readonly Strike[];
+  /** Settings that make the run small. */
   set: Readonly<Record<string, unknown>>;
   tell: (line: string) => void;
   signal: AbortSignal;
@@ -26,8 +27,10 @@ export type Played = {
   events: RunEvent[];
   submissionDigest: string;
   mapAt100: number;
-  /** Faults whose transition the run never passed, or which found no victim. */
-  missed: Fault[];
+  /** The loss of each training step: steps and values. */
+  losses: Record<string, [number[], number[]]>;
+  /** Names of the strikes whose transition the run never passed, or which found no victim. */
+  missed: string[];
   passed: Transition[];
   seconds: number;
 };
@@ -46,6 +49,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     python: options.python,
     env: options.env,
     ...(options.queueUrl === undefined ? {} : { queueUrl: options.queueUrl }),
+    ...(options.controllers === undefined ? {} : { controllers: options.controllers }),
     isDurable: false,
     tell: options.tell,
     signal,
@@ -71,40 +75,90 @@ export async function playRun(options: PlayOptions): Promise<Played> {
       passed: events.flatMap((event) => transitionOf(event) ?? []),
       seconds: (performance.now() - began) / 1000,
     };
+  } catch (error) {
+    for (const line of await lastSight(service)) options.tell(line);
+    throw error;
   } finally {
     await service.close();
   }
 }
 
-/** Follows the history to the run's end, as a user would, over every outage, and strikes when a fault's turn comes. */
+/** Where everything stood when a run did not end as it should: its steps, its attempts, and what runs of them. */
+async function lastSight(service: Service): Promise<string[]> {
+  const client = createClient({ url: service.url, token: service.token });
+  const signal = AbortSignal.timeout(10_000);
+  const running = processesByAttempt();
+  try {
+    const lines: string[] = [];
+    for (const { id } of (await client.listRuns({}, { signal })).items) {
+      const run = await client.getRun(id, { signal });
+      lines.push(`${run.name} ${run.state}`);
+      for (const step of run.stepViews) {
+        lines.push(`  ${step.name} ${step.state}${step.waiting ? `: ${step.waiting.sentence}` : ''}`);
+        for (const attempt of (await client.listAttempts(id, step.name, { signal })).items) {
+          const pids = (running.get(attempt.id) ?? []).map((one) => one.pid);
+          lines.push(
+            `    attempt ${attempt.ordinal} ${attempt.state} on ${attempt.place ?? attempt.pool}; processes: ${pids.join(' ') || 'none'}`,
+          );
+        }
+      }
+    }
+    return lines;
+  } catch (error) {
+    return [`the service does not answer any more: ${error instanceof Error ? error.message : String(error)}`];
+  }
+}
+
+/** Follows the history to the run's end, as a user would, over every outage, and strikes when a strike's turn comes. */
 async function followRun(
   service: Service,
   client: CairnClient,
   runId: string,
-  { faults, tell }: PlayOptions,
+  { strikes, tell }: PlayOptions,
   signal: AbortSignal,
-): Promise<{ events: RunEvent[]; missed: Fault[] }> {
+): Promise<{ events: RunEvent[]; missed: string[] }> {
   const events: RunEvent[] = [];
-  const left = [...faults];
+  const left = [...strikes];
+  const missed: string[] = [];
+  const beside: Promise<void>[] = [];
+  const meanwhile = (work: Promise<void>): void => {
+    // Awaited below; until then its failure must not end the program.
+    work.catch(() => undefined);
+    beside.push(work);
+  };
   for await (const message of client.events({ topics: [`run:${runId}`], signal })) {
     if (message.type !== 'event') continue;
     const { event } = message;
     events.push(event);
-    const passed = transitionOf(event);
-    const index = left.findIndex((fault) => fault.step === passed?.step && fault.moment === passed.moment);
-    const [fault] = index >= 0 ? left.splice(index, 1) : [];
-    if (fault) {
-      const struck = await strike(service, client, runId, fault, signal);
-      tell(`${nameOf(fault)}: ${struck ? 'struck' : 'found nothing to strike'}`);
-      if (!struck) left.push(fault);
+    const index = left.findIndex((strike) => isTurnOf(strike, events));
+    const [strike] = index >= 0 ? left.splice(index, 1) : [];
+    if (strike) {
+      const struck = await strike.act({ service, client, runId, events, signal, meanwhile });
+      tell(`${strike.name}: ${struck ? 'struck' : 'found nothing to strike'}`);
+      if (!struck) missed.push(strike.name);
     }
     if (event.type === 'run' && ['succeeded', 'failed', 'cancelled'].includes(String(event.data.state))) break;
   }
   signal.throwIfAborted();
-  return { events, missed: left };
+  await Promise.all(beside);
+  return { events, missed: [...missed, ...left.map((strike) => strike.name)] };
 }
 
-async function outcome(client: CairnClient, run: RunView, signal: AbortSignal): Promise<{ submissionDigest: string; mapAt100: number }> {
+/** True when the newest event is the `nth` that tells of the strike's transition. */
+function isTurnOf({ step, moment, nth = 1 }: Strike, events: readonly RunEvent[]): boolean {
+  const isPassing = (event: RunEvent): boolean => {
+    const passed = transitionOf(event);
+    return passed?.step === step && passed.moment === moment;
+  };
+  const newest = events.at(-1);
+  return newest !== undefined && isPassing(newest) && events.filter(isPassing).length === nth;
+}
+
+async function outcome(
+  client: CairnClient,
+  run: RunView,
+  signal: AbortSignal,
+): Promise<Pick<Played, 'submissionDigest' | 'mapAt100' | 'losses'>> {
   const evaluate = run.stepViews.find((step) => step.name === 'evaluate');
   if (run.state !== 'succeeded' || !evaluate?.artifact) {
     const failed = run.stepViews.find((step) => step.failure);
@@ -112,5 +166,10 @@ async function outcome(client: CairnClient, run: RunView, signal: AbortSignal): 
   }
   const artifact = await client.getArtifact(evaluate.artifact.id, { signal });
   const submission = artifact.files.find((file) => file.name === 'submission.csv');
-  return { submissionDigest: submission?.sha256 ?? 'none', mapAt100: evaluate.scores.mapAt100 ?? Number.NaN };
+  const losses: Played['losses'] = {};
+  for (const { name } of run.stepViews.filter((step) => step.kind === 'train')) {
+    const { series } = await client.getMetrics(run.id, name, { names: 'loss' }, { signal });
+    losses[name] = [series[0]?.steps ?? [], series[0]?.values ?? []];
+  }
+  return { submissionDigest: submission?.sha256 ?? 'none', mapAt100: evaluate.scores.mapAt100 ?? Number.NaN, losses };
 }

@@ -1,48 +1,93 @@
 import { readFileSync } from 'node:fs';
 import type { CairnClient } from '@cairn/client';
+import type { RunEvent } from '@cairn/contract';
 import { processesByAttempt, sleep } from '@cairn/runtime';
 import type { Service } from '../../service/start-service.ts';
-import type { Fault } from './transitions.ts';
+import { type Fault, nameOf, type Transition } from './transitions.ts';
+
+/** A run under way, as whoever strikes at it sees it. */
+export type Scene = {
+  service: Service;
+  client: CairnClient;
+  runId: string;
+  /** The run's history so far. */
+  events: readonly RunEvent[];
+  signal: AbortSignal;
+  /** Work that goes on beside the run; the run is not over before it is. */
+  meanwhile(work: Promise<void>): void;
+};
+
+/** What happens at the `nth` passing (the first unless given) of a transition. */
+export type Strike = Transition & {
+  name: string;
+  nth?: number;
+  /** Answers whether there was something to strike. */
+  act(scene: Scene): Promise<boolean>;
+};
+
+/** The victim is killed with SIGKILL (PostgreSQL: restarted). */
+export function strikeOf(fault: Fault): Strike {
+  return { step: fault.step, moment: fault.moment, name: nameOf(fault), act: (scene) => hit(scene, fault) };
+}
 
 /** How long a victim is looked for: a rank needs seconds from the agent's word to its own start. */
 const searchLimitMs = 20_000;
 
-/** Kills the fault's victim with SIGKILL (PostgreSQL: a restart). Answers whether there was one to kill. */
-export async function strike(service: Service, client: CairnClient, runId: string, fault: Fault, signal: AbortSignal): Promise<boolean> {
+async function hit(scene: Scene, fault: Fault): Promise<boolean> {
   switch (fault.victim) {
     case 'postgres':
-      await service.postgres.restart(signal);
+      await scene.service.postgres.restart(scene.signal);
       return true;
     case 'controller':
     case 'api':
-      return kill(service.programs.find((program) => program.name === fault.victim)?.pid() ?? null);
+      return signalProgram(scene, fault.victim, 'SIGKILL');
     case 'tasks':
-      return kill(service.programs.find((program) => program.name === 'worker')?.pid() ?? null);
+      return signalProgram(scene, 'worker', 'SIGKILL');
     case 'agent':
+      return (await signalAgent(scene, fault.step, 'SIGKILL')) !== null;
     case 'rank':
-      return strikeAttempt(client, runId, fault, signal);
+      return hitRank(scene, fault.step);
   }
 }
 
-function kill(pid: number | null): boolean {
+/** Signals a program of the service; false while it is not running. */
+export function signalProgram({ service }: Scene, name: string, signal: NodeJS.Signals): boolean {
+  const pid = service.programs.find((program) => program.name === name)?.pid() ?? null;
   if (pid === null) return false;
-  process.kill(pid, 'SIGKILL');
+  process.kill(pid, signal);
   return true;
 }
 
-/** The agent is the attempt's oldest process. */
-async function strikeAttempt(client: CairnClient, runId: string, { victim, step }: Fault, signal: AbortSignal): Promise<boolean> {
+/** Signals the agent of the step's running attempt: the attempt's oldest process. Gives the attempt's id, or null when none runs. */
+export async function signalAgent(scene: Scene, step: string, signal: NodeJS.Signals): Promise<string | null> {
+  return inAttempt(scene, step, (attemptId) => {
+    const agent = processesByAttempt().get(attemptId)?.[0];
+    if (agent) process.kill(agent.pid, signal);
+    return agent === undefined ? null : attemptId;
+  });
+}
+
+async function hitRank(scene: Scene, step: string): Promise<boolean> {
+  const found = await inAttempt(scene, step, (attemptId) => {
+    const rank = (processesByAttempt().get(attemptId) ?? []).find((one) => isRank(one.pid));
+    if (rank) process.kill(rank.pid, 'SIGKILL');
+    return rank ?? null;
+  });
+  return found !== null;
+}
+
+/** Looks at the step's running attempt until `look` finds what it wants; null when none runs, or none has it. */
+async function inAttempt<T>({ client, runId, signal }: Scene, step: string, look: (attemptId: string) => T | null): Promise<T | null> {
   const end = Date.now() + searchLimitMs;
   while (Date.now() < end) {
     const { items } = await client.listAttempts(runId, step, { signal });
     const live = items.filter((attempt) => attempt.state === 'running').at(-1);
-    if (!live) return false;
-    const processes = processesByAttempt().get(live.id) ?? [];
-    const target = victim === 'agent' ? processes[0] : processes.find((item) => isRank(item.pid));
-    if (target) return kill(target.pid);
+    if (!live) return null;
+    const found = look(live.id);
+    if (found !== null) return found;
     await sleep(50, signal);
   }
-  return false;
+  return null;
 }
 
 /** The launcher forks its ranks: a rank is a process of the trainer whose parent is one too. */

@@ -1,4 +1,5 @@
 import type { RunEvent } from '@cairn/contract';
+import { seededRandom } from '@cairn/testing';
 
 /** The programs that a fault may hit. */
 export const victims = ['controller', 'api', 'tasks', 'postgres', 'agent', 'rank'] as const;
@@ -60,7 +61,7 @@ function momentOf(type: RunEvent['type'], state: unknown): Moment | null {
  * repeating one. The same seed, the same sample.
  */
 export function sampleFaults(seed: number, count: number): Fault[] {
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
   const left = [...allFaults];
   const sample: Fault[] = [];
   for (let index = 0; index < count && left.length > 0; index += 1) {
@@ -85,15 +86,4 @@ export function packFaults(faults: readonly Fault[], perRun: number): Fault[][] 
   });
   const place = (fault: Fault) => transitions.findIndex((item) => item.step === fault.step && item.moment === fault.moment);
   return runs.map((run) => run.sort((a, b) => place(a) - place(b)));
-}
-
-/** Tommy Ettinger's mulberry32: 32 bits of state, enough to draw a sample. */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

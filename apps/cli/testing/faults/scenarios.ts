@@ -1,0 +1,174 @@
+import { truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError, type RunEvent } from '@cairn/contract';
+import { processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
+import type { TestValkey } from '@cairn/testing';
+import type { Played } from './play-run.ts';
+import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
+
+/** A fault that is more than one killed program: what is done to a run, and what must be true of it beside the usual. */
+export type Scenario = {
+  name: string;
+  backend: 'postgres' | 'redis';
+  /** Controllers of the service: one leads, the others wait. */
+  controllers?: number;
+  strikes(valkey: TestValkey | null): Strike[];
+  /** Sentences about what is wrong. */
+  judge(played: Played, reference: Played): string[];
+};
+
+/** Longer than every timeout that looks at silence: 10 s until an attempt counts as silent, 30 s of a lease and of a task's right. */
+const outageMs = 45_000;
+const waitLimitMs = 90_000;
+
+export const scenarios: readonly Scenario[] = [
+  {
+    name: 'Redis is emptied three times',
+    backend: 'redis',
+    strikes: (valkey) =>
+      (
+        [
+          { step: 'prepare', moment: 'created' },
+          { step: '384', moment: 'ready' },
+          { step: 'search', moment: 'created' },
+        ] as const
+      ).map((at) => ({
+        ...at,
+        name: `Redis emptied at ${at.step}:${at.moment}`,
+        act: async () => (await valkey?.empty(), valkey !== null),
+      })),
+    judge: () => [],
+  },
+  {
+    name: 'the api hangs for longer than every timeout while a stage trains',
+    backend: 'postgres',
+    strikes: () => [
+      {
+        step: '512_all',
+        moment: 'running',
+        name: `api stopped for ${outageMs / 1000} s at 512_all:running`,
+        act: async (scene) => {
+          const isThere = signalProgram(scene, 'api', 'SIGSTOP');
+          scene.meanwhile(sleep(outageMs, scene.signal).finally(() => signalProgram(scene, 'api', 'SIGCONT')));
+          return isThere;
+        },
+      },
+    ],
+    judge: (played, reference) => [
+      ...(attemptsOf(played.events, '512_all') === 1 ? [] : ['512_all was started again because the api was away']),
+      // Training is a function of its seed: every point that was told once must be there, with its value.
+      ...(sameCurve(played, reference, '512_all') ? [] : ['points of the loss of 512_all were lost']),
+    ],
+  },
+  {
+    name: 'a task that slept through the loss of its right wakes as a zombie',
+    backend: 'postgres',
+    strikes: () => [
+      {
+        step: 'search',
+        moment: 'running',
+        name: 'agent of search put to sleep until search has succeeded',
+        act: async (scene) => {
+          const attemptId = await signalAgent(scene, 'search', 'SIGSTOP');
+          if (attemptId !== null) scene.meanwhile(wakeAsZombie(scene, attemptId));
+          return attemptId !== null;
+        },
+      },
+    ],
+    judge: (played) => (attemptsOf(played.events, 'search') === 2 ? [] : ['search was not given to another attempt exactly once']),
+  },
+  {
+    name: 'the newest checkpoint is cut short',
+    backend: 'postgres',
+    strikes: () => [
+      {
+        step: '512_all',
+        moment: 'checkpoint',
+        nth: 3,
+        name: 'agent of 512_all killed, its newest checkpoint truncated',
+        act: cutNewestCheckpoint,
+      },
+    ],
+    judge: ({ events }) => {
+      const saved = events.flatMap((event) =>
+        event.type === 'checkpoint' && event.data.step === '512_all' ? [Number(event.data.at)] : [],
+      );
+      const resumed = events.find((event) => event.data.step === '512_all' && event.data.checkpointId !== undefined);
+      const isNoted = events.some((event) => event.type === 'note' && /does not verify and is passed over/.test(event.message));
+      return [
+        ...(isNoted ? [] : ['no note says that a checkpoint was passed over']),
+        ...(resumed !== undefined && saved.includes(Number(resumed.data.at)) ? [] : ['512_all did not go on from an earlier checkpoint']),
+      ];
+    },
+  },
+  {
+    name: 'the leader sleeps past its expiry while another leads',
+    backend: 'postgres',
+    controllers: 2,
+    strikes: () => [
+      { step: '384', moment: 'running', name: 'leader put to sleep at 384:running until another has led on', act: stopLeader },
+    ],
+    judge: () => [],
+  },
+];
+
+/** Lets the sleeping attempt go on once its step is done; it must end by itself, refused. */
+async function wakeAsZombie({ client, runId, signal }: Scene, attemptId: string): Promise<void> {
+  const end = Date.now() + waitLimitMs;
+  const isOver = async () =>
+    (await client.getRun(runId, { signal })).stepViews.some((step) => step.name === 'search' && step.state === 'succeeded');
+  const processes = () => processesByAttempt().get(attemptId) ?? [];
+  try {
+    while (!(await isOver()) && Date.now() < end) await sleep(200, signal);
+  } finally {
+    for (const identity of processes()) signalProcess(identity, 'SIGCONT');
+  }
+  while (processes().length > 0) {
+    if (Date.now() > end) throw new CairnError('program_failed', 'the zombie goes on although its step is done');
+    await sleep(100, signal);
+  }
+}
+
+async function cutNewestCheckpoint(scene: Scene): Promise<boolean> {
+  const attemptId = await signalAgent(scene, '512_all', 'SIGKILL');
+  const newest = scene.events.findLast((event) => event.type === 'checkpoint' && event.data.step === '512_all');
+  if (attemptId === null || newest === undefined) return false;
+  const name = `step-${String(newest.data.at).padStart(8, '0')}.pt`;
+  await truncate(join(scene.service.home.storageDir, 'staging', attemptId, 'checkpoints', name), 1000);
+  return true;
+}
+
+/** The program that leads is stopped, and a spare takes the lead when it has expired. It wakes after that. */
+async function stopLeader(scene: Scene): Promise<boolean> {
+  const { leader } = await scene.client.getFleet({ signal: scene.signal });
+  const program = scene.service.programs.find((one) => leader?.holder.includes(`-${one.pid()}-`));
+  if (!program || !leader) return false;
+  signalProgram(scene, program.name, 'SIGSTOP');
+  scene.meanwhile(wakeAfterAnotherLed(scene, program.name, leader.epoch));
+  return true;
+}
+
+/** Another must lead, and take the run at least one step further, before the old leader wakes. */
+async function wakeAfterAnotherLed(scene: Scene, program: string, epoch: number): Promise<void> {
+  const { client, signal } = scene;
+  const end = Date.now() + waitLimitMs;
+  const isPast = async () => ((await client.getFleet({ signal })).leader?.epoch ?? 0) > epoch;
+  const isFurther = () => scene.events.some((event) => event.data.step === '384_finetune' && event.data.state === 'running');
+  try {
+    while (!((await isPast()) && isFurther())) {
+      if (Date.now() > end) throw new CairnError('program_failed', 'no other controller took the lead and went on');
+      await sleep(100, signal);
+    }
+  } finally {
+    signalProgram(scene, program, 'SIGCONT');
+  }
+}
+
+function attemptsOf(events: readonly RunEvent[], step: string): number {
+  return events.filter((event) => event.type === 'attempt' && event.data.step === step && event.data.state === 'created').length;
+}
+
+function sameCurve(played: Played, reference: Played, step: string): boolean {
+  const curve = reference.losses[step];
+  return curve !== undefined && JSON.stringify(curve) === JSON.stringify(played.losses[step]);
+}

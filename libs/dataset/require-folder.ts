@@ -1,0 +1,18 @@
+import { stat } from 'node:fs/promises';
+import { CairnError } from '@cairn/contract';
+
+/**
+ * @param what how the folder is called in the message, such as `The folder of the images`
+ * @throws CairnError `missing_file` where nothing is there, or a file
+ */
+export async function requireFolder(what: string, path: string): Promise<void> {
+  const found = await stat(path).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
+    throw error;
+  });
+  if (found?.isDirectory()) return;
+  const said = found === null ? 'does not exist' : 'is a file, not a folder';
+  throw new CairnError('missing_file', `${what}, ${path}, ${said}: give the folder as the machines that run Cairn see it`, {
+    details: { folder: path },
+  });
+}

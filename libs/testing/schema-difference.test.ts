@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { migrate } from '@cairn/db';
+import { expect, test } from 'vitest';
+import { createDatabase } from './create-database.ts';
+import { schemaDifference } from './schema-difference.ts';
+
+const schema = readFileSync(path.join(import.meta.dirname, '../../prisma/schema.prisma'), 'utf8');
+
+async function compare(text?: string) {
+  await using migrated = await createDatabase();
+  await using empty = await createDatabase();
+  await migrate(migrated.url);
+  // Awaited here: the databases go with this function.
+  return await schemaDifference(migrated.url, empty.url, text);
+}
+
+test('the migrations make what the schema says, check constraints and partial indexes aside', async () => {
+  expect(await compare()).toEqual({ onlyMigrated: [], onlySchema: [] });
+});
+
+test('a column, an index and a default that only one of the two has are named', async () => {
+  const changed = schema
+    .replace(/^ +cause +String\?\n/m, '')
+    .replace('  @@index([runId])\n', '')
+    .replace(/(priority +Int +)@default\(0\)/, '$1@default(1)\n  budget Int?');
+  expect(await compare(changed)).toEqual({
+    onlyMigrated: [
+      'CREATE INDEX attempt_run_id_idx ON public.attempt USING btree (run_id)',
+      'column run.cause: text',
+      'column run.priority: integer not null default 0',
+    ],
+    onlySchema: ['column run.budget: integer', 'column run.priority: integer not null default 1'],
+  });
+});

@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { openSchemaEngine } from '@cairn/db';
+import type pg from 'pg';
+import { withClient } from './create-database.ts';
+
+const schemaFile = path.join(import.meta.dirname, '../../prisma/schema.prisma');
+
+/**
+ * Columns, keys and indexes, a line each. Check constraints and partial indexes are left out: Prisma's schema cannot say them.
+ * What is compared is PostgreSQL's own word for each, since the WebAssembly engine cannot read a PostgreSQL 18 back.
+ */
+const contents = `
+  select format('column %I.%I: %s%s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+    case when a.attnotnull then ' not null' else '' end, ' default ' || pg_get_expr(d.adbin, d.adrelid)) as line
+  from pg_attribute a join pg_class c on c.oid = a.attrelid left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped and c.relname <> $1
+  union all
+  select format('key %I.%I: %s', c.relname, k.conname, pg_get_constraintdef(k.oid))
+  from pg_constraint k join pg_class c on c.oid = k.conrelid
+  where c.relnamespace = 'public'::regnamespace and k.contype in ('p', 'u', 'f') and c.relname <> $1
+  union all
+  select pg_get_indexdef(indexrelid)
+  from pg_index join pg_class c on c.oid = indrelid
+  where c.relnamespace = 'public'::regnamespace and indpred is null and not indisprimary and c.relname <> $1
+  order by line`;
+/** Where the schema engine keeps which migrations were applied. */
+const ledger = '_prisma_migrations';
+
+export type SchemaDifference = {
+  /** What a database has that was migrated, and prisma/schema.prisma does not say. */
+  onlyMigrated: string[];
+  /** What prisma/schema.prisma says, and no migration makes. */
+  onlySchema: string[];
+};
+
+/**
+ * Compares a migrated database with prisma/schema.prisma, which is made in the empty database of `emptyUrl`.
+ *
+ * @param schema the text to compare with instead of the file's
+ */
+export async function schemaDifference(migratedUrl: string, emptyUrl: string, schema?: string): Promise<SchemaDifference> {
+  const content = schema ?? (await readFile(schemaFile, 'utf8'));
+  await withClient(emptyUrl, async (client) => void (await client.query(await scriptOf(emptyUrl, content))));
+  const [migrated, said] = await Promise.all([migratedUrl, emptyUrl].map((url) => withClient(url, contentsOf)));
+  const without = (lines: string[] = [], others: string[] = []) => lines.filter((line) => !others.includes(line));
+  return { onlyMigrated: without(migrated, said), onlySchema: without(said, migrated) };
+}
+
+/** The SQL that makes what the schema says. */
+async function scriptOf(url: string, content: string): Promise<string> {
+  const file = 'schema.prisma';
+  const { engine, close } = await openSchemaEngine(url, [[file, content]]);
+  try {
+    const { stdout } = await engine.diff({
+      from: { tag: 'empty' },
+      to: { tag: 'schemaDatamodel', files: [{ path: file, content }] },
+      script: true,
+      exitCode: null,
+      filters: { externalTables: [], externalEnums: [] },
+    });
+    return stdout ?? '';
+  } finally {
+    await close();
+  }
+}
+
+async function contentsOf(client: pg.Client): Promise<string[]> {
+  const { rows } = await client.query<{ line: string }>(contents, [ledger]);
+  return rows.map((row) => row.line);
+}
