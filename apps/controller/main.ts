@@ -4,14 +4,14 @@ import { defaultLimits, readCodeDigests } from '@cairn/engine';
 import { processExecutor } from '@cairn/executor';
 import { openQueues } from '@cairn/queue';
 import { createLogger, readConfiguration, runMain } from '@cairn/runtime';
-import { openStore } from '@cairn/storage';
+import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
 import { agentEntry, configurationSchema } from './configuration.ts';
 import type { ControllerParts } from './parts.ts';
 import { leadUntil } from './reign.ts';
 
-/** What a process on this machine needs from ours to run at all; nothing that is the control plane's own. */
+/** What a process on this machine needs from ours to run at all, beside the storage's credentials; nothing of the control plane's own. */
 const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE'];
 
 await runMain({
@@ -22,7 +22,11 @@ await runMain({
     const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
     const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });
     closer.add('database', () => database.close());
-    const baseEnv = Object.fromEntries(passedOn.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+    const baseEnv = Object.fromEntries(
+      Object.entries(process.env).flatMap(([name, value]) =>
+        value !== undefined && (passedOn.includes(name) || isStorageVariable(name)) ? [[name, value]] : [],
+      ),
+    );
     const executors = new Map(
       config.CAIRN_POOLS.map((pool) => {
         const executor = processExecutor({

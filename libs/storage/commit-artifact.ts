@@ -9,6 +9,7 @@ import {
   manifestName,
   readManifest,
 } from './artifact-manifest.ts';
+import { inParallel } from './in-parallel.ts';
 import type { ObjectStore } from './object-store.ts';
 import { isVerified, verifyFile } from './verify-artifact.ts';
 
@@ -54,7 +55,7 @@ export async function commitArtifact(store: ObjectStore, { prefix, files, manife
     );
   }
 
-  await inParallel(sorted, parallelCopies, (file) => copyPart(store, prefix, file, signal));
+  await inParallel(sorted.values(), parallelCopies, (file) => copyPart(store, prefix, file, signal));
   await removeStrays(store, prefix, new Set(sorted.map(({ name }) => `${prefix}/${name}`)), signal);
   await store.put(`${prefix}/${manifestName}`, `${canonicalJson(complete)}\n`, signal === undefined ? {} : { signal });
   return complete;
@@ -90,23 +91,4 @@ async function removeStrays(
   const strays: string[] = [];
   for await (const { key } of store.list(prefix, signal)) if (!wanted.has(key)) strays.push(key);
   for (const key of strays) await store.remove(key, signal);
-}
-
-/** Runs `work` for every item, `limit` at a time; the first failure ends it, after what has begun has ended. */
-async function inParallel<T>(items: readonly T[], limit: number, work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  let hasFailed = false;
-  const workers = Array.from({ length: limit }, async () => {
-    for (const item of queue) {
-      if (hasFailed) return;
-      try {
-        await work(item);
-      } catch (error) {
-        hasFailed = true;
-        throw error;
-      }
-    }
-  });
-  const failure = (await Promise.allSettled(workers)).find((result) => result.status === 'rejected');
-  if (failure) throw failure.reason;
 }

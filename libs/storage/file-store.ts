@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
+import { downloadWhole } from './download-whole.ts';
 import { listFolder } from './list-folder.ts';
 import { objectKey, objectPrefix } from './object-key.ts';
 import type { GetOptions, ObjectStore } from './object-store.ts';
@@ -74,20 +75,8 @@ export function openFileStore(root: string): ObjectStore {
     },
 
     async download(key, file, { sha256, signal } = {}) {
-      const stream = await get(key, { ...(signal === undefined ? {} : { signal }) });
-      const act = { act: 'Writing' as const, key, path: dirname(file), signal };
-      await guarded(act, () => makeFolder(dirname(file)));
-      const temporary = temporaryPath(dirname(file));
-      // Not synced: a local copy that a power failure spoils does not pass its digest and is fetched again.
-      const result = await writeWhole(temporary, stream, act, false);
-      if (sha256 !== undefined && result.sha256 !== sha256) {
-        await rm(temporary, { force: true });
-        throw new CairnError('corrupt_artifact', `The object ${key} in ${root} has the sha256 ${result.sha256}, expected ${sha256}.`, {
-          details: { key, path: root, expected: sha256, found: result.sha256 },
-        });
-      }
-      await guarded(act, () => rename(temporary, file));
-      return result;
+      const stream = await get(key, signal === undefined ? {} : { signal });
+      return downloadWhole(stream, { key, place: root, file, sha256, signal });
     },
 
     async head(key, signal) {

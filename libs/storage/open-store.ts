@@ -2,15 +2,19 @@ import { fileURLToPath } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { openFileStore } from './file-store.ts';
 import type { ObjectStore } from './object-store.ts';
+import { parseS3Location } from './s3-location.ts';
+import { openS3Store } from './s3-store.ts';
 
 /** How each scheme of a storage URL is opened. */
 const schemes: Record<string, (url: URL) => ObjectStore> = {
   'file:': (url) => openFileStore(pathOf(url)),
+  's3:': (url) => openS3Store(parseS3Location(url)),
 };
 
 /**
- * Opens the object store of a URL, `file:///absolute/path`. Touches nothing yet: a folder is made by the first write.
- * @throws CairnError `invalid_configuration` for a URL that is none, or of another scheme.
+ * Opens the object store of a URL: `file:///absolute/path`, or `s3://bucket/prefix` with what `parseS3Location` takes.
+ * Touches nothing yet: a folder is made by the first write, a bucket must exist.
+ * @throws CairnError `invalid_configuration` for a URL that is none, of another scheme, or wrong in itself.
  */
 export function openStore(url: string): ObjectStore {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
@@ -19,8 +23,10 @@ export function openStore(url: string): ObjectStore {
     const supported = Object.keys(schemes)
       .map((scheme) => `${scheme}//`)
       .join(', ');
-    throw new CairnError('invalid_configuration', `${JSON.stringify(url)} is no storage URL: use one that starts with ${supported}.`, {
-      details: { url, supported },
+    // What is before an @ may be a secret.
+    const shown = url.replace(/^(\w+:\/\/).*@/s, '$1...@');
+    throw new CairnError('invalid_configuration', `${JSON.stringify(shown)} is no storage URL: use one that starts with ${supported}.`, {
+      details: { url: shown, supported },
     });
   }
   return open(parsed);

@@ -5,6 +5,7 @@ import type { TestProject } from 'vitest/node';
 import type { Provided } from './provided.ts';
 import { sweepRunFolders } from './run-folder.ts';
 import { startPostgres } from './start-postgres.ts';
+import { findS3Server } from './start-s3.ts';
 import { findValkeyServer, startValkey } from './start-valkey.ts';
 
 /**
@@ -16,7 +17,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await sweepRunFolders();
   const closer = createCloser();
   const cacheDir = join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'cairn');
-  const valkeyServer = await findValkeyServer({ python: CAIRN_PYTHON || undefined, cacheDir }).catch((error: unknown) => {
+  const place = { python: CAIRN_PYTHON || undefined, cacheDir };
+  // Only the tests of S3 start one; elsewhere its absence is no fault.
+  const s3Server = await findS3Server(place).catch(() => '');
+  const valkeyServer = await findValkeyServer(place).catch((error: unknown) => {
     // With a Redis of the environment only the tests that restart one go without.
     if (CAIRN_TEST_REDIS_URL) return '';
     throw error;
@@ -37,10 +41,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
   try {
     const [postgresUrl, redisUrl] = await Promise.all([postgres(), redis()]);
-    const values: Provided = { postgresUrl, redisUrl, valkeyServer };
+    const values: Provided = { postgresUrl, redisUrl, valkeyServer, s3Server };
     project.provide('postgresUrl', values.postgresUrl);
     project.provide('redisUrl', values.redisUrl);
     project.provide('valkeyServer', values.valkeyServer);
+    project.provide('s3Server', values.s3Server);
   } catch (error) {
     await closer.close();
     throw error;

