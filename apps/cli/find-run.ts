@@ -1,6 +1,6 @@
 import type { CairnClient } from '@cairn/client';
 import { CairnError, idOf, type RunSummary, safeName } from '@cairn/contract';
-import { nearestName } from './recipe/nearest-name.ts';
+import { nearestName } from '@cairn/runtime';
 
 /** How many of the newest runs an id's beginning is looked for in. */
 const searched = 1000;

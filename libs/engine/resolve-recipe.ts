@@ -1,5 +1,5 @@
 import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest } from '@cairn/contract';
-import { closest } from 'fastest-levenshtein';
+import { didYouMean, nearestName } from '@cairn/runtime';
 import { loadRecipes } from './recipes.ts';
 
 /**
@@ -22,9 +22,9 @@ async function builtinRecipe(name: string): Promise<Recipe> {
   const found = recipes.get(name);
   if (found) return found.recipe;
   const names = [...recipes.keys()];
-  const nearest = closest(name, names);
-  throw new CairnError('unknown_recipe', `no recipe is named "${name}"; did you mean "${nearest}"? There are ${names.join(', ')}`, {
-    details: { nearest, names },
+  const nearest = nearestName(name, names);
+  throw new CairnError('unknown_recipe', `no recipe is named "${name}"${didYouMean(nearest) || '.'} There are ${names.join(', ')}`, {
+    details: { ...(nearest === null ? {} : { nearest }), names },
   });
 }
 
@@ -38,13 +38,13 @@ function override(recipe: Record<string, unknown>, path: string, value: unknown)
     if (!Object.hasOwn(target, part)) {
       const names = Object.keys(target);
       const here = parts.slice(0, index).join('.');
-      const nearest = [...parts.slice(0, index), names.length > 0 ? closest(part, names) : part].join('.');
+      const near = nearestName(part, names);
+      const nearest = near === null ? null : [...parts.slice(0, index), near].join('.');
+      const found = here ? `"${here}" has` : 'There are';
       throw new CairnError(
         'unknown_setting',
-        `the recipe has no setting "${path}"; did you mean "${nearest}"?${here ? ` "${here}" has ${names.join(', ')}` : ` There are ${names.join(', ')}`}`,
-        {
-          details: { setting: path, nearest, names },
-        },
+        `the recipe has no setting "${path}"${didYouMean(nearest) || '.'} ${found} ${names.join(', ')}`,
+        { details: { setting: path, ...(nearest === null ? {} : { nearest }), names } },
       );
     }
     if (index === parts.length - 1) {

@@ -1,8 +1,7 @@
 import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, Prisma } from '@cairn/db';
 import { expandRecipe, type StepPlan } from '@cairn/domain';
-import { canonicalJson, newId, sha256 } from '@cairn/runtime';
-import { closest } from 'fastest-levenshtein';
+import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { toJson } from './json.ts';
@@ -34,7 +33,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
     if (unknown.length > 0)
       throw new CairnError(
         'invalid_request',
-        `noReuse names ${unknown.join(', ')}, which is no step of the recipe; did you mean "${closest(unknown[0] ?? '', names)}"? There are ${names.join(', ')}`,
+        `noReuse names ${unknown.join(', ')}, which is no step of the recipe${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} There are ${names.join(', ')}`,
       );
   }
   return { recipe, plan, dataset, noReuse: request.noReuse };

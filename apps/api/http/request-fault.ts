@@ -1,5 +1,5 @@
 import { CairnError, unwrapped } from '@cairn/contract';
-import { closest, distance } from 'fastest-levenshtein';
+import { didYouMean, nearestName } from '@cairn/runtime';
 import { z } from 'zod';
 
 /** A part of the request that does not fit its schema. */
@@ -66,14 +66,7 @@ function bestBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonl
 
 function withNearest(path: string, message: string, given: string, known: readonly string[]): FieldError {
   const nearest = nearestName(given, known);
-  return nearest === undefined ? { path, message } : { path, message: `${message}; did you mean "${nearest}"?`, nearest };
-}
-
-/** The known name that a person who wrote `given` most likely meant; undefined when none is near. */
-export function nearestName(given: string, known: readonly string[]): string | undefined {
-  if (given === '' || known.length === 0) return undefined;
-  const nearest = closest(given, known);
-  return distance(given.toLowerCase(), nearest.toLowerCase()) <= Math.max(2, Math.floor(given.length / 3)) ? nearest : undefined;
+  return nearest === null ? { path, message } : { path, message: message + didYouMean(nearest), nearest };
 }
 
 /** The names that an object at the path may have. */

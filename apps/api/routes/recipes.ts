@@ -1,9 +1,9 @@
 import { CairnError, recipeList, recipeView } from '@cairn/contract';
+import { nearestName } from '@cairn/runtime';
 import type { ApiDeps } from '../build-api.ts';
 import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
 import { nameParams } from '../http/path-params.ts';
-import { nearestName } from '../http/request-fault.ts';
 
 export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
   const tags = ['recipes'];
@@ -40,9 +40,9 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
       const found = recipes.get(request.params.name);
       if (found !== undefined) return found;
       const nearest = nearestName(request.params.name, [...recipes.keys()]);
-      const hint = nearest === undefined ? `there are ${[...recipes.keys()].join(', ')}` : `did you mean "${nearest}"?`;
+      const hint = nearest === null ? `there are ${[...recipes.keys()].join(', ')}` : `did you mean "${nearest}"?`;
       throw new CairnError('unknown_recipe', `There is no recipe "${request.params.name}"; ${hint}`, {
-        details: nearest === undefined ? {} : { nearest },
+        details: nearest === null ? {} : { nearest },
       });
     },
   );

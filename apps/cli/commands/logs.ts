@@ -1,10 +1,10 @@
 import type { StepLogPiece } from '@cairn/client';
 import { CairnError, type LogStream, logStream } from '@cairn/contract';
+import { nearestName } from '@cairn/runtime';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import type { Style } from '../output/style.ts';
-import { nearestName } from '../recipe/nearest-name.ts';
 import { wholeNumber } from './options.ts';
 
 type LogsOptions = { follow?: true; attempt?: number; stream: LogStream | 'all' };

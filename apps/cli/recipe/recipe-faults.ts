@@ -1,7 +1,7 @@
 import { type ErrorCode, recipe } from '@cairn/contract';
+import { didYouMean, nearestName } from '@cairn/runtime';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, type Pair } from 'yaml';
 import { z } from 'zod';
-import { nearestName } from './nearest-name.ts';
 import { choicesOf, keysOf, schemaAt } from './schema-at.ts';
 
 /** One thing that is wrong in a recipe, and where its text stands. */
@@ -43,7 +43,7 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
       return {
         code: 'unknown_setting',
         path: pathText([...issue.path, key]),
-        message: `${where} has no setting "${key}"${suggestion(nearest)}`,
+        message: `${where} has no setting "${key}"${didYouMean(nearest)}`,
         nearest,
         isMissing: false,
         range: keyRange(document, issue.path, key),
@@ -59,17 +59,13 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
     {
       code: 'invalid_setting',
       path: pathText(issue.path),
-      message: text + suggestion(nearest),
+      message: text + didYouMean(nearest),
       nearest,
       isMissing,
       range:
         issue.code === 'invalid_key' ? keyRange(document, issue.path.slice(0, -1), issue.path.at(-1)) : valueRange(document, issue.path),
     },
   ];
-}
-
-function suggestion(nearest: string | null): string {
-  return nearest === null ? '' : `; did you mean "${nearest}"?`;
 }
 
 function missingText(path: Path): string {

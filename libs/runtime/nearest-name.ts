@@ -9,3 +9,8 @@ export function nearestName(wrong: string, known: readonly string[]): string | n
     .toSorted((a, b) => a.edits - b.edits);
   return near[0]?.name ?? null;
 }
+
+/** The end of a message about an unknown name: a question about the nearest one, or nothing. */
+export function didYouMean(nearest: string | null): string {
+  return nearest === null ? '' : `; did you mean "${nearest}"?`;
+}
