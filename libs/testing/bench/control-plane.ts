@@ -8,7 +8,7 @@ import { migrate, openDatabase } from '@cairn/db';
 import { openQueues } from '@cairn/queue';
 import { attemptToken, createCloser, createLogger, freePort, newId } from '@cairn/runtime';
 import { startPostgres } from '../start-postgres.ts';
-import { startValkey } from '../start-valkey.ts';
+import { findValkeyServer, startValkey } from '../start-valkey.ts';
 import { waitFor } from '../wait-for.ts';
 
 const root = path.join(import.meta.dirname, '../../..');
@@ -29,7 +29,8 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
   const postgres = await startPostgres();
   closer.add('PostgreSQL', () => postgres.stop());
   await migrate(postgres.url);
-  const redis = backend === 'redis' ? await startValkey() : null;
+  const valkeyServer = () => findValkeyServer({ python: process.env.CAIRN_PYTHON, cacheDir: '' });
+  const redis = backend === 'redis' ? await startValkey({ program: await valkeyServer() }) : null;
   if (redis) closer.add('Valkey', () => redis.stop());
   const queueUrl = redis?.url ?? postgres.url;
   const [port, internalPort] = [await freePort(), await freePort()];
