@@ -1,5 +1,5 @@
 import { openDatabase } from '@cairn/db';
-import { createEngine, defaultLimits, readCodeDigests } from '@cairn/engine';
+import { createEngine, defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
 import { createLogger, createMetrics, readConfiguration, runMain } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
@@ -33,7 +33,8 @@ await runMain({
       },
     );
 
-    const engine = createEngine({ prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits }, removerOf(store));
+    const ctx = { prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits, recipes: await loadRecipes() };
+    const engine = createEngine(ctx, removerOf(store));
     const { api, internal } = await buildServers(
       {
         prisma,

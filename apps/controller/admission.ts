@@ -2,7 +2,11 @@ import { loadWaiting } from '@cairn/db';
 import { admit } from '@cairn/domain';
 import { createAttempts, drainOutbox, shrink } from '@cairn/engine';
 import { queueCatalogue, queueName } from '@cairn/queue';
+import { inParallel } from '@cairn/runtime';
 import type { Reign } from './parts.ts';
+
+/** Transactions at a time: a backlog that becomes free at once must not wait for one after another. */
+const launchesAtOnce = 4;
 
 /**
  * One look at everything that waits: makes the attempts that `admit` decides on, asks fleets to give way, and hands the
@@ -15,11 +19,11 @@ export async function admitOnce(reign: Reign): Promise<number | null> {
   const { waiting, running, pools } = await loadWaiting(ctx.prisma);
   const { launch, shrink: giveWay } = admit(waiting, running, pools, now);
   const runOf = new Map(waiting.map((step) => [step.stepId, step.runId]));
-  for (const { stepId, pool, attempts } of launch) {
+  await inParallel(launch.values(), launchesAtOnce, async ({ stepId, pool, attempts }) => {
     const runId = runOf.get(stepId);
     if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts);
     await deliverOutbox(reign);
-  }
+  });
   for (const attempt of giveWay) await shrink(ctx, lead, attempt.attemptId, `it gives way to ${attempt.for}`);
   const delays = waiting.flatMap((step) => (step.notBefore !== null && step.notBefore > now ? [step.notBefore] : []));
   return delays.length > 0 ? Math.min(...delays) : null;

@@ -9,7 +9,11 @@ const requeueAfterMs = 3_000;
  * ignores it), and settles runs in which nothing is going on.
  */
 export async function reconcileOnce({ ctx, queues, log }: Reign): Promise<void> {
-  for (const { queue, data } of await attemptsToQueue(ctx, requeueAfterMs)) await queues.add(queue, data);
+  const missing = await attemptsToQueue(ctx, requeueAfterMs);
+  for (const queue of ['launch', 'tasks'] as const) {
+    const entries = missing.flatMap((entry) => (entry.queue === queue ? [entry.data] : []));
+    if (entries.length > 0) await queues.addBulk(queue, entries);
+  }
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {
     await queues.add('finalize', { stepId, generation });
   }

@@ -1,6 +1,7 @@
 import type { StepKind } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
+import type { BuiltinRecipe } from './recipes.ts';
 
 /** What every command of the engine works with. */
 export type EngineContext = {
@@ -9,6 +10,8 @@ export type EngineContext = {
   /** Digest of the program that does each kind of step: part of every memo key. */
   codeDigests: Record<StepKind, string>;
   limits: EngineLimits;
+  /** The built-in recipes by name. */
+  recipes: ReadonlyMap<string, BuiltinRecipe>;
 };
 
 export type EngineLimits = {

@@ -1,14 +1,14 @@
 import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
-import { loadRecipes } from './recipes.ts';
+import type { EngineContext } from './context.ts';
 
 /**
  * The recipe of a submission with its overrides applied and checked.
  *
  * @throws CairnError `unknown_recipe` and `unknown_setting` (both with the nearest name), `invalid_setting`
  */
-export async function resolveRecipe(request: Pick<SubmitRequest, 'recipe' | 'set'>): Promise<Recipe> {
-  const recipe = typeof request.recipe === 'string' ? await builtinRecipe(request.recipe) : request.recipe;
+export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, request: Pick<SubmitRequest, 'recipe' | 'set'>): Recipe {
+  const recipe = typeof request.recipe === 'string' ? builtinRecipe(recipes, request.recipe) : request.recipe;
   const changed = structuredClone(recipe) as Record<string, unknown>;
   for (const [path, value] of Object.entries(request.set)) override(changed, path, value);
   const parsed = recipeSchema.safeParse(changed);
@@ -17,8 +17,7 @@ export async function resolveRecipe(request: Pick<SubmitRequest, 'recipe' | 'set
   throw new CairnError('invalid_setting', errors.map(({ path, message }) => `${path}: ${message}`).join('; '), { details: { errors } });
 }
 
-async function builtinRecipe(name: string): Promise<Recipe> {
-  const recipes = await loadRecipes();
+function builtinRecipe(recipes: EngineContext['recipes'], name: string): Recipe {
   const found = recipes.get(name);
   if (found) return found.recipe;
   const names = [...recipes.keys()];

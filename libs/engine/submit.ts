@@ -22,7 +22,7 @@ export type Submission = {
  * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset), `invalid_request` (noReuse)
  */
 export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
-  const recipe = await resolveRecipe(request);
+  const recipe = resolveRecipe(ctx, request);
   const plan = expandRecipe(recipe);
   const wanted = request.dataset ?? recipe.dataset;
   if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} names no dataset; give one with \`dataset\``);

@@ -1,5 +1,5 @@
 import { CairnError, isCairnError } from '@cairn/contract';
-import { canonicalJson } from '@cairn/runtime';
+import { canonicalJson, inParallel } from '@cairn/runtime';
 import {
   type ArtifactFile,
   type ArtifactManifest,
@@ -9,7 +9,6 @@ import {
   manifestName,
   readManifest,
 } from './artifact-manifest.ts';
-import { inParallel } from './in-parallel.ts';
 import type { ObjectStore } from './object-store.ts';
 import { isVerified, verifyFile } from './verify-artifact.ts';
 

@@ -1,5 +1,5 @@
 import { type CompletedPart, CompleteMultipartUploadCommand, CopyObjectCommand, UploadPartCopyCommand } from '@aws-sdk/client-s3';
-import { inParallel } from './in-parallel.ts';
+import { inParallel } from '@cairn/runtime';
 import { heeding, type S3Bucket } from './s3-bucket.ts';
 import { noObject } from './s3-error.ts';
 import { headObject } from './s3-head.ts';

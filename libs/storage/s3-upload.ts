@@ -10,9 +10,8 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
-import { sleep } from '@cairn/runtime';
+import { inParallel, sleep } from '@cairn/runtime';
 import { cutParts, type Part, type PartedContent } from './cut-parts.ts';
-import { inParallel } from './in-parallel.ts';
 import type { ObjectSource, PutOptions, PutResult } from './object-store.ts';
 import { heeding, type S3Bucket } from './s3-bucket.ts';
 import { attemptsOf, hasCode, hasStatus, isMissing, s3Error } from './s3-error.ts';

@@ -11,6 +11,7 @@ import {
   defaultLimits,
   type EngineContext,
   type Leadership,
+  loadRecipes,
   pendingFinalization,
   takeLead,
 } from '../index.ts';
@@ -63,7 +64,13 @@ export async function openStage() {
     evaluate: digest,
     register: digest,
   };
-  const ctx: EngineContext = { prisma, log: createLogger({ name: 'test', level: 'silent' }), codeDigests, limits: defaultLimits };
+  const ctx: EngineContext = {
+    prisma,
+    log: createLogger({ name: 'test', level: 'silent' }),
+    codeDigests,
+    limits: defaultLimits,
+    recipes: await loadRecipes(),
+  };
   const removed: string[] = [];
   const engine = createEngine(ctx, async (prefix) => {
     removed.push(prefix);
