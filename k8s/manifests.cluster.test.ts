@@ -4,38 +4,7 @@ import { kubernetesPoolSettings } from '@cairn/executor';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { changed, chart, helm, type Manifest, minimal, render, type Values, withValues, workerImage } from './testing/chart.ts';
-
-const everything: Values = changed(minimal, {
-  commonLabels: { team: 'vision' },
-  commonAnnotations: { 'example.com/owner': 'vision' },
-  queue: { url: 'rediss://:password-of-redis@redis:6379' },
-  storage: { accessKeyId: 'key-id-of-storage', secretAccessKey: 'secret-of-storage' },
-  serverKey: { value: 'server-key-with-at-least-32-characters' },
-  adminToken: { value: 'admin-token-with-24-characters' },
-  image: { pullSecrets: ['registry'] },
-  api: { podAnnotations: { a: 'b' }, extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=768' }], priorityClassName: 'high' },
-  controller: { livenessProbe: { exec: { command: ['true'] } }, nodeSelector: { pool: 'cpu' } },
-  taskWorker: {
-    image: { repository: 'example/other', tag: '2' },
-    replicas: 3,
-    extraVolumes: [{ name: 'images', persistentVolumeClaim: { claimName: 'images' } }],
-    extraVolumeMounts: [{ name: 'images', mountPath: '/images', readOnly: true }],
-  },
-  pools: [
-    { name: 'gpu', slots: 32, settings: { image: workerImage, env: { PRICE: '$5 "each" $(HOME)' } } },
-    { name: 'far', executor: 'kubernetes', slots: 8, settings: { image: workerImage, namespace: 'far-away', serviceAccountName: 'own' } },
-    { name: 'further', slots: 8, settings: { image: workerImage, namespace: 'further-away', keepFinishedSeconds: 31_536_000 } },
-  ],
-  rbac: { sweepSecrets: true },
-  networkPolicy: {
-    dns: { podLabels: { 'k8s-app': 'kube-dns' }, cidrs: ['169.254.20.10/32'] },
-    extraAttemptEgress: [{ to: [{ ipBlock: { cidr: '169.254.169.254/32' } }], ports: [{ port: 80 }] }],
-    clients: [{ podSelector: { matchLabels: { app: 'proxy' } } }],
-  },
-  ingress: { enabled: true, host: 'cairn.example', tlsSecretName: 'tls', className: 'nginx' },
-  serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },
-});
+import { changed, chart, everything, helm, type Manifest, minimal, render, withValues, workerImage } from './testing/chart.ts';
 
 test('helm lint finds nothing', async () => {
   await withValues(everything, (file) => helm('lint', chart, '--strict', '--values', file));

@@ -15,7 +15,11 @@ export type Value = string | number | boolean | null | Value[] | Values;
 const manifest = z.looseObject({
   apiVersion: z.string(),
   kind: z.string(),
-  metadata: z.looseObject({ name: z.string(), namespace: z.string().optional(), annotations: z.record(z.string(), z.string()).optional() }),
+  metadata: z.looseObject({
+    name: z.string(),
+    namespace: z.string().exactOptional(),
+    annotations: z.record(z.string(), z.string()).exactOptional(),
+  }),
 });
 export type Manifest = z.infer<typeof manifest>;
 
@@ -34,12 +38,12 @@ export const minimal: Values = {
 export type Rendered = { manifests: Manifest[]; text: string };
 
 /**
- * `helm template` with the values, as release `cairn` of namespace `ml`.
+ * `helm template` with the values, as release `cairn`.
  * @throws Error with what Helm says, when it refuses them
  */
-export async function render(values: Values = minimal, args: readonly string[] = []): Promise<Rendered> {
+export async function render(values: Values = minimal, namespace = 'ml'): Promise<Rendered> {
   const text = await withValues(values, (file) =>
-    helm('template', 'cairn', chart, '--namespace', 'ml', '--kube-version', '1.34.0', '--values', file, ...args),
+    helm('template', 'cairn', chart, '--namespace', namespace, '--kube-version', '1.34.0', '--values', file),
   );
   return { text, manifests: parseManifests(text) };
 }
@@ -97,3 +101,35 @@ export function changed(values: Values, change: Values): Values {
 }
 
 const isMap = (value: Value | undefined): value is Values => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Values that turn on all that the chart has. */
+export const everything: Values = changed(minimal, {
+  commonLabels: { team: 'vision' },
+  commonAnnotations: { 'example.com/owner': 'vision' },
+  queue: { url: 'rediss://:password-of-redis@redis:6379' },
+  storage: { accessKeyId: 'key-id-of-storage', secretAccessKey: 'secret-of-storage' },
+  serverKey: { value: 'server-key-with-at-least-32-characters' },
+  adminToken: { value: 'admin-token-with-24-characters' },
+  image: { pullSecrets: ['registry'] },
+  api: { podAnnotations: { a: 'b' }, extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=768' }], priorityClassName: 'high' },
+  controller: { livenessProbe: { exec: { command: ['true'] } }, nodeSelector: { pool: 'cpu' } },
+  taskWorker: {
+    image: { repository: 'example/other', tag: '2' },
+    replicas: 3,
+    extraVolumes: [{ name: 'images', persistentVolumeClaim: { claimName: 'images' } }],
+    extraVolumeMounts: [{ name: 'images', mountPath: '/images', readOnly: true }],
+  },
+  pools: [
+    { name: 'gpu', slots: 32, settings: { image: workerImage, env: { PRICE: '$5 "each" $(HOME)' } } },
+    { name: 'far', executor: 'kubernetes', slots: 8, settings: { image: workerImage, namespace: 'far-away', serviceAccountName: 'own' } },
+    { name: 'further', slots: 8, settings: { image: workerImage, namespace: 'further-away', keepFinishedSeconds: 31_536_000 } },
+  ],
+  rbac: { sweepSecrets: true },
+  networkPolicy: {
+    dns: { podLabels: { 'k8s-app': 'kube-dns' }, cidrs: ['169.254.20.10/32'] },
+    extraAttemptEgress: [{ to: [{ ipBlock: { cidr: '169.254.169.254/32' } }], ports: [{ port: 80 }] }],
+    clients: [{ podSelector: { matchLabels: { app: 'proxy' } } }],
+  },
+  ingress: { enabled: true, host: 'cairn.example', tlsSecretName: 'tls', className: 'nginx' },
+  serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },
+});
