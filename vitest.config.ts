@@ -11,7 +11,7 @@ const withClusterServers = (process.env.CAIRN_TEST_CLUSTER_HOME ?? '') !== '';
 
 export default defineConfig({
   test: {
-    include: [`{apps,libs}/**/*.${tier === 'fast' ? '' : `${tier}.`}test.ts`],
+    include: [`{apps,libs,k8s}/**/*.${tier === 'fast' ? '' : `${tier}.`}test.ts`],
     exclude: [
       '**/node_modules/**',
       '**/generated/**',

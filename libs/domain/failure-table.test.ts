@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { failureSignal } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
 import { type FailureRow, failureTable, judge, retryBudgets } from './index.ts';
@@ -11,6 +12,18 @@ describe('the failure table', () => {
     const row: FailureRow = failureTable[signal];
     if (row.action === 'wait') expect(row.graceMs).toBe(Number.POSITIVE_INFINITY);
     else expect(row.action === 'fail').toBe(retryBudgets[row.cause].retries === 0);
+  });
+});
+
+describe('docs/operations.md', () => {
+  const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const does = { wait: 'waits', fail: 'fails the step', retry: 'tries again', retry_elsewhere: 'tries again on another node' };
+
+  test.each(failureSignal.options)('tells %s as it is', (signal) => {
+    const row: FailureRow = failureTable[signal];
+    const grace = row.graceMs > 0 && Number.isFinite(row.graceMs) ? ` after ${row.graceMs / 60_000} min` : '';
+    const silent = row.onlyWhenSilent ? ', if the attempt is silent too' : '';
+    expect(page).toContain(`| \`${signal}\` | ${row.sentence} | ${row.cause} | ${does[row.action]}${grace}${silent} |`);
   });
 });
 

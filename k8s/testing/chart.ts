@@ -1,0 +1,135 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse, parseAllDocuments } from 'yaml';
+import { z } from 'zod';
+
+export const chart = join(import.meta.dirname, '../cairn');
+const helmProgram = process.env.CAIRN_HELM || 'helm';
+const limitMs = 30_000;
+
+export type Values = { [name: string]: Value };
+export type Value = string | number | boolean | null | Value[] | Values;
+
+const manifest = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({
+    name: z.string(),
+    namespace: z.string().exactOptional(),
+    annotations: z.record(z.string(), z.string()).exactOptional(),
+  }),
+});
+export type Manifest = z.infer<typeof manifest>;
+
+export const digest = `sha256:${'a'.repeat(64)}`;
+export const workerImage = `example/cairn-worker@${digest}`;
+
+/** The least that the chart takes, with secrets that a test can look for. */
+export const minimal: Values = {
+  image: { repository: 'example/cairn-control-plane' },
+  database: { url: 'postgres://cairn:password-of-the-database@db:5432/cairn' },
+  storage: { url: 's3://cairn/production' },
+  networkPolicy: { objectStorage: { cidrs: ['10.20.0.0/16'] } },
+  pools: [{ name: 'gpu', slots: 32, settings: { image: workerImage } }],
+};
+
+export type Rendered = { manifests: Manifest[]; text: string };
+
+/**
+ * `helm template` with the values, as release `cairn`.
+ * @throws Error with what Helm says, when it refuses them
+ */
+export async function render(values: Values = minimal, namespace = 'ml'): Promise<Rendered> {
+  const text = await withValues(values, (file) =>
+    helm('template', 'cairn', chart, '--namespace', namespace, '--kube-version', '1.34.0', '--values', file),
+  );
+  return { text, manifests: parseManifests(text) };
+}
+
+/** What Helm says against the values. */
+export async function refusal(values: Values): Promise<string> {
+  try {
+    await render(values);
+  } catch (error) {
+    return String(error);
+  }
+  throw new Error('these values should have been refused');
+}
+
+export async function withValues<T>(values: Values, work: (file: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-chart-'));
+  try {
+    const file = join(folder, 'values.yaml');
+    await writeFile(file, JSON.stringify(values));
+    return await work(file);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+export function helm(...args: string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(helmProgram, args, { timeout: limitMs, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
+      if (error) reject(new Error(stderr.trim() || error.message, { cause: error }));
+      else resolve(stdout);
+    });
+  });
+}
+
+export function parseManifests(text: string): Manifest[] {
+  return parseAllDocuments(text, { uniqueKeys: true })
+    .map((document) => {
+      if (document.errors[0]) throw document.errors[0];
+      return document.toJS() as unknown;
+    })
+    .filter((object) => object !== null)
+    .map((object) => manifest.parse(object));
+}
+
+export const readYaml = async (path: string): Promise<unknown> => parse(await readFile(path, 'utf8'));
+
+/** The values with others in place of them, key by key; lists are replaced whole, as Helm does. */
+export function changed(values: Values, change: Values): Values {
+  const result: Values = { ...values };
+  for (const [name, value] of Object.entries(change)) {
+    const before = result[name];
+    result[name] = isMap(before) && isMap(value) ? changed(before, value) : value;
+  }
+  return result;
+}
+
+const isMap = (value: Value | undefined): value is Values => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Values that turn on all that the chart has. */
+export const everything: Values = changed(minimal, {
+  commonLabels: { team: 'vision' },
+  commonAnnotations: { 'example.com/owner': 'vision' },
+  queue: { url: 'rediss://:password-of-redis@redis:6379' },
+  storage: { accessKeyId: 'key-id-of-storage', secretAccessKey: 'secret-of-storage' },
+  serverKey: { value: 'server-key-with-at-least-32-characters' },
+  adminToken: { value: 'admin-token-with-24-characters' },
+  image: { pullSecrets: ['registry'] },
+  api: { podAnnotations: { a: 'b' }, extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=768' }], priorityClassName: 'high' },
+  controller: { livenessProbe: { exec: { command: ['true'] } }, nodeSelector: { pool: 'cpu' } },
+  taskWorker: {
+    image: { repository: 'example/other', tag: '2' },
+    replicas: 3,
+    extraVolumes: [{ name: 'images', persistentVolumeClaim: { claimName: 'images' } }],
+    extraVolumeMounts: [{ name: 'images', mountPath: '/images', readOnly: true }],
+  },
+  pools: [
+    { name: 'gpu', slots: 32, settings: { image: workerImage, env: { PRICE: '$5 "each" $(HOME)' } } },
+    { name: 'far', executor: 'kubernetes', slots: 8, settings: { image: workerImage, namespace: 'far-away', serviceAccountName: 'own' } },
+    { name: 'further', slots: 8, settings: { image: workerImage, namespace: 'further-away', keepFinishedSeconds: 31_536_000 } },
+  ],
+  rbac: { sweepSecrets: true },
+  networkPolicy: {
+    dns: { podLabels: { 'k8s-app': 'kube-dns' }, cidrs: ['169.254.20.10/32'] },
+    extraAttemptEgress: [{ to: [{ ipBlock: { cidr: '169.254.169.254/32' } }], ports: [{ port: 80 }] }],
+    clients: [{ podSelector: { matchLabels: { app: 'proxy' } } }],
+  },
+  ingress: { enabled: true, host: 'cairn.example', tlsSecretName: 'tls', className: 'nginx' },
+  serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },
+});

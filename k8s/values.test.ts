@@ -1,0 +1,93 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { kubernetesPoolSettings } from '@cairn/executor';
+import { expect, test } from 'vitest';
+import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
+import { z } from 'zod';
+import { chart, readYaml } from './testing/chart.ts';
+
+type Schema = { [key: string]: unknown };
+const schemaObject = z.record(z.string(), z.unknown());
+const schema = schemaObject.parse(JSON.parse(await readFile(join(chart, 'values.schema.json'), 'utf8')));
+const definitions = schemaObject.parse(schema.$defs);
+const valuesText = await readFile(join(chart, 'values.yaml'), 'utf8');
+const examples = join(import.meta.dirname, 'examples');
+
+test("the schema of a pool's settings is that of the executor, patterns aside", () => {
+  // Patterns give messages that nobody understands: _validate.tpl has them. The namespace has a default in the chart.
+  const { required = [], ...own } = schemaObject.parse(withoutPatterns(kubernetesPoolSettings.toJSONSchema({ io: 'input' })));
+  const needed = z
+    .array(z.string())
+    .parse(required)
+    .filter((name) => name !== 'namespace');
+  expect(definitions.poolSettings).toEqual({ ...own, required: needed });
+});
+
+test('the schema knows exactly the values of values.yaml', () => {
+  const faults: string[] = [];
+  compare(parseDocument(valuesText).toJS(), schema, '');
+  expect(faults).toEqual([]);
+
+  function compare(values: unknown, given: unknown, at: string): void {
+    const node = resolved(given);
+    const properties = schemaObject.safeParse(node.properties).data;
+    const map = schemaObject.safeParse(values).data;
+    if (properties === undefined || map === undefined) return;
+    for (const name of Object.keys(map)) {
+      if (name in properties) compare(map[name], properties[name], `${at}/${name}`);
+      else faults.push(`${at}/${name} is not in the schema`);
+    }
+    // Helm adds `global` to the values of every chart.
+    for (const name of Object.keys(properties)) if (!(name in map) && name !== 'global') faults.push(`${at}/${name} is not in values.yaml`);
+  }
+});
+
+test('every value is explained: each of a group, or the group as a whole', () => {
+  const document = parseDocument(valuesText);
+  if (!isMap(document.contents)) throw new Error('values.yaml is no map');
+  expect(unexplained(document.contents, '', false)).toEqual([]);
+});
+
+function unexplained(map: YAMLMap, at: string, explained: boolean): string[] {
+  // The comment of a map's first key belongs to the map, for the parser.
+  const commented = map.items.map(({ key }, index) =>
+    Boolean((isScalar(key) && key.commentBefore) || (index === 0 && (map.commentBefore || at === ''))),
+  );
+  const asWhole = explained && !commented.includes(true);
+  return map.items.flatMap((pair, index) => {
+    const path = `${at}${keyOf(pair)}`;
+    const own = asWhole || commented[index] === true;
+    if (isMap(pair.value) && pair.value.items.length > 0 && !pair.value.flow) return unexplained(pair.value, `${path}.`, own);
+    return own ? [] : [path];
+  });
+}
+
+test('the settings of every example are those of the executor', async () => {
+  const files = (await readdir(examples)).filter((name) => name.endsWith('-values.yaml'));
+  expect(files).not.toEqual([]);
+  const withPools = z.looseObject({
+    pools: z.array(z.strictObject({ name: z.string(), slots: z.number(), settings: kubernetesPoolSettings })),
+  });
+  for (const file of files) expect(withPools.safeParse(await readYaml(join(examples, file))).error, file).toBeUndefined();
+});
+
+function keyOf({ key }: Pair): string {
+  return isScalar(key) ? String(key.value) : '';
+}
+
+function resolved(node: unknown): Schema {
+  const object = schemaObject.parse(node);
+  const name = typeof object.$ref === 'string' ? object.$ref.slice('#/$defs/'.length) : null;
+  return name === null ? object : schemaObject.parse(definitions[name]);
+}
+
+function withoutPatterns(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(withoutPatterns);
+  if (typeof node !== 'object' || node === null) return node;
+  const dropped = ['$schema', 'pattern', 'propertyNames', '~standard'];
+  return Object.fromEntries(
+    Object.entries(node)
+      .filter(([name]) => !dropped.includes(name))
+      .map(([name, value]) => [name, withoutPatterns(value)]),
+  );
+}
