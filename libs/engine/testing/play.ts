@@ -76,7 +76,8 @@ export async function openStage() {
     removed.push(prefix);
     return 1;
   });
-  const lead = (await takeLead(prisma, 'test', 60_000)) as Leadership;
+  // Longer than any file of tests takes on a busy machine.
+  const lead = (await takeLead(prisma, 'test', 600_000)) as Leadership;
   await prisma.dataset.create({
     data: {
       id: newId('dataset'),

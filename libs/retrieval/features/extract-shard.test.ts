@@ -175,7 +175,12 @@ describe('a shard that fails leaves no file', () => {
   });
 
   test('when the decoder hangs, which several slow images mean', async () => {
-    const shard = await shardOf(await pictures(8), { decodeTimeoutMs: 0 });
+    // Of a size that no decoder is done with in a millisecond.
+    const large = await jpegOf(picture(3000, 3000));
+    const shard = await shardOf(
+      Array.from({ length: 8 }, () => large),
+      { decodeTimeoutMs: 1 },
+    );
     expect(await failureOf(shard)).toMatchObject({ code: 'program_failed', message: expect.stringContaining('the decoder hangs') });
   });
 
