@@ -5,7 +5,7 @@ import { queueCatalogue, queueName } from '@cairn/queue';
 import { inParallel } from '@cairn/runtime';
 import type { Reign } from './parts.ts';
 
-/** Transactions at a time: a backlog that becomes free at once must not wait for one after another. */
+/** Transactions of one batch: a backlog that becomes free at once must not wait for one after another. */
 const launchesAtOnce = 4;
 
 /**
@@ -19,11 +19,15 @@ export async function admitOnce(reign: Reign): Promise<number | null> {
   const { waiting, running, pools } = await loadWaiting(ctx.prisma);
   const { launch, shrink: giveWay } = admit(waiting, running, pools, now);
   const runOf = new Map(waiting.map((step) => [step.stepId, step.runId]));
-  await inParallel(launch.values(), launchesAtOnce, async ({ stepId, pool, attempts }) => {
-    const runId = runOf.get(stepId);
-    if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts);
-    await deliverOutbox(reign);
-  });
+  // In batches, not as a stream: each transaction holds the lead's row for share, and where another always does the lead cannot be
+  // kept (PostgreSQL lets a sharer in before an update that waits; measured, 2.8 s of the lead's 5).
+  for (let from = 0; from < launch.length; from += launchesAtOnce) {
+    await inParallel(launch.slice(from, from + launchesAtOnce).values(), launchesAtOnce, async ({ stepId, pool, attempts }) => {
+      const runId = runOf.get(stepId);
+      if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts);
+      await deliverOutbox(reign);
+    });
+  }
   for (const attempt of giveWay) await shrink(ctx, lead, attempt.attemptId, `it gives way to ${attempt.for}`);
   const delays = waiting.flatMap((step) => (step.notBefore !== null && step.notBefore > now ? [step.notBefore] : []));
   return delays.length > 0 ? Math.min(...delays) : null;
