@@ -22,12 +22,11 @@ test('the first failure is thrown after what has begun has ended, and nothing ne
   let isSlowDone = false;
   const all = inParallel([1, 2, 3, 4].values(), 2, async (item) => {
     begun.push(item);
-    if (item === 1) throw new Error('the first');
+    if (item === 1) throw new Error('no');
     await slow.promise;
     isSlowDone = true;
-    throw new Error('the second');
   });
-  const failed = expect(all).rejects.toThrow('the first');
+  const failed = expect(all).rejects.toThrow('no');
   slow.resolve();
   await failed;
   expect([begun, isSlowDone]).toEqual([[1, 2], true]);
@@ -36,6 +35,9 @@ test('the first failure is thrown after what has begun has ended, and nothing ne
 test('what hastens the end is called once, at the first failure', async () => {
   let calls = 0;
   const fail = async () => Promise.reject(new Error('no'));
-  await expect(inParallel([1, 2, 3].values(), 3, fail, () => void (calls += 1))).rejects.toThrow('no');
+  const hasten = () => {
+    calls += 1;
+  };
+  await expect(inParallel([1, 2, 3].values(), 3, fail, hasten)).rejects.toThrow('no');
   expect(calls).toBe(1);
 });

@@ -2,6 +2,7 @@ import { CairnError, isCairnError } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
+import { oneAtATime } from '../one-at-a-time.ts';
 import { labelSelector, nameAnnotation, objectName, type PoolIdentity } from './attempt-labels.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
 import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from './attempt-view.ts';
@@ -43,21 +44,10 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   const memory: AttemptMemory = attemptMemory();
   const listeners = new Set<(attemptId: string) => void>();
   const closing = new AbortController();
-  const busy = new Map<string, Promise<unknown>>();
+  // Other controllers are kept out by the names of the objects.
+  const attempts = oneAtATime();
   const cluster = watchCluster({ ...options, api, watch: new Watch(kubeConfig), selector: labelSelector(owner), onChange });
   let reapedAt = 0;
-
-  /** One thing at a time for one attempt. Other controllers are kept out by the names of the objects. */
-  async function alone<T>(attemptId: string, work: () => Promise<T>): Promise<T> {
-    const before = busy.get(attemptId) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    busy.set(attemptId, mine);
-    try {
-      return await mine;
-    } finally {
-      if (busy.get(attemptId) === mine) busy.delete(attemptId);
-    }
-  }
 
   function onChange(object: Job | Pod, gone: boolean): void {
     const identity = identityOf(object);
@@ -242,8 +232,8 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   }
 
   return {
-    start: (spec, signal) => alone(spec.attemptId, () => launch(spec, signal)),
-    stop: (attemptId, request) => alone(attemptId, () => stop(attemptId, request)),
+    start: (spec, signal) => attempts.run(spec.attemptId, () => launch(spec, signal)),
+    stop: (attemptId, request) => attempts.run(attemptId, () => stop(attemptId, request)),
     observe,
     async isGone(attemptId, signal) {
       return (await lookUp(attemptId, signal)).every(isOver);
@@ -254,7 +244,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    forget: (attemptId) => alone(attemptId, () => forget(attemptId)),
+    forget: (attemptId) => attempts.run(attemptId, () => forget(attemptId)),
     async logs(attemptId) {
       const view = (await current(attemptId).catch(() => []))[0];
       return view ? containerLog(api, view.pods.at(-1), view.job, deadline(closing.signal, firstListMs)) : '';
@@ -263,7 +253,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
       listeners.clear();
       closing.abort(new Error('the executor is closed'));
       await cluster.close();
-      await Promise.allSettled(busy.values());
+      await attempts.settled();
     },
   };
 }

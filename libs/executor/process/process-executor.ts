@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess } from '@cairn/runtime';
 import type { Executor, Launched, LaunchSpec, Snapshot } from '../executor.ts';
+import { oneAtATime } from '../one-at-a-time.ts';
 import { type AttemptFolder, attemptFolder, attemptFolders } from './attempt-folder.ts';
 import { type AgentCommand, launchAgent } from './launch-agent.ts';
 import { tailOf } from './tail-of.ts';
@@ -38,22 +39,10 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
   const told = new Set<string>();
   /** Stops whose SIGTERM this executor has sent. */
   const asked = new Set<string>();
-  const busy = new Map<string, Promise<unknown>>();
+  const attempts = oneAtATime();
   let closed = false;
 
   const folderOf = (attemptId: string) => attemptFolder(root, attemptId);
-
-  /** One thing at a time for one attempt. */
-  async function alone<T>(attemptId: string, work: () => Promise<T>): Promise<T> {
-    const before = busy.get(attemptId) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    busy.set(attemptId, mine);
-    try {
-      return await mine;
-    } finally {
-      if (busy.get(attemptId) === mine) busy.delete(attemptId);
-    }
-  }
 
   async function remove(folder: AttemptFolder): Promise<void> {
     const left = await killAttemptProcesses([folder.attemptId], { limitMs: goneLimitMs });
@@ -136,7 +125,7 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
   }
 
   return {
-    start: (spec, signal) => alone(spec.attemptId, () => launch(spec, signal)),
+    start: (spec, signal) => attempts.run(spec.attemptId, () => launch(spec, signal)),
     async stop(attemptId, { graceSeconds, reason }) {
       const folder = folderOf(attemptId);
       if (folder.launch() === null || isDead(folder)) return;
@@ -156,13 +145,13 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    forget: (attemptId) => alone(attemptId, () => remove(folderOf(attemptId))),
+    forget: (attemptId) => attempts.run(attemptId, () => remove(folderOf(attemptId))),
     logs: (attemptId) => tailOf(folderOf(attemptId).logFile, logTailBytes),
     async close() {
       closed = true;
       clearInterval(timer);
       listeners.clear();
-      await Promise.allSettled([...busy.values(), looking]);
+      await Promise.allSettled([attempts.settled(), looking]);
     },
   };
 }
