@@ -1,5 +1,5 @@
 import type { PrismaClient } from '@cairn/db';
-import { type Engine, loadRecipes } from '@cairn/engine';
+import type { Engine, EngineContext } from '@cairn/engine';
 import type { Closer, Logger, Metrics } from '@cairn/runtime';
 import { createAdmissionCache } from './admission-cache.ts';
 import { buildApi } from './build-api.ts';
@@ -11,6 +11,7 @@ import { locatorOf } from './storage-access.ts';
 export type ServerOptions = {
   prisma: PrismaClient;
   engine: Engine;
+  recipes: EngineContext['recipes'];
   databaseUrl: string;
   storageUrl: string;
   /** What attempt tokens are made with. */
@@ -25,7 +26,7 @@ export type ServerOptions = {
 
 /** One replica: the public and the internal server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, databaseUrl, storageUrl, serverKey, log, metrics, pace, heartbeatMs } = options;
+  const { prisma, engine, recipes, databaseUrl, storageUrl, serverKey, log, metrics, pace, heartbeatMs } = options;
   const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
   closer.add('the event feed', () => feed.close());
   const api = await buildApi({
@@ -33,7 +34,7 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     engine,
     feed,
     admission: createAdmissionCache(prisma),
-    recipes: await loadRecipes(),
+    recipes,
     inspectSource,
     locate: locatorOf(storageUrl),
     log,

@@ -39,6 +39,7 @@ await runMain({
       {
         prisma,
         engine,
+        recipes: ctx.recipes,
         databaseUrl: configuration.CAIRN_DATABASE_URL,
         storageUrl: configuration.CAIRN_STORAGE_URL,
         serverKey: configuration.CAIRN_SERVER_KEY,

@@ -1,13 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
-import { endWithParent, freePort, sleep } from '@cairn/runtime';
+import { freePort } from '@cairn/runtime';
 import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
 import { provided } from './provided.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+import { serverProgram } from './server-program.ts';
 
 export type S3Options = {
   /** The `weed` program of SeaweedFS; by default the one that the global setup found. */
@@ -56,38 +54,26 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
     maxAttempts: 1,
     credentials: { accessKeyId: env.AWS_ACCESS_KEY_ID, secretAccessKey: env.AWS_SECRET_ACCESS_KEY },
   });
-  let child: ChildProcess | undefined;
-  let watcher: { cancel(): void } | undefined;
-
-  async function start(): Promise<void> {
-    child = spawn(program, serverArguments(ports, folder), {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-      cwd: folder,
-      env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder },
-    });
-    const output = createWriteStream(logFile, { flags: 'a' });
-    child.stdout?.pipe(output, { end: false });
-    child.stderr?.pipe(output, { end: false });
-    child.once('close', () => output.end());
-    if (child.pid === undefined) throw new Error(`${program} cannot be started`);
-    watcher = endWithParent(child.pid, 'KILL');
-    await untilReady(child, client, logFile, options.startLimitMs ?? 30_000);
-  }
+  const server = serverProgram({
+    name: 'the S3 server',
+    program,
+    args: serverArguments(ports, folder),
+    place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder } },
+    logFile,
+    // Its parts find each other one after the other: ready when the bucket exists and an object can be written.
+    probe: () => tryWrite(client),
+    startLimitMs: options.startLimitMs ?? 30_000,
+  });
 
   async function end(): Promise<void> {
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, 'exit');
     // Asked to stop it waits up to 16 seconds for its parts to take leave of each other.
-    child.kill('SIGKILL');
-    await gone;
-    watcher?.cancel();
+    await server.end('SIGKILL');
     for (const socket of socketsOf(ports)) await rm(socket, { force: true });
   }
 
   await mkdir(dataDir, { recursive: true });
   await writeFile(join(folder, 's3.json'), JSON.stringify(identities));
-  await start();
+  await server.start();
   return {
     endpoint,
     port: ports['s3.port'],
@@ -95,9 +81,9 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
     env,
     readerEnv,
     url: (prefix = '') => `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}?endpoint=${endpoint}`,
-    pid: () => child?.pid ?? 0,
+    pid: server.pid,
     client,
-    start,
+    start: server.start,
     end,
     async stop() {
       await end();
@@ -162,23 +148,7 @@ function serverArguments(ports: Ports, folder: string): string[] {
   return ['-logtostderr=true', 'mini', ...Object.entries(settings).map(([name, value]) => `-${name}=${value}`)];
 }
 
-/** Ready when the bucket exists and an object can be written: its parts find each other one after the other. */
-async function untilReady(child: ChildProcess, client: S3Client, logFile: string, limitMs: number): Promise<void> {
-  const end = Date.now() + limitMs;
-  for (;;) {
-    const failure = await tryWrite(client).catch((error: unknown) => ({ error }));
-    if (failure === undefined) return;
-    const hasEnded = child.exitCode !== null || child.signalCode !== null;
-    if (hasEnded || Date.now() > end) {
-      const log = await readFile(logFile, 'utf8').catch(() => '');
-      child.kill('SIGKILL');
-      throw new Error(`the S3 server ${hasEnded ? 'ended' : 'was not ready in time'}:\n${log.slice(-4000)}`, { cause: failure.error });
-    }
-    await sleep(20);
-  }
-}
-
-async function tryWrite(client: S3Client): Promise<undefined> {
+async function tryWrite(client: S3Client): Promise<void> {
   const options = { abortSignal: AbortSignal.timeout(5000) };
   const probe = { Bucket: bucket, Key: 'ready' };
   await client.send(new CreateBucketCommand({ Bucket: bucket }), options).catch((error: unknown) => {

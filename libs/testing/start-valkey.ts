@@ -1,14 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { endWithParent, freePort, sleep } from '@cairn/runtime';
+import { freePort } from '@cairn/runtime';
 import { Redis } from 'ioredis';
 import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
 import { provided } from './provided.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
+import { serverProgram } from './server-program.ts';
 
 export type ValkeyOptions = {
   /** The valkey-server program; by default the one of the global setup. */
@@ -38,37 +37,25 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
   const port = options.port ?? (await freePort());
   const folder = await makeRunFolder();
   const logFile = join(folder, 'valkey.log');
-  let child: ChildProcess | undefined;
-  let watcher: { cancel(): void } | undefined;
-
-  async function start(): Promise<void> {
+  const server = serverProgram({
+    name: `valkey-server on port ${port}`,
+    program,
+    args: serverArguments(port, folder, options.appendOnly ?? false),
+    logFile,
+    probe: () => ping(port),
+    startLimitMs: options.startLimitMs ?? 15_000,
+  });
+  const start = async (): Promise<void> => {
     await mkdir(folder, { recursive: true });
-    child = spawn(program, serverArguments(port, folder, options.appendOnly ?? false), {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    });
-    const output = createWriteStream(logFile, { flags: 'a' });
-    child.stdout?.pipe(output, { end: false });
-    child.stderr?.pipe(output, { end: false });
-    child.once('close', () => output.end());
-    if (child.pid === undefined) throw new Error(`${program} cannot be started`);
-    watcher = endWithParent(child.pid, 'KILL');
-    await untilReady(child, port, logFile, options.startLimitMs ?? 15_000);
-  }
-
-  async function end(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, 'exit');
-    child.kill(signal);
-    await gone;
-    watcher?.cancel();
-  }
+    await server.start();
+  };
+  const end = (signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM') => server.end(signal);
 
   await start();
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
-    pid: () => child?.pid ?? 0,
+    pid: server.pid,
     start,
     end,
     async empty() {
@@ -94,29 +81,14 @@ function serverArguments(port: number, folder: string, appendOnly: boolean): str
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
 }
 
-async function untilReady(child: ChildProcess, port: number, logFile: string, limitMs: number): Promise<void> {
-  const end = Date.now() + limitMs;
-  while (!(await answersPing(port))) {
-    const hasEnded = child.exitCode !== null || child.signalCode !== null;
-    if (hasEnded || Date.now() > end) {
-      const log = await readFile(logFile, 'utf8').catch(() => '');
-      child.kill('SIGKILL');
-      throw new Error(`valkey-server ${hasEnded ? 'ended' : 'did not answer in time'} on port ${port}:\n${log}`);
-    }
-    await sleep(5);
-  }
-}
-
-/** One PING in Redis' inline form: while the server loads its append-only file it answers -LOADING. */
-async function answersPing(port: number): Promise<boolean> {
+/** One PING in Redis' inline form; rejects without a PONG: while the server loads its append-only file it answers -LOADING. */
+async function ping(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1');
   try {
     await once(socket, 'connect');
     socket.write('PING\r\n');
     const [answer]: unknown[] = await once(socket, 'data', { signal: AbortSignal.timeout(1000) });
-    return String(answer).startsWith('+PONG');
-  } catch {
-    return false;
+    if (!String(answer).startsWith('+PONG')) throw new Error(String(answer).trim());
   } finally {
     socket.destroy();
   }

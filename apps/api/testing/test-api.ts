@@ -32,6 +32,7 @@ export async function openTestApi() {
       {
         prisma,
         engine,
+        recipes: stage.ctx.recipes,
         databaseUrl,
         storageUrl: 'file:///storage',
         serverKey,

@@ -13,11 +13,12 @@ const repeatMs = 500;
  * @param {string} command
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
+ * @param {number | 'inherit'} [output] where its output goes: ours, or the descriptor of a file
  * @returns {Promise<number>}
  */
-export async function runProgram(command, args, env) {
+export async function runProgram(command, args, env, output = 'inherit') {
   const onTerminal = Boolean(process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY);
-  const child = spawn(command, args, { stdio: 'inherit', env });
+  const child = spawn(command, args, { stdio: ['inherit', output, output], env });
   /** @type {Map<string, number>} */
   const lastAt = new Map();
   const forward = (/** @type {NodeJS.Signals} */ name) => {

@@ -1,7 +1,7 @@
 // `npm test`: vitest, then pytest over the trainer beside a sample of the fault test, then one line that counts all. Arguments
 // go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs the
 // tests of *.slow.test.ts alone.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { hasCode } from './exclusive.mjs';
@@ -20,6 +20,7 @@ process.chdir(root);
 const folder = await mkdtemp(join(tmpdir(), 'cairn-test-'));
 /** @type {import('./test-counts.mjs').Counts[]} */
 const counts = [];
+let faultsSaid = '';
 try {
   const all = filters.length === 0 && !slow;
   if (all || slow || vitestFilters.length > 0) counts.push(await runVitest());
@@ -28,6 +29,7 @@ try {
   if (all || pythonFilters.length > 0) beside.push(runPytest());
   if (all) beside.push(runFaults());
   counts.push(...(await Promise.all(beside)));
+  if (faultsSaid !== '') console.log(`\n${faultsSaid.trimEnd()}`);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
@@ -65,13 +67,20 @@ async function runPytest() {
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
 }
 
-/** Ten (program, transition) pairs on both queue backends; its counts are in its last line. */
+/** Ten (program, transition) pairs over both queue backends. What it says is shown at its end, since pytest prints meanwhile. */
 async function runFaults() {
   const program = join('apps', 'cli', 'testing', 'faults', 'main.ts');
   const sample = ['--postgres', '5', '--redis', '5', '--scenarios', 'none', '--together', '3'];
-  const file = join(folder, 'faults.txt');
-  const exitCode = await runProgram(node24, [program, ...sample, '--counts', file], process.env);
-  const text = await readReport(file);
+  const counts = join(folder, 'faults.json');
+  const output = await open(join(folder, 'faults.txt'), 'w+');
+  let exitCode;
+  try {
+    exitCode = await runProgram(node24, [program, ...sample, '--counts', counts], process.env, output.fd);
+  } finally {
+    await output.close();
+  }
+  faultsSaid = (await readReport(join(folder, 'faults.txt'))) ?? '';
+  const text = await readReport(counts);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : JSON.parse(text), exitCode);
 }
 

@@ -39,7 +39,8 @@ async function submitSteadily(plane: ControlPlane, startedAt: Map<string, number
     submittedAt.set(run.id, sent);
   });
   await Promise.all(all);
-  await waitFor(() => startedAt.size >= submittedAt.size, { timeoutMs: 60_000, message: 'every submission reached its start' });
+  const runIds = [...submittedAt.keys()];
+  await waitFor(() => runIds.every((id) => startedAt.has(id)), { timeoutMs: 180_000, message: 'every submission reached its start' });
   const starts = [...submittedAt].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
   return { answers, starts };
 }
@@ -69,25 +70,20 @@ async function measureLoad(backend: Backend): Promise<void> {
     const startedAt = new Map<string, number>();
     plane.queues.consume('tasks', {
       concurrency: 64,
-      handler: async ({ attemptId }) => {
+      handler: async ({ attemptId, generation }) => {
         const at = performance.now();
         const { runId } = await plane.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
         startedAt.set(runId, at);
         // As a run that ends at once: otherwise thousands of attempts would stand that nobody works on.
-        await plane.endAttempt(attemptId, 1);
+        await plane.endAttempt(attemptId, generation);
       },
     });
-    await submitSteadilyOnce(plane, startedAt);
+    // Warms the programs up: compiled code and open connections, as in a service that has run for a while.
+    await submitOneByOne(plane, startedAt, 20);
     const hops = await bareHop(plane, 200);
+    // What a person waits who submits to a service at rest: before the load, which leaves a backlog behind.
+    const alone = await submitOneByOne(plane, startedAt, 100);
     const { answers, starts } = await submitSteadily(plane, startedAt);
-    // One at a time: what a person waits who submits to a service at rest.
-    const alone: number[] = [];
-    for (let index = 0; index < 30; index += 1) {
-      const sent = performance.now();
-      const run = await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
-      await waitFor(() => startedAt.has(run.id), { timeoutMs: 10_000, intervalMs: 1, message: 'it started' });
-      alone.push((startedAt.get(run.id) ?? Number.NaN) - sent);
-    }
     console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s`);
     console.table({
       'submission to answer': spread(answers),
@@ -101,12 +97,16 @@ async function measureLoad(backend: Backend): Promise<void> {
   }
 }
 
-/** Warms the programs up: compiled code and open connections, as in a service that has run for a while. */
-async function submitSteadilyOnce(plane: ControlPlane, startedAt: Map<string, number>): Promise<void> {
-  for (let index = 0; index < 20; index += 1) {
+/** Each when the one before has started. Milliseconds from the submission to the start call. */
+async function submitOneByOne(plane: ControlPlane, startedAt: Map<string, number>, times: number): Promise<number[]> {
+  const starts: number[] = [];
+  for (let index = 0; index < times; index += 1) {
+    const sent = performance.now();
     const run = await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
-    await waitFor(() => startedAt.has(run.id), { timeoutMs: 20_000, message: 'a first submission started' });
+    await waitFor(() => startedAt.has(run.id), { timeoutMs: 20_000, intervalMs: 1, message: 'it started' });
+    starts.push((startedAt.get(run.id) ?? Number.NaN) - sent);
   }
+  return starts;
 }
 
 async function measureRestart(backend: Backend): Promise<void> {
