@@ -35,7 +35,10 @@ export const scenarios: readonly Scenario[] = [
       ).map((at) => ({
         ...at,
         name: `Redis emptied at ${at.step}:${at.moment}`,
-        act: async () => (await valkey?.empty(), valkey !== null),
+        act: async () => {
+          await valkey?.empty();
+          return valkey !== null;
+        },
       })),
     judge: () => [],
   },
