@@ -1,8 +1,10 @@
-import { truncate } from 'node:fs/promises';
+import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError, type RunEvent } from '@cairn/contract';
+import { agentExit, CairnError, type RunEvent } from '@cairn/contract';
 import { processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
 import type { TestValkey } from '@cairn/testing';
+import { z } from 'zod';
+import type { Service } from '../../service/start-service.ts';
 import type { Played } from './play-run.ts';
 import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
 
@@ -115,8 +117,8 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
-/** Lets the sleeping attempt go on once its step is done; it must end by itself, refused. */
-async function wakeAsZombie({ client, runId, signal }: Scene, attemptId: string): Promise<void> {
+/** Lets the sleeping attempt go on once its step is done; it must end by itself, because it was refused. */
+async function wakeAsZombie({ service, client, runId, signal }: Scene, attemptId: string): Promise<void> {
   const end = Date.now() + waitLimitMs;
   const isOver = async () =>
     (await client.getRun(runId, { signal })).stepViews.some((step) => step.name === 'search' && step.state === 'succeeded');
@@ -130,6 +132,24 @@ async function wakeAsZombie({ client, runId, signal }: Scene, attemptId: string)
     if (Date.now() > end) throw new CairnError('program_failed', 'the zombie goes on although its step is done');
     await sleep(100, signal);
   }
+  let code = await exitCodeOf(service, attemptId);
+  for (; code === null && Date.now() < end; code = await exitCodeOf(service, attemptId)) await sleep(100, signal);
+  if (code !== agentExit.superseded)
+    throw new CairnError('program_failed', `the zombie was not refused: its agent ended with code ${code}`);
+  const { items } = await client.listAttempts(runId, 'search', { signal });
+  const state = items.find((attempt) => attempt.id === attemptId)?.state;
+  if (state !== 'lost') throw new CairnError('program_failed', `the attempt that was lost became ${state} when it woke`);
+}
+
+/** With what code the task worker saw the attempt's agent end; null before that. */
+async function exitCodeOf(service: Service, attemptId: string): Promise<number | null> {
+  const ended = z.object({ attemptId: z.literal(attemptId), code: z.number() });
+  for (const line of (await readFile(service.home.logFile('worker'), 'utf8')).split('\n')) {
+    if (!line.includes(attemptId)) continue;
+    const parsed = ended.safeParse(JSON.parse(line));
+    if (parsed.success) return parsed.data.code;
+  }
+  return null;
 }
 
 async function cutNewestCheckpoint(scene: Scene): Promise<boolean> {
