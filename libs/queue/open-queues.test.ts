@@ -250,9 +250,10 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     async (signal) => {
       const lines: { msg: string; level: string }[] = [];
       const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
-      const queues = open({ url: server.url, log, commandLimitMs: 300 });
+      const queues = open({ url: server.url, log, commandLimitMs: 1000 });
       await queues.waitUntilReady();
-      const { taken } = collect(queues);
+      // An entry whose taking was answered too late is free again after its lock.
+      const { taken } = collect(queues, { lockMs: 1000 });
       await queues.add('launch', entry());
       await waitFor(() => taken.length === 1);
       lines.length = 0;
@@ -274,8 +275,8 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
 
   test('a program may start before its server, and may end without it', async () => {
     await server.stop('SIGTERM');
-    const early = open({ url: server.url, commandLimitMs: 300 });
-    const { taken } = collect(early);
+    const early = open({ url: server.url, commandLimitMs: 1000 });
+    const { taken } = collect(early, { lockMs: 1000 });
     await expect(early.waitUntilReady({ limitMs: 50 })).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining(`The queue at ${new URL(server.url).host} does not answer`),
