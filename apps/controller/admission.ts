@@ -7,6 +7,7 @@ import type { Reign } from './parts.ts';
 
 /** Transactions of one batch: a backlog that becomes free at once must not wait for one after another. */
 const launchesAtOnce = 4;
+const entriesAtOnce = 200;
 
 /**
  * One look at everything that waits: makes the attempts that `admit` decides on, asks fleets to give way, and hands the
@@ -45,5 +46,5 @@ export async function deliverOutbox({ ctx, queues }: Pick<Reign, 'ctx' | 'queues
         );
     }
   };
-  while ((await drainOutbox(ctx, deliver)) > 0);
+  while ((await drainOutbox(ctx, deliver, entriesAtOnce)) === entriesAtOnce);
 }

@@ -237,9 +237,9 @@ describe('what a crash leaves', () => {
     await drainOutbox(stage.ctx, async () => undefined, 10_000);
     const { id, pool } = await stage.step(runId, 'first');
     await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
-    await expect(drainOutbox(stage.ctx, () => Promise.reject(new Error('the queue is down')))).rejects.toThrow('the queue is down');
+    await expect(drainOutbox(stage.ctx, () => Promise.reject(new Error('the queue is down')), 10_000)).rejects.toThrow('the queue is down');
     const entries: unknown[] = [];
-    expect(await drainOutbox(stage.ctx, async (taken) => void entries.push(...taken))).toBe(1);
+    expect(await drainOutbox(stage.ctx, async (taken) => void entries.push(...taken), 10_000)).toBe(1);
     expect(entries).toMatchObject([{ queue: 'launch', generation: 1 }]);
   });
 

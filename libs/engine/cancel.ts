@@ -12,6 +12,6 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
     if (run.state === 'cancelling' || run.state === 'cancelled') return;
     if (isEndedRun(run.state))
       throw new CairnError('wrong_state', `run ${run.name} is ${run.state}; only a run that is held, queued or running can be cancelled`);
-    await moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
+    moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
   });
 }

@@ -1,7 +1,8 @@
 import { type ArtifactKind, CairnError, listsDetails, type StepKind } from '@cairn/contract';
 import { type MemoParts, memoParts } from '@cairn/domain';
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
-import { emit, type RunWork, type WorkStep } from './run-work.ts';
+import { writePending } from './pending-writes.ts';
+import { changeStep, emit, type RunWork, type WorkArtifact, type WorkStep } from './run-work.ts';
 
 /** What each kind of step makes, and the folder of the object store it lies in. */
 export const artifactKinds = {
@@ -37,23 +38,29 @@ export async function claimResult(run: RunWork, step: WorkStep): Promise<void> {
     : sha256(canonicalJson([parts, run.id, step.name, step.generation]));
   const id = newId('artifact');
   const { kind, folder } = artifactKinds[step.kind];
-  const inserted = await run.tx.$executeRaw`
+  const inserted = await run.tx.$queryRaw<WorkArtifact[]>`
     insert into artifact (id, project_id, kind, state, memo_key, memo_parts, prefix, run_id, step_name)
     values (${id}, ${run.projectId}, ${kind}, 'building', ${memoKey}, ${JSON.stringify(parts)}::jsonb, ${`${folder}/${id}/`}, ${run.id}, ${step.name})
-    on conflict (project_id, memo_key) where state in ('building', 'ready') do nothing`;
-  const artifact = await run.tx.artifact.findFirstOrThrow({
-    where: { projectId: run.projectId, memoKey, state: { in: ['building', 'ready'] } },
-    select: { id: true, state: true, runId: true, stepName: true, digest: true, memoKey: true },
-  });
-  await run.tx.step.update({ where: { id: step.id }, data: { artifactId: artifact.id } });
-  step.artifact = { ...artifact, state: artifact.state === 'ready' ? 'ready' : 'building' };
-  if (inserted === 1 && step.kind === 'extract') await planShards(run, step);
-  if (inserted === 0 && artifact.state === 'building') {
-    await emit(run, 'step', `${step.name} waits for the same result, which another run builds`, {
+    on conflict (project_id, memo_key) where state in ('building', 'ready') do nothing
+    returning id, state, run_id as "runId", step_name as "stepName", digest, memo_key as "memoKey"`;
+  const artifact = inserted[0] ?? (await findResult(run, memoKey));
+  changeStep(run, step, { artifactId: artifact.id });
+  step.artifact = artifact;
+  if (inserted.length > 0 && step.kind === 'extract') await planShards(run, step);
+  if (inserted.length === 0 && artifact.state === 'building') {
+    emit(run, 'step', `${step.name} waits for the same result, which another run builds`, {
       step: step.name,
       artifactId: artifact.id,
     });
   }
+}
+
+async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact> {
+  const artifact = await run.tx.artifact.findFirstOrThrow({
+    where: { projectId: run.projectId, memoKey, state: { in: ['building', 'ready'] } },
+    select: { id: true, state: true, runId: true, stepName: true, digest: true, memoKey: true },
+  });
+  return { ...artifact, state: artifact.state === 'ready' ? 'ready' : 'building' };
 }
 
 async function inputDigests(run: RunWork, step: WorkStep): Promise<Record<string, string>> {
@@ -83,7 +90,7 @@ async function planShards(run: RunWork, step: WorkStep): Promise<void> {
       return { stepId: step.id, index, fromRow: from, count: (edges[index + 1] ?? from) - from };
     }),
   });
-  await run.tx.step.update({ where: { id: step.id }, data: { shardsTotal: total, shardsCommitted: 0, rows: 0, rejected: 0 } });
+  changeStep(run, step, { shardsTotal: total, shardsCommitted: 0, rows: 0, rejected: 0 });
   step.shardsTotal = total;
   step.shardsCommitted = 0;
 }
@@ -92,9 +99,11 @@ async function planShards(run: RunWork, step: WorkStep): Promise<void> {
 export async function releaseResult(run: RunWork, step: WorkStep): Promise<void> {
   const artifact = step.artifact;
   if (!artifact) return;
-  await run.tx.step.update({ where: { id: step.id }, data: { artifactId: null } });
+  changeStep(run, step, { artifactId: null });
   step.artifact = null;
   if (artifact.state !== 'building' || artifact.runId !== run.id || artifact.stepName !== step.name) return;
+  // What follows reads and changes the tables.
+  await writePending(run.tx, run, run.pending);
   const waiting = await run.tx.step.findMany({ where: { artifactId: artifact.id }, select: { runId: true } });
   await run.tx.step.updateMany({ where: { artifactId: artifact.id }, data: { artifactId: null } });
   await run.tx.artifact.update({ where: { id: artifact.id, state: 'building' }, data: { state: 'deleting' } });

@@ -4,7 +4,7 @@ import { isDoneStep, isEndedRun } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { toJson } from './json.ts';
-import { emit, type RunWork, type WorkStep, withRun } from './run-work.ts';
+import { changeRun, changeStep, emit, type RunWork, type WorkStep, withRun } from './run-work.ts';
 import { moveRun } from './settle.ts';
 
 /**
@@ -21,12 +21,12 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
-      await run.tx.run.update({ where: { id: run.id }, data: { noReuse: toJson(run.noReuse) } });
+      changeRun(run, { noReuse: toJson(run.noReuse) });
     }
-    for (const step of reset) await block(run, step);
-    await run.tx.run.update({ where: { id: run.id }, data: { finishedAt: null, cause: null, verdict: 'none' } });
-    await moveRun(run, 'running', null);
-    await emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`);
+    for (const step of reset) block(run, step);
+    changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
+    moveRun(run, 'running', null);
+    emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`);
   });
 }
 
@@ -43,28 +43,25 @@ function dependents(run: RunWork, from: string): Set<string> {
   return names;
 }
 
-async function block(run: RunWork, step: WorkStep): Promise<void> {
+function block(run: RunWork, step: WorkStep): void {
   step.generation += 1;
-  await run.tx.step.update({
-    where: { id: step.id, state: step.state },
-    data: {
-      state: 'blocked',
-      generation: step.generation,
-      artifactId: null,
-      reusedFromRunId: null,
-      failure: Prisma.DbNull,
-      failures: {},
-      progress: Prisma.DbNull,
-      scores: {},
-      notBefore: null,
-      readyAt: null,
-      startedAt: null,
-      finishedAt: null,
-      shardsTotal: null,
-      shardsCommitted: 0,
-      rows: 0,
-      rejected: 0,
-    },
+  changeStep(run, step, {
+    state: 'blocked',
+    generation: step.generation,
+    artifactId: null,
+    reusedFromRunId: null,
+    failure: Prisma.DbNull,
+    failures: {},
+    progress: Prisma.DbNull,
+    scores: {},
+    notBefore: null,
+    readyAt: null,
+    startedAt: null,
+    finishedAt: null,
+    shardsTotal: null,
+    shardsCommitted: 0,
+    rows: 0,
+    rejected: 0,
   });
   Object.assign(step, {
     state: 'blocked',

@@ -1,9 +1,11 @@
-import { type AttemptState, CairnError, type RunState, type StepKind, type StepState } from '@cairn/contract';
-import { hintChannel, inTransaction, runChannel, type Transaction, wakeChannel } from '@cairn/db';
+import { type AttemptState, artifactState, attemptState, CairnError, type RunState, type StepKind, type StepState } from '@cairn/contract';
+import { inTransaction, type Transaction } from '@cairn/db';
 import type { FailureCounts, StepNeed } from '@cairn/domain';
+import { z } from 'zod';
 import { failuresColumn, needsColumn, noReuseColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import { toJson } from './json.ts';
+import { noWrites, type PendingWrites, type RunColumns, type StepColumns, writePending } from './pending-writes.ts';
 import { settle } from './settle.ts';
 
 export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string };
@@ -24,17 +26,24 @@ export type WorkStep = {
   settings: Record<string, unknown>;
   needs: StepNeed[];
   slots: number;
+  maxAttempts: number;
   state: StepState;
   generation: number;
   artifact: WorkArtifact | null;
+  /** Of this generation, in the order of their ordinals. */
   attempts: WorkAttempt[];
+  /** The newest ordinal of any generation; 0 before the first attempt. */
+  lastOrdinal: number;
   failures: FailureCounts;
   shardsTotal: number | null;
   shardsCommitted: number;
   startedAt: Date | null;
 };
 
-/** A run under its row's lock: what a command sees and changes. Commands change it in step with the tables. */
+/**
+ * A run under its row's lock: what a command sees and changes. Changes of the run and its steps are kept until the command
+ * ends ({@link changeStep}, {@link changeRun}, {@link emit}, {@link enqueue}); other tables are written at once.
+ */
 export type RunWork = {
   ctx: EngineContext;
   tx: Transaction;
@@ -47,6 +56,9 @@ export type RunWork = {
   noReuse: boolean | string[];
   dataset: { digest: string };
   steps: WorkStep[];
+  /** The command's time: whatever it changes, it changed then. */
+  now: Date;
+  pending: PendingWrites;
   /** Runs that wait for a result this command decided about; settled after the commit. */
   alsoSettle: Set<string>;
 };
@@ -54,26 +66,21 @@ export type RunWork = {
 /** Locks a run, lets `work` change it, settles it (`advance` until nothing is left to do) and commits. */
 export async function withRun<T>(ctx: EngineContext, runId: string, work: (run: RunWork) => Promise<T>): Promise<T> {
   const others = new Set<string>();
-  const answer = await inTransaction(ctx.prisma, (tx) => withRunIn(ctx, tx, runId, others, work));
+  const answer = await inTransaction(ctx.prisma, async (tx) => {
+    const run = await loadRun(ctx, tx, runId, others);
+    const value = await work(run);
+    await settleAndWrite(run);
+    return value;
+  });
   others.delete(runId);
   for (const other of others) await settleRun(ctx, other);
   return answer;
 }
 
-/** {@link withRun} inside the caller's transaction; the caller settles `others` after its commit. */
-export async function withRunIn<T>(
-  ctx: EngineContext,
-  tx: Transaction,
-  runId: string,
-  others: Set<string>,
-  work: (run: RunWork) => Promise<T>,
-): Promise<T> {
-  const run = await loadRun(ctx, tx, runId, others);
-  const before = run.seq;
-  const value = await work(run);
+/** Settles a run and writes what is pending of it. The caller settles `alsoSettle` after its commit. */
+export async function settleAndWrite(run: RunWork): Promise<void> {
   await settle(run);
-  await announce(run, before);
-  return value;
+  await writePending(run.tx, run, run.pending);
 }
 
 /** Advances a run that something outside it may have unblocked. */
@@ -81,81 +88,108 @@ export async function settleRun(ctx: EngineContext, runId: string): Promise<void
   await withRun(ctx, runId, async () => undefined);
 }
 
+const runRow = z.object({
+  id: z.string(),
+  name: z.string(),
+  projectId: z.string(),
+  owner: z.string(),
+  state: states.run,
+  seq: z.number().int(),
+  noReuse: noReuseColumn,
+  dataset: z.object({ digest: z.string() }),
+});
+
+const stepRow = z.object({
+  id: z.string(),
+  name: z.string(),
+  kind: states.kind,
+  settings: z.record(z.string(), z.unknown()),
+  needs: needsColumn,
+  slots: z.number().int(),
+  maxAttempts: z.number().int(),
+  state: states.step,
+  generation: z.number().int(),
+  failures: failuresColumn,
+  shardsTotal: z.number().int().nullable(),
+  shardsCommitted: z.number().int(),
+  startedAt: z.date().nullable(),
+  artifact: z
+    .object({
+      id: z.string(),
+      state: artifactState,
+      runId: z.string().nullable(),
+      stepName: z.string(),
+      digest: z.string().nullable(),
+      memoKey: z.string().nullable(),
+    })
+    .nullable(),
+  lastOrdinal: z.number().int(),
+  attempts: z.array(z.object({ id: z.string(), state: attemptState, ordinal: z.number().int(), pool: z.string() })),
+});
+
+/** Two statements: the second must see what was committed while the first waited for the lock. */
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
-  const locked = await tx.$queryRaw<unknown[]>`select 1 from run where id = ${runId} for update`;
-  if (locked.length === 0) throw new CairnError('not_found', `there is no run ${runId}`);
-  const row = await tx.run.findUniqueOrThrow({ where: { id: runId }, include: { dataset: { select: { digest: true } } } });
-  const stepRows = await tx.step.findMany({
-    where: { runId },
-    orderBy: { position: 'asc' },
-    include: { artifact: { select: { id: true, state: true, runId: true, stepName: true, digest: true, memoKey: true } } },
-  });
-  const attemptRows = await tx.attempt.findMany({
-    where: { runId },
-    orderBy: { ordinal: 'asc' },
-    select: { id: true, stepId: true, state: true, ordinal: true, pool: true, stepGeneration: true },
-  });
-  const steps = stepRows.map(
-    (step): WorkStep => ({
-      id: step.id,
-      name: step.name,
-      kind: states.kind.parse(step.kind),
-      settings: step.settings as Record<string, unknown>,
-      needs: needsColumn.parse(step.needs),
-      slots: step.slots,
-      state: states.step.parse(step.state),
-      generation: step.generation,
-      artifact: step.artifact && { ...step.artifact, state: states.artifact.parse(step.artifact.state) },
-      attempts: attemptRows
-        .filter((attempt) => attempt.stepId === step.id && attempt.stepGeneration === step.generation)
-        .map((attempt) => ({ id: attempt.id, state: states.attempt.parse(attempt.state), ordinal: attempt.ordinal, pool: attempt.pool })),
-      failures: failuresColumn.parse(step.failures) as FailureCounts,
-      shardsTotal: step.shardsTotal,
-      shardsCommitted: step.shardsCommitted,
-      startedAt: step.startedAt,
-    }),
-  );
-  return {
-    ctx,
-    tx,
-    id: row.id,
-    name: row.name,
-    projectId: row.projectId,
-    owner: row.owner,
-    state: states.run.parse(row.state),
-    seq: row.seq,
-    noReuse: noReuseColumn.parse(row.noReuse),
-    dataset: row.dataset,
-    steps,
-    alsoSettle,
-  };
+  const runs = await tx.$queryRaw<unknown[]>`
+    select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
+           jsonb_build_object('digest', d.digest) as dataset
+      from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
+  if (runs.length === 0) throw new CairnError('not_found', `there is no run ${runId}`);
+  const steps = await tx.$queryRaw<unknown[]>`
+    select s.id, s.name, s.kind, s.settings, s.needs, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures,
+           s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.started_at as "startedAt",
+           case when f.id is not null then jsonb_build_object('id', f.id, 'state', f.state, 'runId', f.run_id, 'stepName', f.step_name,
+             'digest', f.digest, 'memoKey', f.memo_key) end as artifact,
+           coalesce(t.last, 0) as "lastOrdinal", coalesce(t.attempts, '[]') as attempts
+      from step s
+      left join artifact f on f.id = s.artifact_id
+      left join lateral (
+        select max(a.ordinal) as last, jsonb_agg(jsonb_build_object('id', a.id, 'state', a.state, 'ordinal', a.ordinal, 'pool', a.pool)
+                 order by a.ordinal) filter (where a.step_generation = s.generation) as attempts
+          from attempt a where a.step_id = s.id) t on true
+     where s.run_id = ${runId} order by s.position`;
+  return runWork(ctx, tx, runRow.parse(runs[0]), z.array(stepRow).parse(steps), alsoSettle);
+}
+
+/** A run as the tables have it; `submitRun` makes one of the rows that it has just inserted. */
+export function runWork(
+  ctx: EngineContext,
+  tx: Transaction,
+  run: z.infer<typeof runRow>,
+  steps: WorkStep[],
+  alsoSettle: Set<string>,
+): RunWork {
+  return { ...run, ctx, tx, steps, now: new Date(), pending: noWrites(), alsoSettle };
+}
+
+/** Changes a step's columns when the command ends. Its state is changed by `moveStep` alone. */
+export function changeStep(run: RunWork, step: WorkStep, columns: StepColumns): void {
+  const pending = run.pending.steps.get(step.id);
+  if (pending) Object.assign(pending.columns, columns);
+  else run.pending.steps.set(step.id, { from: step.state, columns: { ...columns } });
+}
+
+/** Changes the run's columns when the command ends. */
+export function changeRun(run: RunWork, columns: RunColumns): void {
+  Object.assign(run.pending.run, columns);
 }
 
 export type EventType = 'run' | 'step' | 'attempt' | 'checkpoint' | 'evaluation' | 'note';
 
-/** Writes one line of the run's history; its number is given under the run's lock, so there are no gaps. */
-export async function emit(run: RunWork, type: EventType, message: string, data: Record<string, unknown> = {}): Promise<void> {
+/** One line of the run's history, written when the command ends; its number is given under the run's lock, so there are no gaps. */
+export function emit(run: RunWork, type: EventType, message: string, data: Record<string, unknown> = {}): void {
   run.seq += 1;
-  await run.tx.event.create({ data: { runId: run.id, seq: run.seq, type, message, data: toJson(data) } });
-}
-
-/** Tells the leader and every api replica, when the transaction commits. */
-async function announce(run: RunWork, seqBefore: number): Promise<void> {
-  if (run.seq === seqBefore) return;
-  await run.tx.run.update({ where: { id: run.id }, data: { seq: run.seq } });
-  await run.tx
-    .$executeRaw`select pg_notify(${runChannel}, ${JSON.stringify({ runId: run.id, seq: run.seq })}), pg_notify(${hintChannel}, ${JSON.stringify({ topic: 'runs', runId: run.id, what: 'run' })}), pg_notify(${wakeChannel}, '')`;
+  run.pending.events.push({ runId: run.id, seq: run.seq, at: new Date(), type, message, data: toJson(data) });
 }
 
 /** Asks for a queue entry when the transaction commits. */
-export async function enqueue(
-  tx: Transaction,
+export function enqueue(
+  run: RunWork,
   queue: 'launch' | 'tasks' | 'finalize',
   row: string,
   generation: number,
   data: Record<string, unknown>,
-): Promise<void> {
-  await tx.outbox.create({ data: { queue, row, generation, data: toJson(data) } });
+): void {
+  run.pending.outbox.push({ queue, row, generation, data: toJson(data) });
 }
 
 export function findStep(run: RunWork, stepId: string): WorkStep {

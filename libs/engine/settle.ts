@@ -2,7 +2,7 @@ import type { RunState, StepState } from '@cairn/contract';
 import { Prisma } from '@cairn/db';
 import { advance, isLiveAttempt, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { claimResult, releaseResult } from './memo.ts';
-import { emit, findStep, type RunWork, type WorkStep } from './run-work.ts';
+import { changeRun, changeStep, emit, findStep, type RunWork, type WorkStep } from './run-work.ts';
 
 /** A run that takes more rounds than this to come to rest is a fault in `advance`. */
 const mostRounds = 100;
@@ -49,20 +49,17 @@ async function apply(run: RunWork, transition: Transition): Promise<void> {
   }
 }
 
-export async function moveRun(run: RunWork, to: RunState, cause: string | null): Promise<void> {
-  const now = new Date();
+export function moveRun(run: RunWork, to: RunState, cause: string | null): void {
+  const { now } = run;
   const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled';
-  await run.tx.run.update({
-    where: { id: run.id, state: run.state },
-    data: {
-      state: to,
-      ...(cause === null ? {} : { cause }),
-      ...(to === 'running' && run.state === 'queued' ? { startedAt: now } : {}),
-      ...(ended ? { finishedAt: now } : {}),
-    },
+  changeRun(run, {
+    state: to,
+    ...(cause === null ? {} : { cause }),
+    ...(to === 'running' && run.state === 'queued' ? { startedAt: now } : {}),
+    ...(ended ? { finishedAt: now } : {}),
   });
   run.state = to;
-  await emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
+  emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
 }
 
 const runWords: Record<RunState, string> = {
@@ -86,32 +83,29 @@ const stepWords: Record<StepState, string> = {
 };
 
 export async function moveStep(run: RunWork, step: WorkStep, to: StepState, cause: string | null): Promise<void> {
-  const now = new Date();
+  const { now } = run;
   const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'reused';
-  await run.tx.step.update({
-    where: { id: step.id, state: step.state },
-    data: {
-      state: to,
-      ...(to === 'ready' ? { readyAt: now } : {}),
-      ...(to === 'active' && step.startedAt === null ? { startedAt: now } : {}),
-      ...(ended ? { finishedAt: now, notBefore: null } : {}),
-      ...(to === 'reused' ? { reusedFromRunId: step.artifact?.runId ?? null } : {}),
-      ...(to === 'succeeded' ? { failure: Prisma.DbNull } : {}),
-    },
+  changeStep(run, step, {
+    state: to,
+    ...(to === 'ready' ? { readyAt: now } : {}),
+    ...(to === 'active' && step.startedAt === null ? { startedAt: now } : {}),
+    ...(ended ? { finishedAt: now, notBefore: null } : {}),
+    ...(to === 'reused' ? { reusedFromRunId: step.artifact?.runId ?? null } : {}),
+    ...(to === 'succeeded' ? { failure: Prisma.DbNull } : {}),
   });
   if (to === 'active' && step.startedAt === null) step.startedAt = now;
   step.state = to;
   if (to === 'failed' || to === 'cancelled') await releaseResult(run, step);
   const took =
     to === 'succeeded' && step.startedAt ? ` in ${Math.max(0.1, (now.getTime() - step.startedAt.getTime()) / 1000).toFixed(1)} s` : '';
-  await emit(run, 'step', `${step.name} ${stepWords[to]}${took}${cause ? ` (${cause})` : ''}`, { step: step.name, state: to, cause });
+  emit(run, 'step', `${step.name} ${stepWords[to]}${took}${cause ? ` (${cause})` : ''}`, { step: step.name, state: to, cause });
 }
 
 /** Asks a live attempt to stop; one that never left the queue is over at once. */
 export async function requestStop(run: RunWork, attemptId: string, reason: string): Promise<void> {
   const attempt = run.steps.flatMap((step) => step.attempts).find((candidate) => candidate.id === attemptId);
   if (!attempt || !isLiveAttempt(attempt.state) || attempt.state === 'stopping') return;
-  const now = new Date();
+  const { now } = run;
   if (attempt.state === 'created') {
     await run.tx.attempt.update({
       where: { id: attemptId, state: 'created' },
@@ -125,5 +119,5 @@ export async function requestStop(run: RunWork, attemptId: string, reason: strin
     });
     attempt.state = 'stopping';
   }
-  await emit(run, 'attempt', `attempt ${attempt.ordinal} is asked to stop: ${reason}`, { attemptId, state: attempt.state });
+  emit(run, 'attempt', `attempt ${attempt.ordinal} is asked to stop: ${reason}`, { attemptId, state: attempt.state });
 }

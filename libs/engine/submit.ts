@@ -6,7 +6,7 @@ import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { toJson } from './json.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
-import { emit, withRunIn } from './run-work.ts';
+import { emit, runWork, settleAndWrite, type WorkStep } from './run-work.ts';
 
 /** A submission that was checked: what a run would be made of. */
 export type Submission = {
@@ -73,14 +73,16 @@ export async function submitRun(
   if (earlier) return { runId: earlier, created: false };
   const { recipe, plan, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
   const runId = newId('run');
+  const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
+  const owner = { projectId: actor.projectId, owner: actor.name };
+  const steps = plan.map(newStep);
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       await tx.run.create({
         data: {
           id: runId,
-          projectId: actor.projectId,
-          owner: actor.name,
-          name: request.name ?? `${recipe.name}-${runId.slice(-6)}`,
+          ...owner,
+          name,
           recipeName: recipe.name,
           recipe: toJson(recipe),
           datasetId: dataset.id,
@@ -90,25 +92,27 @@ export async function submitRun(
           idempotencyKey,
           requestDigest,
         },
+        select: { id: true },
       });
       await tx.step.createMany({
-        data: plan.map((step, position) => ({
-          id: newId('step'),
+        data: steps.map(({ id, name: stepName, kind, settings, needs, pool, slots, maxAttempts, state }, position) => ({
+          id,
           runId,
           position,
-          name: step.name,
-          kind: step.kind,
-          settings: toJson(step.settings),
-          needs: toJson(step.needs),
-          pool: step.pool,
-          slots: step.slots,
-          maxAttempts: step.maxAttempts,
-          state: 'blocked',
+          name: stepName,
+          kind,
+          settings: toJson(settings),
+          needs: toJson(needs),
+          pool,
+          slots,
+          maxAttempts,
+          state,
         })),
       });
-      await withRunIn(ctx, tx, runId, new Set(), (run) =>
-        emit(run, 'run', `${run.name} was submitted by ${actor.name}`, { state: 'queued' }),
-      );
+      // Nobody else sees the run before the commit: what was inserted need not be locked and read.
+      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
+      await settleAndWrite(run);
     });
   } catch (error) {
     const raced = error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002' && idempotencyKey !== null;
@@ -118,6 +122,26 @@ export async function submitRun(
   }
   return { runId, created: true };
 }
+
+const newStep = ({ name, kind, settings, needs, pool, slots, maxAttempts }: StepPlan): WorkStep & Pick<StepPlan, 'pool'> => ({
+  id: newId('step'),
+  pool,
+  name,
+  kind,
+  settings,
+  needs,
+  slots,
+  maxAttempts,
+  state: 'blocked',
+  generation: 1,
+  artifact: null,
+  attempts: [],
+  lastOrdinal: 0,
+  failures: {},
+  shardsTotal: null,
+  shardsCommitted: 0,
+  startedAt: null,
+});
 
 async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {
   const run = await ctx.prisma.run.findUnique({

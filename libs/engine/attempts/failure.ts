@@ -1,16 +1,17 @@
 import type { FailureView } from '@cairn/contract';
 import { exhaustedCause, retryDelayMs } from '@cairn/domain';
 import { toJson } from '../json.ts';
-import type { RunWork, WorkStep } from '../run-work.ts';
+import { changeStep, type RunWork, type WorkStep } from '../run-work.ts';
 
 /** Charges a failure to its cause's budget and sets the time before which the step is not tried again. */
-export async function recordFailure(run: RunWork, step: WorkStep, failure: FailureView): Promise<void> {
+export function recordFailure(run: RunWork, step: WorkStep, failure: FailureView): void {
   // The step has failed for good already: what its other attempts end with since then is not why.
   if (exhaustedCause(step.failures) !== null) return;
   const nth = (step.failures[failure.cause] ?? 0) + 1;
   step.failures = { ...step.failures, [failure.cause]: nth };
-  await run.tx.step.update({
-    where: { id: step.id },
-    data: { failures: step.failures, failure: toJson(failure), notBefore: new Date(Date.now() + retryDelayMs(failure.cause, nth)) },
+  changeStep(run, step, {
+    failures: step.failures,
+    failure: toJson(failure),
+    notBefore: new Date(run.now.getTime() + retryDelayMs(failure.cause, nth)),
   });
 }

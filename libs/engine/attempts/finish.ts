@@ -62,11 +62,11 @@ export async function endAttempt(
   // An attempt of an earlier generation of the step ends without effect on it.
   if (!brief) return;
   brief.state = to;
-  if (failure && run.state !== 'cancelling') await recordFailure(run, step, failure);
+  if (failure && run.state !== 'cancelling') recordFailure(run, step, failure);
   if (result && step.shardsTotal === null)
-    await enqueue(run.tx, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
+    enqueue(run, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
   const why = failure ? ` (${failure.cause}): ${failure.message.split('\n')[0]}` : '';
-  await emit(run, 'attempt', `${step.name}: attempt ${attempt.ordinal} ${words[to]}${why}`, {
+  emit(run, 'attempt', `${step.name}: attempt ${attempt.ordinal} ${words[to]}${why}`, {
     step: step.name,
     attemptId: attempt.id,
     state: to,

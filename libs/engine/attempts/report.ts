@@ -70,7 +70,7 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
       data: [{ id: newId('checkpoint'), stepId: attempt.stepId, attemptId: attempt.id, memoKey: step.artifact.memoKey, ...values }],
       skipDuplicates: true,
     });
-    await emit(run, 'checkpoint', `${name} saved a checkpoint at step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+    emit(run, 'checkpoint', `${name} saved a checkpoint at step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       at: item.step,
       epoch: item.epoch,
@@ -79,7 +79,7 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
   if (item.type === 'resumed') {
     const { type: _, ...resumedFrom } = item;
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
-    await emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+    emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       checkpointId: item.checkpointId,
       at: item.step,
@@ -88,13 +88,13 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
   if (item.type === 'evaluation') {
     await run.tx
       .$executeRaw`update step set scores = scores || ${JSON.stringify({ [`mapAt100.${item.when}`]: item.mapAt100 })}::jsonb where id = ${attempt.stepId}`;
-    await emit(run, 'evaluation', `${name}: mAP@100 ${(item.mapAt100 * 100).toFixed(2)} % at the ${item.when}`, {
+    emit(run, 'evaluation', `${name}: mAP@100 ${(item.mapAt100 * 100).toFixed(2)} % at the ${item.when}`, {
       step: name,
       when: item.when,
       mapAt100: item.mapAt100,
     });
   }
-  if (item.type === 'note') await emit(run, 'note', `${name}: ${item.message}`, { step: name, level: item.level });
+  if (item.type === 'note') emit(run, 'note', `${name}: ${item.message}`, { step: name, level: item.level });
   if (item.type === 'badImage') {
     const { rejected } = await run.tx.step.update({
       where: { id: attempt.stepId },
@@ -102,7 +102,7 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
       select: { rejected: true },
     });
     if (rejected <= mostBadImageEvents) {
-      await emit(run, 'note', `${name}: image ${item.imageId} cannot be read and is left out: ${item.reason}`, {
+      emit(run, 'note', `${name}: image ${item.imageId} cannot be read and is left out: ${item.reason}`, {
         step: name,
         imageId: item.imageId,
         path: item.path,

@@ -102,10 +102,10 @@ async function completeExtraction(ctx: EngineContext, runId: string, stepId: str
     step.shardsCommitted = step.shardsTotal ?? 0;
     if (rejected > allowed * (rows + rejected)) {
       const message = `${rejected} of ${rows + rejected} images of the list cannot be read, more than the allowed share of ${allowed}; the attempts' logs name them`;
-      await recordFailure(run, step, { cause: 'data', code: 'too_many_bad_images', message });
+      recordFailure(run, step, { cause: 'data', code: 'too_many_bad_images', message });
       return;
     }
-    await enqueue(run.tx, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
+    enqueue(run, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
   });
 }
 

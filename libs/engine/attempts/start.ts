@@ -25,7 +25,7 @@ export async function startAttempt(ctx: EngineContext, attemptId: string, genera
     const step = run.steps.find((candidate) => candidate.id === attempt.stepId);
     const brief = step?.attempts.find((candidate) => candidate.id === attemptId);
     if (brief && brief.state !== 'stopping') brief.state = 'running';
-    await emit(run, 'attempt', `${step?.name} runs: attempt ${attempt.ordinal} on ${request.host}`, {
+    emit(run, 'attempt', `${step?.name} runs: attempt ${attempt.ordinal} on ${request.host}`, {
       step: step?.name,
       attemptId,
       state: 'running',

@@ -6,7 +6,7 @@ import { detailsColumn, filesColumn, resultColumn } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { mayReuse, memoKeyOf } from '../memo.ts';
-import { emit, type RunWork, type WorkStep, withRun } from '../run-work.ts';
+import { changeStep, emit, type RunWork, type WorkStep, withRun } from '../run-work.ts';
 
 /** What is to be copied out of staging to make an artifact. */
 export type Finalization = {
@@ -123,7 +123,7 @@ async function registerModel(run: RunWork, step: WorkStep, details: Record<strin
       metrics: toJson(numbers(details.metrics)),
     },
   });
-  await emit(run, 'note', `model ${name} version ${version} is registered`, { model: name, version });
+  emit(run, 'note', `model ${name} version ${version} is registered`, { model: name, version });
 }
 
 const numbers = (value: unknown): Record<string, number> =>
@@ -134,19 +134,19 @@ export async function finalizationFailed(ctx: EngineContext, finalization: Final
   await withRun(ctx, finalization.runId, async (run) => {
     const step = run.steps.find((candidate) => candidate.id === finalization.stepId);
     if (!step || step.generation !== finalization.generation || step.state !== 'active') return;
-    await recordFailure(run, step, failure);
+    recordFailure(run, step, failure);
     step.generation += 1;
     step.attempts = [];
-    await run.tx.step.update({ where: { id: step.id }, data: { generation: step.generation } });
+    changeStep(run, step, { generation: step.generation });
     if (step.shardsTotal !== null) {
       await run.tx.shard.updateMany({
         where: { stepId: step.id },
         data: { state: 'pending', attemptId: null, leaseUntil: null, rows: null, rejected: null, files: [] },
       });
-      await run.tx.step.update({ where: { id: step.id }, data: { shardsCommitted: 0, rows: 0, rejected: 0 } });
+      changeStep(run, step, { shardsCommitted: 0, rows: 0, rejected: 0 });
       step.shardsCommitted = 0;
     }
-    await emit(run, 'note', `${step.name}: ${failure.message}`, { step: step.name, level: 'warning' });
+    emit(run, 'note', `${step.name}: ${failure.message}`, { step: step.name, level: 'warning' });
   });
 }
 

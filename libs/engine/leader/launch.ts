@@ -21,20 +21,25 @@ export async function createAttempts(
     const mine = step?.artifact?.state === 'building' && step.artifact.runId === run.id && step.artifact.stepName === step.name;
     if (!step || !mine || (step.state !== 'ready' && step.state !== 'active')) return 0;
     const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state)).length;
-    const row = await run.tx.step.findUniqueOrThrow({
-      where: { id: stepId },
-      select: { maxAttempts: true, attempts: { select: { ordinal: true }, orderBy: { ordinal: 'desc' }, take: 1 } },
-    });
-    const count = Math.max(0, Math.min(wanted, row.maxAttempts - live));
-    for (let index = 0; index < count; index += 1) {
-      const id = newId('attempt');
-      const ordinal = (row.attempts[0]?.ordinal ?? 0) + 1 + index;
-      await run.tx.attempt.create({
-        data: { id, runId, stepId, ordinal, stepGeneration: step.generation, state: 'created', pool, slots: step.slots },
+    const count = Math.max(0, Math.min(wanted, step.maxAttempts - live));
+    const made = Array.from({ length: count }, (_, index) => ({ id: newId('attempt'), ordinal: step.lastOrdinal + 1 + index }));
+    if (count > 0)
+      await run.tx.attempt.createMany({
+        data: made.map((attempt) => ({
+          ...attempt,
+          runId,
+          stepId,
+          stepGeneration: step.generation,
+          state: 'created',
+          pool,
+          slots: step.slots,
+        })),
       });
+    for (const { id, ordinal } of made) {
       step.attempts.push({ id, state: 'created', ordinal, pool });
-      await enqueue(run.tx, pool === 'tasks' ? 'tasks' : 'launch', id, 1, { attemptId: id, generation: 1 });
-      await emit(run, 'attempt', `${step.name}: attempt ${ordinal} goes to pool ${pool}`, {
+      step.lastOrdinal = ordinal;
+      enqueue(run, pool === 'tasks' ? 'tasks' : 'launch', id, 1, { attemptId: id, generation: 1 });
+      emit(run, 'attempt', `${step.name}: attempt ${ordinal} goes to pool ${pool}`, {
         step: step.name,
         attemptId: id,
         state: 'created',

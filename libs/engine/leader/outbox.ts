@@ -9,7 +9,7 @@ export type OutboxEntry = { queue: string; row: string; generation: number; data
  *
  * @returns how many were delivered
  */
-export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxEntry[]) => Promise<void>, most = 200): Promise<number> {
+export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxEntry[]) => Promise<void>, most: number): Promise<number> {
   return inTransaction(ctx.prisma, async (tx) => {
     const entries = await tx.$queryRaw<OutboxEntry[]>`
       delete from outbox where id in (select id from outbox order by id limit ${most} for update skip locked)
