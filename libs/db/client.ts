@@ -1,3 +1,4 @@
+import { sha256 } from '@cairn/runtime';
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { Prisma, PrismaClient } from './generated/client.ts';
@@ -33,13 +34,30 @@ export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOpti
   // A connection that breaks between two statements of a transaction tells nobody but its own listeners; without one the
   // process would end. The next statement fails by itself.
   pool.on('connect', (client) => client.on('error', (error) => onIdleError?.(error)));
-  const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { statementNameGenerator: createStatementNames() }) });
   return {
     prisma,
     close: async () => {
       await prisma.$disconnect();
       if (!pool.ended) await pool.end();
     },
+  };
+}
+
+/** Statements that are kept prepared, at most: some texts differ by how many values they list, and a connection never forgets. */
+const mostPrepared = 500;
+
+/** Names for statements, so that each connection parses and plans one only once. The rest stay unnamed, and so unprepared. */
+function createStatementNames(): (query: { sql: string }) => string {
+  const names = new Map<string, string>();
+  return ({ sql }) => {
+    const known = names.get(sql);
+    if (known !== undefined) return known;
+    if (names.size >= mostPrepared) return '';
+    // By content: behind a pooler, connections of several programs meet.
+    const name = `cairn_${sha256(sql).slice(0, 24)}`;
+    names.set(sql, name);
+    return name;
   };
 }
 

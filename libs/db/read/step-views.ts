@@ -32,7 +32,7 @@ export async function loadStepViews(
   const leased = await countLeasedShards(db, steps);
   const runNames = await loadRunNames(
     db,
-    steps.flatMap((step) => [step.reusedFromRunId, step.artifact?.runId ?? null]),
+    steps.flatMap((step) => [step.reusedFromRunId, step.artifact?.runId ?? null]).filter((id) => id !== run.id),
   );
   const states = new Map(steps.map((step) => [step.name, readColumn(stepState, step.state, `step ${step.id} state`)]));
 
