@@ -55,7 +55,8 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     signal,
   });
   try {
-    const client = createClient({ url: service.url, token: service.token });
+    // An api that was just killed takes seconds to come back on a busy machine.
+    const client = createClient({ url: service.url, token: service.token, tries: 10 });
     const images = join(options.dataset, 'images');
     const source = {
       kind: 'folder' as const,
