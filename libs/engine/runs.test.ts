@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ada, openStage, request, type Stage } from './testing/play.ts';
+import type { Recipe } from '@cairn/contract';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ada, openStage, request, type Stage, smallRecipe } from './testing/play.ts';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -138,6 +140,10 @@ describe('a run', () => {
   });
 });
 
+/** Names of stages, each with the one it goes on from. */
+const chain = (length: number): [string, string][] =>
+  Array.from({ length }, (_, index) => [`more${index}`, index === 0 ? 'first' : `more${index - 1}`]);
+
 describe('cancelling', () => {
   it('stops what runs, keeps what is done, and ends', async () => {
     const runId = await stage.submit({ set: { 'stages.first.epochs': 12 } });
@@ -149,6 +155,26 @@ describe('cancelling', () => {
     expect((await stage.run(runId)).state).toBe('cancelled');
     expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'cancelled', register: 'cancelled' });
     await stage.engine.cancelRun(runId, ada, 'again');
+  });
+
+  it('takes no more statements for many steps than for few', async () => {
+    const { first, second } = smallRecipe.stages;
+    const long = {
+      ...smallRecipe,
+      stages: { first, ...Object.fromEntries(chain(20).map(([name, from]) => [name, { ...second, from }])), second },
+    };
+    const statements = vi.spyOn(pg.Client.prototype, 'query');
+    const counts: number[] = [];
+    for (const recipe of [smallRecipe, long] as Recipe[]) {
+      const runId = await stage.submit({ recipe, set: { 'stages.first.epochs': 15 } });
+      statements.mockClear();
+      await stage.engine.cancelRun(runId, ada, '');
+      counts.push(statements.mock.calls.length);
+      expect((await stage.run(runId)).state).toBe('cancelled');
+    }
+    statements.mockRestore();
+    expect(counts[0]).toBeGreaterThan(5);
+    expect(counts[1]).toBe(counts[0]);
   });
 
   it('is refused once the run is over', async () => {
