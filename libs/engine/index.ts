@@ -14,6 +14,14 @@ export {
 export { beginLaunch, createAttempts, recordPlace, shrink } from './leader/launch.ts';
 export { assertLead, giveUpLead, type Leadership, takeLead } from './leader/leadership.ts';
 export { attemptGone, isLive, markSilent, type WatchedAttempt, watchedAttempts } from './leader/observe.ts';
-export { attemptsToQueue, drainOutbox, type OutboxEntry, recordPools, runsAtRest, type StartEntry } from './leader/outbox.ts';
+export {
+  attemptsToQueue,
+  drainOutbox,
+  type OutboxEntry,
+  type PoolRecord,
+  recordPools,
+  runsAtRest,
+  type StartEntry,
+} from './leader/outbox.ts';
 export { type BuiltinRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './run-work.ts';

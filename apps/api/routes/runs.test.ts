@@ -7,8 +7,8 @@ import { openTestApi } from '../testing/test-api.ts';
 
 const { stage, prisma, call, callAsAttempt } = await openTestApi();
 await recordPools(stage.ctx, [
-  { name: 'local', executor: 'process', slots: 1 },
-  { name: 'tasks', executor: 'process', slots: 1 },
+  { name: 'local', executor: 'process', slots: 1, attemptSlots: null },
+  { name: 'tasks', executor: 'process', slots: 1, attemptSlots: null },
 ]);
 
 let variant = 0;

@@ -43,8 +43,16 @@ export async function runsAtRest(ctx: EngineContext): Promise<string[]> {
   return rows.map((row) => row.id);
 }
 
+export type PoolRecord = {
+  name: string;
+  executor: string;
+  slots: number;
+  /** Slots that each of its attempts holds whatever the step asks for; null: as many as the step asks for. */
+  attemptSlots: number | null;
+};
+
 /** Writes the pools down for screens and for "why does it wait". */
-export async function recordPools(ctx: EngineContext, pools: readonly { name: string; executor: string; slots: number }[]): Promise<void> {
+export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord[]): Promise<void> {
   await inTransaction(ctx.prisma, async (tx) => {
     await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
     for (const [position, pool] of pools.entries()) {
