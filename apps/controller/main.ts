@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
 import { openQueues } from '@cairn/queue';
-import { createLogger, readConfiguration, runMain } from '@cairn/runtime';
+import { createLogger, readConfiguration, runMain, startProbes } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
@@ -10,6 +10,7 @@ import { agentEntry, configurationSchema } from './configuration.ts';
 import { openExecutor } from './open-executor.ts';
 import type { ControllerParts } from './parts.ts';
 import { attemptSlotsOf } from './pools.ts';
+import { readinessOf } from './readiness.ts';
 import { leadUntil } from './reign.ts';
 
 /** What a process on this machine needs from ours to run at all, beside the storage's credentials; nothing of the control plane's own. */
@@ -74,6 +75,11 @@ await runMain({
       reign: (lead, end) => leadUntil(parts, health, lead, end),
     });
     closer.add('the lead', () => leading);
+    const { CAIRN_PROBE_HOST: host, CAIRN_PROBE_PORT: port } = config;
+    if (port !== undefined) {
+      const probes = await startProbes({ host, port, checks: readinessOf(database.prisma, executors) });
+      closer.add('probes', () => probes.close());
+    }
     return undefined;
   },
 });
