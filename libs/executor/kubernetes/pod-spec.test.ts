@@ -80,12 +80,12 @@ test('the Job of an attempt with the defaults of a pool', () => {
               imagePullPolicy: 'IfNotPresent',
               env: [
                 { name: 'HOME', value: '/tmp' },
+                { name: 'CAIRN_GPUS', value: '8' },
                 { name: 'CAIRN_INTERNAL_URL', value: 'http://cairn-internal:8081' },
                 { name: 'CAIRN_PYTHON', value: '/usr/bin/python3' },
                 { name: 'CAIRN_ATTEMPT_ID', value: 'att_01k9zj5v3q8w2x4y6z7a9b1c3d' },
                 { name: 'CAIRN_ATTEMPT_GENERATION', value: '2' },
                 { name: 'CAIRN_WORK_DIR', value: '/var/lib/cairn/work' },
-                { name: 'CAIRN_GPUS', value: '8' },
                 { name: 'CAIRN_STOP_GRACE_SECONDS', value: '60' },
                 { name: 'CAIRN_ATTEMPT_TOKEN', valueFrom: { secretKeyRef: { name, key: 'token' } } },
               ],
@@ -194,8 +194,10 @@ describe('what a pool sets', () => {
   });
 
   test("the pool's environment wins over the controller's, but an attempt's own cannot be set", () => {
-    const env = pod({ env: { CAIRN_PYTHON: '/opt/python' } })?.containers[0]?.env;
+    const env = pod({ env: { CAIRN_PYTHON: '/opt/python', CAIRN_GPUS: '0' } })?.containers[0]?.env;
     expect(env).toContainEqual({ name: 'CAIRN_PYTHON', value: '/opt/python' });
+    // Pods with GPUs that compute on the processor: a trial without CUDA.
+    expect(env).toContainEqual({ name: 'CAIRN_GPUS', value: '0' });
     expect(() => pool({ env: { CAIRN_ATTEMPT_TOKEN: 'x' } })).toThrow(/CAIRN_ATTEMPT_\* are those of each attempt/);
   });
 

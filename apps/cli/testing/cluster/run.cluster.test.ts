@@ -29,6 +29,8 @@ const settings: PoolSettings = {
   ...JSON.parse(process.env.CAIRN_TEST_WORKER_POOL ?? '{}'),
 };
 
+/** A first stage that still trains for a while when it has saved its first checkpoint. */
+const longStage = { 'stages.384.epochs': 40, 'stages.384.checkpointEverySteps': 4 };
 const home = 'home';
 let world: ClusterWorld;
 let one: OpenService;
@@ -51,7 +53,7 @@ const ended = async (id: string): Promise<RunView> => {
 };
 
 test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the cluster; a pod deleted meanwhile costs one attempt', async () => {
-  const id = await one.submit({ set: { 'stages.384.checkpointEverySteps': 1 } });
+  const id = await one.submit({ set: longStage });
   const { name } = await one.run(id);
   // While the first stage trains: what it saved is there for the next attempt.
   await eventually(async () => (await one.client.listRunEvents(id, {})).items.map((event) => event.type), 240_000).toContain('checkpoint');
@@ -83,7 +85,7 @@ test('a fleet gives way to a training step that waits for its GPUs, the pod with
   // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
   const shells = { ...smallPods, image: shellImage, command: ['sleep', '600'], gpusPerPod: 4, gpuResource };
   one = await world.open(shells, { home });
-  const extraction = await one.submit({ set: { 'stages.384.checkpointEverySteps': 1 }, noReuse: ['extract_index'] });
+  const extraction = await one.submit({ set: longStage, noReuse: ['extract_index'] });
   const fleet = async () => (await one.client.listAttempts(extraction, 'extract_index')).items;
   await eventually(async () => (await fleet()).map((attempt) => attempt.state)).toEqual(['launching', 'launching']);
   const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(id)));
@@ -92,9 +94,9 @@ test('a fleet gives way to a training step that waits for its GPUs, the pod with
   const training = await one.submit({ set: { 'stages.384.seed': 77 } });
   await eventually(async () => (await one.step(training, '384')).state).toBe('active');
   expect(await fleet()).toMatchObject([{ state: 'preempted', failure: { cause: 'preemption' } }, { state: 'running' }]);
-  const left = (await world.pods()).map((pod) => pod.metadata?.annotations?.['cairn.dev/name']);
+  const left = async () => (await world.pods()).map((pod) => pod.metadata?.annotations?.['cairn.dev/name'] ?? '').toSorted();
   const [a, b] = [(await one.run(extraction)).name, (await one.run(training)).name];
-  expect(left.toSorted()).toEqual([`${a}/extract_index/2`, `${b}/384/1`].toSorted());
+  await eventually(left).toEqual([`${a}/extract_index/2`, `${b}/384/1`].toSorted());
 });
 
 /** A client that acts for the agent of an attempt, and has said that it runs. */
