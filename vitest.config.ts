@@ -9,6 +9,9 @@ const tier = process.env.CAIRN_TEST_CLUSTER === '1' ? 'cluster' : process.env.CA
 /** Tests that stop servers of the cluster need to know where these lie. */
 const withClusterServers = (process.env.CAIRN_TEST_CLUSTER_HOME ?? '') !== '';
 
+/** A whole run needs the image that attempts run in. */
+const withWorkerImage = (process.env.CAIRN_TEST_WORKER_IMAGE ?? '') !== '';
+
 export default defineConfig({
   test: {
     include: [`{apps,libs,k8s}/**/*.${tier === 'fast' ? '' : `${tier}.`}test.ts`],
@@ -17,6 +20,7 @@ export default defineConfig({
       '**/generated/**',
       ...(tier === 'fast' ? ['**/*.{slow,cluster}.test.ts'] : []),
       ...(withClusterServers ? [] : ['**/outages.cluster.test.ts']),
+      ...(withWorkerImage ? [] : ['**/run.cluster.test.ts']),
     ],
     fileParallelism: tier !== 'cluster',
     // One PostgreSQL and one Valkey for the whole run; each test file makes a database of its own in it.

@@ -4,9 +4,13 @@ import { createAttempts, drainOutbox, shrink } from '@cairn/engine';
 import { queueCatalogue, queueName } from '@cairn/queue';
 import { inParallel } from '@cairn/runtime';
 import type { Reign } from './parts.ts';
+import { lookAtRoom } from './room.ts';
 
 /** Transactions of one batch: a backlog that becomes free at once must not wait for one after another. */
 const launchesAtOnce = 4;
+
+/** A machine that an attempt leaves is looked at again this soon: nothing tells when it is free. */
+const leavingMs = 1_000;
 
 /**
  * One look at everything that waits: makes the attempts that `admit` decides on, asks fleets to give way, and hands the
@@ -16,20 +20,23 @@ export async function admitOnce(reign: Reign): Promise<number | null> {
   const { ctx, lead } = reign;
   await deliverOutbox(reign);
   const now = Date.now();
-  const { waiting, running, pools } = await loadWaiting(ctx.prisma);
+  const seen = await loadWaiting(ctx.prisma);
+  const { waiting, running } = seen;
+  const pools = await lookAtRoom(reign, seen);
   const { launch, shrink: giveWay } = admit(waiting, running, pools, now);
   const runOf = new Map(waiting.map((step) => [step.stepId, step.runId]));
   // In batches, not as a stream: each transaction holds the lead's row for share, and where another always does the lead cannot be
   // kept (PostgreSQL lets a sharer in before an update that waits; measured, 2.8 s of the lead's 5).
   for (let from = 0; from < launch.length; from += launchesAtOnce) {
-    await inParallel(launch.slice(from, from + launchesAtOnce).values(), launchesAtOnce, async ({ stepId, pool, attempts }) => {
+    await inParallel(launch.slice(from, from + launchesAtOnce).values(), launchesAtOnce, async ({ stepId, pool, slots, attempts }) => {
       const runId = runOf.get(stepId);
-      if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts);
+      if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts, slots);
       await deliverOutbox(reign);
     });
   }
   for (const attempt of giveWay) await shrink(ctx, lead, attempt.attemptId, `it gives way to ${attempt.for}`);
   const delays = waiting.flatMap((step) => (step.notBefore !== null && step.notBefore > now ? [step.notBefore] : []));
+  if (pools.some((pool) => pool.room !== null && pool.room.leaving > 0)) delays.push(now + leavingMs);
   return delays.length > 0 ? Math.min(...delays) : null;
 }
 

@@ -1,24 +1,12 @@
-import { CairnError, safeName } from '@cairn/contract';
-import { logLevels } from '@cairn/runtime';
+import { CairnError } from '@cairn/contract';
+import { logLevels, probeVariables } from '@cairn/runtime';
 import { z } from 'zod';
+import { poolsVariable } from './pools.ts';
 
-const poolSchema = z.strictObject({ name: safeName, executor: z.enum(['process']), slots: z.number().int().min(1).max(4096) });
-export type PoolConfiguration = z.infer<typeof poolSchema>;
-
-/** Pools as JSON in one variable; `tasks` is made by the controller itself. */
-const pools = z
+/** A Kubernetes label's value, for that is where it ends. */
+const instanceName = z
   .string()
-  .transform((text, context) => {
-    try {
-      return JSON.parse(text) as unknown;
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: `it is not JSON: ${error instanceof Error ? error.message : String(error)}` });
-      return z.NEVER;
-    }
-  })
-  .pipe(z.array(poolSchema).min(1))
-  .refine((list) => new Set(list.map((pool) => pool.name)).size === list.length, 'two pools have the same name')
-  .refine((list) => !list.some((pool) => pool.name === 'tasks'), '`tasks` is the name of the pool beside the control plane');
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'use letters, digits, dash, dot and underscore, at most 63');
 
 /** The controller's environment variables. */
 export const configurationSchema = z.object({
@@ -35,10 +23,12 @@ export const configurationSchema = z.object({
     .describe("the key that attempts' tokens are made with")
     .meta({ example: 'the output of `openssl rand -hex 32`', secret: true }),
   CAIRN_INTERNAL_URL: z.string().min(1).describe('where attempts reach the control plane').meta({ example: 'http://127.0.0.1:8081' }),
-  CAIRN_POOLS: pools.describe('where attempts run').meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),
+  CAIRN_POOLS: poolsVariable.describe('where attempts run').meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),
+  CAIRN_INSTANCE: instanceName.default('cairn').describe('the name of this installation in a cluster').meta({ example: 'cairn' }),
   CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(4096).default(2),
   CAIRN_STATE_DIR: z.string().min(1).describe('folder for process records and work').meta({ example: '/var/lib/cairn/state' }),
   CAIRN_PYTHON: z.string().min(1).describe("the trainer's Python interpreter").meta({ example: '/opt/cairn/python/bin/python' }),
+  ...probeVariables,
   CAIRN_LEADER_TTL_MS: z.coerce.number().int().min(500).max(60_000).default(5_000),
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),
 });

@@ -1,7 +1,12 @@
-import { beginLaunch, recordPlace } from '@cairn/engine';
+import { isDeepStrictEqual } from 'node:util';
+import { type CairnError, isCairnError } from '@cairn/contract';
+import { beginLaunch, recordFindings, recordPlace } from '@cairn/engine';
 import { attemptToken } from '@cairn/runtime';
 import { unknownPool } from './configuration.ts';
+import { loaderOf } from './loader-memory.ts';
 import type { Reign } from './parts.ts';
+
+type Launch = NonNullable<Awaited<ReturnType<typeof beginLaunch>>>;
 
 /** Starts one attempt where `admit` put it. Run again after a crash it adopts what was started. */
 export async function launchAttempt(reign: Reign, attemptId: string, generation: number, signal: AbortSignal): Promise<void> {
@@ -16,6 +21,19 @@ export async function launchAttempt(reign: Reign, attemptId: string, generation:
     CAIRN_ATTEMPT_TOKEN: attemptToken(reign.serverKey, attemptId, generation),
     CAIRN_INTERNAL_URL: reign.internalUrls.join(','),
   };
-  const { place, handle } = await executor.start({ attemptId, generation, name: launch.name, slots: launch.slots, env }, signal);
-  await recordPlace(reign.ctx, attemptId, generation, place, handle);
+  const { name, slots, avoidNodes } = launch;
+  const spec = { attemptId, generation, name, slots, env, avoidNodes, ...loaderOf(launch) };
+  try {
+    const { place, handle } = await executor.start(spec, signal);
+    await recordPlace(reign.ctx, attemptId, generation, place, handle);
+  } catch (error) {
+    // The queue tries it again; until then the step says why it does not start.
+    if (isCairnError(error) && !signal.aborted) await tell(reign, launch, error);
+    throw error;
+  }
+}
+
+async function tell({ ctx, lead }: Reign, launch: Launch, { code, message }: CairnError): Promise<void> {
+  const finding = { code, message: `it cannot be started: ${message}`, since: launch.createdAt.toISOString() };
+  if (!isDeepStrictEqual(finding, launch.finding)) await recordFindings(ctx, lead, [{ attempt: launch, finding }]);
 }

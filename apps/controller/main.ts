@@ -1,14 +1,16 @@
 import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
-import { processExecutor } from '@cairn/executor';
 import { openQueues } from '@cairn/queue';
-import { createLogger, readConfiguration, runMain } from '@cairn/runtime';
+import { createLogger, readConfiguration, runMain, startProbes } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
 import { agentEntry, configurationSchema } from './configuration.ts';
+import { openExecutor } from './open-executor.ts';
 import type { ControllerParts } from './parts.ts';
+import { attemptSlotsOf } from './pools.ts';
+import { readinessOf } from './readiness.ts';
 import { leadUntil } from './reign.ts';
 
 /** What a process on this machine needs from ours to run at all, beside the storage's credentials; nothing of the control plane's own. */
@@ -27,13 +29,16 @@ await runMain({
         value !== undefined && (passedOn.includes(name) || isStorageVariable(name)) ? [[name, value]] : [],
       ),
     );
+    const place = {
+      instance: config.CAIRN_INSTANCE,
+      stateDir: config.CAIRN_STATE_DIR,
+      command: [process.execPath, agentEntry, 'agent'],
+      baseEnv,
+      log,
+    };
     const executors = new Map(
       config.CAIRN_POOLS.map((pool) => {
-        const executor = processExecutor({
-          stateDir: config.CAIRN_STATE_DIR,
-          command: [process.execPath, agentEntry, 'agent'],
-          baseEnv,
-        });
+        const executor = openExecutor(pool, place);
         closer.add(`executor of pool ${pool.name}`, () => executor.close());
         return [pool.name, executor] as const;
       }),
@@ -45,7 +50,15 @@ await runMain({
       openQueues: () => openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 }),
       store: openStore(config.CAIRN_STORAGE_URL),
       executors,
-      pools: [...config.CAIRN_POOLS, { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS }],
+      pools: [
+        ...config.CAIRN_POOLS.map((pool) => ({
+          name: pool.name,
+          executor: pool.executor,
+          slots: pool.slots,
+          attemptSlots: attemptSlotsOf(pool),
+        })),
+        { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS, attemptSlots: null },
+      ],
       agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, CAIRN_PYTHON: config.CAIRN_PYTHON },
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
@@ -62,6 +75,11 @@ await runMain({
       reign: (lead, end) => leadUntil(parts, health, lead, end),
     });
     closer.add('the lead', () => leading);
+    const { CAIRN_PROBE_HOST: host, CAIRN_PROBE_PORT: port } = config;
+    if (port !== undefined) {
+      const probes = await startProbes({ host, port, checks: readinessOf(database.prisma, executors) });
+      closer.add('probes', () => probes.close());
+    }
     return undefined;
   },
 });

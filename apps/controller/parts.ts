@@ -1,4 +1,4 @@
-import type { EngineContext, Leadership } from '@cairn/engine';
+import type { EngineContext, Leadership, PoolRecord } from '@cairn/engine';
 import type { Executor } from '@cairn/executor';
 import type { Queues } from '@cairn/queue';
 import type { Logger } from '@cairn/runtime';
@@ -14,7 +14,7 @@ export type ControllerParts = {
   /** Executors by pool. */
   executors: ReadonlyMap<string, Executor>;
   /** Every pool in order of preference, `tasks` among them. */
-  pools: readonly { name: string; executor: string; slots: number }[];
+  pools: readonly PoolRecord[];
   /** Environment that every agent gets. */
   agentEnv: Readonly<Record<string, string>>;
   serverKey: string;

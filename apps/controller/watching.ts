@@ -1,6 +1,7 @@
-import { type FailureView, isCairnError } from '@cairn/contract';
-import { judge } from '@cairn/domain';
-import { attemptGone, isLive, markSilent, type WatchedAttempt, watchedAttempts } from '@cairn/engine';
+import { isDeepStrictEqual } from 'node:util';
+import { type FailureView, type Finding, type FindingView, isCairnError } from '@cairn/contract';
+import { judge, type Verdict } from '@cairn/domain';
+import { attemptGone, type FindingChange, isLive, markSilent, recordFindings, type WatchedAttempt, watchedAttempts } from '@cairn/engine';
 import type { Executor, Snapshot } from '@cairn/executor';
 import type { ApiHealth } from './api-health.ts';
 import type { Reign } from './parts.ts';
@@ -9,6 +10,9 @@ import type { Reign } from './parts.ts';
 const silentAfterMs = 10_000;
 /** A task has no executor that proves its end: silent for this long, its right to go on is taken from it. */
 const revokeTaskAfterMs = 30_000;
+/** What is over sooner, as the moments before a container starts, is not worth telling. */
+const toldAfterMs = 3_000;
+const longestMessage = 1_000;
 /** Beyond the grace, for the last upload to end. */
 const stopMarginMs = 5_000;
 
@@ -31,17 +35,40 @@ export async function watchOnce(reign: Reign, health: ApiHealth): Promise<void> 
 async function watchPool(reign: Reign, executor: Executor, pool: string, attempts: readonly WatchedAttempt[]): Promise<void> {
   const byId = new Map(attempts.map((attempt) => [attempt.id, attempt]));
   const snapshots = await executor.observe(reign.signal);
-  for (const snapshot of snapshots) await watchSnapshot(reign, executor, snapshot, byId.get(snapshot.attemptId));
+  const changes: FindingChange[] = [];
+  for (const snapshot of snapshots) {
+    const attempt = byId.get(snapshot.attemptId);
+    const verdict = snapshot.finding && judge(snapshot.finding, { now: Date.now(), silent: attempt?.contact !== 'ok' });
+    await watchSnapshot(reign, executor, { snapshot, verdict }, attempt);
+    const finding = verdict?.over ? null : toldOf(snapshot.finding, verdict);
+    if (attempt && snapshot.phase !== 'exited' && !isDeepStrictEqual(finding, attempt.finding)) changes.push({ attempt, finding });
+  }
+  await recordFindings(reign.ctx, reign.lead, changes);
   const seen = new Set(snapshots.map((snapshot) => snapshot.attemptId));
   const vanished = attempts.filter(
-    (attempt) => attempt.pool === pool && !seen.has(attempt.id) && (attempt.state === 'running' || attempt.state === 'stopping'),
+    (attempt) =>
+      attempt.pool === pool && !seen.has(attempt.id) && (attempt.state === 'running' || attempt.state === 'stopping' || attempt.isPlaced),
   );
   for (const attempt of vanished) {
     if (await executor.isGone(attempt.id, reign.signal)) await gone(reign, attempt, lost(`nothing of it is left in pool ${pool}`));
   }
 }
 
-async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapshot, attempt: WatchedAttempt | undefined): Promise<void> {
+/** What screens tell of a finding. */
+function toldOf(finding: Finding | null, verdict: Verdict | null): FindingView | null {
+  if (!finding || !verdict || Date.now() - finding.since < toldAfterMs) return null;
+  const { code, message } = verdict.failure;
+  return { code, message: message.slice(0, longestMessage), since: new Date(finding.since).toISOString() };
+}
+
+type Seen = { snapshot: Snapshot; verdict: Verdict | null };
+
+async function watchSnapshot(
+  reign: Reign,
+  executor: Executor,
+  { snapshot, verdict }: Seen,
+  attempt: WatchedAttempt | undefined,
+): Promise<void> {
   const { attemptId } = snapshot;
   if (!attempt || attempt.generation !== snapshot.generation) {
     // It may have been made and started since the rows were read.
@@ -50,12 +77,12 @@ async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapsho
     else await executor.stop(attemptId, { graceSeconds: stopMarginMs / 1000, reason: 'superseded' });
     return;
   }
-  const verdict = snapshot.finding && judge(snapshot.finding, { now: Date.now(), silent: attempt.contact !== 'ok' });
   if (snapshot.phase === 'exited' || verdict?.over) {
     const tail = (await executor.logs(attemptId)).trim().split('\n').slice(-20).join('\n');
     const code = snapshot.exitCode === null ? 'was killed or vanished' : `ended with exit code ${snapshot.exitCode}`;
     const failure = verdict?.failure ?? lost(`its agent ${code} without telling its end`);
-    await gone(reign, attempt, { ...failure, message: `${failure.message}${tail ? `:\n${tail}` : ''}` });
+    const avoid = verdict?.action === 'retry_elsewhere' ? snapshot.node : undefined;
+    await gone(reign, attempt, { ...failure, message: `${failure.message}${tail ? `:\n${tail}` : ''}` }, avoid);
     await executor.forget(attemptId);
     return;
   }
@@ -67,9 +94,9 @@ async function watchSnapshot(reign: Reign, executor: Executor, snapshot: Snapsho
 
 const lost = (message: string): FailureView => ({ cause: 'infrastructure', code: 'program_failed', message });
 
-async function gone(reign: Reign, attempt: WatchedAttempt, failure: FailureView): Promise<void> {
+async function gone(reign: Reign, attempt: WatchedAttempt, failure: FailureView, avoidNode?: string): Promise<void> {
   reign.log.warn({ attemptId: attempt.id, code: failure.code }, `attempt lost: ${failure.message.split('\n')[0]}`);
-  await attemptGone(reign.ctx, reign.lead, attempt, failure);
+  await attemptGone(reign.ctx, reign.lead, attempt, failure, avoidNode);
 }
 
 /** Silence counts only while the api itself answers: an outage of ours is no attempt's fault. */

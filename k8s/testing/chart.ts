@@ -112,7 +112,7 @@ export const everything: Values = changed(minimal, {
   adminToken: { value: 'admin-token-with-24-characters' },
   image: { pullSecrets: ['registry'] },
   api: { podAnnotations: { a: 'b' }, extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=768' }], priorityClassName: 'high' },
-  controller: { livenessProbe: { exec: { command: ['true'] } }, nodeSelector: { pool: 'cpu' } },
+  controller: { nodeSelector: { pool: 'cpu' } },
   taskWorker: {
     image: { repository: 'example/other', tag: '2' },
     replicas: 3,

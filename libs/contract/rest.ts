@@ -62,7 +62,17 @@ export type SubmitRequestInput = z.input<typeof submitRequest>;
 
 /** Why a step waits, and for whom: one sentence, the same in the API, the CLI and the dashboard. */
 export const waitingReason = z.object({
-  code: z.enum(['dependencies', 'capacity', 'behind', 'backoff', 'same-result-building', 'launching', 'finalizing', 'no-leader']),
+  code: z.enum([
+    'dependencies',
+    'capacity',
+    'behind',
+    'backoff',
+    'same-result-building',
+    'launching',
+    'pending',
+    'finalizing',
+    'no-leader',
+  ]),
   sentence: z.string(),
   since: timestamp,
 });
@@ -88,6 +98,10 @@ export const shardCounts = z.object({
 
 export const failureView = z.object({ cause: attemptCause, code: z.string(), message: z.string() });
 export type FailureView = z.infer<typeof failureView>;
+
+/** What the leader sees around an attempt that waits or runs; `failureTable` of libs/domain has the codes' meaning. */
+export const findingView = z.object({ code: z.string(), message: z.string(), since: timestamp });
+export type FindingView = z.infer<typeof findingView>;
 
 export const stepView = z.object({
   id: idOf('step'),
@@ -176,6 +190,8 @@ export const attemptView = z.object({
   generation: z.number().int(),
   state: attemptState,
   failure: failureView.nullable(),
+  /** Why it has not started yet, or what is wrong around it while it runs. */
+  finding: findingView.nullable(),
   contact: z.enum(['ok', 'silent', 'none']),
   pool: z.string(),
   /** Where it runs: host and process, container or pod. */

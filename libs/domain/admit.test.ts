@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { admit, type RunningAttempt, type WaitingStep } from './index.ts';
+import { admit, type PoolCapacity, type PoolRoom, type RunningAttempt, type WaitingStep } from './index.ts';
 
 let counter = 0;
 const waits = (change: Partial<WaitingStep> = {}): WaitingStep => {
@@ -19,6 +19,7 @@ const waits = (change: Partial<WaitingStep> = {}): WaitingStep => {
     slots: 8,
     live: 0,
     wanted: 1,
+    openShards: null,
     ...change,
   };
 };
@@ -34,12 +35,19 @@ const runs = (change: Partial<RunningAttempt> = {}): RunningAttempt => {
     isFleet: false,
     stopping: false,
     startedAt: counter,
+    leasedShards: 0,
     ...change,
   };
 };
+const slotsOnly = { attemptSlots: null, room: null };
 const pools = [
-  { name: 'gpus', slots: 16 },
-  { name: 'tasks', slots: 2 },
+  { name: 'gpus', slots: 16, ...slotsOnly },
+  { name: 'tasks', slots: 2, ...slotsOnly },
+];
+const nodes = ['node a: 3 of 8 GPUs free', 'node b: cordoned'];
+/** Pods of 8 GPUs on nodes that are known. */
+const pods = (room: Partial<PoolRoom> = {}, slots = 32): PoolCapacity[] => [
+  { name: 'gpus', slots, attemptSlots: 8, room: { fits: 0, leaving: 0, sentences: nodes, ...room } },
 ];
 
 describe('admit', () => {
@@ -75,11 +83,43 @@ describe('admit', () => {
     expect(launch.map((item) => item.stepId)).toEqual([small.stepId]);
   });
 
-  it('makes a fleet shrink for a training step, the youngest attempt first', () => {
-    const fleet = [runs({ isFleet: true, startedAt: 1 }), runs({ isFleet: true, startedAt: 2 })];
-    const { shrink } = admit([waits({ slots: 8 })], fleet, pools, 0);
-    expect(shrink.map((item) => item.attemptId)).toEqual([fleet[1]?.attemptId]);
-    expect(admit([waits({ slots: 8 })], [fleet[0], { ...fleet[1], stopping: true }] as RunningAttempt[], pools, 0).shrink).toEqual([]);
+  it('counts who else waits between the head and a step', () => {
+    const [head, between, last] = [waits({ slots: 16 }), waits({ slots: 16 }), waits({ slots: 16 })];
+    const steps = [head, between, last];
+    expect(admit(steps, [runs()], pools, 0).reasons.get(last.stepId)?.sentence).toBe(
+      `it waits behind ${head.name} of mini, which needs 16 of the 16 slots of pool gpus, and behind 1 more`,
+    );
+  });
+
+  describe('makes a fleet shrink for a training step', () => {
+    const fleet = [
+      runs({ isFleet: true, leasedShards: 8, startedAt: 3 }),
+      runs({ isFleet: true, leasedShards: 2, startedAt: 1 }),
+      runs({ isFleet: true, leasedShards: 2, startedAt: 2 }),
+    ] as const;
+    const slots24 = [{ name: 'gpus', slots: 24, ...slotsOnly }];
+    const shrunk = (attempts: readonly RunningAttempt[], capacity: PoolCapacity[] = slots24, slots = 8) =>
+      admit([waits({ slots })], attempts, capacity, 0).shrink.map((item) => item.attemptId);
+
+    it('the least busy attempt first, of equal ones the youngest', () => {
+      expect(shrunk(fleet)).toEqual([fleet[2].attemptId]);
+      expect(shrunk(fleet, slots24, 16)).toEqual([fleet[2].attemptId, fleet[1].attemptId]);
+    });
+
+    it('no further than is missing: what ends already counts', () => {
+      expect(shrunk([{ ...fleet[0], stopping: true }, fleet[1], fleet[2]])).toEqual([]);
+    });
+
+    it('when no node has room although slots are free, and not again while a pod that is over leaves its node', () => {
+      expect(shrunk(fleet, pods())).toEqual([fleet[2].attemptId]);
+      expect(shrunk(fleet, pods({ leaving: 1 }))).toEqual([]);
+      expect(shrunk(fleet, pods({ fits: 1 }))).toEqual([]);
+    });
+
+    it('never for what would not help: too small a fleet, another extraction', () => {
+      expect(shrunk([fleet[0], runs(), runs()], slots24, 16)).toEqual([]);
+      expect(admit([waits({ kind: 'extract' })], fleet, slots24, 0).shrink).toEqual([]);
+    });
   });
 
   it('grows a fleet into what is left, after everybody has a first attempt', () => {
@@ -87,8 +127,8 @@ describe('admit', () => {
     const train = waits({ slots: 8 });
     const { launch, reasons } = admit([fleet, train], [], pools, 0);
     expect(launch).toEqual([
-      { stepId: train.stepId, pool: 'gpus', attempts: 1 },
-      { stepId: fleet.stepId, pool: 'gpus', attempts: 2 },
+      { stepId: train.stepId, pool: 'gpus', slots: 8, attempts: 1 },
+      { stepId: fleet.stepId, pool: 'gpus', slots: 4, attempts: 2 },
     ]);
     expect(reasons.size).toBe(0);
   });
@@ -101,7 +141,59 @@ describe('admit', () => {
 
   it('says when no pool is large enough', () => {
     const step = waits({ slots: 32 });
-    expect(admit([step], [], pools, 0).reasons.get(step.stepId)?.sentence).toBe('it needs 32 slots at once, and the largest pool has 16');
+    expect(admit([step], [], pools, 0).reasons.get(step.stepId)?.sentence).toBe(
+      'it needs 32 slots at once, and the largest pool gives an attempt 16',
+    );
+    const ranks16 = waits({ slots: 16 });
+    expect(admit([ranks16], [], pods({ fits: 4 }), 0).reasons.get(ranks16.stepId)?.sentence).toBe(
+      'it needs 16 slots at once, and the largest pool gives an attempt 8',
+    );
+  });
+
+  describe('in a pool of pods', () => {
+    it('gives an attempt all slots of its pod, also when its step asks for one', () => {
+      const step = waits({ kind: 'export', slots: 1 });
+      expect(admit([step], [], pods({ fits: 1 }), 0).launch).toEqual([{ stepId: step.stepId, pool: 'gpus', slots: 8, attempts: 1 }]);
+    });
+
+    it('starts no more than the nodes can hold now, and tells which node lacks what and who runs there', () => {
+      const [first, second] = [waits(), waits()];
+      const { launch, reasons } = admit([first, second], [runs()], pods({ fits: 1 }), 0);
+      expect(launch.map((item) => item.stepId)).toEqual([first.stepId]);
+      expect(reasons.get(second.stepId)).toEqual({
+        code: 'capacity',
+        sentence: 'no machine of pool gpus can hold it now: node a: 3 of 8 GPUs free; node b: cordoned; extract_index of other runs there',
+      });
+    });
+
+    it('tells who is ahead for the same nodes', () => {
+      const [head, next] = [waits(), waits()];
+      expect(admit([head, next], [], pods(), 0).reasons.get(next.stepId)?.sentence).toBe(
+        `it waits behind ${head.name} of mini, which needs room in pool gpus (node a: 3 of 8 GPUs free; node b: cordoned)`,
+      );
+    });
+
+    it('names some of many nodes', () => {
+      const step = waits();
+      const sentences = Array.from({ length: 9 }, (_, index) => `node ${index}: full`);
+      expect(admit([step], [], pods({ sentences }), 0).reasons.get(step.stepId)?.sentence).toBe(
+        'no machine of pool gpus can hold it now: node 0: full; node 1: full; node 2: full; node 3: full; and 5 more',
+      );
+    });
+
+    it('takes the next pool when the nodes of the first are full', () => {
+      const step = waits();
+      const both = [...pods(), { name: 'local', slots: 8, ...slotsOnly }];
+      expect(admit([step], [], both, 0).launch).toMatchObject([{ pool: 'local' }]);
+    });
+
+    it('starts no more pods of a fleet than there are shards for their GPUs', () => {
+      const fleet = waits({ kind: 'extract', slots: 1, wanted: 9, openShards: 9 });
+      expect(admit([fleet], [], pods({ fits: 4 }), 0).launch).toMatchObject([{ attempts: 2 }]);
+      const growing = { ...fleet, live: 2, wanted: 4 };
+      const mine = [runs({ stepId: fleet.stepId, isFleet: true }), runs({ stepId: fleet.stepId, isFleet: true })];
+      expect(admit([growing], mine, pods({ fits: 2 }), 0).launch).toEqual([]);
+    });
   });
 
   const anyWaiting = fc.array(
@@ -130,6 +222,17 @@ describe('admit', () => {
         for (const step of steps) expect(launch.some((item) => item.stepId === step.stepId) !== reasons.has(step.stepId)).toBe(true);
         for (const item of launch)
           expect(item.attempts).toBeLessThanOrEqual(steps.find((step) => step.stepId === item.stepId)?.wanted ?? 0);
+      }),
+    );
+  });
+
+  it('never starts more pods than the nodes can hold', () => {
+    fc.assert(
+      fc.property(anyWaiting, fc.integer({ min: 0, max: 3 }), (waiting, fits) => {
+        const steps = waiting.map((item) => waits({ ...item, wanted: item.kind === 'extract' ? item.wanted : 1 }));
+        const { launch, reasons } = admit(steps, [], pods({ fits }), 0);
+        expect(launch.reduce((sum, item) => sum + item.attempts, 0)).toBeLessThanOrEqual(fits);
+        for (const step of steps) expect(launch.some((item) => item.stepId === step.stepId) !== reasons.has(step.stepId)).toBe(true);
       }),
     );
   });

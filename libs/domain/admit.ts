@@ -1,4 +1,5 @@
 import type { StepKind, WaitingReason } from '@cairn/contract';
+import { behindHead, labelOf, noRoom, tooLarge } from './why-waiting.ts';
 
 /** A step that wants attempts: one that is ready, or an extraction whose fleet may grow. */
 export type WaitingStep = {
@@ -20,6 +21,8 @@ export type WaitingStep = {
   live: number;
   /** Attempts that it could use: 1, or for a fleet at most one for each shard that is left. */
   wanted: number;
+  /** Shards of an extraction that are not committed: a place of an attempt (a slot) works on one at a time. Null before they are planned. */
+  openShards: number | null;
 };
 
 /** An attempt that holds slots. */
@@ -34,23 +37,60 @@ export type RunningAttempt = {
   isFleet: boolean;
   stopping: boolean;
   startedAt: number;
+  /** How busy an attempt of a fleet is: shards that it works on. */
+  leasedShards: number;
 };
 
-export type PoolCapacity = { name: string; slots: number };
+export type PoolCapacity = {
+  name: string;
+  slots: number;
+  /** Slots that an attempt holds there whatever its step asks for, as a pod does; null: as many as the step asks for. */
+  attemptSlots: number | null;
+  /** Null when the slots alone decide. */
+  room: PoolRoom | null;
+};
+
+/** What the machines of a pool can hold now. */
+export type PoolRoom = {
+  /** Attempts that can start. */
+  fits: number;
+  /** Attempts that are over and still hold their place: it is free in a moment. */
+  leaving: number;
+  /** For people, one for each machine. */
+  sentences: string[];
+};
 
 export type Admission = {
-  launch: { stepId: string; pool: string; attempts: number }[];
-  /** Fleet attempts that give way to a waiting training step, the youngest first. */
+  launch: Launch[];
+  /** Fleet attempts that give way to a waiting training step, the least busy first. */
   shrink: { attemptId: string; for: string }[];
   /** Why each step that got nothing waits. */
   reasons: Map<string, Omit<WaitingReason, 'since'>>;
 };
 
+/** `attempts` new ones of a step, each of which holds `slots`. */
+export type Launch = { stepId: string; pool: string; slots: number; attempts: number };
+
+/** Slots that an attempt of the step holds in the pool, or null when one cannot hold it, whatever else runs. */
+export function slotsIn(pool: Pick<PoolCapacity, 'slots' | 'attemptSlots'>, step: Pick<WaitingStep, 'slots'>): number | null {
+  const slots = pool.attemptSlots ?? step.slots;
+  return step.slots <= slots && slots <= pool.slots ? slots : null;
+}
+
+/** A pool during one decision. */
+export type PoolState = PoolCapacity & {
+  freeSlots: number;
+  /** Attempts that its machines can still hold. */
+  fits: number;
+  /** The first step that could not start: what starts behind it must leave it `beside` slots, and `behind` others wait there. */
+  head: { step: WaitingStep; slots: number; beside: number; behind: number } | null;
+};
+
 /**
  * The one function that decides what starts: priority, then the owner with the fewest busy slots, then age. A step that does
  * not fit becomes its pool's head: behind it only what could run beside it starts (backfill never delays the head). A
- * training step that waits for slots that extraction fleets hold makes them shrink. Pure; run by the leader on every change
- * and by the api to explain.
+ * training step that waits for what extraction fleets hold makes them shrink. Where a pool's machines are known, an attempt
+ * starts only if one of them can hold it now. Pure; run by the leader on every change and by the api to explain.
  *
  * @param pools the pools for `gpu` steps in order of preference, and one named `tasks`
  */
@@ -60,75 +100,66 @@ export function admit(
   pools: readonly PoolCapacity[],
   now: number,
 ): Admission {
-  const free = new Map(pools.map((pool) => [pool.name, pool.slots]));
+  const states = pools.map(
+    (pool): PoolState => ({ ...pool, freeSlots: pool.slots, fits: pool.room?.fits ?? Number.POSITIVE_INFINITY, head: null }),
+  );
   const ownerBusy = new Map<string, number>();
   for (const attempt of running) {
-    free.set(attempt.pool, (free.get(attempt.pool) ?? 0) - attempt.slots);
+    const state = states.find((candidate) => candidate.name === attempt.pool);
+    if (state) state.freeSlots -= attempt.slots;
     ownerBusy.set(attempt.owner, (ownerBusy.get(attempt.owner) ?? 0) + attempt.slots);
   }
   const result: Admission = { launch: [], shrink: [], reasons: new Map() };
-  const heads = new Map<string, { step: WaitingStep; beside: number }>();
 
-  const place = (step: WaitingStep): boolean => {
-    const candidates =
-      step.pool === 'tasks' ? pools.filter((pool) => pool.name === 'tasks') : pools.filter((pool) => pool.name !== 'tasks');
-    const fitting = candidates.filter((pool) => pool.slots >= step.slots);
-    if (fitting.length === 0) {
-      const largest = Math.max(0, ...candidates.map((pool) => pool.slots));
-      const sentence =
-        candidates.length === 0
-          ? 'no pool is configured for it'
-          : `it needs ${step.slots} slots at once, and the largest pool has ${largest}`;
-      result.reasons.set(step.stepId, { code: 'capacity', sentence });
-      return false;
-    }
-    for (const pool of fitting) {
-      const head = heads.get(pool.name);
-      const available = free.get(pool.name) ?? 0;
-      if (available < step.slots) continue;
-      if (head && head.beside < step.slots) continue;
-      free.set(pool.name, available - step.slots);
-      if (head) head.beside -= step.slots;
-      ownerBusy.set(step.owner, (ownerBusy.get(step.owner) ?? 0) + step.slots);
+  /** The slots that the step's new attempt holds, or 0 and a reason when it cannot start. */
+  const place = (step: WaitingStep): number => {
+    const candidates = states.filter((pool) => (pool.name === 'tasks') === (step.pool === 'tasks'));
+    const fitting = candidates.flatMap((pool) => {
+      const slots = slotsIn(pool, step);
+      return slots === null ? [] : [{ pool, slots }];
+    });
+    for (const { pool, slots } of fitting) {
+      if (pool.freeSlots < slots || pool.fits < 1) continue;
+      if (pool.head && pool.head.beside < slots) continue;
+      pool.freeSlots -= slots;
+      pool.fits -= 1;
+      if (pool.head) pool.head.beside -= slots;
+      ownerBusy.set(step.owner, (ownerBusy.get(step.owner) ?? 0) + slots);
       const launched = result.launch.find((item) => item.stepId === step.stepId && item.pool === pool.name);
       if (launched) launched.attempts += 1;
-      else result.launch.push({ stepId: step.stepId, pool: pool.name, attempts: 1 });
-      return true;
+      else result.launch.push({ stepId: step.stepId, pool: pool.name, slots, attempts: 1 });
+      return slots;
     }
-    explain(step, fitting);
-    return false;
+    const first = fitting[0];
+    if (first) hold(step, first.pool, first.slots);
+    else result.reasons.set(step.stepId, { code: 'capacity', sentence: tooLarge(step, candidates) });
+    return 0;
   };
 
-  const explain = (step: WaitingStep, fitting: readonly PoolCapacity[]): void => {
-    const pool = fitting[0];
-    if (!pool) return;
-    const head = heads.get(pool.name);
-    const available = Math.max(0, free.get(pool.name) ?? 0);
-    if (head) {
-      const ahead = `${head.step.name} of ${head.step.runName}`;
-      result.reasons.set(step.stepId, {
-        code: 'behind',
-        sentence: `it waits behind ${ahead}, which needs ${head.step.slots} of the ${pool.slots} slots of pool ${pool.name}`,
-      });
+  /** Says why the step waits, and what is done about it. */
+  const hold = (step: WaitingStep, pool: PoolState, slots: number): void => {
+    if (pool.head) {
+      result.reasons.set(step.stepId, { code: 'behind', sentence: behindHead(pool, pool.head) });
+      pool.head.behind += 1;
       return;
     }
-    if (step.live === 0) heads.set(pool.name, { step, beside: pool.slots - step.slots });
-    const holders = holdersOf(pool.name, running);
-    result.reasons.set(step.stepId, {
-      code: 'capacity',
-      sentence: `it needs ${step.slots} slot${step.slots === 1 ? '' : 's'} of pool ${pool.name}, where ${available} of ${pool.slots} are free${holders}`,
-    });
-    if (step.kind === 'train') shrinkFor(step, pool.name, step.slots - available);
+    result.reasons.set(step.stepId, { code: 'capacity', sentence: noRoom(pool, slots, running) });
+    if (step.live === 0) pool.head = { step, slots, beside: pool.slots - slots, behind: 0 };
+    if (step.kind === 'train') shrinkFor(step, pool, slots);
   };
 
-  const shrinkFor = (step: WaitingStep, pool: string, missing: number): void => {
-    const inPool = running.filter((attempt) => attempt.pool === pool && attempt.isFleet);
-    let freed = inPool.filter((attempt) => attempt.stopping).reduce((sum, attempt) => sum + attempt.slots, 0);
-    const candidates = inPool.filter((attempt) => !attempt.stopping).sort((a, b) => b.startedAt - a.startedAt);
-    if (freed + candidates.reduce((sum, attempt) => sum + attempt.slots, 0) < missing) return;
+  const shrinkFor = (step: WaitingStep, pool: PoolState, slots: number): void => {
+    const missing = pool.fits < 1 ? slots : slots - pool.freeSlots;
+    const fleets = running.filter((attempt) => attempt.pool === pool.name && attempt.isFleet);
+    const sumOf = (attempts: readonly RunningAttempt[]) => attempts.reduce((sum, attempt) => sum + attempt.slots, 0);
+    let freed = sumOf(fleets.filter((attempt) => attempt.stopping)) + (pool.room?.leaving ?? 0) * slots;
+    const candidates = fleets
+      .filter((attempt) => !attempt.stopping)
+      .sort((a, b) => a.leasedShards - b.leasedShards || b.startedAt - a.startedAt);
+    if (freed + sumOf(candidates) < missing) return;
     for (const attempt of candidates) {
       if (freed >= missing) return;
-      result.shrink.push({ attemptId: attempt.attemptId, for: `${step.name} of ${step.runName}` });
+      result.shrink.push({ attemptId: attempt.attemptId, for: labelOf(step) });
       freed += attempt.slots;
     }
   };
@@ -148,17 +179,19 @@ export function admit(
     (a.stepId < b.stepId ? -1 : 1);
   for (const step of due.filter((item) => item.live === 0).sort(order)) place(step);
   for (const step of due.filter((item) => item.kind === 'extract').sort(order)) {
-    const got = result.launch.filter((item) => item.stepId === step.stepId).reduce((sum, item) => sum + item.attempts, 0);
-    if (step.live === 0 && got === 0) continue;
-    for (let more = step.wanted - step.live - got; more > 0; more -= 1) if (!place({ ...step, live: 1 })) break;
+    const got = result.launch.filter((item) => item.stepId === step.stepId);
+    const count = got.reduce((sum, item) => sum + item.attempts, 0);
+    if (step.live === 0 && count === 0) continue;
+    const mine = running.filter((attempt) => attempt.stepId === step.stepId && !attempt.stopping);
+    // An attempt works on as many shards at a time as it has slots: more attempts than that would have nothing to do.
+    let places = mine.reduce((sum, item) => sum + item.slots, 0) + got.reduce((sum, item) => sum + item.slots * item.attempts, 0);
+    for (let more = step.wanted - step.live - count; more > 0 && places < (step.openShards ?? Number.POSITIVE_INFINITY); more -= 1) {
+      const slots = place({ ...step, live: 1 });
+      if (slots === 0) break;
+      places += slots;
+    }
     // A fleet that has an attempt does not wait.
     result.reasons.delete(step.stepId);
   }
   return result;
-}
-
-function holdersOf(pool: string, running: readonly RunningAttempt[]): string {
-  const holders = [...new Set(running.filter((attempt) => attempt.pool === pool).map((attempt) => attempt.label))];
-  if (holders.length === 0) return '';
-  return `; ${holders.slice(0, 2).join(' and ')}${holders.length > 2 ? ` and ${holders.length - 2} more` : ''} hold${holders.length === 1 ? 's' : ''} the rest`;
 }

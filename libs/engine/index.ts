@@ -13,7 +13,16 @@ export {
 } from './leader/finalize.ts';
 export { beginLaunch, createAttempts, recordPlace, shrink } from './leader/launch.ts';
 export { assertLead, giveUpLead, type Leadership, takeLead } from './leader/leadership.ts';
-export { attemptGone, isLive, markSilent, type WatchedAttempt, watchedAttempts } from './leader/observe.ts';
-export { attemptsToQueue, drainOutbox, type OutboxEntry, recordPools, runsAtRest, type StartEntry } from './leader/outbox.ts';
+export {
+  attemptGone,
+  type FindingChange,
+  isLive,
+  markSilent,
+  recordFindings,
+  type WatchedAttempt,
+  watchedAttempts,
+} from './leader/observe.ts';
+export { attemptsToQueue, drainOutbox, type OutboxEntry, runsAtRest, type StartEntry } from './leader/outbox.ts';
+export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
 export { type BuiltinRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './run-work.ts';

@@ -44,6 +44,8 @@ export type Snapshot = {
   /** The agent's exit code; null while it runs, and when it was killed or vanished without saying. */
   exitCode: number | null;
   place: string;
+  /** The machine, where there are several and a later attempt can avoid it. */
+  node?: string;
   /** One sentence for people. */
   message: string;
   /**
@@ -62,6 +64,8 @@ export type StopRequest = {
 export type Capacity = {
   /** Attempts that can start now. */
   fits: number;
+  /** Attempts that are over and have yet to leave their place. */
+  leaving: number;
   /** One for each machine: `node a: 3 of 8 GPUs free`. */
   sentences: string[];
 };
@@ -86,8 +90,12 @@ export type Executor = {
   observe(signal: AbortSignal): Promise<Snapshot[]>;
   /** True with proof that nothing of the attempt is left: looked up anew, where `observe` answers from what it was told. */
   isGone(attemptId: string, signal: AbortSignal): Promise<boolean>;
-  /** How many more attempts the place can hold now, and why; null when its configured slots are all there is to know. */
-  capacity(signal: AbortSignal): Promise<Capacity | null>;
+  /**
+   * How many more attempts the place can hold now, and why; null when its configured slots are all there is to know.
+   *
+   * @param live attempts that are to run there, started or not: those that have no place yet will take the first ones
+   */
+  capacity(signal: AbortSignal, live: ReadonlySet<string>): Promise<Capacity | null>;
   /** False while changes may go by unseen: the executor is not ready. */
   isWatching(): boolean;
   /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Gives the function that ends this. */

@@ -11,10 +11,12 @@ export type S3Options = {
   /** The `weed` program of SeaweedFS; by default the one that the global setup found. */
   program?: string;
   startLimitMs?: number;
+  /** The address of this machine by which others reach it, such as pods; 127.0.0.1, where only programs of this machine can. */
+  host?: string;
 };
 
 export type TestS3 = {
-  /** `http://127.0.0.1:port` */
+  /** `http://host:port` */
   endpoint: string;
   port: number;
   /** It exists from the start. */
@@ -39,14 +41,14 @@ const bucket = 'cairn-test';
 const env = { AWS_ACCESS_KEY_ID: 'cairn-test', AWS_SECRET_ACCESS_KEY: 'cairn-test-secret' };
 const readerEnv = { AWS_ACCESS_KEY_ID: 'cairn-reader', AWS_SECRET_ACCESS_KEY: 'cairn-reader-secret' };
 
-/** Starts a real S3 server, SeaweedFS, on 127.0.0.1. It ends with `stop`, or with this process. */
+/** Starts a real S3 server, SeaweedFS, on 127.0.0.1, or on every address where a host is given. It ends with `stop`, or with this process. */
 export async function startS3(options: S3Options = {}): Promise<TestS3> {
   const program = options.program ?? provided('s3Server');
   const folder = await makeRunFolder();
   const dataDir = join(folder, 'data');
   const logFile = join(folder, 'weed.log');
   const ports = await takePorts();
-  const endpoint = `http://127.0.0.1:${ports['s3.port']}`;
+  const endpoint = `http://${options.host ?? '127.0.0.1'}:${ports['s3.port']}`;
   const client = new S3Client({
     endpoint,
     region: 'us-east-1',
@@ -57,7 +59,7 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
   const server = serverProgram({
     name: 'the S3 server',
     program,
-    args: serverArguments(ports, folder),
+    args: serverArguments(ports, folder, options.host === undefined ? '127.0.0.1' : '0.0.0.0'),
     place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder } },
     logFile,
     // Its parts find each other one after the other: ready when the bucket exists and an object can be written.
@@ -128,11 +130,11 @@ function socketsOf(ports: Ports): string[] {
   return portNames.map((name) => `/tmp/seaweedfs-${name.slice(0, -'.port'.length)}-grpc-${ports[`${name}.grpc`]}.sock`);
 }
 
-function serverArguments(ports: Ports, folder: string): string[] {
+function serverArguments(ports: Ports, folder: string, listen: string): string[] {
   const settings = {
     dir: join(folder, 'data'),
     ip: '127.0.0.1',
-    'ip.bind': '127.0.0.1',
+    'ip.bind': listen,
     ...ports,
     's3.config': join(folder, 's3.json'),
     's3.port.iceberg': 0,

@@ -25,6 +25,8 @@ export type ServiceOptions = {
   queueUrl?: string;
   /** False gives up safety against power failure for speed: for tests. */
   isDurable?: boolean;
+  /** Variables of the programs that win over those that the service gives them: for tests on a cluster. */
+  variables?: Readonly<Record<string, string>>;
   /** Controllers: one leads, the others wait for its end; 1 unless given. */
   controllers?: number;
   /** One line about something that happened: a program that ended and is started again. */
@@ -167,7 +169,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
   const spec = (name: string, args: readonly string[], env: Record<string, string>): ProgramSpec => ({
     name,
     args: args.map((arg, index) => (index === 0 ? join(root, arg) : arg)),
-    env: { ...all, ...env },
+    env: { ...all, ...env, ...options.variables },
     logFile: home.logFile(name),
   });
   return {

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openQueues } from '@cairn/queue';
-import { createLogger, readConfiguration, runMain } from '@cairn/runtime';
+import { createLogger, probeVariables, readConfiguration, runMain, startProbes } from '@cairn/runtime';
 import { z } from 'zod';
 import { commonVariables } from '../agent/configuration.ts';
 import { runTask } from './run-task.ts';
@@ -16,6 +16,7 @@ export const taskVariables = z.object({
     .meta({ example: 'redis://127.0.0.1:6379', secret: true }),
   CAIRN_SERVER_KEY: z.string().min(32).describe('the key that makes the tokens of attempts').meta({ secret: true }),
   CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(256).default(2).describe('attempts at a time'),
+  ...probeVariables,
   CAIRN_STATE_DIR: z.string().min(1).describe('work folders of the attempts').meta({ example: '/var/lib/cairn' }),
 });
 
@@ -44,6 +45,11 @@ export function runTasks(env: Readonly<Record<string, string | undefined>>): Pro
         handler: (entry) => runTask(entry, { configuration, env, root, log, signal }),
       });
       await consumer.waitUntilReady();
+      const { CAIRN_PROBE_HOST: host, CAIRN_PROBE_PORT: port } = configuration;
+      if (port !== undefined) {
+        const probes = await startProbes({ host, port, checks: { queue: () => queues.ping() } });
+        closer.add('probes', () => probes.close());
+      }
       log.info({ slots: configuration.CAIRN_TASK_SLOTS }, 'takes tasks');
       return undefined;
     },

@@ -55,6 +55,7 @@ export const anAttempt = (over: Partial<AttemptView> = {}): AttemptView => ({
   generation: 1,
   state: 'running',
   failure: null,
+  finding: null,
   contact: 'ok',
   pool: 'local',
   place: null,

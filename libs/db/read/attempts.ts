@@ -1,8 +1,9 @@
 import { type AttemptView, attemptState, CairnError } from '@cairn/contract';
+import { isLiveAttempt } from '@cairn/domain';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
-import { failureColumn, isoTime, isoTimeOrNull, readColumn, readNullable, resumedFromColumn } from './columns.ts';
+import { failureColumn, findingColumn, isoTime, isoTimeOrNull, readColumn, readNullable, resumedFromColumn } from './columns.ts';
 import { findStepRow, type StepArgs } from './get-step.ts';
 
 const attemptColumns = {
@@ -13,6 +14,7 @@ const attemptColumns = {
   generation: true,
   state: true,
   failure: true,
+  finding: true,
   contact: true,
   pool: true,
   place: true,
@@ -45,10 +47,13 @@ export async function getAttempt(db: Transaction, args: { projectId: string; att
 
 function attemptViewOf({ step, ...row }: Prisma.AttemptGetPayload<{ select: typeof attemptColumns }>): AttemptView {
   const what = `attempt ${row.id}`;
+  const state = readColumn(attemptState, row.state, `${what} state`);
   return {
     ...row,
     step: step.name,
-    state: readColumn(attemptState, row.state, `${what} state`),
+    state,
+    // Of an attempt that is over its failure tells.
+    finding: isLiveAttempt(state) ? readNullable(findingColumn, row.finding, `${what} finding`) : null,
     failure: readNullable(failureColumn, row.failure, `${what} failure`),
     contact: readColumn(contactColumn, row.contact, `${what} contact`),
     resumedFrom: readNullable(resumedFromColumn, row.resumedFrom, `${what} resumed_from`),

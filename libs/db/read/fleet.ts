@@ -1,4 +1,5 @@
 import type { FleetView } from '@cairn/contract';
+import { slotsIn } from '@cairn/domain';
 import type { Transaction } from '../client.ts';
 import { isoTime } from './columns.ts';
 import { type AdmissionView, loadAdmission } from './waiting.ts';
@@ -13,12 +14,13 @@ export async function loadFleet(
   const idle = waiting.waiting.filter((step) => step.live === 0);
   return {
     leader: leader.isAlive ? { holder: leader.holder, epoch: leader.epoch, expiresAt: isoTime(leader.expiresAt) } : null,
-    pools: pools.map(({ name, executor, slots }) => ({
+    pools: pools.map(({ name, executor, slots, attemptSlots }) => ({
       name,
       executor,
       slots,
       busy: waiting.running.filter((attempt) => attempt.pool === name).reduce((sum, attempt) => sum + attempt.slots, 0),
-      waiting: idle.filter((step) => (step.pool === 'tasks') === (name === 'tasks') && step.slots <= slots).length,
+      waiting: idle.filter((step) => (step.pool === 'tasks') === (name === 'tasks') && slotsIn({ slots, attemptSlots }, step) !== null)
+        .length,
     })),
   };
 }

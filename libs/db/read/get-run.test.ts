@@ -66,7 +66,11 @@ test('a run shows every step with its artifact, its shards, its scores and why i
   });
   expect(second).toMatchObject({
     scores: { 'mapAt100.start': 0.5 },
-    waiting: { code: 'capacity', sentence: 'it needs 8 slots at once, and the largest pool has 2', since: new Date(1_000).toISOString() },
+    waiting: {
+      code: 'capacity',
+      sentence: 'it needs 8 slots at once, and the largest pool gives an attempt 2 (since 1970-01-01 00:00 UTC)',
+      since: new Date(1_000).toISOString(),
+    },
   });
   expect(exporting?.waiting?.sentence).toBe('it waits for 512 (waiting) and extract_index (running)');
   expect(await getStep(prisma, { projectId: 'default', runId: run.id, name: '512' })).toEqual(second);

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import {
   failureColumn,
+  findingColumn,
   isoTime,
   isoTimeOrNull,
   needsColumn,
@@ -105,6 +106,7 @@ const noAttempts: AttemptCounts & { total: number } = {
   starting: 0,
   startingSince: null,
   startingPool: null,
+  finding: null,
   working: 0,
   succeeded: 0,
   lastEndedAt: null,
@@ -116,6 +118,7 @@ const attemptCountsRow = z.object({
   starting: z.number().int(),
   startingSince: z.date().nullable(),
   startingPool: z.string().nullable(),
+  finding: findingColumn.nullable(),
   working: z.number().int(),
   succeeded: z.number().int(),
   lastEndedAt: z.date().nullable(),
@@ -128,6 +131,7 @@ async function countAttempts(db: Transaction, runId: string): Promise<Map<string
            count(*) filter (where current and a.state in ('created', 'launching'))::int as starting,
            min(a.created_at) filter (where current and a.state in ('created', 'launching')) as "startingSince",
            min(a.pool) filter (where current and a.state in ('created', 'launching')) as "startingPool",
+           (array_agg(a.finding order by a.ordinal) filter (where current and a.finding is not null and a.state in ('created', 'launching')))[1] as finding,
            count(*) filter (where current and a.state in ('running', 'stopping'))::int as working,
            count(*) filter (where current and a.state = 'succeeded')::int as succeeded,
            max(a.ended_at) filter (where current) as "lastEndedAt"

@@ -3,7 +3,7 @@ import type { AdmissionView } from './waiting.ts';
 import { needsAdmission, type StepSituation, waitingReasonOf } from './waiting-reason.ts';
 
 const time = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second));
-const idle = { starting: 0, startingSince: null, startingPool: null, working: 0, succeeded: 0, lastEndedAt: null };
+const idle = { starting: 0, startingSince: null, startingPool: null, finding: null, working: 0, succeeded: 0, lastEndedAt: null };
 const ready: StepSituation = {
   stepId: 'stp_1',
   state: 'ready',
@@ -38,7 +38,11 @@ test('a blocked step names the steps it waits for and their states', () => {
 
 test('a ready step waits for the reason that the admission gives', () => {
   const reasons: AdmissionView['reasons'] = new Map([['stp_1', { code: 'behind', sentence: 'it waits behind 512 of big' }]]);
-  expect(waitingReasonOf(ready, admission(reasons))).toEqual({ code: 'behind', sentence: 'it waits behind 512 of big', since: since(2) });
+  expect(waitingReasonOf(ready, admission(reasons))).toEqual({
+    code: 'behind',
+    sentence: 'it waits behind 512 of big (since 2026-01-01 00:00 UTC)',
+    since: since(2),
+  });
 });
 
 test('a ready step for which there is room is started next', () => {
@@ -68,6 +72,17 @@ test('a step whose attempt starts is launching since the attempt was made', () =
     sentence: 'an attempt is being started on pool local',
     since: since(4),
   });
+});
+
+test('a step whose pod waits tells why, in the words of the failure table, and since when', () => {
+  const finding = { code: 'unschedulable', message: 'no node can hold its pod now: 0/2 nodes are available', since: since(6) };
+  const attempts = { ...idle, starting: 1, startingSince: time(4), startingPool: 'gpus', finding };
+  expect(waitingReasonOf({ ...ready, state: 'active', attempts }, null)).toEqual({
+    code: 'pending',
+    sentence: 'no node can hold its pod now: 0/2 nodes are available (since 2026-01-01 00:00 UTC)',
+    since: since(6),
+  });
+  expect(waitingReasonOf({ ...ready, state: 'active', attempts: { ...attempts, starting: 0, working: 1 } }, null)).toBeNull();
 });
 
 test('a whole step is being finalized, even while attempts of its fleet still end', () => {

@@ -1,4 +1,4 @@
-import type { RunState, StepState, WaitingReason } from '@cairn/contract';
+import type { FindingView, RunState, StepState, WaitingReason } from '@cairn/contract';
 import { isDoneStep, isEndedStep } from '@cairn/domain';
 import type { AdmissionView } from './waiting.ts';
 
@@ -24,6 +24,8 @@ export type AttemptCounts = {
   starting: number;
   startingSince: Date | null;
   startingPool: string | null;
+  /** Why the oldest of them has not started yet, where the executor can tell. */
+  finding: FindingView | null;
   /** Running or stopping. */
   working: number;
   succeeded: number;
@@ -48,6 +50,9 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
     return reason('finalizing', 'its work is done, and its result is being checked and put in its place', attempts.lastEndedAt ?? readyAt);
   }
   if (attempts.working > 0) return null;
+  if (attempts.starting > 0 && attempts.finding !== null) {
+    return lasting('pending', attempts.finding.message, new Date(attempts.finding.since));
+  }
   if (attempts.starting > 0) {
     const count = attempts.starting === 1 ? 'an attempt is' : `${attempts.starting} attempts are`;
     return reason('launching', `${count} being started on pool ${attempts.startingPool ?? 'unknown'}`, attempts.startingSince ?? readyAt);
@@ -67,7 +72,8 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
     );
   }
   const admitted = admission?.reasons.get(situation.stepId);
-  if (admitted !== undefined) return reason(admitted.code, admitted.sentence, readyAt);
+  if (admitted?.code === 'backoff') return reason(admitted.code, admitted.sentence, readyAt);
+  if (admitted !== undefined) return lasting(admitted.code, admitted.sentence, readyAt);
   return reason('launching', 'there is room for it, and the controller starts it next', readyAt);
 }
 
@@ -76,6 +82,10 @@ const reason = (code: WaitingReason['code'], sentence: string, since: Date): Wai
   sentence,
   since: since.toISOString(),
 });
+
+/** What may last: the sentence tells since when, so that it says everything wherever it is shown. */
+const lasting = (code: WaitingReason['code'], sentence: string, since: Date): WaitingReason =>
+  reason(code, `${sentence} (since ${since.toISOString().slice(0, 16).replace('T', ' ')} UTC)`, since);
 
 const later = (a: Date, b: Date): Date => (a > b ? a : b);
 

@@ -26,6 +26,7 @@ describe('loadWaiting', () => {
         slots: 8,
         live: 0,
         wanted: 1,
+        openShards: null,
       },
     ]);
   });
@@ -101,8 +102,31 @@ describe('loadWaiting', () => {
         isFleet: true,
         stopping: true,
         startedAt: 9_000,
+        leasedShards: 0,
       },
     ]);
+  });
+
+  test('an attempt of a fleet is as busy as it holds shards', async () => {
+    const { step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active', maxAttempts: 2, shardsTotal: 4 });
+    const [busy, idle] = [await rows.addAttempt(step), await rows.addAttempt(step)];
+    const shards = [
+      { state: 'leased', attemptId: busy.id },
+      { state: 'leased', attemptId: busy.id },
+      { state: 'committed', attemptId: idle.id },
+      { state: 'pending', attemptId: null },
+    ];
+    await prisma.shard.createMany({ data: shards.map((shard, index) => ({ stepId: step.id, index, fromRow: index, count: 1, ...shard })) });
+    const { running } = await loadWaiting(prisma);
+    const leased = Object.fromEntries(running.map((attempt) => [attempt.attemptId, attempt.leasedShards]));
+    expect(leased).toEqual({ [busy.id]: 2, [idle.id]: 0 });
+  });
+
+  test('a pool carries what the leader saw of its machines', async () => {
+    const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
+    await rows.addPools([{ name: 'gpus', slots: 16 }]);
+    await prisma.pool.update({ where: { name: 'gpus' }, data: { attemptSlots: 8, room } });
+    expect((await loadWaiting(prisma)).pools).toEqual([{ name: 'gpus', slots: 16, attemptSlots: 8, room }]);
   });
 
   test('pools come in order of preference', async () => {

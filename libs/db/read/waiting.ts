@@ -2,7 +2,7 @@ import { stepKind } from '@cairn/contract';
 import { type Admission, admit, type PoolCapacity, type RunningAttempt, type WaitingStep } from '@cairn/domain';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
-import { readRows } from './columns.ts';
+import { readNullable, readRows, roomColumn } from './columns.ts';
 
 /** What {@link admit} decides about: everything that wants slots, everything that holds them, and the pools. */
 export type Waiting = { waiting: WaitingStep[]; running: RunningAttempt[]; pools: PoolCapacity[] };
@@ -36,6 +36,7 @@ const runningRow = z.object({
   owner: z.string(),
   stopping: z.boolean(),
   startedAt: z.date(),
+  leasedShards: z.number().int(),
 });
 
 /**
@@ -59,10 +60,16 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
      where s.state = 'ready' or (s.state = 'active' and s.kind = 'extract')`;
   const runningRows = await db.$queryRaw`
     select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.kind, a.pool, a.slots, r.owner,
-           a.state = 'stopping' as stopping, coalesce(a.started_at, a.created_at) as "startedAt"
+           a.state = 'stopping' as stopping, coalesce(a.started_at, a.created_at) as "startedAt",
+           case when s.kind = 'extract' then (
+             select count(*)::int from shard h where h.step_id = a.step_id and h.state = 'leased' and h.attempt_id = a.id
+           ) else 0 end as "leasedShards"
       from attempt a join step s on s.id = a.step_id join run r on r.id = s.run_id
      where a.state in ('created', 'launching', 'running', 'stopping')`;
-  const pools = await db.pool.findMany({ orderBy: [{ position: 'asc' }, { name: 'asc' }], select: { name: true, slots: true } });
+  const pools = await db.pool.findMany({
+    orderBy: [{ position: 'asc' }, { name: 'asc' }],
+    select: { name: true, slots: true, attemptSlots: true, room: true },
+  });
   return {
     waiting: readRows(waitingRow, waitingRows).flatMap(toWaitingStep),
     running: readRows(runningRow, runningRows).map(
@@ -73,7 +80,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
         startedAt: startedAt.getTime(),
       }),
     ),
-    pools,
+    pools: pools.map((pool) => ({ ...pool, room: readNullable(roomColumn, pool.room, `pool ${pool.name} room`) })),
   };
 }
 
@@ -82,7 +89,7 @@ function toWaitingStep(row: z.infer<typeof waitingRow>): WaitingStep[] {
   const { id, maxAttempts, openShards, readyAt, notBefore, ...rest } = row;
   const wanted = row.kind === 'extract' ? Math.min(maxAttempts, openShards ?? maxAttempts) : 1;
   if (row.live >= wanted) return [];
-  return [{ ...rest, stepId: id, wanted, readyAt: readyAt.getTime(), notBefore: notBefore?.getTime() ?? null }];
+  return [{ ...rest, stepId: id, wanted, openShards, readyAt: readyAt.getTime(), notBefore: notBefore?.getTime() ?? null }];
 }
 
 /** What the screens need to say why a step waits. */

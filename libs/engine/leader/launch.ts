@@ -1,5 +1,7 @@
+import { findingView } from '@cairn/contract';
 import { isLiveAttempt } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
+import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { emit, enqueue, withRun } from '../run-work.ts';
@@ -14,6 +16,8 @@ export async function createAttempts(
   stepId: string,
   pool: string,
   wanted: number,
+  /** That each holds in the pool; without it as many as the step asks for. */
+  slots?: number,
 ): Promise<number> {
   return withRun(ctx, runId, async (run) => {
     await assertLead(run.tx, lead);
@@ -30,7 +34,7 @@ export async function createAttempts(
       const id = newId('attempt');
       const ordinal = (row.attempts[0]?.ordinal ?? 0) + 1 + index;
       await run.tx.attempt.create({
-        data: { id, runId, stepId, ordinal, stepGeneration: step.generation, state: 'created', pool, slots: step.slots },
+        data: { id, runId, stepId, ordinal, stepGeneration: step.generation, state: 'created', pool, slots: slots ?? step.slots },
       });
       step.attempts.push({ id, state: 'created', ordinal, pool });
       await enqueue(run.tx, pool === 'tasks' ? 'tasks' : 'launch', id, 1, { attemptId: id, generation: 1 });
@@ -49,16 +53,32 @@ export async function beginLaunch(ctx: EngineContext, attemptId: string, generat
   await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation, state: 'created' }, data: { state: 'launching' } });
   const attempt = await ctx.prisma.attempt.findUnique({
     where: { id: attemptId },
-    include: { step: { select: { name: true, kind: true, run: { select: { name: true } } } } },
+    include: { step: { select: { name: true, kind: true, settings: true, run: { select: { name: true } } } } },
   });
   if (!attempt || attempt.generation !== generation || attempt.state !== 'launching') return null;
   return {
     id: attempt.id,
+    runId: attempt.runId,
     generation,
+    createdAt: attempt.createdAt,
+    finding: attempt.finding === null ? null : findingView.parse(attempt.finding),
     pool: attempt.pool,
     slots: attempt.slots,
     name: `${attempt.step.run.name}/${attempt.step.name}/${attempt.ordinal}`,
+    kind: states.kind.parse(attempt.step.kind),
+    settings: attempt.step.settings,
+    avoidNodes: attempt.ordinal > 1 ? await nodesToAvoid(ctx, attempt.stepId) : [],
   };
+}
+
+/** Machines on which earlier attempts of the step ended for a fault of the machine, the newest first. */
+async function nodesToAvoid(ctx: EngineContext, stepId: string): Promise<string[]> {
+  const rows = await ctx.prisma.attempt.findMany({
+    where: { stepId, avoidNode: { not: null } },
+    orderBy: { ordinal: 'desc' },
+    select: { avoidNode: true },
+  });
+  return [...new Set(rows.flatMap((row) => row.avoidNode ?? []))];
 }
 
 /** Where the executor put it. The attempt itself says when it runs. */

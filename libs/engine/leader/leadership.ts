@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import type { PrismaClient, Transaction } from '@cairn/db';
+import { Prisma, type PrismaClient, type Transaction } from '@cairn/db';
 
 /** Proof of leadership that every write of the leader carries in its guard. */
 export type Leadership = { holder: string; epoch: number };
@@ -37,3 +37,7 @@ export async function assertLead(tx: Transaction, lead: Leadership): Promise<voi
     select 1 from leadership where id = 1 and holder = ${lead.holder} and epoch = ${lead.epoch} and expires_at > now() for share`;
   if (rows.length === 0) throw new CairnError('superseded', `${lead.holder} no longer leads (epoch ${lead.epoch})`);
 }
+
+/** The same guard for a write of one statement, which changes nothing once the lead is lost. */
+export const leads = ({ holder, epoch }: Leadership): Prisma.Sql =>
+  Prisma.sql`exists (select 1 from leadership where id = 1 and holder = ${holder} and epoch = ${epoch} and expires_at > now())`;

@@ -1,10 +1,11 @@
-import type { FailureView } from '@cairn/contract';
+import { type FailureView, type FindingView, findingView, type Hint } from '@cairn/contract';
+import { hintChannel } from '@cairn/db';
 import { isLiveAttempt, liveAttemptStates } from '@cairn/domain';
 import { endAttempt } from '../attempts/finish.ts';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { withRun } from '../run-work.ts';
-import { assertLead, type Leadership } from './leadership.ts';
+import { assertLead, type Leadership, leads } from './leadership.ts';
 
 /** A live attempt as the leader watches it. Times are milliseconds since the epoch. */
 export type WatchedAttempt = {
@@ -18,6 +19,10 @@ export type WatchedAttempt = {
   lastContactAt: number | null;
   stopRequestedAt: number | null;
   stopReason: string | null;
+  /** True once the executor has answered where it started it. */
+  isPlaced: boolean;
+  /** What was last recorded of what is seen around it. */
+  finding: FindingView | null;
 };
 
 export async function watchedAttempts(ctx: EngineContext): Promise<WatchedAttempt[]> {
@@ -33,6 +38,8 @@ export async function watchedAttempts(ctx: EngineContext): Promise<WatchedAttemp
     lastContactAt: row.lastContactAt?.getTime() ?? null,
     stopRequestedAt: row.stopRequestedAt?.getTime() ?? null,
     stopReason: row.stopReason,
+    isPlaced: row.handle !== null,
+    finding: row.finding === null ? null : findingView.parse(row.finding),
   }));
 }
 
@@ -45,12 +52,17 @@ export async function attemptGone(
   lead: Leadership,
   attempt: Pick<WatchedAttempt, 'id' | 'runId' | 'generation'>,
   failure: FailureView,
+  /** The machine that the step's next attempts are to avoid. */
+  avoidNode?: string,
 ): Promise<void> {
   await withRun(ctx, attempt.runId, async (run) => {
     await assertLead(run.tx, lead);
     const row = await run.tx.attempt.findUniqueOrThrow({ where: { id: attempt.id } });
     if (row.generation !== attempt.generation || !isLiveAttempt(states.attempt.parse(row.state))) return;
-    await run.tx.attempt.update({ where: { id: row.id }, data: { generation: { increment: 1 } } });
+    await run.tx.attempt.update({
+      where: { id: row.id },
+      data: { generation: { increment: 1 }, ...(avoidNode === undefined ? {} : { avoidNode }) },
+    });
     const cancelled = run.state === 'cancelling';
     const preempted = row.state === 'stopping' && !cancelled;
     await endAttempt(
@@ -67,6 +79,25 @@ export async function attemptGone(
 export async function markSilent(ctx: EngineContext, attemptIds: readonly string[]): Promise<void> {
   if (attemptIds.length > 0)
     await ctx.prisma.attempt.updateMany({ where: { id: { in: [...attemptIds] }, contact: 'ok' }, data: { contact: 'silent' } });
+}
+
+export type FindingChange = { attempt: Pick<WatchedAttempt, 'id' | 'runId'>; finding: FindingView | null };
+
+/** Writes down what is seen around attempts, for whoever explains without a connection to the cluster; called only with what changed. */
+export async function recordFindings(ctx: EngineContext, lead: Leadership, changes: readonly FindingChange[]): Promise<void> {
+  if (changes.length === 0) return;
+  const rows = JSON.stringify(
+    changes.map(({ attempt, finding }) => {
+      const hint: Hint = { topic: `run:${attempt.runId}`, runId: attempt.runId, what: 'run' };
+      return { id: attempt.id, finding, hint: JSON.stringify(hint) };
+    }),
+  );
+  await ctx.prisma.$executeRaw`
+    with change as (select id, nullif(finding, 'null'::jsonb) as finding, hint
+                      from jsonb_to_recordset(${rows}::jsonb) as c(id text, finding jsonb, hint text)),
+         written as (update attempt a set finding = c.finding from change c
+                      where a.id = c.id and a.state in ('created', 'launching', 'running', 'stopping') and ${leads(lead)} returning c.hint)
+    select pg_notify(${hintChannel}, hint) from written`;
 }
 
 /** True while the attempt's generation may go on. */

@@ -22,11 +22,14 @@ export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxE
 /** An attempt's start, as its queue takes it. */
 export type StartEntry = { queue: 'launch' | 'tasks'; data: { attemptId: string; generation: number } };
 
-/** Attempts that should be in a queue: made a while ago, never started, with no outbox entry left. An emptied queue is refilled from these. */
+/**
+ * Attempts that should be in a queue: made a while ago, never started, with no outbox entry left. An emptied queue is refilled
+ * from these. What its executor has started and waits there, as a pod does, is watched and not started again.
+ */
 export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<StartEntry[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string; generation: number; pool: string }[]>`
     select a.id, a.generation, a.pool from attempt a
-    where a.state in ('created', 'launching') and a.instance is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
+    where a.state in ('created', 'launching') and a.instance is null and a.handle is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
       and not exists (select 1 from outbox o where o."row" = a.id)`;
   return rows.map((row) => ({
     queue: row.pool === 'tasks' ? 'tasks' : 'launch',
@@ -41,18 +44,4 @@ export async function runsAtRest(ctx: EngineContext): Promise<string[]> {
       and not exists (select 1 from step s where s.run_id = r.id and s.state = 'active')
       and not exists (select 1 from step s join artifact a on a.id = s.artifact_id where s.run_id = r.id and s.state = 'ready' and a.state = 'building')`;
   return rows.map((row) => row.id);
-}
-
-/** Writes the pools down for screens and for "why does it wait". */
-export async function recordPools(ctx: EngineContext, pools: readonly { name: string; executor: string; slots: number }[]): Promise<void> {
-  await inTransaction(ctx.prisma, async (tx) => {
-    await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
-    for (const [position, pool] of pools.entries()) {
-      await tx.pool.upsert({
-        where: { name: pool.name },
-        create: { ...pool, position },
-        update: { ...pool, position, updatedAt: new Date() },
-      });
-    }
-  });
 }

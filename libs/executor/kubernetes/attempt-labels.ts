@@ -27,6 +27,11 @@ export function labelSelector(owner: PoolIdentity, attemptId?: string): string {
     .join(',');
 }
 
+/** True for an object that was made for an attempt of this pool. */
+export function isOf(owner: PoolIdentity, { metadata }: { metadata: { labels?: Record<string, string> | null | undefined } }): boolean {
+  return Object.entries(poolLabels(owner)).every(([key, value]) => metadata.labels?.[key] === value);
+}
+
 function poolLabels({ instance, pool }: PoolIdentity): Record<string, string> {
   return {
     'app.kubernetes.io/name': 'cairn',

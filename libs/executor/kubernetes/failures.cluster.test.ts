@@ -61,7 +61,7 @@ test('more GPUs than a node has: it waits, in the words of the scheduler, and no
   const gpus = await gpusOfANode();
   const executor = space.open({ gpusPerPod: gpus + 1 });
   const spec = aSpec();
-  expect((await executor.capacity(limit()))?.fits).toBe(0);
+  expect((await executor.capacity(limit(), new Set()))?.fits).toBe(0);
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({
     phase: 'pending',
@@ -120,10 +120,13 @@ test('a pod of higher priority takes the GPUs: that is told', async () => {
     const low = space.open({ gpusPerPod: gpus, priorityClassName: classes[0], script: endsAtTerm(75) });
     const high = space.open({ gpusPerPod: gpus, priorityClassName: classes[1] });
     const [first, second] = [aSpec(), aSpec({ name: 'mini-1/512/1' })];
-    expect((await low.capacity(limit()))?.fits).toBeGreaterThan(0);
+    expect((await low.capacity(limit(), new Set()))?.fits).toBeGreaterThan(0);
     await low.start(first, limit());
     await eventually(() => low.logs(first.attemptId)).toContain('started');
-    await eventually(() => low.capacity(limit())).toMatchObject({ fits: 0, sentences: [expect.stringMatching(/: 0 of \d+ GPUs free/)] });
+    await eventually(() => low.capacity(limit(), new Set())).toMatchObject({
+      fits: 0,
+      sentences: [expect.stringMatching(/: 0 of \d+ GPUs free/)],
+    });
     await high.start(second, limit());
     await eventually(() => observed(low, first)).toMatchObject({ phase: 'exited', finding: { signal: 'preempted' } });
     await eventually(() => observed(high, second)).toMatchObject({ phase: 'running' });
@@ -140,7 +143,7 @@ test('longer than its pool allows is a deadline', async () => {
 });
 
 test('a pool without GPUs is told how many of its pods the cores and memory of the nodes can hold', async () => {
-  expect(await space.open().capacity(limit())).toMatchObject({
+  expect(await space.open().capacity(limit(), new Set())).toMatchObject({
     fits: expect.any(Number),
     sentences: expect.arrayContaining([expect.stringMatching(/^node \S+: .* cores and .* GiB free$/)]),
   });

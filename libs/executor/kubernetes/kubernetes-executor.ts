@@ -3,17 +3,17 @@ import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
-import { labelSelector, nameAnnotation, objectName, type PoolIdentity } from './attempt-labels.ts';
+import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from './attempt-labels.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
 import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from './attempt-view.ts';
 import { clusterApi } from './cluster-api.ts';
 import { isPod, type Job, type Pod } from './cluster-objects.ts';
 import { containerLog } from './container-log.ts';
-import { nodeFit } from './node-fit.ts';
+import { avoidable, nodeFit, podNeeds } from './node-fit.ts';
 import { diagnose, isTerminal } from './pod-failure.ts';
-import { jobManifest, secretManifest, tolerations } from './pod-spec.ts';
+import { jobManifest, secretManifest } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
-import { parseQuantity } from './quantity.ts';
+import { withoutPromised } from './promised-places.ts';
 import { findOrphans, reap, secretsOf } from './reaper.ts';
 import { watchCluster } from './watch-cluster.ts';
 
@@ -93,7 +93,8 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     if (same?.job) await api.applySecret(secretManifest(spec, owner, settings, same.job.metadata.uid), signal);
     if (same) return launched(spec);
     await api.applySecret(secretManifest(spec, owner, settings), signal);
-    const job = (await api.createJob(jobManifest(spec, owner, settings), signal)) ?? (await adopt(spec, signal));
+    const avoidNodes = avoidable(spec.avoidNodes ?? [], cluster.nodes(), settings.nodeSelector);
+    const job = (await api.createJob(jobManifest({ ...spec, avoidNodes }, owner, settings), signal)) ?? (await adopt(spec, signal));
     await api.giveSecretTo(objectName(spec), job.metadata.uid, signal);
     return launched(spec);
   }
@@ -188,7 +189,8 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     const place = pod?.spec.nodeName
       ? `node ${pod.spec.nodeName}, pod ${pod.metadata.name}`
       : `${settings.namespace}/${view.job?.metadata.name ?? ''}`;
-    const base = { attemptId: view.attemptId, generation: view.generation, name, place, ...seen };
+    const nodeName = pod?.spec.nodeName ? { node: pod.spec.nodeName } : {};
+    const base = { attemptId: view.attemptId, generation: view.generation, name, place, ...nodeName, ...seen };
     if (sign === null) return { ...base, finding: null };
     const finding = { ...sign, since: sign.since ?? memory.firstSeen(view, sign.signal) };
     if (finding.signal !== 'no_pod' || !view.job || Date.now() - finding.since < podlessAfterMs) return { ...base, finding };
@@ -214,21 +216,12 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     }
   }
 
-  async function capacity(signal: AbortSignal): Promise<Capacity | null> {
+  async function capacity(signal: AbortSignal, live: ReadonlySet<string>): Promise<Capacity | null> {
     if (settings.kueue || settings.autoscales) return null;
     const seen = await cluster.everything(deadline(signal, firstListMs));
     if (seen === null) return null;
-    const { fits, sentences } = nodeFit(seen.nodes, seen.pods, {
-      gpuResource: settings.gpuResource,
-      gpus: settings.gpusPerPod,
-      cpu: parseQuantity(settings.cpu),
-      memory: parseQuantity(settings.memory) + parseQuantity(settings.sharedMemory ?? '1Gi'),
-      nodeSelector: settings.nodeSelector,
-      tolerations: tolerations(settings),
-    });
-    // What was started and has no node yet will take the first places.
-    const unplaced = views().filter((view) => !isOver(view) && !view.pods.some((pod) => pod.spec.nodeName)).length;
-    return { fits: Math.max(0, fits - unplaced), sentences };
+    const free = nodeFit(seen.nodes, seen.pods, podNeeds(settings));
+    return withoutPromised(free, { live, views: views(), placed: seen.pods.filter((pod) => isOf(owner, pod)) });
   }
 
   return {

@@ -225,7 +225,7 @@ test('a Job for a queue waits suspended, and is stopped without ever having had 
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'pending', finding: { signal: 'queued' } });
-  expect(await executor.capacity(limit())).toBeNull();
+  expect(await executor.capacity(limit(), new Set())).toBeNull();
   await executor.stop(spec.attemptId, { graceSeconds: 5, reason: 'test' });
   await eventually(() => observed(executor, spec)).toBeUndefined();
   expect(await executor.isGone(spec.attemptId, limit())).toBe(true);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { nodeFit, type PodNeeds } from './node-fit.ts';
+import { avoidable, nodeFit, type PodNeeds } from './node-fit.ts';
 import { aNode, aPod } from './testing/objects.ts';
 
 const running = { phase: 'Running' };
@@ -73,4 +73,13 @@ describe('nodes that take no pod', () => {
     expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'a' } })).sentences).toEqual(['node a: 8 of 8 GPUs free']);
     expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'c' } }))).toEqual({ fits: 0, sentences: ['no node has the labels zone=c'] });
   });
+});
+
+test('a node is avoided only while the pool may use another', () => {
+  const nodes = [aNode({ name: 'a', labels: { gpu: 'yes' } }), aNode({ name: 'b', labels: { gpu: 'yes' } }), aNode({ name: 'cpu' })];
+  const gpus = { gpu: 'yes' };
+  expect(avoidable(['a'], nodes, gpus)).toEqual(['a']);
+  expect(avoidable(['a', 'b'], nodes, gpus)).toEqual([]);
+  // Nodes that cannot be read may be many.
+  expect(avoidable(['a'], [], gpus)).toEqual(['a']);
 });

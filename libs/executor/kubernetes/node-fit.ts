@@ -1,7 +1,8 @@
 import type { V1Toleration } from '@kubernetes/client-node';
-import type { Capacity } from '../executor.ts';
 import { conditionOf, type Node, type Pod } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
+import { tolerations } from './pod-spec.ts';
+import type { KubernetesPoolSettings } from './pool-settings.ts';
 import { parseQuantity } from './quantity.ts';
 
 /** What one pod of a pool asks of a node. */
@@ -16,13 +17,27 @@ export type PodNeeds = {
   tolerations: readonly V1Toleration[];
 };
 
+export function podNeeds(settings: KubernetesPoolSettings): PodNeeds {
+  return {
+    gpuResource: settings.gpuResource,
+    gpus: settings.gpusPerPod,
+    cpu: parseQuantity(settings.cpu),
+    memory: parseQuantity(settings.memory) + parseQuantity(settings.sharedMemory ?? '1Gi'),
+    nodeSelector: settings.nodeSelector,
+    tolerations: tolerations(settings),
+  };
+}
+
+/** How many pods the nodes can hold, and a sentence for each node. */
+export type NodeFit = { fits: number; sentences: string[] };
+
 /**
  * How many pods of a pool the nodes can hold now, with a sentence for each node that the pool may use. As the scheduler
  * does, it takes what pods request and not what they use. Pure.
  *
  * @param pods of all namespaces
  */
-export function nodeFit(nodes: readonly Node[], pods: readonly Pod[], needs: PodNeeds): Capacity {
+export function nodeFit(nodes: readonly Node[], pods: readonly Pod[], needs: PodNeeds): NodeFit {
   const mine = nodes.filter((node) => hasLabels(node, needs.nodeSelector));
   if (mine.length === 0) {
     const labels = Object.entries(needs.nodeSelector).map(([key, value]) => `${key}=${value}`);
@@ -34,6 +49,12 @@ export function nodeFit(nodes: readonly Node[], pods: readonly Pod[], needs: Pod
   );
   const fits = mine.map((node) => fitOf(node, byNode.get(node.metadata.name) ?? [], needs));
   return { fits: fits.reduce((sum, fit) => sum + fit.pods, 0), sentences: fits.map((fit) => fit.sentence) };
+}
+
+/** The nodes to avoid, unless that would leave none that the pool may use: a single node is better tried again than waited for. */
+export function avoidable(avoid: readonly string[], nodes: readonly Node[], nodeSelector: Readonly<Record<string, string>>): string[] {
+  const mine = nodes.filter((node) => hasLabels(node, nodeSelector)).map((node) => node.metadata.name);
+  return mine.length > 0 && mine.every((name) => avoid.includes(name)) ? [] : [...avoid];
 }
 
 function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { pods: number; sentence: string } {

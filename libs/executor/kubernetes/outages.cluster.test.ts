@@ -44,7 +44,7 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   const restart = killServer('kubelet');
   try {
     await eventually(() => observed(executor, spec), 60_000).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
-    expect((await executor.capacity(limit()))?.sentences).toContainEqual(expect.stringContaining('not ready'));
+    expect((await executor.capacity(limit(), new Set()))?.sentences).toContainEqual(expect.stringContaining('not ready'));
     // Given up: its generation is revoked, and its successor need not wait for proof.
     await executor.forget(spec.attemptId);
     expect(await executor.isGone(spec.attemptId, limit())).toBe(false);
@@ -71,7 +71,7 @@ test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a cra
       phase: 'running',
       finding: { signal: 'gpu_unhealthy', message: expect.stringMatching(/^2 of 8 GPUs of node \S+ are unhealthy$/) },
     });
-    expect(await executor.capacity(limit())).toMatchObject({
+    expect(await executor.capacity(limit(), new Set())).toMatchObject({
       fits: 0,
       sentences: [expect.stringMatching(/0 of 8 GPUs free, 2 unhealthy$/)],
     });
@@ -85,5 +85,7 @@ test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a cra
   } finally {
     breakGpus();
   }
-  await eventually(async () => (await executor.capacity(limit()))?.sentences, 60_000).toEqual([expect.stringMatching(/8 of 8 GPUs free$/)]);
+  await eventually(async () => (await executor.capacity(limit(), new Set()))?.sentences, 60_000).toEqual([
+    expect.stringMatching(/8 of 8 GPUs free$/),
+  ]);
 });

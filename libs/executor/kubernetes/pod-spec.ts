@@ -139,12 +139,12 @@ function container(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Contai
 function environment(spec: LaunchSpec, settings: KubernetesPoolSettings): V1EnvVar[] {
   const values: Record<string, string> = {
     HOME: '/tmp',
+    CAIRN_GPUS: String(settings.gpusPerPod),
     ...spec.env,
     ...settings.env,
     CAIRN_ATTEMPT_ID: spec.attemptId,
     CAIRN_ATTEMPT_GENERATION: String(spec.generation),
     CAIRN_WORK_DIR: workDir,
-    CAIRN_GPUS: String(settings.gpusPerPod),
     CAIRN_STOP_GRACE_SECONDS: String(settings.graceSeconds),
   };
   delete values[tokenVariable];

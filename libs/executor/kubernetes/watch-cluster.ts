@@ -21,6 +21,8 @@ export type ClusterWatch = {
   pods(): Pod[];
   /** Null when there is none of this name, or nodes may not be read. */
   node(name: string | null): Node | null;
+  /** Those that are known; none when nodes may not be read. */
+  nodes(): Node[];
   /** Nodes and the placed pods of all namespaces; null when the account may not read them. Followed from the first call on. */
   everything(signal: AbortSignal): Promise<{ nodes: Node[]; pods: Pod[] } | null>;
   isCurrent(): boolean;
@@ -77,6 +79,7 @@ export function watchCluster({ pool, settings, api, watch, selector, onChange, l
     jobs: () => jobs.items(),
     pods: () => pods.items(),
     node: (name) => (name === null ? null : (nodes.items().find((node) => node.metadata.name === name) ?? null)),
+    nodes: () => nodes.items(),
     async everything(signal) {
       const all = placedPods();
       await Promise.all([nodes.answered(signal), all.answered(signal)]);

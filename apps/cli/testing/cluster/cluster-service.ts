@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { type CairnClient, createClient } from '@cairn/client';
+import type { RunView, StepView } from '@cairn/contract';
+import { makeMiniDataset } from '@cairn/dataset';
+import { freePort } from '@cairn/runtime';
+import { makeRunFolder, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
+import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';
+import { expect } from 'vitest';
+import { tinyCounts } from '../../demo/demo-dataset.ts';
+import { type Service, startService } from '../../service/start-service.ts';
+import { runTestCli } from '../test-cli.ts';
+
+const kubeConfig = new KubeConfig();
+kubeConfig.loadFromDefault();
+export const core = kubeConfig.makeApiClient(CoreV1Api);
+export const batch = kubeConfig.makeApiClient(BatchV1Api);
+
+/** An image with a shell, for attempts that only have to end in a certain way. */
+export const shellImage = process.env.CAIRN_TEST_IMAGE ?? 'docker.io/library/busybox:1.37';
+export const gpuResource = 'nvidia.com/gpu';
+/** Where pods reach this machine. */
+const host = process.env.CAIRN_TEST_HOST ?? ownAddress();
+const storageSecret = 'storage';
+
+export type PoolSettings = Record<string, unknown>;
+
+/** Settings of a pool whose pods are small, fit where there are GPUs or not, and end soon. */
+export const smallPods = { allowTags: true, gpusPerPod: 0, cpu: '10m', memory: '32Mi', sharedMemory: '1Mi', graceSeconds: 30 };
+
+export type ClusterWorld = {
+  namespace: string;
+  /** The images of the recipe `tiny`, on this machine. */
+  dataset: string;
+  s3: TestS3;
+  /** Starts the service on this machine with one pool in the cluster. */
+  open(settings: PoolSettings, options?: { slots?: number }): Promise<OpenService>;
+  jobs(): Promise<V1Job[]>;
+  pods(): Promise<V1Pod[]>;
+  /** A pod of nobody's that holds GPUs until it is deleted. */
+  occupy(gpus: number): Promise<() => Promise<void>>;
+  close(): Promise<void>;
+};
+
+export type OpenService = {
+  service: Service;
+  client: CairnClient;
+  submit(set?: Record<string, unknown>): Promise<string>;
+  run(id: string): Promise<RunView>;
+  step(id: string, name: string): Promise<StepView>;
+  /** What `cairn show` prints. */
+  show(id: string): Promise<string>;
+  close(): Promise<void>;
+};
+
+/** A namespace, an object storage and a dataset for one test file; closing removes all of them. */
+export async function openWorld(): Promise<ClusterWorld> {
+  const namespace = `cairn-run-${randomBytes(4).toString('hex')}`;
+  const folder = await makeRunFolder();
+  const dataset = join(folder, 'dataset');
+  const s3 = await startS3({ host });
+  const opened: OpenService[] = [];
+  await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
+  await core.createNamespace({ body: { metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/warn': 'restricted' } } } });
+  await core.createNamespacedSecret({ namespace, body: { metadata: { name: storageSecret }, stringData: s3.env } });
+
+  const pods = async () => (await core.listNamespacedPod({ namespace })).items;
+
+  async function open(settings: PoolSettings, { slots = 8 } = {}): Promise<OpenService> {
+    const internalPort = await freePort();
+    const pool = { name: 'pods', executor: 'kubernetes', slots, settings: { namespace, storageSecretName: storageSecret, ...settings } };
+    const service = await startService({
+      home: join(folder, `home-${opened.length}`),
+      port: 0,
+      internalPort,
+      slots: 1,
+      python: process.env.CAIRN_PYTHON,
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, KUBECONFIG: process.env.KUBECONFIG, ...s3.env },
+      variables: {
+        CAIRN_STORAGE_URL: s3.url(`home-${opened.length}`),
+        CAIRN_INTERNAL_HOST: '0.0.0.0',
+        CAIRN_INTERNAL_URL: `http://${host}:${internalPort}`,
+        CAIRN_POOLS: JSON.stringify([pool]),
+        CAIRN_INSTANCE: namespace,
+      },
+      isDurable: false,
+      tell: () => undefined,
+      signal: AbortSignal.timeout(120_000),
+    });
+    const client = createClient({ url: service.url, token: service.token });
+    const [root, metadata, countries] = ['images', 'metadata', 'countries'].map((name) => join(dataset, name)) as [string, string, string];
+    await client.addDataset({ name: 'mini', source: { kind: 'folder', root, metadata, countries } });
+    const one: OpenService = {
+      service,
+      client,
+      submit: async (set = {}) => (await client.submitRun({ recipe: 'tiny', dataset: 'mini', set })).id,
+      run: (id) => client.getRun(id),
+      async step(id, name) {
+        const step = (await client.getRun(id)).stepViews.find((candidate) => candidate.name === name);
+        if (step === undefined) throw new Error(`run ${id} has no step ${name}`);
+        return step;
+      },
+      async show(id) {
+        const { out } = await runTestCli(['show', id], { url: service.url, env: { CAIRN_TOKEN: service.token } });
+        return out;
+      },
+      close: service.close,
+    };
+    opened.push(one);
+    return one;
+  }
+
+  async function occupy(gpus: number) {
+    const container = {
+      name: 'stranger',
+      image: shellImage,
+      imagePullPolicy: 'IfNotPresent',
+      command: ['sleep', '3600'],
+      resources: { limits: { [gpuResource]: String(gpus) } },
+    };
+    const body = {
+      metadata: { generateName: 'stranger-' },
+      spec: { restartPolicy: 'Never', terminationGracePeriodSeconds: 0, tolerations: [{ operator: 'Exists' }], containers: [container] },
+    };
+    const name = (await core.createNamespacedPod({ namespace, body })).metadata?.name ?? '';
+    await eventually(async () => (await core.readNamespacedPod({ namespace, name })).status?.phase).toBe('Running');
+    return async () => void (await core.deleteNamespacedPod({ namespace, name, gracePeriodSeconds: 0 }));
+  }
+
+  return {
+    namespace,
+    dataset,
+    s3,
+    open,
+    jobs: async () => (await batch.listNamespacedJob({ namespace })).items,
+    pods,
+    occupy,
+    async close() {
+      for (const one of opened) await one.close();
+      for (const { metadata } of await pods()) {
+        await core.deleteNamespacedPod({ name: metadata?.name ?? '', namespace, gracePeriodSeconds: 0 }).catch(() => undefined);
+      }
+      await core.deleteNamespace({ name: namespace });
+      await s3.stop();
+      await removeRunFolder(folder);
+    },
+  };
+}
+
+export const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });
+
+/** The first address of this machine that is not its own alone. */
+function ownAddress(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  const found = addresses.find(({ family, internal }) => family === 'IPv4' && !internal);
+  if (found === undefined) throw new Error('this machine has no address that pods reach: set CAIRN_TEST_HOST');
+  return found.address;
+}

@@ -1,0 +1,111 @@
+import { agentExit } from '@cairn/contract';
+import { withClient } from '@cairn/testing';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { type ClusterWorld, core, eventually, openWorld, type PoolSettings, shellImage, smallPods } from './cluster-service.ts';
+
+// Attempts here never become agents: their shells end as the test wants, and the run has to tell why.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
+
+let world: ClusterWorld;
+beforeAll(async () => {
+  world = await openWorld();
+});
+afterAll(() => world.close());
+
+/** A service whose attempts run a shell. */
+async function open(script: string, change: PoolSettings = {}, options: { slots?: number } = {}) {
+  const one = await world.open({ ...smallPods, image: shellImage, command: ['sh', '-c', script], ...change }, options);
+  onTestFinished(() => one.close());
+  return one;
+}
+const myJobs = async (name: string) =>
+  (await world.jobs()).filter((job) => job.metadata?.annotations?.['cairn.dev/name']?.startsWith(name));
+
+test.each([
+  ['refuses its configuration', `echo no such setting; exit ${agentExit.configuration}`, {}, 'invalid_configuration', 'no such setting'],
+  ['needs more memory than its pod may', 'x=a; while true; do x=$x$x; done', {}, 'out_of_memory', 'it used more memory'],
+  ['fails', 'echo a bug; exit 1', {}, 'program_failed', 'a bug'],
+])('an attempt that %s fails its step at once, with the cause and the last words', async (_, script, change, code, words) => {
+  const one = await open(script, change);
+  const id = await one.submit();
+  await eventually(async () => (await one.run(id)).state, 120_000).toBe('failed');
+  const step = await one.step(id, '384');
+  expect(step).toMatchObject({ state: 'failed', attempts: 1, failure: { cause: 'user', code, message: expect.stringContaining(words) } });
+  // Nothing of it stays in the cluster.
+  await eventually(async () => (await myJobs((await one.run(id)).name)).length).toBe(0);
+});
+
+test('a pod that is deleted by hand is nobody’s mistake: the step is tried again', async () => {
+  const one = await open('sleep 600');
+  const id = await one.submit();
+  const { name } = await one.run(id);
+  const podOf = async (ordinal: number) =>
+    (await world.pods()).find((pod) => pod.metadata?.annotations?.['cairn.dev/name'] === `${name}/384/${ordinal}`);
+  await eventually(async () => (await podOf(1))?.status?.phase).toBe('Running');
+  await core.deleteNamespacedPod({ namespace: world.namespace, name: (await podOf(1))?.metadata?.name ?? '', gracePeriodSeconds: 0 });
+  await eventually(async () => (await podOf(2))?.status?.phase).toBe('Running');
+  const { items } = await one.client.listAttempts(id, '384');
+  expect(items).toMatchObject([
+    { ordinal: 1, state: 'lost', failure: { cause: 'infrastructure', code: 'pod_lost' } },
+    { ordinal: 2, state: 'launching' },
+  ]);
+});
+
+test('a controller killed between the making of a Job and its record adopts it: there is one Job, and one attempt', async () => {
+  const one = await open('sleep 600');
+  await withClient(one.service.postgres.url, async (database) => {
+    // Whoever records where an attempt was started waits for a lock that this connection holds.
+    await database.query(`
+      create function hold() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock_shared(4711); return new; end $$;
+      create trigger hold before update of handle on attempt for each row when (new.handle is not null) execute function hold()`);
+    await database.query('select pg_advisory_lock(4711)');
+    const id = await one.submit();
+    const { name } = await one.run(id);
+    await eventually(async () => (await myJobs(name)).length).toBe(1);
+    const [job] = await myJobs(name);
+    const controller = one.service.programs.find((program) => program.name === 'controller');
+    const killed = controller?.pid() ?? 0;
+    const rows = async () => (await database.query("select state, handle from attempt where pool = 'pods'")).rows;
+    expect(await rows()).toEqual([{ state: 'launching', handle: null }]);
+    process.kill(killed, 'SIGKILL');
+    // The database would otherwise finish the statement of its dead client.
+    await database.query("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'advisory'");
+    await database.query('select pg_advisory_unlock(4711)');
+    expect(await rows()).toEqual([{ state: 'launching', handle: null }]);
+    await eventually(rows).toEqual([{ state: 'launching', handle: job?.metadata?.name }]);
+    expect(controller?.pid()).not.toBe(killed);
+    expect((await myJobs(name)).map(({ metadata }) => metadata?.uid)).toEqual([job?.metadata?.uid]);
+  });
+});
+
+test('a step whose pod waits shows why, the same in API and `cairn show`', async () => {
+  const one = await open('sleep 600', { image: `registry.invalid/none@sha256:${'0'.repeat(64)}` });
+  const id = await one.submit();
+  await eventually(async () => (await one.step(id, '384')).waiting).toMatchObject({
+    code: 'pending',
+    sentence: expect.stringMatching(
+      /^(its image cannot be pulled|the image registry turns the node away): .*registry\.invalid.* \(since .* UTC\)$/s,
+    ),
+  });
+  const { waiting } = await one.step(id, '384');
+  expect(await one.show(id)).toContain(waiting?.sentence);
+  const { items } = await one.client.listAttempts(id, '384');
+  expect(items[0]?.finding?.code).toBe('image_not_pulled');
+});
+
+test('a step for which no node has room makes no Job, and says which node lacks what, until there is room', async () => {
+  const release = await world.occupy(5);
+  const one = await open('sleep 600', { gpusPerPod: 8 });
+  const id = await one.submit();
+  const { name } = await one.run(id);
+  await eventually(async () => (await one.step(id, '384')).waiting).toMatchObject({
+    code: 'capacity',
+    sentence: expect.stringMatching(/^no machine of pool pods can hold it now: node \S+: 3 of 8 GPUs free \(since .* UTC\)$/),
+  });
+  expect(await one.show(id)).toContain((await one.step(id, '384')).waiting?.sentence);
+  expect(await myJobs(name)).toEqual([]);
+  await release();
+  await eventually(async () => (await myJobs(name)).length).toBe(1);
+  await one.client.cancelRun(id, {});
+  await eventually(async () => (await myJobs(name)).length).toBe(0);
+});

@@ -1,0 +1,52 @@
+import { readConfiguration } from '@cairn/runtime';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { attemptSlotsOf, type PoolConfiguration, poolsVariable } from './pools.ts';
+
+const read = (pools: unknown): PoolConfiguration[] =>
+  readConfiguration(z.object({ CAIRN_POOLS: poolsVariable }), {
+    CAIRN_POOLS: typeof pools === 'string' ? pools : JSON.stringify(pools),
+  }).CAIRN_POOLS;
+const local = { name: 'local', executor: 'process', slots: 2 };
+const image = `cairn/worker@sha256:${'a'.repeat(64)}`;
+const gpus = (settings: Record<string, unknown> = {}, slots = 16) => ({
+  name: 'gpus',
+  executor: 'kubernetes',
+  slots,
+  settings: { namespace: 'training', image, ...settings },
+});
+
+test('pools of both executors come in their order, with the defaults of their settings', () => {
+  const [first, second] = read([gpus(), local]);
+  expect(first).toMatchObject({ name: 'gpus', slots: 16, settings: { gpusPerPod: 8, graceSeconds: 60 } });
+  expect(second).toEqual(local);
+});
+
+test('a pod holds all its GPUs whatever its step asks for; a pod without GPUs and a process hold what the step asks for', () => {
+  expect(read([gpus(), { ...gpus({ gpusPerPod: 0 }), name: 'cpus' }, local]).map(attemptSlotsOf)).toEqual([8, null, null]);
+});
+
+describe('a wrong pool is refused with its name and setting', () => {
+  test.each([
+    ['an executor that there is not', [{ ...local, executor: 'slurm' }], 'pool local.executor: executor is one of process, kubernetes'],
+    ['settings of a process', [{ ...local, settings: {} }], 'pool local: Unrecognized key: "settings"'],
+    ['no settings', [{ name: 'gpus', executor: 'kubernetes', slots: 8 }], 'pool gpus.settings: Invalid input'],
+    ['an image by tag', [gpus({ image: 'worker:1' })], 'pool gpus.settings.image: pin the image by digest'],
+    ['fewer slots than a pod', [gpus({}, 4)], 'pool gpus.slots: slots are the GPUs of all pods together: 4 do not hold one pod of 8'],
+    ['less grace than attempts are promised', [gpus({ graceSeconds: 10 })], 'pool gpus.settings.graceSeconds: an attempt is promised 30 s'],
+    ['a pool without a name', [{ executor: 'process', slots: 2 }], 'pool 1.name: '],
+    ['two of a name', [local, local], 'two pools have the same name'],
+    ['the name of the tasks', [{ ...local, name: 'tasks' }], '`tasks` is the name of the pool beside the control plane'],
+    ['no list', local, 'a list of pools is wanted'],
+    ['no pool', [], 'at least one pool is wanted'],
+    ['no JSON', '[', 'it is not JSON'],
+  ])('%s', (_, pools, message) => {
+    expect(() => read(pools)).toThrow(message);
+  });
+
+  test('every fault of every pool is named at once', () => {
+    const wrong = () => read([gpus({ image: 'worker:1' }), { ...local, slots: 0 }]);
+    expect(wrong).toThrow(/pool gpus\.settings\.image/);
+    expect(wrong).toThrow(/pool local\.slots/);
+  });
+});

@@ -1,0 +1,64 @@
+import { safeName } from '@cairn/contract';
+import { defaultLimits } from '@cairn/engine';
+import { kubernetesPoolSettings } from '@cairn/executor';
+import { z } from 'zod';
+
+const slots = z.number().int().min(1).max(4096);
+
+const processPool = z.strictObject({ name: safeName, executor: z.literal('process'), slots });
+
+const kubernetesPool = z
+  .strictObject({ name: safeName, executor: z.literal('kubernetes'), slots, settings: kubernetesPoolSettings })
+  .superRefine(({ slots: held, settings: { gpusPerPod, graceSeconds } }, context) => {
+    const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+    if (held < gpusPerPod) {
+      fault(['slots'], `slots are the GPUs of all pods together: ${held} do not hold one pod of ${gpusPerPod}`);
+    }
+    const { graceSeconds: promised } = defaultLimits;
+    if (graceSeconds < promised) {
+      const message = `an attempt is promised ${promised} s to save its work, so a pod needs at least as many`;
+      fault(['settings', 'graceSeconds'], message);
+    }
+  });
+
+/** One schema for each executor; `openExecutor` has a case for each. */
+const poolSchemas = [processPool, kubernetesPool] as const;
+const executors = poolSchemas.map((schema) => schema.shape.executor.value);
+const poolSchema = z.discriminatedUnion('executor', poolSchemas, { error: `executor is one of ${executors.join(', ')}` });
+export type PoolConfiguration = z.infer<typeof poolSchema>;
+
+/** Pools as JSON in one variable; `tasks` is made by the controller itself. Every fault names its pool and setting. */
+export const poolsVariable = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `it is not JSON: ${error instanceof Error ? error.message : String(error)}` });
+      return z.NEVER;
+    }
+  })
+  .pipe(z.array(z.unknown(), 'a list of pools is wanted').min(1, 'at least one pool is wanted'))
+  .transform((list, context) =>
+    list.flatMap((given, index): PoolConfiguration[] => {
+      const parsed = poolSchema.safeParse(given);
+      if (parsed.success) return [parsed.data];
+      for (const issue of parsed.error.issues) {
+        const where = [poolName(given, index), ...issue.path.map(String)].join('.');
+        context.addIssue({ code: 'custom', message: `${where}: ${issue.message}` });
+      }
+      return [];
+    }),
+  )
+  .refine((list) => new Set(list.map((pool) => pool.name)).size === list.length, 'two pools have the same name')
+  .refine((list) => !list.some((pool) => pool.name === 'tasks'), '`tasks` is the name of the pool beside the control plane');
+
+function poolName(given: unknown, index: number): string {
+  const name = z.object({ name: safeName }).safeParse(given).data?.name;
+  return name === undefined ? `pool ${index + 1}` : `pool ${name}`;
+}
+
+/** Slots that one attempt holds whatever its step asks for: a pod has all its GPUs to itself. Null: as many as the step asks for. */
+export function attemptSlotsOf(pool: PoolConfiguration): number | null {
+  return pool.executor === 'kubernetes' && pool.settings.gpusPerPod > 0 ? pool.settings.gpusPerPod : null;
+}

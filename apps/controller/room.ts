@@ -1,0 +1,38 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Waiting } from '@cairn/db';
+import type { PoolCapacity, PoolRoom } from '@cairn/domain';
+import { recordRoom } from '@cairn/engine';
+import type { Executor } from '@cairn/executor';
+import { deadline } from '@cairn/runtime';
+import type { Reign } from './parts.ts';
+
+/** An executor answers from memory, but for its first look. */
+const lookLimitMs = 2_000;
+const unseen: PoolRoom = { fits: 0, leaving: 0, sentences: ['its machines cannot be seen at the moment'] };
+
+/** The pools with what their machines can hold now; what has changed is written down, so that the api explains alike. */
+export async function lookAtRoom(reign: Reign, { waiting, running, pools }: Waiting): Promise<PoolCapacity[]> {
+  if (!waiting.some((step) => step.pool === 'gpu')) return pools;
+  return Promise.all(
+    pools.map(async (pool) => {
+      const executor = reign.executors.get(pool.name);
+      if (!executor) return pool;
+      const live = new Set(running.flatMap((attempt) => (attempt.pool === pool.name ? [attempt.attemptId] : [])));
+      const room = await roomOf(reign, executor, live);
+      if (!isDeepStrictEqual(room, pool.room)) await recordRoom(reign.ctx, reign.lead, pool.name, room);
+      return { ...pool, room };
+    }),
+  );
+}
+
+/** Nothing starts where nothing can be seen: it would start on ignorance. */
+async function roomOf({ signal, log }: Reign, executor: Executor, live: ReadonlySet<string>): Promise<PoolRoom | null> {
+  if (!executor.isWatching()) return unseen;
+  try {
+    return await executor.capacity(deadline(signal, lookLimitMs), live);
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn({ err: error }, 'the machines of a pool cannot be seen');
+    return unseen;
+  }
+}

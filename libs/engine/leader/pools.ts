@@ -1,0 +1,32 @@
+import { inTransaction } from '@cairn/db';
+import type { PoolRoom } from '@cairn/domain';
+import type { EngineContext } from '../context.ts';
+import { type Leadership, leads } from './leadership.ts';
+
+export type PoolRecord = {
+  name: string;
+  executor: string;
+  slots: number;
+  /** Slots that each of its attempts holds whatever the step asks for; null: as many as the step asks for. */
+  attemptSlots: number | null;
+};
+
+/** Writes the pools down for screens and for "why does it wait". */
+export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord[]): Promise<void> {
+  await inTransaction(ctx.prisma, async (tx) => {
+    await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
+    for (const [position, pool] of pools.entries()) {
+      await tx.pool.upsert({
+        where: { name: pool.name },
+        create: { ...pool, position },
+        update: { ...pool, position, updatedAt: new Date() },
+      });
+    }
+  });
+}
+
+/** Writes down what a pool's machines can hold, for whoever explains without a connection to them; called only when it changed. */
+export async function recordRoom(ctx: EngineContext, lead: Leadership, pool: string, room: PoolRoom | null): Promise<void> {
+  const value = room === null ? null : JSON.stringify(room);
+  await ctx.prisma.$executeRaw`update pool set room = ${value}::jsonb, updated_at = now() where name = ${pool} and ${leads(lead)}`;
+}

@@ -1,0 +1,72 @@
+import { createServer } from 'node:http';
+import { z } from 'zod';
+import { deadline } from './deadline.ts';
+
+export type ProbesOptions = {
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  /** By the name of the part that is needed: throws, with a sentence, when that cannot be used. */
+  checks: Readonly<Record<string, (signal: AbortSignal) => Promise<void> | void>>;
+  /** A part that does not answer for so long cannot be used. */
+  limitMs?: number;
+};
+
+/** Where a program serves its probes; without a port it serves none. */
+export const probeVariables = {
+  CAIRN_PROBE_HOST: z.string().min(1).default('127.0.0.1'),
+  CAIRN_PROBE_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+};
+
+export type Probes = { port: number; close(): Promise<void> };
+
+/**
+ * A port for a program that serves nothing else: `/healthz` tells that it runs and looks at nothing; `/readyz` answers 503 with
+ * the parts that cannot be used.
+ *
+ * @throws Error EADDRINUSE when the port is taken
+ */
+export async function startProbes({ host, port, checks, limitMs = 3_000 }: ProbesOptions): Promise<Probes> {
+  const server = createServer((request, response) => {
+    const answer = (status: number, body: unknown): void =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+    if (request.url === '/healthz') return answer(200, { status: 'ok' });
+    if (request.url !== '/readyz') return answer(404, { status: 'unknown', paths: ['/healthz', '/readyz'] });
+    void faultsOf(checks, limitMs).then((faults) =>
+      Object.keys(faults).length === 0 ? answer(200, { status: 'ok' }) : answer(503, { status: 'unavailable', faults }),
+    );
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const address = server.address();
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** What each part says that cannot be used; a part that does not answer in time cannot. */
+async function faultsOf(checks: ProbesOptions['checks'], limitMs: number): Promise<Record<string, string>> {
+  const limit = deadline(undefined, limitMs);
+  const late = new Promise<never>((_, reject) =>
+    limit.addEventListener('abort', () => reject(new Error(`no answer within ${limitMs / 1000} s`)), { once: true }),
+  );
+  late.catch(() => undefined);
+  const results = await Promise.all(
+    Object.entries(checks).map(async ([part, check]): Promise<[string, string][]> => {
+      try {
+        await Promise.race([check(limit), late]);
+        return [];
+      } catch (error) {
+        return [[part, error instanceof Error ? error.message : String(error)]];
+      }
+    }),
+  );
+  return Object.fromEntries(results.flat());
+}
