@@ -59,7 +59,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         signal,
         async (options) => {
           const { items } = await core.listNamespacedSecret({ namespace, labelSelector }, options);
-          return z.array(secretMetadata).parse(items);
+          return z.array(secretMetadata).parse(items ?? []);
         },
         { Accept: metadataOnly },
       ),
@@ -127,7 +127,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
     listEvents: (involvedUid: string, signal: AbortSignal) =>
       call('Events', signal, async (options) => {
         const { items } = await core.listNamespacedEvent({ namespace, fieldSelector: `involvedObject.uid=${involvedUid}` }, options);
-        return z.array(eventObject).parse(items);
+        return z.array(eventObject).parse(items ?? []);
       }),
   };
 }
@@ -138,10 +138,11 @@ export type Listed<T> = {
   resourceVersion: string;
 };
 
-type ListAnswer = { items: unknown[]; metadata?: { resourceVersion?: string } };
+/** The API server may give null for a list that is empty. */
+type ListAnswer = { items: unknown[] | null; metadata?: { resourceVersion?: string } };
 
 function listed<S extends z.ZodType>(schema: S, { items, metadata }: ListAnswer): Listed<z.infer<S>> {
-  return { items: items.map((item) => schema.parse(item)), resourceVersion: metadata?.resourceVersion ?? '' };
+  return { items: (items ?? []).map((item) => schema.parse(item)), resourceVersion: metadata?.resourceVersion ?? '' };
 }
 
 async function call<T>(

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
-import type { RunView, StepView } from '@cairn/contract';
+import type { RunView, StepView, SubmitRequestInput } from '@cairn/contract';
 import { makeMiniDataset } from '@cairn/dataset';
 import { freePort } from '@cairn/runtime';
 import { makeRunFolder, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
@@ -34,8 +35,8 @@ export type ClusterWorld = {
   /** The images of the recipe `tiny`, on this machine. */
   dataset: string;
   s3: TestS3;
-  /** Starts the service on this machine with one pool in the cluster. */
-  open(settings: PoolSettings, options?: { slots?: number }): Promise<OpenService>;
+  /** Starts the service on this machine with one pool in the cluster; in a home that an earlier one had, its runs are there. */
+  open(settings: PoolSettings, options?: { slots?: number; home?: string }): Promise<OpenService>;
   jobs(): Promise<V1Job[]>;
   pods(): Promise<V1Pod[]>;
   /** A pod of nobody's that holds GPUs until it is deleted. */
@@ -46,7 +47,8 @@ export type ClusterWorld = {
 export type OpenService = {
   service: Service;
   client: CairnClient;
-  submit(set?: Record<string, unknown>): Promise<string>;
+  /** Submits the recipe `tiny` and answers the run's id. */
+  submit(request?: Partial<SubmitRequestInput>): Promise<string>;
   run(id: string): Promise<RunView>;
   step(id: string, name: string): Promise<StepView>;
   /** What `cairn show` prints. */
@@ -58,27 +60,29 @@ export type OpenService = {
 export async function openWorld(): Promise<ClusterWorld> {
   const namespace = `cairn-run-${randomBytes(4).toString('hex')}`;
   const folder = await makeRunFolder();
-  const dataset = join(folder, 'dataset');
+  // Mounted at its own path, which no volume of a pod may cover.
+  const dataset = await mkdtemp('/var/tmp/cairn-test-dataset-');
   const s3 = await startS3({ host });
   const opened: OpenService[] = [];
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
+  await chmod(dataset, 0o755);
   await core.createNamespace({ body: { metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/warn': 'restricted' } } } });
   await core.createNamespacedSecret({ namespace, body: { metadata: { name: storageSecret }, stringData: s3.env } });
 
   const pods = async () => (await core.listNamespacedPod({ namespace })).items;
 
-  async function open(settings: PoolSettings, { slots = 8 } = {}): Promise<OpenService> {
+  async function open(settings: PoolSettings, { slots = 8, home = `home-${opened.length}` } = {}): Promise<OpenService> {
     const internalPort = await freePort();
     const pool = { name: 'pods', executor: 'kubernetes', slots, settings: { namespace, storageSecretName: storageSecret, ...settings } };
     const service = await startService({
-      home: join(folder, `home-${opened.length}`),
+      home: join(folder, home),
       port: 0,
       internalPort,
       slots: 1,
       python: process.env.CAIRN_PYTHON,
       env: { PATH: process.env.PATH, HOME: process.env.HOME, KUBECONFIG: process.env.KUBECONFIG, ...s3.env },
       variables: {
-        CAIRN_STORAGE_URL: s3.url(`home-${opened.length}`),
+        CAIRN_STORAGE_URL: s3.url(home),
         CAIRN_INTERNAL_HOST: '0.0.0.0',
         CAIRN_INTERNAL_URL: `http://${host}:${internalPort}`,
         CAIRN_POOLS: JSON.stringify([pool]),
@@ -94,7 +98,7 @@ export async function openWorld(): Promise<ClusterWorld> {
     const one: OpenService = {
       service,
       client,
-      submit: async (set = {}) => (await client.submitRun({ recipe: 'tiny', dataset: 'mini', set })).id,
+      submit: async (request = {}) => (await client.submitRun({ recipe: 'tiny', dataset: 'mini', ...request })).id,
       run: (id) => client.getRun(id),
       async step(id, name) {
         const step = (await client.getRun(id)).stepViews.find((candidate) => candidate.name === name);
@@ -144,6 +148,7 @@ export async function openWorld(): Promise<ClusterWorld> {
       await core.deleteNamespace({ name: namespace });
       await s3.stop();
       await removeRunFolder(folder);
+      await rm(dataset, { recursive: true, force: true });
     },
   };
 }

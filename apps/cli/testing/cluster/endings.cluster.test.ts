@@ -93,6 +93,15 @@ test('a step whose pod waits shows why, the same in API and `cairn show`', async
   expect(items[0]?.finding?.code).toBe('image_not_pulled');
 });
 
+test('a step whose Job the cluster refuses says so', async () => {
+  const one = await open('sleep 600', { namespace: 'no-such-namespace' });
+  const id = await one.submit();
+  await eventually(async () => (await one.step(id, '384')).waiting).toMatchObject({
+    code: 'pending',
+    sentence: expect.stringMatching(/^it cannot be started: .*no-such-namespace/s),
+  });
+});
+
 test('a step for which no node has room makes no Job, and says which node lacks what, until there is room', async () => {
   const release = await world.occupy(5);
   const one = await open('sleep 600', { gpusPerPod: 8 });

@@ -1,6 +1,19 @@
+import { randomUUID } from 'node:crypto';
+import { createInternalClient } from '@cairn/client';
 import type { RunView } from '@cairn/contract';
+import { attemptToken } from '@cairn/runtime';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type ClusterWorld, core, eventually, gpuResource, type OpenService, openWorld, type PoolSettings } from './cluster-service.ts';
+import {
+  type ClusterWorld,
+  core,
+  eventually,
+  gpuResource,
+  type OpenService,
+  openWorld,
+  type PoolSettings,
+  shellImage,
+  smallPods,
+} from './cluster-service.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in pods of 8 GPUs that the node only pretends to have.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 });
@@ -16,6 +29,9 @@ const settings: PoolSettings = {
   ...JSON.parse(process.env.CAIRN_TEST_WORKER_POOL ?? '{}'),
 };
 
+/** A first stage that still trains for a while when it has saved its first checkpoint. */
+const longStage = { 'stages.384.epochs': 40, 'stages.384.checkpointEverySteps': 4 };
+const home = 'home';
 let world: ClusterWorld;
 let one: OpenService;
 beforeAll(async () => {
@@ -26,7 +42,7 @@ beforeAll(async () => {
   ];
   // Without CUDA: extraction runs on the processor.
   const env = { CAIRN_GPUS: '0', ...(settings.env as object | undefined) };
-  one = await world.open({ ...settings, nodeMounts, env });
+  one = await world.open({ ...settings, nodeMounts, env }, { home });
 });
 afterAll(() => world.close());
 
@@ -37,7 +53,7 @@ const ended = async (id: string): Promise<RunView> => {
 };
 
 test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the cluster; a pod deleted meanwhile costs one attempt', async () => {
-  const id = await one.submit({ 'stages.384.checkpointEverySteps': 1 });
+  const id = await one.submit({ set: longStage });
   const { name } = await one.run(id);
   // While the first stage trains: what it saved is there for the next attempt.
   await eventually(async () => (await one.client.listRunEvents(id, {})).items.map((event) => event.type), 240_000).toContain('checkpoint');
@@ -63,3 +79,36 @@ test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the c
     (await core.listNamespacedSecret({ namespace: world.namespace })).items.map((secret) => secret.metadata?.name),
   ).toEqual(['storage']);
 });
+
+test('a fleet gives way to a training step that waits for its GPUs, the pod with fewer shards first', async () => {
+  await one.close();
+  // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
+  const shells = { ...smallPods, image: shellImage, command: ['sleep', '600'], gpusPerPod: 4, gpuResource };
+  one = await world.open(shells, { home });
+  const extraction = await one.submit({ set: longStage, noReuse: ['extract_index'] });
+  const fleet = async () => (await one.client.listAttempts(extraction, 'extract_index')).items;
+  await eventually(async () => (await fleet()).map((attempt) => attempt.state)).toEqual(['launching', 'launching']);
+  const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(id)));
+  await younger?.claimShard({ holding: [] });
+
+  const training = await one.submit({ set: { 'stages.384.seed': 77 } });
+  await eventually(async () => (await one.step(training, '384')).state).toBe('active');
+  expect(await fleet()).toMatchObject([{ state: 'preempted', failure: { cause: 'preemption' } }, { state: 'running' }]);
+  const left = async () => (await world.pods()).map((pod) => pod.metadata?.annotations?.['cairn.dev/name'] ?? '').toSorted();
+  const [a, b] = [(await one.run(extraction)).name, (await one.run(training)).name];
+  await eventually(left).toEqual([`${a}/extract_index/2`, `${b}/384/1`].toSorted());
+});
+
+/** A client that acts for the agent of an attempt, and has said that it runs. */
+async function speakFor(attemptId: string) {
+  const { internalUrl, home: files } = one.service;
+  const client = createInternalClient({
+    urls: [internalUrl],
+    attemptId,
+    generation: 1,
+    token: attemptToken(files.serverKey, attemptId, 1),
+    signal: AbortSignal.timeout(120_000),
+  });
+  await client.start({ host: 'test', pid: 1, instance: randomUUID(), version: 'test' });
+  return client;
+}

@@ -1,0 +1,88 @@
+import { loadWaiting } from '@cairn/db';
+import { recordPools } from '@cairn/engine';
+import { openStage, type Stage } from '@cairn/engine/testing';
+import type { Capacity, Executor } from '@cairn/executor';
+import { createLogger } from '@cairn/runtime';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Reign } from './parts.ts';
+import { readinessOf } from './readiness.ts';
+import { lookAtRoom } from './room.ts';
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+  // A step that wants slots of a pool: what waits is looked at with room.
+  await stage.play(await stage.submit(), 'prepare');
+});
+afterAll(() => stage.close());
+beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
+
+/** Of an executor what is asked here. */
+function executorOf(see: () => Capacity | null, isWatching = true) {
+  const asked: string[][] = [];
+  const executor = {
+    isWatching: () => isWatching,
+    capacity: async (_: AbortSignal, live: ReadonlySet<string>) => {
+      asked.push([...live]);
+      return see();
+    },
+  };
+  return { executor: executor as unknown as Executor, asked };
+}
+const look = async (executor: Executor) => {
+  const { ctx, lead } = stage;
+  const reign = {
+    ctx,
+    lead,
+    executors: new Map([['gpus', executor]]),
+    signal: AbortSignal.timeout(10_000),
+    log: createLogger({ name: 'test', level: 'silent' }),
+  };
+  return lookAtRoom(reign as unknown as Reign, await loadWaiting(stage.prisma));
+};
+const row = () => stage.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
+const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
+
+describe('the room of a pool', () => {
+  test('is what its executor sees beside the attempts that live, and is written down when it changes', async () => {
+    const { executor, asked } = executorOf(() => free);
+    expect(await look(executor)).toMatchObject([{ name: 'gpus', room: free }]);
+    const { room, updatedAt } = await row();
+    expect(room).toEqual(free);
+    await look(executor);
+    expect((await row()).updatedAt).toEqual(updatedAt);
+    expect(asked).toEqual([[], []]);
+  });
+
+  test('is none where nothing can be seen: nothing starts on ignorance', async () => {
+    const blind = [{ room: { fits: 0, sentences: ['its machines cannot be seen at the moment'] } }];
+    expect(await look(executorOf(() => free, false).executor)).toMatchObject(blind);
+    const broken = executorOf(() => {
+      throw new Error('no answer');
+    });
+    expect(await look(broken.executor)).toMatchObject(blind);
+    expect((await row()).room).toMatchObject({ fits: 0 });
+  });
+
+  test('is no question where the slots are all there is to know', async () => {
+    await look(executorOf(() => free).executor);
+    expect(await look(executorOf(() => null).executor)).toMatchObject([{ room: null }]);
+    expect((await row()).room).toBeNull();
+  });
+});
+
+describe('a controller is ready', () => {
+  const checks = (isWatching = true) => readinessOf(stage.prisma, new Map([['gpus', executorOf(() => null, isWatching).executor]]));
+  const signal = AbortSignal.timeout(10_000);
+
+  test('while one leads and the pools are seen', async () => {
+    await checks().database?.(signal);
+    await checks().pools?.(signal);
+    expect(() => checks(false).pools?.(signal)).toThrow('changes may go by unseen in gpus');
+  });
+
+  test('not without a leader', async () => {
+    await stage.prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
+    await expect(checks().database?.(signal)).rejects.toThrow('no controller leads; the last one was test');
+  });
+});
