@@ -80,12 +80,12 @@ test('the Job of an attempt with the defaults of a pool', () => {
               imagePullPolicy: 'IfNotPresent',
               env: [
                 { name: 'HOME', value: '/tmp' },
+                { name: 'CAIRN_GPUS', value: '8' },
                 { name: 'CAIRN_INTERNAL_URL', value: 'http://cairn-internal:8081' },
                 { name: 'CAIRN_PYTHON', value: '/usr/bin/python3' },
                 { name: 'CAIRN_ATTEMPT_ID', value: 'att_01k9zj5v3q8w2x4y6z7a9b1c3d' },
                 { name: 'CAIRN_ATTEMPT_GENERATION', value: '2' },
                 { name: 'CAIRN_WORK_DIR', value: '/var/lib/cairn/work' },
-                { name: 'CAIRN_GPUS', value: '8' },
                 { name: 'CAIRN_STOP_GRACE_SECONDS', value: '60' },
                 { name: 'CAIRN_ATTEMPT_TOKEN', valueFrom: { secretKeyRef: { name, key: 'token' } } },
               ],
