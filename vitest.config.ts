@@ -11,16 +11,22 @@ const withClusterServers = (process.env.CAIRN_TEST_CLUSTER_HOME ?? '') !== '';
 
 /** A whole run needs the image that attempts run in. */
 const withWorkerImage = (process.env.CAIRN_TEST_WORKER_IMAGE ?? '') !== '';
+/** The cluster tier runs on a Kubernetes, on a Docker engine, or on both. */
+const withKubernetes = (process.env.KUBECONFIG ?? '') !== '';
+const withDocker = (process.env.DOCKER_HOST ?? '') !== '';
+const onDocker = '**/docker/**/*.cluster.test.ts';
 
 export default defineConfig({
   test: {
-    include: [`{apps,libs,k8s}/**/*.${tier === 'fast' ? '' : `${tier}.`}test.ts`],
+    include: [`{apps,libs,k8s,docker}/**/*.${tier === 'fast' ? '' : `${tier}.`}test.ts`],
     exclude: [
       '**/node_modules/**',
       '**/generated/**',
       ...(tier === 'fast' ? ['**/*.{slow,cluster}.test.ts'] : []),
       ...(withClusterServers ? [] : ['**/outages.cluster.test.ts']),
-      ...(withWorkerImage ? [] : ['**/run.cluster.test.ts']),
+      ...(withWorkerImage ? [] : ['**/run.cluster.test.ts', '**/docker-run.cluster.test.ts']),
+      ...(withDocker ? [] : [onDocker]),
+      ...(withKubernetes ? [] : ['**/{kubernetes,cluster}/**/*.cluster.test.ts', 'k8s/**/*.cluster.test.ts']),
     ],
     fileParallelism: tier !== 'cluster',
     // One PostgreSQL and one Valkey for the whole run; each test file makes a database of its own in it.

@@ -1,6 +1,7 @@
-import { type Executor, kubernetesExecutor, processExecutor } from '@cairn/executor';
+import { dockerExecutor, type Executor, kubernetesExecutor, processExecutor } from '@cairn/executor';
 import type { Logger } from '@cairn/runtime';
 import { KubeConfig } from '@kubernetes/client-node';
+import Docker from 'dockerode';
 import type { PoolConfiguration } from './pools.ts';
 
 export type ExecutorPlace = {
@@ -19,6 +20,9 @@ export function openExecutor(pool: PoolConfiguration, { instance, stateDir, comm
   switch (pool.executor) {
     case 'process':
       return processExecutor({ stateDir, command, baseEnv });
+    case 'docker':
+      // DOCKER_HOST and DOCKER_CERT_PATH, or the engine of this machine.
+      return dockerExecutor({ instance, pool: pool.name, settings: pool.settings, docker: new Docker(), log });
     case 'kubernetes': {
       const kubeConfig = new KubeConfig();
       // KUBECONFIG, ~/.kube/config, or the account of the pod that this program runs in.

@@ -1,6 +1,6 @@
 import { safeName } from '@cairn/contract';
 import { defaultLimits } from '@cairn/engine';
-import { kubernetesPoolSettings } from '@cairn/executor';
+import { dockerPoolSettings, kubernetesPoolSettings } from '@cairn/executor';
 import { z } from 'zod';
 
 const slots = z.number().int().min(1).max(4096);
@@ -9,20 +9,29 @@ const processPool = z.strictObject({ name: safeName, executor: z.literal('proces
 
 const kubernetesPool = z
   .strictObject({ name: safeName, executor: z.literal('kubernetes'), slots, settings: kubernetesPoolSettings })
-  .superRefine(({ slots: held, settings: { gpusPerPod, graceSeconds } }, context) => {
-    const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
-    if (held < gpusPerPod) {
-      fault(['slots'], `slots are the GPUs of all pods together: ${held} do not hold one pod of ${gpusPerPod}`);
-    }
-    const { graceSeconds: promised } = defaultLimits;
-    if (graceSeconds < promised) {
-      const message = `an attempt is promised ${promised} s to save its work, so a pod needs at least as many`;
-      fault(['settings', 'graceSeconds'], message);
-    }
-  });
+  .superRefine(({ slots: held, settings: { gpusPerPod, graceSeconds } }, context) =>
+    refine({ held, gpus: gpusPerPod, graceSeconds, what: 'pod' }, context),
+  );
+
+const dockerPool = z
+  .strictObject({ name: safeName, executor: z.literal('docker'), slots, settings: dockerPoolSettings })
+  .superRefine(({ slots: held, settings: { gpus, graceSeconds } }, context) =>
+    refine({ held, gpus: typeof gpus === 'number' ? gpus : 0, graceSeconds, what: 'container' }, context),
+  );
+
+type Held = { held: number; gpus: number; graceSeconds: number; what: string };
+
+function refine({ held, gpus, graceSeconds, what }: Held, context: z.RefinementCtx): void {
+  const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+  if (held < gpus) fault(['slots'], `slots are the GPUs of all ${what}s together: ${held} do not hold one ${what} of ${gpus}`);
+  const { graceSeconds: promised } = defaultLimits;
+  if (graceSeconds < promised) {
+    fault(['settings', 'graceSeconds'], `an attempt is promised ${promised} s to save its work, so a ${what} needs at least as many`);
+  }
+}
 
 /** One schema for each executor; `openExecutor` has a case for each. */
-const poolSchemas = [processPool, kubernetesPool] as const;
+const poolSchemas = [processPool, dockerPool, kubernetesPool] as const;
 const executors = poolSchemas.map((schema) => schema.shape.executor.value);
 const poolSchema = z.discriminatedUnion('executor', poolSchemas, { error: `executor is one of ${executors.join(', ')}` });
 export type PoolConfiguration = z.infer<typeof poolSchema>;
@@ -58,7 +67,16 @@ function poolName(given: unknown, index: number): string {
   return name === undefined ? `pool ${index + 1}` : `pool ${name}`;
 }
 
-/** Slots that one attempt holds whatever its step asks for: a pod has all its GPUs to itself. Null: as many as the step asks for. */
+/** Slots that one attempt holds whatever its step asks for: a container has all its GPUs to itself. Null: as many as the step asks for. */
 export function attemptSlotsOf(pool: PoolConfiguration): number | null {
-  return pool.executor === 'kubernetes' && pool.settings.gpusPerPod > 0 ? pool.settings.gpusPerPod : null;
+  switch (pool.executor) {
+    case 'process':
+      return null;
+    case 'docker': {
+      const { gpus } = pool.settings;
+      return gpus === 'all' ? pool.slots : gpus === 'none' ? null : gpus;
+    }
+    case 'kubernetes':
+      return pool.settings.gpusPerPod > 0 ? pool.settings.gpusPerPod : null;
+  }
 }

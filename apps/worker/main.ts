@@ -11,6 +11,8 @@ const usage = `usage: main.ts agent|tasks
 /** Loads only what the subcommand needs: an agent starts many times. */
 switch (process.argv[2]) {
   case 'agent': {
+    // Secrets that an executor hands over as a file rather than in the description of a container.
+    if (process.env.CAIRN_ENV_FILE) process.loadEnvFile(process.env.CAIRN_ENV_FILE);
     const { runAgent } = await import('./agent/run-agent.ts');
     process.exit(await runAgent(process.env));
     break;

@@ -1,4 +1,4 @@
-import { attemptLabel, generationLabel } from './attempt-labels.ts';
+import { attemptLabel, generationLabel } from '../attempt-labels.ts';
 import type { Job, Pod } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 

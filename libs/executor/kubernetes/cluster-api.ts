@@ -12,7 +12,7 @@ import {
   type V1Secret,
 } from '@kubernetes/client-node';
 import { z } from 'zod';
-import { ownerReference } from './attempt-labels.ts';
+import { ownerReference } from '../attempt-labels.ts';
 import { eventObject, jobObject, nodeObject, podObject, secretMetadata } from './cluster-objects.ts';
 
 const requestLimitMs = 15_000;

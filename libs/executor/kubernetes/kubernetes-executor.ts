@@ -1,9 +1,9 @@
 import { CairnError, isCairnError } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
+import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
 import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
-import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from './attempt-labels.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
 import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from './attempt-view.ts';
 import { clusterApi } from './cluster-api.ts';

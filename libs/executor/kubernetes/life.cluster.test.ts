@@ -1,7 +1,7 @@
 import { agentExit } from '@cairn/contract';
 import { createLogger } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { labelSelector, objectName } from './attempt-labels.ts';
+import { labelSelector, objectName } from '../attempt-labels.ts';
 import { clusterApi } from './cluster-api.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import { reap } from './reaper.ts';

@@ -1,9 +1,9 @@
 import type { V1Toleration } from '@kubernetes/client-node';
+import { parseQuantity } from '../quantity.ts';
 import { conditionOf, type Node, type Pod } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 import { tolerations } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
-import { parseQuantity } from './quantity.ts';
 
 /** What one pod of a pool asks of a node. */
 export type PodNeeds = {

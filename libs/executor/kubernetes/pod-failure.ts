@@ -1,4 +1,5 @@
 import { agentExit, type FailureSignal } from '@cairn/contract';
+import { exitSignal } from '../exit-signal.ts';
 import { type Condition, type ContainerStatus, conditionOf, type Job, type Node, type Pod } from './cluster-objects.ts';
 import { agentContainer, failureRules } from './pod-spec.ts';
 
@@ -122,27 +123,6 @@ const disruptionSignals: Readonly<Record<string, FailureSignal>> = {
   DeletionByPodGC: 'node_gone',
   TerminationByKubelet: 'node_pressure',
 };
-
-/** 128 + 7: killed by SIGBUS, as a process is that writes to a full /dev/shm. */
-const busErrorCode = 135;
-
-function exitSignal(code: number, message: string): FailureSignal {
-  switch (code) {
-    case agentExit.ok:
-      return 'ended_without_result';
-    case agentExit.configuration:
-      return 'agent_configuration';
-    case agentExit.superseded:
-      return 'agent_superseded';
-    case agentExit.preempted:
-      return 'agent_preempted';
-    case 137:
-    case 143:
-      return 'killed';
-    default:
-      return code === busErrorCode || message.includes('Bus error') ? 'shared_memory_full' : 'agent_failed';
-  }
-}
 
 /** Why a pod that has not ended runs nothing yet. */
 function waiting(pod: Pod): Sign | null {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
+import { objectName } from '../attempt-labels.ts';
 import type { LaunchSpec } from '../executor.ts';
-import { objectName } from './attempt-labels.ts';
+import { sharedMemoryBytes } from '../shared-memory.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from './pool-settings.ts';
-import { sharedMemoryBytes } from './shared-memory.ts';
 
 const image = `registry.example/cairn/worker@sha256:${'0'.repeat(64)}`;
 const owner = { instance: 'cairn', pool: 'a100' };

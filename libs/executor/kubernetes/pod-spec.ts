@@ -1,15 +1,13 @@
 import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Secret, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
+import { agentEnvironment, tokenVariable, workDir } from '../agent-environment.ts';
+import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from '../attempt-labels.ts';
 import type { LaunchSpec } from '../executor.ts';
-import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from './attempt-labels.ts';
+import { parseQuantity } from '../quantity.ts';
+import { sharedMemoryOf } from '../shared-memory.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
-import { parseQuantity } from './quantity.ts';
-import { sharedMemoryBytes } from './shared-memory.ts';
 
 export const agentContainer = 'agent';
-/** What of an attempt's environment is a secret: it stands in the Secret and never in the Job. */
-const tokenVariable = 'CAIRN_ATTEMPT_TOKEN';
 const tokenKey = 'token';
-const workDir = '/var/lib/cairn/work';
 /** Beyond the grace that the agent knows of, for the last upload to end. */
 const graceMarginSeconds = 5;
 
@@ -114,7 +112,7 @@ function podSpec(spec: LaunchSpec, settings: KubernetesPoolSettings): V1PodSpec 
 function container(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Container {
   const { gpusPerPod, gpuResource } = settings;
   const gpus: Record<string, string> = gpusPerPod > 0 ? { [gpuResource]: String(gpusPerPod) } : {};
-  const memory = String(parseQuantity(settings.memory) + sharedMemory(spec, settings));
+  const memory = String(parseQuantity(settings.memory) + sharedMemoryOf(spec, settings));
   return {
     name: agentContainer,
     image: settings.image,
@@ -135,19 +133,8 @@ function container(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Contai
   };
 }
 
-/** The attempt's own environment and the pool's: nothing of the controller's reaches a pod. */
 function environment(spec: LaunchSpec, settings: KubernetesPoolSettings): V1EnvVar[] {
-  const values: Record<string, string> = {
-    HOME: '/tmp',
-    CAIRN_GPUS: String(settings.gpusPerPod),
-    ...spec.env,
-    ...settings.env,
-    CAIRN_ATTEMPT_ID: spec.attemptId,
-    CAIRN_ATTEMPT_GENERATION: String(spec.generation),
-    CAIRN_WORK_DIR: workDir,
-    CAIRN_STOP_GRACE_SECONDS: String(settings.graceSeconds),
-  };
-  delete values[tokenVariable];
+  const values = agentEnvironment(spec, { ...settings, gpus: settings.gpusPerPod });
   return [
     ...Object.entries(values).map(([name, value]) => ({ name, value })),
     { name: tokenVariable, valueFrom: { secretKeyRef: { name: objectName(spec), key: tokenKey } } },
@@ -158,7 +145,7 @@ function volumes(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Volume[]
   return [
     { name: 'work', emptyDir: settings.workDirSize === undefined ? {} : { sizeLimit: settings.workDirSize } },
     { name: 'tmp', emptyDir: {} },
-    { name: 'shm', emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemory(spec, settings)) } },
+    { name: 'shm', emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemoryOf(spec, settings)) } },
     ...settings.nodeMounts.map(({ name, hostPath }) => ({ name: `node-${name}`, hostPath: { path: hostPath } })),
   ];
 }
@@ -170,10 +157,6 @@ function mounts(settings: KubernetesPoolSettings): V1VolumeMount[] {
     { name: 'shm', mountPath: '/dev/shm' },
     ...settings.nodeMounts.map(({ name, mountPath, readOnly }) => ({ name: `node-${name}`, mountPath, readOnly })),
   ];
-}
-
-function sharedMemory(spec: LaunchSpec, settings: KubernetesPoolSettings): number {
-  return settings.sharedMemory === undefined ? sharedMemoryBytes(spec.loader) : parseQuantity(settings.sharedMemory);
 }
 
 export function tolerations(settings: KubernetesPoolSettings): V1Toleration[] {

@@ -1,13 +1,10 @@
 import { z } from 'zod';
-import { quantityPattern } from './quantity.ts';
+import { containerSettings, path, quantity, refineContainer, seconds } from '../container-settings.ts';
 
 /** A name that Kubernetes takes for an object: the namespace, a Secret, a ServiceAccount. */
 const objectName = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'use lower-case letters, digits, dash and dot, first and last a letter or digit');
-const quantity = z.string().regex(quantityPattern, 'a Kubernetes quantity such as 500m, 8 or 64Gi');
-const seconds = z.number().int().min(1);
-const path = z.string().regex(/^\/[^:]*$/, 'an absolute path');
 
 const toleration = z
   .strictObject({
@@ -34,21 +31,14 @@ const nodeMount = z.strictObject({
 export const kubernetesPoolSettings = z
   .strictObject({
     namespace: objectName.describe('where Jobs and Secrets are made; better none of other programs there'),
-    image: z.string().min(1).describe('the worker image, by digest: registry/name@sha256:...'),
-    allowTags: z.boolean().default(false).describe('allow an image without a digest: what runs may then change unseen'),
+    ...containerSettings,
     imagePullPolicy: z.enum(['IfNotPresent', 'Always', 'Never']).default('IfNotPresent').describe('when the node pulls the image'),
     imagePullSecrets: z.array(objectName).default([]).describe('Secrets with credentials of the registry'),
-    command: z.array(z.string()).min(1).optional().describe("the agent's program and arguments; default: what the image starts"),
-    env: z
-      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
-      .default({})
-      .describe('environment of the agent; wins over what the controller gives to every agent'),
 
     gpusPerPod: z.number().int().min(0).max(64).default(8).describe('GPUs of a pod, as limit and request of `gpuResource`'),
     gpuResource: z.string().default('nvidia.com/gpu').describe('the resource that a device plugin advertises'),
     cpu: quantity.default('8').describe('cores requested for a pod; there is no limit'),
     memory: quantity.default('64Gi').describe('memory of the processes of a pod, as request and limit; shared memory comes on top'),
-    sharedMemory: quantity.optional().describe('size of /dev/shm; default: what the loaders need, at least 1Gi'),
     workDirSize: quantity.optional().describe("most bytes of the attempt's work folder; default: what the node has"),
 
     nodeSelector: z.record(z.string(), z.string()).default({}).describe('labels that a node must have'),
@@ -70,9 +60,7 @@ export const kubernetesPoolSettings = z
     podLabels: z.record(z.string(), z.string()).default({}).describe('labels beside our own, which some workload identities ask for'),
     podAnnotations: z.record(z.string(), z.string()).default({}).describe('annotations beside our own'),
     nodeMounts: z.array(nodeMount).default([]).describe('folders of the node: a cache of images or of Python packages'),
-    runAsUser: z.number().int().min(1).default(10001).describe('the user id; never root'),
 
-    graceSeconds: seconds.default(60).describe('from SIGTERM to SIGKILL: the time for a last checkpoint'),
     deadlineSeconds: seconds.optional().describe('longest life of an attempt; default: none'),
     keepFinishedSeconds: seconds
       .default(7 * 86_400)
@@ -86,14 +74,7 @@ export const kubernetesPoolSettings = z
       .optional()
       .describe('hand Jobs to Kueue, which starts them when their quota is free'),
   })
-  .refine((pool) => pool.allowTags || /@sha256:[0-9a-f]{64}$/.test(pool.image), {
-    path: ['image'],
-    message: 'pin the image by digest (name@sha256:...), or set allowTags',
-  })
-  .refine((pool) => !Object.keys(pool.env).some((name) => name.startsWith('CAIRN_ATTEMPT_')), {
-    path: ['env'],
-    message: 'the variables CAIRN_ATTEMPT_* are those of each attempt',
-  })
+  .superRefine(refineContainer)
   .refine((pool) => new Set(pool.nodeMounts.map((mount) => mount.name)).size === pool.nodeMounts.length, {
     path: ['nodeMounts'],
     message: 'two mounts have the same name',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { attemptLabel, generationLabel } from './attempt-labels.ts';
+import { attemptLabel, generationLabel } from '../attempt-labels.ts';
 import type { AttemptView } from './attempt-view.ts';
 import type { Pod } from './cluster-objects.ts';
 import { withoutPromised } from './promised-places.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { LaunchSpec } from '../executor.ts';
+import type { LaunchSpec } from './executor.ts';
 
 /** Whose objects these are: two installations, or two pools of one, may share a namespace. */
 export type PoolIdentity = {
@@ -32,7 +32,8 @@ export function isOf(owner: PoolIdentity, { metadata }: { metadata: { labels?: R
   return Object.entries(poolLabels(owner)).every(([key, value]) => metadata.labels?.[key] === value);
 }
 
-function poolLabels({ instance, pool }: PoolIdentity): Record<string, string> {
+/** Labels of every object of a pool. */
+export function poolLabels({ instance, pool }: PoolIdentity): Record<string, string> {
   return {
     'app.kubernetes.io/name': 'cairn',
     'app.kubernetes.io/component': 'attempt',

@@ -1,4 +1,5 @@
-import type { LoaderMemory } from '../executor.ts';
+import type { LaunchSpec, LoaderMemory } from './executor.ts';
+import { parseQuantity } from './quantity.ts';
 
 /** Batches that each loader process of PyTorch prepares ahead. */
 const prefetchFactor = 2;
@@ -13,4 +14,9 @@ export function sharedMemoryBytes(loader: LoaderMemory | undefined): number {
   if (loader === undefined) return leastBytes;
   const { ranks, workers, batch, bytesPerImage } = loader;
   return leastBytes + ranks * workers * prefetchFactor * batch * 2 * bytesPerImage;
+}
+
+/** What the pool sets, or else what the attempt needs. */
+export function sharedMemoryOf({ loader }: Pick<LaunchSpec, 'loader'>, { sharedMemory }: { sharedMemory?: string | undefined }): number {
+  return sharedMemory === undefined ? sharedMemoryBytes(loader) : parseQuantity(sharedMemory);
 }

@@ -1,0 +1,30 @@
+import type { LaunchSpec } from './executor.ts';
+
+/** What of an attempt's environment is a secret, and stands where its description cannot be read by all. */
+export const tokenVariable = 'CAIRN_ATTEMPT_TOKEN';
+/** The attempt's own folder in a container. */
+export const workDir = '/var/lib/cairn/work';
+
+export type AgentSettings = {
+  /** Of the pool: wins over what the controller gives to every agent. */
+  env: Readonly<Record<string, string>>;
+  /** GPUs of the container. */
+  gpus: number;
+  graceSeconds: number;
+};
+
+/** The environment of an agent in a container: the attempt's own and the pool's, without the token. Nothing of the controller's reaches it. */
+export function agentEnvironment(spec: LaunchSpec, { env, gpus, graceSeconds }: AgentSettings): Record<string, string> {
+  const values: Record<string, string> = {
+    HOME: '/tmp',
+    CAIRN_GPUS: String(gpus),
+    ...spec.env,
+    ...env,
+    CAIRN_ATTEMPT_ID: spec.attemptId,
+    CAIRN_ATTEMPT_GENERATION: String(spec.generation),
+    CAIRN_WORK_DIR: workDir,
+    CAIRN_STOP_GRACE_SECONDS: String(graceSeconds),
+  };
+  delete values[tokenVariable];
+  return values;
+}

@@ -1,0 +1,32 @@
+import { z } from 'zod';
+import { quantityPattern } from './quantity.ts';
+
+export const quantity = z.string().regex(quantityPattern, 'a quantity such as 500m, 8 or 64Gi');
+export const seconds = z.number().int().min(1);
+export const path = z.string().regex(/^\/[^:]*$/, 'an absolute path');
+
+/** Settings of every pool whose attempts are containers. */
+export const containerSettings = {
+  image: z.string().min(1).describe('the worker image, by digest: registry/name@sha256:...'),
+  allowTags: z.boolean().default(false).describe('allow an image without a digest: what runs may then change unseen'),
+  command: z.array(z.string()).min(1).optional().describe("the agent's program and arguments; default: what the image starts"),
+  env: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
+    .default({})
+    .describe('environment of the agent; wins over what the controller gives to every agent'),
+  sharedMemory: quantity.optional().describe('size of /dev/shm; default: what the loaders need, at least 1Gi'),
+  runAsUser: z.number().int().min(1).default(10001).describe('the user id; never root'),
+  graceSeconds: seconds.default(60).describe('from SIGTERM to SIGKILL: the time for a last checkpoint'),
+};
+
+type Given = { image: string; allowTags: boolean; env: Record<string, string> };
+
+/** Names what is wrong with the settings of containers in relation to each other. */
+export function refineContainer(pool: Given, context: z.RefinementCtx): void {
+  if (!pool.allowTags && !/(@|^)sha256:[0-9a-f]{64}$/.test(pool.image)) {
+    context.addIssue({ code: 'custom', path: ['image'], message: 'pin the image by digest (name@sha256:...), or set allowTags' });
+  }
+  if (Object.keys(pool.env).some((name) => name.startsWith('CAIRN_ATTEMPT_'))) {
+    context.addIssue({ code: 'custom', path: ['env'], message: 'the variables CAIRN_ATTEMPT_* are those of each attempt' });
+  }
+}

@@ -1,0 +1,128 @@
+import { describe, expect, test } from 'vitest';
+import type { z } from 'zod';
+import type { LaunchSpec } from '../executor.ts';
+import { sharedMemoryBytes } from '../shared-memory.ts';
+import { containerOptions } from './container-spec.ts';
+import { dockerPoolSettings } from './pool-settings.ts';
+
+const image = `registry.example/cairn/worker@sha256:${'0'.repeat(64)}`;
+const owner = { instance: 'cairn', pool: 'box' };
+const spec: LaunchSpec = {
+  attemptId: 'att_01k9zj5v3q8w2x4y6z7a9b1c3d',
+  generation: 2,
+  name: 'mini-3/512_finetune/1',
+  slots: 8,
+  env: { CAIRN_INTERNAL_URL: 'http://machine:8081', CAIRN_ATTEMPT_TOKEN: 'cat_secret', CAIRN_PYTHON: '/usr/bin/python3' },
+};
+const container = (change: Partial<z.input<typeof dockerPoolSettings>> = {}, more: Partial<LaunchSpec> = {}, devices = 'all') =>
+  containerOptions({ ...spec, ...more }, owner, dockerPoolSettings.parse({ image, ...change }), devices);
+
+const labels = {
+  'app.kubernetes.io/name': 'cairn',
+  'app.kubernetes.io/component': 'attempt',
+  'app.kubernetes.io/managed-by': 'cairn',
+  'app.kubernetes.io/instance': 'cairn',
+  'cairn.dev/pool': 'box',
+  'cairn.dev/attempt': 'att_01k9zj5v3q8w2x4y6z7a9b1c3d',
+  'cairn.dev/generation': '2',
+};
+const GiB = 2 ** 30;
+
+test('the container of an attempt with the defaults of a pool', () => {
+  expect(container()).toEqual({
+    name: 'cairn-mini-3-512-finetune-1-5206a0b56a-g2',
+    Hostname: 'cairn-mini-3-512-finetune-1-5206a0b56a-g2',
+    Image: image,
+    User: '10001:10001',
+    Env: [
+      'HOME=/tmp',
+      'CAIRN_GPUS=8',
+      'CAIRN_INTERNAL_URL=http://machine:8081',
+      'CAIRN_ATTEMPT_ID=att_01k9zj5v3q8w2x4y6z7a9b1c3d',
+      'CAIRN_ATTEMPT_GENERATION=2',
+      'CAIRN_WORK_DIR=/var/lib/cairn/work',
+      'CAIRN_STOP_GRACE_SECONDS=60',
+      'CAIRN_ENV_FILE=/var/lib/cairn/secrets.env',
+    ],
+    Labels: { ...labels, 'cairn.dev/name': 'mini-3/512_finetune/1', 'cairn.dev/gpus': 'all' },
+    StopTimeout: 60,
+    HostConfig: {
+      ReadonlyRootfs: true,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      Init: false,
+      RestartPolicy: { Name: 'no' },
+      NetworkMode: 'bridge',
+      ExtraHosts: ['host.docker.internal:host-gateway'],
+      Tmpfs: { '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${4 * GiB}` },
+      ShmSize: GiB,
+      Mounts: [
+        {
+          Type: 'volume',
+          Target: '/var/lib/cairn',
+          Source: '',
+          VolumeOptions: { NoCopy: true, Labels: labels, DriverConfig: { Name: 'local', Options: {} } },
+        },
+      ],
+      DeviceRequests: [{ Count: -1, Capabilities: [['gpu']] }],
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '16m', 'max-file': '2' } },
+    },
+  });
+});
+
+describe('of the settings', () => {
+  test('nothing of the token stands in the description', () => {
+    expect(JSON.stringify(container())).not.toContain('cat_secret');
+  });
+
+  test('a number of GPUs becomes devices by name, and the number that the agent is told', () => {
+    const { HostConfig, Env } = container({ gpus: 2 }, {}, '4,5');
+    expect(HostConfig?.DeviceRequests).toEqual([{ DeviceIDs: ['4', '5'], Capabilities: [['gpu']] }]);
+    expect(Env).toContain('CAIRN_GPUS=2');
+  });
+
+  test('without GPUs none are asked for', () => {
+    const { HostConfig, Env } = container({ gpus: 'none' }, {}, '');
+    expect(HostConfig?.DeviceRequests).toEqual([]);
+    expect(Env).toContain('CAIRN_GPUS=0');
+  });
+
+  test('shared memory is what the loaders need, and memory is the processes’, shared memory and /tmp together', () => {
+    const loader = { ranks: 8, workers: 4, batch: 64, bytesPerImage: 3 * 512 * 512 };
+    const { HostConfig } = container({ memory: '64Gi', tmpSize: '2Gi' }, { loader });
+    expect(HostConfig?.ShmSize).toBe(sharedMemoryBytes(loader));
+    expect(HostConfig?.Memory).toBe(66 * GiB + sharedMemoryBytes(loader));
+    expect(HostConfig?.MemorySwap).toBe(HostConfig?.Memory);
+  });
+
+  test('the pool’s environment wins over the controller’s, its interpreter too', () => {
+    const { Env } = container({ env: { CAIRN_PYTHON: '/opt/python', CAIRN_INTERNAL_URL: 'http://host.docker.internal:8081' } });
+    expect(Env).toContain('CAIRN_PYTHON=/opt/python');
+    expect(Env).toContain('CAIRN_INTERNAL_URL=http://host.docker.internal:8081');
+    expect(Env).not.toContain('CAIRN_INTERNAL_URL=http://machine:8081');
+  });
+
+  test('command, mounts, cores, runtime and network', () => {
+    const mounts = [{ hostPath: '/data/gldv2', mountPath: '/gldv2' }];
+    const { Entrypoint, HostConfig } = container({ command: ['sh', '-c', 'true'], mounts, cpus: 1.5, runtime: 'nvidia', network: 'host' });
+    expect(Entrypoint).toEqual(['sh', '-c', 'true']);
+    expect(HostConfig).toMatchObject({ Init: true, NanoCpus: 1.5e9, Runtime: 'nvidia', NetworkMode: 'host' });
+    expect(HostConfig?.ExtraHosts).toBeUndefined();
+    expect(HostConfig?.Mounts?.[1]).toEqual({ Type: 'bind', Source: '/data/gldv2', Target: '/gldv2', ReadOnly: true });
+  });
+});
+
+describe('settings are refused that', () => {
+  test.each([
+    ['name an image by tag', { image: 'worker:1' }, 'pin the image by digest'],
+    ['give a container more GPUs than there are', { gpus: 2, gpuDevices: ['0'] }, 'more GPUs than gpuDevices names'],
+    ['set what is the attempt’s', { env: { CAIRN_ATTEMPT_ID: 'att_x' } }, 'CAIRN_ATTEMPT_*'],
+    ['run as root', { runAsUser: 0 }, 'expected number to be >=1'],
+  ])('%s', (_, change, message) => {
+    expect(() => dockerPoolSettings.parse({ image, ...change })).toThrow(message);
+  });
+
+  test('an image id is a digest', () => {
+    expect(dockerPoolSettings.parse({ image: `sha256:${'1'.repeat(64)}` }).image).toMatch(/^sha256:/);
+  });
+});

@@ -1,0 +1,69 @@
+import { backoff, type Logger, sleep } from '@cairn/runtime';
+import { attemptLabel } from '../attempt-labels.ts';
+import { containerEvent } from './container-objects.ts';
+import type { EngineApi } from './engine-api.ts';
+
+export type FollowEventsOptions = {
+  api: EngineApi;
+  labels: readonly string[];
+  onEvent(attemptId: string): void;
+  /** The stream is open: what happened before is to be looked up. */
+  onOpen(): Promise<void>;
+  log: Logger;
+};
+
+/** A connection may die without a sign: the engine ends the stream after this long, and it is opened anew. */
+const streamMs = 300_000;
+const marginMs = 30_000;
+const retry = { baseMs: 250, maxMs: 10_000 };
+
+/** Follows what happens to the pool's containers until it is closed: opens the stream anew after any end. */
+export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEventsOptions) {
+  const closing = new AbortController();
+  const { signal } = closing;
+  let isOpen = false;
+
+  async function follow(): Promise<void> {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(streamMs + marginMs)]);
+    const stream = await api.events(labels, Date.now() + streamMs, limit);
+    isOpen = true;
+    await onOpen();
+    let rest = '';
+    // Not by `readline`, which passes over the errors of its input.
+    for await (const chunk of stream) {
+      const lines = `${rest}${chunk}`.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const attemptId = containerEvent.parse(JSON.parse(line)).Actor.Attributes[attemptLabel];
+        if (attemptId !== undefined) onEvent(attemptId);
+      }
+    }
+  }
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await follow();
+        failures = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        // One line at the start of an outage, and then ever fewer.
+        if (Number.isInteger(Math.log2(failures + 1))) log.warn({ err: error, failures: failures + 1 }, 'containers cannot be watched');
+        failures = isOpen ? 1 : failures + 1;
+      }
+      isOpen = false;
+      await sleep(backoff({ attempt: failures, ...retry }), signal).catch(() => undefined);
+    }
+  }
+
+  const running = run();
+  return {
+    isOpen: () => isOpen,
+    async close() {
+      closing.abort(new Error('the executor is closed'));
+      await running;
+      isOpen = false;
+    },
+  };
+}

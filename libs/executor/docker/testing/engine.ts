@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto';
+import { createLogger, newId } from '@cairn/runtime';
+import Docker from 'dockerode';
+import { expect } from 'vitest';
+import type { z } from 'zod';
+import type { Executor, LaunchSpec, Snapshot } from '../../executor.ts';
+import { dockerExecutor } from '../docker-executor.ts';
+import { type DockerPoolSettings, dockerPoolSettings } from '../pool-settings.ts';
+
+/** An image with a shell, which the engine has. */
+const image = process.env.CAIRN_TEST_DOCKER_IMAGE ?? 'debian:bookworm-slim';
+
+export const docker = new Docker();
+
+type PoolChange = Partial<z.input<typeof dockerPoolSettings>> & {
+  /** What the agent's shell does. */
+  script?: string;
+};
+
+export type TestPool = {
+  owner: { instance: string; pool: string };
+  /** An executor of the pool, whose containers are small and need no GPU. */
+  open(change?: PoolChange): Executor;
+  close(): Promise<void>;
+};
+
+/** A pool of its own for one test; closing removes all its containers. */
+export function testPool(): TestPool {
+  const owner = { instance: `test-${randomBytes(4).toString('hex')}`, pool: 'test' };
+  const opened: Executor[] = [];
+  const log = createLogger({ name: 'executor', level: 'error' });
+  return {
+    owner,
+    open(change) {
+      const executor = dockerExecutor({ ...owner, settings: poolOf(change), docker, log });
+      opened.push(executor);
+      return executor;
+    },
+    async close() {
+      for (const executor of opened) await executor.close();
+      const filters = { label: [`app.kubernetes.io/instance=${owner.instance}`] };
+      for (const { Id } of await docker.listContainers({ all: true, filters }))
+        await docker.getContainer(Id).remove({ force: true, v: true });
+    },
+  };
+}
+
+export function poolOf({ script = 'sleep 600', ...change }: PoolChange = {}): DockerPoolSettings {
+  return dockerPoolSettings.parse({
+    image,
+    allowTags: true,
+    command: ['sh', '-c', script],
+    gpus: 'none',
+    memory: '64Mi',
+    sharedMemory: '1Mi',
+    tmpSize: '1Mi',
+    graceSeconds: 20,
+    ...change,
+  });
+}
+
+export function aSpec(change: Partial<LaunchSpec> = {}): LaunchSpec {
+  return {
+    attemptId: newId('attempt'),
+    generation: 1,
+    name: 'mini-1/384/1',
+    slots: 8,
+    env: { CAIRN_ATTEMPT_TOKEN: 'cat_secret' },
+    ...change,
+  };
+}
+
+export const limit = () => AbortSignal.timeout(60_000);
+export const eventually = <T>(read: () => T | Promise<T>, timeout = 30_000) => expect.poll(read, { timeout, interval: 50 });
+
+export async function observed(executor: Executor, { attemptId }: LaunchSpec): Promise<Snapshot | undefined> {
+  return (await executor.observe(limit())).find((snapshot) => snapshot.attemptId === attemptId);
+}
+
+/** A shell's end at SIGTERM, as an agent's: it says so and ends with a code. */
+export const endsAtTerm = (code: number) => `trap 'echo asked to stop; exit ${code}' TERM; echo started; while true; do sleep 0.1; done`;
