@@ -118,12 +118,13 @@ function benchProgram(name) {
 /**
  * @param {NodeJS.ProcessEnv} env
  * @returns {Record<string, string>}
- * @throws {BootstrapError} when no cluster is named
+ * @throws {BootstrapError} when neither a cluster nor an engine is named
  */
-function clusterEnvironment({ KUBECONFIG }) {
-  if (!KUBECONFIG) {
-    throw new BootstrapError('KUBECONFIG is not set: the tests of the cluster need a Kubernetes to run on.', {
-      remedy: 'set KUBECONFIG to the file of an administrator of a test cluster, such as kind or k3d make one.',
+function clusterEnvironment({ KUBECONFIG, DOCKER_HOST }) {
+  if (!KUBECONFIG && !DOCKER_HOST) {
+    throw new BootstrapError('neither KUBECONFIG nor DOCKER_HOST is set: these tests need a Kubernetes or a Docker engine to run on.', {
+      remedy:
+        'set KUBECONFIG to the file of an administrator of a test cluster, such as kind or k3d make one, or DOCKER_HOST to an engine, such as unix:///var/run/docker.sock; with both, all of them run.',
     });
   }
   return { CAIRN_TEST_CLUSTER: '1' };
