@@ -21,10 +21,10 @@ PIXEL_STD = 57.0
 _CLASSIFIER = 'classifier.weight'
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
     """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]."""
     mean = torch.tensor(PIXEL_MEAN, dtype=torch.float32, device=images.device)
-    return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous()
+    return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 
 class GeM(nn.Module):

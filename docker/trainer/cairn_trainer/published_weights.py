@@ -1,6 +1,6 @@
 """ImageNet weights as others publish them, into our backbones: torchvision's, IBN-Net's, ResNeSt's, timm's.
 
-A published file holds the tensors of a whole classifier, some under other names than ours. What differs is told by the file and the network:
+A published file holds the tensors of a whole classifier, some under other names than ours. File and network tell what differs:
 - the classifier (`fc.*`; for timm what it says) is left out;
 - where our shortcut averages first (the ResNet-50 of the reference), `downsample.0` and `.1` of the file are `.1` and `.2` here;
 - files from before PyTorch 0.4.1 have no `num_batches_tracked`.

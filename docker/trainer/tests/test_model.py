@@ -3,6 +3,7 @@ import torch
 
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.gradients import GradientMean
 from cairn_trainer.model import EmbeddingNet, GeM, load_weights, normalise
 
 SETTINGS = ModelSettings(backbone='small', embedding_dim=16, init_seed=5)
@@ -92,3 +93,14 @@ def test_fewer_classes_are_refused_where_nothing_may_grow():
     small, large = EmbeddingNet(SETTINGS, classes=4), EmbeddingNet(SETTINGS, classes=6)
     with pytest.raises(TrainerError, match=r'classifier\.weight has the shape 4x16'):
         load_weights(large, small.state_dict(), 'A', may_grow=False)
+
+
+@pytest.mark.parametrize('backbone', ['timm:test_resnet', 'timm:test_convnext', 'timm:test_vit'])
+def test_a_network_of_timm_trains_under_the_same_head(backbone):
+    net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=16), classes=4)
+    gradients = GradientMean(list(net.parameters()), 1)
+    gradients.zero()
+    gradients.begin()
+    net(torch.randn(4, 3, 64, 64), torch.arange(4)).loss.backward()
+    assert gradients.finish()
+    assert net.fcneck.weight.grad.abs().sum() > 0
