@@ -69,10 +69,10 @@ export const trainSettings = z.strictObject({
   imagesPerId: result(z.number().int().min(1).max(64).default(4), 'Images of one landmark in a batch of the sampler id_uniform.'),
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
   pad: result(z.number().int().min(0).max(64).default(0), 'Black border in pixels before the random crop.'),
-  epochs: result(z.number().int().min(1).max(200), 'Passes over the list, for which the learning rate is planned.'),
+  epochs: result(z.number().int().min(1).max(200), 'Passes over the list.'),
   lastEpoch: result(
     z.number().int().min(1).max(200).nullable().default(null),
-    'Epoch after which the stage ends, if before the last: its checkpoint is the one that the next stage starts from.',
+    'Epoch after which the stage ends where that is before the last for which its learning rate is planned.',
   ),
   learningRate: result(z.number().positive().max(10), 'Base learning rate at the effective batch; biases get `biasLrFactor` times it.'),
   biasLrFactor: result(z.number().positive().max(10).default(2), 'Factor on the learning rate of tensors whose name contains `bias`.'),

@@ -10,14 +10,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize('backbone', [name for name in BACKBONES if name != 'small'] + ['timm:convnext_atto'])
-def test_two_ranks_train_it_to_the_same_weights(tmp_path, backbone):
-    collection = Collection(tmp_path / 'data', landmarks=4, views=2)
+def test_two_ranks_train_it(tmp_path, backbone):
+    collection = Collection(tmp_path / 'data', landmarks=4, views=4)
     model = {'backbone': backbone, 'embeddingDim': 64, 'gemPower': 3, 'initSeed': 1}
-    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, batch=2, learningRate=0.001, model=model)
+    # Untrained, 90 blocks deep and with batch norms over four images, a network has gradients of 10^7: a larger rate would throw it out.
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, batch=4, imageSize=64, learningRate=1e-9, model=model)
     assert exit_code_of(run.start(), seconds=300) == 0
     assert [event['step'] for event in run.events('step')] == [1, 2]
     content = torch.load(run.checkpoint()['path'], weights_only=True)
     assert all(value.isfinite().all() for value in content['model'].values())
-    # Batch norms saw other images on each rank; had the ranks not met, so would the gradients.
+    for name, velocity in content['optimizer'].items():
+        assert velocity.abs().sum() > 0, name
     means = [rank['buffers']['fcneck_bn.running_mean'] for rank in content['ranks']]
-    assert not torch.equal(*means)
+    assert not torch.equal(*means)  # each rank saw images of its own
