@@ -49,7 +49,10 @@ describe('expandRecipe', () => {
 
   it('takes an effective batch of several batches, and weights only where a chain begins', () => {
     const begins = { ...stage, from: 'init', weights: 'w', effectiveBatch: 64 };
-    expect(expandRecipe(make({ a: begins })).find((step) => step.name === 'a')?.settings).toMatchObject({ effectiveBatch: 64, weights: 'w' });
+    expect(expandRecipe(make({ a: begins })).find((step) => step.name === 'a')?.settings).toMatchObject({
+      effectiveBatch: 64,
+      weights: 'w',
+    });
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
   });
 });
