@@ -1,6 +1,7 @@
 """Stages that accumulate, end early, start from published weights, score between epochs, or overflow in fp16."""
 
 import hashlib
+import json
 
 import pytest
 import torch
@@ -99,6 +100,25 @@ def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(t
     assert [content['scale']['value'] for content in (one, two, three)] == [256, 128, 128]
     assert torch.equal(one['model']['base.conv1.weight'], two['model']['base.conv1.weight'])
     assert not torch.equal(two['model']['base.conv1.weight'], three['model']['base.conv1.weight'])
+
+
+def test_a_loss_that_is_not_finite_stops_inside_a_step_with_the_ids_of_its_batches_so_far(tmp_path, collection, monkeypatch):
+    from cairn_trainer.loss import ArcFace, Classified
+
+    forward = ArcFace.forward
+
+    def spoiled(self, embeddings, labels):
+        loss, correct = forward(self, embeddings, labels)
+        self.calls = getattr(self, 'calls', 0) + 1
+        return Classified(loss * (float('nan') if self.calls == 7 else 1.0), correct)
+
+    monkeypatch.setattr(ArcFace, 'forward', spoiled)
+    run = StageRun(tmp_path / 'run', collection, epochs=1, batch=2, effectiveBatch=8)
+    assert run.run() == 65
+    assert run.events('failed')[0]['code'] == 'training_diverged'
+    diverged = json.loads((run.folder / 'diverged.json').read_text())
+    assert (diverged['what'], diverged['step']) == ('The loss', 1)
+    assert len(set(diverged['ranks'][0]['imageIds'])) == 6
 
 
 def test_a_stage_that_ends_early_leaves_the_checkpoint_that_the_whole_one_has_there(tmp_path, collection):
