@@ -1,6 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { type ErrorRow, errorTable } from './errors.ts';
+import { writeOrCheck } from './generated-file.ts';
 
 /** docs/errors.md, which this file generates from the table of errors.ts. */
 export const errorsPagePath = fileURLToPath(new URL('../../docs/errors.md', import.meta.url));
@@ -36,14 +36,4 @@ export function errorsPage(): string {
   ].join('\n')}\n`;
 }
 
-if (import.meta.main) {
-  const page = errorsPage();
-  if (process.argv.includes('--check')) {
-    if ((await readFile(errorsPagePath, 'utf8')) !== page) {
-      console.error('docs/errors.md differs from what libs/contract/errors.ts generates.');
-      process.exitCode = 1;
-    }
-  } else {
-    await writeFile(errorsPagePath, page);
-  }
-}
+if (import.meta.main) await writeOrCheck(errorsPagePath, errorsPage(), 'libs/contract/errors.ts');

@@ -1,3 +1,4 @@
+export * from './ensemble.ts';
 export * from './errors.ts';
 export * from './failure-signals.ts';
 export * from './internal.ts';

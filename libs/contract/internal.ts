@@ -134,7 +134,7 @@ export const reportItem = z.discriminatedUnion('type', [
   }),
   /** The attempt goes on from this checkpoint of an earlier one. */
   z.object({ type: z.literal('resumed'), checkpointId: idOf('checkpoint'), step: z.number().int(), epoch: z.number() }),
-  z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'end']), step: z.number().int(), mapAt100: z.number() }),
+  z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'epoch', 'end']), step: z.number().int(), mapAt100: z.number() }),
   z.object({ type: z.literal('badImage'), imageId: z.string(), path: z.string(), reason: z.string().max(1000) }),
   z.object({ type: z.literal('note'), level: z.enum(['info', 'warning']), message: z.string().max(4000) }),
 ]);

@@ -19,9 +19,27 @@ export function markOf(schema: z.ZodType): SettingMark | null {
 export const listName = z.enum(['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index']);
 export type ListName = z.infer<typeof listName>;
 
+/** The backbones that the trainer has of its own; with them a 256 px image becomes a 16 x 16 map. */
+export const backboneName = z.enum([
+  'resnet18',
+  'resnet50',
+  'resnet101_ibn_a',
+  'se_resnet101_ibn_a',
+  'resnext101_ibn_a',
+  'resnest101',
+  'resnest269',
+]);
+export type BackboneName = z.infer<typeof backboneName>;
+
+/** A backbone of the trainer, or any network of timm by its name there: `timm:convnext_base`. */
+export const backbone = z.union([
+  backboneName,
+  z.string().regex(/^timm:[A-Za-z0-9_.-]{1,100}$/, `use ${backboneName.options.join(', ')}, or timm: and the name of a network of timm`),
+]);
+
 /** What the network is: the same in every stage of a run. */
 export const modelSettings = z.strictObject({
-  backbone: result(z.enum(['resnet18']), 'The backbone; its last stride is 1, so a 256 px image becomes a 16 x 16 map.'),
+  backbone: result(backbone, 'The backbone: one of the trainer, or `timm:NAME` for any network of timm.'),
   embeddingDim: result(z.number().int().min(8).max(4096).default(512), 'Length of the feature vector.'),
   gemPower: result(z.number().min(1).max(10).default(3), 'The exponent p of generalised-mean pooling, frozen.'),
   initSeed: result(z.number().int().min(0).default(0), 'Seed of the untrained weights.'),
@@ -32,31 +50,61 @@ export type ModelSettings = z.infer<typeof modelSettings>;
 export const preprocessing = z.enum(['cairn', 'reference']);
 export type Preprocessing = z.infer<typeof preprocessing>;
 
-/** One training stage. Batch is per rank; the effective batch is `batch x ranks`. */
+/** One training stage. Batch is per rank; the effective batch is `batch x ranks`, or `effectiveBatch` where that is set. */
 export const trainSettings = z.strictObject({
   from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
+  weights: result(
+    safeName.nullable().default(null),
+    'Published ImageNet weights that a stage from `init` starts with; null: untrained ones.',
+  ),
+  weightsExtent: result(
+    z.enum(['all', 'upstream']).default('all'),
+    'all: every tensor of these weights; upstream: as the reference does, which leaves the squeeze-excitations untrained.',
+  ),
   list: result(listName, 'The list of images.'),
-  sampler: result(z.enum(['softmax', 'gld']).default('softmax'), 'softmax: shuffled; gld: continent-aware draws with replacement.'),
+  sampler: result(
+    z.enum(['softmax', 'gld', 'id_uniform']).default('softmax'),
+    'softmax: shuffled; gld: continent-aware draws with replacement; id_uniform: as many images of each landmark.',
+  ),
+  imagesPerId: result(z.number().int().min(1).max(64).default(4), 'Images of one landmark in a batch of the sampler id_uniform.'),
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
   pad: result(z.number().int().min(0).max(64).default(0), 'Black border in pixels before the random crop.'),
   epochs: result(z.number().int().min(1).max(200), 'Passes over the list.'),
+  lastEpoch: result(
+    z.number().int().min(1).max(200).nullable().default(null),
+    'Epoch after which the stage ends where that is before the last for which its learning rate is planned.',
+  ),
   learningRate: result(z.number().positive().max(10), 'Base learning rate at the effective batch; biases get `biasLrFactor` times it.'),
   biasLrFactor: result(z.number().positive().max(10).default(2), 'Factor on the learning rate of tensors whose name contains `bias`.'),
   momentum: result(z.number().min(0).max(1).default(0.9), 'SGD momentum.'),
   weightDecay: result(z.number().min(0).max(1).default(5e-4), 'L2 weight decay.'),
   warmupEpochs: result(z.number().min(0).max(50).default(0), 'Linear warm-up from 0.01 x the base rate.'),
-  batch: result(z.number().int().min(2).max(4096), 'Images per rank and step.'),
+  batch: result(z.number().int().min(2).max(4096), 'Images that a rank passes through the network at once.'),
   ranks: result(z.number().int().min(1).max(64), 'Processes that train together, one a GPU.'),
+  effectiveBatch: result(
+    z.number().int().min(2).max(262_144).nullable().default(null),
+    'Images per optimizer step, a multiple of `batch x ranks`: gradients of several batches are added. null: batch x ranks.',
+  ),
   margin: result(z.number().min(0).max(1).default(0.3), 'ArcFace margin in radians.'),
   scale: result(z.number().positive().max(256).default(30), 'ArcFace scale.'),
   flip: result(z.number().min(0).max(1).default(0.5), 'Probability of a horizontal flip.'),
   erasing: result(z.number().min(0).max(1).default(1), 'Probability of random erasing.'),
   seed: result(z.number().int().min(0).default(0), 'Seed of sampling and augmentation.'),
   preprocessing: result(preprocessing.default('cairn'), 'How images are resized.'),
+  precision: result(
+    z.enum(['fp32', 'fp16', 'bf16']).default('fp32'),
+    'What the network computes in; weights, loss, pooling and neck stay in fp32. fp16 scales the loss.',
+  ),
   maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'Above this share of unreadable images the stage fails.'),
   evaluate: operational(
-    z.enum(['none', 'end', 'start_and_end']).default('none'),
+    z.enum(['none', 'end', 'start_and_end', 'every_epoch']).default('none'),
     'When the stage scores mAP@100 on the query and index lists.',
+  ),
+  channelsLast: operational(z.boolean().default(false), 'Keep images and maps with the channels last in memory: faster on most GPUs.'),
+  compile: operational(z.boolean().default(false), 'Compile the network with torch.compile: minutes at the start, faster steps.'),
+  deterministic: operational(
+    z.boolean().default(true),
+    'Only algorithms that give the same bits each time; false lets cuDNN choose the fastest.',
   ),
   loaderWorkers: operational(z.number().int().min(0).max(128).default(0), 'Loader processes per rank; 0 loads in the rank itself.'),
   threadsPerRank: operational(z.number().int().min(0).max(128).default(0), 'CPU threads a rank computes with; 0 divides the cores.'),

@@ -23,6 +23,8 @@ export const trainerConfig = z.object({
   evaluation: z.object({ query: z.string(), index: z.string(), groundTruth: z.string() }).nullable(),
   /** Weights to start the stage from; null starts from `model.initSeed`. */
   start: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
+  /** Published ImageNet weights to start the stage from, `settings.weights`; null where there are none. */
+  weights: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
   /** A checkpoint of this very stage to go on from, with optimizer, sampler position and random states. */
   resume: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
   /** Checkpoints are written here beside their name and renamed. */
@@ -79,7 +81,7 @@ export const trainerEvent = z.discriminatedUnion('event', [
   z.object({
     event: z.literal('evaluation'),
     ...at,
-    when: z.enum(['start', 'end']),
+    when: z.enum(['start', 'epoch', 'end']),
     step: z.number().int(),
     mapAt100: z.number().describe('mAP@100 over all scored queries, 0 to 1.'),
     queries: z.number().int(),

@@ -1,4 +1,4 @@
-import { CairnError, type Recipe, type StepKind, type StepSettings } from '@cairn/contract';
+import { CairnError, type Recipe, type StepKind, type StepSettings, type TrainSettings } from '@cairn/contract';
 
 export type StepNeed = { role: string; step: string };
 
@@ -115,6 +115,23 @@ function trainStep(recipe: Recipe, name: string): StepPlan {
   };
 }
 
+/** What one setting says of another. */
+function checkStage(
+  name: string,
+  { batch, ranks, effectiveBatch, epochs, lastEpoch, from, weights, sampler, imagesPerId }: TrainSettings,
+): void {
+  const refuse = (what: string) => {
+    throw new CairnError('invalid_setting', `stages.${name}.${what}`);
+  };
+  const atOnce = batch * ranks;
+  if (effectiveBatch !== null && effectiveBatch % atOnce !== 0)
+    refuse(`effectiveBatch is ${effectiveBatch}; it must be a multiple of batch x ranks, ${batch} x ${ranks} = ${atOnce}`);
+  if (lastEpoch !== null && lastEpoch > epochs) refuse(`lastEpoch is ${lastEpoch}, but the stage has ${epochs} epochs`);
+  if (weights !== null && from !== 'init') refuse(`weights is "${weights}", but the stage starts from the stage ${from}`);
+  if (sampler === 'id_uniform' && batch % imagesPerId !== 0)
+    refuse(`batch is ${batch}; the sampler id_uniform needs a multiple of imagesPerId, ${imagesPerId}`);
+}
+
 /** Names of steps that a stage may not take. */
 const reservedNames = new Set(['prepare', 'export', 'extract_index', 'extract_query', 'search', 'evaluate', 'register', 'init']);
 
@@ -128,6 +145,7 @@ function orderStages(recipe: Recipe): string[] {
     if (settings && settings.from !== 'init' && !(settings.from in recipe.stages)) {
       throw new CairnError('invalid_setting', `stages.${name}.from is "${settings.from}", but the stages are ${names.join(', ')}`);
     }
+    if (settings) checkStage(name, settings);
     if (settings && !recipe.prepare.lists.includes(settings.list)) {
       throw new CairnError(
         'invalid_setting',

@@ -38,6 +38,23 @@ describe('expandRecipe', () => {
     expect(() => expandRecipe(make({ a: { ...stage, from: 'init', list: 'index_train' } }))).toThrow('prepare.lists makes only');
     expect(() => expandRecipe(make({ search: { ...stage, from: 'init' } }))).toThrow('name of another step');
   });
+
+  it.each([
+    [{ effectiveBatch: 48 }, 'stages.a.effectiveBatch is 48; it must be a multiple of batch x ranks, 16 x 2 = 32'],
+    [{ lastEpoch: 2 }, 'stages.a.lastEpoch is 2, but the stage has 1 epochs'],
+    [{ sampler: 'id_uniform', imagesPerId: 3 }, 'stages.a.batch is 16; the sampler id_uniform needs a multiple of imagesPerId, 3'],
+  ])('refuses %o', (settings, message) => {
+    expect(() => expandRecipe(make({ a: { ...stage, from: 'init', ...settings } }))).toThrow(message);
+  });
+
+  it('takes an effective batch of several batches, and weights only where a chain begins', () => {
+    const begins = { ...stage, from: 'init', weights: 'w', effectiveBatch: 64 };
+    expect(expandRecipe(make({ a: begins })).find((step) => step.name === 'a')?.settings).toMatchObject({
+      effectiveBatch: 64,
+      weights: 'w',
+    });
+    expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
+  });
 });
 
 describe('memoParts', () => {

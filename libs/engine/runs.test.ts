@@ -50,6 +50,17 @@ describe('a submission', () => {
     });
     expect(await stage.prisma.run.count()).toBe(before);
   });
+
+  it('refuses weights that are not here, while a plan shows what would be', async () => {
+    const wanted = { set: { 'stages.first.weights': 'resnet50-19c8e357' } };
+    await expect(stage.submit(wanted)).rejects.toMatchObject({
+      code: 'not_found',
+      message: 'stages.first starts with the weights resnet50-19c8e357, which are not here',
+      details: { remedy: 'Start from untrained weights: --set stages.first.weights=null.' },
+    });
+    const { steps } = await stage.engine.planRun(request(wanted), ada);
+    expect(steps.find((step) => step.name === 'first')?.settings).toMatchObject({ weights: 'resnet50-19c8e357' });
+  });
 });
 
 describe('a run', () => {

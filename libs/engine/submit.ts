@@ -72,6 +72,7 @@ export async function submitRun(
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
   const { recipe, plan, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
+  refuseAbsentWeights(recipe);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
@@ -142,6 +143,16 @@ const newStep = ({ name, kind, settings, needs, pool, slots, maxAttempts }: Step
   shardsCommitted: 0,
   startedAt: null,
 });
+
+/** Published weights cannot be brought in yet, so a run that wants them could not start; a plan can be made all the same. */
+function refuseAbsentWeights(recipe: Recipe): void {
+  for (const [stage, { weights }] of Object.entries(recipe.stages)) {
+    if (weights === null) continue;
+    throw new CairnError('not_found', `stages.${stage} starts with the weights ${weights}, which are not here`, {
+      details: { remedy: `Start from untrained weights: --set stages.${stage}.weights=null.` },
+    });
+  }
+}
 
 async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {
   const run = await ctx.prisma.run.findUnique({

@@ -25,6 +25,7 @@ const checks = [
     mend: 'add a migration below prisma/migrations for what was added to prisma/schema.prisma, or correct the schema',
   },
   current('docs/errors.md', 'libs/contract/generate-errors.ts'),
+  current('docs/recipe.schema.json', 'libs/contract/generate-recipe-schema.ts'),
   current('docs/cli.md', 'apps/cli/generate-reference.ts'),
 ];
 

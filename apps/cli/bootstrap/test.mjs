@@ -1,6 +1,6 @@
 // `npm test`: vitest, then pytest over the trainer beside a sample of the fault test, then one line that counts all. Arguments
 // go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs the
-// tests of *.slow.test.ts alone.
+// tests of *.slow.test.ts and those that pytest marks as slow, alone.
 import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -22,12 +22,12 @@ const folder = await mkdtemp(join(tmpdir(), 'cairn-test-'));
 const counts = [];
 let faultsSaid = '';
 try {
-  const all = filters.length === 0 && !slow;
-  if (all || slow || vitestFilters.length > 0) counts.push(await runVitest());
+  const all = filters.length === 0;
+  if (all || vitestFilters.length > 0) counts.push(await runVitest());
   const beside = [];
   // Both wait more than they compute: one for torch to load, the other for programs to come back.
   if (all || pythonFilters.length > 0) beside.push(runPytest());
-  if (all) beside.push(runFaults());
+  if (all && !slow) beside.push(runFaults());
   counts.push(...(await Promise.all(beside)));
   if (faultsSaid !== '') console.log(`\n${faultsSaid.trimEnd()}`);
 } finally {
@@ -61,7 +61,7 @@ async function runVitest() {
 async function runPytest() {
   const file = join(folder, 'pytest.xml');
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
-  const options = ['-q', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
+  const options = ['-q', '-m', slow ? 'slow' : 'not slow', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
   const exitCode = await runProgram(process.env.CAIRN_PYTHON ?? 'python3', ['-m', 'pytest', ...options, ...paths], process.env);
   const text = await readReport(file);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);

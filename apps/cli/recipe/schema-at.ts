@@ -25,7 +25,8 @@ export function keysOf(schema: Schema | null): string[] {
   return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
 }
 
-/** The texts that a schema allows, if it allows only some. */
+/** The texts that a schema names as allowed; a union may allow others besides. */
 export function choicesOf(schema: Schema | null): string[] {
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => choicesOf(option));
   return schema instanceof z.ZodEnum ? schema.options.map(String) : [];
 }

@@ -58,6 +58,7 @@ if (behaviour === 'hang' || behaviour === 'stubborn') {
 }
 emit({ event: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' });
 appendFileSync(config.eventsPath, 'no event at all\n{"event":"of the future","time":1}\n');
+if (config.settings.evaluate === 'every_epoch') emit({ event: 'evaluation', when: 'epoch', step: 1, mapAt100: 0.5, queries: 3, index: 9 });
 if (config.settings.evaluate === 'start_and_end')
   emit({ event: 'evaluation', when: 'start', step: 0, mapAt100: 0.25, queries: 3, index: 9 });
 for (let step = 1; step <= steps; step += 1) {

@@ -21,7 +21,7 @@ const listFiles = {
 };
 const lists = artifactOf('lists', 'lists/art_1/', listFiles, { lists: { clean: { rows: 12, distinct: 12, classes: 5 } } });
 
-type Overrides = Partial<AttemptSpecOf<'train'>> & { evaluate?: 'none' | 'end' | 'start_and_end' };
+type Overrides = Partial<AttemptSpecOf<'train'>> & { evaluate?: AttemptSpecOf<'train'>['settings']['evaluate'] };
 
 async function openTraining(env: Record<string, string> = {}, { evaluate = 'none', ...overrides }: Overrides = {}) {
   const base = specOf('train', { inputs: { lists }, ...overrides });
@@ -63,6 +63,19 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
   expect(plane.items('badImage')).toEqual([{ type: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' }]);
   expect(plane.items('progress').at(-1)).toMatchObject({ done: 4, total: 4, unit: 'steps' });
   expect(plane.logText('stdout')).toBe('training ä\n');
+});
+
+test('a score between epochs is told and drawn, and is not the score of the stage', async () => {
+  const { context, plane, reporter } = await openTraining({}, { evaluate: 'every_epoch' });
+  const outcome = await runTrain(context);
+  await reporter.end();
+  expect(plane.items('evaluation').map(({ when, mapAt100 }) => [when, mapAt100])).toEqual([
+    ['epoch', 0.5],
+    ['end', 0.75],
+  ]);
+  expect(plane.items('metrics').flatMap((item) => (item.name === 'map_at_100' ? item.values : []))).toEqual([0.5, 0.75]);
+  expect(outcome).toMatchObject({ details: { mapAt100End: 0.75 } });
+  expect(outcome).not.toMatchObject({ details: { mapAt100Start: expect.anything() } });
 });
 
 test('every checkpoint that is told is stored as it is told', async () => {

@@ -38,7 +38,8 @@ export const runTrain: Runner<'train'> = async (context) => {
         break;
       case 'evaluation': {
         const { when, step, mapAt100 } = event;
-        scores[when === 'start' ? 'mapAt100Start' : 'mapAt100End'] = mapAt100;
+        if (when !== 'epoch') scores[when === 'start' ? 'mapAt100Start' : 'mapAt100End'] = mapAt100;
+        progress.scored(event);
         reporter.tell({ type: 'evaluation', when, step, mapAt100 });
         break;
       }

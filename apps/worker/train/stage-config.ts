@@ -30,6 +30,7 @@ export async function prepareStage(context: TrainContext): Promise<Stage> {
     imageRoot: spec.source.root,
     evaluation: settings.evaluate === 'none' ? null : await fetchEvaluation(context),
     start: settings.from === 'init' ? null : await fetchFile(context, inputOf(spec, 'start'), 'checkpoint.pt'),
+    weights: settings.weights === null ? null : await fetchFile(context, inputOf(spec, 'weights'), 'weights.pth'),
     resume: await newestResumePoint(context, join(folder, 'resume')),
     outputDir,
     eventsPath: join(folder, 'events.ndjson'),

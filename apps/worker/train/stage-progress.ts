@@ -2,6 +2,7 @@ import type { AttemptSpecOf, TrainerEvent } from '@cairn/contract';
 import type { Reporter } from '../report/reporter.ts';
 
 type StepEvent = Extract<TrainerEvent, { event: 'step' }>;
+type EvaluationEvent = Extract<TrainerEvent, { event: 'evaluation' }>;
 
 /** The curves of a training stage: the name of each and where its value comes from. */
 const curves: Record<string, (event: StepEvent) => number> = {
@@ -41,10 +42,13 @@ export function stageProgress(reporter: Reporter, settings: AttemptSpecOf<'train
         done: event.step,
         total: Math.max(totalSteps, event.step),
         unit: 'steps',
-        rate: Math.max(0, imagesPerSecond / (settings.batch * settings.ranks)),
+        rate: Math.max(0, imagesPerSecond / (settings.effectiveBatch ?? settings.batch * settings.ranks)),
         etaSeconds: Math.max(0, event.etaSeconds),
-        message: `epoch ${epoch.toFixed(2)} of ${settings.epochs}, loss ${loss.toFixed(3)}, ${imagesPerSecond.toFixed(1)} images/s`,
+        message: `epoch ${epoch.toFixed(2)} of ${settings.lastEpoch ?? settings.epochs}, loss ${loss.toFixed(3)}, ${imagesPerSecond.toFixed(1)} images/s`,
       });
+    },
+    scored({ step, mapAt100, time }: EvaluationEvent): void {
+      reporter.metric('map_at_100', step, mapAt100, time);
     },
   };
 }

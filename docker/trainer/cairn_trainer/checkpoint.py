@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ def read_verified(stored: StoredFile) -> dict[str, Any]:
     if digest != stored.sha256:
         raise TrainerError('corrupt_artifact', f'The checkpoint {path} has the sha256 {digest}, not {stored.sha256}. Fetch it again.')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        # Files from before PyTorch 1.6, as some published weights are, are no zip archives and cannot be mapped.
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
         raise TrainerError('corrupt_artifact', f'The checkpoint {path} cannot be read: {error}') from error
     if not isinstance(content, dict):

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -40,13 +41,17 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """One training stage. `batch` is images per rank and step; `learning_rate` is that of the effective batch."""
+    """One training stage. `batch` is images that a rank passes through the network at once; `learning_rate` is that of a whole step."""
 
+    weights: str | None = None
+    weights_extent: Literal['all', 'upstream'] = 'all'
     list: str
-    sampler: Literal['softmax', 'gld'] = 'softmax'
+    sampler: Literal['softmax', 'gld', 'id_uniform'] = 'softmax'
+    images_per_id: int = _number(4, least=1, most=64)
     image_size: int = _number(least=32, most=1024)
     pad: int = _number(0, least=0, most=64)
     epochs: int = _number(least=1, most=200)
+    last_epoch: int | None = _number(None, least=1, most=200)
     learning_rate: float = _number(above=0, most=10)
     bias_lr_factor: float = _number(2.0, above=0, most=10)
     momentum: float = _number(0.9, least=0, most=1)
@@ -54,14 +59,19 @@ class TrainSettings:
     warmup_epochs: float = _number(0.0, least=0, most=50)
     batch: int = _number(least=2, most=4096)
     ranks: int = _number(least=1, most=64)
+    effective_batch: int | None = _number(None, least=2, most=262_144)
     margin: float = _number(0.3, least=0, most=1)
     scale: float = _number(30.0, above=0, most=256)
     flip: float = _number(0.5, least=0, most=1)
     erasing: float = _number(1.0, least=0, most=1)
     seed: int = _number(0, least=0)
     preprocessing: Literal['cairn', 'reference'] = 'cairn'
+    precision: Literal['fp32', 'fp16', 'bf16'] = 'fp32'
     max_bad_image_share: float = _number(0.05, least=0, most=1)
-    evaluate: Literal['none', 'end', 'start_and_end'] = 'none'
+    evaluate: Literal['none', 'end', 'start_and_end', 'every_epoch'] = 'none'
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = True
     loader_workers: int = _number(0, least=0, most=128)
     threads_per_rank: int = _number(0, least=0, most=128)
     checkpoint_every_epochs: int = _number(1, least=1)
@@ -69,10 +79,23 @@ class TrainSettings:
     checkpoint_every_minutes: float = _number(10.0, least=0)
     log_every_steps: int = _number(10, least=1)
 
+    @property
+    def images_per_step(self) -> int:
+        """Images of one optimizer step, over all ranks: the effective batch."""
+        return self.effective_batch or self.batch * self.ranks
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients a rank adds for one step."""
+        return self.images_per_step // (self.batch * self.ranks)
+
 
 _OPERATIONAL = frozenset(
     {
         'evaluate',
+        'channels_last',
+        'compile',
+        'deterministic',
         'loader_workers',
         'threads_per_rank',
         'checkpoint_every_epochs',
@@ -83,9 +106,14 @@ _OPERATIONAL = frozenset(
 )
 
 
+# How a step is split over ranks. What counts is `images_per_step`: a stage may go on with another split of the same step.
+_SPLIT = frozenset({'batch', 'ranks', 'effective_batch'})
+
+
 def settings_of_result(settings: TrainSettings, model: ModelSettings) -> dict[str, Any]:
     """The settings that change what a stage learns, by their name on the wire: a resumed stage must have the same."""
-    stage = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings) if field.name not in _OPERATIONAL}
+    names = (field.name for field in dataclasses.fields(settings) if field.name not in _OPERATIONAL | _SPLIT)
+    stage = {'images_per_step': settings.images_per_step, **{name: getattr(settings, name) for name in names}}
     return {camel_case(name): value for name, value in {**stage, **dataclasses.asdict(model)}.items()}
 
 
@@ -137,6 +165,7 @@ class TrainerConfig:
     image_root: str
     evaluation: EvaluationFiles | None = None
     start: StoredFile | None = None
+    weights: StoredFile | None = None
     resume: StoredFile | None = None
     output_dir: str
     events_path: str
@@ -164,9 +193,26 @@ def read_trainer_config(path: Path) -> TrainerConfig:
         TrainerError: `invalid_configuration` with every fault named, or `protocol_mismatch`.
     """
     config = _read(TrainerConfig, path)
-    if config.settings.evaluate != 'none' and config.evaluation is None:
-        raise TrainerError('invalid_configuration', f'{path}: settings.evaluate is {config.settings.evaluate}, but evaluation is null.')
+    faults = list(_contradictions(config))
+    if faults:
+        raise TrainerError('invalid_configuration', f'{path}: ' + '; '.join(faults) + '.')
     return config
+
+
+def _contradictions(config: TrainerConfig) -> Iterator[str]:
+    settings = config.settings
+    at_once = settings.batch * settings.ranks
+    if settings.images_per_step % at_once != 0:
+        product = f'batch x ranks, {settings.batch} x {settings.ranks} = {at_once}'
+        yield f'settings.effectiveBatch is {settings.effective_batch}; it must be a multiple of {product}'
+    if settings.last_epoch is not None and settings.last_epoch > settings.epochs:
+        yield f'settings.lastEpoch is {settings.last_epoch}, but settings.epochs is {settings.epochs}'
+    if settings.sampler == 'id_uniform' and settings.batch % settings.images_per_id != 0:
+        yield f'settings.batch is {settings.batch}; the sampler id_uniform needs a multiple of imagesPerId, {settings.images_per_id}'
+    if settings.evaluate != 'none' and config.evaluation is None:
+        yield f'settings.evaluate is {settings.evaluate}, but evaluation is null'
+    if settings.weights is not None and config.weights is None and config.start is None and config.resume is None:
+        yield f'settings.weights is {settings.weights}, but weights is null'
 
 
 def read_exporter_config(path: Path) -> ExporterConfig:
@@ -239,6 +285,10 @@ def _value(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], fau
         allowed = typing.get_args(hint)
         if raw not in allowed:
             faults.append(f'{name} is {raw!r}; it must be one of {", ".join(allowed)}')
+        return raw
+    if hint is bool:
+        if not isinstance(raw, bool):
+            faults.append(f'{name} is {raw!r}; it must be true or false')
         return raw
     if hint is str:
         if not isinstance(raw, str) or not raw:

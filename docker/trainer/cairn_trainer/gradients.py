@@ -19,11 +19,15 @@ _BUCKET_BYTES = 16 * 1024 * 1024
 
 
 class GradientMean:
-    """Owns the gradients of some parameters: each `grad` is a view into a bucket, so parameters must not be moved or cast afterwards."""
+    """Owns the gradients of some parameters: each `grad` is a view into a bucket, so parameters must not be moved or cast afterwards.
+
+    A step is `zero`, then for each of its batches `begin` and a backward pass, then `finish`. Only the last backward pass reduces.
+    """
 
     def __init__(self, parameters: Sequence[nn.Parameter], world: int, bucket_bytes: int = _BUCKET_BYTES) -> None:
         """Every parameter must get a gradient in every backward pass."""
         self._world = world
+        self._is_last = True
         self._buckets: list[Tensor] = []
         self._sizes: list[int] = []
         self._works: list[dist.Work] = []
@@ -36,7 +40,8 @@ class GradientMean:
         flat = torch.zeros(sum(p.numel() for p in members), dtype=members[0].dtype, device=members[0].device)
         number, offset = len(self._buckets), 0
         for parameter in members:
-            parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
+            # In the parameter's own order of memory (channels last, perhaps): adding to it would be slow in another.
+            parameter.grad = flat[offset : offset + parameter.numel()].as_strided(parameter.size(), parameter.stride(), offset)
             offset += parameter.numel()
             parameter.register_post_accumulate_grad_hook(lambda _parameter, number=number: self._on_gradient(number))
         self._buckets.append(flat)
@@ -45,29 +50,36 @@ class GradientMean:
     def _on_gradient(self, number: int) -> None:
         self._missing[number] -= 1
         # In the buckets' order on every rank, whichever is full first: reductions are matched by their order.
-        while self._world > 1 and len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
+        while self._is_last and self._world > 1 and len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
             with meeting():
                 work = dist.all_reduce(self._buckets[len(self._works)], async_op=True)
             assert work is not None
             self._works.append(work)
 
     def zero(self) -> None:
-        """Before a backward pass."""
+        """Before a step."""
         for bucket in self._buckets:
             bucket.zero_()
+
+    def begin(self, *, is_last: bool = True) -> None:
+        """Before a backward pass; `is_last` when it is the step's last one."""
+        self._is_last = is_last
         self._missing = list(self._sizes)
         self._works = []
 
-    def finish(self) -> bool:
-        """After a backward pass: waits for the sums and divides them. False when a gradient is not finite, then on every rank."""
+    def finish(self, scale: float = 1.0) -> bool:
+        """After the last backward pass: waits for the sums and divides them by the ranks and by `scale`, the factor on the loss.
+
+        False when a gradient is not finite, then on every rank.
+        """
         if any(self._missing):
             raise RuntimeError(f'{sum(self._missing)} parameters got no gradient.')
         with meeting():
             for work in self._works:
                 work.wait()
-        if self._world > 1:
+        if self._world * scale != 1:
             for bucket in self._buckets:
-                bucket.div_(self._world)
+                bucket.div_(self._world * scale)
         # The buckets are the same on every rank now, so every rank comes to the same answer without asking.
         return all(bool(bucket.sum().isfinite()) for bucket in self._buckets)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that PyTorch's own documentation uses
 from torch import Tensor, nn
 
-from cairn_trainer.backbones import build_backbone, init_backbone
+from cairn_trainer.backbones import build_backbone
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.loss import ArcFace, Classified
@@ -21,10 +21,10 @@ PIXEL_STD = 57.0
 _CLASSIFIER = 'classifier.weight'
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
     """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]."""
     mean = torch.tensor(PIXEL_MEAN, dtype=torch.float32, device=images.device)
-    return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous()
+    return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 
 class GeM(nn.Module):
@@ -48,16 +48,15 @@ class EmbeddingNet(nn.Module):
             TrainerError: `invalid_configuration` for an unknown backbone.
         """
         super().__init__()
-        self.base, channels = build_backbone(settings.backbone)
+        generator = torch.Generator().manual_seed(settings.init_seed)
+        self.base, channels = build_backbone(settings.backbone, generator)
         self.pool = GeM(settings.gem_power)
         self.fcneck = nn.Linear(channels, settings.embedding_dim, bias=False)
         self.fcneck_bn = nn.BatchNorm1d(settings.embedding_dim)
         self.classifier = ArcFace(settings.embedding_dim, classes, margin, scale)
-        self._init_weights(settings.init_seed)
+        self._init_head(generator)
 
-    def _init_weights(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        init_backbone(self.base, generator)
+    def _init_head(self, generator: torch.Generator) -> None:
         nn.init.xavier_uniform_(self.fcneck.weight, generator=generator)
         self.fcneck_bn.reset_running_stats()
         nn.init.ones_(self.fcneck_bn.weight)
@@ -92,18 +91,29 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], source: str, *, ma
     """
     found = {key.removeprefix('module.'): value for key, value in state.items()}
     wanted = net.state_dict()
+    faults = mismatches(wanted, found, may_grow=(_CLASSIFIER,) if may_grow else ())
+    if faults:
+        raise TrainerError('model_mismatch', f'{source} does not fit the network: ' + '; '.join(faults) + '.')
+    copy_weights(wanted, found)
+
+
+def mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], may_grow: Sequence[str] = ()) -> list[str]:
+    """What keeps `found` from being copied into `wanted`, a phrase a tensor; tensors of `may_grow` may have fewer rows than wanted."""
     faults = [f'{key} is missing' for key in wanted if key not in found]
     faults += [f'{key} is unknown' for key in found if key not in wanted]
     for key in wanted.keys() & found.keys():
-        is_grown = may_grow and key == _CLASSIFIER and _is_first_rows(found[key].shape, wanted[key].shape)
+        is_grown = key in may_grow and _is_first_rows(found[key].shape, wanted[key].shape)
         if found[key].shape != wanted[key].shape and not is_grown:
             faults.append(f'{key} has the shape {_shape(found[key])}, the network needs {_shape(wanted[key])}')
-    if faults:
-        raise TrainerError('model_mismatch', f'{source} does not fit the network: ' + '; '.join(sorted(faults)) + '.')
-    with torch.no_grad():
-        for key, target in wanted.items():
-            value = found[key]
-            (target[: value.shape[0]] if value.shape != target.shape else target).copy_(value)
+    return sorted(faults)
+
+
+@torch.no_grad()
+def copy_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Copies tensors that have no mismatches; where `found` has fewer rows, the other rows of `wanted` stay."""
+    for key, target in wanted.items():
+        value = found[key]
+        (target[: value.shape[0]] if value.shape != target.shape else target).copy_(value)
 
 
 def _is_first_rows(small: torch.Size, large: torch.Size) -> bool:

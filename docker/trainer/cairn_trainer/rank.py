@@ -15,6 +15,7 @@ import torch
 from cairn_trainer.config import TrainerConfig, events_path_of, read_trainer_config
 from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, of_unexpected
 from cairn_trainer.events import EventLog
+from cairn_trainer.gpu import check_gpu
 from cairn_trainer.lifetime import heed_stop_signals, usable_cores
 from cairn_trainer.ranks import PeerLostError, Ranks
 from cairn_trainer.train import Stage
@@ -92,10 +93,15 @@ def _check_ranks(config: TrainerConfig, ranks: Ranks) -> None:
 
 
 def _set_up_torch(config: TrainerConfig, ranks: Ranks) -> None:
-    """The same threads and the same algorithms each time: a sum over other threads is another sum."""
+    """The same threads and, unless the stage wants the fastest, the same algorithms each time: a sum over other threads is another sum."""
     torch.set_num_threads(config.settings.threads_per_rank or max(1, usable_cores() // ranks.local_world))
     torch.set_num_interop_threads(1)
     is_cuda = ranks.device.type == 'cuda'
+    if is_cuda:
+        check_gpu(ranks.device, config.settings.precision)
+    if not config.settings.deterministic:
+        torch.backends.cudnn.benchmark = True
+        return
     if is_cuda:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         torch.backends.cudnn.benchmark = False

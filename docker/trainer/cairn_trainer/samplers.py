@@ -1,7 +1,7 @@
 """Which rows a rank trains on in an epoch: pure functions of (seed, epoch, rank, world), so that a resumed run draws what it would have.
 
-Rows with label -1 (their landmark is unknown) never reach the loss: both samplers draw from the rows with a label only, and count only
-these when they size an epoch.
+Rows with label -1 (their landmark is unknown) never reach the loss, by one rule for all: `make_sampler` takes them out before a sampler
+sees the list. So softmax deals out, gld draws from, and id_uniform groups the rows with a label alone, and all size an epoch by these.
 """
 
 from __future__ import annotations
@@ -17,23 +17,30 @@ from cairn_trainer.lists import CONTINENTS, ImageList
 
 _CONTINENT_PERCENT = dict(zip(CONTINENTS, (50, 20, 15, 10, 2, 1, 1, 1), strict=True))
 _CLEAN_PERCENT = 66
-# Keeps the two samplers' draws and the augmentation's apart where seed and epoch are the same.
-_SOFTMAX_STREAM, _GLD_STREAM = 1, 2
+# Keeps the samplers' draws and the augmentation's apart where seed and epoch are the same.
+_SOFTMAX_STREAM, _GLD_STREAM, _ID_UNIFORM_STREAM = 1, 2, 3
 
 
 class Sampler(Protocol):
-    """Rows by epoch. `warnings` tells what the list lacks and what is done instead."""
+    """Rows by epoch.
+
+    Attributes:
+        steps_per_epoch: Whole steps in an epoch.
+        warnings: What the list lacks and what is done instead.
+        dependence: How the draws depend on the number of ranks, as a clause.
+    """
 
     steps_per_epoch: int
     warnings: list[str]
+    dependence: str
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """This rank's rows in the epoch (counted from 0), at least `steps_per_epoch x batch`."""
         ...
 
 
-def make_sampler(name: str, images: ImageList, *, batch: int, seed: int, rank: int, world: int) -> Sampler:
-    """The sampler `softmax` or `gld` over a list.
+def make_sampler(name: str, images: ImageList, *, batch: int, images_per_id: int, seed: int, rank: int, world: int) -> Sampler:
+    """The sampler `softmax`, `gld` or `id_uniform` over a list; `batch` is images per rank and step.
 
     Raises:
         TrainerError: `bad_row` when no row has a label, and what `ImageList.continents` raises.
@@ -43,6 +50,8 @@ def make_sampler(name: str, images: ImageList, *, batch: int, seed: int, rank: i
         raise TrainerError('bad_row', 'No row of the list has a label, so there is nothing to train on.')
     if name == 'softmax':
         return SoftmaxSampler(rows, batch=batch, seed=seed, rank=rank, world=world)
+    if name == 'id_uniform':
+        return IdUniformSampler(rows, images.labels[rows], batch=batch, images_per_id=images_per_id, seed=seed, rank=rank)
     return GldSampler(rows, images.continents()[rows], images.is_noisy[rows], batch=batch, seed=seed, rank=rank, world=world)
 
 
@@ -61,6 +70,7 @@ class SoftmaxSampler:
         self.steps_per_epoch = max(1, len(rows) // (batch * world))
         self._total = self.steps_per_epoch * batch * world
         self.warnings: list[str] = []
+        self.dependence = 'which images a step has does not depend on the ranks'
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.Generator(np.random.PCG64([self._seed, epoch, _SOFTMAX_STREAM]))
@@ -90,6 +100,7 @@ class GldSampler:
         self._rank = rank
         self.warnings: list[str] = []
         length = max(len(rows) // world, batch)
+        self.dependence = f'each rank draws {length} rows an epoch of its own, so that with other ranks other rows are drawn'
         self._cells: list[tuple[NDArray[np.int64], int]] = []
         for number, name in enumerate(CONTINENTS):
             draws = length * _CONTINENT_PERCENT[name] // 100
@@ -117,20 +128,57 @@ class GldSampler:
         return random.permutation(np.concatenate([random.choice(rows, draws) for rows, draws in self._cells]))
 
 
-class BatchPositions:
-    """The positions (epoch, index in the rank's order) of each batch from one step to another, counted from 0 over the stage."""
+class IdUniformSampler:
+    """As many images of every landmark, each rank its own.
 
-    def __init__(self, *, batch: int, steps_per_epoch: int, first_step: int, last_step: int) -> None:
+    A rank goes once an epoch through all landmarks in an order of its own and draws `images_per_id` images of each: without replacement
+    where it has so many, else with. A batch holds batch / images_per_id landmarks; those left over when no full step remains are
+    dropped. Fewer landmarks than one step holds are repeated to fill it.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], labels: NDArray[np.int64], *, batch: int, images_per_id: int, seed: int, rank: int) -> None:
+        by_label = np.argsort(labels, kind='stable')
+        self._rows = rows[by_label]
+        _, self._starts, self._counts = np.unique(labels[by_label], return_index=True, return_counts=True)
+        self._images_per_id = images_per_id
+        self._seed = seed
+        self._rank = rank
+        self.steps_per_epoch = max(1, len(self._starts) * images_per_id // batch)
+        self._ids = self.steps_per_epoch * batch // images_per_id
+        self.warnings: list[str] = []
+        self.dependence = 'each rank goes through all landmarks in an order of its own, so that an epoch has as many steps with any ranks'
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        random = np.random.Generator(np.random.PCG64([self._seed, epoch, self._rank, _ID_UNIFORM_STREAM]))
+        ids = np.resize(random.permutation(len(self._starts)), self._ids)
+        starts, counts = self._starts[ids, None], self._counts[ids, None]
+        # Every landmark's rows are shuffled among themselves, so that its first ones are a draw without replacement.
+        group = np.repeat(np.arange(len(self._starts)), self._counts)
+        shuffled = self._rows[np.lexsort((random.random(len(group)), group))]
+        drawn = random.integers(0, counts, (len(ids), self._images_per_id))
+        places = np.where(counts >= self._images_per_id, np.arange(self._images_per_id), drawn)
+        return shuffled[(starts + places).ravel()]
+
+
+class BatchPositions:
+    """The positions (epoch, index in the rank's order) of each batch from one step to another, counted from 0 over the stage.
+
+    A step has `batches_per_step` batches, one after another.
+    """
+
+    def __init__(self, *, batch: int, batches_per_step: int = 1, steps_per_epoch: int, first_step: int, last_step: int) -> None:
         self._batch = batch
+        self._batches_per_step = batches_per_step
         self._steps_per_epoch = steps_per_epoch
         self._first = first_step
         self._last = last_step
 
     def __len__(self) -> int:
-        return self._last - self._first
+        return (self._last - self._first) * self._batches_per_step
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self._first, self._last):
-            epoch, step_in_epoch = divmod(step, self._steps_per_epoch)
-            start = step_in_epoch * self._batch
+        batches_per_epoch = self._steps_per_epoch * self._batches_per_step
+        for number in range(self._first * self._batches_per_step, self._last * self._batches_per_step):
+            epoch, in_epoch = divmod(number, batches_per_epoch)
+            start = in_epoch * self._batch
             yield [(epoch, index) for index in range(start, start + self._batch)]

@@ -6,35 +6,54 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from cairn_trainer.bad_images import BadImageLedger
-from cairn_trainer.checkpoint import (
-    CheckpointSchedule,
-    check_same_stage,
-    checkpoint_name,
-    read_verified,
-    stage_checkpoint,
-    weights_of,
-    write_torch_file,
-)
-from cairn_trainer.config import StoredFile, TrainerConfig, settings_of_result
-from cairn_trainer.data import Batch, DecodedImages, TrainImages, erase, train_batches
+from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, read_verified, weights_of, write_torch_file
+from cairn_trainer.config import StoredFile, TrainerConfig, TrainSettings, settings_of_result
+from cairn_trainer.data import Batch, DecodedImages, TrainImages, train_batches
 from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, of_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
+from cairn_trainer.forward import Forward
 from cairn_trainer.gradients import GradientMean
 from cairn_trainer.lifetime import is_asked_to_stop
 from cairn_trainer.lists import ImageList
-from cairn_trainer.model import EmbeddingNet, load_weights, normalise
+from cairn_trainer.loss_scale import LossScale
+from cairn_trainer.model import EmbeddingNet, load_weights
 from cairn_trainer.optim import CosineSchedule, Sgd
 from cairn_trainer.progress import Progress
+from cairn_trainer.published_weights import load_published
 from cairn_trainer.ranks import Ranks
-from cairn_trainer.samplers import BatchPositions, make_sampler
+from cairn_trainer.samplers import BatchPositions, Sampler, make_sampler
+from cairn_trainer.snapshot import Snapshots
 from cairn_trainer.transforms import Augmenter
+
+
+@dataclass
+class _StepSums:
+    """Sums over the batches of a step and all ranks, and what the ranks agreed on at its last batch."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    waited: float = 0.0
+    stops: bool = False
+    is_time_over: bool = False
+
+
+def describe_step(settings: TrainSettings, sampler: Sampler) -> str:
+    """What a step is made of, and what of it changes with the number of ranks: the first line that a stage says."""
+    batches = f' x {settings.batches_per_step} batches' if settings.batches_per_step > 1 else ''
+    made_of = f'{settings.images_per_step} images a step: {settings.ranks} ranks x {settings.batch} images{batches}'
+    if settings.effective_batch is None:
+        kept = 'With other ranks the step changes and the learning rate does not: set effectiveBatch to keep it'
+    else:
+        kept = 'With other ranks the step and its learning rate stay (effectiveBatch)'
+    return f'{made_of}. {kept}; batch norms see the {settings.batch} images of one rank at a time; {sampler.dependence}.'
 
 
 class Stage:
@@ -54,10 +73,17 @@ class Stage:
         self._images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=True)
         self._check_list()
         self._sampler = make_sampler(
-            settings.sampler, self._images, batch=settings.batch, seed=settings.seed, rank=ranks.rank, world=ranks.world
+            settings.sampler,
+            self._images,
+            batch=settings.batch * settings.batches_per_step,
+            images_per_id=settings.images_per_id,
+            seed=settings.seed,
+            rank=ranks.rank,
+            world=ranks.world,
         )
         self._steps_per_epoch = self._sampler.steps_per_epoch
-        self._total_steps = settings.epochs * self._steps_per_epoch
+        self._total_steps = (settings.last_epoch or settings.epochs) * self._steps_per_epoch
+        self._notes = [describe_step(settings, self._sampler)]
         self._evaluator = self._make_evaluator()
         self._schedule = CosineSchedule(settings.learning_rate, settings.epochs, settings.warmup_epochs)
         self._checkpoints = CheckpointSchedule(
@@ -67,19 +93,22 @@ class Stage:
             steps_per_epoch=self._steps_per_epoch,
         )
         self._ledger = BadImageLedger(self._images, settings.max_bad_image_share, ranks, events)
-        self._progress = Progress(events, ranks, steps_per_epoch=self._steps_per_epoch, total_steps=self._total_steps)
+        board = Path(config.events_path).parent / 'tensorboard'
+        self._progress = Progress(events, ranks, folder=board, steps_per_epoch=self._steps_per_epoch, total_steps=self._total_steps)
         self._step = 0
         self._saved_step = -1
         self._last_rows: list[int] = []
 
         torch.manual_seed((settings.seed * 1_000_003 + ranks.rank) % 2**63)
         self._net = EmbeddingNet(config.model, config.classes, settings.margin, settings.scale)
-        if config.resume is None and config.start is not None:
-            weights = weights_of(read_verified(config.start))
-            load_weights(self._net, weights, f'The checkpoint {config.start.path}', may_grow=True)
+        if config.resume is None:
+            self._load_start()
         self._net.to(ranks.device).train()
+        self._forward = Forward(self._net, settings, ranks.device)
+        self._scale = LossScale(is_needed=settings.precision == 'fp16')
         self._gradients = GradientMean(list(self._net.parameters()), ranks.world)
         self._optimizer = Sgd(self._net.named_parameters(), settings.momentum, settings.weight_decay, settings.bias_lr_factor)
+        self._snapshots = Snapshots(self._identity(), net=self._net, optimizer=self._optimizer, scale=self._scale, ledger=self._ledger)
         if config.resume is not None:
             self._resume(config.resume)
 
@@ -93,6 +122,7 @@ class Stage:
             step=self._step,
             images=int((self._images.labels >= 0).sum()),
             parameters=sum(parameter.numel() for parameter in self._net.parameters()),
+            notes=self._notes,
             warnings=self._sampler.warnings,
         )
         try:
@@ -103,6 +133,9 @@ class Stage:
             batches = self._batches()
             while self._step < self._total_steps:
                 self._train_step(batches)
+                is_epoch_over = self._step % self._steps_per_epoch == 0 and self._step < self._total_steps
+                if is_epoch_over and self._settings.evaluate == 'every_epoch':
+                    self._evaluate('epoch')
             self._ledger.judge()
             self._save(is_final=True)
             if self._settings.evaluate != 'none':
@@ -125,23 +158,57 @@ class Stage:
             world=self._ranks.world,
         )
         positions = BatchPositions(
-            batch=settings.batch, steps_per_epoch=self._steps_per_epoch, first_step=self._step, last_step=self._total_steps
+            batch=settings.batch,
+            batches_per_step=settings.batches_per_step,
+            steps_per_epoch=self._steps_per_epoch,
+            first_step=self._step,
+            last_step=self._total_steps,
         )
         return train_batches(dataset, positions, workers=settings.loader_workers, pin=self._ranks.device.type == 'cuda')
 
     def _train_step(self, batches: Iterator[Batch]) -> None:
         """One optimizer step; afterwards what is due: a metric point, a checkpoint, the stop."""
         began = time.monotonic()
+        self._last_rows = []
+        self._gradients.zero()
+        parts = self._settings.batches_per_step
+        sums = _StepSums()
+        for part in range(1, parts + 1):
+            self._add_batch(batches, sums, is_last=part == parts)
+        learning_rate = self._schedule.at(self._step / self._steps_per_epoch)
+        are_finite = self._gradients.finish(self._scale.value)
+        if not self._scale.accept(are_finite=are_finite):
+            raise self._diverged('A gradient')
+        if are_finite:
+            self._optimizer.step(learning_rate)
+        self._step += 1
+
+        world, images = self._ranks.world, self._settings.images_per_step
+        seconds, many = time.monotonic() - began, world * parts
+        self._progress.add_step(loss=sums.loss / many, correct=sums.correct, images=images, waited=sums.waited / world, seconds=seconds)
+        if self._step % self._settings.log_every_steps == 0 or self._step == self._total_steps:
+            self._progress.tell_steps(self._step, learning_rate)
+        if self._step % self._settings.log_every_steps == 0 or self._step % self._steps_per_epoch == 0:
+            self._ledger.judge()
+        if self._step < self._total_steps:
+            if sums.stops:
+                raise StoppedError
+            if sums.is_time_over or self._checkpoints.is_due_after(self._step):
+                self._save(is_final=False)
+
+    def _add_batch(self, batches: Iterator[Batch], sums: _StepSums, *, is_last: bool) -> None:
+        """The gradients of one batch of a step. What the ranks must agree on before they reduce goes in one small message."""
+        began = time.monotonic()
         batch = next(batches)
         waited = time.monotonic() - began
         self._ledger.note_tried(batch.rows, batch.bad)
-        self._last_rows = batch.rows.tolist()
+        rows = batch.rows.tolist()
+        self._last_rows += rows
         loss, loss_value, correct = self._forward(batch)
-        # All that the ranks must agree on in a step goes in one small message.
         stops, empty, not_finite, bad, is_time_over, loss_sum, correct_sum, waited_sum = self._ranks.sum(
             [
                 self._is_asked_to_stop(),
-                not self._last_rows,
+                not rows,
                 not math.isfinite(loss_value),
                 len(batch.bad),
                 self._ranks.is_first and self._checkpoints.is_time_over(),
@@ -156,36 +223,12 @@ class Stage:
             raise self._ledger.give_up()
         if not_finite:
             raise self._diverged('The loss', loss_value)
-        learning_rate = self._schedule.at(self._step / self._steps_per_epoch)
-        self._gradients.zero()
-        loss.backward()
-        if not self._gradients.finish():
-            raise self._diverged('A gradient', loss_value)
-        self._optimizer.step(learning_rate)
-        self._step += 1
-
-        world, images = self._ranks.world, self._settings.batch * self._ranks.world
-        seconds = time.monotonic() - began
-        self._progress.add_step(loss=loss_sum / world, correct=correct_sum, images=images, waited=waited_sum / world, seconds=seconds)
-        if self._step % self._settings.log_every_steps == 0 or self._step == self._total_steps:
-            self._progress.tell_steps(self._step, learning_rate)
-        if self._step % self._settings.log_every_steps == 0 or self._step % self._steps_per_epoch == 0:
-            self._ledger.judge()
-        if self._step < self._total_steps:
-            if stops:
-                raise StoppedError
-            if is_time_over or self._checkpoints.is_due_after(self._step):
-                self._save(is_final=False)
-
-    def _forward(self, batch: Batch) -> tuple[torch.Tensor, float, int]:
-        """The loss as a tensor and as a number, and how many images are classified rightly without the margin."""
-        if len(batch.rows) == 0:
-            return torch.zeros(()), 0.0, 0
-        device = self._ranks.device
-        images = normalise(batch.pixels.to(device, non_blocking=True))
-        erase(images, batch.erased)
-        loss, correct = self._net(images, batch.labels.to(device, non_blocking=True))
-        return loss, loss.item(), int(correct.item())
+        sums.loss += loss_sum
+        sums.correct += correct_sum
+        sums.waited += waited_sum
+        sums.stops, sums.is_time_over = bool(stops), bool(is_time_over)
+        self._gradients.begin(is_last=is_last)
+        (loss * (self._scale.value / self._settings.batches_per_step)).backward()
 
     def _diverged(self, what: str, loss: float | None = None) -> TrainerError:
         """Saves which images the ranks had last, and gives the error."""
@@ -202,59 +245,46 @@ class Stage:
         return TrainerError('training_diverged', f'{where} Lower the learning rate or the scale.', is_agreed=True)
 
     def _save(self, *, is_final: bool) -> None:
-        """Rank 0 writes one file with every rank's own state: its random states, and the running means that its batches gave.
+        """Rank 0 writes one file with every rank's own state.
 
         Raises:
             TrainerError: `training_diverged` when a weight or a running mean is not finite: such a file would spoil what starts from it.
         """
         if self._ranks.any(not all(bool(value.isfinite().all()) for value in self._net.state_dict().values())):
             raise self._diverged('A weight or running mean')
-        mine = {'random': self._random_states(), 'buffers': dict(self._net.named_buffers())}
-        by_rank = self._ranks.gather(_on_cpu(mine))
-        images = self._ledger.state_dict()
+        content = self._snapshots.take(self._ranks, step=self._step, steps_per_epoch=self._steps_per_epoch)
         if self._ranks.is_first:
-            epoch, step_in_epoch = divmod(self._step, self._steps_per_epoch)
-            content = stage_checkpoint(
-                stage=self._identity(),
-                step=self._step,
-                sampler={'epoch': epoch, 'step': step_in_epoch},
-                model=_on_cpu(self._net.state_dict()),
-                optimizer=_on_cpu(self._optimizer.state_dict()),
-                ranks=by_rank,
-                images=images,
-            )
             written = write_torch_file(self._output / checkpoint_name(self._step), content)
             self._progress.tell_checkpoint(written, step=self._step, is_final=is_final)
         self._checkpoints.note_written()
         self._saved_step = self._step
 
+    def _load_start(self) -> None:
+        """The weights that the stage starts with, where they are not those of `initSeed`."""
+        start, weights = self._config.start, self._config.weights
+        if start is not None:
+            load_weights(self._net, weights_of(read_verified(start)), f'The checkpoint {start.path}', may_grow=True)
+        elif weights is not None:
+            source = f'The file {weights.path}'
+            loaded = load_published(self._net.base, read_verified(weights), source, self._settings.weights_extent)
+            left = [key for key in loaded.untouched if not key.endswith('num_batches_tracked')]
+            without = f', {len(left)} keep their initialisation ({left[0]} ...)' if left else ''
+            self._notes.append(f'{source} sets {loaded.tensors} tensors of the backbone{without}.')
+
     def _resume(self, stored: StoredFile) -> None:
-        source = f'The checkpoint {stored.path}'
-        content = read_verified(stored)
-        check_same_stage(content, self._identity(), source)
-        load_weights(self._net, content['model'], source, may_grow=False)
-        self._optimizer.load_state_dict(content['optimizer'], source)
-        own = content['ranks'][self._ranks.rank]
-        for name, buffer in self._net.named_buffers():
-            buffer.copy_(own['buffers'][name])
-        torch.set_rng_state(own['random']['cpu'].clone())
-        if self._ranks.device.type == 'cuda' and 'cuda' in own['random']:
-            torch.cuda.set_rng_state(own['random']['cuda'].clone(), self._ranks.device)
-        self._ledger.load_state_dict(content['images'])
-        self._step = content['step']
+        self._step, before = self._snapshots.restore(stored, self._ranks)
         self._saved_step = self._step
+        if before != self._ranks.world:
+            self._notes.append(
+                f'Goes on with {self._ranks.world} ranks where {before} began: the running means of batch norms are those of the first '
+                f'{min(before, self._ranks.world)}; {self._sampler.dependence}.'
+            )
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be one of this stage."""
         counts = {'rows': self._images.rows, 'classes': self._config.classes, 'stepsPerEpoch': self._steps_per_epoch}
         settings = settings_of_result(self._settings, self._config.model)
-        return {'stage': self._config.stage, 'world': self._ranks.world, **counts, **settings}
-
-    def _random_states(self) -> dict[str, torch.Tensor]:
-        states = {'cpu': torch.get_rng_state()}
-        if self._ranks.device.type == 'cuda':
-            states['cuda'] = torch.cuda.get_rng_state(self._ranks.device)
-        return states
+        return {'stage': self._config.stage, **counts, **settings}
 
     def _end_preempted(self) -> int:
         if self._saved_step != self._step:
@@ -264,7 +294,7 @@ class Stage:
         self._ranks.barrier()
         return EXIT_PREEMPTED
 
-    def _evaluate(self, when: Literal['start', 'end']) -> None:
+    def _evaluate(self, when: Literal['start', 'epoch', 'end']) -> None:
         assert self._evaluator is not None
         score = self._evaluator.score(self._net, self._is_asked_to_stop)
         self._progress.tell_evaluation(when, score, step=self._step)
@@ -292,10 +322,3 @@ class Stage:
 
     def _is_asked_to_stop(self) -> bool:
         return is_asked_to_stop(Path(self._config.stop_path))
-
-
-def _on_cpu(value: Any) -> Any:
-    """Tensors in nested dictionaries, copied to the CPU where they are not there."""
-    if isinstance(value, dict):
-        return {name: _on_cpu(entry) for name, entry in value.items()}
-    return value.cpu()

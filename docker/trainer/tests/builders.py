@@ -126,10 +126,14 @@ class StageRun:
             (config if name in config else settings)[name] = value
         self.config = config
         self.config_path = folder / 'stage.json'
-        self.config_path.write_text(json.dumps(config))
+        self.write()
         self.ranks = ranks
         if not (collection.folder / 'train.parquet').exists():
             collection.write_list()
+
+    def write(self) -> None:
+        """The configuration to its file, after a change."""
+        self.config_path.write_text(json.dumps(self.config))
 
     def start(self) -> multiprocessing.Process:
         """The stage in a forked process: through the launcher (torchrun's agent) for several ranks, directly for one."""

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from cairn_trainer.backbones import BACKBONES, ResNetSpec
+from cairn_trainer.backbones import BACKBONES
+from cairn_trainer.backbones.resnet import ResNetSpec
 
 torch.set_num_threads(1)
 

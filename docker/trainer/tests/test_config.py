@@ -32,7 +32,7 @@ def test_camel_case_becomes_snake_case_and_unknown_keys_are_ignored(run):
 
 def test_every_fault_is_named_at_once(run):
     def change(config):
-        config['settings'].update(batch=1, sampler='random', learningRate=0, epochs=1.5, margin='wide')
+        config['settings'].update(batch=1, sampler='random', learningRate=0, epochs=1.5, margin='wide', compile=1, precision='fp8')
         config['list'] = None
         del config['outputDir']
 
@@ -42,7 +42,9 @@ def test_every_fault_is_named_at_once(run):
     assert caught.value.exit_code == 78
     for fault in (
         'settings.batch is 1; it must be at least 2',
-        "settings.sampler is 'random'; it must be one of softmax, gld",
+        "settings.sampler is 'random'; it must be one of softmax, gld, id_uniform",
+        'settings.compile is 1; it must be true or false',
+        "settings.precision is 'fp8'; it must be one of fp32, fp16, bf16",
         'settings.learningRate is 0; it must be greater than 0',
         'settings.epochs is 1.5; it must be a whole number',
         "settings.margin is 'wide'; it must be a number",
@@ -58,9 +60,28 @@ def test_another_protocol_is_refused(run):
     assert caught.value.code == 'protocol_mismatch'
 
 
-def test_an_evaluation_needs_its_lists(run):
-    with pytest.raises(TrainerError, match='evaluation is null'):
-        read_trainer_config(_rewrite(run, lambda config: config['settings'].update(evaluate='end')))
+def test_settings_that_contradict_each_other_are_named_together(run):
+    def change(config):
+        config['settings'].update(evaluate='end', effectiveBatch=9, lastEpoch=3, sampler='id_uniform', weights='resnet50-19c8e357')
+
+    with pytest.raises(TrainerError) as caught:
+        read_trainer_config(_rewrite(run, change))
+    for fault in (
+        'evaluate is end, but evaluation is null',
+        'effectiveBatch is 9; it must be a multiple of batch x ranks, 2 x 1 = 2',
+        'lastEpoch is 3, but settings.epochs is 2',
+        'batch is 2; the sampler id_uniform needs a multiple of imagesPerId, 4',
+        'weights is resnet50-19c8e357, but weights is null',
+    ):
+        assert fault in str(caught.value)
+
+
+def test_a_step_is_made_of_as_many_batches_as_the_effective_batch_asks_for(run):
+    path = _rewrite(run, lambda config: config['settings'].update(batch=4, ranks=2, effectiveBatch=24))
+    settings = read_trainer_config(path).settings
+    assert (settings.images_per_step, settings.batches_per_step) == (24, 3)
+    plain = read_trainer_config(_rewrite(run, lambda config: config['settings'].update(effectiveBatch=None))).settings
+    assert (plain.images_per_step, plain.batches_per_step) == (8, 1)
 
 
 @pytest.mark.parametrize('content', ['', '[1]', '{"a":'])
@@ -76,8 +97,21 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
 def test_only_settings_that_change_the_result_tie_a_checkpoint_to_its_stage(run):
     config = read_trainer_config(run.config_path)
     settings = settings_of_result(config.settings, config.model)
-    assert {'learningRate', 'batch', 'backbone', 'seed'} <= settings.keys()
-    assert not {'loaderWorkers', 'threadsPerRank', 'logEverySteps', 'evaluate', 'checkpointEveryMinutes'} & settings.keys()
+    assert {'learningRate', 'imagesPerStep', 'backbone', 'seed', 'precision'} <= settings.keys()
+    assert (
+        not {
+            'batch',
+            'ranks',
+            'channelsLast',
+            'compile',
+            'loaderWorkers',
+            'threadsPerRank',
+            'logEverySteps',
+            'evaluate',
+            'checkpointEveryMinutes',
+        }
+        & settings.keys()
+    )
 
 
 def test_the_version_tells_the_protocol_without_importing_torch():

@@ -36,10 +36,12 @@ def _check_rank(rank, world, port, folder):
     mean = GradientMean(list(network.parameters()), world, bucket_bytes=100)
     for _ in range(2):
         mean.zero()
+        mean.begin()
         _loss(network, rank).backward()
         assert mean.finish()
     torch.save([p.grad.clone() for p in network.parameters()], folder / f'{rank}.pt')
     mean.zero()
+    mean.begin()
     (_loss(network, rank) * (float('inf') if rank == 1 else 1.0)).backward()
     assert not mean.finish()
     dist.destroy_process_group()
@@ -65,6 +67,7 @@ def test_a_lone_rank_keeps_its_own_gradient_and_frozen_parameters_have_none():
     mean = GradientMean(list(network.parameters()), 1)
     for _ in range(2):
         mean.zero()
+        mean.begin()
         _loss(network, 0).backward()
         assert mean.finish()
     _loss(plain, 0).backward()
@@ -76,6 +79,30 @@ def test_a_parameter_without_a_gradient_is_a_fault_not_a_silent_zero():
     network = _network()
     mean = GradientMean(list(network.parameters()), 1)
     mean.zero()
+    mean.begin()
     network[0](torch.randn(2, 6)).sum().backward()
     with pytest.raises(RuntimeError, match='3 parameters got no gradient'):
         mean.finish()
+
+
+def test_the_gradients_of_several_batches_add_up_to_that_of_one_large_batch():
+    network, plain = _network(), _network()
+    batches = [torch.randn(4, 6, generator=torch.Generator().manual_seed(number)) for number in range(3)]
+    mean = GradientMean(list(network.parameters()), 1)
+    for scale in (1.0, 1024.0):
+        mean.zero()
+        for number, batch in enumerate(batches):
+            mean.begin(is_last=number == 2)
+            (network(batch).square().mean() * (scale / 3)).backward()
+        assert mean.finish(scale)
+        plain.zero_grad()
+        plain(torch.cat(batches)).square().mean().backward()
+        for found, wanted in zip(network.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(found.grad, wanted.grad)
+
+
+def test_a_gradient_lies_in_memory_as_its_parameter_does():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)).to(memory_format=torch.channels_last)
+    GradientMean(list(network.parameters()), 1)
+    for parameter in network.parameters():
+        assert parameter.grad.stride() == parameter.stride()

@@ -1,39 +1,12 @@
 import pytest
 import torch
 
-from cairn_trainer.backbones import BACKBONES, ResNetSpec, build_backbone, init_backbone
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.gradients import GradientMean
 from cairn_trainer.model import EmbeddingNet, GeM, load_weights, normalise
 
 SETTINGS = ModelSettings(backbone='small', embedding_dim=16, init_seed=5)
-
-
-def test_resnet18_is_torchvisions_with_the_last_stride_at_one():
-    from torchvision.models import resnet18
-
-    backbone, channels = build_backbone('resnet18')
-    init_backbone(backbone, torch.Generator().manual_seed(0))
-    reference = resnet18(weights=None)
-    reference.layer4[0].conv1.stride = reference.layer4[0].downsample[0].stride = (1, 1)
-    reference.fc = torch.nn.Identity()
-    assert list(reference.state_dict()) == list(backbone.state_dict())
-    reference.load_state_dict(backbone.state_dict())
-    images = torch.randn(2, 3, 64, 64)
-    feature_map = backbone(images)
-    assert feature_map.shape == (2, channels, 4, 4)
-    torch.testing.assert_close(feature_map.mean((2, 3)), reference(images))
-
-
-def test_another_backbone_is_one_more_entry(monkeypatch):
-    monkeypatch.setitem(BACKBONES, 'narrow', ResNetSpec(blocks=(1, 1, 1, 2), widths=(4, 4, 4, 6)))
-    backbone, channels = build_backbone('narrow')
-    assert backbone(torch.randn(1, 3, 256, 256)).shape == (1, channels, 16, 16)
-
-
-def test_an_unknown_backbone_is_refused_with_the_known_ones():
-    with pytest.raises(TrainerError, match="'vgg'; it must be one of resnet18"):
-        build_backbone('vgg')
 
 
 def test_gem_is_the_generalised_mean():
@@ -86,6 +59,17 @@ def test_more_classes_keep_the_first_rows_and_start_the_others_anew():
     assert torch.equal(large.fcneck.weight, small.fcneck.weight)
 
 
+def test_a_clean_lists_classifier_fills_the_first_rows_of_the_full_lists():
+    settings = ModelSettings(backbone='small', embedding_dim=8)
+    clean, full = EmbeddingNet(settings, classes=81_313), EmbeddingNet(settings, classes=203_094)
+    initial = full.classifier.weight.detach().clone()
+    with torch.no_grad():
+        clean.classifier.weight.add_(1)
+    load_weights(full, clean.state_dict(), 'A', may_grow=True)
+    assert torch.equal(full.classifier.weight[:81_313], clean.classifier.weight)
+    assert torch.equal(full.classifier.weight[81_313:], initial[81_313:])
+
+
 def test_every_mismatch_is_named():
     net = EmbeddingNet(SETTINGS, classes=4)
     state = dict(net.state_dict())
@@ -109,3 +93,14 @@ def test_fewer_classes_are_refused_where_nothing_may_grow():
     small, large = EmbeddingNet(SETTINGS, classes=4), EmbeddingNet(SETTINGS, classes=6)
     with pytest.raises(TrainerError, match=r'classifier\.weight has the shape 4x16'):
         load_weights(large, small.state_dict(), 'A', may_grow=False)
+
+
+@pytest.mark.parametrize('backbone', ['timm:test_resnet', 'timm:test_convnext', 'timm:test_vit'])
+def test_a_network_of_timm_trains_under_the_same_head(backbone):
+    net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=16), classes=4)
+    gradients = GradientMean(list(net.parameters()), 1)
+    gradients.zero()
+    gradients.begin()
+    net(torch.randn(4, 3, 64, 64), torch.arange(4)).loss.backward()
+    assert gradients.finish()
+    assert net.fcneck.weight.grad.abs().sum() > 0

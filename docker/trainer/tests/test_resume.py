@@ -117,14 +117,14 @@ def test_an_end_that_was_reached_is_told_again(tmp_path, collection):
     assert second.events('finished') == [{**first.events('finished')[0], 'time': second.events('finished')[0]['time']}]
 
 
-def test_another_number_of_ranks_and_another_setting_are_refused_by_name(tmp_path, collection):
+def test_another_size_of_a_step_and_another_setting_are_refused_by_name(tmp_path, collection):
     first = StageRun(tmp_path / 'first', collection, epochs=1, maxBadImageShare=0.2)
     assert first.run() == 0
     second = StageRun(tmp_path / 'second', collection, ranks=2, epochs=1, maxBadImageShare=0.2, seed=4, resume=first.checkpoint())
     assert second.run() == 65
     (failed,) = second.events('failed')
     assert failed['code'] == 'model_mismatch'
-    assert 'world is 1 there and 2 here' in failed['message']
+    assert 'imagesPerStep is 2 there and 4 here' in failed['message']
     assert 'seed is 3 there and 4 here' in failed['message']
 
 

@@ -6,7 +6,7 @@ from builders import Collection
 
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.lists import CONTINENTS, ImageList
-from cairn_trainer.samplers import BatchPositions, GldSampler, SoftmaxSampler, make_sampler
+from cairn_trainer.samplers import BatchPositions, GldSampler, IdUniformSampler, SoftmaxSampler, make_sampler
 
 SIZES = [(n, batch, world) for n in (5, 37, 256) for batch in (2, 7) for world in (1, 2, 4)]
 
@@ -32,11 +32,13 @@ def test_softmax_deals_every_row_at_most_once_and_the_same_number_to_each_rank(n
         assert len(counts) == n
 
 
-@pytest.mark.parametrize('kind', ['softmax', 'gld'])
+@pytest.mark.parametrize('kind', ['softmax', 'gld', 'id_uniform'])
 def test_an_order_depends_on_seed_epoch_rank_and_world_alone(kind):
     def order(seed=0, epoch=0, rank=0, world=2):
         if kind == 'softmax':
             return _softmax(64, 4, world, rank, seed).order(epoch).tolist()
+        if kind == 'id_uniform':
+            return _id_uniform([8] * 8, 4, 2, rank, seed)[0].order(epoch).tolist()
         return _gld(64, 4, world, rank, seed).order(epoch).tolist()
 
     assert order() == order()
@@ -84,16 +86,59 @@ def test_gld_draws_from_what_exists_where_a_cell_is_empty_and_says_so():
     assert sum(order < 60) >= 50
 
 
+def _id_uniform(counts, batch, images_per_id, rank=0, seed=0):
+    """A list whose landmark i has counts[i] rows, in no order; the sampler and the landmark of each row."""
+    labels = np.random.default_rng(5).permutation(np.repeat(np.arange(len(counts)) * 3, counts))
+    rows = np.arange(len(labels)) * 10
+    return IdUniformSampler(rows, labels, batch=batch, images_per_id=images_per_id, seed=seed, rank=rank), dict(
+        zip(rows, labels, strict=True)
+    )
+
+
+@pytest.mark.parametrize(('batch', 'images_per_id'), [(8, 4), (6, 2), (4, 1), (12, 4)])
+def test_id_uniform_fills_each_batch_with_as_many_images_of_each_of_its_landmarks(batch, images_per_id):
+    sampler, label_of = _id_uniform([1, 2, 3, 4, 5, 9, 30, 4, 2, 7], batch, images_per_id)
+    order = sampler.order(2)
+    assert sampler.steps_per_epoch == 10 * images_per_id // batch
+    assert len(order) == sampler.steps_per_epoch * batch
+    for start in range(0, len(order), batch):
+        assert set(Counter(label_of[row] for row in order[start : start + batch]).values()) == {images_per_id}
+    # Over the epoch each landmark comes at most once, and no image twice where the landmark has enough.
+    assert set(Counter(label_of[row] for row in order).values()) == {images_per_id}
+    size_of = Counter(label_of.values())
+    repeated = [row for row, times in Counter(order.tolist()).items() if times > 1]
+    assert all(size_of[label_of[row]] < images_per_id for row in repeated)
+
+
+def test_id_uniform_draws_every_image_of_a_landmark_alike():
+    sampler, label_of = _id_uniform([2, 6, 20], 6, 2)
+    drawn = Counter(row for epoch in range(600) for row in sampler.order(epoch).tolist())
+    assert drawn.keys() == label_of.keys()
+    for label, size in Counter(label_of.values()).items():
+        times = np.array([drawn[row] for row in label_of if label_of[row] == label])
+        assert times.sum() == 600 * 2
+        assert abs(times / times.mean() - 1).max() < 5 / np.sqrt(1200 / size)
+
+
+def test_id_uniform_repeats_landmarks_where_the_list_has_fewer_than_one_step_holds():
+    sampler, label_of = _id_uniform([3, 3], 8, 2)
+    assert sampler.steps_per_epoch == 1
+    assert Counter(label_of[row] for row in sampler.order(0)) == {0: 4, 3: 4}
+
+
 def test_rows_without_a_label_are_never_drawn_and_rows_without_a_continent_count_as_other(tmp_path):
     collection = Collection(tmp_path, landmarks=6, views=4)
     for row in collection.rows[::3]:
         row['label'] = -1
     images = ImageList(collection.write_list(), collection.images, is_labelled=True)
     assert set(images.continents()[images.labels == 2].tolist()) == {CONTINENTS.index('OTHER')}
-    for name in ('softmax', 'gld'):
-        sampler = make_sampler(name, images, batch=2, seed=0, rank=0, world=1)
-        for epoch in range(5):
-            assert (images.labels[sampler.order(epoch)] >= 0).all()
+    for name in ('softmax', 'gld', 'id_uniform'):
+        for rank in range(2):
+            sampler = make_sampler(name, images, batch=2, images_per_id=2, seed=0, rank=rank, world=2)
+            # 16 of the 24 rows have a label; id_uniform sees 6 landmarks with two images each.
+            assert sampler.steps_per_epoch == {'softmax': 4, 'gld': 3, 'id_uniform': 6}[name]
+            for epoch in range(5):
+                assert (images.labels[sampler.order(epoch)] >= 0).all()
 
 
 def test_a_list_without_any_label_is_refused(tmp_path):
@@ -102,7 +147,7 @@ def test_a_list_without_any_label_is_refused(tmp_path):
         row['label'] = -1
     images = ImageList(collection.write_list(), collection.images, is_labelled=True)
     with pytest.raises(TrainerError, match='nothing to train on'):
-        make_sampler('softmax', images, batch=2, seed=0, rank=0, world=1)
+        make_sampler('softmax', images, batch=2, images_per_id=2, seed=0, rank=0, world=1)
 
 
 def test_batches_go_on_from_any_step_as_if_there_had_been_no_stop():
@@ -111,3 +156,19 @@ def test_batches_go_on_from_any_step_as_if_there_had_been_no_stop():
     assert whole[5:] == rest
     assert whole[4] == [(1, 0), (1, 1), (1, 2)]
     assert len(whole) == 12
+
+
+def test_a_step_of_several_batches_takes_the_places_of_one_large_batch():
+    one = [place for batch in BatchPositions(batch=6, steps_per_epoch=2, first_step=1, last_step=4) for place in batch]
+    parts = BatchPositions(batch=2, batches_per_step=3, steps_per_epoch=2, first_step=1, last_step=4)
+    assert [place for batch in parts for place in batch] == one
+    assert len(parts) == len(list(parts)) == 9
+
+
+@pytest.mark.parametrize('step_of', [(1, 8), (2, 4), (4, 2), (8, 1)])
+def test_softmax_gives_a_step_the_same_images_whatever_the_ranks(step_of):
+    world, per_rank = step_of
+    orders = [_softmax(256, per_rank, world, rank).order(1) for rank in range(world)]
+    for step in range(32):
+        images = np.concatenate([order[step * per_rank : (step + 1) * per_rank] for order in orders])
+        assert sorted(images) == sorted(_softmax(256, 8, 1, 0).order(1)[step * 8 : (step + 1) * 8])

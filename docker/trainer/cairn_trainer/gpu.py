@@ -1,0 +1,46 @@
+"""Which GPUs this build of torch can use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+
+from cairn_trainer.errors import TrainerError
+
+_LEAST_FOR_BF16 = (8, 0)
+
+Capability = tuple[int, int]
+
+
+def check_gpu(device: torch.device, precision: str) -> None:
+    """Refuses a CUDA device that torch or the precision cannot use.
+
+    Raises:
+        TrainerError: `invalid_configuration`, naming the GPU.
+    """
+    capability = torch.cuda.get_device_capability(device)
+    why = why_unsupported(torch.cuda.get_device_name(device), capability, torch.cuda.get_arch_list(), precision)
+    if why is not None:
+        raise TrainerError('invalid_configuration', why)
+
+
+def why_unsupported(name: str, capability: Capability, architectures: Sequence[str], precision: str) -> str | None:
+    """Why a GPU cannot be used by a torch that is built for `architectures` (`sm_80`, `compute_90`); None when it can."""
+    built = [(kind, (int(major), int(minor))) for kind, major, minor in re.findall(r'(sm|compute)_(\d+)(\d)', ' '.join(architectures))]
+    # Machine code runs on later chips of its generation, intermediate code (compute) on every later one.
+    is_built = any(at <= capability and (kind == 'compute' or at[0] == capability[0]) for kind, at in built)
+    if not is_built:
+        versions = ', '.join(sorted({_text(at) for _, at in built}, key=float)) or 'none'
+        return (
+            f'The GPU {name} has compute capability {_text(capability)}; torch {torch.__version__} is built for {versions}. '
+            'Use another GPU, or an image whose torch is built for this one.'
+        )
+    if precision == 'bf16' and capability < _LEAST_FOR_BF16:
+        return f'The GPU {name} has compute capability {_text(capability)}; precision bf16 needs {_text(_LEAST_FOR_BF16)}. Use fp16.'
+    return None
+
+
+def _text(capability: Capability) -> str:
+    return f'{capability[0]}.{capability[1]}'

@@ -1,0 +1,25 @@
+"""Each backbone at its full depth under the real launcher: two ranks, small images, some steps."""
+
+import pytest
+import torch
+from builders import Collection, StageRun, exit_code_of
+
+from cairn_trainer.backbones import BACKBONES
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize('backbone', [name for name in BACKBONES if name != 'small'] + ['timm:convnext_atto'])
+def test_two_ranks_train_it(tmp_path, backbone):
+    collection = Collection(tmp_path / 'data', landmarks=4, views=4)
+    model = {'backbone': backbone, 'embeddingDim': 64, 'gemPower': 3, 'initSeed': 1}
+    # Untrained, 90 blocks deep and with batch norms over four images, a network has gradients of 10^7: a larger rate would throw it out.
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, batch=4, imageSize=64, learningRate=1e-9, model=model)
+    assert exit_code_of(run.start(), seconds=300) == 0
+    assert [event['step'] for event in run.events('step')] == [1, 2]
+    content = torch.load(run.checkpoint()['path'], weights_only=True)
+    assert all(value.isfinite().all() for value in content['model'].values())
+    for name, velocity in content['optimizer'].items():
+        assert velocity.abs().sum() > 0, name
+    means = [rank['buffers']['fcneck_bn.running_mean'] for rank in content['ranks']]
+    assert not torch.equal(*means)  # each rank saw images of its own

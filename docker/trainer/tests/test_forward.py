@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from cairn_trainer.config import ModelSettings, TrainSettings
+from cairn_trainer.data import Batch
+from cairn_trainer.forward import Forward
+from cairn_trainer.model import EmbeddingNet
+
+
+def _batch():
+    random = np.random.default_rng(0)
+    pixels = torch.from_numpy(random.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8))
+    erased = torch.tensor([[1, 2, 8, 9]]).repeat(8, 1)
+    return Batch(pixels, torch.arange(8), torch.arange(8) % 4, erased, [])
+
+
+def _run(**options):
+    """The loss and the gradients of one batch, with the weights of one seed."""
+    settings = TrainSettings(list='clean', image_size=32, epochs=1, learning_rate=0.1, batch=8, ranks=1, **options)
+    net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4, margin=0.3, scale=10)
+    net.requires_grad_()
+    outcome = Forward(net, settings, torch.device('cpu'))(_batch())
+    outcome.loss.backward()
+    assert outcome.value == outcome.loss.item()
+    return outcome, [parameter.grad for parameter in net.parameters()], net
+
+
+def _angle(one, other):
+    one, other = (torch.cat([gradient.flatten() for gradient in gradients]) for gradients in (one, other))
+    return torch.nn.functional.cosine_similarity(one, other, dim=0).item()
+
+
+@pytest.mark.parametrize(('precision', 'least_cosine'), [('bf16', 0.98), ('fp16', 0.999)])
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_half_precision_is_near_to_full_and_leaves_weights_and_loss_in_full(precision, least_cosine, channels_last):
+    full, expected, _ = _run()
+    half, found, net = _run(precision=precision, channels_last=channels_last)
+    assert half.value == pytest.approx(full.value, rel=0.02)
+    assert half.value != full.value
+    assert half.loss.dtype == torch.float32
+    assert {tensor.dtype for tensor in (*net.parameters(), *found)} == {torch.float32}
+    assert least_cosine < _angle(found, expected) < 1
+
+
+def test_channels_last_changes_nothing_but_the_rounding():
+    plain, expected, _ = _run()
+    turned, found, net = _run(channels_last=True)
+    assert net.base.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert turned.value == pytest.approx(plain.value, rel=1e-5)
+    assert _angle(found, expected) > 0.99999
+
+
+@pytest.mark.slow
+def test_a_compiled_network_computes_the_same_and_keeps_its_state_keys(monkeypatch):
+    plain, expected, before = _run()
+    # Traced and differentiated as ever; only the C++ that torch's own compiler would write, and compile for a minute, is left out.
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: whole(self, backend='aot_eager', fullgraph=True))
+    compiled, found, net = _run(compile=True)
+    assert compiled.value == pytest.approx(plain.value, rel=1e-4)
+    assert _angle(found, expected) > 0.9999
+    assert list(net.state_dict()) == list(before.state_dict())

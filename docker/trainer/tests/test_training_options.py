@@ -1,0 +1,164 @@
+"""Stages that accumulate, end early, start from published weights, score between epochs, or overflow in fp16."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from builders import Collection, StageRun
+from torch import nn
+
+from cairn_trainer.backbones import BACKBONES
+
+
+@pytest.fixture
+def collection(tmp_path):
+    return Collection(tmp_path / 'data', landmarks=8, views=4)
+
+
+def _final(run):
+    return torch.load(run.checkpoint()['path'], weights_only=True)
+
+
+def _losses(run):
+    return [event['loss'] for event in run.events('step')]
+
+
+@pytest.fixture
+def _still_norms(monkeypatch):
+    """Batch norms that do not look at their batch: the one part of the network in which images of a batch meet."""
+
+    def norm(self, x):
+        return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False)
+
+    monkeypatch.setattr(nn.BatchNorm2d, 'forward', norm)
+    monkeypatch.setattr(nn.BatchNorm1d, 'forward', norm)
+
+
+@pytest.mark.usefixtures('_still_norms')
+def test_a_recipe_for_many_ranks_takes_the_same_steps_on_fewer_but_for_batch_norm(tmp_path, collection, capfd):
+    options = {'epochs': 1, 'effectiveBatch': 8}
+    whole = StageRun(tmp_path / 'whole', collection, batch=8, **options)
+    fewer = StageRun(tmp_path / 'fewer', collection, batch=2, ranks=2, **options)
+    alone = StageRun(tmp_path / 'alone', collection, batch=2, **options)
+    assert [run.run() for run in (whole, fewer, alone)] == [0, 0, 0]
+    for run in (fewer, alone):
+        assert _losses(run) == pytest.approx(_losses(whole), rel=1e-4)
+        assert [event['accuracy'] for event in run.events('step')] == [event['accuracy'] for event in whole.events('step')]
+        for key, value in _final(whole)['model'].items():
+            torch.testing.assert_close(_final(run)['model'][key], value, rtol=1e-4, atol=1e-5)
+    said = capfd.readouterr().out.splitlines()
+    firsts = [line for line in said if 'images a step' in line]
+    assert [line.split('.')[0] for line in firsts] == [
+        '8 images a step: 1 ranks x 8 images',
+        '8 images a step: 2 ranks x 2 images x 2 batches',
+        '8 images a step: 1 ranks x 2 images x 4 batches',
+    ]
+    assert said[0] == firsts[0]
+    assert 'the step and its learning rate stay' in firsts[1]
+    assert 'batch norms see the 2 images of one rank at a time' in firsts[1]
+
+
+def test_the_first_line_says_what_other_ranks_would_change(tmp_path, collection, capfd):
+    run = StageRun(tmp_path / 'run', collection, epochs=1, batch=4, sampler='gld')
+    assert run.run() == 0
+    (first, *_) = capfd.readouterr().out.splitlines()
+    assert first.startswith('4 images a step: 1 ranks x 4 images. With other ranks the step changes and the learning rate does not')
+    assert 'each rank draws 32 rows an epoch of its own' in first
+
+
+@pytest.mark.usefixtures('_still_norms')
+@pytest.mark.parametrize(('before', 'after'), [(2, 1), (1, 2)])
+def test_a_stage_goes_on_with_another_number_of_ranks_and_says_so(tmp_path, collection, capfd, before, after):
+    options = {'epochs': 2, 'effectiveBatch': 8, 'checkpointEverySteps': 3}
+    whole = StageRun(tmp_path / 'whole', collection, ranks=before, **options)
+    assert whole.run() == 0
+    second = StageRun(tmp_path / 'second', collection, ranks=after, **options, resume=whole.checkpoint(0))
+    capfd.readouterr()
+    assert second.run() == 0
+    assert f'Goes on with {after} ranks where {before} began' in capfd.readouterr().out
+    assert [event['step'] for event in second.events('step')] == [4, 5, 6, 7, 8]
+    # The same images with the same augmentation in each step.
+    assert _losses(second) == pytest.approx(_losses(whole)[3:], rel=1e-4)
+
+
+def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(tmp_path, collection, monkeypatch):
+    from cairn_trainer.gradients import GradientMean
+
+    finish = GradientMean.finish
+
+    def overflow_once(self, scale=1.0):
+        is_finite = finish(self, scale)
+        self.calls = getattr(self, 'calls', 0) + 1
+        return is_finite and self.calls != 2
+
+    monkeypatch.setattr('cairn_trainer.loss_scale._FIRST', 256.0)  # so small a network overflows at the true one
+    monkeypatch.setattr(GradientMean, 'finish', overflow_once)
+    run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, precision='fp16', checkpointEverySteps=1)
+    assert run.run() == 0
+    one, two, three = (torch.load(run.checkpoint(number)['path'], weights_only=True) for number in range(3))
+    assert [content['scale']['value'] for content in (one, two, three)] == [256, 128, 128]
+    assert torch.equal(one['model']['base.conv1.weight'], two['model']['base.conv1.weight'])
+    assert not torch.equal(two['model']['base.conv1.weight'], three['model']['base.conv1.weight'])
+
+
+def test_a_loss_that_is_not_finite_stops_inside_a_step_with_the_ids_of_its_batches_so_far(tmp_path, collection, monkeypatch):
+    from cairn_trainer.loss import ArcFace, Classified
+
+    forward = ArcFace.forward
+
+    def spoiled(self, embeddings, labels):
+        loss, correct = forward(self, embeddings, labels)
+        self.calls = getattr(self, 'calls', 0) + 1
+        return Classified(loss * (float('nan') if self.calls == 7 else 1.0), correct)
+
+    monkeypatch.setattr(ArcFace, 'forward', spoiled)
+    run = StageRun(tmp_path / 'run', collection, epochs=1, batch=2, effectiveBatch=8)
+    assert run.run() == 65
+    assert run.events('failed')[0]['code'] == 'training_diverged'
+    diverged = json.loads((run.folder / 'diverged.json').read_text())
+    assert (diverged['what'], diverged['step']) == ('The loss', 1)
+    assert len(set(diverged['ranks'][0]['imageIds'])) == 6
+
+
+def test_a_stage_that_ends_early_leaves_the_checkpoint_that_the_whole_one_has_there(tmp_path, collection):
+    whole = StageRun(tmp_path / 'whole', collection, epochs=3, batch=8, checkpointEveryEpochs=1)
+    early = StageRun(tmp_path / 'early', collection, epochs=3, batch=8, lastEpoch=2)
+    assert (whole.run(), early.run()) == (0, 0)
+    assert early.events('finished')[0]['step'] == 8
+    assert early.checkpoint()['path'].endswith('checkpoint-000008.pt')
+    middle = torch.load(whole.checkpoint(1)['path'], weights_only=True)
+    for key, value in _final(early)['model'].items():
+        assert torch.equal(value, middle['model'][key]), key
+
+
+def test_a_stage_starts_from_published_weights_and_says_what_it_took(tmp_path, collection, capfd):
+    published = tmp_path / 'small-0123abcd.pth'
+    weights = {key: value + 0.01 for key, value in BACKBONES['small'].build().state_dict().items() if not key.endswith('tracked')}
+    torch.save({**weights, 'fc.weight': torch.zeros(1000, 32)}, published)
+    stored = {'path': str(published), 'sha256': hashlib.sha256(published.read_bytes()).hexdigest()}
+    options = {'epochs': 1, 'batch': 8, 'learningRate': 1e-9, 'weights': 'small-0123abcd'}
+    run = StageRun(tmp_path / 'run', collection, **options)
+    run.config['weights'] = stored
+    run.write()
+    assert run.run() == 0
+    torch.testing.assert_close(_final(run)['model']['base.layer1.0.conv1.weight'], weights['layer1.0.conv1.weight'])
+    assert f'The file {published} sets {len(weights)} tensors of the backbone.' in capfd.readouterr().out
+
+
+def test_scores_between_epochs_are_told_and_drawn_beside_the_curves(tmp_path, collection):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    evaluation = collection.write_evaluation()
+    run = StageRun(tmp_path / 'run', collection, epochs=3, batch=8, evaluate='every_epoch', evaluation=evaluation)
+    assert run.run() == 0
+    scores = run.events('evaluation')
+    assert [(event['when'], event['step']) for event in scores] == [('epoch', 4), ('epoch', 8), ('end', 12)]
+    board = EventAccumulator(str(run.folder / 'tensorboard')).Reload()
+    steps = run.events('step')
+    for tag, key in (('loss', 'loss'), ('learning_rate', 'learningRate'), ('images_per_second', 'imagesPerSecond')):
+        points = board.Scalars(tag)
+        assert [point.step for point in points] == [event['step'] for event in steps]
+        assert [point.value for point in points] == pytest.approx([event[key] for event in steps], rel=1e-6)
+    points = board.Scalars('map_at_100')
+    assert [(point.step, point.value) for point in points] == [(e['step'], pytest.approx(e['mapAt100'], rel=1e-6)) for e in scores]

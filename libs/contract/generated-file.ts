@@ -1,0 +1,12 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { relative } from 'node:path';
+
+/** Writes a file that a program generates; with `--check` on the command line only says when it differs, and fails. */
+export async function writeOrCheck(path: string, text: string, source: string): Promise<void> {
+  if (!process.argv.includes('--check')) {
+    await writeFile(path, text);
+  } else if ((await readFile(path, 'utf8')) !== text) {
+    console.error(`${relative(process.cwd(), path)} differs from what ${source} generates.`);
+    process.exitCode = 1;
+  }
+}
