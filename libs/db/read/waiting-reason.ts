@@ -50,7 +50,7 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
     return reason('finalizing', 'its work is done, and its result is being checked and put in its place', attempts.lastEndedAt ?? readyAt);
   }
   if (attempts.working > 0) return null;
-  if (attempts.starting > 0 && attempts.finding !== null) {
+  if (attempts.finding !== null) {
     return lasting('pending', attempts.finding.message, new Date(attempts.finding.since));
   }
   if (attempts.starting > 0) {

@@ -230,3 +230,8 @@ test('a Job for a queue waits suspended, and is stopped without ever having had 
   await eventually(() => observed(executor, spec)).toBeUndefined();
   expect(await executor.isGone(spec.attemptId, limit())).toBe(true);
 });
+
+test('a namespace without Secrets has none to clean up', async () => {
+  // Of names alone the API server gives null for an empty list.
+  expect(await clusterApi(kubeConfig, space.name).listSecrets(labelSelector(owner), limit())).toEqual([]);
+});

@@ -194,8 +194,10 @@ describe('what a pool sets', () => {
   });
 
   test("the pool's environment wins over the controller's, but an attempt's own cannot be set", () => {
-    const env = pod({ env: { CAIRN_PYTHON: '/opt/python' } })?.containers[0]?.env;
+    const env = pod({ env: { CAIRN_PYTHON: '/opt/python', CAIRN_GPUS: '0' } })?.containers[0]?.env;
     expect(env).toContainEqual({ name: 'CAIRN_PYTHON', value: '/opt/python' });
+    // Pods with GPUs that compute on the processor: a trial without CUDA.
+    expect(env).toContainEqual({ name: 'CAIRN_GPUS', value: '0' });
     expect(() => pool({ env: { CAIRN_ATTEMPT_TOKEN: 'x' } })).toThrow(/CAIRN_ATTEMPT_\* are those of each attempt/);
   });
 
