@@ -33,7 +33,8 @@ await runMain({
       instance: config.CAIRN_INSTANCE,
       stateDir: config.CAIRN_STATE_DIR,
       command: [process.execPath, agentEntry, 'agent'],
-      baseEnv,
+      // A path of this machine: an image has a Python of its own.
+      baseEnv: { ...baseEnv, CAIRN_PYTHON: config.CAIRN_PYTHON },
       log,
     };
     const executors = new Map(
@@ -59,7 +60,7 @@ await runMain({
         })),
         { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS, attemptSlots: null },
       ],
-      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, CAIRN_PYTHON: config.CAIRN_PYTHON },
+      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL },
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
       log,

@@ -12,7 +12,7 @@ const spec: LaunchSpec = {
   generation: 2,
   name: 'mini-3/512_finetune/1',
   slots: 8,
-  env: { CAIRN_INTERNAL_URL: 'http://machine:8081', CAIRN_ATTEMPT_TOKEN: 'cat_secret', CAIRN_PYTHON: '/usr/bin/python3' },
+  env: { CAIRN_INTERNAL_URL: 'http://machine:8081', CAIRN_ATTEMPT_TOKEN: 'cat_secret' },
 };
 const container = (change: Partial<z.input<typeof dockerPoolSettings>> = {}, more: Partial<LaunchSpec> = {}, devices = 'all') =>
   containerOptions({ ...spec, ...more }, owner, dockerPoolSettings.parse({ image, ...change }), devices);
@@ -95,9 +95,8 @@ describe('of the settings', () => {
     expect(HostConfig?.MemorySwap).toBe(HostConfig?.Memory);
   });
 
-  test('the pool’s environment wins over the controller’s, its interpreter too', () => {
-    const { Env } = container({ env: { CAIRN_PYTHON: '/opt/python', CAIRN_INTERNAL_URL: 'http://host.docker.internal:8081' } });
-    expect(Env).toContain('CAIRN_PYTHON=/opt/python');
+  test('the pool’s environment wins over the controller’s', () => {
+    const { Env } = container({ env: { CAIRN_INTERNAL_URL: 'http://host.docker.internal:8081' } });
     expect(Env).toContain('CAIRN_INTERNAL_URL=http://host.docker.internal:8081');
     expect(Env).not.toContain('CAIRN_INTERNAL_URL=http://machine:8081');
   });

@@ -77,10 +77,8 @@ export function containerOptions(
 }
 
 function environment(spec: LaunchSpec, settings: DockerPoolSettings): Record<string, string> {
-  // The interpreter of the controller's machine is not the image's.
-  const { CAIRN_PYTHON: _, ...env } = spec.env;
   const { gpus } = settings;
   // With all GPUs of the machine, the attempt holds all slots of its pool.
   const count = gpus === 'all' ? spec.slots : gpus === 'none' ? 0 : gpus;
-  return { ...agentEnvironment({ ...spec, env }, { ...settings, gpus: count }), CAIRN_ENV_FILE: secretsFile };
+  return { ...agentEnvironment(spec, { ...settings, gpus: count }), CAIRN_ENV_FILE: secretsFile };
 }

@@ -90,10 +90,10 @@ export function engineApi(docker: Docker) {
         demultiplex(await docker.getContainer(id).logs({ stdout: true, stderr: true, tail: logLines, ...options })),
       ),
 
-    events: (labels: readonly string[], untilMs: number, signal: AbortSignal): Promise<NodeJS.ReadableStream> =>
+    /** What happens from now on, until `signal`. */
+    events: (labels: readonly string[], signal: AbortSignal): Promise<NodeJS.ReadableStream> =>
       docker.getEvents({
         filters: { type: ['container'], event: ['start', 'die', 'oom', 'destroy'], label: [...labels] },
-        until: Math.ceil(untilMs / 1000),
         abortSignal: signal,
       }),
 

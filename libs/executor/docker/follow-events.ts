@@ -12,9 +12,8 @@ export type FollowEventsOptions = {
   log: Logger;
 };
 
-/** A connection may die without a sign: the engine ends the stream after this long, and it is opened anew. */
+/** A connection may die without a sign: the stream is opened anew after this long. */
 const streamMs = 300_000;
-const marginMs = 30_000;
 const retry = { baseMs: 250, maxMs: 10_000 };
 
 /** Follows what happens to the pool's containers until it is closed: opens the stream anew after any end. */
@@ -23,9 +22,8 @@ export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEvents
   const { signal } = closing;
   let isOpen = false;
 
-  async function follow(): Promise<void> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(streamMs + marginMs)]);
-    const stream = await api.events(labels, Date.now() + streamMs, limit);
+  async function follow(limit: AbortSignal): Promise<void> {
+    const stream = await api.events(labels, AbortSignal.any([signal, limit]));
     isOpen = true;
     await onOpen();
     let rest = '';
@@ -43,15 +41,19 @@ export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEvents
   async function run(): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
+      const limit = AbortSignal.timeout(streamMs);
       try {
-        await follow();
-        failures = 0;
+        await follow(limit);
       } catch (error) {
         if (signal.aborted) return;
+        if (limit.aborted) {
+          failures = 0;
+          continue;
+        }
         // One line at the start of an outage, and then ever fewer.
         if (Number.isInteger(Math.log2(failures + 1))) log.warn({ err: error, failures: failures + 1 }, 'containers cannot be watched');
-        failures = isOpen ? 1 : failures + 1;
       }
+      failures = isOpen ? 1 : failures + 1;
       isOpen = false;
       await sleep(backoff({ attempt: failures, ...retry }), signal).catch(() => undefined);
     }

@@ -261,6 +261,7 @@ test('an engine that is away is an error that names it; when it is back, what ha
     message: `The Docker engine at unix://${socketPath} does not answer (ENOENT): start it, or correct DOCKER_HOST`,
   });
   await docker.getContainer(containerName(spec)).kill();
+  await docker.getContainer(containerName(spec)).wait();
   const changed: string[] = [];
   executor.onChange((id) => changed.push(id));
   way = await openWay(socketPath);

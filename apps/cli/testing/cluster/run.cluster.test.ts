@@ -87,13 +87,15 @@ test('a fleet gives way to a training step that waits for its GPUs, the pod with
   one = await world.open(shells, { home });
   const extraction = await one.submit({ set: longStage, noReuse: ['extract_index'] });
   const fleet = async () => (await one.client.listAttempts(extraction, 'extract_index')).items;
-  await eventually(async () => (await fleet()).map((attempt) => attempt.state)).toEqual(['launching', 'launching']);
+  // Their agents cannot be there before their Jobs are.
+  await eventually(async () => (await fleet()).map((attempt) => attempt.place)).toEqual([expect.any(String), expect.any(String)]);
   const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(id)));
   await younger?.claimShard({ holding: [] });
 
   const training = await one.submit({ set: { 'stages.384.seed': 77 } });
   await eventually(async () => (await one.step(training, '384')).state).toBe('active');
-  expect(await fleet()).toMatchObject([{ state: 'preempted', failure: { cause: 'preemption' } }, { state: 'running' }]);
+  const told = (await fleet()).map((attempt) => attempt.failure?.message ?? attempt.state).join('; ');
+  expect(await fleet(), told).toMatchObject([{ state: 'preempted', failure: { cause: 'preemption' } }, { state: 'running' }]);
   const left = async () => (await world.pods()).map((pod) => pod.metadata?.annotations?.['cairn.dev/name'] ?? '').toSorted();
   const [a, b] = [(await one.run(extraction)).name, (await one.run(training)).name];
   await eventually(left).toEqual([`${a}/extract_index/2`, `${b}/384/1`].toSorted());
