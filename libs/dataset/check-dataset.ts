@@ -39,12 +39,12 @@ export async function checkDataset(options: CheckDatasetOptions): Promise<Checke
   if (countries !== undefined) await requireFolder('The folder of the countries', countries);
   const found = await findMetadata(metadata, { lists, withCountries: countries !== undefined }, signal);
   const tars = await checkImages(images, lists);
-  const places = countries === undefined ? null : await readCountries(countries, signal);
+  const places = countries === undefined ? null : await readCountries(countries, 'reference', signal);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   try {
     const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
     try {
-      const rows = await loadMetadata(database, found, signal);
+      const rows = await loadMetadata(database, found, { categoryQuotes: 'reference' }, signal);
       return {
         rows: Object.fromEntries([...rows].map(([key, n]) => [found.get(key)?.file.name ?? key, n])),
         tars,

@@ -6,7 +6,7 @@ import { sha256Json } from '@cairn/runtime';
 import { fileChunks } from './file-chunks.ts';
 import type { ImageSplit } from './image-path.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
-import { readCountries } from './metadata/read-countries.ts';
+import { countryFilesIn } from './metadata/read-countries.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
 /** SHA-256 and size of a file. */
@@ -88,8 +88,8 @@ export async function metadataDigest(
   for (const { file, path } of (await findMetadata(source.metadata, wanted, signal)).values())
     files[file.name] = await fileDigest(path, signal);
   if (source.countries !== undefined) {
-    const { files: names } = await readCountries(source.countries, signal);
-    for (const name of names) files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
+    for (const name of await countryFilesIn(source.countries, signal))
+      files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
   }
   return { digest: sha256Json(files), files };
 }

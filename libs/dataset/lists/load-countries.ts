@@ -1,8 +1,9 @@
 import { join } from 'node:path';
+import type { CategoryQuotes } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
-import { continentOfCountry, readCountries } from '../metadata/read-countries.ts';
+import { continentOfCountry, countryFilesIn, readCountries } from '../metadata/read-countries.ts';
 import type { ListsManifest } from './manifest.ts';
 
 /**
@@ -13,11 +14,13 @@ export async function loadCountries(
   database: Database,
   folder: string,
   loaded: ReadonlySet<MetadataFileKey>,
+  quotes: CategoryQuotes,
   signal?: AbortSignal,
 ): Promise<ListsManifest['inputs']> {
-  const countries = await readCountries(folder, signal);
+  const countries = await readCountries(folder, quotes, signal);
   const inputs: ListsManifest['inputs'] = {};
-  for (const name of countries.files) inputs[`countries/${name}`] = { ...(await fileDigest(join(folder, name), signal)), rows: null };
+  for (const name of await countryFilesIn(folder, signal))
+    inputs[`countries/${name}`] = { ...(await fileDigest(join(folder, name), signal)), rows: null };
   if (!loaded.has('trainClean') || !loaded.has('trainCategory')) return inputs;
   await database.run('create table category_country (category varchar, country varchar, continent varchar)');
   const rows = [...countries.countryOf].map(([category, country]) => [category, country, continentOfCountry(countries, country)] as const);

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import type { ListName } from '@cairn/contract';
+import { basename, join, resolve } from 'node:path';
+import type { CategoryQuotes, ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import { fileDigest } from '../digests.ts';
@@ -10,12 +10,14 @@ import type { FoundFile } from '../metadata/find-metadata.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
 import { makingBeside } from '../writing-under.ts';
-import { makeListTables } from './definitions.ts';
+import { defineLists, makeListTables } from './definitions.ts';
 import { loadCountries } from './load-countries.ts';
 import { loadTars } from './load-tars.ts';
+import { makeRowTable } from './make-row-table.ts';
 import type { ImageRoot, ListsManifest } from './manifest.ts';
 import { listsManifestName } from './manifest.ts';
-import { writeGroundTruth, writeList } from './write-list.ts';
+import { writeGroundTruth } from './write-ground-truth.ts';
+import { writeList } from './write-list.ts';
 
 export type PrepareListsOptions = {
   /** Folder of the CSV files, flat as downloaded or parted into train/, index/ and test/. */
@@ -26,6 +28,10 @@ export type PrepareListsOptions = {
   lists: readonly ListName[];
   /** Seed of the sample in the list `test`. */
   testSeed: number;
+  /** How quoted categories are read; `reference` unless given. */
+  categoryQuotes?: CategoryQuotes;
+  /** Whether to write each list as CSV too. */
+  withText?: boolean;
   /** The folder to make; it must not exist or be empty. */
   out: string;
   /** Most memory the SQL may take, in MiB; what does not fit goes to disk beside `out`. */
@@ -37,7 +43,7 @@ export type PrepareListsOptions = {
 /**
  * Makes the lists of a collection in GLDv2's format: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
  * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
- * in order of first appearance), for tars also tar, offset, size; with the list `query` also `out/lists/ground_truth.parquet`
+ * in order of first appearance), for tars also tar, offset, size; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
  * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
  *
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `name_taken`, `storage_full`; the signal's reason.
@@ -73,7 +79,8 @@ async function fill(
   found: Map<FoundFile['key'], FoundFile>,
   options: PrepareListsOptions,
 ): Promise<ListsManifest> {
-  const { images, countries, testSeed, signal, memoryLimitMiB, threads } = options;
+  const { images, countries, testSeed, categoryQuotes = 'reference', withText = false, signal, memoryLimitMiB, threads } = options;
+  const hasTars = images.kind === 'tars';
   const work = join(root, 'work');
   await mkdir(work);
   await mkdir(join(root, 'lists'));
@@ -84,12 +91,12 @@ async function fill(
     ...(signal ? { signal } : {}),
   });
   try {
-    const rows = await loadMetadata(database, found, signal);
+    const rows = await loadMetadata(database, found, { categoryQuotes }, signal);
     const inputs = await digestsOf(found, rows, signal);
     const loaded = new Set(rows.keys());
     const { labelled } = await makeListTables(database, loaded);
-    if (countries !== undefined) Object.assign(inputs, await loadCountries(database, countries, loaded, signal));
-    const tars = images.kind === 'tars' ? await loadTars(database, images.root, lists, root, signal) : null;
+    if (countries !== undefined) Object.assign(inputs, await loadCountries(database, countries, loaded, categoryQuotes, signal));
+    const tars = hasTars ? await loadTars(database, images.root, lists, root, signal) : null;
     const manifest: ListsManifest = {
       format: 'cairn-lists',
       version: 1,
@@ -98,11 +105,20 @@ async function fill(
       tars,
       source: images.kind,
       testSeed,
+      categoryQuotes,
       inputs,
     };
-    for (const list of lists) {
-      manifest.lists[list] = await writeList(database, { list, testSeed, root, hasTars: images.kind === 'tars', labelled }, signal);
+    const definitions = defineLists(lists, testSeed);
+    const tables = new Map([...definitions.values()].map(({ table }) => [table.name, table]));
+    for (const table of tables.values()) {
+      await makeRowTable(database, table, hasTars);
+      for (const [list, definition] of definitions) {
+        if (definition.table.name !== table.name) continue;
+        manifest.lists[list] = await writeList(database, { list, definition, root, hasTars, labelled, withText }, signal);
+      }
+      await database.run(`drop table ${table.name}`);
     }
+    manifest.lists = Object.fromEntries(lists.map((list) => [list, manifest.lists[list]]));
     if (lists.includes('query')) manifest.groundTruth = await writeGroundTruth(database, root, loaded.has('index'), signal);
     await closeAndRemove(database, work);
     await writeFile(join(root, listsManifestName), `${JSON.stringify(manifest, null, 2)}\n`);
@@ -124,6 +140,6 @@ async function digestsOf(
   signal?: AbortSignal,
 ): Promise<ListsManifest['inputs']> {
   const inputs: Record<string, FileDigest & { rows: number | null }> = {};
-  for (const [key, { file, path }] of found) inputs[file.name] = { ...(await fileDigest(path, signal)), rows: count(rows.get(key)) };
+  for (const [key, { path }] of found) inputs[basename(path)] = { ...(await fileDigest(path, signal)), rows: count(rows.get(key)) };
   return inputs;
 }
