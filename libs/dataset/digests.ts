@@ -3,7 +3,7 @@ import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
-import { fileChunks } from './file-chunks.ts';
+import { eachChunk } from './file-chunks.ts';
 import type { ImageSplit } from './image-path.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
 import { countryFilesIn } from './metadata/read-countries.ts';
@@ -15,11 +15,7 @@ export type FileDigest = { sha256: string; bytes: number };
 /** SHA-256 of a file's bytes, streamed. */
 export async function fileDigest(path: string, signal?: AbortSignal): Promise<FileDigest> {
   const sha256 = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of fileChunks(path, signal)) {
-    sha256.update(chunk);
-    bytes += chunk.length;
-  }
+  const bytes = await eachChunk(path, (chunk) => void sha256.update(chunk), signal);
   return { sha256: sha256.digest('hex'), bytes };
 }
 

@@ -27,11 +27,6 @@ const fullTables = [
   `insert into landmark
    select landmark_id, ((select count(*) from train_clean) + row_number() over (order by first) - 1)::integer
    from (select t.landmark_id, min(t.rowid) as first from train t anti join train_clean c using (landmark_id) group by t.landmark_id)`,
-  // An image is right (noisy 0) when the cleaned file has it under this very landmark.
-  `create table full_row as
-   select t.rowid as pos, t.id as image_id, l.gid as label,
-     case when (l.gid, t.id) in (select (gid, image_id) from clean_image) then 0 else 1 end as noisy
-   from train t join landmark l using (landmark_id)`,
 ];
 
 const labelTables = [
@@ -62,8 +57,6 @@ const truthTables = [
   'create table query_label (pos bigint, n integer, label integer)',
 ];
 
-const noCountryTables = ['create table label_country (gid integer, country varchar, continent varchar)'];
-
 /** Makes the tables that the lists are selected from, as far as the loaded files allow. */
 export async function makeListTables(database: Database, loaded: ReadonlySet<MetadataFileKey>): Promise<{ labelled: boolean }> {
   const labelled = labellingFiles.every((key) => loaded.has(key));
@@ -73,7 +66,6 @@ export async function makeListTables(database: Database, loaded: ReadonlySet<Met
     ...(labelled ? labelTables : noLabelTables),
     ...(loaded.has('trainClean') && loaded.has('trainCategory') ? countryTables : []),
     ...(loaded.has('solution') ? truthTables : []),
-    ...noCountryTables,
   ];
   for (const statement of statements) await database.run(statement);
   if (loaded.has('solution')) await makeQueryLabels(database);
@@ -98,65 +90,82 @@ async function makeQueryLabels(database: Database): Promise<void> {
 const sampleOfTest = 20_000;
 
 /**
- * A table of rows in the reference's order that one list or several are made from: `rows` have `block`, `pos` and `sub`, which give
- * the order, image_id, `split` (the folder of the image), label and noisy.
+ * Rows of lists: image_id, `split` (the folder of the image), label and noisy, and `pos`, which gives their order.
  */
-export type RowTable = { name: string; rows: string };
+export type RowBlock = { rows: string };
 
-const fullRows = `select 0 as block, pos, 0 as sub, image_id, 'train' as split, label, noisy from full_row`;
-const indexTrainRows = `${fullRows} union all select 1, pos, 0, image_id, 'index', label, 0 from index_row`;
-const allRows = `${indexTrainRows}
-  union all select 2, rowid, 0, id, 'test', -1, 0 from solution where "Usage" = 'Ignored'
-  union all select 2, q.pos, q.n, s.id, 'test', q.label, 0 from query_label q join solution s on s.rowid = q.pos`;
+/** A table of blocks of rows, one after another, that one list or several are made from. */
+export type RowTable = { name: string; blocks: readonly RowBlock[] };
 
-const gallery = (images: string): string =>
-  `select 0 as block, x.pos, 0 as sub, x.id as image_id, 'index' as split, coalesce(i.label, -1) as label, 0 as noisy
-   from (${images}) x left join index_row i on i.image_id = x.id`;
+const fullRows: RowBlock = {
+  // An image is right (noisy 0) when the cleaned file has it under this very landmark.
+  rows: `select t.rowid as pos, t.id as image_id, 'train' as split, l.gid as label,
+           case when (l.gid, t.id) in (select (gid, image_id) from clean_image) then 0 else 1 end as noisy
+         from train t join landmark l using (landmark_id)`,
+};
+const indexRows: RowBlock = { rows: `select pos, image_id, 'index' as split, label, 0 as noisy from index_row` };
+const queryRows: RowBlock = {
+  rows: `select pos, image_id, 'test' as split, label, 0 as noisy
+         from (
+           select row_number() over (order by s.rowid, q.n) as pos, s.id as image_id, coalesce(q.label, -1) as label
+           from solution s left join query_label q on q.pos = s.rowid where s."Usage" = 'Ignored' or q.label is not null
+         )`,
+};
+const sharedBlocks = [fullRows, indexRows, queryRows] as const;
+
+const gallery = (images: string): RowBlock => ({
+  rows: `select x.pos, x.id as image_id, 'index' as split, coalesce(i.label, -1) as label, 0 as noisy
+         from (${images}) x left join index_row i on i.image_id = x.id`,
+});
 
 /** The competition's index images, then the ground truths that it lacks, in the order of the queries and of their images. */
 const expandedIndex = `
   select rowid as pos, id from competition_index
   union all
-  select (select count(*) from competition_index) + row_number() over (order by t.pos, t.n), t.image_id
-  from (select image_id, min((pos, n)) as first from truth group by image_id) f join truth t on f.image_id = t.image_id and f.first = (t.pos, t.n)
-  where f.image_id not in (select id from competition_index)`;
+  select (select count(*) from competition_index) + row_number() over (order by first), image_id
+  from (select image_id, min((pos, n)) as first from truth group by image_id)
+  where image_id not in (select id from competition_index)`;
 
-/** How a list is made: the rows of a table for which `where` holds, in the table's order. */
-export type ListDefinition = { table: RowTable; where: string };
+/** How a list is made: the rows of a table that are in one of its first `blocks`, and for which `where` holds. */
+export type ListDefinition = { table: RowTable; blocks: number; where?: string };
 
 /**
- * How the lists asked for are made. full, index_train and all begin with the same rows, so they share a table. `seed` picks the sample of
- * the list test. A query with several labels stands in `all` once for each.
+ * How the lists asked for are made. full, index_train and all begin with the same rows, of which c2x is a part, so they share a table.
+ * `seed` picks the sample of the list test. A query with several labels stands in `all` once for each.
  */
-export function defineLists(lists: readonly ListName[], seed: number): Map<ListName, ListDefinition> {
-  const longest = (['all', 'index_train', 'full', 'c2x'] as const).find((name) => lists.includes(name));
-  const shared: RowTable = {
-    name: 'rows_shared',
-    rows: longest === 'all' ? allRows : longest === 'index_train' ? indexTrainRows : fullRows,
-  };
-  const alone = (name: ListName, rows: string): ListDefinition => ({ table: { name: `rows_of_${name}`, rows }, where: 'true' });
+export function defineLists(lists: readonly ListName[], options: { seed: number; cleanLandmarks: number }): Map<ListName, ListDefinition> {
+  const { seed, cleanLandmarks } = options;
+  const blocksOfShared: Partial<Record<ListName, number>> = { c2x: 1, full: 1, index_train: 2, all: 3 };
+  const blocks = Math.max(0, ...lists.map((list) => blocksOfShared[list] ?? 0));
+  const table: RowTable = { name: 'rows_shared', blocks: sharedBlocks.slice(0, blocks) };
+  const shared = (list: ListName, where?: string): ListDefinition => ({
+    table,
+    blocks: blocksOfShared[list] ?? 0,
+    ...(where ? { where } : {}),
+  });
+  const alone = (list: ListName, block: RowBlock): ListDefinition => ({ table: { name: `rows_of_${list}`, blocks: [block] }, blocks: 1 });
   const definitions: Record<ListName, ListDefinition> = {
-    clean: alone('clean', `select 0 as block, gid as pos, n as sub, image_id, 'train' as split, gid as label, 0 as noisy from clean_image`),
-    full: { table: shared, where: 'block = 0' },
-    c2x: alone('c2x', `${fullRows} where label < (select count(*) from train_clean)`),
-    index_train: { table: shared, where: 'block <= 1' },
+    clean: alone('clean', {
+      rows: `select rowid as pos, image_id, 'train' as split, gid as label, 0 as noisy from clean_image`,
+    }),
+    full: shared('full'),
+    c2x: shared('c2x', `label < ${cleanLandmarks}`),
+    index_train: shared('index_train'),
     // At most two index images a label, the first ones; of these a sample in an order that only the seed and the ids decide.
-    test: alone(
-      'test',
-      `select 0 as block, place as pos, 0 as sub, image_id, 'index' as split, label, 0 as noisy
-       from (select image_id, label, row_number() over (order by md5(${literal(`${seed}:`)} || image_id), image_id) as place
-             from (select *, row_number() over (partition by label order by pos) as nth from index_row) where nth <= 2)
-       where place <= ${sampleOfTest}`,
-    ),
-    all: { table: shared, where: 'true' },
+    test: alone('test', {
+      rows: `select pos, image_id, 'index' as split, label, 0 as noisy
+             from (select image_id, label, row_number() over (order by md5(${literal(`${seed}:`)} || image_id), image_id) as pos
+                   from (select *, row_number() over (partition by label order by pos) as nth from index_row) where nth <= 2)
+             where pos <= ${sampleOfTest}`,
+    }),
+    all: shared('all'),
     // Each scored query once, with the label of its first ground truth that has one.
-    query: alone(
-      'query',
-      `select 0 as block, s.rowid as pos, 0 as sub, s.id as image_id, 'test' as split, coalesce(k.label, -1) as label, 0 as noisy
-       from solution s
-       left join (select t.pos, arg_min(i.label, t.n) as label from truth t join index_row i using (image_id) group by t.pos) k on k.pos = s.rowid
-       where s."Usage" <> 'Ignored'`,
-    ),
+    query: alone('query', {
+      rows: `select s.rowid as pos, s.id as image_id, 'test' as split, coalesce(k.label, -1) as label, 0 as noisy
+             from solution s
+             left join (select t.pos, arg_min(i.label, t.n) as label from truth t join index_row i using (image_id) group by t.pos) k on k.pos = s.rowid
+             where s."Usage" <> 'Ignored'`,
+    }),
     index: alone('index', gallery('select rowid as pos, id from index_image')),
     index_expand: alone('index_expand', gallery(expandedIndex)),
   };

@@ -2,6 +2,7 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { CategoryQuotes, ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
+import { allEnded } from '../all-ended.ts';
 import type { FileDigest } from '../digests.ts';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
@@ -11,7 +12,7 @@ import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
 import { makingBeside } from '../writing-under.ts';
 import { defineLists, makeListTables } from './definitions.ts';
-import { loadCountries } from './load-countries.ts';
+import { loadCountries, noCountries } from './load-countries.ts';
 import { loadTars } from './load-tars.ts';
 import { makeRowTable } from './make-row-table.ts';
 import type { ImageRoot, ListsManifest } from './manifest.ts';
@@ -91,11 +92,13 @@ async function fill(
     ...(signal ? { signal } : {}),
   });
   try {
-    const rows = await loadMetadata(database, found, { categoryQuotes }, signal);
-    const inputs = await digestsOf(found, rows, signal);
+    const [rows, digests] = await allEnded([loadMetadata(database, found, { categoryQuotes }, signal), digestsOf(found, signal)]);
+    const inputs: ListsManifest['inputs'] = {};
+    for (const [key, digest] of digests) inputs[basename(found.get(key)?.path ?? key)] = { ...digest, rows: count(rows.get(key)) };
     const loaded = new Set(rows.keys());
     const { labelled } = await makeListTables(database, loaded);
-    if (countries !== undefined) Object.assign(inputs, await loadCountries(database, countries, loaded, categoryQuotes, signal));
+    if (countries === undefined) await noCountries(database);
+    else Object.assign(inputs, await loadCountries(database, countries, loaded, categoryQuotes, signal));
     const tars = hasTars ? await loadTars(database, images.root, lists, root, signal) : null;
     const manifest: ListsManifest = {
       format: 'cairn-lists',
@@ -108,7 +111,7 @@ async function fill(
       categoryQuotes,
       inputs,
     };
-    const definitions = defineLists(lists, testSeed);
+    const definitions = defineLists(lists, { seed: testSeed, cleanLandmarks: rows.get('trainClean') ?? 0 });
     const tables = new Map([...definitions.values()].map(({ table }) => [table.name, table]));
     for (const table of tables.values()) {
       await makeRowTable(database, table, hasTars);
@@ -136,10 +139,9 @@ async function closeAndRemove(database: Database, work: string): Promise<void> {
 
 async function digestsOf(
   found: ReadonlyMap<FoundFile['key'], FoundFile>,
-  rows: ReadonlyMap<FoundFile['key'], number>,
   signal?: AbortSignal,
-): Promise<ListsManifest['inputs']> {
-  const inputs: Record<string, FileDigest & { rows: number | null }> = {};
-  for (const [key, { path }] of found) inputs[basename(path)] = { ...(await fileDigest(path, signal)), rows: count(rows.get(key)) };
-  return inputs;
+): Promise<Map<FoundFile['key'], FileDigest>> {
+  const digests = new Map<FoundFile['key'], FileDigest>();
+  for (const [key, { path }] of found) digests.set(key, await fileDigest(path, signal));
+  return digests;
 }

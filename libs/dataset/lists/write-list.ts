@@ -6,6 +6,7 @@ import { count, literal, pathLiteral, text } from '../duckdb.ts';
 import { searchLists } from '../metadata/files.ts';
 import { classesOfList, type ListDefinition } from './definitions.ts';
 import type { ListEntry, WrittenFile } from './manifest.ts';
+import { imageNumbers } from './number-images.ts';
 import { parquet } from './parquet.ts';
 
 /**
@@ -18,18 +19,19 @@ export async function writeList(
   signal?: AbortSignal,
 ): Promise<ListEntry> {
   const { list, definition, root, hasTars, labelled, withText } = options;
-  const { table, where } = definition;
+  const { table, blocks, where } = definition;
   const path = `lists/${list}.parquet`;
   const file = join(root, path);
-  // A running count keeps the rows' order; a join would not promise it.
-  const repeats = 'count(earlier_number) over (rows between unbounded preceding and current row)';
-  const id = 'image_id';
+  const conditions = [...(blocks < table.blocks.length ? [`block < ${blocks}`] : []), ...(where === undefined ? [] : [where])];
+  const rows = conditions.join(' and ') || 'true';
+  const number = await imageNumbers(database, table.name, {
+    where: rows,
+    place: where === undefined ? 'rowid' : 'row_number() over () - 1',
+  });
   await database.run(
     `copy (
-       select image_id, split || '/' || ${id}[1] || '/' || ${id}[2] || '/' || ${id}[3] || '/' || ${id} || '.jpg' as path,
-         label, noisy, country, continent, coalesce(earlier_number, rowid - ${repeats})::integer as image_number
-         ${hasTars ? ', tar, "offset", size' : ''}
-       from ${table.name} where ${where}
+       select image_id, path, label, noisy::integer as noisy, country, continent, ${number} as image_number${hasTars ? ', tar, "offset", size' : ''}
+       from ${table.name} where ${rows}
      ) to ${literal(file)} ${parquet}`,
   );
   const [counts] = await database.rows(

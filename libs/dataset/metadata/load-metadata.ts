@@ -1,9 +1,11 @@
 import type { CategoryQuotes } from '@cairn/contract';
+import { allEnded } from '../all-ended.ts';
 import type { Database } from '../duckdb.ts';
 import { count, literal, pathLiteral } from '../duckdb.ts';
 import type { MetadataFileKey } from './files.ts';
 import type { FoundFile } from './find-metadata.ts';
 import { badRowError, locateBadRow } from './locate-bad-row.ts';
+import type { CategoryRow } from './read-categories.ts';
 import { readCategories } from './read-categories.ts';
 
 /** The table that each file becomes: its rows in file order (rowid counts them from 0), the columns are the file's texts. */
@@ -35,23 +37,36 @@ export async function loadMetadata(
   options: LoadOptions,
   signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, number>> {
-  const rows = new Map<MetadataFileKey, number>();
-  for (const [key, file] of found) {
-    if (key === 'trainCategory' || key === 'indexCategory') await loadCategories(database, file, options, signal);
-    else await loadCsv(database, file, options, signal);
+  const isCategories = (key: MetadataFileKey) => key === 'trainCategory' || key === 'indexCategory';
+  const categories: [FoundFile, CategoryRow[]][] = [];
+  const readAllCategories = async (): Promise<void> => {
+    for (const [key, file] of found) if (isCategories(key)) categories.push([file, await categoryRows(file, options, signal)]);
+  };
+  const loadOthers = async (): Promise<void> => {
+    for (const [key, file] of found) if (!isCategories(key)) await loadCsv(database, file, options, signal);
+  };
+  // Categories are read here, the other files on DuckDB's threads.
+  await allEnded([readAllCategories(), loadOthers()]);
+  for (const [file, rows] of categories) await storeCategories(database, tableOf[file.key], rows);
+  const counts = new Map<MetadataFileKey, number>();
+  for (const key of found.keys()) {
     const [answer] = await database.rows(`select count(*) as n from ${tableOf[key]}`);
-    rows.set(key, count(answer?.n));
+    counts.set(key, count(answer?.n));
   }
-  return rows;
+  return counts;
 }
 
-async function loadCategories(database: Database, file: FoundFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {
-  const table = tableOf[file.key];
+/** At most one row a landmark (203,094): few enough to be held at once. */
+async function categoryRows(file: FoundFile, options: LoadOptions, signal?: AbortSignal): Promise<CategoryRow[]> {
+  return await Array.fromAsync(readCategories(file, options.categoryQuotes, signal));
+}
+
+async function storeCategories(database: Database, table: string, rows: readonly CategoryRow[]): Promise<void> {
   await database.run(`create table ${table} (landmark_id varchar, category varchar)`);
-  // At most one row a landmark (203,094): small enough to be appended at once.
-  const rows: [string, string][] = [];
-  for await (const { landmarkId, category } of readCategories(file, options.categoryQuotes, signal)) rows.push([landmarkId, category]);
-  await database.append(table, rows);
+  await database.append(
+    table,
+    rows.map(({ landmarkId, category }) => [landmarkId, category]),
+  );
 }
 
 async function loadCsv(database: Database, found: FoundFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {

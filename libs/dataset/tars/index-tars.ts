@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { fileChunks } from '../file-chunks.ts';
+import { eachChunk } from '../file-chunks.ts';
 import type { ImageSplit } from '../image-path.ts';
 import type { TarMember } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
@@ -94,6 +94,6 @@ export async function listedMd5(root: string, tar: string): Promise<string | nul
 /** MD5 of a whole file, streamed. */
 export async function md5Of(path: string, signal?: AbortSignal): Promise<string> {
   const md5 = createHash('md5');
-  for await (const chunk of fileChunks(path, signal)) md5.update(chunk);
+  await eachChunk(path, (chunk) => void md5.update(chunk), signal);
   return md5.digest('hex');
 }
