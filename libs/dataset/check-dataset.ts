@@ -44,7 +44,7 @@ export async function checkDataset(options: CheckDatasetOptions): Promise<Checke
   try {
     const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
     try {
-      const rows = await loadMetadata(database, found, { categoryQuotes: 'reference' }, signal);
+      const rows = await loadMetadata(database, found, { folder, categoryQuotes: 'reference' }, signal);
       return {
         rows: Object.fromEntries([...rows].map(([key, n]) => [found.get(key)?.file.name ?? key, n])),
         tars,

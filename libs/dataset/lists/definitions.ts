@@ -89,10 +89,12 @@ async function makeQueryLabels(database: Database): Promise<void> {
 
 const sampleOfTest = 20_000;
 
-/**
- * Rows of lists: image_id, `split` (the folder of the image), label and noisy, and `pos`, which gives their order.
- */
-export type RowBlock = { rows: string };
+/** Rows of lists: image_id, `split` (the folder of the image), label and noisy, and `pos`, which gives their order. */
+export type RowBlock = {
+  rows: string;
+  /** Tables that nothing needs after this. */
+  lastUseOf?: readonly string[];
+};
 
 /** A table of blocks of rows, one after another, that one list or several are made from. */
 export type RowTable = { name: string; blocks: readonly RowBlock[] };
@@ -102,6 +104,7 @@ const fullRows: RowBlock = {
   rows: `select t.rowid as pos, t.id as image_id, 'train' as split, l.gid as label,
            case when (l.gid, t.id) in (select (gid, image_id) from clean_image) then 0 else 1 end as noisy
          from train t join landmark l using (landmark_id)`,
+  lastUseOf: ['train'],
 };
 const indexRows: RowBlock = { rows: `select pos, image_id, 'index' as split, label, 0 as noisy from index_row` };
 const queryRows: RowBlock = {
@@ -170,6 +173,12 @@ export function defineLists(lists: readonly ListName[], options: { seed: number;
     index_expand: alone('index_expand', gallery(expandedIndex)),
   };
   return new Map(lists.map((list) => [list, definitions[list]]));
+}
+
+/** SQL of a list's rows, in no order. */
+export function rowsOf({ table, blocks, where = 'true' }: ListDefinition): string {
+  const all = table.blocks.slice(0, blocks).map(({ rows }) => `select image_id, split, label, noisy from (${rows})`);
+  return `select * from (${all.join(' union all ')}) where ${where}`;
 }
 
 /** The classes of a list's label space: what a classifier trained on it must have, whether or not the list uses each. Null: no labels. */

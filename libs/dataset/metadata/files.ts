@@ -38,6 +38,7 @@ export const metadataFiles = {
   index: { name: 'index.csv', part: 'index', columns: [id], unique: 'id' },
   // Not of GLDv2: whoever has the images of the competition of 2021 writes their ids down, one a line below `id`.
   competitionIndex: { name: 'competition_index.csv', part: 'index', columns: [id], unique: 'id' },
+  test: { name: 'test.csv', part: 'test', columns: [id], unique: 'id' },
   solution: {
     name: 'retrieval_solution_v2.1.csv',
     part: 'test',

@@ -14,16 +14,16 @@ export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string
 /**
  * Finds the CSV files that the lists need, in a folder flat as downloaded or parted into train/, index/ and test/ (flat
  * first), plain or with .gz at their end (plain first), and reads their headers. For `query`, `index` and `index_expand` the labelling
- * files are taken too when all of them are there.
+ * files are taken too when all of them are there, and those of `also` that are there.
  *
  * @throws CairnError `missing_file` naming the list that needs it; `missing_column` naming the columns expected and found.
  */
 export async function findMetadata(
   root: string,
-  wanted: { lists: readonly ListName[]; withCountries: boolean },
+  wanted: { lists: readonly ListName[]; withCountries: boolean; also?: readonly MetadataFileKey[] },
   signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, FoundFile>> {
-  const { lists, withCountries } = wanted;
+  const { lists, withCountries, also = [] } = wanted;
   const found = new Map<MetadataFileKey, FoundFile>();
   for (const [key, users] of filesNeeded(lists, withCountries)) {
     const path = await pathOf(root, metadataFiles[key]);
@@ -36,6 +36,10 @@ export async function findMetadata(
     if (paths.every((path) => path !== null)) {
       for (const [i, key] of rest.entries()) found.set(key, await withHeader(key, paths[i] ?? '', signal));
     }
+  }
+  for (const key of also) {
+    const path = found.has(key) ? null : await pathOf(root, metadataFiles[key]);
+    if (path !== null) found.set(key, await withHeader(key, path, signal));
   }
   return found;
 }

@@ -1,12 +1,16 @@
+import { createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type { CategoryQuotes } from '@cairn/contract';
-import { allEnded } from '../all-ended.ts';
 import type { Database } from '../duckdb.ts';
 import { count, literal, pathLiteral } from '../duckdb.ts';
+import { isBrokenGzip, unzippedChunks } from '../gzip.ts';
 import type { MetadataFileKey } from './files.ts';
 import type { FoundFile } from './find-metadata.ts';
 import { badRowError, locateBadRow } from './locate-bad-row.ts';
-import type { CategoryRow } from './read-categories.ts';
-import { readCategories } from './read-categories.ts';
+import { categoryCells, landmarkPattern, refuseBadCategories, requireCategoryColumns } from './read-categories.ts';
+import { textLines } from './text-lines.ts';
 
 /** The table that each file becomes: its rows in file order (rowid counts them from 0), the columns are the file's texts. */
 export const tableOf = {
@@ -17,10 +21,13 @@ export const tableOf = {
   indexLandmark: 'index_landmark',
   index: 'index_image',
   competitionIndex: 'competition_index',
+  test: 'test_image',
   solution: 'solution',
 } as const satisfies Record<MetadataFileKey, string>;
 
 export type LoadOptions = {
+  /** For what must be unzipped first; the caller removes it. */
+  folder: string;
   categoryQuotes: CategoryQuotes;
   /** Lets ids repeat that may not: for who wants to count them. */
   allowsRepeated?: boolean;
@@ -37,47 +44,72 @@ export async function loadMetadata(
   options: LoadOptions,
   signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, number>> {
-  const isCategories = (key: MetadataFileKey) => key === 'trainCategory' || key === 'indexCategory';
-  const categories: [FoundFile, CategoryRow[]][] = [];
-  const readAllCategories = async (): Promise<void> => {
-    for (const [key, file] of found) if (isCategories(key)) categories.push([file, await categoryRows(file, options, signal)]);
-  };
-  const loadOthers = async (): Promise<void> => {
-    for (const [key, file] of found) if (!isCategories(key)) await loadCsv(database, file, options, signal);
-  };
-  // Categories are read here, the other files on DuckDB's threads.
-  await allEnded([readAllCategories(), loadOthers()]);
-  for (const [file, rows] of categories) await storeCategories(database, tableOf[file.key], rows);
   const counts = new Map<MetadataFileKey, number>();
-  for (const key of found.keys()) {
+  for (const [key, file] of found) {
+    const source = file.isGzip ? await unzipped(file, options.folder, signal) : file.path;
+    const isCategories = key === 'trainCategory' || key === 'indexCategory';
+    await (isCategories ? loadCategories(database, file, source, options, signal) : loadCsv(database, file, source, options, signal));
+    if (file.isGzip) await rm(source);
     const [answer] = await database.rows(`select count(*) as n from ${tableOf[key]}`);
     counts.set(key, count(answer?.n));
   }
   return counts;
 }
 
-/** At most one row a landmark (203,094): few enough to be held at once. */
-async function categoryRows(file: FoundFile, options: LoadOptions, signal?: AbortSignal): Promise<CategoryRow[]> {
-  return await Array.fromAsync(readCategories(file, options.categoryQuotes, signal));
-}
-
-async function storeCategories(database: Database, table: string, rows: readonly CategoryRow[]): Promise<void> {
-  await database.run(`create table ${table} (landmark_id varchar, category varchar)`);
-  await database.append(
-    table,
-    rows.map(({ landmarkId, category }) => [landmarkId, category]),
+async function loadCategories(
+  database: Database,
+  found: FoundFile,
+  source: string,
+  options: LoadOptions,
+  signal?: AbortSignal,
+): Promise<void> {
+  const table = tableOf[found.key];
+  const { landmarkId, category } = categoryCells(options.categoryQuotes);
+  requireCategoryColumns(found);
+  try {
+    // One column, the whole line: no file of text has the separator.
+    const lines = `read_csv(${pathLiteral(source)}, header = false, skip = 1, delim = chr(1), quote = '', escape = '', auto_detect = false,
+      columns = {line: 'VARCHAR'})`;
+    await database.run(
+      `create table ${table} as select ${landmarkId} as landmark_id, ${category} as category
+       from (select trim(line, chr(9) || chr(13) || ' ') as line from ${lines}) where line <> ''`,
+    );
+  } catch (error) {
+    signal?.throwIfAborted();
+    await refuseBadCategories(found, options.categoryQuotes, signal);
+    throw error;
+  }
+  const [answer] = await database.rows(
+    `select count(*) as bad from ${table} where not regexp_full_match(landmark_id, ${literal(landmarkPattern)}) or coalesce(category, '') = ''`,
   );
+  if (count(answer?.bad) === 0) return;
+  await refuseBadCategories(found, options.categoryQuotes, signal);
+  throw new Error(`${found.path}: ${count(answer?.bad)} rows have no category, but a second reading finds none: did the file change?`);
 }
 
-async function loadCsv(database: Database, found: FoundFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {
+/** Not left to DuckDB, which takes a gzip file that is cut off for a shorter one. */
+async function unzipped(found: FoundFile, folder: string, signal?: AbortSignal): Promise<string> {
+  const path = join(folder, `${found.key}.csv`);
+  try {
+    await pipeline(unzippedChunks(found.path, signal), createWriteStream(path));
+  } catch (error) {
+    if (!isBrokenGzip(error)) throw error;
+    // The second reading counts the lines and throws.
+    for await (const _ of textLines(found.path, signal));
+    throw error;
+  }
+  return path;
+}
+
+async function loadCsv(database: Database, found: FoundFile, source: string, options: LoadOptions, signal?: AbortSignal): Promise<void> {
   const { file, path, header } = found;
   const unique = options.allowsRepeated ? undefined : file.unique;
   const table = tableOf[found.key];
   const types = header.map((name) => `${literal(name)}: 'VARCHAR'`).join(', ');
-  const source = `read_csv(${pathLiteral(path)}, header = true, delim = ',', quote = '"', escape = '"', auto_detect = false, compression = '${found.isGzip ? 'gzip' : 'none'}', columns = {${types}})`;
+  const reader = `read_csv(${pathLiteral(source)}, header = true, delim = ',', quote = '"', escape = '"', auto_detect = false, columns = {${types}})`;
   const columns = file.columns.map((column) => `"${column.name}"`).join(', ');
   try {
-    await database.run(`create table ${table} as select ${columns} from ${source}`);
+    await database.run(`create table ${table} as select ${columns} from ${reader}`);
   } catch (error) {
     signal?.throwIfAborted();
     const bad = await locateBadRow({ ...file, unique }, path, header, signal);

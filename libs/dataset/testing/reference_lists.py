@@ -159,6 +159,7 @@ def write_list(path: Path, rows: list[Row], place_of: dict[int, Place]) -> None:
 
 
 def main() -> None:
+    csv.field_size_limit(sys.maxsize)  # a landmark of train_clean.csv has thousands of images in one cell
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--metadata', type=Path, required=True)
     parser.add_argument('--countries', type=Path)
