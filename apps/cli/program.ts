@@ -4,6 +4,7 @@ import { type Cli, type Registrar, sessionOf } from './cli.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
+import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
 import { addRunCommands } from './commands/runs.ts';
@@ -56,6 +57,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   program.commandsGroup('What runs use and make:');
   addCatalogueCommands(registrar);
   addDatasets(registrar);
+  addLists(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

@@ -17,7 +17,12 @@ const checks = [
     mend: 'run `npx biome check --write`',
   },
   { name: 'lint (Python)', command: python, args: ['-m', 'ruff', 'check', 'docker', 'libs'], mend: 'run `ruff check --fix docker libs`' },
-  { name: 'format (Python)', command: python, args: ['-m', 'ruff', 'format', '--check', 'docker', 'libs'], mend: 'run `ruff format docker libs`' },
+  {
+    name: 'format (Python)',
+    command: python,
+    args: ['-m', 'ruff', 'format', '--check', 'docker', 'libs'],
+    mend: 'run `ruff format docker libs`',
+  },
   {
     name: 'schema and migrations of the database agree',
     command: node24,
