@@ -17,7 +17,7 @@ const program = fileURLToPath(new URL('../testing/reference_lists.py', import.me
 const python = process.env.CAIRN_PYTHON ?? 'python3';
 const lists: ListName[] = ['clean', 'c2x', 'full', 'index_train', 'test', 'all'];
 
-/** A list as lines `image_id,path,label,noisy,country,continent`. */
+/** A list as lines `image_id,path,label,noisy,country,continent,image_number`. */
 type Lines = Record<string, string[]>;
 
 async function plainPython(metadata: string, countries: string, out: string): Promise<Lines> {
@@ -26,7 +26,7 @@ async function plainPython(metadata: string, countries: string, out: string): Pr
   return Object.fromEntries(await Promise.all(texts));
 }
 
-/** Makes the lists with their text, compares the text and the numbers of images, and gives the rows. */
+/** Makes the lists with their text, compares the two, and gives the rows. */
 async function ours(metadata: string, countries: string, out: string): Promise<Lines> {
   const images = { kind: 'folder', root: metadata } as const;
   const manifest = await prepareLists({ metadata, countries, images, lists, testSeed: 7, withText: true, out });
@@ -35,14 +35,10 @@ async function ours(metadata: string, countries: string, out: string): Promise<L
     const entry = manifest.lists[list];
     const rows = (await Array.fromAsync(readList(join(out, entry?.path ?? '')))).flat();
     lines[list] = rows.map((row) =>
-      [row.imageId, row.path, row.label, row.noisy ? 1 : 0, row.country ?? '', row.continent ?? ''].join(','),
+      [row.imageId, row.path, row.label, row.noisy ? 1 : 0, row.country ?? '', row.continent ?? '', row.imageNumber].join(','),
     );
     const text = rows.map((row) => `${row.path},${row.label},${row.noisy ? 1 : 0},${row.continent ?? 'null'}\n`).join('');
     expect(await readFile(join(out, entry?.text?.path ?? ''), 'utf8')).toBe(text);
-    const numbers = new Map<string, number>();
-    for (const row of rows) if (!numbers.has(row.imageId)) numbers.set(row.imageId, numbers.size);
-    expect(rows.map((row) => row.imageNumber)).toEqual(rows.map((row) => numbers.get(row.imageId)));
-    expect(entry).toMatchObject({ rows: rows.length, images: numbers.size });
   }
   return lines;
 }

@@ -2,7 +2,7 @@
 
 It was written from the definitions alone and shares nothing with libs/dataset, whose lists the tests compare with these, row for row, and
 whose speed the benchmark compares with this program's. Each list becomes OUT/NAME.csv with the columns of COLUMNS; no country or
-continent is an empty cell.
+continent is an empty cell. OUT/manifest.json has rows, labels and images of each list and the SHA-256 of each file read and written.
 
     python reference_lists.py --metadata DIR [--countries DIR] --out DIR [--seed N]
 """
@@ -13,13 +13,12 @@ import argparse
 import csv
 import hashlib
 import json
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-COLUMNS = ('image_id', 'path', 'label', 'noisy', 'country', 'continent')
+COLUMNS = ('image_id', 'path', 'label', 'noisy', 'country', 'continent', 'image_number')
 CATEGORY_PREFIX = 'http://commons.wikimedia.org/wiki/Category:'
 IMAGES_A_LABEL_IN_TEST = 2
 SAMPLE_OF_TEST = 20_000
@@ -150,12 +149,27 @@ def make_lists(metadata: Path, countries: Path | None, seed: int) -> tuple[dict[
     return lists, place_of
 
 
-def write_list(path: Path, rows: list[Row], place_of: dict[int, Place]) -> None:
+def write_list(path: Path, rows: list[Row], place_of: dict[int, Place]) -> dict[str, int | str]:
     nowhere = ('', '')
+    number_of: dict[str, int] = {}
+    labels: set[int] = set()
     with path.open('w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(COLUMNS)
-        writer.writerows((*row, *place_of.get(row[2], nowhere)) for row in rows)
+        for row in rows:
+            labels.add(row[2])
+            number = number_of.setdefault(row[0], len(number_of))
+            writer.writerow((*row, *place_of.get(row[2], nowhere), number))
+    labels.discard(-1)
+    return {'rows': len(rows), 'labels': len(labels), 'images': len(number_of), 'sha256': sha256_of(path)}
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def main() -> None:
@@ -168,10 +182,12 @@ def main() -> None:
     options = parser.parse_args()
     lists, place_of = make_lists(options.metadata, options.countries, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, rows in lists.items():
-        write_list(options.out / f'{name}.csv', rows, place_of)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    json.dump({'rows': {name: len(rows) for name, rows in lists.items()}, 'peakMiB': peak / 1024}, sys.stdout)
+    inputs = sorted(path for folder in (options.metadata, options.countries) if folder for path in folder.iterdir())
+    manifest = {
+        'lists': {name: write_list(options.out / f'{name}.csv', rows, place_of) for name, rows in lists.items()},
+        'inputs': {path.name: sha256_of(path) for path in inputs if path.is_file()},
+    }
+    (options.out / 'manifest.json').write_text(json.dumps(manifest, indent=2), encoding='utf-8')
 
 
 if __name__ == '__main__':
