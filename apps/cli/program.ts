@@ -11,6 +11,7 @@ import { addRunCommands } from './commands/runs.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addShow } from './commands/show.ts';
 import { addSubmit } from './commands/submit.ts';
+import { addTars } from './commands/tars.ts';
 import { addTokens } from './commands/tokens.ts';
 import { addUp } from './commands/up.ts';
 import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
@@ -58,6 +59,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addCatalogueCommands(registrar);
   addDatasets(registrar);
   addLists(registrar);
+  addTars(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { eachChunk } from '../file-chunks.ts';
-import type { ImageSplit } from '../image-path.ts';
+import { type ImageSplit, imageSplits } from '../image-path.ts';
 import type { TarMember } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 
@@ -27,17 +27,36 @@ const tarNamePattern = /^images_\d{3,}\.tar$/;
  * @throws CairnError `missing_file` when there is none.
  */
 export async function tarsOfSplit(root: string, split: ImageSplit): Promise<string[]> {
-  const names = await readdir(join(root, split)).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  });
-  const tars = names.filter((name) => tarNamePattern.test(name)).toSorted();
+  const tars = await tarNames(join(root, split));
   if (tars.length === 0) {
     throw new CairnError('missing_file', `${join(root, split)} holds no images_NNN.tar: put the tars of the split ${split} there`, {
       details: { folder: join(root, split), split },
     });
   }
   return tars.map((name) => `${split}/${name}`);
+}
+
+/**
+ * The splits of which there are tars below `root`.
+ *
+ * @throws CairnError `missing_file` when there is none.
+ */
+export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
+  const splits: ImageSplit[] = [];
+  for (const split of imageSplits) if ((await tarNames(join(root, split))).length > 0) splits.push(split);
+  if (splits.length > 0) return splits;
+  const folders = imageSplits.map((split) => `${split}/`).join(', ');
+  throw new CairnError('missing_file', `${root} holds no tars: put images_NNN.tar into ${folders} below it, as \`cairn tars fetch\` does`, {
+    details: { folder: root },
+  });
+}
+
+async function tarNames(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => tarNamePattern.test(name)).toSorted();
 }
 
 /**
