@@ -5,6 +5,7 @@ import type { ListName } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
 import { eachChunk } from './file-chunks.ts';
 import type { ImageSplit } from './image-path.ts';
+import { optionalFiles } from './metadata/files.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
 import { countryFilesIn } from './metadata/read-countries.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
@@ -70,7 +71,7 @@ export async function tarsDigest(
 }
 
 /**
- * The digest of the metadata that the given lists are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
+ * The digest of the metadata that the given lists, and index_expand where there is its file, are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
  * the countries folder's files). Where the files lie makes no difference.
  *
  * @throws CairnError `missing_file`, `missing_column`.
@@ -79,7 +80,7 @@ export async function metadataDigest(
   source: { metadata: string; countries?: string | undefined; lists: readonly ListName[] },
   signal?: AbortSignal,
 ): Promise<{ digest: string; files: Record<string, FileDigest> }> {
-  const wanted = { lists: source.lists, withCountries: source.countries !== undefined };
+  const wanted = { lists: source.lists, withCountries: source.countries !== undefined, also: optionalFiles };
   const files: Record<string, FileDigest> = {};
   for (const { file, path } of (await findMetadata(source.metadata, wanted, signal)).values())
     files[file.name] = await fileDigest(path, signal);

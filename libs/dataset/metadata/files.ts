@@ -67,6 +67,9 @@ export const filesOfList = {
   index_expand: ['competitionIndex', 'solution'],
 } as const satisfies Record<ListName, readonly MetadataFileKey[]>;
 
+/** Files that a collection may lack: whoever registers it has them looked at, and counted into its digest, where they are. */
+export const optionalFiles: readonly MetadataFileKey[] = ['competitionIndex'];
+
 /** The files that give images of `query`, `index` and `index_expand` their labels. Without all of them the labels are -1. */
 export const labellingFiles: readonly MetadataFileKey[] = labelFiles;
 
