@@ -280,7 +280,7 @@ describe('help', () => {
   test('has every command and the table of exit codes', async () => {
     const { code, out } = await cairn('--help');
     expect(code).toBe(0);
-    for (const name of 'up submit plan runs show watch logs cancel retry mini gc recipes recipe datasets dataset models tokens fleet completion version'.split(
+    for (const name of 'up submit plan runs show watch logs cancel retry lists tars mini gc recipes recipe datasets dataset models tokens fleet completion version'.split(
       ' ',
     )) {
       expect(out).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));

@@ -16,7 +16,7 @@ export function markOf(schema: z.ZodType): SettingMark | null {
   return settingMark.safeParse(schema.meta()?.['x-affects']).data ?? null;
 }
 
-export const listName = z.enum(['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index']);
+export const listName = z.enum(['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index', 'index_expand']);
 export type ListName = z.infer<typeof listName>;
 
 /** The backbones that the trainer has of its own; with them a 256 px image becomes a 16 x 16 map. */
@@ -115,9 +115,20 @@ export const trainSettings = z.strictObject({
 });
 export type TrainSettings = z.infer<typeof trainSettings>;
 
+/**
+ * How a quoted cell of the category files is read. `reference`: as the 2nd place solution does, which takes only the closing quote
+ * off and leaves inner quotes doubled. `csv`: as RFC 4180 says.
+ */
+export const categoryQuotes = z.enum(['reference', 'csv']);
+export type CategoryQuotes = z.infer<typeof categoryQuotes>;
+
 export const prepareSettings = z.strictObject({
   lists: result(z.array(listName).min(1).default(['clean', 'c2x', 'full', 'all', 'query', 'index']), 'The lists to make.'),
   testSeed: result(z.number().int().min(0).default(0), 'Seed of the sample in the list `test`.'),
+  categoryQuotes: result(
+    categoryQuotes.default('reference'),
+    'How quoted categories are read: `reference` leaves their inner quotes doubled, `csv` reads them properly.',
+  ),
 });
 export type PrepareSettings = z.infer<typeof prepareSettings>;
 

@@ -7,6 +7,7 @@ import { openDatabase } from './duckdb.ts';
 import type { ImageSplit } from './image-path.ts';
 import { splitsNeeded } from './lists/load-tars.ts';
 import type { ImageRoot } from './lists/manifest.ts';
+import { optionalFiles } from './metadata/files.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
 import { loadMetadata } from './metadata/load-metadata.ts';
 import { readCountries } from './metadata/read-countries.ts';
@@ -37,14 +38,14 @@ export async function checkDataset(options: CheckDatasetOptions): Promise<Checke
   await requireFolder('The folder of the images', images.root);
   await requireFolder('The folder of the CSV files', metadata);
   if (countries !== undefined) await requireFolder('The folder of the countries', countries);
-  const found = await findMetadata(metadata, { lists, withCountries: countries !== undefined }, signal);
+  const found = await findMetadata(metadata, { lists, withCountries: countries !== undefined, also: optionalFiles }, signal);
   const tars = await checkImages(images, lists);
-  const places = countries === undefined ? null : await readCountries(countries, signal);
+  const places = countries === undefined ? null : await readCountries(countries, 'reference', signal);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   try {
     const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
     try {
-      const rows = await loadMetadata(database, found, signal);
+      const rows = await loadMetadata(database, found, { folder, categoryQuotes: 'reference' }, signal);
       return {
         rows: Object.fromEntries([...rows].map(([key, n]) => [found.get(key)?.file.name ?? key, n])),
         tars,

@@ -73,4 +73,16 @@ describe('the digest of metadata', () => {
     await writeFile(join(countries, 'XK.json'), '[]');
     expect((await metadataDigest({ metadata: folder.path, countries, lists: ['all'] })).digest).not.toBe(first.digest);
   });
+
+  test('takes in the ids of the competition where they are, which index_expand is made from', async () => {
+    await using folder = await testFolder();
+    await writeFiles(folder.path, handMade);
+    const digest = async () => (await metadataDigest({ metadata: folder.path, lists: ['all'] })).digest;
+    const without = await digest();
+    await writeFile(join(folder.path, 'competition_index.csv'), 'id\ni1iiii\n');
+    const first = await digest();
+    expect(first).not.toBe(without);
+    await writeFile(join(folder.path, 'competition_index.csv'), 'id\ni2iiii\n');
+    expect(await digest()).not.toBe(first);
+  });
 });

@@ -3,10 +3,11 @@ import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
-import { fileChunks } from './file-chunks.ts';
+import { eachChunk } from './file-chunks.ts';
 import type { ImageSplit } from './image-path.ts';
+import { optionalFiles } from './metadata/files.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
-import { readCountries } from './metadata/read-countries.ts';
+import { countryFilesIn } from './metadata/read-countries.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
 /** SHA-256 and size of a file. */
@@ -15,11 +16,7 @@ export type FileDigest = { sha256: string; bytes: number };
 /** SHA-256 of a file's bytes, streamed. */
 export async function fileDigest(path: string, signal?: AbortSignal): Promise<FileDigest> {
   const sha256 = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of fileChunks(path, signal)) {
-    sha256.update(chunk);
-    bytes += chunk.length;
-  }
+  const bytes = await eachChunk(path, (chunk) => void sha256.update(chunk), signal);
   return { sha256: sha256.digest('hex'), bytes };
 }
 
@@ -74,7 +71,7 @@ export async function tarsDigest(
 }
 
 /**
- * The digest of the metadata that the given lists are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
+ * The digest of the metadata that the given lists, and index_expand where there is its file, are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
  * the countries folder's files). Where the files lie makes no difference.
  *
  * @throws CairnError `missing_file`, `missing_column`.
@@ -83,13 +80,13 @@ export async function metadataDigest(
   source: { metadata: string; countries?: string | undefined; lists: readonly ListName[] },
   signal?: AbortSignal,
 ): Promise<{ digest: string; files: Record<string, FileDigest> }> {
-  const wanted = { lists: source.lists, withCountries: source.countries !== undefined };
+  const wanted = { lists: source.lists, withCountries: source.countries !== undefined, also: optionalFiles };
   const files: Record<string, FileDigest> = {};
   for (const { file, path } of (await findMetadata(source.metadata, wanted, signal)).values())
     files[file.name] = await fileDigest(path, signal);
   if (source.countries !== undefined) {
-    const { files: names } = await readCountries(source.countries, signal);
-    for (const name of names) files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
+    for (const name of await countryFilesIn(source.countries, signal))
+      files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
   }
   return { digest: sha256Json(files), files };
 }

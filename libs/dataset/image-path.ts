@@ -13,6 +13,11 @@ export function memberPath(imageId: string): string {
   return `${imageId[0] ?? ''}/${imageId[1] ?? ''}/${imageId[2] ?? ''}/${imageId}.jpg`;
 }
 
+/** {@link memberPath} as SQL. */
+export function memberPathSql(imageId: string): string {
+  return `concat(${imageId}[1], '/', ${imageId}[2], '/', ${imageId}[3], '/', ${imageId}, '.jpg')`;
+}
+
 /** The path of an image relative to the image root: `train/a/b/c/abc....jpg`. */
 export function imagePath(split: ImageSplit, imageId: string): string {
   return `${split}/${memberPath(imageId)}`;

@@ -16,8 +16,13 @@ const checks = [
     args: [bin('@biomejs/biome/bin/biome'), 'check', '--max-diagnostics=50'],
     mend: 'run `npx biome check --write`',
   },
-  { name: 'lint (Python)', command: python, args: ['-m', 'ruff', 'check', 'docker'], mend: 'run `ruff check --fix docker`' },
-  { name: 'format (Python)', command: python, args: ['-m', 'ruff', 'format', '--check', 'docker'], mend: 'run `ruff format docker`' },
+  { name: 'lint (Python)', command: python, args: ['-m', 'ruff', 'check', 'docker', 'libs'], mend: 'run `ruff check --fix docker libs`' },
+  {
+    name: 'format (Python)',
+    command: python,
+    args: ['-m', 'ruff', 'format', '--check', 'docker', 'libs'],
+    mend: 'run `ruff format docker libs`',
+  },
   {
     name: 'schema and migrations of the database agree',
     command: node24,

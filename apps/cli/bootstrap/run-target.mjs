@@ -9,7 +9,11 @@ import { preparePython, readyPython } from './python-environment.mjs';
 import { runProgram } from './run-program.mjs';
 
 /** Benchmarks by name. */
-const benchmarks = /** @type {Record<string, string>} */ ({ control: 'libs/testing/bench/control.ts' });
+const benchmarks = /** @type {Record<string, string>} */ ({
+  control: 'libs/testing/bench/control.ts',
+  lists: 'libs/dataset/testing/bench/lists.ts',
+  tars: 'libs/dataset/testing/bench/tars.ts',
+});
 
 /**
  * What each root script becomes once everything is installed: arguments of Node 24, what it adds to the environment, and

@@ -10,6 +10,7 @@ const evaluationDetails = z.object({
     .optional(),
   queries: z.object({ public: score, private: score }).partial().optional(),
   galleryRows: score.optional(),
+  galleryDigest: z.string().nullish(),
 });
 
 const checkpointDetails = z.object({ step: score, epoch: score, mapAt100Start: score, mapAt100End: score }).partial();
@@ -59,6 +60,7 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
       Object.entries(metrics).map(([name, value]) => [name, shown(name, value)]),
     ),
     '',
+    ...gallery(inputs.evaluation?.details ?? {}),
     '## Use',
     '',
     ...usage(inputs.model?.details ?? {}),
@@ -79,6 +81,13 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
     ...table(['role', 'file', 'bytes', 'sha256'], files),
     '',
   ].join('\n');
+}
+
+/** Scores compare only on the same gallery: which one it was. */
+function gallery(evaluation: Record<string, unknown>): string[] {
+  const { galleryDigest, galleryRows } = evaluationDetails.safeParse(evaluation).data ?? {};
+  if (!galleryDigest) return [];
+  return [`Measured on a gallery of ${galleryRows ?? '?'} images. SHA-256 of their sorted ids, one a line: \`${galleryDigest}\`.`, ''];
 }
 
 function usage(details: Record<string, unknown>): string[] {

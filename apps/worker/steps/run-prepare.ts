@@ -23,6 +23,7 @@ export const runPrepare: Runner<'prepare'> = async (context) => {
     images: { kind, root },
     lists: spec.settings.lists,
     testSeed: spec.settings.testSeed,
+    categoryQuotes: spec.settings.categoryQuotes,
     out,
     signal: stop.asked,
   });

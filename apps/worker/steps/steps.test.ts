@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { AttemptSpec, FinishRequest, InputArtifact } from '@cairn/contract';
 import { createNpy, openParquet, partFile } from '@cairn/retrieval';
+import { sha256 } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import { expect, test, vi } from 'vitest';
 import { openAttempt } from '../testing/open-attempt.ts';
@@ -105,6 +106,7 @@ test('search, evaluation and registration follow one another on the artifacts of
   expect(card).toContain('# landmarks');
   expect(card).toContain('| mapAt100Public | 100.00 % |');
   expect(card).toContain(index.digest);
+  expect(card).toContain(`Measured on a gallery of 3 images. SHA-256 of their sorted ids, one a line: \`${sha256('a\nb\nc\n')}\`.`);
   expect(card).toContain('uint8 [N, 64, 64, 3]');
 });
 

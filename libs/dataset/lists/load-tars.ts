@@ -19,6 +19,7 @@ const splitsOf: Record<ListName, readonly ImageSplit[]> = {
   all: ['train', 'index', 'test'],
   query: ['test'],
   index: ['index'],
+  index_expand: ['index'],
 };
 
 /** The splits whose images the lists name. */

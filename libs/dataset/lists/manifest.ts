@@ -1,4 +1,4 @@
-import type { ImageSource, ListName } from '@cairn/contract';
+import type { CategoryQuotes, ImageSource, ListName } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import type { ImageSplit } from '../image-path.ts';
 
@@ -22,6 +22,13 @@ export type ListEntry = WrittenFile & {
   unlabelled: number;
   /** Rows whose image is in no tar; null for folders, where reading discovers it. */
   missingImages: number | null;
+  /**
+   * SHA-256 of the sorted distinct image ids, one a line: the gallery digest of an evaluation that could read every image. Null for lists
+   * that are trained on.
+   */
+  imagesDigest: string | null;
+  /** The same rows as CSV without a header (path, label, noisy, continent or `null`), where it was asked for. */
+  text: WrittenFile | null;
 };
 
 export type GroundTruthEntry = WrittenFile & {
@@ -46,7 +53,8 @@ export type ListsManifest = {
   tars: Partial<Record<ImageSplit, TarIndexEntry>> | null;
   source: ImageRoot['kind'];
   testSeed: number;
-  /** The files read, by name (`train.csv`, `countries/JP.json`). */
+  categoryQuotes: CategoryQuotes;
+  /** The files read, by name (`train.csv`, `train.csv.gz`, `countries/JP.json`). */
   inputs: Record<string, FileDigest & { rows: number | null }>;
 };
 

@@ -1,6 +1,8 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ListName } from '@cairn/contract';
+import { gzipSync } from 'node:zlib';
+import type { CategoryQuotes, ListName } from '@cairn/contract';
+import { sha256 } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { fileDigest } from '../digests.ts';
 import type { HandMadeFiles } from '../testing/hand-made-collection.ts';
@@ -16,7 +18,7 @@ type Prepared = { manifest: ListsManifest; rows: (list: ListName) => Promise<Lis
 async function prepare(
   root: string,
   lists: ListName[],
-  options: { files?: HandMadeFiles; countries?: HandMadeFiles; testSeed?: number; name?: string } = {},
+  options: { files?: HandMadeFiles; countries?: HandMadeFiles; testSeed?: number; categoryQuotes?: CategoryQuotes; name?: string } = {},
 ): Promise<Prepared> {
   const metadata = join(root, 'metadata');
   await writeFiles(metadata, { ...handMade, ...options.files });
@@ -24,7 +26,8 @@ async function prepare(
   if (countries) await writeFiles(countries, options.countries ?? {});
   const out = join(root, options.name ?? 'out');
   const images = { kind: 'folder', root } as const;
-  const manifest = await prepareLists({ metadata, countries, images, lists, testSeed: options.testSeed ?? 0, out, threads: 2 });
+  const { testSeed = 0, categoryQuotes = 'reference' } = options;
+  const manifest = await prepareLists({ metadata, countries, images, lists, testSeed, categoryQuotes, out, threads: 2 });
   return {
     manifest,
     rows: async (list) => (await Array.fromAsync(readList(join(out, manifest.lists[list]?.path ?? '')))).flat(),
@@ -73,6 +76,27 @@ describe('the lists', () => {
     expect(short(await rows('index_train'))).toContain('i1 1 0');
   });
 
+  test('categories read as CSV join with each other and with countries by what they say, not by how they are written', async () => {
+    await using folder = await testFolder();
+    const say = 'http://commons.wikimedia.org/wiki/Category:Say_';
+    const files = {
+      'train_label_to_category.csv': [...handMade['train_label_to_category.csv'].slice(0, 4), `50,"${say}""Town"""`],
+      // Not CSV, though the reference reads it: the quotes are neither around the cell nor doubled.
+      'index_label_to_category.csv': [...handMade['index_label_to_category.csv'].slice(0, 4), `4,${say}"Town"`],
+    };
+    const read = async (categoryQuotes: CategoryQuotes) => {
+      const { rows } = await prepare(folder.path, ['all'], { files, countries: handMadeCountries, categoryQuotes, name: categoryQuotes });
+      return (await rows('all')).filter((row) => /^i[12]/.test(row.imageId)).map((row) => `${row.imageId} ${row.country}`);
+    };
+    expect(await read('reference')).toEqual(['i1iiii TR']);
+    await expect(read('csv')).rejects.toMatchObject({
+      code: 'bad_row',
+      message: expect.stringMatching(/index_label_to_category\.csv, line 5, column 2 \(category\)/),
+    });
+    files['index_label_to_category.csv'][4] = `4,"${say}""Town"""`;
+    expect(await read('csv')).toEqual(['i1iiii TR', 'i2iiii null']);
+  });
+
   test('a landmark with two categories has the last one', async () => {
     await using folder = await testFolder();
     const twice = [...handMade['train_label_to_category.csv'], '50,http://commons.wikimedia.org/wiki/Category:Epsilon'];
@@ -114,6 +138,38 @@ describe('the lists', () => {
       'q4qqqq i2iiii Private',
     ]);
     expect(manifest.groundTruth).toMatchObject({ rows: 6, queries: 3, notInIndex: 0 });
+  });
+
+  test('index_expand is the ids of the competition, then the ground truths that they lack, each once', async () => {
+    await using folder = await testFolder();
+    const files = { 'competition_index.csv': ['id', 'i6iiii', 'z1zzzz', 'i1iiii'] };
+    const { manifest, rows } = await prepare(folder.path, ['query', 'index_expand'], { files });
+    // q1 asks for i3 and i5, q3 for i4, i1 and i3, q4 for i2; the ignored q2 for nothing.
+    expect(short(await rows('index_expand'))).toEqual(['i6 0 0', 'z1 -1 0', 'i1 1 0', 'i3 0 0', 'i5 0 0', 'i4 4 0', 'i2 -1 0']);
+    expect((await rows('index_expand'))[1]?.path).toBe('index/z/1/z/z1zzzz.jpg');
+    expect(manifest.lists.index_expand).toMatchObject({ rows: 7, images: 7, unlabelled: 2 });
+  });
+
+  test('the digest of what is searched is that of its sorted ids, whatever their order, labels and source', async () => {
+    await using folder = await testFolder();
+    const ids = ['i6iiii', 'i5iiii', 'i4iiii', 'i3iiii', 'i2iiii', 'i1iiii', 'x1xxxx'];
+    const { manifest } = await prepare(folder.path, ['clean', 'query', 'index']);
+    expect(manifest.lists.index?.imagesDigest).toBe(
+      sha256(
+        ids
+          .toSorted()
+          .map((id) => `${id}\n`)
+          .join(''),
+      ),
+    );
+    expect(manifest.lists.clean?.imagesDigest).toBeNull();
+    const files = {
+      'index.csv': ['id', ...ids.toReversed()],
+      'index_label_to_category.csv': handMade['index_label_to_category.csv'].slice(0, 2),
+    };
+    const other = await prepare(folder.path, ['index'], { files, name: 'other' });
+    expect(other.manifest.lists.index?.sha256).not.toBe(manifest.lists.index?.sha256);
+    expect(other.manifest.lists.index?.imagesDigest).toBe(manifest.lists.index?.imagesDigest);
   });
 
   test('query and index need no labels: without the label files every label is -1', async () => {
@@ -198,6 +254,40 @@ describe('the files', () => {
     const { rows } = await prepare(folder.path, ['all']);
     expect((await Array.fromAsync(readList(join(out, 'lists/all.parquet')))).flat()).toEqual(await rows('all'));
   });
+
+  test('may be gzip, by name or by content alone', async () => {
+    await using folder = await testFolder();
+    const plain = await (await prepare(folder.path, ['all'], { countries: handMadeCountries })).rows('all');
+    const metadata = join(folder.path, 'zipped');
+    await mkdir(metadata);
+    for (const [name, lines] of Object.entries(handMade)) {
+      const file = name === 'train.csv' || name.includes('index_label') ? `${name}.gz` : name;
+      await writeFile(join(metadata, file), gzipSync(`${lines.join('\n')}\n`));
+    }
+    const out = join(folder.path, 'from-zipped');
+    const images = { kind: 'folder', root: folder.path } as const;
+    const countries = join(folder.path, 'countries');
+    const manifest = await prepareLists({ metadata, countries, images, lists: ['all'], testSeed: 0, out });
+    expect((await Array.fromAsync(readList(join(out, 'lists/all.parquet')))).flat()).toEqual(plain);
+    expect(manifest.inputs['train.csv.gz']).toEqual({ ...(await fileDigest(join(metadata, 'train.csv.gz'))), rows: 9 });
+  });
+
+  test.each(['train.csv', 'train_label_to_category.csv'] as const)(
+    '%s.gz that is cut off is named, not read as far as it goes',
+    async (name) => {
+      await using folder = await testFolder();
+      const metadata = join(folder.path, 'metadata');
+      const { [name]: lines, ...others } = handMade;
+      await writeFiles(metadata, others);
+      await writeFile(join(metadata, `${name}.gz`), gzipSync(`${lines.join('\n')}\n`).subarray(0, -20));
+      const images = { kind: 'folder', root: folder.path } as const;
+      const running = prepareLists({ metadata, images, lists: ['all'], testSeed: 0, out: join(folder.path, 'out') });
+      await expect(running).rejects.toMatchObject({
+        code: 'bad_row',
+        message: expect.stringContaining(`${name}.gz is broken gzip in line`),
+      });
+    },
+  );
 
   test('the manifest tells rows, classes and the SHA-256 of every file read and written', async () => {
     await using folder = await testFolder();

@@ -1,7 +1,8 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import type { ListName } from '@cairn/contract';
+import { basename, join, resolve } from 'node:path';
+import type { CategoryQuotes, ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
+import { allEnded } from '../all-ended.ts';
 import type { FileDigest } from '../digests.ts';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
@@ -10,12 +11,14 @@ import type { FoundFile } from '../metadata/find-metadata.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
 import { makingBeside } from '../writing-under.ts';
-import { makeListTables } from './definitions.ts';
-import { loadCountries } from './load-countries.ts';
+import { defineLists, makeListTables } from './definitions.ts';
+import { loadCountries, noCountries } from './load-countries.ts';
 import { loadTars } from './load-tars.ts';
+import { makeRowTable } from './make-row-table.ts';
 import type { ImageRoot, ListsManifest } from './manifest.ts';
 import { listsManifestName } from './manifest.ts';
-import { writeGroundTruth, writeList } from './write-list.ts';
+import { writeGroundTruth } from './write-ground-truth.ts';
+import { writeList } from './write-list.ts';
 
 export type PrepareListsOptions = {
   /** Folder of the CSV files, flat as downloaded or parted into train/, index/ and test/. */
@@ -26,18 +29,25 @@ export type PrepareListsOptions = {
   lists: readonly ListName[];
   /** Seed of the sample in the list `test`. */
   testSeed: number;
+  /** How quoted categories are read; `reference` unless given. */
+  categoryQuotes?: CategoryQuotes;
+  /** Whether to write each list as CSV too. */
+  withText?: boolean;
   /** The folder to make; it must not exist or be empty. */
   out: string;
-  /** Most memory the SQL may take, in MiB; what does not fit goes to disk beside `out`. */
+  /** Most memory the SQL may take, in MiB (512); what does not fit goes to disk beside `out`. */
   memoryLimitMiB?: number;
   threads?: number;
   signal?: AbortSignal;
 };
 
+/** GLDv2's lists take twice as much at their peak, in all; more memory makes them a tenth faster. */
+const defaultMemoryMiB = 512;
+
 /**
  * Makes the lists of a collection in GLDv2's format: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
  * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
- * in order of first appearance), for tars also tar, offset, size; with the list `query` also `out/lists/ground_truth.parquet`
+ * in order of first appearance), for tars also tar, offset, size; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
  * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
  *
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `name_taken`, `storage_full`; the signal's reason.
@@ -73,23 +83,38 @@ async function fill(
   found: Map<FoundFile['key'], FoundFile>,
   options: PrepareListsOptions,
 ): Promise<ListsManifest> {
-  const { images, countries, testSeed, signal, memoryLimitMiB, threads } = options;
+  const {
+    images,
+    countries,
+    testSeed,
+    categoryQuotes = 'reference',
+    withText = false,
+    signal,
+    memoryLimitMiB = defaultMemoryMiB,
+    threads,
+  } = options;
+  const hasTars = images.kind === 'tars';
   const work = join(root, 'work');
   await mkdir(work);
   await mkdir(join(root, 'lists'));
   const database = await openDatabase({
     folder: work,
-    ...(memoryLimitMiB === undefined ? {} : { memoryLimitMiB }),
+    memoryLimitMiB,
     ...(threads === undefined ? {} : { threads }),
     ...(signal ? { signal } : {}),
   });
   try {
-    const rows = await loadMetadata(database, found, signal);
-    const inputs = await digestsOf(found, rows, signal);
+    const [rows, digests] = await allEnded([
+      loadMetadata(database, found, { folder: work, categoryQuotes }, signal),
+      digestsOf(found, signal),
+    ]);
+    const inputs: ListsManifest['inputs'] = {};
+    for (const [key, digest] of digests) inputs[basename(found.get(key)?.path ?? key)] = { ...digest, rows: count(rows.get(key)) };
     const loaded = new Set(rows.keys());
     const { labelled } = await makeListTables(database, loaded);
-    if (countries !== undefined) Object.assign(inputs, await loadCountries(database, countries, loaded, signal));
-    const tars = images.kind === 'tars' ? await loadTars(database, images.root, lists, root, signal) : null;
+    if (countries === undefined) await noCountries(database);
+    else Object.assign(inputs, await loadCountries(database, countries, loaded, categoryQuotes, signal));
+    const tars = hasTars ? await loadTars(database, images.root, lists, root, signal) : null;
     const manifest: ListsManifest = {
       format: 'cairn-lists',
       version: 1,
@@ -98,11 +123,21 @@ async function fill(
       tars,
       source: images.kind,
       testSeed,
+      categoryQuotes,
       inputs,
     };
-    for (const list of lists) {
-      manifest.lists[list] = await writeList(database, { list, testSeed, root, hasTars: images.kind === 'tars', labelled }, signal);
+    const definitions = defineLists(lists, { seed: testSeed, cleanLandmarks: rows.get('trainClean') ?? 0 });
+    // The largest first: afterwards memory is free for the others.
+    const tables = new Map([...definitions.values()].map(({ table }) => [table.name, table]));
+    for (const table of [...tables.values()].toSorted((a, b) => b.blocks.length - a.blocks.length)) {
+      await makeRowTable(database, table, hasTars);
+      for (const [list, definition] of definitions) {
+        if (definition.table.name !== table.name) continue;
+        manifest.lists[list] = await writeList(database, { list, definition, root, hasTars, labelled, withText }, signal);
+      }
+      await database.run(`drop table ${table.name}`);
     }
+    manifest.lists = Object.fromEntries(lists.map((list) => [list, manifest.lists[list]]));
     if (lists.includes('query')) manifest.groundTruth = await writeGroundTruth(database, root, loaded.has('index'), signal);
     await closeAndRemove(database, work);
     await writeFile(join(root, listsManifestName), `${JSON.stringify(manifest, null, 2)}\n`);
@@ -120,10 +155,9 @@ async function closeAndRemove(database: Database, work: string): Promise<void> {
 
 async function digestsOf(
   found: ReadonlyMap<FoundFile['key'], FoundFile>,
-  rows: ReadonlyMap<FoundFile['key'], number>,
   signal?: AbortSignal,
-): Promise<ListsManifest['inputs']> {
-  const inputs: Record<string, FileDigest & { rows: number | null }> = {};
-  for (const [key, { file, path }] of found) inputs[file.name] = { ...(await fileDigest(path, signal)), rows: count(rows.get(key)) };
-  return inputs;
+): Promise<Map<FoundFile['key'], FileDigest>> {
+  const digests = new Map<FoundFile['key'], FileDigest>();
+  for (const [key, { path }] of found) digests.set(key, await fileDigest(path, signal));
+  return digests;
 }

@@ -2,12 +2,12 @@ import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
-import { count, literal, pathLiteral } from '../duckdb.ts';
-import { classesOfList, rowsOfList } from './definitions.ts';
-import type { GroundTruthEntry, ListEntry } from './manifest.ts';
-
-/** Parquet as every reader takes it; pieces of this many rows can be read alone. */
-const parquet = '(format parquet, compression zstd, row_group_size 122880)';
+import { count, literal, pathLiteral, text } from '../duckdb.ts';
+import { searchLists } from '../metadata/files.ts';
+import { classesOfList, type ListDefinition } from './definitions.ts';
+import type { ListEntry, WrittenFile } from './manifest.ts';
+import { imageNumbers } from './number-images.ts';
+import { parquet } from './parquet.ts';
 
 /**
  * Writes `lists/NAME.parquet` under `root` in the list's order and counts it. `image_number` counts its distinct images in the
@@ -15,29 +15,23 @@ const parquet = '(format parquet, compression zstd, row_group_size 122880)';
  */
 export async function writeList(
   database: Database,
-  options: { list: ListName; testSeed: number; root: string; hasTars: boolean; labelled: boolean },
+  options: { list: ListName; definition: ListDefinition; root: string; hasTars: boolean; labelled: boolean; withText: boolean },
   signal?: AbortSignal,
 ): Promise<ListEntry> {
-  const { list, testSeed, root, hasTars, labelled } = options;
+  const { list, definition, root, hasTars, labelled, withText } = options;
+  const { table, blocks, where } = definition;
   const path = `lists/${list}.parquet`;
   const file = join(root, path);
-  const place = hasTars ? ', m.place.tar as tar, m.place."offset" as "offset", m.place.size as size' : '';
-  const places = hasTars ? 'left join tar_place m on m.split = r.split and m.image_id = r.image_id' : '';
-  const id = 'r.image_id';
+  const conditions = [...(blocks < table.blocks.length ? [`block < ${blocks}`] : []), ...(where === undefined ? [] : [where])];
+  const rows = conditions.join(' and ') || 'true';
+  const number = await imageNumbers(database, table.name, {
+    where: rows,
+    place: where === undefined ? 'rowid' : 'row_number() over () - 1',
+  });
   await database.run(
     `copy (
-       with ordered as (select *, row_number() over (order by block, pos, sub) as place_in_list from (${rowsOfList(list, testSeed)})),
-       image as (
-         select image_id, (row_number() over (order by min(place_in_list)) - 1)::integer as image_number from ordered group by image_id
-       )
-       select r.image_id,
-         r.split || '/' || ${id}[1] || '/' || ${id}[2] || '/' || ${id}[3] || '/' || ${id} || '.jpg' as path,
-         r.label::integer as label, r.noisy::integer as noisy, k.country, k.continent, i.image_number${place}
-       from ordered r
-       join image i using (image_id)
-       left join label_country k on k.gid = r.label
-       ${places}
-       order by r.place_in_list
+       select image_id, path, label, noisy::integer as noisy, country, continent, ${number} as image_number${hasTars ? ', tar, "offset", size' : ''}
+       from ${table.name} where ${rows}
      ) to ${literal(file)} ${parquet}`,
   );
   const [counts] = await database.rows(
@@ -46,8 +40,8 @@ export async function writeList(
        ${hasTars ? 'count(*) filter (where tar is null)' : 'null'} as missing
      from read_parquet(${pathLiteral(file)})`,
   );
-  // Queries and the gallery can be listed without any labels; the other lists cannot.
-  const [classes] = labelled || (list !== 'query' && list !== 'index') ? await database.rows(classesOfList(list)) : [];
+  const classes = classesOfList(list, labelled);
+  const [space] = classes === null ? [] : await database.rows(classes);
   const missing = counts?.missing;
   return {
     path,
@@ -55,37 +49,27 @@ export async function writeList(
     rows: count(counts?.rows),
     images: count(counts?.images),
     labels: count(counts?.labels),
-    classes: classes ? count(classes.n) : null,
+    classes: space ? count(space.n) : null,
     noisy: count(counts?.noisy),
     unlabelled: count(counts?.unlabelled),
     missingImages: typeof missing === 'number' ? missing : null,
+    imagesDigest: searchLists.includes(list) ? await imagesDigest(database, file) : null,
+    text: withText ? await writeText(database, list, root, signal) : null,
   };
 }
 
-/** Writes `lists/ground_truth.parquet` under `root`: one row per scored query and ground-truth image, in file order. */
-export async function writeGroundTruth(
-  database: Database,
-  root: string,
-  hasIndex: boolean,
-  signal?: AbortSignal,
-): Promise<GroundTruthEntry> {
-  const path = 'lists/ground_truth.parquet';
-  const file = join(root, path);
-  // An image that is named twice for a query counts once.
-  await database.run(
-    `copy (select query_id, image_id, usage from (select pos, min(n) as n, query_id, image_id, usage from truth group by all) order by pos, n)
-     to ${literal(file)} ${parquet}`,
+async function imagesDigest(database: Database, file: string): Promise<string> {
+  const [row] = await database.rows(
+    `select sha256(coalesce(string_agg(image_id || chr(10), '' order by image_id), '')) as digest
+     from (select distinct image_id from read_parquet(${pathLiteral(file)}))`,
   );
-  const outside = hasIndex ? 'count(*) filter (where image_id not in (select id from index_image))' : 'null';
-  const [counts] = await database.rows(
-    `select count(*) as rows, count(distinct query_id) as queries, ${outside} as outside from read_parquet(${pathLiteral(file)})`,
-  );
-  const notInIndex = counts?.outside;
-  return {
-    path,
-    ...(await fileDigest(file, signal)),
-    rows: count(counts?.rows),
-    queries: count(counts?.queries),
-    notInIndex: typeof notInIndex === 'number' ? notInIndex : null,
-  };
+  return text(row?.digest);
+}
+
+/** Writes `lists/NAME.csv`, without a header: path, label, noisy, and the continent or `null`. */
+async function writeText(database: Database, list: ListName, root: string, signal?: AbortSignal): Promise<WrittenFile> {
+  const path = `lists/${list}.csv`;
+  const rows = `select path, label, noisy, coalesce(continent, 'null') from read_parquet(${pathLiteral(join(root, `lists/${list}.parquet`))})`;
+  await database.run(`copy (${rows}) to ${literal(join(root, path))} (format csv, header false)`);
+  return { path, ...(await fileDigest(join(root, path), signal)) };
 }

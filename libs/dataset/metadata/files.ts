@@ -11,7 +11,7 @@ export type MetadataFile = {
   part: 'train' | 'index' | 'test';
   columns: readonly ColumnRule[];
   /** The column whose values may not repeat. */
-  unique?: string;
+  unique?: string | undefined;
 };
 
 const imageId = imageIdPattern.source.slice(1, -1);
@@ -36,6 +36,9 @@ export const metadataFiles = {
   indexCategory: { name: 'index_label_to_category.csv', part: 'index', columns: [landmark, category] },
   indexLandmark: { name: 'index_image_to_landmark.csv', part: 'index', columns: [id, landmark] },
   index: { name: 'index.csv', part: 'index', columns: [id], unique: 'id' },
+  // Not of GLDv2: whoever has the images of the competition of 2021 writes their ids down, one a line below `id`.
+  competitionIndex: { name: 'competition_index.csv', part: 'index', columns: [id], unique: 'id' },
+  test: { name: 'test.csv', part: 'test', columns: [id], unique: 'id' },
   solution: {
     name: 'retrieval_solution_v2.1.csv',
     part: 'test',
@@ -61,10 +64,17 @@ export const filesOfList = {
   all: [...labelFiles, 'solution'],
   query: ['solution'],
   index: ['index'],
+  index_expand: ['competitionIndex', 'solution'],
 } as const satisfies Record<ListName, readonly MetadataFileKey[]>;
 
-/** The files that give images of `query` and `index` their labels. Without all of them the labels are -1. */
+/** Files that a collection may lack: whoever registers it has them looked at, and counted into its digest, where they are. */
+export const optionalFiles: readonly MetadataFileKey[] = ['competitionIndex'];
+
+/** The files that give images of `query`, `index` and `index_expand` their labels. Without all of them the labels are -1. */
 export const labellingFiles: readonly MetadataFileKey[] = labelFiles;
+
+/** The lists whose images may do without labels: who searches and who is found. */
+export const searchLists: readonly ListName[] = ['query', 'index', 'index_expand'];
 
 /**
  * The files that the lists need, each once, with the lists that need it. `withCountries`: the rows shall have their countries,

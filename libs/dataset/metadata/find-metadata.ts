@@ -2,38 +2,44 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
+import { isGzip } from '../gzip.ts';
 import { csvFields } from './csv-fields.ts';
 import type { MetadataFile, MetadataFileKey } from './files.ts';
-import { filesNeeded, labellingFiles, metadataFiles } from './files.ts';
+import { filesNeeded, labellingFiles, metadataFiles, searchLists } from './files.ts';
 import { firstLine } from './text-lines.ts';
 
-/** A metadata file that was found, with its header. */
-export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string; header: string[] };
+/** A metadata file that was found, with its header; plain or gzip. */
+export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string; header: string[]; isGzip: boolean };
 
 /**
  * Finds the CSV files that the lists need, in a folder flat as downloaded or parted into train/, index/ and test/ (flat
- * first), and reads their headers. For `query` and `index` the labelling files are taken too when all of them are there.
+ * first), plain or with .gz at their end (plain first), and reads their headers. For `query`, `index` and `index_expand` the labelling
+ * files are taken too when all of them are there, and those of `also` that are there.
  *
  * @throws CairnError `missing_file` naming the list that needs it; `missing_column` naming the columns expected and found.
  */
 export async function findMetadata(
   root: string,
-  wanted: { lists: readonly ListName[]; withCountries: boolean },
+  wanted: { lists: readonly ListName[]; withCountries: boolean; also?: readonly MetadataFileKey[] },
   signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, FoundFile>> {
-  const { lists, withCountries } = wanted;
+  const { lists, withCountries, also = [] } = wanted;
   const found = new Map<MetadataFileKey, FoundFile>();
   for (const [key, users] of filesNeeded(lists, withCountries)) {
     const path = await pathOf(root, metadataFiles[key]);
     if (path === null) throw missingFile(root, metadataFiles[key], users);
     found.set(key, await withHeader(key, path, signal));
   }
-  if (lists.includes('query') || lists.includes('index')) {
+  if (lists.some((list) => searchLists.includes(list))) {
     const rest = labellingFiles.filter((key) => !found.has(key));
     const paths = await Promise.all(rest.map((key) => pathOf(root, metadataFiles[key])));
     if (paths.every((path) => path !== null)) {
       for (const [i, key] of rest.entries()) found.set(key, await withHeader(key, paths[i] ?? '', signal));
     }
+  }
+  for (const key of also) {
+    const path = found.has(key) ? null : await pathOf(root, metadataFiles[key]);
+    if (path !== null) found.set(key, await withHeader(key, path, signal));
   }
   return found;
 }
@@ -48,16 +54,25 @@ async function isFile(path: string): Promise<boolean> {
 
 async function pathOf(root: string, file: MetadataFile): Promise<string | null> {
   for (const path of [join(root, file.name), join(root, file.part, file.name)]) {
-    if (await isFile(path)) return path;
+    for (const candidate of [path, `${path}.gz`]) if (await isFile(candidate)) return candidate;
   }
   return null;
 }
 
+/** Whether the folder has a metadata file. */
+export async function hasMetadata(root: string, key: MetadataFileKey): Promise<boolean> {
+  return (await pathOf(root, metadataFiles[key])) !== null;
+}
+
 function missingFile(root: string, file: MetadataFile, lists: readonly ListName[]): CairnError {
   const needs = lists.length === 1 ? `the list ${lists[0]} needs it` : `the lists ${lists.join(', ')} need it`;
-  return new CairnError('missing_file', `${file.name} is neither in ${root} nor in ${join(root, file.part)}; ${needs}: put it there`, {
-    details: { file: file.name, folder: root, lists },
-  });
+  return new CairnError(
+    'missing_file',
+    `${file.name} is neither in ${root} nor in ${join(root, file.part)}; ${needs}: put it there, plain or as .gz`,
+    {
+      details: { file: file.name, folder: root, lists },
+    },
+  );
 }
 
 async function withHeader(key: MetadataFileKey, path: string, signal?: AbortSignal): Promise<FoundFile> {
@@ -77,5 +92,5 @@ async function withHeader(key: MetadataFileKey, path: string, signal?: AbortSign
       details: { file: file.name, path, expected, found: header },
     });
   }
-  return { key, file, path, header };
+  return { key, file, path, header, isGzip: await isGzip(path) };
 }

@@ -1,51 +1,74 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, type CategoryQuotes } from '@cairn/contract';
+import { literal } from '../duckdb.ts';
+import { csvFields } from './csv-fields.ts';
 import type { FoundFile } from './find-metadata.ts';
 import { badRowError } from './locate-bad-row.ts';
 import { decoded, textLines } from './text-lines.ts';
 
 const prefix = 'http://commons.wikimedia.org/wiki/Category:';
+const quoted = literal(`"${prefix}`);
+const plain = literal(prefix);
 
-/** A landmark's category; `line` is its 1-based line in the file. */
-export type CategoryRow = { line: number; landmarkId: string; category: string };
+/** A landmark id as a whole. */
+export const landmarkPattern = '[0-9A-Za-z_.-]+';
 
 /**
- * Reads train_label_to_category.csv or index_label_to_category.csv the way the reference does: line by line, not as CSV. The
- * category is the text after Wikimedia's prefix; a quoted one loses its closing quote only, so its inner quotes stay doubled.
- * This text is the join key between train and index.
- *
- * @throws CairnError `missing_column` when there are other columns, `bad_row` with the line of a row that has no category.
+ * SQL that takes a line of train_label_to_category.csv or index_label_to_category.csv apart. The category is the text after
+ * Wikimedia's prefix, null where it is none. As the reference reads it (tools/generate_gld_list.py), line by line, a quoted one loses its
+ * closing quote only, so its inner quotes stay doubled; with `csv` the cell is read as RFC 4180 says. This text is the join key
+ * between train and index.
  */
-export async function* readCategories(found: FoundFile, signal?: AbortSignal): AsyncGenerator<CategoryRow> {
+export function categoryCells(quotes: CategoryQuotes): { landmarkId: string; category: string } {
+  const landmarkId = "split_part(line, ',', 1)";
+  const cell = "line[length(split_part(line, ',', 1)) + 2 :]";
+  const inQuotes = `${cell}[length(${quoted}) + 1 : -2]`;
+  const inQuotesRead = `case when regexp_full_match(${inQuotes}, '([^"]|"")*') and ends_with(line, '"') then replace(${inQuotes}, '""', '"') end`;
+  const bare = `${cell}[length(${plain}) + 1 :]`;
+  const bareRead = `case when not regexp_matches(${bare}, '[",]') then ${bare} end`;
+  return {
+    landmarkId,
+    category: `case when starts_with(${cell}, ${quoted}) then ${quotes === 'csv' ? inQuotesRead : inQuotes}
+      when starts_with(${cell}, ${plain}) then ${quotes === 'csv' ? bareRead : bare} end`,
+  };
+}
+
+/** @throws CairnError `missing_column` when there are other columns: the lines are not read as CSV. */
+export function requireCategoryColumns({ file, path, header }: FoundFile): void {
+  if (header.join(',') === 'landmark_id,category') return;
+  const message = `${path} is read line by line: expected exactly the columns landmark_id, category, found ${header.join(', ')}`;
+  throw new CairnError('missing_column', message, {
+    details: { file: file.name, path, expected: ['landmark_id', 'category'], found: header },
+  });
+}
+
+/**
+ * Reads the file once more to name the first line that has no category.
+ *
+ * @throws CairnError `bad_row`; it returns when there is no such line.
+ */
+export async function refuseBadCategories(found: FoundFile, quotes: CategoryQuotes, signal?: AbortSignal): Promise<void> {
   const { file, path, header } = found;
-  if (header.join(',') !== 'landmark_id,category') {
-    const message = `${path} is read line by line: expected exactly the columns landmark_id, category, found ${header.join(', ')}`;
-    throw new CairnError('missing_column', message, {
-      details: { file: file.name, path, expected: ['landmark_id', 'category'], found: header },
-    });
-  }
   for await (const line of textLines(path, signal)) {
     const text = decoded(line)?.trim();
     if (line.number === 1 || text === '') continue;
     const bad = (columnNumber: 1 | 2, expected: string): CairnError => {
       const column = header[columnNumber - 1] ?? '';
-      return badRowError({
-        file: file.name,
-        path,
-        line: line.number,
-        column,
-        columnNumber,
-        expected,
-        found: text ?? line.bytes.toString('latin1'),
-      });
+      const saw = text ?? line.bytes.toString('latin1');
+      return badRowError({ file: file.name, path, line: line.number, column, columnNumber, expected, found: saw });
     };
     if (text === undefined) throw bad(1, 'UTF-8 text');
-    const comma = text.indexOf(',');
-    const landmarkId = comma === -1 ? text : text.slice(0, comma);
-    if (!/^[0-9A-Za-z_.-]+$/.test(landmarkId)) throw bad(1, 'a landmark id');
-    const cell = text.slice(comma + 1);
-    const isQuoted = cell.startsWith(`"${prefix}`);
-    const category = isQuoted ? cell.slice(prefix.length + 1, -1) : cell.slice(prefix.length);
-    if (comma === -1 || !(isQuoted || cell.startsWith(prefix)) || category === '') throw bad(2, `${prefix} and a name`);
-    yield { line: line.number, landmarkId, category };
+    if (!new RegExp(`^${landmarkPattern}$`).test(text.split(',')[0] ?? '')) throw bad(1, 'a landmark id');
+    if (!hasCategory(text, quotes)) throw bad(2, `${prefix} and a name${quotes === 'csv' ? ', quoted if it has commas or quotes' : ''}`);
   }
+}
+
+function hasCategory(line: string, quotes: CategoryQuotes): boolean {
+  const fields = csvFields(line).fields ?? [];
+  if (quotes === 'csv') return fields.length === 2 && fields[1]?.startsWith(prefix) === true && fields[1].length > prefix.length;
+  const cell = line.slice(line.indexOf(',') + 1);
+  return line.includes(',') && (cell.startsWith(prefix) ? cell.length > prefix.length : isQuotedCategory(cell));
+}
+
+function isQuotedCategory(cell: string): boolean {
+  return cell.startsWith(`"${prefix}`) && cell.length > prefix.length + 2;
 }

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, type CategoryQuotes } from '@cairn/contract';
 import { csvFields } from './csv-fields.ts';
 import { badRowError } from './locate-bad-row.ts';
 import { decoded, textLines } from './text-lines.ts';
 
 /** Where the landmarks lie: category text to country code, country code to continent. */
-export type Countries = { countryOf: Map<string, string>; continentOf: Map<string, string>; files: string[] };
+export type Countries = { countryOf: Map<string, string>; continentOf: Map<string, string> };
 
 const codesFile = 'country_codes.json';
 const continentsFile = 'continent_codes.csv';
@@ -20,10 +20,9 @@ const countryColumn = 'Two_Letter_Country_Code';
  *
  * @throws CairnError `missing_file`, `missing_column`, or `bad_row` with the line.
  */
-export async function readCountries(folder: string, signal?: AbortSignal): Promise<Countries> {
-  const codes = codesOf(await json(folder, codesFile, 'it names the countries', signal), join(folder, codesFile));
+export async function readCountries(folder: string, quotes: CategoryQuotes, signal?: AbortSignal): Promise<Countries> {
+  const codes = await countryCodesIn(folder, signal);
   const countryOf = new Map<string, string>();
-  const files = [codesFile, continentsFile];
   for (const code of codes) {
     const name = `${code}.json`;
     const path = join(folder, name);
@@ -33,11 +32,20 @@ export async function readCountries(folder: string, signal?: AbortSignal): Promi
       if (typeof item !== 'object' || item === null || !('name' in item) || typeof item.name !== 'string') {
         throw badJson(path, 1, 'objects with a `name`', JSON.stringify(item));
       }
-      countryOf.set(item.name, code);
+      // The reference's names have their inner quotes doubled, as its categories have.
+      countryOf.set(quotes === 'csv' ? item.name.replaceAll('""', '"') : item.name, code);
     }
-    files.push(name);
   }
-  return { countryOf, continentOf: await readContinents(folder, signal), files };
+  return { countryOf, continentOf: await readContinents(folder, signal) };
+}
+
+/** The files of a countries folder, by name: those that lists are made from. Throws as {@link readCountries} does. */
+export async function countryFilesIn(folder: string, signal?: AbortSignal): Promise<string[]> {
+  return [codesFile, continentsFile, ...(await countryCodesIn(folder, signal)).map((code) => `${code}.json`)];
+}
+
+async function countryCodesIn(folder: string, signal?: AbortSignal): Promise<string[]> {
+  return codesOf(await json(folder, codesFile, 'it names the countries', signal), join(folder, codesFile));
 }
 
 /** The continent of a country, null when the table does not know it. */

@@ -1,10 +1,16 @@
-import { fileChunks } from '../file-chunks.ts';
+import { CairnError } from '@cairn/contract';
+import { isBrokenGzip, unzippedChunks } from '../gzip.ts';
 
 export type TextLine = { number: number; bytes: Buffer };
 
 const newline = 0x0a;
 
-/** The lines of a file as bytes without their line end (LF or CRLF), 1-based; a line of any length, one in memory at a time. */
+/**
+ * The lines of a file, plain or gzip, as bytes without their line end (LF or CRLF), 1-based; a line of any length, one in memory
+ * at a time.
+ *
+ * @throws CairnError `bad_row` where gzip is broken or ends early, with the line.
+ */
 export async function* textLines(path: string, signal?: AbortSignal): AsyncGenerator<TextLine> {
   let rest: Buffer[] = [];
   let number = 1;
@@ -14,14 +20,22 @@ export async function* textLines(path: string, signal?: AbortSignal): AsyncGener
     if (number === 1 && bytes.subarray(0, 3).equals(byteOrderMark)) bytes = bytes.subarray(3);
     return { number: number++, bytes };
   };
-  for await (const chunk of fileChunks(path, signal)) {
-    let from = 0;
-    for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
-      yield line([...rest, chunk.subarray(from, at)]);
-      rest = [];
-      from = at + 1;
+  try {
+    for await (const chunk of unzippedChunks(path, signal)) {
+      let from = 0;
+      for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
+        yield line([...rest, chunk.subarray(from, at)]);
+        rest = [];
+        from = at + 1;
+      }
+      if (from < chunk.length) rest.push(chunk.subarray(from));
     }
-    if (from < chunk.length) rest.push(chunk.subarray(from));
+  } catch (error) {
+    if (!isBrokenGzip(error)) throw error;
+    throw new CairnError('bad_row', `${path} is broken gzip in line ${number} of its text (${error.message}): fetch it again`, {
+      details: { path, line: number },
+      cause: error,
+    });
   }
   if (rest.length > 0) yield line(rest);
 }

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { fileChunks } from '../file-chunks.ts';
-import type { ImageSplit } from '../image-path.ts';
+import { eachChunk } from '../file-chunks.ts';
+import { type ImageSplit, imageSplits } from '../image-path.ts';
 import type { TarMember } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 
@@ -11,8 +11,8 @@ import { scanTar } from './scan-tar.ts';
 export type TarIndex = {
   tar: string;
   bytes: number;
-  /** MD5 of the whole file. */
-  md5: string;
+  /** MD5 of the whole file; null when it was not asked for. */
+  md5: string | null;
   /** Whether an md5 file stood by: then the file was compared with it. */
   md5Checked: boolean;
   members: TarMember[];
@@ -27,11 +27,7 @@ const tarNamePattern = /^images_\d{3,}\.tar$/;
  * @throws CairnError `missing_file` when there is none.
  */
 export async function tarsOfSplit(root: string, split: ImageSplit): Promise<string[]> {
-  const names = await readdir(join(root, split)).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  });
-  const tars = names.filter((name) => tarNamePattern.test(name)).toSorted();
+  const tars = await tarNames(join(root, split));
   if (tars.length === 0) {
     throw new CairnError('missing_file', `${join(root, split)} holds no images_NNN.tar: put the tars of the split ${split} there`, {
       details: { folder: join(root, split), split },
@@ -41,10 +37,31 @@ export async function tarsOfSplit(root: string, split: ImageSplit): Promise<stri
 }
 
 /**
- * Checks and indexes the tars of a split, one after another: the md5 of each against its md5 file, then its headers. One tar's
- * members are in memory at a time (about 8,000 of GLDv2's).
+ * The splits of which there are tars below `root`.
  *
- * @throws CairnError `corrupt_tar` naming the file and the offset or both md5s; `missing_file`.
+ * @throws CairnError `missing_file` when there is none.
+ */
+export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
+  const splits: ImageSplit[] = [];
+  for (const split of imageSplits) if ((await tarNames(join(root, split))).length > 0) splits.push(split);
+  if (splits.length > 0) return splits;
+  const folders = imageSplits.map((split) => `${split}/`).join(', ');
+  throw new CairnError('missing_file', `${root} holds no tars: put images_NNN.tar into ${folders} below it, as \`cairn tars fetch\` does`, {
+    details: { folder: root },
+  });
+}
+
+async function tarNames(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => tarNamePattern.test(name)).toSorted();
+}
+
+/**
+ * Checks and indexes the tars of a split, one after another. One tar's members are in memory at a time (about 8,000 of GLDv2's).
+ * Throws as {@link indexTar} does, and `missing_file` when there is no tar.
  */
 export async function* indexTars({
   root,
@@ -54,17 +71,29 @@ export async function* indexTars({
   root: string;
   split: ImageSplit;
   signal?: AbortSignal;
-}): AsyncGenerator<TarIndex> {
+}): AsyncGenerator<TarIndex & { md5: string }> {
   for (const tar of await tarsOfSplit(root, split)) {
-    const expected = await listedMd5(root, tar);
-    const md5 = await md5Of(join(root, tar), signal);
-    if (expected !== null && md5 !== expected) {
-      throw new CairnError('corrupt_tar', `${join(root, tar)} has the md5 ${md5}, its md5 file says ${expected}: fetch it again`, {
-        details: { file: join(root, tar), md5, expected },
-      });
-    }
-    yield { tar, md5, md5Checked: expected !== null, ...(await scanTar(join(root, tar), signal)) };
+    const index = await indexTar(root, tar, { withMd5: true }, signal);
+    yield { ...index, md5: index.md5 ?? '' };
   }
+}
+
+/**
+ * Indexes a tar: its md5 compared with its md5 file, then its headers. Without its md5, which is of all its bytes, only the headers are read.
+ *
+ * @throws CairnError `corrupt_tar` naming the file and the offset or both md5s.
+ */
+export async function indexTar(root: string, tar: string, options: { withMd5: boolean }, signal?: AbortSignal): Promise<TarIndex> {
+  const path = join(root, tar);
+  if (!options.withMd5) return { tar, md5: null, md5Checked: false, ...(await scanTar(path, signal)) };
+  const expected = await listedMd5(root, tar);
+  const md5 = await md5Of(path, signal);
+  if (expected !== null && md5 !== expected) {
+    throw new CairnError('corrupt_tar', `${path} has the md5 ${md5}, its md5 file says ${expected}: fetch it again`, {
+      details: { file: path, md5, expected },
+    });
+  }
+  return { tar, md5, md5Checked: expected !== null, ...(await scanTar(path, signal)) };
 }
 
 /**
@@ -72,16 +101,15 @@ export async function* indexTars({
  * field is read: the name that follows differs between downloads.
  */
 export async function listedMd5(root: string, tar: string): Promise<string | null> {
-  const [split = '', name = ''] = tar.split('/');
-  const md5Name = `md5.${name.replace(/\.tar$/, '.txt')}`;
-  for (const path of [join(root, 'md5sum', split, md5Name), join(root, split, md5Name)]) {
+  const file = md5FileOf(tar);
+  for (const path of [join(root, file), join(root, dirname(tar), basename(file))]) {
     const text = await readFile(path, 'utf8').catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
       throw error;
     });
     if (text === null) continue;
-    const md5 = text.trim().split(/\s+/)[0]?.toLowerCase() ?? '';
-    if (!/^[0-9a-f]{32}$/.test(md5)) {
+    const md5 = firstField(text);
+    if (md5 === null) {
       throw new CairnError('corrupt_tar', `${path} does not begin with an md5 (32 hexadecimal digits): fetch it again`, {
         details: { file: path },
       });
@@ -91,9 +119,21 @@ export async function listedMd5(root: string, tar: string): Promise<string | nul
   return null;
 }
 
+/** The md5 with which the text of an md5 file begins, in lower case; null when it does not. */
+export function firstField(text: string): string | null {
+  const md5 = text.trim().split(/\s+/)[0]?.toLowerCase() ?? '';
+  return /^[0-9a-f]{32}$/.test(md5) ? md5 : null;
+}
+
+/** Where the md5 of `split/images_NNN.tar` stands, relative to the root. */
+export function md5FileOf(tar: string): string {
+  const [split = '', name = ''] = tar.split('/');
+  return `md5sum/${split}/md5.${name.replace(/\.tar$/, '.txt')}`;
+}
+
 /** MD5 of a whole file, streamed. */
 export async function md5Of(path: string, signal?: AbortSignal): Promise<string> {
   const md5 = createHash('md5');
-  for await (const chunk of fileChunks(path, signal)) md5.update(chunk);
+  await eachChunk(path, (chunk) => void md5.update(chunk), signal);
   return md5.digest('hex');
 }

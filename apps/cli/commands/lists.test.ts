@@ -1,0 +1,87 @@
+import { appendFile, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { makeMiniDataset } from '@cairn/dataset';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runTestCli } from '../testing/test-cli.ts';
+
+let folder: string;
+const path = (name: string): string => join(folder, name);
+const cairn = (...args: string[]) => runTestCli(['lists', '--metadata', path('mini/metadata'), ...args]);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cairn-lists-'));
+  const counts = {
+    cleanLandmarks: 3,
+    fullOnlyLandmarks: 1,
+    indexOnlyLandmarks: 1,
+    twins: 0,
+    cleanImages: [2, 2],
+    extraImages: [1, 1],
+    fullOnlyImages: [2, 2],
+    indexImages: [2, 2],
+    strays: 1,
+    scoredQueries: 2,
+    ignoredQueries: 1,
+  } as const;
+  await makeMiniDataset({ out: path('mini'), seed: 3, counts });
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+test('lists makes the lists without a service, with their text where it is asked for', async () => {
+  const { code, out, err } = await cairn('--countries', path('mini/countries'), '--out', path('made'), '--text');
+  expect(err).toBe('');
+  expect(code).toBe(0);
+  expect(out).toMatch(/^list +rows +labels +noisy +without label +size\nclean +6 +3 +0 +0 /);
+  const names = ['all', 'c2x', 'clean', 'full', 'index', 'index_train', 'query', 'test'];
+  const files = names.flatMap((name) => [`${name}.csv`, `${name}.parquet`]);
+  expect((await readdir(path('made/lists'))).toSorted()).toEqual([...files, 'ground_truth.parquet'].toSorted());
+  const lines = (await readFile(path('made/lists/all.csv'), 'utf8')).trimEnd().split('\n');
+  expect(lines[0]).toMatch(/^train\/(.)\/(.)\/(.)\/\1\2\3.*\.jpg,\d,[01],(Asia|Europe|Africa|North America|South America|Oceania|OTHER)$/);
+  expect(lines.filter((line) => /^test\/.*,-1,0,null$/.test(line))).toHaveLength(1);
+});
+
+test('with --json it prints the manifest, which lies beside the lists too', async () => {
+  const { out } = await cairn('--out', path('json'), '--lists', 'full,index', '--json');
+  expect(JSON.parse(out)).toEqual(JSON.parse(await readFile(path('json/manifest.json'), 'utf8')));
+  expect(Object.keys(JSON.parse(out).lists)).toEqual(['full', 'index']);
+});
+
+test('a check writes nothing and fails on counts that are not those of GLDv2, unless these are not asked for', async () => {
+  const differing = await cairn('--check');
+  expect(differing.code).toBe(2);
+  expect(differing.out).toMatch(/c2x +\d+ +3 +3,223,078 +81,313 +differs/);
+  const { code, out } = await cairn('--check', '--no-known-counts', '--countries', path('mini/countries'));
+  expect(out).toContain('All is as it should be.');
+  expect(out).not.toContain('GLDv2');
+  expect(code).toBe(0);
+});
+
+test('a check names what repeats and what is missing, and fails', async () => {
+  const [id = ''] = (await readFile(path('mini/metadata/index.csv'), 'utf8')).split('\n').slice(1);
+  await appendFile(path('mini/metadata/index.csv'), `${id}\n`);
+  const { code, out } = await cairn('--check', '--no-known-counts', '--json');
+  expect(code).toBe(2);
+  expect(JSON.parse(out)).toMatchObject({
+    isRight: false,
+    findings: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
+  });
+  expect((await cairn('--out', path('refused'))).err).toContain('a value that does not repeat');
+});
+
+test('it says which list needs a file, and takes what needs none of the missing', async () => {
+  await rename(path('mini/metadata/index_image_to_landmark.csv'), path('aside.csv'));
+  await rm(path('mini/metadata/index.csv'));
+  const { code, err } = await cairn('--out', path('refused'));
+  expect(code).toBe(2);
+  expect(err).toContain('index_image_to_landmark.csv is neither in');
+  expect(err).toContain('the lists index_train, test, all need it');
+  const { err: note, code: done } = await cairn('--out', path('some'), '--lists', 'clean,full,query');
+  expect([note, done]).toEqual(['', 0]);
+  expect((await cairn('--out', path('refused'))).err).toContain('index.csv is not there: the list index is left out.');
+});
+
+test('wrong usage is told', async () => {
+  expect((await cairn()).err).toContain('lists needs --out for what it makes, or --check');
+  expect((await cairn('--out', path('x'), '--lists', 'clean,fulll')).err).toContain('"fulll" is none of clean, c2x');
+});

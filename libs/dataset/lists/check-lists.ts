@@ -1,0 +1,82 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { CategoryQuotes, ListName } from '@cairn/contract';
+import type { Database } from '../duckdb.ts';
+import { count, openDatabase, text } from '../duckdb.ts';
+import { findMetadata } from '../metadata/find-metadata.ts';
+import { loadMetadata } from '../metadata/load-metadata.ts';
+import { requireFolder } from '../require-folder.ts';
+import { defineLists, makeListTables, rowsOf } from './definitions.ts';
+import { questionsTo } from './findings.ts';
+import { knownCounts } from './known-counts.ts';
+import { loadCountries } from './load-countries.ts';
+
+export type CheckListsOptions = {
+  metadata: string;
+  countries?: string | undefined;
+  lists: readonly ListName[];
+  categoryQuotes?: CategoryQuotes;
+  signal?: AbortSignal;
+};
+
+/** Rows and labels of a list, beside those that GLDv2's has; `known` is null where nothing is known. */
+export type ListCount = {
+  list: ListName;
+  rows: number;
+  labels: number;
+  known: { rows: number; labels: number | null; source: string } | null;
+  isAsKnown: boolean | null;
+};
+
+export type Finding = { id: string; count: number; examples: string[]; isFault: boolean; says: string };
+
+export type CheckedLists = { counts: ListCount[]; findings: Finding[] };
+
+const shownExamples = 5;
+
+/**
+ * Reads the metadata and tells what the lists would count, beside the published counts, and what of the files does not fit together:
+ * ids that repeat, ids that one file has and another lacks, categories that join to nothing. Nothing is written.
+ *
+ * @throws CairnError `missing_file`, `missing_column`, `bad_row`; the signal's reason.
+ */
+export async function checkLists(options: CheckListsOptions): Promise<CheckedLists> {
+  const { metadata, countries, lists, categoryQuotes = 'reference', signal } = options;
+  await requireFolder('The folder of the CSV files', metadata);
+  if (countries !== undefined) await requireFolder('The folder of the countries', countries);
+  const wanted = { lists, withCountries: countries !== undefined, also: ['test', 'index', 'competitionIndex'] } as const;
+  const found = await findMetadata(metadata, wanted, signal);
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
+  const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
+  try {
+    const rows = await loadMetadata(database, found, { folder, categoryQuotes, allowsRepeated: true }, signal);
+    const loaded = new Set(rows.keys());
+    await makeListTables(database, loaded);
+    if (countries !== undefined) await loadCountries(database, countries, loaded, categoryQuotes, signal);
+    const counts: ListCount[] = [];
+    for (const [list, definition] of defineLists(lists, { seed: 0, cleanLandmarks: rows.get('trainClean') ?? 0 })) {
+      counts.push(await countList(database, list, rowsOf(definition)));
+    }
+    const findings: Finding[] = [];
+    for (const question of questionsTo(loaded, countries !== undefined)) {
+      const [answer] = await database.rows(`select count(*) as n from (${question.rows})`);
+      if (count(answer?.n) === 0) continue;
+      const examples = await database.rows(`select example from (${question.rows}) order by example limit ${shownExamples}`);
+      const { id, isFault, says } = question;
+      findings.push({ id, count: count(answer?.n), examples: examples.map((row) => text(row.example)), isFault, says });
+    }
+    return { counts, findings };
+  } finally {
+    database.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function countList(database: Database, list: ListName, rows: string): Promise<ListCount> {
+  const [answer] = await database.rows(`select count(*) as n, count(distinct label) filter (where label >= 0) as labels from (${rows})`);
+  const [n, labels] = [count(answer?.n), count(answer?.labels)];
+  const known = knownCounts[list] ?? null;
+  const isAsKnown = known === null ? null : known.rows === n && (known.labels === null || known.labels === labels);
+  return { list, rows: n, labels, known, isAsKnown };
+}

@@ -1,0 +1,194 @@
+import type { MetadataFileKey } from '../metadata/files.ts';
+import { tableOf } from '../metadata/load-metadata.ts';
+
+/** A question to the metadata: what of it does not fit together? */
+export type Question = {
+  id: string;
+  /** The files it is asked of. */
+  files: readonly MetadataFileKey[];
+  /** SQL of what was found, an `example` a row. */
+  rows: string;
+  /** What a find is: a fault loses images or counts them twice; a note is what a collection may well have. */
+  isFault: boolean;
+  /** What was found, after its number. */
+  says: string;
+};
+
+const repeated = (key: MetadataFileKey, column: string, isFault: boolean, says: string): Question => ({
+  id: `repeated_${tableOf[key]}_${column}`,
+  files: [key],
+  rows: `select ${column} as example from ${tableOf[key]} group by ${column} having count(*) > 1`,
+  isFault,
+  says,
+});
+
+/** Ids of one side that the other lacks. Both are SQL with one column, `example`. */
+const missing = (
+  id: string,
+  files: readonly MetadataFileKey[],
+  sides: { of: string; in: string; isFault: boolean; says: string },
+): Question => ({
+  id,
+  files,
+  rows: `select distinct example from (${sides.of}) where example not in (${sides.in})`,
+  isFault: sides.isFault,
+  says: sides.says,
+});
+
+const column = (key: MetadataFileKey, name: string): string => `select ${name} as example from ${tableOf[key]}`;
+const truths = 'select image_id as example from truth';
+const trainCategories = column('trainCategory', 'category');
+const indexCategories = column('indexCategory', 'category');
+
+const duplicates: Question[] = [
+  repeated('train', 'id', true, 'ids stand twice or more in train.csv'),
+  repeated('trainClean', 'landmark_id', true, 'landmarks stand twice or more in train_clean.csv'),
+  {
+    id: 'repeated_clean_image',
+    files: ['trainClean'],
+    rows: 'select image_id as example from clean_image group by image_id having count(*) > 1',
+    isFault: true,
+    says: 'images stand twice or more in train_clean.csv',
+  },
+  repeated('index', 'id', true, 'ids stand twice or more in index.csv'),
+  repeated('indexLandmark', 'id', true, 'ids stand twice or more in index_image_to_landmark.csv; the last row counts'),
+  repeated('solution', 'id', true, 'queries stand twice or more in retrieval_solution_v2.1.csv'),
+  repeated('competitionIndex', 'id', true, 'ids stand twice or more in competition_index.csv'),
+  repeated('test', 'id', true, 'ids stand twice or more in test.csv'),
+  repeated('trainCategory', 'landmark_id', false, 'train landmarks have two categories or more; the last counts'),
+  repeated('trainCategory', 'category', false, 'categories belong to two train landmarks or more; index images of theirs get the last'),
+  repeated('indexCategory', 'landmark_id', false, 'index landmarks have two categories or more; the last counts'),
+];
+
+const missingIds: Question[] = [
+  missing('clean_image_not_in_train', ['train', 'trainClean'], {
+    of: 'select image_id as example from clean_image',
+    in: column('train', 'id'),
+    isFault: true,
+    says: 'images of train_clean.csv are not in train.csv',
+  }),
+  {
+    id: 'clean_image_of_another_landmark',
+    files: ['train', 'trainClean'],
+    rows: `select image_id as example from clean_image where image_id in (select id from train)
+           and (gid, image_id) not in (select (l.gid, t.id) from train t join landmark l using (landmark_id))`,
+    isFault: true,
+    says: 'images of train_clean.csv stand in train.csv under another landmark only, so they count as noisy there',
+  },
+  missing('clean_landmark_not_in_train', ['train', 'trainClean'], {
+    of: column('trainClean', 'landmark_id'),
+    in: column('train', 'landmark_id'),
+    isFault: true,
+    says: 'landmarks of train_clean.csv have no row in train.csv',
+  }),
+  missing('train_landmark_without_category', ['train', 'trainCategory'], {
+    of: column('train', 'landmark_id'),
+    in: column('trainCategory', 'landmark_id'),
+    isFault: true,
+    says: 'landmarks of train.csv have no category: no index image joins them, and they have no country',
+  }),
+  missing('category_without_train_image', ['train', 'trainCategory'], {
+    of: column('trainCategory', 'landmark_id'),
+    in: column('train', 'landmark_id'),
+    isFault: true,
+    says: 'landmarks of train_label_to_category.csv have no row in train.csv',
+  }),
+  missing('index_image_without_landmark', ['index', 'indexLandmark'], {
+    of: column('index', 'id'),
+    in: column('indexLandmark', 'id'),
+    isFault: false,
+    says: 'images of index.csv have no landmark in index_image_to_landmark.csv: they are found but never trained on',
+  }),
+  missing('landmark_of_no_index_image', ['index', 'indexLandmark'], {
+    of: column('indexLandmark', 'id'),
+    in: column('index', 'id'),
+    isFault: true,
+    says: 'images of index_image_to_landmark.csv are not in index.csv',
+  }),
+  missing('index_landmark_without_category', ['indexLandmark', 'indexCategory'], {
+    of: column('indexLandmark', 'landmark_id'),
+    in: column('indexCategory', 'landmark_id'),
+    isFault: true,
+    says: 'landmarks of index_image_to_landmark.csv have no category: their images are dropped',
+  }),
+  missing('category_without_index_image', ['indexLandmark', 'indexCategory'], {
+    of: column('indexCategory', 'landmark_id'),
+    in: column('indexLandmark', 'landmark_id'),
+    isFault: false,
+    says: 'landmarks of index_label_to_category.csv have no index image',
+  }),
+  missing('ground_truth_not_in_index', ['index', 'solution'], {
+    of: truths,
+    in: column('index', 'id'),
+    isFault: true,
+    says: 'ground truths are not in index.csv, so no search can find them',
+  }),
+  missing('ground_truth_without_landmark', ['indexLandmark', 'solution'], {
+    of: truths,
+    in: column('indexLandmark', 'id'),
+    isFault: true,
+    says: 'ground truths are not in index_image_to_landmark.csv, so they give their query no label',
+  }),
+  missing('query_not_in_test', ['test', 'solution'], {
+    of: column('solution', 'id'),
+    in: column('test', 'id'),
+    isFault: true,
+    says: 'queries of retrieval_solution_v2.1.csv are not in test.csv',
+  }),
+  missing('test_image_without_solution', ['test', 'solution'], {
+    of: column('test', 'id'),
+    in: column('solution', 'id'),
+    isFault: true,
+    says: 'images of test.csv have no row in retrieval_solution_v2.1.csv',
+  }),
+  missing('competition_image_not_in_index', ['competitionIndex', 'index'], {
+    of: column('competitionIndex', 'id'),
+    in: column('index', 'id'),
+    isFault: true,
+    says: 'ids of competition_index.csv are not in index.csv',
+  }),
+];
+
+const joins: Question[] = [
+  missing('index_category_unknown_to_train', ['trainCategory', 'indexCategory'], {
+    of: indexCategories,
+    in: trainCategories,
+    isFault: false,
+    says: 'index categories are no train category: their images are in no list but index',
+  }),
+  missing('train_category_unknown_to_index', ['trainCategory', 'indexCategory'], {
+    of: trainCategories,
+    in: indexCategories,
+    isFault: false,
+    says: 'train categories are no index category: no index image joins them',
+  }),
+];
+
+/** Asked where there are countries: of the table category_country. */
+const places: Question[] = [
+  missing('train_category_without_country', ['trainCategory'], {
+    of: trainCategories,
+    in: 'select category from category_country',
+    isFault: true,
+    says: 'train categories are in no country file: their rows have no country and no continent',
+  }),
+  missing('country_name_unknown_to_train', ['trainCategory'], {
+    of: 'select category as example from category_country',
+    in: trainCategories,
+    isFault: false,
+    says: 'names of the country files are no train category',
+  }),
+  {
+    id: 'country_without_continent',
+    files: ['trainCategory'],
+    rows: 'select distinct country as example from category_country where continent is null',
+    isFault: true,
+    says: 'countries have no continent in continent_codes.csv',
+  },
+];
+
+/** All that is asked of the loaded files. */
+export function questionsTo(loaded: ReadonlySet<MetadataFileKey>, withCountries: boolean): Question[] {
+  const questions = [...duplicates, ...missingIds, ...joins, ...(withCountries ? places : [])];
+  return questions.filter(({ files }) => files.every((file) => loaded.has(file)));
+}

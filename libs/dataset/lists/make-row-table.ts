@@ -1,0 +1,27 @@
+import type { Database } from '../duckdb.ts';
+import { memberPathSql } from '../image-path.ts';
+import type { RowTable } from './definitions.ts';
+import { findRepeats } from './number-images.ts';
+
+/**
+ * Makes a table of rows in the reference's order, with `block`, the images' paths, countries, and places in tars: what lists are copied
+ * from. Its rowid counts the rows from 0.
+ */
+export async function makeRowTable(database: Database, { name, blocks }: RowTable, hasTars: boolean): Promise<void> {
+  const place = hasTars ? ', m.place.tar as tar, m.place."offset" as "offset", m.place.size as size' : '';
+  const places = hasTars ? 'left join tar_place m on m.split = r.split and m.image_id = r.image_id' : '';
+  for (const [number, { rows, lastUseOf = [] }] of blocks.entries()) {
+    // Sorted before the paths are made, which are longer than all the rest.
+    await database.run(
+      `${number === 0 ? `create table ${name} as` : `insert into ${name}`}
+       select ${number}::utinyint as block, image_id, split || '/' || ${memberPathSql('image_id')} as path, * exclude (pos, split, image_id)
+       from (
+         select r.pos, r.split, r.image_id, r.label::integer as label, r.noisy::utinyint as noisy, k.country, k.continent${place}
+         from (${rows}) r left join label_country k on k.gid = r.label ${places}
+         order by r.pos
+       )`,
+    );
+    for (const table of lastUseOf) await database.run(`drop table ${table}`);
+  }
+  await findRepeats(database, name);
+}

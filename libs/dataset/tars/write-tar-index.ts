@@ -1,0 +1,175 @@
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inParallel } from '@cairn/runtime';
+import type { Database } from '../duckdb.ts';
+import { count, literal, openDatabase, pathLiteral } from '../duckdb.ts';
+import type { ImageSplit } from '../image-path.ts';
+import { writingUnder } from '../writing-under.ts';
+import type { TarIndex } from './index-tars.ts';
+import { indexTar, tarsOfSplit } from './index-tars.ts';
+
+export type WriteTarIndexOptions = {
+  /** The folder of the tars: train/, index/ and test/ with images_NNN.tar, and md5sum/. */
+  root: string;
+  splits: readonly ImageSplit[];
+  out: string;
+  /** Whether to read every byte for its md5, and compare it where there is an md5 file. */
+  withMd5: boolean;
+  onProgress?: (progress: { done: number; total: number; tar: string; wasKnown: boolean }) => void;
+  signal?: AbortSignal;
+};
+
+/** A tar as it was when it was indexed. Another size or time of change, and it is indexed again. */
+export type IndexedTar = {
+  tar: string;
+  bytes: number;
+  changedAtMs: number;
+  md5: string | null;
+  md5Checked: boolean;
+  images: number;
+  /** Files in it that are no images. */
+  others: number;
+};
+
+/** index.json: `wasKnown` counts the tars that a run before had indexed; `repeated` the image ids that stand in two places of a split. */
+export type WrittenTarIndex = {
+  format: 'cairn-tars';
+  version: 1;
+  splits: Partial<Record<ImageSplit, { path: string; images: number; repeated: number; wasKnown: number; tars: IndexedTar[] }>>;
+};
+
+/** Tars looked at together: reading headers waits for the disk, most of all for one that is far away. */
+const tarsAtATime = 4;
+
+/**
+ * Writes where each image lies in the tars: `out/SPLIT.parquet` with image_id, tar (relative to the root), offset and size, ordered by tar
+ * and offset; and `out/index.json`. Each tar's part is kept in `out/parts`, so a run that was interrupted, or to which tars were
+ * added, reads only what is new.
+ *
+ * @throws CairnError `missing_file`, `corrupt_tar`, `storage_full`; the signal's reason.
+ */
+export async function writeTarIndex(options: WriteTarIndexOptions): Promise<WrittenTarIndex> {
+  const { root, splits, out, signal } = options;
+  const tarsOf = new Map<ImageSplit, string[]>();
+  for (const split of splits) tarsOf.set(split, await tarsOfSplit(root, split));
+  const total = [...tarsOf.values()].flat().length;
+  const database = await openDatabase({ memoryLimitMiB: 256, threads: 1, ...(signal ? { signal } : {}) });
+  try {
+    return await writingUnder(
+      out,
+      async () => {
+        const written: WrittenTarIndex = { format: 'cairn-tars', version: 1, splits: {} };
+        let done = 0;
+        const inTurn = createTurns();
+        for (const [split, tars] of tarsOf) {
+          await mkdir(join(out, 'parts', split), { recursive: true });
+          const entries = new Map<string, { entry: IndexedTar; wasKnown: boolean }>();
+          await inParallel(tars.values(), tarsAtATime, async (tar) => {
+            const found = await indexOnce(database, tar, options, inTurn);
+            entries.set(tar, found);
+            options.onProgress?.({ done: ++done, total, tar, wasKnown: found.wasKnown });
+          });
+          const found = tars.flatMap((tar) => entries.get(tar) ?? []);
+          written.splits[split] = {
+            ...(await joinParts(database, out, split, tars)),
+            wasKnown: found.filter(({ wasKnown }) => wasKnown).length,
+            tars: found.map(({ entry }) => entry),
+          };
+        }
+        await writeWhole(join(out, 'index.json'), `${JSON.stringify(written, null, 2)}\n`);
+        return written;
+      },
+      signal,
+    );
+  } finally {
+    database.close();
+  }
+}
+
+type InTurn = (work: () => Promise<void>) => Promise<void>;
+
+/** Begins each piece of work when the one before has ended: a database connection does one thing at a time. */
+function createTurns(): InTurn {
+  let last: Promise<void> = Promise.resolve();
+  return (work) => {
+    const mine = last.then(work);
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+}
+
+const partOf = (out: string, tar: string): string => join(out, 'parts', tar.replace(/\.tar$/, '.parquet'));
+const entryOf = (out: string, tar: string): string => join(out, 'parts', tar.replace(/\.tar$/, '.json'));
+
+/** What is known of a tar, or its index, made and written. The entry is written last: with it, the part is whole. */
+async function indexOnce(
+  database: Database,
+  tar: string,
+  { root, out, withMd5, signal }: WriteTarIndexOptions,
+  inTurn: InTurn,
+): Promise<{ entry: IndexedTar; wasKnown: boolean }> {
+  const { size, mtimeMs } = await stat(join(root, tar));
+  const known = await knownEntry(entryOf(out, tar));
+  const isSame = known?.tar === tar && known.bytes === size && known.changedAtMs === mtimeMs;
+  if (isSame && (known.md5 !== null || !withMd5)) return { entry: known, wasKnown: true };
+  const { members, bytes, md5, md5Checked, others } = await indexTar(root, tar, { withMd5 }, signal);
+  await inTurn(() => writePart(database, partOf(out, tar), tar, members));
+  const entry: IndexedTar = { tar, bytes, changedAtMs: mtimeMs, md5, md5Checked, images: members.length, others };
+  await writeWhole(entryOf(out, tar), JSON.stringify(entry));
+  return { entry, wasKnown: false };
+}
+
+async function knownEntry(path: string): Promise<IndexedTar | null> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
+    return isIndexedTar(value) ? value : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error instanceof Error && 'code' in error && error.code === 'ENOENT')) return null;
+    throw error;
+  }
+}
+
+function isIndexedTar(value: unknown): value is IndexedTar {
+  if (typeof value !== 'object' || value === null || !('tar' in value) || !('md5' in value)) return false;
+  const numbers: Record<string, unknown> = { ...value };
+  return typeof value.tar === 'string' && ['bytes', 'changedAtMs', 'images', 'others'].every((name) => typeof numbers[name] === 'number');
+}
+
+async function writePart(database: Database, path: string, tar: string, members: TarIndex['members']): Promise<void> {
+  const table = `part_${tar.replaceAll(/\W/g, '_')}`;
+  await database.run(`create table ${table} (image_id varchar, "offset" bigint, size bigint)`);
+  await database.append(
+    table,
+    members.map(({ imageId, offset, size }) => [imageId, offset, size]),
+  );
+  const unfinished = `${path}.unfinished`;
+  const rows = `select image_id, ${literal(tar)} as tar, "offset", size from ${table}`;
+  await database.run(`copy (${rows}) to ${literal(unfinished)} (format parquet, compression zstd)`);
+  await database.run(`drop table ${table}`);
+  await rename(unfinished, path);
+}
+
+async function joinParts(
+  database: Database,
+  out: string,
+  split: ImageSplit,
+  tars: readonly string[],
+): Promise<{ path: string; images: number; repeated: number }> {
+  const path = `${split}.parquet`;
+  const unfinished = join(out, `${path}.unfinished`);
+  // The tars are in the order of their names, and each part in that of its offsets.
+  const parts = `read_parquet([${tars.map((tar) => pathLiteral(partOf(out, tar))).join(', ')}])`;
+  await database.run(
+    `copy (select image_id, tar, "offset", size from ${parts}) to ${literal(unfinished)} (format parquet, compression zstd)`,
+  );
+  await rename(unfinished, join(out, path));
+  const [counts] = await database.rows(
+    `select count(*) as images, count(*) - count(distinct image_id) as repeated from read_parquet(${pathLiteral(join(out, path))})`,
+  );
+  return { path, images: count(counts?.images), repeated: count(counts?.repeated) };
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.unfinished`, text);
+  await rename(`${path}.unfinished`, path);
+}
