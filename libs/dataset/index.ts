@@ -18,7 +18,7 @@ export { makeMiniDataset } from './mini/make-mini-dataset.ts';
 export type { MiniManifest } from './mini/manifest.ts';
 export { miniManifestName, readMiniManifest } from './mini/manifest.ts';
 export type { MiniCounts } from './mini/plan.ts';
-export { miniCounts } from './mini/plan.ts';
+export { miniCounts, tinyCounts } from './mini/plan.ts';
 export type { TarIndex } from './tars/index-tars.ts';
 export { indexTars, tarsOfSplit } from './tars/index-tars.ts';
 export type { ScannedTar, TarMember } from './tars/scan-tar.ts';
