@@ -14,6 +14,9 @@ const withWorkerImage = (process.env.CAIRN_TEST_WORKER_IMAGE ?? '') !== '';
 /** The cluster tier runs on a Kubernetes, on a Docker engine, or on both. */
 const withKubernetes = (process.env.KUBECONFIG ?? '') !== '';
 const withDocker = (process.env.DOCKER_HOST ?? '') !== '';
+/** An installed service needs the image of the control plane too, and a way to bring another build of it to the nodes. */
+const withImages =
+  withWorkerImage && withDocker && [process.env.CAIRN_TEST_CONTROL_PLANE_IMAGE, process.env.CAIRN_TEST_LOAD_IMAGE].every(Boolean);
 const onDocker = '**/docker/**/*.cluster.test.ts';
 
 export default defineConfig({
@@ -25,6 +28,7 @@ export default defineConfig({
       ...(tier === 'fast' ? ['**/*.{slow,cluster}.test.ts'] : []),
       ...(withClusterServers ? [] : ['**/outages.cluster.test.ts']),
       ...(withWorkerImage ? [] : ['**/run.cluster.test.ts', '**/docker-run.cluster.test.ts']),
+      ...(withImages ? [] : ['k8s/service.cluster.test.ts']),
       ...(withDocker ? [] : [onDocker]),
       ...(withKubernetes ? [] : ['**/{kubernetes,cluster}/**/*.cluster.test.ts', 'k8s/**/*.cluster.test.ts']),
     ],

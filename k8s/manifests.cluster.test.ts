@@ -17,7 +17,7 @@ test('the least values make two apis, two controllers, a task worker and a migra
     'cairn-controller': 2,
     'cairn-task-worker': 1,
   });
-  expect(of(manifests, 'Job').map((job) => job.metadata.annotations?.['helm.sh/hook'])).toEqual(['pre-install,pre-upgrade']);
+  expect(of(manifests, 'Job').map((job) => job.metadata.annotations?.['helm.sh/hook'])).toEqual(['pre-install,pre-upgrade', 'post-delete']);
   expect(of(manifests, 'Service').map((one) => [one.metadata.name, at(one, 'spec', 'ports')])).toEqual([
     ['cairn', [{ name: 'http', port: 80, targetPort: 'http', appProtocol: 'http' }]],
     ['cairn-internal', [{ name: 'internal', port: 8081, targetPort: 'internal', appProtocol: 'http' }]],
@@ -46,7 +46,7 @@ test('every example installs beside the least', async () => {
 
 test("the controller's Role is this list and nothing more, in each namespace of a pool", async () => {
   const { manifests } = await render();
-  expect(of(manifests, 'Role').map((role) => [role.metadata.namespace, role.rules])).toEqual([
+  expect(controllerRoles(manifests).map((role) => [role.metadata.namespace, role.rules])).toEqual([
     [
       'ml',
       [
@@ -62,19 +62,46 @@ test("the controller's Role is this list and nothing more, in each namespace of 
     [{ apiGroups: [''], resources: ['nodes', 'pods'], verbs: ['list', 'watch'] }],
   ]);
   const swept = (await render(everything)).manifests;
-  expect(of(swept, 'Role').map((role) => role.metadata.namespace)).toEqual(['far-away', 'further-away', 'ml']);
-  for (const role of of(swept, 'Role')) {
+  expect(controllerRoles(swept).map((role) => role.metadata.namespace)).toEqual(['far-away', 'further-away', 'ml']);
+  for (const role of controllerRoles(swept)) {
     expect(role.rules).toContainEqual({ apiGroups: [''], resources: ['secrets'], verbs: ['create', 'patch', 'delete', 'list'] });
   }
 });
 
-test('only the controller is bound to rights and given a token', async () => {
-  const { manifests } = await render(everything);
+test('only the controller is bound to rights and given a token, while the release is there', async () => {
+  const manifests = (await render(everything)).manifests.filter((one) => one.metadata.annotations?.['helm.sh/hook'] !== 'post-delete');
   const bindings = [...of(manifests, 'RoleBinding'), ...of(manifests, 'ClusterRoleBinding')];
   expect(bindings).toHaveLength(4);
   for (const binding of bindings) expect(binding.subjects).toEqual([{ kind: 'ServiceAccount', name: 'cairn-controller', namespace: 'ml' }]);
   const tokens = Object.fromEntries(podSpecs(manifests).map(({ name, spec }) => [name, spec.automountServiceAccountToken]));
   expect(tokens).toMatchObject({ 'cairn-api': false, 'cairn-controller': true, 'cairn-task-worker': false, 'cairn-migrate': false });
+});
+
+test('the uninstall removes attempts in every namespace of a pool, with an account that has no other rights and goes with it', async () => {
+  const ofUninstall = ({ metadata }: Manifest) => metadata.labels?.['app.kubernetes.io/component'] === 'uninstall';
+  const hooks = (await render(everything)).manifests.filter(ofUninstall);
+  for (const { kind, metadata } of hooks)
+    expect(metadata.annotations, kind).toMatchObject({
+      'helm.sh/hook': 'post-delete',
+      'helm.sh/hook-weight': kind === 'Job' ? '0' : '-5',
+      'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded,hook-failed',
+    });
+  expect(of(hooks, 'Role').map(({ metadata, rules }) => [metadata.namespace, rules])).toEqual(
+    ['far-away', 'further-away', 'ml'].map((namespace) => [
+      namespace,
+      [
+        { apiGroups: ['batch'], resources: ['jobs'], verbs: ['list', 'delete'] },
+        { apiGroups: [''], resources: ['secrets'], verbs: ['deletecollection'] },
+      ],
+    ]),
+  );
+  const [job] = podSpecs(hooks);
+  expect(job?.spec).toMatchObject({ serviceAccountName: 'cairn-uninstall', automountServiceAccountToken: true });
+  const controller = environmentOf((await render(everything)).manifests, 'cairn-controller');
+  const { CAIRN_POOLS, CAIRN_INSTANCE } = controller;
+  expect(environmentOf(hooks, 'cairn-uninstall')).toEqual({ CAIRN_POOLS, CAIRN_INSTANCE, HOME: '/tmp' });
+  const without = await render(changed(minimal, { uninstall: { removeAttempts: false } }));
+  expect(without.manifests.filter(ofUninstall)).toEqual([]);
 });
 
 test('rights, accounts and policies can be left to others', async () => {
@@ -176,7 +203,7 @@ test('a changed secret starts the pods again, and nothing else does', async () =
 test('every pod fits the restricted standard, and requests what it uses', async () => {
   for (const values of [minimal, everything]) {
     const pods = podSpecs((await render(values)).manifests);
-    expect(pods).toHaveLength(4);
+    expect(pods).toHaveLength(5);
     for (const { name, spec } of pods) {
       expect(spec.securityContext, name).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
       for (const container of spec.containers) {
@@ -256,7 +283,9 @@ test('names of two releases that share a namespace of attempts do not collide', 
   expect(there.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort()).toEqual([
     'NetworkPolicy ml-cairn-attempt',
     'Role ml-cairn-controller',
+    'Role ml-cairn-uninstall',
     'RoleBinding ml-cairn-controller',
+    'RoleBinding ml-cairn-uninstall',
   ]);
 });
 
@@ -288,6 +317,8 @@ const template = z.looseObject({
     ),
   }),
 });
+
+const controllerRoles = (manifests: Manifest[]) => of(manifests, 'Role').filter(({ metadata }) => metadata.name.endsWith('-controller'));
 
 function podSpecs(manifests: Manifest[]) {
   return manifests

@@ -124,6 +124,16 @@ describe("a pool's settings that the executor refuses", () => {
       { nodeMounts: [{ ...mount, hostPath: 'data' }] },
       'settings.nodeMounts[0].hostPath is "data"; give an absolute path',
     ],
+    [
+      'a claim with a wrong name',
+      { claimMounts: [{ claimName: 'A', mountPath: '/data' }] },
+      'settings.claimMounts[0].claimName is "A", no name that Kubernetes takes',
+    ],
+    [
+      'a claim at no path',
+      { claimMounts: [{ claimName: 'a', mountPath: 'data' }] },
+      'settings.claimMounts[0].mountPath is "data"; give an absolute path',
+    ],
     ['no grace', { graceSeconds: 0 }, "'/pools/0/settings/graceSeconds': minimum: got 0, want 1"],
   ])('%s', async (_, settings, message) => {
     expect(kubernetesPoolSettings.safeParse({ namespace: 'ml', image: workerImage, ...settings }).success).toBe(false);

@@ -19,6 +19,7 @@ const manifest = z.looseObject({
     name: z.string(),
     namespace: z.string().exactOptional(),
     annotations: z.record(z.string(), z.string()).exactOptional(),
+    labels: z.record(z.string(), z.string()).exactOptional(),
   }),
 });
 export type Manifest = z.infer<typeof manifest>;
@@ -69,9 +70,12 @@ export async function withValues<T>(values: Values, work: (file: string) => Prom
   }
 }
 
-export function helm(...args: string[]): Promise<string> {
+export const helm = (...args: string[]): Promise<string> => helmWithin(limitMs, ...args);
+
+/** For commands that wait for pods. */
+export function helmWithin(timeout: number, ...args: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(helmProgram, args, { timeout: limitMs, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
+    execFile(helmProgram, args, { timeout, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
       if (error) reject(new Error(stderr.trim() || error.message, { cause: error }));
       else resolve(stdout);
     });

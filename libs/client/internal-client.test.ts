@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { protocol, protocolHeader } from '@cairn/contract';
 import { afterEach, expect, test, vi } from 'vitest';
 import { createInternalClient, type InternalClientOptions } from './internal-client.ts';
 
@@ -58,13 +59,13 @@ function client(urls: string[], options: Partial<InternalClientOptions> = {}) {
   return createInternalClient({ urls, attemptId: 'att_x', generation: 3, token: 'cat_secret', signal: abort.signal, ...options });
 }
 
-test('a call carries token and generation, and unknown keys of the answer are ignored', async () => {
+test('a call carries token, generation and protocol, and unknown keys of the answer are ignored', async () => {
   const { url, seen } = await serve([reply]);
   expect(await client([url]).report(report)).toEqual({ directive: 'continue', reason: null, graceSeconds: 30 });
   expect(seen[0]).toMatchObject({
     method: 'POST',
     url: '/internal/v1/attempts/att_x/reports',
-    headers: { authorization: 'Bearer cat_secret', 'x-cairn-generation': '3' },
+    headers: { authorization: 'Bearer cat_secret', 'x-cairn-generation': '3', [protocolHeader]: String(protocol) },
     body: report,
   });
 });

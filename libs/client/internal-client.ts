@@ -6,6 +6,8 @@ import {
   claimRequest,
   type FinishRequest,
   finishRequest,
+  protocol,
+  protocolHeader,
   type ReportReply,
   type ReportRequest,
   reportReply,
@@ -62,7 +64,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
   const { urls, token, signal } = options;
   if (urls.length === 0) throw new CairnError('invalid_configuration', 'The agent has no address of the control plane to call');
   const requesters = urls.map((url) => createRequester({ url, token, fetch: options.fetch ?? fetch, tries: 1 }));
-  const headers = { 'x-cairn-generation': String(options.generation) };
+  const headers = { 'x-cairn-generation': String(options.generation), [protocolHeader]: String(protocol) };
   /** The address that answered last: one that is away is not asked first every time. */
   let at = 0;
 

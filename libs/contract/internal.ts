@@ -5,9 +5,20 @@ import { artifactKind, attemptCause } from './states.ts';
 
 /**
  * What pods and the control plane say to each other over /internal/v1. Messages between our own programs ignore unknown
- * keys; the api serves this protocol and the one before, so that pods of days survive an upgrade.
+ * keys; the api serves this protocol and the one before, so that pods of days survive an upgrade. It counts up when an agent
+ * would misunderstand an older or a newer control plane.
  */
 export const protocol = 1;
+/** The oldest that is still spoken. */
+export const oldestProtocol = Math.max(1, protocol - 1);
+
+/** In which an agent says its protocol with every request. Without it: the first. */
+export const protocolHeader = 'x-cairn-protocol';
+
+/** What this side speaks with one that knows protocols up to `theirs`; null when that one is too old. */
+export function agreedProtocol(theirs: number): number | null {
+  return theirs >= oldestProtocol ? Math.min(theirs, protocol) : null;
+}
 
 /** A file inside the object store: `key` is its full key, `name` its name within its artifact. */
 export const storedFile = z.object({
@@ -51,7 +62,8 @@ export const resumePoint = z.object({
 export type ResumePoint = z.infer<typeof resumePoint>;
 
 const specBase = {
-  protocol: z.literal(protocol),
+  /** That of the older of both sides. */
+  protocol: z.number().int().min(oldestProtocol).max(protocol),
   attempt: z.object({ id: idOf('attempt'), ordinal: z.number().int(), generation: z.number().int() }),
   run: z.object({ id: idOf('run'), name: z.string() }),
   step: z.object({ id: idOf('step'), name: z.string() }),

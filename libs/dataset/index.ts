@@ -21,7 +21,7 @@ export { makeMiniDataset } from './mini/make-mini-dataset.ts';
 export type { MiniManifest } from './mini/manifest.ts';
 export { miniManifestName, readMiniManifest } from './mini/manifest.ts';
 export type { MiniCounts } from './mini/plan.ts';
-export { miniCounts } from './mini/plan.ts';
+export { miniCounts, tinyCounts } from './mini/plan.ts';
 export type { FetchedTars, FetchProgress, FetchTarsOptions } from './tars/fetch-tars.ts';
 export { fetchTars, gldv2Address, tarsOfGldv2 } from './tars/fetch-tars.ts';
 export type { TarIndex } from './tars/index-tars.ts';

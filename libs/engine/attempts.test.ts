@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { FinishRequest, ReportItem } from '@cairn/contract';
+import { type FinishRequest, oldestProtocol, protocol, type ReportItem } from '@cairn/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   attemptGone,
@@ -42,10 +42,19 @@ describe('an attempt', () => {
   it('is told its settings, its inputs with their digests, and where it may write', async () => {
     const runId = await atExtraction();
     const [attempt = ''] = await stage.startAttempts(runId, 'extract_index');
-    const spec = await stage.engine.attemptSpec(attempt, 1);
+    const spec = await stage.engine.attemptSpec(attempt, 1, protocol);
     expect(spec).toMatchObject({ kind: 'extract', settings: { list: 'index' }, stagingPrefix: `staging/${attempt}/`, resume: [] });
     expect(Object.keys(spec.inputs).sort()).toEqual(['lists', 'model']);
     expect(spec.inputs.model?.digest).toBe((await stage.step(runId, 'export')).artifact?.digest);
+  });
+
+  it('is told it in the protocol of its agent, and nothing when that is too old', async () => {
+    const [attempt = ''] = await stage.startAttempts(await freshRun(), 'first');
+    expect(await stage.engine.attemptSpec(attempt, 1, oldestProtocol)).toMatchObject({ protocol: oldestProtocol });
+    await expect(stage.engine.attemptSpec(attempt, 1, oldestProtocol - 1)).rejects.toMatchObject({
+      code: 'protocol_mismatch',
+      message: expect.stringContaining(`The agent speaks protocol ${oldestProtocol - 1}, the control plane `),
+    });
   });
 
   it('is run by one process: a second one is refused, the same one may say it twice', async () => {
@@ -90,7 +99,7 @@ describe('an attempt', () => {
     await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
     expect((await stage.step(runId, 'first')).state).toBe('ready');
     const [second = ''] = await stage.startAttempts(runId, 'first');
-    expect((await stage.engine.attemptSpec(second, 1)).resume.map((point) => point.step)).toEqual([20, 10]);
+    expect((await stage.engine.attemptSpec(second, 1, protocol)).resume.map((point) => point.step)).toEqual([20, 10]);
   });
 
   it('is refused everything once it was given up: its late report touches nothing', async () => {
@@ -100,7 +109,7 @@ describe('an attempt', () => {
     const finish: FinishRequest = { outcome: 'succeeded', files: [], details: {} };
     await expect(stage.engine.finishAttempt(attempt, 1, finish)).rejects.toMatchObject({ code: 'superseded' });
     await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [] })).rejects.toMatchObject({ code: 'superseded' });
-    await expect(stage.engine.attemptSpec(attempt, 1)).rejects.toMatchObject({ code: 'superseded' });
+    await expect(stage.engine.attemptSpec(attempt, 1, protocol)).rejects.toMatchObject({ code: 'superseded' });
     expect(await attemptRow(attempt)).toMatchObject({ state: 'lost', generation: 2 });
   });
 

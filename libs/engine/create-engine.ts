@@ -19,7 +19,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
-    attemptSpec: (id, generation) => attemptSpec(ctx, id, generation),
+    attemptSpec: (id, generation, agentProtocol) => attemptSpec(ctx, id, generation, agentProtocol),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),
     report: (id, generation, request) => report(ctx, id, generation, request),
     claimShard: (id, generation, request) => claimShard(ctx, id, generation, request),

@@ -27,7 +27,8 @@ export type Engine = {
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   // Attempts, over /internal. `generation` is the one the caller's token proves.
-  attemptSpec(attemptId: string, generation: number): Promise<AttemptSpec>;
+  /** @throws CairnError `protocol_mismatch` when the agent speaks none that is spoken here */
+  attemptSpec(attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec>;
   startAttempt(attemptId: string, generation: number, request: StartRequest): Promise<void>;
   report(attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply>;
   claimShard(attemptId: string, generation: number, request: ClaimRequest): Promise<ShardClaim>;

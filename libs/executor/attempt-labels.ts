@@ -21,11 +21,14 @@ export function attemptLabels(spec: Pick<LaunchSpec, 'attemptId' | 'generation'>
 
 /** Selects everything of a pool, or of one attempt in it. */
 export function labelSelector(owner: PoolIdentity, attemptId?: string): string {
-  const labels = attemptId === undefined ? poolLabels(owner) : { ...poolLabels(owner), [attemptLabel]: attemptId };
-  return Object.entries(labels)
+  return selectorOf(attemptId === undefined ? poolLabels(owner) : { ...poolLabels(owner), [attemptLabel]: attemptId });
+}
+
+/** A selector of the objects that have all these labels. */
+export const selectorOf = (labels: Record<string, string>): string =>
+  Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)
     .join(',');
-}
 
 /** True for an object that was made for an attempt of this pool. */
 export function isOf(owner: PoolIdentity, { metadata }: { metadata: { labels?: Record<string, string> | null | undefined } }): boolean {
@@ -33,15 +36,18 @@ export function isOf(owner: PoolIdentity, { metadata }: { metadata: { labels?: R
 }
 
 /** Labels of every object of a pool. */
-export function poolLabels({ instance, pool }: PoolIdentity): Record<string, string> {
-  return {
-    'app.kubernetes.io/name': 'cairn',
-    'app.kubernetes.io/component': 'attempt',
-    'app.kubernetes.io/managed-by': 'cairn',
-    'app.kubernetes.io/instance': instance,
-    [poolLabel]: pool,
-  };
-}
+export const poolLabels = ({ instance, pool }: PoolIdentity): Record<string, string> => ({
+  ...instanceLabels(instance),
+  [poolLabel]: pool,
+});
+
+/** Labels of every object that was made for an attempt of the installation, whatever its pool. */
+export const instanceLabels = (instance: string): Record<string, string> => ({
+  'app.kubernetes.io/name': 'cairn',
+  'app.kubernetes.io/component': 'attempt',
+  'app.kubernetes.io/managed-by': 'cairn',
+  'app.kubernetes.io/instance': instance,
+});
 
 /**
  * The name of the Job and of the Secret: the same attempt and generation always gets the same one, so that starting it

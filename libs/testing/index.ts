@@ -1,5 +1,6 @@
 export { freePort } from '@cairn/runtime';
 export * from './create-database.ts';
+export * from './own-address.ts';
 export * from './provided.ts';
 export * from './run-folder.ts';
 export * from './seeded-random.ts';

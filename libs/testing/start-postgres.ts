@@ -1,3 +1,4 @@
+import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   createLogger,
@@ -7,6 +8,7 @@ import {
   isAlive,
   startEmbeddedPostgres,
 } from '@cairn/runtime';
+import { withClient } from './create-database.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -16,11 +18,16 @@ export type TestPostgres = EmbeddedPostgres & {
   end(signal?: 'SIGINT' | 'SIGKILL'): Promise<void>;
 };
 
+export type TestPostgresOptions = Partial<EmbeddedPostgresOptions> & {
+  /** The address of this machine by which others reach it, such as pods; 127.0.0.1, where only programs of this machine can. */
+  host?: string;
+};
+
 /**
  * A PostgreSQL of the test's own, without safety against power failure: for tests that stop, kill or restart one. Other
  * tests take a database of the shared server with `createDatabase`. It ends with `stop`, or with this process.
  */
-export async function startPostgres(options: Partial<EmbeddedPostgresOptions> = {}): Promise<TestPostgres> {
+export async function startPostgres({ host, ...options }: TestPostgresOptions = {}): Promise<TestPostgres> {
   const folder = options.dataDir ?? (await makeRunFolder());
   const dataDir = options.dataDir ?? join(folder, 'postgres');
   const server = await startEmbeddedPostgres({
@@ -29,10 +36,18 @@ export async function startPostgres(options: Partial<EmbeddedPostgresOptions> = 
     ...options,
     dataDir,
     // Shared memory in the data folder: a killed server leaves nothing in /dev/shm.
-    settings: { max_connections: 300, shared_buffers: '64MB', dynamic_shared_memory_type: 'mmap', ...options.settings },
+    settings: {
+      max_connections: 300,
+      shared_buffers: '64MB',
+      dynamic_shared_memory_type: 'mmap',
+      ...(host !== undefined && { listen_addresses: `127.0.0.1,${host}` }),
+      ...options.settings,
+    },
   });
+  if (host !== undefined) await letOthersIn(server.url, join(dataDir, 'cluster'));
   return {
     ...server,
+    url: host === undefined ? server.url : server.url.replace('@127.0.0.1:', `@${host}:`),
     dataDir,
     async end(signal = 'SIGINT') {
       const identity = identityOf(server.pid());
@@ -45,4 +60,10 @@ export async function startPostgres(options: Partial<EmbeddedPostgresOptions> = 
       if (options.dataDir === undefined) await removeRunFolder(folder);
     },
   };
+}
+
+/** Of a new cluster PostgreSQL lets in who comes from the machine itself. */
+async function letOthersIn(url: string, cluster: string): Promise<void> {
+  await appendFile(join(cluster, 'pg_hba.conf'), 'host all all all scram-sha-256\n');
+  await withClient(url, (client) => client.query('select pg_reload_conf()'));
 }

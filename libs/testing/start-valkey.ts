@@ -9,6 +9,8 @@ import { provided } from './provided.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
 import { serverProgram } from './server-program.ts';
 
+const loopback = '127.0.0.1';
+
 export type ValkeyOptions = {
   /** The valkey-server program; by default the one of the global setup. */
   program?: string;
@@ -16,6 +18,8 @@ export type ValkeyOptions = {
   /** Keeps its content over a restart, in an append-only file. */
   appendOnly?: boolean;
   startLimitMs?: number;
+  /** The address of this machine by which others reach it, such as pods; 127.0.0.1, where only programs of this machine can. */
+  host?: string;
 };
 
 export type TestValkey = {
@@ -31,7 +35,7 @@ export type TestValkey = {
   empty(): Promise<void>;
 };
 
-/** Starts a Valkey as production is set up: noeviction, on 127.0.0.1. It ends with `stop`, or with this process. */
+/** Starts a Valkey as production is set up: noeviction, on 127.0.0.1, and at the host where one is given. It ends with `stop`, or with this process. */
 export async function startValkey(options: ValkeyOptions = {}): Promise<TestValkey> {
   const program = options.program ?? provided('valkeyServer');
   const port = options.port ?? (await freePort());
@@ -40,7 +44,7 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
   const server = serverProgram({
     name: `valkey-server on port ${port}`,
     program,
-    args: serverArguments(port, folder, options.appendOnly ?? false),
+    args: serverArguments(port, folder, options),
     logFile,
     probe: () => ping(port),
     startLimitMs: options.startLimitMs ?? 15_000,
@@ -53,7 +57,7 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
 
   await start();
   return {
-    url: `redis://127.0.0.1:${port}`,
+    url: `redis://${options.host ?? loopback}:${port}`,
     port,
     pid: server.pid,
     start,
@@ -69,10 +73,12 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
   };
 }
 
-function serverArguments(port: number, folder: string, appendOnly: boolean): string[] {
+function serverArguments(port: number, folder: string, { appendOnly = false, host }: ValkeyOptions): string[] {
   const settings = {
     port: String(port),
-    bind: '127.0.0.1',
+    bind: host === undefined ? loopback : `${loopback} ${host}`,
+    // It has no password: it stays among test machines.
+    ...(host !== undefined && { 'protected-mode': 'no' }),
     dir: folder,
     save: '',
     appendonly: appendOnly ? 'yes' : 'no',

@@ -1,4 +1,4 @@
-import { attemptSpec } from '@cairn/contract';
+import { attemptSpec, protocol, protocolHeader } from '@cairn/contract';
 import { attemptToken, newId } from '@cairn/runtime';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
@@ -67,6 +67,14 @@ test('an attempt that is alive is told what to do, and goes on', async () => {
     status: 200,
     json: {},
   });
+});
+
+test('an agent gets its spec in the protocol of the older of both', async () => {
+  const spoken = async (headers: Record<string, string>) => (await callAsAttempt(attemptId, 'GET', '', { headers })).json;
+  expect(await spoken({})).toMatchObject({ protocol: 1 });
+  expect(await spoken({ [protocolHeader]: String(protocol) })).toMatchObject({ protocol });
+  expect(await spoken({ [protocolHeader]: String(protocol + 1) })).toMatchObject({ protocol });
+  expect(await spoken({ [protocolHeader]: 'one' })).toMatchObject({ status: 400, code: 'invalid_request' });
 });
 
 test('messages of a newer peer may have fields that are not known here', async () => {

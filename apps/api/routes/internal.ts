@@ -4,6 +4,7 @@ import {
   claimRequest,
   finishRequest,
   idOf,
+  protocolHeader,
   reportReply,
   reportRequest,
   shardClaim,
@@ -24,6 +25,7 @@ const nothing = z.object({});
 /** The raw id: the schemas look at it only when the token is right. */
 const pathId = z.object({ id: z.string() });
 const generationHeader = z.coerce.number().int().min(1).max(1_000_000);
+const protocolOf = z.object({ [protocolHeader]: z.coerce.number().int().min(1).max(1_000_000).default(1) });
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -45,7 +47,7 @@ export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): v
   });
 
   app.get('/internal/v1/attempts/:id', { schema: { params: attemptParams, response: { 200: attemptSpec, ...problems } } }, (request) =>
-    engine.attemptSpec(request.params.id, request.generation),
+    engine.attemptSpec(request.params.id, request.generation, agentProtocol(request)),
   );
 
   app.post(
@@ -110,4 +112,11 @@ function provenGeneration(request: FastifyRequest, serverKey: string): number {
     throw new CairnError('unauthenticated', `The token is not that of this attempt and its generation ${headers.data}`);
   }
   return headers.data;
+}
+
+/** @throws CairnError `invalid_request` when the header is no protocol's number */
+function agentProtocol(request: FastifyRequest): number {
+  const headers = protocolOf.safeParse(request.headers);
+  if (!headers.success) throw new CairnError('invalid_request', `The header ${protocolHeader} is no number of a protocol`);
+  return headers.data[protocolHeader];
 }

@@ -70,7 +70,12 @@ export async function openTestApi() {
     attemptId: string,
     method: 'GET' | 'POST',
     path: string,
-    { body, generation = 1, token }: { body?: unknown; generation?: number; token?: string } = {},
+    {
+      body,
+      generation = 1,
+      token,
+      headers,
+    }: { body?: unknown; generation?: number; token?: string; headers?: Record<string, string> } = {},
   ) {
     const answer = await internal.inject({
       method,
@@ -78,6 +83,7 @@ export async function openTestApi() {
       headers: {
         authorization: `Bearer ${token ?? attemptToken(serverKey, attemptId, generation)}`,
         'x-cairn-generation': String(generation),
+        ...headers,
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { payload: JSON.stringify(body) }),

@@ -28,6 +28,8 @@ export function failure(cause: AttemptCause, code: string, message: string): Fai
 
 /** Whose budget of retries a failure is charged to: that of whoever can mend it. */
 function causeOf(code: ErrorCode): AttemptCause {
+  // The worker image is too old or too new, and will be so the next time: as with an image that cannot be pulled.
+  if (code === 'protocol_mismatch') return 'user';
   switch (errorTable[code].fix) {
     case 'data owner':
       return 'data';

@@ -110,7 +110,7 @@ test('a spec of another protocol ends the attempt as failed', async () => {
   const { plane, env } = await openTraining();
   Object.assign(plane.state.spec, { protocol: 99 });
   expect(await startMain('agent', env).code).toBe(agentExit.failed);
-  expect(plane.state.finishes).toMatchObject([{ outcome: 'failed', code: 'protocol_mismatch' }]);
+  expect(plane.state.finishes).toMatchObject([{ outcome: 'failed', cause: 'user', code: 'protocol_mismatch' }]);
 });
 
 test('a wrong configuration names every fault and ends with its own code', async () => {

@@ -125,6 +125,7 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
   {{- $_ := set $objects "kueue.queueName" .queueName -}}
   {{- if hasKey . "priorityClass" -}}{{- $_ := set $objects "kueue.priorityClass" .priorityClass -}}{{- end -}}
 {{- end -}}
+{{- range $index, $mount := $settings.claimMounts -}}{{- $_ := set $objects (printf "claimMounts[%d].claimName" $index) $mount.claimName -}}{{- end -}}
 {{- range $name, $value := $objects -}}
   {{- if not (regexMatch "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$" $value) -}}
     {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.%s" $at $name) "is" (printf "is %q, no name that Kubernetes takes" $value) "do" "use lower-case letters, digits, dash and dot, first and last a letter or digit") -}}
@@ -163,6 +164,11 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
     {{- if not (regexMatch "^/[^:]*$" (get $mount .)) -}}
       {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.%s" $of .) "is" (printf "is %q" (get $mount .)) "do" "give an absolute path without a colon") -}}
     {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- range $index, $mount := $settings.claimMounts -}}
+  {{- if not (regexMatch "^/[^:]*$" $mount.mountPath) -}}
+    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.claimMounts[%d].mountPath" $at $index) "is" (printf "is %q" $mount.mountPath) "do" "give an absolute path without a colon") -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -37,6 +37,21 @@ export const miniCounts: MiniCounts = {
   ignoredQueries: 20,
 };
 
+/** Everything that the mini dataset has (wrong labels, twins, strays, broken files), in a few dozen images. */
+export const tinyCounts: MiniCounts = {
+  cleanLandmarks: 8,
+  fullOnlyLandmarks: 2,
+  indexOnlyLandmarks: 2,
+  twins: 1,
+  cleanImages: [5, 6],
+  extraImages: [1, 2],
+  fullOnlyImages: [2, 3],
+  indexImages: [3, 4],
+  strays: 6,
+  scoredQueries: 10,
+  ignoredQueries: 2,
+};
+
 export type MiniSplit = 'train' | 'index' | 'test';
 export const miniSplits: readonly MiniSplit[] = ['train', 'index', 'test'];
 

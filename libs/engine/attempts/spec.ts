@@ -1,9 +1,12 @@
 import {
   type AttemptSpec,
+  agreedProtocol,
   attemptSpec as attemptSpecSchema,
+  CairnError,
   type InputArtifact,
   imageSource,
   inputArtifact,
+  oldestProtocol,
   protocol,
   type ResumePoint,
 } from '@cairn/contract';
@@ -18,15 +21,17 @@ export const stagingPrefix = (attemptId: string): string => `staging/${attemptId
 const mostResumePoints = 5;
 
 /** What an attempt is to do: its settings, its inputs with their digests, and where it may go on from. */
-export async function attemptSpec(ctx: EngineContext, attemptId: string, generation: number): Promise<AttemptSpec> {
+export async function attemptSpec(ctx: EngineContext, attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec> {
   const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
+  const agreed = agreedProtocol(agentProtocol);
+  if (agreed === null) throw tooOld(agentProtocol);
   const step = await ctx.prisma.step.findUniqueOrThrow({
     where: { id: attempt.stepId },
     include: { artifact: { select: { memoKey: true } }, run: { include: { dataset: true } } },
   });
   const resume = step.kind === 'train' && step.artifact?.memoKey ? await resumePoints(ctx, step.artifact.memoKey) : [];
   return attemptSpecSchema.parse({
-    protocol,
+    protocol: agreed,
     attempt: { id: attempt.id, ordinal: attempt.ordinal, generation: attempt.generation },
     run: { id: step.run.id, name: step.run.name },
     step: { id: step.id, name: step.name },
@@ -37,6 +42,13 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     stagingPrefix: stagingPrefix(attempt.id),
     resume,
     ...ctx.limits,
+  });
+}
+
+function tooOld(agentProtocol: number): CairnError {
+  const spoken = oldestProtocol === protocol ? `${protocol}` : `${oldestProtocol} and ${protocol}`;
+  return new CairnError('protocol_mismatch', `The agent speaks protocol ${agentProtocol}, the control plane ${spoken}`, {
+    details: { agentProtocol, oldestProtocol, protocol },
   });
 }
 

@@ -71,6 +71,11 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         }),
       ),
 
+    deleteSecrets: (labelSelector: string, signal: AbortSignal) =>
+      call('Secrets', signal, async (options) => {
+        await core.deleteCollectionNamespacedSecret({ namespace, labelSelector }, options);
+      }),
+
     /** Null when a Job of this name is there. */
     createJob: async (job: V1Job, signal: AbortSignal) => {
       try {

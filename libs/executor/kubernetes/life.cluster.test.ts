@@ -5,6 +5,7 @@ import { labelSelector, objectName } from '../attempt-labels.ts';
 import { clusterApi } from './cluster-api.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import { reap } from './reaper.ts';
+import { removeAttempts } from './remove-attempts.ts';
 import {
   aSpec,
   batch,
@@ -234,4 +235,24 @@ test('a Job for a queue waits suspended, and is stopped without ever having had 
 test('a namespace without Secrets has none to clean up', async () => {
   // Of names alone the API server gives null for an empty list.
   expect(await clusterApi(kubeConfig, space.name).listSecrets(labelSelector(owner), limit())).toEqual([]);
+});
+
+test('what an installation that is gone left is removed; what is not its own stays', async () => {
+  const script = endsAtTerm(agentExit.preempted);
+  const owners = [{}, { pool: 'other' }, { instance: 'stranger' }];
+  const specs = owners.map(() => aSpec());
+  const [mine, other, theirs] = specs.map((spec) => objectName(spec));
+  for (const [index, spec] of specs.entries()) {
+    const executor = space.open({ script }, owners[index]);
+    await executor.start(spec, limit());
+    await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running' });
+    await executor.close();
+  }
+  // Its controller was killed before it made the Job.
+  await clusterApi(kubeConfig, space.name).applySecret(secretManifest(aSpec(), owner, poolOf(space.name)), limit());
+  const names = await removeAttempts({ instance: 'test', namespace: space.name, kubeConfig, signal: limit() });
+  expect(names.toSorted()).toEqual([mine, other].toSorted());
+  expect((await jobs()).map(({ metadata }) => metadata?.name)).toEqual([theirs]);
+  expect((await pods()).map(({ status }) => status?.phase)).toEqual(['Running']);
+  await eventually(async () => (await secrets()).map(({ metadata }) => metadata?.name)).toEqual([theirs]);
 });

@@ -171,6 +171,27 @@ describe('what a pool sets', () => {
     );
   });
 
+  test('a persistent volume is mounted read-only unless it says otherwise', () => {
+    const spec = pod({
+      claimMounts: [
+        { claimName: 'landmarks', mountPath: '/data/landmarks' },
+        { claimName: 'scratch', mountPath: '/scratch', readOnly: false },
+      ],
+    });
+    expect(spec?.volumes).toEqual(
+      expect.arrayContaining([
+        { name: 'claim-0', persistentVolumeClaim: { claimName: 'landmarks', readOnly: true } },
+        { name: 'claim-1', persistentVolumeClaim: { claimName: 'scratch', readOnly: false } },
+      ]),
+    );
+    expect(spec?.containers[0]?.volumeMounts).toEqual(
+      expect.arrayContaining([
+        { name: 'claim-0', mountPath: '/data/landmarks', readOnly: true },
+        { name: 'claim-1', mountPath: '/scratch', readOnly: false },
+      ]),
+    );
+  });
+
   test('scheduling: selector, tolerations, priority, runtime and the nodes to avoid', () => {
     const tolerations = [{ key: 'dedicated', operator: 'Equal' as const, value: 'research', effect: 'NoSchedule' as const }];
     const change = { nodeSelector: { zone: 'a' }, tolerations, priorityClassName: 'low', runtimeClassName: 'nvidia' };

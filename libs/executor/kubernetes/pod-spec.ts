@@ -147,6 +147,10 @@ function volumes(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Volume[]
     { name: 'tmp', emptyDir: {} },
     { name: 'shm', emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemoryOf(spec, settings)) } },
     ...settings.nodeMounts.map(({ name, hostPath }) => ({ name: `node-${name}`, hostPath: { path: hostPath } })),
+    ...settings.claimMounts.map(({ claimName, readOnly }, index) => ({
+      name: claimVolume(index),
+      persistentVolumeClaim: { claimName, readOnly },
+    })),
   ];
 }
 
@@ -156,8 +160,12 @@ function mounts(settings: KubernetesPoolSettings): V1VolumeMount[] {
     { name: 'tmp', mountPath: '/tmp' },
     { name: 'shm', mountPath: '/dev/shm' },
     ...settings.nodeMounts.map(({ name, mountPath, readOnly }) => ({ name: `node-${name}`, mountPath, readOnly })),
+    ...settings.claimMounts.map(({ mountPath, readOnly }, index) => ({ name: claimVolume(index), mountPath, readOnly })),
   ];
 }
+
+/** A claim's name may be longer than a volume's. */
+const claimVolume = (index: number): string => `claim-${index}`;
 
 export function tolerations(settings: KubernetesPoolSettings): V1Toleration[] {
   if (settings.tolerations) return settings.tolerations.map(withoutUndefined);

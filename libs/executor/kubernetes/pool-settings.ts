@@ -27,6 +27,12 @@ const nodeMount = z.strictObject({
   readOnly: z.boolean().default(true).describe('whether the container may only read it'),
 });
 
+const claimMount = z.strictObject({
+  claimName: objectName.describe('the PersistentVolumeClaim, in the namespace of the pool'),
+  mountPath: path.describe('where the container sees it'),
+  readOnly: z.boolean().default(true).describe('whether the container may only read it'),
+});
+
 /** A pool whose attempts are pods: the part of its configuration that tells Kubernetes how. */
 export const kubernetesPoolSettings = z
   .strictObject({
@@ -59,7 +65,11 @@ export const kubernetesPoolSettings = z
       .describe('a Secret whose keys become environment variables: credentials of the object storage'),
     podLabels: z.record(z.string(), z.string()).default({}).describe('labels beside our own, which some workload identities ask for'),
     podAnnotations: z.record(z.string(), z.string()).default({}).describe('annotations beside our own'),
-    nodeMounts: z.array(nodeMount).default([]).describe('folders of the node: a cache of images or of Python packages'),
+    nodeMounts: z
+      .array(nodeMount)
+      .default([])
+      .describe('folders of the node: a cache of images or of Python packages; Pod Security `baseline` and `restricted` forbid them'),
+    claimMounts: z.array(claimMount).default([]).describe('persistent volumes: a file system with images that all nodes share'),
 
     deadlineSeconds: seconds.optional().describe('longest life of an attempt; default: none'),
     keepFinishedSeconds: seconds

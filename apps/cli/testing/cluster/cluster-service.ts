@@ -1,15 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import type { RunView, StepView, SubmitRequestInput } from '@cairn/contract';
-import { makeMiniDataset } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
 import { freePort } from '@cairn/runtime';
-import { makeRunFolder, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
+import { makeRunFolder, ownAddress, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';
 import { expect } from 'vitest';
-import { tinyCounts } from '../../demo/demo-dataset.ts';
 import { type Service, startService } from '../../service/start-service.ts';
 import { runTestCli } from '../test-cli.ts';
 
@@ -154,11 +152,3 @@ export async function openWorld(): Promise<ClusterWorld> {
 }
 
 export const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });
-
-/** The first address of this machine that is not its own alone. */
-function ownAddress(): string {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  const found = addresses.find(({ family, internal }) => family === 'IPv4' && !internal);
-  if (found === undefined) throw new Error('this machine has no address that pods reach: set CAIRN_TEST_HOST');
-  return found.address;
-}

@@ -2,12 +2,11 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import type { AttemptView } from '@cairn/contract';
-import { makeMiniDataset } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
 import { freePort } from '@cairn/runtime';
 import { makeRunFolder, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { tinyCounts } from '../../demo/demo-dataset.ts';
 import { type Service, startService } from '../../service/start-service.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in containers of the worker image.

@@ -3,6 +3,7 @@ import { createLogger, newId } from '@cairn/runtime';
 import { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import { expect } from 'vitest';
 import type { z } from 'zod';
+import type { PoolIdentity } from '../../attempt-labels.ts';
 import type { Executor, LaunchSpec, Snapshot } from '../../executor.ts';
 import { kubernetesExecutor } from '../kubernetes-executor.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from '../pool-settings.ts';
@@ -22,8 +23,8 @@ type PoolChange = Partial<z.input<typeof kubernetesPoolSettings>> & {
 
 export type TestNamespace = {
   name: string;
-  /** An executor of pool `test` whose pods are small and need no GPU. */
-  open(change?: PoolChange): Executor;
+  /** An executor, of the pool `test` of the installation `test` unless it says otherwise, whose pods are small and need no GPU. */
+  open(change?: PoolChange, owner?: Partial<PoolIdentity>): Executor;
   close(): Promise<void>;
 };
 
@@ -35,8 +36,8 @@ export async function testNamespace(): Promise<TestNamespace> {
   const log = createLogger({ name: 'executor', level: 'error' });
   return {
     name,
-    open(change) {
-      const executor = kubernetesExecutor({ instance: 'test', pool: 'test', settings: poolOf(name, change), kubeConfig, log });
+    open(change, owner) {
+      const executor = kubernetesExecutor({ instance: 'test', pool: 'test', ...owner, settings: poolOf(name, change), kubeConfig, log });
       opened.push(executor);
       return executor;
     },

@@ -1,0 +1,129 @@
+import type { RunEvent, RunView } from '@cairn/contract';
+import { withClient } from '@cairn/testing';
+import type { V1Pod } from '@kubernetes/client-node';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { gpuResource, type InstalledService, installService, nameAnnotation, recipe } from './testing/installed-service.ts';
+import { buildAndLoad, removeImage } from './testing/load-image.ts';
+
+// The chart from its images, with a whole run in it, an upgrade in the middle of another, and its end.
+vi.setConfig({ testTimeout: 1_800_000, hookTimeout: 600_000 });
+
+const controlPlaneImage = process.env.CAIRN_TEST_CONTROL_PLANE_IMAGE ?? '';
+const workerImage = process.env.CAIRN_TEST_WORKER_IMAGE ?? '';
+const nextImage = `cairn-control-plane:next-${process.pid}`;
+/** A first stage that goes on training while the control plane is replaced; `mini` takes its time anyway. */
+const set = recipe === 'tiny' ? { 'stages.384.epochs': 16, 'stages.384.checkpointEverySteps': 4 } : {};
+
+let one: InstalledService;
+let reference: RunView;
+beforeAll(async () => {
+  one = await installService(controlPlaneImage, workerImage);
+});
+afterAll(async () => {
+  await one?.close();
+  await removeImage(nextImage);
+});
+
+const eventually = <T>(read: () => T | Promise<T>, timeout = 900_000) => expect.poll(read, { timeout, interval: 500 });
+const events = async (id: string): Promise<RunEvent[]> => {
+  const all: RunEvent[] = [];
+  for (;;) {
+    const { items } = await one.client.listRunEvents(id, { after: all.at(-1)?.seq ?? 0 });
+    if (items.length === 0) return all;
+    all.push(...items);
+  }
+};
+const mapOf = (run: RunView) => run.stepViews.find((step) => step.name === 'evaluate')?.scores.mapAt100;
+
+/** Pods of attempts by the attempt's name, as long as they were there. */
+const seen = new Map<string, V1Pod>();
+async function ended(id: string): Promise<RunView> {
+  await eventually(async () => {
+    for (const pod of await one.pods(one.attempts)) seen.set(pod.metadata?.annotations?.[nameAnnotation] ?? '', pod);
+    return (await one.client.getRun(id)).state;
+  }).toMatch(/succeeded|failed|cancelled/);
+  const run = await one.client.getRun(id);
+  expect(run.stepViews.map(({ name, state, failure }) => ({ name, state, failure }))).toEqual(
+    run.stepViews.map(({ name }) => ({ name, state: 'succeeded', failure: null })),
+  );
+  return run;
+}
+
+async function attemptsOf(run: RunView) {
+  return (await Promise.all(run.stepViews.map(async ({ name }) => (await one.client.listAttempts(run.id, name)).items))).flat();
+}
+
+test('a run that is submitted to the service comes to its mAP in pods of 8 GPUs', async () => {
+  const { id } = await one.client.submitRun({ recipe, dataset: 'mini', set });
+  reference = await ended(id);
+  expect(mapOf(reference)).toBeGreaterThan(recipe === 'tiny' ? 0 : 0.5);
+  for (const { name, kind, shards } of reference.stepViews) if (kind === 'extract') expect(shards?.rows, name).toBeGreaterThan(0);
+
+  const inPods = (await attemptsOf(reference)).filter(({ pool }) => pool === 'gpu');
+  const gpuSteps = reference.stepViews.filter(({ kind }) => ['train', 'export', 'extract'].includes(kind));
+  expect([...new Set(inPods.map(({ step }) => step))]).toEqual(gpuSteps.map(({ name }) => name));
+  for (const { step, ordinal } of inPods) {
+    const pod = seen.get(`${reference.name}/${step}/${ordinal}`);
+    expect(pod?.spec?.containers[0], step).toMatchObject({ image: workerImage, resources: { limits: { [gpuResource]: '8' } } });
+  }
+});
+
+test('pods of attempts hold no credential and no address but those of /internal and the object store', () => {
+  const [pod] = seen.values();
+  const text = JSON.stringify(pod?.spec);
+  for (const secret of one.secrets) expect(text).not.toContain(secret);
+  const variables = pod?.spec?.containers[0]?.env?.map(({ value }) => value ?? '') ?? [];
+  expect(variables.filter((value) => value.includes('://')).toSorted()).toEqual(one.reachable.toSorted());
+  expect(pod?.spec).toMatchObject({ automountServiceAccountToken: false, enableServiceLinks: false, serviceAccountName: 'cairn-attempt' });
+  expect(pod?.spec?.containers[0]?.envFrom).toEqual([{ secretRef: { name: 'attempt-storage' } }]);
+  expect(pod?.spec?.volumes?.filter((volume) => volume.projected || volume.secret || volume.hostPath)).toEqual([]);
+});
+
+test('the controller has nothing but its ServiceAccount to reach the cluster with, and the other programs not even that', async () => {
+  for (const { metadata, spec } of await one.pods(one.namespace)) {
+    const isController = metadata?.labels?.['app.kubernetes.io/component'] === 'controller';
+    const volumes = spec?.volumes?.filter((volume) => volume.projected || volume.secret || volume.hostPath) ?? [];
+    expect(spec?.serviceAccountName).toBe(isController ? 'cairn-controller' : 'cairn');
+    expect(volumes).toHaveLength(isController ? 1 : 0);
+    expect(spec?.containers[0]?.env?.map(({ name }) => name)).not.toContain('KUBECONFIG');
+  }
+});
+
+test('an upgrade to a build with another schema and protocol in the middle of a run restarts nothing and changes no result', async () => {
+  await buildAndLoad(nextImage, `${import.meta.dirname}/testing/next-release`, { BASE: controlPlaneImage });
+  const { id, name } = await one.client.submitRun({ recipe, dataset: 'mini', set, noReuse: true });
+  await eventually(async () => (await events(id)).map(({ type }) => type)).toContain('checkpoint');
+  const before = (await one.pods(one.attempts)).map(({ metadata }) => metadata?.uid);
+  await one.upgrade(nextImage);
+  const upgradedAt = new Date();
+  // The pod that trained when it began trains still, under the next release.
+  expect((await one.pods(one.attempts)).map(({ metadata }) => metadata?.uid)).toEqual(before);
+  const images = (await one.pods(one.namespace)).filter(({ metadata }) => metadata?.deletionTimestamp === undefined);
+  expect(images.map(({ spec }) => spec?.containers[0]?.image)).toEqual(images.map(() => nextImage));
+  const rows = await withClient(one.postgres.url, async (database) => (await database.query('select "later" from "run"')).rows);
+  expect(rows).toEqual(rows.map(() => ({ later: 7 })));
+
+  const run = await ended(id);
+  expect(run.name).toBe(name);
+  expect(mapOf(run)).toBe(mapOf(reference));
+  const attempts = await attemptsOf(run);
+  expect(attempts.map(({ step, ordinal, state }) => ({ step, ordinal, state }))).toEqual(
+    attempts.map(({ step }) => ({ step, ordinal: expect.any(Number), state: 'succeeded' })),
+  );
+  const training = attempts.filter(({ step }) => run.stepViews.find((view) => view.name === step)?.kind === 'train');
+  expect(training.map(({ step, ordinal }) => [step, ordinal])).toEqual(
+    run.stepViews.filter(({ kind }) => kind === 'train').map((step) => [step.name, 1]),
+  );
+  // The same worker image, an agent of the protocol before, serves the next release too.
+  expect(training.filter(({ createdAt }) => new Date(createdAt) > upgradedAt).map(({ step }) => step)).toEqual(
+    training.slice(1).map(({ step }) => step),
+  );
+});
+
+test('uninstall leaves nothing, in either namespace and in the cluster, also of a run that is not over', async () => {
+  const { id } = await one.client.submitRun({ recipe, dataset: 'mini', set, noReuse: true });
+  await eventually(async () => (await events(id)).map(({ type }) => type)).toContain('checkpoint');
+  expect((await one.pods(one.attempts)).map(({ status }) => status?.phase)).toEqual(['Running']);
+  await one.uninstall();
+  await eventually(one.objects, 120_000).toEqual(one.before);
+});
