@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
+import { anAttempt, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import { problem, type RunState } from '@cairn/contract';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runTestCli, type TestCliOptions } from './testing/test-cli.ts';
@@ -171,7 +171,7 @@ old-run   failed      0/1            mini     mini@1          48 s     1 d ago  
   });
 });
 
-test('show tells steps, artifacts and failures', async () => {
+test('show tells steps, artifacts, failures and the attempts of what failed', async () => {
   const artifact = { id: idFor('art', 1), kind: 'checkpoint', digest: null, prefix: 'checkpoints/x/' } as const;
   const failure = { cause: 'user' as const, code: 'training_diverged', message: 'The loss is not finite' };
   const steps = [
@@ -198,12 +198,21 @@ test('show tells steps, artifacts and failures', async () => {
     runId: null,
     createdAt: '2026-01-02T03:04:05.000Z',
   }));
+  const lost = { cause: 'infrastructure', code: 'node_lost', message: 'its node was lost' } as const;
+  api.on('GET', '/v1/runs/[^/]+/steps/512_all/attempts', () => ({
+    items: [anAttempt({ step: '512_all', state: 'lost', failure: lost, endedAt: '2026-01-02T03:05:00.000Z', place: 'node a' })],
+  }));
   const { out } = await cairn('show mini-1');
+  expect(out).toContain('512_all/1   lost    55 s   infrastructure: its node was lost; node a');
   expect(out).toContain('✔   384       train   succeeded   48 s          1');
   expect(out).toContain('384    checkpoint   45.0 MB   file:///data/checkpoints/x/');
   expect(out).toContain('512_all failed (user, training_diverged): The loss is not finite');
   const json = JSON.parse((await cairn('show mini-1 --json')).out);
-  expect(json).toMatchObject({ run: { name: 'mini-1' }, artifacts: [{ location: 'file:///data/checkpoints/x/' }] });
+  expect(json).toMatchObject({
+    run: { name: 'mini-1' },
+    artifacts: [{ location: 'file:///data/checkpoints/x/' }],
+    attempts: [{ state: 'lost' }],
+  });
 });
 
 test('cancel and retry send their options and tell the new state', async () => {

@@ -10,14 +10,18 @@ import { artifactKind, attemptCause } from './states.ts';
  */
 export const protocol = 1;
 /** The oldest that is still spoken. */
-export const oldestProtocol = Math.max(1, protocol - 1);
+export const oldestProtocol = oldestOf(protocol);
 
 /** In which an agent says its protocol with every request. Without it: the first. */
 export const protocolHeader = 'x-cairn-protocol';
 
 /** What this side speaks with one that knows protocols up to `theirs`; null when that one is too old. */
-export function agreedProtocol(theirs: number): number | null {
-  return theirs >= oldestProtocol ? Math.min(theirs, protocol) : null;
+export function agreedProtocol(theirs: number, ours: number = protocol): number | null {
+  return theirs >= oldestOf(ours) ? Math.min(theirs, ours) : null;
+}
+
+function oldestOf(newest: number): number {
+  return Math.max(1, newest - 1);
 }
 
 /** A file inside the object store: `key` is its full key, `name` its name within its artifact. */

@@ -5,8 +5,9 @@ import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
+import { attemptsToTell, attemptTable } from '../watch/attempt-table.ts';
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
-import { paintedRunState, resultParts, stepSign } from '../watch/step-text.ts';
+import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
 import { newNotes } from '../watch/watch-run.ts';
 import { isRunOver, isStepOver } from '../watch/watch-state.ts';
 
@@ -22,8 +23,10 @@ async function show({ ui, signal, client, cli }: Session, text: string): Promise
   const found = await findRun(api, text, signal);
   const run = await api.getRun(found.id, { signal });
   const artifacts = await artifactsOf(api, run, signal);
-  ui.json({ run, artifacts: [...artifacts.values()] });
+  const attempts = await attemptsToTell(api, run, signal);
+  ui.json({ run, artifacts: [...artifacts.values()], attempts });
   for (const line of showLines(run, artifacts, { ...ui, now: cli.now() })) ui.line(line);
+  for (const line of attemptTable(attempts, { ...ui, now: cli.now() })) ui.line(line);
   if (!isRunOver(run) && !ui.isJson) for (const line of warningLines(run.stepViews, await newNotes(api, run, 0, signal), ui)) ui.line(line);
   return undefined;
 }
@@ -67,7 +70,7 @@ function failureLines(step: StepView, { style }: Pick<Ui, 'style'>): string[] {
 export function stepTable(run: RunView, options: ShowOptions): string[] {
   const { style, now } = options;
   const rows = run.stepViews.map((step) => {
-    const told = step.waiting !== null ? [step.waiting.sentence] : resultParts({ ...step, attempts: 0 }, options);
+    const told = step.waiting !== null ? [step.waiting.sentence] : [...progressOf(step), ...resultParts({ ...step, attempts: 0 }, options)];
     return [
       stepSign(step.state, options),
       step.name,
@@ -89,6 +92,8 @@ export function stepTable(run: RunView, options: ShowOptions): string[] {
   ];
   return tableLines(columns, rows, { heading: style.dim });
 }
+
+const progressOf = (step: StepView): string[] => (step.state === 'active' && step.progress !== null ? progressParts(step, undefined) : []);
 
 /** Where the artifacts of a run lie, one line a step that has one. */
 export function artifactTable(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, { style }: Pick<Ui, 'style'>): string[] {

@@ -1,0 +1,37 @@
+import { anAttempt } from '@cairn/client/testing';
+import { expect, test } from 'vitest';
+import { createStyle } from '../output/style.ts';
+import { attemptTable } from './attempt-table.ts';
+
+const at = (seconds: number) => new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + seconds * 1000).toISOString();
+const options = { style: createStyle(false), now: new Date(at(300)) };
+
+test('of each attempt one reads why it ended, what is wrong around it, what it went on from, and where it ran', () => {
+  const lost = anAttempt({
+    step: '384',
+    state: 'lost',
+    failure: { cause: 'infrastructure', code: 'node_lost', message: 'its node was lost\nmore' },
+    place: 'node a, pod x',
+    endedAt: at(130),
+  });
+  const silent = anAttempt({
+    step: '384',
+    ordinal: 2,
+    startedAt: at(200),
+    resumedFrom: { step: 40, epoch: 2.5 },
+    finding: { code: 'node_silent', message: 'its node does not answer', since: at(250) },
+    contact: 'silent',
+    lastContactAt: at(240),
+    place: 'node b, pod y',
+  });
+  expect(attemptTable([lost, silent], options)).toEqual([
+    '',
+    'attempt   state           time   what happened',
+    '384/1     lost      2 min 10 s   infrastructure: its node was lost; node a, pod x',
+    '384/2     running   1 min 40 s   its node does not answer; silent for 1 min 00 s; went on from the checkpoint of step 40, epoch 2.50; node b, pod y',
+  ]);
+});
+
+test('without attempts there is no table', () => {
+  expect(attemptTable([], options)).toEqual([]);
+});

@@ -1,0 +1,44 @@
+import type { CairnClient } from '@cairn/client';
+import type { AttemptView, RunView, StepView } from '@cairn/contract';
+import { tableLines } from '../output/table.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatDuration, formatNumber, secondsBetween } from '../output/units.ts';
+
+/** A fleet has many: the newest tell enough. */
+const mostShown = 12;
+
+/** Attempts that say more than their step: of steps that run, failed, or were tried more than once. */
+export async function attemptsToTell(client: CairnClient, run: RunView, signal: AbortSignal): Promise<AttemptView[]> {
+  const isTold = ({ state, attempts }: StepView) => attempts > 1 || (attempts > 0 && ['active', 'ready', 'failed'].includes(state));
+  const lists = await Promise.all(
+    run.stepViews.filter(isTold).map(async ({ name, kind }) => {
+      const { items } = await client.listAttempts(run.id, name, { signal });
+      // A fleet's attempts come and go: those that ended well are no news.
+      return (kind === 'extract' ? items.filter(({ state }) => state !== 'succeeded') : items).slice(-mostShown);
+    }),
+  );
+  return lists.flat();
+}
+
+/** What became of each attempt: where it ran, for how long, why it ended, what it went on from. Nothing when there is none. */
+export function attemptTable(attempts: readonly AttemptView[], { style, now }: Pick<Ui, 'style'> & { now: Date }): string[] {
+  if (attempts.length === 0) return [];
+  const rows = attempts.map((attempt) => [
+    `${attempt.step}/${attempt.ordinal}`,
+    attempt.state,
+    attempt.startedAt === null ? '' : formatDuration(secondsBetween(attempt.startedAt, attempt.endedAt, now)),
+    [...newsOf(attempt, now), ...(attempt.place === null ? [] : [style.dim(attempt.place)])].join('; '),
+  ]);
+  const columns = [{ title: 'attempt' }, { title: 'state' }, { title: 'time', align: 'right' as const }, { title: 'what happened' }];
+  return ['', ...tableLines(columns, rows, { heading: style.dim })];
+}
+
+function newsOf({ failure, finding, contact, lastContactAt, resumedFrom, endedAt }: AttemptView, now: Date): string[] {
+  const isSilent = endedAt === null && contact === 'silent';
+  return [
+    ...(failure === null ? [] : [`${failure.cause}: ${failure.message.split('\n')[0]}`]),
+    ...(finding === null ? [] : [finding.message]),
+    ...(isSilent && lastContactAt !== null ? [`silent for ${formatDuration(secondsBetween(lastContactAt, null, now))}`] : []),
+    ...(resumedFrom === null ? [] : [`went on from the checkpoint of step ${resumedFrom.step}, epoch ${formatNumber(resumedFrom.epoch)}`]),
+  ];
+}
