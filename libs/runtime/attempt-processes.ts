@@ -38,16 +38,19 @@ export type KillOptions = {
 export async function killAttemptProcesses(attemptIds: Iterable<string>, { except, limitMs, signal }: KillOptions): Promise<Set<string>> {
   const wanted = new Set(attemptIds);
   const end = Date.now() + limitMs;
+  // A process that ends loses its environment before it is gone, and then shows no more whose it was.
+  const struck = new Map<ProcessIdentity, string>();
   for (let empty = 0; ; ) {
-    const left = new Set<string>();
     for (const [attemptId, processes] of processesByAttempt()) {
       if (!wanted.has(attemptId)) continue;
       for (const identity of processes) {
         if (identity.pid === except) continue;
-        left.add(attemptId);
+        struck.set(identity, attemptId);
         signalProcess(identity, 'SIGKILL');
       }
     }
+    for (const identity of struck.keys()) if (!isAlive(identity)) struck.delete(identity);
+    const left = new Set(struck.values());
     // One empty look may have missed a process that was forked with a lower pid while its parent, higher up, ended.
     empty = left.size === 0 ? empty + 1 : 0;
     if (empty === 2 || wanted.size === 0 || Date.now() >= end) return left;

@@ -17,8 +17,10 @@ export type ProcessExecutorOptions = AgentCommand & {
   pollMs?: number;
 };
 
-/** How long `observe` and `forget` wait for killed processes to be gone. */
+/** How long `observe` waits for killed processes to be gone: it looks again soon. */
 const goneLimitMs = 2000;
+/** How long a folder's removal waits for them, before it fails: a busy disk holds the end of a process up. */
+const removeLimitMs = 10_000;
 const logTailBytes = 16 * 1024;
 
 /**
@@ -45,7 +47,7 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
   const folderOf = (attemptId: string) => attemptFolder(root, attemptId);
 
   async function remove(folder: AttemptFolder): Promise<void> {
-    const left = await killAttemptProcesses([folder.attemptId], { limitMs: goneLimitMs });
+    const left = await killAttemptProcesses([folder.attemptId], { limitMs: removeLimitMs });
     if (left.size > 0) {
       throw new CairnError('unavailable', `Processes of ${folder.attemptId} outlive SIGKILL: its folder ${folder.path} is kept`);
     }
