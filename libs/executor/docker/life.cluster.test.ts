@@ -8,9 +8,10 @@ import Docker from 'dockerode';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { z } from 'zod';
 import { poolLabels } from '../attempt-labels.ts';
+import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { containerName, containerOptions } from './container-spec.ts';
 import { dockerExecutor } from './docker-executor.ts';
-import { aSpec, docker, endsAtTerm, eventually, limit, observed, poolOf, type TestPool, testPool } from './testing/engine.ts';
+import { docker, poolOf, type TestPool, testPool } from './testing/engine.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 

@@ -1,6 +1,7 @@
 import { SchedulingV1Api } from '@kubernetes/client-node';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { aSpec, core, endsAtTerm, eventually, kubeConfig, limit, observed, type TestNamespace, testNamespace } from './testing/cluster.ts';
+import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
+import { core, kubeConfig, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
 

@@ -2,23 +2,12 @@ import { agentExit } from '@cairn/contract';
 import { createLogger } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { labelSelector, objectName } from '../attempt-labels.ts';
+import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { clusterApi } from './cluster-api.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import { reap } from './reaper.ts';
 import { removeAttempts } from './remove-attempts.ts';
-import {
-  aSpec,
-  batch,
-  core,
-  endsAtTerm,
-  eventually,
-  kubeConfig,
-  limit,
-  observed,
-  poolOf,
-  type TestNamespace,
-  testNamespace,
-} from './testing/cluster.ts';
+import { batch, core, kubeConfig, poolOf, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
 

@@ -1,6 +1,7 @@
 import { sleep } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { aSpec, core, endsAtTerm, eventually, limit, observed, type TestNamespace, testNamespace } from './testing/cluster.ts';
+import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
+import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
 import { breakGpus, killServer } from './testing/cluster-servers.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.

@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { createLogger, newId } from '@cairn/runtime';
+import { createLogger } from '@cairn/runtime';
 import { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
-import { expect } from 'vitest';
 import type { z } from 'zod';
 import type { PoolIdentity } from '../../attempt-labels.ts';
-import type { Executor, LaunchSpec, Snapshot } from '../../executor.ts';
+import type { Executor } from '../../executor.ts';
 import { kubernetesExecutor } from '../kubernetes-executor.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from '../pool-settings.ts';
 
@@ -65,24 +64,3 @@ export function poolOf(namespace: string, { script = 'sleep 600', ...change }: P
     ...change,
   });
 }
-
-export function aSpec(change: Partial<LaunchSpec> = {}): LaunchSpec {
-  return {
-    attemptId: newId('attempt'),
-    generation: 1,
-    name: 'mini-1/384/1',
-    slots: 8,
-    env: { CAIRN_ATTEMPT_TOKEN: 'cat_secret' },
-    ...change,
-  };
-}
-
-export const limit = () => AbortSignal.timeout(60_000);
-export const eventually = <T>(read: () => T | Promise<T>, timeout = 30_000) => expect.poll(read, { timeout, interval: 100 });
-
-export async function observed(executor: Executor, { attemptId }: LaunchSpec): Promise<Snapshot | undefined> {
-  return (await executor.observe(limit())).find((snapshot) => snapshot.attemptId === attemptId);
-}
-
-/** A shell's end at SIGTERM, as an agent's: it says so and ends with a code. */
-export const endsAtTerm = (code: number) => `trap 'echo asked to stop; exit ${code}' TERM; echo started; while true; do sleep 0.1; done`;
