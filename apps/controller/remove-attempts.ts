@@ -8,10 +8,12 @@ import { configurationSchema } from './configuration.ts';
 
 const variables = configurationSchema.pick({ CAIRN_INSTANCE: true, CAIRN_POOLS: true });
 
-await runMain({
-  name: 'cairn removal of attempts',
-  start: async ({ signal }) => ({ finished: removeAll(readConfiguration(variables, process.env), signal) }),
-});
+if (import.meta.main) {
+  await runMain({
+    name: 'cairn removal of attempts',
+    start: async ({ signal }) => ({ finished: removeAll(readConfiguration(variables, process.env), signal) }),
+  });
+}
 
 async function removeAll({ CAIRN_INSTANCE, CAIRN_POOLS }: z.infer<typeof variables>, signal: AbortSignal): Promise<number> {
   const kubeConfig = new KubeConfig();
