@@ -21,7 +21,7 @@ export const noWrites = (): PendingWrites => ({ steps: new Map(), run: {}, event
 
 /** Writes what is pending, in at most one statement for each kind of change, and forgets it. `seq` is the run's newest event. */
 export async function writePending(tx: Transaction, run: { id: string; seq: number }, pending: PendingWrites): Promise<void> {
-  const { steps, run: columns, events, outbox } = { ...pending };
+  const { steps, run: columns, events, outbox } = pending;
   Object.assign(pending, noWrites());
   for (const { ids, from, columns: data } of alike(steps)) {
     const { count } = await tx.step.updateMany({ where: { id: { in: ids }, state: from }, data });
