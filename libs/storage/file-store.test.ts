@@ -30,6 +30,13 @@ describe('a folder, as every store,', () => {
   }));
 });
 
+test('of many that put one absent object at once exactly one writes it', async () => {
+  const results = await Promise.all(Array.from({ length: 20 }, (_, index) => store.put('claim', `writer ${index}`, { ifAbsent: true })));
+  const winner = results.findIndex(({ written }) => written);
+  expect(results.filter(({ written }) => written)).toHaveLength(1);
+  expect((await store.getBytes('claim')).toString()).toBe(`writer ${winner}`);
+});
+
 test('a symbolic link in the store leads nowhere', async () => {
   await store.put('a/b', 'x');
   await symlink('/etc/passwd', join(root, 'a', 'link'));

@@ -85,25 +85,27 @@ test('an object of 100 MB goes through in parts, and no more of them are in memo
   await proxy.close();
 });
 
-// One after the other, for SeaweedFS asks whether the object exists and makes it in two steps.
-test('of several whose uploads in parts to one absent object end exactly one writes it, and no upload stays', async () => {
+// One after the other once all have come, for SeaweedFS asks whether the object exists and makes it in two steps.
+test.each([
+  { how: 'in one request', bytes: 9, isEnd: (method: string, target: string) => method === 'PUT' && target.includes('/claim') },
+  { how: 'in parts', bytes: 9 * mebibyte, isEnd: (method: string, target: string) => method === 'POST' && target.includes('uploadId=') },
+])('of several who put one absent object $how at once exactly one writes it, and no upload stays', async ({ bytes, isEnd }) => {
+  const writers = ['a', 'b', 'c'];
   const proxy = await startS3Proxy(s3.port);
-  const ends: (() => void)[] = [];
-  const isEnd = (method: string, target: string) => method === 'POST' && target.includes('uploadId=');
+  const waiting: (() => void)[] = [];
   proxy.decide = async (method, target): Promise<Verdict> => {
     if (!isEnd(method, target)) return 'pass';
     const turn = Promise.withResolvers<void>();
-    ends.push(turn.resolve);
-    if (ends.length === 3) ends.shift()?.();
+    waiting.push(turn.resolve);
+    if (waiting.length === writers.length) waiting.shift()?.();
     await turn.promise;
     return 'pass';
   };
   proxy.onAnswer = (method, target) => {
-    if (isEnd(method, target)) ends.shift()?.();
+    if (isEnd(method, target)) waiting.shift()?.();
   };
   const sent = openStore(s3.url(prefix).replace(s3.endpoint, proxy.endpoint));
-  const put = (letter: string) => sent.put('claim', Buffer.alloc(9 * mebibyte, letter), { ifAbsent: true });
-  const results = await Promise.all(['a', 'b', 'c'].map(put));
+  const results = await Promise.all(writers.map((letter) => sent.put('claim', Buffer.alloc(bytes, letter), { ifAbsent: true })));
   const written = results.filter((result) => result.written);
   expect(written).toHaveLength(1);
   expect(await digestOf(await store.get('claim'))).toBe(written[0]?.sha256);

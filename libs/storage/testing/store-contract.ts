@@ -104,13 +104,6 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect(await opened.unfinished()).toEqual([]);
   });
 
-  test('of many that put one absent object at once exactly one writes it', async () => {
-    const results = await Promise.all(Array.from({ length: 20 }, (_, index) => store.put('claim', `writer ${index}`, { ifAbsent: true })));
-    const winner = results.findIndex(({ written }) => written);
-    expect(results.filter(({ written }) => written)).toHaveLength(1);
-    expect((await store.getBytes('claim')).toString()).toBe(`writer ${winner}`);
-  });
-
   test('a missing object is not_found, a folder of objects too', async () => {
     await store.put('a/b', 'x');
     for (const key of ['absent', 'a', 'a/b/c']) {
