@@ -1,5 +1,5 @@
 import type { DatasetView, ImageSource } from '@cairn/contract';
-import { datasetViewOf, Prisma, type PrismaClient } from '@cairn/db';
+import { datasetViewOf, isUniqueViolation, type PrismaClient } from '@cairn/db';
 import { canonicalJson, newId } from '@cairn/runtime';
 
 export type NewDataset = {
@@ -29,7 +29,7 @@ export async function registerDataset(prisma: PrismaClient, dataset: NewDataset)
       return { dataset: datasetViewOf(row), created: true };
     } catch (error) {
       // Another request took the number: look again.
-      if (tries < 10 && error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') continue;
+      if (tries < 10 && isUniqueViolation(error)) continue;
       throw error;
     }
   }

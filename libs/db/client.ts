@@ -79,6 +79,12 @@ export async function inTransaction<T>(prisma: PrismaClient, work: (tx: Transact
   }
 }
 
-const isDeadlock = (error: unknown): boolean =>
+const isDeadlock = (error: unknown): boolean => isDatabaseError(error, 'P2034', '40P01');
+
+/** True for the failure of a statement, typed or raw, that would have made a second row where a constraint allows one. */
+export const isUniqueViolation = (error: unknown): boolean => isDatabaseError(error, 'P2002', '23505');
+
+/** Prisma gives typed statements codes of its own, and raw ones the code of PostgreSQL in their message. */
+const isDatabaseError = (error: unknown, code: string, sqlState: string): boolean =>
   error instanceof Prisma.PrismaClientKnownRequestError &&
-  (error.code === 'P2034' || (error.code === 'P2010' && error.message.includes('40P01')));
+  (error.code === code || (error.code === 'P2010' && error.message.includes(sqlState)));

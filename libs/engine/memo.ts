@@ -83,6 +83,8 @@ async function planShards(run: RunWork, step: WorkStep): Promise<void> {
     throw new CairnError('invalid_setting', `${step.name} extracts the list "${list}", which prepare does not make`);
   const total = Math.max(1, Math.min(Number(step.settings.shards), distinct));
   const edges = Array.from({ length: total + 1 }, (_, index) => Math.floor((index * distinct) / total));
+  // Of a run that is being made, its shards need it in the table.
+  await writePending(run.tx, run, run.pending);
   await run.tx.shard.deleteMany({ where: { stepId: step.id } });
   await run.tx.shard.createMany({
     data: Array.from({ length: total }, (_, index) => {
@@ -104,8 +106,8 @@ export async function releaseResult(run: RunWork, step: WorkStep): Promise<void>
   if (artifact.state !== 'building' || artifact.runId !== run.id || artifact.stepName !== step.name) return;
   // What follows reads and changes the tables.
   await writePending(run.tx, run, run.pending);
-  const waiting = await run.tx.step.findMany({ where: { artifactId: artifact.id }, select: { runId: true } });
-  await run.tx.step.updateMany({ where: { artifactId: artifact.id }, data: { artifactId: null } });
-  await run.tx.artifact.update({ where: { id: artifact.id, state: 'building' }, data: { state: 'deleting' } });
+  const waiting = await run.tx.$queryRaw<{ runId: string }[]>`
+    with given_up as (update artifact set state = 'deleting' where id = ${artifact.id} and state = 'building')
+    update step set artifact_id = null where artifact_id = ${artifact.id} returning run_id as "runId"`;
   for (const other of waiting) run.alsoSettle.add(other.runId);
 }

@@ -1,53 +1,291 @@
-import { isDeepStrictEqual } from 'node:util';
-import type { StepState } from '@cairn/contract';
-import { hintChannel, type Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
+import type { AttemptState, RunState, StepState } from '@cairn/contract';
+import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 
 /**
- * What a command decided and has not written yet. A command moves many steps and tells of each; written one by one, these
- * statements were most of its time. Written together, steps that change alike are one statement, and so are all events.
+ * What a command decided and has not written yet. A command moves many steps and tells of each; with a statement for each of
+ * these, the statements were most of its time, so all are one ({@link writePending}).
  */
 export type PendingWrites = {
-  /** By step: the state it had in the table, and the columns that change. */
-  steps: Map<string, { from: StepState; columns: StepColumns }>;
+  /** A run that the command makes, with its steps; changes of these are written with them. */
+  made: { run: NewRun; steps: NewStep[] } | null;
   run: RunColumns;
-  events: Prisma.EventCreateManyInput[];
-  outbox: Prisma.OutboxCreateManyInput[];
+  /** By step or attempt: the state it had in the table, and the columns that change. */
+  steps: Map<string, Change<StepState, StepColumns>>;
+  attempts: Map<string, Change<AttemptState, AttemptColumns>>;
+  madeAttempts: NewAttempt[];
+  events: { seq: number; at: Date; type: string; message: string; data: unknown }[];
+  outbox: { queue: string; row: string; generation: number; data: unknown }[];
 };
 
-export type StepColumns = Omit<Prisma.StepUncheckedUpdateManyInput, 'id' | 'runId'>;
-export type RunColumns = Omit<Prisma.RunUncheckedUpdateManyInput, 'id' | 'seq'>;
+export type Change<State, Columns> = { from: State; columns: Columns };
 
-export const noWrites = (): PendingWrites => ({ steps: new Map(), run: {}, events: [], outbox: [] });
+export type RunColumns = Partial<{
+  state: RunState;
+  cause: string | null;
+  verdict: string;
+  noReuse: boolean | string[];
+  startedAt: Date | null;
+  finishedAt: Date | null;
+}>;
 
-/** Writes what is pending, in at most one statement for each kind of change, and forgets it. `seq` is the run's newest event. */
+export type StepColumns = Partial<{
+  state: StepState;
+  generation: number;
+  artifactId: string | null;
+  reusedFromRunId: string | null;
+  failure: unknown;
+  failures: unknown;
+  notBefore: Date | null;
+  progress: unknown;
+  scores: unknown;
+  shardsTotal: number | null;
+  shardsCommitted: number;
+  rows: number;
+  rejected: number;
+  readyAt: Date | null;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+}>;
+
+export type AttemptColumns = Partial<{
+  state: AttemptState;
+  generation: number;
+  instance: string;
+  place: string;
+  contact: string;
+  startedAt: Date;
+  lastContactAt: Date;
+  stopReason: string;
+  stopRequestedAt: Date;
+  endedAt: Date;
+  failure: unknown;
+  result: unknown;
+  avoidNode: string;
+}>;
+
+type NewRun = {
+  id: string;
+  projectId: string;
+  owner: string;
+  name: string;
+  recipeName: string;
+  recipe: unknown;
+  datasetId: string;
+  priority: number;
+  idempotencyKey: string | null;
+  requestDigest: string;
+} & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
+
+type NewStep = {
+  id: string;
+  position: number;
+  name: string;
+  kind: string;
+  settings: unknown;
+  needs: unknown;
+  pool: string;
+  slots: number;
+  maxAttempts: number;
+} & Required<Pick<StepColumns, 'state'>>;
+
+type NewAttempt = {
+  id: string;
+  stepId: string;
+  ordinal: number;
+  stepGeneration: number;
+  pool: string;
+  slots: number;
+} & Required<Pick<AttemptColumns, 'state'>>;
+
+export const noWrites = (): PendingWrites => ({
+  made: null,
+  run: {},
+  steps: new Map(),
+  attempts: new Map(),
+  madeAttempts: [],
+  events: [],
+  outbox: [],
+});
+
+/** Names of columns by those of properties; of a type, so that one that is added there is written here. */
+type Names<Row> = Record<keyof Required<Row>, string>;
+
+const runNames: Names<RunColumns> = {
+  state: 'state',
+  cause: 'cause',
+  verdict: 'verdict',
+  noReuse: 'no_reuse',
+  startedAt: 'started_at',
+  finishedAt: 'finished_at',
+};
+const stepNames: Names<StepColumns> = {
+  state: 'state',
+  generation: 'generation',
+  artifactId: 'artifact_id',
+  reusedFromRunId: 'reused_from_run_id',
+  failure: 'failure',
+  failures: 'failures',
+  notBefore: 'not_before',
+  progress: 'progress',
+  scores: 'scores',
+  shardsTotal: 'shards_total',
+  shardsCommitted: 'shards_committed',
+  rows: 'rows',
+  rejected: 'rejected',
+  readyAt: 'ready_at',
+  startedAt: 'started_at',
+  finishedAt: 'finished_at',
+};
+const attemptNames: Names<AttemptColumns> = {
+  state: 'state',
+  generation: 'generation',
+  instance: 'instance',
+  place: 'place',
+  contact: 'contact',
+  startedAt: 'started_at',
+  lastContactAt: 'last_contact_at',
+  stopReason: 'stop_reason',
+  stopRequestedAt: 'stop_requested_at',
+  endedAt: 'ended_at',
+  failure: 'failure',
+  result: 'result',
+  avoidNode: 'avoid_node',
+};
+const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>> = {
+  id: 'id',
+  projectId: 'project_id',
+  owner: 'owner',
+  name: 'name',
+  recipeName: 'recipe_name',
+  recipe: 'recipe',
+  datasetId: 'dataset_id',
+  state: 'state',
+  cause: 'cause',
+  priority: 'priority',
+  noReuse: 'no_reuse',
+  idempotencyKey: 'idempotency_key',
+  requestDigest: 'request_digest',
+  seq: 'seq',
+  startedAt: 'started_at',
+  finishedAt: 'finished_at',
+};
+/** A step's columns that settling may give it before it is written. */
+type SettledStep = Pick<StepColumns, 'artifactId' | 'reusedFromRunId' | 'failure' | 'notBefore' | 'readyAt' | 'startedAt' | 'finishedAt'>;
+const newStepNames: Names<NewStep & { runId: string } & SettledStep> = {
+  id: 'id',
+  runId: 'run_id',
+  position: 'position',
+  name: 'name',
+  kind: 'kind',
+  settings: 'settings',
+  needs: 'needs',
+  pool: 'pool',
+  slots: 'slots',
+  maxAttempts: 'max_attempts',
+  state: 'state',
+  artifactId: 'artifact_id',
+  reusedFromRunId: 'reused_from_run_id',
+  failure: 'failure',
+  notBefore: 'not_before',
+  readyAt: 'ready_at',
+  startedAt: 'started_at',
+  finishedAt: 'finished_at',
+};
+const newAttemptNames: Names<NewAttempt & { runId: string }> = {
+  id: 'id',
+  runId: 'run_id',
+  stepId: 'step_id',
+  ordinal: 'ordinal',
+  stepGeneration: 'step_generation',
+  state: 'state',
+  pool: 'pool',
+  slots: 'slots',
+};
+const eventNames = { runId: 'run_id', seq: 'seq', at: 'at', type: 'type', message: 'message', data: 'data' };
+const outboxNames = { queue: 'queue', row: 'row', generation: 'generation', data: 'data' };
+
+/** Rows of the list `part` of what is given, into a table. */
+const insertion = (table: string, part: string, names: Record<string, string>): string => {
+  const columns = Object.values(names).map((name) => `"${name}"`);
+  return `insert into "${table}" (${columns.join(', ')})
+    select ${columns.map((name) => `r.${name}`).join(', ')} from given, jsonb_populate_recordset(null::"${table}", w->'${part}') r returning 1`;
+};
+
+/** `set` of what `patch` holds; a column that it does not name keeps its value, one that it gives null loses it. */
+const patched = (table: string, patch: string, names: Record<string, string>): string => {
+  const columns = Object.values(names).map((name) => `"${name}"`);
+  return `set (${columns.join(', ')}) = (select ${columns.map((name) => `r.${name}`).join(', ')} from jsonb_populate_record(${table}, ${patch}) r)`;
+};
+
+/** Rows of a table that have the state they were seen in, changed by the list `part` of what is given. */
+const change = (table: string, part: string, names: Record<string, string>): string => `
+  update "${table}" ${patched(table, 'c.patch', names)}
+    from given, jsonb_to_recordset(w->'${part}') as c(id text, "from" text, patch jsonb)
+   where "${table}".id = c.id and "${table}".state = c."from" returning 1`;
+
+const [beforeGiven, afterGiven] = [
+  'with given as (select ',
+  `::jsonb as w),
+  made_run as (${insertion('run', 'madeRuns', newRunNames)}),
+  made_steps as (${insertion('step', 'madeSteps', newStepNames)}),
+  made_attempts as (${insertion('attempt', 'madeAttempts', newAttemptNames)}),
+  changed_run as (update run ${patched('run', "w->'run'", { ...runNames, seq: 'seq' })} from given where run.id = w->>'changedRun' returning 1),
+  changed_steps as (${change('step', 'steps', stepNames)}),
+  changed_attempts as (${change('attempt', 'attempts', attemptNames)}),
+  new_events as (${insertion('event', 'events', eventNames)}),
+  new_entries as (${insertion('outbox', 'outbox', outboxNames)})
+  select (select count(*)::int from changed_steps) as steps, (select count(*)::int from changed_attempts) as attempts,
+         (select count(pg_notify(n.channel, n.payload))::int from given, jsonb_to_recordset(w->'notices') as n(channel text, payload text)) as notices`,
+];
+
+/**
+ * Writes what is pending and forgets it, in one statement. `seq` is the run's newest event.
+ *
+ * @throws Error when a step or an attempt is no longer in the state the command saw it in
+ */
 export async function writePending(tx: Transaction, run: { id: string; seq: number }, pending: PendingWrites): Promise<void> {
-  const { steps, run: columns, events, outbox } = pending;
+  const { made, run: columns, steps, attempts, madeAttempts, events, outbox } = pending;
   Object.assign(pending, noWrites());
-  for (const { ids, from, columns: data } of alike(steps)) {
-    const { count } = await tx.step.updateMany({ where: { id: { in: ids }, state: from }, data });
-    if (count !== ids.length) throw new Error(`steps of run ${run.id} were changed beside its lock`);
-  }
-  if (outbox.length > 0) await tx.outbox.createMany({ data: outbox });
-  if (events.length > 0) await tx.event.createMany({ data: events });
-  if (events.length > 0 || Object.keys(columns).length > 0)
-    await tx.run.updateMany({ where: { id: run.id }, data: { ...columns, seq: run.seq } });
-  if (events.length > 0) await announce(tx, run);
+  const changesRun = events.length > 0 || Object.keys(columns).length > 0;
+  if (!changesRun && made === null && steps.size + attempts.size + madeAttempts.length + outbox.length === 0) return;
+  const given = {
+    madeRuns: made === null ? [] : [named(newRunNames, { ...made.run, ...columns, seq: run.seq })],
+    madeSteps:
+      made === null ? [] : made.steps.map((step) => named(newStepNames, { ...step, runId: run.id, ...steps.get(step.id)?.columns })),
+    madeAttempts: madeAttempts.map((attempt) => named(newAttemptNames, { ...attempt, runId: run.id })),
+    changedRun: made === null && changesRun ? run.id : null,
+    run: { ...named(runNames, columns), seq: run.seq },
+    steps: made === null ? changes(stepNames, steps) : [],
+    attempts: changes(attemptNames, attempts),
+    events: events.map((event) => named(eventNames, { ...event, runId: run.id })),
+    outbox: outbox.map((entry) => named(outboxNames, entry)),
+    notices: events.length > 0 ? noticesOf(run) : [],
+  };
+  const rows = await tx.$queryRaw<
+    { steps: number; attempts: number }[]
+  >`${Prisma.raw(beforeGiven)}${JSON.stringify(given)}${Prisma.raw(afterGiven)}`;
+  if (rows[0]?.steps !== given.steps.length || rows[0].attempts !== given.attempts.length)
+    throw new Error(`steps or attempts of run ${run.id} were changed beside its lock`);
 }
 
-/** Steps that change alike, together. */
-function alike(steps: PendingWrites['steps']): { ids: string[]; from: StepState; columns: StepColumns }[] {
-  const groups: { ids: string[]; from: StepState; columns: StepColumns }[] = [];
-  for (const [id, { from, columns }] of steps) {
-    const group = groups.find((candidate) => candidate.from === from && isDeepStrictEqual(candidate.columns, columns));
-    if (group) group.ids.push(id);
-    else groups.push({ ids: [id], from, columns });
-  }
-  return groups;
+function changes<State, Columns extends object>(names: Record<string, string>, rows: Map<string, Change<State, Columns>>) {
+  return [...rows].map(([id, { from, columns }]) => ({ id, from, patch: named(names, columns) }));
 }
 
-/** Tells the leader and every api replica, when the transaction commits. */
-async function announce(tx: Transaction, { id, seq }: { id: string; seq: number }): Promise<void> {
-  await tx.$executeRaw`
-    select pg_notify(${runChannel}, ${JSON.stringify({ runId: id, seq })}),
-           pg_notify(${hintChannel}, ${JSON.stringify({ topic: 'runs', runId: id, what: 'run' })}), pg_notify(${wakeChannel}, '')`;
+/** By names of columns instead of properties. */
+function named(names: Record<string, string>, row: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(row).map(([property, value]) => {
+      const name = names[property];
+      if (name === undefined) throw new Error(`${property} is no column that a command writes`);
+      return [name, value];
+    }),
+  );
 }
+
+/** What the leader and every api replica are told when the transaction commits. */
+const noticesOf = ({ id, seq }: { id: string; seq: number }) => [
+  { channel: runChannel, payload: JSON.stringify({ runId: id, seq }) },
+  { channel: hintChannel, payload: JSON.stringify({ topic: 'runs', runId: id, what: 'run' }) },
+  { channel: wakeChannel, payload: '' },
+];

@@ -1,9 +1,7 @@
 import { CairnError } from '@cairn/contract';
-import { Prisma } from '@cairn/db';
 import { isDoneStep, isEndedRun } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
-import { toJson } from './json.ts';
 import { changeRun, changeStep, emit, type RunWork, type WorkStep, withRun } from './run-work.ts';
 import { moveRun } from './settle.ts';
 
@@ -21,7 +19,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
-      changeRun(run, { noReuse: toJson(run.noReuse) });
+      changeRun(run, { noReuse: run.noReuse });
     }
     for (const step of reset) block(run, step);
     changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
@@ -50,9 +48,9 @@ function block(run: RunWork, step: WorkStep): void {
     generation: step.generation,
     artifactId: null,
     reusedFromRunId: null,
-    failure: Prisma.DbNull,
+    failure: null,
     failures: {},
-    progress: Prisma.DbNull,
+    progress: null,
     scores: {},
     notBefore: null,
     readyAt: null,

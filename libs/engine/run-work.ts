@@ -4,8 +4,15 @@ import type { FailureCounts, StepNeed } from '@cairn/domain';
 import { z } from 'zod';
 import { failuresColumn, needsColumn, noReuseColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
-import { toJson } from './json.ts';
-import { noWrites, type PendingWrites, type RunColumns, type StepColumns, writePending } from './pending-writes.ts';
+import {
+  type AttemptColumns,
+  type Change,
+  noWrites,
+  type PendingWrites,
+  type RunColumns,
+  type StepColumns,
+  writePending,
+} from './pending-writes.ts';
 import { settle } from './settle.ts';
 
 export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string };
@@ -41,8 +48,9 @@ export type WorkStep = {
 };
 
 /**
- * A run under its row's lock: what a command sees and changes. Changes of the run and its steps are kept until the command
- * ends ({@link changeStep}, {@link changeRun}, {@link emit}, {@link enqueue}); other tables are written at once.
+ * A run under its row's lock: what a command sees and changes. Changes of the run, its steps and their attempts are kept until
+ * the command ends ({@link changeStep}, {@link changeAttempt}, {@link changeRun}, {@link emit}, {@link enqueue}); other tables
+ * are written at once.
  */
 export type RunWork = {
   ctx: EngineContext;
@@ -163,9 +171,22 @@ export function runWork(
 
 /** Changes a step's columns when the command ends. Its state is changed by `moveStep` alone. */
 export function changeStep(run: RunWork, step: WorkStep, columns: StepColumns): void {
-  const pending = run.pending.steps.get(step.id);
+  addChange(run.pending.steps, step, columns);
+}
+
+/** Changes an attempt's columns when the command ends, `state` as it was read: whoever changed it meanwhile makes the command fail. */
+export function changeAttempt(run: RunWork, attempt: { id: string; state: AttemptState }, columns: AttemptColumns): void {
+  addChange(run.pending.attempts, attempt, columns);
+}
+
+function addChange<State, Columns extends object>(
+  changes: Map<string, Change<State, Columns>>,
+  { id, state }: { id: string; state: State },
+  columns: Columns,
+): void {
+  const pending = changes.get(id);
   if (pending) Object.assign(pending.columns, columns);
-  else run.pending.steps.set(step.id, { from: step.state, columns: { ...columns } });
+  else changes.set(id, { from: state, columns: { ...columns } });
 }
 
 /** Changes the run's columns when the command ends. */
@@ -178,7 +199,7 @@ export type EventType = 'run' | 'step' | 'attempt' | 'checkpoint' | 'evaluation'
 /** One line of the run's history, written when the command ends; its number is given under the run's lock, so there are no gaps. */
 export function emit(run: RunWork, type: EventType, message: string, data: Record<string, unknown> = {}): void {
   run.seq += 1;
-  run.pending.events.push({ runId: run.id, seq: run.seq, at: new Date(), type, message, data: toJson(data) });
+  run.pending.events.push({ seq: run.seq, at: new Date(), type, message, data });
 }
 
 /** Asks for a queue entry when the transaction commits. */
@@ -189,7 +210,7 @@ export function enqueue(
   generation: number,
   data: Record<string, unknown>,
 ): void {
-  run.pending.outbox.push({ queue, row, generation, data: toJson(data) });
+  run.pending.outbox.push({ queue, row, generation, data });
 }
 
 export function findStep(run: RunWork, stepId: string): WorkStep {

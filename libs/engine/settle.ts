@@ -1,8 +1,7 @@
 import type { RunState, StepState } from '@cairn/contract';
-import { Prisma } from '@cairn/db';
 import { advance, isLiveAttempt, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { claimResult, releaseResult } from './memo.ts';
-import { changeRun, changeStep, emit, findStep, type RunWork, type WorkStep } from './run-work.ts';
+import { changeAttempt, changeRun, changeStep, emit, findStep, type RunWork, type WorkStep } from './run-work.ts';
 
 /** A run that takes more rounds than this to come to rest is a fault in `advance`. */
 const mostRounds = 100;
@@ -91,7 +90,7 @@ export async function moveStep(run: RunWork, step: WorkStep, to: StepState, caus
     ...(to === 'active' && step.startedAt === null ? { startedAt: now } : {}),
     ...(ended ? { finishedAt: now, notBefore: null } : {}),
     ...(to === 'reused' ? { reusedFromRunId: step.artifact?.runId ?? null } : {}),
-    ...(to === 'succeeded' ? { failure: Prisma.DbNull } : {}),
+    ...(to === 'succeeded' ? { failure: null } : {}),
   });
   if (to === 'active' && step.startedAt === null) step.startedAt = now;
   step.state = to;
@@ -102,21 +101,15 @@ export async function moveStep(run: RunWork, step: WorkStep, to: StepState, caus
 }
 
 /** Asks a live attempt to stop; one that never left the queue is over at once. */
-export async function requestStop(run: RunWork, attemptId: string, reason: string): Promise<void> {
+export function requestStop(run: RunWork, attemptId: string, reason: string): void {
   const attempt = run.steps.flatMap((step) => step.attempts).find((candidate) => candidate.id === attemptId);
   if (!attempt || !isLiveAttempt(attempt.state) || attempt.state === 'stopping') return;
   const { now } = run;
   if (attempt.state === 'created') {
-    await run.tx.attempt.update({
-      where: { id: attemptId, state: 'created' },
-      data: { state: 'cancelled', stopReason: reason, endedAt: now },
-    });
+    changeAttempt(run, attempt, { state: 'cancelled', stopReason: reason, endedAt: now });
     attempt.state = 'cancelled';
   } else {
-    await run.tx.attempt.update({
-      where: { id: attemptId, state: attempt.state },
-      data: { state: 'stopping', stopReason: reason, stopRequestedAt: now },
-    });
+    changeAttempt(run, attempt, { state: 'stopping', stopReason: reason, stopRequestedAt: now });
     attempt.state = 'stopping';
   }
   emit(run, 'attempt', `attempt ${attempt.ordinal} is asked to stop: ${reason}`, { attemptId, state: attempt.state });

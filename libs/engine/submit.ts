@@ -1,10 +1,9 @@
 import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
-import { inTransaction, Prisma } from '@cairn/db';
+import { inTransaction, isUniqueViolation } from '@cairn/db';
 import { expandRecipe, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
-import { toJson } from './json.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
 import { emit, runWork, settleAndWrite, type WorkStep } from './run-work.ts';
 
@@ -79,45 +78,40 @@ export async function submitRun(
   const steps = plan.map(newStep);
   try {
     await inTransaction(ctx.prisma, async (tx) => {
-      await tx.run.create({
-        data: {
+      // Nobody else sees the run before the commit: what was inserted need not be locked and read.
+      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      run.pending.made = {
+        run: {
           id: runId,
           ...owner,
           name,
           recipeName: recipe.name,
-          recipe: toJson(recipe),
+          recipe,
           datasetId: dataset.id,
           state: 'queued',
           priority: request.priority,
-          noReuse: toJson(noReuse),
+          noReuse,
           idempotencyKey,
           requestDigest,
         },
-        select: { id: true },
-      });
-      await tx.step.createMany({
-        data: steps.map(({ id, name: stepName, kind, settings, needs, pool, slots, maxAttempts, state }, position) => ({
+        steps: steps.map(({ id, name: stepName, kind, settings, needs, pool, slots, maxAttempts, state }, position) => ({
           id,
-          runId,
           position,
           name: stepName,
           kind,
-          settings: toJson(settings),
-          needs: toJson(needs),
+          settings,
+          needs,
           pool,
           slots,
           maxAttempts,
           state,
         })),
-      });
-      // Nobody else sees the run before the commit: what was inserted need not be locked and read.
-      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      };
       emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
       await settleAndWrite(run);
     });
   } catch (error) {
-    const raced = error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002' && idempotencyKey !== null;
-    const winner = raced ? await findByKey(ctx, actor, idempotencyKey, requestDigest) : null;
+    const winner = idempotencyKey !== null && isUniqueViolation(error) ? await findByKey(ctx, actor, idempotencyKey, requestDigest) : null;
     if (!winner) throw error;
     return { runId: winner, created: false };
   }

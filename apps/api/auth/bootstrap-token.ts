@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import { Prisma, type PrismaClient } from '@cairn/db';
+import { isUniqueViolation, type PrismaClient } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { hashSecret } from './secrets.ts';
 
@@ -28,7 +28,7 @@ export async function ensureBootstrapToken(prisma: PrismaClient, secret: string)
       return;
     } catch (error) {
       // Another replica was faster: look again.
-      if (tries < 3 && error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') continue;
+      if (tries < 3 && isUniqueViolation(error)) continue;
       throw error;
     }
   }

@@ -1,5 +1,5 @@
 import { auditPage, CairnError, idOf, pageQuery, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
-import { listAudit, listTokens, Prisma, tokenViewOf } from '@cairn/db';
+import { isUniqueViolation, listAudit, listTokens, tokenViewOf } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { z } from 'zod';
 import { recordAudit } from '../auth/audit.ts';
@@ -49,7 +49,7 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
       const expiresAt = expiresInDays === undefined ? null : new Date(Date.now() + expiresInDays * dayMs);
       const data = { id: newId('token'), projectId: caller.projectId, name, role, hash: hashSecret(secret), expiresAt };
       const row = await prisma.token.create({ data }).catch((error: unknown) => {
-        if (!(error instanceof Prisma.PrismaClientKnownRequestError) || error.code !== 'P2002') throw error;
+        if (!isUniqueViolation(error)) throw error;
         throw new CairnError('name_taken', `There is a token ${name} already; revoke it first or choose another name`, { cause: error });
       });
       await recordAudit(prisma, caller, 'token.create', row.id, { name, role });

@@ -1,6 +1,5 @@
 import type { FailureView } from '@cairn/contract';
 import { exhaustedCause, retryDelayMs } from '@cairn/domain';
-import { toJson } from '../json.ts';
 import { changeStep, type RunWork, type WorkStep } from '../run-work.ts';
 
 /** Charges a failure to its cause's budget and sets the time before which the step is not tried again. */
@@ -11,7 +10,7 @@ export function recordFailure(run: RunWork, step: WorkStep, failure: FailureView
   step.failures = { ...step.failures, [failure.cause]: nth };
   changeStep(run, step, {
     failures: step.failures,
-    failure: toJson(failure),
+    failure,
     notBefore: new Date(run.now.getTime() + retryDelayMs(failure.cause, nth)),
   });
 }

@@ -1,22 +1,17 @@
 import type { AttemptState, FailureView, FinishRequest } from '@cairn/contract';
 import { isLiveAttempt } from '@cairn/domain';
-import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
-import { toJson } from '../json.ts';
-import { emit, enqueue, findStep, type RunWork, withRun } from '../run-work.ts';
+import { changeAttempt, emit, enqueue, findStep, type RunWork, withRun } from '../run-work.ts';
 import { recordFailure } from './failure.ts';
-import { liveAttempt, superseded } from './live-attempt.ts';
+import { attemptNow, superseded } from './live-attempt.ts';
 
 /** The attempt's own word on how it ended. The same word again is no change. */
 export async function finishAttempt(ctx: EngineContext, attemptId: string, generation: number, request: FinishRequest): Promise<void> {
-  const row = await ctx.prisma.attempt.findUnique({ where: { id: attemptId }, select: { runId: true, state: true, generation: true } });
-  if (row && row.generation === generation && row.state === request.outcome) return;
-  const { runId } = await liveAttempt(ctx.prisma, attemptId, generation);
+  const { runId } = await attemptNow(ctx.prisma, attemptId);
   await withRun(ctx, runId, async (run) => {
-    const attempt = await run.tx.attempt.findUniqueOrThrow({ where: { id: attemptId } });
+    const attempt = await attemptNow(run.tx, attemptId);
     if (attempt.generation === generation && attempt.state === request.outcome) return;
-    if (attempt.generation !== generation || !isLiveAttempt(states.attempt.parse(attempt.state)))
-      throw superseded(attemptId, `it is ${attempt.state}`);
+    if (attempt.generation !== generation || !isLiveAttempt(attempt.state)) throw superseded(attemptId, `it is ${attempt.state}`);
     const failure = failureOf(request);
     await endAttempt(
       run,
@@ -34,7 +29,7 @@ function failureOf(request: FinishRequest): FailureView | null {
   return null;
 }
 
-export type EndedAttempt = { id: string; stepId: string; ordinal: number; state: string };
+export type EndedAttempt = { id: string; stepId: string; ordinal: number; state: AttemptState };
 
 /** Ends an attempt: its leased shards go back, its failure is charged, its result is finalized next. */
 export async function endAttempt(
@@ -45,19 +40,12 @@ export async function endAttempt(
   result: { files: unknown[]; details: Record<string, unknown> } | null,
 ): Promise<void> {
   const step = findStep(run, attempt.stepId);
-  await run.tx.attempt.update({
-    where: { id: attempt.id, state: attempt.state },
-    data: {
-      state: to,
-      endedAt: new Date(),
-      ...(failure ? { failure: toJson(failure) } : {}),
-      ...(result ? { result: toJson(result) } : {}),
-    },
-  });
-  await run.tx.shard.updateMany({
-    where: { stepId: step.id, attemptId: attempt.id, state: 'leased' },
-    data: { state: 'pending', attemptId: null, leaseUntil: null },
-  });
+  changeAttempt(run, attempt, { state: to, endedAt: new Date(), ...(failure ? { failure } : {}), ...(result ? { result } : {}) });
+  if (step.shardsTotal !== null)
+    await run.tx.shard.updateMany({
+      where: { stepId: step.id, attemptId: attempt.id, state: 'leased' },
+      data: { state: 'pending', attemptId: null, leaseUntil: null },
+    });
   const brief = step.attempts.find((candidate) => candidate.id === attempt.id);
   // An attempt of an earlier generation of the step ends without effect on it.
   if (!brief) return;

@@ -9,12 +9,18 @@ import { states } from '../columns.ts';
  * @throws CairnError `superseded` when it is over or another generation took its place: its process stops, its files touch nothing
  */
 export async function liveAttempt(db: PrismaClient | Transaction, attemptId: string, generation: number) {
-  const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
-  if (!attempt) throw new CairnError('not_found', `there is no attempt ${attemptId}`);
-  const state = states.attempt.parse(attempt.state);
+  const attempt = await attemptNow(db, attemptId);
+  const { state } = attempt;
   if (attempt.generation !== generation) throw superseded(attemptId, `generation ${generation} was replaced by ${attempt.generation}`);
   if (!isLiveAttempt(state)) throw superseded(attemptId, `it is ${state}`);
-  return { ...attempt, state };
+  return attempt;
+}
+
+/** @throws CairnError `not_found` */
+export async function attemptNow(db: PrismaClient | Transaction, attemptId: string) {
+  const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
+  if (!attempt) throw new CairnError('not_found', `there is no attempt ${attemptId}`);
+  return { ...attempt, state: states.attempt.parse(attempt.state) };
 }
 
 export const superseded = (attemptId: string, why: string): CairnError =>

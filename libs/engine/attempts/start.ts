@@ -1,6 +1,6 @@
 import type { StartRequest } from '@cairn/contract';
 import type { EngineContext } from '../context.ts';
-import { emit, withRun } from '../run-work.ts';
+import { changeAttempt, emit, withRun } from '../run-work.ts';
 import { liveAttempt, superseded } from './live-attempt.ts';
 
 /** A process says that it runs the attempt. Saying it again is no change; a second process is refused. */
@@ -11,16 +11,13 @@ export async function startAttempt(ctx: EngineContext, attemptId: string, genera
     if (attempt.instance === request.instance) return;
     if (attempt.instance !== null) throw superseded(attemptId, 'another process runs it');
     const now = new Date();
-    await run.tx.attempt.update({
-      where: { id: attemptId, state: attempt.state },
-      data: {
-        state: attempt.state === 'stopping' ? 'stopping' : 'running',
-        instance: request.instance,
-        place: attempt.place ?? `${request.host}, process ${request.pid}`,
-        startedAt: now,
-        contact: 'ok',
-        lastContactAt: now,
-      },
+    changeAttempt(run, attempt, {
+      state: attempt.state === 'stopping' ? 'stopping' : 'running',
+      instance: request.instance,
+      place: attempt.place ?? `${request.host}, process ${request.pid}`,
+      startedAt: now,
+      contact: 'ok',
+      lastContactAt: now,
     });
     const step = run.steps.find((candidate) => candidate.id === attempt.stepId);
     const brief = step?.attempts.find((candidate) => candidate.id === attemptId);

@@ -27,19 +27,16 @@ export async function createAttempts(
     const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state)).length;
     const count = Math.max(0, Math.min(wanted, step.maxAttempts - live));
     const made = Array.from({ length: count }, (_, index) => ({ id: newId('attempt'), ordinal: step.lastOrdinal + 1 + index }));
-    if (count > 0)
-      await run.tx.attempt.createMany({
-        data: made.map((attempt) => ({
-          ...attempt,
-          runId,
-          stepId,
-          stepGeneration: step.generation,
-          state: 'created',
-          pool,
-          slots: slots ?? step.slots,
-        })),
-      });
     for (const { id, ordinal } of made) {
+      run.pending.madeAttempts.push({
+        id,
+        stepId,
+        ordinal,
+        stepGeneration: step.generation,
+        state: 'created',
+        pool,
+        slots: slots ?? step.slots,
+      });
       step.attempts.push({ id, state: 'created', ordinal, pool });
       step.lastOrdinal = ordinal;
       enqueue(run, pool === 'tasks' ? 'tasks' : 'launch', id, 1, { attemptId: id, generation: 1 });
@@ -102,6 +99,6 @@ export async function shrink(ctx: EngineContext, lead: Leadership, attemptId: st
   const { runId } = await ctx.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
   await withRun(ctx, runId, async (run) => {
     await assertLead(run.tx, lead);
-    await requestStop(run, attemptId, reason);
+    requestStop(run, attemptId, reason);
   });
 }

@@ -4,7 +4,7 @@ import { isLiveAttempt, liveAttemptStates } from '@cairn/domain';
 import { endAttempt } from '../attempts/finish.ts';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
-import { withRun } from '../run-work.ts';
+import { changeAttempt, withRun } from '../run-work.ts';
 import { assertLead, type Leadership, leads } from './leadership.ts';
 
 /** A live attempt as the leader watches it. Times are milliseconds since the epoch. */
@@ -58,16 +58,14 @@ export async function attemptGone(
   await withRun(ctx, attempt.runId, async (run) => {
     await assertLead(run.tx, lead);
     const row = await run.tx.attempt.findUniqueOrThrow({ where: { id: attempt.id } });
-    if (row.generation !== attempt.generation || !isLiveAttempt(states.attempt.parse(row.state))) return;
-    await run.tx.attempt.update({
-      where: { id: row.id },
-      data: { generation: { increment: 1 }, ...(avoidNode === undefined ? {} : { avoidNode }) },
-    });
+    const state = states.attempt.parse(row.state);
+    if (row.generation !== attempt.generation || !isLiveAttempt(state)) return;
+    changeAttempt(run, { id: row.id, state }, { generation: row.generation + 1, ...(avoidNode === undefined ? {} : { avoidNode }) });
     const cancelled = run.state === 'cancelling';
-    const preempted = row.state === 'stopping' && !cancelled;
+    const preempted = state === 'stopping' && !cancelled;
     await endAttempt(
       run,
-      row,
+      { ...row, state },
       cancelled ? 'cancelled' : preempted ? 'preempted' : 'lost',
       preempted ? { ...failure, cause: 'preemption' } : failure,
       null,
