@@ -217,11 +217,14 @@ const patched = (table: string, patch: string, names: Record<string, string>): s
   return `set (${columns.join(', ')}) = (select ${columns.map((name) => `r.${name}`).join(', ')} from jsonb_populate_record(${table}, ${patch}) r)`;
 };
 
-/** Rows of a table that have the state they were seen in, changed by the list `part` of what is given. */
+/**
+ * Rows of a table that have the state they were seen in, changed by the list `part` of what is given. By the run as well as by
+ * their ids, so that the index of the run is used however many rows the planner takes the list for.
+ */
 const change = (table: string, part: string, names: Record<string, string>): string => `
   update "${table}" ${patched(table, 'c.patch', names)}
     from given, jsonb_to_recordset(w->'${part}') as c(id text, "from" text, patch jsonb)
-   where "${table}".id = c.id and "${table}".state = c."from" returning 1`;
+   where "${table}".run_id = w->>'runId' and "${table}".id = c.id and "${table}".state = c."from" returning 1`;
 
 const [beforeGiven, afterGiven] = [
   'with given as (select ',
@@ -229,7 +232,8 @@ const [beforeGiven, afterGiven] = [
   made_run as (${insertion('run', 'madeRuns', newRunNames)}),
   made_steps as (${insertion('step', 'madeSteps', newStepNames)}),
   made_attempts as (${insertion('attempt', 'madeAttempts', newAttemptNames)}),
-  changed_run as (update run ${patched('run', "w->'run'", { ...runNames, seq: 'seq' })} from given where run.id = w->>'changedRun' returning 1),
+  changed_run as (update run ${patched('run', "w->'run'", { ...runNames, seq: 'seq' })} from given
+                   where run.id = w->>'runId' and (w->'changesRun')::boolean returning 1),
   changed_steps as (${change('step', 'steps', stepNames)}),
   changed_attempts as (${change('attempt', 'attempts', attemptNames)}),
   new_events as (${insertion('event', 'events', eventNames)}),
@@ -253,7 +257,8 @@ export async function writePending(tx: Transaction, run: { id: string; seq: numb
     madeSteps:
       made === null ? [] : made.steps.map((step) => named(newStepNames, { ...step, runId: run.id, ...steps.get(step.id)?.columns })),
     madeAttempts: madeAttempts.map((attempt) => named(newAttemptNames, { ...attempt, runId: run.id })),
-    changedRun: made === null && changesRun ? run.id : null,
+    runId: run.id,
+    changesRun: made === null && changesRun,
     run: { ...named(runNames, columns), seq: run.seq },
     steps: made === null ? changes(stepNames, steps) : [],
     attempts: changes(attemptNames, attempts),
