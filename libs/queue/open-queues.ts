@@ -49,6 +49,8 @@ export type Queues = {
 type AnyQueue = Queue<unknown, unknown, string, unknown, unknown, string, IQueueBackend, object>;
 
 const bulkSize = 1000;
+/** As many are added one by one: on PostgreSQL BullMQ makes two temporary tables for a bulk, which cost more and bloat its catalogue. */
+const fewEntries = 8;
 /** BullMQ writes an event for every change, which nobody here reads. */
 const keptEvents = 100;
 
@@ -109,8 +111,13 @@ export function openQueues(options: QueuesOptions): Queues {
         const { entry, jobId } = parseEntry(name, value);
         return { name, data: entry, opts: jobOptions(jobId) };
       });
+      const queue = queueOf(name);
       for (let start = 0; start < jobs.length; start += bulkSize) {
-        await limited(`adding to ${name}`, () => queueOf(name).addBulk(jobs.slice(start, start + bulkSize)));
+        const batch = jobs.slice(start, start + bulkSize);
+        const isFew = batch.length <= fewEntries;
+        await limited(`adding to ${name}`, () =>
+          isFew ? Promise.all(batch.map(({ data, opts }) => queue.add(name, data, opts))) : queue.addBulk(batch),
+        );
       }
     },
     consume(name, consumerOptions) {
