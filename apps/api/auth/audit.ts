@@ -12,5 +12,6 @@ export async function recordAudit(
   target: string,
   details: Prisma.InputJsonObject = {},
 ): Promise<void> {
-  await prisma.auditEntry.create({ data: { projectId: caller.projectId, actor: caller.name, action, target, details } });
+  // Of many, for that reads nothing back.
+  await prisma.auditEntry.createMany({ data: [{ projectId: caller.projectId, actor: caller.name, action, target, details }] });
 }

@@ -29,7 +29,8 @@ export async function loadStepViews(
   admissionSource: AdmissionSource = () => loadAdmission(db),
 ): Promise<StepView[]> {
   const steps = await db.step.findMany({ where: { runId: run.id }, orderBy: { position: 'asc' }, include: { artifact: true } });
-  const attempts = await countAttempts(db, run.id);
+  // A run leaves this state with its first attempt.
+  const attempts = run.state === 'queued' ? new Map<string, AttemptCountsRow>() : await countAttempts(db, run.id);
   const leased = await countLeasedShards(db, steps);
   const runNames = await loadRunNames(
     db,
@@ -124,8 +125,10 @@ const attemptCountsRow = z.object({
   lastEndedAt: z.date().nullable(),
 });
 
+type AttemptCountsRow = z.infer<typeof attemptCountsRow>;
+
 /** Attempts by step; all but `total` are of the step's present generation. */
-async function countAttempts(db: Transaction, runId: string): Promise<Map<string, z.infer<typeof attemptCountsRow>>> {
+async function countAttempts(db: Transaction, runId: string): Promise<Map<string, AttemptCountsRow>> {
   const rows = await db.$queryRaw`
     select a.step_id as "stepId", count(*)::int as total,
            count(*) filter (where current and a.state in ('created', 'launching'))::int as starting,

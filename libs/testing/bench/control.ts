@@ -26,8 +26,8 @@ const backlog = Number(options.backlog);
 
 const submission = { recipe: 'mini', dataset: 'bench', noReuse: true } as const;
 
-/** Open loop: a submission every 1/rate s, whether or not the one before was answered. Milliseconds to the answer. */
-async function submitSteadily(plane: ControlPlane, startedAt: Map<string, number>): Promise<{ answers: number[]; starts: number[] }> {
+/** Open loop: a submission every 1/rate s, whether or not the one before was answered. Milliseconds to the answers, and when each run was sent. */
+async function submitSteadily(plane: ControlPlane): Promise<{ answers: number[]; submittedAt: Map<string, number> }> {
   const answers: number[] = [];
   const submittedAt = new Map<string, number>();
   const begin = performance.now();
@@ -39,10 +39,7 @@ async function submitSteadily(plane: ControlPlane, startedAt: Map<string, number
     submittedAt.set(run.id, sent);
   });
   await Promise.all(all);
-  const runIds = [...submittedAt.keys()];
-  await waitFor(() => runIds.every((id) => startedAt.has(id)), { timeoutMs: 180_000, message: 'every submission reached its start' });
-  const starts = [...submittedAt].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
-  return { answers, starts };
+  return { answers, submittedAt };
 }
 
 /** BullMQ alone, one entry at a time on a prefix of its own: add to handler, in milliseconds. */
@@ -83,8 +80,10 @@ async function measureLoad(backend: Backend): Promise<void> {
     const hops = await bareHop(plane, 200);
     // What a person waits who submits to a service at rest: before the load, which leaves a backlog behind.
     const alone = await submitOneByOne(plane, startedAt, 100);
-    const { answers, starts } = await submitSteadily(plane, startedAt);
-    console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s`);
+    const { answers, submittedAt } = await submitSteadily(plane);
+    await waitFor(() => [...submittedAt.keys()].every((id) => startedAt.has(id)), { timeoutMs: 180_000, message: 'every run started' });
+    const starts = [...submittedAt].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
+    console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s, each of which starts an agent at once that ends its run`);
     console.table({
       'submission to answer': spread(answers),
       'submission to start call, under that load': spread(starts),
@@ -109,12 +108,17 @@ async function submitOneByOne(plane: ControlPlane, startedAt: Map<string, number
   return starts;
 }
 
-async function measureRestart(backend: Backend): Promise<void> {
+/** Of a service whose slots are taken: submissions queue up behind them, as they do on a cluster that is busy. */
+async function measureBacklog(backend: Backend): Promise<void> {
   const plane = await startControlPlane(backend, 4);
   try {
     const taken: { attemptId: string; generation: number }[] = [];
     plane.queues.consume('tasks', { concurrency: 64, handler: async (entry) => void taken.push(entry) });
-    let submitted = 0;
+    for (let warm = 0; warm < 20; warm += 1) await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
+    const { answers } = await submitSteadily(plane);
+    console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s, which wait behind taken slots`);
+    console.table({ 'submission to answer': spread(answers) });
+    let submitted = answers.length;
     await Promise.all(
       Array.from({ length: 4 }, async () => {
         for (; submitted < backlog; ) {
@@ -143,6 +147,6 @@ console.log(`${cpus().length} cores, ${cpus()[0]?.model}; Node ${process.version
 for (const name of options.backend) {
   const backend: Backend = name === 'redis' ? 'redis' : 'postgres';
   await measureLoad(backend);
-  await measureRestart(backend);
+  await measureBacklog(backend);
 }
 process.exit(0);
