@@ -105,6 +105,7 @@ def test_a_checkpoint_of_another_network_and_a_changed_one_are_refused(tmp_path,
     assert (code, events[-1]['code']) == (78, 'invalid_configuration')
 
 
+@pytest.mark.slow
 def test_resnet18_is_exported_by_a_new_process(tmp_path, trained):
     collection, _ = trained
     model = {'backbone': 'resnet18', 'embeddingDim': 32, 'gemPower': 3, 'initSeed': 1}

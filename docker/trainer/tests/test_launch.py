@@ -62,6 +62,7 @@ def test_the_launcher_dies_with_its_parent(tmp_path, collection):
     wait_until(lambda: not any(map(_is_alive, family)), 'the end of launcher and ranks')
 
 
+@pytest.mark.slow
 def test_plain_torchrun_trains_too_and_sigterm_ends_it_as_preempted(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, model=MODEL)
     torchrun = _start('torch.distributed.run', *run.launch_arguments(), folder=run.folder)

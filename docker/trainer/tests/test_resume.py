@@ -56,7 +56,7 @@ def _stop_after(run, steps):
     return exit_code_of(process)
 
 
-@pytest.mark.parametrize(('ranks', 'epochs'), [(1, 2), (2, 3), (4, 5)])
+@pytest.mark.parametrize(('ranks', 'epochs'), [(1, 2), (2, 3), pytest.param(4, 5, marks=pytest.mark.slow)])
 def test_a_stopped_and_resumed_stage_ends_with_the_same_bits(tmp_path, collection, ranks, epochs):
     options = {'ranks': ranks, 'epochs': epochs, 'sampler': 'gld' if ranks == 2 else 'softmax', 'maxBadImageShare': 0.2}
     whole = StageRun(tmp_path / 'whole', collection, **options)
