@@ -1,7 +1,8 @@
 import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { agentExit, CairnError, type RunEvent } from '@cairn/contract';
-import { processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
+import { openQueues } from '@cairn/queue';
+import { createLogger, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
 import type { TestValkey } from '@cairn/testing';
 import { z } from 'zod';
 import type { Service } from '../../service/start-service.ts';
@@ -25,23 +26,20 @@ const waitLimitMs = 90_000;
 
 export const scenarios: readonly Scenario[] = [
   {
-    name: 'Redis is emptied three times',
+    name: 'Redis is emptied while an entry waits in it',
     backend: 'redis',
-    strikes: (valkey) =>
-      (
-        [
-          { step: 'prepare', moment: 'created' },
-          { step: '384', moment: 'ready' },
-          { step: 'search', moment: 'created' },
-        ] as const
-      ).map((at) => ({
-        ...at,
-        name: `Redis emptied at ${at.step}:${at.moment}`,
-        act: async () => {
-          await valkey?.empty();
-          return valkey !== null;
+    strikes: (valkey) => [
+      {
+        step: 'extract_query',
+        moment: 'running',
+        name: 'task worker stopped at extract_query:running, and Redis emptied once the next start waits in it',
+        act: async (scene) => {
+          if (valkey === null || !signalProgram(scene, 'worker', 'SIGSTOP')) return false;
+          scene.meanwhile(emptyOfNextTask(scene, valkey).finally(() => signalProgram(scene, 'worker', 'SIGCONT')));
+          return true;
         },
-      })),
+      },
+    ],
     judge: () => [],
   },
   {
@@ -116,6 +114,21 @@ export const scenarios: readonly Scenario[] = [
     judge: () => [],
   },
 ];
+
+/** Empties Redis when a task stands in its queue, which nobody takes meanwhile. */
+async function emptyOfNextTask({ signal }: Scene, valkey: TestValkey): Promise<void> {
+  const queues = openQueues({ url: valkey.url, log: createLogger({ name: 'faults', level: 'error' }) });
+  try {
+    const end = Date.now() + waitLimitMs;
+    while ((await queues.counts('tasks')).waiting === 0) {
+      if (Date.now() > end) throw new CairnError('program_failed', 'no task came to stand in the queue');
+      await sleep(50, signal);
+    }
+    await valkey.empty();
+  } finally {
+    await queues.close();
+  }
+}
 
 /** Lets the sleeping attempt go on once its step is done; it must end by itself, because it was refused. */
 async function wakeAsZombie({ service, client, runId, signal }: Scene, attemptId: string): Promise<void> {
