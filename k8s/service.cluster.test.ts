@@ -74,7 +74,11 @@ test('pods of attempts hold no credential and no address but those of /internal 
   for (const secret of one.secrets) expect(text).not.toContain(secret);
   const variables = pod?.spec?.containers[0]?.env?.map(({ value }) => value ?? '') ?? [];
   expect(variables.filter((value) => value.includes('://')).toSorted()).toEqual(one.reachable.toSorted());
-  expect(pod?.spec).toMatchObject({ automountServiceAccountToken: false, enableServiceLinks: false, serviceAccountName: 'cairn-attempt' });
+  expect(pod?.spec).toMatchObject({
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    serviceAccountName: `${one.namespace}-cairn-attempt`,
+  });
   expect(pod?.spec?.containers[0]?.envFrom).toEqual([{ secretRef: { name: 'attempt-storage' } }]);
   expect(pod?.spec?.volumes?.filter((volume) => volume.projected || volume.secret || volume.hostPath)).toEqual([]);
 });
