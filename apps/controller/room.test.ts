@@ -1,18 +1,15 @@
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
 import { openStage, type Stage } from '@cairn/engine/testing';
-import type { Capacity, Executor } from '@cairn/executor';
+import type { Capacity } from '@cairn/executor';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Reign } from './parts.ts';
 import { readinessOf } from './readiness.ts';
-import { lookAtRoom } from './room.ts';
+import { lookAtRoom, type RoomSource } from './room.ts';
 
 let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
-  // A step that wants slots of a pool: what waits is looked at with room.
-  await stage.play(await stage.submit(), 'prepare');
 });
 afterAll(() => stage.close());
 beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
@@ -20,16 +17,16 @@ beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes',
 /** Of an executor what is asked here. */
 function executorOf(see: () => Capacity | null, isWatching = true) {
   const asked: string[][] = [];
-  const executor = {
+  const executor: RoomSource = {
     isWatching: () => isWatching,
-    capacity: async (_: AbortSignal, live: ReadonlySet<string>) => {
+    capacity: async (_, live) => {
       asked.push([...live]);
       return see();
     },
   };
-  return { executor: executor as unknown as Executor, asked };
+  return { executor, asked };
 }
-const look = async (executor: Executor) => {
+const look = async (executor: RoomSource) => {
   const { ctx, lead } = stage;
   const reign = {
     ctx,
@@ -38,7 +35,7 @@ const look = async (executor: Executor) => {
     signal: AbortSignal.timeout(10_000),
     log: createLogger({ name: 'test', level: 'silent' }),
   };
-  return lookAtRoom(reign as unknown as Reign, await loadWaiting(stage.prisma));
+  return lookAtRoom(reign, await loadWaiting(stage.prisma));
 };
 const row = () => stage.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
 const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };

@@ -10,9 +10,16 @@ import type { Reign } from './parts.ts';
 const lookLimitMs = 2_000;
 const unseen: PoolRoom = { fits: 0, leaving: 0, sentences: ['its machines cannot be seen at the moment'] };
 
-/** The pools with what their machines can hold now; what has changed is written down, so that the api explains alike. */
-export async function lookAtRoom(reign: Reign, { waiting, running, pools }: Waiting): Promise<PoolCapacity[]> {
-  if (!waiting.some((step) => step.pool === 'gpu')) return pools;
+/** An executor as far as it tells what its machines can hold. */
+export type RoomSource = Pick<Executor, 'isWatching' | 'capacity'>;
+/** Of a reign what is asked here. */
+export type RoomParts = Pick<Reign, 'ctx' | 'lead' | 'signal' | 'log'> & { executors: ReadonlyMap<string, RoomSource> };
+
+/**
+ * The pools with what their machines can hold now; what has changed is written down, so that the api explains alike, and shows it also
+ * while nothing waits.
+ */
+export async function lookAtRoom(reign: RoomParts, { running, pools }: Pick<Waiting, 'running' | 'pools'>): Promise<PoolCapacity[]> {
   return Promise.all(
     pools.map(async (pool) => {
       const executor = reign.executors.get(pool.name);
@@ -26,7 +33,7 @@ export async function lookAtRoom(reign: Reign, { waiting, running, pools }: Wait
 }
 
 /** Nothing starts where nothing can be seen: it would start on ignorance. */
-async function roomOf({ signal, log }: Reign, executor: Executor, live: ReadonlySet<string>): Promise<PoolRoom | null> {
+async function roomOf({ signal, log }: RoomParts, executor: RoomSource, live: ReadonlySet<string>): Promise<PoolRoom | null> {
   if (!executor.isWatching()) return unseen;
   try {
     return await executor.capacity(deadline(signal, lookLimitMs), live);

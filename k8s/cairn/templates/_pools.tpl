@@ -38,3 +38,12 @@ The pools as the controller reads them, as JSON in one list: those of the values
 {{- end -}}
 {{- $namespaces | uniq | sortAlpha | toJson -}}
 {{- end -}}
+
+{{/* Namespaces of pools that hand their Jobs to Kueue, as a JSON list. */}}
+{{- define "cairn.kueueNamespaces" -}}
+{{- $namespaces := list -}}
+{{- range include "cairn.pools" . | fromJsonArray -}}
+  {{- if .settings.kueue -}}{{- $namespaces = append $namespaces .settings.namespace -}}{{- end -}}
+{{- end -}}
+{{- $namespaces | uniq | sortAlpha | toJson -}}
+{{- end -}}
