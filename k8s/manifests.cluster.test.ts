@@ -68,6 +68,21 @@ test("the controller's Role is this list and nothing more, in each namespace of 
   }
 });
 
+test('where a pool hands its Jobs to Kueue the controller may read why they wait there, and nowhere else', async () => {
+  const pools = [
+    { name: 'queued', slots: 8, settings: { image: workerImage, namespace: 'queued', kueue: { queueName: 'gpus' } } },
+    { name: 'plain', slots: 8, settings: { image: workerImage, namespace: 'plain' } },
+  ];
+  const roles = controllerRoles((await render(changed(minimal, { pools }))).manifests);
+  const ofKueue = [
+    { apiGroups: ['kueue.x-k8s.io'], resources: ['workloads'], verbs: ['list', 'watch'] },
+    { apiGroups: ['kueue.x-k8s.io'], resources: ['localqueues'], verbs: ['get'] },
+    { apiGroups: ['visibility.kueue.x-k8s.io'], resources: ['localqueues/pendingworkloads'], verbs: ['get'] },
+  ];
+  const rulesIn = (namespace: string) => z.array(z.unknown()).parse(roles.find(({ metadata }) => metadata.namespace === namespace)?.rules);
+  expect(rulesIn('queued')).toEqual([...rulesIn('plain'), ...ofKueue]);
+});
+
 test('only the controller is bound to rights and given a token, while the release is there', async () => {
   const manifests = (await render(everything)).manifests.filter((one) => one.metadata.annotations?.['helm.sh/hook'] !== 'post-delete');
   const bindings = [...of(manifests, 'RoleBinding'), ...of(manifests, 'ClusterRoleBinding')];

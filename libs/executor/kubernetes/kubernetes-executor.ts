@@ -1,4 +1,4 @@
-import { CairnError, type Finding, isCairnError } from '@cairn/contract';
+import { CairnError, type FailureSignal, type Finding, isCairnError } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
@@ -32,6 +32,8 @@ const goneLimitMs = 60_000;
 const reapEveryMs = 60_000;
 /** A Job is without a pod for a moment after its creation; later its events tell why. */
 const podlessAfterMs = 3_000;
+/** What an attempt shows that waits in a queue, or whose place its queue has taken back: the queue itself can say more. */
+const takenByQueue: readonly FailureSignal[] = ['queued', 'killed', 'pod_gone', 'drained'];
 /** A stop asked for again is not worth a request unless it ends this much sooner. */
 const sooner = 2_000;
 
@@ -198,7 +200,9 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     const base = { attemptId: view.attemptId, generation: view.generation, name, place, ...nodeName, ...seen };
     if (sign === null) return { ...base, finding: null };
     const finding = { ...sign, since: sign.since ?? memory.firstSeen(view, sign.signal) };
-    if (finding.signal === 'queued' && queue && view.job) return { ...base, finding, ...(await queued(queue, view.job, finding, signal)) };
+    if (queue && view.job && takenByQueue.includes(finding.signal)) {
+      return { ...base, finding, ...(await inQueue(queue, view.job, finding, signal)) };
+    }
     if (finding.signal !== 'no_pod' || !view.job || Date.now() - finding.since < podlessAfterMs) return { ...base, finding };
     const why = await memory.podlessWhy(view, async () => podlessReason(await api.listEvents(view.job?.metadata.uid ?? '', signal)));
     if (why === null) return { ...base, finding };
@@ -209,13 +213,14 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     };
   }
 
-  /** A suspended Job in the words of Kueue, which may have taken its place back: then nothing of the attempt runs any more. */
-  async function queued(from: QueueWatch, job: Job, finding: Finding, signal: AbortSignal): Promise<Partial<Snapshot>> {
+  /** What Kueue says of a Job that it holds back, or whose place it has taken back: then nothing of the attempt runs any more. */
+  async function inQueue(from: QueueWatch, job: Job, finding: Finding, signal: AbortSignal): Promise<Partial<Snapshot>> {
     const evicted = evictedFor(from.workloadOf(job));
     if (evicted) {
       const { signal: sign, message } = evicted;
       return { phase: 'exited', message, finding: { signal: sign, message, since: evicted.since ?? finding.since } };
     }
+    if (finding.signal !== 'queued') return {};
     const message = await from.message(job, signal);
     return message === '' ? {} : { message, finding: { ...finding, message } };
   }

@@ -1,7 +1,7 @@
 import { inParallel, sleep } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
+import type { ApiCall } from '../cluster/api-proxy.ts';
 import { type ClusterWorld, gpuResource, type OpenService, shellImage, smallPods } from '../cluster/cluster-service.ts';
-import type { ApiCall } from './counting-proxy.ts';
 import { usageOf } from './process-usage.ts';
 
 type Options = {

@@ -1,12 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { cpus, loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { findS3Server } from '@cairn/testing';
 import { KubeConfig } from '@kubernetes/client-node';
+import { startApiProxy } from '../cluster/api-proxy.ts';
 import { openWorld } from '../cluster/cluster-service.ts';
 import { measureRest } from './at-rest.ts';
-import { startCountingProxy } from './counting-proxy.ts';
 import { measureDrain } from './drain.ts';
 import { measureFirstLine } from './first-line.ts';
 
@@ -25,12 +23,9 @@ const { values: options } = parseArgs({
 
 const config = new KubeConfig();
 config.loadFromDefault();
-const folder = await mkdtemp(join(tmpdir(), 'cairn-bench-'));
-const proxy = await startCountingProxy(config);
-const kubeconfig = join(folder, 'kubeconfig');
-await writeFile(kubeconfig, proxy.kubeconfig);
+const proxy = await startApiProxy(config);
 const world = await openWorld({ program: await findS3Server({ python: process.env.CAIRN_PYTHON, cacheDir: '' }) });
-const { calls } = proxy;
+const { calls, kubeconfig } = proxy;
 const image = process.env.CAIRN_TEST_WORKER_IMAGE;
 const load = () =>
   loadavg()
@@ -49,6 +44,5 @@ try {
 } finally {
   await world.close();
   await proxy.close();
-  await rm(folder, { recursive: true, force: true });
 }
 process.exit(0);

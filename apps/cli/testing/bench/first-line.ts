@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { waitFor } from '@cairn/testing';
 import { quantile, spread } from '@cairn/testing/bench/quantiles';
+import type { ApiCall } from '../cluster/api-proxy.ts';
 import { batch, type ClusterWorld, core, shellImage, smallPods } from '../cluster/cluster-service.ts';
-import type { ApiCall } from './counting-proxy.ts';
 
 /** Says one line and ends at SIGTERM, so that nothing of one measurement is left for the next. */
 const command = ['sh', '-c', "echo started; trap 'exit 0' TERM; while true; do sleep 0.1; done"];

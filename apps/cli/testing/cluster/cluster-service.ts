@@ -10,7 +10,7 @@ import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kube
 import { type Service, startService } from '../../service/start-service.ts';
 import { runTestCli } from '../test-cli.ts';
 
-const kubeConfig = new KubeConfig();
+export const kubeConfig = new KubeConfig();
 kubeConfig.loadFromDefault();
 export const core = kubeConfig.makeApiClient(CoreV1Api);
 export const batch = kubeConfig.makeApiClient(BatchV1Api);

@@ -1,6 +1,10 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request as requestHttp, type ServerResponse } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 
 /** A call that went to the API server. */
@@ -13,43 +17,55 @@ export type ApiCall = {
   at: number;
 };
 
-export type CountingProxy = {
-  /** A kubeconfig whose server is the proxy, as JSON. */
+export type ApiProxy = {
+  /** The file of a kubeconfig whose server is the proxy. */
   kubeconfig: string;
   calls: readonly ApiCall[];
+  /** Answers GET of a path itself from now on, in place of a server that the cluster does not have. */
+  answer(path: string, body: () => object): void;
   close(): Promise<void>;
 };
 
 /** Stands between a controller and the API server of a kubeconfig and notes every call, which it makes with that one's rights. */
-export async function startCountingProxy(config: KubeConfig): Promise<CountingProxy> {
+export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-api-proxy-'));
+  const answers = new Map<string, () => object>();
   const target = new URL(config.getCurrentCluster()?.server ?? '');
   const calls: ApiCall[] = [];
   const server = createServer((incoming, answer) => {
     const url = new URL(incoming.url ?? '/', 'http://proxy');
     const verb = url.searchParams.get('watch') === 'true' ? 'WATCH' : (incoming.method ?? 'GET');
     calls.push({ verb, path: url.pathname, at: Date.now() });
-    void forward(config, target, incoming, answer);
+    const body = answers.get(url.pathname);
+    if (body && verb === 'GET') answer.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body()));
+    else void forward(config, target, incoming, answer);
   });
   server.listen(0, '127.0.0.1');
-  await new Promise<void>((resolve) => server.once('listening', resolve));
+  await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   // The client takes plain HTTP only where it is told not to verify.
-  const cluster = { name: 'counted', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } };
-  return {
-    kubeconfig: JSON.stringify({
+  const cluster = { name: 'proxy', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } };
+  const kubeconfig = join(folder, 'kubeconfig');
+  await writeFile(
+    kubeconfig,
+    JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
       clusters: [cluster],
       users: [{ name: 'none', user: {} }],
-      contexts: [{ name: 'counted', context: { cluster: 'counted', user: 'none' } }],
-      'current-context': 'counted',
+      contexts: [{ name: 'proxy', context: { cluster: 'proxy', user: 'none' } }],
+      'current-context': 'proxy',
     }),
+  );
+  return {
+    kubeconfig,
     calls,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    answer: (path, body) => void answers.set(path, body),
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await rm(folder, { recursive: true });
+    },
   };
 }
 
