@@ -23,6 +23,8 @@ export type ApiProxy = {
   calls: readonly ApiCall[];
   /** Answers GET of a path itself from now on, in place of a server that the cluster does not have. */
   answer(path: string, body: () => object): void;
+  /** Breaks all connections and takes no more, as an API server that went away. Gives what brings it back. */
+  cut(): Promise<() => Promise<void>>;
   close(): Promise<void>;
 };
 
@@ -40,8 +42,17 @@ export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
     if (body && verb === 'GET') answer.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body()));
     else void forward(config, target, incoming, answer);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  async function start(port: number): Promise<void> {
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+  }
+  async function stop(): Promise<void> {
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  }
+  await start(0);
   const { port } = server.address() as AddressInfo;
   // The client takes plain HTTP only where it is told not to verify.
   const cluster = { name: 'proxy', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } };
@@ -61,9 +72,12 @@ export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
     kubeconfig,
     calls,
     answer: (path, body) => void answers.set(path, body),
+    async cut() {
+      await stop();
+      return () => start(port);
+    },
     async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      await stop();
       await rm(folder, { recursive: true });
     },
   };

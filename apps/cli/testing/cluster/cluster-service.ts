@@ -32,6 +32,8 @@ export type OpenOptions = {
   home?: string;
   /** The file by which the controller reaches the cluster; ours unless given. */
   kubeconfig?: string;
+  /** Where the controller serves its probes. */
+  probePort?: number;
 };
 
 export type ClusterWorld = {
@@ -77,7 +79,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
 
   async function open(
     settings: PoolSettings,
-    { slots = 8, home = `home-${opened.length}`, kubeconfig = process.env.KUBECONFIG }: OpenOptions = {},
+    { slots = 8, home = `home-${opened.length}`, kubeconfig = process.env.KUBECONFIG, probePort }: OpenOptions = {},
   ): Promise<OpenService> {
     const internalPort = await freePort();
     const pool = { name: 'pods', executor: 'kubernetes', slots, settings: { namespace, storageSecretName: storageSecret, ...settings } };
@@ -95,6 +97,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
         CAIRN_POOLS: JSON.stringify([pool]),
         CAIRN_INSTANCE: namespace,
       },
+      ...(probePort !== undefined && { controllerVariables: { CAIRN_PROBE_PORT: String(probePort) } }),
       isDurable: false,
       tell: () => undefined,
       signal: AbortSignal.timeout(120_000),
