@@ -197,6 +197,8 @@ export const attemptView = z.object({
   /** Where it runs: host and process, container or pod. */
   place: z.string().nullable(),
   resumedFrom: z.object({ step: z.number().int(), epoch: z.number() }).nullable(),
+  /** The last step of training that it reported; null for one that reported none. */
+  reachedStep: z.number().int().nullable(),
   createdAt: timestamp,
   startedAt: timestamp.nullable(),
   endedAt: timestamp.nullable(),
