@@ -96,7 +96,7 @@ test('the controller may do in the namespace of a pool what its Role says, and n
 test('beside the control plane it may only look at pods and nodes, and the other accounts may do nothing', async () => {
   expect(await allowed('cairn-controller', namespace, namespace)).toEqual(['list pods', 'watch pods', 'list nodes', 'watch nodes']);
   expect(await allowed('cairn', namespace, namespace)).toEqual([]);
-  expect(await allowed('cairn-attempt', attempts, attempts)).toEqual([]);
+  expect(await allowed(`${namespace}-cairn-attempt`, attempts, attempts)).toEqual([]);
 });
 
 test('an upgrade keeps the keys that the first install made', async () => {
@@ -106,6 +106,22 @@ test('an upgrade keeps the keys that the first install made', async () => {
   await withValues(next, (file) => helm('upgrade', 'cairn', chart, '--values', file, '--no-hooks', ...helmLimit));
   const after = await secretData();
   expect(after).toEqual({ ...before, 'database-url': 'postgres://cairn:other@db/cairn' });
+});
+
+test('a release of the same name in another namespace shares the namespace of attempts, and goes without a trace of the first', async () => {
+  const twin = `${namespace}-twin`;
+  const there = async () => (await core.listNamespacedServiceAccount({ namespace: attempts })).items.map(({ metadata }) => metadata?.name);
+  const before = await there();
+  await core.createNamespace({ body: { metadata: { name: twin } } });
+  const ofTwin = ['--namespace', twin, '--timeout', '30s', '--no-hooks'];
+  try {
+    await withValues(values, (file) => helm('install', 'cairn', chart, '--values', file, ...ofTwin));
+    expect((await there()).toSorted()).toEqual([...before, `${twin}-cairn-attempt`].toSorted());
+    await helm('uninstall', 'cairn', ...ofTwin);
+    expect(await there()).toEqual(before);
+  } finally {
+    await core.deleteNamespace({ name: twin });
+  }
 });
 
 test('uninstall leaves nothing, in any namespace', async () => {

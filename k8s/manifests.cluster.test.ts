@@ -68,6 +68,21 @@ test("the controller's Role is this list and nothing more, in each namespace of 
   }
 });
 
+test('where a pool hands its Jobs to Kueue the controller may read why they wait there, and nowhere else', async () => {
+  const pools = [
+    { name: 'queued', slots: 8, settings: { image: workerImage, namespace: 'queued', kueue: { queueName: 'gpus' } } },
+    { name: 'plain', slots: 8, settings: { image: workerImage, namespace: 'plain' } },
+  ];
+  const roles = controllerRoles((await render(changed(minimal, { pools }))).manifests);
+  const ofKueue = [
+    { apiGroups: ['kueue.x-k8s.io'], resources: ['workloads'], verbs: ['list', 'watch'] },
+    { apiGroups: ['kueue.x-k8s.io'], resources: ['localqueues'], verbs: ['get'] },
+    { apiGroups: ['visibility.kueue.x-k8s.io'], resources: ['localqueues/pendingworkloads'], verbs: ['get'] },
+  ];
+  const rulesIn = (namespace: string) => z.array(z.unknown()).parse(roles.find(({ metadata }) => metadata.namespace === namespace)?.rules);
+  expect(rulesIn('queued')).toEqual([...rulesIn('plain'), ...ofKueue]);
+});
+
 test('only the controller is bound to rights and given a token, while the release is there', async () => {
   const manifests = (await render(everything)).manifests.filter((one) => one.metadata.annotations?.['helm.sh/hook'] !== 'post-delete');
   const bindings = [...of(manifests, 'RoleBinding'), ...of(manifests, 'ClusterRoleBinding')];
@@ -126,10 +141,13 @@ test("attempts run under the chart's account without rights, unless their pool n
   expect(poolsOf(manifests).map(({ settings }) => [settings.namespace, settings.serviceAccountName])).toEqual([
     ['ml', 'cairn-attempt'],
     ['far-away', 'own'],
-    ['further-away', 'cairn-attempt'],
+    ['further-away', 'ml-cairn-attempt'],
   ]);
-  const accounts = of(manifests, 'ServiceAccount').filter(({ metadata }) => metadata.name === 'cairn-attempt');
-  expect(accounts.map(({ metadata }) => metadata.namespace)).toEqual(['further-away', 'ml']);
+  const accounts = of(manifests, 'ServiceAccount').filter(({ metadata }) => metadata.name.endsWith('-attempt'));
+  expect(accounts.map(({ metadata }) => [metadata.namespace, metadata.name])).toEqual([
+    ['further-away', 'ml-cairn-attempt'],
+    ['ml', 'cairn-attempt'],
+  ]);
   for (const account of accounts) expect(account.automountServiceAccountToken).toBe(false);
 });
 
@@ -224,7 +242,7 @@ test('attempts reach object storage, DNS and /internal alone, and nobody reaches
   const attempts = policies.find(({ metadata }) => metadata.name === 'cairn-attempt');
   const labels = { 'app.kubernetes.io/name': 'cairn', 'app.kubernetes.io/instance': 'cairn' };
   expect(attempts?.spec).toEqual({
-    podSelector: { matchLabels: { ...labels, 'app.kubernetes.io/component': 'attempt' } },
+    podSelector: { matchLabels: attemptsOf('ml.cairn') },
     policyTypes: ['Ingress', 'Egress'],
     ingress: [],
     egress: [
@@ -277,16 +295,54 @@ test("a hook brings its own Secret, as it comes before the chart's", async () =>
 });
 
 test('names of two releases that share a namespace of attempts do not collide', async () => {
-  const shared = changed(minimal, { pools: [{ name: 'gpu', slots: 1, settings: { image: workerImage, namespace: 'shared' } }] });
   const { manifests } = await render(shared);
-  const there = manifests.filter(({ metadata }) => metadata.namespace === 'shared' && metadata.name !== 'cairn-attempt');
+  const there = manifests.filter(({ metadata }) => metadata.namespace === 'shared');
   expect(there.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort()).toEqual([
     'NetworkPolicy ml-cairn-attempt',
     'Role ml-cairn-controller',
     'Role ml-cairn-uninstall',
     'RoleBinding ml-cairn-controller',
     'RoleBinding ml-cairn-uninstall',
+    'ServiceAccount ml-cairn-attempt',
   ]);
+});
+
+test('attempts carry a name that no other release has, though its own name and its pools are the same', async () => {
+  const instance = async (namespace: string, release: string, values = shared) =>
+    instanceOf((await render(values, namespace, release)).manifests);
+  const long = 'n'.repeat(63);
+  const releases = [
+    ['ml', 'cairn'],
+    ['ml-2', 'cairn'],
+    ['ml', '2.cairn'],
+    [long, 'cairn'],
+    [long, 'cairn-2'],
+  ] as const;
+  const instances = await Promise.all(releases.map(([namespace, release]) => instance(namespace, release)));
+  expect(instances.slice(0, 3)).toEqual(['ml.cairn', 'ml-2.cairn', 'ml.2.cairn']);
+  expect(new Set(instances).size).toBe(releases.length);
+  for (const one of instances) expect(one).toMatch(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/);
+  expect(await instance('ml', 'cairn', changed(shared, { instanceOverride: 'cairn' }))).toBe('cairn');
+});
+
+test('the policies of a release are for its attempts and for no other release', async () => {
+  const { manifests } = await render(shared, 'ml-2');
+  const policies = of(manifests, 'NetworkPolicy');
+  expect(
+    at(
+      policies.find(({ metadata }) => metadata.namespace === 'shared'),
+      'spec',
+      'podSelector',
+    ),
+  ).toEqual({
+    matchLabels: attemptsOf('ml-2.cairn'),
+  });
+  const api = policies.find(({ metadata }) => metadata.name === 'cairn-api');
+  const [, internal] = z.array(z.unknown()).parse(at(api, 'spec', 'ingress'));
+  expect(at(internal, 'from')).toContainEqual({
+    namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'shared' } },
+    podSelector: { matchLabels: attemptsOf('ml-2.cairn') },
+  });
 });
 
 test('Chart.yaml has the version of the programs', async () => {
@@ -295,6 +351,21 @@ test('Chart.yaml has the version of the programs', async () => {
     .parse(JSON.parse(await readFile(join(import.meta.dirname, '../package.json'), 'utf8')));
   expect(parse(await readFile(join(chart, 'Chart.yaml'), 'utf8'))).toMatchObject({ appVersion: version });
 });
+
+const shared = changed(minimal, { pools: [{ name: 'gpu', slots: 1, settings: { image: workerImage, namespace: 'shared' } }] });
+
+/** Labels by which a policy means the attempts of an installation. */
+const attemptsOf = (instance: string) => ({
+  'app.kubernetes.io/name': 'cairn',
+  'app.kubernetes.io/instance': instance,
+  'app.kubernetes.io/component': 'attempt',
+});
+
+/** The installation as the controller takes it. */
+function instanceOf(manifests: Manifest[]): string {
+  const controller = of(manifests, 'Deployment').find(({ metadata }) => metadata.name.endsWith('-controller'));
+  return z.string().parse(environmentOf(manifests, controller?.metadata.name ?? '').CAIRN_INSTANCE);
+}
 
 const of = (manifests: Manifest[], kind: string) => manifests.filter((one) => one.kind === kind);
 

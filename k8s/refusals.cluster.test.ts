@@ -14,6 +14,7 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
     'image.repository is "x/y:1", which has a tag or digest; move it to image.tag',
   ],
   ['a digest that is none', { image: { digest: 'sha256:12' } }, 'image.digest is "sha256:12"; give sha256: and 64'],
+  ['an instance that is no label', { instanceOverride: 'my team/cairn' }, 'instanceOverride is "my team/cairn"; use letters'],
   ['a log level that is none', { logLevel: 'loud' }, /'\/logLevel': value must be one of 'fatal'/],
   ['no database', { database: { url: '' } }, 'database names no PostgreSQL; give database.url'],
   ['two databases', { database: { existingSecret: { name: 'x' } } }, 'database has url and existingSecret.name; give one of them'],

@@ -74,7 +74,11 @@ test('pods of attempts hold no credential and no address but those of /internal 
   for (const secret of one.secrets) expect(text).not.toContain(secret);
   const variables = pod?.spec?.containers[0]?.env?.map(({ value }) => value ?? '') ?? [];
   expect(variables.filter((value) => value.includes('://')).toSorted()).toEqual(one.reachable.toSorted());
-  expect(pod?.spec).toMatchObject({ automountServiceAccountToken: false, enableServiceLinks: false, serviceAccountName: 'cairn-attempt' });
+  expect(pod?.spec).toMatchObject({
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    serviceAccountName: `${one.namespace}-cairn-attempt`,
+  });
   expect(pod?.spec?.containers[0]?.envFrom).toEqual([{ secretRef: { name: 'attempt-storage' } }]);
   expect(pod?.spec?.volumes?.filter((volume) => volume.projected || volume.secret || volume.hostPath)).toEqual([]);
 });
@@ -119,10 +123,23 @@ test('an upgrade to a build with another schema and protocol in the middle of a 
   expect(training.some(({ createdAt }) => new Date(createdAt) > upgradedAt)).toBe(true);
 });
 
+/** A run that an uninstall cut off. */
+let cutOff = '';
+
 test('uninstall leaves nothing, in either namespace and in the cluster, also of a run that is not over', async () => {
   const { id } = await one.client.submitRun({ recipe, dataset: 'mini', set, noReuse: true });
+  cutOff = id;
   await eventually(async () => (await events(id)).map(({ type }) => type)).toContain('checkpoint');
   expect((await one.pods(one.attempts)).map(({ status }) => status?.phase)).toEqual(['Running']);
   await one.uninstall();
   await eventually(one.objects, 120_000).toEqual(one.before);
+});
+
+test('a new install on the same database goes on with the run that the uninstall cut off, though its keys are new', async () => {
+  await one.reinstall();
+  const run = await ended(cutOff);
+  expect(mapOf(run)).toBe(mapOf(reference));
+  const training = (await attemptsOf(run)).filter(({ step }) => step === '384');
+  expect(training.map(({ state }) => state)).toEqual([expect.stringMatching(/lost|preempted/), 'succeeded']);
+  expect(training[1]?.resumedFrom?.step).toBeGreaterThan(0);
 });

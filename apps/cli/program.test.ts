@@ -254,6 +254,19 @@ describe('errors', () => {
     expect(misused.out).toBe('');
   });
 
+  test('the fleet is told with what is free on each machine', async () => {
+    const pool = { executor: 'kubernetes', slots: 16, busy: 8, waiting: 1 };
+    const room = { fits: 1, sentences: ['node a: 8 of 8 GPUs free', 'node b: cordoned'] };
+    const pools = [
+      { name: 'gpus', ...pool, room },
+      { name: 'tasks', ...pool, executor: 'tasks', room: null },
+    ];
+    api.on('GET', '/v1/fleet', () => ({ leader: null, pools }));
+    const { out } = await cairn('fleet');
+    expect(out).toContain('gpus has room for 1 more attempt:\n  node a: 8 of 8 GPUs free\n  node b: cordoned\n');
+    expect(out).not.toContain('tasks has room');
+  });
+
   test('an unknown command and no command at all say what there is', async () => {
     expect(await cairn('submitt')).toMatchObject({
       code: 2,

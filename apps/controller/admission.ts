@@ -4,7 +4,7 @@ import { createAttempts, drainOutbox, shrink } from '@cairn/engine';
 import { queueCatalogue, queueName } from '@cairn/queue';
 import { inParallel } from '@cairn/runtime';
 import type { Reign } from './parts.ts';
-import { lookAtRoom } from './room.ts';
+import { lookAtRoom, type RoomLooks } from './room.ts';
 
 /** Transactions of one batch: a backlog that becomes free at once must not wait for one after another. */
 const launchesAtOnce = 4;
@@ -16,15 +16,18 @@ const leavingMs = 1_000;
 /**
  * One look at everything that waits: makes the attempts that `admit` decides on, asks fleets to give way, and hands the
  * outbox to the queue. Answers when the next step's delay is over, in milliseconds since the epoch.
+ *
+ * @param looks gets the room that it went by; only while a step waits for more is it worth looking again
  */
-export async function admitOnce(reign: Reign): Promise<number | null> {
+export async function admitOnce(reign: Reign, looks: RoomLooks): Promise<number | null> {
   const { ctx, lead } = reign;
   await deliverOutbox(reign);
   const now = Date.now();
   const seen = await loadWaiting(ctx.prisma);
   const { waiting, running } = seen;
-  const pools = await lookAtRoom(reign, seen);
+  const pools = await lookAtRoom(reign, seen, looks);
   const { launch, shrink: giveWay } = admit(waiting, running, pools, now);
+  if (!waiting.some((step) => step.pool === 'gpu')) looks.clear();
   const runOf = new Map(waiting.map((step) => [step.stepId, step.runId]));
   // In batches, not as a stream: each transaction holds the lead's row for share, and where another always does the lead cannot be
   // kept (PostgreSQL lets a sharer in before an update that waits; measured, 2.8 s of the lead's 5).

@@ -3,7 +3,7 @@ import type { Executor } from '@cairn/executor';
 import type { ProbesOptions } from '@cairn/runtime';
 
 /** What the controller needs to do its work: the database with a leader in it, itself or another, and sight of its pools. */
-export function readinessOf(prisma: PrismaClient, executors: ReadonlyMap<string, Executor>): ProbesOptions['checks'] {
+export function readinessOf(prisma: PrismaClient, executors: ReadonlyMap<string, Pick<Executor, 'isWatching'>>): ProbesOptions['checks'] {
   return {
     database: async () => {
       const { isAlive, holder } = await loadLeader(prisma);

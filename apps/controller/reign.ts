@@ -7,6 +7,7 @@ import { finalizeStep } from './finalizing.ts';
 import { launchAttempt } from './launching.ts';
 import type { ControllerParts, Reign } from './parts.ts';
 import { reconcileOnce } from './reconciling.ts';
+import { hasMoreRoom, type RoomLooks } from './room.ts';
 import { createTrigger } from './trigger.ts';
 import { watchOnce } from './watching.ts';
 
@@ -37,17 +38,26 @@ export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead:
 /** Starts the three rounds and the two consumers. Answers what ends the rounds. */
 function startLoops(reign: Reign, health: ApiHealth, onError: (error: unknown) => void): () => Promise<void> {
   const { queues, signal, log } = reign;
+  const looks: RoomLooks = new Map();
   let timer: NodeJS.Timeout | null = null;
   const admission = createTrigger({
     everyMs: everyMs.admit,
     onError,
     work: async () => {
-      const next = await admitOnce(reign);
+      const next = await admitOnce(reign, looks);
       if (timer) clearTimeout(timer);
       timer = next === null ? null : setTimeout(() => admission.fire(), Math.max(10, next - Date.now()));
     },
   });
-  const watch = createTrigger({ everyMs: everyMs.watch, onError, work: () => watchOnce(reign, health) });
+  const watch = createTrigger({
+    everyMs: everyMs.watch,
+    onError,
+    work: async () => {
+      // First: whoever waits for room does not wait for what runs.
+      if (await hasMoreRoom(reign, looks)) admission.fire();
+      await watchOnce(reign, health);
+    },
+  });
   const reconcile = createTrigger({ everyMs: everyMs.reconcile, onError, work: () => reconcileOnce(reign) });
   listen({
     url: reign.databaseUrl,

@@ -1,18 +1,15 @@
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
 import { openStage, type Stage } from '@cairn/engine/testing';
-import type { Capacity, Executor } from '@cairn/executor';
+import type { Capacity } from '@cairn/executor';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Reign } from './parts.ts';
 import { readinessOf } from './readiness.ts';
-import { lookAtRoom } from './room.ts';
+import { hasMoreRoom, lookAtRoom, type RoomLooks, type RoomSource } from './room.ts';
 
 let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
-  // A step that wants slots of a pool: what waits is looked at with room.
-  await stage.play(await stage.submit(), 'prepare');
 });
 afterAll(() => stage.close());
 beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
@@ -20,26 +17,24 @@ beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes',
 /** Of an executor what is asked here. */
 function executorOf(see: () => Capacity | null, isWatching = true) {
   const asked: string[][] = [];
-  const executor = {
+  const executor: RoomSource = {
     isWatching: () => isWatching,
-    capacity: async (_: AbortSignal, live: ReadonlySet<string>) => {
+    capacity: async (_, live) => {
       asked.push([...live]);
       return see();
     },
   };
-  return { executor: executor as unknown as Executor, asked };
+  return { executor, asked };
 }
-const look = async (executor: Executor) => {
-  const { ctx, lead } = stage;
-  const reign = {
-    ctx,
-    lead,
-    executors: new Map([['gpus', executor]]),
-    signal: AbortSignal.timeout(10_000),
-    log: createLogger({ name: 'test', level: 'silent' }),
-  };
-  return lookAtRoom(reign as unknown as Reign, await loadWaiting(stage.prisma));
-};
+const reignOver = (executor: RoomSource) => ({
+  ctx: stage.ctx,
+  lead: stage.lead,
+  executors: new Map([['gpus', executor]]),
+  signal: AbortSignal.timeout(10_000),
+  log: createLogger({ name: 'test', level: 'silent' }),
+});
+const look = async (executor: RoomSource, looks: RoomLooks = new Map()) =>
+  lookAtRoom(reignOver(executor), await loadWaiting(stage.prisma), looks);
 const row = () => stage.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
 const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
 
@@ -62,6 +57,23 @@ describe('the room of a pool', () => {
     });
     expect(await look(broken.executor)).toMatchObject(blind);
     expect((await row()).room).toMatchObject({ fits: 0 });
+  });
+
+  test('is looked at again without the database, and is news only when there is more of it', async () => {
+    let fits = 1;
+    const { executor } = executorOf(() => ({ ...free, fits }));
+    const looks: RoomLooks = new Map();
+    await look(executor, looks);
+    const isNews = () => hasMoreRoom(reignOver(executor), looks);
+    expect(await isNews()).toBe(false);
+    fits = 0;
+    expect(await isNews()).toBe(false);
+    fits = 2;
+    expect(await isNews()).toBe(true);
+    await look(executor, looks);
+    expect(await isNews()).toBe(false);
+    await look(executorOf(() => null).executor, looks);
+    expect(looks.size).toBe(0);
   });
 
   test('is no question where the slots are all there is to know', async () => {

@@ -10,23 +10,53 @@ import type { Reign } from './parts.ts';
 const lookLimitMs = 2_000;
 const unseen: PoolRoom = { fits: 0, leaving: 0, sentences: ['its machines cannot be seen at the moment'] };
 
-/** The pools with what their machines can hold now; what has changed is written down, so that the api explains alike. */
-export async function lookAtRoom(reign: Reign, { waiting, running, pools }: Waiting): Promise<PoolCapacity[]> {
-  if (!waiting.some((step) => step.pool === 'gpu')) return pools;
+/** An executor as far as it tells what its machines can hold. */
+export type RoomSource = Pick<Executor, 'isWatching' | 'capacity'>;
+/** Of a reign what is asked here. */
+export type RoomParts = Pick<Reign, 'ctx' | 'lead' | 'signal' | 'log'> & { executors: ReadonlyMap<string, RoomSource> };
+
+/** What the last look at a pool was told: beside which attempts, and how many more could start. */
+export type RoomLooks = Map<string, { live: ReadonlySet<string>; fits: number }>;
+
+/**
+ * The pools with what their machines can hold now; what has changed is written down, so that the api explains alike, and shows it also
+ * while nothing waits.
+ *
+ * @param looks gets what was seen, for {@link hasMoreRoom}
+ */
+export async function lookAtRoom(
+  reign: RoomParts,
+  { running, pools }: Pick<Waiting, 'running' | 'pools'>,
+  looks: RoomLooks,
+): Promise<PoolCapacity[]> {
   return Promise.all(
     pools.map(async (pool) => {
       const executor = reign.executors.get(pool.name);
       if (!executor) return pool;
       const live = new Set(running.flatMap((attempt) => (attempt.pool === pool.name ? [attempt.attemptId] : [])));
       const room = await roomOf(reign, executor, live);
+      if (room === null) looks.delete(pool.name);
+      else looks.set(pool.name, { live, fits: room.fits });
       if (!isDeepStrictEqual(room, pool.room)) await recordRoom(reign.ctx, reign.lead, pool.name, room);
       return { ...pool, room };
     }),
   );
 }
 
+/** True when the machines of a pool can hold more than at the last look: a node came, or was let in again, or others left it. Asks no database. */
+export async function hasMoreRoom(reign: RoomParts, looks: RoomLooks): Promise<boolean> {
+  const grown = await Promise.all(
+    [...looks].map(async ([pool, { live, fits }]) => {
+      const executor = reign.executors.get(pool);
+      const room = executor ? await roomOf(reign, executor, live) : null;
+      return room !== null && room.fits > fits;
+    }),
+  );
+  return grown.includes(true);
+}
+
 /** Nothing starts where nothing can be seen: it would start on ignorance. */
-async function roomOf({ signal, log }: Reign, executor: Executor, live: ReadonlySet<string>): Promise<PoolRoom | null> {
+async function roomOf({ signal, log }: RoomParts, executor: RoomSource, live: ReadonlySet<string>): Promise<PoolRoom | null> {
   if (!executor.isWatching()) return unseen;
   try {
     return await executor.capacity(deadline(signal, lookLimitMs), live);

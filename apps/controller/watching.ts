@@ -1,7 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type FailureView, type Finding, type FindingView, isCairnError } from '@cairn/contract';
 import { judge, type Verdict } from '@cairn/domain';
-import { attemptGone, type FindingChange, isLive, markSilent, recordFindings, type WatchedAttempt, watchedAttempts } from '@cairn/engine';
+import {
+  attemptGone,
+  type FindingChange,
+  isLive,
+  markSilent,
+  recordFindings,
+  recordPlace,
+  type WatchedAttempt,
+  watchedAttempts,
+} from '@cairn/engine';
 import type { Executor, Snapshot } from '@cairn/executor';
 import type { ApiHealth } from './api-health.ts';
 import type { Reign } from './parts.ts';
@@ -40,6 +49,10 @@ async function watchPool(reign: Reign, executor: Executor, pool: string, attempt
     const attempt = byId.get(snapshot.attemptId);
     const verdict = snapshot.finding && judge(snapshot.finding, { now: Date.now(), silent: attempt?.contact !== 'ok' });
     await watchSnapshot(reign, executor, { snapshot, verdict }, attempt);
+    // Its node is known once it runs there.
+    if (attempt && snapshot.node && attempt.place !== snapshot.place) {
+      await recordPlace(reign.ctx, attempt.id, attempt.generation, snapshot.place);
+    }
     const finding = verdict?.over ? null : toldOf(snapshot.finding, verdict);
     if (attempt && snapshot.phase !== 'exited' && !isDeepStrictEqual(finding, attempt.finding)) changes.push({ attempt, finding });
   }
@@ -58,7 +71,8 @@ async function watchPool(reign: Reign, executor: Executor, pool: string, attempt
 function toldOf(finding: Finding | null, verdict: Verdict | null): FindingView | null {
   if (!finding || !verdict || Date.now() - finding.since < toldAfterMs) return null;
   const { code, message } = verdict.failure;
-  return { code, message: message.slice(0, longestMessage), since: new Date(finding.since).toISOString() };
+  const told = message.slice(0, longestMessage);
+  return { code, message: verdict.next === null ? told : `${told}; ${verdict.next}`, since: new Date(finding.since).toISOString() };
 }
 
 type Seen = { snapshot: Snapshot; verdict: Verdict | null };

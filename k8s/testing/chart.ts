@@ -39,12 +39,12 @@ export const minimal: Values = {
 export type Rendered = { manifests: Manifest[]; text: string };
 
 /**
- * `helm template` with the values, as release `cairn`.
+ * `helm template` with the values.
  * @throws Error with what Helm says, when it refuses them
  */
-export async function render(values: Values = minimal, namespace = 'ml'): Promise<Rendered> {
+export async function render(values: Values = minimal, namespace = 'ml', release = 'cairn'): Promise<Rendered> {
   const text = await withValues(values, (file) =>
-    helm('template', 'cairn', chart, '--namespace', namespace, '--kube-version', '1.34.0', '--values', file),
+    helm('template', release, chart, '--namespace', namespace, '--kube-version', '1.34.0', '--values', file),
   );
   return { text, manifests: parseManifests(text) };
 }

@@ -35,6 +35,8 @@ export type InstalledService = {
   reachable: string[];
   upgrade(image: string): Promise<void>;
   uninstall(): Promise<void>;
+  /** Installs it anew over the same database, queue and bucket; `client` is then one of the new install. */
+  reinstall(): Promise<void>;
   pods(namespace: string): Promise<V1Pod[]>;
   jobs(namespace: string): Promise<V1Job[]>;
   /** All there was in both namespaces, and of the release in the cluster, before it was installed. */
@@ -110,13 +112,17 @@ export async function installService(controlPlaneImage: string, workerImage: str
     );
   await apply();
 
-  const keys = await core.readNamespacedSecret({ name: release, namespace });
-  const key = (name: string) => Buffer.from(keys.data?.[name] ?? '', 'base64').toString();
-  const client = createClient({ url: await nodePortUrl(namespace), token: key('admin-token') });
+  const keys = async () => {
+    const { data = {} } = await core.readNamespacedSecret({ name: release, namespace });
+    return (name: string) => Buffer.from(data[name] ?? '', 'base64').toString();
+  };
+  const key = await keys();
+  const connect = async () => createClient({ url: await nodePortUrl(namespace), token: (await keys())('admin-token') });
+  const client = await connect();
   const [root, metadata, countries] = ['images', 'metadata', 'countries'].map((name) => join(dataset, name)) as [string, string, string];
   await client.addDataset({ name: 'mini', source: { kind: 'folder', root, metadata, countries } });
 
-  return {
+  const service: InstalledService = {
     namespace,
     attempts,
     client,
@@ -126,6 +132,10 @@ export async function installService(controlPlaneImage: string, workerImage: str
     upgrade: async (image) => void (await apply({ image: imageValue(image) })),
     async uninstall() {
       await helmWithin((helmLimitSeconds + 30) * 1000, 'uninstall', release, '--namespace', namespace, '--wait');
+    },
+    async reinstall() {
+      await apply();
+      service.client = await connect();
     },
     pods: async (where) => (await core.listNamespacedPod({ namespace: where })).items,
     jobs: async (where) => (await batch.listNamespacedJob({ namespace: where })).items,
@@ -142,6 +152,7 @@ export async function installService(controlPlaneImage: string, workerImage: str
       await rm(dataset, { recursive: true, force: true });
     },
   };
+  return service;
 }
 
 const imageValue = (image: string) => {

@@ -197,6 +197,8 @@ export const attemptView = z.object({
   /** Where it runs: host and process, container or pod. */
   place: z.string().nullable(),
   resumedFrom: z.object({ step: z.number().int(), epoch: z.number() }).nullable(),
+  /** The last step of training that it reported; null for one that reported none. */
+  reachedStep: z.number().int().nullable(),
   createdAt: timestamp,
   startedAt: timestamp.nullable(),
   endedAt: timestamp.nullable(),
@@ -336,7 +338,22 @@ export const tokenList = z.object({ items: z.array(tokenView) });
 export const fleetView = z.object({
   leader: z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: timestamp }).nullable(),
   pools: z.array(
-    z.object({ name: z.string(), executor: z.string(), slots: z.number().int(), busy: z.number().int(), waiting: z.number().int() }),
+    z.object({
+      name: z.string(),
+      executor: z.string(),
+      slots: z.number().int(),
+      busy: z.number().int(),
+      waiting: z.number().int(),
+      /** What the machines can hold as the leader last saw them; null where the slots are all there is to know. */
+      room: z
+        .object({
+          /** Attempts that could start now. */
+          fits: z.number().int(),
+          /** One for each machine: `node a: 3 of 8 GPUs free`. */
+          sentences: z.array(z.string()),
+        })
+        .nullable(),
+    }),
   ),
 });
 export type FleetView = z.infer<typeof fleetView>;

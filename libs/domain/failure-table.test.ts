@@ -37,6 +37,7 @@ describe('judge', () => {
     expect(judge(finding('image_pull', 'manifest unknown'), after(180))).toEqual({
       over: true,
       action: 'fail',
+      next: null,
       failure: { cause: 'user', code: 'image_not_pulled', message: 'its image cannot be pulled: manifest unknown' },
     });
   });
@@ -55,6 +56,15 @@ describe('judge', () => {
     expect(judge(finding('node_silent'), after(3600, false)).over).toBe(false);
     expect(judge(finding('node_silent'), after(120, true)).failure).toMatchObject({ cause: 'infrastructure', code: 'node_lost' });
     expect(judge(finding('node_silent'), after(120, true)).over).toBe(true);
+  });
+
+  test('what comes next is told with its time, as long as it can be turned away', () => {
+    expect(judge(finding('image_pull'), after(1)).next).toBe('its step fails at 00:19 UTC');
+    expect(judge(finding('image_registry_busy'), after(1)).next).toBe('a new attempt takes its place at 00:31 UTC');
+    expect(judge(finding('node_silent'), after(3600)).next).toBe(
+      'a new attempt takes its place on another node at 00:18 UTC, unless it reports',
+    );
+    expect(judge(finding('unschedulable'), after(1)).next).toBeNull();
   });
 
   test('a preemption costs no retries', () => {

@@ -72,20 +72,32 @@ export type Verdict = {
   /** True when the attempt is over: it ended, or has waited in vain for as long as the sign allows. */
   over: boolean;
   action: FailureAction;
+  /** What comes of it, and when, if the sign stands: for people, as the end of a sentence. Null when it is over or only waits. */
+  next: string | null;
   /** What is charged when it is over, and shown before. */
   failure: FailureView;
 };
 
 /** Whether a finding is the end of the attempt. Pure: `now` is in milliseconds since the epoch. */
-export function judge(finding: Finding, { now, silent }: { now: number; silent: boolean }): Verdict {
-  const row: FailureRow = failureTable[finding.signal];
-  const stands = now - finding.since >= row.graceMs;
-  const message = finding.message === '' ? row.sentence : `${row.sentence}: ${finding.message}`;
+export function judge({ signal, since, message: particulars }: Finding, { now, silent }: { now: number; silent: boolean }): Verdict {
+  const row: FailureRow = failureTable[signal];
+  const stands = now - since >= row.graceMs;
+  const message = particulars === '' ? row.sentence : `${row.sentence}: ${particulars}`;
+  const over = stands && (silent || row.onlyWhenSilent !== true);
   return {
-    over: stands && (silent || row.onlyWhenSilent !== true),
+    over,
     action: row.action,
+    next: over ? null : nextOf(row, since),
     failure: { cause: row.cause, code: row.code, message },
   };
+}
+
+function nextOf({ action, graceMs, onlyWhenSilent }: FailureRow, since: number): string | null {
+  if (action === 'wait') return null;
+  const at = `${new Date(since + graceMs).toISOString().slice(11, 16)} UTC`;
+  const where = action === 'retry_elsewhere' ? ' on another node' : '';
+  const what = action === 'fail' ? 'its step fails' : `a new attempt takes its place${where}`;
+  return `${what} at ${at}${onlyWhenSilent ? ', unless it reports' : ''}`;
 }
 
 function waits(code: ErrorCode, sentence: string): FailureRow {

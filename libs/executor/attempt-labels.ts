@@ -3,7 +3,7 @@ import type { LaunchSpec } from './executor.ts';
 
 /** Whose objects these are: two installations, or two pools of one, may share a namespace. */
 export type PoolIdentity = {
-  /** Name of the installation: the Helm release. */
+  /** Name of the installation, which no other has in a cluster: the namespace and the name of the Helm release. */
   instance: string;
   pool: string;
 };

@@ -24,18 +24,27 @@ export function processesByAttempt(): Map<string, ProcessIdentity[]> {
 }
 
 export type KillOptions = {
-  /** A process that is spared: the agent itself, when it ends what it started. */
-  except?: number;
+  /** Processes that are spared and not waited for: {@link sparedByAgent} where an agent ends what it started. */
+  except?: readonly number[];
   /** How long to wait for the killed to be gone, in milliseconds. */
   limitMs: number;
   signal?: AbortSignal;
 };
 
 /**
+ * What an agent spares: itself, and the first process of its container, which has the attempt's environment too. That one cannot be
+ * killed from inside, and goes when the agent has gone.
+ */
+export const sparedByAgent: readonly number[] = [process.pid, 1];
+
+/**
  * Kills (SIGKILL) every process of the attempts and waits until they are gone. Gives the ids of the attempts that still
  * have a process after the limit: one that hangs in the kernel, on a dead file server or a GPU.
  */
-export async function killAttemptProcesses(attemptIds: Iterable<string>, { except, limitMs, signal }: KillOptions): Promise<Set<string>> {
+export async function killAttemptProcesses(
+  attemptIds: Iterable<string>,
+  { except = [], limitMs, signal }: KillOptions,
+): Promise<Set<string>> {
   const wanted = new Set(attemptIds);
   const end = Date.now() + limitMs;
   // A process that ends loses its environment before it is gone, and then shows no more whose it was.
@@ -44,7 +53,7 @@ export async function killAttemptProcesses(attemptIds: Iterable<string>, { excep
     for (const [attemptId, processes] of processesByAttempt()) {
       if (!wanted.has(attemptId)) continue;
       for (const identity of processes) {
-        if (identity.pid === except) continue;
+        if (except.includes(identity.pid)) continue;
         struck.set(identity, attemptId);
         signalProcess(identity, 'SIGKILL');
       }

@@ -10,6 +10,7 @@ import { runProgram } from './run-program.mjs';
 
 /** Benchmarks by name. */
 const benchmarks = /** @type {Record<string, string>} */ ({
+  cluster: 'apps/cli/testing/bench/cluster.ts',
   control: 'libs/testing/bench/control.ts',
   lists: 'libs/dataset/testing/bench/lists.ts',
   tars: 'libs/dataset/testing/bench/tars.ts',

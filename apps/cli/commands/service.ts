@@ -13,7 +13,10 @@ export function addServiceCommands({ program, action }: Registrar): void {
     .option('--dry-run', 'only says what would be removed')
     .option('--older-than <hours>', 'spares what is younger', positiveNumber, 24)
     .action(action(gc));
-  program.command('fleet').description('shows the leader and the pools: slots, busy and waiting').action(action(fleet));
+  program
+    .command('fleet')
+    .description('shows the leader and the pools: slots, busy, waiting, and what is free on each machine')
+    .action(action(fleet));
   program.command('version').description('prints the version').helpGroup('More:').action(action(version));
 }
 
@@ -57,6 +60,12 @@ async function fleet({ ui, signal, client }: Session): Promise<undefined> {
     { title: 'waiting', ...right },
   ];
   for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
+  for (const { name, room } of view.pools) {
+    if (room === null) continue;
+    ui.line('');
+    ui.line(`${ui.style.bold(name)} has room for ${plural(room.fits, 'more attempt')}:`);
+    for (const sentence of room.sentences) ui.line(`  ${sentence}`);
+  }
   return undefined;
 }
 

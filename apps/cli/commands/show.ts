@@ -5,7 +5,7 @@ import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
-import { attemptsToTell, attemptTable } from '../watch/attempt-table.ts';
+import { attemptsToTell, attemptTable, firstLine } from '../watch/attempt-table.ts';
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
 import { newNotes } from '../watch/watch-run.ts';
@@ -63,7 +63,7 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
 function failureLines(step: StepView, { style }: Pick<Ui, 'style'>): string[] {
   if (step.failure === null || (isStepOver(step) && step.state !== 'failed')) return [];
   if (step.state === 'failed') return ['', ...failureText(step).map(style.bad)];
-  return ['', style.dim(`The last attempt at ${step.name} ended (${step.failure.cause}): ${step.failure.message.split('\n')[0]}`)];
+  return ['', style.dim(`The last attempt at ${step.name} ended (${step.failure.cause}): ${firstLine(step.failure.message)}`)];
 }
 
 /** A run's steps: time, whether run or reused, attempts, and what each came to or waits for. */

@@ -27,6 +27,8 @@ export type ServiceOptions = {
   isDurable?: boolean;
   /** Variables of the programs that win over those that the service gives them: for tests on a cluster. */
   variables?: Readonly<Record<string, string>>;
+  /** The same for the controllers alone. */
+  controllerVariables?: Readonly<Record<string, string>>;
   /** Controllers: one leads, the others wait for its end; 1 unless given. */
   controllers?: number;
   /** One line about something that happened: a program that ended and is started again. */
@@ -187,6 +189,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
         ...launching,
         CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
         CAIRN_STATE_DIR: home.poolStateDir,
+        ...options.controllerVariables,
       }),
     ),
     worker: spec('worker', ['apps/worker/main.ts', 'tasks'], { ...queue, ...launching, CAIRN_STATE_DIR: home.taskStateDir }),

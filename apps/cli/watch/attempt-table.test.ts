@@ -10,7 +10,8 @@ test('of each attempt one reads why it ended, what is wrong around it, what it w
   const lost = anAttempt({
     step: '384',
     state: 'lost',
-    failure: { cause: 'infrastructure', code: 'node_lost', message: 'its node was lost\nmore' },
+    failure: { cause: 'infrastructure', code: 'node_lost', message: 'its node was lost:\nmore' },
+    reachedStep: 44,
     place: 'node a, pod x',
     endedAt: at(130),
   });
@@ -28,7 +29,7 @@ test('of each attempt one reads why it ended, what is wrong around it, what it w
     '',
     'attempt   state           time   what happened',
     '384/1     lost      2 min 10 s   infrastructure: its node was lost; node a, pod x',
-    '384/2     running   1 min 40 s   its node does not answer; silent for 1 min 00 s; went on from the checkpoint of step 40, epoch 2.50; node b, pod y',
+    '384/2     running   1 min 40 s   its node does not answer; silent for 1 min 00 s; went on from the checkpoint of step 40, epoch 2.50; 4 steps of 384/1 lost; node b, pod y',
   ]);
 });
 

@@ -2,7 +2,7 @@ import type { CairnClient } from '@cairn/client';
 import type { AttemptView, RunView, StepView } from '@cairn/contract';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, formatNumber, secondsBetween } from '../output/units.ts';
+import { formatDuration, formatNumber, plural, secondsBetween } from '../output/units.ts';
 
 /** A fleet has many: the newest tell enough. */
 const mostShown = 12;
@@ -27,7 +27,7 @@ export function attemptTable(attempts: readonly AttemptView[], { style, now }: P
     `${attempt.step}/${attempt.ordinal}`,
     attempt.state,
     attempt.startedAt === null ? '' : formatDuration(secondsBetween(attempt.startedAt, attempt.endedAt, now)),
-    [...newsOf(attempt, now), ...(attempt.place === null ? [] : [style.dim(attempt.place)])].join('; '),
+    [...newsOf(attempt, now), ...lossOf(attempt, attempts), ...(attempt.place === null ? [] : [style.dim(attempt.place)])].join('; '),
   ]);
   const columns = [{ title: 'attempt' }, { title: 'state' }, { title: 'time', align: 'right' as const }, { title: 'what happened' }];
   return ['', ...tableLines(columns, rows, { heading: style.dim })];
@@ -36,9 +36,20 @@ export function attemptTable(attempts: readonly AttemptView[], { style, now }: P
 function newsOf({ failure, finding, contact, lastContactAt, resumedFrom, endedAt }: AttemptView, now: Date): string[] {
   const isSilent = endedAt === null && contact === 'silent';
   return [
-    ...(failure === null ? [] : [`${failure.cause}: ${failure.message.split('\n')[0]}`]),
+    ...(failure === null ? [] : [`${failure.cause}: ${firstLine(failure.message)}`]),
     ...(finding === null ? [] : [finding.message]),
     ...(isSilent && lastContactAt !== null ? [`silent for ${formatDuration(secondsBetween(lastContactAt, null, now))}`] : []),
     ...(resumedFrom === null ? [] : [`went on from the checkpoint of step ${resumedFrom.step}, epoch ${formatNumber(resumedFrom.epoch)}`]),
   ];
 }
+
+/** What an earlier attempt had trained beyond the checkpoint that this one went on from. */
+function lossOf({ step, ordinal, resumedFrom }: AttemptView, attempts: readonly AttemptView[]): string[] {
+  const before = attempts.findLast((other) => other.step === step && other.ordinal < ordinal && other.reachedStep !== null);
+  if (resumedFrom === null || !before) return [];
+  const lost = (before.reachedStep ?? 0) - resumedFrom.step;
+  return [lost > 0 ? `${plural(lost, 'step')} of ${step}/${before.ordinal} lost` : `nothing of ${step}/${before.ordinal} lost`];
+}
+
+/** The first line of a message, without the colon that led on to the next. */
+export const firstLine = (message: string): string => (message.split('\n')[0] ?? '').replace(/:$/, '');

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createInternalClient, type InternalClient } from '@cairn/client';
 import { agentExit, type CairnError, type FinishRequest, isCairnError } from '@cairn/contract';
-import { claimWorkDir, createLogger, killAttemptProcesses, type Logger, readConfiguration, writeExit } from '@cairn/runtime';
+import { claimWorkDir, createLogger, killAttemptProcesses, type Logger, readConfiguration, sparedByAgent, writeExit } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
@@ -69,7 +69,7 @@ async function liveThrough(configuration: AgentConfiguration, env: Readonly<Reco
   } finally {
     reporterOf.current?.close();
     // Nothing of the attempt outlives its agent, also what started sessions of its own.
-    await killAttemptProcesses([configuration.CAIRN_ATTEMPT_ID], { except: process.pid, limitMs: remainsLimitMs });
+    await killAttemptProcesses([configuration.CAIRN_ATTEMPT_ID], { except: sparedByAgent, limitMs: remainsLimitMs });
   }
 }
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CairnError, type TrainerEvent } from '@cairn/contract';
-import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
+import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, sleep, sparedByAgent } from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { eventFile } from './event-file.ts';
 
@@ -88,7 +88,7 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
       }
       await Promise.race([life.over, sleep(pollMs)]);
     }
-    await killAttemptProcesses([spec.attempt.id], { except: process.pid, limitMs: goneLimitMs });
+    await killAttemptProcesses([spec.attempt.id], { except: sparedByAgent, limitMs: goneLimitMs });
     const end = await life.closed(goneLimitMs);
     stop.ended.throwIfAborted();
     events.read();
@@ -132,7 +132,7 @@ function lifeOf(child: ChildProcess, python: string) {
  * SIGABRT, also where a thread hangs inside a library. The launcher is spared: its ranks die with it, unheard.
  */
 async function dumpStacks(attemptId: string, launcherPid: number | undefined): Promise<void> {
-  const all = (processesByAttempt().get(attemptId) ?? []).filter(({ pid }) => pid !== process.pid);
+  const all = (processesByAttempt().get(attemptId) ?? []).filter(({ pid }) => !sparedByAgent.includes(pid));
   const ranks = all.filter(({ pid }) => pid !== launcherPid);
   const dumped = ranks.length > 0 ? ranks : all;
   for (const identity of dumped) signalProcess(identity, 'SIGABRT');

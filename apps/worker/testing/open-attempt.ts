@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { createInternalClient } from '@cairn/client';
 import type { AttemptSpec } from '@cairn/contract';
-import { createLogger, killAttemptProcesses } from '@cairn/runtime';
+import { createLogger, killAttemptProcesses, sparedByAgent } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { onTestFinished } from 'vitest';
 import type { AttemptContext } from '../agent/attempt-context.ts';
@@ -57,7 +57,7 @@ export async function openAttempt<Spec extends AttemptSpec>(spec: Spec, options:
   onTestFinished(async () => {
     stop.end(new Error('the test is over'));
     reporter.close();
-    await killAttemptProcesses([spec.attempt.id], { except: process.pid, limitMs: 5000 });
+    await killAttemptProcesses([spec.attempt.id], { except: sparedByAgent, limitMs: 5000 });
     await plane.close();
     rmSync(folder, { recursive: true, force: true });
   });

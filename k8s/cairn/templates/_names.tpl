@@ -15,6 +15,26 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/*
+The name of the installation, on every object of an attempt: releases of one name in two namespaces may share a namespace of attempts.
+A namespace has no dot, so two releases never get the same; what does not fit into a label is cut, and its hash tells it apart.
+*/}}
+{{- define "cairn.instance" -}}
+{{- $name := .Values.instanceOverride | default (printf "%s.%s" .Release.Namespace .Release.Name) -}}
+{{- if gt (len $name) 63 -}}
+{{- printf "%s-%s" (trunc 52 $name) (sha256sum $name | trunc 10) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What selects the pods of attempts, which the controller makes. */}}
+{{- define "cairn.attemptSelector" -}}
+app.kubernetes.io/name: cairn
+app.kubernetes.io/instance: {{ include "cairn.instance" . | quote }}
+app.kubernetes.io/component: attempt
+{{- end -}}
+
 {{/* Labels of an object: dict root, component. */}}
 {{- define "cairn.labels" -}}
 {{ include "cairn.selector" . }}
@@ -52,8 +72,9 @@ metadata:
 {{ .Values.serviceAccounts.controller.name | default (printf "%s-controller" (include "cairn.fullname" .)) }}
 {{- end -}}
 
+{{/* The account of attempts in a namespace of a pool: dict root, namespace. */}}
 {{- define "cairn.attemptAccount" -}}
-{{ .Values.serviceAccounts.attempts.name | default (printf "%s-attempt" (include "cairn.fullname" .)) }}
+{{ .root.Values.serviceAccounts.attempts.name | default (printf "%s-attempt" (include "cairn.nameInPool" .)) }}
 {{- end -}}
 
 {{/* An image: dict root, image (repository, tag, digest). */}}

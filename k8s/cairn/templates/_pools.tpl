@@ -8,7 +8,7 @@ The pools as the controller reads them, as JSON in one list: those of the values
   {{- $settings := deepCopy (.settings | default dict) -}}
   {{- if not $settings.namespace -}}{{- $_ := set $settings "namespace" $root.Release.Namespace -}}{{- end -}}
   {{- if and (not $settings.serviceAccountName) $root.Values.serviceAccounts.attempts.create -}}
-    {{- $_ := set $settings "serviceAccountName" (include "cairn.attemptAccount" $root) -}}
+    {{- $_ := set $settings "serviceAccountName" (include "cairn.attemptAccount" (dict "root" $root "namespace" $settings.namespace)) -}}
   {{- end -}}
   {{- if and (not (hasKey $settings "imagePullSecrets")) $root.Values.image.pullSecrets (eq $settings.namespace $root.Release.Namespace) -}}
     {{- $_ := set $settings "imagePullSecrets" $root.Values.image.pullSecrets -}}
@@ -32,9 +32,18 @@ The pools as the controller reads them, as JSON in one list: those of the values
 {{- $root := . -}}
 {{- $namespaces := list -}}
 {{- range include "cairn.pools" . | fromJsonArray -}}
-  {{- if eq .settings.serviceAccountName (include "cairn.attemptAccount" $root) -}}
+  {{- if eq .settings.serviceAccountName (include "cairn.attemptAccount" (dict "root" $root "namespace" .settings.namespace)) -}}
     {{- $namespaces = append $namespaces .settings.namespace -}}
   {{- end -}}
+{{- end -}}
+{{- $namespaces | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* Namespaces of pools that hand their Jobs to Kueue, as a JSON list. */}}
+{{- define "cairn.kueueNamespaces" -}}
+{{- $namespaces := list -}}
+{{- range include "cairn.pools" . | fromJsonArray -}}
+  {{- if .settings.kueue -}}{{- $namespaces = append $namespaces .settings.namespace -}}{{- end -}}
 {{- end -}}
 {{- $namespaces | uniq | sortAlpha | toJson -}}
 {{- end -}}

@@ -4,6 +4,7 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
 */}}
 {{- define "cairn.validate" -}}
 {{- $to := dict "faults" list -}}
+{{- include "cairn.validateNames" (dict "root" . "to" $to) -}}
 {{- include "cairn.validateImages" (dict "root" . "to" $to) -}}
 {{- include "cairn.validateServices" (dict "root" . "to" $to) -}}
 {{- include "cairn.validateKeys" (dict "root" . "to" $to) -}}
@@ -19,6 +20,13 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
 {{/* Adds a fault: dict to, at (which value), is (what is wrong), do (what to do). */}}
 {{- define "cairn.fault" -}}
 {{- $_ := set .to "faults" (append .to.faults (printf "%s %s; %s" .at .is .do)) -}}
+{{- end -}}
+
+{{- define "cairn.validateNames" -}}
+{{- $instance := .root.Values.instanceOverride -}}
+{{- if and $instance (not (regexMatch "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$" $instance)) -}}
+  {{- include "cairn.fault" (dict "to" .to "at" "instanceOverride" "is" (printf "is %q" $instance) "do" "use letters, digits, dot, dash and underscore, first and last a letter or digit, at most 63 characters") -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "cairn.validateImages" -}}
@@ -203,7 +211,7 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
 {{- define "cairn.validateExtraEnv" -}}
 {{- $to := .to -}}
 {{- $values := .root.Values -}}
-{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_INSTANCE" "" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
+{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
 {{- range $program := list "api" "controller" "taskWorker" "migrations" -}}
   {{- range $index, $variable := (get $values $program).extraEnv -}}
     {{- if hasKey $setting $variable.name -}}

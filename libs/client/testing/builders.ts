@@ -60,6 +60,7 @@ export const anAttempt = (over: Partial<AttemptView> = {}): AttemptView => ({
   pool: 'local',
   place: null,
   resumedFrom: null,
+  reachedStep: null,
   createdAt: created,
   startedAt: created,
   endedAt: null,

@@ -3,7 +3,7 @@ import { isLiveAttempt } from '@cairn/domain';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
-import { failureColumn, findingColumn, isoTime, isoTimeOrNull, readColumn, readNullable, resumedFromColumn } from './columns.ts';
+import { failureColumn, findingColumn, isoTime, isoTimeOrNull, readColumn, readNullable, readRows, resumedFromColumn } from './columns.ts';
 import { findStepRow, type StepArgs } from './get-step.ts';
 
 const attemptColumns = {
@@ -32,7 +32,8 @@ const contactColumn = z.enum(['ok', 'silent', 'none']);
 export async function listAttempts(db: Transaction, args: StepArgs): Promise<{ items: AttemptView[] }> {
   const step = await findStepRow(db, args);
   const rows = await db.attempt.findMany({ where: { stepId: step.id }, orderBy: { ordinal: 'asc' }, select: attemptColumns });
-  return { items: rows.map(attemptViewOf) };
+  const reached = await reachedSteps(db, rows);
+  return { items: rows.map((row) => attemptViewOf(row, reached)) };
 }
 
 /** @throws CairnError `not_found` */
@@ -42,10 +43,22 @@ export async function getAttempt(db: Transaction, args: { projectId: string; att
     select: attemptColumns,
   });
   if (row === null) throw new CairnError('not_found', `There is no attempt ${args.attemptId}`);
-  return attemptViewOf(row);
+  return attemptViewOf(row, await reachedSteps(db, [row]));
 }
 
-function attemptViewOf({ step, ...row }: Prisma.AttemptGetPayload<{ select: typeof attemptColumns }>): AttemptView {
+const reachedRow = z.object({ attemptId: z.string(), step: z.number().int() });
+
+/** The last step of which an attempt reported a metric; a chunk has its steps in order. */
+async function reachedSteps(db: Transaction, attempts: readonly { id: string }[]): Promise<Map<string, number>> {
+  const rows = await db.$queryRaw`
+    select attempt_id as "attemptId", max(steps[cardinality(steps)]) as step from metric_chunk
+     where attempt_id = any(${attempts.map(({ id }) => id)}) and cardinality(steps) > 0 group by attempt_id`;
+  return new Map(readRows(reachedRow, rows).map(({ attemptId, step }) => [attemptId, step]));
+}
+
+type AttemptRow = Prisma.AttemptGetPayload<{ select: typeof attemptColumns }>;
+
+function attemptViewOf({ step, ...row }: AttemptRow, reached: ReadonlyMap<string, number>): AttemptView {
   const what = `attempt ${row.id}`;
   const state = readColumn(attemptState, row.state, `${what} state`);
   return {
@@ -57,6 +70,7 @@ function attemptViewOf({ step, ...row }: Prisma.AttemptGetPayload<{ select: type
     failure: readNullable(failureColumn, row.failure, `${what} failure`),
     contact: readColumn(contactColumn, row.contact, `${what} contact`),
     resumedFrom: readNullable(resumedFromColumn, row.resumedFrom, `${what} resumed_from`),
+    reachedStep: reached.get(row.id) ?? null,
     createdAt: isoTime(row.createdAt),
     startedAt: isoTimeOrNull(row.startedAt),
     endedAt: isoTimeOrNull(row.endedAt),

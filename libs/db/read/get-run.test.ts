@@ -95,6 +95,17 @@ test('a step whose result another run builds says which run', async () => {
   });
 });
 
+test('of a step whose attempts are all silent no speed is told: what it was is no news of what it is', async () => {
+  const { run, step } = await rows.addReadyStep({ state: 'active' });
+  const progress = { done: 168, total: 300, unit: 'steps', rate: 40.6, etaSeconds: 52, message: '40.6 images/s' };
+  await prisma.step.update({ where: { id: step.id }, data: { progress } });
+  const silent = await rows.addAttempt(step, { contact: 'silent' });
+  const shown = async () => (await getStep(prisma, { projectId: 'default', runId: run.id, name: step.name })).progress;
+  expect(await shown()).toEqual({ ...progress, rate: null, etaSeconds: null, message: '' });
+  await prisma.attempt.update({ where: { id: silent.id }, data: { contact: 'ok' } });
+  expect(await shown()).toEqual(progress);
+});
+
 test('attempts of an earlier generation neither start nor finish the step', async () => {
   const { run, step } = await rows.addReadyStep({ state: 'active', generation: 2 });
   await rows.addAttempt(step, { state: 'succeeded', stepGeneration: 1 });

@@ -125,6 +125,8 @@ test('the fleet shows who leads, what the pools hold and what waits for them', a
     { name: 'tasks', slots: 2 },
   ]);
   expect((await loadFleet(prisma)).leader).toBeNull();
+  const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
+  await prisma.pool.update({ where: { name: 'big' }, data: { room } });
   await rows.addLeader();
   const busy = await rows.addReadyStep({ state: 'active' });
   await rows.addAttempt(busy.step, { pool: 'big', slots: 8 });
@@ -134,8 +136,8 @@ test('the fleet shows who leads, what the pools hold and what waits for them', a
   expect(await loadFleet(prisma)).toMatchObject({
     leader: { holder: 'controller-a', epoch: 3 },
     pools: [
-      { name: 'big', executor: 'process', slots: 8, busy: 8, waiting: 2 },
-      { name: 'small', busy: 0, waiting: 1 },
+      { name: 'big', executor: 'process', slots: 8, busy: 8, waiting: 2, room: { fits: 1, sentences: ['node a: 8 of 8 GPUs free'] } },
+      { name: 'small', busy: 0, waiting: 1, room: null },
       { name: 'tasks', busy: 0, waiting: 1 },
     ],
   });

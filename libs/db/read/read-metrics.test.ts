@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { getAttempt, listAttempts } from './attempts.ts';
 import { lttb } from './lttb.ts';
 import { mergeResumed } from './merge-attempts.ts';
 import { readMetrics } from './read-metrics.ts';
@@ -26,6 +27,8 @@ describe('readMetrics', () => {
       ],
     });
     const args = { projectId: 'default', runId: run.id, name: '384', maxPoints: 100 };
+    expect((await listAttempts(prisma, args)).items.map(({ reachedStep }) => reachedStep)).toEqual([40, 30]);
+    expect((await getAttempt(prisma, { projectId: 'default', attemptId: first.id })).reachedStep).toBe(40);
     expect(await readMetrics(prisma, { ...args, names: ['loss'] })).toEqual({
       series: [{ name: 'loss', steps: [10, 20, 30], values: [1, 1, 2], times: [10, 20, 30] }],
       decimated: false,

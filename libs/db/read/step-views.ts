@@ -58,15 +58,17 @@ export async function loadStepViews(
       attempts: counts,
       isWhole: state === 'active' && (step.shardsTotal === null ? counts.succeeded > 0 : step.shardsCommitted >= step.shardsTotal),
     };
-    return { step, state, needs, situation, attempts: counts.total };
+    const isHeard = counts.working === 0 || counts.silent < counts.working;
+    return { step, state, needs, situation, isHeard, attempts: counts.total };
   });
   const admission = briefs.some(({ situation }) => needsAdmission(situation)) ? await admissionSource() : null;
 
-  return briefs.map(({ step, state, needs, situation, attempts: count }): StepView => {
+  return briefs.map(({ step, state, needs, situation, isHeard, attempts: count }): StepView => {
     const kind = readNullable(artifactKind, step.artifact?.kind, `artifact ${step.artifactId} kind`);
     const details = readColumn(recordColumn, step.artifact?.details ?? {}, `artifact ${step.artifactId} details`);
     const isReady = step.artifact?.state === 'ready';
     const reusedFrom = step.reusedFromRunId;
+    const progress = readNullable(progressColumn, step.progress, `step ${step.id} progress`);
     return {
       id: step.id,
       name: step.name,
@@ -75,7 +77,8 @@ export async function loadStepViews(
       needs,
       settings: readColumn(recordColumn, step.settings, `step ${step.id} settings`),
       waiting: waitingReasonOf(situation, admission),
-      progress: readNullable(progressColumn, step.progress, `step ${step.id} progress`),
+      // Of attempts that are all silent nobody knows how fast they are, or whether.
+      progress: isHeard ? progress : progress && { ...progress, rate: null, etaSeconds: null, message: '' },
       shards:
         step.shardsTotal === null
           ? null
@@ -102,8 +105,9 @@ export async function loadStepViews(
   });
 }
 
-const noAttempts: AttemptCounts & { total: number } = {
+const noAttempts: AttemptCounts & { total: number; silent: number } = {
   total: 0,
+  silent: 0,
   starting: 0,
   startingSince: null,
   startingPool: null,
@@ -121,6 +125,7 @@ const attemptCountsRow = z.object({
   startingPool: z.string().nullable(),
   finding: findingColumn.nullable(),
   working: z.number().int(),
+  silent: z.number().int(),
   succeeded: z.number().int(),
   lastEndedAt: z.date().nullable(),
 });
@@ -136,6 +141,7 @@ async function countAttempts(db: Transaction, runId: string): Promise<Map<string
            min(a.pool) filter (where current and a.state in ('created', 'launching')) as "startingPool",
            (array_agg(a.finding order by a.ordinal) filter (where current and a.finding is not null and a.state in ('created', 'launching')))[1] as finding,
            count(*) filter (where current and a.state in ('running', 'stopping'))::int as working,
+           count(*) filter (where current and a.state in ('running', 'stopping') and a.contact = 'silent')::int as silent,
            count(*) filter (where current and a.state = 'succeeded')::int as succeeded,
            max(a.ended_at) filter (where current) as "lastEndedAt"
       from (select attempt.*, attempt.step_generation = step.generation as current

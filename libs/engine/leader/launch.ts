@@ -83,15 +83,16 @@ async function nodesToAvoid(ctx: EngineContext, stepId: string): Promise<string[
   return [...new Set(rows.flatMap((row) => row.avoidNode ?? []))];
 }
 
-/** Where the executor put it. The attempt itself says when it runs. */
+/** Where the executor put it, or sees it now. The attempt itself says when it runs. */
 export async function recordPlace(
   ctx: EngineContext,
   attemptId: string,
   generation: number,
   place: string,
-  handle: unknown,
+  handle?: unknown,
 ): Promise<void> {
-  await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation }, data: { place, handle: toJson(handle) } });
+  const data = { place, ...(handle !== undefined && { handle: toJson(handle) }) };
+  await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation }, data });
 }
 
 /** Asks an attempt to give way, for a step that waits. */

@@ -21,6 +21,8 @@ export type WatchedAttempt = {
   stopReason: string | null;
   /** True once the executor has answered where it started it. */
   isPlaced: boolean;
+  /** Where it is, as last recorded. */
+  place: string | null;
   /** What was last recorded of what is seen around it. */
   finding: FindingView | null;
 };
@@ -39,6 +41,7 @@ export async function watchedAttempts(ctx: EngineContext): Promise<WatchedAttemp
     stopRequestedAt: row.stopRequestedAt?.getTime() ?? null,
     stopReason: row.stopReason,
     isPlaced: row.handle !== null,
+    place: row.place,
     finding: row.finding === null ? null : findingView.parse(row.finding),
   }));
 }

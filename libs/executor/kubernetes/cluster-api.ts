@@ -5,6 +5,7 @@ import {
   BatchV1Api,
   type ConfigurationOptions,
   CoreV1Api,
+  CustomObjectsApi,
   type KubeConfig,
   Observable,
   PatchStrategy,
@@ -13,11 +14,12 @@ import {
 } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { ownerReference } from '../attempt-labels.ts';
-import { eventObject, jobObject, nodeObject, podObject, secretMetadata } from './cluster-objects.ts';
+import { eventObject, jobObject, nodeObject, pendingWorkloads, podObject, secretMetadata, workloadObject } from './cluster-objects.ts';
 
 const requestLimitMs = 15_000;
 /** Who wrote a field, for Kubernetes' own bookkeeping. */
 const fieldManager = 'cairn';
+const kueue = { group: 'kueue.x-k8s.io', version: 'v1beta2' };
 const metadataOnly = 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io';
 
 export type ClusterApi = ReturnType<typeof clusterApi>;
@@ -26,6 +28,7 @@ export type ClusterApi = ReturnType<typeof clusterApi>;
 export function clusterApi(config: KubeConfig, namespace: string) {
   const core = config.makeApiClient(CoreV1Api);
   const batch = config.makeApiClient(BatchV1Api);
+  const custom = config.makeApiClient(CustomObjectsApi);
 
   return {
     /** Makes the Secret, or mends the one that is there. */
@@ -134,6 +137,34 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         const { items } = await core.listNamespacedEvent({ namespace, fieldSelector: `involvedObject.uid=${involvedUid}` }, options);
         return z.array(eventObject).parse(items ?? []);
       }),
+
+    /** Kueue's, of the namespace. */
+    listWorkloads: (labelSelector: string, signal: AbortSignal) =>
+      call('Workloads', signal, async (options) =>
+        listed(
+          workloadObject,
+          await custom.listNamespacedCustomObject({ ...kueue, namespace, plural: 'workloads', labelSelector }, options),
+        ),
+      ),
+
+    readLocalQueue: (name: string, signal: AbortSignal) =>
+      call(`LocalQueue ${name}`, signal, async (options) => {
+        await custom.getNamespacedCustomObject({ ...kueue, namespace, plural: 'localqueues', name }, options);
+      }),
+
+    /** Where Workloads stand in a LocalQueue; the first thousand. */
+    pendingWorkloads: (queue: string, signal: AbortSignal) =>
+      call(
+        `places in LocalQueue ${queue}`,
+        signal,
+        async (options) => {
+          const place = { ...kueue, group: 'visibility.kueue.x-k8s.io', namespace, plural: 'localqueues', name: queue };
+          return pendingWorkloads.parse(await custom.getNamespacedCustomObject(place, options));
+        },
+        {},
+        // The client knows no subresource of a custom object but status and scale.
+        (url) => `${url}/pendingworkloads`,
+      ),
   };
 }
 
@@ -155,9 +186,10 @@ async function call<T>(
   signal: AbortSignal,
   work: (options: ConfigurationOptions) => Promise<T>,
   headers: Readonly<Record<string, string>> = {},
+  address: (url: string) => string = (url) => url,
 ): Promise<T> {
   try {
-    return await work(withinLimit(signal, headers));
+    return await work(withinLimit(signal, headers, address));
   } catch (error) {
     signal.throwIfAborted();
     throw asCairnError(error, what);
@@ -165,13 +197,18 @@ async function call<T>(
 }
 
 /** The generated client takes a signal only from a middleware. */
-function withinLimit(signal: AbortSignal, headers: Readonly<Record<string, string>>): ConfigurationOptions {
+function withinLimit(
+  signal: AbortSignal,
+  headers: Readonly<Record<string, string>>,
+  address: (url: string) => string,
+): ConfigurationOptions {
   return {
     middlewareMergeStrategy: 'append',
     middleware: [
       {
         pre(request) {
           request.setSignal(deadline(signal, requestLimitMs));
+          request.setUrl(address(request.getUrl()));
           for (const [name, value] of Object.entries(headers)) request.setHeaderParam(name, value);
           return new Observable(Promise.resolve(request));
         },

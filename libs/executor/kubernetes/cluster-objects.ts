@@ -82,6 +82,25 @@ export const nodeObject = z.object({
 });
 export type Node = z.infer<typeof nodeObject>;
 
+/** Kueue's own object of a Job: its place in the queue, and why it waits there. */
+export const workloadObject = z.object({
+  metadata,
+  status: z
+    .object({
+      conditions: z.array(condition).nullish(),
+      admissionChecks: z.array(z.object({ name: z.string(), state: text, message: text })).nullish(),
+    })
+    .nullish(),
+});
+export type Workload = z.infer<typeof workloadObject>;
+
+/** Of Kueue's visibility API: positions count from 0. */
+export const pendingWorkloads = z.object({
+  items: z
+    .array(z.object({ metadata: z.object({ name: z.string() }), positionInLocalQueue: z.number(), positionInClusterQueue: z.number() }))
+    .nullish(),
+});
+
 /** Only what a Secret is called, never what it holds. */
 export const secretMetadata = z.object({ metadata });
 export type SecretMetadata = z.infer<typeof secretMetadata>;

@@ -1,4 +1,4 @@
-import { CairnError, isCairnError } from '@cairn/contract';
+import { CairnError, type FailureSignal, type Finding, isCairnError } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
@@ -9,11 +9,13 @@ import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from 
 import { clusterApi } from './cluster-api.ts';
 import { isPod, type Job, type Pod } from './cluster-objects.ts';
 import { containerLog } from './container-log.ts';
+import { evictedFor } from './kueue.ts';
 import { avoidable, nodeFit, podNeeds } from './node-fit.ts';
 import { diagnose, isTerminal } from './pod-failure.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 import { withoutPromised } from './promised-places.ts';
+import { type QueueWatch, watchQueue } from './queue-watch.ts';
 import { findOrphans, reap, secretsOf } from './reaper.ts';
 import { watchCluster } from './watch-cluster.ts';
 
@@ -30,6 +32,8 @@ const goneLimitMs = 60_000;
 const reapEveryMs = 60_000;
 /** A Job is without a pod for a moment after its creation; later its events tell why. */
 const podlessAfterMs = 3_000;
+/** What an attempt shows that waits in a queue, or whose place its queue has taken back: the queue itself can say more. */
+const takenByQueue: readonly FailureSignal[] = ['queued', 'killed', 'pod_gone', 'drained'];
 /** A stop asked for again is not worth a request unless it ends this much sooner. */
 const sooner = 2_000;
 
@@ -47,6 +51,9 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   // Other controllers are kept out by the names of the objects.
   const attempts = oneAtATime();
   const cluster = watchCluster({ ...options, api, watch: new Watch(kubeConfig), selector: labelSelector(owner), onChange });
+  const queue = settings.kueue
+    ? watchQueue({ ...options, settings: { ...settings, kueue: settings.kueue }, api, watch: new Watch(kubeConfig) })
+    : null;
   let reapedAt = 0;
 
   function onChange(object: Job | Pod, gone: boolean): void {
@@ -193,6 +200,9 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     const base = { attemptId: view.attemptId, generation: view.generation, name, place, ...nodeName, ...seen };
     if (sign === null) return { ...base, finding: null };
     const finding = { ...sign, since: sign.since ?? memory.firstSeen(view, sign.signal) };
+    if (queue && view.job && takenByQueue.includes(finding.signal)) {
+      return { ...base, finding, ...(await inQueue(queue, view.job, finding, signal)) };
+    }
     if (finding.signal !== 'no_pod' || !view.job || Date.now() - finding.since < podlessAfterMs) return { ...base, finding };
     const why = await memory.podlessWhy(view, async () => podlessReason(await api.listEvents(view.job?.metadata.uid ?? '', signal)));
     if (why === null) return { ...base, finding };
@@ -201,6 +211,18 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
       message: why,
       finding: { ...finding, signal: /exceeded quota/i.test(why) ? 'quota_exceeded' : 'no_pod', message: why },
     };
+  }
+
+  /** What Kueue says of a Job that it holds back, or whose place it has taken back: then nothing of the attempt runs any more. */
+  async function inQueue(from: QueueWatch, job: Job, finding: Finding, signal: AbortSignal): Promise<Partial<Snapshot>> {
+    const evicted = evictedFor(from.workloadOf(job));
+    if (evicted) {
+      const { signal: sign, message } = evicted;
+      return { phase: 'exited', message, finding: { signal: sign, message, since: evicted.since ?? finding.since } };
+    }
+    if (finding.signal !== 'queued') return {};
+    const message = await from.message(job, signal);
+    return message === '' ? {} : { message, finding: { ...finding, message } };
   }
 
   /** Once a minute: nothing here is urgent. */
@@ -245,7 +267,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     async close() {
       listeners.clear();
       closing.abort(new Error('the executor is closed'));
-      await cluster.close();
+      await Promise.all([cluster.close(), queue?.close()]);
       await attempts.settled();
     },
   };

@@ -226,6 +226,21 @@ test('a namespace without Secrets has none to clean up', async () => {
   expect(await clusterApi(kubeConfig, space.name).listSecrets(labelSelector(owner), limit())).toEqual([]);
 });
 
+test('two installations whose pools have one name and one namespace see, stop and forget only what is theirs', async () => {
+  const [mine, theirs] = [space.open(), space.open({}, { instance: 'elsewhere.test' })];
+  const spec = aSpec();
+  const other = aSpec();
+  await mine.start(spec, limit());
+  await theirs.start(other, limit());
+  await eventually(() => observed(mine, spec)).toMatchObject({ phase: 'running' });
+  await eventually(() => observed(theirs, other)).toMatchObject({ phase: 'running' });
+  expect((await mine.observe(limit())).map(({ attemptId }) => attemptId)).toEqual([spec.attemptId]);
+  expect((await theirs.observe(limit())).map(({ attemptId }) => attemptId)).toEqual([other.attemptId]);
+  await theirs.stop(spec.attemptId, { graceSeconds: 1, reason: 'test' });
+  await theirs.forget(spec.attemptId);
+  expect((await jobs()).map(({ metadata }) => metadata?.deletionTimestamp)).toEqual([undefined, undefined]);
+});
+
 test('what an installation that is gone left is removed; what is not its own stays', async () => {
   const script = endsAtTerm(agentExit.preempted);
   const owners = [{}, { pool: 'other' }, { instance: 'stranger' }];

@@ -28,7 +28,7 @@ export type WatchedList<T> = {
   items(): T[];
   /** True while changes arrive. */
   isCurrent(): boolean;
-  /** True when the account may not read these. */
+  /** True when the account may not read these, or the cluster does not know them. */
   isDenied(): boolean;
   /** Waits until all has been listed once, or was refused. */
   answered(signal: AbortSignal): Promise<void>;
@@ -36,7 +36,7 @@ export type WatchedList<T> = {
 };
 
 const listLimitMs = 30_000;
-/** Rights are granted by people. */
+/** Rights are granted, and types of others installed, by people. */
 const deniedPauseMs = 60_000;
 /** A watch that ends sooner than this, again and again, is a fault and not a server's habit. */
 const shortLifeMs = 1_000;
@@ -142,8 +142,9 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
       } catch (error) {
         if (signal.aborted) return;
         resourceVersion = null;
-        if (statusOf(error) === 403) {
-          if (!isDenied) log.warn({ err: error }, `${name} may not be read`);
+        const status = statusOf(error);
+        if (status === 403 || status === 404) {
+          if (!isDenied) log.warn({ err: error }, `${name} ${status === 403 ? 'may not be read' : 'are not known to the cluster'}`);
           isDenied = true;
           answered.resolve();
           await sleep(deniedPauseMs, signal).catch(() => undefined);
@@ -151,7 +152,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
         }
         if (Date.now() - began > retry.maxMs) failures = 0;
         // One line at the start of an outage, and then ever fewer.
-        if (Number.isInteger(Math.log2(failures + 1)) && statusOf(error) !== 410) {
+        if (Number.isInteger(Math.log2(failures + 1)) && status !== 410) {
           log.warn({ err: error, failures: failures + 1 }, `${name} cannot be watched`);
         }
         await sleep(backoff({ attempt: failures++, ...retry }), signal).catch(() => undefined);

@@ -5,13 +5,12 @@ import { type CairnClient, createClient } from '@cairn/client';
 import type { RunView, StepView, SubmitRequestInput } from '@cairn/contract';
 import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
 import { freePort } from '@cairn/runtime';
-import { makeRunFolder, ownAddress, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
+import { makeRunFolder, ownAddress, removeRunFolder, type S3Options, startS3, type TestS3, waitFor } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';
-import { expect } from 'vitest';
 import { type Service, startService } from '../../service/start-service.ts';
 import { runTestCli } from '../test-cli.ts';
 
-const kubeConfig = new KubeConfig();
+export const kubeConfig = new KubeConfig();
 kubeConfig.loadFromDefault();
 export const core = kubeConfig.makeApiClient(CoreV1Api);
 export const batch = kubeConfig.makeApiClient(BatchV1Api);
@@ -28,13 +27,22 @@ export type PoolSettings = Record<string, unknown>;
 /** Settings of a pool whose pods are small, fit where there are GPUs or not, and end soon. */
 export const smallPods = { allowTags: true, gpusPerPod: 0, cpu: '10m', memory: '32Mi', sharedMemory: '1Mi', graceSeconds: 30 };
 
+export type OpenOptions = {
+  slots?: number;
+  home?: string;
+  /** The file by which the controller reaches the cluster; ours unless given. */
+  kubeconfig?: string;
+  /** Where the controller serves its probes. */
+  probePort?: number;
+};
+
 export type ClusterWorld = {
   namespace: string;
   /** The images of the recipe `tiny`, on this machine. */
   dataset: string;
   s3: TestS3;
   /** Starts the service on this machine with one pool in the cluster; in a home that an earlier one had, its runs are there. */
-  open(settings: PoolSettings, options?: { slots?: number; home?: string }): Promise<OpenService>;
+  open(settings: PoolSettings, options?: OpenOptions): Promise<OpenService>;
   jobs(): Promise<V1Job[]>;
   pods(): Promise<V1Pod[]>;
   /** A pod of nobody's that holds GPUs until it is deleted. */
@@ -54,13 +62,13 @@ export type OpenService = {
   close(): Promise<void>;
 };
 
-/** A namespace, an object storage and a dataset for one test file; closing removes all of them. */
-export async function openWorld(): Promise<ClusterWorld> {
+/** A namespace, an object storage and a dataset for one test file or benchmark; closing removes all of them. */
+export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promise<ClusterWorld> {
   const namespace = `cairn-run-${randomBytes(4).toString('hex')}`;
   const folder = await makeRunFolder();
   // Mounted at its own path, which no volume of a pod may cover.
   const dataset = await mkdtemp('/var/tmp/cairn-test-dataset-');
-  const s3 = await startS3({ host });
+  const s3 = await startS3({ ...options, host });
   const opened: OpenService[] = [];
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
   await chmod(dataset, 0o755);
@@ -69,7 +77,10 @@ export async function openWorld(): Promise<ClusterWorld> {
 
   const pods = async () => (await core.listNamespacedPod({ namespace })).items;
 
-  async function open(settings: PoolSettings, { slots = 8, home = `home-${opened.length}` } = {}): Promise<OpenService> {
+  async function open(
+    settings: PoolSettings,
+    { slots = 8, home = `home-${opened.length}`, kubeconfig = process.env.KUBECONFIG, probePort }: OpenOptions = {},
+  ): Promise<OpenService> {
     const internalPort = await freePort();
     const pool = { name: 'pods', executor: 'kubernetes', slots, settings: { namespace, storageSecretName: storageSecret, ...settings } };
     const service = await startService({
@@ -78,7 +89,7 @@ export async function openWorld(): Promise<ClusterWorld> {
       internalPort,
       slots: 1,
       python: process.env.CAIRN_PYTHON,
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, KUBECONFIG: process.env.KUBECONFIG, ...s3.env },
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, KUBECONFIG: kubeconfig, ...s3.env },
       variables: {
         CAIRN_STORAGE_URL: s3.url(home),
         CAIRN_INTERNAL_HOST: '0.0.0.0',
@@ -86,6 +97,7 @@ export async function openWorld(): Promise<ClusterWorld> {
         CAIRN_POOLS: JSON.stringify([pool]),
         CAIRN_INSTANCE: namespace,
       },
+      ...(probePort !== undefined && { controllerVariables: { CAIRN_PROBE_PORT: String(probePort) } }),
       isDurable: false,
       tell: () => undefined,
       signal: AbortSignal.timeout(120_000),
@@ -126,7 +138,8 @@ export async function openWorld(): Promise<ClusterWorld> {
       spec: { restartPolicy: 'Never', terminationGracePeriodSeconds: 0, tolerations: [{ operator: 'Exists' }], containers: [container] },
     };
     const name = (await core.createNamespacedPod({ namespace, body })).metadata?.name ?? '';
-    await eventually(async () => (await core.readNamespacedPod({ namespace, name })).status?.phase).toBe('Running');
+    const phase = async () => (await core.readNamespacedPod({ namespace, name })).status?.phase;
+    await waitFor(async () => (await phase()) === 'Running', { timeoutMs: 60_000, intervalMs: 200, message: 'the pod that occupies GPUs' });
     return async () => void (await core.deleteNamespacedPod({ namespace, name, gracePeriodSeconds: 0 }));
   }
 
@@ -150,5 +163,3 @@ export async function openWorld(): Promise<ClusterWorld> {
     },
   };
 }
-
-export const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });

@@ -1,7 +1,8 @@
 import { agentExit } from '@cairn/contract';
 import { withClient } from '@cairn/testing';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { type ClusterWorld, core, eventually, openWorld, type PoolSettings, shellImage, smallPods } from './cluster-service.ts';
+import { type ClusterWorld, core, openWorld, type PoolSettings, shellImage, smallPods } from './cluster-service.ts';
+import { eventually } from './eventually.ts';
 
 // Attempts here never become agents: their shells end as the test wants, and the run has to tell why.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });

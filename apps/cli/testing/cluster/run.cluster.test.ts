@@ -6,7 +6,6 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
   type ClusterWorld,
   core,
-  eventually,
   gpuResource,
   type OpenService,
   openWorld,
@@ -14,6 +13,7 @@ import {
   shellImage,
   smallPods,
 } from './cluster-service.ts';
+import { eventually } from './eventually.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in pods of 8 GPUs that the node only pretends to have.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 });

@@ -1,0 +1,80 @@
+import { expect, test } from 'vitest';
+import { type Workload, workloadObject } from './cluster-objects.ts';
+import { evictedFor, type QueueSight, queuedMessage } from './kueue.ts';
+import { at } from './testing/objects.ts';
+
+type Told = { type: string; status?: 'True' | 'False'; reason: string; message?: string };
+const aWorkload = (conditions: Told[], admissionChecks: object[] = []): Workload =>
+  workloadObject.parse({
+    metadata: { name: 'job-x', uid: 'w-1' },
+    status: {
+      conditions: conditions.map(({ status = 'False', message = '', ...rest }) => ({
+        ...rest,
+        status,
+        message,
+        lastTransitionTime: at(5),
+      })),
+      admissionChecks,
+    },
+  });
+const sight = (change: Partial<QueueSight>): QueueSight => ({
+  queueName: 'gpus',
+  namespace: 'training',
+  queueExists: null,
+  workload: null,
+  place: null,
+  waitedMs: 5_000,
+  ...change,
+});
+const waiting = (reason: string, message = 'details') => sight({ workload: aWorkload([{ type: 'QuotaReserved', reason, message }]) });
+
+test.each([
+  ['WaitingForQuota', 'its quota is used up now: details'],
+  ['NoMatchingFlavor', 'no flavor of its ClusterQueue suits its pod: details'],
+  ['ExceedsMaxQuota', 'its pod asks for more than the whole quota: details'],
+  ['TopologyPlacementFailed', 'no machine of the topology can hold its pod now: details'],
+  ['WaitingForPreemptedWorkloads', 'others are making room for it: details'],
+  ['Misconfigured', 'its queue is wrongly configured: details'],
+  ['Inadmissible', 'its queue does not take it: details'],
+  ['Pending', 'details'],
+])('reason %s reads: %s', (reason, words) => {
+  expect(queuedMessage(waiting(reason))).toBe(`LocalQueue gpus of namespace training; ${words}`);
+});
+
+test('the place in the queue is told, from 1', () => {
+  expect(queuedMessage({ ...waiting('WaitingForQuota', ''), place: { inLocalQueue: 2, inClusterQueue: 6 } })).toBe(
+    'place 3 in LocalQueue gpus of namespace training, 7 in its ClusterQueue; its quota is used up now',
+  );
+});
+
+test('what Kueue has not said yet is not guessed', () => {
+  expect(queuedMessage(sight({}))).toBe('');
+  expect(queuedMessage(sight({ workload: aWorkload([]) }))).toBe('LocalQueue gpus of namespace training');
+});
+
+test('a queue that is not there is named; so is a Kueue that does not take Jobs up', () => {
+  expect(queuedMessage(sight({ queueExists: false }))).toBe('namespace training has no LocalQueue gpus');
+  expect(queuedMessage(sight({ queueExists: true, waitedMs: 61_000 }))).toMatch(/^Kueue has not taken it up: it does not run/);
+});
+
+test('a reserved quota waits for its admission checks', () => {
+  const reserved: Told = { type: 'QuotaReserved', status: 'True', reason: 'QuotaReserved' };
+  const checks = [
+    { name: 'budget', state: 'Ready' },
+    { name: 'nodes', state: 'Pending', message: 'provisioning' },
+  ];
+  expect(queuedMessage(sight({ workload: aWorkload([reserved], checks) }))).toMatch(
+    /; its quota is reserved, and it waits for the admission check nodes \(provisioning\)$/,
+  );
+});
+
+test('an eviction by preemption or a failed node ends the attempt; another sends it back to the queue, which says so', () => {
+  const evicted = (reason: string) => aWorkload([{ type: 'Evicted', status: 'True', reason, message: 'for a' }]);
+  expect(evictedFor(evicted('Preempted'))).toEqual({ signal: 'preempted', since: Date.parse(at(5)), message: 'Kueue evicted it: for a' });
+  expect(evictedFor(evicted('NodeFailures'))).toMatchObject({ signal: 'node_lost' });
+  expect(evictedFor(evicted('ClusterQueueStopped'))).toBeNull();
+  expect(evictedFor(aWorkload([{ type: 'Evicted', status: 'False', reason: 'Preempted' }]))).toBeNull();
+  expect(evictedFor(null)).toBeNull();
+  expect(queuedMessage(sight({ workload: evicted('ClusterQueueStopped') }))).toMatch(/; its ClusterQueue is stopped: for a$/);
+  expect(queuedMessage(sight({ workload: evicted('Deactivated') }))).toMatch(/; it was deactivated, and waits until/);
+});

@@ -1,0 +1,37 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { expect, onTestFinished, test } from 'vitest';
+import { killAttemptProcesses, processesByAttempt } from './attempt-processes.ts';
+import { newId } from './new-id.ts';
+
+function aProcessOf(attemptId: string): ChildProcess {
+  const child = spawn('sleep', ['600'], { env: { PATH: process.env.PATH, CAIRN_ATTEMPT_ID: attemptId } });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  return child;
+}
+const seen = (attemptId: string) =>
+  processesByAttempt()
+    .get(attemptId)
+    ?.map(({ pid }) => pid) ?? [];
+
+test('all processes of an attempt are killed, and none of another', async () => {
+  const [mine, other] = [newId('attempt'), newId('attempt')];
+  const children = [aProcessOf(mine), aProcessOf(mine)];
+  const stranger = aProcessOf(other);
+  await expect.poll(() => [seen(mine).length, seen(other)]).toEqual([2, [stranger.pid]]);
+  const ends = children.map((child) => once(child, 'exit'));
+  expect(await killAttemptProcesses([mine], { limitMs: 5_000 })).toEqual(new Set());
+  expect((await Promise.all(ends)).map(([, signal]) => signal)).toEqual(['SIGKILL', 'SIGKILL']);
+  expect(seen(other)).toEqual([stranger.pid]);
+});
+
+test('what is spared is not waited for: the init of a container stays until the agent has gone', async () => {
+  const attemptId = newId('attempt');
+  const [init, rank] = [aProcessOf(attemptId), aProcessOf(attemptId)];
+  await expect.poll(() => seen(attemptId).length).toBe(2);
+  const began = performance.now();
+  await killAttemptProcesses([attemptId], { except: [init.pid ?? 0], limitMs: 10_000 });
+  expect(performance.now() - began).toBeLessThan(5_000);
+  await expect.poll(() => seen(attemptId)).toEqual([init.pid]);
+  expect(rank.killed || rank.signalCode === 'SIGKILL' || rank.exitCode !== null).toBe(true);
+});
