@@ -24,7 +24,8 @@ export async function takeLead(prisma: PrismaClient, holder: string, ttlMs: numb
 
 /** Gives the lead up, so that a spare takes it at once. */
 export async function giveUpLead(prisma: PrismaClient, lead: Leadership): Promise<void> {
-  await prisma.$executeRaw`update leadership set expires_at = now() where id = 1 and holder = ${lead.holder} and epoch = ${lead.epoch}`;
+  // Cut to the column's milliseconds, which would round it up to a moment that has not come.
+  await prisma.$executeRaw`update leadership set expires_at = date_trunc('milliseconds', now()) where id = 1 and holder = ${lead.holder} and epoch = ${lead.epoch}`;
 }
 
 /**
