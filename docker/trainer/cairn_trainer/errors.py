@@ -19,6 +19,8 @@ _EXIT_OF_CODE = {
     'training_diverged': EXIT_DATA,
     'model_mismatch': EXIT_DATA,
     'corrupt_artifact': EXIT_DATA,
+    'unsafe_file': EXIT_DATA,
+    'unreadable_file': EXIT_DATA,
     'invalid_configuration': EXIT_CONFIGURATION,
     'protocol_mismatch': EXIT_CONFIGURATION,
     'storage_full': EXIT_INTERNAL,
