@@ -178,7 +178,7 @@ export const errorTable = {
   },
   content_mismatch: {
     status: 422,
-    retry: true,
+    retry: false,
     fix: 'caller',
     title: 'What arrived is not what was announced',
     remedy: 'Send the file again; its size or sha256 changed on the way. Nothing of it was kept.',

@@ -315,8 +315,8 @@ export const weightsQuery = z.strictObject({
   source: z.string().max(2000).optional(),
   licence: z.string().max(200).optional(),
   /** Of a whole model: what its tensors tell. */
-  embeddingDim: z.coerce.number().int().min(8).max(4096).optional(),
-  classes: z.coerce.number().int().min(1).optional(),
+  embeddingDim: z.coerce.number<number>().int().min(8).max(4096).optional(),
+  classes: z.coerce.number<number>().int().min(1).optional(),
 });
 export type WeightsQuery = z.infer<typeof weightsQuery>;
 

@@ -110,7 +110,8 @@ function exportedCheckpoint({ stages, export: { stage, weights } }: Recipe): { n
     throw new CairnError('invalid_setting', `export takes a stage or the weights of an imported model; ${found}`);
   }
   if (stage === null) {
-    if (names.length > 0) throw new CairnError('invalid_setting', `export.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
+    if (names.length > 0)
+      throw new CairnError('invalid_setting', `export.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
     return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', content: 'model', setting: 'export.weights' }] };
   }
   if (names.length === 0) throw new CairnError('invalid_setting', 'the recipe has no stages; it needs one, or export.weights');

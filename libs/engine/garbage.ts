@@ -57,12 +57,12 @@ export async function collectGarbage(
   };
 }
 
-/** The ids of artifacts that are whole and that nothing refers to, and of imports (which no run makes) that never became whole. */
+/** The ids of artifacts that are whole and that nothing refers to, and of imports (which no run makes) that did not become whole in a day. */
 function unreferred(projectId: string, before: Date): Prisma.Sql {
   return Prisma.sql`
     select a.id from artifact a
      where a.project_id = ${projectId} and a.created_at < ${before}
-       and (a.state = 'ready' or (a.state = 'building' and a.run_id is null))
+       and (a.state = 'ready' or (a.state = 'building' and a.run_id is null and a.created_at < now() - interval '1 day'))
        and not exists (select 1 from step s where s.artifact_id = a.id)
        and not exists (select 1 from step s where s.given @> jsonb_build_array(jsonb_build_object('artifactId', a.id)))
        and not exists (select 1 from weights w where w.artifact_id = a.id)
