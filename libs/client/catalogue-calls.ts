@@ -56,7 +56,7 @@ export function catalogueCalls({ send }: Requester) {
       send(
         { method: 'PUT', path: ['v1', 'weights', name], query: said, octets: file, repeatable: true, answer: weightsView },
         // At least a MB in a second.
-        { ...options, timeoutMs: options.timeoutMs ?? 60_000 + file.size / 1000 },
+        { ...options, timeoutMs: options.timeoutMs ?? 60_000 + Math.ceil(file.size / 1000) },
       ),
     listWeights,
     eachWeights: (options?: RequestOptions): AsyncGenerator<WeightsView, void, void> =>
