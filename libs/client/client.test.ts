@@ -28,7 +28,11 @@ test('a call carries the token and its answer is parsed', async () => {
 test('a file is sent as octets with its length, and what is said of it in the query', async () => {
   api.on('PUT', '/v1/weights/mine', (_, response) => sendProblem(response, 'name_taken', 'there is another'));
   const file = new Blob(['tensors']);
-  const sent = createClient({ url: api.url, token: 'secret' }).importWeights('mine', { backbone: 'resnet18', sha256: 'a'.repeat(64) }, file);
+  const sent = createClient({ url: api.url, token: 'secret' }).importWeights(
+    'mine',
+    { backbone: 'resnet18', sha256: 'a'.repeat(64) },
+    file,
+  );
   expect((await failureOf(sent)).code).toBe('name_taken');
   expect(api.requests[0]).toMatchObject({
     body: 'tensors',

@@ -1,17 +1,28 @@
-import { type Preprocessing, preprocessing, type RecipeInput, type WeightsQuery, weightsExtent } from '@cairn/contract';
+import { resolve } from 'node:path';
+import {
+  type ListName,
+  listName,
+  type Preprocessing,
+  preprocessing,
+  type RecipeInput,
+  type WeightsQuery,
+  weightsExtent,
+} from '@cairn/contract';
 import { Option } from 'commander';
+import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
 import { type BringInOptions, bringInWeights } from '../imports/bring-in-weights.ts';
-import { formatBytes, formatCount } from '../output/units.ts';
-import { wholeNumber } from './options.ts';
+import { listTable } from '../output/list-table.ts';
+import { formatBytes, formatCount, plural } from '../output/units.ts';
+import { parseSetOptions } from '../recipe/set-option.ts';
+import { collect, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
 type ModelOptions = BringInOptions & {
   dataset: string;
   imageSize: number;
   preprocessing: Preprocessing;
-  shards: number;
-  workers: number;
+  set?: string[];
   wait?: true;
 };
 
@@ -48,10 +59,20 @@ export function addImport({ program, action }: Registrar): void {
     )
     .option('--source <url>', 'where the file comes from, to be kept with it')
     .option('--licence <text>', 'under which licence it is published, to be kept with it')
-    .option('--shards <count>', 'pieces of the index', wholeNumber(1, 100_000), 8)
-    .option('--workers <count>', 'most attempts of an extraction at a time', wholeNumber(1, 512), 2)
+    .option('-s, --set <path=value>', 'overrides a setting of the run, such as extract.index.shards=64 (repeatable)', collect)
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .action(action(importModel));
+  group
+    .command('lists <files...>')
+    .description("turns the reference's pickled lists, files or a folder of them, into Parquet in our columns, without the service")
+    .requiredOption('--out <folder>', 'gets lists/NAME.parquet')
+    .addOption(new Option('--list <name>', 'which list a file is, where its name does not tell').choices(listName.options))
+    .action(action(importLists));
+  group
+    .command('features <file>')
+    .description("turns the reference's pickled features into a feature set, without the service")
+    .requiredOption('--out <folder>', 'the folder to make: img_emb/, metadata/ and rejected/')
+    .action(action(importFeatures));
 }
 
 async function importWeights(session: Session, file: string, options: BringInOptions): Promise<undefined> {
@@ -65,10 +86,8 @@ async function importModel(session: Session, file: string, options: ModelOptions
   const { ui, signal } = session;
   const { weights } = await tell(session, file, 'model', options);
   const client = await session.client();
-  const run = await client.submitRun(
-    { recipe: recipeOf(weights.name, weights.embeddingDim ?? 512, options), dataset: options.dataset },
-    { signal },
-  );
+  const recipe = recipeOf(weights.name, weights.embeddingDim ?? 512, options);
+  const run = await client.submitRun({ recipe, dataset: options.dataset, set: parseSetOptions(options.set ?? []) }, { signal });
   const submitted = `${ui.style.bold(run.name)} submitted: it exports, evaluates and registers the model ${weights.name}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -90,7 +109,7 @@ async function tell(session: Session, file: string, content: WeightsQuery['conte
 
 /** A recipe without stages: the imported model takes the place of what the last one trains. */
 function recipeOf(name: string, embeddingDim: number, options: ModelOptions): RecipeInput {
-  const { backbone, imageSize, preprocessing: way, shards, workers } = options;
+  const { backbone, imageSize, preprocessing: way } = options;
   return {
     name,
     description: `The imported model ${name}.`,
@@ -98,7 +117,44 @@ function recipeOf(name: string, embeddingDim: number, options: ModelOptions): Re
     prepare: { lists: ['query', 'index'] },
     stages: {},
     export: { weights: name, imageSize, preprocessing: way },
-    extract: { index: { list: 'index', shards, workers }, query: { list: 'query', shards: Math.min(2, shards), workers } },
+    extract: { index: { list: 'index' }, query: { list: 'query' } },
     register: { model: name },
   };
+}
+
+const listsAnswer = z.object({
+  lists: z.record(
+    z.string(),
+    z.looseObject({
+      rows: z.number(),
+      images: z.number(),
+      labels: z.number(),
+      noisy: z.number(),
+      unlabelled: z.number(),
+      bytes: z.number(),
+      sha256: z.string(),
+    }),
+  ),
+});
+
+async function importLists(session: Session, files: string[], options: { out: string; list?: ListName }): Promise<undefined> {
+  const { ui } = session;
+  const paths = files.map((file) => resolve(file));
+  const named = options.list === undefined ? [] : ['--list', options.list];
+  const answer = await runPython(session, 'cairn_trainer.import_lists', [...paths, '--out', resolve(options.out), ...named], listsAnswer);
+  ui.json(answer);
+  for (const line of listTable(answer.lists, ui)) ui.line(line);
+  return undefined;
+}
+
+const featuresAnswer = z.looseObject({ rows: z.number(), rejected: z.number(), dim: z.number() });
+
+async function importFeatures(session: Session, file: string, options: { out: string }): Promise<undefined> {
+  const { ui } = session;
+  const out = resolve(options.out);
+  const answer = await runPython(session, 'cairn_trainer.import_features', [resolve(file), '--out', out], featuresAnswer);
+  ui.json(answer);
+  const rejected = answer.rejected === 0 ? '' : `; ${plural(answer.rejected, 'vector')} that are zero or not finite left out`;
+  ui.line(`${plural(answer.rows, 'vector')} of length ${answer.dim}${rejected}  ${ui.style.dim(out)}`);
+  return undefined;
 }

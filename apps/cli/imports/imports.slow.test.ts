@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, truncate } from 'node:fs/promises';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createClient } from '@cairn/client';
@@ -25,6 +25,21 @@ torch.save(resnet34().state_dict(), f'{folder}/resnet34.pth')
 torch.save({**state, 'conv1.weight': torch.zeros(64, 1, 7, 7)}, f'{folder}/grey.pth')
 `;
 
+/** One stage of a few steps: what is to be seen is where it starts. */
+const recipe = `
+name: short
+dataset: mini
+model: {backbone: resnet18, embeddingDim: 32}
+prepare: {lists: [clean, query, index]}
+stages:
+  first: {from: init, weights: resnet18-made, list: clean, imageSize: 32, epochs: 1, learningRate: 0.01, batch: 8, ranks: 2, threadsPerRank: 1}
+export: {stage: first, imageSize: 32, checkImages: 4}
+extract:
+  index: {list: index, shards: 2, maxBadImageShare: 0.2}
+  query: {list: query, shards: 1}
+register: {model: own}
+`;
+
 const python = trainerPython();
 const env = { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', CAIRN_PYTHON: python };
 let home: string;
@@ -39,6 +54,7 @@ beforeAll(async () => {
   await makeMiniDataset({ out: path('mini'), seed: 0, counts: tinyCounts });
   await promisify(execFile)(python, ['-c', writeFiles, home]);
   await truncate(path('cut.pth'), 20_000_000);
+  await writeFile(path('short.yaml'), recipe);
   service = await startService({ home, port: 0, internalPort: 0, slots: 2, python, env, isDurable: false, tell: () => undefined, signal });
   const source = { kind: 'folder' as const, root: path('mini/images'), metadata: path('mini/metadata'), countries: path('mini/countries') };
   await client().addDataset({ name: 'mini', source });
@@ -64,10 +80,10 @@ test('a file that is cut off, of another backbone or of another shape is refused
 });
 
 test('a recipe starts from imported weights, and a model imported from what it made scores the same', async () => {
-  const weights = ['--set', 'stages.384.weights=resnet18-made'];
-  const absent = await cairn('submit', '--recipe', 'tiny', ...weights);
+  const short = ['-f', path('short.yaml')];
+  const absent = await cairn('submit', ...short);
   expect(absent.err).toContain('hint: Bring them in: `cairn import weights resnet18-made.pth --backbone resnet18`.');
-  expect((await cairn('plan', '--recipe', 'tiny', ...weights)).out).toContain('needs resnet18-made');
+  expect((await cairn('plan', ...short)).out).toContain('needs resnet18-made');
 
   const told = ['--source', 'https://example.org/resnet18.pth', '--licence', 'BSD-3-Clause'];
   const bring = () => cairn('import', 'weights', path('resnet18-made.pth'), '--backbone', 'resnet18', ...told);
@@ -79,12 +95,12 @@ test('a recipe starts from imported weights, and a model imported from what it m
   expect(await bring()).toMatchObject({ code: 0, out: expect.stringMatching(/^resnet18-made was there/) });
   expect((await cairn('weights')).out).toMatch(/resnet18-made +backbone +resnet18 +\S+ MB +BSD-3-Clause/);
   const [{ sha256 = '' } = {}] = (await client().listWeights()).items;
-  expect((await cairn('plan', '--recipe', 'tiny', ...weights)).out).toContain(`from resnet18-made, sha256 ${sha256.slice(0, 16)}`);
+  expect((await cairn('plan', ...short)).out).toContain(`from resnet18-made, sha256 ${sha256.slice(0, 16)}`);
 
-  const trained = await cairn('submit', '--recipe', 'tiny', ...weights, '--name', 'from-weights', '--wait');
+  const trained = await cairn('submit', ...short, '--name', 'from-weights', '--wait');
   expect(trained.code, trained.out + trained.err).toBe(0);
   const run = await runNamed('from-weights');
-  const [attempt] = (await client().listAttempts(run.id, '384')).items;
+  const [attempt] = (await client().listAttempts(run.id, 'first')).items;
   const log = await client().readLog(attempt?.id ?? '', { limit: 1024 * 1024 });
   expect(log.text).toContain('weights.pth sets 120 tensors of the backbone');
 
@@ -92,10 +108,11 @@ test('a recipe starts from imported weights, and a model imported from what it m
   const made = await client().getArtifact(run.stepViews.find((step) => step.name === 'export')?.artifact?.id ?? '');
   const file = join(made.location, 'weights.pt');
   const model = [file, '--backbone', 'resnet18', '--dataset', 'mini', '--image-size', '32', '--name', 'theirs', '--preprocessing', 'cairn'];
-  const imported = await cairn('import', 'model', ...model, '--wait');
+  const few = ['--set', 'extract.index.maxBadImageShare=0.2', '--set', 'extract.index.shards=2', '--set', 'extract.query.shards=1'];
+  const imported = await cairn('import', 'model', ...model, ...few, '--wait');
   expect(imported.code, imported.out + imported.err).toBe(0);
   const metrics = async (name: string) => (await client().listModelVersions(name)).items[0]?.metrics ?? {};
-  const { mapAt100, indexImages } = await metrics('tiny');
+  const { mapAt100, indexImages } = await metrics('own');
   expect(await metrics('theirs')).toMatchObject({ mapAt100, indexImages });
   expect((await cairn('models')).out).toMatch(/theirs +1 +.*mAP@100/);
   expect(await readFile(join(await locationOf('theirs'), 'card.md'), 'utf8')).toContain('# theirs');

@@ -6,9 +6,7 @@ One JSON object on standard output: what the file holds, or `{"code", "message",
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cairn_trainer.answer import answer_with
 from cairn_trainer.backbones import outline_backbone
 from cairn_trainer.config import ModelSettings
-from cairn_trainer.errors import EXIT_OK, TrainerError, of_unexpected
+from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_file import read_named_tensors
 from cairn_trainer.model import EmbeddingNet, mismatches
 from cairn_trainer.published_weights import Extent, match_published
@@ -82,19 +81,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument('--backbone', required=True)
     parser.add_argument('--extent', choices=('all', 'upstream'), default='all')
     options = parser.parse_args(arguments)
-    try:
-        if options.holds == 'model':
-            answer = check_model(options.file, options.backbone)
-        else:
-            answer = check_backbone(options.file, options.backbone, options.extent)
-    except Exception as error:  # noqa: BLE001 - told below with its code
-        known = error if isinstance(error, TrainerError) else of_unexpected(error)
-        if known is not error:
-            traceback.print_exc()
-        print(json.dumps({'code': known.code, 'message': str(known), 'mismatches': getattr(known, 'mismatches', [])}))
-        return known.exit_code
-    print(json.dumps(answer))
-    return EXIT_OK
+    if options.holds == 'model':
+        return answer_with(lambda: check_model(options.file, options.backbone))
+    return answer_with(lambda: check_backbone(options.file, options.backbone, options.extent))
 
 
 if __name__ == '__main__':
