@@ -2,6 +2,7 @@ import { type ImageSource, maxBodyBytes } from '@cairn/contract';
 import type { AdmissionSource, PrismaClient } from '@cairn/db';
 import type { BuiltinRecipe, Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
+import type { ObjectStore } from '@cairn/storage';
 import { guardRoutes } from './auth/guard.ts';
 import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
@@ -18,6 +19,7 @@ import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { weightsRoutes } from './routes/weights.ts';
 
 /** Everything the public server works with; made by main.ts. */
 export type ApiDeps = {
@@ -29,6 +31,8 @@ export type ApiDeps = {
   recipes: ReadonlyMap<string, BuiltinRecipe>;
   /** Checks a dataset's files and digests them. */
   inspectSource(source: ImageSource, signal: AbortSignal): Promise<{ digest: string; digestBasis: string }>;
+  /** Where imported files are put. */
+  store: ObjectStore;
   /** Where a person finds a key prefix of the object store. */
   locate(prefix: string): string;
   log: Logger;
@@ -47,6 +51,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   attemptRoutes(app, deps);
   datasetRoutes(app, deps);
   recipeRoutes(app, deps);
+  weightsRoutes(app, deps);
   modelRoutes(app, deps);
   artifactRoutes(app, deps);
   fleetRoutes(app, deps);

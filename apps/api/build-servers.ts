@@ -1,6 +1,7 @@
 import type { PrismaClient } from '@cairn/db';
 import type { Engine, EngineContext } from '@cairn/engine';
 import type { Closer, Logger, Metrics } from '@cairn/runtime';
+import type { ObjectStore } from '@cairn/storage';
 import { createAdmissionCache } from './admission-cache.ts';
 import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
@@ -13,7 +14,7 @@ export type ServerOptions = {
   engine: Engine;
   recipes: EngineContext['recipes'];
   databaseUrl: string;
-  storageUrl: string;
+  store: ObjectStore;
   /** What attempt tokens are made with. */
   serverKey: string;
   log: Logger;
@@ -26,7 +27,7 @@ export type ServerOptions = {
 
 /** One replica: the public and the internal server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, recipes, databaseUrl, storageUrl, serverKey, log, metrics, pace, heartbeatMs } = options;
+  const { prisma, engine, recipes, databaseUrl, store, serverKey, log, metrics, pace, heartbeatMs } = options;
   const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
   closer.add('the event feed', () => feed.close());
   const api = await buildApi({
@@ -36,7 +37,8 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     admission: createAdmissionCache(prisma),
     recipes,
     inspectSource,
-    locate: locatorOf(storageUrl),
+    store,
+    locate: locatorOf(store.url),
     log,
     metrics,
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),

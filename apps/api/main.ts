@@ -41,7 +41,7 @@ await runMain({
         engine,
         recipes: ctx.recipes,
         databaseUrl: configuration.CAIRN_DATABASE_URL,
-        storageUrl: configuration.CAIRN_STORAGE_URL,
+        store,
         serverKey: configuration.CAIRN_SERVER_KEY,
         log,
         metrics: createMetrics(),

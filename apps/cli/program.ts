@@ -4,6 +4,7 @@ import { type Cli, type Registrar, sessionOf } from './cli.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
+import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
@@ -14,6 +15,7 @@ import { addSubmit } from './commands/submit.ts';
 import { addTars } from './commands/tars.ts';
 import { addTokens } from './commands/tokens.ts';
 import { addUp } from './commands/up.ts';
+import { addWeights } from './commands/weights.ts';
 import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
 import { printError } from './print-error.ts';
 
@@ -57,6 +59,8 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addLogs(registrar);
   program.commandsGroup('What runs use and make:');
   addCatalogueCommands(registrar);
+  addWeights(registrar);
+  addImport(registrar);
   addDatasets(registrar);
   addLists(registrar);
   addTars(registrar);

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AttemptSpec, type AttemptSpecOf, type FinishRequest, type InputArtifact, listsDetails, stepSettings } from '@cairn/contract';
 import { newId, processesByAttempt } from '@cairn/runtime';
+import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
 import { runExport } from './export/run-export.ts';
 import { runExtract } from './extract/run-extract.ts';
@@ -11,7 +12,6 @@ import { runSearch } from './steps/run-search.ts';
 import { miniSource } from './testing/mini-source.ts';
 import { openAttempt } from './testing/open-attempt.ts';
 import { artifactOf, specOf } from './testing/specs.ts';
-import { trainerPython } from './testing/trainer-python.ts';
 import { runTrain } from './train/run-train.ts';
 
 vi.setConfig({ testTimeout: 240_000 });

@@ -8,14 +8,18 @@ import {
   modelPage,
   recipeList,
   recipeView,
+  type WeightsView,
+  weightsPage,
+  type weightsQuery,
+  weightsView,
 } from '@cairn/contract';
 import type { z } from 'zod';
 import { eachItem } from './pages.ts';
-import type { Requester, RequestOptions } from './request.ts';
+import { type Requester, type RequestOptions, statusAlone } from './request.ts';
 
 export type PageQuery = { limit?: number; cursor?: string };
 
-/** Calls about datasets, recipes, models and artifacts. */
+/** Calls about datasets, recipes, weights, models and artifacts. */
 export function catalogueCalls({ send }: Requester) {
   const listDatasets = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'datasets'], query, repeatable: true, answer: datasetPage }, options);
@@ -23,6 +27,8 @@ export function catalogueCalls({ send }: Requester) {
     send({ method: 'GET', path: ['v1', 'models'], query, repeatable: true, answer: modelPage }, options);
   const listModelVersions = (name: string, query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'models', name], query, repeatable: true, answer: modelPage }, options);
+  const listWeights = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'weights'], query, repeatable: true, answer: weightsPage }, options);
   const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
 
   return {
@@ -44,6 +50,23 @@ export function catalogueCalls({ send }: Requester) {
       send({ method: 'GET', path: ['v1', 'recipes'], repeatable: true, answer: recipeList }, options),
     getRecipe: (name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'recipes', name], repeatable: true, answer: recipeView }, options),
+
+    /** Brings a file of tensors in under a name. The same file again is no change, so a failed try is repeated. */
+    importWeights: (name: string, said: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
+      send(
+        { method: 'PUT', path: ['v1', 'weights', name], query: said, octets: file, repeatable: true, answer: weightsView },
+        // At least a MB in a second.
+        { ...options, timeoutMs: options.timeoutMs ?? 60_000 + Math.ceil(file.size / 1000) },
+      ),
+    listWeights,
+    eachWeights: (options?: RequestOptions): AsyncGenerator<WeightsView, void, void> =>
+      eachItem((cursor) => listWeights(withCursor(cursor), options)),
+    getWeights: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'weights', name], repeatable: true, answer: weightsView }, options),
+    /** Takes the name away; the file goes with the next clearing out when no run refers to it. */
+    removeWeights: async (name: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'weights', name], repeatable: false, answer: statusAlone }, options);
+    },
 
     listModels,
     eachModel: (options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>

@@ -25,6 +25,22 @@ test('a call carries the token and its answer is parsed', async () => {
   expect(api.requests[0]?.headers.authorization).toBe('Bearer secret');
 });
 
+test('a file is sent as octets with its length, and what is said of it in the query', async () => {
+  api.on('PUT', '/v1/weights/mine', (_, response) => sendProblem(response, 'name_taken', 'there is another'));
+  const file = new Blob(['tensors']);
+  const sent = createClient({ url: api.url, token: 'secret' }).importWeights(
+    'mine',
+    { backbone: 'resnet18', sha256: 'a'.repeat(64) },
+    file,
+  );
+  expect((await failureOf(sent)).code).toBe('name_taken');
+  expect(api.requests[0]).toMatchObject({
+    body: 'tensors',
+    headers: { 'content-type': 'application/octet-stream', 'content-length': '7' },
+  });
+  expect(Object.fromEntries(api.requests[0]?.query ?? [])).toEqual({ backbone: 'resnet18', sha256: 'a'.repeat(64) });
+});
+
 test('an address with a path prefix keeps it', async () => {
   api.on('GET', '/cairn/v1/runs/([^/]+)', () => aRun());
   const run = await createClient({ url: `${api.url}/cairn` }).getRun(idFor('run', 1));

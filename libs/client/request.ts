@@ -12,11 +12,13 @@ export type RequestOptions = {
 export type QueryValue = string | number | boolean | undefined;
 
 export type Call<T> = {
-  method: 'GET' | 'POST' | 'DELETE';
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Segments below the address; each is encoded, and one that would leave its folder is refused. */
   path: readonly string[];
   query?: Readonly<Record<string, QueryValue>>;
   body?: unknown;
+  /** A file in place of a body of JSON. */
+  octets?: Blob;
   headers?: Readonly<Record<string, string>>;
   /** Whether the same call twice does no more than once: only then a failed try is repeated. */
   repeatable: boolean;
@@ -72,9 +74,11 @@ export function createRequester(options: RequesterOptions): Requester {
           accept: 'application/json',
           ...authorization,
           ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(call.octets === undefined ? {} : { 'content-type': 'application/octet-stream' }),
           ...call.headers,
         },
         ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+        ...(call.octets === undefined ? {} : { body: call.octets }),
         signal: within(timeoutMs, request.signal),
       });
       const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);

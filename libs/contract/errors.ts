@@ -162,6 +162,27 @@ export const errorTable = {
     title: 'Too many images cannot be read',
     remedy: 'Mend or remove the images of the rejected list, or raise `maxBadImageShare`.',
   },
+  unsafe_file: {
+    status: 422,
+    retry: false,
+    fix: 'caller',
+    title: 'A file would run code when it is read',
+    remedy: 'Take the file from its publisher again, or have its author save the data alone. Do not read it by other means.',
+  },
+  unreadable_file: {
+    status: 422,
+    retry: false,
+    fix: 'caller',
+    title: 'A file to import cannot be read',
+    remedy: 'Fetch or write the file again: it is cut off, empty, or of another format than the message names.',
+  },
+  content_mismatch: {
+    status: 422,
+    retry: false,
+    fix: 'caller',
+    title: 'What arrived is not what was announced',
+    remedy: 'Send the file again; its size or sha256 changed on the way. Nothing of it was kept.',
+  },
   corrupt_artifact: {
     status: 500,
     retry: false,

@@ -11,7 +11,7 @@ export const safeName = z
 /** A dataset: its newest version, or the one named. The number fits the database's. */
 export const datasetReference = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version');
 
-/** The first characters of an id tell what it names: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`. */
+/** The first characters of an id tell what it names: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`, `wts_`. */
 export const idPrefixes = {
   run: 'run',
   step: 'stp',
@@ -21,6 +21,7 @@ export const idPrefixes = {
   dataset: 'dst',
   token: 'tok',
   model: 'mdl',
+  weights: 'wts',
 } as const;
 export type IdKind = keyof typeof idPrefixes;
 

@@ -22,8 +22,11 @@ export const recipe = z.strictObject({
   dataset: safeName.optional(),
   model: modelSettings,
   prepare: prepareSettings.prefault({}),
-  stages: z.record(safeName, trainSettings).refine((stages) => Object.keys(stages).length > 0, 'at least one stage'),
-  export: exportSettings.extend({ stage: safeName.describe('The stage whose checkpoint is exported.') }),
+  stages: z.record(safeName, trainSettings).describe('At least one, or none where `export.weights` names an imported model.'),
+  export: exportSettings.extend({
+    stage: safeName.nullable().default(null).describe('The stage whose checkpoint is exported.'),
+    weights: safeName.nullable().default(null).describe('In place of a stage: an imported model (`cairn import model`).'),
+  }),
   /** Extractions by name; `query` and `index` are searched against each other. */
   extract: z.strictObject({ index: extractSettings, query: extractSettings }),
   search: searchSettings.prefault({}),

@@ -55,7 +55,7 @@ export const trainSettings = z.strictObject({
   from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
   weights: result(
     safeName.nullable().default(null),
-    'Published ImageNet weights that a stage from `init` starts with; null: untrained ones.',
+    'Published ImageNet weights that a stage from `init` starts with, by the name of their import; null: untrained ones.',
   ),
   weightsExtent: result(
     z.enum(['all', 'upstream']).default('all'),

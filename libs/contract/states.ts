@@ -42,8 +42,8 @@ export type ArtifactState = z.infer<typeof artifactState>;
 export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
 
-/** What a step leaves behind. */
-export const artifactKind = z.enum(['lists', 'checkpoint', 'model', 'features', 'neighbours', 'evaluation', 'registration']);
+/** What a step leaves behind, or a person brought in (`weights`; `checkpoint` too). */
+export const artifactKind = z.enum(['lists', 'checkpoint', 'model', 'features', 'neighbours', 'evaluation', 'registration', 'weights']);
 export type ArtifactKind = z.infer<typeof artifactKind>;
 
 /** Roles of tokens, each including the ones before it. */

@@ -1,6 +1,9 @@
-import { CairnError, type Recipe, type StepKind, type StepSettings, type TrainSettings } from '@cairn/contract';
+import { CairnError, type Recipe, type StepKind, type StepSettings, type TrainSettings, type WeightsContent } from '@cairn/contract';
 
 export type StepNeed = { role: string; step: string };
+
+/** Imported weights that a step reads, by name; `setting` is where the recipe says so. */
+export type StepWant = { role: string; name: string; content: WeightsContent; setting: string };
 
 /** One step of a run as it is stored: everything but ids and state. */
 export type StepPlan = {
@@ -9,6 +12,7 @@ export type StepPlan = {
     kind: K;
     settings: StepSettings[K];
     needs: StepNeed[];
+    wants: StepWant[];
     /** `tasks`: beside the control plane; `gpu`: onto a pool. */
     pool: 'tasks' | 'gpu';
     /** Slots (GPUs) of one attempt. */
@@ -20,17 +24,15 @@ export type StepPlan = {
 
 /**
  * The graph of a recipe's steps in topological order: prepare, the stages (each after the one it starts from), export, the
- * two extractions, search, evaluate, register.
+ * two extractions, search, evaluate, register. A recipe that exports an imported model has no stages.
  *
  * @throws CairnError `invalid_setting` when stages start from each other in a circle or from one that is not there
  */
 export function expandRecipe(recipe: Recipe): StepPlan[] {
   const stages = orderStages(recipe);
-  const { stage, ...exportOptions } = recipe.export;
-  if (!(stage in recipe.stages)) {
-    throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${Object.keys(recipe.stages).join(', ')}`);
-  }
-  const task = { pool: 'tasks', slots: 1, maxAttempts: 1 } as const;
+  const { stage: _stage, weights: _weights, ...exportOptions } = recipe.export;
+  const { needs: exported, wants } = exportedCheckpoint(recipe);
+  const task = { pool: 'tasks', slots: 1, maxAttempts: 1, wants: [] } as { pool: 'tasks'; slots: 1; maxAttempts: 1; wants: StepWant[] };
   const extractions = Object.entries(recipe.extract).map(
     ([name, settings]): StepPlan => ({
       name: `extract_${name}`,
@@ -40,6 +42,7 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
         { role: 'lists', step: 'prepare' },
         { role: 'model', step: 'export' },
       ],
+      wants: [],
       pool: 'gpu',
       slots: 1,
       maxAttempts: settings.workers,
@@ -52,10 +55,8 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
       name: 'export',
       kind: 'export',
       settings: { ...exportOptions, model: recipe.model },
-      needs: [
-        { role: 'lists', step: 'prepare' },
-        { role: 'checkpoint', step: stage },
-      ],
+      needs: [{ role: 'lists', step: 'prepare' }, ...exported],
+      wants,
       pool: 'gpu',
       slots: 1,
       maxAttempts: 1,
@@ -88,7 +89,7 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
       kind: 'register',
       settings: recipe.register,
       needs: [
-        { role: 'checkpoint', step: stage },
+        ...exported,
         { role: 'model', step: 'export' },
         { role: 'index', step: 'extract_index' },
         { role: 'query', step: 'extract_query' },
@@ -96,8 +97,26 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
         { role: 'evaluation', step: 'evaluate' },
       ],
       ...task,
+      wants,
     },
   ];
+}
+
+/** What is exported: the checkpoint of a stage, or an imported model. */
+function exportedCheckpoint({ stages, export: { stage, weights } }: Recipe): { needs: StepNeed[]; wants: StepWant[] } {
+  const names = Object.keys(stages);
+  if ((stage === null) === (weights === null)) {
+    const found = stage === null ? 'neither is given' : 'both are given';
+    throw new CairnError('invalid_setting', `export takes a stage or the weights of an imported model; ${found}`);
+  }
+  if (stage === null) {
+    if (names.length > 0)
+      throw new CairnError('invalid_setting', `export.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
+    return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', content: 'model', setting: 'export.weights' }] };
+  }
+  if (names.length === 0) throw new CairnError('invalid_setting', 'the recipe has no stages; it needs one, or export.weights');
+  if (!(stage in stages)) throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${names.join(', ')}`);
+  return { needs: [{ role: 'checkpoint', step: stage }], wants: [] };
 }
 
 function trainStep(recipe: Recipe, name: string): StepPlan {
@@ -109,6 +128,10 @@ function trainStep(recipe: Recipe, name: string): StepPlan {
     kind: 'train',
     settings: { ...settings, model: recipe.model },
     needs: [{ role: 'lists', step: 'prepare' }, ...start],
+    wants:
+      settings.weights === null
+        ? []
+        : [{ role: 'weights', name: settings.weights, content: 'backbone', setting: `stages.${name}.weights` }],
     pool: 'gpu',
     slots: settings.ranks,
     maxAttempts: 1,

@@ -3,6 +3,9 @@ import { z } from 'zod';
 
 /** JSON columns as the engine reads them: parsed, never cast. */
 export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
+/** Imported weights that a step reads: of the memo key is the file's sha256. */
+export const givenColumn = z.array(z.object({ role: z.string(), name: z.string(), artifactId: z.string(), sha256: z.string() }));
+export type Given = z.infer<typeof givenColumn>[number];
 export const failuresColumn = z.partialRecord(attemptCause, z.number().int());
 export const filesColumn = z.array(storedFile);
 export const artifactFilesColumn = z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: z.string() }));

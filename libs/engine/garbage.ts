@@ -1,4 +1,5 @@
 import { artifactKind, type GcResult } from '@cairn/contract';
+import { Prisma } from '@cairn/db';
 import { endedStepStates } from '@cairn/domain';
 import { stagingPrefix } from './attempts/spec.ts';
 import type { EngineContext } from './context.ts';
@@ -8,8 +9,8 @@ import type { Actor } from './engine.ts';
 export type RemovePrefix = (prefix: string) => Promise<number>;
 
 /**
- * Removes what nothing refers to: artifacts given up or referred to by no step and no model, and the staging folders of
- * attempts whose step is over. Marks first, deletes then, so that a crash in between leaves a marked row for the next time.
+ * Removes what nothing refers to: artifacts given up or referred to by no step, no model and no imported weights, imports that
+ * were cut off, and the staging folders of attempts whose step is over. Marks first, deletes then, so that a crash in between leaves a marked row for the next time.
  */
 export async function collectGarbage(
   ctx: EngineContext,
@@ -19,18 +20,15 @@ export async function collectGarbage(
 ): Promise<GcResult> {
   const before = new Date(Date.now() - options.olderThanHours * 3_600_000);
   const { projectId } = actor;
+  const garbage = unreferred(projectId, before);
   if (!options.dryRun) {
     await ctx.prisma.$executeRaw`
-      update artifact a set state = 'deleting', memo_key = null
-      where a.project_id = ${projectId} and a.state = 'ready' and a.created_at < ${before}
-        and not exists (select 1 from step s where s.artifact_id = a.id)
-        and not exists (select 1 from model m where m.artifacts::text like '%' || a.id || '%')`;
+      update artifact a set state = 'deleting', memo_key = null where a.id in (${garbage})`;
   }
+  const toGo = options.dryRun ? (await ctx.prisma.$queryRaw<{ id: string }[]>`${garbage}`).map(({ id }) => id) : [];
   const artifacts = await ctx.prisma.artifact.findMany({
-    where: options.dryRun
-      ? { projectId, createdAt: { lt: before }, OR: [{ state: 'deleting' }, { state: 'ready', steps: { none: {} } }] }
-      : { projectId, state: 'deleting', createdAt: { lt: before } },
-    select: { id: true, kind: true, bytes: true, prefix: true },
+    where: { projectId, createdAt: { lt: before }, OR: [{ state: 'deleting' }, { id: { in: toGo } }] },
+    select: { id: true, kind: true, bytes: true, prefix: true, runId: true },
   });
   const attempts = await ctx.prisma.attempt.findMany({
     where: { endedAt: { lt: before }, step: { state: { in: [...endedStepStates] }, finishedAt: { lt: before }, run: { projectId } } },
@@ -42,6 +40,8 @@ export async function collectGarbage(
     bytes = 0;
     for (const artifact of artifacts) {
       bytes += await removePrefix(artifact.prefix);
+      // An import that was cut off: what had come of it.
+      if (artifact.runId === null) bytes += await removePrefix(stagingPrefix(artifact.id));
       await ctx.prisma.artifact.deleteMany({ where: { id: artifact.id, state: 'deleting' } });
     }
     for (const attempt of attempts) {
@@ -55,4 +55,16 @@ export async function collectGarbage(
     stagingPrefixes,
     bytes,
   };
+}
+
+/** The ids of artifacts that are whole and that nothing refers to, and of imports (which no run makes) that did not become whole in a day. */
+function unreferred(projectId: string, before: Date): Prisma.Sql {
+  return Prisma.sql`
+    select a.id from artifact a
+     where a.project_id = ${projectId} and a.created_at < ${before}
+       and (a.state = 'ready' or (a.state = 'building' and a.run_id is null and a.created_at < now() - interval '1 day'))
+       and not exists (select 1 from step s where s.artifact_id = a.id)
+       and not exists (select 1 from step s where s.given @> jsonb_build_array(jsonb_build_object('artifactId', a.id)))
+       and not exists (select 1 from weights w where w.artifact_id = a.id)
+       and not exists (select 1 from model m where m.artifacts::text like '%' || a.id || '%')`;
 }

@@ -70,6 +70,7 @@ async function inputDigests(run: RunWork, step: WorkStep): Promise<Record<string
     if (!digest) throw new CairnError('internal', `${step.name} is ready, but its input ${need.step} has no result`);
     digests[need.role] = digest;
   }
+  for (const { role, sha256: digest } of step.given) digests[role] = digest;
   return digests;
 }
 

@@ -83,6 +83,7 @@ type NewStep = {
   kind: string;
   settings: unknown;
   needs: unknown;
+  given: unknown;
   pool: string;
   slots: number;
   maxAttempts: number;
@@ -179,6 +180,7 @@ const newStepNames: Names<NewStep & { runId: string } & SettledStep> = {
   kind: 'kind',
   settings: 'settings',
   needs: 'needs',
+  given: 'given',
   pool: 'pool',
   slots: 'slots',
   maxAttempts: 'max_attempts',

@@ -2,6 +2,7 @@ import type { PlannedStep, PlanView, SubmitRequest } from '@cairn/contract';
 import { explainDifference, type MemoParts, memoParts, type StepPlan } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
+import { givenTo } from './imported-weights.ts';
 import { artifactKinds, mayReuse, memoKeyOf } from './memo.ts';
 import { checkSubmission, type Submission } from './submit.ts';
 
@@ -39,16 +40,22 @@ async function planStep(
     why,
     settings: step.settings,
     slots: step.slots,
+    given: step.wants.map(({ role, name }) => ({ role, name, sha256: submission.weights.get(name)?.sha256 ?? null })),
   });
   if (step.kind === 'register') return { planned: planned('run', 'a model is registered by every run'), digest: null };
   if (!mayReuse(step.kind, step.name, submission.noReuse)) return { planned: planned('run', 'reuse is switched off for it'), digest: null };
+  const absent = step.wants.filter((want) => !submission.weights.has(want.name)).map((want) => want.name);
+  if (absent.length > 0) return { planned: planned('run', `the weights ${absent.join(' and ')} are not here yet`), digest: null };
   const unknown = step.needs.filter((need) => !digests.get(need.step)).map((need) => need.step);
   if (unknown.length > 0)
     return {
       planned: planned('run', `${[...new Set(unknown)].join(' and ')} ${unknown.length === 1 ? 'is' : 'are'} made anew`),
       digest: null,
     };
-  const inputs = Object.fromEntries(step.needs.map((need) => [need.role, digests.get(need.step) ?? '']));
+  const inputs = Object.fromEntries([
+    ...step.needs.map((need) => [need.role, digests.get(need.step) ?? '']),
+    ...givenTo(step, submission.weights).map(({ role, sha256 }) => [role, sha256]),
+  ]);
   const parts = memoParts(step, ctx.codeDigests[step.kind], inputs, submission.dataset.digest);
   const found = await ctx.prisma.artifact.findFirst({
     where: { projectId, memoKey: memoKeyOf(parts), state: { in: ['ready', 'building'] } },

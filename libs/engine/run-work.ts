@@ -2,7 +2,7 @@ import { type AttemptState, artifactState, attemptState, CairnError, type RunSta
 import { inTransaction, type Transaction } from '@cairn/db';
 import type { FailureCounts, StepNeed } from '@cairn/domain';
 import { z } from 'zod';
-import { failuresColumn, needsColumn, noReuseColumn, states } from './columns.ts';
+import { failuresColumn, type Given, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import {
   type AttemptColumns,
@@ -32,6 +32,7 @@ export type WorkStep = {
   kind: StepKind;
   settings: Record<string, unknown>;
   needs: StepNeed[];
+  given: Given[];
   slots: number;
   maxAttempts: number;
   state: StepState;
@@ -113,6 +114,7 @@ const stepRow = z.object({
   kind: states.kind,
   settings: z.record(z.string(), z.unknown()),
   needs: needsColumn,
+  given: givenColumn,
   slots: z.number().int(),
   maxAttempts: z.number().int(),
   state: states.step,
@@ -143,7 +145,7 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `there is no run ${runId}`);
   const steps = await tx.$queryRaw<unknown[]>`
-    select s.id, s.name, s.kind, s.settings, s.needs, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures,
+    select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures,
            s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.started_at as "startedAt",
            case when f.id is not null then jsonb_build_object('id', f.id, 'state', f.state, 'runId', f.run_id, 'stepName', f.step_name,
              'digest', f.digest, 'memoKey', f.memo_key) end as artifact,

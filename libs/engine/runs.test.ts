@@ -55,11 +55,12 @@ describe('a submission', () => {
     const wanted = { set: { 'stages.first.weights': 'resnet50-19c8e357' } };
     await expect(stage.submit(wanted)).rejects.toMatchObject({
       code: 'not_found',
-      message: 'stages.first starts with the weights resnet50-19c8e357, which are not here',
-      details: { remedy: 'Start from untrained weights: --set stages.first.weights=null.' },
+      message: 'stages.first.weights names the weights resnet50-19c8e357, which are not here',
+      details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet18`') },
     });
     const { steps } = await stage.engine.planRun(request(wanted), ada);
     expect(steps.find((step) => step.name === 'first')?.settings).toMatchObject({ weights: 'resnet50-19c8e357' });
+    expect(steps.find((step) => step.name === 'first')?.given).toEqual([{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }]);
   });
 });
 

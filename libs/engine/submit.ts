@@ -2,8 +2,10 @@ import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation } from '@cairn/db';
 import { expandRecipe, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
+import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
+import { findWeights, givenTo, type ImportedWeights, refuseAbsentWeights } from './imported-weights.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
 import { emit, runWork, settleAndWrite, type WorkStep } from './run-work.ts';
 
@@ -11,6 +13,8 @@ import { emit, runWork, settleAndWrite, type WorkStep } from './run-work.ts';
 export type Submission = {
   recipe: Recipe;
   plan: StepPlan[];
+  /** The imported weights that steps want, by name, as far as they are here. */
+  weights: ReadonlyMap<string, ImportedWeights>;
   dataset: { id: string; name: string; version: number; digest: string };
   noReuse: boolean | string[];
 };
@@ -18,7 +22,8 @@ export type Submission = {
 /**
  * Checks a submission without writing anything.
  *
- * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset), `invalid_request` (noReuse)
+ * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset), `model_mismatch` (weights),
+ *   `invalid_request` (noReuse)
  */
 export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
   const recipe = resolveRecipe(ctx, request);
@@ -35,7 +40,8 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
         `noReuse names ${unknown.join(', ')}, which is no step of the recipe${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} There are ${names.join(', ')}`,
       );
   }
-  return { recipe, plan, dataset, noReuse: request.noReuse };
+  const weights = await findWeights(ctx, recipe, plan, projectId);
+  return { recipe, plan, weights, dataset, noReuse: request.noReuse };
 }
 
 async function findDataset(ctx: EngineContext, wanted: string, projectId: string) {
@@ -70,12 +76,12 @@ export async function submitRun(
   const requestDigest = sha256(canonicalJson(request));
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
-  const { recipe, plan, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
-  refuseAbsentWeights(recipe);
+  const { recipe, plan, weights, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
+  refuseAbsentWeights(recipe, plan, weights);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
-  const steps = plan.map(newStep);
+  const steps = plan.map((step) => newStep(step, givenTo(step, weights)));
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nobody else sees the run before the commit: what was inserted need not be locked and read.
@@ -94,13 +100,14 @@ export async function submitRun(
           idempotencyKey,
           requestDigest,
         },
-        steps: steps.map(({ id, name: stepName, kind, settings, needs, pool, slots, maxAttempts, state }, position) => ({
+        steps: steps.map(({ id, name: stepName, kind, settings, needs, given, pool, slots, maxAttempts, state }, position) => ({
           id,
           position,
           name: stepName,
           kind,
           settings,
           needs,
+          given,
           pool,
           slots,
           maxAttempts,
@@ -118,13 +125,17 @@ export async function submitRun(
   return { runId, created: true };
 }
 
-const newStep = ({ name, kind, settings, needs, pool, slots, maxAttempts }: StepPlan): WorkStep & Pick<StepPlan, 'pool'> => ({
+const newStep = (
+  { name, kind, settings, needs, pool, slots, maxAttempts }: StepPlan,
+  given: Given[],
+): WorkStep & Pick<StepPlan, 'pool'> => ({
   id: newId('step'),
   pool,
   name,
   kind,
   settings,
   needs,
+  given,
   slots,
   maxAttempts,
   state: 'blocked',
@@ -137,16 +148,6 @@ const newStep = ({ name, kind, settings, needs, pool, slots, maxAttempts }: Step
   shardsCommitted: 0,
   startedAt: null,
 });
-
-/** Published weights cannot be brought in yet, so a run that wants them could not start; a plan can be made all the same. */
-function refuseAbsentWeights(recipe: Recipe): void {
-  for (const [stage, { weights }] of Object.entries(recipe.stages)) {
-    if (weights === null) continue;
-    throw new CairnError('not_found', `stages.${stage} starts with the weights ${weights}, which are not here`, {
-      details: { remedy: `Start from untrained weights: --set stages.${stage}.weights=null.` },
-    });
-  }
-}
 
 async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {
   const run = await ctx.prisma.run.findUnique({

@@ -7,4 +7,5 @@ export * from './seeded-random.ts';
 export * from './start-postgres.ts';
 export * from './start-s3.ts';
 export * from './start-valkey.ts';
+export { trainerPython } from './trainer-python.ts';
 export * from './wait-for.ts';

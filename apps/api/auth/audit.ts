@@ -2,7 +2,16 @@ import type { Prisma, PrismaClient } from '@cairn/db';
 import type { Caller } from './authenticate.ts';
 
 /** What was done: the resource and the verb. */
-export type AuditAction = 'run.submit' | 'run.cancel' | 'run.retry' | 'dataset.add' | 'token.create' | 'token.revoke' | 'garbage.collect';
+export type AuditAction =
+  | 'run.submit'
+  | 'run.cancel'
+  | 'run.retry'
+  | 'dataset.add'
+  | 'weights.import'
+  | 'weights.remove'
+  | 'token.create'
+  | 'token.revoke'
+  | 'garbage.collect';
 
 /** Writes down who changed what. Called after the change, which is not undone when this fails: the caller gets the error. */
 export async function recordAudit(

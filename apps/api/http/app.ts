@@ -6,6 +6,7 @@ import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-
 import { z } from 'zod';
 import { watchClosing } from './closing.ts';
 import { readJsonBodies } from './json-body.ts';
+import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 
@@ -18,9 +19,6 @@ export type AppOptions = {
   maxBodyBytes: number;
 };
 
-/** The whole of a request must come within this. */
-const requestTimeoutMs = 60_000;
-
 /** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
 export function createApp({ server, log, metrics, maxBodyBytes }: AppOptions) {
   const app = fastify({
@@ -28,7 +26,8 @@ export function createApp({ server, log, metrics, maxBodyBytes }: AppOptions) {
     // One line a request, of our own, when it is done.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: maxBodyBytes,
-    requestTimeout: requestTimeoutMs,
+    // The bodies have limits of time of their own: a file may take longer than a question. Headers have Node's.
+    requestTimeout: 0,
     requestIdHeader: false,
     genReqId: () => randomUUID(),
     exposeHeadRoutes: false,
@@ -59,6 +58,7 @@ export function createApp({ server, log, metrics, maxBodyBytes }: AppOptions) {
   watchClosing(app);
   measureRequests(app, server, metrics);
   readJsonBodies(app, maxBodyBytes);
+  readOctetBodies(app);
   return app;
 }
 

@@ -3,6 +3,8 @@ import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from './app.ts';
 
+/** The whole of a JSON body must come within this. */
+const bodyTimeoutMs = 60_000;
 /** How long a client that sends too much may go on sending before its connection is cut: time enough to read the answer. */
 const lingerMs = 2_000;
 
@@ -16,7 +18,8 @@ export function readJsonBodies(app: App, maxBytes: number): void {
 
   app.addHook('onRequest', async (request) => {
     const length = Number(request.headers['content-length'] ?? 0);
-    if (length > maxBytes) throw tooLarge(maxBytes, `${length} bytes`);
+    const most = request.routeOptions.config.maxOctets ?? maxBytes;
+    if (length > most) throw tooLarge(most, `${length} bytes`);
   });
   app.addHook('onResponse', async (request, reply) => {
     if (reply.statusCode !== 413) return;
@@ -28,10 +31,15 @@ export function readJsonBodies(app: App, maxBytes: number): void {
   app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: IncomingMessage) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
-      bytes += chunk.length;
-      if (bytes > maxBytes) throw tooLarge(maxBytes, 'more');
-      chunks.push(chunk);
+    const timer = setTimeout(() => payload.destroy(new Error(`the body did not come within ${bodyTimeoutMs / 1000} s`)), bodyTimeoutMs);
+    try {
+      for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
+        bytes += chunk.length;
+        if (bytes > maxBytes) throw tooLarge(maxBytes, 'more');
+        chunks.push(chunk);
+      }
+    } finally {
+      clearTimeout(timer);
     }
     const text = Buffer.concat(chunks).toString('utf8');
     if (text.trim() === '') return undefined;
@@ -41,7 +49,7 @@ export function readJsonBodies(app: App, maxBytes: number): void {
   });
 }
 
-const tooLarge = (maxBytes: number, given: string): CairnError =>
+export const tooLarge = (maxBytes: number, given: string): CairnError =>
   new CairnError('payload_too_large', `The request body may have ${maxBytes} bytes and has ${given}`, { details: { maxBytes } });
 
 function invalidJson(text: string, cause: Error): CairnError {

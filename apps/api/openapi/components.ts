@@ -37,6 +37,8 @@ import {
   tokenRequest,
   trainSettings,
   waitingReason,
+  weightsPage,
+  weightsView,
 } from '@cairn/contract';
 import { z } from 'zod';
 
@@ -80,6 +82,8 @@ export const components = {
   TokenRequest: tokenRequest,
   TrainSettings: trainSettings,
   WaitingReason: waitingReason,
+  Weights: weightsView,
+  WeightsPage: weightsPage,
 } as const satisfies Record<string, z.ZodType>;
 
 /** Gives the schemas their names. In zod's own registry, because their descriptions are there too. */

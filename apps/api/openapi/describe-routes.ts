@@ -41,6 +41,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'events', description: 'One stream for everything that changes.' },
         { name: 'datasets', description: 'Where image collections lie.' },
         { name: 'recipes', description: 'Descriptions of runs.' },
+        { name: 'weights', description: 'Files of tensors that were brought in: where training starts, models of others.' },
         { name: 'models', description: 'Registered models and their scores.' },
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'fleet', description: 'The controller and the pools.' },
@@ -55,7 +56,13 @@ export async function describeRoutes(app: App): Promise<void> {
     transform: (route) => {
       const { body, operationId } = route.schema ?? {};
       if (operationId !== undefined && body instanceof z.ZodType && body.safeParse(undefined).success) optionalBodies.add(operationId);
-      return toJsonSchema(route);
+      const described = toJsonSchema(route);
+      // A stream of octets has no schema of zod that could check it.
+      if (route.route.config?.maxOctets === undefined) return described;
+      return {
+        ...described,
+        schema: { ...described.schema, consumes: ['application/octet-stream'], body: { type: 'string', format: 'binary' } },
+      };
     },
     transformObject: (document) => {
       const whole = createJsonSchemaTransformObject({})(document);

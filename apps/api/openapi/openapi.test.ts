@@ -23,6 +23,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
   });
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
     'DELETE /v1/tokens/{id}',
+    'DELETE /v1/weights/{name}',
     'GET /healthz',
     'GET /metrics',
     'GET /readyz',
@@ -46,12 +47,15 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/runs/{id}/steps/{name}/metrics',
     'GET /v1/runs/{id}/steps/{name}/shards',
     'GET /v1/tokens',
+    'GET /v1/weights',
+    'GET /v1/weights/{name}',
     'POST /v1/datasets',
     'POST /v1/gc',
     'POST /v1/runs',
     'POST /v1/runs/{id}/cancel',
     'POST /v1/runs/{id}/retry',
     'POST /v1/tokens',
+    'PUT /v1/weights/{name}',
   ]);
 });
 
@@ -118,7 +122,10 @@ test('a body that may be left out is not required', () => {
     cancelRun: false,
     retryRun: false,
     collectGarbage: false,
+    importWeights: true,
   });
+  const { content = {} } = operations.find(({ operationId }) => operationId === 'importWeights')?.requestBody ?? {};
+  expect(Object.keys(content)).toEqual(['application/octet-stream']);
 });
 
 test('/docs is served whole from here: page, program and document', async () => {

@@ -1,6 +1,11 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { TokenRole } from '@cairn/contract';
 import { openStage } from '@cairn/engine/testing';
 import { attemptToken, createCloser, createLogger, createMetrics, newId } from '@cairn/runtime';
+import { openStore } from '@cairn/storage';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
@@ -21,6 +26,9 @@ export async function openTestApi() {
     data: roles.map((role) => ({ id: newId('token'), projectId: 'default', name: `a-${role}`, role, hash: hashSecret(secrets[role]) })),
   });
   const closer = createCloser();
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-api-'));
+  closer.add('the storage', () => rm(folder, { recursive: true }));
+  const store = openStore(pathToFileURL(folder).href);
   closer.add('the stage', () => stage.close());
   afterAll(() => closer.close());
 
@@ -34,7 +42,7 @@ export async function openTestApi() {
         engine,
         recipes: stage.ctx.recipes,
         databaseUrl,
-        storageUrl: 'file:///storage',
+        store,
         serverKey,
         log,
         metrics: createMetrics({ processMetrics: false }),
@@ -48,10 +56,15 @@ export async function openTestApi() {
 
   const { api, internal, feed } = await openReplica();
 
-  type Call = { body?: unknown; headers?: Record<string, string>; query?: Record<string, string> };
+  type Call = { body?: unknown; octets?: Buffer; headers?: Record<string, string>; query?: Record<string, string> };
 
   /** Calls the public server with the token of a role, or without one. */
-  async function call(role: TokenRole | null, method: 'GET' | 'POST' | 'DELETE', url: string, { body, headers = {}, query }: Call = {}) {
+  async function call(
+    role: TokenRole | null,
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    url: string,
+    { body, octets, headers = {}, query }: Call = {},
+  ) {
     const options: InjectOptions = {
       method,
       url,
@@ -60,6 +73,8 @@ export async function openTestApi() {
     if (query !== undefined) options.query = query;
     if (body !== undefined)
       Object.assign(options, { payload: JSON.stringify(body), headers: { ...options.headers, 'content-type': 'application/json' } });
+    if (octets !== undefined)
+      Object.assign(options, { payload: octets, headers: { ...options.headers, 'content-type': 'application/octet-stream' } });
     const answer = await api.inject(options);
     const isJson = String(answer.headers['content-type'] ?? '').includes('json');
     return { status: answer.statusCode, headers: answer.headers, text: answer.body, json: isJson ? answer.json() : null };
@@ -91,6 +106,6 @@ export async function openTestApi() {
     return { status: answer.statusCode, json: answer.json() };
   }
 
-  return { stage, prisma, engine, api, internal, feed, secrets, serverKey, log, call, callAsAttempt, openReplica };
+  return { stage, prisma, engine, store, folder, api, internal, feed, secrets, serverKey, log, call, callAsAttempt, openReplica };
 }
 export type TestApi = Awaited<ReturnType<typeof openTestApi>>;

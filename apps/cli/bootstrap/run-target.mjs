@@ -41,7 +41,7 @@ const targets = {
     env: clusterEnvironment(process.env),
   }),
   'test:faults': (args) => ({ node: [join(root, 'apps/cli/testing/faults/main.ts'), ...args], python: true }),
-  cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args.includes('up') }),
+  cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args.includes('up') || args.includes('import') }),
 };
 
 /**

@@ -4,6 +4,7 @@ import type { CheckedLists, ListsManifest } from '@cairn/dataset';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { listTable } from '../output/list-table.ts';
 import { tableLines } from '../output/table.ts';
 import { formatBytes, formatCount, formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
@@ -96,22 +97,8 @@ async function listsAtHand({ ui }: Session, { metadata }: ListsOptions): Promise
 }
 
 function manifestTable({ lists: made, groundTruth }: ListsManifest, { ui }: Session): string[] {
-  const right = { align: 'right' as const };
-  const columns = [
-    { title: 'list' },
-    { title: 'rows', ...right },
-    { title: 'labels', ...right },
-    { title: 'noisy', ...right },
-    { title: 'without label', ...right },
-    { title: 'size', ...right },
-  ];
-  const rows = Object.entries(made).map(([name, { rows: n, labels, noisy, unlabelled, bytes }]) => [
-    ui.style.bold(name),
-    ...[n, labels, noisy, unlabelled].map(formatCount),
-    formatBytes(bytes),
-  ]);
   const truth = groundTruth === null ? [] : [['ground_truth', formatCount(groundTruth.rows), '', '', '', formatBytes(groundTruth.bytes)]];
-  return tableLines(columns, [...rows, ...truth], { heading: ui.style.dim });
+  return listTable(made, ui, truth);
 }
 
 /** Ends with the code of bad input when something is wrong, so that a script sees it. */

@@ -86,7 +86,7 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     step.kind,
     words[step.action],
     step.slots > 0 ? String(step.slots) : '',
-    style.dim(step.why),
+    style.dim([step.why, ...step.given.map(givenText)].join('; ')),
   ]);
   const columns = [
     { title: 'step' },
@@ -103,4 +103,8 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     '',
     gpuHours === null ? `Estimate: ${basis}` : `Estimate: ${formatNumber(gpuHours)} GPU-hours (${basis})`,
   ];
+}
+
+function givenText({ name, sha256 }: PlanView['steps'][number]['given'][number]): string {
+  return sha256 === null ? `needs ${name}` : `from ${name}, sha256 ${sha256.slice(0, 16)}`;
 }

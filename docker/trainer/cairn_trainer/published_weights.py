@@ -37,6 +37,24 @@ def load_published(backbone: nn.Module, content: Mapping[str, Any], source: str,
     Raises:
         TrainerError: `model_mismatch`, naming every tensor that is missing, unknown or of another shape.
     """
+    expected, found, untouched = match_published(backbone, content, extent)
+    faults = mismatches(expected, found)
+    if faults:
+        raise TrainerError('model_mismatch', f'{source} does not fit the backbone: ' + '; '.join(faults) + '.')
+    copy_weights(expected, found)
+    return Loaded(len(expected), untouched)
+
+
+class Matched(NamedTuple):
+    """The backbone's tensors that a file is to fill, the file's under the same names, and the names of those that are not filled."""
+
+    expected: dict[str, Tensor]
+    found: dict[str, Tensor]
+    untouched: list[str]
+
+
+def match_published(backbone: nn.Module, content: Mapping[str, Any], extent: Extent) -> Matched:
+    """Brings both sides under the same names; what still differs then is a fault of the file."""
     inner = getattr(backbone, 'model', backbone)  # a network of timm is wrapped
     wanted = inner.state_dict()
     found = _renamed(inner, content)
@@ -46,12 +64,7 @@ def load_published(backbone: nn.Module, content: Mapping[str, Any], source: str,
         left_out = [key for key in wanted if key.startswith(tuple(attention))]
         untouched += left_out
         found = {key: value for key, value in found.items() if key not in left_out}
-    expected = {key: value for key, value in wanted.items() if key not in untouched}
-    faults = mismatches(expected, found)
-    if faults:
-        raise TrainerError('model_mismatch', f'{source} does not fit the backbone: ' + '; '.join(faults) + '.')
-    copy_weights(expected, found)
-    return Loaded(len(expected), untouched)
+    return Matched({key: value for key, value in wanted.items() if key not in untouched}, found, untouched)
 
 
 def _renamed(network: nn.Module, content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -14,3 +14,4 @@ export { readLog } from './read-log.ts';
 export { readMetrics } from './read-metrics.ts';
 export type { AdmissionSource } from './step-views.ts';
 export { type AdmissionView, type Leader, loadAdmission, loadLeader, loadWaiting, type Waiting } from './waiting.ts';
+export { getWeights, listWeights, weightsViewOf } from './weights.ts';

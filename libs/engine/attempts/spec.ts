@@ -10,7 +10,7 @@ import {
   protocol,
   type ResumePoint,
 } from '@cairn/contract';
-import { artifactFilesColumn, detailsColumn, needsColumn } from '../columns.ts';
+import { artifactFilesColumn, detailsColumn, type Given, givenColumn, needsColumn } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { liveAttempt } from './live-attempt.ts';
 
@@ -37,7 +37,7 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     step: { id: step.id, name: step.name },
     kind: step.kind,
     settings: step.settings,
-    inputs: await loadInputs(ctx, step.runId, needsColumn.parse(step.needs)),
+    inputs: await loadInputs(ctx, step.runId, needsColumn.parse(step.needs), givenColumn.parse(step.given)),
     source: imageSource.parse(step.run.dataset.source),
     stagingPrefix: stagingPrefix(attempt.id),
     resume,
@@ -56,21 +56,25 @@ async function loadInputs(
   ctx: EngineContext,
   runId: string,
   needs: { role: string; step: string }[],
+  given: Given[],
 ): Promise<Record<string, InputArtifact>> {
   const steps = await ctx.prisma.step.findMany({
     where: { runId, name: { in: needs.map((need) => need.step) } },
     select: { name: true, artifact: true },
   });
+  const imported = await ctx.prisma.artifact.findMany({ where: { id: { in: given.map((one) => one.artifactId) } } });
   const inputs: Record<string, InputArtifact> = {};
-  for (const need of needs) {
-    const artifact = steps.find((step) => step.name === need.step)?.artifact;
-    inputs[need.role] = inputArtifact.parse({
-      ...artifact,
-      files: artifactFilesColumn.parse(artifact?.files),
-      details: detailsColumn.parse(artifact?.details),
-    });
-  }
+  for (const need of needs) inputs[need.role] = inputOf(steps.find((step) => step.name === need.step)?.artifact);
+  for (const { role, artifactId } of given) inputs[role] = inputOf(imported.find((artifact) => artifact.id === artifactId));
   return inputs;
+}
+
+function inputOf(artifact: { files: unknown; details: unknown } | null | undefined): InputArtifact {
+  return inputArtifact.parse({
+    ...artifact,
+    files: artifactFilesColumn.parse(artifact?.files),
+    details: detailsColumn.parse(artifact?.details),
+  });
 }
 
 /** Checkpoints of the same computation (memo key), newest first: also those of an earlier run that was interrupted. */

@@ -107,9 +107,10 @@ async function registerModel(run: RunWork, step: WorkStep, details: Record<strin
     select: { version: true },
   });
   const version = (newest?.version ?? 0) + 1;
-  const artifacts = Object.fromEntries(
-    step.needs.map((need) => [need.role, run.steps.find((candidate) => candidate.name === need.step)?.artifact?.id ?? '']),
-  );
+  const artifacts = Object.fromEntries([
+    ...step.needs.map((need) => [need.role, run.steps.find((candidate) => candidate.name === need.step)?.artifact?.id ?? '']),
+    ...step.given.map(({ role, artifactId }) => [role, artifactId]),
+  ]);
   await run.tx.model.create({
     data: {
       id: newId('model'),

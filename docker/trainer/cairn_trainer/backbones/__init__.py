@@ -52,6 +52,25 @@ def build_backbone(name: str, generator: torch.Generator) -> tuple[nn.Module, in
         from cairn_trainer.backbones.timm_backbone import build_timm
 
         return build_timm(name, generator)
+    spec = _spec_of(name)
+    backbone = spec.build()
+    _init_weights(backbone, generator)
+    return backbone, spec.channels
+
+
+def outline_backbone(name: str) -> nn.Module:
+    """The backbone's tensors by name and shape; where the backbone is one of ours they hold no numbers and take no memory.
+
+    Raises:
+        TrainerError: `invalid_configuration` for an unknown name, with those nearest to it.
+    """
+    if name.startswith(TIMM_PREFIX):
+        return build_backbone(name, torch.Generator())[0]
+    with torch.device('meta'):
+        return _spec_of(name).build()
+
+
+def _spec_of(name: str) -> BackboneSpec:
     spec = BACKBONES.get(name)
     if spec is None:
         nearest = difflib.get_close_matches(name, BACKBONES, n=1)
@@ -59,9 +78,7 @@ def build_backbone(name: str, generator: torch.Generator) -> tuple[nn.Module, in
         known = ', '.join(BACKBONES)
         message = f'model.backbone is {name!r}; it must be one of {known}, or {TIMM_PREFIX}NAME for a network of timm.{hint}'
         raise TrainerError('invalid_configuration', message)
-    backbone = spec.build()
-    _init_weights(backbone, generator)
-    return backbone, spec.channels
+    return spec
 
 
 def _init_weights(backbone: nn.Module, generator: torch.Generator) -> None:

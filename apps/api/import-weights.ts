@@ -1,0 +1,111 @@
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { CairnError, protocol, type WeightsContent, type WeightsQuery, type WeightsView } from '@cairn/contract';
+import { inTransaction, isUniqueViolation, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
+import { newId } from '@cairn/runtime';
+import { commitArtifact, type ObjectStore } from '@cairn/storage';
+
+export type NewWeights = {
+  projectId: string;
+  owner: string;
+  name: string;
+  said: WeightsQuery;
+  /** The file's bytes. */
+  body: Readable;
+  signal: AbortSignal;
+};
+
+type Deps = { prisma: PrismaClient; store: ObjectStore };
+
+/** What the file becomes: attempts read it by this name. */
+const artifactOf = {
+  backbone: { kind: 'weights', folder: 'weights', file: 'weights.pth' },
+  model: { kind: 'checkpoint', folder: 'checkpoints', file: 'checkpoint.pt' },
+} as const satisfies Record<WeightsContent, { kind: string; folder: string; file: string }>;
+
+/**
+ * Stores a file of tensors as an artifact and gives it a name. The same file under the same name is what is there; under
+ * another name it is stored once. What does not arrive whole leaves nothing behind that the next clearing out does not take.
+ *
+ * @throws CairnError `name_taken` by another file, `content_mismatch`, `invalid_request`, and those of the storage
+ */
+export async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ weights: WeightsView; created: boolean }> {
+  const { content, embeddingDim, classes } = wanted.said;
+  if (content === 'model' && (embeddingDim === undefined || classes === undefined))
+    throw new CairnError('invalid_request', 'Of a whole model embeddingDim and classes are needed; `cairn import model` reads them');
+  const there = await sameName(deps, wanted);
+  const artifactId = there === null ? await storedBefore(deps, wanted) : there.artifactId;
+  // A client that is answered before it has sent all may take that for a broken connection.
+  if (artifactId !== null) await finished(wanted.body.resume());
+  if (there !== null) return { weights: there, created: false };
+  return artifactId === null ? storeAnew(deps, wanted) : give(deps, wanted, artifactId);
+}
+
+async function sameName({ prisma }: Deps, { projectId, name, said }: NewWeights): Promise<WeightsView | null> {
+  const row = await prisma.weights.findUnique({ where: { projectId_name: { projectId, name } } });
+  if (row === null) return null;
+  const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== said[field]);
+  if (differing.length === 0) return weightsViewOf(row);
+  const words = differing.map((field) => `${field} ${row[field]}, not ${said[field]}`).join('; ');
+  throw new CairnError('name_taken', `The weights ${name} are there with ${words}`, {
+    details: { remedy: `Choose another name with --name, or take these off the list: \`cairn weights remove ${name}\`.` },
+  });
+}
+
+async function storedBefore({ prisma }: Deps, { projectId, said: { sha256, content } }: NewWeights): Promise<string | null> {
+  const row = await prisma.weights.findFirst({ where: { projectId, sha256, content }, select: { artifactId: true } });
+  return row?.artifactId ?? null;
+}
+
+async function storeAnew(deps: Deps, wanted: NewWeights) {
+  const { prisma, store } = deps;
+  const { projectId, name, said, body, signal } = wanted;
+  const { kind, folder, file } = artifactOf[said.content];
+  const id = newId('artifact');
+  const [prefix, staging] = [`${folder}/${id}`, `staging/${id}`];
+  const createdAt = new Date();
+  await prisma.artifact.create({ data: { id, projectId, kind, state: 'building', prefix: `${prefix}/`, stepName: '', createdAt } });
+  try {
+    const from = `${staging}/${file}`;
+    const { bytes, sha256 } = await store.put(from, body, { signal });
+    if (sha256 !== said.sha256)
+      throw new CairnError('content_mismatch', `Of ${name} ${bytes} bytes arrived with the sha256 ${sha256}, not ${said.sha256}`);
+    const { backbone, source, licence } = said;
+    const details = { imported: name, backbone, source: source ?? null, licence: licence ?? null };
+    const manifest = await commitArtifact(store, {
+      prefix,
+      files: [{ name: file, from, bytes, sha256 }],
+      manifest: { kind, id, protocol, createdAt: createdAt.toISOString(), details },
+      signal,
+    });
+    const ready = { state: 'ready', digest: manifest.digest, files: manifest.files, details, bytes, readyAt: new Date() };
+    return await give(deps, wanted, id, ready);
+  } catch (error) {
+    await prisma.artifact.updateMany({ where: { id, weights: { none: {} } }, data: { state: 'deleting' } });
+    throw error;
+  } finally {
+    await store.removePrefix(staging);
+  }
+}
+
+/** Gives the name to an artifact, which becomes ready with it. Of two files that come under one name at once the first has it. */
+async function give(deps: Deps, wanted: NewWeights, artifactId: string, ready?: Prisma.ArtifactUpdateManyMutationInput) {
+  const { prisma } = deps;
+  const { projectId, owner, name } = wanted;
+  const { source = null, licence = null, embeddingDim = null, classes = null, ...said } = wanted.said;
+  try {
+    const row = await inTransaction(prisma, async (tx) => {
+      if (ready !== undefined) await tx.artifact.updateMany({ where: { id: artifactId, state: 'building' }, data: ready });
+      const { bytes } = await tx.artifact.findUniqueOrThrow({ where: { id: artifactId, state: 'ready' }, select: { bytes: true } });
+      return tx.weights.create({
+        data: { id: newId('weights'), projectId, owner, name, ...said, source, licence, embeddingDim, classes, bytes, artifactId },
+      });
+    });
+    return { weights: weightsViewOf(row), created: true };
+  } catch (error) {
+    const raced = isUniqueViolation(error) ? await sameName(deps, wanted) : null;
+    if (raced === null) throw error;
+    if (ready !== undefined) await prisma.artifact.updateMany({ where: { id: artifactId }, data: { state: 'deleting' } });
+    return { weights: raced, created: false };
+  }
+}

@@ -1,0 +1,190 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { request as httpRequest } from 'node:http';
+import { join } from 'node:path';
+import { weightsView } from '@cairn/contract';
+import { request as planRequest } from '@cairn/engine/testing';
+import { sha256 } from '@cairn/runtime';
+import { readManifest } from '@cairn/storage';
+import { expect, test } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { api, call, folder, prisma, secrets, stage, store } = await openTestApi();
+
+const file = (text: string) => Buffer.from(text.repeat(1000));
+const said = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone: 'resnet18', sha256: sha256(octets), ...over });
+const put = (name: string, octets: Buffer, over: Record<string, string> = {}) =>
+  call('submitter', 'PUT', `/v1/weights/${name}`, { octets, query: said(octets, over) });
+const withWeights = (name: string, over: Record<string, unknown> = {}) => ({ set: { 'stages.first.weights': name, ...over } });
+/** What lies in the store below a folder. */
+const stored = async (name: string) => (await readdir(join(folder, name)).catch(() => [])).length;
+const notDeleted = () => prisma.artifact.count({ where: { kind: 'weights', state: { not: 'deleting' } } });
+
+test('a file is stored with its digest, source and licence, and is listed', async () => {
+  const octets = file('first');
+  const answer = await put('resnet18-first', octets, { source: 'https://example.org/a.pth', licence: 'BSD-3-Clause' });
+  expect(answer).toMatchObject({ status: 201, headers: { location: '/v1/weights/resnet18-first' } });
+  const view = weightsView.parse(answer.json);
+  expect(view).toMatchObject({
+    name: 'resnet18-first',
+    content: 'backbone',
+    backbone: 'resnet18',
+    sha256: sha256(octets),
+    bytes: octets.length,
+    source: 'https://example.org/a.pth',
+    licence: 'BSD-3-Clause',
+    owner: 'a-submitter',
+  });
+  expect(await readFile(join(folder, `weights/${view.artifactId}/weights.pth`))).toEqual(octets);
+  expect(await readManifest(store, `weights/${view.artifactId}`)).toMatchObject({ kind: 'weights', details: { licence: 'BSD-3-Clause' } });
+  expect(await stored('staging')).toBe(0);
+  expect((await call('viewer', 'GET', '/v1/weights')).json).toEqual({ items: [view], nextCursor: null });
+  expect((await call('viewer', 'GET', '/v1/weights/resnet18-first')).json).toEqual(view);
+  const [audit] = await prisma.auditEntry.findMany({ where: { action: 'weights.import' } });
+  expect(audit).toMatchObject({ target: view.id, actor: 'a-submitter' });
+});
+
+test('the same file again is no change, under another name it is stored once, and another file under the name is refused', async () => {
+  const octets = file('second');
+  const first = await put('second', octets);
+  expect(await put('second', octets)).toMatchObject({ status: 200, json: first.json });
+  const before = await notDeleted();
+  const alias = await put('second-alias', octets);
+  expect(alias).toMatchObject({ status: 201, json: { artifactId: first.json.artifactId } });
+  expect(await notDeleted()).toBe(before);
+  expect(await put('second', file('other'))).toMatchObject({
+    status: 409,
+    json: { code: 'name_taken', detail: expect.stringContaining(`sha256 ${sha256(octets)}, not`) },
+  });
+  expect(await put('second', octets, { backbone: 'resnet50' })).toMatchObject({ status: 409 });
+});
+
+test('of many who bring the same name at once one stores it', async () => {
+  const octets = file('at once');
+  const answers = await Promise.all(Array.from({ length: 5 }, () => put('at-once', octets)));
+  expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 200, 200, 200, 201]);
+  expect(new Set(answers.map(({ json }) => json.artifactId)).size).toBe(1);
+  expect(await prisma.artifact.count({ where: { state: 'ready', details: { path: ['imported'], equals: 'at-once' } } })).toBe(1);
+});
+
+test('what is not what was announced leaves nothing', async () => {
+  const before = [await notDeleted(), await prisma.weights.count()];
+  const octets = file('cut off');
+  const answer = await call('submitter', 'PUT', '/v1/weights/cut', { octets: octets.subarray(1), query: said(octets) });
+  expect(answer).toMatchObject({ status: 422, json: { code: 'content_mismatch' } });
+  expect([await notDeleted(), await prisma.weights.count()]).toEqual(before);
+  expect(await stored('staging')).toBe(0);
+});
+
+test('a client that goes away in the middle leaves nothing', async () => {
+  const before = [await notDeleted(), await prisma.weights.count()];
+  const url = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
+  const query = new URLSearchParams(said(file('gone')));
+  const request = httpRequest(new URL(`/v1/weights/gone?${query}`, url), {
+    method: 'PUT',
+    headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream', 'content-length': 1_000_000 },
+  });
+  const { promise: gone, resolve } = Promise.withResolvers<void>();
+  request.on('error', () => resolve());
+  request.write(Buffer.alloc(1000));
+  await expect.poll(() => prisma.artifact.count({ where: { kind: 'weights', state: 'building' } })).toBe(1);
+  request.destroy();
+  await gone;
+  await expect.poll(() => prisma.artifact.count({ where: { kind: 'weights', state: 'building' } })).toBe(0);
+  expect([await notDeleted(), await prisma.weights.count()]).toEqual(before);
+  await expect.poll(() => stored('staging')).toBe(0);
+});
+
+test('roles, the missing body, wrong words and too large a file are refused', async () => {
+  const octets = file('roles');
+  expect((await call('viewer', 'PUT', '/v1/weights/a', { octets, query: said(octets) })).status).toBe(403);
+  expect((await call('submitter', 'DELETE', '/v1/weights/a')).status).toBe(403);
+  expect((await call('submitter', 'PUT', '/v1/weights/a', { query: said(octets) })).json).toMatchObject({ code: 'invalid_request' });
+  expect((await put('a', octets, { backbone: 'resnet5' })).json).toMatchObject({ code: 'invalid_request' });
+  expect((await put('a', octets, { content: 'model' })).json).toMatchObject({
+    detail: expect.stringContaining('embeddingDim and classes'),
+  });
+  expect(await call('submitter', 'POST', '/v1/runs', { octets })).toMatchObject({ status: 400, json: { code: 'invalid_request' } });
+  const large = { 'content-length': String(9 * 1024 ** 3), 'content-type': 'application/octet-stream' };
+  expect((await call('submitter', 'PUT', '/v1/weights/a', { headers: large, query: said(octets) })).json).toMatchObject({
+    code: 'payload_too_large',
+  });
+});
+
+test('a run starts from them, by their digest, and keeps them when their name is taken away', async () => {
+  const name = 'resnet18-start';
+  await expect(stage.submit(withWeights(name))).rejects.toMatchObject({
+    code: 'not_found',
+    message: `stages.first.weights names the weights ${name}, which are not here`,
+    details: { remedy: expect.stringContaining(`\`cairn import weights ${name}.pth --backbone resnet18\``) },
+  });
+  const { json } = await put(name, file('start'));
+  const { steps } = await stage.engine.planRun({ ...planRequest(), ...withWeights(name) }, { name: 'ada', projectId: 'default' });
+  expect(steps.find((step) => step.name === 'first')).toMatchObject({ given: [{ role: 'weights', name, sha256: json.sha256 }] });
+
+  const runId = await stage.submit(withWeights(name));
+  await stage.play(runId, 'prepare');
+  const [attempt = ''] = await stage.startAttempts(runId, 'first');
+  const spec = await stage.engine.attemptSpec(attempt, 1, 1);
+  expect(spec.inputs.weights).toMatchObject({
+    kind: 'weights',
+    prefix: `weights/${json.artifactId}/`,
+    files: [{ name: 'weights.pth', sha256: json.sha256 }],
+  });
+  const memo = await stage.step(runId, 'first');
+  expect(memo.artifact?.memoParts).toMatchObject({ inputs: { weights: json.sha256 } });
+
+  expect((await call('admin', 'DELETE', `/v1/weights/${name}`)).status).toBe(204);
+  await prisma.artifact.updateMany({ data: { createdAt: new Date(0) } });
+  const collected = (await call('admin', 'POST', '/v1/gc', { body: { olderThanHours: 0 } })).json;
+  expect(collected.artifacts.map(({ id }: { id: string }) => id)).not.toContain(json.artifactId);
+});
+
+test('clearing out takes what no name and no run refers to, and what was cut off a day ago', async () => {
+  const [kept, dropped] = [(await put('kept', file('kept'))).json, (await put('dropped', file('dropped'))).json];
+  await call('admin', 'DELETE', '/v1/weights/dropped');
+  const old = { id: 'art_00000000000000000000000000', projectId: 'default', kind: 'weights', state: 'building', prefix: 'weights/old/' };
+  await prisma.artifact.create({ data: { ...old, stepName: '' } });
+  await prisma.artifact.updateMany({
+    where: { id: { in: [old.id, kept.artifactId, dropped.artifactId] } },
+    data: { createdAt: new Date(0) },
+  });
+  const collect = async (dryRun: boolean): Promise<string[]> =>
+    (await call('admin', 'POST', '/v1/gc', { body: { olderThanHours: 0, dryRun } })).json.artifacts.map(({ id }: { id: string }) => id);
+  const planned = await collect(true);
+  const ids = await collect(false);
+  expect(ids.toSorted()).toEqual(planned.toSorted());
+  expect(ids).toEqual(expect.arrayContaining([dropped.artifactId, old.id]));
+  expect(ids).not.toContain(kept.artifactId);
+  expect(stage.removed).toEqual(expect.arrayContaining([`weights/${dropped.artifactId}/`, `staging/${old.id}/`]));
+});
+
+test('weights of another backbone, of less than is wanted, or of another kind are refused where a run would start from them', async () => {
+  await put('of-resnet50', file('of-resnet50'), { backbone: 'resnet50' });
+  await put('without-se', file('without-se'), { extent: 'upstream' });
+  await put('whole', file('whole'), { content: 'model', embeddingDim: '512', classes: '9' });
+  const refused = (name: string, over?: Record<string, unknown>) => expect(stage.submit(withWeights(name, over))).rejects;
+  await refused('of-resnet50').toThrow('is of the backbone resnet50; model.backbone is resnet18');
+  await refused('without-se').toThrow('stages.first.weightsExtent is all');
+  await refused('whole').toThrow('holds a whole model; a backbone alone is needed');
+  expect(await stage.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
+});
+
+test('an imported model is exported in place of a stage, and registered', async () => {
+  const { json } = await put('theirs', file('theirs'), { content: 'model', embeddingDim: '64', classes: '9' });
+  const { recipe } = planRequest();
+  if (typeof recipe === 'string') throw new Error('a whole recipe is expected');
+  const imported = { ...recipe, model: { ...recipe.model, embeddingDim: 64 }, stages: {} };
+  const submit = (over: object) => stage.submit({ recipe: { ...imported, export: { ...recipe.export, stage: null, ...over } } });
+  await expect(submit({})).rejects.toThrow('export takes a stage or the weights of an imported model; neither is given');
+  await expect(submit({ weights: 'absent' })).rejects.toMatchObject({
+    details: { remedy: 'Bring them in: `cairn import model absent.pth --backbone resnet18 --name absent`.' },
+  });
+  await expect(stage.submit({ recipe: { ...imported, model: recipe.model, export: { ...recipe.export, stage: null, weights: 'theirs' } } }))
+    .rejects //
+    .toThrow('gives features of length 64; model.embeddingDim is 512');
+  const runId = await submit({ weights: 'theirs' });
+  await stage.playAll(runId);
+  expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+  const [model] = await prisma.model.findMany({ where: { runId } });
+  expect(model?.artifacts).toMatchObject({ checkpoint: json.artifactId });
+});

@@ -1,0 +1,111 @@
+import { Readable } from 'node:stream';
+import { CairnError, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView } from '@cairn/contract';
+import { getWeights, listWeights } from '@cairn/db';
+import { z } from 'zod';
+import { recordAudit } from '../auth/audit.ts';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { closedSignal } from '../http/closing.ts';
+import { nameParams } from '../http/path-params.ts';
+import { importWeights } from '../import-weights.ts';
+
+export function weightsRoutes(app: App, deps: ApiDeps): void {
+  const { prisma } = deps;
+  const tags = ['weights'];
+
+  app.put(
+    '/v1/weights/:name',
+    {
+      config: { role: 'submitter', maxOctets: maxWeightsBytes },
+      schema: {
+        operationId: 'importWeights',
+        tags,
+        summary: 'Bring a file of tensors in under a name',
+        description:
+          'The body is the file, as octets; the query says what it is. Nothing is kept unless all of it arrives with the sha256 announced. ' +
+          'The same file under the same name is no change. `cairn import weights` checks the file against the backbone first, which is ' +
+          'not done here; the trainer refuses one that does not fit.',
+        params: nameParams,
+        querystring: weightsQuery,
+        response: {
+          200: weightsView.describe('They are there already.'),
+          201: weightsView.describe('They were brought in.'),
+          ...problems,
+        },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      const { body } = request;
+      if (!(body instanceof Readable)) throw new CairnError('invalid_request', 'The file is missing: send it as application/octet-stream');
+      const { weights, created } = await importWeights(deps, {
+        projectId: caller.projectId,
+        owner: caller.name,
+        name: request.params.name,
+        said: request.query,
+        body,
+        signal: closedSignal(reply),
+      });
+      const { name, sha256, bytes } = weights;
+      if (created) await recordAudit(prisma, caller, 'weights.import', weights.id, { name, sha256, bytes });
+      return reply
+        .code(created ? 201 : 200)
+        .header('location', `/v1/weights/${name}`)
+        .send(weights);
+    },
+  );
+
+  app.get(
+    '/v1/weights',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'listWeights',
+        tags,
+        summary: 'List imported weights, newest first',
+        querystring: pageQuery,
+        response: { 200: weightsPage, ...problems },
+      },
+    },
+    (request) => listWeights(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+
+  app.get(
+    '/v1/weights/:name',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getWeights',
+        tags,
+        summary: 'Show imported weights',
+        params: nameParams,
+        response: { 200: weightsView, ...problems },
+      },
+    },
+    (request) => getWeights(prisma, { projectId: callerOf(request).projectId, name: request.params.name }),
+  );
+
+  app.delete(
+    '/v1/weights/:name',
+    {
+      config: { role: 'admin' },
+      schema: {
+        operationId: 'removeWeights',
+        tags,
+        summary: 'Take imported weights off the list',
+        description: 'Runs that were submitted with them keep them. The file goes with the next clearing out when no run refers to it.',
+        params: nameParams,
+        response: { 204: z.null().describe('They are off the list.'), ...problems },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      const { id, name, sha256 } = await getWeights(prisma, { projectId: caller.projectId, name: request.params.name });
+      const { count } = await prisma.weights.deleteMany({ where: { id } });
+      if (count > 0) await recordAudit(prisma, caller, 'weights.remove', id, { name, sha256 });
+      return reply.code(204).send(null);
+    },
+  );
+}

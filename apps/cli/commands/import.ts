@@ -1,0 +1,160 @@
+import { resolve } from 'node:path';
+import {
+  type ListName,
+  listName,
+  type Preprocessing,
+  preprocessing,
+  type RecipeInput,
+  type WeightsQuery,
+  weightsExtent,
+} from '@cairn/contract';
+import { Option } from 'commander';
+import { z } from 'zod';
+import type { Registrar, Session } from '../cli.ts';
+import { type BringInOptions, bringInWeights } from '../imports/bring-in-weights.ts';
+import { listTable } from '../output/list-table.ts';
+import { formatBytes, formatCount, plural } from '../output/units.ts';
+import { parseSetOptions } from '../recipe/set-option.ts';
+import { collect, wholeNumber } from './options.ts';
+import { waitForRun } from './submit.ts';
+
+type ModelOptions = BringInOptions & {
+  dataset: string;
+  imageSize: number;
+  preprocessing: Preprocessing;
+  set?: string[];
+  wait?: true;
+};
+
+export function addImport({ program, action }: Registrar): void {
+  const group = program.command('import').description('brings in what others made: weights, models, lists, features');
+  group
+    .command('weights <file>')
+    .description(
+      'checks a file of published ImageNet weights against its backbone and gives it to the service, for recipes that start from it',
+    )
+    .requiredOption('--backbone <name>', 'the backbone: one of the trainer, or timm:NAME')
+    .option('--name <name>', "what recipes call it (default: the file's name without its ending)")
+    .option('--source <url>', 'where the file comes from, to be kept with it')
+    .option('--licence <text>', 'under which licence it is published, to be kept with it')
+    .addOption(
+      new Option('--extent <extent>', 'upstream: the file may lack the squeeze-excitations, which the reference leaves untrained')
+        .choices(weightsExtent.options)
+        .default('all'),
+    )
+    .action(action(importWeights));
+  group
+    .command('model <file>')
+    .description(
+      "checks a model of the reference's kind, gives it to the service, and submits a run that exports, evaluates and registers it",
+    )
+    .requiredOption('--backbone <name>', 'the backbone: one of the trainer, or timm:NAME')
+    .requiredOption('--dataset <name>', 'the dataset whose queries and index it is evaluated on: name or name@version')
+    .requiredOption('--image-size <pixels>', 'side of the square input it was trained for', wholeNumber(32, 1024))
+    .option('--name <name>', "the model's name, and that of its weights (default: the file's name without its ending)")
+    .addOption(
+      new Option('--preprocessing <way>', "how its images were resized; the reference's models need `reference`")
+        .choices(preprocessing.options)
+        .default('reference'),
+    )
+    .option('--source <url>', 'where the file comes from, to be kept with it')
+    .option('--licence <text>', 'under which licence it is published, to be kept with it')
+    .option('-s, --set <path=value>', 'overrides a setting of the run, such as extract.index.shards=64 (repeatable)', collect)
+    .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
+    .action(action(importModel));
+  group
+    .command('lists <files...>')
+    .description("turns the reference's pickled lists, files or a folder of them, into Parquet in our columns, without the service")
+    .requiredOption('--out <folder>', 'gets lists/NAME.parquet')
+    .addOption(new Option('--list <name>', 'which list a file is, where its name does not tell').choices(listName.options))
+    .action(action(importLists));
+  group
+    .command('features <file>')
+    .description("turns the reference's pickled features into a feature set, without the service")
+    .requiredOption('--out <folder>', 'the folder to make: img_emb/, metadata/ and rejected/')
+    .action(action(importFeatures));
+}
+
+async function importWeights(session: Session, file: string, options: BringInOptions): Promise<undefined> {
+  const { weights } = await tell(session, file, 'backbone', options);
+  session.ui.json(weights);
+  session.ui.note(session.ui.style.dim(`A stage starts from it with \`weights: ${weights.name}\`.`));
+  return undefined;
+}
+
+async function importModel(session: Session, file: string, options: ModelOptions): Promise<number | undefined> {
+  const { ui, signal } = session;
+  const { weights } = await tell(session, file, 'model', options);
+  const client = await session.client();
+  const recipe = recipeOf(weights.name, weights.embeddingDim ?? 512, options);
+  const run = await client.submitRun({ recipe, dataset: options.dataset, set: parseSetOptions(options.set ?? []) }, { signal });
+  const submitted = `${ui.style.bold(run.name)} submitted: it exports, evaluates and registers the model ${weights.name}`;
+  if (options.wait) {
+    ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
+    return waitForRun(session, client, run);
+  }
+  ui.json({ weights, run });
+  ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
+  return undefined;
+}
+
+async function tell(session: Session, file: string, content: WeightsQuery['content'], options: BringInOptions) {
+  const { ui } = session;
+  const brought = await bringInWeights(session, file, content, options);
+  const { name, backbone, sha256, bytes } = brought.weights;
+  const what = `${formatCount(brought.tensors)} tensors of ${backbone}, ${formatBytes(bytes)}, sha256 ${sha256.slice(0, 16)}`;
+  ui.line(`${ui.style.bold(name)} ${brought.isNew ? 'is imported' : 'was there'}: ${what}`);
+  return brought;
+}
+
+/** A recipe without stages: the imported model takes the place of what the last one trains. */
+function recipeOf(name: string, embeddingDim: number, options: ModelOptions): RecipeInput {
+  const { backbone, imageSize, preprocessing: way } = options;
+  return {
+    name,
+    description: `The imported model ${name}.`,
+    model: { backbone, embeddingDim },
+    prepare: { lists: ['query', 'index'] },
+    stages: {},
+    export: { weights: name, imageSize, preprocessing: way },
+    extract: { index: { list: 'index' }, query: { list: 'query' } },
+    register: { model: name },
+  };
+}
+
+const listsAnswer = z.object({
+  lists: z.record(
+    z.string(),
+    z.looseObject({
+      rows: z.number(),
+      images: z.number(),
+      labels: z.number(),
+      noisy: z.number(),
+      unlabelled: z.number(),
+      bytes: z.number(),
+      sha256: z.string(),
+    }),
+  ),
+});
+
+async function importLists(session: Session, files: string[], options: { out: string; list?: ListName }): Promise<undefined> {
+  const { ui } = session;
+  const paths = files.map((file) => resolve(file));
+  const named = options.list === undefined ? [] : ['--list', options.list];
+  const answer = await runPython(session, 'cairn_trainer.import_lists', [...paths, '--out', resolve(options.out), ...named], listsAnswer);
+  ui.json(answer);
+  for (const line of listTable(answer.lists, ui)) ui.line(line);
+  return undefined;
+}
+
+const featuresAnswer = z.looseObject({ rows: z.number(), rejected: z.number(), dim: z.number() });
+
+async function importFeatures(session: Session, file: string, options: { out: string }): Promise<undefined> {
+  const { ui } = session;
+  const out = resolve(options.out);
+  const answer = await runPython(session, 'cairn_trainer.import_features', [resolve(file), '--out', out], featuresAnswer);
+  ui.json(answer);
+  const rejected = answer.rejected === 0 ? '' : `; ${plural(answer.rejected, 'vector')} that are zero or not finite left out`;
+  ui.line(`${plural(answer.rows, 'vector')} of length ${answer.dim}${rejected}  ${ui.style.dim(out)}`);
+  return undefined;
+}

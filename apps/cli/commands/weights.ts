@@ -1,0 +1,50 @@
+import type { WeightsView } from '@cairn/contract';
+import type { Registrar, Session } from '../cli.ts';
+import { tableLines } from '../output/table.ts';
+import { formatAgo, formatBytes } from '../output/units.ts';
+
+export function addWeights({ program, action }: Registrar): void {
+  const weights = program.command('weights').description('lists imported weights, and takes them off the list');
+  weights.command('list', { isDefault: true }).description('lists the imported weights, as recipes name them').action(action(list));
+  weights
+    .command('remove <name>')
+    .description('takes weights off the list; `cairn gc` removes the file when no run refers to it (for admins)')
+    .action(action(remove));
+}
+
+async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
+  const items: WeightsView[] = [];
+  for await (const one of (await client()).eachWeights({ signal })) items.push(one);
+  ui.json({ items });
+  if (items.length === 0) {
+    ui.line('No weights. `cairn import weights FILE --backbone NAME` brings some in.');
+    return undefined;
+  }
+  const rows = items.map(({ name, content, backbone, extent, sha256, bytes, licence, createdAt }) => [
+    ui.style.bold(name),
+    content === 'model' ? 'whole model' : extent === 'all' ? 'backbone' : 'backbone without SE',
+    backbone,
+    formatBytes(bytes),
+    licence ?? '',
+    formatAgo(createdAt, cli.now()),
+    ui.style.dim(sha256.slice(0, 16)),
+  ]);
+  const columns = [
+    { title: 'name' },
+    { title: 'holds' },
+    { title: 'backbone' },
+    { title: 'size', align: 'right' as const },
+    { title: 'licence' },
+    { title: 'imported' },
+    { title: 'sha256' },
+  ];
+  for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
+  return undefined;
+}
+
+async function remove({ ui, signal, client }: Session, name: string): Promise<undefined> {
+  await (await client()).removeWeights(name, { signal });
+  ui.json({ removed: name });
+  ui.line(`Weights ${name} are off the list; runs that were submitted with them keep them.`);
+  return undefined;
+}

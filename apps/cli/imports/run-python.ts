@@ -1,0 +1,60 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { CairnError, type ErrorCode, errorTable } from '@cairn/contract';
+import { z } from 'zod';
+import type { Session } from '../cli.ts';
+
+const trainerPackage = join(import.meta.dirname, '../../../docker/trainer');
+const lastWordsBytes = 4000;
+
+const refusal = z.object({
+  code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]),
+  message: z.string(),
+  mismatches: z.array(z.string()).default([]),
+});
+
+/**
+ * Runs a program of docker/trainer that answers one JSON object on standard output, and gives the object. Files from elsewhere
+ * are opened in that program alone.
+ *
+ * @throws CairnError what the program refused the file for, `invalid_configuration` without Python, `program_failed`
+ */
+export async function runPython<T>({ cli, signal }: Session, module: string, args: readonly string[], answer: z.ZodType<T>): Promise<T> {
+  const python = cli.env.CAIRN_PYTHON ?? 'python3';
+  const child = spawn(python, ['-m', module, ...args], {
+    env: { ...cli.env, PYTHONPATH: trainerPackage },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    signal,
+  });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => {
+    out += data.toString();
+  });
+  child.stderr.on('data', (data: Buffer) => {
+    err = (err + data.toString()).slice(-lastWordsBytes);
+  });
+  const [code] = await once(child, 'close').catch((cause: unknown) => {
+    if (signal.aborted) throw signal.reason;
+    throw new CairnError('invalid_configuration', `The interpreter ${python} cannot be started`, {
+      details: { remedy: 'Set CAIRN_PYTHON to an interpreter that has the packages of docker/trainer/requirements.txt.' },
+      cause,
+    });
+  });
+  const said = jsonOf(out);
+  const refused = refusal.safeParse(said);
+  if (refused.success) throw new CairnError(refused.data.code, refused.data.message, { details: { mismatches: refused.data.mismatches } });
+  const parsed = answer.safeParse(said);
+  if (code === 0 && parsed.success) return parsed.data;
+  throw new CairnError('program_failed', `${python} -m ${module} ended with ${code}. Its last words:\n${err.trim()}`, {
+    details: { remedy: 'Set CAIRN_PYTHON to an interpreter that has the packages of docker/trainer/requirements.txt.' },
+  });
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

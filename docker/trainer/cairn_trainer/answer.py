@@ -1,0 +1,25 @@
+"""How the programs of an import end: one JSON object on standard output, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from cairn_trainer.errors import EXIT_OK, TrainerError, of_unexpected
+
+
+def answer_with(work: Callable[[], dict[str, Any]]) -> int:
+    """Prints what `work` gives, or `{"code", "message", "mismatches"}` of its failure; the exit code."""
+    try:
+        answer = work()
+    except Exception as error:  # noqa: BLE001 - told below with its code
+        known = error if isinstance(error, TrainerError) else of_unexpected(error)
+        if known is not error:
+            traceback.print_exc(file=sys.stderr)
+        print(json.dumps({'code': known.code, 'message': str(known), 'mismatches': getattr(known, 'mismatches', [])}))
+        return known.exit_code
+    print(json.dumps(answer))
+    return EXIT_OK

@@ -1,0 +1,90 @@
+"""`python -m cairn_trainer.check_import backbone|model --file FILE --backbone NAME`: whether a file of tensors fits a network.
+
+One JSON object on standard output: what the file holds, or `{"code", "message", "mismatches"}` of why it is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cairn_trainer.answer import answer_with
+from cairn_trainer.backbones import outline_backbone
+from cairn_trainer.config import ModelSettings
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.foreign_file import read_named_tensors
+from cairn_trainer.model import EmbeddingNet, mismatches
+from cairn_trainer.published_weights import Extent, match_published
+
+_SHOWN = 12
+
+
+class DoesNotFitError(TrainerError):
+    """`model_mismatch` with every difference in `mismatches`; the message has the first of them."""
+
+    def __init__(self, path: Path, backbone: str, faults: list[str]) -> None:
+        more = f' and {len(faults) - _SHOWN} more' if len(faults) > _SHOWN else ''
+        super().__init__('model_mismatch', f'{path} does not fit {backbone}: {"; ".join(faults[:_SHOWN])}{more}.')
+        self.mismatches = faults
+
+
+def check_backbone(path: Path, backbone: str, extent: Extent) -> dict[str, Any]:
+    """Compares published weights with a backbone, as a stage would load them.
+
+    Raises:
+        TrainerError: `model_mismatch`, `unsafe_file`, `unreadable_file`, `missing_file`, `invalid_configuration` (the backbone).
+    """
+    matched = match_published(outline_backbone(backbone), read_named_tensors(path), extent)
+    _refuse(path, backbone, mismatches(matched.expected, matched.found), matched.found)
+    return {'tensors': len(matched.expected), 'parameters': _numbers(matched.found), 'untouched': len(matched.untouched)}
+
+
+def check_model(path: Path, backbone: str) -> dict[str, Any]:
+    """Compares a whole model (`base.*`, `fcneck.*`, `fcneck_bn.*`, `classifier.weight`) with ours of the same backbone.
+
+    Raises:
+        TrainerError: as `check_backbone`.
+    """
+    found = {key.removeprefix('module.'): value for key, value in read_named_tensors(path).items()}
+    heads = {key: found[key] for key in ('fcneck.weight', 'classifier.weight') if key in found and found[key].ndim == 2}
+    absent = [f'{key} is missing or no matrix' for key in ('fcneck.weight', 'classifier.weight') if key not in heads]
+    if absent:
+        outline_backbone(backbone)  # a wrong name is told first
+        raise DoesNotFitError(path, backbone, absent)
+    dim, classes = len(heads['fcneck.weight']), len(heads['classifier.weight'])
+    net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=dim), classes=classes)
+    _refuse(path, backbone, mismatches(net.state_dict(), found), found)
+    return {'tensors': len(found), 'parameters': _numbers(found), 'embeddingDim': dim, 'classes': classes}
+
+
+def _refuse(path: Path, backbone: str, faults: list[str], found: Mapping[str, Tensor]) -> None:
+    faults = faults or [f'{key} has numbers that are not finite' for key, value in found.items() if not torch.isfinite(value).all()]
+    if faults:
+        raise DoesNotFitError(path, backbone, faults)
+
+
+def _numbers(found: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() for value in found.values())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parses the command line and checks; the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m cairn_trainer.check_import', description='Checks a file of tensors from elsewhere.')
+    parser.add_argument('holds', choices=('backbone', 'model'))
+    parser.add_argument('--file', type=Path, required=True)
+    parser.add_argument('--backbone', required=True)
+    parser.add_argument('--extent', choices=('all', 'upstream'), default='all')
+    options = parser.parse_args(arguments)
+    if options.holds == 'model':
+        return answer_with(lambda: check_model(options.file, options.backbone))
+    return answer_with(lambda: check_backbone(options.file, options.backbone, options.extent))
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

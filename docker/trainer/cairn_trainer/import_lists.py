@@ -1,0 +1,154 @@
+"""`python -m cairn_trainer.import_lists --out DIR FILE...`: the reference's pickled lists as Parquet in our columns.
+
+A pickle holds tuples (path of the image, label, 0 or 1 for noisy, continent or -1), in the list's order. One JSON object on standard
+output: the lists by name, or `{"code", "message"}` of why they are refused; then none is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cairn_trainer.answer import answer_with
+from cairn_trainer.checkpoint import sha256_of
+from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.foreign_pickle import read_pickle
+
+LIST_OF_FILE = {
+    'cache_clean_list.pkl': 'clean',
+    'cache_c2f_list.pkl': 'c2x',
+    'cache_full_list.pkl': 'full',
+    'cache_index_train_list.pkl': 'index_train',
+    'cache_test_list.pkl': 'test',
+    'cache_all_list.pkl': 'all',
+}
+"""The names under which the reference keeps its lists."""
+
+_PATH = re.compile(r'(?:.*/)?((?:train|index|test)/(.)/(.)/(.)/(\2\3\4[0-9A-Za-z_-]{0,61})\.jpg)', re.DOTALL)
+_SCHEMA = pa.schema(
+    [
+        ('image_id', pa.string()),
+        ('path', pa.string()),
+        ('label', pa.int32()),
+        ('noisy', pa.int32()),
+        ('country', pa.string()),
+        ('continent', pa.string()),
+        ('image_number', pa.int32()),
+    ]
+)
+_ROW_GROUP = 122_880
+
+
+def read_list(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """A pickled list as a table, and its counts. The country of a row is in no pickle, so it is null.
+
+    Raises:
+        TrainerError: `bad_row`, naming the row (from 0) and what is wrong with it; those of `read_pickle`.
+    """
+    rows = read_pickle(path, has_arrays=False)
+    if not isinstance(rows, list) or not rows:
+        raise TrainerError('unreadable_file', f'{path} holds a {type(rows).__name__}, not a list of rows.')
+    columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+    numbers: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        fault, parts = _parts_of(row)
+        if fault:
+            raise TrainerError('bad_row', f'{path}, row {number}: {fault}.')
+        for name, value in parts.items():
+            columns[name].append(value)
+        columns['country'].append(None)
+        columns['image_number'].append(numbers.setdefault(parts['image_id'], len(numbers)))
+    labels = columns['label']
+    counts = {
+        'rows': len(rows),
+        'images': len(numbers),
+        'labels': len({label for label in labels if label >= 0}),
+        'noisy': sum(columns['noisy']),
+        'unlabelled': sum(label < 0 for label in labels),
+    }
+    return pa.table(columns, schema=_SCHEMA), counts
+
+
+def _parts_of(row: object) -> tuple[str, dict[str, Any]]:
+    if not isinstance(row, tuple) or len(row) != 4:
+        return 'it is no tuple of path, label, noisy and continent', {}
+    path, label, noisy, continent = row
+    found = _PATH.fullmatch(path) if isinstance(path, str) else None
+    if found is None:
+        return f'{path!r} does not end in train, index or test /a/b/c/abc....jpg'[:300], {}
+    if type(label) is not int or not -1 <= label < 2**31:
+        return f'its label is {label!r}'[:300], {}
+    if type(noisy) is not int or noisy not in (0, 1):
+        return f'noisy is {noisy!r}, neither 0 nor 1'[:300], {}
+    if continent != -1 and not isinstance(continent, str):
+        return f'its continent is {continent!r}'[:300], {}
+    known = None if continent in (-1, 'null') else continent
+    return '', {'image_id': found[5], 'path': found[1], 'label': label, 'noisy': noisy, 'continent': known}
+
+
+def import_lists(files: Sequence[Path], out: Path, name: str | None) -> dict[str, Any]:
+    """Writes `lists/NAME.parquet` below `out` for each file, or each known one of a folder; the counts and digests by list.
+
+    Raises:
+        TrainerError: as `read_list`; `invalid_configuration` when a file's name tells no list, or two files are one; `missing_file` for
+            a folder without any; `storage_full`.
+    """
+    named = _by_list(files, name)
+    folder = out / 'lists'
+    parts: list[tuple[Path, Path]] = []
+    told: dict[str, Any] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for list_name, path in named.items():
+            table, counts = read_list(path)
+            part, final = folder / f'.{list_name}.parquet.part', folder / f'{list_name}.parquet'
+            parts.append((part, final))
+            pq.write_table(table, part, compression='zstd', row_group_size=_ROW_GROUP, use_dictionary=['label', 'noisy', 'continent'])
+            made = {'path': str(final), 'sha256': sha256_of(part), 'bytes': part.stat().st_size}
+            told[list_name] = {**counts, **made, 'from': {'path': str(path), 'sha256': sha256_of(path)}}
+        for part, final in parts:
+            part.rename(final)
+    except OSError as error:
+        raise of_os_error(error, f'writing {folder}') from error
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+    return {'lists': told}
+
+
+def _by_list(files: Sequence[Path], name: str | None) -> dict[str, Path]:
+    known = ', '.join(LIST_OF_FILE)
+    named: dict[str, Path] = {}
+    for given in files:
+        within = [given / file for file in LIST_OF_FILE if (given / file).is_file()] if given.is_dir() else [given]
+        if not within:
+            raise TrainerError('missing_file', f'The folder {given} has none of {known}.')
+        for path in within:
+            list_name = name or LIST_OF_FILE.get(path.name)
+            if list_name is None:
+                raise TrainerError('invalid_configuration', f'The name of {path} tells no list; known are {known}. Name it with --list.')
+            if list_name in named:
+                raise TrainerError('invalid_configuration', f'{named[list_name]} and {path} are both the list {list_name}.')
+            named[list_name] = path
+    return named
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parses the command line and imports; the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m cairn_trainer.import_lists', description="Imports the reference's pickled lists.")
+    parser.add_argument('files', type=Path, nargs='+')
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--list', dest='name')
+    options = parser.parse_args(arguments)
+    return answer_with(lambda: import_lists(options.files, options.out, options.name))
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+import json
+import os
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+from published_layouts import LAYOUTS
+
+from cairn_trainer.backbones import BACKBONES
+from cairn_trainer.check_import import check_backbone, check_model, main
+from cairn_trainer.config import ModelSettings
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.foreign_file import read_named_tensors
+from cairn_trainer.model import EmbeddingNet
+
+
+@pytest.fixture
+def small_se(monkeypatch):
+    """A network with squeeze-excitation that is small enough to write."""
+    spec = replace(BACKBONES['se_resnet101_ibn_a'], blocks=(1, 1, 1, 1))
+    monkeypatch.setitem(BACKBONES, 'small_se', spec)
+    torch.manual_seed(0)
+    return {key: torch.rand(value.shape) for key, value in spec.build().state_dict().items()} | {'fc.weight': torch.zeros(5, 2048)}
+
+
+def _saved(path, content):
+    torch.save(content, path)
+    return path
+
+
+def _refusal(function, *arguments):
+    with pytest.raises(TrainerError) as caught:
+        function(*arguments)
+    return caught.value
+
+
+@pytest.mark.parametrize('name', ['resnet50', 'resnest101'])
+def test_a_file_of_the_published_layout_fits_its_backbone(tmp_path, monkeypatch, name):
+    # The numbers of a real file are 100 MB: each tensor is a view of one zero, which torch.save writes once.
+    state = {key: torch.zeros(()).expand(shape) for key, shape in LAYOUTS[name].items()}
+    path = _saved(tmp_path / 'a.pth', state)
+    answer = check_backbone(path, name, 'all')
+    assert answer['tensors'] == len(LAYOUTS[name]) - 2
+    error = _refusal(check_backbone, path, 'resnet101_ibn_a', 'all')
+    assert error.code == 'model_mismatch'
+    assert 'layer1.0.bn1.BN.weight is missing' in error.mismatches
+    assert len(error.mismatches) > 100
+    assert str(error).endswith(' more.')
+    assert len(str(error)) < 1500
+
+
+def test_squeeze_excitation_may_be_left_out_where_the_reference_is_followed(tmp_path, small_se):
+    without = {key: value for key, value in small_se.items() if '.se.' not in key}
+    path = _saved(tmp_path / 'a.pth', {'state_dict': {f'module.{key}': value for key, value in without.items()}})
+    assert 'layer1.0.se.fc.0.weight is missing' in _refusal(check_backbone, path, 'small_se', 'all').mismatches
+    assert check_backbone(path, 'small_se', 'upstream')['untouched'] == 8
+    assert check_backbone(_saved(tmp_path / 'b.pth', small_se), 'small_se', 'all')['untouched'] == 0
+
+
+def test_numbers_that_are_not_finite_and_unknown_backbones_are_named(tmp_path, small_se):
+    small_se['layer2.0.conv1.weight'][0, 0] = torch.nan
+    path = _saved(tmp_path / 'a.pth', small_se)
+    assert _refusal(check_backbone, path, 'small_se', 'all').mismatches == ['layer2.0.conv1.weight has numbers that are not finite']
+    error = _refusal(check_backbone, path, 'resnet51', 'all')
+    assert (error.code, 'Did you mean resnet50?' in str(error)) == ('invalid_configuration', True)
+
+
+def test_a_whole_model_tells_its_dimension_and_classes(tmp_path):
+    net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), classes=7)
+    state = {f'module.{key}': value for key, value in net.state_dict().items()}
+    answer = check_model(_saved(tmp_path / 'a.pth', state), 'small')
+    assert {key: answer[key] for key in ('embeddingDim', 'classes')} == {'embeddingDim': 16, 'classes': 7}
+    assert 'base.layer1.0.conv3.weight is missing' in _refusal(check_model, tmp_path / 'a.pth', 'resnet50').mismatches
+    del state['module.fcneck.weight']
+    assert _refusal(check_model, _saved(tmp_path / 'b.pth', state), 'small').mismatches == ['fcneck.weight is missing or no matrix']
+
+
+class Malice:
+    def __reduce__(self):
+        return os.system, ('touch harmed',)
+
+
+@pytest.mark.parametrize('is_zip', [True, False])
+def test_a_file_that_would_run_code_is_refused_by_the_name_of_what_it_calls_and_runs_nothing(tmp_path, monkeypatch, is_zip):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'a.pth'
+    torch.save({'conv1.weight': torch.zeros(2), 'more': Malice()}, path, _use_new_zipfile_serialization=is_zip)
+    error = _refusal(read_named_tensors, path)
+    assert error.code == 'unsafe_file'
+    assert f'{os.system.__module__}.system' in str(error)
+    assert not (tmp_path / 'harmed').exists()
+
+
+def test_cut_off_empty_strange_and_missing_files_are_told_apart(tmp_path):
+    whole = _saved(tmp_path / 'a.pth', {'w': torch.arange(1000.0)})
+    for cut in (100, 2000):
+        (tmp_path / 'cut.pth').write_bytes(whole.read_bytes()[:cut])
+        assert _refusal(read_named_tensors, tmp_path / 'cut.pth').code == 'unreadable_file'
+    (tmp_path / 'empty.pth').write_bytes(b'')
+    assert 'is empty' in str(_refusal(read_named_tensors, tmp_path / 'empty.pth'))
+    (tmp_path / 'page.pth').write_text('<html>not found</html>')
+    assert _refusal(read_named_tensors, tmp_path / 'page.pth').code == 'unreadable_file'
+    with zipfile.ZipFile(tmp_path / 'other.zip', 'w') as archive:
+        archive.writestr('a', 'b')
+    assert _refusal(read_named_tensors, tmp_path / 'other.zip').code == 'unreadable_file'
+    assert _refusal(read_named_tensors, tmp_path / 'none.pth').code == 'missing_file'
+
+
+def test_files_with_more_than_tensors_by_name_are_refused(tmp_path):
+    for content in ([torch.zeros(1)], {}, {'state_dict': torch.zeros(1)}, {1: torch.zeros(1)}):
+        assert _refusal(read_named_tensors, _saved(tmp_path / 'a.pth', content)).code == 'unreadable_file'
+    path = _saved(tmp_path / 'a.pth', {'epoch': 3, 'w': torch.zeros(1)})
+    assert 'more than tensors by name: epoch' in str(_refusal(read_named_tensors, path))
+
+
+def test_the_program_answers_one_json_object_and_the_exit_code_of_the_failure(tmp_path, capsys):
+    net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), classes=7)
+    path = _saved(tmp_path / 'a.pth', net.state_dict())
+    assert main(['model', '--file', str(path), '--backbone', 'small']) == 0
+    assert json.loads(capsys.readouterr().out)['classes'] == 7
+    assert main(['backbone', '--file', str(path), '--backbone', 'small']) == 65
+    answer = json.loads(capsys.readouterr().out)
+    assert answer['code'] == 'model_mismatch'
+    assert 'conv1.weight is missing' in answer['mismatches']

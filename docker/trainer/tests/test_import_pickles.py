@@ -1,0 +1,182 @@
+import json
+import os
+import pickle
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from cairn_trainer import import_features, import_lists
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.foreign_pickle import array_in, read_pickle
+
+ROOT = '/home/someone/landmarks/'
+ROWS = [
+    (f'{ROOT}train/a/b/c/abc1.jpg', 0, 0, 'Asia'),
+    (f'{ROOT}index/d/e/f/def2.jpg', 3, 1, 'North America'),
+    (f'{ROOT}test/a/b/d/abd3.jpg', -1, 0, 'null'),
+    (f'{ROOT}train/a/b/c/abc1.jpg', 3, 0, -1),
+]
+
+
+class Malice:
+    def __reduce__(self):
+        return os.system, ('touch harmed',)
+
+
+def _pickled(path, content, protocol=pickle.HIGHEST_PROTOCOL):
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+def _refusal(function, *arguments, **options):
+    with pytest.raises(TrainerError) as caught:
+        function(*arguments, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize('protocol', range(6))
+def test_a_list_becomes_rows_in_our_columns(tmp_path, protocol):
+    _pickled(tmp_path / 'cache_all_list.pkl', ROWS, protocol)
+    told = import_lists.import_lists([tmp_path / 'cache_all_list.pkl'], tmp_path / 'out', None)['lists']['all']
+    assert {key: told[key] for key in ('rows', 'images', 'labels', 'noisy', 'unlabelled')} == {
+        'rows': 4,
+        'images': 3,
+        'labels': 2,
+        'noisy': 1,
+        'unlabelled': 1,
+    }
+    assert pq.read_table(tmp_path / 'out/lists/all.parquet').to_pydict() == {
+        'image_id': ['abc1', 'def2', 'abd3', 'abc1'],
+        'path': ['train/a/b/c/abc1.jpg', 'index/d/e/f/def2.jpg', 'test/a/b/d/abd3.jpg', 'train/a/b/c/abc1.jpg'],
+        'label': [0, 3, -1, 3],
+        'noisy': [0, 1, 0, 0],
+        'country': [None] * 4,
+        'continent': ['Asia', 'North America', None, None],
+        'image_number': [0, 1, 2, 0],
+    }
+
+
+@pytest.mark.parametrize(
+    ('row', 'fault'),
+    [
+        (('train/a/b/c/abx.jpg', 0, 0, -1), 'does not end in train'),
+        (('train/a/b/c/../../../abc.jpg', 0, 0, -1), 'does not end in train'),
+        (('train/a/b/c/abc1.jpg', -2, 0, -1), 'its label is -2'),
+        (('train/a/b/c/abc1.jpg', True, 0, -1), 'its label is True'),
+        (('train/a/b/c/abc1.jpg', 0, 2, -1), 'noisy is 2'),
+        (('train/a/b/c/abc1.jpg', 0, 0, 1.5), 'its continent is 1.5'),
+        (('train/a/b/c/abc1.jpg', 0, 0), 'no tuple of path'),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_written_also_not_of_the_lists_before(tmp_path, row, fault):
+    good = _pickled(tmp_path / 'cache_clean_list.pkl', ROWS[:1])
+    bad = _pickled(tmp_path / 'cache_full_list.pkl', [*ROWS, row])
+    error = _refusal(import_lists.import_lists, [good, bad], tmp_path / 'out', None)
+    assert (error.code, f'{bad}, row 4' in str(error), fault in str(error)) == ('bad_row', True, True)
+    assert list((tmp_path / 'out/lists').iterdir()) == []
+
+
+@pytest.mark.parametrize('has_arrays', [True, False])
+@pytest.mark.parametrize('content', [Malice(), [ROWS[0], Malice()], {'probe_feats': Malice()}])
+def test_what_a_pickle_would_call_is_named_and_not_called(tmp_path, monkeypatch, has_arrays, content):
+    monkeypatch.chdir(tmp_path)
+    error = _refusal(read_pickle, _pickled(tmp_path / 'a.pkl', content), has_arrays=has_arrays)
+    assert (error.code, f'{os.system.__module__}.system' in str(error)) == ('unsafe_file', True)
+    assert not (tmp_path / 'harmed').exists()
+
+
+def test_lists_may_hold_no_arrays_and_arrays_no_objects(tmp_path):
+    path = _pickled(tmp_path / 'a.pkl', [np.zeros(2, np.float32)])
+    assert 'numpy.' in str(_refusal(read_pickle, path, has_arrays=False))
+    assert _refusal(read_pickle, _pickled(path, np.array([ROWS], dtype=object)), has_arrays=True).code == 'unsafe_file'
+    assert _refusal(read_pickle, _pickled(path, np.zeros(2, [('a', 'f4')])), has_arrays=True).code == 'unsafe_file'
+    assert _refusal(read_pickle, _pickled(path, np.datetime64('2021-01-01')), has_arrays=True).code == 'unsafe_file'
+
+
+@pytest.mark.parametrize('protocol', range(2, 6))
+@pytest.mark.parametrize('dtype', ['<f2', '<f4', '>f8', '<U16', '>U3'])
+@pytest.mark.parametrize('order', ['C', 'F'])
+def test_arrays_are_what_numpy_reads(tmp_path, protocol, dtype, order):
+    array = np.asarray(np.arange(6).reshape(2, 3) / 4, dtype=dtype, order=order)
+    path = _pickled(tmp_path / 'a.pkl', [array], protocol)
+    if protocol < 3:
+        # Protocol 2 has no bytes: they go through a codec.
+        assert '_codecs.encode' in str(_refusal(read_pickle, path, has_arrays=True))
+        return
+    found = array_in(read_pickle(path, has_arrays=True)[0])
+    assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+
+
+def test_cut_off_and_strange_files_are_unreadable(tmp_path):
+    whole = _pickled(tmp_path / 'a.pkl', ROWS).read_bytes()
+    for content in (b'', whole[:-1], whole[: len(whole) // 2], b'<html>', b'\x80\x05\x8e' + b'\xff' * 8):
+        (tmp_path / 'b.pkl').write_bytes(content)
+        assert _refusal(read_pickle, tmp_path / 'b.pkl', has_arrays=True).code == 'unreadable_file'
+    assert _refusal(read_pickle, tmp_path / 'none.pkl', has_arrays=True).code == 'missing_file'
+
+
+def _features(names, dim=4, dtype=np.float16, kind='index'):
+    vectors = np.random.default_rng(0).normal(size=(len(names), dim)).astype(dtype)
+    return {f'{kind}_name_list': np.array(names), f'{kind}_feats': vectors}
+
+
+@pytest.mark.parametrize('kind', ['probe', 'index', 'reference set'])
+def test_features_become_a_feature_set_of_unit_vectors(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(import_features, '_PART_ROWS', 2)
+    names = ['abc1', 'abc2', 'abc3', 'abc4', 'abc5']
+    content = _features(names, kind='index' if kind == 'reference set' else kind)
+    vectors = next(value for key, value in content.items() if key.endswith('feats'))
+    vectors[2] = 0
+    vectors[3, 1] = np.inf
+    if kind == 'reference set':
+        content = dict(zip(names, vectors, strict=True))
+    told = import_features.import_features(_pickled(tmp_path / 'a.pkl', content), tmp_path / 'out')
+    assert (told['rows'], told['rejected'], told['dim'], len(told['files'])) == (3, 2, 4, 9)
+    found = [np.load(path) for path in sorted((tmp_path / 'out/img_emb').iterdir())]
+    assert [part.dtype for part in found] == [np.float16] * 3
+    wide = vectors[[0, 1, 4]].astype(np.float64)
+    np.testing.assert_allclose(np.concatenate(found), wide / np.linalg.norm(wide, axis=1, keepdims=True), atol=1e-3)
+    ids = [pq.read_table(path)['image_id'].to_pylist() for path in sorted((tmp_path / 'out/metadata').iterdir())]
+    assert ids == [['abc1', 'abc2'], [], ['abc5']]
+    assert pq.read_table(tmp_path / 'out/rejected/rejected_00001.parquet')['image_id'].to_pylist() == ['abc3', 'abc4']
+
+
+def test_features_of_another_form_are_refused_and_nothing_is_written(tmp_path):
+    good = _features(['abc1', 'abc2'])
+    for content, code in (
+        ([1], 'unreadable_file'),
+        ({'a': 1}, 'unreadable_file'),
+        ({**good, 'index_feats': good['index_feats'][:1]}, 'unreadable_file'),
+        ({**good, 'index_feats': good['index_name_list']}, 'unreadable_file'),
+        ({'abc1': np.zeros(3), 'abc2': np.zeros(4)}, 'unreadable_file'),
+        (_features(['abc1', 'abc1']), 'bad_row'),
+        (_features(['abc1', '../x']), 'bad_row'),
+    ):
+        assert _refusal(import_features.import_features, _pickled(tmp_path / 'a.pkl', content), tmp_path / 'out').code == code
+    assert [path.name for path in tmp_path.iterdir()] == ['a.pkl']
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/mine').touch()
+    assert _refusal(import_features.import_features, _pickled(tmp_path / 'a.pkl', good), tmp_path / 'out').code == 'name_taken'
+    assert (tmp_path / 'out/mine').exists()
+
+
+def test_a_folder_gives_all_its_lists(tmp_path):
+    for name in ('cache_c2f_list.pkl', 'cache_test_list.pkl', 'train_info.pkl'):
+        _pickled(tmp_path / name, ROWS)
+    assert list(import_lists.import_lists([tmp_path], tmp_path / 'out', None)['lists']) == ['c2x', 'test']
+    twice = _refusal(import_lists.import_lists, [tmp_path, tmp_path / 'cache_test_list.pkl'], tmp_path / 'out', None)
+    assert 'are both the list test' in str(twice)
+    (tmp_path / 'none').mkdir()
+    assert _refusal(import_lists.import_lists, [tmp_path / 'none'], tmp_path / 'out', None).code == 'missing_file'
+
+
+def test_the_programs_answer_one_json_object(tmp_path, capsys):
+    _pickled(tmp_path / 'mine.pkl', ROWS)
+    arguments = [str(tmp_path / 'mine.pkl'), '--out', str(tmp_path / 'out')]
+    assert import_lists.main(arguments) == 78
+    assert 'cache_clean_list.pkl' in json.loads(capsys.readouterr().out)['message']
+    assert import_lists.main([*arguments, '--list', 'full']) == 0
+    assert json.loads(capsys.readouterr().out)['lists']['full']['rows'] == 4
+    assert import_features.main([str(tmp_path / 'mine.pkl'), '--out', str(tmp_path / 'features')]) == 65
+    assert json.loads(capsys.readouterr().out)['code'] == 'unreadable_file'
