@@ -1,9 +1,14 @@
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
+import { makeMiniDataset, readList } from '@cairn/dataset';
+import { openParquet, readFeatures } from '@cairn/retrieval';
 import { trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fewImages } from '../testing/few-images.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
 // What the command does with a service, from a real file to a run, is in imports.slow.test.ts.
@@ -53,4 +58,52 @@ test('a Python without the packages is told as what it is', async () => {
     runTestCli(['import', 'weights', path('a.pth'), '--backbone', 'resnet18'], { url: api.url, env: { CAIRN_PYTHON: python } });
   expect((await run('/nowhere/python')).err).toContain('The interpreter /nowhere/python cannot be started');
   expect((await run('/bin/false')).err).toContain('hint: Set CAIRN_PYTHON to an interpreter that has the packages');
+});
+
+const run = promisify(execFile);
+const asThere = (...args: string[]) => runTestCli(['import', ...args], { env: { CAIRN_PYTHON: trainerPython() } });
+
+/** Writes a list as the reference keeps it: tuples of an absolute path, label, 0 or 1, and the continent, which only `all` has. */
+const pickleLists = `
+import csv, pickle, sys
+folder, out = sys.argv[1:]
+for ours, theirs in (('clean', 'clean'), ('c2x', 'c2f'), ('all', 'all')):
+    rows = [('/data/gld/' + path, int(label), int(noisy), continent if ours == 'all' else -1)
+            for path, label, noisy, continent in csv.reader(open(f'{folder}/lists/{ours}.csv'))]
+    pickle.dump(rows, open(f'{out}/cache_{theirs}_list.pkl', 'wb'), pickle.HIGHEST_PROTOCOL)
+`;
+
+test("the reference's lists become those that are made here, but for the countries, which they do not have", async () => {
+  await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages });
+  const made = ['--metadata', path('mini/metadata'), '--countries', path('mini/countries'), '--out', path('made'), '--text'];
+  expect((await runTestCli(['lists', ...made])).err).toBe('');
+  await run(trainerPython(), ['-c', pickleLists, path('made'), folder]);
+  const { code, out, err } = await asThere('lists', folder, '--out', path('imported'));
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  expect(out).toMatch(/^list +rows +labels +noisy +without label +size\nclean +6 +3 +0 +0 /);
+  for (const name of ['clean', 'c2x', 'all']) {
+    const rows = async (from: string) => (await Array.fromAsync(readList(path(`${from}/lists/${name}.parquet`)))).flat();
+    const expected = (await rows('made')).map((row) => ({ ...row, country: null, ...(name === 'all' ? {} : { continent: null }) }));
+    expect(await rows('imported'), name).toEqual(expected);
+  }
+  expect((await asThere('lists', path('evil.pth'), '--list', 'full', '--out', path('no'))).err).toContain('asks for os.system');
+});
+
+test("the reference's features become a feature set, as the search reads it", async () => {
+  const pickleFeatures = `
+import pickle, sys, numpy as np
+features = {'index_name_list': np.array(['abc1', 'abc2', 'abc3']), 'index_feats': np.array([[3, 4], [0, 0], [0, -2]], np.float16)}
+pickle.dump(features, open(sys.argv[1], 'wb'), pickle.HIGHEST_PROTOCOL)
+`;
+  await run(trainerPython(), ['-c', pickleFeatures, path('index_feats_R50.pkl')]);
+  const { code, out } = await asThere('features', path('index_feats_R50.pkl'), '--out', path('features'));
+  expect([code, out]).toEqual([0, `2 vectors of length 2; left out: 1 vector without a direction  ${path('features')}\n`]);
+  const parquet = await openParquet();
+  const features = await readFeatures(path('features'), parquet);
+  expect(features).toMatchObject({ dim: 2, ids: ['abc1', 'abc3'] });
+  expect([...(await features.read(0, 2))].map((value) => Math.round(value * 1000) / 1000)).toEqual([0.6, 0.8, 0, -1]);
+  await parquet.close();
+  const before = await readdir(path('features'));
+  expect((await asThere('features', path('index_feats_R50.pkl'), '--out', path('features'))).code).toBe(2);
+  expect(await readdir(path('features'))).toEqual(before);
 });

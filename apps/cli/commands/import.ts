@@ -12,6 +12,7 @@ import { Option } from 'commander';
 import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
 import { type BringInOptions, bringInWeights } from '../imports/bring-in-weights.ts';
+import { runPython } from '../imports/run-python.ts';
 import { listTable } from '../output/list-table.ts';
 import { formatBytes, formatCount, plural } from '../output/units.ts';
 import { parseSetOptions } from '../recipe/set-option.ts';
@@ -154,7 +155,7 @@ async function importFeatures(session: Session, file: string, options: { out: st
   const out = resolve(options.out);
   const answer = await runPython(session, 'cairn_trainer.import_features', [resolve(file), '--out', out], featuresAnswer);
   ui.json(answer);
-  const rejected = answer.rejected === 0 ? '' : `; ${plural(answer.rejected, 'vector')} that are zero or not finite left out`;
+  const rejected = answer.rejected === 0 ? '' : `; left out: ${plural(answer.rejected, 'vector')} without a direction`;
   ui.line(`${plural(answer.rows, 'vector')} of length ${answer.dim}${rejected}  ${ui.style.dim(out)}`);
   return undefined;
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeMiniDataset } from '@cairn/dataset';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fewImages } from '../testing/few-images.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
 let folder: string;
@@ -11,20 +12,7 @@ const cairn = (...args: string[]) => runTestCli(['lists', '--metadata', path('mi
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cairn-lists-'));
-  const counts = {
-    cleanLandmarks: 3,
-    fullOnlyLandmarks: 1,
-    indexOnlyLandmarks: 1,
-    twins: 0,
-    cleanImages: [2, 2],
-    extraImages: [1, 1],
-    fullOnlyImages: [2, 2],
-    indexImages: [2, 2],
-    strays: 1,
-    scoredQueries: 2,
-    ignoredQueries: 1,
-  } as const;
-  await makeMiniDataset({ out: path('mini'), seed: 3, counts });
+  await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages });
 });
 afterAll(() => rm(folder, { recursive: true }));
 

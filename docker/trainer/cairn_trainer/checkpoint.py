@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import torch
 
 from cairn_trainer.config import StoredFile
+from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
 
 _FORMAT = 'cairn-checkpoint-1'
-_READ_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,6 @@ def _os_error_behind(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def sha256_of(path: Path) -> str:
-    """A file's sha256 in hexadecimal. hashlib.file_digest does the same from Python 3.11 on.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ_BYTES))
-    with path.open('rb', buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
 
 
 def read_verified(stored: StoredFile) -> dict[str, Any]:

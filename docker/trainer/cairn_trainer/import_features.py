@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cairn_trainer.answer import answer_with
-from cairn_trainer.checkpoint import sha256_of
+from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
 from cairn_trainer.foreign_pickle import array_in, read_pickle
 
