@@ -20,6 +20,8 @@ const needed = {
   readLog: 'viewer',
   listDatasets: 'viewer',
   getDataset: 'viewer',
+  listWeights: 'viewer',
+  getWeights: 'viewer',
   listRecipes: 'viewer',
   getRecipe: 'viewer',
   listModels: 'viewer',
@@ -31,6 +33,8 @@ const needed = {
   cancelRun: 'submitter',
   retryRun: 'submitter',
   addDataset: 'submitter',
+  importWeights: 'submitter',
+  removeWeights: 'admin',
   collectGarbage: 'admin',
   listTokens: 'admin',
   createToken: 'admin',
@@ -38,7 +42,7 @@ const needed = {
   listAudit: 'admin',
 } as const;
 
-type Operation = { operationId: keyof typeof needed; method: 'GET' | 'POST' | 'DELETE'; url: string };
+type Operation = { operationId: keyof typeof needed; method: 'GET' | 'POST' | 'PUT' | 'DELETE'; url: string };
 const document = (await call(null, 'GET', '/openapi.json')).json as {
   paths: Record<string, Record<string, { operationId: Operation['operationId'] }>>;
 };
