@@ -101,7 +101,8 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
 });
 
 test('--dry-run and plan show each step with what would happen and why', async () => {
-  const step = { kind: 'train' as const, needs: [], settings: {}, slots: 2 };
+  const step = { kind: 'train' as const, needs: [], settings: {}, slots: 2, estimate: null, split: null };
+  const estimate = { gpuHours: 0.02, gpuMemoryGib: 1.5, basis: '1 epoch x 100 images' };
   const recipe = {
     name: 'mini',
     model: { backbone: 'resnet18' },
@@ -115,19 +116,25 @@ test('--dry-run and plan show each step with what would happen and why', async (
     dataset: 'mini@1',
     steps: [
       { ...step, name: 'prepare', kind: 'prepare', slots: 0, action: 'reuse', why: 'from run mini-1' },
-      { ...step, name: '384', action: 'run', why: 'epochs differs from that of mini-1' },
+      { ...step, name: '384', action: 'run', why: 'epochs differs from that of mini-1', estimate, split: '16 images a step' },
     ],
-    estimate: { gpuHours: 0.02, basis: 'the last run' },
+    estimate: { ...estimate, basis: 'the sum over 384' },
   }));
   const { code, out } = await cairn('plan -r mini');
   expect(code).toBe(0);
   expect(out).toBe(`mini on mini@1: 2 steps, 1 reused
 
-step      kind      action    slots   why
-prepare   prepare   ↺ reuse           from run mini-1
-384       train     run           2   epochs differs from that of mini-1
+step      kind      action    slots   GPU-hours   GPU memory   why
+prepare   prepare   ↺ reuse                                    from run mini-1
+384       train     run           2        0.02     1.50 GiB   epochs differs from that of mini-1
 
-Estimate: 0.02 GPU-hours (the last run)
+Estimate: 0.02 GPU-hours, at most 1.50 GiB a GPU (the sum over 384)
+
+How the steps are reckoned:
+  384: 1 epoch x 100 images
+
+What a step of training is made of, and what changes with the number of GPUs:
+  384: 16 images a step
 `);
   expect(api.requests[0]?.query.get('dryRun')).toBe('true');
   expect((await cairn('submit -r mini --dry-run')).out).toBe(out);

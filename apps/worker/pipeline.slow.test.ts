@@ -59,10 +59,10 @@ test('real images become lists, a trained network, a model, features, neighbours
 
   const exporting = next('export', 'export', {
     inputs: { lists, checkpoint },
-    settings: stepSettings.export.parse({ imageSize: 32, model, checkImages: 4 }),
+    settings: stepSettings.export.parse({ imageSize: 32, model, checkImages: 4, precision: 'fp16' }),
   });
   const exported = resultOf(await runExport(exporting), 'model', exporting.spec);
-  expect(exported.details).toMatchObject({ imageSize: 32, preprocessing: 'cairn', embeddingDim: 8 });
+  expect(exported.details).toMatchObject({ imageSize: 32, preprocessing: 'cairn', precision: 'fp16', embeddingDim: 8 });
 
   async function extract(list: 'query' | 'index'): Promise<InputArtifact> {
     const count = counts[list]?.distinct ?? 0;

@@ -2,6 +2,7 @@ export * from './ensemble.ts';
 export * from './errors.ts';
 export * from './failure-signals.ts';
 export * from './internal.ts';
+export * from './known-counts.ts';
 export * from './names.ts';
 export * from './recipe.ts';
 export * from './rest.ts';

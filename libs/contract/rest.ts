@@ -153,6 +153,17 @@ export type RunView = z.infer<typeof runView>;
 export const runPage = page(runSummary);
 export const runListQuery = pageQuery.extend({ state: runState.optional(), recipe: z.string().optional(), name: z.string().optional() });
 
+/** What a step would take, reckoned; null where it cannot be reckoned, and `basis` says why. */
+export const stepEstimate = z.object({
+  /** Over all its GPUs. */
+  gpuHours: z.number().nullable(),
+  /** Of one GPU. */
+  gpuMemoryGib: z.number().nullable(),
+  /** How it is reckoned, with the numbers and how far it may be off. */
+  basis: z.string(),
+});
+export type StepEstimate = z.infer<typeof stepEstimate>;
+
 /** One step of a plan: what a submission would do. */
 export const plannedStep = z.object({
   name: z.string(),
@@ -165,6 +176,10 @@ export const plannedStep = z.object({
   slots: z.number().int(),
   /** Imported weights that it reads; sha256 null: they are not here. */
   given: z.array(z.object({ role: z.string(), name: z.string(), sha256: sha256Hex.nullable() })).default([]),
+  /** Of the steps that run on GPUs. */
+  estimate: stepEstimate.nullable(),
+  /** Of a training stage: what a step is made of, and what changes with the number of GPUs. */
+  split: z.string().nullable(),
 });
 export type PlannedStep = z.infer<typeof plannedStep>;
 
@@ -172,7 +187,8 @@ export const planView = z.object({
   recipe: recipe,
   dataset: z.string(),
   steps: z.array(plannedStep),
-  estimate: z.object({ gpuHours: z.number().nullable(), basis: z.string() }),
+  /** Of the steps that would run: the sum of their GPU-hours, and the most memory that one of them needs on a GPU. */
+  estimate: stepEstimate,
 });
 export type PlanView = z.infer<typeof planView>;
 

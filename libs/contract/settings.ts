@@ -135,8 +135,15 @@ export type PrepareSettings = z.infer<typeof prepareSettings>;
 export const exportSettings = z.strictObject({
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
   preprocessing: result(preprocessing.default('cairn'), 'Named in the exported model; extraction follows it.'),
+  precision: result(
+    z.enum(['fp32', 'fp16']).default('fp32'),
+    'What the exported backbone computes in; pooling, neck and features stay in fp32. fp16 is half the file, and faster on GPUs.',
+  ),
   checkImages: operational(z.number().int().min(1).max(1024).default(16), 'Real images compared with PyTorch.'),
-  minCosine: operational(z.number().min(0).max(1).default(0.9999), 'The least cosine between ONNX Runtime and PyTorch.'),
+  minCosine: operational(
+    z.number().min(0).max(1).nullable().default(null),
+    'The least cosine between ONNX Runtime and PyTorch; null: 0.9999 with fp32, 0.999 with fp16.',
+  ),
 });
 export type ExportSettings = z.infer<typeof exportSettings>;
 

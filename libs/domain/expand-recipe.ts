@@ -148,7 +148,10 @@ function checkStage(
   };
   const atOnce = batch * ranks;
   if (effectiveBatch !== null && effectiveBatch % atOnce !== 0)
-    refuse(`effectiveBatch is ${effectiveBatch}; it must be a multiple of batch x ranks, ${batch} x ${ranks} = ${atOnce}`);
+    refuse(
+      `effectiveBatch is ${effectiveBatch}; it must be a multiple of batch x ranks, ${batch} x ${ranks} = ${atOnce}, or null for a step of ` +
+        'batch x ranks images, whatever the learning rate was chosen for',
+    );
   if (lastEpoch !== null && lastEpoch > epochs) refuse(`lastEpoch is ${lastEpoch}, but the stage has ${epochs} epochs`);
   if (weights !== null && from !== 'init') refuse(`weights is "${weights}", but the stage starts from the stage ${from}`);
   if (sampler === 'id_uniform' && batch % imagesPerId !== 0)

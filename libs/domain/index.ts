@@ -1,5 +1,7 @@
 export * from './admit.ts';
 export * from './advance.ts';
+export * from './describe-split.ts';
+export * from './estimate.ts';
 export * from './expand-recipe.ts';
 export * from './failure-table.ts';
 export * from './memo.ts';

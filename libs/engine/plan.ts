@@ -2,6 +2,7 @@ import type { PlannedStep, PlanView, SubmitRequest } from '@cairn/contract';
 import { explainDifference, type MemoParts, memoParts, type StepPlan } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
+import { estimateSteps, sumEstimates } from './estimate-plan.ts';
 import { givenTo } from './imported-weights.ts';
 import { artifactKinds, mayReuse, memoKeyOf } from './memo.ts';
 import { checkSubmission, type Submission } from './submit.ts';
@@ -10,18 +11,19 @@ import { checkSubmission, type Submission } from './submit.ts';
 export async function planRun(ctx: EngineContext, request: SubmitRequest, actor: Actor): Promise<PlanView> {
   const submission = await checkSubmission(ctx, request, actor.projectId);
   const digests = new Map<string, string | null>();
+  const estimates = await estimateSteps(ctx, submission, actor.projectId);
   const steps: PlannedStep[] = [];
   for (const step of submission.plan) {
     const { planned, digest } = await planStep(ctx, step, submission, digests, actor.projectId);
     digests.set(step.name, digest);
-    steps.push(planned);
+    steps.push({ ...planned, ...(estimates.get(step.name) ?? { estimate: null, split: null }) });
   }
   const { dataset, recipe } = submission;
   return {
     recipe,
     dataset: `${dataset.name}@${dataset.version}`,
     steps,
-    estimate: await estimate(ctx, submission, steps, actor.projectId),
+    estimate: sumEstimates(steps),
   };
 }
 
@@ -32,7 +34,7 @@ async function planStep(
   digests: ReadonlyMap<string, string | null>,
   projectId: string,
 ) {
-  const planned = (action: PlannedStep['action'], why: string): PlannedStep => ({
+  const planned = (action: PlannedStep['action'], why: string): Omit<PlannedStep, 'estimate' | 'split'> => ({
     name: step.name,
     kind: step.kind,
     needs: step.needs.map((need) => need.step),
@@ -74,29 +76,4 @@ async function nearestDifference(ctx: EngineContext, step: StepPlan, parts: Memo
   });
   if (!nearest) return 'it was never made before';
   return `${explainDifference(parts, nearest.memoParts as MemoParts)} (compared with run ${nearest.runId})`;
-}
-
-/** GPU-hours from what the same steps took the last time; null when a step to run never ran before. */
-async function estimate(
-  ctx: EngineContext,
-  submission: Submission,
-  steps: readonly PlannedStep[],
-  projectId: string,
-): Promise<PlanView['estimate']> {
-  let gpuHours = 0;
-  for (const step of submission.plan) {
-    if (step.pool !== 'gpu' || steps.find((item) => item.name === step.name)?.action !== 'run') continue;
-    const last = await ctx.prisma.step.findFirst({
-      where: { name: step.name, kind: step.kind, state: 'succeeded', run: { projectId, recipeName: submission.recipe.name } },
-      orderBy: { finishedAt: 'desc' },
-      select: { startedAt: true, finishedAt: true, slots: true, maxAttempts: true },
-    });
-    if (!last?.startedAt || !last.finishedAt)
-      return {
-        gpuHours: null,
-        basis: `${step.name} of recipe ${submission.recipe.name} never ran here, so there is nothing to reckon from`,
-      };
-    gpuHours += (last.slots * last.maxAttempts * (last.finishedAt.getTime() - last.startedAt.getTime())) / 3_600_000;
-  }
-  return { gpuHours: Math.round(gpuHours * 1000) / 1000, basis: 'slots times the seconds that the same steps took the last time' };
 }

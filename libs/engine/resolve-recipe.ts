@@ -11,10 +11,23 @@ export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, reque
   const recipe = typeof request.recipe === 'string' ? builtinRecipe(recipes, request.recipe) : request.recipe;
   const changed = structuredClone(recipe) as Record<string, unknown>;
   for (const [path, value] of Object.entries(request.set)) override(changed, path, value);
+  keepEffectiveBatch(changed, recipe, request.set);
   const parsed = recipeSchema.safeParse(changed);
   if (parsed.success) return parsed.data;
   const errors = parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
   throw new CairnError('invalid_setting', errors.map(({ path, message }) => `${path}: ${message}`).join('; '), { details: { errors } });
+}
+
+/**
+ * Another number of ranks, or another batch, leaves the images of a step as they were, and so the learning rate right: the stage adds the
+ * gradients of several batches. Whoever wants another step sets `effectiveBatch` too (null: batch x ranks).
+ */
+function keepEffectiveBatch(changed: Record<string, unknown>, { stages }: Recipe, set: Record<string, unknown>): void {
+  for (const [name, { batch, ranks, effectiveBatch }] of Object.entries(stages)) {
+    const isSet = (setting: string): boolean => Object.hasOwn(set, `stages.${name}.${setting}`);
+    if (effectiveBatch === null && (isSet('batch') || isSet('ranks')) && !isSet('effectiveBatch'))
+      override(changed, `stages.${name}.effectiveBatch`, batch * ranks);
+  }
 }
 
 function builtinRecipe(recipes: EngineContext['recipes'], name: string): Recipe {

@@ -64,6 +64,46 @@ describe('a submission', () => {
   });
 });
 
+describe('a plan', () => {
+  /** No run of this recipe came before. */
+  const fresh = { ...smallRecipe, name: 'fresh' };
+  const planned = async (set: Record<string, unknown> = {}) => {
+    const { steps, estimate } = await stage.engine.planRun(request({ recipe: fresh, set, noReuse: true }), ada);
+    return { estimate, of: (name: string) => steps.find((step) => step.name === name) };
+  };
+
+  it('reckons from the lists that were made, and from the time of the same step once there was one', async () => {
+    const set = { 'stages.first.epochs': 20 };
+    const runId = await stage.submit({ recipe: fresh, set, noReuse: true });
+    await stage.play(runId, 'prepare');
+    const reckoned = (await planned(set)).of('first')?.estimate;
+    expect(reckoned?.basis).toMatch(/^20 epochs x 10 images x 0\.3\d+ GFLOP \(resnet18, 32 px/);
+    await stage.playAll(runId);
+    await stage.prisma.step.update({
+      where: { runId_name: { runId, name: 'first' } },
+      data: { startedAt: new Date('2026-01-01T00:00:00Z'), finishedAt: new Date('2026-01-01T02:00:00Z') },
+    });
+    const twice = await planned({ 'stages.first.epochs': 40 });
+    expect(twice.of('first')?.estimate).toMatchObject({ gpuHours: 4, gpuMemoryGib: reckoned?.gpuMemoryGib });
+    expect(twice.of('first')?.estimate?.basis).toContain(`slots times the time that it took in run ${runId}, times 2 for its epochs`);
+    expect(twice.of('search')).toMatchObject({ estimate: null, split: null });
+    expect(twice.estimate.gpuHours).toBeGreaterThanOrEqual(4);
+  });
+
+  it("keeps the recipe's images a step with other ranks or batches, unless told otherwise", async () => {
+    expect((await planned({ 'stages.first.batch': 2 })).of('first')).toMatchObject({
+      settings: { batch: 2, effectiveBatch: 4 },
+      split: expect.stringContaining('4 images a step (1 ranks x 2 x 2 batches added)'),
+    });
+    const otherwise = await planned({ 'stages.first.ranks': 2, 'stages.first.effectiveBatch': null });
+    expect(otherwise.of('first')?.split).toContain('8 images a step (2 ranks x 4)');
+    await expect(planned({ 'stages.first.ranks': 2 })).rejects.toMatchObject({
+      code: 'invalid_setting',
+      message: expect.stringContaining('stages.first.effectiveBatch is 4; it must be a multiple of batch x ranks, 4 x 2 = 8, or null'),
+    });
+  });
+});
+
 describe('a run', () => {
   it('goes through its graph to a registered model, with a history without gaps', async () => {
     const runId = await stage.submit({ set: { 'stages.first.epochs': 5 } });

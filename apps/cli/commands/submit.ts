@@ -1,5 +1,5 @@
 import type { CairnClient } from '@cairn/client';
-import type { PlanView } from '@cairn/contract';
+import type { PlanView, StepEstimate } from '@cairn/contract';
 import type { Command } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun } from '../exit-codes.ts';
@@ -86,6 +86,8 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     step.kind,
     words[step.action],
     step.slots > 0 ? String(step.slots) : '',
+    hours(step.estimate),
+    memory(step.estimate),
     style.dim([step.why, ...step.given.map(givenText)].join('; ')),
   ]);
   const columns = [
@@ -93,18 +95,32 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     { title: 'kind' },
     { title: 'action' },
     { title: 'slots', align: 'right' as const },
+    { title: 'GPU-hours', align: 'right' as const },
+    { title: 'GPU memory', align: 'right' as const },
     { title: 'why' },
   ];
   const { gpuHours, basis } = view.estimate;
+  const splits = view.steps.flatMap(({ name, split }) => (split === null ? [] : [`${name}: ${split}`]));
+  const bases = view.steps.flatMap(({ name, action, estimate }) => (action === 'run' && estimate ? [`${name}: ${estimate.basis}`] : []));
+  const section = (title: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : ['', title, ...lines.map((line) => style.dim(`  ${line}`))];
   return [
     `${style.bold(view.recipe.name)} on ${view.dataset}: ${plural(view.steps.length, 'step')}, ${reused === 0 ? 'none' : reused} reused`,
     '',
     ...tableLines(columns, rows, { heading: style.dim }),
     '',
-    gpuHours === null ? `Estimate: ${basis}` : `Estimate: ${formatNumber(gpuHours)} GPU-hours (${basis})`,
+    gpuHours === null
+      ? `Estimate: ${basis}`
+      : `Estimate: ${formatNumber(gpuHours)} GPU-hours, at most ${memory(view.estimate) || 'unknown memory'} a GPU (${basis})`,
+    ...section('How the steps are reckoned:', bases),
+    ...section('What a step of training is made of, and what changes with the number of GPUs:', splits),
   ];
 }
 
 function givenText({ name, sha256 }: PlanView['steps'][number]['given'][number]): string {
   return sha256 === null ? `needs ${name}` : `from ${name}, sha256 ${sha256.slice(0, 16)}`;
 }
+
+const hours = (estimate: StepEstimate | null): string => (estimate?.gpuHours == null ? '' : formatNumber(estimate.gpuHours));
+const memory = (estimate: StepEstimate | null): string =>
+  estimate?.gpuMemoryGib == null ? '' : `${formatNumber(estimate.gpuMemoryGib)} GiB`;

@@ -123,8 +123,14 @@ class ExportSettings:
 
     image_size: int = _number(least=32, most=1024)
     preprocessing: Literal['cairn', 'reference'] = 'cairn'
+    precision: Literal['fp32', 'fp16'] = 'fp32'
     check_images: int = _number(16, least=1, most=1024)
-    min_cosine: float = _number(0.9999, least=0, most=1)
+    min_cosine: float | None = _number(None, least=0, most=1)
+
+    @property
+    def least_cosine(self) -> float:
+        """The least cosine between ONNX Runtime and PyTorch: `min_cosine`, or the precision's own."""
+        return {'fp32': 0.9999, 'fp16': 0.999}[self.precision] if self.min_cosine is None else self.min_cosine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,12 @@ class EmbeddingNet(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images [N, 3, H, W] to embeddings [N, D], fp32, not of length 1."""
-        pooled = self.pool(self.base(images))
-        with torch.autocast(images.device.type, enabled=False):
+        return self.head(self.base(images))
+
+    def head(self, maps: Tensor) -> Tensor:
+        """The backbone's maps [N, C, h, w], in any precision, to embeddings [N, D], fp32: pooling and neck."""
+        pooled = self.pool(maps)
+        with torch.autocast(maps.device.type, enabled=False):
             return self.fcneck_bn(self.fcneck(pooled))
 
     def features(self, images: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ from builders import Collection, StageRun, exit_code_of, fork
 from event_schema import parse_event
 
 from cairn_trainer import export, onnx_export
+from cairn_trainer.backbones import BACKBONES
+from cairn_trainer.backbones.resnet import ResNetSpec
+from cairn_trainer.checkpoint import write_torch_file
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.model import EmbeddingNet, normalise
 
@@ -31,7 +34,7 @@ def _configure(folder, collection, checkpoint, **overrides) -> Path:
     folder.mkdir()
     config = {
         'protocol': 1,
-        'settings': {'imageSize': 32, 'preprocessing': 'cairn', 'checkImages': 12, 'minCosine': 0.9999},
+        'settings': {'imageSize': 32, 'preprocessing': 'cairn', 'precision': 'fp32', 'checkImages': 12, 'minCosine': None},
         'model': MODEL,
         'checkpoint': checkpoint,
         'list': {'path': str(collection.folder / 'train.parquet'), 'rows': len(collection.rows), 'labels': None},
@@ -68,12 +71,13 @@ def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, t
     assert {entry.key: entry.value for entry in model.metadata_props} == {
         'cairn.imageSize': '32',
         'cairn.preprocessing': 'cairn',
+        'cairn.precision': 'fp32',
         'cairn.backbone': 'small',
     }
     session = onnxruntime.InferenceSession(tmp_path / 'out' / 'model.onnx', providers=['CPUExecutionProvider'])
     (images,), (features,) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape[1:]) == ('images', 'tensor(uint8)', [32, 32, 3])
-    assert (features.name, features.type, features.shape[1:]) == ('features', 'tensor(float16)', [16])
+    assert (features.name, features.type, features.shape[1:]) == ('features', 'tensor(float)', [16])
     net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4)
     net.load_state_dict(torch.load(tmp_path / 'out' / 'weights.pt', weights_only=True))
     for count in (1, 5, 9):
@@ -81,8 +85,8 @@ def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, t
         (found,) = session.run(None, {'images': pixels})
         with torch.inference_mode():
             expected = net.eval().features(normalise(torch.from_numpy(pixels)))
-        np.testing.assert_allclose(found.astype(np.float32), expected.numpy(), atol=2e-3)
-        np.testing.assert_allclose(np.linalg.norm(found.astype(np.float32), axis=1), 1, atol=2e-3)
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
 def test_a_model_that_differs_is_refused_with_its_worst_image(tmp_path, trained, monkeypatch):
@@ -93,6 +97,66 @@ def test_a_model_that_differs_is_refused_with_its_worst_image(tmp_path, trained,
     assert code == 65
     assert events[-1]['code'] == 'model_mismatch'
     assert any(f'on the image {image_id} the cosine is' in events[-1]['message'] for image_id in collection.ids)
+
+
+def _element_types(model) -> dict[str, set[int]]:
+    """By operator: the types of its first input."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.input, *graph.output]}
+    found: dict[str, set[int]] = {}
+    for node in graph.node:
+        found.setdefault(node.op_type, set()).add(types.get(node.input[0], 0) if node.input else 0)
+    return found
+
+
+@pytest.mark.parametrize('backbone', ['small', 'small_ibn'])
+def test_in_fp16_the_backbone_alone_computes_in_it(tmp_path, trained, backbone, monkeypatch):
+    ibn = ResNetSpec(blocks=(1, 1, 1, 1), widths=(4, 8, 16, 32), block='bottleneck', ibn_stages=3, se_reduction=4)
+    monkeypatch.setitem(BACKBONES, 'small_ibn', ibn)
+    collection, run = trained
+    model = {**MODEL, 'backbone': backbone}
+    if backbone != 'small':
+        run = StageRun(tmp_path / 'ibn', collection, epochs=1, model=model)
+        assert run.run() == 0
+    sizes = {}
+    for precision in ('fp32', 'fp16'):
+        code, events = _export(_configure(tmp_path / precision, collection, run.checkpoint(), precision=precision, model=model))
+        assert (code, events[-1]['event']) == (0, 'exported')
+        assert events[-1]['cosine'] > 0.9995
+        sizes[precision] = (tmp_path / precision / 'model.onnx').stat().st_size
+    assert sizes['fp16'] < 0.7 * sizes['fp32']
+    exported = onnx.load(tmp_path / 'fp16' / 'model.onnx')
+    onnx.checker.check_model(exported)
+    types = _element_types(exported)
+    single, half = {onnx.TensorProto.FLOAT}, {onnx.TensorProto.FLOAT16}
+    assert types['Conv'] == types['Relu'] == half
+    assert types['Pow'] == types['ReduceL2'] == single
+    assert types['MatMul'] >= single
+    assert types.get('InstanceNormalization', single) == single
+    assert ('InstanceNormalization' in types) == (backbone == 'small_ibn')
+    session = onnxruntime.InferenceSession(tmp_path / 'fp16' / 'model.onnx', providers=['CPUExecutionProvider'])
+    assert [(port.type, port.shape[1:]) for port in session.get_outputs()] == [('tensor(float)', [16])]
+    assert [port.type for port in session.get_inputs()] == ['tensor(uint8)']
+
+
+def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overflow_are_refused(tmp_path, trained):
+    collection, run = trained
+    weights = torch.load(run.checkpoint()['path'], weights_only=True)['model']
+    *_, norm = (key for key in weights if key.startswith('base.') and key.endswith('bn2.weight'))
+
+    def export_with(factor: float, precision: str) -> tuple[int, dict]:
+        scaled = {key: value * factor if key in (norm, norm.replace('weight', 'bias')) else value for key, value in weights.items()}
+        name = f'{precision}-{factor}'
+        written = write_torch_file(tmp_path / f'{name}.pt', scaled)
+        checkpoint = {'path': str(written.path), 'sha256': written.sha256}
+        code, events = _export(_configure(tmp_path / name, collection, checkpoint, precision=precision))
+        return code, events[-1]
+
+    assert export_with(300, 'fp16')[0] == 0  # 300 to the third is 400 times fp16's largest number
+    code, failed = export_with(1e6, 'fp16')
+    assert (code, failed['code']) == (65, 'model_mismatch')
+    assert 'minCosine is 0.999. Export with precision fp32' in failed['message']
+    assert export_with(1e6, 'fp32')[0] == 0
 
 
 def test_a_checkpoint_of_another_network_and_a_changed_one_are_refused(tmp_path, trained):

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CategoryQuotes, ListName } from '@cairn/contract';
+import { type CategoryQuotes, knownCounts, type ListName } from '@cairn/contract';
 import type { Database } from '../duckdb.ts';
 import { count, openDatabase, text } from '../duckdb.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
@@ -9,7 +9,6 @@ import { loadMetadata } from '../metadata/load-metadata.ts';
 import { requireFolder } from '../require-folder.ts';
 import { defineLists, makeListTables, rowsOf } from './definitions.ts';
 import { questionsTo } from './findings.ts';
-import { knownCounts } from './known-counts.ts';
 import { loadCountries } from './load-countries.ts';
 
 export type CheckListsOptions = {

@@ -39,6 +39,19 @@ test('float16 and float32 features are the same but for their rounding', async (
   expect([...half]).not.toEqual([...single]);
 });
 
+test('a network that computes in fp16 takes bytes and gives float32 close to those of fp32', async () => {
+  const half = await opened({ computeType: 'float16', outputType: 'float32' });
+  const single = await opened({ computeType: 'float32', outputType: 'float32' });
+  const batch = { images: images(4), batch: 4, imageSize: 8, rows: 4 };
+  const [a, b] = [await half.run(batch), await single.run(batch)];
+  expect(a).toBeInstanceOf(Float32Array);
+  expect(a).not.toEqual(b);
+  for (let row = 0; row < 4; row++) {
+    const cosine = a.subarray(row * 6, row * 6 + 6).reduce((sum, value, index) => sum + value * (b[row * 6 + index] as number), 0);
+    expect(cosine).toBeGreaterThan(0.999);
+  }
+});
+
 test('it tells the length of its vectors, its only side and where its nodes run', async () => {
   const model = await opened({ dim: 5, batch: 3 });
   expect(model).toMatchObject({ embeddingDim: 5, imageSize: 8, batch: 3 });

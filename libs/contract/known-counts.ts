@@ -1,4 +1,4 @@
-import type { ListName } from '@cairn/contract';
+import type { ListName } from './settings.ts';
 
 /** Rows and labels of a list; labels are null where no source tells them. */
 export type KnownCount = { rows: number; labels: number | null; source: string };

@@ -1,0 +1,40 @@
+"""A backbone that computes in fp16, as autocast would: for the exported graph, which has no autocast."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+# They sum squares over a map or a token, which passes fp16's largest number, 65504, at activations of a few dozen.
+_NORMS = (nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)
+
+
+class HalfBackbone(nn.Module):
+    """A copy of a backbone with weights in fp16: images [N, 3, H, W] to a map in fp16. Norms that sum squares stay in fp32."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(backbone).half()
+        _keep_norms_single(self.backbone)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone(images.half())
+
+
+class _SingleNorm(nn.Module):
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.float()).to(torch.float16)
+
+
+def _keep_norms_single(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, _NORMS):
+            setattr(module, name, _SingleNorm(child))
+        else:
+            _keep_norms_single(child)

@@ -1,0 +1,90 @@
+import { knownCounts, type Recipe, type RecipeInput, recipe as recipeSchema } from '@cairn/contract';
+import { expect, test } from 'vitest';
+import { describeSplit } from './describe-split.ts';
+import { estimateStep } from './estimate.ts';
+import { expandRecipe } from './expand-recipe.ts';
+
+const clean = { rows: 1_580_470, classes: 81_313 };
+
+/** The stage R50_256 of the reference: 8 GPUs x 128 images of 256 px, 10 epochs of the list clean, fp16. */
+const stage = {
+  ...{ from: 'init', list: 'clean', imageSize: 256, epochs: 10, learningRate: 0.08, batch: 128, ranks: 8, effectiveBatch: 1024 },
+  precision: 'fp16',
+} as const;
+
+function recipeOf(change: Partial<RecipeInput['stages'][string]> = {}, backbone = 'resnet50'): Recipe {
+  return recipeSchema.parse({
+    name: 'r50',
+    model: { backbone },
+    stages: { '256': { ...stage, ...change } },
+    export: { stage: '256', imageSize: 512, precision: 'fp16' },
+    extract: { index: { list: 'index', batch: 32 }, query: { list: 'query' } },
+    register: { model: 'r50' },
+  });
+}
+
+function estimate(
+  recipe: Recipe,
+  name: string,
+  lists: Parameters<typeof estimateStep>[2] = { clean, index: { rows: 761_757, classes: null } },
+) {
+  const step = expandRecipe(recipe).find((one) => one.name === name);
+  return step ? estimateStep(step, recipe, lists) : null;
+}
+
+test('training costs three forward passes an image, and keeps weights, maps and logits', () => {
+  // Head: 2,048 x 512 + 81,313 x 512 = 42,680,832 weights. A forward pass: 8,106,541,056 + 42,680,832 = 8.149 G multiply-adds.
+  // 10 x 1,580,470 images x 3 x 2 x 8.149 G / 35 T a second = 22,079 s = 6.13 h.
+  // Memory: (23,508,032 + 42,680,832) x 14 + 128 x (32,231,296 x 2 + 81,313 x 12) bytes + 1 GiB = 10,376,494,464 bytes.
+  const reckoned = estimate(recipeOf(), '256');
+  expect(reckoned).toMatchObject({ gpuHours: 6.13, gpuMemoryGib: 9.66 });
+  expect(reckoned?.basis).toBe(
+    '10 epochs x 1,580,470 images x 48.9 GFLOP (resnet50, 256 px, forward and backward) at 35 TFLOP/s (fp16); ' +
+      'memory 66.2 M weights x 14 bytes + 128 images x (32.2 M kept values x 2 bytes + 81,313 classes x 12 bytes) + 1 GiB; ' +
+      'may be off by a factor of 2 to 3 by the GPU, memory by a third',
+  );
+});
+
+test('twice the side is four times the pixels, an earlier end costs less, and fp32 keeps twice the bytes', () => {
+  // 3 x 2 x (8,106,541,056 x 4 + 42,680,832) x 1,580,470 x 10 / 35 T = 87,976 s.
+  expect(estimate(recipeOf({ imageSize: 512 }), '256')?.gpuHours).toBe(24.4);
+  expect(estimate(recipeOf({ lastEpoch: 5 }), '256')?.gpuHours).toBe(3.07);
+  // 66,188,864 x 12 + 128 x (32,231,296 x 4 + 975,756) + 1 GiB = 18,495,423,744 bytes.
+  expect(estimate(recipeOf({ precision: 'fp32' }), '256')?.gpuMemoryGib).toBe(17.2);
+  // GPU-hours are over all GPUs: two do the work of eight, in four times the time.
+  expect(estimate(recipeOf({ ranks: 2 }), '256')).toEqual(estimate(recipeOf(), '256'));
+});
+
+test('what the reference trained on GPUs of 32 GB fits them', () => {
+  const largest = recipeOf({ imageSize: 384, batch: 96, effectiveBatch: 768 }, 'se_resnet101_ibn_a');
+  const memory = estimate(largest, '256')?.gpuMemoryGib ?? 0;
+  expect(memory).toBeGreaterThan(16);
+  expect(memory).toBeLessThan(32);
+});
+
+test('an extraction is one forward pass an image, at the size and precision of the export', () => {
+  // 761,757 x 2 x (8,106,541,056 x 4 + 2,048 x 512) / 35 T = 1,411 s; 23,508,032 x 2 + 32 x 3 x 1,048,576 x 4 x 2 + 1 GiB.
+  expect(estimate(recipeOf(), 'extract_index')).toMatchObject({ gpuHours: 0.392, gpuMemoryGib: 1.79 });
+});
+
+test('what cannot be reckoned says why, and steps without a GPU have no estimate', () => {
+  const timm = estimate(recipeOf({}, 'timm:convnext_base'), '256');
+  expect(timm).toMatchObject({ gpuHours: null, gpuMemoryGib: null, basis: expect.stringContaining('timm:convnext_base is not among') });
+  expect(estimate(recipeOf(), '256', {})?.basis).toBe('the length of the list clean is known when prepare has run once on this dataset');
+  expect(estimate(recipeOf(), 'search')).toBeNull();
+});
+
+test("GLDv2's published counts are those that plans reckon with", () => {
+  expect(knownCounts.clean).toMatchObject({ rows: clean.rows, labels: clean.classes });
+});
+
+test('a step of training says what it is made of and what other GPUs change', () => {
+  const split = (change: Partial<RecipeInput['stages'][string]>) =>
+    describeSplit(recipeOf(change).stages['256'] as Recipe['stages'][string]);
+  expect(split({})).toBe(
+    '1024 images a step (8 ranks x 128), learning rate 0.08; both stay with other ranks; batch norms see the 128 images of one rank; ' +
+      'which images a step has does not depend on the ranks',
+  );
+  expect(split({ ranks: 2 })).toContain('1024 images a step (2 ranks x 128 x 4 batches added)');
+  expect(split({ sampler: 'gld' })).toContain('with other ranks other rows are drawn');
+});

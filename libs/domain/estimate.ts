@@ -1,0 +1,98 @@
+import type { ModelSettings, Recipe, StepEstimate, TrainSettings } from '@cairn/contract';
+// Counted by docker/trainer/tests/backbone_costs.py, whose test compares: one image of 256 px.
+import costs from './backbone-costs.json' with { type: 'json' };
+import type { StepPlan } from './expand-recipe.ts';
+
+/** What is known of a list's length; `classes` is null where it has no labels. */
+export type ListCounts = { rows: number; classes: number | null };
+
+/**
+ * Floating-point operations a second that a GPU is taken to sustain. In 16 bits: what timm's published inference on an RTX 4090 comes to, in
+ * fp16 without compilation, for ResNet-101, SE-ResNet-101, ResNeXt-101 and ResNeSt-101 and -269 (33 to 45 x 10^12). In 32 bits: a
+ * third of it, an assumption.
+ */
+export const assumedFlops = { fp32: 12e12, fp16: 35e12, bf16: 35e12 } as const;
+
+/** How far the reckoning may be off: what GPUs differ by, and how much of a training step is not convolution. */
+const error = 'may be off by a factor of 2 to 3 by the GPU, memory by a third';
+const gib = 2 ** 30;
+/** CUDA's context and the workspaces of its libraries. */
+const cudaBytes = gib;
+const costSide = 256;
+
+type Costs = { parameters: number; channels: number; multiplyAdds: number; kept: number; largestMap: number };
+
+/**
+ * GPU-hours and the memory of one GPU for a step that runs on GPUs, from the size of its network, its images and its list; null for
+ * the other steps. docs/operations.md has the formulas.
+ */
+export function estimateStep(step: StepPlan, recipe: Recipe, lists: Readonly<Record<string, ListCounts>>): StepEstimate | null {
+  if (step.kind !== 'train' && step.kind !== 'extract') return null;
+  const { list } = step.settings;
+  const { backbone } = recipe.model;
+  const cost = (costs as Record<string, Costs>)[backbone];
+  if (cost === undefined)
+    return unknown(`${backbone} is not among the networks whose cost is known; after a first run plans go by its time`);
+  const counts = lists[list];
+  if (counts === undefined) return unknown(`the length of the list ${list} is known when prepare has run once on this dataset`);
+  return step.kind === 'train'
+    ? estimateTraining(step.settings, recipe.model, cost, counts)
+    : estimateExtraction(step.settings, recipe, cost, counts);
+}
+
+const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });
+
+function estimateTraining(settings: TrainSettings, model: ModelSettings, cost: Costs, { rows, classes }: ListCounts): StepEstimate {
+  const { imageSize, batch, precision, sampler, ranks, imagesPerId } = settings;
+  const labels = classes ?? 0;
+  const epochs = settings.lastEpoch ?? settings.epochs;
+  const images = sampler === 'id_uniform' ? ranks * labels * imagesPerId : rows;
+  const area = (imageSize / costSide) ** 2;
+  const head = cost.channels * model.embeddingDim + labels * model.embeddingDim;
+  // A backward pass computes two products for each of the forward pass.
+  const flops = 3 * 2 * (cost.multiplyAdds * area + head);
+  const width = precision === 'fp32' ? 4 : 2;
+  // Weight, gradient and momentum in fp32; autocast keeps a copy in 16 bits.
+  const perWeight = 12 + (precision === 'fp32' ? 0 : 2);
+  const weights = cost.parameters + head;
+  const kept = cost.kept * area;
+  // The cosines, the logits with the margin and their gradient, in fp32.
+  const logits = 3 * 4 * labels;
+  const bytes = weights * perWeight + batch * (kept * width + logits) + cudaBytes;
+  return {
+    ...rounded((epochs * images * flops) / assumedFlops[precision], bytes),
+    basis:
+      `${epochs} epochs x ${count(images)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, forward and backward) at ${tera(precision)}; ` +
+      `memory ${mega(weights)} M weights x ${perWeight} bytes + ${batch} images x (${mega(kept)} M kept values x ${width} bytes + ${count(labels)} classes x 12 bytes) + 1 GiB; ${error}`,
+  };
+}
+
+function estimateExtraction(
+  settings: { batch: number },
+  { model, export: exported }: Recipe,
+  cost: Costs,
+  { rows }: ListCounts,
+): StepEstimate {
+  const { imageSize, precision } = exported;
+  const area = (imageSize / costSide) ** 2;
+  const flops = 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim);
+  const width = precision === 'fp32' ? 4 : 2;
+  const map = cost.largestMap * area;
+  // Input, output and scratch of the largest layer are there at a time.
+  const bytes = cost.parameters * width + settings.batch * 3 * map * width + cudaBytes;
+  return {
+    ...rounded((rows * flops) / assumedFlops[precision], bytes),
+    basis:
+      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, ${precision}) at ${tera(precision)}, if images are read as fast; ` +
+      `memory ${mega(cost.parameters)} M weights x ${width} bytes + ${settings.batch} images x 3 x ${mega(map)} M values x ${width} bytes + 1 GiB; ${error}`,
+  };
+}
+
+function rounded(seconds: number, bytes: number): Pick<StepEstimate, 'gpuHours' | 'gpuMemoryGib'> {
+  return { gpuHours: Number((seconds / 3600).toPrecision(3)), gpuMemoryGib: Number((bytes / gib).toPrecision(3)) };
+}
+
+const count = (value: number): string => value.toLocaleString('en-US');
+const giga = (value: number): string => (value / 1e9).toPrecision(3);
+const mega = (value: number): string => (value / 1e6).toPrecision(3);
+const tera = (precision: keyof typeof assumedFlops): string => `${assumedFlops[precision] / 1e12} TFLOP/s (${precision})`;

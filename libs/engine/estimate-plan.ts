@@ -1,0 +1,87 @@
+import { knownCounts, listsDetails, type PlannedStep, type StepEstimate, stepSettings } from '@cairn/contract';
+import { describeSplit, estimateStep, type ListCounts, type StepPlan } from '@cairn/domain';
+import type { EngineContext } from './context.ts';
+import type { Submission } from './submit.ts';
+
+/** What each step of a submission would take, by name: by the time that the same step took here, else by its size alone. */
+export async function estimateSteps(
+  ctx: EngineContext,
+  submission: Submission,
+  projectId: string,
+): Promise<ReadonlyMap<string, Pick<PlannedStep, 'estimate' | 'split'>>> {
+  const lists = await listCounts(ctx, submission, projectId);
+  const entries = submission.plan.map(async (step) => {
+    const reckoned = estimateStep(step, submission.recipe, lists);
+    const estimate = reckoned && ((await measuredBefore(ctx, step, submission, projectId, reckoned)) ?? reckoned);
+    return [step.name, { estimate, split: step.kind === 'train' ? describeSplit(step.settings) : null }] as const;
+  });
+  return new Map(await Promise.all(entries));
+}
+
+/** The GPU-hours of all steps that would run, and the most memory that one of them needs. */
+export function sumEstimates(steps: readonly PlannedStep[]): StepEstimate {
+  const running = steps.flatMap(({ name, action, estimate }) => (action === 'run' && estimate ? [{ name, ...estimate }] : []));
+  if (running.length === 0) return { gpuHours: 0, gpuMemoryGib: null, basis: 'no step that would run needs a GPU for long' };
+  const unknown = running.filter((step) => step.gpuHours === null).map((step) => step.name);
+  const hours = running.reduce((sum, step) => sum + (step.gpuHours ?? 0), 0);
+  const memory = running.flatMap((step) => step.gpuMemoryGib ?? []);
+  return {
+    gpuHours: unknown.length === running.length ? null : Number(hours.toPrecision(3)),
+    gpuMemoryGib: memory.length === 0 ? null : Math.max(...memory),
+    basis:
+      unknown.length === 0
+        ? `the sum over ${running.map((step) => step.name).join(', ')}; each says how it is reckoned`
+        : `without ${unknown.join(', ')}: ${running.find((step) => step.gpuHours === null)?.basis}`,
+  };
+}
+
+/** The lengths of the dataset's lists, as prepare counted them; the published ones for a dataset named gldv2 whose lists were never made. */
+async function listCounts({ prisma }: EngineContext, { dataset }: Submission, projectId: string): Promise<Record<string, ListCounts>> {
+  const made = await prisma.artifact.findFirst({
+    where: { projectId, kind: 'lists', state: 'ready', memoParts: { path: ['source'], equals: dataset.digest } },
+    orderBy: { createdAt: 'desc' },
+    select: { details: true },
+  });
+  const published = Object.entries(dataset.name === 'gldv2' ? knownCounts : {});
+  return {
+    ...Object.fromEntries(published.map(([list, { rows, labels }]) => [list, { rows, classes: labels }])),
+    ...listsDetails.safeParse(made?.details).data?.lists,
+  };
+}
+
+/** By what the same step of the recipe took the last time on this dataset, with the same backbone and list. */
+async function measuredBefore(
+  { prisma }: EngineContext,
+  step: StepPlan,
+  { recipe, dataset }: Submission,
+  projectId: string,
+  reckoned: StepEstimate,
+): Promise<StepEstimate | null> {
+  const last = await prisma.step.findFirst({
+    where: { name: step.name, kind: step.kind, state: 'succeeded', run: { projectId, recipeName: recipe.name, datasetId: dataset.id } },
+    orderBy: { finishedAt: 'desc' },
+    select: { startedAt: true, finishedAt: true, slots: true, maxAttempts: true, settings: true, runId: true },
+  });
+  if (!last?.startedAt || !last.finishedAt) return null;
+  const factor = growth(step, last.settings);
+  if (factor === null) return null;
+  const hours = (last.slots * last.maxAttempts * (last.finishedAt.getTime() - last.startedAt.getTime())) / 3_600_000;
+  const scaled = factor === 1 ? '' : `, times ${Number(factor.toPrecision(3))} for its epochs and pixels`;
+  return {
+    ...reckoned,
+    gpuHours: Number((hours * factor).toPrecision(3)),
+    basis: `slots times the time that it took in run ${last.runId}${scaled}. By its size alone: ${reckoned.basis}`,
+  };
+}
+
+/** How many times the work of an earlier step a step is; null when they cannot be compared. */
+function growth(step: StepPlan, before: unknown): number | null {
+  if (step.kind === 'extract') return stepSettings.extract.safeParse(before).data?.list === step.settings.list ? 1 : null;
+  if (step.kind !== 'train') return null;
+  const earlier = stepSettings.train.safeParse(before).data;
+  const { settings } = step;
+  if (earlier?.list !== settings.list || earlier.model.backbone !== settings.model.backbone || earlier.sampler !== settings.sampler)
+    return null;
+  const work = ({ epochs, lastEpoch, imageSize }: typeof settings) => (lastEpoch ?? epochs) * imageSize ** 2;
+  return work(settings) / work(earlier);
+}

@@ -1,0 +1,121 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { trainerConfig, trainerEvent } from '@cairn/contract';
+import { quantile } from './quantiles.ts';
+
+/**
+ * Images a second of our training loop, of a plain torchvision loop with the same model, batch, threads, loader processes and JPEG files, and
+ * of the same model on random tensors, which is the limit. A process each, in turns, every file once; on a GPU where there is one. The
+ * plain loop learns too, but resumes from nothing, records no bad image and tells nothing.
+ */
+const { values: options } = parseArgs({
+  options: {
+    backbone: { type: 'string', default: 'resnet18' },
+    size: { type: 'string', default: '64' },
+    batch: { type: 'string', default: '16' },
+    workers: { type: 'string', default: '1' },
+    threads: { type: 'string', default: '1' },
+    steps: { type: 'string', default: '40' },
+    rounds: { type: 'string', default: '5' },
+    precision: { type: 'string', default: 'fp32' },
+  },
+});
+const python = process.env.CAIRN_PYTHON ?? 'python3';
+const rival = join(import.meta.dirname, 'plain_training.py');
+const trainer = join(import.meta.dirname, '../../../docker/trainer');
+const [size, batch, workers, threads, steps, rounds] = (['size', 'batch', 'workers', 'threads', 'steps', 'rounds'] as const).map((name) =>
+  Number(options[name]),
+) as [number, number, number, number, number, number];
+const warmup = Math.ceil(steps / 4);
+const pad = Math.round(size / 25);
+const limitMs = 30 * 60_000;
+
+const work = await mkdtemp(join(tmpdir(), 'cairn-bench-train-'));
+try {
+  console.log(`Drawing ${steps * batch} JPEG files of 640 x 480 ...`);
+  await run([rival, 'make', work, '--count', String(steps * batch)]);
+  const arms = { cairn_trainer: ours, 'plain torchvision loop': () => theirs('plain'), 'random tensors': () => theirs('random') };
+  const rates: Record<string, number[]> = {};
+  for (let round = 0; round < rounds; round += 1) {
+    const entries = Object.entries(arms);
+    // Each arm comes first as often as last: what drifts with time drifts for all.
+    for (const [name, arm] of [...entries.slice(round % 3), ...entries.slice(0, round % 3)]) {
+      rates[name] = [...(rates[name] ?? []), await arm(round)];
+    }
+  }
+  report(rates);
+} finally {
+  await rm(work, { recursive: true, force: true });
+}
+
+async function run(args: readonly string[]): Promise<string> {
+  const env = { ...process.env, PYTHONPATH: trainer };
+  return (await promisify(execFile)(python, args, { env, timeout: limitMs, maxBuffer: 16 * 1024 * 1024 })).stdout;
+}
+
+async function theirs(mode: 'plain' | 'random'): Promise<number> {
+  const numbers = { size, pad, batch, workers, threads, steps, warmup };
+  const flags = Object.entries(numbers).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return Number(await run([rival, mode, work, '--backbone', options.backbone, '--precision', options.precision, ...flags]));
+}
+
+/** One epoch by the real program, whose events tell when a step was over. */
+async function ours(round: number): Promise<number> {
+  const folder = join(work, `round-${round}`);
+  await mkdir(folder);
+  const config = trainerConfig.parse({
+    protocol: 1,
+    stage: 'bench',
+    settings: {
+      ...{
+        from: 'init',
+        list: 'clean',
+        imageSize: size,
+        pad,
+        epochs: 1,
+        learningRate: 0.001,
+        batch,
+        ranks: 1,
+        precision: options.precision,
+      },
+      ...{ deterministic: false, loaderWorkers: workers, threadsPerRank: threads, logEverySteps: warmup },
+    },
+    model: { backbone: options.backbone },
+    classes: 100,
+    list: { path: join(work, 'list.parquet'), rows: steps * batch, labels: 100 },
+    imageRoot: join(work, 'images'),
+    ...{ evaluation: null, start: null, weights: null, resume: null },
+    outputDir: folder,
+    eventsPath: join(folder, 'events.ndjson'),
+    stopPath: join(folder, 'stop'),
+  });
+  await writeFile(join(folder, 'stage.json'), JSON.stringify(config));
+  await run(['-m', 'cairn_trainer', '--config', join(folder, 'stage.json')]);
+  const lines = (await readFile(config.eventsPath, 'utf8')).trimEnd().split('\n');
+  const told = lines.map((line) => trainerEvent.parse(JSON.parse(line))).filter((event) => event.event === 'step');
+  const [first, last] = [told[0], told.at(-1)];
+  if (first === undefined || last === undefined) throw new Error('the trainer told no step');
+  await rm(folder, { recursive: true });
+  return ((last.step - first.step) * batch) / (last.time - first.time);
+}
+
+function report(rates: Record<string, number[]>): void {
+  const shown = Object.entries(rates).map(([name, list]) => {
+    const [least, median, most] = [0.01, 0.5, 1].map((q) => Number(quantile(list, q).toFixed(1)));
+    return [name, { 'images/s, median': median, least, most, runs: list.length }];
+  });
+  console.log(
+    `\n${options.backbone} at ${size} px, ${options.precision}, batches of ${batch}, ${threads} threads, ${workers} loader processes`,
+  );
+  console.table(Object.fromEntries(shown));
+  const ratios = (other: string): number[] =>
+    (rates.cairn_trainer ?? []).map((rate, round) => rate / (rates[other]?.[round] ?? Number.NaN));
+  const [plain, limit] = [quantile(ratios('plain torchvision loop'), 0.5), quantile(ratios('random tensors'), 0.5)];
+  console.log(`cairn_trainer against the plain loop: ${plain.toFixed(2)} (median of the rounds' ratios; the aim is at least 1.00)`);
+  console.log(
+    `cairn_trainer against random tensors: ${limit.toFixed(2)}, so ${(100 * Math.max(0, 1 - limit)).toFixed(0)} % is lost to data and bookkeeping`,
+  );
+}
