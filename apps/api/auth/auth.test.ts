@@ -22,6 +22,8 @@ const needed = {
   getDataset: 'viewer',
   listRecipes: 'viewer',
   getRecipe: 'viewer',
+  listWeights: 'viewer',
+  getWeights: 'viewer',
   listModels: 'viewer',
   listModelVersions: 'viewer',
   getArtifact: 'viewer',
@@ -31,6 +33,8 @@ const needed = {
   cancelRun: 'submitter',
   retryRun: 'submitter',
   addDataset: 'submitter',
+  importWeights: 'submitter',
+  removeWeights: 'admin',
   collectGarbage: 'admin',
   listTokens: 'admin',
   createToken: 'admin',
@@ -38,7 +42,7 @@ const needed = {
   listAudit: 'admin',
 } as const;
 
-type Operation = { operationId: keyof typeof needed; method: 'GET' | 'POST' | 'DELETE'; url: string };
+type Operation = { operationId: keyof typeof needed; method: 'GET' | 'POST' | 'PUT' | 'DELETE'; url: string };
 const document = (await call(null, 'GET', '/openapi.json')).json as {
   paths: Record<string, Record<string, { operationId: Operation['operationId'] }>>;
 };

@@ -5,7 +5,7 @@ import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, prisma, call, callAsAttempt } = await openTestApi();
+const { stage, folder, prisma, call, callAsAttempt } = await openTestApi();
 await recordPools(stage.ctx, [
   { name: 'local', executor: 'process', slots: 1, attemptSlots: null },
   { name: 'tasks', executor: 'process', slots: 1, attemptSlots: null },
@@ -198,7 +198,7 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
   expect((await call('viewer', 'GET', `/v1/artifacts/${first.artifact.id}`)).json).toMatchObject({
     kind: 'checkpoint',
     state: 'ready',
-    location: `/storage/checkpoints/${first.artifact.id}/`,
+    location: `${folder}/checkpoints/${first.artifact.id}/`,
     details: { step: 2 },
     files: [{ name: 'a' }],
   });
