@@ -5,7 +5,7 @@ import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, prisma, call, callAsAttempt, folder } = await openTestApi();
+const { stage, folder, prisma, call, callAsAttempt } = await openTestApi();
 await recordPools(stage.ctx, [
   { name: 'local', executor: 'process', slots: 1, attemptSlots: null },
   { name: 'tasks', executor: 'process', slots: 1, attemptSlots: null },
@@ -142,7 +142,7 @@ test('steps say why they wait, for whom, and go on saying it as things change', 
     code: 'capacity',
     sentence: expect.stringMatching(/^it needs 1 slot of pool local, where 0 of 1 are free; first of .* holds the rest \(since /),
   });
-  const local = { name: 'local', executor: 'process', slots: 1, busy: 1, waiting: 1, room: null };
+  const local = { name: 'local', executor: 'process', slots: 1, busy: 1, waiting: 1 };
   await expect.poll(async () => (await call('viewer', 'GET', '/v1/fleet')).json.pools).toContainEqual(local);
   await prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
   await waiting(other.id, 'first').toMatchObject({ code: 'no-leader' });

@@ -26,3 +26,14 @@ test('the card tells the gallery that the scores were measured on, by its size a
   expect(card).toContain(`Measured on a gallery of 78959 images. SHA-256 of their sorted ids, one a line: \`${digest}\`.`);
   expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('gallery');
 });
+
+test('the card of an imported model tells where it comes from, and does not say that it was trained here', () => {
+  const { run, source } = specOf('register');
+  const details = { imported: 'SER101ibn', backbone: 'se_resnet101_ibn_a', source: 'https://example.org/a.pth', licence: 'MIT' };
+  const checkpoint = artifactOf('checkpoint', 'checkpoints/art_1/', {}, details);
+  const cardOf = (inputs: Parameters<typeof modelCard>[0]['inputs']) => modelCard({ model: 'm', run, source, inputs, metrics: {} });
+  expect(cardOf({ checkpoint })).toContain(
+    `Imported as \`SER101ibn\` from https://example.org/a.pth under the licence MIT, exported and evaluated by the run \`${run.name}\``,
+  );
+  expect(cardOf({})).toContain('Trained and evaluated by the run');
+});

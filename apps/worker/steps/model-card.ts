@@ -51,7 +51,7 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
   return [
     `# ${model}`,
     '',
-    `Trained and evaluated by the run \`${run.name}\` (${run.id}).`,
+    `${origin(inputs.checkpoint?.details ?? {})} by the run \`${run.name}\` (${run.id}).`,
     '',
     '## Metrics',
     '',
@@ -81,6 +81,17 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
     ...table(['role', 'file', 'bytes', 'sha256'], files),
     '',
   ].join('\n');
+}
+
+/** An imported model was trained elsewhere. */
+function origin(checkpoint: Record<string, unknown>): string {
+  const imported = z
+    .object({ imported: z.string(), source: z.string().nullable(), licence: z.string().nullable() })
+    .safeParse(checkpoint).data;
+  if (imported === undefined) return 'Trained and evaluated';
+  const from = imported.source === null ? '' : ` from ${imported.source}`;
+  const under = imported.licence === null ? '' : ` under the licence ${imported.licence}`;
+  return `Imported as \`${imported.imported}\`${from}${under}, exported and evaluated`;
 }
 
 /** Scores compare only on the same gallery: which one it was. */

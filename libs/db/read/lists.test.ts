@@ -9,6 +9,7 @@ import { listModels, listModelVersions } from './models.ts';
 import type { Page } from './page-cursor.ts';
 import { createRows } from './testing/rows.ts';
 import { openTestDatabase } from './testing/test-database.ts';
+import { getWeights, listWeights } from './weights.ts';
 
 const { prisma } = await openTestDatabase();
 const rows = createRows(prisma);
@@ -77,6 +78,26 @@ test('datasets are listed in every version and found by name and version', async
   expect(await getDataset(prisma, { projectId, name: 'glr', version: 1 })).toMatchObject({ version: 1, source: { kind: 'folder' } });
   await expect(getDataset(prisma, { projectId, name: 'glr', version: 3 })).rejects.toThrow('it has 1, 2');
   await expect(getDataset(prisma, { projectId, name: 'gldv2', version: null })).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('weights are listed newest first and found by name', async () => {
+  const { id: artifactId } = await rows.addArtifact({ kind: 'weights', state: 'ready' });
+  const add = (name: string, createdAt: Date) =>
+    prisma.weights.create({
+      data: {
+        id: newId('weights'),
+        projectId,
+        owner: 'ada',
+        name,
+        ...{ content: 'backbone', backbone: 'resnet50', extent: 'all', sha256: 'a'.repeat(64), bytes: 7, artifactId, createdAt },
+      },
+    });
+  await add('old', new Date(1_000));
+  await add('new', new Date(2_000));
+  const listed = await allPages((cursor) => listWeights(prisma, { projectId, limit: 1, cursor }));
+  expect(listed.map((one) => one.name)).toEqual(['new', 'old']);
+  expect(await getWeights(prisma, { projectId, name: 'old' })).toMatchObject({ bytes: 7, licence: null, artifactId });
+  await expect(getWeights(prisma, { projectId, name: 'none' })).rejects.toMatchObject({ code: 'not_found' });
 });
 
 test('models are listed by name in their newest version, and each in all versions', async () => {
