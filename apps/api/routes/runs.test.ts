@@ -142,7 +142,7 @@ test('steps say why they wait, for whom, and go on saying it as things change', 
     code: 'capacity',
     sentence: expect.stringMatching(/^it needs 1 slot of pool local, where 0 of 1 are free; first of .* holds the rest \(since /),
   });
-  const local = { name: 'local', executor: 'process', slots: 1, busy: 1, waiting: 1 };
+  const local = { name: 'local', executor: 'process', slots: 1, busy: 1, waiting: 1, room: null };
   await expect.poll(async () => (await call('viewer', 'GET', '/v1/fleet')).json.pools).toContainEqual(local);
   await prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
   await waiting(other.id, 'first').toMatchObject({ code: 'no-leader' });
