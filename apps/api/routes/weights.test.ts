@@ -171,6 +171,17 @@ test('weights of another backbone, of less than is wanted, or of another kind ar
   expect(await stage.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
 });
 
+test('a recipe of the reference can be submitted once its weights are here', async () => {
+  const submit = () => stage.submit({ recipe: 'fast', dataset: 'toy' });
+  await expect(submit()).rejects.toMatchObject({
+    details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet50`') },
+  });
+  const { json } = await put('resnet50-19c8e357', file('published'), { backbone: 'resnet50' });
+  const { id } = await stage.step(await submit(), '256');
+  const { given } = await prisma.step.findUniqueOrThrow({ where: { id } });
+  expect(given).toEqual([{ role: 'weights', name: 'resnet50-19c8e357', artifactId: json.artifactId, sha256: json.sha256 }]);
+});
+
 test('an imported model is exported in place of a stage, and registered', async () => {
   const { json } = await put('theirs', file('theirs'), { content: 'model', embeddingDim: '64', classes: '9' });
   const { recipe } = planRequest();
