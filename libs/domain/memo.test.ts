@@ -54,6 +54,28 @@ describe('expandRecipe', () => {
       weights: 'w',
     });
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
+    const want = { role: 'weights', name: 'w', content: 'backbone', setting: 'stages.a.weights' };
+    expect(expandRecipe(make({ a: begins })).flatMap((step) => step.wants)).toEqual([want]);
+  });
+
+  it('exports the checkpoint of a stage, or an imported model in place of all stages', () => {
+    const exporting = (stages: Record<string, unknown>, change: object) => {
+      const made = make(stages);
+      return expandRecipe({ ...made, export: { ...made.export, ...change } });
+    };
+    const steps = exporting({}, { weights: 'theirs' });
+    expect(steps.map((step) => step.kind)).toEqual(['prepare', 'export', 'extract', 'extract', 'search', 'evaluate', 'register']);
+    const want = { role: 'checkpoint', name: 'theirs', content: 'model', setting: 'export.weights' };
+    expect(steps.filter((step) => step.wants.length > 0).map(({ kind, wants }) => ({ kind, wants }))).toEqual([
+      { kind: 'export', wants: [want] },
+      { kind: 'register', wants: [want] },
+    ]);
+    const init = { a: { ...stage, from: 'init' } };
+    expect(() => exporting({}, {})).toThrow('neither is given');
+    expect(() => exporting(init, { weights: 'theirs' })).toThrow('both are given');
+    expect(() => exporting(init, { stage: null, weights: 'theirs' })).toThrow('so the stages a lead nowhere');
+    expect(() => exporting({}, { stage: 'a' })).toThrow('the recipe has no stages');
+    expect(() => exporting(init, { stage: 'b' })).toThrow('export.stage is "b", but the stages are a');
   });
 });
 

@@ -17,10 +17,14 @@ export type AppOptions = {
   metrics: Metrics;
   /** The largest request body. */
   maxBodyBytes: number;
+  /** The whole of a JSON body must come within this, and some of a body of octets; a minute unless given. */
+  bodyTimeoutMs?: number;
 };
 
+const defaultBodyTimeoutMs = 60_000;
+
 /** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
-export function createApp({ server, log, metrics, maxBodyBytes }: AppOptions) {
+export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = defaultBodyTimeoutMs }: AppOptions) {
   const app = fastify({
     loggerInstance: log,
     // One line a request, of our own, when it is done.
@@ -57,8 +61,8 @@ export function createApp({ server, log, metrics, maxBodyBytes }: AppOptions) {
   });
   watchClosing(app);
   measureRequests(app, server, metrics);
-  readJsonBodies(app, maxBodyBytes);
-  readOctetBodies(app);
+  readJsonBodies(app, maxBodyBytes, bodyTimeoutMs);
+  readOctetBodies(app, bodyTimeoutMs);
   return app;
 }
 

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { CairnError, type Problem, problem } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
 import { createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { healthRoutes } from '../routes/health.ts';
 import { createApp } from './app.ts';
@@ -169,6 +169,32 @@ describe('a body that is too large', () => {
     const [first] = await once(socket, 'data');
     expect(String(first)).toContain('413');
     await closed;
+  });
+});
+
+describe('a body that does not come', () => {
+  const slow = createApp({ ...options(), bodyTimeoutMs: 200 });
+  slow.post('/echo', { schema: { body } }, async (request) => request.body);
+  slow.put(
+    '/file',
+    { config: { maxOctets: 1000 } },
+    async ({ body: file }) => (await Array.fromAsync(file as AsyncIterable<Buffer>)).length,
+  );
+  let slowUrl: URL;
+  beforeAll(async () => {
+    slowUrl = new URL(await slow.listen({ host: '127.0.0.1', port: 0 }));
+  });
+  afterAll(() => slow.close());
+
+  test.each([
+    ['POST /echo', 'application/json'],
+    ['PUT /file', 'application/octet-stream'],
+  ])('%s of %s loses its connection', async (line, type) => {
+    const socket = connect(Number(slowUrl.port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(`${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`);
+    // Without an end of its own the test would wait for one until its limit.
+    await once(socket.resume(), 'close');
   });
 });
 

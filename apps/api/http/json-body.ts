@@ -3,17 +3,15 @@ import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from './app.ts';
 
-/** The whole of a JSON body must come within this. */
-const bodyTimeoutMs = 60_000;
 /** How long a client that sends too much may go on sending before its connection is cut: time enough to read the answer. */
 const lingerMs = 2_000;
 
 /**
- * Reads JSON bodies of at most `maxBytes`. One that is larger is refused as soon as that is known, by its Content-Length before
+ * Reads JSON bodies of at most `maxBytes`, which come within `timeoutMs`. One that is larger is refused as soon as that is known, by its Content-Length before
  * a byte is read. The connection stays open for a moment after the answer: closing it at once, as Fastify's own limit
  * does, resets it under the client's feet, which then sees a broken pipe instead of the answer.
  */
-export function readJsonBodies(app: App, maxBytes: number): void {
+export function readJsonBodies(app: App, maxBytes: number, timeoutMs: number): void {
   const parse = app.getDefaultJsonParser('error', 'error');
 
   app.addHook('onRequest', async (request) => {
@@ -31,7 +29,7 @@ export function readJsonBodies(app: App, maxBytes: number): void {
   app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: IncomingMessage) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    const timer = setTimeout(() => payload.destroy(new Error(`the body did not come within ${bodyTimeoutMs / 1000} s`)), bodyTimeoutMs);
+    const timer = setTimeout(() => payload.destroy(new Error(`the body did not come within ${timeoutMs / 1000} s`)), timeoutMs);
     try {
       for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
         bytes += chunk.length;

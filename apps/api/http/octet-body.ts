@@ -12,22 +12,19 @@ declare module 'fastify' {
   }
 }
 
-/** A file may take long, but something of it has to come. */
-const idleTimeoutMs = 60_000;
-
-/** Hands bodies of octets on as streams, on the routes that take them; nothing of a body is kept in memory. */
-export function readOctetBodies(app: App): void {
+/** Hands bodies of octets on as streams, on the routes that take them. A file may take long, but some of it has to come within `idleMs`. */
+export function readOctetBodies(app: App, idleMs: number): void {
   app.addContentTypeParser('application/octet-stream', async (request: FastifyRequest, payload: IncomingMessage) => {
     const { maxOctets } = request.routeOptions.config;
     if (maxOctets === undefined) throw new CairnError('invalid_request', 'The body is not read here as octets; send application/json');
-    return Readable.from(limited(payload, maxOctets), { objectMode: false });
+    return Readable.from(limited(payload, maxOctets, idleMs), { objectMode: false });
   });
 }
 
 /** @throws CairnError `payload_too_large`; what the connection fails with. */
-async function* limited(payload: IncomingMessage, maxOctets: number): AsyncGenerator<Buffer> {
+async function* limited(payload: IncomingMessage, maxOctets: number, idleMs: number): AsyncGenerator<Buffer> {
   let bytes = 0;
-  const timer = setTimeout(() => payload.destroy(new Error(`nothing of the body came for ${idleTimeoutMs / 1000} s`)), idleTimeoutMs);
+  const timer = setTimeout(() => payload.destroy(new Error(`nothing of the body came for ${idleMs / 1000} s`)), idleMs);
   try {
     for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
       timer.refresh();

@@ -56,6 +56,8 @@ test('the same file again is no change, under another name it is stored once, an
     json: { code: 'name_taken', detail: expect.stringContaining(`sha256 ${sha256(octets)}, not`) },
   });
   expect(await put('second', octets, { backbone: 'resnet50' })).toMatchObject({ status: 409 });
+  // What is refused by its name alone is not stored first.
+  expect(await prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
 });
 
 test('of many who bring the same name at once one stores it', async () => {
@@ -103,7 +105,7 @@ test('roles, the missing body, wrong words and too large a file are refused', as
   expect((await put('a', octets, { content: 'model' })).json).toMatchObject({
     detail: expect.stringContaining('embeddingDim and classes'),
   });
-  expect(await call('submitter', 'POST', '/v1/runs', { octets })).toMatchObject({ status: 400, json: { code: 'invalid_request' } });
+  expect((await call('submitter', 'POST', '/v1/runs', { octets })).json.detail).toContain('not read here as octets');
   const large = { 'content-length': String(9 * 1024 ** 3), 'content-type': 'application/octet-stream' };
   expect((await call('submitter', 'PUT', '/v1/weights/a', { headers: large, query: said(octets) })).json).toMatchObject({
     code: 'payload_too_large',
@@ -167,6 +169,17 @@ test('weights of another backbone, of less than is wanted, or of another kind ar
   await refused('without-se').toThrow('stages.first.weightsExtent is all');
   await refused('whole').toThrow('holds a whole model; a backbone alone is needed');
   expect(await stage.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
+});
+
+test('a recipe of the reference can be submitted once its weights are here', async () => {
+  const submit = () => stage.submit({ recipe: 'fast', dataset: 'toy' });
+  await expect(submit()).rejects.toMatchObject({
+    details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet50`') },
+  });
+  const { json } = await put('resnet50-19c8e357', file('published'), { backbone: 'resnet50' });
+  const { id } = await stage.step(await submit(), '256');
+  const { given } = await prisma.step.findUniqueOrThrow({ where: { id } });
+  expect(given).toEqual([{ role: 'weights', name: 'resnet50-19c8e357', artifactId: json.artifactId, sha256: json.sha256 }]);
 });
 
 test('an imported model is exported in place of a stage, and registered', async () => {
