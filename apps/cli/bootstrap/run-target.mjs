@@ -12,6 +12,7 @@ import { runProgram } from './run-program.mjs';
 const benchmarks = /** @type {Record<string, string>} */ ({
   control: 'libs/testing/bench/control.ts',
   lists: 'libs/dataset/testing/bench/lists.ts',
+  preprocessing: 'libs/testing/bench/preprocessing.ts',
   tars: 'libs/dataset/testing/bench/tars.ts',
   train: 'libs/testing/bench/train.ts',
 });
