@@ -2,11 +2,13 @@ import { type ImageSource, maxBodyBytes } from '@cairn/contract';
 import type { AdmissionSource, PrismaClient } from '@cairn/db';
 import type { BuiltinRecipe, Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
+import type { ObjectStore } from '@cairn/storage';
 import { guardRoutes } from './auth/guard.ts';
 import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
 import { describeRoutes } from './openapi/describe-routes.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
+import { attemptFileRoutes } from './routes/attempt-files.ts';
 import { attemptRoutes } from './routes/attempts.ts';
 import { datasetRoutes } from './routes/datasets.ts';
 import { eventRoutes } from './routes/events.ts';
@@ -31,6 +33,8 @@ export type ApiDeps = {
   inspectSource(source: ImageSource, signal: AbortSignal): Promise<{ digest: string; digestBasis: string }>;
   /** Where a person finds a key prefix of the object store. */
   locate(prefix: string): string;
+  /** Where attempts leave files beside their results. */
+  store: ObjectStore;
   log: Logger;
   metrics: Metrics;
   /** Time between two heartbeats of an event stream; 15 s without it. */
@@ -45,6 +49,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   runRoutes(app, deps);
   stepRoutes(app, deps);
   attemptRoutes(app, deps);
+  attemptFileRoutes(app, deps);
   datasetRoutes(app, deps);
   recipeRoutes(app, deps);
   modelRoutes(app, deps);

@@ -1,6 +1,7 @@
 import type { PrismaClient } from '@cairn/db';
 import type { Engine, EngineContext } from '@cairn/engine';
 import type { Closer, Logger, Metrics } from '@cairn/runtime';
+import type { ObjectStore } from '@cairn/storage';
 import { createAdmissionCache } from './admission-cache.ts';
 import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
@@ -14,6 +15,7 @@ export type ServerOptions = {
   recipes: EngineContext['recipes'];
   databaseUrl: string;
   storageUrl: string;
+  store: ObjectStore;
   /** What attempt tokens are made with. */
   serverKey: string;
   log: Logger;
@@ -26,7 +28,7 @@ export type ServerOptions = {
 
 /** One replica: the public and the internal server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, recipes, databaseUrl, storageUrl, serverKey, log, metrics, pace, heartbeatMs } = options;
+  const { prisma, engine, recipes, databaseUrl, storageUrl, store, serverKey, log, metrics, pace, heartbeatMs } = options;
   const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
   closer.add('the event feed', () => feed.close());
   const api = await buildApi({
@@ -37,6 +39,7 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     recipes,
     inspectSource,
     locate: locatorOf(storageUrl),
+    store,
     log,
     metrics,
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),

@@ -42,6 +42,7 @@ await runMain({
         recipes: ctx.recipes,
         databaseUrl: configuration.CAIRN_DATABASE_URL,
         storageUrl: configuration.CAIRN_STORAGE_URL,
+        store,
         serverKey: configuration.CAIRN_SERVER_KEY,
         log,
         metrics: createMetrics(),

@@ -1,6 +1,11 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { TokenRole } from '@cairn/contract';
 import { openStage } from '@cairn/engine/testing';
 import { attemptToken, createCloser, createLogger, createMetrics, newId } from '@cairn/runtime';
+import { openStore } from '@cairn/storage';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
@@ -21,6 +26,9 @@ export async function openTestApi() {
     data: roles.map((role) => ({ id: newId('token'), projectId: 'default', name: `a-${role}`, role, hash: hashSecret(secrets[role]) })),
   });
   const closer = createCloser();
+  const storage = await mkdtemp(join(tmpdir(), 'cairn-api-'));
+  closer.add('the storage', () => rm(storage, { recursive: true, force: true }));
+  const store = openStore(pathToFileURL(storage).href);
   closer.add('the stage', () => stage.close());
   afterAll(() => closer.close());
 
@@ -35,6 +43,7 @@ export async function openTestApi() {
         recipes: stage.ctx.recipes,
         databaseUrl,
         storageUrl: 'file:///storage',
+        store,
         serverKey,
         log,
         metrics: createMetrics({ processMetrics: false }),
@@ -91,6 +100,6 @@ export async function openTestApi() {
     return { status: answer.statusCode, json: answer.json() };
   }
 
-  return { stage, prisma, engine, api, internal, feed, secrets, serverKey, log, call, callAsAttempt, openReplica };
+  return { stage, prisma, engine, store, api, internal, feed, secrets, serverKey, log, call, callAsAttempt, openReplica };
 }
 export type TestApi = Awaited<ReturnType<typeof openTestApi>>;
