@@ -8,6 +8,7 @@ import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
 import { describeRoutes } from './openapi/describe-routes.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
+import { attemptFileRoutes } from './routes/attempt-files.ts';
 import { attemptRoutes } from './routes/attempts.ts';
 import { datasetRoutes } from './routes/datasets.ts';
 import { eventRoutes } from './routes/events.ts';
@@ -31,7 +32,7 @@ export type ApiDeps = {
   recipes: ReadonlyMap<string, BuiltinRecipe>;
   /** Checks a dataset's files and digests them. */
   inspectSource(source: ImageSource, signal: AbortSignal): Promise<{ digest: string; digestBasis: string }>;
-  /** Where imported files are put. */
+  /** Where imported files are put, and where attempts leave files beside their results. */
   store: ObjectStore;
   /** Where a person finds a key prefix of the object store. */
   locate(prefix: string): string;
@@ -49,6 +50,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   runRoutes(app, deps);
   stepRoutes(app, deps);
   attemptRoutes(app, deps);
+  attemptFileRoutes(app, deps);
   datasetRoutes(app, deps);
   recipeRoutes(app, deps);
   weightsRoutes(app, deps);

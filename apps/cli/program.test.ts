@@ -1,9 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { anAttempt, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import { problem, type RunState } from '@cairn/contract';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { runTestCli, type TestCliOptions } from './testing/test-cli.ts';
 
 let api: StubApi;
@@ -138,6 +138,22 @@ What a step of training is made of, and what changes with the number of GPUs:
 `);
   expect(api.requests[0]?.query.get('dryRun')).toBe('true');
   expect((await cairn('submit -r mini --dry-run')).out).toBe(out);
+});
+
+test('tensorboard downloads the event files of each attempt at a stage', async () => {
+  const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
+  onTestFinished(() => rm(out, { recursive: true }));
+  const attempt = idFor('att', 1);
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: '384', kind: 'train' })] }));
+  api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ id: attempt, ordinal: 2 })] }));
+  api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({
+    items: [{ name: 'events.1', bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }],
+  }));
+  api.on('GET', '/v1/attempts/[^/]+/tensorboard/events.1', () => ({ curves: 1 }));
+  const { code, out: said } = await cairn(`tensorboard mini-1 --out ${out}`);
+  expect([code, said]).toEqual([0, `1 file in ${out}. Look at them with \`tensorboard --logdir ${out}\`.\n`]);
+  expect(await readFile(join(out, '384/attempt-2/events.1'), 'utf8')).toBe('{"curves":1}');
 });
 
 describe('runs', () => {

@@ -13,6 +13,7 @@ import { addServiceCommands } from './commands/service.ts';
 import { addShow } from './commands/show.ts';
 import { addSubmit } from './commands/submit.ts';
 import { addTars } from './commands/tars.ts';
+import { addTensorBoard } from './commands/tensorboard.ts';
 import { addTokens } from './commands/tokens.ts';
 import { addUp } from './commands/up.ts';
 import { addWeights } from './commands/weights.ts';
@@ -57,6 +58,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addRunCommands(registrar);
   addShow(registrar);
   addLogs(registrar);
+  addTensorBoard(registrar);
   program.commandsGroup('What runs use and make:');
   addCatalogueCommands(registrar);
   addWeights(registrar);

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { isCairnError, protocol } from '@cairn/contract';
 import { artifactReady, dropStaging, type Finalization, finalizationFailed, pendingFinalization } from '@cairn/engine';
 import { openParquet, proveCounts, readImageIds } from '@cairn/retrieval';
-import { commitArtifact } from '@cairn/storage';
+import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import type { Reign } from './parts.ts';
 
 /**
@@ -29,7 +29,10 @@ export async function finalizeStep(reign: Reign, stepId: string, generation: num
     await finalizationFailed(ctx, finalization, { cause: 'infrastructure', code: error.code, message: error.message });
     return;
   }
-  for (const prefix of await dropStaging(ctx, stepId)) await store.removePrefix(prefix.replace(/\/$/, ''), signal);
+  for (const { attemptId, prefix } of await dropStaging(ctx, stepId)) {
+    await keepTensorBoardFiles(store, attemptId, signal);
+    await store.removePrefix(prefix.replace(/\/$/, ''), signal);
+  }
 }
 
 /** Reads the ids of every part back and proves: rows + rejected = the list's distinct ids, none twice. */

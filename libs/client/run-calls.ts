@@ -1,4 +1,5 @@
 import {
+  attemptFileList,
   attemptList,
   attemptView,
   type cancelRequest,
@@ -27,7 +28,7 @@ export type SubmitOptions = RequestOptions & {
 };
 
 /** Calls about runs, steps and attempts. */
-export function runCalls({ send }: Requester) {
+export function runCalls({ open, send }: Requester) {
   const runs = ['v1', 'runs'] as const;
   const step = (runId: string, name: string) => [...runs, runId, 'steps', name] as const;
   const listRuns = (query: RunListQuery = {}, options?: RequestOptions) =>
@@ -75,6 +76,13 @@ export function runCalls({ send }: Requester) {
 
     getAttempt: (attemptId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'attempts', attemptId], repeatable: true, answer: attemptView }, options),
+
+    listTensorBoardFiles: (attemptId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'attempts', attemptId, 'tensorboard'], repeatable: true, answer: attemptFileList }, options),
+
+    /** The file's bytes as they come; the body is the caller's to read. One try. */
+    openTensorBoardFile: (attemptId: string, name: string, signal: AbortSignal): Promise<Response> =>
+      open(['v1', 'attempts', attemptId, 'tensorboard', name], undefined, {}, signal),
 
     readLog: (attemptId: string, query: Partial<z.output<typeof logQuery>> = {}, options: RequestOptions = {}) =>
       send(

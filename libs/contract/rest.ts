@@ -226,6 +226,12 @@ export const attemptView = z.object({
 export type AttemptView = z.infer<typeof attemptView>;
 export const attemptList = z.object({ items: z.array(attemptView) });
 
+/** Files that an attempt leaves beside its result: TensorBoard's. */
+export const attemptFileList = z.object({
+  items: z.array(z.object({ name: z.string(), bytes: z.number().int(), modifiedAt: timestamp })),
+});
+export type AttemptFileList = z.infer<typeof attemptFileList>;
+
 export const logQuery = z.strictObject({
   stream: logStream.default('stdout'),
   /** Byte offset to read from. */

@@ -18,6 +18,8 @@ const needed = {
   listShards: 'viewer',
   getAttempt: 'viewer',
   readLog: 'viewer',
+  listTensorBoardFiles: 'viewer',
+  readTensorBoardFile: 'viewer',
   listDatasets: 'viewer',
   getDataset: 'viewer',
   listWeights: 'viewer',

@@ -30,6 +30,8 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/artifacts/{id}',
     'GET /v1/attempts/{id}',
     'GET /v1/attempts/{id}/logs',
+    'GET /v1/attempts/{id}/tensorboard',
+    'GET /v1/attempts/{id}/tensorboard/{name}',
     'GET /v1/audit',
     'GET /v1/datasets',
     'GET /v1/datasets/{name}',

@@ -13,6 +13,7 @@ const benchmarks = /** @type {Record<string, string>} */ ({
   cluster: 'apps/cli/testing/bench/cluster.ts',
   control: 'libs/testing/bench/control.ts',
   lists: 'libs/dataset/testing/bench/lists.ts',
+  preprocessing: 'libs/testing/bench/preprocessing.ts',
   tars: 'libs/dataset/testing/bench/tars.ts',
   train: 'libs/testing/bench/train.ts',
 });

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TrainerConfig, TrainerEvent } from '@cairn/contract';
 
@@ -30,6 +30,9 @@ function save(step: number, final: boolean): void {
 process.on('SIGTERM', () => undefined);
 if (behaviour === 'environment') process.stdout.write(`${JSON.stringify(process.env)}\n`);
 process.stdout.write('training ä\n');
+const board = join(dirname(config.eventsPath), 'tensorboard');
+mkdirSync(board, { recursive: true });
+writeFileSync(join(board, 'events.out.tfevents.1.2'), 'curves');
 emit({
   event: 'started',
   worldSize: config.settings.ranks,

@@ -65,6 +65,27 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
   expect(plane.logText('stdout')).toBe('training ä\n');
 });
 
+test.each([
+  ['trains to its end', {}, 'succeeded'],
+  ['fails', { STUB_BEHAVIOUR: 'fail' }, 'failed'],
+])('the curves of a stage that %s are stored for TensorBoard, beside its result', async (_, env, outcome) => {
+  const { context, store } = await openTraining(env);
+  expect((await runTrain(context)).outcome).toBe(outcome);
+  const key = `${context.spec.stagingPrefix}tensorboard/events.out.tfevents.1.2`;
+  expect((await store.getBytes(key)).toString()).toBe('curves');
+});
+
+test('curves that cannot be stored end no stage', async () => {
+  const { context, plane, reporter } = await openTraining();
+  const put: typeof context.store.put = async (key, ...rest) => {
+    if (key.includes('/tensorboard/')) throw new CairnError('storage_failed', 'The bucket is away');
+    return context.store.put(key, ...rest);
+  };
+  expect(await runTrain({ ...context, store: { ...context.store, put } })).toMatchObject({ outcome: 'succeeded' });
+  await reporter.end();
+  expect(plane.items('note').map((item) => item.message)).toContain('The files for TensorBoard were not stored: The bucket is away');
+});
+
 test('a score between epochs is told and drawn, and is not the score of the stage', async () => {
   const { context, plane, reporter } = await openTraining({}, { evaluate: 'every_epoch' });
   const outcome = await runTrain(context);

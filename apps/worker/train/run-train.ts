@@ -10,6 +10,7 @@ import { type ProgramEnd, runProgram } from '../program/run-program.ts';
 import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
 import { prepareStage } from './stage-config.ts';
 import { stageProgress } from './stage-progress.ts';
+import { storeTensorBoardFiles } from './tensorboard-files.ts';
 
 type LastEvent = Extract<TrainerEvent, { event: 'finished' | 'failed' | 'preempted' }>;
 
@@ -71,6 +72,7 @@ export const runTrain: Runner<'train'> = async (context) => {
     stopPath: config.stopPath,
     onEvent,
   });
+  await storeTensorBoardFiles(context, join(dirname(config.eventsPath), 'tensorboard'));
   const final = await uploads.settle();
   await logDivergence(context.log, join(config.outputDir, 'diverged.json'));
   return trainOutcome({ end, last, final, stop, details: { classes: config.classes, ...scores } });

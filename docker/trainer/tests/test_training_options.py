@@ -9,6 +9,7 @@ from builders import Collection, StageRun
 from torch import nn
 
 from cairn_trainer.backbones import BACKBONES
+from cairn_trainer.train import Stage
 
 
 @pytest.fixture
@@ -162,3 +163,29 @@ def test_scores_between_epochs_are_told_and_drawn_beside_the_curves(tmp_path, co
         assert [point.value for point in points] == pytest.approx([event[key] for event in steps], rel=1e-6)
     points = board.Scalars('map_at_100')
     assert [(point.step, point.value) for point in points] == [(e['step'], pytest.approx(e['mapAt100'], rel=1e-6)) for e in scores]
+
+
+def _algorithms_of(monkeypatch, tmp_path, *, deterministic: bool) -> dict:
+    """What torch was told at the start of a stage, seen from inside its rank."""
+    collection = Collection(tmp_path / f'data-{deterministic}', landmarks=4, views=4)
+    run = StageRun(tmp_path / f'run-{deterministic}', collection, epochs=1, batch=4, deterministic=deterministic)
+    seen = tmp_path / f'seen-{deterministic}.json'
+    train = Stage.run
+
+    def look(stage):
+        is_strict = torch.get_deterministic_debug_mode() > 0
+        seen.write_text(json.dumps({'isStrict': is_strict, 'isFastest': torch.backends.cudnn.benchmark}))
+        return train(stage)
+
+    monkeypatch.setattr(Stage, 'run', look)
+    assert run.run() == 0
+    assert run.events()[-1]['event'] == 'finished'
+    return json.loads(seen.read_text())
+
+
+def test_a_stage_that_need_not_repeat_itself_lets_cudnn_choose_and_trains_to_its_end(monkeypatch, tmp_path):
+    assert _algorithms_of(monkeypatch, tmp_path, deterministic=False) == {'isStrict': False, 'isFastest': True}
+
+
+def test_a_stage_uses_only_algorithms_that_repeat_themselves(monkeypatch, tmp_path):
+    assert _algorithms_of(monkeypatch, tmp_path, deterministic=True) == {'isStrict': True, 'isFastest': False}

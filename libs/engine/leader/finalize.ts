@@ -160,8 +160,8 @@ export async function stepsToFinalize(ctx: EngineContext): Promise<{ stepId: str
 }
 
 /** A step's result was copied: its attempts' staging folders can go, and their checkpoints with them. Answers the folders. */
-export async function dropStaging(ctx: EngineContext, stepId: string): Promise<string[]> {
+export async function dropStaging(ctx: EngineContext, stepId: string): Promise<{ attemptId: string; prefix: string }[]> {
   const attempts = await ctx.prisma.attempt.findMany({ where: { stepId, endedAt: { not: null } }, select: { id: true } });
   await ctx.prisma.checkpoint.deleteMany({ where: { attemptId: { in: attempts.map((attempt) => attempt.id) } } });
-  return attempts.map((attempt) => stagingPrefix(attempt.id));
+  return attempts.map(({ id }) => ({ attemptId: id, prefix: stagingPrefix(id) }));
 }

@@ -1,0 +1,41 @@
+import { attemptFileList } from '@cairn/contract';
+import { keepTensorBoardFiles, tensorBoardFolders } from '@cairn/storage';
+import { expect, test } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { stage, store, call } = await openTestApi();
+const name = 'events.out.tfevents.1767322985.7';
+
+/** A running attempt at a training stage that has staged its curves. */
+async function attemptWithCurves(): Promise<string> {
+  const runId = await stage.submit();
+  await stage.play(runId, 'prepare');
+  const [id = ''] = await stage.startAttempts(runId, 'first');
+  await store.put(`${tensorBoardFolders(id).staged}/${name}`, Buffer.from([0, 255, 10]));
+  return id;
+}
+const attemptId = await attemptWithCurves();
+
+test("an attempt's event files are listed and downloaded, also when its staging is gone", async () => {
+  const look = async () => {
+    const list = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard`);
+    const file = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard/${name}`);
+    expect(attemptFileList.parse(list.json).items).toMatchObject([{ name, bytes: 3 }]);
+    expect(file).toMatchObject({ status: 200, headers: { 'content-type': 'application/octet-stream', 'content-length': '3' } });
+  };
+  await look();
+  await keepTensorBoardFiles(store, attemptId);
+  await store.removePrefix(`staging/${attemptId}`);
+  await look();
+});
+
+test('a file that is not there, one outside of the folder, and an unknown attempt are refused', async () => {
+  const base = `/v1/attempts/${attemptId}/tensorboard`;
+  expect((await call('viewer', 'GET', `${base}/other`)).json).toMatchObject({
+    code: 'not_found',
+    detail: expect.stringContaining('no file other'),
+  });
+  expect((await call('viewer', 'GET', `${base}/..%2Fcheckpoint.pt`)).status).toBe(400);
+  expect((await call(null, 'GET', base)).status).toBe(401);
+  expect((await call('viewer', 'GET', '/v1/attempts/att_01kaz4m8q2v7c9x3t5b6n8w0yd/tensorboard')).status).toBe(404);
+});

@@ -1,0 +1,75 @@
+import { attemptFileList, CairnError } from '@cairn/contract';
+import { getAttempt } from '@cairn/db';
+import { tensorBoardFolders } from '@cairn/storage';
+import { z } from 'zod';
+import { callerOf } from '../auth/guard.ts';
+import type { ApiDeps } from '../build-api.ts';
+import { problems } from '../http/answers.ts';
+import type { App } from '../http/app.ts';
+import { closedSignal } from '../http/closing.ts';
+import { attemptParams } from '../http/path-params.ts';
+
+const fileParams = attemptParams.extend({ name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'the name of a file in the list') });
+
+/** What training attempts wrote for TensorBoard. */
+export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
+  const tags = ['attempts'];
+  const config = { role: 'viewer' } as const;
+  /** The first of the folders of an attempt that holds any file, or the last. */
+  const folderOf = async (projectId: string, attemptId: string, signal: AbortSignal): Promise<string> => {
+    await getAttempt(prisma, { projectId, attemptId });
+    const { staged, kept } = tensorBoardFolders(attemptId);
+    for await (const _ of store.list(kept, signal)) return kept;
+    return staged;
+  };
+
+  app.get(
+    '/v1/attempts/:id/tensorboard',
+    {
+      config,
+      schema: {
+        operationId: 'listTensorBoardFiles',
+        tags,
+        summary: "List an attempt's event files for TensorBoard",
+        description: 'They are stored when the trainer has ended; only training steps have any.',
+        params: attemptParams,
+        response: { 200: attemptFileList, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const signal = closedSignal(reply);
+      const folder = await folderOf(callerOf(request).projectId, request.params.id, signal);
+      const items = [];
+      for await (const { key, bytes, modifiedAt } of store.list(folder, signal))
+        items.push({ name: key.slice(folder.length + 1), bytes, modifiedAt: modifiedAt.toISOString() });
+      return { items };
+    },
+  );
+
+  app.get(
+    '/v1/attempts/:id/tensorboard/:name',
+    {
+      config,
+      schema: {
+        operationId: 'readTensorBoardFile',
+        tags,
+        summary: 'Download one event file for TensorBoard',
+        params: fileParams,
+        response: { 200: z.any().describe('The bytes of the file.'), ...problems },
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      const signal = closedSignal(reply);
+      const folder = await folderOf(callerOf(request).projectId, request.params.id, signal);
+      const found = await store.head(`${folder}/${name}`, signal);
+      if (found === null) throw new CairnError('not_found', `attempt ${request.params.id} has no file ${name} for TensorBoard`);
+      const bytes = await store.get(`${folder}/${name}`, { signal });
+      return reply
+        .header('content-type', 'application/octet-stream')
+        .header('content-length', found.bytes)
+        .header('content-disposition', `attachment; filename="${name}"`)
+        .send(bytes);
+    },
+  );
+}
