@@ -3,7 +3,7 @@ import { type ErrorCode, errorTable } from './errors.ts';
 import { imageSource, logStream } from './internal.ts';
 import { datasetReference, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
-import { backbone } from './settings.ts';
+import { backbone, weightsExtent } from './settings.ts';
 import {
   artifactKind,
   artifactState,
@@ -325,9 +325,6 @@ export type WeightsContent = z.infer<typeof weightsContent>;
 
 /** The largest file of weights that is taken, in bytes. */
 export const maxWeightsBytes = 8 * 1024 ** 3;
-
-/** Whether a file has all tensors of its backbone, or may lack the squeeze-excitations, which the reference leaves untrained. */
-export const weightsExtent = z.enum(['all', 'upstream']);
 
 /** What is said of a file in the query of PUT /v1/weights/:name; its bytes are the body. */
 export const weightsQuery = z.strictObject({

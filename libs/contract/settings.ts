@@ -50,6 +50,9 @@ export type ModelSettings = z.infer<typeof modelSettings>;
 export const preprocessing = z.enum(['cairn', 'reference']);
 export type Preprocessing = z.infer<typeof preprocessing>;
 
+/** Whether all tensors of published weights are meant, or, as the reference has it, all but the squeeze-excitations. */
+export const weightsExtent = z.enum(['all', 'upstream']);
+
 /** One training stage. Batch is per rank; the effective batch is `batch x ranks`, or `effectiveBatch` where that is set. */
 export const trainSettings = z.strictObject({
   from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
@@ -58,7 +61,7 @@ export const trainSettings = z.strictObject({
     'Published ImageNet weights that a stage from `init` starts with, by the name of their import; null: untrained ones.',
   ),
   weightsExtent: result(
-    z.enum(['all', 'upstream']).default('all'),
+    weightsExtent.default('all'),
     'all: every tensor of these weights; upstream: as the reference does, which leaves the squeeze-excitations untrained.',
   ),
   list: result(listName, 'The list of images.'),

@@ -32,7 +32,8 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
   const stages = orderStages(recipe);
   const { stage: _stage, weights: _weights, ...exportOptions } = recipe.export;
   const { needs: exported, wants } = exportedCheckpoint(recipe);
-  const task = { pool: 'tasks', slots: 1, maxAttempts: 1, wants: [] } as { pool: 'tasks'; slots: 1; maxAttempts: 1; wants: StepWant[] };
+  const nothing: StepWant[] = [];
+  const task = { pool: 'tasks' as const, slots: 1, maxAttempts: 1, wants: nothing };
   const extractions = Object.entries(recipe.extract).map(
     ([name, settings]): StepPlan => ({
       name: `extract_${name}`,

@@ -57,6 +57,9 @@ def check_model(path: Path, backbone: str) -> dict[str, Any]:
     if absent:
         outline_backbone(backbone)  # a wrong name is told first
         raise DoesNotFitError(path, backbone, absent)
+    claimed = sum(head.numel() * head.element_size() for head in heads.values())
+    if claimed > path.stat().st_size:
+        raise TrainerError('unreadable_file', f'{path} says that it holds {claimed} bytes of head and neck, and is smaller than that.')
     dim, classes = len(heads['fcneck.weight']), len(heads['classifier.weight'])
     net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=dim), classes=classes)
     _refuse(path, backbone, mismatches(net.state_dict(), found), found)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.foreign_pickle import named
 
 _FORBIDDEN_GLOBAL = re.compile(r'GLOBAL ([\w.]+)')
 
@@ -29,7 +30,7 @@ def read_named_tensors(path: Path) -> dict[str, Tensor]:
     state = content.get('state_dict', content)
     if not isinstance(state, Mapping) or not state:
         raise TrainerError('unreadable_file', f'{path} holds no tensors by name.')
-    others = [str(key) for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    others = [named(key) for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if others:
         raise TrainerError(
             'unreadable_file',

@@ -22,12 +22,21 @@ class _Refused(pickle.UnpicklingError):
     """What the file names and no file of its kind needs."""
 
 
+def named(value: object) -> str:
+    """A value of a file for a message: short, and never written out where it is nested, which may take for ever."""
+    if isinstance(value, str):
+        return repr(value[:100])
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 10**15):
+        return repr(value)
+    return f'a {type(value).__name__}'
+
+
 class _Dtype:
     """Stands for numpy.dtype: floating point, or texts."""
 
     def __init__(self, name: object, _align: object = False, _copy: object = True) -> None:
         if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name.lstrip('<>=|')):
-            raise _Refused(f'an array of {name!r}')
+            raise _Refused(f'an array of {named(name)}')
         self.value = np.dtype(name.lstrip('=|'))
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:

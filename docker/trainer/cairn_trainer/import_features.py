@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
-from cairn_trainer.foreign_pickle import array_in, read_pickle
+from cairn_trainer.foreign_pickle import array_in, named, read_pickle
 
 _ID = re.compile(r'[0-9A-Za-z_-]{3,64}')
 _PART_ROWS = 250_000
@@ -42,9 +42,9 @@ def read_features(path: Path) -> tuple[list[str], np.ndarray]:
             return _checked(path, [str(name) for name in names], vectors)
     found = [array_in(value) for value in content.values()]
     shapes = {None if vector is None else vector.shape for vector in found}
-    if len(shapes) != 1 or None in shapes:
+    if len(shapes) != 1 or None in shapes or not all(isinstance(name, str) for name in content):
         raise TrainerError('unreadable_file', f'{path} has neither NAME_name_list and NAME_feats nor one vector a name.')
-    return _checked(path, [str(name) for name in content], np.stack([vector for vector in found if vector is not None]))
+    return _checked(path, list(content), np.stack([vector for vector in found if vector is not None]))
 
 
 def _checked(path: Path, names: list[str], vectors: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -54,7 +54,7 @@ def _checked(path: Path, names: list[str], vectors: np.ndarray) -> tuple[list[st
     seen: set[str] = set()
     for number, name in enumerate(names):
         if not _ID.fullmatch(name):
-            raise TrainerError('bad_row', f'{path}, row {number}: {name[:100]!r} is no image id.')
+            raise TrainerError('bad_row', f'{path}, row {number}: {named(name)} is no image id.')
         if name in seen:
             raise TrainerError('bad_row', f'{path}, row {number}: the image {name} is there twice.')
         seen.add(name)

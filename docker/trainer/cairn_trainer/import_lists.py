@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
-from cairn_trainer.foreign_pickle import read_pickle
+from cairn_trainer.foreign_pickle import named, read_pickle
 
 LIST_OF_FILE = {
     'cache_clean_list.pkl': 'clean',
@@ -82,13 +82,13 @@ def _parts_of(row: object) -> tuple[str, dict[str, Any]]:
     path, label, noisy, continent = row
     found = _PATH.fullmatch(path) if isinstance(path, str) else None
     if found is None:
-        return f'{path!r} does not end in train, index or test /a/b/c/abc....jpg'[:300], {}
+        return f'{named(path)} does not end in train, index or test /a/b/c/abc....jpg', {}
     if type(label) is not int or not -1 <= label < 2**31:
-        return f'its label is {label!r}'[:300], {}
+        return f'its label is {named(label)}', {}
     if type(noisy) is not int or noisy not in (0, 1):
-        return f'noisy is {noisy!r}, neither 0 nor 1'[:300], {}
+        return f'noisy is {named(noisy)}, neither 0 nor 1', {}
     if continent != -1 and not isinstance(continent, str):
-        return f'its continent is {continent!r}'[:300], {}
+        return f'its continent is {named(continent)}', {}
     known = None if continent in (-1, 'null') else continent
     return '', {'image_id': found[5], 'path': found[1], 'label': label, 'noisy': noisy, 'continent': known}
 

@@ -76,6 +76,12 @@ def test_a_whole_model_tells_its_dimension_and_classes(tmp_path):
     assert _refusal(check_model, _saved(tmp_path / 'b.pth', state), 'small').mismatches == ['fcneck.weight is missing or no matrix']
 
 
+def test_a_file_that_claims_more_than_it_holds_is_refused_before_so_much_is_allocated(tmp_path):
+    heads = {'fcneck.weight': torch.zeros(1).expand(16, 32), 'classifier.weight': torch.zeros(1).expand(10**9, 16)}
+    error = _refusal(check_model, _saved(tmp_path / 'a.pth', heads), 'small')
+    assert (error.code, '64000002048 bytes' in str(error)) == ('unreadable_file', True)
+
+
 class Malice:
     def __reduce__(self):
         return os.system, ('touch harmed',)
@@ -111,7 +117,7 @@ def test_files_with_more_than_tensors_by_name_are_refused(tmp_path):
     for content in ([torch.zeros(1)], {}, {'state_dict': torch.zeros(1)}, {1: torch.zeros(1)}):
         assert _refusal(read_named_tensors, _saved(tmp_path / 'a.pth', content)).code == 'unreadable_file'
     path = _saved(tmp_path / 'a.pth', {'epoch': 3, 'w': torch.zeros(1)})
-    assert 'more than tensors by name: epoch' in str(_refusal(read_named_tensors, path))
+    assert "more than tensors by name: 'epoch'" in str(_refusal(read_named_tensors, path))
 
 
 def test_the_program_answers_one_json_object_and_the_exit_code_of_the_failure(tmp_path, capsys):

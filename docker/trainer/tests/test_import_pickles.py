@@ -161,6 +161,15 @@ def test_features_of_another_form_are_refused_and_nothing_is_written(tmp_path):
     assert (tmp_path / 'out/mine').exists()
 
 
+def test_a_value_that_doubles_with_each_level_is_not_written_out(tmp_path):
+    bomb = ()
+    for _ in range(60):
+        bomb = (bomb, bomb)
+    rows = [('train/a/b/c/abc1.jpg', bomb, 0, -1)]
+    assert 'its label is a tuple' in str(_refusal(import_lists.read_list, _pickled(tmp_path / 'a.pkl', rows)))
+    assert _refusal(import_features.read_features, _pickled(tmp_path / 'a.pkl', {'a': [bomb]})).code == 'unreadable_file'
+
+
 def test_a_folder_gives_all_its_lists(tmp_path):
     for name in ('cache_c2f_list.pkl', 'cache_test_list.pkl', 'train_info.pkl'):
         _pickled(tmp_path / name, ROWS)
