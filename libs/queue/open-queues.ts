@@ -51,6 +51,7 @@ type AnyQueue = Queue<unknown, unknown, string, unknown, unknown, string, IQueue
 const bulkSize = 1000;
 /** As many are added one by one: on PostgreSQL BullMQ makes two temporary tables for a bulk, which cost more and bloat its catalogue. */
 const fewEntries = 8;
+const deadlockTries = 5;
 /** BullMQ writes an event for every change, which nobody here reads. */
 const keptEvents = 100;
 
@@ -104,7 +105,7 @@ export function openQueues(options: QueuesOptions): Queues {
   return {
     async add(name, value) {
       const { entry, jobId } = parseEntry(name, value);
-      await limited(`adding to ${name}`, () => queueOf(name).add(name, entry, jobOptions(jobId)));
+      await limited(`adding to ${name}`, () => pastDeadlocks(() => queueOf(name).add(name, entry, jobOptions(jobId))));
     },
     async addBulk(name, values) {
       const jobs = values.map((value) => {
@@ -115,9 +116,8 @@ export function openQueues(options: QueuesOptions): Queues {
       for (let start = 0; start < jobs.length; start += bulkSize) {
         const batch = jobs.slice(start, start + bulkSize);
         const isFew = batch.length <= fewEntries;
-        await limited(`adding to ${name}`, () =>
-          isFew ? Promise.all(batch.map(({ data, opts }) => queue.add(name, data, opts))) : queue.addBulk(batch),
-        );
+        const add = () => (isFew ? Promise.all(batch.map(({ data, opts }) => queue.add(name, data, opts))) : queue.addBulk(batch));
+        await limited(`adding to ${name}`, () => pastDeadlocks<unknown>(add));
       }
     },
     consume(name, consumerOptions) {
@@ -157,6 +157,18 @@ export function openQueues(options: QueuesOptions): Queues {
 }
 
 /** An ended job goes at once, for one of the same name cannot be added while it is kept; retries are the rows' business. */
+/** Of two who wait for each other PostgreSQL ends one, which tries again: what is added twice is there once. */
+async function pastDeadlocks<T>(work: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      const isDeadlock = error instanceof Error && 'code' in error && error.code === '40P01';
+      if (!isDeadlock || tries === deadlockTries) throw error;
+    }
+  }
+}
+
 function jobOptions(jobId: string) {
   return { jobId, attempts: 1, removeOnComplete: true, removeOnFail: true };
 }
