@@ -10,3 +10,4 @@ export * from './settings.ts';
 export * from './states.ts';
 export * from './trainer.ts';
 export * from './unwrapped.ts';
+export * from './weights.ts';

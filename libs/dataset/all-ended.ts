@@ -1,5 +1,7 @@
 /** As Promise.all, but it rejects only when all have ended: none goes on working with what its caller then closes. */
-export async function allEnded<T extends readonly unknown[]>(works: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+export async function allEnded<Works extends readonly unknown[] | []>(
+  works: Works,
+): Promise<{ -readonly [Key in keyof Works]: Awaited<Works[Key]> }> {
   await Promise.allSettled(works);
-  return (await Promise.all(works)) as unknown as T;
+  return Promise.all(works);
 }

@@ -73,7 +73,11 @@ function nameOf(path: string, given: string | undefined): string {
 }
 
 async function requireFile(path: string): Promise<void> {
-  const found = await stat(path).catch(() => null);
+  // What hides a file, such as a folder that may not be read, is not that it is absent: that error is told as it is.
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+    throw error;
+  });
   if (!found?.isFile()) {
     throw new CairnError('missing_file', `There is no file ${path}`, { details: { remedy: 'Give the path of the file to import.' } });
   }

@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import { idOf, sha256Hex, timestamp } from './names.ts';
+import { page } from './rest.ts';
+import { backbone, weightsExtent } from './settings.ts';
+
+/** What a file of imported tensors holds: a backbone as others published it, or a whole model of the reference's kind. */
+export const weightsContent = z.enum(['backbone', 'model']);
+export type WeightsContent = z.infer<typeof weightsContent>;
+
+/** The largest file of weights that is taken, in bytes. */
+export const maxWeightsBytes = 8 * 1024 ** 3;
+
+/** What is said of a file in the query of PUT /v1/weights/:name; its bytes are the body. */
+export const weightsQuery = z.strictObject({
+  content: weightsContent.default('backbone'),
+  backbone,
+  extent: weightsExtent.default('all'),
+  /** Of the body. */
+  sha256: sha256Hex,
+  source: z.string().max(2000).optional(),
+  licence: z.string().max(200).optional(),
+  /** Of a whole model: what its tensors tell. */
+  embeddingDim: z.coerce.number<number>().int().min(8).max(4096).optional(),
+  classes: z.coerce.number<number>().int().min(1).optional(),
+});
+export type WeightsQuery = z.infer<typeof weightsQuery>;
+
+export const weightsView = z.object({
+  id: idOf('weights'),
+  /** By which recipes mean it. */
+  name: z.string(),
+  content: weightsContent,
+  backbone: z.string(),
+  extent: weightsExtent,
+  sha256: sha256Hex,
+  bytes: z.number().int(),
+  source: z.string().nullable(),
+  licence: z.string().nullable(),
+  embeddingDim: z.number().int().nullable(),
+  classes: z.number().int().nullable(),
+  owner: z.string(),
+  artifactId: idOf('artifact'),
+  createdAt: timestamp,
+});
+export type WeightsView = z.infer<typeof weightsView>;
+export const weightsPage = page(weightsView);
