@@ -111,7 +111,7 @@ test('--dry-run and plan show each step with what would happen and why', async (
     extract: { index: { list: 'index' }, query: { list: 'query' } },
     register: { model: 'mini' },
   };
-  api.on('POST', '/v1/runs', () => ({
+  const plan = {
     recipe,
     dataset: 'mini@1',
     steps: [
@@ -119,7 +119,8 @@ test('--dry-run and plan show each step with what would happen and why', async (
       { ...step, name: '384', action: 'run', why: 'epochs differs from that of mini-1', estimate, split: '16 images a step' },
     ],
     estimate: { ...estimate, basis: 'the sum over 384' },
-  }));
+  };
+  api.on('POST', '/v1/runs', () => plan);
   const { code, out } = await cairn('plan -r mini');
   expect(code).toBe(0);
   expect(out).toBe(`mini on mini@1: 2 steps, 1 reused
@@ -138,6 +139,17 @@ What a step of training is made of, and what changes with the number of GPUs:
 `);
   expect(api.requests[0]?.query.get('dryRun')).toBe('true');
   expect((await cairn('submit -r mini --dry-run')).out).toBe(out);
+
+  const nothing = { gpuHours: 0, gpuMemoryGib: null, basis: 'no step that would run needs a GPU for long' };
+  api.on('POST', '/v1/runs', () => ({ ...plan, steps: plan.steps.slice(0, 1), estimate: nothing }));
+  expect((await cairn('plan -r mini')).out).toContain('\nEstimate: no step that would run needs a GPU for long\n');
+});
+
+test('models shows scores as shares, and counts without decimals', async () => {
+  const metrics = { mapAt100: 0.597, indexImages: 682, trainedEpochs: 2.5 };
+  const model = { id: idFor('mdl', 1), name: 'mini', version: 5, metrics, owner: 'ada', artifacts: {}, runId: summary.id };
+  api.on('GET', '/v1/models', () => ({ items: [{ ...model, createdAt: summary.createdAt }], nextCursor: null }));
+  expect((await cairn('models')).out).toContain('mAP@100 59.7 %  indexImages 682  trainedEpochs 2.50');
 });
 
 test('tensorboard downloads the event files of each attempt at a stage', async () => {

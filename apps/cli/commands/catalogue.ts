@@ -1,7 +1,7 @@
 import type { ModelView } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo, formatNumber, formatPercent } from '../output/units.ts';
+import { formatAgo, formatCount, formatNumber, formatPercent } from '../output/units.ts';
 
 export function addCatalogueCommands({ program, action }: Registrar): void {
   program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));
@@ -60,5 +60,7 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
 }
 
 function metricText([name, value]: [string, number]): string {
-  return name.startsWith('mapAt') ? `${name.replace('mapAt', 'mAP@')} ${formatPercent(value)}` : `${name} ${formatNumber(value)}`;
+  return name.startsWith('mapAt')
+    ? `${name.replace('mapAt', 'mAP@')} ${formatPercent(value)}`
+    : `${name} ${Number.isInteger(value) ? formatCount(value) : formatNumber(value)}`;
 }

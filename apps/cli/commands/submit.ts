@@ -99,7 +99,6 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     { title: 'GPU memory', align: 'right' as const },
     { title: 'why' },
   ];
-  const { gpuHours, basis } = view.estimate;
   const splits = view.steps.flatMap(({ name, split }) => (split === null ? [] : [`${name}: ${split}`]));
   const bases = view.steps.flatMap(({ name, action, estimate }) => (action === 'run' && estimate ? [`${name}: ${estimate.basis}`] : []));
   const section = (title: string, lines: readonly string[]): string[] =>
@@ -109,9 +108,7 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     '',
     ...tableLines(columns, rows, { heading: style.dim }),
     '',
-    gpuHours === null
-      ? `Estimate: ${basis}`
-      : `Estimate: ${formatNumber(gpuHours)} GPU-hours, at most ${memory(view.estimate) || 'unknown memory'} a GPU (${basis})`,
+    estimateText(view.estimate),
     ...section('How the steps are reckoned:', bases),
     ...section('What a step of training is made of, and what changes with the number of GPUs:', splits),
   ];
@@ -119,6 +116,14 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
 
 function givenText({ name, sha256 }: PlanView['steps'][number]['given'][number]): string {
   return sha256 === null ? `needs ${name}` : `from ${name}, sha256 ${sha256.slice(0, 16)}`;
+}
+
+function estimateText(estimate: StepEstimate): string {
+  const needs = [
+    ...(estimate.gpuHours ? [`${hours(estimate)} GPU-hours`] : []),
+    ...(estimate.gpuMemoryGib === null ? [] : [`at most ${memory(estimate)} a GPU`]),
+  ];
+  return needs.length === 0 ? `Estimate: ${estimate.basis}` : `Estimate: ${needs.join(', ')} (${estimate.basis})`;
 }
 
 const hours = (estimate: StepEstimate | null): string => (estimate?.gpuHours == null ? '' : formatNumber(estimate.gpuHours));
