@@ -51,7 +51,9 @@ describe('expandRecipe', () => {
     expect(() => expandRecipe({ ...scored, extract: elsewhere, ...lists('clean', 'query') })).toThrow(
       'stages.a.evaluate is "end", which scores "index", but prepare.lists makes only clean, query',
     );
-    refused({ extract: { ...two.extract, query: { ...two.extract.query, list: 'clean' } } }).toThrow('the step evaluate scores the list query');
+    refused({ extract: { ...two.extract, query: { ...two.extract.query, list: 'clean' } } }).toThrow(
+      'the step evaluate scores the list query',
+    );
     expect(expandRecipe(recipeWith({ extract, ...lists('clean', 'query', 'index_expand') }))).toHaveLength(8);
   });
 

@@ -1,4 +1,4 @@
-import type { PlanView, PlannedStep } from '@cairn/contract';
+import type { PlannedStep, PlanView } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { whatIsMissing } from './what-is-missing.ts';
 

@@ -24,7 +24,9 @@ export function whatIsMissing({ recipe, steps }: Pick<PlanView, 'recipe' | 'step
   const cairn = `npx cairn --home ${home}`;
   const imports = absent.map((name) => `\`${cairn} import weights ${name}.pth --backbone ${recipe.model.backbone}\``);
   const bring =
-    imports.length === 0 ? '' : ` To start from these weights, bring them in while \`${cairn} up\` runs in another terminal: ${imports.join(', ')}.`;
+    imports.length === 0
+      ? ''
+      : ` To start from these weights, bring them in while \`${cairn} up\` runs in another terminal: ${imports.join(', ')}.`;
   return new CairnError('invalid_request', `the recipe ${recipe.name} asks for more than the demo has: ${what.join('; ')}`, {
     details: {
       remedy: `Take a recipe made for it (mini, mini-resnet50, tiny), or run this one with less: ${settings.join(' ')}.${bring}`,

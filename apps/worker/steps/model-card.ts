@@ -99,7 +99,9 @@ function start(weights: Record<string, unknown>): string[] {
 }
 
 function importOf(details: Record<string, unknown>): string | null {
-  const imported = z.object({ imported: z.string(), source: z.string().nullable(), licence: z.string().nullable() }).safeParse(details).data;
+  const imported = z
+    .object({ imported: z.string(), source: z.string().nullable(), licence: z.string().nullable() })
+    .safeParse(details).data;
   if (imported === undefined) return null;
   const from = imported.source === null ? '' : ` from ${imported.source}`;
   const under = imported.licence === null ? '' : ` under the licence ${imported.licence}`;

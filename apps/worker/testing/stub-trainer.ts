@@ -63,8 +63,7 @@ if (behaviour === 'hang' || behaviour === 'stubborn') {
 emit({ event: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' });
 appendFileSync(config.eventsPath, 'no event at all\n{"event":"of the future","time":1}\n');
 if (config.settings.evaluate === 'every_epoch') emit({ event: 'evaluation', when: 'epoch', step: 1, mapAt100: 0.5, ...scored });
-if (config.settings.evaluate === 'start_and_end')
-  emit({ event: 'evaluation', when: 'start', step: 0, mapAt100: 0.25, ...scored });
+if (config.settings.evaluate === 'start_and_end') emit({ event: 'evaluation', when: 'start', step: 0, mapAt100: 0.25, ...scored });
 for (let step = 1; step <= steps; step += 1) {
   if (existsSync(config.stopPath)) {
     save(step - 1, false);

@@ -43,7 +43,16 @@ test('a list that lies ready is taken row for row, with its labels and continent
   await writeImported(metadata, 'full', rows);
   await rm(join(metadata, 'train.csv'));
   const { manifest, rowsOf } = await prepare(['full', 'clean']);
-  expect((await rowsOf('full')).map(({ imageId, path, label, noisy, continent, imageNumber }) => [imageId, path, label, noisy, continent, imageNumber])).toEqual([
+  expect(
+    (await rowsOf('full')).map(({ imageId, path, label, noisy, continent, imageNumber }) => [
+      imageId,
+      path,
+      label,
+      noisy,
+      continent,
+      imageNumber,
+    ]),
+  ).toEqual([
     ['zz9', 'train/z/z/9/zz9.jpg', 4, true, 'Asia', 0],
     ['aa1', 'train/a/a/1/aa1.jpg', 0, false, null, 1],
     ['zz9', 'train/z/z/9/zz9.jpg', 2, false, 'Europe', 0],

@@ -82,7 +82,11 @@ async function refuseTaken(out: string): Promise<void> {
 
 async function fill(
   root: string,
-  { lists, imported, found }: { lists: readonly ListName[]; imported: ReadonlyMap<ListName, string>; found: Map<FoundFile['key'], FoundFile> },
+  {
+    lists,
+    imported,
+    found,
+  }: { lists: readonly ListName[]; imported: ReadonlyMap<ListName, string>; found: Map<FoundFile['key'], FoundFile> },
   options: PrepareListsOptions,
 ): Promise<ListsManifest> {
   const {
