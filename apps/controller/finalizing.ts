@@ -11,7 +11,12 @@ import type { Reign } from './parts.ts';
  * Makes a step's artifact of what its attempts staged: proves a feature set's counts, copies the parts out of staging, writes
  * the manifest last, and tells the engine. Every part may run again after a crash and ends the same.
  */
-export async function finalizeStep(reign: Reign, stepId: string, generation: number, signal: AbortSignal): Promise<void> {
+export async function finalizeStep(
+  reign: Pick<Reign, 'ctx' | 'store'>,
+  stepId: string,
+  generation: number,
+  signal: AbortSignal,
+): Promise<void> {
   const { ctx, store } = reign;
   const finalization = await pendingFinalization(ctx, stepId, generation);
   if (!finalization) return;
@@ -37,7 +42,7 @@ export async function finalizeStep(reign: Reign, stepId: string, generation: num
 
 /** Reads the ids of every part back and proves: rows + rejected = the list's distinct ids, none twice. */
 async function proveExtraction(
-  { store }: Reign,
+  { store }: Pick<Reign, 'store'>,
   finalization: Finalization,
   extraction: NonNullable<Finalization['extraction']>,
   signal: AbortSignal,

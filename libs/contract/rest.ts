@@ -334,12 +334,14 @@ export const artifactView = z.object({
 });
 export type ArtifactView = z.infer<typeof artifactView>;
 
-/** POST /v1/gc: removes artifacts that no run refers to and staging of attempts that are over. */
+/** POST /v1/gc: removes artifacts that no run refers to, the staging of attempts that are over, and the curves of given-up results. */
 export const gcRequest = z.strictObject({ dryRun: z.boolean().default(false), olderThanHours: z.number().min(0).default(24) });
 export const gcResult = z.object({
   dryRun: z.boolean(),
   artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
   stagingPrefixes: z.array(z.string()),
+  /** Curves of attempts whose result was given up. */
+  logPrefixes: z.array(z.string()).default([]),
   bytes: z.number().int(),
 });
 export type GcResult = z.infer<typeof gcResult>;

@@ -86,6 +86,9 @@ export const trainerEvent = z.discriminatedUnion('event', [
     mapAt100: z.number().describe('mAP@100 over all scored queries, 0 to 1.'),
     queries: z.number().int(),
     index: z.number().int(),
+    galleryDigest: sha256Hex.describe(
+      'SHA-256 of the sorted ids of the index images searched, one a line: scores compare only where it is equal.',
+    ),
   }),
   z.object({
     event: z.literal('checkpoint'),

@@ -2,9 +2,10 @@ import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
-import { CairnError } from '@cairn/contract';
+import { CairnError, listName } from '@cairn/contract';
 import { openDatabase } from './duckdb.ts';
 import type { ImageSplit } from './image-path.ts';
+import { checkImportedList, findImportedLists } from './lists/imported-lists.ts';
 import { splitsNeeded } from './lists/load-tars.ts';
 import type { ImageRoot } from './lists/manifest.ts';
 import { optionalFiles } from './metadata/files.ts';
@@ -28,7 +29,7 @@ export type CheckedDataset = { rows: Record<string, number>; tars: Partial<Recor
 
 /**
  * Checks a collection before it is registered: the files that the lists need are there, their headers fit, and every row of
- * every CSV file can be read. Images are not opened and tars not read: reading finds the broken ones.
+ * every CSV file and imported list can be read. Images are not opened and tars not read: reading finds the broken ones.
  *
  * @throws CairnError `missing_file` (naming the list that needs it), `missing_column` (naming the columns expected), `bad_row`
  *   (naming file, line and column).
@@ -38,13 +39,16 @@ export async function checkDataset(options: CheckDatasetOptions): Promise<Checke
   await requireFolder('The folder of the images', images.root);
   await requireFolder('The folder of the CSV files', metadata);
   if (countries !== undefined) await requireFolder('The folder of the countries', countries);
-  const found = await findMetadata(metadata, { lists, withCountries: countries !== undefined, also: optionalFiles }, signal);
+  const imported = await findImportedLists(metadata, listName.options);
+  const made = lists.filter((list) => !imported.has(list));
+  const found = await findMetadata(metadata, { lists: made, withCountries: countries !== undefined, also: optionalFiles }, signal);
   const tars = await checkImages(images, lists);
   const places = countries === undefined ? null : await readCountries(countries, 'reference', signal);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   try {
     const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
     try {
+      for (const path of imported.values()) await checkImportedList(database, path);
       const rows = await loadMetadata(database, found, { folder, categoryQuotes: 'reference' }, signal);
       return {
         rows: Object.fromEntries([...rows].map(([key, n]) => [found.get(key)?.file.name ?? key, n])),

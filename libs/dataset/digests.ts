@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ListName } from '@cairn/contract';
+import { type ListName, listName } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
 import { eachChunk } from './file-chunks.ts';
 import type { ImageSplit } from './image-path.ts';
+import { findImportedLists, importedFolder } from './lists/imported-lists.ts';
 import { optionalFiles } from './metadata/files.ts';
 import { findMetadata } from './metadata/find-metadata.ts';
 import { countryFilesIn } from './metadata/read-countries.ts';
@@ -72,7 +73,7 @@ export async function tarsDigest(
 
 /**
  * The digest of the metadata that the given lists, and index_expand where there is its file, are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
- * the countries folder's files). Where the files lie makes no difference.
+ * the countries folder's files, and of imported lists). Where the CSV files lie makes no difference.
  *
  * @throws CairnError `missing_file`, `missing_column`.
  */
@@ -80,8 +81,11 @@ export async function metadataDigest(
   source: { metadata: string; countries?: string | undefined; lists: readonly ListName[] },
   signal?: AbortSignal,
 ): Promise<{ digest: string; files: Record<string, FileDigest> }> {
-  const wanted = { lists: source.lists, withCountries: source.countries !== undefined, also: optionalFiles };
+  const imported = await findImportedLists(source.metadata, listName.options);
+  const lists = source.lists.filter((list) => !imported.has(list));
+  const wanted = { lists, withCountries: source.countries !== undefined, also: optionalFiles };
   const files: Record<string, FileDigest> = {};
+  for (const [list, path] of imported) files[`${importedFolder}/${list}.parquet`] = await fileDigest(path, signal);
   for (const { file, path } of (await findMetadata(source.metadata, wanted, signal)).values())
     files[file.name] = await fileDigest(path, signal);
   if (source.countries !== undefined) {

@@ -26,10 +26,12 @@ export type StepPlan = {
  * The graph of a recipe's steps in topological order: prepare, the stages (each after the one it starts from), export, the
  * two extractions, search, evaluate, register. A recipe that exports an imported model has no stages.
  *
- * @throws CairnError `invalid_setting` when stages start from each other in a circle or from one that is not there
+ * @throws CairnError `invalid_setting` when stages start from each other in a circle or from one that is not there, or a step reads a list
+ *   that prepare does not make
  */
 export function expandRecipe(recipe: Recipe): StepPlan[] {
   const stages = orderStages(recipe);
+  refuseListsNotMade(recipe);
   const { stage: _stage, weights: _weights, ...exportOptions } = recipe.export;
   const { needs: exported, wants } = exportedCheckpoint(recipe);
   const nothing: StepWant[] = [];
@@ -98,9 +100,33 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
         { role: 'evaluation', step: 'evaluate' },
       ],
       ...task,
-      wants,
+      // Not read, but told: what the model began with, and under which licence.
+      wants: [...wants, ...startingWeights(recipe)],
     },
   ];
+}
+
+/** A step that reads a list which prepare does not make would fail only when the steps before it are done, days later. */
+function refuseListsNotMade({ prepare, stages, extract }: Recipe): void {
+  const made = prepare.lists;
+  const reads = [
+    ...Object.entries(stages).flatMap(([name, { list, evaluate }]) => [
+      { list, where: `stages.${name}.list is "${list}"` },
+      ...(evaluate === 'none' ? [] : (['query', 'index'] as const)).map((scored) => ({
+        list: scored,
+        where: `stages.${name}.evaluate is "${evaluate}", which scores "${scored}"`,
+      })),
+    ]),
+    ...Object.entries(extract).map(([name, { list }]) => ({ list, where: `extract.${name}.list is "${list}"` })),
+    { list: 'query' as const, where: 'the step evaluate scores "query"' },
+  ];
+  const missing = reads.find(({ list }) => !made.includes(list));
+  if (missing !== undefined)
+    throw new CairnError('invalid_setting', `${missing.where}, but prepare.lists makes only ${made.join(', ')}`, {
+      details: { remedy: `Let it be made too: --set 'prepare.lists=${JSON.stringify([...made, missing.list])}'.` },
+    });
+  if (extract.query.list !== 'query')
+    throw new CairnError('invalid_setting', `extract.query.list is "${extract.query.list}", but the step evaluate scores the list query`);
 }
 
 /** What is exported: the checkpoint of a stage, or an imported model. */
@@ -129,14 +155,26 @@ function trainStep(recipe: Recipe, name: string): StepPlan {
     kind: 'train',
     settings: { ...settings, model: recipe.model },
     needs: [{ role: 'lists', step: 'prepare' }, ...start],
-    wants:
-      settings.weights === null
-        ? []
-        : [{ role: 'weights', name: settings.weights, content: 'backbone', setting: `stages.${name}.weights` }],
+    wants: weightsOf(name, settings),
     pool: 'gpu',
     slots: settings.ranks,
     maxAttempts: 1,
   };
+}
+
+function weightsOf(stage: string, { weights }: TrainSettings): StepWant[] {
+  return weights === null ? [] : [{ role: 'weights', name: weights, content: 'backbone', setting: `stages.${stage}.weights` }];
+}
+
+/** The weights with which the chain of stages begins that ends in the exported one. */
+function startingWeights({ stages, export: { stage } }: Recipe): StepWant[] {
+  let name = stage;
+  for (;;) {
+    const settings = name === null ? undefined : stages[name];
+    if (name === null || settings === undefined) return [];
+    if (settings.from === 'init') return weightsOf(name, settings);
+    name = settings.from;
+  }
 }
 
 /** What one setting says of another. */
@@ -173,12 +211,6 @@ function orderStages(recipe: Recipe): string[] {
       throw new CairnError('invalid_setting', `stages.${name}.from is "${settings.from}", but the stages are ${names.join(', ')}`);
     }
     if (settings) checkStage(name, settings);
-    if (settings && !recipe.prepare.lists.includes(settings.list)) {
-      throw new CairnError(
-        'invalid_setting',
-        `stages.${name}.list is "${settings.list}", but prepare.lists makes only ${recipe.prepare.lists.join(', ')}`,
-      );
-    }
   }
   while (ordered.length < names.length) {
     const next = names.filter(

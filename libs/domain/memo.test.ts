@@ -39,6 +39,24 @@ describe('expandRecipe', () => {
     expect(() => expandRecipe(make({ search: { ...stage, from: 'init' } }))).toThrow('name of another step');
   });
 
+  it('refuses at once what would miss a list days later: an extraction, a score between epochs, the evaluation', () => {
+    const recipeWith = (change: Partial<Recipe>) => ({ ...make({ a: { ...stage, from: 'init' } }), ...change });
+    const refused = (change: Partial<Recipe>) => expect(() => expandRecipe(recipeWith(change)));
+    const lists = (...names: Recipe['prepare']['lists']) => ({ prepare: { ...two.prepare, lists: names } });
+    const extract = { index: { ...two.extract.index, list: 'index_expand' as const }, query: two.extract.query };
+    refused({ extract }).toThrow('extract.index.list is "index_expand", but prepare.lists makes only clean, c2x, full, all, query, index');
+    refused(lists('clean', 'index')).toThrow('extract.query.list is "query", but prepare.lists makes only clean, index');
+    const scored = make({ a: { ...stage, from: 'init', evaluate: 'end' } });
+    const elsewhere = { index: { ...two.extract.index, list: 'clean' as const }, query: two.extract.query };
+    expect(() => expandRecipe({ ...scored, extract: elsewhere, ...lists('clean', 'query') })).toThrow(
+      'stages.a.evaluate is "end", which scores "index", but prepare.lists makes only clean, query',
+    );
+    refused({ extract: { ...two.extract, query: { ...two.extract.query, list: 'clean' } } }).toThrow(
+      'the step evaluate scores the list query',
+    );
+    expect(expandRecipe(recipeWith({ extract, ...lists('clean', 'query', 'index_expand') }))).toHaveLength(8);
+  });
+
   it.each([
     [{ effectiveBatch: 48 }, 'stages.a.effectiveBatch is 48; it must be a multiple of batch x ranks, 16 x 2 = 32'],
     [{ lastEpoch: 2 }, 'stages.a.lastEpoch is 2, but the stage has 1 epochs'],
@@ -55,7 +73,12 @@ describe('expandRecipe', () => {
     });
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
     const want = { role: 'weights', name: 'w', content: 'backbone', setting: 'stages.a.weights' };
-    expect(expandRecipe(make({ a: begins })).flatMap((step) => step.wants)).toEqual([want]);
+    const steps = expandRecipe(make({ a: begins, b: { ...stage, from: 'a' } }));
+    // register tells of them, since their licence goes with the model.
+    expect(steps.flatMap(({ name, wants }) => wants.map((wanted) => [name, wanted]))).toEqual([
+      ['a', want],
+      ['register', want],
+    ]);
   });
 
   it('exports the checkpoint of a stage, or an imported model in place of all stages', () => {

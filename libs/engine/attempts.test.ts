@@ -276,6 +276,37 @@ describe('what a crash leaves', () => {
   });
 });
 
+describe('garbage', () => {
+  it('is what nothing refers to; a dry run only tells', async () => {
+    const runId = await freshRun();
+    await stage.engine.cancelRun(runId, ada, '');
+    const dry = await stage.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
+    expect(dry.artifacts.length).toBeGreaterThan(0);
+    expect(stage.removed).toEqual([]);
+    const wet = await stage.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
+    expect(wet.artifacts.map((item) => item.id).sort()).toEqual(dry.artifacts.map((item) => item.id).sort());
+    expect(stage.removed.length).toBe(wet.artifacts.length + wet.stagingPrefixes.length + wet.logPrefixes.length);
+    expect(await stage.prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
+  });
+
+  it('takes the curves of attempts whose result was given up, and leaves those of a result that is there', async () => {
+    const runId = await freshRun();
+    const [kept = ''] = await stage.startAttempts(runId, 'first');
+    await stage.engine.finishAttempt(kept, 1, { outcome: 'succeeded', files: [stage.file('first.bin', kept)], details: { step: 3 } });
+    await stage.finalize(runId, 'first');
+    const [cancelled = ''] = await stage.startAttempts(runId, 'second');
+    await stage.engine.cancelRun(runId, ada, '');
+    await stage.engine.finishAttempt(cancelled, 1, { outcome: 'cancelled', message: 'stopped' });
+    const dry = await stage.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
+    const { logPrefixes, stagingPrefixes } = await stage.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
+    expect(logPrefixes).toEqual(dry.logPrefixes);
+    expect(stagingPrefixes).toEqual(expect.arrayContaining([`staging/${kept}/`, `staging/${cancelled}/`]));
+    expect(logPrefixes).toContain(`logs/${cancelled}/`);
+    expect(logPrefixes).not.toContain(`logs/${kept}/`);
+    expect(stage.removed).toContain(`logs/${cancelled}/`);
+  });
+});
+
 describe('the lead', () => {
   it('is held by one, expires, and refuses the writes of who held it before', async () => {
     const runId = await freshRun();
@@ -291,19 +322,5 @@ describe('the lead', () => {
     stage.lead = (await takeLead(stage.prisma, 'test', 60_000)) ?? stage.lead;
     // Whoever slept past the expiry under the same name comes back with another epoch.
     expect(stage.lead.epoch).toBe(other.epoch + 1);
-  });
-});
-
-describe('garbage', () => {
-  it('is what nothing refers to; a dry run only tells', async () => {
-    const runId = await freshRun();
-    await stage.engine.cancelRun(runId, ada, '');
-    const dry = await stage.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
-    expect(dry.artifacts.length).toBeGreaterThan(0);
-    expect(stage.removed).toEqual([]);
-    const wet = await stage.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
-    expect(wet.artifacts.map((item) => item.id).sort()).toEqual(dry.artifacts.map((item) => item.id).sort());
-    expect(stage.removed.length).toBe(wet.artifacts.length + wet.stagingPrefixes.length);
-    expect(await stage.prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
   });
 });

@@ -1,7 +1,7 @@
 import { artifactKind, type GcResult } from '@cairn/contract';
 import { Prisma } from '@cairn/db';
 import { endedStepStates } from '@cairn/domain';
-import { stagingPrefix } from './attempts/spec.ts';
+import { logsPrefix, stagingPrefix } from './attempts/spec.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 
@@ -10,7 +10,7 @@ export type RemovePrefix = (prefix: string) => Promise<number>;
 
 /**
  * Removes what nothing refers to: artifacts given up or referred to by no step, no model and no imported weights, imports that
- * were cut off, and the staging folders of attempts whose step is over. Marks first, deletes then, so that a crash in between leaves a marked row for the next time.
+ * were cut off, the staging folders of attempts whose step is over, and the curves of attempts for a result that was given up. Marks first, deletes then, so that a crash in between leaves a marked row for the next time.
  */
 export async function collectGarbage(
   ctx: EngineContext,
@@ -30,11 +30,13 @@ export async function collectGarbage(
     where: { projectId, createdAt: { lt: before }, OR: [{ state: 'deleting' }, { id: { in: toGo } }] },
     select: { id: true, kind: true, bytes: true, prefix: true, runId: true },
   });
-  const attempts = await ctx.prisma.attempt.findMany({
-    where: { endedAt: { lt: before }, step: { state: { in: [...endedStepStates] }, finishedAt: { lt: before }, run: { projectId } } },
-    select: { id: true },
-  });
+  const attempts = await endedAttempts(
+    ctx,
+    { projectId, before },
+    artifacts.map(({ id }) => id),
+  );
   const stagingPrefixes = attempts.map((attempt) => stagingPrefix(attempt.id));
+  const logPrefixes = attempts.filter(({ isGivenUp }) => isGivenUp).map((attempt) => logsPrefix(attempt.id));
   let bytes = artifacts.reduce((sum, artifact) => sum + Number(artifact.bytes), 0);
   if (!options.dryRun) {
     bytes = 0;
@@ -48,13 +50,29 @@ export async function collectGarbage(
       await ctx.prisma.checkpoint.deleteMany({ where: { attemptId: attempt.id } });
       bytes += await removePrefix(stagingPrefix(attempt.id));
     }
+    for (const prefix of logPrefixes) bytes += await removePrefix(prefix);
   }
   return {
     dryRun: options.dryRun,
     artifacts: artifacts.map((artifact) => ({ id: artifact.id, kind: artifactKind.parse(artifact.kind), bytes: Number(artifact.bytes) })),
     stagingPrefixes,
+    logPrefixes,
     bytes,
   };
+}
+
+/** Attempts whose step is over; `isGivenUp` when no result that they may have worked for is left, beside the artifacts that are to go. */
+function endedAttempts(
+  { prisma }: EngineContext,
+  { projectId, before }: { projectId: string; before: Date },
+  toGo: readonly string[],
+): Promise<{ id: string; isGivenUp: boolean }[]> {
+  return prisma.$queryRaw`
+    select t.id,
+      not exists (select 1 from artifact a where a.run_id = s.run_id and a.step_name = s.name and a.created_at <= t.created_at
+        and a.state <> 'deleting' and a.id <> all(${[...toGo]})) as "isGivenUp"
+    from attempt t join step s on s.id = t.step_id join run r on r.id = s.run_id
+    where r.project_id = ${projectId} and t.ended_at < ${before} and s.finished_at < ${before} and s.state = any(${[...endedStepStates]})`;
 }
 
 /** The ids of artifacts that are whole and that nothing refers to, and of imports (which no run makes) that did not become whole in a day. */

@@ -14,7 +14,11 @@ export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, reque
   keepEffectiveBatch(changed, recipe, request.set);
   const parsed = recipeSchema.safeParse(changed);
   if (parsed.success) return parsed.data;
-  const errors = parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
+  const errors = parsed.error.issues.map((issue) => {
+    const value = issue.code === 'invalid_value' ? issue.path.reduce<unknown>(partOf, changed) : undefined;
+    const nearest = issue.code === 'invalid_value' && typeof value === 'string' ? nearestName(value, issue.values.map(String)) : null;
+    return { path: issue.path.join('.'), message: issue.message + didYouMean(nearest) };
+  });
   throw new CairnError('invalid_setting', errors.map(({ path, message }) => `${path}: ${message}`).join('; '), { details: { errors } });
 }
 
@@ -41,6 +45,8 @@ function builtinRecipe(recipes: EngineContext['recipes'], name: string): Recipe 
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const partOf = (whole: unknown, key: PropertyKey): unknown => (whole as Partial<Record<PropertyKey, unknown>> | null | undefined)?.[key];
 
 /** Sets one setting by its path. Every part must exist: an override changes a recipe and adds nothing to it. */
 function override(recipe: Record<string, unknown>, path: string, value: unknown): void {

@@ -42,6 +42,14 @@ describe('a submission', () => {
       details: { nearest: 'stages.first.epochs' },
     });
     await expect(stage.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
+    await expect(stage.submit({ set: { 'extract.index.list': 'indexx' } })).rejects.toMatchObject({
+      code: 'invalid_setting',
+      message: expect.stringMatching(/^extract\.index\.list: .*; did you mean "index"\?$/),
+    });
+    await expect(stage.submit({ set: { 'extract.index.list': 'index_expand' } })).rejects.toMatchObject({
+      code: 'invalid_setting',
+      details: { remedy: `Let it be made too: --set 'prepare.lists=["clean","c2x","full","all","query","index","index_expand"]'.` },
+    });
     await expect(stage.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
     await expect(stage.submit({ dataset: 'toy@7' })).rejects.toThrow('dataset toy has no version 7; its newest is toy@1');
     await expect(stage.submit({ noReuse: ['exprot'] })).rejects.toMatchObject({

@@ -23,15 +23,15 @@ export function addServiceCommands({ program, action }: Registrar): void {
 async function gc({ ui, signal, client }: Session, options: { dryRun?: true; olderThan: number }): Promise<undefined> {
   const result = await (await client()).collectGarbage({ dryRun: options.dryRun === true, olderThanHours: options.olderThan }, { signal });
   ui.json(result);
-  const { artifacts, stagingPrefixes, bytes } = result;
-  if (artifacts.length === 0 && stagingPrefixes.length === 0) {
+  const { artifacts, stagingPrefixes, logPrefixes, bytes } = result;
+  if (artifacts.length + stagingPrefixes.length + logPrefixes.length === 0) {
     ui.line('Nothing to remove.');
     return undefined;
   }
   const rows = artifacts.map((artifact) => [artifact.kind, formatBytes(artifact.bytes), ui.style.dim(artifact.id)]);
   const columns = [{ title: 'artifact' }, { title: 'size', align: 'right' as const }, { title: 'id' }];
   if (rows.length > 0) for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
-  const what = `${plural(artifacts.length, 'artifact')} and the staging of ${plural(stagingPrefixes.length, 'attempt')}, ${formatBytes(bytes)}`;
+  const what = `${plural(artifacts.length, 'artifact')}, the staging of ${plural(stagingPrefixes.length, 'attempt')} and the curves of ${plural(logPrefixes.length, 'attempt')}, ${formatBytes(bytes)}`;
   ui.line(result.dryRun ? `Would remove ${what}.` : `Removed ${what}.`);
   return undefined;
 }

@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
@@ -125,9 +125,9 @@ async function index(
   source: string,
   options: { out?: string; splits?: Split[]; md5: boolean },
 ): Promise<undefined> {
-  const { splitsWithTars, writeTarIndex } = await import('@cairn/dataset');
+  const { splitsWithTars, tarIndexFolder, writeTarIndex } = await import('@cairn/dataset');
   const root = resolve(source);
-  const out = resolve(options.out ?? join(root, 'tars-index'));
+  const out = resolve(options.out ?? tarIndexFolder(root));
   const began = performance.now();
   const progress = createProgressLine(ui, 'indexing tars');
   const written = await writeTarIndex({

@@ -2,12 +2,13 @@ import { join } from 'node:path';
 import { tinyCounts } from '@cairn/dataset';
 import type { DemoOptions } from './demo-options.ts';
 
-/** The collection that the demo makes and registers: its name, its folder, how much it holds. */
+/** The collection that the demo makes and registers: its name, its folder, how much it holds. Only `tiny` has one of its own. */
 export function demoDataset({ home, recipe, seed }: Pick<DemoOptions, 'home' | 'recipe' | 'seed'>) {
+  const name = recipe === 'tiny' ? 'tiny' : 'mini';
   return {
-    name: recipe,
-    out: join(home, 'datasets', seed === 0 ? recipe : `${recipe}-${seed}`),
+    name,
+    out: join(home, 'datasets', seed === 0 ? name : `${name}-${seed}`),
     seed,
-    counts: recipe === 'tiny' ? tinyCounts : undefined,
+    counts: name === 'tiny' ? tinyCounts : undefined,
   };
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { collect, wholeNumber } from '../commands/options.ts';
 import { homeOf } from '../connection.ts';
 import { exitCodesHelp } from '../exit-codes.ts';
@@ -8,7 +8,7 @@ import { parseSetOptions } from '../recipe/set-option.ts';
 
 export type DemoOptions = {
   home: string;
-  recipe: 'mini' | 'tiny';
+  recipe: string;
   seed: number;
   set: Record<string, unknown>;
   /** Leaves the service up at the end. */
@@ -29,10 +29,10 @@ export function parseDemoOptions(args: readonly string[], env: Readonly<Record<s
     .option('--seed <number>', 'seed of the made collection', wholeNumber(0, 2 ** 31 - 1), 0)
     .option('--home <folder>', 'where everything lies (default: the folder demo in $CAIRN_HOME, else in ~/.local/share/cairn)')
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.512_all.epochs=1 (repeatable)', collect)
-    .addOption(
-      new Option('--recipe <name>', 'mini: minutes, and it learns; tiny: seconds, the same graph')
-        .choices(['mini', 'tiny'])
-        .default('mini'),
+    .option(
+      '--recipe <name>',
+      'mini: minutes, and it learns; mini-resnet50: the same with a backbone of the reference; tiny: seconds, the same graph; or any other',
+      'mini',
     )
     .exitOverride()
     .configureOutput({ writeErr: () => undefined })

@@ -100,7 +100,7 @@ export function furtherLines(run: RunView, options: { home: string; isKept: bool
   const commands = [
     ...(options.isKept ? [] : [[`npx cairn ${home} up`, 'starts the service again']]),
     [`npx cairn ${home} show ${run.name}`, 'the run, its steps and artifacts'],
-    [`npx cairn ${home} logs ${run.name} 384`, 'the log of a step'],
+    [`npx cairn ${home} logs ${run.name} ${run.stepViews.find(({ kind }) => kind === 'train')?.name ?? 'export'}`, 'the log of a step'],
     [`npx cairn ${home} models`, 'the registered models'],
   ];
   return [

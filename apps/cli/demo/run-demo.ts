@@ -13,10 +13,11 @@ import { demoDataset } from './demo-dataset.ts';
 import type { DemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
 import { printFailure } from './print-failure.ts';
+import { whatIsMissing } from './what-is-missing.ts';
 
 export type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
 
-/** Places of the pool: the recipes train with two ranks. */
+/** Places of the pool: the recipes made for the demo train with two ranks. */
 const slots = 2;
 
 /**
@@ -85,10 +86,10 @@ async function submitDemo(
 ): Promise<RunView> {
   const source = { kind: 'folder' as const, root: join(out, 'images'), metadata: join(out, 'metadata'), countries: join(out, 'countries') };
   const dataset = await client.addDataset({ name, source }, { signal });
-  const run = await client.submitRun(
-    { recipe: options.recipe, dataset: `${dataset.name}@${dataset.version}`, set: options.set },
-    { signal },
-  );
+  const submission = { recipe: options.recipe, dataset: `${dataset.name}@${dataset.version}`, set: options.set };
+  const missing = whatIsMissing(await client.planRun(submission, { signal }), { slots, home: options.home });
+  if (missing !== null) throw missing;
+  const run = await client.submitRun(submission, { signal });
   ui.line(`submitted ${ui.style.bold(run.name)}: recipe ${run.recipe} on ${run.dataset}`);
   ui.line('');
   try {

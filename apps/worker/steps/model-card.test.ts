@@ -37,3 +37,16 @@ test('the card of an imported model tells where it comes from, and does not say 
   );
   expect(cardOf({})).toContain('Trained and evaluated by the run');
 });
+
+test('the card names the weights that the training began with, and their licence or that none was given', () => {
+  const { run, source } = specOf('register');
+  const cardOf = (licence: string | null) => {
+    const details = { imported: 'resnet50-19c8e357', backbone: 'resnet50', source: 'torchvision', licence };
+    return modelCard({ model: 'm', run, source, inputs: { weights: artifactOf('weights', 'weights/art_1/', {}, details) }, metrics: {} });
+  };
+  expect(cardOf('BSD-3-Clause')).toContain(
+    'Training began with the weights `resnet50-19c8e357` from torchvision under the licence BSD-3-Clause.\n',
+  );
+  expect(cardOf(null)).toContain('from torchvision. No licence was given when they were imported.');
+  expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('Training began');
+});

@@ -53,6 +53,7 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
     '',
     `${origin(inputs.checkpoint?.details ?? {})} by the run \`${run.name}\` (${run.id}).`,
     '',
+    ...start(inputs.weights?.details ?? {}),
     '## Metrics',
     '',
     ...table(
@@ -85,13 +86,26 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
 
 /** An imported model was trained elsewhere. */
 function origin(checkpoint: Record<string, unknown>): string {
+  const imported = importOf(checkpoint);
+  return imported === null ? 'Trained and evaluated' : `Imported as ${imported}, exported and evaluated`;
+}
+
+/** The published weights that the training began with: their licence may bind whoever uses the model. */
+function start(weights: Record<string, unknown>): string[] {
+  const imported = importOf(weights);
+  if (imported === null) return [];
+  const licence = weights.licence === null ? ' No licence was given when they were imported.' : '';
+  return [`Training began with the weights ${imported}.${licence}`, ''];
+}
+
+function importOf(details: Record<string, unknown>): string | null {
   const imported = z
     .object({ imported: z.string(), source: z.string().nullable(), licence: z.string().nullable() })
-    .safeParse(checkpoint).data;
-  if (imported === undefined) return 'Trained and evaluated';
+    .safeParse(details).data;
+  if (imported === undefined) return null;
   const from = imported.source === null ? '' : ` from ${imported.source}`;
   const under = imported.licence === null ? '' : ` under the licence ${imported.licence}`;
-  return `Imported as \`${imported.imported}\`${from}${under}, exported and evaluated`;
+  return `\`${imported.imported}\`${from}${under}`;
 }
 
 /** Scores compare only on the same gallery: which one it was. */

@@ -14,6 +14,7 @@ const config: TrainerConfig = JSON.parse(readFileSync(configPath, 'utf8'));
 const behaviour = process.env.STUB_BEHAVIOUR ?? 'train';
 const steps = Number(process.env.STUB_STEPS ?? 4);
 const time = Date.now() / 1000;
+const scored = { queries: 3, index: 9, galleryDigest: 'ab'.repeat(32) };
 
 type Untimed = TrainerEvent extends infer E ? (E extends TrainerEvent ? Omit<E, 'time'> : never) : never;
 const emit = (event: Untimed) => appendFileSync(config.eventsPath, `${JSON.stringify({ ...event, time })}\n`);
@@ -61,9 +62,8 @@ if (behaviour === 'hang' || behaviour === 'stubborn') {
 }
 emit({ event: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' });
 appendFileSync(config.eventsPath, 'no event at all\n{"event":"of the future","time":1}\n');
-if (config.settings.evaluate === 'every_epoch') emit({ event: 'evaluation', when: 'epoch', step: 1, mapAt100: 0.5, queries: 3, index: 9 });
-if (config.settings.evaluate === 'start_and_end')
-  emit({ event: 'evaluation', when: 'start', step: 0, mapAt100: 0.25, queries: 3, index: 9 });
+if (config.settings.evaluate === 'every_epoch') emit({ event: 'evaluation', when: 'epoch', step: 1, mapAt100: 0.5, ...scored });
+if (config.settings.evaluate === 'start_and_end') emit({ event: 'evaluation', when: 'start', step: 0, mapAt100: 0.25, ...scored });
 for (let step = 1; step <= steps; step += 1) {
   if (existsSync(config.stopPath)) {
     save(step - 1, false);
@@ -86,5 +86,5 @@ for (let step = 1; step <= steps; step += 1) {
   await delay(Number(process.env.STUB_STEP_MS ?? 10));
 }
 save(steps, true);
-if (config.settings.evaluate !== 'none') emit({ event: 'evaluation', when: 'end', step: steps, mapAt100: 0.75, queries: 3, index: 9 });
+if (config.settings.evaluate !== 'none') emit({ event: 'evaluation', when: 'end', step: steps, mapAt100: 0.75, ...scored });
 emit({ event: 'finished', step: steps, badImages: 1 });

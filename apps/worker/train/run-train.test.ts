@@ -47,7 +47,7 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
   expect(outcome).toEqual({
     outcome: 'succeeded',
     files: [{ name: 'checkpoint.pt', key, bytes: content.length, sha256: sha256(content) }],
-    details: { step: 4, epoch: 2, classes: 5, mapAt100Start: 0.25, mapAt100End: 0.75 },
+    details: { step: 4, epoch: 2, classes: 5, mapAt100Start: 0.25, mapAt100End: 0.75, galleryDigest: 'ab'.repeat(32) },
   });
   expect(
     plane

@@ -23,7 +23,7 @@ export const runTrain: Runner<'train'> = async (context) => {
   const { config, configPath } = await prepareStage(context);
   const uploads = checkpointUploads(context);
   const progress = stageProgress(reporter, spec.settings);
-  const scores: Record<string, number> = {};
+  const scores: { mapAt100Start?: number; mapAt100End?: number; galleryDigest?: string } = {};
   let last: LastEvent | null = null;
 
   function onEvent(event: TrainerEvent): void {
@@ -38,8 +38,9 @@ export const runTrain: Runner<'train'> = async (context) => {
         uploads.add(event);
         break;
       case 'evaluation': {
-        const { when, step, mapAt100 } = event;
+        const { when, step, mapAt100, galleryDigest } = event;
         if (when !== 'epoch') scores[when === 'start' ? 'mapAt100Start' : 'mapAt100End'] = mapAt100;
+        scores.galleryDigest = galleryDigest;
         progress.scored(event);
         reporter.tell({ type: 'evaluation', when, step, mapAt100 });
         break;

@@ -7,7 +7,8 @@ truth, scores 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,11 +28,15 @@ _QUERY_BLOCK = 64
 
 
 class Score(NamedTuple):
-    """mAP@100 in 0..1 over Public and Private together, the number of scored queries, and of index images that could be read."""
+    """mAP@100 in 0..1 over Public and Private together, the number of scored queries, and of index images that could be read.
+
+    `gallery_digest` is that of these images: scores compare only where it is the same.
+    """
 
     map_at_100: float
     queries: int
     index: int
+    gallery_digest: str
 
 
 class StoppedError(Exception):
@@ -48,6 +53,11 @@ def average_precision(neighbours: Sequence[str], truths: set[str]) -> float:
             total += hits / place
         seen.add(image_id)
     return total / min(len(truths), _NEIGHBOURS)
+
+
+def gallery_digest(image_ids: Iterable[str]) -> str:
+    """SHA-256 of the sorted ids, one a line, as the step `search` has it."""
+    return hashlib.sha256(''.join(f'{image_id}\n' for image_id in sorted(image_ids)).encode()).hexdigest()
 
 
 def read_ground_truth(path: Path) -> dict[str, set[str]]:
@@ -141,4 +151,4 @@ class Evaluator:
                 if query_id in self._data.truths:
                     total += average_precision([index_ids[i] for i in neighbours], self._data.truths[query_id])
         scored = len(self._data.truths)
-        return Score(self._ranks.sum([total])[0] / max(scored, 1), scored, len(index_ids))
+        return Score(self._ranks.sum([total])[0] / max(scored, 1), scored, len(index_ids), gallery_digest(index_ids))

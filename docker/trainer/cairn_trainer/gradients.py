@@ -19,38 +19,46 @@ _BUCKET_BYTES = 16 * 1024 * 1024
 
 
 class GradientMean:
-    """Owns the gradients of some parameters: each `grad` is a view into a bucket, so parameters must not be moved or cast afterwards.
+    """Owns the gradients of some parameters, which must not be moved or cast afterwards.
 
-    A step is `zero`, then for each of its batches `begin` and a backward pass, then `finish`. Only the last backward pass reduces.
+    A step is `zero`, then for each of its batches `begin` and a backward pass, then `finish`. Only the last backward pass reduces. Until
+    then a gradient is the tensor that the backward pass made: none is written over with zeros and added to, and a lone rank copies none.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], world: int, bucket_bytes: int = _BUCKET_BYTES) -> None:
         """Every parameter must get a gradient in every backward pass."""
         self._world = world
         self._is_last = True
+        # Backward reaches the last layers first, so their bucket is full first.
+        self._parameters = [p for p in reversed(parameters) if p.requires_grad]
         self._buckets: list[Tensor] = []
         self._sizes: list[int] = []
         self._works: list[dist.Work] = []
-        # Backward reaches the last layers first, so their bucket is full first.
-        for members in _split([p for p in reversed(parameters) if p.requires_grad], bucket_bytes):
-            self._add_bucket(members)
+        if world > 1:
+            for members in _split(self._parameters, bucket_bytes):
+                self._add_bucket(members)
         self._missing = list(self._sizes)
 
     def _add_bucket(self, members: list[nn.Parameter]) -> None:
         flat = torch.zeros(sum(p.numel() for p in members), dtype=members[0].dtype, device=members[0].device)
         number, offset = len(self._buckets), 0
         for parameter in members:
-            # In the parameter's own order of memory (channels last, perhaps): adding to it would be slow in another.
-            parameter.grad = flat[offset : offset + parameter.numel()].as_strided(parameter.size(), parameter.stride(), offset)
+            # In the parameter's own order of memory (channels last, perhaps): copying to it would be slow in another.
+            place = flat[offset : offset + parameter.numel()].as_strided(parameter.size(), parameter.stride(), offset)
             offset += parameter.numel()
-            parameter.register_post_accumulate_grad_hook(lambda _parameter, number=number: self._on_gradient(number))
+            parameter.register_post_accumulate_grad_hook(lambda p, number=number, place=place: self._on_gradient(p, number, place))
         self._buckets.append(flat)
         self._sizes.append(len(members))
 
-    def _on_gradient(self, number: int) -> None:
+    def _on_gradient(self, parameter: Tensor, number: int, place: Tensor) -> None:
+        if not self._is_last:
+            return
+        assert parameter.grad is not None
+        place.copy_(parameter.grad)
+        parameter.grad = place
         self._missing[number] -= 1
         # In the buckets' order on every rank, whichever is full first: reductions are matched by their order.
-        while self._is_last and self._world > 1 and len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
+        while len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
             with meeting():
                 work = dist.all_reduce(self._buckets[len(self._works)], async_op=True)
             assert work is not None
@@ -58,8 +66,8 @@ class GradientMean:
 
     def zero(self) -> None:
         """Before a step."""
-        for bucket in self._buckets:
-            bucket.zero_()
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def begin(self, *, is_last: bool = True) -> None:
         """Before a backward pass; `is_last` when it is the step's last one."""
@@ -72,16 +80,17 @@ class GradientMean:
 
         False when a gradient is not finite, then on every rank.
         """
-        if any(self._missing):
-            raise RuntimeError(f'{sum(self._missing)} parameters got no gradient.')
+        missing = sum(p.grad is None for p in self._parameters) or sum(self._missing)
+        if missing:
+            raise RuntimeError(f'{missing} parameters got no gradient.')
         with meeting():
             for work in self._works:
                 work.wait()
+        # What was reduced is the same on every rank now, so every rank comes to the same answer without asking.
+        sums = self._buckets or [p.grad for p in self._parameters if p.grad is not None]
         if self._world * scale != 1:
-            for bucket in self._buckets:
-                bucket.div_(self._world * scale)
-        # The buckets are the same on every rank now, so every rank comes to the same answer without asking.
-        return all(bool(bucket.sum().isfinite()) for bucket in self._buckets)
+            torch._foreach_div_(sums, self._world * scale)
+        return bool(torch.stack([gradients.sum() for gradients in sums]).isfinite().all())
 
 
 def _split(parameters: Sequence[nn.Parameter], bucket_bytes: int) -> list[list[nn.Parameter]]:

@@ -1,6 +1,6 @@
 """The factor on the loss that keeps small gradients from vanishing in fp16.
 
-torch.amp.GradScaler is not used: it divides the gradients of a torch.optim optimizer, and ours lie in the buckets of GradientMean.
+torch.amp.GradScaler is not used: it divides the gradients of a torch.optim optimizer, and ours are those of GradientMean.
 The rule and its numbers are the same.
 """
 

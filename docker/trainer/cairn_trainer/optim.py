@@ -1,7 +1,7 @@
 """SGD with momentum, and the learning rate's cosine.
 
 torch.optim is not used: its first call imports torch._dynamo, which takes about two seconds in every rank. The arithmetic is that of
-torch.optim.SGD (dampening 0, no Nesterov), bit for bit on a CPU.
+torch.optim.SGD(fused=True) (dampening 0, no Nesterov), bit for bit on a CPU: one pass over memory where unfused it makes four.
 """
 
 from __future__ import annotations
@@ -51,18 +51,25 @@ class Sgd:
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Moves every parameter against its gradient, which is used up: afterwards it holds gradient + weight decay x weight."""
+        """Moves every parameter against its gradient."""
         for factor, group in self._groups:
             if not group:
                 continue
             weights = [parameter for _, parameter in group]
             gradients = [parameter.grad for parameter in weights]
             velocities = [self._velocity[name] for name, _ in group]
-            if self._weight_decay != 0:
-                torch._foreach_add_(gradients, weights, alpha=self._weight_decay)
-            torch._foreach_mul_(velocities, self._momentum)
-            torch._foreach_add_(velocities, gradients)
-            torch._foreach_add_(weights, velocities, alpha=-learning_rate * factor)
+            torch._fused_sgd_(
+                weights,
+                gradients,
+                velocities,
+                weight_decay=self._weight_decay,
+                momentum=self._momentum,
+                lr=learning_rate * factor,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
 
     def state_dict(self) -> dict[str, Tensor]:
         """The velocity of each parameter, by the parameter's name."""

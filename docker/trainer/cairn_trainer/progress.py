@@ -93,9 +93,11 @@ class Progress:
         if not self._ranks.is_first:
             return
         self._draw(step, map_at_100=score.map_at_100)
-        self._events.emit('evaluation', when=when, step=step, map_at100=score.map_at_100, queries=score.queries, index=score.index)
+        gallery = {'index': score.index, 'gallery_digest': score.gallery_digest}
+        self._events.emit('evaluation', when=when, step=step, map_at100=score.map_at_100, queries=score.queries, **gallery)
         print(
-            f'mAP@100 at the {when} (step {step}): {score.map_at_100:.4f} over {score.queries} queries, {score.index} index images',
+            f'mAP@100 at the {when} (step {step}): {score.map_at_100:.4f} over {score.queries} queries, {score.index} index images '
+            f'(gallery {score.gallery_digest[:12]})',
             flush=True,
         )
 

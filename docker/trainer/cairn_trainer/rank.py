@@ -17,6 +17,7 @@ from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, of_unexpected
 from cairn_trainer.events import EventLog
 from cairn_trainer.gpu import check_gpu
 from cairn_trainer.lifetime import heed_stop_signals, usable_cores
+from cairn_trainer.memory import keep_freed_memory
 from cairn_trainer.ranks import PeerLostError, Ranks
 from cairn_trainer.train import Stage
 
@@ -33,6 +34,8 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
     events_path = events_path_of(config_path)
     events: EventLog | None = None
     ranks = Ranks()
+    if ranks.device.type == 'cpu':
+        keep_freed_memory()
     try:
         if events_path is not None:
             events = EventLog(Path(events_path))

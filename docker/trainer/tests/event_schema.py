@@ -27,7 +27,7 @@ _FIELDS = {
         'gpuMemoryBytes': _NUMBER,
         'etaSeconds': _NUMBER,
     },
-    'evaluation': {'when': str, 'step': int, 'mapAt100': _NUMBER, 'queries': int, 'index': int},
+    'evaluation': {'when': str, 'step': int, 'mapAt100': _NUMBER, 'queries': int, 'index': int, 'galleryDigest': str},
     'checkpoint': {'path': str, 'sha256': str, 'bytes': int, 'step': int, 'epoch': _NUMBER, 'final': bool, 'optimizer': bool},
     'badImage': {'imageId': str, 'path': str, 'reason': str},
     'exported': {'files': list, 'cosine': _NUMBER, 'images': int},
@@ -44,7 +44,8 @@ def parse_event(line: str) -> dict:
     for name, kind in fields.items():
         assert isinstance(event[name], kind), (name, event)
         assert kind in (bool, list, str) or not isinstance(event[name], bool), (name, event)
-    assert 'sha256' not in event or _SHA256.fullmatch(event['sha256'])
+    for digest in ('sha256', 'galleryDigest'):
+        assert digest not in event or _SHA256.fullmatch(event[digest])
     for share in ('accuracy', 'dataWaitShare', 'mapAt100'):
         assert 0 <= event.get(share, 0) <= 1, event
     return event

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import torch
 from builders import Collection
@@ -62,12 +64,17 @@ def _by_hand(collection, net):
     return total / 5
 
 
+def _digest_of(image_ids):
+    return hashlib.sha256(''.join(f'{image_id}\n' for image_id in image_ids).encode()).hexdigest()
+
+
 def test_the_score_is_the_one_computed_by_hand_and_ignored_queries_do_not_count(scored):
     collection, score = scored
     net, found = score()
     assert found.queries == 5
     assert found.index == 18
     assert found.map_at_100 == pytest.approx(_by_hand(collection, net), abs=1e-5)
+    assert found.gallery_digest == _digest_of(f'{landmark:02d}{view:02d}' for landmark in range(6) for view in (1, 2, 3))
     assert 0 < found.map_at_100 < 1
 
 
@@ -79,6 +86,7 @@ def test_an_unreadable_query_scores_nothing_and_an_unreadable_index_image_is_lef
     found = score()[1]
     assert found.queries == 5
     assert found.index == 17
+    assert found.gallery_digest == _digest_of(f'{n:02d}{v:02d}' for n in range(6) for v in (1, 2, 3) if (n, v) != (5, 1))
     assert found.map_at_100 < whole
 
 

@@ -28,6 +28,15 @@ def _mean_over(world):
     return [torch.stack(parts).mean(0) for parts in zip(*gradients, strict=True)]
 
 
+def _batches_mean_over(world):
+    """As _mean_over, of three batches a rank, each a third."""
+    networks = [_network() for _ in range(world)]
+    for rank, network in enumerate(networks):
+        for number in range(3):
+            (_loss(network, rank + 10 * number) / 3).backward()
+    return [torch.stack(parts).mean(0) for parts in zip(*([p.grad for p in n.parameters()] for n in networks), strict=True)]
+
+
 def _check_rank(rank, world, port, folder):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo')
     dist.init_process_group('gloo')
@@ -40,6 +49,12 @@ def _check_rank(rank, world, port, folder):
         _loss(network, rank).backward()
         assert mean.finish()
     torch.save([p.grad.clone() for p in network.parameters()], folder / f'{rank}.pt')
+    mean.zero()
+    for number in range(3):
+        mean.begin(is_last=number == 2)
+        (_loss(network, rank + 10 * number) * (8 / 3)).backward()
+    assert mean.finish(8)
+    torch.save([p.grad.clone() for p in network.parameters()], folder / f'{rank}-batches.pt')
     mean.zero()
     mean.begin()
     (_loss(network, rank) * (float('inf') if rank == 1 else 1.0)).backward()
@@ -55,10 +70,10 @@ def test_every_rank_gets_the_mean_and_hears_of_one_ranks_infinity(tmp_path, worl
         port = free.getsockname()[1]
     processes = [fork(_check_rank, rank, world, port, tmp_path) for rank in range(world)]
     assert [exit_code_of(process) for process in processes] == [0] * world
-    expected = _mean_over(world)
-    for rank in range(world):
-        for found, wanted in zip(torch.load(tmp_path / f'{rank}.pt'), expected, strict=True):
-            torch.testing.assert_close(found, wanted)
+    for name, expected in (('', _mean_over(world)), ('-batches', _batches_mean_over(world))):
+        for rank in range(world):
+            for found, wanted in zip(torch.load(tmp_path / f'{rank}{name}.pt'), expected, strict=True):
+                torch.testing.assert_close(found, wanted)
 
 
 def test_a_lone_rank_keeps_its_own_gradient_and_frozen_parameters_have_none():
@@ -102,7 +117,13 @@ def test_the_gradients_of_several_batches_add_up_to_that_of_one_large_batch():
 
 
 def test_a_gradient_lies_in_memory_as_its_parameter_does():
+    # The optimizer goes through weights and gradients in the order of memory.
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)).to(memory_format=torch.channels_last)
-    GradientMean(list(network.parameters()), 1)
-    for parameter in network.parameters():
-        assert parameter.grad.stride() == parameter.stride()
+    mean = GradientMean(list(network.parameters()), 1)
+    for images in (torch.randn(2, 3, 9, 9), torch.randn(2, 3, 9, 9).to(memory_format=torch.channels_last)):
+        mean.zero()
+        mean.begin()
+        network(images).sum().backward()
+        assert mean.finish()
+        for parameter in network.parameters():
+            assert parameter.grad.stride() == parameter.stride()

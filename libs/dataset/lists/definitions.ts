@@ -97,7 +97,12 @@ export type RowBlock = {
 };
 
 /** A table of blocks of rows, one after another, that one list or several are made from. */
-export type RowTable = { name: string; blocks: readonly RowBlock[] };
+export type RowTable = {
+  name: string;
+  blocks: readonly RowBlock[];
+  /** Whether its rows have continents of their own, for which no country is needed. */
+  hasContinents?: boolean;
+};
 
 const fullRows: RowBlock = {
   // An image is right (noisy 0) when the cleaned file has it under this very landmark.

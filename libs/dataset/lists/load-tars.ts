@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
-import { literal } from '../duckdb.ts';
+import { literal, pathLiteral } from '../duckdb.ts';
 import type { ImageSplit } from '../image-path.ts';
 import { imageSplits } from '../image-path.ts';
-import { indexTars } from '../tars/index-tars.ts';
+import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
+import { knownTar, partOf, tarIndexFolder } from '../tars/known-tars.ts';
 import type { TarIndexEntry } from './manifest.ts';
 
 /** The splits whose images each list names. */
@@ -27,7 +28,10 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
   return imageSplits.filter((split) => lists.some((list) => splitsOf[list].includes(split)));
 }
 
-/** Indexes the tars of the splits that the lists need, as the table tar_member and as `tars/SPLIT.parquet` under `root`. */
+/**
+ * Indexes the tars of the splits that the lists need, as the table tar_member and as `tars/SPLIT.parquet` under `root`. What `cairn tars
+ * index` has written beside the tars is taken from there, where it knows the tar's md5 and the tar has not changed since.
+ */
 export async function loadTars(
   database: Database,
   tarRoot: string,
@@ -40,13 +44,7 @@ export async function loadTars(
   const entries: Partial<Record<ImageSplit, TarIndexEntry>> = {};
   for (const split of splitsNeeded(lists)) {
     const tars: TarIndexEntry['tars'] = [];
-    for await (const { tar, bytes, md5, md5Checked, members } of indexTars({ root: tarRoot, split, ...(signal ? { signal } : {}) })) {
-      await database.append(
-        'tar_member',
-        members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
-      );
-      tars.push({ tar, bytes, md5, md5Checked, images: members.length });
-    }
+    for (const tar of await tarsOfSplit(tarRoot, split)) tars.push(await loadTar(database, tarRoot, split, tar, signal));
     const path = `tars/${split}.parquet`;
     const rows = `select image_id, tar, "offset", size from tar_member where split = ${literal(split)} order by tar, "offset"`;
     await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
@@ -58,4 +56,28 @@ export async function loadTars(
      from tar_member group by split, image_id`,
   );
   return entries;
+}
+
+/** Adds one tar's images to the table tar_member. Throws as `indexTar` does. */
+async function loadTar(
+  database: Database,
+  root: string,
+  split: ImageSplit,
+  tar: string,
+  signal?: AbortSignal,
+): Promise<TarIndexEntry['tars'][number]> {
+  const index = tarIndexFolder(root);
+  const known = await knownTar(index, root, tar);
+  const listed = await listedMd5(root, tar);
+  if (known?.md5 && known.md5 === (listed ?? known.md5)) {
+    const rows = `select ${literal(split)}, image_id, tar, "offset", size from read_parquet(${pathLiteral(partOf(index, tar))})`;
+    await database.run(`insert into tar_member ${rows}`);
+    return { tar, bytes: known.bytes, md5: known.md5, md5Checked: listed !== null, images: known.images };
+  }
+  const { members, bytes, md5, md5Checked } = await indexTar(root, tar, { withMd5: true }, signal);
+  await database.append(
+    'tar_member',
+    members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
+  );
+  return { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length };
 }

@@ -7,8 +7,9 @@ import { findRepeats } from './number-images.ts';
  * Makes a table of rows in the reference's order, with `block`, the images' paths, countries, and places in tars: what lists are copied
  * from. Its rowid counts the rows from 0.
  */
-export async function makeRowTable(database: Database, { name, blocks }: RowTable, hasTars: boolean): Promise<void> {
+export async function makeRowTable(database: Database, { name, blocks, hasContinents = false }: RowTable, hasTars: boolean): Promise<void> {
   const place = hasTars ? ', m.place.tar as tar, m.place."offset" as "offset", m.place.size as size' : '';
+  const continent = hasContinents ? 'coalesce(r.continent, k.continent::varchar) as continent' : 'k.continent';
   const places = hasTars ? 'left join tar_place m on m.split = r.split and m.image_id = r.image_id' : '';
   for (const [number, { rows, lastUseOf = [] }] of blocks.entries()) {
     // Sorted before the paths are made, which are longer than all the rest.
@@ -16,7 +17,7 @@ export async function makeRowTable(database: Database, { name, blocks }: RowTabl
       `${number === 0 ? `create table ${name} as` : `insert into ${name}`}
        select ${number}::utinyint as block, image_id, split || '/' || ${memberPathSql('image_id')} as path, * exclude (pos, split, image_id)
        from (
-         select r.pos, r.split, r.image_id, r.label::integer as label, r.noisy::utinyint as noisy, k.country, k.continent${place}
+         select r.pos, r.split, r.image_id, r.label::integer as label, r.noisy::utinyint as noisy, k.country, ${continent}${place}
          from (${rows}) r left join label_country k on k.gid = r.label ${places}
          order by r.pos
        )`,

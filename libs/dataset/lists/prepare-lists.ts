@@ -11,7 +11,8 @@ import type { FoundFile } from '../metadata/find-metadata.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
 import { makingBeside } from '../writing-under.ts';
-import { defineLists, makeListTables } from './definitions.ts';
+import { classesOfList, defineLists, makeListTables } from './definitions.ts';
+import { checkImportedList, findImportedLists, importedClasses, importedFolder, importedTable } from './imported-lists.ts';
 import { loadCountries, noCountries } from './load-countries.ts';
 import { loadTars } from './load-tars.ts';
 import { makeRowTable } from './make-row-table.ts';
@@ -45,7 +46,7 @@ export type PrepareListsOptions = {
 const defaultMemoryMiB = 512;
 
 /**
- * Makes the lists of a collection in GLDv2's format: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
+ * Makes the lists of a collection in GLDv2's format, or takes those that lie ready in its folder `imported/lists`: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
  * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
  * in order of first appearance), for tars also tar, offset, size; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
  * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
@@ -56,11 +57,13 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
   const out = resolve(options.out);
   const lists = [...new Set(options.lists)];
   await refuseTaken(out);
-  const found = await findMetadata(options.metadata, { lists, withCountries: options.countries !== undefined }, options.signal);
+  const imported = await findImportedLists(options.metadata, lists);
+  const made = lists.filter((list) => !imported.has(list));
+  const found = await findMetadata(options.metadata, { lists: made, withCountries: options.countries !== undefined }, options.signal);
   return makingBeside(
     out,
     async (making) => {
-      const manifest = await fill(making, lists, found, options);
+      const manifest = await fill(making, { lists, imported, found }, options);
       await rename(making, out);
       return manifest;
     },
@@ -79,8 +82,11 @@ async function refuseTaken(out: string): Promise<void> {
 
 async function fill(
   root: string,
-  lists: readonly ListName[],
-  found: Map<FoundFile['key'], FoundFile>,
+  {
+    lists,
+    imported,
+    found,
+  }: { lists: readonly ListName[]; imported: ReadonlyMap<ListName, string>; found: Map<FoundFile['key'], FoundFile> },
   options: PrepareListsOptions,
 ): Promise<ListsManifest> {
   const {
@@ -110,6 +116,10 @@ async function fill(
     ]);
     const inputs: ListsManifest['inputs'] = {};
     for (const [key, digest] of digests) inputs[basename(found.get(key)?.path ?? key)] = { ...digest, rows: count(rows.get(key)) };
+    for (const [list, path] of imported) {
+      await checkImportedList(database, path);
+      inputs[`${importedFolder}/${list}.parquet`] = { ...(await fileDigest(path, signal)), rows: null };
+    }
     const loaded = new Set(rows.keys());
     const { labelled } = await makeListTables(database, loaded);
     if (countries === undefined) await noCountries(database);
@@ -126,14 +136,20 @@ async function fill(
       categoryQuotes,
       inputs,
     };
-    const definitions = defineLists(lists, { seed: testSeed, cleanLandmarks: rows.get('trainClean') ?? 0 });
+    const definitions = defineLists(
+      lists.filter((list) => !imported.has(list)),
+      { seed: testSeed, cleanLandmarks: rows.get('trainClean') ?? 0 },
+    );
+    for (const [list, path] of imported) definitions.set(list, { table: importedTable(list, path), blocks: 1 });
     // The largest first: afterwards memory is free for the others.
     const tables = new Map([...definitions.values()].map(({ table }) => [table.name, table]));
     for (const table of [...tables.values()].toSorted((a, b) => b.blocks.length - a.blocks.length)) {
       await makeRowTable(database, table, hasTars);
       for (const [list, definition] of definitions) {
         if (definition.table.name !== table.name) continue;
-        manifest.lists[list] = await writeList(database, { list, definition, root, hasTars, labelled, withText }, signal);
+        const given = imported.get(list);
+        const classes = given === undefined ? classesOfList(list, labelled) : importedClasses(given);
+        manifest.lists[list] = await writeList(database, { list, definition, classes, root, hasTars, withText }, signal);
       }
       await database.run(`drop table ${table.name}`);
     }

@@ -4,7 +4,7 @@ import { fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import { count, literal, pathLiteral, text } from '../duckdb.ts';
 import { searchLists } from '../metadata/files.ts';
-import { classesOfList, type ListDefinition } from './definitions.ts';
+import type { ListDefinition } from './definitions.ts';
 import type { ListEntry, WrittenFile } from './manifest.ts';
 import { imageNumbers } from './number-images.ts';
 import { parquet } from './parquet.ts';
@@ -15,10 +15,10 @@ import { parquet } from './parquet.ts';
  */
 export async function writeList(
   database: Database,
-  options: { list: ListName; definition: ListDefinition; root: string; hasTars: boolean; labelled: boolean; withText: boolean },
+  options: { list: ListName; definition: ListDefinition; classes: string | null; root: string; hasTars: boolean; withText: boolean },
   signal?: AbortSignal,
 ): Promise<ListEntry> {
-  const { list, definition, root, hasTars, labelled, withText } = options;
+  const { list, definition, classes, root, hasTars, withText } = options;
   const { table, blocks, where } = definition;
   const path = `lists/${list}.parquet`;
   const file = join(root, path);
@@ -40,7 +40,6 @@ export async function writeList(
        ${hasTars ? 'count(*) filter (where tar is null)' : 'null'} as missing
      from read_parquet(${pathLiteral(file)})`,
   );
-  const classes = classesOfList(list, labelled);
   const [space] = classes === null ? [] : await database.rows(classes);
   const missing = counts?.missing;
   return {

@@ -9,7 +9,7 @@ import { describe, expect, test } from 'vitest';
 import { packTars } from '../mini/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import type { TarIndex } from './index-tars.ts';
-import { indexTars } from './index-tars.ts';
+import { indexTar, tarsOfSplit } from './index-tars.ts';
 import { scanTar } from './scan-tar.ts';
 import { blockBytes, tarHeader } from './tar-header.ts';
 
@@ -26,7 +26,7 @@ async function packed(root: string): Promise<void> {
 }
 
 async function indexed(root: string, signal?: AbortSignal): Promise<TarIndex[]> {
-  return Array.fromAsync(indexTars({ root, split: 'train', ...(signal ? { signal } : {}) }));
+  return Promise.all((await tarsOfSplit(root, 'train')).map((tar) => indexTar(root, tar, { withMd5: true }, signal)));
 }
 
 async function writeTar(path: string, entries: { header: Parameters<Pack['entry']>[0]; content?: Buffer }[]): Promise<void> {

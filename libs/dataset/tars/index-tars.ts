@@ -60,25 +60,6 @@ async function tarNames(folder: string): Promise<string[]> {
 }
 
 /**
- * Checks and indexes the tars of a split, one after another. One tar's members are in memory at a time (about 8,000 of GLDv2's).
- * Throws as {@link indexTar} does, and `missing_file` when there is no tar.
- */
-export async function* indexTars({
-  root,
-  split,
-  signal,
-}: {
-  root: string;
-  split: ImageSplit;
-  signal?: AbortSignal;
-}): AsyncGenerator<TarIndex & { md5: string }> {
-  for (const tar of await tarsOfSplit(root, split)) {
-    const index = await indexTar(root, tar, { withMd5: true }, signal);
-    yield { ...index, md5: index.md5 ?? '' };
-  }
-}
-
-/**
  * Indexes a tar: its md5 compared with its md5 file, then its headers. Without its md5, which is of all its bytes, only the headers are read.
  *
  * @throws CairnError `corrupt_tar` naming the file and the offset or both md5s.

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inParallel } from '@cairn/runtime';
 import type { Database } from '../duckdb.ts';
@@ -7,6 +7,7 @@ import type { ImageSplit } from '../image-path.ts';
 import { writingUnder } from '../writing-under.ts';
 import type { TarIndex } from './index-tars.ts';
 import { indexTar, tarsOfSplit } from './index-tars.ts';
+import { entryOf, type IndexedTar, knownTar, partOf } from './known-tars.ts';
 
 export type WriteTarIndexOptions = {
   /** The folder of the tars: train/, index/ and test/ with images_NNN.tar, and md5sum/. */
@@ -17,18 +18,6 @@ export type WriteTarIndexOptions = {
   withMd5: boolean;
   onProgress?: (progress: { done: number; total: number; tar: string; wasKnown: boolean }) => void;
   signal?: AbortSignal;
-};
-
-/** A tar as it was when it was indexed. Another size or time of change, and it is indexed again. */
-export type IndexedTar = {
-  tar: string;
-  bytes: number;
-  changedAtMs: number;
-  md5: string | null;
-  md5Checked: boolean;
-  images: number;
-  /** Files in it that are no images. */
-  others: number;
 };
 
 /** index.json: `wasKnown` counts the tars that a run before had indexed; `repeated` the image ids that stand in two places of a split. */
@@ -98,9 +87,6 @@ function createTurns(): InTurn {
   };
 }
 
-const partOf = (out: string, tar: string): string => join(out, 'parts', tar.replace(/\.tar$/, '.parquet'));
-const entryOf = (out: string, tar: string): string => join(out, 'parts', tar.replace(/\.tar$/, '.json'));
-
 /** What is known of a tar, or its index, made and written. The entry is written last: with it, the part is whole. */
 async function indexOnce(
   database: Database,
@@ -108,31 +94,14 @@ async function indexOnce(
   { root, out, withMd5, signal }: WriteTarIndexOptions,
   inTurn: InTurn,
 ): Promise<{ entry: IndexedTar; wasKnown: boolean }> {
-  const { size, mtimeMs } = await stat(join(root, tar));
-  const known = await knownEntry(entryOf(out, tar));
-  const isSame = known?.tar === tar && known.bytes === size && known.changedAtMs === mtimeMs;
-  if (isSame && (known.md5 !== null || !withMd5)) return { entry: known, wasKnown: true };
+  const known = await knownTar(out, root, tar);
+  if (known !== null && (known.md5 !== null || !withMd5)) return { entry: known, wasKnown: true };
+  const { mtimeMs } = await stat(join(root, tar));
   const { members, bytes, md5, md5Checked, others } = await indexTar(root, tar, { withMd5 }, signal);
   await inTurn(() => writePart(database, partOf(out, tar), tar, members));
   const entry: IndexedTar = { tar, bytes, changedAtMs: mtimeMs, md5, md5Checked, images: members.length, others };
   await writeWhole(entryOf(out, tar), JSON.stringify(entry));
   return { entry, wasKnown: false };
-}
-
-async function knownEntry(path: string): Promise<IndexedTar | null> {
-  try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
-    return isIndexedTar(value) ? value : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || (error instanceof Error && 'code' in error && error.code === 'ENOENT')) return null;
-    throw error;
-  }
-}
-
-function isIndexedTar(value: unknown): value is IndexedTar {
-  if (typeof value !== 'object' || value === null || !('tar' in value) || !('md5' in value)) return false;
-  const numbers: Record<string, unknown> = { ...value };
-  return typeof value.tar === 'string' && ['bytes', 'changedAtMs', 'images', 'others'].every((name) => typeof numbers[name] === 'number');
 }
 
 async function writePart(database: Database, path: string, tar: string, members: TarIndex['members']): Promise<void> {

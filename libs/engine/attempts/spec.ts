@@ -17,6 +17,9 @@ import { liveAttempt } from './live-attempt.ts';
 /** Where an attempt writes: everything below this prefix is its own, and nothing else is. */
 export const stagingPrefix = (attemptId: string): string => `staging/${attemptId}/`;
 
+/** Where files of an attempt are kept for people when its staging goes: event files for TensorBoard. */
+export const logsPrefix = (attemptId: string): string => `logs/${attemptId}/`;
+
 /** At most this many checkpoints are offered to resume from, newest first. */
 const mostResumePoints = 5;
 

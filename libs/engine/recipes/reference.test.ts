@@ -111,7 +111,18 @@ describe('every built-in recipe', async () => {
   const builtin = [...(await loadRecipes())];
 
   test('is found by its name, the written ones among them', () => {
-    expect(builtin.map(([name]) => name).sort()).toEqual([...recipes.keys(), 'mini', 'tiny'].sort());
+    expect(builtin.map(([name]) => name).sort()).toEqual([...recipes.keys(), 'mini', 'mini-resnet50', 'tiny'].sort());
+  });
+
+  test('mini-resnet50 is mini with a backbone of the reference, from untrained weights, and rates that it stands', async () => {
+    const [mini, large] = ['mini', 'mini-resnet50'].map((name) => new Map(builtin).get(name)?.recipe);
+    const alike = (recipe: typeof mini) => ({
+      ...recipe,
+      ...{ name: '', description: '', model: { ...recipe?.model, backbone: '' }, register: {} },
+      stages: Object.entries(recipe?.stages ?? {}).map(([name, stage]) => [name, { ...stage, learningRate: 0 }]),
+    });
+    expect(alike(large)).toEqual(alike(mini));
+    expect(large?.model.backbone).toBe('resnet50');
   });
 
   test.each(builtin)('%s has a graph, and its YAML is the recipe again', async (_name, { recipe, yaml }) => {

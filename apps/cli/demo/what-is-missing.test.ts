@@ -1,0 +1,37 @@
+import type { PlannedStep, PlanView } from '@cairn/contract';
+import { expect, test } from 'vitest';
+import { whatIsMissing } from './what-is-missing.ts';
+
+const place = { slots: 2, home: '/demo' };
+const sha256 = 'ab'.repeat(32);
+
+function planOf(change: Partial<PlannedStep> = {}): Pick<PlanView, 'recipe' | 'steps'> {
+  const stage = { weights: 'resnet50-19c8e357', list: 'clean' };
+  const recipe = { name: 'fast', model: { backbone: 'resnet50' }, stages: { '256': stage } } as unknown as PlanView['recipe'];
+  const common = { kind: 'train', needs: [], action: 'run', why: '', settings: {}, estimate: null, split: null } as const;
+  const given = [{ role: 'weights', name: 'resnet50-19c8e357', sha256 }];
+  return { recipe, steps: [{ ...common, name: '256', needs: [], slots: 2, given, ...change }] };
+}
+
+test('a recipe that fits is run', () => {
+  expect(whatIsMissing(planOf(), place)).toBeNull();
+  expect(whatIsMissing(planOf({ action: 'reuse', slots: 8 }), place)).toBeNull();
+});
+
+test('a recipe for a cluster is refused with all that is missing and how to go on', () => {
+  const error = whatIsMissing(planOf({ slots: 8, given: [{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }] }), place);
+  expect(error).toMatchObject({
+    code: 'invalid_request',
+    message:
+      'the recipe fast asks for more than the demo has: 256 trains on 8 places at once, and the demo has 2; the weights resnet50-19c8e357 are not here',
+  });
+  const remedy = String(error?.details.remedy);
+  expect(remedy).toContain('run this one with less: --set stages.256.ranks=2 --set stages.256.weights=null.');
+  expect(remedy).toContain('`npx cairn --home /demo import weights resnet50-19c8e357.pth --backbone resnet50`');
+});
+
+test('what is not missing is not named', () => {
+  const error = whatIsMissing(planOf({ slots: 8 }), place);
+  expect(error?.message).not.toContain('weights');
+  expect(String(error?.details.remedy)).toMatch(/--set stages\.256\.ranks=2\.$/);
+});

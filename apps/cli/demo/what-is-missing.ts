@@ -1,0 +1,35 @@
+import { CairnError, type PlanView } from '@cairn/contract';
+
+/** What the demo's machine has, and how its commands are written. */
+export type DemoPlace = { slots: number; home: string };
+
+/**
+ * Why the demo cannot run a plan, with what to do about it: a recipe for a cluster would wait for its eight GPUs for ever. Null when
+ * it can.
+ */
+export function whatIsMissing({ recipe, steps }: Pick<PlanView, 'recipe' | 'steps'>, { slots, home }: DemoPlace): CairnError | null {
+  const toRun = steps.filter(({ action }) => action !== 'reuse');
+  const large = toRun.filter((step) => step.slots > slots);
+  const absent = [...new Set(toRun.flatMap(({ given }) => given.flatMap(({ name, sha256 }) => (sha256 === null ? [name] : []))))];
+  if (large.length === 0 && absent.length === 0) return null;
+  const what = [
+    ...large.map((step) => `${step.name} trains on ${step.slots} places at once, and the demo has ${slots}`),
+    ...absent.map((name) => `the weights ${name} are not here`),
+  ];
+  const starts = Object.entries(recipe.stages).filter(([, { weights }]) => weights !== null && absent.includes(weights));
+  const settings = [
+    ...large.map((step) => `--set stages.${step.name}.ranks=${slots}`),
+    ...starts.map(([stage]) => `--set stages.${stage}.weights=null`),
+  ];
+  const cairn = `npx cairn --home ${home}`;
+  const imports = absent.map((name) => `\`${cairn} import weights ${name}.pth --backbone ${recipe.model.backbone}\``);
+  const bring =
+    imports.length === 0
+      ? ''
+      : ` To start from these weights, bring them in while \`${cairn} up\` runs in another terminal: ${imports.join(', ')}.`;
+  return new CairnError('invalid_request', `the recipe ${recipe.name} asks for more than the demo has: ${what.join('; ')}`, {
+    details: {
+      remedy: `Take a recipe made for it (mini, mini-resnet50, tiny), or run this one with less: ${settings.join(' ')}.${bring}`,
+    },
+  });
+}

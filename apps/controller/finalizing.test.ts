@@ -1,0 +1,67 @@
+import { pathToFileURL } from 'node:url';
+import { openStage, type Stage } from '@cairn/engine/testing';
+import { type ObjectStore, openStore, tensorBoardFolders } from '@cairn/storage';
+import { makeRunFolder, removeRunFolder } from '@cairn/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { finalizeStep } from './finalizing.ts';
+
+let stage: Stage;
+let root: string;
+let store: ObjectStore;
+beforeAll(async () => {
+  stage = await openStage();
+  root = await makeRunFolder();
+  store = openStore(pathToFileURL(root).href);
+});
+afterAll(async () => {
+  await stage.close();
+  await removeRunFolder(root);
+});
+
+const keys = async (prefix: string) => (await Array.fromAsync(store.list(prefix.replace(/\/$/, '')))).map(({ key }) => key);
+
+/** A stage whose attempt has ended well: its checkpoint and its curves are staged. */
+async function trained(epochs: number) {
+  const runId = await stage.submit({ set: { 'stages.first.epochs': epochs } });
+  for (const name of await stage.ready(runId)) if (name === 'prepare') await stage.play(runId, name);
+  const [attempt = ''] = await stage.startAttempts(runId, 'first');
+  const checkpoint = stage.file('checkpoint.pt', attempt, 'the weights');
+  await store.put(checkpoint.key, 'the weights');
+  await store.put(`${tensorBoardFolders(attempt).staged}/events.out.tfevents.1.2`, 'the curves');
+  await stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [checkpoint], details: { step: 3 } });
+  const { id, generation, artifact } = await stage.step(runId, 'first');
+  return { attempt, id, generation, prefix: artifact?.prefix ?? '', state: async () => (await stage.step(runId, 'first')).state };
+}
+
+const finalize = (id: string, generation: number, over: Partial<ObjectStore> = {}) =>
+  finalizeStep({ ctx: stage.ctx, store: { ...store, ...over } }, id, generation, AbortSignal.timeout(20_000));
+
+test('what a stage staged becomes its result, its curves are kept, and the staging folder goes', async () => {
+  const { attempt, id, generation, prefix, state } = await trained(2);
+  await finalize(id, generation);
+  expect(await state()).toBe('succeeded');
+  expect(await keys(prefix)).toEqual([`${prefix}checkpoint.pt`, `${prefix}manifest.json`]);
+  expect(await keys('logs/')).toEqual([`logs/${attempt}/tensorboard/events.out.tfevents.1.2`]);
+  expect((await store.getBytes(`logs/${attempt}/tensorboard/events.out.tfevents.1.2`)).toString()).toBe('the curves');
+  expect(await keys('staging/')).toEqual([]);
+});
+
+test('a finalizing that was cut off before the curves were kept leaves them where they can be read', async () => {
+  const { attempt, id, generation, state } = await trained(3);
+  const copy: ObjectStore['copy'] = async (from, to, signal) => {
+    if (to.startsWith('logs/')) throw new Error('killed here');
+    return store.copy(from, to, signal);
+  };
+  await expect(finalize(id, generation, { copy })).rejects.toThrow('killed here');
+  expect(await state()).toBe('succeeded');
+  const { staged } = tensorBoardFolders(attempt);
+  expect(await keys(staged)).toEqual([`${staged}/events.out.tfevents.1.2`]);
+});
+
+test('a staged file that is not what was promised starts the step over and keeps nothing of it', async () => {
+  const { attempt, id, generation, prefix, state } = await trained(4);
+  await store.put(`staging/${attempt}/checkpoint.pt`, 'other bytes');
+  await finalize(id, generation);
+  expect(await state()).toBe('ready');
+  expect(await keys(prefix)).not.toContain(`${prefix}manifest.json`);
+});

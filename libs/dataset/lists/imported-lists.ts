@@ -1,0 +1,69 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError, type ListName } from '@cairn/contract';
+import { count, type Database, pathLiteral, text } from '../duckdb.ts';
+import { imageIdPattern, imageSplits, memberPathSql } from '../image-path.ts';
+import { searchLists } from '../metadata/files.ts';
+import type { RowTable } from './definitions.ts';
+
+/** Below the metadata: what `cairn import lists --out METADATA/imported` writes. */
+export const importedFolder = 'imported/lists';
+
+/** The lists that lie ready beside the metadata, by name with their file. Those that are searched are made from the ground truths alone. */
+export async function findImportedLists(metadata: string, lists: readonly ListName[]): Promise<Map<ListName, string>> {
+  const found = new Map<ListName, string>();
+  for (const list of lists) {
+    const path = join(metadata, importedFolder, `${list}.parquet`);
+    const isThere = await stat(path).then(
+      (stats) => stats.isFile(),
+      () => false,
+    );
+    if (isThere && !searchLists.includes(list)) found.set(list, path);
+  }
+  return found;
+}
+
+/** The rows of an imported list in its order, with its own labels and continents. */
+export function importedTable(list: ListName, path: string): RowTable {
+  return {
+    name: `rows_of_${list}`,
+    hasContinents: true,
+    blocks: [
+      {
+        rows: `select file_row_number as pos, image_id, string_split(path, '/')[1] as split, label, noisy, continent
+               from read_parquet(${pathLiteral(path)}, file_row_number = true)`,
+      },
+    ],
+  };
+}
+
+/** SQL of the classes of an imported list: one more than its largest label. */
+export const importedClasses = (path: string): string => `select coalesce(max(label) + 1, 0) as n from read_parquet(${pathLiteral(path)})`;
+
+const columns = ['image_id', 'path', 'label', 'noisy', 'continent'];
+
+/**
+ * Looks at an imported list before it is used.
+ *
+ * @throws CairnError `missing_column`, `bad_row` with the file and the first row (from 0) that is none.
+ */
+export async function checkImportedList(database: Database, path: string): Promise<void> {
+  const file = pathLiteral(path);
+  const described = await database.rows(`describe select * from read_parquet(${file})`).catch((error: unknown) => {
+    throw new CairnError('bad_row', `${path} cannot be read as Parquet: import the list again`, { details: { path }, cause: error });
+  });
+  const names = described.map((row) => text(row.column_name));
+  const missing = columns.filter((name) => !names.includes(name));
+  if (missing.length > 0) {
+    const message = `${path} lacks the column ${missing.join(', ')}: expected ${columns.join(', ')}, found ${names.join(', ')}`;
+    throw new CairnError('missing_column', message, { details: { path, expected: columns, found: names, missing } });
+  }
+  const paths = imageSplits.map((split) => `path = '${split}/' || ${memberPathSql('image_id')}`).join(' or ');
+  const isRow = `regexp_full_match(image_id, '${imageIdPattern.source.slice(1, -1)}') and (${paths}) and label >= -1 and noisy in (0, 1)`;
+  const [bad] = await database.rows(
+    `select file_row_number as row from read_parquet(${file}, file_row_number = true) where (${isRow}) is not true order by 1 limit 1`,
+  );
+  if (bad === undefined) return;
+  const message = `${path}, row ${count(bad.row)}: it needs an id, its path split/a/b/c/ID.jpg, a label of -1 or more, and 0 or 1 for noisy`;
+  throw new CairnError('bad_row', message, { details: { path, row: count(bad.row) } });
+}

@@ -1,0 +1,84 @@
+import { mkdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { packTars } from '../mini/pack-tars.ts';
+import { tarIndexFolder } from '../tars/known-tars.ts';
+import { writeTarIndex } from '../tars/write-tar-index.ts';
+import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import type { ListsManifest } from './manifest.ts';
+import { prepareLists } from './prepare-lists.ts';
+import { readList } from './read-list.ts';
+
+const ids = ['aaa0', 'bbb1', 'ccc2', 'ddd3', 'eee4'];
+
+/** A collection whose five images lie in two tars; as many lists as are asked for are made of it. */
+async function collection(root: string) {
+  const tars = join(root, 'tars');
+  await packTars(
+    tars,
+    'train',
+    ids.map((id, i) => ({ id, read: async () => Buffer.alloc(100 + i * 700, i) })),
+    2,
+  );
+  await writeFiles(join(root, 'metadata'), { 'train_clean.csv': ['landmark_id,images', `7,${ids.join(' ')}`] });
+  let made = 0;
+  const prepare = async (): Promise<{ manifest: ListsManifest; places: unknown[] }> => {
+    const out = join(root, `out-${made++}`);
+    const images = { kind: 'tars', root: tars } as const;
+    const manifest = await prepareLists({ metadata: join(root, 'metadata'), images, lists: ['clean'], testSeed: 0, out });
+    const rows = (await Array.fromAsync(readList(join(out, 'lists/clean.parquet')))).flat();
+    return { manifest, places: rows.map(({ imageId, tar, offset, size }) => [imageId, tar, offset, size]) };
+  };
+  return { tars, prepare };
+}
+
+/** Other bytes of the same size; the time of change is put back when `isHidden`. */
+async function overwrite(path: string, { isHidden }: { isHidden: boolean }): Promise<void> {
+  const { size, atime, mtime } = await stat(path);
+  await writeFile(path, Buffer.alloc(size, 1));
+  await utimes(path, atime, isHidden ? mtime : new Date(mtime.getTime() + 5000));
+}
+
+async function openCollection(root: string) {
+  const { tars, prepare } = await collection(root);
+  const first = join(tars, 'train/images_000.tar');
+  // A whole number of milliseconds, which utimes can put back.
+  await utimes(first, new Date('2024-01-01T00:00:00Z'), new Date('2024-01-01T00:00:00Z'));
+  const index = (withMd5: boolean) => writeTarIndex({ root: tars, splits: ['train'], out: tarIndexFolder(tars), withMd5 });
+  return { first, prepare, index };
+}
+
+test('lists take what the index beside the tars knows, without opening a tar, and say the same as without it', async () => {
+  await using folder = await testFolder();
+  const { first, prepare, index } = await openCollection(folder.path);
+  const without = await prepare();
+  await index(true);
+  await overwrite(first, { isHidden: true });
+  const known = await prepare();
+  expect(known.places).toEqual(without.places);
+  expect(known.places).toHaveLength(5);
+  expect(known.manifest.tars).toEqual(without.manifest.tars);
+});
+
+test('a tar that has changed since, and one indexed without its md5, are read', async () => {
+  await using folder = await testFolder();
+  const { first, prepare, index } = await openCollection(folder.path);
+  await index(true);
+  await overwrite(first, { isHidden: false });
+  await expect(prepare()).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringContaining('images_000.tar has the md5') });
+
+  const other = join(folder.path, 'other');
+  await mkdir(other);
+  const unchecked = await openCollection(other);
+  await unchecked.index(false);
+  await overwrite(unchecked.first, { isHidden: true });
+  await expect(unchecked.prepare()).rejects.toMatchObject({ code: 'corrupt_tar' });
+});
+
+test('an md5 file that came after the index is compared with what the index found', async () => {
+  await using folder = await testFolder();
+  const { prepare, index } = await openCollection(folder.path);
+  await index(true);
+  await writeFile(join(folder.path, 'tars/md5sum/train/md5.images_001.txt'), `${'0'.repeat(32)}  images_001.tar\n`);
+  await expect(prepare()).rejects.toMatchObject({ code: 'corrupt_tar', details: { expected: '0'.repeat(32) } });
+});

@@ -1,0 +1,48 @@
+import { access, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** A tar as it was when it was indexed. Another size or time of change, and it is indexed again. */
+export type IndexedTar = {
+  tar: string;
+  bytes: number;
+  changedAtMs: number;
+  md5: string | null;
+  md5Checked: boolean;
+  images: number;
+  /** Files in it that are no images. */
+  others: number;
+};
+
+/** Where the index of a folder of tars is written unless told otherwise, and looked for. */
+export const tarIndexFolder = (root: string): string => join(root, 'tars-index');
+
+/** What an index says of one tar: the Parquet file of its images (image_id, tar, offset, size), and its entry, which is written last. */
+export const partOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.parquet'));
+export const entryOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.json'));
+
+/** What the index in a folder knows of a tar (relative to `root`) as it lies there now; null when it must be read. */
+export async function knownTar(index: string, root: string, tar: string): Promise<IndexedTar | null> {
+  const { size, mtimeMs } = await stat(join(root, tar));
+  const known = await readEntry(entryOf(index, tar));
+  if (known?.tar !== tar || known.bytes !== size || known.changedAtMs !== mtimeMs) return null;
+  return access(partOf(index, tar)).then(
+    () => known,
+    () => null,
+  );
+}
+
+async function readEntry(path: string): Promise<IndexedTar | null> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
+    return isIndexedTar(value) ? value : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error instanceof Error && 'code' in error && error.code === 'ENOENT')) return null;
+    throw error;
+  }
+}
+
+function isIndexedTar(value: unknown): value is IndexedTar {
+  if (typeof value !== 'object' || value === null || !('tar' in value) || !('md5' in value)) return false;
+  const numbers: Record<string, unknown> = { ...value };
+  return typeof value.tar === 'string' && ['bytes', 'changedAtMs', 'images', 'others'].every((name) => typeof numbers[name] === 'number');
+}
