@@ -9,6 +9,7 @@ const options = {
   style: createStyle(false),
   glyphs: glyphsFor({ LANG: 'C.UTF-8' }),
   now: aMinuteLater,
+  lookedAt: aMinuteLater,
   clock: (at: Date): string => at.toISOString().slice(11, 19),
 };
 const state = (over: Parameters<typeof aMiniRun>[0] = {}, steps: Record<string, Partial<StepView>> = {}): WatchState => ({
@@ -40,6 +41,16 @@ test('each quarter of the way is one line', () => {
   expect(changes(state(), later)).toEqual(['03:05:05  384_finetune   75 %  loss 3.41  64.0 img/s  eta 6 s  38/50 steps']);
   const atTheEnd = state({}, { '384_finetune': { progress: { done: 50, total: 50, unit: 'steps', rate: 2, etaSeconds: 0, message: '' } } });
   expect(changes(later, atTheEnd)).toEqual([]);
+});
+
+test('a step that takes long tells every two minutes how far it is', () => {
+  const progress = { done: 27, total: 50, unit: 'steps' as const, rate: 2, etaSeconds: 11, message: '' };
+  const startedAt = new Date(aMinuteLater.getTime() - 241_000).toISOString();
+  const look = state({}, { '384_finetune': { startedAt, progress } });
+  const told = (secondsAgo: number) =>
+    runChanges(look, look, { ...options, lookedAt: new Date(aMinuteLater.getTime() - secondsAgo * 1000) });
+  expect(told(1)).toEqual([]);
+  expect(told(2)).toEqual(['03:05:05  384_finetune   54 %  loss 3.41  64.0 img/s  eta 11 s  27/50 steps']);
 });
 
 test('a new attempt, a new reason to wait and a failure are told once', () => {

@@ -7,13 +7,15 @@ import type { StepNote, WatchState } from './watch-state.ts';
 
 export type ChangeOptions = Look & {
   now: Date;
+  /** When the look before was; null at the first. */
+  lookedAt: Date | null;
   /** The time at the beginning of each line. */
   clock: (at: Date) => string;
 };
 
 /**
  * What changed between two looks at a run, one line a change, for output that is no terminal: states, new attempts, why a
- * step waits, and each quarter of the way. `before` is null at the first look.
+ * step waits, each quarter of the way and, on a long one, every few minutes how far it is. `before` is null at the first look.
  */
 export function runChanges(before: WatchState | null, after: WatchState, options: ChangeOptions): string[] {
   const { run } = after;
@@ -59,6 +61,9 @@ function stepTexts(before: StepView | null, step: StepView, after: WatchState, o
   if (step.state === 'active' && quarter > 0 && quarter > quarterOf(before)) {
     return [[`${quarter * 25} %`, ...progressParts(step, after.metrics[step.name])].join('  ')];
   }
+  if (step.state === 'active' && step.progress !== null && isTimeToTell(step, options)) {
+    return [[`${Math.floor((shareDone(step) ?? 0) * 100)} %`, ...progressParts(step, after.metrics[step.name])].join('  ')];
+  }
   const news = newsOf(step.waiting);
   // The seconds of a backoff count down: no news.
   const isCountdown = step.waiting?.code === 'backoff' && before.waiting?.code === 'backoff';
@@ -91,6 +96,16 @@ function stateTexts(step: StepView, options: ChangeOptions): string[] {
     default:
       return [resultParts(step, options).join('  ')];
   }
+}
+
+/** How often a step tells how far it is, whatever the quarters: CI systems end a job that says nothing for ten minutes or so. */
+const tellEverySeconds = 120;
+
+/** True when a multiple of that time since the step's start lies between the two looks. */
+function isTimeToTell({ startedAt }: StepView, { lookedAt, now }: ChangeOptions): boolean {
+  if (startedAt === null || lookedAt === null) return false;
+  const times = (at: Date): number => Math.floor(secondsBetween(startedAt, null, at) / tellEverySeconds);
+  return times(now) > times(lookedAt);
 }
 
 /** Whole quarters of the way, 0 to 3. */

@@ -50,9 +50,11 @@ async function drawLive(states: AsyncGenerator<WatchState>, { ui, now }: ShowRun
 async function printChanges(states: AsyncGenerator<WatchState>, { ui, now }: ShowRunOptions): Promise<RunView> {
   const { style, glyphs } = ui;
   let before: WatchState | null = null;
+  let lookedAt: Date | null = null;
   for await (const state of states) {
-    for (const line of runChanges(before, state, { style, glyphs, now: now(), clock })) ui.line(line);
-    before = state;
+    const at = now();
+    for (const line of runChanges(before, state, { style, glyphs, now: at, lookedAt, clock })) ui.line(line);
+    [before, lookedAt] = [state, at];
   }
   return ended(before, ui, now);
 }
