@@ -8,6 +8,7 @@ export * from './run-folder.ts';
 export * from './seeded-random.ts';
 export * from './start-postgres.ts';
 export * from './start-s3.ts';
+export * from './start-s3-proxy.ts';
 export * from './start-valkey.ts';
 export { trainerPython } from './trainer-python.ts';
 export * from './wait-for.ts';
