@@ -3,19 +3,20 @@ import { join } from 'node:path';
 import { agentExit, CairnError, type RunEvent } from '@cairn/contract';
 import { openQueues } from '@cairn/queue';
 import { createLogger, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
-import type { TestValkey } from '@cairn/testing';
+import type { TestValkey, Verdict } from '@cairn/testing';
 import { z } from 'zod';
 import type { Service } from '../../service/start-service.ts';
 import type { Played } from './play-run.ts';
+import type { Backend, Servers } from './servers.ts';
 import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
 
 /** A fault that is more than one killed program: what is done to a run, and what must be true of it beside the usual. */
 export type Scenario = {
   name: string;
-  backend: 'postgres' | 'redis';
+  backend: Backend;
   /** Controllers of the service: one leads, the others wait. */
   controllers?: number;
-  strikes(valkey: TestValkey | null): Strike[];
+  strikes(servers: Servers): Strike[];
   /** Sentences about what is wrong. */
   judge(played: Played, reference: Played): string[];
 };
@@ -23,12 +24,14 @@ export type Scenario = {
 /** Longer than every timeout that looks at silence: 10 s until an attempt counts as silent, 30 s of a lease and of a task's right. */
 const outageMs = 45_000;
 const waitLimitMs = 90_000;
+/** Shorter than the pauses of one request to S3 together, so that none of them need fail. */
+const storageOutageMs = 8_000;
 
 export const scenarios: readonly Scenario[] = [
   {
     name: 'Redis is emptied while an entry waits in it',
     backend: 'redis',
-    strikes: (valkey) => [
+    strikes: ({ valkey }) => [
       {
         step: 'extract_query',
         moment: 'running',
@@ -113,7 +116,59 @@ export const scenarios: readonly Scenario[] = [
     ],
     judge: () => [],
   },
+  {
+    name: 'S3 asks for fewer requests, stands still, and restarts with Redis',
+    backend: 'redis and s3',
+    strikes: storageOutages,
+    judge: ({ events }) =>
+      ['384', '512_finetune'].flatMap((step) => (attemptsOf(events, step) === 1 ? [] : [`${step} was started again because S3 was away`])),
+  },
 ];
+
+function storageOutages({ valkey, s3, s3Proxy }: Servers): Strike[] {
+  if (valkey === null || s3 === null || s3Proxy === null) return [];
+  const answer = (verdict: Verdict) => {
+    s3Proxy.decide = () => verdict;
+  };
+  const busy = { status: 503, code: 'SlowDown' };
+  return [
+    outage(
+      '384',
+      'S3 answers 503',
+      () => answer(busy),
+      () => answer('pass'),
+    ),
+    outage(
+      '512_finetune',
+      'S3 stands still',
+      () => process.kill(s3.pid(), 'SIGSTOP'),
+      () => process.kill(s3.pid(), 'SIGCONT'),
+    ),
+    outage(
+      'extract_index',
+      'Redis and S3 crash',
+      () => Promise.all([valkey.end('SIGKILL'), s3.end()]),
+      () => Promise.all([valkey.start(), s3.start()]),
+    ),
+  ];
+}
+
+function outage(step: string, name: string, begin: () => unknown, end: () => unknown): Strike {
+  return {
+    step,
+    moment: 'running',
+    name: `${name} for ${storageOutageMs / 1000} s at ${step}:running`,
+    act: async (scene) => {
+      await begin();
+      const over = async (): Promise<void> => {
+        await sleep(storageOutageMs, scene.signal);
+        await end();
+      };
+      scene.meanwhile(over());
+      return true;
+    },
+  };
+}
 
 /** Empties Redis when a task stands in its queue, which nobody takes meanwhile. */
 async function emptyOfNextTask({ signal }: Scene, valkey: TestValkey): Promise<void> {
