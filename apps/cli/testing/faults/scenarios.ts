@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { agentExit, CairnError, type RunEvent } from '@cairn/contract';
 import { openQueues } from '@cairn/queue';
 import { createLogger, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
-import type { TestValkey, Verdict } from '@cairn/testing';
+import type { S3Proxy, TestValkey, Verdict } from '@cairn/testing';
 import { z } from 'zod';
 import type { Service } from '../../service/start-service.ts';
 import type { Played } from './play-run.ts';
 import type { Backend, Servers } from './servers.ts';
 import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
+import type { Transition } from './transitions.ts';
 
 /** A fault that is more than one killed program: what is done to a run, and what must be true of it beside the usual. */
 export type Scenario = {
@@ -127,42 +128,47 @@ export const scenarios: readonly Scenario[] = [
 
 function storageOutages({ valkey, s3, s3Proxy }: Servers): Strike[] {
   if (valkey === null || s3 === null || s3Proxy === null) return [];
-  const answer = (verdict: Verdict) => {
-    s3Proxy.decide = () => verdict;
-  };
   const busy = { status: 503, code: 'SlowDown' };
+  const nothing = () => undefined;
   return [
+    outage(s3Proxy, { step: '384', moment: 'checkpoint', name: 'S3 answers 503' }, { verdict: busy, begin: nothing, end: nothing }),
     outage(
-      '384',
-      'S3 answers 503',
-      () => answer(busy),
-      () => answer('pass'),
+      s3Proxy,
+      { step: '512_finetune', moment: 'checkpoint', name: 'S3 stands still' },
+      { verdict: 'pass', begin: () => process.kill(s3.pid(), 'SIGSTOP'), end: () => process.kill(s3.pid(), 'SIGCONT') },
     ),
     outage(
-      '512_finetune',
-      'S3 stands still',
-      () => process.kill(s3.pid(), 'SIGSTOP'),
-      () => process.kill(s3.pid(), 'SIGCONT'),
-    ),
-    outage(
-      'extract_index',
-      'Redis and S3 crash',
-      () => Promise.all([valkey.end('SIGKILL'), s3.end()]),
-      () => Promise.all([valkey.start(), s3.start()]),
+      s3Proxy,
+      { step: 'extract_index', moment: 'running', name: 'Redis and S3 crash' },
+      {
+        verdict: 'pass',
+        begin: () => Promise.all([valkey.end('SIGKILL'), s3.end()]),
+        end: () => Promise.all([valkey.start(), s3.start()]),
+      },
     ),
   ];
 }
 
-function outage(step: string, name: string, begin: () => unknown, end: () => unknown): Strike {
+type Outage = { verdict: Verdict; begin(): unknown; end(): unknown };
+
+/** Something must have been asked of S3 meanwhile. */
+function outage(s3Proxy: S3Proxy, { step, moment, name }: Transition & { name: string }, { verdict, begin, end }: Outage): Strike {
   return {
     step,
-    moment: 'running',
-    name: `${name} for ${storageOutageMs / 1000} s at ${step}:running`,
+    moment,
+    name: `${name} for ${storageOutageMs / 1000} s at ${step}:${moment}`,
     act: async (scene) => {
+      let asked = 0;
+      s3Proxy.decide = () => {
+        asked += 1;
+        return verdict;
+      };
       await begin();
       const over = async (): Promise<void> => {
         await sleep(storageOutageMs, scene.signal);
+        s3Proxy.decide = () => 'pass';
         await end();
+        if (asked === 0) throw new CairnError('program_failed', `nothing was asked of S3 while this was so: ${name}`);
       };
       scene.meanwhile(over());
       return true;
