@@ -2,7 +2,7 @@ import type { RunEvent, RunView } from '@cairn/contract';
 import { withClient } from '@cairn/testing';
 import type { V1Pod } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { gpuResource, type InstalledService, installService, nameAnnotation, recipe } from './testing/installed-service.ts';
+import { type Backup, gpuResource, type InstalledService, installService, nameAnnotation, recipe } from './testing/installed-service.ts';
 import { buildAndLoad, removeImage } from './testing/load-image.ts';
 
 // The chart from its images, with a whole run in it, an upgrade in the middle of another, and its end.
@@ -123,20 +123,22 @@ test('an upgrade to a build with another schema and protocol in the middle of a 
   expect(training.some(({ createdAt }) => new Date(createdAt) > upgradedAt)).toBe(true);
 });
 
-/** A run that an uninstall cut off. */
+/** A run that an uninstall cut off, and what was backed up while it trained. */
 let cutOff = '';
+let backup: Backup;
 
 test('uninstall leaves nothing, in either namespace and in the cluster, also of a run that is not over', async () => {
   const { id } = await one.client.submitRun({ recipe, dataset: 'mini', set, noReuse: true });
   cutOff = id;
   await eventually(async () => (await events(id)).map(({ type }) => type)).toContain('checkpoint');
   expect((await one.pods(one.attempts)).map(({ status }) => status?.phase)).toEqual(['Running']);
+  backup = await one.backUp();
   await one.uninstall();
   await eventually(one.objects, 120_000).toEqual(one.before);
 });
 
-test('a new install on the same database goes on with the run that the uninstall cut off, though its keys are new', async () => {
-  await one.reinstall();
+test('a new install over a backup of database and bucket goes on with the run that trained meanwhile, though its keys are new', async () => {
+  await one.restore(backup);
   const run = await ended(cutOff);
   expect(mapOf(run)).toBe(mapOf(reference));
   const training = (await attemptsOf(run)).filter(({ step }) => step === '384');

@@ -3,7 +3,16 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createClient } from '@cairn/client';
 import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
-import { ownAddress, startPostgres, startS3, startValkey, type TestPostgres } from '@cairn/testing';
+import {
+  backUpPostgres,
+  copyObjects,
+  ownAddress,
+  removeRunFolder,
+  startPostgres,
+  startS3,
+  startValkey,
+  type TestPostgres,
+} from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, KubernetesObjectApi, type V1Job, type V1Pod } from '@kubernetes/client-node';
 import { changed, chart, helmWithin, type Values, withValues } from './chart.ts';
 
@@ -21,6 +30,8 @@ export const recipe = process.env.CAIRN_TEST_RECIPE ?? 'tiny';
 const release = 'cairn';
 const helmLimitSeconds = 300;
 const storageSecret = 'attempt-storage';
+/** Prefix of the service's objects in the bucket. */
+const objects = 'installed';
 
 export type InstalledService = {
   /** Of the release. */
@@ -35,8 +46,10 @@ export type InstalledService = {
   reachable: string[];
   upgrade(image: string): Promise<void>;
   uninstall(): Promise<void>;
-  /** Installs it anew over the same database, queue and bucket; `client` is then one of the new install. */
-  reinstall(): Promise<void>;
+  /** The database, and after it the bucket, while they are in use. */
+  backUp(): Promise<Backup>;
+  /** Installs it anew over what the backup holds, and an empty queue; `client` is then one of the new install. */
+  restore(backup: Backup): Promise<void>;
   pods(namespace: string): Promise<V1Pod[]>;
   jobs(namespace: string): Promise<V1Job[]>;
   /** All there was in both namespaces, and of the release in the cluster, before it was installed. */
@@ -45,6 +58,9 @@ export type InstalledService = {
   objects(): Promise<string[]>;
   close(): Promise<void>;
 };
+
+/** A folder that a PostgreSQL can start on, and the objects' prefix in the bucket. */
+export type Backup = { postgres: string; objects: string };
 
 /**
  * The chart, installed from built images into namespaces that enforce Pod Security `restricted`, with PostgreSQL, Valkey and S3 on
@@ -75,7 +91,7 @@ export async function installService(controlPlaneImage: string, workerImage: str
     database: { url: postgres.url },
     queue: { url: valkey.url },
     storage: {
-      url: s3.url('installed'),
+      url: s3.url(objects),
       accessKeyId: s3.env.AWS_ACCESS_KEY_ID,
       secretAccessKey: s3.env.AWS_SECRET_ACCESS_KEY,
     },
@@ -122,19 +138,29 @@ export async function installService(controlPlaneImage: string, workerImage: str
   const [root, metadata, countries] = ['images', 'metadata', 'countries'].map((name) => join(dataset, name)) as [string, string, string];
   await client.addDataset({ name: 'mini', source: { kind: 'folder', root, metadata, countries } });
 
+  const restored: string[] = [];
   const service: InstalledService = {
     namespace,
     attempts,
     client,
     postgres,
     secrets: [new URL(postgres.url).password, new URL(valkey.url).host, key('server-key'), key('admin-token')],
-    reachable: [`http://cairn-internal.${namespace}.svc:8081`, s3.url('installed')],
+    reachable: [`http://cairn-internal.${namespace}.svc:8081`, s3.url(objects)],
     upgrade: async (image) => void (await apply({ image: imageValue(image) })),
     async uninstall() {
       await helmWithin((helmLimitSeconds + 30) * 1000, 'uninstall', release, '--namespace', namespace, '--wait');
     },
-    async reinstall() {
-      await apply();
+    async backUp() {
+      const folder = await backUpPostgres(service.postgres);
+      await copyObjects(s3, objects, `${objects}-backup`);
+      return { postgres: folder, objects: `${objects}-backup` };
+    },
+    async restore(backup) {
+      await service.postgres.stop();
+      await valkey.empty();
+      service.postgres = await startPostgres({ host, dataDir: backup.postgres });
+      restored.push(backup.postgres);
+      await apply({ database: { url: service.postgres.url }, storage: { url: s3.url(backup.objects) } });
       service.client = await connect();
     },
     pods: async (where) => (await core.listNamespacedPod({ namespace: where })).items,
@@ -148,7 +174,8 @@ export async function installService(controlPlaneImage: string, workerImage: str
         await core.deleteNamespace({ name });
         await core.deletePersistentVolume({ name: `${name}-images` });
       }
-      await Promise.all([postgres.stop(), valkey.stop(), s3.stop()]);
+      await Promise.all([service.postgres.stop(), valkey.stop(), s3.stop()]);
+      for (const folder of restored) await removeRunFolder(folder);
       await rm(dataset, { recursive: true, force: true });
     },
   };

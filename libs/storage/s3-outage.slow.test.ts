@@ -6,13 +6,12 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
 import { sha256 } from '@cairn/runtime';
-import { startS3, type TestS3, waitFor } from '@cairn/testing';
+import { type S3Proxy, startS3, startS3Proxy, type TestS3, type Verdict, waitFor } from '@cairn/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { ObjectStore } from './object-store.ts';
 import type { S3Limits } from './s3-limits.ts';
 import { parseS3Location } from './s3-location.ts';
 import { openS3Store } from './s3-store.ts';
-import { type S3Proxy, startS3Proxy, type Verdict } from './testing/s3-proxy.ts';
 
 const mebibyte = 2 ** 20;
 const content = Buffer.alloc(24 * mebibyte, 'landmark');

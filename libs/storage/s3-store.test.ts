@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { CreateMultipartUploadCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
-import { startS3, type TestS3 } from '@cairn/testing';
+import { startS3, startS3Proxy, type TestS3, type Verdict } from '@cairn/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ObjectStore } from './object-store.ts';
 import { openStore } from './open-store.ts';
@@ -10,7 +10,6 @@ import { defaultS3Limits, type S3Limits } from './s3-limits.ts';
 import { parseS3Location } from './s3-location.ts';
 import { openS3Store } from './s3-store.ts';
 import { artifactContract } from './testing/artifact-contract.ts';
-import { startS3Proxy, type Verdict } from './testing/s3-proxy.ts';
 import { storeContract } from './testing/store-contract.ts';
 
 // The server is busy with more than this file's requests at times.

@@ -1,4 +1,6 @@
 export { freePort } from '@cairn/runtime';
+export * from './back-up-postgres.ts';
+export * from './copy-objects.ts';
 export * from './create-database.ts';
 export * from './own-address.ts';
 export * from './provided.ts';
@@ -6,6 +8,7 @@ export * from './run-folder.ts';
 export * from './seeded-random.ts';
 export * from './start-postgres.ts';
 export * from './start-s3.ts';
+export * from './start-s3-proxy.ts';
 export * from './start-valkey.ts';
 export { trainerPython } from './trainer-python.ts';
 export * from './wait-for.ts';

@@ -29,8 +29,9 @@ const settings: PoolSettings = {
   ...JSON.parse(process.env.CAIRN_TEST_WORKER_POOL ?? '{}'),
 };
 
-/** A first stage that still trains for a while when it has saved its first checkpoint. */
-const longStage = { 'stages.384.epochs': 40, 'stages.384.checkpointEverySteps': 4 };
+const longStage = { 'stages.384.epochs': 40 };
+/** It saves a checkpoint when it is told to end, and at its end. */
+const seldomSaved = { 'stages.384.checkpointEveryEpochs': 1000, 'stages.384.checkpointEveryMinutes': 0, 'stages.384.logEverySteps': 1 };
 const home = 'home';
 let world: ClusterWorld;
 let one: OpenService;
@@ -52,14 +53,16 @@ const ended = async (id: string): Promise<RunView> => {
   return one.run(id);
 };
 
-test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the cluster; a pod deleted meanwhile costs one attempt', async () => {
-  const id = await one.submit({ set: longStage });
+test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the cluster; a drain in a stage loses nothing of its training', async () => {
+  const id = await one.submit({ set: { ...longStage, ...seldomSaved } });
   const { name } = await one.run(id);
-  // While the first stage trains: what it saved is there for the next attempt.
-  await eventually(async () => (await one.client.listRunEvents(id, {})).items.map((event) => event.type), 240_000).toContain('checkpoint');
+  const lossPoints = async () => (await one.client.getMetrics(id, '384', { names: 'loss' })).series[0]?.steps.length ?? 0;
+  await eventually(lossPoints, 240_000).toBeGreaterThan(3);
+  expect((await one.client.listRunEvents(id, {})).items.map(({ type }) => type)).not.toContain('checkpoint');
   const pod = await podOf(`${name}/384/1`);
   expect(pod?.spec?.containers[0]?.resources?.limits?.[gpuResource]).toBe('8');
-  await core.deleteNamespacedPod({ name: pod?.metadata?.name ?? '', namespace: world.namespace, gracePeriodSeconds: 0 });
+  const podName = pod?.metadata?.name ?? '';
+  await core.createNamespacedPodEviction({ namespace: world.namespace, name: podName, body: { metadata: { name: podName } } });
 
   const run = await ended(id);
   expect(run.stepViews.map((step) => [step.name, step.state])).toEqual(run.stepViews.map((step) => [step.name, 'succeeded']));
@@ -67,9 +70,12 @@ test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the c
 
   const attempts = (await one.client.listAttempts(id, '384')).items;
   expect(attempts).toMatchObject([
-    { state: expect.stringMatching(/lost|preempted/), pool: 'pods' },
-    { state: 'succeeded', pool: 'pods', resumedFrom: expect.anything() },
+    { state: 'preempted', pool: 'pods', failure: { cause: 'preemption' } },
+    { state: 'succeeded', pool: 'pods', resumedFrom: { step: expect.any(Number) } },
   ]);
+  const [drained, next] = attempts;
+  expect(drained?.reachedStep).toBeGreaterThan(3);
+  expect(next?.resumedFrom?.step).toBeGreaterThanOrEqual(drained?.reachedStep ?? Number.NaN);
   const others = ['384_finetune', '512_finetune', '512_all', 'export', 'extract_index', 'extract_query'];
   for (const step of others) {
     expect((await one.client.listAttempts(id, step)).items, step).toMatchObject([{ state: 'succeeded', pool: 'pods' }]);

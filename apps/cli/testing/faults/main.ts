@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
-import { findValkeyServer, startValkey, type TestValkey } from '@cairn/testing';
 import { judge, resumedFromNewest } from './judge.ts';
 import { type Played, playRun } from './play-run.ts';
 import { scenarios } from './scenarios.ts';
+import { type Backend, backends, type Servers, startServers, storageOf } from './servers.ts';
 import { smallSettings } from './small-run.ts';
 import { type Strike, strikeOf } from './strike.ts';
 import { allFaults, type Fault, nameOf, packFaults, sampleFaults, transitions } from './transitions.ts';
@@ -20,6 +20,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     postgres: { type: 'string', default: '20' },
     redis: { type: 'string', default: '10' },
+    /** With the queue on Redis and the objects on S3. */
+    s3: { type: 'string', default: '0' },
     'per-run': { type: 'string', default: '5' },
     /** Runs at a time. */
     together: { type: 'string', default: '1' },
@@ -35,15 +37,13 @@ const seed = Number(values.seed);
 const interrupted = new AbortController();
 process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
 
-type Backend = 'postgres' | 'redis';
-
 /** One run to play; it counts as `weight` cases, all of which pass or fail with it. */
 type Case = {
   title: string;
   backend: Backend;
   controllers: number;
   weight: number;
-  strikes(valkey: TestValkey | null): readonly Strike[];
+  strikes(servers: Servers): readonly Strike[];
   verdict(played: Played, reference: Played): string[];
 };
 
@@ -60,7 +60,7 @@ function faultCases(backend: Backend, count: number): Case[] {
   const wanted = (): Fault[] => {
     if (only) return allFaults.filter((fault) => only.has(nameOf(fault)));
     // Another sample on each backend.
-    return values.all ? [...allFaults] : sampleFaults(backend === 'redis' ? seed + 1 : seed, count);
+    return values.all ? [...allFaults] : sampleFaults(seed + backends.indexOf(backend), count);
   };
   return packFaults(count > 0 ? wanted() : [], Number(values['per-run'])).map((pack) => ({
     title: pack.map(nameOf).join(', '),
@@ -91,17 +91,18 @@ async function play(
   tell: (line: string) => void,
 ) {
   const home = join(folder, name);
-  const program = async () => findValkeyServer({ python: process.env.CAIRN_PYTHON, cacheDir: '' });
-  const valkey = backend === 'redis' ? await startValkey({ program: await program() }) : null;
+  const servers = await startServers(backend, process.env.CAIRN_PYTHON);
+  const storage = storageOf(servers);
   try {
     const played = await playRun({
       home,
       dataset,
       python: process.env.CAIRN_PYTHON ?? '',
-      env: process.env,
-      ...(valkey === null ? {} : { queueUrl: valkey.url }),
+      env: { ...process.env, ...storage?.env },
+      ...(servers.valkey === null ? {} : { queueUrl: servers.valkey.url }),
+      ...(storage === null ? {} : { storageUrl: storage.url }),
       controllers,
-      strikes: strikes(valkey),
+      strikes: strikes(servers),
       set: smallSettings,
       tell,
       signal: interrupted.signal,
@@ -115,7 +116,7 @@ async function play(
     tell(`its logs are kept in ${kept}-${name}`);
     throw error;
   } finally {
-    await valkey?.stop();
+    await servers.stop();
     await rm(home, { recursive: true, force: true });
   }
 }
@@ -150,7 +151,8 @@ async function playAll(cases: readonly Case[]): Promise<void> {
 
 try {
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
-  await playAll([...faultCases('postgres', Number(values.postgres)), ...faultCases('redis', Number(values.redis)), ...scenarioCases()]);
+  const counts = { postgres: values.postgres, redis: values.redis, 'redis and s3': values.s3 } satisfies Record<Backend, string>;
+  await playAll([...backends.flatMap((backend) => faultCases(backend, Number(counts[backend]))), ...scenarioCases()]);
   const never = transitions.filter((item) => !hit.has(`${item.step}:${item.moment}`)).map((item) => `${item.step}:${item.moment}`);
   if (never.length > 0) console.log(`transitions never passed: ${never.join(', ')}`);
   if (values.all && never.length > 0) failed += never.length;

@@ -12,6 +12,8 @@ export type PlayOptions = {
   python: string;
   env: Readonly<Record<string, string | undefined>>;
   queueUrl?: string;
+  /** `s3://...`; a folder in the home without it. */
+  storageUrl?: string;
   controllers?: number;
   /** In the order in which the run meets them. */
   strikes: readonly Strike[];
@@ -49,6 +51,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     python: options.python,
     env: options.env,
     ...(options.queueUrl === undefined ? {} : { queueUrl: options.queueUrl }),
+    ...(options.storageUrl === undefined ? {} : { variables: { CAIRN_STORAGE_URL: options.storageUrl } }),
     ...(options.controllers === undefined ? {} : { controllers: options.controllers }),
     isDurable: false,
     tell: options.tell,

@@ -3,19 +3,21 @@ import { join } from 'node:path';
 import { agentExit, CairnError, type RunEvent } from '@cairn/contract';
 import { openQueues } from '@cairn/queue';
 import { createLogger, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
-import type { TestValkey } from '@cairn/testing';
+import type { S3Proxy, TestValkey, Verdict } from '@cairn/testing';
 import { z } from 'zod';
 import type { Service } from '../../service/start-service.ts';
 import type { Played } from './play-run.ts';
+import type { Backend, Servers } from './servers.ts';
 import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
+import type { Transition } from './transitions.ts';
 
 /** A fault that is more than one killed program: what is done to a run, and what must be true of it beside the usual. */
 export type Scenario = {
   name: string;
-  backend: 'postgres' | 'redis';
+  backend: Backend;
   /** Controllers of the service: one leads, the others wait. */
   controllers?: number;
-  strikes(valkey: TestValkey | null): Strike[];
+  strikes(servers: Servers): Strike[];
   /** Sentences about what is wrong. */
   judge(played: Played, reference: Played): string[];
 };
@@ -23,12 +25,14 @@ export type Scenario = {
 /** Longer than every timeout that looks at silence: 10 s until an attempt counts as silent, 30 s of a lease and of a task's right. */
 const outageMs = 45_000;
 const waitLimitMs = 90_000;
+/** Shorter than the pauses of one request to S3 together, so that none of them need fail. */
+const storageOutageMs = 8_000;
 
 export const scenarios: readonly Scenario[] = [
   {
     name: 'Redis is emptied while an entry waits in it',
     backend: 'redis',
-    strikes: (valkey) => [
+    strikes: ({ valkey }) => [
       {
         step: 'extract_query',
         moment: 'running',
@@ -113,7 +117,64 @@ export const scenarios: readonly Scenario[] = [
     ],
     judge: () => [],
   },
+  {
+    name: 'S3 asks for fewer requests, stands still, and restarts with Redis',
+    backend: 'redis and s3',
+    strikes: storageOutages,
+    judge: ({ events }) =>
+      ['384', '512_finetune'].flatMap((step) => (attemptsOf(events, step) === 1 ? [] : [`${step} was started again because S3 was away`])),
+  },
 ];
+
+function storageOutages({ valkey, s3, s3Proxy }: Servers): Strike[] {
+  if (valkey === null || s3 === null || s3Proxy === null) return [];
+  const busy = { status: 503, code: 'SlowDown' };
+  const nothing = () => undefined;
+  return [
+    outage(s3Proxy, { step: '384', moment: 'checkpoint', name: 'S3 answers 503' }, { verdict: busy, begin: nothing, end: nothing }),
+    outage(
+      s3Proxy,
+      { step: '512_finetune', moment: 'checkpoint', name: 'S3 stands still' },
+      { verdict: 'pass', begin: () => process.kill(s3.pid(), 'SIGSTOP'), end: () => process.kill(s3.pid(), 'SIGCONT') },
+    ),
+    outage(
+      s3Proxy,
+      { step: 'extract_index', moment: 'running', name: 'Redis and S3 crash' },
+      {
+        verdict: 'pass',
+        begin: () => Promise.all([valkey.end('SIGKILL'), s3.end()]),
+        end: () => Promise.all([valkey.start(), s3.start()]),
+      },
+    ),
+  ];
+}
+
+type Outage = { verdict: Verdict; begin(): unknown; end(): unknown };
+
+/** Something must have been asked of S3 meanwhile. */
+function outage(s3Proxy: S3Proxy, { step, moment, name }: Transition & { name: string }, { verdict, begin, end }: Outage): Strike {
+  return {
+    step,
+    moment,
+    name: `${name} for ${storageOutageMs / 1000} s at ${step}:${moment}`,
+    act: async (scene) => {
+      let asked = 0;
+      s3Proxy.decide = () => {
+        asked += 1;
+        return verdict;
+      };
+      await begin();
+      const over = async (): Promise<void> => {
+        await sleep(storageOutageMs, scene.signal);
+        s3Proxy.decide = () => 'pass';
+        await end();
+        if (asked === 0) throw new CairnError('program_failed', `nothing was asked of S3 while this was so: ${name}`);
+      };
+      scene.meanwhile(over());
+      return true;
+    },
+  };
+}
 
 /** Empties Redis when a task stands in its queue, which nobody takes meanwhile. */
 async function emptyOfNextTask({ signal }: Scene, valkey: TestValkey): Promise<void> {

@@ -1,0 +1,45 @@
+import {
+  findS3Server,
+  findValkeyServer,
+  type S3Proxy,
+  startS3,
+  startS3Proxy,
+  startValkey,
+  type TestS3,
+  type TestValkey,
+} from '@cairn/testing';
+
+/** What the queue and the objects of a run lie on: the service's own database and folder, or servers of their own. */
+export const backends = ['postgres', 'redis', 'redis and s3'] as const;
+export type Backend = (typeof backends)[number];
+
+export type Servers = {
+  valkey: TestValkey | null;
+  s3: TestS3 | null;
+  /** Stands before the S3 server: the service knows no other address. */
+  s3Proxy: S3Proxy | null;
+  stop(): Promise<void>;
+};
+
+/** Servers for one run; `python` is the environment that has their programs. */
+export async function startServers(backend: Backend, python: string | undefined): Promise<Servers> {
+  const place = { python, cacheDir: '' };
+  const valkey = backend === 'postgres' ? null : await startValkey({ program: await findValkeyServer(place) });
+  const s3 = backend === 'redis and s3' ? await startS3({ program: await findS3Server(place) }) : null;
+  const s3Proxy = s3 === null ? null : await startS3Proxy(s3.port);
+  return {
+    valkey,
+    s3,
+    s3Proxy,
+    async stop() {
+      await s3Proxy?.close();
+      await Promise.all([valkey?.stop(), s3?.stop()]);
+    },
+  };
+}
+
+/** What the service has to be told to keep its objects there. */
+export function storageOf({ s3, s3Proxy }: Servers): { url: string; env: Record<string, string> } | null {
+  if (s3 === null || s3Proxy === null) return null;
+  return { url: `s3://${s3.bucket}/faults?endpoint=${s3Proxy.endpoint}`, env: s3.env };
+}

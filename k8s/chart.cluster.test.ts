@@ -1,0 +1,81 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { chart, everything, helm, minimal, render, withValues } from './testing/chart.ts';
+import { at, of, podSpecs, poolsOf } from './testing/manifests.ts';
+
+test('helm lint finds nothing', async () => {
+  await withValues(everything, (file) => helm('lint', chart, '--strict', '--values', file));
+});
+
+test('the least values make two apis, two controllers, a task worker and a migration before them', async () => {
+  const { manifests } = await render();
+  expect(Object.fromEntries(of(manifests, 'Deployment').map((one) => [one.metadata.name, at(one, 'spec', 'replicas')]))).toEqual({
+    'cairn-api': 2,
+    'cairn-controller': 2,
+    'cairn-task-worker': 1,
+  });
+  expect(of(manifests, 'Job').map((job) => job.metadata.annotations?.['helm.sh/hook'])).toEqual(['pre-install,pre-upgrade', 'post-delete']);
+  expect(of(manifests, 'Service').map((one) => [one.metadata.name, at(one, 'spec', 'ports')])).toEqual([
+    ['cairn', [{ name: 'http', port: 80, targetPort: 'http', appProtocol: 'http' }]],
+    ['cairn-internal', [{ name: 'internal', port: 8081, targetPort: 'internal', appProtocol: 'http' }]],
+  ]);
+  expect(manifests.filter(({ kind }) => ['Ingress', 'ServiceMonitor'].includes(kind))).toEqual([]);
+});
+
+test('every example installs beside the least', async () => {
+  const folder = join(import.meta.dirname, 'examples');
+  const files = (await readdir(folder)).filter((name) => name.endsWith('-values.yaml'));
+  for (const name of files) {
+    const text = await helm(
+      'template',
+      'cairn',
+      chart,
+      '--kube-version',
+      '1.34.0',
+      '-f',
+      join(folder, 'minimal-values.yaml'),
+      '-f',
+      join(folder, name),
+    );
+    expect(text, name).toContain('kind: Deployment');
+  }
+});
+
+test('CAIRN_POOLS holds pools as the executor reads them, dollars and quotes among them', async () => {
+  const { manifests } = await render(everything);
+  const [gpu, , further] = poolsOf(manifests);
+  expect(gpu).toMatchObject({ name: 'gpu', executor: 'kubernetes', slots: 32 });
+  expect(gpu?.settings.env).toEqual({ PRICE: '$5 "each" $(HOME)' });
+  expect(gpu?.settings.imagePullSecrets).toEqual(['registry']);
+  expect(further?.settings.imagePullSecrets).toEqual([]);
+  expect(further?.settings.keepFinishedSeconds).toBe(31_536_000);
+});
+
+test('every pod fits the restricted standard, and requests what it uses', async () => {
+  for (const values of [minimal, everything]) {
+    const pods = podSpecs((await render(values)).manifests);
+    expect(pods).toHaveLength(5);
+    for (const { name, spec } of pods) {
+      expect(spec.securityContext, name).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+      for (const container of spec.containers) {
+        expect(container.securityContext, name).toEqual({
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ['ALL'] },
+        });
+        expect(container.resources, name).toMatchObject({ requests: { cpu: expect.anything(), memory: expect.anything() } });
+        expect(new Set(container.env.map((variable) => variable.name)).size, name).toBe(container.env.length);
+      }
+    }
+  }
+});
+
+test('Chart.yaml has the version of the programs', async () => {
+  const { version } = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(await readFile(join(import.meta.dirname, '../package.json'), 'utf8')));
+  expect(parse(await readFile(join(chart, 'Chart.yaml'), 'utf8'))).toMatchObject({ appVersion: version });
+});
