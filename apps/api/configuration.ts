@@ -1,3 +1,4 @@
+import { defaultLimits } from '@cairn/engine';
 import { logLevels } from '@cairn/runtime';
 import { z } from 'zod';
 
@@ -27,6 +28,13 @@ export const apiConfiguration = z.object({
   CAIRN_INTERNAL_HOST: z.string().default('127.0.0.1').describe('the address that /internal is served on'),
   CAIRN_INTERNAL_PORT: port.default(8081).describe('the port of /internal; 0 takes any'),
   CAIRN_DATABASE_CONNECTIONS: z.coerce.number().int().min(2).max(200).default(16).describe('the most connections to the database'),
+  CAIRN_HANG_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(10)
+    .max(86_400)
+    .default(defaultLimits.hangSeconds)
+    .describe('an attempt without progress for so many seconds hangs: its stacks are logged and it is tried again'),
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info').describe('how much is logged'),
 });
 export type ApiConfiguration = z.infer<typeof apiConfiguration>;

@@ -33,7 +33,8 @@ await runMain({
       },
     );
 
-    const ctx = { prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits, recipes: await loadRecipes() };
+    const limits = { ...defaultLimits, hangSeconds: configuration.CAIRN_HANG_SECONDS };
+    const ctx = { prisma, log, codeDigests: await readCodeDigests(), limits, recipes: await loadRecipes() };
     const engine = createEngine(ctx, removerOf(store));
     const { api, internal } = await buildServers(
       {

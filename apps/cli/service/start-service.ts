@@ -198,7 +198,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
 
 /** The caller's environment without Cairn's own variables: those of another service would lead the programs astray. */
 function outerEnvironment(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  const kept = new Set(['CAIRN_LOG_LEVEL']);
+  const kept = new Set(['CAIRN_LOG_LEVEL', 'CAIRN_HANG_SECONDS']);
   const entries = Object.entries(env).filter(([name]) => !name.startsWith('CAIRN_') || kept.has(name));
   return Object.fromEntries(entries.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
 }
