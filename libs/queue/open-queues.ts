@@ -40,7 +40,7 @@ export type Queues = {
   /** One round trip. @throws CairnError `unavailable` */
   ping(): Promise<void>;
   counts(name: QueueName): Promise<QueueCounts>;
-  /** Removes every entry of the queue, those that are being handled too. */
+  /** Removes every entry of the queue, those that are being handled too. It is paused meanwhile, and stays so if its server crashes then. */
   empty(name: QueueName): Promise<void>;
   /** Ends consumers (their handlers get up to `limitMs`), then connections. */
   close(limitMs?: number): Promise<void>;
@@ -156,7 +156,6 @@ export function openQueues(options: QueuesOptions): Queues {
   };
 }
 
-/** An ended job goes at once, for one of the same name cannot be added while it is kept; retries are the rows' business. */
 /** Of two who wait for each other PostgreSQL ends one, which tries again: what is added twice is there once. */
 async function pastDeadlocks<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
@@ -169,6 +168,7 @@ async function pastDeadlocks<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** An ended job goes at once, for one of the same name cannot be added while it is kept; retries are the rows' business. */
 function jobOptions(jobId: string) {
   return { jobId, attempts: 1, removeOnComplete: true, removeOnFail: true };
 }
