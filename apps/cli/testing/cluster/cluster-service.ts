@@ -34,6 +34,8 @@ export type OpenOptions = {
   kubeconfig?: string;
   /** Where the controller serves its probes. */
   probePort?: number;
+  /** More variables of every program. */
+  variables?: Readonly<Record<string, string>>;
 };
 
 export type ClusterWorld = {
@@ -79,7 +81,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
 
   async function open(
     settings: PoolSettings,
-    { slots = 8, home = `home-${opened.length}`, kubeconfig = process.env.KUBECONFIG, probePort }: OpenOptions = {},
+    { slots = 8, home = `home-${opened.length}`, kubeconfig = process.env.KUBECONFIG, probePort, variables }: OpenOptions = {},
   ): Promise<OpenService> {
     const internalPort = await freePort();
     const pool = { name: 'pods', executor: 'kubernetes', slots, settings: { namespace, storageSecretName: storageSecret, ...settings } };
@@ -96,6 +98,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
         CAIRN_INTERNAL_URL: `http://${host}:${internalPort}`,
         CAIRN_POOLS: JSON.stringify([pool]),
         CAIRN_INSTANCE: namespace,
+        ...variables,
       },
       ...(probePort !== undefined && { controllerVariables: { CAIRN_PROBE_PORT: String(probePort) } }),
       isDurable: false,

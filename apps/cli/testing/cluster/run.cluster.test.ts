@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
 import { createInternalClient } from '@cairn/client';
 import type { RunView } from '@cairn/contract';
 import { attemptToken } from '@cairn/runtime';
+import { Exec, type V1Pod, type V1Status } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
   type ClusterWorld,
   core,
   gpuResource,
+  kubeConfig,
   type OpenService,
   openWorld,
   type PoolSettings,
@@ -35,6 +38,7 @@ const seldomSaved = { 'stages.384.checkpointEveryEpochs': 1000, 'stages.384.chec
 const home = 'home';
 let world: ClusterWorld;
 let one: OpenService;
+let pool: PoolSettings;
 beforeAll(async () => {
   world = await openWorld();
   const nodeMounts = [
@@ -43,7 +47,8 @@ beforeAll(async () => {
   ];
   // Without CUDA: extraction runs on the processor.
   const env = { CAIRN_GPUS: '0', ...(settings.env as object | undefined) };
-  one = await world.open({ ...settings, nodeMounts, env }, { home });
+  pool = { ...settings, nodeMounts, env };
+  one = await world.open(pool, { home });
 });
 afterAll(() => world.close());
 
@@ -86,6 +91,28 @@ test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the c
   ).toEqual(['storage']);
 });
 
+test('a stage in which a rank stands still is ended with the stacks of the other in its log, and goes on from its checkpoint', async () => {
+  await one.close();
+  one = await world.open(pool, { home: 'home-of-the-hung', variables: { CAIRN_HANG_SECONDS: '30' } });
+  const id = await one.submit({ set: { ...longStage, 'stages.384.checkpointEverySteps': 4 } });
+  const { name } = await one.run(id);
+  await eventually(async () => (await one.client.listRunEvents(id, {})).items.map(({ type }) => type), 240_000).toContain('checkpoint');
+  await stopRank(await podOf(`${name}/384/1`));
+
+  const attempts = async () => (await one.client.listAttempts(id, '384')).items;
+  await eventually(async () => (await attempts())[1]?.resumedFrom ?? null, 240_000).toEqual({
+    step: expect.any(Number),
+    epoch: expect.any(Number),
+  });
+  const [hung] = await attempts();
+  expect(hung).toMatchObject({ state: 'failed', failure: { cause: 'infrastructure', code: 'hang' } });
+  const { text } = await one.client.readLog(hung?.id ?? '', { stream: 'stderr' });
+  expect(text).toMatch(/most recent call first/);
+  expect(text).toMatch(/File ".*cairn_trainer\/.*\.py", line \d+ in /);
+  await one.client.cancelRun(id);
+  await eventually(world.jobs).toEqual([]);
+});
+
 test('a fleet gives way to a training step that waits for its GPUs, the pod with fewer shards first', async () => {
   await one.close();
   // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
@@ -106,6 +133,22 @@ test('a fleet gives way to a training step that waits for its GPUs, the pod with
   const [a, b] = [(await one.run(extraction)).name, (await one.run(training)).name];
   await eventually(left).toEqual([`${a}/extract_index/2`, `${b}/384/1`].toSorted());
 });
+
+/** Stops the younger rank of a pod's trainer, as a process stands still that waits for a dead GPU or file server. */
+async function stopRank(pod: V1Pod | undefined): Promise<void> {
+  const script = `
+import os, pathlib, signal
+def words(pid): return pathlib.Path(f'/proc/{pid}/cmdline').read_text()
+def parent(pid): return pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[1]
+trainers = {pid for pid in os.listdir('/proc') if pid.isdigit() and 'cairn_trainer' in words(pid)}
+ranks = sorted((int(pid) for pid in trainers if parent(pid) in trainers))
+os.kill(ranks[-1], signal.SIGSTOP)`;
+  const output = new PassThrough().resume();
+  const { promise, resolve } = Promise.withResolvers<V1Status>();
+  const [name = '', container = ''] = [pod?.metadata?.name, pod?.spec?.containers[0]?.name];
+  await new Exec(kubeConfig).exec(world.namespace, name, container, ['python3', '-c', script], output, output, null, false, resolve);
+  expect(await promise).toMatchObject({ status: 'Success' });
+}
 
 /** A client that acts for the agent of an attempt, and has said that it runs. */
 async function speakFor(attemptId: string) {
