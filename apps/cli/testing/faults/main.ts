@@ -57,10 +57,12 @@ const hit = new Set<string>();
 
 function faultCases(backend: Backend, count: number): Case[] {
   const only = values.only === undefined ? null : new Set(values.only.split(';').map((name) => name.trim()));
+  // A checkpoint is told of once it is stored: over S3 that takes longer than the few steps that are left, and the ranks have ended.
+  const possible = allFaults.filter(({ victim, moment }) => backend !== 'redis and s3' || victim !== 'rank' || moment !== 'checkpoint');
   const wanted = (): Fault[] => {
-    if (only) return allFaults.filter((fault) => only.has(nameOf(fault)));
+    if (only) return possible.filter((fault) => only.has(nameOf(fault)));
     // Another sample on each backend.
-    return values.all ? [...allFaults] : sampleFaults(seed + backends.indexOf(backend), count);
+    return values.all ? possible : sampleFaults(seed + backends.indexOf(backend), count, possible);
   };
   return packFaults(count > 0 ? wanted() : [], Number(values['per-run'])).map((pack) => ({
     title: pack.map(nameOf).join(', '),

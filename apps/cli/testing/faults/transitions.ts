@@ -57,12 +57,12 @@ function momentOf(type: RunEvent['type'], state: unknown): Moment | null {
 }
 
 /**
- * A seeded sample of `count` faults, spread over victims and over the run: victims in turn, transitions drawn without
+ * A seeded sample of `count` faults out of `from`, spread over victims and over the run: victims in turn, transitions drawn without
  * repeating one. The same seed, the same sample.
  */
-export function sampleFaults(seed: number, count: number): Fault[] {
+export function sampleFaults(seed: number, count: number, from: readonly Fault[] = allFaults): Fault[] {
   const random = seededRandom(seed);
-  const left = [...allFaults];
+  const left = [...from];
   const sample: Fault[] = [];
   for (let index = 0; index < count && left.length > 0; index += 1) {
     const victim = victims[(index + seed) % victims.length];
