@@ -1,3 +1,4 @@
+import { createCloser } from '@cairn/runtime';
 import {
   findS3Server,
   findValkeyServer,
@@ -24,18 +25,19 @@ export type Servers = {
 /** Servers for one run; `python` is the environment that has their programs. */
 export async function startServers(backend: Backend, python: string | undefined): Promise<Servers> {
   const place = { python, cacheDir: '' };
-  const valkey = backend === 'postgres' ? null : await startValkey({ program: await findValkeyServer(place) });
-  const s3 = backend === 'redis and s3' ? await startS3({ program: await findS3Server(place) }) : null;
-  const s3Proxy = s3 === null ? null : await startS3Proxy(s3.port);
-  return {
-    valkey,
-    s3,
-    s3Proxy,
-    async stop() {
-      await s3Proxy?.close();
-      await Promise.all([valkey?.stop(), s3?.stop()]);
-    },
-  };
+  const closer = createCloser();
+  try {
+    const valkey = backend === 'postgres' ? null : await startValkey({ program: await findValkeyServer(place) });
+    closer.add('Valkey', async () => valkey?.stop());
+    const s3 = backend === 'redis and s3' ? await startS3({ program: await findS3Server(place) }) : null;
+    closer.add('S3', async () => s3?.stop());
+    const s3Proxy = s3 === null ? null : await startS3Proxy(s3.port);
+    closer.add('the proxy of S3', async () => s3Proxy?.close());
+    return { valkey, s3, s3Proxy, stop: () => closer.close() };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
 }
 
 /** What the service has to be told to keep its objects there. */
