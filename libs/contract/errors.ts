@@ -336,7 +336,8 @@ export const errorTable = {
     retry: false,
     fix: 'operator',
     title: 'Program and control plane speak different protocols',
-    remedy: 'Use a worker image of this release or the one before.',
+    remedy:
+      'Use a worker image of this release or the one before; a step with settings or inputs that are new in this release needs one of this release.',
   },
   internal: {
     status: 500,
