@@ -1,3 +1,5 @@
+export * from './administration.ts';
+export * from './catalogue.ts';
 export * from './ensemble.ts';
 export * from './errors.ts';
 export * from './failure-signals.ts';

@@ -1,20 +1,9 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
-import { imageSource, logStream } from './internal.ts';
+import { logStream } from './internal.ts';
 import { datasetReference, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
-import {
-  artifactKind,
-  artifactState,
-  attemptCause,
-  attemptState,
-  runState,
-  runVerdict,
-  shardState,
-  stepKind,
-  stepState,
-  tokenRole,
-} from './states.ts';
+import { artifactKind, attemptCause, attemptState, runState, runVerdict, shardState, stepKind, stepState } from './states.ts';
 
 /** The largest request body, in bytes. Images and lists are read from storage, never sent in a request. */
 export const maxBodyBytes = 1024 * 1024;
@@ -281,117 +270,6 @@ export const shardView = z.object({
   rejected: z.number().int().nullable(),
 });
 export const shardList = z.object({ counts: shardCounts, items: z.array(shardView) });
-
-// Datasets, recipes, models, artifacts ---------------------------------------------------------------------------------
-
-/** POST /v1/datasets: registers where a collection lies, after checking its files. The same name and source again is no change. */
-export const datasetRequest = z.strictObject({ name: safeName, source: z.strictObject(imageSource.shape) });
-export const datasetView = z.object({
-  id: idOf('dataset'),
-  name: z.string(),
-  version: z.number().int(),
-  owner: z.string(),
-  source: imageSource,
-  digest: sha256Hex,
-  /** How the digest was made: a folder's is its listing with sizes and times; tars' are their md5s. */
-  digestBasis: z.string(),
-  createdAt: timestamp,
-});
-export type DatasetView = z.infer<typeof datasetView>;
-export const datasetPage = page(datasetView);
-
-export const recipeSummary = z.object({ name: z.string(), description: z.string(), stages: z.array(z.string()) });
-export const recipeList = z.object({ items: z.array(recipeSummary) });
-export const recipeView = z.object({ recipe: recipe, yaml: z.string() });
-
-export const modelView = z.object({
-  id: idOf('model'),
-  name: z.string(),
-  version: z.number().int(),
-  owner: z.string(),
-  runId: idOf('run'),
-  /** Artifact ids by role: checkpoint, model, index, query, neighbours, evaluation. */
-  artifacts: z.record(z.string(), z.string()),
-  metrics: z.record(z.string(), z.number()),
-  createdAt: timestamp,
-});
-export type ModelView = z.infer<typeof modelView>;
-export const modelPage = page(modelView);
-
-export const artifactView = z.object({
-  id: idOf('artifact'),
-  kind: artifactKind,
-  state: artifactState,
-  digest: sha256Hex.nullable(),
-  prefix: z.string(),
-  /** Where a person finds it: the storage's address and the prefix. */
-  location: z.string(),
-  bytes: z.number().int(),
-  files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
-  details: z.record(z.string(), z.unknown()),
-  runId: z.string().nullable(),
-  createdAt: timestamp,
-});
-export type ArtifactView = z.infer<typeof artifactView>;
-
-/** POST /v1/gc: removes artifacts that no run refers to, the staging of attempts that are over, and the curves of given-up results. */
-export const gcRequest = z.strictObject({ dryRun: z.boolean().default(false), olderThanHours: z.number().min(0).default(24) });
-export const gcResult = z.object({
-  dryRun: z.boolean(),
-  artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
-  stagingPrefixes: z.array(z.string()),
-  /** Curves of attempts whose result was given up. */
-  logPrefixes: z.array(z.string()).default([]),
-  bytes: z.number().int(),
-});
-export type GcResult = z.infer<typeof gcResult>;
-
-// Tokens, fleet, audit -------------------------------------------------------------------------------------------------
-
-export const tokenRequest = z.strictObject({ name: safeName, role: tokenRole, expiresInDays: z.number().positive().max(3650).optional() });
-export const tokenView = z.object({
-  id: idOf('token'),
-  name: z.string(),
-  role: tokenRole,
-  createdAt: timestamp,
-  expiresAt: timestamp.nullable(),
-  lastUsedAt: timestamp.nullable(),
-});
-/** The secret is shown once, when the token is made. */
-export const tokenCreated = tokenView.extend({ secret: z.string() });
-export const tokenList = z.object({ items: z.array(tokenView) });
-
-export const fleetView = z.object({
-  leader: z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: timestamp }).nullable(),
-  pools: z.array(
-    z.object({
-      name: z.string(),
-      executor: z.string(),
-      slots: z.number().int(),
-      busy: z.number().int(),
-      waiting: z.number().int(),
-      /** What the machines can hold as the leader last saw them; null where the slots are all there is to know. */
-      room: z
-        .object({
-          /** Attempts that could start now. */
-          fits: z.number().int(),
-          /** One for each machine: `node a: 3 of 8 GPUs free`. */
-          sentences: z.array(z.string()),
-        })
-        .nullable(),
-    }),
-  ),
-});
-export type FleetView = z.infer<typeof fleetView>;
-
-export const auditEntry = z.object({
-  at: timestamp,
-  actor: z.string(),
-  action: z.string(),
-  target: z.string(),
-  details: z.record(z.string(), z.unknown()),
-});
-export const auditPage = page(auditEntry);
 
 // Events ---------------------------------------------------------------------------------------------------------------
 

@@ -1,16 +1,13 @@
-import type { PlannedStep, PlanView } from '@cairn/contract';
 import { expect, test } from 'vitest';
-import { whatIsMissing } from './what-is-missing.ts';
+import { type DemoPlan, whatIsMissing } from './what-is-missing.ts';
 
 const place = { slots: 2, home: '/demo' };
 const sha256 = 'ab'.repeat(32);
 
-function planOf(change: Partial<PlannedStep> = {}): Pick<PlanView, 'recipe' | 'steps'> {
-  const stage = { weights: 'resnet50-19c8e357', list: 'clean' };
-  const recipe = { name: 'fast', model: { backbone: 'resnet50' }, stages: { '256': stage } } as unknown as PlanView['recipe'];
-  const common = { kind: 'train', needs: [], action: 'run', why: '', settings: {}, estimate: null, split: null } as const;
+function planOf(change: Partial<DemoPlan['steps'][number]> = {}): DemoPlan {
+  const recipe = { name: 'fast', model: { backbone: 'resnet50' }, stages: { '256': { weights: 'resnet50-19c8e357' } } };
   const given = [{ role: 'weights', name: 'resnet50-19c8e357', sha256 }];
-  return { recipe, steps: [{ ...common, name: '256', needs: [], slots: 2, given, ...change }] };
+  return { recipe, steps: [{ name: '256', action: 'run', slots: 2, given, ...change }] };
 }
 
 test('a recipe that fits is run', () => {

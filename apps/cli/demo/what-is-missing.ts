@@ -1,13 +1,19 @@
-import { CairnError, type PlanView } from '@cairn/contract';
+import { CairnError, type PlannedStep } from '@cairn/contract';
 
 /** What the demo's machine has, and how its commands are written. */
 export type DemoPlace = { slots: number; home: string };
+
+/** What has to be known of a plan. */
+export type DemoPlan = {
+  recipe: { name: string; model: { backbone: string }; stages: Record<string, { weights: string | null }> };
+  steps: readonly Pick<PlannedStep, 'name' | 'action' | 'slots' | 'given'>[];
+};
 
 /**
  * Why the demo cannot run a plan, with what to do about it: a recipe for a cluster would wait for its eight GPUs for ever. Null when
  * it can.
  */
-export function whatIsMissing({ recipe, steps }: Pick<PlanView, 'recipe' | 'steps'>, { slots, home }: DemoPlace): CairnError | null {
+export function whatIsMissing({ recipe, steps }: DemoPlan, { slots, home }: DemoPlace): CairnError | null {
   const toRun = steps.filter(({ action }) => action !== 'reuse');
   const large = toRun.filter((step) => step.slots > slots);
   const absent = [...new Set(toRun.flatMap(({ given }) => given.flatMap(({ name, sha256 }) => (sha256 === null ? [name] : []))))];

@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import { idOf, safeName, timestamp } from './names.ts';
+import { page } from './rest.ts';
+import { artifactKind, tokenRole } from './states.ts';
+
+// The installation: garbage, tokens, the fleet, the audit.
+
+/** POST /v1/gc: removes artifacts that no run refers to, the staging of attempts that are over, and the curves of given-up results. */
+export const gcRequest = z.strictObject({ dryRun: z.boolean().default(false), olderThanHours: z.number().min(0).default(24) });
+export const gcResult = z.object({
+  dryRun: z.boolean(),
+  artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
+  stagingPrefixes: z.array(z.string()),
+  /** Curves of attempts whose result was given up. */
+  logPrefixes: z.array(z.string()).default([]),
+  bytes: z.number().int(),
+});
+export type GcResult = z.infer<typeof gcResult>;
+
+export const tokenRequest = z.strictObject({ name: safeName, role: tokenRole, expiresInDays: z.number().positive().max(3650).optional() });
+export const tokenView = z.object({
+  id: idOf('token'),
+  name: z.string(),
+  role: tokenRole,
+  createdAt: timestamp,
+  expiresAt: timestamp.nullable(),
+  lastUsedAt: timestamp.nullable(),
+});
+/** The secret is shown once, when the token is made. */
+export const tokenCreated = tokenView.extend({ secret: z.string() });
+export const tokenList = z.object({ items: z.array(tokenView) });
+
+export const fleetView = z.object({
+  leader: z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: timestamp }).nullable(),
+  pools: z.array(
+    z.object({
+      name: z.string(),
+      executor: z.string(),
+      slots: z.number().int(),
+      busy: z.number().int(),
+      waiting: z.number().int(),
+      /** What the machines can hold as the leader last saw them; null where the slots are all there is to know. */
+      room: z
+        .object({
+          /** Attempts that could start now. */
+          fits: z.number().int(),
+          /** One for each machine: `node a: 3 of 8 GPUs free`. */
+          sentences: z.array(z.string()),
+        })
+        .nullable(),
+    }),
+  ),
+});
+export type FleetView = z.infer<typeof fleetView>;
+
+export const auditEntry = z.object({
+  at: timestamp,
+  actor: z.string(),
+  action: z.string(),
+  target: z.string(),
+  details: z.record(z.string(), z.unknown()),
+});
+export const auditPage = page(auditEntry);

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { imageSource } from './internal.ts';
+import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { recipe } from './recipe.ts';
+import { page } from './rest.ts';
+import { artifactKind, artifactState } from './states.ts';
+
+// What there is to choose from and what came of it: datasets, recipes, models, artifacts.
+
+/** POST /v1/datasets: registers where a collection lies, after checking its files. The same name and source again is no change. */
+export const datasetRequest = z.strictObject({ name: safeName, source: z.strictObject(imageSource.shape) });
+export const datasetView = z.object({
+  id: idOf('dataset'),
+  name: z.string(),
+  version: z.number().int(),
+  owner: z.string(),
+  source: imageSource,
+  digest: sha256Hex,
+  /** How the digest was made: a folder's is its listing with sizes and times; tars' are their md5s. */
+  digestBasis: z.string(),
+  createdAt: timestamp,
+});
+export type DatasetView = z.infer<typeof datasetView>;
+export const datasetPage = page(datasetView);
+
+export const recipeSummary = z.object({ name: z.string(), description: z.string(), stages: z.array(z.string()) });
+export const recipeList = z.object({ items: z.array(recipeSummary) });
+export const recipeView = z.object({ recipe: recipe, yaml: z.string() });
+
+export const modelView = z.object({
+  id: idOf('model'),
+  name: z.string(),
+  version: z.number().int(),
+  owner: z.string(),
+  runId: idOf('run'),
+  /** Artifact ids by role: checkpoint, model, index, query, neighbours, evaluation. */
+  artifacts: z.record(z.string(), z.string()),
+  metrics: z.record(z.string(), z.number()),
+  createdAt: timestamp,
+});
+export type ModelView = z.infer<typeof modelView>;
+export const modelPage = page(modelView);
+
+export const artifactView = z.object({
+  id: idOf('artifact'),
+  kind: artifactKind,
+  state: artifactState,
+  digest: sha256Hex.nullable(),
+  prefix: z.string(),
+  /** Where a person finds it: the storage's address and the prefix. */
+  location: z.string(),
+  bytes: z.number().int(),
+  files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
+  details: z.record(z.string(), z.unknown()),
+  runId: z.string().nullable(),
+  createdAt: timestamp,
+});
+export type ArtifactView = z.infer<typeof artifactView>;
