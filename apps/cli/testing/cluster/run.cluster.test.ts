@@ -113,6 +113,42 @@ test('a stage in which a rank stands still is ended with the stacks of the other
   await eventually(world.jobs).toEqual([]);
 });
 
+test('a stage whose loaders have no room in the shared memory of their pod fails at once, and says what to raise', async () => {
+  await one.close();
+  one = await world.open({ ...pool, sharedMemory: '512Ki' }, { home: 'home-of-the-full' });
+  // A batch of more than a megabyte.
+  const id = await one.submit({ set: { 'stages.384.loaderWorkers': 1, 'stages.384.imageSize': 256 } });
+  await eventually(async () => (await one.run(id)).state, 240_000).toBe('failed');
+  expect(await one.step(id, '384')).toMatchObject({
+    state: 'failed',
+    attempts: 1,
+    failure: {
+      cause: 'user',
+      code: 'shared_memory_full',
+      message: expect.stringMatching(/No space left on device.*raise sharedMemory of the pool/),
+    },
+  });
+});
+
+test('a stage that runs longer than its pool allows fails with a checkpoint, and a retry goes on from it', async () => {
+  await one.close();
+  const kept = { home: 'home-of-the-long' };
+  one = await world.open({ ...pool, deadlineSeconds: 45 }, kept);
+  const id = await one.submit({ set: { ...seldomSaved, 'stages.384.epochs': 1000 } });
+  await eventually(async () => (await one.run(id)).state, 240_000).toBe('failed');
+  const attempts = async () => (await one.client.listAttempts(id, '384')).items;
+  const [first, ...others] = await attempts();
+  expect(first).toMatchObject({ state: 'failed', failure: { cause: 'deadline', code: 'deadline_exceeded' } });
+  expect(others).toEqual([]);
+  expect(first?.reachedStep).toBeGreaterThan(0);
+  await one.close();
+  one = await world.open(pool, kept);
+  await one.client.retryRun(id, {});
+  await eventually(async () => (await attempts())[1]?.resumedFrom?.step ?? -1, 120_000).toBe(first?.reachedStep);
+  await one.client.cancelRun(id);
+  await eventually(world.jobs).toEqual([]);
+});
+
 test('a fleet gives way to a training step that waits for its GPUs, the pod with fewer shards first', async () => {
   await one.close();
   // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
