@@ -63,6 +63,8 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   await eventually(() => executor.isGone(spec.attemptId, limit()), 90_000).toBe(true);
   await eventually(() => observed(executor, next), 90_000).toMatchObject({ phase: 'running', finding: null });
   expect(await observed(executor, spec)).toBeUndefined();
+  // Until then the node takes no pod of the tests after this one.
+  await eventually(taints, 60_000).not.toContainEqual(expect.stringContaining('node.kubernetes.io/unreachable'));
 });
 
 test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {
