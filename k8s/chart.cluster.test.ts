@@ -1,9 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { helm } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { chart, everything, helm, minimal, render, withValues } from './testing/chart.ts';
+import { chart, everything, minimal, render, withValues } from './testing/chart.ts';
 import { at, of, podSpecs, poolsOf } from './testing/manifests.ts';
 
 test('helm lint finds nothing', async () => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { helm } from '@cairn/testing';
 import {
   AuthorizationV1Api,
   CoreV1Api,
@@ -8,7 +9,7 @@ import {
   RbacAuthorizationV1Api,
 } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { changed, chart, everything, helm, minimal, render, withValues, workerImage } from './testing/chart.ts';
+import { changed, chart, everything, minimal, render, withValues, workerImage } from './testing/chart.ts';
 
 const kubeConfig = new KubeConfig();
 kubeConfig.loadFromDefault();

@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { helm } from '@cairn/testing';
 import { parse, parseAllDocuments } from 'yaml';
 import { z } from 'zod';
 
 export const chart = join(import.meta.dirname, '../cairn');
-const helmProgram = process.env.CAIRN_HELM || 'helm';
-const limitMs = 30_000;
 
 export type Values = { [name: string]: Value };
 export type Value = string | number | boolean | null | Value[] | Values;
@@ -68,18 +66,6 @@ export async function withValues<T>(values: Values, work: (file: string) => Prom
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-export const helm = (...args: string[]): Promise<string> => helmWithin(limitMs, ...args);
-
-/** For commands that wait for pods. */
-export function helmWithin(timeout: number, ...args: string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    execFile(helmProgram, args, { timeout, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
-      if (error) reject(new Error(stderr.trim() || error.message, { cause: error }));
-      else resolve(stdout);
-    });
-  });
 }
 
 export function parseManifests(text: string): Manifest[] {

@@ -6,6 +6,7 @@ import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
 import {
   backUpPostgres,
   copyObjects,
+  helmWithin,
   ownAddress,
   removeRunFolder,
   startPostgres,
@@ -14,7 +15,7 @@ import {
   type TestPostgres,
 } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, KubernetesObjectApi, type V1Job, type V1Pod } from '@kubernetes/client-node';
-import { changed, chart, helmWithin, type Values, withValues } from './chart.ts';
+import { changed, chart, type Values, withValues } from './chart.ts';
 
 const kubeConfig = new KubeConfig();
 kubeConfig.loadFromDefault();

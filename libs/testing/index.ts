@@ -2,6 +2,7 @@ export { freePort } from '@cairn/runtime';
 export * from './back-up-postgres.ts';
 export * from './copy-objects.ts';
 export * from './create-database.ts';
+export * from './helm.ts';
 export * from './own-address.ts';
 export * from './provided.ts';
 export * from './run-folder.ts';

@@ -64,6 +64,8 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   await eventually(() => executor.isGone(spec.attemptId, limit()), 90_000).toBe(true);
   await eventually(() => observed(executor, next), 90_000).toMatchObject({ phase: 'running', finding: null });
   expect(await observed(executor, spec)).toBeUndefined();
+  // Until then the node takes no pod of the tests after this one.
+  await eventually(taints, 60_000).not.toContainEqual(expect.stringContaining('node.kubernetes.io/unreachable'));
 });
 
 test('a pod that Kubernetes deletes from a lost node ends with the node, once that is back to say so', async () => {
