@@ -1,9 +1,9 @@
 import { sleep } from '@cairn/runtime';
+import { breakGpus, evictBelow, freeProcesses, killServer } from '@cairn/testing';
 import { SchedulingV1Api } from '@kubernetes/client-node';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { core, kubeConfig, type TestNamespace, testNamespace } from './testing/cluster.ts';
-import { breakGpus, evictBelow, freeProcesses, killServer } from './testing/cluster-servers.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
 vi.setConfig({ testTimeout: 240_000 });

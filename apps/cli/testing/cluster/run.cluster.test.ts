@@ -1,8 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import { createInternalClient } from '@cairn/client';
 import type { RunView } from '@cairn/contract';
-import { attemptToken } from '@cairn/runtime';
 import { Exec, type V1Pod, type V1Status } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
@@ -17,6 +14,7 @@ import {
   smallPods,
 } from './cluster-service.ts';
 import { eventually } from './eventually.ts';
+import { speakFor } from './speak-for.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in pods of 8 GPUs that the node only pretends to have.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 });
@@ -158,7 +156,7 @@ test('a fleet gives way to a training step that waits for its GPUs, the pod with
   const fleet = async () => (await one.client.listAttempts(extraction, 'extract_index')).items;
   // Their agents cannot be there before their Jobs are.
   await eventually(async () => (await fleet()).map((attempt) => attempt.place)).toEqual([expect.any(String), expect.any(String)]);
-  const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(id)));
+  const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(one, id)));
   await younger?.claimShard({ holding: [] });
 
   const training = await one.submit({ set: { 'stages.384.seed': 77 } });
@@ -184,18 +182,4 @@ os.kill(ranks[-1], signal.SIGSTOP)`;
   const [name = '', container = ''] = [pod?.metadata?.name, pod?.spec?.containers[0]?.name];
   await new Exec(kubeConfig).exec(world.namespace, name, container, ['python3', '-c', script], output, output, null, false, resolve);
   expect(await promise).toMatchObject({ status: 'Success' });
-}
-
-/** A client that acts for the agent of an attempt, and has said that it runs. */
-async function speakFor(attemptId: string) {
-  const { internalUrl, home: files } = one.service;
-  const client = createInternalClient({
-    urls: [internalUrl],
-    attemptId,
-    generation: 1,
-    token: attemptToken(files.serverKey, attemptId, 1),
-    signal: AbortSignal.timeout(120_000),
-  });
-  await client.start({ host: 'test', pid: 1, instance: randomUUID(), version: 'test' });
-  return client;
 }

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { dumpYaml, loadYaml } from '@kubernetes/client-node';
+import { parseDocument } from 'yaml';
 
 /**
  * The servers of a test cluster that run on this machine, one file `pid/<name>` each below CAIRN_TEST_CLUSTER_HOME; GPUs
@@ -36,13 +36,14 @@ export function killServer(name: ClusterServer): () => void {
 export function evictBelow(processes: number): () => void {
   const file = join(home, 'kubelet', 'config.yaml');
   const before = readFileSync(file, 'utf8');
-  const { evictionHard, ...others } = loadYaml<{ evictionHard: Record<string, string> }>(before);
-  const begin = (configuration: string) => {
+  const configuration = parseDocument(before);
+  configuration.setIn(['evictionHard', 'pid.available'], String(processes));
+  const begin = (text: string) => {
     const start = killServer('kubelet');
-    writeFileSync(file, configuration);
+    writeFileSync(file, text);
     start();
   };
-  begin(dumpYaml({ ...others, evictionHard: { ...evictionHard, 'pid.available': String(processes) } }));
+  begin(configuration.toString());
   return () => begin(before);
 }
 
