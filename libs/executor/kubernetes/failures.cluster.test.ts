@@ -144,7 +144,7 @@ test('a node that has fewer GPUs than the scheduler thought refuses the pod, and
     phase: 'exited',
     exitCode: null,
     node,
-    finding: { signal: 'admission_refused', message: expect.stringMatching(/Allocate failed due to requested number of devices/) },
+    finding: { signal: 'admission_refused', message: expect.stringContaining('nvidia.com/gpu') },
   });
 });
 

@@ -29,8 +29,8 @@ test('an API server that goes away and comes back: what ran goes on, and what en
     await expect(executor.start(later, limit())).rejects.toMatchObject({ code: 'unavailable' });
     await expect(executor.isGone(spec.attemptId, limit())).rejects.toMatchObject({ code: 'unavailable' });
     expect(await executor.logs(spec.attemptId)).toBe('');
-    // Longer than the pod lives.
-    await sleep(14_000);
+    // Half a minute, and longer than the pod lives.
+    await sleep(30_000);
   } finally {
     restart();
   }
