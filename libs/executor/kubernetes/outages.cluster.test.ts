@@ -1,9 +1,8 @@
 import { sleep } from '@cairn/runtime';
-import { breakGpus, evictBelow, freeProcesses, killServer } from '@cairn/testing';
-import { SchedulingV1Api } from '@kubernetes/client-node';
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { breakGpus, killServer } from '@cairn/testing';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
-import { core, kubeConfig, type TestNamespace, testNamespace } from './testing/cluster.ts';
+import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
 vi.setConfig({ testTimeout: 240_000 });
@@ -83,30 +82,6 @@ test('a pod that Kubernetes deletes from a lost node ends with the node, once th
     restart();
   }
   await eventually(() => observed(executor, spec), 90_000).toMatchObject({ phase: 'exited', finding: { signal: 'node_lost' } });
-  await eventually(taints, 60_000).toEqual([]);
-});
-
-test('a pod that the kubelet evicts, as its node is short of something, is told, and the node is blamed', async () => {
-  // Of processes, of which a pod can use up many without harm. Others have as much priority as ever, and stay.
-  const [many, spare] = [400, 200];
-  const scheduling = kubeConfig.makeApiClient(SchedulingV1Api);
-  await scheduling.createPriorityClass({ body: { metadata: { name: space.name }, value: -10 } });
-  onTestFinished(async () => void (await scheduling.deletePriorityClass({ name: space.name })));
-  const script = `i=0; while [ $i -lt ${many} ]; do sleep 600 & i=$((i+1)); done; echo started; wait`;
-  const executor = space.open({ script, memory: '256Mi', priorityClassName: space.name });
-  const spec = aSpec();
-  const free = freeProcesses();
-  await executor.start(spec, limit());
-  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
-  const recover = evictBelow(free - spare);
-  try {
-    await eventually(() => observed(executor, spec), 120_000).toMatchObject({
-      phase: 'exited',
-      finding: { signal: 'node_pressure', message: expect.stringContaining('The node was low on resource: pids') },
-    });
-  } finally {
-    recover();
-  }
   await eventually(taints, 60_000).toEqual([]);
 });
 
