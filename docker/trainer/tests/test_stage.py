@@ -37,6 +37,27 @@ def test_a_stage_tells_its_steps_its_checkpoints_and_its_end(tmp_path, collectio
     assert last['path'].endswith('checkpoint-000032.pt')
 
 
+def test_a_checkpoint_is_written_whenever_its_minutes_are_over(tmp_path, collection):
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, checkpointEveryMinutes=1e-9)
+    assert run.run() == 0
+    assert [(event['step'], event['final']) for event in run.events('checkpoint')] == [*((step, False) for step in range(1, 8)), (8, True)]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_images_in_tars_train_to_the_same_weights_as_those_in_a_folder(tmp_path, collection, workers):
+    plain = StageRun(tmp_path / 'plain', collection, epochs=1)
+    assert plain.run() == 0
+    rows = collection.write_tars(3)
+    for row in collection.rows:
+        (collection.images / row['path']).unlink()
+    tars = {'path': str(collection.write_list('tars', rows)), 'rows': len(rows), 'labels': collection.landmarks}
+    run = StageRun(tmp_path / 'run', collection, epochs=1, loaderWorkers=workers, list=tars)
+    assert run.run() == 0
+    assert run.events('badImage') == []
+    for key, value in _weights(plain)['model'].items():
+        assert torch.equal(value, _weights(run)['model'][key]), key
+
+
 def test_the_logged_accuracy_and_loss_are_means_over_the_interval(tmp_path, collection):
     each = StageRun(tmp_path / 'each', collection, epochs=1)
     some = StageRun(tmp_path / 'some', collection, epochs=1, logEverySteps=4)
