@@ -1,4 +1,6 @@
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,7 +60,16 @@ def test_a_list_reads_images_from_tars_as_from_the_folder(collection, monkeypatc
 
 
 def _open_files() -> int:
-    return len(os.listdir('/proc/self/fd'))
+    return len(list(Path('/proc/self/fd').iterdir()))
+
+
+def test_a_tar_that_is_open_is_read_without_moving_its_position_which_forked_loaders_share(collection):
+    images = _list(collection, collection.write_tars())
+    images.read(5)
+    tar = str(collection.images / 'images_000.tar')
+    (file,) = [file for file in Path('/proc/self/fd').iterdir() if os.path.realpath(file) == tar]
+    assert re.search(r'^pos:\s*0$', Path(f'/proc/self/fdinfo/{file.name}').read_text(), re.MULTILINE)
+    _same(_batches(images, workers=2), _batches(_list(collection)))
 
 
 def test_a_tar_that_ends_early_one_that_is_gone_and_a_missing_file_are_bad_images(collection):
