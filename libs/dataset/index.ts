@@ -22,7 +22,7 @@ export type { MiniManifest } from './mini/manifest.ts';
 export { miniManifestName, readMiniManifest } from './mini/manifest.ts';
 export type { MiniCounts } from './mini/plan.ts';
 export { miniCounts, tinyCounts } from './mini/plan.ts';
-export { refuseTaken } from './require-folder.ts';
+export { refuseTaken, requireFolder } from './require-folder.ts';
 export type { FetchedTars, FetchProgress, FetchTarsOptions } from './tars/fetch-tars.ts';
 export { fetchTars, gldv2Address, tarsOfGldv2 } from './tars/fetch-tars.ts';
 export type { TarIndex } from './tars/index-tars.ts';

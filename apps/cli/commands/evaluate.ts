@@ -25,10 +25,12 @@ export function addEvaluate({ program, action }: Registrar): void {
 const blockRows = 50_000;
 
 async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Promise<undefined> {
-  const { makingBeside, prepareLists, refuseTaken } = await import('@cairn/dataset');
+  const { makingBeside, prepareLists, refuseTaken, requireFolder } = await import('@cairn/dataset');
   const { evaluateNeighbours, openParquet, readFeatures, readImageIds, searchExact } = await import('@cairn/retrieval');
   const [index, metadata, out] = [options.index, options.metadata, options.out].map((path) => resolve(path)) as [string, string, string];
   await refuseTaken(out, 'the evaluation');
+  await requireFolder('The feature set of the queries', resolve(options.queries));
+  await requireFolder('The feature set that is searched', index);
   const began = performance.now();
   const parquet = await openParquet();
   const progress = createProgressLine(ui, 'searching');

@@ -9,7 +9,7 @@ import { count, openDatabase } from '../duckdb.ts';
 import type { FoundFile } from '../metadata/find-metadata.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
-import { refuseTaken } from '../require-folder.ts';
+import { refuseTaken, requireFolder } from '../require-folder.ts';
 import { makingBeside } from '../writing-under.ts';
 import { classesOfList, defineLists, makeListTables } from './definitions.ts';
 import { checkImportedList, findImportedLists, importedClasses, importedFolder, importedTable } from './imported-lists.ts';
@@ -57,6 +57,8 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
   const out = resolve(options.out);
   const lists = [...new Set(options.lists)];
   await refuseTaken(out, 'the lists');
+  await requireFolder('The folder of the CSV files', options.metadata);
+  if (options.countries !== undefined) await requireFolder('The folder of the countries', options.countries);
   const imported = await findImportedLists(options.metadata, lists);
   const made = lists.filter((list) => !imported.has(list));
   const found = await findMetadata(options.metadata, { lists: made, withCountries: options.countries !== undefined }, options.signal);
