@@ -30,8 +30,10 @@ async function listRecipes({ ui, signal, client }: Session): Promise<undefined> 
 }
 
 async function showRecipe({ ui, signal, client }: Session, name: string): Promise<undefined> {
-  const view = await (await client()).getRecipe(name, { signal });
+  const api = await client();
+  const view = await api.getRecipe(name, { signal });
   ui.json(view.recipe);
+  ui.line(`# yaml-language-server: $schema=${api.url}/recipe.schema.json`);
   ui.line(view.yaml.trimEnd());
   return undefined;
 }
