@@ -8,6 +8,8 @@ import torch
 from builders import Collection, StageRun, exit_code_of
 from waiting import wait_until
 
+from cairn_trainer.optim import CosineSchedule
+
 
 @pytest.fixture
 def collection(tmp_path):
@@ -29,7 +31,9 @@ def test_a_stage_tells_its_steps_its_checkpoints_and_its_end(tmp_path, collectio
     assert [event['step'] for event in steps] == [5, 10, 15, 20, 25, 30, 32]
     assert steps[0]['epoch'] == pytest.approx(5 / 16)
     assert steps[-1]['etaSeconds'] == 0
-    assert steps[0]['learningRate'] > steps[-1]['learningRate'] > 0
+    schedule = CosineSchedule(base=0.05, epochs=2)
+    # Step n is taken at the rate of n - 1 steps passed.
+    assert [event['learningRate'] for event in steps] == [schedule.at((event['step'] - 1) / 16) for event in steps]
     assert all(event['imagesPerSecond'] > 0 for event in steps)
     first, last = run.events('checkpoint')
     assert (first['step'], first['epoch'], first['final'], first['optimizer']) == (16, 1, False, True)
