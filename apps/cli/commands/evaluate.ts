@@ -53,15 +53,13 @@ async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Prom
         return { metrics, left };
       },
       signal,
-    );
-    progress.close();
+    ).finally(progress.close);
     ui.json(metrics);
     for (const line of metricLines(metrics)) ui.line(line);
     if (left > 0) ui.line(`${plural(left, 'vector')} of ${options.queries} left out: no scored queries.`);
     ui.line(`Evaluated in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
     return undefined;
   } finally {
-    progress.close();
     await parquet.close();
   }
 }

@@ -106,7 +106,7 @@ async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<nu
   ui.json(result);
   const { fetched, present, failed, bytes } = result;
   for (const { tar, message } of failed) ui.line(`${ui.style.bad(tar)}  ${message}`);
-  const there = present.length === 0 ? '' : `, ${formatCount(present.length)} were there`;
+  const there = present.length === 0 ? '' : `, ${formatCount(present.length)} ${present.length === 1 ? 'was' : 'were'} there`;
   ui.line(
     `${plural(fetched.length, 'tar')} fetched${there}, ${formatBytes(bytes)} in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`,
   );
