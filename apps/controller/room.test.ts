@@ -1,7 +1,7 @@
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
-import { openStage, type Stage } from '@cairn/engine/testing';
-import type { Capacity } from '@cairn/executor';
+import { ada, openStage, type Stage } from '@cairn/engine/testing';
+import type { Capacity, LoaderMemory } from '@cairn/executor';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readinessOf } from './readiness.ts';
@@ -17,14 +17,16 @@ beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes',
 /** Of an executor what is asked here. */
 function executorOf(see: () => Capacity | null, isWatching = true) {
   const asked: string[][] = [];
+  const loaders: (LoaderMemory | undefined)[] = [];
   const executor: RoomSource = {
     isWatching: () => isWatching,
-    capacity: async (_, live) => {
+    capacity: async (_, live, loader) => {
       asked.push([...live]);
+      loaders.push(loader);
       return see();
     },
   };
-  return { executor, asked };
+  return { executor, asked, loaders };
 }
 const reignOver = (executor: RoomSource) => ({
   ctx: stage.ctx,
@@ -74,6 +76,19 @@ describe('the room of a pool', () => {
     expect(await isNews()).toBe(false);
     await look(executorOf(() => null).executor, looks);
     expect(looks.size).toBe(0);
+  });
+
+  test('is that for the largest loaders of the stages that wait, which may need most of a machine’s memory', async () => {
+    const { executor, loaders } = executorOf(() => free);
+    const looks: RoomLooks = new Map();
+    await look(executor, looks);
+    const runId = await stage.submit({ set: { 'stages.first.loaderWorkers': 3 } });
+    await stage.play(runId, 'prepare');
+    await look(executor, looks);
+    await hasMoreRoom(reignOver(executor), looks);
+    const first = { ranks: 1, workers: 3, batch: 4, bytesPerImage: 32 * 32 * 3 };
+    expect(loaders).toEqual([undefined, first, first]);
+    await stage.engine.cancelRun(runId, ada, '');
   });
 
   test('is no question where the slots are all there is to know', async () => {

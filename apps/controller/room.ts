@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Waiting } from '@cairn/db';
 import type { PoolCapacity, PoolRoom } from '@cairn/domain';
 import { recordRoom } from '@cairn/engine';
-import type { Executor } from '@cairn/executor';
+import type { Executor, LoaderMemory } from '@cairn/executor';
 import { deadline } from '@cairn/runtime';
+import { largestLoader } from './loader-memory.ts';
 import type { Reign } from './parts.ts';
 
 /** An executor answers from memory, but for its first look. */
@@ -15,8 +16,11 @@ export type RoomSource = Pick<Executor, 'isWatching' | 'capacity'>;
 /** Of a reign what is asked here. */
 export type RoomParts = Pick<Reign, 'ctx' | 'lead' | 'signal' | 'log'> & { executors: ReadonlyMap<string, RoomSource> };
 
-/** What the last look at a pool was told: beside which attempts, and how many more could start. */
-export type RoomLooks = Map<string, { live: ReadonlySet<string>; fits: number }>;
+/** What a look at a pool is told: the attempts there, and the most that one of those to start puts into shared memory. */
+type Beside = { live: ReadonlySet<string>; loader: LoaderMemory | undefined };
+
+/** What the last look at a pool was told, and how many more could start. */
+export type RoomLooks = Map<string, Beside & { fits: number }>;
 
 /**
  * The pools with what their machines can hold now; what has changed is written down, so that the api explains alike, and shows it also
@@ -24,19 +28,17 @@ export type RoomLooks = Map<string, { live: ReadonlySet<string>; fits: number }>
  *
  * @param looks gets what was seen, for {@link hasMoreRoom}
  */
-export async function lookAtRoom(
-  reign: RoomParts,
-  { running, pools }: Pick<Waiting, 'running' | 'pools'>,
-  looks: RoomLooks,
-): Promise<PoolCapacity[]> {
+export async function lookAtRoom(reign: RoomParts, { waiting, running, pools }: Waiting, looks: RoomLooks): Promise<PoolCapacity[]> {
+  // A pod that were tried with less shared memory than its loaders need might find no node.
+  const loader = await largestLoader(reign.ctx.prisma, waiting);
   return Promise.all(
     pools.map(async (pool) => {
       const executor = reign.executors.get(pool.name);
       if (!executor) return pool;
       const live = new Set(running.flatMap((attempt) => (attempt.pool === pool.name ? [attempt.attemptId] : [])));
-      const room = await roomOf(reign, executor, live);
+      const room = await roomOf(reign, executor, { live, loader });
       if (room === null) looks.delete(pool.name);
-      else looks.set(pool.name, { live, fits: room.fits });
+      else looks.set(pool.name, { live, loader, fits: room.fits });
       if (!isDeepStrictEqual(room, pool.room)) await recordRoom(reign.ctx, reign.lead, pool.name, room);
       return { ...pool, room };
     }),
@@ -46,9 +48,9 @@ export async function lookAtRoom(
 /** True when the machines of a pool can hold more than at the last look: a node came, or was let in again, or others left it. Asks no database. */
 export async function hasMoreRoom(reign: RoomParts, looks: RoomLooks): Promise<boolean> {
   const grown = await Promise.all(
-    [...looks].map(async ([pool, { live, fits }]) => {
+    [...looks].map(async ([pool, { fits, ...beside }]) => {
       const executor = reign.executors.get(pool);
-      const room = executor ? await roomOf(reign, executor, live) : null;
+      const room = executor ? await roomOf(reign, executor, beside) : null;
       return room !== null && room.fits > fits;
     }),
   );
@@ -56,10 +58,10 @@ export async function hasMoreRoom(reign: RoomParts, looks: RoomLooks): Promise<b
 }
 
 /** Nothing starts where nothing can be seen: it would start on ignorance. */
-async function roomOf({ signal, log }: RoomParts, executor: RoomSource, live: ReadonlySet<string>): Promise<PoolRoom | null> {
+async function roomOf({ signal, log }: RoomParts, executor: RoomSource, { live, loader }: Beside): Promise<PoolRoom | null> {
   if (!executor.isWatching()) return unseen;
   try {
-    return await executor.capacity(deadline(signal, lookLimitMs), live);
+    return await executor.capacity(deadline(signal, lookLimitMs), live, loader);
   } catch (error) {
     signal.throwIfAborted();
     log.warn({ err: error }, 'the machines of a pool cannot be seen');

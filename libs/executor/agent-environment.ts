@@ -11,10 +11,11 @@ export type AgentSettings = {
   /** GPUs of the container. */
   gpus: number;
   graceSeconds: number;
+  deadlineSeconds?: number | undefined;
 };
 
 /** The environment of an agent in a container: the attempt's own and the pool's, without the token. Nothing of the controller's reaches it. */
-export function agentEnvironment(spec: LaunchSpec, { env, gpus, graceSeconds }: AgentSettings): Record<string, string> {
+export function agentEnvironment(spec: LaunchSpec, { env, gpus, graceSeconds, deadlineSeconds }: AgentSettings): Record<string, string> {
   const values: Record<string, string> = {
     HOME: '/tmp',
     CAIRN_GPUS: String(gpus),
@@ -24,6 +25,7 @@ export function agentEnvironment(spec: LaunchSpec, { env, gpus, graceSeconds }: 
     CAIRN_ATTEMPT_GENERATION: String(spec.generation),
     CAIRN_WORK_DIR: workDir,
     CAIRN_STOP_GRACE_SECONDS: String(graceSeconds),
+    ...(deadlineSeconds !== undefined && { CAIRN_DEADLINE_SECONDS: String(deadlineSeconds) }),
   };
   delete values[tokenVariable];
   return values;

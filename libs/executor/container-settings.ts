@@ -17,6 +17,9 @@ export const containerSettings = {
   sharedMemory: quantity.optional().describe('size of /dev/shm; default: what the loaders need, at least 1Gi'),
   runAsUser: z.number().int().min(1).default(10001).describe('the user id; never root'),
   graceSeconds: seconds.default(60).describe('from SIGTERM to SIGKILL: the time for a last checkpoint'),
+  deadlineSeconds: seconds
+    .optional()
+    .describe('how long an attempt may run: then it saves a checkpoint, and its step fails; default: no limit'),
 };
 
 type Given = { image: string; allowTags: boolean; env: Record<string, string> };

@@ -94,8 +94,9 @@ export type Executor = {
    * How many more attempts the place can hold now, and why; null when its configured slots are all there is to know.
    *
    * @param live attempts that are to run there, started or not: those that have no place yet will take the first ones
+   * @param loader the largest of the attempts that are to start, where one has loaders
    */
-  capacity(signal: AbortSignal, live: ReadonlySet<string>): Promise<Capacity | null>;
+  capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<Capacity | null>;
   /** False while changes may go by unseen: the executor is not ready. */
   isWatching(): boolean;
   /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Gives the function that ends this. */

@@ -29,5 +29,7 @@ export const agentVariables = z.object({
   CAIRN_GPUS: z.coerce.number().int().min(0).max(64).default(0),
   /** How long whoever sends SIGTERM waits before it kills. A grace that the control plane names comes first. */
   CAIRN_STOP_GRACE_SECONDS: z.coerce.number().min(0).default(25),
+  /** How long the attempt may run: then it saves what it can, within the grace, and fails. Absent: as long as it takes. */
+  CAIRN_DEADLINE_SECONDS: z.coerce.number().min(0).optional(),
 });
 export type AgentConfiguration = z.infer<typeof agentVariables>;

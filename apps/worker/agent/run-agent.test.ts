@@ -50,6 +50,15 @@ test('SIGTERM, even twice, lets the attempt save and end as preempted', async ()
   expect(readExit(workDir)).toBe(agentExit.preempted);
 });
 
+test('an attempt that reaches its deadline ends by itself, and fails for it', async () => {
+  const { plane, env, workDir } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20', CAIRN_DEADLINE_SECONDS: '2' });
+  expect(await startMain('agent', env).code).toBe(agentExit.failed);
+  expect(plane.state.finishes).toMatchObject([
+    { outcome: 'failed', cause: 'deadline', code: 'deadline_exceeded', message: expect.stringContaining('as long as its pool allows') },
+  ]);
+  expect(readExit(workDir)).toBe(agentExit.failed);
+});
+
 test('a superseded agent ends with its programs, and tells and finishes nothing more', async () => {
   const { plane, env, workDir } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
   const agent = startMain('agent', env);

@@ -9,6 +9,7 @@ import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';
 import { failureOf } from './failure.ts';
+import { heedDeadline } from './heed-deadline.ts';
 import { runAttempt } from './runners.ts';
 import { createStop, type Stop } from './stop.ts';
 
@@ -47,6 +48,7 @@ async function liveThrough(configuration: AgentConfiguration, env: Readonly<Reco
   const stop = createStop();
   const reporterOf: { current: Reporter | null } = { current: null };
   const log = createLogger({ name: 'agent', level: configuration.CAIRN_LOG_LEVEL, destination: bothWays(reporterOf) });
+  const callOff = heedDeadline(stop, configuration.CAIRN_DEADLINE_SECONDS, configuration.CAIRN_STOP_GRACE_SECONDS);
   const crash = heedSignals(stop, configuration.CAIRN_STOP_GRACE_SECONDS, () => reporterOf.current?.poke());
   const client = createInternalClient({
     urls: configuration.CAIRN_INTERNAL_URL,
@@ -67,6 +69,7 @@ async function liveThrough(configuration: AgentConfiguration, env: Readonly<Reco
     else log.error({ err: error }, 'the attempt cannot be run or its end cannot be told');
     return isOver(error) ? agentExit.superseded : agentExit.failed;
   } finally {
+    callOff();
     reporterOf.current?.close();
     // Nothing of the attempt outlives its agent, also what started sessions of its own.
     await killAttemptProcesses([configuration.CAIRN_ATTEMPT_ID], { except: sparedByAgent, limitMs: remainsLimitMs });

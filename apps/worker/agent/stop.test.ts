@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createStop, StopError } from './stop.ts';
+import { createStop, deadlineReason, StopError } from './stop.ts';
 
 test('a stop leaves the grace and ends as preempted', () => {
   let now = 1000;
@@ -24,6 +24,20 @@ test('a cancellation wins over every other reason, whichever came first, and the
     expect(stop.outcome('stopped')).toEqual({ outcome: 'cancelled', message: 'stopped (cancelled by ann)' });
     expect(stop.remainingMs()).toBe(25_000);
   }
+});
+
+test('a stop at the deadline is a failure, unless it was cancelled too; a SIGTERM that follows changes nothing', () => {
+  const stop = createStop();
+  stop.ask({ reason: deadlineReason, graceSeconds: 25 });
+  stop.ask({ reason: 'SIGTERM', graceSeconds: 25 });
+  expect(stop.outcome('stopped at step 4')).toEqual({
+    outcome: 'failed',
+    cause: 'deadline',
+    code: 'deadline_exceeded',
+    message: 'stopped at step 4 (it ran as long as its pool allows)',
+  });
+  stop.ask({ reason: 'cancelled by ann', graceSeconds: 60 });
+  expect(stop.outcome('stopped')).toMatchObject({ outcome: 'cancelled' });
 });
 
 test('the end of an attempt aborts both signals with its reason', () => {

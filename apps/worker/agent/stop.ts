@@ -1,6 +1,10 @@
 import type { FinishRequest } from '@cairn/contract';
+import { failure } from './failure.ts';
 
 export type StopRequest = { reason: string; graceSeconds: number };
+
+/** The reason of a stop that the attempt asks of itself. */
+export const deadlineReason = 'it ran as long as its pool allows';
 
 /** The reason of an aborted wait when the attempt was asked to stop. */
 export class StopError extends Error {
@@ -38,9 +42,10 @@ export function createStop(now: () => number = Date.now) {
     },
     /** What is left of the grace, in milliseconds; without a request there is no limit. */
     remainingMs: () => (request === null ? Number.POSITIVE_INFINITY : Math.max(0, request.deadline - now())),
-    /** How an attempt that stopped ends: `cancelled` when that was the reason, else `preempted`. */
+    /** How an attempt that stopped ends: `cancelled` when that was the reason, `failed` at its deadline, else `preempted`. */
     outcome(how: string): FinishRequest {
       const reason = request?.reason ?? 'its program was asked to stop';
+      if (reason === deadlineReason) return failure('deadline', 'deadline_exceeded', `${how} (${reason})`);
       return { outcome: isCancel(reason) ? 'cancelled' : 'preempted', message: `${how} (${reason})`.slice(0, 8000) };
     },
   };

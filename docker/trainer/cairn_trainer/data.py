@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -156,11 +156,11 @@ def eval_batches(dataset: EvalImages, keys: list[list[tuple[int, int]]], *, work
     return iter(_loader(dataset, keys, EvalImages.collate, workers, pin=False))
 
 
-def _loader(dataset: Dataset, batches: object, collate: object, workers: int, pin: bool) -> DataLoader:
+def _loader(dataset: Dataset, batches: object, collate: Callable[[list[Any]], tuple], workers: int, pin: bool) -> DataLoader:
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=collate,  # type: ignore[arg-type]
+        collate_fn=_shared(collate) if workers else collate,
         num_workers=workers,
         pin_memory=pin,
         # A generator of its own: the loader draws a seed, which must not move the rank's generator.
@@ -168,6 +168,22 @@ def _loader(dataset: Dataset, batches: object, collate: object, workers: int, pi
         worker_init_fn=_begin_worker if workers else None,
         multiprocessing_context='fork' if workers else None,
     )
+
+
+def _shared(collate: Callable[[list[Any]], tuple]) -> Callable[[list[Any]], tuple]:
+    """Collates into shared memory, through which a batch leaves its loader process.
+
+    Left to torch that happens in a thread, which prints that there is no room and goes on: the batch would be waited for without end.
+    """
+
+    def collated(samples: list[Any]) -> tuple:
+        batch = collate(samples)
+        for part in batch:
+            if isinstance(part, Tensor) and part.numel() > 0:
+                part.share_memory_()
+        return batch
+
+    return collated
 
 
 def _begin_worker(_number: int) -> None:

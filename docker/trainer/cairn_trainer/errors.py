@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
+from collections.abc import Iterator
 
 EXIT_OK = 0
 EXIT_DATA = 65
@@ -24,10 +26,16 @@ _EXIT_OF_CODE = {
     'unreadable_file': EXIT_DATA,
     'invalid_configuration': EXIT_CONFIGURATION,
     'protocol_mismatch': EXIT_CONFIGURATION,
+    'shared_memory_full': EXIT_CONFIGURATION,
     'storage_full': EXIT_INTERNAL,
     'program_failed': EXIT_INTERNAL,
     'internal': EXIT_INTERNAL,
 }
+
+# All that torch and NCCL tell of a full /dev/shm: before they write to it, or as the kernel ends a loader process that does.
+_SHARED_MEMORY_FULL = re.compile(
+    r'unable to allocate shared memory|write to file </torch_.*No space left|/dev/shm/.*No space left|killed by signal: Bus error'
+)
 
 
 class TrainerError(Exception):
@@ -58,6 +66,22 @@ def of_os_error(error: OSError, doing: str) -> TrainerError:
 
 
 def of_unexpected(error: Exception) -> TrainerError:
-    """The error for what nobody foresaw: its type, its message and the last lines of its traceback."""
+    """The error for what nobody foresaw: its type, its message and the last lines of its traceback. A full /dev/shm is told as such."""
+    for line in _lines_of(error):
+        if _SHARED_MEMORY_FULL.search(line):
+            return shared_memory_full(line.rstrip('.'))
     last = ''.join(traceback.format_exception(error)[-3:]).strip()
     return TrainerError('internal', f'{type(error).__name__}: {error}\n{last}')
+
+
+def _lines_of(error: BaseException | None) -> Iterator[str]:
+    """What an error and those that led to it say: torch tells of a loader process's signal in the cause alone."""
+    while error is not None:
+        yield from map(str.strip, str(error).splitlines())
+        error = error.__cause__ or error.__context__
+
+
+def shared_memory_full(how: str) -> TrainerError:
+    """The error for a full /dev/shm; `how` is what was met."""
+    remedy = 'Lower loaderWorkers or batch, or raise sharedMemory of the pool'
+    return TrainerError('shared_memory_full', f'The shared memory is full: {how}. {remedy}.')

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cairn_trainer.config import events_path_of
-from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError
+from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, shared_memory_full
 from cairn_trainer.events import EventLog
 from cairn_trainer.lifetime import ask_to_stop, die_with_parent
 
@@ -147,8 +147,11 @@ def _tell_of_silent_end(failure: ProcessFailure, events: EventLog | None) -> Non
     if events is None or not is_silent or events.has_failed():
         return
     hint = ' The kernel ends the largest process when memory is short.' if code == -signal.SIGKILL else ''
+    what = f'Rank {failure.local_rank} (pid {failure.pid}) {how}'
+    # The kernel's answer to a write into a file in memory that has no room left.
+    told = shared_memory_full(what) if code == -signal.SIGBUS else TrainerError('program_failed', f'{what}.{hint}')
     try:
-        events.emit('failed', code='program_failed', message=f'Rank {failure.local_rank} (pid {failure.pid}) {how}.{hint}')
+        events.emit('failed', code=told.code, message=str(told))
     except TrainerError as error:
         print(f'launcher: the failure cannot be recorded: {error}', file=sys.stderr, flush=True)
 

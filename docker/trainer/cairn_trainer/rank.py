@@ -56,8 +56,9 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, it is told
         traceback.print_exc()
-        report_failure(of_unexpected(error), events, ranks)
-        return EXIT_INTERNAL
+        told = of_unexpected(error)
+        report_failure(told, events, ranks)
+        return told.exit_code
     finally:
         ranks.leave()
         heed_stop_signals()

@@ -1,11 +1,12 @@
 import os
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from builders import Collection
+from builders import Collection, exit_code_of, fork
 
 from cairn_trainer import lists
 from cairn_trainer.data import DecodedImages, EvalImages, TrainImages, erase, eval_batches, train_batches
@@ -118,6 +119,18 @@ def test_batches_are_the_same_with_loader_processes_with_and_without_memory_and_
     _same(_batches(images, workers=2), expected)
     _same(_batches(images, is_kept=False), expected)
     _same(_batches(images, first_step=4), expected[4:])
+
+
+def test_a_batch_for_which_there_is_no_shared_memory_is_told_and_not_waited_for(collection, monkeypatch):
+    # No file of a loader process, also none in /dev/shm, may be larger than this.
+    monkeypatch.setattr('cairn_trainer.data._begin_worker', lambda _number: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
+
+    def is_told():
+        with pytest.raises(RuntimeError, match='File too large'):
+            _batches(_list(collection), workers=1)
+        return 0
+
+    assert exit_code_of(fork(is_told)) == 0
 
 
 def test_the_loader_leaves_the_ranks_generator_alone(collection):

@@ -261,6 +261,47 @@ def test_a_fault_of_one_rank_alone_is_told_by_it(tmp_path, collection, monkeypat
     assert 'fail_on_rank_1' in failed['message']
 
 
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_a_loader_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch, ranks):
+    monkeypatch.setattr('cairn_trainer.data.decode', lambda *_arguments: os.kill(os.getpid(), signal.SIGBUS))
+    run = StageRun(tmp_path / 'run', collection, ranks=ranks, loaderWorkers=1)
+    assert run.run() == 78
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'shared_memory_full'
+    assert 'killed by signal: Bus error' in failed['message']
+    assert failed['message'].endswith('Lower loaderWorkers or batch, or raise sharedMemory of the pool.')
+
+
+def test_a_rank_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch):
+    monkeypatch.setattr('cairn_trainer.optim.Sgd.step', lambda *_arguments: os.kill(os.getpid(), signal.SIGBUS))
+    run = StageRun(tmp_path / 'run', collection, ranks=2)
+    assert run.run() == 128 + signal.SIGBUS
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'shared_memory_full'
+    assert 'was ended by SIGBUS' in failed['message']
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        # Of torch before and after it asks for the room first, and of NCCL.
+        'unable to allocate shared memory(shm) for file </torch_57_2463_0>: No space left on device (28)',
+        'unable to write to file </torch_57_2463_0>: No space left on device (28)',
+        'NCCL error\nError while creating shared memory segment /dev/shm/nccl-VPyhzw (size 21823872), error: No space left on device (28)',
+    ],
+)
+def test_no_room_in_the_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch, message):
+    def fail(*_arguments):
+        raise RuntimeError(f'Caught RuntimeError in DataLoader worker process 0.\n{message}')
+
+    monkeypatch.setattr('cairn_trainer.optim.Sgd.step', fail)
+    run = StageRun(tmp_path / 'run', collection)
+    assert run.run() == 78
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'shared_memory_full'
+    assert failed['message'].startswith(f'The shared memory is full: {message.splitlines()[-1]}. ')
+
+
 def test_a_full_disk_is_told_as_such(tmp_path, collection, monkeypatch):
     def full(_self, _data):
         raise OSError(28, 'No space left on device')

@@ -8,8 +8,14 @@ const labels = z
   .nullish()
   .transform((value) => value ?? {});
 
-/** One of a list. Its state: created, running, paused, restarting, removing, exited or dead. */
-export const listedContainer = z.object({ Id: z.string(), Names: z.array(z.string()), State: z.string(), Labels: labels });
+/** One of a list. Its state: created, running, paused, restarting, removing, exited or dead. It was created so many seconds after the epoch. */
+export const listedContainer = z.object({
+  Id: z.string(),
+  Names: z.array(z.string()),
+  State: z.string(),
+  Labels: labels,
+  Created: z.number(),
+});
 export type ListedContainer = z.infer<typeof listedContainer>;
 
 /** The engine's word for `never`. */

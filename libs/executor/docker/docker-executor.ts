@@ -6,6 +6,7 @@ import { tokenVariable } from '../agent-environment.ts';
 import { attemptLabel, type PoolIdentity, poolLabels } from '../attempt-labels.ts';
 import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
+import { overdue } from '../overdue.ts';
 import { attemptFiles } from './attempt-files.ts';
 import { diagnose } from './container-failure.ts';
 import { type InspectedContainer, identityOf, type ListedContainer } from './container-objects.ts';
@@ -153,12 +154,16 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
   }
 
   /** Null when it was removed since it was listed. */
-  async function snapshotOf({ Id, Labels, Names, State }: ListedContainer, signal: AbortSignal): Promise<Snapshot | null> {
+  async function snapshotOf({ Id, Labels, Names, State, Created }: ListedContainer, signal: AbortSignal): Promise<Snapshot | null> {
     const identity = identityOf(Labels);
     if (identity === null) return null;
     const place = `container ${Names[0]?.replace(/^\//, '') ?? Id}`;
     const base = { ...identity, place };
-    if (State === 'running') return { ...base, phase: 'running', exitCode: null, message: kills.has(Id) ? 'ending' : State, finding: null };
+    if (State === 'running') {
+      // It is started as soon as it is made.
+      const finding = overdue(settings, Created * 1000, Date.now());
+      return { ...base, phase: 'running', exitCode: null, message: kills.has(Id) ? 'ending' : State, finding };
+    }
     const inspected = ended.get(Id) ?? (await api.inspect(Id, signal));
     if (inspected === null) return null;
     if (over.has(inspected.State.Status)) ended.set(Id, inspected);

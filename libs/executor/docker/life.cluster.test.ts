@@ -130,6 +130,15 @@ test('a container that uses more memory than it may is told so', async () => {
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 137, finding: { signal: 'out_of_memory' } });
 });
 
+test('an agent that does not heed the deadline of its pool is told, when its grace is over too', async () => {
+  const executor = pool.open({ deadlineSeconds: 1, graceSeconds: 1, script: 'echo $CAIRN_DEADLINE_SECONDS; sleep 600' });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toBe('1\n');
+  expect(await observed(executor, spec)).toMatchObject({ phase: 'running', finding: null });
+  await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', finding: { signal: 'deadline_exceeded' } });
+});
+
 test('a program that is not in the image ends the attempt, and the log names it', async () => {
   const executor = pool.open({ command: ['/no/such/program'] });
   const spec = aSpec();

@@ -1,5 +1,7 @@
-import { SchedulingV1Api } from '@kubernetes/client-node';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { NodeV1Api, SchedulingV1Api } from '@kubernetes/client-node';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { core, kubeConfig, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
@@ -11,10 +13,24 @@ beforeEach(async () => {
 });
 afterEach(() => space.close());
 
-/** GPUs of the one node that has most. */
-async function gpusOfANode(): Promise<number> {
+/** The node that has most GPUs, and how many. */
+async function gpuNode(): Promise<{ node: string; gpus: number }> {
   const { items } = await core.listNode();
-  return Math.max(...items.map((node) => Number(node.status?.allocatable?.['nvidia.com/gpu'] ?? 0)));
+  const nodes = items.map(({ metadata, status }) => ({
+    node: metadata?.name ?? '',
+    gpus: Number(status?.allocatable?.['nvidia.com/gpu'] ?? 0),
+  }));
+  return nodes.reduce((most, one) => (one.gpus > most.gpus ? one : most));
+}
+
+async function gpusOfANode(): Promise<number> {
+  return (await gpuNode()).gpus;
+}
+
+/** As the scheduler does, but without asking whether the node has room. */
+async function bind(pod: string, node: string): Promise<void> {
+  const target = { apiVersion: 'v1', kind: 'Node', name: node };
+  await core.createNamespacedPodBinding({ name: pod, namespace: space.name, body: { metadata: { name: pod }, target } });
 }
 
 async function podName(): Promise<string> {
@@ -27,6 +43,20 @@ test('an image that cannot be pulled is told, and the log tells why', async () =
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'pending', finding: { signal: 'image_pull' } });
   await eventually(() => executor.logs(spec.attemptId)).toMatch(/registry\.invalid\/none\/such[\s\S]*warning: Failed: /);
+});
+
+test('a registry that turns the node away, or cannot be reached, is nobody’s mistake', async () => {
+  // Of this machine: another's node finds nothing there, which is told alike.
+  const registry = createServer((_, response) => response.writeHead(429).end());
+  await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void registry.close());
+  const executor = space.open({ image: `localhost:${(registry.address() as AddressInfo).port}/none/such:1` });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => observed(executor, spec)).toMatchObject({
+    phase: 'pending',
+    finding: { signal: 'image_registry_busy', message: expect.stringMatching(/429|connection refused/) },
+  });
 });
 
 test('an image name that cannot be right is told, and the attempt can be forgotten', async () => {
@@ -58,6 +88,39 @@ test('a Secret of the storage that is missing may still come', async () => {
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', finding: null });
 });
 
+test('a container that cannot be made is told', async () => {
+  const open = await testNamespace('privileged');
+  onTestFinished(() => open.close());
+  const executor = open.open({ nodeMounts: [{ name: 'none', hostPath: '/etc/passwd/none', mountPath: '/mnt' }] });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => observed(executor, spec)).toMatchObject({
+    phase: 'pending',
+    finding: { signal: 'container_creation', message: expect.stringContaining('/etc/passwd/none') },
+  });
+});
+
+test('a pod whose sandbox cannot be made only shows that it is being created, and the log tells why', async () => {
+  const runtimes = kubeConfig.makeApiClient(NodeV1Api);
+  await runtimes.createRuntimeClass({ body: { metadata: { name: space.name }, handler: 'none-such' } });
+  onTestFinished(async () => void (await runtimes.deleteRuntimeClass({ name: space.name })));
+  const executor = space.open({ runtimeClassName: space.name });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toMatch(/warning: FailedCreatePodSandBox: .*none-such/);
+  expect(await observed(executor, spec)).toMatchObject({ phase: 'pending', finding: { signal: 'container_creating' } });
+});
+
+test('a pod that the namespace’s Pod Security forbids is told in its words', async () => {
+  const executor = space.open({ nodeMounts: [{ name: 'cache', hostPath: '/var/cache', mountPath: '/mnt' }] });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => observed(executor, spec)).toMatchObject({
+    phase: 'pending',
+    finding: { signal: 'no_pod', message: expect.stringContaining('violates PodSecurity "restricted:latest": restricted volume types') },
+  });
+});
+
 test('more GPUs than a node has: it waits, in the words of the scheduler, and nothing of it fits', async () => {
   const gpus = await gpusOfANode();
   const executor = space.open({ gpusPerPod: gpus + 1 });
@@ -69,6 +132,49 @@ test('more GPUs than a node has: it waits, in the words of the scheduler, and no
     finding: { signal: 'unschedulable', message: expect.stringMatching(/Insufficient nvidia\.com\/gpu/) },
   });
 });
+
+test('a node that has fewer GPUs than the scheduler thought refuses the pod, and is named', async () => {
+  const { node, gpus } = await gpuNode();
+  const executor = space.open({ gpusPerPod: gpus + 1 });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(podName).not.toBe('');
+  await bind(await podName(), node);
+  await eventually(() => observed(executor, spec)).toMatchObject({
+    phase: 'exited',
+    exitCode: null,
+    node,
+    finding: { signal: 'admission_refused', message: expect.stringContaining('nvidia.com/gpu') },
+  });
+});
+
+test('a pod that is deleted before a node had it is gone, also for an executor that comes later', async () => {
+  const executor = space.open({ gpusPerPod: (await gpusOfANode()) + 1 });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => observed(executor, spec)).toMatchObject({ finding: { signal: 'unschedulable' } });
+  await core.deleteNamespacedPod({ name: await podName(), namespace: space.name });
+  await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: null, finding: { signal: 'pod_gone' } });
+  await eventually(() => observed(space.open(), spec)).toMatchObject({ phase: 'exited', finding: { signal: 'pod_gone' } });
+});
+
+test('a pod whose node was taken out of the cluster is ended by Kubernetes, and the node is blamed', async () => {
+  const node = `${space.name}-node`;
+  const labels = { 'cairn.dev/test': space.name };
+  await core.createNode({ body: { metadata: { name: node, labels } } });
+  const executor = space.open({ nodeSelector: labels });
+  const spec = aSpec();
+  try {
+    await executor.start(spec, limit());
+    await eventually(podName).not.toBe('');
+    await bind(await podName(), node);
+    await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'pending', node });
+  } finally {
+    await core.deleteNode({ name: node });
+  }
+  // Kubernetes looks every 20 s, and acts when it finds the node gone for 40 s.
+  await eventually(() => observed(executor, spec), 120_000).toMatchObject({ phase: 'exited', node, finding: { signal: 'node_gone' } });
+}, 150_000);
 
 test('a quota of Jobs refuses the start with 403, which is told as a quota', async () => {
   const hard = { 'count/jobs.batch': '0' };
@@ -99,6 +205,17 @@ test('out of memory is told from other kills', async () => {
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', finding: { signal: 'out_of_memory' } });
+});
+
+test('an end by SIGBUS is one for want of shared memory', async () => {
+  const executor = space.open({ script: "sh -c 'kill -BUS $$'; exit $?" });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => observed(executor, spec)).toMatchObject({
+    phase: 'exited',
+    exitCode: 135,
+    finding: { signal: 'shared_memory_full' },
+  });
 });
 
 test('an eviction through the API, as a drain does it, is told, and the agent had its grace', async () => {
@@ -136,11 +253,13 @@ test('a pod of higher priority takes the GPUs: that is told', async () => {
   }
 });
 
-test('longer than its pool allows is a deadline', async () => {
-  const executor = space.open({ script: endsAtTerm(143), deadlineSeconds: 2 });
+test('an agent that does not heed the deadline of its pool is told, when its grace is over too', async () => {
+  const executor = space.open({ deadlineSeconds: 1, graceSeconds: 1, script: 'echo $CAIRN_DEADLINE_SECONDS; sleep 600' });
   const spec = aSpec();
   await executor.start(spec, limit());
-  await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', finding: { signal: 'deadline_exceeded' } });
+  await eventually(() => executor.logs(spec.attemptId)).toBe('1\n');
+  expect(await observed(executor, spec)).toMatchObject({ phase: 'running', finding: null });
+  await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', finding: { signal: 'deadline_exceeded' } });
 });
 
 test('a pool without GPUs is told how many of its pods the cores and memory of the nodes can hold', async () => {

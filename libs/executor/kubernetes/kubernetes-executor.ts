@@ -2,8 +2,9 @@ import { CairnError, type FailureSignal, type Finding, isCairnError } from '@cai
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
-import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
+import type { Capacity, Executor, Launched, LaunchSpec, LoaderMemory, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
+import { overdue } from '../overdue.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
 import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from './attempt-view.ts';
 import { clusterApi } from './cluster-api.ts';
@@ -190,7 +191,8 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   async function snapshotOf(view: AttemptView, signal: AbortSignal): Promise<Snapshot> {
     const pod = view.pods.find((candidate) => !isTerminal(candidate)) ?? view.pods.at(-1);
     const node = cluster.node(pod?.spec.nodeName ?? null);
-    const { finding: sign, ...seen } = diagnose({ ...view, node, gpuResource: settings.gpuResource });
+    const { finding: found, startedAt = null, ...seen } = diagnose({ ...view, node, gpuResource: settings.gpuResource });
+    const sign = overdue(settings, startedAt, Date.now()) ?? found;
     const annotations = view.job?.metadata.annotations ?? pod?.metadata.annotations;
     const name = annotations?.[nameAnnotation] ?? view.attemptId;
     const place = pod?.spec.nodeName
@@ -238,11 +240,11 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     }
   }
 
-  async function capacity(signal: AbortSignal, live: ReadonlySet<string>): Promise<Capacity | null> {
+  async function capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<Capacity | null> {
     if (settings.kueue || settings.autoscales) return null;
     const seen = await cluster.everything(deadline(signal, firstListMs));
     if (seen === null) return null;
-    const free = nodeFit(seen.nodes, seen.pods, podNeeds(settings));
+    const free = nodeFit(seen.nodes, seen.pods, podNeeds(settings, loader));
     return withoutPromised(free, { live, views: views(), placed: seen.pods.filter((pod) => isOf(owner, pod)) });
   }
 

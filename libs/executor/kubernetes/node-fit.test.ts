@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { avoidable, nodeFit, type PodNeeds } from './node-fit.ts';
+import { avoidable, nodeFit, type PodNeeds, podNeeds } from './node-fit.ts';
+import { jobManifest } from './pod-spec.ts';
+import { kubernetesPoolSettings } from './pool-settings.ts';
 import { aNode, aPod } from './testing/objects.ts';
 
 const running = { phase: 'Running' };
@@ -82,4 +84,18 @@ test('a node is avoided only while the pool may use another', () => {
   expect(avoidable(['a', 'b'], nodes, gpus)).toEqual([]);
   // Nodes that cannot be read may be many.
   expect(avoidable(['a'], [], gpus)).toEqual(['a']);
+});
+
+describe('what a pod asks of a node', () => {
+  const loader = { ranks: 8, workers: 8, batch: 64, bytesPerImage: 512 * 512 * 3 };
+  test.each([
+    ['of loaders', {}, loader],
+    ['of a step without loaders', {}, undefined],
+    ['of the pool', { sharedMemory: '100Gi' }, loader],
+  ])('is the memory that its manifest requests, with the shared memory %s', (_, change, loaders) => {
+    const settings = kubernetesPoolSettings.parse({ namespace: 'training', image: 'worker:1', allowTags: true, ...change });
+    const spec = { attemptId: 'att_1', generation: 1, name: 'mini-1/384/1', slots: 8, env: {}, ...(loaders && { loader: loaders }) };
+    const { resources } = jobManifest(spec, { instance: 'test', pool: 'test' }, settings).spec?.template.spec?.containers[0] ?? {};
+    expect(String(podNeeds(settings, loaders).memory)).toBe(resources?.requests?.memory);
+  });
 });

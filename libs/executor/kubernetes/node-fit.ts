@@ -1,5 +1,7 @@
 import type { V1Toleration } from '@kubernetes/client-node';
+import type { LoaderMemory } from '../executor.ts';
 import { parseQuantity } from '../quantity.ts';
+import { sharedMemoryOf } from '../shared-memory.ts';
 import { conditionOf, type Node, type Pod } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 import { tolerations } from './pod-spec.ts';
@@ -17,12 +19,13 @@ export type PodNeeds = {
   tolerations: readonly V1Toleration[];
 };
 
-export function podNeeds(settings: KubernetesPoolSettings): PodNeeds {
+/** @param loader what it puts into shared memory, where the pool does not set the size of that */
+export function podNeeds(settings: KubernetesPoolSettings, loader?: LoaderMemory): PodNeeds {
   return {
     gpuResource: settings.gpuResource,
     gpus: settings.gpusPerPod,
     cpu: parseQuantity(settings.cpu),
-    memory: parseQuantity(settings.memory) + parseQuantity(settings.sharedMemory ?? '1Gi'),
+    memory: parseQuantity(settings.memory) + sharedMemoryOf(loader ? { loader } : {}, settings),
     nodeSelector: settings.nodeSelector,
     tolerations: tolerations(settings),
   };

@@ -1,8 +1,9 @@
 import { sleep } from '@cairn/runtime';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { breakGpus, evictBelow, freeProcesses, killServer } from '@cairn/testing';
+import { SchedulingV1Api } from '@kubernetes/client-node';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
-import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
-import { breakGpus, killServer } from './testing/cluster-servers.ts';
+import { core, kubeConfig, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
 vi.setConfig({ testTimeout: 240_000 });
@@ -28,8 +29,8 @@ test('an API server that goes away and comes back: what ran goes on, and what en
     await expect(executor.start(later, limit())).rejects.toMatchObject({ code: 'unavailable' });
     await expect(executor.isGone(spec.attemptId, limit())).rejects.toMatchObject({ code: 'unavailable' });
     expect(await executor.logs(spec.attemptId)).toBe('');
-    // Longer than the pod lives.
-    await sleep(14_000);
+    // Half a minute, and longer than the pod lives.
+    await sleep(30_000);
   } finally {
     restart();
   }
@@ -65,6 +66,48 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   expect(await observed(executor, spec)).toBeUndefined();
   // Until then the node takes no pod of the tests after this one.
   await eventually(taints, 60_000).not.toContainEqual(expect.stringContaining('node.kubernetes.io/unreachable'));
+});
+
+test('a pod that Kubernetes deletes from a lost node ends with the node, once that is back to say so', async () => {
+  const unreachable = { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 1 } as const;
+  const executor = space.open({ script: endsAtTerm(75), tolerations: [unreachable] });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
+  const restart = killServer('kubelet');
+  try {
+    const deletedAt = async () => (await core.listNamespacedPod({ namespace: space.name })).items[0]?.metadata?.deletionTimestamp;
+    await eventually(deletedAt, 60_000).toBeInstanceOf(Date);
+    expect(await observed(executor, spec)).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
+  } finally {
+    restart();
+  }
+  await eventually(() => observed(executor, spec), 90_000).toMatchObject({ phase: 'exited', finding: { signal: 'node_lost' } });
+  await eventually(taints, 60_000).toEqual([]);
+});
+
+test('a pod that the kubelet evicts, as its node is short of something, is told, and the node is blamed', async () => {
+  // Of processes, of which a pod can use up many without harm. Others have as much priority as ever, and stay.
+  const [many, spare] = [400, 200];
+  const scheduling = kubeConfig.makeApiClient(SchedulingV1Api);
+  await scheduling.createPriorityClass({ body: { metadata: { name: space.name }, value: -10 } });
+  onTestFinished(async () => void (await scheduling.deletePriorityClass({ name: space.name })));
+  const script = `i=0; while [ $i -lt ${many} ]; do sleep 600 & i=$((i+1)); done; echo started; wait`;
+  const executor = space.open({ script, memory: '256Mi', priorityClassName: space.name });
+  const spec = aSpec();
+  const free = freeProcesses();
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
+  const recover = evictBelow(free - spare);
+  try {
+    await eventually(() => observed(executor, spec), 120_000).toMatchObject({
+      phase: 'exited',
+      finding: { signal: 'node_pressure', message: expect.stringContaining('The node was low on resource: pids') },
+    });
+  } finally {
+    recover();
+  }
+  await eventually(taints, 60_000).toEqual([]);
 });
 
 test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {

@@ -76,7 +76,13 @@ describe('a pod that runs', () => {
   };
 
   test('and all is well', () => {
-    expect(see([aPod(running)])).toEqual({ phase: 'running', exitCode: null, message: 'running', finding: null });
+    expect(see([aPod(running)])).toEqual({
+      phase: 'running',
+      exitCode: null,
+      message: 'running',
+      finding: null,
+      startedAt: Date.parse(at(10)),
+    });
   });
 
   test('on a node that does not answer, even while it is being deleted for ever', () => {

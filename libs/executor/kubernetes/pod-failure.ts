@@ -18,6 +18,8 @@ export type Diagnosis = {
   exitCode: number | null;
   message: string;
   finding: Sign | null;
+  /** When the agent started, while it runs: in milliseconds since the epoch. */
+  startedAt?: number | null;
 };
 
 /** A finding without the time of its first sight, where Kubernetes notes none. */
@@ -33,7 +35,8 @@ export function diagnose(objects: AttemptObjects): Diagnosis {
   if (status?.state?.running) {
     const sick = sickGpus(pod, objects);
     const finding = silent ?? (sick === null ? null : { signal: 'gpu_unhealthy' as const, since: null, message: sick });
-    return { phase: 'running', exitCode: null, message: pod.metadata.deletionTimestamp ? 'ending' : 'running', finding };
+    const startedAt = status.state.running.startedAt ?? null;
+    return { phase: 'running', exitCode: null, message: pod.metadata.deletionTimestamp ? 'ending' : 'running', finding, startedAt };
   }
   // The agent has ended and the kubelet has yet to say that the whole pod has.
   if (status?.state?.terminated) return { phase: 'running', exitCode: null, message: 'ending', finding: silent };

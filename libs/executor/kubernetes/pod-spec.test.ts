@@ -222,6 +222,12 @@ describe('what a pool sets', () => {
     expect(() => pool({ env: { CAIRN_ATTEMPT_TOKEN: 'x' } })).toThrow(/CAIRN_ATTEMPT_\* are those of each attempt/);
   });
 
+  test('its deadline is counted by the agent: the Job’s own would begin before there is a node', () => {
+    const { spec } = job({ deadlineSeconds: 3600 });
+    expect(spec?.template.spec?.containers[0]?.env).toContainEqual({ name: 'CAIRN_DEADLINE_SECONDS', value: '3600' });
+    expect(spec?.activeDeadlineSeconds).toBeUndefined();
+  });
+
   test('an image without a digest is refused unless tags are allowed', () => {
     expect(() => pool({ image: 'worker:latest' })).toThrow(/pin the image by digest/);
     expect(pool({ image: 'worker:latest', allowTags: true }).image).toBe('worker:latest');

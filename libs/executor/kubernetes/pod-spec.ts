@@ -54,7 +54,6 @@ export function jobManifest(spec: LaunchSpec, owner: PoolIdentity, settings: Kub
       backoffLimit: 0,
       // Set here as well as by Kueue's webhook: without the webhook a Job would jump the queue.
       ...(kueue && { suspend: true }),
-      ...(settings.deadlineSeconds !== undefined && { activeDeadlineSeconds: settings.deadlineSeconds }),
       ttlSecondsAfterFinished: settings.keepFinishedSeconds,
       podReplacementPolicy: 'Failed',
       // A disruption fails the Job too: a replaced pod would be a second process with the same token. The control plane

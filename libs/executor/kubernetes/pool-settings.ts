@@ -71,7 +71,6 @@ export const kubernetesPoolSettings = z
       .describe('folders of the node: a cache of images or of Python packages; Pod Security `baseline` and `restricted` forbid them'),
     claimMounts: z.array(claimMount).default([]).describe('persistent volumes: a file system with images that all nodes share'),
 
-    deadlineSeconds: seconds.optional().describe('longest life of an attempt; default: none'),
     keepFinishedSeconds: seconds
       .default(7 * 86_400)
       .describe('after this long Kubernetes removes a finished Job that the controller did not'),

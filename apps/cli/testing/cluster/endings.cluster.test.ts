@@ -1,7 +1,17 @@
 import { agentExit } from '@cairn/contract';
+import { newId } from '@cairn/runtime';
 import { withClient } from '@cairn/testing';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { type ClusterWorld, core, openWorld, type PoolSettings, shellImage, smallPods } from './cluster-service.ts';
+import {
+  batch,
+  type ClusterWorld,
+  core,
+  type OpenService,
+  openWorld,
+  type PoolSettings,
+  shellImage,
+  smallPods,
+} from './cluster-service.ts';
 import { eventually } from './eventually.ts';
 
 // Attempts here never become agents: their shells end as the test wants, and the run has to tell why.
@@ -77,6 +87,55 @@ test('a controller killed between the making of a Job and its record adopts it: 
     expect(controller?.pid()).not.toBe(killed);
     expect((await myJobs(name)).map(({ metadata }) => metadata?.uid)).toEqual([job?.metadata?.uid]);
   });
+});
+
+test('a Job whose attempt nobody knows is ended and removed, and those of others are left alone', async () => {
+  const one = await open('sleep 600');
+  const { name } = await one.run(await one.submit());
+  await eventually(async () => (await myJobs(name)).length).toBe(1);
+  const [job] = await myJobs(name);
+  const labels = { ...job?.metadata?.labels, 'cairn.dev/attempt': newId('attempt') };
+  const containers = [{ name: 'agent', image: shellImage, imagePullPolicy: 'IfNotPresent', command: ['sleep', '600'] }];
+  const template = { metadata: { labels }, spec: { restartPolicy: 'Never', containers } };
+  const orphan = await batch.createNamespacedJob({
+    namespace: world.namespace,
+    body: { metadata: { name: 'orphan', labels }, spec: { backoffLimit: 0, template } },
+  });
+  const uids = async () => (await world.jobs()).map(({ metadata }) => metadata?.uid);
+  await eventually(uids).not.toContain(orphan.metadata?.uid);
+  expect(await uids()).toContain(job?.metadata?.uid);
+  await eventually(async () => (await world.pods()).filter(({ metadata }) => metadata?.labels?.['job-name'] === 'orphan')).toEqual([]);
+});
+
+test('an attempt whose Job went while no controller was there is lost, and its step is tried again', async () => {
+  const home = { home: 'home-of-the-vanished' };
+  const settings = { ...smallPods, image: shellImage, command: ['sleep', '600'] };
+  const before = await world.open(settings, home);
+  const id = await before.submit();
+  const { name } = await before.run(id);
+  const attempts = async (one: OpenService) => (await one.client.listAttempts(id, '384')).items;
+  await eventually(() => attempts(before)).toMatchObject([{ place: expect.stringContaining('pod ') }]);
+  await before.close();
+  const [job] = await myJobs(name);
+  const jobName = job?.metadata?.name ?? '';
+  await batch.deleteNamespacedJob({
+    namespace: world.namespace,
+    name: jobName,
+    gracePeriodSeconds: 0,
+    body: { propagationPolicy: 'Foreground' },
+  });
+  await eventually(async () => (await myJobs(name)).length).toBe(0);
+  const after = await world.open(settings, home);
+  onTestFinished(() => after.close());
+  await eventually(() => attempts(after)).toMatchObject([
+    {
+      ordinal: 1,
+      state: 'lost',
+      failure: { cause: 'infrastructure', message: expect.stringContaining('nothing of it is left in pool pods') },
+    },
+    { ordinal: 2, state: 'launching' },
+  ]);
+  expect((await myJobs(name)).map(({ metadata }) => metadata?.name)).not.toContain(jobName);
 });
 
 test('a step whose pod waits shows why, the same in API and `cairn show`', async () => {

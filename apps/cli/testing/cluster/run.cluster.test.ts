@@ -1,8 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import { createInternalClient } from '@cairn/client';
 import type { RunView } from '@cairn/contract';
-import { attemptToken } from '@cairn/runtime';
 import { Exec, type V1Pod, type V1Status } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
@@ -17,6 +14,7 @@ import {
   smallPods,
 } from './cluster-service.ts';
 import { eventually } from './eventually.ts';
+import { speakFor } from './speak-for.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in pods of 8 GPUs that the node only pretends to have.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 });
@@ -113,6 +111,42 @@ test('a stage in which a rank stands still is ended with the stacks of the other
   await eventually(world.jobs).toEqual([]);
 });
 
+test('a stage whose loaders have no room in the shared memory of their pod fails at once, and says what to raise', async () => {
+  await one.close();
+  one = await world.open({ ...pool, sharedMemory: '512Ki' }, { home: 'home-of-the-full' });
+  // A batch of more than a megabyte.
+  const id = await one.submit({ set: { 'stages.384.loaderWorkers': 1, 'stages.384.imageSize': 256 } });
+  await eventually(async () => (await one.run(id)).state, 240_000).toBe('failed');
+  expect(await one.step(id, '384')).toMatchObject({
+    state: 'failed',
+    attempts: 1,
+    failure: {
+      cause: 'user',
+      code: 'shared_memory_full',
+      message: expect.stringMatching(/No space left on device.*raise sharedMemory of the pool/),
+    },
+  });
+});
+
+test('a stage that runs longer than its pool allows fails with a checkpoint, and a retry goes on from it', async () => {
+  await one.close();
+  const kept = { home: 'home-of-the-long' };
+  one = await world.open({ ...pool, deadlineSeconds: 45 }, kept);
+  const id = await one.submit({ set: { ...seldomSaved, 'stages.384.epochs': 1000 } });
+  await eventually(async () => (await one.run(id)).state, 240_000).toBe('failed');
+  const attempts = async () => (await one.client.listAttempts(id, '384')).items;
+  const [first, ...others] = await attempts();
+  expect(first).toMatchObject({ state: 'failed', failure: { cause: 'deadline', code: 'deadline_exceeded' } });
+  expect(others).toEqual([]);
+  expect(first?.reachedStep).toBeGreaterThan(0);
+  await one.close();
+  one = await world.open(pool, kept);
+  await one.client.retryRun(id, {});
+  await eventually(async () => (await attempts())[1]?.resumedFrom?.step ?? -1, 120_000).toBe(first?.reachedStep);
+  await one.client.cancelRun(id);
+  await eventually(world.jobs).toEqual([]);
+});
+
 test('a fleet gives way to a training step that waits for its GPUs, the pod with fewer shards first', async () => {
   await one.close();
   // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
@@ -122,7 +156,7 @@ test('a fleet gives way to a training step that waits for its GPUs, the pod with
   const fleet = async () => (await one.client.listAttempts(extraction, 'extract_index')).items;
   // Their agents cannot be there before their Jobs are.
   await eventually(async () => (await fleet()).map((attempt) => attempt.place)).toEqual([expect.any(String), expect.any(String)]);
-  const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(id)));
+  const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(one, id)));
   await younger?.claimShard({ holding: [] });
 
   const training = await one.submit({ set: { 'stages.384.seed': 77 } });
@@ -148,18 +182,4 @@ os.kill(ranks[-1], signal.SIGSTOP)`;
   const [name = '', container = ''] = [pod?.metadata?.name, pod?.spec?.containers[0]?.name];
   await new Exec(kubeConfig).exec(world.namespace, name, container, ['python3', '-c', script], output, output, null, false, resolve);
   expect(await promise).toMatchObject({ status: 'Success' });
-}
-
-/** A client that acts for the agent of an attempt, and has said that it runs. */
-async function speakFor(attemptId: string) {
-  const { internalUrl, home: files } = one.service;
-  const client = createInternalClient({
-    urls: [internalUrl],
-    attemptId,
-    generation: 1,
-    token: attemptToken(files.serverKey, attemptId, 1),
-    signal: AbortSignal.timeout(120_000),
-  });
-  await client.start({ host: 'test', pid: 1, instance: randomUUID(), version: 'test' });
-  return client;
 }

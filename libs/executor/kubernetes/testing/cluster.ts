@@ -28,9 +28,9 @@ export type TestNamespace = {
 };
 
 /** A namespace of its own for one test; closing removes it with all that is in it. */
-export async function testNamespace(): Promise<TestNamespace> {
+export async function testNamespace(podSecurity: 'restricted' | 'privileged' = 'restricted'): Promise<TestNamespace> {
   const name = `cairn-test-${randomBytes(4).toString('hex')}`;
-  await core.createNamespace({ body: { metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } } });
+  await core.createNamespace({ body: { metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': podSecurity } } } });
   const opened: Executor[] = [];
   const log = createLogger({ name: 'executor', level: 'error' });
   return {

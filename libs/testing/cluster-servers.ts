@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseDocument } from 'yaml';
 
 /**
  * The servers of a test cluster that run on this machine, one file `pid/<name>` each below CAIRN_TEST_CLUSTER_HOME; GPUs
- * that are listed in `unhealthy-gpus` there are reported unhealthy.
+ * that are listed in `unhealthy-gpus` there are reported unhealthy, and `kubelet/config.yaml` is what the kubelet reads when it starts.
  */
 export type ClusterServer = 'apiserver' | 'kubelet';
 
@@ -29,6 +30,28 @@ export function killServer(name: ClusterServer): () => void {
     child.unref();
     writeFileSync(pidFile, `${child.pid}\n`);
   };
+}
+
+/** From now on the kubelet evicts pods while fewer processes than this could be started on its node. Gives the function that ends it. */
+export function evictBelow(processes: number): () => void {
+  const file = join(home, 'kubelet', 'config.yaml');
+  const before = readFileSync(file, 'utf8');
+  const configuration = parseDocument(before);
+  configuration.setIn(['evictionHard', 'pid.available'], String(processes));
+  const begin = (text: string) => {
+    const start = killServer('kubelet');
+    writeFileSync(file, text);
+    start();
+  };
+  begin(configuration.toString());
+  return () => begin(before);
+}
+
+/** Processes and threads that could be started on this machine, as a kubelet counts them. */
+export function freeProcesses(): number {
+  const numberIn = (name: string) => Number(readFileSync(`/proc/sys/kernel/${name}`, 'utf8'));
+  const running = Number(/\/(\d+) /.exec(readFileSync('/proc/loadavg', 'utf8'))?.[1]);
+  return Math.min(numberIn('pid_max'), numberIn('threads-max')) - running;
 }
 
 export function breakGpus(...indices: number[]): void {
