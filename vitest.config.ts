@@ -17,6 +17,7 @@ const withDocker = (process.env.DOCKER_HOST ?? '') !== '';
 /** An installed service needs the image of the control plane too, and a way to bring another build of it to the nodes. */
 const withImages =
   withWorkerImage && withDocker && [process.env.CAIRN_TEST_CONTROL_PLANE_IMAGE, process.env.CAIRN_TEST_LOAD_IMAGE].every(Boolean);
+const withKueue = (process.env.CAIRN_TEST_KUEUE_CHART ?? '') !== '';
 const onDocker = '**/docker/**/*.cluster.test.ts';
 
 export default defineConfig({
@@ -29,6 +30,7 @@ export default defineConfig({
       ...(withClusterServers ? [] : ['**/outages.cluster.test.ts']),
       ...(withWorkerImage ? [] : ['**/run.cluster.test.ts', '**/docker-run.cluster.test.ts']),
       ...(withImages ? [] : ['k8s/service.cluster.test.ts']),
+      ...(withKueue ? [] : ['**/kueue.cluster.test.ts']),
       ...(withDocker ? [] : [onDocker]),
       ...(withKubernetes ? [] : ['**/{kubernetes,cluster}/**/*.cluster.test.ts', 'k8s/**/*.cluster.test.ts']),
     ],

@@ -3,6 +3,7 @@ import { recipe } from '@cairn/contract';
 import { loadRecipes } from '@cairn/engine';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
+import { referenceEnvironment, referenceKeys, referenceScripts, referenceSettings } from './testing/reference-names.ts';
 
 const read = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
 const page = read('coming-from-the-reference.md');
@@ -54,4 +55,17 @@ test('every recipe and stage that the page names exists, and every built-in pipe
   const pipelines = [...recipes.keys()].filter((name) => !['mini', 'mini-resnet50', 'tiny'].includes(name) && !name.endsWith('-paper'));
   expect(new Set(ours)).toEqual(new Set(pipelines));
   expect(recipes.get('SER101ibn')?.recipe.stages['512_all']).toBeDefined();
+});
+
+test.each([
+  ['script', '## Scripts', referenceScripts],
+  ['configuration key', '## Configuration keys', referenceKeys],
+  ['setting', '## Settings of the submission', referenceSettings],
+  ['environment variable', '## Environment variables', referenceEnvironment],
+] as const)('every %s of the reference is on the page', (_what, heading, names) => {
+  const section = page.split(`${heading}\n`)[1]?.split('\n## ')[0] ?? '';
+  const there = [...section.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '');
+  const isNamed = (name: string): boolean =>
+    there.some((span) => (span.endsWith('*') ? name.startsWith(span.slice(0, -1)) : span === name || span.startsWith(`${name}:`)));
+  expect(names.filter((name) => !isNamed(name))).toEqual([]);
 });

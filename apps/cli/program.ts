@@ -4,6 +4,7 @@ import { type Cli, type Registrar, sessionOf } from './cli.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
+import { addEvaluate } from './commands/evaluate.ts';
 import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
@@ -66,6 +67,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addDatasets(registrar);
   addLists(registrar);
   addTars(registrar);
+  addEvaluate(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ensemble } from './ensemble.ts';
 import { imageSource } from './internal.ts';
 import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
@@ -24,7 +25,8 @@ export type DatasetView = z.infer<typeof datasetView>;
 export const datasetPage = page(datasetView);
 
 export const recipeSummary = z.object({ name: z.string(), description: z.string(), stages: z.array(z.string()) });
-export const recipeList = z.object({ items: z.array(recipeSummary) });
+/** The built-in recipes, and the ensembles of their models. */
+export const recipeList = z.object({ items: z.array(recipeSummary), ensembles: z.array(ensemble).default([]) });
 export const recipeView = z.object({ recipe: recipe, yaml: z.string() });
 
 export const modelView = z.object({

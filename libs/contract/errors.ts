@@ -160,7 +160,7 @@ export const errorTable = {
     retry: false,
     fix: 'data owner',
     title: 'Too many images cannot be read',
-    remedy: 'Mend or remove the images of the rejected list, or raise `maxBadImageShare`.',
+    remedy: 'Mend or remove the images that the rejected list, or the log of the stage, names; or raise `maxBadImageShare`.',
   },
   unsafe_file: {
     status: 422,

@@ -7,6 +7,7 @@ export * from './internal.ts';
 export * from './known-counts.ts';
 export * from './names.ts';
 export * from './recipe.ts';
+export * from './recipe-schema.ts';
 export * from './rest.ts';
 export * from './settings.ts';
 export * from './states.ts';

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
 
 /**
@@ -15,4 +15,19 @@ export async function requireFolder(what: string, path: string): Promise<void> {
   throw new CairnError('missing_file', `${what}, ${path}, ${said}: give the folder as the machines that run Cairn see it`, {
     details: { folder: path },
   });
+}
+
+/**
+ * Before something is made that takes its time.
+ *
+ * @param what what the folder is to hold, such as `the lists`
+ * @throws CairnError `name_taken` where a folder holds something
+ */
+export async function refuseTaken(path: string, what: string): Promise<void> {
+  const entries = await readdir(path).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  if (entries.length > 0)
+    throw new CairnError('name_taken', `${path} is not empty: choose another folder for ${what}`, { details: { out: path } });
 }

@@ -76,6 +76,11 @@ test('what cannot be reckoned says why, and steps without a GPU have no estimate
 
 test("GLDv2's published counts are those that plans reckon with", () => {
   expect(knownCounts.clean).toMatchObject({ rows: clean.rows, labels: clean.classes });
+  const published = { clean: { ...clean, source: knownCounts.clean?.source ?? '' } };
+  const basis = estimate(recipeOf(), '256')?.basis;
+  expect(estimate(recipeOf(), '256', published)?.basis).toBe(
+    `${basis}; the length of clean is that of table 1 of arXiv 2110.04294, until prepare has run on this dataset`,
+  );
 });
 
 test('a step of training says what it is made of and what other GPUs change', () => {

@@ -3,8 +3,8 @@ import type { ModelSettings, Recipe, StepEstimate, TrainSettings } from '@cairn/
 import costs from './backbone-costs.json' with { type: 'json' };
 import type { StepPlan } from './expand-recipe.ts';
 
-/** What is known of a list's length; `classes` is null where it has no labels. */
-export type ListCounts = { rows: number; classes: number | null };
+/** What is known of a list's length; `classes` is null where it has no labels, `source` says where it is from when no list was made. */
+export type ListCounts = { rows: number; classes: number | null; source?: string };
 
 /**
  * Floating-point operations a second that a GPU is taken to sustain. In 16 bits: what timm's published inference on an RTX 4090 comes to, in
@@ -35,9 +35,15 @@ export function estimateStep(step: StepPlan, recipe: Recipe, lists: Readonly<Rec
     return unknown(`${backbone} is not among the networks whose cost is known; after a first run plans go by its time`);
   const counts = lists[list];
   if (counts === undefined) return unknown(`the length of the list ${list} is known when prepare has run once on this dataset`);
-  return step.kind === 'train'
-    ? estimateTraining(step.settings, recipe.model, cost, counts)
-    : estimateExtraction(step.settings, recipe, cost, counts);
+  const estimate =
+    step.kind === 'train'
+      ? estimateTraining(step.settings, recipe.model, cost, counts)
+      : estimateExtraction(step.settings, recipe, cost, counts);
+  if (counts.source === undefined) return estimate;
+  return {
+    ...estimate,
+    basis: `${estimate.basis}; the length of ${list} is that of ${counts.source}, until prepare has run on this dataset`,
+  };
 }
 
 const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });

@@ -44,7 +44,7 @@ async function listCounts({ prisma }: EngineContext, { dataset }: Submission, pr
   });
   const published = Object.entries(dataset.name === 'gldv2' ? knownCounts : {});
   return {
-    ...Object.fromEntries(published.map(([list, { rows, labels }]) => [list, { rows, classes: labels }])),
+    ...Object.fromEntries(published.map(([list, { rows, labels, source }]) => [list, { rows, classes: labels, source }])),
     ...listsDetails.safeParse(made?.details).data?.lists,
   };
 }

@@ -24,5 +24,5 @@ export {
 } from './leader/observe.ts';
 export { attemptsToQueue, drainOutbox, type OutboxEntry, runsAtRest, type StartEntry } from './leader/outbox.ts';
 export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
-export { type BuiltinRecipe, loadRecipes } from './recipes.ts';
+export { type BuiltinRecipe, ensembles, findRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './run-work.ts';

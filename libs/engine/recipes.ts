@@ -1,8 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CairnError, type Recipe, recipe as recipeSchema } from '@cairn/contract';
+import { CairnError, type Ensemble, type Recipe, recipe as recipeSchema } from '@cairn/contract';
+import { didYouMean, nearestName } from '@cairn/runtime';
 import { parse, stringify } from 'yaml';
 import { referenceRecipes } from './recipes/reference.ts';
+import { submission } from './recipes/submission.ts';
 
 export type BuiltinRecipe = { recipe: Recipe; yaml: string };
 
@@ -13,6 +15,35 @@ export async function loadRecipes(): Promise<Map<string, BuiltinRecipe>> {
   const written = await Promise.all(files.map(async (file) => builtin(await readFile(path.join(folder, file), 'utf8'), file)));
   const ofReference = referenceRecipes.map((input) => builtin(stringify(input), input.name));
   return new Map([...written, ...ofReference].map((one) => [one.recipe.name, one]));
+}
+
+/** The ensembles of built-in recipes, by name. */
+export const ensembles: ReadonlyMap<string, Ensemble> = new Map([[submission.name, submission]]);
+
+/**
+ * A built-in recipe by its name.
+ *
+ * @throws CairnError `unknown_recipe` with the nearest name, or with the recipes of an ensemble that has the name
+ */
+export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T {
+  const found = recipes.get(name);
+  if (found !== undefined) return found;
+  const names = [...recipes.keys()];
+  const parts = ensembles.get(name);
+  if (parts !== undefined) {
+    const models = Object.keys(parts.models).join(', ');
+    throw new CairnError(
+      'unknown_recipe',
+      `"${name}" is no recipe but an ensemble of several: submit ${models}; no step searches their models together yet`,
+      {
+        details: { names },
+      },
+    );
+  }
+  const nearest = nearestName(name, names);
+  throw new CairnError('unknown_recipe', `no recipe is named "${name}"${didYouMean(nearest) || '.'} There are ${names.join(', ')}`, {
+    details: { ...(nearest === null ? {} : { nearest }), names },
+  });
 }
 
 /** A recipe from its YAML. One that does not fit the schema is a fault of this release. */

@@ -1,6 +1,7 @@
 import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import type { EngineContext } from './context.ts';
+import { findRecipe } from './recipes.ts';
 
 /**
  * The recipe of a submission with its overrides applied and checked.
@@ -8,7 +9,7 @@ import type { EngineContext } from './context.ts';
  * @throws CairnError `unknown_recipe` and `unknown_setting` (both with the nearest name), `invalid_setting`
  */
 export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, request: Pick<SubmitRequest, 'recipe' | 'set'>): Recipe {
-  const recipe = typeof request.recipe === 'string' ? builtinRecipe(recipes, request.recipe) : request.recipe;
+  const recipe = typeof request.recipe === 'string' ? findRecipe(recipes, request.recipe).recipe : request.recipe;
   const changed = structuredClone(recipe) as Record<string, unknown>;
   for (const [path, value] of Object.entries(request.set)) override(changed, path, value);
   keepEffectiveBatch(changed, recipe, request.set);
@@ -32,16 +33,6 @@ function keepEffectiveBatch(changed: Record<string, unknown>, { stages }: Recipe
     if (effectiveBatch === null && (isSet('batch') || isSet('ranks')) && !isSet('effectiveBatch'))
       override(changed, `stages.${name}.effectiveBatch`, batch * ranks);
   }
-}
-
-function builtinRecipe(recipes: EngineContext['recipes'], name: string): Recipe {
-  const found = recipes.get(name);
-  if (found) return found.recipe;
-  const names = [...recipes.keys()];
-  const nearest = nearestName(name, names);
-  throw new CairnError('unknown_recipe', `no recipe is named "${name}"${didYouMean(nearest) || '.'} There are ${names.join(', ')}`, {
-    details: { ...(nearest === null ? {} : { nearest }), names },
-  });
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,4 +1,5 @@
 import type { Recipe } from '@cairn/contract';
+import { newId } from '@cairn/runtime';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ada, openStage, request, type Stage, smallRecipe } from './testing/play.ts';
@@ -96,6 +97,16 @@ describe('a plan', () => {
     expect(twice.of('first')?.estimate?.basis).toContain(`slots times the time that it took in run ${runId}, times 2 for its epochs`);
     expect(twice.of('search')).toMatchObject({ estimate: null, split: null });
     expect(twice.estimate.gpuHours).toBeGreaterThanOrEqual(4);
+  });
+
+  it('reckons for gldv2, before its lists are made, with the published lengths, and says so', async () => {
+    const toy = await stage.prisma.dataset.findFirstOrThrow({ where: { name: 'toy' } });
+    const gldv2 = { ...toy, id: newId('dataset'), name: 'gldv2', digest: 'f'.repeat(64), source: toy.source ?? {} };
+    await stage.prisma.dataset.create({ data: gldv2 });
+    const { steps } = await stage.engine.planRun(request({ recipe: fresh, dataset: 'gldv2' }), ada);
+    expect(steps.find(({ name }) => name === 'first')?.estimate?.basis).toMatch(
+      /^1 epochs x 1,580,470 images x .*; the length of clean is that of table 1 of arXiv 2110\.04294, until prepare has run on this dataset$/,
+    );
   });
 
   it("keeps the recipe's images a step with other ranks or batches, unless told otherwise", async () => {

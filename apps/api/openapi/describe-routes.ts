@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { recipeSchemaText } from '@cairn/contract';
 import swagger from '@fastify/swagger';
 import reference from '@scalar/fastify-api-reference';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
@@ -20,7 +21,10 @@ const contentSecurityPolicy =
   "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; " +
   "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/** Serves /openapi.json (OpenAPI 3.1, made from the routes' schemas) and /docs. Must come before the routes. */
+/** Made before its parts get names, by which they would refer to each other. */
+const recipeSchema = recipeSchemaText();
+
+/** Serves /openapi.json (OpenAPI 3.1, made from the routes' schemas), /docs, and /recipe.schema.json. Must come before the routes. */
 export async function describeRoutes(app: App): Promise<void> {
   nameComponents();
   const toJsonSchema = createJsonSchemaTransform({});
@@ -89,5 +93,8 @@ export async function describeRoutes(app: App): Promise<void> {
   });
   app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
     reply.type('application/json').send(JSON.stringify(app.swagger())),
+  );
+  app.get('/recipe.schema.json', { schema: { hide: true } }, async (_request, reply) =>
+    reply.type('application/schema+json').send(recipeSchema),
   );
 }

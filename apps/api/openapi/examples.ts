@@ -80,7 +80,7 @@ export const problemExample: z.output<typeof problem> = {
   title: 'No recipe has this name',
   status: 404,
   code: 'unknown_recipe',
-  detail: 'There is no recipe "mni"; did you mean "mini"?',
+  detail: 'no recipe is named "mni"; did you mean "mini"? There are mini, tiny, fast',
   remedy: 'Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.',
   retry: false,
   requestId: '0b7c1f0e-5a2d-4c3b-9f5e-2f1d7a6b8c90',

@@ -149,3 +149,9 @@ test('the version is that of the product', () => {
     .parse(JSON.parse(readFileSync(createRequire(import.meta.url).resolve('../../../package.json'), 'utf8')));
   expect(document.info).toMatchObject({ title: 'Cairn', version });
 });
+
+test('the schema of recipes is served as it is published, for editors, without a token', async () => {
+  const { status, text } = await call(null, 'GET', '/recipe.schema.json');
+  expect(status).toBe(200);
+  expect(text).toBe(readFileSync(new URL('../../../docs/recipe.schema.json', import.meta.url), 'utf8'));
+});

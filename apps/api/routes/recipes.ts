@@ -1,5 +1,5 @@
-import { CairnError, recipeList, recipeView } from '@cairn/contract';
-import { nearestName } from '@cairn/runtime';
+import { recipeList, recipeView } from '@cairn/contract';
+import { ensembles, findRecipe } from '@cairn/engine';
 import type { ApiDeps } from '../build-api.ts';
 import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
@@ -13,7 +13,12 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
     '/v1/recipes',
     {
       config,
-      schema: { operationId: 'listRecipes', tags, summary: 'List the built-in recipes', response: { 200: recipeList, ...problems } },
+      schema: {
+        operationId: 'listRecipes',
+        tags,
+        summary: 'List the built-in recipes, and the ensembles of their models',
+        response: { 200: recipeList, ...problems },
+      },
     },
     async () => ({
       items: [...recipes.values()].map(({ recipe }) => ({
@@ -21,6 +26,7 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
         description: recipe.description,
         stages: Object.keys(recipe.stages),
       })),
+      ensembles: [...ensembles.values()],
     }),
   );
 
@@ -36,14 +42,6 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
         response: { 200: recipeView, ...problems },
       },
     },
-    async (request) => {
-      const found = recipes.get(request.params.name);
-      if (found !== undefined) return found;
-      const nearest = nearestName(request.params.name, [...recipes.keys()]);
-      const hint = nearest === null ? `there are ${[...recipes.keys()].join(', ')}` : `did you mean "${nearest}"?`;
-      throw new CairnError('unknown_recipe', `There is no recipe "${request.params.name}"; ${hint}`, {
-        details: nearest === null ? {} : { nearest },
-      });
-    },
+    async (request) => findRecipe(recipes, request.params.name),
   );
 }

@@ -230,9 +230,11 @@ test('garbage is collected by an admin and written down unless nothing was done'
 });
 
 test('the built-in recipes are shown, and an unknown one with the nearest name', async () => {
-  expect((await call('viewer', 'GET', '/v1/recipes')).json.items).toContainEqual(
-    expect.objectContaining({ name: 'mini', stages: expect.arrayContaining(['384']) }),
-  );
+  const { items, ensembles } = (await call('viewer', 'GET', '/v1/recipes')).json;
+  expect(items).toContainEqual(expect.objectContaining({ name: 'mini', stages: expect.arrayContaining(['384']) }));
+  expect(ensembles).toEqual([
+    expect.objectContaining({ name: 'submission', rerank: expect.objectContaining({ category: 'before_merge' }) }),
+  ]);
   expect((await call('viewer', 'GET', '/v1/recipes/mini')).json).toMatchObject({
     recipe: { name: 'mini' },
     yaml: expect.stringContaining('stages:'),
@@ -241,6 +243,10 @@ test('the built-in recipes are shown, and an unknown one with the nearest name',
     status: 404,
     code: 'unknown_recipe',
     details: { nearest: 'mini' },
+  });
+  expect((await call('viewer', 'GET', '/v1/recipes/submission')).json).toMatchObject({
+    code: 'unknown_recipe',
+    detail: expect.stringContaining('is no recipe but an ensemble of several: submit SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269;'),
   });
 });
 

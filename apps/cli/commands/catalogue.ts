@@ -17,17 +17,23 @@ export function addCatalogueCommands({ program, action }: Registrar): void {
 }
 
 async function listRecipes({ ui, signal, client }: Session): Promise<undefined> {
-  const { items } = await (await client()).listRecipes({ signal });
-  ui.json({ items });
+  const { items, ensembles } = await (await client()).listRecipes({ signal });
+  ui.json({ items, ensembles });
   const rows = items.map((one) => [ui.style.bold(one.name), one.stages.join(` ${ui.glyphs.arrow} `), one.description.split('\n')[0] ?? '']);
   for (const line of tableLines([{ title: 'name' }, { title: 'stages' }, { title: 'description' }], rows, { heading: ui.style.dim }))
     ui.line(line);
+  for (const { name, models, description } of ensembles)
+    ui.line(
+      `${ui.style.bold(name)} is an ensemble of ${Object.keys(models).join(', ')}, each submitted by itself. ${ui.style.dim(description)}`,
+    );
   return undefined;
 }
 
 async function showRecipe({ ui, signal, client }: Session, name: string): Promise<undefined> {
-  const view = await (await client()).getRecipe(name, { signal });
+  const api = await client();
+  const view = await api.getRecipe(name, { signal });
   ui.json(view.recipe);
+  ui.line(`# yaml-language-server: $schema=${api.url}/recipe.schema.json`);
   ui.line(view.yaml.trimEnd());
   return undefined;
 }

@@ -70,6 +70,8 @@ test('it says which list needs a file, and takes what needs none of the missing'
 });
 
 test('wrong usage is told', async () => {
+  const nowhere = await runTestCli(['lists', '--metadata', path('nowhere'), '--check']);
+  expect(nowhere).toMatchObject({ code: 2, err: expect.stringMatching(/^error: The folder of the CSV files, .*nowhere, does not exist/) });
   expect((await cairn()).err).toContain('lists needs --out for what it makes, or --check');
   expect((await cairn('--out', path('x'), '--lists', 'clean,fulll')).err).toContain('"fulll" is none of clean, c2x');
 });

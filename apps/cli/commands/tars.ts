@@ -106,7 +106,7 @@ async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<nu
   ui.json(result);
   const { fetched, present, failed, bytes } = result;
   for (const { tar, message } of failed) ui.line(`${ui.style.bad(tar)}  ${message}`);
-  const there = present.length === 0 ? '' : `, ${formatCount(present.length)} were there`;
+  const there = present.length === 0 ? '' : `, ${formatCount(present.length)} ${present.length === 1 ? 'was' : 'were'} there`;
   ui.line(
     `${plural(fetched.length, 'tar')} fetched${there}, ${formatBytes(bytes)} in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`,
   );
@@ -117,7 +117,9 @@ async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<nu
 
 function addressOf(text: string): string {
   if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text;
-  throw new CairnError('invalid_request', `--from ${text} is no address such as https://example.org/google-landmark`);
+  throw new CairnError('invalid_request', `--from ${text} is no address such as https://example.org/google-landmark`, {
+    details: { remedy: 'Give the address below which train/images_000.tar and md5sum/ lie, or leave --from out for that of GLDv2.' },
+  });
 }
 
 async function index(

@@ -27,6 +27,16 @@ test('a recipe for a cluster is refused with all that is missing and how to go o
   expect(remedy).toContain('`npx cairn --home /demo import weights resnet50-19c8e357.pth --backbone resnet50`');
 });
 
+test('weights alone are missing too, named once however many steps want them', () => {
+  const [step] = planOf({ action: 'wait-for-same', given: [{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }] }).steps;
+  const plan = { ...planOf(), steps: [step, { ...step, name: 'register' }] as DemoPlan['steps'] };
+  const error = whatIsMissing(plan, place);
+  expect(error?.message).toBe('the recipe fast asks for more than the demo has: the weights resnet50-19c8e357 are not here');
+  const remedy = String(error?.details.remedy);
+  expect(remedy).toContain('with less: --set stages.256.weights=null. To start');
+  expect(remedy.split('import weights')).toHaveLength(2);
+});
+
 test('what is not missing is not named', () => {
   const error = whatIsMissing(planOf({ slots: 8 }), place);
   expect(error?.message).not.toContain('weights');

@@ -5,6 +5,7 @@ import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
+import { tellBadImage } from '../report/tell-bad-image.ts';
 import { fetchList } from '../train/stage-config.ts';
 import { type ModelDetails, modelDetails } from './model-details.ts';
 
@@ -16,7 +17,7 @@ const checkLists = ['index', 'query', 'clean', 'full', 'all'];
 
 /** One attempt at an export: turns a stage's checkpoint into model.onnx, compared with PyTorch on real images, and weights.pt. */
 export const runExport: Runner<'export'> = async (context) => {
-  const { spec, workDir, stop, reporter } = context;
+  const { spec, workDir, stop } = context;
   const { model, ...settings } = spec.settings;
   const folder = join(workDir, 'export');
   const outputDir = join(folder, 'model');
@@ -48,9 +49,7 @@ export const runExport: Runner<'export'> = async (context) => {
     onEvent(event) {
       if (event.event === 'exported') exported = event;
       if (event.event === 'failed') failed ??= event;
-      if (event.event === 'badImage') {
-        reporter.tell({ type: 'badImage', imageId: event.imageId, path: event.path, reason: event.reason.slice(0, 1000) });
-      }
+      if (event.event === 'badImage') tellBadImage(context, event);
     },
   });
   if (stop.asked.aborted) return stop.outcome('the export was stopped');

@@ -39,7 +39,7 @@ async function storeCheckpoint(store: { put(key: string, bytes: string): Promise
 }
 
 test('a stage trains to its end: curves, scores, bad images and checkpoints are told, the final one is its result', async () => {
-  const { context, plane, store, reporter } = await openTraining({}, { evaluate: 'start_and_end' });
+  const { context, plane, store, reporter, lines } = await openTraining({}, { evaluate: 'start_and_end' });
   const outcome = await runTrain(context);
   await reporter.end();
   const key = `${context.spec.stagingPrefix}checkpoint.pt`;
@@ -61,6 +61,8 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
     ['end', 0.75],
   ]);
   expect(plane.items('badImage')).toEqual([{ type: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' }]);
+  // The history of a run keeps some, the log all.
+  expect(lines.join('')).toMatch(/"imageId":"abc","path":"train\/a\/b\/c\/abc\.jpg","reason":"truncated".*cannot be read/);
   expect(plane.items('progress').at(-1)).toMatchObject({ done: 4, total: 4, unit: 'steps' });
   expect(plane.logText('stdout')).toBe('training ä\n');
 });

@@ -7,6 +7,7 @@ import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import type { Stop } from '../agent/stop.ts';
 import { type ProgramEnd, runProgram } from '../program/run-program.ts';
+import { tellBadImage } from '../report/tell-bad-image.ts';
 import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
 import { prepareStage } from './stage-config.ts';
 import { stageProgress } from './stage-progress.ts';
@@ -45,11 +46,9 @@ export const runTrain: Runner<'train'> = async (context) => {
         reporter.tell({ type: 'evaluation', when, step, mapAt100 });
         break;
       }
-      case 'badImage': {
-        const { imageId, path, reason } = event;
-        reporter.tell({ type: 'badImage', imageId, path, reason: reason.slice(0, 1000) });
+      case 'badImage':
+        tellBadImage(context, event);
         break;
-      }
       case 'finished':
       case 'preempted':
         last = event;

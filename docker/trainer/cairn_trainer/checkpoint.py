@@ -119,7 +119,7 @@ def check_same_stage(content: Mapping[str, Any], expected: Mapping[str, Any], so
     """Compares the checkpoint's `stage` with what this stage is.
 
     Raises:
-        TrainerError: `model_mismatch`, naming each value that differs, the number of ranks among them.
+        TrainerError: `model_mismatch`, naming each value that differs.
     """
     if content.get('format') != _FORMAT:
         raise TrainerError('model_mismatch', f'{source} holds weights alone, so no stage can be resumed from it.')

@@ -98,7 +98,7 @@ def import_lists(files: Sequence[Path], out: Path, name: str | None) -> dict[str
 
     Raises:
         TrainerError: as `read_list`; `invalid_configuration` when a file's name tells no list, or two files are one; `missing_file` for
-            a folder without any; `storage_full`.
+            what is not there and for a folder without any; `storage_full`.
     """
     named = _by_list(files, name)
     folder = out / 'lists'
@@ -127,6 +127,8 @@ def _by_list(files: Sequence[Path], name: str | None) -> dict[str, Path]:
     known = ', '.join(LIST_OF_FILE)
     named: dict[str, Path] = {}
     for given in files:
+        if not given.exists():
+            raise TrainerError('missing_file', f'There is no file or folder {given}.')
         within = [given / file for file in LIST_OF_FILE if (given / file).is_file()] if given.is_dir() else [given]
         if not within:
             raise TrainerError('missing_file', f'The folder {given} has none of {known}.')

@@ -106,7 +106,10 @@ class ImageList:
     def _read_from_tar(self, tar: str, offset: int, size: int) -> bytes:
         file = self._tars.get(tar)
         if file is None:
-            file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                raise BadImageError(f'{tar} does not exist') from error
             if len(self._tars) >= _OPEN_TARS:
                 os.close(self._tars.pop(next(iter(self._tars))))
             self._tars[tar] = file

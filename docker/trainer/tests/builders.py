@@ -53,17 +53,19 @@ class Collection:
         pq.write_table(table, path)
         return path
 
-    def write_tar(self) -> list[dict]:
-        """Packs the images into a tar and gives the rows that point into it."""
-        with tarfile.open(self.images / 'images_000.tar', 'w') as tar:
-            for row in self.rows:
-                tar.add(self.images / row['path'], f'{row["image_id"][0]}/{row["path"]}')
-        with tarfile.open(self.images / 'images_000.tar') as tar:
-            members = {Path(member.name).stem: member for member in tar.getmembers()}
+    def write_tars(self, number: int = 1) -> list[dict]:
+        """Deals the images out to tars and gives the rows that point into them."""
         rows = []
+        for row_number, row in enumerate(self.rows):
+            with tarfile.open(self.images / f'images_{row_number % number:03d}.tar', 'a') as tar:
+                tar.add(self.images / row['path'], f'{row["image_id"][0]}/{row["path"]}')
+        places = {}
+        for path in sorted(self.images.glob('images_*.tar')):
+            with tarfile.open(path) as tar:
+                places.update({Path(member.name).stem: (path.name, member) for member in tar.getmembers()})
         for row in self.rows:
-            member = members[row['image_id']]
-            rows.append({**row, 'path': member.name, 'tar': 'images_000.tar', 'offset': member.offset_data, 'size': member.size})
+            name, member = places[row['image_id']]
+            rows.append({**row, 'path': member.name, 'tar': name, 'offset': member.offset_data, 'size': member.size})
         return rows
 
     def write_evaluation(self) -> dict[str, str]:

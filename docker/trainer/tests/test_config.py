@@ -30,6 +30,15 @@ def test_camel_case_becomes_snake_case_and_unknown_keys_are_ignored(run):
     assert config.stop_path.endswith('/stop')
 
 
+def test_the_example_of_the_documentation_is_a_stage_of_the_reference(tmp_path):
+    page = (Path(__file__).parents[3] / 'docs/trainer.md').read_text(encoding='utf-8')
+    example = page.split('```json\n')[1].split('```')[0]
+    (tmp_path / 'stage.json').write_text(example, encoding='utf-8')
+    config = read_trainer_config(tmp_path / 'stage.json')
+    assert (config.classes, config.list.rows, config.settings.images_per_step) == (81_313, 1_580_470, 1024)
+    assert (config.settings.sampler, config.settings.erasing, config.settings.scale) == ('softmax', 1, 30)
+
+
 def test_every_fault_is_named_at_once(run):
     def change(config):
         config['settings'].update(batch=1, sampler='random', learningRate=0, epochs=1.5, margin='wide', compile=1, precision='fp8')

@@ -1,11 +1,14 @@
 import os
+import re
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from builders import Collection, exit_code_of, fork
 
+from cairn_trainer import lists
 from cairn_trainer.data import DecodedImages, EvalImages, TrainImages, erase, eval_batches, train_batches
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.lists import ImageList, read_parquet
@@ -43,22 +46,42 @@ def _same(one, other):
         assert a.bad == b.bad
 
 
-def test_a_list_reads_images_from_tars_as_from_the_folder(collection):
-    rows = collection.write_tar()
+@pytest.mark.parametrize('open_at_a_time', [1, 2, 64])
+def test_a_list_reads_images_from_tars_as_from_the_folder(collection, monkeypatch, open_at_a_time):
+    monkeypatch.setattr(lists, '_OPEN_TARS', open_at_a_time)
+    rows = collection.write_tars(3)
     rows[0].update(tar=None, offset=None, size=None, path=collection.rows[0]['path'])
     images = _list(collection, rows)
+    before = _open_files()
     found = [images.read(row) for row in range(images.rows)]
+    assert _open_files() - before == min(open_at_a_time, 3)
     plain = _list(collection)
     assert found == [plain.read(row) for row in range(plain.rows)]
     assert images.labels.tolist() == plain.labels.tolist()
 
 
-def test_a_tar_that_ends_early_and_a_missing_file_are_bad_images(collection):
-    rows = collection.write_tar()
+def _open_files() -> int:
+    return len(list(Path('/proc/self/fd').iterdir()))
+
+
+def test_a_tar_that_is_open_is_read_without_moving_its_position_which_forked_loaders_share(collection):
+    images = _list(collection, collection.write_tars())
+    images.read(5)
+    tar = str(collection.images / 'images_000.tar')
+    (file,) = [file for file in Path('/proc/self/fd').iterdir() if os.path.realpath(file) == tar]
+    assert re.search(r'^pos:\s*0$', Path(f'/proc/self/fdinfo/{file.name}').read_text(), re.MULTILINE)
+    _same(_batches(images, workers=2), _batches(_list(collection)))
+
+
+def test_a_tar_that_ends_early_one_that_is_gone_and_a_missing_file_are_bad_images(collection):
+    rows = collection.write_tars()
     os.truncate(collection.images / 'images_000.tar', rows[-1]['offset'] + 10)
     (collection.images / collection.rows[0]['path']).unlink()
     with pytest.raises(BadImageError, match=r'images_000\.tar ends before the image does'):
         _list(collection, rows).read(len(rows) - 1)
+    (collection.images / 'images_000.tar').unlink()
+    with pytest.raises(BadImageError, match=r'images_000\.tar does not exist'):
+        _list(collection, rows).read(0)
     with pytest.raises(BadImageError, match='the file does not exist'):
         _list(collection).read(0)
 

@@ -178,6 +178,8 @@ def test_a_folder_gives_all_its_lists(tmp_path):
     assert 'are both the list test' in str(twice)
     (tmp_path / 'none').mkdir()
     assert _refusal(import_lists.import_lists, [tmp_path / 'none'], tmp_path / 'out', None).code == 'missing_file'
+    nowhere = _refusal(import_lists.import_lists, [tmp_path / 'nowhere'], tmp_path / 'out', None)
+    assert (nowhere.code, str(nowhere)) == ('missing_file', f'There is no file or folder {tmp_path}/nowhere.')
 
 
 def test_the_programs_answer_one_json_object(tmp_path, capsys):

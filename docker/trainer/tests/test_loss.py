@@ -42,6 +42,15 @@ def test_loss_and_gradient_are_finite_where_a_cosine_is_one(label, sign):
     assert head.weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize('cosine', [1.0, 1 - 2**-24, 1 - 2**-20, 1 - 2**-19])
+def test_near_a_cosine_of_one_the_gradient_has_a_bound(cosine):
+    cosines = torch.tensor([[cosine, 0.9]], requires_grad=True)
+    _arcface(margin=0.3, scale=1.0).logits(cosines, torch.tensor([0])).sum().backward()
+    assert cosines.grad is not None
+    # d/dc cos(acos c + m) = cos m + c sin m / sqrt(1 - c^2), and the root is at least 1 / 708.
+    assert 0 <= cosines.grad[0, 0] <= math.cos(0.3) + 708 * math.sin(0.3)
+
+
 def test_a_cosine_that_rounding_lifts_over_one_gives_no_nan():
     assert _arcface().logits(torch.tensor([[1.0000002, 0.5]]), torch.tensor([0])).isfinite().all()
 

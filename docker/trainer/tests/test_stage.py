@@ -8,6 +8,8 @@ import torch
 from builders import Collection, StageRun, exit_code_of
 from waiting import wait_until
 
+from cairn_trainer.optim import CosineSchedule
+
 
 @pytest.fixture
 def collection(tmp_path):
@@ -29,12 +31,35 @@ def test_a_stage_tells_its_steps_its_checkpoints_and_its_end(tmp_path, collectio
     assert [event['step'] for event in steps] == [5, 10, 15, 20, 25, 30, 32]
     assert steps[0]['epoch'] == pytest.approx(5 / 16)
     assert steps[-1]['etaSeconds'] == 0
-    assert steps[0]['learningRate'] > steps[-1]['learningRate'] > 0
+    schedule = CosineSchedule(base=0.05, epochs=2)
+    # Step n is taken at the rate of n - 1 steps passed.
+    assert [event['learningRate'] for event in steps] == [schedule.at((event['step'] - 1) / 16) for event in steps]
     assert all(event['imagesPerSecond'] > 0 for event in steps)
     first, last = run.events('checkpoint')
     assert (first['step'], first['epoch'], first['final'], first['optimizer']) == (16, 1, False, True)
     assert (last['step'], last['epoch'], last['final'], last['optimizer']) == (32, 2, True, True)
     assert last['path'].endswith('checkpoint-000032.pt')
+
+
+def test_a_checkpoint_is_written_whenever_its_minutes_are_over(tmp_path, collection):
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, checkpointEveryMinutes=1e-9)
+    assert run.run() == 0
+    assert [(event['step'], event['final']) for event in run.events('checkpoint')] == [*((step, False) for step in range(1, 8)), (8, True)]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_images_in_tars_train_to_the_same_weights_as_those_in_a_folder(tmp_path, collection, workers):
+    plain = StageRun(tmp_path / 'plain', collection, epochs=1)
+    assert plain.run() == 0
+    rows = collection.write_tars(3)
+    for row in collection.rows:
+        (collection.images / row['path']).unlink()
+    tars = {'path': str(collection.write_list('tars', rows)), 'rows': len(rows), 'labels': collection.landmarks}
+    run = StageRun(tmp_path / 'run', collection, epochs=1, loaderWorkers=workers, list=tars)
+    assert run.run() == 0
+    assert run.events('badImage') == []
+    for key, value in _weights(plain)['model'].items():
+        assert torch.equal(value, _weights(run)['model'][key]), key
 
 
 def test_the_logged_accuracy_and_loss_are_means_over_the_interval(tmp_path, collection):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cairn_trainer import transforms
 from cairn_trainer.transforms import Augmenter, BadImageError, Rectangle, decode, resize_bilinear
 
 
@@ -80,9 +81,22 @@ def test_draws_stay_in_their_ranges():
     assert 0.015 < areas.min() < 0.05
     assert 0.17 < areas.max() < 0.21
     assert 0.1 < areas.mean() < 0.12
+    # Height to width: of large rectangles, whose sides are rounded by little.
+    aspects = np.array([r.height / r.width for r in erased if r.height * r.width > 300])
+    assert 0.27 < aspects.min() < 0.4
+    assert 3.1 < aspects.max() < 3.6
+    assert 1.7 < aspects.mean() < 1.93
     for r in erased:
         assert 0 <= r.top <= 64 - r.height
         assert 0 <= r.left <= 64 - r.width
+
+
+def test_a_rectangle_that_does_not_fit_is_drawn_again(monkeypatch):
+    # Up to 81 % of the area and of any shape: many are wider or higher than the image.
+    monkeypatch.setattr(transforms, '_ERASE_AREA', (0.8, 0.81))
+    augmenter = Augmenter(64, 0, 0.0, 1.0, seed=0)
+    erased = [augmenter.draw(0, position).erased for position in range(200)]
+    assert all(0 < r.height < 64 and 0 < r.width < 64 for r in erased)
 
 
 def test_nothing_changes_when_nothing_is_asked_for():

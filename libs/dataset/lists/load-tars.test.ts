@@ -1,10 +1,12 @@
-import { mkdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { listName } from '@cairn/contract';
 import { expect, test } from 'vitest';
+import { imageSplits } from '../image-path.ts';
 import { packTars } from '../mini/pack-tars.ts';
 import { tarIndexFolder } from '../tars/known-tars.ts';
 import { writeTarIndex } from '../tars/write-tar-index.ts';
-import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import { handMade, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import type { ListsManifest } from './manifest.ts';
 import { prepareLists } from './prepare-lists.ts';
 import { readList } from './read-list.ts';
@@ -22,7 +24,7 @@ async function collection(root: string) {
   );
   await writeFiles(join(root, 'metadata'), { 'train_clean.csv': ['landmark_id,images', `7,${ids.join(' ')}`] });
   let made = 0;
-  const prepare = async (): Promise<{ manifest: ListsManifest; places: unknown[] }> => {
+  const prepare = async (): Promise<{ manifest: ListsManifest; places: (string | number | null)[][] }> => {
     const out = join(root, `out-${made++}`);
     const images = { kind: 'tars', root: tars } as const;
     const manifest = await prepareLists({ metadata: join(root, 'metadata'), images, lists: ['clean'], testSeed: 0, out });
@@ -81,4 +83,55 @@ test('an md5 file that came after the index is compared with what the index foun
   await index(true);
   await writeFile(join(folder.path, 'tars/md5sum/train/md5.images_001.txt'), `${'0'.repeat(32)}  images_001.tar\n`);
   await expect(prepare()).rejects.toMatchObject({ code: 'corrupt_tar', details: { expected: '0'.repeat(32) } });
+});
+
+test('an image in two places has the last one, as in tars that are unpacked one after another', async () => {
+  await using folder = await testFolder();
+  const { tars, prepare } = await collection(folder.path);
+  // Two more tars: the first holds eee4 twice more, the second bbb1 once.
+  const again = ['xxx8', 'xxx9', 'eee4', 'bbb1', 'eee4'];
+  await packTars(
+    join(folder.path, 'more'),
+    'train',
+    again.map((id, i) => ({ id, read: async () => Buffer.alloc(50 + i, i) })),
+    2,
+  );
+  await copyFile(join(folder.path, 'more/train/images_000.tar'), join(tars, 'train/images_002.tar'));
+  await copyFile(join(folder.path, 'more/train/images_001.tar'), join(tars, 'train/images_003.tar'));
+  const { places } = await prepare();
+  expect([places[1], places[4]]).toEqual([
+    ['bbb1', 'train/images_003.tar', expect.any(Number), 53],
+    ['eee4', 'train/images_002.tar', expect.any(Number), 54],
+  ]);
+});
+
+test('an md5 counts as checked only where there is an md5 file, read now or known from the index', async () => {
+  await using folder = await testFolder();
+  const { prepare, index } = await openCollection(folder.path);
+  await rm(join(folder.path, 'tars/md5sum/train/md5.images_001.txt'));
+  const checked = async () => (await prepare()).manifest.tars?.train?.tars.map(({ md5Checked }) => md5Checked);
+  expect(await checked()).toEqual([true, false]);
+  await index(true);
+  expect(await checked()).toEqual([true, false]);
+});
+
+test.each(listName.options)('the list %s alone has the tars of every image that it names, and no others', async (list) => {
+  await using folder = await testFolder();
+  const [metadata, tars, out] = ['metadata', 'tars', 'out'].map((name) => join(folder.path, name)) as [string, string, string];
+  await writeFiles(metadata, { ...handMade, 'competition_index.csv': ['id', 'i1iiii', 'x1xxxx'] });
+  const images = {
+    train: ['a1aaaa', 'a2aaaa', 'a3aaaa', 'b1bbbb', 'b2bbbb', 'd1dddd', 'd2dddd', 'g1gggg', 'g2gggg'],
+    index: ['i1iiii', 'i2iiii', 'i3iiii', 'i4iiii', 'i5iiii', 'i6iiii', 'x1xxxx'],
+    test: ['q1qqqq', 'q2qqqq', 'q3qqqq', 'q4qqqq'],
+  } as const;
+  for (const split of imageSplits) {
+    const packed = images[split].map((id, i) => ({ id, read: async () => Buffer.alloc(20 + i) }));
+    await packTars(tars, split, packed, 1);
+  }
+  const manifest = await prepareLists({ metadata, images: { kind: 'tars', root: tars }, lists: [list], testSeed: 0, out });
+  const rows = (await Array.fromAsync(readList(join(out, `lists/${list}.parquet`)))).flat();
+  const named = new Set(rows.map(({ path }) => path.split('/')[0]));
+  expect(manifest.lists[list]?.missingImages).toBe(0);
+  expect(rows.every(({ tar, path }) => tar?.split('/')[0] === path.split('/')[0])).toBe(true);
+  expect(Object.keys(manifest.tars ?? {})).toEqual(imageSplits.filter((split) => named.has(split)));
 });

@@ -326,6 +326,17 @@ describe('the files', () => {
     expect(await readdir(join(folder.path, 'out'))).toEqual(['mine.txt']);
   });
 
+  test('a folder that is not there is told as such, not as files that it lacks', async () => {
+    await using folder = await testFolder();
+    const [metadata, countries, out] = ['metadata', 'countries', 'out'].map((name) => join(folder.path, name)) as [string, string, string];
+    const make = () =>
+      prepareLists({ metadata, countries, images: { kind: 'folder', root: folder.path }, lists: ['clean'], testSeed: 0, out });
+    const missing = (what: string) => ({ code: 'missing_file', message: expect.stringContaining(`${what}, does not exist`) });
+    await expect(make()).rejects.toMatchObject(missing(`The folder of the CSV files, ${metadata}`));
+    await writeFiles(metadata, handMade);
+    await expect(make()).rejects.toMatchObject(missing(`The folder of the countries, ${countries}`));
+  });
+
   test('an abort or a bad row leaves nothing behind', async () => {
     await using folder = await testFolder();
     const metadata = join(folder.path, 'metadata');

@@ -1,7 +1,6 @@
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { CategoryQuotes, ListName } from '@cairn/contract';
-import { CairnError } from '@cairn/contract';
 import { allEnded } from '../all-ended.ts';
 import type { FileDigest } from '../digests.ts';
 import { fileDigest } from '../digests.ts';
@@ -10,6 +9,7 @@ import { count, openDatabase } from '../duckdb.ts';
 import type { FoundFile } from '../metadata/find-metadata.ts';
 import { findMetadata } from '../metadata/find-metadata.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
+import { refuseTaken, requireFolder } from '../require-folder.ts';
 import { makingBeside } from '../writing-under.ts';
 import { classesOfList, defineLists, makeListTables } from './definitions.ts';
 import { checkImportedList, findImportedLists, importedClasses, importedFolder, importedTable } from './imported-lists.ts';
@@ -56,7 +56,9 @@ const defaultMemoryMiB = 512;
 export async function prepareLists(options: PrepareListsOptions): Promise<ListsManifest> {
   const out = resolve(options.out);
   const lists = [...new Set(options.lists)];
-  await refuseTaken(out);
+  await refuseTaken(out, 'the lists');
+  await requireFolder('The folder of the CSV files', options.metadata);
+  if (options.countries !== undefined) await requireFolder('The folder of the countries', options.countries);
   const imported = await findImportedLists(options.metadata, lists);
   const made = lists.filter((list) => !imported.has(list));
   const found = await findMetadata(options.metadata, { lists: made, withCountries: options.countries !== undefined }, options.signal);
@@ -69,15 +71,6 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
     },
     options.signal,
   );
-}
-
-async function refuseTaken(out: string): Promise<void> {
-  const entries = await readdir(out).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  });
-  if (entries.length > 0)
-    throw new CairnError('name_taken', `${out} is not empty: choose another folder for the lists`, { details: { out } });
 }
 
 async function fill(

@@ -125,7 +125,7 @@ function recipeOf({ name, backbone, weights, stages }: Pipeline): RecipeInput {
 
 function describe(name: string, backbone: string, stages: readonly string[]): string {
   const source = name.endsWith('-paper') ? 'as its paper has it' : 'as its code has it';
-  return `${backbone} in the stages ${stages.join(', ')} of the 2nd place solution of Google Landmark Retrieval 2021, ${source}; for 8 GPUs.`;
+  return `${backbone} in the stage${stages.length === 1 ? '' : 's'} ${stages.join(', ')} of the 2nd place solution of Google Landmark Retrieval 2021, ${source}; for 8 GPUs.`;
 }
 
 const pipelines = [SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269];

@@ -20,6 +20,7 @@ const aWorkload = (conditions: Told[], admissionChecks: object[] = []): Workload
 const sight = (change: Partial<QueueSight>): QueueSight => ({
   queueName: 'gpus',
   namespace: 'training',
+  priorityClass: null,
   queueExists: null,
   workload: null,
   place: null,
@@ -55,6 +56,9 @@ test('what Kueue has not said yet is not guessed', () => {
 test('a queue that is not there is named; so is a Kueue that does not take Jobs up', () => {
   expect(queuedMessage(sight({ queueExists: false }))).toBe('namespace training has no LocalQueue gpus');
   expect(queuedMessage(sight({ queueExists: true, waitedMs: 61_000 }))).toMatch(/^Kueue has not taken it up: it does not run/);
+  expect(queuedMessage(sight({ queueExists: true, waitedMs: 61_000, priorityClass: 'high' }))).toMatch(
+    /does not manage namespace training, or has no WorkloadPriorityClass high$/,
+  );
 });
 
 test('a reserved quota waits for its admission checks', () => {

@@ -5,6 +5,8 @@ export type QueueSight = {
   /** Of the LocalQueue that the pool names. */
   queueName: string;
   namespace: string;
+  /** The WorkloadPriorityClass that the pool names; Kueue takes up no Job of one that is not there. */
+  priorityClass: string | null;
   /** Whether that LocalQueue is there; null when it could not be asked. */
   queueExists: boolean | null;
   workload: Workload | null;
@@ -52,9 +54,11 @@ export function queuedMessage(sight: QueueSight): string {
   return why === '' ? at : `${at}; ${why}`;
 }
 
-function untaken({ queueName, namespace, queueExists, waitedMs }: QueueSight): string {
+function untaken({ queueName, namespace, priorityClass, queueExists, waitedMs }: QueueSight): string {
   if (queueExists === false) return `namespace ${namespace} has no LocalQueue ${queueName}`;
-  return waitedMs < untakenAfterMs ? '' : `Kueue has not taken it up: it does not run, or does not manage namespace ${namespace}`;
+  if (waitedMs < untakenAfterMs) return '';
+  const unknownClass = priorityClass === null ? '' : `, or has no WorkloadPriorityClass ${priorityClass}`;
+  return `Kueue has not taken it up: it does not run, or does not manage namespace ${namespace}${unknownClass}`;
 }
 
 function whyQueued(workload: Workload): string {

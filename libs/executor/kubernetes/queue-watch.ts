@@ -78,6 +78,7 @@ export function watchQueue({ pool, settings, api, watch, log }: QueueWatchOption
       return queuedMessage({
         queueName,
         namespace,
+        priorityClass: kueue.priorityClass ?? null,
         workload,
         queueExists: workload === null ? await queueExists(signal) : true,
         place: workload === null ? null : ((await places(signal)).get(workload.metadata.name) ?? null),

@@ -21,8 +21,6 @@ export type ApiProxy = {
   /** The file of a kubeconfig whose server is the proxy. */
   kubeconfig: string;
   calls: readonly ApiCall[];
-  /** Answers GET of a path itself from now on, in place of a server that the cluster does not have. */
-  answer(path: string, body: () => object): void;
   /** Breaks all connections and takes no more, as an API server that went away. Gives what brings it back. */
   cut(): Promise<() => Promise<void>>;
   close(): Promise<void>;
@@ -31,16 +29,13 @@ export type ApiProxy = {
 /** Stands between a controller and the API server of a kubeconfig and notes every call, which it makes with that one's rights. */
 export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-api-proxy-'));
-  const answers = new Map<string, () => object>();
   const target = new URL(config.getCurrentCluster()?.server ?? '');
   const calls: ApiCall[] = [];
   const server = createServer((incoming, answer) => {
     const url = new URL(incoming.url ?? '/', 'http://proxy');
     const verb = url.searchParams.get('watch') === 'true' ? 'WATCH' : (incoming.method ?? 'GET');
     calls.push({ verb, path: url.pathname, at: Date.now() });
-    const body = answers.get(url.pathname);
-    if (body && verb === 'GET') answer.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body()));
-    else void forward(config, target, incoming, answer);
+    void forward(config, target, incoming, answer);
   });
   async function start(port: number): Promise<void> {
     server.listen(port, '127.0.0.1');
@@ -71,7 +66,6 @@ export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
   return {
     kubeconfig,
     calls,
-    answer: (path, body) => void answers.set(path, body),
     async cut() {
       await stop();
       return () => start(port);

@@ -1,87 +1,139 @@
 import { agentExit } from '@cairn/contract';
+import type { KubernetesObject, V1Job } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type ApiProxy, startApiProxy } from './api-proxy.ts';
-import { batch, type ClusterWorld, kubeConfig, type OpenService, openWorld, shellImage, smallPods } from './cluster-service.ts';
+import {
+  batch,
+  type ClusterWorld,
+  gpuResource,
+  type OpenService,
+  openWorld,
+  type PoolSettings,
+  shellImage,
+  smallPods,
+} from './cluster-service.ts';
 import { eventually } from './eventually.ts';
-import { installKueueTypes, playKueue } from './kueue-types.ts';
+import { exampleObjects, installKueue, type Kueue } from './kueue.ts';
 
-// Kueue itself does not run here: its types are installed, and the test plays its controller and its visibility API.
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
+// Kueue itself, with the queues of the example: 32 GPUs in their quota, on a node of 8.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 240_000 });
 
 const script = `trap 'exit ${agentExit.preempted}' TERM; while true; do sleep 0.1; done`;
+const gpus = 8;
+const urgent = {
+  apiVersion: 'kueue.x-k8s.io/v1beta2',
+  kind: 'WorkloadPriorityClass',
+  metadata: { name: 'cairn-test-urgent' },
+  value: 2000,
+};
 let world: ClusterWorld;
-let proxy: ApiProxy;
+let kueue: Kueue;
+let settings: PoolSettings;
 let one: OpenService;
-let removeTypes: () => Promise<void>;
-let kueue: ReturnType<typeof playKueue>;
+let queues: KubernetesObject[];
 beforeAll(async () => {
-  removeTypes = await installKueueTypes();
+  kueue = await installKueue();
   world = await openWorld();
-  kueue = playKueue(world.namespace);
-  proxy = await startApiProxy(kubeConfig);
-  const settings = { ...smallPods, image: shellImage, command: ['sh', '-c', script], kueue: { queueName: 'gpus' } };
-  one = await world.open(settings, { kubeconfig: proxy.kubeconfig });
+  queues = await exampleObjects(world.namespace);
+  await kueue.make(urgent);
+  settings = {
+    ...smallPods,
+    gpusPerPod: gpus,
+    image: shellImage,
+    command: ['sh', '-c', script],
+    // As in k8s/examples/kueue-values.yaml.
+    kueue: { queueName: 'cairn', priorityClass: 'cairn-training' },
+    podAnnotations: { 'kueue.x-k8s.io/podset-required-topology': 'kubernetes.io/hostname' },
+  };
+  one = await world.open(settings, { slots: 8 * gpus });
 });
 afterAll(async () => {
   await world.close();
-  await proxy.close();
-  await removeTypes();
+  await kueue.close();
 });
 
-const jobOf = async (name: string) => (await world.jobs()).find(({ metadata }) => metadata?.annotations?.['cairn.dev/name'] === name);
-const suspend = async (name: string, isSuspended: boolean) =>
-  batch.patchNamespacedJob({ namespace: world.namespace, name, body: [{ op: 'replace', path: '/spec/suspend', value: isSuspended }] });
-
-test('a Job in a queue of Kueue waits in its words, with its place, the same in API and CLI, and an eviction costs no retry', async () => {
-  const id = await one.submit();
-  const { name } = await one.run(id);
-  const waits = () => eventually(async () => (await one.step(id, '384')).waiting?.sentence);
-  await waits().toMatch(/^it waits in the queue of the cluster: namespace \S+ has no LocalQueue gpus \(since .* UTC\)$/);
-
-  const job = await jobOf(`${name}/384/1`);
-  const jobName = job?.metadata?.name ?? '';
-  const pending = (workload: string, position: number) => ({
-    metadata: { name: workload },
-    priority: 0,
-    localQueueName: 'gpus',
-    positionInLocalQueue: position,
-    positionInClusterQueue: position + 3,
+const waits = (id: string) => eventually(async () => (await one.step(id, '384')).waiting?.sentence);
+/** Names of attempts whose pods run. */
+const running = () =>
+  eventually(async () => {
+    const pods = (await world.pods()).filter(({ status }) => status?.phase === 'Running');
+    return pods.map(({ metadata }) => metadata?.annotations?.['cairn.dev/name'] ?? 'of others');
   });
-  const visible = `/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/${world.namespace}/localqueues/gpus/pendingworkloads`;
-  proxy.answer(visible, () => ({ items: [pending('another', 0), pending('ours', 1)] }));
-  await kueue.makeQueue('gpus');
-  await kueue.takeUp('ours', job?.metadata?.uid ?? '', 'gpus');
-  const message = 'insufficient unused quota for nvidia.com/gpu in flavor gpu-8, 8 more needed';
-  await kueue.tell('ours', { type: 'QuotaReserved', status: 'False', reason: 'WaitingForQuota', message });
-  await waits().toMatch(
-    /: place 2 in LocalQueue gpus of namespace \S+, 5 in its ClusterQueue; its quota is used up now: insufficient unused quota .* \(since/,
+const attempts = (id: string) => eventually(async () => (await one.client.listAttempts(id, '384')).items);
+
+const isPriorityClass = ({ kind }: KubernetesObject) => kind === 'WorkloadPriorityClass';
+
+/** A Job of another team in the same queue, ahead of all of Cairn's. */
+async function urgentJob(): Promise<() => Promise<void>> {
+  const { namespace } = world;
+  const container = {
+    name: 'stranger',
+    image: shellImage,
+    command: ['sleep', '3600'],
+    resources: { limits: { [gpuResource]: String(gpus) } },
+  };
+  const body: V1Job = {
+    metadata: {
+      generateName: 'urgent-',
+      labels: { 'kueue.x-k8s.io/queue-name': 'cairn', 'kueue.x-k8s.io/priority-class': urgent.metadata.name },
+    },
+    spec: { suspend: true, template: { spec: { restartPolicy: 'Never', terminationGracePeriodSeconds: 0, containers: [container] } } },
+  };
+  const name = (await batch.createNamespacedJob({ namespace, body })).metadata?.name ?? '';
+  return async () => void (await batch.deleteNamespacedJob({ namespace, name, propagationPolicy: 'Foreground' }));
+}
+
+test('a Job in a queue of Kueue waits in its words, with its place, the same in API and CLI; evicted for another, its next attempt waits again', async () => {
+  await kueue.make(queues.find(isPriorityClass) ?? {});
+  const first = await one.submit();
+  await waits(first).toMatch(/^it waits in the queue of the cluster: .*: LocalQueue cairn doesn't exist \(since .* UTC\)$/);
+
+  for (const object of queues) if (!isPriorityClass(object)) await kueue.make(object);
+  await running().toEqual([expect.stringMatching(/\/384\/1$/)]);
+
+  const second = await one.submit({ set: { 'stages.384.seed': 7 } });
+  await waits(second).toMatch(
+    /: place 1 in LocalQueue cairn of namespace \S+, 1 in its ClusterQueue; .*topology "machines".*gpu": 1 \(since/,
   );
-  expect(await one.show(id)).toContain((await one.step(id, '384')).waiting?.sentence);
+  expect(await one.show(second)).toContain((await one.step(second, '384')).waiting?.sentence);
 
-  await kueue.tell('ours', { type: 'QuotaReserved', status: 'True', reason: 'QuotaReserved', message: '' });
-  await suspend(jobName, false);
-  await eventually(async () => (await world.pods()).map(({ status }) => status?.phase)).toEqual(['Running']);
-  await waits().toMatch(/^an attempt is being started on pool pods/);
-
-  // Kueue takes the place back: it says so, and deletes the pod by suspending the Job.
-  const evicted = 'Preempted to accommodate a workload of higher priority';
-  await kueue.tell('ours', { type: 'Evicted', status: 'True', reason: 'Preempted', message: evicted });
-  await suspend(jobName, true);
-  await eventually(async () => (await one.client.listAttempts(id, '384')).items).toMatchObject([
-    { ordinal: 1, failure: { cause: 'preemption' } },
-    { ordinal: 2 },
+  const end = await urgentJob();
+  await attempts(first).toMatchObject([
+    { ordinal: 1, failure: { cause: 'preemption', message: expect.stringContaining('Stopped: Preempted to accommodate a workload') } },
+    { ordinal: 2, state: 'launching' },
   ]);
-  await eventually(async () => (await jobOf(`${name}/384/2`))?.spec?.suspend).toBe(true);
+  await waits(first).toMatch(/: place 2 in LocalQueue cairn/);
+  await end();
+  await running().toEqual([`${(await one.run(second)).name}/384/1`]);
+});
+
+test('a ClusterQueue that is stopped is told, and what it held goes on when it is opened again', async () => {
+  const { items } = await one.client.listRuns();
+  const [id, name] = items.map((run) => [run.id, run.name] as const)[0] ?? ['', ''];
+  const queue = queues.find(({ kind }) => kind === 'ClusterQueue') ?? {};
+  await running().toEqual([`${name}/384/1`]);
+  await kueue.change({ ...queue, spec: { stopPolicy: 'HoldAndDrain' } });
+  await attempts(id).toMatchObject([
+    { ordinal: 1, failure: { cause: 'preemption' } },
+    { ordinal: 2, state: 'launching' },
+  ]);
+  await waits(id).toMatch(/LocalQueue cairn of namespace .*; its queue does not take it: ClusterQueue cairn is inactive \(since/);
+  await kueue.change({ ...queue, spec: { stopPolicy: 'None' } });
+  await running().toEqual([expect.stringMatching(/\/384\/2$/)]);
 });
 
 test('a Job whose place was taken back before its pod ran ends in the words of Kueue', async () => {
-  const id = await one.submit({ set: { 'stages.384.seed': 7 } });
-  const { name } = await one.run(id);
-  await eventually(async () => jobOf(`${name}/384/1`)).toBeDefined();
-  await kueue.takeUp('other', (await jobOf(`${name}/384/1`))?.metadata?.uid ?? '', 'gpus');
-  await kueue.tell('other', { type: 'Evicted', status: 'True', reason: 'Preempted', message: 'for another' });
-  await eventually(async () => (await one.client.listAttempts(id, '384')).items[0]?.failure).toMatchObject({
+  for (const { id } of (await one.client.listRuns({})).items) await one.client.cancelRun(id);
+  await eventually(world.pods).toEqual([]);
+  const broken = await world.open(
+    { ...settings, image: 'registry.invalid/none:1' },
+    { variables: { CAIRN_INSTANCE: `${world.namespace}-b` } },
+  );
+  const id = await broken.submit();
+  await eventually(async () => (await broken.step(id, '384')).waiting?.sentence).toMatch(/image/);
+  const end = await urgentJob();
+  await eventually(async () => (await broken.client.listAttempts(id, '384')).items[0]?.failure).toMatchObject({
     cause: 'preemption',
-    message: expect.stringContaining('Kueue evicted it: for another'),
+    message: expect.stringContaining('Kueue evicted it: Preempted to accommodate a workload'),
   });
+  await end();
 });

@@ -1,0 +1,70 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { trainerPython } from '@cairn/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runTestCli } from '../testing/test-cli.ts';
+
+let folder: string;
+const path = (name: string): string => join(folder, name);
+const cairn = (...args: string[]) => runTestCli(args, { env: { CAIRN_PYTHON: trainerPython() } });
+const evaluate = (queries: string, index: string, out: string, ...args: string[]) =>
+  cairn('evaluate', '--queries', path(queries), '--index', path(index), '--metadata', path('metadata'), '--out', path(out), ...args);
+
+/** The reference's features of three index images, and of two scored queries, an ignored one and an image of no query. */
+const pickleFeatures = `
+import pickle, sys, numpy as np
+def write(kind, names, vectors):
+    content = {f'{kind}_name_list': np.array(names), f'{kind}_feats': np.array(vectors, np.float16)}
+    pickle.dump(content, open(f'{sys.argv[1]}/{kind}_feats_R50.pkl', 'wb'), pickle.HIGHEST_PROTOCOL)
+write('index', ['iii1', 'iii2', 'iii3'], [[1, 0], [0.8, 0.6], [0, 1]])
+write('probe', ['qqq3', 'qqq1', 'ttt1', 'qqq2'], [[0, 1], [1, 0], [0, 1], [0.8, 0.6]])
+`;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cairn-evaluate-'));
+  await mkdir(path('metadata'));
+  const solution = ['id,images,Usage', 'qqq1,iii1,Public', 'qqq2,iii3,Private', 'qqq3,None,Ignored', 'qqq4,iii2,Private'];
+  await writeFile(path('metadata/retrieval_solution_v2.1.csv'), `${solution.join('\n')}\n`);
+  await promisify(execFile)(trainerPython(), ['-c', pickleFeatures, folder]);
+  for (const kind of ['index', 'probe'])
+    expect((await cairn('import', 'features', path(`${kind}_feats_R50.pkl`), '--out', path(kind))).err).toBe('');
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+test("the reference's features are searched and scored as a run's are", async () => {
+  const { code, out, err } = await evaluate('probe', 'index', 'scored');
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  // qqq1 finds its image first, qqq2 third, and qqq4 has no features.
+  expect(out).toContain("mAP@100 44.44 % by Kaggle's formula (public 100.00 %, private 16.67 %), 44.44 % by eval_cbir's");
+  expect(out).toContain('3 queries, 1 of them without features: they score 0; 3 images searched, gallery ');
+  expect(out).toContain('2 vectors of ');
+  expect((await readdir(path('scored'))).toSorted()).toEqual(['metrics.json', 'neighbours.parquet', 'submission.csv']);
+  expect(await readFile(path('scored/submission.csv'), 'utf8')).toBe('id,images\nqqq1,iii1 iii2 iii3\nqqq2,iii2 iii1 iii3\nqqq4,\n');
+});
+
+test('with --json it prints metrics.json', async () => {
+  const { out } = await evaluate('probe', 'index', 'as-json', '--top-k', '2', '--json');
+  const metrics = JSON.parse(out);
+  expect(metrics).toEqual(JSON.parse(await readFile(path('as-json/metrics.json'), 'utf8')));
+  expect(metrics).toMatchObject({ topK: 2, mapAt100: { kaggle: { public: 1, private: 0 } } });
+});
+
+test('what cannot be scored is told, and nothing is left behind', async () => {
+  const before = await readdir(folder);
+  expect(await evaluate('index', 'index', 'none')).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(
+      /none of the 3 vectors of .*index is of a scored query\nhint: Give the features of the queries as --queries/,
+    ),
+  });
+  expect(await evaluate('probe', 'nowhere', 'none')).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/^error: The feature set that is searched, .*nowhere, does not exist/),
+  });
+  expect((await evaluate('metadata', 'index', 'none')).err).toContain('has no folder img_emb');
+  expect((await evaluate('probe', 'index', 'index')).err).toContain('index is not empty: choose another folder for the evaluation');
+  expect(await readdir(folder)).toEqual(before);
+});

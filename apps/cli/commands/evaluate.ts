@@ -1,0 +1,91 @@
+import { mkdir, rename } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
+import type { Registrar, Session } from '../cli.ts';
+import { formatCount, formatDuration, formatPercent, plural } from '../output/units.ts';
+import { createProgressLine } from './mini.ts';
+import { wholeNumber } from './options.ts';
+
+type EvaluateOptions = { queries: string; index: string; metadata: string; out: string; topK: number };
+
+export function addEvaluate({ program, action }: Registrar): void {
+  program
+    .command('evaluate')
+    .description('searches one feature set for the images of another and scores it as a run does, without the service')
+    .requiredOption('--queries <folder>', 'the feature set of the queries, extracted here or imported')
+    .requiredOption('--index <folder>', 'the feature set that is searched')
+    .requiredOption('--metadata <folder>', 'the CSV files: retrieval_solution_v2.1.csv tells the queries and their ground truths')
+    .requiredOption('--out <folder>', 'the folder to make: metrics.json, submission.csv and neighbours.parquet')
+    .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
+    .action(action(evaluate));
+}
+
+const blockRows = 50_000;
+
+async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Promise<undefined> {
+  const { makingBeside, prepareLists, refuseTaken, requireFolder } = await import('@cairn/dataset');
+  const { evaluateNeighbours, openParquet, readFeatures, readImageIds, searchExact } = await import('@cairn/retrieval');
+  const [index, metadata, out] = [options.index, options.metadata, options.out].map((path) => resolve(path)) as [string, string, string];
+  await refuseTaken(out, 'the evaluation');
+  await requireFolder('The feature set of the queries', resolve(options.queries));
+  await requireFolder('The feature set that is searched', index);
+  const began = performance.now();
+  const parquet = await openParquet();
+  const progress = createProgressLine(ui, 'searching');
+  try {
+    const { metrics, left } = await makingBeside(
+      out,
+      async (making) => {
+        const [lists, made] = [join(making, 'lists'), join(making, 'evaluation')];
+        await prepareLists({ metadata, images: { kind: 'folder', root: metadata }, lists: ['query'], testSeed: 0, out: lists, signal });
+        const queryList = join(lists, 'lists/query.parquet');
+        const features = await readFeatures(resolve(options.queries), parquet, signal);
+        const { queries, left } = await scoredQueries(features, await readImageIds(parquet, queryList, signal));
+        await mkdir(made);
+        const neighbours = join(made, 'neighbours.parquet');
+        const search = { parquet, queries, index, topK: options.topK, blockRows, threads: availableParallelism(), out: neighbours, signal };
+        await searchExact({ ...search, onProgress: ({ rows, total }) => progress.show(rows, total) });
+        const groundTruth = join(lists, 'lists/ground_truth.parquet');
+        const metrics = await evaluateNeighbours({ parquet, neighbours, groundTruth, queryList, atK: 100, out: made, signal });
+        await rename(made, out);
+        return { metrics, left };
+      },
+      signal,
+    ).finally(progress.close);
+    ui.json(metrics);
+    for (const line of metricLines(metrics)) ui.line(line);
+    if (left > 0) ui.line(`${plural(left, 'vector')} of ${options.queries} left out: no scored queries.`);
+    ui.line(`Evaluated in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
+    return undefined;
+  } finally {
+    await parquet.close();
+  }
+}
+
+/** The vectors of the scored queries among a feature set's, and how many others it has: the reference's may be of the whole test split. */
+async function scoredQueries(features: Features, scored: readonly string[]): Promise<{ queries: QueryVectors; left: number }> {
+  const { ids, dim, dir } = features;
+  const isScored = new Set(scored);
+  const rows = ids.flatMap((id, row) => (isScored.has(id) ? [row] : []));
+  if (rows.length === 0) {
+    throw new CairnError('bad_row', `none of the ${plural(ids.length, 'vector')} of ${dir} is of a scored query`, {
+      details: { remedy: 'Give the features of the queries as --queries, and the metadata that they belong to.' },
+    });
+  }
+  const all = await features.read(0, ids.length);
+  const values = new Float32Array(rows.length * dim);
+  for (const [at, row] of rows.entries()) values.set(all.subarray(row * dim, (row + 1) * dim), at * dim);
+  return { queries: { ids: rows.map((row) => ids[row] ?? ''), values, dim }, left: ids.length - rows.length };
+}
+
+function metricLines({ mapAt100: { kaggle, reference }, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {
+  const percent = (share: number | null): string => (share === null ? 'none' : formatPercent(share, 2));
+  const without =
+    queries.withoutNeighbours === 0 ? '' : `, ${formatCount(queries.withoutNeighbours)} of them without features: they score 0`;
+  return [
+    `mAP@100 ${percent(kaggle.all)} by Kaggle's formula (public ${percent(kaggle.public)}, private ${percent(kaggle.private)}), ${percent(reference)} by eval_cbir's`,
+    `${plural(queries.list, 'query', 'queries')}${without}; ${plural(galleryRows, 'image')} searched, gallery ${galleryDigest.slice(0, 16)}`,
+  ];
+}

@@ -1,0 +1,11 @@
+import type { TrainerEvent } from '@cairn/contract';
+import type { AttemptContext } from '../agent/attempt-context.ts';
+
+/** Tells of an image that the trainer could not read. The run's history keeps the first ones; the log, which stays, has them all. */
+export function tellBadImage(
+  { log, reporter }: Pick<AttemptContext, 'log' | 'reporter'>,
+  { imageId, path, reason }: Extract<TrainerEvent, { event: 'badImage' }>,
+): void {
+  log.warn({ imageId, path, reason }, 'an image cannot be read and is left out');
+  reporter.tell({ type: 'badImage', imageId, path, reason: reason.slice(0, 1000) });
+}
