@@ -131,8 +131,8 @@ test('a stage whose loaders have no room in the shared memory of their pod fails
 test('a stage that runs longer than its pool allows fails with a checkpoint, and a retry goes on from it', async () => {
   await one.close();
   const kept = { home: 'home-of-the-long' };
-  one = await world.open({ ...pool, deadlineSeconds: 45 }, kept);
-  const id = await one.submit({ set: { ...seldomSaved, 'stages.384.epochs': 1000 } });
+  one = await world.open({ ...pool, deadlineSeconds: 40 }, kept);
+  const id = await one.submit({ set: { ...seldomSaved, 'stages.384.epochs': 200 } });
   await eventually(async () => (await one.run(id)).state, 240_000).toBe('failed');
   const attempts = async () => (await one.client.listAttempts(id, '384')).items;
   const [first, ...others] = await attempts();
