@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseDocument } from 'yaml';
 
 /**
  * The servers of a test cluster that run on this machine, one file `pid/<name>` each below CAIRN_TEST_CLUSTER_HOME; GPUs
- * that are listed in `unhealthy-gpus` there are reported unhealthy, and `kubelet/config.yaml` is what the kubelet reads when it starts.
+ * that are listed in `unhealthy-gpus` there are reported unhealthy.
  */
 export type ClusterServer = 'apiserver' | 'kubelet';
 
@@ -30,21 +29,6 @@ export function killServer(name: ClusterServer): () => void {
     child.unref();
     writeFileSync(pidFile, `${child.pid}\n`);
   };
-}
-
-/** From now on the kubelet takes its node for short of memory, and evicts pods. Gives the function that ends it. */
-export function shortenMemory(): () => void {
-  const file = join(home, 'kubelet', 'config.yaml');
-  const before = readFileSync(file, 'utf8');
-  const configuration = parseDocument(before);
-  configuration.setIn(['evictionHard', 'memory.available'], '99%');
-  const begin = (text: string) => {
-    const start = killServer('kubelet');
-    writeFileSync(file, text);
-    start();
-  };
-  begin(configuration.toString());
-  return () => begin(before);
 }
 
 export function breakGpus(...indices: number[]): void {

@@ -1,5 +1,5 @@
 import { sleep } from '@cairn/runtime';
-import { breakGpus, killServer, shortenMemory } from '@cairn/testing';
+import { breakGpus, killServer } from '@cairn/testing';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
@@ -89,22 +89,6 @@ test('a pod that Kubernetes deletes from a lost node ends with the node, once th
     restart();
   }
   await eventually(() => observed(executor, spec), 90_000).toMatchObject({ phase: 'exited', finding: { signal: 'node_lost' } });
-});
-
-test('a pod that the kubelet evicts, as its node is short of memory, is told, and the node is blamed', async () => {
-  const executor = space.open({ script: endsAtTerm(75) });
-  const spec = aSpec();
-  await executor.start(spec, limit());
-  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
-  const recover = shortenMemory();
-  try {
-    await eventually(() => observed(executor, spec), 120_000).toMatchObject({
-      phase: 'exited',
-      finding: { signal: 'node_pressure', message: expect.stringContaining('The node was low on resource: memory') },
-    });
-  } finally {
-    recover();
-  }
 });
 
 test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {
