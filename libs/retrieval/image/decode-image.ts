@@ -47,18 +47,20 @@ export function assertImage(bytes: Uint8Array): void {
   throw new UnreadableImage(`not a JPEG, PNG, WebP, GIF or TIFF file (it starts with ${start})`);
 }
 
-/** What sharp says when libvips' last error, which all threads share, was taken by another image's failure. */
+/** What sharp says when libvips' last error, which all threads share, was cleared by another image that was done in the same moment. */
 const NO_REASON = 'Unknown error';
+
+/** Broken images are few, and the next time they mostly say why. */
+const TRIES = 5;
 
 /** Runs the pipeline on libuv's threads, within the time limit. */
 export async function renderRaw(pipeline: Sharp, options: DecodeOptions): Promise<{ data: Buffer; info: OutputInfo }> {
-  const first = await render(pipeline, options);
-  if (!(first instanceof UnreadableImage)) return first;
-  if (first.message !== NO_REASON) throw first;
-  // Broken images are few: the second time it fails alone, and says why.
-  const second = await render(pipeline.clone(), options);
-  if (!(second instanceof UnreadableImage)) return second;
-  throw second.message === NO_REASON ? new UnreadableImage('the decoder refuses it and gives no reason', { cause: second }) : second;
+  for (let left = TRIES; ; left -= 1) {
+    const rendered = await render(left === TRIES ? pipeline : pipeline.clone(), options);
+    if (!(rendered instanceof UnreadableImage)) return rendered;
+    if (rendered.message !== NO_REASON) throw rendered;
+    if (left === 1) throw new UnreadableImage('the decoder refuses it and gives no reason', { cause: rendered });
+  }
 }
 
 async function render(
