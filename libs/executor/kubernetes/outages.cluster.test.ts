@@ -74,23 +74,6 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   expect(await observed(executor, spec)).toBeUndefined();
 });
 
-test('a pod that Kubernetes deletes from a lost node ends with the node, once that is back to say so', async () => {
-  const unreachable = { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 1 } as const;
-  const executor = space.open({ script: endsAtTerm(75), tolerations: [unreachable] });
-  const spec = aSpec();
-  await executor.start(spec, limit());
-  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
-  const restart = killServer('kubelet');
-  try {
-    const deletedAt = async () => (await core.listNamespacedPod({ namespace: space.name })).items[0]?.metadata?.deletionTimestamp;
-    await eventually(deletedAt, 60_000).toBeInstanceOf(Date);
-    expect(await observed(executor, spec)).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
-  } finally {
-    restart();
-  }
-  await eventually(() => observed(executor, spec), 90_000).toMatchObject({ phase: 'exited', finding: { signal: 'node_lost' } });
-});
-
 test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {
   const executor = space.open({ gpusPerPod: 6, script: endsAtTerm(1) });
   const spec = aSpec();
