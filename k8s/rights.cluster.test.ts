@@ -1,6 +1,7 @@
+import type { Manifest } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { changed, everything, type Manifest, minimal, render, workerImage } from './testing/chart.ts';
+import { changed, everything, minimal, render, workerImage } from './testing/chart.ts';
 import { controllerRoles, environmentOf, of, podSpecs, poolsOf } from './testing/manifests.ts';
 
 test("the controller's Role is this list and nothing more, in each namespace of a pool", async () => {

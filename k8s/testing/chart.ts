@@ -1,26 +1,13 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { helm } from '@cairn/testing';
-import { parse, parseAllDocuments } from 'yaml';
-import { z } from 'zod';
+import { helm, type Manifest, parseManifests } from '@cairn/testing';
+import { parse } from 'yaml';
 
 export const chart = join(import.meta.dirname, '../cairn');
 
 export type Values = { [name: string]: Value };
 export type Value = string | number | boolean | null | Value[] | Values;
-
-const manifest = z.looseObject({
-  apiVersion: z.string(),
-  kind: z.string(),
-  metadata: z.looseObject({
-    name: z.string(),
-    namespace: z.string().exactOptional(),
-    annotations: z.record(z.string(), z.string()).exactOptional(),
-    labels: z.record(z.string(), z.string()).exactOptional(),
-  }),
-});
-export type Manifest = z.infer<typeof manifest>;
 
 export const digest = `sha256:${'a'.repeat(64)}`;
 export const workerImage = `example/cairn-worker@${digest}`;
@@ -66,16 +53,6 @@ export async function withValues<T>(values: Values, work: (file: string) => Prom
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-export function parseManifests(text: string): Manifest[] {
-  return parseAllDocuments(text, { uniqueKeys: true })
-    .map((document) => {
-      if (document.errors[0]) throw document.errors[0];
-      return document.toJS() as unknown;
-    })
-    .filter((object) => object !== null)
-    .map((object) => manifest.parse(object));
 }
 
 export const readYaml = async (path: string): Promise<unknown> => parse(await readFile(path, 'utf8'));

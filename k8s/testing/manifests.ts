@@ -1,7 +1,7 @@
 import { kubernetesPoolSettings } from '@cairn/executor';
+import type { Manifest } from '@cairn/testing';
 import { expect } from 'vitest';
 import { z } from 'zod';
-import type { Manifest } from './chart.ts';
 
 /** Labels by which a policy means the attempts of an installation. */
 export const attemptsOf = (instance: string) => ({

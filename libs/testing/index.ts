@@ -4,6 +4,7 @@ export * from './cluster-servers.ts';
 export * from './copy-objects.ts';
 export * from './create-database.ts';
 export * from './helm.ts';
+export * from './manifests.ts';
 export * from './own-address.ts';
 export * from './provided.ts';
 export * from './run-folder.ts';

@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
+import { createProgressLine } from '../output/progress-line.ts';
 import { formatCount, formatDuration, formatPercent, plural } from '../output/units.ts';
-import { createProgressLine } from './mini.ts';
 import { wholeNumber } from './options.ts';
 
 type EvaluateOptions = { queries: string; index: string; metadata: string; out: string; topK: number };

@@ -1,9 +1,8 @@
 import type { MiniDatasetOptions } from '@cairn/dataset';
 import type { Registrar, Session } from '../cli.ts';
-import { createLiveScreen } from '../output/live-screen.ts';
+import { createProgressLine } from '../output/progress-line.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatBytes, formatCount, formatDuration, plural } from '../output/units.ts';
-import { bar } from '../watch/step-text.ts';
 import { wholeNumber } from './options.ts';
 
 export function addMini({ program, action }: Registrar): void {
@@ -55,32 +54,4 @@ export async function makeMini({ out, seed, counts, ui, signal }: MakeMiniOption
     `${counts === undefined ? 'mini' : 'tiny'} dataset ${how}: ${images} of ${formatCount(landmarks)} landmarks, ${formatBytes(manifest.bytes)}, seed ${seed}  ${ui.style.dim(out)}`,
   );
   return manifest;
-}
-
-/** One line with a bar on a terminal; a line every quarter elsewhere. */
-export function createProgressLine(ui: Ui, label: string) {
-  const screen = ui.isTerminal ? createLiveScreen(ui.stdout) : null;
-  let drawnAt = 0;
-  let quarter = 0;
-  return {
-    show: (done: number, total: number): void => {
-      const share = total === 0 ? 1 : done / total;
-      if (screen === null) {
-        const reached = Math.floor(share * 4);
-        if (reached > quarter) ui.line(`${label}: ${reached * 25} %  ${formatCount(done)}/${formatCount(total)}`);
-        quarter = Math.max(quarter, reached);
-        return;
-      }
-      // Ten times a second is smooth; an image takes less.
-      if (performance.now() - drawnAt < 100 && done < total) return;
-      drawnAt = performance.now();
-      screen.draw([
-        `${label}  ${bar(share, 20, ui)} ${`${Math.floor(share * 100)} %`.padStart(5)}  ${formatCount(done)}/${formatCount(total)}`,
-      ]);
-    },
-    close: (): void => {
-      screen?.draw([]);
-      screen?.close();
-    },
-  };
 }

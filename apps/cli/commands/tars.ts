@@ -4,9 +4,8 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { createLiveScreen } from '../output/live-screen.ts';
+import { bar, createProgressLine } from '../output/progress-line.ts';
 import { formatBytes, formatCount, formatDuration, plural } from '../output/units.ts';
-import { bar } from '../watch/step-text.ts';
-import { createProgressLine } from './mini.ts';
 import { wholeNumber } from './options.ts';
 
 const splitNames = ['train', 'index', 'test'] as const;

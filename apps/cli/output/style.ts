@@ -68,3 +68,6 @@ export function glyphsFor(env: Readonly<Record<string, string | undefined>>): Gl
   // No locale at all is a container or CI, whose logs are UTF-8; the locales C and POSIX are ASCII by name.
   return locale === undefined || locale === '' || /utf-?8/i.test(locale) ? unicode : ascii;
 }
+
+/** Where a text goes: how it is coloured and which signs can be shown. */
+export type Look = { style: Style; glyphs: Glyphs };

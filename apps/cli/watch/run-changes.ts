@@ -1,8 +1,9 @@
 import type { StepView, WaitingReason } from '@cairn/contract';
+import type { Look } from '../output/style.ts';
 import { padTo } from '../output/table.ts';
 import { formatDuration, plural, secondsBetween } from '../output/units.ts';
 import { failureText } from './run-lines.ts';
-import { type Look, paintedRunState, paintedStepState, progressParts, resultParts, shareDone } from './step-text.ts';
+import { paintedRunState, paintedStepState, progressParts, resultParts, shareDone } from './step-text.ts';
 import type { StepNote, WatchState } from './watch-state.ts';
 
 export type ChangeOptions = Look & {

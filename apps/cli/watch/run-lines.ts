@@ -1,7 +1,9 @@
 import { type ErrorRow, errorTable, type StepView } from '@cairn/contract';
+import { bar } from '../output/progress-line.ts';
+import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
-import { bar, type Look, paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
+import { paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
 import { isRunOver, isStepOver, type WatchState } from './watch-state.ts';
 
 export type ViewOptions = Look & {

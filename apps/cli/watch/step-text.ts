@@ -1,10 +1,7 @@
 import type { RunState, StepState, StepView } from '@cairn/contract';
-import type { Glyphs, Style } from '../output/style.ts';
+import type { Glyphs, Look, Style } from '../output/style.ts';
 import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
 import { imagesPerSecond, type StepMetrics } from './watch-state.ts';
-
-/** Where a text goes: how it is coloured and which signs can be shown. */
-export type Look = { style: Style; glyphs: Glyphs };
 
 const stepPaint: Record<StepState, keyof Style> = {
   blocked: 'dim',
@@ -38,12 +35,6 @@ export function paintedStepState(state: StepState, { style }: Pick<Look, 'style'
 export function stepSign(state: StepState, { style, glyphs }: Look, tick = 0): string {
   const sign = state === 'active' ? (glyphs.active[tick % glyphs.active.length] ?? '') : glyphs[state];
   return style[stepPaint[state]](sign);
-}
-
-/** A bar of `width` columns for a share of 0 to 1. */
-export function bar(share: number, width: number, { style, glyphs }: Look): string {
-  const full = Math.round(Math.min(1, Math.max(0, share)) * width);
-  return style.accent(glyphs.barFull.repeat(full)) + style.dim(glyphs.barEmpty.repeat(width - full));
 }
 
 /** How far a step is, 0 to 1: by its shards when it has any, else by its progress; null while nothing is known. */

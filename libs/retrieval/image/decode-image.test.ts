@@ -1,5 +1,5 @@
 import sharp from 'sharp';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { formulaPicture, jpegOf, meanDistance, picture, pngOf, sharpOf } from '../fixtures/pictures.ts';
 import { decodeImage, type RgbImage } from './decode-image.ts';
 
@@ -92,4 +92,19 @@ test.each(['webp', 'gif', 'tiff'] as const)('a %s file is decoded', async (forma
   const plain = { pixels: new Uint8Array(24 * 16 * 3).fill(120), width: 24, height: 16 };
   const file = await sharpOf(plain).toFormat(format).toBuffer();
   expect(meanDistance((await decodeImage(file, limits)).pixels, plain.pixels)).toBeLessThan(2);
+});
+
+/** What sharp says of an image when another one that was done in the same moment cleared libvips' last error. No test can time that. */
+const withoutReason = (times: number) => {
+  const toBuffer = vi.spyOn(sharp.prototype, 'toBuffer');
+  for (let left = times; left > 0; left -= 1) toBuffer.mockRejectedValueOnce(new Error('Unknown error'));
+};
+
+test('a reason that other images took away is asked for until it is there, or given up in the end', async () => {
+  const file = await jpegOf(picture(60, 40));
+  const cut = file.subarray(0, Math.floor(file.length / 2));
+  withoutReason(4);
+  await expect(decodeImage(cut, { timeoutMs: 20_000 })).rejects.toThrow('premature end of JPEG image');
+  withoutReason(5);
+  await expect(decodeImage(cut, { timeoutMs: 20_000 })).rejects.toThrow('the decoder refuses it and gives no reason');
 });

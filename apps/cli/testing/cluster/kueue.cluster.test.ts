@@ -1,5 +1,5 @@
 import { agentExit } from '@cairn/contract';
-import type { KubernetesObject, V1Job } from '@kubernetes/client-node';
+import type { V1Job } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
   batch,
@@ -29,7 +29,7 @@ let world: ClusterWorld;
 let kueue: Kueue;
 let settings: PoolSettings;
 let one: OpenService;
-let queues: KubernetesObject[];
+let queues: Awaited<ReturnType<typeof exampleObjects>>;
 beforeAll(async () => {
   kueue = await installKueue();
   world = await openWorld();
@@ -47,8 +47,11 @@ beforeAll(async () => {
   one = await world.open(settings, { slots: 8 * gpus });
 });
 afterAll(async () => {
-  await world.close();
-  await kueue.close();
+  try {
+    await world?.close();
+  } finally {
+    await kueue?.close();
+  }
 });
 
 const waits = (id: string) => eventually(async () => (await one.step(id, '384')).waiting?.sentence);
@@ -59,8 +62,6 @@ const running = () =>
     return pods.map(({ metadata }) => metadata?.annotations?.['cairn.dev/name'] ?? 'of others');
   });
 const attempts = (id: string) => eventually(async () => (await one.client.listAttempts(id, '384')).items);
-
-const isPriorityClass = ({ kind }: KubernetesObject) => kind === 'WorkloadPriorityClass';
 
 /** A Job of another team in the same queue, ahead of all of Cairn's. */
 async function urgentJob(): Promise<() => Promise<void>> {
@@ -83,11 +84,12 @@ async function urgentJob(): Promise<() => Promise<void>> {
 }
 
 test('a Job in a queue of Kueue waits in its words, with its place, the same in API and CLI; evicted for another, its next attempt waits again', async () => {
-  await kueue.make(queues.find(isPriorityClass) ?? {});
+  const priorityClass = queues.of('WorkloadPriorityClass');
+  await kueue.make(priorityClass);
   const first = await one.submit();
   await waits(first).toMatch(/^it waits in the queue of the cluster: .*: LocalQueue cairn doesn't exist \(since .* UTC\)$/);
 
-  for (const object of queues) if (!isPriorityClass(object)) await kueue.make(object);
+  for (const object of queues.all) if (object !== priorityClass) await kueue.make(object);
   await running().toEqual([expect.stringMatching(/\/384\/1$/)]);
 
   const second = await one.submit({ set: { 'stages.384.seed': 7 } });
@@ -109,7 +111,7 @@ test('a Job in a queue of Kueue waits in its words, with its place, the same in 
 test('a ClusterQueue that is stopped is told, and what it held goes on when it is opened again', async () => {
   const { items } = await one.client.listRuns();
   const [id, name] = items.map((run) => [run.id, run.name] as const)[0] ?? ['', ''];
-  const queue = queues.find(({ kind }) => kind === 'ClusterQueue') ?? {};
+  const queue = queues.of('ClusterQueue');
   await running().toEqual([`${name}/384/1`]);
   await kueue.change({ ...queue, spec: { stopPolicy: 'HoldAndDrain' } });
   await attempts(id).toMatchObject([

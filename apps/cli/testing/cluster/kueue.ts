@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { helmWithin, waitFor } from '@cairn/testing';
+import { helmWithin, type Manifest, parseManifests, waitFor } from '@cairn/testing';
 import { ApiException, type KubernetesObject, KubernetesObjectApi, PatchStrategy } from '@kubernetes/client-node';
-import { parseAllDocuments } from 'yaml';
 import { core, kubeConfig } from './cluster-service.ts';
 
 const objects = KubernetesObjectApi.makeApiClient(kubeConfig);
 const release = 'kueue';
 const namespace = 'kueue-system';
 const limitSeconds = 120;
+const patience = { timeoutMs: 60_000, intervalMs: 200 };
 /** Those that docs/operations.md gives to a platform engineer. */
 const exampleQueues = join(import.meta.dirname, '../../../../k8s/examples/kueue-queues.yaml');
 
@@ -26,15 +26,11 @@ export type Kueue = {
  */
 export async function installKueue(): Promise<Kueue> {
   const made: KubernetesObject[] = [];
-  await helm('install', release, process.env.CAIRN_TEST_KUEUE_CHART ?? '', '--create-namespace', ...imageOptions());
+  await helm('install', release, process.env.CAIRN_TEST_KUEUE_CHART ?? '', '--create-namespace', '--atomic', ...imageOptions());
 
   async function remove(object: KubernetesObject): Promise<void> {
     await objects.delete(object).catch(unlessGone);
-    await waitFor(() => isGone(object), {
-      timeoutMs: 60_000,
-      intervalMs: 200,
-      message: `the end of ${object.kind} ${object.metadata?.name}`,
-    });
+    await waitFor(() => isGone(object), { ...patience, message: `the end of ${object.kind} ${object.metadata?.name}` });
   }
 
   return {
@@ -46,24 +42,30 @@ export async function installKueue(): Promise<Kueue> {
       await objects.patch(object, undefined, undefined, undefined, undefined, PatchStrategy.MergePatch);
     },
     async close() {
-      // Kueue itself takes its finalizers off: what it looks after goes before it does.
-      const workloads = async () => (await objects.list('kueue.x-k8s.io/v1beta2', 'Workload')).items;
-      await waitFor(async () => (await workloads()).length === 0, {
-        timeoutMs: 60_000,
-        intervalMs: 200,
-        message: 'the end of all Workloads',
-      });
-      for (const object of made) await remove(object);
-      await helm('uninstall', release);
-      await core.deleteNamespace({ name: namespace });
+      try {
+        // Kueue itself takes its finalizers off: what it looks after goes before it does.
+        const workloads = async () => (await objects.list('kueue.x-k8s.io/v1beta2', 'Workload')).items;
+        await waitFor(async () => (await workloads()).length === 0, { ...patience, message: 'the end of all Workloads' });
+        for (const object of made) await remove(object);
+      } finally {
+        await helm('uninstall', release);
+        await core.deleteNamespace({ name: namespace });
+      }
     },
   };
 }
 
-/** The objects of the example, for Jobs of this namespace. */
-export async function exampleObjects(attempts: string): Promise<KubernetesObject[]> {
-  const text = (await readFile(exampleQueues, 'utf8')).replaceAll('cairn-attempts', attempts);
-  return parseAllDocuments(text).map((document) => document.toJS() as KubernetesObject);
+/** The objects of the example, for Jobs of this namespace, by their kinds. */
+export async function exampleObjects(attempts: string): Promise<{ all: readonly Manifest[]; of(kind: string): Manifest }> {
+  const all = parseManifests((await readFile(exampleQueues, 'utf8')).replaceAll('cairn-attempts', attempts));
+  return {
+    all,
+    of(kind) {
+      const found = all.find((object) => object.kind === kind);
+      if (found === undefined) throw new Error(`${exampleQueues} has no ${kind}`);
+      return found;
+    },
+  };
 }
 
 const helm = (command: string, ...args: string[]) =>
