@@ -3,6 +3,7 @@ import { breakGpus, killServer } from '@cairn/testing';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
+import { standInNode } from './testing/stand-in-node.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
 vi.setConfig({ testTimeout: 240_000 });
@@ -72,6 +73,25 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   await eventually(() => executor.isGone(spec.attemptId, limit()), 90_000).toBe(true);
   await eventually(() => observed(executor, next), 90_000).toMatchObject({ phase: 'running', finding: null });
   expect(await observed(executor, spec)).toBeUndefined();
+});
+
+test('a pod that Kubernetes deletes from a lost node ends with the node, once that is back to say so', async () => {
+  const unreachable = { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 1 } as const;
+  const executor = space.open({ script: endsAtTerm(75), tolerations: [unreachable] });
+  const spec = aSpec();
+  await executor.start(spec, limit());
+  await eventually(() => executor.logs(spec.attemptId)).toContain('started');
+  const removeStandIn = await standInNode();
+  const restart = killServer('kubelet');
+  try {
+    const deletedAt = async () => (await core.listNamespacedPod({ namespace: space.name })).items[0]?.metadata?.deletionTimestamp;
+    await eventually(deletedAt, 60_000).toBeInstanceOf(Date);
+    expect(await observed(executor, spec)).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
+  } finally {
+    restart();
+    await removeStandIn();
+  }
+  await eventually(() => observed(executor, spec), 90_000).toMatchObject({ phase: 'exited', finding: { signal: 'node_lost' } });
 });
 
 test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {

@@ -147,6 +147,39 @@ test('a stage that runs longer than its pool allows fails with a checkpoint, and
   await eventually(world.jobs).toEqual([]);
 });
 
+test('a pod of a fleet that gives way to a training step gives its shard back, and the extraction ends whole with another', async () => {
+  await one.close();
+  // Room for one pod of each extraction.
+  one = await world.open({ ...pool, gpusPerPod: 4 }, { home });
+  // Some seconds a shard.
+  const slow = { 'export.imageSize': 768, 'extract.index.batch': 2, 'extract.query.batch': 2 };
+  const extraction = await one.submit({ set: { ...longStage, ...slow } });
+  const ofBoth = async <T>(list: (step: string) => Promise<{ items: T[] }>) =>
+    (await Promise.all(['extract_index', 'extract_query'].map(list))).flatMap(({ items }) => items);
+  const fleets = () => ofBoth((step) => one.client.listAttempts(extraction, step));
+  const shards = () => ofBoth((step) => one.client.listShards(extraction, step));
+  const holders = async () => (await shards()).flatMap(({ state, attemptId }) => (state === 'leased' ? [attemptId] : []));
+  await eventually(async () => (await holders()).length, 240_000).toBe(2);
+
+  const training = await one.submit({ set: { 'stages.384.seed': 78, 'stages.384.epochs': 200 } });
+  await eventually(async () => (await one.step(training, '384')).state).toBe('active');
+  const yielded = (await fleets()).filter(({ state }) => state !== 'running');
+  // The agent's own words: it was not killed at the end of its grace.
+  expect(yielded).toMatchObject([
+    { state: 'preempted', failure: { cause: 'preemption', message: expect.stringMatching(/^stopped after \d+ shards/) } },
+  ]);
+  expect(await holders()).not.toContain(yielded[0]?.id);
+
+  await one.client.cancelRun(training);
+  await eventually(async () => (await one.run(extraction)).state, 240_000).toBe('succeeded');
+  const items = await shards();
+  expect(items.map(({ rows, rejected }) => (rows ?? 0) + (rejected ?? 0))).toEqual(items.map(({ count }) => count));
+  const again = items.filter(({ tries }) => tries > 1);
+  expect(again).toMatchObject([{ state: 'committed', tries: 2 }]);
+  expect(again[0]?.attemptId).not.toBe(yielded[0]?.id);
+  await eventually(world.jobs).toEqual([]);
+});
+
 test('a fleet gives way to a training step that waits for its GPUs, the pod with fewer shards first', async () => {
   await one.close();
   // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
