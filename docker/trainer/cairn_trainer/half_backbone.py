@@ -16,11 +16,26 @@ class HalfBackbone(nn.Module):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.backbone = copy.deepcopy(backbone).half()
+        single = copy.deepcopy(backbone)
+        for module in single.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                _take_in_variance(module)
+        self.backbone = single.half()
         _keep_norms_single(self.backbone)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.backbone(images.half())
+
+
+@torch.no_grad()
+def _take_in_variance(norm: nn.BatchNorm2d) -> None:
+    """Multiplies the weights by what the variance does to them: beyond 65504 it would be infinite in fp16, and its channel nothing."""
+    if norm.running_var is None:
+        return
+    scale = (norm.running_var + norm.eps).rsqrt()
+    norm.weight = nn.Parameter(scale if norm.weight is None else norm.weight * scale)
+    norm.running_var.fill_(1)
+    norm.eps = 0.0
 
 
 class _SingleNorm(nn.Module):

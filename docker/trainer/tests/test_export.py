@@ -11,12 +11,14 @@ import pytest
 import torch
 from builders import Collection, StageRun, exit_code_of, fork
 from event_schema import parse_event
+from torch import nn
 
 from cairn_trainer import export, onnx_export
 from cairn_trainer.backbones import BACKBONES
 from cairn_trainer.backbones.resnet import ResNetSpec
 from cairn_trainer.checkpoint import write_torch_file
 from cairn_trainer.config import ModelSettings
+from cairn_trainer.half_backbone import HalfBackbone
 from cairn_trainer.model import EmbeddingNet, normalise
 
 MODEL = {'backbone': 'small', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1}
@@ -25,7 +27,7 @@ MODEL = {'backbone': 'small', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1}
 @pytest.fixture
 def trained(tmp_path):
     collection = Collection(tmp_path / 'data', landmarks=4, views=6)
-    run = StageRun(tmp_path / 'run', collection, epochs=2, model=MODEL)
+    run = StageRun(tmp_path / 'run', collection, epochs=2, learningRate=0.001, model=MODEL)
     assert run.run() == 0
     return collection, run
 
@@ -157,6 +159,21 @@ def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overfl
     assert (code, failed['code']) == (65, 'model_mismatch')
     assert 'minCosine is 0.999. Export with precision fp32' in failed['message']
     assert export_with(1e6, 'fp32')[0] == 0
+
+
+def test_a_variance_beyond_the_range_of_fp16_is_no_harm_to_a_backbone_in_it():
+    torch.manual_seed(0)
+    variance = 1e6
+    conv, norm = nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8)
+    with torch.no_grad():
+        norm.running_var.fill_(variance)
+        norm.running_mean.uniform_(-1, 1).mul_(variance**0.5)
+        conv.weight.mul_(variance**0.5)
+    backbone = nn.Sequential(conv, norm).eval()
+    images = torch.randn(2, 8, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(HalfBackbone(backbone)(images).float(), backbone(images), atol=5e-3, rtol=5e-3)
+    assert norm.running_var[0] == variance
 
 
 def test_a_checkpoint_of_another_network_and_a_changed_one_are_refused(tmp_path, trained):
