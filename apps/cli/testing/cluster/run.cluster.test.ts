@@ -175,9 +175,8 @@ test('a pod of a fleet that gives way to a training step gives its shard back, a
   await eventually(async () => (await one.run(extraction)).state, 240_000).toBe('succeeded');
   const items = await shards();
   expect(items.map(({ rows, rejected }) => (rows ?? 0) + (rejected ?? 0))).toEqual(items.map(({ count }) => count));
-  const again = items.filter(({ tries }) => tries > 1);
-  expect(again).toMatchObject([{ state: 'committed', tries: 2 }]);
-  expect(again[0]?.attemptId).not.toBe(yielded[0]?.id);
+  expect(items.map(({ attemptId }) => attemptId)).not.toContain(yielded[0]?.id);
+  expect((await fleets()).map(({ state }) => state).toSorted()).toEqual(['preempted', 'succeeded', 'succeeded']);
   await eventually(world.jobs).toEqual([]);
 });
 
