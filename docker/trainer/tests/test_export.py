@@ -161,10 +161,11 @@ def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overfl
     assert export_with(1e6, 'fp32')[0] == 0
 
 
-def test_a_variance_beyond_the_range_of_fp16_is_no_harm_to_a_backbone_in_it():
+@pytest.mark.parametrize('affine', [True, False])
+def test_a_variance_beyond_the_range_of_fp16_is_no_harm_to_a_backbone_in_it(affine):
     torch.manual_seed(0)
     variance = 1e6
-    conv, norm = nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8)
+    conv, norm = nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8, affine=affine)
     with torch.no_grad():
         norm.running_var.fill_(variance)
         norm.running_mean.uniform_(-1, 1).mul_(variance**0.5)

@@ -1,10 +1,12 @@
+import { sleep } from '@cairn/runtime';
 import { core } from './cluster.ts';
 
 const heartbeatMs = 2000;
 
 /**
  * A node of which only the API server knows: it is always ready, and takes no pods. Kubernetes deletes the pods of a lost node only while
- * another is left. Gives the function that takes it out again.
+ * another is left. Gives the function that takes it out again, which rejects when a
+ * heartbeat failed.
  */
 export async function standInNode(): Promise<() => Promise<void>> {
   const metadata = { name: 'stand-in' };
@@ -15,9 +17,15 @@ export async function standInNode(): Promise<() => Promise<void>> {
   };
   await core.createNode({ body: { metadata, spec: { unschedulable: true } } });
   await beat();
-  const timer = setInterval(() => void beat().catch(() => undefined), heartbeatMs);
+  const stopping = new AbortController();
+  const beating = (async () => {
+    while (!stopping.signal.aborted) {
+      await beat();
+      await sleep(heartbeatMs, stopping.signal).catch(() => undefined);
+    }
+  })();
   return async () => {
-    clearInterval(timer);
-    await core.deleteNode(metadata);
+    stopping.abort();
+    await beating.finally(() => core.deleteNode(metadata));
   };
 }
