@@ -178,9 +178,9 @@ describe('shards', () => {
     expect(await indexOf(worker, [])).toBe(0);
     expect(await indexOf(worker, [0])).toBe(1);
     await stage.engine.releaseShard(worker, 1, 0);
-    // The process was started again: the shard it had, before the one that nobody has.
-    expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 2 });
-    expect(await indexOf(worker, [1])).toBe(0);
+    // The process was started again, or an answer was lost: the shard it had, before the one that nobody has.
+    expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 1 });
+    expect((await claim(worker, [1])).shard).toMatchObject({ index: 0, tries: 2 });
     expect(await indexOf(worker, [0, 1])).toBe(2);
     expect(await claim(worker, [0, 1, 2])).toMatchObject({ shard: null, done: false });
     expect(await indexOf(other, [])).toBeNull();

@@ -87,8 +87,8 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
         const free = open.find((row) => row.holder === 'attempt') ?? open.find((row) => row.holder === null);
         const done = state.shards.every((row) => row.commit !== null);
         if (free === undefined) return { shard: null, done, retryAfterSeconds: 0.05 };
+        if (free.holder === null) free.tries += 1;
         free.holder = 'attempt';
-        free.tries += 1;
         return { shard: { index: free.index, from: free.from, count: free.count, tries: free.tries }, done, retryAfterSeconds: 0 };
       }
       case '/finish': {

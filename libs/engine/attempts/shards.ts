@@ -12,9 +12,10 @@ const retryAfterSeconds = 1;
 type ClaimedRow = { index: number; from_row: number; count: number; tries: number };
 
 /**
- * Leases the next shard to a worker that holds those of `holding`: first one that is leased to its attempt already, then
- * the first that is free. A lease is renewed by every report; one that ran out goes to another only when its attempt has been
- * silent while the api answered, so an outage of ours takes nobody's work away.
+ * Leases the next shard to a worker that holds those of `holding`: first one that is leased to its attempt already, which is
+ * no new try (an answer was lost, or the worker was started again), then the first that is free. A lease is renewed by every
+ * report; one that ran out goes to another only when its attempt has been silent while the api answered, so an outage of
+ * ours takes nobody's work away.
  */
 export async function claimShard(
   ctx: EngineContext,
@@ -27,7 +28,7 @@ export async function claimShard(
   if (attempt.state === 'stopping') return { shard: null, done: false, retryAfterSeconds };
   return inTransaction(ctx.prisma, async (tx) => {
     const rows = await tx.$queryRaw<ClaimedRow[]>`
-      update shard set state = 'leased', attempt_id = ${attemptId}, tries = tries + 1,
+      update shard set state = 'leased', attempt_id = ${attemptId}, tries = tries + (attempt_id is distinct from ${attemptId})::int,
         lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds})
       where (step_id, "index") = (
         select s.step_id, s."index" from shard s left join attempt a on a.id = s.attempt_id

@@ -176,6 +176,7 @@ test('a pod of a fleet that gives way to a training step gives its shard back, a
   const items = await shards();
   expect(items.map(({ rows, rejected }) => (rows ?? 0) + (rejected ?? 0))).toEqual(items.map(({ count }) => count));
   expect(items.map(({ attemptId }) => attemptId)).not.toContain(yielded[0]?.id);
+  expect(items.map(({ tries }) => tries).toSorted()).toEqual([1, 2]);
   expect((await fleets()).map(({ state }) => state).toSorted()).toEqual(['preempted', 'succeeded', 'succeeded']);
   await eventually(world.jobs).toEqual([]);
 });
