@@ -217,7 +217,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
 
   /** What Kueue says of a Job that it holds back, or whose place it has taken back: then nothing of the attempt runs any more. */
   async function inQueue(from: QueueWatch, job: Job, finding: Finding, signal: AbortSignal): Promise<Partial<Snapshot>> {
-    const evicted = evictedFor(from.workloadOf(job));
+    const evicted = evictedFor(from.workloadOf(job), { hasEnded: finding.signal !== 'queued' });
     if (evicted) {
       const { signal: sign, message } = evicted;
       return { phase: 'exited', message, finding: { signal: sign, message, since: evicted.since ?? finding.since } };

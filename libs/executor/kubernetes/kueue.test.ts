@@ -72,13 +72,18 @@ test('a reserved quota waits for its admission checks', () => {
   );
 });
 
-test('an eviction by preemption or a failed node ends the attempt; another sends it back to the queue, which says so', () => {
+test('an eviction by preemption or a failed node ends the attempt; another sends it back to the queue, which says so, unless its pod has ended', () => {
   const evicted = (reason: string) => aWorkload([{ type: 'Evicted', status: 'True', reason, message: 'for a' }]);
-  expect(evictedFor(evicted('Preempted'))).toEqual({ signal: 'preempted', since: Date.parse(at(5)), message: 'Kueue evicted it: for a' });
-  expect(evictedFor(evicted('NodeFailures'))).toMatchObject({ signal: 'node_lost' });
-  expect(evictedFor(evicted('ClusterQueueStopped'))).toBeNull();
-  expect(evictedFor(aWorkload([{ type: 'Evicted', status: 'False', reason: 'Preempted' }]))).toBeNull();
-  expect(evictedFor(null)).toBeNull();
+  const [waits, over] = [{ hasEnded: false }, { hasEnded: true }];
+  const since = Date.parse(at(5));
+  expect(evictedFor(evicted('Preempted'), waits)).toEqual({ signal: 'preempted', since, message: 'Kueue evicted it: for a' });
+  expect(evictedFor(evicted('NodeFailures'), waits)).toMatchObject({ signal: 'node_lost' });
+  expect(evictedFor(evicted('ClusterQueueStopped'), waits)).toBeNull();
+  expect(evictedFor(evicted('ClusterQueueStopped'), over)).toEqual({ signal: 'drained', since, message: 'Kueue evicted it: for a' });
+  // Its image, perhaps: that is not to be tried without end.
+  expect(evictedFor(evicted('PodsReadyTimeout'), over)).toMatchObject({ signal: 'pod_gone' });
+  expect(evictedFor(aWorkload([{ type: 'Evicted', status: 'False', reason: 'Preempted' }]), over)).toBeNull();
+  expect(evictedFor(null, over)).toBeNull();
   expect(queuedMessage(sight({ workload: evicted('ClusterQueueStopped') }))).toMatch(/; its ClusterQueue is stopped: for a$/);
   expect(queuedMessage(sight({ workload: evicted('Deactivated') }))).toMatch(/; it was deactivated, and waits until/);
 });

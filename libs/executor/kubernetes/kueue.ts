@@ -1,3 +1,4 @@
+import type { FailureSignal } from '@cairn/contract';
 import { type Condition, conditionOf, type Workload } from './cluster-objects.ts';
 
 /** What Kueue has of a suspended Job. */
@@ -78,15 +79,31 @@ function said({ reason, message }: Condition, words: Readonly<Record<string, str
   return [words[reason ?? ''], message].filter((part) => part).join(': ');
 }
 
+/** What an eviction is to the attempt, by the reason of the condition Evicted; by another, as a pod that is gone. */
+const evictionSignals: Readonly<Record<string, FailureSignal>> = {
+  Preempted: 'preempted',
+  NodeFailures: 'node_lost',
+  AdmissionCheck: 'drained',
+  ClusterQueueStopped: 'drained',
+  LocalQueueStopped: 'drained',
+  Deactivated: 'drained',
+};
+/** These end an attempt; after the others a Job whose pod never was goes on waiting. */
+const endings: readonly string[] = ['Preempted', 'NodeFailures'];
+
 /**
- * Why Kueue took back the place of a Job, where that is the end of the attempt: its pod is deleted, and the Workload waits at its place
- * again. Null while the Workload keeps its place or waits for another cause.
+ * Why Kueue took back the place of a Job, where that is the end of the attempt: its Workload waits at its place again, and its pod is
+ * deleted, or has ended already, which `hasEnded` says. Null while the Workload keeps its place, or waits for another cause.
  */
-export function evictedFor(workload: Workload | null): { signal: 'preempted' | 'node_lost'; since: number | null; message: string } | null {
+export function evictedFor(
+  workload: Workload | null,
+  { hasEnded }: { hasEnded: boolean },
+): { signal: FailureSignal; since: number | null; message: string } | null {
   const evicted = workload === null ? undefined : conditionOf(workload, 'Evicted');
   if (evicted?.status !== 'True') return null;
-  const { reason, message, lastTransitionTime } = evicted;
-  if (reason !== 'Preempted' && reason !== 'NodeFailures') return null;
-  const signal = reason === 'Preempted' ? 'preempted' : 'node_lost';
+  const { message, lastTransitionTime } = evicted;
+  const reason = evicted.reason ?? '';
+  if (!hasEnded && !endings.includes(reason)) return null;
+  const signal = evictionSignals[reason] ?? 'pod_gone';
   return { signal, since: lastTransitionTime ?? null, message: `Kueue evicted it${message ? `: ${message}` : ''}` };
 }

@@ -131,11 +131,19 @@ test('a Job whose place was taken back before its pod ran ends in the words of K
     { variables: { CAIRN_INSTANCE: `${world.namespace}-b` } },
   );
   const id = await broken.submit();
-  await eventually(async () => (await broken.step(id, '384')).waiting?.sentence).toMatch(/image/);
+  const sentence = () => eventually(async () => (await broken.step(id, '384')).waiting?.sentence);
+  const failures = () => eventually(async () => (await broken.client.listAttempts(id, '384')).items.map(({ failure }) => failure));
+  const evicted = (why: string) => ({ cause: 'preemption', message: expect.stringContaining(`Kueue evicted it: ${why}`) });
+  await sentence().toMatch(/image/);
+
+  const queue = queues.of('ClusterQueue');
+  await kueue.change({ ...queue, spec: { stopPolicy: 'HoldAndDrain' } });
+  await failures().toMatchObject([evicted('The ClusterQueue is stopped'), null]);
+  await sentence().toMatch(/ClusterQueue cairn is inactive/);
+  await kueue.change({ ...queue, spec: { stopPolicy: 'None' } });
+  await sentence().toMatch(/image/);
+
   const end = await urgentJob();
-  await eventually(async () => (await broken.client.listAttempts(id, '384')).items[0]?.failure).toMatchObject({
-    cause: 'preemption',
-    message: expect.stringContaining('Kueue evicted it: Preempted to accommodate a workload'),
-  });
+  await failures().toMatchObject([{}, evicted('Preempted to accommodate a workload'), null]);
   await end();
 });
