@@ -1,6 +1,6 @@
 import type { PrismaClient } from '@cairn/db';
 import { giveUpLead, type Leadership, takeLead } from '@cairn/engine';
-import { type Logger, sleep } from '@cairn/runtime';
+import { type Logger, pause } from '@cairn/runtime';
 
 export type CampaignOptions = {
   prisma: PrismaClient;
@@ -58,5 +58,3 @@ export async function campaign({ prisma, holder, ttlMs, log, signal, reign }: Ca
     );
   }
 }
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, signal).catch(() => undefined);

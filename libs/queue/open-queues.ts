@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import { backoff, deadline, type Logger, sleep } from '@cairn/runtime';
+import { backoff, deadline, type Logger, pause } from '@cairn/runtime';
 import { type IQueueBackend, Queue } from 'bullmq';
 import { parseEntry, type QueueEntry, type QueueName } from './catalogue.ts';
 import { type Consumer, type ConsumerOptions, startConsumer } from './consumer.ts';
@@ -134,7 +134,7 @@ export function openQueues(options: QueuesOptions): Queues {
           return await limited('starting', () => connection.prepare());
         } catch (error) {
           if (limit.aborted) throw signal?.aborted ? signal.reason : error;
-          await sleep(backoff({ attempt, baseMs: 50, maxMs: 1000 }), limit).catch(() => undefined);
+          await pause(backoff({ attempt, baseMs: 50, maxMs: 1000 }), limit);
         }
       }
     },

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { backoff, type Logger, sleep } from '@cairn/runtime';
+import { backoff, type Logger, pause } from '@cairn/runtime';
 import { type PostgresConnectionOptions, quoteSchemaName, runMigrations } from 'bullmq';
 import pg from 'pg';
 import { createOutage, type Outage } from './outage.ts';
@@ -62,14 +62,14 @@ export function openPostgresPool({ url, schema, log, maxConnections, commandLimi
       return result;
     } catch (error) {
       if (error instanceof Error && isOutage(error)) outage.seen(error);
-      if (stateOf(error) !== ownRefusal) await pause();
+      if (stateOf(error) !== ownRefusal) await untilNextTry();
       throw error;
     }
   }
 
-  async function pause(): Promise<void> {
+  async function untilNextTry(): Promise<void> {
     const attempt = Math.max(0, outage.failures() - 1);
-    await sleep(backoff({ attempt, baseMs: 50, maxMs: 1000 }), closing.signal).catch(() => undefined);
+    await pause(backoff({ attempt, baseMs: 50, maxMs: 1000 }), closing.signal);
   }
 
   let migrating: Promise<void> | undefined;

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { CairnError } from '@cairn/contract';
-import { backoff, endWithParent, sleep } from '@cairn/runtime';
+import { backoff, endWithParent, pause, sleep } from '@cairn/runtime';
 import { logTail } from './log-tail.ts';
 import { openLog } from './service-home.ts';
 
@@ -77,7 +77,7 @@ export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): Ke
         return;
       }
       tell(`${spec.name} ${how}; starting it again (log: ${spec.logFile})`);
-      await sleep(backoff({ attempt: failures - 1, baseMs: 200, maxMs: 10_000 }), stopping.signal).catch(() => undefined);
+      await pause(backoff({ attempt: failures - 1, baseMs: 200, maxMs: 10_000 }), stopping.signal);
     }
   }
   const running = run().catch((error: unknown) => {

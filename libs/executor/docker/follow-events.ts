@@ -1,4 +1,4 @@
-import { backoff, type Logger, sleep } from '@cairn/runtime';
+import { backoff, type Logger, pause } from '@cairn/runtime';
 import { attemptLabel } from '../attempt-labels.ts';
 import { containerEvent } from './container-objects.ts';
 import type { EngineApi } from './engine-api.ts';
@@ -55,7 +55,7 @@ export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEvents
       }
       failures = isOpen ? 1 : failures + 1;
       isOpen = false;
-      await sleep(backoff({ attempt: failures, ...retry }), signal).catch(() => undefined);
+      await pause(backoff({ attempt: failures, ...retry }), signal);
     }
   }
 

@@ -1,4 +1,4 @@
-import { backoff, deadline, type Logger, sleep } from '@cairn/runtime';
+import { backoff, deadline, type Logger, pause, sleep } from '@cairn/runtime';
 import type { Watch } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { type Listed, statusOf } from './cluster-api.ts';
@@ -147,7 +147,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
           if (!isDenied) log.warn({ err: error }, `${name} ${status === 403 ? 'may not be read' : 'are not known to the cluster'}`);
           isDenied = true;
           answered.resolve();
-          await sleep(deniedPauseMs, signal).catch(() => undefined);
+          await pause(deniedPauseMs, signal);
           continue;
         }
         if (Date.now() - began > retry.maxMs) failures = 0;
@@ -155,7 +155,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
         if (Number.isInteger(Math.log2(failures + 1)) && status !== 410) {
           log.warn({ err: error, failures: failures + 1 }, `${name} cannot be watched`);
         }
-        await sleep(backoff({ attempt: failures++, ...retry }), signal).catch(() => undefined);
+        await pause(backoff({ attempt: failures++, ...retry }), signal);
       }
     }
   }

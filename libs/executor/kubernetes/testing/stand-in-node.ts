@@ -1,12 +1,11 @@
-import { sleep } from '@cairn/runtime';
+import { pause } from '@cairn/runtime';
 import { core } from './cluster.ts';
 
 const heartbeatMs = 2000;
 
 /**
  * A node of which only the API server knows: it is always ready, and takes no pods. Kubernetes deletes the pods of a lost node only while
- * another is left. Gives the function that takes it out again, which rejects when a
- * heartbeat failed.
+ * another is left. Gives the function that takes it out again, which rejects when a heartbeat failed.
  */
 export async function standInNode(): Promise<() => Promise<void>> {
   const metadata = { name: 'stand-in' };
@@ -21,7 +20,7 @@ export async function standInNode(): Promise<() => Promise<void>> {
   const beating = (async () => {
     while (!stopping.signal.aborted) {
       await beat();
-      await sleep(heartbeatMs, stopping.signal).catch(() => undefined);
+      await pause(heartbeatMs, stopping.signal);
     }
   })();
   return async () => {
