@@ -12,7 +12,7 @@ from cairn_trainer.model import EmbeddingNet
 
 @pytest.fixture(autouse=True)
 def _wide_backbone(monkeypatch):
-    """Of 16 channels and more: with fewer, last in memory, oneDNN's 1x1 convolutions of stride 2 spoil the heap (its issue 6035)."""
+    """Of 32 channels: with fewer than 8, last in memory, oneDNN's 1x1 convolutions of stride 2 spoil the heap (its issue 6035)."""
     monkeypatch.setitem(BACKBONES, 'wide', ResNetSpec(blocks=(1, 1, 1, 1), widths=(32, 32, 32, 32)))
 
 

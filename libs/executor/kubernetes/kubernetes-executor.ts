@@ -218,10 +218,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   /** What Kueue says of a Job that it holds back, or whose place it has taken back: then nothing of the attempt runs any more. */
   async function inQueue(from: QueueWatch, job: Job, finding: Finding, signal: AbortSignal): Promise<Partial<Snapshot>> {
     const evicted = evictedFor(from.workloadOf(job), { hasEnded: finding.signal !== 'queued' });
-    if (evicted) {
-      const { signal: sign, message } = evicted;
-      return { phase: 'exited', message, finding: { signal: sign, message, since: evicted.since ?? finding.since } };
-    }
+    if (evicted) return { phase: 'exited', message: evicted.message, finding: { ...evicted, since: evicted.since ?? finding.since } };
     if (finding.signal !== 'queued') return {};
     const message = await from.message(job, signal);
     return message === '' ? {} : { message, finding: { ...finding, message } };

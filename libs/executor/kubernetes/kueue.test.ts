@@ -81,9 +81,13 @@ test('an eviction by preemption or a failed node ends the attempt; another sends
   expect(evictedFor(evicted('ClusterQueueStopped'), waits)).toBeNull();
   expect(evictedFor(evicted('ClusterQueueStopped'), over)).toEqual({ signal: 'drained', since, message: 'Kueue evicted it: for a' });
   // Its image, perhaps: that is not to be tried without end.
-  expect(evictedFor(evicted('PodsReadyTimeout'), over)).toMatchObject({ signal: 'pod_gone' });
+  for (const reason of ['PodsReadyTimeout', 'DeactivatedDueToRequeuingLimitExceeded']) {
+    expect(evictedFor(evicted(reason), over)).toMatchObject({ signal: 'pod_gone' });
+  }
   expect(evictedFor(aWorkload([{ type: 'Evicted', status: 'False', reason: 'Preempted' }]), over)).toBeNull();
   expect(evictedFor(null, over)).toBeNull();
   expect(queuedMessage(sight({ workload: evicted('ClusterQueueStopped') }))).toMatch(/; its ClusterQueue is stopped: for a$/);
-  expect(queuedMessage(sight({ workload: evicted('Deactivated') }))).toMatch(/; it was deactivated, and waits until/);
+  for (const reason of ['Deactivated', 'DeactivatedDueToRequeuingLimitExceeded']) {
+    expect(queuedMessage(sight({ workload: evicted(reason) }))).toMatch(/; it was deactivated, and waits until .*: for a$/);
+  }
 });

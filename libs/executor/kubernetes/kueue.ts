@@ -1,5 +1,6 @@
 import type { FailureSignal } from '@cairn/contract';
 import { type Condition, conditionOf, type Workload } from './cluster-objects.ts';
+import type { Sign } from './pod-failure.ts';
 
 /** What Kueue has of a suspended Job. */
 export type QueueSight = {
@@ -33,7 +34,7 @@ const waitingWords: Readonly<Record<string, string>> = {
   Inadmissible: 'its queue does not take it',
 };
 
-/** Reasons of the condition Evicted while the Workload waits again. */
+/** Reasons of the condition Evicted while the Workload waits again (Kueue's apis/kueue/v1beta2/workload_types.go). */
 const evictedWords: Readonly<Record<string, string>> = {
   PodsReadyTimeout: 'its pod was not ready in time, and it waits again',
   AdmissionCheck: 'an admission check sent it back',
@@ -76,10 +77,12 @@ function whyQueued(workload: Workload): string {
 }
 
 function said({ reason, message }: Condition, words: Readonly<Record<string, string>>): string {
-  return [words[reason ?? ''], message].filter((part) => part).join(': ');
+  // What Kueue itself deactivates is DeactivatedDueToRequeuingLimitExceeded, or another.
+  const kind = (reason ?? '').replace(/DueTo.*/, '');
+  return [words[kind], message].filter((part) => part).join(': ');
 }
 
-/** What an eviction is to the attempt, by the reason of the condition Evicted; by another, as a pod that is gone. */
+/** What an eviction is to the attempt, by its reason; one for another, such as a pod not ready in time, is like a pod that is gone: not tried without end. */
 const evictionSignals: Readonly<Record<string, FailureSignal>> = {
   Preempted: 'preempted',
   NodeFailures: 'node_lost',
@@ -95,10 +98,7 @@ const endings: readonly string[] = ['Preempted', 'NodeFailures'];
  * Why Kueue took back the place of a Job, where that is the end of the attempt: its Workload waits at its place again, and its pod is
  * deleted, or has ended already, which `hasEnded` says. Null while the Workload keeps its place, or waits for another cause.
  */
-export function evictedFor(
-  workload: Workload | null,
-  { hasEnded }: { hasEnded: boolean },
-): { signal: FailureSignal; since: number | null; message: string } | null {
+export function evictedFor(workload: Workload | null, { hasEnded }: { hasEnded: boolean }): Sign | null {
   const evicted = workload === null ? undefined : conditionOf(workload, 'Evicted');
   if (evicted?.status !== 'True') return null;
   const { message, lastTransitionTime } = evicted;
