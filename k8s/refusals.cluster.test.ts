@@ -1,3 +1,4 @@
+// CI runs this when k8s, libs/executor/kubernetes change, else one time in three; it takes about 10 s.
 import { kubernetesPoolSettings } from '@cairn/executor';
 import { describe, expect, test } from 'vitest';
 import { changed, minimal, refusal, type Values, workerImage } from './testing/chart.ts';

@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, docker/worker change, else one time in three; it takes about 360 s.
 import { PassThrough } from 'node:stream';
 import type { RunView } from '@cairn/contract';
 import { Exec, type V1Pod, type V1Status } from '@kubernetes/client-node';
