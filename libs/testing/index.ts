@@ -1,5 +1,6 @@
 export { freePort } from '@cairn/runtime';
 export * from './back-up-postgres.ts';
+export * from './bare-environment.ts';
 export * from './cluster-servers.ts';
 export * from './copy-objects.ts';
 export * from './create-database.ts';

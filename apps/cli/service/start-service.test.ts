@@ -1,10 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { createClient } from '@cairn/client';
 import { identityOf } from '@cairn/runtime';
-import { makeRunFolder, removeRunFolder } from '@cairn/testing';
+import { bareEnvironment, makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { findConnection } from '../connection.ts';
 import { type Service, type ServiceOptions, startService } from './start-service.ts';
@@ -13,10 +11,9 @@ import { type Service, type ServiceOptions, startService } from './start-service
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const env = {
-  PATH: process.env.PATH,
+  ...bareEnvironment(),
   // Of another service: it must not lead the programs astray.
   CAIRN_DATABASE_URL: 'postgres://elsewhere/other',
-  NODE_COMPILE_CACHE: join(tmpdir(), 'cairn-test-compile-cache'),
 };
 let home: string;
 let service: Service;

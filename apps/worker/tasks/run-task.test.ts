@@ -6,7 +6,7 @@ import type { AttemptSpec } from '@cairn/contract';
 import { openQueues } from '@cairn/queue';
 import { attemptToken, createLogger, killAttemptProcesses, processesByAttempt, readAgent } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
-import { createDatabase } from '@cairn/testing';
+import { bareEnvironment, createDatabase } from '@cairn/testing';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { startControlPlane } from '../testing/control-plane.ts';
 import { startMain } from '../testing/run-main.ts';
@@ -49,7 +49,7 @@ async function openWorld(spec: AttemptSpec, env: Record<string, string> = {}) {
     CAIRN_LOG_LEVEL: 'info',
     CAIRN_SERVER_KEY: serverKey,
   };
-  const context = { configuration, env: { PATH: process.env.PATH, ...env }, root: folder, log, signal: stop.signal };
+  const context = { configuration, env: { ...bareEnvironment(), ...env }, root: folder, log, signal: stop.signal };
   const workDir = join(folder, `${attemptId}-${generation}`);
   return { plane, context, entry: { attemptId, generation }, workDir, stop, folder };
 }
