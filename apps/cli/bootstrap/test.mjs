@@ -62,7 +62,7 @@ async function runPytest() {
   const file = join(folder, 'pytest.xml');
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
   const options = ['-q', '-m', slow ? 'slow' : 'not slow', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
-  const exitCode = await runProgram(process.env.CAIRN_PYTHON ?? 'python3', ['-m', 'pytest', ...options, ...paths], process.env);
+  const exitCode = await runProgram(process.env.CAIRN_PYTHON ?? 'python3', ['-I', '-m', 'pytest', ...options, ...paths], process.env);
   const text = await readReport(file);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
 }
