@@ -75,6 +75,19 @@ def test_squeeze_excitation_is_loaded_unless_the_reference_is_to_be_followed():
     assert torch.equal(backbone.layer1[0].se.fc[0].weight, state['layer1.0.se.fc.0.weight'])
 
 
+def test_what_the_reference_leaves_untrained_starts_as_pytorchs_linear_layers_do():
+    backbone, _ = build_backbone('se_resnet101_ibn_a', torch.Generator().manual_seed(0))
+    layers = [layer for name, layer in backbone.named_modules() if isinstance(layer, torch.nn.Linear)]
+    assert len(layers) == 66
+    before = [layer.weight.clone() for layer in layers]
+    load_published(backbone, _published('se_resnet101_ibn_a'), 'A', 'upstream')
+    for layer, weight in zip(layers, before, strict=True):
+        bound = layer.in_features**-0.5
+        assert torch.equal(layer.weight, weight)
+        assert weight.abs().max() <= bound
+        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
 def test_following_the_reference_keeps_resnests_attention():
     assert load_published(_on_meta('resnest101'), _published('resnest101'), 'A', 'upstream').untouched == []
 
