@@ -77,6 +77,19 @@ test('what is not what was announced leaves nothing', async () => {
   expect(await stored('staging')).toBe(0);
 });
 
+test('a known sha256 lets no other bytes in: neither under the name that is there nor under a new one', async () => {
+  const octets = file('known');
+  expect((await put('known', octets)).status).toBe(201);
+  const names = await prisma.weights.count();
+  for (const name of ['known', 'known-too'])
+    for (const others of [file('something else'), Buffer.alloc(0), octets.subarray(1)])
+      expect(await call('submitter', 'PUT', `/v1/weights/${name}`, { octets: others, query: said(octets) })).toMatchObject({
+        status: 422,
+        json: { code: 'content_mismatch', detail: expect.stringContaining(`${others.length} bytes arrived`) },
+      });
+  expect(await prisma.weights.count()).toBe(names);
+});
+
 test('a client that goes away in the middle leaves nothing', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const url = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
