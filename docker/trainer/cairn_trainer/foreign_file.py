@@ -17,7 +17,8 @@ from torch import Tensor
 from cairn_trainer.checkpoint import verify
 from cairn_trainer.config import StoredFile
 from cairn_trainer.errors import TrainerError, of_os_error
-from cairn_trainer.foreign_pickle import named, plain_name, read_pickle
+from cairn_trainer.foreign_pickle import named, read_pickle
+from cairn_trainer.foreign_text import plain_name
 
 _FORBIDDEN_GLOBAL = re.compile(r'GLOBAL ([\w.]+)')
 _WRAPPERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network')

@@ -15,7 +15,6 @@ import numpy as np
 
 from cairn_trainer.errors import TrainerError, of_os_error
 
-_LONGEST_NAME = 200
 _PLAIN_DTYPE = re.compile(r'f[248]|U\d{1,4}')
 
 
@@ -30,15 +29,6 @@ def named(value: object) -> str:
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 10**15):
         return repr(value)
     return f'a {type(value).__name__}'
-
-
-def plain_name(name: str) -> str:
-    """A name that a file gives, as it may stand in a message or a report: no controls, no half surrogates, and not without end.
-
-    What is replaced has a backslash or a horizontal ellipsis then, so that it is the name of nothing that we know.
-    """
-    shown = ''.join(letter if letter.isprintable() else letter.encode('unicode_escape').decode('ascii') for letter in name[:_LONGEST_NAME])
-    return shown if len(name) <= _LONGEST_NAME else f'{shown}…'
 
 
 class _Dtype:
