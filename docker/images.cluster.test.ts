@@ -139,8 +139,8 @@ describe('the worker', () => {
 
   test('has the trainer with its packages as python3', async () => {
     const program =
-      'import cairn_trainer, onnx, onnxruntime, torch, torchvision; print(torch.ones(2, 2).matmul(torch.ones(2, 2)).sum().item())';
-    expect(await inside(worker, ['env', 'PYTHONPATH=docker/trainer', 'python3', '-c', program])).toEqual({ code: 0, out: '8.0' });
+      'import sys; sys.path.insert(0, "docker/trainer"); import cairn_trainer, onnx, onnxruntime, torch, torchvision; print(torch.ones(2, 2).matmul(torch.ones(2, 2)).sum().item())';
+    expect(await inside(worker, ['python3', '-I', '-c', program])).toEqual({ code: 0, out: '8.0' });
   });
 
   test('loads ONNX Runtime, sharp and DuckDB', async () => {

@@ -58,11 +58,11 @@ export const trainSettings = z.strictObject({
   from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
   weights: result(
     safeName.nullable().default(null),
-    'Published ImageNet weights that a stage from `init` starts with, by the name of their import; null: untrained ones.',
+    'What a stage from `init` starts with, by the name of its import: published ImageNet weights, or a whole model, which it goes on from as from a stage before. null: untrained weights.',
   ),
   weightsExtent: result(
     weightsExtent.default('all'),
-    'all: every tensor of these weights; upstream: as the reference does, which leaves the squeeze-excitations untrained.',
+    'all: every tensor of published weights; upstream: as the reference does, which leaves the squeeze-excitations untrained.',
   ),
   list: result(listName, 'The list of images.'),
   sampler: result(

@@ -2,8 +2,8 @@ import { CairnError, type Recipe, type StepKind, type StepSettings, type TrainSe
 
 export type StepNeed = { role: string; step: string };
 
-/** Imported weights that a step reads, by name; `setting` is where the recipe says so. */
-export type StepWant = { role: string; name: string; content: WeightsContent; setting: string };
+/** Imported weights that a step reads, by name, and what they may hold; `setting` is where the recipe says so. */
+export type StepWant = { role: string; name: string; contents: readonly WeightsContent[]; setting: string };
 
 /** One step of a run as it is stored: everything but ids and state. */
 export type StepPlan = {
@@ -139,7 +139,7 @@ function exportedCheckpoint({ stages, export: { stage, weights } }: Recipe): { n
   if (stage === null) {
     if (names.length > 0)
       throw new CairnError('invalid_setting', `export.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
-    return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', content: 'model', setting: 'export.weights' }] };
+    return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', contents: ['model'], setting: 'export.weights' }] };
   }
   if (names.length === 0) throw new CairnError('invalid_setting', 'the recipe has no stages; it needs one, or export.weights');
   if (!(stage in stages)) throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${names.join(', ')}`);
@@ -162,11 +162,13 @@ function trainStep(recipe: Recipe, name: string): StepPlan {
   };
 }
 
+/** A stage starts from a backbone as others published it, or goes on from a whole model as from a stage before. */
 function weightsOf(stage: string, { weights }: TrainSettings): StepWant[] {
-  return weights === null ? [] : [{ role: 'weights', name: weights, content: 'backbone', setting: `stages.${stage}.weights` }];
+  if (weights === null) return [];
+  return [{ role: 'weights', name: weights, contents: ['backbone', 'model'], setting: `stages.${stage}.weights` }];
 }
 
-/** The weights with which the chain of stages begins that ends in the exported one. */
+/** The imported weights with which the chain of stages begins that ends in the exported one. */
 function startingWeights({ stages, export: { stage } }: Recipe): StepWant[] {
   let name = stage;
   for (;;) {

@@ -72,7 +72,7 @@ describe('expandRecipe', () => {
       weights: 'w',
     });
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
-    const want = { role: 'weights', name: 'w', content: 'backbone', setting: 'stages.a.weights' };
+    const want = { role: 'weights', name: 'w', contents: ['backbone', 'model'], setting: 'stages.a.weights' };
     const steps = expandRecipe(make({ a: begins, b: { ...stage, from: 'a' } }));
     // register tells of them, since their licence goes with the model.
     expect(steps.flatMap(({ name, wants }) => wants.map((wanted) => [name, wanted]))).toEqual([
@@ -88,7 +88,7 @@ describe('expandRecipe', () => {
     };
     const steps = exporting({}, { weights: 'theirs' });
     expect(steps.map((step) => step.kind)).toEqual(['prepare', 'export', 'extract', 'extract', 'search', 'evaluate', 'register']);
-    const want = { role: 'checkpoint', name: 'theirs', content: 'model', setting: 'export.weights' };
+    const want = { role: 'checkpoint', name: 'theirs', contents: ['model'], setting: 'export.weights' };
     expect(steps.filter((step) => step.wants.length > 0).map(({ kind, wants }) => ({ kind, wants }))).toEqual([
       { kind: 'export', wants: [want] },
       { kind: 'register', wants: [want] },

@@ -105,6 +105,14 @@ describe('the sources', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('start Python in its isolated mode', () => {
+    // Without it a file of the current folder, such as a download folder's pyarrow.py, runs in the place of a package.
+    const startsOpenly = /\b(?:python|trainerPython\(\)|interpreter\.path|'python3'),\s*(?:args:\s*)?\[(?!'-I')/;
+    expect(sources.filter(({ text }) => startsOpenly.test(text)).map(({ path }) => path)).toEqual([]);
+    const sets = sources.filter(({ path, text }) => !path.endsWith('.test.ts') && /PYTHONPATH[:=]/.test(text));
+    expect(sets.map(({ path }) => path)).toEqual([]);
+  });
+
   test('of the bootstrap need nothing that it has yet to install', () => {
     const wrong = sources
       .filter(({ path }) => path.startsWith('apps/cli/bootstrap/') && path.endsWith('.mjs'))

@@ -77,6 +77,19 @@ test('what is not what was announced leaves nothing', async () => {
   expect(await stored('staging')).toBe(0);
 });
 
+test('a known sha256 lets no other bytes in: neither under the name that is there nor under a new one', async () => {
+  const octets = file('known');
+  expect((await put('known', octets)).status).toBe(201);
+  const names = await prisma.weights.count();
+  for (const name of ['known', 'known-too'])
+    for (const others of [file('something else'), Buffer.alloc(0), octets.subarray(1)])
+      expect(await call('submitter', 'PUT', `/v1/weights/${name}`, { octets: others, query: said(octets) })).toMatchObject({
+        status: 422,
+        json: { code: 'content_mismatch', detail: expect.stringContaining(`${others.length} bytes arrived`) },
+      });
+  expect(await prisma.weights.count()).toBe(names);
+});
+
 test('a client that goes away in the middle leaves nothing', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const url = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
@@ -163,12 +176,29 @@ test('clearing out takes what no name and no run refers to, and what was cut off
 test('weights of another backbone, of less than is wanted, or of another kind are refused where a run would start from them', async () => {
   await put('of-resnet50', file('of-resnet50'), { backbone: 'resnet50' });
   await put('without-se', file('without-se'), { extent: 'upstream' });
-  await put('whole', file('whole'), { content: 'model', embeddingDim: '512', classes: '9' });
+  await put('whole', file('whole'), { content: 'model', embeddingDim: '64', classes: '9' });
   const refused = (name: string, over?: Record<string, unknown>) => expect(stage.submit(withWeights(name, over))).rejects;
   await refused('of-resnet50').toThrow('is of the backbone resnet50; model.backbone is resnet18');
   await refused('without-se').toThrow('stages.first.weightsExtent is all');
-  await refused('whole').toThrow('holds a whole model; a backbone alone is needed');
+  await refused('whole').toThrow('gives features of length 64; model.embeddingDim is 512');
   expect(await stage.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
+});
+
+test('a stage goes on from an imported model as from a stage before: it reads its checkpoint, and its digest is of the memo key', async () => {
+  const { json } = await put('to-go-on-from', file('to-go-on-from'), { content: 'model', embeddingDim: '512', classes: '9' });
+  const runId = await stage.submit({ ...withWeights('to-go-on-from'), noReuse: ['prepare'] });
+  await stage.play(runId, 'prepare');
+  const [attempt = ''] = await stage.startAttempts(runId, 'first');
+  expect((await stage.engine.attemptSpec(attempt, 1, 1)).inputs.weights).toMatchObject({
+    kind: 'checkpoint',
+    files: [{ name: 'checkpoint.pt', sha256: json.sha256 }],
+  });
+  expect((await stage.step(runId, 'first')).artifact?.memoParts).toMatchObject({ inputs: { weights: json.sha256 } });
+  const { recipe } = planRequest();
+  const backbone = await put('no-model', file('no-model'));
+  expect(backbone.status).toBe(201);
+  const exporting = { ...(recipe as object), stages: {}, export: { imageSize: 32, weights: 'no-model' } };
+  await expect(stage.submit({ recipe: exporting as never })).rejects.toThrow('holds a backbone alone; a whole model is needed');
 });
 
 test('a recipe of the reference can be submitted once its weights are here', async () => {

@@ -91,7 +91,7 @@ async function runPytest() {
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
   const options = ['-q', '-m', slow ? 'slow' : 'not slow', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
   const python = process.env.CAIRN_PYTHON ?? 'python3';
-  const exitCode = await runProgram(python, ['-m', 'pytest', ...options, ...paths], process.env, { signal: outOfTime() });
+  const exitCode = await runProgram(python, ['-I', '-m', 'pytest', ...options, ...paths], process.env, { signal: outOfTime() });
   const text = await readReport(file);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
 }

@@ -18,6 +18,8 @@ test.each([
   ['too_many_bad_images', 'data'],
   ['training_diverged', 'user'],
   ['invalid_configuration', 'user'],
+  ['unsafe_file', 'user'],
+  ['unreadable_file', 'user'],
   ['program_failed', 'infrastructure'],
   ['a_code_of_the_future', 'infrastructure'],
 ])("a program's failure %s is charged to %s", (code, cause) => {

@@ -42,7 +42,8 @@ export const runExport: Runner<'export'> = async (context) => {
   let failed: Failed | null = null;
   stop.asked.throwIfAborted();
   const end = await runProgram(context, {
-    args: ['-m', 'cairn_trainer.export', '--config', configPath],
+    module: 'cairn_trainer.export',
+    args: ['--config', configPath],
     cwd: folder,
     eventsPath: config.eventsPath,
     stopPath: null,

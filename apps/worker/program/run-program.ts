@@ -1,17 +1,23 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { CairnError, type TrainerEvent } from '@cairn/contract';
-import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, sleep, sparedByAgent } from '@cairn/runtime';
+import {
+  isAlive,
+  isolatedPython,
+  killAttemptProcesses,
+  processesByAttempt,
+  signalProcess,
+  sleep,
+  sparedByAgent,
+  withoutPythonVariables,
+} from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { eventFile } from './event-file.ts';
 
-/** Where the Python package is that trains and exports, from this file. */
-const trainerPackage = join(import.meta.dirname, '../../../docker/trainer');
-
 export type ProgramOptions = {
-  /** After the interpreter: `-m`, the module, and so on. */
+  /** The module of docker/trainer, and its arguments. */
+  module: string;
   args: readonly string[];
   cwd: string;
   /** The program appends its events here. */
@@ -45,9 +51,9 @@ const lastWordsBytes = 4000;
 export async function runProgram(context: AttemptContext, options: ProgramOptions): Promise<ProgramEnd> {
   const { spec, stop, log, python } = context;
   stop.ended.throwIfAborted();
-  const child = spawn(python, options.args, {
+  const child = spawn(python, isolatedPython(options.module, options.args), {
     cwd: options.cwd,
-    env: { ...context.env, ...pythonEnvironment(context.env) },
+    env: withoutPythonVariables(context.env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const life = lifeOf(child, python);
@@ -138,12 +144,4 @@ async function dumpStacks(attemptId: string, launcherPid: number | undefined): P
   for (const identity of dumped) signalProcess(identity, 'SIGABRT');
   const end = Date.now() + dumpMs;
   while (dumped.some(isAlive) && Date.now() < end) await sleep(20);
-}
-
-function pythonEnvironment(env: Readonly<Record<string, string>>): Record<string, string> {
-  return {
-    PYTHONPATH: env.PYTHONPATH ? `${trainerPackage}:${env.PYTHONPATH}` : trainerPackage,
-    PYTHONUNBUFFERED: '1',
-    PYTHONFAULTHANDLER: '1',
-  };
 }

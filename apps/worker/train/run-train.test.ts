@@ -260,3 +260,17 @@ test('the trainer is told the stage as the contract says', async () => {
   expect(config.settings).not.toHaveProperty('model');
   expect(readFileSync(config.evaluation.groundTruth, 'utf8')).toBe('truth');
 });
+
+test.each([
+  { kind: 'checkpoint', file: 'checkpoint.pt', told: 'start' },
+  { kind: 'weights', file: 'weights.pth', told: 'weights' },
+] as const)('what was imported as $kind is told to the trainer as $told', async ({ kind, file, told }) => {
+  const files = { [file]: Buffer.from('tensors') };
+  const { context, store, workDir } = await openTraining({}, { inputs: { lists, weights: artifactOf(kind, 'imported/art_2/', files) } });
+  await store.put(`imported/art_2/${file}`, 'tensors');
+  context.spec.settings.weights = 'theirs';
+  await runTrain(context);
+  const { start, weights } = JSON.parse(readFileSync(join(workDir, 'stage/stage.json'), 'utf8'));
+  const found = { start, weights };
+  expect(found).toEqual({ start: null, weights: null, [told]: { path: expect.stringMatching(`${file}$`), sha256: sha256('tensors') } });
+});

@@ -64,9 +64,9 @@ export const runTrain: Runner<'train'> = async (context) => {
 
   stop.asked.throwIfAborted();
   const ranks = String(spec.settings.ranks);
-  const launcher = ['-m', 'cairn_trainer.launch', '--standalone', '--nproc-per-node', ranks, '--max-restarts', '0'];
   const end = await runProgram(context, {
-    args: [...launcher, '-m', 'cairn_trainer', '--config', configPath],
+    module: 'cairn_trainer.launch',
+    args: ['--standalone', '--nproc-per-node', ranks, '--max-restarts', '0', '-m', 'cairn_trainer', '--config', configPath],
     cwd: dirname(configPath),
     eventsPath: config.eventsPath,
     stopPath: config.stopPath,

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.foreign_text import plain_name
 from cairn_trainer.transforms import BadImageError
 
 CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
@@ -19,6 +20,7 @@ CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Ant
 
 _TAR_COLUMNS = ('tar', 'offset', 'size')
 _OPEN_TARS = 64
+_SHOWN = 20
 
 
 class ImageList:
@@ -102,6 +104,8 @@ class ImageList:
             raise BadImageError('the file does not exist') from error
         except OSError as error:
             raise BadImageError(f'the file cannot be read: {error.strerror}') from error
+        except ValueError as error:
+            raise BadImageError(f'its path cannot be that of a file: {error}') from error
 
     def _read_from_tar(self, tar: str, offset: int, size: int) -> bytes:
         file = self._tars.get(tar)
@@ -117,6 +121,10 @@ class ImageList:
         if len(data) != size:
             raise BadImageError(f'{tar} ends before the image does')
         return data
+
+
+def _some(names: list[str]) -> str:
+    return ', '.join(map(plain_name, names[:_SHOWN])) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
 
 
 def _read_table(path: Path, needed: list[str]) -> pa.Table:
@@ -135,7 +143,7 @@ def read_parquet(path: Path, needed: list[str], known: list[str] | None = None) 
             present = file.schema_arrow.names
             missing = [name for name in needed if name not in present]
             if missing:
-                raise TrainerError('missing_column', f'{path} lacks {", ".join(missing)}; it has {", ".join(present)}.')
+                raise TrainerError('missing_column', f'{path} lacks {", ".join(missing)}; it has {_some(present)}.')
             # One thread: a rank has one core, and the threads of a pool would be lost in forked loaders.
             table = file.read([name for name in (known or needed) if name in present], use_threads=False)
     except FileNotFoundError as error:

@@ -13,12 +13,13 @@ from typing import Any, Literal
 import torch
 
 from cairn_trainer.bad_images import BadImageLedger
-from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, read_verified, weights_of, write_torch_file
+from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, write_torch_file
 from cairn_trainer.config import StoredFile, TrainerConfig, TrainSettings, settings_of_result
 from cairn_trainer.data import Batch, DecodedImages, TrainImages, train_batches
 from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, of_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
+from cairn_trainer.foreign_file import read_stored_tensors
 from cairn_trainer.forward import Forward
 from cairn_trainer.gradients import GradientMean
 from cairn_trainer.lifetime import is_asked_to_stop
@@ -263,10 +264,10 @@ class Stage:
         """The weights that the stage starts with, where they are not those of `initSeed`."""
         start, weights = self._config.start, self._config.weights
         if start is not None:
-            load_weights(self._net, weights_of(read_verified(start)), f'The checkpoint {start.path}', may_grow=True)
+            load_weights(self._net, read_stored_tensors(start), f'The checkpoint {start.path}', may_grow=True)
         elif weights is not None:
             source = f'The file {weights.path}'
-            loaded = load_published(self._net.base, read_verified(weights), source, self._settings.weights_extent)
+            loaded = load_published(self._net.base, read_stored_tensors(weights), source, self._settings.weights_extent)
             left = [key for key in loaded.untouched if not key.endswith('num_batches_tracked')]
             without = f', {len(left)} keep their initialisation ({left[0]} ...)' if left else ''
             self._notes.append(f'{source} sets {loaded.tensors} tensors of the backbone{without}.')

@@ -66,6 +66,9 @@ def test_a_list_becomes_rows_in_our_columns(tmp_path, protocol):
         (('train/a/b/c/abc1.jpg', True, 0, -1), 'its label is True'),
         (('train/a/b/c/abc1.jpg', 0, 2, -1), 'noisy is 2'),
         (('train/a/b/c/abc1.jpg', 0, 0, 1.5), 'its continent is 1.5'),
+        (('train/a/b/c/abc1.jpg', 0, 0, 'Asia\0'), "its continent is 'Asia\\x00'"),
+        (('train/a/b/c/abc1.jpg', 0, 0, '\ud800'), "its continent is '\\ud800'"),
+        (('train/\0/b/c/\0bc1.jpg', 0, 0, -1), 'does not end in train'),
         (('train/a/b/c/abc1.jpg', 0, 0), 'no tuple of path'),
     ],
 )
