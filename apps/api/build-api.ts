@@ -22,6 +22,9 @@ import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
+/** Well above the largest recipe: 32 stages of 40 settings. */
+const bodyBounds = { values: 10_000, depth: 16 };
+
 /** Everything the public server works with; made by main.ts. */
 export type ApiDeps = {
   prisma: PrismaClient;
@@ -44,7 +47,7 @@ export type ApiDeps = {
 
 /** The public server: /v1, health, metrics, OpenAPI and its page. Not yet listening. */
 export async function buildApi(deps: ApiDeps): Promise<App> {
-  const app = createApp({ server: 'public', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  const app = createApp({ server: 'public', log: deps.log, metrics: deps.metrics, maxBodyBytes, bodyBounds });
   await describeRoutes(app);
   guardRoutes(app, deps.prisma);
   runRoutes(app, deps);

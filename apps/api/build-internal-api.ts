@@ -8,6 +8,9 @@ import { internalRoutes } from './routes/internal.ts';
 /** The largest body of an attempt's call: a report of many log chunks, or the files of a large artifact. */
 const maxBodyBytes = 8 * 1024 * 1024;
 
+/** Well above a report of 512 KiB of points, or the 10,000 files of a result. */
+const bodyBounds = { values: 300_000, depth: 32 };
+
 export type InternalApiDeps = {
   prisma: PrismaClient;
   engine: Engine;
@@ -19,7 +22,7 @@ export type InternalApiDeps = {
 
 /** The internal server, on a port of its own that pods reach and people do not. Not yet listening. */
 export async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
-  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes, bodyBounds });
   internalRoutes(app, deps);
   healthRoutes(app, deps.prisma);
   await app.ready();

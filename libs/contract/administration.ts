@@ -6,7 +6,10 @@ import { artifactKind, tokenRole } from './states.ts';
 // The installation: garbage, tokens, the fleet, the audit.
 
 /** POST /v1/gc: removes artifacts that no run refers to, the staging of attempts that are over, and the curves of given-up results. */
-export const gcRequest = z.strictObject({ dryRun: z.boolean().default(false), olderThanHours: z.number().min(0).default(24) });
+export const gcRequest = z.strictObject({
+  dryRun: z.boolean().default(false),
+  olderThanHours: z.number().min(0).max(1_000_000).default(24),
+});
 export const gcResult = z.object({
   dryRun: z.boolean(),
   artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),

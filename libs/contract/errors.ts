@@ -71,6 +71,13 @@ export const errorTable = {
     title: 'There is no such thing',
     remedy: 'Check the id; list what exists with the collection the id belongs to.',
   },
+  method_not_allowed: {
+    status: 405,
+    retry: false,
+    fix: 'caller',
+    title: 'The path does not take this method',
+    remedy: 'Use one of the methods that the message and the header `Allow` name.',
+  },
   invalid_path: {
     status: 400,
     retry: false,

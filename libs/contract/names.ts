@@ -30,6 +30,6 @@ export const idOf = (kind: IdKind) =>
   z.string().regex(new RegExp(`^${idPrefixes[kind]}_[0-9a-hjkmnp-tv-z]{26}$`), `an id of the form ${idPrefixes[kind]}_...`);
 
 /** Seconds since the epoch never cross a wire: times are ISO 8601 in UTC. */
-export const timestamp = z.iso.datetime({ offset: true });
+export const timestamp = z.iso.datetime({ offset: true }).max(64);
 
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits');

@@ -111,10 +111,19 @@ export const trainSettings = z.strictObject({
   ),
   loaderWorkers: operational(z.number().int().min(0).max(128).default(0), 'Loader processes per rank; 0 loads in the rank itself.'),
   threadsPerRank: operational(z.number().int().min(0).max(128).default(0), 'CPU threads a rank computes with; 0 divides the cores.'),
-  checkpointEveryEpochs: operational(z.number().int().min(1).default(1), 'Epochs between checkpoints that can be resumed from.'),
-  checkpointEverySteps: operational(z.number().int().min(0).default(0), 'Steps between checkpoints; 0 means only by epochs and minutes.'),
-  checkpointEveryMinutes: operational(z.number().min(0).default(10), 'Minutes between checkpoints; 0 means only by epochs and steps.'),
-  logEverySteps: operational(z.number().int().min(1).default(10), 'Steps between metric points.'),
+  checkpointEveryEpochs: operational(
+    z.number().int().min(1).max(1_000_000).default(1),
+    'Epochs between checkpoints that can be resumed from.',
+  ),
+  checkpointEverySteps: operational(
+    z.number().int().min(0).max(1_000_000).default(0),
+    'Steps between checkpoints; 0 means only by epochs and minutes.',
+  ),
+  checkpointEveryMinutes: operational(
+    z.number().min(0).max(1_000_000).default(10),
+    'Minutes between checkpoints; 0 means only by epochs and steps.',
+  ),
+  logEverySteps: operational(z.number().int().min(1).max(1_000_000).default(10), 'Steps between metric points.'),
 });
 export type TrainSettings = z.infer<typeof trainSettings>;
 
@@ -126,7 +135,10 @@ export const categoryQuotes = z.enum(['reference', 'csv']);
 export type CategoryQuotes = z.infer<typeof categoryQuotes>;
 
 export const prepareSettings = z.strictObject({
-  lists: result(z.array(listName).min(1).default(['clean', 'c2x', 'full', 'all', 'query', 'index']), 'The lists to make.'),
+  lists: result(
+    z.array(listName).min(1).max(listName.options.length).default(['clean', 'c2x', 'full', 'all', 'query', 'index']),
+    'The lists to make.',
+  ),
   testSeed: result(z.number().int().min(0).default(0), 'Seed of the sample in the list `test`.'),
   categoryQuotes: result(
     categoryQuotes.default('reference'),

@@ -1,4 +1,4 @@
-import { CairnError, type Recipe } from '@cairn/contract';
+import { CairnError, type Recipe, settingPathText } from '@cairn/contract';
 import type { StepPlan, StepWant } from '@cairn/domain';
 import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
@@ -35,9 +35,9 @@ function faultOf(row: Row, { contents, setting }: StepWant, { model, stages }: R
   if (row.backbone !== model.backbone) return `is of the backbone ${row.backbone}; model.backbone is ${model.backbone}`;
   if (row.content === 'model' && row.embeddingDim !== model.embeddingDim)
     return `gives features of length ${row.embeddingDim}; model.embeddingDim is ${model.embeddingDim}`;
-  const stage = Object.entries(stages).find(([name]) => setting === `stages.${name}.weights`);
+  const stage = Object.entries(stages).find(([name]) => setting === settingPathText(['stages', name, 'weights']));
   if (row.extent === 'upstream' && stage?.[1].weightsExtent === 'all')
-    return `was imported without the squeeze-excitations (--extent upstream); stages.${stage[0]}.weightsExtent is all`;
+    return `was imported without the squeeze-excitations (--extent upstream); ${settingPathText(['stages', stage[0], 'weightsExtent'])} is all`;
   return null;
 }
 
@@ -51,7 +51,7 @@ export function refuseAbsentWeights(recipe: Recipe, plan: readonly StepPlan[], w
   const command = isBackbone
     ? `cairn import weights ${name}.pth --backbone ${backbone}`
     : `cairn import model ${name}.pth --backbone ${backbone} --name ${name}`;
-  const untrained = isBackbone ? ` Or start from untrained weights: --set ${setting}=null.` : '';
+  const untrained = isBackbone ? ` Or start from untrained weights: --set '${setting}=null'.` : '';
   throw new CairnError('not_found', `${setting} names the weights ${name}, which are not here`, {
     details: { weights: name, remedy: `Bring them in: \`${command}\`.${untrained}` },
   });

@@ -36,12 +36,27 @@ describe('a submission', () => {
     expect(answers.filter((answer) => answer.created)).toHaveLength(1);
   });
 
+  it('overrides a setting of a stage with a dot in its name, which stands in quotes', async () => {
+    const { first, second } = smallRecipe.stages;
+    if (!first || !second) throw new Error('the small recipe has two stages');
+    const recipe = { ...smallRecipe, stages: { 'v1.5': first, second: { ...second, from: 'v1.5' } } };
+    const plan = await stage.engine.planRun(request({ recipe, set: { 'stages."v1.5".batch': 2 } }), ada);
+    expect(plan.recipe.stages['v1.5']).toMatchObject({ batch: 2, effectiveBatch: first.batch });
+    await expect(stage.submit({ recipe, set: { 'stages.v1.5.batch': 2 } })).rejects.toMatchObject({
+      code: 'unknown_setting',
+      details: { nearest: 'stages."v1.5"' },
+    });
+  });
+
   it('names the nearest setting, and leaves nothing behind', async () => {
     const before = await stage.prisma.run.count();
     await expect(stage.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({
       code: 'unknown_setting',
       details: { nearest: 'stages.first.epochs' },
     });
+    await expect(stage.submit({ set: { 'stages.constructor.epochs': 2 } })).rejects.toMatchObject({ code: 'unknown_setting' });
+    await expect(stage.submit({ set: { toString: 2 } })).rejects.toMatchObject({ code: 'unknown_setting' });
+    await expect(stage.submit({ set: { 'export.stage': 'constructor' } })).rejects.toMatchObject({ code: 'invalid_setting' });
     await expect(stage.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
     await expect(stage.submit({ set: { 'extract.index.list': 'indexx' } })).rejects.toMatchObject({
       code: 'invalid_setting',

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { CairnError } from '@cairn/contract';
 import type { Logger, Metrics } from '@cairn/runtime';
 import fastify, { type FastifyError, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import type { JsonBounds } from './bounded-json.ts';
 import { watchClosing } from './closing.ts';
 import { readJsonBodies } from './json-body.ts';
+import { refuseUnknownRoutes } from './no-such-route.ts';
 import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
@@ -17,6 +18,8 @@ export type AppOptions = {
   metrics: Metrics;
   /** The largest request body. */
   maxBodyBytes: number;
+  /** How much there may be in a JSON body. */
+  bodyBounds: JsonBounds;
   /** The whole of a JSON body must come within this, and some of a body of octets; a minute unless given. */
   bodyTimeoutMs?: number;
 };
@@ -24,7 +27,7 @@ export type AppOptions = {
 const defaultBodyTimeoutMs = 60_000;
 
 /** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
-export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = defaultBodyTimeoutMs }: AppOptions) {
+export function createApp({ server, log, metrics, maxBodyBytes, bodyBounds, bodyTimeoutMs = defaultBodyTimeoutMs }: AppOptions) {
   const app = fastify({
     loggerInstance: log,
     // One line a request, of our own, when it is done.
@@ -50,18 +53,18 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = 
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = asCairnError(error);
-    if (known.row.status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    // What PostgreSQL had to refuse is a gap in a schema.
+    if (known.row.status >= 500 || known.details.part === 'database')
+      request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     void reply.code(known.row.status).type('application/problem+json').send(problemOf(known, request.id));
-  });
-  app.setNotFoundHandler((request) => {
-    throw new CairnError('not_found', `There is no ${request.method} ${request.url.split('?')[0]}; /docs shows what there is`);
   });
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
+  refuseUnknownRoutes(app);
   watchClosing(app);
   measureRequests(app, server, metrics);
-  readJsonBodies(app, maxBodyBytes, bodyTimeoutMs);
+  readJsonBodies(app, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, bounds: bodyBounds });
   readOctetBodies(app, bodyTimeoutMs);
   return app;
 }

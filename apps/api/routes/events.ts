@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { CairnError, topic } from '@cairn/contract';
+import { CairnError, topic, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 import { authenticate } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
@@ -21,7 +21,7 @@ const eventsQuery = z.strictObject({
     .describe(`Comma-separated, at most ${mostTopics}: \`runs\`, \`fleet\`, \`run:<id>\`.`),
 });
 const eventsHeaders = z.looseObject({
-  'last-event-id': z.string().max(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
+  'last-event-id': writtenText(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
 });
 
 const messages = z

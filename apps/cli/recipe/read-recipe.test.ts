@@ -107,7 +107,7 @@ describe('a recipe that does not fit the schema', () => {
     ['a wrong choice', 'list: clean', 'list: cleen', 'did you mean "clean"?', 7, 11],
     ['a name taken for a number', "stage: '384'", 'stage: 384', 'export.stage is 384, not a text; put it in quotes: "384"', 13, 18],
     ['a name that climbs out of its folder', 'name: mine', 'name: ../mine', 'use letters, digits', 1, 7],
-    ['a stage whose name climbs out', "'384':", '../384:', 'stages.../384 is no name', 5, 3],
+    ['a stage whose name climbs out', "'384':", '../384:', 'stages."../384" is no name', 5, 3],
     ['a map where a value belongs', 'epochs: 1', 'epochs: { a: 1 }', 'stages.384.epochs is a map, not a number', 9, 13],
   ])('%s', (_, from, to, message, line, column) => {
     const error = faultOf(from, to);

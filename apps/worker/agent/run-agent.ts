@@ -8,7 +8,7 @@ import { openStore } from '@cairn/storage';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';
-import { failureOf } from './failure.ts';
+import { failure, failureOf } from './failure.ts';
 import { heedDeadline } from './heed-deadline.ts';
 import { runAttempt } from './runners.ts';
 import { createStop, type Stop } from './stop.ts';
@@ -123,8 +123,24 @@ async function work(
   }
   log.info(`the attempt ends: ${outcome.outcome}${outcome.outcome === 'succeeded' ? '' : `: ${outcome.message}`}`);
   await reporterOf.current?.end();
-  await client.finish(outcome);
-  return exitCodeOf(outcome);
+  return exitCodeOf(await tellEnd(client, outcome, log));
+}
+
+/**
+ * Tells how the attempt ended. An end that the control plane will never take (files that are not the attempt's, too much of it) is told
+ * as a failure that says so: the attempt is over, and a person learns why.
+ */
+async function tellEnd(client: Pick<InternalClient, 'finish'>, outcome: FinishRequest, log: Logger): Promise<FinishRequest> {
+  try {
+    await client.finish(outcome);
+    return outcome;
+  } catch (error) {
+    if (!isCairnError(error, 'invalid_request', 'invalid_path', 'payload_too_large')) throw error;
+    log.error({ err: error }, 'the control plane does not take how the attempt ended');
+    const refused = failure('infrastructure', 'internal', `How the attempt ended (${outcome.outcome}) was refused: ${error.message}`);
+    await client.finish(refused);
+    return refused;
+  }
 }
 
 /** SIGTERM and SIGINT ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */

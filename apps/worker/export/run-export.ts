@@ -23,7 +23,7 @@ export const runExport: Runner<'export'> = async (context) => {
   const outputDir = join(folder, 'model');
   mkdirSync(outputDir, { recursive: true });
   const lists = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists ?? {};
-  const listName = checkLists.find((name) => name in lists);
+  const listName = checkLists.find((name) => Object.hasOwn(lists, name));
   if (listName === undefined) throw new CairnError('model_mismatch', `None of the lists ${checkLists.join(', ')} was prepared`);
   const config: ExporterConfig = exporterConfig.parse({
     protocol: 1,

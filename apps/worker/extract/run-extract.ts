@@ -133,7 +133,7 @@ async function runPlace(place: Place): Promise<void> {
         if (crashes > maxCrashes) {
           throw new CairnError('program_failed', `Shard ${shard.index}: ${error.message} (${crashes} times)`, { cause: error });
         }
-        const message = `Shard ${shard.index} is given back: ${error.message}`.slice(0, 4000);
+        const message = `Shard ${shard.index} is given back: ${error.message}`;
         context.reporter.tell({ type: 'note', level: 'warning', message });
       } finally {
         shards.left(shard.index);

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { CairnError, type TrainerEvent } from '@cairn/contract';
+import { CairnError, firstOf, type TrainerEvent } from '@cairn/contract';
 import {
   isAlive,
   isolatedPython,
@@ -14,6 +14,7 @@ import {
 } from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { eventFile } from './event-file.ts';
+import { keepLastWords } from './last-words.ts';
 
 export type ProgramOptions = {
   /** The module of docker/trainer, and its arguments. */
@@ -41,7 +42,6 @@ const pollMs = 100;
 const reserveMs = 5000;
 const dumpMs = 2000;
 const goneLimitMs = 5000;
-const lastWordsBytes = 4000;
 
 /**
  * Runs a Python program of docker/trainer until it ends or is ended: hands on its events, its output goes to the log.
@@ -64,14 +64,14 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
       progressAt = Date.now();
       options.onEvent(event);
     },
-    onStrange: (line, why) => log.warn({ line: line.slice(0, 500), why }, 'the program wrote a line that is no event'),
+    onStrange: (line, why) => log.warn({ line: firstOf(line, 500), why }, 'the program wrote a line that is no event'),
   });
-  let lastWords = '';
+  const lastWords = keepLastWords(4000);
   for (const stream of ['stdout', 'stderr'] as const) {
     child[stream]?.on('data', (data: Buffer) => {
       progressAt = Date.now();
       context.reporter.log(stream, data);
-      if (stream === 'stderr') lastWords = (lastWords + data.toString()).slice(-lastWordsBytes);
+      if (stream === 'stderr') lastWords.add(data);
     });
   }
   let how: ProgramEnd['how'] = 'exited';
@@ -98,7 +98,7 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
     const end = await life.closed(goneLimitMs);
     stop.ended.throwIfAborted();
     events.read();
-    return { how, end, lastWords: lastWords.trim() };
+    return { how, end, lastWords: lastWords.text() };
   } finally {
     events.close();
   }

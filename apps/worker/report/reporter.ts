@@ -70,9 +70,9 @@ export function createReporter(options: ReporterOptions): Reporter {
 
   /** False when there is no room. An item that no control plane would take is told and given up: it counts as taken. */
   function enqueue(item: ReportItem, isVital: boolean): boolean {
-    const fault = reportItem.safeParse(item).error;
-    if (fault === undefined) return queue.push(item, { isVital });
-    options.onTrouble(`A report item of type ${item.type} does not fit and is left out: ${fault.issues[0]?.message}`);
+    const { data, error } = reportItem.safeParse(item);
+    if (data !== undefined) return queue.push(data, { isVital });
+    options.onTrouble(`A report item of type ${item.type} does not fit and is left out: ${error.issues[0]?.message}`);
     return true;
   }
   const push = (item: ReportItem) => enqueue(item, false);
@@ -147,9 +147,9 @@ export function createReporter(options: ReporterOptions): Reporter {
       timer.sooner(usualDelayMs);
     },
     progress(item) {
-      const fault = reportItem.safeParse({ type: 'progress', ...item }).error;
-      if (fault === undefined) progress = { type: 'progress', ...item };
-      else options.onTrouble(`A progress does not fit and is left out: ${fault.issues[0]?.message}`);
+      const { data, error } = reportItem.safeParse({ type: 'progress', ...item });
+      if (data?.type === 'progress') progress = data;
+      else options.onTrouble(`A progress does not fit and is left out: ${error?.issues[0]?.message}`);
       timer.sooner(usualDelayMs);
     },
     tell(item) {

@@ -4,7 +4,7 @@ import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInternalClient } from '@cairn/client';
-import { isCairnError } from '@cairn/contract';
+import { isCairnError, lastOf } from '@cairn/contract';
 import type { QueueEntry } from '@cairn/queue';
 import {
   attemptToken,
@@ -39,7 +39,7 @@ export type TaskContext = {
 const mainFile = join(import.meta.dirname, '../main.ts');
 const pollMs = 200;
 const goneLimitMs = 5000;
-const lastWordsBytes = 4000;
+const mostLastWords = 4000;
 
 /**
  * Runs one attempt in an agent of its own and waits for its end. An entry may come twice: an agent that an earlier worker
@@ -119,7 +119,7 @@ async function reportDeath({ attemptId, generation, workDir }: Task, { configura
     token: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
     signal,
   });
-  const words = output.trim() === '' ? '' : `. Its last words:\n${output.slice(-lastWordsBytes)}`;
+  const words = output.trim() === '' ? '' : `. Its last words:\n${lastOf(output, mostLastWords)}`;
   try {
     await client.finish(failure('infrastructure', 'program_failed', `The agent's process ended without saying why${words}`));
   } catch (error) {

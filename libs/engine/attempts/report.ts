@@ -5,6 +5,7 @@ import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { emit, withRun } from '../run-work.ts';
 import { liveAttempt } from './live-attempt.ts';
+import { refuseForeignKey } from './staged-files.ts';
 
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
 
@@ -18,9 +19,12 @@ const mostBadImageEvents = 20;
 /**
  * Takes an attempt's report. Reports are numbered: one that was taken already is answered and not applied again, so an agent
  * may repeat until it hears an answer. The answer says whether to go on.
+ *
+ * @throws CairnError `superseded`; `invalid_request` for a checkpoint that is not the attempt's own
  */
 export async function report(ctx: EngineContext, attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply> {
   const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
+  for (const item of request.items) if (item.type === 'checkpoint') refuseForeignKey(attemptId, item.key);
   const history = request.items.filter(isHistory);
   const rest = request.items.filter((item) => !isHistory(item));
   const apply = async (tx: Transaction): Promise<boolean> => {
