@@ -6,6 +6,8 @@ import type { ObjectStore } from '@cairn/storage';
 import { guardRoutes } from './auth/guard.ts';
 import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
+import type { LoadLimits } from './load/load-limits.ts';
+import { shedLoad } from './load/shed-load.ts';
 import { describeRoutes } from './openapi/describe-routes.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';
@@ -36,6 +38,7 @@ export type ApiDeps = {
   store: ObjectStore;
   /** Where a person finds a key prefix of the object store. */
   locate(prefix: string): string;
+  load: LoadLimits;
   log: Logger;
   metrics: Metrics;
   /** Time between two heartbeats of an event stream; 15 s without it. */
@@ -45,8 +48,9 @@ export type ApiDeps = {
 /** The public server: /v1, health, metrics, OpenAPI and its page. Not yet listening. */
 export async function buildApi(deps: ApiDeps): Promise<App> {
   const app = createApp({ server: 'public', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  shedLoad(app, deps.load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
   await describeRoutes(app);
-  guardRoutes(app, deps.prisma);
+  guardRoutes(app, deps);
   runRoutes(app, deps);
   stepRoutes(app, deps);
   attemptRoutes(app, deps);
@@ -59,7 +63,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   fleetRoutes(app, deps);
   tokenRoutes(app, deps);
   eventRoutes(app, deps);
-  healthRoutes(app, deps.prisma);
+  healthRoutes(app, deps);
   metricsRoutes(app, deps);
   await app.ready();
   return app;

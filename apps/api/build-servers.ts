@@ -7,6 +7,7 @@ import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
 import { createEventFeed, type FeedOptions } from './events/feed.ts';
 import { inspectSource } from './inspect-source.ts';
+import { createLoadLimits } from './load/load-limits.ts';
 import { locatorOf } from './storage-access.ts';
 
 export type ServerOptions = {
@@ -14,6 +15,8 @@ export type ServerOptions = {
   engine: Engine;
   recipes: EngineContext['recipes'];
   databaseUrl: string;
+  /** Most connections to the database: what is worked on at once is measured by them. */
+  connections: number;
   store: ObjectStore;
   /** What attempt tokens are made with. */
   serverKey: string;
@@ -27,9 +30,10 @@ export type ServerOptions = {
 
 /** One replica: the public and the internal server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, recipes, databaseUrl, store, serverKey, log, metrics, pace, heartbeatMs } = options;
+  const { prisma, engine, recipes, databaseUrl, connections, store, serverKey, log, metrics, pace, heartbeatMs } = options;
   const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
   closer.add('the event feed', () => feed.close());
+  const load = createLoadLimits({ connections, metrics }, closer);
   const api = await buildApi({
     prisma,
     engine,
@@ -39,12 +43,13 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     inspectSource,
     store,
     locate: locatorOf(store.url),
+    load,
     log,
     metrics,
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
   });
   closer.add('the public server', () => api.close());
-  const internal = await buildInternalApi({ prisma, engine, serverKey, log, metrics });
+  const internal = await buildInternalApi({ prisma, engine, serverKey, load, log, metrics });
   closer.add('the internal server', () => internal.close());
   return { api, internal, feed };
 }

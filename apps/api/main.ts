@@ -42,6 +42,7 @@ await runMain({
         engine,
         recipes: ctx.recipes,
         databaseUrl: configuration.CAIRN_DATABASE_URL,
+        connections: configuration.CAIRN_DATABASE_CONNECTIONS,
         store,
         serverKey: configuration.CAIRN_SERVER_KEY,
         log,

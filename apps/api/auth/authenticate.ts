@@ -1,6 +1,7 @@
 import { CairnError, type TokenRole, tokenRole } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Actor } from '@cairn/engine';
+import type { SharedReads } from '../load/shared-reads.ts';
 import { hashSecret } from './secrets.ts';
 
 /** Who calls: a token's name, project and role. */
@@ -19,12 +20,18 @@ export function bearerOf(authorization: string | undefined): string | null {
  *
  * @throws CairnError `unauthenticated`
  */
-export async function authenticate(prisma: PrismaClient, authorization: string | undefined, now = new Date()): Promise<Caller> {
+export async function authenticate(
+  prisma: PrismaClient,
+  shared: SharedReads,
+  authorization: string | undefined,
+  now = new Date(),
+): Promise<Caller> {
   const secret = bearerOf(authorization);
   if (secret === null) throw new CairnError('unauthenticated', 'The request has no token');
   if (secret.startsWith('cat_'))
     throw new CairnError('unauthenticated', 'This is the token of an attempt, which is good for /internal only');
-  const token = await prisma.token.findUnique({ where: { hash: hashSecret(secret) } });
+  const hash = hashSecret(secret);
+  const token = await shared(`token ${hash}`, () => prisma.token.findUnique({ where: { hash } }));
   if (token === null) throw new CairnError('unauthenticated', 'There is no such token');
   if (token.revokedAt !== null)
     throw new CairnError('unauthenticated', `The token ${token.name} was revoked at ${token.revokedAt.toISOString()}`);

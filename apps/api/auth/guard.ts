@@ -2,6 +2,7 @@ import type { TokenRole } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/app.ts';
+import type { LoadLimits } from '../load/load-limits.ts';
 import { authenticate, type Caller, requireRole } from './authenticate.ts';
 
 declare module 'fastify' {
@@ -15,7 +16,7 @@ declare module 'fastify' {
 }
 
 /** Lets a request reach a route of /v1 only with a token of the role that the route's `config.role` names. */
-export function guardRoutes(app: App, prisma: PrismaClient): void {
+export function guardRoutes(app: App, { prisma, load }: { prisma: PrismaClient; load: LoadLimits }): void {
   app.decorateRequest('caller', null);
   app.addHook('onRoute', (route) => {
     if (route.url.startsWith('/v1') && route.config?.role === undefined)
@@ -24,7 +25,7 @@ export function guardRoutes(app: App, prisma: PrismaClient): void {
   app.addHook('onRequest', async (request) => {
     const { role } = request.routeOptions.config;
     if (role === undefined) return;
-    request.caller = await authenticate(prisma, request.headers.authorization);
+    request.caller = await authenticate(prisma, load.firstReads, request.headers.authorization);
     requireRole(request.caller, role);
   });
 }

@@ -51,6 +51,8 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = 
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = asCairnError(error);
     if (known.row.status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    const { retryAfterSeconds } = known.details;
+    if (typeof retryAfterSeconds === 'number') void reply.header('retry-after', retryAfterSeconds);
     void reply.code(known.row.status).type('application/problem+json').send(problemOf(known, request.id));
   });
   app.setNotFoundHandler((request) => {

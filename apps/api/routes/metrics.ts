@@ -33,7 +33,10 @@ export function metricsRoutes(app: App, { prisma, metrics, log }: { prisma: Pris
 
   app.get(
     '/metrics',
-    { schema: { operationId: 'readPrometheusMetrics', tags: ['health'], summary: 'Metrics for Prometheus', security: [] } },
+    {
+      config: { load: 'probe' },
+      schema: { operationId: 'readPrometheusMetrics', tags: ['health'], summary: 'Metrics for Prometheus', security: [] },
+    },
     async (_request, reply) => {
       await look();
       const { contentType, body } = await metrics.render();

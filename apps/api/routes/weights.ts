@@ -18,7 +18,7 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
   app.put(
     '/v1/weights/:name',
     {
-      config: { role: 'submitter', maxOctets: maxWeightsBytes },
+      config: { role: 'submitter', maxOctets: maxWeightsBytes, load: 'transfer' },
       schema: {
         operationId: 'importWeights',
         tags,

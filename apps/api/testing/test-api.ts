@@ -42,6 +42,7 @@ export async function openTestApi() {
         engine,
         recipes: stage.ctx.recipes,
         databaseUrl,
+        connections: 16,
         store,
         serverKey,
         log,
