@@ -2,6 +2,7 @@ import type { PrismaClient } from '@cairn/db';
 import type { Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
 import { type App, createApp } from './http/app.ts';
+import type { ConnectionBounds } from './load/bound-connections.ts';
 import type { LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -16,13 +17,14 @@ export type InternalApiDeps = {
   /** What attempt tokens are made with. */
   serverKey: string;
   load: LoadLimits;
+  connections: ConnectionBounds;
   log: Logger;
   metrics: Metrics;
 };
 
 /** The internal server, on a port of its own that pods reach and people do not. Not yet listening. */
 export async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
-  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes, connections: deps.connections });
   shedLoad(app, deps.load, () => 'attempt');
   internalRoutes(app, deps);
   healthRoutes(app, deps);

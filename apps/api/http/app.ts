@@ -4,7 +4,9 @@ import type { Logger, Metrics } from '@cairn/runtime';
 import fastify, { type FastifyError, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { boundConnections, type ConnectionBounds, headersTimeoutMs } from '../load/bound-connections.ts';
 import { watchClosing } from './closing.ts';
+import { cutTrickles } from './cut-trickles.ts';
 import { readJsonBodies } from './json-body.ts';
 import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
@@ -12,11 +14,12 @@ import { type RequestPart, requestFault, requestParts } from './request-fault.ts
 
 export type AppOptions = {
   /** Which of the two servers, for the metrics. */
-  server: 'public' | 'internal';
+  server: 'public' | 'internal' | 'metrics';
   log: Logger;
   metrics: Metrics;
   /** The largest request body. */
   maxBodyBytes: number;
+  connections: ConnectionBounds;
   /** The whole of a JSON body must come within this, and some of a body of octets; a minute unless given. */
   bodyTimeoutMs?: number;
 };
@@ -24,7 +27,7 @@ export type AppOptions = {
 const defaultBodyTimeoutMs = 60_000;
 
 /** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
-export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = defaultBodyTimeoutMs }: AppOptions) {
+export function createApp({ server, log, metrics, maxBodyBytes, connections, bodyTimeoutMs = defaultBodyTimeoutMs }: AppOptions) {
   const app = fastify({
     loggerInstance: log,
     // One line a request, of our own, when it is done.
@@ -32,6 +35,9 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = 
     bodyLimit: maxBodyBytes,
     // The bodies have limits of time of their own: a file may take longer than a question. Headers have Node's.
     requestTimeout: 0,
+    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: headersTimeoutMs / 4 },
+    // Who calls, where a proxy stands between: for the limits of one address.
+    trustProxy: connections.trusted.length > 0 ? [...connections.trusted] : false,
     requestIdHeader: false,
     genReqId: () => randomUUID(),
     exposeHeadRoutes: false,
@@ -62,6 +68,8 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = 
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
   watchClosing(app);
+  boundConnections(app.server, connections);
+  cutTrickles(app);
   measureRequests(app, server, metrics);
   readJsonBodies(app, maxBodyBytes, bodyTimeoutMs);
   readOctetBodies(app, bodyTimeoutMs);

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createLoadLimits } from '../load/load-limits.ts';
 import { healthRoutes } from '../routes/health.ts';
+import { noBounds } from '../server-bounds.ts';
 import { createApp } from './app.ts';
 
 const lines: string[] = [];
@@ -16,6 +17,7 @@ const options = () => ({
   log: createLogger({ name: 'test', level: 'info', destination: { write: (line) => void lines.push(line) } }),
   metrics: createMetrics({ processMetrics: false }),
   maxBodyBytes: 1024 * 1024,
+  connections: noBounds.connections,
 });
 const app = createApp(options());
 const body = z.strictObject({

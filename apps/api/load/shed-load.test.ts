@@ -2,6 +2,7 @@ import { createCloser, createLogger, createMetrics } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, expect, test } from 'vitest';
 import { createApp } from '../http/app.ts';
+import { noBounds } from '../server-bounds.ts';
 import { createLoadLimits } from './load-limits.ts';
 import { shedLoad } from './shed-load.ts';
 
@@ -11,7 +12,13 @@ afterAll(() => closer.close());
 test('more than a class can answer is refused at once with Retry-After, and takes no room from the others', async () => {
   const metrics = createMetrics({ processMetrics: false });
   const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const app = createApp({ server: 'public', log: createLogger({ name: 'test', level: 'silent' }), metrics, maxBodyBytes: 1_000 });
+  const app = createApp({
+    server: 'public',
+    log: createLogger({ name: 'test', level: 'silent' }),
+    metrics,
+    maxBodyBytes: 1_000,
+    connections: noBounds.connections,
+  });
   closer.add('the app', () => app.close());
   shedLoad(app, load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
   const release = Promise.withResolvers<void>();
@@ -44,7 +51,13 @@ test('more than a class can answer is refused at once with Retry-After, and take
 test('a client that goes away keeps its place until its work is done', async () => {
   const metrics = createMetrics({ processMetrics: false });
   const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const app = createApp({ server: 'public', log: createLogger({ name: 'test', level: 'silent' }), metrics, maxBodyBytes: 1_000 });
+  const app = createApp({
+    server: 'public',
+    log: createLogger({ name: 'test', level: 'silent' }),
+    metrics,
+    maxBodyBytes: 1_000,
+    connections: noBounds.connections,
+  });
   closer.add('the app', () => app.close());
   shedLoad(app, load, () => 'command');
   const release = Promise.withResolvers<void>();
