@@ -9,6 +9,7 @@ export * from './embedded-postgres/start-embedded-postgres.ts';
 export * from './end-with-parent.ts';
 export * from './free-port.ts';
 export * from './in-parallel.ts';
+export * from './local-agent-environment.ts';
 export * from './logger.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';
