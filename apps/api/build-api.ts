@@ -6,6 +6,9 @@ import type { ObjectStore } from '@cairn/storage';
 import { guardRoutes } from './auth/guard.ts';
 import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
+import { limitCallRates } from './load/call-rates.ts';
+import type { LoadLimits } from './load/load-limits.ts';
+import { shedLoad } from './load/shed-load.ts';
 import { describeRoutes } from './openapi/describe-routes.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';
@@ -14,16 +17,15 @@ import { datasetRoutes } from './routes/datasets.ts';
 import { eventRoutes } from './routes/events.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { healthRoutes } from './routes/health.ts';
-import { metricsRoutes } from './routes/metrics.ts';
+import { type MetricsPage, metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { weightsRoutes } from './routes/weights.ts';
-
-/** Well above the largest recipe: 32 stages of 40 settings. */
-const bodyBounds = { values: 10_000, depth: 16 };
+import type { ServerBounds } from './server-bounds.ts';
+import type { WeightsQuota } from './weights-quota.ts';
 
 /** Everything the public server works with; made by main.ts. */
 export type ApiDeps = {
@@ -39,6 +41,10 @@ export type ApiDeps = {
   store: ObjectStore;
   /** Where a person finds a key prefix of the object store. */
   locate(prefix: string): string;
+  load: LoadLimits;
+  bounds: ServerBounds;
+  metricsPage: MetricsPage;
+  weightsQuota: WeightsQuota;
   log: Logger;
   metrics: Metrics;
   /** Time between two heartbeats of an event stream; 15 s without it. */
@@ -47,9 +53,17 @@ export type ApiDeps = {
 
 /** The public server: /v1, health, metrics, OpenAPI and its page. Not yet listening. */
 export async function buildApi(deps: ApiDeps): Promise<App> {
-  const app = createApp({ server: 'public', log: deps.log, metrics: deps.metrics, maxBodyBytes, bodyBounds });
+  const app = createApp({
+    server: 'public',
+    log: deps.log,
+    metrics: deps.metrics,
+    maxBodyBytes,
+    connections: deps.bounds.connections,
+  });
+  limitCallRates(app, deps.bounds.rates);
+  shedLoad(app, deps.load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
   await describeRoutes(app);
-  guardRoutes(app, deps.prisma);
+  guardRoutes(app, deps);
   runRoutes(app, deps);
   stepRoutes(app, deps);
   attemptRoutes(app, deps);
@@ -62,8 +76,8 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   fleetRoutes(app, deps);
   tokenRoutes(app, deps);
   eventRoutes(app, deps);
-  healthRoutes(app, deps.prisma);
-  metricsRoutes(app, deps);
+  healthRoutes(app, deps);
+  metricsRoute(app, deps.metricsPage, { role: 'viewer' });
   await app.ready();
   return app;
 }

@@ -2,6 +2,9 @@ import type { PrismaClient } from '@cairn/db';
 import type { Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
 import { type App, createApp } from './http/app.ts';
+import type { ConnectionBounds } from './load/bound-connections.ts';
+import type { LoadLimits } from './load/load-limits.ts';
+import { shedLoad } from './load/shed-load.ts';
 import { healthRoutes } from './routes/health.ts';
 import { internalRoutes } from './routes/internal.ts';
 
@@ -16,15 +19,25 @@ export type InternalApiDeps = {
   engine: Engine;
   /** What attempt tokens are made with. */
   serverKey: string;
+  load: LoadLimits;
+  connections: ConnectionBounds;
   log: Logger;
   metrics: Metrics;
 };
 
 /** The internal server, on a port of its own that pods reach and people do not. Not yet listening. */
 export async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
-  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes, bodyBounds });
+  const app = createApp({
+    server: 'internal',
+    log: deps.log,
+    metrics: deps.metrics,
+    maxBodyBytes,
+    bodyBounds,
+    connections: deps.connections,
+  });
+  shedLoad(app, deps.load, () => 'attempt');
   internalRoutes(app, deps);
-  healthRoutes(app, deps.prisma);
+  healthRoutes(app, deps);
   await app.ready();
   return app;
 }

@@ -1,7 +1,7 @@
 import { CairnError, type Hint, hint, type RunEvent, reset, runEvent } from '@cairn/contract';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { mayPass, type Requester } from './request.ts';
-import { retryDelay, wait } from './wait.ts';
+import { delayAfter, wait } from './wait.ts';
 
 /** One message of GET /v1/events. `id` is a cursor over all topics: give it as `lastEventId` to go on after it. */
 export type StreamMessage =
@@ -34,6 +34,7 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
   const silentMs = options.silentMs ?? 30_000;
   let cursor = options.lastEventId;
   let failures = 0;
+  let lost: unknown;
   while (options.signal?.aborted !== true) {
     try {
       const open = openStream(requester, options.topics, cursor, silentMs, options.signal);
@@ -52,9 +53,10 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
       if (options.signal?.aborted) return;
       if (!mayPass(error)) throw error;
       failures += 1;
+      lost = error;
       options.onConnection?.({ state: 'lost', error });
     }
-    await wait(retryDelay(failures, maxDelayMs), options.signal).catch(() => undefined);
+    await wait(delayAfter(lost, failures, maxDelayMs), options.signal).catch(() => undefined);
   }
 }
 

@@ -21,7 +21,7 @@ import {
 } from '@cairn/contract';
 import { z } from 'zod';
 import { type Call, createRequester } from './request.ts';
-import { retryDelay, wait } from './wait.ts';
+import { delayAfter, wait } from './wait.ts';
 
 export type InternalClientOptions = {
   /** Addresses of the control plane's internal port; they are tried one after another. */
@@ -87,7 +87,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
         if (signal.aborted || !isPassing(error)) throw error;
         at = (at + 1) % requesters.length;
         // The other addresses are asked at once; only when all have failed is there a wait.
-        const delayMs = failures % requesters.length === 0 ? retryDelay(failures / requesters.length, maxDelayMs) : 0;
+        const delayMs = failures % requesters.length === 0 ? delayAfter(error, failures / requesters.length, maxDelayMs) : 0;
         options.onRetry?.({ failures, delayMs, error });
         await wait(delayMs, signal);
       }

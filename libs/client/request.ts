@@ -1,7 +1,7 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
 import type { z } from 'zod';
 import { errorOfProblem, messageOf } from './problems.ts';
-import { retryDelay, wait, within } from './wait.ts';
+import { delayAfter, wait, within } from './wait.ts';
 
 export type RequestOptions = {
   signal?: AbortSignal | undefined;
@@ -56,12 +56,8 @@ export function createRequester(options: RequesterOptions): Requester {
 
   async function attempt<T>(call: Call<T>, request: RequestOptions): Promise<T> {
     const name = `${call.method} /${call.path.join('/')}`;
-    const { status, text, retryAfter } = await exchange(call, name, request);
-    if (status >= 400) {
-      const error = errorOfProblem(status, text, name);
-      if (retryAfter !== null) error.details.retryAfterSeconds = retryAfter;
-      throw error;
-    }
+    const { status, text, headers } = await exchange(call, name, request);
+    if (status >= 400) throw refusal(status, text, headers, name);
     return parseAnswer(call.answer, text, name);
   }
 
@@ -81,8 +77,7 @@ export function createRequester(options: RequesterOptions): Requester {
         ...(call.octets === undefined ? {} : { body: call.octets }),
         signal: within(timeoutMs, request.signal),
       });
-      const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-      return { status: response.status, text: await response.text(), retryAfter: Number.isFinite(seconds) ? seconds : null };
+      return { status: response.status, text: await response.text(), headers: response.headers };
     } catch (error) {
       throw unreachable(error, base, name, timeoutMs, request.signal);
     }
@@ -96,8 +91,10 @@ export function createRequester(options: RequesterOptions): Requester {
         try {
           return await attempt(call, request);
         } catch (error) {
-          if (!call.repeatable || failures >= options.tries || !mayPass(error)) throw error;
-          await wait(delayAfter(error, failures), request.signal);
+          // What was refused for its rate was not done, so that it may be sent again in any case.
+          const isRepeatable = call.repeatable || isCairnError(error, 'rate_limited');
+          if (!isRepeatable || failures >= options.tries || !mayPass(error)) throw error;
+          await wait(delayAfter(error, failures, maxDelayMs), request.signal);
         }
       }
     },
@@ -111,7 +108,7 @@ export function createRequester(options: RequesterOptions): Requester {
         throw unreachable(error, base, name, defaultTimeoutMs, signal);
       }
       if (response.status < 400) return response;
-      throw errorOfProblem(response.status, await response.text(), name);
+      throw refusal(response.status, await response.text(), response.headers, name);
     },
   };
 }
@@ -122,10 +119,12 @@ export function mayPass(error: unknown): boolean {
   return error.code === 'unavailable' || error.code === 'rate_limited';
 }
 
-function delayAfter(error: unknown, failures: number): number {
-  const seconds = error instanceof CairnError ? error.details.retryAfterSeconds : undefined;
-  if (typeof seconds === 'number') return Math.min(30_000, Math.max(0, seconds * 1000));
-  return retryDelay(failures, maxDelayMs);
+/** The error of an answer, with the server's word on when to ask again. */
+function refusal(status: number, text: string, headers: Headers, name: string): CairnError {
+  const error = errorOfProblem(status, text, name);
+  const seconds = Number(headers.get('retry-after') ?? Number.NaN);
+  if (Number.isFinite(seconds)) error.details.retryAfterSeconds = seconds;
+  return error;
 }
 
 /** The caller's own abort passes through as its reason; everything else is a server that cannot be reached. */

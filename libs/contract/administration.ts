@@ -59,6 +59,8 @@ export type FleetView = z.infer<typeof fleetView>;
 export const auditEntry = z.object({
   at: timestamp,
   actor: z.string(),
+  /** Of the token; null in entries of before it was kept. A name may be given to another token later. */
+  tokenId: z.string().nullable().default(null),
   action: z.string(),
   target: z.string(),
   details: z.record(z.string(), z.unknown()),

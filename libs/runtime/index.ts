@@ -10,6 +10,7 @@ export * from './end-with-parent.ts';
 export * from './free-port.ts';
 export * from './in-parallel.ts';
 export * from './isolated-python.ts';
+export * from './local-agent-environment.ts';
 export * from './logger.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';

@@ -7,6 +7,7 @@ export * from './create-database.ts';
 export * from './helm.ts';
 export * from './manifests.ts';
 export * from './own-address.ts';
+export * from './process-usage.ts';
 export * from './provided.ts';
 export * from './run-folder.ts';
 export * from './seeded-random.ts';

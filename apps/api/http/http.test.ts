@@ -3,10 +3,12 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { CairnError, type Problem, problem } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
-import { createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
+import { createCloser, createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { createLoadLimits } from '../load/load-limits.ts';
 import { healthRoutes } from '../routes/health.ts';
+import { noBounds } from '../server-bounds.ts';
 import { createApp } from './app.ts';
 
 const lines: string[] = [];
@@ -15,7 +17,7 @@ const options = () => ({
   log: createLogger({ name: 'test', level: 'info', destination: { write: (line) => void lines.push(line) } }),
   metrics: createMetrics({ processMetrics: false }),
   maxBodyBytes: 1024 * 1024,
-  bodyBounds: { values: 10_000, depth: 16 },
+  connections: noBounds.connections,
 });
 const app = createApp(options());
 const body = z.strictObject({
@@ -200,7 +202,8 @@ test('a port in use is told with its host and number', async () => {
 test('a database that does not answer is unavailable, readiness names it, and liveness does not care', async () => {
   const { prisma, close } = openDatabase({ url: `postgres://nobody@127.0.0.1:${await freePort()}/nothing` });
   const away = createApp(options());
-  healthRoutes(away, prisma);
+  const closer = createCloser();
+  healthRoutes(away, { prisma, load: createLoadLimits({ connections: 16, metrics: createMetrics({ processMetrics: false }) }, closer) });
   away.get('/runs', () => prisma.run.count());
   away.get('/raw', () => prisma.$queryRaw`select 1`);
   away.get('/transaction', () => prisma.$transaction((tx) => tx.run.count()));
@@ -214,5 +217,6 @@ test('a database that does not answer is unavailable, readiness names it, and li
   }
   expect((await away.inject('/healthz')).json()).toEqual({ status: 'ok' });
   await away.close();
+  await closer.close();
   await close();
 });

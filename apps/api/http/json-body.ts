@@ -5,15 +5,12 @@ import type { FastifyRequest } from 'fastify';
 import type { App } from './app.ts';
 import { type JsonBounds, structureFault } from './bounded-json.ts';
 
-/** How long a client that sends too much may go on sending before its connection is cut: time enough to read the answer. */
-const lingerMs = 2_000;
-
 export type JsonBodyLimits = { maxBytes: number; timeoutMs: number; bounds: JsonBounds };
 
 /**
  * Reads JSON bodies of at most `maxBytes`, which come within `timeoutMs`. One that is larger is refused as soon as that is known, by its Content-Length before
- * a byte is read. The connection stays open for a moment after the answer: closing it at once, as Fastify's own limit
- * does, resets it under the client's feet, which then sees a broken pipe instead of the answer.
+ * a byte is read. Fastify's own limit closes the connection at once, which resets it under the client's feet: it then sees a
+ * broken pipe instead of the answer.
  */
 export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBodyLimits): void {
   const parse = app.getDefaultJsonParser('error', 'error');
@@ -22,11 +19,6 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
     const length = Number(request.headers['content-length'] ?? 0);
     const most = request.routeOptions.config.maxOctets ?? maxBytes;
     if (length > most) throw tooLarge(most, `${length} bytes`);
-  });
-  app.addHook('onResponse', async (request, reply) => {
-    if (reply.statusCode !== 413) return;
-    // A request whose body was not read to its end takes its connection with it.
-    setTimeout(() => request.raw.destroy(), lingerMs).unref();
   });
 
   app.removeAllContentTypeParsers();

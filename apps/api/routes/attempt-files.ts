@@ -49,7 +49,7 @@ export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
   app.get(
     '/v1/attempts/:id/tensorboard/:name',
     {
-      config,
+      config: { ...config, load: 'transfer' },
       schema: {
         operationId: 'readTensorBoardFile',
         tags,

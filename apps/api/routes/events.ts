@@ -38,11 +38,11 @@ const description = `Server-sent events.
 The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica goes on where another stopped. A comment
 comes at least every 15 seconds; a stream that is silent for longer is dead. A client that takes nothing for 30 seconds is cut off.`;
 
-export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: ApiDeps): void {
+export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs = 15_000 }: ApiDeps): void {
   app.get(
     '/v1/events',
     {
-      config: { role: 'viewer' },
+      config: { role: 'viewer', load: 'watch' },
       schema: {
         operationId: 'streamEvents',
         tags: ['events'],
@@ -61,12 +61,13 @@ export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: Ap
       const stream = eventStream({
         prisma,
         feed,
+        reads: load.watchReads,
         topics: new Set(topics),
         positions,
         resets,
         heartbeatMs,
         isAllowed: () =>
-          authenticate(prisma, request.headers.authorization).then(
+          authenticate(prisma, load.firstReads, request.headers.authorization).then(
             () => true,
             () => false,
           ),

@@ -267,8 +267,10 @@ test('tokens are made, listed without their secret, and revoked', async () => {
   expect(await call('admin', 'DELETE', `/v1/tokens/${view.id}`)).toMatchObject({ status: 204, text: '' });
   expect((await asCi()).status).toBe(401);
   expect((await call('admin', 'DELETE', `/v1/tokens/${view.id}`)).json).toMatchObject({ status: 404 });
-  expect((await call('admin', 'GET', '/v1/audit', { query: { limit: '2' } })).json.items).toMatchObject([
-    { actor: 'a-admin', action: 'token.revoke', target: view.id },
+  expect((await call('admin', 'GET', '/v1/audit', { query: { limit: '3' } })).json.items).toMatchObject([
+    // What the revoked token still tried, by which token it was: its name may be given again.
+    { actor: 'ci', tokenId: view.id, action: 'call.refused', target: 'GET /v1/runs', details: { code: 'unauthenticated' } },
+    { actor: 'a-admin', tokenId: expect.stringMatching(/^tok_/), action: 'token.revoke', target: view.id },
     { actor: 'a-admin', action: 'token.create', target: view.id, details: { name: 'ci', role: 'viewer' } },
   ]);
   // A revoked name is free again.
@@ -277,7 +279,7 @@ test('tokens are made, listed without their secret, and revoked', async () => {
 
 test('metrics count runs by state, and nothing in them names a run', async () => {
   const run = await submit();
-  const { text, headers } = await call(null, 'GET', '/metrics');
+  const { text, headers } = await call('viewer', 'GET', '/metrics');
   expect(headers['content-type']).toContain('text/plain');
   expect(text).toMatch(/cairn_runs\{state="succeeded"\} [1-9]/);
   expect(text).toContain('cairn_database_up 1');

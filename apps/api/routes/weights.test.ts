@@ -6,9 +6,11 @@ import { request as planRequest } from '@cairn/engine/testing';
 import { sha256 } from '@cairn/runtime';
 import { readManifest } from '@cairn/storage';
 import { expect, test } from 'vitest';
+import { noBounds } from '../server-bounds.ts';
 import { openTestApi } from '../testing/test-api.ts';
+import { noWeightsQuotas } from '../weights-quota.ts';
 
-const { api, call, folder, prisma, secrets, stage, store } = await openTestApi();
+const { api, call, folder, openReplica, prisma, secrets, stage, store } = await openTestApi();
 
 const file = (text: string) => Buffer.from(text.repeat(1000));
 const said = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone: 'resnet18', sha256: sha256(octets), ...over });
@@ -112,7 +114,6 @@ test('a client that goes away in the middle leaves nothing', async () => {
 test('roles, the missing body, wrong words and too large a file are refused', async () => {
   const octets = file('roles');
   expect((await call('viewer', 'PUT', '/v1/weights/a', { octets, query: said(octets) })).status).toBe(403);
-  expect((await call('submitter', 'DELETE', '/v1/weights/a')).status).toBe(403);
   expect((await call('submitter', 'PUT', '/v1/weights/a', { query: said(octets) })).json).toMatchObject({ code: 'invalid_request' });
   expect((await put('a', octets, { backbone: 'resnet5' })).json).toMatchObject({ code: 'invalid_request' });
   expect((await put('a', octets, { content: 'model' })).json).toMatchObject({
@@ -230,4 +231,46 @@ test('an imported model is exported in place of a stage, and registered', async 
   expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
   const [model] = await prisma.model.findMany({ where: { runId } });
   expect(model?.artifacts).toMatchObject({ checkpoint: json.artifactId });
+});
+
+test('an owner takes off what is his own, an admin everything', async () => {
+  await put('mine', file('mine'));
+  await prisma.weights.update({ where: { projectId_name: { projectId: 'default', name: 'mine' } }, data: { owner: 'somebody-else' } });
+  expect((await call('submitter', 'DELETE', '/v1/weights/mine')).json).toMatchObject({
+    code: 'forbidden',
+    detail: expect.stringContaining('somebody-else'),
+  });
+  await put('own', file('own'));
+  expect((await call('submitter', 'DELETE', '/v1/weights/own')).status).toBe(204);
+  expect((await call('admin', 'DELETE', '/v1/weights/mine')).status).toBe(204);
+});
+
+test('weights are imported up to the quota of their owner, also when many are sent at once', async () => {
+  await prisma.weights.deleteMany({});
+  const { api: bounded } = await openReplica({ bounds: { ...noBounds, weights: { ...noWeightsQuotas, ownerCount: 3, ownerBytes: 1e9 } } });
+  const send = (name: string, octets: Buffer) =>
+    bounded.inject({
+      method: 'PUT',
+      url: `/v1/weights/${name}`,
+      query: said(octets),
+      payload: octets,
+      headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream' },
+    });
+  const answers = await Promise.all(['q1', 'q2', 'q3', 'q4', 'q5'].map((name) => send(name, file(name))));
+  expect(answers.map((answer) => answer.statusCode).toSorted()).toEqual([201, 201, 201, 503, 503]);
+  expect(answers.find((answer) => answer.statusCode === 503)?.json()).toMatchObject({
+    code: 'quota_exceeded',
+    details: { setting: 'CAIRN_OWNER_WEIGHTS' },
+  });
+  // What is there already is no more than before.
+  const [there] = await prisma.weights.findMany({ take: 1 });
+  expect((await send(there?.name ?? '', file(there?.name ?? ''))).statusCode).toBe(200);
+  await call('submitter', 'DELETE', `/v1/weights/${there?.name}`);
+  const large = await bounded.inject({
+    method: 'PUT',
+    url: '/v1/weights/large',
+    query: said(file('large')),
+    headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream', 'content-length': '1000000001' },
+  });
+  expect(large.json()).toMatchObject({ code: 'quota_exceeded', details: { setting: 'CAIRN_OWNER_WEIGHTS_GB' } });
 });

@@ -10,6 +10,7 @@ import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { buildServers, type ServerOptions } from '../build-servers.ts';
+import { noBounds } from '../server-bounds.ts';
 
 const roles = ['viewer', 'submitter', 'admin'] as const satisfies readonly TokenRole[];
 const serverKey = 'a server key for tests, 32 or more';
@@ -33,7 +34,7 @@ export async function openTestApi() {
   afterAll(() => closer.close());
 
   /** One more replica, as the program builds it: its own feed and metrics, the same database. */
-  async function openReplica({ heartbeatMs }: Pick<ServerOptions, 'heartbeatMs'> = {}) {
+  async function openReplica({ heartbeatMs, bounds = noBounds }: Partial<Pick<ServerOptions, 'heartbeatMs' | 'bounds'>> = {}) {
     const own = createCloser();
     closer.add('a replica', () => own.close());
     const servers = await buildServers(
@@ -42,6 +43,8 @@ export async function openTestApi() {
         engine,
         recipes: stage.ctx.recipes,
         databaseUrl,
+        connections: 16,
+        bounds,
         store,
         serverKey,
         log,
@@ -54,7 +57,7 @@ export async function openTestApi() {
     return { ...servers, close: () => own.close() };
   }
 
-  const { api, internal, feed } = await openReplica();
+  const { api, internal, metricsServer, feed } = await openReplica();
 
   type Call = { body?: unknown; octets?: Buffer; headers?: Record<string, string>; query?: Record<string, string> };
 
@@ -106,6 +109,22 @@ export async function openTestApi() {
     return { status: answer.statusCode, json: answer.json() };
   }
 
-  return { stage, prisma, engine, store, folder, api, internal, feed, secrets, serverKey, log, call, callAsAttempt, openReplica };
+  return {
+    stage,
+    prisma,
+    engine,
+    store,
+    folder,
+    api,
+    internal,
+    metricsServer,
+    feed,
+    secrets,
+    serverKey,
+    log,
+    call,
+    callAsAttempt,
+    openReplica,
+  };
 }
 export type TestApi = Awaited<ReturnType<typeof openTestApi>>;

@@ -143,9 +143,9 @@ async function tellEnd(client: Pick<InternalClient, 'finish'>, outcome: FinishRe
   }
 }
 
-/** SIGTERM and SIGINT ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */
+/** SIGTERM, SIGINT and SIGHUP ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */
 function heedSignals(stop: Stop, graceSeconds: number, onStop: () => void): Promise<never> {
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
       stop.ask({ reason: signal, graceSeconds });
       // The answer of a report may tell why.

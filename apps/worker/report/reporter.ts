@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { InternalClient } from '@cairn/client';
 import { CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply, reportItem } from '@cairn/contract';
 import { type LogBuffer, logBuffer } from './log-buffer.ts';
+import { createLogPace } from './log-pace.ts';
 import { metricBuffer } from './metric-buffer.ts';
 import { reportQueue } from './report-queue.ts';
 import { wakeTimer } from './wake-timer.ts';
@@ -61,6 +62,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     ...(diskBytes === undefined ? {} : { diskBytes }),
   });
   const logs = new Map<LogStream, LogBuffer>(logStream.options.map((stream) => [stream, logBuffer(stream)]));
+  const paces = new Map(logStream.options.map((stream) => [stream, createLogPace()]));
   const metrics = metricBuffer();
   const timer = wakeTimer(options.heartbeatSeconds * 800);
   let progress: ProgressItem | null = null;
@@ -79,7 +81,11 @@ export function createReporter(options: ReporterOptions): Reporter {
 
   /** Moves what was collected into the queue. What finds no room is cut (logs) or thinned (metrics). */
   function seal(): void {
-    for (const log of logs.values()) if (!log.drain(push)) log.cut();
+    for (const [stream, log] of logs) {
+      // A program that became quiet after a flood has its last lines held back.
+      for (const piece of paces.get(stream)?.take(Buffer.alloc(0)) ?? []) log.append(piece);
+      if (!log.drain(push)) log.cut();
+    }
     metrics.drain(push);
   }
 
@@ -116,7 +122,10 @@ export function createReporter(options: ReporterOptions): Reporter {
       if (state === 'open') await send(compose());
       timer.set(queue.isEmpty() ? options.heartbeatSeconds * 800 : 0);
     }
-    for (const log of logs.values()) log.end();
+    for (const [stream, log] of logs) {
+      for (const piece of paces.get(stream)?.end() ?? []) log.append(piece);
+      log.end();
+    }
     for (let items = compose(); items.length > 0 && !isClosed(); items = compose()) await send(items);
   }
 
@@ -137,7 +146,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     log(stream, data) {
       const log = logs.get(stream);
       if (log === undefined || isClosed()) return;
-      log.append(data);
+      for (const piece of paces.get(stream)?.take(Buffer.from(data)) ?? []) log.append(piece);
       if (log.pendingBytes() >= sealAtBytes && !log.drain(push)) log.cut();
       timer.sooner(usualDelayMs);
     },

@@ -28,7 +28,8 @@ export type TaskContext = {
     CAIRN_LOG_LEVEL: string;
     CAIRN_SERVER_KEY: string;
   };
-  env: Readonly<Record<string, string | undefined>>;
+  /** Of agents, beside the attempt's own. */
+  env: Readonly<Record<string, string>>;
   /** The folder of all work folders. */
   root: string;
   log: Logger;
@@ -75,7 +76,7 @@ async function startAgent({ attemptId, generation, workDir }: Task, { configurat
     const child = spawn(process.execPath, [mainFile, 'agent'], {
       cwd: workDir,
       env: {
-        ...withoutOurs(env),
+        ...env,
         CAIRN_ATTEMPT_ID: attemptId,
         CAIRN_ATTEMPT_GENERATION: String(generation),
         CAIRN_ATTEMPT_TOKEN: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
@@ -128,11 +129,4 @@ async function reportDeath({ attemptId, generation, workDir }: Task, { configura
     // Over for the control plane too, or it does not listen to this: its own watch over silent attempts remains.
     log.warn({ attemptId, err: error }, 'the end of an agent was not taken');
   }
-}
-
-/** Neither the server's key nor a connection string reaches an agent. */
-function withoutOurs(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value === undefined || name.startsWith('CAIRN_') ? [] : [[name, value]])),
-  );
 }

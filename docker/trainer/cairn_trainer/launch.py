@@ -103,8 +103,8 @@ def _adjust(parsed: argparse.Namespace, records: str) -> None:
     if parsed.master_port is None:
         parsed.master_port = 29500
     parsed.log_dir = parsed.log_dir or records
-    # These two end the run in torchrun's way; SIGTERM and SIGINT are ours.
-    parsed.signals_to_handle = 'SIGHUP,SIGQUIT'
+    # This one ends the run in torchrun's way; SIGTERM, SIGINT and SIGHUP are ours.
+    parsed.signals_to_handle = 'SIGQUIT'
     # Each rank sets its threads itself; unset, torchrun would warn.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     # The ranks and this launcher say what happened; the agent's own account is a page of traceback.
@@ -125,6 +125,7 @@ def _pass_signals_on() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGUSR1, lambda number, _frame: to_ranks(number))
 
 

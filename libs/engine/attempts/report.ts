@@ -4,6 +4,7 @@ import { newId } from '@cairn/runtime';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { emit, withRun } from '../run-work.ts';
+import { keepLogs } from './keep-logs.ts';
 import { liveAttempt } from './live-attempt.ts';
 import { refuseForeignKey } from './staged-files.ts';
 
@@ -33,6 +34,12 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
       data: { reportSeq: request.seq, contact: 'ok', lastContactAt: new Date() },
     });
     if (taken.count === 0) return false;
+    await keepLogs(
+      ctx,
+      tx,
+      attempt,
+      rest.filter((item) => item.type === 'log'),
+    );
     for (const [index, item] of rest.entries()) await applyItem(tx, attempt, item, request.seq * 512 + index);
     await tx.$executeRaw`update shard set lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds}) where attempt_id = ${attemptId} and state = 'leased'`;
     await hint(tx, attempt, rest);
@@ -51,10 +58,6 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
 }
 
 async function applyItem(tx: Transaction, attempt: Attempt, item: ReportItem, chunk: number): Promise<void> {
-  if (item.type === 'log') {
-    const bytes = Buffer.from(item.text, 'utf8');
-    await tx.$executeRaw`insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attempt.id}, ${item.stream}, ${item.offset}, ${bytes}) on conflict do nothing`;
-  }
   if (item.type === 'metrics') {
     await tx.$executeRaw`insert into metric_chunk (attempt_id, name, chunk, step_id, steps, values, times)
       values (${attempt.id}, ${item.name}, ${chunk}, ${attempt.stepId}, ${item.steps}::int[], ${item.values}::float8[], ${item.times}::float8[]) on conflict do nothing`;
