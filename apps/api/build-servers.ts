@@ -6,7 +6,7 @@ import { createAdmissionCache } from './admission-cache.ts';
 import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
 import { createEventFeed, type FeedOptions } from './events/feed.ts';
-import { inspectSource } from './inspect-source.ts';
+import { sourceInspector } from './inspect-source.ts';
 import { locatorOf } from './storage-access.ts';
 
 export type ServerOptions = {
@@ -17,6 +17,8 @@ export type ServerOptions = {
   store: ObjectStore;
   /** What attempt tokens are made with. */
   serverKey: string;
+  /** The folders that datasets may lie in now. */
+  datasetRoots(): Promise<readonly string[]>;
   log: Logger;
   metrics: Metrics;
   /** How often the event feed looks and tells; its own defaults without it. */
@@ -27,7 +29,7 @@ export type ServerOptions = {
 
 /** One replica: the public and the internal server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, recipes, databaseUrl, store, serverKey, log, metrics, pace, heartbeatMs } = options;
+  const { prisma, engine, recipes, databaseUrl, store, serverKey, datasetRoots, log, metrics, pace, heartbeatMs } = options;
   const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
   closer.add('the event feed', () => feed.close());
   const api = await buildApi({
@@ -36,7 +38,7 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     feed,
     admission: createAdmissionCache(prisma),
     recipes,
-    inspectSource,
+    inspectSource: sourceInspector(datasetRoots),
     store,
     locate: locatorOf(store.url),
     log,
