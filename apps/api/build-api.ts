@@ -1,4 +1,4 @@
-import { type ImageSource, maxBodyBytes } from '@cairn/contract';
+import { maxBodyBytes } from '@cairn/contract';
 import type { AdmissionSource, PrismaClient } from '@cairn/db';
 import type { BuiltinRecipe, Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
@@ -6,6 +6,7 @@ import type { ObjectStore } from '@cairn/storage';
 import { guardRoutes } from './auth/guard.ts';
 import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
+import type { InspectSource } from './inspect-source.ts';
 import { limitCallRates } from './load/call-rates.ts';
 import type { LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';
@@ -36,7 +37,7 @@ export type ApiDeps = {
   admission: AdmissionSource;
   recipes: ReadonlyMap<string, BuiltinRecipe>;
   /** Checks a dataset's files and digests them. */
-  inspectSource(source: ImageSource, signal: AbortSignal): Promise<{ digest: string; digestBasis: string }>;
+  inspectSource: InspectSource;
   /** Where imported files are put, and where attempts leave files beside their results. */
   store: ObjectStore;
   /** Where a person finds a key prefix of the object store. */

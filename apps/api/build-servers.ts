@@ -7,7 +7,7 @@ import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
 import { buildMetricsServer } from './build-metrics-server.ts';
 import { createEventFeed, type FeedOptions } from './events/feed.ts';
-import { inspectSource } from './inspect-source.ts';
+import { sourceInspector } from './inspect-source.ts';
 import { createLoadLimits } from './load/load-limits.ts';
 import { createMetricsPage } from './routes/metrics.ts';
 import type { ServerBounds } from './server-bounds.ts';
@@ -26,6 +26,8 @@ export type ServerOptions = {
   bounds: ServerBounds;
   /** What attempt tokens are made with. */
   serverKey: string;
+  /** The folders that datasets may lie in now. */
+  datasetRoots(): Promise<readonly string[]>;
   log: Logger;
   metrics: Metrics;
   /** How often the event feed looks and tells; its own defaults without it. */
@@ -36,7 +38,8 @@ export type ServerOptions = {
 
 /** One replica: the public, the internal and the metrics server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, recipes, databaseUrl, connections, store, bounds, serverKey, log, metrics, pace, heartbeatMs } = options;
+  const { prisma, engine, recipes, databaseUrl, connections, store, bounds, serverKey, datasetRoots, log, metrics, pace, heartbeatMs } =
+    options;
   const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
   closer.add('the event feed', () => feed.close());
   const load = createLoadLimits({ connections, metrics }, closer);
@@ -47,7 +50,7 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     feed,
     admission: createAdmissionCache(prisma),
     recipes,
-    inspectSource,
+    inspectSource: sourceInspector(datasetRoots),
     store,
     locate: locatorOf(store.url),
     load,

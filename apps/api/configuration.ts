@@ -1,5 +1,5 @@
 import { defaultLimits } from '@cairn/engine';
-import { logLevels } from '@cairn/runtime';
+import { datasetRootsVariables, logLevels } from '@cairn/runtime';
 import { z } from 'zod';
 
 export const megabyte = 1_000_000;
@@ -65,6 +65,7 @@ export const apiConfiguration = z.object({
     .max(86_400)
     .default(defaultLimits.hangSeconds)
     .describe('an attempt without progress for so many seconds hangs: its stacks are logged and it is tried again'),
+  ...datasetRootsVariables,
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info').describe('how much is logged'),
 });
 export type ApiConfiguration = z.infer<typeof apiConfiguration>;

@@ -1,6 +1,6 @@
 import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
-import { createLogger, createMetrics, readConfiguration, runMain } from '@cairn/runtime';
+import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
 import { awaitDatabase } from './await-database.ts';
@@ -58,6 +58,7 @@ await runMain({
         store,
         bounds: boundsOf(configuration),
         serverKey: configuration.CAIRN_SERVER_KEY,
+        datasetRoots: () => readDatasetRoots(configuration),
         log,
         metrics: createMetrics(),
       },

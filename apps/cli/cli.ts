@@ -1,7 +1,7 @@
 import type { CairnClient } from '@cairn/client';
 import { createClient } from '@cairn/client';
 import type { Command } from 'commander';
-import { findConnection } from './connection.ts';
+import { type FoundConnection, findConnection } from './connection.ts';
 import { createUi, type TextOutput, type Ui } from './output/ui.ts';
 
 /** What the program is given from outside: `main.ts` takes it from the process, tests make their own. */
@@ -25,6 +25,8 @@ export type Session = {
   signal: AbortSignal;
   /** Opens the client of the service that the options, the environment or `cairn up` name. */
   client: () => Promise<CairnClient>;
+  /** Where that service is. */
+  connection: () => Promise<FoundConnection>;
   globals: GlobalOptions;
 };
 
@@ -37,7 +39,8 @@ export function sessionOf(cli: Cli, command: Command): Session {
     isJson: globals.json === true,
     isColourWanted: globals.color,
   });
-  return { cli, ui, signal: cli.signal, client: async () => createClient(await findConnection(cli.env, globals)), globals };
+  const connection = () => findConnection(cli.env, globals);
+  return { cli, ui, signal: cli.signal, client: async () => createClient(await connection()), connection, globals };
 }
 
 /** An exit code other than 0 that is no error: the command has said all there is to say. */

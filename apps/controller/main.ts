@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
 import { openQueues } from '@cairn/queue';
-import { createLogger, localAgentEnvironment, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import { createLogger, datasetRootsEnvironment, localAgentEnvironment, readConfiguration, runMain, startProbes } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
@@ -52,7 +52,7 @@ await runMain({
         })),
         { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS, attemptSlots: null },
       ],
-      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL },
+      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, ...datasetRootsEnvironment(config) },
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
       log,

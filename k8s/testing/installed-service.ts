@@ -89,6 +89,7 @@ export async function installService(controlPlaneImage: string, workerImage: str
   };
   const values: Values = {
     image: imageValue(controlPlaneImage),
+    datasets: { roots: [dataset] },
     database: { url: postgres.url },
     queue: { url: valkey.url },
     storage: {

@@ -57,6 +57,15 @@ export const imageSource = z.object({
 });
 export type ImageSource = z.infer<typeof imageSource>;
 
+/** What the files of a dataset were when it was registered. Its digest is made of it. */
+export const datasetFiles = z.object({
+  /** The CSV files, imported lists (`imported/lists/clean.parquet`) and files of the countries (`countries/JP.json`) by name. */
+  metadata: z.record(z.string(), z.object({ sha256: sha256Hex, bytes: z.number().int() })),
+  /** Of folders the SHA-256 of each split's listing (names, sizes, times); of tars the md5 of each. */
+  images: z.record(z.string(), z.string()),
+});
+export type DatasetFiles = z.infer<typeof datasetFiles>;
+
 /** A checkpoint of this step that a new attempt may go on from. */
 export const resumePoint = z.object({
   id: z.string(),
@@ -90,7 +99,13 @@ const specBase = {
 
 /** What one attempt is to do: the answer of GET /internal/v1/attempts/:id. */
 export const attemptSpec = z.discriminatedUnion('kind', [
-  z.object({ ...specBase, kind: z.literal('prepare'), settings: stepSettings.prepare }),
+  z.object({
+    ...specBase,
+    kind: z.literal('prepare'),
+    settings: stepSettings.prepare,
+    /** The files that the run was submitted on; null where an earlier version registered them without. */
+    registered: datasetFiles.nullable().default(null),
+  }),
   z.object({ ...specBase, kind: z.literal('train'), settings: stepSettings.train }),
   z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),

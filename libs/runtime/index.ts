@@ -4,6 +4,7 @@ export * from './backoff.ts';
 export * from './canonical-json.ts';
 export * from './closer.ts';
 export * from './configuration.ts';
+export * from './dataset-roots.ts';
 export * from './deadline.ts';
 export * from './embedded-postgres/start-embedded-postgres.ts';
 export * from './end-with-parent.ts';

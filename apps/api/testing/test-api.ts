@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -47,6 +47,7 @@ export async function openTestApi() {
         bounds,
         store,
         serverKey,
+        datasetRoots: async () => [await realpath(tmpdir())],
         log,
         metrics: createMetrics({ processMetrics: false }),
         pace: { pollMs: 500, hintMs: 100 },

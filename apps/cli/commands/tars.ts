@@ -141,10 +141,18 @@ async function index(
   }).finally(progress.close);
   ui.json(written);
   for (const [split, { images, tars, wasKnown, repeated }] of Object.entries(written.splits)) {
+    const unindexed = tars.reduce((sum, tar) => sum + tar.unindexed, 0);
     const unchecked = tars.filter(({ md5Checked }) => !md5Checked).length;
     const notes = [
       ...(wasKnown > 0 ? [`${formatCount(wasKnown)} known from before`] : []),
       ...(unchecked > 0 ? [`${formatCount(unchecked)} without a compared md5`] : []),
+      ...(unindexed > 0
+        ? [
+            ui.style.warn(
+              `${formatCount(unindexed)} entries named as images are not indexed: links, sparse files, or names that are not ID.jpg`,
+            ),
+          ]
+        : []),
       ...(repeated > 0 ? [ui.style.warn(`${formatCount(repeated)} images in two places`)] : []),
     ];
     ui.line(

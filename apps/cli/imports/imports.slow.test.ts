@@ -62,7 +62,18 @@ beforeAll(async () => {
   await promisify(execFile)(python, ['-I', '-c', writeFiles, home]);
   await truncate(path('cut.pth'), 20_000_000);
   await writeFile(path('short.yaml'), recipe);
-  service = await startService({ home, port: 0, internalPort: 0, slots: 2, python, env, isDurable: false, tell: () => undefined, signal });
+  service = await startService({
+    home,
+    port: 0,
+    internalPort: 0,
+    slots: 2,
+    python,
+    env,
+    datasetRoots: [home],
+    isDurable: false,
+    tell: () => undefined,
+    signal,
+  });
   const source = { kind: 'folder' as const, root: path('mini/images'), metadata: path('mini/metadata'), countries: path('mini/countries') };
   await client().addDataset({ name: 'mini', source });
 });

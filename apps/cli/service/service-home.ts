@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, isCairnError } from '@cairn/contract';
-import { clientFileOf } from '../connection.ts';
+import { clientFileOf, datasetRootsFileOf } from '../connection.ts';
 
 /** The files of one embedded service. */
 export type ServiceHome = {
@@ -15,6 +15,10 @@ export type ServiceHome = {
   tokenFile: string;
   postgresDir: string;
   storageDir: string;
+  /** Datasets below it may be registered by anyone who may submit: the demo's lie there. */
+  datasetsDir: string;
+  /** The other folders that datasets may lie in: those that the owner of the home named with `cairn dataset add`. */
+  datasetRootsFile: string;
   /** Process records and work folders of the pool's attempts. */
   poolStateDir: string;
   /** The same of the steps that run beside the control plane. */
@@ -60,6 +64,8 @@ async function makeServiceHome(path: string): Promise<ServiceHome> {
     tokenFile,
     postgresDir: join(path, 'postgres'),
     storageDir,
+    datasetsDir: join(path, 'datasets'),
+    datasetRootsFile: datasetRootsFileOf(path),
     poolStateDir: join(path, 'state', 'pool'),
     taskStateDir: join(path, 'state', 'tasks'),
     logFile: (program) => join(logs, `${program}.log`),

@@ -48,7 +48,7 @@ test('the service answers, has a leader and its pool, and is found by clients of
   const local = expect.objectContaining({ name: 'local', slots: 2 });
   await expect.poll(async () => (await client().getFleet()).pools, { timeout: 15_000 }).toContainEqual(local);
   expect((await client().getFleet()).leader).not.toBeNull();
-  expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token });
+  expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token, home });
   expect((await client().listRecipes()).items.map(({ name }) => name)).toEqual(expect.arrayContaining(['mini', 'tiny']));
 });
 

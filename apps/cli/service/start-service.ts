@@ -25,6 +25,8 @@ export type ServiceOptions = {
   queueUrl?: string;
   /** False gives up safety against power failure for speed: for tests. */
   isDurable?: boolean;
+  /** More folders that datasets may lie in than the home's own and those of `cairn dataset add`: for tests. */
+  datasetRoots?: readonly string[];
   /** Variables of the programs that win over those that the service gives them: for tests on a cluster. */
   variables?: Readonly<Record<string, string>>;
   /** The same for the controllers alone. */
@@ -164,6 +166,8 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
     ...outerEnvironment(options.env),
     CAIRN_STORAGE_URL: `file://${home.storageDir}`,
     CAIRN_SERVER_KEY: home.serverKey,
+    CAIRN_DATASET_ROOTS: [home.datasetsDir, ...(options.datasetRoots ?? [])].join(':'),
+    CAIRN_DATASET_ROOTS_FILE: home.datasetRootsFile,
   };
   const database = { CAIRN_DATABASE_URL: postgres.url };
   const queue = { CAIRN_QUEUE_URL: options.queueUrl ?? postgres.url };

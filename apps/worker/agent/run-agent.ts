@@ -3,7 +3,16 @@ import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createInternalClient, type InternalClient } from '@cairn/client';
 import { agentExit, type CairnError, type FinishRequest, isCairnError } from '@cairn/contract';
-import { claimWorkDir, createLogger, killAttemptProcesses, type Logger, readConfiguration, sparedByAgent, writeExit } from '@cairn/runtime';
+import {
+  claimWorkDir,
+  createLogger,
+  killAttemptProcesses,
+  type Logger,
+  readConfiguration,
+  readDatasetRoots,
+  sparedByAgent,
+  writeExit,
+} from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
@@ -106,6 +115,7 @@ async function work(
       client,
       reporter,
       store: openStore(configuration.CAIRN_STORAGE_URL),
+      datasetRoots: await readDatasetRoots(configuration),
       workDir: configuration.CAIRN_WORK_DIR,
       stop,
       log,

@@ -9,6 +9,8 @@ export const childJob = z.discriminatedUnion('kind', [
     modelPath: z.string(),
     listPath: z.string(),
     imageRoot: z.string(),
+    /** The folders that datasets may lie in. */
+    datasetRoots: z.array(z.string()),
     device: z.enum(['cpu', 'cuda']),
     /** CPU threads of ONNX Runtime. */
     threads: z.number().int(),

@@ -84,6 +84,7 @@ async function openJob(context: ExtractContext, places: number): Promise<OpenJob
     modelPath,
     listPath,
     imageRoot: spec.source.root,
+    datasetRoots: [...context.datasetRoots],
     threads: spec.settings.threads,
     imageSize: details.imageSize,
     preprocessing: details.preprocessing,

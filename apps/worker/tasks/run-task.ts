@@ -8,6 +8,7 @@ import { isCairnError, lastOf } from '@cairn/contract';
 import type { QueueEntry } from '@cairn/queue';
 import {
   attemptToken,
+  datasetRootsEnvironment,
   isAlive,
   killAttemptProcesses,
   type Logger,
@@ -27,6 +28,8 @@ export type TaskContext = {
     CAIRN_PYTHON: string;
     CAIRN_LOG_LEVEL: string;
     CAIRN_SERVER_KEY: string;
+    CAIRN_DATASET_ROOTS?: string[] | undefined;
+    CAIRN_DATASET_ROOTS_FILE?: string | undefined;
   };
   /** Of agents, beside the attempt's own. */
   env: Readonly<Record<string, string>>;
@@ -85,6 +88,7 @@ async function startAgent({ attemptId, generation, workDir }: Task, { configurat
         CAIRN_WORK_DIR: workDir,
         CAIRN_PYTHON: configuration.CAIRN_PYTHON,
         CAIRN_LOG_LEVEL: configuration.CAIRN_LOG_LEVEL,
+        ...datasetRootsEnvironment(configuration),
       },
       detached: true,
       stdio: ['ignore', output, output],

@@ -6,13 +6,15 @@ import { pipeline } from 'node:stream/promises';
 import type { Pack } from 'tar-stream';
 import { pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
+import { createFileGate } from '../file-gate.ts';
 import { packTars } from '../mini/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import { scanFile } from '../testing/scan-file.ts';
 import type { TarIndex } from './index-tars.ts';
 import { indexTar, tarsOfSplit } from './index-tars.ts';
-import { scanTar } from './scan-tar.ts';
 import { blockBytes, tarHeader } from './tar-header.ts';
 
+const gate = await createFileGate(null);
 const images = ['abc0', 'abd1', 'bcd2', 'cde3', 'def4'].map((id, i) => ({ id, bytes: Buffer.alloc(100 + i * 700, id) }));
 
 /** Packs five images into two tars with md5 files under `root`, as the split train. */
@@ -26,7 +28,7 @@ async function packed(root: string): Promise<void> {
 }
 
 async function indexed(root: string, signal?: AbortSignal): Promise<TarIndex[]> {
-  return Promise.all((await tarsOfSplit(root, 'train')).map((tar) => indexTar(root, tar, { withMd5: true }, signal)));
+  return Promise.all((await tarsOfSplit(root, 'train')).map((tar) => indexTar(root, tar, { withMd5: true, gate, signal })));
 }
 
 async function writeTar(path: string, entries: { header: Parameters<Pack['entry']>[0]; content?: Buffer }[]): Promise<void> {
@@ -65,7 +67,7 @@ describe('an index of tars', () => {
       { header: { name: deep, pax: { comment: 'x' } }, content: Buffer.from('five') },
       { header: { name: 'e/m/p/empty.jpg' }, content: Buffer.alloc(0) },
     ]);
-    const { members, others } = await scanTar(path);
+    const { members, others, unindexed } = await scanFile(path);
     const file = await readFile(path);
     expect(members.map(({ imageId, offset, size }) => [imageId, file.toString('utf8', offset, offset + size)])).toEqual([
       ['abc1', 'one'],
@@ -73,6 +75,7 @@ describe('an index of tars', () => {
       ['empty', ''],
     ]);
     expect(others).toBe(1);
+    expect(unindexed).toBe(1);
   });
 
   test('compares the first field of the md5 file only, in md5sum/ or beside the tar, and says when there is none', async () => {
@@ -111,8 +114,8 @@ describe('an index of tars', () => {
     await packed(folder.path);
     const path = join(folder.path, 'train/images_000.tar');
     await truncate(path, bytes);
-    await expect(scanTar(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
-    await expect(scanTar(path)).rejects.toMatchObject({ details: { file: path } });
+    await expect(scanFile(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
+    await expect(scanFile(path)).rejects.toMatchObject({ details: { file: path } });
   });
 
   test('a header that is none is told with its offset', async () => {
@@ -122,7 +125,7 @@ describe('an index of tars', () => {
     const file = await readFile(path);
     file.fill('garbage', 1024, 1536);
     await writeFile(path, file);
-    await expect(scanTar(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header does not fit/);
+    await expect(scanFile(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header does not fit/);
   });
 
   test('a folder without tars is a missing file, and an abort ends the reading', async () => {
