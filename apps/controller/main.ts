@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
 import { openQueues } from '@cairn/queue';
-import { createLogger, datasetRootsEnvironment, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import { createLogger, datasetRootsEnvironment, proxyVariables, readConfiguration, runMain, startProbes } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
@@ -14,7 +14,7 @@ import { readinessOf } from './readiness.ts';
 import { leadUntil } from './reign.ts';
 
 /** What a process on this machine needs from ours to run at all, beside the storage's credentials; nothing of the control plane's own. */
-const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE'];
+const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE', ...proxyVariables];
 
 await runMain({
   name: 'cairn controller',
