@@ -18,6 +18,7 @@ export * from './nearest-name.ts';
 export * from './new-id.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
+export * from './proxies.ts';
 export * from './run-main.ts';
 export * from './sha256.ts';
 export * from './sleep.ts';

@@ -1,5 +1,7 @@
+import { proxyVariables } from './proxies.ts';
+
 /** What a process on this machine needs from ours to run at all. */
-const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE'];
+const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE', ...proxyVariables];
 
 /**
  * The environment of agents that run beside the program that starts them: the few variables that any process needs, and those that

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
+import { describeProxies } from '@cairn/runtime';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -62,7 +63,7 @@ type FetchOptions = {
   verify?: true;
 };
 
-async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<number | undefined> {
+async function fetch({ ui, cli, signal }: Session, options: FetchOptions): Promise<number | undefined> {
   const { fetchTars, tarsOfGldv2 } = await import('@cairn/dataset');
   const { from, numbers: wanted, splits = splitNames, parallel, tries, verify } = options;
   const all = (split: Split): number[] => Array.from({ length: tarsOfGldv2[split] }, (_, n) => n);
@@ -76,6 +77,8 @@ async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<nu
   const began = performance.now();
   const screen = ui.isTerminal ? createLiveScreen(ui.stdout) : null;
   let [shownAt, told] = [0, -1];
+  const proxies = describeProxies(cli.env);
+  if (proxies !== null) ui.note(`Through the proxies of the environment, but for what NO_PROXY names: ${proxies}.`);
   const result = await fetchTars({
     ...(from === undefined ? {} : { from: addressOf(from) }),
     out,

@@ -11,6 +11,7 @@ import {
   readConfiguration,
   readDatasetRoots,
   sparedByAgent,
+  useProxies,
   writeExit,
 } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
@@ -32,6 +33,7 @@ export async function runAgent(env: Readonly<Record<string, string | undefined>>
   let configuration: AgentConfiguration;
   try {
     configuration = readConfiguration(agentVariables, env);
+    useProxies(env);
   } catch (error) {
     if (!isCairnError(error, 'invalid_configuration')) throw error;
     process.stderr.write(`error: ${error.message}\n`);

@@ -61,7 +61,11 @@ const childOf = (extraction: Extraction) => childrenOf(extraction)[0]?.pid;
 
 test('a worker extracts every shard, stores its parts as committed, and ends when none is left', async () => {
   const extraction = await openExtraction({ broken: [5] });
-  const { context, plane, store, folder, ids, reporter } = extraction;
+  const { context, plane, store, folder, ids, reporter, lines } = extraction;
+  let toldAtCommit: string[] = [];
+  plane.state.onRequest = (path) => {
+    if (path === '/shards/1/commit') toldAtCommit = plane.items('note').map((item) => item.message);
+  };
   expect(await runExtract(context)).toEqual({ outcome: 'succeeded', files: [], details: {} });
   await reporter.end();
   const commits = plane.state.shards.map((shard) => shard.commit);
@@ -82,7 +86,8 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
   expect(features.dim).toBe(4);
   expect(plane.items('progress').at(-1)).toMatchObject({ done: 12, total: 12, unit: 'images' });
   expect(new Set(plane.items('metrics').map((item) => item.name))).toContain('images_per_second');
-  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images/));
+  expect(lines.join('')).toContain(`"imageId":"${ids[5]}"`);
+  expect(toldAtCommit).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images .*: index\/.*\.jpg \(.+\)/));
   expect(childOf(extraction)).toBeUndefined();
 });
 

@@ -37,6 +37,8 @@ export type Reporter = {
   tell(item: VitalItem): void;
   /** Sends a report now, to hear the answer. */
   poke(): void;
+  /** Resolves when what was told so far has been answered, or nothing is sent any more. */
+  flush(): Promise<void>;
   /** Resolves when everything told so far has been answered, and nothing is sent any more; rejects when that was refused. */
   end(): Promise<void>;
   /** Stops sending at once; what waits is given up. */
@@ -68,6 +70,7 @@ export function createReporter(options: ReporterOptions): Reporter {
   let progress: ProgressItem | null = null;
   let leftOut = 0;
   let seq = 0;
+  const flushes: (() => void)[] = [];
   let state: 'open' | 'ending' | 'closed' = 'open';
 
   /** False when there is no room. An item that no control plane would take is told and given up: it counts as taken. */
@@ -119,8 +122,11 @@ export function createReporter(options: ReporterOptions): Reporter {
   async function run(): Promise<void> {
     while (state === 'open') {
       await timer.wait();
+      const waiting = flushes.splice(0);
       if (state === 'open') await send(compose());
-      timer.set(queue.isEmpty() ? options.heartbeatSeconds * 800 : 0);
+      if (queue.isEmpty()) for (const resolve of waiting) resolve();
+      else flushes.unshift(...waiting);
+      timer.set(queue.isEmpty() && flushes.length === 0 ? options.heartbeatSeconds * 800 : 0);
     }
     for (const [stream, log] of logs) {
       for (const piece of paces.get(stream)?.end() ?? []) log.append(piece);
@@ -135,6 +141,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     state = 'closed';
     timer.stop();
     queue.close();
+    for (const resolve of flushes.splice(0)) resolve();
   });
   running.catch((error: unknown) => {
     // An abort of the client is its owner's doing; anything else that is no answer is a fault of ours, and must not be silent.
@@ -169,6 +176,13 @@ export function createReporter(options: ReporterOptions): Reporter {
       timer.sooner(vitalDelayMs);
     },
     poke: () => timer.sooner(0),
+    flush() {
+      if (state !== 'open') return Promise.resolve();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      flushes.push(resolve);
+      timer.sooner(0);
+      return promise;
+    },
     async end() {
       if (state === 'open') state = 'ending';
       timer.sooner(0);
