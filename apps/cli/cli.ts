@@ -3,6 +3,7 @@ import { createClient } from '@cairn/client';
 import type { Command } from 'commander';
 import { findConnection } from './connection.ts';
 import { createUi, type TextOutput, type Ui } from './output/ui.ts';
+import { visibleText } from './output/visible-text.ts';
 
 /** What the program is given from outside: `main.ts` takes it from the process, tests make their own. */
 export type Cli = {
@@ -37,7 +38,10 @@ export function sessionOf(cli: Cli, command: Command): Session {
     isJson: globals.json === true,
     isColourWanted: globals.color,
   });
-  return { cli, ui, signal: cli.signal, client: async () => createClient(await findConnection(cli.env, globals)), globals };
+  // What a service tells was written by others: on a terminal none of it may act, and --json is for programs.
+  const reading = ui.isJson ? {} : { readText: visibleText };
+  const client = async () => createClient({ ...(await findConnection(cli.env, globals)), ...reading });
+  return { cli, ui, signal: cli.signal, client, globals };
 }
 
 /** An exit code other than 0 that is no error: the command has said all there is to say. */
