@@ -3,6 +3,7 @@ import { createClient } from '@cairn/client';
 import type { Command } from 'commander';
 import { type FoundConnection, findConnection } from './connection.ts';
 import { createUi, type TextOutput, type Ui } from './output/ui.ts';
+import { visibleText } from './output/visible-text.ts';
 
 /** What the program is given from outside: `main.ts` takes it from the process, tests make their own. */
 export type Cli = {
@@ -40,7 +41,10 @@ export function sessionOf(cli: Cli, command: Command): Session {
     isColourWanted: globals.color,
   });
   const connection = () => findConnection(cli.env, globals);
-  return { cli, ui, signal: cli.signal, client: async () => createClient(await connection()), connection, globals };
+  // What a service tells was written by others: on a terminal none of it may act, and --json is for programs.
+  const reading = ui.isJson ? {} : { readText: visibleText };
+  const client = async () => createClient({ ...(await connection()), ...reading });
+  return { cli, ui, signal: cli.signal, client, connection, globals };
 }
 
 /** An exit code other than 0 that is no error: the command has said all there is to say. */

@@ -45,7 +45,7 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
           continue;
         }
         if (message.id) cursor = message.id;
-        const parsed = parseMessage(message);
+        const parsed = parseMessage(message, requester);
         if (parsed !== null) yield parsed;
       }
       throw new CairnError('unavailable', 'The event stream ended');
@@ -112,23 +112,23 @@ async function* chunksOf(body: ReadableStream<Uint8Array>, signal: AbortSignal):
 }
 
 /** A message of a kind this client does not know is passed over: the server may be newer. */
-function parseMessage(message: EventSourceMessage): StreamMessage | null {
+function parseMessage(message: EventSourceMessage, reader: Pick<Requester, 'readJson'>): StreamMessage | null {
   const id = message.id ?? null;
   switch (message.event) {
     case 'event':
-      return { type: 'event', id, event: parseData(runEvent, message) };
+      return { type: 'event', id, event: parseData(runEvent, message, reader) };
     case 'hint':
-      return { type: 'hint', id, hint: parseData(hint, message) };
+      return { type: 'hint', id, hint: parseData(hint, message, reader) };
     case 'reset':
-      return { type: 'reset', id, topic: parseData(reset, message).topic };
+      return { type: 'reset', id, topic: parseData(reset, message, reader).topic };
     default:
       return null;
   }
 }
 
-function parseData<T>(schema: { parse: (value: unknown) => T }, message: EventSourceMessage): T {
+function parseData<T>(schema: { parse: (value: unknown) => T }, message: EventSourceMessage, { readJson }: Pick<Requester, 'readJson'>): T {
   try {
-    return schema.parse(JSON.parse(message.data));
+    return schema.parse(readJson(message.data));
   } catch (error) {
     throw new CairnError('protocol_mismatch', `A message "${message.event}" of the event stream does not fit this client`, {
       details: { remedy: 'Use a client of the same release as the service.' },

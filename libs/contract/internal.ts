@@ -4,7 +4,7 @@ import { byteCount, largestInt4, wholeNumber } from './numbers.ts';
 import { artifactFileName, objectKeyText } from './object-key.ts';
 import { stepSettings } from './settings.ts';
 import { artifactKind, attemptCause } from './states.ts';
-import { folderPath, toldDetails, toldText, writtenText } from './text.ts';
+import { toldDetails, toldText, writtenText } from './text.ts';
 
 /**
  * What pods and the control plane say to each other over /internal/v1. Messages between our own programs ignore unknown
@@ -51,9 +51,9 @@ export type InputArtifact = z.infer<typeof inputArtifact>;
 /** Where a dataset's images and metadata are. `folder`: `root/train/a/b/c/id.jpg`; `tars`: `root/train/images_000.tar`. */
 export const imageSource = z.object({
   kind: z.enum(['folder', 'tars']),
-  root: folderPath,
-  metadata: folderPath,
-  countries: folderPath.nullable(),
+  root: z.string().min(1),
+  metadata: z.string().min(1),
+  countries: z.string().nullable(),
 });
 export type ImageSource = z.infer<typeof imageSource>;
 

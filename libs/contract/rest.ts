@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { logStream } from './internal.ts';
-import { datasetReference, idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
 import { artifactKind, attemptCause, attemptState, runState, runVerdict, shardState, stepKind, stepState } from './states.ts';
 import { writtenText } from './text.ts';
@@ -229,7 +229,7 @@ export const attemptList = z.object({ items: z.array(attemptView) });
 
 /** Files that an attempt leaves beside its result: TensorBoard's. */
 export const attemptFileList = z.object({
-  items: z.array(z.object({ name: z.string(), bytes: z.number().int(), modifiedAt: timestamp })),
+  items: z.array(z.object({ name: fileName, bytes: z.number().int(), modifiedAt: timestamp })),
 });
 export type AttemptFileList = z.infer<typeof attemptFileList>;
 

@@ -16,6 +16,7 @@ export * from './logger.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';
 export * from './new-id.ts';
+export * from './path-below.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
 export * from './proxies.ts';
