@@ -69,6 +69,11 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
     { networkPolicy: { objectStorage: { cidrs: ['s3.example'] } } },
     'networkPolicy.objectStorage.cidrs[0] is "s3.example"; give an address range',
   ],
+  [
+    "Secrets of the control plane in the controller's sight",
+    { rbac: { sweepSecrets: true } },
+    "pools[0].settings.namespace is the release's own while rbac.sweepSecrets lets the controller read every Secret there",
+  ],
   ['a port that is none', { networkPolicy: { objectStorage: { ports: [70_000] } } }, /ports\/0': maximum: got 70,?000, want 65,?535/],
   ['an ingress without host', { ingress: { enabled: true } }, 'ingress.host is empty while ingress.enabled is true'],
   [

@@ -85,7 +85,11 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs = 15_000
   async function findPositions(topics: readonly string[], given: Positions | null, projectId: string) {
     const runIds = topics.flatMap((one) => (one.startsWith('run:') ? [one.slice(4)] : []));
     const runs =
-      runIds.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } });
+      runIds.length === 0
+        ? []
+        : await load.watchReads(['positions', projectId, ...runIds].join(' '), () =>
+            prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } }),
+          );
     const missing = runIds.find((id) => !runs.some((run) => run.id === id));
     if (missing !== undefined) throw new CairnError('not_found', `There is no run ${missing}`);
     const positions = new Map<string, number>();
