@@ -1,8 +1,4 @@
-"""SGD with momentum, and the learning rate's cosine.
-
-torch.optim is not used: its first call imports torch._dynamo, which takes about two seconds in every rank. The arithmetic is that of
-torch.optim.SGD(fused=True) (dampening 0, no Nesterov), bit for bit on a CPU: one pass over memory where unfused it makes four.
-"""
+"""SGD with momentum, and the learning rate's cosine."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.loss_scale import LossScale
 
 
 @dataclass(frozen=True)
@@ -37,43 +34,39 @@ class CosineSchedule:
 
 
 class Sgd:
-    """SGD over named parameters; tensors whose name contains `bias` learn `bias_factor` times as fast."""
+    """torch.optim.SGD over named parameters; tensors whose name contains `bias` learn `bias_factor` times as fast."""
 
     def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], momentum: float, weight_decay: float, bias_factor: float) -> None:
-        named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
-        self._groups = [
-            (1.0, [(name, parameter) for name, parameter in named if 'bias' not in name]),
-            (bias_factor, [(name, parameter) for name, parameter in named if 'bias' in name]),
+        self._named = {name: parameter for name, parameter in parameters if parameter.requires_grad}
+        groups = [
+            {'params': [parameter for name, parameter in self._named.items() if 'bias' not in name], 'factor': 1.0},
+            {'params': [parameter for name, parameter in self._named.items() if 'bias' in name], 'factor': bias_factor},
         ]
-        self._momentum = momentum
-        self._weight_decay = weight_decay
-        self._velocity = {name: torch.zeros_like(parameter) for name, parameter in named}
+        groups = [group for group in groups if group['params']]
+        self._optimizer = torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
+        for parameter in self._named.values():
+            # Left to its first step, torch takes whatever lies in fresh memory for the velocity when that step is left out.
+            self._optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
 
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Moves every parameter against its gradient."""
-        for factor, group in self._groups:
-            if not group:
-                continue
-            weights = [parameter for _, parameter in group]
-            gradients = [parameter.grad for parameter in weights]
-            velocities = [self._velocity[name] for name, _ in group]
-            torch._fused_sgd_(
-                weights,
-                gradients,
-                velocities,
-                weight_decay=self._weight_decay,
-                momentum=self._momentum,
-                lr=learning_rate * factor,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,
-            )
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad()
+
+    def step(self, learning_rate: float, scale: LossScale) -> Tensor:
+        """Moves every parameter against its gradient, or none where one is not finite; the loss scale afterwards, on the device.
+
+        Raises:
+            RuntimeError: a parameter got no gradient. Left alone it would keep its value, and nobody would hear of it.
+        """
+        missing = [name for name, parameter in self._named.items() if parameter.grad is None]
+        if missing:
+            raise RuntimeError(f'{len(missing)} parameters got no gradient: {", ".join(missing[:5])}.')
+        for group in self._optimizer.param_groups:
+            group['lr'] = learning_rate * group['factor']
+        return scale.step(self._optimizer)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The velocity of each parameter, by the parameter's name."""
-        return self._velocity
+        return {name: self._optimizer.state[parameter]['momentum_buffer'] for name, parameter in self._named.items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor], source: str) -> None:
@@ -82,15 +75,17 @@ class Sgd:
         Raises:
             TrainerError: `model_mismatch`, naming every parameter that does not fit.
         """
-        faults = sorted(f'velocity of {name} is {why}' for name, why in self._faults(state))
+        own = self.state_dict()
+        faults = sorted(f'velocity of {name} is {why}' for name, why in _faults(own, state))
         if faults:
             raise TrainerError('model_mismatch', f'{source} does not fit the optimizer: ' + '; '.join(faults) + '.')
-        for name, velocity in self._velocity.items():
+        for name, velocity in own.items():
             velocity.copy_(state[name])
 
-    def _faults(self, state: Mapping[str, Tensor]) -> Iterable[tuple[str, str]]:
-        yield from ((name, 'missing') for name in self._velocity.keys() - state.keys())
-        yield from ((name, 'unknown') for name in state.keys() - self._velocity.keys())
-        for name in self._velocity.keys() & state.keys():
-            if state[name].shape != self._velocity[name].shape:
-                yield name, f'of shape {tuple(state[name].shape)}, not {tuple(self._velocity[name].shape)}'
+
+def _faults(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Iterable[tuple[str, str]]:
+    yield from ((name, 'missing') for name in own.keys() - state.keys())
+    yield from ((name, 'unknown') for name in state.keys() - own.keys())
+    for name in own.keys() & state.keys():
+        if state[name].shape != own[name].shape:
+            yield name, f'of shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}'
