@@ -78,7 +78,10 @@ export const trainSettings = z.strictObject({
     'Epoch after which the stage ends where that is before the last for which its learning rate is planned.',
   ),
   learningRate: result(z.number().positive().max(10), 'Base learning rate at the effective batch; biases get `biasLrFactor` times it.'),
-  biasLrFactor: result(z.number().positive().max(10).default(2), 'Factor on the learning rate of tensors whose name contains `bias`.'),
+  biasLrFactor: result(
+    z.number().positive().max(10).default(2),
+    'Tensors whose name contains `bias` go up to this many times the learning rate; warm-up and decay begin and end where all do.',
+  ),
   momentum: result(z.number().min(0).max(1).default(0.9), 'SGD momentum.'),
   weightDecay: result(z.number().min(0).max(1).default(5e-4), 'L2 weight decay.'),
   warmupEpochs: result(z.number().min(0).max(50).default(0), 'Linear warm-up from 0.01 x the base rate.'),

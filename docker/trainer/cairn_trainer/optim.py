@@ -17,26 +17,40 @@ from cairn_trainer.loss_scale import LossScale
 class CosineSchedule:
     """The learning rate as a function of the epochs passed.
 
-    Linear from 0.01 x base to base over the first `warmup` epochs; else a half cosine over all epochs from base to 0.002 x base. The
-    cosine does not start anew after the warm-up, so the rate falls a little below base where the two meet.
+    Linear from 0.01 x base to the rate's top over the first `warmup` epochs; else a half cosine over all epochs from the top to
+    0.002 x base. The cosine does not start anew after the warm-up, so the rate falls a little below its top where the two meet.
+
+    The top is base, or for parameters that learn faster a multiple of it. Start and end are the same for all, as in the reference.
     """
 
     base: float
     epochs: float
     warmup: float = 0.0
 
-    def at(self, passed: float) -> float:
-        """The learning rate after `passed` epochs (with fraction); iteration i of epoch e (both from 0) trains with e + i / steps."""
+    def at(self, passed: float, factor: float = 1.0) -> float:
+        """The learning rate after `passed` epochs (with fraction); iteration i of epoch e (both from 0) trains with e + i / steps.
+
+        `factor` is the multiple of base that is the top.
+        """
+        top, start, end = self.base * factor, 0.01 * self.base, 0.002 * self.base
         if passed < self.warmup:
-            return self.base * (0.01 + 0.99 * passed / self.warmup)
-        least = 0.002 * self.base
-        return least + 0.5 * (self.base - least) * (1 + math.cos(math.pi * min(passed / self.epochs, 1.0)))
+            return start + (top - start) * passed / self.warmup
+        return end + 0.5 * (top - end) * (1 + math.cos(math.pi * min(passed / self.epochs, 1.0)))
 
 
 class Sgd:
-    """torch.optim.SGD over named parameters; tensors whose name contains `bias` learn `bias_factor` times as fast."""
+    """torch.optim.SGD over named parameters; the rate of tensors whose name contains `bias` goes up to `bias_factor` times the base."""
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], momentum: float, weight_decay: float, bias_factor: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        schedule: CosineSchedule,
+        *,
+        momentum: float,
+        weight_decay: float,
+        bias_factor: float,
+    ) -> None:
+        self._schedule = schedule
         self._named = {name: parameter for name, parameter in parameters if parameter.requires_grad}
         groups = [
             {'params': [parameter for name, parameter in self._named.items() if 'bias' not in name], 'factor': 1.0},
@@ -51,8 +65,10 @@ class Sgd:
     def zero_grad(self) -> None:
         self._optimizer.zero_grad()
 
-    def step(self, learning_rate: float, scale: LossScale) -> Tensor:
+    def step(self, passed: float, scale: LossScale) -> Tensor:
         """Moves every parameter against its gradient, or none where one is not finite; the loss scale afterwards, on the device.
+
+        `passed` is in epochs, with fraction.
 
         Raises:
             RuntimeError: a parameter got no gradient. Left alone it would keep its value, and nobody would hear of it.
@@ -61,7 +77,7 @@ class Sgd:
         if missing:
             raise RuntimeError(f'{len(missing)} parameters got no gradient: {", ".join(missing[:5])}.')
         for group in self._optimizer.param_groups:
-            group['lr'] = learning_rate * group['factor']
+            group['lr'] = self._schedule.at(passed, group['factor'])
         return scale.step(self._optimizer)
 
     def state_dict(self) -> dict[str, Tensor]:

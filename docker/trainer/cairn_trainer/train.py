@@ -112,7 +112,13 @@ class Stage:
         self._forward = Forward(self._net, settings, ranks)
         self._forward.rehearse()
         self._scale = LossScale(ranks.device, is_needed=settings.precision == 'fp16')
-        self._optimizer = Sgd(self._net.named_parameters(), settings.momentum, settings.weight_decay, settings.bias_lr_factor)
+        self._optimizer = Sgd(
+            self._net.named_parameters(),
+            self._schedule,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            bias_factor=settings.bias_lr_factor,
+        )
         self._snapshots = Snapshots(self._identity(), net=self._net, optimizer=self._optimizer, scale=self._scale, ledger=self._ledger)
         if config.resume is not None:
             self._resume(config.resume)
@@ -196,10 +202,9 @@ class Stage:
                     # Before the backward pass, so that it is summed while that goes on.
                     tally = StepTally(self._ranks, self._told(is_empty=is_empty, bad=len(bad), waited=waited), loss, correct)
                 self._scale.scaled(outcome.loss / parts).backward()
-        learning_rate = self._schedule.at(passed)
-        tally.finish(self._optimizer.step(learning_rate, self._scale))
+        tally.finish(self._optimizer.step(passed, self._scale))
         self._step += 1
-        step = _Step(self._step, learning_rate, rows, bad, loss / parts, tally, seconds=time.monotonic() - began)
+        step = _Step(self._step, self._schedule.at(passed), rows, bad, loss / parts, tally, seconds=time.monotonic() - began)
         # The device works on this step while the host learns what came of the one before.
         self._settle()
         self._under_way = step

@@ -248,10 +248,10 @@ def test_a_fault_of_one_rank_alone_is_told_by_it(tmp_path, collection, monkeypat
 
     step = Sgd.step
 
-    def fail_on_rank_1(self, rate, scale):
+    def fail_on_rank_1(self, passed, scale):
         if os.environ['RANK'] == '1':
             raise ZeroDivisionError('a made fault')
-        return step(self, rate, scale)
+        return step(self, passed, scale)
 
     monkeypatch.setattr(Sgd, 'step', fail_on_rank_1)
     run = StageRun(tmp_path / 'run', collection, ranks=2)
