@@ -69,6 +69,10 @@ export const trainSettings = z.strictObject({
     z.enum(['softmax', 'gld', 'id_uniform']).default('softmax'),
     'softmax: shuffled; gld: continent-aware draws with replacement; id_uniform: as many images of each landmark.',
   ),
+  partialStep: result(
+    z.enum(['drop', 'fill']).default('drop'),
+    'What the sampler softmax does with images that are left at the end of an epoch and fill no step. drop: it leaves them out, others in each epoch; fill: it takes images of the epoch again to fill the step.',
+  ),
   imagesPerId: result(z.number().int().min(1).max(64).default(4), 'Images of one landmark in a batch of the sampler id_uniform.'),
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
   pad: result(z.number().int().min(0).max(64).default(0), 'Black border in pixels before the random crop.'),

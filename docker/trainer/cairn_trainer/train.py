@@ -75,15 +75,7 @@ class Stage:
         self._output = Path(config.output_dir)
         self._images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=True)
         self._check_list()
-        self._sampler = make_sampler(
-            settings.sampler,
-            self._images,
-            batch=settings.batch * settings.batches_per_step,
-            images_per_id=settings.images_per_id,
-            seed=settings.seed,
-            rank=ranks.rank,
-            world=ranks.world,
-        )
+        self._sampler = make_sampler(settings, self._images, rank=ranks.rank, world=ranks.world)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total_steps = (settings.last_epoch or settings.epochs) * self._steps_per_epoch
         self._notes = [describe_step(settings, self._sampler)]
