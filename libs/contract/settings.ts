@@ -69,6 +69,10 @@ export const trainSettings = z.strictObject({
     z.enum(['softmax', 'gld', 'id_uniform']).default('softmax'),
     'softmax: shuffled; gld: continent-aware draws with replacement; id_uniform: as many images of each landmark.',
   ),
+  partialStep: result(
+    z.enum(['drop', 'fill']).default('drop'),
+    'What the sampler softmax does with images that are left at the end of an epoch and fill no step. drop: it leaves them out, others in each epoch; fill: it takes images of the epoch again to fill the step.',
+  ),
   imagesPerId: result(z.number().int().min(1).max(64).default(4), 'Images of one landmark in a batch of the sampler id_uniform.'),
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
   pad: result(z.number().int().min(0).max(64).default(0), 'Black border in pixels before the random crop.'),
@@ -78,7 +82,10 @@ export const trainSettings = z.strictObject({
     'Epoch after which the stage ends where that is before the last for which its learning rate is planned.',
   ),
   learningRate: result(z.number().positive().max(10), 'Base learning rate at the effective batch; biases get `biasLrFactor` times it.'),
-  biasLrFactor: result(z.number().positive().max(10).default(2), 'Factor on the learning rate of tensors whose name contains `bias`.'),
+  biasLrFactor: result(
+    z.number().positive().max(10).default(2),
+    'Tensors whose name contains `bias` go up to this many times the learning rate; warm-up and decay begin and end where all do.',
+  ),
   momentum: result(z.number().min(0).max(1).default(0.9), 'SGD momentum.'),
   weightDecay: result(z.number().min(0).max(1).default(5e-4), 'L2 weight decay.'),
   warmupEpochs: result(z.number().min(0).max(50).default(0), 'Linear warm-up from 0.01 x the base rate.'),

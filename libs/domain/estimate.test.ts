@@ -10,6 +10,7 @@ const clean = { rows: 1_580_470, classes: 81_313 };
 const stage = {
   ...{ from: 'init', list: 'clean', imageSize: 256, epochs: 10, learningRate: 0.08, batch: 128, ranks: 8, effectiveBatch: 1024 },
   precision: 'fp16',
+  partialStep: 'fill',
 } as const;
 
 function recipeOf(change: Partial<RecipeInput['stages'][string]> = {}, backbone = 'resnet50'): Recipe {
@@ -34,19 +35,20 @@ function estimate(
 
 test('training costs three forward passes an image, and keeps weights, maps and logits', () => {
   // Head: 2,048 x 512 + 81,313 x 512 = 42,680,832 weights. A forward pass: 8,106,541,056 + 42,680,832 = 8.149 G multiply-adds.
-  // 10 x 1,580,470 images x 3 x 2 x 8.149 G / 35 T a second = 22,079 s = 6.13 h.
+  // An epoch has 1,544 steps of 1,024 images.
+  // 10 x 1,581,056 images x 3 x 2 x 8.149 G / 35 T a second = 22,088 s = 6.14 h.
   // Memory: (23,508,032 + 42,680,832) x 14 + 128 x (32,231,296 x 2 + 81,313 x 12) bytes + 1 GiB = 10,376,494,464 bytes.
   const reckoned = estimate(recipeOf(), '256');
-  expect(reckoned).toMatchObject({ gpuHours: 6.13, gpuMemoryGib: 9.66 });
+  expect(reckoned).toMatchObject({ gpuHours: 6.14, gpuMemoryGib: 9.66 });
   expect(reckoned?.basis).toBe(
-    '10 epochs x 1,580,470 images x 48.9 GFLOP (resnet50, 256 px, forward and backward) at 35 TFLOP/s (fp16); ' +
+    '10 epochs x 1,581,056 images x 48.9 GFLOP (resnet50, 256 px, forward and backward) at 35 TFLOP/s (fp16); ' +
       'memory 66.2 M weights x 14 bytes + 128 images x (32.2 M kept values x 2 bytes + 81,313 classes x 12 bytes) + 1 GiB; ' +
       'may be off by a factor of 2 to 3 by the GPU, memory by a third',
   );
 });
 
 test('twice the side is four times the pixels, an earlier end costs less, and fp32 keeps twice the bytes', () => {
-  // 3 x 2 x (8,106,541,056 x 4 + 42,680,832) x 1,580,470 x 10 / 35 T = 87,976 s.
+  // 3 x 2 x (8,106,541,056 x 4 + 42,680,832) x 1,581,056 x 10 / 35 T = 87,976 s.
   expect(estimate(recipeOf({ imageSize: 512 }), '256')?.gpuHours).toBe(24.4);
   expect(estimate(recipeOf({ lastEpoch: 5 }), '256')?.gpuHours).toBe(3.07);
   // 66,188,864 x 12 + 128 x (32,231,296 x 4 + 975,756) + 1 GiB = 18,495,423,744 bytes.

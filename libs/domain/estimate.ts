@@ -49,10 +49,10 @@ export function estimateStep(step: StepPlan, recipe: Recipe, lists: Readonly<Rec
 const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });
 
 function estimateTraining(settings: TrainSettings, model: ModelSettings, cost: Costs, { rows, classes }: ListCounts): StepEstimate {
-  const { imageSize, batch, precision, sampler, ranks, imagesPerId } = settings;
+  const { imageSize, batch, precision } = settings;
   const labels = classes ?? 0;
   const epochs = settings.lastEpoch ?? settings.epochs;
-  const images = sampler === 'id_uniform' ? ranks * labels * imagesPerId : rows;
+  const images = imagesPerEpoch(settings, rows, labels);
   const area = (imageSize / costSide) ** 2;
   const head = cost.channels * model.embeddingDim + labels * model.embeddingDim;
   // A backward pass computes two products for each of the forward pass.
@@ -71,6 +71,18 @@ function estimateTraining(settings: TrainSettings, model: ModelSettings, cost: C
       `${epochs} epochs x ${count(images)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, forward and backward) at ${tera(precision)}; ` +
       `memory ${mega(weights)} M weights x ${perWeight} bytes + ${batch} images x (${mega(kept)} M kept values x ${width} bytes + ${count(labels)} classes x 12 bytes) + 1 GiB; ${error}`,
   };
+}
+
+/** What an epoch draws, by docker/trainer/cairn_trainer/samplers.py: for softmax whole steps; for the others what their steps are cut from. */
+function imagesPerEpoch(
+  { sampler, partialStep, batch, ranks, effectiveBatch, imagesPerId }: TrainSettings,
+  rows: number,
+  labels: number,
+): number {
+  if (sampler === 'id_uniform') return ranks * labels * imagesPerId;
+  if (sampler === 'gld') return rows;
+  const step = effectiveBatch ?? batch * ranks;
+  return step * Math.max(1, partialStep === 'fill' ? Math.ceil(rows / step) : Math.floor(rows / step));
 }
 
 function estimateExtraction(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cairn_trainer import PROTOCOL
-from cairn_trainer.lifetime import die_with_parent, note_stop_signals
+from cairn_trainer.lifetime import die_with_parent, end_process, note_stop_signals
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,4 +28,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

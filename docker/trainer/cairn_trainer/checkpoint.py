@@ -18,6 +18,8 @@ from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
 
 _FORMAT = 'cairn-checkpoint-1'
+# What a stage did before there was a setting for it: checkpoints from then do not say.
+_BEFORE_SETTINGS = {'partialStep': 'drop'}
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def check_same_stage(content: Mapping[str, Any], expected: Mapping[str, Any], so
     """
     if content.get('format') != _FORMAT:
         raise TrainerError('model_mismatch', f'{source} holds weights alone, so no stage can be resumed from it.')
-    found = content['stage']
+    found = {**_BEFORE_SETTINGS, **content['stage']}
     faults = [f'{name} is {found.get(name)!r} there and {value!r} here' for name, value in expected.items() if found.get(name) != value]
     if faults:
         raise TrainerError('model_mismatch', f'{source} is of another stage: ' + '; '.join(faults) + '.')

@@ -47,6 +47,7 @@ class TrainSettings:
     weights_extent: Literal['all', 'upstream'] = 'all'
     list: str
     sampler: Literal['softmax', 'gld', 'id_uniform'] = 'softmax'
+    partial_step: Literal['drop', 'fill'] = 'drop'
     images_per_id: int = _number(4, least=1, most=64)
     image_size: int = _number(least=32, most=1024)
     pad: int = _number(0, least=0, most=64)

@@ -6,8 +6,9 @@
 - SIGUSR1 is passed on too: each rank then writes its stacks to stderr.
 - It ends with the exit code of the first rank that failed, and tells in the event file of a rank that could not tell itself (a kill, a
   lack of memory).
-- Without a GPU the ranks are forked from this process, which has torch in memory already: that saves each rank the import, two seconds of
-  a core. With a GPU they are started anew, since CUDA does not outlive a fork; in Python's isolated mode, as this launcher is.
+- Without a GPU the ranks are forked from this process, which has torch and its compiler in memory already: that saves each rank the
+  imports, four seconds of a core. With a GPU they are started anew, since CUDA does not outlive a fork; in Python's isolated mode, as
+  this launcher is.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from cairn_trainer import start
 from cairn_trainer.config import events_path_of
 from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, shared_memory_full
 from cairn_trainer.events import EventLog
-from cairn_trainer.lifetime import ask_to_stop, die_with_parent
+from cairn_trainer.lifetime import ask_to_stop, die_with_parent, end_process
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -57,8 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         _adjust(parsed, records)
         config, entrypoint, entrypoint_arguments = torchrun.config_from_args(parsed)
         if is_ours and _may_fork():
-            import cairn_trainer.rank  # noqa: F401 - loaded before the fork, for all ranks
+            from cairn_trainer.rank import preload
 
+            preload()
             config.start_method = 'fork'
             entrypoint, entrypoint_arguments = _forked_rank, [list(parsed.training_script_args)]
         elif is_ours:
@@ -84,7 +86,7 @@ def _forked_rank(arguments: list[str]) -> None:
 
     code = rank_main(arguments)
     if code != EXIT_OK:
-        sys.exit(code)
+        end_process(code)
 
 
 def _adjust(parsed: argparse.Namespace, records: str) -> None:
@@ -167,4 +169,4 @@ def _tell_of_silent_end(failure: ProcessFailure, events: EventLog | None) -> Non
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

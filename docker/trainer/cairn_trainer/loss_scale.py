@@ -1,43 +1,48 @@
-"""The factor on the loss that keeps small gradients from vanishing in fp16.
-
-torch.amp.GradScaler is not used: it divides the gradients of a torch.optim optimizer, and ours are those of GradientMean.
-The rule and its numbers are the same.
-"""
+"""The factor on the loss that keeps small gradients from vanishing in fp16, and the guard that leaves out a step that is not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+from torch.amp import GradScaler
+
 _FIRST = 65_536.0
-_LEAST = 1.0
 _GROWTH_STEPS = 2_000
+_NEVER = 2**31 - 1
 
 
 class LossScale:
-    """Halves after a step whose gradients overflow, doubles after 2,000 steps without; 1 for ever where it is not needed.
+    """torch.amp.GradScaler: a step whose gradients are not finite is left out, and halves the scale; 2,000 others double it.
 
-    The gradients that it judges are the same on every rank, and so it is.
+    All of it happens on the device, and nothing waits for it. Where no scale is needed it is 1 until a gradient is not finite, and 0.5
+    then, so that in any precision a scale under `LEAST` means that the stage has diverged. The gradients that it looks at are the same on
+    every rank, and so is the scale.
     """
 
-    def __init__(self, *, is_needed: bool) -> None:
-        self.value = _FIRST if is_needed else 1.0
-        self._good_steps = 0
-        self._is_needed = is_needed
+    LEAST = 1.0
 
-    def accept(self, *, are_finite: bool) -> bool:
-        """Whether to go on after a step's gradients; without a step where they are not finite. False when halving helps no more."""
-        if not self._is_needed:
-            return are_finite
-        self._good_steps = self._good_steps + 1 if are_finite else 0
-        if not are_finite:
-            self.value /= 2
-        elif self._good_steps == _GROWTH_STEPS:
-            self.value *= 2
-            self._good_steps = 0
-        return self.value >= _LEAST
+    def __init__(self, device: torch.device, *, is_needed: bool) -> None:
+        first, growth_steps = (_FIRST, _GROWTH_STEPS) if is_needed else (1.0, _NEVER)
+        self._scaler = GradScaler(device.type, init_scale=first, growth_interval=growth_steps)
+        self._one = torch.ones((), device=device)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss times the scale, to begin a backward pass from."""
+        return self._scaler.scale(loss)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """The optimizer's step, or none where a gradient is not finite; the scale of the next step, a scalar on the device."""
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        return self._scaler.scale(self._one)
 
     def state_dict(self) -> dict[str, float]:
-        return {'value': self.value, 'good_steps': self._good_steps}
+        """Waits for the device."""
+        state = self._scaler.state_dict()
+        return {'value': state['scale'], 'good_steps': state['_growth_tracker']}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        self.value, self._good_steps = state['value'], int(state['good_steps'])
+        scale = {'scale': state['value'], '_growth_tracker': int(state['good_steps'])}
+        self._scaler.load_state_dict({**self._scaler.state_dict(), **scale})

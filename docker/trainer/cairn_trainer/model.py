@@ -23,9 +23,14 @@ _UNUSED = frozenset({'base.fc.weight', 'base.fc.bias'})
 """The classifier of ImageNet [1000, 2048], which the reference's networks with IBN, SE and split attention keep and never use."""
 
 
-def normalise(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
-    """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]."""
-    mean = torch.tensor(PIXEL_MEAN, dtype=torch.float32, device=images.device)
+def pixel_mean(device: torch.device) -> Tensor:
+    """PIXEL_MEAN as fp32 [3] on a device, for which the host waits."""
+    return torch.tensor(PIXEL_MEAN, dtype=torch.float32, device=device)
+
+
+def normalise(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format, mean: Tensor | None = None) -> Tensor:
+    """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]. `mean` is `pixel_mean` where the caller has it."""
+    mean = pixel_mean(images.device) if mean is None else mean
     return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 

@@ -1,8 +1,4 @@
-"""SGD with momentum, and the learning rate's cosine.
-
-torch.optim is not used: its first call imports torch._dynamo, which takes about two seconds in every rank. The arithmetic is that of
-torch.optim.SGD(fused=True) (dampening 0, no Nesterov), bit for bit on a CPU: one pass over memory where unfused it makes four.
-"""
+"""SGD with momentum, and the learning rate's cosine."""
 
 from __future__ import annotations
 
@@ -14,66 +10,79 @@ import torch
 from torch import Tensor, nn
 
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.loss_scale import LossScale
 
 
 @dataclass(frozen=True)
 class CosineSchedule:
     """The learning rate as a function of the epochs passed.
 
-    Linear from 0.01 x base to base over the first `warmup` epochs; else a half cosine over all epochs from base to 0.002 x base. The
-    cosine does not start anew after the warm-up, so the rate falls a little below base where the two meet.
+    Linear from 0.01 x base to the rate's top over the first `warmup` epochs; else a half cosine over all epochs from the top to
+    0.002 x base. The cosine does not start anew after the warm-up, so the rate falls a little below its top where the two meet.
+
+    The top is base, or for parameters that learn faster a multiple of it. Start and end are the same for all, as in the reference.
     """
 
     base: float
     epochs: float
     warmup: float = 0.0
 
-    def at(self, passed: float) -> float:
-        """The learning rate after `passed` epochs (with fraction); iteration i of epoch e (both from 0) trains with e + i / steps."""
+    def at(self, passed: float, factor: float = 1.0) -> float:
+        """The learning rate after `passed` epochs (with fraction); iteration i of epoch e (both from 0) trains with e + i / steps.
+
+        `factor` is the multiple of base that is the top.
+        """
+        top, start, end = self.base * factor, 0.01 * self.base, 0.002 * self.base
         if passed < self.warmup:
-            return self.base * (0.01 + 0.99 * passed / self.warmup)
-        least = 0.002 * self.base
-        return least + 0.5 * (self.base - least) * (1 + math.cos(math.pi * min(passed / self.epochs, 1.0)))
+            return start + (top - start) * passed / self.warmup
+        return end + 0.5 * (top - end) * (1 + math.cos(math.pi * min(passed / self.epochs, 1.0)))
 
 
 class Sgd:
-    """SGD over named parameters; tensors whose name contains `bias` learn `bias_factor` times as fast."""
+    """torch.optim.SGD over named parameters; the rate of tensors whose name contains `bias` goes up to `bias_factor` times the base."""
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], momentum: float, weight_decay: float, bias_factor: float) -> None:
-        named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
-        self._groups = [
-            (1.0, [(name, parameter) for name, parameter in named if 'bias' not in name]),
-            (bias_factor, [(name, parameter) for name, parameter in named if 'bias' in name]),
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        schedule: CosineSchedule,
+        *,
+        momentum: float,
+        weight_decay: float,
+        bias_factor: float,
+    ) -> None:
+        self._schedule = schedule
+        self._named = {name: parameter for name, parameter in parameters if parameter.requires_grad}
+        groups = [
+            {'params': [parameter for name, parameter in self._named.items() if 'bias' not in name], 'factor': 1.0},
+            {'params': [parameter for name, parameter in self._named.items() if 'bias' in name], 'factor': bias_factor},
         ]
-        self._momentum = momentum
-        self._weight_decay = weight_decay
-        self._velocity = {name: torch.zeros_like(parameter) for name, parameter in named}
+        groups = [group for group in groups if group['params']]
+        self._optimizer = torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
+        for parameter in self._named.values():
+            # Left to its first step, torch takes whatever lies in fresh memory for the velocity when that step is left out.
+            self._optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
 
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Moves every parameter against its gradient."""
-        for factor, group in self._groups:
-            if not group:
-                continue
-            weights = [parameter for _, parameter in group]
-            gradients = [parameter.grad for parameter in weights]
-            velocities = [self._velocity[name] for name, _ in group]
-            torch._fused_sgd_(
-                weights,
-                gradients,
-                velocities,
-                weight_decay=self._weight_decay,
-                momentum=self._momentum,
-                lr=learning_rate * factor,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,
-            )
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad()
+
+    def step(self, passed: float, scale: LossScale) -> Tensor:
+        """Moves every parameter against its gradient, or none where one is not finite; the loss scale afterwards, on the device.
+
+        `passed` is in epochs, with fraction.
+
+        Raises:
+            RuntimeError: a parameter got no gradient. Left alone it would keep its value, and nobody would hear of it.
+        """
+        missing = [name for name, parameter in self._named.items() if parameter.grad is None]
+        if missing:
+            raise RuntimeError(f'{len(missing)} parameters got no gradient: {", ".join(missing[:5])}.')
+        for group in self._optimizer.param_groups:
+            group['lr'] = self._schedule.at(passed, group['factor'])
+        return scale.step(self._optimizer)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The velocity of each parameter, by the parameter's name."""
-        return self._velocity
+        return {name: self._optimizer.state[parameter]['momentum_buffer'] for name, parameter in self._named.items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor], source: str) -> None:
@@ -82,15 +91,17 @@ class Sgd:
         Raises:
             TrainerError: `model_mismatch`, naming every parameter that does not fit.
         """
-        faults = sorted(f'velocity of {name} is {why}' for name, why in self._faults(state))
+        own = self.state_dict()
+        faults = sorted(f'velocity of {name} is {why}' for name, why in _faults(own, state))
         if faults:
             raise TrainerError('model_mismatch', f'{source} does not fit the optimizer: ' + '; '.join(faults) + '.')
-        for name, velocity in self._velocity.items():
+        for name, velocity in own.items():
             velocity.copy_(state[name])
 
-    def _faults(self, state: Mapping[str, Tensor]) -> Iterable[tuple[str, str]]:
-        yield from ((name, 'missing') for name in self._velocity.keys() - state.keys())
-        yield from ((name, 'unknown') for name in state.keys() - self._velocity.keys())
-        for name in self._velocity.keys() & state.keys():
-            if state[name].shape != self._velocity[name].shape:
-                yield name, f'of shape {tuple(state[name].shape)}, not {tuple(self._velocity[name].shape)}'
+
+def _faults(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Iterable[tuple[str, str]]:
+    yield from ((name, 'missing') for name in own.keys() - state.keys())
+    yield from ((name, 'unknown') for name in state.keys() - own.keys())
+    for name in own.keys() & state.keys():
+        if state[name].shape != own[name].shape:
+            yield name, f'of shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}'

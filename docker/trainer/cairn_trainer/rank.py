@@ -46,10 +46,13 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
         assert events is not None
         return Stage(config, ranks, events).run()
     except PeerLostError as error:
-        print(f'rank {ranks.rank}: another rank is gone: {error}', file=sys.stderr, flush=True)
+        print(f'rank {ranks.rank}: what it does with the other ranks failed: {error}', file=sys.stderr, flush=True)
         # The launcher reports the rank that it sees end first: that must be the one with the cause. Its SIGTERM ends this wait.
         heed_stop_signals()
         time.sleep(_CAUSE_SECONDS)
+        # Nobody is gone, so the cause is this rank's own.
+        if events is not None and not events.has_failed():
+            report_failure(of_unexpected(error), events, ranks)
         return EXIT_INTERNAL
     except TrainerError as error:
         report_failure(error, events, ranks)
@@ -62,6 +65,11 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
     finally:
         ranks.leave()
         heed_stop_signals()
+
+
+def preload() -> None:
+    """Imports what a rank imports late, torch's compiler among it, for ranks that are forked from this process."""
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
 
 
 def report_failure(error: TrainerError, events: EventLog | None, ranks: Ranks) -> None:

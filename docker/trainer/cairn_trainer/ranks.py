@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,19 @@ from torch import distributed as dist
 
 
 class PeerLostError(Exception):
-    """Another rank is gone, so this one cannot go on. Whoever ended first tells why; the launcher tells it for a rank that could not."""
+    """A call that needs the other ranks failed, most often because one is gone; the cause is kept.
+
+    Whoever ended first tells why; the launcher tells it for a rank that could not.
+    """
 
 
 @contextlib.contextmanager
 def meeting() -> Iterator[None]:
-    """Around every collective call: what fails there is another rank's end."""
+    """Around every collective call and every pass of several ranks: what fails there may be another rank's end."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise  # surely this rank's own
     except RuntimeError as error:
         raise PeerLostError(str(error)) from error
 
@@ -77,6 +82,20 @@ class Ranks:
         with meeting():
             dist.all_reduce(tensor)
         return tensor.tolist()
+
+    def begin_sum(self, values: Tensor) -> Callable[[], None]:
+        """Begins to sum a tensor of the device over the ranks, in place; what is returned waits for it, and on a GPU has the GPU wait."""
+        if self.world == 1:
+            return lambda: None
+        with meeting():
+            work = dist.all_reduce(values, async_op=True)
+        assert work is not None
+
+        def wait() -> None:
+            with meeting():
+                work.wait()
+
+        return wait
 
     def any(self, value: bool) -> bool:
         """True when it is true on a rank."""

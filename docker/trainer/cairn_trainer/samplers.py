@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cairn_trainer.config import TrainSettings
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.lists import CONTINENTS, ImageList
 
@@ -39,8 +40,8 @@ class Sampler(Protocol):
         ...
 
 
-def make_sampler(name: str, images: ImageList, *, batch: int, images_per_id: int, seed: int, rank: int, world: int) -> Sampler:
-    """The sampler `softmax`, `gld` or `id_uniform` over a list; `batch` is images per rank and step.
+def make_sampler(settings: TrainSettings, images: ImageList, *, rank: int, world: int) -> Sampler:
+    """The sampler `softmax`, `gld` or `id_uniform` over a list.
 
     Raises:
         TrainerError: `bad_row` when no row has a label, and what `ImageList.continents` raises.
@@ -48,26 +49,30 @@ def make_sampler(name: str, images: ImageList, *, batch: int, images_per_id: int
     rows = np.flatnonzero(images.labels >= 0)
     if len(rows) == 0:
         raise TrainerError('bad_row', 'No row of the list has a label, so there is nothing to train on.')
-    if name == 'softmax':
-        return SoftmaxSampler(rows, batch=batch, seed=seed, rank=rank, world=world)
-    if name == 'id_uniform':
-        return IdUniformSampler(rows, images.labels[rows], batch=batch, images_per_id=images_per_id, seed=seed, rank=rank)
+    batch, seed = settings.batch * settings.batches_per_step, settings.seed
+    if settings.sampler == 'softmax':
+        is_filled = settings.partial_step == 'fill'
+        return SoftmaxSampler(rows, batch=batch, is_filled=is_filled, seed=seed, rank=rank, world=world)
+    if settings.sampler == 'id_uniform':
+        return IdUniformSampler(rows, images.labels[rows], batch=batch, images_per_id=settings.images_per_id, seed=seed, rank=rank)
     return GldSampler(rows, images.continents()[rows], images.is_noisy[rows], batch=batch, seed=seed, rank=rank, world=world)
 
 
 class SoftmaxSampler:
     """One shuffle of all rows an epoch, dealt out to the ranks in turn.
 
-    No row comes twice in an epoch. The rows left over when no full step remains are dropped: others in each epoch. A list smaller than
+    No row comes twice in an epoch, and the rows left over when no full step remains are dropped: others in each epoch. With `is_filled`
+    they make one step more, which the first rows of the shuffle fill: the reference trains them in a smaller step. A list smaller than
     one step is repeated to fill it.
     """
 
-    def __init__(self, rows: NDArray[np.int64], *, batch: int, seed: int, rank: int, world: int) -> None:
+    def __init__(self, rows: NDArray[np.int64], *, batch: int, is_filled: bool = False, seed: int, rank: int, world: int) -> None:
         self._rows = rows
         self._seed = seed
         self._rank = rank
         self._world = world
-        self.steps_per_epoch = max(1, len(rows) // (batch * world))
+        step = batch * world
+        self.steps_per_epoch = -(-len(rows) // step) if is_filled else max(1, len(rows) // step)
         self._total = self.steps_per_epoch * batch * world
         self.warnings: list[str] = []
         self.dependence = 'which images a step has does not depend on the ranks'

@@ -28,8 +28,8 @@ class Snapshots:
         self._ledger = ledger
 
     def take(self, ranks: Ranks, *, step: int, steps_per_epoch: int) -> dict[str, Any]:
-        """The checkpoint's content on rank 0 (nothing on the others), with every rank's random states and its own running means."""
-        by_rank = ranks.gather(_on_cpu({'random': _random_states(ranks), 'buffers': dict(self._net.named_buffers())}))
+        """The checkpoint's content on rank 0 (nothing on the others), with the running means of rank 0 and every rank's random states."""
+        by_rank = ranks.gather(_on_cpu({'random': _random_states(ranks)}))
         images = self._ledger.state_dict()
         if not ranks.is_first:
             return {}
@@ -48,7 +48,7 @@ class Snapshots:
     def restore(self, stored: StoredFile, ranks: Ranks) -> tuple[int, int]:
         """Puts a checkpoint's state back: the step to go on from, and how many ranks took the snapshot.
 
-        With more ranks than before several go on from one's running means, each with random numbers of its own.
+        With more ranks than before those that are new have random numbers of their own.
 
         Raises:
             TrainerError: `missing_file`, `corrupt_artifact`; `model_mismatch` when it is of another stage, naming each difference.
@@ -61,13 +61,11 @@ class Snapshots:
         self._scale.load_state_dict(content['scale'])
         self._ledger.load_state_dict(content['images'])
         before = len(content['ranks'])
-        own = content['ranks'][ranks.rank % before]
-        for name, buffer in self._net.named_buffers():
-            buffer.copy_(own['buffers'][name])
         if ranks.rank < before:
-            torch.set_rng_state(own['random']['cpu'].clone())
-            if ranks.device.type == 'cuda' and 'cuda' in own['random']:
-                torch.cuda.set_rng_state(own['random']['cuda'].clone(), ranks.device)
+            random = content['ranks'][ranks.rank]['random']
+            torch.set_rng_state(random['cpu'].clone())
+            if ranks.device.type == 'cuda' and 'cuda' in random:
+                torch.cuda.set_rng_state(random['cuda'].clone(), ranks.device)
         return content['step'], before
 
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from cairn_trainer.bad_images import BadImageLedger
 from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, write_torch_file
 from cairn_trainer.config import StoredFile, TrainerConfig, TrainSettings, settings_of_result
-from cairn_trainer.data import Batch, DecodedImages, TrainImages, train_batches
+from cairn_trainer.data import BadImage, Batch, DecodedImages, TrainImages, train_batches
 from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, of_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
 from cairn_trainer.foreign_file import read_stored_tensors
 from cairn_trainer.forward import Forward
-from cairn_trainer.gradients import GradientMean
 from cairn_trainer.lifetime import is_asked_to_stop
 from cairn_trainer.lists import ImageList
 from cairn_trainer.loss_scale import LossScale
@@ -32,18 +32,21 @@ from cairn_trainer.published_weights import load_published
 from cairn_trainer.ranks import Ranks
 from cairn_trainer.samplers import BatchPositions, Sampler, make_sampler
 from cairn_trainer.snapshot import Snapshots
+from cairn_trainer.step_tally import StepTally, Told
 from cairn_trainer.transforms import Augmenter
 
 
-@dataclass
-class _StepSums:
-    """Sums over the batches of a step and all ranks, and what the ranks agreed on at its last batch."""
+@dataclass(frozen=True)
+class _Step:
+    """A step that was given to the device. `number` counts from 1; rows, unreadable images and loss are this rank's own."""
 
-    loss: float = 0.0
-    correct: float = 0.0
-    waited: float = 0.0
-    stops: bool = False
-    is_time_over: bool = False
+    number: int
+    learning_rate: float
+    rows: list[int]
+    bad: list[BadImage]
+    loss: Tensor
+    tally: StepTally
+    seconds: float
 
 
 def describe_step(settings: TrainSettings, sampler: Sampler) -> str:
@@ -73,15 +76,7 @@ class Stage:
         self._output = Path(config.output_dir)
         self._images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=True)
         self._check_list()
-        self._sampler = make_sampler(
-            settings.sampler,
-            self._images,
-            batch=settings.batch * settings.batches_per_step,
-            images_per_id=settings.images_per_id,
-            seed=settings.seed,
-            rank=ranks.rank,
-            world=ranks.world,
-        )
+        self._sampler = make_sampler(settings, self._images, rank=ranks.rank, world=ranks.world)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total_steps = (settings.last_epoch or settings.epochs) * self._steps_per_epoch
         self._notes = [describe_step(settings, self._sampler)]
@@ -99,16 +94,24 @@ class Stage:
         self._step = 0
         self._saved_step = -1
         self._last_rows: list[int] = []
+        self._under_way: _Step | None = None
+        self._stops = self._is_time_over = False
 
         torch.manual_seed((settings.seed * 1_000_003 + ranks.rank) % 2**63)
         self._net = EmbeddingNet(config.model, config.classes, settings.margin, settings.scale)
         if config.resume is None:
             self._load_start()
         self._net.to(ranks.device).train()
-        self._forward = Forward(self._net, settings, ranks.device)
-        self._scale = LossScale(is_needed=settings.precision == 'fp16')
-        self._gradients = GradientMean(list(self._net.parameters()), ranks.world)
-        self._optimizer = Sgd(self._net.named_parameters(), settings.momentum, settings.weight_decay, settings.bias_lr_factor)
+        self._forward = Forward(self._net, settings, ranks)
+        self._forward.rehearse()
+        self._scale = LossScale(ranks.device, is_needed=settings.precision == 'fp16')
+        self._optimizer = Sgd(
+            self._net.named_parameters(),
+            self._schedule,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            bias_factor=settings.bias_lr_factor,
+        )
         self._snapshots = Snapshots(self._identity(), net=self._net, optimizer=self._optimizer, scale=self._scale, ledger=self._ledger)
         if config.resume is not None:
             self._resume(config.resume)
@@ -136,7 +139,9 @@ class Stage:
                 self._train_step(batches)
                 is_epoch_over = self._step % self._steps_per_epoch == 0 and self._step < self._total_steps
                 if is_epoch_over and self._settings.evaluate == 'every_epoch':
+                    self._settle()
                     self._evaluate('epoch')
+            self._settle()
             self._ledger.judge()
             self._save(is_final=True)
             if self._settings.evaluate != 'none':
@@ -168,81 +173,88 @@ class Stage:
         return train_batches(dataset, positions, workers=settings.loader_workers, pin=self._ranks.device.type == 'cuda')
 
     def _train_step(self, batches: Iterator[Batch]) -> None:
-        """One optimizer step; afterwards what is due: a metric point, a checkpoint, the stop."""
+        """Gives one optimizer step to the device and settles the one before; then what is due: a checkpoint, the stop."""
         began = time.monotonic()
-        self._last_rows = []
-        self._gradients.zero()
+        passed = self._step / self._steps_per_epoch
+        rows, bad, waited, is_empty = list[int](), list[BadImage](), 0.0, False
+        loss = correct = torch.zeros((), device=self._ranks.device)
+        self._optimizer.zero_grad()
         parts = self._settings.batches_per_step
-        sums = _StepSums()
         for part in range(1, parts + 1):
-            self._add_batch(batches, sums, is_last=part == parts)
-        learning_rate = self._schedule.at(self._step / self._steps_per_epoch)
-        are_finite = self._gradients.finish(self._scale.value)
-        if not self._scale.accept(are_finite=are_finite):
-            raise self._diverged('A gradient')
-        if are_finite:
-            self._optimizer.step(learning_rate)
+            asked = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - asked
+            self._ledger.note_tried(batch.rows, batch.bad)
+            rows += batch.rows.tolist()
+            bad += batch.bad
+            is_empty |= len(batch.rows) == 0
+            with self._forward.part(is_last=part == parts):
+                outcome = self._forward(batch)
+                loss, correct = loss + outcome.loss.detach(), correct + outcome.correct
+                if part == parts:
+                    # Before the backward pass, so that it is summed while that goes on.
+                    tally = StepTally(self._ranks, self._told(is_empty=is_empty, bad=len(bad), waited=waited), loss, correct)
+                self._scale.scaled(outcome.loss / parts).backward()
+        tally.finish(self._optimizer.step(passed, self._scale))
         self._step += 1
+        step = _Step(self._step, self._schedule.at(passed), rows, bad, loss / parts, tally, seconds=time.monotonic() - began)
+        # The device works on this step while the host learns what came of the one before.
+        self._settle()
+        self._under_way = step
 
-        world, images = self._ranks.world, self._settings.images_per_step
-        seconds, many = time.monotonic() - began, world * parts
-        self._progress.add_step(loss=sums.loss / many, correct=sums.correct, images=images, waited=sums.waited / world, seconds=seconds)
-        if self._step % self._settings.log_every_steps == 0 or self._step == self._total_steps:
-            self._progress.tell_steps(self._step, learning_rate)
-        if self._step % self._settings.log_every_steps == 0 or self._step % self._steps_per_epoch == 0:
-            self._ledger.judge()
         if self._step < self._total_steps:
-            if sums.stops:
-                raise StoppedError
-            if sums.is_time_over or self._checkpoints.is_due_after(self._step):
+            if self._is_time_over or self._checkpoints.is_due_after(self._step):
                 self._save(is_final=False)
+            if self._stops:
+                raise StoppedError
 
-    def _add_batch(self, batches: Iterator[Batch], sums: _StepSums, *, is_last: bool) -> None:
-        """The gradients of one batch of a step. What the ranks must agree on before they reduce goes in one small message."""
+    def _told(self, *, is_empty: bool, bad: int, waited: float) -> Told:
+        is_time_over = self._ranks.is_first and self._checkpoints.is_time_over()
+        return Told(float(self._is_asked_to_stop()), float(is_time_over), float(is_empty), float(bad), waited)
+
+    def _settle(self) -> None:
+        """Waits for the step that is under way, if one is, and judges it; every rank comes to the same judgement.
+
+        Raises:
+            TrainerError: `training_diverged` where it was not finite, and so was left out; `too_many_bad_images`.
+        """
+        step, self._under_way = self._under_way, None
+        if step is None:
+            return
+        self._last_rows = step.rows
         began = time.monotonic()
-        batch = next(batches)
-        waited = time.monotonic() - began
-        self._ledger.note_tried(batch.rows, batch.bad)
-        rows = batch.rows.tolist()
-        self._last_rows += rows
-        loss, loss_value, correct = self._forward(batch)
-        stops, empty, not_finite, bad, is_time_over, loss_sum, correct_sum, waited_sum = self._ranks.sum(
-            [
-                self._is_asked_to_stop(),
-                not rows,
-                not math.isfinite(loss_value),
-                len(batch.bad),
-                self._ranks.is_first and self._checkpoints.is_time_over(),
-                loss_value,
-                correct,
-                waited,
-            ]
-        )
-        if bad:
-            self._ledger.share(batch.bad)
-        if empty:
+        sums = step.tally.read()
+        seconds = step.seconds + time.monotonic() - began
+        if sums.told.bad:
+            self._ledger.share(step.bad)
+        if sums.told.empty:
             raise self._ledger.give_up()
-        if not_finite:
-            raise self._diverged('The loss', loss_value)
-        sums.loss += loss_sum
-        sums.correct += correct_sum
-        sums.waited += waited_sum
-        sums.stops, sums.is_time_over = bool(stops), bool(is_time_over)
-        self._gradients.begin(is_last=is_last)
-        (loss * (self._scale.value / self._settings.batches_per_step)).backward()
+        many = self._ranks.world * self._settings.batches_per_step
+        if not math.isfinite(sums.loss):
+            raise self._diverged('The loss', step.number - 1, step.loss.item())
+        if sums.scale < LossScale.LEAST:
+            raise self._diverged('A gradient', step.number - 1, step.loss.item())
+        images, waited = self._settings.images_per_step, sums.told.waited / self._ranks.world
+        self._progress.add_step(loss=sums.loss / many, correct=sums.correct, images=images, waited=waited, seconds=seconds)
+        if step.number % self._settings.log_every_steps == 0 or step.number == self._total_steps:
+            self._progress.tell_steps(step.number, step.learning_rate)
+        if step.number % self._settings.log_every_steps == 0 or step.number % self._steps_per_epoch == 0:
+            self._ledger.judge()
+        self._stops |= sums.told.stops > 0
+        self._is_time_over |= sums.told.is_time_over > 0
 
-    def _diverged(self, what: str, loss: float | None = None) -> TrainerError:
-        """Saves which images the ranks had last, and gives the error."""
+    def _diverged(self, what: str, steps: int, loss: float | None = None) -> TrainerError:
+        """Saves which images the ranks had in the last step that was settled, and gives the error; `steps` were taken well."""
         ids = [self._images.image_id(row) for row in self._last_rows]
         by_rank = self._ranks.gather({'rank': self._ranks.rank, 'loss': repr(loss), 'imageIds': ids})
         path = self._output / 'diverged.json'
-        report = {'what': what, 'step': self._step, 'epoch': self._step / self._steps_per_epoch, 'ranks': by_rank}
+        report = {'what': what, 'step': steps, 'epoch': steps / self._steps_per_epoch, 'ranks': by_rank}
         if self._ranks.is_first:
             try:
                 path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
             except OSError as error:
                 raise of_os_error(error, f'writing {path}') from error
-        where = f'{what} is not finite after {self._step} steps; the images of the last batch are in {path}.'
+        where = f'{what} is not finite after {steps} steps; the images of the last batch are in {path}.'
         return TrainerError('training_diverged', f'{where} Lower the learning rate or the scale.', is_agreed=True)
 
     def _save(self, *, is_final: bool) -> None:
@@ -251,13 +263,15 @@ class Stage:
         Raises:
             TrainerError: `training_diverged` when a weight or a running mean is not finite: such a file would spoil what starts from it.
         """
+        self._settle()
         if self._ranks.any(not all(bool(value.isfinite().all()) for value in self._net.state_dict().values())):
-            raise self._diverged('A weight or running mean')
+            raise self._diverged('A weight or running mean', self._step)
         content = self._snapshots.take(self._ranks, step=self._step, steps_per_epoch=self._steps_per_epoch)
         if self._ranks.is_first:
             written = write_torch_file(self._output / checkpoint_name(self._step), content)
             self._progress.tell_checkpoint(written, step=self._step, is_final=is_final)
         self._checkpoints.note_written()
+        self._is_time_over = False
         self._saved_step = self._step
 
     def _load_start(self) -> None:
@@ -276,10 +290,7 @@ class Stage:
         self._step, before = self._snapshots.restore(stored, self._ranks)
         self._saved_step = self._step
         if before != self._ranks.world:
-            self._notes.append(
-                f'Goes on with {self._ranks.world} ranks where {before} began: the running means of batch norms are those of the first '
-                f'{min(before, self._ranks.world)}; {self._sampler.dependence}.'
-            )
+            self._notes.append(f'Goes on with {self._ranks.world} ranks where {before} began; {self._sampler.dependence}.')
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be one of this stage."""

@@ -3,8 +3,10 @@ import torch
 
 from cairn_trainer.backbones import BACKBONES
 from cairn_trainer.backbones.resnet import ResNetSpec
+from cairn_trainer.rank import preload
 
 torch.set_num_threads(1)
+preload()  # once, for all ranks that are forked from here
 
 
 @pytest.fixture(autouse=True)

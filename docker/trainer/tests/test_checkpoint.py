@@ -107,6 +107,13 @@ def test_a_checkpoint_of_another_stage_is_refused_with_each_difference(tmp_path)
         check_same_stage({'w': torch.zeros(1)}, {}, 'A')
 
 
+def test_a_checkpoint_from_before_there_was_a_setting_is_of_a_stage_that_does_as_it_did():
+    content = stage_checkpoint(stage={'stage': 'a'})
+    check_same_stage(content, {'stage': 'a', 'partialStep': 'drop'}, 'A')
+    with pytest.raises(TrainerError, match=r"partialStep is 'drop' there and 'fill' here"):
+        check_same_stage(content, {'stage': 'a', 'partialStep': 'fill'}, 'A')
+
+
 def test_checkpoints_are_due_by_epochs_steps_and_minutes(monkeypatch):
     schedule = CheckpointSchedule(every_epochs=2, every_steps=7, every_minutes=10, steps_per_epoch=5)
     assert [step for step in range(1, 25) if schedule.is_due_after(step)] == [7, 10, 14, 20, 21]

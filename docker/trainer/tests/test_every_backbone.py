@@ -21,5 +21,3 @@ def test_two_ranks_train_it(tmp_path, backbone):
     assert all(value.isfinite().all() for value in content['model'].values())
     for name, velocity in content['optimizer'].items():
         assert velocity.abs().sum() > 0, name
-    means = [rank['buffers']['fcneck_bn.running_mean'] for rank in content['ranks']]
-    assert not torch.equal(*means)  # each rank saw images of its own

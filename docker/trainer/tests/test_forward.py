@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from builders import exit_code_of, fork
 
 from cairn_trainer.backbones import BACKBONES
 from cairn_trainer.backbones.resnet import ResNetSpec
 from cairn_trainer.config import ModelSettings, TrainSettings
-from cairn_trainer.data import Batch
+from cairn_trainer.data import Batch, stand_in
 from cairn_trainer.forward import Forward
 from cairn_trainer.model import EmbeddingNet
+from cairn_trainer.ranks import Ranks
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +30,9 @@ def _run(*, backbone='small', **options):
     settings = TrainSettings(list='clean', image_size=32, epochs=1, learning_rate=0.1, batch=8, ranks=1, **options)
     net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=16), 4, margin=0.3, scale=10)
     net.requires_grad_()
-    outcome = Forward(net, settings, torch.device('cpu'))(_batch())
+    outcome = Forward(net, settings, Ranks())(_batch())
     outcome.loss.backward()
-    assert outcome.value == outcome.loss.item()
-    return outcome, [parameter.grad for parameter in net.parameters()], net
+    return outcome.loss.detach(), [parameter.grad for parameter in net.parameters()], net
 
 
 def _angle(one, other):
@@ -43,9 +44,9 @@ def _angle(one, other):
 def test_half_precision_is_near_to_full_and_leaves_weights_and_loss_in_full(precision, least_cosine):
     full, expected, _ = _run()
     half, found, net = _run(precision=precision)
-    assert half.value == pytest.approx(full.value, rel=0.02)
-    assert half.value != full.value
-    assert half.loss.dtype == torch.float32
+    assert half.item() == pytest.approx(full.item(), rel=0.02)
+    assert half.item() != full.item()
+    assert half.dtype == torch.float32
     assert {tensor.dtype for tensor in (*net.parameters(), *found)} == {torch.float32}
     assert least_cosine < _angle(found, expected) < 1
 
@@ -58,7 +59,7 @@ def test_channels_last_changes_nothing_but_the_rounding(precision, tolerance, le
     turned, found, net = _run(backbone='wide', precision=precision, channels_last=True)
     assert net.base.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert {tensor.dtype for tensor in (*net.parameters(), *found)} == {torch.float32}
-    assert turned.value == pytest.approx(plain.value, rel=tolerance)
+    assert turned.item() == pytest.approx(plain.item(), rel=tolerance)
     assert _angle(found, expected) > least_cosine
 
 
@@ -69,6 +70,50 @@ def test_a_compiled_network_computes_the_same_and_keeps_its_state_keys(monkeypat
     whole = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: whole(self, backend='aot_eager', fullgraph=True))
     compiled, found, net = _run(compile=True)
-    assert compiled.value == pytest.approx(plain.value, rel=1e-4)
+    assert compiled.item() == pytest.approx(plain.item(), rel=1e-4)
     assert _angle(found, expected) > 0.9999
     assert list(net.state_dict()) == list(before.state_dict())
+
+
+class _Beside(Ranks):
+    """One of several ranks of a test, which meet through a file."""
+
+    def __init__(self, rank, world, meeting_point):
+        self.rank = self.local_rank = rank
+        self.world = self.local_world = world
+        self.device = torch.device('cpu')
+        self.join(meeting_point)
+
+
+def _passes_of_a_rank(rank, folder):
+    ranks = _Beside(rank, 3, folder / 'meeting')
+    torch.manual_seed(rank)
+    settings = TrainSettings(list='clean', image_size=32, epochs=1, learning_rate=0.1, batch=4, ranks=3)
+    net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4, margin=0.3, scale=10)
+    weights = {key: value.clone() for key, value in net.state_dict().items()}
+    random = torch.get_rng_state()
+    forward = Forward(net, settings, ranks)
+    forward.rehearse()
+    unchanged = [torch.equal(torch.get_rng_state(), random), *(torch.equal(weights[key], now) for key, now in net.state_dict().items())]
+    images = torch.randint(256, (4, 32, 32, 3), dtype=torch.uint8)
+    batch = stand_in(4, 32)._replace(pixels=images, labels=torch.arange(4))
+    gradients = []
+    for _ in range(3):
+        net.zero_grad()
+        with forward.part(is_last=True):
+            forward(batch).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in net.parameters() if parameter.requires_grad])
+    torch.save({'unchanged': unchanged, 'gradients': gradients}, folder / f'{rank}.pt')
+    ranks.leave()
+    return 0
+
+
+def test_the_rehearsal_changes_nothing_and_the_first_step_sums_in_the_order_of_all_others(tmp_path):
+    # With two ranks there is one order to sum in.
+    processes = [fork(_passes_of_a_rank, rank, tmp_path) for rank in range(3)]
+    assert [exit_code_of(process) for process in processes] == [0, 0, 0]
+    found = [torch.load(tmp_path / f'{rank}.pt') for rank in range(3)]
+    assert all(all(rank['unchanged']) for rank in found)
+    first = found[0]['gradients'][0]
+    for gradients in (gradients for rank in found for gradients in rank['gradients']):
+        assert all(map(torch.equal, gradients, first))

@@ -86,14 +86,14 @@ def test_plain_torchrun_trains_too_and_sigterm_ends_it_as_preempted(tmp_path, co
     assert [event['event'] for event in run.events()][-2:] == ['checkpoint', 'preempted']
 
 
-def test_a_lone_rank_needs_no_launcher_and_never_imports_the_compiler(tmp_path, collection):
+def test_a_lone_rank_needs_no_launcher_and_imports_nothing_that_only_an_export_needs(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, model=MODEL)
     code = (
         'import sys\n'
         'from cairn_trainer.__main__ import main\n'
         f'code = main(["--config", {str(run.config_path)!r}])\n'
         # Each would add seconds to the start of every rank.
-        'print(code, [name for name in ("torch._dynamo", "torch._inductor", "torchvision", "sympy", "onnx") if name in sys.modules])'
+        'print(code, [name for name in ("torchvision", "onnx", "timm") if name in sys.modules])'
     )
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     found = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=60, check=True)

@@ -1,52 +1,56 @@
 import pytest
+import torch
 
 from cairn_trainer.loss_scale import LossScale
 
-
-def test_the_scale_follows_the_rule_of_pytorchs_scaler():
-    from torch.amp import GradScaler
-
-    theirs = GradScaler('cpu', init_scale=65536.0, growth_interval=2000)
-    ours = LossScale(is_needed=True)
-    assert (ours.value, theirs.get_growth_factor(), theirs.get_backoff_factor(), theirs.get_growth_interval()) == (65536, 2, 0.5, 2000)
+_CPU = torch.device('cpu')
 
 
-def test_it_halves_on_overflow_and_doubles_after_2000_steps_without():
-    scale = LossScale(is_needed=True)
-    assert scale.accept(are_finite=False)
-    assert scale.value == 32768
-    for _ in range(1999):
-        assert scale.accept(are_finite=True)
-    assert scale.value == 32768
-    assert scale.accept(are_finite=True)
-    assert scale.value == 65536
-    scale.accept(are_finite=True)
-    scale.accept(are_finite=False)
-    for _ in range(1999):
-        scale.accept(are_finite=True)
-    assert scale.value == 32768
+class _Stage:
+    """A weight that moves by its gradient at each step."""
+
+    def __init__(self, scale):
+        self.scale = scale
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.optimizer = torch.optim.SGD([self.weight], lr=1.0, fused=True)
+
+    def steps(self, number, gradient=1.0):
+        for _ in range(number):
+            self.optimizer.zero_grad()
+            self.scale.scaled(self.weight.sum() * gradient).backward()
+            left = self.scale.step(self.optimizer)
+        return left.item()
 
 
-def test_it_gives_up_where_halving_helps_no_more():
-    scale = LossScale(is_needed=True)
-    accepted = [scale.accept(are_finite=False) for _ in range(17)]
-    assert accepted == [True] * 16 + [False]
+def test_it_halves_on_overflow_without_a_step_and_doubles_after_2000_steps_without():
+    stage = _Stage(LossScale(_CPU, is_needed=True))
+    assert stage.steps(1) == 65536
+    assert stage.weight.item() == -1
+    assert stage.steps(1, float('inf')) == 32768
+    assert stage.weight.item() == -1
+    assert stage.steps(1999) == 32768
+    assert stage.steps(1) == 65536
+
+
+def test_it_falls_under_the_least_where_halving_helps_no_more():
+    stage = _Stage(LossScale(_CPU, is_needed=True))
+    assert stage.steps(16, float('nan')) == LossScale.LEAST
+    assert stage.steps(1, float('nan')) < LossScale.LEAST
 
 
 def test_without_fp16_it_is_one_and_a_gradient_that_is_not_finite_is_the_end():
-    scale = LossScale(is_needed=False)
-    assert scale.value == 1
-    assert scale.accept(are_finite=True)
-    assert not scale.accept(are_finite=False)
-    assert scale.value == 1
+    stage = _Stage(LossScale(_CPU, is_needed=False))
+    assert stage.steps(2001) == 1
+    before = stage.weight.item()
+    assert stage.steps(1, float('nan')) < LossScale.LEAST
+    assert stage.weight.item() == before
 
 
 def test_a_resumed_scale_goes_on_counting():
-    before, after = LossScale(is_needed=True), LossScale(is_needed=True)
-    before.accept(are_finite=False)
-    for _ in range(1500):
-        before.accept(are_finite=True)
-    after.load_state_dict(before.state_dict())
-    for _ in range(500):
-        after.accept(are_finite=True)
-    assert after.value == pytest.approx(65536)
+    before, after = (_Stage(LossScale(_CPU, is_needed=True)) for _ in range(2))
+    before.steps(1, float('inf'))
+    before.steps(1500)
+    after.scale.load_state_dict(before.scale.state_dict())
+    assert after.scale.state_dict() == {'value': 32768, 'good_steps': 1500}
+    assert after.steps(499) == 32768
+    assert after.steps(1) == pytest.approx(65536)

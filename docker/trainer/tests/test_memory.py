@@ -6,7 +6,6 @@ import torch
 from builders import exit_code_of
 
 from cairn_trainer.config import ModelSettings
-from cairn_trainer.gradients import GradientMean
 from cairn_trainer.memory import keep_freed_memory
 from cairn_trainer.model import EmbeddingNet
 
@@ -14,16 +13,13 @@ from cairn_trainer.model import EmbeddingNet
 def _check_kept():
     torch.set_num_threads(1)
     net = EmbeddingNet(ModelSettings(backbone='resnet18', embedding_dim=16), classes=4)
-    gradients = GradientMean(list(net.parameters()), 1)
 
     def pages_of_a_step():
         """The pages that the kernel had to bring for the last of some steps."""
         for _ in range(4):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            gradients.zero()
-            gradients.begin()
+            net.zero_grad()
             net(torch.randn(4, 3, 32, 32), torch.arange(4)).loss.backward()
-            gradients.finish()
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     # glibc on its own gives memory back to the kernel only where the heap happens to end with it; here each large block, always.

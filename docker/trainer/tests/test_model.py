@@ -3,7 +3,6 @@ import torch
 
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.errors import TrainerError
-from cairn_trainer.gradients import GradientMean
 from cairn_trainer.model import EmbeddingNet, GeM, load_weights, normalise
 
 SETTINGS = ModelSettings(backbone='small', embedding_dim=16, init_seed=5)
@@ -98,9 +97,7 @@ def test_fewer_classes_are_refused_where_nothing_may_grow():
 @pytest.mark.parametrize('backbone', ['timm:test_resnet', 'timm:test_convnext', 'timm:test_vit'])
 def test_a_network_of_timm_trains_under_the_same_head(backbone):
     net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=16), classes=4)
-    gradients = GradientMean(list(net.parameters()), 1)
-    gradients.zero()
-    gradients.begin()
     net(torch.randn(4, 3, 64, 64), torch.arange(4)).loss.backward()
-    assert gradients.finish()
+    # Each parameter has one, as the optimizer demands.
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters() if parameter.requires_grad)
     assert net.fcneck.weight.grad.abs().sum() > 0

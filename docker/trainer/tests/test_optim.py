@@ -3,12 +3,18 @@ import torch
 from torch import nn
 
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.loss_scale import LossScale
 from cairn_trainer.optim import CosineSchedule, Sgd
 
 
 @pytest.mark.parametrize(('passed', 'rate'), [(0, 0.0008), (0.5, 0.0404), (1.0, 0.07805), (5, 0.04008), (10, 0.00016)])
 def test_the_rate_follows_the_published_schedule(passed, rate):
     assert CosineSchedule(base=0.08, epochs=10, warmup=1).at(passed) == pytest.approx(rate, rel=1e-4)
+
+
+@pytest.mark.parametrize(('passed', 'rate'), [(0, 0.0008), (0.5, 0.0804), (1.0, 0.1561), (5, 0.08008), (10, 0.00016)])
+def test_biases_start_and_end_at_the_rates_of_all_and_reach_twice_as_high(passed, rate):
+    assert CosineSchedule(base=0.08, epochs=10, warmup=1).at(passed, 2.0) == pytest.approx(rate, rel=1e-4)
 
 
 def test_without_warm_up_the_rate_starts_at_its_base():
@@ -22,39 +28,63 @@ def _network() -> nn.Module:
     return nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 3))
 
 
-@pytest.mark.parametrize('is_fused', [True, False])
-def test_a_step_is_that_of_pytorchs_sgd_with_a_group_for_each_tensor_fused_bit_for_bit(is_fused):
+_STEADY = CosineSchedule(base=0.1, epochs=1000)
+
+
+def _scale() -> LossScale:
+    return LossScale(torch.device('cpu'), is_needed=False)
+
+
+def test_a_step_is_that_of_pytorchs_sgd_with_a_group_for_each_tensor():
     ours, theirs = _network(), _network()
-    sgd = Sgd(ours.named_parameters(), momentum=0.9, weight_decay=5e-4, bias_factor=2.0)
-    groups = [{'params': [p], 'lr_factor': 2.0 if 'bias' in name else 1.0} for name, p in theirs.named_parameters()]
-    reference = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=5e-4, fused=is_fused)
+    schedule = CosineSchedule(base=0.1, epochs=5, warmup=2)
+    sgd, scale = Sgd(ours.named_parameters(), schedule, momentum=0.9, weight_decay=5e-4, bias_factor=2.0), _scale()
+    groups = [{'params': [p], 'top': 2.0 if 'bias' in name else 1.0} for name, p in theirs.named_parameters()]
+    reference = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True)
     for step in range(5):
-        rate = 0.1 / (step + 1)
         images = torch.randn(6, 5, generator=torch.Generator().manual_seed(step))
         for group in reference.param_groups:
-            group['lr'] = rate * group['lr_factor']
-        for network in (ours, theirs):
-            network.zero_grad()
-            network(images).square().sum().backward()
-        sgd.step(rate)
+            group['lr'] = schedule.at(step, group['top'])
+        sgd.zero_grad()
+        scale.scaled(ours(images).square().sum()).backward()
+        sgd.step(step, scale)
+        reference.zero_grad()
+        theirs(images).square().sum().backward()
         reference.step()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        # Unfused it rounds between its four passes.
-        torch.testing.assert_close(one, other, rtol=0 if is_fused else 1e-6, atol=0 if is_fused else 1e-7)
+        assert torch.equal(one, other)
+
+
+def test_a_first_step_that_is_not_finite_leaves_weights_and_velocities_as_they_were():
+    network, scale = _network(), LossScale(torch.device('cpu'), is_needed=True)
+    sgd = Sgd(network.named_parameters(), _STEADY, momentum=0.9, weight_decay=0.1, bias_factor=2.0)
+    before = [parameter.clone() for parameter in network.parameters()]
+    scale.scaled(network(torch.randn(4, 5)).sum() * float('inf')).backward()
+    assert sgd.step(0, scale).item() == 32768
+    assert all(map(torch.equal, network.parameters(), before))
+    assert all(not velocity.any() for velocity in sgd.state_dict().values())
 
 
 def test_a_frozen_tensor_is_not_moved():
-    network = _network()
+    network, scale = _network(), _scale()
     network[1].bias.requires_grad = False
-    sgd = Sgd(network.named_parameters(), momentum=0.9, weight_decay=0.1, bias_factor=2.0)
-    network(torch.randn(4, 5)).sum().backward()
-    sgd.step(0.1)
+    sgd = Sgd(network.named_parameters(), _STEADY, momentum=0.9, weight_decay=0.1, bias_factor=2.0)
+    scale.scaled(network(torch.randn(4, 5)).sum()).backward()
+    sgd.step(0, scale)
     assert torch.equal(network[1].bias, torch.zeros(7))
     assert '1.bias' not in sgd.state_dict()
 
 
+def test_a_parameter_without_a_gradient_is_a_fault_not_a_silent_zero():
+    network, scale = _network(), _scale()
+    sgd = Sgd(network.named_parameters(), _STEADY, momentum=0.9, weight_decay=0, bias_factor=1)
+    scale.scaled(network[0](torch.randn(2, 5)).sum()).backward()
+    with pytest.raises(RuntimeError, match=r'4 parameters got no gradient: 1\.weight, 1\.bias, 3\.weight'):
+        sgd.step(0, scale)
+
+
 def test_velocities_of_another_network_are_refused_by_name():
-    sgd = Sgd(_network().named_parameters(), momentum=0.9, weight_decay=0, bias_factor=1)
+    sgd = Sgd(_network().named_parameters(), _STEADY, momentum=0.9, weight_decay=0, bias_factor=1)
     state = dict(sgd.state_dict())
     state['other'] = state.pop('0.bias')
     state['3.weight'] = torch.zeros(3, 8)

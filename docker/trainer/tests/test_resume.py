@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from builders import Collection, StageRun, exit_code_of
 from waiting import wait_until
 
+from cairn_trainer.digest import sha256_of
 from cairn_trainer.model import GeM
 
 
@@ -74,13 +75,24 @@ def test_a_stopped_and_resumed_stage_ends_with_the_same_bits(tmp_path, collectio
     assert second.events('started')[0]['startStep'] == stopped_at
     assert second.events('step')[0]['step'] == stopped_at + 1
     _same(_final(second), _final(whole))
-    # The running means are each rank's own; if they were shared, one rank's would do.
-    means = [state['buffers']['fcneck_bn.running_mean'] for state in _final(whole)['ranks']]
-    assert len(means) == ranks
-    assert all(not torch.equal(means[0], other) for other in means[1:])
-
     by_step = {event['step']: event['loss'] for run in (first, second) for event in run.events('step')}
     assert by_step == {event['step']: event['loss'] for event in whole.events('step')}
+
+
+def test_a_checkpoint_that_holds_running_means_of_every_rank_is_gone_on_from_too(tmp_path, collection):
+    """As they were written until the ranks shared them."""
+    options = {'ranks': 2, 'epochs': 1, 'maxBadImageShare': 0.2, 'checkpointEverySteps': 5}
+    whole = StageRun(tmp_path / 'whole', collection, **options)
+    assert whole.run() == 0
+    content = torch.load(whole.checkpoint(0)['path'], weights_only=True)
+    means = {key: value for key, value in content['model'].items() if 'running' in key or 'tracked' in key}
+    for rank, state in enumerate(content['ranks']):
+        state['buffers'] = {key: value + rank for key, value in means.items()}
+    path = tmp_path / 'earlier.pt'
+    torch.save(content, path)
+    second = StageRun(tmp_path / 'second', collection, **options, resume={'path': str(path), 'sha256': sha256_of(path)})
+    assert second.run() == 0
+    _same(_final(second), _final(whole))
 
 
 @pytest.mark.parametrize(

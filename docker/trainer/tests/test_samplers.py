@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from builders import Collection
 
+from cairn_trainer.config import TrainSettings
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.lists import CONTINENTS, ImageList
 from cairn_trainer.samplers import BatchPositions, GldSampler, IdUniformSampler, SoftmaxSampler, make_sampler
 
 SIZES = [(n, batch, world) for n in (5, 37, 256) for batch in (2, 7) for world in (1, 2, 4)]
+
+
+def _settings(sampler):
+    options = {'image_size': 32, 'epochs': 1, 'learning_rate': 0.1, 'batch': 2, 'ranks': 2, 'images_per_id': 2}
+    return TrainSettings(list='clean', sampler=sampler, **options)
 
 
 def _softmax(n, batch, world, rank, seed=0):
@@ -30,6 +36,24 @@ def test_softmax_deals_every_row_at_most_once_and_the_same_number_to_each_rank(n
         assert steps == 1
         assert max(counts.values()) - min(counts.values()) <= 1
         assert len(counts) == n
+
+
+@pytest.mark.parametrize(('rows', 'batch', 'steps'), [(1_580_470, 128, 1544), (4_132_914, 18, 28_701)])
+def test_filled_an_epoch_has_the_steps_of_the_reference(rows, batch, steps):
+    assert SoftmaxSampler(np.arange(rows), batch=batch, is_filled=True, seed=0, rank=0, world=8).steps_per_epoch == steps
+
+
+@pytest.mark.parametrize(('n', 'batch', 'world'), SIZES)
+def test_filled_the_last_step_takes_the_rows_that_are_left_and_is_the_same_on_any_number_of_ranks(n, batch, world):
+    samplers = [SoftmaxSampler(np.arange(n), batch=batch, is_filled=True, seed=0, rank=rank, world=world) for rank in range(world)]
+    steps = samplers[0].steps_per_epoch
+    assert steps == -(-n // (batch * world))
+    dealt = np.stack([sampler.order(3) for sampler in samplers], axis=1).ravel()
+    assert len(dealt) == steps * batch * world
+    assert set(dealt.tolist()) == set(range(n))
+    assert len(set(dealt[:n].tolist())) == n
+    alone = SoftmaxSampler(np.arange(n), batch=batch * world, is_filled=True, seed=0, rank=0, world=1)
+    assert alone.order(3).tolist() == dealt.tolist()
 
 
 @pytest.mark.parametrize('kind', ['softmax', 'gld', 'id_uniform'])
@@ -134,7 +158,7 @@ def test_rows_without_a_label_are_never_drawn_and_rows_without_a_continent_count
     assert set(images.continents()[images.labels == 2].tolist()) == {CONTINENTS.index('OTHER')}
     for name in ('softmax', 'gld', 'id_uniform'):
         for rank in range(2):
-            sampler = make_sampler(name, images, batch=2, images_per_id=2, seed=0, rank=rank, world=2)
+            sampler = make_sampler(_settings(name), images, rank=rank, world=2)
             # 16 of the 24 rows have a label; id_uniform sees 6 landmarks with two images each.
             assert sampler.steps_per_epoch == {'softmax': 4, 'gld': 3, 'id_uniform': 6}[name]
             for epoch in range(5):
@@ -147,7 +171,7 @@ def test_a_list_without_any_label_is_refused(tmp_path):
         row['label'] = -1
     images = ImageList(collection.write_list(), collection.images, is_labelled=True)
     with pytest.raises(TrainerError, match='nothing to train on'):
-        make_sampler('softmax', images, batch=2, images_per_id=2, seed=0, rank=0, world=1)
+        make_sampler(_settings('softmax'), images, rank=0, world=1)
 
 
 def test_batches_go_on_from_any_step_as_if_there_had_been_no_stop():

@@ -83,18 +83,28 @@ def test_a_stage_goes_on_with_another_number_of_ranks_and_says_so(tmp_path, coll
     assert _losses(second) == pytest.approx(_losses(whole)[3:], rel=1e-4)
 
 
-def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(tmp_path, collection, monkeypatch):
-    from cairn_trainer.gradients import GradientMean
+def _spoil(monkeypatch, call, spoil):
+    """Has `spoil` change the loss of one call of the classifier."""
+    from cairn_trainer.loss import ArcFace, Classified
 
-    finish = GradientMean.finish
+    forward = ArcFace.forward
 
-    def overflow_once(self, scale=1.0):
-        is_finite = finish(self, scale)
+    def spoiled(self, embeddings, labels):
+        loss, correct = forward(self, embeddings, labels)
         self.calls = getattr(self, 'calls', 0) + 1
-        return is_finite and self.calls != 2
+        return Classified(spoil(loss) if self.calls == call else loss, correct)
 
+    monkeypatch.setattr(ArcFace, 'forward', spoiled)
+
+
+def _with_infinite_gradient(loss):
+    loss.register_hook(lambda gradient: gradient * float('inf'))
+    return loss
+
+
+def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(tmp_path, collection, monkeypatch):
     monkeypatch.setattr('cairn_trainer.loss_scale._FIRST', 256.0)  # so small a network overflows at the true one
-    monkeypatch.setattr(GradientMean, 'finish', overflow_once)
+    _spoil(monkeypatch, 2, _with_infinite_gradient)
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, precision='fp16', checkpointEverySteps=1)
     assert run.run() == 0
     one, two, three = (torch.load(run.checkpoint(number)['path'], weights_only=True) for number in range(3))
@@ -103,23 +113,14 @@ def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(t
     assert not torch.equal(two['model']['base.conv1.weight'], three['model']['base.conv1.weight'])
 
 
-def test_a_loss_that_is_not_finite_stops_inside_a_step_with_the_ids_of_its_batches_so_far(tmp_path, collection, monkeypatch):
-    from cairn_trainer.loss import ArcFace, Classified
-
-    forward = ArcFace.forward
-
-    def spoiled(self, embeddings, labels):
-        loss, correct = forward(self, embeddings, labels)
-        self.calls = getattr(self, 'calls', 0) + 1
-        return Classified(loss * (float('nan') if self.calls == 7 else 1.0), correct)
-
-    monkeypatch.setattr(ArcFace, 'forward', spoiled)
+def test_a_loss_that_is_not_finite_in_one_batch_of_a_step_stops_with_the_ids_of_all(tmp_path, collection, monkeypatch):
+    _spoil(monkeypatch, 7, lambda loss: loss * float('nan'))
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=2, effectiveBatch=8)
     assert run.run() == 65
     assert run.events('failed')[0]['code'] == 'training_diverged'
     diverged = json.loads((run.folder / 'diverged.json').read_text())
-    assert (diverged['what'], diverged['step']) == ('The loss', 1)
-    assert len(set(diverged['ranks'][0]['imageIds'])) == 6
+    assert (diverged['what'], diverged['step'], diverged['ranks'][0]['loss']) == ('The loss', 1, 'nan')
+    assert len(set(diverged['ranks'][0]['imageIds'])) == 8
 
 
 def test_a_stage_that_ends_early_leaves_the_checkpoint_that_the_whole_one_has_there(tmp_path, collection):

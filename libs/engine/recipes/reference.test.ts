@@ -59,6 +59,7 @@ test.each(rows)("%s is the reference's to the number", (config, sizes, data, epo
     checkpointEveryEpochs: Number(period),
   });
   expect(stage).toMatchObject({ ranks: 8, effectiveBatch: Number(batch) * 8, flip: 0.5, erasing: 1, momentum: 0.9, biasLrFactor: 2 });
+  expect(stage.partialStep).toBe(sampler === 'softmax' ? 'fill' : 'drop');
   expect(stage).toMatchObject({ precision: 'fp16', preprocessing: 'reference', loaderWorkers: 32 });
 });
 
