@@ -133,7 +133,7 @@ def _read_plain(path: Path) -> Any:
 def _refuse_calls(path: Path) -> None:
     """Tells what a plain pickle would call: torch reads none of its newer protocols, and so names nothing."""
     try:
-        read_pickle(path, has_arrays=False)
+        read_pickle(path)
     except TrainerError as error:
         if error.code == 'unsafe_file':
             raise

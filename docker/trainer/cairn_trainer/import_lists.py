@@ -57,7 +57,7 @@ def read_list(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     Raises:
         TrainerError: `bad_row`, naming the row (from 0) and what is wrong with it; those of `read_pickle`.
     """
-    rows = read_pickle(path, has_arrays=False)
+    rows = read_pickle(path)
     if not isinstance(rows, list) or not rows:
         raise TrainerError('unreadable_file', f'{path} holds a {type(rows).__name__}, not a list of rows.')
     columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
