@@ -60,6 +60,9 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
   }
 }
 
+/** Time for bytes that have arrived to be read. */
+const unreadMs = 20;
+
 /** One connection: yields `open`, then messages, until it ends, breaks or is silent for too long. */
 async function* openStream(
   requester: Requester,
@@ -71,34 +74,40 @@ async function* openStream(
   const mine = new AbortController();
   const both = signal === undefined ? mine.signal : AbortSignal.any([signal, mine.signal]);
   const silence = new CairnError('unavailable', `The event stream was silent for ${silentMs / 1000} s`);
-  let watchdog = setTimeout(() => mine.abort(silence), silentMs);
+  /** Waits for the server, for as long as it may be silent. A reader that takes its time over a message is not the server's silence. */
+  const heard = async <T>(answer: Promise<T>): Promise<T> => {
+    // What came while this process was busy is still to be read when the time is up.
+    let watchdog = setTimeout(() => {
+      watchdog = setTimeout(() => mine.abort(silence), unreadMs);
+    }, silentMs);
+    return answer.finally(() => clearTimeout(watchdog));
+  };
   try {
     const headers = { accept: 'text/event-stream', ...(cursor === undefined ? {} : { 'last-event-id': cursor }) };
-    const response = await requester.open(['v1', 'events'], { topics: topics.join(',') }, headers, both);
+    const response = await heard(requester.open(['v1', 'events'], { topics: topics.join(',') }, headers, both));
     if (response.body === null) throw new CairnError('unavailable', 'The event stream has no body');
     yield 'open';
     const messages: EventSourceMessage[] = [];
     const parser = createParser({ onEvent: (message) => messages.push(message) });
     const decoder = new TextDecoder();
-    for await (const bytes of chunksOf(response.body, both)) {
-      // A heartbeat comment is bytes too.
-      clearTimeout(watchdog);
-      watchdog = setTimeout(() => mine.abort(silence), silentMs);
+    // A heartbeat comment is bytes too.
+    for await (const bytes of chunksOf(response.body, heard, both)) {
       parser.feed(decoder.decode(bytes, { stream: true }));
       yield* messages.splice(0);
     }
   } finally {
-    clearTimeout(watchdog);
     mine.abort();
   }
 }
 
+type Heard = <T>(answer: Promise<T>) => Promise<T>;
+
 /** The body's chunks. A broken connection is `unavailable`; reading by `getReader` works in every browser. */
-async function* chunksOf(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+async function* chunksOf(body: ReadableStream<Uint8Array>, heard: Heard, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
   const reader = body.getReader();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await heard(reader.read());
       if (done) return;
       yield value;
     }
