@@ -200,8 +200,11 @@ test('a directive to stop saves a checkpoint within the grace and ends as preemp
 
 test('a run that is cancelled ends as cancelled', async () => {
   const { context, plane } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  const running = runTrain(context);
+  // Before its program runs, an attempt ends with the stop itself.
+  await eventually(() => processesByAttempt().get(context.spec.attempt.id)).toBeDefined();
   plane.state.reply = { directive: 'stop', reason: 'cancelled by ann', graceSeconds: 20 };
-  expect(await runTrain(context)).toMatchObject({ outcome: 'cancelled' });
+  expect(await running).toMatchObject({ outcome: 'cancelled' });
 });
 
 test('a trainer that does not heed the stop is killed before the grace ends, with what it started', async () => {
