@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CairnError, type ExporterConfig, exporterConfig, type FinishRequest, listsDetails, type TrainerEvent } from '@cairn/contract';
 import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
-import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
 import { tellBadImage } from '../report/tell-bad-image.ts';
 import { fetchList } from '../train/stage-config.ts';
@@ -58,7 +58,7 @@ export const runExport: Runner<'export'> = async (context) => {
 
   async function finish(result: Exported | null, fault: Failed | null): Promise<FinishRequest> {
     if (result === null) {
-      if (fault !== null) return failureOfProgram(fault.code, fault.message);
+      if (fault !== null) return failureOfProgram(fault.code, withImportNames(context, fault.message));
       const words = end.lastWords === '' ? '' : `. Its last words:\n${end.lastWords}`;
       return failure('infrastructure', end.how === 'hung' ? 'hang' : 'program_failed', `The export ${end.end} without a result${words}`);
     }

@@ -8,6 +8,7 @@ is written. Memory does not grow with the number of vectors.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -52,7 +53,7 @@ class _Import:
         """
         if array is not None and any(key in pair for pair in _PAIRS):
             self._arrays[key] = array
-        if array is None or key in self._arrays or array.ndim != 1 or array.dtype.kind != 'f':
+        if array is None or key in self._arrays or array.ndim != 1 or array.dtype.kind != 'f' or len(array) == 0:
             self._is_of_vectors_alone = False
             return
         dim = self._writer_of(len(array)).dim
@@ -120,7 +121,7 @@ def import_features(path: Path, out: Path) -> dict[str, Any]:
         TrainerError: `unreadable_file` for another form; `bad_row` for an id that is none or is there twice; `unsafe_file`, `missing_file`;
             `name_taken` when the folder holds something; `storage_full`.
     """
-    part = out.with_name(f'.{out.name}.part')
+    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         if out.exists() and any(out.iterdir()):
             raise TrainerError('name_taken', f'{out} holds something already; give a folder that is empty or not there.')

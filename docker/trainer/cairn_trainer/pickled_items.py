@@ -121,7 +121,7 @@ class _ItemUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         self.proto = 0
         # Frames only say how far may be read at once: the file's buffer does that.
         read = self.read = self._file.read
-        self.readline = self._file.readline
+        self.readline = lambda: self._file.readline(_LONGEST_TEXT)
         dispatch = self.dispatch
         try:
             while code := read(1):

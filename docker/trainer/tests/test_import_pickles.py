@@ -178,6 +178,9 @@ def test_features_of_another_form_are_refused_and_nothing_is_written(tmp_path):
         ({**good, 'index_feats': good['index_feats'][:1]}, 'unreadable_file'),
         ({**good, 'index_feats': good['index_name_list']}, 'unreadable_file'),
         ({'abc1': np.zeros(3), 'abc2': np.zeros(4)}, 'unreadable_file'),
+        ({'abc1': np.zeros(0)}, 'unreadable_file'),
+        ({'abc1': np.zeros(3), 'more': 1}, 'unreadable_file'),
+        ({**good, 'abc1': np.zeros(4)}, 'unreadable_file'),
         (_features(['abc1', 'abc1']), 'bad_row'),
         (_features(['abc1', '../x']), 'bad_row'),
     ):
