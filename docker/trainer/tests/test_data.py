@@ -123,7 +123,7 @@ def test_batches_are_the_same_with_loader_processes_with_and_without_memory_and_
 
 def test_a_batch_for_which_there_is_no_shared_memory_is_told_and_not_waited_for(collection, monkeypatch):
     # No file of a loader process, also none in /dev/shm, may be larger than this.
-    monkeypatch.setattr('cairn_trainer.data._begin_worker', lambda _number: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
+    monkeypatch.setattr('cairn_trainer.loaders._begin_worker', lambda _number: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
 
     def is_told():
         with pytest.raises(RuntimeError, match='File too large'):

@@ -269,7 +269,8 @@ def test_a_loader_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such
     assert run.run() == 78
     (failed,) = run.events('failed')
     assert failed['code'] == 'shared_memory_full'
-    assert 'killed by signal: Bus error' in failed['message']
+    assert 'A loader process' in failed['message']
+    assert 'was ended by SIGBUS' in failed['message']
     assert failed['message'].endswith('Lower loaderWorkers or batch, or raise sharedMemory of the pool.')
 
 
