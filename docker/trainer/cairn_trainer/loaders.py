@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, NamedTuple
@@ -115,7 +116,11 @@ def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Itera
                 batch = next(batches)
         except StopIteration:
             return
+        except TrainerError:
+            raise
         except Exception:
+            # What a loader process breaks off by its end may be met before the end itself.
+            connection.wait([process.sentinel for process in processes], _END_SECONDS)
             _look_for_ends(processes)
             raise
         if isinstance(batch, _Fault):
