@@ -71,6 +71,7 @@ class DecodedImages:
 
         Raises:
             BadImageError: it cannot be read.
+            TrainerError: `storage_failed` when the machine is at fault.
         """
         image = int(self._images.image_of_row[row])
         found = self._kept.get(image) if self._kept is not None else None

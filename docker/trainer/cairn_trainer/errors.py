@@ -29,6 +29,7 @@ _EXIT_OF_CODE = {
     'protocol_mismatch': EXIT_CONFIGURATION,
     'shared_memory_full': EXIT_CONFIGURATION,
     'storage_full': EXIT_INTERNAL,
+    'storage_failed': EXIT_INTERNAL,
     'program_failed': EXIT_INTERNAL,
     'internal': EXIT_INTERNAL,
 }

@@ -156,6 +156,22 @@ def test_a_list_without_a_readable_image_ends_even_where_every_share_is_allowed(
     assert len(run.events('badImage')) == 32
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_image_folder_that_is_lost_ends_the_stage_as_the_machines_fault_however_many_bad_images_are_allowed(
+    tmp_path, collection, monkeypatch, workers
+):
+    monkeypatch.setattr('cairn_trainer.data._CACHE_BYTES', 0)
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, maxBadImageShare=1, loaderWorkers=workers)
+    process = run.start()
+    wait_until(lambda: run.events('step'), 'a step')
+    collection.images.rename(tmp_path / 'away')
+    assert exit_code_of(process) == 70
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'storage_failed'
+    assert failed['message'] == f'The image folder {collection.images} is gone, empty or not readable. Mount it again.'
+    assert not run.events('badImage')
+
+
 def test_sigterm_saves_a_checkpoint_and_ends_as_preempted(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=100)
     process = run.start()
