@@ -67,7 +67,7 @@ def of_os_error(error: OSError, doing: str) -> TrainerError:
     return TrainerError('internal', f'The system refused {doing}: {error}.')
 
 
-def of_unexpected(error: Exception) -> TrainerError:
+def of_unexpected(error: BaseException) -> TrainerError:
     """The error for what nobody foresaw: its type, its message and the last lines of its traceback. A full /dev/shm is told as such."""
     for line in _lines_of(error):
         if _SHARED_MEMORY_FULL.search(line):

@@ -278,6 +278,25 @@ def test_a_fault_of_one_rank_alone_is_told_by_it(tmp_path, collection, monkeypat
     assert 'fail_on_rank_1' in failed['message']
 
 
+def test_a_fault_of_one_rank_inside_a_pass_looks_like_a_lost_peer_and_is_told_by_it_when_nobody_is_lost(tmp_path, collection, monkeypatch):
+    from cairn_trainer.loss import ArcFace
+
+    logits = ArcFace.logits
+
+    def fail_on_rank_1(self, cosine, labels):
+        if os.environ['RANK'] == '1' and labels.any():  # not in the rehearsal, whose labels are 0
+            raise RuntimeError('a made fault')
+        return logits(self, cosine, labels)
+
+    monkeypatch.setattr(ArcFace, 'logits', fail_on_rank_1)
+    monkeypatch.setattr('cairn_trainer.rank._CAUSE_SECONDS', 0.5)
+    run = StageRun(tmp_path / 'run', collection, ranks=2, batch=8)
+    assert run.run() == 70
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'internal'
+    assert failed['message'].startswith('RuntimeError: a made fault')
+
+
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_a_loader_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch, ranks):
     monkeypatch.setattr('cairn_trainer.data.decode', lambda *_arguments: os.kill(os.getpid(), signal.SIGBUS))
