@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from cairn_trainer.lifetime import die_with_parent
 from cairn_trainer.lists import ImageList
+from cairn_trainer.loaders import load
 from cairn_trainer.samplers import BatchPositions, Sampler
 from cairn_trainer.transforms import Augmenter, BadImageError, Pixels, Rectangle, decode
 
@@ -71,6 +71,7 @@ class DecodedImages:
 
         Raises:
             BadImageError: it cannot be read.
+            TrainerError: `storage_failed` when the machine is at fault.
         """
         image = int(self._images.image_of_row[row])
         found = self._kept.get(image) if self._kept is not None else None
@@ -153,47 +154,13 @@ class EvalImages(Dataset[tuple[int, Pixels | None]]):
 
 
 def train_batches(dataset: TrainImages, positions: BatchPositions, *, workers: int, pin: bool) -> Iterator[Batch]:
-    """The batches at some positions, in order, without a pause between epochs."""
-    return iter(_loader(dataset, positions, dataset.collate, workers, pin))
+    """The batches at some positions, in order, without a pause between epochs. Errors are those of `load`."""
+    return load(dataset, positions, dataset.collate, workers=workers, pin=pin)
 
 
 def eval_batches(dataset: EvalImages, keys: list[list[tuple[int, int]]], *, workers: int) -> Iterator[tuple[Tensor | None, list[int]]]:
-    """One batch for each list of (number, row); an empty list gives an empty batch."""
-    return iter(_loader(dataset, keys, EvalImages.collate, workers, pin=False))
-
-
-def _loader(dataset: Dataset, batches: object, collate: Callable[[list[Any]], tuple], workers: int, pin: bool) -> DataLoader:
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=_shared(collate) if workers else collate,
-        num_workers=workers,
-        pin_memory=pin,
-        # A generator of its own: the loader draws a seed, which must not move the rank's generator.
-        generator=torch.Generator(),
-        worker_init_fn=_begin_worker if workers else None,
-        multiprocessing_context='fork' if workers else None,
-    )
-
-
-def _shared(collate: Callable[[list[Any]], tuple]) -> Callable[[list[Any]], tuple]:
-    """Collates into shared memory, through which a batch leaves its loader process.
-
-    Left to torch that happens in a thread, which prints that there is no room and goes on: the batch would be waited for without end.
-    """
-
-    def collated(samples: list[Any]) -> tuple:
-        batch = collate(samples)
-        for part in batch:
-            if isinstance(part, Tensor) and part.numel() > 0:
-                part.share_memory_()
-        return batch
-
-    return collated
-
-
-def _begin_worker(_number: int) -> None:
-    die_with_parent()
+    """One batch for each list of (number, row); an empty list gives an empty batch. Errors are those of `load`."""
+    return load(dataset, keys, EvalImages.collate, workers=workers)
 
 
 def erase(images: Tensor, rectangles: Tensor) -> None:

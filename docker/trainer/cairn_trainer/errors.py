@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import traceback
 from collections.abc import Iterator
 
@@ -30,6 +31,7 @@ _EXIT_OF_CODE = {
     'protocol_mismatch': EXIT_CONFIGURATION,
     'shared_memory_full': EXIT_CONFIGURATION,
     'storage_full': EXIT_INTERNAL,
+    'storage_failed': EXIT_INTERNAL,
     'program_failed': EXIT_INTERNAL,
     'internal': EXIT_INTERNAL,
 }
@@ -67,7 +69,7 @@ def of_os_error(error: OSError, doing: str) -> TrainerError:
     return TrainerError('internal', f'The system refused {doing}: {error}.')
 
 
-def of_unexpected(error: Exception) -> TrainerError:
+def of_unexpected(error: BaseException) -> TrainerError:
     """The error for what nobody foresaw: its type, its message and the last lines of its traceback. A full /dev/shm is told as such."""
     for line in _lines_of(error):
         if _SHARED_MEMORY_FULL.search(line):
@@ -81,6 +83,16 @@ def _lines_of(error: BaseException | None) -> Iterator[str]:
     while error is not None:
         yield from map(str.strip, str(error).splitlines())
         error = error.__cause__ or error.__context__
+
+
+def of_ended_process(what: str, exit_code: int) -> TrainerError:
+    """The error for a process that ended before its time; `what` is the process, a negative `exit_code` the signal that ended it."""
+    how = f'was ended by {signal.Signals(-exit_code).name}' if exit_code < 0 else f'ended with exit code {exit_code}'
+    if exit_code == -signal.SIGBUS:
+        # The kernel's answer to a write into a file in memory that has no room left.
+        return shared_memory_full(f'{what} {how}')
+    hint = ' The kernel ends the largest process when memory is short.' if exit_code == -signal.SIGKILL else ''
+    return TrainerError('program_failed', f'{what} {how}.{hint}')
 
 
 def shared_memory_full(how: str) -> TrainerError:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from cairn_trainer import start
 from cairn_trainer.config import events_path_of
-from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, shared_memory_full
+from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, of_ended_process
 from cairn_trainer.events import EventLog
 from cairn_trainer.lifetime import ask_to_stop, die_with_parent, end_process
 
@@ -153,15 +153,11 @@ def _open_events(arguments: Sequence[str]) -> EventLog | None:
 
 def _tell_of_silent_end(failure: ProcessFailure, events: EventLog | None) -> None:
     code = failure.exitcode
-    how = f'was ended by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code}'
-    print(f'launcher: rank {failure.local_rank} (pid {failure.pid}) {how}', file=sys.stderr, flush=True)
+    told = of_ended_process(f'Rank {failure.local_rank} (pid {failure.pid})', code)
+    print(f'launcher: {told}', file=sys.stderr, flush=True)
     is_silent = code < 0 or code == EXIT_INTERNAL or code == 1
     if events is None or not is_silent or events.has_failed():
         return
-    hint = ' The kernel ends the largest process when memory is short.' if code == -signal.SIGKILL else ''
-    what = f'Rank {failure.local_rank} (pid {failure.pid}) {how}'
-    # The kernel's answer to a write into a file in memory that has no room left.
-    told = shared_memory_full(what) if code == -signal.SIGBUS else TrainerError('program_failed', f'{what}.{hint}')
     try:
         events.emit('failed', code=told.code, message=str(told))
     except TrainerError as error:

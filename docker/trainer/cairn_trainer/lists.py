@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,12 @@ from numpy.typing import NDArray
 
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_text import plain_name
-from cairn_trainer.transforms import BadImageError
+from cairn_trainer.image_files import ImageFiles
 
 CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
 """The values of the column `continent`; a row without one counts as OTHER."""
 
 _TAR_COLUMNS = ('tar', 'offset', 'size')
-_OPEN_TARS = 64
 _SHOWN = 20
 
 
@@ -37,12 +35,11 @@ class ImageList:
         """Reads the columns, not the images.
 
         Raises:
-            TrainerError: `missing_file`, `missing_column`, or `bad_row` when the file is no Parquet or has no row.
+            TrainerError: `missing_file`, `missing_column`, `bad_row` when the file is no Parquet or has no row, `storage_failed` when
+                the image folder is gone or empty.
         """
         self._path = path
-        self._root = image_root
-        if not image_root.is_dir():
-            raise TrainerError('missing_file', f'The image folder {image_root} does not exist.')
+        self._files = ImageFiles(image_root)
         table = _read_table(path, ['image_id', 'path', *(['label', 'noisy'] if is_labelled else [])])
         self._ids = table['image_id']
         self._paths = table['path']
@@ -54,7 +51,6 @@ class ImageList:
         self.image_of_row: NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         self.images = len(encoded.dictionary)
         self._is_in_tars = all(name in table.column_names for name in _TAR_COLUMNS)
-        self._tars: dict[str, int] = {}
 
     def _column(self, name: str, *, missing: int | bool, dtype: type) -> NDArray:
         if name not in self._table.column_names:
@@ -93,34 +89,13 @@ class ImageList:
         """The bytes of a row's image file.
 
         Raises:
-            BadImageError: the file, or its part of a tar, cannot be read.
+            BadImageError: the image is at fault.
+            TrainerError: `storage_failed` when the machine is.
         """
-        try:
-            tar = self._table['tar'][row].as_py() if self._is_in_tars else None
-            if tar is None:
-                return (self._root / self.image_path(row)).read_bytes()
-            return self._read_from_tar(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py())
-        except FileNotFoundError as error:
-            raise BadImageError('the file does not exist') from error
-        except OSError as error:
-            raise BadImageError(f'the file cannot be read: {error.strerror}') from error
-        except ValueError as error:
-            raise BadImageError(f'its path cannot be that of a file: {error}') from error
-
-    def _read_from_tar(self, tar: str, offset: int, size: int) -> bytes:
-        file = self._tars.get(tar)
-        if file is None:
-            try:
-                file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError as error:
-                raise BadImageError(f'{tar} does not exist') from error
-            if len(self._tars) >= _OPEN_TARS:
-                os.close(self._tars.pop(next(iter(self._tars))))
-            self._tars[tar] = file
-        data = os.pread(file, size, offset)  # no seek: forked loaders share the file's position
-        if len(data) != size:
-            raise BadImageError(f'{tar} ends before the image does')
-        return data
+        tar = self._table['tar'][row].as_py() if self._is_in_tars else None
+        if tar is None:
+            return self._files.read(self.image_path(row))
+        return self._files.read_piece(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py())
 
 
 def _some(names: list[str]) -> str:

@@ -52,7 +52,7 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
         time.sleep(_CAUSE_SECONDS)
         # Nobody is gone, so the cause is this rank's own.
         if events is not None and not events.has_failed():
-            report_failure(of_unexpected(error), events, ranks)
+            report_failure(of_unexpected(error.__cause__ or error), events, ranks)
         return EXIT_INTERNAL
     except TrainerError as error:
         report_failure(error, events, ranks)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from builders import Collection, exit_code_of, fork
 
-from cairn_trainer import lists
 from cairn_trainer.data import DecodedImages, EvalImages, TrainImages, erase, eval_batches, train_batches
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.lists import ImageList, read_parquet
@@ -48,7 +47,7 @@ def _same(one, other):
 
 @pytest.mark.parametrize('open_at_a_time', [1, 2, 64])
 def test_a_list_reads_images_from_tars_as_from_the_folder(collection, monkeypatch, open_at_a_time):
-    monkeypatch.setattr(lists, '_OPEN_TARS', open_at_a_time)
+    monkeypatch.setattr('cairn_trainer.image_files._OPEN_TARS', open_at_a_time)
     rows = collection.write_tars(3)
     rows[0].update(tar=None, offset=None, size=None, path=collection.rows[0]['path'])
     images = _list(collection, rows)
@@ -73,15 +72,16 @@ def test_a_tar_that_is_open_is_read_without_moving_its_position_which_forked_loa
     _same(_batches(images, workers=2), _batches(_list(collection)))
 
 
-def test_a_tar_that_ends_early_one_that_is_gone_and_a_missing_file_are_bad_images(collection):
+def test_a_tar_that_ends_early_and_a_missing_file_are_bad_images_and_a_tar_that_is_gone_is_not(collection):
     rows = collection.write_tars()
     os.truncate(collection.images / 'images_000.tar', rows[-1]['offset'] + 10)
     (collection.images / collection.rows[0]['path']).unlink()
     with pytest.raises(BadImageError, match=r'images_000\.tar ends before the image does'):
         _list(collection, rows).read(len(rows) - 1)
     (collection.images / 'images_000.tar').unlink()
-    with pytest.raises(BadImageError, match=r'images_000\.tar does not exist'):
+    with pytest.raises(TrainerError, match=r'The tar .*images_000\.tar cannot be read: No such file') as caught:
         _list(collection, rows).read(0)
+    assert caught.value.code == 'storage_failed'
     with pytest.raises(BadImageError, match='the file does not exist'):
         _list(collection).read(0)
 
@@ -123,7 +123,7 @@ def test_batches_are_the_same_with_loader_processes_with_and_without_memory_and_
 
 def test_a_batch_for_which_there_is_no_shared_memory_is_told_and_not_waited_for(collection, monkeypatch):
     # No file of a loader process, also none in /dev/shm, may be larger than this.
-    monkeypatch.setattr('cairn_trainer.data._begin_worker', lambda _number: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
+    monkeypatch.setattr('cairn_trainer.loaders._begin_worker', lambda _number: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
 
     def is_told():
         with pytest.raises(RuntimeError, match='File too large'):

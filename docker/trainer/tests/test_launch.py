@@ -61,6 +61,35 @@ def test_ranks_that_are_started_anew_are_as_isolated_as_their_launcher(tmp_path,
     assert not (tmp_path / 'harmed').exists()
 
 
+def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_the_loaders_too(tmp_path, collection):
+    # As Slurm and systemd send it.
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, loaderWorkers=2)
+    launcher = run.start()
+    wait_until(lambda: run.events('step'), 'a step')
+    family = _descendants(launcher.pid)
+    assert len(family) == 6
+    for process in [*reversed(family), launcher.pid]:
+        os.kill(process, signal.SIGTERM)
+    assert exit_code_of(launcher) == 75
+    assert [event['event'] for event in run.events()][-2:] == ['checkpoint', 'preempted']
+
+
+@pytest.mark.parametrize(
+    ('number', 'words'), [(signal.SIGKILL, 'was ended by SIGKILL'), (signal.SIGSTOP, 'No batch of images came within 3 s')]
+)
+def test_a_loader_that_is_ended_or_stands_still_ends_the_stage_with_its_reason(tmp_path, collection, monkeypatch, number, words):
+    monkeypatch.setattr('cairn_trainer.loaders._STUCK_SECONDS', 3)
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, loaderWorkers=1)
+    process = run.start()
+    wait_until(lambda: run.events('step'), 'a step')
+    rank = _children(process.pid)[1]
+    os.kill(_children(rank)[0], number)
+    assert exit_code_of(process) == 70
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'program_failed'
+    assert words in failed['message']
+
+
 def test_the_launcher_dies_with_its_parent(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, model=MODEL)
     code = f'import subprocess, sys; subprocess.run([sys.executable, "-m", "cairn_trainer.launch", *{run.launch_arguments()!r}])'
@@ -101,6 +130,10 @@ def test_a_lone_rank_needs_no_launcher_and_imports_nothing_that_only_an_export_n
     assert run.events('finished')
 
 
+def _children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f'/proc/{pid}/task').iterdir() for child in (task / 'children').read_text().split()]
+
+
 def _descendants(pid: int) -> list[int]:
-    children = [int(c) for task in Path(f'/proc/{pid}/task').iterdir() for c in (task / 'children').read_text().split()]
+    children = _children(pid)
     return children + [grandchild for child in children for grandchild in _descendants(child)]

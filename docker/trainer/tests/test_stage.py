@@ -156,6 +156,22 @@ def test_a_list_without_a_readable_image_ends_even_where_every_share_is_allowed(
     assert len(run.events('badImage')) == 32
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_image_folder_that_is_lost_ends_the_stage_as_the_machines_fault_however_many_bad_images_are_allowed(
+    tmp_path, collection, monkeypatch, workers
+):
+    monkeypatch.setattr('cairn_trainer.data._CACHE_BYTES', 0)
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, maxBadImageShare=1, loaderWorkers=workers)
+    process = run.start()
+    wait_until(lambda: run.events('step'), 'a step')
+    collection.images.rename(tmp_path / 'away')
+    assert exit_code_of(process) == 70
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'storage_failed'
+    assert failed['message'] == f'The image folder {collection.images} is gone, empty or not readable. Mount it again.'
+    assert not run.events('badImage')
+
+
 def test_sigterm_saves_a_checkpoint_and_ends_as_preempted(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=100)
     process = run.start()
@@ -262,6 +278,25 @@ def test_a_fault_of_one_rank_alone_is_told_by_it(tmp_path, collection, monkeypat
     assert 'fail_on_rank_1' in failed['message']
 
 
+def test_a_fault_of_one_rank_inside_a_pass_looks_like_a_lost_peer_and_is_told_by_it_when_nobody_is_lost(tmp_path, collection, monkeypatch):
+    from cairn_trainer.loss import ArcFace
+
+    logits = ArcFace.logits
+
+    def fail_on_rank_1(self, cosine, labels):
+        if os.environ['RANK'] == '1' and labels.any():  # not in the rehearsal, whose labels are 0
+            raise RuntimeError('a made fault')
+        return logits(self, cosine, labels)
+
+    monkeypatch.setattr(ArcFace, 'logits', fail_on_rank_1)
+    monkeypatch.setattr('cairn_trainer.rank._CAUSE_SECONDS', 0.5)
+    run = StageRun(tmp_path / 'run', collection, ranks=2, batch=8)
+    assert run.run() == 70
+    (failed,) = run.events('failed')
+    assert failed['code'] == 'internal'
+    assert failed['message'].startswith('RuntimeError: a made fault')
+
+
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_a_loader_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch, ranks):
     monkeypatch.setattr('cairn_trainer.data.decode', lambda *_arguments: os.kill(os.getpid(), signal.SIGBUS))
@@ -269,7 +304,8 @@ def test_a_loader_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such
     assert run.run() == 78
     (failed,) = run.events('failed')
     assert failed['code'] == 'shared_memory_full'
-    assert 'killed by signal: Bus error' in failed['message']
+    assert 'A loader process' in failed['message']
+    assert 'was ended by SIGBUS' in failed['message']
     assert failed['message'].endswith('Lower loaderWorkers or batch, or raise sharedMemory of the pool.')
 
 

@@ -1,0 +1,71 @@
+import errno
+import os
+
+import pytest
+
+from cairn_trainer.errors import TrainerError
+from cairn_trainer.image_files import ImageFiles, own_fault
+from cairn_trainer.transforms import BadImageError
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / 'images'
+    (root / 'train' / 'a').mkdir(parents=True)
+    (root / 'train' / 'a' / 'one.jpg').write_bytes(b'one')
+    (root / 'flat.jpg').write_bytes(b'flat')
+    return root
+
+
+@pytest.mark.parametrize('number', [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT])
+def test_what_the_machine_cannot_do_is_no_images_fault(number):
+    assert own_fault(OSError(number, os.strerror(number))) is None
+
+
+@pytest.mark.parametrize(
+    ('path', 'reason'),
+    [
+        ('train/a/none.jpg', 'the file does not exist'),
+        ('none.jpg', 'the file does not exist'),
+        ('train/a/one.jpg/two.jpg', 'the file does not exist'),
+        ('train/a', 'it is not a file'),
+        ('train/a/loop', 'it is not a file'),
+        (f'train/{"n" * 300}.jpg', 'it is not a file'),
+    ],
+)
+def test_a_file_that_cannot_be_read_in_a_live_folder_is_a_bad_image(root, path, reason):
+    (root / 'train' / 'a' / 'loop').symlink_to('loop')
+    files = ImageFiles(root)
+    assert files.read('train/a/one.jpg') == b'one'
+    with pytest.raises(BadImageError, match=reason):
+        files.read(path)
+
+
+def _empty(root):
+    root.rename(root.with_name('away'))
+    root.mkdir()
+
+
+def _replace(root):
+    _empty(root)
+    (root / 'train').mkdir()
+    (root / 'train' / 'other').touch()
+
+
+@pytest.mark.parametrize(
+    'lose', [lambda root: root.rename(root.with_name('away')), _empty, _replace, lambda root: (root / 'train').rename(root / 'x')]
+)
+def test_in_a_folder_that_was_lost_no_image_is_bad(root, lose):
+    files = ImageFiles(root)
+    lose(root)
+    with pytest.raises(TrainerError, match=r'The image folder .*images is gone, empty or not readable') as caught:
+        files.read('train/a/one.jpg')
+    assert caught.value.code == 'storage_failed'
+
+
+def test_a_folder_that_is_not_there_or_empty_is_not_begun_with(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    for name in ('none', 'empty'):
+        with pytest.raises(TrainerError) as caught:
+            ImageFiles(tmp_path / name)
+        assert caught.value.code == 'storage_failed'
