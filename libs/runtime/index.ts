@@ -10,6 +10,7 @@ export * from './end-with-parent.ts';
 export * from './free-port.ts';
 export * from './in-parallel.ts';
 export * from './logger.ts';
+export * from './make-folder.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';
 export * from './new-id.ts';
