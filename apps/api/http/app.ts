@@ -9,6 +9,7 @@ import { readJsonBodies } from './json-body.ts';
 import { refuseUnknownRoutes } from './no-such-route.ts';
 import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
+import { refuseBrokenQueries } from './query-encoding.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 
 export type AppOptions = {
@@ -62,6 +63,7 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyBounds, body
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
   refuseUnknownRoutes(app);
+  refuseBrokenQueries(app);
   watchClosing(app);
   measureRequests(app, server, metrics);
   readJsonBodies(app, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, bounds: bodyBounds });
