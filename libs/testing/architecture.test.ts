@@ -120,6 +120,12 @@ describe('the sources', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('build addresses of files, for in a pasted one # ends the path and % begins a sign', () => {
+    // In two pieces, or this file would be found to paste one.
+    const pasted = ['file:', '//${'].join('');
+    expect(sources.filter(({ text }) => text.includes(pasted)).map(({ path }) => path)).toEqual([]);
+  });
+
   test('lie in folders and files whose names say what is in them', () => {
     const vague = /(^|\/)(utils?|helpers?|common|misc|shared)(\/|\.[a-z]+$)/;
     expect(sources.map((source) => source.path).filter((path) => vague.test(path))).toEqual([]);

@@ -11,6 +11,7 @@ import { readJsonBodies } from './json-body.ts';
 import { refuseUnknownRoutes } from './no-such-route.ts';
 import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
+import { refuseBrokenQueries } from './query-encoding.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 
 export type AppOptions = {
@@ -80,6 +81,7 @@ export function createApp({
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
   refuseUnknownRoutes(app);
+  refuseBrokenQueries(app);
   watchClosing(app);
   boundConnections(app.server, connections);
   cutTrickles(app);

@@ -80,6 +80,9 @@ describe('a request that PostgreSQL could not answer', () => {
   test.each([
     'v1/runs?name=a%00',
     'v1/runs?recipe=a%00',
+    'v1/runs?name=%zz',
+    'v1/runs?name=%ff',
+    'v1/runs?name=%ed%a0%80',
     'v1/runs?limit=1e99',
     'v1/runs?limit=',
     'v1/runs?name=a&name=b',

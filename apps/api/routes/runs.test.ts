@@ -61,6 +61,8 @@ describe('POST /v1/runs', () => {
 
   test.each<[string, unknown, object]>([
     ['an unknown recipe, with the nearest', { recipe: 'mni' }, { status: 404, code: 'unknown_recipe', details: { nearest: 'mini' } }],
+    ['a configuration of the reference, with its recipe', { recipe: 'R50_256' }, { status: 404, details: { nearest: 'fast' } }],
+    ['the file of one', { recipe: 'configs/GLDv2/SER101ibn_512_all.yml' }, { status: 404, details: { nearest: 'SER101ibn' } }],
     [
       'an unknown setting, with the nearest',
       { recipe: smallRecipe, set: { 'stages.first.epoch': 1 } },
@@ -246,7 +248,7 @@ test('the built-in recipes are shown, and an unknown one with the nearest name',
   });
   expect((await call('viewer', 'GET', '/v1/recipes/submission')).json).toMatchObject({
     code: 'unknown_recipe',
-    detail: expect.stringContaining('is no recipe but an ensemble of several: submit SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269;'),
+    detail: expect.stringContaining('is an ensemble of several recipes: submit SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269;'),
   });
 });
 

@@ -1,8 +1,7 @@
 import { createWriteStream } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { pathBelow } from '@cairn/runtime';
+import { makeFolder, pathBelow } from '@cairn/runtime';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { plural } from '../output/units.ts';
@@ -26,7 +25,7 @@ async function download({ ui, signal, client }: Session, text: string, { out }: 
       const { items } = await api.listTensorBoardFiles(attempt.id, { signal });
       if (items.length === 0) continue;
       const folder = pathBelow(out, step.name, `attempt-${attempt.ordinal}`);
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
       for (const { name } of items) {
         const { body } = await api.openTensorBoardFile(attempt.id, name, signal);
         const path = pathBelow(folder, name);

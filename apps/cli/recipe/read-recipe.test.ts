@@ -135,6 +135,29 @@ describe('a recipe that does not fit the schema', () => {
   });
 });
 
+test('a recipe in another encoding is told as what it is; a mark before UTF-8 is passed over', async () => {
+  const read = (bytes: Buffer) => readRecipe('-', Readable.from([bytes]));
+  expect((await read(Buffer.from(`\ufeff${good}`))).name).toBe('mine');
+  const littleEndian = Buffer.from(`\ufeff${good}`, 'utf16le');
+  for (const [bytes, message] of [
+    [littleEndian, '(stdin) is in UTF-16; a recipe is YAML in UTF-8'],
+    [Buffer.from(littleEndian).swap16(), 'is in UTF-16'],
+    [Buffer.from(good, 'utf16le'), 'NUL bytes, as UTF-16 has'],
+    [Buffer.from(`description: \xe9\n${good}`, 'latin1'), 'is not in UTF-8'],
+  ] as const)
+    await expect(read(bytes)).rejects.toMatchObject({ code: 'invalid_yaml', message: expect.stringContaining(message) });
+});
+
+test('a stage named __proto__ is refused where it stands, and one named constructor is a stage', () => {
+  const named = (name: string) => good.replace("'384':", `${name}:`).replace("stage: '384'", `stage: ${name}`);
+  expect(() => parseRecipe(named('__proto__'), 'r.yaml')).toThrow('r.yaml:5:3: "__proto__" cannot be a name');
+  expect(Object.keys(parseRecipe(named('constructor'), 'r.yaml').stages)).toEqual(['constructor']);
+});
+
+test('lists in lists without end are no fault of the program', () => {
+  expect(() => parseRecipe('['.repeat(100_000), 'r.yaml')).toThrow(expect.objectContaining({ code: 'invalid_yaml' }));
+});
+
 test('a recipe is read from a file, from stdin, and refused when it is too large or not there', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'recipe-'));
   try {

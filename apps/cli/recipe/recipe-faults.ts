@@ -1,6 +1,6 @@
 import { type ErrorCode, recipe, settingPathText } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
-import { type Document, isAlias, isMap, isNode, isScalar, isSeq, type Pair } from 'yaml';
+import { type Document, isAlias, isMap, isNode, isScalar, isSeq, type Pair, visit } from 'yaml';
 import { z } from 'zod';
 import { choicesOf, keysOf, schemaAt } from './schema-at.ts';
 
@@ -22,6 +22,19 @@ export type RecipeFault = {
 
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];
+
+/** Names `__proto__`, which the schema passes over. */
+export function protoFaults(document: Document): RecipeFault[] {
+  const faults: RecipeFault[] = [];
+  visit(document, {
+    Pair: (_, { key }) => {
+      if (!isScalar(key) || key.value !== '__proto__') return;
+      const [path, message] = ['__proto__', '"__proto__" cannot be a name'];
+      faults.push({ code: 'invalid_setting', path, message, nearest: null, meant: null, isMissing: false, range: rangeOf(key) ?? [0, 0] });
+    },
+  });
+  return faults;
+}
 
 /** What the schema finds wrong, in words of the recipe, each with its place in the YAML. In the order of the text. */
 export function recipeFaults(issues: readonly Issue[], document: Document): RecipeFault[] {

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { chmod, open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, isCairnError } from '@cairn/contract';
+import { makeFolder } from '@cairn/runtime';
 import { clientFileOf, datasetRootsFileOf } from '../connection.ts';
 
 /** The files of one embedded service. */
@@ -51,11 +52,11 @@ export async function openServiceHome(path: string): Promise<ServiceHome> {
 
 async function makeServiceHome(path: string): Promise<ServiceHome> {
   const logs = join(path, 'logs');
-  await mkdir(logs, { recursive: true });
+  await makeFolder(logs);
   await chmod(path, 0o700);
   const tokenFile = join(path, 'admin.token');
   const storageDir = join(path, 'storage');
-  await mkdir(storageDir, { recursive: true });
+  await makeFolder(storageDir);
   return {
     path,
     lockFile: join(path, 'up.json'),

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createClient } from '@cairn/client';
-import { identityOf } from '@cairn/runtime';
+import { identityOf, sha256 } from '@cairn/runtime';
 import { bareEnvironment, makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { findConnection } from '../connection.ts';
@@ -15,6 +16,7 @@ const env = {
   // Of another service: it must not lead the programs astray.
   CAIRN_DATABASE_URL: 'postgres://elsewhere/other',
 };
+let folder: string;
 let home: string;
 let service: Service;
 const told: string[] = [];
@@ -35,12 +37,14 @@ const start = (over: Partial<ServiceOptions> = {}): Promise<Service> =>
 const client = () => createClient({ url: service.url, token: service.token });
 
 beforeAll(async () => {
-  home = await makeRunFolder();
+  folder = await makeRunFolder();
+  // Signs that mean something in URLs.
+  home = join(folder, 'team#1', 'what?x', 'p%41q', '100% mine');
   service = await start();
 });
 afterAll(async () => {
   await service.close();
-  await removeRunFolder(home);
+  await removeRunFolder(folder);
 });
 
 test('the service answers, has a leader and its pool, and is found by clients of its home', async () => {
@@ -50,6 +54,15 @@ test('the service answers, has a leader and its pool, and is found by clients of
   expect((await client().getFleet()).leader).not.toBeNull();
   expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token, home });
   expect((await client().listRecipes()).items.map(({ name }) => name)).toEqual(expect.arrayContaining(['mini', 'tiny']));
+});
+
+test('what is stored lies below the home, whatever signs its path has', async () => {
+  const bytes = Buffer.from('tensors');
+  const said = { backbone: 'resnet18', sha256: sha256(bytes) } as const;
+  const { artifactId } = await client().importWeights('toy', said, new Blob([bytes]));
+  const { location } = await client().getArtifact(artifactId);
+  expect(location).toContain(join(home, 'storage', 'weights'));
+  expect(await readFile(join(location, 'weights.pth'))).toEqual(bytes);
 });
 
 test('a second service on the same home is refused and names the first', async () => {

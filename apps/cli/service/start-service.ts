@@ -1,5 +1,6 @@
 import { access, constants, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { createClient } from '@cairn/client';
 import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
@@ -164,7 +165,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
     // Code that is stripped of its types and compiled once starts in half the time.
     NODE_COMPILE_CACHE: join(home.path, 'compile-cache'),
     ...outerEnvironment(options.env),
-    CAIRN_STORAGE_URL: `file://${home.storageDir}`,
+    CAIRN_STORAGE_URL: pathToFileURL(home.storageDir).href,
     CAIRN_SERVER_KEY: home.serverKey,
     CAIRN_DATASET_ROOTS: [home.datasetsDir, ...(options.datasetRoots ?? [])].join(':'),
     CAIRN_DATASET_ROOTS_FILE: home.datasetRootsFile,

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { createClient, createInternalClient } from '@cairn/client';
 import { migrate, openDatabase } from '@cairn/db';
 import { openQueues } from '@cairn/queue';
@@ -41,7 +42,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     PATH: process.env.PATH ?? '',
     CAIRN_DATABASE_URL: postgres.url,
     CAIRN_QUEUE_URL: queueUrl,
-    CAIRN_STORAGE_URL: `file://${folder}/storage`,
+    CAIRN_STORAGE_URL: pathToFileURL(path.join(folder, 'storage')).href,
     CAIRN_SERVER_KEY: serverKey,
     CAIRN_ADMIN_TOKEN: token,
     CAIRN_API_PORT: String(port),
