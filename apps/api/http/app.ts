@@ -67,8 +67,7 @@ export function createApp({ server, log, metrics, maxBodyBytes, connections, bod
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
-  watchClosing(app);
-  boundConnections(app.server, connections);
+  watchClosing(app, boundConnections(app.server, connections));
   cutTrickles(app);
   measureRequests(app, server, metrics);
   readJsonBodies(app, maxBodyBytes, bodyTimeoutMs);
