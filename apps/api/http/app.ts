@@ -82,8 +82,7 @@ export function createApp({
   });
   refuseUnknownRoutes(app);
   refuseBrokenQueries(app);
-  watchClosing(app);
-  boundConnections(app.server, connections);
+  watchClosing(app, boundConnections(app.server, connections));
   cutTrickles(app);
   measureRequests(app, server, metrics);
   readJsonBodies(app, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, bounds: bodyBounds });

@@ -32,7 +32,7 @@ async function serve(bounds: Partial<ConnectionBounds>) {
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as AddressInfo;
   const count = () => new Promise<number>((resolve) => app.server.getConnections((_, connections) => resolve(connections)));
-  return { url, port, count, release: () => release.resolve() };
+  return { app, url, port, count, release: () => release.resolve() };
 }
 
 async function open(port: number, address = '127.0.0.1'): Promise<Socket> {
@@ -81,4 +81,16 @@ test('a request that was answered before its body came is cut when the rest does
   clearInterval(trickle);
   expect(answer).toContain('403');
   expect(await count()).toBe(0);
+});
+
+test('a connection that never brings a request does not keep the server from closing; a request under way does', async () => {
+  const { app, url, port, count, release } = await serve({});
+  const silent = await open(port);
+  const held = fetch(`${url}/held`);
+  await waitFor(async () => (await count()) === 2, { message: 'both connections' });
+  const closed = app.close();
+  await once(silent, 'close');
+  release();
+  expect((await held).status).toBe(200);
+  await closed;
 });

@@ -10,6 +10,9 @@ export type ConnectionBounds = {
   trusted: readonly string[];
 };
 
+/** The connections of a server that have no request now, or never had one; the longest so first. */
+export type OpenConnections = { withoutRequest(): Iterable<Socket> };
+
 /** How long the headers of a request may take. */
 export const headersTimeoutMs = 20_000;
 
@@ -18,7 +21,7 @@ export const headersTimeoutMs = 20_000;
  * holds connections keeps nobody out: a health check, or an agent, comes, is answered and is gone. One address with too many
  * of its own loses its own.
  */
-export function boundConnections(server: Server, { most, perAddress, trusted }: ConnectionBounds): void {
+export function boundConnections(server: Server, { most, perAddress, trusted }: ConnectionBounds): OpenConnections {
   const proxies = blockListOf(trusted);
   /** In the order of their last answer, or of their coming. */
   const idle = new Set<Socket>();
@@ -59,6 +62,7 @@ export function boundConnections(server: Server, { most, perAddress, trusted }: 
       if (all.has(socket)) idle.add(socket);
     });
   });
+  return { withoutRequest: () => [...idle] };
 }
 
 function blockListOf(blocks: readonly string[]): BlockList {

@@ -16,7 +16,7 @@ export type LoadLimits = {
 };
 
 /** A loop that is late by more than this does not keep up. */
-const behindMs = 100;
+const behindMs = 200;
 
 /** How many of each class a replica with so many connections to its database works on at once. */
 function roomsOf(
@@ -25,7 +25,7 @@ function roomsOf(
   const share = (part: number) => Math.max(1, Math.floor(connections * part));
   return {
     read: { name: 'questions', room: share(3 / 16), waiting: 128, waitMs: 1_000 },
-    command: { name: 'commands', room: share(1 / 4), waiting: 64, waitMs: 200 },
+    command: { name: 'commands', room: share(1 / 4), waiting: 64, waitMs: 500 },
     // They hold no connection while they wait for news or for bytes.
     watch: { name: 'streams and held-back answers', room: 2_000, waiting: 0, waitMs: 0 },
     transfer: { name: 'files on their way', room: 32, waiting: 0, waitMs: 0 },

@@ -26,7 +26,7 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
     const { load = classOf(request) } = request.routeOptions.config;
     if (load === 'none') return;
     const gone = new AbortController();
-    reply.raw.once('close', () => gone.abort(new CairnError('unavailable', 'The client has gone')));
+    reply.raw.once('close', () => gone.abort(new CairnError('rate_limited', 'The client went before it was its turn')));
     const place = placeOf(await gates[load].enter(gone.signal));
     request.place = place;
     if (gone.signal.aborted) place.letGo();

@@ -289,3 +289,11 @@ test('metrics count runs by state, and nothing in them names a run', async () =>
   expect(text).toContain('cairn_attempts_live{state="running"} 1');
   expect(text).not.toContain(run.id);
 });
+
+test.each(['/v1/gc', '/v1/runs/run_00000000000000000000000000/cancel', '/v1/runs/run_00000000000000000000000000/retry'])(
+  'a body of null to %s is not taken for no body at all',
+  async (url) => {
+    const { json } = await call('admin', 'POST', url, { body: null });
+    expect(json).toMatchObject({ code: 'invalid_request', detail: expect.stringContaining('is null') });
+  },
+);

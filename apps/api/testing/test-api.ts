@@ -43,7 +43,8 @@ export async function openTestApi() {
         engine,
         recipes: stage.ctx.recipes,
         databaseUrl,
-        connections: 16,
+        // As many as no test needs: on a busy machine nothing of it is refused.
+        connections: 256,
         bounds,
         store,
         serverKey,

@@ -232,7 +232,7 @@ async function untilReady(url: string, token: string, signal: AbortSignal): Prom
     const isReady = await client.getFleet({ signal, timeoutMs: 2_000 }).then(
       () => true,
       (error: unknown) => {
-        if (isCairnError(error, 'unavailable', 'unauthenticated', 'internal')) return false;
+        if (isCairnError(error, 'unavailable', 'unauthenticated', 'internal', 'rate_limited')) return false;
         throw error;
       },
     );
