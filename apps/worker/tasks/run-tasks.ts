@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openQueues } from '@cairn/queue';
-import { createLogger, probeVariables, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import { createLogger, probeVariables, readConfiguration, runMain, startProbes, useProxies } from '@cairn/runtime';
 import { z } from 'zod';
 import { commonVariables } from '../agent/configuration.ts';
 import { runTask } from './run-task.ts';
@@ -33,6 +33,7 @@ export function runTasks(env: Readonly<Record<string, string | undefined>>): Pro
     closeLimitMs: closeLimitMs + 5000,
     async start({ closer, signal }) {
       const configuration = readConfiguration(taskVariables, env);
+      useProxies(env);
       const log = createLogger({ name: 'worker', level: configuration.CAIRN_LOG_LEVEL });
       const root = join(configuration.CAIRN_STATE_DIR, 'tasks');
       mkdirSync(root, { recursive: true });
