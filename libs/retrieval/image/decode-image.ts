@@ -1,3 +1,4 @@
+import { CairnError } from '@cairn/contract';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
 import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
 import { orientationOf, turned } from './orientation.ts';
@@ -121,6 +122,9 @@ async function render(
     return await withinTime(work, { ms: timeoutMs, signal, error: late });
   } catch (error) {
     if (signal?.aborted) throw error;
+    // libvips has no code for it: the text alone tells the machine's fault from the image's.
+    if (error instanceof Error && /out of memory|cannot allocate memory/i.test(error.message))
+      throw new CairnError('program_failed', `No memory is left to decode an image: ${reasonOf(error)}`, { cause: error });
     return error instanceof UnreadableImage ? error : new UnreadableImage(reasonOf(error), { cause: error });
   }
 }
