@@ -1,6 +1,6 @@
 import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
-import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain } from '@cairn/runtime';
+import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
 import { awaitDatabase } from './await-database.ts';
@@ -16,6 +16,7 @@ await runMain({
   name: 'cairn api',
   async start({ closer, signal }) {
     const configuration = readConfiguration(apiConfiguration, process.env);
+    useProxies(process.env);
     const log = createLogger({ name: 'api', level: configuration.CAIRN_LOG_LEVEL });
     const store = openStore(configuration.CAIRN_STORAGE_URL);
     const { prisma, close } = openDatabase({

@@ -2,7 +2,15 @@ import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
 import { openQueues } from '@cairn/queue';
-import { createLogger, datasetRootsEnvironment, localAgentEnvironment, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import {
+  createLogger,
+  datasetRootsEnvironment,
+  localAgentEnvironment,
+  readConfiguration,
+  runMain,
+  startProbes,
+  useProxies,
+} from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
@@ -17,6 +25,7 @@ await runMain({
   name: 'cairn controller',
   start: async ({ closer, signal }) => {
     const config = readConfiguration(configurationSchema, process.env);
+    useProxies(process.env);
     const log = createLogger({ name: 'controller', level: config.CAIRN_LOG_LEVEL });
     const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
     const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });

@@ -47,7 +47,10 @@ export const modelSettings = z.strictObject({
 export type ModelSettings = z.infer<typeof modelSettings>;
 
 /** How an image becomes the network's input. */
-export const preprocessing = z.enum(['cairn', 'reference']);
+/**
+ * `reference-filled` is `reference` with JPEGs that were cut off read as OpenCV reads them, grey in place of what is missing; the others leave such images out.
+ */
+export const preprocessing = z.enum(['cairn', 'reference', 'reference-filled']);
 export type Preprocessing = z.infer<typeof preprocessing>;
 
 /** Whether all tensors of published weights are meant, or, as the reference has it, all but the squeeze-excitations. */
@@ -100,7 +103,10 @@ export const trainSettings = z.strictObject({
   flip: result(z.number().min(0).max(1).default(0.5), 'Probability of a horizontal flip.'),
   erasing: result(z.number().min(0).max(1).default(1), 'Probability of random erasing.'),
   seed: result(z.number().int().min(0).default(0), 'Seed of sampling and augmentation.'),
-  preprocessing: result(preprocessing.default('cairn'), 'How images are resized.'),
+  preprocessing: result(
+    preprocessing.default('cairn'),
+    'How images are resized, and whether JPEGs that were cut off are filled with grey, as OpenCV does, or left out.',
+  ),
   precision: result(
     z.enum(['fp32', 'fp16', 'bf16']).default('fp32'),
     'What the network computes in; weights, loss, pooling and neck stay in fp32. fp16 scales the loss.',

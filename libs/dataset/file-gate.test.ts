@@ -47,6 +47,24 @@ test('a folder that is linked out is refused, also by its listing; one that lead
   await expect(folderDigest(join(inside, 'tree'), { gate })).rejects.toMatchObject({ code: 'missing_file' });
 });
 
+test('a root may be named by a link', async () => {
+  await using folder = await testFolder();
+  await places(folder.path);
+  const link = join(folder.path, 'link');
+  await symlink('allowed', link);
+  const gate = await createFileGate([link]);
+  expect(await gate.realPath(join(link, 'file.csv'))).toBe(join(await realpath(folder.path), 'allowed/file.csv'));
+  await expect(gate.realPath(join(link, 'nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('of what lies elsewhere it is not told whether it is there', async () => {
+  await using folder = await testFolder();
+  const { gate } = await places(folder.path);
+  for (const path of ['/etc', '/etc/passwd', '/no/such/folder', join(folder.path, 'allowed/../nothing')])
+    await expect(gate.realPath(path)).rejects.toMatchObject({ code: 'folder_not_allowed' });
+  await expect(gate.realPath(join(folder.path, 'allowed/nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
 test('no folder is allowed where none is named', async () => {
   await using folder = await testFolder();
   const { inside } = await places(folder.path);

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readlink, realpath, stat, statfs } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
 /**
@@ -21,11 +22,14 @@ export type FileGate = {
 export async function createFileGate(roots: readonly string[] | null): Promise<FileGate> {
   const allowed = roots === null ? null : await realPaths(roots);
   const requireAllowed = (real: string, path: string): void => {
-    if (allowed === null || allowed.some((root) => real === root || real.startsWith(root.endsWith('/') ? root : `${root}/`))) return;
-    throw notAllowed(path, allowed);
+    if (allowed !== null && !liesBelow(real, allowed)) throw notAllowed(path, allowed);
   };
   const realPath = async (path: string): Promise<string> => {
-    const real = await realpath(path);
+    const real = await realpath(path).catch((error: unknown) => {
+      // Whether something is there is not told of what lies elsewhere. A root may itself be named by a link.
+      if (roots === null || allowed === null || liesBelow(resolve(path), [...roots, ...allowed])) throw error;
+      throw notAllowed(path, allowed);
+    });
     requireAllowed(real, path);
     return real;
   };
@@ -62,6 +66,10 @@ const kernelFileSystems = new Set([
 async function realPaths(roots: readonly string[]): Promise<string[]> {
   const found = await Promise.all(roots.map((root) => realpath(root).catch(() => null)));
   return found.filter((root) => root !== null);
+}
+
+function liesBelow(path: string, roots: readonly string[]): boolean {
+  return roots.some((root) => path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`));
 }
 
 function notAFile(path: string): CairnError {

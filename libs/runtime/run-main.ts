@@ -1,6 +1,5 @@
 import { CairnError } from '@cairn/contract';
 import { type Closer, createCloser } from './closer.ts';
-import { useProxies } from './proxies.ts';
 
 /** How a program ends. A second signal ends it at once with 128 + the signal's number. */
 export const exitCodes = {
@@ -59,7 +58,6 @@ export async function runMain({ name, debug = false, closeLimitMs = 10_000, star
 
   let code: number;
   try {
-    useProxies(process.env);
     const running = start({ closer, signal: stop.signal }).then((started) => started?.finished ?? stopping);
     code = await Promise.race([running, stopping, failed]);
   } catch (error) {

@@ -1,13 +1,11 @@
-import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { DatasetView } from '@cairn/contract';
-import { readDatasetRootsFile } from '@cairn/runtime';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { datasetRootsFileOf } from '../connection.ts';
 import { tableLines } from '../output/table.ts';
 import { formatAgo } from '../output/units.ts';
-import { writePrivate } from '../service/service-home.ts';
+import { allowDatasetRoots } from '../service/service-home.ts';
 import { collect } from './options.ts';
 
 type AddOptions = { root: string; metadata: string; kind: 'folder' | 'tars'; countries?: string; allow: string[] };
@@ -81,13 +79,7 @@ async function addDataset(session: Session, name: string, options: AddOptions): 
  */
 async function allowFolders({ connection }: Session, folders: readonly string[]): Promise<void> {
   const { home } = await connection();
-  if (home === null) return;
-  const file = datasetRootsFileOf(home);
-  const known = await readDatasetRootsFile(file);
-  // As they lie now: a link that is turned later leads to nothing that was allowed. What is not there is the service's to tell.
-  const real = (await Promise.all(folders.map((folder) => realpath(folder).catch(() => null)))).filter((folder) => folder !== null);
-  const roots = [...new Set([...known, ...real])];
-  if (roots.length > known.length) await writePrivate(file, `${JSON.stringify(roots, null, 2)}\n`);
+  if (home !== null) await allowDatasetRoots(datasetRootsFileOf(home), folders);
 }
 
 async function showDataset(session: Session, name: string): Promise<undefined> {

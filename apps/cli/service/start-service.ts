@@ -167,7 +167,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
     ...outerEnvironment(options.env),
     CAIRN_STORAGE_URL: pathToFileURL(home.storageDir).href,
     CAIRN_SERVER_KEY: home.serverKey,
-    CAIRN_DATASET_ROOTS: [home.datasetsDir, ...(options.datasetRoots ?? [])].join(':'),
+    ...(options.datasetRoots === undefined ? {} : { CAIRN_DATASET_ROOTS: options.datasetRoots.join(':') }),
     CAIRN_DATASET_ROOTS_FILE: home.datasetRootsFile,
   };
   const database = { CAIRN_DATABASE_URL: postgres.url };

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AttemptSpecOf } from '@cairn/contract';
 import { openParquet, readFeatures } from '@cairn/retrieval';
 import { processesByAttempt, sha256 } from '@cairn/runtime';
 import { expect, test, vi } from 'vitest';
+import { failureOf } from '../agent/failure.ts';
 import { makeImages, writeList } from '../testing/images.ts';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
@@ -89,6 +90,15 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
   expect(lines.join('')).toContain(`"imageId":"${ids[5]}"`);
   expect(toldAtCommit).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images .*: index\/.*\.jpg \(.+\)/));
   expect(childOf(extraction)).toBeUndefined();
+});
+
+test('a root of the images that is gone is the fault of the machine: nothing is committed, and it is tried again', async () => {
+  const extraction = await openExtraction();
+  const { context } = extraction;
+  renameSync(context.spec.source.root, `${context.spec.source.root}-away`);
+  const error = await runExtract(context).catch((thrown: unknown) => thrown);
+  expect(failureOf(error)).toMatchObject({ cause: 'infrastructure', code: 'storage_failed' });
+  expect(committed(extraction)).toBe(0);
 });
 
 test('a worker with two places has a child and a shard for each at a time, and claims none twice', async () => {

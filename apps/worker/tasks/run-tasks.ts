@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openQueues } from '@cairn/queue';
-import { createLogger, localAgentEnvironment, probeVariables, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import { createLogger, localAgentEnvironment, probeVariables, readConfiguration, runMain, startProbes, useProxies } from '@cairn/runtime';
 import { isStorageVariable } from '@cairn/storage';
 import { z } from 'zod';
 import { commonVariables } from '../agent/configuration.ts';
@@ -34,6 +34,7 @@ export function runTasks(env: Readonly<Record<string, string | undefined>>): Pro
     closeLimitMs: closeLimitMs + 5000,
     async start({ closer, signal }) {
       const configuration = readConfiguration(taskVariables, env);
+      useProxies(env);
       const log = createLogger({ name: 'worker', level: configuration.CAIRN_LOG_LEVEL });
       const root = join(configuration.CAIRN_STATE_DIR, 'tasks');
       mkdirSync(root, { recursive: true });

@@ -76,6 +76,8 @@ function missingFile(root: string, file: MetadataFile, lists: readonly ListName[
   );
 }
 
+const mostColumns = 1000;
+
 function foundFile(key: MetadataFileKey, path: string): FoundFile {
   return { key, file: metadataFiles[key], path };
 }
@@ -88,6 +90,11 @@ function foundFile(key: MetadataFileKey, path: string): FoundFile {
 export async function readHeader({ file, path }: FoundFile, copy: string, signal?: AbortSignal): Promise<string[]> {
   const header = csvFields(await firstLine(copy, signal)).fields ?? [];
   const expected = file.columns.map((column) => column.name);
+  if (header.length > mostColumns) {
+    throw new CairnError('missing_column', `${path} has more than ${mostColumns} columns: expected ${expected.join(', ')}`, {
+      details: { file: file.name, path, expected, columns: header.length },
+    });
+  }
   const missing = expected.filter((name) => !header.includes(name));
   const details = { file: file.name, path, expected };
   if (missing.length > 0) {

@@ -13,6 +13,8 @@ const continentsFile = 'continent_codes.csv';
 
 /** A countries folder whose copy is read; `folder` is where it lies, for messages. */
 export type TakenCountries = { folder: string; copy: string };
+/** There are 250. */
+const mostCountries = 1000;
 const continentColumn = 'Continent_Name';
 const countryColumn = 'Two_Letter_Country_Code';
 
@@ -115,6 +117,7 @@ async function json({ folder, copy }: TakenCountries, name: string, signal?: Abo
 
 function codesOf(value: unknown, path: string): string[] {
   const codes: unknown[] = Array.isArray(value) ? value : typeof value === 'object' && value !== null ? Object.keys(value) : [];
+  if (codes.length > mostCountries) throw badJson(path, 1, `at most ${mostCountries} country codes`);
   return codes.map((code) => {
     // A code names a file: nothing but letters may stand in it.
     if (typeof code !== 'string' || !/^[A-Za-z]{2,16}$/.test(code)) throw badJson(path, 1, 'country codes of letters');

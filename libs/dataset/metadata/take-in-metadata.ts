@@ -45,7 +45,7 @@ export async function takeInMetadata(
   const imported: TakenMetadata['imported'] = new Map();
   for (const [list, path] of foundLists) {
     const copy = join(folder, `imported-${list}.parquet`);
-    digests[`${importedFolder}/${list}.parquet`] = await takeIn(path, copy, how('other'));
+    digests[`${importedFolder}/${list}.parquet`] = await takeIn(path, copy, how('parquet'));
     imported.set(list, { path, copy });
   }
   const files: TakenMetadata['files'] = new Map();
@@ -58,11 +58,7 @@ export async function takeInMetadata(
   const taken = { folder: countries, copy: join(folder, 'countries') };
   await mkdir(taken.copy);
   const take = async (name: string): Promise<void> => {
-    digests[`countries/${name}`] = await takeIn(
-      join(countries, name),
-      join(taken.copy, name),
-      how(name.endsWith('.csv') ? 'csv' : 'other'),
-    );
+    digests[`countries/${name}`] = await takeIn(join(countries, name), join(taken.copy, name), how(name.endsWith('.csv') ? 'csv' : 'json'));
   };
   await takeInCountries(taken, take, signal);
   return { files, imported, countries: taken, digests };

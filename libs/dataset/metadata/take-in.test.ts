@@ -61,6 +61,12 @@ test('a file that is too large, or grows too much out of gzip, is refused before
   await expect(takeIn(path, join(folder.path, 'copy2'), { gate, kind: 'csv' })).rejects.toMatchObject({ details: { line: 2 } });
 });
 
+test('JSON, which is read as a whole, has a limit of its own', async () => {
+  const limits = { ...small, jsonBytes: 100 };
+  await expect(taken('x'.repeat(101), { kind: 'json', limits })).rejects.toMatchObject({ code: 'bad_row' });
+  expect((await taken('x'.repeat(101), { kind: 'csv', limits })).bytes).toBe(101);
+});
+
 test('gzip that is cut off or broken is refused with the line that it broke in', async () => {
   const zipped = gzipSync(rows.join('\n'));
   await expect(taken(zipped.subarray(0, zipped.length / 2), { limits: metadataLimits })).rejects.toMatchObject({

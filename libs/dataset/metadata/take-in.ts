@@ -11,6 +11,8 @@ import type { FileGate } from '../file-gate.ts';
 export type MetadataLimits = {
   /** Bytes of a file, unzipped. */
   bytes: number;
+  /** Of a file of JSON, which is read as a whole. */
+  jsonBytes: number;
   /** Bytes of a line of a CSV file. */
   lineBytes: number;
   /** How many times its size a gzip file may grow, once more than `freeBytes` came out of it. */
@@ -18,12 +20,18 @@ export type MetadataLimits = {
   freeBytes: number;
 };
 
-export const metadataLimits: MetadataLimits = { bytes: 4 * 1024 ** 3, lineBytes: 16 * 1024 ** 2, ratio: 200, freeBytes: 64 * 1024 ** 2 };
+export const metadataLimits: MetadataLimits = {
+  bytes: 4 * 1024 ** 3,
+  jsonBytes: 64 * 1024 ** 2,
+  lineBytes: 16 * 1024 ** 2,
+  ratio: 200,
+  freeBytes: 64 * 1024 ** 2,
+};
 
 export type TakeInOptions = {
   gate: FileGate;
   /** Of a CSV file the lines are looked at, and CRLF becomes LF. */
-  kind: 'csv' | 'other';
+  kind: 'csv' | 'json' | 'parquet';
   limits?: MetadataLimits;
   signal?: AbortSignal | undefined;
 };
@@ -36,7 +44,9 @@ export type TakeInOptions = {
  *   for a file that is too large; as {@link FileGate.open} does
  */
 export async function takeIn(path: string, copy: string, options: TakeInOptions): Promise<FileDigest> {
-  const { gate, kind, limits = metadataLimits, signal } = options;
+  const { gate, kind, signal } = options;
+  const of = options.limits ?? metadataLimits;
+  const limits = kind === 'json' ? { ...of, bytes: of.jsonBytes } : of;
   const file = await gate.open(path);
   try {
     const { size } = await file.stat();

@@ -118,6 +118,57 @@ describe('an index of tars', () => {
     await expect(scanFile(path)).rejects.toMatchObject({ details: { file: path } });
   });
 
+  /** A pax header of one record, as the entry before a file has it. */
+  const paxHeader = (record: string, flag = 'x'): Buffer => {
+    const block = Buffer.alloc(512);
+    block.write('pax', 0);
+    block.write(record.length.toString(8).padStart(11, '0'), 124);
+    block.write(flag, 156);
+    block.write(' '.repeat(8), 148);
+    block.write(
+      `${block
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+    );
+    return Buffer.concat([block, Buffer.from(record.padEnd(512, '\0'))]);
+  };
+  const record = (text: string): string => `${text.length + 4} ${text}\n`;
+
+  test.each<[string, (tar: Buffer) => Buffer, RegExp]>([
+    ['a negative size', (tar) => Buffer.concat([paxHeader(record('size=-1536')), tar]), /the size in a pax record is not a number/],
+    [
+      'a size that is not a number',
+      (tar) => Buffer.concat([paxHeader(record('size=12e3x')), tar]),
+      /the size in a pax record is not a number/,
+    ],
+    ['a record without a length', (tar) => Buffer.concat([paxHeader('0x10 size=99'), tar]), /a pax record has no length/],
+    ['one size for all files', (tar) => Buffer.concat([paxHeader(record('size=1536'), 'g'), tar]), /a header for all files/],
+    ['another tar behind it', (tar) => Buffer.concat([tar, tar]), /more follows the mark of its end/],
+    ['something after a first block of zeros', (tar) => Buffer.concat([Buffer.alloc(512), tar]), /more follows the mark of its end/],
+  ])('a tar with %s is told', async (_, spoil, words) => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const path = join(folder.path, 'train/images_000.tar');
+    await writeFile(path, spoil(await readFile(path)));
+    await expect(scanFile(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
+  });
+
+  test('links, sparse files and images with other names are counted, as they cannot be indexed', async () => {
+    await using folder = await testFolder();
+    const path = join(folder.path, 'images_000.tar');
+    await writeTar(path, [
+      { header: { name: 'a/b/c/abc1.jpg' }, content: Buffer.from('one') },
+      { header: { name: 'a/b/c/abc2.jpg', type: 'link', linkname: 'a/b/c/abc1.jpg' } },
+      { header: { name: 'a/b/c/abc3.JPG' }, content: Buffer.from('three') },
+      { header: { name: 'a/b/c/abc4.jpeg' }, content: Buffer.from('four') },
+      { header: { name: 'a/b/c/a bc5.jpg' }, content: Buffer.from('five') },
+      { header: { name: 'a/b/c/abc6.jpg', pax: { 'GNU.sparse.major': '1' } }, content: Buffer.from('six') },
+    ]);
+    expect(await scanFile(path)).toMatchObject({ members: [{ imageId: 'abc1' }], unindexed: 5, others: 0 });
+  });
+
   test('a header that is none is told with its offset', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
