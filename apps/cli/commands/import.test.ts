@@ -41,6 +41,17 @@ test('what can be told from the file alone is refused before anything is asked o
   expect(api.requests).toEqual([]);
 });
 
+test.each([[['--dataset', 'gldv2']], [['--image-size', '64']], [['--wait']], [['--set', 'extract.index.shards=2']]])(
+  'options of the run that evaluates a model are refused without its dataset and size: %j',
+  async (options) => {
+    const { code, err } = await runTestCli(['import', 'model', path('a.pth'), '--backbone', 'resnet18', ...options], { url: api.url });
+    expect(code).toBe(2);
+    expect(err).toContain('--dataset and --image-size belong together');
+    expect(err).toContain('hint: Give both to evaluate the model, or neither to import it alone.');
+    expect(api.requests).toEqual([]);
+  },
+);
+
 test('a pickle that would run code is refused by what it calls, runs nothing, and nothing is sent', async () => {
   const harmed = path('harmed');
   // Protocol 0: the global os.system, called with one text.
