@@ -1,4 +1,4 @@
-import { readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetFiles, ImageSource, ListName } from '@cairn/contract';
 import { expect, test } from 'vitest';
@@ -83,6 +83,14 @@ test.each<[string, (at: Awaited<ReturnType<typeof registered>>) => Promise<unkno
     code: 'dataset_changed',
     details: { file: expect.stringContaining(file), registered: expect.stringMatching(/^[0-9a-f]{64}$/) },
   });
+});
+
+test('a split without any file is the fault of the machine', async () => {
+  await using folder = await testFolder();
+  const { root, prepare } = await registered(folder.path);
+  await rm(join(root, 'index'), { recursive: true });
+  await mkdir(join(root, 'index'));
+  await expect(prepare()).rejects.toMatchObject({ code: 'storage_failed' });
 });
 
 test('an imported list that was put beside the metadata since, or taken away, is a change', async () => {

@@ -84,6 +84,21 @@ test('what matters is sent long before the heartbeat, several things in one repo
   expect(plane.state.reports).toHaveLength(1);
 });
 
+test('who flushes waits until all that was told so far is answered, or nothing is sent any more', async () => {
+  const { plane, reporter } = await open({ heartbeatSeconds: 600 });
+  reporter.log('agent', 'a line\n');
+  reporter.tell({ type: 'note', level: 'warning', message: 'first' });
+  await reporter.flush();
+  expect(plane.items('note')).toMatchObject([{ message: 'first' }]);
+  expect(plane.items('log')).toMatchObject([{ text: 'a line\n' }]);
+  reporter.tell({ type: 'note', level: 'warning', message: 'second' });
+  const flushed = reporter.flush();
+  await reporter.end();
+  await flushed;
+  await reporter.flush();
+  expect(plane.items('note')).toHaveLength(2);
+});
+
 test('only the newest progress is told', async () => {
   const { plane, reporter } = await open({ heartbeatSeconds: 3600 });
   for (const done of [1, 2, 3]) reporter.progress({ done, total: 3, unit: 'steps', rate: null, etaSeconds: null, message: '' });

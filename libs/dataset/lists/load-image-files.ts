@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { ListName } from '@cairn/contract';
+import { CairnError, type ListName } from '@cairn/contract';
 import { folderDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import type { FileGate } from '../file-gate.ts';
@@ -10,7 +10,7 @@ import { splitsNeeded } from './load-tars.ts';
  * Lists the images of the splits that the lists need, as the table image_now: the size of each and the time of its last change. Returns
  * the digest of each split's listing, as it was made when the dataset was registered.
  *
- * @throws CairnError as {@link folderDigest} does; the system's error; the signal's reason
+ * @throws CairnError as {@link folderDigest} does, `storage_failed` for a split that lost all its files; the system's error; the signal's reason
  */
 export async function loadImageFiles(
   database: Database,
@@ -26,11 +26,11 @@ export async function loadImageFiles(
       await database.append('image_now', rows);
       rows = [];
     };
-    const { digest } = await folderDigest(join(imageRoot, split), {
+    const { digest, files } = await folderDigest(join(imageRoot, split), {
       gate,
       signal,
-      onFiles: async (files) => {
-        for (const { path, bytes, changedMs } of files) {
+      onFiles: async (listed) => {
+        for (const { path, bytes, changedMs } of listed) {
           const id = path.slice(path.lastIndexOf('/') + 1, -'.jpg'.length);
           if (path === memberPath(id)) rows.push([split, id, bytes, changedMs]);
         }
@@ -38,6 +38,8 @@ export async function loadImageFiles(
       },
     });
     await flush();
+    // Registration took none without images: a file system that is not mounted.
+    if (files === 0) throw new CairnError('storage_failed', `${join(imageRoot, split)} holds no file any more: mount it again`);
     digests[split] = digest;
   }
   return digests;

@@ -103,8 +103,12 @@ async function loadCsv(database: Database, found: TakenFile, options: LoadOption
 
 /** What the database's reader refuses and ours does not: told with the line that it names. Its own words have the line's text. */
 function refusedByDatabase({ file, path }: TakenFile, error: unknown): unknown {
-  const line = /^CSV Error on Line: (\d+)/m.exec(error instanceof Error ? error.message : '')?.[1];
-  if (line === undefined) return error;
+  const words = error instanceof Error ? error.message : '';
+  // The machine's: no memory, no disk.
+  if (/^(Out of Memory|IO) Error/.test(words)) return error;
+  const line = /^CSV Error on Line: (\d+)/m.exec(words)?.[1];
+  if (line === undefined)
+    return new CairnError('bad_row', `${path} cannot be read as CSV: write the file again`, { details: { file: file.name, path } });
   return badRowError({ file: file.name, path, line: Number(line), column: null, columnNumber: 1, expected: 'a row of CSV' });
 }
 
