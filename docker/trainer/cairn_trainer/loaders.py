@@ -120,7 +120,10 @@ def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Itera
             raise
         except Exception:
             # What a loader process breaks off by its end may be met before the end itself.
-            connection.wait([process.sentinel for process in processes], _END_SECONDS)
+            ended = connection.wait([process.sentinel for process in processes], _END_SECONDS)
+            for process in processes:
+                if process.sentinel in ended:
+                    process.join()
             _look_for_ends(processes)
             raise
         if isinstance(batch, _Fault):
