@@ -1,3 +1,4 @@
+// CI runs this when k8s change, else one time in three; it takes about 10 s.
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { helm } from '@cairn/testing';
@@ -21,7 +22,13 @@ test('the least values make two apis, two controllers, a task worker and a migra
   expect(of(manifests, 'Job').map((job) => job.metadata.annotations?.['helm.sh/hook'])).toEqual(['pre-install,pre-upgrade', 'post-delete']);
   expect(of(manifests, 'Service').map((one) => [one.metadata.name, at(one, 'spec', 'ports')])).toEqual([
     ['cairn', [{ name: 'http', port: 80, targetPort: 'http', appProtocol: 'http' }]],
-    ['cairn-internal', [{ name: 'internal', port: 8081, targetPort: 'internal', appProtocol: 'http' }]],
+    [
+      'cairn-internal',
+      [
+        { name: 'internal', port: 8081, targetPort: 'internal', appProtocol: 'http' },
+        { name: 'metrics', port: 8082, targetPort: 'metrics', appProtocol: 'http' },
+      ],
+    ],
   ]);
   expect(manifests.filter(({ kind }) => ['Ingress', 'ServiceMonitor'].includes(kind))).toEqual([]);
 });

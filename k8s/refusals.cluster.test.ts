@@ -1,3 +1,4 @@
+// CI runs this when k8s, libs/executor/kubernetes change, else one time in three; it takes about 10 s.
 import { kubernetesPoolSettings } from '@cairn/executor';
 import { describe, expect, test } from 'vitest';
 import { changed, minimal, refusal, type Values, workerImage } from './testing/chart.ts';
@@ -67,6 +68,11 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
     'a host name as address range',
     { networkPolicy: { objectStorage: { cidrs: ['s3.example'] } } },
     'networkPolicy.objectStorage.cidrs[0] is "s3.example"; give an address range',
+  ],
+  [
+    "Secrets of the control plane in the controller's sight",
+    { rbac: { sweepSecrets: true } },
+    "pools[0].settings.namespace is the release's own while rbac.sweepSecrets lets the controller read every Secret there",
   ],
   ['a port that is none', { networkPolicy: { objectStorage: { ports: [70_000] } } }, /ports\/0': maximum: got 70,?000, want 65,?535/],
   ['an ingress without host', { ingress: { enabled: true } }, 'ingress.host is empty while ingress.enabled is true'],

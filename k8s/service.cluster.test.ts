@@ -1,3 +1,4 @@
+// CI runs this when k8s/cairn, k8s/testing, docker/control-plane, prisma/migrations change, else one time in three; it takes about 480 s.
 import type { RunEvent, RunView } from '@cairn/contract';
 import { withClient } from '@cairn/testing';
 import type { V1Pod } from '@kubernetes/client-node';

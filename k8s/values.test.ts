@@ -71,6 +71,30 @@ test('the settings of every example are those of the executor', async () => {
   for (const file of files) expect(withPools.safeParse(await readYaml(join(examples, file))).error, file).toBeUndefined();
 });
 
+test('every variable that the chart gives the api is one that it reads, and may not be given twice', async () => {
+  const template = await readFile(join(chart, 'templates/api.yaml'), 'utf8');
+  const validation = await readFile(join(chart, 'templates/_validate.tpl'), 'utf8');
+  const reads = await readFile(join(import.meta.dirname, '../apps/api/configuration.ts'), 'utf8');
+  const given = [...template.matchAll(/name: (CAIRN_\w+)/g)].map(([, name = '']) => name);
+  expect(given).toContain('CAIRN_METRICS_PORT');
+  for (const name of given) {
+    expect(reads).toMatch(new RegExp(`^  ${name}: `, 'm'));
+    expect(validation).toContain(`"${name}" "`);
+  }
+});
+
+test('the port of each server that the chart names is the one that it gives the api', async () => {
+  const template = await readFile(join(chart, 'templates/api.yaml'), 'utf8');
+  const policies = await readFile(join(chart, 'templates/network-policies.yaml'), 'utf8');
+  const ports = { http: 'CAIRN_API_PORT', internal: 'CAIRN_INTERNAL_PORT', metrics: 'CAIRN_METRICS_PORT' };
+  for (const [name, variable] of Object.entries(ports)) {
+    const port = new RegExp(`name: ${variable}, value: "(\\d+)"`).exec(template)?.[1];
+    expect(template).toContain(`{ name: ${name}, containerPort: ${port} }`);
+    expect(policies).toContain(`{ protocol: TCP, port: ${port} }`);
+  }
+  expect(await readFile(join(chart, 'templates/service-monitor.yaml'), 'utf8')).toContain('- port: metrics\n');
+});
+
 function keyOf({ key }: Pair): string {
   return isScalar(key) ? String(key.value) : '';
 }

@@ -2,26 +2,42 @@ import type { PrismaClient } from '@cairn/db';
 import type { Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
 import { type App, createApp } from './http/app.ts';
+import type { ConnectionBounds } from './load/bound-connections.ts';
+import type { LoadLimits } from './load/load-limits.ts';
+import { shedLoad } from './load/shed-load.ts';
 import { healthRoutes } from './routes/health.ts';
 import { internalRoutes } from './routes/internal.ts';
 
 /** The largest body of an attempt's call: a report of many log chunks, or the files of a large artifact. */
 const maxBodyBytes = 8 * 1024 * 1024;
 
+/** Well above a report of 512 KiB of points, or the 10,000 files of a result. */
+const bodyBounds = { values: 300_000, depth: 32 };
+
 export type InternalApiDeps = {
   prisma: PrismaClient;
   engine: Engine;
   /** What attempt tokens are made with. */
   serverKey: string;
+  load: LoadLimits;
+  connections: ConnectionBounds;
   log: Logger;
   metrics: Metrics;
 };
 
 /** The internal server, on a port of its own that pods reach and people do not. Not yet listening. */
 export async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
-  const app = createApp({ server: 'internal', log: deps.log, metrics: deps.metrics, maxBodyBytes });
+  const app = createApp({
+    server: 'internal',
+    log: deps.log,
+    metrics: deps.metrics,
+    maxBodyBytes,
+    bodyBounds,
+    connections: deps.connections,
+  });
+  shedLoad(app, deps.load, () => 'attempt');
   internalRoutes(app, deps);
-  healthRoutes(app, deps.prisma);
+  healthRoutes(app, deps);
   await app.ready();
   return app;
 }

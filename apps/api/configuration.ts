@@ -1,7 +1,10 @@
 import { defaultLimits } from '@cairn/engine';
-import { logLevels } from '@cairn/runtime';
+import { datasetRootsVariables, logLevels } from '@cairn/runtime';
 import { z } from 'zod';
 
+export const megabyte = 1_000_000;
+const rate = z.coerce.number().min(0).max(1_000_000);
+const quota = z.coerce.number().int().min(0).max(1_000_000_000);
 const port = z.coerce.number().int().min(0).max(65_535);
 
 /** The environment variables of the api. */
@@ -27,6 +30,33 @@ export const apiConfiguration = z.object({
   CAIRN_API_PORT: port.default(8080).describe('the port of /v1; 0 takes any'),
   CAIRN_INTERNAL_HOST: z.string().default('127.0.0.1').describe('the address that /internal is served on'),
   CAIRN_INTERNAL_PORT: port.default(8081).describe('the port of /internal; 0 takes any'),
+  CAIRN_METRICS_HOST: z.string().default('127.0.0.1').describe('the address that /metrics is served on without a token'),
+  CAIRN_METRICS_PORT: port
+    .optional()
+    .describe('the port of /metrics without a token; without it /metrics wants a token, on the port of /v1'),
+  CAIRN_TRUSTED_PROXIES: z
+    .string()
+    .transform((text) => text.split(',').map((address) => address.trim()))
+    .pipe(z.array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], 'give addresses or CIDR blocks, separated by commas')))
+    .default([])
+    .describe('addresses of proxies whose X-Forwarded-For is believed')
+    .meta({ example: '10.0.0.0/8' }),
+  CAIRN_TOKEN_RATE: rate.default(100).describe('calls a second of one token; 0 is any number'),
+  CAIRN_ADDRESS_RATE: rate.default(20).describe('calls a second of one address without a token that is known; 0 is any number'),
+  CAIRN_MAX_CONNECTIONS: quota.default(4_096).describe('connections to each of the two ports; 0 is any number'),
+  CAIRN_ADDRESS_CONNECTIONS: quota.default(512).describe('of them from one address that is no trusted proxy; 0 is any number'),
+  CAIRN_PROJECT_RUNS: quota.default(defaultLimits.projectRuns).describe('runs of a project that are not over; 0 is any number'),
+  CAIRN_OWNER_RUNS: quota.default(defaultLimits.ownerRuns).describe('runs of one owner that are not over; 0 is any number'),
+  CAIRN_PROJECT_WEIGHTS: quota.default(1_000).describe('imported weights of a project; 0 is any number'),
+  CAIRN_OWNER_WEIGHTS: quota.default(200).describe('imported weights of one owner; 0 is any number'),
+  CAIRN_PROJECT_WEIGHTS_GB: quota.default(500).describe('gigabytes of imported weights of a project; 0 is any number'),
+  CAIRN_OWNER_WEIGHTS_GB: quota.default(100).describe('gigabytes of imported weights of one owner; 0 is any number'),
+  CAIRN_ATTEMPT_LOG_MB: quota
+    .default(defaultLimits.attemptLogBytes / megabyte)
+    .describe('megabytes that are kept of the log of one attempt; 0 is all'),
+  CAIRN_RUN_LOG_MB: quota
+    .default(defaultLimits.runLogBytes / megabyte)
+    .describe('megabytes that are kept of the logs of one run; 0 is all'),
   CAIRN_DATABASE_CONNECTIONS: z.coerce.number().int().min(2).max(200).default(16).describe('the most connections to the database'),
   CAIRN_HANG_SECONDS: z.coerce
     .number()
@@ -35,6 +65,7 @@ export const apiConfiguration = z.object({
     .max(86_400)
     .default(defaultLimits.hangSeconds)
     .describe('an attempt without progress for so many seconds hangs: its stacks are logged and it is tried again'),
+  ...datasetRootsVariables,
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info').describe('how much is logged'),
 });
 export type ApiConfiguration = z.infer<typeof apiConfiguration>;

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { finished } from 'node:stream/promises';
+import { pipeline } from 'node:stream/promises';
 import { CairnError, protocol, type WeightsContent, type WeightsQuery, type WeightsView } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
 import { newId } from '@cairn/runtime';
@@ -35,10 +36,35 @@ export async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ w
     throw new CairnError('invalid_request', 'Of a whole model embeddingDim and classes are needed; `cairn import model` reads them');
   const there = await sameName(deps, wanted);
   const artifactId = there === null ? await storedBefore(deps, wanted) : there.artifactId;
-  // A client that is answered before it has sent all may take that for a broken connection.
-  if (artifactId !== null) await finished(wanted.body.resume());
+  if (artifactId !== null) await readKnown(wanted);
   if (there !== null) return { weights: there, created: false };
   return artifactId === null ? storeAnew(deps, wanted) : give(deps, wanted, artifactId);
+}
+
+/**
+ * Reads a file that is stored already. A name is given only to whoever has the file itself, not to all who know its digest; and a client that
+ * is answered before it has sent all may take that for a broken connection.
+ */
+async function readKnown(wanted: NewWeights): Promise<void> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  await pipeline(
+    wanted.body,
+    async function* counted(chunks: AsyncIterable<Buffer>) {
+      for await (const chunk of chunks) {
+        bytes += chunk.length;
+        yield chunk;
+      }
+    },
+    hash,
+    { signal: wanted.signal },
+  );
+  requireAnnounced(wanted, bytes, hash.digest('hex'));
+}
+
+function requireAnnounced({ name, said }: NewWeights, bytes: number, sha256: string): void {
+  if (sha256 !== said.sha256)
+    throw new CairnError('content_mismatch', `Of ${name} ${bytes} bytes arrived with the sha256 ${sha256}, not ${said.sha256}`);
 }
 
 async function sameName({ prisma }: Deps, { projectId, name, said }: NewWeights): Promise<WeightsView | null> {
@@ -68,8 +94,7 @@ async function storeAnew(deps: Deps, wanted: NewWeights) {
   try {
     const from = `${staging}/${file}`;
     const { bytes, sha256 } = await store.put(from, body, { signal });
-    if (sha256 !== said.sha256)
-      throw new CairnError('content_mismatch', `Of ${name} ${bytes} bytes arrived with the sha256 ${sha256}, not ${said.sha256}`);
+    requireAnnounced(wanted, bytes, sha256);
     const { backbone, source, licence } = said;
     const details = { imported: name, backbone, source: source ?? null, licence: licence ?? null };
     const manifest = await commitArtifact(store, {

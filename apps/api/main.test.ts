@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createClient } from '@cairn/client';
 import { openStage } from '@cairn/engine/testing';
 import { freePort } from '@cairn/runtime';
-import { waitFor } from '@cairn/testing';
+import { bareEnvironment, waitFor } from '@cairn/testing';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
 
 const stage = await openStage();
@@ -32,7 +32,7 @@ const right = {
 /** Starts the program with these variables and nothing else of ours. */
 function start(env: Record<string, string>) {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...bareEnvironment(), ...env },
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   children.push(child);

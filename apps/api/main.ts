@@ -1,11 +1,12 @@
 import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
-import { createLogger, createMetrics, readConfiguration, runMain } from '@cairn/runtime';
+import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
 import { awaitDatabase } from './await-database.ts';
 import { buildServers } from './build-servers.ts';
-import { apiConfiguration } from './configuration.ts';
+import { apiConfiguration, megabyte } from './configuration.ts';
+import { boundsOf } from './server-bounds.ts';
 import { removerOf } from './storage-access.ts';
 
 /** How long the database may take to answer at the start. */
@@ -15,6 +16,7 @@ await runMain({
   name: 'cairn api',
   async start({ closer, signal }) {
     const configuration = readConfiguration(apiConfiguration, process.env);
+    useProxies(process.env);
     const log = createLogger({ name: 'api', level: configuration.CAIRN_LOG_LEVEL });
     const store = openStore(configuration.CAIRN_STORAGE_URL);
     const { prisma, close } = openDatabase({
@@ -25,7 +27,11 @@ await runMain({
     closer.add('the database', close);
     const adminToken = configuration.CAIRN_ADMIN_TOKEN;
     await awaitDatabase(
-      () => (adminToken === undefined ? prisma.$queryRaw`select 1`.then(() => undefined) : ensureBootstrapToken(prisma, adminToken)),
+      async () => {
+        if (adminToken === undefined) return void (await prisma.$queryRaw`select 1`);
+        const revokedAt = await ensureBootstrapToken(prisma, adminToken);
+        if (revokedAt !== null) log.warn({ revokedAt }, 'CAIRN_ADMIN_TOKEN was revoked and opens nothing; set a new one, or leave it out');
+      },
       {
         limitMs: databaseLimitMs,
         signal,
@@ -33,17 +39,27 @@ await runMain({
       },
     );
 
-    const limits = { ...defaultLimits, hangSeconds: configuration.CAIRN_HANG_SECONDS };
+    const limits = {
+      ...defaultLimits,
+      hangSeconds: configuration.CAIRN_HANG_SECONDS,
+      ownerRuns: configuration.CAIRN_OWNER_RUNS,
+      projectRuns: configuration.CAIRN_PROJECT_RUNS,
+      attemptLogBytes: configuration.CAIRN_ATTEMPT_LOG_MB * megabyte,
+      runLogBytes: configuration.CAIRN_RUN_LOG_MB * megabyte,
+    };
     const ctx = { prisma, log, codeDigests: await readCodeDigests(), limits, recipes: await loadRecipes() };
     const engine = createEngine(ctx, removerOf(store));
-    const { api, internal } = await buildServers(
+    const { api, internal, metricsServer } = await buildServers(
       {
         prisma,
         engine,
         recipes: ctx.recipes,
         databaseUrl: configuration.CAIRN_DATABASE_URL,
+        connections: configuration.CAIRN_DATABASE_CONNECTIONS,
         store,
+        bounds: boundsOf(configuration),
         serverKey: configuration.CAIRN_SERVER_KEY,
+        datasetRoots: () => readDatasetRoots(configuration),
         log,
         metrics: createMetrics(),
       },
@@ -51,6 +67,8 @@ await runMain({
     );
 
     const internalAddress = await internal.listen({ host: configuration.CAIRN_INTERNAL_HOST, port: configuration.CAIRN_INTERNAL_PORT });
+    if (configuration.CAIRN_METRICS_PORT !== undefined)
+      await metricsServer.listen({ host: configuration.CAIRN_METRICS_HOST, port: configuration.CAIRN_METRICS_PORT });
     const address = await api.listen({ host: configuration.CAIRN_API_HOST, port: configuration.CAIRN_API_PORT });
     log.info({ address, internalAddress }, 'the api is up');
     return undefined;

@@ -1,4 +1,4 @@
-import type { DatasetView, ImageSource } from '@cairn/contract';
+import type { DatasetFiles, DatasetView, ImageSource } from '@cairn/contract';
 import { datasetViewOf, isUniqueViolation, type PrismaClient } from '@cairn/db';
 import { canonicalJson, newId } from '@cairn/runtime';
 
@@ -10,6 +10,7 @@ export type NewDataset = {
   /** SHA-256 of the metadata and the images' digest. */
   digest: string;
   digestBasis: string;
+  files: DatasetFiles;
 };
 
 /**
@@ -22,7 +23,11 @@ export async function registerDataset(prisma: PrismaClient, dataset: NewDataset)
     const newest = await prisma.dataset.findFirst({ where: { projectId, name }, orderBy: { version: 'desc' } });
     if (newest !== null) {
       const view = datasetViewOf(newest);
-      if (view.digest === digest && canonicalJson(view.source) === canonicalJson(source)) return { dataset: view, created: false };
+      if (view.digest === digest && canonicalJson(view.source) === canonicalJson(source)) {
+        // An earlier version registered it without them.
+        if (newest.files === null) await prisma.dataset.update({ where: { id: newest.id }, data: { files: dataset.files } });
+        return { dataset: view, created: false };
+      }
     }
     try {
       const row = await prisma.dataset.create({ data: { id: newId('dataset'), ...dataset, version: (newest?.version ?? 0) + 1 } });

@@ -1,8 +1,9 @@
 import type { CairnClient } from '@cairn/client';
 import { createClient } from '@cairn/client';
 import type { Command } from 'commander';
-import { findConnection } from './connection.ts';
+import { type FoundConnection, findConnection } from './connection.ts';
 import { createUi, type TextOutput, type Ui } from './output/ui.ts';
+import { visibleText } from './output/visible-text.ts';
 
 /** What the program is given from outside: `main.ts` takes it from the process, tests make their own. */
 export type Cli = {
@@ -25,6 +26,8 @@ export type Session = {
   signal: AbortSignal;
   /** Opens the client of the service that the options, the environment or `cairn up` name. */
   client: () => Promise<CairnClient>;
+  /** Where that service is. */
+  connection: () => Promise<FoundConnection>;
   globals: GlobalOptions;
 };
 
@@ -37,7 +40,11 @@ export function sessionOf(cli: Cli, command: Command): Session {
     isJson: globals.json === true,
     isColourWanted: globals.color,
   });
-  return { cli, ui, signal: cli.signal, client: async () => createClient(await findConnection(cli.env, globals)), globals };
+  const connection = () => findConnection(cli.env, globals);
+  // What a service tells was written by others: on a terminal none of it may act, and --json is for programs.
+  const reading = ui.isJson ? {} : { readText: visibleText };
+  const client = async () => createClient({ ...(await connection()), ...reading });
+  return { cli, ui, signal: cli.signal, client, connection, globals };
 }
 
 /** An exit code other than 0 that is no error: the command has said all there is to say. */

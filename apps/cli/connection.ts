@@ -8,6 +8,9 @@ import { z } from 'zod';
 export const clientFile = z.object({ url: z.string(), token: z.string() });
 export type Connection = z.infer<typeof clientFile>;
 
+/** `home`: the folder of the service, where its own file named it. */
+export type FoundConnection = { url: string; token: string | undefined; home: string | null };
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The home folder: `--home`, CAIRN_HOME, or `~/.local/share/cairn`. */
@@ -19,25 +22,32 @@ export function clientFileOf(home: string): string {
   return join(home, 'client.json');
 }
 
+export function datasetRootsFileOf(home: string): string {
+  return join(home, 'dataset-roots.json');
+}
+
 /**
  * The address and token to use: `--url` or CAIRN_URL with CAIRN_TOKEN, else what `cairn up` left in the home folder. The
  * token of that file is sent to its own address alone.
  *
  * @throws CairnError `unavailable` when no service is known, `invalid_configuration` when the file cannot be read
  */
-export async function findConnection(
-  env: Environment,
-  options: { home?: string; url?: string },
-): Promise<{ url: string; token: string | undefined }> {
+export async function findConnection(env: Environment, options: { home?: string; url?: string }): Promise<FoundConnection> {
   const path = clientFileOf(homeOf(env, options.home));
   // `--home` is nearer than the environment: it names the very service.
   const url = options.url ?? (options.home === undefined ? env.CAIRN_URL : undefined);
   const file = await readClientFile(path);
   if (url !== undefined) {
     const token = env.CAIRN_TOKEN ?? (file !== null && sameAddress(file.url, url) ? file.token : undefined);
-    return { url, token };
+    return { url, token, home: null };
   }
-  if (file !== null) return { url: file.url, token: (options.home === undefined ? env.CAIRN_TOKEN : undefined) ?? file.token };
+  if (file !== null) {
+    return {
+      url: file.url,
+      token: (options.home === undefined ? env.CAIRN_TOKEN : undefined) ?? file.token,
+      home: homeOf(env, options.home),
+    };
+  }
   throw new CairnError('unavailable', `No Cairn service is known: CAIRN_URL is not set and there is no ${path}`, {
     details: { remedy: 'Start one with `cairn up`, or set CAIRN_URL and CAIRN_TOKEN.' },
   });

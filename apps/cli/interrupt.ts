@@ -2,7 +2,7 @@
 const repeatMs = 500;
 
 /**
- * Is aborted at the first Ctrl-C or SIGTERM, so that the program ends in order; a second one ends it at once, with 130.
+ * Is aborted at the first Ctrl-C, SIGTERM or SIGHUP (its terminal went), so that the program ends in order; a second one ends it at once, with 130.
  */
 export function interruptOf(process: NodeJS.Process): AbortSignal {
   const controller = new AbortController();
@@ -15,7 +15,12 @@ export function interruptOf(process: NodeJS.Process): AbortSignal {
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
+  process.on('SIGHUP', stop);
   // `cairn runs | head` closes the pipe early: that is no fault.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // A terminal that went takes no more words; what is under way ends in order all the same.
+    if (!controller.signal.aborted) process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+  process.stderr.on('error', () => undefined);
   return controller.signal;
 }

@@ -2,22 +2,24 @@ import { problemOfError, remedyOf } from '@cairn/client';
 import { CairnError } from '@cairn/contract';
 import { createStyle } from './output/style.ts';
 import type { TextOutput } from './output/ui.ts';
+import { jsonText, visibleText } from './output/visible-text.ts';
 
 export type PrintErrorOptions = { stderr: TextOutput; isJson: boolean; isColoured: boolean; isDebug: boolean };
 
 /** Tells an error: for people `error:` and `hint:`, for programs its problem document as one line of JSON. */
 export function printError(error: unknown, { stderr, isJson, isColoured, isDebug }: PrintErrorOptions): void {
   if (isJson) {
-    stderr.write(`${JSON.stringify(problemOfError(error))}\n`);
+    stderr.write(`${jsonText(problemOfError(error))}\n`);
     return;
   }
   const style = createStyle(isColoured);
   const lines = errorLines(error).map(({ label, text }) => {
-    if (label === null) return style.dim(text);
-    return `${label === 'error' ? style.bad('error:') : style.accent(`${label}:`)} ${text}`;
+    const shown = visibleText(text);
+    if (label === null) return style.dim(shown);
+    return `${label === 'error' ? style.bad('error:') : style.accent(`${label}:`)} ${shown}`;
   });
   stderr.write(`${lines.join('\n')}\n`);
-  if (isDebug || !(error instanceof CairnError)) stderr.write(`${style.dim(stackOf(error))}\n`);
+  if (isDebug || !(error instanceof CairnError)) stderr.write(`${style.dim(visibleText(stackOf(error)))}\n`);
 }
 
 type ErrorLine = { label: 'error' | 'hint' | null; text: string };

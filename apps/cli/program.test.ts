@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { anAttempt, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
@@ -166,6 +166,25 @@ test('tensorboard downloads the event files of each attempt at a stage', async (
   const { code, out: said } = await cairn(`tensorboard mini-1 --out ${out}`);
   expect([code, said]).toEqual([0, `1 file in ${out}. Look at them with \`tensorboard --logdir ${out}\`.\n`]);
   expect(await readFile(join(out, '384/attempt-2/events.1'), 'utf8')).toBe('{"curves":1}');
+});
+
+test.each([
+  ['a step', '..', 'events.1'],
+  ['a step of folders', 'a/../../..', 'events.1'],
+  ['a file', '384', '../../../events.1'],
+  ['a hidden file', '384', '.bashrc'],
+])('tensorboard writes nothing outside of its folder, whatever name a service gives: %s', async (_, step, name) => {
+  const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
+  onTestFinished(() => rm(out, { recursive: true }));
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: step, kind: 'train' })] }));
+  api.on('GET', '/v1/runs/[^/]+/steps/.*attempts', () => ({ items: [anAttempt()] }));
+  api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({ items: [{ name, bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }] }));
+  api.on('GET', '/v1/attempts/[^/]+/tensorboard/.*', () => ({ curves: 1 }));
+  const { code, err } = await cairn(`tensorboard mini-1 --out ${join(out, 'a', 'b')}`);
+  expect(code).not.toBe(0);
+  expect(err).toMatch(/no name or id|lead out of|without a folder/);
+  expect(await readdir(out)).toEqual([]);
 });
 
 describe('runs', () => {

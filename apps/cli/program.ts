@@ -1,4 +1,5 @@
 import { CairnError } from '@cairn/contract';
+import { useProxies } from '@cairn/runtime';
 import { Command, CommanderError } from 'commander';
 import { type Cli, type Registrar, sessionOf } from './cli.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
@@ -85,6 +86,7 @@ export async function runCli(args: readonly string[], cli: Cli): Promise<number>
     code = given;
   });
   try {
+    useProxies(cli.env);
     await program.parseAsync([...args], { from: 'user' });
     return code;
   } catch (error) {

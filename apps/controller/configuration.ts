@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import { logLevels, probeVariables } from '@cairn/runtime';
+import { datasetRootsVariables, logLevels, probeVariables } from '@cairn/runtime';
 import { z } from 'zod';
 import { poolsVariable } from './pools.ts';
 
@@ -28,6 +28,7 @@ export const configurationSchema = z.object({
   CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(4096).default(2),
   CAIRN_STATE_DIR: z.string().min(1).describe('folder for process records and work').meta({ example: '/var/lib/cairn/state' }),
   CAIRN_PYTHON: z.string().min(1).describe("the trainer's Python interpreter").meta({ example: '/opt/cairn/python/bin/python' }),
+  ...datasetRootsVariables,
   ...probeVariables,
   CAIRN_LEADER_TTL_MS: z.coerce.number().int().min(500).max(60_000).default(5_000),
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),

@@ -54,7 +54,7 @@ async function proveExtraction(
     await store.download(`lists/${extraction.listsArtifact}/lists/${extraction.list}.parquet`, list, { signal });
     const ids = async (part: 'metadata' | 'rejected'): Promise<string[]> => {
       const files = finalization.files.filter((file) => file.name.startsWith(`${part}/`));
-      const local = files.map((file) => path.join(folder, file.name.replace('/', '-')));
+      const local = files.map((file) => path.join(folder, file.name.replaceAll('/', '-')));
       for (const [index, file] of files.entries()) await store.download(file.key, local[index] ?? '', { sha256: file.sha256, signal });
       const read: string[][] = [];
       for (const file of local) read.push(await readImageIds(parquet, file, signal));

@@ -2,7 +2,15 @@ import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
 import { openQueues } from '@cairn/queue';
-import { createLogger, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import {
+  createLogger,
+  datasetRootsEnvironment,
+  localAgentEnvironment,
+  readConfiguration,
+  runMain,
+  startProbes,
+  useProxies,
+} from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
@@ -13,28 +21,21 @@ import { attemptSlotsOf } from './pools.ts';
 import { readinessOf } from './readiness.ts';
 import { leadUntil } from './reign.ts';
 
-/** What a process on this machine needs from ours to run at all, beside the storage's credentials; nothing of the control plane's own. */
-const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE'];
-
 await runMain({
   name: 'cairn controller',
   start: async ({ closer, signal }) => {
     const config = readConfiguration(configurationSchema, process.env);
+    useProxies(process.env);
     const log = createLogger({ name: 'controller', level: config.CAIRN_LOG_LEVEL });
     const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
     const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });
     closer.add('database', () => database.close());
-    const baseEnv = Object.fromEntries(
-      Object.entries(process.env).flatMap(([name, value]) =>
-        value !== undefined && (passedOn.includes(name) || isStorageVariable(name)) ? [[name, value]] : [],
-      ),
-    );
     const place = {
       instance: config.CAIRN_INSTANCE,
       stateDir: config.CAIRN_STATE_DIR,
       command: [process.execPath, agentEntry, 'agent'],
       // A path of this machine: an image has a Python of its own.
-      baseEnv: { ...baseEnv, CAIRN_PYTHON: config.CAIRN_PYTHON },
+      baseEnv: { ...localAgentEnvironment(process.env, isStorageVariable), CAIRN_PYTHON: config.CAIRN_PYTHON },
       log,
     };
     const executors = new Map(
@@ -60,7 +61,7 @@ await runMain({
         })),
         { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS, attemptSlots: null },
       ],
-      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL },
+      agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, ...datasetRootsEnvironment(config) },
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
       log,

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type FailureView, type Finding, type FindingView, isCairnError } from '@cairn/contract';
+import { type FailureView, type Finding, type FindingView, firstOf, isCairnError } from '@cairn/contract';
 import { judge, type Verdict } from '@cairn/domain';
 import {
   attemptGone,
@@ -71,7 +71,7 @@ async function watchPool(reign: Reign, executor: Executor, pool: string, attempt
 function toldOf(finding: Finding | null, verdict: Verdict | null): FindingView | null {
   if (!finding || !verdict || Date.now() - finding.since < toldAfterMs) return null;
   const { code, message } = verdict.failure;
-  const told = message.slice(0, longestMessage);
+  const told = firstOf(message, longestMessage);
   return { code, message: verdict.next === null ? told : `${told}; ${verdict.next}`, since: new Date(finding.since).toISOString() };
 }
 

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AttemptSpec, type AttemptSpecOf, type FinishRequest, type InputArtifact, listsDetails, stepSettings } from '@cairn/contract';
+import { inspectDataset } from '@cairn/dataset';
 import { newId, processesByAttempt } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
@@ -41,7 +42,8 @@ async function openPipeline() {
   }
 
   const settings = stepSettings.prepare.parse({ lists: ['clean', 'index', 'query'] });
-  const prepare = next('prepare', 'prepare', { settings });
+  const { files: registered } = await inspectDataset(source, { roots: null });
+  const prepare = next('prepare', 'prepare', { settings, registered });
   const lists = resultOf(await runPrepare(prepare), 'lists', prepare.spec);
   return { ...attempt, next, lists };
 }

@@ -91,11 +91,12 @@ export const everything: Values = changed(minimal, {
     { name: 'far', executor: 'kubernetes', slots: 8, settings: { image: workerImage, namespace: 'far-away', serviceAccountName: 'own' } },
     { name: 'further', slots: 8, settings: { image: workerImage, namespace: 'further-away', keepFinishedSeconds: 31_536_000 } },
   ],
-  rbac: { sweepSecrets: true },
   networkPolicy: {
     dns: { podLabels: { 'k8s-app': 'kube-dns' }, cidrs: ['169.254.20.10/32'] },
     extraAttemptEgress: [{ to: [{ ipBlock: { cidr: '169.254.169.254/32' } }], ports: [{ port: 80 }] }],
     clients: [{ podSelector: { matchLabels: { app: 'proxy' } } }],
+    metricsClients: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
+    controlPlaneEgress: [{ to: [{ ipBlock: { cidr: '10.30.0.0/24' } }], ports: [{ port: 5432 }] }],
   },
   ingress: { enabled: true, host: 'cairn.example', tlsSecretName: 'tls', className: 'nginx' },
   serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },

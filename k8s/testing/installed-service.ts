@@ -89,6 +89,7 @@ export async function installService(controlPlaneImage: string, workerImage: str
   };
   const values: Values = {
     image: imageValue(controlPlaneImage),
+    datasets: { roots: [dataset] },
     database: { url: postgres.url },
     queue: { url: valkey.url },
     storage: {
@@ -96,7 +97,7 @@ export async function installService(controlPlaneImage: string, workerImage: str
       accessKeyId: s3.env.AWS_ACCESS_KEY_ID,
       secretAccessKey: s3.env.AWS_SECRET_ACCESS_KEY,
     },
-    networkPolicy: { objectStorage: { cidrs: [`${host}/32`], ports: [s3.port] } },
+    networkPolicy: { objectStorage: { cidrs: [`${host}/32`], ports: [s3.port] }, clients: [{ ipBlock: { cidr: '0.0.0.0/0' } }] },
     api: { ...small, ...seesDataset, service: { type: 'NodePort' } },
     controller: small,
     taskWorker: { ...small, ...seesDataset },

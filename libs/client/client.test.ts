@@ -165,3 +165,14 @@ test('the pages of a collection are read one after another, as far as the reader
   expect(api.requests).toHaveLength(3);
   expect(api.requests[2]?.query.get('state')).toBe('running');
 });
+
+test('what was refused for its rate is sent again after Retry-After, a command too: it was not done', async () => {
+  api.on('POST', '/v1/runs/[^/]+/cancel', (_, response) => {
+    if (api.requests.length > 1) return aRun();
+    response.setHeader('retry-after', '0');
+    sendProblem(response, 'rate_limited', 'too many');
+    return undefined;
+  });
+  expect((await createClient({ url: api.url }).cancelRun(idFor('run', 1))).name).toBe('mini-1');
+  expect(api.requests).toHaveLength(2);
+});

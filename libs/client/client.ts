@@ -12,6 +12,8 @@ export type ClientOptions = {
   fetch?: typeof fetch | undefined;
   /** Tries of a call that may be repeated, the first included; 5 unless given. */
   tries?: number | undefined;
+  /** Applied to every text of an answer but that of logs, for a reader that shows them: escapes what would act on it. */
+  readText?: ((text: string) => string) | undefined;
 };
 
 /**
@@ -25,6 +27,7 @@ export function createClient(options: ClientOptions) {
     token: options.token,
     fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
     tries: options.tries ?? 5,
+    readText: options.readText,
   });
   const runs = runCalls(requester);
   return {

@@ -95,6 +95,36 @@ test('a silent stream is opened again; one with heartbeats is not', async () => 
   expect(connections).toBe(2);
 });
 
+test('a reader that is busy for longer than the server may be silent keeps its connection', async () => {
+  let connections = 0;
+  api.on('GET', '/v1/events', (_, response) => {
+    connections += 1;
+    open(response);
+    send(response, 1);
+    let beats = 0;
+    const beat = setInterval(() => {
+      beats += 1;
+      if (beats === 20) send(response, 2);
+      else response.write(':\n\n');
+    }, 20);
+    response.on('close', () => clearInterval(beat));
+  });
+  const silentMs = 100;
+  const block = () => {
+    const end = performance.now() + 2 * silentMs;
+    while (performance.now() < end);
+  };
+  const seen: (number | string)[] = [];
+  for await (const message of createClient({ url: api.url }).events({ topics: [topic], signal: stop.signal, silentMs })) {
+    seen.push(...seqs([message]));
+    if (seen.length === 2) break;
+    // Over the message, and then while it waits for the next one.
+    await new Promise((resolve) => setTimeout(resolve, 2 * silentMs));
+    setTimeout(block, 10);
+  }
+  expect({ seen, connections }).toEqual({ seen: [1, 2], connections: 1 });
+});
+
 test('a server that comes back at the same address is found again', async () => {
   let lost = 0;
   api.on('GET', '/v1/events', (_, response) => void send(open(response), 1));

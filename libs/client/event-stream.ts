@@ -1,7 +1,7 @@
 import { CairnError, type Hint, hint, type RunEvent, reset, runEvent } from '@cairn/contract';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { mayPass, type Requester } from './request.ts';
-import { retryDelay, wait } from './wait.ts';
+import { delayAfter, wait } from './wait.ts';
 
 /** One message of GET /v1/events. `id` is a cursor over all topics: give it as `lastEventId` to go on after it. */
 export type StreamMessage =
@@ -34,6 +34,7 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
   const silentMs = options.silentMs ?? 30_000;
   let cursor = options.lastEventId;
   let failures = 0;
+  let lost: unknown;
   while (options.signal?.aborted !== true) {
     try {
       const open = openStream(requester, options.topics, cursor, silentMs, options.signal);
@@ -44,7 +45,7 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
           continue;
         }
         if (message.id) cursor = message.id;
-        const parsed = parseMessage(message);
+        const parsed = parseMessage(message, requester);
         if (parsed !== null) yield parsed;
       }
       throw new CairnError('unavailable', 'The event stream ended');
@@ -52,11 +53,15 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
       if (options.signal?.aborted) return;
       if (!mayPass(error)) throw error;
       failures += 1;
+      lost = error;
       options.onConnection?.({ state: 'lost', error });
     }
-    await wait(retryDelay(failures, maxDelayMs), options.signal).catch(() => undefined);
+    await wait(delayAfter(lost, failures, maxDelayMs), options.signal).catch(() => undefined);
   }
 }
+
+/** Time for bytes that have arrived to be read. */
+const unreadMs = 20;
 
 /** One connection: yields `open`, then messages, until it ends, breaks or is silent for too long. */
 async function* openStream(
@@ -69,34 +74,40 @@ async function* openStream(
   const mine = new AbortController();
   const both = signal === undefined ? mine.signal : AbortSignal.any([signal, mine.signal]);
   const silence = new CairnError('unavailable', `The event stream was silent for ${silentMs / 1000} s`);
-  let watchdog = setTimeout(() => mine.abort(silence), silentMs);
+  /** Waits for the server, for as long as it may be silent. A reader that takes its time over a message is not the server's silence. */
+  const heard = async <T>(answer: Promise<T>): Promise<T> => {
+    // What came while this process was busy is still to be read when the time is up.
+    let watchdog = setTimeout(() => {
+      watchdog = setTimeout(() => mine.abort(silence), unreadMs);
+    }, silentMs);
+    return answer.finally(() => clearTimeout(watchdog));
+  };
   try {
     const headers = { accept: 'text/event-stream', ...(cursor === undefined ? {} : { 'last-event-id': cursor }) };
-    const response = await requester.open(['v1', 'events'], { topics: topics.join(',') }, headers, both);
+    const response = await heard(requester.open(['v1', 'events'], { topics: topics.join(',') }, headers, both));
     if (response.body === null) throw new CairnError('unavailable', 'The event stream has no body');
     yield 'open';
     const messages: EventSourceMessage[] = [];
     const parser = createParser({ onEvent: (message) => messages.push(message) });
     const decoder = new TextDecoder();
-    for await (const bytes of chunksOf(response.body, both)) {
-      // A heartbeat comment is bytes too.
-      clearTimeout(watchdog);
-      watchdog = setTimeout(() => mine.abort(silence), silentMs);
+    // A heartbeat comment is bytes too.
+    for await (const bytes of chunksOf(response.body, heard, both)) {
       parser.feed(decoder.decode(bytes, { stream: true }));
       yield* messages.splice(0);
     }
   } finally {
-    clearTimeout(watchdog);
     mine.abort();
   }
 }
 
+type Heard = <T>(answer: Promise<T>) => Promise<T>;
+
 /** The body's chunks. A broken connection is `unavailable`; reading by `getReader` works in every browser. */
-async function* chunksOf(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+async function* chunksOf(body: ReadableStream<Uint8Array>, heard: Heard, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
   const reader = body.getReader();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await heard(reader.read());
       if (done) return;
       yield value;
     }
@@ -110,23 +121,23 @@ async function* chunksOf(body: ReadableStream<Uint8Array>, signal: AbortSignal):
 }
 
 /** A message of a kind this client does not know is passed over: the server may be newer. */
-function parseMessage(message: EventSourceMessage): StreamMessage | null {
+function parseMessage(message: EventSourceMessage, reader: Pick<Requester, 'readJson'>): StreamMessage | null {
   const id = message.id ?? null;
   switch (message.event) {
     case 'event':
-      return { type: 'event', id, event: parseData(runEvent, message) };
+      return { type: 'event', id, event: parseData(runEvent, message, reader) };
     case 'hint':
-      return { type: 'hint', id, hint: parseData(hint, message) };
+      return { type: 'hint', id, hint: parseData(hint, message, reader) };
     case 'reset':
-      return { type: 'reset', id, topic: parseData(reset, message).topic };
+      return { type: 'reset', id, topic: parseData(reset, message, reader).topic };
     default:
       return null;
   }
 }
 
-function parseData<T>(schema: { parse: (value: unknown) => T }, message: EventSourceMessage): T {
+function parseData<T>(schema: { parse: (value: unknown) => T }, message: EventSourceMessage, { readJson }: Pick<Requester, 'readJson'>): T {
   try {
-    return schema.parse(JSON.parse(message.data));
+    return schema.parse(readJson(message.data));
   } catch (error) {
     throw new CairnError('protocol_mismatch', `A message "${message.event}" of the event stream does not fit this client`, {
       details: { remedy: 'Use a client of the same release as the service.' },

@@ -140,8 +140,11 @@ test('shards are claimed, committed and released at their own addresses', async 
   expect(seen[0]?.body).toEqual({ holding: [3] });
 });
 
-test('a report that does not fit its schema is not sent', async () => {
+test('a report that does not fit its schema is refused as the control plane would, and not sent', async () => {
   const { url, seen } = await serve([reply]);
-  expect(() => client([url]).report({ ...report, seq: 0 })).toThrow();
+  await expect(client([url]).report({ ...report, seq: 0 })).rejects.toMatchObject({
+    code: 'invalid_request',
+    message: expect.stringContaining('seq'),
+  });
   expect(seen).toHaveLength(0);
 });

@@ -21,7 +21,7 @@ import {
 } from '@cairn/contract';
 import { z } from 'zod';
 import { type Call, createRequester } from './request.ts';
-import { retryDelay, wait } from './wait.ts';
+import { delayAfter, wait } from './wait.ts';
 
 export type InternalClientOptions = {
   /** Addresses of the control plane's internal port; they are tried one after another. */
@@ -87,7 +87,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
         if (signal.aborted || !isPassing(error)) throw error;
         at = (at + 1) % requesters.length;
         // The other addresses are asked at once; only when all have failed is there a wait.
-        const delayMs = failures % requesters.length === 0 ? retryDelay(failures / requesters.length, maxDelayMs) : 0;
+        const delayMs = failures % requesters.length === 0 ? delayAfter(error, failures / requesters.length, maxDelayMs) : 0;
         options.onRetry?.({ failures, delayMs, error });
         await wait(delayMs, signal);
       }
@@ -96,14 +96,27 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
 
   return {
     spec: () => call('GET', [], attemptSpec),
-    start: async (request) => void (await call('POST', ['start'], nothing, startRequest.parse(request))),
-    report: (request) => call('POST', ['reports'], reportReply, reportRequest.parse(request)),
-    claimShard: (request) => call('POST', ['shards', 'claim'], shardClaim, claimRequest.parse(request)),
+    start: async (request) => void (await call('POST', ['start'], nothing, fitting(startRequest, request))),
+    report: async (request) => call('POST', ['reports'], reportReply, fitting(reportRequest, request)),
+    claimShard: async (request) => call('POST', ['shards', 'claim'], shardClaim, fitting(claimRequest, request)),
     commitShard: async (index, commit) =>
-      void (await call('POST', ['shards', String(index), 'commit'], nothing, shardCommit.parse(commit))),
+      void (await call('POST', ['shards', String(index), 'commit'], nothing, fitting(shardCommit, commit))),
     releaseShard: async (index) => void (await call('POST', ['shards', String(index), 'release'], nothing, {})),
-    finish: async (request) => void (await call('POST', ['finish'], nothing, finishRequest.parse(request))),
+    finish: async (request) => void (await call('POST', ['finish'], nothing, fitting(finishRequest, request))),
   };
+}
+
+/**
+ * What is sent: text of programs cleaned and cut, and nothing that the control plane would refuse.
+ *
+ * @throws CairnError `invalid_request`, as the control plane would answer
+ */
+function fitting<T>(schema: z.ZodType<T>, request: T): T {
+  const parsed = schema.safeParse(request);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const where = issue === undefined || issue.path.length === 0 ? 'it' : issue.path.map(String).join('.');
+  throw new CairnError('invalid_request', `The call does not fit: ${where}: ${issue?.message}`, { cause: parsed.error });
 }
 
 /**

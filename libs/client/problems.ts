@@ -20,8 +20,8 @@ const codeOfStatus: Readonly<Record<number, ErrorCode>> = {
  *
  * @param call what was asked, such as `GET /v1/runs`
  */
-export function errorOfProblem(status: number, body: string, call: string): CairnError {
-  const parsed = problem.safeParse(jsonOrNull(body));
+export function errorOfProblem(status: number, body: string, call: string, readJson: (text: string) => unknown = JSON.parse): CairnError {
+  const parsed = problem.safeParse(jsonOrNull(body, readJson));
   if (parsed.success) {
     const { code, detail, remedy, requestId, details } = parsed.data;
     return new CairnError(code, detail, { details: { remedy, ...details, status, requestId } });
@@ -70,9 +70,9 @@ export function messageOf(error: unknown): string {
   return parts.join(': ') || error.name;
 }
 
-function jsonOrNull(text: string): unknown {
+function jsonOrNull(text: string, readJson: (text: string) => unknown): unknown {
   try {
-    return JSON.parse(text);
+    return readJson(text);
   } catch {
     return null;
   }

@@ -1,7 +1,7 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
 import type { z } from 'zod';
 import { errorOfProblem, messageOf } from './problems.ts';
-import { retryDelay, wait, within } from './wait.ts';
+import { delayAfter, wait, within } from './wait.ts';
 
 export type RequestOptions = {
   signal?: AbortSignal | undefined;
@@ -23,6 +23,8 @@ export type Call<T> = {
   /** Whether the same call twice does no more than once: only then a failed try is repeated. */
   repeatable: boolean;
   answer: AnswerSchema<T>;
+  /** The texts of the answer are as a program wrote them: `readText` is not applied. */
+  isVerbatim?: boolean;
 };
 
 /** The part of a zod schema that an answer is parsed with. */
@@ -37,6 +39,8 @@ export type RequesterOptions = {
   fetch: typeof fetch;
   /** Tries of a repeatable call, the first included. */
   tries: number;
+  /** See the client's option. */
+  readText?: ((text: string) => string) | undefined;
 };
 
 export type Requester = {
@@ -44,6 +48,8 @@ export type Requester = {
   send: <T>(call: Call<T>, options?: RequestOptions) => Promise<T>;
   /** Opens a stream: one try; the body is the caller's to read and to cancel. */
   open: (path: readonly string[], query: Call<never>['query'], headers: Record<string, string>, signal: AbortSignal) => Promise<Response>;
+  /** The value of a JSON text of the server. */
+  readJson: (text: string) => unknown;
   url: string;
 };
 
@@ -54,15 +60,15 @@ export function createRequester(options: RequesterOptions): Requester {
   const base = baseOf(options.url);
   const authorization = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
 
+  const { readText } = options;
+  const readJson = (text: string): unknown =>
+    readText === undefined ? JSON.parse(text) : JSON.parse(text, (_, value: unknown) => withTexts(value, readText));
+
   async function attempt<T>(call: Call<T>, request: RequestOptions): Promise<T> {
     const name = `${call.method} /${call.path.join('/')}`;
-    const { status, text, retryAfter } = await exchange(call, name, request);
-    if (status >= 400) {
-      const error = errorOfProblem(status, text, name);
-      if (retryAfter !== null) error.details.retryAfterSeconds = retryAfter;
-      throw error;
-    }
-    return parseAnswer(call.answer, text, name);
+    const { status, text, headers } = await exchange(call, name, request);
+    if (status >= 400) throw refusal(status, text, headers, name, readJson);
+    return parseAnswer(call.answer, text, name, call.isVerbatim ? JSON.parse : readJson);
   }
 
   async function exchange(call: Call<unknown>, name: string, request: RequestOptions) {
@@ -81,14 +87,14 @@ export function createRequester(options: RequesterOptions): Requester {
         ...(call.octets === undefined ? {} : { body: call.octets }),
         signal: within(timeoutMs, request.signal),
       });
-      const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-      return { status: response.status, text: await response.text(), retryAfter: Number.isFinite(seconds) ? seconds : null };
+      return { status: response.status, text: await response.text(), headers: response.headers };
     } catch (error) {
       throw unreachable(error, base, name, timeoutMs, request.signal);
     }
   }
 
   return {
+    readJson,
     url: base.href.replace(/\/$/, ''),
 
     async send(call, request = {}) {
@@ -96,8 +102,10 @@ export function createRequester(options: RequesterOptions): Requester {
         try {
           return await attempt(call, request);
         } catch (error) {
-          if (!call.repeatable || failures >= options.tries || !mayPass(error)) throw error;
-          await wait(delayAfter(error, failures), request.signal);
+          // What was refused for its rate was not done, so that it may be sent again in any case.
+          const isRepeatable = call.repeatable || isCairnError(error, 'rate_limited');
+          if (!isRepeatable || failures >= options.tries || !mayPass(error)) throw error;
+          await wait(delayAfter(error, failures, maxDelayMs), request.signal);
         }
       }
     },
@@ -111,9 +119,16 @@ export function createRequester(options: RequesterOptions): Requester {
         throw unreachable(error, base, name, defaultTimeoutMs, signal);
       }
       if (response.status < 400) return response;
-      throw errorOfProblem(response.status, await response.text(), name);
+      throw refusal(response.status, await response.text(), response.headers, name, readJson);
     },
   };
+}
+
+/** A text, or an object's names, as they are to be read: of metrics and details the names too were written by others. */
+function withTexts(value: unknown, read: (text: string) => string): unknown {
+  if (typeof value === 'string') return read(value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [read(name), part]));
 }
 
 /** True for errors that the same call may outlive: no connection, a server that restarts, a limit of requests. */
@@ -122,10 +137,12 @@ export function mayPass(error: unknown): boolean {
   return error.code === 'unavailable' || error.code === 'rate_limited';
 }
 
-function delayAfter(error: unknown, failures: number): number {
-  const seconds = error instanceof CairnError ? error.details.retryAfterSeconds : undefined;
-  if (typeof seconds === 'number') return Math.min(30_000, Math.max(0, seconds * 1000));
-  return retryDelay(failures, maxDelayMs);
+/** The error of an answer, with the server's word on when to ask again. */
+function refusal(status: number, text: string, headers: Headers, name: string, readJson: (text: string) => unknown): CairnError {
+  const error = errorOfProblem(status, text, name, readJson);
+  const seconds = Number(headers.get('retry-after') ?? Number.NaN);
+  if (Number.isFinite(seconds)) error.details.retryAfterSeconds = seconds;
+  return error;
 }
 
 /** The caller's own abort passes through as its reason; everything else is a server that cannot be reached. */
@@ -139,10 +156,10 @@ function unreachable(error: unknown, base: URL, name: string, timeoutMs: number,
   });
 }
 
-function parseAnswer<T>(schema: AnswerSchema<T>, text: string, name: string): T {
+function parseAnswer<T>(schema: AnswerSchema<T>, text: string, name: string, readJson: (text: string) => unknown): T {
   let value: unknown = null;
   try {
-    if (schema !== statusAlone) value = JSON.parse(text);
+    if (schema !== statusAlone) value = readJson(text);
   } catch (error) {
     throw new CairnError('protocol_mismatch', `The answer of ${name} is no JSON: ${text.slice(0, 200)}`, {
       details: { remedy: 'Check that the address is that of a Cairn API.' },

@@ -1,3 +1,5 @@
+import { CairnError } from '@cairn/contract';
+
 /** Waits `ms` milliseconds, or throws the signal's reason as soon as it is aborted. Uses only what browsers have too. */
 export function wait(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -24,6 +26,19 @@ export function wait(ms: number, signal?: AbortSignal): Promise<void> {
 export function retryDelay(failures: number, maxMs: number): number {
   const full = Math.min(maxMs, 200 * 2 ** Math.max(0, failures - 1));
   return full / 2 + (Math.random() * full) / 2;
+}
+
+const longestRetryAfterMs = 30_000;
+
+/**
+ * Milliseconds before the next try after `failures`: what the server asked for (Retry-After) and up to half as much again, so that those
+ * whom it refused together do not come back together; else {@link retryDelay}.
+ */
+export function delayAfter(error: unknown, failures: number, maxMs: number): number {
+  const seconds = error instanceof CairnError ? error.details.retryAfterSeconds : undefined;
+  if (typeof seconds !== 'number') return retryDelay(failures, maxMs);
+  const asked = Math.min(longestRetryAfterMs, Math.max(0, seconds * 1000));
+  return asked + (Math.random() * asked) / 2;
 }
 
 /** The signal of the caller and a limit of `timeoutMs` in one. */

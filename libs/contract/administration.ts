@@ -6,7 +6,10 @@ import { artifactKind, tokenRole } from './states.ts';
 // The installation: garbage, tokens, the fleet, the audit.
 
 /** POST /v1/gc: removes artifacts that no run refers to, the staging of attempts that are over, and the curves of given-up results. */
-export const gcRequest = z.strictObject({ dryRun: z.boolean().default(false), olderThanHours: z.number().min(0).default(24) });
+export const gcRequest = z.strictObject({
+  dryRun: z.boolean().default(false),
+  olderThanHours: z.number().min(0).max(1_000_000).default(24),
+});
 export const gcResult = z.object({
   dryRun: z.boolean(),
   artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
@@ -56,6 +59,8 @@ export type FleetView = z.infer<typeof fleetView>;
 export const auditEntry = z.object({
   at: timestamp,
   actor: z.string(),
+  /** Of the token; null in entries of before it was kept. A name may be given to another token later. */
+  tokenId: z.string().nullable().default(null),
   action: z.string(),
   target: z.string(),
   details: z.record(z.string(), z.unknown()),

@@ -5,11 +5,15 @@ import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
 import { artifactKind, artifactState } from './states.ts';
+import { folderPath } from './text.ts';
 
 // What there is to choose from and what came of it: datasets, recipes, models, artifacts.
 
 /** POST /v1/datasets: registers where a collection lies, after checking its files. The same name and source again is no change. */
-export const datasetRequest = z.strictObject({ name: safeName, source: z.strictObject(imageSource.shape) });
+export const datasetRequest = z.strictObject({
+  name: safeName,
+  source: z.strictObject({ ...imageSource.shape, root: folderPath, metadata: folderPath, countries: folderPath.nullable() }),
+});
 export const datasetView = z.object({
   id: idOf('dataset'),
   name: z.string(),

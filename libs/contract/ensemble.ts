@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { safeName } from './names.ts';
 import { listName, preprocessing } from './settings.ts';
+import { writtenText } from './text.ts';
 
 /**
  * Several trained models searched together: their similarities are reranked, weighed and added. It names recipes and is none
@@ -8,7 +9,7 @@ import { listName, preprocessing } from './settings.ts';
  */
 export const ensemble = z.strictObject({
   name: safeName,
-  description: z.string().max(2000).default(''),
+  description: writtenText(2000, { lines: true }).default(''),
   dataset: safeName.optional(),
   /** The recipes whose registered models take part, each with its weight in the sum of similarities. */
   models: z.record(safeName, z.strictObject({ weight: z.number().positive().default(1) })),

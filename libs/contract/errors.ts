@@ -71,6 +71,13 @@ export const errorTable = {
     title: 'There is no such thing',
     remedy: 'Check the id; list what exists with the collection the id belongs to.',
   },
+  method_not_allowed: {
+    status: 405,
+    retry: false,
+    fix: 'caller',
+    title: 'The path does not take this method',
+    remedy: 'Use one of the methods that the message and the header `Allow` name.',
+  },
   invalid_path: {
     status: 400,
     retry: false,
@@ -147,6 +154,28 @@ export const errorTable = {
     fix: 'data owner',
     title: 'A row of a CSV file cannot be read',
     remedy: 'Correct the file at the line and column named.',
+  },
+  empty_list: {
+    status: 422,
+    retry: false,
+    fix: 'data owner',
+    title: 'A list of the run has no image',
+    remedy: 'Complete the files that the list is made from; or leave the list out of `prepare.lists` where no step reads it.',
+  },
+  folder_not_allowed: {
+    status: 422,
+    retry: false,
+    fix: 'data owner',
+    title: 'A file lies where no dataset may lie',
+    remedy:
+      'Put the files below a folder that is allowed, without links that lead out of it; or have the operator add the folder to CAIRN_DATASET_ROOTS. For a service of `cairn up`, its owner adds the folder by `cairn dataset add`.',
+  },
+  dataset_changed: {
+    status: 422,
+    retry: false,
+    fix: 'data owner',
+    title: 'A file of the dataset is not the one that was registered',
+    remedy: 'Put the registered file back, or register the files as they are with `cairn dataset add` and run on the new version.',
   },
   corrupt_tar: {
     status: 422,

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { idOf, sha256Hex, timestamp } from './names.ts';
+import { byteCount, largestInt4, wholeNumber } from './numbers.ts';
+import { artifactFileName, objectKeyText } from './object-key.ts';
 import { stepSettings } from './settings.ts';
 import { artifactKind, attemptCause } from './states.ts';
+import { toldDetails, toldText, writtenText } from './text.ts';
 
 /**
  * What pods and the control plane say to each other over /internal/v1. Messages between our own programs ignore unknown
@@ -26,9 +29,9 @@ function oldestOf(newest: number): number {
 
 /** A file inside the object store: `key` is its full key, `name` its name within its artifact. */
 export const storedFile = z.object({
-  name: z.string().min(1).max(512),
-  key: z.string().min(1).max(1024),
-  bytes: z.number().int().min(0),
+  name: artifactFileName,
+  key: objectKeyText,
+  bytes: byteCount,
   sha256: sha256Hex,
 });
 export type StoredFile = z.infer<typeof storedFile>;
@@ -53,6 +56,15 @@ export const imageSource = z.object({
   countries: z.string().nullable(),
 });
 export type ImageSource = z.infer<typeof imageSource>;
+
+/** What the files of a dataset were when it was registered. Its digest is made of it. */
+export const datasetFiles = z.object({
+  /** The CSV files, imported lists (`imported/lists/clean.parquet`) and files of the countries (`countries/JP.json`) by name. */
+  metadata: z.record(z.string(), z.object({ sha256: sha256Hex, bytes: z.number().int() })),
+  /** Of folders the SHA-256 of each split's listing (names, sizes, times); of tars the md5 of each. */
+  images: z.record(z.string(), z.string()),
+});
+export type DatasetFiles = z.infer<typeof datasetFiles>;
 
 /** A checkpoint of this step that a new attempt may go on from. */
 export const resumePoint = z.object({
@@ -87,7 +99,13 @@ const specBase = {
 
 /** What one attempt is to do: the answer of GET /internal/v1/attempts/:id. */
 export const attemptSpec = z.discriminatedUnion('kind', [
-  z.object({ ...specBase, kind: z.literal('prepare'), settings: stepSettings.prepare }),
+  z.object({
+    ...specBase,
+    kind: z.literal('prepare'),
+    settings: stepSettings.prepare,
+    /** The files that the run was submitted on; null where an earlier version registered them without. */
+    registered: datasetFiles.nullable().default(null),
+  }),
   z.object({ ...specBase, kind: z.literal('train'), settings: stepSettings.train }),
   z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),
@@ -100,11 +118,11 @@ export type AttemptSpecOf<K extends AttemptSpec['kind']> = Extract<AttemptSpec, 
 
 /** POST /internal/v1/attempts/:id/start: the process that runs the attempt says who it is; a second process gets `superseded`. */
 export const startRequest = z.object({
-  host: z.string().max(255),
-  pid: z.number().int(),
+  host: toldText(255),
+  pid: wholeNumber,
   /** Distinguishes two processes that claim the same attempt: random, made once per process. */
-  instance: z.string().min(8).max(64),
-  version: z.string().max(64),
+  instance: writtenText(64, { least: 8 }),
+  version: toldText(64),
 });
 export type StartRequest = z.infer<typeof startRequest>;
 
@@ -118,13 +136,14 @@ export const reportItem = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('log'),
     stream: logStream,
-    offset: z.number().int().min(0).describe('Byte offset in the stream.'),
-    text: z.string(),
+    offset: byteCount.describe('Byte offset in the stream.'),
+    /** As the program wrote it: offsets count its bytes, so nothing of it is changed; it is stored as bytes. */
+    text: z.string().max(logChunkBytes),
   }),
   z.object({
     type: z.literal('metrics'),
-    name: z.string().min(1).max(64),
-    steps: z.array(z.number().int()).max(1000),
+    name: writtenText(64, { least: 1 }),
+    steps: z.array(wholeNumber).max(1000),
     values: z.array(z.number()).max(1000),
     /** Seconds since the epoch of each point. */
     times: z.array(z.number()).max(1000),
@@ -137,27 +156,30 @@ export const reportItem = z.discriminatedUnion('type', [
     unit: z.enum(['steps', 'images', 'rows', 'files']),
     rate: z.number().min(0).nullable(),
     etaSeconds: z.number().min(0).nullable(),
-    message: z.string().max(500),
+    message: toldText(500),
   }),
   z.object({
     type: z.literal('checkpoint'),
-    key: z.string(),
-    bytes: z.number().int(),
+    key: objectKeyText,
+    bytes: byteCount,
     sha256: sha256Hex,
-    step: z.number().int(),
+    step: wholeNumber,
     epoch: z.number(),
     final: z.boolean(),
   }),
   /** The attempt goes on from this checkpoint of an earlier one. */
-  z.object({ type: z.literal('resumed'), checkpointId: idOf('checkpoint'), step: z.number().int(), epoch: z.number() }),
-  z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'epoch', 'end']), step: z.number().int(), mapAt100: z.number() }),
-  z.object({ type: z.literal('badImage'), imageId: z.string(), path: z.string(), reason: z.string().max(1000) }),
-  z.object({ type: z.literal('note'), level: z.enum(['info', 'warning']), message: z.string().max(4000) }),
+  z.object({ type: z.literal('resumed'), checkpointId: idOf('checkpoint'), step: wholeNumber, epoch: z.number() }),
+  z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'epoch', 'end']), step: wholeNumber, mapAt100: z.number() }),
+  z.object({ type: z.literal('badImage'), imageId: toldText(200), path: toldText(1000), reason: toldText(1000) }),
+  z.object({ type: z.literal('note'), level: z.enum(['info', 'warning']), message: toldText(4000, { lines: true }) }),
 ]);
 export type ReportItem = z.infer<typeof reportItem>;
 
+/** The most reports of an attempt: one a second for 48 days. Each numbers its chunks of metrics within PostgreSQL's `integer`. */
+const mostReports = largestInt4 / 512 - 1;
+
 /** POST /internal/v1/attempts/:id/reports. Ordered: `seq` counts from 1; a repeated one is answered and not applied again. */
-export const reportRequest = z.object({ seq: z.number().int().min(1), at: timestamp, items: z.array(reportItem).max(500) });
+export const reportRequest = z.object({ seq: wholeNumber.min(1).max(mostReports), at: timestamp, items: z.array(reportItem).max(500) });
 export type ReportRequest = z.infer<typeof reportRequest>;
 
 /** Every report's answer tells the attempt whether to go on. `stop`: save what can be saved within the grace and end. */
@@ -174,7 +196,7 @@ export type ReportReply = z.infer<typeof reportReply>;
  */
 export const claimRequest = z.object({
   /** Indexes of the shards that the worker is at now, one a GPU. */
-  holding: z.array(z.number().int().min(0)).max(1024).default([]),
+  holding: z.array(wholeNumber).max(1024).default([]),
 });
 export type ClaimRequest = z.infer<typeof claimRequest>;
 
@@ -190,20 +212,26 @@ export type ShardClaim = z.infer<typeof shardClaim>;
 
 /** POST /internal/v1/attempts/:id/shards/:index/commit. */
 export const shardCommit = z.object({
-  rows: z.number().int().min(0),
-  rejected: z.number().int().min(0),
+  rows: wholeNumber,
+  rejected: wholeNumber,
   files: z.array(storedFile).max(16),
   /** Seconds spent by phase. */
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number() }),
 });
 export type ShardCommit = z.infer<typeof shardCommit>;
 
+/** How an attempt ended, told by its program, with its last words. */
+export const toldMessage = toldText(8000, { lines: true });
+
+/** A failure as a program or an executor tells it. */
+export const toldFailure = z.object({ cause: attemptCause, code: toldText(64), message: toldMessage });
+
 /** POST /internal/v1/attempts/:id/finish. Idempotent: the same outcome twice is answered alike. */
 export const finishRequest = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: z.record(z.string(), z.unknown()) }),
-  z.object({ outcome: z.literal('failed'), cause: attemptCause, code: z.string(), message: z.string().max(8000) }),
-  z.object({ outcome: z.literal('preempted'), message: z.string().max(8000) }),
-  z.object({ outcome: z.literal('cancelled'), message: z.string().max(8000) }),
+  z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: toldDetails }),
+  toldFailure.extend({ outcome: z.literal('failed') }),
+  z.object({ outcome: z.literal('preempted'), message: toldMessage }),
+  z.object({ outcome: z.literal('cancelled'), message: toldMessage }),
 ]);
 export type FinishRequest = z.infer<typeof finishRequest>;
 

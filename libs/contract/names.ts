@@ -8,6 +8,9 @@ export const safeName = z
     'use letters, digits, dot, dash and underscore, first a letter or digit, at most 63 characters',
   );
 
+/** The name of a file in a folder: it can neither be another folder's nor a hidden one. */
+export const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'the name of a file, without a folder');
+
 /** A dataset: its newest version, or the one named. The number fits the database's. */
 export const datasetReference = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version');
 
@@ -30,6 +33,6 @@ export const idOf = (kind: IdKind) =>
   z.string().regex(new RegExp(`^${idPrefixes[kind]}_[0-9a-hjkmnp-tv-z]{26}$`), `an id of the form ${idPrefixes[kind]}_...`);
 
 /** Seconds since the epoch never cross a wire: times are ISO 8601 in UTC. */
-export const timestamp = z.iso.datetime({ offset: true });
+export const timestamp = z.iso.datetime({ offset: true }).max(64);
 
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits');

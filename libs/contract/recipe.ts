@@ -10,6 +10,10 @@ import {
   searchSettings,
   trainSettings,
 } from './settings.ts';
+import { writtenText } from './text.ts';
+
+/** The most training stages of a recipe; the longest of the reference has four. */
+export const mostStages = 32;
 
 /**
  * A recipe: a named, typed description of a run's steps and their settings. It is data: built-in recipes are YAML files,
@@ -17,12 +21,15 @@ import {
  */
 export const recipe = z.strictObject({
   name: safeName,
-  description: z.string().max(2000).default(''),
+  description: writtenText(2000, { lines: true }).default(''),
   /** Name of the dataset that is used when a submission names none. */
   dataset: safeName.optional(),
   model: modelSettings,
   prepare: prepareSettings.prefault({}),
-  stages: z.record(safeName, trainSettings).describe('At least one, or none where `export.weights` names an imported model.'),
+  stages: z
+    .record(safeName, trainSettings)
+    .refine((stages) => Object.keys(stages).length <= mostStages, `a recipe has at most ${mostStages} stages`)
+    .meta({ description: 'At least one, or none where `export.weights` names an imported model.', maxProperties: mostStages }),
   export: exportSettings.extend({
     stage: safeName.nullable().default(null).describe('The stage whose checkpoint is exported.'),
     weights: safeName.nullable().default(null).describe('In place of a stage: an imported model (`cairn import model`).'),

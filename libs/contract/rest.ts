@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { logStream } from './internal.ts';
-import { datasetReference, idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
 import { artifactKind, attemptCause, attemptState, runState, runVerdict, shardState, stepKind, stepState } from './states.ts';
+import { writtenText } from './text.ts';
 
 /** The largest request body, in bytes. Images and lists are read from storage, never sent in a request. */
 export const maxBodyBytes = 1024 * 1024;
@@ -26,25 +27,33 @@ export type Problem = z.infer<typeof problem>;
 /** `limit` and an opaque `cursor` of the page before. */
 export const pageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z.string().max(200).optional(),
+  cursor: writtenText(200).optional(),
 });
 export const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(item), nextCursor: z.string().nullable() });
 
 // Runs -----------------------------------------------------------------------------------------------------------------
 
+/** The name of a step as somebody gives it; which steps there are the recipe says. */
+const stepName = writtenText(100, { least: 1 });
+
+const mostOverrides = 500;
+
 /** POST /v1/runs. */
 export const submitRequest = z.strictObject({
   /** Name of a built-in recipe, or a whole recipe. */
-  recipe: z.union([z.string().min(1).max(63), recipe]),
+  recipe: z.union([writtenText(63, { least: 1 }), recipe]),
   /** `name` or `name@version`; without it the recipe's own dataset. */
   dataset: datasetReference.optional(),
   name: safeName.optional(),
   /** Overrides by path, such as `stages.512_all.epochs: 2`. */
-  set: z.record(z.string().min(1).max(200), z.unknown()).default({}),
+  set: z
+    .record(writtenText(200, { least: 1 }), z.unknown())
+    .refine((set) => Object.keys(set).length <= mostOverrides, `at most ${mostOverrides} settings can be overridden`)
+    .default({}),
   /** Larger goes first. */
   priority: z.number().int().min(-100).max(100).default(0),
   /** Steps by name that run again although their result exists; true for all. */
-  noReuse: z.union([z.boolean(), z.array(z.string())]).default(false),
+  noReuse: z.union([z.boolean(), z.array(stepName).max(100)]).default(false),
 });
 export type SubmitRequest = z.infer<typeof submitRequest>;
 export type SubmitRequestInput = z.input<typeof submitRequest>;
@@ -139,7 +148,11 @@ export const runView = runSummary.extend({ stepViews: z.array(stepView), noReuse
 export type RunView = z.infer<typeof runView>;
 
 export const runPage = page(runSummary);
-export const runListQuery = pageQuery.extend({ state: runState.optional(), recipe: z.string().optional(), name: z.string().optional() });
+export const runListQuery = pageQuery.extend({
+  state: runState.optional(),
+  recipe: writtenText(63).optional(),
+  name: writtenText(63).optional(),
+});
 
 /** What a step would take, reckoned; null where it cannot be reckoned, and `basis` says why. */
 export const stepEstimate = z.object({
@@ -180,10 +193,10 @@ export const planView = z.object({
 });
 export type PlanView = z.infer<typeof planView>;
 
-export const cancelRequest = z.strictObject({ reason: z.string().max(500).default('') });
+export const cancelRequest = z.strictObject({ reason: writtenText(500).default('') });
 export const retryRequest = z.strictObject({
   /** The step to run again from; without it every failed or cancelled step. */
-  from: z.string().optional(),
+  from: stepName.optional(),
 });
 
 // Steps, attempts, logs, metrics, shards -------------------------------------------------------------------------------
@@ -216,7 +229,7 @@ export const attemptList = z.object({ items: z.array(attemptView) });
 
 /** Files that an attempt leaves beside its result: TensorBoard's. */
 export const attemptFileList = z.object({
-  items: z.array(z.object({ name: z.string(), bytes: z.number().int(), modifiedAt: timestamp })),
+  items: z.array(z.object({ name: fileName, bytes: z.number().int(), modifiedAt: timestamp })),
 });
 export type AttemptFileList = z.infer<typeof attemptFileList>;
 
@@ -246,7 +259,7 @@ export type LogPage = z.infer<typeof logPage>;
 
 export const metricsQuery = z.strictObject({
   /** Comma-separated names; all without it. */
-  names: z.string().max(500).optional(),
+  names: writtenText(500).optional(),
   maxPoints: z.coerce.number().int().min(2).max(10_000).default(1000),
 });
 export const metricSeries = z.object({

@@ -47,7 +47,10 @@ export const modelSettings = z.strictObject({
 export type ModelSettings = z.infer<typeof modelSettings>;
 
 /** How an image becomes the network's input. */
-export const preprocessing = z.enum(['cairn', 'reference']);
+/**
+ * `reference-filled` is `reference` with JPEGs that were cut off read as OpenCV reads them, grey in place of what is missing; the others leave such images out.
+ */
+export const preprocessing = z.enum(['cairn', 'reference', 'reference-filled']);
 export type Preprocessing = z.infer<typeof preprocessing>;
 
 /** Whether all tensors of published weights are meant, or, as the reference has it, all but the squeeze-excitations. */
@@ -58,11 +61,11 @@ export const trainSettings = z.strictObject({
   from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
   weights: result(
     safeName.nullable().default(null),
-    'Published ImageNet weights that a stage from `init` starts with, by the name of their import; null: untrained ones.',
+    'What a stage from `init` starts with, by the name of its import: published ImageNet weights, or a whole model, which it goes on from as from a stage before. null: untrained weights.',
   ),
   weightsExtent: result(
     weightsExtent.default('all'),
-    'all: every tensor of these weights; upstream: as the reference does, which leaves the squeeze-excitations untrained.',
+    'all: every tensor of published weights; upstream: as the reference does, which leaves the squeeze-excitations untrained.',
   ),
   list: result(listName, 'The list of images.'),
   sampler: result(
@@ -100,7 +103,10 @@ export const trainSettings = z.strictObject({
   flip: result(z.number().min(0).max(1).default(0.5), 'Probability of a horizontal flip.'),
   erasing: result(z.number().min(0).max(1).default(1), 'Probability of random erasing.'),
   seed: result(z.number().int().min(0).default(0), 'Seed of sampling and augmentation.'),
-  preprocessing: result(preprocessing.default('cairn'), 'How images are resized.'),
+  preprocessing: result(
+    preprocessing.default('cairn'),
+    'How images are resized, and whether JPEGs that were cut off are filled with grey, as OpenCV does, or left out.',
+  ),
   precision: result(
     z.enum(['fp32', 'fp16', 'bf16']).default('fp32'),
     'What the network computes in; weights, loss, pooling and neck stay in fp32. fp16 scales the loss.',
@@ -118,10 +124,19 @@ export const trainSettings = z.strictObject({
   ),
   loaderWorkers: operational(z.number().int().min(0).max(128).default(0), 'Loader processes per rank; 0 loads in the rank itself.'),
   threadsPerRank: operational(z.number().int().min(0).max(128).default(0), 'CPU threads a rank computes with; 0 divides the cores.'),
-  checkpointEveryEpochs: operational(z.number().int().min(1).default(1), 'Epochs between checkpoints that can be resumed from.'),
-  checkpointEverySteps: operational(z.number().int().min(0).default(0), 'Steps between checkpoints; 0 means only by epochs and minutes.'),
-  checkpointEveryMinutes: operational(z.number().min(0).default(10), 'Minutes between checkpoints; 0 means only by epochs and steps.'),
-  logEverySteps: operational(z.number().int().min(1).default(10), 'Steps between metric points.'),
+  checkpointEveryEpochs: operational(
+    z.number().int().min(1).max(1_000_000).default(1),
+    'Epochs between checkpoints that can be resumed from.',
+  ),
+  checkpointEverySteps: operational(
+    z.number().int().min(0).max(1_000_000).default(0),
+    'Steps between checkpoints; 0 means only by epochs and minutes.',
+  ),
+  checkpointEveryMinutes: operational(
+    z.number().min(0).max(1_000_000).default(10),
+    'Minutes between checkpoints; 0 means only by epochs and steps.',
+  ),
+  logEverySteps: operational(z.number().int().min(1).max(1_000_000).default(10), 'Steps between metric points.'),
 });
 export type TrainSettings = z.infer<typeof trainSettings>;
 
@@ -133,7 +148,10 @@ export const categoryQuotes = z.enum(['reference', 'csv']);
 export type CategoryQuotes = z.infer<typeof categoryQuotes>;
 
 export const prepareSettings = z.strictObject({
-  lists: result(z.array(listName).min(1).default(['clean', 'c2x', 'full', 'all', 'query', 'index']), 'The lists to make.'),
+  lists: result(
+    z.array(listName).min(1).max(listName.options.length).default(['clean', 'c2x', 'full', 'all', 'query', 'index']),
+    'The lists to make.',
+  ),
   testSeed: result(z.number().int().min(0).default(0), 'Seed of the sample in the list `test`.'),
   categoryQuotes: result(
     categoryQuotes.default('reference'),

@@ -10,7 +10,8 @@ const trainerTests = fileURLToPath(new URL('../../docker/trainer/tests', import.
 
 /** What the trainer's own tests hold its events to, by JSON Schema's names of types. */
 const program = `
-import json
+import json, sys
+sys.path.insert(0, ${JSON.stringify(trainerTests)})
 from event_schema import _FIELDS, _NUMBER
 names = {int: 'integer', str: 'string', bool: 'boolean', list: 'array', _NUMBER: 'number'}
 print(json.dumps({event: {field: names[kind] for field, kind in fields.items()} for event, fields in _FIELDS.items()}))
@@ -22,7 +23,7 @@ const described = z.object({
 });
 
 test("the trainer's tests ask of each event what its reader asks", async () => {
-  const { stdout } = await promisify(execFile)(trainerPython(), ['-c', program], { env: { PYTHONPATH: trainerTests } });
+  const { stdout } = await promisify(execFile)(trainerPython(), ['-I', '-c', program]);
   const ours = trainerEvent.options.map((option) => {
     const { properties, required } = described.parse(z.toJSONSchema(option, { io: 'input' }));
     const { event, time, ...fields } = properties;

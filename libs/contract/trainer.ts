@@ -21,9 +21,9 @@ export const trainerConfig = z.object({
   imageRoot: z.string(),
   /** The query and index lists and the ground truth; needed when `settings.evaluate` is not `none`. */
   evaluation: z.object({ query: z.string(), index: z.string(), groundTruth: z.string() }).nullable(),
-  /** Weights to start the stage from; null starts from `model.initSeed`. */
+  /** A whole model to start the stage from, of the stage before or imported; null starts from `weights` or `model.initSeed`. */
   start: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
-  /** Published ImageNet weights to start the stage from, `settings.weights`; null where there are none. */
+  /** Published ImageNet weights to start the backbone from; null where there are none. */
   weights: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
   /** A checkpoint of this very stage to go on from, with optimizer, sampler position and random states. */
   resume: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { idOf, sha256Hex, timestamp } from './names.ts';
+import { largestInt4 } from './numbers.ts';
 import { page } from './rest.ts';
 import { backbone, weightsExtent } from './settings.ts';
+import { writtenText } from './text.ts';
 
 /** What a file of imported tensors holds: a backbone as others published it, or a whole model of the reference's kind. */
 export const weightsContent = z.enum(['backbone', 'model']);
@@ -17,11 +19,11 @@ export const weightsQuery = z.strictObject({
   extent: weightsExtent.default('all'),
   /** Of the body. */
   sha256: sha256Hex,
-  source: z.string().max(2000).optional(),
-  licence: z.string().max(200).optional(),
+  source: writtenText(2000).optional(),
+  licence: writtenText(200).optional(),
   /** Of a whole model: what its tensors tell. */
   embeddingDim: z.coerce.number<number>().int().min(8).max(4096).optional(),
-  classes: z.coerce.number<number>().int().min(1).optional(),
+  classes: z.coerce.number<number>().int().min(1).max(largestInt4).optional(),
 });
 export type WeightsQuery = z.infer<typeof weightsQuery>;
 

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ListName } from '@cairn/contract';
+import { inspect } from 'node:util';
+import { CairnError, type ListName } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
 import type { CheckedDataset } from './check-dataset.ts';
 import { checkDataset } from './check-dataset.ts';
@@ -26,6 +27,7 @@ async function check(files: Record<string, string | readonly string[] | null> = 
     countries: join(path, 'countries'),
     images: { kind: 'folder', root: join(path, 'images') },
     lists,
+    roots: null,
   });
 }
 
@@ -65,12 +67,12 @@ describe('a collection is checked', () => {
   });
 
   test.each([
-    ['train.csv', 'id,landmark\n', 'landmark_id', 'expected id, landmark_id, found id, landmark'],
-    ['retrieval_solution_v2.1.csv', 'id,images\n', 'Usage', 'expected id, images, Usage, found id, images'],
-    ['index.csv', '', 'id', 'found an empty line'],
-    ['train_label_to_category.csv', 'landmark_id,category,supercategory\n', 'category', 'found landmark_id, category, supercategory'],
+    ['train.csv', 'id,landmark\n', 'landmark_id', 'expected id, landmark_id'],
+    ['retrieval_solution_v2.1.csv', 'id,images\n', 'Usage', 'expected id, images, Usage'],
+    ['index.csv', '', 'id', 'lacks the column id'],
+    ['train_label_to_category.csv', 'landmark_id,category,supercategory\n', 'category', 'exactly the columns landmark_id, category'],
     ['train.csv', 'id,id,landmark_id\n', 'id', 'names a column twice'],
-  ])('a wrong header of %s names the columns expected and found', async (file, text, column, words) => {
+  ])('a wrong header of %s names the columns expected', async (file, text, column, words) => {
     const error = await check({ [`metadata/${file}`]: text }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'missing_column', message: expect.stringContaining(words) });
     expect((error as Error).message).toContain(column);
@@ -80,7 +82,7 @@ describe('a collection is checked', () => {
   test.each([
     ['a row with too few columns', 'train.csv', ['id,url,landmark_id', 'abc,u,1', '', 'abd,u'], 4, 'landmark_id'],
     ['a row with too many columns', 'train.csv', ['id,url,landmark_id', 'abc,u,1', 'abd,http://x/a,b.jpg,2'], 3, 'landmark_id'],
-    ['an open quote', 'train.csv', ['id,url,landmark_id', 'abc,u,1', 'abd,"u,2'], 3, 'url'],
+    ['an open quote', 'train.csv', ['id,url,landmark_id', 'abc,u,1', 'abd,"u,2'], 3, null],
     ['an id that climbs out of its folder', 'train.csv', ['id,url,landmark_id', 'abc,u,1', '../../../etc/passwd,u,1'], 3, 'id'],
     ['an id with dots', 'index.csv', ['id', 'abc', '...'], 3, 'id'],
     ['an absolute path as an id', 'index.csv', ['id', '/etc/passwd'], 2, 'id'],
@@ -118,4 +120,44 @@ describe('a collection is checked', () => {
   ])('a wrong %s is named (%s)', async (file, text, code, words) => {
     await expect(check({ [`countries/${file}`]: text })).rejects.toMatchObject({ code, message: expect.stringContaining(words) });
   });
+});
+
+const many = Array.from({ length: 130_000 }, (_, n) => n.toString(16).padStart(16, '0')).join(' ');
+
+test.each([
+  ['an empty line at the end of a file of one column', { 'index.csv': ['id', 'i1iiii', '', 'i2iiii', '', ''] }, 'index.csv', 2],
+  ['an empty line in a file of several columns', { 'train.csv': ['id,url,landmark_id', 'abc,u,1', '', 'abd,u,1', ''] }, 'train.csv', 2],
+  ['some lines that end in CRLF', { 'train.csv': ['id,url,landmark_id', 'abc,u,1\r', 'abd,u,1'] }, 'train.csv', 2],
+  ['a column without a name', { 'train.csv': [',id,url,landmark_id', '0,abc,u,1', '1,abd,u,1'] }, 'train.csv', 2],
+  ['columns that differ in case alone', { 'train.csv': ['id,ID,landmark_id', 'abc,u,1', 'abd,u,1'] }, 'train.csv', 2],
+  ['a column twice that is passed over', { 'train.csv': ['id,url,url,landmark_id', 'abc,u,v,1'] }, 'train.csv', 1],
+  ['a landmark of more than 2 MB', { 'train_clean.csv': ['landmark_id,images', `1,${many}`] }, 'train_clean.csv', 1],
+])('%s is read', async (_, files, name, rows) => {
+  const checked = await check(Object.fromEntries(Object.entries(files).map(([file, text]) => [`metadata/${file}`, text])));
+  expect(checked.rows[name]).toBe(rows);
+});
+
+test('no error has a word of the file but the names that were expected', async () => {
+  const secret = 'hunter2-the-password';
+  const wrong: Record<string, string | string[]>[] = [
+    { 'metadata/train.csv': `${secret},${secret}\n` },
+    { 'metadata/train.csv': ['id,url,landmark_id', `${secret}!,u,1`] },
+    { 'metadata/train.csv': [`id,${secret},landmark_id`, `abc,"${secret},1`] },
+    { 'metadata/train.csv': [`id,url,landmark_id`, `abc,${secret}`] },
+    { 'metadata/index.csv': ['id', `${secret}\xff`] },
+    { 'metadata/train_label_to_category.csv': ['landmark_id,category', `${secret},${secret}`] },
+    { 'metadata/train_label_to_category.csv': `${secret}\n` },
+    { 'metadata/imported/lists/clean.parquet': secret },
+    { 'countries/country_codes.json': secret },
+    { 'countries/country_codes.json': `["${secret}"]` },
+    { 'countries/TR.json': `{"${secret}": 1}` },
+    { 'countries/continent_codes.csv': `${secret}\n` },
+    { 'countries/continent_codes.csv': ['Continent_Name,Two_Letter_Country_Code', `"${secret}`] },
+  ];
+  for (const files of wrong) {
+    const error = await check(files).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(CairnError);
+    // As the log has it: with causes and their stacks.
+    expect(inspect(error, { depth: 10 })).not.toContain('hunter2');
+  }
 });

@@ -3,15 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError, listName } from '@cairn/contract';
+import type { FileDigest } from './digests.ts';
 import { openDatabase } from './duckdb.ts';
+import { createFileGate, type FileGate } from './file-gate.ts';
 import type { ImageSplit } from './image-path.ts';
-import { checkImportedList, findImportedLists } from './lists/imported-lists.ts';
+import { checkImportedList } from './lists/imported-lists.ts';
 import { splitsNeeded } from './lists/load-tars.ts';
 import type { ImageRoot } from './lists/manifest.ts';
 import { optionalFiles } from './metadata/files.ts';
-import { findMetadata } from './metadata/find-metadata.ts';
 import { loadMetadata } from './metadata/load-metadata.ts';
 import { readCountries } from './metadata/read-countries.ts';
+import type { MetadataLimits } from './metadata/take-in.ts';
+import { takeInMetadata } from './metadata/take-in-metadata.ts';
 import { requireFolder } from './require-folder.ts';
 import { tarsOfSplit } from './tars/index-tars.ts';
 
@@ -21,39 +24,49 @@ export type CheckDatasetOptions = {
   images: ImageRoot;
   /** The lists that shall be made of it: only what they need must be there. */
   lists: readonly ListName[];
-  signal?: AbortSignal;
+  /** The folders that its files may lie in; null for any that this process reads. */
+  roots: readonly string[] | null;
+  limits?: MetadataLimits;
+  signal?: AbortSignal | undefined;
 };
 
 /** What a collection that passed has: the rows of each CSV file, and the tars of each split (none for folders). */
-export type CheckedDataset = { rows: Record<string, number>; tars: Partial<Record<ImageSplit, number>>; countries: number };
+export type CheckedDataset = {
+  rows: Record<string, number>;
+  tars: Partial<Record<ImageSplit, number>>;
+  countries: number;
+  /** Of the files that were checked, byte for byte. */
+  metadata: Record<string, FileDigest>;
+};
 
 /**
  * Checks a collection before it is registered: the files that the lists need are there, their headers fit, and every row of
  * every CSV file and imported list can be read. Images are not opened and tars not read: reading finds the broken ones.
  *
  * @throws CairnError `missing_file` (naming the list that needs it), `missing_column` (naming the columns expected), `bad_row`
- *   (naming file, line and column).
+ *   (naming file, line and column), `folder_not_allowed`.
  */
 export async function checkDataset(options: CheckDatasetOptions): Promise<CheckedDataset> {
-  const { metadata, countries, images, lists, signal } = options;
-  await requireFolder('The folder of the images', images.root);
-  await requireFolder('The folder of the CSV files', metadata);
-  if (countries !== undefined) await requireFolder('The folder of the countries', countries);
-  const imported = await findImportedLists(metadata, listName.options);
-  const made = lists.filter((list) => !imported.has(list));
-  const found = await findMetadata(metadata, { lists: made, withCountries: countries !== undefined, also: optionalFiles }, signal);
-  const tars = await checkImages(images, lists);
-  const places = countries === undefined ? null : await readCountries(countries, 'reference', signal);
+  const { metadata, countries, images, lists, limits, signal } = options;
+  const gate = await createFileGate(options.roots);
+  await requireFolder('The folder of the images', images.root, gate);
+  await requireFolder('The folder of the CSV files', metadata, gate);
+  if (countries !== undefined) await requireFolder('The folder of the countries', countries, gate);
+  const tars = await checkImages(images, lists, gate);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   try {
+    const wanted = { lists, importable: listName.options, also: optionalFiles };
+    const taken = await takeInMetadata({ metadata, countries }, wanted, { folder, gate, signal, ...(limits ? { limits } : {}) });
+    const places = taken.countries === null ? null : await readCountries(taken.countries, 'reference', signal);
     const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
     try {
-      for (const path of imported.values()) await checkImportedList(database, path);
-      const rows = await loadMetadata(database, found, { folder, categoryQuotes: 'reference' }, signal);
+      for (const list of taken.imported.values()) await checkImportedList(database, list);
+      const rows = await loadMetadata(database, taken.files, { categoryQuotes: 'reference' }, signal);
       return {
-        rows: Object.fromEntries([...rows].map(([key, n]) => [found.get(key)?.file.name ?? key, n])),
+        rows: Object.fromEntries([...rows].map(([key, n]) => [taken.files.get(key)?.file.name ?? key, n])),
         tars,
         countries: new Set(places?.countryOf.values() ?? []).size,
+        metadata: taken.digests,
       };
     } finally {
       database.close();
@@ -63,7 +76,7 @@ export async function checkDataset(options: CheckDatasetOptions): Promise<Checke
   }
 }
 
-async function checkImages(images: ImageRoot, lists: readonly ListName[]): Promise<Partial<Record<ImageSplit, number>>> {
+async function checkImages(images: ImageRoot, lists: readonly ListName[], gate: FileGate): Promise<Partial<Record<ImageSplit, number>>> {
   const tars: Partial<Record<ImageSplit, number>> = {};
   for (const split of splitsNeeded(lists)) {
     if (images.kind === 'tars') {
@@ -71,6 +84,9 @@ async function checkImages(images: ImageRoot, lists: readonly ListName[]): Promi
       continue;
     }
     const folder = join(images.root, split);
+    await gate.realPath(folder).catch((error: unknown) => {
+      if (error instanceof CairnError) throw error;
+    });
     const isThere = await stat(folder).then(
       (stats) => stats.isDirectory(),
       () => false,

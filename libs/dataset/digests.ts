@@ -1,14 +1,11 @@
 import { createHash } from 'node:crypto';
-import { lstat, readdir, stat } from 'node:fs/promises';
+import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ListName, listName } from '@cairn/contract';
+import { CairnError, type DatasetFiles } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
 import { eachChunk } from './file-chunks.ts';
+import type { FileGate } from './file-gate.ts';
 import type { ImageSplit } from './image-path.ts';
-import { findImportedLists, importedFolder } from './lists/imported-lists.ts';
-import { optionalFiles } from './metadata/files.ts';
-import { findMetadata } from './metadata/find-metadata.ts';
-import { countryFilesIn } from './metadata/read-countries.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
 /** SHA-256 and size of a file. */
@@ -24,73 +21,93 @@ export async function fileDigest(path: string, signal?: AbortSignal): Promise<Fi
 /** Entries of one folder looked at together. */
 const statsAtATime = 64;
 
+/** A file of a listing, as it is now: its path relative to the folder, bytes, and the time of its last change in whole milliseconds. */
+export type ListedFile = { path: string; bytes: number; changedMs: number };
+
+/** What tells that a file is still the one that was listed, where no digest of its content is known. */
+export function changedMsOf({ mtimeMs }: { mtimeMs: number }): number {
+  return Math.floor(mtimeMs);
+}
+
 /**
  * The digest of an image folder: SHA-256 over its sorted listing, each file with its size and the time of its last change. The
  * images themselves are not read, so this is a digest of the listing: copying the folder with new times changes it, and a
- * change that keeps a file's size and time does not.
+ * change that keeps a file's size and time does not. `onFiles` is given the files of each folder.
+ *
+ * @throws CairnError `folder_not_allowed` for a link that leads out, `missing_file` for folders that contain themselves by links
  */
-export async function folderDigest(root: string, signal?: AbortSignal): Promise<{ digest: string; files: number; bytes: number }> {
+export async function folderDigest(
+  root: string,
+  {
+    gate,
+    onFiles,
+    signal,
+  }: { gate: FileGate; onFiles?: (files: readonly ListedFile[]) => Promise<void>; signal?: AbortSignal | undefined },
+): Promise<{ digest: string; files: number; bytes: number }> {
   const hash = createHash('sha256');
   let files = 0;
   let bytes = 0;
-  const walk = async (folder: string): Promise<void> => {
+  /** `within` are the real paths of the folders that lead here by links. */
+  const walk = async (folder: string, within: readonly string[]): Promise<void> => {
     signal?.throwIfAborted();
     const entries = (await readdir(join(root, folder), { withFileTypes: true })).toSorted((a, b) => (a.name < b.name ? -1 : 1));
     for (let from = 0; from < entries.length; from += statsAtATime) {
       const some = entries.slice(from, from + statsAtATime);
-      const stats = await Promise.all(some.map((entry) => (entry.isSymbolicLink() ? stat : lstat)(join(root, folder, entry.name))));
+      const stats = await Promise.all(
+        some.map(async (entry) => {
+          const path = join(root, folder, entry.name);
+          if (!entry.isSymbolicLink()) return lstat(path);
+          await gate.realPath(path);
+          return stat(path);
+        }),
+      );
+      const listed: ListedFile[] = [];
       for (const [i, entry] of some.entries()) {
         const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
         const found = stats[i];
-        if (found?.isDirectory()) await walk(path);
-        else if (found?.isFile()) {
-          hash.update(`${path}\0${found.size}\0${Math.floor(found.mtimeMs)}\n`);
+        if (found?.isDirectory()) {
+          await onFiles?.(listed.splice(0));
+          await walk(path, entry.isSymbolicLink() ? [...within, await outside(join(root, path), within)] : within);
+        } else if (found?.isFile()) {
+          const file = { path, bytes: found.size, changedMs: changedMsOf(found) };
+          hash.update(`${path}\0${file.bytes}\0${file.changedMs}\n`);
+          listed.push(file);
           files += 1;
           bytes += found.size;
         }
       }
+      await onFiles?.(listed);
     }
   };
-  await walk('');
+  await walk('', [await gate.realPath(root)]);
   return { digest: hash.digest('hex'), files, bytes };
 }
 
-/**
- * The digest of a source of tars: SHA-256 over the names and md5s. The md5 comes from the md5 file where there is one;
- * otherwise the tar is read. That a tar fits its md5 file is checked when it is indexed.
- */
-export async function tarsDigest(
-  root: string,
-  splits: readonly ImageSplit[],
-  signal?: AbortSignal,
-): Promise<{ digest: string; tars: Record<string, string> }> {
-  const tars: Record<string, string> = {};
-  for (const split of splits) {
-    for (const tar of await tarsOfSplit(root, split)) tars[tar] = (await listedMd5(root, tar)) ?? (await md5Of(join(root, tar), signal));
-  }
-  return { digest: sha256Json(tars), tars };
+/** The real path of a linked folder, which must not be, or hold, one that leads to it: the walk would not end. */
+async function outside(path: string, within: readonly string[]): Promise<string> {
+  const real = await realpath(path);
+  if (!within.some((folder) => folder === real || folder.startsWith(`${real}/`))) return real;
+  throw new CairnError('missing_file', `${path} leads back to a folder that contains it: remove the link`, { details: { path } });
 }
 
 /**
- * The digest of the metadata that the given lists, and index_expand where there is its file, are made from: SHA-256 over the names, sizes and SHA-256 of the CSV files (and of
- * the countries folder's files, and of imported lists). Where the CSV files lie makes no difference.
- *
- * @throws CairnError `missing_file`, `missing_column`.
+ * The md5 of each tar of the splits: from the md5 file where there is one; otherwise the tar is read. That a tar fits its md5 file is
+ * checked when it is indexed.
  */
-export async function metadataDigest(
-  source: { metadata: string; countries?: string | undefined; lists: readonly ListName[] },
-  signal?: AbortSignal,
-): Promise<{ digest: string; files: Record<string, FileDigest> }> {
-  const imported = await findImportedLists(source.metadata, listName.options);
-  const lists = source.lists.filter((list) => !imported.has(list));
-  const wanted = { lists, withCountries: source.countries !== undefined, also: optionalFiles };
-  const files: Record<string, FileDigest> = {};
-  for (const [list, path] of imported) files[`${importedFolder}/${list}.parquet`] = await fileDigest(path, signal);
-  for (const { file, path } of (await findMetadata(source.metadata, wanted, signal)).values())
-    files[file.name] = await fileDigest(path, signal);
-  if (source.countries !== undefined) {
-    for (const name of await countryFilesIn(source.countries, signal))
-      files[`countries/${name}`] = await fileDigest(join(source.countries, name), signal);
+export async function tarMd5s(
+  root: string,
+  splits: readonly ImageSplit[],
+  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
+): Promise<Record<string, string>> {
+  const tars: Record<string, string> = {};
+  for (const split of splits) {
+    for (const tar of await tarsOfSplit(root, split))
+      tars[tar] = (await listedMd5(root, tar, gate)) ?? (await md5Of(join(root, tar), { gate, signal }));
   }
-  return { digest: sha256Json(files), files };
+  return tars;
+}
+
+/** The digest of a dataset: SHA-256 over those of its metadata and its images. Where the files lie makes no difference. */
+export function datasetDigest({ metadata, images }: DatasetFiles): string {
+  return sha256Json({ metadata: sha256Json(metadata), images: sha256Json(images) });
 }

@@ -1,12 +1,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
+import type { FileGate } from './file-gate.ts';
 
 /**
  * @param what how the folder is called in the message, such as `The folder of the images`
- * @throws CairnError `missing_file` where nothing is there, or a file
+ * @throws CairnError `missing_file` where nothing is there, or a file; `folder_not_allowed` where the gate does not lead there
  */
-export async function requireFolder(what: string, path: string): Promise<void> {
-  const found = await stat(path).catch((error: unknown) => {
+export async function requireFolder(what: string, path: string, gate?: FileGate): Promise<void> {
+  const found = await (gate === undefined ? stat(path) : gate.realPath(path).then(stat)).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw error;
   });

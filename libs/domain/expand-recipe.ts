@@ -1,9 +1,18 @@
-import { CairnError, type Recipe, type StepKind, type StepSettings, type TrainSettings, type WeightsContent } from '@cairn/contract';
+import {
+  CairnError,
+  ownValue,
+  type Recipe,
+  type StepKind,
+  type StepSettings,
+  settingPathText,
+  type TrainSettings,
+  type WeightsContent,
+} from '@cairn/contract';
 
 export type StepNeed = { role: string; step: string };
 
-/** Imported weights that a step reads, by name; `setting` is where the recipe says so. */
-export type StepWant = { role: string; name: string; content: WeightsContent; setting: string };
+/** Imported weights that a step reads, by name, and what they may hold; `setting` is where the recipe says so. */
+export type StepWant = { role: string; name: string; contents: readonly WeightsContent[]; setting: string };
 
 /** One step of a run as it is stored: everything but ids and state. */
 export type StepPlan = {
@@ -111,10 +120,10 @@ function refuseListsNotMade({ prepare, stages, extract }: Recipe): void {
   const made = prepare.lists;
   const reads = [
     ...Object.entries(stages).flatMap(([name, { list, evaluate }]) => [
-      { list, where: `stages.${name}.list is "${list}"` },
+      { list, where: `${stagePath(name)}.list is "${list}"` },
       ...(evaluate === 'none' ? [] : (['query', 'index'] as const)).map((scored) => ({
         list: scored,
-        where: `stages.${name}.evaluate is "${evaluate}", which scores "${scored}"`,
+        where: `${stagePath(name)}.evaluate is "${evaluate}", which scores "${scored}"`,
       })),
     ]),
     ...Object.entries(extract).map(([name, { list }]) => ({ list, where: `extract.${name}.list is "${list}"` })),
@@ -129,6 +138,9 @@ function refuseListsNotMade({ prepare, stages, extract }: Recipe): void {
     throw new CairnError('invalid_setting', `extract.query.list is "${extract.query.list}", but the step evaluate scores the list query`);
 }
 
+/** The path of a stage as `--set` takes it. */
+const stagePath = (name: string): string => settingPathText(['stages', name]);
+
 /** What is exported: the checkpoint of a stage, or an imported model. */
 function exportedCheckpoint({ stages, export: { stage, weights } }: Recipe): { needs: StepNeed[]; wants: StepWant[] } {
   const names = Object.keys(stages);
@@ -139,15 +151,16 @@ function exportedCheckpoint({ stages, export: { stage, weights } }: Recipe): { n
   if (stage === null) {
     if (names.length > 0)
       throw new CairnError('invalid_setting', `export.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
-    return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', content: 'model', setting: 'export.weights' }] };
+    return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', contents: ['model'], setting: 'export.weights' }] };
   }
   if (names.length === 0) throw new CairnError('invalid_setting', 'the recipe has no stages; it needs one, or export.weights');
-  if (!(stage in stages)) throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${names.join(', ')}`);
+  if (!Object.hasOwn(stages, stage))
+    throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${names.join(', ')}`);
   return { needs: [{ role: 'checkpoint', step: stage }], wants: [] };
 }
 
 function trainStep(recipe: Recipe, name: string): StepPlan {
-  const settings = recipe.stages[name];
+  const settings = ownValue(recipe.stages, name);
   if (!settings) throw new CairnError('internal', `stage ${name} is not in the recipe`);
   const start = settings.from === 'init' ? [] : [{ role: 'start', step: settings.from }];
   return {
@@ -162,15 +175,17 @@ function trainStep(recipe: Recipe, name: string): StepPlan {
   };
 }
 
+/** A stage starts from a backbone as others published it, or goes on from a whole model as from a stage before. */
 function weightsOf(stage: string, { weights }: TrainSettings): StepWant[] {
-  return weights === null ? [] : [{ role: 'weights', name: weights, content: 'backbone', setting: `stages.${stage}.weights` }];
+  if (weights === null) return [];
+  return [{ role: 'weights', name: weights, contents: ['backbone', 'model'], setting: `${stagePath(stage)}.weights` }];
 }
 
-/** The weights with which the chain of stages begins that ends in the exported one. */
+/** The imported weights with which the chain of stages begins that ends in the exported one. */
 function startingWeights({ stages, export: { stage } }: Recipe): StepWant[] {
   let name = stage;
   for (;;) {
-    const settings = name === null ? undefined : stages[name];
+    const settings = name === null ? undefined : ownValue(stages, name);
     if (name === null || settings === undefined) return [];
     if (settings.from === 'init') return weightsOf(name, settings);
     name = settings.from;
@@ -183,7 +198,7 @@ function checkStage(
   { batch, ranks, effectiveBatch, epochs, lastEpoch, from, weights, sampler, imagesPerId }: TrainSettings,
 ): void {
   const refuse = (what: string) => {
-    throw new CairnError('invalid_setting', `stages.${name}.${what}`);
+    throw new CairnError('invalid_setting', `${stagePath(name)}.${what}`);
   };
   const atOnce = batch * ranks;
   if (effectiveBatch !== null && effectiveBatch % atOnce !== 0)
@@ -201,20 +216,23 @@ function checkStage(
 const reservedNames = new Set(['prepare', 'export', 'extract_index', 'extract_query', 'search', 'evaluate', 'register', 'init']);
 
 function orderStages(recipe: Recipe): string[] {
-  const names = Object.keys(recipe.stages);
+  const stages = Object.entries(recipe.stages);
+  const names = stages.map(([name]) => name);
   const ordered: string[] = [];
-  for (const name of names) {
+  for (const [name, settings] of stages) {
     if (reservedNames.has(name))
-      throw new CairnError('invalid_setting', `stages.${name}: "${name}" is the name of another step; choose another name for the stage`);
-    const settings = recipe.stages[name];
-    if (settings && settings.from !== 'init' && !(settings.from in recipe.stages)) {
-      throw new CairnError('invalid_setting', `stages.${name}.from is "${settings.from}", but the stages are ${names.join(', ')}`);
+      throw new CairnError(
+        'invalid_setting',
+        `${stagePath(name)}: "${name}" is the name of another step; choose another name for the stage`,
+      );
+    if (settings.from !== 'init' && !Object.hasOwn(recipe.stages, settings.from)) {
+      throw new CairnError('invalid_setting', `${stagePath(name)}.from is "${settings.from}", but the stages are ${names.join(', ')}`);
     }
-    if (settings) checkStage(name, settings);
+    checkStage(name, settings);
   }
   while (ordered.length < names.length) {
-    const next = names.filter(
-      (name) => !ordered.includes(name) && (recipe.stages[name]?.from === 'init' || ordered.includes(recipe.stages[name]?.from ?? '')),
+    const next = stages.flatMap(([name, { from }]) =>
+      !ordered.includes(name) && (from === 'init' || ordered.includes(from)) ? [name] : [],
     );
     if (next.length === 0) {
       const rest = names.filter((name) => !ordered.includes(name));

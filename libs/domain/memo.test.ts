@@ -39,6 +39,22 @@ describe('expandRecipe', () => {
     expect(() => expandRecipe(make({ search: { ...stage, from: 'init' } }))).toThrow('name of another step');
   });
 
+  it.each(['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__proto__'])(
+    'takes "%s" for a stage only where there is one',
+    (name) => {
+      const init = { ...stage, from: 'init' };
+      // The schema refuses names like __proto__; whoever calls with one gets the same answer.
+      const without = make({ a: init });
+      expect(() => expandRecipe({ ...without, export: { ...without.export, stage: name } })).toThrow('but the stages are a');
+      const lost = { ...without, stages: { a: { ...without.stages.a, from: name } } } as Recipe;
+      expect(() => expandRecipe(lost)).toThrow(`stages.a.from is "${name}", but the stages are a`);
+      if (name === '__proto__') return;
+      const steps = expandRecipe(make({ b: { ...stage, from: name }, [name]: init }));
+      expect(steps.slice(0, 4).map((step) => step.name)).toEqual(['prepare', name, 'b', 'export']);
+      expect(steps[2]?.needs).toContainEqual({ role: 'start', step: name });
+    },
+  );
+
   it('refuses at once what would miss a list days later: an extraction, a score between epochs, the evaluation', () => {
     const recipeWith = (change: Partial<Recipe>) => ({ ...make({ a: { ...stage, from: 'init' } }), ...change });
     const refused = (change: Partial<Recipe>) => expect(() => expandRecipe(recipeWith(change)));
@@ -72,7 +88,7 @@ describe('expandRecipe', () => {
       weights: 'w',
     });
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
-    const want = { role: 'weights', name: 'w', content: 'backbone', setting: 'stages.a.weights' };
+    const want = { role: 'weights', name: 'w', contents: ['backbone', 'model'], setting: 'stages.a.weights' };
     const steps = expandRecipe(make({ a: begins, b: { ...stage, from: 'a' } }));
     // register tells of them, since their licence goes with the model.
     expect(steps.flatMap(({ name, wants }) => wants.map((wanted) => [name, wanted]))).toEqual([
@@ -88,7 +104,7 @@ describe('expandRecipe', () => {
     };
     const steps = exporting({}, { weights: 'theirs' });
     expect(steps.map((step) => step.kind)).toEqual(['prepare', 'export', 'extract', 'extract', 'search', 'evaluate', 'register']);
-    const want = { role: 'checkpoint', name: 'theirs', content: 'model', setting: 'export.weights' };
+    const want = { role: 'checkpoint', name: 'theirs', contents: ['model'], setting: 'export.weights' };
     expect(steps.filter((step) => step.wants.length > 0).map(({ kind, wants }) => ({ kind, wants }))).toEqual([
       { kind: 'export', wants: [want] },
       { kind: 'register', wants: [want] },

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FinishRequest, oldestProtocol, protocol, type ReportItem } from '@cairn/contract';
+import { type FinishRequest, oldestProtocol, protocol, type ReportItem, type StoredFile } from '@cairn/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   attemptGone,
@@ -9,6 +9,7 @@ import {
   finalizationFailed,
   giveUpLead,
   pendingFinalization,
+  recordFindings,
   stepsToFinalize,
   takeLead,
 } from './index.ts';
@@ -111,6 +112,50 @@ describe('an attempt', () => {
     await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [] })).rejects.toMatchObject({ code: 'superseded' });
     await expect(stage.engine.attemptSpec(attempt, 1, protocol)).rejects.toMatchObject({ code: 'superseded' });
     expect(await attemptRow(attempt)).toMatchObject({ state: 'lost', generation: 2 });
+  });
+
+  it('is refused a success that no artifact can be made of, and may still say how it ended', async () => {
+    const runId = await freshRun();
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    const [other = ''] = await stage.startAttempts(await freshRun(), 'first');
+    const own = stage.file('a.bin', attempt);
+    const refused: [string, StoredFile[]][] = [
+      ['no files', []],
+      ['two files named a.bin', [own, own]],
+      ['not below', [stage.file('a.bin', other)]],
+      ['not below', [{ ...own, key: `models/mdl_1/a.bin` }]],
+      ['not below', [{ ...own, key: `staging/${attempt}` }]],
+    ];
+    for (const [message, files] of refused)
+      await expect(stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: {} })).rejects.toMatchObject({
+        code: 'invalid_request',
+        message: expect.stringContaining(message),
+      });
+    const stolen = {
+      type: 'checkpoint',
+      key: stage.file('c.pt', other).key,
+      bytes: 1,
+      sha256: own.sha256,
+      step: 1,
+      epoch: 1,
+      final: true,
+    } as const;
+    await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [stolen] })).rejects.toMatchObject({
+      code: 'invalid_request',
+    });
+    expect((await attemptRow(attempt)).state).toBe('running');
+    await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'internal', message: 'refused' });
+    expect((await attemptRow(attempt)).state).toBe('failed');
+  });
+
+  it('that the executor saw end has its last words as they can be kept', async () => {
+    const runId = await freshRun();
+    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    const finding = { code: 'unschedulable', message: 'node \0 \ud83d', since: now() };
+    await recordFindings(stage.ctx, stage.lead, [{ attempt: { id: attempt, runId }, finding }]);
+    expect((await attemptRow(attempt)).finding).toEqual({ ...finding, message: 'node \u2400 \ufffd' });
+    await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, { ...gone, message: 'killed:\n\0\ud83d' });
+    expect((await attemptRow(attempt)).failure).toMatchObject({ message: 'killed:\n\u2400\ufffd' });
   });
 
   it('may say its end twice, and what the executor sees after that changes nothing', async () => {

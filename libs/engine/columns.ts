@@ -1,4 +1,14 @@
-import { artifactState, attemptCause, attemptState, failureView, runState, stepKind, stepState, storedFile } from '@cairn/contract';
+import {
+  artifactState,
+  attemptCause,
+  attemptState,
+  datasetFiles,
+  failureView,
+  runState,
+  stepKind,
+  stepState,
+  storedFile,
+} from '@cairn/contract';
 import { z } from 'zod';
 
 /** JSON columns as the engine reads them: parsed, never cast. */
@@ -9,6 +19,7 @@ export type Given = z.infer<typeof givenColumn>[number];
 export const failuresColumn = z.partialRecord(attemptCause, z.number().int());
 export const filesColumn = z.array(storedFile);
 export const artifactFilesColumn = z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: z.string() }));
+export const datasetFilesColumn = datasetFiles.nullable();
 export const detailsColumn = z.record(z.string(), z.unknown());
 export const scoresColumn = z.record(z.string(), z.number());
 export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);

@@ -23,6 +23,21 @@ export type EngineLimits = {
   hangSeconds: number;
   /** What an attempt may take to save its work when it is asked to stop. */
   graceSeconds: number;
+  /** Runs that are not over, of one owner and of a project; 0: any number. */
+  ownerRuns: number;
+  projectRuns: number;
+  /** Bytes that are kept of the log of one attempt, and of those of a run together; 0: all. */
+  attemptLogBytes: number;
+  runLogBytes: number;
 };
 
-export const defaultLimits: EngineLimits = { heartbeatSeconds: 2, leaseSeconds: 15, hangSeconds: 600, graceSeconds: 30 };
+export const defaultLimits: EngineLimits = {
+  heartbeatSeconds: 2,
+  leaseSeconds: 15,
+  hangSeconds: 600,
+  graceSeconds: 30,
+  ownerRuns: 2_000,
+  projectRuns: 10_000,
+  attemptLogBytes: 64_000_000,
+  runLogBytes: 512_000_000,
+};

@@ -1,4 +1,4 @@
-import { CairnError, type Recipe } from '@cairn/contract';
+import { CairnError, type Recipe, settingPathText } from '@cairn/contract';
 import type { StepPlan, StepWant } from '@cairn/domain';
 import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
@@ -30,15 +30,14 @@ export async function findWeights(
 
 type Row = { content: string; backbone: string; extent: string; embeddingDim: number | null };
 
-function faultOf(row: Row, { content, setting }: StepWant, { model, stages }: Recipe): string | null {
-  const words = { backbone: 'a backbone alone', model: 'a whole model' };
-  if (row.content !== content) return `holds ${words[row.content === 'model' ? 'model' : 'backbone']}; ${words[content]} is needed`;
+function faultOf(row: Row, { contents, setting }: StepWant, { model, stages }: Recipe): string | null {
+  if (!contents.some((content) => content === row.content)) return 'holds a backbone alone; a whole model is needed';
   if (row.backbone !== model.backbone) return `is of the backbone ${row.backbone}; model.backbone is ${model.backbone}`;
-  if (content === 'model' && row.embeddingDim !== model.embeddingDim)
+  if (row.content === 'model' && row.embeddingDim !== model.embeddingDim)
     return `gives features of length ${row.embeddingDim}; model.embeddingDim is ${model.embeddingDim}`;
-  const stage = Object.entries(stages).find(([name]) => setting === `stages.${name}.weights`);
+  const stage = Object.entries(stages).find(([name]) => setting === settingPathText(['stages', name, 'weights']));
   if (row.extent === 'upstream' && stage?.[1].weightsExtent === 'all')
-    return `was imported without the squeeze-excitations (--extent upstream); stages.${stage[0]}.weightsExtent is all`;
+    return `was imported without the squeeze-excitations (--extent upstream); ${settingPathText(['stages', stage[0], 'weightsExtent'])} is all`;
   return null;
 }
 
@@ -46,13 +45,13 @@ function faultOf(row: Row, { content, setting }: StepWant, { model, stages }: Re
 export function refuseAbsentWeights(recipe: Recipe, plan: readonly StepPlan[], weights: ReadonlyMap<string, ImportedWeights>): void {
   const absent = plan.flatMap((step) => step.wants).find((want) => !weights.has(want.name));
   if (absent === undefined) return;
-  const { name, setting, content } = absent;
+  const { name, setting, contents } = absent;
   const { backbone } = recipe.model;
-  const command =
-    content === 'model'
-      ? `cairn import model ${name}.pth --backbone ${backbone} --name ${name}`
-      : `cairn import weights ${name}.pth --backbone ${backbone}`;
-  const untrained = content === 'model' ? '' : ` Or start from untrained weights: --set ${setting}=null.`;
+  const isBackbone = contents.includes('backbone');
+  const command = isBackbone
+    ? `cairn import weights ${name}.pth --backbone ${backbone}`
+    : `cairn import model ${name}.pth --backbone ${backbone} --name ${name}`;
+  const untrained = isBackbone ? ` Or start from untrained weights: --set '${setting}=null'.` : '';
   throw new CairnError('not_found', `${setting} names the weights ${name}, which are not here`, {
     details: { weights: name, remedy: `Bring them in: \`${command}\`.${untrained}` },
   });

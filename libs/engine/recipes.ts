@@ -3,7 +3,7 @@ import path from 'node:path';
 import { CairnError, type Ensemble, type Recipe, recipe as recipeSchema } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { parse, stringify } from 'yaml';
-import { referenceRecipes } from './recipes/reference.ts';
+import { referenceConfigurations, referenceRecipes } from './recipes/reference.ts';
 import { submission } from './recipes/submission.ts';
 
 export type BuiltinRecipe = { recipe: Recipe; yaml: string };
@@ -23,7 +23,7 @@ export const ensembles: ReadonlyMap<string, Ensemble> = new Map([[submission.nam
 /**
  * A built-in recipe by its name.
  *
- * @throws CairnError `unknown_recipe` with the nearest name, or with the recipes of an ensemble that has the name
+ * @throws CairnError `unknown_recipe` with the nearest name, or with what an ensemble or a configuration of the reference is here
  */
 export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T {
   const found = recipes.get(name);
@@ -34,9 +34,20 @@ export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T 
     const models = Object.keys(parts.models).join(', ');
     throw new CairnError(
       'unknown_recipe',
-      `"${name}" is no recipe but an ensemble of several: submit ${models}; no step searches their models together yet`,
+      `"${name}" is an ensemble of several recipes: submit ${models}; no step searches their models together yet`,
       {
         details: { names },
+      },
+    );
+  }
+  const configuration = referenceConfigurations.get(name.replace(/^.*\//, '').replace(/\.ya?ml$/i, ''));
+  if (configuration !== undefined) {
+    const { recipe, stage } = configuration;
+    throw new CairnError(
+      'unknown_recipe',
+      `"${name}" is a configuration of the reference; here it is the stage ${stage} of the recipe ${recipe}`,
+      {
+        details: { nearest: recipe, names },
       },
     );
   }

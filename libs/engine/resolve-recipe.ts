@@ -1,4 +1,5 @@
-import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest } from '@cairn/contract';
+import { isDeepStrictEqual } from 'node:util';
+import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest, settingPath, settingPathText } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import type { EngineContext } from './context.ts';
 import { findRecipe } from './recipes.ts';
@@ -11,27 +12,38 @@ import { findRecipe } from './recipes.ts';
 export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, request: Pick<SubmitRequest, 'recipe' | 'set'>): Recipe {
   const recipe = typeof request.recipe === 'string' ? findRecipe(recipes, request.recipe).recipe : request.recipe;
   const changed = structuredClone(recipe) as Record<string, unknown>;
-  for (const [path, value] of Object.entries(request.set)) override(changed, path, value);
-  keepEffectiveBatch(changed, recipe, request.set);
+  const overrides = Object.entries(request.set).map(([path, value]) => ({ path: settingPath(path), value }));
+  for (const { path, value } of overrides) override(changed, path, value);
+  keepEffectiveBatch(
+    changed,
+    recipe,
+    overrides.map(({ path }) => path),
+  );
   const parsed = recipeSchema.safeParse(changed);
   if (parsed.success) return parsed.data;
-  const errors = parsed.error.issues.map((issue) => {
+  const { issues } = parsed.error;
+  const errors = issues.slice(0, mostTold).map((issue) => {
     const value = issue.code === 'invalid_value' ? issue.path.reduce<unknown>(partOf, changed) : undefined;
     const nearest = issue.code === 'invalid_value' && typeof value === 'string' ? nearestName(value, issue.values.map(String)) : null;
-    return { path: issue.path.join('.'), message: issue.message + didYouMean(nearest) };
+    return { path: settingPathText(issue.path), message: issue.message + didYouMean(nearest) };
   });
-  throw new CairnError('invalid_setting', errors.map(({ path, message }) => `${path}: ${message}`).join('; '), { details: { errors } });
+  const more = issues.length > errors.length ? `; and ${issues.length - errors.length} more` : '';
+  const told = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
+  throw new CairnError('invalid_setting', told + more, { details: { errors } });
 }
+
+/** The most faults that are told. */
+const mostTold = 20;
 
 /**
  * Another number of ranks, or another batch, leaves the images of a step as they were, and so the learning rate right: the stage adds the
  * gradients of several batches. Whoever wants another step sets `effectiveBatch` too (null: batch x ranks).
  */
-function keepEffectiveBatch(changed: Record<string, unknown>, { stages }: Recipe, set: Record<string, unknown>): void {
+function keepEffectiveBatch(changed: Record<string, unknown>, { stages }: Recipe, overridden: readonly string[][]): void {
   for (const [name, { batch, ranks, effectiveBatch }] of Object.entries(stages)) {
-    const isSet = (setting: string): boolean => Object.hasOwn(set, `stages.${name}.${setting}`);
+    const isSet = (setting: string): boolean => overridden.some((path) => isDeepStrictEqual(path, ['stages', name, setting]));
     if (effectiveBatch === null && (isSet('batch') || isSet('ranks')) && !isSet('effectiveBatch'))
-      override(changed, `stages.${name}.effectiveBatch`, batch * ranks);
+      override(changed, ['stages', name, 'effectiveBatch'], batch * ranks);
   }
 }
 
@@ -40,15 +52,15 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 const partOf = (whole: unknown, key: PropertyKey): unknown => (whole as Partial<Record<PropertyKey, unknown>> | null | undefined)?.[key];
 
 /** Sets one setting by its path. Every part must exist: an override changes a recipe and adds nothing to it. */
-function override(recipe: Record<string, unknown>, path: string, value: unknown): void {
-  const parts = path.split('.');
+function override(recipe: Record<string, unknown>, parts: readonly string[], value: unknown): void {
+  const path = settingPathText(parts);
   let target = recipe;
   parts.forEach((part, index) => {
     if (!Object.hasOwn(target, part)) {
       const names = Object.keys(target);
-      const here = parts.slice(0, index).join('.');
+      const here = settingPathText(parts.slice(0, index));
       const near = nearestName(part, names);
-      const nearest = near === null ? null : [...parts.slice(0, index), near].join('.');
+      const nearest = near === null ? null : settingPathText([...parts.slice(0, index), near]);
       const found = here ? `"${here}" has` : 'There are';
       throw new CairnError(
         'unknown_setting',
@@ -66,7 +78,7 @@ function override(recipe: Record<string, unknown>, path: string, value: unknown)
     if (!isObject(next))
       throw new CairnError(
         'unknown_setting',
-        `"${parts.slice(0, index + 1).join('.')}" is one value and has no setting "${parts[index + 1]}"`,
+        `"${settingPathText(parts.slice(0, index + 1))}" is one value and has no setting "${parts[index + 1]}"`,
         { details: { setting: path } },
       );
     target = next;

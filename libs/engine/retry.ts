@@ -2,6 +2,7 @@ import { CairnError } from '@cairn/contract';
 import { isDoneStep, isEndedRun } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
+import { checkRunQuotas } from './quotas.ts';
 import { changeRun, changeStep, emit, type RunWork, type WorkStep, withRun } from './run-work.ts';
 import { moveRun } from './settle.ts';
 
@@ -17,6 +18,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     const again = from === null ? new Set<string>() : dependents(run, from);
     const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);
+    await checkRunQuotas(ctx, run.tx, { name: run.owner, projectId: run.projectId });
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
       changeRun(run, { noReuse: run.noReuse });

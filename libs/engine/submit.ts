@@ -6,6 +6,7 @@ import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { findWeights, givenTo, type ImportedWeights, refuseAbsentWeights } from './imported-weights.ts';
+import { checkRunQuotas } from './quotas.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
 import { emit, runWork, settleAndWrite, type WorkStep } from './run-work.ts';
 
@@ -78,6 +79,7 @@ export async function submitRun(
   if (earlier) return { runId: earlier, created: false };
   const { recipe, plan, weights, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
   refuseAbsentWeights(recipe, plan, weights);
+  await checkRunQuotas(ctx, ctx.prisma, actor);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };

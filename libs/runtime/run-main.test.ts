@@ -26,7 +26,7 @@ function start(...args: string[]) {
   return { child, ready: once(child.stdout, 'data'), ended };
 }
 
-test.each(['SIGTERM', 'SIGINT'] as const)('%s closes what was made, last first, and ends with 0', async (signal) => {
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('%s closes what was made, last first, and ends with 0', async (signal) => {
   const { child, ready, ended } = start('serve');
   await ready;
   child.kill(signal);

@@ -31,10 +31,11 @@ export type Main = {
   start(context: MainContext): Promise<{ finished: Promise<number> } | undefined>;
 };
 
-const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
+/** SIGHUP is what a program gets whose terminal goes: the work is saved then too. */
+const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /**
- * Runs a program's `main.ts`: starts it, stops it on SIGTERM and SIGINT (what was made last first, within the limit),
+ * Runs a program's `main.ts`: starts it, stops it on SIGTERM, SIGINT and SIGHUP (what was made last first, within the limit),
  * tells errors for people, and ends the process with one of {@link exitCodes}. Never returns.
  */
 export async function runMain({ name, debug = false, closeLimitMs = 10_000, start }: Main): Promise<never> {

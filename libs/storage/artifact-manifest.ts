@@ -1,23 +1,11 @@
-import { artifactKind, CairnError, sha256Hex, timestamp } from '@cairn/contract';
+import { artifactFileName, artifactKind, CairnError, manifestName, sha256Hex, timestamp } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
 import { z } from 'zod';
-import { objectKey } from './object-key.ts';
 import type { ObjectStore } from './object-store.ts';
-
-/** The name of the manifest under an artifact's prefix; written last, it proves that the rest is there. */
-export const manifestName = 'manifest.json';
-
-const fileName = z.string().refine((name) => {
-  try {
-    return objectKey(name) !== manifestName;
-  } catch {
-    return false;
-  }
-}, 'a relative path without dot parts, other than the manifest');
 
 export const artifactFile = z.object({
   /** Path under the artifact's prefix. */
-  name: fileName,
+  name: artifactFileName,
   bytes: z.number().int().min(0),
   sha256: sha256Hex,
 });

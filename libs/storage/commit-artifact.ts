@@ -1,14 +1,6 @@
-import { CairnError, isCairnError } from '@cairn/contract';
+import { CairnError, isCairnError, manifestName } from '@cairn/contract';
 import { canonicalJson, inParallel } from '@cairn/runtime';
-import {
-  type ArtifactFile,
-  type ArtifactManifest,
-  artifactManifest,
-  byName,
-  contentDigest,
-  manifestName,
-  readManifest,
-} from './artifact-manifest.ts';
+import { type ArtifactFile, type ArtifactManifest, artifactManifest, byName, contentDigest, readManifest } from './artifact-manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { isVerified, verifyFile } from './verify-artifact.ts';
 
@@ -32,15 +24,15 @@ const parallelCopies = 4;
  * Makes an artifact of parts in staging: copies each inside the store, checks the copies' sizes and digests, removes
  * what else lies under the prefix (an earlier try's), and writes the manifest last. Killed at any point and run again
  * it ends the same; run again when all is done it changes nothing, even if staging is gone.
- * @throws CairnError `corrupt_artifact` for a part that is not what was committed, or when the prefix already holds an
- *   artifact with other content; `not_found` for a part that is neither in staging nor copied.
+ * @throws CairnError `corrupt_artifact` for a part that is not what was committed, for two of the same name, or when the prefix already
+ *   holds an artifact with other content; `not_found` for a part that is neither in staging nor copied.
  */
 export async function commitArtifact(store: ObjectStore, { prefix, files, manifest, signal }: ArtifactCommit): Promise<ArtifactManifest> {
   const sorted = byName(files);
   const listed = sorted.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }));
   const complete = artifactManifest.parse({ ...manifest, files: listed, digest: contentDigest(listed) });
   const repeated = sorted.find(({ name }, index) => sorted[index + 1]?.name === name);
-  if (repeated) throw new CairnError('internal', `The artifact ${prefix} would have two files named ${repeated.name}.`);
+  if (repeated) throw new CairnError('corrupt_artifact', `The artifact ${prefix} would have two files named ${repeated.name}.`);
 
   const existing = await existingManifest(store, prefix, signal);
   if (existing) {

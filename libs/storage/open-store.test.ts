@@ -7,6 +7,11 @@ test.each(['gs://bucket', 'ftp://host/x', '/var/lib/cairn', '', 'file://host/sha
   );
 });
 
+test.each(['file:///team#1/storage', 'file:///what?x/storage'])('%s is refused: the rest of its path would be lost', (url) => {
+  expect(() => openStore(url)).toThrow(expect.objectContaining({ code: 'invalid_configuration', message: expect.stringContaining('%23') }));
+  expect(openStore(url.replace('#', '%23').replace('?', '%3F')).url).not.toMatch(/[#?]/);
+});
+
 test('an absolute file URL is opened without touching the disk', () => {
   expect(openStore('file:///nowhere/at%20all').url).toBe('file:///nowhere/at%20all');
 });

@@ -33,6 +33,11 @@ export function openStore(url: string): ObjectStore {
 }
 
 function pathOf(url: URL): string {
+  if (url.search !== '' || url.hash !== '')
+    throw new CairnError(
+      'invalid_configuration',
+      `${JSON.stringify(url.href)} has a # or ? in it, after which nothing belongs to the path: write %23 or %3F where it is part of a folder's name.`,
+    );
   try {
     return fileURLToPath(url);
   } catch (cause) {

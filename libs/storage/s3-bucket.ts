@@ -1,6 +1,8 @@
+import http from 'node:http';
+import https from 'node:https';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
-import { backoff } from '@cairn/runtime';
+import { backoff, usedProxies } from '@cairn/runtime';
 import { objectKey } from './object-key.ts';
 import type { S3Limits } from './s3-limits.ts';
 import type { S3Location } from './s3-location.ts';
@@ -19,6 +21,8 @@ export type S3Bucket = {
 };
 
 const longestName = 1024;
+/** Connections to the server, the SDK's own number. */
+const maxSockets = 50;
 
 /** Connects to nothing yet. */
 export function openBucket(location: S3Location, limits: S3Limits): S3Bucket {
@@ -53,7 +57,13 @@ function clientConfig(location: S3Location, limits: S3Limits): S3ClientConfig {
     ...(location.forcePathStyle ? { forcePathStyle: true } : {}),
     maxAttempts: limits.attempts,
     retryStrategy: patientRetries(limits),
-    requestHandler: { connectionTimeout: limits.connectMs, socketTimeout: limits.silenceMs },
+    // As the SDK makes them, with the proxies that this process goes by (`useProxies`).
+    requestHandler: {
+      connectionTimeout: limits.connectMs,
+      socketTimeout: limits.silenceMs,
+      httpAgent: new http.Agent({ keepAlive: true, maxSockets, proxyEnv: usedProxies() }),
+      httpsAgent: new https.Agent({ keepAlive: true, maxSockets, proxyEnv: usedProxies() }),
+    },
     // Other servers do not know the checksums that the SDK adds by default. Bodies are covered by the request's signature.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',

@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, ownValue } from '@cairn/contract';
 import type { S3Bucket } from './s3-bucket.ts';
 
 /** What was being done when the object store failed. */
@@ -81,7 +81,7 @@ export function s3Error(error: unknown, bucket: S3Bucket, { act, key, bytes, sig
     const written = bytes === undefined ? '' : `: ${bytes} bytes were offered`;
     return new CairnError('storage_full', `No space is left in ${place} for ${key}${written}.`, options);
   }
-  const remedy = remedies[synonyms[code] ?? code] ?? remedies[byStatus[status ?? 0] ?? ''];
+  const remedy = ownValue(remedies, ownValue(synonyms, code) ?? code) ?? remedies[byStatus[status ?? 0] ?? ''];
   const why = remedy?.(bucket) ?? `the server answered ${status === undefined ? '' : `${status} `}${code}: ${messageOf(error)}`;
   return new CairnError('storage_failed', `${act} ${key} in ${place} failed: ${why.replace(/\.$/, '')}.`, options);
 }

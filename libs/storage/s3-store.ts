@@ -1,5 +1,5 @@
 import { DeleteObjectCommand } from '@aws-sdk/client-s3';
-import { manifestName } from './artifact-manifest.ts';
+import { manifestName } from '@cairn/contract';
 import { downloadWhole } from './download-whole.ts';
 import { objectKey } from './object-key.ts';
 import type { GetOptions, ObjectStore } from './object-store.ts';

@@ -105,11 +105,25 @@ describe('the sources', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('start Python in its isolated mode', () => {
+    // Without it a file of the current folder, such as a download folder's pyarrow.py, runs in the place of a package.
+    const startsOpenly = /\b(?:python|trainerPython\(\)|interpreter\.path|'python3'),\s*(?:args:\s*)?\[(?!'-I')/;
+    expect(sources.filter(({ text }) => startsOpenly.test(text)).map(({ path }) => path)).toEqual([]);
+    const sets = sources.filter(({ path, text }) => !path.endsWith('.test.ts') && /PYTHONPATH[:=]/.test(text));
+    expect(sets.map(({ path }) => path)).toEqual([]);
+  });
+
   test('of the bootstrap need nothing that it has yet to install', () => {
     const wrong = sources
       .filter(({ path }) => path.startsWith('apps/cli/bootstrap/') && path.endsWith('.mjs'))
       .flatMap(({ path, imports }) => imports.filter((name) => !/^(node:|\.\/)/.test(name)).map((name) => `${path} imports ${name}`));
     expect(wrong).toEqual([]);
+  });
+
+  test('build addresses of files, for in a pasted one # ends the path and % begins a sign', () => {
+    // In two pieces, or this file would be found to paste one.
+    const pasted = ['file:', '//${'].join('');
+    expect(sources.filter(({ text }) => text.includes(pasted)).map(({ path }) => path)).toEqual([]);
   });
 
   test('lie in folders and files whose names say what is in them', () => {

@@ -1,11 +1,13 @@
 export { freePort } from '@cairn/runtime';
 export * from './back-up-postgres.ts';
+export * from './bare-environment.ts';
 export * from './cluster-servers.ts';
 export * from './copy-objects.ts';
 export * from './create-database.ts';
 export * from './helm.ts';
 export * from './manifests.ts';
 export * from './own-address.ts';
+export * from './process-usage.ts';
 export * from './provided.ts';
 export * from './run-folder.ts';
 export * from './seeded-random.ts';

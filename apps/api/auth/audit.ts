@@ -11,16 +11,19 @@ export type AuditAction =
   | 'weights.remove'
   | 'token.create'
   | 'token.revoke'
-  | 'garbage.collect';
+  | 'garbage.collect'
+  | 'call.refused';
 
 /** Writes down who changed what. Called after the change, which is not undone when this fails: the caller gets the error. */
 export async function recordAudit(
   prisma: PrismaClient,
-  caller: Caller,
+  caller: Pick<Caller, 'projectId' | 'name' | 'tokenId'>,
   action: AuditAction,
   target: string,
   details: Prisma.InputJsonObject = {},
 ): Promise<void> {
   // Of many, for that reads nothing back.
-  await prisma.auditEntry.createMany({ data: [{ projectId: caller.projectId, actor: caller.name, action, target, details }] });
+  await prisma.auditEntry.createMany({
+    data: [{ projectId: caller.projectId, actor: caller.name, tokenId: caller.tokenId, action, target, details }],
+  });
 }

@@ -1,6 +1,7 @@
 import { CairnError, type TokenRole, tokenRole } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Actor } from '@cairn/engine';
+import type { SharedReads } from '../load/shared-reads.ts';
 import { hashSecret } from './secrets.ts';
 
 /** Who calls: a token's name, project and role. */
@@ -19,29 +20,53 @@ export function bearerOf(authorization: string | undefined): string | null {
  *
  * @throws CairnError `unauthenticated`
  */
-export async function authenticate(prisma: PrismaClient, authorization: string | undefined, now = new Date()): Promise<Caller> {
+export async function authenticate(
+  prisma: PrismaClient,
+  shared: SharedReads,
+  authorization: string | undefined,
+  now = new Date(),
+): Promise<Caller> {
   const secret = bearerOf(authorization);
   if (secret === null) throw new CairnError('unauthenticated', 'The request has no token');
   if (secret.startsWith('cat_'))
     throw new CairnError('unauthenticated', 'This is the token of an attempt, which is good for /internal only');
-  const token = await prisma.token.findUnique({ where: { hash: hashSecret(secret) } });
+  const hash = hashSecret(secret);
+  const token = await shared(`token ${hash}`, () => prisma.token.findUnique({ where: { hash } }));
   if (token === null) throw new CairnError('unauthenticated', 'There is no such token');
-  if (token.revokedAt !== null)
-    throw new CairnError('unauthenticated', `The token ${token.name} was revoked at ${token.revokedAt.toISOString()}`);
-  if (token.expiresAt !== null && token.expiresAt <= now) {
-    throw new CairnError('unauthenticated', `The token ${token.name} expired at ${token.expiresAt.toISOString()}`);
-  }
+  const { name, projectId, id: tokenId } = token;
+  const over = token.revokedAt !== null ? `was revoked at ${token.revokedAt.toISOString()}` : expiryOf(token, now);
+  if (over !== null) throw new RefusedToken(`The token ${name} ${over}`, { name, projectId, tokenId });
   if (token.lastUsedAt === null || now.getTime() - token.lastUsedAt.getTime() >= lastUsedEveryMs) {
     await prisma.token.updateMany({ where: { id: token.id }, data: { lastUsedAt: now } });
   }
-  return { name: token.name, projectId: token.projectId, tokenId: token.id, role: tokenRole.parse(token.role) };
+  return { name, projectId, tokenId, role: tokenRole.parse(token.role) };
 }
 
-/** @throws CairnError `forbidden` that names the role the call needs */
-export function requireRole(caller: Caller, needed: TokenRole): void {
+const expiryOf = ({ expiresAt }: { expiresAt: Date | null }, now: Date): string | null =>
+  expiresAt !== null && expiresAt <= now ? `expired at ${expiresAt.toISOString()}` : null;
+
+/** A token that is known and no longer good. */
+export class RefusedToken extends CairnError {
+  readonly holder: Pick<Caller, 'name' | 'projectId' | 'tokenId'>;
+
+  constructor(message: string, holder: RefusedToken['holder']) {
+    super('unauthenticated', message);
+    this.holder = holder;
+  }
+}
+
+/**
+ * @param why what of the thing asks for the role, where the call alone does not
+ * @throws CairnError `forbidden` that names the role the call needs
+ */
+export function requireRole(caller: Caller, needed: TokenRole, why?: string): void {
   const rank = (role: TokenRole) => tokenRole.options.indexOf(role);
   if (rank(caller.role) >= rank(needed)) return;
-  throw new CairnError('forbidden', `The token ${caller.name} has the role ${caller.role}; this call needs the role ${needed}`, {
-    details: { role: caller.role, needed },
-  });
+  throw new CairnError(
+    'forbidden',
+    `The token ${caller.name} has the role ${caller.role}; this call needs the role ${needed}${why === undefined ? '' : `: ${why}`}`,
+    {
+      details: { role: caller.role, needed },
+    },
+  );
 }

@@ -8,24 +8,26 @@ const projectId = 'default';
 
 /**
  * Makes the token `bootstrap` (admin) that of this secret: the configured one is there from the first start on, and a
- * changed one takes the place of the one before. Safe with several replicas that start at once.
+ * changed one takes the place of the one before. Safe with several replicas that start at once. A revoked one stays revoked: that
+ * was an admin's decision, and the service does its work without it.
  *
- * @throws CairnError `invalid_configuration` when the secret was revoked or is another token's
+ * @returns since when the secret is revoked; null when it is good
+ * @throws CairnError `invalid_configuration` when the secret is another token's
  */
-export async function ensureBootstrapToken(prisma: PrismaClient, secret: string): Promise<void> {
+export async function ensureBootstrapToken(prisma: PrismaClient, secret: string): Promise<Date | null> {
   const hash = hashSecret(secret);
   for (let tries = 1; ; tries += 1) {
     const holder = await prisma.token.findUnique({ where: { hash } });
-    if (holder !== null && (holder.revokedAt !== null || holder.name !== name || holder.projectId !== projectId)) throw refused(holder);
-    if (holder !== null) return;
+    if (holder !== null && (holder.name !== name || holder.projectId !== projectId)) throw refused(holder.name);
+    if (holder !== null) return holder.revokedAt;
     const replaced = await prisma.token.updateMany({
       where: { projectId, name, revokedAt: null },
       data: { hash, role: 'admin', expiresAt: null },
     });
-    if (replaced.count > 0) return;
+    if (replaced.count > 0) return null;
     try {
       await prisma.token.create({ data: { id: newId('token'), projectId, name, role: 'admin', hash } });
-      return;
+      return null;
     } catch (error) {
       // Another replica was faster: look again.
       if (tries < 3 && isUniqueViolation(error)) continue;
@@ -34,7 +36,5 @@ export async function ensureBootstrapToken(prisma: PrismaClient, secret: string)
   }
 }
 
-function refused(holder: { name: string; revokedAt: Date | null }): CairnError {
-  const why = holder.revokedAt === null ? `it is the token ${holder.name}` : `it was revoked at ${holder.revokedAt.toISOString()}`;
-  return new CairnError('invalid_configuration', `CAIRN_ADMIN_TOKEN cannot be used: ${why}. Set a new one, or leave it out`);
-}
+const refused = (other: string): CairnError =>
+  new CairnError('invalid_configuration', `CAIRN_ADMIN_TOKEN cannot be used: it is the token ${other}. Set a new one, or leave it out`);

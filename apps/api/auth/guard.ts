@@ -1,8 +1,11 @@
 import type { TokenRole } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
+import type { Logger } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/app.ts';
+import type { LoadLimits } from '../load/load-limits.ts';
 import { authenticate, type Caller, requireRole } from './authenticate.ts';
+import { createRefusals } from './refusals.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -15,7 +18,8 @@ declare module 'fastify' {
 }
 
 /** Lets a request reach a route of /v1 only with a token of the role that the route's `config.role` names. */
-export function guardRoutes(app: App, prisma: PrismaClient): void {
+export function guardRoutes(app: App, { prisma, load, log }: { prisma: PrismaClient; load: LoadLimits; log: Logger }): void {
+  const refusals = createRefusals(prisma, log);
   app.decorateRequest('caller', null);
   app.addHook('onRoute', (route) => {
     if (route.url.startsWith('/v1') && route.config?.role === undefined)
@@ -24,8 +28,13 @@ export function guardRoutes(app: App, prisma: PrismaClient): void {
   app.addHook('onRequest', async (request) => {
     const { role } = request.routeOptions.config;
     if (role === undefined) return;
-    request.caller = await authenticate(prisma, request.headers.authorization);
-    requireRole(request.caller, role);
+    try {
+      request.caller = await authenticate(prisma, load.firstReads, request.headers.authorization);
+      requireRole(request.caller, role);
+    } catch (error) {
+      await refusals.record(request, error, request.caller);
+      throw error;
+    }
   });
 }
 

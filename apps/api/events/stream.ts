@@ -1,11 +1,14 @@
-import type { Hint, RunEvent } from '@cairn/contract';
+import type { Hint } from '@cairn/contract';
 import { type PrismaClient, readEvents } from '@cairn/db';
+import type { SharedReads } from '../load/shared-reads.ts';
 import { encodePositions, type Positions } from './cursor.ts';
 import type { EventFeed } from './feed.ts';
 
 export type StreamOptions = {
   prisma: PrismaClient;
   feed: EventFeed;
+  /** Where the history is read: streams that stand at the same place share a read. */
+  reads: SharedReads;
   topics: ReadonlySet<string>;
   /** Where each `run:<id>` topic goes on; one that is not named begins with the run's first event. */
   positions: Positions;
@@ -19,8 +22,10 @@ export type StreamOptions = {
   signal: AbortSignal;
 };
 
-/** Events of one run that are read at once. */
-const batch = 200;
+/** Events of one run that are read at once: then it is another run's turn, and another stream's. */
+const pageSize = 100;
+/** Messages are handed on in pieces of about this size. */
+const pieceCharacters = 65_536;
 
 /**
  * The messages of one event stream as text. It is pulled: events are read from the table as fast as the client takes them, and
@@ -28,12 +33,14 @@ const batch = 200;
  * Events of a run come in order, without gaps, and each message's id says where every run of the stream stands.
  */
 export async function* eventStream(options: StreamOptions): AsyncGenerator<string, void, void> {
-  const { prisma, feed, topics, signal } = options;
+  const { prisma, feed, reads, topics, signal } = options;
   const runs = [...topics].filter((topic) => topic.startsWith('run:')).map((topic) => topic.slice(4));
   const positions = new Map(runs.map((runId) => [runId, options.positions.get(runId) ?? 0]));
   const toRead = new Set(runs);
   const hints = new Map<string, Hint>();
   let isHeartbeatDue = false;
+  /** Heartbeats since the client last took something that was offered; null while nothing is offered: a slow server is not its fault. */
+  let offeredFor: number | null = null;
   let wake = Promise.withResolvers<void>();
 
   // Listening begins before the first look at the table: nothing that is committed in between is missed.
@@ -50,36 +57,57 @@ export async function* eventStream(options: StreamOptions): AsyncGenerator<strin
     },
   });
   const heartbeat = setInterval(() => {
-    if (isHeartbeatDue) options.onStall();
+    if (offeredFor !== null) offeredFor += 1;
+    if (offeredFor === 2) options.onStall();
     isHeartbeatDue = true;
     wake.resolve();
   }, options.heartbeatMs);
   signal.addEventListener('abort', () => wake.resolve(), { once: true });
 
+  /** Hands a piece on, and counts how long that takes. */
+  function* offer(piece: string): Generator<string, void, void> {
+    offeredFor = 0;
+    yield piece;
+    offeredFor = null;
+  }
+
+  /** The next events of a run, in pieces. */
+  async function* nextPage(runId: string): AsyncGenerator<string, void, void> {
+    const after = positions.get(runId) ?? 0;
+    const page = await reads(`events ${runId} ${after}`, async () => {
+      const events = await readEvents(prisma, { runId, after, limit: pageSize });
+      return events.map((event) => ({ seq: event.seq, json: JSON.stringify(event) }));
+    });
+    let piece = '';
+    for (const { seq, json } of page) {
+      positions.set(runId, seq);
+      piece += frame('event', json, positions);
+      if (piece.length < pieceCharacters) continue;
+      yield* offer(piece);
+      piece = '';
+    }
+    if (piece !== '') yield* offer(piece);
+    if (page.length === pageSize) toRead.add(runId);
+  }
+
   try {
     yield 'retry: 1000\n\n';
-    for (const topic of options.resets) yield frame('reset', { topic }, positions);
+    for (const topic of options.resets) yield frame('reset', JSON.stringify({ topic }), positions);
     while (!signal.aborted) {
       wake = Promise.withResolvers();
-      for (const runId of toRead) {
+      const [runId] = toRead;
+      if (runId !== undefined) {
         toRead.delete(runId);
-        let events: RunEvent[];
-        do {
-          events = await readEvents(prisma, { runId, after: positions.get(runId) ?? 0, limit: batch });
-          for (const event of events) {
-            positions.set(runId, event.seq);
-            yield frame('event', event, positions);
-          }
-        } while (events.length === batch);
+        yield* nextPage(runId);
       }
       for (const [key, hint] of hints) {
         hints.delete(key);
-        yield frame('hint', hint, positions);
+        yield* offer(frame('hint', JSON.stringify(hint), positions));
       }
       if (isHeartbeatDue) {
         isHeartbeatDue = false;
         if (!(await options.isAllowed())) return;
-        yield ': heartbeat\n\n';
+        yield* offer(': heartbeat\n\n');
       }
       if (toRead.size === 0 && hints.size === 0 && !isHeartbeatDue && !signal.aborted) await wake.promise;
     }
@@ -90,7 +118,7 @@ export async function* eventStream(options: StreamOptions): AsyncGenerator<strin
 }
 
 /** One message of text/event-stream (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
-function frame(event: 'event' | 'hint' | 'reset', data: unknown, positions: Positions): string {
+function frame(event: 'event' | 'hint' | 'reset', json: string, positions: Positions): string {
   const id = positions.size === 0 ? '' : `id: ${encodePositions(positions)}\n`;
-  return `${id}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+  return `${id}event: ${event}\ndata: ${json}\n\n`;
 }

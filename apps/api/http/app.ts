@@ -1,30 +1,47 @@
 import { randomUUID } from 'node:crypto';
-import { CairnError } from '@cairn/contract';
 import type { Logger, Metrics } from '@cairn/runtime';
 import fastify, { type FastifyError, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { boundConnections, type ConnectionBounds, headersTimeoutMs } from '../load/bound-connections.ts';
+import type { JsonBounds } from './bounded-json.ts';
 import { watchClosing } from './closing.ts';
+import { cutTrickles } from './cut-trickles.ts';
 import { readJsonBodies } from './json-body.ts';
+import { refuseUnknownRoutes } from './no-such-route.ts';
 import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
+import { refuseBrokenQueries } from './query-encoding.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 
 export type AppOptions = {
   /** Which of the two servers, for the metrics. */
-  server: 'public' | 'internal';
+  server: 'public' | 'internal' | 'metrics';
   log: Logger;
   metrics: Metrics;
   /** The largest request body. */
   maxBodyBytes: number;
+  /** How much there may be in a JSON body; 10,000 values in 16 levels unless given. */
+  bodyBounds?: JsonBounds;
+  connections: ConnectionBounds;
   /** The whole of a JSON body must come within this, and some of a body of octets; a minute unless given. */
   bodyTimeoutMs?: number;
 };
 
 const defaultBodyTimeoutMs = 60_000;
+/** Well above the largest recipe: 32 stages of 40 settings. */
+const defaultBodyBounds = { values: 10_000, depth: 16 };
 
 /** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
-export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = defaultBodyTimeoutMs }: AppOptions) {
+export function createApp({
+  server,
+  log,
+  metrics,
+  maxBodyBytes,
+  bodyBounds = defaultBodyBounds,
+  connections,
+  bodyTimeoutMs = defaultBodyTimeoutMs,
+}: AppOptions) {
   const app = fastify({
     loggerInstance: log,
     // One line a request, of our own, when it is done.
@@ -32,6 +49,9 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = 
     bodyLimit: maxBodyBytes,
     // The bodies have limits of time of their own: a file may take longer than a question. Headers have Node's.
     requestTimeout: 0,
+    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: headersTimeoutMs / 4 },
+    // Who calls, where a proxy stands between: for the limits of one address.
+    trustProxy: connections.trusted.length > 0 ? [...connections.trusted] : false,
     requestIdHeader: false,
     genReqId: () => randomUUID(),
     exposeHeadRoutes: false,
@@ -50,18 +70,22 @@ export function createApp({ server, log, metrics, maxBodyBytes, bodyTimeoutMs = 
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = asCairnError(error);
-    if (known.row.status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    // What PostgreSQL had to refuse is a gap in a schema.
+    if (known.row.status >= 500 || known.details.part === 'database')
+      request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    const { retryAfterSeconds } = known.details;
+    if (typeof retryAfterSeconds === 'number') void reply.header('retry-after', retryAfterSeconds);
     void reply.code(known.row.status).type('application/problem+json').send(problemOf(known, request.id));
-  });
-  app.setNotFoundHandler((request) => {
-    throw new CairnError('not_found', `There is no ${request.method} ${request.url.split('?')[0]}; /docs shows what there is`);
   });
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
-  watchClosing(app);
+  refuseUnknownRoutes(app);
+  refuseBrokenQueries(app);
+  watchClosing(app, boundConnections(app.server, connections));
+  cutTrickles(app);
   measureRequests(app, server, metrics);
-  readJsonBodies(app, maxBodyBytes, bodyTimeoutMs);
+  readJsonBodies(app, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, bounds: bodyBounds });
   readOctetBodies(app, bodyTimeoutMs);
   return app;
 }

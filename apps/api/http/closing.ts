@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify';
+import type { OpenConnections } from '../load/bound-connections.ts';
 import type { App } from './app.ts';
 
 declare module 'fastify' {
@@ -9,16 +10,23 @@ declare module 'fastify' {
 }
 
 const idleEveryMs = 50;
+/** A connection that brings no request by then is closed too: what it may have sent when the server began to close has arrived. */
+const unaskedMs = 500;
 const idleForMs = 10_000;
 
 /** Lets a server close in good order: what is under way is answered, and nobody keeps it by a connection without a request. */
-export function watchClosing(app: Pick<App, 'decorate' | 'addHook' | 'server'>): void {
+export function watchClosing(app: Pick<App, 'decorate' | 'addHook' | 'server'>, connections: OpenConnections): void {
   const closing = new AbortController();
   app.decorate('closing', closing.signal);
   app.addHook('preClose', async () => {
     closing.abort(new Error('the server closes'));
     // Fastify closes the idle connections once; one whose answer ends later would be kept open by its client.
-    const timer = setInterval(() => app.server.closeIdleConnections(), idleEveryMs).unref();
+    const begin = performance.now();
+    const timer = setInterval(() => {
+      app.server.closeIdleConnections();
+      // Node takes a connection that never had a request for a busy one.
+      if (performance.now() - begin > unaskedMs) for (const socket of connections.withoutRequest()) socket.destroy();
+    }, idleEveryMs).unref();
     const stop = () => clearInterval(timer);
     app.server.once('close', stop);
     setTimeout(stop, idleForMs).unref();

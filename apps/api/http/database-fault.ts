@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, firstOf } from '@cairn/contract';
 import { Prisma } from '@cairn/db';
 import { z } from 'zod';
 
@@ -27,24 +27,44 @@ const unavailableSqlState = /^(08...|57P0[123]|53...|25006)$/;
 const brokenConnection =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/;
 
-const adapterError = z.object({ cause: z.object({ kind: z.string().optional(), originalCode: z.string().optional() }) });
+const adapterError = z.object({
+  cause: z.object({ kind: z.string().optional(), originalCode: z.string().optional(), originalMessage: z.string().optional() }),
+});
 
-/** `unavailable` when the error says that the database cannot be used now; undefined for every other error. */
+/**
+ * Values that PostgreSQL cannot keep: classes 22 (data exception) of text, numbers, times and JSON, and 54000, an index entry that is too
+ * long. The schemas refuse what they know of; this is for what they do not.
+ */
+const unkeepableSqlState = /^(22003|22008|22021|22P02|22P05|54000)$/;
+
+/**
+ * `unavailable` when the error says that the database cannot be used now, `invalid_request` when it cannot keep what the request holds: the
+ * same again never succeeds. Undefined for every other error.
+ */
 export function databaseFault(error: unknown): CairnError | undefined {
-  return isUnavailable(error)
-    ? new CairnError('unavailable', 'PostgreSQL does not answer; try again in a few seconds', {
-        cause: error,
-        details: { part: 'database' },
-      })
-    : undefined;
+  if (isUnavailable(error))
+    return new CairnError('unavailable', 'PostgreSQL does not answer; try again in a few seconds', {
+      cause: error,
+      details: { part: 'database' },
+    });
+  const { originalCode, originalMessage = '' } = adapterCause(error);
+  if (originalCode === undefined || !unkeepableSqlState.test(originalCode)) return undefined;
+  return new CairnError('invalid_request', `The request holds what cannot be kept: ${firstOf(originalMessage, 200)}`, {
+    cause: error,
+    details: { part: 'database' },
+  });
+}
+
+function adapterCause(error: unknown) {
+  const adapter = error instanceof Prisma.PrismaClientKnownRequestError ? error.meta?.driverAdapterError : error;
+  return adapterError.safeParse(adapter).data?.cause ?? {};
 }
 
 function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (error instanceof Prisma.PrismaClientInitializationError) return true;
   if (error instanceof Prisma.PrismaClientKnownRequestError && unavailableCodes.has(error.code)) return true;
-  const adapter = adapterError.safeParse(error instanceof Prisma.PrismaClientKnownRequestError ? error.meta?.driverAdapterError : error);
-  const { kind, originalCode } = adapter.data?.cause ?? {};
+  const { kind, originalCode } = adapterCause(error);
   if (kind !== undefined && unavailableKinds.has(kind)) return true;
   if (originalCode !== undefined && unavailableSqlState.test(originalCode)) return true;
   return brokenConnection.test(error.message) || isUnavailable(error.cause);

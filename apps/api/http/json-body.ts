@@ -1,28 +1,24 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from './app.ts';
+import { type JsonBounds, structureFault } from './bounded-json.ts';
 
-/** How long a client that sends too much may go on sending before its connection is cut: time enough to read the answer. */
-const lingerMs = 2_000;
+export type JsonBodyLimits = { maxBytes: number; timeoutMs: number; bounds: JsonBounds };
 
 /**
  * Reads JSON bodies of at most `maxBytes`, which come within `timeoutMs`. One that is larger is refused as soon as that is known, by its Content-Length before
- * a byte is read. The connection stays open for a moment after the answer: closing it at once, as Fastify's own limit
- * does, resets it under the client's feet, which then sees a broken pipe instead of the answer.
+ * a byte is read. Fastify's own limit closes the connection at once, which resets it under the client's feet: it then sees a
+ * broken pipe instead of the answer.
  */
-export function readJsonBodies(app: App, maxBytes: number, timeoutMs: number): void {
+export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBodyLimits): void {
   const parse = app.getDefaultJsonParser('error', 'error');
 
   app.addHook('onRequest', async (request) => {
     const length = Number(request.headers['content-length'] ?? 0);
     const most = request.routeOptions.config.maxOctets ?? maxBytes;
     if (length > most) throw tooLarge(most, `${length} bytes`);
-  });
-  app.addHook('onResponse', async (request, reply) => {
-    if (reply.statusCode !== 413) return;
-    // A request whose body was not read to its end takes its connection with it.
-    setTimeout(() => request.raw.destroy(), lingerMs).unref();
   });
 
   app.removeAllContentTypeParsers();
@@ -39,31 +35,37 @@ export function readJsonBodies(app: App, maxBytes: number, timeoutMs: number): v
     } finally {
       clearTimeout(timer);
     }
-    const text = Buffer.concat(chunks).toString('utf8');
+    const whole = Buffer.concat(chunks);
+    if (!isUtf8(whole)) throw refusedBody('it is not UTF-8');
+    const text = whole.toString('utf8');
     if (text.trim() === '') return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    parse(request, text, (error, value) => (error === null ? resolve(value) : reject(invalidJson(text, error))));
-    return promise;
+    parse(request, text, (error, value) => (error === null ? resolve(value) : reject(refusedBody(jsonFault(text), error))));
+    const value = await promise;
+    // To Fastify null is a body that is not there.
+    if (value === null) throw refusedBody('it is null; an object is expected');
+    const fault = structureFault(value, bounds);
+    if (fault !== null) throw refusedBody(fault);
+    return value;
   });
 }
 
 export const tooLarge = (maxBytes: number, given: string): CairnError =>
   new CairnError('payload_too_large', `The request body may have ${maxBytes} bytes and has ${given}`, { details: { maxBytes } });
 
-function invalidJson(text: string, cause: Error): CairnError {
-  const said = faultOf(text) ?? 'a name such as __proto__ is not taken';
-  return new CairnError('invalid_request', `The request body is no valid JSON: ${said}`, {
+function refusedBody(said: string, cause?: Error): CairnError {
+  return new CairnError('invalid_request', `The request body cannot be taken: ${said}`, {
     details: { part: 'body', errors: [{ path: '', message: said }] },
     cause,
   });
 }
 
-/** What is wrong with the text and where: Fastify's own error keeps that to itself. Null for valid JSON. */
-function faultOf(text: string): string | null {
+/** What is wrong with the text and where: Fastify's own error keeps that to itself. */
+function jsonFault(text: string): string {
   try {
     JSON.parse(text);
-    return null;
+    return 'a name such as __proto__ is not allowed';
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return `it is not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
   }
 }

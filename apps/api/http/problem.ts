@@ -1,30 +1,49 @@
-import { CairnError, type Problem } from '@cairn/contract';
+import { CairnError, firstOf, type Problem } from '@cairn/contract';
 import { databaseFault } from './database-fault.ts';
+
+/** The most of an answer: what the caller sent is quoted in it. */
+const mostDetail = 4_000;
+const mostDetailsBytes = 32 * 1024;
 
 /** The problem document (RFC 9457) of an error. */
 export function problemOf(error: CairnError, requestId: string): Problem {
   const { title, status, remedy, retry } = error.row;
+  const hasDetails = Object.keys(error.details).length > 0 && Buffer.byteLength(JSON.stringify(error.details)) <= mostDetailsBytes;
   return {
     type: `urn:cairn:error:${error.code}`,
     title,
     status,
     code: error.code,
-    detail: error.message,
+    detail: firstOf(error.message, mostDetail),
     remedy,
     retry,
     requestId,
-    ...(Object.keys(error.details).length > 0 ? { details: error.details } : {}),
+    ...(hasDetails ? { details: error.details } : {}),
   };
 }
 
-/** What Fastify itself refuses, by its code. */
-const fastifyErrors: Record<string, (error: Error) => CairnError> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
-    new CairnError('invalid_request', 'The body has a content type that is not read here; send application/json', { cause }),
-  FST_ERR_BAD_URL: (cause) =>
-    new CairnError('invalid_path', 'The path is no valid URL path: it has a percent sign without two hexadecimal digits', { cause }),
-  FST_ERR_MAX_PARAM_LENGTH: (cause) => new CairnError('invalid_path', 'A name or id in the path is too long', { cause }),
-};
+/** What Fastify itself refuses: by its code where there are better words than its own. */
+function fastifyFault(error: unknown): CairnError | undefined {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
+  const known = fastifyErrors.get(error.code);
+  if (known !== undefined) return known(error);
+  const isRefusal = error.code.startsWith('FST_ERR_') && 'statusCode' in error && Number(error.statusCode) < 500;
+  return isRefusal ? new CairnError('invalid_request', `The request cannot be taken: ${error.message}`, { cause: error }) : undefined;
+}
+
+const fastifyErrors = new Map<string, (error: Error) => CairnError>(
+  Object.entries({
+    FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
+      new CairnError('invalid_request', 'The body has a content type that is not read here; send application/json', { cause }),
+    FST_ERR_BAD_URL: (cause) =>
+      new CairnError(
+        'invalid_path',
+        'The path is no valid URL path: it has a percent sign without two hexadecimal digits, or bytes that are not UTF-8',
+        { cause },
+      ),
+    FST_ERR_MAX_PARAM_LENGTH: (cause) => new CairnError('invalid_path', 'A name or id in the path is too long', { cause }),
+  } satisfies Record<string, (error: Error) => CairnError>),
+);
 
 /**
  * The error as one of the table: itself, what Fastify or the database refused, or else `internal`, whose message tells nothing
@@ -32,10 +51,8 @@ const fastifyErrors: Record<string, (error: Error) => CairnError> = {
  */
 export function asCairnError(error: unknown): CairnError {
   if (error instanceof CairnError) return error;
-  const known =
-    error instanceof Error && 'code' in error && typeof error.code === 'string' ? fastifyErrors[error.code]?.(error) : undefined;
   return (
-    known ??
+    fastifyFault(error) ??
     databaseFault(error) ??
     new CairnError('internal', 'The request failed by a fault of Cairn; the log has the cause under the request id', { cause: error })
   );

@@ -1,4 +1,4 @@
-import { CairnError, unwrapped } from '@cairn/contract';
+import { CairnError, firstOf, unwrapped } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { z } from 'zod';
 
@@ -22,12 +22,11 @@ export type RequestPart = keyof typeof requestParts;
  */
 export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: unknown, error: z.core.$ZodError): CairnError {
   // An unknown name first: what else is missing is often what it stands for.
-  const errors = fieldErrors(error.issues, schema, data).sort(
-    (a, b) => Number(b.message.startsWith(unknownField)) - Number(a.message.startsWith(unknownField)),
-  );
+  const faults = flatFaults(error.issues).toSorted((a, b) => Number(b.key !== null) - Number(a.key !== null));
+  const errors = faults.slice(0, mostTold).map((fault) => fieldError(fault, schema, data));
   const [first] = errors;
   const said = first === undefined ? 'it does not fit' : `${first.path === '' ? '' : `${first.path}: `}${first.message}`;
-  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : '';
   const code = part === 'params' && leavesItsFolder(data) ? 'invalid_path' : 'invalid_request';
   return new CairnError(code, `The ${requestParts[part]} of the request does not fit: ${said}${more}`, {
     details: { part: requestParts[part], errors },
@@ -35,24 +34,31 @@ export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: u
   });
 }
 
-const unknownField = 'no such field';
+/** The most faults that are told; a caller that is this wrong corrects these first. */
+const mostTold = 20;
+/** The most characters of a name that is told; the nearest of one that is longer is not looked for. */
+const mostOfName = 100;
 
-function fieldErrors(issues: readonly z.core.$ZodIssue[], schema: z.core.$ZodType, data: unknown, base: PropertyKey[] = []): FieldError[] {
-  return issues.flatMap((issue): FieldError[] => {
+/** One fault: an issue, and of one about unknown names which. */
+type Fault = { issue: z.core.$ZodIssue; path: PropertyKey[]; key: string | null };
+
+function flatFaults(issues: readonly z.core.$ZodIssue[], base: PropertyKey[] = []): Fault[] {
+  return issues.flatMap((issue): Fault[] => {
     const path = [...base, ...issue.path];
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => withNearest(dotted([...path, key]), unknownField, key, keysAt(schema, path)));
-    }
-    if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-      return fieldErrors(bestBranch(issue.errors), schema, data, path);
-    }
-    if (issue.code === 'invalid_value') {
-      const value = valueAt(data, path);
-      const known = issue.values.map(String);
-      return [withNearest(dotted(path), `one of ${known.join(', ')} is expected`, typeof value === 'string' ? value : '', known)];
-    }
-    return [{ path: dotted(path), message: issue.message }];
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => ({ issue, path, key }));
+    if (issue.code === 'invalid_union' && issue.errors.length > 0) return flatFaults(bestBranch(issue.errors), path);
+    return [{ issue, path, key: null }];
   });
+}
+
+function fieldError({ issue, path, key }: Fault, schema: z.core.$ZodType, data: unknown): FieldError {
+  if (key !== null) return withNearest(dotted([...path, key]), 'no such field', key, keysAt(schema, path));
+  if (issue.code === 'invalid_value') {
+    const value = valueAt(data, path);
+    const known = issue.values.map(String);
+    return withNearest(dotted(path), `one of ${known.join(', ')} is expected`, typeof value === 'string' ? value : '', known);
+  }
+  return { path: dotted(path), message: issue.message };
 }
 
 /** The branch of a union that was meant: the one that got furthest, so not the one that refuses the type of the whole. */
@@ -65,7 +71,7 @@ function bestBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonl
 }
 
 function withNearest(path: string, message: string, given: string, known: readonly string[]): FieldError {
-  const nearest = nearestName(given, known);
+  const nearest = given.length > mostOfName ? null : nearestName(given, known);
   return nearest === null ? { path, message } : { path, message: message + didYouMean(nearest), nearest };
 }
 
@@ -78,7 +84,7 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[]
 function childAt(schema: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
   return objectsIn(schema).flatMap((one): z.core.$ZodType[] => {
     if (one instanceof z.ZodObject) {
-      const child: unknown = one.shape[String(key)];
+      const child: unknown = Object.hasOwn(one.shape, String(key)) ? one.shape[String(key)] : null;
       return child instanceof z.core.$ZodType ? [child] : [];
     }
     if (one instanceof z.ZodRecord) return [one.valueType];
@@ -95,10 +101,13 @@ function objectsIn(wrapped: z.core.$ZodType): z.core.$ZodType[] {
 }
 
 function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined), data);
+  return path.reduce<unknown>(
+    (value, key) => (typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined),
+    data,
+  );
 }
 
-const dotted = (path: readonly PropertyKey[]): string => path.map(String).join('.');
+const dotted = (path: readonly PropertyKey[]): string => path.map((part) => firstOf(String(part), mostOfName)).join('.');
 
 function leavesItsFolder(params: unknown): boolean {
   const values = typeof params === 'object' && params !== null ? Object.values(params).map(String) : [];

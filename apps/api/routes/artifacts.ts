@@ -28,7 +28,7 @@ export function artifactRoutes(app: App, { prisma, engine, locate }: ApiDeps): v
   app.post(
     '/v1/gc',
     {
-      config: { role: 'admin' },
+      config: { role: 'admin', load: 'transfer' },
       schema: {
         operationId: 'collectGarbage',
         tags,

@@ -1,4 +1,4 @@
-import { attemptFileList, CairnError } from '@cairn/contract';
+import { attemptFileList, CairnError, fileName } from '@cairn/contract';
 import { getAttempt } from '@cairn/db';
 import { tensorBoardFolders } from '@cairn/storage';
 import { z } from 'zod';
@@ -9,7 +9,7 @@ import type { App } from '../http/app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { attemptParams } from '../http/path-params.ts';
 
-const fileParams = attemptParams.extend({ name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'the name of a file in the list') });
+const fileParams = attemptParams.extend({ name: fileName });
 
 /** What training attempts wrote for TensorBoard. */
 export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
@@ -40,8 +40,11 @@ export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
       const signal = closedSignal(reply);
       const folder = await folderOf(callerOf(request).projectId, request.params.id, signal);
       const items = [];
-      for await (const { key, bytes, modifiedAt } of store.list(folder, signal))
-        items.push({ name: key.slice(folder.length + 1), bytes, modifiedAt: modifiedAt.toISOString() });
+      for await (const { key, bytes, modifiedAt } of store.list(folder, signal)) {
+        const name = key.slice(folder.length + 1);
+        // What else an attempt put there cannot be asked for.
+        if (fileName.safeParse(name).success) items.push({ name, bytes, modifiedAt: modifiedAt.toISOString() });
+      }
       return { items };
     },
   );
@@ -49,7 +52,7 @@ export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
   app.get(
     '/v1/attempts/:id/tensorboard/:name',
     {
-      config,
+      config: { ...config, load: 'transfer' },
       schema: {
         operationId: 'readTensorBoardFile',
         tags,

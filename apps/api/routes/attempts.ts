@@ -10,7 +10,7 @@ import { attemptParams } from '../http/path-params.ts';
 /** A waiting reader looks by itself this often, for notifications that were lost. */
 const lookEveryMs = 5_000;
 
-export function attemptRoutes(app: App, { prisma, feed }: ApiDeps): void {
+export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
   const tags = ['attempts'];
   const config = { role: 'viewer' } as const;
 
@@ -32,7 +32,7 @@ export function attemptRoutes(app: App, { prisma, feed }: ApiDeps): void {
   app.get(
     '/v1/attempts/:id/logs',
     {
-      config,
+      config: { ...config, load: 'watch' },
       schema: {
         operationId: 'readLog',
         tags,
@@ -48,17 +48,20 @@ export function attemptRoutes(app: App, { prisma, feed }: ApiDeps): void {
     async (request, reply) => {
       const { waitSeconds, ...slice } = request.query;
       const args = { projectId: callerOf(request).projectId, attemptId: request.params.id, ...slice };
+      // Many who follow one log stand at its end and ask for the same.
+      const key = ['log', args.projectId, args.attemptId, args.stream, args.offset, args.limit].join(' ');
+      const read = () => load.watchReads(key, () => readLog(prisma, args));
       const signal = closedSignal(reply);
       const until = performance.now() + waitSeconds * 1000;
-      let page = await readLog(prisma, args);
+      let page = await read();
       while (page.text === '' && !page.end && performance.now() < until && !signal.aborted) {
         // Watching begins before the table is read again: what is written in between is not missed.
         const watch = feed.watchStep(page.runId, page.stepId);
         try {
-          page = await readLog(prisma, args);
+          page = await read();
           if (page.text !== '' || page.end) break;
           await watch.changed(Math.max(0, Math.min(lookEveryMs, until - performance.now())), signal);
-          page = await readLog(prisma, args);
+          page = await read();
         } finally {
           watch.end();
         }

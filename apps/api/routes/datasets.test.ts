@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
@@ -117,5 +117,36 @@ describe('a dataset', () => {
       code: 'invalid_request',
       details: { errors: [{ path: 'source.root' }] },
     });
+  });
+
+  test.each([
+    ['a folder that the operator does not allow', {}, { metadata: '/etc' }],
+    ['a file that is a link to what the server was started with', { 'train_clean.csv': '/proc/self/environ' }, {}],
+    ['a file that is a link to one of the system', { 'train.csv': '/etc/passwd' }, {}],
+    ['an image that is a link', { 'index/i/i/i/iii9.jpg': '/etc/passwd' }, {}],
+    ['a split that is a link', { 'index/i/j': '/etc' }, {}],
+  ])('with %s is refused, without a word of what lies there', async (_, links, change) => {
+    for (const [path, target] of Object.entries(links)) {
+      await rm(join(folder, path), { force: true, recursive: true });
+      await symlink(target, join(folder, path));
+    }
+    const { status, text } = await add('links', change);
+    for (const path of Object.keys(links)) await rm(join(folder, path));
+    expect(status).toBe(422);
+    expect(JSON.parse(text)).toMatchObject({ code: 'folder_not_allowed' });
+    expect(text).not.toMatch(/root:|NODE_|PATH=/);
+  });
+
+  test('keeps the digest of every file that it was registered with, and gets them where an earlier version had none', async () => {
+    const { id } = (await add('files')).json;
+    const files = async () => (await prisma.dataset.findUniqueOrThrow({ where: { id } })).files;
+    const first = await files();
+    expect(first).toMatchObject({
+      metadata: { 'train.csv': { sha256: expect.stringMatching(/^[0-9a-f]{64}$/) } },
+      images: { index: expect.any(String) },
+    });
+    await prisma.$executeRaw`update dataset set files = null where id = ${id}`;
+    expect((await add('files')).status).toBe(200);
+    expect(await files()).toEqual(first);
   });
 });

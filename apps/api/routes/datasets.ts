@@ -17,7 +17,7 @@ export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): voi
   app.post(
     '/v1/datasets',
     {
-      config: { role: 'submitter' },
+      config: { role: 'submitter', load: 'transfer' },
       schema: {
         operationId: 'addDataset',
         tags,

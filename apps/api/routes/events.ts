@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { CairnError, topic } from '@cairn/contract';
+import { CairnError, topic, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 import { authenticate } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
@@ -21,7 +21,7 @@ const eventsQuery = z.strictObject({
     .describe(`Comma-separated, at most ${mostTopics}: \`runs\`, \`fleet\`, \`run:<id>\`.`),
 });
 const eventsHeaders = z.looseObject({
-  'last-event-id': z.string().max(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
+  'last-event-id': writtenText(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
 });
 
 const messages = z
@@ -38,11 +38,11 @@ const description = `Server-sent events.
 The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica goes on where another stopped. A comment
 comes at least every 15 seconds; a stream that is silent for longer is dead. A client that takes nothing for 30 seconds is cut off.`;
 
-export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: ApiDeps): void {
+export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs = 15_000 }: ApiDeps): void {
   app.get(
     '/v1/events',
     {
-      config: { role: 'viewer' },
+      config: { role: 'viewer', load: 'watch' },
       schema: {
         operationId: 'streamEvents',
         tags: ['events'],
@@ -61,12 +61,13 @@ export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: Ap
       const stream = eventStream({
         prisma,
         feed,
+        reads: load.watchReads,
         topics: new Set(topics),
         positions,
         resets,
         heartbeatMs,
         isAllowed: () =>
-          authenticate(prisma, request.headers.authorization).then(
+          authenticate(prisma, load.firstReads, request.headers.authorization).then(
             () => true,
             () => false,
           ),
@@ -84,7 +85,11 @@ export function eventRoutes(app: App, { prisma, feed, heartbeatMs = 15_000 }: Ap
   async function findPositions(topics: readonly string[], given: Positions | null, projectId: string) {
     const runIds = topics.flatMap((one) => (one.startsWith('run:') ? [one.slice(4)] : []));
     const runs =
-      runIds.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } });
+      runIds.length === 0
+        ? []
+        : await load.watchReads(['positions', projectId, ...runIds].join(' '), () =>
+            prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } }),
+          );
     const missing = runIds.find((id) => !runs.some((run) => run.id === id));
     if (missing !== undefined) throw new CairnError('not_found', `There is no run ${missing}`);
     const positions = new Map<string, number>();

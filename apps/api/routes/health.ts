@@ -4,17 +4,21 @@ import { deadline } from '@cairn/runtime';
 import { z } from 'zod';
 import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
+import type { LoadLimits } from '../load/load-limits.ts';
 
 const readyLimitMs = 3_000;
 const status = z.object({ status: z.literal('ok') });
 
 /** Whether the program runs, and whether it can do its work. Open to all: they tell nothing else. */
-export function healthRoutes(app: App, prisma: PrismaClient): void {
+export function healthRoutes(app: App, { prisma, load }: { prisma: PrismaClient; load: LoadLimits }): void {
   const tags = ['health'];
+  // They have to answer when nothing else has room.
+  const config = { load: 'none' } as const;
 
   app.get(
     '/healthz',
     {
+      config,
       schema: {
         operationId: 'checkHealth',
         tags,
@@ -29,6 +33,7 @@ export function healthRoutes(app: App, prisma: PrismaClient): void {
   app.get(
     '/readyz',
     {
+      config,
       schema: {
         operationId: 'checkReadiness',
         tags,
@@ -41,7 +46,7 @@ export function healthRoutes(app: App, prisma: PrismaClient): void {
       const limit = deadline(undefined, readyLimitMs);
       const late = new Promise<never>((_, reject) => limit.addEventListener('abort', () => reject(limit.reason), { once: true }));
       try {
-        await Promise.race([prisma.$queryRaw`select 1 from run limit 1`, late]);
+        await Promise.race([load.firstReads('ready', () => prisma.$queryRaw`select 1 from run limit 1`), late]);
       } catch (cause) {
         const why = limit.aborted ? `no answer within ${readyLimitMs / 1000} s` : reasonOf(cause);
         throw new CairnError('unavailable', `PostgreSQL cannot be used: ${why}`, { cause, details: { part: 'database' } });

@@ -1,4 +1,4 @@
-import { attemptSpec, protocol, protocolHeader } from '@cairn/contract';
+import { attemptSpec, logChunkBytes, protocol, protocolHeader } from '@cairn/contract';
 import { attemptToken, newId } from '@cairn/runtime';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
@@ -77,14 +77,37 @@ test('an agent gets its spec in the protocol of the older of both', async () => 
   expect(await spoken({ [protocolHeader]: 'one' })).toMatchObject({ status: 400, code: 'invalid_request' });
 });
 
+test.each([
+  ['a NUL', 'bad record \0 in its cache', 'bad record \u2400 in its cache'],
+  ['half an emoji', '\ude80\u{1f680}', '\ufffd\u{1f680}'],
+  ['colours and an escape', '\x1b[31mError\x1b[0m\x1b]0;x\x07', 'Error\u241b]0;x\u2407'],
+  ['more than is kept', '\u{1f680}'.repeat(9_000), '\u{1f680}'.repeat(8_000)],
+])('an attempt that ends with %s in its last words is over, with the words as they can be shown', async (_, message, kept) => {
+  const note = { type: 'note', level: 'info', message: message.slice(0, 100) };
+  const badImage = { type: 'badImage', imageId: message.slice(0, 50), path: message.slice(0, 50), reason: message };
+  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, items: [note, badImage] } })).toMatchObject({
+    status: 200,
+  });
+  const finish = { outcome: 'failed', cause: 'infrastructure', code: 'program\0failed', message };
+  expect(await callAsAttempt(attemptId, 'POST', '/finish', { body: finish })).toMatchObject({ status: 200 });
+  const { state, failure } = await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } });
+  expect([state, failure]).toEqual(['failed', { cause: 'infrastructure', code: 'program\u2400failed', message: kept }]);
+});
+
 test('messages of a newer peer may have fields that are not known here', async () => {
   expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, novelty: true } })).toMatchObject({ status: 200 });
 });
 
 test('a report of megabytes is taken, one above the limit is refused', async () => {
-  const log = (characters: number) => ({ ...report, items: [{ type: 'log', stream: 'stdout', offset: 0, text: 'x'.repeat(characters) }] });
-  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: log(6_000_000) })).toMatchObject({ status: 200 });
-  expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: log(9_000_000) })).json).toMatchObject({
+  const chunk = (_: unknown, index: number) => ({
+    type: 'log',
+    stream: 'stdout',
+    offset: index * logChunkBytes,
+    text: 'x'.repeat(logChunkBytes),
+  });
+  const logs = (chunks: number) => ({ ...report, items: Array.from({ length: chunks }, chunk) });
+  expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: logs(100) })).toMatchObject({ status: 200 });
+  expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: logs(130) })).json).toMatchObject({
     status: 413,
     code: 'payload_too_large',
   });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { api, internal, call } = await openTestApi();
+const { metricsServer, internal, call } = await openTestApi();
 
 const dashboardUrl = new URL('../../../k8s/grafana/cairn.json', import.meta.url);
 const dashboard = z
@@ -17,7 +17,7 @@ const foreignLabels = ['namespace', 'pod', 'le'];
 test('the dashboard asks for metrics and labels that /metrics has, and for nothing else', async () => {
   await call('viewer', 'GET', '/v1/runs');
   await internal.inject({ method: 'GET', url: '/healthz' });
-  const { body: own } = await api.inject({ method: 'GET', url: '/metrics' });
+  const { body: own } = await metricsServer.inject({ method: 'GET', url: '/metrics' });
   // The servers of a test have no metrics of their process.
   const body = own + (await createMetrics().render()).body;
   const names = new Set([...body.matchAll(/^(\w+)(?:\{| )/gm)].map(([, name]) => name));
@@ -37,9 +37,16 @@ test('the dashboard asks for metrics and labels that /metrics has, and for nothi
 });
 
 test('the dashboard selects states and pools that there are', async () => {
-  const { body } = await api.inject({ method: 'GET', url: '/metrics' });
+  const { body } = await metricsServer.inject({ method: 'GET', url: '/metrics' });
   for (const { expr, panel } of queries) {
     for (const [, label, values = ''] of expr.matchAll(/(state|pool)=~?"([^"]+)"/g))
       for (const value of values.split('|')) expect(body, panel).toContain(`${label}="${value}"`);
   }
+});
+
+test('on the port of /v1 it wants a token, on its own it does not', async () => {
+  expect((await call(null, 'GET', '/metrics')).status).toBe(401);
+  expect((await call('viewer', 'GET', '/metrics')).text).toContain('cairn_database_up 1');
+  expect((await metricsServer.inject('/metrics')).body).toContain('cairn_database_up 1');
+  expect((await metricsServer.inject('/v1/runs')).statusCode).toBe(404);
 });

@@ -1,11 +1,15 @@
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, Metrics } from '@cairn/runtime';
+import type { FastifyContextConfig } from 'fastify';
 import type { App } from '../http/app.ts';
 
 const runStates = ['held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];
 
-/** GET /metrics for Prometheus: what the servers do, and, looked up at each scrape, what runs and waits. */
-export function metricsRoutes(app: App, { prisma, metrics, log }: { prisma: PrismaClient; metrics: Metrics; log: Logger }): void {
+/** The text that Prometheus scrapes. */
+export type MetricsPage = () => Promise<{ contentType: string; body: string }>;
+
+/** What the servers do, and, looked up at each scrape, what runs and waits. */
+export function createMetricsPage({ prisma, metrics, log }: { prisma: PrismaClient; metrics: Metrics; log: Logger }): MetricsPage {
   const isDatabaseUp = metrics.gauge({ name: 'database_up', help: '1 when the database answered the scrape' });
   const runs = metrics.gauge({ name: 'runs', help: 'Runs by state', labels: ['state'] });
   const waiting = metrics.gauge({ name: 'steps_waiting', help: 'Steps that are ready and wait to be started', labels: ['pool'] });
@@ -31,12 +35,22 @@ export function metricsRoutes(app: App, { prisma, metrics, log }: { prisma: Pris
     }
   }
 
+  return async () => {
+    await look();
+    return metrics.render();
+  };
+}
+
+/** GET /metrics, for the role that `config` names. */
+export function metricsRoute(app: App, page: MetricsPage, config: Pick<FastifyContextConfig, 'role'>): void {
   app.get(
     '/metrics',
-    { schema: { operationId: 'readPrometheusMetrics', tags: ['health'], summary: 'Metrics for Prometheus', security: [] } },
+    {
+      config: { ...config, load: 'probe' },
+      schema: { operationId: 'readPrometheusMetrics', tags: ['health'], summary: 'Metrics for Prometheus' },
+    },
     async (_request, reply) => {
-      await look();
-      const { contentType, body } = await metrics.render();
+      const { contentType, body } = await page();
       return reply.type(contentType).send(body);
     },
   );

@@ -61,6 +61,8 @@ describe('POST /v1/runs', () => {
 
   test.each<[string, unknown, object]>([
     ['an unknown recipe, with the nearest', { recipe: 'mni' }, { status: 404, code: 'unknown_recipe', details: { nearest: 'mini' } }],
+    ['a configuration of the reference, with its recipe', { recipe: 'R50_256' }, { status: 404, details: { nearest: 'fast' } }],
+    ['the file of one', { recipe: 'configs/GLDv2/SER101ibn_512_all.yml' }, { status: 404, details: { nearest: 'SER101ibn' } }],
     [
       'an unknown setting, with the nearest',
       { recipe: smallRecipe, set: { 'stages.first.epoch': 1 } },
@@ -246,7 +248,7 @@ test('the built-in recipes are shown, and an unknown one with the nearest name',
   });
   expect((await call('viewer', 'GET', '/v1/recipes/submission')).json).toMatchObject({
     code: 'unknown_recipe',
-    detail: expect.stringContaining('is no recipe but an ensemble of several: submit SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269;'),
+    detail: expect.stringContaining('is an ensemble of several recipes: submit SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269;'),
   });
 });
 
@@ -267,8 +269,10 @@ test('tokens are made, listed without their secret, and revoked', async () => {
   expect(await call('admin', 'DELETE', `/v1/tokens/${view.id}`)).toMatchObject({ status: 204, text: '' });
   expect((await asCi()).status).toBe(401);
   expect((await call('admin', 'DELETE', `/v1/tokens/${view.id}`)).json).toMatchObject({ status: 404 });
-  expect((await call('admin', 'GET', '/v1/audit', { query: { limit: '2' } })).json.items).toMatchObject([
-    { actor: 'a-admin', action: 'token.revoke', target: view.id },
+  expect((await call('admin', 'GET', '/v1/audit', { query: { limit: '3' } })).json.items).toMatchObject([
+    // What the revoked token still tried, by which token it was: its name may be given again.
+    { actor: 'ci', tokenId: view.id, action: 'call.refused', target: 'GET /v1/runs', details: { code: 'unauthenticated' } },
+    { actor: 'a-admin', tokenId: expect.stringMatching(/^tok_/), action: 'token.revoke', target: view.id },
     { actor: 'a-admin', action: 'token.create', target: view.id, details: { name: 'ci', role: 'viewer' } },
   ]);
   // A revoked name is free again.
@@ -277,7 +281,7 @@ test('tokens are made, listed without their secret, and revoked', async () => {
 
 test('metrics count runs by state, and nothing in them names a run', async () => {
   const run = await submit();
-  const { text, headers } = await call(null, 'GET', '/metrics');
+  const { text, headers } = await call('viewer', 'GET', '/metrics');
   expect(headers['content-type']).toContain('text/plain');
   expect(text).toMatch(/cairn_runs\{state="succeeded"\} [1-9]/);
   expect(text).toContain('cairn_database_up 1');
@@ -285,3 +289,11 @@ test('metrics count runs by state, and nothing in them names a run', async () =>
   expect(text).toContain('cairn_attempts_live{state="running"} 1');
   expect(text).not.toContain(run.id);
 });
+
+test.each(['/v1/gc', '/v1/runs/run_00000000000000000000000000/cancel', '/v1/runs/run_00000000000000000000000000/retry'])(
+  'a body of null to %s is not taken for no body at all',
+  async (url) => {
+    const { json } = await call('admin', 'POST', url, { body: null });
+    expect(json).toMatchObject({ code: 'invalid_request', detail: expect.stringContaining('is null') });
+  },
+);

@@ -1,4 +1,15 @@
-import { cancelRequest, planView, retryRequest, runEventPage, runListQuery, runPage, runView, submitRequest } from '@cairn/contract';
+import {
+  cancelRequest,
+  largestInt4,
+  planView,
+  retryRequest,
+  runEventPage,
+  runListQuery,
+  runPage,
+  runView,
+  submitRequest,
+  writtenText,
+} from '@cairn/contract';
 import { getRun, listEvents, listRuns } from '@cairn/db';
 import { z } from 'zod';
 import { recordAudit } from '../auth/audit.ts';
@@ -12,15 +23,12 @@ const submitQuery = z.strictObject({
   dryRun: z.enum(['true', 'false']).default('false').describe('`true` answers the plan and changes nothing.'),
 });
 const submitHeaders = z.looseObject({
-  'idempotency-key': z
-    .string()
-    .min(1)
-    .max(200)
+  'idempotency-key': writtenText(200, { least: 1 })
     .optional()
     .describe('The same key with the same request answers the run that the first one made, also after a lost answer.'),
 });
 const eventsQuery = z.strictObject({
-  after: z.coerce.number().int().min(0).default(0).describe('Sequence number after which to begin.'),
+  after: z.coerce.number().int().min(0).max(largestInt4).default(0).describe('Sequence number after which to begin.'),
   limit: z.coerce.number().int().min(1).max(1000).default(200),
 });
 

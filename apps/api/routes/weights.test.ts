@@ -6,9 +6,11 @@ import { request as planRequest } from '@cairn/engine/testing';
 import { sha256 } from '@cairn/runtime';
 import { readManifest } from '@cairn/storage';
 import { expect, test } from 'vitest';
+import { noBounds } from '../server-bounds.ts';
 import { openTestApi } from '../testing/test-api.ts';
+import { noWeightsQuotas } from '../weights-quota.ts';
 
-const { api, call, folder, prisma, secrets, stage, store } = await openTestApi();
+const { api, call, folder, openReplica, prisma, secrets, stage, store } = await openTestApi();
 
 const file = (text: string) => Buffer.from(text.repeat(1000));
 const said = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone: 'resnet18', sha256: sha256(octets), ...over });
@@ -77,6 +79,19 @@ test('what is not what was announced leaves nothing', async () => {
   expect(await stored('staging')).toBe(0);
 });
 
+test('a known sha256 lets no other bytes in: neither under the name that is there nor under a new one', async () => {
+  const octets = file('known');
+  expect((await put('known', octets)).status).toBe(201);
+  const names = await prisma.weights.count();
+  for (const name of ['known', 'known-too'])
+    for (const others of [file('something else'), Buffer.alloc(0), octets.subarray(1)])
+      expect(await call('submitter', 'PUT', `/v1/weights/${name}`, { octets: others, query: said(octets) })).toMatchObject({
+        status: 422,
+        json: { code: 'content_mismatch', detail: expect.stringContaining(`${others.length} bytes arrived`) },
+      });
+  expect(await prisma.weights.count()).toBe(names);
+});
+
 test('a client that goes away in the middle leaves nothing', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const url = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
@@ -99,7 +114,6 @@ test('a client that goes away in the middle leaves nothing', async () => {
 test('roles, the missing body, wrong words and too large a file are refused', async () => {
   const octets = file('roles');
   expect((await call('viewer', 'PUT', '/v1/weights/a', { octets, query: said(octets) })).status).toBe(403);
-  expect((await call('submitter', 'DELETE', '/v1/weights/a')).status).toBe(403);
   expect((await call('submitter', 'PUT', '/v1/weights/a', { query: said(octets) })).json).toMatchObject({ code: 'invalid_request' });
   expect((await put('a', octets, { backbone: 'resnet5' })).json).toMatchObject({ code: 'invalid_request' });
   expect((await put('a', octets, { content: 'model' })).json).toMatchObject({
@@ -163,12 +177,29 @@ test('clearing out takes what no name and no run refers to, and what was cut off
 test('weights of another backbone, of less than is wanted, or of another kind are refused where a run would start from them', async () => {
   await put('of-resnet50', file('of-resnet50'), { backbone: 'resnet50' });
   await put('without-se', file('without-se'), { extent: 'upstream' });
-  await put('whole', file('whole'), { content: 'model', embeddingDim: '512', classes: '9' });
+  await put('whole', file('whole'), { content: 'model', embeddingDim: '64', classes: '9' });
   const refused = (name: string, over?: Record<string, unknown>) => expect(stage.submit(withWeights(name, over))).rejects;
   await refused('of-resnet50').toThrow('is of the backbone resnet50; model.backbone is resnet18');
   await refused('without-se').toThrow('stages.first.weightsExtent is all');
-  await refused('whole').toThrow('holds a whole model; a backbone alone is needed');
+  await refused('whole').toThrow('gives features of length 64; model.embeddingDim is 512');
   expect(await stage.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
+});
+
+test('a stage goes on from an imported model as from a stage before: it reads its checkpoint, and its digest is of the memo key', async () => {
+  const { json } = await put('to-go-on-from', file('to-go-on-from'), { content: 'model', embeddingDim: '512', classes: '9' });
+  const runId = await stage.submit({ ...withWeights('to-go-on-from'), noReuse: ['prepare'] });
+  await stage.play(runId, 'prepare');
+  const [attempt = ''] = await stage.startAttempts(runId, 'first');
+  expect((await stage.engine.attemptSpec(attempt, 1, 1)).inputs.weights).toMatchObject({
+    kind: 'checkpoint',
+    files: [{ name: 'checkpoint.pt', sha256: json.sha256 }],
+  });
+  expect((await stage.step(runId, 'first')).artifact?.memoParts).toMatchObject({ inputs: { weights: json.sha256 } });
+  const { recipe } = planRequest();
+  const backbone = await put('no-model', file('no-model'));
+  expect(backbone.status).toBe(201);
+  const exporting = { ...(recipe as object), stages: {}, export: { imageSize: 32, weights: 'no-model' } };
+  await expect(stage.submit({ recipe: exporting as never })).rejects.toThrow('holds a backbone alone; a whole model is needed');
 });
 
 test('a recipe of the reference can be submitted once its weights are here', async () => {
@@ -200,4 +231,46 @@ test('an imported model is exported in place of a stage, and registered', async 
   expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
   const [model] = await prisma.model.findMany({ where: { runId } });
   expect(model?.artifacts).toMatchObject({ checkpoint: json.artifactId });
+});
+
+test('an owner takes off what is his own, an admin everything', async () => {
+  await put('mine', file('mine'));
+  await prisma.weights.update({ where: { projectId_name: { projectId: 'default', name: 'mine' } }, data: { owner: 'somebody-else' } });
+  expect((await call('submitter', 'DELETE', '/v1/weights/mine')).json).toMatchObject({
+    code: 'forbidden',
+    detail: expect.stringContaining('somebody-else'),
+  });
+  await put('own', file('own'));
+  expect((await call('submitter', 'DELETE', '/v1/weights/own')).status).toBe(204);
+  expect((await call('admin', 'DELETE', '/v1/weights/mine')).status).toBe(204);
+});
+
+test('weights are imported up to the quota of their owner, also when many are sent at once', async () => {
+  await prisma.weights.deleteMany({});
+  const { api: bounded } = await openReplica({ bounds: { ...noBounds, weights: { ...noWeightsQuotas, ownerCount: 3, ownerBytes: 1e9 } } });
+  const send = (name: string, octets: Buffer) =>
+    bounded.inject({
+      method: 'PUT',
+      url: `/v1/weights/${name}`,
+      query: said(octets),
+      payload: octets,
+      headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream' },
+    });
+  const answers = await Promise.all(['q1', 'q2', 'q3', 'q4', 'q5'].map((name) => send(name, file(name))));
+  expect(answers.map((answer) => answer.statusCode).toSorted()).toEqual([201, 201, 201, 503, 503]);
+  expect(answers.find((answer) => answer.statusCode === 503)?.json()).toMatchObject({
+    code: 'quota_exceeded',
+    details: { setting: 'CAIRN_OWNER_WEIGHTS' },
+  });
+  // What is there already is no more than before.
+  const [there] = await prisma.weights.findMany({ take: 1 });
+  expect((await send(there?.name ?? '', file(there?.name ?? ''))).statusCode).toBe(200);
+  await call('submitter', 'DELETE', `/v1/weights/${there?.name}`);
+  const large = await bounded.inject({
+    method: 'PUT',
+    url: '/v1/weights/large',
+    query: said(file('large')),
+    headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream', 'content-length': '1000000001' },
+  });
+  expect(large.json()).toMatchObject({ code: 'quota_exceeded', details: { setting: 'CAIRN_OWNER_WEIGHTS_GB' } });
 });

@@ -1,8 +1,10 @@
 import { Readable } from 'node:stream';
 import { CairnError, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView } from '@cairn/contract';
 import { getWeights, listWeights } from '@cairn/db';
+import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { recordAudit } from '../auth/audit.ts';
+import { requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
 import { problems } from '../http/answers.ts';
@@ -12,13 +14,13 @@ import { nameParams } from '../http/path-params.ts';
 import { importWeights } from '../import-weights.ts';
 
 export function weightsRoutes(app: App, deps: ApiDeps): void {
-  const { prisma } = deps;
+  const { prisma, weightsQuota } = deps;
   const tags = ['weights'];
 
   app.put(
     '/v1/weights/:name',
     {
-      config: { role: 'submitter', maxOctets: maxWeightsBytes },
+      config: { role: 'submitter', maxOctets: maxWeightsBytes, load: 'transfer' },
       schema: {
         operationId: 'importWeights',
         tags,
@@ -40,14 +42,10 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
       const caller = callerOf(request);
       const { body } = request;
       if (!(body instanceof Readable)) throw new CairnError('invalid_request', 'The file is missing: send it as application/octet-stream');
-      const { weights, created } = await importWeights(deps, {
-        projectId: caller.projectId,
-        owner: caller.name,
-        name: request.params.name,
-        said: request.query,
-        body,
-        signal: closedSignal(reply),
-      });
+      const owned = { projectId: caller.projectId, owner: caller.name, name: request.params.name };
+      const giveBack = await weightsQuota.reserve({ ...owned, bytes: lengthOf(request) });
+      const signal = closedSignal(reply);
+      const { weights, created } = await importWeights(deps, { ...owned, said: request.query, body, signal }).finally(giveBack);
       const { name, sha256, bytes } = weights;
       if (created) await recordAudit(prisma, caller, 'weights.import', weights.id, { name, sha256, bytes });
       return reply
@@ -90,22 +88,31 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
   app.delete(
     '/v1/weights/:name',
     {
-      config: { role: 'admin' },
+      config: { role: 'submitter' },
       schema: {
         operationId: 'removeWeights',
         tags,
         summary: 'Take imported weights off the list',
-        description: 'Runs that were submitted with them keep them. The file goes with the next clearing out when no run refers to it.',
+        description:
+          'Those of another owner only an admin takes off. Runs that were submitted with them keep them. The file goes with the next clearing out when no run refers to it.',
         params: nameParams,
         response: { 204: z.null().describe('They are off the list.'), ...problems },
       },
     },
     async (request, reply) => {
       const caller = callerOf(request);
-      const { id, name, sha256 } = await getWeights(prisma, { projectId: caller.projectId, name: request.params.name });
+      const { id, name, sha256, owner } = await getWeights(prisma, { projectId: caller.projectId, name: request.params.name });
+      if (owner !== caller.name) requireRole(caller, 'admin', `the weights ${name} are those of ${owner}`);
       const { count } = await prisma.weights.deleteMany({ where: { id } });
       if (count > 0) await recordAudit(prisma, caller, 'weights.remove', id, { name, sha256 });
       return reply.code(204).send(null);
     },
   );
+}
+
+/** Of the file, before a byte of it was read; a body may have no more than it announced. */
+function lengthOf({ headers }: FastifyRequest): number {
+  const announced = headers['content-length'];
+  if (announced === undefined) throw new CairnError('invalid_request', 'The length of the file is missing: send it with Content-Length');
+  return Number(announced);
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -10,6 +10,7 @@ import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { buildServers, type ServerOptions } from '../build-servers.ts';
+import { noBounds } from '../server-bounds.ts';
 
 const roles = ['viewer', 'submitter', 'admin'] as const satisfies readonly TokenRole[];
 const serverKey = 'a server key for tests, 32 or more';
@@ -33,7 +34,7 @@ export async function openTestApi() {
   afterAll(() => closer.close());
 
   /** One more replica, as the program builds it: its own feed and metrics, the same database. */
-  async function openReplica({ heartbeatMs }: Pick<ServerOptions, 'heartbeatMs'> = {}) {
+  async function openReplica({ heartbeatMs, bounds = noBounds }: Partial<Pick<ServerOptions, 'heartbeatMs' | 'bounds'>> = {}) {
     const own = createCloser();
     closer.add('a replica', () => own.close());
     const servers = await buildServers(
@@ -42,8 +43,12 @@ export async function openTestApi() {
         engine,
         recipes: stage.ctx.recipes,
         databaseUrl,
+        // As many as no test needs: on a busy machine nothing of it is refused.
+        connections: 256,
+        bounds,
         store,
         serverKey,
+        datasetRoots: async () => [await realpath(tmpdir())],
         log,
         metrics: createMetrics({ processMetrics: false }),
         pace: { pollMs: 500, hintMs: 100 },
@@ -54,7 +59,7 @@ export async function openTestApi() {
     return { ...servers, close: () => own.close() };
   }
 
-  const { api, internal, feed } = await openReplica();
+  const { api, internal, metricsServer, feed } = await openReplica();
 
   type Call = { body?: unknown; octets?: Buffer; headers?: Record<string, string>; query?: Record<string, string> };
 
@@ -106,6 +111,22 @@ export async function openTestApi() {
     return { status: answer.statusCode, json: answer.json() };
   }
 
-  return { stage, prisma, engine, store, folder, api, internal, feed, secrets, serverKey, log, call, callAsAttempt, openReplica };
+  return {
+    stage,
+    prisma,
+    engine,
+    store,
+    folder,
+    api,
+    internal,
+    metricsServer,
+    feed,
+    secrets,
+    serverKey,
+    log,
+    call,
+    callAsAttempt,
+    openReplica,
+  };
 }
 export type TestApi = Awaited<ReturnType<typeof openTestApi>>;

@@ -16,11 +16,16 @@ const checks = [
     args: [bin('@biomejs/biome/bin/biome'), 'check', '--max-diagnostics=50'],
     mend: 'run `npx biome check --write`',
   },
-  { name: 'lint (Python)', command: python, args: ['-m', 'ruff', 'check', 'docker', 'libs'], mend: 'run `ruff check --fix docker libs`' },
+  {
+    name: 'lint (Python)',
+    command: python,
+    args: ['-I', '-m', 'ruff', 'check', 'docker', 'libs'],
+    mend: 'run `ruff check --fix docker libs`',
+  },
   {
     name: 'format (Python)',
     command: python,
-    args: ['-m', 'ruff', 'format', '--check', 'docker', 'libs'],
+    args: ['-I', '-m', 'ruff', 'format', '--check', 'docker', 'libs'],
     mend: 'run `ruff format docker libs`',
   },
   {

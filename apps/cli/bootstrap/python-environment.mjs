@@ -119,13 +119,13 @@ async function fill(folder, interpreter, { root, env, signal, update }) {
         if (text !== null) update(text);
       },
     });
-  await run('the Python environment', interpreter.path, ['-m', 'venv', ...(interpreter.ensurepip ? [] : ['--without-pip']), folder]);
-  if (!interpreter.ensurepip) await run('pip', interpreter.path, ['-m', 'pip', '--python', python, 'install', 'pip']);
+  await run('the Python environment', interpreter.path, ['-I', '-m', 'venv', ...(interpreter.ensurepip ? [] : ['--without-pip']), folder]);
+  if (!interpreter.ensurepip) await run('pip', interpreter.path, ['-I', '-u', '-m', 'pip', '--python', python, 'install', 'pip']);
   const options = ['--no-input', '--progress-bar', 'off', '--disable-pip-version-check'];
   const list = join(root, 'docker/trainer/requirements-dev.txt');
-  await run('the Python packages', python, ['-m', 'pip', 'install', ...options, '-r', list]);
+  await run('the Python packages', python, ['-I', '-u', '-m', 'pip', 'install', ...options, '-r', list]);
   update('importing torch');
-  await run('a torch that can be imported', python, ['-c', 'import torch; print(torch.__version__)']);
+  await run('a torch that can be imported', python, ['-I', '-c', 'import torch; print(torch.__version__)']);
   await rm(temporary, { recursive: true, force: true });
   await writeFile(join(folder, marker), `${JSON.stringify({ python: interpreter.version.join('.'), madeFrom: interpreter.path })}\n`);
 }
@@ -149,7 +149,7 @@ export async function environmentKey(root) {
  */
 function pipEnvironment(env, temporary) {
   /** @type {NodeJS.ProcessEnv} */
-  const kept = { ...hostEnvironment(env), TMPDIR: temporary, PYTHONUNBUFFERED: '1' };
+  const kept = { ...hostEnvironment(env), TMPDIR: temporary };
   for (const name of ['PIP_USER', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_PYTHON', 'PYTHONHOME', 'PYTHONPATH']) delete kept[name];
   return kept;
 }

@@ -68,7 +68,7 @@ export function chooseInterpreter(found) {
  */
 async function probeInterpreter(command, env, signal) {
   try {
-    const { stdout } = await run(command, ['-c', probe], { env: hostEnvironment(env), timeout: probeTimeoutMs, signal });
+    const { stdout } = await run(command, ['-I', '-c', probe], { env: hostEnvironment(env), timeout: probeTimeoutMs, signal });
     return { command, ...JSON.parse(stdout) };
   } catch {
     // Not on PATH, a version manager's shim without the version, or Python 2: no candidate, whatever the reason.

@@ -3,6 +3,8 @@ import { constants } from 'node:os';
 
 /** A signal that arrives again this soon is the same one, told by the terminal and once more by npm. */
 const repeatMs = 500;
+/** From the request to end to the kill. */
+const graceMs = 10_000;
 
 /**
  * Becomes a program as far as Node allows: same terminal, same folder, signals handed on, its exit code (128 + number when a
@@ -13,10 +15,11 @@ const repeatMs = 500;
  * @param {string} command
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
- * @param {number | 'inherit'} [output] where its output goes: ours, or the descriptor of a file
+ * @param {{ output?: number | 'inherit' | 'ignore', signal?: AbortSignal | undefined }} [options] `output`: where its output goes, ours or the descriptor of a
+ *   file; `signal` asks it to end, and ends it 10 s later
  * @returns {Promise<number>}
  */
-export async function runProgram(command, args, env, output = 'inherit') {
+export async function runProgram(command, args, env, { output = 'inherit', signal } = {}) {
   const onTerminal = Boolean(process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY);
   const child = spawn(command, args, { stdio: ['inherit', output, output], env });
   /** @type {Map<string, number>} */
@@ -30,12 +33,21 @@ export async function runProgram(command, args, env, output = 'inherit') {
   };
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
   for (const name of names) process.on(name, forward);
+  /** @type {NodeJS.Timeout | undefined} */
+  let kill;
+  const end = () => {
+    child.kill('SIGTERM');
+    kill = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  };
+  signal?.addEventListener('abort', end);
   try {
     return await new Promise((resolve, reject) => {
       child.once('error', reject);
       child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
     });
   } finally {
+    clearTimeout(kill);
+    signal?.removeEventListener('abort', end);
     for (const name of names) process.off(name, forward);
   }
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { runProgram } from './run-program.mjs';
 
 const module = new URL('./run-program.mjs', import.meta.url).href;
 
@@ -34,6 +35,16 @@ describe('a program that is run in place of the bootstrap', () => {
     });
     const [code] = await once(child, 'exit');
     expect(code).toBe(11);
+  });
+
+  test('is asked to end when its time is up', async () => {
+    const limit = new AbortController();
+    const end = runProgram(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], process.env, {
+      output: 'ignore',
+      signal: limit.signal,
+    });
+    limit.abort();
+    expect(await end).toBe(143);
   });
 
   test('that a signal ended counts as 128 and its number', async () => {

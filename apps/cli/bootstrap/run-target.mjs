@@ -64,7 +64,7 @@ export async function runTarget(name, args) {
     const { node, python, env } = target(args);
     const interpreter = await prepare(process.env, python);
     const withPython = interpreter === null ? {} : { CAIRN_PYTHON: interpreter };
-    return await runProgram(node24, node, { ...process.env, ...withPython, ...env });
+    return await runProgram(node24, node, { ...compiledOnce(process.env), ...withPython, ...env });
   } catch (error) {
     if (error instanceof BootstrapError) {
       console.error(describeFailure(error));
@@ -73,6 +73,15 @@ export async function runTarget(name, args) {
     if (error instanceof Interrupted) return error.exitCode;
     throw error;
   }
+}
+
+/**
+ * Node keeps what it compiled of our sources, without their types: a command starts in two thirds of the time, again and again.
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {NodeJS.ProcessEnv}
+ */
+function compiledOnce(env) {
+  return { NODE_COMPILE_CACHE: join(cacheFolder(env), 'compiled'), ...env };
 }
 
 /** The user stopped the preparation; what is half made is made anew the next time. */

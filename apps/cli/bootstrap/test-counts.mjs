@@ -56,3 +56,18 @@ export function countJunit(xml) {
  * @returns {Counts}
  */
 export const withExitCode = (counts, exitCode) => (exitCode !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts);
+
+/**
+ * The test files that were to run and did not run to their end, by what libs/testing/progress-reporter.ts noted.
+ * @param {string} notes
+ * @returns {string[]}
+ */
+export function unfinishedFiles(notes) {
+  /** @type {Set<string>} */
+  const files = new Set();
+  for (const line of notes.split('\n')) {
+    if (line.startsWith('+ ')) files.add(line.slice(2));
+    if (line.startsWith('- ')) files.delete(line.slice(2));
+  }
+  return [...files];
+}

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addCounts, countJunit, countsLine, countVitest, withExitCode } from './test-counts.mjs';
+import { addCounts, countJunit, countsLine, countVitest, unfinishedFiles, withExitCode } from './test-counts.mjs';
 
 const file = (status: string, ...tests: string[]) => ({ status, assertionResults: tests.map((one) => ({ status: one })) });
 
@@ -34,4 +34,9 @@ test('the closing line sums the runners', () => {
     { passed: 7, failed: 0, skipped: 2 },
   ]);
   expect(countsLine(sum)).toBe('12 passed, 1 failed, 2 skipped');
+});
+
+test('files that were begun or never begun are told from those that ended', () => {
+  expect(unfinishedFiles('+ a.test.ts\n+ b.test.ts\n+ c.test.ts\n- b.test.ts\n')).toEqual(['a.test.ts', 'c.test.ts']);
+  expect(unfinishedFiles('')).toEqual([]);
 });

@@ -1,50 +1,77 @@
 // `npm test`: vitest, then pytest over the trainer beside a sample of the fault test, then one line that counts all. Arguments
 // go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs the
-// tests of *.slow.test.ts and those that pytest marks as slow, alone.
+// tests of *.slow.test.ts and those that pytest marks as slow, alone. CAIRN_TEST_UNTIL (seconds since 1970) ends it in time: what did not
+// run is named, and fails.
 import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { hasCode } from './exclusive.mjs';
 import { node24, root } from './layout.mjs';
 import { runProgram } from './run-program.mjs';
-import { addCounts, countJunit, countsLine, countVitest, withExitCode } from './test-counts.mjs';
+import { addCounts, countJunit, countsLine, countVitest, unfinishedFiles, withExitCode } from './test-counts.mjs';
 
-const slowestShown = 5;
+const slowestShown = 10;
+/** A test that runs when the time is up gets this long to end, and its servers to be taken down. */
+const graceMs = 90_000;
 const args = process.argv.slice(2);
 const slow = args.includes('--slow');
 const filters = args.filter((arg) => arg !== '--slow');
-const pythonFilters = filters.filter((filter) => filter.startsWith('docker/'));
-const vitestFilters = filters.filter((filter) => !filter.startsWith('docker/'));
+const pythonFilters = filters.filter((filter) => filter.startsWith('docker/') && !filter.endsWith('.ts'));
+const vitestFilters = filters.filter((filter) => !pythonFilters.includes(filter));
+const until = Number(process.env.CAIRN_TEST_UNTIL || Number.POSITIVE_INFINITY);
 
 process.chdir(root);
 const folder = await mkdtemp(join(tmpdir(), 'cairn-test-'));
 /** @type {import('./test-counts.mjs').Counts[]} */
 const counts = [];
+/** @type {string[]} */
+const times = [];
 let faultsSaid = '';
 try {
   const all = filters.length === 0;
-  if (all || vitestFilters.length > 0) counts.push(await runVitest());
+  if (all || vitestFilters.length > 0) counts.push(await timed('vitest', runVitest));
   const beside = [];
   // Both wait more than they compute: one for torch to load, the other for programs to come back.
-  if (all || pythonFilters.length > 0) beside.push(runPytest());
-  if (all && !slow) beside.push(runFaults());
+  if (all || pythonFilters.length > 0) beside.push(timed('pytest', runPytest));
+  if (all && !slow) beside.push(timed('faults, beside pytest', runFaults));
   counts.push(...(await Promise.all(beside)));
   if (faultsSaid !== '') console.log(`\n${faultsSaid.trimEnd()}`);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
 const sum = addCounts(counts);
+console.log(`\nTime: ${times.join(', ')}`);
 console.log(`\n${countsLine(sum)}`);
 process.exitCode = sum.failed === 0 ? 0 : 1;
 
+/**
+ * @param {string} name
+ * @param {() => Promise<import('./test-counts.mjs').Counts>} runner
+ */
+async function timed(name, runner) {
+  const startedAt = Date.now();
+  const result = await runner();
+  times.push(`${name} ${((Date.now() - startedAt) / 1000).toFixed(0)} s`);
+  return result;
+}
+
+/** Ends a runner that goes on for longer than the grace after the time is up. */
+function outOfTime() {
+  return Number.isFinite(until) ? AbortSignal.timeout(Math.max(0, until * 1000 + graceMs - Date.now())) : undefined;
+}
+
 async function runVitest() {
-  const file = join(folder, 'vitest.json');
+  const [file, progress] = [join(folder, 'vitest.json'), join(folder, 'vitest.progress')];
   const vitest = join('node_modules', 'vitest', 'vitest.mjs');
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
-  const env = slow ? { ...process.env, CAIRN_TEST_SLOW: '1' } : process.env;
-  const exitCode = await runProgram(node24, [vitest, 'run', ...reporters, ...vitestFilters], env);
+  const reporters = ['default', 'json', './libs/testing/progress-reporter.ts'].map((name) => `--reporter=${name}`);
+  const env = { ...process.env, CAIRN_TEST_PROGRESS: progress, ...(slow ? { CAIRN_TEST_SLOW: '1' } : {}) };
+  const exitCode = await runProgram(node24, [vitest, 'run', ...reporters, `--outputFile.json=${file}`, ...vitestFilters], env, {
+    signal: outOfTime(),
+  });
+  const unfinished = unfinishedFiles((await readReport(progress)) ?? '').map((path) => relative(root, path));
+  if (unfinished.length > 0) console.log(`Not run to the end, each a failure:\n${unfinished.map((path) => `  ${path}`).join('\n')}`);
   const text = await readReport(file);
-  if (text === null) return withExitCode({ passed: 0, failed: 0, skipped: 0 }, exitCode === 0 ? 1 : exitCode);
+  if (text === null) return withExitCode({ passed: 0, failed: unfinished.length, skipped: 0 }, exitCode === 0 ? 1 : exitCode);
   const report = JSON.parse(text);
   const slowest = report.testResults
     .map((/** @type {{ name: string, startTime: number, endTime: number }} */ one) => ({
@@ -55,14 +82,16 @@ async function runVitest() {
     .slice(0, slowestShown);
   console.log('Slowest files:');
   for (const one of slowest) console.log(`  ${one.seconds.toFixed(1).padStart(6)} s  ${one.path}`);
-  return withExitCode(countVitest(report), exitCode);
+  const counted = countVitest(report);
+  return withExitCode({ ...counted, failed: counted.failed + unfinished.length }, exitCode);
 }
 
 async function runPytest() {
   const file = join(folder, 'pytest.xml');
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
   const options = ['-q', '-m', slow ? 'slow' : 'not slow', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
-  const exitCode = await runProgram(process.env.CAIRN_PYTHON ?? 'python3', ['-m', 'pytest', ...options, ...paths], process.env);
+  const python = process.env.CAIRN_PYTHON ?? 'python3';
+  const exitCode = await runProgram(python, ['-I', '-m', 'pytest', ...options, ...paths], process.env, { signal: outOfTime() });
   const text = await readReport(file);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
 }
@@ -70,12 +99,12 @@ async function runPytest() {
 /** Ten (program, transition) pairs over both queue backends. What it says is shown at its end, since pytest prints meanwhile. */
 async function runFaults() {
   const program = join('apps', 'cli', 'testing', 'faults', 'main.ts');
-  const sample = ['--postgres', '5', '--redis', '5', '--scenarios', 'none', '--together', '3'];
+  const sample = ['--postgres', '5', '--redis', '5', '--scenarios', 'none', '--together', '2', '--each-other'];
   const counts = join(folder, 'faults.json');
   const output = await open(join(folder, 'faults.txt'), 'w+');
   let exitCode;
   try {
-    exitCode = await runProgram(node24, [program, ...sample, '--counts', counts], process.env, output.fd);
+    exitCode = await runProgram(node24, [program, ...sample, '--counts', counts], process.env, { output: output.fd });
   } finally {
     await output.close();
   }

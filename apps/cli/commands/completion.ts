@@ -1,4 +1,4 @@
-import { isCairnError } from '@cairn/contract';
+import { isCairnError, safeName } from '@cairn/contract';
 import { Argument } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { commandTree, type NameKind, nameKinds } from '../completion/command-tree.ts';
@@ -29,7 +29,8 @@ async function printNames({ ui, client, signal }: Session, kind: NameKind): Prom
   };
   try {
     const names = new Set(await fetchNames[kind]());
-    for (const name of names) ui.stdout.write(`${name}\n`);
+    // The shells expand what stands in a list of words: a name that is none would be run.
+    for (const name of names) if (safeName.safeParse(name).success) ui.stdout.write(`${name}\n`);
   } catch (error) {
     if (!isCairnError(error) && !limit.signal.aborted) throw error;
   }

@@ -2,10 +2,13 @@ import { resolve } from 'node:path';
 import type { DatasetView } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
+import { datasetRootsFileOf } from '../connection.ts';
 import { tableLines } from '../output/table.ts';
 import { formatAgo } from '../output/units.ts';
+import { allowDatasetRoots } from '../service/service-home.ts';
+import { collect } from './options.ts';
 
-type AddOptions = { root: string; metadata: string; kind: 'folder' | 'tars'; countries?: string };
+type AddOptions = { root: string; metadata: string; kind: 'folder' | 'tars'; countries?: string; allow: string[] };
 
 export function addDatasets({ program, action }: Registrar): void {
   program.command('datasets').description('lists the registered datasets').action(action(listDatasets));
@@ -17,6 +20,12 @@ export function addDatasets({ program, action }: Registrar): void {
     .requiredOption('--metadata <folder>', 'the CSV files: train.csv, train_clean.csv, index_image_to_landmark.csv and so on')
     .addOption(new Option('--kind <kind>', 'a tree a/b/c/id.jpg, or the official tars').choices(['folder', 'tars']).default('folder'))
     .option('--countries <folder>', 'the files that tell the country of each landmark, for the continent-aware sampler')
+    .option(
+      '--allow <folder>',
+      'a folder that links of the collection lead to, which the service of --home may read too; can be repeated',
+      collect,
+      [],
+    )
     .action(action(addDataset));
   dataset.command('show <name>').description('shows a dataset: name or name@version').action(action(showDataset));
 }
@@ -51,20 +60,26 @@ async function listDatasets({ ui, signal, client, cli }: Session): Promise<undef
 async function addDataset(session: Session, name: string, options: AddOptions): Promise<undefined> {
   const { signal, client } = session;
   const absolute = (path: string): string => (/^[a-z0-9]+:\/\//.test(path) ? path : resolve(path));
-  const dataset = await (await client()).addDataset(
-    {
-      name,
-      source: {
-        kind: options.kind,
-        root: absolute(options.root),
-        metadata: absolute(options.metadata),
-        countries: options.countries === undefined ? null : absolute(options.countries),
-      },
-    },
-    { signal },
-  );
+  const source = {
+    kind: options.kind,
+    root: absolute(options.root),
+    metadata: absolute(options.metadata),
+    countries: options.countries === undefined ? null : absolute(options.countries),
+  };
+  const folders = [source.root, source.metadata, ...(source.countries === null ? [] : [source.countries]), ...options.allow.map(absolute)];
+  await allowFolders(session, folders);
+  const dataset = await (await client()).addDataset({ name, source }, { signal });
   tellDataset(session, dataset);
   return undefined;
+}
+
+/**
+ * Opens folders to the datasets of the service that this user runs: its home, which is his alone, holds the list. A service that is reached
+ * by an address has what its operator allows.
+ */
+async function allowFolders({ connection }: Session, folders: readonly string[]): Promise<void> {
+  const { home } = await connection();
+  if (home !== null) await allowDatasetRoots(datasetRootsFileOf(home), folders);
 }
 
 async function showDataset(session: Session, name: string): Promise<undefined> {

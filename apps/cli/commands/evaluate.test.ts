@@ -28,7 +28,7 @@ beforeAll(async () => {
   await mkdir(path('metadata'));
   const solution = ['id,images,Usage', 'qqq1,iii1,Public', 'qqq2,iii3,Private', 'qqq3,None,Ignored', 'qqq4,iii2,Private'];
   await writeFile(path('metadata/retrieval_solution_v2.1.csv'), `${solution.join('\n')}\n`);
-  await promisify(execFile)(trainerPython(), ['-c', pickleFeatures, folder]);
+  await promisify(execFile)(trainerPython(), ['-I', '-c', pickleFeatures, folder]);
   for (const kind of ['index', 'probe'])
     expect((await cairn('import', 'features', path(`${kind}_feats_R50.pkl`), '--out', path(kind))).err).toBe('');
 });

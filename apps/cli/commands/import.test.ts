@@ -77,7 +77,7 @@ test("the reference's lists become those that are made here, but for the countri
   await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages });
   const made = ['--metadata', path('mini/metadata'), '--countries', path('mini/countries'), '--out', path('made'), '--text'];
   expect((await runTestCli(['lists', ...made])).err).toBe('');
-  await run(trainerPython(), ['-c', pickleLists, path('made'), folder]);
+  await run(trainerPython(), ['-I', '-c', pickleLists, path('made'), folder]);
   const { code, out, err } = await asThere('lists', folder, '--out', path('imported'));
   expect({ code, err }).toEqual({ code: 0, err: '' });
   expect(out).toMatch(/^list +rows +labels +noisy +without label +size\nclean +6 +3 +0 +0 /);
@@ -95,7 +95,7 @@ import pickle, sys, numpy as np
 features = {'index_name_list': np.array(['abc1', 'abc2', 'abc3']), 'index_feats': np.array([[3, 4], [0, 0], [0, -2]], np.float16)}
 pickle.dump(features, open(sys.argv[1], 'wb'), pickle.HIGHEST_PROTOCOL)
 `;
-  await run(trainerPython(), ['-c', pickleFeatures, path('index_feats_R50.pkl')]);
+  await run(trainerPython(), ['-I', '-c', pickleFeatures, path('index_feats_R50.pkl')]);
   const { code, out } = await asThere('features', path('index_feats_R50.pkl'), '--out', path('features'));
   expect([code, out]).toEqual([0, `2 vectors of length 2; left out: 1 vector without a direction  ${path('features')}\n`]);
   const parquet = await openParquet();

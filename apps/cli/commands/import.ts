@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import {
+  CairnError,
   type ListName,
   listName,
   type Preprocessing,
@@ -20,8 +21,8 @@ import { collect, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
 type ModelOptions = BringInOptions & {
-  dataset: string;
-  imageSize: number;
+  dataset?: string;
+  imageSize?: number;
   preprocessing: Preprocessing;
   set?: string[];
   wait?: true;
@@ -47,11 +48,11 @@ export function addImport({ program, action }: Registrar): void {
   group
     .command('model <file>')
     .description(
-      "checks a model of the reference's kind, gives it to the service, and submits a run that exports, evaluates and registers it",
+      "checks a model of the reference's kind and gives it to the service; with --dataset, submits a run that exports, evaluates and registers it",
     )
     .requiredOption('--backbone <name>', 'the backbone: one of the trainer, or timm:NAME')
-    .requiredOption('--dataset <name>', 'the dataset whose queries and index it is evaluated on: name or name@version')
-    .requiredOption('--image-size <pixels>', 'side of the square input it was trained for', wholeNumber(32, 1024))
+    .option('--dataset <name>', 'the dataset whose queries and index it is evaluated on: name or name@version')
+    .option('--image-size <pixels>', 'side of the square input it was trained for, needed with --dataset', wholeNumber(32, 1024))
     .option('--name <name>', "the model's name, and that of its weights (default: the file's name without its ending)")
     .addOption(
       new Option('--preprocessing <way>', "how its images were resized; the reference's models need `reference`")
@@ -85,10 +86,25 @@ async function importWeights(session: Session, file: string, options: BringInOpt
 
 async function importModel(session: Session, file: string, options: ModelOptions): Promise<number | undefined> {
   const { ui, signal } = session;
+  const { dataset, imageSize } = options;
+  const ofTheRun = [imageSize, options.set, options.wait].some((option) => option !== undefined);
+  if (dataset === undefined ? ofTheRun : imageSize === undefined)
+    throw new CairnError(
+      'invalid_request',
+      `--dataset and --image-size belong together${dataset === undefined ? ', and --set and --wait to them' : ''}`,
+      {
+        details: { remedy: 'Give both to evaluate the model, or neither to import it alone.' },
+      },
+    );
   const { weights } = await tell(session, file, 'model', options);
+  if (dataset === undefined || imageSize === undefined) {
+    ui.json({ weights });
+    ui.note(ui.style.dim(`A stage goes on from it with \`from: init\` and \`weights: ${weights.name}\`.`));
+    return undefined;
+  }
   const client = await session.client();
-  const recipe = recipeOf(weights.name, weights.embeddingDim ?? 512, options);
-  const run = await client.submitRun({ recipe, dataset: options.dataset, set: parseSetOptions(options.set ?? []) }, { signal });
+  const recipe = recipeOf(weights.name, weights.embeddingDim ?? 512, { ...options, imageSize });
+  const run = await client.submitRun({ recipe, dataset, set: parseSetOptions(options.set ?? []) }, { signal });
   const submitted = `${ui.style.bold(run.name)} submitted: it exports, evaluates and registers the model ${weights.name}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -109,7 +125,7 @@ async function tell(session: Session, file: string, content: WeightsQuery['conte
 }
 
 /** A recipe without stages: the imported model takes the place of what the last one trains. */
-function recipeOf(name: string, embeddingDim: number, options: ModelOptions): RecipeInput {
+function recipeOf(name: string, embeddingDim: number, options: ModelOptions & { imageSize: number }): RecipeInput {
   const { backbone, imageSize, preprocessing: way } = options;
   return {
     name,

@@ -80,6 +80,10 @@ async function lists(session: Session, options: ListsOptions): Promise<number | 
   });
   ui.json(manifest);
   for (const line of manifestTable(manifest, session)) ui.line(line);
+  for (const [list, { rows, missingImages }] of Object.entries(manifest.lists)) {
+    if (missingImages)
+      ui.line(ui.style.warn(`${formatCount(missingImages)} of ${formatCount(rows)} rows of ${list} have no image in the tars.`));
+  }
   const files = plural(Object.keys(manifest.inputs).length, 'file');
   ui.line(`Made of ${files} in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
   return undefined;

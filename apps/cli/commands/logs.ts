@@ -5,6 +5,7 @@ import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import type { Style } from '../output/style.ts';
+import { visibleLogLine } from '../output/visible-text.ts';
 import { wholeNumber } from './options.ts';
 
 type LogsOptions = { follow?: true; attempt?: number; stream: LogStream | 'all' };
@@ -56,7 +57,7 @@ type Source = { ordinal: number; stream: LogStream; rest: string };
  * Puts the pieces of several streams together to whole lines, so that none is torn apart by another's. Each line bears
  * the attempt and stream it comes from when there are several.
  */
-export function createLogPrinter(write: (line: string) => void, style: Pick<Style, 'dim' | 'warn'>) {
+export function createLogPrinter(write: (line: string) => void, style: Pick<Style, 'dim' | 'warn' | 'isColoured'>) {
   const sources = new Map<string, Source>();
   const label = ({ ordinal, stream }: Source): string => {
     const all = [...sources.values()];
@@ -73,11 +74,11 @@ export function createLogPrinter(write: (line: string) => void, style: Pick<Styl
       sources.set(key, source);
       const lines = (source.rest + piece.text).split('\n');
       source.rest = lines.pop() ?? '';
-      for (const line of lines) write(label(source) + line);
+      for (const line of lines) write(label(source) + visibleLogLine(line, style));
     },
     /** Writes what stands after the last line break of each stream. */
     end: (): void => {
-      for (const source of sources.values()) if (source.rest !== '') write(label(source) + source.rest);
+      for (const source of sources.values()) if (source.rest !== '') write(label(source) + visibleLogLine(source.rest, style));
     },
   };
 }

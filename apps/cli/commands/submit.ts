@@ -29,7 +29,7 @@ function withSubmission(command: Command): Command {
   return command
     .option('-f, --file <recipe.yaml>', 'a recipe as YAML; - reads it from stdin')
     .option('-r, --recipe <name>', 'a recipe of the service, such as mini')
-    .option('-s, --set <path=value>', 'overrides a setting, such as stages.384.epochs=2 (repeatable)', collect)
+    .option('-s, --set <path=value>', 'overrides a setting, such as stages.384.epochs=2, or stages."v1.5".epochs=2 (repeatable)', collect)
     .option('-d, --dataset <name>', "name or name@version (default: the recipe's own)")
     .option('-n, --name <name>', 'a name for the run (default: the recipe and a number)')
     .option('--priority <number>', 'larger goes first, -100 to 100', wholeNumber(-100, 100))

@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { makeMiniDataset } from '@cairn/dataset';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
@@ -19,7 +21,8 @@ beforeAll(async () => {
   const ranges = { cleanImages: [6, 6], extraImages: [0, 0], fullOnlyImages: [0, 0], indexImages: [4, 4] } as const;
   await makeMiniDataset({ out: path('mini'), seed: 3, counts: { ...one, ...ranges } });
   server = createServer((request, response) => {
-    readFile(path(`mini/tars${request.url}`)).then(
+    // To a proxy the whole address is sent.
+    readFile(path(`mini/tars${new URL(request.url ?? '', from).pathname}`)).then(
       (bytes) => response.writeHead(200, { 'content-length': bytes.length }).end(bytes),
       () => response.writeHead(404).end(),
     );
@@ -70,6 +73,16 @@ test('tars are fetched, and then indexed', async () => {
   expect(out).toMatch(/train {2}5 images in 4 tars\nindex {2}5 images in 4 tars\nIndexed in /);
   expect((await readdir(path('tars/tars-index'))).toSorted()).toEqual(['index.json', 'index.parquet', 'parts', 'train.parquet']);
   expect((await runTestCli(['tars', 'index', path('tars')])).out).toContain('train  5 images in 4 tars  (4 known from before)');
+});
+
+test('tars are fetched through the proxy of the environment, which is told', async () => {
+  const main = join(import.meta.dirname, '../main.ts');
+  const args = ['tars', 'fetch', '--from', 'http://landmarks.invalid', '--out', path('proxied'), '--splits', 'train', '--numbers', '0'];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [main, ...args], {
+    env: { HTTP_PROXY: from, PATH: process.env.PATH },
+  });
+  expect(stdout).toContain('1 tar fetched');
+  expect(stderr).toContain(`http by ${new URL(from).host}`);
 });
 
 test('a tar that cannot be had is named, and the command fails', async () => {

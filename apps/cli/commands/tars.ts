@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
+import { describeProxies } from '@cairn/runtime';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -62,7 +63,7 @@ type FetchOptions = {
   verify?: true;
 };
 
-async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<number | undefined> {
+async function fetch({ ui, cli, signal }: Session, options: FetchOptions): Promise<number | undefined> {
   const { fetchTars, tarsOfGldv2 } = await import('@cairn/dataset');
   const { from, numbers: wanted, splits = splitNames, parallel, tries, verify } = options;
   const all = (split: Split): number[] => Array.from({ length: tarsOfGldv2[split] }, (_, n) => n);
@@ -76,6 +77,8 @@ async function fetch({ ui, signal }: Session, options: FetchOptions): Promise<nu
   const began = performance.now();
   const screen = ui.isTerminal ? createLiveScreen(ui.stdout) : null;
   let [shownAt, told] = [0, -1];
+  const proxies = describeProxies(cli.env);
+  if (proxies !== null) ui.note(`Through the proxies of the environment, but for what NO_PROXY names: ${proxies}.`);
   const result = await fetchTars({
     ...(from === undefined ? {} : { from: addressOf(from) }),
     out,
@@ -141,10 +144,18 @@ async function index(
   }).finally(progress.close);
   ui.json(written);
   for (const [split, { images, tars, wasKnown, repeated }] of Object.entries(written.splits)) {
+    const unindexed = tars.reduce((sum, tar) => sum + tar.unindexed, 0);
     const unchecked = tars.filter(({ md5Checked }) => !md5Checked).length;
     const notes = [
       ...(wasKnown > 0 ? [`${formatCount(wasKnown)} known from before`] : []),
       ...(unchecked > 0 ? [`${formatCount(unchecked)} without a compared md5`] : []),
+      ...(unindexed > 0
+        ? [
+            ui.style.warn(
+              `${formatCount(unindexed)} entries named as images are not indexed: links, sparse files, or names that are not ID.jpg`,
+            ),
+          ]
+        : []),
       ...(repeated > 0 ? [ui.style.warn(`${formatCount(repeated)} images in two places`)] : []),
     ];
     ui.line(

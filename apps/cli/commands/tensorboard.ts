@@ -1,8 +1,7 @@
 import { createWriteStream } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { makeFolder, pathBelow } from '@cairn/runtime';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { plural } from '../output/units.ts';
@@ -25,11 +24,11 @@ async function download({ ui, signal, client }: Session, text: string, { out }: 
     for (const attempt of (await api.listAttempts(run.id, step.name, { signal })).items) {
       const { items } = await api.listTensorBoardFiles(attempt.id, { signal });
       if (items.length === 0) continue;
-      const folder = join(out, step.name, `attempt-${attempt.ordinal}`);
-      await mkdir(folder, { recursive: true });
+      const folder = pathBelow(out, step.name, `attempt-${attempt.ordinal}`);
+      await makeFolder(folder);
       for (const { name } of items) {
         const { body } = await api.openTensorBoardFile(attempt.id, name, signal);
-        const path = join(folder, name);
+        const path = pathBelow(folder, name);
         await pipeline(body === null ? Readable.from([]) : Readable.fromWeb(body), createWriteStream(path), { signal });
         files.push(path);
       }

@@ -8,7 +8,7 @@ export function addWeights({ program, action }: Registrar): void {
   weights.command('list', { isDefault: true }).description('lists the imported weights, as recipes name them').action(action(list));
   weights
     .command('remove <name>')
-    .description('takes weights off the list; `cairn gc` removes the file when no run refers to it (for admins)')
+    .description('takes weights off the list, those of others as an admin; `cairn gc` removes the file when no run refers to it')
     .action(action(remove));
 }
 

@@ -67,9 +67,11 @@ test('the scripts for zsh and fish have every command', async () => {
   expect((await runTestCli(['completion', 'tcsh'])).code).toBe(2);
 });
 
-test('names come from the service, each once; without one there are none, and no error', async () => {
+test('names come from the service, each once and none that a shell would run; without one there are none, and no error', async () => {
   const api = await startStubApi();
-  api.on('GET', '/v1/recipes', () => ({ items: ['mini', 'tiny'].map((name) => ({ name, description: '', stages: [] })) }));
+  api.on('GET', '/v1/recipes', () => ({
+    items: ['mini', '$(touch /tmp/x)', '`id`', 'tiny'].map((name) => ({ name, description: '', stages: [] })),
+  }));
   try {
     expect(await runTestCli(['names', 'recipes'], { url: api.url })).toEqual({ code: 0, out: 'mini\ntiny\n', err: '' });
   } finally {

@@ -1,6 +1,7 @@
 import type { CairnClient } from '@cairn/client';
 import type { RunView } from '@cairn/contract';
 import type { Ui } from '../output/ui.ts';
+import { visibleLogLine } from '../output/visible-text.ts';
 import { failureText } from '../watch/run-lines.ts';
 
 const tailLines = 30;
@@ -19,6 +20,6 @@ export async function printFailure(client: CairnClient, run: RunView, { ui, sign
     const lines = text.trimEnd().split('\n').slice(-tailLines);
     if (text.trim() === '') continue;
     ui.line(ui.style.dim(`the end of its log (attempt ${ordinal}):`));
-    for (const line of lines) ui.line(`  ${line}`);
+    for (const line of lines) ui.line(`  ${visibleLogLine(line, ui.style)}`);
   }
 }

@@ -7,6 +7,7 @@ import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatDuration } from '../output/units.ts';
+import { visibleText } from '../output/visible-text.ts';
 import { type Service, startService } from '../service/start-service.ts';
 import { showRun } from '../watch/show-run.ts';
 import { demoDataset } from './demo-dataset.ts';
@@ -33,7 +34,7 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
   const service = await startDemoService(options, context);
   try {
     ui.line(`Cairn is up at ${ui.style.bold(service.url)}  ${ui.style.dim(`${formatDuration(seconds())} since the start`)}`);
-    const client = createClient({ url: service.url, token: service.token });
+    const client = createClient({ url: service.url, token: service.token, readText: visibleText });
     const run = await submitDemo(client, dataset, options, context);
     const code = exitCodeOfRun(run);
     if (code === exitCodes.ok.code) {

@@ -1,4 +1,4 @@
-import { CairnError, type PlannedStep } from '@cairn/contract';
+import { CairnError, type PlannedStep, settingPathText } from '@cairn/contract';
 
 /** What the demo's machine has, and how its commands are written. */
 export type DemoPlace = { slots: number; home: string };
@@ -24,8 +24,8 @@ export function whatIsMissing({ recipe, steps }: DemoPlan, { slots, home }: Demo
   ];
   const starts = Object.entries(recipe.stages).filter(([, { weights }]) => weights !== null && absent.includes(weights));
   const settings = [
-    ...large.map((step) => `--set stages.${step.name}.ranks=${slots}`),
-    ...starts.map(([stage]) => `--set stages.${stage}.weights=null`),
+    ...large.map((step) => `--set ${settingPathText(['stages', step.name, 'ranks'])}=${slots}`),
+    ...starts.map(([stage]) => `--set ${settingPathText(['stages', stage, 'weights'])}=null`),
   ];
   const cairn = `npx cairn --home ${home}`;
   const imports = absent.map((name) => `\`${cairn} import weights ${name}.pth --backbone ${recipe.model.backbone}\``);

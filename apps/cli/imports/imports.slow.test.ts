@@ -25,6 +25,13 @@ torch.save(resnet34().state_dict(), f'{folder}/resnet34.pth')
 torch.save({**state, 'conv1.weight': torch.zeros(64, 1, 7, 7)}, f'{folder}/grey.pth')
 `;
 
+/** Writes what a run exported as the reference's training saves it: under DistributedDataParallel, with the classifier of ImageNet. */
+const asTheReference = `
+import sys, torch
+state = {f'module.{key}': value for key, value in torch.load(sys.argv[1], weights_only=True).items()}
+torch.save({'state_dict': {**state, 'module.base.fc.weight': torch.zeros(1000, 512)}, 'epoch': 6}, sys.argv[2])
+`;
+
 /** One stage of a few steps: what is to be seen is where it starts. */
 const recipe = `
 name: short
@@ -52,10 +59,21 @@ beforeAll(async () => {
   home = await makeRunFolder();
   const { signal } = new AbortController();
   await makeMiniDataset({ out: path('mini'), seed: 0, counts: tinyCounts });
-  await promisify(execFile)(python, ['-c', writeFiles, home]);
+  await promisify(execFile)(python, ['-I', '-c', writeFiles, home]);
   await truncate(path('cut.pth'), 20_000_000);
   await writeFile(path('short.yaml'), recipe);
-  service = await startService({ home, port: 0, internalPort: 0, slots: 2, python, env, isDurable: false, tell: () => undefined, signal });
+  service = await startService({
+    home,
+    port: 0,
+    internalPort: 0,
+    slots: 2,
+    python,
+    env,
+    datasetRoots: [home],
+    isDurable: false,
+    tell: () => undefined,
+    signal,
+  });
   const source = { kind: 'folder' as const, root: path('mini/images'), metadata: path('mini/metadata'), countries: path('mini/countries') };
   await client().addDataset({ name: 'mini', source });
 });
@@ -104,9 +122,9 @@ test('a recipe starts from imported weights, and a model imported from what it m
   const log = await client().readLog(attempt?.id ?? '', { limit: 1024 * 1024 });
   expect(log.text).toContain('weights.pth sets 120 tensors of the backbone');
 
-  // What the run exported is the kind of file that the reference leaves: the whole network's tensors, and nothing else.
   const made = await client().getArtifact(run.stepViews.find((step) => step.name === 'export')?.artifact?.id ?? '');
-  const file = join(made.location, 'weights.pt');
+  const file = path('theirs.pth');
+  await promisify(execFile)(python, ['-I', '-c', asTheReference, join(made.location, 'weights.pt'), file]);
   const model = [file, '--backbone', 'resnet18', '--dataset', 'mini', '--image-size', '32', '--name', 'theirs', '--preprocessing', 'cairn'];
   const few = ['--set', 'extract.index.maxBadImageShare=0.2', '--set', 'extract.index.shards=2', '--set', 'extract.query.shards=1'];
   const imported = await cairn('import', 'model', ...model, ...few, '--wait');
@@ -116,6 +134,10 @@ test('a recipe starts from imported weights, and a model imported from what it m
   expect(await metrics('theirs')).toMatchObject({ mapAt100, indexImages });
   expect((await cairn('models')).out).toMatch(/theirs +1 +.*mAP@100/);
   expect(await readFile(join(await locationOf('theirs'), 'card.md'), 'utf8')).toContain('# theirs');
+
+  const goesOn = await cairn('submit', ...short, '--set', 'stages.first.weights=theirs', '--name', 'goes-on', '--wait');
+  expect(goesOn.code, goesOn.out + goesOn.err).toBe(0);
+  expect(await readFile(join(await locationOf('own'), 'card.md'), 'utf8')).toContain('Training began with the weights `theirs`');
 });
 
 async function runNamed(name: string): Promise<RunView> {

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
 import { CairnError, type ErrorCode, errorTable } from '@cairn/contract';
+import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
 import { z } from 'zod';
 import type { Session } from '../cli.ts';
 
-const trainerPackage = join(import.meta.dirname, '../../../docker/trainer');
 const lastWordsBytes = 4000;
 
 const refusal = z.object({
@@ -22,8 +21,8 @@ const refusal = z.object({
  */
 export async function runPython<T>({ cli, signal }: Session, module: string, args: readonly string[], answer: z.ZodType<T>): Promise<T> {
   const python = cli.env.CAIRN_PYTHON ?? 'python3';
-  const child = spawn(python, ['-m', module, ...args], {
-    env: { ...cli.env, PYTHONPATH: trainerPackage },
+  const child = spawn(python, isolatedPython(module, args), {
+    env: withoutPythonVariables(cli.env),
     stdio: ['ignore', 'pipe', 'pipe'],
     signal,
   });
@@ -46,7 +45,7 @@ export async function runPython<T>({ cli, signal }: Session, module: string, arg
   if (refused.success) throw new CairnError(refused.data.code, refused.data.message, { details: { mismatches: refused.data.mismatches } });
   const parsed = answer.safeParse(said);
   if (code === 0 && parsed.success) return parsed.data;
-  throw new CairnError('program_failed', `${python} -m ${module} ended with ${code}. Its last words:\n${err.trim()}`, {
+  throw new CairnError('program_failed', `${module}, run by ${python}, ended with ${code}. Its last words:\n${err.trim()}`, {
     details: { remedy: 'Set CAIRN_PYTHON to an interpreter that has the packages of docker/trainer/requirements.txt.' },
   });
 }

@@ -1,5 +1,6 @@
 import { cutTo, visibleWidth } from './table.ts';
 import type { TextOutput } from './ui.ts';
+import { printable, printableLine } from './visible-text.ts';
 
 export type LiveScreen = {
   /** Shows these lines in the place of the ones before. */
@@ -35,7 +36,7 @@ export function createLiveScreen(output: TextOutput): LiveScreen {
   const rowsShown = (): number => shown.reduce((rows, line) => rows + Math.max(1, Math.ceil(visibleWidth(line) / width())), 0);
 
   function paint(lines: readonly string[], before: string): void {
-    const fitting = lines.slice(0, Math.max(1, (output.rows ?? 24) - 1)).map((line) => cutTo(line, width() - 1));
+    const fitting = lines.slice(0, Math.max(1, (output.rows ?? 24) - 1)).map((line) => cutTo(printableLine(line), width() - 1));
     const body = fitting.map((line) => `${line}${control.clearToEndOfLine}\n`).join('');
     output.write(`${control.begin}${control.up(rowsShown())}\r${before}${body}${control.clearBelow}${control.end}`);
     shown = fitting;
@@ -46,7 +47,7 @@ export function createLiveScreen(output: TextOutput): LiveScreen {
       if (isOpen) paint(lines, '');
     },
     above: (text) => {
-      if (isOpen) paint(shown, `${text}${control.clearToEndOfLine}\n`);
+      if (isOpen) paint(shown, `${printable(text)}${control.clearToEndOfLine}\n`);
     },
     close: () => {
       if (isOpen) output.write(control.showCursor);

@@ -3,11 +3,13 @@ import picocolors from 'picocolors';
 type Paint = (text: string) => string;
 
 /** The few ways text is set apart. Without colour each gives its text unchanged. */
-export type Style = { bold: Paint; dim: Paint; good: Paint; bad: Paint; warn: Paint; accent: Paint };
+export type Paints = { bold: Paint; dim: Paint; good: Paint; bad: Paint; warn: Paint; accent: Paint };
+export type Style = Paints & { isColoured: boolean };
 
 export function createStyle(isColoured: boolean): Style {
   const colours = picocolors.createColors(isColoured);
   return {
+    isColoured,
     bold: colours.bold,
     dim: colours.dim,
     good: colours.green,

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters } from 'node:util';
+import { printableLine } from './visible-text.ts';
 
 /** Columns a text takes on a terminal: colours take none. */
 export function visibleWidth(text: string): number {
@@ -40,7 +41,8 @@ export type TableOptions = {
 };
 
 /** Rows in aligned columns under their titles, without lines between. The last column is not filled up. */
-export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[], options: TableOptions = {}): string[] {
+export function tableLines(columns: readonly Column[], given: readonly (readonly string[])[], options: TableOptions = {}): string[] {
+  const rows = given.map((cells) => cells.map(printableLine));
   const { heading = (text) => text, gap = '   ', indent = '' } = options;
   const widths = columns.map((column, index) => Math.max(visibleWidth(column.title), ...rows.map((row) => visibleWidth(row[index] ?? ''))));
   const lineOf = (cells: readonly string[]): string =>

@@ -1,4 +1,5 @@
 import { createStyle, type Glyphs, glyphsFor, type Style } from './style.ts';
+import { jsonText, printable } from './visible-text.ts';
 
 /** Where a program writes: a terminal, a file or a pipe. */
 export type TextOutput = {
@@ -50,16 +51,16 @@ export function createUi({ stdout, stderr, env, isJson, isColourWanted }: UiOpti
     stdout,
     stderr,
     line: (text = '') => {
-      if (!isJson) stdout.write(`${text}\n`);
+      if (!isJson) stdout.write(`${printable(text)}\n`);
     },
     note: (text) => {
-      if (!isJson) stderr.write(`${text}\n`);
+      if (!isJson) stderr.write(`${printable(text)}\n`);
     },
     json: (value) => {
-      if (isJson) stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+      if (isJson) stdout.write(`${jsonText(value, 2)}\n`);
     },
     jsonLine: (value) => {
-      if (isJson) stdout.write(`${JSON.stringify(value)}\n`);
+      if (isJson) stdout.write(`${jsonText(value)}\n`);
     },
   };
 }

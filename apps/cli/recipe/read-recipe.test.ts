@@ -107,7 +107,7 @@ describe('a recipe that does not fit the schema', () => {
     ['a wrong choice', 'list: clean', 'list: cleen', 'did you mean "clean"?', 7, 11],
     ['a name taken for a number', "stage: '384'", 'stage: 384', 'export.stage is 384, not a text; put it in quotes: "384"', 13, 18],
     ['a name that climbs out of its folder', 'name: mine', 'name: ../mine', 'use letters, digits', 1, 7],
-    ['a stage whose name climbs out', "'384':", '../384:', 'stages.../384 is no name', 5, 3],
+    ['a stage whose name climbs out', "'384':", '../384:', 'stages."../384" is no name', 5, 3],
     ['a map where a value belongs', 'epochs: 1', 'epochs: { a: 1 }', 'stages.384.epochs is a map, not a number', 9, 13],
   ])('%s', (_, from, to, message, line, column) => {
     const error = faultOf(from, to);
@@ -133,6 +133,29 @@ describe('a recipe that does not fit the schema', () => {
   test('a key that is a number in YAML is the stage that it names', () => {
     expect(() => parseRecipe(good.replace("'384':", '384:').replace('epochs: 1', 'epochs: 0'), 'r.yaml')).toThrow('r.yaml:9:13');
   });
+});
+
+test('a recipe in another encoding is told as what it is; a mark before UTF-8 is passed over', async () => {
+  const read = (bytes: Buffer) => readRecipe('-', Readable.from([bytes]));
+  expect((await read(Buffer.from(`\ufeff${good}`))).name).toBe('mine');
+  const littleEndian = Buffer.from(`\ufeff${good}`, 'utf16le');
+  for (const [bytes, message] of [
+    [littleEndian, '(stdin) is in UTF-16; a recipe is YAML in UTF-8'],
+    [Buffer.from(littleEndian).swap16(), 'is in UTF-16'],
+    [Buffer.from(good, 'utf16le'), 'NUL bytes, as UTF-16 has'],
+    [Buffer.from(`description: \xe9\n${good}`, 'latin1'), 'is not in UTF-8'],
+  ] as const)
+    await expect(read(bytes)).rejects.toMatchObject({ code: 'invalid_yaml', message: expect.stringContaining(message) });
+});
+
+test('a stage named __proto__ is refused where it stands, and one named constructor is a stage', () => {
+  const named = (name: string) => good.replace("'384':", `${name}:`).replace("stage: '384'", `stage: ${name}`);
+  expect(() => parseRecipe(named('__proto__'), 'r.yaml')).toThrow('r.yaml:5:3: "__proto__" cannot be a name');
+  expect(Object.keys(parseRecipe(named('constructor'), 'r.yaml').stages)).toEqual(['constructor']);
+});
+
+test('lists in lists without end are no fault of the program', () => {
+  expect(() => parseRecipe('['.repeat(100_000), 'r.yaml')).toThrow(expect.objectContaining({ code: 'invalid_yaml' }));
 });
 
 test('a recipe is read from a file, from stdin, and refused when it is too large or not there', async () => {

@@ -1,8 +1,9 @@
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
+import { buffer } from 'node:stream/consumers';
 import { CairnError, maxBodyBytes, type Recipe, recipe } from '@cairn/contract';
 import { type Document, LineCounter, parseDocument } from 'yaml';
-import { type RecipeFault, recipeFaults } from './recipe-faults.ts';
+import { protoFaults, type RecipeFault, recipeFaults } from './recipe-faults.ts';
 
 /**
  * Reads a recipe from a YAML file, or from `stdin` when `path` is `-`, and checks it against the recipe's schema.
@@ -11,20 +12,37 @@ import { type RecipeFault, recipeFaults } from './recipe-faults.ts';
  *   lines of the text with the place marked) and `nearest` in its details; `not_found` when there is no such file.
  */
 export async function readRecipe(path: string, stdin: NodeJS.ReadableStream): Promise<Recipe> {
-  const source = path === '-' ? await text(stdin) : await readText(path);
-  if (Buffer.byteLength(source) > maxBodyBytes) {
-    throw new CairnError(
-      'payload_too_large',
-      `${nameOf(path)} has ${Buffer.byteLength(source)} bytes; a recipe has at most ${maxBodyBytes}`,
-    );
+  const bytes = path === '-' ? await buffer(stdin) : await readBytes(path);
+  if (bytes.length > maxBodyBytes) {
+    throw new CairnError('payload_too_large', `${nameOf(path)} has ${bytes.length} bytes; a recipe has at most ${maxBodyBytes}`);
   }
-  return parseRecipe(source, nameOf(path));
+  return parseRecipe(textOf(bytes, nameOf(path)), nameOf(path));
+}
+
+/**
+ * The text of a recipe's file, without the mark that some editors put before it.
+ *
+ * @throws CairnError `invalid_yaml` that says what the file is instead
+ */
+function textOf(bytes: Buffer, file: string): string {
+  const found = encodingFault(bytes);
+  if (found === null) return bytes.toString('utf8').replace(/^\ufeff/, '');
+  throw new CairnError('invalid_yaml', `${file} is ${found}; a recipe is YAML in UTF-8`, {
+    details: { file, remedy: 'Save the file as UTF-8 (`iconv -f UTF-16 -t UTF-8` converts one of UTF-16), or give another file.' },
+  });
+}
+
+function encodingFault(bytes: Buffer): string | null {
+  const mark = bytes.subarray(0, 2).toString('hex');
+  if (mark === 'fffe' || mark === 'feff') return 'in UTF-16';
+  if (bytes.includes(0)) return 'not text in UTF-8: it has NUL bytes, as UTF-16 has';
+  return isUtf8(bytes) ? null : 'not in UTF-8';
 }
 
 /** Parses and checks the text of a recipe. `file` is what errors call it. */
 export function parseRecipe(source: string, file: string): Recipe {
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, merge: true });
+  const document = parsed(source, file, lines);
   const [fault] = document.errors;
   if (fault !== undefined) {
     const { line, col } = lines.linePos(fault.pos[0]);
@@ -33,10 +51,23 @@ export function parseRecipe(source: string, file: string): Recipe {
       cause: fault,
     });
   }
-  const parsed = recipe.safeParse(toValue(document, file));
-  if (parsed.success) return parsed.data;
-  const faults = recipeFaults(parsed.error.issues, document);
+  const checked = recipe.safeParse(toValue(document, file));
+  const faults = [...protoFaults(document), ...(checked.success ? [] : recipeFaults(checked.error.issues, document))];
+  if (checked.success && faults.length === 0) return checked.data;
   throw faultsError(faults, source, file, lines);
+}
+
+function parsed(source: string, file: string, lineCounter: LineCounter): Document {
+  try {
+    return parseDocument(source, { lineCounter, prettyErrors: false, merge: true });
+  } catch (error) {
+    // Of lists in lists in lists the parser runs out of stack.
+    if (!(error instanceof RangeError)) throw error;
+    throw new CairnError('invalid_yaml', `${file} has lists or maps inside each other, too deep for a recipe`, {
+      details: { file },
+      cause: error,
+    });
+  }
 }
 
 function toValue(document: Document, file: string): unknown {
@@ -84,9 +115,9 @@ function frameOf(source: string, line: number, column: number, length: number): 
   return [...before, shown(line), `${' '.repeat(digits)} | ${' '.repeat(column - 1)}${'^'.repeat(marks)}`].join('\n');
 }
 
-async function readText(path: string): Promise<string> {
+async function readBytes(path: string): Promise<Buffer> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(path);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new CairnError('not_found', `The recipe file ${path} cannot be read: ${why}`, {

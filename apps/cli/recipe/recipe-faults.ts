@@ -1,6 +1,6 @@
-import { type ErrorCode, recipe } from '@cairn/contract';
+import { type ErrorCode, recipe, settingPathText } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
-import { type Document, isAlias, isMap, isNode, isScalar, isSeq, type Pair } from 'yaml';
+import { type Document, isAlias, isMap, isNode, isScalar, isSeq, type Pair, visit } from 'yaml';
 import { z } from 'zod';
 import { choicesOf, keysOf, schemaAt } from './schema-at.ts';
 
@@ -12,6 +12,8 @@ export type RecipeFault = {
   /** One sentence, without the place. */
   message: string;
   nearest: string | null;
+  /** Of a name that is unknown: the path of the setting that it was most likely meant for. */
+  meant: string | null;
   /** True when a setting that must be there is not. */
   isMissing: boolean;
   /** Characters of the text: from, to. */
@@ -21,17 +23,25 @@ export type RecipeFault = {
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];
 
+/** Names `__proto__`, which the schema passes over. */
+export function protoFaults(document: Document): RecipeFault[] {
+  const faults: RecipeFault[] = [];
+  visit(document, {
+    Pair: (_, { key }) => {
+      if (!isScalar(key) || key.value !== '__proto__') return;
+      const [path, message] = ['__proto__', '"__proto__" cannot be a name'];
+      faults.push({ code: 'invalid_setting', path, message, nearest: null, meant: null, isMissing: false, range: rangeOf(key) ?? [0, 0] });
+    },
+  });
+  return faults;
+}
+
 /** What the schema finds wrong, in words of the recipe, each with its place in the YAML. In the order of the text. */
 export function recipeFaults(issues: readonly Issue[], document: Document): RecipeFault[] {
   const faults = issues.flatMap((issue) => faultsOf(issue, document)).toSorted((a, b) => a.range[0] - b.range[0]);
   // A misspelt name is one fault, not two: the right one is missing only because of it.
-  const meant = new Set(faults.flatMap(({ code, path, nearest }) => (code === 'unknown_setting' ? [besides(path, nearest)] : [])));
+  const meant = new Set(faults.map(({ meant }) => meant));
   return faults.filter(({ code, path, isMissing }) => code === 'unknown_setting' || !isMissing || !meant.has(path));
-}
-
-/** The path of `name` in the map that holds the last part of `path`. */
-function besides(path: string, name: string | null): string {
-  return [...path.split('.').slice(0, -1), name ?? ''].join('.');
 }
 
 function faultsOf(issue: Issue, document: Document): RecipeFault[] {
@@ -39,12 +49,13 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
     const known = keysOf(schemaAt(recipe, issue.path));
     return issue.keys.map((key) => {
       const nearest = nearestName(key, known);
-      const where = issue.path.length === 0 ? 'a recipe' : pathText(issue.path);
+      const where = issue.path.length === 0 ? 'a recipe' : settingPathText(issue.path);
       return {
         code: 'unknown_setting',
-        path: pathText([...issue.path, key]),
+        path: settingPathText([...issue.path, key]),
         message: `${where} has no setting "${key}"${didYouMean(nearest)}`,
         nearest,
+        meant: nearest === null ? null : settingPathText([...issue.path, nearest]),
         isMissing: false,
         range: keyRange(document, issue.path, key),
       };
@@ -54,13 +65,14 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
   const value = scalarOf(node);
   const nearest = typeof value === 'string' ? nearestName(value, choicesOf(schemaAt(recipe, issue.path))) : null;
   const isMissing = node === undefined && issue.path.length > 0;
-  const text = isMissing ? missingText(issue.path) : `${pathText(issue.path) || 'the recipe'} ${wrongText(issue, value)}`;
+  const text = isMissing ? missingText(issue.path) : `${settingPathText(issue.path) || 'the recipe'} ${wrongText(issue, value)}`;
   return [
     {
       code: 'invalid_setting',
-      path: pathText(issue.path),
+      path: settingPathText(issue.path),
       message: text + didYouMean(nearest),
       nearest,
+      meant: null,
       isMissing,
       range:
         issue.code === 'invalid_key' ? keyRange(document, issue.path.slice(0, -1), issue.path.at(-1)) : valueRange(document, issue.path),
@@ -69,7 +81,7 @@ function faultsOf(issue: Issue, document: Document): RecipeFault[] {
 }
 
 function missingText(path: Path): string {
-  const where = path.length === 1 ? 'the recipe' : pathText(path.slice(0, -1));
+  const where = path.length === 1 ? 'the recipe' : settingPathText(path.slice(0, -1));
   const description = descriptionAt(path);
   return `${where} lacks "${String(path.at(-1))}"${description === null ? '' : ` (${description})`}`;
 }
@@ -118,10 +130,6 @@ function shown(value: unknown): string {
   if (isMap(value)) return 'a map';
   if (isNode(value)) return 'a list';
   return JSON.stringify(value);
-}
-
-export function pathText(path: Path): string {
-  return path.map(String).join('.');
 }
 
 /** Where the value at a path stands, or the nearest part around it that the text has. */

@@ -1,4 +1,4 @@
-import { unwrapped } from '@cairn/contract';
+import { ownValue, unwrapped } from '@cairn/contract';
 import { z } from 'zod';
 
 type Schema = z.core.$ZodType;
@@ -10,7 +10,7 @@ type Schema = z.core.$ZodType;
 export function schemaAt(schema: Schema, path: readonly PropertyKey[]): Schema | null {
   let at: Schema | null = unwrapped(schema);
   for (const key of path) {
-    if (at instanceof z.ZodObject) at = at.shape[String(key)] ?? null;
+    if (at instanceof z.ZodObject) at = ownValue<Schema>(at.shape, String(key)) ?? null;
     else if (at instanceof z.ZodRecord) at = at.valueType;
     else if (at instanceof z.ZodArray) at = at.element;
     else return null;

@@ -10,6 +10,7 @@ test('the value is read as YAML', () => {
   expect(parseSetOption('prepare.lists=[clean, full]')).toEqual(['prepare.lists', ['clean', 'full']]);
   expect(parseSetOption('description=x=y')).toEqual(['description', 'x=y']);
   expect(parseSetOption('dataset=null')).toEqual(['dataset', null]);
+  expect(parseSetOption('stages."v1.5".epochs=2')).toEqual(['stages."v1.5".epochs', 2]);
 });
 
 test.each([
@@ -23,5 +24,7 @@ test.each([
 
 test('a path given twice is refused, also one that looks like a property of every object', () => {
   expect(() => parseSetOptions(['a=1', 'b=2', 'a=3'])).toThrow('--set a is given twice');
+  expect(() => parseSetOptions(['a.b=1', 'a."b"=2'])).toThrow('--set a.b is given twice');
   expect(parseSetOptions(['a=1', 'toString=2'])).toEqual({ a: 1, toString: 2 });
+  expect(Object.entries(parseSetOptions(['__proto__=2']))).toEqual([['__proto__', 2]]);
 });

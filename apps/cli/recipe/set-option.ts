@@ -1,11 +1,11 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, settingPath, settingPathText } from '@cairn/contract';
 import { parseDocument } from 'yaml';
 
 /**
  * Reads `--set path=value`: the value is YAML, so `2` is a number, `true` a truth value, `[clean, full]` a list, and what
- * needs to stay a text is put in quotes.
+ * needs to stay a text is put in quotes. In the path a name with a dot in it is: `stages."v1.5".epochs=2`.
  *
- * @throws CairnError `invalid_setting`
+ * @throws CairnError `invalid_setting`, `unknown_setting` for what is no path
  */
 export function parseSetOption(option: string): [path: string, value: unknown] {
   const at = option.indexOf('=');
@@ -29,18 +29,19 @@ export function parseSetOption(option: string): [path: string, value: unknown] {
       details: { path, remedy: `Give a value: --set ${path}=VALUE.` },
     });
   }
-  return [path, value];
+  return [settingPathText(settingPath(path)), value];
 }
 
 /** All `--set` options as the `set` of a submission. A path given twice is an error: which one was meant is not ours to guess. */
 export function parseSetOptions(options: readonly string[]): Record<string, unknown> {
-  const set: Record<string, unknown> = {};
+  // A map: a path may have the name of something that every object has.
+  const set = new Map<string, unknown>();
   for (const option of options) {
     const [path, value] = parseSetOption(option);
-    if (Object.hasOwn(set, path)) {
+    if (set.has(path)) {
       throw new CairnError('invalid_setting', `--set ${path} is given twice`, { details: { path, remedy: 'Keep one of the two.' } });
     }
-    set[path] = value;
+    set.set(path, value);
   }
-  return set;
+  return Object.fromEntries(set);
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { chmod, open, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, isCairnError } from '@cairn/contract';
-import { clientFileOf } from '../connection.ts';
+import { makeFolder, readDatasetRootsFile } from '@cairn/runtime';
+import { clientFileOf, datasetRootsFileOf } from '../connection.ts';
 
 /** The files of one embedded service. */
 export type ServiceHome = {
@@ -15,6 +16,8 @@ export type ServiceHome = {
   tokenFile: string;
   postgresDir: string;
   storageDir: string;
+  /** The folders that datasets may lie in: `datasets/` of the home, and those that its owner named with `cairn dataset add`. */
+  datasetRootsFile: string;
   /** Process records and work folders of the pool's attempts. */
   poolStateDir: string;
   /** The same of the steps that run beside the control plane. */
@@ -47,11 +50,15 @@ export async function openServiceHome(path: string): Promise<ServiceHome> {
 
 async function makeServiceHome(path: string): Promise<ServiceHome> {
   const logs = join(path, 'logs');
-  await mkdir(logs, { recursive: true });
+  await makeFolder(logs);
   await chmod(path, 0o700);
   const tokenFile = join(path, 'admin.token');
   const storageDir = join(path, 'storage');
-  await mkdir(storageDir, { recursive: true });
+  await makeFolder(storageDir);
+  const datasetsDir = join(path, 'datasets');
+  await makeFolder(datasetsDir);
+  const datasetRootsFile = datasetRootsFileOf(path);
+  await allowDatasetRoots(datasetRootsFile, [datasetsDir]);
   return {
     path,
     lockFile: join(path, 'up.json'),
@@ -60,6 +67,7 @@ async function makeServiceHome(path: string): Promise<ServiceHome> {
     tokenFile,
     postgresDir: join(path, 'postgres'),
     storageDir,
+    datasetRootsFile,
     poolStateDir: join(path, 'state', 'pool'),
     taskStateDir: join(path, 'state', 'tasks'),
     logFile: (program) => join(logs, `${program}.log`),
@@ -87,6 +95,15 @@ async function secretIn(path: string, prefix: string): Promise<string> {
   throw new CairnError('invalid_configuration', `${path} holds no secret: it has ${secret.length} characters instead of at least 32`, {
     details: { remedy: 'Remove the file; the next `cairn up` makes a new one.' },
   });
+}
+
+/** Adds folders to those that datasets may lie in, as they lie now: a link that is turned later leads to nothing that was allowed. */
+export async function allowDatasetRoots(file: string, folders: readonly string[]): Promise<void> {
+  const known = await readDatasetRootsFile(file);
+  // What is not there is the service's to tell.
+  const real = (await Promise.all(folders.map((folder) => realpath(folder).catch(() => null)))).filter((folder) => folder !== null);
+  const roots = [...new Set([...known, ...real])];
+  if (roots.length > known.length) await writePrivate(file, `${JSON.stringify(roots, null, 2)}\n`);
 }
 
 /** Writes a file that only its owner reads, whole or not at all. */

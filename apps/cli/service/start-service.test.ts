@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@cairn/client';
-import { identityOf } from '@cairn/runtime';
-import { makeRunFolder, removeRunFolder } from '@cairn/testing';
+import { identityOf, sha256 } from '@cairn/runtime';
+import { bareEnvironment, makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { findConnection } from '../connection.ts';
 import { type Service, type ServiceOptions, startService } from './start-service.ts';
@@ -13,11 +12,11 @@ import { type Service, type ServiceOptions, startService } from './start-service
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const env = {
-  PATH: process.env.PATH,
+  ...bareEnvironment(),
   // Of another service: it must not lead the programs astray.
   CAIRN_DATABASE_URL: 'postgres://elsewhere/other',
-  NODE_COMPILE_CACHE: join(tmpdir(), 'cairn-test-compile-cache'),
 };
+let folder: string;
 let home: string;
 let service: Service;
 const told: string[] = [];
@@ -38,12 +37,14 @@ const start = (over: Partial<ServiceOptions> = {}): Promise<Service> =>
 const client = () => createClient({ url: service.url, token: service.token });
 
 beforeAll(async () => {
-  home = await makeRunFolder();
+  folder = await makeRunFolder();
+  // Signs that mean something in URLs.
+  home = join(folder, 'team#1', 'what?x', 'p%41q', '100% mine');
   service = await start();
 });
 afterAll(async () => {
   await service.close();
-  await removeRunFolder(home);
+  await removeRunFolder(folder);
 });
 
 test('the service answers, has a leader and its pool, and is found by clients of its home', async () => {
@@ -51,8 +52,17 @@ test('the service answers, has a leader and its pool, and is found by clients of
   const local = expect.objectContaining({ name: 'local', slots: 2 });
   await expect.poll(async () => (await client().getFleet()).pools, { timeout: 15_000 }).toContainEqual(local);
   expect((await client().getFleet()).leader).not.toBeNull();
-  expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token });
+  expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token, home });
   expect((await client().listRecipes()).items.map(({ name }) => name)).toEqual(expect.arrayContaining(['mini', 'tiny']));
+});
+
+test('what is stored lies below the home, whatever signs its path has', async () => {
+  const bytes = Buffer.from('tensors');
+  const said = { backbone: 'resnet18', sha256: sha256(bytes) } as const;
+  const { artifactId } = await client().importWeights('toy', said, new Blob([bytes]));
+  const { location } = await client().getArtifact(artifactId);
+  expect(location).toContain(join(home, 'storage', 'weights'));
+  expect(await readFile(join(location, 'weights.pth'))).toEqual(bytes);
 });
 
 test('a second service on the same home is refused and names the first', async () => {

@@ -1,5 +1,6 @@
 import { access, constants, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { createClient } from '@cairn/client';
 import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
@@ -25,6 +26,8 @@ export type ServiceOptions = {
   queueUrl?: string;
   /** False gives up safety against power failure for speed: for tests. */
   isDurable?: boolean;
+  /** More folders that datasets may lie in than the home's own and those of `cairn dataset add`: for tests. */
+  datasetRoots?: readonly string[];
   /** Variables of the programs that win over those that the service gives them: for tests on a cluster. */
   variables?: Readonly<Record<string, string>>;
   /** The same for the controllers alone. */
@@ -162,8 +165,10 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
     // Code that is stripped of its types and compiled once starts in half the time.
     NODE_COMPILE_CACHE: join(home.path, 'compile-cache'),
     ...outerEnvironment(options.env),
-    CAIRN_STORAGE_URL: `file://${home.storageDir}`,
+    CAIRN_STORAGE_URL: pathToFileURL(home.storageDir).href,
     CAIRN_SERVER_KEY: home.serverKey,
+    ...(options.datasetRoots === undefined ? {} : { CAIRN_DATASET_ROOTS: options.datasetRoots.join(':') }),
+    CAIRN_DATASET_ROOTS_FILE: home.datasetRootsFile,
   };
   const database = { CAIRN_DATABASE_URL: postgres.url };
   const queue = { CAIRN_QUEUE_URL: options.queueUrl ?? postgres.url };
@@ -227,7 +232,7 @@ async function untilReady(url: string, token: string, signal: AbortSignal): Prom
     const isReady = await client.getFleet({ signal, timeoutMs: 2_000 }).then(
       () => true,
       (error: unknown) => {
-        if (isCairnError(error, 'unavailable', 'unauthenticated', 'internal')) return false;
+        if (isCairnError(error, 'unavailable', 'unauthenticated', 'internal', 'rate_limited')) return false;
         throw error;
       },
     );

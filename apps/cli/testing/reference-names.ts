@@ -1,5 +1,5 @@
 /**
- * What the 2nd place solution's users know by name (its repository at 684278e): the scripts they run, the keys of config/defaults.py, and
+ * What the 2nd place solution's users know by name (its repository at 684278e): the scripts they run and the launcher's options, the keys of config/defaults.py, and
  * the settings of submission/code/landmark_retrieval.py.
  */
 export const referenceScripts = [
@@ -21,6 +21,9 @@ export const referenceScripts = [
   'submission/input/util-code/make_model.py',
   'tools/generate_gld_list.py',
   'utils/metrics.py',
+  'utils/reranking.py',
+  '--master_port',
+  '--max_restarts 0',
   'eval_retrieval.sh',
   'kaggle.ipynb',
 ];

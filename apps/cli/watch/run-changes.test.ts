@@ -14,8 +14,8 @@ const options = {
 };
 const state = (over: Parameters<typeof aMiniRun>[0] = {}, steps: Record<string, Partial<StepView>> = {}): WatchState => ({
   run: aMiniRun(over, steps),
-  metrics: { '384_finetune': { loss: 3.412 } },
-  notes: {},
+  metrics: new Map([['384_finetune', { loss: 3.412 }]]),
+  notes: new Map(),
   connection: 'live',
 });
 const changes = (before: WatchState | null, after: WatchState): string[] => runChanges(before, after, options);
@@ -100,7 +100,7 @@ test('a lost connection and its return are told', () => {
 test('a warning of an active step is one line, and so is what is said after it', () => {
   const said = (seq: number, level: 'info' | 'warning', message: string): WatchState => ({
     ...state(),
-    notes: { '384_finetune': { seq, level, message } },
+    notes: new Map([['384_finetune', { seq, level, message }]]),
   });
   const [begun, full, over] = [said(3, 'info', 'Training'), said(7, 'warning', 'Waiting for the storage'), said(9, 'info', 'Stored')];
   expect(changes(state(), begun)).toEqual([]);

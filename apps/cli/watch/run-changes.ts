@@ -28,7 +28,7 @@ export function runChanges(before: WatchState | null, after: WatchState, options
   for (const step of run.stepViews) {
     const earlier = before?.run.stepViews.find(({ name }) => name === step.name) ?? null;
     for (const text of stepTexts(earlier, step, after, options)) lines.push(line(step.name, text));
-    const said = noteText(before?.notes[step.name], after.notes[step.name]);
+    const said = noteText(before?.notes.get(step.name), after.notes.get(step.name));
     if (said !== null && step.state === 'active') lines.push(line(step.name, style.warn(said)));
   }
   if (before !== null && before.connection !== after.connection) {
@@ -60,10 +60,10 @@ function stepTexts(before: StepView | null, step: StepView, after: WatchState, o
   if (step.state === 'active' && before.attempts !== step.attempts && step.attempts > 1) return [`attempt ${step.attempts}`];
   const quarter = quarterOf(step);
   if (step.state === 'active' && quarter > 0 && quarter > quarterOf(before)) {
-    return [[`${quarter * 25} %`, ...progressParts(step, after.metrics[step.name])].join('  ')];
+    return [[`${quarter * 25} %`, ...progressParts(step, after.metrics.get(step.name))].join('  ')];
   }
   if (step.state === 'active' && step.progress !== null && isTimeToTell(step, options)) {
-    return [[`${Math.floor((shareDone(step) ?? 0) * 100)} %`, ...progressParts(step, after.metrics[step.name])].join('  ')];
+    return [[`${Math.floor((shareDone(step) ?? 0) * 100)} %`, ...progressParts(step, after.metrics.get(step.name))].join('  ')];
   }
   const news = newsOf(step.waiting);
   // The seconds of a backoff count down: no news.

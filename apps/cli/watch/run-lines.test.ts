@@ -16,8 +16,8 @@ const options: ViewOptions = {
 };
 const stateOf = (run: RunView, over: Partial<WatchState> = {}): WatchState => ({
   run,
-  metrics: { '384_finetune': { loss: 3.412 } },
-  notes: {},
+  metrics: new Map([['384_finetune', { loss: 3.412 }]]),
+  notes: new Map(),
   connection: 'live',
   ...over,
 });
@@ -32,6 +32,14 @@ test('a run is shown with a line for each step: state, time, bar, shards, loss, 
     '· 512_finetune                waits for 384_finetune',
     '⠋ extract_index          8 s  ━━━━━━━━━━━━━━──────  70 %  5/8 shards  68.0 img/s  eta 3 s  350/500 images',
   ]);
+});
+
+test.each(['constructor', 'toString'])('a step named %s has no loss and no note before it told any', (name) => {
+  const run = aMiniRun();
+  const named = { ...run, stepViews: run.stepViews.map((step) => (step.name === '384_finetune' ? { ...step, name } : step)) };
+  const lines = runLines(stateOf(named), options).join('\n');
+  expect(lines).toContain(name);
+  expect(lines).not.toMatch(/loss|function|undefined/);
 });
 
 test('no line is wider than the terminal; the most important parts stay', () => {
@@ -54,7 +62,7 @@ test('where steps do not fit the height, those that are over are folded first', 
 });
 
 test('without a loss the message of the step is shown, and images a second come from steps and batch', () => {
-  const lines = runLines(stateOf(aMiniRun(), { metrics: {} }), options);
+  const lines = runLines(stateOf(aMiniRun(), { metrics: new Map() }), options);
   expect(lines[4]).toContain('52 %  65.9 img/s  eta 12 s  26/50 steps  epoch 2 of 4');
 });
 
@@ -73,7 +81,7 @@ test('a failed step tells its cause, code, the end of its message and what to do
 test('a ready step says why it waits, an active one without progress that it starts', () => {
   const waiting = { code: 'capacity' as const, sentence: 'needs 2 slots; 1 of 2 is free', since: aMinuteLater.toISOString() };
   const run = aMiniRun({}, { '512_finetune': { state: 'ready', waiting }, '384_finetune': { progress: null } });
-  const lines = runLines(stateOf(run, { metrics: {} }), options);
+  const lines = runLines(stateOf(run, { metrics: new Map() }), options);
   expect(lines[5]).toContain('needs 2 slots; 1 of 2 is free');
   expect(lines[4]).toMatch(/starting$/);
 });
@@ -93,7 +101,9 @@ test('the signs of active steps turn, and are plain where the terminal knows no 
 test('a step that is active and warns has its warning below, and one that is over has not', () => {
   const note = { seq: 4, level: 'warning' as const, message: 'Waiting for the storage' };
   const lines = runLines(
-    stateOf(aMiniRun(), { notes: { '384': note, '384_finetune': note, extract_index: { ...note, level: 'info' } } }),
+    stateOf(aMiniRun(), {
+      notes: new Map(Object.entries({ '384': note, '384_finetune': note, extract_index: { ...note, level: 'info' as const } })),
+    }),
     options,
   );
   expect(lines.slice(-2)).toEqual(['', '384_finetune: Waiting for the storage']);

@@ -74,7 +74,7 @@ function partsOf(step: StepView, state: WatchState, options: ViewOptions): strin
   const waiting = step.waiting === null ? [] : [style.dim(step.waiting.sentence)];
   if (step.state !== 'active') return waiting.length > 0 ? waiting : [style.dim(step.state)];
   const share = shareDone(step);
-  const parts = progressParts(step, state.metrics[step.name]);
+  const parts = progressParts(step, state.metrics.get(step.name));
   if (share === null) return waiting.length > 0 ? waiting : parts.length > 0 ? parts : [style.dim('starting')];
   return [`${bar(share, 20, options)} ${padTo(`${Math.floor(share * 100)} %`, 5, 'right')}`, ...parts, ...waiting];
 }
@@ -105,7 +105,7 @@ function fitting(steps: readonly StepView[], rows: number): StepView[] {
 /** What steps that are active warn of, a line each. */
 export function warningLines(steps: readonly StepView[], notes: WatchState['notes'], { style }: Pick<Look, 'style'>): string[] {
   const lines = steps.flatMap((step) => {
-    const note = notes[step.name];
+    const note = notes.get(step.name);
     return step.state === 'active' && note?.level === 'warning' ? [style.warn(`${step.name}: ${note.message}`)] : [];
   });
   return lines.length > 0 ? ['', ...lines] : [];

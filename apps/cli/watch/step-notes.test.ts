@@ -12,7 +12,7 @@ test('the newest note of each step counts, without its step and without what is 
     anEvent(4, { type: 'step', message: '384 is active', data: { step: '384' } }),
     note(5, 'index: Shard 1 is given back', { step: 'extract_index', level: 'warning' }),
   ];
-  expect(notesOf(events)).toEqual({
+  expect(Object.fromEntries(notesOf(events))).toEqual({
     '384': { seq: 2, level: 'warning', message: 'Waiting for the storage' },
     extract_index: { seq: 5, level: 'warning', message: 'index: Shard 1 is given back' },
   });

@@ -1,9 +1,9 @@
 import type { RunState, StepState, StepView } from '@cairn/contract';
-import type { Glyphs, Look, Style } from '../output/style.ts';
+import type { Glyphs, Look, Paints } from '../output/style.ts';
 import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
 import { imagesPerSecond, type StepMetrics } from './watch-state.ts';
 
-const stepPaint: Record<StepState, keyof Style> = {
+const stepPaint: Record<StepState, keyof Paints> = {
   blocked: 'dim',
   ready: 'dim',
   active: 'accent',
@@ -13,7 +13,7 @@ const stepPaint: Record<StepState, keyof Style> = {
   cancelled: 'warn',
 };
 
-const runPaint: Record<RunState, keyof Style> = {
+const runPaint: Record<RunState, keyof Paints> = {
   held: 'warn',
   queued: 'dim',
   running: 'accent',

@@ -95,7 +95,7 @@ test('without a hint it looks again after the longest time', async () => {
 test('loss is that of the training steps that are active', async () => {
   const { states } = watch();
   await until(() => states.length >= 1);
-  expect(states[0]?.metrics).toEqual({ '384_finetune': { loss: 3.4 } });
+  expect([...(states[0]?.metrics ?? [])]).toEqual([['384_finetune', { loss: 3.4 }]]);
 });
 
 test('what a step says last stands until it says something else', async () => {
@@ -106,9 +106,9 @@ test('what a step says last stands until it says something else', async () => {
   say(5, 'warning', 'Waiting for the storage');
   const { states } = watch({ mostMs: 50 });
   await until(() => states.length >= 3);
-  expect(states.map(({ notes }) => notes['384_finetune']?.message)).toEqual(states.map(() => 'Waiting for the storage'));
+  expect(states.map(({ notes }) => notes.get('384_finetune')?.message)).toEqual(states.map(() => 'Waiting for the storage'));
   say(6, 'info', 'The storage answers again');
-  await until(() => states.at(-1)?.notes['384_finetune']?.seq === 6);
+  await until(() => states.at(-1)?.notes.get('384_finetune')?.seq === 6);
 });
 
 test('while the service is away the last state is kept and marked; it goes on when it is back', async () => {

@@ -57,7 +57,12 @@ async function look(client: CairnClient, runId: string, last: WatchState | null,
   try {
     const run = await client.getRun(runId, { signal, timeoutMs: 10_000 });
     const [metrics, notes] = await Promise.all([trainingMetrics(client, run, signal), newNotes(client, run, last?.run.seq ?? 0, signal)]);
-    return { run, metrics: { ...last?.metrics, ...metrics }, notes: { ...last?.notes, ...notes }, connection: 'live' };
+    return {
+      run,
+      metrics: new Map([...(last?.metrics ?? []), ...metrics]),
+      notes: new Map([...(last?.notes ?? []), ...notes]),
+      connection: 'live',
+    };
   } catch (error) {
     if (last === null || !isCairnError(error, 'unavailable', 'rate_limited')) throw error;
     return { ...last, connection: 'lost' };
@@ -65,18 +70,18 @@ async function look(client: CairnClient, runId: string, last: WatchState | null,
 }
 
 /** The loss of the training steps that are active now. */
-async function trainingMetrics(client: CairnClient, run: RunView, signal: AbortSignal): Promise<Record<string, StepMetrics>> {
+async function trainingMetrics(client: CairnClient, run: RunView, signal: AbortSignal): Promise<Map<string, StepMetrics>> {
   const training = run.stepViews.filter((step) => step.kind === 'train' && step.state === 'active' && step.progress !== null);
   const entries = training.map(async ({ name }): Promise<[string, StepMetrics]> => {
     const { series } = await client.getMetrics(run.id, name, { names: 'loss', maxPoints: 2 }, { signal, timeoutMs: 10_000 });
     return [name, { loss: series.find((one) => one.name === 'loss')?.values.at(-1) ?? null }];
   });
-  return Object.fromEntries(await Promise.all(entries));
+  return new Map(await Promise.all(entries));
 }
 
 /** Of what happened since event `after`, the newest page: more is not looked through for what steps said. */
-export async function newNotes(client: CairnClient, run: RunView, after: number, signal: AbortSignal): Promise<Record<string, StepNote>> {
-  if (run.seq <= after) return {};
+export async function newNotes(client: CairnClient, run: RunView, after: number, signal: AbortSignal): Promise<Map<string, StepNote>> {
+  if (run.seq <= after) return new Map();
   const page = await client.listRunEvents(run.id, { after: Math.max(after, run.seq - 200), limit: 200 }, { signal, timeoutMs: 10_000 });
   return notesOf(page.items);
 }

@@ -10,9 +10,9 @@ export type StepNote = { seq: number; level: 'info' | 'warning'; message: string
 export type WatchState = {
   run: RunView;
   /** By step name; only of training steps that are active or were while watched. */
-  metrics: Readonly<Record<string, StepMetrics>>;
+  metrics: ReadonlyMap<string, StepMetrics>;
   /** By step name. */
-  notes: Readonly<Record<string, StepNote>>;
+  notes: ReadonlyMap<string, StepNote>;
   /** Whether the event stream is connected; what is shown may be old when it is lost. */
   connection: 'live' | 'lost';
 };

@@ -11,6 +11,8 @@ export type AttemptContext<Spec extends AttemptSpec = AttemptSpec> = {
   client: InternalClient;
   reporter: Reporter;
   store: ObjectStore;
+  /** The folders that datasets may lie in. */
+  datasetRoots: readonly string[];
   /** The attempt's own folder on this machine. */
   workDir: string;
   stop: Stop;

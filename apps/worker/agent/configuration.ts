@@ -1,5 +1,5 @@
 import { idOf } from '@cairn/contract';
-import { logLevels } from '@cairn/runtime';
+import { datasetRootsVariables, logLevels } from '@cairn/runtime';
 import { z } from 'zod';
 
 /** One or more addresses, separated by commas. */
@@ -15,6 +15,7 @@ export const commonVariables = {
     .meta({ example: 'http://127.0.0.1:8081' }),
   CAIRN_STORAGE_URL: z.string().min(1).describe('where objects are stored').meta({ example: 'file:///var/lib/cairn/objects' }),
   CAIRN_PYTHON: z.string().min(1).default('python3').describe('the interpreter that has the packages of docker/trainer'),
+  ...datasetRootsVariables,
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),
 };
 

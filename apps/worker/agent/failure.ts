@@ -23,7 +23,7 @@ export function failureOfProgram(code: string, message: string): Failure {
 }
 
 export function failure(cause: AttemptCause, code: string, message: string): Failure {
-  return { outcome: 'failed', cause, code, message: message.slice(0, 8000) };
+  return { outcome: 'failed', cause, code, message };
 }
 
 /** Whose budget of retries a failure is charged to: that of whoever can mend it. */

@@ -115,6 +115,26 @@ test('work that throws ends the attempt as failed, with what happened', async ()
   expect(readExit(workDir)).toBe(agentExit.failed);
 });
 
+test('an end that the control plane does not take is told as a failure, and the agent ends', async () => {
+  const { plane, env } = await openTraining();
+  plane.state.refusesEnd = ({ outcome }) => outcome === 'succeeded';
+  expect(await startMain('agent', env).code).toBe(agentExit.failed);
+  expect(plane.state.finishes).toEqual([
+    {
+      outcome: 'failed',
+      cause: 'infrastructure',
+      code: 'internal',
+      message: 'How the attempt ended (succeeded) was refused: no artifact can be made of it',
+    },
+  ]);
+});
+
+test('a program that dies with a NUL and half a character in its last words ends the attempt', async () => {
+  const { plane, env } = await openTraining({ STUB_BEHAVIOUR: 'lastWords' });
+  expect(await startMain('agent', env).code).toBe(agentExit.failed);
+  expect(plane.state.finishes).toMatchObject([{ outcome: 'failed', message: expect.stringMatching(/\n\u{1f680}+!bad record \u2400$/u) }]);
+});
+
 test('a spec of another protocol ends the attempt as failed', async () => {
   const { plane, env } = await openTraining();
   Object.assign(plane.state.spec, { protocol: 99 });

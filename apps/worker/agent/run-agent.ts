@@ -3,12 +3,22 @@ import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createInternalClient, type InternalClient } from '@cairn/client';
 import { agentExit, type CairnError, type FinishRequest, isCairnError } from '@cairn/contract';
-import { claimWorkDir, createLogger, killAttemptProcesses, type Logger, readConfiguration, sparedByAgent, writeExit } from '@cairn/runtime';
+import {
+  claimWorkDir,
+  createLogger,
+  killAttemptProcesses,
+  type Logger,
+  readConfiguration,
+  readDatasetRoots,
+  sparedByAgent,
+  useProxies,
+  writeExit,
+} from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';
-import { failureOf } from './failure.ts';
+import { failure, failureOf } from './failure.ts';
 import { heedDeadline } from './heed-deadline.ts';
 import { runAttempt } from './runners.ts';
 import { createStop, type Stop } from './stop.ts';
@@ -23,6 +33,7 @@ export async function runAgent(env: Readonly<Record<string, string | undefined>>
   let configuration: AgentConfiguration;
   try {
     configuration = readConfiguration(agentVariables, env);
+    useProxies(env);
   } catch (error) {
     if (!isCairnError(error, 'invalid_configuration')) throw error;
     process.stderr.write(`error: ${error.message}\n`);
@@ -106,6 +117,7 @@ async function work(
       client,
       reporter,
       store: openStore(configuration.CAIRN_STORAGE_URL),
+      datasetRoots: await readDatasetRoots(configuration),
       workDir: configuration.CAIRN_WORK_DIR,
       stop,
       log,
@@ -123,13 +135,29 @@ async function work(
   }
   log.info(`the attempt ends: ${outcome.outcome}${outcome.outcome === 'succeeded' ? '' : `: ${outcome.message}`}`);
   await reporterOf.current?.end();
-  await client.finish(outcome);
-  return exitCodeOf(outcome);
+  return exitCodeOf(await tellEnd(client, outcome, log));
 }
 
-/** SIGTERM and SIGINT ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */
+/**
+ * Tells how the attempt ended. An end that the control plane will never take (files that are not the attempt's, too much of it) is told
+ * as a failure that says so: the attempt is over, and a person learns why.
+ */
+async function tellEnd(client: Pick<InternalClient, 'finish'>, outcome: FinishRequest, log: Logger): Promise<FinishRequest> {
+  try {
+    await client.finish(outcome);
+    return outcome;
+  } catch (error) {
+    if (!isCairnError(error, 'invalid_request', 'invalid_path', 'payload_too_large')) throw error;
+    log.error({ err: error }, 'the control plane does not take how the attempt ended');
+    const refused = failure('infrastructure', 'internal', `How the attempt ended (${outcome.outcome}) was refused: ${error.message}`);
+    await client.finish(refused);
+    return refused;
+  }
+}
+
+/** SIGTERM, SIGINT and SIGHUP ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */
 function heedSignals(stop: Stop, graceSeconds: number, onStop: () => void): Promise<never> {
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
       stop.ask({ reason: signal, graceSeconds });
       // The answer of a report may tell why.

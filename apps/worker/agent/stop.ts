@@ -46,7 +46,7 @@ export function createStop(now: () => number = Date.now) {
     outcome(how: string): FinishRequest {
       const reason = request?.reason ?? 'its program was asked to stop';
       if (reason === deadlineReason) return failure('deadline', 'deadline_exceeded', `${how} (${reason})`);
-      return { outcome: isCancel(reason) ? 'cancelled' : 'preempted', message: `${how} (${reason})`.slice(0, 8000) };
+      return { outcome: isCancel(reason) ? 'cancelled' : 'preempted', message: `${how} (${reason})` };
     },
   };
 }

@@ -29,9 +29,22 @@ export async function fetchFile(context: AttemptContext, input: InputArtifact, n
     const names = input.files.map((candidate) => candidate.name).join(', ');
     throw new CairnError('not_found', `The artifact ${input.id} (${input.kind}) has no file ${name}; it has ${names || 'none'}`);
   }
-  const path = join(context.workDir, 'inputs', objectKey(input.id), objectKey(name));
+  const path = localPath(context.workDir, input, name);
   await fetchVerified(context, { key: `${input.prefix}${name}`, sha256: file.sha256 }, path);
   return { path, sha256: file.sha256 };
+}
+
+function localPath(workDir: string, input: Pick<InputArtifact, 'id'>, name: string): string {
+  return join(workDir, 'inputs', objectKey(input.id), objectKey(name));
+}
+
+/** A message of a program with the name of an import before the path of its file: whoever brought it in knows it by that. */
+export function withImportNames({ spec, workDir }: Pick<AttemptContext, 'spec' | 'workDir'>, message: string): string {
+  return Object.values(spec.inputs).reduce((text, { id, files, details: { imported } }) => {
+    if (typeof imported !== 'string') return text;
+    const paths = files.map(({ name }) => localPath(workDir, { id }, name));
+    return paths.reduce((part, path) => part.replaceAll(path, `${imported} (${path})`), text);
+  }, message);
 }
 
 /** Fetches an object into a local file; throws `corrupt_artifact` when it is not what was stored, `not_found` when it is gone. */

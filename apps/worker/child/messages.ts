@@ -9,6 +9,8 @@ export const childJob = z.discriminatedUnion('kind', [
     modelPath: z.string(),
     listPath: z.string(),
     imageRoot: z.string(),
+    /** The folders that datasets may lie in. */
+    datasetRoots: z.array(z.string()),
     device: z.enum(['cpu', 'cuda']),
     /** CPU threads of ONNX Runtime. */
     threads: z.number().int(),
@@ -39,6 +41,7 @@ export const openedModel = z.object({ embeddingDim: z.number().int() });
 export const shardAnswer = z.object({
   rows: z.number().int(),
   rejected: z.number().int(),
+  rejectedImages: z.array(z.object({ imageId: z.string(), path: z.string(), reason: z.string() })),
   files: z.array(z.object({ name: z.string(), path: z.string(), bytes: z.number().int(), sha256: z.string() })),
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number(), total: z.number() }),
 });

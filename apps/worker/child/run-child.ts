@@ -31,7 +31,7 @@ export async function runChild(): Promise<void> {
     }
   }
 
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.on('disconnect', resolve);
   process.on('message', (message) => void handle(message));
   tell({ type: 'ready' });

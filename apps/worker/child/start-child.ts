@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { sleep } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
+import { keepLastWords } from '../program/last-words.ts';
 import { type ChildJob, type ChildProgress, childReply, fromChildError } from './messages.ts';
 
 const mainFile = join(import.meta.dirname, '../main.ts');
@@ -33,13 +34,13 @@ export type Child = {
  */
 export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Record<string, string> = {}): Child {
   const child = fork(mainFile, ['child'], { env: { ...env, ...extraEnv }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
-  let lastWords = '';
+  const lastWords = keepLastWords(2000);
   child.stdout?.on('data', (data: Buffer) => reporter.log('stdout', data));
   child.stderr?.on('data', (data: Buffer) => {
     reporter.log('stderr', data);
-    lastWords = (lastWords + data.toString()).slice(-2000);
+    lastWords.add(data);
   });
-  const ended = endOf(child).then((how) => new ChildEndedError(how, lastWords.trim()));
+  const ended = endOf(child).then((how) => new ChildEndedError(how, lastWords.text()));
   let id = 0;
 
   return {
@@ -48,7 +49,7 @@ export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Re
       const mine = id;
       const { promise, resolve, reject } = Promise.withResolvers<unknown>();
       const idle = setTimeout(() => {
-        reject(new ChildEndedError(`made no progress for ${spec.hangSeconds} s and was killed`, lastWords.trim()));
+        reject(new ChildEndedError(`made no progress for ${spec.hangSeconds} s and was killed`, lastWords.text()));
         child.kill('SIGKILL');
       }, spec.hangSeconds * 1000);
       const onMessage = (message: unknown) => {

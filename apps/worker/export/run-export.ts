@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CairnError, type ExporterConfig, exporterConfig, type FinishRequest, listsDetails, type TrainerEvent } from '@cairn/contract';
 import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
-import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
 import { tellBadImage } from '../report/tell-bad-image.ts';
 import { fetchList } from '../train/stage-config.ts';
@@ -23,7 +23,7 @@ export const runExport: Runner<'export'> = async (context) => {
   const outputDir = join(folder, 'model');
   mkdirSync(outputDir, { recursive: true });
   const lists = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists ?? {};
-  const listName = checkLists.find((name) => name in lists);
+  const listName = checkLists.find((name) => Object.hasOwn(lists, name));
   if (listName === undefined) throw new CairnError('model_mismatch', `None of the lists ${checkLists.join(', ')} was prepared`);
   const config: ExporterConfig = exporterConfig.parse({
     protocol: 1,
@@ -42,7 +42,8 @@ export const runExport: Runner<'export'> = async (context) => {
   let failed: Failed | null = null;
   stop.asked.throwIfAborted();
   const end = await runProgram(context, {
-    args: ['-m', 'cairn_trainer.export', '--config', configPath],
+    module: 'cairn_trainer.export',
+    args: ['--config', configPath],
     cwd: folder,
     eventsPath: config.eventsPath,
     stopPath: null,
@@ -57,7 +58,7 @@ export const runExport: Runner<'export'> = async (context) => {
 
   async function finish(result: Exported | null, fault: Failed | null): Promise<FinishRequest> {
     if (result === null) {
-      if (fault !== null) return failureOfProgram(fault.code, fault.message);
+      if (fault !== null) return failureOfProgram(fault.code, withImportNames(context, fault.message));
       const words = end.lastWords === '' ? '' : `. Its last words:\n${end.lastWords}`;
       return failure('infrastructure', end.how === 'hung' ? 'hang' : 'program_failed', `The export ${end.end} without a result${words}`);
     }

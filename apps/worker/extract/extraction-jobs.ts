@@ -43,6 +43,7 @@ async function openAll(job: ChildJobOf<'openExtraction'>) {
   const { extractShard, openModel, openParquet, readListRows } = await import('@cairn/retrieval');
   const { openImageReader } = await import('@cairn/dataset');
   const { modelPath, device, threads, imageSize } = job;
+  const images = await openImageReader(job.imageRoot, job.datasetRoots);
   const [model, parquet] = await Promise.all([openModel({ path: modelPath, device, threads, imageSize }), openParquet()]);
-  return { job, model, parquet, images: openImageReader(job.imageRoot), readListRows, extractShard };
+  return { job, model, parquet, images, readListRows, extractShard };
 }

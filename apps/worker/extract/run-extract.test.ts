@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AttemptSpecOf } from '@cairn/contract';
 import { openParquet, readFeatures } from '@cairn/retrieval';
 import { processesByAttempt, sha256 } from '@cairn/runtime';
 import { expect, test, vi } from 'vitest';
+import { failureOf } from '../agent/failure.ts';
 import { makeImages, writeList } from '../testing/images.ts';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
@@ -61,7 +62,11 @@ const childOf = (extraction: Extraction) => childrenOf(extraction)[0]?.pid;
 
 test('a worker extracts every shard, stores its parts as committed, and ends when none is left', async () => {
   const extraction = await openExtraction({ broken: [5] });
-  const { context, plane, store, folder, ids, reporter } = extraction;
+  const { context, plane, store, folder, ids, reporter, lines } = extraction;
+  let toldAtCommit: string[] = [];
+  plane.state.onRequest = (path) => {
+    if (path === '/shards/1/commit') toldAtCommit = plane.items('note').map((item) => item.message);
+  };
   expect(await runExtract(context)).toEqual({ outcome: 'succeeded', files: [], details: {} });
   await reporter.end();
   const commits = plane.state.shards.map((shard) => shard.commit);
@@ -82,8 +87,18 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
   expect(features.dim).toBe(4);
   expect(plane.items('progress').at(-1)).toMatchObject({ done: 12, total: 12, unit: 'images' });
   expect(new Set(plane.items('metrics').map((item) => item.name))).toContain('images_per_second');
-  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images/));
+  expect(lines.join('')).toContain(`"imageId":"${ids[5]}"`);
+  expect(toldAtCommit).toContainEqual(expect.stringMatching(/Shard 1: 1 of 4 images .*: index\/.*\.jpg \(.+\)/));
   expect(childOf(extraction)).toBeUndefined();
+});
+
+test('a root of the images that is gone is the fault of the machine: nothing is committed, and it is tried again', async () => {
+  const extraction = await openExtraction();
+  const { context } = extraction;
+  renameSync(context.spec.source.root, `${context.spec.source.root}-away`);
+  const error = await runExtract(context).catch((thrown: unknown) => thrown);
+  expect(failureOf(error)).toMatchObject({ cause: 'infrastructure', code: 'storage_failed' });
+  expect(committed(extraction)).toBe(0);
 });
 
 test('a worker with two places has a child and a shard for each at a time, and claims none twice', async () => {

@@ -84,6 +84,7 @@ async function openJob(context: ExtractContext, places: number): Promise<OpenJob
     modelPath,
     listPath,
     imageRoot: spec.source.root,
+    datasetRoots: [...context.datasetRoots],
     threads: spec.settings.threads,
     imageSize: details.imageSize,
     preprocessing: details.preprocessing,
@@ -133,7 +134,7 @@ async function runPlace(place: Place): Promise<void> {
         if (crashes > maxCrashes) {
           throw new CairnError('program_failed', `Shard ${shard.index}: ${error.message} (${crashes} times)`, { cause: error });
         }
-        const message = `Shard ${shard.index} is given back: ${error.message}`.slice(0, 4000);
+        const message = `Shard ${shard.index} is given back: ${error.message}`;
         context.reporter.tell({ type: 'note', level: 'warning', message });
       } finally {
         shards.left(shard.index);
@@ -176,7 +177,8 @@ async function doShard(child: Child, { index, from, count }: Shard, { context, p
 }
 
 /** A stop leaves the storing the rest of the grace: the work is done, and another would do it again. */
-async function storeShard(context: ExtractContext, index: number, { rows, rejected, files, seconds }: ShardAnswer): Promise<void> {
+async function storeShard(context: ExtractContext, index: number, answer: ShardAnswer): Promise<void> {
+  const { rows, rejected, files, seconds } = answer;
   const { client, stop, reporter } = context;
   const late = new AbortController();
   const endInTime = () => {
@@ -186,6 +188,8 @@ async function storeShard(context: ExtractContext, index: number, { rows, reject
   stop.asked.addEventListener('abort', endInTime, { once: true });
   const signal = AbortSignal.any([stop.ended, late.signal]);
   try {
+    tellRejected(context, index, answer);
+    if (rejected > 0) await untilAborted(reporter.flush(), signal);
     const stored = [];
     for (const file of files) stored.push(await uploadFile(context, file.name, { file: file.path }, { signal }));
     const { read, decode, infer, write } = seconds;
@@ -195,10 +199,22 @@ async function storeShard(context: ExtractContext, index: number, { rows, reject
     stop.asked.removeEventListener('abort', endInTime);
     for (const { path } of files) await rm(path, { force: true });
   }
-  if (rejected > 0) {
-    const message = `Shard ${index}: ${rejected} of ${rows + rejected} images cannot be read and are left out`;
-    reporter.tell({ type: 'note', level: 'warning', message });
-  }
+}
+
+/** How many images a note of the run's history names. */
+const mostNamed = 10;
+
+/**
+ * Names the images that a shard left out: all in the log, the first in the run's history. Told before the shard is committed, since too many
+ * of them fail the step at its last commit, and what is told later is not taken.
+ */
+function tellRejected({ reporter, log }: ExtractContext, index: number, { rows, rejectedImages: images }: ShardAnswer): void {
+  if (images.length === 0) return;
+  for (const image of images) log.warn(image, 'an image cannot be read and is left out');
+  const named = images.slice(0, mostNamed).map(({ path, reason }) => `${path} (${reason})`);
+  const more = images.length > mostNamed ? [`and ${images.length - mostNamed} more, which the log names`] : [];
+  const message = `Shard ${index}: ${images.length} of ${rows + images.length} images cannot be read and are left out: ${[...named, ...more].join(', ')}`;
+  reporter.tell({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
 }
 
 /** Gives a shard back, so that another need not wait for the end of its lease; a control plane that is away is not waited for. */

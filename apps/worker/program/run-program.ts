@@ -1,17 +1,24 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { CairnError, type TrainerEvent } from '@cairn/contract';
-import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, sleep, sparedByAgent } from '@cairn/runtime';
+import { CairnError, firstOf, type TrainerEvent } from '@cairn/contract';
+import {
+  isAlive,
+  isolatedPython,
+  killAttemptProcesses,
+  processesByAttempt,
+  signalProcess,
+  sleep,
+  sparedByAgent,
+  withoutPythonVariables,
+} from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { eventFile } from './event-file.ts';
-
-/** Where the Python package is that trains and exports, from this file. */
-const trainerPackage = join(import.meta.dirname, '../../../docker/trainer');
+import { keepLastWords } from './last-words.ts';
 
 export type ProgramOptions = {
-  /** After the interpreter: `-m`, the module, and so on. */
+  /** The module of docker/trainer, and its arguments. */
+  module: string;
   args: readonly string[];
   cwd: string;
   /** The program appends its events here. */
@@ -35,7 +42,6 @@ const pollMs = 100;
 const reserveMs = 5000;
 const dumpMs = 2000;
 const goneLimitMs = 5000;
-const lastWordsBytes = 4000;
 
 /**
  * Runs a Python program of docker/trainer until it ends or is ended: hands on its events, its output goes to the log.
@@ -45,9 +51,9 @@ const lastWordsBytes = 4000;
 export async function runProgram(context: AttemptContext, options: ProgramOptions): Promise<ProgramEnd> {
   const { spec, stop, log, python } = context;
   stop.ended.throwIfAborted();
-  const child = spawn(python, options.args, {
+  const child = spawn(python, isolatedPython(options.module, options.args), {
     cwd: options.cwd,
-    env: { ...context.env, ...pythonEnvironment(context.env) },
+    env: withoutPythonVariables(context.env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const life = lifeOf(child, python);
@@ -58,14 +64,14 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
       progressAt = Date.now();
       options.onEvent(event);
     },
-    onStrange: (line, why) => log.warn({ line: line.slice(0, 500), why }, 'the program wrote a line that is no event'),
+    onStrange: (line, why) => log.warn({ line: firstOf(line, 500), why }, 'the program wrote a line that is no event'),
   });
-  let lastWords = '';
+  const lastWords = keepLastWords(4000);
   for (const stream of ['stdout', 'stderr'] as const) {
     child[stream]?.on('data', (data: Buffer) => {
       progressAt = Date.now();
       context.reporter.log(stream, data);
-      if (stream === 'stderr') lastWords = (lastWords + data.toString()).slice(-lastWordsBytes);
+      if (stream === 'stderr') lastWords.add(data);
     });
   }
   let how: ProgramEnd['how'] = 'exited';
@@ -92,7 +98,7 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
     const end = await life.closed(goneLimitMs);
     stop.ended.throwIfAborted();
     events.read();
-    return { how, end, lastWords: lastWords.trim() };
+    return { how, end, lastWords: lastWords.text() };
   } finally {
     events.close();
   }
@@ -138,12 +144,4 @@ async function dumpStacks(attemptId: string, launcherPid: number | undefined): P
   for (const identity of dumped) signalProcess(identity, 'SIGABRT');
   const end = Date.now() + dumpMs;
   while (dumped.some(isAlive) && Date.now() < end) await sleep(20);
-}
-
-function pythonEnvironment(env: Readonly<Record<string, string>>): Record<string, string> {
-  return {
-    PYTHONPATH: env.PYTHONPATH ? `${trainerPackage}:${env.PYTHONPATH}` : trainerPackage,
-    PYTHONUNBUFFERED: '1',
-    PYTHONFAULTHANDLER: '1',
-  };
 }

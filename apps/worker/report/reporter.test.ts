@@ -188,13 +188,13 @@ test('an item that the control plane does not understand is given up alone', asy
   expect(troubles).toHaveLength(1);
 });
 
-test('an item that could never be sent is given up when it is told', async () => {
+test('an item that could never be sent is given up when it is told, and text that is too long is cut', async () => {
   const { plane, reporter, troubles } = await open();
-  reporter.tell(note('x'.repeat(5000)));
+  reporter.tell({ type: 'evaluation', when: 'end', step: -1, mapAt100: 0.5 });
   reporter.progress({ done: Number.NaN, total: 1, unit: 'steps', rate: null, etaSeconds: null, message: '' });
-  reporter.tell(note('good'));
+  reporter.tell(note('x'.repeat(5000)));
   await reporter.end();
-  expect(plane.items('note').map((item) => item.message)).toEqual(['good']);
+  expect(plane.items('note').map((item) => item.message)).toEqual(['x'.repeat(4000)]);
   expect(troubles).toHaveLength(2);
 });
 

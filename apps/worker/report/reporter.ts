@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { InternalClient } from '@cairn/client';
 import { CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply, reportItem } from '@cairn/contract';
 import { type LogBuffer, logBuffer } from './log-buffer.ts';
+import { createLogPace } from './log-pace.ts';
 import { metricBuffer } from './metric-buffer.ts';
 import { reportQueue } from './report-queue.ts';
 import { wakeTimer } from './wake-timer.ts';
@@ -36,6 +37,8 @@ export type Reporter = {
   tell(item: VitalItem): void;
   /** Sends a report now, to hear the answer. */
   poke(): void;
+  /** Resolves when what was told so far has been answered, or nothing is sent any more. */
+  flush(): Promise<void>;
   /** Resolves when everything told so far has been answered, and nothing is sent any more; rejects when that was refused. */
   end(): Promise<void>;
   /** Stops sending at once; what waits is given up. */
@@ -61,25 +64,31 @@ export function createReporter(options: ReporterOptions): Reporter {
     ...(diskBytes === undefined ? {} : { diskBytes }),
   });
   const logs = new Map<LogStream, LogBuffer>(logStream.options.map((stream) => [stream, logBuffer(stream)]));
+  const paces = new Map(logStream.options.map((stream) => [stream, createLogPace()]));
   const metrics = metricBuffer();
   const timer = wakeTimer(options.heartbeatSeconds * 800);
   let progress: ProgressItem | null = null;
   let leftOut = 0;
   let seq = 0;
+  const flushes: (() => void)[] = [];
   let state: 'open' | 'ending' | 'closed' = 'open';
 
   /** False when there is no room. An item that no control plane would take is told and given up: it counts as taken. */
   function enqueue(item: ReportItem, isVital: boolean): boolean {
-    const fault = reportItem.safeParse(item).error;
-    if (fault === undefined) return queue.push(item, { isVital });
-    options.onTrouble(`A report item of type ${item.type} does not fit and is left out: ${fault.issues[0]?.message}`);
+    const { data, error } = reportItem.safeParse(item);
+    if (data !== undefined) return queue.push(data, { isVital });
+    options.onTrouble(`A report item of type ${item.type} does not fit and is left out: ${error.issues[0]?.message}`);
     return true;
   }
   const push = (item: ReportItem) => enqueue(item, false);
 
   /** Moves what was collected into the queue. What finds no room is cut (logs) or thinned (metrics). */
   function seal(): void {
-    for (const log of logs.values()) if (!log.drain(push)) log.cut();
+    for (const [stream, log] of logs) {
+      // A program that became quiet after a flood has its last lines held back.
+      for (const piece of paces.get(stream)?.take(Buffer.alloc(0)) ?? []) log.append(piece);
+      if (!log.drain(push)) log.cut();
+    }
     metrics.drain(push);
   }
 
@@ -113,10 +122,16 @@ export function createReporter(options: ReporterOptions): Reporter {
   async function run(): Promise<void> {
     while (state === 'open') {
       await timer.wait();
+      const waiting = flushes.splice(0);
       if (state === 'open') await send(compose());
-      timer.set(queue.isEmpty() ? options.heartbeatSeconds * 800 : 0);
+      if (queue.isEmpty()) for (const resolve of waiting) resolve();
+      else flushes.unshift(...waiting);
+      timer.set(queue.isEmpty() && flushes.length === 0 ? options.heartbeatSeconds * 800 : 0);
     }
-    for (const log of logs.values()) log.end();
+    for (const [stream, log] of logs) {
+      for (const piece of paces.get(stream)?.end() ?? []) log.append(piece);
+      log.end();
+    }
     for (let items = compose(); items.length > 0 && !isClosed(); items = compose()) await send(items);
   }
 
@@ -126,6 +141,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     state = 'closed';
     timer.stop();
     queue.close();
+    for (const resolve of flushes.splice(0)) resolve();
   });
   running.catch((error: unknown) => {
     // An abort of the client is its owner's doing; anything else that is no answer is a fault of ours, and must not be silent.
@@ -137,7 +153,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     log(stream, data) {
       const log = logs.get(stream);
       if (log === undefined || isClosed()) return;
-      log.append(data);
+      for (const piece of paces.get(stream)?.take(Buffer.from(data)) ?? []) log.append(piece);
       if (log.pendingBytes() >= sealAtBytes && !log.drain(push)) log.cut();
       timer.sooner(usualDelayMs);
     },
@@ -147,9 +163,9 @@ export function createReporter(options: ReporterOptions): Reporter {
       timer.sooner(usualDelayMs);
     },
     progress(item) {
-      const fault = reportItem.safeParse({ type: 'progress', ...item }).error;
-      if (fault === undefined) progress = { type: 'progress', ...item };
-      else options.onTrouble(`A progress does not fit and is left out: ${fault.issues[0]?.message}`);
+      const { data, error } = reportItem.safeParse({ type: 'progress', ...item });
+      if (data?.type === 'progress') progress = data;
+      else options.onTrouble(`A progress does not fit and is left out: ${error?.issues[0]?.message}`);
       timer.sooner(usualDelayMs);
     },
     tell(item) {
@@ -160,6 +176,13 @@ export function createReporter(options: ReporterOptions): Reporter {
       timer.sooner(vitalDelayMs);
     },
     poke: () => timer.sooner(0),
+    flush() {
+      if (state !== 'open') return Promise.resolve();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      flushes.push(resolve);
+      timer.sooner(0);
+      return promise;
+    },
     async end() {
       if (state === 'open') state = 'ending';
       timer.sooner(0);

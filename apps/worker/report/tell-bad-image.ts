@@ -7,5 +7,5 @@ export function tellBadImage(
   { imageId, path, reason }: Extract<TrainerEvent, { event: 'badImage' }>,
 ): void {
   log.warn({ imageId, path, reason }, 'an image cannot be read and is left out');
-  reporter.tell({ type: 'badImage', imageId, path, reason: reason.slice(0, 1000) });
+  reporter.tell({ type: 'badImage', imageId, path, reason });
 }

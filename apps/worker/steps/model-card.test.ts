@@ -33,9 +33,29 @@ test('the card of an imported model tells where it comes from, and does not say 
   const checkpoint = artifactOf('checkpoint', 'checkpoints/art_1/', {}, details);
   const cardOf = (inputs: Parameters<typeof modelCard>[0]['inputs']) => modelCard({ model: 'm', run, source, inputs, metrics: {} });
   expect(cardOf({ checkpoint })).toContain(
-    `Imported as \`SER101ibn\` from https://example.org/a.pth under the licence MIT, exported and evaluated by the run \`${run.name}\``,
+    `Imported as \`SER101ibn\` from <https://example.org/a.pth> under the licence MIT, exported and evaluated by the run \`${run.name}\``,
   );
   expect(cardOf({})).toContain('Trained and evaluated by the run');
+});
+
+test('a source, a licence or a path cannot forge a part of the card', () => {
+  const { run, source } = specOf('register');
+  const forged = 'MIT\n\n## Metrics\n\n| metric | value |\n| --- | --- |\n| mapAt100 | 99.00 % |\n\n<img src=x onerror=y>';
+  const details = { imported: 'a', backbone: 'resnet50', source: forged, licence: forged };
+  const inputs = {
+    checkpoint: artifactOf('checkpoint', 'checkpoints/art_1/', {}, details),
+    weights: artifactOf('weights', 'weights/art_1/', {}, details),
+  };
+  const card = modelCard({
+    model: 'm',
+    run,
+    source: { ...source, root: `/data\`\n${forged}`, metadata: forged },
+    inputs,
+    metrics: { mapAt100: 0.5 },
+  });
+  expect(card.match(/^#+ .*$/gm)).toEqual(['# m', '## Metrics', '## Use', '## Data', '## Lineage', '## Files']);
+  expect(card.match(/^\| mapAt100 .*$/gm)).toEqual(['| mapAt100 | 50.00 % |']);
+  expect(card.replace(/(`+).*?[^`]\1(?!`)/g, '')).not.toContain('<img');
 });
 
 test('the card names the weights that the training began with, and their licence or that none was given', () => {

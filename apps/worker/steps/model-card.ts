@@ -1,5 +1,6 @@
 import type { ImageSource, InputArtifact } from '@cairn/contract';
 import { z } from 'zod';
+import { markdownCode, markdownTable, markdownText } from './markdown.ts';
 
 const score = z.number().nullish();
 
@@ -46,17 +47,17 @@ export type ModelCardInput = {
 export function modelCard({ model, run, source, inputs, metrics }: ModelCardInput): string {
   const artifacts = Object.entries(inputs).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const files = artifacts.flatMap(([role, { files: names }]) =>
-    names.length > 8 ? [] : names.map((file) => [role, file.name, String(file.bytes), `\`${file.sha256}\``]),
+    names.length > 8 ? [] : names.map((file) => [role, markdownText(file.name), String(file.bytes), markdownCode(file.sha256)]),
   );
   return [
-    `# ${model}`,
+    `# ${markdownText(model)}`,
     '',
-    `${origin(inputs.checkpoint?.details ?? {})} by the run \`${run.name}\` (${run.id}).`,
+    `${origin(inputs.checkpoint?.details ?? {})} by the run ${markdownCode(run.name)} (${run.id}).`,
     '',
     ...start(inputs.weights?.details ?? {}),
     '## Metrics',
     '',
-    ...table(
+    ...markdownTable(
       ['metric', 'value'],
       Object.entries(metrics).map(([name, value]) => [name, shown(name, value)]),
     ),
@@ -68,18 +69,18 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
     '',
     '## Data',
     '',
-    `Images: ${source.kind === 'tars' ? 'tars' : 'files'} below \`${source.root}\`; metadata: \`${source.metadata}\`.`,
+    `Images: ${source.kind === 'tars' ? 'tars' : 'files'} below ${markdownCode(source.root)}; metadata: ${markdownCode(source.metadata)}.`,
     '',
     '## Lineage',
     '',
-    ...table(
+    ...markdownTable(
       ['role', 'artifact', 'kind', 'files', 'digest'],
-      artifacts.map(([role, artifact]) => [role, artifact.id, artifact.kind, String(artifact.files.length), `\`${artifact.digest}\``]),
+      artifacts.map(([role, artifact]) => [role, artifact.id, artifact.kind, String(artifact.files.length), markdownCode(artifact.digest)]),
     ),
     '',
     '## Files',
     '',
-    ...table(['role', 'file', 'bytes', 'sha256'], files),
+    ...markdownTable(['role', 'file', 'bytes', 'sha256'], files),
     '',
   ].join('\n');
 }
@@ -103,16 +104,19 @@ function importOf(details: Record<string, unknown>): string | null {
     .object({ imported: z.string(), source: z.string().nullable(), licence: z.string().nullable() })
     .safeParse(details).data;
   if (imported === undefined) return null;
-  const from = imported.source === null ? '' : ` from ${imported.source}`;
-  const under = imported.licence === null ? '' : ` under the licence ${imported.licence}`;
-  return `\`${imported.imported}\`${from}${under}`;
+  const from = imported.source === null ? '' : ` from ${markdownText(imported.source)}`;
+  const under = imported.licence === null ? '' : ` under the licence ${markdownText(imported.licence)}`;
+  return `${markdownCode(imported.imported)}${from}${under}`;
 }
 
 /** Scores compare only on the same gallery: which one it was. */
 function gallery(evaluation: Record<string, unknown>): string[] {
   const { galleryDigest, galleryRows } = evaluationDetails.safeParse(evaluation).data ?? {};
   if (!galleryDigest) return [];
-  return [`Measured on a gallery of ${galleryRows ?? '?'} images. SHA-256 of their sorted ids, one a line: \`${galleryDigest}\`.`, ''];
+  return [
+    `Measured on a gallery of ${galleryRows ?? '?'} images. SHA-256 of their sorted ids, one a line: ${markdownCode(galleryDigest)}.`,
+    '',
+  ];
 }
 
 function usage(details: Record<string, unknown>): string[] {
@@ -120,17 +124,11 @@ function usage(details: Record<string, unknown>): string[] {
   if (known === undefined) return ['See the details of the artifact `model`.'];
   const { imageSize, preprocessing, embeddingDim } = known;
   return [
-    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as \`${preprocessing}\`, and gives`,
+    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as ${markdownCode(preprocessing)}, and gives`,
     `\`features\` [N, ${embeddingDim}] of unit length: compare them by their inner product.`,
   ];
 }
 
 function shown(name: string, value: number): string {
   return name.startsWith('mapAt') ? `${(value * 100).toFixed(2)} %` : String(Math.round(value * 1000) / 1000);
-}
-
-/** A table of Markdown; a cell's pipes and line breaks would end it. */
-function table(header: string[], rows: string[][]): string[] {
-  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replace(/\s+/g, ' ')).join(' | ')} |`;
-  return [line(header), line(header.map(() => '---')), ...rows.map(line)];
 }

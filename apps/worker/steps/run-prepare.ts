@@ -1,12 +1,13 @@
 import { join } from 'node:path';
-import type { ListsDetails, StoredFile } from '@cairn/contract';
+import { type AttemptSpecOf, CairnError, type DatasetFiles, type ListsDetails, type StoredFile } from '@cairn/contract';
 import { type ListsManifest, prepareLists } from '@cairn/dataset';
 import type { Runner } from '../agent/attempt-context.ts';
 import { uploadFile } from '../agent/stored-files.ts';
 
 /** One attempt at a preparation: the metadata's CSV files become the lists that all other steps read. */
 export const runPrepare: Runner<'prepare'> = async (context) => {
-  const { spec, workDir, stop, reporter } = context;
+  const { spec, workDir, stop, reporter, datasetRoots } = context;
+  const registered = registeredFiles(spec);
   const { kind, root, metadata, countries } = spec.source;
   const out = join(workDir, 'lists');
   reporter.progress({
@@ -21,12 +22,16 @@ export const runPrepare: Runner<'prepare'> = async (context) => {
     metadata,
     ...(countries === null ? {} : { countries }),
     images: { kind, root },
+    registered,
+    roots: datasetRoots,
     lists: spec.settings.lists,
     testSeed: spec.settings.testSeed,
     categoryQuotes: spec.settings.categoryQuotes,
     out,
     signal: stop.asked,
   });
+  requireImages(manifest);
+  for (const message of notesOf(manifest)) reporter.tell({ type: 'note', level: 'warning', message });
   const paths = filesOf(manifest);
   const files: StoredFile[] = [];
   for (const path of paths) {
@@ -42,6 +47,56 @@ export const runPrepare: Runner<'prepare'> = async (context) => {
   }
   return { outcome: 'succeeded', files, details: { ...manifest, ...countsOf(manifest) } };
 };
+
+/** @throws CairnError `dataset_changed` for a dataset of a version that did not keep them: nothing tells whether the files are the same */
+function registeredFiles({ registered, source }: AttemptSpecOf<'prepare'>): DatasetFiles {
+  if (registered !== null) return registered;
+  throw new CairnError(
+    'dataset_changed',
+    `The dataset at ${source.metadata} was registered by an earlier version, which kept no digests of its files: register it again; with the same content it keeps its version`,
+  );
+}
+
+/**
+ * What no later step could work on ends the run here, before it trains.
+ *
+ * @throws CairnError `empty_list` naming the list
+ */
+function requireImages({ lists, groundTruth }: ListsManifest): void {
+  for (const [name, { rows, missingImages }] of Object.entries(lists)) {
+    if (rows === 0) throw new CairnError('empty_list', `The list ${name} has no row`, { details: { list: name } });
+    if (missingImages !== rows) continue;
+    throw new CairnError('empty_list', `None of the ${rows} images of the list ${name} is where the images of the dataset lie`, {
+      details: { list: name, rows },
+    });
+  }
+  if (groundTruth?.queries === 0) {
+    throw new CairnError('empty_list', 'The list query has no scored query: all rows of retrieval_solution_v2.1.csv are Ignored', {
+      details: { list: 'query' },
+    });
+  }
+}
+
+/** What of the images is not there, for the run's history. */
+function notesOf({ lists, tars }: ListsManifest): string[] {
+  const missing = Object.entries(lists).flatMap(([name, { rows, missingImages }]) =>
+    missingImages === null || missingImages === 0 ? [] : [`${missingImages} of ${rows} rows of the list ${name} have no image file`],
+  );
+  const unindexed = Object.values(tars ?? {}).flatMap((index) =>
+    index.tars.flatMap(({ tar, unindexed: n }) =>
+      n === 0
+        ? []
+        : [`${n} entries of ${tar} are named as images but cannot be indexed: links, sparse files, or names that are not ID.jpg`],
+    ),
+  );
+  return [...missing, ...tellSome(unindexed)];
+}
+
+const mostNotes = 20;
+
+function tellSome(notes: readonly string[]): string[] {
+  return notes.length <= mostNotes ? [...notes] : [...notes.slice(0, mostNotes), `${notes.length - mostNotes} more tars have such entries`];
+}
 
 /** The files that a preparation wrote, relative to its folder. */
 function filesOf({ lists, groundTruth, tars }: ListsManifest): string[] {

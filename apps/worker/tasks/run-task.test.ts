@@ -6,7 +6,7 @@ import type { AttemptSpec } from '@cairn/contract';
 import { openQueues } from '@cairn/queue';
 import { attemptToken, createLogger, killAttemptProcesses, processesByAttempt, readAgent } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
-import { createDatabase } from '@cairn/testing';
+import { bareEnvironment, createDatabase } from '@cairn/testing';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { startControlPlane } from '../testing/control-plane.ts';
 import { startMain } from '../testing/run-main.ts';
@@ -45,11 +45,11 @@ async function openWorld(spec: AttemptSpec, env: Record<string, string> = {}) {
   const configuration = {
     CAIRN_INTERNAL_URL: [plane.url],
     CAIRN_STORAGE_URL: storageUrl,
-    CAIRN_PYTHON: stubPython(),
+    CAIRN_PYTHON: stubPython(env),
     CAIRN_LOG_LEVEL: 'info',
     CAIRN_SERVER_KEY: serverKey,
   };
-  const context = { configuration, env: { PATH: process.env.PATH, ...env }, root: folder, log, signal: stop.signal };
+  const context = { configuration, env: bareEnvironment(), root: folder, log, signal: stop.signal };
   const workDir = join(folder, `${attemptId}-${generation}`);
   return { plane, context, entry: { attemptId, generation }, workDir, stop, folder };
 }
@@ -102,7 +102,7 @@ test('the worker takes attempts from the queue, keeps its secrets, and ends clea
   const { plane, context, entry, folder } = await openWorld(training(), { STUB_BEHAVIOUR: 'environment' });
   const { configuration } = context;
   const worker = startMain('tasks', {
-    STUB_BEHAVIOUR: 'environment',
+    DATABASE_PASSWORD: 'of-another-part-of-the-control-plane',
     CAIRN_QUEUE_URL: database.url,
     CAIRN_SERVER_KEY: serverKey,
     CAIRN_INTERNAL_URL: plane.url,
@@ -117,7 +117,8 @@ test('the worker takes attempts from the queue, keeps its secrets, and ends clea
   await eventually(() => plane.state.finishes).toMatchObject([{ outcome: 'succeeded' }]);
   const environment = plane.logText('stdout');
   expect(environment).toContain('CAIRN_STORAGE_URL');
-  for (const secret of [serverKey, database.url, plane.token]) expect(environment).not.toContain(secret);
+  for (const secret of [serverKey, database.url, plane.token, 'of-another-part-of-the-control-plane'])
+    expect(environment).not.toContain(secret);
   worker.process.kill('SIGTERM');
   expect(await worker.code).toBe(0);
 });

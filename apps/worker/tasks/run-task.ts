@@ -4,10 +4,11 @@ import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInternalClient } from '@cairn/client';
-import { isCairnError } from '@cairn/contract';
+import { isCairnError, lastOf } from '@cairn/contract';
 import type { QueueEntry } from '@cairn/queue';
 import {
   attemptToken,
+  datasetRootsEnvironment,
   isAlive,
   killAttemptProcesses,
   type Logger,
@@ -27,8 +28,11 @@ export type TaskContext = {
     CAIRN_PYTHON: string;
     CAIRN_LOG_LEVEL: string;
     CAIRN_SERVER_KEY: string;
+    CAIRN_DATASET_ROOTS?: string[] | undefined;
+    CAIRN_DATASET_ROOTS_FILE?: string | undefined;
   };
-  env: Readonly<Record<string, string | undefined>>;
+  /** Of agents, beside the attempt's own. */
+  env: Readonly<Record<string, string>>;
   /** The folder of all work folders. */
   root: string;
   log: Logger;
@@ -39,7 +43,7 @@ export type TaskContext = {
 const mainFile = join(import.meta.dirname, '../main.ts');
 const pollMs = 200;
 const goneLimitMs = 5000;
-const lastWordsBytes = 4000;
+const mostLastWords = 4000;
 
 /**
  * Runs one attempt in an agent of its own and waits for its end. An entry may come twice: an agent that an earlier worker
@@ -75,7 +79,7 @@ async function startAgent({ attemptId, generation, workDir }: Task, { configurat
     const child = spawn(process.execPath, [mainFile, 'agent'], {
       cwd: workDir,
       env: {
-        ...withoutOurs(env),
+        ...env,
         CAIRN_ATTEMPT_ID: attemptId,
         CAIRN_ATTEMPT_GENERATION: String(generation),
         CAIRN_ATTEMPT_TOKEN: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
@@ -84,6 +88,7 @@ async function startAgent({ attemptId, generation, workDir }: Task, { configurat
         CAIRN_WORK_DIR: workDir,
         CAIRN_PYTHON: configuration.CAIRN_PYTHON,
         CAIRN_LOG_LEVEL: configuration.CAIRN_LOG_LEVEL,
+        ...datasetRootsEnvironment(configuration),
       },
       detached: true,
       stdio: ['ignore', output, output],
@@ -119,7 +124,7 @@ async function reportDeath({ attemptId, generation, workDir }: Task, { configura
     token: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
     signal,
   });
-  const words = output.trim() === '' ? '' : `. Its last words:\n${output.slice(-lastWordsBytes)}`;
+  const words = output.trim() === '' ? '' : `. Its last words:\n${lastOf(output, mostLastWords)}`;
   try {
     await client.finish(failure('infrastructure', 'program_failed', `The agent's process ended without saying why${words}`));
   } catch (error) {
@@ -128,11 +133,4 @@ async function reportDeath({ attemptId, generation, workDir }: Task, { configura
     // Over for the control plane too, or it does not listen to this: its own watch over silent attempts remains.
     log.warn({ attemptId, err: error }, 'the end of an agent was not taken');
   }
-}
-
-/** Neither the server's key nor a connection string reaches an agent. */
-function withoutOurs(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value === undefined || name.startsWith('CAIRN_') ? [] : [[name, value]])),
-  );
 }

@@ -1,7 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openQueues } from '@cairn/queue';
-import { createLogger, probeVariables, readConfiguration, runMain, startProbes } from '@cairn/runtime';
+import { createLogger, localAgentEnvironment, probeVariables, readConfiguration, runMain, startProbes, useProxies } from '@cairn/runtime';
+import { isStorageVariable } from '@cairn/storage';
 import { z } from 'zod';
 import { commonVariables } from '../agent/configuration.ts';
 import { runTask } from './run-task.ts';
@@ -33,16 +34,18 @@ export function runTasks(env: Readonly<Record<string, string | undefined>>): Pro
     closeLimitMs: closeLimitMs + 5000,
     async start({ closer, signal }) {
       const configuration = readConfiguration(taskVariables, env);
+      useProxies(env);
       const log = createLogger({ name: 'worker', level: configuration.CAIRN_LOG_LEVEL });
       const root = join(configuration.CAIRN_STATE_DIR, 'tasks');
       mkdirSync(root, { recursive: true });
+      const agentEnv = localAgentEnvironment(env, isStorageVariable);
       const queues = openQueues({ url: configuration.CAIRN_QUEUE_URL, log });
       closer.add('queues', () => queues.close(closeLimitMs));
       await queues.waitUntilReady({ signal });
       const consumer = queues.consume('tasks', {
         concurrency: configuration.CAIRN_TASK_SLOTS,
         // Not the entry's own signal: an agent whose entry was given to another worker is still the one that runs the attempt.
-        handler: (entry) => runTask(entry, { configuration, env, root, log, signal }),
+        handler: (entry) => runTask(entry, { configuration, env: agentEnv, root, log, signal }),
       });
       await consumer.waitUntilReady();
       const { CAIRN_PROBE_HOST: host, CAIRN_PROBE_PORT: port } = configuration;

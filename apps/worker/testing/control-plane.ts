@@ -52,6 +52,8 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     onReport: (_body: unknown): void => undefined,
     /** Items that are refused as if the control plane did not know them. */
     refuses: (_item: ReportItem): boolean => false,
+    /** Ends that are refused as if no artifact could be made of them. */
+    refusesEnd: (_finish: FinishRequest): boolean => false,
   };
 
   const instanceOf = new Map<string, string>();
@@ -93,6 +95,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
       }
       case '/finish': {
         const finish = finishRequest.parse(body);
+        if (state.refusesEnd(finish)) throw new CairnError('invalid_request', 'no artifact can be made of it');
         if (state.finishes.length > 0 && JSON.stringify(state.finishes[0]) !== JSON.stringify(finish)) {
           throw new CairnError('superseded', 'the attempt is over');
         }

@@ -47,6 +47,7 @@ export async function openAttempt<Spec extends AttemptSpec>(spec: Spec, options:
     client,
     reporter,
     store,
+    datasetRoots: ['/'],
     workDir,
     stop,
     log: createLogger({ name: 'test', destination: { write: (line) => lines.push(line) } }),

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import type { AttemptSpec } from '@cairn/contract';
 import { killAttemptProcesses } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
+import { bareEnvironment } from '@cairn/testing';
 import { onTestFinished } from 'vitest';
 import { startControlPlane } from './control-plane.ts';
 
@@ -23,7 +24,7 @@ export type Running = {
 /** The program with its subcommand as a process of its own, killed when the test ends. */
 export function startMain(subcommand: string, env: Record<string, string>): Running {
   const child = spawn(process.execPath, [mainFile, subcommand], {
-    env: { PATH: process.env.PATH ?? '', ...env },
+    env: { ...bareEnvironment(), ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let output = '';

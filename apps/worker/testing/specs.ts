@@ -9,7 +9,13 @@ type Kind = AttemptSpec['kind'];
 type Builders = { [K in Kind]: (overrides: Partial<AttemptSpecOf<K>>) => AttemptSpecOf<K> };
 
 const builders: Builders = {
-  prepare: (overrides) => ({ ...base('prepare'), kind: 'prepare', settings: stepSettings.prepare.parse({}), ...overrides }),
+  prepare: (overrides) => ({
+    ...base('prepare'),
+    kind: 'prepare',
+    settings: stepSettings.prepare.parse({}),
+    registered: null,
+    ...overrides,
+  }),
   train: (overrides) => ({ ...base('train'), kind: 'train', settings: stepSettings.train.parse(smallStage), ...overrides }),
   export: (overrides) => ({
     ...base('export'),

@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-/** An interpreter that runs the stub trainer whatever it is asked to run. */
-export function stubPython(): string {
+/** An interpreter that runs the stub trainer whatever it is asked to run, with more in its environment. */
+export function stubPython(env: Readonly<Record<string, string>> = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'cairn-python-'));
   const path = join(folder, 'python');
-  writeFileSync(path, `#!/bin/sh\nexec "${process.execPath}" "${join(import.meta.dirname, 'stub-trainer.ts')}" "$@"\n`);
+  const more = Object.entries(env).map(([name, value]) => `export ${name}='${value}'\n`);
+  writeFileSync(path, `#!/bin/sh\n${more.join('')}exec "${process.execPath}" "${join(import.meta.dirname, 'stub-trainer.ts')}" "$@"\n`);
   chmodSync(path, 0o755);
   onTestFinished(() => rmSync(folder, { recursive: true }));
   return path;

@@ -49,6 +49,10 @@ if (behaviour === 'fail') {
   emit({ event: 'failed', code: 'internal', message: 'a consequence' });
   process.exit(65);
 }
+if (behaviour === 'lastWords') {
+  process.stderr.write(`${'\u{1f680}'.repeat(5000)}!bad record \0\n`);
+  process.exit(1);
+}
 if (behaviour === 'vanish') {
   process.stderr.write('RuntimeError: out of memory\n');
   process.kill(process.pid, 'SIGKILL');

@@ -44,7 +44,7 @@ export function checkpointUploads(context: AttemptContext<AttemptSpecOf<'train'>
         reporter.tell({
           type: 'note',
           level: 'warning',
-          message: `The checkpoint of step ${event.step} was not stored: ${why}`.slice(0, 4000),
+          message: `The checkpoint of step ${event.step} was not stored: ${why}`,
         });
       }
       local.push(event.path);

@@ -27,5 +27,5 @@ export async function newestResumePoint(
 }
 
 function passedOver(point: ResumePoint, why: string): string {
-  return `The checkpoint of step ${point.step} (${point.id}) does not verify and is passed over: ${why}`.slice(0, 4000);
+  return `The checkpoint of step ${point.step} (${point.id}) does not verify and is passed over: ${why}`;
 }

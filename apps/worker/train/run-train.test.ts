@@ -200,8 +200,11 @@ test('a directive to stop saves a checkpoint within the grace and ends as preemp
 
 test('a run that is cancelled ends as cancelled', async () => {
   const { context, plane } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
+  const running = runTrain(context);
+  // Before its program runs, an attempt ends with the stop itself.
+  await eventually(() => processesByAttempt().get(context.spec.attempt.id)).toBeDefined();
   plane.state.reply = { directive: 'stop', reason: 'cancelled by ann', graceSeconds: 20 };
-  expect(await runTrain(context)).toMatchObject({ outcome: 'cancelled' });
+  expect(await running).toMatchObject({ outcome: 'cancelled' });
 });
 
 test('a trainer that does not heed the stop is killed before the grace ends, with what it started', async () => {
@@ -259,4 +262,18 @@ test('the trainer is told the stage as the contract says', async () => {
   expect(config).toMatchObject({ classes: 5, list: { rows: 12 }, model: { backbone: 'resnet18' }, start: null, resume: null });
   expect(config.settings).not.toHaveProperty('model');
   expect(readFileSync(config.evaluation.groundTruth, 'utf8')).toBe('truth');
+});
+
+test.each([
+  { kind: 'checkpoint', file: 'checkpoint.pt', told: 'start' },
+  { kind: 'weights', file: 'weights.pth', told: 'weights' },
+] as const)('what was imported as $kind is told to the trainer as $told', async ({ kind, file, told }) => {
+  const files = { [file]: Buffer.from('tensors') };
+  const { context, store, workDir } = await openTraining({}, { inputs: { lists, weights: artifactOf(kind, 'imported/art_2/', files) } });
+  await store.put(`imported/art_2/${file}`, 'tensors');
+  context.spec.settings.weights = 'theirs';
+  await runTrain(context);
+  const { start, weights } = JSON.parse(readFileSync(join(workDir, 'stage/stage.json'), 'utf8'));
+  const found = { start, weights };
+  expect(found).toEqual({ start: null, weights: null, [told]: { path: expect.stringMatching(`${file}$`), sha256: sha256('tensors') } });
 });

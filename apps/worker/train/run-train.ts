@@ -6,6 +6,7 @@ import type { Logger } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import type { Stop } from '../agent/stop.ts';
+import { withImportNames } from '../agent/stored-files.ts';
 import { type ProgramEnd, runProgram } from '../program/run-program.ts';
 import { tellBadImage } from '../report/tell-bad-image.ts';
 import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
@@ -55,7 +56,7 @@ export const runTrain: Runner<'train'> = async (context) => {
         break;
       case 'failed':
         // The first failure is the cause, what follows are its consequences.
-        last = last?.event === 'failed' ? last : event;
+        last = last?.event === 'failed' ? last : { ...event, message: withImportNames(context, event.message) };
         break;
       case 'exported':
         break;
@@ -64,9 +65,9 @@ export const runTrain: Runner<'train'> = async (context) => {
 
   stop.asked.throwIfAborted();
   const ranks = String(spec.settings.ranks);
-  const launcher = ['-m', 'cairn_trainer.launch', '--standalone', '--nproc-per-node', ranks, '--max-restarts', '0'];
   const end = await runProgram(context, {
-    args: [...launcher, '-m', 'cairn_trainer', '--config', configPath],
+    module: 'cairn_trainer.launch',
+    args: ['--standalone', '--nproc-per-node', ranks, '--max-restarts', '0', '-m', 'cairn_trainer', '--config', configPath],
     cwd: dirname(configPath),
     eventsPath: config.eventsPath,
     stopPath: config.stopPath,

@@ -1,6 +1,14 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AttemptSpecOf, CairnError, type ListFile, listsDetails, type TrainerConfig, trainerConfig } from '@cairn/contract';
+import {
+  type AttemptSpecOf,
+  CairnError,
+  type InputArtifact,
+  type ListFile,
+  listsDetails,
+  type TrainerConfig,
+  trainerConfig,
+} from '@cairn/contract';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf } from '../agent/stored-files.ts';
 import { newestResumePoint } from './resume-point.ts';
@@ -29,8 +37,7 @@ export async function prepareStage(context: TrainContext): Promise<Stage> {
     list,
     imageRoot: spec.source.root,
     evaluation: settings.evaluate === 'none' ? null : await fetchEvaluation(context),
-    start: settings.from === 'init' ? null : await fetchFile(context, inputOf(spec, 'start'), 'checkpoint.pt'),
-    weights: settings.weights === null ? null : await fetchFile(context, inputOf(spec, 'weights'), 'weights.pth'),
+    ...(await fetchStart(context)),
     resume: await newestResumePoint(context, join(folder, 'resume')),
     outputDir,
     eventsPath: join(folder, 'events.ndjson'),
@@ -39,6 +46,17 @@ export async function prepareStage(context: TrainContext): Promise<Stage> {
   const configPath = join(folder, 'stage.json');
   writeFileSync(configPath, `${JSON.stringify(config, null, 2)}\n`);
   return { config, configPath };
+}
+
+/** What the stage starts from: the stage before, an imported model as if it were that, a published backbone, or nothing. */
+async function fetchStart(context: TrainContext): Promise<Pick<TrainerConfig, 'start' | 'weights'>> {
+  const { from, weights } = context.spec.settings;
+  const wholeModel = (input: InputArtifact) => fetchFile(context, input, 'checkpoint.pt');
+  if (from !== 'init') return { start: await wholeModel(inputOf(context.spec, 'start')), weights: null };
+  if (weights === null) return { start: null, weights: null };
+  const imported = inputOf(context.spec, 'weights');
+  if (imported.kind === 'checkpoint') return { start: await wholeModel(imported), weights: null };
+  return { start: null, weights: await fetchFile(context, imported, 'weights.pth') };
 }
 
 /** A list of the step's input `lists`, with the classes of its label space. */

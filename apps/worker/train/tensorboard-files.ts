@@ -14,6 +14,6 @@ export async function storeTensorBoardFiles({ spec, store, stop, reporter, log }
     if (stop.ended.aborted) return;
     log.warn({ err: error }, 'the files for TensorBoard were not stored');
     const why = error instanceof Error ? error.message : String(error);
-    reporter.tell({ type: 'note', level: 'warning', message: `The files for TensorBoard were not stored: ${why}`.slice(0, 4000) });
+    reporter.tell({ type: 'note', level: 'warning', message: `The files for TensorBoard were not stored: ${why}` });
   }
 }

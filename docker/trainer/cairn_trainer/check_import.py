@@ -18,7 +18,7 @@ from cairn_trainer.answer import answer_with
 from cairn_trainer.backbones import outline_backbone
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.errors import TrainerError
-from cairn_trainer.foreign_file import read_named_tensors
+from cairn_trainer.foreign_file import heads_of, read_named_tensors
 from cairn_trainer.model import EmbeddingNet, mismatches
 from cairn_trainer.published_weights import Extent, match_published
 
@@ -41,7 +41,7 @@ def check_backbone(path: Path, backbone: str, extent: Extent) -> dict[str, Any]:
         TrainerError: `model_mismatch`, `unsafe_file`, `unreadable_file`, `missing_file`, `invalid_configuration` (the backbone).
     """
     matched = match_published(outline_backbone(backbone), read_named_tensors(path), extent)
-    _refuse(path, backbone, mismatches(matched.expected, matched.found), matched.found)
+    _refuse(path, backbone, matched.expected, matched.found)
     return {'tensors': len(matched.expected), 'parameters': _numbers(matched.found), 'untouched': len(matched.untouched)}
 
 
@@ -51,23 +51,23 @@ def check_model(path: Path, backbone: str) -> dict[str, Any]:
     Raises:
         TrainerError: as `check_backbone`.
     """
-    found = {key.removeprefix('module.'): value for key, value in read_named_tensors(path).items()}
-    heads = {key: found[key] for key in ('fcneck.weight', 'classifier.weight') if key in found and found[key].ndim == 2}
+    found = read_named_tensors(path)
+    heads = heads_of(path, found)
     absent = [f'{key} is missing or no matrix' for key in ('fcneck.weight', 'classifier.weight') if key not in heads]
     if absent:
         outline_backbone(backbone)  # a wrong name is told first
         raise DoesNotFitError(path, backbone, absent)
-    claimed = sum(head.numel() * head.element_size() for head in heads.values())
-    if claimed > path.stat().st_size:
-        raise TrainerError('unreadable_file', f'{path} says that it holds {claimed} bytes of head and neck, and is smaller than that.')
     dim, classes = len(heads['fcneck.weight']), len(heads['classifier.weight'])
     net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=dim), classes=classes)
-    _refuse(path, backbone, mismatches(net.state_dict(), found), found)
-    return {'tensors': len(found), 'parameters': _numbers(found), 'embeddingDim': dim, 'classes': classes}
+    wanted = net.state_dict()
+    _refuse(path, backbone, wanted, found)
+    used = {key: found[key] for key in wanted}
+    return {'tensors': len(used), 'parameters': _numbers(used), 'embeddingDim': dim, 'classes': classes}
 
 
-def _refuse(path: Path, backbone: str, faults: list[str], found: Mapping[str, Tensor]) -> None:
-    faults = faults or [f'{key} has numbers that are not finite' for key, value in found.items() if not torch.isfinite(value).all()]
+def _refuse(path: Path, backbone: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    faults = mismatches(wanted, found)
+    faults = faults or [f'{key} has numbers that are not finite' for key in wanted if not torch.isfinite(found[key]).all()]
     if faults:
         raise DoesNotFitError(path, backbone, faults)
 

@@ -84,32 +84,36 @@ def _os_error_behind(error: BaseException | None) -> OSError | None:
     return error
 
 
-def read_verified(stored: StoredFile) -> dict[str, Any]:
-    """A checkpoint's content: tensors on the CPU and plain values, nothing executable.
+def verify(stored: StoredFile) -> None:
+    """Compares a file with its sha256.
 
     Raises:
-        TrainerError: `missing_file`; `corrupt_artifact` when its sha256 is another one or it cannot be read.
+        TrainerError: `missing_file`; `corrupt_artifact` when it has another one.
     """
     path = Path(stored.path)
     try:
         digest = sha256_of(path)
     except OSError as error:
-        raise of_os_error(error, f'reading the checkpoint {path}') from error
+        raise of_os_error(error, f'reading {path}') from error
     if digest != stored.sha256:
-        raise TrainerError('corrupt_artifact', f'The checkpoint {path} has the sha256 {digest}, not {stored.sha256}. Fetch it again.')
+        raise TrainerError('corrupt_artifact', f'The file {path} has the sha256 {digest}, not {stored.sha256}. Fetch it again.')
+
+
+def read_verified(stored: StoredFile) -> dict[str, Any]:
+    """The content of a checkpoint of ours: tensors on the CPU and plain values, nothing executable.
+
+    Raises:
+        TrainerError: `missing_file`; `corrupt_artifact` when its sha256 is another one or it cannot be read.
+    """
+    verify(stored)
+    path = Path(stored.path)
     try:
-        # Files from before PyTorch 1.6, as some published weights are, are no zip archives and cannot be mapped.
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
         raise TrainerError('corrupt_artifact', f'The checkpoint {path} cannot be read: {error}') from error
     if not isinstance(content, dict):
         raise TrainerError('corrupt_artifact', f'The checkpoint {path} holds a {type(content).__name__}, not named tensors.')
     return content
-
-
-def weights_of(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
-    """The model's weights in a checkpoint's content; a file of weights alone is taken as it is."""
-    return content['model'] if content.get('format') == _FORMAT else content
 
 
 def stage_checkpoint(**parts: Any) -> dict[str, Any]:

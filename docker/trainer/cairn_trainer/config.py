@@ -19,6 +19,8 @@ from cairn_trainer import PROTOCOL
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.naming import camel_case
 
+Preprocessing = Literal['cairn', 'reference', 'reference-filled']
+
 T = TypeVar('T')
 
 
@@ -66,7 +68,7 @@ class TrainSettings:
     flip: float = _number(0.5, least=0, most=1)
     erasing: float = _number(1.0, least=0, most=1)
     seed: int = _number(0, least=0)
-    preprocessing: Literal['cairn', 'reference'] = 'cairn'
+    preprocessing: Preprocessing = 'cairn'
     precision: Literal['fp32', 'fp16', 'bf16'] = 'fp32'
     max_bad_image_share: float = _number(0.05, least=0, most=1)
     evaluate: Literal['none', 'end', 'start_and_end', 'every_epoch'] = 'none'
@@ -123,7 +125,7 @@ class ExportSettings:
     """How the network is exported, and how closely ONNX Runtime must follow PyTorch."""
 
     image_size: int = _number(least=32, most=1024)
-    preprocessing: Literal['cairn', 'reference'] = 'cairn'
+    preprocessing: Preprocessing = 'cairn'
     precision: Literal['fp32', 'fp16'] = 'fp32'
     check_images: int = _number(16, least=1, most=1024)
     min_cosine: float | None = _number(None, least=0, most=1)

@@ -8,6 +8,8 @@ import signal
 import traceback
 from collections.abc import Iterator
 
+from cairn_trainer.foreign_text import plain_text
+
 EXIT_OK = 0
 EXIT_DATA = 65
 EXIT_INTERNAL = 70
@@ -49,7 +51,7 @@ class TrainerError(Exception):
     """
 
     def __init__(self, code: str, message: str, *, is_agreed: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(plain_text(message))  # messages quote what files from elsewhere hold
         self.code = code
         self.is_agreed = is_agreed
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.foreign_text import plain_text
 from cairn_trainer.naming import camel_case
 
 
@@ -35,7 +36,8 @@ class EventLog:
             TrainerError: `storage_full` when the disk is full.
             ValueError: a number is not finite, which JSON cannot say.
         """
-        line = {'event': event, 'time': time.time(), **{camel_case(name): value for name, value in fields.items()}}
+        said = {camel_case(name): plain_text(value) if isinstance(value, str) else value for name, value in fields.items()}
+        line = {'event': event, 'time': time.time(), **said}
         data = (json.dumps(line, allow_nan=False, separators=(',', ':')) + '\n').encode()
         try:
             written = os.write(self._file, data)

@@ -55,6 +55,8 @@ class ImageFiles:
             return (self._root / path).read_bytes()
         except OSError as error:
             raise self._fault_of(error, path) from error
+        except ValueError as error:
+            raise BadImageError(f'its path cannot be that of a file: {error}') from error
 
     def read_piece(self, tar: str, offset: int, size: int) -> bytes:
         """`size` bytes of a tar from `offset` on.

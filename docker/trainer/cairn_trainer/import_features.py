@@ -2,118 +2,151 @@
 
 A pickle holds `probe_name_list` and `probe_feats` (or `index_...`: texts [N], floats [N, D]), or of a reference set a dict of name to
 vector. One JSON object on standard output: rows, rejected rows and files; or `{"code", "message"}` of why it is refused; then no file
-is written.
+is written. Memory does not grow with the number of vectors.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
-from cairn_trainer.foreign_pickle import array_in, named, read_pickle
+from cairn_trainer.feature_set import FeatureSetWriter
+from cairn_trainer.foreign_pickle import named
+from cairn_trainer.pickled_items import Array, read_items
 
 _ID = re.compile(r'[0-9A-Za-z_-]{3,64}')
-_PART_ROWS = 250_000
+_PAIRS = (('probe_name_list', 'probe_feats'), ('index_name_list', 'index_feats'))
+_BLOCK_VALUES = 2**22
+"""Numbers that are taken up at a time: 32 MiB as fp64."""
 
 
-def read_features(path: Path) -> tuple[list[str], np.ndarray]:
-    """The image ids and the vectors [N, D] of a pickle.
+class _Import:
+    """Takes a pickle's items up: two arrays, or a vector a name."""
 
-    Raises:
-        TrainerError: `unreadable_file` for another form; `bad_row` for an id that is none or is there twice; those of `read_pickle`.
-    """
-    content = read_pickle(path, has_arrays=True)
-    if not isinstance(content, dict) or not content:
-        raise TrainerError('unreadable_file', f'{path} holds a {type(content).__name__}, not features.')
-    for kind in ('probe', 'index'):
-        names, vectors = (array_in(content.get(f'{kind}_{part}')) for part in ('name_list', 'feats'))
-        if names is not None and vectors is not None:
-            return _checked(path, [str(name) for name in names], vectors)
-    found = [array_in(value) for value in content.values()]
-    shapes = {None if vector is None else vector.shape for vector in found}
-    if len(shapes) != 1 or None in shapes or not all(isinstance(name, str) for name in content):
-        raise TrainerError('unreadable_file', f'{path} has neither NAME_name_list and NAME_feats nor one vector a name.')
-    return _checked(path, list(content), np.stack([vector for vector in found if vector is not None]))
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.writer: FeatureSetWriter | None = None
+        self._path = path
+        self._folder = folder
+        self._arrays: dict[str, Array] = {}
+        self._is_of_vectors_alone = True
+        self._names: list[str] = []
+        self._block: list[NDArray[Any]] = []
+        self._row = 0
 
+    def take(self, key: str, array: Array | None) -> None:
+        """One item of the file.
 
-def _checked(path: Path, names: list[str], vectors: np.ndarray) -> tuple[list[str], np.ndarray]:
-    if vectors.dtype.kind != 'f' or vectors.ndim != 2 or len(vectors) != len(names):
-        shape = 'x'.join(map(str, vectors.shape))
-        raise TrainerError('unreadable_file', f'{path} has {len(names)} names and features of the shape {shape} ({vectors.dtype}).')
-    seen: set[str] = set()
-    for number, name in enumerate(names):
-        if not _ID.fullmatch(name):
-            raise TrainerError('bad_row', f'{path}, row {number}: {named(name)} is no image id.')
-        if name in seen:
-            raise TrainerError('bad_row', f'{path}, row {number}: the image {name} is there twice.')
-        seen.add(name)
-    return names, vectors
+        Raises:
+            TrainerError: `unreadable_file` for vectors of different lengths; `bad_row` for an id that is none.
+        """
+        if array is not None and any(key in pair for pair in _PAIRS):
+            self._arrays[key] = array
+        if array is None or key in self._arrays or array.ndim != 1 or array.dtype.kind != 'f' or len(array) == 0:
+            self._is_of_vectors_alone = False
+            return
+        dim = self._writer_of(len(array)).dim
+        if len(array) != dim:
+            raise TrainerError('unreadable_file', f'{self._path} has vectors of {dim} and of {len(array)} numbers ({named(key)}).')
+        self._names.append(key)
+        self._block.append(array[:])
+        if len(self._block) * dim >= _BLOCK_VALUES:
+            self._write_block()
+
+    def finish(self) -> FeatureSetWriter:
+        """Writes what is left; the finished writer.
+
+        Raises:
+            TrainerError: `unreadable_file` for another form; `bad_row` for an id that is none or is there twice.
+        """
+        pair = next(((names, vectors) for names, vectors in _PAIRS if names in self._arrays and vectors in self._arrays), None)
+        if pair is not None and self.writer is None:
+            self._take_pair(*(self._arrays[key] for key in pair))
+        elif pair is not None or self.writer is None or not self._is_of_vectors_alone:
+            raise TrainerError('unreadable_file', f'{self._path} has neither NAME_name_list and NAME_feats nor one vector a name alone.')
+        self._write_block()
+        assert self.writer is not None
+        self.writer.finish()
+        repeated = self.writer.repetition()
+        if repeated is not None:
+            raise TrainerError('bad_row', f'{self._path}: the rows {repeated[0]} and {repeated[1]} are of the same image.')
+        return self.writer
+
+    def _take_pair(self, names: Array, vectors: Array) -> None:
+        fits = names.ndim == 1 and names.dtype.kind == 'U' and vectors.ndim == 2 and vectors.dtype.kind == 'f'
+        if not fits or len(vectors) != len(names):
+            shapes = ' and '.join('x'.join(map(str, array.shape)) + f' ({array.dtype})' for array in (names, vectors))
+            raise TrainerError('unreadable_file', f'{self._path} has names and features of the shapes {shapes}.')
+        self._writer_of(vectors.shape[1])
+        rows = max(1, _BLOCK_VALUES // max(1, vectors.shape[1]))
+        for start in range(0, len(names), rows):
+            self._write(names[start : start + rows].tolist(), vectors[start : start + rows])
+
+    def _writer_of(self, dim: int) -> FeatureSetWriter:
+        self.writer = self.writer or FeatureSetWriter(self._folder, dim)
+        return self.writer
+
+    def _write_block(self) -> None:
+        if self._block:
+            self._write(self._names, np.stack(self._block))
+        self._names, self._block = [], []
+
+    def _write(self, names: list[str], vectors: NDArray[Any]) -> None:
+        for number, name in enumerate(names, self._row):
+            if not _ID.fullmatch(name):
+                raise TrainerError('bad_row', f'{self._path}, row {number}: {named(name)} is no image id.')
+        self._row += len(names)
+        assert self.writer is not None
+        try:
+            self.writer.add(names, vectors)
+        except OSError as error:  # not of the file that is read meanwhile
+            raise of_os_error(error, f'writing {self._folder}') from error
 
 
 def import_features(path: Path, out: Path) -> dict[str, Any]:
     """Writes a feature set below `out`: vectors of length 1 in fp16; a vector that is zero or not finite is recorded as rejected.
 
     Raises:
-        TrainerError: as `read_features`; `name_taken` when the folder holds something; `storage_full`.
+        TrainerError: `unreadable_file` for another form; `bad_row` for an id that is none or is there twice; `unsafe_file`, `missing_file`;
+            `name_taken` when the folder holds something; `storage_full`.
     """
-    names, vectors = read_features(path)
-    part = out.with_name(f'.{out.name}.part')
+    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         if out.exists() and any(out.iterdir()):
             raise TrainerError('name_taken', f'{out} holds something already; give a folder that is empty or not there.')
         part.mkdir(parents=True, exist_ok=False)
-        files = []
-        rejected = 0
-        for number, start in enumerate(range(0, len(names), _PART_ROWS)):
-            written, left_out = _write_part(part, number, names[start : start + _PART_ROWS], vectors[start : start + _PART_ROWS])
-            rejected += left_out
-            files += [{'name': name, 'bytes': (part / name).stat().st_size, 'sha256': sha256_of(part / name)} for name in written]
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
+        try:
+            written = _write_all(path, part)
+            if out.exists():
+                out.rmdir()
+            part.rename(out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise of_os_error(error, f'writing {out}') from error
-    finally:
-        _remove(part)
     source = {'path': str(path), 'sha256': sha256_of(path)}
-    return {'rows': len(names) - rejected, 'rejected': rejected, 'dim': int(vectors.shape[1]), 'files': files, 'from': source}
+    return {'rows': written.rows, 'rejected': written.rejected, 'dim': written.dim, 'files': written.files, 'from': source}
 
 
-def _write_part(folder: Path, number: int, names: list[str], vectors: np.ndarray) -> tuple[list[str], int]:
-    wide = vectors.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1)
-    is_good = np.isfinite(lengths) & (lengths > 0)
-    unit = (wide[is_good] / lengths[is_good, None]).astype('<f2')
-    good = [name for name, keep in zip(names, is_good, strict=True) if keep]
-    bad = [name for name, keep in zip(names, is_good, strict=True) if not keep]
-    paths = [f'{kind}/{kind}_{number:05d}.{end}' for kind, end in (('img_emb', 'npy'), ('metadata', 'parquet'), ('rejected', 'parquet'))]
-    for path in paths:
-        (folder / path).parent.mkdir(exist_ok=True)
-    np.save(folder / paths[0], unit)
-    text = pa.string()
-    pq.write_table(pa.table({'image_id': pa.array(good, text)}), folder / paths[1], compression='zstd')
-    reasons = ['the vector is zero or not finite'] * len(bad)
-    columns = {'image_id': pa.array(bad, text), 'path': pa.array([''] * len(bad), text), 'reason': pa.array(reasons, text)}
-    pq.write_table(pa.table(columns), folder / paths[2], compression='zstd')
-    return paths, len(bad)
-
-
-def _remove(folder: Path) -> None:
-    for path in sorted(folder.rglob('*'), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    if folder.exists():
-        folder.rmdir()
+def _write_all(path: Path, folder: Path) -> FeatureSetWriter:
+    taken = _Import(path, folder)
+    try:
+        read_items(path, taken.take)
+        return taken.finish()
+    finally:
+        if taken.writer is not None:
+            taken.writer.close()
 
 
 def main(arguments: Sequence[str]) -> int:

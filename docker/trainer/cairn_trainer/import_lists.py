@@ -31,7 +31,12 @@ LIST_OF_FILE = {
 }
 """The names under which the reference keeps its lists."""
 
-_PATH = re.compile(r'(?:.*/)?((?:train|index|test)/(.)/(.)/(.)/(\2\3\4[0-9A-Za-z_-]{0,61})\.jpg)', re.DOTALL)
+_LETTER = '[0-9A-Za-z_-]'
+_PATH = re.compile(
+    rf'(?:.*/)?((?:train|index|test)/({_LETTER})/({_LETTER})/({_LETTER})/(\2\3\4{_LETTER}{{0,61}})\.jpg)',
+    re.DOTALL,
+)
+_CONTINENT = re.compile(r'[A-Za-z ]{1,40}')
 _SCHEMA = pa.schema(
     [
         ('image_id', pa.string()),
@@ -52,7 +57,7 @@ def read_list(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     Raises:
         TrainerError: `bad_row`, naming the row (from 0) and what is wrong with it; those of `read_pickle`.
     """
-    rows = read_pickle(path, has_arrays=False)
+    rows = read_pickle(path)
     if not isinstance(rows, list) or not rows:
         raise TrainerError('unreadable_file', f'{path} holds a {type(rows).__name__}, not a list of rows.')
     columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
@@ -87,7 +92,7 @@ def _parts_of(row: object) -> tuple[str, dict[str, Any]]:
         return f'its label is {named(label)}', {}
     if type(noisy) is not int or noisy not in (0, 1):
         return f'noisy is {named(noisy)}, neither 0 nor 1', {}
-    if continent != -1 and not isinstance(continent, str):
+    if continent != -1 and not (isinstance(continent, str) and _CONTINENT.fullmatch(continent)):
         return f'its continent is {named(continent)}', {}
     known = None if continent in (-1, 'null') else continent
     return '', {'image_id': found[5], 'path': found[1], 'label': label, 'noisy': noisy, 'continent': known}

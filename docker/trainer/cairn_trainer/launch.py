@@ -7,7 +7,8 @@
 - It ends with the exit code of the first rank that failed, and tells in the event file of a rank that could not tell itself (a kill, a
   lack of memory).
 - Without a GPU the ranks are forked from this process, which has torch and its compiler in memory already: that saves each rank the
-  imports, four seconds of a core. With a GPU they are started anew, since CUDA does not outlive a fork.
+  imports, four seconds of a core. With a GPU they are started anew, since CUDA does not outlive a fork; in Python's isolated mode, as
+  this launcher is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from cairn_trainer import start
 from cairn_trainer.config import events_path_of
 from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, of_ended_process
 from cairn_trainer.events import EventLog
@@ -51,15 +53,19 @@ def main(arguments: Sequence[str]) -> int:
 
     socket.getfqdn = lambda name='': name or _LOOPBACK  # the elastic agent asks for it, for its records only
     parsed = torchrun.parse_args(list(arguments))
+    is_ours = parsed.module and parsed.training_script == _MODULE
     with tempfile.TemporaryDirectory(prefix='cairn-launch-') as records:
         _adjust(parsed, records)
         config, entrypoint, entrypoint_arguments = torchrun.config_from_args(parsed)
-        if parsed.module and parsed.training_script == _MODULE and not Path('/dev/nvidiactl').exists():
+        if is_ours and _may_fork():
             from cairn_trainer.rank import preload
 
             preload()
             config.start_method = 'fork'
             entrypoint, entrypoint_arguments = _forked_rank, [list(parsed.training_script_args)]
+        elif is_ours:
+            entrypoint = sys.executable
+            entrypoint_arguments = ['-I', '-u', start.__file__, _MODULE, *parsed.training_script_args]
         gc.enable()
         gc.freeze()
         try:
@@ -69,6 +75,10 @@ def main(arguments: Sequence[str]) -> int:
             _tell_of_silent_end(failure, events)
             return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     return EXIT_OK
+
+
+def _may_fork() -> bool:
+    return not Path('/dev/nvidiactl').exists()
 
 
 def _forked_rank(arguments: list[str]) -> None:
@@ -95,8 +105,8 @@ def _adjust(parsed: argparse.Namespace, records: str) -> None:
     if parsed.master_port is None:
         parsed.master_port = 29500
     parsed.log_dir = parsed.log_dir or records
-    # These two end the run in torchrun's way; SIGTERM and SIGINT are ours.
-    parsed.signals_to_handle = 'SIGHUP,SIGQUIT'
+    # This one ends the run in torchrun's way; SIGTERM, SIGINT and SIGHUP are ours.
+    parsed.signals_to_handle = 'SIGQUIT'
     # Each rank sets its threads itself; unset, torchrun would warn.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     # The ranks and this launcher say what happened; the agent's own account is a page of traceback.
@@ -117,6 +127,7 @@ def _pass_signals_on() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGUSR1, lambda number, _frame: to_ranks(number))
 
 

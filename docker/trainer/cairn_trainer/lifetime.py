@@ -30,19 +30,21 @@ def die_with_parent() -> None:
 
 
 def note_stop_signals() -> None:
-    """From now on SIGTERM is remembered instead of ending the process; the training loop asks at each step."""
+    """From now on SIGTERM and SIGHUP are remembered instead of ending the process; the training loop asks at each step."""
 
     def remember(_signal: int, _frame: FrameType | None) -> None:
         ask_to_stop()
 
     signal.signal(signal.SIGTERM, remember)
+    signal.signal(signal.SIGHUP, remember)
     # A terminal sends SIGINT to every process of the group; the launcher turns it into SIGTERM for the ranks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def heed_stop_signals() -> None:
-    """From now on SIGTERM ends the process again: there is nothing left to save."""
+    """From now on SIGTERM and SIGHUP end the process again: there is nothing left to save."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def ask_to_stop() -> None:

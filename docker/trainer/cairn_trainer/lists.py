@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.foreign_text import plain_name
 from cairn_trainer.image_files import ImageFiles
 
 CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
 """The values of the column `continent`; a row without one counts as OTHER."""
 
 _TAR_COLUMNS = ('tar', 'offset', 'size')
+_SHOWN = 20
 
 
 class ImageList:
@@ -108,6 +110,10 @@ class ImageList:
         return self._files.read_piece(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py())
 
 
+def _some(names: list[str]) -> str:
+    return ', '.join(map(plain_name, names[:_SHOWN])) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
+
+
 def _read_table(path: Path, needed: list[str]) -> pa.Table:
     known = [*needed, 'continent', *_TAR_COLUMNS]
     return read_parquet(path, needed, known)
@@ -124,7 +130,7 @@ def read_parquet(path: Path, needed: list[str], known: list[str] | None = None) 
             present = file.schema_arrow.names
             missing = [name for name in needed if name not in present]
             if missing:
-                raise TrainerError('missing_column', f'{path} lacks {", ".join(missing)}; it has {", ".join(present)}.')
+                raise TrainerError('missing_column', f'{path} lacks {", ".join(missing)}; it has {_some(present)}.')
             # One thread: a rank has one core, and the threads of a pool would be lost in forked loaders.
             table = file.read([name for name in (known or needed) if name in present], use_threads=False)
     except FileNotFoundError as error:

@@ -21,7 +21,7 @@ from cairn_trainer.lifetime import die_with_parent
 # Less than the 600 s after which an agent takes a silent program for hung, so that the reason is told.
 _STUCK_SECONDS = 300
 _END_SECONDS = 1.0
-_BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+_BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
 class _Fault(NamedTuple):

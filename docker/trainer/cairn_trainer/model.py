@@ -19,6 +19,8 @@ PIXEL_STD = 57.0
 """One standard deviation for all channels, in pixel values."""
 
 _CLASSIFIER = 'classifier.weight'
+_UNUSED = frozenset({'base.fc.weight', 'base.fc.bias'})
+"""The classifier of ImageNet [1000, 2048], which the reference's networks with IBN, SE and split attention keep and never use."""
 
 
 def pixel_mean(device: torch.device) -> Tensor:
@@ -89,16 +91,15 @@ class EmbeddingNet(nn.Module):
         return self.classifier(self.embed(images), labels)
 
 
-def load_weights(net: nn.Module, state: Mapping[str, Tensor], source: str, *, may_grow: bool) -> None:
+def load_weights(net: nn.Module, found: Mapping[str, Tensor], source: str, *, may_grow: bool) -> None:
     """Copies a checkpoint's weights into the network.
 
-    A prefix `module.` is dropped. With `may_grow`, a classifier of fewer classes fills the first rows and the others keep their
-    initialisation: valid because the ids of a smaller list are the first ids of a larger one. All else must fit.
+    With `may_grow`, a classifier of fewer classes fills the first rows and the others keep their initialisation: valid because the ids
+    of a smaller list are the first ids of a larger one. All else must fit.
 
     Raises:
         TrainerError: `model_mismatch`, naming every key that is missing, unknown or of another shape.
     """
-    found = {key.removeprefix('module.'): value for key, value in state.items()}
     wanted = net.state_dict()
     faults = mismatches(wanted, found, may_grow=(_CLASSIFIER,) if may_grow else ())
     if faults:
@@ -107,9 +108,12 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], source: str, *, ma
 
 
 def mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], may_grow: Sequence[str] = ()) -> list[str]:
-    """What keeps `found` from being copied into `wanted`, a phrase a tensor; tensors of `may_grow` may have fewer rows than wanted."""
+    """What keeps `found` from being copied into `wanted`, a phrase a tensor; tensors of `may_grow` may have fewer rows than wanted.
+
+    The classifier of ImageNet that models of the reference keep is passed over.
+    """
     faults = [f'{key} is missing' for key in wanted if key not in found]
-    faults += [f'{key} is unknown' for key in found if key not in wanted]
+    faults += [f'{key} is unknown' for key in found if key not in wanted and key not in _UNUSED]
     for key in wanted.keys() & found.keys():
         is_grown = key in may_grow and _is_first_rows(found[key].shape, wanted[key].shape)
         if found[key].shape != wanted[key].shape and not is_grown:

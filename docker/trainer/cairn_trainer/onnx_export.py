@@ -21,10 +21,12 @@ import torch.nn.functional as F  # noqa: N812 - the name that PyTorch's own docu
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cairn_trainer.checkpoint import read_verified, sha256_of, weights_of, write_torch_file
+from cairn_trainer.checkpoint import write_torch_file
 from cairn_trainer.config import ExporterConfig
+from cairn_trainer.digest import sha256_of
 from cairn_trainer.errors import TrainerError, of_os_error
 from cairn_trainer.events import EventLog
+from cairn_trainer.foreign_file import heads_of, read_stored_tensors
 from cairn_trainer.half_backbone import HalfBackbone
 from cairn_trainer.lifetime import usable_cores
 from cairn_trainer.lists import ImageList
@@ -86,9 +88,9 @@ def export(config: ExporterConfig, events: EventLog) -> None:
 
 
 def _load_net(config: ExporterConfig) -> EmbeddingNet:
-    weights = weights_of(read_verified(config.checkpoint))
+    weights = read_stored_tensors(config.checkpoint)
     source = f'The checkpoint {config.checkpoint.path}'
-    classifier = weights.get('classifier.weight')
+    classifier = heads_of(Path(config.checkpoint.path), weights).get('classifier.weight')
     if classifier is None:
         raise TrainerError('model_mismatch', f'{source} has no classifier.weight.')
     net = EmbeddingNet(config.model, classes=len(classifier))

@@ -9,7 +9,7 @@ A published file holds the tensors of a whole classifier, some under other names
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
     untouched: list[str]
 
 
-def load_published(backbone: nn.Module, content: Mapping[str, Any], source: str, extent: Extent) -> Loaded:
+def load_published(backbone: nn.Module, content: Mapping[str, Tensor], source: str, extent: Extent) -> Loaded:
     """Copies published weights into a backbone.
 
     Raises:
@@ -53,7 +53,7 @@ class Matched(NamedTuple):
     untouched: list[str]
 
 
-def match_published(backbone: nn.Module, content: Mapping[str, Any], extent: Extent) -> Matched:
+def match_published(backbone: nn.Module, content: Mapping[str, Tensor], extent: Extent) -> Matched:
     """Brings both sides under the same names; what still differs then is a fault of the file."""
     inner = getattr(backbone, 'model', backbone)  # a network of timm is wrapped
     wanted = inner.state_dict()
@@ -67,10 +67,9 @@ def match_published(backbone: nn.Module, content: Mapping[str, Any], extent: Ext
     return Matched({key: value for key, value in wanted.items() if key not in untouched}, found, untouched)
 
 
-def _renamed(network: nn.Module, content: Mapping[str, Any]) -> dict[str, Tensor]:
+def _renamed(network: nn.Module, content: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's tensors under our names, without the classifier's."""
-    state = content.get('state_dict', content)
-    found = {key.removeprefix('module.'): value for key, value in state.items()}
+    found = dict(content)
     for name, module in network.named_modules():
         if name.endswith('.downsample') and isinstance(module[0], nn.AvgPool2d) and f'{name}.0.weight' in found:
             for here, there in ((2, 1), (1, 0)):

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from cairn_trainer.bad_images import BadImageLedger
-from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, read_verified, weights_of, write_torch_file
+from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, write_torch_file
 from cairn_trainer.config import StoredFile, TrainerConfig, settings_of_result
 from cairn_trainer.data import BadImage, Batch, DecodedImages, TrainImages, train_batches
 from cairn_trainer.describe_step import describe_step
 from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, of_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
+from cairn_trainer.foreign_file import read_stored_tensors
 from cairn_trainer.forward import Forward
 from cairn_trainer.lifetime import is_asked_to_stop
 from cairn_trainer.lists import ImageList
@@ -267,10 +268,10 @@ class Stage:
         """The weights that the stage starts with, where they are not those of `initSeed`."""
         start, weights = self._config.start, self._config.weights
         if start is not None:
-            load_weights(self._net, weights_of(read_verified(start)), f'The checkpoint {start.path}', may_grow=True)
+            load_weights(self._net, read_stored_tensors(start), f'The checkpoint {start.path}', may_grow=True)
         elif weights is not None:
             source = f'The file {weights.path}'
-            loaded = load_published(self._net.base, read_verified(weights), source, self._settings.weights_extent)
+            loaded = load_published(self._net.base, read_stored_tensors(weights), source, self._settings.weights_extent)
             left = [key for key in loaded.untouched if not key.endswith('num_batches_tracked')]
             without = f', {len(left)} keep their initialisation ({left[0]} ...)' if left else ''
             self._notes.append(f'{source} sets {loaded.tensors} tensors of the backbone{without}.')

@@ -6,24 +6,20 @@ Everything here works on uint8; the network's input is normalised in one batch, 
 from __future__ import annotations
 
 import functools
-import io
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-Pixels = NDArray[np.uint8]
-"""uint8 [height, width, 3], RGB."""
+from cairn_trainer.config import Preprocessing
+from cairn_trainer.decoding import BadImageError as BadImageError
+from cairn_trainer.decoding import Pixels as Pixels
+from cairn_trainer.decoding import decode_rgb
 
-_EXIF_ORIENTATION = 0x0112
 _ERASE_AREA = (0.02, 0.2)
 _ERASE_ASPECT = (0.3, 3.33)
 _ERASE_ATTEMPTS = 100
-
-
-class BadImageError(Exception):
-    """An image that cannot be read; the message is the reason, without paths or addresses."""
 
 
 class Rectangle(NamedTuple):
@@ -35,38 +31,19 @@ class Rectangle(NamedTuple):
     width: int
 
 
-def decode(data: bytes, size: int, preprocessing: Literal['cairn', 'reference']) -> Pixels:
+def decode(data: bytes, size: int, preprocessing: Preprocessing) -> Pixels:
     """An image file's bytes as a square of `size` pixels: upright by its EXIF orientation, RGB, aspect ignored.
 
     `cairn` resizes bilinearly with antialiasing (a triangle filter as wide as the step between pixels), `reference` without, as OpenCV
-    does.
+    does. A JPEG that was cut off is no whole image but for `reference-filled`, which fills it as OpenCV does.
 
     Raises:
         BadImageError: the bytes are no whole image.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            upright = (ImageOps.exif_transpose(image) if _is_turned(image) else image).convert('RGB')
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise BadImageError(_reason(error)) from error
-    if preprocessing == 'reference':
-        return resize_bilinear(np.asarray(upright), size)
-    return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _is_turned(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-    except Exception:  # noqa: BLE001 - a broken EXIF block does not spoil the picture; readers ignore it
-        return False
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return 'not an image of a known format'
-    return str(error) or type(error).__name__
+    upright = decode_rgb(data, fills_truncated=preprocessing == 'reference-filled')
+    if preprocessing != 'cairn':
+        return resize_bilinear(upright, size)
+    return np.asarray(Image.fromarray(upright).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def resize_bilinear(image: Pixels, size: int) -> Pixels:

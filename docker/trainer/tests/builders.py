@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 from event_schema import parse_event
 from PIL import Image
 
-from cairn_trainer import launch
+from cairn_trainer import export, launch
 from cairn_trainer.rank import run_rank
+
+MODEL = {'backbone': 'small', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1}
+"""The network of the tests, as a configuration names it."""
 
 
 class Collection:
@@ -113,12 +116,13 @@ class StageRun:
             'protocol': 1,
             'stage': '384',
             'settings': settings,
-            'model': {'backbone': 'small', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1},
+            'model': MODEL,
             'classes': collection.landmarks,
             'list': {'path': str(collection.folder / 'train.parquet'), 'rows': len(collection.rows), 'labels': collection.landmarks},
             'imageRoot': str(collection.images),
             'evaluation': None,
             'start': None,
+            'weights': None,
             'resume': None,
             'outputDir': str(folder),
             'eventsPath': str(folder / 'events.jsonl'),
@@ -159,6 +163,32 @@ class StageRun:
         """A written checkpoint as a configuration names it."""
         event = self.events('checkpoint')[number]
         return {'path': event['path'], 'sha256': event['sha256']}
+
+
+def configure_export(folder, collection, checkpoint, **overrides) -> Path:
+    """The configuration of an export; names in `overrides` that are settings go there."""
+    folder.mkdir()
+    config = {
+        'protocol': 1,
+        'settings': {'imageSize': 32, 'preprocessing': 'cairn', 'precision': 'fp32', 'checkImages': 12, 'minCosine': None},
+        'model': MODEL,
+        'checkpoint': checkpoint,
+        'list': {'path': str(collection.folder / 'train.parquet'), 'rows': len(collection.rows), 'labels': None},
+        'imageRoot': str(collection.images),
+        'outputDir': str(folder),
+        'eventsPath': str(folder / 'events.jsonl'),
+    }
+    for name, value in overrides.items():
+        (config if name in config else config['settings'])[name] = value
+    path = folder / 'export.json'
+    path.write_text(json.dumps(config))
+    return path
+
+
+def run_export(path) -> tuple[int, list[dict]]:
+    """Exports in a forked process: the exit code and what it told."""
+    code = exit_code_of(fork(export.main, ['--config', str(path)]))
+    return code, [parse_event(line) for line in (path.parent / 'events.jsonl').read_text().splitlines()]
 
 
 def fork(function, *arguments) -> multiprocessing.Process:

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -9,19 +8,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from builders import Collection, StageRun, exit_code_of, fork
+from builders import MODEL, Collection, StageRun, configure_export, run_export
 from event_schema import parse_event
 from torch import nn
 
-from cairn_trainer import export, onnx_export
+from cairn_trainer import onnx_export
 from cairn_trainer.backbones import BACKBONES
 from cairn_trainer.backbones.resnet import ResNetSpec
 from cairn_trainer.checkpoint import write_torch_file
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.half_backbone import HalfBackbone
 from cairn_trainer.model import EmbeddingNet, normalise
-
-MODEL = {'backbone': 'small', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1}
 
 
 @pytest.fixture
@@ -32,34 +29,10 @@ def trained(tmp_path):
     return collection, run
 
 
-def _configure(folder, collection, checkpoint, **overrides) -> Path:
-    folder.mkdir()
-    config = {
-        'protocol': 1,
-        'settings': {'imageSize': 32, 'preprocessing': 'cairn', 'precision': 'fp32', 'checkImages': 12, 'minCosine': None},
-        'model': MODEL,
-        'checkpoint': checkpoint,
-        'list': {'path': str(collection.folder / 'train.parquet'), 'rows': len(collection.rows), 'labels': None},
-        'imageRoot': str(collection.images),
-        'outputDir': str(folder),
-        'eventsPath': str(folder / 'events.jsonl'),
-    }
-    for name, value in overrides.items():
-        (config if name in config else config['settings'])[name] = value
-    path = folder / 'export.json'
-    path.write_text(json.dumps(config))
-    return path
-
-
-def _export(path) -> tuple[int, list[dict]]:
-    code = exit_code_of(fork(export.main, ['--config', str(path)]))
-    return code, [parse_event(line) for line in (path.parent / 'events.jsonl').read_text().splitlines()]
-
-
 def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, trained):
     collection, run = trained
     collection.break_image(collection.ids[1])
-    code, events = _export(_configure(tmp_path / 'out', collection, run.checkpoint()))
+    code, events = run_export(configure_export(tmp_path / 'out', collection, run.checkpoint()))
     assert code == 0
     assert [event['event'] for event in events] == ['badImage', 'exported']
     exported = events[-1]
@@ -95,7 +68,7 @@ def test_a_model_that_differs_is_refused_with_its_worst_image(tmp_path, trained,
     collection, run = trained
     forward = onnx_export.ExportedGraph.forward
     monkeypatch.setattr(onnx_export.ExportedGraph, 'forward', lambda self, images: forward(self, images // 2))
-    code, events = _export(_configure(tmp_path / 'out', collection, run.checkpoint()))
+    code, events = run_export(configure_export(tmp_path / 'out', collection, run.checkpoint()))
     assert code == 65
     assert events[-1]['code'] == 'model_mismatch'
     assert any(f'on the image {image_id} the cosine is' in events[-1]['message'] for image_id in collection.ids)
@@ -122,7 +95,7 @@ def test_in_fp16_the_backbone_alone_computes_in_it(tmp_path, trained, backbone, 
         assert run.run() == 0
     sizes = {}
     for precision in ('fp32', 'fp16'):
-        code, events = _export(_configure(tmp_path / precision, collection, run.checkpoint(), precision=precision, model=model))
+        code, events = run_export(configure_export(tmp_path / precision, collection, run.checkpoint(), precision=precision, model=model))
         assert (code, events[-1]['event']) == (0, 'exported')
         assert events[-1]['cosine'] > 0.9995
         sizes[precision] = (tmp_path / precision / 'model.onnx').stat().st_size
@@ -151,7 +124,7 @@ def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overfl
         name = f'{precision}-{factor}'
         written = write_torch_file(tmp_path / f'{name}.pt', scaled)
         checkpoint = {'path': str(written.path), 'sha256': written.sha256}
-        code, events = _export(_configure(tmp_path / name, collection, checkpoint, precision=precision))
+        code, events = run_export(configure_export(tmp_path / name, collection, checkpoint, precision=precision))
         return code, events[-1]
 
     assert export_with(300, 'fp16')[0] == 0  # 300 to the third is 400 times fp16's largest number
@@ -179,11 +152,11 @@ def test_a_variance_beyond_the_range_of_fp16_is_no_harm_to_a_backbone_in_it(affi
 
 def test_a_checkpoint_of_another_network_and_a_changed_one_are_refused(tmp_path, trained):
     collection, run = trained
-    code, events = _export(_configure(tmp_path / 'a', collection, run.checkpoint(), model={**MODEL, 'embeddingDim': 8}))
+    code, events = run_export(configure_export(tmp_path / 'a', collection, run.checkpoint(), model={**MODEL, 'embeddingDim': 8}))
     assert (code, events[-1]['code']) == (65, 'model_mismatch')
-    code, events = _export(_configure(tmp_path / 'b', collection, {**run.checkpoint(), 'sha256': '0' * 64}))
+    code, events = run_export(configure_export(tmp_path / 'b', collection, {**run.checkpoint(), 'sha256': '0' * 64}))
     assert (code, events[-1]['code']) == (65, 'corrupt_artifact')
-    code, events = _export(_configure(tmp_path / 'c', collection, run.checkpoint(), checkImages=0))
+    code, events = run_export(configure_export(tmp_path / 'c', collection, run.checkpoint(), checkImages=0))
     assert (code, events[-1]['code']) == (78, 'invalid_configuration')
 
 
@@ -193,7 +166,7 @@ def test_resnet18_is_exported_by_a_new_process(tmp_path, trained):
     model = {'backbone': 'resnet18', 'embeddingDim': 32, 'gemPower': 3, 'initSeed': 1}
     run = StageRun(tmp_path / 'resnet', collection, epochs=1, batch=8, model=model)
     assert run.run() == 0
-    path = _configure(tmp_path / 'out', collection, run.checkpoint(), model=model)
+    path = configure_export(tmp_path / 'out', collection, run.checkpoint(), model=model)
     environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
     command = [sys.executable, '-m', 'cairn_trainer.export', '--config', str(path)]
     subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True)

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import Collection, StageRun, exit_code_of
+from builders import Collection, StageRun, exit_code_of, fork
 from waiting import wait_until
+
+from cairn_trainer import launch
 
 ROOT = Path(__file__).parents[1]
 MODEL = {'backbone': 'resnet18', 'embeddingDim': 16, 'gemPower': 3, 'initSeed': 1}
@@ -47,15 +49,28 @@ def test_the_launcher_trains_shows_its_stacks_when_asked_and_takes_its_ranks_alo
     wait_until(lambda: not any(map(_is_alive, family)), 'the end of the ranks and their loaders')
 
 
-def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_the_loaders_too(tmp_path, collection):
-    # As Slurm and systemd send it.
+def test_ranks_that_are_started_anew_are_as_isolated_as_their_launcher(tmp_path, collection, monkeypatch):
+    run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, model=MODEL)
+    for name in ('pyarrow', 'torch', 'cairn_trainer'):
+        (tmp_path / f'{name}.py').write_text(f'open({str(tmp_path / "harmed")!r}, "w")')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setattr(launch, '_may_fork', lambda: False)  # as on a machine with a GPU
+    assert exit_code_of(fork(launch.main, run.launch_arguments())) == 0
+    assert run.events('finished')
+    assert not (tmp_path / 'harmed').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_the_loaders_too(tmp_path, collection, number):
+    # As Slurm and systemd send SIGTERM, and a terminal that is closed SIGHUP.
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, loaderWorkers=2)
     launcher = run.start()
     wait_until(lambda: run.events('step'), 'a step')
     family = _descendants(launcher.pid)
     assert len(family) == 6
     for process in [*reversed(family), launcher.pid]:
-        os.kill(process, signal.SIGTERM)
+        os.kill(process, number)
     assert exit_code_of(launcher) == 75
     assert [event['event'] for event in run.events()][-2:] == ['checkpoint', 'preempted']
 

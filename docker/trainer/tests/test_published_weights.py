@@ -1,12 +1,8 @@
-import hashlib
-
 import pytest
 import torch
 from published_layouts import LAYOUTS
 
 from cairn_trainer.backbones import BACKBONES, build_backbone
-from cairn_trainer.checkpoint import read_verified
-from cairn_trainer.config import StoredFile
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.published_weights import load_published
 
@@ -26,7 +22,7 @@ def _on_meta(name):
 def test_every_published_tensor_finds_its_place(name):
     backbone = _on_meta(name)
     counters = [key for key in backbone.state_dict() if key.endswith('num_batches_tracked')]
-    loaded = load_published(backbone, {'state_dict': {f'module.{key}': value for key, value in _published(name).items()}}, 'A', 'all')
+    loaded = load_published(backbone, _published(name), 'A', 'all')
     assert loaded.untouched == (counters if name == 'resnet50' else [])
     assert loaded.tensors == len(LAYOUTS[name]) - 2
 
@@ -79,6 +75,19 @@ def test_squeeze_excitation_is_loaded_unless_the_reference_is_to_be_followed():
     assert torch.equal(backbone.layer1[0].se.fc[0].weight, state['layer1.0.se.fc.0.weight'])
 
 
+def test_what_the_reference_leaves_untrained_starts_as_pytorchs_linear_layers_do():
+    backbone, _ = build_backbone('se_resnet101_ibn_a', torch.Generator().manual_seed(0))
+    layers = [layer for name, layer in backbone.named_modules() if isinstance(layer, torch.nn.Linear)]
+    assert len(layers) == 66
+    before = [layer.weight.clone() for layer in layers]
+    load_published(backbone, _published('se_resnet101_ibn_a'), 'A', 'upstream')
+    for layer, weight in zip(layers, before, strict=True):
+        bound = layer.in_features**-0.5
+        assert torch.equal(layer.weight, weight)
+        assert weight.abs().max() <= bound
+        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
 def test_following_the_reference_keeps_resnests_attention():
     assert load_published(_on_meta('resnest101'), _published('resnest101'), 'A', 'upstream').untouched == []
 
@@ -108,10 +117,3 @@ def test_weights_of_timm_are_taken_without_their_classifier():
     load_published(backbone, published.state_dict(), 'A', 'all')
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(backbone.eval()(images), published.eval().forward_features(images))
-
-
-def test_a_file_older_than_torchs_zip_archives_is_read(tmp_path):
-    path = tmp_path / 'old.pth'
-    torch.save({'conv1.weight': torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
-    content = read_verified(StoredFile(path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
-    assert torch.equal(content['conv1.weight'], torch.arange(3.0))

@@ -67,10 +67,14 @@ passwords against what a pod's annotations show.
 {{ include "cairn.secretVariable" (dict "root" . "name" "CAIRN_SERVER_KEY" "source" .Values.serverKey "key" "server-key") }}
 {{- end -}}
 
-{{/* Where objects lie, and the credentials that the chart holds for it. */}}
+{{/* Where objects lie, and the credentials that the chart holds for it; where datasets may lie. */}}
 {{- define "cairn.storageVariables" -}}
 - name: CAIRN_STORAGE_URL
   value: {{ .Values.storage.url | quote }}
+{{- with .Values.datasets.roots }}
+- name: CAIRN_DATASET_ROOTS
+  value: {{ join ":" . | quote }}
+{{- end }}
 {{- if .Values.storage.accessKeyId }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ . }}

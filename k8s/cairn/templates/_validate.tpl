@@ -98,6 +98,8 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
 
 {{- define "cairn.validatePools" -}}
 {{- $to := .to -}}
+{{- $values := .root.Values -}}
+{{- $release := .root.Release.Namespace -}}
 {{- if not .root.Values.pools -}}
   {{- include "cairn.fault" (dict "to" $to "at" "pools" "is" "is empty, so that nothing could train" "do" "give at least one with name, slots and settings.image; values.yaml has an example") -}}
 {{- end -}}
@@ -112,6 +114,9 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
     {{- include "cairn.fault" (dict "to" $to "at" $at "is" (printf "is %q, as another pool's is" $pool.name) "do" "choose another") -}}
   {{- end -}}
   {{- $names = append $names $pool.name -}}
+  {{- if and $values.rbac.sweepSecrets (eq ($pool.settings.namespace | default $release) $release) -}}
+    {{- include "cairn.fault" (dict "to" $to "at" (printf "pools[%d].settings.namespace" $index) "is" "is the release's own while rbac.sweepSecrets lets the controller read every Secret there, the server key among them" "do" "give the pool a namespace of its own, or set rbac.sweepSecrets to false") -}}
+  {{- end -}}
   {{- include "cairn.validatePoolSettings" (dict "to" $to "at" (printf "pools[%d].settings" $index) "settings" $pool.settings) -}}
 {{- end -}}
 {{- end -}}
@@ -211,7 +216,7 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
 {{- define "cairn.validateExtraEnv" -}}
 {{- $to := .to -}}
 {{- $values := .root.Values -}}
-{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
+{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_DATASET_ROOTS" "datasets.roots" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_METRICS_HOST" "" "CAIRN_METRICS_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
 {{- range $program := list "api" "controller" "taskWorker" "migrations" -}}
   {{- range $index, $variable := (get $values $program).extraEnv -}}
     {{- if hasKey $setting $variable.name -}}

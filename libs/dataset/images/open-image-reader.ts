@@ -1,20 +1,34 @@
 import type { FileHandle } from 'node:fs/promises';
-import { open } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
+import { changedMsOf } from '../digests.ts';
+import { createFileGate } from '../file-gate.ts';
+import { faultOfImage } from './image-faults.ts';
 
-/** Where an image lies: a file, or a piece of a tar. Paths are relative to the root, as lists have them. */
-export type ImageLocation = { path: string; tar?: string | null; offset?: number | null; size?: number | null };
+/**
+ * Where an image lies: a file, or a piece of a tar. Paths are relative to the root, as lists have them. `fileBytes` and `fileChangedMs` are
+ * what `prepare` saw of the file or tar: null where there was none, absent where the list does not say.
+ */
+export type ImageLocation = {
+  path: string;
+  tar?: string | null;
+  offset?: number | null;
+  size?: number | null;
+  fileBytes?: number | null | undefined;
+  fileChangedMs?: number | null | undefined;
+};
 
 /** Why an image cannot be had, when the fault is the image's own and not the machine's. */
-export type ImageRejection = 'missing' | 'empty' | 'truncated' | 'not_a_file' | 'too_large';
+export type ImageRejection = 'missing' | 'empty' | 'truncated' | 'not_a_file' | 'no_permission' | 'too_large';
 
 export type ImageReader = {
   /**
    * The bytes of an image file, undecoded.
    *
    * @throws ImageUnavailable when this image cannot be had; CairnError `invalid_path` when its path would leave the root,
-   *   `missing_file` when a whole tar is gone; the system's error when the storage fails (a retry may help); the signal's reason.
+   *   `folder_not_allowed` when a link leads elsewhere, `dataset_changed` when the file is not the one that `prepare` saw, `storage_failed`
+   *   when the machine is at fault, such as a root that is gone (a retry may help); the signal's reason.
    */
   read(image: ImageLocation, signal?: AbortSignal): Promise<Buffer>;
   close(): Promise<void>;
@@ -36,16 +50,34 @@ const openTars = 4;
 /** No photograph is larger; a list with a wrong size must not take all memory. */
 const largestImageBytes = 256 * 1024 * 1024;
 
-/** Reads images below `root`. Links inside the tree are followed: they are its owner's. */
-export function openImageReader(root: string): ImageReader {
+/**
+ * Reads images below `root`.
+ *
+ * @param roots the folders that datasets may lie in, to which links of the tree may lead; null for any
+ * @throws CairnError `storage_failed` where the root is not there, or empty: a file system that is not mounted
+ */
+export async function openImageReader(root: string, roots: readonly string[] | null): Promise<ImageReader> {
+  const gate = await createFileGate(roots);
+  const live = await identityOf(root);
+  if (live === null) throw rootLost(root);
   const tars = new Map<string, Promise<FileHandle>>();
   let closed = false;
+
+  /** What an error of the file system means, once it is known that the root, and the split's folder in it, are still there. */
+  const faultOf = async (error: unknown, image: string, path: string): Promise<unknown> => {
+    if (error instanceof CairnError && error.code !== 'missing_file') return error;
+    const reason = isCairnError(error, 'missing_file') ? 'not_a_file' : faultOfImage(error);
+    if (reason === null) return machineFault(error, path);
+    if ((await identityOf(root)) !== live || (await identityOf(join(root, image.split('/')[0] ?? ''))) === null)
+      return rootLost(root, error);
+    return new ImageUnavailable(reason, `${path} ${reasonWords[reason]}`, image, error);
+  };
 
   const tarHandle = (path: string): Promise<FileHandle> => {
     const kept = tars.get(path);
     // Deleting and setting again keeps the map in order of use.
     tars.delete(path);
-    const handle = kept ?? open(path, 'r');
+    const handle = kept ?? gate.open(path);
     tars.set(path, handle);
     return handle;
   };
@@ -68,13 +100,12 @@ export function openImageReader(root: string): ImageReader {
     const path = inside(root, tar);
     readers.set(path, (readers.get(path) ?? 0) + 1);
     try {
-      const handle = await tarHandle(path).catch((error: unknown) => {
+      const handle = await tarHandle(path).catch(async (error: unknown) => {
         tars.delete(path);
-        throw isAbsent(error)
-          ? new CairnError('missing_file', `the tar ${path} is not there: put it back`, { details: { path }, cause: error })
-          : error;
+        const fault = await faultOf(error, tar, path);
+        throw fault instanceof ImageUnavailable ? tarGone(path, error) : fault;
       });
-      return await readPiece(handle, image.path, offset, size, signal);
+      return await unchanged(handle, image, path, () => readPiece(handle, image.path, offset, size, signal));
     } finally {
       const left = (readers.get(path) ?? 1) - 1;
       if (left === 0) readers.delete(path);
@@ -85,13 +116,11 @@ export function openImageReader(root: string): ImageReader {
 
   const readFile = async (image: ImageLocation, signal?: AbortSignal): Promise<Buffer> => {
     const path = inside(root, image.path);
-    const handle = await open(path, 'r').catch((error: unknown) => {
-      throw rejected(error, image.path, path);
+    const handle = await gate.open(path).catch(async (error: unknown) => {
+      throw await faultOf(error, image.path, path);
     });
     try {
-      const stats = await handle.stat();
-      if (!stats.isFile()) throw new ImageUnavailable('not_a_file', `${path} is not a file`, image.path);
-      return await readPiece(handle, image.path, 0, stats.size, signal);
+      return await unchanged(handle, image, path, (bytes) => readPiece(handle, image.path, 0, bytes, signal));
     } finally {
       await handle.close();
     }
@@ -137,14 +166,61 @@ function inside(root: string, path: string): string {
   return join(root, path);
 }
 
-/** An absent file is the image's fault; anything else (no permission, too many open files, a dead disk) is the machine's. */
-function rejected(error: unknown, image: string, path: string): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (isAbsent(error)) return new ImageUnavailable('missing', `${path} is not there`, image, error);
-  if (code === 'ENAMETOOLONG' || code === 'ELOOP') return new ImageUnavailable('not_a_file', `${path} is not a file`, image, error);
-  return error;
+/**
+ * Reads a file that has to be, before and after, the one that `prepare` saw.
+ *
+ * @param read is given the file's bytes
+ */
+async function unchanged<T>(handle: FileHandle, image: ImageLocation, path: string, read: (bytes: number) => Promise<T>): Promise<T> {
+  const { fileBytes, fileChangedMs } = image;
+  const requireSame = async (): Promise<number> => {
+    const found = await handle.stat();
+    if (fileBytes === undefined || fileChangedMs === undefined) return found.size;
+    if (fileBytes === found.size && fileChangedMs === changedMsOf(found)) return found.size;
+    const then = fileBytes === null ? 'it was not there' : `it had ${fileBytes} bytes, changed at ${timeOf(fileChangedMs)}`;
+    const message = `${path} has ${found.size} bytes, changed at ${timeOf(changedMsOf(found))}; when the lists were made ${then}`;
+    throw new CairnError('dataset_changed', message, { details: { file: path } });
+  };
+  try {
+    const result = await read(await requireSame());
+    await requireSame();
+    return result;
+  } catch (error) {
+    throw error instanceof CairnError || !(error instanceof Error && 'code' in error) ? error : machineFault(error, path);
+  }
 }
 
-function isAbsent(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+function timeOf(ms: number | null): string {
+  return new Date(ms ?? 0).toISOString();
+}
+
+/** Which folder this is, while something lies in it: another file system at its place has another identity. Null where it cannot be read. */
+async function identityOf(folder: string): Promise<string | null> {
+  try {
+    const { dev, ino } = await stat(folder);
+    return (await readdir(folder)).length === 0 ? null : `${dev}:${ino}`;
+  } catch {
+    return null;
+  }
+}
+
+const reasonWords = { missing: 'is not there', not_a_file: 'is not a file', no_permission: 'may not be read by this process' } as const;
+
+function rootLost(root: string, cause?: unknown): CairnError {
+  return new CairnError('storage_failed', `The image folder ${root} is gone, empty or not readable: mount it again`, {
+    details: { root },
+    cause,
+  });
+}
+
+function machineFault(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error;
+  return new CairnError('storage_failed', `${path} cannot be read: ${error.message}`, {
+    details: { path, errno: error.code },
+    cause: error,
+  });
+}
+
+function tarGone(path: string, cause: unknown): CairnError {
+  return new CairnError('storage_failed', `the tar ${path} is not there or cannot be read: put it back`, { details: { path }, cause });
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { type CategoryQuotes, knownCounts, type ListName } from '@cairn/contract';
 import type { Database } from '../duckdb.ts';
 import { count, openDatabase, text } from '../duckdb.ts';
-import { findMetadata } from '../metadata/find-metadata.ts';
+import { createFileGate } from '../file-gate.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
+import { takeInMetadata } from '../metadata/take-in-metadata.ts';
 import { requireFolder } from '../require-folder.ts';
 import { defineLists, makeListTables, rowsOf } from './definitions.ts';
 import { questionsTo } from './findings.ts';
@@ -33,6 +34,7 @@ export type Finding = { id: string; count: number; examples: string[]; isFault: 
 export type CheckedLists = { counts: ListCount[]; findings: Finding[] };
 
 const shownExamples = 5;
+const shownCharacters = 200;
 
 /**
  * Reads the metadata and tells what the lists would count, beside the published counts, and what of the files does not fit together:
@@ -44,15 +46,15 @@ export async function checkLists(options: CheckListsOptions): Promise<CheckedLis
   const { metadata, countries, lists, categoryQuotes = 'reference', signal } = options;
   await requireFolder('The folder of the CSV files', metadata);
   if (countries !== undefined) await requireFolder('The folder of the countries', countries);
-  const wanted = { lists, withCountries: countries !== undefined, also: ['test', 'index', 'competitionIndex'] } as const;
-  const found = await findMetadata(metadata, wanted, signal);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
   try {
-    const rows = await loadMetadata(database, found, { folder, categoryQuotes, allowsRepeated: true }, signal);
+    const wanted = { lists, importable: [], also: ['test', 'index', 'competitionIndex'] } as const;
+    const taken = await takeInMetadata({ metadata, countries }, wanted, { folder, gate: await createFileGate(null), signal });
+    const rows = await loadMetadata(database, taken.files, { categoryQuotes, allowsRepeated: true }, signal);
     const loaded = new Set(rows.keys());
     await makeListTables(database, loaded);
-    if (countries !== undefined) await loadCountries(database, countries, loaded, categoryQuotes, signal);
+    if (taken.countries !== null) await loadCountries(database, taken.countries, loaded, categoryQuotes, signal);
     const counts: ListCount[] = [];
     for (const [list, definition] of defineLists(lists, { seed: 0, cleanLandmarks: rows.get('trainClean') ?? 0 })) {
       counts.push(await countList(database, list, rowsOf(definition)));
@@ -63,7 +65,13 @@ export async function checkLists(options: CheckListsOptions): Promise<CheckedLis
       if (count(answer?.n) === 0) continue;
       const examples = await database.rows(`select example from (${question.rows}) order by example limit ${shownExamples}`);
       const { id, isFault, says } = question;
-      findings.push({ id, count: count(answer?.n), examples: examples.map((row) => text(row.example)), isFault, says });
+      findings.push({
+        id,
+        count: count(answer?.n),
+        examples: examples.map((row) => text(row.example).slice(0, shownCharacters)),
+        isFault,
+        says,
+      });
     }
     return { counts, findings };
   } finally {

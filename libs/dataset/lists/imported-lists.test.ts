@@ -1,8 +1,10 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { listName } from '@cairn/contract';
 import { expect, test } from 'vitest';
-import { metadataDigest } from '../digests.ts';
 import { openDatabase, pathLiteral } from '../duckdb.ts';
+import { createFileGate } from '../file-gate.ts';
+import { takeInMetadata } from '../metadata/take-in-metadata.ts';
 import { handMade, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { importedFolder } from './imported-lists.ts';
 import { prepareLists } from './prepare-lists.ts';
@@ -66,13 +68,17 @@ test('a list that lies ready is taken row for row, with its labels and continent
 test('a list that lies ready is another collection', async () => {
   await using folder = await testFolder();
   const { metadata } = await collection(folder.path);
-  const digest = async () => (await metadataDigest({ metadata, lists: ['clean'] })).digest;
+  const digest = async () => {
+    await using copies = await testFolder();
+    const wanted = { lists: ['clean'], importable: listName.options } as const;
+    return (await takeInMetadata({ metadata }, wanted, { folder: copies.path, gate: await createFileGate(null) })).digests;
+  };
   const without = await digest();
   await writeImported(metadata, 'c2x', rows);
   const withList = await digest();
-  expect(withList).not.toBe(without);
+  expect(withList).not.toEqual(without);
   await writeImported(metadata, 'c2x', rows.toReversed());
-  expect(await digest()).not.toBe(withList);
+  expect(await digest()).not.toEqual(withList);
 });
 
 test.each([

@@ -4,6 +4,7 @@ import { CairnError, type ListName } from '@cairn/contract';
 import { count, type Database, pathLiteral, text } from '../duckdb.ts';
 import { imageIdPattern, imageSplits, memberPathSql } from '../image-path.ts';
 import { searchLists } from '../metadata/files.ts';
+import type { TakenList } from '../metadata/take-in-metadata.ts';
 import type { RowTable } from './definitions.ts';
 
 /** Below the metadata: what `cairn import lists --out METADATA/imported` writes. */
@@ -47,23 +48,31 @@ const columns = ['image_id', 'path', 'label', 'noisy', 'continent'];
  *
  * @throws CairnError `missing_column`, `bad_row` with the file and the first row (from 0) that is none.
  */
-export async function checkImportedList(database: Database, path: string): Promise<void> {
-  const file = pathLiteral(path);
-  const described = await database.rows(`describe select * from read_parquet(${file})`).catch((error: unknown) => {
-    throw new CairnError('bad_row', `${path} cannot be read as Parquet: import the list again`, { details: { path }, cause: error });
-  });
+export async function checkImportedList(database: Database, { path, copy }: TakenList): Promise<void> {
+  const file = pathLiteral(copy);
+  const described = await readable(path, database.rows(`describe select * from read_parquet(${file})`));
   const names = described.map((row) => text(row.column_name));
   const missing = columns.filter((name) => !names.includes(name));
   if (missing.length > 0) {
-    const message = `${path} lacks the column ${missing.join(', ')}: expected ${columns.join(', ')}, found ${names.join(', ')}`;
-    throw new CairnError('missing_column', message, { details: { path, expected: columns, found: names, missing } });
+    const message = `${path} lacks the column ${missing.join(', ')}: expected ${columns.join(', ')}`;
+    throw new CairnError('missing_column', message, { details: { path, expected: columns, missing } });
   }
   const paths = imageSplits.map((split) => `path = '${split}/' || ${memberPathSql('image_id')}`).join(' or ');
   const isRow = `regexp_full_match(image_id, '${imageIdPattern.source.slice(1, -1)}') and (${paths}) and label >= -1 and noisy in (0, 1)`;
-  const [bad] = await database.rows(
-    `select file_row_number as row from read_parquet(${file}, file_row_number = true) where (${isRow}) is not true order by 1 limit 1`,
+  const [bad] = await readable(
+    path,
+    database.rows(
+      `select file_row_number as row from read_parquet(${file}, file_row_number = true) where (${isRow}) is not true order by 1 limit 1`,
+    ),
   );
   if (bad === undefined) return;
   const message = `${path}, row ${count(bad.row)}: it needs an id, its path split/a/b/c/ID.jpg, a label of -1 or more, and 0 or 1 for noisy`;
   throw new CairnError('bad_row', message, { details: { path, row: count(bad.row) } });
+}
+
+/** Without the cause, whose words may have a piece of the file. */
+async function readable<T>(path: string, work: Promise<T>): Promise<T> {
+  return work.catch(() => {
+    throw new CairnError('bad_row', `${path} cannot be read as Parquet with these columns: import the list again`, { details: { path } });
+  });
 }

@@ -1,9 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
-import { fileDigest } from '../digests.ts';
+import { changedMsOf, fileDigest } from '../digests.ts';
 import type { Database } from '../duckdb.ts';
 import { literal, pathLiteral } from '../duckdb.ts';
+import { type FileGate, fdPath } from '../file-gate.ts';
 import type { ImageSplit } from '../image-path.ts';
 import { imageSplits } from '../image-path.ts';
 import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
@@ -29,22 +30,29 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
 }
 
 /**
- * Indexes the tars of the splits that the lists need, as the table tar_member and as `tars/SPLIT.parquet` under `root`. What `cairn tars
- * index` has written beside the tars is taken from there, where it knows the tar's md5 and the tar has not changed since.
+ * Indexes the tars of the splits that the lists need, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`. What
+ * `cairn tars index` has written beside the tars is taken from there, where it knows the tar's md5 and the tar has not changed since.
+ *
+ * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes while it is read; the signal's reason
  */
 export async function loadTars(
   database: Database,
   tarRoot: string,
   lists: readonly ListName[],
   root: string,
-  signal?: AbortSignal,
+  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
 ): Promise<Partial<Record<ImageSplit, TarIndexEntry>>> {
   await database.run('create table tar_member (split varchar, image_id varchar, tar varchar, "offset" bigint, size bigint)');
+  await database.run('create table file_now (tar varchar, file_bytes bigint, file_changed_ms bigint)');
   await mkdir(join(root, 'tars'));
   const entries: Partial<Record<ImageSplit, TarIndexEntry>> = {};
   for (const split of splitsNeeded(lists)) {
     const tars: TarIndexEntry['tars'] = [];
-    for (const tar of await tarsOfSplit(tarRoot, split)) tars.push(await loadTar(database, tarRoot, split, tar, signal));
+    for (const tar of await tarsOfSplit(tarRoot, split)) {
+      const { entry, changedMs } = await loadTar(database, tarRoot, split, tar, { gate, signal });
+      await database.append('file_now', [[tar, entry.bytes, changedMs]]);
+      tars.push(entry);
+    }
     const path = `tars/${split}.parquet`;
     const rows = `select image_id, tar, "offset", size from tar_member where split = ${literal(split)} order by tar, "offset"`;
     await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
@@ -64,20 +72,27 @@ async function loadTar(
   root: string,
   split: ImageSplit,
   tar: string,
-  signal?: AbortSignal,
-): Promise<TarIndexEntry['tars'][number]> {
+  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
+): Promise<{ entry: TarIndexEntry['tars'][number]; changedMs: number }> {
   const index = tarIndexFolder(root);
-  const known = await knownTar(index, root, tar);
-  const listed = await listedMd5(root, tar);
+  const known = await knownTar(index, root, tar, gate);
+  const listed = await listedMd5(root, tar, gate);
   if (known?.md5 && known.md5 === (listed ?? known.md5)) {
-    const rows = `select ${literal(split)}, image_id, tar, "offset", size from read_parquet(${pathLiteral(partOf(index, tar))})`;
-    await database.run(`insert into tar_member ${rows}`);
-    return { tar, bytes: known.bytes, md5: known.md5, md5Checked: listed !== null, images: known.images };
+    const { bytes, md5, images, unindexed, changedAtMs } = known;
+    const part = await gate.open(partOf(index, tar));
+    try {
+      const rows = `select ${literal(split)}, image_id, tar, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
+      await database.run(`insert into tar_member ${rows}`);
+    } finally {
+      await part.close();
+    }
+    return { entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed }, changedMs: changedMsOf({ mtimeMs: changedAtMs }) };
   }
-  const { members, bytes, md5, md5Checked } = await indexTar(root, tar, { withMd5: true }, signal);
+  const { members, bytes, md5, md5Checked, unindexed, changedAtMs } = await indexTar(root, tar, { withMd5: true, gate, signal });
   await database.append(
     'tar_member',
     members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
   );
-  return { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length };
+  const entry = { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed };
+  return { entry, changedMs: changedMsOf({ mtimeMs: changedAtMs }) };
 }

@@ -20,7 +20,7 @@ export type ListEntry = WrittenFile & {
   noisy: number;
   /** Rows with label -1. */
   unlabelled: number;
-  /** Rows whose image is in no tar; null for folders, where reading discovers it. */
+  /** Rows whose image is in no tar, or not in the folder; null for a folder that was not listed. */
   missingImages: number | null;
   /**
    * SHA-256 of the sorted distinct image ids, one a line: the gallery digest of an evaluation that could read every image. Null for lists
@@ -40,7 +40,7 @@ export type GroundTruthEntry = WrittenFile & {
 };
 
 export type TarIndexEntry = WrittenFile & {
-  tars: { tar: string; bytes: number; md5: string; md5Checked: boolean; images: number }[];
+  tars: { tar: string; bytes: number; md5: string; md5Checked: boolean; images: number; unindexed: number }[];
 };
 
 /** manifest.json beside the lists: what was made of what. It is written last. */

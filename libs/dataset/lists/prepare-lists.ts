@@ -1,19 +1,18 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { CategoryQuotes, ListName } from '@cairn/contract';
-import { allEnded } from '../all-ended.ts';
-import type { FileDigest } from '../digests.ts';
-import { fileDigest } from '../digests.ts';
+import type { CategoryQuotes, DatasetFiles, ListName } from '@cairn/contract';
 import type { Database } from '../duckdb.ts';
 import { count, openDatabase } from '../duckdb.ts';
-import type { FoundFile } from '../metadata/find-metadata.ts';
-import { findMetadata } from '../metadata/find-metadata.ts';
+import { createFileGate, type FileGate } from '../file-gate.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
+import { type TakenMetadata, takeInMetadata } from '../metadata/take-in-metadata.ts';
+import { requireRegisteredImages, requireRegisteredMetadata } from '../registered-files.ts';
 import { refuseTaken, requireFolder } from '../require-folder.ts';
 import { makingBeside } from '../writing-under.ts';
 import { classesOfList, defineLists, makeListTables } from './definitions.ts';
-import { checkImportedList, findImportedLists, importedClasses, importedFolder, importedTable } from './imported-lists.ts';
+import { checkImportedList, importedClasses, importedTable } from './imported-lists.ts';
 import { loadCountries, noCountries } from './load-countries.ts';
+import { loadImageFiles } from './load-image-files.ts';
 import { loadTars } from './load-tars.ts';
 import { makeRowTable } from './make-row-table.ts';
 import type { ImageRoot, ListsManifest } from './manifest.ts';
@@ -27,6 +26,13 @@ export type PrepareListsOptions = {
   /** Folder with country_codes.json, a CODE.json for each, continent_codes.csv; without it country and continent are null. */
   countries?: string | undefined;
   images: ImageRoot;
+  /**
+   * What the files were when the dataset was registered: they are compared with it as they are read, and the lists get the size and time of
+   * each image's file, by which who reads an image later tells that it is still the same. Without it nothing is compared.
+   */
+  registered?: DatasetFiles;
+  /** The folders that its files may lie in; any that this process reads unless given. */
+  roots?: readonly string[];
   lists: readonly ListName[];
   /** Seed of the sample in the list `test`. */
   testSeed: number;
@@ -48,24 +54,23 @@ const defaultMemoryMiB = 512;
 /**
  * Makes the lists of a collection in GLDv2's format, or takes those that lie ready in its folder `imported/lists`: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
  * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
- * in order of first appearance), for tars also tar, offset, size; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
+ * in order of first appearance), for tars also tar, offset, size; for tars, and where the files are compared, file_bytes and file_changed_ms; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
  * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
  *
- * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `name_taken`, `storage_full`; the signal's reason.
+ * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `folder_not_allowed`, `dataset_changed`, `name_taken`,
+ *   `storage_full`; the signal's reason.
  */
 export async function prepareLists(options: PrepareListsOptions): Promise<ListsManifest> {
   const out = resolve(options.out);
   const lists = [...new Set(options.lists)];
   await refuseTaken(out, 'the lists');
-  await requireFolder('The folder of the CSV files', options.metadata);
-  if (options.countries !== undefined) await requireFolder('The folder of the countries', options.countries);
-  const imported = await findImportedLists(options.metadata, lists);
-  const made = lists.filter((list) => !imported.has(list));
-  const found = await findMetadata(options.metadata, { lists: made, withCountries: options.countries !== undefined }, options.signal);
+  const gate = await createFileGate(options.roots ?? null);
+  await requireFolder('The folder of the CSV files', options.metadata, gate);
+  if (options.countries !== undefined) await requireFolder('The folder of the countries', options.countries, gate);
   return makingBeside(
     out,
     async (making) => {
-      const manifest = await fill(making, { lists, imported, found }, options);
+      const manifest = await fill(making, lists, options, gate);
       await rename(making, out);
       return manifest;
     },
@@ -73,18 +78,12 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
   );
 }
 
-async function fill(
-  root: string,
-  {
-    lists,
-    imported,
-    found,
-  }: { lists: readonly ListName[]; imported: ReadonlyMap<ListName, string>; found: Map<FoundFile['key'], FoundFile> },
-  options: PrepareListsOptions,
-): Promise<ListsManifest> {
+async function fill(root: string, lists: readonly ListName[], options: PrepareListsOptions, gate: FileGate): Promise<ListsManifest> {
   const {
     images,
+    metadata,
     countries,
+    registered,
     testSeed,
     categoryQuotes = 'reference',
     withText = false,
@@ -96,6 +95,10 @@ async function fill(
   const work = join(root, 'work');
   await mkdir(work);
   await mkdir(join(root, 'lists'));
+  const takenFolder = join(root, 'taken');
+  await mkdir(takenFolder);
+  const taken = await takeInMetadata({ metadata, countries }, { lists, importable: lists }, { folder: takenFolder, gate, signal });
+  if (registered !== undefined) await requireRegisteredMetadata(registered, taken, lists, metadata);
   const database = await openDatabase({
     folder: work,
     memoryLimitMiB,
@@ -103,21 +106,20 @@ async function fill(
     ...(signal ? { signal } : {}),
   });
   try {
-    const [rows, digests] = await allEnded([
-      loadMetadata(database, found, { folder: work, categoryQuotes }, signal),
-      digestsOf(found, signal),
-    ]);
-    const inputs: ListsManifest['inputs'] = {};
-    for (const [key, digest] of digests) inputs[basename(found.get(key)?.path ?? key)] = { ...digest, rows: count(rows.get(key)) };
-    for (const [list, path] of imported) {
-      await checkImportedList(database, path);
-      inputs[`${importedFolder}/${list}.parquet`] = { ...(await fileDigest(path, signal)), rows: null };
-    }
+    for (const list of taken.imported.values()) await checkImportedList(database, list);
+    const rows = await loadMetadata(database, taken.files, { categoryQuotes }, signal);
+    const inputs = inputsOf(taken, rows);
     const loaded = new Set(rows.keys());
     const { labelled } = await makeListTables(database, loaded);
-    if (countries === undefined) await noCountries(database);
-    else Object.assign(inputs, await loadCountries(database, countries, loaded, categoryQuotes, signal));
-    const tars = hasTars ? await loadTars(database, images.root, lists, root, signal) : null;
+    if (taken.countries === null) await noCountries(database);
+    else await loadCountries(database, taken.countries, loaded, categoryQuotes, signal);
+    const files = { gate, signal };
+    const tars = hasTars ? await loadTars(database, images.root, lists, root, files) : null;
+    if (registered !== undefined) {
+      const now = tars === null ? await loadImageFiles(database, images.root, lists, files) : md5sOf(tars);
+      requireRegisteredImages(registered, now, images);
+    }
+    const filePlaces = hasTars ? 'tars' : registered === undefined ? null : 'folder';
     const manifest: ListsManifest = {
       format: 'cairn-lists',
       version: 1,
@@ -130,43 +132,49 @@ async function fill(
       inputs,
     };
     const definitions = defineLists(
-      lists.filter((list) => !imported.has(list)),
+      lists.filter((list) => !taken.imported.has(list)),
       { seed: testSeed, cleanLandmarks: rows.get('trainClean') ?? 0 },
     );
-    for (const [list, path] of imported) definitions.set(list, { table: importedTable(list, path), blocks: 1 });
+    for (const [list, { copy }] of taken.imported) definitions.set(list, { table: importedTable(list, copy), blocks: 1 });
     // The largest first: afterwards memory is free for the others.
     const tables = new Map([...definitions.values()].map(({ table }) => [table.name, table]));
     for (const table of [...tables.values()].toSorted((a, b) => b.blocks.length - a.blocks.length)) {
-      await makeRowTable(database, table, hasTars);
+      await makeRowTable(database, table, filePlaces);
       for (const [list, definition] of definitions) {
         if (definition.table.name !== table.name) continue;
-        const given = imported.get(list);
-        const classes = given === undefined ? classesOfList(list, labelled) : importedClasses(given);
-        manifest.lists[list] = await writeList(database, { list, definition, classes, root, hasTars, withText }, signal);
+        const given = taken.imported.get(list);
+        const classes = given === undefined ? classesOfList(list, labelled) : importedClasses(given.copy);
+        manifest.lists[list] = await writeList(database, { list, definition, classes, root, filePlaces, withText }, signal);
       }
       await database.run(`drop table ${table.name}`);
     }
     manifest.lists = Object.fromEntries(lists.map((list) => [list, manifest.lists[list]]));
     if (lists.includes('query')) manifest.groundTruth = await writeGroundTruth(database, root, loaded.has('index'), signal);
-    await closeAndRemove(database, work);
+    await closeAndRemove(database, [work, takenFolder]);
     await writeFile(join(root, listsManifestName), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
   } catch (error) {
-    await closeAndRemove(database, work);
+    await closeAndRemove(database, [work, takenFolder]);
     throw error;
   }
 }
 
-async function closeAndRemove(database: Database, work: string): Promise<void> {
+async function closeAndRemove(database: Database, folders: readonly string[]): Promise<void> {
   database.close();
-  await rm(work, { recursive: true, force: true });
+  for (const folder of folders) await rm(folder, { recursive: true, force: true });
 }
 
-async function digestsOf(
-  found: ReadonlyMap<FoundFile['key'], FoundFile>,
-  signal?: AbortSignal,
-): Promise<Map<FoundFile['key'], FileDigest>> {
-  const digests = new Map<FoundFile['key'], FileDigest>();
-  for (const [key, { path }] of found) digests.set(key, await fileDigest(path, signal));
-  return digests;
+/** The files read, by the names that they lie under. */
+function inputsOf({ files, digests }: TakenMetadata, rows: Awaited<ReturnType<typeof loadMetadata>>): ListsManifest['inputs'] {
+  const csv = new Map([...files.values()].map((file) => [file.file.name, file]));
+  const inputs: ListsManifest['inputs'] = {};
+  for (const [name, digest] of Object.entries(digests)) {
+    const file = csv.get(name);
+    inputs[file === undefined ? name : basename(file.path)] = { ...digest, rows: file === undefined ? null : count(rows.get(file.key)) };
+  }
+  return inputs;
+}
+
+function md5sOf(tars: NonNullable<ListsManifest['tars']>): Record<string, string> {
+  return Object.fromEntries(Object.values(tars).flatMap((index) => index.tars.map(({ tar, md5 }) => [tar, md5])));
 }

@@ -22,7 +22,7 @@ test('numbers come in the order that Python gives', async () => {
     drawn(150_000, 2 ** 31),
   ];
   const program = 'import json, sys; json.dump([list(set(case)) for case in json.load(sys.stdin)], sys.stdout)';
-  const running = run(python, ['-c', program], { maxBuffer: 2 ** 26, timeout: 15_000 });
+  const running = run(python, ['-I', '-c', program], { maxBuffer: 2 ** 26, timeout: 15_000 });
   running.child.stdin?.end(JSON.stringify(cases));
   expect(cases.map(pythonSetOrder)).toEqual(JSON.parse((await running).stdout));
 });

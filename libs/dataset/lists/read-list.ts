@@ -14,6 +14,9 @@ export type ListRow = {
   tar: string | null;
   offset: number | null;
   size: number | null;
+  /** Bytes and last change of the image's file, or its tar, when the list was made; null where there was none, or the list does not say. */
+  fileBytes: number | null;
+  fileChangedMs: number | null;
 };
 
 const textOrNull = (value: Cell | undefined): string | null => (typeof value === 'string' ? value : null);
@@ -43,6 +46,8 @@ export async function* readList(
         tar: textOrNull(row.tar),
         offset: numberOrNull(row.offset),
         size: numberOrNull(row.size),
+        fileBytes: numberOrNull(row.file_bytes),
+        fileChangedMs: numberOrNull(row.file_changed_ms),
       }));
     }
   } finally {

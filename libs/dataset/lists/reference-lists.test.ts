@@ -21,7 +21,7 @@ const lists: ListName[] = ['clean', 'c2x', 'full', 'index_train', 'test', 'all']
 type Lines = Record<string, string[]>;
 
 async function plainPython(metadata: string, countries: string, out: string): Promise<Lines> {
-  await run(python, [program, '--metadata', metadata, '--countries', countries, '--out', out, '--seed', '7'], { timeout: 20_000 });
+  await run(python, ['-I', program, '--metadata', metadata, '--countries', countries, '--out', out, '--seed', '7'], { timeout: 20_000 });
   const texts = lists.map(async (list) => [list, (await readFile(join(out, `${list}.csv`), 'utf8')).trimEnd().split('\n').slice(1)]);
   return Object.fromEntries(await Promise.all(texts));
 }

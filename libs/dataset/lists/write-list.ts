@@ -5,6 +5,7 @@ import type { Database } from '../duckdb.ts';
 import { count, literal, pathLiteral, text } from '../duckdb.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { ListDefinition } from './definitions.ts';
+import { type FilePlaces, fileColumns } from './make-row-table.ts';
 import type { ListEntry, WrittenFile } from './manifest.ts';
 import { imageNumbers } from './number-images.ts';
 import { parquet } from './parquet.ts';
@@ -15,10 +16,10 @@ import { parquet } from './parquet.ts';
  */
 export async function writeList(
   database: Database,
-  options: { list: ListName; definition: ListDefinition; classes: string | null; root: string; hasTars: boolean; withText: boolean },
+  options: { list: ListName; definition: ListDefinition; classes: string | null; root: string; filePlaces: FilePlaces; withText: boolean },
   signal?: AbortSignal,
 ): Promise<ListEntry> {
-  const { list, definition, classes, root, hasTars, withText } = options;
+  const { list, definition, classes, root, filePlaces, withText } = options;
   const { table, blocks, where } = definition;
   const path = `lists/${list}.parquet`;
   const file = join(root, path);
@@ -30,18 +31,18 @@ export async function writeList(
   });
   await database.run(
     `copy (
-       select image_id, path, label, noisy::integer as noisy, country, continent, ${number} as image_number${hasTars ? ', tar, "offset", size' : ''}
+       select image_id, path, label, noisy::integer as noisy, country, continent, ${number} as image_number${filePlaces === null ? '' : fileColumns[filePlaces]}
        from ${table.name} where ${rows}
      ) to ${literal(file)} ${parquet}`,
   );
+  const missing = filePlaces === null ? 'null' : `count(*) filter (where ${filePlaces === 'tars' ? 'tar' : 'file_bytes'} is null)`;
   const [counts] = await database.rows(
     `select count(*) as rows, coalesce(max(image_number) + 1, 0) as images, count(distinct label) filter (where label >= 0) as labels,
        count(*) filter (where noisy = 1) as noisy, count(*) filter (where label < 0) as unlabelled,
-       ${hasTars ? 'count(*) filter (where tar is null)' : 'null'} as missing
+       ${missing} as missing
      from read_parquet(${pathLiteral(file)})`,
   );
   const [space] = classes === null ? [] : await database.rows(classes);
-  const missing = counts?.missing;
   return {
     path,
     ...(await fileDigest(file, signal)),
@@ -51,7 +52,7 @@ export async function writeList(
     classes: space ? count(space.n) : null,
     noisy: count(counts?.noisy),
     unlabelled: count(counts?.unlabelled),
-    missingImages: typeof missing === 'number' ? missing : null,
+    missingImages: typeof counts?.missing === 'number' ? counts.missing : null,
     imagesDigest: searchLists.includes(list) ? await imagesDigest(database, file) : null,
     text: withText ? await writeText(database, list, root, signal) : null,
   };

@@ -2,44 +2,45 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
-import { isGzip } from '../gzip.ts';
 import { csvFields } from './csv-fields.ts';
 import type { MetadataFile, MetadataFileKey } from './files.ts';
 import { filesNeeded, labellingFiles, metadataFiles, searchLists } from './files.ts';
 import { firstLine } from './text-lines.ts';
 
-/** A metadata file that was found, with its header; plain or gzip. */
-export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string; header: string[]; isGzip: boolean };
+/** A metadata file that was found; plain or gzip. */
+export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string };
+
+/** A metadata file whose copy is read (plain, without CRLF), with the columns of its header. `path` is where it lies, for messages. */
+export type TakenFile = FoundFile & { copy: string; header: string[] };
 
 /**
  * Finds the CSV files that the lists need, in a folder flat as downloaded or parted into train/, index/ and test/ (flat
- * first), plain or with .gz at their end (plain first), and reads their headers. For `query`, `index` and `index_expand` the labelling
+ * first), plain or with .gz at their end (plain first). For `query`, `index` and `index_expand` the labelling
  * files are taken too when all of them are there, and those of `also` that are there.
  *
- * @throws CairnError `missing_file` naming the list that needs it; `missing_column` naming the columns expected and found.
+ * @throws CairnError `missing_file` naming the list that needs it.
  */
 export async function findMetadata(
   root: string,
   wanted: { lists: readonly ListName[]; withCountries: boolean; also?: readonly MetadataFileKey[] },
-  signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, FoundFile>> {
   const { lists, withCountries, also = [] } = wanted;
   const found = new Map<MetadataFileKey, FoundFile>();
   for (const [key, users] of filesNeeded(lists, withCountries)) {
     const path = await pathOf(root, metadataFiles[key]);
     if (path === null) throw missingFile(root, metadataFiles[key], users);
-    found.set(key, await withHeader(key, path, signal));
+    found.set(key, foundFile(key, path));
   }
   if (lists.some((list) => searchLists.includes(list))) {
     const rest = labellingFiles.filter((key) => !found.has(key));
     const paths = await Promise.all(rest.map((key) => pathOf(root, metadataFiles[key])));
     if (paths.every((path) => path !== null)) {
-      for (const [i, key] of rest.entries()) found.set(key, await withHeader(key, paths[i] ?? '', signal));
+      for (const [i, key] of rest.entries()) found.set(key, foundFile(key, paths[i] ?? ''));
     }
   }
   for (const key of also) {
     const path = found.has(key) ? null : await pathOf(root, metadataFiles[key]);
-    if (path !== null) found.set(key, await withHeader(key, path, signal));
+    if (path !== null) found.set(key, foundFile(key, path));
   }
   return found;
 }
@@ -75,22 +76,33 @@ function missingFile(root: string, file: MetadataFile, lists: readonly ListName[
   );
 }
 
-async function withHeader(key: MetadataFileKey, path: string, signal?: AbortSignal): Promise<FoundFile> {
-  const file: MetadataFile = metadataFiles[key];
-  const header = csvFields(await firstLine(path, signal)).fields ?? [];
+const mostColumns = 1000;
+
+function foundFile(key: MetadataFileKey, path: string): FoundFile {
+  return { key, file: metadataFiles[key], path };
+}
+
+/**
+ * The columns of a file's first line, of which only those that were expected are ever told: a link could have led to another's file.
+ *
+ * @throws CairnError `missing_column` naming the columns expected.
+ */
+export async function readHeader({ file, path }: FoundFile, copy: string, signal?: AbortSignal): Promise<string[]> {
+  const header = csvFields(await firstLine(copy, signal)).fields ?? [];
   const expected = file.columns.map((column) => column.name);
-  const missing = expected.filter((name) => !header.includes(name));
-  if (missing.length > 0) {
-    throw new CairnError(
-      'missing_column',
-      `${path} lacks the column ${missing.join(', ')}: expected ${expected.join(', ')}, found ${header.join(', ') || 'an empty line'}`,
-      { details: { file: file.name, path, expected, found: header, missing } },
-    );
-  }
-  if (new Set(header).size !== header.length) {
-    throw new CairnError('missing_column', `${path} names a column twice: found ${header.join(', ')}, expected ${expected.join(', ')}`, {
-      details: { file: file.name, path, expected, found: header },
+  if (header.length > mostColumns) {
+    throw new CairnError('missing_column', `${path} has more than ${mostColumns} columns: expected ${expected.join(', ')}`, {
+      details: { file: file.name, path, expected, columns: header.length },
     });
   }
-  return { key, file, path, header, isGzip: await isGzip(path) };
+  const missing = expected.filter((name) => !header.includes(name));
+  const details = { file: file.name, path, expected };
+  if (missing.length > 0) {
+    const message = `${path} lacks the column ${missing.join(', ')} in its first line: expected ${expected.join(', ')}, each with a comma between`;
+    throw new CairnError('missing_column', message, { details: { ...details, missing } });
+  }
+  const repeated = expected.filter((name) => header.indexOf(name) !== header.lastIndexOf(name));
+  if (repeated.length > 0)
+    throw new CairnError('missing_column', `${path} names a column twice: ${repeated.join(', ')}`, { details: { ...details, repeated } });
+  return header;
 }

@@ -1,16 +1,11 @@
-import { createWriteStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import type { CategoryQuotes } from '@cairn/contract';
+import { CairnError, type CategoryQuotes } from '@cairn/contract';
 import type { Database } from '../duckdb.ts';
 import { count, literal, pathLiteral } from '../duckdb.ts';
-import { isBrokenGzip, unzippedChunks } from '../gzip.ts';
 import type { MetadataFileKey } from './files.ts';
-import type { FoundFile } from './find-metadata.ts';
+import type { TakenFile } from './find-metadata.ts';
 import { badRowError, locateBadRow } from './locate-bad-row.ts';
 import { categoryCells, landmarkPattern, refuseBadCategories, requireCategoryColumns } from './read-categories.ts';
-import { textLines } from './text-lines.ts';
+import { metadataLimits } from './take-in.ts';
 
 /** The table that each file becomes: its rows in file order (rowid counts them from 0), the columns are the file's texts. */
 export const tableOf = {
@@ -26,8 +21,6 @@ export const tableOf = {
 } as const satisfies Record<MetadataFileKey, string>;
 
 export type LoadOptions = {
-  /** For what must be unzipped first; the caller removes it. */
-  folder: string;
   categoryQuotes: CategoryQuotes;
   /** Lets ids repeat that may not: for who wants to count them. */
   allowsRepeated?: boolean;
@@ -40,36 +33,31 @@ export type LoadOptions = {
  */
 export async function loadMetadata(
   database: Database,
-  found: ReadonlyMap<MetadataFileKey, FoundFile>,
+  found: ReadonlyMap<MetadataFileKey, TakenFile>,
   options: LoadOptions,
   signal?: AbortSignal,
 ): Promise<Map<MetadataFileKey, number>> {
   const counts = new Map<MetadataFileKey, number>();
   for (const [key, file] of found) {
-    const source = file.isGzip ? await unzipped(file, options.folder, signal) : file.path;
     const isCategories = key === 'trainCategory' || key === 'indexCategory';
-    await (isCategories ? loadCategories(database, file, source, options, signal) : loadCsv(database, file, source, options, signal));
-    if (file.isGzip) await rm(source);
+    await (isCategories ? loadCategories(database, file, options, signal) : loadCsv(database, file, options, signal));
     const [answer] = await database.rows(`select count(*) as n from ${tableOf[key]}`);
     counts.set(key, count(answer?.n));
   }
   return counts;
 }
 
-async function loadCategories(
-  database: Database,
-  found: FoundFile,
-  source: string,
-  options: LoadOptions,
-  signal?: AbortSignal,
-): Promise<void> {
+/** Lines of any length that was taken in. */
+const lineLimits = `max_line_size = ${metadataLimits.lineBytes + 2}, buffer_size = ${2 * metadataLimits.lineBytes + 4}`;
+
+async function loadCategories(database: Database, found: TakenFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {
   const table = tableOf[found.key];
   const { landmarkId, category } = categoryCells(options.categoryQuotes);
   requireCategoryColumns(found);
   try {
     // One column, the whole line: no file of text has the separator.
-    const lines = `read_csv(${pathLiteral(source)}, header = false, skip = 1, delim = chr(1), quote = '', escape = '', auto_detect = false,
-      columns = {line: 'VARCHAR'})`;
+    const lines = `read_csv(${pathLiteral(found.copy)}, header = false, skip = 1, delim = chr(1), quote = '', escape = '', auto_detect = false,
+      ${lineLimits}, columns = {line: 'VARCHAR'})`;
     await database.run(
       `create table ${table} as select ${landmarkId} as landmark_id, ${category} as category
        from (select trim(line, chr(9) || chr(13) || ' ') as line from ${lines}) where line <> ''`,
@@ -77,58 +65,56 @@ async function loadCategories(
   } catch (error) {
     signal?.throwIfAborted();
     await refuseBadCategories(found, options.categoryQuotes, signal);
-    throw error;
+    throw refusedByDatabase(found, error);
   }
   const [answer] = await database.rows(
     `select count(*) as bad from ${table} where not regexp_full_match(landmark_id, ${literal(landmarkPattern)}) or coalesce(category, '') = ''`,
   );
   if (count(answer?.bad) === 0) return;
   await refuseBadCategories(found, options.categoryQuotes, signal);
-  throw new Error(`${found.path}: ${count(answer?.bad)} rows have no category, but a second reading finds none: did the file change?`);
+  throw notFound(found, count(answer?.bad));
 }
 
-/** Not left to DuckDB, which takes a gzip file that is cut off for a shorter one. */
-async function unzipped(found: FoundFile, folder: string, signal?: AbortSignal): Promise<string> {
-  const path = join(folder, `${found.key}.csv`);
-  try {
-    await pipeline(unzippedChunks(found.path, signal), createWriteStream(path));
-  } catch (error) {
-    if (!isBrokenGzip(error)) throw error;
-    // The second reading counts the lines and throws.
-    for await (const _ of textLines(found.path, signal));
-    throw error;
-  }
-  return path;
-}
-
-async function loadCsv(database: Database, found: FoundFile, source: string, options: LoadOptions, signal?: AbortSignal): Promise<void> {
-  const { file, path, header } = found;
+async function loadCsv(database: Database, found: TakenFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {
+  const { file, copy, header } = found;
   const unique = options.allowsRepeated ? undefined : file.unique;
   const table = tableOf[found.key];
-  const types = header.map((name) => `${literal(name)}: 'VARCHAR'`).join(', ');
-  const reader = `read_csv(${pathLiteral(source)}, header = true, delim = ',', quote = '"', escape = '"', auto_detect = false, columns = {${types}})`;
-  const columns = file.columns.map((column) => `"${column.name}"`).join(', ');
+  // By place: a header may have an empty name, or names that differ in case alone, which SQL takes for the same.
+  const types = header.map((_, i) => `c${i}: 'VARCHAR'`).join(', ');
+  const reader = `read_csv(${pathLiteral(copy)}, header = false, skip = 1, delim = ',', quote = '"', escape = '"', auto_detect = false,
+    allow_quoted_nulls = false, ${lineLimits}, columns = {${types}})`;
+  const columns = file.columns.map(({ name }) => `c${header.indexOf(name)} as "${name}"`).join(', ');
+  // An empty line is no row; where there are more columns the reader itself passes over it.
+  const rows = header.length === 1 ? `${reader} where c0 is not null` : reader;
   try {
-    await database.run(`create table ${table} as select ${columns} from ${reader}`);
+    await database.run(`create table ${table} as select ${columns} from ${rows}`);
   } catch (error) {
     signal?.throwIfAborted();
-    const bad = await locateBadRow({ ...file, unique }, path, header, signal);
-    if (bad) throw badRowError(bad, error);
-    throw error;
+    const bad = await locateBadRow({ ...found, unique }, signal);
+    throw bad ? badRowError(bad) : refusedByDatabase(found, error);
   }
   const [answer] = await database.rows(`select count(*) as bad from ${table} where ${brokenRules(found)}`);
   const repeated =
     unique === undefined ? [] : await database.rows(`select 1 from ${table} group by "${unique}" having count(*) > 1 limit 1`);
   if (count(answer?.bad) === 0 && repeated.length === 0) return;
-  const bad = await locateBadRow({ ...file, unique }, path, header, signal);
-  if (bad) throw badRowError(bad);
-  throw new Error(
-    `${path}: ${count(answer?.bad)} rows break the rules of ${file.name}, but a second reading finds none: did the file change?`,
-  );
+  const bad = await locateBadRow({ ...found, unique }, signal);
+  throw bad ? badRowError(bad) : notFound(found, count(answer?.bad));
+}
+
+/** What the database's reader refuses and ours does not: told with the line that it names. Its own words have the line's text. */
+function refusedByDatabase({ file, path }: TakenFile, error: unknown): unknown {
+  const line = /^CSV Error on Line: (\d+)/m.exec(error instanceof Error ? error.message : '')?.[1];
+  if (line === undefined) return error;
+  return badRowError({ file: file.name, path, line: Number(line), column: null, columnNumber: 1, expected: 'a row of CSV' });
+}
+
+function notFound({ file, path }: TakenFile, rows: number): CairnError {
+  const message = `${path}: ${rows} rows break the rules of ${file.name}, and none of them can be told: write the file again, one row a line`;
+  return new CairnError('bad_row', message, { details: { file: file.name, path, rows } });
 }
 
 /** The SQL condition that holds for the rows which break a rule of the file. */
-function brokenRules(found: FoundFile): string {
+function brokenRules(found: TakenFile): string {
   const broken = found.file.columns.map((rule) => `not regexp_full_match(coalesce("${rule.name}", ''), ${literal(rule.pattern)})`);
   if (found.key === 'solution') broken.push(`("Usage" <> 'Ignored' and coalesce("images", 'None') = 'None')`);
   return broken.join(' or ');

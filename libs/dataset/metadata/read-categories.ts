@@ -1,7 +1,7 @@
 import { CairnError, type CategoryQuotes } from '@cairn/contract';
 import { literal } from '../duckdb.ts';
 import { csvFields } from './csv-fields.ts';
-import type { FoundFile } from './find-metadata.ts';
+import type { TakenFile } from './find-metadata.ts';
 import { badRowError } from './locate-bad-row.ts';
 import { decoded, textLines } from './text-lines.ts';
 
@@ -33,11 +33,11 @@ export function categoryCells(quotes: CategoryQuotes): { landmarkId: string; cat
 }
 
 /** @throws CairnError `missing_column` when there are other columns: the lines are not read as CSV. */
-export function requireCategoryColumns({ file, path, header }: FoundFile): void {
+export function requireCategoryColumns({ file, path, header }: TakenFile): void {
   if (header.join(',') === 'landmark_id,category') return;
-  const message = `${path} is read line by line: expected exactly the columns landmark_id, category, found ${header.join(', ')}`;
+  const message = `${path} is read line by line: expected exactly the columns landmark_id, category in its first line`;
   throw new CairnError('missing_column', message, {
-    details: { file: file.name, path, expected: ['landmark_id', 'category'], found: header },
+    details: { file: file.name, path, expected: ['landmark_id', 'category'] },
   });
 }
 
@@ -46,15 +46,14 @@ export function requireCategoryColumns({ file, path, header }: FoundFile): void 
  *
  * @throws CairnError `bad_row`; it returns when there is no such line.
  */
-export async function refuseBadCategories(found: FoundFile, quotes: CategoryQuotes, signal?: AbortSignal): Promise<void> {
-  const { file, path, header } = found;
-  for await (const line of textLines(path, signal)) {
+export async function refuseBadCategories(found: TakenFile, quotes: CategoryQuotes, signal?: AbortSignal): Promise<void> {
+  const { file, path, copy } = found;
+  for await (const line of textLines(copy, signal)) {
     const text = decoded(line)?.trim();
     if (line.number === 1 || text === '') continue;
     const bad = (columnNumber: 1 | 2, expected: string): CairnError => {
-      const column = header[columnNumber - 1] ?? '';
-      const saw = text ?? line.bytes.toString('latin1');
-      return badRowError({ file: file.name, path, line: line.number, column, columnNumber, expected, found: saw });
+      const column = columnNumber === 1 ? 'landmark_id' : 'category';
+      return badRowError({ file: file.name, path, line: line.number, column, columnNumber, expected });
     };
     if (text === undefined) throw bad(1, 'UTF-8 text');
     if (!new RegExp(`^${landmarkPattern}$`).test(text.split(',')[0] ?? '')) throw bad(1, 'a landmark id');

@@ -10,6 +10,11 @@ export type Countries = { countryOf: Map<string, string>; continentOf: Map<strin
 
 const codesFile = 'country_codes.json';
 const continentsFile = 'continent_codes.csv';
+
+/** A countries folder whose copy is read; `folder` is where it lies, for messages. */
+export type TakenCountries = { folder: string; copy: string };
+/** There are 250. */
+const mostCountries = 1000;
 const continentColumn = 'Continent_Name';
 const countryColumn = 'Two_Letter_Country_Code';
 
@@ -20,32 +25,44 @@ const countryColumn = 'Two_Letter_Country_Code';
  *
  * @throws CairnError `missing_file`, `missing_column`, or `bad_row` with the line.
  */
-export async function readCountries(folder: string, quotes: CategoryQuotes, signal?: AbortSignal): Promise<Countries> {
-  const codes = await countryCodesIn(folder, signal);
+export async function readCountries(taken: TakenCountries, quotes: CategoryQuotes, signal?: AbortSignal): Promise<Countries> {
+  const { folder } = taken;
+  const codes = await countryCodesIn(taken, signal);
   const countryOf = new Map<string, string>();
   for (const code of codes) {
     const name = `${code}.json`;
     const path = join(folder, name);
-    const items = await json(folder, name, `${codesFile} names the country ${code}`, signal);
-    if (!Array.isArray(items)) throw badJson(path, 1, 'an array of objects with a `name`', JSON.stringify(items));
+    const items = await json(taken, name, signal);
+    if (!Array.isArray(items)) throw badJson(path, 1, 'an array of objects with a `name`');
     for (const item of items as unknown[]) {
       if (typeof item !== 'object' || item === null || !('name' in item) || typeof item.name !== 'string') {
-        throw badJson(path, 1, 'objects with a `name`', JSON.stringify(item));
+        throw badJson(path, 1, 'objects with a `name`');
       }
       // The reference's names have their inner quotes doubled, as its categories have.
       countryOf.set(quotes === 'csv' ? item.name.replaceAll('""', '"') : item.name, code);
     }
   }
-  return { countryOf, continentOf: await readContinents(folder, signal) };
+  return { countryOf, continentOf: await readContinents(taken, signal) };
 }
 
-/** The files of a countries folder, by name: those that lists are made from. Throws as {@link readCountries} does. */
-export async function countryFilesIn(folder: string, signal?: AbortSignal): Promise<string[]> {
-  return [codesFile, continentsFile, ...(await countryCodesIn(folder, signal)).map((code) => `${code}.json`)];
+/**
+ * Takes in the files of a countries folder, each by `take` (name, and why it is needed): first the codes, which name the others.
+ *
+ * @throws CairnError `missing_file` naming the file; as `take` and {@link readCountries} do
+ */
+export async function takeInCountries(taken: TakenCountries, take: (name: string) => Promise<void>, signal?: AbortSignal): Promise<void> {
+  const takeNeeded = async (name: string, why: string): Promise<void> =>
+    take(name).catch((error: unknown) => {
+      throw isMissing(error) ? missingFile(taken.folder, name, why) : error;
+    });
+  await takeNeeded(codesFile, 'it names the countries');
+  await takeNeeded(continentsFile, 'it tells the continents of the countries');
+  for (const code of new Set(await countryCodesIn(taken, signal)))
+    await takeNeeded(`${code}.json`, `${codesFile} names the country ${code}`);
 }
 
-async function countryCodesIn(folder: string, signal?: AbortSignal): Promise<string[]> {
-  return codesOf(await json(folder, codesFile, 'it names the countries', signal), join(folder, codesFile));
+async function countryCodesIn(taken: TakenCountries, signal?: AbortSignal): Promise<string[]> {
+  return codesOf(await json(taken, codesFile, signal), join(taken.folder, codesFile));
 }
 
 /** The continent of a country, null when the table does not know it. */
@@ -55,80 +72,68 @@ export function continentOfCountry(countries: Countries, country: string): strin
   return countries.continentOf.get(country) ?? null;
 }
 
-async function readContinents(folder: string, signal?: AbortSignal): Promise<Map<string, string>> {
+async function readContinents({ folder, copy }: TakenCountries, signal?: AbortSignal): Promise<Map<string, string>> {
   const path = join(folder, continentsFile);
+  const expected = [continentColumn, countryColumn];
   const continentOf = new Map<string, string>();
   let header: string[] = [];
-  try {
-    for await (const line of textLines(path, signal)) {
-      const text = decoded(line) ?? '';
-      const { fields, fault } = csvFields(text);
-      const bad = (columnNumber: number, expected: string): CairnError =>
-        badRowError({
-          file: continentsFile,
-          path,
-          line: line.number,
-          column: header[columnNumber - 1] ?? 'none',
-          columnNumber,
-          expected,
-          found: text,
-        });
-      if (fault) throw bad(fault.column, fault.expected);
-      if (line.number === 1) {
-        header = fields;
-        const missing = [continentColumn, countryColumn].filter((name) => !header.includes(name));
-        if (missing.length > 0) {
-          throw new CairnError('missing_column', `${path} lacks the column ${missing.join(', ')}: found ${header.join(', ')}`, {
-            details: { file: continentsFile, path, expected: [continentColumn, countryColumn], found: header },
-          });
-        }
-        continue;
+  for await (const line of textLines(join(copy, continentsFile), signal)) {
+    const bad = (columnNumber: number, what: string): CairnError => {
+      const column = expected.find((name) => name === header[columnNumber - 1]) ?? null;
+      return badRowError({ file: continentsFile, path, line: line.number, column, columnNumber, expected: what });
+    };
+    const text = decoded(line);
+    if (text === null) throw bad(1, 'UTF-8 text');
+    const { fields, fault } = csvFields(text);
+    if (fault) throw bad(fault.column, fault.expected);
+    if (line.number === 1) {
+      header = fields;
+      const missing = expected.filter((name) => !header.includes(name));
+      if (missing.length > 0) {
+        const message = `${path} lacks the column ${missing.join(', ')}: expected ${expected.join(', ')} in its first line`;
+        throw new CairnError('missing_column', message, { details: { file: continentsFile, path, expected } });
       }
-      if (text === '') continue;
-      if (fields.length !== header.length) throw bad(Math.min(fields.length, header.length), `${header.length} columns`);
-      // The code NA is Namibia's, not a missing value.
-      continentOf.set(fields[header.indexOf(countryColumn)] ?? '', fields[header.indexOf(continentColumn)] ?? '');
+      continue;
     }
-  } catch (error) {
-    if (isMissing(error)) throw missingFile(folder, continentsFile, 'it tells the continents of the countries', error);
-    throw error;
+    if (text === '') continue;
+    if (fields.length !== header.length) throw bad(Math.min(fields.length, header.length), `${header.length} columns`);
+    // The code NA is Namibia's, not a missing value.
+    continentOf.set(fields[header.indexOf(countryColumn)] ?? '', fields[header.indexOf(continentColumn)] ?? '');
   }
   return continentOf;
 }
 
-async function json(folder: string, name: string, why: string, signal?: AbortSignal): Promise<unknown> {
-  const path = join(folder, name);
-  const text = await readFile(path, { encoding: 'utf8', ...(signal ? { signal } : {}) }).catch((error: unknown) => {
-    throw isMissing(error) ? missingFile(folder, name, why, error) : error;
-  });
+async function json({ folder, copy }: TakenCountries, name: string, signal?: AbortSignal): Promise<unknown> {
+  const text = await readFile(join(copy, name), { encoding: 'utf8', ...(signal ? { signal } : {}) });
   try {
     const value: unknown = JSON.parse(text);
     return value;
   } catch (error) {
+    // The parser's message has a piece of the text: of it only the place is told.
     const position = Number(/position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1] ?? 0);
-    throw badJson(path, text.slice(0, position).split('\n').length, 'JSON', text.slice(position, position + 40), error);
+    throw badJson(join(folder, name), text.slice(0, position).split('\n').length, 'JSON');
   }
 }
 
 function codesOf(value: unknown, path: string): string[] {
   const codes: unknown[] = Array.isArray(value) ? value : typeof value === 'object' && value !== null ? Object.keys(value) : [];
+  if (codes.length > mostCountries) throw badJson(path, 1, `at most ${mostCountries} country codes`);
   return codes.map((code) => {
     // A code names a file: nothing but letters may stand in it.
-    if (typeof code !== 'string' || !/^[A-Za-z]{2,16}$/.test(code))
-      throw badJson(path, 1, 'country codes of letters', JSON.stringify(code));
+    if (typeof code !== 'string' || !/^[A-Za-z]{2,16}$/.test(code)) throw badJson(path, 1, 'country codes of letters');
     return code;
   });
 }
 
-function badJson(path: string, line: number, expected: string, found: string, cause?: unknown): CairnError {
-  return badRowError({ file: path.split('/').at(-1) ?? path, path, line, column: 'JSON', columnNumber: 1, expected, found }, cause);
+function badJson(path: string, line: number, expected: string): CairnError {
+  return badRowError({ file: path.split('/').at(-1) ?? path, path, line, column: null, columnNumber: 1, expected });
 }
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
-function missingFile(folder: string, name: string, why: string, cause: unknown): CairnError {
+function missingFile(folder: string, name: string, why: string): CairnError {
   const message = `${name} is not in ${folder}; ${why}, and the country and continent columns of the lists need it: put it there`;
-  return new CairnError('missing_file', message, { details: { file: name, folder, lists: ['all'] }, cause });
+  return new CairnError('missing_file', message, { details: { file: name, folder, lists: ['all'] } });
 }

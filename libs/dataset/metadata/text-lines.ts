@@ -1,41 +1,26 @@
-import { CairnError } from '@cairn/contract';
-import { isBrokenGzip, unzippedChunks } from '../gzip.ts';
+import { fileChunks } from '../file-chunks.ts';
 
 export type TextLine = { number: number; bytes: Buffer };
 
 const newline = 0x0a;
 
-/**
- * The lines of a file, plain or gzip, as bytes without their line end (LF or CRLF), 1-based; a line of any length, one in memory
- * at a time.
- *
- * @throws CairnError `bad_row` where gzip is broken or ends early, with the line.
- */
+/** The lines of a file that was taken in, as bytes without their line end, 1-based, one in memory at a time. */
 export async function* textLines(path: string, signal?: AbortSignal): AsyncGenerator<TextLine> {
   let rest: Buffer[] = [];
   let number = 1;
   const line = (pieces: Buffer[]): TextLine => {
     let bytes = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces);
-    if (bytes.at(-1) === 0x0d) bytes = bytes.subarray(0, -1);
     if (number === 1 && bytes.subarray(0, 3).equals(byteOrderMark)) bytes = bytes.subarray(3);
     return { number: number++, bytes };
   };
-  try {
-    for await (const chunk of unzippedChunks(path, signal)) {
-      let from = 0;
-      for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
-        yield line([...rest, chunk.subarray(from, at)]);
-        rest = [];
-        from = at + 1;
-      }
-      if (from < chunk.length) rest.push(chunk.subarray(from));
+  for await (const chunk of fileChunks(path, signal)) {
+    let from = 0;
+    for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
+      yield line([...rest, chunk.subarray(from, at)]);
+      rest = [];
+      from = at + 1;
     }
-  } catch (error) {
-    if (!isBrokenGzip(error)) throw error;
-    throw new CairnError('bad_row', `${path} is broken gzip in line ${number} of its text (${error.message}): fetch it again`, {
-      details: { path, line: number },
-      cause: error,
-    });
+    if (from < chunk.length) rest.push(chunk.subarray(from));
   }
   if (rest.length > 0) yield line(rest);
 }

@@ -118,7 +118,7 @@ describe('the files of a mini dataset', () => {
     const lists = ['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index'] as const;
     const common = { metadata: join(root, 'metadata'), countries: join(root, 'countries'), lists };
     const folderSource = { kind: 'folder', root: join(root, 'images') } as const;
-    await checkDataset({ ...common, images: folderSource });
+    await checkDataset({ ...common, images: folderSource, roots: null });
     await using out = await testFolder();
     const fromFolder = await prepareLists({ ...common, images: folderSource, testSeed: 0, out: join(out.path, 'folder') });
     const fromTars = await prepareLists({
@@ -131,8 +131,8 @@ describe('the files of a mini dataset', () => {
       const [a, b] = [fromFolder.lists[list], fromTars.lists[list]];
       expect(b).toMatchObject({ rows: a?.rows, labels: a?.labels, classes: a?.classes, missingImages: 0 });
     }
-    const folder = openImageReader(join(root, 'images'));
-    const tars = openImageReader(join(root, 'tars'));
+    const folder = await openImageReader(join(root, 'images'), null);
+    const tars = await openImageReader(join(root, 'tars'), null);
     const broken = new Set(plan.images.filter((image) => image.fault === 'empty').map((image) => image.id));
     for await (const rows of readList(join(out.path, 'tars/lists/all.parquet'))) {
       for (const row of rows) {

@@ -1,5 +1,6 @@
-import type { FileHandle } from 'node:fs/promises';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open as openFile } from 'node:fs/promises';
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import { CairnError } from '@cairn/contract';
 import { backoff, sleep } from '@cairn/runtime';
 
@@ -30,8 +31,8 @@ class PassingFailure extends Error {
  * @throws CairnError `missing_file` when the server has no such file, `unavailable` when it cannot be had; the system's error of the file.
  */
 export async function download(url: string, path: string, fetching: Fetching): Promise<void> {
-  await (await open(path, 'a')).close();
-  const file = await open(path, 'r+');
+  await (await openFile(path, 'a')).close();
+  const file = await openFile(path, 'r+');
   try {
     let furthest = (await file.stat()).size;
     await tryOften(url, fetching, async () => {
@@ -54,10 +55,10 @@ export async function fetchText(url: string, fetching: Fetching): Promise<string
   return tryOften(url, fetching, async () => {
     const idle = idleSignal(fetching);
     try {
-      const response = await request(url, {}, idle.signal);
-      return await response.text();
+      const { body } = await request(url, {}, idle.signal);
+      return await textOf(url, body);
     } catch (error) {
-      throw passing(error, fetching);
+      throw passing(error, fetching, idle.signal);
     } finally {
       idle.end();
     }
@@ -99,31 +100,32 @@ async function receive(url: string, file: FileHandle, fetching: Fetching, onPosi
   let position = (await file.stat()).size;
   const idle = idleSignal(fetching);
   try {
-    const response = await request(url, position > 0 ? { range: `bytes=${position}-` } : {}, idle.signal).catch((error: unknown) => {
-      throw passing(error, fetching);
-    });
-    const range = response.headers.get('content-range') ?? '';
-    if (response.status === 416) {
-      await response.body?.cancel();
+    const { status, headers, body } = await request(url, position > 0 ? { range: `bytes=${position}-` } : {}, idle.signal).catch(
+      (error: unknown) => {
+        throw passing(error, fetching, idle.signal);
+      },
+    );
+    const range = headers['content-range'] ?? '';
+    if (status === 416) {
+      body.destroy();
       if (range === `bytes */${position}`) return;
     }
-    if (response.status === 416 || (response.status === 206 && !range.startsWith(`bytes ${position}-`))) {
-      await response.body?.cancel();
+    if (status === 416 || (status === 206 && !range.startsWith(`bytes ${position}-`))) {
+      body.destroy();
       await file.truncate(0);
       throw new PassingFailure(`it gave ${range || 'no range'} where bytes from ${position} were asked for`);
     }
-    if (response.status === 200 && position > 0) {
+    if (status === 200 && position > 0) {
       await file.truncate(0);
       position = 0;
     }
-    const chunks = (response.body ?? new ReadableStream()).values();
+    const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
     for (;;) {
       const next = await chunks.next().catch((error: unknown) => {
-        throw passing(error, fetching);
+        throw passing(error, fetching, idle.signal);
       });
       if (next.done) return;
-      const chunk: unknown = next.value;
-      if (!(chunk instanceof Uint8Array)) throw new TypeError(`${url} gave a chunk that is not bytes`);
+      const chunk = next.value;
       idle.touch();
       await writeAt(file, chunk, position);
       position += chunk.length;
@@ -141,29 +143,61 @@ async function writeAt(file: FileHandle, chunk: Uint8Array, position: number): P
   }
 }
 
-/** An answer of 200, 206 or 416. */
-async function request(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
-  const response = await fetch(url, { headers: { ...headers, 'accept-encoding': 'identity' }, signal });
-  const { status } = response;
-  if (status === 200 || status === 206 || (status === 416 && 'range' in headers)) return response;
-  await response.body?.cancel();
+type Answer = { status: number; headers: IncomingHttpHeaders; body: IncomingMessage };
+
+const mostRedirects = 5;
+
+/** An answer of 200, 206 or 416, after redirects. */
+async function request(url: string, headers: Record<string, string>, signal: AbortSignal, redirects = 0): Promise<Answer> {
+  const body = await open(url, { ...headers, 'accept-encoding': 'identity' }, signal);
+  const { statusCode: status = 0 } = body;
+  if (status === 200 || status === 206 || (status === 416 && 'range' in headers)) return { status, headers: body.headers, body };
+  body.destroy();
+  const { location } = body.headers;
+  if ([301, 302, 303, 307, 308].includes(status) && location !== undefined && redirects < mostRedirects) {
+    const next = URL.canParse(location, url) ? new URL(location, url) : null;
+    if (next !== null && /^https?:$/.test(next.protocol)) return request(next.href, headers, signal, redirects + 1);
+  }
   if ([401, 403, 404, 410].includes(status)) {
     const message = `${url} is not there, or not open to you: the server answers ${status}; check the address and the numbers of the tars`;
     throw new CairnError('missing_file', message, { details: { url, status } });
   }
   if (status === 408 || status === 429 || status >= 500) {
-    throw new PassingFailure(`the server answers ${status}`, 1000 * (Number(response.headers.get('retry-after')) || 0));
+    throw new PassingFailure(`the server answers ${status}`, 1000 * (Number(body.headers['retry-after']) || 0));
   }
   throw new CairnError('unavailable', `${url} cannot be fetched: the server answers ${status}`, { details: { url, status } });
 }
 
-/** What fetch throws is a lost connection, or ours. */
-function passing(error: unknown, { signal, limits }: Fetching): unknown {
+/**
+ * Sends a request by node:http, whose agents ask a proxy for an http address as curl does. `fetch` would have it open a tunnel, which proxies
+ * refuse to ports other than 443.
+ */
+function open(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const send = new URL(url).protocol === 'https:' ? https.get : http.get;
+  send(url, { headers, signal }, resolve).on('error', reject);
+  return promise;
+}
+
+/** An md5 file has a line. */
+const mostTextBytes = 64 * 1024;
+
+async function textOf(url: string, body: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > mostTextBytes) throw new CairnError('unavailable', `${url} is larger than ${mostTextBytes} bytes: it is not an md5 file`);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** What a request throws is a lost connection, or ours. */
+function passing(error: unknown, { signal, limits }: Fetching, idle: AbortSignal): unknown {
   if (error instanceof CairnError || error instanceof PassingFailure || signal.aborted) return error;
-  if (error instanceof DOMException && error.name === 'TimeoutError')
-    return new PassingFailure(`no byte came for ${limits.idleMs / 1000} s`);
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return new PassingFailure(cause instanceof Error ? cause.message : String(cause), 0, error);
+  if (idle.aborted) return new PassingFailure(`no byte came for ${limits.idleMs / 1000} s`);
+  return new PassingFailure(error instanceof Error ? error.message : String(error), 0, error);
 }
 
 /** Fires when nothing came for a while, or the fetching is stopped. */

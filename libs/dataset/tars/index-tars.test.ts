@@ -6,13 +6,15 @@ import { pipeline } from 'node:stream/promises';
 import type { Pack } from 'tar-stream';
 import { pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
+import { createFileGate } from '../file-gate.ts';
 import { packTars } from '../mini/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import { scanFile } from '../testing/scan-file.ts';
 import type { TarIndex } from './index-tars.ts';
 import { indexTar, tarsOfSplit } from './index-tars.ts';
-import { scanTar } from './scan-tar.ts';
 import { blockBytes, tarHeader } from './tar-header.ts';
 
+const gate = await createFileGate(null);
 const images = ['abc0', 'abd1', 'bcd2', 'cde3', 'def4'].map((id, i) => ({ id, bytes: Buffer.alloc(100 + i * 700, id) }));
 
 /** Packs five images into two tars with md5 files under `root`, as the split train. */
@@ -26,7 +28,7 @@ async function packed(root: string): Promise<void> {
 }
 
 async function indexed(root: string, signal?: AbortSignal): Promise<TarIndex[]> {
-  return Promise.all((await tarsOfSplit(root, 'train')).map((tar) => indexTar(root, tar, { withMd5: true }, signal)));
+  return Promise.all((await tarsOfSplit(root, 'train')).map((tar) => indexTar(root, tar, { withMd5: true, gate, signal })));
 }
 
 async function writeTar(path: string, entries: { header: Parameters<Pack['entry']>[0]; content?: Buffer }[]): Promise<void> {
@@ -65,7 +67,7 @@ describe('an index of tars', () => {
       { header: { name: deep, pax: { comment: 'x' } }, content: Buffer.from('five') },
       { header: { name: 'e/m/p/empty.jpg' }, content: Buffer.alloc(0) },
     ]);
-    const { members, others } = await scanTar(path);
+    const { members, others, unindexed } = await scanFile(path);
     const file = await readFile(path);
     expect(members.map(({ imageId, offset, size }) => [imageId, file.toString('utf8', offset, offset + size)])).toEqual([
       ['abc1', 'one'],
@@ -73,6 +75,7 @@ describe('an index of tars', () => {
       ['empty', ''],
     ]);
     expect(others).toBe(1);
+    expect(unindexed).toBe(1);
   });
 
   test('compares the first field of the md5 file only, in md5sum/ or beside the tar, and says when there is none', async () => {
@@ -111,8 +114,59 @@ describe('an index of tars', () => {
     await packed(folder.path);
     const path = join(folder.path, 'train/images_000.tar');
     await truncate(path, bytes);
-    await expect(scanTar(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
-    await expect(scanTar(path)).rejects.toMatchObject({ details: { file: path } });
+    await expect(scanFile(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
+    await expect(scanFile(path)).rejects.toMatchObject({ details: { file: path } });
+  });
+
+  /** A pax header of one record, as the entry before a file has it. */
+  const paxHeader = (record: string, flag = 'x'): Buffer => {
+    const block = Buffer.alloc(512);
+    block.write('pax', 0);
+    block.write(record.length.toString(8).padStart(11, '0'), 124);
+    block.write(flag, 156);
+    block.write(' '.repeat(8), 148);
+    block.write(
+      `${block
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+    );
+    return Buffer.concat([block, Buffer.from(record.padEnd(512, '\0'))]);
+  };
+  const record = (text: string): string => `${text.length + 4} ${text}\n`;
+
+  test.each<[string, (tar: Buffer) => Buffer, RegExp]>([
+    ['a negative size', (tar) => Buffer.concat([paxHeader(record('size=-1536')), tar]), /the size in a pax record is not a number/],
+    [
+      'a size that is not a number',
+      (tar) => Buffer.concat([paxHeader(record('size=12e3x')), tar]),
+      /the size in a pax record is not a number/,
+    ],
+    ['a record without a length', (tar) => Buffer.concat([paxHeader('0x10 size=99'), tar]), /a pax record has no length/],
+    ['one size for all files', (tar) => Buffer.concat([paxHeader(record('size=1536'), 'g'), tar]), /a header for all files/],
+    ['another tar behind it', (tar) => Buffer.concat([tar, tar]), /more follows the mark of its end/],
+    ['something after a first block of zeros', (tar) => Buffer.concat([Buffer.alloc(512), tar]), /more follows the mark of its end/],
+  ])('a tar with %s is told', async (_, spoil, words) => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const path = join(folder.path, 'train/images_000.tar');
+    await writeFile(path, spoil(await readFile(path)));
+    await expect(scanFile(path)).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(words) });
+  });
+
+  test('links, sparse files and images with other names are counted, as they cannot be indexed', async () => {
+    await using folder = await testFolder();
+    const path = join(folder.path, 'images_000.tar');
+    await writeTar(path, [
+      { header: { name: 'a/b/c/abc1.jpg' }, content: Buffer.from('one') },
+      { header: { name: 'a/b/c/abc2.jpg', type: 'link', linkname: 'a/b/c/abc1.jpg' } },
+      { header: { name: 'a/b/c/abc3.JPG' }, content: Buffer.from('three') },
+      { header: { name: 'a/b/c/abc4.jpeg' }, content: Buffer.from('four') },
+      { header: { name: 'a/b/c/a bc5.jpg' }, content: Buffer.from('five') },
+      { header: { name: 'a/b/c/abc6.jpg', pax: { 'GNU.sparse.major': '1' } }, content: Buffer.from('six') },
+    ]);
+    expect(await scanFile(path)).toMatchObject({ members: [{ imageId: 'abc1' }], unindexed: 5, others: 0 });
   });
 
   test('a header that is none is told with its offset', async () => {
@@ -122,7 +176,7 @@ describe('an index of tars', () => {
     const file = await readFile(path);
     file.fill('garbage', 1024, 1536);
     await writeFile(path, file);
-    await expect(scanTar(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header does not fit/);
+    await expect(scanFile(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header does not fit/);
   });
 
   test('a folder without tars is a missing file, and an abort ends the reading', async () => {

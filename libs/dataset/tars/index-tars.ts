@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { eachChunk } from '../file-chunks.ts';
+import { eachChunkOf } from '../file-chunks.ts';
+import type { FileGate } from '../file-gate.ts';
 import { type ImageSplit, imageSplits } from '../image-path.ts';
-import type { TarMember } from './scan-tar.ts';
+import type { ScannedTar } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 
 /** What one tar holds. `tar` is its path relative to the root (`train/images_000.tar`). */
-export type TarIndex = {
+export type TarIndex = ScannedTar & {
   tar: string;
-  bytes: number;
+  /** Time of its last change, in milliseconds. */
+  changedAtMs: number;
   /** MD5 of the whole file; null when it was not asked for. */
   md5: string | null;
   /** Whether an md5 file stood by: then the file was compared with it. */
   md5Checked: boolean;
-  members: TarMember[];
-  others: number;
 };
 
 const tarNamePattern = /^images_\d{3,}\.tar$/;
@@ -64,30 +64,42 @@ async function tarNames(folder: string): Promise<string[]> {
  *
  * @throws CairnError `corrupt_tar` naming the file and the offset or both md5s.
  */
-export async function indexTar(root: string, tar: string, options: { withMd5: boolean }, signal?: AbortSignal): Promise<TarIndex> {
+export async function indexTar(root: string, tar: string, options: IndexTarOptions): Promise<TarIndex> {
+  const { withMd5, gate, signal } = options;
   const path = join(root, tar);
-  if (!options.withMd5) return { tar, md5: null, md5Checked: false, ...(await scanTar(path, signal)) };
-  const expected = await listedMd5(root, tar);
-  const md5 = await md5Of(path, signal);
-  if (expected !== null && md5 !== expected) {
-    throw new CairnError('corrupt_tar', `${path} has the md5 ${md5}, its md5 file says ${expected}: fetch it again`, {
-      details: { file: path, md5, expected },
-    });
+  const expected = withMd5 ? await listedMd5(root, tar, gate) : null;
+  const file = await gate.open(path);
+  try {
+    const before = await file.stat();
+    const md5 = withMd5 ? await md5OfOpen(file, signal) : null;
+    if (expected !== null && md5 !== expected) {
+      throw new CairnError('corrupt_tar', `${path} has the md5 ${md5}, its md5 file says ${expected}: fetch it again`, {
+        details: { file: path, md5, expected },
+      });
+    }
+    const scanned = await scanTar(file, path, signal);
+    const after = await file.stat();
+    if (after.size !== before.size || after.mtimeMs !== before.mtimeMs)
+      throw new CairnError('dataset_changed', `${path} was changed while it was read`, { details: { file: path } });
+    return { tar, md5, md5Checked: expected !== null, changedAtMs: before.mtimeMs, ...scanned };
+  } finally {
+    await file.close();
   }
-  return { tar, md5, md5Checked: expected !== null, ...(await scanTar(path, signal)) };
 }
+
+export type IndexTarOptions = { withMd5: boolean; gate: FileGate; signal?: AbortSignal | undefined };
+
+/** An md5 file has a line. */
+const mostMd5Bytes = 4096;
 
 /**
  * The md5 that stands in `md5sum/SPLIT/md5.images_NNN.txt`, or beside the tar; null when there is no such file. Only the first
  * field is read: the name that follows differs between downloads.
  */
-export async function listedMd5(root: string, tar: string): Promise<string | null> {
+export async function listedMd5(root: string, tar: string, gate: FileGate): Promise<string | null> {
   const file = md5FileOf(tar);
   for (const path of [join(root, file), join(root, dirname(tar), basename(file))]) {
-    const text = await readFile(path, 'utf8').catch((error: unknown) => {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-      throw error;
-    });
+    const text = await startOf(path, gate);
     if (text === null) continue;
     const md5 = firstField(text);
     if (md5 === null) {
@@ -98,6 +110,21 @@ export async function listedMd5(root: string, tar: string): Promise<string | nul
     return md5;
   }
   return null;
+}
+
+/** The start of a small file, or null where there is none. */
+async function startOf(path: string, gate: FileGate): Promise<string | null> {
+  const file = await gate.open(path).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  });
+  if (file === null) return null;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(mostMd5Bytes), 0, mostMd5Bytes, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
 
 /** The md5 with which the text of an md5 file begins, in lower case; null when it does not. */
@@ -113,8 +140,17 @@ export function md5FileOf(tar: string): string {
 }
 
 /** MD5 of a whole file, streamed. */
-export async function md5Of(path: string, signal?: AbortSignal): Promise<string> {
+export async function md5Of(path: string, { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined }): Promise<string> {
+  const file = await gate.open(path);
+  try {
+    return await md5OfOpen(file, signal);
+  } finally {
+    await file.close();
+  }
+}
+
+async function md5OfOpen(file: FileHandle, signal?: AbortSignal): Promise<string> {
   const md5 = createHash('md5');
-  await eachChunk(path, (chunk) => void md5.update(chunk), signal);
+  await eachChunkOf(file, (chunk) => void md5.update(chunk), signal);
   return md5.digest('hex');
 }

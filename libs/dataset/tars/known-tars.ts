@@ -1,5 +1,6 @@
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { FileGate } from '../file-gate.ts';
 
 /** A tar as it was when it was indexed. Another size or time of change, and it is indexed again. */
 export type IndexedTar = {
@@ -9,8 +10,10 @@ export type IndexedTar = {
   md5: string | null;
   md5Checked: boolean;
   images: number;
-  /** Files in it that are no images. */
+  /** Files in it that are not images. */
   others: number;
+  /** Entries named as images that are not indexed ({@link ScannedTar}). */
+  unindexed: number;
 };
 
 /** Where the index of a folder of tars is written unless told otherwise, and looked for. */
@@ -20,10 +23,13 @@ export const tarIndexFolder = (root: string): string => join(root, 'tars-index')
 export const partOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.parquet'));
 export const entryOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.json'));
 
+/** An entry is a few hundred bytes. */
+const mostEntryBytes = 64 * 1024;
+
 /** What the index in a folder knows of a tar (relative to `root`) as it lies there now; null when it must be read. */
-export async function knownTar(index: string, root: string, tar: string): Promise<IndexedTar | null> {
-  const { size, mtimeMs } = await stat(join(root, tar));
-  const known = await readEntry(entryOf(index, tar));
+export async function knownTar(index: string, root: string, tar: string, gate: FileGate): Promise<IndexedTar | null> {
+  const { size, mtimeMs } = await stat(await gate.realPath(join(root, tar)));
+  const known = await readEntry(entryOf(index, tar), gate);
   if (known?.tar !== tar || known.bytes !== size || known.changedAtMs !== mtimeMs) return null;
   return access(partOf(index, tar)).then(
     () => known,
@@ -31,10 +37,16 @@ export async function knownTar(index: string, root: string, tar: string): Promis
   );
 }
 
-async function readEntry(path: string): Promise<IndexedTar | null> {
+async function readEntry(path: string, gate: FileGate): Promise<IndexedTar | null> {
   try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
-    return isIndexedTar(value) ? value : null;
+    const file = await gate.open(path);
+    try {
+      if ((await file.stat()).size > mostEntryBytes) return null;
+      const value: unknown = JSON.parse(await file.readFile('utf8'));
+      return isIndexedTar(value) ? value : null;
+    } finally {
+      await file.close();
+    }
   } catch (error) {
     if (error instanceof SyntaxError || (error instanceof Error && 'code' in error && error.code === 'ENOENT')) return null;
     throw error;
@@ -44,5 +56,8 @@ async function readEntry(path: string): Promise<IndexedTar | null> {
 function isIndexedTar(value: unknown): value is IndexedTar {
   if (typeof value !== 'object' || value === null || !('tar' in value) || !('md5' in value)) return false;
   const numbers: Record<string, unknown> = { ...value };
-  return typeof value.tar === 'string' && ['bytes', 'changedAtMs', 'images', 'others'].every((name) => typeof numbers[name] === 'number');
+  return (
+    typeof value.tar === 'string' &&
+    ['bytes', 'changedAtMs', 'images', 'others', 'unindexed'].every((name) => typeof numbers[name] === 'number')
+  );
 }

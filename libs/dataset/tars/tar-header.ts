@@ -3,7 +3,7 @@ export type TarHeader = {
   name: string;
   /** Bytes of content that follow, before padding. */
   bytes: number;
-  kind: 'file' | 'paxHeader' | 'longName' | 'other';
+  kind: 'file' | 'paxHeader' | 'globalHeader' | 'longName' | 'folder' | 'other';
 };
 
 export const blockBytes = 512;
@@ -41,18 +41,24 @@ function kindOf(flag: number): TarHeader['kind'] {
       return 'file';
     case 'x':
       return 'paxHeader';
+    case 'g':
+      return 'globalHeader';
     case 'L':
       return 'longName';
+    case '5':
+      return 'folder';
     default:
       return 'other';
   }
 }
 
-/** Sizes over 8 GiB are stored in base 256, marked by the highest bit (GNU). */
+/** Sizes over 8 GiB are stored in base 256, marked by the highest bit (GNU); the next one is the sign. */
 function size(block: Buffer): number {
   const at = 124;
-  if (((block[at] ?? 0) & 0x80) === 0) return octal(block, at, 12);
-  let value = 0;
+  const first = block[at] ?? 0;
+  if ((first & 0x80) === 0) return octal(block, at, 12);
+  if ((first & 0x40) !== 0) return Number.NaN;
+  let value = first & 0x3f;
   for (let i = at + 1; i < at + 12; i++) value = value * 256 + (block[i] ?? 0);
   return value;
 }
@@ -73,20 +79,40 @@ export function afterContent(offset: number, bytes: number): number {
   return offset + Math.ceil(bytes / blockBytes) * blockBytes;
 }
 
-/** The records `path` and `size` of a pax header, which override the fields of the header that follows. */
-export function paxOverrides(content: Buffer): { name?: string; bytes?: number } {
-  const overrides: { name?: string; bytes?: number } = {};
+/** What a pax header says of the file that follows. */
+export type PaxRecords = { name?: string; bytes?: number; isSparse?: boolean };
+
+/**
+ * The records `path` and `size` of a pax header, which override the fields of the header that follows, and whether the file is stored
+ * without its holes.
+ *
+ * @throws RangeError that says which record is wrong.
+ */
+export function paxOverrides(content: Buffer): PaxRecords {
+  const overrides: PaxRecords = {};
   let at = 0;
   while (at < content.length) {
     const space = content.indexOf(0x20, at);
-    const length = Number(content.toString('latin1', at, space === -1 ? at : space));
-    if (!Number.isInteger(length) || length <= 0 || at + length > content.length) throw new RangeError('a pax record has no length');
+    const digits = content.toString('latin1', at, space === -1 ? at : space);
+    const length = wholeNumber(digits);
+    if (length === null || length <= 0 || at + length > content.length) throw new RangeError('a pax record has no length');
     const record = content.toString('utf8', space + 1, at + length - 1);
     const equals = record.indexOf('=');
     const [key, value] = [record.slice(0, equals), record.slice(equals + 1)];
     if (key === 'path') overrides.name = value;
-    if (key === 'size') overrides.bytes = Number(value);
+    if (key.startsWith('GNU.sparse.')) overrides.isSparse = true;
+    if (key === 'size') {
+      const bytes = wholeNumber(value);
+      if (bytes === null) throw new RangeError('the size in a pax record is not a number of bytes');
+      overrides.bytes = bytes;
+    }
     at += length;
   }
   return overrides;
+}
+
+/** A number of digits alone that is exact as a double; null for anything else, such as a negative one. */
+function wholeNumber(digits: string): number | null {
+  const value = /^\d{1,16}$/.test(digits) ? Number(digits) : Number.NaN;
+  return Number.isSafeInteger(value) ? value : null;
 }

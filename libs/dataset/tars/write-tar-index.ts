@@ -1,8 +1,9 @@
-import { mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inParallel } from '@cairn/runtime';
 import type { Database } from '../duckdb.ts';
 import { count, literal, openDatabase, pathLiteral } from '../duckdb.ts';
+import { createFileGate, type FileGate } from '../file-gate.ts';
 import type { ImageSplit } from '../image-path.ts';
 import { writingUnder } from '../writing-under.ts';
 import type { TarIndex } from './index-tars.ts';
@@ -42,6 +43,8 @@ export async function writeTarIndex(options: WriteTarIndexOptions): Promise<Writ
   const tarsOf = new Map<ImageSplit, string[]>();
   for (const split of splits) tarsOf.set(split, await tarsOfSplit(root, split));
   const total = [...tarsOf.values()].flat().length;
+  // It is a command's: its user reads what he may.
+  const gate = await createFileGate(null);
   const database = await openDatabase({ memoryLimitMiB: 256, threads: 1, ...(signal ? { signal } : {}) });
   try {
     return await writingUnder(
@@ -54,7 +57,7 @@ export async function writeTarIndex(options: WriteTarIndexOptions): Promise<Writ
           await mkdir(join(out, 'parts', split), { recursive: true });
           const entries = new Map<string, { entry: IndexedTar; wasKnown: boolean }>();
           await inParallel(tars.values(), tarsAtATime, async (tar) => {
-            const found = await indexOnce(database, tar, options, inTurn);
+            const found = await indexOnce(database, tar, options, gate, inTurn);
             entries.set(tar, found);
             options.onProgress?.({ done: ++done, total, tar, wasKnown: found.wasKnown });
           });
@@ -92,14 +95,14 @@ async function indexOnce(
   database: Database,
   tar: string,
   { root, out, withMd5, signal }: WriteTarIndexOptions,
+  gate: FileGate,
   inTurn: InTurn,
 ): Promise<{ entry: IndexedTar; wasKnown: boolean }> {
-  const known = await knownTar(out, root, tar);
+  const known = await knownTar(out, root, tar, gate);
   if (known !== null && (known.md5 !== null || !withMd5)) return { entry: known, wasKnown: true };
-  const { mtimeMs } = await stat(join(root, tar));
-  const { members, bytes, md5, md5Checked, others } = await indexTar(root, tar, { withMd5 }, signal);
+  const { members, ...rest } = await indexTar(root, tar, { withMd5, gate, signal });
   await inTurn(() => writePart(database, partOf(out, tar), tar, members));
-  const entry: IndexedTar = { tar, bytes, changedAtMs: mtimeMs, md5, md5Checked, images: members.length, others };
+  const entry: IndexedTar = { ...rest, images: members.length };
   await writeWhole(entryOf(out, tar), JSON.stringify(entry));
   return { entry, wasKnown: false };
 }

@@ -21,6 +21,7 @@ export async function listAudit(db: Transaction, { projectId, ...page }: PageArg
     (row) => ({
       at: isoTime(row.at),
       actor: row.actor,
+      tokenId: row.tokenId,
       action: row.action,
       target: row.target,
       details: readColumn(recordColumn, row.details, `audit entry ${row.id} details`),

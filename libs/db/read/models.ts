@@ -1,15 +1,15 @@
-import { CairnError, type ModelView } from '@cairn/contract';
+import { CairnError, type ModelView, wholeNumber } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Model } from '../generated/client.ts';
 import { isoTime, readColumn, readRows, scoresColumn, textsColumn } from './columns.ts';
-import { decodeCursor, type Page, type PageArgs, pageOf } from './page-cursor.ts';
+import { decodeCursor, keyText, type Page, type PageArgs, pageOf } from './page-cursor.ts';
 
 const idRow = z.object({ id: z.string() });
 
 /** One page of models by name, each in its newest version. */
 export async function listModels(db: Transaction, { projectId, ...page }: PageArgs & { projectId: string }): Promise<Page<ModelView>> {
-  const after = decodeCursor(page.cursor, z.tuple([z.string()]));
+  const after = decodeCursor(page.cursor, z.tuple([keyText]));
   const newest = await db.$queryRaw`
     select distinct on (name) id from model
      where project_id = ${projectId} and name > ${after?.[0] ?? ''}
@@ -26,7 +26,7 @@ export async function listModels(db: Transaction, { projectId, ...page }: PageAr
  */
 export async function listModelVersions(db: Transaction, args: PageArgs & { projectId: string; name: string }): Promise<Page<ModelView>> {
   const { projectId, name, limit, cursor } = args;
-  const after = decodeCursor(cursor, z.tuple([z.number().int()]));
+  const after = decodeCursor(cursor, z.tuple([wholeNumber]));
   const rows = await db.model.findMany({
     where: { projectId, name, ...(after === null ? {} : { version: { lt: after[0] } }) },
     orderBy: { version: 'desc' },

@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 
 /** What one page of a collection asks for. */
@@ -24,8 +24,18 @@ export function decodeCursor<T extends z.ZodType>(cursor: string | undefined, ke
   });
 }
 
-/** Sort key of collections whose newest item comes first. */
-export const newestFirstKey = z.tuple([z.iso.datetime().transform((text) => new Date(text)), z.string()]);
+/** An id or a name in a sort key. */
+export const keyText = writtenText(100);
+
+/** Sort key of collections whose newest item comes first: times of this service, none of which is before 1970. */
+export const newestFirstKey = z.tuple([
+  z.iso
+    .datetime()
+    .max(64)
+    .transform((text) => new Date(text))
+    .pipe(z.date().min(new Date(0))),
+  keyText,
+]);
 
 /** Cuts the extra row off that was fetched to learn whether a page follows. */
 export function pageOf<Row, T>(

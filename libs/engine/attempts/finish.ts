@@ -1,17 +1,27 @@
-import type { AttemptState, FailureView, FinishRequest } from '@cairn/contract';
+import { type AttemptState, CairnError, type FailureView, type FinishRequest } from '@cairn/contract';
 import { isLiveAttempt } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt, emit, enqueue, findStep, type RunWork, withRun } from '../run-work.ts';
 import { recordFailure } from './failure.ts';
 import { attemptNow, superseded } from './live-attempt.ts';
+import { refuseForeignFiles } from './staged-files.ts';
 
-/** The attempt's own word on how it ended. The same word again is no change. */
+/**
+ * The attempt's own word on how it ended. The same word again is no change.
+ *
+ * @throws CairnError `superseded`; `invalid_request` for a success that no artifact can be made of
+ */
 export async function finishAttempt(ctx: EngineContext, attemptId: string, generation: number, request: FinishRequest): Promise<void> {
   const { runId } = await attemptNow(ctx.prisma, attemptId);
   await withRun(ctx, runId, async (run) => {
     const attempt = await attemptNow(run.tx, attemptId);
     if (attempt.generation === generation && attempt.state === request.outcome) return;
     if (attempt.generation !== generation || !isLiveAttempt(attempt.state)) throw superseded(attemptId, `it is ${attempt.state}`);
+    if (request.outcome === 'succeeded') {
+      refuseForeignFiles(attemptId, request.files);
+      if (request.files.length === 0 && findStep(run, attempt.stepId).shardsTotal === null)
+        throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but it has no files`);
+    }
     const failure = failureOf(request);
     await endAttempt(
       run,

@@ -4,7 +4,9 @@ import { newId } from '@cairn/runtime';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { emit, withRun } from '../run-work.ts';
+import { keepLogs } from './keep-logs.ts';
 import { liveAttempt } from './live-attempt.ts';
+import { refuseForeignKey } from './staged-files.ts';
 
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
 
@@ -18,9 +20,12 @@ const mostBadImageEvents = 20;
 /**
  * Takes an attempt's report. Reports are numbered: one that was taken already is answered and not applied again, so an agent
  * may repeat until it hears an answer. The answer says whether to go on.
+ *
+ * @throws CairnError `superseded`; `invalid_request` for a checkpoint that is not the attempt's own
  */
 export async function report(ctx: EngineContext, attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply> {
   const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
+  for (const item of request.items) if (item.type === 'checkpoint') refuseForeignKey(attemptId, item.key);
   const history = request.items.filter(isHistory);
   const rest = request.items.filter((item) => !isHistory(item));
   const apply = async (tx: Transaction): Promise<boolean> => {
@@ -29,6 +34,12 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
       data: { reportSeq: request.seq, contact: 'ok', lastContactAt: new Date() },
     });
     if (taken.count === 0) return false;
+    await keepLogs(
+      ctx,
+      tx,
+      attempt,
+      rest.filter((item) => item.type === 'log'),
+    );
     for (const [index, item] of rest.entries()) await applyItem(tx, attempt, item, request.seq * 512 + index);
     await tx.$executeRaw`update shard set lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds}) where attempt_id = ${attemptId} and state = 'leased'`;
     await hint(tx, attempt, rest);
@@ -47,10 +58,6 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
 }
 
 async function applyItem(tx: Transaction, attempt: Attempt, item: ReportItem, chunk: number): Promise<void> {
-  if (item.type === 'log') {
-    const bytes = Buffer.from(item.text, 'utf8');
-    await tx.$executeRaw`insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attempt.id}, ${item.stream}, ${item.offset}, ${bytes}) on conflict do nothing`;
-  }
   if (item.type === 'metrics') {
     await tx.$executeRaw`insert into metric_chunk (attempt_id, name, chunk, step_id, steps, values, times)
       values (${attempt.id}, ${item.name}, ${chunk}, ${attempt.stepId}, ${item.steps}::int[], ${item.values}::float8[], ${item.times}::float8[]) on conflict do nothing`;

@@ -5,6 +5,7 @@ import { toJson } from '../json.ts';
 import { enqueue, withRun } from '../run-work.ts';
 import { recordFailure } from './failure.ts';
 import { liveAttempt } from './live-attempt.ts';
+import { refuseForeignFiles } from './staged-files.ts';
 
 /** A worker that found no shard asks again after this long. */
 const retryAfterSeconds = 1;
@@ -50,7 +51,8 @@ export async function claimShard(
  * Commits a shard: counted on the step by one atomic update, so that one of 5,000 shards locks no run; the last one asks for
  * the finalizing. The same commit again is no change.
  *
- * @throws CairnError `lease_lost` when the shard is another's now, `invalid_request` when the counts do not add up
+ * @throws CairnError `lease_lost` when the shard is another's now, `invalid_request` when the counts do not add up or a file is not the
+ *   attempt's own
  */
 export async function commitShard(
   ctx: EngineContext,
@@ -60,6 +62,7 @@ export async function commitShard(
   commit: ShardCommit,
 ): Promise<void> {
   const { stepId, runId } = await liveAttempt(ctx.prisma, attemptId, generation);
+  refuseForeignFiles(attemptId, commit.files);
   const whole = await inTransaction(ctx.prisma, async (tx) => {
     const shard = await tx.shard.findUnique({ where: { stepId_index: { stepId, index } } });
     if (!shard) throw new CairnError('not_found', `step ${stepId} has no shard ${index}`);

@@ -10,7 +10,7 @@ import {
   protocol,
   type ResumePoint,
 } from '@cairn/contract';
-import { artifactFilesColumn, detailsColumn, type Given, givenColumn, needsColumn } from '../columns.ts';
+import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { liveAttempt } from './live-attempt.ts';
 
@@ -42,6 +42,7 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     settings: step.settings,
     inputs: await loadInputs(ctx, step.runId, needsColumn.parse(step.needs), givenColumn.parse(step.given)),
     source: imageSource.parse(step.run.dataset.source),
+    registered: datasetFilesColumn.parse(step.run.dataset.files),
     stagingPrefix: stagingPrefix(attempt.id),
     resume,
     ...ctx.limits,

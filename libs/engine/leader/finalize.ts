@@ -1,4 +1,4 @@
-import { type ArtifactKind, artifactKind, type FailureView, type StoredFile } from '@cairn/contract';
+import { type ArtifactKind, artifactKind, type FailureView, type StoredFile, toldFailure } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import { recordFailure } from '../attempts/failure.ts';
 import { stagingPrefix } from '../attempts/spec.ts';
@@ -131,7 +131,8 @@ const numbers = (value: unknown): Record<string, number> =>
   Object.fromEntries(Object.entries(value ?? {}).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
 
 /** What was staged cannot become an artifact: the step starts over with the failure charged to it. */
-export async function finalizationFailed(ctx: EngineContext, finalization: Finalization, failure: FailureView): Promise<void> {
+export async function finalizationFailed(ctx: EngineContext, finalization: Finalization, seen: FailureView): Promise<void> {
+  const failure = toldFailure.parse(seen);
   await withRun(ctx, finalization.runId, async (run) => {
     const step = run.steps.find((candidate) => candidate.id === finalization.stepId);
     if (!step || step.generation !== finalization.generation || step.state !== 'active') return;

@@ -52,7 +52,11 @@ export async function createAttempts(
 
 /** What a launcher needs to know of an attempt, or null when it needs no start any more. */
 export async function beginLaunch(ctx: EngineContext, attemptId: string, generation: number) {
-  await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation, state: 'created' }, data: { state: 'launching' } });
+  // Under the run's lock, as every move of an attempt: a command that has seen it as it was, such as a cancel, comes before or after.
+  await ctx.prisma.$executeRaw`
+    with locked as (select id from run where id = (select run_id from attempt where id = ${attemptId}) for update)
+    update attempt a set state = 'launching' from locked
+     where a.run_id = locked.id and a.id = ${attemptId} and a.generation = ${generation} and a.state = 'created'`;
   const attempt = await ctx.prisma.attempt.findUnique({
     where: { id: attemptId },
     include: { step: { select: { name: true, kind: true, settings: true, run: { select: { name: true } } } } },

@@ -1,4 +1,4 @@
-import { type FailureView, type FindingView, findingView, type Hint } from '@cairn/contract';
+import { type FailureView, type FindingView, findingView, type Hint, toldFailure, toldMessage } from '@cairn/contract';
 import { hintChannel } from '@cairn/db';
 import { isLiveAttempt, liveAttemptStates } from '@cairn/domain';
 import { endAttempt } from '../attempts/finish.ts';
@@ -54,10 +54,12 @@ export async function attemptGone(
   ctx: EngineContext,
   lead: Leadership,
   attempt: Pick<WatchedAttempt, 'id' | 'runId' | 'generation'>,
-  failure: FailureView,
+  /** With the last words of a program or a kubelet in it: cleaned here. */
+  seen: FailureView,
   /** The machine that the step's next attempts are to avoid. */
   avoidNode?: string,
 ): Promise<void> {
+  const failure = toldFailure.parse(seen);
   await withRun(ctx, attempt.runId, async (run) => {
     await assertLead(run.tx, lead);
     const row = await run.tx.attempt.findUniqueOrThrow({ where: { id: attempt.id } });
@@ -90,7 +92,8 @@ export async function recordFindings(ctx: EngineContext, lead: Leadership, chang
   const rows = JSON.stringify(
     changes.map(({ attempt, finding }) => {
       const hint: Hint = { topic: `run:${attempt.runId}`, runId: attempt.runId, what: 'run' };
-      return { id: attempt.id, finding, hint: JSON.stringify(hint) };
+      const told = finding && { ...finding, message: toldMessage.parse(finding.message) };
+      return { id: attempt.id, finding: told, hint: JSON.stringify(hint) };
     }),
   );
   await ctx.prisma.$executeRaw`

@@ -132,5 +132,16 @@ function describe(name: string, backbone: string, stages: readonly string[]): st
 
 const pipelines = [SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269];
 
+/**
+ * The reference's configurations by the name of their file without `.yml`: the recipe and the stage that each is here. R50_256 is a stage of two
+ * recipes; `fast` is it alone.
+ */
+export const referenceConfigurations: ReadonlyMap<string, { recipe: string; stage: string }> = new Map(
+  [R50, { ...fast, prefix: 'R50' }, ...pipelines].flatMap((pipeline) => {
+    const prefix = 'prefix' in pipeline ? pipeline.prefix : pipeline.name;
+    return Object.keys(pipeline.stages).map((stage) => [`${prefix}_${stage}`, { recipe: pipeline.name, stage }] as const);
+  }),
+);
+
 /** The reference's pipelines, and its paper's, as recipes. */
 export const referenceRecipes: readonly RecipeInput[] = [fast, R50, ...pipelines, ...pipelines.map(asInThePaper)].map(recipeOf);

@@ -1,3 +1,4 @@
+// CI runs this when libs/executor/docker, libs/executor/testing change, else one time in three; it takes about 60 s.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';

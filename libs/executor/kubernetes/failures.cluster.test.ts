@@ -1,3 +1,4 @@
+// CI runs this when libs/executor/kubernetes, libs/executor/testing change, else one time in three; it takes about 150 s.
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { NodeV1Api, SchedulingV1Api } from '@kubernetes/client-node';

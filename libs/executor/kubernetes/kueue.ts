@@ -1,4 +1,4 @@
-import type { FailureSignal } from '@cairn/contract';
+import { type FailureSignal, ownValue } from '@cairn/contract';
 import { type Condition, conditionOf, type Workload } from './cluster-objects.ts';
 import type { Sign } from './pod-failure.ts';
 
@@ -104,6 +104,6 @@ export function evictedFor(workload: Workload | null, { hasEnded }: { hasEnded: 
   const { message, lastTransitionTime } = evicted;
   const reason = evicted.reason ?? '';
   if (!hasEnded && !endings.includes(reason)) return null;
-  const signal = evictionSignals[reason] ?? 'pod_gone';
+  const signal = ownValue(evictionSignals, reason) ?? 'pod_gone';
   return { signal, since: lastTransitionTime ?? null, message: `Kueue evicted it${message ? `: ${message}` : ''}` };
 }

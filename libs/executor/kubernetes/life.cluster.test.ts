@@ -1,3 +1,4 @@
+// CI runs this when libs/executor/kubernetes, libs/executor/testing change, else one time in three; it takes about 90 s.
 import { agentExit } from '@cairn/contract';
 import { createLogger } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';

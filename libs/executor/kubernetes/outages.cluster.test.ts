@@ -1,3 +1,4 @@
+// CI runs this when libs/executor/kubernetes, libs/executor/testing change, else one time in three; it takes about 120 s.
 import { sleep } from '@cairn/runtime';
 import { breakGpus, killServer } from '@cairn/testing';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';

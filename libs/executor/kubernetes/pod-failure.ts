@@ -1,4 +1,4 @@
-import { agentExit, type FailureSignal } from '@cairn/contract';
+import { agentExit, type FailureSignal, ownValue } from '@cairn/contract';
 import { exitSignal } from '../exit-signal.ts';
 import { type Condition, type ContainerStatus, conditionOf, type Job, type Node, type Pod } from './cluster-objects.ts';
 import { agentContainer, failureRules } from './pod-spec.ts';
@@ -139,7 +139,7 @@ function waiting(pod: Pod): Sign | null {
   for (const { state } of statuses) {
     const reason = state?.waiting?.reason ?? '';
     const message = state?.waiting?.message ?? '';
-    const signal = reason === 'ErrImagePull' || reason === 'ImagePullBackOff' ? pullSignal(message) : waitingSignals[reason];
+    const signal = reason === 'ErrImagePull' || reason === 'ImagePullBackOff' ? pullSignal(message) : ownValue(waitingSignals, reason);
     if (signal) return { signal, since: null, message: `${reason}${message ? `: ${message}` : ''}` };
   }
   return { signal: 'container_creating', since: scheduled?.lastTransitionTime ?? null, message: `on node ${pod.spec.nodeName}` };

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { identityOf, killAttemptProcesses } from '@cairn/runtime';
+import { bareEnvironment } from '@cairn/testing';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Executor, LaunchSpec, Snapshot } from '../executor.ts';
 import { processExecutor } from './process-executor.ts';
@@ -35,7 +36,7 @@ afterEach(async () => {
 });
 
 function open(command: string[] = [process.execPath, agentFile]): Executor {
-  const executor = processExecutor({ stateDir, command, baseEnv: { TEST_STARTS: starts }, pollMs: 20 });
+  const executor = processExecutor({ stateDir, command, baseEnv: { ...bareEnvironment(), TEST_STARTS: starts }, pollMs: 20 });
   opened.push(executor);
   return executor;
 }

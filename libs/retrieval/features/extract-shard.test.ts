@@ -114,7 +114,7 @@ describe('an image that cannot be used', () => {
     const [good, cut, last] = await pictures(3);
     const black = await pngOf({ pixels: new Uint8Array(8 * 8 * 3), width: 8, height: 8 });
     const missing = Object.assign(new Error("ENOENT: no such file or directory, open '3.jpg'"), { code: 'ENOENT' });
-    const outOfTar = new CairnError('corrupt_tar', 'images_000.tar ends before 4.jpg');
+    const outOfTar = new CairnError('missing_file', 'images_000.tar ends before 4.jpg', { details: { reason: 'truncated' } });
     const shard = await shardOf([
       good as Buffer,
       (cut as Buffer).subarray(0, 500),

@@ -39,7 +39,15 @@ export type ShardProgress = { rows: number; rejected: number; total: number };
  */
 export type ShardSeconds = { read: number; decode: number; infer: number; write: number; total: number };
 
-export type ShardResult = { part: number; rows: number; rejected: number; dim: number; files: ShardFile[]; seconds: ShardSeconds };
+export type ShardResult = {
+  part: number;
+  rows: number;
+  rejected: number;
+  rejectedImages: RejectedImage[];
+  dim: number;
+  files: ShardFile[];
+  seconds: ShardSeconds;
+};
 
 /**
  * Extracts the features of one shard: reads and decodes ahead on libuv's threads, runs the model in batches of one fixed
@@ -81,6 +89,7 @@ export async function extractShard<Row extends ImageRow>(options: ExtractShardOp
       part,
       rows: embedder.rows(),
       rejected: embedder.rejected.length,
+      rejectedImages: embedder.rejected,
       dim: model.embeddingDim,
       files: committed,
       seconds: { ...queue.waited, infer: embedder.seconds.infer, write, total: secondsSince(start) },

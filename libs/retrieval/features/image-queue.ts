@@ -122,8 +122,11 @@ async function timed<T>(waited: { read: number; decode: number }, phase: 'read' 
   }
 }
 
-/** A missing file, or an error that the owner of the data can mend, is the image's; anything else fails the shard. */
+/**
+ * What `read` says of one image alone: `missing_file` with a reason among its details, or the system's error for a file that is not there.
+ * Anything else fails the shard, such as a whole tar or folder that is gone.
+ */
 function isFaultOfImage(error: unknown): boolean {
-  if (isCairnError(error)) return error.row.fix === 'data owner';
+  if (isCairnError(error)) return error.code === 'missing_file' && typeof error.details.reason === 'string';
   return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'EISDIR');
 }

@@ -1,7 +1,16 @@
 import type { Parquet } from '../parquet/open-parquet.ts';
 
 /** An image of a list. For a tar source `tar`, `offset` and `size` tell where its bytes lie; otherwise they are null. */
-export type ListRow = { imageId: string; path: string; tar: string | null; offset: number | null; size: number | null };
+export type ListRow = {
+  imageId: string;
+  path: string;
+  tar: string | null;
+  offset: number | null;
+  size: number | null;
+  /** Bytes and last change of the image's file, or of its tar, as `prepare` saw it: null where there was none, absent where the list has no such columns. */
+  fileBytes?: number | null;
+  fileChangedMs?: number | null;
+};
 
 export type ListRange = {
   path: string;
@@ -22,10 +31,11 @@ export type ListRange = {
 export async function readListRows(parquet: Parquet, { path, from = 0, count }: ListRange, signal?: AbortSignal): Promise<ListRow[]> {
   const columns = await columnsOf(parquet, path, signal);
   const optional = (name: string) => (columns.has(name) ? `"${name}"` : `null as "${name}"`);
+  const hasFiles = columns.has('file_bytes') && columns.has('file_changed_ms');
   const rows = 'read_parquet($path, file_row_number = true)';
   const numbered = columns.has('image_number') ? `from ${rows}` : `from ${rows} join (${numbersOf(rows)}) using (image_id)`;
   const sql = `
-    select image_id, path, ${['tar', 'offset', 'size'].map(optional).join(', ')}
+    select image_id, path, ${['tar', 'offset', 'size', 'file_bytes', 'file_changed_ms'].map(optional).join(', ')}
     from (${numbered})
     where image_number >= $from ${count === undefined ? '' : 'and image_number < $from + $count'}
     qualify row_number() over (partition by image_number order by file_row_number) = 1
@@ -34,12 +44,14 @@ export async function readListRows(parquet: Parquet, { path, from = 0, count }: 
   const table = await parquet.query({ path, sql, parameters }, signal);
   const [ids, paths] = [table.text('image_id'), table.text('path')];
   const [tars, offsets, sizes] = [table.textOrNull('tar'), table.integerOrNull('offset'), table.integerOrNull('size')];
+  const [bytes, changes] = [table.integerOrNull('file_bytes'), table.integerOrNull('file_changed_ms')];
   return ids.map((imageId, row) => ({
     imageId,
     path: paths[row] ?? '',
     tar: tars[row] ?? null,
     offset: offsets[row] ?? null,
     size: sizes[row] ?? null,
+    ...(hasFiles ? { fileBytes: bytes[row] ?? null, fileChangedMs: changes[row] ?? null } : {}),
   }));
 }
 

@@ -1,5 +1,8 @@
+import { CairnError } from '@cairn/contract';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
-import { readJpegHeader, sniffFormat } from './image-header.ts';
+import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
+import { orientationOf, turned } from './orientation.ts';
+import { readTiffDirectory, type TiffDirectory } from './tiff-directory.ts';
 import { reasonOf, UnreadableImage } from './unreadable-image.ts';
 import { withinTime } from './within-time.ts';
 
@@ -17,34 +20,77 @@ export const PIXEL_LIMIT = 178_956_970;
 
 /**
  * How every image is opened. `failOn: 'error'` includes truncated files, which Pillow refuses too. Pixels are taken as
- * sRGB: an embedded colour profile is not applied, as neither Pillow's `convert('RGB')` nor OpenCV's `imread` apply one.
+ * sRGB: an embedded colour profile is not applied, as neither Pillow's `convert('RGB')` nor OpenCV's `imread` apply one. Nothing is turned:
+ * that is done by our own reading of EXIF, the trainer's too.
  */
 export const inputOptions = { failOn: 'error', limitInputPixels: PIXEL_LIMIT, ignoreIcc: true, sequentialRead: true } as const;
 
 /**
  * Decodes a JPEG, PNG, WebP, GIF (first frame) or TIFF (first page) to upright 8-bit RGB: the EXIF orientation is applied,
  * grey is repeated, alpha is dropped without blending, of 16 bits the upper 8 are kept, CMYK is converted by
- * {@link cmykToRgb}. The pixels are those of Pillow's `exif_transpose` and `convert('RGB')`, and of `cv2.imread`.
+ * {@link cmykToRgb}. The rules are those of docker/trainer/cairn_trainer/decoding.py, and tested on the same files. With `fillsTruncated` a
+ * JPEG that was cut off is read as OpenCV reads it, with grey in place of what is missing.
  * Rejects with {@link UnreadableImage} where the image is at fault, otherwise with the signal's reason.
  */
-export async function decodeImage(bytes: Uint8Array, options: DecodeOptions): Promise<RgbImage> {
-  assertImage(bytes);
-  const pipeline = sharp(bytes, inputOptions).autoOrient();
-  if (isCmyk(bytes)) {
-    const cmyk = await renderRaw(pipeline.pipelineColourspace('cmyk').toColourspace('cmyk'), options);
-    return { pixels: cmykToRgb(cmyk.data), width: cmyk.info.width, height: cmyk.info.height };
+export async function decodeImage(bytes: Uint8Array, options: DecodeOptions & { fillsTruncated?: boolean }): Promise<RgbImage> {
+  const format = requireImage(bytes);
+  const directory = format === 'tiff' ? readTiffDirectory(bytes) : null;
+  if (directory !== null) requirePlainTiff(directory);
+  const pipeline = sharp(bytes, { ...inputOptions, ...(options.fillsTruncated === true && format === 'jpeg' ? { failOn: 'none' } : {}) });
+  const stored = await decodeStored(bytes, pipeline, directory, options);
+  return turned(stored, orientationOf(bytes, format));
+}
+
+async function decodeStored(
+  bytes: Uint8Array,
+  pipeline: Sharp,
+  directory: TiffDirectory | null,
+  options: DecodeOptions,
+): Promise<RgbImage> {
+  const jpeg = directory === null && sniffFormat(bytes) === 'jpeg' ? readJpegHeader(bytes) : null;
+  const isCmyk = jpeg?.components === 4 || directory?.short(photometricTag) === cmykPhotometric;
+  if (isCmyk) {
+    const { data, info } = await renderRaw(pipeline.pipelineColourspace('cmyk').toColourspace('cmyk'), options);
+    return { pixels: cmykToRgb(data), width: info.width, height: info.height };
   }
   const { data, info } = await renderRaw(pipeline.toColourspace('srgb').removeAlpha(), options);
   if (info.channels === 3) return { pixels: data, width: info.width, height: info.height };
   throw new UnreadableImage(`the decoder gave ${info.channels} channels instead of 3`);
 }
 
-/** Throws {@link UnreadableImage} for what is no image in a format of {@link sniffFormat}. */
-export function assertImage(bytes: Uint8Array): void {
+/** The format of an image. Throws {@link UnreadableImage} for what is none that {@link sniffFormat} knows, and for an animated WebP. */
+export function requireImage(bytes: Uint8Array): ImageFormat {
   if (bytes.length === 0) throw new UnreadableImage('the file is empty');
-  if (sniffFormat(bytes) !== null) return;
-  const start = Buffer.from(bytes.subarray(0, 8)).toString('hex');
-  throw new UnreadableImage(`not a JPEG, PNG, WebP, GIF or TIFF file (it starts with ${start})`);
+  const format = sniffFormat(bytes);
+  // Not what it begins with: it could be another's file, to which a link led.
+  if (format === null) throw new UnreadableImage('not a JPEG, PNG, WebP, GIF or TIFF file');
+  if (format === 'webp' && String.fromCharCode(...bytes.subarray(12, 16)) === 'VP8X' && ((bytes[20] ?? 0) & 2) !== 0)
+    throw new UnreadableImage('an animated WebP');
+  return format;
+}
+
+const photometricTag = 262;
+const cmykPhotometric = 5;
+
+/** Photometric interpretation, samples and bits of the kinds of TIFF that all readers agree on. */
+/** YCbCr, with the compression JPEG. */
+const jpegTiff = '6 3 8';
+const plainTiffs = ['1 1 8', '1 1 16', '2 3 8', '2 3 16', '2 4 8', '3 1 8', '5 4 8'];
+
+function requirePlainTiff(directory: TiffDirectory): void {
+  const bits = directory.values(258, 1);
+  const [colour = -1] = directory.values(photometricTag, -1);
+  const [samples = 1] = directory.values(277, 1);
+  const kind = `${colour} ${samples} ${bits[0]}`;
+  const isPlain =
+    (bits.length === 1 || bits.length === samples) &&
+    new Set(bits).size === 1 &&
+    (plainTiffs.includes(kind) || (kind === jpegTiff && directory.values(259, 1).join() === '7')) &&
+    directory.values(284, 1).join() === '1' &&
+    [...new Set(directory.values(339, 1))].join() === '1' &&
+    // Of four samples of RGB the last is alpha, not multiplied into the others.
+    (colour !== 2 || samples !== 4 || directory.values(338, 0).join() === '2');
+  if (!isPlain) throw new UnreadableImage('a TIFF other than 8-bit grey, palette, RGB, RGBA, CMYK, or 16-bit grey, RGB');
 }
 
 /** What sharp says when libvips' last error, which all threads share, was cleared by another image that was done in the same moment. */
@@ -76,26 +122,19 @@ async function render(
     return await withinTime(work, { ms: timeoutMs, signal, error: late });
   } catch (error) {
     if (signal?.aborted) throw error;
+    // libvips has no code for it: the text alone tells the machine's fault from the image's.
+    if (error instanceof Error && /out of memory|cannot allocate memory/i.test(error.message))
+      throw new CairnError('program_failed', `No memory is left to decode an image: ${reasonOf(error)}`, { cause: error });
     return error instanceof UnreadableImage ? error : new UnreadableImage(reasonOf(error), { cause: error });
   }
 }
 
-/** JPEG is the only one of the formats in which CMYK photographs occur; TIFF in CMYK is converted by sharp's profile. */
-function isCmyk(bytes: Uint8Array): boolean {
-  return sniffFormat(bytes) === 'jpeg' && readJpegHeader(bytes)?.components === 4;
-}
-
-/** Pillow's conversion (src/libImaging/Convert.c, cmyk2rgb): each channel is (255 - ink) scaled by (255 - black). */
+/** OpenCV's conversion (modules/imgcodecs/src/utils.cpp, icvCvt_CMYK2BGR_8u_C4C3R): each channel is (255 - ink) scaled by (255 - black) / 256. */
 function cmykToRgb(cmyk: Uint8Array): Uint8Array {
   const rgb = new Uint8Array((cmyk.length / 4) * 3);
   for (let from = 0, to = 0; from < cmyk.length; from += 4) {
     const light = 255 - (cmyk[from + 3] as number);
-    for (let ink = 0; ink < 3; ink++) rgb[to++] = light - divideBy255((cmyk[from + ink] as number) * light);
+    for (let ink = 0; ink < 3; ink++) rgb[to++] = light - (((cmyk[from + ink] as number) * light) >> 8);
   }
   return rgb;
-}
-
-function divideBy255(product: number): number {
-  const rounded = product + 128;
-  return ((rounded >> 8) + rounded) >> 8;
 }

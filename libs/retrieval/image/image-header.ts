@@ -1,8 +1,10 @@
 /** What the first bytes of an image file tell, read without a decoder. */
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'tiff';
 
-/** `width` and `height` are as stored: `orientation` (EXIF, 1 to 8) is not applied to them. */
-export type JpegHeader = { width: number; height: number; components: number; orientation: number };
+/** `width` and `height` are as stored, not turned. */
+export type JpegHeader = { width: number; height: number; components: number };
+
+type JpegSegment = { marker: number; content: Uint8Array };
 
 /**
  * The format by its magic bytes, or null. Only formats that Pillow and OpenCV read the same way are named: what is
@@ -19,63 +21,47 @@ export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
 }
 
 /**
- * Size, colour components and orientation of a JPEG, or null where there is no frame header (the decoder then says what is
+ * Size and colour components of a JPEG, or null where there is no frame header (the decoder then says what is
  * wrong). Reading them here spares a trip to the decoder's threads: while ONNX Runtime blocks the event loop a decode goes
  * on, but a second step that starts after it would have to wait. ISO/IEC 10918-1, annex B.
  */
 export function readJpegHeader(bytes: Uint8Array): JpegHeader | null {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let orientation = 1;
-  let offset = 2;
-  while (offset + 4 <= view.byteLength) {
-    if (view.getUint8(offset) !== 0xff) return null;
-    const marker = view.getUint8(offset + 1);
-    // 0xff may be repeated as a fill byte before a marker.
-    if (marker === 0xff) {
-      offset += 1;
-      continue;
-    }
-    // Start of scan: the frame header would have come before.
-    if (marker === 0xda) return null;
-    // TEM and RSTn stand alone.
-    if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd7)) {
-      offset += 2;
-      continue;
-    }
-    const length = view.getUint16(offset + 2);
-    if (isStartOfFrame(marker)) {
-      if (length < 8 || offset + 10 > view.byteLength) return null;
-      const height = view.getUint16(offset + 5);
-      const width = view.getUint16(offset + 7);
-      const components = view.getUint8(offset + 9);
-      return width > 0 && height > 0 ? { width, height, components, orientation } : null;
-    }
-    if (marker === 0xe1) orientation = exifOrientation(bytes.subarray(offset + 4, offset + 2 + length)) ?? orientation;
-    offset += 2 + length;
+  for (const { marker, content } of jpegSegments(bytes)) {
+    if (!isStartOfFrame(marker)) continue;
+    if (content.length < 6) return null;
+    const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
+    const [height, width, components] = [view.getUint16(1), view.getUint16(3), view.getUint8(5)];
+    return width > 0 && height > 0 ? { width, height, components } : null;
   }
   return null;
+}
+
+/** The EXIF block of a JPEG's first APP1 segment, after "Exif", 0, 0; empty without one. */
+export function exifOfJpeg(bytes: Uint8Array): Uint8Array {
+  for (const { marker, content } of jpegSegments(bytes)) if (marker === 0xe1) return content.subarray(6);
+  return new Uint8Array();
+}
+
+/** The marker segments up to the scan, after which the frame header cannot come. */
+function* jpegSegments(bytes: Uint8Array): Generator<JpegSegment> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let offset = 2; offset + 4 <= view.byteLength; ) {
+    if (view.getUint8(offset) !== 0xff) return;
+    const marker = view.getUint8(offset + 1);
+    // 0xff may be repeated as a fill byte before a marker.
+    if (marker === 0xff) offset += 1;
+    else if (marker === 0xda) return;
+    // TEM and RSTn stand alone.
+    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd7)) offset += 2;
+    else {
+      const length = view.getUint16(offset + 2);
+      yield { marker, content: bytes.subarray(offset + 4, offset + 2 + length) };
+      offset += 2 + length;
+    }
+  }
 }
 
 /** SOF0 to SOF15, less DHT (c4), JPG (c8) and DAC (cc), which share the range. */
 function isStartOfFrame(marker: number): boolean {
   return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
-}
-
-/** The tag Orientation (0x0112) of the first directory of an APP1 segment, or null. EXIF 2.32, section 4.6. */
-function exifOrientation(segment: Uint8Array): number | null {
-  const view = new DataView(segment.buffer, segment.byteOffset, segment.byteLength);
-  // "Exif\0\0", then a TIFF header.
-  if (view.byteLength < 14 || view.getUint32(0) !== 0x45786966 || view.getUint16(4) !== 0) return null;
-  const littleEndian = view.getUint16(6) === 0x4949;
-  const directory = 6 + view.getUint32(10, littleEndian);
-  if (directory + 2 > view.byteLength) return null;
-  const entries = view.getUint16(directory, littleEndian);
-  for (let entry = 0; entry < entries; entry++) {
-    const at = directory + 2 + 12 * entry;
-    if (at + 12 > view.byteLength) return null;
-    if (view.getUint16(at, littleEndian) !== 0x0112) continue;
-    const value = view.getUint16(at + 8, littleEndian);
-    return value >= 1 && value <= 8 ? value : null;
-  }
-  return null;
 }

@@ -92,7 +92,7 @@ describe('an image that is at fault is refused with its reason', () => {
 
   test.each([
     ['an empty file', '', 'the file is empty'],
-    ['a web page', '<!DOCTYPE html>', 'not a JPEG, PNG, WebP, GIF or TIFF file (it starts with 3c21444f43545950)'],
+    ['a web page', '<!DOCTYPE html>', 'not a JPEG, PNG, WebP, GIF or TIFF file'],
     ['a drawing', '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', 'not a JPEG'],
   ])('%s', async (_, content, reason) => {
     await expect(preprocessImage(Buffer.from(content), { ...cairn, size: 64 })).rejects.toThrow(reason);

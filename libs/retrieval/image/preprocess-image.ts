@@ -1,7 +1,8 @@
 import type { Preprocessing } from '@cairn/contract';
 import sharp, { type Sharp } from 'sharp';
-import { assertImage, type DecodeOptions, decodeImage, inputOptions, PIXEL_LIMIT, type RgbImage, renderRaw } from './decode-image.ts';
-import { readJpegHeader, sniffFormat } from './image-header.ts';
+import { type DecodeOptions, decodeImage, inputOptions, PIXEL_LIMIT, type RgbImage, renderRaw, requireImage } from './decode-image.ts';
+import { readJpegHeader } from './image-header.ts';
+import { orientationOf, turned } from './orientation.ts';
 import { resampleTriangle } from './resample-triangle.ts';
 import { resizeReference } from './resize-reference.ts';
 import { UnreadableImage } from './unreadable-image.ts';
@@ -29,7 +30,8 @@ const FEW_PRODUCTS = 2_000_000;
  * quarter, 0.65 below that (from 64 px on, on 1/f noise). JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where at least a factor of two is left to the filter
  * (sharp's `fastShrinkOnLoad: false`).
  *
- * `reference`: `cv2.resize(cv2.imread(...), (size, size))`, on the calling thread ({@link resizeReference}).
+ * `reference`: `cv2.resize(cv2.imread(...), (size, size))`, on the calling thread ({@link resizeReference}). `reference-filled`: a JPEG that was cut
+ * off is filled with grey, as OpenCV does; otherwise it is refused.
  *
  * Rejects with {@link UnreadableImage} where the image is at fault (truncated, no image, too large, too slow), otherwise
  * with the signal's reason.
@@ -38,25 +40,25 @@ export async function preprocessImage(
   bytes: Uint8Array,
   { size, preprocessing, ...options }: { size: number; preprocessing: Preprocessing } & DecodeOptions,
 ): Promise<Uint8Array> {
-  assertImage(bytes);
-  const stored = storedSize(bytes);
-  if (preprocessing === 'reference') return resizeReference(await decodeImage(bytes, options), size);
+  const stored = requireImage(bytes) === 'jpeg' ? storedSize(bytes) : null;
+  if (preprocessing !== 'cairn') {
+    return resizeReference(await decodeImage(bytes, { ...options, fillsTruncated: preprocessing === 'reference-filled' }), size);
+  }
   if (stored !== null && Math.min(stored.width, stored.height) >= size) return shrinkJpeg(bytes, stored, size, options);
   const image = await decodeImage(bytes, options);
   if (Math.min(image.width, image.height) < size) return resampleTriangle(image, size);
   return shrinkPixels(image, size, options);
 }
 
-/** Upright width and height of a JPEG whose decoding sharp can leave to the resize, or null. */
+/** Stored width and height of a JPEG whose decoding sharp can leave to the resize, or null. */
 function storedSize(bytes: Uint8Array): { width: number; height: number } | null {
-  const header = sniffFormat(bytes) === 'jpeg' ? readJpegHeader(bytes) : null;
+  const header = readJpegHeader(bytes);
   if (header === null) return null;
   if (header.width * header.height > PIXEL_LIMIT) {
     throw new UnreadableImage(`${header.width} x ${header.height} pixels are more than ${PIXEL_LIMIT}`);
   }
   if (header.components === 4) return null;
-  const isTurned = header.orientation >= 5;
-  return isTurned ? { width: header.height, height: header.width } : { width: header.width, height: header.height };
+  return { width: header.width, height: header.height };
 }
 
 async function shrinkJpeg(
@@ -66,10 +68,12 @@ async function shrinkJpeg(
   options: DecodeOptions,
 ): Promise<Uint8Array> {
   const step = firstStep(width, height, size);
-  const pipeline = sharp(bytes, inputOptions).autoOrient().toColourspace('srgb');
+  const pipeline = sharp(bytes, inputOptions).toColourspace('srgb');
   const { data, info } = await renderRaw(resize(pipeline, step.width, step.height), options);
   if (info.channels !== 3) throw new UnreadableImage(`the decoder gave ${info.channels} channels instead of 3`);
-  return shrinkPixels({ pixels: data, ...step }, size, options);
+  const pixels = await shrinkPixels({ pixels: data, ...step }, size, options);
+  // The triangle is the same either way: turning the small square spares turning the large picture.
+  return turned({ pixels, width: size, height: size }, orientationOf(bytes, 'jpeg')).pixels;
 }
 
 /** Shrinks decoded pixels; neither side is shorter than `size`. */

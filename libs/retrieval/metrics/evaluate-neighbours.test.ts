@@ -51,6 +51,7 @@ test('a search is scored by both definitions, and written as metrics.json and su
   expect(metrics).toEqual({
     mapAt100: { kaggle: { public: 1, private: 1 / 8, all: 1.25 / 3 }, reference: 1.25 / 3 },
     cmc: { 1: 1 / 3, 5: 2 / 3, 10: 2 / 3, 20: 2 / 3, 100: 2 / 3 },
+    precisionReference: { 1: 1 / 3, 5: 1 / 3, 10: 1 / 3, 20: 1 / 3, 100: 0 },
     precision: { 1: 1 / 3, 5: 2 / 5 / 3, 10: 2 / 10 / 3, 20: 2 / 20 / 3, 100: 2 / 100 / 3 },
     recall: { 1: 1 / 3, 5: 1.5 / 3, 10: 1.5 / 3, 20: 1.5 / 3, 100: 1.5 / 3 },
     queries: { list: 4, public: 1, private: 2, ignored: 1, withoutNeighbours: 1 },

@@ -31,7 +31,10 @@ export type EvaluationMetrics = {
   mapAtK?: BothMaps & { k: number };
   /** At 1, 5, 10, 20 and 100, over all scored queries. */
   cmc: AtRanks | null;
+  /** Hits among the first k, divided by k. */
   precision: AtRanks | null;
+  /** As the reference's eval_cbir.py prints it: at 5, 10 and 20 it stops at the last ground truth, and a list shorter than k counts 0. */
+  precisionReference: AtRanks | null;
   recall: AtRanks | null;
   /** `withoutNeighbours`: in the list, but not searched (an unreadable query image); they score 0. */
   queries: { list: number; public: number; private: number; ignored: number; withoutNeighbours: number };
@@ -66,6 +69,7 @@ export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Pr
         }),
     cmc: reference.cmc,
     precision: reference.precision,
+    precisionReference: reference.precisionReference,
     recall: reference.recall,
     queries: {
       list: queryIds.length,

@@ -52,6 +52,13 @@ export function artifactContract(open: () => ObjectStore): void {
     store = open();
   });
 
+  test('two files of one name are a fault of what was staged, before anything is copied', async () => {
+    const commit = await stage(store);
+    const twice = { ...commit, files: [...commit.files, ...commit.files.slice(0, 1)] };
+    await expect(commitArtifact(store, twice)).rejects.toMatchObject({ code: 'corrupt_artifact' });
+    expect(await content(store)).toEqual({});
+  });
+
   test('a commit has every file, checked, and a manifest that reads back', async () => {
     const manifest = await commitArtifact(store, await stage(store));
     expect(await readManifest(store, prefix)).toEqual(manifest);

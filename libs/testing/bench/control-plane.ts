@@ -3,10 +3,12 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { createClient, createInternalClient } from '@cairn/client';
 import { migrate, openDatabase } from '@cairn/db';
 import { openQueues } from '@cairn/queue';
 import { attemptToken, createCloser, createLogger, freePort, newId } from '@cairn/runtime';
+import { familySeconds } from '../process-usage.ts';
 import { startPostgres } from '../start-postgres.ts';
 import { findValkeyServer, startValkey } from '../start-valkey.ts';
 import { waitFor } from '../wait-for.ts';
@@ -40,7 +42,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     PATH: process.env.PATH ?? '',
     CAIRN_DATABASE_URL: postgres.url,
     CAIRN_QUEUE_URL: queueUrl,
-    CAIRN_STORAGE_URL: `file://${folder}/storage`,
+    CAIRN_STORAGE_URL: pathToFileURL(path.join(folder, 'storage')).href,
     CAIRN_SERVER_KEY: serverKey,
     CAIRN_ADMIN_TOKEN: token,
     CAIRN_API_PORT: String(port),
@@ -51,6 +53,9 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     CAIRN_STATE_DIR: path.join(folder, 'state'),
     CAIRN_PYTHON: 'python3',
     CAIRN_LOG_LEVEL: 'warn',
+    // The service's own limit is measured, not the one that it sets its callers.
+    CAIRN_TOKEN_RATE: '0',
+    CAIRN_ADDRESS_RATE: '0',
   };
   // What a program writes at this level is trouble, and belongs beside the figures.
   const start = (program: string): ChildProcess => spawn(process.execPath, [path.join(root, program)], { env, stdio: ['ignore', 2, 2] });
@@ -67,9 +72,10 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
   closer.add('database', close);
   const queues = openQueues({ url: queueUrl, log: createLogger({ name: 'bench', level: 'error' }) });
   closer.add('queues', () => queues.close());
-  const client = createClient({ url: `http://127.0.0.1:${port}`, token });
-  const ready = async (url: string) => (await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) })).ok;
-  await waitFor(() => ready(`http://127.0.0.1:${port}`).catch(() => false), { timeoutMs: 30_000, message: 'the api is ready' });
+  const url = `http://127.0.0.1:${port}`;
+  const client = createClient({ url, token });
+  const ready = async () => (await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) })).ok;
+  await waitFor(() => ready().catch(() => false), { timeoutMs: 30_000, message: 'the api is ready' });
   await waitFor(async () => (await prisma.pool.count()) > 0, { timeoutMs: 30_000, message: 'the controller leads' });
   // A dataset whose files nobody reads: no step of it is ever carried out here.
   const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
@@ -91,6 +97,21 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     queues,
     queueUrl,
     client,
+    /** Repeats nothing: a refusal is a refusal. */
+    once: createClient({ url, token, tries: 1 }),
+    /** Asks both ports whether they are well, as a kubelet does. */
+    checkHealth: async (): Promise<void> => {
+      const signal = AbortSignal.timeout(60_000);
+      const probes = await Promise.all([fetch(`${url}/healthz`, { signal }), fetch(`${internalUrl}/readyz`, { signal })]);
+      for (const probe of probes) await probe.body?.cancel();
+    },
+    /** Processor seconds that each program has used so far. */
+    cpuSeconds: async (): Promise<Record<string, number>> => ({
+      api: await familySeconds(api.pid ?? 0),
+      controller: await familySeconds(controller.pid ?? 0),
+      PostgreSQL: await familySeconds(postgres.pid()),
+      ...(redis === null ? {} : { Valkey: await familySeconds(redis.pid()) }),
+    }),
     /** Ends an attempt as its agent would, so that its slot is free. */
     endAttempt: async (attemptId: string, generation: number): Promise<void> => {
       const internal = createInternalClient({

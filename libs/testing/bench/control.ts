@@ -1,46 +1,29 @@
 import { randomUUID } from 'node:crypto';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { openQueues } from '@cairn/queue';
 import { createLogger, sleep } from '@cairn/runtime';
 import { waitFor } from '../wait-for.ts';
+import { costOf, stepUp, submission, untilStarted } from './control-load.ts';
 import { type Backend, type ControlPlane, startControlPlane } from './control-plane.ts';
-import { quantile, spread } from './quantiles.ts';
+import { quantile, show, spread } from './quantiles.ts';
 
 /**
- * The control plane under load, on both queue backends: submissions at a steady rate, the time from a submission to the call
- * that starts its agent (next to a bare BullMQ hop in the same run), and the time until a controller killed over a full
- * backlog is whole again.
+ * The control plane under load, on both queue backends: the rate of submissions that it keeps up, what one of them costs each program,
+ * and what it does beyond that rate; the time from a submission to the call that starts its agent (next to a bare BullMQ hop in the
+ * same run), and the time until a controller killed over a full backlog is whole again.
  */
 const { values: options } = parseArgs({
   options: {
     backend: { type: 'string', multiple: true, default: ['postgres', 'redis'] },
-    rate: { type: 'string', default: '50' },
-    seconds: { type: 'string', default: '20' },
+    /** Of each rate. */
+    seconds: { type: 'string', default: '5' },
     backlog: { type: 'string', default: '5000' },
+    part: { type: 'string', multiple: true, default: ['load', 'backlog'] },
   },
 });
-const rate = Number(options.rate);
 const seconds = Number(options.seconds);
 const backlog = Number(options.backlog);
-
-const submission = { recipe: 'mini', dataset: 'bench', noReuse: true } as const;
-
-/** Open loop: a submission every 1/rate s, whether or not the one before was answered. Milliseconds to the answers, and when each run was sent. */
-async function submitSteadily(plane: ControlPlane): Promise<{ answers: number[]; submittedAt: Map<string, number> }> {
-  const answers: number[] = [];
-  const submittedAt = new Map<string, number>();
-  const begin = performance.now();
-  const all = Array.from({ length: rate * seconds }, async (_, index) => {
-    await sleep(Math.max(0, begin + (index * 1000) / rate - performance.now()));
-    const sent = performance.now();
-    const run = await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
-    answers.push(performance.now() - sent);
-    submittedAt.set(run.id, sent);
-  });
-  await Promise.all(all);
-  return { answers, submittedAt };
-}
 
 /** BullMQ alone, one entry at a time on a prefix of its own: add to handler, in milliseconds. */
 async function bareHop(plane: ControlPlane, times: number): Promise<number[]> {
@@ -80,20 +63,26 @@ async function measureLoad(backend: Backend): Promise<void> {
     const hops = await bareHop(plane, 200);
     // What a person waits who submits to a service at rest: before the load, which leaves a backlog behind.
     const alone = await submitOneByOne(plane, startedAt, 100);
-    const { answers, submittedAt } = await submitSteadily(plane);
-    await waitFor(() => [...submittedAt.keys()].every((id) => startedAt.has(id)), { timeoutMs: 180_000, message: 'every run started' });
-    const starts = [...submittedAt].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
-    console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s, each of which starts an agent at once that ends its run`);
-    console.table({
-      'submission to answer': spread(answers),
-      'submission to start call, under that load': spread(starts),
-      'submission to start call, one at a time': spread(alone),
-      'bare BullMQ, add to handler': spread(hops),
-    });
-    console.log(`start call over bare BullMQ, p95: ${(quantile(alone, 0.95) / quantile(hops, 0.95)).toFixed(1)} x one at a time`);
+    console.log(`\n${backend}: one at a time`);
+    console.table({ 'submission to start call': spread(alone), 'bare BullMQ, add to handler': spread(hops) });
+    console.log(`start call over bare BullMQ, p95: ${(quantile(alone, 0.95) / quantile(hops, 0.95)).toFixed(1)} x`);
+    console.log(`\n${backend}: ${seconds} s at each rate; each submission starts an agent at once that ends its run`);
+    const { kept, driven } = await stepUp(plane, seconds, (runs) => untilStarted(runs, startedAt, 60_000));
+    const starts = [...(kept?.submittedAt ?? [])].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
+    console.log(
+      `kept up: ${kept?.rate ?? 'none'} a second; submission to start call then, p50 / p99: ${show(starts, 0.5)} / ${show(starts, 0.99)}`,
+    );
+    printCost(kept ?? driven);
   } finally {
     await plane.close();
   }
+}
+
+function printCost(step: Parameters<typeof costOf>[0]): void {
+  const { table, perCore } = costOf(step);
+  console.log(`processor time of one submission and all that came of it, at ${step.rate} a second`);
+  console.table({ 'one submission': table });
+  console.log(`one core pays for ${perCore.toFixed(1)} a second`);
 }
 
 /** Each when the one before has started. Milliseconds from the submission to the start call. */
@@ -115,10 +104,11 @@ async function measureBacklog(backend: Backend): Promise<void> {
     const taken: { attemptId: string; generation: number }[] = [];
     plane.queues.consume('tasks', { concurrency: 64, handler: async (entry) => void taken.push(entry) });
     for (let warm = 0; warm < 20; warm += 1) await plane.client.submitRun({ ...submission }, { idempotencyKey: randomUUID() });
-    const { answers } = await submitSteadily(plane);
-    console.log(`\n${backend}: ${rate} submissions a second for ${seconds} s, which wait behind taken slots`);
-    console.table({ 'submission to answer': spread(answers) });
-    let submitted = answers.length;
+    console.log(`\n${backend}: ${seconds} s at each rate; the runs wait behind taken slots`);
+    const { kept, driven } = await stepUp(plane, seconds, async () => 0);
+    console.log(`kept up: ${kept?.rate ?? 'none'} a second`);
+    printCost(kept ?? driven);
+    let submitted = await plane.prisma.run.count();
     await Promise.all(
       Array.from({ length: 4 }, async () => {
         for (; submitted < backlog; ) {
@@ -143,10 +133,10 @@ async function measureBacklog(backend: Backend): Promise<void> {
   }
 }
 
-console.log(`${cpus().length} cores, ${cpus()[0]?.model}; Node ${process.version}`);
+console.log(`${cpus().length} cores, ${cpus()[0]?.model}; Node ${process.version}; load average ${loadavg()[0]?.toFixed(1)}`);
 for (const name of options.backend) {
   const backend: Backend = name === 'redis' ? 'redis' : 'postgres';
-  await measureLoad(backend);
-  await measureBacklog(backend);
+  if (options.part.includes('load')) await measureLoad(backend);
+  if (options.part.includes('backlog')) await measureBacklog(backend);
 }
 process.exit(0);

@@ -3,6 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
+import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
 import { z } from 'zod';
 
 /**
@@ -30,9 +31,8 @@ const files = {
 };
 const flags = Object.entries(files).flatMap(([name, path]) => [`--${name}`, path]);
 const script = join(import.meta.dirname, 'preprocessing_gap.py');
-const env = { ...process.env, PYTHONPATH: join(import.meta.dirname, '../../../docker/trainer') };
-const args = [script, ...flags, '--backbone', options.backbone, '--size', String(details.imageSize)];
-const { stdout } = await promisify(execFile)(python, args, { env, timeout: limitMs });
+const args = isolatedPython(script, [...flags, '--backbone', options.backbone, '--size', String(details.imageSize)]);
+const { stdout } = await promisify(execFile)(python, args, { env: withoutPythonVariables(process.env), timeout: limitMs });
 const { images, cosine, mapAt100 } = report.parse(JSON.parse(stdout));
 console.log(`${model}, trained with ${details.preprocessing} at ${details.imageSize} px; ${images} images`);
 console.log(`cosine of an image's two features: ${shown(cosine, (value) => value.toFixed(4))}`);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { trainerConfig, trainerEvent } from '@cairn/contract';
+import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
 import { quantile } from './quantiles.ts';
 
 /**
@@ -25,7 +26,6 @@ const { values: options } = parseArgs({
 });
 const python = process.env.CAIRN_PYTHON ?? 'python3';
 const rival = join(import.meta.dirname, 'plain_training.py');
-const trainer = join(import.meta.dirname, '../../../docker/trainer');
 const [size, batch, workers, threads, steps, rounds] = (['size', 'batch', 'workers', 'threads', 'steps', 'rounds'] as const).map((name) =>
   Number(options[name]),
 ) as [number, number, number, number, number, number];
@@ -36,7 +36,7 @@ const limitMs = 30 * 60_000;
 const work = await mkdtemp(join(tmpdir(), 'cairn-bench-train-'));
 try {
   console.log(`Drawing ${steps * batch} JPEG files of 640 x 480 ...`);
-  await run([rival, 'make', work, '--count', String(steps * batch)]);
+  await run(rival, ['make', work, '--count', String(steps * batch)]);
   const arms = { cairn_trainer: ours, 'plain torchvision loop': () => theirs('plain'), 'random tensors': () => theirs('random') };
   const rates: Record<string, number[]> = {};
   for (let round = 0; round < rounds; round += 1) {
@@ -51,15 +51,16 @@ try {
   await rm(work, { recursive: true, force: true });
 }
 
-async function run(args: readonly string[]): Promise<string> {
-  const env = { ...process.env, PYTHONPATH: trainer };
-  return (await promisify(execFile)(python, args, { env, timeout: limitMs, maxBuffer: 16 * 1024 * 1024 })).stdout;
+async function run(moduleOrFile: string, args: readonly string[]): Promise<string> {
+  const env = withoutPythonVariables(process.env);
+  return (await promisify(execFile)(python, isolatedPython(moduleOrFile, args), { env, timeout: limitMs, maxBuffer: 16 * 1024 * 1024 }))
+    .stdout;
 }
 
 async function theirs(mode: 'plain' | 'random'): Promise<number> {
   const numbers = { size, pad, batch, workers, threads, steps, warmup };
   const flags = Object.entries(numbers).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  return Number(await run([rival, mode, work, '--backbone', options.backbone, '--precision', options.precision, ...flags]));
+  return Number(await run(rival, [mode, work, '--backbone', options.backbone, '--precision', options.precision, ...flags]));
 }
 
 /** One epoch by the real program, whose events tell when a step was over. */
@@ -93,7 +94,7 @@ async function ours(round: number): Promise<number> {
     stopPath: join(folder, 'stop'),
   });
   await writeFile(join(folder, 'stage.json'), JSON.stringify(config));
-  await run(['-m', 'cairn_trainer', '--config', join(folder, 'stage.json')]);
+  await run('cairn_trainer', ['--config', join(folder, 'stage.json')]);
   const lines = (await readFile(config.eventsPath, 'utf8')).trimEnd().split('\n');
   const told = lines.map((line) => trainerEvent.parse(JSON.parse(line))).filter((event) => event.event === 'step');
   const [first, last] = [told[0], told.at(-1)];

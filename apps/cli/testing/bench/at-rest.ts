@@ -1,8 +1,7 @@
 import { inParallel, sleep } from '@cairn/runtime';
-import { waitFor } from '@cairn/testing';
+import { usageOf, waitFor } from '@cairn/testing';
 import type { ApiCall } from '../cluster/api-proxy.ts';
 import { type ClusterWorld, gpuResource, type OpenService, shellImage, smallPods } from '../cluster/cluster-service.ts';
-import { usageOf } from './process-usage.ts';
 
 type Options = {
   /** Runs that wait. */

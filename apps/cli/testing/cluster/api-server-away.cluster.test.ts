@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller change, else one time in three; it takes about 60 s.
 import { freePort } from '@cairn/runtime';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type ApiProxy, startApiProxy } from './api-proxy.ts';

@@ -101,6 +101,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
         ...variables,
       },
       ...(probePort !== undefined && { controllerVariables: { CAIRN_PROBE_PORT: String(probePort) } }),
+      datasetRoots: [dataset],
       isDurable: false,
       tell: () => undefined,
       signal: AbortSignal.timeout(120_000),

@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller, apps/worker/agent change, else one time in three; it takes about 150 s.
 import { agentExit } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import { withClient } from '@cairn/testing';

@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller, k8s/examples change, else one time in three; it takes about 120 s.
 import { agentExit } from '@cairn/contract';
 import type { V1Job } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';

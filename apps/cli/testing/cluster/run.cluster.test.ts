@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, docker/worker change, else one time in three; it takes about 360 s.
 import { PassThrough } from 'node:stream';
 import type { RunView } from '@cairn/contract';
 import { Exec, type V1Pod, type V1Status } from '@kubernetes/client-node';
@@ -214,6 +215,6 @@ os.kill(ranks[-1], signal.SIGSTOP)`;
   const output = new PassThrough().resume();
   const { promise, resolve } = Promise.withResolvers<V1Status>();
   const [name = '', container = ''] = [pod?.metadata?.name, pod?.spec?.containers[0]?.name];
-  await new Exec(kubeConfig).exec(world.namespace, name, container, ['python3', '-c', script], output, output, null, false, resolve);
+  await new Exec(kubeConfig).exec(world.namespace, name, container, ['python3', '-I', '-c', script], output, output, null, false, resolve);
   expect(await promise).toMatchObject({ status: 'Success' });
 }

@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/docker, libs/executor/docker, docker/worker change, else one time in three; it takes about 120 s.
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
@@ -61,6 +62,7 @@ beforeAll(async () => {
       CAIRN_INSTANCE: instance,
       CAIRN_POOLS: JSON.stringify([{ name: 'box', executor: 'docker', slots: 2, settings }]),
     },
+    datasetRoots: [folder],
     isDurable: false,
     tell: () => undefined,
     signal: AbortSignal.timeout(120_000),

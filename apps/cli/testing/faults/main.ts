@@ -3,13 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
-import { judge, resumedFromNewest } from './judge.ts';
+import { type Case, casesOf } from './cases.ts';
 import { type Played, playRun } from './play-run.ts';
-import { scenarios } from './scenarios.ts';
-import { type Backend, backends, type Servers, startServers, storageOf } from './servers.ts';
+import { startServers, storageOf } from './servers.ts';
 import { smallSettings } from './small-run.ts';
-import { type Strike, strikeOf } from './strike.ts';
-import { allFaults, type Fault, nameOf, packFaults, sampleFaults, transitions } from './transitions.ts';
+import { transitions } from './transitions.ts';
 
 /**
  * The fault test: runs of the recipe `tiny` in which one program after another is killed at a transition of the run, each
@@ -25,8 +23,12 @@ const { values } = parseArgs({
     'per-run': { type: 'string', default: '5' },
     /** Runs at a time. */
     together: { type: 'string', default: '1' },
-    /** Scenarios whose name has this in it; `none` for no scenario. */
+    /** Programs, separated by commas, that are struck once more each, on PostgreSQL. */
+    strike: { type: 'string', default: '' },
+    /** Scenarios whose name has this in it, or one of these, separated by semicolons; `none` for no scenario. */
     scenarios: { type: 'string', default: '' },
+    /** Judges the runs against the first of them, in place of a run without faults. */
+    'each-other': { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
     only: { type: 'string' },
     /** A file that gets the counts as JSON, in place of the last line. */
@@ -34,18 +36,10 @@ const { values } = parseArgs({
   },
 });
 const seed = Number(values.seed);
+/** When everything has to be over, in seconds since 1970. */
+const until = Number(process.env.CAIRN_TEST_UNTIL || Number.POSITIVE_INFINITY);
 const interrupted = new AbortController();
 process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
-
-/** One run to play; it counts as `weight` cases, all of which pass or fail with it. */
-type Case = {
-  title: string;
-  backend: Backend;
-  controllers: number;
-  weight: number;
-  strikes(servers: Servers): readonly Strike[];
-  verdict(played: Played, reference: Played): string[];
-};
 
 const folder = await mkdtemp(join(tmpdir(), 'cairn-faults-'));
 const dataset = join(folder, 'mini');
@@ -53,45 +47,12 @@ const dataset = join(folder, 'mini');
 const kept = `${folder}-logs`;
 let passed = 0;
 let failed = 0;
+let longestSeconds = 0;
 const hit = new Set<string>();
 
-function faultCases(backend: Backend, count: number): Case[] {
-  const only = values.only === undefined ? null : new Set(values.only.split(';').map((name) => name.trim()));
-  // A checkpoint is told of once it is stored: over S3 that takes longer than the few steps that are left, and the ranks have ended.
-  const possible = allFaults.filter(({ victim, moment }) => backend !== 'redis and s3' || victim !== 'rank' || moment !== 'checkpoint');
-  const wanted = (): Fault[] => {
-    if (only) return possible.filter((fault) => only.has(nameOf(fault)));
-    // Another sample on each backend.
-    return values.all ? possible : sampleFaults(seed + backends.indexOf(backend), count, possible);
-  };
-  return packFaults(count > 0 ? wanted() : [], Number(values['per-run'])).map((pack) => ({
-    title: pack.map(nameOf).join(', '),
-    backend,
-    controllers: 1,
-    weight: pack.length,
-    strikes: () => pack.map(strikeOf),
-    verdict: (played, reference) => [...judge(played, reference), ...resumedFromNewest(played.events)],
-  }));
-}
+type Tell = (line: string) => void;
 
-function scenarioCases(): Case[] {
-  return scenarios
-    .filter(({ name }) => values.only === undefined && name.includes(values.scenarios))
-    .map(({ name, backend, controllers = 1, strikes, judge: judgeScenario }) => ({
-      title: name,
-      backend,
-      controllers,
-      weight: 1,
-      strikes,
-      verdict: (played, reference) => [...judge(played, reference), ...judgeScenario(played, reference)],
-    }));
-}
-
-async function play(
-  name: string,
-  { backend, controllers, strikes }: Pick<Case, 'backend' | 'controllers' | 'strikes'>,
-  tell: (line: string) => void,
-) {
+async function play(name: string, { backend, controllers, strikes }: Pick<Case, 'backend' | 'controllers' | 'strikes'>, tell: Tell) {
   const home = join(folder, name);
   const servers = await startServers(backend, process.env.CAIRN_PYTHON);
   const storage = storageOf(servers);
@@ -110,6 +71,7 @@ async function play(
       signal: interrupted.signal,
     });
     tell(`ended after ${played.seconds.toFixed(0)} s with mAP@100 ${(played.mapAt100 * 100).toFixed(2)} %`);
+    longestSeconds = Math.max(longestSeconds, played.seconds);
     for (const item of played.passed) hit.add(`${item.step}:${item.moment}`);
     return played;
   } catch (error) {
@@ -124,13 +86,15 @@ async function play(
 }
 
 /** Plays and judges; says it all at once when it is over, since others may run at the same time. */
-async function playCase(name: string, one: Case, reference: Promise<Played>): Promise<void> {
+async function playCase(index: number, one: Case, reference: PromiseWithResolvers<Played>): Promise<void> {
   const lines: string[] = [];
   let wrong: string[];
   try {
-    const played = await play(name, one, (line) => lines.push(line));
-    wrong = one.verdict(played, await reference);
+    const played = await play(`run-${index}`, one, (line) => lines.push(line));
+    if (values['each-other'] && index === 0) reference.resolve(played);
+    wrong = one.verdict(played, await reference.promise);
   } catch (error) {
+    if (values['each-other'] && index === 0) reference.reject(new Error('the run that the others are judged against did not end'));
     wrong = [error instanceof Error ? error.message : String(error)];
   }
   if (wrong.length === 0) passed += one.weight;
@@ -139,22 +103,43 @@ async function playCase(name: string, one: Case, reference: Promise<Played>): Pr
 }
 
 async function playAll(cases: readonly Case[]): Promise<void> {
-  const reference = play('reference', { backend: 'postgres', controllers: 1, strikes: () => [] }, (line) =>
-    console.log(`seed ${seed}; the run without faults: ${line}`),
-  );
+  const reference = Promise.withResolvers<Played>();
+  // Whoever is judged against it hears of its failure.
+  reference.promise.catch(() => undefined);
+  const playReference = async (): Promise<void> => {
+    const tell = (line: string) => console.log(`seed ${seed}; the run without faults: ${line}`);
+    await play('reference', { backend: 'postgres', controllers: 1, strikes: () => [] }, tell).then(reference.resolve, reference.reject);
+    await reference.promise;
+  };
   const left = [...cases.entries()];
   const places = Array.from({ length: Number(values.together) }, async (_, place) => {
     // The reference takes one of the places.
-    if (place === 0) await reference;
-    for (let next = left.shift(); next !== undefined; next = left.shift()) await playCase(`run-${next[0]}`, next[1], reference);
+    if (place === 0 && !values['each-other']) await playReference();
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      if (Date.now() / 1000 + longestSeconds > until) tellNotRun(next[1]);
+      else await playCase(next[0], next[1], reference);
+    }
   });
   await Promise.all(places);
 }
 
+function tellNotRun({ backend, title, weight }: Case): void {
+  failed += weight;
+  console.log(`${backend}: ${title}\n    NOT RUN: no time was left for it`);
+}
+
 try {
+  const cases = casesOf({
+    seed,
+    counts: { postgres: Number(values.postgres), redis: Number(values.redis), 'redis and s3': Number(values.s3) },
+    perRun: Number(values['per-run']),
+    all: values.all,
+    only: values.only,
+    strike: values.strike,
+    scenarios: values.scenarios,
+  });
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
-  const counts = { postgres: values.postgres, redis: values.redis, 'redis and s3': values.s3 } satisfies Record<Backend, string>;
-  await playAll([...backends.flatMap((backend) => faultCases(backend, Number(counts[backend]))), ...scenarioCases()]);
+  await playAll(cases);
   const never = transitions.filter((item) => !hit.has(`${item.step}:${item.moment}`)).map((item) => `${item.step}:${item.moment}`);
   if (never.length > 0) console.log(`transitions never passed: ${never.join(', ')}`);
   if (values.all && never.length > 0) failed += never.length;

@@ -53,6 +53,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     ...(options.queueUrl === undefined ? {} : { queueUrl: options.queueUrl }),
     ...(options.storageUrl === undefined ? {} : { variables: { CAIRN_STORAGE_URL: options.storageUrl } }),
     ...(options.controllers === undefined ? {} : { controllers: options.controllers }),
+    datasetRoots: [options.dataset],
     isDurable: false,
     tell: options.tell,
     signal,

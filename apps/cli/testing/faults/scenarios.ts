@@ -6,14 +6,14 @@ import { createLogger, processesByAttempt, signalProcess, sleep } from '@cairn/r
 import type { S3Proxy, TestValkey, Verdict } from '@cairn/testing';
 import { z } from 'zod';
 import type { Service } from '../../service/start-service.ts';
+import type { Choosable } from '../ci/choose.ts';
 import type { Played } from './play-run.ts';
 import type { Backend, Servers } from './servers.ts';
 import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
 import type { Transition } from './transitions.ts';
 
 /** A fault that is more than one killed program: what is done to a run, and what must be true of it beside the usual. */
-export type Scenario = {
-  name: string;
+export type Scenario = Choosable & {
   backend: Backend;
   /** Controllers of the service: one leads, the others wait. */
   controllers?: number;
@@ -31,6 +31,8 @@ const storageOutageMs = 8_000;
 export const scenarios: readonly Scenario[] = [
   {
     name: 'Redis is emptied while an entry waits in it',
+    touchedBy: ['libs/queue', 'apps/controller'],
+    seconds: 70,
     backend: 'redis',
     strikes: ({ valkey }) => [
       {
@@ -48,6 +50,8 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'the api hangs for longer than every timeout while a stage trains',
+    touchedBy: ['apps/api', 'apps/worker', 'libs/client'],
+    seconds: 110,
     backend: 'postgres',
     strikes: () => [
       {
@@ -69,6 +73,8 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'a task that slept through the loss of its right wakes as a zombie',
+    touchedBy: ['apps/worker', 'libs/engine'],
+    seconds: 100,
     backend: 'postgres',
     strikes: () => [
       {
@@ -86,6 +92,8 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'the newest checkpoint is cut short',
+    touchedBy: ['apps/worker/train', 'docker/trainer'],
+    seconds: 60,
     backend: 'postgres',
     strikes: () => [
       {
@@ -110,6 +118,8 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'the leader sleeps past its expiry while another leads',
+    touchedBy: ['apps/controller', 'libs/db'],
+    seconds: 70,
     backend: 'postgres',
     controllers: 2,
     strikes: () => [
@@ -119,6 +129,8 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'S3 asks for fewer requests, stands still, and restarts with Redis',
+    touchedBy: ['libs/storage', 'apps/worker/train'],
+    seconds: 80,
     backend: 'redis and s3',
     strikes: storageOutages,
     judge: ({ events }) =>

@@ -5,6 +5,16 @@ import { seededRandom } from '@cairn/testing';
 export const victims = ['controller', 'api', 'tasks', 'postgres', 'agent', 'rank'] as const;
 export type Victim = (typeof victims)[number];
 
+/** Where the code lies that a program's death puts to the test. */
+export const touchesOf: Readonly<Record<Victim, readonly string[]>> = {
+  controller: ['apps/controller', 'libs/engine', 'libs/domain'],
+  api: ['apps/api', 'libs/engine', 'libs/client'],
+  tasks: ['apps/worker/tasks', 'libs/queue'],
+  postgres: ['libs/db', 'libs/queue', 'prisma'],
+  agent: ['apps/worker', 'libs/executor/process', 'libs/client'],
+  rank: ['docker/trainer', 'apps/worker/train'],
+};
+
 /**
  * A point in a run's life at which a fault strikes: a step, and what its history just said of it. `created`: an attempt
  * was given to a pool; `running`: its process reported; `ended`: it told its success.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from typing import Protocol
 
 import torch
@@ -82,12 +83,15 @@ def _spec_of(name: str) -> BackboneSpec:
 
 
 def _init_weights(backbone: nn.Module, generator: torch.Generator) -> None:
-    """He's initialisation of convolutions (by fan-out) and linear layers (by fan-in), norms at weight 1 and bias 0."""
+    """He's initialisation of convolutions (by fan-out), norms at weight 1 and bias 0; linear layers as torch.nn.Linear has them.
+
+    Linear layers are those of the squeeze-excitations, which the reference leaves as PyTorch makes them: so does `weightsExtent: upstream`.
+    """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu', generator=generator)
         elif isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity='relu', generator=generator)
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
         elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             module.reset_running_stats()
             nn.init.ones_(module.weight)

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { isolatedPython } from '@cairn/runtime';
 import { generateMetadata, scaledCounts } from './generate-metadata.ts';
 import { measure, report } from './measure.ts';
 
@@ -39,7 +40,7 @@ try {
     const from = ['--metadata', metadata, '--countries', countries];
     const memory = options.memory === undefined ? [] : ['--memory', options.memory];
     const cairn = await measure(process.execPath, [cli, 'lists', ...from, '--out', ours, '--lists', names.join(','), ...memory]);
-    const plain = await measure(python, [rival, ...from, '--out', theirs]);
+    const plain = await measure(python, isolatedPython(rival, [...from, '--out', theirs]));
     await compare(ours, theirs);
     report({ 'cairn lists': cairn, 'plain Python': plain });
     await Promise.all([ours, theirs].map((folder) => rm(folder, { recursive: true })));

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { isolatedPython } from '@cairn/runtime';
 import { openDatabase, pathLiteral } from '../../duckdb.ts';
 import { packTars } from '../../mini/pack-tars.ts';
 import { measure, report } from './measure.ts';
@@ -39,7 +40,7 @@ try {
     for (const withMd5 of [false, true]) {
       const [ours, theirs] = [join(work, 'cairn'), join(work, 'python.csv')];
       const cairn = await measure(process.execPath, [cli, 'tars', 'index', root, '--out', ours, ...(withMd5 ? [] : ['--no-md5'])]);
-      const tarfile = await measure(python, [rival, '--root', root, '--out', theirs, ...(withMd5 ? ['--md5'] : [])]);
+      const tarfile = await measure(python, isolatedPython(rival, ['--root', root, '--out', theirs, ...(withMd5 ? ['--md5'] : [])]));
       await compare(join(ours, 'train.parquet'), theirs);
       console.log(withMd5 ? '\nWith the md5 of every byte:' : '\nHeaders alone:');
       report({ 'cairn tars index': cairn, "Python's tarfile": tarfile });

@@ -1,0 +1,145 @@
+import { type TokenRole, tokenRole } from '@cairn/contract';
+import { attemptToken, newId } from '@cairn/runtime';
+import type { InjectOptions } from 'fastify';
+import { describe, expect, test } from 'vitest';
+import type { App } from '../http/app.ts';
+import { openTestApi } from '../testing/test-api.ts';
+import { hashSecret, newSecret } from './secrets.ts';
+
+const { api, internal, metricsServer, prisma, secrets, serverKey } = await openTestApi();
+
+/** Who may call a route: everybody, a person's token of at least this role, or the attempt that the path names. */
+type Decision = 'open' | TokenRole | 'attempt';
+
+/** Every route of the public server. One that is not here, or is here and not there, fails the first test. */
+const publicRoutes: Record<string, Decision> = {
+  'GET /healthz': 'open',
+  'GET /readyz': 'open',
+  'GET /openapi.json': 'open',
+  'GET /recipe.schema.json': 'open',
+  'GET /docs': 'open',
+  'GET /docs/': 'open',
+  'GET /docs/js/scalar.js': 'open',
+  'GET /metrics': 'viewer',
+  'GET /v1/runs': 'viewer',
+  'POST /v1/runs': 'submitter',
+  'GET /v1/runs/:id': 'viewer',
+  'POST /v1/runs/:id/cancel': 'submitter',
+  'POST /v1/runs/:id/retry': 'submitter',
+  'GET /v1/runs/:id/events': 'viewer',
+  'GET /v1/runs/:id/steps/:name': 'viewer',
+  'GET /v1/runs/:id/steps/:name/attempts': 'viewer',
+  'GET /v1/runs/:id/steps/:name/metrics': 'viewer',
+  'GET /v1/runs/:id/steps/:name/shards': 'viewer',
+  'GET /v1/attempts/:id': 'viewer',
+  'GET /v1/attempts/:id/logs': 'viewer',
+  'GET /v1/attempts/:id/tensorboard': 'viewer',
+  'GET /v1/attempts/:id/tensorboard/:name': 'viewer',
+  'GET /v1/events': 'viewer',
+  'GET /v1/datasets': 'viewer',
+  'POST /v1/datasets': 'submitter',
+  'GET /v1/datasets/:name': 'viewer',
+  'GET /v1/weights': 'viewer',
+  'GET /v1/weights/:name': 'viewer',
+  'PUT /v1/weights/:name': 'submitter',
+  // Of another owner: admin.
+  'DELETE /v1/weights/:name': 'submitter',
+  'GET /v1/recipes': 'viewer',
+  'GET /v1/recipes/:name': 'viewer',
+  'GET /v1/models': 'viewer',
+  'GET /v1/models/:name': 'viewer',
+  'GET /v1/artifacts/:id': 'viewer',
+  'GET /v1/fleet': 'viewer',
+  'POST /v1/gc': 'admin',
+  'GET /v1/tokens': 'admin',
+  'POST /v1/tokens': 'admin',
+  'DELETE /v1/tokens/:id': 'admin',
+  'GET /v1/audit': 'admin',
+};
+
+const internalRoutes: Record<string, Decision> = {
+  'GET /healthz': 'open',
+  'GET /readyz': 'open',
+  'GET /internal/v1/attempts/:id': 'attempt',
+  'POST /internal/v1/attempts/:id/start': 'attempt',
+  'POST /internal/v1/attempts/:id/reports': 'attempt',
+  'POST /internal/v1/attempts/:id/shards/claim': 'attempt',
+  'POST /internal/v1/attempts/:id/shards/:index/commit': 'attempt',
+  'POST /internal/v1/attempts/:id/shards/:index/release': 'attempt',
+  'POST /internal/v1/attempts/:id/finish': 'attempt',
+};
+
+const servers = [
+  { name: 'public', app: api, decisions: publicRoutes },
+  { name: 'internal', app: internal, decisions: internalRoutes },
+  { name: 'metrics', app: metricsServer, decisions: { 'GET /metrics': 'open' } satisfies Record<string, Decision> },
+];
+
+/** The routes that a server has, of the tree that Fastify prints: `│   └── /cancel (POST)` below what comes before it. */
+function routesOf(app: App): string[] {
+  const above: string[] = [];
+  return app
+    .printRoutes({ commonPrefix: false })
+    .split('\n')
+    .flatMap((line) => {
+      const [, indent = '', part = '', methods] = /^([│├└─ ]*)(\S+)(?: \(([A-Z, ]+)\))?$/.exec(line) ?? [];
+      const depth = indent.length / 4;
+      above.splice(depth - 1, above.length, part);
+      return methods === undefined ? [] : methods.split(', ').map((method) => `${method} ${above.join('')}`);
+    });
+}
+
+test.each(servers)('every route of the $name server has a decision', ({ app, decisions }) => {
+  expect(routesOf(app).toSorted()).toEqual(Object.keys(decisions).toSorted());
+});
+
+const attemptId = newId('attempt');
+const [revoked, expired] = [newSecret(), newSecret()];
+await prisma.token.createMany({
+  data: [
+    { id: newId('token'), projectId: 'default', name: 'revoked', role: 'admin', hash: hashSecret(revoked), revokedAt: new Date() },
+    { id: newId('token'), projectId: 'default', name: 'expired', role: 'admin', hash: hashSecret(expired), expiresAt: new Date(0) },
+  ],
+});
+
+/** Every kind of token: what it may call, beside what is open. */
+const tokens: { kind: string; secret: string | null; may: (decision: Decision) => boolean; refusal: 401 | 403 }[] = [
+  { kind: 'no token', secret: null, may: () => false, refusal: 401 },
+  { kind: 'an unknown token', secret: newSecret(), may: () => false, refusal: 401 },
+  { kind: 'a revoked admin', secret: revoked, may: () => false, refusal: 401 },
+  { kind: 'an expired admin', secret: expired, may: () => false, refusal: 401 },
+  ...tokenRole.options.map((role) => ({
+    kind: `a ${role}`,
+    secret: secrets[role],
+    may: (decision: Decision) =>
+      tokenRole.options.some((needed) => needed === decision && tokenRole.options.indexOf(role) >= tokenRole.options.indexOf(needed)),
+    refusal: 403 as const,
+  })),
+  { kind: 'the attempt', secret: attemptToken(serverKey, attemptId, 1), may: (decision) => decision === 'attempt', refusal: 401 },
+  { kind: 'another attempt', secret: attemptToken(serverKey, newId('attempt'), 1), may: () => false, refusal: 401 },
+  { kind: 'the attempt in an earlier life', secret: attemptToken(serverKey, attemptId, 2), may: () => false, refusal: 401 },
+];
+
+describe.each(servers)('the $name server', ({ app, decisions }) => {
+  test.each(tokens)('lets $kind in where the table says so, and nowhere else', async ({ secret, may, refusal }) => {
+    for (const [route, decision] of Object.entries(decisions)) {
+      const [method = '', url = ''] = route.split(' ');
+      const { statusCode } = await app.inject(request(method, url, secret));
+      const isLetIn = decision === 'open' || may(decision);
+      // On /internal a person's token is none at all.
+      const expected = decision === 'attempt' ? 401 : refusal;
+      if (isLetIn) expect([401, 403], route).not.toContain(statusCode);
+      else expect(statusCode, route).toBe(expected);
+    }
+  });
+});
+
+/** A call that changes nothing where it is let in: no schema takes its ids and its body. */
+function request(method: string, url: string, secret: string | null): InjectOptions {
+  const headers = { 'x-cairn-generation': '1', ...(secret === null ? {} : { authorization: `Bearer ${secret}` }) };
+  return {
+    method: method as InjectOptions['method'] & string,
+    url: url.replace('/attempts/:id', `/attempts/${attemptId}`).replaceAll(/:\w+/g, '-'),
+    ...(method === 'POST' ? { payload: '0', headers: { ...headers, 'content-type': 'application/json' } } : { headers }),
+  };
+}

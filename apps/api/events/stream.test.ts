@@ -1,0 +1,93 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
+import type { EventFeed } from './feed.ts';
+import { eventStream, type StreamOptions } from './stream.ts';
+
+const { stage, prisma } = await openTestApi();
+const heartbeatMs = 15_000;
+
+let variant = 0;
+/** A run with so many events. */
+async function runWith(count: number): Promise<string> {
+  variant += 1;
+  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
+  await prisma.$executeRaw`delete from event where run_id = ${runId}`;
+  await prisma.$executeRaw`
+    insert into event (run_id, seq, type, message) select ${runId}, n, 'note', 'line' from generate_series(1, ${count}::int) n`;
+  return runId;
+}
+
+const quiet: EventFeed = { subscribe: () => () => undefined, watchStep: () => expect.fail('nobody watches'), close: () => undefined };
+const stop = new AbortController();
+
+function open(runIds: readonly string[], over: Partial<StreamOptions> = {}) {
+  const options: StreamOptions = {
+    prisma,
+    feed: quiet,
+    reads: (_key, read) => read(),
+    topics: new Set(runIds.map((runId) => `run:${runId}`)),
+    positions: new Map(),
+    resets: [],
+    heartbeatMs,
+    isAllowed: async () => true,
+    onStall: () => undefined,
+    signal: stop.signal,
+    ...over,
+  };
+  return eventStream(options);
+}
+
+/** The runs that the messages of a piece are of, and how many in a row. */
+const countsOf = (piece: string): [string, number] => {
+  const ids = [...piece.matchAll(/"runId":"(run_\w+)"/g)].map(([, runId = '']) => runId);
+  expect(new Set(ids).size).toBe(1);
+  return [ids[0] ?? '', ids.length];
+};
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test('runs with long histories take turns, a page each', async () => {
+  const [one, two] = [await runWith(150), await runWith(250)];
+  const stream = open([one, two]);
+  expect((await stream.next()).value).toContain('retry:');
+  const pages: [string, number][] = [];
+  for (let page = 0; page < 5; page += 1) pages.push(countsOf((await stream.next()).value ?? ''));
+  expect(pages).toEqual([
+    [one, 100],
+    [two, 100],
+    [one, 50],
+    [two, 100],
+    [two, 50],
+  ]);
+  await stream.return();
+});
+
+test('a server that is slow itself cuts nobody off; a client that takes nothing is', async () => {
+  const runId = await runWith(1);
+  const onStall = vi.fn();
+  const slow = Promise.withResolvers<void>();
+  const stream = open([runId], {
+    onStall,
+    reads: async (_key, read) => {
+      await slow.promise;
+      return read();
+    },
+  });
+  await stream.next();
+  const event = stream.next();
+  await vi.advanceTimersByTimeAsync(10 * heartbeatMs);
+  expect(onStall).not.toHaveBeenCalled();
+  slow.resolve();
+  expect((await event).value).toContain('"message":"line"');
+  // Offered, and not followed by a wish for the next.
+  await vi.advanceTimersByTimeAsync(heartbeatMs);
+  expect(onStall).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(heartbeatMs);
+  expect(onStall).toHaveBeenCalledTimes(1);
+  await stream.return();
+});

@@ -1,0 +1,77 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { BlockList, isIPv6, type Socket } from 'node:net';
+
+export type ConnectionBounds = {
+  /** Connections of one server; 0: any number. */
+  most: number;
+  /** Of them from one address; 0: any number. */
+  perAddress: number;
+  /** Proxies, which speak for many: addresses or CIDR blocks that `perAddress` is not for. */
+  trusted: readonly string[];
+};
+
+/** The connections of a server that have no request now, or never had one; the longest so first. */
+export type OpenConnections = { withoutRequest(): Iterable<Socket> };
+
+/** How long the headers of a request may take. */
+export const headersTimeoutMs = 20_000;
+
+/**
+ * Bounds the connections of a server. At the most the one goes that has been without a request for the longest, so that whoever only
+ * holds connections keeps nobody out: a health check, or an agent, comes, is answered and is gone. One address with too many
+ * of its own loses its own.
+ */
+export function boundConnections(server: Server, { most, perAddress, trusted }: ConnectionBounds): OpenConnections {
+  const proxies = blockListOf(trusted);
+  /** In the order of their last answer, or of their coming. */
+  const idle = new Set<Socket>();
+  const all = new Map<Socket, string>();
+  const byAddress = new Map<string, Set<Socket>>();
+
+  /** Closes the one of these that is idle for the longest, or else the newcomer. */
+  function makeRoom(among: Pick<ReadonlySet<Socket>, 'has'>, newcomer: Socket): void {
+    const longest = [...idle].find((socket) => socket !== newcomer && among.has(socket)) ?? newcomer;
+    // At once, not when it has closed: the count must be right before the next one comes.
+    forget(longest);
+    longest.destroy();
+  }
+
+  function forget(socket: Socket): void {
+    idle.delete(socket);
+    const address = all.get(socket) ?? '';
+    all.delete(socket);
+    const own = byAddress.get(address);
+    if (own?.delete(socket) && own.size === 0) byAddress.delete(address);
+  }
+
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    all.set(socket, address);
+    idle.add(socket);
+    socket.once('close', () => forget(socket));
+    if (most > 0 && all.size > most) makeRoom(all, socket);
+    if (perAddress === 0 || proxies.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return;
+    const own = byAddress.get(address) ?? new Set();
+    byAddress.set(address, own.add(socket));
+    if (own.size > perAddress) makeRoom(own, socket);
+  });
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request;
+    idle.delete(socket);
+    response.once('close', () => {
+      if (all.has(socket)) idle.add(socket);
+    });
+  });
+  return { withoutRequest: () => [...idle] };
+}
+
+function blockListOf(blocks: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const block of blocks) {
+    const [address = '', bits] = block.split('/');
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+    if (bits === undefined) list.addAddress(address, family);
+    else list.addSubnet(address, Number(bits), family);
+  }
+  return list;
+}

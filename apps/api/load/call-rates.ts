@@ -1,0 +1,57 @@
+import { CairnError } from '@cairn/contract';
+import type { FastifyRequest } from 'fastify';
+import { bearerOf } from '../auth/authenticate.ts';
+import { hashSecret } from '../auth/secrets.ts';
+import type { App } from '../http/app.ts';
+import { createRateLimit } from './rate-limit.ts';
+
+export type CallRates = {
+  /** Calls a second of one token; 0: any number. */
+  perToken: number;
+  /** Calls a second of one address that come with no token, or with one that is not known to be good; 0: any number. */
+  perAddress: number;
+};
+
+export const noCallRates: CallRates = { perToken: 0, perAddress: 0 };
+
+/** So many of each are remembered; who was forgotten begins with a full allowance. */
+const mostRemembered = 10_000;
+
+/**
+ * Limits how often one caller may call. A token that was good a moment ago has an allowance of its own; everybody else shares that of
+ * the address, so that who guesses tokens from it, or floods it, is stopped before the database is asked.
+ */
+export function limitCallRates(app: App, { perToken, perAddress }: CallRates): void {
+  const tokens = createRateLimit({ perSecond: perToken, most: mostRemembered });
+  const addresses = createRateLimit({ perSecond: perAddress, most: mostRemembered });
+  const good = new Set<string>();
+
+  app.addHook('onRequest', async (request) => {
+    if (request.routeOptions.config.load === 'none') return;
+    const hash = tokenHashOf(request);
+    if (hash !== null && good.has(hash)) take(tokens, hash, `the token may make ${perToken} calls a second`);
+    else take(addresses, request.ip, `${request.ip} may make ${perAddress} calls a second without a token that is known`);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const hash = tokenHashOf(request);
+    if (hash === null) return;
+    if (reply.statusCode === 401) good.delete(hash);
+    else if (request.caller !== null) {
+      good.add(hash);
+      const [oldest] = good;
+      if (good.size > mostRemembered && oldest !== undefined) good.delete(oldest);
+    }
+  });
+}
+
+function take(limit: ReturnType<typeof createRateLimit>, key: string, rule: string): void {
+  const waitMs = limit.take(key);
+  if (waitMs === 0) return;
+  const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1000));
+  throw new CairnError('rate_limited', `Too many calls: ${rule}`, { details: { retryAfterSeconds } });
+}
+
+function tokenHashOf(request: FastifyRequest): string | null {
+  const secret = bearerOf(request.headers.authorization);
+  return secret === null ? null : hashSecret(secret);
+}

@@ -1,0 +1,69 @@
+import { expect, test, vi } from 'vitest';
+import { createGate, type GateOptions } from './gate.ts';
+
+const gateOf = (options: Partial<GateOptions> = {}) => createGate({ name: 'calls', room: 2, waiting: 2, waitMs: 60_000, ...options });
+
+test('so many are inside, so many wait in turn, and the next is refused with a time to come back', async () => {
+  const onRefusal = vi.fn();
+  const gate = gateOf({ onRefusal });
+  const [first] = [await gate.enter(), await gate.enter()];
+  const entered: string[] = [];
+  const enterAs = async (name: string) => {
+    const leave = await gate.enter();
+    entered.push(name);
+    return leave;
+  };
+  const [third, fourth] = [enterAs('third'), enterAs('fourth')];
+  await expect(gate.enter()).rejects.toMatchObject({ code: 'rate_limited', details: { retryAfterSeconds: 1 } });
+  expect(onRefusal).toHaveBeenCalledTimes(1);
+  expect(gate.load()).toEqual({ inside: 2, waiting: 2 });
+  first();
+  // Leaving twice gives no second place.
+  first();
+  (await third)();
+  await fourth;
+  expect(entered).toEqual(['third', 'fourth']);
+  expect(gate.load()).toEqual({ inside: 2, waiting: 0 });
+});
+
+test('who would wait for longer than the limit is refused although there is a place to wait', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] });
+  try {
+    const gate = gateOf({ room: 1, waiting: 1_000, waitMs: 1_000 });
+    // The mean stay becomes about 450 ms.
+    for (let stay = 0; stay < 6; stay += 1) {
+      const leave = await gate.enter();
+      vi.advanceTimersByTime(1_000);
+      leave();
+    }
+    await gate.enter();
+    const waiting = gate.enter();
+    await expect(Promise.all([gate.enter(), gate.enter()])).rejects.toMatchObject({ code: 'rate_limited' });
+    // An estimate may be wrong: the limit holds for who waits, too.
+    vi.advanceTimersByTime(1_000);
+    await expect(waiting).rejects.toMatchObject({ code: 'rate_limited' });
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('while the program is behind nobody waits, and an empty place is taken all the same', async () => {
+  const gate = gateOf({ room: 1, isBehind: () => true });
+  const leave = await gate.enter();
+  await expect(gate.enter()).rejects.toMatchObject({ code: 'rate_limited' });
+  leave();
+  await gate.enter();
+});
+
+test('who goes away while it waits leaves its place to the next', async () => {
+  const gate = gateOf({ room: 1 });
+  const leave = await gate.enter();
+  const gone = new AbortController();
+  const first = gate.enter(gone.signal);
+  const second = gate.enter();
+  gone.abort(new Error('gone'));
+  await expect(first).rejects.toThrow('gone');
+  leave();
+  await second;
+  expect(gate.load()).toEqual({ inside: 1, waiting: 0 });
+});

@@ -1,0 +1,70 @@
+import type { Closer, Metrics } from '@cairn/runtime';
+import { createGate, type Gate, type GateOptions } from './gate.ts';
+import { watchLoopDelay } from './loop-delay.ts';
+import { createSharedReads, type SharedReads } from './shared-reads.ts';
+
+/** What shares a gate. Each has room of its own, so that none can keep another out. */
+export const loadClasses = ['read', 'command', 'watch', 'transfer', 'attempt', 'probe'] as const;
+export type LoadClass = (typeof loadClasses)[number];
+
+export type LoadLimits = {
+  gates: Readonly<Record<LoadClass, Gate>>;
+  /** Reads of those who watch (streams, held-back answers): they wait as long as it takes, and leave connections to all others. */
+  watchReads: SharedReads;
+  /** Who calls, and whether the database answers: short, the same for many, and before all else. */
+  firstReads: SharedReads;
+};
+
+/** A loop that is late by more than this does not keep up. */
+const behindMs = 200;
+
+/** How many of each class a replica with so many connections to its database works on at once. */
+function roomsOf(
+  connections: number,
+): Record<LoadClass | 'watchReads' | 'firstReads', Pick<GateOptions, 'name' | 'room' | 'waiting' | 'waitMs'>> {
+  const share = (part: number) => Math.max(1, Math.floor(connections * part));
+  return {
+    read: { name: 'questions', room: share(3 / 16), waiting: 128, waitMs: 1_000 },
+    command: { name: 'commands', room: share(1 / 4), waiting: 64, waitMs: 500 },
+    // They hold no connection while they wait for news or for bytes.
+    watch: { name: 'streams and held-back answers', room: 2_000, waiting: 0, waitMs: 0 },
+    transfer: { name: 'files on their way', room: 32, waiting: 0, waitMs: 0 },
+    // Agents ask again for as long as it takes, so they wait longer.
+    attempt: { name: 'calls of attempts', room: share(1 / 4), waiting: 1_024, waitMs: 5_000 },
+    probe: { name: 'looks at its metrics', room: 1, waiting: 4, waitMs: 5_000 },
+    watchReads: { name: 'reads of streams', room: share(1 / 8), waiting: 10_000, waitMs: 60_000 },
+    firstReads: { name: 'tokens to look up', room: share(1 / 8), waiting: 1_000, waitMs: 5_000 },
+  };
+}
+
+/** The gates of one replica, shared by both its servers. Together they leave a few connections to health checks and metrics. */
+export function createLoadLimits({ connections, metrics }: { connections: number; metrics: Metrics }, closer: Closer): LoadLimits {
+  const loop = watchLoopDelay();
+  closer.add('the watch over the event loop', () => loop.close());
+  const refusals = metrics.counter({
+    name: 'requests_refused_total',
+    help: 'Requests that were refused because the service had more of their class than it could answer in time',
+    labels: ['class'],
+  });
+  const rooms = roomsOf(connections);
+  const isBehind = () => loop.delayMs() > behindMs;
+  const gateOf = (one: LoadClass) => createGate({ ...rooms[one], isBehind, onRefusal: () => refusals.inc({ class: one }) });
+  const gates = {
+    read: gateOf('read'),
+    command: gateOf('command'),
+    watch: gateOf('watch'),
+    transfer: gateOf('transfer'),
+    attempt: createGate({ ...rooms.attempt, onRefusal: () => refusals.inc({ class: 'attempt' }) }),
+    probe: gateOf('probe'),
+  } satisfies Record<LoadClass, Gate>;
+  metrics.gauge({
+    name: 'requests_inside',
+    help: 'Requests that are worked on, by class',
+    labels: ['class'],
+    collect: (gauge) => {
+      for (const one of loadClasses) gauge.set({ class: one }, gates[one].load().inside);
+    },
+  });
+  const { watchReads, firstReads } = rooms;
+  return { gates, watchReads: createSharedReads(createGate(watchReads)), firstReads: createSharedReads(createGate(firstReads)) };
+}

@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { createGate } from './gate.ts';
+import { createSharedReads } from './shared-reads.ts';
+
+test('who asks while the same read waits for its turn shares it, and who asks after it began gets a read of its own', async () => {
+  const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));
+  let written = 0;
+  let done = 0;
+  const release = Promise.withResolvers<void>();
+  const slow = reads('slow', () => release.promise);
+  const read = () =>
+    reads('value', async () => {
+      done += 1;
+      return written;
+    });
+  const early = [read(), read(), read()];
+  written = 1;
+  const late = read();
+  release.resolve();
+  await slow;
+  expect(await Promise.all([...early, late])).toEqual([1, 1, 1, 1]);
+  expect(done).toBe(1);
+  written = 2;
+  expect(await read()).toBe(2);
+});
+
+test('a read that fails fails for those who shared it, and the next one is made', async () => {
+  const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));
+  await expect(reads('key', () => Promise.reject(new Error('away')))).rejects.toThrow('away');
+  expect(await reads('key', async () => 'here')).toBe('here');
+});

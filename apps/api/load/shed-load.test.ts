@@ -1,0 +1,80 @@
+import { createCloser, createLogger, createMetrics } from '@cairn/runtime';
+import { waitFor } from '@cairn/testing';
+import { afterAll, expect, test } from 'vitest';
+import { createApp } from '../http/app.ts';
+import { noBounds } from '../server-bounds.ts';
+import { createLoadLimits } from './load-limits.ts';
+import { shedLoad } from './shed-load.ts';
+
+const closer = createCloser();
+afterAll(() => closer.close());
+
+test('more than a class can answer is refused at once with Retry-After, and takes no room from the others', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const app = createApp({
+    server: 'public',
+    log: createLogger({ name: 'test', level: 'silent' }),
+    metrics,
+    maxBodyBytes: 1_000,
+    connections: noBounds.connections,
+  });
+  closer.add('the app', () => app.close());
+  shedLoad(app, load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
+  const release = Promise.withResolvers<void>();
+  app.post('/command', async () => {
+    await release.promise;
+    return {};
+  });
+  app.get('/question', async () => ({}));
+  app.get('/health', { config: { load: 'none' } }, async () => ({}));
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+
+  const commands = Array.from({ length: 200 }, () => app.inject({ method: 'POST', url: '/command' }));
+  const first = await Promise.race(commands);
+  expect([first.statusCode, first.json().code]).toEqual([429, 'rate_limited']);
+  expect(Number(first.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+  expect((await app.inject('/question')).statusCode).toBe(200);
+  expect((await app.inject('/health')).statusCode).toBe(200);
+  expect(load.gates.command.load().inside).toBe(4);
+  release.resolve();
+  const codes = (await Promise.all(commands)).map((answer) => answer.statusCode);
+  expect(new Set(codes)).toEqual(new Set([200, 429]));
+  expect((await metrics.render()).body).toContain('cairn_requests_refused_total{class="command"}');
+
+  // Everybody has left, also those whose client went before the answer.
+  const gone = new AbortController();
+  await fetch(`${url}/question`, { signal: gone.signal }).then(() => gone.abort());
+  await waitFor(() => Object.values(load.gates).every((gate) => gate.load().inside === 0), { message: 'all places to be free' });
+});
+
+test('a client that goes away keeps its place until its work is done', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const app = createApp({
+    server: 'public',
+    log: createLogger({ name: 'test', level: 'silent' }),
+    metrics,
+    maxBodyBytes: 1_000,
+    connections: noBounds.connections,
+  });
+  closer.add('the app', () => app.close());
+  shedLoad(app, load, () => 'command');
+  const release = Promise.withResolvers<void>();
+  const gone = Promise.withResolvers<void>();
+  app.get('/', async (_request, reply) => {
+    reply.raw.once('close', () => gone.resolve());
+    await release.promise;
+    return {};
+  });
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  const client = new AbortController();
+  const call = fetch(url, { signal: client.signal });
+  call.catch(() => undefined);
+  await waitFor(() => load.gates.command.load().inside === 1, { message: 'the call to be inside' });
+  client.abort();
+  await gone.promise;
+  expect(load.gates.command.load().inside).toBe(1);
+  release.resolve();
+  await waitFor(() => load.gates.command.load().inside === 0, { message: 'the place to be free' });
+});

@@ -1,0 +1,57 @@
+import { CairnError } from '@cairn/contract';
+import type { FastifyRequest } from 'fastify';
+import type { App } from '../http/app.ts';
+import type { LoadClass, LoadLimits } from './load-limits.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Which room the route's requests take; without it `read` for GET, `command` for the rest. `none`: it costs nothing. */
+    load?: LoadClass | 'none';
+  }
+  interface FastifyRequest {
+    place: Place | null;
+  }
+}
+
+/** A place behind a gate, kept until the last of those who hold it lets go. */
+type Place = { hold(): void; letGo(): void };
+
+/**
+ * Lets a request in only where its class has room ({@link createLoadLimits}). The place is taken before anything is done for
+ * the request, and kept until both the answer has ended and the handler has: a client that goes away leaves its work behind.
+ */
+export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: FastifyRequest) => LoadClass | 'none'): void {
+  app.decorateRequest('place', null);
+  app.addHook('onRequest', async (request, reply) => {
+    const { load = classOf(request) } = request.routeOptions.config;
+    if (load === 'none') return;
+    const gone = new AbortController();
+    reply.raw.once('close', () => gone.abort(new CairnError('rate_limited', 'The client went before it was its turn')));
+    const place = placeOf(await gates[load].enter(gone.signal));
+    request.place = place;
+    if (gone.signal.aborted) place.letGo();
+    else reply.raw.once('close', () => place.letGo());
+  });
+  app.addHook('onRoute', (route) => {
+    const { handler } = route;
+    route.handler = function held(request, reply) {
+      request.place?.hold();
+      const answer = handler.call(this, request, reply);
+      if (!(answer instanceof Promise)) request.place?.letGo();
+      return answer instanceof Promise ? answer.finally(() => request.place?.letGo()) : answer;
+    };
+  });
+}
+
+function placeOf(leave: () => void): Place {
+  let holders = 1;
+  return {
+    hold: () => {
+      holders += 1;
+    },
+    letGo: () => {
+      holders -= 1;
+      if (holders === 0) leave();
+    },
+  };
+}

@@ -1,0 +1,37 @@
+import type { ApiConfiguration } from './configuration.ts';
+import type { ConnectionBounds } from './load/bound-connections.ts';
+import { type CallRates, noCallRates } from './load/call-rates.ts';
+import { noWeightsQuotas, type WeightsQuotas } from './weights-quota.ts';
+
+/** What callers may take of a replica. */
+export type ServerBounds = {
+  rates: CallRates;
+  weights: WeightsQuotas;
+  /** Of each of the two ports. */
+  connections: ConnectionBounds;
+};
+
+export const noBounds: ServerBounds = {
+  rates: noCallRates,
+  weights: noWeightsQuotas,
+  connections: { most: 0, perAddress: 0, trusted: [] },
+};
+
+const gigabyte = 1e9;
+
+export function boundsOf(configuration: ApiConfiguration): ServerBounds {
+  return {
+    rates: { perToken: configuration.CAIRN_TOKEN_RATE, perAddress: configuration.CAIRN_ADDRESS_RATE },
+    weights: {
+      projectCount: configuration.CAIRN_PROJECT_WEIGHTS,
+      ownerCount: configuration.CAIRN_OWNER_WEIGHTS,
+      projectBytes: configuration.CAIRN_PROJECT_WEIGHTS_GB * gigabyte,
+      ownerBytes: configuration.CAIRN_OWNER_WEIGHTS_GB * gigabyte,
+    },
+    connections: {
+      most: configuration.CAIRN_MAX_CONNECTIONS,
+      perAddress: configuration.CAIRN_ADDRESS_CONNECTIONS,
+      trusted: configuration.CAIRN_TRUSTED_PROXIES,
+    },
+  };
+}

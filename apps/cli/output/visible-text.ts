@@ -1,0 +1,53 @@
+/** Controls, halves of surrogate pairs, and what changes the direction or the lines of a text: all but the line feed and the tab. */
+const unshown = /(?![\t\n])[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
+
+/** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weights, the only controls that a terminal is sent for text. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that begins one
+const rendition = /(\x1b\[[0-9;:]*m)/;
+
+/**
+ * Text that people and programs wrote, as a terminal may be given it: what would act on the terminal is written out, an escape as \x1b.
+ * Line breaks stay.
+ */
+export function visibleText(text: string): string {
+  return text.replaceAll('\r\n', '\n').replaceAll(unshown, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+  });
+}
+
+/** A text of ours, with colours of ours and text of others in it: the colours stay, every other control is written out. */
+export function printable(text: string): string {
+  return text
+    .split(rendition)
+    .map((part, index) => (index % 2 === 1 ? part : visibleText(part)))
+    .join('');
+}
+
+/** The same in one line. */
+export function printableLine(text: string): string {
+  return printable(text).replaceAll(/[\t\n]+/g, ' ');
+}
+
+/**
+ * A line of a program's log. Its colours stay where colours are shown, and end with the line; of a line that was written over itself, as
+ * progress bars are, the last state stays.
+ */
+export function visibleLogLine(line: string, { isColoured }: { isColoured: boolean }): string {
+  const last = line.replace(/\r+$/, '').split('\r').at(-1) ?? '';
+  const shown = printable(last);
+  const plain = shown
+    .split(rendition)
+    .filter((_, index) => index % 2 === 0)
+    .join('');
+  if (plain === shown) return shown;
+  return isColoured ? `${shown}\x1b[0m` : plain;
+}
+
+/** JSON in which all that would act on a terminal is escaped; JSON itself wants it of the controls below U+0020 alone. */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replaceAll(
+    unshown,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

@@ -1,0 +1,99 @@
+import { judge, resumedFromNewest } from './judge.ts';
+import type { Played } from './play-run.ts';
+import { scenarios } from './scenarios.ts';
+import { type Backend, backends, type Servers } from './servers.ts';
+import { type Strike, strikeOf } from './strike.ts';
+import { allFaults, type Fault, nameOf, packFaults, sampleFaults, type Victim, victims } from './transitions.ts';
+
+/** One run to play; it counts as `weight` cases, all of which pass or fail with it. */
+export type Case = {
+  title: string;
+  backend: Backend;
+  controllers: number;
+  weight: number;
+  strikes(servers: Servers): readonly Strike[];
+  verdict(played: Played, reference: Played): string[];
+};
+
+export type Wanted = {
+  seed: number;
+  /** Pairs of a program and a transition, for each backend. */
+  counts: Readonly<Record<Backend, number>>;
+  perRun: number;
+  /** Every pair, in place of a sample. */
+  all: boolean;
+  /** These pairs by their names, on each backend that has a count, and nothing else. */
+  only: string | undefined;
+  /** Programs that are struck once more each. */
+  strike: string;
+  /** Parts of scenarios' names, separated by semicolons; all for an empty text. */
+  scenarios: string;
+};
+
+/**
+ * The runs to play.
+ * @throws Error naming a program or a scenario that is not there
+ */
+export function casesOf(wanted: Wanted): Case[] {
+  if (wanted.only !== undefined) return backends.flatMap((backend) => pairCases(backend, wanted));
+  return [...backends.flatMap((backend) => pairCases(backend, wanted)), ...oneMoreCase(wanted), ...scenarioCases(wanted.scenarios)];
+}
+
+function pairCases(backend: Backend, { seed, counts, perRun, all, only }: Wanted): Case[] {
+  if (counts[backend] === 0) return [];
+  const names = only === undefined ? null : new Set(only.split(';').map((name) => name.trim()));
+  // A checkpoint is told of once it is stored: over S3 that takes longer than the few steps that are left, and the ranks have ended.
+  const possible = allFaults.filter(({ victim, moment }) => backend !== 'redis and s3' || victim !== 'rank' || moment !== 'checkpoint');
+  const taken = (): readonly Fault[] => {
+    if (names) return possible.filter((fault) => names.has(nameOf(fault)));
+    // Another sample on each backend.
+    return all ? possible : sampleFaults(seed + backends.indexOf(backend), counts[backend], possible);
+  };
+  return packFaults(taken(), perRun).map((pack) => caseOf(backend, pack));
+}
+
+/** One run on PostgreSQL in which each of the programs is struck. */
+function oneMoreCase({ seed, strike }: Wanted): Case[] {
+  if (strike === '') return [];
+  const programs = strike.split(',').map((name) => {
+    const victim = victims.find((one): one is Victim => one === name.trim());
+    if (victim === undefined) throw new Error(`--strike: there is no program ${name}; there are ${victims.join(', ')}.`);
+    return victim;
+  });
+  const pack = programs.flatMap((program) =>
+    sampleFaults(
+      seed + backends.length,
+      1,
+      allFaults.filter(({ victim }) => victim === program),
+    ),
+  );
+  return packFaults(pack, pack.length).map((faults) => caseOf('postgres', faults));
+}
+
+function caseOf(backend: Backend, pack: readonly Fault[]): Case {
+  return {
+    title: pack.map(nameOf).join(', '),
+    backend,
+    controllers: 1,
+    weight: pack.length,
+    strikes: () => pack.map(strikeOf),
+    verdict: (played, reference) => [...judge(played, reference), ...resumedFromNewest(played.events)],
+  };
+}
+
+function scenarioCases(names: string): Case[] {
+  if (names === 'none') return [];
+  const parts = names.split(';').map((part) => part.trim());
+  const absent = parts.filter((part) => !scenarios.some(({ name }) => name.includes(part)));
+  if (absent.length > 0) throw new Error(`--scenarios: no scenario's name has "${absent.join('", "')}" in it.`);
+  return scenarios
+    .filter(({ name }) => parts.some((part) => name.includes(part)))
+    .map(({ name, backend, controllers = 1, strikes, judge: judgeScenario }) => ({
+      title: name,
+      backend,
+      controllers,
+      weight: 1,
+      strikes,
+      verdict: (played, reference) => [...judge(played, reference), ...judgeScenario(played, reference)],
+    }));
+}

@@ -1,0 +1,68 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { type ImageSource, stepSettings } from '@cairn/contract';
+import { inspectDataset } from '@cairn/dataset';
+import { expect, test, vi } from 'vitest';
+import { openAttempt } from '../testing/open-attempt.ts';
+import { specOf } from '../testing/specs.ts';
+import { runPrepare } from './run-prepare.ts';
+
+vi.setConfig({ testTimeout: 40_000 });
+
+const category = 'http://commons.wikimedia.org/wiki/Category:Alpha';
+const collection: Record<string, string> = {
+  'train.csv': 'id,url,landmark_id\naaa1,http://x/1,7\naaa2,http://x/2,7\n',
+  'train_clean.csv': 'landmark_id,images\n7,aaa1 aaa2\n',
+  'train_label_to_category.csv': `landmark_id,category\n7,${category}\n`,
+  'index_label_to_category.csv': `landmark_id,category\n1,${category}\n`,
+  'index_image_to_landmark.csv': 'id,landmark_id\niii1,1\n',
+  'index.csv': 'id\niii1\n',
+  'retrieval_solution_v2.1.csv': 'id,images,Usage\nqqq1,iii1,Public\n',
+  'train/a/a/a/aaa1.jpg': 'one',
+  'train/a/a/a/aaa2.jpg': 'two',
+  'index/i/i/i/iii1.jpg': 'three',
+  'test/q/q/q/qqq1.jpg': 'four',
+};
+
+/** An attempt at the preparation of a registered collection with some files replaced (null: removed). */
+async function openPrepare(files: Record<string, string | null> = {}) {
+  const attempt = await openAttempt(specOf('prepare'));
+  const root = join(attempt.folder, 'dataset');
+  for (const [name, text] of Object.entries({ ...collection, ...files })) {
+    if (text === null) continue;
+    await mkdir(dirname(join(root, name)), { recursive: true });
+    await writeFile(join(root, name), text);
+  }
+  const source: ImageSource = { kind: 'folder', root, metadata: root, countries: null };
+  const { files: registered } = await inspectDataset(source, { roots: null });
+  const settings = stepSettings.prepare.parse({ lists: ['clean', 'index', 'query'] });
+  return { ...attempt, root, context: { ...attempt.context, spec: { ...attempt.context.spec, source, settings, registered } } };
+}
+
+test('lists are made of a collection, and images that are not there are told', async () => {
+  const { context, plane, reporter } = await openPrepare({ 'train/a/a/a/aaa2.jpg': null });
+  expect(await runPrepare(context)).toMatchObject({ outcome: 'succeeded', details: { lists: { clean: { rows: 2, missingImages: 1 } } } });
+  await reporter.end();
+  expect(plane.items('note')).toMatchObject([{ level: 'warning', message: '1 of 2 rows of the list clean have no image file' }]);
+});
+
+test.each([
+  ['a list without a row', { 'index.csv': 'id\n' }, /^The list index has no row/],
+  ['no scored query', { 'retrieval_solution_v2.1.csv': 'id,images,Usage\nqqq1,None,Ignored\n' }, /^The list query has no row/],
+  ['a list none of whose images is there', { 'index/i/i/i/iii1.jpg': null, 'index/x.jpg': 'x' }, /^None of the 1 images of the list index/],
+])('%s ends the run before it trains', async (_, files, words) => {
+  const { context } = await openPrepare(files);
+  await expect(runPrepare(context)).rejects.toMatchObject({ code: 'empty_list', message: expect.stringMatching(words) });
+});
+
+test('files that are not those that were registered end it, as does a dataset of which nothing was kept', async () => {
+  const { context, root } = await openPrepare();
+  await expect(runPrepare({ ...context, spec: { ...context.spec, registered: null } })).rejects.toMatchObject({ code: 'dataset_changed' });
+  await rm(join(root, 'index/i/i/i/iii1.jpg'));
+  await expect(runPrepare(context)).rejects.toMatchObject({ code: 'dataset_changed' });
+});
+
+test('files where no dataset may lie are not read', async () => {
+  const { context } = await openPrepare();
+  await expect(runPrepare({ ...context, datasetRoots: ['/data'] })).rejects.toMatchObject({ code: 'folder_not_allowed' });
+});

@@ -1,0 +1,229 @@
+"""What an image is, and its pixels: the rules that extraction has too (libs/retrieval/image), tested on the files of tests/images.
+
+An image is a JPEG, PNG, WebP, GIF (its first frame) or TIFF (its first page) by its first bytes, whatever its name. The pixels are those
+of `cv2.imread`: 8 bits of RGB, the upper 8 of 16; a colour profile is not applied, alpha is dropped without blending. EXIF turns, XMP does
+not.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+"""uint8 [height, width, 3], RGB."""
+
+Format = Literal['JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF']
+
+_ORIENTATION = 0x0112
+_UNKNOWN = 'not an image of a known format'
+_JPEG_IN_TIFF = 7
+_END_OF_IMAGE = b'\xff\xd9'
+
+
+class BadImageError(Exception):
+    """An image that cannot be read; the message is the reason, without paths or addresses."""
+
+
+def decode_rgb(data: bytes, *, fills_truncated: bool) -> Pixels:
+    """The upright pixels of an image file's bytes.
+
+    With `fills_truncated` a JPEG that was cut off is read as OpenCV reads it, with grey in place of what is missing.
+
+    Raises:
+        BadImageError: the bytes are no whole image.
+    """
+    kind = sniff(data)
+    if kind is None:
+        raise BadImageError(_UNKNOWN)
+    turn = orientation(data, kind)
+    if kind == 'WEBP' and data[12:16] == b'VP8X' and data[20:21] and data[20] & 2:
+        raise BadImageError('an animated WebP')
+    if kind == 'TIFF':
+        directory = read_directory(data)
+        _require_plain_tiff(directory)
+        data = _without_orientation(data, directory)  # Pillow would turn it, by rules of its own
+    if kind == 'JPEG' and fills_truncated:
+        data += _END_OF_IMAGE
+    try:
+        # Pillow reads a resolution from EXIF, and warns where that is broken.
+        with warnings.catch_warnings(action='ignore'), Image.open(io.BytesIO(data), formats=[kind]) as image:
+            pixels = _rgb(image, kind)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise BadImageError(_reason(error)) from error
+    return _turned(pixels, turn)
+
+
+def sniff(data: bytes) -> Format | None:
+    """The format by the first bytes, or None."""
+    if data.startswith(b'\xff\xd8\xff'):
+        return 'JPEG'
+    if data.startswith(b'\x89PNG\r\n\x1a\n'):
+        return 'PNG'
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return 'WEBP'
+    if data[:6] in (b'GIF87a', b'GIF89a'):
+        return 'GIF'
+    if data[:4] in (b'II*\0', b'MM\0*'):
+        return 'TIFF'
+    return None
+
+
+def _rgb(image: Image.Image, kind: Format) -> Pixels:
+    if kind == 'GIF':
+        return _first_frame(image)
+    if image.mode.startswith('I'):  # 16 bits of grey, of which convert() would keep the lower 8
+        grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == 'CMYK':
+        ink = np.asarray(image).astype(np.int32)
+        light = 255 - ink[:, :, 3:]
+        return (light - (ink[:, :, :3] * light >> 8)).astype(np.uint8)
+    return np.asarray(image.convert('RGB'))
+
+
+def _first_frame(image: Image.Image) -> Pixels:
+    """On a black canvas, as large as the file says: a frame may cover a part of it, and have transparent pixels."""
+    left, top, right, bottom = image.tile[0][1]
+    frame = np.asarray(image.convert('RGBA'))[top:bottom, left:right]
+    canvas = np.zeros((image.height, image.width, 3), np.uint8)
+    canvas[top:bottom, left:right] = frame[:, :, :3] * (frame[:, :, 3:] > 0)
+    return canvas
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return _UNKNOWN
+    return str(error) or type(error).__name__
+
+
+class Directory(NamedTuple):
+    """The first directory of a TIFF or EXIF block: where the 12 bytes of each tag's entry lie."""
+
+    data: bytes
+    order: Literal['<', '>']
+    entries: dict[int, int]
+
+    def values(self, tag: int, default: int) -> list[int]:
+        """The numbers of an entry of the types BYTE, SHORT and LONG."""
+        at = self.entries.get(tag)
+        if at is None:
+            return [default]
+        kind, count = struct.unpack_from(f'{self.order}HI', self.data, at + 2)
+        code, size = {1: ('B', 1), 3: ('H', 2), 4: ('I', 4)}.get(kind, ('', 0))
+        if size == 0 or count > 16:
+            return []
+        place = at + 8 if count * size <= 4 else struct.unpack_from(f'{self.order}I', self.data, at + 8)[0]
+        if place + count * size > len(self.data):
+            return []
+        return list(struct.unpack_from(f'{self.order}{count}{code}', self.data, place))
+
+
+def read_directory(data: bytes) -> Directory:
+    """Without entries where the block is no TIFF; up to where it is cut off otherwise."""
+    entries: dict[int, int] = {}
+    order: Literal['<', '>'] = '<' if data[:2] == b'II' else '>'
+    if data[:4] in (b'II*\0', b'MM\0*') and len(data) >= 8:
+        (start,) = struct.unpack_from(f'{order}I', data, 4)
+        if start + 2 <= len(data):
+            (count,) = struct.unpack_from(f'{order}H', data, start)
+            for at in range(start + 2, min(start + 2 + 12 * count, len(data) - 11), 12):
+                entries.setdefault(struct.unpack_from(f'{order}H', data, at)[0], at)
+    return Directory(data, order, entries)
+
+
+def orientation(data: bytes, kind: Format) -> int:
+    """How the picture is to be turned, 1 to 8 as EXIF has it; 1 where nothing says so.
+
+    As OpenCV reads it (modules/imgcodecs/src/exif.cpp): 16 bits at the place of the value, whatever type the entry names; in a JPEG from
+    the first APP1 segment alone.
+    """
+    block = {'JPEG': _exif_of_jpeg, 'PNG': _exif_of_png, 'WEBP': _exif_of_webp, 'TIFF': bytes, 'GIF': lambda _: b''}[kind](data)
+    directory = read_directory(block)
+    at = directory.entries.get(_ORIENTATION)
+    value = 1 if at is None else struct.unpack_from(f'{directory.order}H', block, at + 8)[0]
+    return value if 1 <= value <= 8 else 1
+
+
+def _exif_of_jpeg(data: bytes) -> bytes:
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # these stand alone
+            at += 2
+        elif marker == 0xDA:  # the scan begins
+            break
+        else:
+            (length,) = struct.unpack_from('>H', data, at + 2)
+            if marker == 0xE1:
+                return data[at + 10 : at + 2 + length]  # after "Exif", 0, 0
+            at += 2 + length
+    return b''
+
+
+def _exif_of_png(data: bytes) -> bytes:
+    at = 8
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from('>I', data, at)
+        if data[at + 4 : at + 8] == b'eXIf':
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return b''
+
+
+def _exif_of_webp(data: bytes) -> bytes:
+    for name, at, length in _chunks_of_webp(data):
+        if name == b'EXIF':
+            return data[at : at + length].removeprefix(b'Exif\0\0')
+    return b''
+
+
+def _chunks_of_webp(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    at = 12
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from('<I', data, at + 4)
+        yield data[at : at + 4], at + 8, length
+        at += 8 + length + length % 2
+
+
+def _require_plain_tiff(directory: Directory) -> None:
+    """Of the many kinds of TIFF those that all readers agree on: 8 bits of grey, palette, RGB, RGBA or CMYK, or 16 of grey or RGB."""
+    bits, (colour, *_), (samples, *_) = directory.values(258, 1), _some(directory, 262, -1), _some(directory, 277, 1)
+    kinds = {(6, 3, 8)} if directory.values(259, 1) == [_JPEG_IN_TIFF] else set()
+    kinds |= {(1, 1, 8), (1, 1, 16), (2, 3, 8), (2, 3, 16), (2, 4, 8), (3, 1, 8), (5, 4, 8)}
+    is_plain = len(bits) in (1, samples) and len(set(bits)) == 1 and (colour, samples, bits[0]) in kinds
+    is_plain &= directory.values(284, 1) == [1] and set(directory.values(339, 1)) == {1}
+    # Of four samples of RGB the last is alpha, not multiplied into the others.
+    is_plain &= (colour, samples) != (2, 4) or directory.values(338, 0) == [2]
+    if not is_plain:
+        raise BadImageError('a TIFF other than 8-bit grey, palette, RGB, RGBA, CMYK, or 16-bit grey, RGB')
+
+
+def _some(directory: Directory, tag: int, default: int) -> list[int]:
+    return directory.values(tag, default) or [default]
+
+
+def _without_orientation(data: bytes, directory: Directory) -> bytes:
+    at = directory.entries.get(_ORIENTATION)
+    return data if at is None else data[: at + 2] + struct.pack(f'{directory.order}HIHH', 3, 1, 1, 0) + data[at + 12 :]
+
+
+def _turned(pixels: Pixels, turn: int) -> Pixels:
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,116 @@
+"""A feature set as extraction makes it: vectors of length one in fp16, their ids beside them, and what was rejected; in parts."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cairn_trainer.digest import sha256_of
+
+_PART_ROWS = 250_000
+_HEADER_BYTES = 128
+"""Of an `.npy` file: numpy wants a multiple of 64, and any shape fits into 128."""
+_DIGEST_BYTES = 16
+
+
+class FeatureSetWriter:
+    """Writes vectors as they come; what it keeps is a part's ids, and 16 bytes a row to find an id that comes twice."""
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.dim = dim
+        self.rows = 0
+        self.rejected = 0
+        self.files: list[dict[str, Any]] = []
+        self._folder = folder
+        self._digests = bytearray()
+        self._vectors: BinaryIO | None = None
+        self._good: list[str] = []
+        self._bad: list[str] = []
+
+    def add(self, names: list[str], vectors: NDArray[Any]) -> None:
+        """Vectors [N, dim] of images; one that is zero or not finite is recorded as rejected.
+
+        Raises:
+            OSError: as writing does.
+        """
+        for name in names:
+            self._digests += hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
+        while names:
+            room = _PART_ROWS - len(self._good) - len(self._bad)
+            self._add_to_part(names[:room], vectors[:room])
+            names, vectors = names[room:], vectors[room:]
+
+    def finish(self) -> None:
+        """Writes what is left of the last part."""
+        if self._vectors is not None:
+            self._end_part()
+
+    def close(self) -> None:
+        """Gives up what is not finished."""
+        if self._vectors is not None:
+            self._vectors.close()
+
+    def repetition(self) -> tuple[int, int] | None:
+        """The numbers of two rows of the same image, the first that is there twice; None when there is none."""
+        digests = np.frombuffer(self._digests, dtype=[('high', '<u8'), ('low', '<u8')])
+        order = np.lexsort((digests['low'], digests['high']))  # stable: equal ones stay in their order
+        is_repeated = digests[order[1:]] == digests[order[:-1]]
+        if not is_repeated.any():
+            return None
+        seconds = order[1:][is_repeated]
+        place = int(np.argmin(seconds))
+        return int(order[:-1][is_repeated][place]), int(seconds[place])
+
+    def _add_to_part(self, names: list[str], vectors: NDArray[Any]) -> None:
+        wide = vectors.astype(np.float64)
+        lengths = np.linalg.norm(wide, axis=1)
+        is_good = np.isfinite(lengths) & (lengths > 0)
+        unit = (wide[is_good] / lengths[is_good, None]).astype('<f2')
+        if self._vectors is None:
+            path = self._path('img_emb', 'npy')
+            self._vectors = path.open('wb')
+            self._vectors.write(bytes(_HEADER_BYTES))
+        self._vectors.write(unit.tobytes())
+        self._good += [name for name, keep in zip(names, is_good, strict=True) if keep]
+        self._bad += [name for name, keep in zip(names, is_good, strict=True) if not keep]
+        if len(self._good) + len(self._bad) == _PART_ROWS:
+            self._end_part()
+
+    def _end_part(self) -> None:
+        assert self._vectors is not None
+        self._vectors.seek(0)
+        self._vectors.write(_npy_header(len(self._good), self.dim))
+        self._vectors.close()
+        self._vectors = None
+        paths = [self._path('img_emb', 'npy'), self._path('metadata', 'parquet'), self._path('rejected', 'parquet')]
+        text = pa.string()
+        pq.write_table(pa.table({'image_id': pa.array(self._good, text)}), paths[1], compression='zstd')
+        reasons = ['the vector is zero or not finite'] * len(self._bad)
+        columns = {'image_id': self._bad, 'path': [''] * len(self._bad), 'reason': reasons}
+        table = pa.table({name: pa.array(values, text) for name, values in columns.items()})
+        pq.write_table(table, paths[2], compression='zstd')
+        for path in paths:
+            name = path.relative_to(self._folder).as_posix()
+            self.files.append({'name': name, 'bytes': path.stat().st_size, 'sha256': sha256_of(path)})
+        self.rows += len(self._good)
+        self.rejected += len(self._bad)
+        self._good, self._bad = [], []
+
+    def _path(self, kind: str, end: str) -> Path:
+        folder = self._folder / kind
+        folder.mkdir(exist_ok=True)
+        return folder / f'{kind}_{len(self.files) // 3:05d}.{end}'
+
+
+def _npy_header(rows: int, dim: int) -> bytes:
+    """The first bytes of an `.npy` file (version 1.0) of fp16 [rows, dim]."""
+    text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, {dim}), }}"
+    magic = b'\x93NUMPY\x01\x00'
+    length = _HEADER_BYTES - len(magic) - 2
+    return magic + length.to_bytes(2, 'little') + text.ljust(length - 1).encode('ascii') + b'\n'

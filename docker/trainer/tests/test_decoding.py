@@ -1,0 +1,59 @@
+"""Training sees what extraction sees: libs/retrieval/image/same-images.test.ts asks the same of the same files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cairn_trainer.decoding import BadImageError, decode_rgb
+from cairn_trainer.transforms import decode
+
+_IMAGES = Path(__file__).parent / 'images'
+_EXPECTED = json.loads((_IMAGES / 'expected.json').read_text())
+
+
+def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """By EXIF's own words: the side at which row 0 and column 0 of the stored picture are shown."""
+    return {
+        1: lambda p: p,
+        2: np.fliplr,
+        3: lambda p: np.rot90(p, 2),
+        4: np.flipud,
+        5: lambda p: np.rot90(np.fliplr(p)),
+        6: lambda p: np.rot90(p, -1),
+        7: lambda p: np.rot90(np.fliplr(p), -1),
+        8: np.rot90,
+    }[turn](pixels)
+
+
+def test_every_file_has_its_expectation() -> None:
+    assert {path.name for path in _IMAGES.iterdir()} == {*_EXPECTED, 'expected.json'}
+
+
+@pytest.mark.parametrize('name', sorted(_EXPECTED))
+def test_an_image_is_seen_as_extraction_sees_it(name: str) -> None:
+    expected = _EXPECTED[name]
+    data = (_IMAGES / name).read_bytes()
+    if expected.get('refused'):
+        with pytest.raises(BadImageError):
+            decode_rgb(data, fills_truncated=False)
+        return
+    picture = _turned(np.asarray(Image.open(_IMAGES / expected['shows'])), expected.get('turn', 1))
+    seen = decode_rgb(data, fills_truncated=False)
+    assert seen.shape == picture.shape
+    assert np.abs(seen.astype(int) - picture).mean() <= expected.get('distance', 0)
+
+
+def test_a_jpeg_that_was_cut_off_is_filled_by_reference_filled_alone() -> None:
+    data = (_IMAGES / 'cut-off.jpg').read_bytes()
+    for preprocessing in ('cairn', 'reference'):
+        with pytest.raises(BadImageError):
+            decode(data, 32, preprocessing)
+    filled = decode(data, 32, 'reference-filled')
+    whole = decode((_IMAGES / 'plain.jpg').read_bytes(), 32, 'reference')
+    assert np.array_equal(filled[:10], whole[:10])
+    assert np.array_equal(filled[-2:, -8:], np.full((2, 8, 3), 128)), 'grey in place of what is missing'

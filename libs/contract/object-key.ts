@@ -1,0 +1,37 @@
+import { z } from 'zod';
+
+/** The name of the manifest under an artifact's prefix; written last, it proves that the rest is there. */
+export const manifestName = 'manifest.json';
+
+const mostPartBytes = 200;
+const mostKeyBytes = 1024;
+
+/**
+ * What is wrong with a key of the object storage, or null. Its parts are parted by single slashes, none of them empty, starting with a
+ * dot (the store's own files, `.` and `..`) or with control characters or a backslash in it; at most 1,024 bytes, as S3 has it.
+ */
+export function objectKeyFault(key: string): string | null {
+  if (key === '') return 'is empty';
+  if (bytesOf(key) > mostKeyBytes) return `is longer than ${mostKeyBytes} bytes`;
+  if (key.startsWith('/')) return 'is absolute';
+  if (key.includes('\\')) return 'has a backslash';
+  if (/\p{Cc}/u.test(key)) return 'has a control character';
+  if (/\p{Cs}/u.test(key)) return 'is not valid Unicode';
+  for (const part of key.split('/')) {
+    if (part === '') return 'has an empty part';
+    if (part.startsWith('.')) return `has the part ${JSON.stringify(part)}, which starts with a dot`;
+    if (bytesOf(part) > mostPartBytes) return `has a part longer than ${mostPartBytes} bytes`;
+  }
+  return null;
+}
+
+/** The full key of an object. */
+export const objectKeyText = z.string().check((context) => {
+  const fault = objectKeyFault(context.value);
+  if (fault !== null) context.issues.push({ code: 'custom', message: `the key ${fault}`, input: context.value });
+});
+
+/** The name of a file within its artifact: a relative path, other than the manifest. */
+export const artifactFileName = objectKeyText.refine((name) => name !== manifestName, `${manifestName} is written by the control plane`);
+
+const bytesOf = (text: string): number => new TextEncoder().encode(text).length;

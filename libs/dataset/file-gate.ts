@@ -1,0 +1,84 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open, readlink, realpath, stat, statfs } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { CairnError } from '@cairn/contract';
+
+/**
+ * The one way to the files of a collection, which is written by people who may read less than this process: a link could lead to the
+ * server's secrets. Only regular files are opened, and only below the folders that the operator allows.
+ */
+export type FileGate = {
+  /**
+   * Opens a file for reading. What was opened is looked at, not what its path named before.
+   *
+   * @throws CairnError `folder_not_allowed` when it lies elsewhere; `missing_file` when it is not a regular file; the system's error
+   */
+  open(path: string): Promise<FileHandle>;
+  /** The real path of a folder or file. Throws as `open` does. */
+  realPath(path: string): Promise<string>;
+};
+
+/** A gate to the files below `roots`; null is for a command of the files' own reader, who may name any file. */
+export async function createFileGate(roots: readonly string[] | null): Promise<FileGate> {
+  const allowed = roots === null ? null : await realPaths(roots);
+  const requireAllowed = (real: string, path: string): void => {
+    if (allowed !== null && !liesBelow(real, allowed)) throw notAllowed(path, allowed);
+  };
+  const realPath = async (path: string): Promise<string> => {
+    const real = await realpath(path).catch((error: unknown) => {
+      // Whether something is there is not told of what lies elsewhere. A root may itself be named by a link.
+      if (roots === null || allowed === null || liesBelow(resolve(path), [...roots, ...allowed])) throw error;
+      throw notAllowed(path, allowed);
+    });
+    requireAllowed(real, path);
+    return real;
+  };
+  return {
+    realPath,
+    async open(path) {
+      await realPath(path);
+      // Opening a device can do something, and opening a pipe waits: neither is tried.
+      if (!(await stat(path)).isFile()) throw notAFile(path);
+      const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+      try {
+        const [stats, real, system] = await Promise.all([file.stat(), readlink(fdPath(file)), statfs(fdPath(file))]);
+        requireAllowed(real, path);
+        if (!stats.isFile() || kernelFileSystems.has(system.type)) throw notAFile(path);
+        return file;
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+    },
+  };
+}
+
+/** A path to the very file that is open, for what opens by path alone. */
+export function fdPath(file: FileHandle): string {
+  return `/proc/self/fd/${file.fd}`;
+}
+
+/** Their files say what the kernel, or this process, knows (linux/magic.h): proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, bpf, efivarfs. */
+const kernelFileSystems = new Set([
+  0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xcafe4a11, 0xde5e81e4,
+]);
+
+async function realPaths(roots: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(roots.map((root) => realpath(root).catch(() => null)));
+  return found.filter((root) => root !== null);
+}
+
+function liesBelow(path: string, roots: readonly string[]): boolean {
+  return roots.some((root) => path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`));
+}
+
+function notAFile(path: string): CairnError {
+  return new CairnError('missing_file', `${path} is not a regular file: put a file there`, { details: { path } });
+}
+
+function notAllowed(path: string, allowed: readonly string[]): CairnError {
+  const where = allowed.length === 0 ? 'none is allowed' : `allowed are ${allowed.join(', ')} and what lies below`;
+  return new CairnError('folder_not_allowed', `${path} lies, or leads, outside the folders that datasets may lie in; ${where}`, {
+    details: { path },
+  });
+}

@@ -1,0 +1,74 @@
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError, type DatasetFiles, type ListName } from '@cairn/contract';
+import { importedFolder } from './lists/imported-lists.ts';
+import type { ImageRoot } from './lists/manifest.ts';
+import { metadataFiles } from './metadata/files.ts';
+import { hasMetadata } from './metadata/find-metadata.ts';
+import type { TakenMetadata } from './metadata/take-in-metadata.ts';
+
+/**
+ * Compares the metadata that was taken in with what was registered. A file that the lists do not need only has to be there: lists take
+ * some of them in where they are, and would silently be others.
+ *
+ * @throws CairnError `dataset_changed` naming the file and both digests
+ */
+export async function requireRegisteredMetadata(
+  { metadata: registered }: DatasetFiles,
+  { digests }: TakenMetadata,
+  lists: readonly ListName[],
+  folder: string,
+): Promise<void> {
+  for (const [name, { sha256 }] of Object.entries(digests)) {
+    const was = registered[name];
+    if (was === undefined) throw changed(name, 'was not there when the dataset was registered', { registered: null, found: sha256 });
+    if (was.sha256 !== sha256)
+      throw changed(name, `has the SHA-256 ${sha256}, registered was ${was.sha256}`, { registered: was.sha256, found: sha256 });
+  }
+  const keys = Object.keys(metadataFiles) as (keyof typeof metadataFiles)[];
+  for (const [name, { sha256 }] of Object.entries(registered)) {
+    if (digests[name] !== undefined || name.startsWith('countries/')) continue;
+    const key = keys.find((one) => metadataFiles[one].name === name);
+    const isNeeded = key !== undefined || lists.some((list) => name === `${importedFolder}/${list}.parquet`);
+    const isThere = key === undefined ? await exists(join(folder, name)) : await hasMetadata(folder, key);
+    if (isNeeded && !isThere) throw changed(name, 'is gone', { registered: sha256, found: null });
+  }
+}
+
+/**
+ * Compares the images as they lie now with what was registered: the listings of folders, the md5s of tars, of the splits that were read.
+ *
+ * @throws CairnError `dataset_changed` naming the folder or tar and both digests
+ */
+export function requireRegisteredImages(
+  { images: registered }: DatasetFiles,
+  now: Record<string, string>,
+  { kind, root }: ImageRoot,
+): void {
+  const what = kind === 'tars' ? 'md5' : 'SHA-256 of its listing (names, sizes, times)';
+  for (const [name, digest] of Object.entries(now)) {
+    const was = registered[name];
+    if (was === digest) continue;
+    const message =
+      was === undefined ? 'was not there when the dataset was registered' : `has the ${what} ${digest}, registered was ${was}`;
+    throw changed(join(root, name), message, { registered: was ?? null, found: digest });
+  }
+  const splits = new Set(Object.keys(now).map((name) => name.split('/')[0]));
+  for (const [name, was] of Object.entries(registered)) {
+    if (now[name] === undefined && splits.has(name.split('/')[0]))
+      throw changed(join(root, name), 'is gone', { registered: was, found: null });
+  }
+}
+
+function changed(file: string, what: string, digests: { registered: string | null; found: string | null }): CairnError {
+  return new CairnError('dataset_changed', `${file} ${what}: the files of the dataset are not those that were registered`, {
+    details: { file, ...digests },
+  });
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

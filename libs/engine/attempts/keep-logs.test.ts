@@ -1,0 +1,75 @@
+import { readLog } from '@cairn/db';
+import { afterAll, expect, test } from 'vitest';
+import { createEngine } from '../create-engine.ts';
+import { openStage } from '../testing/play.ts';
+
+const stage = await openStage();
+afterAll(() => stage.close());
+
+const chunkBytes = 64 * 1024;
+const megabyte = 1024 * 1024;
+/** Line n of a flood, as long as a chunk. */
+const chunk = (index: number): string => `${String(index).padStart(8, '0')}\n`.padStart(chunkBytes, '.');
+
+/** Writes chunks `from` to `to` of an attempt's stdout. */
+async function flood(limits: { attemptLogBytes: number; runLogBytes: number }, attemptId: string, from: number, to: number) {
+  const engine = createEngine({ ...stage.ctx, limits: { ...stage.ctx.limits, ...limits } }, async () => 0);
+  for (let index = from; index < to; index += 8) {
+    const items = Array.from({ length: 8 }, (_, step) => ({
+      type: 'log' as const,
+      stream: 'stdout' as const,
+      offset: (index + step) * chunkBytes,
+      text: chunk(index + step),
+    }));
+    await engine.report(attemptId, 1, { seq: index / 8 + 1, at: new Date().toISOString(), items });
+  }
+}
+
+async function keptOf(attemptId: string) {
+  const { _sum } = await stage.prisma.attempt.aggregate({ where: { id: attemptId }, _sum: { logBytes: true } });
+  const [row] = await stage.prisma.$queryRaw<{ bytes: bigint }[]>`
+    select coalesce(sum(length(bytes)), 0)::bigint as bytes from log_chunk where attempt_id = ${attemptId}`;
+  return { counted: Number(_sum.logBytes), stored: Number(row?.bytes) };
+}
+
+/** All pages of the log, one after another. */
+async function textOf(attemptId: string): Promise<string> {
+  let text = '';
+  for (let offset = 0; ; ) {
+    const page = await readLog(stage.prisma, { projectId: 'default', attemptId, stream: 'stdout', offset, limit: megabyte });
+    text += page.text;
+    if (page.text === '') return text;
+    offset = page.nextOffset;
+  }
+}
+
+test('of a log that is too long the beginning and the end are kept, and a line says what is missing', async () => {
+  const runId = await stage.submit();
+  const [attemptId = ''] = await stage.startAttempts(runId, 'prepare');
+  const limits = { attemptLogBytes: 4 * megabyte, runLogBytes: 0 };
+  await flood(limits, attemptId, 0, 256);
+  const { counted, stored } = await keptOf(attemptId);
+  expect(stored).toBeLessThanOrEqual(4 * megabyte + 200);
+  expect(stored).toBeGreaterThan(3 * megabyte);
+  expect(counted).toBe(stored);
+  const text = await textOf(attemptId);
+  for (const index of [0, 1, 15, 254, 255]) expect(text).toContain(chunk(index));
+  expect(text).not.toContain(chunk(100));
+  expect(text.match(/what stood here was left out/g)).toHaveLength(1);
+  // The same report again is no change.
+  await flood(limits, attemptId, 248, 256);
+  expect(await keptOf(attemptId)).toEqual({ counted, stored });
+});
+
+test("an attempt whose run's others have written all that may be kept still keeps its own last words", async () => {
+  const runId = await stage.submit({ set: { 'prepare.testSeed': 1 } });
+  const [first = ''] = await stage.startAttempts(runId, 'prepare');
+  const limits = { attemptLogBytes: 0, runLogBytes: 3 * megabyte };
+  await flood(limits, first, 0, 48);
+  await stage.engine.finishAttempt(first, 1, { outcome: 'failed', cause: 'infrastructure', code: 'program_failed', message: 'gone' });
+  const [second = ''] = await stage.startAttempts(runId, 'prepare');
+  await flood(limits, second, 0, 64);
+  const { stored } = await keptOf(second);
+  expect(stored).toBeLessThanOrEqual(megabyte + 200);
+  expect(await textOf(second)).toContain(chunk(63));
+});

@@ -1,0 +1,68 @@
+import type { ReportItem } from '@cairn/contract';
+import type { Transaction } from '@cairn/db';
+import type { EngineContext } from '../context.ts';
+
+type LogItem = Extract<ReportItem, { type: 'log' }>;
+type Attempt = { id: string; runId: string };
+
+/** An attempt keeps at least this much, however much its run's others have written: its last words tell why it failed. */
+const leastBytes = 1024 * 1024;
+/** Of what an attempt may keep, the share of the beginning of each of its two streams; the rest is for what came last. */
+const headShare = 1 / 4;
+/** More than is too much goes at a time, so that it is not looked for with every report. */
+const cutShare = 1 / 8;
+
+const note = Buffer.from('\n[The log is longer than what is kept of one; what stood here was left out.]\n');
+
+/**
+ * Keeps log chunks, of which the same again is no change. Past the most that an attempt, or its run, may keep, the middle goes and a line in
+ * its place says so: the beginning tells what was started, the end why it failed.
+ */
+export async function keepLogs(ctx: EngineContext, tx: Transaction, attempt: Attempt, items: readonly LogItem[]): Promise<void> {
+  let added = 0;
+  for (const item of items) {
+    const bytes = Buffer.from(item.text, 'utf8');
+    const inserted = await tx.$executeRaw`
+      insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attempt.id}, ${item.stream}, ${item.offset}, ${bytes}) on conflict do nothing`;
+    if (inserted > 0) added += bytes.length;
+  }
+  if (added === 0) return;
+  const { logBytes } = await tx.attempt.update({
+    where: { id: attempt.id },
+    data: { logBytes: { increment: added } },
+    select: { logBytes: true },
+  });
+  const kept = Number(logBytes);
+  if (kept <= leastBytes) return;
+  const most = await mostOf(ctx, tx, attempt);
+  if (kept > most) await cutMiddle(tx, attempt.id, { most, excess: kept - most * (1 - cutShare) });
+}
+
+/** Bytes that the attempt may keep now. */
+async function mostOf({ limits }: EngineContext, tx: Transaction, { id, runId }: Attempt): Promise<number> {
+  const own = limits.attemptLogBytes || Number.POSITIVE_INFINITY;
+  if (limits.runLogBytes === 0) return own;
+  const { _sum } = await tx.attempt.aggregate({ where: { runId, id: { not: id } }, _sum: { logBytes: true } });
+  return Math.max(leastBytes, Math.min(own, limits.runLogBytes - Number(_sum.logBytes ?? 0)));
+}
+
+async function cutMiddle(tx: Transaction, attemptId: string, { most, excess }: { most: number; excess: number }): Promise<void> {
+  const head = Math.floor(most * headShare);
+  // Chunks of the head go last, and only where an agent wrote over its own offsets.
+  const gone = await tx.$queryRaw<{ stream: string; offset: bigint; length: number }[]>`
+    with chunk as (
+      select stream, "offset", length(bytes) as length,
+             sum(length(bytes)) over (order by "offset" + length(bytes) <= ${head}, "offset", stream) as upto
+        from log_chunk where attempt_id = ${attemptId})
+    delete from log_chunk l using chunk c
+     where l.attempt_id = ${attemptId} and l.stream = c.stream and l."offset" = c."offset" and c.upto - c.length < ${Math.ceil(excess)}
+    returning l.stream, l."offset", c.length`;
+  let noted = 0;
+  for (const stream of new Set(gone.map((chunk) => chunk.stream))) {
+    const first = gone.reduce((least, { stream: one, offset }) => (one === stream && offset < least ? offset : least), 2n ** 62n);
+    noted += await tx.$executeRaw`
+      insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attemptId}, ${stream}, ${first}, ${note}) on conflict do nothing`;
+  }
+  const removed = gone.reduce((sum, { length }) => sum + length, 0) - noted * note.length;
+  await tx.attempt.update({ where: { id: attemptId }, data: { logBytes: { decrement: removed } } });
+}

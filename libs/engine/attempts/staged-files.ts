@@ -1,0 +1,24 @@
+import { CairnError, type StoredFile } from '@cairn/contract';
+import { stagingPrefix } from './spec.ts';
+
+/**
+ * Refuses files of which no artifact can be made, or that another attempt wrote: the control plane copies them with rights that the
+ * attempt does not have.
+ *
+ * @throws CairnError `invalid_request`
+ */
+export function refuseForeignFiles(attemptId: string, files: readonly StoredFile[]): void {
+  const names = new Set<string>();
+  for (const { name, key } of files) {
+    refuseForeignKey(attemptId, key);
+    if (names.has(name)) throw new CairnError('invalid_request', `attempt ${attemptId} has two files named ${name}`);
+    names.add(name);
+  }
+}
+
+/** @throws CairnError `invalid_request` */
+export function refuseForeignKey(attemptId: string, key: string): void {
+  const prefix = stagingPrefix(attemptId);
+  if (!key.startsWith(prefix))
+    throw new CairnError('invalid_request', `the object ${key} is not below ${prefix}, where attempt ${attemptId} writes`);
+}

@@ -1,0 +1,49 @@
+import { waitFor } from '@cairn/testing';
+import { afterAll, expect, test } from 'vitest';
+import { ada, openStage } from '../testing/play.ts';
+import { beginLaunch, createAttempts } from './launch.ts';
+
+const stage = await openStage();
+afterAll(() => stage.close());
+const { prisma, ctx, engine } = stage;
+
+let variant = 0;
+/** A run of which one attempt waits in the queue. */
+async function queuedAttempt() {
+  variant += 1;
+  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
+  const { id, pool } = await stage.step(runId, 'prepare');
+  await createAttempts(ctx, stage.lead, runId, id, pool, 1);
+  const { id: attemptId } = await prisma.attempt.findFirstOrThrow({ where: { runId } });
+  return { runId, attemptId };
+}
+
+test('a launch waits for the command that holds the run', async () => {
+  const { runId, attemptId } = await queuedAttempt();
+  let launch: ReturnType<typeof beginLaunch> | undefined;
+  await prisma.$transaction(
+    async (tx) => {
+      await tx.$queryRaw`select 1 from run where id = ${runId} for update`;
+      launch = beginLaunch(ctx, attemptId, 1);
+      const waits = () => prisma.$queryRaw<unknown[]>`
+        select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%launching%'`;
+      await waitFor(async () => (await waits()).length === 1, { message: 'the launch to wait' });
+      await tx.attempt.update({ where: { id: attemptId }, data: { state: 'cancelled' } });
+    },
+    { timeout: 20_000 },
+  );
+  expect(await launch).toBeNull();
+  expect((await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } })).state).toBe('cancelled');
+});
+
+test('a cancel at the moment of a launch is taken, however the two meet', async () => {
+  for (let round = 0; round < 30; round += 1) {
+    const { runId, attemptId } = await queuedAttempt();
+    const [launch] = await Promise.all([beginLaunch(ctx, attemptId, 1), engine.cancelRun(runId, ada, '')]);
+    const { state } = await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } });
+    // Cancelled before: there is nothing to launch. Launched before: it is asked to stop.
+    expect(['cancelled', 'stopping']).toContain(state);
+    if (state === 'cancelled') expect(launch).toBeNull();
+    expect((await stage.run(runId)).state).toBe(state === 'cancelled' ? 'cancelled' : 'cancelling');
+  }
+});

@@ -1,0 +1,31 @@
+import { afterAll, expect, test } from 'vitest';
+import { createEngine } from './create-engine.ts';
+import { openStage, request } from './testing/play.ts';
+
+const stage = await openStage();
+afterAll(() => stage.close());
+
+const engineWith = (limits: Partial<typeof stage.ctx.limits>) =>
+  createEngine({ ...stage.ctx, limits: { ...stage.ctx.limits, ...limits } }, async () => 0);
+const ada = { name: 'ada', projectId: 'default' };
+const bob = { name: 'bob', projectId: 'default' };
+
+test('runs that are not over are counted by owner and by project, and one that ends makes room', async () => {
+  const engine = engineWith({ ownerRuns: 2, projectRuns: 3 });
+  const submit = (actor: typeof ada) => engine.submitRun(request({ noReuse: true }), actor, null);
+  const first = await submit(ada);
+  await submit(ada);
+  await expect(submit(ada)).rejects.toMatchObject({ code: 'quota_exceeded', details: { setting: 'CAIRN_OWNER_RUNS', most: 2 } });
+  await submit(bob);
+  await expect(submit(bob)).rejects.toMatchObject({ code: 'quota_exceeded', details: { setting: 'CAIRN_PROJECT_RUNS' } });
+  await engine.cancelRun(first.runId, ada, '');
+  expect((await stage.run(first.runId)).state).toBe('cancelled');
+  await submit(ada);
+  // One that is opened again is one more.
+  await expect(engine.retryRun(first.runId, ada, null)).rejects.toMatchObject({ code: 'quota_exceeded' });
+});
+
+test('0 is no quota', async () => {
+  const engine = engineWith({ ownerRuns: 0, projectRuns: 0 });
+  for (let run = 0; run < 3; run += 1) await engine.submitRun(request({ noReuse: true }), ada, null);
+});

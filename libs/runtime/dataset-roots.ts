@@ -1,0 +1,57 @@
+import { readFile } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { z } from 'zod';
+
+const absolutePath = z.string().refine((path) => isAbsolute(path), 'is not an absolute path');
+
+/** Where datasets may lie: the variables of every program that reads them. */
+export const datasetRootsVariables = {
+  CAIRN_DATASET_ROOTS: z
+    .string()
+    .transform((text) => text.split(':').filter((path) => path !== ''))
+    .pipe(z.array(absolutePath))
+    .optional()
+    .describe('the folders that datasets may lie in, separated by colons; without them no dataset can be registered or read')
+    .meta({ example: '/data/landmarks:/mnt/gldv2' }),
+  CAIRN_DATASET_ROOTS_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('a JSON file with a list of more such folders, read each time; `cairn dataset add` writes that of an embedded service')
+    .meta({ example: '/var/lib/cairn/dataset-roots.json' }),
+};
+
+/** What the file of {@link datasetRootsVariables} holds. */
+export const datasetRootsFile = z.array(absolutePath);
+
+type Configuration = { CAIRN_DATASET_ROOTS?: string[] | undefined; CAIRN_DATASET_ROOTS_FILE?: string | undefined };
+
+/**
+ * The folders that datasets may lie in now. A file that is not there adds none.
+ *
+ * @throws CairnError `invalid_configuration` where the file cannot be read
+ */
+export async function readDatasetRoots(configuration: Configuration): Promise<string[]> {
+  const { CAIRN_DATASET_ROOTS: roots = [], CAIRN_DATASET_ROOTS_FILE: file } = configuration;
+  return file === undefined ? roots : [...roots, ...(await readDatasetRootsFile(file))];
+}
+
+/** The folders of one such file. Throws as {@link readDatasetRoots} does. */
+export async function readDatasetRootsFile(file: string): Promise<string[]> {
+  try {
+    return datasetRootsFile.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw new CairnError('invalid_configuration', `${file} is not a JSON list of absolute paths, or cannot be read`, { cause: error });
+  }
+}
+
+/** The same variables for a program that this one starts. */
+export function datasetRootsEnvironment(configuration: Configuration): Record<string, string> {
+  const { CAIRN_DATASET_ROOTS: roots, CAIRN_DATASET_ROOTS_FILE: file } = configuration;
+  return {
+    ...(roots === undefined ? {} : { CAIRN_DATASET_ROOTS: roots.join(':') }),
+    ...(file === undefined ? {} : { CAIRN_DATASET_ROOTS_FILE: file }),
+  };
+}

@@ -1,0 +1,1 @@
+alter table "dataset" add column "files" jsonb;
