@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -105,8 +106,9 @@ def _end(processes: Sequence[BaseProcess]) -> None:
     signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
     for process in processes:
         process.kill()
+    deadline = time.monotonic() + _END_SECONDS
     for process in processes:
-        process.join(_END_SECONDS)
+        process.join(max(0.0, deadline - time.monotonic()))
 
 
 def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Iterator[Any]:
