@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -43,6 +44,8 @@ class Forward:
             # In place, so that the state keys stay; embed() and features() of evaluation stay uncompiled.
             net.compile()
         if ranks.world > 1:
+            # The one channel of a depthwise convolution has any stride; nothing is lost by it.
+            warnings.filterwarnings('ignore', message=r'(?s)Grad strides do not match bucket view strides.*grad\.sizes\(\) = \[\d+, 1, ')
             device_ids = [self._device] if self._device.type == 'cuda' else None
             with meeting():
                 self._ddp = DistributedDataParallel(net, device_ids=device_ids, gradient_as_bucket_view=True)

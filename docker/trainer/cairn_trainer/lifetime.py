@@ -53,6 +53,10 @@ def ask_to_stop() -> None:
     _is_asked_to_stop = True
 
 
+def has_heard_sigterm() -> bool:
+    return _is_asked_to_stop
+
+
 def is_asked_to_stop(stop_path: Path) -> bool:
     """True after SIGTERM, and while the file `stop_path` exists."""
     return _is_asked_to_stop or stop_path.exists()

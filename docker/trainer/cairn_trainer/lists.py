@@ -58,6 +58,18 @@ class ImageList:
         # `noisy` is 0 or 1 in our lists and may be boolean in others'.
         return pc.fill_null(self._table[name], pa.scalar(missing).cast(self._table.schema.field(name).type)).to_numpy().astype(dtype)
 
+    def check(self, rows: int, classes: int) -> None:
+        """Compares the list with what is known of it.
+
+        Raises:
+            TrainerError: `corrupt_artifact` for another number of rows, `bad_row` for a label that the classes do not have.
+        """
+        if self.rows != rows:
+            raise TrainerError('corrupt_artifact', f'{self._path} has {self.rows} rows, not {rows}. Fetch it again.')
+        largest = int(self.labels.max())
+        if largest >= classes:
+            raise TrainerError('bad_row', f'{self._path} has the label {largest}, but the classifier has {classes} classes.')
+
     def image_id(self, row: int) -> str:
         return self._ids[row].as_py()
 

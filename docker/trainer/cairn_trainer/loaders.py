@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -21,7 +22,7 @@ from cairn_trainer.lifetime import die_with_parent
 # Less than the 600 s after which an agent takes a silent program for hung, so that the reason is told.
 _STUCK_SECONDS = 300
 _END_SECONDS = 1.0
-_BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+_BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
 class _Fault(NamedTuple):
@@ -105,8 +106,9 @@ def _end(processes: Sequence[BaseProcess]) -> None:
     signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
     for process in processes:
         process.kill()
+    deadline = time.monotonic() + _END_SECONDS
     for process in processes:
-        process.join(_END_SECONDS)
+        process.join(max(0.0, deadline - time.monotonic()))
 
 
 def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Iterator[Any]:
@@ -120,7 +122,10 @@ def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Itera
             raise
         except Exception:
             # What a loader process breaks off by its end may be met before the end itself.
-            connection.wait([process.sentinel for process in processes], _END_SECONDS)
+            ended = connection.wait([process.sentinel for process in processes], _END_SECONDS)
+            for process in processes:
+                if process.sentinel in ended:
+                    process.join()
             _look_for_ends(processes)
             raise
         if isinstance(batch, _Fault):

@@ -16,7 +16,7 @@ from cairn_trainer.config import TrainerConfig, events_path_of, read_trainer_con
 from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, of_unexpected
 from cairn_trainer.events import EventLog
 from cairn_trainer.gpu import check_gpu
-from cairn_trainer.lifetime import heed_stop_signals, usable_cores
+from cairn_trainer.lifetime import has_heard_sigterm, heed_stop_signals, usable_cores
 from cairn_trainer.memory import keep_freed_memory
 from cairn_trainer.ranks import PeerLostError, Ranks
 from cairn_trainer.train import Stage
@@ -47,8 +47,11 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
         return Stage(config, ranks, events).run()
     except PeerLostError as error:
         print(f'rank {ranks.rank}: what it does with the other ranks failed: {error}', file=sys.stderr, flush=True)
-        # The launcher reports the rank that it sees end first: that must be the one with the cause. Its SIGTERM ends this wait.
+        # The launcher reports the rank that it sees end first: that must be the one with the cause. Its SIGTERM may have come already;
+        # else it ends this wait.
         heed_stop_signals()
+        if has_heard_sigterm():
+            return EXIT_INTERNAL
         time.sleep(_CAUSE_SECONDS)
         # Nobody is gone, so the cause is this rank's own.
         if events is not None and not events.has_failed():

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from cairn_trainer.bad_images import BadImageLedger
 from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, write_torch_file
-from cairn_trainer.config import StoredFile, TrainerConfig, TrainSettings, settings_of_result
+from cairn_trainer.config import StoredFile, TrainerConfig, settings_of_result
 from cairn_trainer.data import BadImage, Batch, DecodedImages, TrainImages, train_batches
+from cairn_trainer.describe_step import describe_step
 from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, of_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
@@ -30,7 +31,7 @@ from cairn_trainer.optim import CosineSchedule, Sgd
 from cairn_trainer.progress import Progress
 from cairn_trainer.published_weights import load_published
 from cairn_trainer.ranks import Ranks
-from cairn_trainer.samplers import BatchPositions, Sampler, make_sampler
+from cairn_trainer.samplers import BatchPositions, make_sampler
 from cairn_trainer.snapshot import Snapshots
 from cairn_trainer.step_tally import StepTally, Told
 from cairn_trainer.transforms import Augmenter
@@ -49,17 +50,6 @@ class _Step:
     seconds: float
 
 
-def describe_step(settings: TrainSettings, sampler: Sampler) -> str:
-    """What a step is made of, and what of it changes with the number of ranks: the first line that a stage says."""
-    batches = f' x {settings.batches_per_step} batches' if settings.batches_per_step > 1 else ''
-    made_of = f'{settings.images_per_step} images a step: {settings.ranks} ranks x {settings.batch} images{batches}'
-    if settings.effective_batch is None:
-        kept = 'With other ranks the step changes and the learning rate does not: set effectiveBatch to keep it'
-    else:
-        kept = 'With other ranks the step and its learning rate stay (effectiveBatch)'
-    return f'{made_of}. {kept}; batch norms see the {settings.batch} images of one rank at a time; {sampler.dependence}.'
-
-
 class Stage:
     """A stage in one rank. Every method is called by all ranks at the same step."""
 
@@ -75,7 +65,7 @@ class Stage:
         self._ranks = ranks
         self._output = Path(config.output_dir)
         self._images = ImageList(Path(config.list.path), Path(config.image_root), is_labelled=True)
-        self._check_list()
+        self._images.check(config.list.rows, config.classes)
         self._sampler = make_sampler(settings, self._images, rank=ranks.rank, world=ranks.world)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total_steps = (settings.last_epoch or settings.epochs) * self._steps_per_epoch
@@ -322,15 +312,6 @@ class Stage:
             batch=self._settings.batch,
             workers=self._settings.loader_workers,
         )
-
-    def _check_list(self) -> None:
-        if self._images.rows != self._config.list.rows:
-            message = f'{self._config.list.path} has {self._images.rows} rows, not {self._config.list.rows}. Fetch it again.'
-            raise TrainerError('corrupt_artifact', message)
-        largest = int(self._images.labels.max())
-        if largest >= self._config.classes:
-            message = f'{self._config.list.path} has the label {largest}, but the classifier has {self._config.classes} classes.'
-            raise TrainerError('bad_row', message)
 
     def _is_asked_to_stop(self) -> bool:
         return is_asked_to_stop(Path(self._config.stop_path))

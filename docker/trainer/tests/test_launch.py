@@ -61,15 +61,16 @@ def test_ranks_that_are_started_anew_are_as_isolated_as_their_launcher(tmp_path,
     assert not (tmp_path / 'harmed').exists()
 
 
-def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_the_loaders_too(tmp_path, collection):
-    # As Slurm and systemd send it.
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_the_loaders_too(tmp_path, collection, number):
+    # As Slurm and systemd send SIGTERM, and a terminal that is closed SIGHUP.
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, loaderWorkers=2)
     launcher = run.start()
     wait_until(lambda: run.events('step'), 'a step')
     family = _descendants(launcher.pid)
     assert len(family) == 6
     for process in [*reversed(family), launcher.pid]:
-        os.kill(process, signal.SIGTERM)
+        os.kill(process, number)
     assert exit_code_of(launcher) == 75
     assert [event['event'] for event in run.events()][-2:] == ['checkpoint', 'preempted']
 
