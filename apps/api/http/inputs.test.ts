@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http';
 import { maxBodyBytes, problem, type TokenRole, toldDetails } from '@cairn/contract';
+import { smallRecipe } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -159,24 +160,27 @@ describe('a method that a path does not take', () => {
 
 describe('a body of many parts', () => {
   const recipe = { name: 'x', stages: {} };
+  const manyStages = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`s${index}`, smallRecipe.stages.first]));
   const withText = (body: unknown): string => (typeof body === 'string' ? body : JSON.stringify(body));
-  test.each<[string, unknown]>([
-    ['unknown names', Object.fromEntries(Array.from({ length: 95_000 }, (_, index) => [`k${index}`, 0]))],
+  test.each<[string, unknown, RegExp?]>([
+    ['unknown names', Object.fromEntries(Array.from({ length: 95_000 }, (_, index) => [`k${index}`, 0])), /more than 10000 values/],
     [
       'a few thousand unknown names',
       { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 9_000 }, (_, index) => [`k${index}`, 0])) },
     ],
-    ['wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 240_000 }, () => 1) } } }],
+    ['wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 240_000 }, () => 1) } } }, /more than 10000 values/],
     ['a few thousand wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 9_000 }, () => 'x') } } }],
-    ['stages', { recipe: { ...recipe, stages: Object.fromEntries(Array.from({ length: 400 }, (_, index) => [`s${index}`, {}])) } }],
+    ['stages', { recipe: { ...smallRecipe, stages: manyStages(33) } }, /at most 32 stages/],
     ['overrides', { recipe: 'mini', set: Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`stages.a${index}`, 1])) }],
     ['a long name', { recipe: 'mini', ['x'.repeat(500_000)]: 1 }],
-    ['a value in another', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`],
-  ])('is refused in a short answer: %s', async (_, body) => {
+    ['a value in another', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`, /more than 16 deep/],
+  ])('is refused in a short answer: %s', async (_, body, why) => {
     const payload = withText(body);
     expect(payload.length).toBeLessThan(maxBodyBytes);
     const answer = await api.inject({ method: 'POST', url: '/v1/runs?dryRun=true', payload, headers: jsonOf('submitter') });
     expect(answer.json()).toMatchObject({ status: 400, code: expect.stringMatching(/^(invalid_request|unknown_setting)$/) });
     expect(answer.body.length).toBeLessThan(20_000);
+    if (why !== undefined) expect(answer.json().detail).toMatch(why);
   });
 });
