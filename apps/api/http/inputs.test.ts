@@ -158,6 +158,13 @@ describe('a method that a path does not take', () => {
   });
 });
 
+test('of many faults the first are told, with how many more there are', async () => {
+  const body = { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 9_000 }, (_, index) => [`recip${index}`, 0])) };
+  const { json } = await call('submitter', 'POST', '/v1/runs', { body });
+  expect(json.detail).toMatch(/recip0: no such field; did you mean "recipe"\? \(and 8999 more\)$/);
+  expect(json.details.errors).toHaveLength(20);
+});
+
 describe('a body of many parts', () => {
   const recipe = { name: 'x', stages: {} };
   const manyStages = (count: number) =>
