@@ -23,7 +23,7 @@ import { tokenRoutes } from './routes/tokens.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
 /** Well above the largest recipe: 32 stages of 40 settings. */
-const bodyBounds = { values: 10_000, depth: 16 };
+const bodyBounds = { values: 4_000, depth: 16 };
 
 /** Everything the public server works with; made by main.ts. */
 export type ApiDeps = {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { CairnError, type Problem, problem } from '@cairn/contract';
+import { CairnError, type Problem, problem, safeName } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
 import { createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -54,6 +54,14 @@ describe('a request that does not fit', () => {
         { path: 'name', message: expect.stringContaining('string') },
       ]),
     );
+  });
+
+  test('says of a name that is none what is wrong with it', async () => {
+    const named = createApp(options());
+    named.post('/named', { schema: { body: z.record(safeName, z.number()) } }, async (request) => request.body);
+    const answer = await named.inject({ method: 'POST', url: '/named', payload: { '/a': 1 } });
+    expect(answer.json().detail).toMatch(/does not fit: \/a: use letters, digits/);
+    await named.close();
   });
 
   test('is measured by the branch of a union that was meant', async () => {

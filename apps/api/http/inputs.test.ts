@@ -159,9 +159,9 @@ describe('a method that a path does not take', () => {
 });
 
 test('of many faults the first are told, with how many more there are', async () => {
-  const body = { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 9_000 }, (_, index) => [`recip${index}`, 0])) };
+  const body = { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`recip${index}`, 0])) };
   const { json } = await call('submitter', 'POST', '/v1/runs', { body });
-  expect(json.detail).toMatch(/recip0: no such field; did you mean "recipe"\? \(and 8999 more\)$/);
+  expect(json.detail).toMatch(/recip0: no such field; did you mean "recipe"\? \(and 3499 more\)$/);
   expect(json.details.errors).toHaveLength(20);
 });
 
@@ -171,15 +171,15 @@ describe('a body of many parts', () => {
     Object.fromEntries(Array.from({ length: count }, (_, index) => [`s${index}`, smallRecipe.stages.first]));
   const withText = (body: unknown): string => (typeof body === 'string' ? body : JSON.stringify(body));
   test.each<[string, unknown, RegExp?]>([
-    ['unknown names', Object.fromEntries(Array.from({ length: 95_000 }, (_, index) => [`k${index}`, 0])), /more than 10000 values/],
+    ['unknown names', Object.fromEntries(Array.from({ length: 95_000 }, (_, index) => [`k${index}`, 0])), /more than 4000 values/],
     [
       'a few thousand unknown names',
-      { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 9_000 }, (_, index) => [`k${index}`, 0])) },
+      { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`k${index}`, 0])) },
     ],
-    ['wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 240_000 }, () => 1) } } }, /more than 10000 values/],
-    ['a few thousand wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 9_000 }, () => 'x') } } }],
+    ['wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 240_000 }, () => 1) } } }, /more than 4000 values/],
+    ['a few thousand wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 3_500 }, () => 'x') } } }],
     ['stages', { recipe: { ...smallRecipe, stages: manyStages(33) } }, /at most 32 stages/],
-    ['overrides', { recipe: 'mini', set: Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`stages.a${index}`, 1])) }],
+    ['overrides', { recipe: 'mini', set: Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`stages.a${index}`, 1])) }],
     ['a long name', { recipe: 'mini', ['x'.repeat(500_000)]: 1 }],
     ['a value in another', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`, /more than 16 deep/],
   ])('is refused in a short answer: %s', async (_, body, why) => {
