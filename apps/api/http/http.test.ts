@@ -56,7 +56,7 @@ describe('a request that does not fit', () => {
     );
   });
 
-  test('says of a name that is none what is wrong with it', async () => {
+  test('says what is wrong with a name that is not valid', async () => {
     const named = createApp(options());
     named.post('/named', { schema: { body: z.record(safeName, z.number()) } }, async (request) => request.body);
     const answer = await named.inject({ method: 'POST', url: '/named', payload: { '/a': 1 } });

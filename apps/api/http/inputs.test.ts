@@ -114,7 +114,7 @@ describe('a request that PostgreSQL could not answer', () => {
     ['a root with NUL', 'datasets', folder({ root: '/a\0' }), 'source.root'],
     ['a root whose name is too long', 'datasets', folder({ root: `/${'a'.repeat(300)}` }), 'source.root'],
     ['a path that is too long', 'datasets', folder({ metadata: '/a'.repeat(3000) }), 'source.metadata'],
-    ['an age that is no time', 'gc', { olderThanHours: 1e300 }, 'olderThanHours'],
+    ['an age beyond any date', 'gc', { olderThanHours: 1e300 }, 'olderThanHours'],
     ['a number beyond any', 'runs', { recipe: 'mini', priority: 1e308 }, 'priority'],
     ['steps with NUL', 'runs', { recipe: 'mini', noReuse: ['a\0'] }, 'noReuse'],
     ['a setting with NUL', 'runs', { recipe: 'mini', set: { 'stages.a\0': 1 } }, 'set'],
