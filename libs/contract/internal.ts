@@ -176,7 +176,7 @@ export const reportItem = z.discriminatedUnion('type', [
 export type ReportItem = z.infer<typeof reportItem>;
 
 /** The most reports of an attempt: one a second for 48 days. Each numbers its chunks of metrics within PostgreSQL's `integer`. */
-const mostReports = largestInt4 / 512 - 1;
+const mostReports = Math.floor(largestInt4 / 512) - 1;
 
 /** POST /internal/v1/attempts/:id/reports. Ordered: `seq` counts from 1; a repeated one is answered and not applied again. */
 export const reportRequest = z.object({ seq: wholeNumber.min(1).max(mostReports), at: timestamp, items: z.array(reportItem).max(500) });

@@ -43,7 +43,7 @@ describe('expandRecipe', () => {
     'takes "%s" for a stage only where there is one',
     (name) => {
       const init = { ...stage, from: 'init' };
-      // The schema refuses names like __proto__; whoever calls with one gets the same answer.
+      // The schema refuses names like __proto__; a caller with one gets the same answer.
       const without = make({ a: init });
       expect(() => expandRecipe({ ...without, export: { ...without.export, stage: name } })).toThrow('but the stages are a');
       const lost = { ...without, stages: { a: { ...without.stages.a, from: name } } } as Recipe;

@@ -15,7 +15,7 @@ export function pathBelow(folder: string, ...names: string[]): string {
     'invalid_path',
     `${names.map((name) => JSON.stringify(name)).join(', ')} would lead out of ${folder}; nothing was written there`,
     {
-      details: { remedy: 'The service gave a name that is none: check that its address is right.' },
+      details: { remedy: 'The service gave a name that is not valid: check that its address is right.' },
     },
   );
 }

@@ -21,7 +21,7 @@ export type AppOptions = {
   metrics: Metrics;
   /** The largest request body. */
   maxBodyBytes: number;
-  /** How much there may be in a JSON body; 10,000 values in 16 levels unless given. */
+  /** How much there may be in a JSON body; 4,000 values in 16 levels unless given. */
   bodyBounds?: JsonBounds;
   connections: ConnectionBounds;
   /** The whole of a JSON body must come within this, and some of a body of octets; a minute unless given. */
@@ -30,7 +30,7 @@ export type AppOptions = {
 
 const defaultBodyTimeoutMs = 60_000;
 /** Well above the largest recipe: 32 stages of 40 settings. */
-const defaultBodyBounds = { values: 10_000, depth: 16 };
+const defaultBodyBounds = { values: 4_000, depth: 16 };
 
 /** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
 export function createApp({

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { CairnError, type Problem, problem } from '@cairn/contract';
+import { CairnError, type Problem, problem, safeName } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
 import { createCloser, createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -56,6 +56,14 @@ describe('a request that does not fit', () => {
         { path: 'name', message: expect.stringContaining('string') },
       ]),
     );
+  });
+
+  test('says what is wrong with a name that is not valid', async () => {
+    const named = createApp(options());
+    named.post('/named', { schema: { body: z.record(safeName, z.number()) } }, async (request) => request.body);
+    const answer = await named.inject({ method: 'POST', url: '/named', payload: { '/a': 1 } });
+    expect(answer.json().detail).toMatch(/does not fit: \/a: use letters, digits/);
+    await named.close();
   });
 
   test('is measured by the branch of a union that was meant', async () => {

@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http';
 import { maxBodyBytes, problem, type TokenRole, toldDetails } from '@cairn/contract';
+import { smallRecipe } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -113,7 +114,7 @@ describe('a request that PostgreSQL could not answer', () => {
     ['a root with NUL', 'datasets', folder({ root: '/a\0' }), 'source.root'],
     ['a root whose name is too long', 'datasets', folder({ root: `/${'a'.repeat(300)}` }), 'source.root'],
     ['a path that is too long', 'datasets', folder({ metadata: '/a'.repeat(3000) }), 'source.metadata'],
-    ['an age that is no time', 'gc', { olderThanHours: 1e300 }, 'olderThanHours'],
+    ['an age beyond any date', 'gc', { olderThanHours: 1e300 }, 'olderThanHours'],
     ['a number beyond any', 'runs', { recipe: 'mini', priority: 1e308 }, 'priority'],
     ['steps with NUL', 'runs', { recipe: 'mini', noReuse: ['a\0'] }, 'noReuse'],
     ['a setting with NUL', 'runs', { recipe: 'mini', set: { 'stages.a\0': 1 } }, 'set'],
@@ -157,26 +158,36 @@ describe('a method that a path does not take', () => {
   });
 });
 
+test('of many faults the first are told, with how many more there are', async () => {
+  const body = { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`recip${index}`, 0])) };
+  const { json } = await call('submitter', 'POST', '/v1/runs', { body });
+  expect(json.detail).toMatch(/recip0: no such field; did you mean "recipe"\? \(and 3499 more\)$/);
+  expect(json.details.errors).toHaveLength(20);
+});
+
 describe('a body of many parts', () => {
   const recipe = { name: 'x', stages: {} };
+  const manyStages = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`s${index}`, smallRecipe.stages.first]));
   const withText = (body: unknown): string => (typeof body === 'string' ? body : JSON.stringify(body));
-  test.each<[string, unknown]>([
-    ['unknown names', Object.fromEntries(Array.from({ length: 95_000 }, (_, index) => [`k${index}`, 0]))],
+  test.each<[string, unknown, RegExp?]>([
+    ['unknown names', Object.fromEntries(Array.from({ length: 95_000 }, (_, index) => [`k${index}`, 0])), /more than 4000 values/],
     [
       'a few thousand unknown names',
-      { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 9_000 }, (_, index) => [`k${index}`, 0])) },
+      { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`k${index}`, 0])) },
     ],
-    ['wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 240_000 }, () => 1) } } }],
-    ['a few thousand wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 9_000 }, () => 'x') } } }],
-    ['stages', { recipe: { ...recipe, stages: Object.fromEntries(Array.from({ length: 400 }, (_, index) => [`s${index}`, {}])) } }],
-    ['overrides', { recipe: 'mini', set: Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`stages.a${index}`, 1])) }],
+    ['wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 240_000 }, () => 1) } } }, /more than 4000 values/],
+    ['a few thousand wrong lists', { recipe: { ...recipe, prepare: { lists: Array.from({ length: 3_500 }, () => 'x') } } }],
+    ['stages', { recipe: { ...smallRecipe, stages: manyStages(33) } }, /at most 32 stages/],
+    ['overrides', { recipe: 'mini', set: Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`stages.a${index}`, 1])) }],
     ['a long name', { recipe: 'mini', ['x'.repeat(500_000)]: 1 }],
-    ['a value in another', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`],
-  ])('is refused in a short answer: %s', async (_, body) => {
+    ['a value in another', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`, /more than 16 deep/],
+  ])('is refused in a short answer: %s', async (_, body, why) => {
     const payload = withText(body);
     expect(payload.length).toBeLessThan(maxBodyBytes);
     const answer = await api.inject({ method: 'POST', url: '/v1/runs?dryRun=true', payload, headers: jsonOf('submitter') });
     expect(answer.json()).toMatchObject({ status: 400, code: expect.stringMatching(/^(invalid_request|unknown_setting)$/) });
     expect(answer.body.length).toBeLessThan(20_000);
+    if (why !== undefined) expect(answer.json().detail).toMatch(why);
   });
 });

@@ -12,7 +12,7 @@ declare module 'fastify' {
 }
 
 /**
- * Refuses what is no route, before a body is read: `method_not_allowed` with the methods that the path has (RFC 9110, 15.5.6), else
+ * Refuses requests that no route takes, before a body is read: `method_not_allowed` with the methods that the path has (RFC 9110, 15.5.6), else
  * `not_found`. Must come before the routes.
  */
 export function refuseUnknownRoutes(app: App): void {

@@ -38,7 +38,7 @@ const fastifyErrors = new Map<string, (error: Error) => CairnError>(
     FST_ERR_BAD_URL: (cause) =>
       new CairnError(
         'invalid_path',
-        'The path is no valid URL path: it has a percent sign without two hexadecimal digits, or bytes that are not UTF-8',
+        'The path is not a valid URL path: it has a percent sign without two hexadecimal digits, or bytes that are not UTF-8',
         { cause },
       ),
     FST_ERR_MAX_PARAM_LENGTH: (cause) => new CairnError('invalid_path', 'A name or id in the path is too long', { cause }),

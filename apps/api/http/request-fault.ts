@@ -58,7 +58,9 @@ function fieldError({ issue, path, key }: Fault, schema: z.core.$ZodType, data: 
     const known = issue.values.map(String);
     return withNearest(dotted(path), `one of ${known.join(', ')} is expected`, typeof value === 'string' ? value : '', known);
   }
-  return { path: dotted(path), message: issue.message };
+  // Of a name that is not valid, what is wrong with it.
+  const said = issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined;
+  return { path: dotted(path), message: said ?? issue.message };
 }
 
 /** The branch of a union that was meant: the one that got furthest, so not the one that refuses the type of the whole. */

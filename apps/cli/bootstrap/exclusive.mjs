@@ -19,7 +19,7 @@ const waitLimitMs = 45 * 60_000;
  * @returns {Promise<T>}
  */
 export async function exclusively(lock, signal, work) {
-  await mkdir(dirname(lock), { recursive: true });
+  await makeCache(dirname(lock));
   await take(lock, signal);
   const timer = setInterval(() => void touch(lock), touchMs);
   timer.unref();
@@ -28,6 +28,20 @@ export async function exclusively(lock, signal, work) {
   } finally {
     clearInterval(timer);
     await rm(lock, { force: true });
+  }
+}
+
+/** @param {string} folder */
+async function makeCache(folder) {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    // Node tells a read-only file system as ENOENT here.
+    const why = hasCode(error, 'ENOENT') ? 'its file system is read-only, or a link in its path leads nowhere' : String(error);
+    throw new BootstrapError(`the cache folder ${folder} cannot be made: ${why}.`, {
+      remedy: 'make it writable, or set XDG_CACHE_HOME to a folder that is, then run the same command again.',
+      cause: error,
+    });
   }
 }
 

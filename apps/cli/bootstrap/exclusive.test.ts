@@ -25,6 +25,15 @@ const untilSomebodyWaits = () =>
     });
   });
 
+test('a cache folder that cannot be made is told with what to do', async () => {
+  await writeFile(join(folder, 'file'), '');
+  const work = exclusively(join(folder, 'file', 'locks', 'work.lock'), never, async () => undefined);
+  await expect(work).rejects.toMatchObject({
+    message: expect.stringMatching(/^the cache folder .*locks cannot be made: .*ENOTDIR/),
+    remedy: expect.stringContaining('XDG_CACHE_HOME'),
+  });
+});
+
 test('two at once work one after the other, and the lock is gone afterwards', async () => {
   const order: string[] = [];
   let second = Promise.resolve();

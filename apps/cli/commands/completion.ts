@@ -29,7 +29,7 @@ async function printNames({ ui, client, signal }: Session, kind: NameKind): Prom
   };
   try {
     const names = new Set(await fetchNames[kind]());
-    // The shells expand what stands in a list of words: a name that is none would be run.
+    // The shells expand what stands in a list of words: a name with more than a name in it would be run.
     for (const name of names) if (safeName.safeParse(name).success) ui.stdout.write(`${name}\n`);
   } catch (error) {
     if (!isCairnError(error) && !limit.signal.aborted) throw error;

@@ -1,6 +1,10 @@
+import { CairnError } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
+import { printError } from '../print-error.ts';
+import { memoryOutput } from '../testing/test-cli.ts';
 import { createStyle } from './style.ts';
 import { tableLines } from './table.ts';
+import { createUi } from './ui.ts';
 import { jsonText, printable, printableLine, visibleLogLine, visibleText } from './visible-text.ts';
 
 const red = createStyle(true).bad;
@@ -27,6 +31,16 @@ describe('text of others', () => {
 
   test('in a cell of a table neither acts nor makes lines', () => {
     expect(tableLines([{ title: 'a' }, { title: 'b' }], [['x\x1b[1A\ny', 'z']])).toEqual(['a            b', 'x\\x1b[1A y   z']);
+  });
+
+  test('reaches no output as it was, where it does not come from a service either', () => {
+    const [stdout, stderr] = [memoryOutput(), memoryOutput()];
+    const ui = createUi({ stdout, stderr, env: {}, isJson: false, isColourWanted: true });
+    ui.line('a file named \x1b[2J');
+    ui.note('another \x9b');
+    printError(new CairnError('not_found', 'no \x1b[31mfile\x07'), { stderr, isJson: false, isColoured: false, isDebug: false });
+    expect(stdout.text()).toBe('a file named \\x1b[2J\n');
+    expect(stderr.text()).toMatch(/^another \\x9b\nerror: no \\x1b\[31mfile\\x07\n/);
   });
 
   test('in JSON has every control escaped, and is what it was when it is read', () => {

@@ -5,7 +5,7 @@ import { parseDocument } from 'yaml';
  * Reads `--set path=value`: the value is YAML, so `2` is a number, `true` a truth value, `[clean, full]` a list, and what
  * needs to stay a text is put in quotes. In the path a name with a dot in it is: `stages."v1.5".epochs=2`.
  *
- * @throws CairnError `invalid_setting`, `unknown_setting` for what is no path
+ * @throws CairnError `invalid_setting`, `unknown_setting` for a path that cannot be read
  */
 export function parseSetOption(option: string): [path: string, value: unknown] {
   const at = option.indexOf('=');
