@@ -17,12 +17,13 @@ declare module 'fastify' {
 type Place = { hold(): void; letGo(): void };
 
 /**
- * Lets a request in only where its class has room ({@link createLoadLimits}). The place is taken before anything is done for
- * the request, and kept until both the answer has ended and the handler has: a client that goes away leaves its work behind.
+ * Lets a request in only where its class has room ({@link createLoadLimits}). The place is taken when its body has come, as who
+ * sends slowly must not hold one, and before its handler begins. It is kept until both the answer has ended and the handler has:
+ * a client that goes away leaves its work behind.
  */
 export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: FastifyRequest) => LoadClass | 'none'): void {
   app.decorateRequest('place', null);
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('preValidation', async (request, reply) => {
     const { load = classOf(request) } = request.routeOptions.config;
     if (load === 'none') return;
     const gone = new AbortController();
