@@ -100,3 +100,29 @@ test('a body that comes slowly takes no place until it is there', async () => {
   expect((await app.inject({ method: 'POST', url: '/' })).statusCode).toBe(200);
   for (const socket of sockets) socket.destroy();
 });
+
+test('one token cannot take all places of long duration, and gets its own back', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const log = createLogger({ name: 'test', level: 'silent' });
+  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
+  closer.add('the app', () => app.close());
+  app.decorateRequest('caller', null);
+  app.addHook('onRequest', async (request) => {
+    const tokenId = String(request.headers['x-token']);
+    request.caller = { tokenId, name: tokenId, projectId: 'default', role: 'viewer' };
+  });
+  shedLoad(app, load, () => 'transfer');
+  const release = Promise.withResolvers<void>();
+  app.get('/', () => release.promise.then(() => ({})));
+  const ask = (token: string) => app.inject({ url: '/', headers: { 'x-token': token } });
+  const held = Array.from({ length: 8 }, () => ask('greedy'));
+  await waitFor(() => load.gates.transfer.load().inside === 8, { message: 'as many as one may have' });
+  expect((await ask('greedy')).json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('8 of these') });
+  const other = ask('modest');
+  await waitFor(() => load.gates.transfer.load().inside === 9, { message: 'the other token' });
+  release.resolve();
+  expect((await Promise.all([...held, other])).map((answer) => answer.statusCode)).toEqual(Array(9).fill(200));
+  await waitFor(() => load.gates.transfer.load().inside === 0, { message: 'the places to be free' });
+  expect((await ask('greedy')).statusCode).toBe(200);
+});
