@@ -18,8 +18,10 @@ export function interruptOf(process: NodeJS.Process): AbortSignal {
   process.on('SIGHUP', stop);
   // `cairn runs | head` closes the pipe early: that is no fault.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    // A terminal that went takes no more words; what is under way ends in order all the same.
-    if (!controller.signal.aborted) process.exit(error.code === 'EPIPE' ? 0 : 1);
+    if (controller.signal.aborted) return;
+    if (error.code === 'EPIPE') process.exit(0);
+    // A terminal that went takes no more words, which may be known before SIGHUP comes; what is under way ends in order.
+    controller.abort(new DOMException(`nothing can be written any more (${error.code})`, 'AbortError'));
   });
   process.stderr.on('error', () => undefined);
   return controller.signal;

@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { createCloser, createLogger, createMetrics } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, expect, test } from 'vitest';
@@ -77,4 +78,51 @@ test('a client that goes away keeps its place until its work is done', async () 
   expect(load.gates.command.load().inside).toBe(1);
   release.resolve();
   await waitFor(() => load.gates.command.load().inside === 0, { message: 'the place to be free' });
+});
+
+test('a body that comes slowly takes no place until it is there', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const log = createLogger({ name: 'test', level: 'silent' });
+  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
+  closer.add('the app', () => app.close());
+  shedLoad(app, load, () => 'command');
+  let begun = 0;
+  app.addHook('onRequest', async () => {
+    begun += 1;
+  });
+  app.post('/', async () => ({}));
+  const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }));
+  const sockets = Array.from({ length: 20 }, () => connect(Number(port), '127.0.0.1').on('error', () => undefined));
+  for (const socket of sockets) socket.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{');
+  await waitFor(() => begun === 20, { message: 'all requests to begin' });
+  expect(load.gates.command.load()).toEqual({ inside: 0, waiting: 0 });
+  expect((await app.inject({ method: 'POST', url: '/' })).statusCode).toBe(200);
+  for (const socket of sockets) socket.destroy();
+});
+
+test('one token cannot take all places of long duration, and gets its own back', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const log = createLogger({ name: 'test', level: 'silent' });
+  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
+  closer.add('the app', () => app.close());
+  app.decorateRequest('caller', null);
+  app.addHook('onRequest', async (request) => {
+    const tokenId = String(request.headers['x-token']);
+    request.caller = { tokenId, name: tokenId, projectId: 'default', role: 'viewer' };
+  });
+  shedLoad(app, load, () => 'transfer');
+  const release = Promise.withResolvers<void>();
+  app.get('/', () => release.promise.then(() => ({})));
+  const ask = (token: string) => app.inject({ url: '/', headers: { 'x-token': token } });
+  const held = Array.from({ length: 8 }, () => ask('greedy'));
+  await waitFor(() => load.gates.transfer.load().inside === 8, { message: 'as many as one may have' });
+  expect((await ask('greedy')).json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('8 of these') });
+  const other = ask('modest');
+  await waitFor(() => load.gates.transfer.load().inside === 9, { message: 'the other token' });
+  release.resolve();
+  expect((await Promise.all([...held, other])).map((answer) => answer.statusCode)).toEqual(Array(9).fill(200));
+  await waitFor(() => load.gates.transfer.load().inside === 0, { message: 'the places to be free' });
+  expect((await ask('greedy')).statusCode).toBe(200);
 });

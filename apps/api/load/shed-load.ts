@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/app.ts';
-import type { LoadClass, LoadLimits } from './load-limits.ts';
+import { type LoadClass, type LoadLimits, mostOfOneToken } from './load-limits.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -17,17 +17,27 @@ declare module 'fastify' {
 type Place = { hold(): void; letGo(): void };
 
 /**
- * Lets a request in only where its class has room ({@link createLoadLimits}). The place is taken before anything is done for
- * the request, and kept until both the answer has ended and the handler has: a client that goes away leaves its work behind.
+ * Lets a request in only where its class has room ({@link createLoadLimits}). The place is taken when its body has come, as who
+ * sends slowly must not hold one, and before its handler begins. It is kept until both the answer has ended and the handler has:
+ * a client that goes away leaves its work behind.
  */
 export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: FastifyRequest) => LoadClass | 'none'): void {
   app.decorateRequest('place', null);
-  app.addHook('onRequest', async (request, reply) => {
+  const held = new Map<string, number>();
+  app.addHook('preValidation', async (request, reply) => {
     const { load = classOf(request) } = request.routeOptions.config;
     if (load === 'none') return;
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort(new CairnError('rate_limited', 'The client went before it was its turn')));
-    const place = placeOf(await gates[load].enter(gone.signal));
+    const giveBack = takeShare(held, load, request.caller?.tokenId);
+    const leave = await gates[load].enter(gone.signal).catch((error: unknown) => {
+      giveBack();
+      throw error;
+    });
+    const place = placeOf(() => {
+      leave();
+      giveBack();
+    });
     request.place = place;
     if (gone.signal.aborted) place.letGo();
     else reply.raw.once('close', () => place.letGo());
@@ -41,6 +51,28 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
       return answer instanceof Promise ? answer.finally(() => request.place?.letGo()) : answer;
     };
   });
+}
+
+/**
+ * Counts a place for the token that asks for one, where its class has a most. Answers how to count it no more.
+ *
+ * @throws CairnError `rate_limited`
+ */
+function takeShare(held: Map<string, number>, load: LoadClass, tokenId: string | undefined): () => void {
+  const most = mostOfOneToken[load];
+  if (most === undefined || tokenId === undefined) return () => undefined;
+  const key = `${load} ${tokenId}`;
+  const count = held.get(key) ?? 0;
+  if (count >= most)
+    throw new CairnError('rate_limited', `The token has ${most} of these open, as many as one may have; end one of them first`, {
+      details: { retryAfterSeconds: 1 },
+    });
+  held.set(key, count + 1);
+  return () => {
+    const left = (held.get(key) ?? 1) - 1;
+    if (left > 0) held.set(key, left);
+    else held.delete(key);
+  };
 }
 
 function placeOf(leave: () => void): Place {

@@ -50,7 +50,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'fleet', description: 'The controller and the pools.' },
         { name: 'tokens', description: 'Who may call, and who did.' },
-        { name: 'health', description: 'For probes and Prometheus; without a token.' },
+        { name: 'health', description: 'For probes, without a token, and for Prometheus.' },
       ],
       components: {
         securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'A token with the role viewer, submitter or admin.' } },

@@ -56,6 +56,8 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     // The service's own limit is measured, not the one that it sets its callers.
     CAIRN_TOKEN_RATE: '0',
     CAIRN_ADDRESS_RATE: '0',
+    CAIRN_OWNER_RUNS: '0',
+    CAIRN_PROJECT_RUNS: '0',
   };
   // What a program writes at this level is trouble, and belongs beside the figures.
   const start = (program: string): ChildProcess => spawn(process.execPath, [path.join(root, program)], { env, stdio: ['ignore', 2, 2] });
