@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile, link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { addAbortSignal, Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { downloadWhole } from './download-whole.ts';
@@ -9,7 +9,7 @@ import { listFolder } from './list-folder.ts';
 import { objectKey, objectPrefix } from './object-key.ts';
 import type { GetOptions, ObjectStore } from './object-store.ts';
 import { codeOf, type StorageAct, storageError } from './storage-error.ts';
-import { makeFolder, moveInto, openSource, temporaryPath, writeWhole } from './write-whole.ts';
+import { endedBy, makeFolder, moveInto, openSource, temporaryPath, writeWhole } from './write-whole.ts';
 
 /**
  * Objects as files under the folder `root`. Unfinished ones lie under `.unfinished` in it, on the same volume: a folder
@@ -40,7 +40,7 @@ export function openFileStore(root: string): ObjectStore {
       if (isEmpty) return Readable.from([]);
       const end = range?.end === undefined ? {} : { end: range.end - 1 };
       const stream = handle.createReadStream({ start: range?.start ?? 0, ...end, highWaterMark: 1 << 20 });
-      return signal === undefined ? stream : addAbortSignal(signal, stream);
+      return signal === undefined ? stream : endedBy(signal, stream);
     });
   }
 

@@ -16,7 +16,16 @@ export function temporaryPath(folder: string): string {
 export async function openSource(source: ObjectSource, key: string, signal: AbortSignal | undefined): Promise<Readable> {
   if (typeof source === 'string' || source instanceof Uint8Array) return Readable.from([Buffer.from(source)]);
   const stream = source instanceof Readable ? source : await readLocal(source.file, key);
-  return signal === undefined ? stream : addAbortSignal(signal, stream);
+  return signal === undefined ? stream : endedBy(signal, stream);
+}
+
+/** The stream, which the signal ends with its error, also before anybody reads it: the reader gets the error then. */
+export function endedBy(signal: AbortSignal, stream: Readable): Readable {
+  // Without a listener the error of a stream that nobody reads yet would end the process.
+  return addAbortSignal(
+    signal,
+    stream.on('error', () => undefined),
+  );
 }
 
 async function readLocal(file: string, key: string): Promise<Readable> {

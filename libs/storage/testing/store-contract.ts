@@ -165,6 +165,18 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect((await store.getBytes('object')).toString()).toBe('old');
   });
 
+  test('a put that is aborted at any moment, also before it reads its stream, fails with the reason alone', async () => {
+    const reason = new Error('superseded');
+    for (let turns = 0; turns < 12; turns += 1) {
+      const controller = new AbortController();
+      const putting = store.put('object', new Readable({ read: () => undefined }), { signal: controller.signal });
+      putting.catch(() => undefined);
+      for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+      controller.abort(reason);
+      await expect(putting).rejects.toBe(reason);
+    }
+  });
+
   test('a signal that is aborted already stops every call', async () => {
     await store.put('object', 'x');
     const reason = new Error('superseded');
