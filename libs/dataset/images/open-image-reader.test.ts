@@ -77,6 +77,7 @@ describe('an image reader', () => {
       return error instanceof ImageUnavailable ? error.reason : String(error);
     };
     expect(await reasonOf({ path: one })).toBe('missing');
+    expect(await reasonOf({ path: 'beside-the-splits.jpg' })).toBe('missing');
     expect(await reasonOf({ path: 'train/e/m/p/empty.jpg/x.jpg' })).toBe('missing');
     expect(await reasonOf({ path: 'train/e/m/p/empty.jpg' })).toBe('empty');
     expect(await reasonOf({ path: 'train/d/i/r/dir.jpg' })).toBe('not_a_file');

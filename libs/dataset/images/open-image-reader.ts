@@ -68,7 +68,9 @@ export async function openImageReader(root: string, roots: readonly string[] | n
     if (error instanceof CairnError && error.code !== 'missing_file') return error;
     const reason = isCairnError(error, 'missing_file') ? 'not_a_file' : faultOfImage(error);
     if (reason === null) return machineFault(error, path);
-    if ((await identityOf(root)) !== live || (await identityOf(join(root, image.split('/')[0] ?? ''))) === null)
+    // The folder of a split may be a mount of its own; an image that lies in the root itself has none.
+    const [split = '', ...below] = image.split('/');
+    if ((await identityOf(root)) !== live || (below.length > 0 && (await identityOf(join(root, split))) === null))
       return rootLost(root, error);
     return new ImageUnavailable(reason, `${path} ${reasonWords[reason]}`, image, error);
   };
