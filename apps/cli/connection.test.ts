@@ -19,25 +19,26 @@ test('the home is --home, else CAIRN_HOME, else below the user', () => {
 });
 
 test('without variables the file that `cairn up` wrote tells address and token', async () => {
-  expect(await findConnection({ CAIRN_HOME: home }, {})).toEqual(file);
-  expect(await findConnection({}, { home })).toEqual(file);
+  expect(await findConnection({ CAIRN_HOME: home }, {})).toEqual({ ...file, home });
+  expect(await findConnection({}, { home })).toEqual({ ...file, home });
 });
 
 test('CAIRN_URL and CAIRN_TOKEN come first, --url before them', async () => {
   const env = { CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example', CAIRN_TOKEN: 'mine' };
-  expect(await findConnection(env, {})).toEqual({ url: 'http://cairn.example', token: 'mine' });
-  expect(await findConnection(env, { url: 'http://other.example' })).toEqual({ url: 'http://other.example', token: 'mine' });
+  expect(await findConnection(env, {})).toEqual({ url: 'http://cairn.example', token: 'mine', home: null });
+  expect(await findConnection(env, { url: 'http://other.example' })).toEqual({ url: 'http://other.example', token: 'mine', home: null });
 });
 
 test("--home names a service and its token, whatever the environment's is", async () => {
   const env = { CAIRN_URL: 'http://cairn.example', CAIRN_TOKEN: 'mine' };
-  expect(await findConnection(env, { home })).toEqual(file);
+  expect(await findConnection(env, { home })).toEqual({ ...file, home });
 });
 
 test("the file's token is sent to its own address alone", async () => {
   expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example' }, {})).toEqual({
     url: 'http://cairn.example',
     token: undefined,
+    home: null,
   });
   expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://127.0.0.1:8080/' }, {})).toMatchObject({ token: 'of-the-file' });
 });

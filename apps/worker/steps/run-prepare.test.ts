@@ -58,7 +58,7 @@ test.each([
 test('files that are not those that were registered end it, as does a dataset of which nothing was kept', async () => {
   const { context, root } = await openPrepare();
   await expect(runPrepare({ ...context, spec: { ...context.spec, registered: null } })).rejects.toMatchObject({ code: 'dataset_changed' });
-  await rm(join(root, 'index/i/i/i/iii1.jpg'));
+  await rm(join(root, 'train/a/a/a/aaa2.jpg'));
   await expect(runPrepare(context)).rejects.toMatchObject({ code: 'dataset_changed' });
 });
 

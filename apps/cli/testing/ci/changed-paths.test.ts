@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { changedPaths, commitCount } from './changed-paths.ts';
 
@@ -44,6 +45,6 @@ test('with a base, what changed since it counts, and one that is not there is re
 
 test('in a clone that does not reach back far enough nobody can tell', () => {
   const shallow = join(folder, 'shallow');
-  git(['clone', '--quiet', '--depth', '1', `file://${folder}`, shallow]);
+  git(['clone', '--quiet', '--depth', '1', pathToFileURL(folder).href, shallow]);
   expect(changedPaths(shallow, '')).toEqual({ base: null, paths: null });
 });
