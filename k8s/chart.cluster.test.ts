@@ -1,4 +1,4 @@
-// CI runs this when k8s change, else one time in three; it takes about 10 s.
+// CI runs this when k8s changes, else one time in three; it takes about 10 s.
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { helm } from '@cairn/testing';

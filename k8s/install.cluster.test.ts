@@ -1,4 +1,4 @@
-// CI runs this when k8s change, else one time in three; it takes about 30 s.
+// CI runs this when k8s changes, else one time in three; it takes about 30 s.
 import { randomBytes } from 'node:crypto';
 import { helm } from '@cairn/testing';
 import {

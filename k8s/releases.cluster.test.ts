@@ -1,4 +1,4 @@
-// CI runs this when k8s change, else one time in three; it takes about 5 s.
+// CI runs this when k8s changes, else one time in three; it takes about 5 s.
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { changed, minimal, render, workerImage } from './testing/chart.ts';
@@ -48,7 +48,7 @@ test('the policies of a release are for its attempts and for no other release', 
     matchLabels: attemptsOf('ml-2.cairn'),
   });
   const api = policies.find(({ metadata }) => metadata.name === 'cairn-api');
-  const [, internal] = z.array(z.unknown()).parse(at(api, 'spec', 'ingress'));
+  const [internal] = z.array(z.unknown()).parse(at(api, 'spec', 'ingress'));
   expect(at(internal, 'from')).toContainEqual({
     namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'shared' } },
     podSelector: { matchLabels: attemptsOf('ml-2.cairn') },

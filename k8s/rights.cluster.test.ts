@@ -1,4 +1,4 @@
-// CI runs this when k8s change, else one time in three; it takes about 10 s.
+// CI runs this when k8s changes, else one time in three; it takes about 10 s.
 import type { Manifest } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';

@@ -1,4 +1,4 @@
-// CI runs this when k8s change, else one time in three; it takes about 5 s.
+// CI runs this when k8s changes, else one time in three; it takes about 5 s.
 import { expect, test } from 'vitest';
 import { changed, everything, minimal, render } from './testing/chart.ts';
 import { dataOf, environmentOf, of, podSpecs, secretsOf } from './testing/manifests.ts';
