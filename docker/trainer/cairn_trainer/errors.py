@@ -24,6 +24,7 @@ _EXIT_OF_CODE = {
     'training_diverged': EXIT_DATA,
     'model_mismatch': EXIT_DATA,
     'corrupt_artifact': EXIT_DATA,
+    'dataset_changed': EXIT_DATA,
     'name_taken': EXIT_CONFIGURATION,
     'unsafe_file': EXIT_DATA,
     'unreadable_file': EXIT_DATA,

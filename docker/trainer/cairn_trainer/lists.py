@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_text import plain_name
-from cairn_trainer.image_files import ImageFiles
+from cairn_trainer.image_files import FileState, ImageFiles
 
 CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
 """The values of the column `continent`; a row without one counts as OTHER."""
 
 _TAR_COLUMNS = ('tar', 'offset', 'size')
+_FILE_COLUMNS = ('file_bytes', 'file_changed_ms')
 _SHOWN = 20
 
 
@@ -51,6 +52,7 @@ class ImageList:
         self.image_of_row: NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         self.images = len(encoded.dictionary)
         self._is_in_tars = all(name in table.column_names for name in _TAR_COLUMNS)
+        self._knows_files = all(name in table.column_names for name in _FILE_COLUMNS)
 
     def _column(self, name: str, *, missing: int | bool, dtype: type) -> NDArray:
         if name not in self._table.column_names:
@@ -102,12 +104,14 @@ class ImageList:
 
         Raises:
             BadImageError: the image is at fault.
-            TrainerError: `storage_failed` when the machine is.
+            TrainerError: `dataset_changed` when the file is not the one of which the list was made, `storage_failed` when the machine is
+                at fault.
         """
+        registered = FileState(*(self._table[name][row].as_py() for name in _FILE_COLUMNS)) if self._knows_files else None
         tar = self._table['tar'][row].as_py() if self._is_in_tars else None
         if tar is None:
-            return self._files.read(self.image_path(row))
-        return self._files.read_piece(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py())
+            return self._files.read(self.image_path(row), registered)
+        return self._files.read_piece(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py(), registered)
 
 
 def _some(names: list[str]) -> str:
@@ -115,7 +119,7 @@ def _some(names: list[str]) -> str:
 
 
 def _read_table(path: Path, needed: list[str]) -> pa.Table:
-    known = [*needed, 'continent', *_TAR_COLUMNS]
+    known = [*needed, 'continent', *_TAR_COLUMNS, *_FILE_COLUMNS]
     return read_parquet(path, needed, known)
 
 

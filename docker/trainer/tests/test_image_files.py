@@ -4,7 +4,7 @@ import os
 import pytest
 
 from cairn_trainer.errors import TrainerError
-from cairn_trainer.image_files import ImageFiles, own_fault
+from cairn_trainer.image_files import FileState, ImageFiles, own_fault
 from cairn_trainer.transforms import BadImageError
 
 
@@ -69,3 +69,41 @@ def test_a_folder_that_is_not_there_or_empty_is_not_begun_with(tmp_path):
         with pytest.raises(TrainerError) as caught:
             ImageFiles(tmp_path / name)
         assert caught.value.code == 'storage_failed'
+
+
+def _state_of(path):
+    found = path.stat()
+    return FileState(found.st_size, found.st_mtime_ns // 1_000_000)
+
+
+@pytest.mark.parametrize('change', ['another size', 'another time', 'not there before'])
+def test_a_file_that_is_not_the_one_of_the_list_ends_the_stage(root, change):
+    path = root / 'train' / 'a' / 'one.jpg'
+    os.utime(path, ns=(10**18, 10**18 + 5_000_000))
+    files, registered = ImageFiles(root), _state_of(path)
+    assert files.read('train/a/one.jpg', registered) == b'one'
+    assert files.read_piece('train/a/one.jpg', 1, 2, registered) == b'ne'
+    if change == 'another size':
+        path.write_bytes(b'three')
+        os.utime(path, ns=(10**18, 10**18 + 5_000_000))
+    if change == 'another time':
+        os.utime(path, ns=(10**18, 10**18 + 6_000_000))
+    if change == 'not there before':
+        registered = FileState(None, None)
+    for read in (lambda: files.read('train/a/one.jpg', registered), lambda: files.read_piece('train/a/one.jpg', 1, 2, registered)):
+        with pytest.raises(TrainerError, match=r'one\.jpg has \d bytes, changed at .*; when the lists were made it ') as caught:
+            read()
+        assert caught.value.code == 'dataset_changed'
+
+
+def test_a_time_just_before_a_millisecond_is_the_one_that_node_reckons(root):
+    path = root / 'flat.jpg'
+    os.utime(path, ns=(0, 1_764_500_000_123_999_950))
+    # Math.floor of 1764500000 * 1000 + 123999950 / 1e6
+    assert ImageFiles(root).read('flat.jpg', FileState(4, 1_764_500_000_124)) == b'flat'
+
+
+def test_no_pipe_is_waited_for(root):
+    os.mkfifo(root / 'train' / 'a' / 'pipe.jpg')
+    with pytest.raises(BadImageError, match='it is not a file'):
+        ImageFiles(root).read('train/a/pipe.jpg')
