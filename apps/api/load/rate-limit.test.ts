@@ -31,3 +31,12 @@ test('0 limits nothing, and keys without end are not all remembered', () => {
   for (let key = 0; key < 1_000; key += 1) limit.take(String(key));
   expect(limit.size()).toBe(100);
 });
+
+test('the first of a key is always taken, whatever the clock rounds', () => {
+  let at = 0;
+  const limit = createRateLimit({ perSecond: 1 / 60, most: 10_000, now: () => at });
+  for (let key = 0; key < 5_000; key += 1) {
+    at += Math.PI;
+    expect(limit.take(String(key))).toBe(0);
+  }
+});

@@ -24,11 +24,11 @@ export function createRateLimit({
     take(key: string): number {
       if (perSecond === 0) return 0;
       const at = now();
-      const full = Math.max(at, fullAt.get(key) ?? 0) + costMs;
-      const waitMs = full - at - Math.max(mostDebtMs, costMs);
+      const owedMs = Math.max(0, (fullAt.get(key) ?? 0) - at);
+      const waitMs = owedMs + costMs - Math.max(mostDebtMs, costMs);
       if (waitMs > 0) return waitMs;
       fullAt.delete(key);
-      fullAt.set(key, full);
+      fullAt.set(key, at + owedMs + costMs);
       const [oldest] = fullAt.keys();
       if (fullAt.size > most && oldest !== undefined) fullAt.delete(oldest);
       return 0;
