@@ -60,13 +60,13 @@ function oneMoreCase({ seed, strike }: Wanted): Case[] {
     if (victim === undefined) throw new Error(`--strike: there is no program ${name}; there are ${victims.join(', ')}.`);
     return victim;
   });
-  const pack = programs.flatMap((program) =>
-    sampleFaults(
-      seed + backends.length,
-      1,
-      allFaults.filter(({ victim }) => victim === program),
-    ),
-  );
+  // Each at a transition of its own: a run is struck once at a time.
+  const pack: Fault[] = [];
+  for (const program of programs) {
+    const isFree = (fault: Fault) => !pack.some(({ step, moment }) => step === fault.step && moment === fault.moment);
+    const free = allFaults.filter((fault) => fault.victim === program && isFree(fault));
+    pack.push(...sampleFaults(seed + backends.length, 1, free));
+  }
   return packFaults(pack, pack.length).map((faults) => caseOf('postgres', faults));
 }
 
