@@ -57,6 +57,10 @@ export function addSearch({ program, action }: Registrar): void {
     )
     .option('--vote-lambda <share>', "the cosine's part in the distance by which votes are found", share, 0.5)
     .option('--lambda <share>', "the cosine's part in the distance of k_reciprocal", share, 0.3)
+    .option('--expand-queries <count>', 'neighbours that are added to each query before all that (alpha-QE)', wholeNumber(0, 10_000), 0)
+    .option('--expand-queries-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
+    .option('--augment-index <count>', 'neighbours that are added to each index image before all that (DBA)', wholeNumber(0, 10_000), 0)
+    .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
     .option('--block-rows <count>', 'rows that are compared at a time, which bounds the memory', wholeNumber(1, 10_000_000), 50_000)
@@ -85,7 +89,7 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
       async (making) => {
         const made = join(making, 'search');
         const given = { parquet, models, labels, settings, topK, blockRows, threads, device, solution };
-        const searched = await searchModels({ ...given, out: made, signal, onProgress: progress.show });
+        const searched = await searchModels({ ...given, out: made, scratch: making, signal, onProgress: progress.show });
         await rename(made, out);
         return searched;
       },
@@ -111,9 +115,11 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
 }
 
 function settingsOf(options: SearchOptions): RerankSettings {
-  const { rerank, votes, alpha, beta, k1, k2, voteNeighbours, voteLambda, lambda } = options;
-  const boostKReciprocal = options.boostKReciprocal === true;
-  return { mode: rerank, boostKReciprocal, votes, alpha, beta, k1, k2, voteNeighbours, voteLambda, lambda };
+  const { rerank: mode, votes, alpha, beta, k1, k2, voteNeighbours, voteLambda, lambda } = options;
+  const { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha } = options;
+  const ofVotes = { votes, alpha, beta, voteNeighbours, voteLambda };
+  const ofExpansion = { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha };
+  return { mode, boostKReciprocal: options.boostKReciprocal === true, ...ofVotes, k1, k2, lambda, ...ofExpansion };
 }
 
 /** The folders as they are needed: references that nothing is compared with are not read. */

@@ -43,7 +43,7 @@ export function placeFeatures(features: Features, order: readonly string[], name
 
 function lacks(name: string, missing: readonly string[]): CairnError {
   const examples = missing.slice(0, 5);
-  return new CairnError('bad_row', `${name} lack ${missing.length} images that are to be there, such as ${examples.join(', ')}`, {
+  return new CairnError('bad_row', `${name} lack images that another model has: ${missing.length}, such as ${examples.join(', ')}`, {
     details: { missing: missing.length, examples, remedy: 'Give the features of the same images for every model.' },
   });
 }

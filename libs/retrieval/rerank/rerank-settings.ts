@@ -23,6 +23,12 @@ export type RerankSettings = {
   voteLambda: number;
   /** The same for `k_reciprocal` (LAMBDA). */
   lambda: number;
+  /** Before all that: neighbours in the index that are added to each query (alpha-QE) and to each index image (DBA); 0 for none. */
+  expandQueries: number;
+  augmentIndex: number;
+  /** The power of the cosine by which a neighbour is weighed. */
+  expandQueriesAlpha: number;
+  augmentIndexAlpha: number;
 };
 
 /** The values of the reference's final submission. */
@@ -37,6 +43,10 @@ export const defaultRerank: RerankSettings = {
   voteNeighbours: 30,
   voteLambda: 0.5,
   lambda: 0.3,
+  expandQueries: 0,
+  augmentIndex: 0,
+  expandQueriesAlpha: 3,
+  augmentIndexAlpha: 3,
 };
 
 /** Whether the index and the queries are compared with references. */

@@ -29,6 +29,8 @@ export type SearchModelsOptions = {
   solution: string | null;
   /** The folder that gets the files. */
   out: string;
+  /** A folder for what is needed meanwhile, beside it. */
+  scratch?: string;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SearchProgress) => void) | undefined;
 };
