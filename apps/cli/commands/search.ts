@@ -99,10 +99,14 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
     const what = `${plural(manifest.queries.rows, 'query', 'queries')} in ${plural(manifest.gallery.rows, 'image')}`;
     ui.line(`${what}, ${plural(models.length, 'model')}, rerank ${settings.mode}; gallery ${manifest.gallery.digest.slice(0, 16)}`);
     if (manifest.references !== null) {
-      const { rows, labelsWithoutFeatures, withoutCountry } = manifest.references;
+      const { rows, labelsWithoutFeatures, withoutCountry, ofGallery, ofQueries } = manifest.references;
       ui.line(
         `${plural(rows, 'reference')}, ${formatCount(withoutCountry)} without a country; ${formatCount(labelsWithoutFeatures)} more of the list have no features`,
       );
+      if (ofGallery + ofQueries > 0) {
+        const known = `${plural(ofGallery, 'reference is an image', 'references are images')} of the index, ${formatCount(ofQueries)} of the queries`;
+        ui.line(ui.style.warn(`${known}: their labels know the answer, and a score is partly theirs.`));
+      }
     }
     if (scores !== null) for (const line of scoreLines(scores.metrics)) ui.line(line);
     if (scores !== null && scores.unknownQueries > 0)

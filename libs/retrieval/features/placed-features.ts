@@ -94,3 +94,26 @@ export function readPlaces(vectors: PlacedVectors, places: ArrayLike<number>, si
   const rows = Int32Array.from(places, (place) => vectors.rowOfPlace[place] as number);
   return readRows(vectors, rows, signal);
 }
+
+/** Vectors by their places, each in memory once. */
+export type Gathered = { vectorOf(place: number): Float32Array };
+
+/** The vectors of these places, which may come several times. */
+export async function gatherPlaces(vectors: PlacedVectors, places: Iterable<number>, signal?: AbortSignal): Promise<Gathered> {
+  const distinct = ascending(places);
+  const values = await readPlaces(vectors, distinct, signal);
+  const { dim } = vectors;
+  const at = new Map(Array.from(distinct, (place, position) => [place, position]));
+  return {
+    vectorOf(place) {
+      const position = at.get(place);
+      if (position === undefined) throw new RangeError(`${vectors.name}: the place ${place} was not gathered`);
+      return values.subarray(position * dim, (position + 1) * dim);
+    },
+  };
+}
+
+/** Each number once. */
+export function ascending(numbers: Iterable<number>): Int32Array {
+  return Int32Array.from(new Set(numbers)).sort();
+}

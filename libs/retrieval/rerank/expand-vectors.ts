@@ -1,10 +1,9 @@
 import { normalizeRow } from '../features/normalize-row.ts';
 import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
-import { type PlacedVectors, readPlaces } from '../features/placed-features.ts';
+import { gatherPlaces, type PlacedVectors } from '../features/placed-features.ts';
 import { writingTo } from '../files/writing-to.ts';
 import { findNeighbours, type Neighbours } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
-import { ascending, positionsOf } from './vote-on-queries.ts';
 
 export type Expansion = {
   /** Neighbours that are added to a vector. */
@@ -93,9 +92,7 @@ async function addNeighbours(
   means: SearchMeans,
 ): Promise<Float16Array> {
   const { dim } = gallery;
-  const needed = ascending(rows);
-  const added = await readPlaces(gallery, needed, means.signal);
-  const position = positionsOf(needed);
+  const gathered = await gatherPlaces(gallery, rows, means.signal);
   const expanded = new Float16Array(values.length);
   for (let row = 0; row < values.length / dim; row++) {
     const sum = new Float64Array(values.subarray(row * dim, (row + 1) * dim));
@@ -103,8 +100,8 @@ async function addNeighbours(
     for (const at of others.slice(0, neighbours)) {
       const cosine = scores[at] as number;
       const weight = cosine > 0 ? cosine ** alpha : 0;
-      const offset = (position.get(rows[at] as number) ?? 0) * dim;
-      for (let index = 0; index < dim; index++) sum[index] = (sum[index] as number) + weight * (added[offset + index] as number);
+      const other = gathered.vectorOf(rows[at] as number);
+      for (let index = 0; index < dim; index++) sum[index] = (sum[index] as number) + weight * (other[index] as number);
     }
     // The vector itself has a share that no neighbour takes away: the sum is not zero.
     normalizeRow(new Float32Array(sum), expanded.subarray(row * dim, (row + 1) * dim));

@@ -1,11 +1,10 @@
-import { type PlacedVectors, readRows } from '../features/placed-features.ts';
+import { gatherPlaces, type PlacedVectors } from '../features/placed-features.ts';
 import { findNeighbours, innerProduct } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
 import { expandedSet, type Ranks } from './reciprocal-sets.ts';
 import type { RerankSettings } from './rerank-settings.ts';
 import { cosineDistance, firstOf } from './rerank-votes.ts';
 import { createSparseRows, meanRow, type SparseRow, weightedRow } from './sparse-rows.ts';
-import { ascending, positionsOf } from './vote-on-queries.ts';
 
 /** Items whose neighbours are looked for in one pass, and whose sets are weighed together: bounds of the memory. */
 const CHUNK_ROWS = 100_000;
@@ -123,15 +122,14 @@ async function weighAll(all: PlacedVectors, ranks: Ranks, k1: number, means: Sea
     const values = await all.read(first, GROUP_ROWS);
     const items = Array.from({ length: values.length / dim }, (_, at) => ({ at, place: all.places[first + at] as number }));
     const placed = items.filter(({ place }) => place >= 0).map((item) => ({ ...item, columns: expandedSet(ranks, item.place, k1) }));
-    const needed = ascending(placed.flatMap(({ columns }) => columns.map((column) => all.rowOfPlace[column] as number)));
-    const vectors = await readRows(all, needed, means.signal);
-    const position = positionsOf(needed);
+    const gathered = await gatherPlaces(
+      all,
+      placed.flatMap(({ columns }) => columns),
+      means.signal,
+    );
     for (const { at, place, columns } of placed) {
       const vector = values.subarray(at * dim, (at + 1) * dim);
-      const distances = columns.map((column) => {
-        const offset = (position.get(all.rowOfPlace[column] as number) ?? 0) * dim;
-        return cosineDistance(innerProduct(vector, vectors, offset));
-      });
+      const distances = columns.map((column) => cosineDistance(innerProduct(vector, gathered.vectorOf(column), 0)));
       rows.set(place, weightedRow(columns, distances));
     }
     means.onProgress?.({ what: `${what}: k-reciprocal sets`, done: Math.min(all.rows, first + GROUP_ROWS), total: all.rows });

@@ -47,7 +47,8 @@ export type SearchManifest = {
   /** As of `neighbours.parquet`; of the queries and the references likewise, by their ids. */
   gallery: Gallery;
   queries: Gallery;
-  references: (Gallery & { labelsWithoutFeatures: number; withoutCountry: number }) | null;
+  /** `ofGallery`, `ofQueries`: references that are themselves searched, or searched for, so that the labels know the answer. */
+  references: (Gallery & { labelsWithoutFeatures: number; withoutCountry: number; ofGallery: number; ofQueries: number }) | null;
   files: { name: string; bytes: number; sha256: string }[];
 };
 
@@ -109,11 +110,18 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
             ...galleryOf(referenceIds),
             labelsWithoutFeatures,
             withoutCountry: categories.filter(({ country }) => country === null).length,
+            ofGallery: countShared(referenceIds, indexIds),
+            ofQueries: countShared(referenceIds, queryIds),
           },
     files: await Promise.all(names.map((name) => writtenFile(join(out, name), signal))),
   };
   await writeWhole(join(out, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
   return { manifest, scores };
+}
+
+function countShared(ids: readonly string[], others: readonly string[]): number {
+  const sought = new Set(others);
+  return ids.filter((id) => sought.has(id)).length;
 }
 
 async function fileOf(path: string | null, signal?: AbortSignal): Promise<{ path: string; sha256: string } | null> {
