@@ -11,6 +11,8 @@ import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
 import { addRunCommands } from './commands/runs.ts';
+import { addScores } from './commands/scores.ts';
+import { addSearch } from './commands/search.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addShow } from './commands/show.ts';
 import { addSubmit } from './commands/submit.ts';
@@ -69,6 +71,8 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addLists(registrar);
   addTars(registrar);
   addEvaluate(registrar);
+  addSearch(registrar);
+  addScores(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

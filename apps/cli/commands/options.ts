@@ -22,3 +22,10 @@ export function positiveNumber(text: string): number {
 export function collect(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
+
+/** Parses an option that is a number from 0 to 1. */
+export function share(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0 && value <= 1)) throw new InvalidArgumentError('It must be a number from 0 to 1.');
+  return value;
+}

@@ -1,7 +1,7 @@
 import { bytesField, concatenate, integerField } from './protobuf.ts';
 
 /** Element types of ONNX tensors, by their number in `TensorProto.DataType`. */
-export const elementType = { float32: 1, uint8: 2, int64: 7, float16: 10 } as const;
+export const elementType = { float32: 1, uint8: 2, int64: 7, float16: 10, float64: 11 } as const;
 export type ElementType = keyof typeof elementType;
 
 /** A number is a fixed dimension, a string the name of a free one. */

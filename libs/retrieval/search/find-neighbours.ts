@@ -1,7 +1,6 @@
 import { CairnError } from '@cairn/contract';
-import { type InferenceSession, Tensor } from 'onnxruntime-node';
-import { createSession, type Device } from '../onnx/create-session.ts';
-import { searchGraph } from './search-graph.ts';
+import type { Device } from '../onnx/create-session.ts';
+import { type Best, createScorer, type Scorer } from './create-scorer.ts';
 import { createTopList, type TopList } from './top-list.ts';
 
 /** Vectors of one length, each at most of unit length: rows x dim, dense. */
@@ -23,6 +22,13 @@ export type FindNeighboursOptions = {
   /** CPU threads of ONNX Runtime. */
   threads: number;
   device?: Device;
+  /** One that is open already, where many searches follow each other: it stays open. */
+  scorer?: Scorer;
+  /**
+   * The place of each gallery row in an order of its own, -1 for a row that is left out. Equal scores are then ordered by place, and
+   * the places are what is found, so that the result does not depend on how the gallery lies on disk.
+   */
+  places?: Int32Array;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: { rows: number; total: number }) => void) | undefined;
 };
@@ -37,10 +43,10 @@ const MAX_SCORES = 1 << 26;
  * The exact nearest neighbours by inner product, which is the cosine for vectors of unit length. ONNX Runtime multiplies in
  * float32, block by block, and gives each block's best; those that may belong to the result are scored again in float64.
  * Features of float16 have exact float64 inner products, so neither `blockRows` nor threads nor the device change a single bit.
- * Equal scores are ordered by gallery row. Blocks the event loop while a product runs.
+ * Equal scores are ordered by gallery row, or by `places`. Blocks the event loop while a product runs.
  */
 export async function findNeighbours(options: FindNeighboursOptions): Promise<Neighbours> {
-  const { queries, gallery, topK, blockRows, threads, device = 'cpu', signal, onProgress } = options;
+  const { queries, gallery, topK, blockRows, threads, device = 'cpu', places, signal, onProgress } = options;
   const { dim } = gallery;
   if (queries.dim !== dim || queries.values.length % dim !== 0) {
     throw new CairnError(
@@ -49,10 +55,11 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
     );
   }
   const queryCount = queries.values.length / dim;
-  const k = Math.min(topK, gallery.rows);
+  const searched = places === undefined ? gallery.rows : places.reduce((sum, place) => sum + (place >= 0 ? 1 : 0), 0);
+  const k = Math.min(topK, searched);
   const lists = Array.from({ length: queryCount }, () => createTopList(k));
   if (queryCount > 0 && k > 0) {
-    const scorer = await createScorer({ dim, device, threads });
+    const scorer = options.scorer ?? (await createScorer({ device, threads }));
     try {
       const queryRows = Math.max(1, Math.floor(MAX_SCORES / Math.min(blockRows, gallery.rows)));
       for (let firstRow = 0; firstRow < gallery.rows; firstRow += blockRows) {
@@ -60,16 +67,16 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
         for (let firstQuery = 0; firstQuery < queryCount; firstQuery += queryRows) {
           signal?.throwIfAborted();
           const some = queries.values.subarray(firstQuery * dim, (firstQuery + queryRows) * dim);
-          const best = await scorer.best(some, block, candidateCount(k));
+          const best = await scorer.best(some, block, dim, candidateCount(k));
           for (let query = 0; query < some.length / dim; query++) {
             const vector = some.subarray(query * dim, (query + 1) * dim);
-            merge({ list: lists[firstQuery + query] as TopList, vector, block, firstRow, ...candidatesOf(best, query) });
+            merge({ list: lists[firstQuery + query] as TopList, vector, block, firstRow, places, ...candidatesOf(best, query) });
           }
         }
         onProgress?.({ rows: Math.min(gallery.rows, firstRow + blockRows), total: gallery.rows });
       }
     } finally {
-      await scorer.close();
+      if (options.scorer === undefined) await scorer.close();
     }
   }
   return gather(lists, k);
@@ -80,8 +87,6 @@ function candidateCount(k: number): number {
   return k + 32 + Math.ceil(k / 8);
 }
 
-type Best = { count: number; values: Float32Array; rows: BigInt64Array };
-
 function candidatesOf({ count, values, rows }: Best, query: number): { values: Float32Array; rows: BigInt64Array } {
   return { values: values.subarray(query * count, (query + 1) * count), rows: rows.subarray(query * count, (query + 1) * count) };
 }
@@ -91,16 +96,20 @@ type MergeOptions = {
   vector: Float32Array;
   block: Float32Array;
   firstRow: number;
+  places: Int32Array | undefined;
   /** The block's best rows by float32 score, the best first. */
   values: Float32Array;
   rows: BigInt64Array;
 };
 
-function merge({ list, vector, block, firstRow, values, rows }: MergeOptions): void {
+function merge({ list, vector, block, firstRow, places, values, rows }: MergeOptions): void {
   const dim = vector.length;
   // Bounds the rounding error of a float32 inner product of vectors of at most unit length.
   const tolerance = dim * 2 ** -23;
-  const score = (row: number) => list.add(innerProduct(vector, block, row * dim), firstRow + row);
+  const score = (row: number) => {
+    const place = places === undefined ? firstRow + row : (places[firstRow + row] as number);
+    if (place >= 0) list.add(innerProduct(vector, block, row * dim), place);
+  };
   for (let index = 0; index < values.length; index++) {
     if ((values[index] as number) < list.least() - tolerance) return;
     score(Number(rows[index]));
@@ -111,7 +120,8 @@ function merge({ list, vector, block, firstRow, values, rows }: MergeOptions): v
   for (let row = 0; row < block.length / dim; row++) if (!done.has(BigInt(row))) score(row);
 }
 
-function innerProduct(vector: Float32Array, block: Float32Array, offset: number): number {
+/** In float64: exact for vectors of float16. */
+export function innerProduct(vector: Float32Array, block: Float32Array, offset: number): number {
   let sum = 0;
   for (let index = 0; index < vector.length; index++) sum += (vector[index] as number) * (block[offset + index] as number);
   return sum;
@@ -125,36 +135,4 @@ function gather(lists: readonly TopList[], k: number): Neighbours {
     scores.set(list.scores, query * k);
   });
   return { k, rows, scores };
-}
-
-async function createScorer({ dim, device, threads }: { dim: number; device: Device; threads: number }) {
-  async function run(
-    session: InferenceSession,
-    queries: Float32Array<ArrayBuffer>,
-    block: Float32Array<ArrayBuffer>,
-    wanted: number,
-  ): Promise<Best> {
-    const count = Math.min(wanted, block.length / dim);
-    const { values, rows } = await session.run({
-      queries: new Tensor('float32', queries, [queries.length / dim, dim]),
-      block: new Tensor('float32', block, [block.length / dim, dim]),
-      count: new Tensor('int64', BigInt64Array.of(BigInt(count)), [1]),
-    });
-    if (!(values?.data instanceof Float32Array) || !(rows?.data instanceof BigInt64Array)) {
-      throw new CairnError('internal', 'The search graph gave neither float32 scores nor int64 rows');
-    }
-    return { count, values: values.data, rows: rows.data };
-  }
-
-  const { session } = await createSession({
-    model: searchGraph(),
-    what: 'the search graph',
-    device,
-    threads,
-    prove: (opened) => run(opened, new Float32Array(dim), new Float32Array(2 * dim), 1),
-  });
-  return {
-    best: (queries: Float32Array<ArrayBuffer>, block: Float32Array<ArrayBuffer>, wanted: number) => run(session, queries, block, wanted),
-    close: () => session.release(),
-  };
 }

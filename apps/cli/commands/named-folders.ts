@@ -1,0 +1,59 @@
+import { CairnError } from '@cairn/contract';
+import type { ModelFolders } from '@cairn/retrieval';
+
+/** What `cairn search` is given: `FOLDER` for one model, `NAME=FOLDER` for each of several; `NAME=NUMBER` for weights. */
+export type NamedFolders = { queries: string[]; index: string[]; references?: string[] | undefined; weight?: string[] | undefined };
+
+/** What a single model is called that was given no name. */
+const onlyModel = 'model';
+
+/**
+ * The models that the options name, in the order of `--queries`. Each has a folder of every kind, and a weight of 1 unless given. Throws `invalid_request`
+ * for a model that one of the options lacks or names twice.
+ */
+export function modelsOf(given: NamedFolders): ModelFolders[] {
+  const queries = byName('--queries', given.queries);
+  const index = byName('--index', given.index);
+  const references = byName('--references', given.references ?? []);
+  const weights = byName('--weight', given.weight ?? []);
+  const sets = [['--index', index] as const, ...(references.size > 0 ? [['--references', references] as const] : [])];
+  for (const [option, named] of sets) {
+    const absent = [...queries.keys()].find((name) => !named.has(name));
+    if (absent !== undefined) throw wrong(`${option} lacks the model ${absent}, which --queries has`);
+  }
+  for (const [option, named] of [...sets, ['--weight', weights] as const]) {
+    const unknown = [...named.keys()].find((name) => !queries.has(name));
+    if (unknown !== undefined) throw wrong(`--queries lacks the model ${unknown}, which ${option} has`);
+  }
+  return [...queries].map(([name, folder]) => ({
+    name,
+    weight: weightOf(name, weights.get(name)),
+    queries: folder,
+    index: index.get(name) ?? '',
+    references: references.get(name) ?? null,
+  }));
+}
+
+function byName(option: string, texts: readonly string[]): Map<string, string> {
+  const named = new Map<string, string>();
+  for (const text of texts) {
+    const [, name = onlyModel, value = text] = /^([\w.-]+)=(.*)$/s.exec(text) ?? [];
+    if (value === '') throw wrong(`${option} ${text} names nothing after the =`);
+    if (named.has(name))
+      throw wrong(name === onlyModel ? `${option} is given twice without a name` : `${option} is given twice for ${name}`);
+    named.set(name, value);
+  }
+  return named;
+}
+
+function weightOf(name: string, text: string | undefined): number {
+  const weight = text === undefined ? 1 : Number(text);
+  if (text?.trim() !== '' && Number.isFinite(weight) && weight > 0) return weight;
+  throw wrong(`the weight of ${name} is ${text}, not a number above 0`);
+}
+
+function wrong(what: string): CairnError {
+  return new CairnError('invalid_request', what, {
+    details: { remedy: 'Give --queries, --index and --references once a model, as NAME=FOLDER where there are several.' },
+  });
+}

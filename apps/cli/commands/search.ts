@@ -1,0 +1,169 @@
+import { rename } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import type { Device, ModelFolders, RerankMode, RerankSettings, SearchProgress } from '@cairn/retrieval';
+import { Option } from 'commander';
+import type { Registrar, Session } from '../cli.ts';
+import { createProgressLine } from '../output/progress-line.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatCount, formatDuration, plural } from '../output/units.ts';
+import { modelsOf, type NamedFolders } from './named-folders.ts';
+import { collect, positiveNumber, share, wholeNumber } from './options.ts';
+import { scoreLines, solutionFile } from './scores.ts';
+
+type SearchOptions = NamedFolders &
+  Omit<RerankSettings, 'mode' | 'boostKReciprocal'> & {
+    labels?: string;
+    rerank: RerankMode;
+    boostKReciprocal?: true;
+    topK: number;
+    solution?: string;
+    blockRows: number;
+    threads?: number;
+    device: Device;
+    out: string;
+  };
+
+export function addSearch({ program, action }: Registrar): void {
+  program
+    .command('search')
+    .description('searches the feature sets of one model or several, and reranks as the reference does, without the service')
+    .requiredOption(
+      '--queries <[name=]folder>',
+      'the feature set of the queries; with a name for each of several models (repeatable)',
+      collect,
+    )
+    .requiredOption('--index <[name=]folder>', 'the feature set that is searched, of each model (repeatable)', collect)
+    .option('--references <[name=]folder>', 'the feature set of the references that vote, of each model (repeatable)', collect)
+    .option('--labels <file>', 'the list of the references: a Parquet file with image_id, label and country')
+    .option('--weight <name=number>', "a model's weight in the sum of similarities (default: 1; repeatable)", collect)
+    .addOption(
+      new Option('--rerank <mode>', 'what changes similarities: the votes of references, in each model or in the sum; or k-reciprocal sets')
+        .choices(['off', 'before_merge', 'after_merge', 'k_reciprocal'])
+        .default('off'),
+    )
+    .option('--boost-k-reciprocal', 'with after_merge: adds up and raises k-reciprocal similarities')
+    .option('--votes <count>', 'references that vote for a query', wholeNumber(1, 10_000), 3)
+    .option('--alpha <number>', 'what all votes for a landmark add to a similarity', positiveNumber, 1)
+    .option('--beta <number>', 'what all votes for a country add to it', positiveNumber, 0.1)
+    .option('--k1 <count>', 'neighbours that have to be mutual', wholeNumber(1, 10_000), 10)
+    .option('--k2 <count>', 'images over whose neighbours the mean is taken', wholeNumber(1, 10_000), 3)
+    .option(
+      '--vote-neighbours <count>',
+      'nearest references, and of each its nearest, among which the votes are',
+      wholeNumber(1, 10_000),
+      30,
+    )
+    .option('--vote-lambda <share>', "the cosine's part in the distance by which votes are found", share, 0.5)
+    .option('--lambda <share>', "the cosine's part in the distance of k_reciprocal", share, 0.3)
+    .option('--expand-queries <count>', 'neighbours that are added to each query before all that (alpha-QE)', wholeNumber(0, 10_000), 0)
+    .option('--expand-queries-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
+    .option('--augment-index <count>', 'neighbours that are added to each index image before all that (DBA)', wholeNumber(0, 10_000), 0)
+    .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
+    .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
+    .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
+    .option('--block-rows <count>', 'rows that are compared at a time, which bounds the memory', wholeNumber(1, 10_000_000), 50_000)
+    .option('--threads <count>', 'CPU threads (default: as many as there are cores)', wholeNumber(1, 1024))
+    .addOption(new Option('--device <device>', 'where matrices are multiplied').choices(['cpu', 'cuda']).default('cpu'))
+    .requiredOption('--out <folder>', 'the folder to make: submission.csv, neighbours.parquet, manifest.json, and scores with --solution')
+    .action(action(search));
+}
+
+async function search(session: Session, options: SearchOptions): Promise<undefined> {
+  const { ui, signal } = session;
+  const { makingBeside, refuseTaken } = await import('@cairn/dataset');
+  const { openParquet, searchModels } = await import('@cairn/retrieval');
+  const out = resolve(options.out);
+  await refuseTaken(out, 'the result of the search');
+  const settings = settingsOf(options);
+  const { models, labels } = await foldersOf(session, options, settings);
+  const solution = options.solution === undefined ? null : await solutionFile(options.solution);
+  const began = performance.now();
+  const parquet = await openParquet();
+  const progress = progressOf(ui);
+  const { topK, blockRows, device, threads = availableParallelism() } = options;
+  try {
+    const { manifest, scores } = await makingBeside(
+      out,
+      async (making) => {
+        const made = join(making, 'search');
+        const given = { parquet, models, labels, settings, topK, blockRows, threads, device, solution };
+        const searched = await searchModels({ ...given, out: made, scratch: making, signal, onProgress: progress.show });
+        await rename(made, out);
+        return searched;
+      },
+      signal,
+    ).finally(progress.close);
+    ui.json({ manifest, metrics: scores?.metrics ?? null });
+    const what = `${plural(manifest.queries.rows, 'query', 'queries')} in ${plural(manifest.gallery.rows, 'image')}`;
+    ui.line(`${what}, ${plural(models.length, 'model')}, rerank ${settings.mode}; gallery ${manifest.gallery.digest.slice(0, 16)}`);
+    if (manifest.references !== null) {
+      const { rows, labelsWithoutFeatures, withoutCountry, ofGallery, ofQueries } = manifest.references;
+      ui.line(
+        `${plural(rows, 'reference')}, ${formatCount(withoutCountry)} without a country; ${formatCount(labelsWithoutFeatures)} more of the list have no features`,
+      );
+      if (ofGallery + ofQueries > 0) {
+        const known = `${plural(ofGallery, 'reference is an image', 'references are images')} of the index, ${formatCount(ofQueries)} of the queries`;
+        ui.line(ui.style.warn(`${known}: their labels know the answer, and a score is partly theirs.`));
+      }
+    }
+    if (scores !== null) for (const line of scoreLines(scores.metrics)) ui.line(line);
+    if (scores !== null && scores.unknownQueries > 0)
+      ui.line(`Not scored: ${plural(scores.unknownQueries, 'query', 'queries')} that the solution lacks.`);
+    ui.line(`Searched in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
+    return undefined;
+  } finally {
+    await parquet.close();
+  }
+}
+
+function settingsOf(options: SearchOptions): RerankSettings {
+  const { rerank: mode, votes, alpha, beta, k1, k2, voteNeighbours, voteLambda, lambda } = options;
+  const { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha } = options;
+  const ofVotes = { votes, alpha, beta, voteNeighbours, voteLambda };
+  const ofExpansion = { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha };
+  return { mode, boostKReciprocal: options.boostKReciprocal === true, ...ofVotes, k1, k2, lambda, ...ofExpansion };
+}
+
+/** The folders as they are needed: references that nothing is compared with are not read. */
+async function foldersOf({ ui }: Session, options: SearchOptions, settings: RerankSettings) {
+  const { requireFolder } = await import('@cairn/dataset');
+  const { needsReferences } = await import('@cairn/retrieval');
+  const isCompared = needsReferences(settings);
+  const given = modelsOf(options);
+  if (isCompared && (options.labels === undefined || given.some(({ references }) => references === null))) {
+    throw new CairnError('invalid_request', `--rerank ${settings.mode} needs --references and --labels`, {
+      details: { remedy: 'Give the feature set of the references of each model, and the list of which it was extracted.' },
+    });
+  }
+  if (!isCompared && options.references !== undefined)
+    ui.note(`--rerank ${settings.mode} compares nothing with references: they are not read.`);
+  const models = given.map((model): ModelFolders => {
+    const references = isCompared && model.references !== null ? resolve(model.references) : null;
+    return { ...model, queries: resolve(model.queries), index: resolve(model.index), references };
+  });
+  for (const { name, queries, index, references } of models) {
+    await requireFolder(`The feature set of the queries of ${name}`, queries);
+    await requireFolder(`The feature set of the index of ${name}`, index);
+    if (references !== null) await requireFolder(`The feature set of the references of ${name}`, references);
+  }
+  return { models, labels: isCompared && options.labels !== undefined ? resolve(options.labels) : null };
+}
+
+/** One progress line after the other. */
+function progressOf(ui: Ui) {
+  let line: ReturnType<typeof createProgressLine> | null = null;
+  let shown = '';
+  return {
+    show({ what, done, total }: SearchProgress): void {
+      if (what !== shown) {
+        line?.close();
+        line = createProgressLine(ui, what);
+        shown = what;
+      }
+      line?.show(done, total);
+    },
+    close: (): void => line?.close(),
+  };
+}

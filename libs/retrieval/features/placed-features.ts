@@ -1,0 +1,119 @@
+import { CairnError } from '@cairn/contract';
+import type { VectorSource } from '../search/find-neighbours.ts';
+import type { Features } from './read-features.ts';
+
+/**
+ * Vectors whose rows have a place in an order of their own: the sorted ids of queries and index, the list's order of references. What
+ * is computed of them depends on the places alone, and so not on the shards in which they were extracted.
+ */
+export type PlacedVectors = VectorSource & {
+  /** How errors call it. */
+  name: string;
+  /** The place of each row; -1 for one that is left out. */
+  places: Int32Array;
+  /** The row of each place. */
+  rowOfPlace: Int32Array;
+};
+
+/**
+ * A feature set in the order of `order`: rows whose ids it lacks are left out, and each id of it has to have a row (`bad_row`). Each row is looked at
+ * when it is read: `bad_row` for one that is not of length one, such as one of zeros or with a value that is not a number.
+ */
+export function placeFeatures(features: Features, order: readonly string[], name: string): PlacedVectors {
+  const placeOf = new Map(order.map((id, place) => [id, place]));
+  const places = Int32Array.from(features.ids, (id) => placeOf.get(id) ?? -1);
+  const rowOfPlace = new Int32Array(order.length).fill(-1);
+  for (const [row, place] of places.entries()) if (place >= 0) rowOfPlace[place] = row;
+  const missing = order.filter((_, place) => rowOfPlace[place] === -1);
+  if (missing.length > 0) throw lacks(name, missing);
+  const { dim, ids } = features;
+  return {
+    name,
+    rows: ids.length,
+    dim,
+    places,
+    rowOfPlace,
+    async read(firstRow, count) {
+      const values = await features.read(firstRow, count);
+      for (let row = 0; row < values.length / dim; row++) checkRow(values, row, dim, () => `${name}: the vector of ${ids[firstRow + row]}`);
+      return values;
+    },
+  };
+}
+
+function lacks(name: string, missing: readonly string[]): CairnError {
+  const examples = missing.slice(0, 5);
+  return new CairnError('bad_row', `${name} lack images that another model has: ${missing.length}, such as ${examples.join(', ')}`, {
+    details: { missing: missing.length, examples, remedy: 'Give the features of the same images for every model.' },
+  });
+}
+
+/** How far from 1 the length of a vector may be: float16 rounds it by less than 0.001. */
+const LENGTH_TOLERANCE = 0.01;
+
+function checkRow(values: Float32Array, row: number, dim: number, what: () => string): void {
+  let squares = 0;
+  for (let index = row * dim; index < (row + 1) * dim; index++) squares += (values[index] as number) ** 2;
+  if (Math.abs(squares - 1) < 2 * LENGTH_TOLERANCE) return;
+  const fault = Number.isFinite(squares)
+    ? squares === 0
+      ? 'is zero'
+      : `has the length ${Math.sqrt(squares).toPrecision(3)}, not 1`
+    : 'has a value that is not a finite number';
+  throw new CairnError('bad_row', `${what()} ${fault}`, {
+    details: { remedy: 'Extract the features again, or leave the image out.' },
+  });
+}
+
+/** Rows apart by at most so many are read in one go. */
+const GAP_ROWS = 16;
+
+/** Rows by their numbers, in the order given, once each. Neighbouring ones are read together. */
+export async function readRows(source: VectorSource, rows: ArrayLike<number>, signal?: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
+  const { dim } = source;
+  const values = new Float32Array(rows.length * dim);
+  const order = Int32Array.from({ length: rows.length }, (_, at) => at).sort((a, b) => (rows[a] as number) - (rows[b] as number));
+  const rowAt = (at: number): number => rows[order[at] as number] as number;
+  for (let from = 0; from < order.length; ) {
+    signal?.throwIfAborted();
+    let to = from + 1;
+    while (to < order.length && rowAt(to) - rowAt(to - 1) <= GAP_ROWS) to += 1;
+    const first = rowAt(from);
+    const block = await source.read(first, rowAt(to - 1) - first + 1);
+    for (let at = from; at < to; at++) {
+      const start = (rowAt(at) - first) * dim;
+      values.set(block.subarray(start, start + dim), (order[at] as number) * dim);
+    }
+    from = to;
+  }
+  return values;
+}
+
+/** The vectors of these places. */
+export function readPlaces(vectors: PlacedVectors, places: ArrayLike<number>, signal?: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
+  const rows = Int32Array.from(places, (place) => vectors.rowOfPlace[place] as number);
+  return readRows(vectors, rows, signal);
+}
+
+/** Vectors by their places, each in memory once. */
+export type Gathered = { vectorOf(place: number): Float32Array };
+
+/** The vectors of these places, which may come several times. */
+export async function gatherPlaces(vectors: PlacedVectors, places: Iterable<number>, signal?: AbortSignal): Promise<Gathered> {
+  const distinct = ascending(places);
+  const values = await readPlaces(vectors, distinct, signal);
+  const { dim } = vectors;
+  const at = new Map(Array.from(distinct, (place, position) => [place, position]));
+  return {
+    vectorOf(place) {
+      const position = at.get(place);
+      if (position === undefined) throw new RangeError(`${vectors.name}: the place ${place} was not gathered`);
+      return values.subarray(position * dim, (position + 1) * dim);
+    },
+  };
+}
+
+/** Each number once. */
+export function ascending(numbers: Iterable<number>): Int32Array {
+  return Int32Array.from(new Set(numbers)).sort();
+}

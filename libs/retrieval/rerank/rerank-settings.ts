@@ -1,0 +1,75 @@
+import { CairnError } from '@cairn/contract';
+
+/** How the similarities of a search are changed before its images are ranked. */
+export const rerankModes = ['off', 'before_merge', 'after_merge', 'k_reciprocal'] as const;
+export type RerankMode = (typeof rerankModes)[number];
+
+/** The reference's constants under our names; {@link defaultRerank} has its values. */
+export type RerankSettings = {
+  mode: RerankMode;
+  /** With `after_merge`: what is added up and raised are the k-reciprocal similarities (KR_FLAG there). */
+  boostKReciprocal: boolean;
+  /** References that vote on a query's landmark and country (VOTE_NUM). */
+  votes: number;
+  /** What all votes for a landmark add to a similarity (alpha), and for a country (beta). */
+  alpha: number;
+  beta: number;
+  /** Neighbours that have to be mutual, without the image itself (K1); images over whose neighbours the mean is taken, with it (K2). */
+  k1: number;
+  k2: number;
+  /** Nearest references of a query, and of each of these, among which the votes are reranked (topk of kr_rerank_fast). */
+  voteNeighbours: number;
+  /** The cosine distance's part of the distance by which votes are found (lambda of kr_rerank_fast), the rest being Jaccard's. */
+  voteLambda: number;
+  /** The same for `k_reciprocal` (LAMBDA). */
+  lambda: number;
+  /** Before all that: neighbours in the index that are added to each query (alpha-QE) and to each index image (DBA); 0 for none. */
+  expandQueries: number;
+  augmentIndex: number;
+  /** The power of the cosine by which a neighbour is weighed. */
+  expandQueriesAlpha: number;
+  augmentIndexAlpha: number;
+};
+
+/** The values of the reference's final submission. */
+export const defaultRerank: RerankSettings = {
+  mode: 'off',
+  boostKReciprocal: false,
+  votes: 3,
+  alpha: 1,
+  beta: 0.1,
+  k1: 10,
+  k2: 3,
+  voteNeighbours: 30,
+  voteLambda: 0.5,
+  lambda: 0.3,
+  expandQueries: 0,
+  augmentIndex: 0,
+  expandQueriesAlpha: 3,
+  augmentIndexAlpha: 3,
+};
+
+/** Whether the index and the queries are compared with references. */
+export function needsReferences({ mode }: RerankSettings): boolean {
+  return mode === 'before_merge' || mode === 'after_merge';
+}
+
+export function usesKReciprocal({ mode, boostKReciprocal }: RerankSettings): boolean {
+  return mode === 'k_reciprocal' || boostKReciprocal;
+}
+
+/** Throws `invalid_setting` for settings that contradict each other. */
+export function checkRerank(settings: RerankSettings): void {
+  const { mode, votes, voteNeighbours, boostKReciprocal } = settings;
+  if (votes > voteNeighbours) {
+    // Outside of the nearest references and of theirs nothing can win a vote, but only as long as there are enough of them.
+    throw new CairnError('invalid_setting', `${votes} votes cannot come from the ${voteNeighbours} nearest references.`, {
+      details: { remedy: 'Set as many vote neighbours as votes, or more.' },
+    });
+  }
+  if (boostKReciprocal && mode !== 'after_merge') {
+    throw new CairnError('invalid_setting', `K-reciprocal similarities cannot be raised with ${mode}.`, {
+      details: { remedy: 'Choose after_merge, or k_reciprocal, which ranks by them as they are.' },
+    });
+  }
+}

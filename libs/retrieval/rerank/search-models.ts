@@ -1,0 +1,133 @@
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { manifestName } from '@cairn/contract';
+import { sha256File } from '@cairn/runtime';
+import type { Origin } from '../features/read-origin.ts';
+import { writeWhole } from '../files/whole-file.ts';
+import { readSolution } from '../metrics/read-csv.ts';
+import { type ScoreMetrics, scorePredictions } from '../metrics/score-predictions.ts';
+import { metricsName, perQueryName, writeScores } from '../metrics/scores-file.ts';
+import { writeSubmission } from '../metrics/write-submission.ts';
+import type { Device } from '../onnx/create-session.ts';
+import type { Parquet } from '../parquet/open-parquet.ts';
+import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
+import type { SearchProgress } from './model-vectors.ts';
+import { type ModelFolders, openModels } from './open-models.ts';
+import { rerankSearch } from './rerank-search.ts';
+import type { RerankSettings } from './rerank-settings.ts';
+
+export type SearchModelsOptions = {
+  parquet: Parquet;
+  models: readonly ModelFolders[];
+  labels: string | null;
+  settings: RerankSettings;
+  topK: number;
+  blockRows: number;
+  threads: number;
+  device?: Device;
+  /** `retrieval_solution_v2.1.csv`, where the result is to be scored. */
+  solution: string | null;
+  /** The folder that gets the files. */
+  out: string;
+  /** A folder for what is needed meanwhile, beside it. */
+  scratch?: string;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: SearchProgress) => void) | undefined;
+};
+
+/** `manifest.json` of a search: what was searched, how, and what came of it. It is written last. */
+export type SearchManifest = {
+  kind: 'search';
+  models: (ModelFolders & { dim: number; origin: Origin })[];
+  /** The list that tells what the references show. */
+  labels: { path: string; sha256: string } | null;
+  solution: { path: string; sha256: string } | null;
+  settings: RerankSettings;
+  topK: number;
+  /** As of `neighbours.parquet`; of the queries and the references likewise, by their ids. */
+  gallery: Gallery;
+  queries: Gallery;
+  /** `ofGallery`, `ofQueries`: references that are themselves searched, or searched for, so that the labels know the answer. */
+  references: (Gallery & { labelsWithoutFeatures: number; withoutCountry: number; ofGallery: number; ofQueries: number }) | null;
+  files: { name: string; bytes: number; sha256: string }[];
+};
+
+export type SearchedModels = {
+  manifest: SearchManifest;
+  /** Null without a solution. `unknownQueries`: in the feature sets, but not in it; they are searched and not scored. */
+  scores: { metrics: ScoreMetrics; unknownQueries: number } | null;
+};
+
+/**
+ * Searches the feature sets of one model or several ({@link rerankSearch}) and writes `submission.csv`, `neighbours.parquet`, with a solution
+ * `metrics.json` and `per_query.parquet`, and `manifest.json`. Throws as {@link openModels}, {@link rerankSearch} and {@link readSolution}.
+ */
+export async function searchModels(options: SearchModelsOptions): Promise<SearchedModels> {
+  const { parquet, settings, topK, out, signal } = options;
+  // Before the search, which may take hours.
+  const groundTruth = options.solution === null ? null : await readSolution(options.solution);
+  const opened = await openModels(options);
+  const { queryIds, indexIds, referenceIds, categories, labelsWithoutFeatures, origins } = opened;
+  const found = await rerankSearch({ ...options, models: opened.models, categories });
+
+  const neighbours = new Map<string, RankedImages>();
+  for (const [query, queryId] of queryIds.entries()) {
+    const [from, to] = [query * found.k, (query + 1) * found.k];
+    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds[place] ?? '');
+    neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
+  }
+  const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
+  const gallery = galleryOf(indexIds);
+  await writeSubmission({ path: join(out, 'submission.csv'), queryIds, neighbours: predictions });
+  await writeNeighbours(parquet, join(out, 'neighbours.parquet'), { gallery, topK, neighbours }, signal);
+  const names = ['submission.csv', 'neighbours.parquet'];
+  let scores: SearchedModels['scores'] = null;
+  if (groundTruth !== null) {
+    const known = [...predictions].filter(([queryId]) => groundTruth.has(queryId));
+    const { metrics, perQuery } = scorePredictions(known, groundTruth);
+    await writeScores(parquet, { out, metrics, perQuery }, signal);
+    names.push(metricsName, perQueryName);
+    scores = { metrics, unknownQueries: predictions.size - known.length };
+  }
+
+  const manifest: SearchManifest = {
+    kind: 'search',
+    models: options.models.map((folders, at) => ({
+      ...folders,
+      dim: opened.models[at]?.queries.dim ?? 0,
+      origin: origins[folders.name] ?? { model: null, preprocessing: null },
+    })),
+    labels: await fileOf(options.labels, signal),
+    solution: await fileOf(options.solution, signal),
+    settings,
+    topK,
+    gallery,
+    queries: galleryOf(queryIds),
+    references:
+      options.labels === null
+        ? null
+        : {
+            ...galleryOf(referenceIds),
+            labelsWithoutFeatures,
+            withoutCountry: categories.filter(({ country }) => country === null).length,
+            ofGallery: countShared(referenceIds, indexIds),
+            ofQueries: countShared(referenceIds, queryIds),
+          },
+    files: await Promise.all(names.map((name) => writtenFile(join(out, name), signal))),
+  };
+  await writeWhole(join(out, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
+  return { manifest, scores };
+}
+
+function countShared(ids: readonly string[], others: readonly string[]): number {
+  const sought = new Set(others);
+  return ids.filter((id) => sought.has(id)).length;
+}
+
+async function fileOf(path: string | null, signal?: AbortSignal): Promise<{ path: string; sha256: string } | null> {
+  return path === null ? null : { path, sha256: await sha256File(path, signal) };
+}
+
+async function writtenFile(path: string, signal?: AbortSignal) {
+  return { name: basename(path), bytes: (await stat(path)).size, sha256: await sha256File(path, signal) };
+}

@@ -1,0 +1,24 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { createProducts } from '../search/create-products.ts';
+import { createScorer } from '../search/create-scorer.ts';
+import { defaultRerank } from './rerank-settings.ts';
+import { drawnCategories, smallModels, vectorsOf } from './testing/small-search.ts';
+import { voteOnQueries } from './vote-on-queries.ts';
+
+test('votes are the same however many queries go through the references at a time', async () => {
+  const [model] = smallModels({ queries: 40 });
+  if (model === undefined) throw new Error('no model was drawn');
+  const { references } = vectorsOf(model);
+  if (references === null) throw new Error('no references were drawn');
+  const [products, scorer] = [await createProducts({ device: 'cpu', threads: 1 }), await createScorer({ device: 'cpu', threads: 1 })];
+  onTestFinished(async () => {
+    await products.close();
+    await scorer.close();
+  });
+  const means = { products, scorer, blockRows: 33, threads: 1 };
+  const given = { queries: new Float32Array(model.queries.flat()), references, categories: drawnCategories(80, 4), means, what: 'M0' };
+  const vote = (chunkQueries: number) => voteOnQueries({ ...given, settings: defaultRerank, chunkQueries });
+  const expected = await vote(100);
+  expect(expected).toHaveLength(40);
+  for (const chunk of [1, 7, 35]) expect(await vote(chunk)).toEqual(expected);
+});
