@@ -33,9 +33,18 @@ export function watchClosing(app: Pick<App, 'decorate' | 'addHook' | 'server'>, 
   });
 }
 
+/**
+ * Acts when the answer is done or the client has gone; at once where that has happened already, as while a token was looked up: the event comes
+ * once.
+ */
+export function onceOver({ raw }: FastifyReply, act: () => void): void {
+  if (raw.closed) act();
+  else raw.once('close', act);
+}
+
 /** A signal that is aborted when the answer is done, the client has gone or the server closes. */
 export function closedSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort(new Error('the client has gone')));
+  onceOver(reply, () => gone.abort(new Error('the client has gone')));
   return AbortSignal.any([gone.signal, reply.server.closing]);
 }
