@@ -112,6 +112,17 @@ describe('errors', () => {
     const answer = await fetch(`${url}/%zz`);
     expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'invalid_path' }]);
   });
+
+  test.each([
+    ['no request of HTTP', 'HELLO\r\n\r\n', 'it is not valid HTTP'],
+    ['a URL without an end', `GET /${'x'.repeat(20_000)}`, 'its URL and headers have more than 16384 bytes'],
+  ])('of %s are problems too, and the connection is closed', async (_, sent, said) => {
+    const socket = connect(port, '127.0.0.1').end(sent);
+    const answer = Buffer.concat(await socket.toArray()).toString();
+    expect(answer).toMatch(/^HTTP\/1.1 400 Bad Request\r\ncontent-type: application\/problem\+json\r\n/);
+    const document = problem.parse(JSON.parse(answer.slice(answer.indexOf('{'))));
+    expect(document).toMatchObject({ code: 'invalid_request', detail: `The request cannot be read: ${said}` });
+  });
 });
 
 describe('a body that is too large', () => {
