@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { CairnError, type Problem, problem, safeName } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
 import { createCloser, createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
+import { waitFor } from '@cairn/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createLoadLimits } from '../load/load-limits.ts';
@@ -32,6 +33,11 @@ app.get('/broken', async () => {
 app.get('/refused', async () => {
   throw new CairnError('wrong_state', 'it is over', { details: { state: 'failed' } });
 });
+app.put('/file', { config: { maxOctets: 1000 } }, async ({ body: file }) => (await Array.fromAsync(file as AsyncIterable<Buffer>)).length);
+const begun = new Set<string>();
+app.addHook('onRequest', async ({ method, url: path }) => void begun.add(`${method} ${path}`));
+const ended = new Map<string, number>();
+app.addHook('onSend', async ({ method, url: path }, { statusCode }) => void ended.set(`${method} ${path}`, statusCode));
 const url = await app.listen({ host: '127.0.0.1', port: 0 });
 const port = Number(new URL(url).port);
 afterAll(() => app.close());
@@ -208,6 +214,21 @@ describe('a body that does not come', () => {
     socket.write(`${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`);
     // Without an end of its own the test would wait for one until its limit.
     await once(socket.resume(), 'close');
+  });
+
+  test.each([
+    ['POST /echo', 'application/json'],
+    ['PUT /file', 'application/octet-stream'],
+  ])('%s of %s whose client hangs up is no fault of ours', async (line, type) => {
+    const before = lines.length;
+    begun.clear();
+    ended.clear();
+    const socket = connect(port, '127.0.0.1');
+    socket.write(`${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`);
+    await waitFor(() => begun.delete(line), { message: 'the request to begin' });
+    socket.destroy();
+    expect(await waitFor(() => ended.get(line), { message: 'the request to end' })).toBe(400);
+    expect(lines.slice(before).filter((one) => one.includes('request failed'))).toEqual([]);
   });
 });
 
