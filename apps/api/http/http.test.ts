@@ -111,7 +111,7 @@ describe('errors', () => {
 
   test('of an unknown path are problems too', async () => {
     const answer = await app.inject('/nowhere?x=1');
-    expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: 'There is no GET /nowhere; /docs shows what there is' });
+    expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: 'No route GET /nowhere; /docs lists the routes' });
   });
 
   test('of a broken percent encoding is an invalid path', async () => {
