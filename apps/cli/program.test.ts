@@ -372,5 +372,8 @@ describe('help', () => {
 });
 
 test('version is that of the release', async () => {
-  expect((await cairn('version')).out).toMatch(/^cairn \d+\.\d+\.\d+\n$/);
+  const version = await cairn('version');
+  expect(version.out).toMatch(/^cairn \d+\.\d+\.\d+\n$/);
+  for (const asked of ['--version', '-V', 'runs --version']) expect(await cairn(asked)).toEqual(version);
+  expect(await cairn('--version --json')).toEqual(await cairn('version --json'));
 });

@@ -33,6 +33,10 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
     .option('--no-color', 'no colour (also: NO_COLOR, or output that is no terminal)')
     .option('--home <folder>', 'the home folder of `cairn up` (default: $CAIRN_HOME, else ~/.local/share/cairn)')
     .option('--url <address>', "the service's address (default: $CAIRN_URL, else what `cairn up` noted in the home folder)")
+    .option('-V, --version', 'prints the version, as `cairn version` does')
+    .on('option:version', () => {
+      throw new VersionAsked();
+    })
     .helpOption('-h, --help', 'shows this help')
     .addHelpCommand(new Command('help').argument('[command]').description('shows the help of a command').helpGroup('More:'))
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
@@ -83,6 +87,9 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   return program;
 }
 
+/** Ends the parsing where `--version` stands: another command, or none, may be named beside it. */
+class VersionAsked extends Error {}
+
 /** Runs `cairn` with its arguments (without node and script) and gives its exit code. Every error is told, none thrown. */
 export async function runCli(args: readonly string[], cli: Cli): Promise<number> {
   let code: number = exitCodes.ok.code;
@@ -98,6 +105,7 @@ export async function runCli(args: readonly string[], cli: Cli): Promise<number>
       if (!args.includes('--json')) cli.stderr.write('\n');
       return exitCodes.interrupted.code;
     }
+    if (error instanceof VersionAsked) return runCli(['version', ...args.filter((arg) => arg === '--json')], cli);
     // Help that was asked for.
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok.code;
     const told = error instanceof CommanderError ? usageError(error, program, args) : error;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { idOf, sha256Hex, timestamp } from './names.ts';
-import { byteCount, largestInt4, wholeNumber } from './numbers.ts';
+import { byteCount, largestInt4, largestLogOffset, wholeNumber } from './numbers.ts';
 import { artifactFileName, objectKeyText } from './object-key.ts';
 import { stepSettings } from './settings.ts';
 import { artifactKind, attemptCause } from './states.ts';
@@ -136,18 +136,23 @@ export const reportItem = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('log'),
     stream: logStream,
-    offset: byteCount.describe('Byte offset in the stream.'),
+    offset: byteCount.max(largestLogOffset).describe('Byte offset in the stream.'),
     /** As the program wrote it: offsets count its bytes, so nothing of it is changed; it is stored as bytes. */
     text: z.string().max(logChunkBytes),
   }),
-  z.object({
-    type: z.literal('metrics'),
-    name: writtenText(64, { least: 1 }),
-    steps: z.array(wholeNumber).max(1000),
-    values: z.array(z.number()).max(1000),
-    /** Seconds since the epoch of each point. */
-    times: z.array(z.number()).max(1000),
-  }),
+  z
+    .object({
+      type: z.literal('metrics'),
+      name: writtenText(64, { least: 1 }),
+      steps: z.array(wholeNumber).max(1000),
+      values: z.array(z.number()).max(1000),
+      /** Seconds since the epoch of each point. */
+      times: z.array(z.number()).max(1000),
+    })
+    .refine(
+      ({ steps, values, times }) => steps.length === values.length && steps.length === times.length,
+      'each point has a step, a value and a time',
+    ),
   /** How far the attempt is: images, steps or rows done of a total; `rate` in units a second. */
   z.object({
     type: z.literal('progress'),

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { logStream } from './internal.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { largestLogOffset } from './numbers.ts';
 import { recipe } from './recipe.ts';
 import { artifactKind, attemptCause, attemptState, runState, runVerdict, shardState, stepKind, stepState } from './states.ts';
 import { writtenText } from './text.ts';
@@ -235,8 +236,13 @@ export type AttemptFileList = z.infer<typeof attemptFileList>;
 
 export const logQuery = z.strictObject({
   stream: logStream.default('stdout'),
-  /** Byte offset to read from. */
-  offset: z.coerce.number().int().min(0).default(0),
+  /** Byte offset to read from, up to the end of the last chunk. */
+  offset: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(largestLogOffset + 2 ** 20)
+    .default(0),
   limit: z.coerce
     .number()
     .int()

@@ -8,6 +8,10 @@ const unwanted = /[\p{Cc}\p{Cs}]/u;
 /** The same without the tab and the line feed, which text of several lines has. */
 const unwantedInLines = /(?![\t\n])[\p{Cc}\p{Cs}]/u;
 
+/** The same for JSON Schema: of the whole text, and in escapes that every dialect of regular expressions has. Text in UTF-8 has no halves of pairs. */
+const unwantedPattern = '^[^\\u0000-\\u001f\\u007f-\\u009f]*$';
+const unwantedInLinesPattern = '^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]*$';
+
 export type TextOptions = {
   /** Whether it may have several lines, and tabs. */
   lines?: boolean;
@@ -23,7 +27,7 @@ export function writtenText(most: number, { lines = false, least = 0 }: TextOpti
       const fault = faultOf(context.value, { most, lines, least });
       if (fault !== null) context.issues.push({ code: 'custom', message: fault, input: context.value });
     })
-    .meta({ ...(least > 0 ? { minLength: least } : {}), maxLength: most });
+    .meta({ ...(least > 0 ? { minLength: least } : {}), maxLength: most, pattern: lines ? unwantedInLinesPattern : unwantedPattern });
 }
 
 /** Linux's PATH_MAX and NAME_MAX, in bytes. */

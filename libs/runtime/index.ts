@@ -24,3 +24,4 @@ export * from './proxies.ts';
 export * from './run-main.ts';
 export * from './sha256.ts';
 export * from './sleep.ts';
+export * from './tail-of.ts';

@@ -81,7 +81,7 @@ test('a used port is named', async () => {
   const { code, stderr } = await start('busyPort', String(port)).ended;
   holder.close();
   expect(code).toBe(1);
-  expect(stderr).toContain(`error: Another program listens on 127.0.0.1:${port}.\n  Stop the program that holds the port`);
+  expect(stderr).toContain(`error: Another program listens on 127.0.0.1:${port}.\n  Stop the program that uses the port`);
 });
 
 test('a bug closes what was made, shows its stack and ends with 1', async () => {

@@ -32,7 +32,7 @@ export async function authenticate(
     throw new CairnError('unauthenticated', 'This is the token of an attempt, which is good for /internal only');
   const hash = hashSecret(secret);
   const token = await shared(`token ${hash}`, () => prisma.token.findUnique({ where: { hash } }));
-  if (token === null) throw new CairnError('unauthenticated', 'There is no such token');
+  if (token === null) throw new CairnError('unauthenticated', 'Unknown token');
   const { name, projectId, id: tokenId } = token;
   const over = token.revokedAt !== null ? `was revoked at ${token.revokedAt.toISOString()}` : expiryOf(token, now);
   if (over !== null) throw new RefusedToken(`The token ${name} ${over}`, { name, projectId, tokenId });

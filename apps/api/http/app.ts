@@ -13,6 +13,7 @@ import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
 import { refuseBrokenQueries } from './query-encoding.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
+import { answerUnreadableRequest } from './unreadable-request.ts';
 
 export type AppOptions = {
   /** Which of the two servers, for the metrics. */
@@ -57,6 +58,7 @@ export function createApp({
     exposeHeadRoutes: false,
     // Longer than any name, so that the schemas refuse it with a reason.
     routerOptions: { maxParamLength: 1_000 },
+    clientErrorHandler: answerUnreadableRequest,
     frameworkErrors: (error, request, reply) => {
       // Before any route was found: there is no schema that an answer could fit.
       const known = asCairnError(error);

@@ -1,3 +1,4 @@
+import { CairnError } from '@cairn/contract';
 import type { FastifyReply } from 'fastify';
 import type { OpenConnections } from '../load/bound-connections.ts';
 import type { App } from './app.ts';
@@ -19,7 +20,7 @@ export function watchClosing(app: Pick<App, 'decorate' | 'addHook' | 'server'>, 
   const closing = new AbortController();
   app.decorate('closing', closing.signal);
   app.addHook('preClose', async () => {
-    closing.abort(new Error('the server closes'));
+    closing.abort(new CairnError('unavailable', 'The service is stopping; try again in a few seconds'));
     // Fastify closes the idle connections once; one whose answer ends later would be kept open by its client.
     const begin = performance.now();
     const timer = setInterval(() => {
@@ -33,9 +34,18 @@ export function watchClosing(app: Pick<App, 'decorate' | 'addHook' | 'server'>, 
   });
 }
 
+/**
+ * Acts when the answer is done or the client has gone; at once where that has happened already, as while a token was looked up: the event comes
+ * once.
+ */
+export function onceOver({ raw }: FastifyReply, act: () => void): void {
+  if (raw.closed) act();
+  else raw.once('close', act);
+}
+
 /** A signal that is aborted when the answer is done, the client has gone or the server closes. */
 export function closedSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort(new Error('the client has gone')));
+  onceOver(reply, () => gone.abort(new CairnError('invalid_request', 'The client hung up before the answer')));
   return AbortSignal.any([gone.signal, reply.server.closing]);
 }

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { CairnError, type Problem, problem, safeName } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
 import { createCloser, createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
+import { waitFor } from '@cairn/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createLoadLimits } from '../load/load-limits.ts';
@@ -32,6 +33,11 @@ app.get('/broken', async () => {
 app.get('/refused', async () => {
   throw new CairnError('wrong_state', 'it is over', { details: { state: 'failed' } });
 });
+app.put('/file', { config: { maxOctets: 1000 } }, async ({ body: file }) => (await Array.fromAsync(file as AsyncIterable<Buffer>)).length);
+const begun = new Set<string>();
+app.addHook('onRequest', async ({ method, url: path }) => void begun.add(`${method} ${path}`));
+const ended = new Map<string, number>();
+app.addHook('onSend', async ({ method, url: path }, { statusCode }) => void ended.set(`${method} ${path}`, statusCode));
 const url = await app.listen({ host: '127.0.0.1', port: 0 });
 const port = Number(new URL(url).port);
 afterAll(() => app.close());
@@ -105,12 +111,23 @@ describe('errors', () => {
 
   test('of an unknown path are problems too', async () => {
     const answer = await app.inject('/nowhere?x=1');
-    expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: 'There is no GET /nowhere; /docs shows what there is' });
+    expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: 'No route GET /nowhere; /docs lists the routes' });
   });
 
   test('of a broken percent encoding is an invalid path', async () => {
     const answer = await fetch(`${url}/%zz`);
     expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'invalid_path' }]);
+  });
+
+  test.each([
+    ['no request of HTTP', 'HELLO\r\n\r\n', 'it is not valid HTTP'],
+    ['a URL without an end', `GET /${'x'.repeat(20_000)}`, 'its URL and headers have more than 16384 bytes'],
+  ])('of %s are problems too, and the connection is closed', async (_, sent, said) => {
+    const socket = connect(port, '127.0.0.1').end(sent);
+    const answer = Buffer.concat(await socket.toArray()).toString();
+    expect(answer).toMatch(/^HTTP\/1.1 400 Bad Request\r\ncontent-type: application\/problem\+json\r\n/);
+    const document = problem.parse(JSON.parse(answer.slice(answer.indexOf('{'))));
+    expect(document).toMatchObject({ code: 'invalid_request', detail: `The request cannot be read: ${said}` });
   });
 });
 
@@ -197,6 +214,21 @@ describe('a body that does not come', () => {
     socket.write(`${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`);
     // Without an end of its own the test would wait for one until its limit.
     await once(socket.resume(), 'close');
+  });
+
+  test.each([
+    ['POST /echo', 'application/json'],
+    ['PUT /file', 'application/octet-stream'],
+  ])('%s of %s whose client hangs up is no fault of ours', async (line, type) => {
+    const before = lines.length;
+    begun.clear();
+    ended.clear();
+    const socket = connect(port, '127.0.0.1');
+    socket.write(`${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`);
+    await waitFor(() => begun.delete(line), { message: 'the request to begin' });
+    socket.destroy();
+    expect(await waitFor(() => ended.get(line), { message: 'the request to end' })).toBe(400);
+    expect(lines.slice(before).filter((one) => one.includes('request failed'))).toEqual([]);
   });
 });
 

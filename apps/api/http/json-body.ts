@@ -32,6 +32,8 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
         if (bytes > maxBytes) throw tooLarge(maxBytes, 'more');
         chunks.push(chunk);
       }
+    } catch (error) {
+      throw brokenOff(error);
     } finally {
       clearTimeout(timer);
     }
@@ -52,6 +54,13 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
 
 export const tooLarge = (maxBytes: number, given: string): CairnError =>
   new CairnError('payload_too_large', `The request body may have ${maxBytes} bytes and has ${given}`, { details: { maxBytes } });
+
+/** The client hung up, or sent too slowly: nobody here is at fault. */
+export function brokenOff(error: unknown): unknown {
+  if (error instanceof CairnError) return error;
+  const why = error instanceof Error ? error.message : String(error);
+  return new CairnError('invalid_request', `The request body did not come whole: ${why}`, { details: { part: 'body' }, cause: error });
+}
 
 function refusedBody(said: string, cause?: Error): CairnError {
   return new CairnError('invalid_request', `The request body cannot be taken: ${said}`, {

@@ -26,9 +26,9 @@ export function refuseUnknownRoutes(app: App): void {
     const path = request.url.split('?')[0] ?? '';
     const methods = [...new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap((route) => route.methods))].toSorted();
     const what = `${request.method} ${firstOf(path, 200)}`;
-    if (methods.length === 0) throw new CairnError('not_found', `There is no ${what}; /docs shows what there is`);
+    if (methods.length === 0) throw new CairnError('not_found', `No route ${what}; /docs lists the routes`);
     reply.header('allow', methods.join(', '));
-    throw new CairnError('method_not_allowed', `There is no ${what}; the path takes ${methods.join(', ')}`);
+    throw new CairnError('method_not_allowed', `Method not allowed: ${what}; the path takes ${methods.join(', ')}`);
   });
 }
 

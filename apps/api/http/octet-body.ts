@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from './app.ts';
-import { tooLarge } from './json-body.ts';
+import { brokenOff, tooLarge } from './json-body.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -32,6 +32,8 @@ async function* limited(payload: IncomingMessage, maxOctets: number, idleMs: num
       if (bytes > maxOctets) throw tooLarge(maxOctets, 'more');
       yield chunk;
     }
+  } catch (error) {
+    throw brokenOff(error);
   } finally {
     clearTimeout(timer);
   }

@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { CairnError } from '@cairn/contract';
 import { createCloser, createLogger, createMetrics } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, expect, test } from 'vitest';
@@ -125,4 +126,58 @@ test('one token cannot take all places of long duration, and gets its own back',
   expect((await Promise.all([...held, other])).map((answer) => answer.statusCode)).toEqual(Array(9).fill(200));
   await waitFor(() => load.gates.transfer.load().inside === 0, { message: 'the places to be free' });
   expect((await ask('greedy')).statusCode).toBe(200);
+});
+
+test('a handler that throws before it gives a promise gives its place back', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const log = createLogger({ name: 'test', level: 'silent' });
+  const app = createApp({ server: 'internal', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
+  closer.add('the app', () => app.close());
+  shedLoad(app, load, () => 'attempt');
+  app.get('/', () => {
+    throw new CairnError('invalid_request', 'the header is no number');
+  });
+  for (let calls = 0; calls < 10; calls += 1) expect((await app.inject('/')).statusCode).toBe(400);
+  expect(load.gates.attempt.load()).toEqual({ inside: 0, waiting: 0 });
+});
+
+test('a client that goes away while its token is looked up takes no place, nor begins any work', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  const load = createLoadLimits({ connections: 16, metrics }, closer);
+  const log = createLogger({ name: 'test', level: 'silent' });
+  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
+  closer.add('the app', () => app.close());
+  const release = Promise.withResolvers<void>();
+  let asked = 0;
+  let gone = 0;
+  let done = 0;
+  let handled = 0;
+  app.addHook('onRequest', async (_request, reply) => {
+    asked += 1;
+    reply.raw.once('close', () => {
+      gone += 1;
+    });
+    await release.promise;
+  });
+  shedLoad(app, load, () => 'read');
+  app.addHook('preSerialization', async (_request, _reply, payload) => {
+    done += 1;
+    return payload;
+  });
+  app.get('/', async () => {
+    handled += 1;
+    return {};
+  });
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  const client = new AbortController();
+  for (let calls = 0; calls < 10; calls += 1) fetch(url, { signal: client.signal }).catch(() => undefined);
+  await waitFor(() => asked === 10, { message: 'the calls to be looked at' });
+  client.abort();
+  await waitFor(() => gone === 10, { message: 'the clients to be gone' });
+  release.resolve();
+  await waitFor(() => done === 10, { message: 'the calls to be over' });
+  expect(handled).toBe(0);
+  expect(load.gates.read.load()).toEqual({ inside: 0, waiting: 0 });
+  expect((await app.inject('/')).statusCode).toBe(200);
 });

@@ -1,6 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/app.ts';
+import { onceOver } from '../http/closing.ts';
 import { type LoadClass, type LoadLimits, mostOfOneToken } from './load-limits.ts';
 
 declare module 'fastify' {
@@ -28,7 +29,7 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
     const { load = classOf(request) } = request.routeOptions.config;
     if (load === 'none') return;
     const gone = new AbortController();
-    reply.raw.once('close', () => gone.abort(new CairnError('rate_limited', 'The client went before it was its turn')));
+    onceOver(reply, () => gone.abort(new CairnError('rate_limited', 'The client went before it was its turn')));
     const giveBack = takeShare(held, load, request.caller?.tokenId);
     const leave = await gates[load].enter(gone.signal).catch((error: unknown) => {
       giveBack();
@@ -39,16 +40,23 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
       giveBack();
     });
     request.place = place;
-    if (gone.signal.aborted) place.letGo();
-    else reply.raw.once('close', () => place.letGo());
+    onceOver(reply, () => place.letGo());
   });
   app.addHook('onRoute', (route) => {
     const { handler } = route;
     route.handler = function held(request, reply) {
       request.place?.hold();
-      const answer = handler.call(this, request, reply);
-      if (!(answer instanceof Promise)) request.place?.letGo();
-      return answer instanceof Promise ? answer.finally(() => request.place?.letGo()) : answer;
+      const letGo = () => request.place?.letGo();
+      let answer: unknown;
+      try {
+        answer = handler.call(this, request, reply);
+      } catch (error) {
+        letGo();
+        throw error;
+      }
+      if (answer instanceof Promise) return answer.finally(letGo);
+      letGo();
+      return answer;
     };
   });
 }

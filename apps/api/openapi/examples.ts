@@ -77,7 +77,7 @@ export const answerExamples = {
 
 export const problemExample: z.output<typeof problem> = {
   type: 'urn:cairn:error:unknown_recipe',
-  title: 'No recipe has this name',
+  title: 'Recipe not found',
   status: 404,
   code: 'unknown_recipe',
   detail: 'no recipe is named "mni"; did you mean "mini"? There are mini, tiny, fast',

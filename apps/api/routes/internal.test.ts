@@ -117,3 +117,27 @@ test('the two servers do not serve each other', async () => {
   expect((await call('admin', 'GET', `/internal/v1/attempts/${attemptId}`)).json).toMatchObject({ status: 404 });
   expect((await internal.inject({ url: '/v1/runs', headers: { authorization: `Bearer ${secrets.admin}` } })).statusCode).toBe(404);
 });
+
+describe('what no page could show', () => {
+  const items = {
+    'a point without a value': { type: 'metrics', name: 'loss', steps: [1, 2], values: [1], times: [1, 2] },
+    'a point without a time': { type: 'metrics', name: 'loss', steps: [1, 2], values: [1, 2], times: [] },
+    'a log past the numbers that are exact': { type: 'log', stream: 'stdout', offset: Number.MAX_SAFE_INTEGER, text: 'end' },
+  };
+  test.each(Object.entries(items))('%s is refused', async (_, item) => {
+    expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, items: [item] } })).json).toMatchObject({
+      status: 400,
+      code: 'invalid_request',
+    });
+  });
+
+  test('and the last place of a log that is taken can be read', async () => {
+    const offset = 2 ** 52;
+    const item = { type: 'log', stream: 'stdout', offset, text: 'end' };
+    expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, items: [item] } })).status).toBe(200);
+    const page = await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, { query: { offset: String(offset) } });
+    expect(page.json).toMatchObject({ text: 'end', nextOffset: offset + 3 });
+    const after = await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, { query: { offset: String(offset + 3) } });
+    expect(after.json).toMatchObject({ text: '', nextOffset: offset + 3 });
+  });
+});

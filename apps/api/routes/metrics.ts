@@ -1,6 +1,8 @@
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, Metrics } from '@cairn/runtime';
 import type { FastifyContextConfig } from 'fastify';
+import { z } from 'zod';
+import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
 
 const runStates = ['held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];
@@ -47,7 +49,12 @@ export function metricsRoute(app: App, page: MetricsPage, config: Pick<FastifyCo
     '/metrics',
     {
       config: { ...config, load: 'probe' },
-      schema: { operationId: 'readPrometheusMetrics', tags: ['health'], summary: 'Metrics for Prometheus' },
+      schema: {
+        operationId: 'readPrometheusMetrics',
+        tags: ['health'],
+        summary: 'Metrics for Prometheus',
+        response: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: z.string() } } }, ...problems },
+      },
     },
     async (_request, reply) => {
       const { contentType, body } = await page();

@@ -57,7 +57,7 @@ test('a pickle that would run code is refused by what it calls, runs nothing, an
   // Protocol 0: the global os.system, called with one text.
   await writeFile(path('evil.pth'), `cos\nsystem\n(S'touch ${harmed}'\ntR.`);
   const { code, err } = await cairn(path('evil.pth'));
-  expect(err).toMatch(/^error: .*evil\.pth wants to call os\.system when it is read; .*\nhint: Take the file from its publisher again/);
+  expect(err).toMatch(/^error: .*evil\.pth wants to call os\.system when it is read; .*\nhint: Download the file from its publisher again/);
   expect(code).toBe(2);
   await expect(rm(harmed)).rejects.toMatchObject({ code: 'ENOENT' });
   expect(api.requests.map(({ method }) => method)).toEqual(['GET']);

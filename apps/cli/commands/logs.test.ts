@@ -20,6 +20,11 @@ describe('the printer of logs', () => {
     expect(print([piece(1, 'stdout', 'one\ntw'), piece(1, 'stdout', 'o\n\nrest')])).toEqual(['one', 'two', '', 'rest']);
   });
 
+  test('prints a line that does not end in parts of some length', () => {
+    const long = 'x'.repeat(2 ** 20 + 1);
+    expect(print([piece(1, 'stdout', long), piece(1, 'stdout', 'and'), piece(1, 'stdout', ' on')])).toEqual([long, 'and on']);
+  });
+
   test('marks stream and attempt once there are several', () => {
     expect(print([piece(1, 'agent', 'a\n'), piece(1, 'stdout', 'b'), piece(1, 'stderr', 'c\n'), piece(2, 'stdout', 'd\n')])).toEqual([
       'a',

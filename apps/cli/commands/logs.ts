@@ -50,6 +50,9 @@ async function logs({ ui, signal, client }: Session, text: string, step: string,
   return undefined;
 }
 
+/** Characters of a line that are kept until its end comes: a program that never ends its lines must not take all memory. */
+const longestLine = 1024 * 1024;
+
 /** Where a line comes from: shown before it as soon as there is more than one source. */
 type Source = { ordinal: number; stream: LogStream; rest: string };
 
@@ -75,6 +78,9 @@ export function createLogPrinter(write: (line: string) => void, style: Pick<Styl
       const lines = (source.rest + piece.text).split('\n');
       source.rest = lines.pop() ?? '';
       for (const line of lines) write(label(source) + visibleLogLine(line, style));
+      if (source.rest.length <= longestLine) return;
+      write(label(source) + visibleLogLine(source.rest, style));
+      source.rest = '';
     },
     /** Writes what stands after the last line break of each stream. */
     end: (): void => {

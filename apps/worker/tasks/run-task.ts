@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInternalClient } from '@cairn/client';
 import { isCairnError, lastOf } from '@cairn/contract';
@@ -18,6 +18,7 @@ import {
   readExit,
   signalProcess,
   sleep,
+  tailOf,
 } from '@cairn/runtime';
 import { failure } from '../agent/failure.ts';
 
@@ -116,7 +117,8 @@ async function endOfAgent(agent: ProcessIdentity, signal: AbortSignal): Promise<
 /** Tells the control plane, in the agent's place, that it is dead, after nothing of the attempt runs any more. */
 async function reportDeath({ attemptId, generation, workDir }: Task, { configuration, log, signal }: TaskContext): Promise<void> {
   await killAttemptProcesses([attemptId], { limitMs: goneLimitMs });
-  const output = await readFile(join(workDir, 'stderr.log'), 'utf8').catch(() => '');
+  // Whatever it wrote in its life: only the end is read.
+  const output = await tailOf(join(workDir, 'stderr.log'), mostLastWords * 4).catch(() => '');
   const client = createInternalClient({
     urls: configuration.CAIRN_INTERNAL_URL,
     attemptId,

@@ -13,14 +13,14 @@ export function encodeCursor(key: readonly (string | number)[]): string {
 /**
  * The sort key that a cursor carries, or null without a cursor.
  *
- * @throws CairnError `invalid_request` when it is no cursor of this collection
+ * @throws CairnError `invalid_request` when it is not a cursor of this collection
  */
 export function decodeCursor<T extends z.ZodType>(cursor: string | undefined, key: T): z.infer<T> | null {
   if (cursor === undefined) return null;
   const parsed = key.safeParse(jsonOrNull(Buffer.from(cursor, 'base64url').toString('utf8')));
   if (parsed.success) return parsed.data;
-  throw new CairnError('invalid_request', 'cursor is none of this list: give `nextCursor` of the page before unchanged', {
-    details: { errors: [{ path: 'cursor', message: 'no cursor of this list' }] },
+  throw new CairnError('invalid_request', 'Invalid cursor: pass `nextCursor` of the previous page unchanged', {
+    details: { errors: [{ path: 'cursor', message: 'invalid cursor' }] },
   });
 }
 

@@ -3,12 +3,11 @@ import { rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess } from '@cairn/runtime';
+import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, tailOf } from '@cairn/runtime';
 import type { Executor, Launched, LaunchSpec, Snapshot } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
 import { type AttemptFolder, attemptFolder, attemptFolders } from './attempt-folder.ts';
 import { type AgentCommand, launchAgent } from './launch-agent.ts';
-import { tailOf } from './tail-of.ts';
 
 export type ProcessExecutorOptions = AgentCommand & {
   /** Where the records and work folders are kept: below `<stateDir>/process`. */

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { TokenRole } from '@cairn/contract';
+import { sha256 } from '@cairn/runtime';
+import { bareEnvironment, trainerPython } from '@cairn/testing';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
+import { openApiDocument } from './document.ts';
+
+/** Calls of one operation that are made up beside those at the bounds of its schemas, and the most time of one role's calls. */
+const examples = 5;
+const mostSeconds = 240;
+const mostShown = 20_000;
+vi.setConfig({ testTimeout: (mostSeconds + 30) * 1000 });
+
+const { api, call, prisma, secrets, stage } = await openTestApi();
+const url = await api.listen({ host: '127.0.0.1', port: 0 });
+const folder = await mkdtemp(join(tmpdir(), 'cairn-schemathesis-'));
+afterAll(() => rm(folder, { recursive: true }));
+
+// What there is to ask for: a run that is over, one in which attempts run and report, imported weights.
+const finished = await stage.submit({ name: 'finished' });
+await stage.playAll(finished);
+const running = await stage.submit({ name: 'running', noReuse: true });
+await stage.play(running, 'prepare', 'again');
+const [attempt = ''] = await stage.startAttempts(running, 'first');
+await stage.engine.report(attempt, 1, {
+  seq: 1,
+  at: new Date().toISOString(),
+  items: [
+    { type: 'log', stream: 'stdout', offset: 0, text: 'epoch 0 \u001b[1mé\ud800\u0000\n' },
+    { type: 'metrics', name: 'loss', steps: [1, 2, 3], values: [3, 2, 1], times: [1, 2, 3] },
+    { type: 'progress', done: 1, total: 3, unit: 'steps', rate: null, etaSeconds: null, message: '' },
+  ],
+});
+const octets = Buffer.from('tensors');
+await call('submitter', 'PUT', '/v1/weights/imported', { octets, query: { backbone: 'resnet18', sha256: sha256(octets) } });
+
+const idsOf = async (rows: Promise<{ id: string }[]>) => (await rows).map(({ id }) => id);
+const known: Record<string, string[]> = {
+  runs: [finished, running],
+  attempts: await idsOf(prisma.attempt.findMany({ select: { id: true } })),
+  artifacts: await idsOf(prisma.artifact.findMany({ select: { id: true } })),
+  steps: ['prepare', 'first', 'extract_index', 'evaluate'],
+  names: ['toy', 'toy@1', 'imported', 'tiny'],
+};
+
+/** What is asked for is there in most calls, and made up in the others. */
+function configuration(): string {
+  const dictionaries = Object.entries(known).map(([name, values]) => `[dictionaries.${name}]\nvalues = ${JSON.stringify(values)}\n`);
+  const paths = [
+    { regex: '^/v1/runs/', parameters: { 'path.id': 'runs', 'path.name': 'steps' } },
+    { regex: '^/v1/attempts/', parameters: { 'path.id': 'attempts' } },
+    { regex: '^/v1/artifacts/', parameters: { 'path.id': 'artifacts' } },
+    { regex: '^/v1/(datasets|weights|models|recipes)/', parameters: { 'path.name': 'names' } },
+  ];
+  const operations = paths.flatMap(({ regex, parameters }) => [
+    `[[operations]]\ninclude-path-regex = ${JSON.stringify(regex)}\n[operations.parameters]`,
+    ...Object.entries(parameters).map(([name, dictionary]) => `"${name}" = { dictionary = "${dictionary}", probability = 0.8 }`),
+  ]);
+  return [...dictionaries, ...operations, ''].join('\n');
+}
+
+/** All that hold of every answer. The document cannot say all that is refused: cursors, which paths are allowed, rules between settings. */
+const checks = [
+  'not_a_server_error',
+  'status_code_conformance',
+  'content_type_conformance',
+  'response_schema_conformance',
+  'negative_data_rejection',
+  'missing_required_header',
+  'unsupported_method',
+  'ignored_auth',
+];
+
+const args = [
+  ...['--config-file', join(folder, 'schemathesis.toml'), 'run', `${url}/openapi.json`],
+  ...['--checks', checks.join(), '--phases', 'examples,coverage,fuzzing', '--max-examples', String(examples), '--seed', '1'],
+  ...['--suppress-health-check', 'all', '--warnings', 'off', '--no-color', '--output-sanitize', 'false'],
+];
+
+beforeAll(() => writeFile(join(folder, 'schemathesis.toml'), configuration()));
+
+// The least first: it changes nothing.
+test.each<TokenRole>(['viewer', 'submitter', 'admin'])('calls of a %s get what the document says, and never a 5xx', async (role) => {
+  const child = spawn(trainerPython(), ['-I', '-m', 'schemathesis.cli', ...args, '--header', `Authorization: Bearer ${secrets[role]}`], {
+    cwd: folder,
+    env: bareEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: mostSeconds * 1000,
+    killSignal: 'SIGKILL',
+  });
+  const [said, errors, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  expect(code, (said + errors).slice(-mostShown)).toBe(0);
+  expect(said).toContain(
+    `Tested: ${Object.values(openApiDocument.parse(api.swagger()).paths).flatMap((methods) => Object.keys(methods)).length}`,
+  );
+});

@@ -1,0 +1,102 @@
+import { claimRequest, finishRequest, type LogStream, logStream, reportRequest, shardCommit, startRequest } from '@cairn/contract';
+import { sha256 } from '@cairn/runtime';
+import fc from 'fast-check';
+import { beforeAll, expect, test, vi } from 'vitest';
+import type { z } from 'zod';
+import { madeUpJson } from '../testing/made-up-json.ts';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { stage, prisma, call, callAsAttempt } = await openTestApi();
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
+
+/** The attempt that calls: of a training, which has checkpoints, or of an extraction, which has shards. It may end by what it says. */
+let runId = '';
+let attemptId = '';
+let seq = 0;
+
+async function nextAttempt(step: string): Promise<void> {
+  runId = await stage.submit({ noReuse: [step] });
+  [attemptId = ''] = await stage.startAttempts(runId, step);
+  seq = 0;
+  if (step.startsWith('extract')) await stage.engine.claimShard(attemptId, 1, { holding: [] });
+}
+
+beforeAll(async () => {
+  // Makes what the runs of the tests use again.
+  await stage.playAll(await stage.submit());
+});
+
+/** Values that chance does not find: files of its own, and what a shard of the list has. */
+const known = {
+  key: ['staging/OWN/a', 'staging/OWN/b/c.npy', 'lists/a'],
+  name: ['a', 'loss'],
+  sha256: [sha256('a')],
+  rows: [3],
+  rejected: [0],
+};
+
+/** Calls with bodies of the schema; asks in between whether all that people see of the run can still be shown. */
+async function callWith(step: string, path: string, schema: z.ZodType, times: number): Promise<Map<number, number>> {
+  await nextAttempt(step);
+  const statuses = new Map<number, number>();
+  for (const made of fc.sample(madeUpJson(schema, known), { numRuns: times, seed: 1 })) {
+    const body = JSON.parse(JSON.stringify(made ?? null).replaceAll('staging/OWN/', `staging/${attemptId}/`));
+    // Of reports only those count that come after the last one.
+    if (typeof body?.seq === 'number' && body.seq > 0) body.seq = seq += 1;
+    const { status, json } = await callAsAttempt(attemptId, 'POST', path, { body });
+    const what = `${JSON.stringify(body).slice(0, 5_000)}: ${JSON.stringify(json)}`;
+    statuses.set(status, (statuses.get(status) ?? 0) + 1);
+    expect(status, what).toBeLessThan(500);
+    // That would be a gap in a schema, which PostgreSQL had to close.
+    expect(json.details?.part, what).not.toBe('database');
+    if (await isLive()) continue;
+    if (body.outcome === 'succeeded' && !step.startsWith('extract')) await stage.finalize(runId, step);
+    await requireShown(step);
+    await nextAttempt(step);
+  }
+  await requireShown(step);
+  return statuses;
+}
+
+const isLive = async () => ['running', 'stopping'].includes((await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } })).state);
+
+async function requireShown(step: string): Promise<void> {
+  const run = `/v1/runs/${runId}`;
+  const pages = [run, `${run}/events`, `/v1/attempts/${attemptId}`];
+  for (const part of ['', '/attempts', '/shards', '/metrics', '/metrics?maxPoints=2']) pages.push(`${run}/steps/${step}${part}`);
+  const { artifact } = await stage.step(runId, step);
+  if (artifact !== null) pages.push(`/v1/artifacts/${artifact.id}`);
+  if (step === 'register') pages.push('/v1/models', '/v1/models/toy');
+  for (const page of pages) {
+    const { status, text } = await call('viewer', 'GET', page);
+    expect(status, `${page}: ${text}`).toBe(200);
+  }
+  for (const stream of logStream.options) await readToItsEnd(stream);
+}
+
+async function readToItsEnd(stream: LogStream): Promise<void> {
+  for (let offset = 0; ; ) {
+    const { status, text, json } = await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs?stream=${stream}&offset=${offset}`);
+    expect(status, `the log ${stream} at ${offset}: ${text}`).toBe(200);
+    if (json.text === '') return;
+    offset = json.nextOffset;
+  }
+}
+
+test.each([
+  { step: 'first', path: '/start', schema: startRequest, times: 50 },
+  { step: 'first', path: '/reports', schema: reportRequest, times: 250 },
+  { step: 'extract_index', path: '/reports', schema: reportRequest, times: 50 },
+  { step: 'extract_index', path: '/shards/claim', schema: claimRequest, times: 50 },
+  { step: 'extract_index', path: '/shards/0/commit', schema: shardCommit, times: 50 },
+  // The training last: what depends on it would have to be made again.
+  ...['extract_index', 'evaluate', 'register', 'first'].map((step) => ({ step, path: '/finish', schema: finishRequest, times: 25 })),
+])(
+  'whatever an attempt of $step says by $path, it is taken or refused, and the run can be shown',
+  async ({ step, path, schema, times }) => {
+    const statuses = await callWith(step, path, schema, times);
+    expect(statuses.get(400)).toBeGreaterThan(0);
+    // Another process than the one that started is superseded.
+    expect(statuses.get(path === '/start' ? 409 : 200)).toBeGreaterThan(0);
+  },
+);
