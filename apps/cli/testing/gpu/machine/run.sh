@@ -1,0 +1,34 @@
+#!/bin/sh
+# run.sh [OPTIONS OF check]: verifies and unpacks the parts beside it, makes a Python environment of what this machine has and what came
+# along, and runs the check. PYTHON names the interpreter that has torch (python3). Asks nothing of a network.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+work=${CAIRN_GPU_FOLDER:-$here/unpacked}
+began=$(date +%s)
+"$python" "$here/unpack.py" "$work"
+"$python" - "$work" <<'END'
+import subprocess, sys, sysconfig, zipfile
+from pathlib import Path
+
+work = Path(sys.argv[1])
+environment = work / 'python'
+if not (environment / 'ready').exists():
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', '--system-site-packages', environment], check=True)
+    packages = environment / 'lib' / f'python{sys.version_info[0]}.{sys.version_info[1]}' / 'site-packages'
+    # Where this interpreter is itself one of an environment, that one's packages are no system packages.
+    places = dict.fromkeys([sysconfig.get_paths()['purelib'], sysconfig.get_paths()['platlib']])
+    (packages / 'machine.pth').write_text('\n'.join(places) + '\n')
+    for wheel in (work / 'wheels').glob('*.whl'):
+        zipfile.ZipFile(wheel).extractall(packages)
+    (environment / 'ready').touch()
+END
+export CAIRN_PYTHON="$work/python/bin/python"
+export PATH="$work/node_modules/node/bin:$PATH"
+nvidia=$("$CAIRN_PYTHON" -c 'import importlib.util as u; s = u.find_spec("nvidia"); print(next(iter(s.submodule_search_locations), "") if s else "")')
+if [ -n "$nvidia" ]; then
+  node "$work/docker/build/link-cuda.mjs" "$(dirname "$nvidia")" "$work/cuda"
+  export LD_LIBRARY_PATH="$work/cuda${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+fi
+echo "Unpacked and ready after $(($(date +%s) - began)) s"
+exec node "$work/apps/cli/testing/gpu/main.ts" check "$@"
