@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exporterConfig, type TrainerEvent, trainerEvent } from '@cairn/contract';
+import { drawnLabels } from '@cairn/testing/bench/trainer-run';
 import { z } from 'zod';
 import { askPython, type PhaseContext, pythonRun } from './phase.ts';
 import { rivals } from './phases/machine.ts';
@@ -12,7 +13,7 @@ export type DrawnModel = {
   backbone: string;
   imageSize: number;
   weights: { path: string; sha256: string };
-  list: { path: string; rows: number };
+  list: { path: string; rows: number; labels: number };
   images: string;
 };
 
@@ -26,7 +27,7 @@ export async function drawModel(context: PhaseContext): Promise<DrawnModel> {
   await runWell(pythonRun(context, drawing, ['make', context.folder, '--count', String(files)], { what: 'drawing JPEG files' }));
   const args = ['checkpoint', join(context.folder, 'weights.pt'), '--backbone', backbone, '--size', String(context.isDry ? 64 : 256)];
   const weights = z.object({ path: z.string(), sha256: z.string() }).parse(await askPython(context, rivals, args, 'making weights'));
-  const list = { path: join(context.folder, `list-${files}.parquet`), rows: files };
+  const list = { path: join(context.folder, `list-${files}.parquet`), rows: files, labels: drawnLabels };
   return { backbone, imageSize, weights, list, images: join(context.folder, 'images') };
 }
 
@@ -40,7 +41,7 @@ export async function exportModel(
   await mkdir(folder);
   const config = exporterConfig.parse({
     protocol: 1,
-    settings: { stage: 'bench', imageSize, precision, checkImages: 8 },
+    settings: { imageSize, precision, checkImages: 8 },
     model: { backbone },
     checkpoint: weights,
     list,

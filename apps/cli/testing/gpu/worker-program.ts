@@ -4,20 +4,20 @@ import { runWell } from './run-bounded.ts';
 
 const folder = join(import.meta.dirname, '../../../worker/testing/bench');
 
-/** Runs a program of the worker's benches, which prints one JSON value as its last line. */
+/** Runs a program of the worker's benches, which prints one JSON value as its last line; `env` is added to this program's own. */
 export async function askWorker(
   { signal, python }: PhaseContext,
   program: string,
   args: readonly string[],
-  limitMs = 120_000,
+  env: Record<string, string> = {},
 ): Promise<unknown> {
   const out = await runWell({
     what: program,
     command: process.execPath,
     args: [join(folder, program), ...args],
-    env: { ...process.env, CAIRN_PYTHON: python },
+    env: { ...process.env, CAIRN_PYTHON: python, ...env },
     signal,
-    limitMs,
+    limitMs: 120_000,
   });
   return JSON.parse(out.trimEnd().split('\n').at(-1) ?? '');
 }

@@ -25,10 +25,9 @@ if not (environment / 'ready').exists():
 END
 export CAIRN_PYTHON="$work/python/bin/python"
 export PATH="$work/node_modules/node/bin:$PATH"
-nvidia=$("$CAIRN_PYTHON" -c 'import importlib.util as u; s = u.find_spec("nvidia"); print(next(iter(s.submodule_search_locations), "") if s else "")')
-if [ -n "$nvidia" ]; then
-  node "$work/docker/build/link-cuda.mjs" "$(dirname "$nvidia")" "$work/cuda"
-  export LD_LIBRARY_PATH="$work/cuda${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-fi
+# The folders that have NVIDIA's wheels, a line each.
+"$CAIRN_PYTHON" -c 'import importlib.util as u, os; s = u.find_spec("nvidia"); [print(os.path.dirname(p)) for p in (s.submodule_search_locations if s else [])]' |
+  while read -r packages; do node "$work/docker/build/link-cuda.mjs" "$packages" "$work/cuda"; done
+export LD_LIBRARY_PATH="$work/cuda${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 echo "Unpacked and ready after $(($(date +%s) - began)) s"
 exec node "$work/apps/cli/testing/gpu/main.ts" check "$@"

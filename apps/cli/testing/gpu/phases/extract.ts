@@ -10,8 +10,11 @@ import { askNvidia, rivals } from './machine.ts';
 
 const full = { shards: 100, shardRows: 64, batch: 32, runs: 60, loaders: 14, loaderRows: 2560 } as const;
 const toy = { shards: 3, shardRows: 8, batch: 4, runs: 3, loaders: 0, loaderRows: 16 } as const;
-/** A cosine to PyTorch in fp32 that fp16 keeps on every image; a median below means another computation. */
-const leastCosine = { median: 0.9995, least: 0.998 };
+/**
+ * The cosine to PyTorch in fp32, over the images' median and at the least. At full size the images of 640 x 480 grow on one side, which both do alike, so what is
+ * left is fp16; toys shrink, which libvips and Pillow do within half a grey level of each other.
+ */
+const wantedCosine = { full: { median: 0.9995, least: 0.998 }, toy: { median: 0.998, least: 0.997 } };
 
 const raw = z.object({ imagesPerSecond: z.number(), places: z.record(z.string(), z.number()) });
 const extraction = z.object({
@@ -55,7 +58,8 @@ export async function extract(context: PhaseContext): Promise<void> {
       const found = cosines.parse(await askPython(context, rivals, args, 'comparing features'));
       context.record('cosines', found);
       context.say(`cosine to PyTorch: median ${found.median.toFixed(6)}, least ${found.least.toFixed(6)}`);
-      if (!(found.median >= leastCosine.median && found.least >= leastCosine.least)) throw new Error('features differ from PyTorch');
+      const wanted = wantedCosine[context.isDry ? 'toy' : 'full'];
+      if (!(found.median >= wanted.median && found.least >= wanted.least)) throw new Error('features differ from PyTorch');
     });
   }
 
@@ -86,7 +90,7 @@ async function extractOnce(context: PhaseContext, { source, ...job }: Job) {
   const listPath = join(context.folder, `${source}.parquet`);
   await writeFile(path, JSON.stringify({ ...job, folder, listPath, imageRoot: context.folder, embeddingDim: 512 }));
   const over = new AbortController();
-  const memory = job.gpus === 0 ? Promise.resolve([]) : sampleMemory(context, over.signal);
+  const memory = job.gpus === 0 ? Promise.resolve([]) : sampleMemory(context, over.signal).catch(() => []);
   try {
     const found = extraction.parse(await askWorker(context, 'extraction.ts', [path]));
     over.abort();

@@ -12,6 +12,12 @@ const theirs = z.looseObject({ differentSets: z.number(), mostScoreGap: z.number
 /** Scores that differ by less than fp32 rounds a sum of 512 products are the same to torch. */
 const sameScore = 512 * 2 ** -23;
 
+/**
+ * ONNX Runtime's CUDA provider multiplies fp32 in TF32 unless told otherwise, and its Node binding cannot tell it (it reads the device's number alone). The bound on
+ * rounding that makes the search exact holds for fp32, so the driver's libraries are told.
+ */
+const exactProducts = { NVIDIA_TF32_OVERRIDE: '0' };
+
 /** Exact search on the GPU beside torch's matmul and topk: the same images, where their scores differ at all. */
 export async function search(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;
@@ -19,9 +25,8 @@ export async function search(context: PhaseContext): Promise<void> {
   await askPython(context, rivals, ['vectors', context.folder, ...flags], 'drawing vectors');
   context.say(`drew ${sizes.queries} queries and ${sizes.rows} rows of ${sizes.dim}`);
   const device = context.isDry ? 'cpu' : 'cuda';
-  const found = ours.parse(
-    await askWorker(context, 'vector-search.ts', ['--folder', context.folder, '--top', String(sizes.top), '--device', device]),
-  );
+  const args = ['--folder', context.folder, '--top', String(sizes.top), '--device', device];
+  const found = ours.parse(await askWorker(context, 'vector-search.ts', args, exactProducts));
   context.record('search', { ...found, ...sizes });
   context.say(`${found.seconds.toFixed(2)} s, the reading of the vectors included`);
   const compared = theirs.parse(await askPython(context, rivals, ['nearest', context.folder, ...flags], "torch's search"));

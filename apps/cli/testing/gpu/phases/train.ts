@@ -29,7 +29,7 @@ const full: Sizes = {
   classes: referenceClasses,
   steps: 40,
   warmup: 10,
-  files: 480,
+  files: 240,
   workers: loaderWorkers,
 };
 const toy: Sizes = {
