@@ -112,12 +112,8 @@ def cosines(arguments: argparse.Namespace) -> object:
     found = np.load(features).astype(np.float64)
     files = sorted(images.iterdir())[: len(found)]
     pixels = np.stack([decode(file.read_bytes(), arguments.size, 'cairn') for file in files])
-    expected = np.concatenate(
-        [
-            net.features(normalise(torch.from_numpy(part).to(_DEVICE))).double().cpu().numpy()
-            for part in np.array_split(pixels, -(-len(pixels) // 8))
-        ]
-    )
+    parts = np.array_split(pixels, -(-len(pixels) // 8))
+    expected = np.concatenate([net.features(normalise(torch.from_numpy(part).to(_DEVICE))).double().cpu().numpy() for part in parts])
     found = found[: len(expected)] / np.linalg.norm(found[: len(expected)], axis=1, keepdims=True)
     values = (expected * found).sum(1)
     return {'images': len(values), 'median': float(np.median(values)), 'least': float(values.min())}
