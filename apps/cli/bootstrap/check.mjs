@@ -19,14 +19,14 @@ const checks = [
   {
     name: 'lint (Python)',
     command: python,
-    args: ['-I', '-m', 'ruff', 'check', 'docker', 'libs'],
-    mend: 'run `ruff check --fix docker libs`',
+    args: ['-I', '-m', 'ruff', 'check', 'docker', 'libs', 'apps'],
+    mend: 'run `ruff check --fix docker libs apps`',
   },
   {
     name: 'format (Python)',
     command: python,
-    args: ['-I', '-m', 'ruff', 'format', '--check', 'docker', 'libs'],
-    mend: 'run `ruff format docker libs`',
+    args: ['-I', '-m', 'ruff', 'format', '--check', 'docker', 'libs', 'apps'],
+    mend: 'run `ruff format docker libs apps`',
   },
   {
     name: 'schema and migrations of the database agree',

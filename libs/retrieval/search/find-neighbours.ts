@@ -43,6 +43,8 @@ const MAX_SCORES = 1 << 26;
  * The exact nearest neighbours by inner product, which is the cosine for vectors of unit length. ONNX Runtime multiplies in
  * float32, block by block, and gives each block's best; those that may belong to the result are scored again in float64.
  * Features of float16 have exact float64 inner products, so neither `blockRows` nor threads nor the device change a single bit.
+ * On `cuda` that holds where the process was started with NVIDIA_TF32_OVERRIDE=0: the provider would multiply in TF32, whose rounding is
+ * 2^13 times as coarse, and the Node binding has no option against it.
  * Equal scores are ordered by gallery row, or by `places`. Blocks the event loop while a product runs.
  */
 export async function findNeighbours(options: FindNeighboursOptions): Promise<Neighbours> {

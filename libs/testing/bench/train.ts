@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { trainerConfig, trainerEvent } from '@cairn/contract';
 import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
 import { quantile } from './quantiles.ts';
+import { benchStage, drawnLabels, stepRate, toldEvents } from './trainer-run.ts';
 
 /**
  * Images a second of our training loop, of a plain torchvision loop with the same model, batch, threads, loader processes and JPEG files, and
@@ -67,40 +67,22 @@ async function theirs(mode: 'plain' | 'random'): Promise<number> {
 async function ours(round: number): Promise<number> {
   const folder = join(work, `round-${round}`);
   await mkdir(folder);
-  const config = trainerConfig.parse({
-    protocol: 1,
-    stage: 'bench',
+  const config = benchStage({
+    ...{ work, folder, backbone: options.backbone, rows: steps * batch, classes: drawnLabels },
     settings: {
-      ...{
-        from: 'init',
-        list: 'clean',
-        imageSize: size,
-        pad,
-        epochs: 1,
-        learningRate: 0.001,
-        batch,
-        ranks: 1,
-        precision: options.precision,
-      },
-      ...{ deterministic: false, loaderWorkers: workers, threadsPerRank: threads, logEverySteps: warmup },
+      imageSize: size,
+      batch,
+      precision: options.precision,
+      loaderWorkers: workers,
+      threadsPerRank: threads,
+      logEverySteps: warmup,
     },
-    model: { backbone: options.backbone },
-    classes: 100,
-    list: { path: join(work, 'list.parquet'), rows: steps * batch, labels: 100 },
-    imageRoot: join(work, 'images'),
-    ...{ evaluation: null, start: null, weights: null, resume: null },
-    outputDir: folder,
-    eventsPath: join(folder, 'events.ndjson'),
-    stopPath: join(folder, 'stop'),
   });
   await writeFile(join(folder, 'stage.json'), JSON.stringify(config));
   await run('cairn_trainer', ['--config', join(folder, 'stage.json')]);
-  const lines = (await readFile(config.eventsPath, 'utf8')).trimEnd().split('\n');
-  const told = lines.map((line) => trainerEvent.parse(JSON.parse(line))).filter((event) => event.event === 'step');
-  const [first, last] = [told[0], told.at(-1)];
-  if (first === undefined || last === undefined) throw new Error('the trainer told no step');
+  const rate = stepRate(await toldEvents(config), batch);
   await rm(folder, { recursive: true });
-  return ((last.step - first.step) * batch) / (last.time - first.time);
+  return rate;
 }
 
 function report(rates: Record<string, number[]>): void {

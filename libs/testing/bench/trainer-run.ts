@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TrainerConfig, type TrainerEvent, trainerConfig, trainerEvent } from '@cairn/contract';
+
+export type BenchStage = {
+  /** The images and lists that `plain_training.py make` has drawn. */
+  work: string;
+  /** A folder of the stage's own. */
+  folder: string;
+  backbone: string;
+  /** Rows of the list: all of them are one epoch. */
+  rows: number;
+  classes: number;
+  /** Above what every bench has in common. */
+  settings: { imageSize: number; batch: number; precision: string } & Record<string, unknown>;
+  start?: TrainerConfig['start'];
+  resume?: TrainerConfig['resume'];
+};
+
+/** The landmarks that `plain_training.py make` draws. */
+export const drawnLabels = 100;
+
+/** A stage of one rank and one epoch, as fast as it goes. */
+export function benchStage({ work, folder, backbone, rows, classes, settings, start = null, resume = null }: BenchStage): TrainerConfig {
+  return trainerConfig.parse({
+    protocol: 1,
+    stage: 'bench',
+    settings: {
+      ...{
+        from: 'init',
+        list: 'clean',
+        pad: Math.round(settings.imageSize / 25),
+        epochs: 1,
+        learningRate: 0.001,
+        ranks: 1,
+        deterministic: false,
+      },
+      ...settings,
+    },
+    model: { backbone },
+    classes,
+    list: { path: join(work, `list-${rows}.parquet`), rows, labels: drawnLabels },
+    imageRoot: join(work, 'images'),
+    ...{ evaluation: null, start, weights: null, resume },
+    outputDir: folder,
+    eventsPath: join(folder, 'events.ndjson'),
+    stopPath: join(folder, 'stop'),
+  });
+}
+
+/** What the trainer has told so far. */
+export async function toldEvents({ eventsPath }: Pick<TrainerConfig, 'eventsPath'>): Promise<TrainerEvent[]> {
+  const lines = (await readFile(eventsPath, 'utf8')).split('\n').slice(0, -1);
+  return lines.map((line) => trainerEvent.parse(JSON.parse(line)));
+}
+
+/** Images a second from the first step that was told of, which is when everything is warm, to the last. */
+export function stepRate(events: readonly TrainerEvent[], batch: number): number {
+  const steps = events.filter((event) => event.event === 'step');
+  const [first, last] = [steps[0], steps.at(-1)];
+  if (first === undefined || last === undefined || last.step === first.step) throw new Error('the trainer told of fewer than two steps');
+  return ((last.step - first.step) * batch) / (last.time - first.time);
+}
