@@ -2,7 +2,10 @@ import { agreement, drawModel, exportModel, weightsFlags } from '../exported-mod
 import { askPython, type PhaseContext } from '../phase.ts';
 import { rivals } from './machine.ts';
 
-/** The export in both precisions, and how closely ONNX Runtime on the CPU follows PyTorch on the CPU and on the GPU. The phase extract has it on CUDA. */
+/**
+ * The export in both precisions, and how closely ONNX Runtime on the CPU follows PyTorch on the CPU and on the GPU. The phase
+ * extract has it on CUDA.
+ */
 export async function exportModels(context: PhaseContext): Promise<void> {
   const model = await drawModel(context);
   context.record('model', { backbone: model.backbone, imageSize: model.imageSize });

@@ -11,8 +11,8 @@ import { askNvidia, rivals } from './machine.ts';
 const full = { shards: 100, shardRows: 64, batch: 32, runs: 60, loaders: 14, loaderRows: 2560 } as const;
 const toy = { shards: 3, shardRows: 8, batch: 4, runs: 3, loaders: 0, loaderRows: 16 } as const;
 /**
- * The cosine to PyTorch in fp32, over the images' median and at the least. At full size the images of 640 x 480 grow on one side, which both do alike, so what is
- * left is fp16; toys shrink, which libvips and Pillow do within half a grey level of each other.
+ * The cosine to PyTorch in fp32, over the images' median and at the least. At full size the images of 640 x 480 grow on one side,
+ * which both do alike, so what is left is fp16; toys shrink, which libvips and Pillow do within half a grey level of each other.
  */
 const wantedCosine = { full: { median: 0.9995, least: 0.998 }, toy: { median: 0.998, least: 0.997 } };
 
@@ -29,8 +29,8 @@ const extraction = z.object({
 });
 
 /**
- * The worker with its children on the CUDA provider: where nodes run, how close features are to PyTorch, images a second from files and from a tar beside
- * the model alone and beside a DataLoader, and whether the GPU's memory stays flat over many shards.
+ * The worker with its children on the CUDA provider: where nodes run, how close features are to PyTorch, images a second from files
+ * and from a tar beside the model alone and beside a DataLoader, and whether the GPU's memory stays flat over many shards.
  */
 export async function extract(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;

@@ -40,8 +40,9 @@ const toy: Sizes = {
 const fastest: Variant = { precision: 'fp16', channelsLast: true, compile: false };
 
 /**
- * Images a second, memory and the share of time that waits for data of the real trainer, started as an agent starts it, for each backbone; beside it a plain loop,
- * the model alone on tensors, and what the plan says. What is worth most comes first, since the time may not suffice for all.
+ * Images a second, memory and the share of time that waits for data of the real trainer, started as an agent starts it, for each
+ * backbone; beside it a plain loop, the model alone on tensors, and what the plan says. What is worth most comes first, since the
+ * time may not suffice for all.
  */
 export async function train(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;
