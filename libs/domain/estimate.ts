@@ -19,10 +19,18 @@ export const assumedFlops = { fp32: 12e12, fp16: 35e12, bf16: 35e12 } as const;
 export type GpuFigures = {
   /** Which GPU and when; null where nothing was measured. */
   source: string | null;
-  /** By network and precision: `flops` a second, sustained in training, and `kept`, by how much what is kept for the backward pass differs from the count. */
+  /**
+   * By network and {@link figureName}: `flops` a second, sustained in training, and `kept`, by how much what is kept for the backward pass differs from
+   * the count.
+   */
   networks: Readonly<Record<string, Readonly<Record<string, { flops: number; kept: number }>>>>;
 };
 export const gpuFigures: GpuFigures = measured;
+
+/** What figures are kept by: the memory format changes both speed and memory. */
+export function figureName(precision: TrainSettings['precision'], isChannelsLast: boolean): string {
+  return isChannelsLast ? `${precision}, channels last` : precision;
+}
 
 /** How far the reckoning may be off where nothing was measured: what GPUs differ by, and how much of a training step is not convolution. */
 const error = 'may be off by a factor of 2 to 3 by the GPU, memory by a third';
@@ -108,7 +116,7 @@ function estimateTraining(settings: TrainSettings, model: ModelSettings, { rows,
   const epochs = settings.lastEpoch ?? settings.epochs;
   const images = imagesPerEpoch(settings, rows, labels);
   const { flops, weights, bytesPerWeight, width } = cost;
-  const rate = rateOf(figures, model.backbone, precision);
+  const rate = rateOf(figures, model.backbone, precision, settings.channelsLast);
   const kept = cost.kept * rate.kept;
   const bytes = weights * bytesPerWeight + batch * (kept * width + cost.logitBytes) + cudaBytes;
   return {
@@ -119,9 +127,10 @@ function estimateTraining(settings: TrainSettings, model: ModelSettings, { rows,
   };
 }
 
-/** What a GPU is taken to sustain: as measured of this network, or assumed. */
-function rateOf({ source, networks }: GpuFigures, backbone: string, precision: keyof typeof assumedFlops) {
-  const found = networks[backbone]?.[precision];
+/** What a GPU is taken to sustain: as measured of this network, in this memory format or else in the other, or assumed. */
+function rateOf({ source, networks }: GpuFigures, backbone: string, precision: TrainSettings['precision'], isChannelsLast: boolean) {
+  const network = networks[backbone] ?? {};
+  const found = network[figureName(precision, isChannelsLast)] ?? network[figureName(precision, !isChannelsLast)];
   if (source === null || found === undefined) return { flops: assumedFlops[precision], kept: 1, trust: error };
   return { ...found, trust: `as measured in training on ${source}; another GPU differs` };
 }
@@ -151,7 +160,7 @@ function estimateExtraction(
   const width = precision === 'fp32' ? 4 : 2;
   const map = cost.largestMap * area;
   // Input, output and scratch of the largest layer are there at a time.
-  const rate = rateOf(figures, model.backbone, precision);
+  const rate = rateOf(figures, model.backbone, precision, true);
   const bytes = cost.parameters * width + settings.batch * 3 * map * width + cudaBytes;
   return {
     ...rounded((rows * flops) / rate.flops, bytes),

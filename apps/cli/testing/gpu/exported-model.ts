@@ -21,6 +21,14 @@ export type DrawnModel = {
 export const chosenModel = (isDry: boolean) =>
   isDry ? { backbone: 'resnet18', imageSize: 64, files: 12 } : { backbone: 'se_resnet101_ibn_a', imageSize: 512, files: 240 };
 
+/** How close features are to those of PyTorch in fp32, over some images. */
+export const agreement = z.object({ images: z.number(), median: z.number(), least: z.number(), device: z.string() });
+
+/** The arguments by which a command of rivals.py finds the model's weights. */
+export function weightsFlags({ backbone, imageSize, weights }: DrawnModel): string[] {
+  return ['--backbone', backbone, '--weights', weights.path, '--size', String(imageSize)];
+}
+
 /** Draws images and makes weights for a phase. */
 export async function drawModel(context: PhaseContext): Promise<DrawnModel> {
   const { backbone, imageSize, files } = chosenModel(context.isDry);

@@ -1,4 +1,7 @@
-/** `npm run gpu -- pack|check|report`: what Cairn does on a GPU, on a machine that is there for a quarter of an hour. docs/gpu.md tells how. */
+/**
+ * `npm run gpu -- pack|check|report`: what Cairn does on a GPU, on a machine that is there for a quarter of an hour. docs/gpu.md
+ * tells how.
+ */
 const [verb, ...args] = process.argv.slice(2);
 switch (verb) {
   case 'pack': {

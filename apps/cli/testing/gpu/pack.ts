@@ -29,8 +29,9 @@ const useless = /^node_modules\/(@embedded-postgres\/|node\/node_modules\/|onnxr
 const wheels = ['tensorboardX'];
 
 /**
- * `npm run gpu -- pack --out DIR [--level 0..9]`: what a machine with Linux on x86-64, a GPU, its driver and a Python with torch needs to run the check, in
- * parts that are small enough to be carried one by one, with a manifest of their digests and the program that joins them.
+ * `npm run gpu -- pack --out DIR [--level 0..9]`: what a machine with Linux on x86-64, a GPU, its driver and a Python with torch
+ * needs to run the check, in parts that are small enough to be carried one by one, with a manifest of their digests and the program
+ * that joins them.
  */
 export async function pack(args: string[]): Promise<void> {
   const options = { out: { type: 'string' }, level: { type: 'string', default: '3' } } as const;

@@ -1,5 +1,5 @@
 import { recipe as recipeSchema } from '@cairn/contract';
-import { estimateStep, expandRecipe } from '@cairn/domain';
+import { estimateStep, expandRecipe, type GpuFigures } from '@cairn/domain';
 import { expect, test } from 'vitest';
 import { benchmarkSection, withSection } from './benchmark-section.ts';
 import { type CheckReport, checkReport, type TrainFigure, toJson } from './check-report.ts';
@@ -54,24 +54,45 @@ test('the newest report comes first, below one heading', () => {
 });
 
 test('with the constants of a report a plan says what was measured', () => {
-  const figures = figuresOf(reportOf([training, { ...training, compile: true, imagesPerSecond: 9000 }]), 'an H200');
-  expect(figures.trainings).toHaveLength(1);
+  const figures = figuresOf(
+    reportOf([training, { ...training, compile: true, imagesPerSecond: 9000 }, { ...training, channelsLast: false, imagesPerSecond: 900 }]),
+    'an H200',
+  );
+  expect(figures.trainings).toHaveLength(2);
+  const plan = (channelsLast: boolean) => estimateWith(figures, channelsLast);
+  // A tenth of the time was spent waiting, so that the GPU sustained 2,000 images a second: 640 s.
+  expect((plan(true)?.gpuHours ?? 0) * 3600).toBeCloseTo(640, -1);
+  expect((plan(false)?.gpuHours ?? 0) * 3600).toBeCloseTo(1280, -1);
+  expect(plan(true)?.gpuMemoryGib).toBeCloseTo(12, 1);
+  expect(plan(true)?.basis).toContain('as measured in training on an H200');
+});
+
+/** The estimate of one epoch of 1,280,000 images. */
+function estimateWith(figures: GpuFigures, channelsLast: boolean) {
   const recipe = recipeSchema.parse({
     name: 'r50',
     model: { backbone: 'resnet50' },
-    stages: { one: { from: 'init', list: 'clean', imageSize: 256, epochs: 1, learningRate: 0.1, batch: 128, ranks: 1, precision: 'fp16' } },
+    stages: {
+      one: {
+        from: 'init',
+        list: 'clean',
+        imageSize: 256,
+        epochs: 1,
+        learningRate: 0.1,
+        batch: 128,
+        ranks: 1,
+        precision: 'fp16',
+        channelsLast,
+      },
+    },
     export: { stage: 'one', imageSize: 256 },
     extract: { index: { list: 'index' }, query: { list: 'query' } },
     register: { model: 'r50' },
   });
   const step = expandRecipe(recipe).find(({ name }) => name === 'one');
   if (step === undefined) throw new Error('the recipe has no stage');
-  const estimate = estimateStep(step, recipe, { clean: { rows: 1_280_000, classes: 81_313 } }, figures);
-  // A tenth of the time was spent waiting, so that the GPU sustained 2,000 images a second: 640 s.
-  expect((estimate?.gpuHours ?? 0) * 3600).toBeCloseTo(640, -1);
-  expect(estimate?.gpuMemoryGib).toBeCloseTo(12, 1);
-  expect(estimate?.basis).toContain('as measured in training on an H200');
-});
+  return estimateStep(step, recipe, { clean: { rows: 1_280_000, classes: 81_313 } }, figures);
+}
 
 test('a report never takes more than a megabyte, and keeps its figures', () => {
   const noise = Array.from({ length: 500 }, (_, index) => `${index} ${'x'.repeat(10_000)}`);

@@ -6,7 +6,10 @@ import { figuresOf } from './gpu-figures.ts';
 
 const root = join(import.meta.dirname, '../../../..');
 
-/** `npm run gpu -- report REPORT`: writes a report's figures into docs/benchmarks.md, and the constants of the estimates that it measured. */
+/**
+ * `npm run gpu -- report REPORT`: writes a report's figures into docs/benchmarks.md, and the constants of the estimates that it
+ * measured.
+ */
 export async function report(args: string[]): Promise<void> {
   const [path] = args;
   if (path === undefined || args.length > 1) throw new Error('usage: npm run gpu -- report report.json');

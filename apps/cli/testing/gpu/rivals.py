@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -19,7 +20,8 @@ from cairn_trainer.config import ModelSettings
 from cairn_trainer.foreign_file import read_named_tensors
 from cairn_trainer.gpu import check_gpu, why_unsupported
 from cairn_trainer.model import EmbeddingNet, load_weights, normalise
-from cairn_trainer.transforms import decode
+from cairn_trainer.transforms import Pixels, decode
+from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -103,20 +105,34 @@ def _load(arguments: argparse.Namespace) -> EmbeddingNet:
     return net.to(_DEVICE).eval()
 
 
-@torch.inference_mode()
 def cosines(arguments: argparse.Namespace) -> object:
-    """The cosines between features [N, D] of ONNX Runtime and those of PyTorch in fp32, for the first files of a folder."""
+    """The cosines between features [N, D] that ONNX Runtime gave in another program and those of PyTorch, for a folder's first files."""
     images, features = arguments.paths
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    net = _load(arguments)
     found = np.load(features).astype(np.float64)
-    files = sorted(images.iterdir())[: len(found)]
-    pixels = np.stack([decode(file.read_bytes(), arguments.size, 'cairn') for file in files])
+    return _agreement(_load(arguments), _pixels(images, len(found), arguments.size), found)
+
+
+def exported(arguments: argparse.Namespace) -> object:
+    """The same for an ONNX file, which runs on the CPU here."""
+    images, model = arguments.paths
+    pixels = _pixels(images, arguments.rows, arguments.size)
+    (found,) = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider']).run(None, {'images': pixels})
+    return _agreement(_load(arguments), pixels, found.astype(np.float64))
+
+
+def _pixels(images: Path, count: int, size: int) -> Pixels:
+    return np.stack([decode(file.read_bytes(), size, 'cairn') for file in sorted(images.iterdir())[:count]])
+
+
+@torch.inference_mode()
+def _agreement(net: EmbeddingNet, pixels: Pixels, found: NDArray[np.float64]) -> object:
+    """Cosines to PyTorch in fp32 on this machine's device; `found` may have more rows than there are images."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     parts = np.array_split(pixels, -(-len(pixels) // 8))
     expected = np.concatenate([net.features(normalise(torch.from_numpy(part).to(_DEVICE))).double().cpu().numpy() for part in parts])
     found = found[: len(expected)] / np.linalg.norm(found[: len(expected)], axis=1, keepdims=True)
     values = (expected * found).sum(1)
-    return {'images': len(values), 'median': float(np.median(values)), 'least': float(values.min())}
+    return {'images': len(values), 'median': float(np.median(values)), 'least': float(values.min()), 'device': _DEVICE.type}
 
 
 class _Decoded(Dataset[torch.Tensor]):
@@ -199,7 +215,7 @@ def _wait() -> None:
 def main() -> None:
     """Parses the command line."""
     commands = {'machine': machine, 'compare-weights': compare_weights, 'checkpoint': checkpoint, 'lists': lists}
-    commands |= {'cosines': cosines, 'loader': loader, 'vectors': vectors, 'nearest': nearest}
+    commands |= {'cosines': cosines, 'exported': exported, 'loader': loader, 'vectors': vectors, 'nearest': nearest}
     parser = argparse.ArgumentParser()
     parser.add_argument('command', choices=commands)
     parser.add_argument('paths', type=Path, nargs='*')

@@ -26,8 +26,8 @@ export type ProgramRun = {
 };
 
 /**
- * Runs a program to its end and gives its exit code and what it wrote to standard output. When the signal is aborted, or the limit is over, it is
- * killed with its process group.
+ * Runs a program to its end and gives its exit code and what it wrote to standard output. When the signal is aborted, or the limit
+ * is over, it is killed with its process group.
  */
 export async function runBounded({ what, command, args, env, signal, limitMs, onStart }: ProgramRun) {
   const until = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { isolatedPython } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { writeParts } from './write-parts.ts';
@@ -21,7 +22,7 @@ async function packed(partBytes: number) {
   const parts = await writeParts(Readable.from([stdout.subarray(0, 100), stdout.subarray(100)]), folder, partBytes);
   await writeFile(join(folder, 'manifest.json'), JSON.stringify({ commit: 'c', parts }));
   await copyFile(join(import.meta.dirname, 'machine/unpack.py'), join(folder, 'unpack.py'));
-  const unpack = () => run(trainerPython(), [join(folder, 'unpack.py'), join(folder, 'target')]);
+  const unpack = () => run(trainerPython(), isolatedPython(join(folder, 'unpack.py'), [join(folder, 'target')]));
   return { folder, content, parts, bytes: stdout.length, unpack };
 }
 

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findNeighbours, readNpyHeader, readNpyRows } from '@cairn/retrieval';
 
-/** `vector-search.ts --folder F --top K --block-rows N --device cuda|cpu`: exact search of queries.npy in index.npy; writes rows.i32 and prints the seconds. */
+/**
+ * `vector-search.ts --folder F --top K --block-rows N --device cuda|cpu`: exact search of queries.npy in index.npy; writes rows.i32
+ * and prints the seconds.
+ */
 const { values } = parseArgs({
   options: {
     folder: { type: 'string', default: '' },

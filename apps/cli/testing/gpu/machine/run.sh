@@ -6,8 +6,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 work=${CAIRN_GPU_FOLDER:-$here/unpacked}
 began=$(date +%s)
-"$python" "$here/unpack.py" "$work"
-"$python" - "$work" <<'END'
+"$python" -I "$here/unpack.py" "$work"
+"$python" -I - "$work" <<'END'
 import subprocess, sys, sysconfig, zipfile
 from pathlib import Path
 
@@ -26,8 +26,10 @@ END
 export CAIRN_PYTHON="$work/python/bin/python"
 export PATH="$work/node_modules/node/bin:$PATH"
 # The folders that have NVIDIA's wheels, a line each.
-"$CAIRN_PYTHON" -c 'import importlib.util as u, os; s = u.find_spec("nvidia"); [print(os.path.dirname(p)) for p in (s.submodule_search_locations if s else [])]' |
+"$CAIRN_PYTHON" -I -c 'import importlib.util as u, os; s = u.find_spec("nvidia"); [print(os.path.dirname(p)) for p in (s.submodule_search_locations if s else [])]' |
   while read -r packages; do node "$work/docker/build/link-cuda.mjs" "$packages" "$work/cuda"; done
 export LD_LIBRARY_PATH="$work/cuda${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+# What ONNX Runtime will not find is better known now than in a failure of a phase; without a GPU the driver is among it.
+ldd "$work"/node_modules/onnxruntime-node/bin/napi-v*/linux/x64/libonnxruntime_providers_cuda.so | grep 'not found' >&2 || true
 echo "Unpacked and ready after $(($(date +%s) - began)) s"
 exec node "$work/apps/cli/testing/gpu/main.ts" check "$@"

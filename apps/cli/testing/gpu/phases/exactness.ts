@@ -32,8 +32,8 @@ type Stored = { path: string; sha256: string };
 type Ended = { events: TrainerEvent[]; config: TrainerConfig; seconds: number };
 
 /**
- * A stage that is killed in the middle and goes on ends with the very weights of one that was not; SIGTERM leaves a checkpoint within the grace; a weight that is no
- * number ends the stage with the ids of the batch.
+ * A stage that is killed in the middle and goes on ends with the very weights of one that was not; SIGTERM leaves a checkpoint
+ * within the grace; a weight that is no number ends the stage with the ids of the batch.
  */
 export async function exactness(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;

@@ -3,7 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '@cairn/runtime';
 import { z } from 'zod';
-import { drawModel, exportModel } from '../exported-model.ts';
+import { agreement, drawModel, exportModel, weightsFlags } from '../exported-model.ts';
 import { askPython, type PhaseContext } from '../phase.ts';
 import { askWorker } from '../worker-program.ts';
 import { askNvidia, rivals } from './machine.ts';
@@ -11,10 +11,13 @@ import { askNvidia, rivals } from './machine.ts';
 const full = { shards: 100, shardRows: 64, batch: 32, runs: 60, loaders: 14, loaderRows: 2560 } as const;
 const toy = { shards: 3, shardRows: 8, batch: 4, runs: 3, loaders: 0, loaderRows: 16 } as const;
 /**
- * The cosine to PyTorch in fp32, over the images' median and at the least. At full size the images of 640 x 480 grow on one side, which both do alike, so what is
- * left is fp16; toys shrink, which libvips and Pillow do within half a grey level of each other.
+ * The cosine to PyTorch in fp32, over the images' median and at the least. At full size the images of 640 x 480 grow on one side,
+ * which both do alike, so what is left is fp16; toys shrink, which libvips and Pillow do within half a grey level of each other.
  */
 const wantedCosine = { full: { median: 0.9995, least: 0.998 }, toy: { median: 0.998, least: 0.997 } };
+
+/** What a GPU's memory in use may grow by after the first quarter of the shards. */
+const flatMib = 128;
 
 const raw = z.object({ imagesPerSecond: z.number(), places: z.record(z.string(), z.number()) });
 const extraction = z.object({
@@ -24,11 +27,10 @@ const extraction = z.object({
   committedAt: z.array(z.number()),
   features: z.string(),
 });
-const cosines = z.object({ images: z.number(), median: z.number(), least: z.number() });
 
 /**
- * The worker with its children on the CUDA provider: where nodes run, how close features are to PyTorch, images a second from files and from a tar beside
- * the model alone and beside a DataLoader, and whether the GPU's memory stays flat over many shards.
+ * The worker with its children on the CUDA provider: where nodes run, how close features are to PyTorch, images a second from files
+ * and from a tar beside the model alone and beside a DataLoader, and whether the GPU's memory stays flat over many shards.
  */
 export async function extract(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;
@@ -51,11 +53,16 @@ export async function extract(context: PhaseContext): Promise<void> {
     await context.attempt(`extraction from ${source}`, async () => {
       const { features, ...figures } = await extractOnce(context, { ...sizes, modelPath, imageSize, source, gpus: context.isDry ? 0 : 1 });
       context.record(source, figures);
-      context.say(`from ${source}: ${figures.imagesPerSecond.toFixed(1)} images/s, ${JSON.stringify(figures.memory)}`);
+      const { mib, growth } = figures.memory;
+      const memory = mib.length === 0 ? '' : `, ${Math.max(...mib)} MiB of the GPU, which grew by ${growth}`;
+      context.say(`from ${source}: ${figures.imagesPerSecond.toFixed(1)} images/s${memory}`);
+      await context.attempt(`memory of the GPU, ${source}`, async () => {
+        if (growth > flatMib) throw new Error(`the GPU's memory grew by ${growth} MiB over the shards`);
+      });
       const [part] = globSync(join(features, '*.npy')).sort();
       if (source === 'tars' || part === undefined) return;
-      const args = ['cosines', drawn.images, part, '--backbone', backbone, '--weights', drawn.weights.path, '--size', String(imageSize)];
-      const found = cosines.parse(await askPython(context, rivals, args, 'comparing features'));
+      const args = ['cosines', drawn.images, part, ...weightsFlags(drawn)];
+      const found = agreement.parse(await askPython(context, rivals, args, 'comparing features'));
       context.record('cosines', found);
       context.say(`cosine to PyTorch: median ${found.median.toFixed(6)}, least ${found.least.toFixed(6)}`);
       const wanted = wantedCosine[context.isDry ? 'toy' : 'full'];

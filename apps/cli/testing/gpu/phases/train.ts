@@ -40,8 +40,9 @@ const toy: Sizes = {
 const fastest: Variant = { precision: 'fp16', channelsLast: true, compile: false };
 
 /**
- * Images a second, memory and the share of time that waits for data of the real trainer, started as an agent starts it, for each backbone; beside it a plain loop,
- * the model alone on tensors, and what the plan says. What is worth most comes first, since the time may not suffice for all.
+ * Images a second, memory and the share of time that waits for data of the real trainer, started as an agent starts it, for each
+ * backbone; beside it a plain loop, the model alone on tensors, and what the plan says. What is worth most comes first, since the
+ * time may not suffice for all.
  */
 export async function train(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;
@@ -66,17 +67,16 @@ export async function train(context: PhaseContext): Promise<void> {
     context.record('rivals', [figure]);
     context.say(`${setting.backbone}, ${mode === 'plain' ? 'plain loop' : 'model alone'}: ${figure.imagesPerSecond.toFixed(1)} images/s`);
   };
+  const others = (variant: Pick<Variant, 'precision' | 'channelsLast'>) => ({ ...variant, compile: false });
   for (const setting of stages) await ours(setting, fastest);
   for (const setting of stages) await theirs(setting, 'random');
+  // The memory format that recipes have unless they say otherwise.
+  for (const setting of stages) await ours(setting, others({ precision: 'fp16', channelsLast: false }));
   for (const setting of stages) await theirs(setting, 'plain');
   // torch compiles for CPUs with a compiler of C++, which a machine need not have.
   if (!context.isDry) await ours(compiled, { ...fastest, compile: true });
-  for (const variant of [
-    { precision: 'bf16', channelsLast: true },
-    { precision: 'fp16', channelsLast: false },
-    { precision: 'bf16', channelsLast: false },
-  ] as const) {
-    for (const setting of stages) await ours(setting, { ...variant, compile: false });
+  for (const channelsLast of [true, false]) {
+    for (const setting of stages) await ours(setting, others({ precision: 'bf16', channelsLast }));
   }
 }
 
