@@ -1,5 +1,7 @@
 import { CairnError } from '@cairn/contract';
+import { writingTo } from '../files/writing-to.ts';
 import type { VectorSource } from '../search/find-neighbours.ts';
+import { createNpy, readNpyHeader, readNpyRows } from './npy.ts';
 import type { Features } from './read-features.ts';
 
 /**
@@ -46,6 +48,36 @@ function lacks(name: string, missing: readonly string[]): CairnError {
   return new CairnError('bad_row', `${name} lack images that another model has: ${missing.length}, such as ${examples.join(', ')}`, {
     details: { missing: missing.length, examples, remedy: 'Give the features of the same images for every model.' },
   });
+}
+
+/**
+ * Vectors made of others, row by row, in a file: `write` appends them as float16, `dim` values each. They are read as they are needed, so the memory does not
+ * grow with them. Throws `storage_full`.
+ */
+export async function writeVectors(
+  of: PlacedVectors,
+  dim: number,
+  path: string,
+  write: (append: (rows: Float16Array) => Promise<void>) => Promise<void>,
+): Promise<PlacedVectors> {
+  const npy = await writingTo(path, () => createNpy(path, dim));
+  try {
+    await write((rows) => writingTo(path, () => npy.append(rows)));
+    await writingTo(path, () => npy.finish());
+  } finally {
+    await npy.close();
+  }
+  const header = await readNpyHeader(path);
+  return {
+    ...of,
+    dim,
+    async read(firstRow, count) {
+      const rows = Math.max(0, Math.min(count, header.rows - firstRow));
+      const values = new Float32Array(rows * dim);
+      await readNpyRows(path, header, firstRow, values);
+      return values;
+    },
+  };
 }
 
 /** How far from 1 the length of a vector may be: float16 rounds it by less than 0.001. */
