@@ -97,8 +97,9 @@ function checkRow(values: Float32Array, row: number, dim: number, what: () => st
   });
 }
 
-/** Rows apart by at most so many are read in one go. */
+/** Rows apart by at most so many are read in one go, of so many rows at most: 8 MB of vectors of 512 values. */
 const GAP_ROWS = 16;
+const RUN_ROWS = 4096;
 
 /** Rows by their numbers, in the order given, once each. Neighbouring ones are read together. */
 export async function readRows(source: VectorSource, rows: ArrayLike<number>, signal?: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
@@ -109,8 +110,8 @@ export async function readRows(source: VectorSource, rows: ArrayLike<number>, si
   for (let from = 0; from < order.length; ) {
     signal?.throwIfAborted();
     let to = from + 1;
-    while (to < order.length && rowAt(to) - rowAt(to - 1) <= GAP_ROWS) to += 1;
     const first = rowAt(from);
+    while (to < order.length && rowAt(to) - rowAt(to - 1) <= GAP_ROWS && rowAt(to) - first < RUN_ROWS) to += 1;
     const block = await source.read(first, rowAt(to - 1) - first + 1);
     for (let at = from; at < to; at++) {
       const start = (rowAt(at) - first) * dim;
