@@ -2,6 +2,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { defaultRerank } from '@cairn/retrieval';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
@@ -77,11 +78,13 @@ test('the submission of the reference comes out, scored and with a manifest; sco
   expect(JSON.parse(same.out)).toMatchObject({ all: { difference: 0, low: 0, high: 0 }, better: 0, worse: 0, equal: 19 });
 });
 
-test('one model needs no name, and references that are not needed are not read', async () => {
+test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {
   const [queries, index] = [join(given, 'sets/M0/query'), join(given, 'sets/M0/index')];
   const { code, err } = await search('one', '--queries', queries, '--index', index, '--references', '/nowhere');
   expect({ code, err }).toEqual({ code: 0, err: '--rerank off compares nothing with references: they are not read.\n' });
-  expect(JSON.parse(await read('one/manifest.json'))).toMatchObject({ models: [{ name: 'model', references: null }], references: null });
+  const manifest = JSON.parse(await read('one/manifest.json'));
+  expect(manifest).toMatchObject({ models: [{ name: 'model', references: null }], references: null });
+  expect(manifest.settings).toEqual(defaultRerank);
 });
 
 test('vectors are whitened and take their neighbours in, and nothing of it stays', async () => {

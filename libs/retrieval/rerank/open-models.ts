@@ -111,12 +111,9 @@ async function labelReferences(parquet: Parquet, path: string, sets: readonly Fe
   let labelsWithoutFeatures = 0;
   for (const [row, id] of table.text('image_id').entries()) {
     const label = labels[row] as number;
-    if (label < 0) {
-      known.add(id);
-      continue;
-    }
     if (known.has(id)) throw labelledTwice(path, id);
     known.add(id);
+    if (label < 0) continue;
     if (!withFeatures.has(id)) {
       labelsWithoutFeatures += 1;
       continue;

@@ -4,7 +4,7 @@ import { readPlaces } from '../features/placed-features.ts';
 import type { Device } from '../onnx/create-session.ts';
 import { createProducts } from '../search/create-products.ts';
 import { createScorer } from '../search/create-scorer.ts';
-import type { Neighbours } from '../search/find-neighbours.ts';
+import { type Neighbours, neighboursOf } from '../search/find-neighbours.ts';
 import { createTopList, type TopList } from '../search/top-list.ts';
 import { boost, type Category, columnsOf, type Shares } from './category-boost.ts';
 import { changeVectors } from './change-vectors.ts';
@@ -140,13 +140,7 @@ async function merge(prepared: readonly Prepared[], settings: RerankSettings, to
     for (const [query, list] of lists.entries()) take(list, sums.subarray(query * places.length, (query + 1) * places.length), places);
     means.onProgress?.({ what: 'searching', done: Math.min(index.rows, row + blockRows), total: index.rows });
   }
-  const rows = new Int32Array(queryCount * k);
-  const scores = new Float64Array(queryCount * k);
-  lists.forEach((list, query) => {
-    rows.set(list.rows, query * k);
-    scores.set(list.scores, query * k);
-  });
-  return { k, rows, scores };
+  return neighboursOf(lists, k);
 }
 
 async function addModel(sums: Float64Array, one: Prepared, places: Int32Array, settings: RerankSettings, means: SearchMeans) {
