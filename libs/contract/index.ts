@@ -3,6 +3,7 @@ export * from './catalogue.ts';
 export * from './ensemble.ts';
 export * from './errors.ts';
 export * from './failure-signals.ts';
+export * from './feature-set-manifest.ts';
 export * from './internal.ts';
 export * from './known-counts.ts';
 export * from './names.ts';

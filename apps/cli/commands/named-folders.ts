@@ -2,7 +2,13 @@ import { CairnError } from '@cairn/contract';
 import type { ModelFolders } from '@cairn/retrieval';
 
 /** What `cairn search` is given: `FOLDER` for one model, `NAME=FOLDER` for each of several; `NAME=NUMBER` for weights. */
-export type NamedFolders = { queries: string[]; index: string[]; references?: string[] | undefined; weight?: string[] | undefined };
+export type NamedFolders = {
+  queries: string[];
+  index: string[];
+  references?: string[] | undefined;
+  whiten?: string[] | undefined;
+  weight?: string[] | undefined;
+};
 
 /** What a single model is called that was given no name. */
 const onlyModel = 'model';
@@ -16,7 +22,9 @@ export function modelsOf(given: NamedFolders): ModelFolders[] {
   const index = byName('--index', given.index);
   const references = byName('--references', given.references ?? []);
   const weights = byName('--weight', given.weight ?? []);
-  const sets = [['--index', index] as const, ...(references.size > 0 ? [['--references', references] as const] : [])];
+  const whiten = byName('--whiten', given.whiten ?? []);
+  const optional = [['--references', references] as const, ['--whiten', whiten] as const].filter(([, named]) => named.size > 0);
+  const sets = [['--index', index] as const, ...optional];
   for (const [option, named] of sets) {
     const absent = [...queries.keys()].find((name) => !named.has(name));
     if (absent !== undefined) throw wrong(`${option} lacks the model ${absent}, which --queries has`);
@@ -31,6 +39,7 @@ export function modelsOf(given: NamedFolders): ModelFolders[] {
     queries: folder,
     index: index.get(name) ?? '',
     references: references.get(name) ?? null,
+    whitening: whiten.get(name) ?? null,
   }));
 }
 

@@ -126,9 +126,14 @@ function comparisonLines({ better, worse, equal, perQuery, samples, seed, ...mea
   return [
     ...tableLines(titles, [...row('all', means.all), ...row('public', means.public), ...row('private', means.private)]),
     `b is better on ${plural(better, 'query', 'queries')}, worse on ${formatCount(worse)}, equal on ${formatCount(equal)}; ${formatCount(samples)} resamples, seed ${seed}`,
-    ...changed.map(
-      ({ queryId, usage, a, b, difference }) =>
-        `${points(difference).padStart(8)}  ${queryId}  ${usage}  ${formatPercent(a, 2)} to ${formatPercent(b, 2)}`,
+    ...tableLines(
+      Array.from({ length: 4 }, (_, at) => ({ title: '', align: at === 0 ? 'right' : 'left' }) as const),
+      changed.map(({ queryId, usage, a, b, difference }) => [
+        points(difference),
+        queryId,
+        usage,
+        `${formatPercent(a, 2)} to ${formatPercent(b, 2)}`,
+      ]),
     ),
   ];
 }

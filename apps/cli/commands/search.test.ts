@@ -2,6 +2,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { defaultRerank } from '@cairn/retrieval';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
@@ -38,7 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-test('the reference’s submission comes out, scored and with a manifest; score and compare take it', async () => {
+test('the submission of the reference comes out, scored and with a manifest; score and compare take it', async () => {
   const raised = await search('raised', ...sets(), ...labels, '--rerank', 'before_merge', '--solution', folder);
   expect({ code: raised.code, err: raised.err }).toEqual({ code: 0, err: '' });
   expect(await read('raised/submission.csv')).toBe(await readFile(join(given, 'before_merge.csv'), 'utf8'));
@@ -77,11 +78,25 @@ test('the reference’s submission comes out, scored and with a manifest; score 
   expect(JSON.parse(same.out)).toMatchObject({ all: { difference: 0, low: 0, high: 0 }, better: 0, worse: 0, equal: 19 });
 });
 
-test('one model needs no name, and references that are not needed are not read', async () => {
+test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {
   const [queries, index] = [join(given, 'sets/M0/query'), join(given, 'sets/M0/index')];
   const { code, err } = await search('one', '--queries', queries, '--index', index, '--references', '/nowhere');
   expect({ code, err }).toEqual({ code: 0, err: '--rerank off compares nothing with references: they are not read.\n' });
-  expect(JSON.parse(await read('one/manifest.json'))).toMatchObject({ models: [{ name: 'model', references: null }], references: null });
+  const manifest = JSON.parse(await read('one/manifest.json'));
+  expect(manifest).toMatchObject({ models: [{ name: 'model', references: null }], references: null });
+  expect(manifest.settings).toEqual(defaultRerank);
+});
+
+test('vectors are whitened and take their neighbours in, and nothing of it stays', async () => {
+  const changes = ['--whiten-to', '16', '--augment-index', '3', '--expand-queries', '2'];
+  const whiten = ['M0', 'M1'].flatMap((model) => ['--whiten', `${model}=${join(given, 'sets', model, 'references')}`]);
+  const { code, err } = await search('changed', ...sets(), ...labels, '--rerank', 'before_merge', ...whiten, ...changes);
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  expect((await readdir(path('changed'))).toSorted()).toEqual(['manifest.json', 'neighbours.parquet', 'submission.csv']);
+  const { settings, models } = JSON.parse(await read('changed/manifest.json'));
+  expect(settings).toMatchObject({ whitenTo: 16, augmentIndex: 3, expandQueries: 2, expandQueriesAlpha: 3 });
+  expect(models[0].whitening).toContain('sets/M0/references');
+  expect(await read('changed/submission.csv')).not.toBe(await readFile(join(given, 'before_merge.csv'), 'utf8'));
 });
 
 test('what does not fit together is told in one sentence, and nothing is left behind', async () => {
@@ -104,6 +119,13 @@ test('what does not fit together is told in one sentence, and nothing is left be
     /The references of M0 are 600, and the votes are looked for among the 601/,
   );
   await expectRefusal([...sets(), ...merged, '--votes', '31'], /31 votes cannot come from the 30 nearest references/);
+  const whiten = ['--whiten', `M0=${join(given, 'sets/M0/query')}`];
+  await expectRefusal([...sets(), ...whiten], /--whiten lacks the model M1, which --queries has/);
+  await expectRefusal([...sets(), '--whiten-to', '8'], /--whiten-to needs --whiten/);
+  await expectRefusal(
+    [...sets(), ...whiten, '--whiten', `M1=${join(given, 'sets/M1/query')}`, '--whiten-to', '20'],
+    /vary in 19 directions/,
+  );
   await expectRefusal([...sets(), '--lambda', '1.5'], /It must be a number from 0 to 1/);
   await expectRefusal([...sets(), '--solution', given], /is not a solution, and holds no retrieval_solution_v2\.1\.csv/);
   expect(await readdir(folder)).toEqual(before);

@@ -13,7 +13,8 @@ import { collect, positiveNumber, share, wholeNumber } from './options.ts';
 import { scoreLines, solutionFile } from './scores.ts';
 
 type SearchOptions = NamedFolders &
-  Omit<RerankSettings, 'mode' | 'boostKReciprocal'> & {
+  Omit<RerankSettings, 'mode' | 'boostKReciprocal' | 'whitenTo'> & {
+    whitenTo?: number;
     labels?: string;
     rerank: RerankMode;
     boostKReciprocal?: true;
@@ -57,9 +58,15 @@ export function addSearch({ program, action }: Registrar): void {
     )
     .option('--vote-lambda <share>', "the cosine's part in the distance by which votes are found", share, 0.5)
     .option('--lambda <share>', "the cosine's part in the distance of k_reciprocal", share, 0.3)
-    .option('--expand-queries <count>', 'neighbours that are added to each query before all that (alpha-QE)', wholeNumber(0, 10_000), 0)
+    .option(
+      '--whiten <[name=]folder>',
+      'before all that: the feature set from which a PCA whitening is learned, of each model (repeatable)',
+      collect,
+    )
+    .option('--whiten-to <count>', 'components that are kept (default: all in which the vectors vary)', wholeNumber(1, 10_000))
+    .option('--expand-queries <count>', 'after a whitening: neighbours that are added to each query (alpha-QE)', wholeNumber(0, 10_000), 0)
     .option('--expand-queries-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
-    .option('--augment-index <count>', 'neighbours that are added to each index image before all that (DBA)', wholeNumber(0, 10_000), 0)
+    .option('--augment-index <count>', 'neighbours that are added to each index image before that (DBA)', wholeNumber(0, 10_000), 0)
     .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
@@ -123,7 +130,8 @@ function settingsOf(options: SearchOptions): RerankSettings {
   const { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha } = options;
   const ofVotes = { votes, alpha, beta, voteNeighbours, voteLambda };
   const ofExpansion = { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha };
-  return { mode, boostKReciprocal: options.boostKReciprocal === true, ...ofVotes, k1, k2, lambda, ...ofExpansion };
+  const whitenTo = options.whitenTo ?? null;
+  return { mode, boostKReciprocal: options.boostKReciprocal === true, ...ofVotes, k1, k2, lambda, whitenTo, ...ofExpansion };
 }
 
 /** The folders as they are needed: references that nothing is compared with are not read. */
@@ -141,12 +149,17 @@ async function foldersOf({ ui }: Session, options: SearchOptions, settings: Rera
     ui.note(`--rerank ${settings.mode} compares nothing with references: they are not read.`);
   const models = given.map((model): ModelFolders => {
     const references = isCompared && model.references !== null ? resolve(model.references) : null;
-    return { ...model, queries: resolve(model.queries), index: resolve(model.index), references };
+    const whitening = model.whitening === null ? null : resolve(model.whitening);
+    return { ...model, queries: resolve(model.queries), index: resolve(model.index), references, whitening };
   });
-  for (const { name, queries, index, references } of models) {
+  if (settings.whitenTo !== null && models.some(({ whitening }) => whitening === null)) {
+    throw new CairnError('invalid_request', '--whiten-to needs --whiten', { details: { remedy: 'Give the feature set to learn from.' } });
+  }
+  for (const { name, queries, index, references, whitening } of models) {
     await requireFolder(`The feature set of the queries of ${name}`, queries);
     await requireFolder(`The feature set of the index of ${name}`, index);
     if (references !== null) await requireFolder(`The feature set of the references of ${name}`, references);
+    if (whitening !== null) await requireFolder(`The feature set for the whitening of ${name}`, whitening);
   }
   return { models, labels: isCompared && options.labels !== undefined ? resolve(options.labels) : null };
 }

@@ -1,5 +1,7 @@
 import { CairnError } from '@cairn/contract';
+import { writingTo } from '../files/writing-to.ts';
 import type { VectorSource } from '../search/find-neighbours.ts';
+import { createNpy, readNpyHeader, readNpyRows } from './npy.ts';
 import type { Features } from './read-features.ts';
 
 /**
@@ -48,6 +50,36 @@ function lacks(name: string, missing: readonly string[]): CairnError {
   });
 }
 
+/**
+ * Vectors made of others, row by row, in a file: `write` appends them as float16, `dim` values each. They are read as they are needed, so the memory does not
+ * grow with them. Throws `storage_full`.
+ */
+export async function writeVectors(
+  of: PlacedVectors,
+  dim: number,
+  path: string,
+  write: (append: (rows: Float16Array) => Promise<void>) => Promise<void>,
+): Promise<PlacedVectors> {
+  const npy = await writingTo(path, () => createNpy(path, dim));
+  try {
+    await write((rows) => writingTo(path, () => npy.append(rows)));
+    await writingTo(path, () => npy.finish());
+  } finally {
+    await npy.close();
+  }
+  const header = await readNpyHeader(path);
+  return {
+    ...of,
+    dim,
+    async read(firstRow, count) {
+      const rows = Math.max(0, Math.min(count, header.rows - firstRow));
+      const values = new Float32Array(rows * dim);
+      await readNpyRows(path, header, firstRow, values);
+      return values;
+    },
+  };
+}
+
 /** How far from 1 the length of a vector may be: float16 rounds it by less than 0.001. */
 const LENGTH_TOLERANCE = 0.01;
 
@@ -65,8 +97,9 @@ function checkRow(values: Float32Array, row: number, dim: number, what: () => st
   });
 }
 
-/** Rows apart by at most so many are read in one go. */
+/** Rows apart by at most so many are read in one go, of so many rows at most: 8 MB of vectors of 512 values. */
 const GAP_ROWS = 16;
+const RUN_ROWS = 4096;
 
 /** Rows by their numbers, in the order given, once each. Neighbouring ones are read together. */
 export async function readRows(source: VectorSource, rows: ArrayLike<number>, signal?: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
@@ -77,8 +110,8 @@ export async function readRows(source: VectorSource, rows: ArrayLike<number>, si
   for (let from = 0; from < order.length; ) {
     signal?.throwIfAborted();
     let to = from + 1;
-    while (to < order.length && rowAt(to) - rowAt(to - 1) <= GAP_ROWS) to += 1;
     const first = rowAt(from);
+    while (to < order.length && rowAt(to) - rowAt(to - 1) <= GAP_ROWS && rowAt(to) - first < RUN_ROWS) to += 1;
     const block = await source.read(first, rowAt(to - 1) - first + 1);
     for (let at = from; at < to; at++) {
       const start = (rowAt(at) - first) * dim;

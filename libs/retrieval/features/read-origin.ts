@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError, manifestName } from '@cairn/contract';
-import { z } from 'zod';
+import { CairnError, featureSetManifest, manifestName } from '@cairn/contract';
 
 /** How a feature set was made, as far as its manifest tells; null where it does not. */
 export type Origin = {
@@ -9,10 +8,6 @@ export type Origin = {
   model: string | null;
   preprocessing: string | null;
 };
-
-const manifest = z.object({
-  details: z.object({ model: z.string().nullish(), preprocessing: z.string().nullish() }).default({}),
-});
 
 /** Reads `details` of the set's `manifest.json`. A set without one, such as an imported one, tells nothing. Throws `corrupt_artifact`. */
 export async function readOrigin(dir: string): Promise<Origin> {
@@ -27,7 +22,7 @@ export async function readOrigin(dir: string): Promise<Origin> {
     throw error;
   }
   try {
-    const { details } = manifest.parse(JSON.parse(text));
+    const { details } = featureSetManifest.parse(JSON.parse(text));
     return { model: details.model ?? null, preprocessing: details.preprocessing ?? null };
   } catch (cause) {
     throw new CairnError('corrupt_artifact', `${path} is not the manifest of a feature set. Extract it again.`, { cause });

@@ -1,7 +1,5 @@
 import { normalizeRow } from '../features/normalize-row.ts';
-import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
-import { gatherPlaces, type PlacedVectors } from '../features/placed-features.ts';
-import { writingTo } from '../files/writing-to.ts';
+import { gatherPlaces, type PlacedVectors, writeVectors } from '../features/placed-features.ts';
 import { findNeighbours, type Neighbours } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
 
@@ -35,8 +33,7 @@ export async function expandVectors({ vectors, gallery, settings, means, path }:
   const { dim } = vectors;
   const { neighbours } = settings;
   const isOwn = vectors === gallery;
-  const npy = await writingTo(path, () => createNpy(path, dim));
-  try {
+  return writeVectors(vectors, dim, path, async (append) => {
     for (let first = 0; first < vectors.rows; first += CHUNK_ROWS) {
       const values = await vectors.read(first, CHUNK_ROWS);
       const nearest = await findNeighbours({
@@ -63,23 +60,10 @@ export async function expandVectors({ vectors, gallery, settings, means, path }:
         };
         const group = values.subarray(row * dim, (row + groupRows) * dim);
         const expanded = await addNeighbours(group, places, found, gallery, settings, means);
-        await writingTo(path, () => npy.append(expanded));
+        await append(expanded);
       }
     }
-    await writingTo(path, () => npy.finish());
-  } finally {
-    await npy.close();
-  }
-  const header = await readNpyHeader(path);
-  return {
-    ...vectors,
-    async read(firstRow, count) {
-      const rows = Math.max(0, Math.min(count, vectors.rows - firstRow));
-      const values = new Float32Array(rows * dim);
-      await readNpyRows(path, header, firstRow, values);
-      return values;
-    },
-  };
+  });
 }
 
 /** `places` are those of the vectors in the gallery, where they are its own. */

@@ -11,6 +11,8 @@ export type ModelVectors = {
   index: PlacedVectors;
   /** Null where nothing is compared with references. */
   references: PlacedVectors | null;
+  /** What a whitening is learned from; null for none. */
+  whitening: PlacedVectors | null;
 };
 
 /** What the parts of a search compute with. */

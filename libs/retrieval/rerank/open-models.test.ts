@@ -22,7 +22,7 @@ async function open(parquet: Parquet, given: Record<string, { ids?: string[]; di
   const models = [];
   for (const name of ['A', 'B']) {
     const [queries, index, references] = [await set(`${name}.q`, 3), await set(`${name}.i`, 4), await set(`${name}.r`, 5)];
-    models.push({ name, weight: 1, queries, index, references });
+    models.push({ name, weight: 1, queries, index, references, whitening: null });
   }
   const labels = join(folder, 'labels.parquet');
   await parquet.write({ path: labels, columns: { image_id: 'text', label: 'integer', country: 'text' }, rows });

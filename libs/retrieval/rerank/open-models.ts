@@ -6,8 +6,16 @@ import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
 
-/** The folders of one model's feature sets; `references` is null where nothing is compared with references. */
-export type ModelFolders = { name: string; weight: number; queries: string; index: string; references: string | null };
+/** The folders of one model's feature sets; `references` is null where nothing is compared with references,
+ * `whitening` where vectors are not whitened. */
+export type ModelFolders = {
+  name: string;
+  weight: number;
+  queries: string;
+  index: string;
+  references: string | null;
+  whitening: string | null;
+};
 
 export type OpenModelsOptions = {
   parquet: Parquet;
@@ -38,15 +46,23 @@ export type OpenedModels = {
  */
 export async function openModels({ parquet, models, labels, signal }: OpenModelsOptions): Promise<OpenedModels> {
   const read = (dir: string): Promise<Features> => readFeatures(dir, parquet, signal);
-  const opened: { folders: ModelFolders; queries: Features; index: Features; references: Features | null; origin: Origin }[] = [];
+  const opened: {
+    folders: ModelFolders;
+    queries: Features;
+    index: Features;
+    references: Features | null;
+    whitening: Features | null;
+    origin: Origin;
+  }[] = [];
   for (const folders of models) {
-    const dirs = [folders.queries, folders.index, ...(folders.references === null ? [] : [folders.references])];
+    const dirs = [folders.queries, folders.index, folders.references, folders.whitening].filter((dir) => dir !== null);
     const origins = await Promise.all(dirs.map(async (dir) => ({ dir, origin: await readOrigin(dir) })));
     opened.push({
       folders,
       queries: await read(folders.queries),
       index: await read(folders.index),
       references: folders.references === null ? null : await read(folders.references),
+      whitening: folders.whitening === null ? null : await read(folders.whitening),
       origin: assertOneOrigin(folders.name, origins),
     });
   }
@@ -65,12 +81,13 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
     ...labelled,
     queryIds,
     indexIds,
-    models: opened.map(({ folders: { name, weight }, queries, index, references }) => ({
+    models: opened.map(({ folders: { name, weight }, queries, index, references, whitening }) => ({
       name,
       weight,
       queries: placeFeatures(queries, queryIds, `The queries of ${name}`),
       index: placeFeatures(index, indexIds, `The index images of ${name}`),
       references: references === null ? null : placeFeatures(references, labelled.referenceIds, `The references of ${name}`),
+      whitening: whitening === null ? null : placeFeatures(whitening, sortedUnion([whitening]), `The vectors for the whitening of ${name}`),
     })),
     origins: Object.fromEntries(opened.map(({ folders, origin }) => [folders.name, origin])),
   };
@@ -94,12 +111,9 @@ async function labelReferences(parquet: Parquet, path: string, sets: readonly Fe
   let labelsWithoutFeatures = 0;
   for (const [row, id] of table.text('image_id').entries()) {
     const label = labels[row] as number;
-    if (label < 0) {
-      known.add(id);
-      continue;
-    }
     if (known.has(id)) throw labelledTwice(path, id);
     known.add(id);
+    if (label < 0) continue;
     if (!withFeatures.has(id)) {
       labelsWithoutFeatures += 1;
       continue;

@@ -4,10 +4,10 @@ import { readPlaces } from '../features/placed-features.ts';
 import type { Device } from '../onnx/create-session.ts';
 import { createProducts } from '../search/create-products.ts';
 import { createScorer } from '../search/create-scorer.ts';
-import type { Neighbours } from '../search/find-neighbours.ts';
+import { type Neighbours, neighboursOf } from '../search/find-neighbours.ts';
 import { createTopList, type TopList } from '../search/top-list.ts';
 import { boost, type Category, columnsOf, type Shares } from './category-boost.ts';
-import { expandVectors } from './expand-vectors.ts';
+import { changeVectors } from './change-vectors.ts';
 import { kReciprocalOverlaps } from './k-reciprocal.ts';
 import type { ModelVectors, SearchMeans, SearchProgress } from './model-vectors.ts';
 import { checkRerank, needsReferences, type RerankSettings, usesKReciprocal } from './rerank-settings.ts';
@@ -26,7 +26,7 @@ export type RerankSearchOptions = {
   blockRows: number;
   threads: number;
   device?: Device;
-  /** A folder for vectors that were expanded, which is needed for these alone. */
+  /** A folder for vectors that were whitened or expanded, which is needed for these alone. */
   scratch?: string;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SearchProgress) => void) | undefined;
@@ -43,7 +43,7 @@ const MAX_SIMILARITIES = 1 << 24;
  * - `after_merge`: the weighted sum is raised by each model's votes, unweighted, one model after the other;
  * - `k_reciprocal`: each similarity is 1 - ((1 - lambda) J + lambda d) of queries and index together (KR_FLAG).
  *
- * Before that the index images, then the queries may take their neighbours in ({@link expandVectors}).
+ * Before that vectors may be whitened and take their neighbours in ({@link changeVectors}).
  *
  * Similarities are computed in float64, so neither blocks nor threads nor shards change them; equal ones are ordered by place. Throws
  * `invalid_setting` for too few references, `model_mismatch` where vectors differ in length, `bad_row` for a vector that is not of length one.
@@ -53,8 +53,9 @@ const MAX_SIMILARITIES = 1 << 24;
 export async function rerankSearch(options: RerankSearchOptions): Promise<Neighbours> {
   const { models, categories, settings, topK, device = 'cpu', threads, blockRows, signal, onProgress } = options;
   checkRerank(settings);
-  if (options.scratch === undefined && settings.expandQueries + settings.augmentIndex > 0) {
-    throw new CairnError('internal', 'Vectors cannot be expanded without a folder for them');
+  const areChanged = settings.expandQueries + settings.augmentIndex > 0 || models.some(({ whitening }) => whitening !== null);
+  if (options.scratch === undefined && areChanged) {
+    throw new CairnError('internal', 'Vectors cannot be whitened or expanded without a folder for them');
   }
   for (const model of models) checkModel(model, settings, categories.length);
   const products = await createProducts({ device, threads });
@@ -64,8 +65,8 @@ export async function rerankSearch(options: RerankSearchOptions): Promise<Neighb
       const means: SearchMeans = { scorer, products, blockRows, threads, signal, onProgress };
       const prepared: Prepared[] = [];
       for (const [at, model] of models.entries()) {
-        const file = (kind: string): string => join(options.scratch ?? '', `expanded-${at}-${kind}.npy`);
-        prepared.push(await prepare(await expand(model, settings, means, file), categories, settings, means));
+        const file = (kind: string): string => join(options.scratch ?? '', `model-${at}-${kind}.npy`);
+        prepared.push(await prepare(await changeVectors(model, settings, means, file), categories, settings, means));
       }
       return await merge(prepared, settings, topK, means);
     } finally {
@@ -76,8 +77,8 @@ export async function rerankSearch(options: RerankSearchOptions): Promise<Neighb
   }
 }
 
-function checkModel({ name, queries, index, references }: ModelVectors, settings: RerankSettings, categories: number): void {
-  for (const other of [index, references]) {
+function checkModel({ name, queries, index, references, whitening }: ModelVectors, settings: RerankSettings, categories: number): void {
+  for (const other of [index, references, whitening]) {
     if (other === null || other.dim === queries.dim) continue;
     throw new CairnError(
       'model_mismatch',
@@ -94,29 +95,6 @@ function checkModel({ name, queries, index, references }: ModelVectors, settings
       { details: { remedy: 'Give more references, or ask for fewer vote neighbours.' } },
     );
   }
-}
-
-async function expand(
-  model: ModelVectors,
-  settings: RerankSettings,
-  means: SearchMeans,
-  file: (kind: string) => string,
-): Promise<ModelVectors> {
-  const { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha } = settings;
-  const index =
-    augmentIndex === 0
-      ? model.index
-      : await expandVectors({
-          vectors: model.index,
-          gallery: model.index,
-          settings: { neighbours: augmentIndex, alpha: augmentIndexAlpha },
-          means,
-          path: file('index'),
-        });
-  if (expandQueries === 0) return { ...model, index };
-  const expansion = { neighbours: expandQueries, alpha: expandQueriesAlpha };
-  const queries = await expandVectors({ vectors: model.queries, gallery: index, settings: expansion, means, path: file('queries') });
-  return { ...model, index, queries };
 }
 
 /** What is known of a model before the index is gone through. */
@@ -162,13 +140,7 @@ async function merge(prepared: readonly Prepared[], settings: RerankSettings, to
     for (const [query, list] of lists.entries()) take(list, sums.subarray(query * places.length, (query + 1) * places.length), places);
     means.onProgress?.({ what: 'searching', done: Math.min(index.rows, row + blockRows), total: index.rows });
   }
-  const rows = new Int32Array(queryCount * k);
-  const scores = new Float64Array(queryCount * k);
-  lists.forEach((list, query) => {
-    rows.set(list.rows, query * k);
-    scores.set(list.scores, query * k);
-  });
-  return { k, rows, scores };
+  return neighboursOf(lists, k);
 }
 
 async function addModel(sums: Float64Array, one: Prepared, places: Int32Array, settings: RerankSettings, means: SearchMeans) {

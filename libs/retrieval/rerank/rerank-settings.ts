@@ -23,7 +23,9 @@ export type RerankSettings = {
   voteLambda: number;
   /** The same for `k_reciprocal` (LAMBDA). */
   lambda: number;
-  /** Before all that: neighbours in the index that are added to each query (alpha-QE) and to each index image (DBA); 0 for none. */
+  /** Before all that: components that vectors keep in a whitening, null for all; it needs vectors to learn from. */
+  whitenTo: number | null;
+  /** After a whitening: neighbours in the index that are added to each query (alpha-QE) and to each index image (DBA); 0 for none. */
   expandQueries: number;
   augmentIndex: number;
   /** The power of the cosine by which a neighbour is weighed. */
@@ -43,6 +45,7 @@ export const defaultRerank: RerankSettings = {
   voteNeighbours: 30,
   voteLambda: 0.5,
   lambda: 0.3,
+  whitenTo: null,
   expandQueries: 0,
   augmentIndex: 0,
   expandQueriesAlpha: 3,

@@ -24,6 +24,7 @@ test('the manifest tells what was searched, and how many references know the ans
     queries: await set('queries', queryIds, 1),
     index: await set('index', indexIds, 2),
     references: await set('references', referenceIds, 3),
+    whitening: null,
   };
   const labels = join(folder, 'labels.parquet');
   const rows = [...referenceIds, 'unread'].map((id, row) => [id, row % 5, row === 0 ? null : 'DE']);

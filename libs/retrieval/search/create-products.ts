@@ -5,7 +5,7 @@ import { encodeModel } from '../onnx/encode-model.ts';
 
 export type Products = {
   /** Inner products of rows (A x dim) with rows (B x dim), in float64: A x B. Exact for vectors of float16. */
-  of(a: Float32Array, b: Float32Array, dim: number): Promise<Float64Array>;
+  of(a: Float32Array | Float64Array, b: Float32Array | Float64Array, dim: number): Promise<Float64Array>;
   close(): Promise<void>;
 };
 

@@ -81,7 +81,7 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
       if (options.scorer === undefined) await scorer.close();
     }
   }
-  return gather(lists, k);
+  return neighboursOf(lists, k);
 }
 
 /** A few more than wanted, so that what float32 puts in the wrong order around the last place is among them. */
@@ -129,7 +129,8 @@ export function innerProduct(vector: Float32Array, block: Float32Array, offset: 
   return sum;
 }
 
-function gather(lists: readonly TopList[], k: number): Neighbours {
+/** The neighbours of full lists, one a query. */
+export function neighboursOf(lists: readonly TopList[], k: number): Neighbours {
   const rows = new Int32Array(lists.length * k);
   const scores = new Float64Array(lists.length * k);
   lists.forEach((list, query) => {

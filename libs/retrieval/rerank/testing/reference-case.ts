@@ -14,7 +14,7 @@ export const referenceCase = {
   labels: file('labels.parquet'),
   models: ['M0', 'M1'].map((name): ModelFolders => {
     const set = (kind: string): string => file(`sets/${name}/${kind}`);
-    return { name, weight: 1, queries: set('query'), index: set('index'), references: set('references') };
+    return { name, weight: 1, queries: set('query'), index: set('index'), references: set('references'), whitening: null };
   }),
   /** Queries x index, both by sorted id. */
   async similarities(mode: RerankMode): Promise<{ values: Float32Array; columns: number }> {

@@ -38,7 +38,14 @@ export function vectorsOf({ name, weight, queries, index, references }: SmallMod
     const features = { dir: what, dim: smallDim, ids: lying.map((row) => order[row] ?? ''), parts: [], read };
     return placeFeatures(features, order, `The ${what} of ${name}`);
   };
-  return { name, weight, queries: placed(queries, 'queries'), index: placed(index, 'index'), references: placed(references, 'references') };
+  return {
+    name,
+    weight,
+    queries: placed(queries, 'queries'),
+    index: placed(index, 'index'),
+    references: placed(references, 'references'),
+    whitening: null,
+  };
 }
 
 /** Landmarks and countries, some unknown, by a seed. */
