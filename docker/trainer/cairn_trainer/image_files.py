@@ -131,7 +131,7 @@ class ImageFiles:
     def _open(self, tar: str) -> int:
         file = self._tars.get(tar)
         if file is None:
-            file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             if len(self._tars) >= _OPEN_TARS:
                 os.close(self._tars.pop(next(iter(self._tars))))
             self._tars[tar] = file

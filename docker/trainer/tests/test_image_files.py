@@ -107,6 +107,9 @@ def test_no_pipe_is_waited_for(root):
     os.mkfifo(root / 'train' / 'a' / 'pipe.jpg')
     with pytest.raises(BadImageError, match='it is not a file'):
         ImageFiles(root).read('train/a/pipe.jpg')
+    with pytest.raises(TrainerError, match=r'The tar .* cannot be read') as caught:
+        ImageFiles(root).read_piece('train/a/pipe.jpg', 0, 1)
+    assert caught.value.code == 'storage_failed'
 
 
 def test_of_a_file_that_a_link_was_turned_to_nothing_is_told(root, tmp_path):
