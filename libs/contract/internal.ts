@@ -248,11 +248,11 @@ export const listsDetails = z.object({
   lists: z.record(
     z.string(),
     z.object({
-      rows: z.number().int(),
+      rows: wholeNumber,
       /** Distinct image ids: what an extraction of the list must account for. */
-      distinct: z.number().int(),
+      distinct: wholeNumber,
       /** Classes of the label space: largest label + 1; null where the list has no labels. */
-      classes: z.number().int().nullable(),
+      classes: wholeNumber.nullable(),
     }),
   ),
 });

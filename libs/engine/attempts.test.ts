@@ -114,6 +114,25 @@ describe('an attempt', () => {
     expect(await attemptRow(attempt)).toMatchObject({ state: 'lost', generation: 2 });
   });
 
+  it.each([
+    ['nothing', {}],
+    [
+      'a list that is missing',
+      { lists: { index: { rows: 9, distinct: 9, classes: null }, query: { rows: 2, distinct: 2, classes: null } } },
+    ],
+    ['more images than can be numbered', { lists: { clean: { rows: 1, distinct: 2 ** 40, classes: 1 } } }],
+    ['fewer than none', { lists: { clean: { rows: 1, distinct: -5, classes: 1 } } }],
+  ])('is refused lists of which no later step could begin: %s', async (_, details) => {
+    const runId = await stage.submit({ noReuse: true });
+    const [attempt = ''] = await stage.startAttempts(runId, 'prepare');
+    const files = [stage.file('lists/clean.parquet', attempt)];
+    await expect(stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details })).rejects.toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining('lists'),
+    });
+    expect((await attemptRow(attempt)).state).toBe('running');
+  });
+
   it('is refused a success that no artifact can be made of, and may still say how it ended', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await stage.startAttempts(runId, 'first');

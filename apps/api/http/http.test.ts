@@ -11,6 +11,7 @@ import { createLoadLimits } from '../load/load-limits.ts';
 import { healthRoutes } from '../routes/health.ts';
 import { noBounds } from '../server-bounds.ts';
 import { createApp } from './app.ts';
+import { answerUnreadableRequest } from './unreadable-request.ts';
 
 const lines: string[] = [];
 const options = () => ({
@@ -129,6 +130,15 @@ describe('errors', () => {
     const document = problem.parse(JSON.parse(answer.slice(answer.indexOf('{'))));
     expect(document).toMatchObject({ code: 'invalid_request', detail: `The request cannot be read: ${said}` });
   });
+});
+
+test('headers that come too slowly are a problem that passes: an agent whose machine stood still sends again', () => {
+  const written: string[] = [];
+  const socket = { destroyed: false, writable: true, write: (text: string) => written.push(text), destroy: () => undefined };
+  answerUnreadableRequest(Object.assign(new Error('slow'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket);
+  const answer = written.join('');
+  expect(answer).toMatch(/^HTTP\/1.1 408 Request Timeout\r\n/);
+  expect(problem.parse(JSON.parse(answer.slice(answer.indexOf('{'))))).toMatchObject({ status: 408, retry: true });
 });
 
 describe('a body that is too large', () => {

@@ -121,6 +121,9 @@ class ImageFiles:
         if registered is None or state == registered:
             return
         now = f'{self._root / path} has {state.size} bytes, changed at {_time_of(state.changed_ms or 0)}'
+        # Of what a link leads to nothing is told: it may have been turned to a file of this machine since.
+        if not Path(f'/proc/self/fd/{file}').readlink().is_relative_to(self._root.resolve()):
+            now = f'{self._root / path} leads to another file'
         raise TrainerError(
             'dataset_changed', f'{now}; when the lists were made {registered}. Put the file back, or register the dataset again.'
         )
@@ -128,7 +131,7 @@ class ImageFiles:
     def _open(self, tar: str) -> int:
         file = self._tars.get(tar)
         if file is None:
-            file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self._root / tar, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             if len(self._tars) >= _OPEN_TARS:
                 os.close(self._tars.pop(next(iter(self._tars))))
             self._tars[tar] = file

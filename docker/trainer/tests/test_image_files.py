@@ -107,3 +107,18 @@ def test_no_pipe_is_waited_for(root):
     os.mkfifo(root / 'train' / 'a' / 'pipe.jpg')
     with pytest.raises(BadImageError, match='it is not a file'):
         ImageFiles(root).read('train/a/pipe.jpg')
+    with pytest.raises(TrainerError, match=r'The tar .* cannot be read') as caught:
+        ImageFiles(root).read_piece('train/a/pipe.jpg', 0, 1)
+    assert caught.value.code == 'storage_failed'
+
+
+def test_of_a_file_that_a_link_was_turned_to_nothing_is_told(root, tmp_path):
+    path = root / 'train' / 'a' / 'one.jpg'
+    files, registered = ImageFiles(root), _state_of(path)
+    (tmp_path / 'elsewhere').write_bytes(b'a secret of 27 bytes in all')
+    path.unlink()
+    path.symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(TrainerError, match=r'one\.jpg leads to another file; when the lists were made it had 3 bytes') as caught:
+        files.read('train/a/one.jpg', registered)
+    assert caught.value.code == 'dataset_changed'
+    assert '27 bytes' not in str(caught.value)

@@ -1,4 +1,4 @@
-import { type AttemptState, CairnError, type FailureView, type FinishRequest } from '@cairn/contract';
+import { type AttemptState, CairnError, type FailureView, type FinishRequest, listsDetails } from '@cairn/contract';
 import { isLiveAttempt } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt, emit, enqueue, findStep, type RunWork, withRun } from '../run-work.ts';
@@ -19,7 +19,9 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
     if (attempt.generation !== generation || !isLiveAttempt(attempt.state)) throw superseded(attemptId, `it is ${attempt.state}`);
     if (request.outcome === 'succeeded') {
       refuseForeignFiles(attemptId, request.files);
-      if (request.files.length === 0 && findStep(run, attempt.stepId).shardsTotal === null)
+      const step = findStep(run, attempt.stepId);
+      if (step.kind === 'prepare') refuseUnknownLists(run, attemptId, request.details);
+      if (request.files.length === 0 && step.shardsTotal === null)
         throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but it has no files`);
     }
     const failure = failureOf(request);
@@ -31,6 +33,17 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
       request.outcome === 'succeeded' ? { files: request.files, details: request.details } : null,
     );
   });
+}
+
+/** Refuses a preparation that does not tell what the run's other steps need of their lists: none of them could begin, and the run would stand still. */
+function refuseUnknownLists(run: RunWork, attemptId: string, details: Record<string, unknown>): void {
+  const told = listsDetails.safeParse(details);
+  if (!told.success)
+    throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but does not tell the rows of its lists`);
+  const wanted = run.steps.filter(({ kind }) => kind === 'train' || kind === 'extract').map(({ settings }) => String(settings.list));
+  const missing = wanted.filter((list) => !Object.hasOwn(told.data.lists, list));
+  if (missing.length > 0)
+    throw new CairnError('invalid_request', `attempt ${attemptId} made no lists ${[...new Set(missing)].join(', ')}, which the run needs`);
 }
 
 function failureOf(request: FinishRequest): FailureView | null {
