@@ -1,6 +1,6 @@
-import type { PlacedVectors } from '../features/placed-features.ts';
 import { expandVectors } from './expand-vectors.ts';
 import type { ModelVectors, SearchMeans } from './model-vectors.ts';
+import type { PlacedVectors } from './placed-features.ts';
 import type { RerankSettings } from './rerank-settings.ts';
 import { learnWhitening, whitenVectors } from './whiten-vectors.ts';
 

@@ -1,7 +1,7 @@
 import { normalizeRow } from '../features/normalize-row.ts';
-import { gatherPlaces, type PlacedVectors, writeVectors } from '../features/placed-features.ts';
 import { findNeighbours, type Neighbours } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
+import { gatherPlaces, type PlacedVectors, writeVectors } from './placed-features.ts';
 
 export type Expansion = {
   /** Neighbours that are added to a vector. */

@@ -1,6 +1,6 @@
-import { gatherPlaces, type PlacedVectors } from '../features/placed-features.ts';
 import { findNeighbours, innerProduct } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
+import { gatherPlaces, type PlacedVectors } from './placed-features.ts';
 import { expandedSet, type Ranks } from './reciprocal-sets.ts';
 import type { RerankSettings } from './rerank-settings.ts';
 import { cosineDistance, firstOf } from './rerank-votes.ts';

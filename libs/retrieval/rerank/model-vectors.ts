@@ -1,6 +1,6 @@
-import type { PlacedVectors } from '../features/placed-features.ts';
-import type { Products } from '../search/create-products.ts';
 import type { Scorer } from '../search/create-scorer.ts';
+import type { Products } from './create-products.ts';
+import type { PlacedVectors } from './placed-features.ts';
 
 /** The vectors of one model. Places mean the same images in all models of a search. */
 export type ModelVectors = {

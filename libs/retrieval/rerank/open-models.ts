@@ -1,10 +1,10 @@
 import { CairnError } from '@cairn/contract';
-import { placeFeatures } from '../features/placed-features.ts';
 import { type Features, readFeatures } from '../features/read-features.ts';
-import { assertOneOrigin, type Origin, readOrigin } from '../features/read-origin.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
+import { placeFeatures } from './placed-features.ts';
+import { assertOneOrigin, type Origin, readOrigin } from './read-origin.ts';
 
 /** The folders of one model's feature sets; `references` is null where nothing is compared with references,
  * `whitening` where vectors are not whitened. */

@@ -1,15 +1,15 @@
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { readPlaces } from '../features/placed-features.ts';
 import type { Device } from '../onnx/create-session.ts';
-import { createProducts } from '../search/create-products.ts';
 import { createScorer } from '../search/create-scorer.ts';
 import { type Neighbours, neighboursOf } from '../search/find-neighbours.ts';
 import { createTopList, type TopList } from '../search/top-list.ts';
 import { boost, type Category, columnsOf, type Shares } from './category-boost.ts';
 import { changeVectors } from './change-vectors.ts';
+import { createProducts } from './create-products.ts';
 import { kReciprocalOverlaps } from './k-reciprocal.ts';
 import type { ModelVectors, SearchMeans, SearchProgress } from './model-vectors.ts';
+import { readPlaces } from './placed-features.ts';
 import { checkRerank, needsReferences, type RerankSettings, usesKReciprocal } from './rerank-settings.ts';
 import { cosineDistance } from './rerank-votes.ts';
 import { jaccardSimilarity } from './sparse-rows.ts';

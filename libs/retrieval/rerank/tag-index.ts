@@ -1,7 +1,7 @@
-import type { PlacedVectors } from '../features/placed-features.ts';
 import { findNeighbours } from '../search/find-neighbours.ts';
 import type { Category } from './category-boost.ts';
 import type { SearchMeans } from './model-vectors.ts';
+import type { PlacedVectors } from './placed-features.ts';
 import { categoryAt } from './vote-on-queries.ts';
 
 /** Index images that are compared with the references in one pass over these: 200 MB of vectors of 512 values. */

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { createProducts } from '../search/create-products.ts';
 import { createScorer } from '../search/create-scorer.ts';
+import { createProducts } from './create-products.ts';
 import { defaultRerank } from './rerank-settings.ts';
 import { drawnCategories, smallModels, vectorsOf } from './testing/small-search.ts';
 import { voteOnQueries } from './vote-on-queries.ts';

@@ -1,8 +1,8 @@
-import { ascending, gatherPlaces, type PlacedVectors, readPlaces } from '../features/placed-features.ts';
 import { findNeighbours } from '../search/find-neighbours.ts';
 import type { Category, Shares } from './category-boost.ts';
 import { sharesOf } from './category-boost.ts';
 import type { SearchMeans } from './model-vectors.ts';
+import { ascending, gatherPlaces, type PlacedVectors, readPlaces } from './placed-features.ts';
 import type { RerankSettings } from './rerank-settings.ts';
 import { rerankVotes } from './rerank-votes.ts';
 

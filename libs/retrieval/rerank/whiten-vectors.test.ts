@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../fixtures/temporary-folder.ts';
-import { createProducts } from '../search/create-products.ts';
 import { createScorer } from '../search/create-scorer.ts';
+import { createProducts } from './create-products.ts';
 import { symmetricEigen } from './symmetric-eigen.ts';
 import { clustered, rowsOf, smallDim, smallModels, vectorsOf } from './testing/small-search.ts';
 import { learnWhitening, whitenVectors } from './whiten-vectors.ts';

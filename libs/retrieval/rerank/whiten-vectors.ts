@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import { normalizeRow } from '../features/normalize-row.ts';
-import { type PlacedVectors, readPlaces, writeVectors } from '../features/placed-features.ts';
 import type { SearchMeans } from './model-vectors.ts';
+import { type PlacedVectors, readPlaces, writeVectors } from './placed-features.ts';
 import { symmetricEigen } from './symmetric-eigen.ts';
 
 /** x becomes `components` (count x dim) times x, less `offset` (count values). */

@@ -1,8 +1,8 @@
 import { seededRandom } from '@cairn/testing';
-import { placeFeatures } from '../../features/placed-features.ts';
 import { imageIds, randomFeatures } from '../../fixtures/feature-set.ts';
 import type { Category } from '../category-boost.ts';
 import type { ModelVectors } from '../model-vectors.ts';
+import { placeFeatures } from '../placed-features.ts';
 import type { Matrix, OracleModel } from './oracle.ts';
 
 export type SmallModel = OracleModel & { name: string };

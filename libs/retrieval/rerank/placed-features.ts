@@ -1,8 +1,8 @@
 import { CairnError } from '@cairn/contract';
+import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
+import type { Features } from '../features/read-features.ts';
 import { writingTo } from '../files/writing-to.ts';
 import type { VectorSource } from '../search/find-neighbours.ts';
-import { createNpy, readNpyHeader, readNpyRows } from './npy.ts';
-import type { Features } from './read-features.ts';
 
 /**
  * Vectors whose rows have a place in an order of their own: the sorted ids of queries and index, the list's order of references. What

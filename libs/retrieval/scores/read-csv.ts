@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
-import type { GroundTruth, Truth } from './ground-truth.ts';
+import type { GroundTruth, Truth } from '../metrics/ground-truth.ts';
 
 /** A row's cells, plain or in quotes: no id has a quote in it. */
 const submissionRow = /^"?([^",\s]+)"?,"?([^",]*)"?$/;

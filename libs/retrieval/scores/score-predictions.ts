@@ -1,8 +1,8 @@
-import { type CbirMetrics, evalCbir } from './eval-cbir.ts';
-import type { EvaluationMetrics } from './evaluate-neighbours.ts';
-import type { GroundTruth, Predictions, Truth } from './ground-truth.ts';
-import { indexPredictions } from './ground-truth.ts';
-import { meanAveragePrecision } from './mean-average-precision.ts';
+import { type CbirMetrics, evalCbir } from '../metrics/eval-cbir.ts';
+import type { EvaluationMetrics } from '../metrics/evaluate-neighbours.ts';
+import type { GroundTruth, Predictions, Truth } from '../metrics/ground-truth.ts';
+import { indexPredictions } from '../metrics/ground-truth.ts';
+import { meanAveragePrecision } from '../metrics/mean-average-precision.ts';
 
 /** How one query was answered. Shares are from 0 to 1. */
 export type QueryScore = {
