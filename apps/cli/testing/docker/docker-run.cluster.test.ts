@@ -62,7 +62,7 @@ beforeAll(async () => {
       CAIRN_INSTANCE: instance,
       CAIRN_POOLS: JSON.stringify([{ name: 'box', executor: 'docker', slots: 2, settings }]),
     },
-    datasetRoots: [folder],
+    datasetRoots: [dataset],
     isDurable: false,
     tell: () => undefined,
     signal: AbortSignal.timeout(120_000),
