@@ -11,17 +11,18 @@ import { shedLoad } from './shed-load.ts';
 const closer = createCloser();
 afterAll(() => closer.close());
 
-test('more than a class can answer is refused at once with Retry-After, and takes no room from the others', async () => {
+/** A server of a replica with 16 connections to its database, without routes, that sheds nothing yet. */
+function openApp() {
   const metrics = createMetrics({ processMetrics: false });
   const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const app = createApp({
-    server: 'public',
-    log: createLogger({ name: 'test', level: 'silent' }),
-    metrics,
-    maxBodyBytes: 1_000,
-    connections: noBounds.connections,
-  });
+  const log = createLogger({ name: 'test', level: 'silent' });
+  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
   closer.add('the app', () => app.close());
+  return { app, load, metrics };
+}
+
+test('more than a class can answer is refused at once with Retry-After, and takes no room from the others', async () => {
+  const { app, load, metrics } = openApp();
   shedLoad(app, load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
   const release = Promise.withResolvers<void>();
   app.post('/command', async () => {
@@ -51,16 +52,7 @@ test('more than a class can answer is refused at once with Retry-After, and take
 });
 
 test('a client that goes away keeps its place until its work is done', async () => {
-  const metrics = createMetrics({ processMetrics: false });
-  const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const app = createApp({
-    server: 'public',
-    log: createLogger({ name: 'test', level: 'silent' }),
-    metrics,
-    maxBodyBytes: 1_000,
-    connections: noBounds.connections,
-  });
-  closer.add('the app', () => app.close());
+  const { app, load } = openApp();
   shedLoad(app, load, () => 'command');
   const release = Promise.withResolvers<void>();
   const gone = Promise.withResolvers<void>();
@@ -82,11 +74,7 @@ test('a client that goes away keeps its place until its work is done', async () 
 });
 
 test('a body that comes slowly takes no place until it is there', async () => {
-  const metrics = createMetrics({ processMetrics: false });
-  const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const log = createLogger({ name: 'test', level: 'silent' });
-  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
-  closer.add('the app', () => app.close());
+  const { app, load } = openApp();
   shedLoad(app, load, () => 'command');
   let begun = 0;
   app.addHook('onRequest', async () => {
@@ -103,11 +91,7 @@ test('a body that comes slowly takes no place until it is there', async () => {
 });
 
 test('one token cannot take all places of long duration, and gets its own back', async () => {
-  const metrics = createMetrics({ processMetrics: false });
-  const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const log = createLogger({ name: 'test', level: 'silent' });
-  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
-  closer.add('the app', () => app.close());
+  const { app, load } = openApp();
   app.decorateRequest('caller', null);
   app.addHook('onRequest', async (request) => {
     const tokenId = String(request.headers['x-token']);
@@ -129,11 +113,7 @@ test('one token cannot take all places of long duration, and gets its own back',
 });
 
 test('a handler that throws before it gives a promise gives its place back', async () => {
-  const metrics = createMetrics({ processMetrics: false });
-  const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const log = createLogger({ name: 'test', level: 'silent' });
-  const app = createApp({ server: 'internal', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
-  closer.add('the app', () => app.close());
+  const { app, load } = openApp();
   shedLoad(app, load, () => 'attempt');
   app.get('/', () => {
     throw new CairnError('invalid_request', 'the header is no number');
@@ -143,11 +123,7 @@ test('a handler that throws before it gives a promise gives its place back', asy
 });
 
 test('a client that goes away while its token is looked up takes no place, nor begins any work', async () => {
-  const metrics = createMetrics({ processMetrics: false });
-  const load = createLoadLimits({ connections: 16, metrics }, closer);
-  const log = createLogger({ name: 'test', level: 'silent' });
-  const app = createApp({ server: 'public', log, metrics, maxBodyBytes: 1_000, connections: noBounds.connections });
-  closer.add('the app', () => app.close());
+  const { app, load } = openApp();
   const release = Promise.withResolvers<void>();
   let asked = 0;
   let gone = 0;
