@@ -2,8 +2,8 @@ import { CairnError } from '@cairn/contract';
 import { isEndedRun } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
-import { withRun } from './run-work.ts';
 import { moveRun } from './settle.ts';
+import { withRun } from './with-run.ts';
 
 /** Asks a run to stop. Its attempts save what they can within their grace; its finished results stay. */
 export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor, reason: string): Promise<void> {

@@ -25,4 +25,4 @@ export {
 export { attemptsToQueue, drainOutbox, type OutboxEntry, runsAtRest, type StartEntry } from './leader/outbox.ts';
 export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
 export { type BuiltinRecipe, ensembles, findRecipe, loadRecipes } from './recipes.ts';
-export { settleRun } from './run-work.ts';
+export { settleRun } from './with-run.ts';

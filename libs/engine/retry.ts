@@ -3,8 +3,9 @@ import { isDoneStep, isEndedRun } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { checkRunQuotas } from './quotas.ts';
-import { changeRun, changeStep, emit, type RunWork, type WorkStep, withRun } from './run-work.ts';
+import { changeRun, changeStep, emit, type RunWork, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
+import { withRun } from './with-run.ts';
 
 /**
  * Opens an ended run again: every failed or cancelled step, and with `from` also that step and all that depends on it, which

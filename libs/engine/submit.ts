@@ -8,7 +8,8 @@ import type { Actor } from './engine.ts';
 import { findWeights, givenTo, type ImportedWeights, refuseAbsentWeights } from './imported-weights.ts';
 import { checkRunQuotas } from './quotas.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
-import { emit, runWork, settleAndWrite, type WorkStep } from './run-work.ts';
+import { emit, runWork, type WorkStep } from './run-work.ts';
+import { settleAndWrite } from './with-run.ts';
 
 /** A submission that was checked: what a run would be made of. */
 export type Submission = {

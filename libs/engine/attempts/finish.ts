@@ -1,7 +1,8 @@
 import { type AttemptState, CairnError, type FailureView, type FinishRequest, listsDetails } from '@cairn/contract';
 import { isLiveAttempt } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
-import { changeAttempt, emit, enqueue, findStep, type RunWork, withRun } from '../run-work.ts';
+import { changeAttempt, emit, enqueue, findStep, type RunWork } from '../run-work.ts';
+import { withRun } from '../with-run.ts';
 import { recordFailure } from './failure.ts';
 import { attemptNow, superseded } from './live-attempt.ts';
 import { refuseForeignFiles } from './staged-files.ts';

@@ -2,7 +2,8 @@ import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCo
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
-import { enqueue, withRun } from '../run-work.ts';
+import { enqueue } from '../run-work.ts';
+import { withRun } from '../with-run.ts';
 import { recordFailure } from './failure.ts';
 import { liveAttempt } from './live-attempt.ts';
 import { refuseForeignFiles } from './staged-files.ts';

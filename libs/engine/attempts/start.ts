@@ -1,6 +1,7 @@
 import type { StartRequest } from '@cairn/contract';
 import type { EngineContext } from '../context.ts';
-import { changeAttempt, emit, withRun } from '../run-work.ts';
+import { changeAttempt, emit } from '../run-work.ts';
+import { withRun } from '../with-run.ts';
 import { liveAttempt, superseded } from './live-attempt.ts';
 
 /** A process says that it runs the attempt. Saying it again is no change; a second process is refused. */

@@ -6,7 +6,8 @@ import { detailsColumn, filesColumn, resultColumn } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { mayReuse, memoKeyOf } from '../memo.ts';
-import { changeStep, emit, type RunWork, type WorkStep, withRun } from '../run-work.ts';
+import { changeStep, emit, type RunWork, type WorkStep } from '../run-work.ts';
+import { withRun } from '../with-run.ts';
 
 /** What is to be copied out of staging to make an artifact. */
 export type Finalization = {

@@ -4,8 +4,9 @@ import { newId } from '@cairn/runtime';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
-import { emit, enqueue, withRun } from '../run-work.ts';
+import { emit, enqueue } from '../run-work.ts';
 import { requestStop } from '../settle.ts';
+import { withRun } from '../with-run.ts';
 import { assertLead, type Leadership } from './leadership.ts';
 
 /** Makes the attempts that `admit` decided on and asks for their start. Answers how many it made: fewer when the step changed meanwhile. */

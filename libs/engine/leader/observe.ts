@@ -4,7 +4,8 @@ import { isLiveAttempt, liveAttemptStates } from '@cairn/domain';
 import { endAttempt } from '../attempts/finish.ts';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
-import { changeAttempt, withRun } from '../run-work.ts';
+import { changeAttempt } from '../run-work.ts';
+import { withRun } from '../with-run.ts';
 import { assertLead, type Leadership, leads } from './leadership.ts';
 
 /** A live attempt as the leader watches it. Times are milliseconds since the epoch. */
