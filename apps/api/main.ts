@@ -1,5 +1,5 @@
 import { openDatabase } from '@cairn/db';
-import { createEngine, defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
+import { createEngine, defaultLimits, loadRecipes } from '@cairn/engine';
 import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
@@ -47,7 +47,7 @@ await runMain({
       attemptLogBytes: configuration.CAIRN_ATTEMPT_LOG_MB * megabyte,
       runLogBytes: configuration.CAIRN_RUN_LOG_MB * megabyte,
     };
-    const ctx = { prisma, log, codeDigests: await readCodeDigests(), limits, recipes: await loadRecipes() };
+    const ctx = { prisma, log, limits, recipes: await loadRecipes() };
     const engine = createEngine(ctx, removerOf(store));
     const { api, internal, metricsServer } = await buildServers(
       {

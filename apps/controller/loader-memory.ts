@@ -12,7 +12,7 @@ export function loaderOf(step: { kind: StepKind; settings: unknown }): Pick<Laun
 
 /** Of the training steps that wait, the loaders that keep most there; undefined when none has loaders. */
 export async function largestLoader(db: Transaction, waiting: Waiting['waiting']): Promise<LoaderMemory | undefined> {
-  const stages = waiting.filter((step) => step.kind === 'train').map((step) => step.stepId);
+  const stages = waiting.filter((step) => step.pool === 'gpu' && !step.isFleet).map((step) => step.stepId);
   if (stages.length === 0) return undefined;
   const settings = await settingsOfLargestLoader(db, stages);
   return settings === null ? undefined : loaderOf({ kind: 'train', settings }).loader;

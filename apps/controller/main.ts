@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
-import { defaultLimits, loadRecipes, readCodeDigests } from '@cairn/engine';
+import { defaultLimits, loadRecipes } from '@cairn/engine';
 import { openQueues } from '@cairn/queue';
 import {
   createLogger,
@@ -47,7 +47,7 @@ await runMain({
     );
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
     const parts: ControllerParts = {
-      ctx: { prisma: database.prisma, log, codeDigests: await readCodeDigests(), limits: defaultLimits, recipes: await loadRecipes() },
+      ctx: { prisma: database.prisma, log, limits: defaultLimits, recipes: await loadRecipes() },
       databaseUrl: config.CAIRN_DATABASE_URL,
       openQueues: () => openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 }),
       store: openStore(config.CAIRN_STORAGE_URL),

@@ -253,7 +253,12 @@ export const listsDetails = z.object({
       distinct: wholeNumber,
       /** Classes of the label space: largest label + 1; null where the list has no labels. */
       classes: wholeNumber.nullable(),
+      /** Of the list's file; absent where an earlier release made the lists. */
+      sha256: sha256Hex.optional(),
+      /** Of the md5s of the tars that its rows lie in; null for images in folders, whose sizes and times the rows have. */
+      tarsDigest: sha256Hex.nullable().optional(),
     }),
   ),
+  groundTruth: z.object({ sha256: sha256Hex }).nullish(),
 });
 export type ListsDetails = z.infer<typeof listsDetails>;

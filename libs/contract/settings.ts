@@ -212,3 +212,24 @@ export const stepSettings = {
   register: registerSettings,
 } as const;
 export type StepSettings = { [K in keyof typeof stepSettings]: z.infer<(typeof stepSettings)[K]> };
+
+/** A kind of step with its settings, as rows and specs hold them. */
+export const kindAndSettings = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('prepare'), settings: stepSettings.prepare }),
+  z.object({ kind: z.literal('train'), settings: stepSettings.train }),
+  z.object({ kind: z.literal('export'), settings: stepSettings.export }),
+  z.object({ kind: z.literal('extract'), settings: stepSettings.extract }),
+  z.object({ kind: z.literal('search'), settings: stepSettings.search }),
+  z.object({ kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
+  z.object({ kind: z.literal('register'), settings: stepSettings.register }),
+]);
+export type KindAndSettings = z.infer<typeof kindAndSettings>;
+
+/** The settings of a step that affect its result. */
+export function resultSettings({ kind, settings }: KindAndSettings): Record<string, unknown> {
+  const shape: Readonly<Record<string, z.ZodType>> = stepSettings[kind].shape;
+  // `model` is a nested object whose fields are all results.
+  return Object.fromEntries(
+    Object.entries(settings).filter(([name]) => name === 'model' || (shape[name] !== undefined && markOf(shape[name]) === 'result')),
+  );
+}

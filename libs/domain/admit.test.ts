@@ -10,7 +10,7 @@ const waits = (change: Partial<WaitingStep> = {}): WaitingStep => {
     runId: 'r',
     runName: 'mini',
     name: `step-${counter}`,
-    kind: 'train',
+    isFleet: false,
     owner: 'ada',
     priority: 0,
     readyAt: counter,
@@ -77,8 +77,8 @@ describe('admit', () => {
 
   it('fills a gap behind the head only with what could run beside it', () => {
     const head = waits({ slots: 12 });
-    const small = waits({ slots: 4, kind: 'export' });
-    const large = waits({ slots: 8, kind: 'export' });
+    const small = waits({ slots: 4 });
+    const large = waits({ slots: 8 });
     const { launch } = admit([head, large, small], [runs({ slots: 8 })], pools, 0);
     expect(launch.map((item) => item.stepId)).toEqual([small.stepId]);
   });
@@ -118,12 +118,12 @@ describe('admit', () => {
 
     it('never for what would not help: too small a fleet, another extraction', () => {
       expect(shrunk([fleet[0], runs(), runs()], slots24, 16)).toEqual([]);
-      expect(admit([waits({ kind: 'extract' })], fleet, slots24, 0).shrink).toEqual([]);
+      expect(admit([waits({ isFleet: true })], fleet, slots24, 0).shrink).toEqual([]);
     });
   });
 
   it('grows a fleet into what is left, after everybody has a first attempt', () => {
-    const fleet = waits({ kind: 'extract', slots: 4, wanted: 6 });
+    const fleet = waits({ isFleet: true, slots: 4, wanted: 6 });
     const train = waits({ slots: 8 });
     const { launch, reasons } = admit([fleet, train], [], pools, 0);
     expect(launch).toEqual([
@@ -152,7 +152,7 @@ describe('admit', () => {
 
   describe('in a pool of pods', () => {
     it('gives an attempt all slots of its pod, also when its step asks for one', () => {
-      const step = waits({ kind: 'export', slots: 1 });
+      const step = waits({ slots: 1 });
       expect(admit([step], [], pods({ fits: 1 }), 0).launch).toEqual([{ stepId: step.stepId, pool: 'gpus', slots: 8, attempts: 1 }]);
     });
 
@@ -188,7 +188,7 @@ describe('admit', () => {
     });
 
     it('starts no more pods of a fleet than there are shards for their GPUs', () => {
-      const fleet = waits({ kind: 'extract', slots: 1, wanted: 9, openShards: 9 });
+      const fleet = waits({ isFleet: true, slots: 1, wanted: 9, openShards: 9 });
       expect(admit([fleet], [], pods({ fits: 4 }), 0).launch).toMatchObject([{ attempts: 2 }]);
       const growing = { ...fleet, live: 2, wanted: 4 };
       const mine = [runs({ stepId: fleet.stepId, isFleet: true }), runs({ stepId: fleet.stepId, isFleet: true })];
@@ -198,7 +198,7 @@ describe('admit', () => {
 
   const anyWaiting = fc.array(
     fc.record({
-      kind: fc.constantFrom('train' as const, 'extract' as const, 'export' as const),
+      isFleet: fc.boolean(),
       slots: fc.constantFrom(1, 4, 8, 16),
       priority: fc.integer({ min: 0, max: 2 }),
       owner: fc.constantFrom('a', 'b'),
@@ -211,7 +211,7 @@ describe('admit', () => {
   it('never gives more slots than a pool has, and gives every step a launch or a reason', () => {
     fc.assert(
       fc.property(anyWaiting, anyRunning, (waiting, running) => {
-        const steps = waiting.map((item) => waits({ ...item, wanted: item.kind === 'extract' ? item.wanted : 1 }));
+        const steps = waiting.map((item) => waits({ ...item, wanted: item.isFleet ? item.wanted : 1 }));
         const attempts = running.map((item) => runs(item));
         const { launch, reasons } = admit(steps, attempts, pools, 0);
         const given = launch.reduce(
@@ -229,7 +229,7 @@ describe('admit', () => {
   it('never starts more pods than the nodes can hold', () => {
     fc.assert(
       fc.property(anyWaiting, fc.integer({ min: 0, max: 3 }), (waiting, fits) => {
-        const steps = waiting.map((item) => waits({ ...item, wanted: item.kind === 'extract' ? item.wanted : 1 }));
+        const steps = waiting.map((item) => waits({ ...item, wanted: item.isFleet ? item.wanted : 1 }));
         const { launch, reasons } = admit(steps, [], pods({ fits }), 0);
         expect(launch.reduce((sum, item) => sum + item.attempts, 0)).toBeLessThanOrEqual(fits);
         for (const step of steps) expect(launch.some((item) => item.stepId === step.stepId) !== reasons.has(step.stepId)).toBe(true);

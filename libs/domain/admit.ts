@@ -1,13 +1,14 @@
-import type { StepKind, WaitingReason } from '@cairn/contract';
+import type { WaitingReason } from '@cairn/contract';
 import { behindHead, labelOf, noRoom, tooLarge } from './why-waiting.ts';
 
-/** A step that wants attempts: one that is ready, or an extraction whose fleet may grow. */
+/** A step that wants attempts: one that is ready, or a fleet that may grow. */
 export type WaitingStep = {
   stepId: string;
   runId: string;
   runName: string;
   name: string;
-  kind: StepKind;
+  /** An extraction and the like, whose shards many attempts share. */
+  isFleet: boolean;
   owner: string;
   priority: number;
   /** Milliseconds since the epoch at which it became ready. */
@@ -21,7 +22,7 @@ export type WaitingStep = {
   live: number;
   /** Attempts that it could use: 1, or for a fleet at most one for each shard that is left. */
   wanted: number;
-  /** Shards of an extraction that are not committed: a place of an attempt (a slot) works on one at a time. Null before they are planned. */
+  /** Shards of a fleet that are not committed: a place of an attempt (a slot) works on one at a time. Null before they are planned. */
   openShards: number | null;
 };
 
@@ -62,7 +63,7 @@ export type PoolRoom = {
 
 export type Admission = {
   launch: Launch[];
-  /** Fleet attempts that give way to a waiting training step, the least busy first. */
+  /** Fleet attempts that leave their places to a waiting step that is not a fleet, the least busy first. */
   shrink: { attemptId: string; for: string }[];
   /** Why each step that got nothing waits. */
   reasons: Map<string, Omit<WaitingReason, 'since'>>;
@@ -89,7 +90,7 @@ export type PoolState = PoolCapacity & {
 /**
  * The one function that decides what starts: priority, then the owner with the fewest busy slots, then age. A step that does
  * not fit becomes its pool's head: behind it only what could run beside it starts (backfill never delays the head). A
- * training step that waits for what extraction fleets hold makes them shrink. Where a pool's machines are known, an attempt
+ * step that is not a fleet and waits for what fleets hold makes them shrink. Where a pool's machines are known, an attempt
  * starts only if one of them can hold it now. Pure; run by the leader on every change and by the api to explain.
  *
  * @param pools the pools for `gpu` steps in order of preference, and one named `tasks`
@@ -145,7 +146,7 @@ export function admit(
     }
     result.reasons.set(step.stepId, { code: 'capacity', sentence: noRoom(pool, slots, running) });
     if (step.live === 0) pool.head = { step, slots, beside: pool.slots - slots, behind: 0 };
-    if (step.kind === 'train') shrinkFor(step, pool, slots);
+    if (!step.isFleet) shrinkFor(step, pool, slots);
   };
 
   const shrinkFor = (step: WaitingStep, pool: PoolState, slots: number): void => {
@@ -173,12 +174,12 @@ export function admit(
   // Steps that have nothing come first; what fleets could use beyond their first attempt comes after everybody's need.
   const order = (a: WaitingStep, b: WaitingStep): number =>
     b.priority - a.priority ||
-    Number(a.kind === 'extract') - Number(b.kind === 'extract') ||
+    Number(a.isFleet) - Number(b.isFleet) ||
     (ownerBusy.get(a.owner) ?? 0) - (ownerBusy.get(b.owner) ?? 0) ||
     a.readyAt - b.readyAt ||
     (a.stepId < b.stepId ? -1 : 1);
   for (const step of due.filter((item) => item.live === 0).sort(order)) place(step);
-  for (const step of due.filter((item) => item.kind === 'extract').sort(order)) {
+  for (const step of due.filter((item) => item.isFleet).sort(order)) {
     const got = result.launch.filter((item) => item.stepId === step.stepId);
     const count = got.reduce((sum, item) => sum + item.attempts, 0);
     if (step.live === 0 && count === 0) continue;

@@ -1,9 +1,8 @@
 import {
   CairnError,
+  type KindAndSettings,
   ownValue,
   type Recipe,
-  type StepKind,
-  type StepSettings,
   settingPathText,
   type TrainSettings,
   type WeightsContent,
@@ -14,22 +13,12 @@ export type StepNeed = { role: string; step: string };
 /** Imported weights that a step reads, by name, and what they may hold; `setting` is where the recipe says so. */
 export type StepWant = { role: string; name: string; contents: readonly WeightsContent[]; setting: string };
 
-/** One step of a run as it is stored: everything but ids and state. */
-export type StepPlan = {
-  [K in StepKind]: {
-    name: string;
-    kind: K;
-    settings: StepSettings[K];
-    needs: StepNeed[];
-    wants: StepWant[];
-    /** `tasks`: beside the control plane; `gpu`: onto a pool. */
-    pool: 'tasks' | 'gpu';
-    /** Slots (GPUs) of one attempt. */
-    slots: number;
-    /** Most live attempts: the size of a fleet. */
-    maxAttempts: number;
-  };
-}[StepKind];
+/** One step of a run: its kind says where it runs and how many slots it takes ({@link rulesOf}). */
+export type StepPlan = KindAndSettings & {
+  name: string;
+  needs: StepNeed[];
+  wants: StepWant[];
+};
 
 /**
  * The graph of a recipe's steps in topological order: prepare, the stages (each after the one it starts from), export, the
@@ -43,8 +32,6 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
   refuseListsNotMade(recipe);
   const { stage: _stage, weights: _weights, ...exportOptions } = recipe.export;
   const { needs: exported, wants } = exportedCheckpoint(recipe);
-  const nothing: StepWant[] = [];
-  const task = { pool: 'tasks' as const, slots: 1, maxAttempts: 1, wants: nothing };
   const extractions = Object.entries(recipe.extract).map(
     ([name, settings]): StepPlan => ({
       name: `extract_${name}`,
@@ -55,13 +42,10 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
         { role: 'model', step: 'export' },
       ],
       wants: [],
-      pool: 'gpu',
-      slots: 1,
-      maxAttempts: settings.workers,
     }),
   );
   return [
-    { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], ...task },
+    { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], wants: [] },
     ...stages.map((name) => trainStep(recipe, name)),
     {
       name: 'export',
@@ -69,9 +53,6 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
       settings: { ...exportOptions, model: recipe.model },
       needs: [{ role: 'lists', step: 'prepare' }, ...exported],
       wants,
-      pool: 'gpu',
-      slots: 1,
-      maxAttempts: 1,
     },
     ...extractions,
     {
@@ -79,11 +60,10 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
       kind: 'search',
       settings: recipe.search,
       needs: [
-        { role: 'lists', step: 'prepare' },
         { role: 'index', step: 'extract_index' },
         { role: 'query', step: 'extract_query' },
       ],
-      ...task,
+      wants: [],
     },
     {
       name: 'evaluate',
@@ -92,9 +72,8 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
       needs: [
         { role: 'lists', step: 'prepare' },
         { role: 'neighbours', step: 'search' },
-        { role: 'index', step: 'extract_index' },
       ],
-      ...task,
+      wants: [],
     },
     {
       name: 'register',
@@ -108,7 +87,6 @@ export function expandRecipe(recipe: Recipe): StepPlan[] {
         { role: 'neighbours', step: 'search' },
         { role: 'evaluation', step: 'evaluate' },
       ],
-      ...task,
       // Not read, but told: what the model began with, and under which licence.
       wants: [...wants, ...startingWeights(recipe)],
     },
@@ -169,9 +147,6 @@ function trainStep(recipe: Recipe, name: string): StepPlan {
     settings: { ...settings, model: recipe.model },
     needs: [{ role: 'lists', step: 'prepare' }, ...start],
     wants: weightsOf(name, settings),
-    pool: 'gpu',
-    slots: settings.ranks,
-    maxAttempts: 1,
   };
 }
 

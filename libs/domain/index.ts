@@ -6,4 +6,5 @@ export * from './expand-recipe.ts';
 export * from './failure-table.ts';
 export * from './memo.ts';
 export * from './retry-policy.ts';
+export * from './step-kinds.ts';
 export * from './transitions.ts';

@@ -1,69 +1,99 @@
-import { markOf, type StepKind, stepSettings } from '@cairn/contract';
-import type { StepPlan } from './expand-recipe.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { type KindAndSettings, listsDetails, resultSettings } from '@cairn/contract';
+import { rulesOf } from './step-kinds.ts';
 
 /** What a step's result depends on, by name. The memo key is the SHA-256 of its canonical JSON. */
 export type MemoParts = {
-  kind: StepKind;
-  /** Digest of the program that does the step. */
-  code: string;
+  kind: string;
+  /** Of what the step computes; null in rows of releases that had the digest of its source files instead. */
+  version: number | null;
   /** The settings marked `result`. */
   settings: Record<string, unknown>;
-  /** Content digests of the artifacts it reads, by role. */
+  /** Content digests of what it reads: of an artifact by its role (`model`), of a list as `lists.clean`. */
   inputs: Record<string, string>;
-  /** Digest of the images and metadata, for the steps that read them. */
+  /** Digest of the whole dataset, where all of it is read. */
   source: string | null;
 };
 
-/** The kinds that read images or metadata, and so depend on the dataset's digest. */
-const readsSource = {
-  prepare: true,
-  train: true,
-  export: false,
-  extract: true,
-  search: false,
-  evaluate: false,
-  register: false,
-} as const satisfies Record<StepKind, boolean>;
+/** An input as far as it is known: a plan may know a list of an artifact that is not made yet. */
+export type KnownInput = { digest: string | null; details: unknown };
 
-/** The parts of a step's memo key. Loader threads and the like (`operational` settings) have no part in it. */
-export function memoParts(
-  step: Pick<StepPlan, 'kind' | 'settings'>,
-  code: string,
-  inputs: Record<string, string>,
-  sourceDigest: string,
-): MemoParts {
+/** The parts of a step's memo key, or the roles of the inputs that are not known yet. */
+export type MemoPartsOf = { parts: MemoParts; unknown?: never } | { parts: null; unknown: string[] };
+
+/** The parts of a step's memo key. Loader threads and the like (`operational` settings) are not among them. */
+export function memoParts(step: KindAndSettings, inputs: Readonly<Record<string, KnownInput>>, datasetDigest: string): MemoPartsOf {
+  const { version, readsDataset, reads } = rulesOf(step);
+  const digests: Record<string, string> = {};
+  const unknown: string[] = [];
+  for (const [role, input] of Object.entries(inputs)) {
+    const reading = reads(role);
+    if (reading === 'none') continue;
+    if (reading === 'all') {
+      if (input.digest === null) unknown.push(role);
+      else digests[role] = input.digest;
+      continue;
+    }
+    for (const list of reading.lists) {
+      const digest = listDigest(input, list);
+      if (digest === null) unknown.push(role);
+      else digests[`${role}.${list}`] = digest;
+    }
+  }
+  if (unknown.length > 0) return { parts: null, unknown: [...new Set(unknown)] };
+  const { kind } = step;
   return {
-    kind: step.kind,
-    code,
-    settings: resultSettings(step.kind, step.settings),
-    inputs,
-    source: readsSource[step.kind] ? sourceDigest : null,
+    parts: { kind, version, settings: resultSettings(step), inputs: digests, source: readsDataset ? datasetDigest : null },
   };
 }
 
-/** The fields of a step's settings that affect its result. */
-export function resultSettings(kind: StepKind, settings: Record<string, unknown>): Record<string, unknown> {
-  const shape: Record<string, unknown> = stepSettings[kind].shape;
-  const entries = Object.entries(settings).filter(([name]) => {
-    const field = shape[name];
-    // `model` is a nested object whose fields are all results.
-    return name === 'model' || (field !== undefined && markOf(field as Parameters<typeof markOf>[0]) === 'result');
-  });
-  return Object.fromEntries(entries);
+/**
+ * What a step reads of a list: its rows, in which folders' images have their sizes and times, and the md5s of the tars that the rows lie in.
+ * That of the whole artifact where an earlier release did not record them.
+ */
+function listDigest({ digest, details }: KnownInput, name: string): string | null {
+  const { lists, groundTruth } = listsDetails.safeParse(details).data ?? {};
+  if (name === 'ground_truth') return groundTruth?.sha256 ?? digest;
+  const list = lists?.[name];
+  if (list?.sha256 === undefined) return digest;
+  return list.tarsDigest == null ? list.sha256 : `${list.sha256}, tars ${list.tarsDigest}`;
 }
 
 /** The first parts in which two memo keys differ, in words: `setting epochs: 2, was 3`. */
 export function explainDifference(now: MemoParts, before: MemoParts): string {
   const differences: string[] = [];
-  for (const name of union(now.settings, before.settings)) {
-    const [a, b] = [now.settings[name], before.settings[name]].map((value) => JSON.stringify(value));
-    if (a !== b) differences.push(`setting ${name}: ${a ?? 'absent'}, was ${b ?? 'absent'}`);
-  }
-  for (const role of union(now.inputs, before.inputs))
-    if (now.inputs[role] !== before.inputs[role]) differences.push(`its input ${role} is another`);
-  if (now.source !== before.source) differences.push('the dataset changed');
-  if (now.code !== before.code) differences.push('the code of the step changed');
+  const [settings, earlier] = [flat(now.settings), flat(before.settings)];
+  for (const name of union(settings, earlier))
+    if (!isDeepStrictEqual(settings[name], earlier[name]))
+      differences.push(`setting ${name}: ${inWords(settings[name])}, was ${inWords(earlier[name])}`);
+  const isComparable = before.version !== null;
+  if (isComparable)
+    for (const name of union(now.inputs, before.inputs))
+      if (now.inputs[name] !== before.inputs[name]) differences.push(`its input ${name} changed`);
+  if (now.source !== before.source && isComparable) differences.push('the dataset changed');
+  if (!isComparable) differences.push('an earlier release of Cairn made it, which kept no versions of what steps compute');
+  else if (now.version !== before.version)
+    differences.push(`this release computes it differently (version ${now.version}, was ${before.version})`);
   return differences.length > 0 ? differences.slice(0, 3).join('; ') : 'nothing differs';
 }
 
+/** Settings by name, those of nested objects as `model.backbone`. */
+function flat(settings: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(settings).flatMap(([name, value]) =>
+      typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? Object.entries(value).map(([inner, of]) => [`${name}.${inner}`, of])
+        : [[name, value]],
+    ),
+  );
+}
+
+const inWords = (value: unknown): string => (value === undefined ? 'absent' : JSON.stringify(value));
+
 const union = (a: object, b: object): string[] => [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
+
+/** True when the step may take an earlier result: its kind is reusable, and the submission did not exclude it. */
+export function mayReuse(step: KindAndSettings & { name: string }, noReuse: boolean | readonly string[]): boolean {
+  if (!rulesOf(step).reusable) return false;
+  return typeof noReuse === 'boolean' ? !noReuse : !noReuse.includes(step.name);
+}

@@ -9,6 +9,7 @@ import {
   stepState,
   storedFile,
 } from '@cairn/contract';
+import type { MemoParts } from '@cairn/domain';
 import { z } from 'zod';
 
 /** JSON columns as the engine reads them: parsed, never cast. */
@@ -26,3 +27,11 @@ export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resultColumn = z.object({ files: filesColumn, details: detailsColumn });
 export const failureColumn = failureView;
 export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind };
+/** What an artifact's memo key was made of. Earlier releases had a digest of source files, `code`, in place of the version. */
+export const memoPartsColumn: z.ZodType<MemoParts> = z.object({
+  kind: z.string(),
+  version: z.number().int().nullable().default(null),
+  settings: z.record(z.string(), z.unknown()),
+  inputs: z.record(z.string(), z.string()),
+  source: z.string().nullable(),
+});

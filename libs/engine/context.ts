@@ -1,4 +1,3 @@
-import type { StepKind } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
@@ -7,8 +6,6 @@ import type { BuiltinRecipe } from './recipes.ts';
 export type EngineContext = {
   prisma: PrismaClient;
   log: Logger;
-  /** Digest of the program that does each kind of step: part of every memo key. */
-  codeDigests: Record<StepKind, string>;
   limits: EngineLimits;
   /** The built-in recipes by name. */
   recipes: ReadonlyMap<string, BuiltinRecipe>;

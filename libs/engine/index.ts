@@ -1,5 +1,4 @@
 export { stagingPrefix } from './attempts/spec.ts';
-export { readCodeDigests } from './code-digests.ts';
 export { defaultLimits, type EngineContext, type EngineLimits } from './context.ts';
 export { createEngine } from './create-engine.ts';
 export type { Actor, Engine } from './engine.ts';

@@ -1,52 +1,29 @@
-import { type ArtifactKind, CairnError, listsDetails, type StepKind } from '@cairn/contract';
-import { type MemoParts, memoParts } from '@cairn/domain';
+import { CairnError } from '@cairn/contract';
+import { type KnownInput, type MemoParts, mayReuse, memoParts, rulesOf, stepKinds } from '@cairn/domain';
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
+import { detailsColumn } from './columns.ts';
 import { writePending } from './pending-writes.ts';
-import { changeStep, emit, type RunWork, type WorkArtifact, type WorkStep } from './run-work.ts';
-
-/** What each kind of step makes, and the folder of the object store it lies in. */
-export const artifactKinds = {
-  prepare: { kind: 'lists', folder: 'lists' },
-  train: { kind: 'checkpoint', folder: 'checkpoints' },
-  export: { kind: 'model', folder: 'models' },
-  extract: { kind: 'features', folder: 'features' },
-  search: { kind: 'neighbours', folder: 'neighbours' },
-  evaluate: { kind: 'evaluation', folder: 'evaluations' },
-  register: { kind: 'registration', folder: 'registrations' },
-} as const satisfies Record<StepKind, { kind: ArtifactKind; folder: string }>;
+import { changeStep, emit, makesItsResult, type RunWork, type WorkArtifact, type WorkStep } from './run-work.ts';
 
 export const memoKeyOf = (parts: MemoParts): string => sha256(canonicalJson(parts));
 
-/** True when the step may take an earlier result: `register` never does, nor what the submission excluded. */
-export function mayReuse(kind: StepKind, name: string, noReuse: boolean | string[]): boolean {
-  if (kind === 'register') return false;
-  return Array.isArray(noReuse) ? !noReuse.includes(name) : !noReuse;
-}
-
 /** Looks a ready step's result up: a ready one is reused, one being built is waited for, else it is reserved and built. */
 export async function claimResult(run: RunWork, step: WorkStep): Promise<void> {
-  const inputs = await inputDigests(run, step);
-  const parts = memoParts(
-    { kind: step.kind, settings: step.settings } as never,
-    run.ctx.codeDigests[step.kind],
-    inputs,
-    run.dataset.digest,
-  );
+  const inputs = await readInputs(run, step);
+  const { parts, unknown } = memoParts(step, inputs, run.dataset.digest);
+  if (parts === null) throw new CairnError('internal', `${step.name} is ready, but its inputs ${unknown.join(', ')} have no result`);
   // Without reuse the result is built under a key of its own, and takes the memo's place when it is ready.
-  const memoKey = mayReuse(step.kind, step.name, run.noReuse)
-    ? memoKeyOf(parts)
-    : sha256(canonicalJson([parts, run.id, step.name, step.generation]));
+  const memoKey = mayReuse(step, run.noReuse) ? memoKeyOf(parts) : sha256(canonicalJson([parts, run.id, step.name, step.generation]));
   const id = newId('artifact');
-  const { kind, folder } = artifactKinds[step.kind];
+  const { makes, folder } = stepKinds[step.kind];
   const inserted = await run.tx.$queryRaw<WorkArtifact[]>`
     insert into artifact (id, project_id, kind, state, memo_key, memo_parts, prefix, run_id, step_name)
-    values (${id}, ${run.projectId}, ${kind}, 'building', ${memoKey}, ${JSON.stringify(parts)}::jsonb, ${`${folder}/${id}/`}, ${run.id}, ${step.name})
+    values (${id}, ${run.projectId}, ${makes}, 'building', ${memoKey}, ${JSON.stringify(parts)}::jsonb, ${`${folder}/${id}/`}, ${run.id}, ${step.name})
     on conflict (project_id, memo_key) where state in ('building', 'ready') do nothing
     returning id, state, run_id as "runId", step_name as "stepName", digest, memo_key as "memoKey"`;
   const artifact = inserted[0] ?? (await findResult(run, memoKey));
-  changeStep(run, step, { artifactId: artifact.id });
-  step.artifact = artifact;
-  if (inserted.length > 0 && step.kind === 'extract') await planShards(run, step);
+  changeStep(run, step, { artifact });
+  if (inserted.length > 0) await planShards(run, step, inputs);
   if (inserted.length === 0 && artifact.state === 'building') {
     emit(run, 'step', `${step.name} waits for the same result, which another run builds`, {
       step: step.name,
@@ -63,48 +40,56 @@ async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact> 
   return { ...artifact, state: artifact.state === 'ready' ? 'ready' : 'building' };
 }
 
-async function inputDigests(run: RunWork, step: WorkStep): Promise<Record<string, string>> {
-  const digests: Record<string, string> = {};
-  for (const need of step.needs) {
-    const digest = run.steps.find((candidate) => candidate.name === need.step)?.artifact?.digest;
-    if (!digest) throw new CairnError('internal', `${step.name} is ready, but its input ${need.step} has no result`);
-    digests[need.role] = digest;
+/** What the step reads, by role, with the details of artifacts of which it reads a part. */
+async function readInputs(run: RunWork, step: WorkStep): Promise<Record<string, KnownInput>> {
+  const inputs: Record<string, KnownInput> = {};
+  const { reads } = rulesOf(step);
+  for (const { role, step: name } of step.needs) {
+    const artifact = run.steps.find((candidate) => candidate.name === name)?.artifact;
+    const isPart = typeof reads(role) === 'object';
+    inputs[role] = artifact && isPart ? await withDetails(run, artifact.id) : { digest: artifact?.digest ?? null, details: null };
   }
-  for (const { role, sha256: digest } of step.given) digests[role] = digest;
-  return digests;
+  for (const { role, sha256: digest } of step.given) inputs[role] = { digest, details: null };
+  return inputs;
 }
 
-/** Cuts the list's distinct ids into contiguous shards of nearly equal length. */
-async function planShards(run: RunWork, step: WorkStep): Promise<void> {
-  const lists = run.steps.find((candidate) => candidate.kind === 'prepare')?.artifact;
-  const row = lists && (await run.tx.artifact.findUnique({ where: { id: lists.id }, select: { details: true } }));
-  const list = String(step.settings.list);
-  const distinct = listsDetails.parse(row?.details).lists[list]?.distinct;
-  if (distinct === undefined)
-    throw new CairnError('invalid_setting', `${step.name} extracts the list "${list}", which prepare does not make`);
-  const total = Math.max(1, Math.min(Number(step.settings.shards), distinct));
-  const edges = Array.from({ length: total + 1 }, (_, index) => Math.floor((index * distinct) / total));
+/** Of the artifacts of one run, each is looked up once: most steps read the same lists. */
+async function withDetails(run: RunWork, artifactId: string): Promise<KnownInput> {
+  const known = run.inputs.get(artifactId);
+  if (known) return known;
+  const { digest, details } = await run.tx.artifact.findUniqueOrThrow({
+    where: { id: artifactId },
+    select: { digest: true, details: true },
+  });
+  const input = { digest, details: detailsColumn.parse(details) };
+  run.inputs.set(artifactId, input);
+  return input;
+}
+
+/** Cuts the items of a fleet into contiguous shards of nearly equal length. */
+async function planShards(run: RunWork, step: WorkStep, inputs: Readonly<Record<string, KnownInput>>): Promise<void> {
+  const { fleet } = rulesOf(step);
+  if (fleet === null) return;
+  const { items, shards } = fleet.plan(step.name, (role) => inputs[role]?.details);
+  const total = Math.max(1, Math.min(shards, items));
   // Of a run that is being made, its shards need it in the table.
   await writePending(run.tx, run, run.pending);
   await run.tx.shard.deleteMany({ where: { stepId: step.id } });
-  await run.tx.shard.createMany({
-    data: Array.from({ length: total }, (_, index) => {
-      const from = edges[index] ?? 0;
-      return { stepId: step.id, index, fromRow: from, count: (edges[index + 1] ?? from) - from };
-    }),
-  });
+  // 100,000 rows at most: made by the database, not sent to it.
+  await run.tx.$executeRaw`
+    insert into shard (step_id, "index", from_row, count)
+    select ${step.id}, i, i * ${items}::bigint / ${total}, (i + 1) * ${items}::bigint / ${total} - i * ${items}::bigint / ${total}
+      from generate_series(0, ${total}::bigint - 1) as i`;
   changeStep(run, step, { shardsTotal: total, shardsCommitted: 0, rows: 0, rejected: 0 });
-  step.shardsTotal = total;
-  step.shardsCommitted = 0;
 }
 
-/** Gives up a result that will not be built; whoever waits for it decides anew. */
+/** Gives up a result that will not be built; runs that wait for it decide again. */
 export async function releaseResult(run: RunWork, step: WorkStep): Promise<void> {
   const artifact = step.artifact;
   if (!artifact) return;
-  changeStep(run, step, { artifactId: null });
-  step.artifact = null;
-  if (artifact.state !== 'building' || artifact.runId !== run.id || artifact.stepName !== step.name) return;
+  const isOurs = makesItsResult(run, step);
+  changeStep(run, step, { artifact: null });
+  if (artifact.state !== 'building' || !isOurs) return;
   // What follows reads and changes the tables.
   await writePending(run.tx, run, run.pending);
   const waiting = await run.tx.$queryRaw<{ runId: string }[]>`

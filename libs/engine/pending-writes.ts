@@ -1,5 +1,6 @@
 import type { AttemptState, RunState, StepState } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
+import type { FailureCounts } from '@cairn/domain';
 
 /**
  * What a command decided and has not written yet. A command moves many steps and tells of each; with a statement for each of
@@ -34,7 +35,7 @@ export type StepColumns = Partial<{
   artifactId: string | null;
   reusedFromRunId: string | null;
   failure: unknown;
-  failures: unknown;
+  failures: FailureCounts;
   notBefore: Date | null;
   progress: unknown;
   scores: unknown;
@@ -76,7 +77,7 @@ type NewRun = {
   requestDigest: string;
 } & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
 
-type NewStep = {
+export type NewStep = {
   id: string;
   position: number;
   name: string;
@@ -272,7 +273,7 @@ export async function writePending(tx: Transaction, run: { id: string; seq: numb
     { steps: number; attempts: number }[]
   >`${Prisma.raw(beforeGiven)}${JSON.stringify(given)}${Prisma.raw(afterGiven)}`;
   if (rows[0]?.steps !== given.steps.length || rows[0].attempts !== given.attempts.length)
-    throw new Error(`steps or attempts of run ${run.id} were changed beside its lock`);
+    throw new Error(`steps or attempts of run ${run.id} were modified without its lock`);
 }
 
 function changes<State, Columns extends object>(names: Record<string, string>, rows: Map<string, Change<State, Columns>>) {

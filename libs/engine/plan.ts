@@ -1,21 +1,23 @@
-import type { PlannedStep, PlanView, SubmitRequest } from '@cairn/contract';
-import { explainDifference, type MemoParts, memoParts, type StepPlan } from '@cairn/domain';
+import { listsDetails, type PlannedStep, type PlanView, type SubmitRequest } from '@cairn/contract';
+import { explainDifference, type KnownInput, type MemoParts, mayReuse, memoParts, rulesOf, type StepPlan, stepKinds } from '@cairn/domain';
+import { memoPartsColumn } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { estimateSteps, sumEstimates } from './estimate-plan.ts';
 import { givenTo } from './imported-weights.ts';
-import { artifactKinds, mayReuse, memoKeyOf } from './memo.ts';
+import { toJson } from './json.ts';
+import { memoKeyOf } from './memo.ts';
 import { checkSubmission, type Submission } from './submit.ts';
 
 /** What a submission would do: which steps run, which are reused and from where, and why. Writes nothing. */
 export async function planRun(ctx: EngineContext, request: SubmitRequest, actor: Actor): Promise<PlanView> {
   const submission = await checkSubmission(ctx, request, actor.projectId);
-  const digests = new Map<string, string | null>();
+  const results = new Map<string, KnownInput>();
   const estimates = await estimateSteps(ctx, submission, actor.projectId);
   const steps: PlannedStep[] = [];
   for (const step of submission.plan) {
-    const { planned, digest } = await planStep(ctx, step, submission, digests, actor.projectId);
-    digests.set(step.name, digest);
+    const { planned, result } = await planStep(ctx, step, submission, results, actor.projectId);
+    results.set(step.name, result);
     steps.push({ ...planned, ...(estimates.get(step.name) ?? { estimate: null, split: null }) });
   }
   const { dataset, recipe } = submission;
@@ -27,53 +29,81 @@ export async function planRun(ctx: EngineContext, request: SubmitRequest, actor:
   };
 }
 
+const notKnown: KnownInput = { digest: null, details: null };
+
 async function planStep(
   ctx: EngineContext,
   step: StepPlan,
   submission: Submission,
-  digests: ReadonlyMap<string, string | null>,
+  results: ReadonlyMap<string, KnownInput>,
   projectId: string,
-) {
-  const planned = (action: PlannedStep['action'], why: string): Omit<PlannedStep, 'estimate' | 'split'> => ({
-    name: step.name,
-    kind: step.kind,
-    needs: step.needs.map((need) => need.step),
-    action,
-    why,
-    settings: step.settings,
-    slots: step.slots,
-    given: step.wants.map(({ role, name }) => ({ role, name, sha256: submission.weights.get(name)?.sha256 ?? null })),
+): Promise<{ planned: Omit<PlannedStep, 'estimate' | 'split'>; result: KnownInput }> {
+  const planned = (action: PlannedStep['action'], why: string, result = notKnown) => ({
+    planned: {
+      name: step.name,
+      kind: step.kind,
+      needs: step.needs.map((need) => need.step),
+      action,
+      why,
+      settings: step.settings,
+      slots: rulesOf(step).slots,
+      given: step.wants.map(({ role, name }) => ({ role, name, sha256: submission.weights.get(name)?.sha256 ?? null })),
+    },
+    result,
   });
-  if (step.kind === 'register') return { planned: planned('run', 'a model is registered by every run'), digest: null };
-  if (!mayReuse(step.kind, step.name, submission.noReuse)) return { planned: planned('run', 'reuse is switched off for it'), digest: null };
+  if (!stepKinds[step.kind].reusable) return planned('run', 'a model is registered by every run');
+  if (!mayReuse(step, submission.noReuse)) return planned('run', 'reuse is switched off for it');
   const absent = step.wants.filter((want) => !submission.weights.has(want.name)).map((want) => want.name);
-  if (absent.length > 0) return { planned: planned('run', `the weights ${absent.join(' and ')} are not here yet`), digest: null };
-  const unknown = step.needs.filter((need) => !digests.get(need.step)).map((need) => need.step);
-  if (unknown.length > 0)
-    return {
-      planned: planned('run', `${[...new Set(unknown)].join(' and ')} ${unknown.length === 1 ? 'is' : 'are'} made anew`),
-      digest: null,
-    };
+  if (absent.length > 0) return planned('run', `the weights ${absent.join(' and ')} are not here yet`);
   const inputs = Object.fromEntries([
-    ...step.needs.map((need) => [need.role, digests.get(need.step) ?? '']),
-    ...givenTo(step, submission.weights).map(({ role, sha256 }) => [role, sha256]),
+    ...step.needs.map((need) => [need.role, results.get(need.step) ?? notKnown]),
+    ...givenTo(step, submission.weights).map(({ role, sha256 }) => [role, { digest: sha256, details: null }]),
   ]);
-  const parts = memoParts(step, ctx.codeDigests[step.kind], inputs, submission.dataset.digest);
+  const { parts, unknown } = memoParts(step, inputs, submission.dataset.digest);
+  if (parts === null) {
+    const names = [...new Set(step.needs.filter((need) => unknown.includes(need.role)).map((need) => need.step))];
+    return planned('run', `${names.join(' and ')} ${names.length === 1 ? 'runs' : 'run'} first`);
+  }
   const found = await ctx.prisma.artifact.findFirst({
     where: { projectId, memoKey: memoKeyOf(parts), state: { in: ['ready', 'building'] } },
+    select: { state: true, runId: true, digest: true, details: true },
   });
-  if (found?.state === 'ready') return { planned: planned('reuse', `made by run ${found.runId}`), digest: found.digest };
-  if (found) return { planned: planned('wait-for-same', `run ${found.runId} is making it now`), digest: null };
-  return { planned: planned('run', await nearestDifference(ctx, step, parts, projectId)), digest: null };
+  if (found?.state === 'ready') return planned('reuse', `made by run ${found.runId}`, { digest: found.digest, details: found.details });
+  if (found) return planned('wait-for-same', `run ${found.runId} is making it now`);
+  const nearest = await nearestDifference(ctx, step, parts, projectId);
+  return planned('run', nearest, stepKinds[step.kind].makes === 'lists' ? await listsMadeBefore(ctx, parts, projectId) : notKnown);
+}
+
+/** Which lists will come out as they did before: those that were made of the same dataset with the same settings, whatever others were made too. */
+async function listsMadeBefore({ prisma }: EngineContext, parts: MemoParts, projectId: string): Promise<KnownInput> {
+  const { lists: _, ...settings } = parts.settings;
+  const made = await prisma.artifact.findMany({
+    where: {
+      projectId,
+      kind: 'lists',
+      state: 'ready',
+      AND: [
+        { memoParts: { path: ['source'], equals: parts.source ?? '' } },
+        { memoParts: { path: ['version'], equals: parts.version ?? 0 } },
+        ...Object.entries(settings).map(([name, value]) => ({ memoParts: { path: ['settings', name], equals: toJson(value) } })),
+      ],
+    },
+    orderBy: { createdAt: 'desc' },
+    take: 20,
+    select: { details: true },
+  });
+  const known = made.flatMap(({ details }) => listsDetails.safeParse(details).data ?? []);
+  const lists = Object.assign({}, ...known.map((details) => details.lists).reverse());
+  return { digest: null, details: { lists, groundTruth: known.find(({ groundTruth }) => groundTruth)?.groundTruth ?? null } };
 }
 
 /** In which part the key differs from the newest result of the same step. */
 async function nearestDifference(ctx: EngineContext, step: StepPlan, parts: MemoParts, projectId: string): Promise<string> {
   const nearest = await ctx.prisma.artifact.findFirst({
-    where: { projectId, stepName: step.name, kind: artifactKinds[step.kind].kind, state: 'ready' },
+    where: { projectId, stepName: step.name, kind: stepKinds[step.kind].makes, state: 'ready' },
     orderBy: { createdAt: 'desc' },
     select: { memoParts: true, runId: true },
   });
   if (!nearest) return 'it was never made before';
-  return `${explainDifference(parts, nearest.memoParts as MemoParts)} (compared with run ${nearest.runId})`;
+  return `${explainDifference(parts, memoPartsColumn.parse(nearest.memoParts))} (compared with run ${nearest.runId})`;
 }

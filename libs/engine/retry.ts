@@ -45,11 +45,10 @@ function dependents(run: RunWork, from: string): Set<string> {
 }
 
 function block(run: RunWork, step: WorkStep): void {
-  step.generation += 1;
   changeStep(run, step, {
     state: 'blocked',
-    generation: step.generation,
-    artifactId: null,
+    generation: step.generation + 1,
+    artifact: null,
     reusedFromRunId: null,
     failure: null,
     failures: {},
@@ -64,13 +63,5 @@ function block(run: RunWork, step: WorkStep): void {
     rows: 0,
     rejected: 0,
   });
-  Object.assign(step, {
-    state: 'blocked',
-    artifact: null,
-    attempts: [],
-    failures: {},
-    shardsTotal: null,
-    shardsCommitted: 0,
-    startedAt: null,
-  });
+  step.attempts = [];
 }

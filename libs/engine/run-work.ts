@@ -1,6 +1,6 @@
-import { type AttemptState, CairnError, type RunState, type StepKind, type StepState } from '@cairn/contract';
+import { type AttemptState, CairnError, type KindAndSettings, type RunState, type StepState } from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
-import type { FailureCounts, StepNeed } from '@cairn/domain';
+import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
 import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
@@ -16,11 +16,9 @@ export type WorkArtifact = {
   memoKey: string | null;
 };
 
-export type WorkStep = {
+export type WorkStep = KindAndSettings & {
   id: string;
   name: string;
-  kind: StepKind;
-  settings: Record<string, unknown>;
   needs: StepNeed[];
   given: Given[];
   slots: number;
@@ -55,6 +53,8 @@ export type RunWork = {
   noReuse: boolean | string[];
   dataset: { digest: string };
   steps: WorkStep[];
+  /** Digest and details of artifacts that were looked up for memo keys, by id. */
+  inputs: Map<string, KnownInput>;
   /** The command's time: whatever it changes, it changed then. */
   now: Date;
   pending: PendingWrites;
@@ -66,12 +66,23 @@ export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'stat
 
 /** A run as the tables have it; `submitRun` makes one of the rows that it has just inserted. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {
-  return { ...run, ctx, tx, steps, now: new Date(), pending: noWrites(), alsoSettle };
+  return { ...run, ctx, tx, steps, inputs: new Map(), now: new Date(), pending: noWrites(), alsoSettle };
 }
 
-/** Changes a step's columns when the command ends. Its state is changed by `moveStep` alone. */
-export function changeStep(run: RunWork, step: WorkStep, columns: StepColumns): void {
-  addChange(run.pending.steps, step, columns);
+/** What changes of a step: columns, and the result that it makes or waits for. */
+export type StepChange = Omit<StepColumns, 'artifactId'> & { artifact?: WorkArtifact | null };
+
+/** Changes a step, here and when the command ends in its row. Its state is changed by `moveStep` and `block` alone. */
+export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns }: StepChange): void {
+  addChange(run.pending.steps, step, { ...columns, ...(artifact === undefined ? {} : { artifactId: artifact?.id ?? null }) });
+  const { state, generation, failures, shardsTotal, shardsCommitted, startedAt } = { ...step, ...columns };
+  Object.assign(step, { state, generation, failures, shardsTotal, shardsCommitted, startedAt });
+  if (artifact !== undefined) step.artifact = artifact;
+}
+
+/** True when the step itself makes its result; false when it takes one, waits for one that another step makes, or has none. */
+export function makesItsResult({ id }: Pick<RunWork, 'id'>, { name, artifact }: Pick<WorkStep, 'name' | 'artifact'>): boolean {
+  return artifact?.runId === id && artifact.stepName === name;
 }
 
 /** Changes an attempt's columns when the command ends, `state` as it was read: whoever changed it meanwhile makes the command fail. */

@@ -182,6 +182,19 @@ describe('a run', () => {
     expect(await states(second)).toMatchObject({ prepare: 'reused', first: 'reused', second: 'ready', export: 'blocked' });
   });
 
+  it('runs nothing again for a list more than before', async () => {
+    const set = { 'stages.first.epochs': 12 };
+    await stage.playAll(await stage.submit({ set }));
+    const more = { set: { ...set, 'prepare.lists': ['clean', 'index', 'query', 'test'] } };
+    const plan = await stage.engine.planRun(request(more), ada);
+    const actions = Object.fromEntries(plan.steps.map((step) => [step.name, step.action]));
+    expect(actions).toMatchObject({ prepare: 'run', first: 'reuse', extract_index: 'reuse', evaluate: 'reuse', register: 'run' });
+    expect(plan.steps[0]?.why).toContain('setting lists:');
+    const second = await stage.submit(more);
+    await stage.play(second, 'prepare');
+    expect(await stage.ready(second)).toEqual(['register']);
+  });
+
   it('stops running what follows when a step came out the same as before', async () => {
     const first = await stage.submit({ set: { 'stages.first.epochs': 8 } });
     await stage.playAll(first);

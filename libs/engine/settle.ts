@@ -1,7 +1,7 @@
 import type { RunState, StepState } from '@cairn/contract';
 import { advance, isLiveAttempt, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { claimResult, releaseResult } from './memo.ts';
-import { changeAttempt, changeRun, changeStep, emit, findStep, type RunWork, type WorkStep } from './run-work.ts';
+import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
 
 /** A run that takes more rounds than this to come to rest is a fault in `advance`. */
 const mostRounds = 100;
@@ -22,7 +22,7 @@ export function briefOf(run: RunWork): RunBrief {
 
 function briefOfStep(run: RunWork, step: WorkStep): StepBrief {
   const artifact = step.artifact;
-  const elsewhere = artifact?.state === 'building' && (artifact.runId !== run.id || artifact.stepName !== step.name);
+  const elsewhere = artifact?.state === 'building' && !makesItsResult(run, step);
   return {
     id: step.id,
     name: step.name,
@@ -92,8 +92,6 @@ export async function moveStep(run: RunWork, step: WorkStep, to: StepState, caus
     ...(to === 'reused' ? { reusedFromRunId: step.artifact?.runId ?? null } : {}),
     ...(to === 'succeeded' ? { failure: null } : {}),
   });
-  if (to === 'active' && step.startedAt === null) step.startedAt = now;
-  step.state = to;
   if (to === 'failed' || to === 'cancelled') await releaseResult(run, step);
   const took =
     to === 'succeeded' && step.startedAt ? ` in ${Math.max(0.1, (now.getTime() - step.startedAt.getTime()) / 1000).toFixed(1)} s` : '';

@@ -1,11 +1,12 @@
 import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation } from '@cairn/db';
-import { expandRecipe, type StepPlan } from '@cairn/domain';
+import { expandRecipe, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
 import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { findWeights, givenTo, type ImportedWeights, refuseAbsentWeights } from './imported-weights.ts';
+import type { NewStep } from './pending-writes.ts';
 import { checkRunQuotas } from './quotas.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
@@ -103,19 +104,7 @@ export async function submitRun(
           idempotencyKey,
           requestDigest,
         },
-        steps: steps.map(({ id, name: stepName, kind, settings, needs, given, pool, slots, maxAttempts, state }, position) => ({
-          id,
-          position,
-          name: stepName,
-          kind,
-          settings,
-          needs,
-          given,
-          pool,
-          slots,
-          maxAttempts,
-          state,
-        })),
+        steps: steps.map((step, position) => newStepRow(step, position)),
       };
       emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
       await settleAndWrite(run);
@@ -128,29 +117,33 @@ export async function submitRun(
   return { runId, created: true };
 }
 
-const newStep = (
-  { name, kind, settings, needs, pool, slots, maxAttempts }: StepPlan,
-  given: Given[],
-): WorkStep & Pick<StepPlan, 'pool'> => ({
-  id: newId('step'),
-  pool,
-  name,
-  kind,
-  settings,
-  needs,
-  given,
-  slots,
-  maxAttempts,
-  state: 'blocked',
-  generation: 1,
-  artifact: null,
-  attempts: [],
-  lastOrdinal: 0,
-  failures: {},
-  shardsTotal: null,
-  shardsCommitted: 0,
-  startedAt: null,
-});
+function newStep(plan: StepPlan, given: Given[]): WorkStep {
+  const { needs, name, wants: _, ...kindAndSettings } = plan;
+  const { slots, maxAttempts } = rulesOf(plan);
+  return {
+    ...kindAndSettings,
+    id: newId('step'),
+    name,
+    needs,
+    given,
+    slots,
+    maxAttempts,
+    state: 'blocked',
+    generation: 1,
+    artifact: null,
+    attempts: [],
+    lastOrdinal: 0,
+    failures: {},
+    shardsTotal: null,
+    shardsCommitted: 0,
+    startedAt: null,
+  };
+}
+
+const newStepRow = (step: WorkStep, position: number): NewStep => {
+  const { id, name, kind, settings, needs, given, slots, maxAttempts, state } = step;
+  return { id, position, name, kind, settings, needs, given, pool: rulesOf(step).pool, slots, maxAttempts, state };
+};
 
 async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {
   const run = await ctx.prisma.run.findUnique({

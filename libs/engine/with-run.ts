@@ -1,4 +1,4 @@
-import { artifactState, attemptState, CairnError } from '@cairn/contract';
+import { artifactState, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
 import { inTransaction, type Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
@@ -43,34 +43,34 @@ const runRow = z.object({
   dataset: z.object({ digest: z.string() }),
 });
 
-const stepRow = z.object({
-  id: z.string(),
-  name: z.string(),
-  kind: states.kind,
-  settings: z.record(z.string(), z.unknown()),
-  needs: needsColumn,
-  given: givenColumn,
-  slots: z.number().int(),
-  maxAttempts: z.number().int(),
-  state: states.step,
-  generation: z.number().int(),
-  failures: failuresColumn,
-  shardsTotal: z.number().int().nullable(),
-  shardsCommitted: z.number().int(),
-  startedAt: z.date().nullable(),
-  artifact: z
-    .object({
-      id: z.string(),
-      state: artifactState,
-      runId: z.string().nullable(),
-      stepName: z.string(),
-      digest: z.string().nullable(),
-      memoKey: z.string().nullable(),
-    })
-    .nullable(),
-  lastOrdinal: z.number().int(),
-  attempts: z.array(z.object({ id: z.string(), state: attemptState, ordinal: z.number().int(), pool: z.string() })),
-});
+const stepRow = kindAndSettings.and(
+  z.object({
+    id: z.string(),
+    name: z.string(),
+    needs: needsColumn,
+    given: givenColumn,
+    slots: z.number().int(),
+    maxAttempts: z.number().int(),
+    state: states.step,
+    generation: z.number().int(),
+    failures: failuresColumn,
+    shardsTotal: z.number().int().nullable(),
+    shardsCommitted: z.number().int(),
+    startedAt: z.date().nullable(),
+    artifact: z
+      .object({
+        id: z.string(),
+        state: artifactState,
+        runId: z.string().nullable(),
+        stepName: z.string(),
+        digest: z.string().nullable(),
+        memoKey: z.string().nullable(),
+      })
+      .nullable(),
+    lastOrdinal: z.number().int(),
+    attempts: z.array(z.object({ id: z.string(), state: attemptState, ordinal: z.number().int(), pool: z.string() })),
+  }),
+);
 
 /** Two statements: the second must see what was committed while the first waited for the lock. */
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {

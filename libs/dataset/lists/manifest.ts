@@ -27,6 +27,8 @@ export type ListEntry = WrittenFile & {
    * that are trained on.
    */
   imagesDigest: string | null;
+  /** SHA-256 of the paths and md5s of the tars that its rows lie in; null for images in folders. */
+  tarsDigest: string | null;
   /** The same rows as CSV without a header (path, label, noisy, continent or `null`), where it was asked for. */
   text: WrittenFile | null;
 };

@@ -115,8 +115,9 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
     else await loadCountries(database, taken.countries, loaded, categoryQuotes, signal);
     const files = { gate, signal };
     const tars = hasTars ? await loadTars(database, images.root, lists, root, files) : null;
+    const tarMd5s = tars === null ? null : md5sOf(tars);
     if (registered !== undefined) {
-      const now = tars === null ? await loadImageFiles(database, images.root, lists, files) : md5sOf(tars);
+      const now = tarMd5s ?? (await loadImageFiles(database, images.root, lists, files));
       requireRegisteredImages(registered, now, images);
     }
     const filePlaces = hasTars ? 'tars' : registered === undefined ? null : 'folder';
@@ -144,7 +145,7 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
         if (definition.table.name !== table.name) continue;
         const given = taken.imported.get(list);
         const classes = given === undefined ? classesOfList(list, labelled) : importedClasses(given.copy);
-        manifest.lists[list] = await writeList(database, { list, definition, classes, root, filePlaces, withText }, signal);
+        manifest.lists[list] = await writeList(database, { list, definition, classes, root, filePlaces, tarMd5s, withText }, signal);
       }
       await database.run(`drop table ${table.name}`);
     }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
@@ -16,10 +17,19 @@ import { parquet } from './parquet.ts';
  */
 export async function writeList(
   database: Database,
-  options: { list: ListName; definition: ListDefinition; classes: string | null; root: string; filePlaces: FilePlaces; withText: boolean },
+  options: {
+    list: ListName;
+    definition: ListDefinition;
+    classes: string | null;
+    root: string;
+    filePlaces: FilePlaces;
+    /** The md5 of each tar by its path; null for images in folders. */
+    tarMd5s: Readonly<Record<string, string>> | null;
+    withText: boolean;
+  },
   signal?: AbortSignal,
 ): Promise<ListEntry> {
-  const { list, definition, classes, root, filePlaces, withText } = options;
+  const { list, definition, classes, root, filePlaces, tarMd5s, withText } = options;
   const { table, blocks, where } = definition;
   const path = `lists/${list}.parquet`;
   const file = join(root, path);
@@ -54,8 +64,15 @@ export async function writeList(
     unlabelled: count(counts?.unlabelled),
     missingImages: typeof counts?.missing === 'number' ? counts.missing : null,
     imagesDigest: searchLists.includes(list) ? await imagesDigest(database, file) : null,
+    tarsDigest: tarMd5s === null ? null : await tarsDigest(database, file, tarMd5s),
     text: withText ? await writeText(database, list, root, signal) : null,
   };
+}
+
+async function tarsDigest(database: Database, file: string, md5s: Readonly<Record<string, string>>): Promise<string> {
+  const rows = await database.rows(`select distinct tar from read_parquet(${pathLiteral(file)}) where tar is not null order by tar`);
+  const lines = rows.map(({ tar }) => `${text(tar)} ${md5s[text(tar)] ?? ''}\n`);
+  return createHash('sha256').update(lines.join('')).digest('hex');
 }
 
 async function imagesDigest(database: Database, file: string): Promise<string> {

@@ -1,4 +1,3 @@
-import { stepKind } from '@cairn/contract';
 import { type Admission, admit, type PoolCapacity, type RunningAttempt, type WaitingStep } from '@cairn/domain';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
@@ -12,7 +11,7 @@ const waitingRow = z.object({
   runId: z.string(),
   runName: z.string(),
   name: z.string(),
-  kind: stepKind,
+  isFleet: z.boolean(),
   owner: z.string(),
   priority: z.number().int(),
   readyAt: z.date(),
@@ -21,7 +20,7 @@ const waitingRow = z.object({
   slots: z.number().int(),
   maxAttempts: z.number().int(),
   live: z.number().int(),
-  /** Null for steps without shards, and before an extraction's shards are planned. */
+  /** Null for steps without shards: those of a fleet are planned when its result is reserved. */
   openShards: z.number().int().nullable(),
 });
 
@@ -30,7 +29,7 @@ const runningRow = z.object({
   stepId: z.string(),
   stepName: z.string(),
   runName: z.string(),
-  kind: stepKind,
+  isFleet: z.boolean(),
   pool: z.string(),
   slots: z.number().int(),
   owner: z.string(),
@@ -46,7 +45,7 @@ const runningRow = z.object({
 export async function loadWaiting(db: Transaction): Promise<Waiting> {
   // One after another: inside a transaction they share a connection.
   const waitingRows = await db.$queryRaw`
-    select s.id, s.run_id as "runId", r.name as "runName", s.name, s.kind, r.owner, r.priority,
+    select s.id, s.run_id as "runId", r.name as "runName", s.name, s.shards_total is not null as "isFleet", r.owner, r.priority,
            coalesce(s.ready_at, s.created_at) as "readyAt", s.not_before as "notBefore", s.pool, s.slots,
            s.max_attempts as "maxAttempts", coalesce(a.live, 0) as live,
            case when s.shards_total is not null then (
@@ -57,11 +56,11 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
       join artifact f on f.id = s.artifact_id and f.state = 'building' and f.run_id = s.run_id and f.step_name = s.name
       left join (select step_id, count(*)::int as live from attempt
                   where state in ('created', 'launching', 'running', 'stopping') group by step_id) a on a.step_id = s.id
-     where s.state = 'ready' or (s.state = 'active' and s.kind = 'extract')`;
+     where s.state = 'ready' or (s.state = 'active' and s.shards_total is not null)`;
   const runningRows = await db.$queryRaw`
-    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.kind, a.pool, a.slots, r.owner,
+    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,
            a.state = 'stopping' as stopping, coalesce(a.started_at, a.created_at) as "startedAt",
-           case when s.kind = 'extract' then (
+           case when s.shards_total is not null then (
              select count(*)::int from shard h where h.step_id = a.step_id and h.state = 'leased' and h.attempt_id = a.id
            ) else 0 end as "leasedShards"
       from attempt a join step s on s.id = a.step_id join run r on r.id = s.run_id
@@ -73,10 +72,9 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
   return {
     waiting: readRows(waitingRow, waitingRows).flatMap(toWaitingStep),
     running: readRows(runningRow, runningRows).map(
-      ({ stepName, runName, kind, startedAt, ...attempt }): RunningAttempt => ({
+      ({ stepName, runName, startedAt, ...attempt }): RunningAttempt => ({
         ...attempt,
         label: `${stepName} of ${runName}`,
-        isFleet: kind === 'extract',
         startedAt: startedAt.getTime(),
       }),
     ),
@@ -87,7 +85,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
 /** None when the step has all the attempts it can use. */
 function toWaitingStep(row: z.infer<typeof waitingRow>): WaitingStep[] {
   const { id, maxAttempts, openShards, readyAt, notBefore, ...rest } = row;
-  const wanted = row.kind === 'extract' ? Math.min(maxAttempts, openShards ?? maxAttempts) : 1;
+  const wanted = row.isFleet ? Math.min(maxAttempts, openShards ?? maxAttempts) : 1;
   if (row.live >= wanted) return [];
   return [{ ...rest, stepId: id, wanted, openShards, readyAt: readyAt.getTime(), notBefore: notBefore?.getTime() ?? null }];
 }

@@ -7,9 +7,8 @@ export function recordFailure(run: RunWork, step: WorkStep, failure: FailureView
   // The step has failed for good already: what its other attempts end with since then is not why.
   if (exhaustedCause(step.failures) !== null) return;
   const nth = (step.failures[failure.cause] ?? 0) + 1;
-  step.failures = { ...step.failures, [failure.cause]: nth };
   changeStep(run, step, {
-    failures: step.failures,
+    failures: { ...step.failures, [failure.cause]: nth },
     failure,
     notBefore: new Date(run.now.getTime() + retryDelayMs(failure.cause, nth)),
   });

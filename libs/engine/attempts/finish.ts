@@ -1,7 +1,7 @@
 import { type AttemptState, CairnError, type FailureView, type FinishRequest, listsDetails } from '@cairn/contract';
-import { isLiveAttempt } from '@cairn/domain';
+import { isLiveAttempt, rulesOf, stepKinds } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
-import { changeAttempt, emit, enqueue, findStep, type RunWork } from '../run-work.ts';
+import { changeAttempt, emit, enqueue, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { recordFailure } from './failure.ts';
 import { attemptNow, superseded } from './live-attempt.ts';
@@ -21,7 +21,7 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
     if (request.outcome === 'succeeded') {
       refuseForeignFiles(attemptId, request.files);
       const step = findStep(run, attempt.stepId);
-      if (step.kind === 'prepare') refuseUnknownLists(run, attemptId, request.details);
+      if (stepKinds[step.kind].makes === 'lists') refuseUnknownLists(run, step, attemptId, request.details);
       if (request.files.length === 0 && step.shardsTotal === null)
         throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but it has no files`);
     }
@@ -36,13 +36,19 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
   });
 }
 
-/** Refuses a preparation that does not tell what the run's other steps need of their lists: none of them could begin, and the run would stand still. */
-function refuseUnknownLists(run: RunWork, attemptId: string, details: Record<string, unknown>): void {
+/** Refuses lists without what the run's other steps need of them: none of these could begin, and the run would stand still. */
+function refuseUnknownLists(run: RunWork, { name }: WorkStep, attemptId: string, details: Record<string, unknown>): void {
   const told = listsDetails.safeParse(details);
-  if (!told.success)
-    throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but does not tell the rows of its lists`);
-  const wanted = run.steps.filter(({ kind }) => kind === 'train' || kind === 'extract').map(({ settings }) => String(settings.list));
-  const missing = wanted.filter((list) => !Object.hasOwn(told.data.lists, list));
+  if (!told.success) throw new CairnError('invalid_request', `attempt ${attemptId} reports success, but not the rows of its lists`);
+  const wanted = run.steps.flatMap((step) =>
+    step.needs
+      .filter((need) => need.step === name)
+      .flatMap(({ role }) => {
+        const reading = rulesOf(step).reads(role);
+        return typeof reading === 'object' ? reading.lists : [];
+      }),
+  );
+  const missing = wanted.filter((list) => list !== 'ground_truth' && !Object.hasOwn(told.data.lists, list));
   if (missing.length > 0)
     throw new CairnError('invalid_request', `attempt ${attemptId} made no lists ${[...new Set(missing)].join(', ')}, which the run needs`);
 }

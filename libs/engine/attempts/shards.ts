@@ -1,5 +1,6 @@
 import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCommit } from '@cairn/contract';
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
+import { rulesOf } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { enqueue } from '../run-work.ts';
@@ -103,7 +104,7 @@ async function completeExtraction(ctx: EngineContext, runId: string, stepId: str
     const step = run.steps.find((candidate) => candidate.id === stepId);
     if (step?.state !== 'active') return;
     const { rows, rejected } = await run.tx.step.findUniqueOrThrow({ where: { id: stepId }, select: { rows: true, rejected: true } });
-    const allowed = Number(step.settings.maxBadImageShare);
+    const allowed = rulesOf(step).fleet?.allowedRejects ?? 0;
     step.shardsCommitted = step.shardsTotal ?? 0;
     if (rejected > allowed * (rows + rejected)) {
       const message = `${rejected} of ${rows + rejected} images of the list cannot be read, more than the allowed share of ${allowed}; the attempts' logs name them`;

@@ -10,7 +10,8 @@ import {
   protocol,
   type ResumePoint,
 } from '@cairn/contract';
-import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn } from '../columns.ts';
+import { stepKinds } from '@cairn/domain';
+import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn, states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { liveAttempt } from './live-attempt.ts';
 
@@ -32,7 +33,8 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     where: { id: attempt.stepId },
     include: { artifact: { select: { memoKey: true } }, run: { include: { dataset: true } } },
   });
-  const resume = step.kind === 'train' && step.artifact?.memoKey ? await resumePoints(ctx, step.artifact.memoKey) : [];
+  const { resumes } = stepKinds[states.kind.parse(step.kind)];
+  const resume = resumes && step.artifact?.memoKey ? await resumePoints(ctx, step.artifact.memoKey) : [];
   return attemptSpecSchema.parse({
     protocol: agreed,
     attempt: { id: attempt.id, ordinal: attempt.ordinal, generation: attempt.generation },

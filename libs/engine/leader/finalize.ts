@@ -1,11 +1,12 @@
 import { type ArtifactKind, artifactKind, type FailureView, type StoredFile, toldFailure } from '@cairn/contract';
+import { mayReuse, stepKinds } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import { recordFailure } from '../attempts/failure.ts';
 import { stagingPrefix } from '../attempts/spec.ts';
-import { detailsColumn, filesColumn, resultColumn } from '../columns.ts';
+import { detailsColumn, filesColumn, memoPartsColumn, resultColumn } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
-import { mayReuse, memoKeyOf } from '../memo.ts';
+import { memoKeyOf } from '../memo.ts';
 import { changeStep, emit, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 
@@ -80,7 +81,7 @@ export async function artifactReady(
       },
     });
     step.artifact = { ...step.artifact, state: 'ready', digest: result.digest, memoKey };
-    if (step.kind === 'register') await registerModel(run, step, result.details);
+    if (step.kind === 'register') await registerModel(run, step, step.settings.model, result.details);
     const waiting = await run.tx.step.findMany({ where: { artifactId: finalization.artifactId, state: 'ready' }, select: { runId: true } });
     for (const other of waiting) run.alsoSettle.add(other.runId);
   });
@@ -88,18 +89,17 @@ export async function artifactReady(
 
 /** A result built with reuse switched off takes the memo's place from the one before it; a registration is never a memo. */
 async function takeMemoPlace(run: RunWork, step: WorkStep): Promise<string | null> {
-  if (step.kind === 'register') return null;
-  if (mayReuse(step.kind, step.name, run.noReuse)) return step.artifact?.memoKey ?? null;
+  if (!stepKinds[step.kind].reusable) return null;
+  if (mayReuse(step, run.noReuse)) return step.artifact?.memoKey ?? null;
   const { memoParts } = await run.tx.artifact.findUniqueOrThrow({ where: { id: step.artifact?.id ?? '' }, select: { memoParts: true } });
-  const memoKey = memoKeyOf(memoParts as Parameters<typeof memoKeyOf>[0]);
+  const memoKey = memoKeyOf(memoPartsColumn.parse(memoParts));
   const building = await run.tx.artifact.count({ where: { projectId: run.projectId, memoKey, state: 'building' } });
   if (building > 0) return step.artifact?.memoKey ?? null;
   await run.tx.artifact.updateMany({ where: { projectId: run.projectId, memoKey, state: 'ready' }, data: { memoKey: null } });
   return memoKey;
 }
 
-async function registerModel(run: RunWork, step: WorkStep, details: Record<string, unknown>): Promise<void> {
-  const name = String(step.settings.model);
+async function registerModel(run: RunWork, step: WorkStep, name: string, details: Record<string, unknown>): Promise<void> {
   // The name's rows are numbered one after another, also when two runs register at once.
   await run.tx.$executeRaw`select pg_advisory_xact_lock(hashtext(${`model ${run.projectId} ${name}`}))`;
   const newest = await run.tx.model.findFirst({
@@ -138,16 +138,14 @@ export async function finalizationFailed(ctx: EngineContext, finalization: Final
     const step = run.steps.find((candidate) => candidate.id === finalization.stepId);
     if (!step || step.generation !== finalization.generation || step.state !== 'active') return;
     recordFailure(run, step, failure);
-    step.generation += 1;
+    changeStep(run, step, { generation: step.generation + 1 });
     step.attempts = [];
-    changeStep(run, step, { generation: step.generation });
     if (step.shardsTotal !== null) {
       await run.tx.shard.updateMany({
         where: { stepId: step.id },
         data: { state: 'pending', attemptId: null, leaseUntil: null, rows: null, rejected: null, files: [] },
       });
       changeStep(run, step, { shardsCommitted: 0, rows: 0, rejected: 0 });
-      step.shardsCommitted = 0;
     }
     emit(run, 'note', `${step.name}: ${failure.message}`, { step: step.name, level: 'warning' });
   });

@@ -4,7 +4,7 @@ import { newId } from '@cairn/runtime';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
-import { emit, enqueue } from '../run-work.ts';
+import { emit, enqueue, makesItsResult } from '../run-work.ts';
 import { requestStop } from '../settle.ts';
 import { withRun } from '../with-run.ts';
 import { assertLead, type Leadership } from './leadership.ts';
@@ -23,8 +23,7 @@ export async function createAttempts(
   return withRun(ctx, runId, async (run) => {
     await assertLead(run.tx, lead);
     const step = run.steps.find((candidate) => candidate.id === stepId);
-    const mine = step?.artifact?.state === 'building' && step.artifact.runId === run.id && step.artifact.stepName === step.name;
-    if (!step || !mine || (step.state !== 'ready' && step.state !== 'active')) return 0;
+    if (step?.artifact?.state !== 'building' || !makesItsResult(run, step) || (step.state !== 'ready' && step.state !== 'active')) return 0;
     const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state)).length;
     const count = Math.max(0, Math.min(wanted, step.maxAttempts - live));
     const made = Array.from({ length: count }, (_, index) => ({ id: newId('attempt'), ordinal: step.lastOrdinal + 1 + index }));

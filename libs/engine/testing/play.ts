@@ -36,10 +36,11 @@ export const request = (change: Partial<SubmitRequestInput> = {}) => submitReque
 const details: Record<StepKind, Record<string, unknown>> = {
   prepare: {
     lists: {
-      clean: { rows: 10, distinct: 10, classes: 2 },
-      index: { rows: 9, distinct: 9, classes: null },
-      query: { rows: 2, distinct: 2, classes: null },
+      clean: { rows: 10, distinct: 10, classes: 2, sha256: sha256('clean') },
+      index: { rows: 9, distinct: 9, classes: null, sha256: sha256('index') },
+      query: { rows: 2, distinct: 2, classes: null, sha256: sha256('query') },
     },
+    groundTruth: { sha256: sha256('ground truth') },
   },
   train: { step: 3 },
   export: {},
@@ -54,20 +55,9 @@ export async function openStage() {
   const template = { key: 'cairn', migrate: (url: string) => migrate(url).then(() => undefined) };
   const database = await createDatabase({ template });
   const { prisma, close } = openDatabase({ url: database.url, connections: 10 });
-  const digest = sha256('code');
-  const codeDigests = {
-    prepare: digest,
-    train: digest,
-    export: digest,
-    extract: digest,
-    search: digest,
-    evaluate: digest,
-    register: digest,
-  };
   const ctx: EngineContext = {
     prisma,
     log: createLogger({ name: 'test', level: 'silent' }),
-    codeDigests,
     limits: defaultLimits,
     recipes: await loadRecipes(),
   };
