@@ -360,6 +360,13 @@ export const errorTable = {
     title: 'Service unavailable',
     remedy: 'Check PostgreSQL, the queue and the storage; /readyz names the part that does not answer.',
   },
+  step_version_mismatch: {
+    status: 409,
+    retry: false,
+    fix: 'operator',
+    title: 'Worker of another version',
+    remedy: 'Give the pool a worker image of the release that the control plane runs.',
+  },
   protocol_mismatch: {
     status: 409,
     retry: false,

@@ -16,6 +16,7 @@ export * from './rest.ts';
 export * from './setting-path.ts';
 export * from './settings.ts';
 export * from './states.ts';
+export * from './step-versions.ts';
 export * from './text.ts';
 export * from './trainer.ts';
 export * from './unwrapped.ts';

@@ -123,6 +123,8 @@ export const startRequest = z.object({
   /** Distinguishes two processes that claim the same attempt: random, made once per process. */
   instance: writtenText(64, { least: 8 }),
   version: toldText(64),
+  /** Of what its code computes, by kind of step; empty from agents of releases that did not report them. */
+  stepVersions: z.record(z.string().max(64), wholeNumber).default({}),
 });
 export type StartRequest = z.infer<typeof startRequest>;
 

@@ -1,4 +1,4 @@
-import { type ArtifactKind, CairnError, listsDetails, type StepKind, type StepSettings } from '@cairn/contract';
+import { type ArtifactKind, CairnError, listsDetails, type StepKind, type StepSettings, stepVersions } from '@cairn/contract';
 
 /**
  * What of an input counts in a step's memo key: all of it, nothing (it only judges the result or is told of), or some of its lists with
@@ -28,11 +28,6 @@ export type StepKindRules<K extends StepKind> = {
   makes: ArtifactKind;
   /** Where its artifacts lie in the object store. */
   folder: string;
-  /**
-   * Version of what the step computes, of its memo key. Raised by hand when the same settings and inputs give another result;
-   * apps/worker/step-code.test.ts fails when the code of a kind changed and nobody decided.
-   */
-  version: number;
   /** False where each run makes a result of its own. */
   reusable: boolean;
   /** `tasks`: beside the control plane; `gpu`: on a pool. */
@@ -56,7 +51,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   prepare: {
     makes: 'lists',
     folder: 'lists',
-    version: 1,
     reusable: true,
     pool: 'tasks',
     slots: one,
@@ -68,7 +62,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   train: {
     makes: 'checkpoint',
     folder: 'checkpoints',
-    version: 1,
     reusable: true,
     pool: 'gpu',
     slots: ({ ranks }) => ranks,
@@ -85,7 +78,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   export: {
     makes: 'model',
     folder: 'models',
-    version: 1,
     reusable: true,
     pool: 'gpu',
     slots: one,
@@ -101,7 +93,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   extract: {
     makes: 'features',
     folder: 'features',
-    version: 1,
     reusable: true,
     pool: 'gpu',
     slots: one,
@@ -125,7 +116,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   search: {
     makes: 'neighbours',
     folder: 'neighbours',
-    version: 1,
     reusable: true,
     pool: 'tasks',
     slots: one,
@@ -140,7 +130,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   evaluate: {
     makes: 'evaluation',
     folder: 'evaluations',
-    version: 1,
     reusable: true,
     pool: 'tasks',
     slots: one,
@@ -155,7 +144,6 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   register: {
     makes: 'registration',
     folder: 'registrations',
-    version: 1,
     reusable: false,
     pool: 'tasks',
     slots: one,
@@ -180,6 +168,7 @@ export function rulesOf<K extends StepKind>({ kind, settings }: { kind: K; setti
   const { fleet } = rules;
   return {
     ...rules,
+    version: stepVersions[kind],
     slots: rules.slots(settings),
     /** The size of a fleet, else 1. */
     maxAttempts: fleet === null ? 1 : fleet.workers(settings),
@@ -191,6 +180,3 @@ export function rulesOf<K extends StepKind>({ kind, settings }: { kind: K; setti
     },
   };
 }
-
-/** The version of what each kind of step computes, as an agent reports its own. */
-export const stepVersions = Object.fromEntries(Object.entries(stepKinds).map(([kind, { version }]) => [kind, version]));

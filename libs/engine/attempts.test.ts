@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FinishRequest, oldestProtocol, protocol, type ReportItem, type StoredFile } from '@cairn/contract';
+import { type FinishRequest, oldestProtocol, protocol, type ReportItem, type StoredFile, stepVersions } from '@cairn/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   attemptGone,
@@ -61,10 +61,26 @@ describe('an attempt', () => {
   it('is run by one process: a second one is refused, the same one may say it twice', async () => {
     const [attempt = ''] = await stage.startAttempts(await freshRun(), 'first');
     const { instance } = await attemptRow(attempt);
-    await stage.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test' });
+    await stage.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test', stepVersions });
     await expect(
-      stage.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test' }),
+      stage.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test', stepVersions }),
     ).rejects.toMatchObject({ code: 'superseded' });
+  });
+
+  it.each([
+    ['a release without versions', {}, 'does not report its version of the step train; this run needs version'],
+    ['another version', { ...stepVersions, train: 99 }, 'has version 99 of the step train; this run needs version'],
+  ])('is ended when its worker computes something else: %s', async (_, theirs, why) => {
+    const runId = await freshRun();
+    const { id, pool } = await stage.step(runId, 'first');
+    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
+    const attempt = await stage.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+    const start = { host: 'old', pid: 1, instance: randomUUID(), version: '0.0.1', stepVersions: theirs };
+    await expect(stage.engine.startAttempt(attempt.id, 1, start)).rejects.toMatchObject({ code: 'step_version_mismatch' });
+    const failure = { cause: 'infrastructure', code: 'step_version_mismatch', message: expect.stringContaining(why) };
+    expect(await attemptRow(attempt.id)).toMatchObject({ state: 'failed', failure });
+    // Another attempt may find a worker of this release.
+    expect(await stage.step(runId, 'first')).toMatchObject({ state: 'ready', failures: { infrastructure: 1 } });
   });
 
   it('has its reports applied once, however often they come', async () => {

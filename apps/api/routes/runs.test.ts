@@ -1,4 +1,4 @@
-import { type RunEvent, type RunView, runView, type SubmitRequestInput } from '@cairn/contract';
+import { type RunEvent, type RunView, runView, type SubmitRequestInput, stepVersions } from '@cairn/contract';
 import { createAttempts, recordPools } from '@cairn/engine';
 import { smallRecipe } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
@@ -138,7 +138,7 @@ test('steps say why they wait, for whom, and go on saying it as things change', 
   await createAttempts(stage.ctx, stage.lead, busy.id, (await stage.step(busy.id, 'first')).id, 'local', 1);
   await waiting(busy.id, 'first').toMatchObject({ code: 'launching', sentence: 'an attempt is being started on pool local' });
   const { id: attemptId } = await prisma.attempt.findFirstOrThrow({ where: { runId: busy.id, pool: 'local' } });
-  await stage.engine.startAttempt(attemptId, 1, { host: 'here', pid: 1, instance: 'only one', version: 'test' });
+  await stage.engine.startAttempt(attemptId, 1, { host: 'here', pid: 1, instance: 'only one', version: 'test', stepVersions });
   await waiting(busy.id, 'first').toBeNull();
   await waiting(other.id, 'first').toMatchObject({
     code: 'capacity',

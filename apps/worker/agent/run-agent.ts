@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createInternalClient, type InternalClient } from '@cairn/client';
-import { agentExit, type CairnError, type FinishRequest, isCairnError } from '@cairn/contract';
+import { agentExit, type CairnError, type FinishRequest, isCairnError, stepVersions } from '@cairn/contract';
 import {
   claimWorkDir,
   createLogger,
@@ -73,7 +73,7 @@ async function liveThrough(configuration: AgentConfiguration, env: Readonly<Reco
     },
   });
   try {
-    await client.start({ host: hostname(), pid: process.pid, instance: randomUUID(), version: rootPackage.version });
+    await client.start({ host: hostname(), pid: process.pid, instance: randomUUID(), version: rootPackage.version, stepVersions });
     return await work(configuration, env, { stop, client, log, reporterOf, crash });
   } catch (error) {
     if (isOver(error)) log.info(`the attempt is over for the control plane: ${messageOf(error)}`);
@@ -197,7 +197,10 @@ function withoutSecrets(env: Readonly<Record<string, string | undefined>>): Reco
 
 /** True for refusals after which nothing may be written any more. */
 function isOver(error: unknown): error is CairnError {
-  return isCairnError(error, 'superseded', 'not_found') && (error.code === 'superseded' || typeof error.details.requestId === 'string');
+  return (
+    isCairnError(error, 'superseded', 'step_version_mismatch', 'not_found') &&
+    (error.code !== 'not_found' || typeof error.details.requestId === 'string')
+  );
 }
 
 function exitCodeOf({ outcome }: FinishRequest): number {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Recipe, recipe as recipeSchema, type StepKind, type SubmitRequestInput, submitRequest } from '@cairn/contract';
+import { type Recipe, recipe as recipeSchema, type StepKind, type SubmitRequestInput, stepVersions, submitRequest } from '@cairn/contract';
 import { migrate, openDatabase } from '@cairn/db';
 import { createLogger, newId, sha256 } from '@cairn/runtime';
 import { createDatabase } from '@cairn/testing';
@@ -93,7 +93,8 @@ export async function openStage() {
     const made = (await prisma.attempt.findMany({ where: { stepId: id }, orderBy: { ordinal: 'asc' } })).filter(
       (row) => !before.has(row.id),
     );
-    for (const attempt of made) await engine.startAttempt(attempt.id, 1, { host: 'here', pid: 1, instance: randomUUID(), version: 'test' });
+    for (const attempt of made)
+      await engine.startAttempt(attempt.id, 1, { host: 'here', pid: 1, instance: randomUUID(), version: 'test', stepVersions });
     return made.map((attempt) => attempt.id);
   }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createInternalClient, type InternalClient } from '@cairn/client';
+import { stepVersions } from '@cairn/contract';
 import { attemptToken } from '@cairn/runtime';
 import type { OpenService } from './cluster-service.ts';
 
@@ -13,6 +14,6 @@ export async function speakFor({ service }: Pick<OpenService, 'service'>, attemp
     token: attemptToken(files.serverKey, attemptId, 1),
     signal: AbortSignal.timeout(300_000),
   });
-  await client.start({ host: 'test', pid: 1, instance: randomUUID(), version: 'test' });
+  await client.start({ host: 'test', pid: 1, instance: randomUUID(), version: 'test', stepVersions });
   return client;
 }
