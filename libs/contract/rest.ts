@@ -3,7 +3,7 @@ import { type ErrorCode, errorTable } from './errors.ts';
 import { logStream } from './internal.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { largestLogOffset } from './numbers.ts';
-import { recipe } from './recipe.ts';
+import { recipe, untilSteps } from './recipe.ts';
 import { artifactKind, attemptCause, attemptState, runState, runVerdict, shardState, stepKind, stepState } from './states.ts';
 import { writtenText } from './text.ts';
 
@@ -51,6 +51,8 @@ export const submitRequest = z.strictObject({
     .record(writtenText(200, { least: 1 }), z.unknown())
     .refine((set) => Object.keys(set).length <= mostOverrides, `at most ${mostOverrides} settings can be overridden`)
     .default({}),
+  /** The steps that are wanted, in place of the recipe's own `until`: the run has these and what they need. */
+  until: untilSteps.optional(),
   /** Larger goes first. */
   priority: z.number().int().min(-100).max(100).default(0),
   /** Steps by name that run again although their result exists; true for all. */
@@ -176,7 +178,7 @@ export const plannedStep = z.object({
   why: z.string(),
   settings: z.record(z.string(), z.unknown()),
   slots: z.number().int(),
-  /** Imported weights that it reads; sha256 null: they are not here. */
+  /** What it reads from outside the run; sha256 null: imported weights that are not here. */
   given: z.array(z.object({ role: z.string(), name: z.string(), sha256: sha256Hex.nullable() })).default([]),
   /** Of the steps that run on GPUs. */
   estimate: stepEstimate.nullable(),

@@ -58,8 +58,9 @@ export const weightsExtent = z.enum(['all', 'upstream']);
 
 /** One training stage. Batch is per rank; the effective batch is `batch x ranks`, or `effectiveBatch` where that is set. */
 export const trainSettings = z.strictObject({
-  from: result(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
-  weights: result(
+  // What a stage starts from is of its memo key by its digest, whatever it is called.
+  from: operational(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
+  weights: operational(
     safeName.nullable().default(null),
     'What a stage from `init` starts with, by the name of its import: published ImageNet weights, or a whole model, which it goes on from as from a stage before. null: untrained weights.',
   ),
@@ -139,6 +140,8 @@ export const trainSettings = z.strictObject({
   logEverySteps: operational(z.number().int().min(1).max(1_000_000).default(10), 'Steps between metric points.'),
 });
 export type TrainSettings = z.infer<typeof trainSettings>;
+/** A stage as people write it. */
+export type StageInput = z.input<typeof trainSettings>;
 
 /**
  * How a quoted cell of the category files is read. `reference`: as the 2nd place solution does, which takes only the closing quote

@@ -1,4 +1,4 @@
-import { knownCounts, type Recipe, type RecipeInput, recipe as recipeSchema } from '@cairn/contract';
+import { knownCounts, type Recipe, recipe as recipeSchema, type StageInput } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { describeSplit } from './describe-split.ts';
 import { estimateStep, type GpuFigures } from './estimate.ts';
@@ -13,7 +13,7 @@ const stage = {
   partialStep: 'fill',
 } as const;
 
-function recipeOf(change: Partial<RecipeInput['stages'][string]> = {}, backbone = 'resnet50'): Recipe {
+function recipeOf(change: Partial<StageInput> = {}, backbone = 'resnet50'): Recipe {
   return recipeSchema.parse({
     name: 'r50',
     model: { backbone },
@@ -32,8 +32,9 @@ function estimate(
   name: string,
   lists: Parameters<typeof estimateStep>[2] = { clean, index: { rows: 761_757, classes: null } },
 ) {
-  const step = expandRecipe(recipe).find((one) => one.name === name);
-  return step ? estimateStep(step, recipe, lists, nothingMeasured) : null;
+  const plan = expandRecipe(recipe);
+  const step = plan.find((one) => one.name === name);
+  return step ? estimateStep(step, plan, lists, nothingMeasured) : null;
 }
 
 test('training costs three forward passes an image, and keeps weights, maps and logits', () => {
@@ -89,8 +90,7 @@ test("GLDv2's published counts are those that plans reckon with", () => {
 });
 
 test('a step of training says what it is made of and what other GPUs change', () => {
-  const split = (change: Partial<RecipeInput['stages'][string]>) =>
-    describeSplit(recipeOf(change).stages['256'] as Recipe['stages'][string]);
+  const split = (change: Partial<StageInput>) => describeSplit(recipeOf(change).stages['256'] as Recipe['stages'][string]);
   expect(split({})).toBe(
     '1024 images a step (8 ranks x 128), learning rate 0.08; both stay with other ranks; batch norms see the 128 images of one rank; ' +
       'which images a step has does not depend on the ranks',

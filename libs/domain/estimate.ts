@@ -1,4 +1,4 @@
-import type { ModelSettings, Recipe, StepEstimate, TrainSettings } from '@cairn/contract';
+import type { ModelSettings, StepEstimate, StepSettings, TrainSettings } from '@cairn/contract';
 // Counted by docker/trainer/tests/backbone_costs.py, whose test compares: one image of 256 px.
 import costs from './backbone-costs.json' with { type: 'json' };
 import type { StepPlan } from './expand-recipe.ts';
@@ -47,27 +47,50 @@ type Costs = { parameters: number; channels: number; multiplyAdds: number; kept:
  */
 export function estimateStep(
   step: StepPlan,
-  recipe: Recipe,
+  plan: readonly StepPlan[],
   lists: Readonly<Record<string, ListCounts>>,
   figures: GpuFigures = gpuFigures,
 ): StepEstimate | null {
-  if (step.kind !== 'train' && step.kind !== 'extract') return null;
-  const { list } = step.settings;
-  const { backbone } = recipe.model;
+  if (step.kind === 'train') {
+    const { settings } = step;
+    return withCounts(settings.list, settings.model.backbone, lists, (counts) =>
+      estimateTraining(settings, settings.model, counts, figures),
+    );
+  }
+  if (step.kind !== 'extract') return null;
+  const { settings } = step;
+  const exported = exportOf(step, plan);
+  if (exported === null) return unknown('its model comes from outside the recipe; after a first run plans go by its time');
+  return withCounts(settings.list, exported.model.backbone, lists, (counts, cost) =>
+    estimateExtraction(settings, exported, cost, counts, figures),
+  );
+}
+
+/** The estimate by the cost of the network and the length of the list, where both are known. */
+function withCounts(
+  list: string,
+  backbone: string,
+  lists: Readonly<Record<string, ListCounts>>,
+  reckon: (counts: ListCounts, cost: Costs) => StepEstimate,
+): StepEstimate {
   const cost = (costs as Record<string, Costs>)[backbone];
   if (cost === undefined)
     return unknown(`${backbone} is not among the networks whose cost is known; after a first run plans go by its time`);
   const counts = lists[list];
   if (counts === undefined) return unknown(`the length of the list ${list} is known when prepare has run once on this dataset`);
-  const estimate =
-    step.kind === 'train'
-      ? estimateTraining(step.settings, recipe.model, counts, figures)
-      : estimateExtraction(step.settings, recipe, cost, counts, figures);
+  const estimate = reckon(counts, cost);
   if (counts.source === undefined) return estimate;
   return {
     ...estimate,
     basis: `${estimate.basis}; the length of ${list} is that of ${counts.source}, until prepare has run on this dataset`,
   };
+}
+
+/** The settings of the export whose model an extraction runs; null where the model comes from outside. */
+function exportOf(step: StepPlan, plan: readonly StepPlan[]): StepSettings['export'] | null {
+  const source = step.needs.find(({ role }) => role === 'model')?.step;
+  const found = plan.find(({ name }) => name === source);
+  return found?.kind === 'export' ? found.settings : null;
 }
 
 const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });
@@ -149,12 +172,11 @@ function imagesPerEpoch(
 
 function estimateExtraction(
   settings: { batch: number },
-  { model, export: exported }: Recipe,
+  { model, imageSize, precision }: Pick<StepSettings['export'], 'model' | 'imageSize' | 'precision'>,
   cost: Costs,
   { rows }: ListCounts,
   figures: GpuFigures,
 ): StepEstimate {
-  const { imageSize, precision } = exported;
   const area = (imageSize / costSide) ** 2;
   const flops = 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim);
   const width = precision === 'fp32' ? 4 : 2;

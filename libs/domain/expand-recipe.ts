@@ -1,17 +1,29 @@
 import {
   CairnError,
+  type ExternalInput,
+  type GraphStep,
   type KindAndSettings,
+  type ListName,
   ownValue,
+  type Pipeline,
+  pipelinesOf,
   type Recipe,
   settingPathText,
   type TrainSettings,
   type WeightsContent,
 } from '@cairn/contract';
+import { rulesOf, type StepInput, stepKinds } from './step-kinds.ts';
 
 export type StepNeed = { role: string; step: string };
 
-/** Imported weights that a step reads, by name, and what they may hold; `setting` is where the recipe says so. */
-export type StepWant = { role: string; name: string; contents: readonly WeightsContent[]; setting: string };
+/** Something from outside the run that a step reads; `setting` is where the recipe says so. */
+export type StepWant = {
+  role: string;
+  input: ExternalInput;
+  setting: string;
+  /** Of imported weights: what they may hold. */
+  contents: readonly WeightsContent[];
+};
 
 /** One step of a run: its kind says where it runs and how many slots it takes ({@link rulesOf}). */
 export type StepPlan = KindAndSettings & {
@@ -21,159 +33,198 @@ export type StepPlan = KindAndSettings & {
 };
 
 /**
- * The graph of a recipe's steps in topological order: prepare, the stages (each after the one it starts from), export, the
- * two extractions, search, evaluate, register. A recipe that exports an imported model has no stages.
+ * The steps of a recipe in topological order: the lists, the pipeline of each model (stages, export, extractions, search, evaluation,
+ * registration), and what its graph adds.
  *
- * @throws CairnError `invalid_setting` when stages start from each other in a circle or from one that is not there, or a step reads a list
- *   that prepare does not make
+ * @param until the steps that are wanted, in place of the recipe's own: only these and what they need are answered
+ * @throws CairnError `invalid_setting` when a step reads what is not there or not of the right kind, a list that is not made, or steps
+ *   need each other in a circle
  */
-export function expandRecipe(recipe: Recipe): StepPlan[] {
-  const stages = orderStages(recipe);
-  refuseListsNotMade(recipe);
-  const { stage: _stage, weights: _weights, ...exportOptions } = recipe.export;
-  const { needs: exported, wants } = exportedCheckpoint(recipe);
-  const extractions = Object.entries(recipe.extract).map(
-    ([name, settings]): StepPlan => ({
-      name: `extract_${name}`,
-      kind: 'extract',
-      settings,
-      needs: [
-        { role: 'lists', step: 'prepare' },
-        { role: 'model', step: 'export' },
-      ],
-      wants: [],
-    }),
-  );
-  return [
-    { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], wants: [] },
-    ...stages.map((name) => trainStep(recipe, name)),
-    {
-      name: 'export',
-      kind: 'export',
-      settings: { ...exportOptions, model: recipe.model },
-      needs: [{ role: 'lists', step: 'prepare' }, ...exported],
-      wants,
-    },
-    ...extractions,
-    {
-      name: 'search',
-      kind: 'search',
-      settings: recipe.search,
-      needs: [
-        { role: 'index', step: 'extract_index' },
-        { role: 'query', step: 'extract_query' },
-      ],
-      wants: [],
-    },
-    {
-      name: 'evaluate',
-      kind: 'evaluate',
-      settings: recipe.evaluate,
-      needs: [
-        { role: 'lists', step: 'prepare' },
-        { role: 'neighbours', step: 'search' },
-      ],
-      wants: [],
-    },
-    {
-      name: 'register',
-      kind: 'register',
-      settings: recipe.register,
-      needs: [
-        ...exported,
-        { role: 'model', step: 'export' },
-        { role: 'index', step: 'extract_index' },
-        { role: 'query', step: 'extract_query' },
-        { role: 'neighbours', step: 'search' },
-        { role: 'evaluation', step: 'evaluate' },
-      ],
-      // Not read, but told: what the model began with, and under which licence.
-      wants: [...wants, ...startingWeights(recipe)],
-    },
-  ];
+export function expandRecipe(recipe: Recipe, until: readonly string[] | undefined = recipe.until): StepPlan[] {
+  const pipelines = pipelinesOf(recipe).flatMap(([name, pipeline]) => pipelineSteps(recipe, name, pipeline));
+  const graph = Object.entries(recipe.steps).map(([name, step]) => graphPlan(name, step));
+  const prepare: StepPlan = { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], wants: [] };
+  const hasOwnLists = Object.hasOwn(recipe.steps, 'prepare');
+  const steps = [...(hasOwnLists ? [] : [prepare]), ...pipelines, ...graph];
+  refuseSameNames(steps);
+  for (const step of steps) checkInputs(step, steps);
+  const ordered = inOrder(steps);
+  const wanted = until ?? ordered.map(({ name }) => name).filter((name) => name !== 'prepare' || isWhole(recipe));
+  return withNeeds(ordered, wanted);
 }
+
+/** A recipe with a pipeline makes its lists whatever reads them; one that is a graph alone only where a step needs them. */
+const isWhole = (recipe: Recipe): boolean => pipelinesOf(recipe).length > 0 || Object.keys(recipe.steps).length === 0;
+
+// Pipelines --------------------------------------------------------------------------------------------------------------
+
+function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepPlan[] {
+  const at = { path: model === '' ? [] : ['models', model], nameOf: (step: string) => (model === '' ? step : `${model}-${step}`) };
+  const { nameOf } = at;
+  checkStages(pipeline, at);
+  refuseListsNotMade(recipe, pipeline, at);
+  const lists: StepNeed = { role: 'lists', step: 'prepare' };
+  const exported = pipeline.export === undefined ? { needs: [], wants: [] } : exportedCheckpoint(pipeline, at);
+  const steps: StepPlan[] = Object.entries(pipeline.stages).map(([name, settings]) => ({
+    name: nameOf(name),
+    kind: 'train',
+    settings: { ...settings, model: pipeline.model },
+    needs: [lists, ...(settings.from === 'init' ? [] : [{ role: 'start', step: nameOf(settings.from) }])],
+    wants: weightsOf(name, settings, at),
+  }));
+  const has = (extraction: string) => Object.hasOwn(pipeline.extract, extraction);
+  const need = (role: string, step: string, isThere: boolean): StepNeed[] => (isThere ? [{ role, step: nameOf(step) }] : []);
+  if (pipeline.export !== undefined) {
+    const { stage: _stage, weights: _weights, ...settings } = pipeline.export;
+    steps.push({
+      name: nameOf('export'),
+      kind: 'export',
+      settings: { ...settings, model: pipeline.model },
+      ...exported,
+      needs: [lists, ...exported.needs],
+    });
+  }
+  for (const [name, settings] of Object.entries(pipeline.extract))
+    steps.push({ name: nameOf(`extract_${name}`), kind: 'extract', settings, needs: [lists, ...need('model', 'export', true)], wants: [] });
+  const searches = pipeline.search !== null && has('index') && has('query');
+  const evaluates = searches && pipeline.evaluate !== null;
+  if (pipeline.search !== null && searches)
+    steps.push({
+      name: nameOf('search'),
+      kind: 'search',
+      settings: pipeline.search,
+      needs: [...need('index', 'extract_index', true), ...need('query', 'extract_query', true)],
+      wants: [],
+    });
+  if (pipeline.evaluate !== null && evaluates)
+    steps.push({
+      name: nameOf('evaluate'),
+      kind: 'evaluate',
+      settings: pipeline.evaluate,
+      needs: [lists, ...need('neighbours', 'search', true)],
+      wants: [],
+    });
+  if (pipeline.register !== undefined)
+    steps.push({
+      name: nameOf('register'),
+      kind: 'register',
+      settings: pipeline.register,
+      needs: [
+        ...exported.needs,
+        ...need('model', 'export', true),
+        ...need('index', 'extract_index', has('index')),
+        ...need('query', 'extract_query', has('query')),
+        ...need('neighbours', 'search', searches),
+        ...need('evaluation', 'evaluate', evaluates),
+      ],
+      // Not read, but recorded: what the model began with, and under which licence.
+      wants: [...exported.wants, ...startingWeights(pipeline, at)],
+    });
+  return steps;
+}
+
+/** Where the settings of a pipeline are in the recipe, and what its steps are called. */
+type Place = { path: readonly string[]; nameOf: (step: string) => string };
+
+const settingAt = ({ path }: Place, ...parts: string[]): string => settingPathText([...path, ...parts]);
 
 /** A step that reads a list which prepare does not make would fail only when the steps before it are done, days later. */
-function refuseListsNotMade({ prepare, stages, extract }: Recipe): void {
-  const made = prepare.lists;
+function refuseListsNotMade({ prepare, steps }: Recipe, { stages, extract, search, evaluate }: Pipeline, at: Place): void {
+  const evaluates = search !== null && evaluate !== null && Object.hasOwn(extract, 'index') && Object.hasOwn(extract, 'query');
+  const own = ownValue(steps, 'prepare');
+  const made = own?.kind === 'prepare' ? own.lists : prepare.lists;
   const reads = [
-    ...Object.entries(stages).flatMap(([name, { list, evaluate }]) => [
-      { list, where: `${stagePath(name)}.list is "${list}"` },
-      ...(evaluate === 'none' ? [] : (['query', 'index'] as const)).map((scored) => ({
+    ...Object.entries(stages).flatMap(([name, { list, evaluate: when }]) => [
+      { list, where: `${settingAt(at, 'stages', name, 'list')} is "${list}"` },
+      ...(when === 'none' ? [] : (['query', 'index'] as const)).map((scored) => ({
         list: scored,
-        where: `${stagePath(name)}.evaluate is "${evaluate}", which scores "${scored}"`,
+        where: `${settingAt(at, 'stages', name, 'evaluate')} is "${when}", which scores "${scored}"`,
       })),
     ]),
-    ...Object.entries(extract).map(([name, { list }]) => ({ list, where: `extract.${name}.list is "${list}"` })),
-    { list: 'query' as const, where: 'the step evaluate scores "query"' },
+    ...Object.entries(extract).map(([name, { list }]) => ({ list, where: `${settingAt(at, 'extract', name, 'list')} is "${list}"` })),
+    ...(evaluates ? [{ list: 'query' as const, where: `the step ${at.nameOf('evaluate')} scores "query"` }] : []),
   ];
-  const missing = reads.find(({ list }) => !made.includes(list));
-  if (missing !== undefined)
-    throw new CairnError('invalid_setting', `${missing.where}, but prepare.lists makes only ${made.join(', ')}`, {
-      details: { remedy: `Let it be made too: --set 'prepare.lists=${JSON.stringify([...made, missing.list])}'.` },
-    });
-  if (extract.query.list !== 'query')
-    throw new CairnError('invalid_setting', `extract.query.list is "${extract.query.list}", but the step evaluate scores the list query`);
+  for (const { list, where } of reads) refuseListNotMade(list, where, made, 'prepare.lists');
+  const query = ownValue(extract, 'query');
+  if (evaluates && query !== undefined && query.list !== 'query')
+    throw new CairnError(
+      'invalid_setting',
+      `${settingAt(at, 'extract', 'query', 'list')} is "${query.list}", but the step ${at.nameOf('evaluate')} scores the list query`,
+    );
 }
 
-/** The path of a stage as `--set` takes it. */
-const stagePath = (name: string): string => settingPathText(['stages', name]);
+function refuseListNotMade(list: ListName, where: string, made: readonly ListName[], setting: string): void {
+  if (made.includes(list)) return;
+  throw new CairnError('invalid_setting', `${where}, but ${setting} makes only ${made.join(', ')}`, {
+    details: { remedy: `Let it be made too: --set '${setting}=${JSON.stringify([...made, list])}'.` },
+  });
+}
 
 /** What is exported: the checkpoint of a stage, or an imported model. */
-function exportedCheckpoint({ stages, export: { stage, weights } }: Recipe): { needs: StepNeed[]; wants: StepWant[] } {
+function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): { needs: StepNeed[]; wants: StepWant[] } {
+  const { stage, weights } = exported ?? { stage: null, weights: null };
   const names = Object.keys(stages);
+  const where = settingAt(at, 'export');
   if ((stage === null) === (weights === null)) {
     const found = stage === null ? 'neither is given' : 'both are given';
-    throw new CairnError('invalid_setting', `export takes a stage or the weights of an imported model; ${found}`);
+    throw new CairnError('invalid_setting', `${where} takes a stage or the weights of an imported model; ${found}`);
   }
-  if (stage === null) {
+  if (weights !== null) {
     if (names.length > 0)
-      throw new CairnError('invalid_setting', `export.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
-    return { needs: [], wants: [{ role: 'checkpoint', name: weights ?? '', contents: ['model'], setting: 'export.weights' }] };
+      throw new CairnError('invalid_setting', `${where}.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
+    return { needs: [], wants: [{ role: 'checkpoint', input: { weights }, contents: ['model'], setting: `${where}.weights` }] };
   }
-  if (names.length === 0) throw new CairnError('invalid_setting', 'the recipe has no stages; it needs one, or export.weights');
-  if (!Object.hasOwn(stages, stage))
-    throw new CairnError('invalid_setting', `export.stage is "${stage}", but the stages are ${names.join(', ')}`);
-  return { needs: [{ role: 'checkpoint', step: stage }], wants: [] };
-}
-
-function trainStep(recipe: Recipe, name: string): StepPlan {
-  const settings = ownValue(recipe.stages, name);
-  if (!settings) throw new CairnError('internal', `stage ${name} is not in the recipe`);
-  const start = settings.from === 'init' ? [] : [{ role: 'start', step: settings.from }];
-  return {
-    name,
-    kind: 'train',
-    settings: { ...settings, model: recipe.model },
-    needs: [{ role: 'lists', step: 'prepare' }, ...start],
-    wants: weightsOf(name, settings),
-  };
+  if (names.length === 0) throw new CairnError('invalid_setting', `the recipe has no stages; it needs one, or ${where}.weights`);
+  if (stage === null || !Object.hasOwn(stages, stage))
+    throw new CairnError('invalid_setting', `${where}.stage is "${stage}", but the stages are ${names.join(', ')}`);
+  return { needs: [{ role: 'checkpoint', step: at.nameOf(stage) }], wants: [] };
 }
 
 /** A stage starts from a backbone as others published it, or goes on from a whole model as from a stage before. */
-function weightsOf(stage: string, { weights }: TrainSettings): StepWant[] {
+function weightsOf(stage: string, { weights }: TrainSettings, at: Place): StepWant[] {
   if (weights === null) return [];
-  return [{ role: 'weights', name: weights, contents: ['backbone', 'model'], setting: `${stagePath(stage)}.weights` }];
+  return [{ role: 'weights', input: { weights }, contents: ['backbone', 'model'], setting: settingAt(at, 'stages', stage, 'weights') }];
 }
 
 /** The imported weights with which the chain of stages begins that ends in the exported one. */
-function startingWeights({ stages, export: { stage } }: Recipe): StepWant[] {
-  let name = stage;
-  for (;;) {
+function startingWeights({ stages, export: exported }: Pipeline, at: Place): StepWant[] {
+  let name = exported?.stage ?? null;
+  // At most as many as there are stages: those in a circle are refused when the steps are ordered.
+  for (const _ of Object.keys(stages)) {
     const settings = name === null ? undefined : ownValue(stages, name);
     if (name === null || settings === undefined) return [];
-    if (settings.from === 'init') return weightsOf(name, settings);
+    if (settings.from === 'init') return weightsOf(name, settings, at);
     name = settings.from;
+  }
+  return [];
+}
+
+/** Names of steps of a pipeline that a stage may not take. */
+const reservedNames = new Set(['prepare', 'export', 'search', 'evaluate', 'register', 'init']);
+
+function checkStages({ stages, extract }: Pipeline, at: Place): void {
+  const names = Object.keys(stages);
+  for (const [name, settings] of Object.entries(stages)) {
+    const stageAt = (...parts: string[]) => settingAt(at, 'stages', name, ...parts);
+    if (reservedNames.has(name) || Object.keys(extract).some((extraction) => name === `extract_${extraction}`))
+      throw new CairnError('invalid_setting', `${stageAt()}: "${name}" is the name of another step; choose another name for the stage`);
+    const { from } = settings;
+    if (from !== 'init' && !Object.hasOwn(stages, from))
+      throw new CairnError('invalid_setting', `${stageAt('from')} is "${from}", but the stages are ${names.join(', ')}`);
+    if (settings.weights !== null && from !== 'init')
+      throw new CairnError(
+        'invalid_setting',
+        `${stageAt('weights')} is "${settings.weights}", but the stage starts from the stage ${from}`,
+      );
+    checkStage(settings, stageAt());
   }
 }
 
-/** What one setting says of another. */
-function checkStage(
-  name: string,
-  { batch, ranks, effectiveBatch, epochs, lastEpoch, from, weights, sampler, imagesPerId }: TrainSettings,
-): void {
+/** What one setting of a stage says of another. */
+function checkStage(settings: Omit<TrainSettings, 'from' | 'weights'>, where: string): void {
+  const { batch, ranks, effectiveBatch, epochs, lastEpoch, sampler, imagesPerId } = settings;
   const refuse = (what: string) => {
-    throw new CairnError('invalid_setting', `${stagePath(name)}.${what}`);
+    throw new CairnError('invalid_setting', `${where}.${what}`);
   };
   const atOnce = batch * ranks;
   if (effectiveBatch !== null && effectiveBatch % atOnce !== 0)
@@ -182,38 +233,141 @@ function checkStage(
         'batch x ranks images, whatever the learning rate was chosen for',
     );
   if (lastEpoch !== null && lastEpoch > epochs) refuse(`lastEpoch is ${lastEpoch}, but the stage has ${epochs} epochs`);
-  if (weights !== null && from !== 'init') refuse(`weights is "${weights}", but the stage starts from the stage ${from}`);
   if (sampler === 'id_uniform' && batch % imagesPerId !== 0)
     refuse(`batch is ${batch}; the sampler id_uniform needs a multiple of imagesPerId, ${imagesPerId}`);
 }
 
-/** Names of steps that a stage may not take. */
-const reservedNames = new Set(['prepare', 'export', 'extract_index', 'extract_query', 'search', 'evaluate', 'register', 'init']);
+// Graphs -----------------------------------------------------------------------------------------------------------------
 
-function orderStages(recipe: Recipe): string[] {
-  const stages = Object.entries(recipe.stages);
-  const names = stages.map(([name]) => name);
-  const ordered: string[] = [];
-  for (const [name, settings] of stages) {
-    if (reservedNames.has(name))
+function graphPlan(name: string, step: GraphStep): StepPlan {
+  const needs: StepNeed[] = [];
+  const wants: StepWant[] = [];
+  for (const [role, input] of Object.entries(step.inputs)) {
+    if (typeof input === 'string') needs.push({ role, step: input });
+    else wants.push({ role, input, setting: settingPathText(['steps', name, 'inputs', role]), contents: contentsOf(role) });
+  }
+  return { name, needs, wants, ...kindAndSettingsOf(name, step) };
+}
+
+const contentsOf = (role: string): readonly WeightsContent[] => (role === 'weights' ? ['backbone', 'model'] : ['model']);
+
+function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
+  switch (step.kind) {
+    case 'train': {
+      const { kind, inputs, ...settings } = step;
+      checkStage(settings, settingPathText(['steps', name]));
+      const { start, weights } = inputs;
+      if (start !== undefined && weights !== undefined)
+        throw new CairnError(
+          'invalid_setting',
+          `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
+        );
+      // What the trainer is told: that it starts from something. What that is, the input says.
+      const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
+      return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
+    }
+    case 'prepare':
+    case 'export':
+    case 'extract':
+    case 'search':
+    case 'evaluate':
+    case 'register': {
+      const { kind, inputs: _, ...settings } = step;
+      return { kind, settings } as KindAndSettings;
+    }
+  }
+}
+
+/** How an input from outside is called in sentences and lists. */
+export function nameOfInput(input: ExternalInput | string): string {
+  if (typeof input === 'string') return input;
+  if ('weights' in input) return input.weights;
+  if ('model' in input) return input.model;
+  return 'run' in input ? `${input.step} of ${input.run}` : input.artifact;
+}
+
+// All steps --------------------------------------------------------------------------------------------------------------
+
+function refuseSameNames(steps: readonly StepPlan[]): void {
+  const seen = new Set<string>();
+  for (const { name } of steps) {
+    if (seen.has(name)) throw new CairnError('invalid_setting', `two steps are named "${name}"; rename the one in \`steps\``);
+    seen.add(name);
+  }
+}
+
+/** Each input is there, of a role and a kind that the step takes, and names a list that is made. */
+function checkInputs(step: StepPlan, steps: readonly StepPlan[]): void {
+  const inputs: Readonly<Record<string, Pick<StepInput<never>, 'kinds' | 'required'>>> = stepKinds[step.kind].inputs;
+  const where = (role: string) => `the input ${role} of the step ${step.name}`;
+  for (const { role } of [...step.needs, ...step.wants])
+    if (!Object.hasOwn(inputs, role))
       throw new CairnError(
         'invalid_setting',
-        `${stagePath(name)}: "${name}" is the name of another step; choose another name for the stage`,
+        `${where(role)}: a step of the kind ${step.kind} takes ${Object.keys(inputs).join(', ') || 'no inputs'}`,
       );
-    if (settings.from !== 'init' && !Object.hasOwn(recipe.stages, settings.from)) {
-      throw new CairnError('invalid_setting', `${stagePath(name)}.from is "${settings.from}", but the stages are ${names.join(', ')}`);
+  for (const [role, { required }] of Object.entries(inputs))
+    if (required && ![...step.needs, ...step.wants].some((input) => input.role === role))
+      throw new CairnError('invalid_setting', `the step ${step.name} (${step.kind}) needs an input ${role}`);
+  for (const { role, step: name } of step.needs) {
+    const source = steps.find((candidate) => candidate.name === name);
+    if (source === undefined)
+      throw new CairnError(
+        'invalid_setting',
+        `${where(role)} is "${name}", but there is no such step; the steps are ${steps.map((one) => one.name).join(', ')}`,
+      );
+    const { makes } = stepKinds[source.kind];
+    const accepted = ownValue(inputs, role)?.kinds ?? [];
+    if (!accepted.includes(makes))
+      throw new CairnError(
+        'invalid_setting',
+        `${where(role)} is the step ${name}, which makes ${makes}; it must be ${accepted.join(' or ')}`,
+      );
+    const reading = rulesOf(step).reads(role);
+    if (source.kind !== 'prepare' || typeof reading !== 'object') continue;
+    for (const list of source.settings.lists.length === 0 ? [] : reading.lists) {
+      const wanted = list === 'ground_truth' ? 'query' : list;
+      if (!source.settings.lists.some((made) => made === wanted))
+        throw new CairnError(
+          'invalid_setting',
+          `the step ${step.name} reads the list "${wanted}", but ${name} makes only ${source.settings.lists.join(', ')}`,
+        );
     }
-    checkStage(name, settings);
   }
-  while (ordered.length < names.length) {
-    const next = stages.flatMap(([name, { from }]) =>
-      !ordered.includes(name) && (from === 'init' || ordered.includes(from)) ? [name] : [],
-    );
-    if (next.length === 0) {
-      const rest = names.filter((name) => !ordered.includes(name));
-      throw new CairnError('invalid_setting', `stages ${rest.join(', ')} start from each other in a circle; one must start from init`);
-    }
-    ordered.push(...next);
+}
+
+/** The steps so that each comes after what it needs, else in the order of the recipe. */
+function inOrder(steps: readonly StepPlan[]): StepPlan[] {
+  const ordered: StepPlan[] = [];
+  const done = new Set<string>();
+  const rest = [...steps];
+  while (rest.length > 0) {
+    const index = rest.findIndex((step) => step.needs.every((need) => done.has(need.step)));
+    const next = rest.splice(index, 1)[0];
+    if (index === -1 || next === undefined)
+      throw new CairnError(
+        'invalid_setting',
+        `${steps
+          .filter(({ name }) => !done.has(name))
+          .map(({ name }) => name)
+          .join(', ')} need each other in a circle`,
+      );
+    ordered.push(next);
+    done.add(next.name);
   }
   return ordered;
+}
+
+function withNeeds(steps: readonly StepPlan[], wanted: readonly string[]): StepPlan[] {
+  const kept = new Set<string>();
+  const keep = (name: string): void => {
+    const step = steps.find((candidate) => candidate.name === name);
+    if (step === undefined)
+      throw new CairnError('invalid_setting', `until names "${name}", but the steps are ${steps.map((one) => one.name).join(', ')}`);
+    if (kept.has(name)) return;
+    kept.add(name);
+    for (const need of step.needs) keep(need.step);
+  };
+  for (const name of wanted) keep(name);
+  return steps.filter(({ name }) => kept.has(name));
 }

@@ -29,8 +29,9 @@ test('an estimate is within a factor of 1.5 in time and 20 % in memory of the ne
       extract: { index: { list: 'index' }, query: { list: 'query' } },
       register: { model: 'measured' },
     });
-    const step = expandRecipe(recipe).find(({ name }) => name === 'one');
-    const estimate = step === undefined ? null : estimateStep(step, recipe, { clean: { rows, classes } });
+    const plan = expandRecipe(recipe);
+    const step = plan.find(({ name }) => name === 'one');
+    const estimate = step === undefined ? null : estimateStep(step, plan, { clean: { rows, classes } });
     const images = Math.floor(rows / batch) * batch;
     const timeRatio = ((estimate?.gpuHours ?? 0) * 3600) / (images / computeImagesPerSecond);
     // The allocator does not count CUDA's context, for which the estimate has 1 GiB.

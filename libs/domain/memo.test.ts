@@ -1,9 +1,19 @@
-import { type Recipe, recipe } from '@cairn/contract';
+import { type ExtractSettings, type Recipe, recipe } from '@cairn/contract';
 import { describe, expect, it } from 'vitest';
-import { exhaustedCause, expandRecipe, explainDifference, type KnownInput, type MemoParts, memoParts, retryDelayMs } from './index.ts';
+import {
+  exhaustedCause,
+  expandRecipe,
+  explainDifference,
+  type KnownInput,
+  type MemoParts,
+  memoParts,
+  retryDelayMs,
+  type StepPlan,
+} from './index.ts';
 
 const stage = { list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
-const make = (stages: Record<string, unknown>): Recipe =>
+type Whole = Recipe & { export: NonNullable<Recipe['export']>; extract: { index: ExtractSettings; query: ExtractSettings } };
+const make = (stages: Record<string, unknown>) =>
   recipe.parse({
     name: 'x',
     model: { backbone: 'resnet18' },
@@ -11,7 +21,7 @@ const make = (stages: Record<string, unknown>): Recipe =>
     export: { stage: Object.keys(stages).at(-1), imageSize: 64 },
     extract: { index: { list: 'index' }, query: { list: 'query' } },
     register: { model: 'm' },
-  });
+  }) as Whole;
 const two = make({ '512_all': { ...stage, from: '384' }, '384': { ...stage, from: 'init' } });
 
 describe('expandRecipe', () => {
@@ -88,7 +98,7 @@ describe('expandRecipe', () => {
       weights: 'w',
     });
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
-    const want = { role: 'weights', name: 'w', contents: ['backbone', 'model'], setting: 'stages.a.weights' };
+    const want = { role: 'weights', input: { weights: 'w' }, contents: ['backbone', 'model'], setting: 'stages.a.weights' };
     const steps = expandRecipe(make({ a: begins, b: { ...stage, from: 'a' } }));
     // register tells of them, since their licence goes with the model.
     expect(steps.flatMap(({ name, wants }) => wants.map((wanted) => [name, wanted]))).toEqual([
@@ -104,7 +114,7 @@ describe('expandRecipe', () => {
     };
     const steps = exporting({}, { weights: 'theirs' });
     expect(steps.map((step) => step.kind)).toEqual(['prepare', 'export', 'extract', 'extract', 'search', 'evaluate', 'register']);
-    const want = { role: 'checkpoint', name: 'theirs', contents: ['model'], setting: 'export.weights' };
+    const want = { role: 'checkpoint', input: { weights: 'theirs' }, contents: ['model'], setting: 'export.weights' };
     expect(steps.filter((step) => step.wants.length > 0).map(({ kind, wants }) => ({ kind, wants }))).toEqual([
       { kind: 'export', wants: [want] },
       { kind: 'register', wants: [want] },
@@ -115,6 +125,106 @@ describe('expandRecipe', () => {
     expect(() => exporting(init, { stage: null, weights: 'theirs' })).toThrow('so the stages a lead nowhere');
     expect(() => exporting({}, { stage: 'a' })).toThrow('the recipe has no stages');
     expect(() => exporting(init, { stage: 'b' })).toThrow('export.stage is "b", but the stages are a');
+  });
+});
+
+const own = (parts: object) => recipe.parse({ name: 'own', ...parts });
+const named = (steps: readonly StepPlan[]) =>
+  steps.map(({ name, needs }) => [name, needs.map((need) => `${need.role}: ${need.step}`).join(', ')]);
+
+describe('a recipe', () => {
+  const pipeline = { model: two.model, stages: two.stages, export: two.export };
+
+  it('is cut to the steps that are wanted and what they need', () => {
+    expect(expandRecipe(two, ['export']).map(({ name }) => name)).toEqual(['prepare', '384', '512_all', 'export']);
+    expect(expandRecipe({ ...two, until: ['384'] }).map(({ name }) => name)).toEqual(['prepare', '384']);
+    expect(expandRecipe({ ...two, until: ['384'] }, ['prepare']).map(({ name }) => name)).toEqual(['prepare']);
+    expect(() => expandRecipe(two, ['exprot'])).toThrow('until names "exprot", but the steps are prepare, 384,');
+  });
+
+  it('has only the parts of a pipeline that it describes', () => {
+    const trained = own(pipeline);
+    expect(expandRecipe(trained).map(({ name }) => name)).toEqual(['prepare', '384', '512_all', 'export']);
+    const extracted = own({ ...pipeline, extract: { index: two.extract.index }, register: { model: 'm' } });
+    expect(named(expandRecipe(extracted)).slice(-2)).toEqual([
+      ['extract_index', 'lists: prepare, model: export'],
+      ['register', 'checkpoint: 512_all, model: export, index: extract_index'],
+    ]);
+    expect(expandRecipe({ ...two, evaluate: null }).map(({ name }) => name)).not.toContain('evaluate');
+    expect(() => own({ stages: two.stages })).toThrow('stages, export, extract and register need a model');
+    expect(() => own({})).toThrow('a recipe has a model with stages, several models, or steps');
+    expect(() => expandRecipe(own({ model: two.model, extract: two.extract }))).toThrow(
+      'the input model of the step extract_index is "export", but there is no such step',
+    );
+  });
+
+  it('has several models side by side on the same lists', () => {
+    const steps = expandRecipe(
+      own({
+        models: { A: pipeline, B: { ...pipeline, stages: { only: { ...stage, from: 'init' } }, export: { ...two.export, stage: 'only' } } },
+      }),
+    );
+    expect(named(steps)).toEqual([
+      ['prepare', ''],
+      ['A-384', 'lists: prepare'],
+      ['A-512_all', 'lists: prepare, start: A-384'],
+      ['A-export', 'lists: prepare, checkpoint: A-512_all'],
+      ['B-only', 'lists: prepare'],
+      ['B-export', 'lists: prepare, checkpoint: B-only'],
+    ]);
+    const lost = own({ models: { A: { ...pipeline, stages: { '384': { ...stage, from: 'gone' } } } } });
+    expect(() => expandRecipe(lost)).toThrow('models.A.stages.384.from is "gone"');
+  });
+
+  it('is any graph of steps, with inputs from outside', () => {
+    const graph = own({
+      steps: {
+        lists: { kind: 'prepare', lists: ['index', 'query', 'clean'] },
+        features: { kind: 'extract', inputs: { lists: 'lists', model: { model: 'landmark@3' } }, list: 'index' },
+        again: {
+          ...{ kind: 'train', inputs: { lists: { artifact: `art_${'0'.repeat(26)}` }, start: { run: 'mini-1', step: '512_all' } } },
+          ...{ list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2, model: two.model },
+        },
+      },
+    });
+    const steps = expandRecipe(graph);
+    // Nothing needs the lists of the recipe's own `prepare`.
+    expect(named(steps)).toEqual([
+      ['lists', ''],
+      ['features', 'lists: lists'],
+      ['again', ''],
+    ]);
+    expect(steps[1]?.wants).toEqual([
+      { role: 'model', input: { model: 'landmark@3' }, setting: 'steps.features.inputs.model', contents: ['model'] },
+    ]);
+    expect(steps[2]).toMatchObject({ kind: 'train', settings: { from: 'start', weights: null } });
+    expect(
+      expandRecipe(
+        own({ ...pipeline, steps: { more: { kind: 'extract', inputs: { lists: 'prepare', model: 'export' }, list: 'all' } } }),
+      ).at(-1),
+    ).toMatchObject({ name: 'more', settings: { list: 'all' } });
+  });
+
+  const extract = { kind: 'extract', inputs: { lists: 'prepare', model: { model: 'landmark' } }, list: 'index' };
+  it.each([
+    [{ a: { ...extract, inputs: { lists: 'prepare' } } }, 'the step a (extract) needs an input model'],
+    [
+      { a: { ...extract, inputs: { ...extract.inputs, models: 'x' } } },
+      'the input models of the step a: a step of the kind extract takes lists, model',
+    ],
+    [{ a: { ...extract, inputs: { ...extract.inputs, model: 'prepare' } } }, 'is the step prepare, which makes lists; it must be model'],
+    [{ a: { ...extract, list: 'test' } }, 'the step a reads the list "test", but prepare makes only'],
+    [{ prepare: extract }, 'which makes features; it must be lists'],
+    [
+      {
+        a: { kind: 'search', inputs: { query: 'b', index: 'b' } },
+        b: { ...extract, inputs: { ...extract.inputs, lists: 'c' } },
+        c: { kind: 'extract', inputs: { lists: 'b', model: 'b' }, list: 'index' },
+      },
+      'the input lists of the step b is the step c, which makes features',
+    ],
+  ])('refuses the graph %j', (steps, message) => {
+    expect(() => expandRecipe(own({ steps }))).toThrow(message);
   });
 });
 

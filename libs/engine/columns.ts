@@ -1,4 +1,5 @@
 import {
+  artifactKind,
   artifactState,
   attemptCause,
   attemptState,
@@ -14,7 +15,7 @@ import { z } from 'zod';
 
 /** JSON columns as the engine reads them: parsed, never cast. */
 export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
-/** Imported weights that a step reads: of the memo key is the file's sha256. */
+/** What a step reads from outside its run; `sha256` is of the memo key: an artifact's digest, or that of the file of imported weights. */
 export const givenColumn = z.array(z.object({ role: z.string(), name: z.string(), artifactId: z.string(), sha256: z.string() }));
 export type Given = z.infer<typeof givenColumn>[number];
 export const failuresColumn = z.partialRecord(attemptCause, z.number().int());
@@ -26,7 +27,7 @@ export const scoresColumn = z.record(z.string(), z.number());
 export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resultColumn = z.object({ files: filesColumn, details: detailsColumn });
 export const failureColumn = failureView;
-export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind };
+export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind, artifactKind };
 /** What an artifact's memo key was made of. Earlier releases had a digest of source files, `code`, in place of the version. */
 export const memoPartsColumn: z.ZodType<MemoParts> = z.object({
   kind: z.string(),

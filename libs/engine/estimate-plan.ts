@@ -11,7 +11,7 @@ export async function estimateSteps(
 ): Promise<ReadonlyMap<string, Pick<PlannedStep, 'estimate' | 'split'>>> {
   const lists = await listCounts(ctx, submission, projectId);
   const entries = submission.plan.map(async (step) => {
-    const reckoned = estimateStep(step, submission.recipe, lists);
+    const reckoned = estimateStep(step, submission.plan, lists);
     const estimate = reckoned && ((await measuredBefore(ctx, step, submission, projectId, reckoned)) ?? reckoned);
     return [step.name, { estimate, split: step.kind === 'train' ? describeSplit(step.settings) : null }] as const;
   });

@@ -49,7 +49,8 @@ async function readInputs(run: RunWork, step: WorkStep): Promise<Record<string, 
     const isPart = typeof reads(role) === 'object';
     inputs[role] = artifact && isPart ? await withDetails(run, artifact.id) : { digest: artifact?.digest ?? null, details: null };
   }
-  for (const { role, sha256: digest } of step.given) inputs[role] = { digest, details: null };
+  for (const { role, artifactId, sha256: digest } of step.given)
+    inputs[role] = typeof reads(role) === 'object' ? await withDetails(run, artifactId) : { digest, details: null };
   return inputs;
 }
 

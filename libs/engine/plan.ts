@@ -1,10 +1,19 @@
 import { listsDetails, type PlannedStep, type PlanView, type SubmitRequest } from '@cairn/contract';
-import { explainDifference, type KnownInput, type MemoParts, mayReuse, memoParts, rulesOf, type StepPlan, stepKinds } from '@cairn/domain';
+import {
+  explainDifference,
+  type KnownInput,
+  type MemoParts,
+  mayReuse,
+  memoParts,
+  nameOfInput,
+  rulesOf,
+  type StepPlan,
+  stepKinds,
+} from '@cairn/domain';
 import { memoPartsColumn } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { estimateSteps, sumEstimates } from './estimate-plan.ts';
-import { givenTo } from './imported-weights.ts';
 import { toJson } from './json.ts';
 import { memoKeyOf } from './memo.ts';
 import { checkSubmission, type Submission } from './submit.ts';
@@ -34,7 +43,7 @@ const notKnown: KnownInput = { digest: null, details: null };
 async function planStep(
   ctx: EngineContext,
   step: StepPlan,
-  submission: Submission,
+  { inputs, dataset, noReuse }: Pick<Submission, 'inputs' | 'dataset' | 'noReuse'>,
   results: ReadonlyMap<string, KnownInput>,
   projectId: string,
 ): Promise<{ planned: Omit<PlannedStep, 'estimate' | 'split'>; result: KnownInput }> {
@@ -47,19 +56,19 @@ async function planStep(
       why,
       settings: step.settings,
       slots: rulesOf(step).slots,
-      given: step.wants.map(({ role, name }) => ({ role, name, sha256: submission.weights.get(name)?.sha256 ?? null })),
+      given: step.wants.map(({ role, input }) => ({ role, name: nameOfInput(input), sha256: inputs.of(step, role)?.digest ?? null })),
     },
     result,
   });
   if (!stepKinds[step.kind].reusable) return planned('run', 'a model is registered by every run');
-  if (!mayReuse(step, submission.noReuse)) return planned('run', 'reuse is switched off for it');
-  const absent = step.wants.filter((want) => !submission.weights.has(want.name)).map((want) => want.name);
+  if (!mayReuse(step, noReuse)) return planned('run', 'reuse is switched off for it');
+  const absent = step.wants.filter(({ role }) => inputs.of(step, role) === undefined).map(({ input }) => nameOfInput(input));
   if (absent.length > 0) return planned('run', `the weights ${absent.join(' and ')} are not here yet`);
-  const inputs = Object.fromEntries([
+  const known = Object.fromEntries([
     ...step.needs.map((need) => [need.role, results.get(need.step) ?? notKnown]),
-    ...givenTo(step, submission.weights).map(({ role, sha256 }) => [role, { digest: sha256, details: null }]),
+    ...step.wants.map(({ role }) => [role, inputs.of(step, role) ?? notKnown]),
   ]);
-  const { parts, unknown } = memoParts(step, inputs, submission.dataset.digest);
+  const { parts, unknown } = memoParts(step, known, dataset.digest);
   if (parts === null) {
     const names = [...new Set(step.needs.filter((need) => unknown.includes(need.role)).map((need) => need.step))];
     return planned('run', `${names.join(' and ')} ${names.length === 1 ? 'runs' : 'run'} first`);

@@ -1,4 +1,4 @@
-import type { Recipe } from '@cairn/contract';
+import { type Recipe, recipe as recipeSchema, type StepInputReference } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -242,6 +242,92 @@ describe('a run', () => {
 /** Names of stages, each with the one it goes on from. */
 const chain = (length: number): [string, string][] =>
   Array.from({ length }, (_, index) => [`more${index}`, index === 0 ? 'first' : `more${index - 1}`]);
+
+describe('a graph', () => {
+  const index = { kind: 'extract' as const, list: 'index' as const, shards: 2, workers: 1 };
+  const extraction = (inputs: Record<string, StepInputReference>) =>
+    recipeSchema.parse({ name: 'features', dataset: 'toy', steps: { features: { ...index, inputs: { lists: 'prepare', ...inputs } } } });
+
+  it('extracts with a registered model, and reuses what the pipeline of the model made', async () => {
+    const set = { 'stages.first.epochs': 21 };
+    const whole = await stage.submit({ set });
+    await stage.playAll(whole);
+    const { version } = await stage.prisma.model.findFirstOrThrow({ where: { runId: whole } });
+    const pipelineStep = await stage.step(whole, 'extract_index');
+    for (const model of ['toy', `toy@${version}`]) {
+      const runId = await stage.submit({ recipe: extraction({ model: { model } }) });
+      // The same list and model with the same settings of result: the features are there.
+      expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+      expect((await stage.step(runId, 'features')).artifactId).toBe(pipelineStep.artifactId);
+    }
+    const ofRun = await stage.submit({ recipe: extraction({ model: { run: whole, step: 'export' } }), noReuse: true });
+    await stage.playAll(ofRun);
+    const exported = (await stage.step(whole, 'export')).artifact;
+    const { given } = await stage.step(ofRun, 'features');
+    expect(given).toEqual([{ role: 'model', name: `export of ${whole}`, artifactId: exported?.id, sha256: exported?.digest }]);
+    expect(await stage.run(ofRun)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it('takes lists from outside: their rows plan its shards', async () => {
+    const whole = await stage.submit({ set: { 'stages.first.epochs': 22 } });
+    await stage.playAll(whole);
+    const lists = { run: whole, step: 'prepare' };
+    const recipe = extraction({ lists, model: { run: whole, step: 'export' } });
+    const plan = await stage.engine.planRun(request({ recipe }), ada);
+    expect(plan.steps.map(({ name, action }) => [name, action])).toEqual([['features', 'reuse']]);
+    const runId = await stage.submit({ recipe, noReuse: true });
+    expect(await stage.step(runId, 'features')).toMatchObject({ state: 'ready', shardsTotal: 2 });
+    await stage.playAll(runId);
+    expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it('trains on from a model, if it is of the same network', async () => {
+    const whole = await stage.submit({ set: { 'stages.first.epochs': 23 } });
+    await stage.playAll(whole);
+    const train = (embeddingDim: number) =>
+      recipeSchema.parse({
+        ...{ name: 'on', dataset: 'toy' },
+        steps: {
+          on: {
+            ...{ kind: 'train', inputs: { lists: 'prepare', start: { model: 'toy' } }, model: { backbone: 'resnet18', embeddingDim } },
+            ...{ list: 'clean', imageSize: 32, epochs: 1, learningRate: 0.1, batch: 4, ranks: 1 },
+          },
+        },
+      });
+    const message = 'steps.on.inputs.start is toy, which gives features of length 512; model.embeddingDim is 64';
+    await expect(stage.submit({ recipe: train(64) })).rejects.toMatchObject({ code: 'model_mismatch', message });
+    const runId = await stage.submit({ recipe: train(512) });
+    expect((await stage.step(runId, 'on')).given).toMatchObject([
+      { role: 'start', artifactId: (await stage.step(whole, 'second')).artifactId },
+    ]);
+    await stage.playAll(runId);
+  });
+
+  it('runs to the step that is wanted', async () => {
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 24 }, until: ['second'] });
+    expect(Object.keys(await states(runId))).toEqual(['prepare', 'first', 'second']);
+    await stage.playAll(runId);
+    expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it.each<[StepInputReference, string, RegExp]>([
+    [{ model: 'nobody' }, 'not_found', /is nobody, but no such model is registered/],
+    [{ model: 'toy@999' }, 'not_found', /is toy@999, but no such model is registered/],
+    [{ run: 'nobody', step: 'export' }, 'not_found', /is export of nobody, but there is no such step/],
+    [{ artifact: `art_${'0'.repeat(26)}` }, 'not_found', /which is not an artifact that is ready/],
+  ])('is refused without its input %j', async (model, code, message) => {
+    await expect(stage.submit({ recipe: extraction({ model }) })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  it('is refused with an input of another kind', async () => {
+    const whole = await stage.submit({ set: { 'stages.first.epochs': 25 } });
+    await stage.play(whole, 'first');
+    await expect(stage.submit({ recipe: extraction({ model: { run: whole, step: 'first' } }) })).rejects.toMatchObject({
+      code: 'invalid_setting',
+      message: `steps.features.inputs.model is first of ${whole}, which is of the kind checkpoint; it must be model`,
+    });
+  });
+});
 
 describe('cancelling', () => {
   it('stops what runs, keeps what is done, and ends', async () => {

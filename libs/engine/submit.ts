@@ -5,7 +5,7 @@ import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/ru
 import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
-import { findWeights, givenTo, type ImportedWeights, refuseAbsentWeights } from './imported-weights.ts';
+import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
 import type { NewStep } from './pending-writes.ts';
 import { checkRunQuotas } from './quotas.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
@@ -16,8 +16,7 @@ import { settleAndWrite } from './with-run.ts';
 export type Submission = {
   recipe: Recipe;
   plan: StepPlan[];
-  /** The imported weights that steps want, by name, as far as they are here. */
-  weights: ReadonlyMap<string, ImportedWeights>;
+  inputs: ExternalInputs;
   dataset: { id: string; name: string; version: number; digest: string };
   noReuse: boolean | string[];
 };
@@ -25,12 +24,12 @@ export type Submission = {
 /**
  * Checks a submission without writing anything.
  *
- * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset), `model_mismatch` (weights),
+ * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
  *   `invalid_request` (noReuse)
  */
 export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
   const recipe = resolveRecipe(ctx, request);
-  const plan = expandRecipe(recipe);
+  const plan = expandRecipe(recipe, request.until);
   const wanted = request.dataset ?? recipe.dataset;
   if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} names no dataset; give one with \`dataset\``);
   const dataset = await findDataset(ctx, wanted, projectId);
@@ -40,11 +39,11 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
     if (unknown.length > 0)
       throw new CairnError(
         'invalid_request',
-        `noReuse names ${unknown.join(', ')}, which is no step of the recipe${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} There are ${names.join(', ')}`,
+        `noReuse names ${unknown.join(', ')}, which is not a step of the run${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} There are ${names.join(', ')}`,
       );
   }
-  const weights = await findWeights(ctx, recipe, plan, projectId);
-  return { recipe, plan, weights, dataset, noReuse: request.noReuse };
+  const inputs = await findExternalInputs(ctx, plan, projectId);
+  return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
 }
 
 async function findDataset(ctx: EngineContext, wanted: string, projectId: string) {
@@ -79,13 +78,13 @@ export async function submitRun(
   const requestDigest = sha256(canonicalJson(request));
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
-  const { recipe, plan, weights, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
-  refuseAbsentWeights(recipe, plan, weights);
+  const { recipe, plan, inputs, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
+  refuseAbsentWeights(plan, inputs);
   await checkRunQuotas(ctx, ctx.prisma, actor);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
-  const steps = plan.map((step) => newStep(step, givenTo(step, weights)));
+  const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nobody else sees the run before the commit: what was inserted need not be locked and read.

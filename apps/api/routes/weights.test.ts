@@ -216,21 +216,22 @@ test('a recipe of the reference can be submitted once its weights are here', asy
 test('an imported model is exported in place of a stage, and registered', async () => {
   const { json } = await put('theirs', file('theirs'), { content: 'model', embeddingDim: '64', classes: '9' });
   const { recipe } = planRequest();
-  if (typeof recipe === 'string') throw new Error('a whole recipe is expected');
-  const imported = { ...recipe, model: { ...recipe.model, embeddingDim: 64 }, stages: {} };
-  const submit = (over: object) => stage.submit({ recipe: { ...imported, export: { ...recipe.export, stage: null, ...over } } });
+  if (typeof recipe === 'string' || !recipe.model || !recipe.export) throw new Error('a whole recipe is expected');
+  const { model, export: exported } = recipe;
+  const imported = { ...recipe, model: { ...model, embeddingDim: 64 }, stages: {} };
+  const submit = (over: object) => stage.submit({ recipe: { ...imported, export: { ...exported, stage: null, ...over } } });
   await expect(submit({})).rejects.toThrow('export takes a stage or the weights of an imported model; neither is given');
   await expect(submit({ weights: 'absent' })).rejects.toMatchObject({
     details: { remedy: 'Bring them in: `cairn import model absent.pth --backbone resnet18 --name absent`.' },
   });
-  await expect(stage.submit({ recipe: { ...imported, model: recipe.model, export: { ...recipe.export, stage: null, weights: 'theirs' } } }))
+  await expect(stage.submit({ recipe: { ...imported, model, export: { ...exported, stage: null, weights: 'theirs' } } }))
     .rejects //
     .toThrow('gives features of length 64; model.embeddingDim is 512');
   const runId = await submit({ weights: 'theirs' });
   await stage.playAll(runId);
   expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
-  const [model] = await prisma.model.findMany({ where: { runId } });
-  expect(model?.artifacts).toMatchObject({ checkpoint: json.artifactId });
+  const [registered] = await prisma.model.findMany({ where: { runId } });
+  expect(registered?.artifacts).toMatchObject({ checkpoint: json.artifactId });
 });
 
 test('an owner takes off what is his own, an admin everything', async () => {

@@ -9,7 +9,7 @@ let api: StubApi;
 beforeAll(async () => {
   api = await startStubApi();
   const recipes = await loadRecipes();
-  const summary = ({ name, description, stages }: RecipeInput) => ({ name, description, stages: Object.keys(stages) });
+  const summary = ({ name, description, stages }: RecipeInput) => ({ name, description, stages: Object.keys(stages ?? {}) });
   api.on('GET', '/v1/recipes', () => ({
     items: [...recipes.values()].map((one) => summary(one.recipe)),
     ensembles: [...ensembles.values()],

@@ -32,6 +32,7 @@ function withSubmission(command: Command): Command {
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.384.epochs=2, or stages."v1.5".epochs=2 (repeatable)', collect)
     .option('-d, --dataset <name>', "name or name@version (default: the recipe's own)")
     .option('-n, --name <name>', 'a name for the run (default: the recipe and a number)')
+    .option('-u, --until <steps>', 'only these steps and what they need: --until export, or --until extract_index,extract_query')
     .option('--priority <number>', 'larger goes first, -100 to 100', wholeNumber(-100, 100))
     .option('--no-reuse [steps]', 'runs every step again, or those named: --no-reuse=384,export');
 }

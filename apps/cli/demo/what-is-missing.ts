@@ -5,7 +5,7 @@ export type DemoPlace = { slots: number; home: string };
 
 /** What has to be known of a plan. */
 export type DemoPlan = {
-  recipe: { name: string; model: { backbone: string }; stages: Record<string, { weights: string | null }> };
+  recipe: { name: string; model?: { backbone: string } | undefined; stages: Record<string, { weights: string | null }> };
   steps: readonly Pick<PlannedStep, 'name' | 'action' | 'slots' | 'given'>[];
 };
 
@@ -28,7 +28,7 @@ export function whatIsMissing({ recipe, steps }: DemoPlan, { slots, home }: Demo
     ...starts.map(([stage]) => `--set ${settingPathText(['stages', stage, 'weights'])}=null`),
   ];
   const cairn = `npx cairn --home ${home}`;
-  const imports = absent.map((name) => `\`${cairn} import weights ${name}.pth --backbone ${recipe.model.backbone}\``);
+  const imports = absent.map((name) => `\`${cairn} import weights ${name}.pth --backbone ${recipe.model?.backbone ?? 'BACKBONE'}\``);
   const bring =
     imports.length === 0
       ? ''

@@ -77,7 +77,7 @@ describe('a recipe that does not fit the schema', () => {
     expect(error.message).toContain('model.backbone is "resnest100": use resnet18, resnet50, ');
     expect(error.message).toContain('or timm: and the name of a network of timm; did you mean "resnest101"?');
     const taken = parseRecipe(good.replace('resnet18', 'timm:convnext_base.fb_in22k'), 'recipe.yaml');
-    expect(taken.model.backbone).toBe('timm:convnext_base.fb_in22k');
+    expect(taken.model?.backbone).toBe('timm:convnext_base.fb_in22k');
   });
 
   test('names the path, the place and the nearest setting', () => {

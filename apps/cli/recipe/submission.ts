@@ -9,6 +9,7 @@ export type SubmissionOptions = {
   dataset?: string;
   name?: string;
   priority?: number;
+  until?: string;
   /** From `--no-reuse[=step,...]`: true when absent, false when bare, else the steps. */
   reuse: boolean | string;
 };
@@ -30,6 +31,7 @@ export async function submissionOf(
     ...(options.dataset === undefined ? {} : { dataset: options.dataset }),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.priority === undefined ? {} : { priority: options.priority }),
+    ...(options.until === undefined ? {} : { until: stepsOf(options.until) }),
     ...(Object.keys(set).length === 0 ? {} : { set }),
     ...(options.reuse === true ? {} : { noReuse: options.reuse === false ? true : stepsOf(options.reuse) }),
   };

@@ -3,7 +3,7 @@ import { mayReuse, stepKinds } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import { recordFailure } from '../attempts/failure.ts';
 import { stagingPrefix } from '../attempts/spec.ts';
-import { detailsColumn, filesColumn, memoPartsColumn, resultColumn } from '../columns.ts';
+import { detailsColumn, filesColumn, givenColumn, memoPartsColumn, needsColumn, resultColumn } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { memoKeyOf } from '../memo.ts';
@@ -45,10 +45,21 @@ export async function pendingFinalization(ctx: EngineContext, stepId: string, ge
   }
   if (step.shardsCommitted < step.shardsTotal) return null;
   const files = step.shards.flatMap((shard) => filesColumn.parse(shard.files));
-  const lists = await ctx.prisma.step.findFirstOrThrow({ where: { runId: step.runId, kind: 'prepare' }, select: { artifactId: true } });
+  const listsArtifact = await listsOf(ctx, step);
   const list = String((detailsColumn.parse(step.settings) as { list?: unknown }).list);
   const counts = { rows: step.rows, rejected: step.rejected, shards: step.shardsTotal };
-  return { ...common, files, details: { list, ...counts }, extraction: { list, listsArtifact: lists.artifactId ?? '', ...counts } };
+  return { ...common, files, details: { list, ...counts }, extraction: { list, listsArtifact, ...counts } };
+}
+
+/** The artifact that a step reads its lists from: of a step of its run, or from outside. */
+async function listsOf(
+  { prisma }: EngineContext,
+  { runId, needs, given }: { runId: string; needs: unknown; given: unknown },
+): Promise<string> {
+  const outside = givenColumn.parse(given).find(({ role }) => role === 'lists');
+  if (outside !== undefined) return outside.artifactId;
+  const name = needsColumn.parse(needs).find(({ role }) => role === 'lists')?.step ?? '';
+  return (await prisma.step.findUnique({ where: { runId_name: { runId, name } }, select: { artifactId: true } }))?.artifactId ?? '';
 }
 
 /** The artifact is whole and its manifest written: it exists from now on, for this run and for every one that waits for it. */

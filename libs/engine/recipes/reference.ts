@@ -1,4 +1,4 @@
-import type { BackboneName, RecipeInput } from '@cairn/contract';
+import type { BackboneName, RecipeInput, StageInput } from '@cairn/contract';
 
 /**
  * The pipelines of the 2nd place solution of Google Landmark Retrieval 2021, equal to its configs/GLDv2 to the number
@@ -7,8 +7,6 @@ import type { BackboneName, RecipeInput } from '@cairn/contract';
  * Its chains, though not its paths: each stage starts from what the stage before it wrote. Where the reference goes on from an
  * epoch in the middle of the stage before, that stage ends there (`lastEpoch`), on the learning rate planned for all its epochs.
  */
-export type StageInput = RecipeInput['stages'][string];
-
 type Pipeline = { name: string; backbone: BackboneName; weights: string; stages: Record<string, Stage> };
 /** What the table of the reference says of a stage; `batch` is per GPU. */
 type Stage = Pick<StageInput, 'imageSize' | 'pad' | 'epochs' | 'learningRate' | 'batch' | 'weightDecay'> & Partial<StageInput>;

@@ -89,9 +89,10 @@ function estimateWith(figures: GpuFigures, channelsLast: boolean) {
     extract: { index: { list: 'index' }, query: { list: 'query' } },
     register: { model: 'r50' },
   });
-  const step = expandRecipe(recipe).find(({ name }) => name === 'one');
+  const plan = expandRecipe(recipe);
+  const step = plan.find(({ name }) => name === 'one');
   if (step === undefined) throw new Error('the recipe has no stage');
-  return estimateStep(step, recipe, { clean: { rows: 1_280_000, classes: 81_313 } }, figures);
+  return estimateStep(step, plan, { clean: { rows: 1_280_000, classes: 81_313 } }, figures);
 }
 
 test('a report never takes more than a megabyte, and keeps its figures', () => {

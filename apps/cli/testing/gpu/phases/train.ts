@@ -141,8 +141,9 @@ function planned(setting: Setting, precision: Variant['precision'], classes: num
     extract: { index: { list: 'index' }, query: { list: 'query' } },
     register: { model: 'gpu-check' },
   });
-  const step = expandRecipe(recipe).find(({ name }) => name === 'one');
-  const estimate = step === undefined ? null : estimateStep(step, recipe, { clean: { rows, classes } });
+  const plan = expandRecipe(recipe);
+  const step = plan.find(({ name }) => name === 'one');
+  const estimate = step === undefined ? null : estimateStep(step, plan, { clean: { rows, classes } });
   if (estimate === null || estimate.gpuHours === null || estimate.gpuMemoryGib === null) return null;
   return { imagesPerSecond: rows / (estimate.gpuHours * 3600), bytes: estimate.gpuMemoryGib * 2 ** 30 };
 }
