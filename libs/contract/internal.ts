@@ -124,7 +124,7 @@ export const startRequest = z.object({
   instance: writtenText(64, { least: 8 }),
   version: toldText(64),
   /** Of what its code computes, by kind of step; empty from agents of releases that did not report them. */
-  stepVersions: z.record(z.string().max(64), wholeNumber).default({}),
+  stepVersions: z.record(z.string().regex(/^[a-z][a-z_]{0,39}$/), wholeNumber).default({}),
 });
 export type StartRequest = z.infer<typeof startRequest>;
 

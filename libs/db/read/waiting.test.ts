@@ -17,7 +17,7 @@ describe('loadWaiting', () => {
         runId: run.id,
         runName: run.name,
         name: '384',
-        kind: 'train',
+        isFleet: false,
         owner: 'grace',
         priority: 7,
         readyAt: step.readyAt?.getTime(),
@@ -86,7 +86,7 @@ describe('loadWaiting', () => {
 
   test('every live attempt holds its slots, also of a run that is being cancelled', async () => {
     const { run, step } = await rows.addReadyStep(
-      { name: 'extract_index', kind: 'extract', state: 'active' },
+      { name: 'extract_index', kind: 'extract', state: 'active', shardsTotal: 5 },
       { state: 'cancelling', owner: 'grace' },
     );
     const attempt = await rows.addAttempt(step, { state: 'stopping', slots: 8, startedAt: new Date(9_000) });
