@@ -1,6 +1,6 @@
 import type { CairnClient } from '@cairn/client';
 import { CairnError, idOf, type RunSummary, safeName } from '@cairn/contract';
-import { nearestName } from '@cairn/runtime';
+import { didYouMean, nearestName } from '@cairn/runtime';
 
 /** How many of the newest runs an id's beginning is looked for in. */
 const searched = 1000;
@@ -36,7 +36,7 @@ export async function findRun(client: CairnClient, text: string, signal: AbortSi
     });
   }
   const nearest = nearestName(text, names);
-  throw new CairnError('not_found', `There is no run "${text}"`, {
+  throw new CairnError('not_found', `There is no run "${text}"${didYouMean(nearest)}`, {
     details: { ...(nearest === null ? {} : { nearest }), remedy: '`cairn runs` lists them.' },
   });
 }

@@ -32,20 +32,14 @@ export function errorLines(error: unknown): ErrorLine[] {
       { label: 'hint', text: 'Report it with the lines below.' },
     ];
   }
-  const { frame, nearest, requestId } = error.details;
+  const { frame, requestId } = error.details;
   const isServerFault = error.code === 'internal' && typeof requestId === 'string' && requestId !== '';
   return [
     { label: 'error', text: error.message },
     ...(typeof frame === 'string' ? [{ label: null, text: frame }] : []),
-    ...nearestLine(nearest, error.message),
     { label: 'hint', text: remedyOf(error) },
     ...(isServerFault ? [{ label: null, text: `request ${requestId}` }] : []),
   ];
-}
-
-/** The nearest name, unless the message says it already. */
-function nearestLine(nearest: unknown, message: string): ErrorLine[] {
-  return typeof nearest === 'string' && !message.includes(`"${nearest}"`) ? [{ label: 'hint', text: `Did you mean "${nearest}"?` }] : [];
 }
 
 function stackOf(error: unknown): string {

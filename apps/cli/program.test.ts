@@ -78,11 +78,13 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
   });
 
   test("shows the server's problem with the name that was meant", async () => {
-    api.on('POST', '/v1/runs', (_, response) => sendProblem(response, 'unknown_recipe', 'no recipe is named "minni"', { nearest: 'mini' }));
+    api.on('POST', '/v1/runs', (_, response) =>
+      sendProblem(response, 'unknown_recipe', 'no recipe is named "minni"; did you mean "mini"?'),
+    );
     expect(await cairn('submit -r minni')).toEqual({
       code: 2,
       out: '',
-      err: 'error: no recipe is named "minni"\nhint: Did you mean "mini"?\nhint: Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.\n',
+      err: 'error: no recipe is named "minni"; did you mean "mini"?\nhint: Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.\n',
     });
   });
 

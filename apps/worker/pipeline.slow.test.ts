@@ -105,6 +105,6 @@ test('a stage goes on from its newest checkpoint after a rank was killed, and sa
   const newest = resume[0]?.step ?? 0;
   const second = runTrain(next('train', 'second', { inputs: { lists }, resume, settings }));
   await eventually(() => plane.items('note').map((item) => item.message)).toContainEqual(expect.stringContaining(`from step ${newest}`));
-  stop.ask({ reason: 'the node is drained', graceSeconds: 100 });
+  stop.ask({ cause: 'interrupted', reason: 'the node is drained', graceSeconds: 100 });
   expect(await second).toMatchObject({ outcome: 'preempted', message: expect.stringMatching(/^saved and stopped at step \d+/) });
 });

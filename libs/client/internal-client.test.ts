@@ -61,13 +61,18 @@ function client(urls: string[], options: Partial<InternalClientOptions> = {}) {
 
 test('a call carries token, generation and protocol, and unknown keys of the answer are ignored', async () => {
   const { url, seen } = await serve([reply]);
-  expect(await client([url]).report(report)).toEqual({ directive: 'continue', reason: null, graceSeconds: 30 });
+  expect(await client([url]).report(report)).toEqual({ directive: 'continue', cause: null, reason: null, graceSeconds: 30 });
   expect(seen[0]).toMatchObject({
     method: 'POST',
     url: '/internal/v1/attempts/att_x/reports',
     headers: { authorization: 'Bearer cat_secret', 'x-cairn-generation': '3', [protocolHeader]: String(protocol) },
     body: report,
   });
+});
+
+test('a cause to stop that this release does not know is none: the answer is still understood', async () => {
+  const { url } = await serve([{ status: 200, body: { directive: 'stop', cause: 'budget', reason: 'for people', graceSeconds: 30 } }]);
+  expect(await client([url]).report(report)).toEqual({ directive: 'stop', cause: null, reason: 'for people', graceSeconds: 30 });
 });
 
 test('a control plane that fails, is overloaded, cuts the line or says nothing is asked again', async () => {

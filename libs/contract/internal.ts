@@ -3,7 +3,7 @@ import { idOf, sha256Hex, timestamp } from './names.ts';
 import { byteCount, largestInt4, largestLogOffset, wholeNumber } from './numbers.ts';
 import { artifactFileName, objectKeyText } from './object-key.ts';
 import { stepSettings } from './settings.ts';
-import { artifactKind, attemptCause } from './states.ts';
+import { artifactKind, attemptCause, stopCause } from './states.ts';
 import { toldDetails, toldText, writtenText } from './text.ts';
 
 /**
@@ -192,6 +192,9 @@ export type ReportRequest = z.infer<typeof reportRequest>;
 /** Every report's answer tells the attempt whether to go on. `stop`: save what can be saved within the grace and end. */
 export const reportReply = z.object({
   directive: z.enum(['continue', 'stop']),
+  /** Decides how the attempt ends; null from a control plane that sends none, or one that this release does not know. */
+  cause: stopCause.nullable().catch(null),
+  /** For people. An agent of before `cause` takes one that begins with `cancel` for a cancellation. */
   reason: z.string().nullable(),
   graceSeconds: z.number(),
 });

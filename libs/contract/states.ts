@@ -30,6 +30,17 @@ export type AttemptState = z.infer<typeof attemptState>;
 export const attemptCause = z.enum(['user', 'data', 'infrastructure', 'preemption', 'gpu', 'deadline']);
 export type AttemptCause = z.infer<typeof attemptCause>;
 
+/** Why the control plane asks an attempt to stop. What it says to people is a sentence beside it. */
+export const stopCause = z.enum([
+  /** Its run was cancelled. */
+  'cancelled',
+  /** Another attempt of the step used up the retries: the step fails, and what this one would make is of no use. */
+  'step_failed',
+  /** Its room is needed by another step; the step goes on later. */
+  'preempted',
+]);
+export type StopCause = z.infer<typeof stopCause>;
+
 /** The states of a shard: a contiguous piece of an extraction, leased by an attempt. */
 export const shardState = z.enum(['pending', 'leased', 'committed', 'split', 'rejected']);
 export type ShardState = z.infer<typeof shardState>;

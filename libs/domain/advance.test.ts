@@ -97,7 +97,7 @@ describe('advance', () => {
         { id: '2', state: 'running' },
       ],
     });
-    expect(advance({ state: 'running', steps: [fleet] })).toMatchObject([{ type: 'stop', attemptId: '2' }]);
+    expect(advance({ state: 'running', steps: [fleet] })).toMatchObject([{ type: 'stop', attemptId: '2', cause: 'step_failed' }]);
   });
 
   it('only waits for the finalizing when everything is there', () => {
@@ -119,7 +119,7 @@ describe('advance', () => {
   it('cancels by stopping what lives, then the steps, then the run', () => {
     const active = step('a', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'running' }] });
     expect(advance({ state: 'cancelling', steps: [active, step('b')] })).toMatchObject([
-      { type: 'stop', attemptId: '1' },
+      { type: 'stop', attemptId: '1', cause: 'cancelled' },
       { stepId: 'id-b', to: 'cancelled' },
     ]);
     const stopped = { ...active, attempts: [{ id: '1', state: 'preempted' as const }] };

@@ -1,4 +1,4 @@
-import type { ArtifactState, AttemptState, RunState, StepState } from '@cairn/contract';
+import type { ArtifactState, AttemptState, RunState, StepState, StopCause } from '@cairn/contract';
 import { exhaustedCause, type FailureCounts } from './retry-policy.ts';
 import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt } from './transitions.ts';
 
@@ -34,7 +34,7 @@ export type Transition =
   | { type: 'step'; stepId: string; from: StepState; to: StepState; cause: string | null }
   /** Look the result up by its memo key: reuse it, wait for who builds it, or reserve it and build it. */
   | { type: 'claim'; stepId: string }
-  | { type: 'stop'; attemptId: string; reason: string };
+  | { type: 'stop'; attemptId: string; cause: StopCause; reason: string };
 
 /**
  * The one function that decides how a run goes on: pure, total over the states, and idempotent: applied to a view in which
@@ -96,7 +96,7 @@ function advanceActive(step: StepBrief, failing: boolean): Transition[] {
     if (exhausted === null) return [];
     return live
       .filter((attempt) => attempt.state !== 'stopping')
-      .map((attempt) => ({ type: 'stop', attemptId: attempt.id, reason: `the step failed: ${exhausted}` }));
+      .map((attempt) => ({ type: 'stop', attemptId: attempt.id, cause: 'step_failed', reason: `the step failed: ${exhausted}` }));
   }
   if (exhausted !== null) return [{ type: 'step', stepId: step.id, from: 'active', to: 'failed', cause: exhausted }];
   if (failing) return [{ type: 'step', stepId: step.id, from: 'active', to: 'cancelled', cause: 'another step failed' }];
@@ -115,7 +115,8 @@ function advanceCancelling(run: RunBrief): Transition[] {
     if (isEndedStep(step.state)) continue;
     const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state));
     for (const attempt of live) {
-      if (attempt.state !== 'stopping') transitions.push({ type: 'stop', attemptId: attempt.id, reason: 'cancelled by the run' });
+      if (attempt.state !== 'stopping')
+        transitions.push({ type: 'stop', attemptId: attempt.id, cause: 'cancelled', reason: 'cancelled by the run' });
     }
     if (live.length === 0)
       transitions.push({ type: 'step', stepId: step.id, from: step.state, to: 'cancelled', cause: 'the run was cancelled' });

@@ -8,6 +8,7 @@ import {
   runState,
   stepKind,
   stepState,
+  stopCause,
   storedFile,
 } from '@cairn/contract';
 import type { MemoParts } from '@cairn/domain';
@@ -27,6 +28,7 @@ export const scoresColumn = z.record(z.string(), z.number());
 export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resultColumn = z.object({ files: filesColumn, details: detailsColumn });
 export const failureColumn = failureView;
+export const stopCauseColumn = stopCause.nullable();
 export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind, artifactKind };
 /** What an artifact's memo key was made of. Earlier releases had a digest of source files, `code`, in place of the version. */
 export const memoPartsColumn: z.ZodType<MemoParts> = z.object({

@@ -1,4 +1,4 @@
-import type { AttemptState, RunState, StepState } from '@cairn/contract';
+import type { AttemptState, RunState, StepState, StopCause } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
 
@@ -56,6 +56,7 @@ export type AttemptColumns = Partial<{
   contact: string;
   startedAt: Date;
   lastContactAt: Date;
+  stopCause: StopCause;
   stopReason: string;
   stopRequestedAt: Date;
   endedAt: Date;
@@ -146,6 +147,7 @@ const attemptNames: Names<AttemptColumns> = {
   contact: 'contact',
   startedAt: 'started_at',
   lastContactAt: 'last_contact_at',
+  stopCause: 'stop_cause',
   stopReason: 'stop_reason',
   stopRequestedAt: 'stop_requested_at',
   endedAt: 'ended_at',

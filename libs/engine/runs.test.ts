@@ -335,7 +335,9 @@ describe('cancelling', () => {
     const [attempt = ''] = await stage.startAttempts(runId, 'first');
     await stage.engine.cancelRun(runId, ada, 'wrong data');
     const reply = await stage.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] });
-    expect(reply).toMatchObject({ directive: 'stop', reason: 'cancelled by the run' });
+    expect(reply).toMatchObject({ directive: 'stop', cause: 'cancelled', reason: 'cancelled by the run' });
+    // What an agent of before the cause goes by.
+    expect(reply.reason).toMatch(/^cancel/i);
     await stage.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
     expect((await stage.run(runId)).state).toBe('cancelled');
     expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'cancelled', register: 'cancelled' });

@@ -1,4 +1,4 @@
-import type { RunState, StepState } from '@cairn/contract';
+import type { RunState, StepState, StopCause } from '@cairn/contract';
 import { advance, isLiveAttempt, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { claimResult, releaseResult } from './memo.ts';
 import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
@@ -44,7 +44,7 @@ async function apply(run: RunWork, transition: Transition): Promise<void> {
     case 'claim':
       return claimResult(run, findStep(run, transition.stepId));
     case 'stop':
-      return requestStop(run, transition.attemptId, transition.reason);
+      return requestStop(run, transition.attemptId, transition);
   }
 }
 
@@ -99,15 +99,15 @@ export async function moveStep(run: RunWork, step: WorkStep, to: StepState, caus
 }
 
 /** Asks a live attempt to stop; one that never left the queue is over at once. */
-export function requestStop(run: RunWork, attemptId: string, reason: string): void {
+export function requestStop(run: RunWork, attemptId: string, { cause, reason }: { cause: StopCause; reason: string }): void {
   const attempt = run.steps.flatMap((step) => step.attempts).find((candidate) => candidate.id === attemptId);
   if (!attempt || !isLiveAttempt(attempt.state) || attempt.state === 'stopping') return;
   const { now } = run;
   if (attempt.state === 'created') {
-    changeAttempt(run, attempt, { state: 'cancelled', stopReason: reason, endedAt: now });
+    changeAttempt(run, attempt, { state: 'cancelled', stopCause: cause, stopReason: reason, endedAt: now });
     attempt.state = 'cancelled';
   } else {
-    changeAttempt(run, attempt, { state: 'stopping', stopReason: reason, stopRequestedAt: now });
+    changeAttempt(run, attempt, { state: 'stopping', stopCause: cause, stopReason: reason, stopRequestedAt: now });
     attempt.state = 'stopping';
   }
   emit(run, 'attempt', `attempt ${attempt.ordinal} is asked to stop: ${reason}`, { attemptId, state: attempt.state });

@@ -83,6 +83,6 @@ describe('cairn logs', () => {
   test('of a step that the run does not have names the nearest', async () => {
     const { code, err } = await logs('385');
     expect(code).toBe(2);
-    expect(err).toBe('error: mini-1 has no step "385"\nhint: Did you mean "384"?\nhint: Its steps are prepare, 384.\n');
+    expect(err).toBe('error: mini-1 has no step "385"; did you mean "384"?\nhint: Its steps are prepare, 384.\n');
   });
 });

@@ -1,6 +1,6 @@
 import type { StepLogPiece } from '@cairn/client';
 import { CairnError, type LogStream, logStream } from '@cairn/contract';
-import { nearestName } from '@cairn/runtime';
+import { didYouMean, nearestName } from '@cairn/runtime';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
@@ -28,7 +28,7 @@ async function logs({ ui, signal, client }: Session, text: string, step: string,
   if (view === undefined) {
     const names = run.stepViews.map(({ name }) => name);
     const nearest = nearestName(step, names);
-    throw new CairnError('not_found', `${run.name} has no step "${step}"`, {
+    throw new CairnError('not_found', `${run.name} has no step "${step}"${didYouMean(nearest)}`, {
       details: { ...(nearest === null ? {} : { nearest }), remedy: `Its steps are ${names.join(', ')}.` },
     });
   }

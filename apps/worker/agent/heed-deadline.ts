@@ -1,4 +1,4 @@
-import { deadlineReason, type Stop } from './stop.ts';
+import type { Stop } from './stop.ts';
 
 /** Longer timers would end at once. */
 const longestTimerMs = 2 ** 31 - 1;
@@ -9,7 +9,7 @@ export function heedDeadline(stop: Pick<Stop, 'ask'>, seconds: number | undefine
   let timer: NodeJS.Timeout | undefined;
   const look = () => {
     const leftMs = seconds * 1000 - performance.now();
-    if (leftMs <= 0) stop.ask({ reason: deadlineReason, graceSeconds });
+    if (leftMs <= 0) stop.ask({ cause: 'deadline', reason: 'it ran as long as its pool allows', graceSeconds });
     else timer = setTimeout(look, Math.min(leftMs, longestTimerMs));
   };
   look();

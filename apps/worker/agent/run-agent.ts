@@ -103,8 +103,8 @@ async function work(
       workDir: configuration.CAIRN_WORK_DIR,
       heartbeatSeconds: spec.heartbeatSeconds,
       signal: stop.ended,
-      onReply: ({ directive, reason, graceSeconds }) => {
-        if (directive === 'stop') stop.ask({ reason: reason ?? 'the control plane said so', graceSeconds });
+      onReply: ({ directive, cause, reason, graceSeconds }) => {
+        if (directive === 'stop') stop.ask({ cause: cause ?? 'preempted', reason: reason ?? 'the control plane said so', graceSeconds });
       },
       onRefused: (error) => stop.end(error),
       onTrouble: (message) => log.warn(message),
@@ -159,7 +159,7 @@ async function tellEnd(client: Pick<InternalClient, 'finish'>, outcome: FinishRe
 function heedSignals(stop: Stop, graceSeconds: number, onStop: () => void): Promise<never> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
-      stop.ask({ reason: signal, graceSeconds });
+      stop.ask({ cause: 'interrupted', reason: signal, graceSeconds });
       // The answer of a report may tell why.
       onStop();
     });

@@ -1,42 +1,63 @@
 import { expect, test } from 'vitest';
-import { createStop, deadlineReason, StopError } from './stop.ts';
+import { createStop, StopError, type StopRequest } from './stop.ts';
+
+const deadline: StopRequest = { cause: 'deadline', reason: 'it ran as long as its pool allows', graceSeconds: 25 };
+const signal: StopRequest = { cause: 'interrupted', reason: 'SIGTERM', graceSeconds: 25 };
+const cancel: StopRequest = { cause: 'cancelled', reason: 'ann has seen enough', graceSeconds: 60 };
+const givesWay: StopRequest = { cause: 'preempted', reason: 'cancelled places are needed by 512_all', graceSeconds: 60 };
 
 test('a stop leaves the grace and ends as preempted', () => {
   let now = 1000;
   const stop = createStop(() => now);
   expect(stop.remainingMs()).toBe(Number.POSITIVE_INFINITY);
-  stop.ask({ reason: 'the node is drained', graceSeconds: 30 });
+  stop.ask({ ...signal, graceSeconds: 30 });
   now += 10_000;
   expect(stop.remainingMs()).toBe(20_000);
   expect(stop.asked.reason).toBeInstanceOf(StopError);
   expect(stop.ended.aborted).toBe(false);
-  expect(stop.outcome('stopped at step 4')).toEqual({ outcome: 'preempted', message: 'stopped at step 4 (the node is drained)' });
+  expect(stop.outcome('stopped at step 4')).toEqual({ outcome: 'preempted', message: 'stopped at step 4 (SIGTERM)' });
 });
 
-test('a cancellation wins over every other reason, whichever came first, and the shortest grace counts', () => {
+test('a cancellation wins over every other cause, whichever came first, and the shortest grace counts', () => {
   const first = createStop(() => 0);
-  first.ask({ reason: 'SIGTERM', graceSeconds: 25 });
-  first.ask({ reason: 'cancelled by ann', graceSeconds: 60 });
+  first.ask(signal);
+  first.ask(cancel);
   const second = createStop(() => 0);
-  second.ask({ reason: 'cancelled by ann', graceSeconds: 60 });
-  second.ask({ reason: 'SIGTERM', graceSeconds: 25 });
+  second.ask(cancel);
+  second.ask(signal);
   for (const stop of [first, second]) {
-    expect(stop.outcome('stopped')).toEqual({ outcome: 'cancelled', message: 'stopped (cancelled by ann)' });
+    expect(stop.outcome('stopped')).toEqual({ outcome: 'cancelled', message: 'stopped (ann has seen enough)' });
     expect(stop.remainingMs()).toBe(25_000);
   }
 });
 
+test('the cause decides and not the words of the reason', () => {
+  const stop = createStop();
+  stop.ask(givesWay);
+  expect(stop.outcome('stopped')).toMatchObject({ outcome: 'preempted' });
+  const other = createStop();
+  other.ask({ cause: 'step_failed', reason: 'the step failed: data', graceSeconds: 1 });
+  expect(other.outcome('stopped')).toMatchObject({ outcome: 'cancelled' });
+});
+
+test('what the control plane says of a signal that came before takes its place', () => {
+  const stop = createStop();
+  stop.ask(signal);
+  stop.ask(givesWay);
+  expect(stop.outcome('stopped')).toEqual({ outcome: 'preempted', message: `stopped (${givesWay.reason})` });
+});
+
 test('a stop at the deadline is a failure, unless it was cancelled too; a SIGTERM that follows changes nothing', () => {
   const stop = createStop();
-  stop.ask({ reason: deadlineReason, graceSeconds: 25 });
-  stop.ask({ reason: 'SIGTERM', graceSeconds: 25 });
+  stop.ask(deadline);
+  stop.ask(signal);
   expect(stop.outcome('stopped at step 4')).toEqual({
     outcome: 'failed',
     cause: 'deadline',
     code: 'deadline_exceeded',
     message: 'stopped at step 4 (it ran as long as its pool allows)',
   });
-  stop.ask({ reason: 'cancelled by ann', graceSeconds: 60 });
+  stop.ask(cancel);
   expect(stop.outcome('stopped')).toMatchObject({ outcome: 'cancelled' });
 });
 

@@ -1,10 +1,24 @@
-import type { FinishRequest } from '@cairn/contract';
+import type { FinishRequest, StopCause } from '@cairn/contract';
 import { failure } from './failure.ts';
 
-export type StopRequest = { reason: string; graceSeconds: number };
+/** Why an attempt stops: at its pool's deadline, by a signal from outside that does not say why, or for a cause of the control plane. */
+export type AgentStopCause = StopCause | 'deadline' | 'interrupted';
 
-/** The reason of a stop that the attempt asks of itself. */
-export const deadlineReason = 'it ran as long as its pool allows';
+export type StopRequest = {
+  cause: AgentStopCause;
+  /** For people. */
+  reason: string;
+  graceSeconds: number;
+};
+
+/** How an attempt ends for each cause. Of two causes that of the higher rank counts, and of equal ones the first. */
+const causes = {
+  interrupted: { rank: 0, outcome: 'preempted' },
+  preempted: { rank: 1, outcome: 'preempted' },
+  deadline: { rank: 1, outcome: 'failed' },
+  step_failed: { rank: 1, outcome: 'cancelled' },
+  cancelled: { rank: 2, outcome: 'cancelled' },
+} as const satisfies Record<AgentStopCause, { rank: number; outcome: FinishRequest['outcome'] }>;
 
 /** The reason of an aborted wait when the attempt was asked to stop. */
 export class StopError extends Error {
@@ -21,19 +35,16 @@ export class StopError extends Error {
 export function createStop(now: () => number = Date.now) {
   const asked = new AbortController();
   const ended = new AbortController();
-  let request: { reason: string; deadline: number } | null = null;
+  let request: { cause: AgentStopCause; reason: string; deadline: number } | null = null;
 
   return {
     asked: asked.signal,
     ended: ended.signal,
-    /** Again with a nearer deadline shortens the grace; a reason to cancel replaces any other. */
-    ask({ reason, graceSeconds }: StopRequest): void {
-      const deadline = now() + graceSeconds * 1000;
-      const isKept = request !== null && (isCancel(request.reason) || !isCancel(reason));
-      request = {
-        reason: isKept && request !== null ? request.reason : reason,
-        deadline: Math.min(deadline, request?.deadline ?? Number.POSITIVE_INFINITY),
-      };
+    /** Again with a nearer deadline shortens the grace. */
+    ask({ cause, reason, graceSeconds }: StopRequest): void {
+      const kept = request !== null && causes[request.cause].rank >= causes[cause].rank ? request : { cause, reason };
+      const deadline = Math.min(now() + graceSeconds * 1000, request?.deadline ?? Number.POSITIVE_INFINITY);
+      request = { cause: kept.cause, reason: kept.reason, deadline };
       asked.abort(new StopError(reason));
     },
     end(error: unknown): void {
@@ -42,16 +53,13 @@ export function createStop(now: () => number = Date.now) {
     },
     /** What is left of the grace, in milliseconds; without a request there is no limit. */
     remainingMs: () => (request === null ? Number.POSITIVE_INFINITY : Math.max(0, request.deadline - now())),
-    /** How an attempt that stopped ends: `cancelled` when that was the reason, `failed` at its deadline, else `preempted`. */
+    /** How an attempt that stopped ends, by the cause. */
     outcome(how: string): FinishRequest {
-      const reason = request?.reason ?? 'its program was asked to stop';
-      if (reason === deadlineReason) return failure('deadline', 'deadline_exceeded', `${how} (${reason})`);
-      return { outcome: isCancel(reason) ? 'cancelled' : 'preempted', message: `${how} (${reason})` };
+      const { cause, reason } = request ?? { cause: 'interrupted', reason: 'its program was asked to stop' };
+      const { outcome } = causes[cause];
+      const message = `${how} (${reason})`;
+      return outcome === 'failed' ? failure('deadline', 'deadline_exceeded', message) : { outcome, message };
     },
   };
 }
 export type Stop = ReturnType<typeof createStop>;
-
-function isCancel(reason: string): boolean {
-  return /^cancel/i.test(reason);
-}

@@ -203,7 +203,7 @@ test('a stop gives the shard back within the grace and ends as asked', async () 
   const extraction = await openExtraction();
   const { context, plane, stop } = extraction;
   plane.state.onRequest = (path) => {
-    if (path === '/shards/1/commit') stop.ask({ reason: 'cancelled by ann', graceSeconds: 10 });
+    if (path === '/shards/1/commit') stop.ask({ cause: 'cancelled', reason: 'ann has seen enough', graceSeconds: 10 });
   };
   expect(await runExtract(context)).toMatchObject({ outcome: 'cancelled' });
   expect(plane.state.shards.filter((shard) => shard.holder === 'attempt' && shard.commit === null)).toEqual([]);

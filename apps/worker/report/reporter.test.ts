@@ -170,9 +170,14 @@ test('over the bounds logs are cut with a visible line, curves thinned, and note
 
 test('a reply that asks to stop is handed on, and reports go on', async () => {
   const { plane, reporter, replies } = await open();
-  plane.state.reply = { directive: 'stop', reason: 'cancelled by ann', graceSeconds: 5 };
+  plane.state.reply = { directive: 'stop', cause: 'cancelled', reason: 'cancelled by the run', graceSeconds: 5 };
   reporter.tell(note('x'));
-  await eventually(() => replies.at(-1)).toEqual({ directive: 'stop', reason: 'cancelled by ann', graceSeconds: 5 });
+  await eventually(() => replies.at(-1)).toEqual({
+    directive: 'stop',
+    cause: 'cancelled',
+    reason: 'cancelled by the run',
+    graceSeconds: 5,
+  });
   const count = plane.state.reports.length;
   await eventually(() => plane.state.reports.length).toBeGreaterThan(count);
 });

@@ -113,7 +113,7 @@ test('search, evaluation and registration follow one another on the artifacts of
 test('a search that is stopped ends at once', async () => {
   const { context, store, folder, stop } = await openAttempt(specOf('search'));
   const query = await makeFeatures(store, join(folder, 'query'), { q1: [1, 0] });
-  stop.ask({ reason: 'cancelled', graceSeconds: 10 });
+  stop.ask({ cause: 'cancelled', reason: 'cancelled', graceSeconds: 10 });
   const running = runSearch({ ...context, spec: { ...context.spec, inputs: { query, index: query } } });
   await expect(running).rejects.toThrow(/asked to stop: cancelled/);
 });

@@ -43,7 +43,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     finishes: [] as FinishRequest[],
     shards: [] as ShardRow[],
     /** What the answer of every report says. */
-    reply: { directive: 'continue', reason: null, graceSeconds: 30 } as ReportReply,
+    reply: { directive: 'continue', cause: null, reason: null, graceSeconds: 30 } as ReportReply,
     superseded: false,
     /** Drops the answer of so many of the next requests after they were applied. */
     losesAnswers: 0,

@@ -36,8 +36,8 @@ export async function openAttempt<Spec extends AttemptSpec>(spec: Spec, options:
     workDir,
     heartbeatSeconds: spec.heartbeatSeconds,
     signal: stop.ended,
-    onReply: ({ directive, reason, graceSeconds }) => {
-      if (directive === 'stop') stop.ask({ reason: reason ?? '', graceSeconds });
+    onReply: ({ directive, cause, reason, graceSeconds }) => {
+      if (directive === 'stop') stop.ask({ cause: cause ?? 'preempted', reason: reason ?? '', graceSeconds });
     },
     onRefused: (error) => stop.end(error),
     onTrouble: (message) => lines.push(message),

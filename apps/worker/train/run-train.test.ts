@@ -191,7 +191,7 @@ test('a directive to stop saves a checkpoint within the grace and ends as preemp
   const { context, plane, reporter } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
   const running = runTrain(context);
   await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
-  plane.state.reply = { directive: 'stop', reason: 'a larger run needs the node', graceSeconds: 20 };
+  plane.state.reply = { directive: 'stop', cause: 'preempted', reason: 'a larger run needs the node', graceSeconds: 20 };
   const outcome = await running;
   await reporter.end();
   const last = plane.items('checkpoint').at(-1);
@@ -203,7 +203,7 @@ test('a run that is cancelled ends as cancelled', async () => {
   const running = runTrain(context);
   // Before its program runs, an attempt ends with the stop itself.
   await eventually(() => processesByAttempt().get(context.spec.attempt.id)).toBeDefined();
-  plane.state.reply = { directive: 'stop', reason: 'cancelled by ann', graceSeconds: 20 };
+  plane.state.reply = { directive: 'stop', cause: 'cancelled', reason: 'cancelled by ann', graceSeconds: 20 };
   expect(await running).toMatchObject({ outcome: 'cancelled' });
 });
 
@@ -211,7 +211,7 @@ test('a trainer that does not heed the stop is killed before the grace ends, wit
   const { context, stop } = await openTraining({ STUB_BEHAVIOUR: 'stubborn' });
   const running = runTrain(context);
   await eventually(() => processesByAttempt().get(context.spec.attempt.id)?.length).toBe(2);
-  stop.ask({ reason: 'the node is drained', graceSeconds: 0.5 });
+  stop.ask({ cause: 'interrupted', reason: 'the node is drained', graceSeconds: 0.5 });
   expect(await running).toMatchObject({ outcome: 'preempted' });
   expect(processesByAttempt().get(context.spec.attempt.id)).toBeUndefined();
 });

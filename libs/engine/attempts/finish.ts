@@ -55,7 +55,7 @@ function refuseUnknownLists(run: RunWork, { name }: WorkStep, attemptId: string,
 
 function failureOf(request: FinishRequest): FailureView | null {
   if (request.outcome === 'failed') return { cause: request.cause, code: request.code, message: request.message };
-  if (request.outcome === 'preempted') return { cause: 'preemption', code: 'superseded', message: request.message };
+  if (request.outcome === 'preempted') return { cause: 'preemption', code: 'preempted', message: request.message };
   return null;
 }
 

@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import type { PrismaClient, Transaction } from '@cairn/db';
 import { isLiveAttempt } from '@cairn/domain';
-import { states } from '../columns.ts';
+import { states, stopCauseColumn } from '../columns.ts';
 
 /**
  * The attempt that a token's generation speaks for.
@@ -20,7 +20,7 @@ export async function liveAttempt(db: PrismaClient | Transaction, attemptId: str
 export async function attemptNow(db: PrismaClient | Transaction, attemptId: string) {
   const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
   if (!attempt) throw new CairnError('not_found', `there is no attempt ${attemptId}`);
-  return { ...attempt, state: states.attempt.parse(attempt.state) };
+  return { ...attempt, state: states.attempt.parse(attempt.state), stopCause: stopCauseColumn.parse(attempt.stopCause) };
 }
 
 export const superseded = (attemptId: string, why: string): CairnError =>

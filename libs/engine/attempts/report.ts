@@ -6,7 +6,7 @@ import { toJson } from '../json.ts';
 import { emit } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { keepLogs } from './keep-logs.ts';
-import { liveAttempt } from './live-attempt.ts';
+import { attemptNow, liveAttempt } from './live-attempt.ts';
 import { refuseForeignKey } from './staged-files.ts';
 
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
@@ -53,9 +53,11 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
       for (const item of history) await applyHistory(run, attempt, item);
     });
   }
-  const now = await ctx.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { state: true, stopReason: true } });
-  const stop = now.state === 'stopping';
-  return { directive: stop ? 'stop' : 'continue', reason: stop ? now.stopReason : null, graceSeconds: ctx.limits.graceSeconds };
+  const { graceSeconds } = ctx.limits;
+  const { state, stopCause: cause, stopReason: reason } = await attemptNow(ctx.prisma, attemptId);
+  return state === 'stopping'
+    ? { directive: 'stop', cause, reason, graceSeconds }
+    : { directive: 'continue', cause: null, reason: null, graceSeconds };
 }
 
 async function applyItem(tx: Transaction, attempt: Attempt, item: ReportItem, chunk: number): Promise<void> {

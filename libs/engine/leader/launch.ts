@@ -99,11 +99,11 @@ export async function recordPlace(
   await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation }, data });
 }
 
-/** Asks an attempt to give way, for a step that waits. */
+/** Asks an attempt to stop so that a waiting step gets its room. */
 export async function shrink(ctx: EngineContext, lead: Leadership, attemptId: string, reason: string): Promise<void> {
   const { runId } = await ctx.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
   await withRun(ctx, runId, async (run) => {
     await assertLead(run.tx, lead);
-    requestStop(run, attemptId, reason);
+    requestStop(run, attemptId, { cause: 'preempted', reason });
   });
 }

@@ -56,6 +56,25 @@ describe('what is seen around an attempt', () => {
   });
 });
 
+describe('an attempt that is gone', () => {
+  test.each([
+    ['preempted', 'preempted', 'preemption'],
+    ['step_failed', 'cancelled', 'infrastructure'],
+    ['cancelled', 'cancelled', 'infrastructure'],
+  ] as const)('after it was asked to stop because it is %s was %s', async (stopCause, state, cause) => {
+    const { id, runId } = await anAttempt();
+    await stage.prisma.attempt.update({ where: { id }, data: { state: 'stopping', stopCause, stopReason: 'for people' } });
+    await attemptGone(stage.ctx, stage.lead, { id, runId, generation: 1 }, nodeLost);
+    expect(await row(id)).toMatchObject({ state, failure: { cause } });
+  });
+
+  test('without having been asked was lost', async () => {
+    const { id, runId } = await anAttempt();
+    await attemptGone(stage.ctx, stage.lead, { id, runId, generation: 1 }, nodeLost);
+    expect(await row(id)).toMatchObject({ state: 'lost', failure: { cause: 'infrastructure' } });
+  });
+});
+
 describe('what the machines of a pool can hold', () => {
   const room = { fits: 2, leaving: 1, sentences: ['node a: 8 of 8 GPUs free'] };
   const pool = () => stage.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });

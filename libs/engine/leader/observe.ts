@@ -1,8 +1,17 @@
-import { type FailureView, type FindingView, findingView, type Hint, toldFailure, toldMessage } from '@cairn/contract';
+import {
+  type AttemptState,
+  type FailureView,
+  type FindingView,
+  findingView,
+  type Hint,
+  type StopCause,
+  toldFailure,
+  toldMessage,
+} from '@cairn/contract';
 import { hintChannel } from '@cairn/db';
 import { isLiveAttempt, liveAttemptStates } from '@cairn/domain';
 import { endAttempt } from '../attempts/finish.ts';
-import { states } from '../columns.ts';
+import { attemptNow } from '../attempts/live-attempt.ts';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
@@ -63,21 +72,19 @@ export async function attemptGone(
   const failure = toldFailure.parse(seen);
   await withRun(ctx, attempt.runId, async (run) => {
     await assertLead(run.tx, lead);
-    const row = await run.tx.attempt.findUniqueOrThrow({ where: { id: attempt.id } });
-    const state = states.attempt.parse(row.state);
-    if (row.generation !== attempt.generation || !isLiveAttempt(state)) return;
-    changeAttempt(run, { id: row.id, state }, { generation: row.generation + 1, ...(avoidNode === undefined ? {} : { avoidNode }) });
-    const cancelled = run.state === 'cancelling';
-    const preempted = state === 'stopping' && !cancelled;
-    await endAttempt(
-      run,
-      { ...row, state },
-      cancelled ? 'cancelled' : preempted ? 'preempted' : 'lost',
-      preempted ? { ...failure, cause: 'preemption' } : failure,
-      null,
-    );
+    const row = await attemptNow(run.tx, attempt.id);
+    if (row.generation !== attempt.generation || !isLiveAttempt(row.state)) return;
+    changeAttempt(run, row, { generation: row.generation + 1, ...(avoidNode === undefined ? {} : { avoidNode }) });
+    const to = run.state === 'cancelling' ? 'cancelled' : row.state === 'stopping' ? stoppedState[row.stopCause ?? 'preempted'] : 'lost';
+    await endAttempt(run, row, to, to === 'preempted' ? { ...failure, cause: 'preemption' } : failure, null);
   });
 }
+
+/** What an attempt is when it ended as it was asked to. */
+const stoppedState = { cancelled: 'cancelled', step_failed: 'cancelled', preempted: 'preempted' } as const satisfies Record<
+  StopCause,
+  AttemptState
+>;
 
 /** Marks attempts that have not reported for a while. Contact is an attribute, not a state: nothing is decided by it alone. */
 export async function markSilent(ctx: EngineContext, attemptIds: readonly string[]): Promise<void> {
