@@ -1,4 +1,4 @@
-import type { AttemptView, LogPage, LogStream, StepState } from '@cairn/contract';
+import { type AttemptView, isEndedStep, type LogPage, type LogStream, type StepState } from '@cairn/contract';
 import { createChannel } from './channel.ts';
 import { followLogs, type ReadLog } from './follow-logs.ts';
 import type { RequestOptions } from './request.ts';
@@ -26,8 +26,6 @@ export type StepLogCalls = {
   listAttempts: (runId: string, name: string, options: RequestOptions) => Promise<{ items: AttemptView[] }>;
   readLog: ReadLog;
 };
-
-const finalStates: readonly StepState[] = ['succeeded', 'reused', 'failed', 'cancelled'];
 
 /**
  * The log of a step over all its attempts. Attempts that are over come one after another; those that live (an extraction
@@ -94,7 +92,7 @@ async function followAll(
           living.add(task);
         }
       }
-      const over = finalStates.includes(step.state) || (options.ordinal !== undefined && followed.size > 0);
+      const over = isEndedStep(step.state) || (options.ordinal !== undefined && followed.size > 0);
       if (over) {
         await Promise.all(living);
         signal.throwIfAborted();

@@ -4,6 +4,29 @@ import { z } from 'zod';
 export const runState = z.enum(['held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled']);
 export type RunState = z.infer<typeof runState>;
 
+/** What people may ask of a run. */
+export type RunAction = 'cancel' | 'retry';
+
+/** Of each state of a run: which may follow it, whether the run is over, and what may be asked of it. */
+export const runStates = {
+  held: { next: ['queued', 'cancelling'], isEnded: false, actions: ['cancel'] },
+  queued: { next: ['running', 'cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
+  running: { next: ['cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
+  cancelling: { next: ['cancelled'], isEnded: false, actions: [] },
+  // A retry opens a run that ended again.
+  succeeded: { next: ['running'], isEnded: true, actions: ['retry'] },
+  failed: { next: ['running'], isEnded: true, actions: ['retry'] },
+  cancelled: { next: ['running'], isEnded: true, actions: ['retry'] },
+} as const satisfies Record<RunState, { next: readonly RunState[]; isEnded: boolean; actions: readonly RunAction[] }>;
+
+export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded;
+export const liveRunStates = runState.options.filter((state) => !isEndedRun(state));
+
+/** True when a run in this state may be cancelled, or retried: whole, or from one of its steps. */
+export const allowsAction = (state: RunState, action: RunAction): boolean => runStates[state].actions.some((one) => one === action);
+/** The states in which a run may be cancelled, or retried. */
+export const statesThatAllow = (action: RunAction): RunState[] => runState.options.filter((state) => allowsAction(state, action));
+
 /** The judgement of a run's quality gate, apart from its state: a worse model is a succeeded run with a failed verdict. */
 export const runVerdict = z.enum(['none', 'passed', 'failed']);
 export type RunVerdict = z.infer<typeof runVerdict>;
@@ -11,6 +34,26 @@ export type RunVerdict = z.infer<typeof runVerdict>;
 /** The states of a step: one node of a run's graph. */
 export const stepState = z.enum(['blocked', 'ready', 'active', 'succeeded', 'reused', 'failed', 'cancelled']);
 export type StepState = z.infer<typeof stepState>;
+
+/**
+ * Of each state of a step: which may follow it, and whether the step is over, and if so with a result (`done`) or without one: a retry
+ * of its run runs it again only then, unless it is asked for by name.
+ */
+export const stepStates = {
+  blocked: { next: ['ready', 'cancelled'], end: null },
+  ready: { next: ['active', 'reused', 'cancelled'], end: null },
+  // Back to ready when an attempt ended and the budget of its cause allows another.
+  active: { next: ['ready', 'succeeded', 'failed', 'cancelled'], end: null },
+  // A retry blocks the steps that run again, and those that depend on them.
+  succeeded: { next: ['blocked'], end: 'done' },
+  reused: { next: ['blocked'], end: 'done' },
+  failed: { next: ['blocked'], end: 'without-result' },
+  cancelled: { next: ['blocked'], end: 'without-result' },
+} as const satisfies Record<StepState, { next: readonly StepState[]; end: 'done' | 'without-result' | null }>;
+
+export const isDoneStep = (state: StepState): boolean => stepStates[state].end === 'done';
+export const isEndedStep = (state: StepState): boolean => stepStates[state].end !== null;
+export const endedStepStates = stepState.options.filter(isEndedStep);
 
 /** The states of an attempt: one process's (or pod's) try at a step. */
 export const attemptState = z.enum([
@@ -25,6 +68,28 @@ export const attemptState = z.enum([
   'lost',
 ]);
 export type AttemptState = z.infer<typeof attemptState>;
+
+/** Of each state of an attempt: which may follow it, and whether it is on its way to a place (`starting`), has one (`working`), or is over. */
+export const attemptStates = {
+  created: { next: ['launching', 'running', 'stopping', 'failed', 'cancelled', 'lost'], phase: 'starting' },
+  launching: { next: ['running', 'stopping', 'succeeded', 'failed', 'preempted', 'cancelled', 'lost'], phase: 'starting' },
+  running: { next: ['stopping', 'succeeded', 'failed', 'preempted', 'cancelled', 'lost'], phase: 'working' },
+  stopping: { next: ['succeeded', 'failed', 'preempted', 'cancelled', 'lost'], phase: 'working' },
+  succeeded: { next: [], phase: 'ended' },
+  failed: { next: [], phase: 'ended' },
+  preempted: { next: [], phase: 'ended' },
+  cancelled: { next: [], phase: 'ended' },
+  lost: { next: [], phase: 'ended' },
+} as const satisfies Record<AttemptState, { next: readonly AttemptState[]; phase: 'starting' | 'working' | 'ended' }>;
+
+export const attemptStatesIn = (phase: (typeof attemptStates)[AttemptState]['phase']): AttemptState[] =>
+  attemptState.options.filter((state) => attemptStates[state].phase === phase);
+export const isLiveAttempt = (state: AttemptState): boolean => attemptStates[state].phase !== 'ended';
+export const liveAttemptStates = attemptState.options.filter(isLiveAttempt);
+
+/** True when a table has the change of state; that a state stays is no change, and always allowed. */
+export const mayFollow = <S extends string>(table: Readonly<Record<S, { next: readonly S[] }>>, from: S, to: S): boolean =>
+  from === to || table[from].next.includes(to);
 
 /** Why an attempt ended badly: each cause has a budget of retries of its own. */
 export const attemptCause = z.enum(['user', 'data', 'infrastructure', 'preemption', 'gpu', 'deadline']);
@@ -42,7 +107,7 @@ export const stopCause = z.enum([
 export type StopCause = z.infer<typeof stopCause>;
 
 /** The states of a shard: a contiguous piece of an extraction, leased by an attempt. */
-export const shardState = z.enum(['pending', 'leased', 'committed', 'split', 'rejected']);
+export const shardState = z.enum(['pending', 'leased', 'committed']);
 export type ShardState = z.infer<typeof shardState>;
 
 /** The states of an artifact. PostgreSQL decides which exists; the manifest, written last, proves it. */

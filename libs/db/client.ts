@@ -1,3 +1,4 @@
+import { liveAttemptStates } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
@@ -78,6 +79,12 @@ export async function inTransaction<T>(prisma: PrismaClient, work: (tx: Transact
     }
   }
 }
+
+/** `('created', 'launching')` of a statement. Written out and not given as values, so that an index on some states alone is used. */
+export const listOfStates = (states: readonly string[]): Prisma.Sql => Prisma.raw(`(${states.map((state) => `'${state}'`).join(', ')})`);
+
+/** The states of attempts that are not over, in a statement. */
+export const liveAttempts = listOfStates(liveAttemptStates);
 
 const isDeadlock = (error: unknown): boolean => isDatabaseError(error, 'P2034', '40P01');
 

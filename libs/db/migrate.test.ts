@@ -1,4 +1,5 @@
-import { createDatabase } from '@cairn/testing';
+import { artifactState, attemptState, runState, runVerdict, shardState, stepState, stopCause, tokenRole } from '@cairn/contract';
+import { createDatabase, withClient } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { migrate, readMigrations } from './migrate.ts';
 
@@ -19,4 +20,28 @@ test('a database that several programs migrate at once is migrated once', async 
   await using database = await createDatabase();
   const applied = await Promise.all([migrate(database.url), migrate(database.url), migrate(database.url)]);
   expect(applied.flat()).toEqual((await readMigrations()).migrationDirectories.map((migration) => migration.path));
+});
+
+test('the database takes the states, roles and causes that the contract has', async () => {
+  await using database = await createDatabase({ template: { key: 'cairn', migrate: (url) => migrate(url).then(() => undefined) } });
+  const known = {
+    run_state: runState,
+    run_verdict: runVerdict,
+    step_state: stepState,
+    attempt_state: attemptState,
+    attempt_stop_cause: stopCause,
+    shard_state: shardState,
+    artifact_state: artifactState,
+    token_role: tokenRole,
+  };
+  const rows = await withClient(database.url, (client) =>
+    client.query<{ name: string; text: string }>('select conname as name, pg_get_constraintdef(oid) as text from pg_constraint'),
+  );
+  for (const [name, { options }] of Object.entries(known)) {
+    const text = rows.rows.find((row) => row.name === `${name}_check`)?.text ?? '';
+    expect(
+      [...text.matchAll(/'([a-z_]+)'/g)].map(([, value]) => value),
+      name,
+    ).toEqual(options);
+  }
 });

@@ -1,17 +1,7 @@
-import { attemptState, runState, stepState } from '@cairn/contract';
+import { attemptState, isEndedRun, isEndedStep, isLiveAttempt, runState, runStates, stepState, stepStates } from '@cairn/contract';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  advance,
-  isEndedRun,
-  isEndedStep,
-  isLiveAttempt,
-  type RunBrief,
-  runTransitions,
-  type StepBrief,
-  stepTransitions,
-  type Transition,
-} from './index.ts';
+import { advance, type RunBrief, type StepBrief, type Transition } from './index.ts';
 
 const step = (name: string, change: Partial<StepBrief> = {}): StepBrief => ({
   id: `id-${name}`,
@@ -197,11 +187,11 @@ describe('advance, for any view', () => {
         for (const transition of advance(run)) {
           if (transition.type === 'run') {
             expect(transition.from).toBe(run.state);
-            expect(runTransitions[transition.from]).toContain(transition.to);
+            expect(runStates[transition.from].next).toContain(transition.to);
           }
           if (transition.type === 'step') {
             expect(transition.from).toBe(run.steps.find((item) => item.id === transition.stepId)?.state);
-            expect(stepTransitions[transition.from]).toContain(transition.to);
+            expect(stepStates[transition.from].next).toContain(transition.to);
           }
         }
       }),

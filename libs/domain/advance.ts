@@ -1,6 +1,15 @@
-import type { ArtifactState, AttemptState, RunState, StepState, StopCause } from '@cairn/contract';
+import {
+  type ArtifactState,
+  type AttemptState,
+  isDoneStep,
+  isEndedRun,
+  isEndedStep,
+  isLiveAttempt,
+  type RunState,
+  type StepState,
+  type StopCause,
+} from '@cairn/contract';
 import { exhaustedCause, type FailureCounts } from './retry-policy.ts';
-import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt } from './transitions.ts';
 
 export type AttemptBrief = { id: string; state: AttemptState };
 

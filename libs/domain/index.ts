@@ -7,4 +7,3 @@ export * from './failure-table.ts';
 export * from './memo.ts';
 export * from './retry-policy.ts';
 export * from './step-kinds.ts';
-export * from './transitions.ts';

@@ -83,6 +83,19 @@ describe('an attempt', () => {
     expect(await stage.step(runId, 'first')).toMatchObject({ state: 'ready', failures: { infrastructure: 1 } });
   });
 
+  it('cannot have succeeded before it was launched', async () => {
+    const runId = await freshRun();
+    const { id, pool } = await stage.step(runId, 'first');
+    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
+    const attempt = await stage.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+    const files: StoredFile[] = [{ name: 'a', key: `staging/${attempt.id}/a`, bytes: 1, sha256: 'a'.repeat(64) }];
+    await expect(stage.engine.finishAttempt(attempt.id, 1, { outcome: 'succeeded', files, details: {} })).rejects.toMatchObject({
+      code: 'wrong_state',
+      message: `attempt ${attempt.id} is created and cannot become succeeded`,
+    });
+    expect(await attemptRow(attempt.id)).toMatchObject({ state: 'created', result: null });
+  });
+
   it('has its reports applied once, however often they come', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await stage.startAttempts(runId, 'first');

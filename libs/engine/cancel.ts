@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
-import { isEndedRun } from '@cairn/domain';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
+import { requireAction } from './run-work.ts';
 import { moveRun } from './settle.ts';
 import { withRun } from './with-run.ts';
 
@@ -10,8 +10,7 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
   await withRun(ctx, runId, async (run) => {
     if (run.projectId !== actor.projectId) throw new CairnError('not_found', `there is no run ${runId}`);
     if (run.state === 'cancelling' || run.state === 'cancelled') return;
-    if (isEndedRun(run.state))
-      throw new CairnError('wrong_state', `run ${run.name} is ${run.state}; only a run that is held, queued or running can be cancelled`);
+    requireAction(run, 'cancel');
     moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
   });
 }

@@ -1,6 +1,5 @@
-import { artifactKind, type GcResult } from '@cairn/contract';
+import { artifactKind, endedStepStates, type GcResult } from '@cairn/contract';
 import { Prisma } from '@cairn/db';
-import { endedStepStates } from '@cairn/domain';
 import { logsPrefix, stagingPrefix } from './attempts/spec.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
@@ -72,7 +71,7 @@ function endedAttempts(
       not exists (select 1 from artifact a where a.run_id = s.run_id and a.step_name = s.name and a.created_at <= t.created_at
         and a.state <> 'deleting' and a.id <> all(${[...toGo]})) as "isGivenUp"
     from attempt t join step s on s.id = t.step_id join run r on r.id = s.run_id
-    where r.project_id = ${projectId} and t.ended_at < ${before} and s.finished_at < ${before} and s.state = any(${[...endedStepStates]})`;
+    where r.project_id = ${projectId} and t.ended_at < ${before} and s.finished_at < ${before} and s.state = any(${endedStepStates})`;
 }
 
 /** The ids of artifacts that are whole and that nothing refers to, and of imports (which no run makes) that did not become whole in a day. */

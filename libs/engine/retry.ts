@@ -1,9 +1,8 @@
-import { CairnError } from '@cairn/contract';
-import { isDoneStep, isEndedRun } from '@cairn/domain';
+import { CairnError, isDoneStep } from '@cairn/contract';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { checkRunQuotas } from './quotas.ts';
-import { changeRun, changeStep, emit, type RunWork, type WorkStep } from './run-work.ts';
+import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
 import { withRun } from './with-run.ts';
 
@@ -14,8 +13,7 @@ import { withRun } from './with-run.ts';
 export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
   await withRun(ctx, runId, async (run) => {
     if (run.projectId !== actor.projectId) throw new CairnError('not_found', `there is no run ${runId}`);
-    if (!isEndedRun(run.state))
-      throw new CairnError('wrong_state', `run ${run.name} is ${run.state}; only a run that is over can be retried`);
+    requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
     const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);

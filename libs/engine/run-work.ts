@@ -1,4 +1,17 @@
-import { type AttemptState, CairnError, type KindAndSettings, type RunState, type StepState } from '@cairn/contract';
+import {
+  type AttemptState,
+  allowsAction,
+  attemptStates,
+  CairnError,
+  type KindAndSettings,
+  mayFollow,
+  type RunAction,
+  type RunState,
+  runStates,
+  type StepState,
+  statesThatAllow,
+  stepStates,
+} from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
 import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
 import type { Given } from './columns.ts';
@@ -74,6 +87,7 @@ export type StepChange = Omit<StepColumns, 'artifactId'> & { artifact?: WorkArti
 
 /** Changes a step, here and when the command ends in its row. Its state is changed by `moveStep` and `block` alone. */
 export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns }: StepChange): void {
+  requireMove(stepStates, `step ${step.name}`, step.state, columns.state);
   addChange(run.pending.steps, step, { ...columns, ...(artifact === undefined ? {} : { artifactId: artifact?.id ?? null }) });
   const { state, generation, failures, shardsTotal, shardsCommitted, startedAt } = { ...step, ...columns };
   Object.assign(step, { state, generation, failures, shardsTotal, shardsCommitted, startedAt });
@@ -87,6 +101,7 @@ export function makesItsResult({ id }: Pick<RunWork, 'id'>, { name, artifact }: 
 
 /** Changes an attempt's columns when the command ends, `state` as it was read: whoever changed it meanwhile makes the command fail. */
 export function changeAttempt(run: RunWork, attempt: { id: string; state: AttemptState }, columns: AttemptColumns): void {
+  requireMove(attemptStates, `attempt ${attempt.id}`, attempt.state, columns.state);
   addChange(run.pending.attempts, attempt, columns);
 }
 
@@ -100,8 +115,24 @@ function addChange<State, Columns extends object>(
   else changes.set(id, { from: state, columns: { ...columns } });
 }
 
+/** @throws CairnError `wrong_state` when the table of states does not have the change */
+function requireMove<S extends string>(table: Readonly<Record<S, { next: readonly S[] }>>, what: string, from: S, to: S | undefined): void {
+  if (to !== undefined && !mayFollow(table, from, to)) throw new CairnError('wrong_state', `${what} is ${from} and cannot become ${to}`);
+}
+
+/** @throws CairnError `wrong_state` when the run's state does not allow what is asked of it */
+export function requireAction(run: Pick<RunWork, 'name' | 'state'>, action: RunAction): void {
+  if (allowsAction(run.state, action)) return;
+  const states = statesThatAllow(action);
+  const words = `${states.slice(0, -1).join(', ')} or ${states.at(-1)}`;
+  throw new CairnError('wrong_state', `run ${run.name} is ${run.state}; only a run that is ${words} can be ${actionWords[action]}`);
+}
+
+const actionWords = { cancel: 'cancelled', retry: 'retried' } as const satisfies Record<RunAction, string>;
+
 /** Changes the run's columns when the command ends. */
 export function changeRun(run: RunWork, columns: RunColumns): void {
+  requireMove(runStates, `run ${run.name}`, run.state, columns.state);
   Object.assign(run.pending.run, columns);
 }
 

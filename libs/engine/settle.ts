@@ -1,5 +1,5 @@
-import type { RunState, StepState, StopCause } from '@cairn/contract';
-import { advance, isLiveAttempt, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
+import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt, type RunState, type StepState, type StopCause } from '@cairn/contract';
+import { advance, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { claimResult, releaseResult } from './memo.ts';
 import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
 
@@ -50,12 +50,11 @@ async function apply(run: RunWork, transition: Transition): Promise<void> {
 
 export function moveRun(run: RunWork, to: RunState, cause: string | null): void {
   const { now } = run;
-  const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled';
   changeRun(run, {
     state: to,
     ...(cause === null ? {} : { cause }),
     ...(to === 'running' && run.state === 'queued' ? { startedAt: now } : {}),
-    ...(ended ? { finishedAt: now } : {}),
+    ...(isEndedRun(to) ? { finishedAt: now } : {}),
   });
   run.state = to;
   emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
@@ -83,16 +82,15 @@ const stepWords: Record<StepState, string> = {
 
 export async function moveStep(run: RunWork, step: WorkStep, to: StepState, cause: string | null): Promise<void> {
   const { now } = run;
-  const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'reused';
   changeStep(run, step, {
     state: to,
     ...(to === 'ready' ? { readyAt: now } : {}),
     ...(to === 'active' && step.startedAt === null ? { startedAt: now } : {}),
-    ...(ended ? { finishedAt: now, notBefore: null } : {}),
+    ...(isEndedStep(to) ? { finishedAt: now, notBefore: null } : {}),
     ...(to === 'reused' ? { reusedFromRunId: step.artifact?.runId ?? null } : {}),
     ...(to === 'succeeded' ? { failure: null } : {}),
   });
-  if (to === 'failed' || to === 'cancelled') await releaseResult(run, step);
+  if (isEndedStep(to) && !isDoneStep(to)) await releaseResult(run, step);
   const took =
     to === 'succeeded' && step.startedAt ? ` in ${Math.max(0.1, (now.getTime() - step.startedAt.getTime()) / 1000).toFixed(1)} s` : '';
   emit(run, 'step', `${step.name} ${stepWords[to]}${took}${cause ? ` (${cause})` : ''}`, { step: step.name, state: to, cause });

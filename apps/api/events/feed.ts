@@ -1,4 +1,4 @@
-import { type Hint, hint as hintSchema, idOf } from '@cairn/contract';
+import { type Hint, hint as hintSchema, idOf, liveRunStates } from '@cairn/contract';
 import { hintChannel, listen, type PrismaClient, runChannel } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
 import { z } from 'zod';
@@ -87,7 +87,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
       subscribed.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: subscribed } }, select: { id: true, seq: true } });
     for (const { id, seq } of rows) tellRun(id, seq);
     const live = await prisma.run.aggregate({
-      where: { state: { in: ['held', 'queued', 'running', 'cancelling'] } },
+      where: { state: { in: liveRunStates } },
       _count: true,
       _sum: { seq: true },
     });

@@ -1,11 +1,10 @@
+import { liveAttemptStates, runState } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, Metrics } from '@cairn/runtime';
 import type { FastifyContextConfig } from 'fastify';
 import { z } from 'zod';
 import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
-
-const runStates = ['held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];
 
 /** The text that Prometheus scrapes. */
 export type MetricsPage = () => Promise<{ contentType: string; body: string }>;
@@ -22,9 +21,9 @@ export function createMetricsPage({ prisma, metrics, log }: { prisma: PrismaClie
       const [byState, ready, live] = await Promise.all([
         prisma.run.groupBy({ by: ['state'], _count: true }),
         prisma.step.groupBy({ by: ['pool'], where: { state: 'ready' }, _count: true }),
-        prisma.attempt.groupBy({ by: ['state'], where: { state: { in: ['created', 'launching', 'running', 'stopping'] } }, _count: true }),
+        prisma.attempt.groupBy({ by: ['state'], where: { state: { in: liveAttemptStates } }, _count: true }),
       ]);
-      for (const state of runStates) runs.set({ state }, byState.find((group) => group.state === state)?._count ?? 0);
+      for (const state of runState.options) runs.set({ state }, byState.find((group) => group.state === state)?._count ?? 0);
       for (const pool of ['gpu', 'tasks']) waiting.set({ pool }, ready.find((group) => group.pool === pool)?._count ?? 0);
       attempts.reset();
       for (const group of live) attempts.set({ state: group.state }, group._count);

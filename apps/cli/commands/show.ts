@@ -1,5 +1,5 @@
 import type { CairnClient } from '@cairn/client';
-import type { ArtifactView, RunView, StepView } from '@cairn/contract';
+import { type ArtifactView, isEndedRun, isEndedStep, type RunView, runStates, type StepView } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
@@ -9,7 +9,6 @@ import { attemptsToTell, attemptTable, firstLine } from '../watch/attempt-table.
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
 import { newNotes } from '../watch/watch-run.ts';
-import { isRunOver, isStepOver } from '../watch/watch-state.ts';
 
 export function addShow({ program, action }: Registrar): void {
   program
@@ -27,7 +26,8 @@ async function show({ ui, signal, client, cli }: Session, text: string): Promise
   ui.json({ run, artifacts: [...artifacts.values()], attempts });
   for (const line of showLines(run, artifacts, { ...ui, now: cli.now() })) ui.line(line);
   for (const line of attemptTable(attempts, { ...ui, now: cli.now() })) ui.line(line);
-  if (!isRunOver(run) && !ui.isJson) for (const line of warningLines(run.stepViews, await newNotes(api, run, 0, signal), ui)) ui.line(line);
+  if (!isEndedRun(run.state) && !ui.isJson)
+    for (const line of warningLines(run.stepViews, await newNotes(api, run, 0, signal), ui)) ui.line(line);
   return undefined;
 }
 
@@ -52,6 +52,7 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
     ...(time === null ? [] : [field('time', time)]),
     ...(run.verdict === 'none' ? [] : [field('gate', run.verdict)]),
+    ...runStates[run.state].actions.map((action) => field(action, `cairn ${action} ${run.name}`)),
     '',
     ...stepTable(run, options),
     ...artifactTable(run, artifacts, options),
@@ -61,7 +62,7 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
 
 /** Why a step failed, or why the last attempt at one did that is not over yet. */
 function failureLines(step: StepView, { style }: Pick<Ui, 'style'>): string[] {
-  if (step.failure === null || (isStepOver(step) && step.state !== 'failed')) return [];
+  if (step.failure === null || (isEndedStep(step.state) && step.state !== 'failed')) return [];
   if (step.state === 'failed') return ['', ...failureText(step).map(style.bad)];
   return ['', style.dim(`The last attempt at ${step.name} ended (${step.failure.cause}): ${firstLine(step.failure.message)}`)];
 }

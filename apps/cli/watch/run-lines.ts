@@ -1,10 +1,10 @@
-import { type ErrorRow, errorTable, type StepView } from '@cairn/contract';
+import { type ErrorRow, errorTable, isEndedRun, isEndedStep, type StepView } from '@cairn/contract';
 import { bar } from '../output/progress-line.ts';
 import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
 import { paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
-import { isRunOver, isStepOver, type WatchState } from './watch-state.ts';
+import type { WatchState } from './watch-state.ts';
 
 export type ViewOptions = Look & {
   now: Date;
@@ -70,7 +70,7 @@ function stepLine(step: StepView, state: WatchState, nameWidth: number, options:
 function partsOf(step: StepView, state: WatchState, options: ViewOptions): string[] {
   const { style } = options;
   if (step.state === 'reused') return [style.good('reused'), ...resultParts(step, options)];
-  if (isStepOver(step)) return step.state === 'succeeded' ? resultParts(step, options) : [step.state];
+  if (isEndedStep(step.state)) return step.state === 'succeeded' ? resultParts(step, options) : [step.state];
   const waiting = step.waiting === null ? [] : [style.dim(step.waiting.sentence)];
   if (step.state !== 'active') return waiting.length > 0 ? waiting : [style.dim(step.state)];
   const share = shareDone(step);
@@ -95,7 +95,7 @@ function fitting(steps: readonly StepView[], rows: number): StepView[] {
   const left = [...steps];
   const drop = (index: number): boolean => index >= 0 && left.splice(index, 1).length > 0;
   while (left.length > Math.max(1, rows)) {
-    if (drop(left.findIndex((step) => isStepOver(step) && step.state !== 'failed'))) continue;
+    if (drop(left.findIndex((step) => isEndedStep(step.state) && step.state !== 'failed'))) continue;
     if (drop(left.findLastIndex((step) => step.state === 'blocked'))) continue;
     left.pop();
   }
@@ -132,7 +132,7 @@ function hintLines(code: string): string[] {
 /** The one line that tells how a run ended, and the failed steps. */
 export function endLines(state: WatchState, options: Look & { now: Date }): string[] {
   const { run } = state;
-  if (!isRunOver(run)) return [];
+  if (!isEndedRun(run.state)) return [];
   const { style } = options;
   const time = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, options.now));
   const reused = run.steps.reused > 0 ? `; ${run.steps.reused} of ${plural(run.steps.total, 'step')} reused` : '';

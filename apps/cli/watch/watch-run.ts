@@ -1,7 +1,7 @@
 import { type CairnClient, wait } from '@cairn/client';
-import { isCairnError, type RunView } from '@cairn/contract';
+import { isCairnError, isEndedRun, type RunView } from '@cairn/contract';
 import { notesOf } from './step-notes.ts';
-import { isRunOver, type StepMetrics, type StepNote, type WatchState } from './watch-state.ts';
+import type { StepMetrics, StepNote, WatchState } from './watch-state.ts';
 
 export type WatchOptions = {
   signal: AbortSignal;
@@ -42,7 +42,7 @@ export async function* watchRun(client: CairnClient, runId: string, options: Wat
     for (;;) {
       last = await look(client, runId, last, signal);
       yield last;
-      if (isRunOver(last.run)) return;
+      if (isEndedRun(last.run.state)) return;
       await wait(leastMs, signal);
       await bell.next(isStreaming ? mostMs : withoutStreamMs, signal);
     }

@@ -1,4 +1,4 @@
-import type { RunState, RunView, StepState, StepView } from '@cairn/contract';
+import type { RunView, StepView } from '@cairn/contract';
 
 /** The newest point of what a training step measures. */
 export type StepMetrics = { loss: number | null };
@@ -16,34 +16,6 @@ export type WatchState = {
   /** Whether the event stream is connected; what is shown may be old when it is lost. */
   connection: 'live' | 'lost';
 };
-
-const isRunFinal: Record<RunState, boolean> = {
-  held: false,
-  queued: false,
-  running: false,
-  cancelling: false,
-  succeeded: true,
-  failed: true,
-  cancelled: true,
-};
-
-const isStepFinal: Record<StepState, boolean> = {
-  blocked: false,
-  ready: false,
-  active: false,
-  succeeded: true,
-  reused: true,
-  failed: true,
-  cancelled: true,
-};
-
-export function isRunOver(run: Pick<RunView, 'state'>): boolean {
-  return isRunFinal[run.state];
-}
-
-export function isStepOver(step: Pick<StepView, 'state'>): boolean {
-  return isStepFinal[step.state];
-}
 
 /** Images a second, from steps a second and the effective batch where steps are counted. Null when the rate is not known. */
 export function imagesPerSecond({ progress, settings }: StepView): number | null {

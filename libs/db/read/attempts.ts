@@ -1,5 +1,4 @@
-import { type AttemptView, attemptState, CairnError } from '@cairn/contract';
-import { isLiveAttempt } from '@cairn/domain';
+import { type AttemptView, attemptState, CairnError, isLiveAttempt } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';

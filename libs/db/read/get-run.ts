@@ -1,5 +1,4 @@
-import { CairnError, type RunView, runState } from '@cairn/contract';
-import { isDoneStep } from '@cairn/domain';
+import { CairnError, isDoneStep, type RunView, runState } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
 import { noReuseColumn, readColumn } from './columns.ts';
 import { runColumns, runSummaryOf } from './run-summary.ts';

@@ -1,5 +1,4 @@
-import { attemptState, CairnError, type LogPage, type LogStream } from '@cairn/contract';
-import { isLiveAttempt } from '@cairn/domain';
+import { attemptState, CairnError, isLiveAttempt, type LogPage, type LogStream } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { readColumn, readRows } from './columns.ts';

@@ -1,5 +1,4 @@
-import { type RunSummary, runState, runVerdict } from '@cairn/contract';
-import { doneStepStates } from '@cairn/domain';
+import { isDoneStep, type RunSummary, runState, runVerdict, stepState } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
 import { isoTime, isoTimeOrNull, readColumn } from './columns.ts';
@@ -52,7 +51,7 @@ export async function countSteps(db: Transaction, runIds: readonly string[]): Pr
   for (const { runId, state, _count } of groups) {
     const steps = counts.get(runId) ?? { total: 0, done: 0, reused: 0 };
     steps.total += _count;
-    if (doneStepStates.some((done) => done === state)) steps.done += _count;
+    if (isDoneStep(readColumn(stepState, state, `a step of run ${runId} state`))) steps.done += _count;
     if (state === 'reused') steps.reused += _count;
     counts.set(runId, steps);
   }

@@ -1,7 +1,6 @@
-import { artifactKind, type RunState, type StepView, stepKind, stepState } from '@cairn/contract';
-import { isEndedStep } from '@cairn/domain';
+import { artifactKind, attemptStatesIn, isEndedStep, type RunState, type StepView, stepKind, stepState } from '@cairn/contract';
 import { z } from 'zod';
-import type { Transaction } from '../client.ts';
+import { listOfStates, type Transaction } from '../client.ts';
 import {
   failureColumn,
   findingColumn,
@@ -134,14 +133,15 @@ type AttemptCountsRow = z.infer<typeof attemptCountsRow>;
 
 /** Attempts by step; all but `total` are of the step's present generation. */
 async function countAttempts(db: Transaction, runId: string): Promise<Map<string, AttemptCountsRow>> {
+  const [starting, working] = [listOfStates(attemptStatesIn('starting')), listOfStates(attemptStatesIn('working'))];
   const rows = await db.$queryRaw`
     select a.step_id as "stepId", count(*)::int as total,
-           count(*) filter (where current and a.state in ('created', 'launching'))::int as starting,
-           min(a.created_at) filter (where current and a.state in ('created', 'launching')) as "startingSince",
-           min(a.pool) filter (where current and a.state in ('created', 'launching')) as "startingPool",
-           (array_agg(a.finding order by a.ordinal) filter (where current and a.finding is not null and a.state in ('created', 'launching')))[1] as finding,
-           count(*) filter (where current and a.state in ('running', 'stopping'))::int as working,
-           count(*) filter (where current and a.state in ('running', 'stopping') and a.contact = 'silent')::int as silent,
+           count(*) filter (where current and a.state in ${starting})::int as starting,
+           min(a.created_at) filter (where current and a.state in ${starting}) as "startingSince",
+           min(a.pool) filter (where current and a.state in ${starting}) as "startingPool",
+           (array_agg(a.finding order by a.ordinal) filter (where current and a.finding is not null and a.state in ${starting}))[1] as finding,
+           count(*) filter (where current and a.state in ${working})::int as working,
+           count(*) filter (where current and a.state in ${working} and a.contact = 'silent')::int as silent,
            count(*) filter (where current and a.state = 'succeeded')::int as succeeded,
            max(a.ended_at) filter (where current) as "lastEndedAt"
       from (select attempt.*, attempt.step_generation = step.generation as current

@@ -1,5 +1,4 @@
-import type { FindingView, RunState, StepState, WaitingReason } from '@cairn/contract';
-import { isDoneStep, isEndedStep } from '@cairn/domain';
+import { type FindingView, isDoneStep, isEndedStep, type RunState, type StepState, type WaitingReason } from '@cairn/contract';
 import type { AdmissionView } from './waiting.ts';
 
 /** What is known of a step when its screen asks why it waits. Times are those of the rows. */

@@ -1,6 +1,6 @@
 import { type Admission, admit, type PoolCapacity, type RunningAttempt, type WaitingStep } from '@cairn/domain';
 import { z } from 'zod';
-import type { Transaction } from '../client.ts';
+import { liveAttempts, type Transaction } from '../client.ts';
 import { readNullable, readRows, roomColumn } from './columns.ts';
 
 /** What {@link admit} decides about: everything that wants slots, everything that holds them, and the pools. */
@@ -55,7 +55,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
       join run r on r.id = s.run_id and r.state in ('queued', 'running')
       join artifact f on f.id = s.artifact_id and f.state = 'building' and f.run_id = s.run_id and f.step_name = s.name
       left join (select step_id, count(*)::int as live from attempt
-                  where state in ('created', 'launching', 'running', 'stopping') group by step_id) a on a.step_id = s.id
+                  where state in ${liveAttempts} group by step_id) a on a.step_id = s.id
      where s.state = 'ready' or (s.state = 'active' and s.shards_total is not null)`;
   const runningRows = await db.$queryRaw`
     select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,
@@ -64,7 +64,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
              select count(*)::int from shard h where h.step_id = a.step_id and h.state = 'leased' and h.attempt_id = a.id
            ) else 0 end as "leasedShards"
       from attempt a join step s on s.id = a.step_id join run r on r.id = s.run_id
-     where a.state in ('created', 'launching', 'running', 'stopping')`;
+     where a.state in ${liveAttempts}`;
   const pools = await db.pool.findMany({
     orderBy: [{ position: 'asc' }, { name: 'asc' }],
     select: { name: true, slots: true, attemptSlots: true, room: true },

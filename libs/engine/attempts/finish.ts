@@ -1,5 +1,5 @@
-import { type AttemptState, CairnError, type FailureView, type FinishRequest, listsDetails } from '@cairn/contract';
-import { isLiveAttempt, rulesOf, stepKinds } from '@cairn/domain';
+import { type AttemptState, CairnError, type FailureView, type FinishRequest, isLiveAttempt, listsDetails } from '@cairn/contract';
+import { rulesOf, stepKinds } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt, emit, enqueue, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';

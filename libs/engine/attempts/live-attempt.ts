@@ -1,6 +1,5 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, isLiveAttempt } from '@cairn/contract';
 import type { PrismaClient, Transaction } from '@cairn/db';
-import { isLiveAttempt } from '@cairn/domain';
 import { states, stopCauseColumn } from '../columns.ts';
 
 /**

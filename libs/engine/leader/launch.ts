@@ -1,5 +1,4 @@
-import { findingView } from '@cairn/contract';
-import { isLiveAttempt } from '@cairn/domain';
+import { findingView, isLiveAttempt } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';

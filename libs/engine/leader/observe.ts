@@ -4,14 +4,16 @@ import {
   type FindingView,
   findingView,
   type Hint,
+  isLiveAttempt,
+  liveAttemptStates,
   type StopCause,
   toldFailure,
   toldMessage,
 } from '@cairn/contract';
-import { hintChannel } from '@cairn/db';
-import { isLiveAttempt, liveAttemptStates } from '@cairn/domain';
+import { hintChannel, liveAttempts } from '@cairn/db';
 import { endAttempt } from '../attempts/finish.ts';
 import { attemptNow } from '../attempts/live-attempt.ts';
+import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
@@ -22,7 +24,7 @@ export type WatchedAttempt = {
   id: string;
   runId: string;
   generation: number;
-  state: 'created' | 'launching' | 'running' | 'stopping';
+  state: AttemptState;
   pool: string;
   contact: string;
   createdAt: number;
@@ -38,12 +40,12 @@ export type WatchedAttempt = {
 };
 
 export async function watchedAttempts(ctx: EngineContext): Promise<WatchedAttempt[]> {
-  const rows = await ctx.prisma.attempt.findMany({ where: { state: { in: [...liveAttemptStates] } } });
+  const rows = await ctx.prisma.attempt.findMany({ where: { state: { in: liveAttemptStates } } });
   return rows.map((row) => ({
     id: row.id,
     runId: row.runId,
     generation: row.generation,
-    state: row.state as WatchedAttempt['state'],
+    state: states.attempt.parse(row.state),
     pool: row.pool,
     contact: row.contact,
     createdAt: row.createdAt.getTime(),
@@ -108,11 +110,11 @@ export async function recordFindings(ctx: EngineContext, lead: Leadership, chang
     with change as (select id, nullif(finding, 'null'::jsonb) as finding, hint
                       from jsonb_to_recordset(${rows}::jsonb) as c(id text, finding jsonb, hint text)),
          written as (update attempt a set finding = c.finding from change c
-                      where a.id = c.id and a.state in ('created', 'launching', 'running', 'stopping') and ${leads(lead)} returning c.hint)
+                      where a.id = c.id and a.state in ${liveAttempts} and ${leads(lead)} returning c.hint)
     select pg_notify(${hintChannel}, hint) from written`;
 }
 
 /** True while the attempt's generation may go on. */
 export async function isLive(ctx: EngineContext, attemptId: string, generation: number): Promise<boolean> {
-  return (await ctx.prisma.attempt.count({ where: { id: attemptId, generation, state: { in: [...liveAttemptStates] } } })) > 0;
+  return (await ctx.prisma.attempt.count({ where: { id: attemptId, generation, state: { in: liveAttemptStates } } })) > 0;
 }

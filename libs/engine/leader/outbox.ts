@@ -1,4 +1,5 @@
-import { inTransaction } from '@cairn/db';
+import { attemptStatesIn } from '@cairn/contract';
+import { inTransaction, listOfStates } from '@cairn/db';
 import type { EngineContext } from '../context.ts';
 
 export type OutboxEntry = { queue: string; row: string; generation: number; data: unknown };
@@ -31,7 +32,7 @@ export type StartEntry = { queue: 'launch' | 'tasks'; data: { attemptId: string;
 export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<StartEntry[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string; generation: number; pool: string }[]>`
     select a.id, a.generation, a.pool from attempt a
-    where a.state in ('created', 'launching') and a.instance is null and a.handle is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
+    where a.state in ${listOfStates(attemptStatesIn('starting'))} and a.instance is null and a.handle is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
       and not exists (select 1 from outbox o where o."row" = a.id)`;
   return rows.map((row) => ({
     queue: row.pool === 'tasks' ? 'tasks' : 'launch',

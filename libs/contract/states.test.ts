@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import {
+  allowsAction,
+  attemptState,
+  attemptStates,
+  isEndedRun,
+  isEndedStep,
+  isLiveAttempt,
+  mayFollow,
+  runState,
+  runStates,
+  statesThatAllow,
+  stepState,
+  stepStates,
+} from './states.ts';
+
+/** The states that can be reached from one, itself among them. */
+function reachable<S extends string>(table: Readonly<Record<S, { next: readonly S[] }>>, from: S): Set<S> {
+  const found = new Set<S>([from]);
+  for (const state of found) for (const next of table[state].next) found.add(next);
+  return found;
+}
+
+test('every state can be reached from the first one, but for that of runs that nothing holds yet', () => {
+  expect([...reachable(runStates, 'held')].toSorted()).toEqual(runState.options.toSorted());
+  expect([...reachable(stepStates, 'blocked')].toSorted()).toEqual(stepState.options.toSorted());
+  expect([...reachable(attemptStates, 'created')].toSorted()).toEqual(attemptState.options.toSorted());
+});
+
+test('an attempt that is over stays so; a run and a step that are over begin again only by a retry', () => {
+  for (const state of attemptState.options) if (!isLiveAttempt(state)) expect(attemptStates[state].next).toEqual([]);
+  for (const state of runState.options) if (isEndedRun(state)) expect(runStates[state].next).toEqual(['running']);
+  for (const state of stepState.options) if (isEndedStep(state)) expect(stepStates[state].next).toEqual(['blocked']);
+});
+
+test('a run can be cancelled while it is not over, and retried when it is', () => {
+  expect(statesThatAllow('cancel')).toEqual(['held', 'queued', 'running']);
+  expect(statesThatAllow('retry')).toEqual(runState.options.filter(isEndedRun));
+  for (const state of statesThatAllow('cancel')) expect(mayFollow(runStates, state, 'cancelling')).toBe(true);
+  for (const state of statesThatAllow('retry')) expect(mayFollow(runStates, state, 'running')).toBe(true);
+  expect(allowsAction('cancelling', 'cancel')).toBe(false);
+});
