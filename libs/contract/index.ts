@@ -2,6 +2,7 @@ export * from './administration.ts';
 export * from './catalogue.ts';
 export * from './ensemble.ts';
 export * from './errors.ts';
+export * from './events.ts';
 export * from './failure-signals.ts';
 export * from './feature-set-manifest.ts';
 export * from './internal.ts';

@@ -291,33 +291,3 @@ export const shardView = z.object({
   rejected: z.number().int().nullable(),
 });
 export const shardList = z.object({ counts: shardCounts, items: z.array(shardView) });
-
-// Events ---------------------------------------------------------------------------------------------------------------
-
-/** What people read: a run's history, in order, without gaps. */
-export const runEvent = z.object({
-  runId: idOf('run'),
-  seq: z.number().int(),
-  at: timestamp,
-  type: z.enum(['run', 'step', 'attempt', 'checkpoint', 'evaluation', 'note']),
-  /** One sentence. */
-  message: z.string(),
-  data: z.record(z.string(), z.unknown()),
-});
-export type RunEvent = z.infer<typeof runEvent>;
-export const runEventPage = z.object({ items: z.array(runEvent), nextSeq: z.number().int() });
-
-/**
- * Topics of GET /v1/events?topics=runs,fleet,run:<id>. The stream's SSE event names: `event` (data: runEvent; only topics
- * run:<id>), `hint` (data: {topic, runId?, stepId?, what}: fetch again), `reset` (data: {topic}: the cursor is too old or
- * carries no position for the topic; fetch everything of it again). The id of each message is a cursor over all topics.
- */
-export const topic = z.string().regex(/^(runs|fleet|run:run_[0-9a-hjkmnp-tv-z]{26})$/, 'runs, fleet or run:<id>');
-export const hint = z.object({
-  topic: z.string(),
-  runId: z.string().optional(),
-  stepId: z.string().optional(),
-  what: z.enum(['run', 'progress', 'metrics', 'logs', 'shards', 'fleet']),
-});
-export type Hint = z.infer<typeof hint>;
-export const reset = z.object({ topic: z.string() });

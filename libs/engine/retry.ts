@@ -25,7 +25,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     for (const step of reset) block(run, step);
     changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
     moveRun(run, 'running', null);
-    emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`);
+    emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
   });
 }
 

@@ -3,6 +3,8 @@ import {
   allowsAction,
   attemptStates,
   CairnError,
+  type EventData,
+  type EventType,
   type KindAndSettings,
   mayFollow,
   type RunAction,
@@ -136,10 +138,8 @@ export function changeRun(run: RunWork, columns: RunColumns): void {
   Object.assign(run.pending.run, columns);
 }
 
-export type EventType = 'run' | 'step' | 'attempt' | 'checkpoint' | 'evaluation' | 'note';
-
 /** One line of the run's history, written when the command ends; its number is given under the run's lock, so there are no gaps. */
-export function emit(run: RunWork, type: EventType, message: string, data: Record<string, unknown> = {}): void {
+export function emit<Type extends EventType>(run: RunWork, type: Type, message: string, data: EventData[Type]): void {
   run.seq += 1;
   run.pending.events.push({ seq: run.seq, at: new Date(), type, message, data });
 }

@@ -98,8 +98,9 @@ export async function moveStep(run: RunWork, step: WorkStep, to: StepState, caus
 
 /** Asks a live attempt to stop; one that never left the queue is over at once. */
 export function requestStop(run: RunWork, attemptId: string, { cause, reason }: { cause: StopCause; reason: string }): void {
-  const attempt = run.steps.flatMap((step) => step.attempts).find((candidate) => candidate.id === attemptId);
-  if (!attempt || !isLiveAttempt(attempt.state) || attempt.state === 'stopping') return;
+  const step = run.steps.find(({ attempts }) => attempts.some(({ id }) => id === attemptId));
+  const attempt = step?.attempts.find(({ id }) => id === attemptId);
+  if (!step || !attempt || !isLiveAttempt(attempt.state) || attempt.state === 'stopping') return;
   const { now } = run;
   if (attempt.state === 'created') {
     changeAttempt(run, attempt, { state: 'cancelled', stopCause: cause, stopReason: reason, endedAt: now });
@@ -108,5 +109,10 @@ export function requestStop(run: RunWork, attemptId: string, { cause, reason }: 
     changeAttempt(run, attempt, { state: 'stopping', stopCause: cause, stopReason: reason, stopRequestedAt: now });
     attempt.state = 'stopping';
   }
-  emit(run, 'attempt', `attempt ${attempt.ordinal} is asked to stop: ${reason}`, { attemptId, state: attempt.state });
+  emit(run, 'attempt', `${step.name}: attempt ${attempt.ordinal} is asked to stop: ${reason}`, {
+    step: step.name,
+    attemptId,
+    state: attempt.state,
+    stopCause: cause,
+  });
 }

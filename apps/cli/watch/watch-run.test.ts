@@ -100,7 +100,7 @@ test('loss is that of the training steps that are active', async () => {
 
 test('what a step says last stands until it says something else', async () => {
   const say = (seq: number, level: 'info' | 'warning', message: string): void => {
-    events.push(anEvent(seq, { type: 'note', message: `384_finetune: ${message}`, data: { step: '384_finetune', level } }));
+    events.push(anEvent(seq, { type: 'note', message: `384_finetune: ${message}`, data: { step: '384_finetune', level, said: message } }));
     run = aMiniRun({ seq });
   };
   say(5, 'warning', 'Waiting for the storage');

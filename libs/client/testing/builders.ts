@@ -1,4 +1,4 @@
-import type { AttemptView, RunEvent, RunView, StepView } from '@cairn/contract';
+import { type AttemptView, type RunEvent, type RunView, runEvent, type StepView } from '@cairn/contract';
 
 /** An id of the form the contract wants, from a number. */
 export const idFor = (prefix: string, n: number): string => `${prefix}_${String(n).padStart(26, '0')}`;
@@ -68,12 +68,8 @@ export const anAttempt = (over: Partial<AttemptView> = {}): AttemptView => ({
   ...over,
 });
 
-export const anEvent = (seq: number, over: Partial<RunEvent> = {}): RunEvent => ({
-  runId: idFor('run', 1),
-  seq,
-  at: created,
-  type: 'step',
-  message: `event ${seq}`,
-  data: {},
-  ...over,
-});
+export const anEvent = (
+  seq: number,
+  over: Partial<Pick<RunEvent, 'runId' | 'at' | 'type' | 'message'>> & { data?: object } = {},
+): RunEvent =>
+  runEvent.parse({ runId: idFor('run', 1), seq, at: created, type: 'step', message: `event ${seq}`, data: { step: '384' }, ...over });

@@ -1,7 +1,7 @@
 import { type RunEvent, runEvent } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
 import type { Event } from '../generated/client.ts';
-import { isoTime, readColumn, recordColumn } from './columns.ts';
+import { isoTime, readColumn } from './columns.ts';
 import { noSuchRun } from './get-run.ts';
 
 export type EventArgs = {
@@ -32,13 +32,5 @@ export async function readEvents(db: Transaction, { runId, after, limit }: Event
 }
 
 function eventViewOf(row: Event): RunEvent {
-  const what = `event ${row.seq} of run ${row.runId}`;
-  return {
-    runId: row.runId,
-    seq: row.seq,
-    at: isoTime(row.at),
-    type: readColumn(runEvent.shape.type, row.type, `${what} type`),
-    message: row.message,
-    data: readColumn(recordColumn, row.data, `${what} data`),
-  };
+  return readColumn(runEvent, { ...row, at: isoTime(row.at) }, `event ${row.seq} of run ${row.runId}`);
 }

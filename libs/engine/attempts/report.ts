@@ -3,7 +3,7 @@ import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
-import { emit } from '../run-work.ts';
+import { emit, findStep, type RunWork } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { keepLogs } from './keep-logs.ts';
 import { attemptNow, liveAttempt } from './live-attempt.ts';
@@ -11,9 +11,18 @@ import { refuseForeignKey } from './staged-files.ts';
 
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
 
-/** Items that belong to the run's history, and so need its lock. The rest (logs, metrics, progress) must not wait for it. */
-const historyTypes: readonly ReportItem['type'][] = ['checkpoint', 'resumed', 'evaluation', 'note', 'badImage'];
-const isHistory = (item: ReportItem): boolean => historyTypes.includes(item.type);
+/** Of each type of item whether it belongs to the run's history, and so needs its lock, for which the rest must not wait, and what screens are told to fetch again. */
+const itemTypes = {
+  log: { isHistory: false, hint: 'logs' },
+  metrics: { isHistory: false, hint: 'metrics' },
+  progress: { isHistory: false, hint: 'progress' },
+  checkpoint: { isHistory: true, hint: null },
+  resumed: { isHistory: true, hint: null },
+  evaluation: { isHistory: true, hint: null },
+  note: { isHistory: true, hint: null },
+  badImage: { isHistory: true, hint: null },
+} as const satisfies Record<ReportItem['type'], { isHistory: boolean; hint: Hint['what'] | null }>;
+const isHistory = (item: ReportItem): boolean => itemTypes[item.type].isHistory;
 
 /** Most unreadable images of a step that get a line in the history; the rest are counted. */
 const mostBadImageEvents = 20;
@@ -71,10 +80,10 @@ async function applyItem(tx: Transaction, attempt: Attempt, item: ReportItem, ch
   }
 }
 
-async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], attempt: Attempt, item: ReportItem): Promise<void> {
-  const step = run.steps.find((candidate) => candidate.id === attempt.stepId);
-  const name = step?.name;
-  if (item.type === 'checkpoint' && step?.artifact?.memoKey) {
+async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): Promise<void> {
+  const step = findStep(run, attempt.stepId);
+  const { name } = step;
+  if (item.type === 'checkpoint' && step.artifact?.memoKey) {
     const { type: _, ...values } = item;
     await run.tx.checkpoint.createMany({
       data: [{ id: newId('checkpoint'), stepId: attempt.stepId, attemptId: attempt.id, memoKey: step.artifact.memoKey, ...values }],
@@ -91,6 +100,7 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
     emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
+      attemptId: attempt.id,
       checkpointId: item.checkpointId,
       at: item.step,
     });
@@ -104,7 +114,7 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
       mapAt100: item.mapAt100,
     });
   }
-  if (item.type === 'note') emit(run, 'note', `${name}: ${item.message}`, { step: name, level: item.level });
+  if (item.type === 'note') emit(run, 'note', `${name}: ${item.message}`, { step: name, level: item.level, said: item.message });
   if (item.type === 'badImage') {
     const { rejected } = await run.tx.step.update({
       where: { id: attempt.stepId },
@@ -121,10 +131,8 @@ async function applyHistory(run: Parameters<Parameters<typeof withRun>[2]>[0], a
   }
 }
 
-const hintOf = { log: 'logs', metrics: 'metrics', progress: 'progress' } as const;
-
 async function hint(tx: Transaction, attempt: Attempt, items: readonly ReportItem[]): Promise<void> {
-  const kinds = new Set(items.flatMap((item) => (item.type in hintOf ? [hintOf[item.type as keyof typeof hintOf]] : [])));
+  const kinds = new Set(items.flatMap((item) => itemTypes[item.type].hint ?? []));
   for (const what of kinds) {
     const message: Hint = { topic: `run:${attempt.runId}`, runId: attempt.runId, stepId: attempt.stepId, what };
     await tx.$executeRaw`select pg_notify(${hintChannel}, ${JSON.stringify(message)})`;

@@ -158,7 +158,7 @@ export async function finalizationFailed(ctx: EngineContext, finalization: Final
       });
       changeStep(run, step, { shardsCommitted: 0, rows: 0, rejected: 0 });
     }
-    emit(run, 'note', `${step.name}: ${failure.message}`, { step: step.name, level: 'warning' });
+    emit(run, 'note', `${step.name}: ${failure.message}`, { step: step.name, level: 'warning', said: failure.message });
   });
 }
 

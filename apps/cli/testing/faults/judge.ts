@@ -1,4 +1,4 @@
-import type { RunEvent } from '@cairn/contract';
+import { type RunEvent, stepOfEvent } from '@cairn/contract';
 import type { Played } from './play-run.ts';
 
 /** What is wrong with an interrupted run, compared with an uninterrupted one; nothing for the same end. */
@@ -24,7 +24,8 @@ function noStepTwice(events: readonly RunEvent[]): string[] {
   const done = new Set<string>();
   const faults: string[] = [];
   for (const event of events) {
-    const step = String(event.data.step);
+    const step = stepOfEvent(event);
+    if (step === null) continue;
     if (event.type === 'attempt' && event.data.state === 'created' && done.has(step)) faults.push(`${step} ran again after it was done`);
     if (event.type !== 'step' || event.data.state !== 'succeeded') continue;
     if (done.has(step)) faults.push(`${step} succeeded twice`);
@@ -51,15 +52,19 @@ function historyWhole(events: readonly RunEvent[]): string[] {
 export function resumedFromNewest(events: readonly RunEvent[]): string[] {
   const newest = new Map<string, number>();
   const attempts = new Map<string, number>();
+  const resumed = new Set<string>();
   const faults: string[] = [];
   for (const event of events) {
-    const step = String(event.data.step);
+    const step = stepOfEvent(event);
+    if (step === null) continue;
     if (event.type === 'attempt' && event.data.state === 'created') attempts.set(step, (attempts.get(step) ?? 0) + 1);
-    if (event.type === 'checkpoint') newest.set(step, Number(event.data.at));
-    if (event.data.checkpointId !== undefined && event.data.at !== newest.get(step))
-      faults.push(`${step} went on from step ${event.data.at}, though ${newest.get(step)} was saved`);
+    if (event.type === 'checkpoint') newest.set(step, event.data.at);
+    if (event.type === 'attempt' && event.data.checkpointId !== undefined) {
+      resumed.add(step);
+      if (event.data.at !== newest.get(step))
+        faults.push(`${step} went on from step ${event.data.at}, though ${newest.get(step)} was saved`);
+    }
   }
-  const resumed = new Set(events.filter((event) => event.data.checkpointId !== undefined).map((event) => String(event.data.step)));
   const lostBefore = (step: string): boolean => {
     const saved = events.findIndex((event) => event.type === 'checkpoint' && event.data.step === step);
     const again = events.findLastIndex((event) => event.type === 'attempt' && event.data.step === step && event.data.state === 'created');

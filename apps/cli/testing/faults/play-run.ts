@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
-import { CairnError, type RunEvent, type RunView } from '@cairn/contract';
+import { CairnError, isEndedRun, type RunEvent, type RunView } from '@cairn/contract';
 import { deadline, processesByAttempt } from '@cairn/runtime';
 import { type Service, startService } from '../../service/start-service.ts';
 import type { Strike } from './strike.ts';
@@ -142,7 +142,7 @@ async function followRun(
       tell(`${strike.name}: ${struck ? 'struck' : 'found nothing to strike'}`);
       if (!struck) missed.push(strike.name);
     }
-    if (event.type === 'run' && ['succeeded', 'failed', 'cancelled'].includes(String(event.data.state))) break;
+    if (event.type === 'run' && isEndedRun(event.data.state)) break;
   }
   signal.throwIfAborted();
   await Promise.all(beside);

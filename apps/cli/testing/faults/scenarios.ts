@@ -105,14 +105,14 @@ export const scenarios: readonly Scenario[] = [
       },
     ],
     judge: ({ events }) => {
-      const saved = events.flatMap((event) =>
-        event.type === 'checkpoint' && event.data.step === '512_all' ? [Number(event.data.at)] : [],
+      const saved = events.flatMap((event) => (event.type === 'checkpoint' && event.data.step === '512_all' ? [event.data.at] : []));
+      const resumed = events.flatMap(({ type, data }) =>
+        type === 'attempt' && data.step === '512_all' && data.checkpointId !== undefined ? [data.at] : [],
       );
-      const resumed = events.find((event) => event.data.step === '512_all' && event.data.checkpointId !== undefined);
       const isNoted = events.some((event) => event.type === 'note' && /does not verify and is passed over/.test(event.message));
       return [
         ...(isNoted ? [] : ['no note says that a checkpoint was passed over']),
-        ...(resumed !== undefined && saved.includes(Number(resumed.data.at)) ? [] : ['512_all did not go on from an earlier checkpoint']),
+        ...(saved.some((at) => at === resumed[0]) ? [] : ['512_all did not go on from an earlier checkpoint']),
       ];
     },
   },
@@ -240,9 +240,9 @@ async function exitCodeOf(service: Service, attemptId: string): Promise<number |
 
 async function cutNewestCheckpoint(scene: Scene): Promise<boolean> {
   const attemptId = await signalAgent(scene, '512_all', 'SIGKILL');
-  const newest = scene.events.findLast((event) => event.type === 'checkpoint' && event.data.step === '512_all');
+  const newest = scene.events.flatMap(({ type, data }) => (type === 'checkpoint' && data.step === '512_all' ? [data.at] : [])).at(-1);
   if (attemptId === null || newest === undefined) return false;
-  const name = `step-${String(newest.data.at).padStart(8, '0')}.pt`;
+  const name = `step-${String(newest).padStart(8, '0')}.pt`;
   await truncate(join(scene.service.home.storageDir, 'staging', attemptId, 'checkpoints', name), 1000);
   return true;
 }
@@ -262,7 +262,8 @@ async function wakeAfterAnotherLed(scene: Scene, program: string, epoch: number)
   const { client, signal } = scene;
   const end = Date.now() + waitLimitMs;
   const isPast = async () => ((await client.getFleet({ signal })).leader?.epoch ?? 0) > epoch;
-  const isFurther = () => scene.events.some((event) => event.data.step === '384_finetune' && event.data.state === 'running');
+  const isFurther = () =>
+    scene.events.some(({ type, data }) => type === 'attempt' && data.step === '384_finetune' && data.state === 'running');
   try {
     while (!((await isPast()) && isFurther())) {
       if (Date.now() > end) throw new CairnError('program_failed', 'no other controller took the lead and went on');

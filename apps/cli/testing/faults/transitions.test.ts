@@ -1,3 +1,4 @@
+import { anEvent } from '@cairn/client/testing';
 import { describe, expect, it } from 'vitest';
 import { allFaults, nameOf, packFaults, sampleFaults, transitionOf, transitions, victims } from './transitions.ts';
 
@@ -25,18 +26,10 @@ describe('a sample of faults', () => {
 
 describe('the history', () => {
   it('tells the transitions', () => {
-    const event = (type: 'step' | 'attempt' | 'checkpoint', data: object) =>
-      ({
-        runId: 'run_00000000000000000000000000',
-        seq: 1,
-        at: '2026-01-01T00:00:00Z',
-        type,
-        message: '',
-        data: { step: '384', ...data },
-      }) as const;
+    const event = (type: 'step' | 'attempt' | 'checkpoint', data: object) => anEvent(1, { type, data: { step: '384', ...data } });
     expect(transitionOf(event('attempt', { state: 'succeeded' }))).toEqual({ step: '384', moment: 'ended' });
     expect(transitionOf(event('step', { state: 'succeeded' }))).toEqual({ step: '384', moment: 'succeeded' });
-    expect(transitionOf(event('checkpoint', { at: 3 }))).toEqual({ step: '384', moment: 'checkpoint' });
+    expect(transitionOf(event('checkpoint', { at: 3, epoch: 1 }))).toEqual({ step: '384', moment: 'checkpoint' });
     expect(transitionOf(event('attempt', { state: 'lost' }))).toBeNull();
   });
 });

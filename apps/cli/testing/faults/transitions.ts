@@ -1,4 +1,4 @@
-import type { RunEvent } from '@cairn/contract';
+import { type RunEvent, stepOfEvent } from '@cairn/contract';
 import { seededRandom } from '@cairn/testing';
 
 /** The programs that a fault may hit. */
@@ -53,16 +53,16 @@ export const allFaults: readonly Fault[] = transitions.flatMap((transition) =>
 
 /** Which transition an event of the history tells of, or null. */
 export function transitionOf(event: RunEvent): Transition | null {
-  const { step, state } = event.data;
-  if (typeof step !== 'string') return null;
-  const moment = momentOf(event.type, state);
-  return moment === null ? null : { step, moment };
+  const step = stepOfEvent(event);
+  const moment = momentOf(event);
+  return step === null || moment === null ? null : { step, moment };
 }
 
-function momentOf(type: RunEvent['type'], state: unknown): Moment | null {
+function momentOf({ type, data }: RunEvent): Moment | null {
   if (type === 'checkpoint') return 'checkpoint';
-  if (type === 'attempt') return state === 'created' ? 'created' : state === 'running' ? 'running' : state === 'succeeded' ? 'ended' : null;
-  if (type === 'step') return state === 'ready' || state === 'active' || state === 'succeeded' ? state : null;
+  if (type === 'attempt')
+    return data.state === 'created' ? 'created' : data.state === 'running' ? 'running' : data.state === 'succeeded' ? 'ended' : null;
+  if (type === 'step') return data.state === 'ready' || data.state === 'active' || data.state === 'succeeded' ? data.state : null;
   return null;
 }
 
