@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { CairnError, protocol, type WeightsContent, type WeightsQuery, type WeightsView } from '@cairn/contract';
+import { type ArtifactDetails, CairnError, protocol, type WeightsContent, type WeightsQuery, type WeightsView } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { commitArtifact, type ObjectStore } from '@cairn/storage';
@@ -96,7 +96,12 @@ async function storeAnew(deps: Deps, wanted: NewWeights) {
     const { bytes, sha256 } = await store.put(from, body, { signal });
     requireAnnounced(wanted, bytes, sha256);
     const { backbone, source, licence } = said;
-    const details = { imported: name, backbone, source: source ?? null, licence: licence ?? null };
+    const details = {
+      imported: name,
+      backbone,
+      source: source ?? null,
+      licence: licence ?? null,
+    } satisfies ArtifactDetails['weights'];
     const manifest = await commitArtifact(store, {
       prefix,
       files: [{ name: file, from, bytes, sha256 }],

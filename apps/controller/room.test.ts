@@ -1,7 +1,8 @@
+import type { PoolRoom } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
 import { ada, openStage, type Stage } from '@cairn/engine/testing';
-import type { Capacity, LoaderMemory } from '@cairn/executor';
+import type { LoaderMemory } from '@cairn/executor';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readinessOf } from './readiness.ts';
@@ -15,7 +16,7 @@ afterAll(() => stage.close());
 beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
 
 /** Of an executor what is asked here. */
-function executorOf(see: () => Capacity | null, isWatching = true) {
+function executorOf(see: () => PoolRoom | null, isWatching = true) {
   const asked: string[][] = [];
   const loaders: (LoaderMemory | undefined)[] = [];
   const executor: RoomSource = {

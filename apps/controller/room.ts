@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { PoolRoom } from '@cairn/contract';
 import type { Waiting } from '@cairn/db';
-import type { PoolCapacity, PoolRoom } from '@cairn/domain';
+import type { PoolCapacity } from '@cairn/domain';
 import { recordRoom } from '@cairn/engine';
 import type { Executor, LoaderMemory } from '@cairn/executor';
 import { deadline } from '@cairn/runtime';

@@ -33,6 +33,17 @@ export const tokenView = z.object({
 export const tokenCreated = tokenView.extend({ secret: z.string() });
 export const tokenList = z.object({ items: z.array(tokenView) });
 
+/** What the machines of a pool can hold now. */
+export const poolRoom = z.object({
+  /** Attempts that could start. */
+  fits: z.number().int(),
+  /** Attempts that are over and have yet to leave their place: it is free in a moment. */
+  leaving: z.number().int(),
+  /** For people, one for each machine: `node a: 3 of 8 GPUs free`. */
+  sentences: z.array(z.string()),
+});
+export type PoolRoom = z.infer<typeof poolRoom>;
+
 export const fleetView = z.object({
   leader: z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: timestamp }).nullable(),
   pools: z.array(
@@ -42,15 +53,8 @@ export const fleetView = z.object({
       slots: z.number().int(),
       busy: z.number().int(),
       waiting: z.number().int(),
-      /** What the machines can hold as the leader last saw them; null where the slots are all there is to know. */
-      room: z
-        .object({
-          /** Attempts that could start now. */
-          fits: z.number().int(),
-          /** One for each machine: `node a: 3 of 8 GPUs free`. */
-          sentences: z.array(z.string()),
-        })
-        .nullable(),
+      /** As the leader last saw it; null where the slots are all there is to know. */
+      room: poolRoom.omit({ leaving: true }).nullable(),
     }),
   ),
 });

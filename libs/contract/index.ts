@@ -1,4 +1,5 @@
 export * from './administration.ts';
+export * from './artifact-details.ts';
 export * from './catalogue.ts';
 export * from './ensemble.ts';
 export * from './errors.ts';

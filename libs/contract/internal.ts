@@ -247,23 +247,3 @@ export type FinishRequest = z.infer<typeof finishRequest>;
 
 /** Reserved exit codes of the agent's process, for the executor that sees no more than a code. */
 export const agentExit = { ok: 0, failed: 1, configuration: 78, superseded: 79, preempted: 75 } as const;
-
-/** Details of the artifact `lists`: counts by list, as `prepare` records them. */
-export const listsDetails = z.object({
-  lists: z.record(
-    z.string(),
-    z.object({
-      rows: wholeNumber,
-      /** Distinct image ids: what an extraction of the list must account for. */
-      distinct: wholeNumber,
-      /** Classes of the label space: largest label + 1; null where the list has no labels. */
-      classes: wholeNumber.nullable(),
-      /** Of the list's file; absent where an earlier release made the lists. */
-      sha256: sha256Hex.optional(),
-      /** Of the md5s of the tars that its rows lie in; null for images in folders, whose sizes and times the rows have. */
-      tarsDigest: sha256Hex.nullable().optional(),
-    }),
-  ),
-  groundTruth: z.object({ sha256: sha256Hex }).nullish(),
-});
-export type ListsDetails = z.infer<typeof listsDetails>;

@@ -1,6 +1,7 @@
+import type { PoolRoom } from '@cairn/contract';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { admit, type PoolCapacity, type PoolRoom, type RunningAttempt, type WaitingStep } from './index.ts';
+import { admit, type PoolCapacity, type RunningAttempt, type WaitingStep } from './index.ts';
 
 let counter = 0;
 const waits = (change: Partial<WaitingStep> = {}): WaitingStep => {

@@ -1,4 +1,4 @@
-import type { WaitingReason } from '@cairn/contract';
+import type { PoolRoom, WaitingReason } from '@cairn/contract';
 import { behindHead, labelOf, noRoom, tooLarge } from './why-waiting.ts';
 
 /** A step that wants attempts: one that is ready, or a fleet that may grow. */
@@ -49,16 +49,6 @@ export type PoolCapacity = {
   attemptSlots: number | null;
   /** Null when the slots alone decide. */
   room: PoolRoom | null;
-};
-
-/** What the machines of a pool can hold now. */
-export type PoolRoom = {
-  /** Attempts that can start. */
-  fits: number;
-  /** Attempts that are over and still hold their place: it is free in a moment. */
-  leaving: number;
-  /** For people, one for each machine. */
-  sentences: string[];
 };
 
 export type Admission = {

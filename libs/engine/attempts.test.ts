@@ -162,6 +162,20 @@ describe('an attempt', () => {
     expect((await attemptRow(attempt)).state).toBe('running');
   });
 
+  it('is refused a model of which no extraction could begin', async () => {
+    const runId = await freshRun();
+    for (const name of ['first', 'second']) await stage.play(runId, name, String(variant));
+    const [attempt = ''] = await stage.startAttempts(runId, 'export');
+    const files = [stage.file('model.onnx', attempt)];
+    await expect(
+      stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: { preprocessing: 'cairn' } }),
+    ).rejects.toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringMatching(/the details of its result \(model\) do not fit: .*imageSize/s),
+    });
+    expect((await attemptRow(attempt)).state).toBe('running');
+  });
+
   it('is refused a success that no artifact can be made of, and may still say how it ended', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await stage.startAttempts(runId, 'first');

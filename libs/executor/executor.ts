@@ -1,4 +1,4 @@
-import type { Finding } from '@cairn/contract';
+import type { Finding, PoolRoom } from '@cairn/contract';
 
 /** What an executor is to run: one attempt of one step. */
 export type LaunchSpec = {
@@ -61,15 +61,6 @@ export type StopRequest = {
   reason: string;
 };
 
-export type Capacity = {
-  /** Attempts that can start now. */
-  fits: number;
-  /** Attempts that are over and have yet to leave their place. */
-  leaving: number;
-  /** One for each machine: `node a: 3 of 8 GPUs free`. */
-  sentences: string[];
-};
-
 /** A kind of place where attempts run: local processes, containers, pods. All hold to the same rules. */
 export type Executor = {
   /**
@@ -96,7 +87,7 @@ export type Executor = {
    * @param live attempts that are to run there, started or not: those that have no place yet will take the first ones
    * @param loader the largest of the attempts that are to start, where one has loaders
    */
-  capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<Capacity | null>;
+  capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<PoolRoom | null>;
   /** False while changes may go by unseen: the executor is not ready. */
   isWatching(): boolean;
   /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Gives the function that ends this. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { CairnError, type InputArtifact, isCairnError, type StoredFile } from '@cairn/contract';
+import { CairnError, type InputArtifact, isCairnError, type StoredFile, weightsDetails } from '@cairn/contract';
 import { backoff, sleep } from '@cairn/runtime';
 import { objectKey } from '@cairn/storage';
 import type { AttemptContext } from './attempt-context.ts';
@@ -40,8 +40,9 @@ function localPath(workDir: string, input: Pick<InputArtifact, 'id'>, name: stri
 
 /** A message of a program with the name of an import before the path of its file: whoever brought it in knows it by that. */
 export function withImportNames({ spec, workDir }: Pick<AttemptContext, 'spec' | 'workDir'>, message: string): string {
-  return Object.values(spec.inputs).reduce((text, { id, files, details: { imported } }) => {
-    if (typeof imported !== 'string') return text;
+  return Object.values(spec.inputs).reduce((text, { id, files, details }) => {
+    const imported = weightsDetails.safeParse(details).data?.imported;
+    if (imported === undefined) return text;
     const paths = files.map(({ name }) => localPath(workDir, { id }, name));
     return paths.reduce((part, path) => part.replaceAll(path, `${imported} (${path})`), text);
   }, message);

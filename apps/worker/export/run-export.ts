@@ -1,13 +1,20 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CairnError, type ExporterConfig, exporterConfig, type FinishRequest, listsDetails, type TrainerEvent } from '@cairn/contract';
+import {
+  CairnError,
+  type ExporterConfig,
+  exporterConfig,
+  type FinishRequest,
+  listsDetails,
+  modelDetails,
+  type TrainerEvent,
+} from '@cairn/contract';
 import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import { fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
 import { tellBadImage } from '../report/tell-bad-image.ts';
 import { fetchList } from '../train/stage-config.ts';
-import { type ModelDetails, modelDetails } from './model-details.ts';
 
 type Exported = Extract<TrainerEvent, { event: 'exported' }>;
 type Failed = Extract<TrainerEvent, { event: 'failed' }>;
@@ -64,7 +71,7 @@ export const runExport: Runner<'export'> = async (context) => {
     }
     const files = [];
     for (const { name, path } of result.files) files.push(await uploadFile(context, name, { file: path }, { signal: stop.asked }));
-    const details: ModelDetails = modelDetails.parse({ ...settings, embeddingDim: model.embeddingDim, cosine: result.cosine });
+    const details = modelDetails.parse({ ...settings, embeddingDim: model.embeddingDim, cosine: result.cosine });
     return { outcome: 'succeeded', files, details };
   }
 };

@@ -1,14 +1,21 @@
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type AttemptSpecOf, CairnError, type FinishRequest, isCairnError, listsDetails, type ShardClaim } from '@cairn/contract';
+import {
+  type AttemptSpecOf,
+  CairnError,
+  type FinishRequest,
+  isCairnError,
+  listsDetails,
+  modelDetails,
+  type ShardClaim,
+} from '@cairn/contract';
 import { sleep } from '@cairn/runtime';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
 import { untilAborted } from '../agent/until-aborted.ts';
 import { type ChildJobOf, openedModel, type ShardAnswer, shardAnswer } from '../child/messages.ts';
 import { type Child, ChildEndedError, startChild } from '../child/start-child.ts';
-import { modelDetails } from '../export/model-details.ts';
 import { extractProgress } from './extract-progress.ts';
 
 type ExtractContext = AttemptContext<AttemptSpecOf<'extract'>>;

@@ -21,7 +21,7 @@ test('a name with a pipe or a line break cannot break the tables of the card', (
 test('the card tells the gallery that the scores were measured on, by its size and digest', () => {
   const { run, source } = specOf('register');
   const digest = 'ab'.repeat(32);
-  const evaluation = artifactOf('evaluation', 'evaluations/art_1/', {}, { galleryDigest: digest, galleryRows: 78_959 });
+  const evaluation = artifactOf('evaluation', 'evaluations/art_1/', {}, { mapAt100: {}, galleryDigest: digest, galleryRows: 78_959 });
   const card = modelCard({ model: 'm', run, source, inputs: { evaluation }, metrics: {} });
   expect(card).toContain(`Measured on a gallery of 78959 images. SHA-256 of their sorted ids, one a line: \`${digest}\`.`);
   expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('gallery');

@@ -1,36 +1,21 @@
-import type { ImageSource, InputArtifact } from '@cairn/contract';
-import { z } from 'zod';
+import { checkpointDetails, evaluationDetails, type ImageSource, type InputArtifact, modelDetails, weightsDetails } from '@cairn/contract';
 import { markdownCode, markdownTable, markdownText } from './markdown.ts';
-
-const score = z.number().nullish();
-
-/** What of an evaluation's details becomes a metric of the model; what is missing or null is left out. */
-const evaluationDetails = z.object({
-  mapAt100: z
-    .object({ kaggle: z.object({ public: score, private: score, all: score }).partial().optional(), reference: score.optional() })
-    .optional(),
-  queries: z.object({ public: score, private: score }).partial().optional(),
-  galleryRows: score.optional(),
-  galleryDigest: z.string().nullish(),
-});
-
-const checkpointDetails = z.object({ step: score, epoch: score, mapAt100Start: score, mapAt100End: score }).partial();
 
 /** The metrics of a model version, by name: shares from 0 to 1, and counts. */
 export function modelMetrics(evaluation: Record<string, unknown>, checkpoint: Record<string, unknown>): Record<string, number> {
-  const scored = evaluationDetails.safeParse(evaluation).data ?? {};
-  const trained = checkpointDetails.safeParse(checkpoint).data ?? {};
-  const { kaggle, reference } = scored.mapAt100 ?? {};
+  const scored = evaluationDetails.safeParse(evaluation).data;
+  const trained = checkpointDetails.safeParse(checkpoint).data;
+  const { kaggle, reference } = scored?.mapAt100 ?? {};
   const candidates: Record<string, number | null | undefined> = {
     mapAt100: kaggle?.all,
     mapAt100Public: kaggle?.public,
     mapAt100Private: kaggle?.private,
     mapAt100Reference: reference,
-    publicQueries: scored.queries?.public,
-    privateQueries: scored.queries?.private,
-    indexImages: scored.galleryRows,
-    trainedSteps: trained.step,
-    trainedEpochs: trained.epoch,
+    publicQueries: scored?.queries?.public,
+    privateQueries: scored?.queries?.private,
+    indexImages: scored?.galleryRows,
+    trainedSteps: trained?.step,
+    trainedEpochs: trained?.epoch,
   };
   return Object.fromEntries(Object.entries(candidates).flatMap(([name, value]) => (typeof value === 'number' ? [[name, value]] : [])));
 }
@@ -100,13 +85,12 @@ function start(weights: Record<string, unknown>): string[] {
 }
 
 function importOf(details: Record<string, unknown>): string | null {
-  const imported = z
-    .object({ imported: z.string(), source: z.string().nullable(), licence: z.string().nullable() })
-    .safeParse(details).data;
-  if (imported === undefined) return null;
-  const from = imported.source === null ? '' : ` from ${markdownText(imported.source)}`;
-  const under = imported.licence === null ? '' : ` under the licence ${markdownText(imported.licence)}`;
-  return `${markdownCode(imported.imported)}${from}${under}`;
+  const found = weightsDetails.safeParse(details).data;
+  if (found === undefined) return null;
+  const { imported, source, licence } = found;
+  const from = source === null ? '' : ` from ${markdownText(source)}`;
+  const under = licence === null ? '' : ` under the licence ${markdownText(licence)}`;
+  return `${markdownCode(imported)}${from}${under}`;
 }
 
 /** Scores compare only on the same gallery: which one it was. */
@@ -120,7 +104,7 @@ function gallery(evaluation: Record<string, unknown>): string[] {
 }
 
 function usage(details: Record<string, unknown>): string[] {
-  const known = z.object({ imageSize: z.number(), preprocessing: z.string(), embeddingDim: z.number() }).safeParse(details).data;
+  const known = modelDetails.safeParse(details).data;
   if (known === undefined) return ['See the details of the artifact `model`.'];
   const { imageSize, preprocessing, embeddingDim } = known;
   return [

@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ArtifactDetails } from '@cairn/contract';
 import { evaluateNeighbours, openParquet } from '@cairn/retrieval';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
@@ -28,7 +29,8 @@ export const runEvaluate: Runner<'evaluate'> = async (context) => {
     for (const name of ['metrics.json', 'submission.csv']) {
       files.push(await uploadFile(context, name, { file: join(out, name) }, { signal: stop.asked }));
     }
-    return { outcome: 'succeeded', files, details: { ...metrics } };
+    const details: ArtifactDetails['evaluation'] = { ...metrics };
+    return { outcome: 'succeeded', files, details };
   } finally {
     await parquet.close();
   }

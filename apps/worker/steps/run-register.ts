@@ -1,3 +1,4 @@
+import type { ArtifactDetails } from '@cairn/contract';
 import type { Runner } from '../agent/attempt-context.ts';
 import { inputOf, uploadFile } from '../agent/stored-files.ts';
 import { modelCard, modelMetrics } from './model-card.ts';
@@ -9,5 +10,6 @@ export const runRegister: Runner<'register'> = async (context) => {
   const metrics = modelMetrics(inputOf(spec, 'evaluation').details, spec.inputs.checkpoint?.details ?? {});
   const card = modelCard({ model, run: spec.run, source: spec.source, inputs: spec.inputs, metrics });
   const file = await uploadFile(context, 'card.md', card, { signal: stop.asked });
-  return { outcome: 'succeeded', files: [file], details: { model, metrics } };
+  const details: ArtifactDetails['registration'] = { model, metrics };
+  return { outcome: 'succeeded', files: [file], details };
 };

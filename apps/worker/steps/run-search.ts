@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import type { ArtifactDetails } from '@cairn/contract';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, inputOf, uploadFile } from '../agent/stored-files.ts';
 import { untilAborted } from '../agent/until-aborted.ts';
@@ -30,7 +31,8 @@ export const runSearch: Runner<'search'> = async (context) => {
     });
     const { queries } = await untilAborted(answer, stop.asked);
     const file = await uploadFile(context, 'neighbours.parquet', { file: out }, { signal: stop.asked });
-    return { outcome: 'succeeded', files: [file], details: { queries, index: index.id, topK: spec.settings.topK } };
+    const details: ArtifactDetails['neighbours'] = { queries, index: index.id, topK: spec.settings.topK };
+    return { outcome: 'succeeded', files: [file], details };
   } finally {
     await child.kill();
   }

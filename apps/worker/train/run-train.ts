@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { FinishRequest, StoredFile, TrainerEvent } from '@cairn/contract';
+import type { CheckpointDetails, FinishRequest, StoredFile, TrainerEvent } from '@cairn/contract';
 import type { Logger } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
@@ -25,7 +25,7 @@ export const runTrain: Runner<'train'> = async (context) => {
   const { config, configPath } = await prepareStage(context);
   const uploads = checkpointUploads(context);
   const progress = stageProgress(reporter, spec.settings);
-  const scores: { mapAt100Start?: number; mapAt100End?: number; galleryDigest?: string } = {};
+  const scores: Pick<CheckpointDetails, 'mapAt100Start' | 'mapAt100End' | 'galleryDigest'> = {};
   let last: LastEvent | null = null;
 
   function onEvent(event: TrainerEvent): void {
@@ -90,14 +90,15 @@ export type TrainEnd = {
   last: LastEvent | null;
   final: { file: StoredFile; event: CheckpointEvent } | null;
   stop: Pick<Stop, 'asked' | 'outcome'>;
-  details: Record<string, unknown>;
+  details: Pick<CheckpointDetails, 'classes' | 'mapAt100Start' | 'mapAt100End' | 'galleryDigest'>;
 };
 
 /** How the attempt ends, from what is known when the trainer is gone and its checkpoints are stored. */
 export function trainOutcome({ end, last, final, stop, details }: TrainEnd): FinishRequest {
   if (last?.event === 'finished' && final !== null) {
     const { step, epoch } = final.event;
-    return { outcome: 'succeeded', files: [{ ...final.file, name: 'checkpoint.pt' }], details: { step, epoch, ...details } };
+    const made: CheckpointDetails = { step, epoch, ...details };
+    return { outcome: 'succeeded', files: [{ ...final.file, name: 'checkpoint.pt' }], details: made };
   }
   if (last?.event === 'preempted') return stop.outcome(`saved and stopped at step ${last.step}`);
   if (stop.asked.aborted) return stop.outcome(`the trainer ${end.end} before it could save`);

@@ -1,4 +1,4 @@
-import { CairnError, failureView, findingView, imageSource, progressView } from '@cairn/contract';
+import { CairnError, failureView, findingView, imageSource, poolRoom, progressView } from '@cairn/contract';
 import { z } from 'zod';
 
 /** JSON columns as the screens read them: parsed, never cast. Keys that a later release added are ignored. */
@@ -9,7 +9,7 @@ export const textsColumn = z.record(z.string(), z.string());
 export const progressColumn = progressView;
 export const failureColumn = failureView;
 export const findingColumn = findingView;
-export const roomColumn = z.object({ fits: z.number().int(), leaving: z.number().int(), sentences: z.array(z.string()) });
+export const roomColumn = poolRoom;
 export const sourceColumn = imageSource;
 export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resumedFromColumn = z.object({ step: z.number().int(), epoch: z.number() });

@@ -1,5 +1,5 @@
-import type { FleetView } from '@cairn/contract';
-import { type PoolRoom, slotsIn } from '@cairn/domain';
+import type { FleetView, PoolRoom } from '@cairn/contract';
+import { slotsIn } from '@cairn/domain';
 import type { Transaction } from '../client.ts';
 import { isoTime, readNullable, roomColumn } from './columns.ts';
 import { type AdmissionView, loadAdmission } from './waiting.ts';

@@ -78,7 +78,7 @@ test('a run shows every step with its artifact, its shards, its scores and why i
 
 test('the scores of an evaluation come from its artifact', async () => {
   const run = await rows.addRun();
-  const details = { mapAt100: { kaggle: { public: 0.7, private: 0.74, all: 0.73 }, reference: 0.75 }, queries: 12 };
+  const details = { mapAt100: { kaggle: { public: 0.7, private: 0.74, all: 0.73 }, reference: 0.75 }, queries: { public: 12 } };
   const artifact = await rows.addArtifact({ kind: 'evaluation', state: 'ready', stepName: 'evaluate', runId: run.id, details });
   await rows.addStep(run.id, { name: 'evaluate', kind: 'evaluate', state: 'succeeded', artifactId: artifact.id });
   const { scores } = await getStep(prisma, { projectId: 'default', runId: run.id, name: 'evaluate' });

@@ -1,11 +1,4 @@
-import type { ArtifactKind } from '@cairn/contract';
-import { z } from 'zod';
-
-const score = z.number().nullable().optional();
-const trainDetails = z.object({ mapAt100Start: score, mapAt100End: score });
-const evaluateDetails = z.object({
-  mapAt100: z.object({ kaggle: z.object({ public: score, private: score, all: score }).optional(), reference: score }),
-});
+import { type ArtifactKind, checkpointDetails, evaluationDetails } from '@cairn/contract';
 
 /**
  * The scores of a step, 0 to 1: those reported while it ran, and those in the details of its artifact, so that a reused
@@ -20,11 +13,11 @@ export function scoresOf(
 
 function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): Record<string, number | null | undefined> {
   if (kind === 'checkpoint') {
-    const parsed = trainDetails.safeParse(details);
+    const parsed = checkpointDetails.safeParse(details);
     return parsed.success ? { 'mapAt100.start': parsed.data.mapAt100Start, 'mapAt100.end': parsed.data.mapAt100End } : {};
   }
   if (kind !== 'evaluation') return {};
-  const parsed = evaluateDetails.safeParse(details);
+  const parsed = evaluationDetails.safeParse(details);
   if (!parsed.success) return {};
   const { kaggle, reference } = parsed.data.mapAt100;
   return {

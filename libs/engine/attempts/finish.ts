@@ -1,5 +1,14 @@
-import { type AttemptState, CairnError, type FailureView, type FinishRequest, isLiveAttempt, listsDetails } from '@cairn/contract';
+import {
+  type AttemptState,
+  artifactDetails,
+  CairnError,
+  type FailureView,
+  type FinishRequest,
+  isLiveAttempt,
+  listsDetails,
+} from '@cairn/contract';
 import { rulesOf, stepKinds } from '@cairn/domain';
+import { z } from 'zod';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt, emit, enqueue, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
@@ -21,9 +30,9 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
     if (request.outcome === 'succeeded') {
       refuseForeignFiles(attemptId, request.files);
       const step = findStep(run, attempt.stepId);
-      if (stepKinds[step.kind].makes === 'lists') refuseUnknownLists(run, step, attemptId, request.details);
       if (request.files.length === 0 && step.shardsTotal === null)
         throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but it has no files`);
+      if (step.shardsTotal === null) refuseUnfitDetails(run, step, attemptId, request.details);
     }
     const failure = failureOf(request);
     await endAttempt(
@@ -36,10 +45,14 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
   });
 }
 
-/** Refuses lists without what the run's other steps need of them: none of these could begin, and the run would stand still. */
-function refuseUnknownLists(run: RunWork, { name }: WorkStep, attemptId: string, details: Record<string, unknown>): void {
-  const told = listsDetails.safeParse(details);
-  if (!told.success) throw new CairnError('invalid_request', `attempt ${attemptId} reports success, but not the rows of its lists`);
+/** Refuses a result that does not say of itself what later steps need: none of them could begin, and the run would stand still. */
+function refuseUnfitDetails(run: RunWork, { name, kind }: WorkStep, attemptId: string, details: Record<string, unknown>): void {
+  const refused = (why: string) => new CairnError('invalid_request', `attempt ${attemptId} reports success, but ${why}`);
+  const { makes } = stepKinds[kind];
+  const { error } = artifactDetails[makes].safeParse(details);
+  if (error) throw refused(`the details of its result (${makes}) do not fit: ${z.prettifyError(error)}`);
+  if (makes !== 'lists') return;
+  const { lists } = listsDetails.parse(details);
   const wanted = run.steps.flatMap((step) =>
     step.needs
       .filter((need) => need.step === name)
@@ -48,9 +61,8 @@ function refuseUnknownLists(run: RunWork, { name }: WorkStep, attemptId: string,
         return typeof reading === 'object' ? reading.lists : [];
       }),
   );
-  const missing = wanted.filter((list) => list !== 'ground_truth' && !Object.hasOwn(told.data.lists, list));
-  if (missing.length > 0)
-    throw new CairnError('invalid_request', `attempt ${attemptId} made no lists ${[...new Set(missing)].join(', ')}, which the run needs`);
+  const missing = wanted.filter((list) => list !== 'ground_truth' && !Object.hasOwn(lists, list));
+  if (missing.length > 0) throw refused(`it made no lists ${[...new Set(missing)].join(', ')}, which the run needs`);
 }
 
 function failureOf(request: FinishRequest): FailureView | null {

@@ -1,4 +1,4 @@
-import { type ArtifactKind, artifactKind, type FailureView, type StoredFile, toldFailure } from '@cairn/contract';
+import { type ArtifactKind, artifactKind, type FailureView, registrationDetails, type StoredFile, toldFailure } from '@cairn/contract';
 import { mayReuse, stepKinds } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import { recordFailure } from '../attempts/failure.ts';
@@ -133,14 +133,11 @@ async function registerModel(run: RunWork, step: WorkStep, name: string, details
       runId: run.id,
       stepId: step.id,
       artifacts,
-      metrics: toJson(numbers(details.metrics)),
+      metrics: registrationDetails.parse(details).metrics,
     },
   });
   emit(run, 'note', `model ${name} version ${version} is registered`, { model: name, version });
 }
-
-const numbers = (value: unknown): Record<string, number> =>
-  Object.fromEntries(Object.entries(value ?? {}).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
 
 /** What was staged cannot become an artifact: the step starts over with the failure charged to it. */
 export async function finalizationFailed(ctx: EngineContext, finalization: Finalization, seen: FailureView): Promise<void> {

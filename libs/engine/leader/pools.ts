@@ -1,5 +1,5 @@
+import type { PoolRoom } from '@cairn/contract';
 import { inTransaction } from '@cairn/db';
-import type { PoolRoom } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
 import { type Leadership, leads } from './leadership.ts';
 

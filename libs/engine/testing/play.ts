@@ -43,11 +43,11 @@ const details: Record<StepKind, Record<string, unknown>> = {
     groundTruth: { sha256: sha256('ground truth') },
   },
   train: { step: 3 },
-  export: {},
+  export: { imageSize: 32, preprocessing: 'cairn', embeddingDim: 8, cosine: 1 },
   extract: {},
-  search: {},
+  search: { queries: 2, index: 'art_index', topK: 100 },
   evaluate: { mapAt100: { kaggle: { all: 0.5 } } },
-  register: { metrics: { mapAt100: 0.5 } },
+  register: { model: 'toy', metrics: { mapAt100: 0.5 } },
 };
 
 /** An engine on a database of its own, and ways to play what the controller and the attempts do. */

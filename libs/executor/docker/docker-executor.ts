@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { CairnError, isCairnError } from '@cairn/contract';
+import { CairnError, isCairnError, type PoolRoom } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import type Docker from 'dockerode';
 import { tokenVariable } from '../agent-environment.ts';
 import { attemptLabel, type PoolIdentity, poolLabels } from '../attempt-labels.ts';
-import type { Capacity, Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
+import type { Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
 import { overdue } from '../overdue.ts';
 import { attemptFiles } from './attempt-files.ts';
@@ -201,7 +201,7 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     }
   }
 
-  async function capacity(signal: AbortSignal, live: ReadonlySet<string>): Promise<Capacity | null> {
+  async function capacity(signal: AbortSignal, live: ReadonlySet<string>): Promise<PoolRoom | null> {
     const { gpus, gpuDevices } = settings;
     if (gpus === 'none') return null;
     const each = gpus === 'all' ? gpuDevices.length : gpus;

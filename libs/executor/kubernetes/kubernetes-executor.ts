@@ -1,8 +1,8 @@
-import { CairnError, type FailureSignal, type Finding, isCairnError } from '@cairn/contract';
+import { CairnError, type FailureSignal, type Finding, isCairnError, type PoolRoom } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
-import type { Capacity, Executor, Launched, LaunchSpec, LoaderMemory, Snapshot, StopRequest } from '../executor.ts';
+import type { Executor, Launched, LaunchSpec, LoaderMemory, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
 import { overdue } from '../overdue.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
@@ -237,7 +237,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     }
   }
 
-  async function capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<Capacity | null> {
+  async function capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<PoolRoom | null> {
     if (settings.kueue || settings.autoscales) return null;
     const seen = await cluster.everything(deadline(signal, firstListMs));
     if (seen === null) return null;

@@ -1,4 +1,4 @@
-import type { Capacity } from '../executor.ts';
+import type { PoolRoom } from '@cairn/contract';
 import { type AttemptView, identityOf, isOver } from './attempt-view.ts';
 import type { Pod } from './cluster-objects.ts';
 import type { NodeFit } from './node-fit.ts';
@@ -13,7 +13,7 @@ export type Promised = {
 };
 
 /** What is free once every attempt has its node that is to run and has none yet. Pure. */
-export function withoutPromised({ fits, sentences }: NodeFit, { live, views, placed }: Promised): Capacity {
+export function withoutPromised({ fits, sentences }: NodeFit, { live, views, placed }: Promised): PoolRoom {
   const withNode = new Set(placed.map((pod) => identityOf(pod)?.attemptId));
   const ended = new Set(views.filter((view) => view.pods.length > 0 && view.pods.every(isTerminal)).map((view) => view.attemptId));
   const wanting = new Set([...live, ...views.filter((view) => !isOver(view)).map((view) => view.attemptId)]);

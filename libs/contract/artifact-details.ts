@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { sha256Hex } from './names.ts';
+import { wholeNumber } from './numbers.ts';
+import { exportSettings, preprocessing } from './settings.ts';
+import type { ArtifactKind } from './states.ts';
+
+// What an artifact says of itself in its row and its manifest, by its kind. Checked when an attempt ends, and read with the same schema. Keys
+// that are for people alone, or that another version wrote, are kept. What an earlier version did not write is optional.
+
+/** A share from 0 to 1; null where nothing could be scored. */
+const score = z.number().nullish();
+
+export const listsDetails = z.looseObject({
+  lists: z.record(
+    z.string(),
+    z.looseObject({
+      rows: wholeNumber,
+      /** Distinct image ids: what an extraction of the list must account for. */
+      distinct: wholeNumber,
+      /** Classes of the label space: largest label + 1; null where the list has no labels. */
+      classes: wholeNumber.nullable(),
+      /** Of the list's file; absent where an earlier release made the lists. */
+      sha256: sha256Hex.optional(),
+      /** Of the md5s of the tars that its rows lie in; null for images in folders, whose sizes and times the rows have. */
+      tarsDigest: sha256Hex.nullable().optional(),
+    }),
+  ),
+  groundTruth: z.looseObject({ sha256: sha256Hex }).nullish(),
+});
+export type ListsDetails = z.infer<typeof listsDetails>;
+
+/** Of what a person brought in: its name, what it is a network of, and where it comes from. */
+export const weightsDetails = z.looseObject({
+  imported: z.string(),
+  backbone: z.string(),
+  source: z.string().nullable(),
+  licence: z.string().nullable(),
+});
+
+/** Of a training stage, or of a whole model that was imported. */
+export const checkpointDetails = z.looseObject({
+  ...weightsDetails.partial().shape,
+  /** Optimizer steps and epochs of the stage. */
+  step: wholeNumber.optional(),
+  epoch: z.number().optional(),
+  classes: wholeNumber.optional(),
+  mapAt100Start: score,
+  mapAt100End: score,
+  /** SHA-256 of the sorted ids of the images that were searched for the scores. */
+  galleryDigest: z.string().optional(),
+});
+export type CheckpointDetails = z.infer<typeof checkpointDetails>;
+
+/** What an extraction must know to use the model. */
+export const modelDetails = z.looseObject({
+  /** Side of the square input in pixels. */
+  imageSize: z.number().int(),
+  preprocessing,
+  /** What the backbone computes in; absent in models that were exported before there was a choice, which are fp32. */
+  precision: exportSettings.shape.precision,
+  embeddingDim: z.number().int(),
+  /** The least cosine between ONNX Runtime and PyTorch on real images. */
+  cosine: z.number(),
+});
+
+export const featuresDetails = z.looseObject({ list: z.string(), rows: wholeNumber, rejected: wholeNumber, shards: wholeNumber });
+
+/** `index`: the artifact that was searched. */
+export const neighboursDetails = z.looseObject({ queries: wholeNumber, index: z.string(), topK: wholeNumber });
+
+const maps = z.looseObject({
+  kaggle: z.looseObject({ public: score, private: score, all: score }).optional(),
+  reference: score,
+});
+
+export const evaluationDetails = z.looseObject({
+  mapAt100: maps,
+  queries: z.looseObject({ public: wholeNumber.optional(), private: wholeNumber.optional() }).optional(),
+  galleryDigest: z.string().optional(),
+  galleryRows: wholeNumber.optional(),
+});
+
+/** `metrics`: those of the model version. */
+export const registrationDetails = z.looseObject({ model: z.string(), metrics: z.record(z.string(), z.number()) });
+
+export const artifactDetails = {
+  lists: listsDetails,
+  checkpoint: checkpointDetails,
+  model: modelDetails,
+  features: featuresDetails,
+  neighbours: neighboursDetails,
+  evaluation: evaluationDetails,
+  registration: registrationDetails,
+  weights: weightsDetails,
+} as const satisfies Record<ArtifactKind, z.ZodType>;
+export type ArtifactDetails = { [Kind in ArtifactKind]: z.infer<(typeof artifactDetails)[Kind]> };
