@@ -3,12 +3,12 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactDetails, CairnError, protocol, type WeightsContent, type WeightsQuery, type WeightsView } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
+import { type Actor, audit } from '@cairn/engine';
 import { newId } from '@cairn/runtime';
 import { commitArtifact, type ObjectStore } from '@cairn/storage';
 
 export type NewWeights = {
-  projectId: string;
-  owner: string;
+  actor: Actor;
   name: string;
   said: WeightsQuery;
   /** The file's bytes. */
@@ -67,7 +67,7 @@ function requireAnnounced({ name, said }: NewWeights, bytes: number, sha256: str
     throw new CairnError('content_mismatch', `Of ${name} ${bytes} bytes arrived with the sha256 ${sha256}, not ${said.sha256}`);
 }
 
-async function sameName({ prisma }: Deps, { projectId, name, said }: NewWeights): Promise<WeightsView | null> {
+async function sameName({ prisma }: Deps, { actor: { projectId }, name, said }: NewWeights): Promise<WeightsView | null> {
   const row = await prisma.weights.findUnique({ where: { projectId_name: { projectId, name } } });
   if (row === null) return null;
   const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== said[field]);
@@ -78,19 +78,21 @@ async function sameName({ prisma }: Deps, { projectId, name, said }: NewWeights)
   });
 }
 
-async function storedBefore({ prisma }: Deps, { projectId, said: { sha256, content } }: NewWeights): Promise<string | null> {
+async function storedBefore({ prisma }: Deps, { actor: { projectId }, said: { sha256, content } }: NewWeights): Promise<string | null> {
   const row = await prisma.weights.findFirst({ where: { projectId, sha256, content }, select: { artifactId: true } });
   return row?.artifactId ?? null;
 }
 
 async function storeAnew(deps: Deps, wanted: NewWeights) {
   const { prisma, store } = deps;
-  const { projectId, name, said, body, signal } = wanted;
+  const { actor, name, said, body, signal } = wanted;
   const { kind, folder, file } = artifactOf[said.content];
   const id = newId('artifact');
   const [prefix, staging] = [`${folder}/${id}`, `staging/${id}`];
   const createdAt = new Date();
-  await prisma.artifact.create({ data: { id, projectId, kind, state: 'building', prefix: `${prefix}/`, stepName: '', createdAt } });
+  await prisma.artifact.create({
+    data: { id, projectId: actor.projectId, kind, state: 'building', prefix: `${prefix}/`, stepName: '', createdAt },
+  });
   try {
     const from = `${staging}/${file}`;
     const { bytes, sha256 } = await store.put(from, body, { signal });
@@ -121,15 +123,19 @@ async function storeAnew(deps: Deps, wanted: NewWeights) {
 /** Gives the name to an artifact, which becomes ready with it. Of two files that come under one name at once the first has it. */
 async function give(deps: Deps, wanted: NewWeights, artifactId: string, ready?: Prisma.ArtifactUpdateManyMutationInput) {
   const { prisma } = deps;
-  const { projectId, owner, name } = wanted;
+  const { actor, name } = wanted;
+  const { projectId, name: owner } = actor;
   const { source = null, licence = null, embeddingDim = null, classes = null, ...said } = wanted.said;
   try {
     const row = await inTransaction(prisma, async (tx) => {
       if (ready !== undefined) await tx.artifact.updateMany({ where: { id: artifactId, state: 'building' }, data: ready });
       const { bytes } = await tx.artifact.findUniqueOrThrow({ where: { id: artifactId, state: 'ready' }, select: { bytes: true } });
-      return tx.weights.create({
+      const made = await tx.weights.create({
         data: { id: newId('weights'), projectId, owner, name, ...said, source, licence, embeddingDim, classes, bytes, artifactId },
       });
+      const after = { name, sha256: made.sha256, bytes: Number(bytes), content: made.content, backbone: made.backbone };
+      await audit(tx, actor, { action: 'weights.import', target: made.id, before: null, after });
+      return made;
     });
     return { weights: weightsViewOf(row), created: true };
   } catch (error) {

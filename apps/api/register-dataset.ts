@@ -1,10 +1,9 @@
 import type { DatasetFiles, DatasetView, ImageSource } from '@cairn/contract';
-import { datasetViewOf, isUniqueViolation, type PrismaClient } from '@cairn/db';
+import { datasetViewOf, inTransaction, isUniqueViolation, type PrismaClient } from '@cairn/db';
+import { type Actor, audit } from '@cairn/engine';
 import { canonicalJson, newId } from '@cairn/runtime';
 
 export type NewDataset = {
-  projectId: string;
-  owner: string;
   name: string;
   source: ImageSource;
   /** SHA-256 of the metadata and the images' digest. */
@@ -17,8 +16,13 @@ export type NewDataset = {
  * The dataset of this name and content: the newest version when it has the same source and digest, else the next one.
  * Versions are numbered without gaps, also when several are registered at once.
  */
-export async function registerDataset(prisma: PrismaClient, dataset: NewDataset): Promise<{ dataset: DatasetView; created: boolean }> {
-  const { projectId, name, source, digest } = dataset;
+export async function registerDataset(
+  prisma: PrismaClient,
+  actor: Actor,
+  dataset: NewDataset,
+): Promise<{ dataset: DatasetView; created: boolean }> {
+  const { name, source, digest } = dataset;
+  const { projectId, name: owner } = actor;
   for (let tries = 1; ; tries += 1) {
     const newest = await prisma.dataset.findFirst({ where: { projectId, name }, orderBy: { version: 'desc' } });
     if (newest !== null) {
@@ -30,7 +34,13 @@ export async function registerDataset(prisma: PrismaClient, dataset: NewDataset)
       }
     }
     try {
-      const row = await prisma.dataset.create({ data: { id: newId('dataset'), ...dataset, version: (newest?.version ?? 0) + 1 } });
+      const row = await inTransaction(prisma, async (tx) => {
+        const data = { id: newId('dataset'), projectId, owner, ...dataset, version: (newest?.version ?? 0) + 1 };
+        const made = await tx.dataset.create({ data });
+        const after = { name, version: made.version, digest, source };
+        await audit(tx, actor, { action: 'dataset.add', target: made.id, before: null, after });
+        return made;
+      });
       return { dataset: datasetViewOf(row), created: true };
     } catch (error) {
       // Another request took the number: look again.

@@ -65,8 +65,13 @@ export const auditEntry = z.object({
   actor: z.string(),
   /** Of the token; null in entries of before it was kept. A name may be given to another token later. */
   tokenId: z.string().nullable().default(null),
+  /** From where; null in entries of before it was kept. */
+  address: z.string().nullable().default(null),
   action: z.string(),
   target: z.string(),
+  /** What of the target changed, as it was and as it is; null where it was not there, or is not any more. */
+  before: z.record(z.string(), z.unknown()).nullable().default(null),
+  after: z.record(z.string(), z.unknown()).nullable().default(null),
   details: z.record(z.string(), z.unknown()),
 });
 export const auditPage = page(auditEntry);

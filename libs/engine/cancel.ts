@@ -1,4 +1,5 @@
 import { CairnError } from '@cairn/contract';
+import { audit } from './audit.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { requireAction } from './run-work.ts';
@@ -11,6 +12,8 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
     if (run.projectId !== actor.projectId) throw new CairnError('not_found', `there is no run ${runId}`);
     if (run.state === 'cancelling' || run.state === 'cancelled') return;
     requireAction(run, 'cancel');
+    const before = { state: run.state };
     moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
+    await audit(run.tx, actor, { action: 'run.cancel', target: run.id, before, after: { state: run.state }, details: { reason } });
   });
 }

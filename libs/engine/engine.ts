@@ -12,11 +12,11 @@ import type {
   SubmitRequest,
 } from '@cairn/contract';
 
-/** Who asks: a token's name and project. */
-export type Actor = { name: string; projectId: string };
+/** Who asks: a token's name, project and id, and the address that the call came from. */
+export type Actor = { name: string; projectId: string; tokenId: string; address: string };
 
 /**
- * The commands: the only writer of run state. Each is one transaction that ends in `advance`; each throws CairnError with a
+ * The commands: the only writer of run state. Each is one transaction that ends in `advance`, with the entry of the audit in it; each throws CairnError with a
  * code of the table (not_found, wrong_state, superseded, lease_lost, unknown_recipe, unknown_setting, idempotency_conflict ...).
  */
 export type Engine = {

@@ -1,6 +1,7 @@
 import { artifactKind, endedStepStates, type GcResult } from '@cairn/contract';
-import { Prisma } from '@cairn/db';
+import { inTransaction, Prisma } from '@cairn/db';
 import { logsPrefix, stagingPrefix } from './attempts/spec.ts';
+import { audit } from './audit.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 
@@ -20,14 +21,19 @@ export async function collectGarbage(
   const before = new Date(Date.now() - options.olderThanHours * 3_600_000);
   const { projectId } = actor;
   const garbage = unreferred(projectId, before);
-  if (!options.dryRun) {
-    await ctx.prisma.$executeRaw`
-      update artifact a set state = 'deleting', memo_key = null where a.id in (${garbage})`;
-  }
-  const toGo = options.dryRun ? (await ctx.prisma.$queryRaw<{ id: string }[]>`${garbage}`).map(({ id }) => id) : [];
-  const artifacts = await ctx.prisma.artifact.findMany({
-    where: { projectId, createdAt: { lt: before }, OR: [{ state: 'deleting' }, { id: { in: toGo } }] },
-    select: { id: true, kind: true, bytes: true, prefix: true, runId: true },
+  const artifacts = await inTransaction(ctx.prisma, async (tx) => {
+    if (!options.dryRun) await tx.$executeRaw`update artifact a set state = 'deleting', memo_key = null where a.id in (${garbage})`;
+    const toGo = options.dryRun ? (await tx.$queryRaw<{ id: string }[]>`${garbage}`).map(({ id }) => id) : [];
+    const found = await tx.artifact.findMany({
+      where: { projectId, createdAt: { lt: before }, OR: [{ state: 'deleting' }, { id: { in: toGo } }] },
+      select: { id: true, kind: true, bytes: true, prefix: true, runId: true },
+    });
+    if (!options.dryRun) {
+      const gone = { artifacts: found.length, bytes: found.reduce((sum, artifact) => sum + Number(artifact.bytes), 0) };
+      const { olderThanHours } = options;
+      await audit(tx, actor, { action: 'garbage.collect', target: 'storage', before: gone, after: null, details: { olderThanHours } });
+    }
+    return found;
   });
   const attempts = await endedAttempts(
     ctx,

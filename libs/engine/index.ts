@@ -1,4 +1,5 @@
 export { stagingPrefix } from './attempts/spec.ts';
+export { type AuditChange, audit } from './audit.ts';
 export { defaultLimits, type EngineContext, type EngineLimits } from './context.ts';
 export { createEngine } from './create-engine.ts';
 export type { Actor, Engine } from './engine.ts';

@@ -1,14 +1,13 @@
 import { afterAll, expect, test } from 'vitest';
 import { createEngine } from './create-engine.ts';
-import { openStage, request } from './testing/play.ts';
+import { ada, openStage, request } from './testing/play.ts';
 
 const stage = await openStage();
 afterAll(() => stage.close());
 
 const engineWith = (limits: Partial<typeof stage.ctx.limits>) =>
   createEngine({ ...stage.ctx, limits: { ...stage.ctx.limits, ...limits } }, async () => 0);
-const ada = { name: 'ada', projectId: 'default' };
-const bob = { name: 'bob', projectId: 'default' };
+const bob = { ...ada, name: 'bob' };
 
 test('runs that are not over are counted by owner and by project, and one that ends makes room', async () => {
   const engine = engineWith({ ownerRuns: 2, projectRuns: 3 });

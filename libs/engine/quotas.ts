@@ -1,9 +1,8 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, liveRunStates } from '@cairn/contract';
 import type { PrismaClient, Transaction } from '@cairn/db';
 import type { EngineContext } from './context.ts';
-import type { Actor } from './engine.ts';
 
-const live = { state: { in: ['held', 'queued', 'running', 'cancelling'] } };
+const live = { state: { in: liveRunStates } };
 
 /**
  * Refuses one more run when as many of the project or of its owner are not over as may be. Submissions that come at the same
@@ -11,8 +10,12 @@ const live = { state: { in: ['held', 'queued', 'running', 'cancelling'] } };
  *
  * @throws CairnError `quota_exceeded` that names the quota
  */
-export async function checkRunQuotas({ limits }: EngineContext, db: PrismaClient | Transaction, actor: Actor): Promise<void> {
-  const { projectId, name: owner } = actor;
+export async function checkRunQuotas(
+  { limits }: EngineContext,
+  db: PrismaClient | Transaction,
+  run: { projectId: string; owner: string },
+): Promise<void> {
+  const { projectId, owner } = run;
   const quotas = [
     { most: limits.ownerRuns, where: { projectId, owner }, whose: owner, setting: 'CAIRN_OWNER_RUNS' },
     { most: limits.projectRuns, where: { projectId }, whose: `the project ${projectId}`, setting: 'CAIRN_PROJECT_RUNS' },

@@ -1,4 +1,5 @@
 import { CairnError, isDoneStep } from '@cairn/contract';
+import { audit } from './audit.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 import { checkRunQuotas } from './quotas.ts';
@@ -17,14 +18,17 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     const again = from === null ? new Set<string>() : dependents(run, from);
     const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);
-    await checkRunQuotas(ctx, run.tx, { name: run.owner, projectId: run.projectId });
+    await checkRunQuotas(ctx, run.tx, run);
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
       changeRun(run, { noReuse: run.noReuse });
     }
+    const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of reset) block(run, step);
     changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
     moveRun(run, 'running', null);
+    const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
+    await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });
     emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
   });
 }

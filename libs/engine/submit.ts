@@ -2,6 +2,7 @@ import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation } from '@cairn/db';
 import { expandRecipe, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
+import { audit } from './audit.ts';
 import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
@@ -80,10 +81,10 @@ export async function submitRun(
   if (earlier) return { runId: earlier, created: false };
   const { recipe, plan, inputs, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
   refuseAbsentWeights(plan, inputs);
-  await checkRunQuotas(ctx, ctx.prisma, actor);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
+  await checkRunQuotas(ctx, ctx.prisma, owner);
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   try {
     await inTransaction(ctx.prisma, async (tx) => {
@@ -106,6 +107,8 @@ export async function submitRun(
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
       emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
+      const after = { name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority };
+      await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
     });
   } catch (error) {

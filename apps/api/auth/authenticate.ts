@@ -4,8 +4,8 @@ import type { Actor } from '@cairn/engine';
 import type { SharedReads } from '../load/shared-reads.ts';
 import { hashSecret } from './secrets.ts';
 
-/** Who calls: a token's name, project and role. */
-export type Caller = Actor & { tokenId: string; role: TokenRole };
+/** Who calls, and what the token may do. */
+export type Caller = Actor & { role: TokenRole };
 
 /** `lastUsedAt` is written at most this often. */
 const lastUsedEveryMs = 60_000;
@@ -23,7 +23,7 @@ export function bearerOf(authorization: string | undefined): string | null {
 export async function authenticate(
   prisma: PrismaClient,
   shared: SharedReads,
-  authorization: string | undefined,
+  { authorization, address }: { authorization: string | undefined; address: string },
   now = new Date(),
 ): Promise<Caller> {
   const secret = bearerOf(authorization);
@@ -35,11 +35,11 @@ export async function authenticate(
   if (token === null) throw new CairnError('unauthenticated', 'Unknown token');
   const { name, projectId, id: tokenId } = token;
   const over = token.revokedAt !== null ? `was revoked at ${token.revokedAt.toISOString()}` : expiryOf(token, now);
-  if (over !== null) throw new RefusedToken(`The token ${name} ${over}`, { name, projectId, tokenId });
+  if (over !== null) throw new RefusedToken(`The token ${name} ${over}`, { name, projectId, tokenId, address });
   if (token.lastUsedAt === null || now.getTime() - token.lastUsedAt.getTime() >= lastUsedEveryMs) {
     await prisma.token.updateMany({ where: { id: token.id }, data: { lastUsedAt: now } });
   }
-  return { name, projectId, tokenId, role: tokenRole.parse(token.role) };
+  return { name, projectId, tokenId, address, role: tokenRole.parse(token.role) };
 }
 
 const expiryOf = ({ expiresAt }: { expiresAt: Date | null }, now: Date): string | null =>
@@ -47,9 +47,9 @@ const expiryOf = ({ expiresAt }: { expiresAt: Date | null }, now: Date): string 
 
 /** A token that is known and no longer good. */
 export class RefusedToken extends CairnError {
-  readonly holder: Pick<Caller, 'name' | 'projectId' | 'tokenId'>;
+  readonly holder: Actor;
 
-  constructor(message: string, holder: RefusedToken['holder']) {
+  constructor(message: string, holder: Actor) {
     super('unauthenticated', message);
     this.holder = holder;
   }

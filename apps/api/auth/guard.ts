@@ -29,7 +29,7 @@ export function guardRoutes(app: App, { prisma, load, log }: { prisma: PrismaCli
     const { role } = request.routeOptions.config;
     if (role === undefined) return;
     try {
-      request.caller = await authenticate(prisma, load.firstReads, request.headers.authorization);
+      request.caller = await authenticate(prisma, load.firstReads, { authorization: request.headers.authorization, address: request.ip });
       requireRole(request.caller, role);
     } catch (error) {
       await refusals.record(request, error, request.caller);

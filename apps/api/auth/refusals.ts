@@ -1,9 +1,9 @@
 import { isCairnError } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
+import { audit } from '@cairn/engine';
 import type { Logger } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import { createRateLimit } from '../load/rate-limit.ts';
-import { recordAudit } from './audit.ts';
 import { type Caller, RefusedToken } from './authenticate.ts';
 
 /** A token's refusals of one kind by one route are written once in this time: who repeats them must not fill the table. */
@@ -25,7 +25,7 @@ export function createRefusals(prisma: PrismaClient, log: Logger): Refusals {
       const target = `${request.method} ${request.routeOptions.url}`;
       if (seldom.take([holder.tokenId, error.code, target].join(' ')) > 0) return;
       const details = { code: error.code, reason: error.message, path: request.url.slice(0, 300) };
-      await recordAudit(prisma, holder, 'call.refused', target, details).catch((err: unknown) =>
+      await audit(prisma, holder, { action: 'call.refused', target, before: null, after: null, details }).catch((err: unknown) =>
         log.warn({ err }, 'a refused call could not be written down'),
       );
     },

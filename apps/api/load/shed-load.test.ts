@@ -95,7 +95,7 @@ test('one token cannot take all places of long duration, and gets its own back',
   app.decorateRequest('caller', null);
   app.addHook('onRequest', async (request) => {
     const tokenId = String(request.headers['x-token']);
-    request.caller = { tokenId, name: tokenId, projectId: 'default', role: 'viewer' };
+    request.caller = { tokenId, name: tokenId, projectId: 'default', address: '127.0.0.1', role: 'viewer' };
   });
   shedLoad(app, load, () => 'transfer');
   const release = Promise.withResolvers<void>();

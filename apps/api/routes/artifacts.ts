@@ -1,7 +1,6 @@
 import { artifactView, gcRequest, gcResult, idOf } from '@cairn/contract';
 import { getArtifact } from '@cairn/db';
 import { z } from 'zod';
-import { recordAudit } from '../auth/audit.ts';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
 import { problems } from '../http/answers.ts';
@@ -38,13 +37,6 @@ export function artifactRoutes(app: App, { prisma, engine, locate }: ApiDeps): v
         response: { 200: gcResult, ...problems },
       },
     },
-    async (request) => {
-      const caller = callerOf(request);
-      const result = await engine.collectGarbage(request.body, caller);
-      if (!result.dryRun) {
-        await recordAudit(prisma, caller, 'garbage.collect', 'storage', { artifacts: result.artifacts.length, bytes: result.bytes });
-      }
-      return result;
-    },
+    (request) => engine.collectGarbage(request.body, callerOf(request)),
   );
 }

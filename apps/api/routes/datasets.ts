@@ -1,7 +1,6 @@
 import { CairnError, datasetPage, datasetReference, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
 import { getDataset, listDatasets } from '@cairn/db';
 import { z } from 'zod';
-import { recordAudit } from '../auth/audit.ts';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
 import { problems } from '../http/answers.ts';
@@ -37,14 +36,7 @@ export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): voi
       const caller = callerOf(request);
       const { name, source } = request.body;
       const inspected = await inspectSource(source, closedSignal(reply));
-      const { dataset, created } = await registerDataset(prisma, {
-        projectId: caller.projectId,
-        owner: caller.name,
-        name,
-        source,
-        ...inspected,
-      });
-      if (created) await recordAudit(prisma, caller, 'dataset.add', dataset.id, { name, version: dataset.version });
+      const { dataset, created } = await registerDataset(prisma, caller, { name, source, ...inspected });
       return reply
         .code(created ? 201 : 200)
         .header('location', `/v1/datasets/${name}@${dataset.version}`)

@@ -67,7 +67,7 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs = 15_000
         resets,
         heartbeatMs,
         isAllowed: () =>
-          authenticate(prisma, load.firstReads, request.headers.authorization).then(
+          authenticate(prisma, load.firstReads, { authorization: request.headers.authorization, address: request.ip }).then(
             () => true,
             () => false,
           ),

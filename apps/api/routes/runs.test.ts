@@ -273,7 +273,7 @@ test('tokens are made, listed without their secret, and revoked', async () => {
     // What the revoked token still tried, by which token it was: its name may be given again.
     { actor: 'ci', tokenId: view.id, action: 'call.refused', target: 'GET /v1/runs', details: { code: 'unauthenticated' } },
     { actor: 'a-admin', tokenId: expect.stringMatching(/^tok_/), action: 'token.revoke', target: view.id },
-    { actor: 'a-admin', action: 'token.create', target: view.id, details: { name: 'ci', role: 'viewer' } },
+    { actor: 'a-admin', action: 'token.create', target: view.id, after: { name: 'ci', role: 'viewer' } },
   ]);
   // A revoked name is free again.
   expect((await call('admin', 'POST', '/v1/tokens', { body: { name: 'ci', role: 'viewer' } })).status).toBe(201);

@@ -12,7 +12,6 @@ import {
 } from '@cairn/contract';
 import { getRun, listEvents, listRuns } from '@cairn/db';
 import { z } from 'zod';
-import { recordAudit } from '../auth/audit.ts';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
 import { problems } from '../http/answers.ts';
@@ -61,7 +60,6 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       if (request.query.dryRun === 'true') return reply.code(200).send(await engine.planRun(request.body, caller));
       const { runId, created } = await engine.submitRun(request.body, caller, request.headers['idempotency-key'] ?? null);
       const view = await viewOf(runId, caller.projectId);
-      if (created) await recordAudit(prisma, caller, 'run.submit', runId, { name: view.name, recipe: view.recipe, dataset: view.dataset });
       return reply
         .code(created ? 201 : 200)
         .header('location', `/v1/runs/${runId}`)
@@ -117,7 +115,6 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
     async (request) => {
       const caller = callerOf(request);
       await engine.cancelRun(request.params.id, caller, request.body.reason);
-      await recordAudit(prisma, caller, 'run.cancel', request.params.id, { reason: request.body.reason });
       return viewOf(request.params.id, caller.projectId);
     },
   );
@@ -137,9 +134,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
     },
     async (request) => {
       const caller = callerOf(request);
-      const from = request.body.from ?? null;
-      await engine.retryRun(request.params.id, caller, from);
-      await recordAudit(prisma, caller, 'run.retry', request.params.id, { from });
+      await engine.retryRun(request.params.id, caller, request.body.from ?? null);
       return viewOf(request.params.id, caller.projectId);
     },
   );

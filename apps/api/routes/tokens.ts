@@ -1,8 +1,8 @@
 import { auditPage, CairnError, idOf, pageQuery, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
-import { isUniqueViolation, listAudit, listTokens, tokenViewOf } from '@cairn/db';
+import { inTransaction, isUniqueViolation, listAudit, listTokens, tokenViewOf } from '@cairn/db';
+import { audit } from '@cairn/engine';
 import { newId } from '@cairn/runtime';
 import { z } from 'zod';
-import { recordAudit } from '../auth/audit.ts';
 import { callerOf } from '../auth/guard.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import type { ApiDeps } from '../build-api.ts';
@@ -48,11 +48,14 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
       const secret = newSecret();
       const expiresAt = expiresInDays === undefined ? null : new Date(Date.now() + expiresInDays * dayMs);
       const data = { id: newId('token'), projectId: caller.projectId, name, role, hash: hashSecret(secret), expiresAt };
-      const row = await prisma.token.create({ data }).catch((error: unknown) => {
+      const row = await inTransaction(prisma, async (tx) => {
+        const made = await tx.token.create({ data });
+        await audit(tx, caller, { action: 'token.create', target: made.id, before: null, after: { name, role, expiresAt } });
+        return made;
+      }).catch((error: unknown) => {
         if (!isUniqueViolation(error)) throw error;
         throw new CairnError('name_taken', `There is a token ${name} already; revoke it first or choose another name`, { cause: error });
       });
-      await recordAudit(prisma, caller, 'token.create', row.id, { name, role });
       return reply.code(201).send({ ...tokenViewOf(row), secret });
     },
   );
@@ -73,9 +76,14 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
       const caller = callerOf(request);
       const { id } = request.params;
       const where = { id, projectId: caller.projectId, revokedAt: null };
-      const revoked = await prisma.token.updateMany({ where, data: { revokedAt: new Date() } });
-      if (revoked.count === 0) throw new CairnError('not_found', `There is no token ${id} that could be revoked`);
-      await recordAudit(prisma, caller, 'token.revoke', id);
+      await inTransaction(prisma, async (tx) => {
+        const revokedAt = new Date();
+        const [token] = await tx.token.updateManyAndReturn({ where, data: { revokedAt } });
+        if (token === undefined) throw new CairnError('not_found', `There is no token ${id} that could be revoked`);
+        const { name, role, expiresAt } = token;
+        const before = { name, role, expiresAt, revokedAt: null };
+        await audit(tx, caller, { action: 'token.revoke', target: id, before, after: { ...before, revokedAt } });
+      });
       return reply.code(204).send(null);
     },
   );

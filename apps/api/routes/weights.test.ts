@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { weightsView } from '@cairn/contract';
-import { request as planRequest } from '@cairn/engine/testing';
+import { ada, request as planRequest } from '@cairn/engine/testing';
 import { sha256 } from '@cairn/runtime';
 import { readManifest } from '@cairn/storage';
 import { expect, test } from 'vitest';
@@ -134,7 +134,7 @@ test('a run starts from them, by their digest, and keeps them when their name is
     details: { remedy: expect.stringContaining(`\`cairn import weights ${name}.pth --backbone resnet18\``) },
   });
   const { json } = await put(name, file('start'));
-  const { steps } = await stage.engine.planRun({ ...planRequest(), ...withWeights(name) }, { name: 'ada', projectId: 'default' });
+  const { steps } = await stage.engine.planRun({ ...planRequest(), ...withWeights(name) }, ada);
   expect(steps.find((step) => step.name === 'first')).toMatchObject({ given: [{ role: 'weights', name, sha256: json.sha256 }] });
 
   const runId = await stage.submit(withWeights(name));

@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream';
 import { CairnError, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView } from '@cairn/contract';
-import { getWeights, listWeights } from '@cairn/db';
+import { getWeights, inTransaction, listWeights } from '@cairn/db';
+import { audit } from '@cairn/engine';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { recordAudit } from '../auth/audit.ts';
 import { requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
@@ -42,12 +42,10 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
       const caller = callerOf(request);
       const { body } = request;
       if (!(body instanceof Readable)) throw new CairnError('invalid_request', 'The file is missing: send it as application/octet-stream');
-      const owned = { projectId: caller.projectId, owner: caller.name, name: request.params.name };
-      const giveBack = await weightsQuota.reserve({ ...owned, bytes: lengthOf(request) });
+      const { name } = request.params;
+      const giveBack = await weightsQuota.reserve({ projectId: caller.projectId, owner: caller.name, name, bytes: lengthOf(request) });
       const signal = closedSignal(reply);
-      const { weights, created } = await importWeights(deps, { ...owned, said: request.query, body, signal }).finally(giveBack);
-      const { name, sha256, bytes } = weights;
-      if (created) await recordAudit(prisma, caller, 'weights.import', weights.id, { name, sha256, bytes });
+      const { weights, created } = await importWeights(deps, { actor: caller, name, said: request.query, body, signal }).finally(giveBack);
       return reply
         .code(created ? 201 : 200)
         .header('location', `/v1/weights/${name}`)
@@ -103,8 +101,11 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
       const caller = callerOf(request);
       const { id, name, sha256, owner } = await getWeights(prisma, { projectId: caller.projectId, name: request.params.name });
       if (owner !== caller.name) requireRole(caller, 'admin', `the weights ${name} are those of ${owner}`);
-      const { count } = await prisma.weights.deleteMany({ where: { id } });
-      if (count > 0) await recordAudit(prisma, caller, 'weights.remove', id, { name, sha256 });
+      await inTransaction(prisma, async (tx) => {
+        const { count } = await tx.weights.deleteMany({ where: { id } });
+        const before = { name, sha256, owner };
+        if (count > 0) await audit(tx, caller, { action: 'weights.remove', target: id, before, after: null });
+      });
       return reply.code(204).send(null);
     },
   );

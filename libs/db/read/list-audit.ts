@@ -1,7 +1,7 @@
 import type { auditEntry } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
-import { isoTime, readColumn, recordColumn } from './columns.ts';
+import { isoTime, readColumn, readNullable, recordColumn } from './columns.ts';
 import { decodeCursor, type Page, type PageArgs, pageOf } from './page-cursor.ts';
 
 type AuditEntryView = z.infer<typeof auditEntry>;
@@ -22,8 +22,11 @@ export async function listAudit(db: Transaction, { projectId, ...page }: PageArg
       at: isoTime(row.at),
       actor: row.actor,
       tokenId: row.tokenId,
+      address: row.address,
       action: row.action,
       target: row.target,
+      before: readNullable(recordColumn, row.before, `audit entry ${row.id} before`),
+      after: readNullable(recordColumn, row.after, `audit entry ${row.id} after`),
       details: readColumn(recordColumn, row.details, `audit entry ${row.id} details`),
     }),
   );

@@ -16,7 +16,7 @@ import {
   takeLead,
 } from '../index.ts';
 
-export const ada: Actor = { name: 'ada', projectId: 'default' };
+export const ada: Actor = { name: 'ada', projectId: 'default', tokenId: newId('token'), address: '192.0.2.7' };
 
 const stage = { list: 'clean', imageSize: 32, epochs: 1, learningRate: 0.1, batch: 4, ranks: 1 };
 

@@ -1,0 +1,157 @@
+import { Prisma } from '@cairn/db';
+import { type Actor, audit } from '@cairn/engine';
+import { ada, request } from '@cairn/engine/testing';
+import { newId, sha256 } from '@cairn/runtime';
+import { afterEach, describe, expect, test } from 'vitest';
+import { registerDataset } from '../register-dataset.ts';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { call, prisma, stage } = await openTestApi();
+
+let variant = 0;
+const distinct = () => {
+  variant += 1;
+  return { 'stages.first.seed': variant, 'prepare.testSeed': variant };
+};
+const submit = () => stage.submit({ set: distinct() });
+const cancel = (runId: string) => stage.engine.cancelRun(runId, ada, 'enough');
+const octets = (text: string) => Buffer.from(text);
+const put = (name: string) =>
+  call('submitter', 'PUT', `/v1/weights/${name}`, { octets: octets(name), query: { backbone: 'resnet18', sha256: sha256(octets(name)) } });
+const makeToken = (name: string) => call('admin', 'POST', '/v1/tokens', { body: { name, role: 'viewer' } });
+const source = { kind: 'folder', root: '/r', metadata: '/m', countries: null } as const;
+const addDataset = (name: string) =>
+  registerDataset(prisma, ada, { name, source, digest: sha256(name), digestBasis: 'test', files: { metadata: {}, images: {} } });
+
+/** Each command: what has to be there before it, what it does, and what is looked at for a change. */
+const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () => Promise<unknown>; after: object | null }>][] = [
+  [
+    'run.submit',
+    async () => ({
+      act: () => stage.engine.submitRun(request({ name: 'audited', set: distinct() }), ada, null),
+      look: () => prisma.run.count(),
+      after: { name: 'audited', recipe: 'small', dataset: 'toy@1', priority: 0 },
+    }),
+  ],
+  [
+    'run.cancel',
+    async () => {
+      const id = await submit();
+      return { act: () => cancel(id), look: () => prisma.run.findUnique({ where: { id } }), after: { state: 'cancelling' } };
+    },
+  ],
+  [
+    'run.retry',
+    async () => {
+      const id = await submit();
+      await cancel(id);
+      const look = () => prisma.run.findUnique({ where: { id }, include: { steps: true } });
+      return { act: () => stage.engine.retryRun(id, ada, null), look, after: { state: 'running', steps: { prepare: 'blocked' } } };
+    },
+  ],
+  [
+    'dataset.add',
+    async () => ({ act: () => addDataset('audited'), look: () => prisma.dataset.count(), after: { name: 'audited', version: 1 } }),
+  ],
+  ['weights.import', async () => ({ act: () => put('audited'), look: () => prisma.weights.count(), after: { name: 'audited', bytes: 7 } })],
+  [
+    'weights.remove',
+    async () => {
+      await put('removed');
+      return { act: () => call('submitter', 'DELETE', '/v1/weights/removed'), look: () => prisma.weights.count(), after: null };
+    },
+  ],
+  [
+    'token.create',
+    async () => ({ act: () => makeToken('audited'), look: () => prisma.token.count(), after: { name: 'audited', role: 'viewer' } }),
+  ],
+  [
+    'token.revoke',
+    async () => {
+      const { id } = (await makeToken('revoked')).json;
+      const look = () => prisma.token.findUnique({ where: { id } });
+      return { act: () => call('admin', 'DELETE', `/v1/tokens/${id}`), look, after: { name: 'revoked', revokedAt: expect.any(String) } };
+    },
+  ],
+  [
+    'garbage.collect',
+    async () => {
+      const unreferred = { id: newId('artifact'), projectId: 'default', kind: 'lists', state: 'ready', prefix: 'lists/a/', stepName: 'a' };
+      await prisma.artifact.create({ data: { ...unreferred, createdAt: new Date(0) } });
+      const look = () => prisma.artifact.findUnique({ where: { id: unreferred.id } });
+      return { act: () => call('admin', 'POST', '/v1/gc', { body: { olderThanHours: 1 } }), look, after: null };
+    },
+  ],
+];
+
+/** From now on every commit that changed one of the tables fails, as one does whose program or database dies in it. */
+async function failCommits(...tables: string[]): Promise<void> {
+  await allowCommits();
+  await prisma.$executeRaw`create function fail_commit() returns trigger language plpgsql as $$ begin raise exception 'the commit fails'; end $$`;
+  for (const table of tables)
+    await prisma.$executeRaw`create constraint trigger fail_commit after insert or update or delete on ${Prisma.raw(table)}
+      deferrable initially deferred for each row execute function fail_commit()`;
+}
+const allowCommits = () => prisma.$executeRaw`drop function if exists fail_commit cascade`;
+afterEach(allowCommits);
+
+const entries = () => prisma.auditEntry.findMany({ orderBy: { id: 'asc' } });
+
+describe('an entry of the audit', () => {
+  test.each(commands)('is written with the change or not at all: %s', async (action, prepare) => {
+    const { act, look, after } = await prepare();
+    const [state, written] = [await look(), await entries()];
+    for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact']]) {
+      await failCommits(...tables);
+      // Over HTTP a failure is an answer.
+      await act().catch(() => null);
+      expect(await look()).toEqual(state);
+      expect(await entries()).toEqual(written);
+    }
+
+    await allowCommits();
+    await act();
+    expect(await look()).not.toEqual(state);
+    const added = (await entries()).slice(written.length);
+    expect(added).toMatchObject([{ action, after, address: expect.stringMatching(/^(127\.0\.0\.1|192\.0\.2\.7)$/) }]);
+    expect(added[0]?.tokenId).toMatch(/^tok_/);
+  });
+
+  test('is not written for a command that is refused, or that changes nothing', async () => {
+    const id = await submit();
+    await cancel(id);
+    await makeToken('twice');
+    const written = await entries();
+    await cancel(id);
+    const succeeded = await prisma.run.create({
+      data: {
+        ...(await prisma.run.findUniqueOrThrow({ where: { id } })),
+        id: newId('run'),
+        state: 'succeeded',
+        recipe: {},
+        noReuse: false,
+      },
+    });
+    await expect(cancel(succeeded.id)).rejects.toMatchObject({ code: 'wrong_state' });
+    await expect(stage.engine.retryRun(id, ada, 'nothing')).rejects.toMatchObject({ code: 'not_found' });
+    expect(await makeToken('twice')).toMatchObject({ status: 409 });
+    expect(await call('admin', 'DELETE', `/v1/tokens/${newId('token')}`)).toMatchObject({ status: 404 });
+    expect(await entries()).toEqual(written);
+  });
+
+  test('says what was there before, and is listed with it', async () => {
+    const actor: Actor = { ...ada, name: 'bob' };
+    const change = { action: 'weights.remove', target: 'wts_1', before: { name: 'a' }, after: null, details: { why: 'unused' } } as const;
+    await audit(prisma, actor, change);
+    const { json } = await call('admin', 'GET', '/v1/audit', { query: { limit: '1' } });
+    expect(json.items).toEqual([{ ...change, at: expect.any(String), actor: 'bob', tokenId: ada.tokenId, address: ada.address }]);
+  });
+
+  test('of an earlier version, without address and change, is listed too', async () => {
+    await prisma.auditEntry.create({
+      data: { projectId: 'default', actor: 'eve', action: 'run.submit', target: 'run_1', details: { name: 'a' } },
+    });
+    const { json } = await call('admin', 'GET', '/v1/audit', { query: { limit: '1' } });
+    expect(json.items).toMatchObject([{ actor: 'eve', tokenId: null, address: null, before: null, after: null, details: { name: 'a' } }]);
+  });
+});
