@@ -167,17 +167,16 @@ describe('the worker', () => {
 });
 
 describe('the control plane', () => {
-  test.each([
-    ['apps/api/main.ts', 2],
-    ['apps/controller/main.ts', 2],
-    ['libs/db/migrate.ts', 78],
-  ])('starts %s, which names what it lacks', async (program, code) => {
-    expect(await inside(controlPlane, ['node', program])).toMatchObject({ code, out: expect.stringContaining('CAIRN_DATABASE_URL') });
-  });
+  test.each(['apps/api/main.ts', 'apps/controller/main.ts', 'libs/db/migrate.ts'])(
+    'starts %s, which names what it lacks',
+    async (program) => {
+      expect(await inside(controlPlane, ['node', program])).toMatchObject({ code: 78, out: expect.stringContaining('CAIRN_DATABASE_URL') });
+    },
+  );
 
   test('starts the task worker and the command line', async () => {
     const tasks = await inside(controlPlane, ['node', 'apps/worker/main.ts', 'tasks']);
-    expect(tasks).toMatchObject({ code: 2, out: expect.stringContaining('CAIRN_QUEUE_URL is missing') });
+    expect(tasks).toMatchObject({ code: 78, out: expect.stringContaining('CAIRN_QUEUE_URL is missing') });
     const help = await inside(controlPlane, ['node', 'apps/cli/main.ts', '--help']);
     expect(help).toMatchObject({ code: 0, out: expect.stringContaining('submit') });
   });

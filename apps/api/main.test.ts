@@ -79,7 +79,7 @@ test('every fault of the configuration is named at once, and no secret with it',
     CAIRN_LOG_LEVEL: 'loud',
   };
   const { code, errors } = await start(env).exited;
-  expect(code).toBe(2);
+  expect(code).toBe(78);
   for (const name of [...Object.keys(env), 'CAIRN_STORAGE_URL']) expect(errors).toContain(name);
   for (const secret of ['hunter2', 'feeble', 'weak']) expect(errors).not.toContain(secret);
 });

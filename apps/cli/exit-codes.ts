@@ -4,7 +4,10 @@ import { CairnError, type ErrorCode, type RunView } from '@cairn/contract';
 export const exitCodes = {
   ok: { code: 0, meaning: 'done; with --wait, watch or retry --wait: the run succeeded' },
   failed: { code: 1, meaning: 'the run failed, or something failed that no other code names' },
-  badInput: { code: 2, meaning: 'wrong usage or input: an option, a recipe, a setting, a dataset, a name, a port in use' },
+  badInput: {
+    code: 2,
+    meaning: 'wrong usage or input: an option, an environment variable, a recipe, a setting, a dataset, a name, a port in use',
+  },
   cancelled: { code: 3, meaning: 'the run was cancelled' },
   gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
   notAllowed: { code: 5, meaning: 'no valid token, or one with too weak a role' },

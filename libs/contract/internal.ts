@@ -245,5 +245,8 @@ export const finishRequest = z.discriminatedUnion('outcome', [
 ]);
 export type FinishRequest = z.infer<typeof finishRequest>;
 
+/** The exit code of a program of ours whose configuration is wrong, so that starting it again unchanged is of no use: EX_CONFIG of sysexits.h. */
+export const configurationExit = 78;
+
 /** Reserved exit codes of the agent's process, for the executor that sees no more than a code. */
-export const agentExit = { ok: 0, failed: 1, configuration: 78, superseded: 79, preempted: 75 } as const;
+export const agentExit = { ok: 0, failed: 1, configuration: configurationExit, superseded: 79, preempted: 75 } as const;

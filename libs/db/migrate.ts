@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, configurationExit } from '@cairn/contract';
 import pg from 'pg';
 import { openSchemaEngine } from './schema-engine.ts';
 
@@ -61,7 +61,7 @@ if (import.meta.main) {
     console.error(
       'error: CAIRN_DATABASE_URL is not set; give the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',
     );
-    process.exit(78);
+    process.exit(configurationExit);
   }
   const applied = await migrate(url).catch((error: unknown) => {
     console.error(`error: ${error instanceof Error ? error.message : String(error)}`);

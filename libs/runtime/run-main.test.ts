@@ -62,9 +62,9 @@ test('a command ends with its own code', async () => {
   expect((await start('command').ended).code).toBe(3);
 });
 
-test('a wrong configuration is told with what to do, without a stack, and ends with 2', async () => {
+test('a wrong configuration is told with what to do, without a stack, and ends with 78', async () => {
   const { code, stdout, stderr } = await start('misconfigured').ended;
-  expect(code).toBe(2);
+  expect(code).toBe(78);
   expect(stdout).toBe('pool closed\n');
   expect(stderr).toMatch(/^error: The configuration has a fault:\n {2}PORT is missing\n {2}Correct every setting/);
   expect(stderr).not.toContain('    at ');

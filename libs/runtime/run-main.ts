@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, configurationExit } from '@cairn/contract';
 import { type Closer, createCloser } from './closer.ts';
 
 /** How a program ends. A second signal ends it at once with 128 + the signal's number. */
@@ -8,7 +8,7 @@ export const exitCodes = {
   /** It failed, or could not close what it made in time. */
   failure: 1,
   /** Its configuration is wrong; starting it again unchanged is of no use. */
-  invalidConfiguration: 2,
+  invalidConfiguration: configurationExit,
 } as const;
 
 export type MainContext = {
