@@ -52,7 +52,7 @@ export async function deliverOutbox({ ctx, queues }: Pick<Reign, 'ctx' | 'queues
       if (mine.length > 0)
         await queues.addBulk(
           name,
-          mine.map((entry) => queueCatalogue[name].schema.parse(entry.data)),
+          mine.map(({ row, generation }) => queueCatalogue[name].entryOf(row, generation)),
         );
     }
   };

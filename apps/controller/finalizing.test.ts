@@ -1,5 +1,7 @@
 import { pathToFileURL } from 'node:url';
-import { openStage, type Stage } from '@cairn/engine/testing';
+import { CairnError } from '@cairn/contract';
+import { stepsToFinalize } from '@cairn/engine';
+import { ada, openStage, type Stage } from '@cairn/engine/testing';
 import { type ObjectStore, openStore, tensorBoardFolders } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -30,7 +32,7 @@ async function trained(epochs: number) {
   await store.put(`${tensorBoardFolders(attempt).staged}/events.out.tfevents.1.2`, 'the curves');
   await stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [checkpoint], details: { step: 3 } });
   const { id, generation, artifact } = await stage.step(runId, 'first');
-  return { attempt, id, generation, prefix: artifact?.prefix ?? '', state: async () => (await stage.step(runId, 'first')).state };
+  return { runId, attempt, id, generation, prefix: artifact?.prefix ?? '', state: async () => (await stage.step(runId, 'first')).state };
 }
 
 const finalize = (id: string, generation: number, over: Partial<ObjectStore> = {}) =>
@@ -64,4 +66,45 @@ test('a staged file that is not what was promised starts the step over and keeps
   await finalize(id, generation);
   expect(await state()).toBe('ready');
   expect(await keys(prefix)).not.toContain(`${prefix}manifest.json`);
+  // Where a finalizing that is late may still write, the next result will not be.
+  const { artifact, failures } = await stage.prisma.step.findUniqueOrThrow({ where: { id }, include: { artifact: true } });
+  expect(artifact).toMatchObject({ state: 'building', prefix: expect.not.stringContaining(prefix) });
+  expect(failures).toEqual({ infrastructure: 1 });
+});
+
+test('a storage that fails or is full is tried again after a pause, with what was staged', async () => {
+  const { attempt, id, generation, state } = await trained(5);
+  for (const [nth, code] of (['storage_full', 'storage_failed'] as const).entries()) {
+    const copy = () => Promise.reject(new CairnError(code, 'the disk is at fault'));
+    await finalize(id, generation, { copy });
+    const step = await stage.prisma.step.findUniqueOrThrow({ where: { id } });
+    expect(step).toMatchObject({ state: 'active', finalizing: true, generation, failures: { infrastructure: nth + 1 }, failure: { code } });
+    expect(step.notBefore?.getTime()).toBeGreaterThan(Date.now() - 1_000);
+    // Not before it is due.
+    await stage.prisma.step.update({ where: { id }, data: { notBefore: new Date(Date.now() + 60_000) } });
+    expect(await stepsToFinalize(stage.ctx)).toEqual([]);
+  }
+  await stage.prisma.step.update({ where: { id }, data: { notBefore: new Date() } });
+  expect(await stepsToFinalize(stage.ctx)).toEqual([{ stepId: id, generation }]);
+  expect(await keys(`staging/${attempt}/`)).not.toEqual([]);
+  await finalize(id, generation);
+  expect(await state()).toBe('succeeded');
+});
+
+test('two replicas that finalize one step at once make one result', async () => {
+  const { id, generation, prefix, state } = await trained(6);
+  await Promise.all([finalize(id, generation), finalize(id, generation)]);
+  expect(await state()).toBe('succeeded');
+  expect(await keys(prefix)).toEqual([`${prefix}checkpoint.pt`, `${prefix}manifest.json`]);
+});
+
+test('a cancel while a step is finalized ends the run, and the copy counts for nothing', async () => {
+  const { id, generation, state, runId } = await trained(7);
+  const copy: ObjectStore['copy'] = async (from, to, signal) => {
+    await stage.engine.cancelRun(runId, ada, '');
+    await store.copy(from, to, signal);
+  };
+  await finalize(id, generation, { copy });
+  expect(await state()).toBe('cancelled');
+  expect((await stage.run(runId)).state).toBe('cancelled');
 });

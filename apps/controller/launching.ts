@@ -1,39 +1,39 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type CairnError, isCairnError } from '@cairn/contract';
-import { beginLaunch, recordFindings, recordPlace } from '@cairn/engine';
+import { beginLaunch, recordLaunchFailure, recordPlace } from '@cairn/engine';
 import { attemptToken } from '@cairn/runtime';
 import { unknownPool } from './configuration.ts';
 import { loaderOf } from './loader-memory.ts';
-import type { Reign } from './parts.ts';
+import type { ControllerParts } from './parts.ts';
 
 type Launch = NonNullable<Awaited<ReturnType<typeof beginLaunch>>>;
 
 /** Starts one attempt where `admit` put it. Run again after a crash it adopts what was started. */
-export async function launchAttempt(reign: Reign, attemptId: string, generation: number, signal: AbortSignal): Promise<void> {
-  const launch = await beginLaunch(reign.ctx, attemptId, generation);
+export async function launchAttempt(parts: ControllerParts, attemptId: string, generation: number, signal: AbortSignal): Promise<void> {
+  const launch = await beginLaunch(parts.ctx, attemptId, generation);
   if (!launch) return;
-  const executor = reign.executors.get(launch.pool);
+  const executor = parts.executors.get(launch.pool);
   if (!executor) throw unknownPool(launch.pool);
   const env = {
-    ...reign.agentEnv,
+    ...parts.agentEnv,
     CAIRN_ATTEMPT_ID: attemptId,
     CAIRN_ATTEMPT_GENERATION: String(generation),
-    CAIRN_ATTEMPT_TOKEN: attemptToken(reign.serverKey, attemptId, generation),
-    CAIRN_INTERNAL_URL: reign.internalUrls.join(','),
+    CAIRN_ATTEMPT_TOKEN: attemptToken(parts.serverKey, attemptId, generation),
+    CAIRN_INTERNAL_URL: parts.internalUrls.join(','),
   };
   const { name, slots, avoidNodes } = launch;
   const spec = { attemptId, generation, name, slots, env, avoidNodes, ...loaderOf(launch) };
   try {
     const { place, handle } = await executor.start(spec, signal);
-    await recordPlace(reign.ctx, attemptId, generation, place, handle);
+    await recordPlace(parts.ctx, attemptId, generation, place, handle);
   } catch (error) {
     // The queue tries it again; until then the step says why it does not start.
-    if (isCairnError(error) && !signal.aborted) await tell(reign, launch, error);
+    if (isCairnError(error) && !signal.aborted) await tell(parts, launch, error);
     throw error;
   }
 }
 
-async function tell({ ctx, lead }: Reign, launch: Launch, { code, message }: CairnError): Promise<void> {
+async function tell({ ctx }: ControllerParts, launch: Launch, { code, message }: CairnError): Promise<void> {
   const finding = { code, message: `it cannot be started: ${message}`, since: launch.createdAt.toISOString() };
-  if (!isDeepStrictEqual(finding, launch.finding)) await recordFindings(ctx, lead, [{ attempt: launch, finding }]);
+  if (!isDeepStrictEqual(finding, launch.finding)) await recordLaunchFailure(ctx, launch, finding);
 }

@@ -15,11 +15,13 @@ import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
 import { campaign } from './campaign.ts';
 import { agentEntry, configurationSchema } from './configuration.ts';
+import { controllerMetrics } from './metrics.ts';
 import { openExecutor } from './open-executor.ts';
 import type { ControllerParts } from './parts.ts';
 import { attemptSlotsOf } from './pools.ts';
 import { readinessOf } from './readiness.ts';
 import { leadUntil } from './reign.ts';
+import { serveQueues } from './serve-queues.ts';
 
 await runMain({
   name: 'cairn controller',
@@ -45,11 +47,13 @@ await runMain({
         return [pool.name, executor] as const;
       }),
     );
+    const queues = openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 });
+    closer.add('queues', () => queues.close());
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
     const parts: ControllerParts = {
       ctx: { prisma: database.prisma, log, limits: defaultLimits, recipes: await loadRecipes() },
       databaseUrl: config.CAIRN_DATABASE_URL,
-      openQueues: () => openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 }),
+      queues,
       store: openStore(config.CAIRN_STORAGE_URL),
       executors,
       pools: [
@@ -66,6 +70,7 @@ await runMain({
       internalUrls,
       log,
     };
+    void serveQueues(parts, signal).catch((error: unknown) => log.error({ err: error }, 'the queues are not served'));
     const health = watchApiHealth(internalUrls, log);
     closer.add('api health', () => health.close());
     const leading = campaign({
@@ -79,7 +84,7 @@ await runMain({
     closer.add('the lead', () => leading);
     const { CAIRN_PROBE_HOST: host, CAIRN_PROBE_PORT: port } = config;
     if (port !== undefined) {
-      const probes = await startProbes({ host, port, checks: readinessOf(database.prisma, executors) });
+      const probes = await startProbes({ host, port, checks: readinessOf(database.prisma, executors), metrics: controllerMetrics(closer) });
       closer.add('probes', () => probes.close());
     }
     return undefined;

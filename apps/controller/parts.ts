@@ -8,8 +8,7 @@ import type { ObjectStore } from '@cairn/storage';
 export type ControllerParts = {
   ctx: EngineContext;
   databaseUrl: string;
-  /** Opened for each reign: a process consumes a queue once as long as it is open. */
-  openQueues(): Queues;
+  queues: Queues;
   store: ObjectStore;
   /** Executors by pool. */
   executors: ReadonlyMap<string, Executor>;
@@ -23,4 +22,4 @@ export type ControllerParts = {
 };
 
 /** The parts during one reign. */
-export type Reign = ControllerParts & { queues: Queues; lead: Leadership; signal: AbortSignal };
+export type Reign = ControllerParts & { lead: Leadership; signal: AbortSignal };

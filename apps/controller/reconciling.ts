@@ -6,12 +6,12 @@ const requeueAfterMs = 3_000;
 
 /**
  * Repairs what a crash or an emptied queue left: asks again for starts and finalizations (a queue that still has the entry
- * ignores it), and settles runs in which nothing is going on.
+ * ignores it), and settles runs that a command left unsettled.
  */
 export async function reconcileOnce({ ctx, queues, log }: Reign): Promise<void> {
   const missing = await attemptsToQueue(ctx, requeueAfterMs);
   for (const queue of ['launch', 'tasks'] as const) {
-    const entries = missing.flatMap((entry) => (entry.queue === queue ? [entry.data] : []));
+    const entries = missing.flatMap((entry) => (entry.queue === queue ? [{ attemptId: entry.row, generation: entry.generation }] : []));
     if (entries.length > 0) await queues.addBulk(queue, entries);
   }
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {

@@ -3,41 +3,37 @@ import { listen, wakeChannel } from '@cairn/db';
 import { type Leadership, recordPools } from '@cairn/engine';
 import { admitOnce } from './admission.ts';
 import type { ApiHealth } from './api-health.ts';
-import { finalizeStep } from './finalizing.ts';
-import { launchAttempt } from './launching.ts';
 import type { ControllerParts, Reign } from './parts.ts';
 import { reconcileOnce } from './reconciling.ts';
 import { hasMoreRoom, type RoomLooks } from './room.ts';
+import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { createTrigger } from './trigger.ts';
 import { watchOnce } from './watching.ts';
 
 const everyMs = { admit: 5_000, watch: 1_000, reconcile: 2_000 };
-const concurrency = { launch: 8, finalize: 2 };
+/** How long starts under way may take to end with the lead. */
+const launchLimitMs = 5_000;
 
-/** Leads until the signal aborts: admits on every change, watches what runs, repairs what was lost, and serves its queues. */
+/** Leads until the signal aborts: admits on every change, watches what runs, and repairs what was lost. */
 export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead: Leadership, outer: AbortSignal): Promise<void> {
   const end = new AbortController();
   const signal = AbortSignal.any([outer, end.signal]);
-  const queues = parts.openQueues();
-  try {
-    await queues.waitUntilReady({ signal });
-    await recordPools(parts.ctx, parts.pools);
-    const stop = startLoops({ ...parts, queues, lead, signal }, health, (error) => {
-      if (signal.aborted) return;
-      // Another leads: its epoch refuses our writes, so nothing here may go on.
-      if (isCairnError(error, 'superseded')) end.abort();
-      else parts.log.error({ err: error }, 'a round of the leader failed; it is tried again');
-    });
-    if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-    await stop();
-  } finally {
-    await queues.close();
-  }
+  await parts.queues.waitUntilReady({ signal });
+  await recordPools(parts.ctx, parts.pools);
+  const launches = isBoundToMachine(parts) ? consumeLaunch(parts, signal) : null;
+  const stop = startLoops({ ...parts, lead, signal }, health, (error) => {
+    if (signal.aborted) return;
+    // Another leads: its epoch refuses our writes, so nothing here may go on.
+    if (isCairnError(error, 'superseded')) end.abort();
+    else parts.log.error({ err: error }, 'a round of the leader failed; it is tried again');
+  });
+  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  await Promise.all([stop(), launches?.close(launchLimitMs)]);
 }
 
-/** Starts the three rounds and the two consumers. Answers what ends the rounds. */
+/** Starts the three rounds. Answers what ends them. */
 function startLoops(reign: Reign, health: ApiHealth, onError: (error: unknown) => void): () => Promise<void> {
-  const { queues, signal, log } = reign;
+  const { signal, log } = reign;
   const looks: RoomLooks = new Map();
   let timer: NodeJS.Timeout | null = null;
   const admission = createTrigger({
@@ -68,14 +64,6 @@ function startLoops(reign: Reign, health: ApiHealth, onError: (error: unknown) =
     signal,
   });
   const unsubscribe = [...reign.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
-  queues.consume('launch', {
-    concurrency: concurrency.launch,
-    handler: (entry, jobSignal) => launchAttempt(reign, entry.attemptId, entry.generation, AbortSignal.any([signal, jobSignal])),
-  });
-  queues.consume('finalize', {
-    concurrency: concurrency.finalize,
-    handler: (entry, jobSignal) => finalizeStep(reign, entry.stepId, entry.generation, AbortSignal.any([signal, jobSignal])),
-  });
   for (const trigger of [admission, watch, reconcile]) trigger.fire();
   return async () => {
     if (timer) clearTimeout(timer);

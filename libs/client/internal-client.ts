@@ -14,9 +14,11 @@ import {
   reportRequest,
   type ShardClaim,
   type ShardCommit,
+  type StagedFilesPage,
   type StartRequest,
   shardClaim,
   shardCommit,
+  stagedFilesPage,
   startRequest,
 } from '@cairn/contract';
 import { z } from 'zod';
@@ -51,6 +53,8 @@ export type InternalClient = {
   claimShard(request: ClaimRequest): Promise<ShardClaim>;
   commitShard(index: number, commit: ShardCommit): Promise<void>;
   releaseShard(index: number): Promise<void>;
+  /** For an attempt that finalizes: the staged files of shards from the shard `from` on. */
+  stagedFiles(from: number): Promise<StagedFilesPage>;
   finish(request: FinishRequest): Promise<void>;
 };
 
@@ -68,11 +72,18 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
   /** The address that answered last: one that is away is not asked first every time. */
   let at = 0;
 
-  async function call<T>(method: 'GET' | 'POST', path: readonly string[], answer: z.ZodType<T>, body?: unknown): Promise<T> {
+  async function call<T>(
+    method: 'GET' | 'POST',
+    path: readonly string[],
+    answer: z.ZodType<T>,
+    body?: unknown,
+    query: Record<string, number> = {},
+  ): Promise<T> {
     const request: Call<T> = {
       method,
       path: ['internal', 'v1', 'attempts', options.attemptId, ...path],
       headers,
+      query,
       repeatable: true,
       answer,
       ...(body === undefined ? {} : { body }),
@@ -102,6 +113,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
     commitShard: async (index, commit) =>
       void (await call('POST', ['shards', String(index), 'commit'], nothing, fitting(shardCommit, commit))),
     releaseShard: async (index) => void (await call('POST', ['shards', String(index), 'release'], nothing, {})),
+    stagedFiles: (from) => call('GET', ['shards', 'files'], stagedFilesPage, undefined, { from }),
     finish: async (request) => void (await call('POST', ['finish'], nothing, fitting(finishRequest, request))),
   };
 }

@@ -71,8 +71,9 @@ export function runCalls({ open, send }: Requester) {
     getMetrics: (runId: string, name: string, query: { names?: string; maxPoints?: number } = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'metrics'], query, repeatable: true, answer: metricsView }, options),
 
-    listShards: (runId: string, name: string, options?: RequestOptions) =>
-      send({ method: 'GET', path: [...step(runId, name), 'shards'], repeatable: true, answer: shardList }, options),
+    /** At most 1,000, from the shard `from` on. */
+    listShards: (runId: string, name: string, query: { from?: number } = {}, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'shards'], query, repeatable: true, answer: shardList }, options),
 
     getAttempt: (attemptId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'attempts', attemptId], repeatable: true, answer: attemptView }, options),

@@ -56,7 +56,9 @@ export const artifactView = z.object({
   /** Where a person finds it: the storage's address and the prefix. */
   location: z.string(),
   bytes: z.number().int(),
+  /** All of them, or none where there are more than 1,000: `manifest.json` has those. */
   files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
+  fileCount: z.number().int(),
   details: z.record(z.string(), z.unknown()),
   runId: z.string().nullable(),
   createdAt: timestamp,

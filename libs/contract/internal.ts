@@ -36,6 +36,9 @@ export const storedFile = z.object({
 });
 export type StoredFile = z.infer<typeof storedFile>;
 
+/** An artifact of more files has them in its manifest alone: neither a row nor a spec lists them. */
+export const mostListedFiles = 1_000;
+
 /** An artifact that a step reads. */
 export const inputArtifact = z.object({
   id: z.string(),
@@ -43,7 +46,10 @@ export const inputArtifact = z.object({
   digest: sha256Hex,
   /** Key prefix with a trailing slash; a file's key is `prefix + name`. */
   prefix: z.string(),
+  /** All of them, or none where there are more than {@link mostListedFiles}: the manifest, whose digest is the artifact's, has them. */
   files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
+  /** How many these are; a control plane of the release before lists all and does not say. */
+  fileCount: z.number().int().optional(),
   details: z.record(z.string(), z.unknown()),
 });
 export type InputArtifact = z.infer<typeof inputArtifact>;
@@ -112,6 +118,19 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ ...specBase, kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ ...specBase, kind: z.literal('register'), settings: stepSettings.register }),
+  /** The step is a fleet's whose shards are all committed: its artifact is to be made of them. It has no inputs. */
+  z.object({
+    ...specBase,
+    kind: z.literal('finalize'),
+    artifact: z.object({
+      id: idOf('artifact'),
+      kind: artifactKind,
+      prefix: z.string(),
+      createdAt: timestamp,
+      details: z.record(z.string(), z.json()),
+    }),
+    shards: wholeNumber,
+  }),
 ]);
 export type AttemptSpec = z.infer<typeof attemptSpec>;
 export type AttemptSpecOf<K extends AttemptSpec['kind']> = Extract<AttemptSpec, { kind: K }>;
@@ -224,11 +243,29 @@ export type ShardClaim = z.infer<typeof shardClaim>;
 export const shardCommit = z.object({
   rows: wholeNumber,
   rejected: wholeNumber,
+  /** Named by `partFile`: vectors and ids, and the rejected images where there are any. */
   files: z.array(storedFile).max(16),
+  /**
+   * SHA-256 over the shard's ids in the order of the list, each with a line end: the worker read back what it had written, and found each of
+   * these ids there once and no other. Null from a worker of the release before, which did not look.
+   */
+  idsSha256: sha256Hex.nullable().default(null),
   /** Seconds spent by phase. */
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number() }),
 });
 export type ShardCommit = z.infer<typeof shardCommit>;
+
+/**
+ * GET /internal/v1/attempts/:id/shards/files?from=INDEX: to an attempt that finalizes, the staged files of committed shards in order.
+ * A page has those of at most {@link stagedShardsPerPage} shards, from the shard `from` on.
+ */
+export const stagedFilesPage = z.object({
+  shards: z.array(z.object({ index: wholeNumber, files: z.array(storedFile) })),
+  /** Null after the last shard. */
+  next: wholeNumber.nullable(),
+});
+export type StagedFilesPage = z.infer<typeof stagedFilesPage>;
+export const stagedShardsPerPage = 256;
 
 /** How an attempt ended, told by its program, with its last words. */
 export const toldMessage = toldText(8000, { lines: true });
@@ -239,7 +276,11 @@ export const toldFailure = z.object({ cause: attemptCause, code: toldText(64), m
 /** POST /internal/v1/attempts/:id/finish. Idempotent: the same outcome twice is answered alike. */
 export const finishRequest = z.discriminatedUnion('outcome', [
   z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: toldDetails }),
-  toldFailure.extend({ outcome: z.literal('failed') }),
+  toldFailure.extend({
+    outcome: z.literal('failed'),
+    /** From an attempt that finalizes: shards whose staged files are missing or not what was committed. They are extracted again. */
+    badShards: z.array(wholeNumber).max(100_000).optional(),
+  }),
   z.object({ outcome: z.literal('preempted'), message: toldMessage }),
   z.object({ outcome: z.literal('cancelled'), message: toldMessage }),
 ]);

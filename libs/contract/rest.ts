@@ -290,4 +290,6 @@ export const shardView = z.object({
   rows: z.number().int().nullable(),
   rejected: z.number().int().nullable(),
 });
-export const shardList = z.object({ counts: shardCounts, items: z.array(shardView) });
+/** A page of a step's shards in order: at most 1,000, from the shard `from` on; `next` is null after the last. */
+export const shardList = z.object({ counts: shardCounts, items: z.array(shardView), next: z.number().int().nullable() });
+export const shardsQuery = z.object({ from: z.coerce.number().int().min(0).max(1_000_000).default(0) });

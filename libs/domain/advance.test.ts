@@ -11,6 +11,7 @@ const step = (name: string, change: Partial<StepBrief> = {}): StepBrief => ({
   attempts: [],
   artifact: { state: 'none', elsewhere: false },
   shards: null,
+  finalizing: false,
   failures: {},
   ...change,
 });
@@ -90,10 +91,43 @@ describe('advance', () => {
     expect(advance({ state: 'running', steps: [fleet] })).toMatchObject([{ type: 'stop', attemptId: '2', cause: 'step_failed' }]);
   });
 
-  it('only waits for the finalizing when everything is there', () => {
-    const whole = step('a', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'succeeded' }] });
-    expect(advance({ state: 'running', steps: [whole] })).toEqual([]);
-    expect(advance({ state: 'running', steps: [{ ...whole, artifact: ready }] })).toMatchObject([{ to: 'succeeded' }]);
+  it('asks once for the finalizing when everything is there, and waits for it', () => {
+    const single = step('a', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'succeeded' }] });
+    const fleet = step('a', {
+      state: 'active',
+      artifact: building,
+      shards: { total: 8, committed: 8 },
+      // Its last worker has not ended yet.
+      attempts: [{ id: '1', state: 'running' }],
+    });
+    for (const whole of [single, fleet]) {
+      expect(advance({ state: 'running', steps: [whole] })).toEqual([{ type: 'finalize', stepId: 'id-a' }]);
+      expect(advance({ state: 'running', steps: [{ ...whole, finalizing: true }] })).toEqual([]);
+      expect(advance({ state: 'running', steps: [{ ...whole, finalizing: true, artifact: ready }] })).toMatchObject([{ to: 'succeeded' }]);
+    }
+  });
+
+  it('starts no worker while an attempt to finalize failed and may be tried again, and fails the step when it may not', () => {
+    const whole = step('a', {
+      state: 'active',
+      artifact: building,
+      shards: { total: 8, committed: 8 },
+      finalizing: true,
+      attempts: [{ id: '1', state: 'failed' }],
+    });
+    expect(advance({ state: 'running', steps: [{ ...whole, failures: { infrastructure: 5 } }] })).toEqual([]);
+    expect(advance({ state: 'running', steps: [{ ...whole, failures: { infrastructure: 6 } }] })).toMatchObject([{ to: 'failed' }]);
+  });
+
+  it('stops an attempt that finalizes when its run is cancelled', () => {
+    const whole = step('a', {
+      state: 'active',
+      artifact: building,
+      shards: { total: 8, committed: 8 },
+      finalizing: true,
+      attempts: [{ id: '1', state: 'running' }],
+    });
+    expect(advance({ state: 'cancelling', steps: [whole] })).toMatchObject([{ type: 'stop', attemptId: '1' }]);
   });
 
   it('starts another worker when a fleet ended with shards left', () => {
@@ -132,6 +166,7 @@ const anyStep = (index: number): fc.Arbitrary<StepBrief> =>
       elsewhere: true,
     }),
     shards: fc.option(fc.record({ total: fc.constant(4), committed: fc.integer({ min: 0, max: 4 }) })),
+    finalizing: fc.boolean(),
     failures: fc.constantFrom({}, { infrastructure: 1 }, { infrastructure: 9 }, { user: 1 }),
   });
 const anyRun: fc.Arbitrary<RunBrief> = fc.record({
@@ -155,6 +190,8 @@ function applyTo(run: RunBrief, transition: Transition): RunBrief {
       }));
     case 'claim':
       return change(transition.stepId, () => ({ artifact: building }));
+    case 'finalize':
+      return change(transition.stepId, () => ({ finalizing: true }));
     case 'stop':
       return {
         ...run,

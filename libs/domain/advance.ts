@@ -29,8 +29,10 @@ export type StepBrief = {
   /** Attempts of the step's generation, oldest first. */
   attempts: readonly AttemptBrief[];
   artifact: StepArtifact;
-  /** Present for an extraction: it is whole when every shard is committed. */
+  /** Present for a fleet: it is whole when every shard is committed. */
   shards: { total: number; committed: number } | null;
+  /** True once its finalizing was asked for. */
+  finalizing: boolean;
   /** Attempts of the generation that ended badly. */
   failures: FailureCounts;
 };
@@ -43,6 +45,8 @@ export type Transition =
   | { type: 'step'; stepId: string; from: StepState; to: StepState; cause: string | null }
   /** Look the result up by its memo key: reuse it, wait for who builds it, or reserve it and build it. */
   | { type: 'claim'; stepId: string }
+  /** The step is whole: its artifact is to be made, of a fleet's shards by an attempt of its own. */
+  | { type: 'finalize'; stepId: string }
   | { type: 'stop'; attemptId: string; cause: StopCause; reason: string };
 
 /**
@@ -99,8 +103,7 @@ function advanceActive(step: StepBrief, failing: boolean): Transition[] {
   if (step.artifact.state === 'ready') return [{ type: 'step', stepId: step.id, from: 'active', to: 'succeeded', cause: null }];
   const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state));
   const exhausted = exhaustedCause(step.failures);
-  // Whole: only the finalizing is left. The command that made it whole asked for that; the reconciler repeats a lost request.
-  if (exhausted === null && isWhole(step)) return [];
+  if (exhausted === null && isWhole(step)) return step.finalizing ? [] : [{ type: 'finalize', stepId: step.id }];
   if (live.length > 0) {
     if (exhausted === null) return [];
     return live

@@ -298,7 +298,7 @@ describe('shards', () => {
     const [first = ''] = await stage.startAttempts(runId, 'extract_query');
     const { shard } = await claim(first);
     await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
-    const commit = { rows: 2, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    const commit = { rows: 2, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
     await expect(stage.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
     const [second = ''] = await stage.startAttempts(runId, 'extract_query');
     expect((await claim(second)).shard).toMatchObject({ index: 0, tries: 2 });
@@ -308,7 +308,7 @@ describe('shards', () => {
     const runId = await atExtraction();
     const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
     const { shard } = await claim(a);
-    const commit = { rows: 3, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    const commit = { rows: 3, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
     await expect(stage.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
     await expect(stage.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
       code: 'invalid_request',
@@ -337,6 +337,7 @@ describe('shards', () => {
           rows: 3,
           rejected: 0,
           files: [],
+          idsSha256: null,
           seconds: { read: 0, decode: 0, infer: 0, write: 0 },
         });
     }

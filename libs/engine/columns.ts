@@ -26,9 +26,11 @@ export const datasetFilesColumn = datasetFiles.nullable();
 export const detailsColumn = z.record(z.string(), z.unknown());
 export const scoresColumn = z.record(z.string(), z.number());
 export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
-export const resultColumn = z.object({ files: filesColumn, details: detailsColumn });
+export const resultColumn = z.object({ files: filesColumn, details: z.record(z.string(), z.json()) });
 export const failureColumn = failureView;
 export const stopCauseColumn = stopCause.nullable();
+/** What an attempt is for: its step's work, or to make a fleet's artifact of its committed shards. */
+export const attemptPurpose = z.enum(['work', 'finalize']);
 export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind, artifactKind };
 /** What an artifact's memo key was made of. Earlier releases had a digest of source files, `code`, in place of the version. */
 export const memoPartsColumn: z.ZodType<MemoParts> = z.object({

@@ -6,6 +6,7 @@ import { startAttempt } from './attempts/start.ts';
 import { cancelRun } from './cancel.ts';
 import type { EngineContext } from './context.ts';
 import type { Engine } from './engine.ts';
+import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { planRun } from './plan.ts';
 import { retryRun } from './retry.ts';
@@ -24,6 +25,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     report: (id, generation, request) => report(ctx, id, generation, request),
     claimShard: (id, generation, request) => claimShard(ctx, id, generation, request),
     commitShard: (id, generation, index, commit) => commitShard(ctx, id, generation, index, commit),
+    stagedFiles: (id, generation, from) => stagedFiles(ctx, id, generation, from),
     releaseShard: (id, generation, index) => releaseShard(ctx, id, generation, index),
     finishAttempt: (id, generation, request) => finishAttempt(ctx, id, generation, request),
   };

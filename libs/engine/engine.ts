@@ -8,6 +8,7 @@ import type {
   ReportRequest,
   ShardClaim,
   ShardCommit,
+  StagedFilesPage,
   StartRequest,
   SubmitRequest,
 } from '@cairn/contract';
@@ -33,6 +34,8 @@ export type Engine = {
   report(attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply>;
   claimShard(attemptId: string, generation: number, request: ClaimRequest): Promise<ShardClaim>;
   commitShard(attemptId: string, generation: number, index: number, commit: ShardCommit): Promise<void>;
+  /** To an attempt that finalizes. */
+  stagedFiles(attemptId: string, generation: number, from: number): Promise<StagedFilesPage>;
   releaseShard(attemptId: string, generation: number, index: number): Promise<void>;
   finishAttempt(attemptId: string, generation: number, request: FinishRequest): Promise<void>;
 };

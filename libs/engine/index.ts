@@ -7,11 +7,12 @@ export {
   artifactReady,
   dropStaging,
   type Finalization,
+  finalizationDelayed,
   finalizationFailed,
   pendingFinalization,
   stepsToFinalize,
-} from './leader/finalize.ts';
-export { beginLaunch, createAttempts, recordPlace, shrink } from './leader/launch.ts';
+} from './finalize.ts';
+export { beginLaunch, createAttempts, recordLaunchFailure, recordPlace, shrink } from './leader/launch.ts';
 export { assertLead, giveUpLead, type Leadership, takeLead } from './leader/leadership.ts';
 export {
   attemptGone,
@@ -22,7 +23,7 @@ export {
   type WatchedAttempt,
   watchedAttempts,
 } from './leader/observe.ts';
-export { attemptsToQueue, drainOutbox, type OutboxEntry, runsAtRest, type StartEntry } from './leader/outbox.ts';
+export { attemptsToQueue, drainOutbox, type OutboxEntry, runsAtRest } from './leader/outbox.ts';
 export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
 export { type BuiltinRecipe, ensembles, findRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './with-run.ts';

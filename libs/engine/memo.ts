@@ -41,7 +41,7 @@ async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact> 
 }
 
 /** What the step reads, by role, with the details of artifacts of which it reads a part. */
-async function readInputs(run: RunWork, step: WorkStep): Promise<Record<string, KnownInput>> {
+export async function readInputs(run: RunWork, step: WorkStep): Promise<Record<string, KnownInput>> {
   const inputs: Record<string, KnownInput> = {};
   const { reads } = rulesOf(step);
   for (const { role, step: name } of step.needs) {

@@ -15,7 +15,7 @@ export type PendingWrites = {
   attempts: Map<string, Change<AttemptState, AttemptColumns>>;
   madeAttempts: NewAttempt[];
   events: { seq: number; at: Date; type: string; message: string; data: unknown }[];
-  outbox: { queue: string; row: string; generation: number; data: unknown }[];
+  outbox: { queue: string; row: string; generation: number }[];
 };
 
 export type Change<State, Columns> = { from: State; columns: Columns };
@@ -39,6 +39,7 @@ export type StepColumns = Partial<{
   notBefore: Date | null;
   progress: unknown;
   scores: unknown;
+  finalizing: boolean;
   shardsTotal: number | null;
   shardsCommitted: number;
   rows: number;
@@ -96,6 +97,7 @@ type NewAttempt = {
   stepId: string;
   ordinal: number;
   stepGeneration: number;
+  purpose: string;
   pool: string;
   slots: number;
 } & Required<Pick<AttemptColumns, 'state'>>;
@@ -131,6 +133,7 @@ const stepNames: Names<StepColumns> = {
   notBefore: 'not_before',
   progress: 'progress',
   scores: 'scores',
+  finalizing: 'finalizing',
   shardsTotal: 'shards_total',
   shardsCommitted: 'shards_committed',
   rows: 'rows',
@@ -202,12 +205,13 @@ const newAttemptNames: Names<NewAttempt & { runId: string }> = {
   stepId: 'step_id',
   ordinal: 'ordinal',
   stepGeneration: 'step_generation',
+  purpose: 'purpose',
   state: 'state',
   pool: 'pool',
   slots: 'slots',
 };
 const eventNames = { runId: 'run_id', seq: 'seq', at: 'at', type: 'type', message: 'message', data: 'data' };
-const outboxNames = { queue: 'queue', row: 'row', generation: 'generation', data: 'data' };
+const outboxNames = { queue: 'queue', row: 'row', generation: 'generation' };
 
 /** Rows of the list `part` of what is given, into a table. */
 const insertion = (table: string, part: string, names: Record<string, string>): string => {

@@ -60,6 +60,7 @@ function block(run: RunWork, step: WorkStep): void {
     readyAt: null,
     startedAt: null,
     finishedAt: null,
+    finalizing: false,
     shardsTotal: null,
     shardsCommitted: 0,
     rows: 0,

@@ -20,7 +20,7 @@ import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
 
-export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string };
+export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string; purpose: 'work' | 'finalize' };
 
 export type WorkArtifact = {
   id: string;
@@ -46,6 +46,8 @@ export type WorkStep = KindAndSettings & {
   /** The newest ordinal of any generation; 0 before the first attempt. */
   lastOrdinal: number;
   failures: FailureCounts;
+  /** Its finalizing was asked for. */
+  finalizing: boolean;
   shardsTotal: number | null;
   shardsCommitted: number;
   startedAt: Date | null;
@@ -91,8 +93,8 @@ export type StepChange = Omit<StepColumns, 'artifactId'> & { artifact?: WorkArti
 export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns }: StepChange): void {
   requireMove(stepStates, `step ${step.name}`, step.state, columns.state);
   addChange(run.pending.steps, step, { ...columns, ...(artifact === undefined ? {} : { artifactId: artifact?.id ?? null }) });
-  const { state, generation, failures, shardsTotal, shardsCommitted, startedAt } = { ...step, ...columns };
-  Object.assign(step, { state, generation, failures, shardsTotal, shardsCommitted, startedAt });
+  const { state, generation, failures, finalizing, shardsTotal, shardsCommitted, startedAt } = { ...step, ...columns };
+  Object.assign(step, { state, generation, failures, finalizing, shardsTotal, shardsCommitted, startedAt });
   if (artifact !== undefined) step.artifact = artifact;
 }
 
@@ -145,14 +147,8 @@ export function emit<Type extends EventType>(run: RunWork, type: Type, message: 
 }
 
 /** Asks for a queue entry when the transaction commits. */
-export function enqueue(
-  run: RunWork,
-  queue: 'launch' | 'tasks' | 'finalize',
-  row: string,
-  generation: number,
-  data: Record<string, unknown>,
-): void {
-  run.pending.outbox.push({ queue, row, generation, data });
+export function enqueue(run: RunWork, queue: 'launch' | 'tasks' | 'finalize', row: string, generation: number): void {
+  run.pending.outbox.push({ queue, row, generation });
 }
 
 export function findStep(run: RunWork, stepId: string): WorkStep {

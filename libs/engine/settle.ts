@@ -1,5 +1,6 @@
 import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt, type RunState, type StepState, type StopCause } from '@cairn/contract';
 import { advance, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
+import { beginFinalizing } from './finalize-fleet.ts';
 import { claimResult, releaseResult } from './memo.ts';
 import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
 
@@ -31,6 +32,7 @@ function briefOfStep(run: RunWork, step: WorkStep): StepBrief {
     attempts: step.attempts,
     artifact: { state: artifact?.state ?? 'none', elsewhere },
     shards: step.shardsTotal === null ? null : { total: step.shardsTotal, committed: step.shardsCommitted },
+    finalizing: step.finalizing,
     failures: step.failures,
   };
 }
@@ -43,6 +45,8 @@ async function apply(run: RunWork, transition: Transition): Promise<void> {
       return moveStep(run, findStep(run, transition.stepId), transition.to, transition.cause);
     case 'claim':
       return claimResult(run, findStep(run, transition.stepId));
+    case 'finalize':
+      return beginFinalizing(run, findStep(run, transition.stepId));
     case 'stop':
       return requestStop(run, transition.attemptId, transition);
   }

@@ -136,6 +136,7 @@ function newStep(plan: StepPlan, given: Given[]): WorkStep {
     attempts: [],
     lastOrdinal: 0,
     failures: {},
+    finalizing: false,
     shardsTotal: null,
     shardsCommitted: 0,
     startedAt: null,

@@ -1,7 +1,7 @@
 import { artifactState, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
 import { inTransaction, type Transaction } from '@cairn/db';
 import { z } from 'zod';
-import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
+import { attemptPurpose, failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import { writePending } from './pending-writes.ts';
 import { type RunWork, runWork } from './run-work.ts';
@@ -54,6 +54,7 @@ const stepRow = kindAndSettings.and(
     state: states.step,
     generation: z.number().int(),
     failures: failuresColumn,
+    finalizing: z.boolean(),
     shardsTotal: z.number().int().nullable(),
     shardsCommitted: z.number().int(),
     startedAt: z.date().nullable(),
@@ -68,7 +69,9 @@ const stepRow = kindAndSettings.and(
       })
       .nullable(),
     lastOrdinal: z.number().int(),
-    attempts: z.array(z.object({ id: z.string(), state: attemptState, ordinal: z.number().int(), pool: z.string() })),
+    attempts: z.array(
+      z.object({ id: z.string(), state: attemptState, ordinal: z.number().int(), pool: z.string(), purpose: attemptPurpose }),
+    ),
   }),
 );
 
@@ -80,7 +83,7 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `there is no run ${runId}`);
   const steps = await tx.$queryRaw<unknown[]>`
-    select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures,
+    select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures, s.finalizing,
            s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.started_at as "startedAt",
            case when f.id is not null then jsonb_build_object('id', f.id, 'state', f.state, 'runId', f.run_id, 'stepName', f.step_name,
              'digest', f.digest, 'memoKey', f.memo_key) end as artifact,
@@ -88,7 +91,8 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
       from step s
       left join artifact f on f.id = s.artifact_id
       left join lateral (
-        select max(a.ordinal) as last, jsonb_agg(jsonb_build_object('id', a.id, 'state', a.state, 'ordinal', a.ordinal, 'pool', a.pool)
+        select max(a.ordinal) as last, jsonb_agg(jsonb_build_object('id', a.id, 'state', a.state, 'ordinal', a.ordinal, 'pool', a.pool,
+                 'purpose', a.purpose)
                  order by a.ordinal) filter (where a.step_generation = s.generation) as attempts
           from attempt a where a.step_id = s.id) t on true
      where s.run_id = ${runId} order by s.position`;

@@ -10,7 +10,7 @@ export type QueueEntries = {
   launch: z.output<typeof attemptEntry>;
   /** An attempt at a step that runs beside the control plane is to be run. */
   tasks: z.output<typeof attemptEntry>;
-  /** A step's parts are all committed: its artifact is to be made of them. */
+  /** The artifact of a step that one attempt did is to be made, or what a finished step has staged is to be removed. */
   finalize: z.output<typeof stepEntry>;
 };
 export type QueueName = keyof QueueEntries;
@@ -20,6 +20,8 @@ type QueueDefinition<Entry> = {
   schema: z.ZodType<Entry>;
   /** The row an entry is about. */
   rowOf(entry: Entry): string;
+  /** The entry about a row, unchecked: `parseEntry` looks at what is added. */
+  entryOf(row: string, generation: number): Entry;
 };
 
 /**
@@ -28,9 +30,9 @@ type QueueDefinition<Entry> = {
  * rows are the truth.
  */
 export const queueCatalogue: { readonly [Name in QueueName]: QueueDefinition<QueueEntry<Name>> } = {
-  launch: { schema: attemptEntry, rowOf: (entry) => entry.attemptId },
-  tasks: { schema: attemptEntry, rowOf: (entry) => entry.attemptId },
-  finalize: { schema: stepEntry, rowOf: (entry) => entry.stepId },
+  launch: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
+  tasks: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
+  finalize: { schema: stepEntry, rowOf: (entry) => entry.stepId, entryOf: (stepId, generation) => ({ stepId, generation }) },
 };
 
 export const queueName = z.enum(['launch', 'tasks', 'finalize'] satisfies QueueName[]);

@@ -1,4 +1,3 @@
 export * from './catalogue.ts';
-export * from './consume-all.ts';
 export type { Consumer, ConsumerOptions, QueueHandler } from './consumer.ts';
 export * from './open-queues.ts';

@@ -30,7 +30,7 @@ export type Queues = {
    */
   add<Name extends QueueName>(name: Name, entry: QueueEntry<Name>): Promise<void>;
   addBulk<Name extends QueueName>(name: Name, entries: readonly QueueEntry<Name>[]): Promise<void>;
-  /** Starts to handle the queue's entries, once a process. */
+  /** Starts to handle the queue's entries; one consumer a queue at a time. */
   consume<Name extends QueueName>(name: Name, options: ConsumerOptions<Name>): Consumer;
   /**
    * Waits for the server, and makes PostgreSQL's tables.
@@ -125,7 +125,13 @@ export function openQueues(options: QueuesOptions): Queues {
       if (consumers.has(name)) throw new Error(`the queue ${name} has a consumer in this process already`);
       const consumer = startConsumer({ ...consumerOptions, name, prefix, connection, log });
       consumers.set(name, consumer);
-      return consumer;
+      return {
+        ...consumer,
+        async close(limitMs) {
+          await consumer.close(limitMs);
+          consumers.delete(name);
+        },
+      };
     },
     async waitUntilReady({ signal, limitMs = 30_000 } = {}) {
       const limit = deadline(signal, limitMs);

@@ -13,6 +13,7 @@ export * from './in-parallel.ts';
 export * from './isolated-python.ts';
 export * from './local-agent-environment.ts';
 export * from './logger.ts';
+export * from './longest-block.ts';
 export * from './make-folder.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';

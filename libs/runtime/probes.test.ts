@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
+import { createMetrics } from './metrics.ts';
 import { type ProbesOptions, startProbes } from './probes.ts';
 
 async function open(checks: ProbesOptions['checks'], limitMs?: number) {
@@ -23,6 +24,16 @@ test('a program is ready when every part can be used, and names the part that ca
   expect(await get('/readyz')).toEqual({ status: 503, body: { status: 'unavailable', faults: { cluster: 'pool gpus is not watched' } } });
   expect((await get('/healthz')).status).toBe(200);
   expect((await get('/')).status).toBe(404);
+});
+
+test('what a program measures is shown beside its probes', async () => {
+  const metrics = createMetrics({ processMetrics: false });
+  metrics.gauge({ name: 'answer', help: 'To everything.' }).set(42);
+  const probes = await startProbes({ host: '127.0.0.1', port: 0, checks: {}, metrics });
+  onTestFinished(() => probes.close());
+  const answer = await fetch(`http://127.0.0.1:${probes.port}/metrics`);
+  expect(answer.headers.get('content-type')).toContain('text/plain');
+  expect(await answer.text()).toContain('cairn_answer 42\n');
 });
 
 test('a part that does not answer is one that cannot be used', async () => {

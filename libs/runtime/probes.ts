@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import { z } from 'zod';
 import { deadline } from './deadline.ts';
+import type { Metrics } from './metrics.ts';
 
 export type ProbesOptions = {
   host: string;
@@ -8,6 +9,8 @@ export type ProbesOptions = {
   port: number;
   /** By the name of the part that is needed: throws, with a sentence, when that cannot be used. */
   checks: Readonly<Record<string, (signal: AbortSignal) => Promise<void> | void>>;
+  /** Shown at `/metrics`, to anybody who reaches the port. */
+  metrics?: Metrics;
   /** A part that does not answer for so long cannot be used. */
   limitMs?: number;
 };
@@ -22,16 +25,24 @@ export type Probes = { port: number; close(): Promise<void> };
 
 /**
  * A port for a program that serves nothing else: `/healthz` tells that it runs and looks at nothing; `/readyz` answers 503 with
- * the parts that cannot be used.
+ * the parts that cannot be used; `/metrics` shows what the program measures, if it does.
  *
  * @throws Error EADDRINUSE when the port is taken
  */
-export async function startProbes({ host, port, checks, limitMs = 3_000 }: ProbesOptions): Promise<Probes> {
+export async function startProbes({ host, port, checks, metrics, limitMs = 3_000 }: ProbesOptions): Promise<Probes> {
   const server = createServer((request, response) => {
     const answer = (status: number, body: unknown): void =>
       void response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
     if (request.url === '/healthz') return answer(200, { status: 'ok' });
-    if (request.url !== '/readyz') return answer(404, { status: 'unknown', paths: ['/healthz', '/readyz'] });
+    if (request.url === '/metrics' && metrics !== undefined) {
+      void metrics.render().then(
+        ({ contentType, body }) => response.writeHead(200, { 'content-type': contentType }).end(body),
+        (error: unknown) => answer(500, { status: 'failed', why: String(error) }),
+      );
+      return;
+    }
+    if (request.url !== '/readyz')
+      return answer(404, { status: 'unknown', paths: ['/healthz', '/readyz', ...(metrics ? ['/metrics'] : [])] });
     void faultsOf(checks, limitMs).then((faults) =>
       Object.keys(faults).length === 0 ? answer(200, { status: 'ok' }) : answer(503, { status: 'unavailable', faults }),
     );

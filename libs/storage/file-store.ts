@@ -1,15 +1,18 @@
 import { constants } from 'node:fs';
-import { copyFile, link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
+import { copyFile, link, lstat, open, opendir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
+import { inParallel } from '@cairn/runtime';
 import { downloadWhole } from './download-whole.ts';
 import { listFolder } from './list-folder.ts';
 import { objectKey, objectPrefix } from './object-key.ts';
 import type { GetOptions, ObjectStore } from './object-store.ts';
 import { codeOf, type StorageAct, storageError } from './storage-error.ts';
 import { endedBy, makeFolder, moveInto, openSource, temporaryPath, writeWhole } from './write-whole.ts';
+
+const parallelRemovals = 16;
 
 /**
  * Objects as files under the folder `root`. Unfinished ones lie under `.unfinished` in it, on the same volume: a folder
@@ -131,7 +134,7 @@ export function openFileStore(root: string): ObjectStore {
             throw error;
           },
         );
-        if (isThere) await rm(removed, { recursive: true, force: true });
+        if (isThere) await removeTree(removed, signal);
       });
     },
 
@@ -166,6 +169,20 @@ async function copyWhole(source: string, target: string, unfinished: string, sig
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+/** Removes a folder entry by entry: `rm` asks for all of them at once, which for ten thousand blocks the event loop. */
+async function removeTree(folder: string, signal: AbortSignal | undefined): Promise<void> {
+  const folders: string[] = [];
+  await inParallel((await opendir(folder))[Symbol.asyncIterator](), parallelRemovals, async (entry) => {
+    signal?.throwIfAborted();
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) folders.push(path);
+    else await rm(path, { force: true });
+  });
+  for (const path of folders) await removeTree(path, signal);
+  // What was passed over as the folder shrank while it was read.
+  await rm(folder, { recursive: true, force: true });
 }
 
 async function sweep(folder: string, before: number): Promise<number> {

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
 import { type ArtifactFile, type ArtifactManifest, readManifest } from './artifact-manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 
@@ -16,25 +15,29 @@ export async function verifyArtifact(store: ObjectStore, prefix: string, signal?
 
 /** @throws CairnError `corrupt_artifact` that says which object, what was expected and what was found. */
 export async function verifyFile(store: ObjectStore, key: string, expected: ArtifactFile, signal?: AbortSignal): Promise<void> {
-  const info = await store.head(key, signal);
-  if (info === null) throw corrupt(key, 'is missing', { expected });
-  if (info.bytes !== expected.bytes)
-    throw corrupt(key, `has ${info.bytes} bytes, expected ${expected.bytes}`, { expected, found: info.bytes });
-  const found = await sha256Object(store, key, signal);
-  if (found !== expected.sha256) throw corrupt(key, `has the sha256 ${found}, expected ${expected.sha256}`, { expected, found });
+  const found = await readDigest(store, key, signal).catch((error: unknown) => {
+    throw isCairnError(error, 'not_found') ? corrupt(key, 'is missing', { expected }) : error;
+  });
+  if (found.bytes !== expected.bytes)
+    throw corrupt(key, `has ${found.bytes} bytes, expected ${expected.bytes}`, { expected, found: found.bytes });
+  if (found.sha256 !== expected.sha256)
+    throw corrupt(key, `has the sha256 ${found.sha256}, expected ${expected.sha256}`, { expected, found: found.sha256 });
 }
 
-/** True when the object is there and is what is expected. */
+/** True when the object is what is expected. */
 export async function isVerified(store: ObjectStore, key: string, expected: ArtifactFile, signal?: AbortSignal): Promise<boolean> {
-  const info = await store.head(key, signal);
-  return info?.bytes === expected.bytes && (await sha256Object(store, key, signal)) === expected.sha256;
+  return (await readDigest(store, key, signal)).sha256 === expected.sha256;
 }
 
-async function sha256Object(store: ObjectStore, key: string, signal: AbortSignal | undefined): Promise<string> {
+async function readDigest(store: ObjectStore, key: string, signal: AbortSignal | undefined): Promise<{ bytes: number; sha256: string }> {
   const options = signal === undefined ? {} : { signal };
   const hash = createHash('sha256');
-  await pipeline(await store.get(key, options), hash, options);
-  return hash.digest('hex');
+  let bytes = 0;
+  for await (const chunk of await store.get(key, options)) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return { bytes, sha256: hash.digest('hex') };
 }
 
 function corrupt(key: string, what: string, details: Record<string, unknown>): CairnError {

@@ -21,6 +21,7 @@ const paths = [
   ['POST', '/reports', report],
   ['POST', '/shards/claim', {}],
   ['POST', '/shards/0/commit', { rows: 1, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } }],
+  ['GET', '/shards/files?from=0', undefined],
   ['POST', '/shards/0/release', {}],
   ['POST', '/finish', { outcome: 'failed', cause: 'user', code: 'internal', message: 'x' }],
 ] as const;

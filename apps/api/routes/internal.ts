@@ -9,6 +9,7 @@ import {
   reportRequest,
   shardClaim,
   shardCommit,
+  stagedFilesPage,
   startRequest,
 } from '@cairn/contract';
 import type { Engine } from '@cairn/engine';
@@ -21,6 +22,7 @@ import type { App } from '../http/app.ts';
 
 const attemptParams = z.object({ id: idOf('attempt') });
 const shardParams = z.object({ id: idOf('attempt'), index: z.coerce.number().int().min(0).max(1_000_000) });
+const fromQuery = z.object({ from: z.coerce.number().int().min(0).max(1_000_000).default(0) });
 const nothing = z.object({});
 /** The raw id: the schemas look at it only when the token is right. */
 const pathId = z.object({ id: z.string() });
@@ -69,6 +71,12 @@ export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): v
     '/internal/v1/attempts/:id/shards/claim',
     { schema: { params: attemptParams, body: claimRequest, response: { 200: shardClaim, ...problems } } },
     (request) => engine.claimShard(request.params.id, request.generation, request.body),
+  );
+
+  app.get(
+    '/internal/v1/attempts/:id/shards/files',
+    { schema: { params: attemptParams, querystring: fromQuery, response: { 200: stagedFilesPage, ...problems } } },
+    (request) => engine.stagedFiles(request.params.id, request.generation, request.query.from),
   );
 
   app.post(

@@ -1,4 +1,4 @@
-import { attemptList, metricsQuery, metricsView, shardList, stepView } from '@cairn/contract';
+import { attemptList, metricsQuery, metricsView, shardList, shardsQuery, stepView } from '@cairn/contract';
 import { getStep, listAttempts, listShards, readMetrics } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/guard.ts';
@@ -71,11 +71,12 @@ export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
       schema: {
         operationId: 'listShards',
         tags,
-        summary: 'List the shards of an extraction',
+        summary: 'List the shards of an extraction, 1,000 at a time',
         params: stepParams,
+        querystring: shardsQuery,
         response: { 200: shardList, ...problems },
       },
     },
-    (request) => listShards(prisma, stepOf(request, request.params)),
+    (request) => listShards(prisma, { ...stepOf(request, request.params), from: request.query.from }),
   );
 }

@@ -14,6 +14,7 @@ const artifactOf = (n: number, kind: ArtifactView['kind'], location: string): Ar
   location,
   bytes: 1000,
   files: [],
+  fileCount: 0,
   details: {},
   runId: null,
   createdAt: '2026-01-02T03:04:05.000Z',

@@ -36,5 +36,9 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
       const { runRegister } = await import('../steps/run-register.ts');
       return runRegister({ ...context, spec });
     }
+    case 'finalize': {
+      const { runFinalize } = await import('../steps/run-finalize.ts');
+      return runFinalize({ ...context, spec });
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CairnError, type InputArtifact, isCairnError, type StoredFile, weightsDetails } from '@cairn/contract';
-import { backoff, sleep } from '@cairn/runtime';
-import { objectKey } from '@cairn/storage';
+import { backoff, inParallel, sleep } from '@cairn/runtime';
+import { objectKey, readManifest } from '@cairn/storage';
 import type { AttemptContext } from './attempt-context.ts';
 
 /** How long a storage that fails is waited for where the attempt has nothing to lose. */
@@ -58,10 +58,25 @@ export async function fetchVerified(
   await patiently(context, briefPatienceMs, () => context.store.download(key, path, { sha256, signal }), signal);
 }
 
+/** Small files wait for their requests. */
+const parallelFetches = 8;
+
 /** Fetches all files of an input artifact into one folder of the work folder, keeping their names; gives the folder. */
 export async function fetchArtifact(context: AttemptContext, input: InputArtifact): Promise<string> {
-  for (const { name } of input.files) await fetchFile(context, input, name);
+  const files = await allFiles(context, input);
+  await inParallel(files.values(), parallelFetches, ({ name, sha256 }) =>
+    fetchVerified(context, { key: `${input.prefix}${name}`, sha256 }, localPath(context.workDir, input, name)),
+  );
   return join(context.workDir, 'inputs', objectKey(input.id));
+}
+
+/** Those of a large artifact are in its manifest alone, which has to have the digest that the control plane knows. */
+async function allFiles(context: AttemptContext, { id, prefix, digest, files }: InputArtifact): Promise<InputArtifact['files']> {
+  if (files.length > 0) return files;
+  const signal = context.stop.asked;
+  const manifest = await patiently(context, briefPatienceMs, () => readManifest(context.store, prefix.replace(/\/$/, ''), signal), signal);
+  if (manifest.digest === digest) return manifest.files;
+  throw new CairnError('corrupt_artifact', `The manifest of ${id} in ${prefix} has the digest ${manifest.digest}, expected ${digest}`);
 }
 
 /** Stores a local file, or text, below the attempt's staging prefix under `name`. */

@@ -43,6 +43,7 @@ export const shardAnswer = z.object({
   rejected: z.number().int(),
   rejectedImages: z.array(z.object({ imageId: z.string(), path: z.string(), reason: z.string() })),
   files: z.array(z.object({ name: z.string(), path: z.string(), bytes: z.number().int(), sha256: z.string() })),
+  idsSha256: z.string(),
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number(), total: z.number() }),
 });
 export type ShardAnswer = z.infer<typeof shardAnswer>;

@@ -82,6 +82,17 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
     [3, 1],
     [4, 0],
   ]);
+  expect(commits.map((commit) => commit?.idsSha256)).toEqual(
+    [0, 4, 8].map((from) =>
+      sha256(
+        ids
+          .slice(from, from + 4)
+          .map((id) => `${id}\n`)
+          .join(''),
+      ),
+    ),
+  );
+  expect(commits.map((commit) => commit?.files.length)).toEqual([2, 3, 2]);
   for (const file of commits.flatMap((commit) => commit?.files ?? [])) {
     expect(file.key).toBe(`${context.spec.stagingPrefix}${file.name}`);
     expect(sha256(await store.getBytes(file.key))).toBe(file.sha256);
@@ -153,7 +164,7 @@ test('a shard whose lease was lost is dropped, and the others are done', async (
     if (path !== '/shards/1/commit' || lost === undefined) return;
     // The other attempt has it, and is done with it at once.
     lost.holder = 'other';
-    lost.commit = { rows: 4, rejected: 0, files: [], seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    lost.commit = { rows: 4, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
   };
   expect(await runExtract(context)).toMatchObject({ outcome: 'succeeded' });
   expect(committed(extraction)).toBe(3);

@@ -185,7 +185,7 @@ async function doShard(child: Child, { index, from, count }: Shard, { context, p
 
 /** A stop leaves the storing the rest of the grace: the work is done, and another would do it again. */
 async function storeShard(context: ExtractContext, index: number, answer: ShardAnswer): Promise<void> {
-  const { rows, rejected, files, seconds } = answer;
+  const { rows, rejected, files, idsSha256, seconds } = answer;
   const { client, stop, reporter } = context;
   const late = new AbortController();
   const endInTime = () => {
@@ -198,9 +198,15 @@ async function storeShard(context: ExtractContext, index: number, answer: ShardA
     tellRejected(context, index, answer);
     if (rejected > 0) await untilAborted(reporter.flush(), signal);
     const stored = [];
-    for (const file of files) stored.push(await uploadFile(context, file.name, { file: file.path }, { signal }));
+    for (const file of files) {
+      const upload = await uploadFile(context, file.name, { file: file.path }, { signal });
+      // What was proved is what is stored.
+      if (upload.sha256 !== file.sha256)
+        throw new CairnError('storage_failed', `${file.path} changed between its writing and its storing: its disk is at fault`);
+      stored.push(upload);
+    }
     const { read, decode, infer, write } = seconds;
-    const commit = { rows, rejected, files: stored, seconds: { read, decode, infer, write } };
+    const commit = { rows, rejected, files: stored, idsSha256, seconds: { read, decode, infer, write } };
     await untilAborted(client.commitShard(index, commit), signal);
   } finally {
     stop.asked.removeEventListener('abort', endInTime);

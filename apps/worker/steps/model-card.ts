@@ -60,7 +60,13 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
     '',
     ...markdownTable(
       ['role', 'artifact', 'kind', 'files', 'digest'],
-      artifacts.map(([role, artifact]) => [role, artifact.id, artifact.kind, String(artifact.files.length), markdownCode(artifact.digest)]),
+      artifacts.map(([role, artifact]) => [
+        role,
+        artifact.id,
+        artifact.kind,
+        String(artifact.fileCount ?? artifact.files.length),
+        markdownCode(artifact.digest),
+      ]),
     ),
     '',
     '## Files',

@@ -14,6 +14,7 @@ import {
   reportRequest,
   type ShardCommit,
   shardCommit,
+  stagedFilesPage,
   startRequest,
 } from '@cairn/contract';
 import { freePort } from '@cairn/runtime';
@@ -61,6 +62,8 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
   function handle(method: string, path: string, body: unknown): unknown {
     if (state.superseded) throw new CairnError('superseded', 'another attempt took over');
     if (method === 'GET' && path === '') return state.spec;
+    const page = /^\/shards\/files\?from=(\d+)$/.exec(path);
+    if (page) return pageFrom(Number(page[1]));
     const shard = /^\/shards\/(\d+)\/(commit|release)$/.exec(path);
     if (shard) return handleShard(Number(shard[1]), shard[2] === 'commit', body);
     switch (path) {
@@ -105,6 +108,13 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
       default:
         throw new CairnError('not_found', `no ${method} ${path}`);
     }
+  }
+
+  /** Two shards a page. */
+  function pageFrom(from: number): unknown {
+    const shards = state.shards.filter((row) => row.index >= from).slice(0, 2);
+    const next = from + 2 < state.shards.length ? from + 2 : null;
+    return stagedFilesPage.parse({ shards: shards.map(({ index, commit }) => ({ index, files: commit?.files ?? [] })), next });
   }
 
   function handleShard(index: number, isCommit: boolean, body: unknown): unknown {

@@ -32,6 +32,11 @@ const builders: Builders = {
     settings: stepSettings.register.parse({ model: 'landmarks' }),
     ...overrides,
   }),
+  finalize: (overrides) => {
+    const id = newId('artifact');
+    const artifact = { id, kind: 'features', prefix: `features/${id}/`, createdAt: '2026-11-01T12:00:00.000Z', details: {} } as const;
+    return { ...base('extract_index'), kind: 'finalize', artifact, shards: 0, ...overrides };
+  },
 };
 
 /** The spec of an attempt with quick heartbeats; `overrides` replace whole fields. */

@@ -4,12 +4,15 @@ import type { Transaction } from '../client.ts';
 import { isoTimeOrNull, readColumn } from './columns.ts';
 import { findStepRow, type StepArgs } from './get-step.ts';
 
-/** The shards of an extraction in order; none for a step without shards, or before they are planned. */
-export async function listShards(db: Transaction, args: StepArgs): Promise<z.infer<typeof shardList>> {
+const shardsPerPage = 1_000;
+
+/** A page of a fleet's shards in order; none for a step without shards, or before they are planned. */
+export async function listShards(db: Transaction, { from, ...args }: StepArgs & { from: number }): Promise<z.infer<typeof shardList>> {
   const step = await findStepRow(db, args);
   const rows = await db.shard.findMany({
-    where: { stepId: step.id },
+    where: { stepId: step.id, index: { gte: from } },
     orderBy: { index: 'asc' },
+    take: shardsPerPage,
     select: {
       index: true,
       fromRow: true,
@@ -25,7 +28,7 @@ export async function listShards(db: Transaction, args: StepArgs): Promise<z.inf
   const counts: z.infer<typeof shardCounts> = {
     total: step.shardsTotal ?? 0,
     committed: step.shardsCommitted,
-    leased: rows.filter((row) => row.state === 'leased').length,
+    leased: await db.shard.count({ where: { stepId: step.id, state: 'leased' } }),
     rows: step.rows,
     rejected: step.rejected,
   };
@@ -35,5 +38,6 @@ export async function listShards(db: Transaction, args: StepArgs): Promise<z.inf
     state: readColumn(shardState, state, `shard ${row.index} of step ${step.id} state`),
     leaseUntil: isoTimeOrNull(leaseUntil),
   }));
-  return { counts, items };
+  const last = rows.at(-1);
+  return { counts, items, next: last && rows.length === shardsPerPage ? last.index + 1 : null };
 }

@@ -27,7 +27,13 @@ export async function loadStepViews(
   run: { id: string; state: RunState },
   admissionSource: AdmissionSource = () => loadAdmission(db),
 ): Promise<StepView[]> {
-  const steps = await db.step.findMany({ where: { runId: run.id }, orderBy: { position: 'asc' }, include: { artifact: true } });
+  const steps = await db.step.findMany({
+    where: { runId: run.id },
+    orderBy: { position: 'asc' },
+    include: {
+      artifact: { select: { id: true, kind: true, state: true, digest: true, prefix: true, runId: true, stepName: true, details: true } },
+    },
+  });
   // A run leaves this state with its first attempt.
   const attempts = run.state === 'queued' ? new Map<string, AttemptCountsRow>() : await countAttempts(db, run.id);
   const leased = await countLeasedShards(db, steps);

@@ -20,7 +20,7 @@ const waitingRow = z.object({
   slots: z.number().int(),
   maxAttempts: z.number().int(),
   live: z.number().int(),
-  /** Null for steps without shards: those of a fleet are planned when its result is reserved. */
+  /** Null for steps without shards (those of a fleet are planned when its result is reserved), and when only the finalizing is left. */
   openShards: z.number().int().nullable(),
 });
 
@@ -39,23 +39,25 @@ const runningRow = z.object({
 });
 
 /**
- * Loads what waits for slots over all projects: ready steps of live runs whose result is theirs to build, and extractions
- * that could use more attempts. Three queries, whatever the backlog: 5,000 waiting steps take some 30 ms.
+ * Loads what waits for slots over all projects: ready steps of live runs whose result is theirs to build, extractions that could use
+ * more attempts, and those whose finalizing waits for a task slot. Three queries, whatever the backlog: 5,000 waiting steps take some 30 ms.
  */
 export async function loadWaiting(db: Transaction): Promise<Waiting> {
   // One after another: inside a transaction they share a connection.
   const waitingRows = await db.$queryRaw`
     select s.id, s.run_id as "runId", r.name as "runName", s.name, s.shards_total is not null as "isFleet", r.owner, r.priority,
-           coalesce(s.ready_at, s.created_at) as "readyAt", s.not_before as "notBefore", s.pool, s.slots,
-           s.max_attempts as "maxAttempts", coalesce(a.live, 0) as live,
-           case when s.shards_total is not null then (
+           coalesce(s.ready_at, s.created_at) as "readyAt", s.not_before as "notBefore",
+           case when s.finalizing then 'tasks' else s.pool end as pool, case when s.finalizing then 1 else s.slots end as slots,
+           case when s.finalizing then 1 else s.max_attempts end as "maxAttempts", coalesce(a.live, 0) as live,
+           case when s.shards_total is not null and not s.finalizing then (
              select count(*)::int from shard h where h.step_id = s.id and h.state in ('pending', 'leased')
            ) end as "openShards"
       from step s
       join run r on r.id = s.run_id and r.state in ('queued', 'running')
       join artifact f on f.id = s.artifact_id and f.state = 'building' and f.run_id = s.run_id and f.step_name = s.name
-      left join (select step_id, count(*)::int as live from attempt
-                  where state in ${liveAttempts} group by step_id) a on a.step_id = s.id
+      left join (select step_id, purpose, count(*)::int as live from attempt
+                  where state in ${liveAttempts} group by step_id, purpose) a
+        on a.step_id = s.id and a.purpose = case when s.finalizing then 'finalize' else 'work' end
      where s.state = 'ready' or (s.state = 'active' and s.shards_total is not null)`;
   const runningRows = await db.$queryRaw`
     select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,

@@ -10,7 +10,8 @@ import {
 import { rulesOf, stepKinds } from '@cairn/domain';
 import { z } from 'zod';
 import type { EngineContext } from '../context.ts';
-import { changeAttempt, emit, enqueue, findStep, type RunWork, type WorkStep } from '../run-work.ts';
+import { finalizedFleet, recallShards } from '../finalize-fleet.ts';
+import { changeAttempt, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { recordFailure } from './failure.ts';
 import { attemptNow, superseded } from './live-attempt.ts';
@@ -27,9 +28,13 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
     const attempt = await attemptNow(run.tx, attemptId);
     if (attempt.generation === generation && attempt.state === request.outcome) return;
     if (attempt.generation !== generation || !isLiveAttempt(attempt.state)) throw superseded(attemptId, `it is ${attempt.state}`);
-    if (request.outcome === 'succeeded') {
+    const step = findStep(run, attempt.stepId);
+    const finalizes = attempt.purpose === 'finalize';
+    if (finalizes && attempt.stepGeneration === step.generation) {
+      if (request.outcome === 'succeeded') await finalizedFleet(run, step, request.details);
+      if (request.outcome === 'failed' && request.badShards) await recallShards(run, step, request.badShards);
+    } else if (request.outcome === 'succeeded') {
       refuseForeignFiles(attemptId, request.files);
-      const step = findStep(run, attempt.stepId);
       if (request.files.length === 0 && step.shardsTotal === null)
         throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but it has no files`);
       if (step.shardsTotal === null) refuseUnfitDetails(run, step, attemptId, request.details);
@@ -40,7 +45,7 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
       attempt,
       request.outcome,
       failure,
-      request.outcome === 'succeeded' ? { files: request.files, details: request.details } : null,
+      request.outcome === 'succeeded' && !finalizes ? { files: request.files, details: request.details } : null,
     );
   });
 }
@@ -73,7 +78,7 @@ function failureOf(request: FinishRequest): FailureView | null {
 
 export type EndedAttempt = { id: string; stepId: string; ordinal: number; state: AttemptState };
 
-/** Ends an attempt: its leased shards go back, its failure is charged, its result is finalized next. */
+/** Ends an attempt: its leased shards go back, its failure is charged. */
 export async function endAttempt(
   run: RunWork,
   attempt: EndedAttempt,
@@ -93,8 +98,6 @@ export async function endAttempt(
   if (!brief) return;
   brief.state = to;
   if (failure && run.state !== 'cancelling') recordFailure(run, step, failure);
-  if (result && step.shardsTotal === null)
-    enqueue(run, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
   const why = failure ? ` (${failure.cause}): ${failure.message.split('\n')[0]}` : '';
   emit(run, 'attempt', `${step.name}: attempt ${attempt.ordinal} ${words[to]}${why}`, {
     step: step.name,

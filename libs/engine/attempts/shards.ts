@@ -1,11 +1,8 @@
-import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCommit } from '@cairn/contract';
+import { CairnError, type ClaimRequest, type Hint, partFile, type ShardClaim, type ShardCommit } from '@cairn/contract';
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
-import { rulesOf } from '@cairn/domain';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
-import { enqueue } from '../run-work.ts';
-import { withRun } from '../with-run.ts';
-import { recordFailure } from './failure.ts';
+import { settleRun } from '../with-run.ts';
 import { liveAttempt } from './live-attempt.ts';
 import { refuseForeignFiles } from './staged-files.ts';
 
@@ -50,11 +47,11 @@ export async function claimShard(
 }
 
 /**
- * Commits a shard: counted on the step by one atomic update, so that one of 5,000 shards locks no run; the last one asks for
- * the finalizing. The same commit again is no change.
+ * Commits a shard: counted on the step by one atomic update, so that one of 5,000 shards locks no run; the last one
+ * settles the run, which asks for the finalizing. The same commit again is no change.
  *
- * @throws CairnError `lease_lost` when the shard is another's now, `invalid_request` when the counts do not add up or a file is not the
- *   attempt's own
+ * @throws CairnError `lease_lost` when the shard is another's now, `invalid_request` when the counts do not add up or the files are
+ *   not the shard's
  */
 export async function commitShard(
   ctx: EngineContext,
@@ -75,6 +72,7 @@ export async function commitShard(
         `shard ${index} has ${shard.count} images, but ${commit.rows} rows and ${commit.rejected} rejected were committed`,
       );
     }
+    if (commit.idsSha256 !== null) refuseOtherFiles(index, commit);
     const { count } = await tx.shard.updateMany({
       where: { stepId, index, attemptId, state: 'leased' },
       data: {
@@ -83,6 +81,7 @@ export async function commitShard(
         rows: commit.rows,
         rejected: commit.rejected,
         files: toJson(commit.files),
+        idsSha256: commit.idsSha256,
         seconds: commit.seconds,
       },
     });
@@ -95,24 +94,18 @@ export async function commitShard(
     await shardHint(tx, runId, stepId);
     return step.shardsCommitted === step.shardsTotal;
   });
-  if (whole) await completeExtraction(ctx, runId, stepId);
+  if (whole) await settleRun(ctx, runId);
 }
 
-/** Every shard is committed: judge the share of rejected images, then finalize. */
-async function completeExtraction(ctx: EngineContext, runId: string, stepId: string): Promise<void> {
-  await withRun(ctx, runId, async (run) => {
-    const step = run.steps.find((candidate) => candidate.id === stepId);
-    if (step?.state !== 'active') return;
-    const { rows, rejected } = await run.tx.step.findUniqueOrThrow({ where: { id: stepId }, select: { rows: true, rejected: true } });
-    const allowed = rulesOf(step).fleet?.allowedRejects ?? 0;
-    step.shardsCommitted = step.shardsTotal ?? 0;
-    if (rejected > allowed * (rows + rejected)) {
-      const message = `${rejected} of ${rows + rejected} images of the list cannot be read, more than the allowed share of ${allowed}; the attempts' logs name them`;
-      recordFailure(run, step, { cause: 'data', code: 'too_many_bad_images', message });
-      return;
-    }
-    enqueue(run, 'finalize', step.id, step.generation, { stepId: step.id, generation: step.generation });
-  });
+/** Another shard's file would take its place in the artifact. A worker of the release before also has a file of no rejected images. */
+function refuseOtherFiles(index: number, { rejected, files }: ShardCommit): void {
+  const wanted = [partFile('embeddings', index), partFile('metadata', index), ...(rejected > 0 ? [partFile('rejected', index)] : [])];
+  const names = files.map(({ name }) => name).sort();
+  if (names.join() !== wanted.join())
+    throw new CairnError(
+      'invalid_request',
+      `shard ${index} was committed with ${names.join(', ') || 'no files'}, not ${wanted.join(', ')}`,
+    );
 }
 
 /** Gives a leased shard back unfinished. */

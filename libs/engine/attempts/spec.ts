@@ -6,6 +6,7 @@ import {
   type InputArtifact,
   imageSource,
   inputArtifact,
+  mostListedFiles,
   oldestProtocol,
   protocol,
   type ResumePoint,
@@ -29,9 +30,13 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
   const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
   const agreed = agreedProtocol(agentProtocol);
   if (agreed === null) throw tooOld(agentProtocol);
+  const finalizes = attempt.purpose === 'finalize';
   const step = await ctx.prisma.step.findUniqueOrThrow({
     where: { id: attempt.stepId },
-    include: { artifact: { select: { memoKey: true } }, run: { include: { dataset: true } } },
+    include: {
+      artifact: { select: { id: true, kind: true, prefix: true, createdAt: true, details: true, memoKey: true } },
+      run: { include: { dataset: true } },
+    },
   });
   const { resumes } = stepKinds[states.kind.parse(step.kind)];
   const resume = resumes && step.artifact?.memoKey ? await resumePoints(ctx, step.artifact.memoKey) : [];
@@ -40,9 +45,10 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     attempt: { id: attempt.id, ordinal: attempt.ordinal, generation: attempt.generation },
     run: { id: step.run.id, name: step.run.name },
     step: { id: step.id, name: step.name },
-    kind: step.kind,
+    kind: finalizes ? 'finalize' : step.kind,
     settings: step.settings,
-    inputs: await loadInputs(ctx, step.runId, needsColumn.parse(step.needs), givenColumn.parse(step.given)),
+    ...(finalizes && { artifact: { ...step.artifact, createdAt: step.artifact?.createdAt.toISOString() }, shards: step.shardsTotal }),
+    inputs: finalizes ? {} : await loadInputs(ctx, step.runId, needsColumn.parse(step.needs), givenColumn.parse(step.given)),
     source: imageSource.parse(step.run.dataset.source),
     registered: datasetFilesColumn.parse(step.run.dataset.files),
     stagingPrefix: stagingPrefix(attempt.id),
@@ -75,10 +81,13 @@ async function loadInputs(
   return inputs;
 }
 
-function inputOf(artifact: { files: unknown; details: unknown } | null | undefined): InputArtifact {
+function inputOf(artifact: { files: unknown; fileCount: number; details: unknown } | null | undefined): InputArtifact {
+  const files = artifactFilesColumn.parse(artifact?.files);
   return inputArtifact.parse({
     ...artifact,
-    files: artifactFilesColumn.parse(artifact?.files),
+    // The release before put any number into the row.
+    files: files.length > mostListedFiles ? [] : files,
+    fileCount: Math.max(files.length, artifact?.fileCount ?? 0),
     details: detailsColumn.parse(artifact?.details),
   });
 }

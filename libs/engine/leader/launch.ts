@@ -1,4 +1,6 @@
-import { findingView, isLiveAttempt } from '@cairn/contract';
+import { type FindingView, findingView, type Hint, isLiveAttempt, toldMessage } from '@cairn/contract';
+import { hintChannel } from '@cairn/db';
+import { rulesOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
@@ -23,8 +25,12 @@ export async function createAttempts(
     await assertLead(run.tx, lead);
     const step = run.steps.find((candidate) => candidate.id === stepId);
     if (step?.artifact?.state !== 'building' || !makesItsResult(run, step) || (step.state !== 'ready' && step.state !== 'active')) return 0;
-    const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state)).length;
-    const count = Math.max(0, Math.min(wanted, step.maxAttempts - live));
+    const purpose = step.finalizing ? 'finalize' : 'work';
+    // The step may have become whole, or lost a shard again, since it was looked at.
+    if ((pool === 'tasks') !== (step.finalizing || rulesOf(step).pool === 'tasks')) return 0;
+    if (step.finalizing && step.shardsTotal === null) return 0;
+    const live = step.attempts.filter((attempt) => attempt.purpose === purpose && isLiveAttempt(attempt.state)).length;
+    const count = Math.max(0, Math.min(wanted, (step.finalizing ? 1 : step.maxAttempts) - live));
     const made = Array.from({ length: count }, (_, index) => ({ id: newId('attempt'), ordinal: step.lastOrdinal + 1 + index }));
     for (const { id, ordinal } of made) {
       run.pending.madeAttempts.push({
@@ -32,14 +38,16 @@ export async function createAttempts(
         stepId,
         ordinal,
         stepGeneration: step.generation,
+        purpose,
         state: 'created',
         pool,
-        slots: slots ?? step.slots,
+        slots: slots ?? (step.finalizing ? 1 : step.slots),
       });
-      step.attempts.push({ id, state: 'created', ordinal, pool });
+      step.attempts.push({ id, state: 'created', ordinal, pool, purpose });
       step.lastOrdinal = ordinal;
-      enqueue(run, pool === 'tasks' ? 'tasks' : 'launch', id, 1, { attemptId: id, generation: 1 });
-      emit(run, 'attempt', `${step.name}: attempt ${ordinal} goes to pool ${pool}`, {
+      enqueue(run, pool === 'tasks' ? 'tasks' : 'launch', id, 1);
+      const what = step.finalizing ? ' to put the result in its place' : '';
+      emit(run, 'attempt', `${step.name}: attempt ${ordinal} goes to pool ${pool}${what}`, {
         step: step.name,
         attemptId: id,
         state: 'created',
@@ -84,6 +92,20 @@ async function nodesToAvoid(ctx: EngineContext, stepId: string): Promise<string[
     select: { avoidNode: true },
   });
   return [...new Set(rows.flatMap((row) => row.avoidNode ?? []))];
+}
+
+/** Says why an attempt does not start: written by the replica that launches it, led or not, while the row still says that it is to start. */
+export async function recordLaunchFailure(
+  ctx: EngineContext,
+  { id, runId, generation }: { id: string; runId: string; generation: number },
+  finding: FindingView,
+): Promise<void> {
+  const hint: Hint = { topic: `run:${runId}`, runId, what: 'run' };
+  const told = { ...finding, message: toldMessage.parse(finding.message) };
+  await ctx.prisma.$executeRaw`
+    with written as (update attempt set finding = ${JSON.stringify(told)}::jsonb
+                      where id = ${id} and generation = ${generation} and state = 'launching' returning 1)
+    select pg_notify(${hintChannel}, ${JSON.stringify(hint)}) from written`;
 }
 
 /** Where the executor put it, or sees it now. The attempt itself says when it runs. */

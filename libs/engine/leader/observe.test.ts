@@ -110,7 +110,7 @@ describe('an attempt on its way', () => {
   test('is asked for again until its executor has it; a pod that waits is watched, not started again', async () => {
     const { id } = await anAttempt();
     await stage.prisma.outbox.deleteMany({ where: { row: id } });
-    const missing = async () => (await attemptsToQueue(stage.ctx, -1_000)).map((entry) => entry.data.attemptId);
+    const missing = async () => (await attemptsToQueue(stage.ctx, -1_000)).map((entry) => entry.row);
     expect(await missing()).toContain(id);
     await beginLaunch(stage.ctx, id, 1);
     expect(await missing()).toContain(id);

@@ -2,7 +2,7 @@ import { attemptStatesIn } from '@cairn/contract';
 import { inTransaction, listOfStates } from '@cairn/db';
 import type { EngineContext } from '../context.ts';
 
-export type OutboxEntry = { queue: string; row: string; generation: number; data: unknown };
+export type OutboxEntry = { queue: string; row: string; generation: number };
 
 /**
  * Takes entries out of the outbox and hands them on; they are deleted when `deliver` succeeded. A crash in between delivers
@@ -16,35 +16,37 @@ export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxE
   return inTransaction(ctx.prisma, async (tx) => {
     const entries = await tx.$queryRaw<OutboxEntry[]>`
       delete from outbox where id in (select id from outbox order by id limit ${most} for update skip locked)
-      returning queue, "row", generation, data`;
+      returning queue, "row", generation`;
     if (entries.length > 0) await deliver(entries);
     return entries.length;
   });
 }
 
-/** An attempt's start, as its queue takes it. */
-export type StartEntry = { queue: 'launch' | 'tasks'; data: { attemptId: string; generation: number } };
-
 /**
  * Attempts that should be in a queue: made a while ago, never started, with no outbox entry left. An emptied queue is refilled
  * from these. What its executor has started and waits there, as a pod does, is watched and not started again.
  */
-export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<StartEntry[]> {
+export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<OutboxEntry[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string; generation: number; pool: string }[]>`
     select a.id, a.generation, a.pool from attempt a
     where a.state in ${listOfStates(attemptStatesIn('starting'))} and a.instance is null and a.handle is null and a.created_at < now() - make_interval(secs => ${olderThanMs / 1000})
       and not exists (select 1 from outbox o where o."row" = a.id)`;
-  return rows.map((row) => ({
-    queue: row.pool === 'tasks' ? 'tasks' : 'launch',
-    data: { attemptId: row.id, generation: row.generation },
-  }));
+  return rows.map(({ id, generation, pool }) => ({ queue: pool === 'tasks' ? 'tasks' : 'launch', row: id, generation }));
 }
 
-/** Live runs in which nothing is ready or active: a command that died before its settling left them so. */
+/**
+ * Live runs that a command left unsettled because it died in between: nothing is ready or active in them, or a fleet has all its shards
+ * and its finalizing was not asked for.
+ */
 export async function runsAtRest(ctx: EngineContext): Promise<string[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string }[]>`
     select r.id from run r where r.state in ('queued', 'running', 'cancelling')
       and not exists (select 1 from step s where s.run_id = r.id and s.state = 'active')
-      and not exists (select 1 from step s join artifact a on a.id = s.artifact_id where s.run_id = r.id and s.state = 'ready' and a.state = 'building')`;
+      and not exists (select 1 from step s join artifact a on a.id = s.artifact_id where s.run_id = r.id and s.state = 'ready' and a.state = 'building')
+    union
+    select s.run_id from step s join run r on r.id = s.run_id and r.state in ('queued', 'running')
+      join artifact a on a.id = s.artifact_id and a.state = 'building'
+     where s.state = 'active' and not s.finalizing and ((s.shards_total is not null and s.shards_committed >= s.shards_total)
+       or (s.shards_total is null and exists (select 1 from attempt t where t.step_id = s.id and t.step_generation = s.generation and t.state = 'succeeded')))`;
   return rows.map((row) => row.id);
 }

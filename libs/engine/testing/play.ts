@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { type Recipe, recipe as recipeSchema, type StepKind, type SubmitRequestInput, stepVersions, submitRequest } from '@cairn/contract';
+import {
+  partFile,
+  type Recipe,
+  recipe as recipeSchema,
+  type StepKind,
+  type SubmitRequestInput,
+  stepVersions,
+  submitRequest,
+} from '@cairn/contract';
 import { migrate, openDatabase } from '@cairn/db';
-import { createLogger, newId, sha256 } from '@cairn/runtime';
+import { createLogger, newId, sha256, sha256Json } from '@cairn/runtime';
 import { createDatabase } from '@cairn/testing';
 import {
   type Actor,
@@ -86,8 +94,9 @@ export async function openStage() {
   const run = (runId: string) => prisma.run.findUniqueOrThrow({ where: { id: runId } });
 
   /** Makes attempts of a step and says that their processes run. */
-  async function startAttempts(runId: string, name: string, wanted = 1): Promise<string[]> {
-    const { id, pool } = await step(runId, name);
+  async function startAttempts(runId: string, name: string, wanted = 1, inPool?: string): Promise<string[]> {
+    const { id, pool: own } = await step(runId, name);
+    const pool = inPool ?? own;
     const before = new Set((await prisma.attempt.findMany({ where: { stepId: id }, select: { id: true } })).map((row) => row.id));
     await createAttempts(ctx, lead, runId, id, pool, wanted);
     const made = (await prisma.attempt.findMany({ where: { stepId: id }, orderBy: { ordinal: 'asc' } })).filter(
@@ -105,9 +114,10 @@ export async function openStage() {
     sha256: sha256(text),
   });
 
-  /** The control plane's copying, without the bytes: the digest follows from the files. */
+  /** The copying of what was staged, without the bytes: the digest follows from the files. */
   async function finalize(runId: string, name: string): Promise<void> {
-    const { id, generation } = await step(runId, name);
+    const { id, generation, shardsTotal } = await step(runId, name);
+    if (shardsTotal !== null) return finalizeFleet(runId, name);
     const finalization = await pendingFinalization(ctx, id, generation);
     if (!finalization) throw new Error(`${name} is not to be finalized`);
     const files = finalization.files.map(({ name: fileName, bytes, sha256: digestOfFile }) => ({
@@ -118,6 +128,30 @@ export async function openStage() {
     await artifactReady(ctx, finalization, { digest: sha256(JSON.stringify(files)), files, details: finalization.details });
   }
 
+  /** An attempt of its own puts a fleet's result in its place. */
+  async function finalizeFleet(runId: string, name: string): Promise<void> {
+    const [attempt = ''] = await startFinalizing(runId, name);
+    await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [], details: { digest: await stagedDigest(attempt) } });
+  }
+
+  const startFinalizing = async (runId: string, name: string): Promise<string[]> => startAttempts(runId, name, 1, 'tasks');
+
+  /** As `contentDigest` of libs/storage. */
+  async function stagedDigest(attempt: string): Promise<string> {
+    const files: { name: string; sha256: string }[] = [];
+    for (let from: number | null = 0; from !== null; ) {
+      const page: Awaited<ReturnType<typeof engine.stagedFiles>> = await engine.stagedFiles(attempt, 1, from);
+      for (const shard of page.shards) files.push(...shard.files.map(({ name, sha256: digest }) => ({ name, sha256: digest })));
+      from = page.next;
+    }
+    return sha256Json(files.sort((a, b) => (a.name < b.name ? -1 : 1)));
+  }
+
+  const partsOf = (attempt: string, index: number, hasRejected: boolean, content: string) =>
+    (['embeddings', 'metadata', ...(hasRejected ? ['rejected' as const] : [])] as const).map((kind) =>
+      file(partFile(kind, index), attempt, content),
+    );
+
   /** Commits every shard that an attempt can claim. */
   async function commitAll(attempt: string, rejected = 0, content = 'ids'): Promise<void> {
     for (;;) {
@@ -127,7 +161,8 @@ export async function openStage() {
       await engine.commitShard(attempt, 1, shard.index, {
         rows: shard.count - bad,
         rejected: bad,
-        files: [file(`metadata/metadata_${shard.index}.parquet`, attempt, content)],
+        files: partsOf(attempt, shard.index, bad > 0, content),
+        idsSha256: sha256(`ids of ${shard.index}`),
         seconds: { read: 0, decode: 0, infer: 0, write: 0 },
       });
     }
@@ -165,6 +200,9 @@ export async function openStage() {
     submit,
     startAttempts,
     finalize,
+    startFinalizing,
+    stagedDigest,
+    partsOf,
     commitAll,
     play,
     playAll,

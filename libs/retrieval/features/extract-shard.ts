@@ -1,9 +1,11 @@
-import { CairnError, type Preprocessing } from '@cairn/contract';
+import { CairnError, type Preprocessing, partFile } from '@cairn/contract';
 import sharp from 'sharp';
 import type { Model } from '../onnx/open-model.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createImageQueue, type ImageQueue, type ImageRow, type ReadImage } from './image-queue.ts';
 import { normalizeRow } from './normalize-row.ts';
+import { proveShard } from './prove-shard.ts';
+import { readImageIds } from './read-image-ids.ts';
 import { createShardFiles, type RejectedImage, type ShardFile, type ShardFiles } from './shard-files.ts';
 
 export type ExtractShardOptions<Row extends ImageRow> = {
@@ -45,14 +47,18 @@ export type ShardResult = {
   rejected: number;
   rejectedImages: RejectedImage[];
   dim: number;
+  /** Features and ids, and the rejected images where there are any. */
   files: ShardFile[];
+  /** Of {@link proveShard}, over what was read back. */
+  idsSha256: string;
   seconds: ShardSeconds;
 };
 
 /**
  * Extracts the features of one shard: reads and decodes ahead on libuv's threads, runs the model in batches of one fixed
  * shape, and commits `img_emb/img_emb_NNNNN.npy` (float16, unit length, rows x dim), `metadata/metadata_NNNNN.parquet`
- * (image_id, in the order of the rows) and `rejected/rejected_NNNNN.parquet` (image_id, path, reason). An image that cannot be
+ * (image_id, in the order of the rows) and, where there are any, `rejected/rejected_NNNNN.parquet` (image_id, path, reason). The ids are read
+ * back: each of the rows is in one of the two files, once. An image that cannot be
  * read, decoded or embedded is rejected; a shard of which nothing is left commits 0 rows. It writes nothing under the final
  * names unless it succeeds.
  *
@@ -84,6 +90,12 @@ export async function extractShard<Row extends ImageRow>(options: ExtractShardOp
     report();
     const commit = performance.now();
     const committed = await files.commit(embedder.rejected);
+    const idsOf = async (kind: 'metadata' | 'rejected') => {
+      const file = committed.find(({ name }) => name === partFile(kind, part));
+      return file === undefined ? [] : readImageIds(parquet, file.path, signal);
+    };
+    const list = rows.map(({ imageId }) => imageId);
+    const idsSha256 = proveShard({ list, features: await idsOf('metadata'), rejected: await idsOf('rejected') });
     const write = embedder.seconds.write + secondsSince(commit);
     return {
       part,
@@ -92,6 +104,7 @@ export async function extractShard<Row extends ImageRow>(options: ExtractShardOp
       rejectedImages: embedder.rejected,
       dim: model.embeddingDim,
       files: committed,
+      idsSha256,
       seconds: { ...queue.waited, infer: embedder.seconds.infer, write, total: secondsSince(start) },
     };
   } finally {

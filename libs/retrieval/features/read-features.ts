@@ -1,9 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, type FeatureFile, featureFolders, partFile, partOf } from '@cairn/contract';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { type NpyHeader, readNpyHeader, readNpyRows } from './npy.ts';
-import { type FeatureFile, featureFolders, partFile, partOf } from './part-files.ts';
 import { readImageIds } from './read-image-ids.ts';
 
 export type FeaturePart = { part: number; path: string; header: NpyHeader; firstRow: number };

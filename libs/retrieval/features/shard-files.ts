@@ -1,10 +1,10 @@
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { type FeatureFile, partFile } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { writingTo } from '../files/writing-to.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createNpy } from './npy.ts';
-import { type FeatureFile, partFile } from './part-files.ts';
 
 /** An image that is left out, and why. */
 export type RejectedImage = { imageId: string; path: string; reason: string };
@@ -15,7 +15,7 @@ export type ShardFile = { name: string; path: string; bytes: number; sha256: str
 export type ShardFiles = {
   /** Appends the features of these images, ids.length x dim. */
   append(imageIds: readonly string[], features: Float16Array): Promise<void>;
-  /** Writes what is left, then gives all three files their names. */
+  /** Writes what is left, then gives the files their names; that of rejected images only when there are any. */
   commit(rejected: readonly RejectedImage[]): Promise<ShardFile[]>;
   /** Removes what was begun. After `commit` it does nothing. */
   discard(): Promise<void>;
@@ -25,7 +25,7 @@ export type ShardFiles = {
 const UNFINISHED = '.unfinished';
 
 /**
- * The three files of a shard: features, ids and rejected images. They are written under another name and renamed once all are
+ * The files of a shard: features, ids and, where there are any, rejected images. They are written under another name and renamed once all are
  * complete. Throws `storage_full` where no space is left.
  */
 export async function createShardFiles(
@@ -63,16 +63,11 @@ export async function createShardFiles(
           { path: unfinished('metadata'), columns: { image_id: 'text' }, rows: imageIds.map((imageId) => [imageId]) },
           signal,
         );
-        await parquet.write(
-          {
-            path: unfinished('rejected'),
-            columns: { image_id: 'text', path: 'text', reason: 'text' },
-            rows: rejected.map(({ imageId, path, reason }) => [imageId, path, reason]),
-          },
-          signal,
-        );
+        const columns = { image_id: 'text', path: 'text', reason: 'text' } as const;
+        const reasons = rejected.map(({ imageId, path, reason }) => [imageId, path, reason]);
+        if (reasons.length > 0) await parquet.write({ path: unfinished('rejected'), columns, rows: reasons }, signal);
         const files: ShardFile[] = [];
-        for (const kind of kinds) files.push(await finish(kind));
+        for (const kind of kinds) if (kind !== 'rejected' || reasons.length > 0) files.push(await finish(kind));
         return files;
       });
     },

@@ -1,7 +1,8 @@
+import { CairnError } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { beforeEach, expect, test } from 'vitest';
 import { contentDigest, readManifest } from '../artifact-manifest.ts';
-import { type ArtifactCommit, commitArtifact } from '../commit-artifact.ts';
+import { type ArtifactCommit, commitArtifact, faultyParts } from '../commit-artifact.ts';
 import type { ObjectStore } from '../object-store.ts';
 import { verifyArtifact } from '../verify-artifact.ts';
 
@@ -122,6 +123,55 @@ export function artifactContract(open: () => ObjectStore): void {
     await store.put('staging/att_1/img_emb/img_emb_00000.npy', 'longer vectors');
     await expect(commitArtifact(store, commit)).rejects.toThrow('has 14 bytes, expected 7');
     await expect(readManifest(store, prefix)).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  test('of many parts that are missing or not what was committed each is named, and the others are copied', async () => {
+    const commit = await stage(store);
+    await store.put('staging/att_1/img_emb/img_emb_00000.npy', 'VECTORS');
+    await store.remove('staging/att_1/metadata/metadata_00000.parquet');
+    const error: unknown = await commitArtifact(store, commit).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining('with 1 more part') });
+    expect(faultyParts.parse(error instanceof CairnError ? error.details : null).names).toEqual([
+      'img_emb/img_emb_00000.npy',
+      'metadata/metadata_00000.parquet',
+    ]);
+    expect(Object.keys(await content(store))).toContain(`${prefix}/rejected.parquet`);
+  });
+
+  test('of two commits of the same files the slower one, wherever it wakes, leaves the artifact as the faster one made it', async () => {
+    const commit = await stage(store);
+    await commitArtifact(store, commit);
+    const expected = await content(store);
+    for (const call of ['list', 'copy', 'get', 'put'] as const) {
+      await store.removePrefix(prefix);
+      let isFirst = true;
+      const others = async () => {
+        if (isFirst) await commitArtifact(store, commit);
+        isFirst = false;
+      };
+      // The other one does all its work between the question for a manifest and this call.
+      const slow: ObjectStore = {
+        ...store,
+        async *list(...args) {
+          if (call === 'list') await others();
+          yield* store.list(...args);
+        },
+        copy: async (...args) => {
+          if (call === 'copy') await others();
+          return store.copy(...args);
+        },
+        get: async (...args) => {
+          if (call === 'get') await others();
+          return store.get(...args);
+        },
+        put: async (...args) => {
+          if (call === 'put') await others();
+          return store.put(...args);
+        },
+      };
+      await commitArtifact(slow, commit);
+      expect(await content(store), call).toEqual(expected);
+    }
   });
 
   test('a part that is nowhere is named', async () => {

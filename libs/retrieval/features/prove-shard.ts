@@ -1,21 +1,19 @@
 import { CairnError } from '@cairn/contract';
+import { sha256 } from '@cairn/runtime';
 
-export type CountProofInput = {
-  /** The ids of the list, as often as it has them. */
-  list: Iterable<string>;
+export type WrittenShard = {
+  /** The shard's ids, each once, in the order of the list. */
+  list: readonly string[];
   /** The ids of the features' rows. */
   features: Iterable<string>;
   /** The ids of the rejected images. */
   rejected: Iterable<string>;
 };
 
-/** `rows + rejected = distinctIds`: every image of the list has one row or one reason. It goes into the manifest. */
-export type CountProof = { listRows: number; distinctIds: number; rows: number; rejected: number };
-
 /** What can be wrong with one id, in the words of the message. */
 const faults = {
   missing: 'in neither the features nor the rejected images',
-  unexpected: 'not in the list',
+  unexpected: 'not in the shard',
   repeated: 'twice in the features',
   rejectedTwice: 'twice in the rejected images',
   both: 'in the features and in the rejected images',
@@ -23,17 +21,13 @@ const faults = {
 type Fault = keyof typeof faults;
 
 /**
- * Proves that a feature set is complete: each distinct id of the list is in the features or in the rejected images, once. The
- * list may repeat ids. Throws `corrupt_artifact` with the count and up to five examples of each fault otherwise.
+ * Proves that a shard is complete: each of its ids is in the features or in the rejected images, once, and no other is. Gives the SHA-256
+ * over its ids, each with a line end.
+ *
+ * @throws CairnError `corrupt_artifact` with the count and up to five examples of each fault
  */
-export function proveCounts({ list, features, rejected }: CountProofInput): CountProof {
-  let listRows = 0;
-  const expected = new Set<string>();
-  for (const id of list) {
-    listRows += 1;
-    expected.add(id);
-  }
-
+export function proveShard({ list, features, rejected }: WrittenShard): string {
+  const expected = new Set(list);
   const found = new Map<Fault, { count: number; examples: string[] }>();
   const blame = (fault: Fault, id: string) => {
     const { count, examples } = found.get(fault) ?? { count: 0, examples: [] };
@@ -54,11 +48,11 @@ export function proveCounts({ list, features, rejected }: CountProofInput): Coun
   }
   for (const id of expected) if (!rows.has(id) && !reasons.has(id)) blame('missing', id);
 
-  if (found.size === 0) return { listRows, distinctIds: expected.size, rows: rows.size, rejected: reasons.size };
+  if (found.size === 0) return sha256(list.map((id) => `${id}\n`).join(''));
   const sentences = [...found].map(([fault, { count, examples }]) => `${count} ${faults[fault]} (${examples.join(', ')})`);
   throw new CairnError(
     'corrupt_artifact',
-    `The features do not fit the list of ${expected.size} images: ${sentences.join('; ')}. Extract the list again.`,
+    `What was written does not fit the ${expected.size} images of the shard: ${sentences.join('; ')}`,
     { details: Object.fromEntries(found) },
   );
 }

@@ -1,0 +1,90 @@
+import { stepVersions } from '@cairn/contract';
+import { createAttempts } from '@cairn/engine';
+import { openStage } from '@cairn/engine/testing';
+import type { Executor, LaunchSpec } from '@cairn/executor';
+import { openQueues } from '@cairn/queue';
+import { newId } from '@cairn/runtime';
+import { openStore } from '@cairn/storage';
+import { makeRunFolder, provided, removeRunFolder, waitFor } from '@cairn/testing';
+import { afterAll, expect, onTestFinished, test } from 'vitest';
+import type { ControllerParts } from './parts.ts';
+import { isBoundToMachine, serveQueues } from './serve-queues.ts';
+
+const stage = await openStage();
+const folder = await makeRunFolder();
+afterAll(async () => {
+  await stage.close();
+  await removeRunFolder(folder);
+});
+await stage.playAll(await stage.submit());
+
+/** A controller that does not lead, with one pool whose starts are written down. */
+async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
+  const queues = openQueues({ url: provided('redisUrl'), prefix, log: stage.ctx.log });
+  onTestFinished(() => queues.close());
+  const started: LaunchSpec[] = [];
+  const start: Executor['start'] = async (spec) => {
+    started.push(spec);
+    return { place: 'a pod', handle: 'pod-1' };
+  };
+  const parts: ControllerParts = {
+    ctx: stage.ctx,
+    databaseUrl: stage.databaseUrl,
+    queues,
+    store: openStore(`file://${folder}`),
+    executors: new Map([['local', { start } as Executor]]),
+    pools: [{ name: 'local', executor, slots: 4, attemptSlots: null }],
+    agentEnv: {},
+    serverKey: 'k'.repeat(32),
+    internalUrls: ['http://127.0.0.1:1'],
+    log: stage.ctx.log,
+  };
+  const end = new AbortController();
+  onTestFinished(() => end.abort());
+  await serveQueues(parts, end.signal);
+  return { queues, started };
+}
+
+let variant = 100;
+async function createdAttempt() {
+  variant += 1;
+  const runId = await stage.submit({ set: { 'stages.first.epochs': variant } });
+  const { id } = await stage.step(runId, 'first');
+  await createAttempts(stage.ctx, stage.lead, runId, id, 'local', 1);
+  return stage.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+}
+
+test('a spare starts pods in a cluster, and finalizes what the leader need not', async () => {
+  const { queues, started } = await openSpare('kubernetes', newId('run'));
+  const { id } = await createdAttempt();
+  await queues.add('launch', { attemptId: id, generation: 1 });
+  await waitFor(() => started.length === 1, { message: 'the start' });
+  await waitFor(async () => (await stage.prisma.attempt.findUniqueOrThrow({ where: { id } })).place === 'a pod', { message: 'its place' });
+
+  await stage.engine.startAttempt(id, 1, { host: 'pod', pid: 1, instance: 'of the test', version: '1', stepVersions });
+  const file = stage.file('checkpoint.pt', id, 'the weights');
+  await openStore(`file://${folder}`).put(file.key, 'the weights');
+  await stage.engine.finishAttempt(id, 1, { outcome: 'succeeded', files: [file], details: { step: 3 } });
+  const { stepId } = await stage.prisma.attempt.findUniqueOrThrow({ where: { id } });
+  await queues.add('finalize', { stepId, generation: 1 });
+  const state = async () => (await stage.prisma.step.findUniqueOrThrow({ where: { id: stepId } })).state;
+  await waitFor(async () => (await state()) === 'succeeded', { message: 'the result' });
+});
+
+test('a spare leaves the starts of a pool of one machine to the leader', async () => {
+  const { queues, started } = await openSpare('process', newId('run'));
+  const { id } = await createdAttempt();
+  await queues.add('launch', { attemptId: id, generation: 1 });
+  expect(await queues.counts('launch')).toEqual({ waiting: 1, active: 0 });
+  expect(started).toEqual([]);
+  expect((await stage.prisma.attempt.findUniqueOrThrow({ where: { id } })).state).toBe('created');
+});
+
+test.each([
+  [['kubernetes', 'tasks'], false],
+  [['kubernetes', 'docker', 'tasks'], true],
+  [['process', 'tasks'], true],
+])('pools of %s are bound to a machine: %s', (executors, isBound) => {
+  const pools = executors.map((executor) => ({ name: executor, executor, slots: 1, attemptSlots: null }));
+  expect(isBoundToMachine({ pools })).toBe(isBound);
+});
