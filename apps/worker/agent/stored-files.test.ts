@@ -1,6 +1,10 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { commitArtifact } from '@cairn/storage';
 import { expect, test } from 'vitest';
+import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
-import { withImportNames } from './stored-files.ts';
+import { fetchArtifact, withImportNames } from './stored-files.ts';
 
 test('a message about an imported file tells the name that it was imported under; about others it stays', () => {
   const files = { 'weights.pth': Buffer.from('x') };
@@ -12,4 +16,22 @@ test('a message about an imported file tells the name that it was imported under
   expect(withImportNames(context, `${path} wants to call os.system.`)).toBe(`resnet50-19c8e357 (${path}) wants to call os.system.`);
   const own = `/work/inputs/${start.id}/checkpoint.pt is empty.`;
   expect(withImportNames(context, own)).toBe(own);
+});
+
+test('the files of an artifact that lists none are those of its manifest, which has to be the one that the control plane knows', async () => {
+  const { context, store } = await openAttempt(specOf('search'));
+  const files = [];
+  for (const name of ['img_emb/img_emb_00000.npy', 'metadata/metadata_00000.parquet']) {
+    const { bytes, sha256 } = await store.put(`staging/att_1/${name}`, name);
+    files.push({ name, from: `staging/att_1/${name}`, bytes, sha256 });
+  }
+  const index = artifactOf('features', 'features/art_1/', {});
+  const manifest = { kind: 'features', id: index.id, protocol: 1, createdAt: '2026-11-01T12:00:00Z', details: {} } as const;
+  const { digest } = await commitArtifact(store, { prefix: 'features/art_1', files, manifest });
+  const folder = await fetchArtifact(context, { ...index, digest });
+  for (const { name } of files) expect(readFileSync(join(folder, name), 'utf8')).toBe(name);
+  await expect(fetchArtifact(context, index)).rejects.toMatchObject({
+    code: 'corrupt_artifact',
+    message: expect.stringContaining('digest'),
+  });
 });

@@ -142,6 +142,7 @@ export function artifactContract(open: () => ObjectStore): void {
     const commit = await stage(store);
     await commitArtifact(store, commit);
     const expected = await content(store);
+    const removed: string[] = [];
     for (const call of ['list', 'copy', 'get', 'put'] as const) {
       await store.removePrefix(prefix);
       let isFirst = true;
@@ -164,6 +165,10 @@ export function artifactContract(open: () => ObjectStore): void {
           if (call === 'get') await others();
           return store.get(...args);
         },
+        remove: async (key, signal) => {
+          removed.push(key);
+          return store.remove(key, signal);
+        },
         put: async (...args) => {
           if (call === 'put') await others();
           return store.put(...args);
@@ -172,6 +177,8 @@ export function artifactContract(open: () => ObjectStore): void {
       await commitArtifact(slow, commit);
       expect(await content(store), call).toEqual(expected);
     }
+    // Not the other's manifest either, for a moment.
+    expect(removed).toEqual([]);
   });
 
   test('a part that is nowhere is named', async () => {
