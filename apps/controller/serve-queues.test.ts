@@ -1,3 +1,4 @@
+import { pathToFileURL } from 'node:url';
 import { stepVersions } from '@cairn/contract';
 import { createAttempts } from '@cairn/engine';
 import { openStage } from '@cairn/engine/testing';
@@ -31,7 +32,7 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     ctx: stage.ctx,
     databaseUrl: stage.databaseUrl,
     queues,
-    store: openStore(`file://${folder}`),
+    store: openStore(pathToFileURL(folder).href),
     executors: new Map([['local', { start } as Executor]]),
     pools: [{ name: 'local', executor, slots: 4, attemptSlots: null }],
     agentEnv: {},
@@ -63,7 +64,7 @@ test('a spare starts pods in a cluster, and finalizes what the leader need not',
 
   await stage.engine.startAttempt(id, 1, { host: 'pod', pid: 1, instance: 'of the test', version: '1', stepVersions });
   const file = stage.file('checkpoint.pt', id, 'the weights');
-  await openStore(`file://${folder}`).put(file.key, 'the weights');
+  await openStore(pathToFileURL(folder).href).put(file.key, 'the weights');
   await stage.engine.finishAttempt(id, 1, { outcome: 'succeeded', files: [file], details: { step: 3 } });
   const { stepId } = await stage.prisma.attempt.findUniqueOrThrow({ where: { id } });
   await queues.add('finalize', { stepId, generation: 1 });
