@@ -151,6 +151,16 @@ describe('admit', () => {
     );
   });
 
+  it('tells a controller that has not reported its pools yet from pools of which none is for the step', () => {
+    const step = waits();
+    expect(admit([step], [], [], 0).reasons.get(step.stepId)).toEqual({
+      code: 'launching',
+      sentence: 'the controller has not reported its pools yet',
+    });
+    const tasks = pools.filter((pool) => pool.name === 'tasks');
+    expect(admit([step], [], tasks, 0).reasons.get(step.stepId)).toEqual({ code: 'capacity', sentence: 'no pool is configured for it' });
+  });
+
   describe('in a pool of pods', () => {
     it('gives an attempt all slots of its pod, also when its step asks for one', () => {
       const step = waits({ slots: 1 });

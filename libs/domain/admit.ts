@@ -1,5 +1,5 @@
-import type { PoolRoom, WaitingReason } from '@cairn/contract';
-import { behindHead, labelOf, noRoom, tooLarge } from './why-waiting.ts';
+import type { PoolRoom } from '@cairn/contract';
+import { behindHead, labelOf, noPool, noRoom, type Reason } from './why-waiting.ts';
 
 /** A step that wants attempts: one that is ready, or a fleet that may grow. */
 export type WaitingStep = {
@@ -56,7 +56,7 @@ export type Admission = {
   /** Fleet attempts that leave their places to a waiting step that is not a fleet, the least busy first. */
   shrink: { attemptId: string; for: string }[];
   /** Why each step that got nothing waits. */
-  reasons: Map<string, Omit<WaitingReason, 'since'>>;
+  reasons: Map<string, Reason>;
 };
 
 /** `attempts` new ones of a step, each of which holds `slots`. */
@@ -123,7 +123,7 @@ export function admit(
     }
     const first = fitting[0];
     if (first) hold(step, first.pool, first.slots);
-    else result.reasons.set(step.stepId, { code: 'capacity', sentence: tooLarge(step, candidates) });
+    else result.reasons.set(step.stepId, noPool(step, pools, candidates));
     return 0;
   };
 

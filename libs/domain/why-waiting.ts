@@ -1,15 +1,19 @@
+import type { WaitingReason } from '@cairn/contract';
 import type { PoolCapacity, PoolState, RunningAttempt, WaitingStep } from './admit.ts';
 
 // The sentences that tell why a step waits and for whom: the same in the API, the CLI and the dashboard.
 
+export type Reason = Omit<WaitingReason, 'since'>;
+
 /** A step as people know it. */
 export const labelOf = (step: WaitingStep): string => `${step.name} of ${step.runName}`;
 
-/** No pool is large enough for the step, whatever runs. */
-export function tooLarge(step: WaitingStep, candidates: readonly PoolCapacity[]): string {
-  if (candidates.length === 0) return 'no pool is configured for it';
+/** No pool can hold the step, whatever runs. `candidates` are the pools of its kind; a controller that has just started has recorded none. */
+export function noPool(step: WaitingStep, pools: readonly PoolCapacity[], candidates: readonly PoolCapacity[]): Reason {
+  if (pools.length === 0) return { code: 'launching', sentence: 'the controller has not reported its pools yet' };
+  if (candidates.length === 0) return { code: 'capacity', sentence: 'no pool is configured for it' };
   const largest = Math.max(...candidates.map((pool) => pool.attemptSlots ?? pool.slots));
-  return `it needs ${step.slots} slots at once, and the largest pool gives an attempt ${largest}`;
+  return { code: 'capacity', sentence: `it needs ${step.slots} slots at once, and the largest pool gives an attempt ${largest}` };
 }
 
 /** Who is ahead, what that needs, and how many others wait in between. */

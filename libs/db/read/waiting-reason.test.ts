@@ -49,11 +49,26 @@ test('a ready step for which there is room is started next', () => {
   expect(waitingReasonOf(ready, admission())).toMatchObject({ code: 'launching', since: since(2) });
 });
 
+test('what passes by itself in a moment does not say since when', () => {
+  const sentence = 'the controller has not reported its pools yet';
+  const reasons: AdmissionView['reasons'] = new Map([['stp_1', { code: 'launching', sentence }]]);
+  expect(waitingReasonOf(ready, admission(reasons))).toEqual({ code: 'launching', sentence, since: since(2) });
+});
+
 test('without a living controller nothing is started, whatever room there is', () => {
   expect(waitingReasonOf(ready, admission(new Map(), false))).toEqual({
     code: 'no-leader',
     sentence: 'no controller is running, so nothing is started; the last one was controller-a',
     since: since(5),
+  });
+});
+
+test('before the first controller has reported, that is the reason', () => {
+  const none = { holder: '', epoch: 0, expiresAt: new Date(0), isAlive: false };
+  expect(waitingReasonOf(ready, { ...admission(), leader: none })).toEqual({
+    code: 'no-leader',
+    sentence: 'no controller has reported yet, so nothing is started',
+    since: since(2),
   });
 });
 

@@ -63,15 +63,12 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
   if (situation.runState === 'held') return reason('dependencies', 'its run is held', readyAt);
   if (admission !== null && !admission.leader.isAlive) {
     const { holder, expiresAt } = admission.leader;
-    const last = holder === '' ? 'none has run yet' : `the last one was ${holder}`;
-    return reason(
-      'no-leader',
-      `no controller is running, so nothing is started; ${last}`,
-      holder === '' ? readyAt : later(expiresAt, readyAt),
-    );
+    return holder === ''
+      ? reason('no-leader', 'no controller has reported yet, so nothing is started', readyAt)
+      : reason('no-leader', `no controller is running, so nothing is started; the last one was ${holder}`, later(expiresAt, readyAt));
   }
   const admitted = admission?.reasons.get(situation.stepId);
-  if (admitted?.code === 'backoff') return reason(admitted.code, admitted.sentence, readyAt);
+  if (admitted?.code === 'backoff' || admitted?.code === 'launching') return reason(admitted.code, admitted.sentence, readyAt);
   if (admitted !== undefined) return lasting(admitted.code, admitted.sentence, readyAt);
   return reason('launching', 'there is room for it, and the controller starts it next', readyAt);
 }
