@@ -147,11 +147,27 @@ What a step of training is made of, and what changes with the number of GPUs:
   expect((await cairn('plan -r mini')).out).toContain('\nEstimate: no step that would run needs a GPU for long\n');
 });
 
-test('models shows scores as shares, and counts without decimals', async () => {
-  const metrics = { mapAt100: 0.597, indexImages: 682, trainedEpochs: 2.5 };
-  const model = { id: idFor('mdl', 1), name: 'mini', version: 5, metrics, owner: 'ada', artifacts: {}, runId: summary.id };
-  api.on('GET', '/v1/models', () => ({ items: [{ ...model, createdAt: summary.createdAt }], nextCursor: null }));
-  expect((await cairn('models')).out).toContain('mAP@100 59.7 %  indexImages 682  trainedEpochs 2.50');
+test('models is a table with a column for each score, empty where a model has none, and leaves the counts to --json', async () => {
+  const model = {
+    id: idFor('mdl', 1),
+    name: 'mini',
+    version: 5,
+    owner: 'ada',
+    artifacts: {},
+    runId: summary.id,
+    createdAt: summary.createdAt,
+  };
+  const metrics = { mapAt100: 0.597, mapAt100Public: 0.61, indexImages: 682, trainedEpochs: 2.5 };
+  const items = [
+    { ...model, metrics },
+    { ...model, id: idFor('mdl', 2), version: 12, metrics: { mapAt100: 0.04 } },
+  ];
+  api.on('GET', '/v1/models', () => ({ items, nextCursor: null }));
+  const [titles, ...rows] = (await cairn('models')).out.trimEnd().split('\n');
+  expect(titles).toMatch(/^model {3}version {3}mAP@100 {3}mAP@100 public {3}made +run$/);
+  expect(rows[0]).toMatch(/^mini {10}5 {4}59\.7 % {11}61\.0 % {3}\S/);
+  expect(rows[1]).toMatch(/^mini {9}12 {5}4\.0 % {20}\S/);
+  expect(JSON.parse((await cairn('models --json')).out).items[0].metrics).toEqual(metrics);
 });
 
 test('tensorboard downloads the event files of each attempt at a stage', async () => {

@@ -1,7 +1,7 @@
 import type { ModelView } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo, formatCount, formatNumber, formatPercent } from '../output/units.ts';
+import { formatAgo, formatPercent } from '../output/units.ts';
 
 export function addCatalogueCommands({ program, action }: Registrar): void {
   program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));
@@ -47,17 +47,18 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
     ui.line('No models yet: the last step of a run registers one.');
     return undefined;
   }
+  const scores = [...new Set(items.flatMap((model) => Object.keys(model.metrics)))].filter((name) => name.startsWith('mapAt'));
   const rows = items.map((model) => [
     ui.style.bold(model.name),
     String(model.version),
-    Object.entries(model.metrics).map(metricText).join('  '),
+    ...scores.map((name) => percentOf(model.metrics[name])),
     formatAgo(model.createdAt, cli.now()),
     ui.style.dim(model.runId),
   ]);
   const columns = [
     { title: 'model' },
     { title: 'version', align: 'right' as const },
-    { title: 'scores' },
+    ...scores.map((name) => ({ title: scoreTitle(name), align: 'right' as const })),
     { title: 'made' },
     { title: 'run' },
   ];
@@ -65,8 +66,9 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
   return undefined;
 }
 
-function metricText([name, value]: [string, number]): string {
-  return name.startsWith('mapAt')
-    ? `${name.replace('mapAt', 'mAP@')} ${formatPercent(value)}`
-    : `${name} ${Number.isInteger(value) ? formatCount(value) : formatNumber(value)}`;
+const percentOf = (value: number | undefined): string => (value === undefined ? '' : formatPercent(value));
+
+/** `mapAt100Public` as `mAP@100 public`. */
+function scoreTitle(name: string): string {
+  return name.replace('mapAt', 'mAP@').replace(/[A-Z][a-z]+$/, (part) => ` ${part.toLowerCase()}`);
 }
