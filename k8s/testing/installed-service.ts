@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createClient } from '@cairn/client';
-import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import {
   backUpPostgres,
   copyObjects,

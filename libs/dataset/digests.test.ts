@@ -6,7 +6,7 @@ import { fileDigest, folderDigest, tarMd5s } from './digests.ts';
 import { createFileGate } from './file-gate.ts';
 import { optionalFiles } from './metadata/files.ts';
 import { type MetadataSource, takeInMetadata } from './metadata/take-in-metadata.ts';
-import { packTars } from './mini/pack-tars.ts';
+import { packTars } from './tars/pack-tars.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from './testing/hand-made-collection.ts';
 
 const gate = await createFileGate(null);

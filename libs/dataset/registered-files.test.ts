@@ -7,7 +7,7 @@ import { openImageReader } from './images/open-image-reader.ts';
 import { inspectDataset } from './inspect-dataset.ts';
 import { prepareLists } from './lists/prepare-lists.ts';
 import { readList } from './lists/read-list.ts';
-import { packTars } from './mini/pack-tars.ts';
+import { packTars } from './tars/pack-tars.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from './testing/hand-made-collection.ts';
 
 const lists = ['clean', 'full', 'query', 'index'] as const satisfies ListName[];

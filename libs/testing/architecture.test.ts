@@ -14,6 +14,7 @@ const below: Record<string, string[]> = {
   queue: ['contract', 'runtime'],
   executor: ['contract', 'runtime'],
   dataset: ['contract', 'runtime'],
+  'mini-dataset': ['contract', 'runtime', 'dataset'],
   retrieval: ['contract', 'runtime'],
   client: ['contract', 'runtime'],
   db: ['contract', 'runtime', 'domain'],

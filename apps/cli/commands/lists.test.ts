@@ -1,7 +1,7 @@
 import { appendFile, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeMiniDataset } from '@cairn/dataset';
+import { makeMiniDataset } from '@cairn/mini-dataset';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { fewImages } from '../testing/few-images.ts';
 import { runTestCli } from '../testing/test-cli.ts';

@@ -1,4 +1,4 @@
-import type { MiniDatasetOptions } from '@cairn/dataset';
+import type { MiniDatasetOptions } from '@cairn/mini-dataset';
 import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/progress-line.ts';
 import type { Ui } from '../output/ui.ts';
@@ -32,7 +32,7 @@ export type MakeMiniOptions = {
 /** Makes the mini dataset, or finds it made, and shows how far it is. */
 export async function makeMini({ out, seed, counts, ui, signal }: MakeMiniOptions) {
   // Loaded when needed: its native parts would slow down every other command.
-  const { makeMiniDataset } = await import('@cairn/dataset');
+  const { makeMiniDataset } = await import('@cairn/mini-dataset');
   const began = performance.now();
   const progress = createProgressLine(ui, 'drawing images');
   let drawn = 0;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { tinyCounts } from '@cairn/dataset';
+import { tinyCounts } from '@cairn/mini-dataset';
 import type { DemoOptions } from './demo-options.ts';
 
 /** The collection that the demo makes and registers: its name, its folder, how much it holds. Only `tiny` has one of its own. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createClient } from '@cairn/client';
 import type { RunView } from '@cairn/contract';
-import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { makeRunFolder, removeRunFolder, trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type Service, startService } from '../service/start-service.ts';

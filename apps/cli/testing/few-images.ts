@@ -1,4 +1,4 @@
-import type { MiniDatasetOptions } from '@cairn/dataset';
+import type { MiniDatasetOptions } from '@cairn/mini-dataset';
 
 /** A collection of a few dozen images: the smallest that has all that lists are about. */
 export const fewImages = {

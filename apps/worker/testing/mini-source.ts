@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ImageSource } from '@cairn/contract';
-import { makeMiniDataset } from '@cairn/dataset';
+import { makeMiniDataset } from '@cairn/mini-dataset';
 
 const counts = {
   cleanLandmarks: 3,

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, stat, symlink, truncate, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { packTars } from '../mini/pack-tars.ts';
+import { packTars } from '../tars/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { scanFile } from '../testing/scan-file.ts';
 import { faultOfImage } from './image-faults.ts';

@@ -5,8 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ListName } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
-import { countryFiles, metadataFiles } from '../mini/metadata.ts';
-import { miniCounts, planMiniDataset } from '../mini/plan.ts';
+import { generateMetadata, scaledCounts } from '../testing/bench/generate-metadata.ts';
 import type { HandMadeFiles } from '../testing/hand-made-collection.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { prepareLists } from './prepare-lists.ts';
@@ -118,13 +117,11 @@ describe('the lists are row for row those of a plain Python program', () => {
     expect(expected.all?.length).toBeGreaterThan(10);
   });
 
-  test('on the mini dataset', async () => {
+  test('on metadata in the proportions of GLDv2', async () => {
     await using folder = await testFolder();
-    const plan = planMiniDataset(0, miniCounts);
-    const files = [...metadataFiles(plan), ...countryFiles(plan)].map(({ path, text }) => [path, text]);
-    await writeFiles(folder.path, Object.fromEntries(files));
+    await generateMetadata(folder.path, scaledCounts(1 / 2000));
     const { expected, found } = await both(folder.path);
     expect(found).toEqual(expected);
-    expect(expected.all?.length).toBeGreaterThan(1000);
+    expect(expected.all?.length).toBeGreaterThan(2000);
   });
 });

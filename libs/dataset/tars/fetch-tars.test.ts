@@ -4,10 +4,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { packTars } from '../mini/pack-tars.ts';
 import { testFolder } from '../testing/hand-made-collection.ts';
 import type { FetchedTars, FetchTarsOptions } from './fetch-tars.ts';
 import { fetchTars } from './fetch-tars.ts';
+import { packTars } from './pack-tars.ts';
 
 /** A request of a tar to a server that breaks as a test says. */
 type Asked = { path: string; from: number | null; count: number; request: IncomingMessage; response: ServerResponse };

@@ -7,11 +7,11 @@ import type { Pack } from 'tar-stream';
 import { pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
 import { createFileGate } from '../file-gate.ts';
-import { packTars } from '../mini/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { scanFile } from '../testing/scan-file.ts';
 import type { TarIndex } from './index-tars.ts';
 import { indexTar, tarsOfSplit } from './index-tars.ts';
+import { packTars } from './pack-tars.ts';
 import { blockBytes, tarHeader } from './tar-header.ts';
 
 const gate = await createFileGate(null);

@@ -2,8 +2,8 @@ import { readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:f
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openDatabase, pathLiteral } from '../duckdb.ts';
-import { packTars } from '../mini/pack-tars.ts';
 import { testFolder } from '../testing/hand-made-collection.ts';
+import { packTars } from './pack-tars.ts';
 import type { WriteTarIndexOptions, WrittenTarIndex } from './write-tar-index.ts';
 import { writeTarIndex } from './write-tar-index.ts';
 

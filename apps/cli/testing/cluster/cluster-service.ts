@@ -3,7 +3,7 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import type { RunView, StepView, SubmitRequestInput } from '@cairn/contract';
-import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { freePort } from '@cairn/runtime';
 import { makeRunFolder, ownAddress, removeRunFolder, type S3Options, startS3, type TestS3, waitFor } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';

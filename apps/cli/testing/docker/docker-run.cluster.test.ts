@@ -3,7 +3,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import type { AttemptView } from '@cairn/contract';
-import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { freePort } from '@cairn/runtime';
 import { makeRunFolder, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
 import Docker from 'dockerode';

@@ -2,7 +2,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { makeMiniDataset, tinyCounts } from '@cairn/dataset';
+import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { type Case, casesOf } from './cases.ts';
 import { type Played, playRun } from './play-run.ts';
 import { startServers, storageOf } from './servers.ts';

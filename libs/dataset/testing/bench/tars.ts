@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isolatedPython } from '@cairn/runtime';
 import { openDatabase, pathLiteral } from '../../duckdb.ts';
-import { packTars } from '../../mini/pack-tars.ts';
+import { packTars } from '../../tars/pack-tars.ts';
 import { measure, report } from './measure.ts';
 
 /**

@@ -1,6 +1,6 @@
+import { type ImageSplit, imageSplits } from '@cairn/dataset';
 import { sha256 } from '@cairn/runtime';
-import type { TwinDifference } from './landmark.ts';
-import { landmarkOf } from './landmark.ts';
+import { type TwinDifference, twinDifferences } from './landmark.ts';
 import { categoryOf, countryOf } from './places.ts';
 import type { Random } from './random.ts';
 import { randomOf } from './random.ts';
@@ -24,16 +24,16 @@ export type MiniCounts = {
 };
 
 export const miniCounts: MiniCounts = {
-  cleanLandmarks: 42,
-  fullOnlyLandmarks: 10,
+  cleanLandmarks: 36,
+  fullOnlyLandmarks: 18,
   indexOnlyLandmarks: 6,
   twins: 4,
-  cleanImages: [12, 20],
-  extraImages: [6, 12],
-  fullOnlyImages: [6, 9],
+  cleanImages: [6, 9],
+  extraImages: [18, 24],
+  fullOnlyImages: [12, 18],
   indexImages: [6, 11],
   strays: 210,
-  scoredQueries: 102,
+  scoredQueries: 180,
   ignoredQueries: 20,
 };
 
@@ -52,14 +52,11 @@ export const tinyCounts: MiniCounts = {
   ignoredQueries: 2,
 };
 
-export type MiniSplit = 'train' | 'index' | 'test';
-export const miniSplits: readonly MiniSplit[] = ['train', 'index', 'test'];
-
 /** What is wrong with an image file. */
 export type ImageFault = 'truncated' | 'empty' | 'notAnImage';
 
 /** One image to draw: `shows` names the landmark that is in the picture, whatever its label says; null for a stray. */
-export type PlannedImage = { split: MiniSplit; id: string; shows: string | null; hardness: number; fault: ImageFault | null };
+export type PlannedImage = { split: ImageSplit; id: string; shows: string | null; hardness: number; fault: ImageFault | null };
 
 export type PlannedLandmark = {
   /** Names what is drawn. Two landmarks of one model are the same place under two categories. */
@@ -88,12 +85,12 @@ export type MiniPlan = {
   queries: PlannedQuery[];
 };
 
-const hardness = { clean: [0.1, 0.5], extra: [0.3, 0.7], index: [0.15, 0.5], query: [0.15, 0.5] } as const;
-const twinDifferences: readonly TwinDifference[] = ['annex', 'openings', 'roof'];
+/** Cleaning keeps what is easily recognised: the pictures that it leaves out are as hard as what is asked for later. */
+const hardness = { clean: [0.1, 0.35], extra: [0.2, 0.65], index: [0.2, 0.55], query: [0.2, 0.55] } as const;
 /** The share of wrong labels among the images that cleaning removes. */
-const wrongShare = 0.35;
+const wrongShare = 0.15;
 
-function planLandmarks(seed: number, counts: MiniCounts, random: Random): PlannedLandmark[] {
+function planLandmarks(counts: MiniCounts, random: Random): PlannedLandmark[] {
   const total = counts.cleanLandmarks + counts.fullOnlyLandmarks + counts.indexOnlyLandmarks;
   const trainIds = distinct(random, total, 203_094);
   const indexIds = distinct(random, total, 101_302);
@@ -106,9 +103,8 @@ function planLandmarks(seed: number, counts: MiniCounts, random: Random): Planne
     // The first full-only landmark is the first clean one again under another category.
     const alias = n === counts.cleanLandmarks && role === 'fullOnly';
     const model = alias ? 'landmark 0' : `landmark ${twin ? n - 1 : n}`;
-    const { archetype } = landmarkOf(seed, model);
-    let category = categoryOf(archetype, random);
-    while (categories.has(category)) category = categoryOf(archetype, random);
+    let category = categoryOf(random);
+    while (categories.has(category)) category = categoryOf(random);
     categories.add(category);
     // The second and the third full-only landmark share a category: the later one wins.
     if (n === counts.cleanLandmarks + 2 && role === 'fullOnly') category = landmarks.at(-1)?.category ?? category;
@@ -136,9 +132,9 @@ export function subjectOf(landmark: PlannedLandmark): string {
 /** Plans the whole dataset of a seed: a pure function of its arguments. */
 export function planMiniDataset(seed: number, counts: MiniCounts = miniCounts): MiniPlan {
   const random = randomOf(seed, 'plan of the dataset');
-  const landmarks = planLandmarks(seed, counts, random);
+  const landmarks = planLandmarks(counts, random);
   const images: PlannedImage[] = [];
-  const draw = (split: MiniSplit, shows: string | null, kind: keyof typeof hardness): string => {
+  const draw = (split: ImageSplit, shows: string | null, kind: keyof typeof hardness): string => {
     const id = sha256(`${seed}/${split}/${images.length}`).slice(0, 16);
     const [low, high] = hardness[kind];
     images.push({ split, id, shows, hardness: random.between(low, high), fault: null });
@@ -177,7 +173,7 @@ export function planMiniDataset(seed: number, counts: MiniCounts = miniCounts): 
   return {
     seed,
     landmarks,
-    images: images.toSorted((a, b) => miniSplits.indexOf(a.split) - miniSplits.indexOf(b.split) || (a.id < b.id ? -1 : 1)),
+    images: images.toSorted((a, b) => imageSplits.indexOf(a.split) - imageSplits.indexOf(b.split) || (a.id < b.id ? -1 : 1)),
     train: random.shuffled(train),
     clean: clean.toSorted((a, b) => a.landmarkId - b.landmarkId),
     indexLabels: random.shuffled(indexLabels),
@@ -190,7 +186,7 @@ function planQueries(
   indexLabels: MiniPlan['indexLabels'],
   counts: MiniCounts,
   random: Random,
-  draw: (split: MiniSplit, shows: string | null, kind: keyof typeof hardness) => string,
+  draw: (split: ImageSplit, shows: string | null, kind: keyof typeof hardness) => string,
 ): PlannedQuery[] {
   const subjects = new Map(indexed.map((landmark) => [landmark.indexId, subjectOf(landmark)]));
   // Ground truth goes by what is to be seen: a place under two categories has the images of both.

@@ -1,14 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtempDisposable, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { checkDataset, imagePath, openImageReader, prepareLists, readList } from '@cairn/dataset';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { checkDataset } from '../check-dataset.ts';
-import { imagePath } from '../image-path.ts';
-import { openImageReader } from '../images/open-image-reader.ts';
-import { prepareLists } from '../lists/prepare-lists.ts';
-import { readList } from '../lists/read-list.ts';
-import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { makeMiniDataset } from './make-mini-dataset.ts';
 import type { MiniCounts } from './plan.ts';
 import { planMiniDataset } from './plan.ts';
@@ -26,6 +22,8 @@ const few: MiniCounts = {
   scoredQueries: 6,
   ignoredQueries: 2,
 };
+
+const testFolder = () => mkdtempDisposable(join(tmpdir(), 'cairn-mini-'));
 
 /** SHA-256 of every file below a folder, by path. */
 async function sumsOf(root: string): Promise<Record<string, string>> {
@@ -79,7 +77,8 @@ describe('a mini dataset', () => {
   test('is not written over other files, another seed or a file', async () => {
     await using folder = await testFolder();
     const out = join(folder.path, 'mini');
-    await writeFiles(folder.path, { 'mini/thesis.txt': 'years of work' });
+    await mkdir(out);
+    await writeFile(join(out, 'thesis.txt'), 'years of work');
     await expect(makeMiniDataset({ out, seed: 1, counts: few })).rejects.toMatchObject({
       code: 'name_taken',
       message: expect.stringContaining('holds other files'),

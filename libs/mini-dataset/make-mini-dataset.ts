@@ -2,23 +2,18 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
+import { type ImageSplit, imagePath, imageSplits, makingBeside, packTars } from '@cairn/dataset';
 import { sha256 } from '@cairn/runtime';
-import { imagePath } from '../image-path.ts';
-import { makingBeside } from '../writing-under.ts';
-import { viewOf } from './camera.ts';
 import type { Landmark } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
-import { lightOf } from './light.ts';
 import type { MiniManifest } from './manifest.ts';
 import { isComplete, miniGenerator, miniManifestName, readMiniManifest } from './manifest.ts';
 import { countryFiles, metadataFiles } from './metadata.ts';
-import { packTars } from './pack-tars.ts';
-import { developmentOf, photograph } from './photograph.ts';
-import { pictureOf } from './picture.ts';
-import type { MiniCounts, MiniPlan, MiniSplit, PlannedImage } from './plan.ts';
-import { miniCounts, miniSplits, planMiniDataset, subjectOf } from './plan.ts';
+import { photograph } from './photograph.ts';
+import { pictureOf, strayOf } from './picture.ts';
+import type { MiniCounts, MiniPlan, PlannedImage } from './plan.ts';
+import { miniCounts, planMiniDataset, subjectOf } from './plan.ts';
 import { randomOf } from './random.ts';
-import { strayOf } from './stray.ts';
 
 export type MiniDatasetOptions = {
   /** The folder to make. It must not exist, be empty, or hold this very dataset. */
@@ -33,7 +28,7 @@ export type MiniDatasetOptions = {
   counts?: Partial<MiniCounts>;
 };
 
-const tarsOf: Record<MiniSplit, number> = { train: 5, index: 4, test: 2 };
+const tarsOf: Record<ImageSplit, number> = { train: 5, index: 4, test: 2 };
 const layout = { images: 'images', tars: 'tars', metadata: 'metadata', countries: 'countries' } as const;
 
 /**
@@ -124,7 +119,7 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
   await Promise.all(Array.from({ length: Math.max(1, concurrency) }, hand));
   failed.signal.throwIfAborted();
   for (const { path, text } of [...metadataFiles(plan), ...countryFiles(plan)]) await store(path, Buffer.from(text));
-  for (const split of miniSplits) {
+  for (const split of imageSplits) {
     const images = plan.images
       .filter((image) => image.split === split)
       .map(({ id }) => ({ id, read: () => readFile(join(root, layout.images, imagePath(split, id))) }));
@@ -139,24 +134,21 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
 /** Draws planned images; each depends on the seed and its own id alone, so their order means nothing. */
 function painter(plan: MiniPlan): (image: PlannedImage) => Promise<Buffer> {
   const landmarks = new Map<string, Landmark>();
-  for (const landmark of plan.landmarks)
-    landmarks.set(subjectOf(landmark), landmarkOf(plan.seed, landmark.model, landmark.twin ?? undefined));
+  for (const landmark of plan.landmarks) landmarks.set(subjectOf(landmark), landmarkOf(plan.seed, landmark.model, landmark.twin));
   return async ({ id, shows, hardness, fault }) => {
     if (fault === 'empty') return Buffer.alloc(0);
     if (fault === 'notAnImage') return Buffer.from('<!DOCTYPE html>\n<title>404</title><p>The file was not found.</p>\n');
     const random = randomOf(plan.seed, 'image', id);
     const landmark = shows === null ? undefined : landmarks.get(shows);
-    const drawing = landmark
-      ? pictureOf(landmark, viewOf(random, landmark, hardness), lightOf(random, hardness), random, hardness)
-      : strayOf(plan.seed, id, random, hardness);
-    const jpeg = await photograph(drawing, developmentOf(random, hardness), random);
+    const drawing = landmark ? pictureOf(landmark, random, hardness) : strayOf(plan.seed, id, random, hardness);
+    const jpeg = await photograph(drawing, random, hardness);
     return fault === 'truncated' ? jpeg.subarray(0, Math.floor(jpeg.length * 0.4)) : jpeg;
   };
 }
 
 function manifestOf(plan: MiniPlan, asked: MiniCounts, sums: ReadonlyMap<string, { sha256: string; bytes: number }>): MiniManifest {
   const lines = [...sums].map(([path, { sha256 }]) => `${sha256}  ${path}\n`).toSorted((a, b) => (a.slice(66) < b.slice(66) ? -1 : 1));
-  const count = (split: MiniSplit): number => plan.images.filter((image) => image.split === split).length;
+  const count = (split: ImageSplit): number => plan.images.filter((image) => image.split === split).length;
   return {
     format: 'cairn-mini',
     name: 'mini',

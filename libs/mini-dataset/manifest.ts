@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { MiniCounts } from './plan.ts';
 
 /** Goes up whenever the same seed gives other bytes. */
-export const miniGenerator = 1;
+export const miniGenerator = 2;
 export const miniManifestName = 'dataset.json';
 
 /** dataset.json: what a mini dataset is. It is written last, so a folder that has it was finished. */

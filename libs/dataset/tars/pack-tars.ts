@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
-import { memberPath } from '../image-path.ts';
-import type { MiniSplit } from './plan.ts';
+import { type ImageSplit, memberPath } from '../image-path.ts';
 
 /** All members carry this time: tars of the same images have the same bytes. */
 const memberTime = new Date('2020-01-01T00:00:00Z');
@@ -23,7 +22,7 @@ function tarName(n: number): string {
  */
 export async function packTars(
   root: string,
-  split: MiniSplit,
+  split: ImageSplit,
   images: readonly { id: string; read: () => Promise<Buffer> }[],
   count: number,
   signal?: AbortSignal,
