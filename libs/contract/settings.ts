@@ -22,6 +22,7 @@ export type ListName = z.infer<typeof listName>;
 /** The backbones that the trainer has of its own; with them a 256 px image becomes a 16 x 16 map. */
 export const backboneName = z.enum([
   'resnet18',
+  'resnet10_w32',
   'resnet50',
   'resnet101_ibn_a',
   'se_resnet101_ibn_a',

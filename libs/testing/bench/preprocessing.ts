@@ -14,7 +14,7 @@ const { values: options } = parseArgs({
   options: {
     home: { type: 'string', default: join(homedir(), '.local/share/cairn/demo') },
     images: { type: 'string' },
-    backbone: { type: 'string', default: 'resnet18' },
+    backbone: { type: 'string', default: 'resnet10_w32' },
   },
 });
 const python = process.env.CAIRN_PYTHON ?? 'python3';

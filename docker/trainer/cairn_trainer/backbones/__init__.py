@@ -31,6 +31,8 @@ _R101 = (3, 4, 23, 3)
 
 BACKBONES: dict[str, BackboneSpec] = {
     'resnet18': ResNetSpec(blocks=(2, 2, 2, 2)),
+    # A thin one for the collections of demos and tests, whose few images a wide network sees too seldom to learn from them.
+    'resnet10_w32': ResNetSpec(blocks=(1, 1, 1, 1), widths=(32, 64, 128, 256)),
     'resnet50': ResNetSpec(blocks=(3, 4, 6, 3), block='bottleneck', is_pooled=True),
     'resnet101_ibn_a': ResNetSpec(blocks=_R101, block='bottleneck', ibn_stages=3),
     'se_resnet101_ibn_a': ResNetSpec(blocks=_R101, block='bottleneck', ibn_stages=3, se_reduction=16),
