@@ -132,7 +132,7 @@ test('a recipe starts from imported weights, and a model imported from what it m
   const metrics = async (name: string) => (await client().listModelVersions(name)).items[0]?.metrics ?? {};
   const { mapAt100, indexImages } = await metrics('own');
   expect(await metrics('theirs')).toMatchObject({ mapAt100, indexImages });
-  expect((await cairn('models')).out).toMatch(/theirs +1 +.*mAP@100/);
+  expect((await cairn('models')).out).toMatch(/^theirs +1 +\d+\.\d %/m);
   expect(await readFile(join(await locationOf('theirs'), 'card.md'), 'utf8')).toContain('# theirs');
 
   const goesOn = await cairn('submit', ...short, '--set', 'stages.first.weights=theirs', '--name', 'goes-on', '--wait');
