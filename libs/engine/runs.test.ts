@@ -331,7 +331,7 @@ describe('a graph', () => {
 
 describe('cancelling', () => {
   it('stops what runs, keeps what is done, and ends', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 12 } });
+    const runId = await stage.submit({ set: { 'stages.first.epochs': 16 } });
     const [attempt = ''] = await stage.startAttempts(runId, 'first');
     await stage.engine.cancelRun(runId, ada, 'wrong data');
     const reply = await stage.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] });
