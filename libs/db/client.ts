@@ -2,6 +2,7 @@ import { liveAttemptStates } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
+import { z } from 'zod';
 import { Prisma, PrismaClient } from './generated/client.ts';
 
 export type Database = {
@@ -91,7 +92,16 @@ const isDeadlock = (error: unknown): boolean => isDatabaseError(error, 'P2034', 
 /** True for the failure of a statement, typed or raw, that would have made a second row where a constraint allows one. */
 export const isUniqueViolation = (error: unknown): boolean => isDatabaseError(error, 'P2002', '23505');
 
-/** Prisma gives typed statements codes of its own, and raw ones the code of PostgreSQL in their message. */
+/** Prisma gives typed statements codes of its own; of raw ones only the database's code tells. */
 const isDatabaseError = (error: unknown, code: string, sqlState: string): boolean =>
-  error instanceof Prisma.PrismaClientKnownRequestError &&
-  (error.code === code || (error.code === 'P2010' && error.message.includes(sqlState)));
+  error instanceof Prisma.PrismaClientKnownRequestError && (error.code === code || adapterCause(error).originalCode === sqlState);
+
+const adapterError = z.object({
+  cause: z.object({ kind: z.string().optional(), originalCode: z.string().optional(), originalMessage: z.string().optional() }),
+});
+
+/** What the database, or the connection to it, said of an error of Prisma: `originalCode` is the SQLSTATE. Nothing for other errors. */
+export function adapterCause(error: unknown): z.infer<typeof adapterError>['cause'] {
+  const adapter = error instanceof Prisma.PrismaClientKnownRequestError ? error.meta?.driverAdapterError : error;
+  return adapterError.safeParse(adapter).data?.cause ?? {};
+}

@@ -1,6 +1,5 @@
 import { CairnError, firstOf } from '@cairn/contract';
-import { Prisma } from '@cairn/db';
-import { z } from 'zod';
+import { adapterCause, Prisma } from '@cairn/db';
 
 /** Prisma's codes for a database that cannot be used now: https://www.prisma.io/docs/orm/reference/error-reference */
 const unavailableCodes = new Set(['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017', 'P2024', 'P2028', 'P2037']);
@@ -27,10 +26,6 @@ const unavailableSqlState = /^(08...|57P0[123]|53...|25006)$/;
 const brokenConnection =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/;
 
-const adapterError = z.object({
-  cause: z.object({ kind: z.string().optional(), originalCode: z.string().optional(), originalMessage: z.string().optional() }),
-});
-
 /**
  * Values that PostgreSQL cannot keep: classes 22 (data exception) of text, numbers, times and JSON, and 54000, an index entry that is too
  * long. The schemas refuse what they know of; this is for what they do not.
@@ -53,11 +48,6 @@ export function databaseFault(error: unknown): CairnError | undefined {
     cause: error,
     details: { part: 'database' },
   });
-}
-
-function adapterCause(error: unknown) {
-  const adapter = error instanceof Prisma.PrismaClientKnownRequestError ? error.meta?.driverAdapterError : error;
-  return adapterError.safeParse(adapter).data?.cause ?? {};
 }
 
 function isUnavailable(error: unknown): boolean {
