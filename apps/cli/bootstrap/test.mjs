@@ -89,7 +89,19 @@ async function runVitest() {
 async function runPytest() {
   const file = join(folder, 'pytest.xml');
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
-  const options = ['-q', '-m', slow ? 'slow' : 'not slow', '--durations=5', '--durations-min=1', `--junitxml=${file}`];
+  // Two processes: the fault runs beside them end first. A file's tests stay together, since they share what they trained.
+  const options = [
+    '-q',
+    '-n',
+    '2',
+    '--dist',
+    'loadfile',
+    '-m',
+    slow ? 'slow' : 'not slow',
+    '--durations=5',
+    '--durations-min=1',
+    `--junitxml=${file}`,
+  ];
   const python = process.env.CAIRN_PYTHON ?? 'python3';
   const exitCode = await runProgram(python, ['-I', '-m', 'pytest', ...options, ...paths], process.env, { signal: outOfTime() });
   const text = await readReport(file);
