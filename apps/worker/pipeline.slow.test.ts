@@ -54,7 +54,14 @@ test('real images become lists, a trained network, a model, features, neighbours
   expect(counts).toMatchObject({ clean: { distinct: 12, classes: 3 }, index: { distinct: 8 } });
   expect(lists.files.map((file) => file.name)).toContain('lists/ground_truth.parquet');
 
-  const settings = stepSettings.train.parse({ ...stage, epochs: 1, learningRate: 0.001, evaluate: 'end', logEverySteps: 1, maxBadImageShare: 1 });
+  const settings = stepSettings.train.parse({
+    ...stage,
+    epochs: 1,
+    learningRate: 0.001,
+    evaluate: 'end',
+    logEverySteps: 1,
+    maxBadImageShare: 1,
+  });
   const train = next('train', 'train', { inputs: { lists }, settings });
   const checkpoint = resultOf(await runTrain(train), 'checkpoint', train.spec);
   expect(checkpoint.details).toMatchObject({ step: 2, epoch: 1, classes: 3, mapAt100End: expect.any(Number) });
