@@ -4,14 +4,21 @@ import { promisify } from 'node:util';
 import { trainerPython } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
+import { exportSettings, markOf, modelSettings, trainSettings } from './settings.ts';
 import { trainerEvent } from './trainer.ts';
 
-const trainerTests = fileURLToPath(new URL('../../docker/trainer/tests', import.meta.url));
+const trainer = fileURLToPath(new URL('../../docker/trainer', import.meta.url));
+
+/** What a program of Python prints as JSON, with the trainer and its tests on its path. */
+async function answerOf(program: string): Promise<unknown> {
+  const path = `import sys; sys.path[:0] = [${JSON.stringify(trainer)}, ${JSON.stringify(`${trainer}/tests`)}]\n`;
+  const { stdout } = await promisify(execFile)(trainerPython(), ['-I', '-c', path + program]);
+  return JSON.parse(stdout);
+}
 
 /** What the trainer's own tests hold its events to, by JSON Schema's names of types. */
-const program = `
-import json, sys
-sys.path.insert(0, ${JSON.stringify(trainerTests)})
+const events = `
+import json
 from event_schema import _FIELDS, _NUMBER
 names = {int: 'integer', str: 'string', bool: 'boolean', list: 'array', _NUMBER: 'number'}
 print(json.dumps({event: {field: names[kind] for field, kind in fields.items()} for event, fields in _FIELDS.items()}))
@@ -23,7 +30,6 @@ const described = z.object({
 });
 
 test("the trainer's tests ask of each event what its reader asks", async () => {
-  const { stdout } = await promisify(execFile)(trainerPython(), ['-I', '-c', program]);
   const ours = trainerEvent.options.map((option) => {
     const { properties, required } = described.parse(z.toJSONSchema(option, { io: 'input' }));
     const { event, time, ...fields } = properties;
@@ -31,5 +37,78 @@ test("the trainer's tests ask of each event what its reader asks", async () => {
     expect(required.toSorted()).toEqual(Object.keys(properties).toSorted());
     return [event?.const, Object.fromEntries(Object.entries(fields).map(([name, { type }]) => [name, type]))];
   });
-  expect(JSON.parse(stdout)).toEqual(Object.fromEntries(ours));
+  expect(await answerOf(events)).toEqual(Object.fromEntries(ours));
+});
+
+/** The trainer's settings: each field's type, choices, range and default, by JSON Schema's names. */
+const settings = `
+import dataclasses, json, types, typing
+from cairn_trainer import config
+from cairn_trainer.naming import camel_case
+
+names = {int: 'integer', float: 'number', bool: 'boolean', str: 'string'}
+
+def described(field, hint):
+    options = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+    (kind,) = (option for option in options if option is not type(None))
+    choices = typing.get_args(kind)
+    limits = {'minimum': 'least', 'maximum': 'most', 'exclusiveMinimum': 'above'}
+    return {
+        'type': 'string' if choices else names[kind],
+        **({'enum': choices} if choices else {}),
+        **({'nullable': True} if type(None) in options else {}),
+        **({} if field.default is dataclasses.MISSING else {'default': field.default}),
+        **{name: field.metadata[key] for name, key in limits.items() if field.metadata.get(key) is not None},
+    }
+
+def fields(cls):
+    hints = typing.get_type_hints(cls)
+    return {camel_case(field.name): described(field, hints[field.name]) for field in dataclasses.fields(cls)}
+
+print(json.dumps([fields(cls) for cls in (config.ModelSettings, config.TrainSettings, config.ExportSettings)]))
+`;
+
+const plain = z.object({
+  type: z.string().optional(),
+  enum: z.array(z.string()).optional(),
+  minimum: z.number().optional(),
+  maximum: z.number().optional(),
+  exclusiveMinimum: z.number().optional(),
+  default: z.unknown().optional(),
+});
+const property = plain.extend({ anyOf: z.array(plain).optional() });
+
+/** The fields of a schema as the trainer's are described, without the limits that JSON Schema gives every integer. */
+function fieldsOf(schema: z.ZodObject): Record<string, unknown> {
+  // A registry of its own: a schema that is registered under a name, as the api does, would be a reference.
+  const json = z.toJSONSchema(schema, { io: 'input', metadata: z.registry() });
+  const { properties } = z.object({ properties: z.record(z.string(), property) }).parse(json);
+  return Object.fromEntries(
+    Object.entries(properties).map(([name, { anyOf = [], ...field }]) => {
+      const [option, other] = anyOf;
+      const described = { ...option, ...(other?.type === 'null' ? { nullable: true } : {}), ...field };
+      const isSaid = ([, value]: [string, unknown]) => value !== undefined && Math.abs(Number(value)) !== Number.MAX_SAFE_INTEGER;
+      return [name, Object.fromEntries(Object.entries(described).filter(isSaid))];
+    }),
+  );
+}
+
+test('the trainer takes the settings of the contract, with the same types, choices, ranges and defaults', async () => {
+  // Which checkpoint a stage starts from is settled before the trainer runs; it reads the list by its path, whatever its name.
+  const { from: _from, list: _list, ...train } = fieldsOf(trainSettings);
+  // The trainer looks a backbone up in its own table, and in timm.
+  const model = { ...fieldsOf(modelSettings), backbone: { type: 'string' } };
+  expect(await answerOf(settings)).toEqual([model, { ...train, list: { type: 'string' } }, fieldsOf(exportSettings)]);
+});
+
+const operational = `
+import json
+from cairn_trainer import config
+from cairn_trainer.naming import camel_case
+print(json.dumps(sorted(camel_case(name) for name in config._OPERATIONAL)))
+`;
+
+test('a stage is resumed with other settings exactly where the contract says that they do not change the result', async () => {
+  const ours = Object.entries(trainSettings.shape).flatMap(([name, field]) => (markOf(field) === 'operational' ? [name] : []));
+  expect(await answerOf(operational)).toEqual(ours.toSorted());
 });

@@ -77,10 +77,10 @@ class TrainSettings:
     deterministic: bool = True
     loader_workers: int = _number(0, least=0, most=128)
     threads_per_rank: int = _number(0, least=0, most=128)
-    checkpoint_every_epochs: int = _number(1, least=1)
-    checkpoint_every_steps: int = _number(0, least=0)
-    checkpoint_every_minutes: float = _number(10.0, least=0)
-    log_every_steps: int = _number(10, least=1)
+    checkpoint_every_epochs: int = _number(1, least=1, most=1_000_000)
+    checkpoint_every_steps: int = _number(0, least=0, most=1_000_000)
+    checkpoint_every_minutes: float = _number(10.0, least=0, most=1_000_000)
+    log_every_steps: int = _number(10, least=1, most=1_000_000)
 
     @property
     def images_per_step(self) -> int:
