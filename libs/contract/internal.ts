@@ -174,13 +174,16 @@ export const reportItem = z.discriminatedUnion('type', [
       ({ steps, values, times }) => steps.length === values.length && steps.length === times.length,
       'each point has a step, a value and a time',
     ),
-  /** How far the attempt is: images, steps or rows done of a total; `rate` in units a second. */
+  /** How far the attempt is: images, steps or rows done of a total. */
   z.object({
     type: z.literal('progress'),
     done: z.number().min(0),
     total: z.number().min(0),
     unit: z.enum(['steps', 'images', 'rows', 'files']),
+    /** How many a second, of `rateUnit`. */
     rate: z.number().min(0).nullable(),
+    /** A training stage counts steps and measures images. Without it: `unit`, as agents of earlier releases meant it. */
+    rateUnit: z.enum(['images']).optional(),
     etaSeconds: z.number().min(0).nullable(),
     message: toldText(500),
   }),

@@ -84,6 +84,7 @@ export const progressView = z.object({
   total: z.number(),
   unit: z.enum(['steps', 'images', 'rows', 'files', 'shards']),
   rate: z.number().nullable(),
+  rateUnit: z.enum(['images']).optional().describe('What `rate` counts a second; `unit` where it is not given.'),
   etaSeconds: z.number().nullable(),
   message: z.string(),
 });

@@ -23,8 +23,7 @@ export function aMiniRun(over: Partial<RunView> = {}, steps: Record<string, Part
       state: 'active',
       startedAt: at(52),
       attempts: 1,
-      settings: { batch: 16, ranks: 2 },
-      progress: { done: 26, total: 50, unit: 'steps', rate: 2.06, etaSeconds: 11.6, message: 'epoch 2 of 4' },
+      progress: { done: 26, total: 50, unit: 'steps', rate: 65.9, rateUnit: 'images', etaSeconds: 11.6, message: 'epoch 2 of 4' },
     }),
     aStep({ name: '512_finetune', kind: 'train', state: 'blocked', waiting: waiting('waits for 384_finetune') }),
     aStep({

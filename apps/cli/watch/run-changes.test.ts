@@ -31,20 +31,29 @@ test('the first look tells the run and every step that is not blocked', () => {
 });
 
 test('the same state again, and a tick of progress, tell nothing', () => {
-  const tick = state({}, { '384_finetune': { progress: { done: 27, total: 50, unit: 'steps', rate: 2, etaSeconds: 11, message: '' } } });
+  const tick = state(
+    {},
+    { '384_finetune': { progress: { done: 27, total: 50, unit: 'steps', rate: 64, rateUnit: 'images', etaSeconds: 11, message: '' } } },
+  );
   expect(changes(state(), state())).toEqual([]);
   expect(changes(state(), tick)).toEqual([]);
 });
 
 test('each quarter of the way is one line', () => {
-  const later = state({}, { '384_finetune': { progress: { done: 38, total: 50, unit: 'steps', rate: 2, etaSeconds: 6, message: '' } } });
+  const later = state(
+    {},
+    { '384_finetune': { progress: { done: 38, total: 50, unit: 'steps', rate: 64, rateUnit: 'images', etaSeconds: 6, message: '' } } },
+  );
   expect(changes(state(), later)).toEqual(['03:05:05  384_finetune   75 %  loss 3.41  64.0 img/s  eta 6 s  38/50 steps']);
-  const atTheEnd = state({}, { '384_finetune': { progress: { done: 50, total: 50, unit: 'steps', rate: 2, etaSeconds: 0, message: '' } } });
+  const atTheEnd = state(
+    {},
+    { '384_finetune': { progress: { done: 50, total: 50, unit: 'steps', rate: 64, rateUnit: 'images', etaSeconds: 0, message: '' } } },
+  );
   expect(changes(later, atTheEnd)).toEqual([]);
 });
 
 test('a step that takes long tells every two minutes how far it is', () => {
-  const progress = { done: 27, total: 50, unit: 'steps' as const, rate: 2, etaSeconds: 11, message: '' };
+  const progress = { done: 27, total: 50, unit: 'steps' as const, rate: 64, rateUnit: 'images' as const, etaSeconds: 11, message: '' };
   const startedAt = new Date(aMinuteLater.getTime() - 241_000).toISOString();
   const look = state({}, { '384_finetune': { startedAt, progress } });
   const told = (secondsAgo: number) =>

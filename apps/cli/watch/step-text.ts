@@ -1,7 +1,7 @@
-import type { RunState, StepState, StepView } from '@cairn/contract';
+import type { ProgressView, RunState, StepState, StepView } from '@cairn/contract';
 import type { Glyphs, Look, Paints } from '../output/style.ts';
 import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
-import { imagesPerSecond, type StepMetrics } from './watch-state.ts';
+import type { StepMetrics } from './watch-state.ts';
 
 const stepPaint: Record<StepState, keyof Paints> = {
   blocked: 'dim',
@@ -50,18 +50,19 @@ export function shareDone(step: StepView): number | null {
 /** What an active step tells about itself, the most important first. */
 export function progressParts(step: StepView, metrics: StepMetrics | undefined): string[] {
   const { progress, shards } = step;
-  const rate = imagesPerSecond(step);
   const eta = progress?.etaSeconds;
   const isLossKnown = metrics?.loss != null;
   return [
     ...(shards === null ? [] : [`${shards.committed}/${shards.total} shards`]),
     ...(isLossKnown ? [`loss ${formatNumber(metrics.loss ?? 0)}`] : []),
-    ...(rate === null ? [] : [`${formatNumber(rate)} img/s`]),
+    ...(progress?.rate == null ? [] : [rateText(progress.rate, progress.rateUnit ?? progress.unit)]),
     ...(eta == null ? [] : [`eta ${formatRunning(eta)}`]),
     ...(progress === null || progress.total <= 0 ? [] : [`${formatCount(progress.done)}/${formatCount(progress.total)} ${progress.unit}`]),
     ...(progress === null || progress.message === '' || isLossKnown ? [] : [progress.message]),
   ];
 }
+
+const rateText = (rate: number, unit: ProgressView['unit']): string => `${formatNumber(rate)} ${unit === 'images' ? 'img' : unit}/s`;
 
 /** What an ended step leaves to tell: scores, rows, where a result comes from. */
 export function resultParts(step: StepView, { glyphs }: Pick<Look, 'glyphs'>): string[] {

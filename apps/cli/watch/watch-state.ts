@@ -1,4 +1,4 @@
-import type { RunView, StepView } from '@cairn/contract';
+import type { RunView } from '@cairn/contract';
 
 /** The newest point of what a training step measures. */
 export type StepMetrics = { loss: number | null };
@@ -16,11 +16,3 @@ export type WatchState = {
   /** Whether the event stream is connected; what is shown may be old when it is lost. */
   connection: 'live' | 'lost';
 };
-
-/** Images a second, from steps a second and the effective batch where steps are counted. Null when the rate is not known. */
-export function imagesPerSecond({ progress, settings }: StepView): number | null {
-  if (progress?.rate == null) return null;
-  if (progress.unit === 'images') return progress.rate;
-  const { batch, ranks } = settings;
-  return progress.unit === 'steps' && typeof batch === 'number' && typeof ranks === 'number' ? progress.rate * batch * ranks : null;
-}

@@ -63,7 +63,7 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
   expect(plane.items('badImage')).toEqual([{ type: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' }]);
   // The history of a run keeps some, the log all.
   expect(lines.join('')).toMatch(/"imageId":"abc","path":"train\/a\/b\/c\/abc\.jpg","reason":"truncated".*cannot be read/);
-  expect(plane.items('progress').at(-1)).toMatchObject({ done: 4, total: 4, unit: 'steps' });
+  expect(plane.items('progress').at(-1)).toMatchObject({ done: 4, total: 4, unit: 'steps', rate: 20, rateUnit: 'images' });
   expect(plane.logText('stdout')).toBe('training ä\n');
 });
 

@@ -42,7 +42,8 @@ export function stageProgress(reporter: Reporter, settings: AttemptSpecOf<'train
         done: event.step,
         total: Math.max(totalSteps, event.step),
         unit: 'steps',
-        rate: Math.max(0, imagesPerSecond / (settings.effectiveBatch ?? settings.batch * settings.ranks)),
+        rate: Math.max(0, imagesPerSecond),
+        rateUnit: 'images',
         etaSeconds: Math.max(0, event.etaSeconds),
         message: `epoch ${epoch.toFixed(2)} of ${settings.lastEpoch ?? settings.epochs}, loss ${loss.toFixed(3)}, ${imagesPerSecond.toFixed(1)} images/s`,
       });
