@@ -3,7 +3,6 @@ import { type CairnError, isCairnError } from '@cairn/contract';
 import { beginLaunch, recordLaunchFailure, recordPlace } from '@cairn/engine';
 import { attemptToken } from '@cairn/runtime';
 import { unknownPool } from './configuration.ts';
-import { loaderOf } from './loader-memory.ts';
 import type { ControllerParts } from './parts.ts';
 
 type Launch = NonNullable<Awaited<ReturnType<typeof beginLaunch>>>;
@@ -21,8 +20,8 @@ export async function launchAttempt(parts: ControllerParts, attemptId: string, g
     CAIRN_ATTEMPT_TOKEN: attemptToken(parts.serverKey, attemptId, generation),
     CAIRN_INTERNAL_URL: parts.internalUrls.join(','),
   };
-  const { name, slots, avoidNodes } = launch;
-  const spec = { attemptId, generation, name, slots, env, avoidNodes, ...loaderOf(launch) };
+  const { name, slots, loaderBytes, avoidNodes } = launch;
+  const spec = { attemptId, generation, name, slots, env, loaderBytes, avoidNodes };
   try {
     const { place, handle } = await executor.start(spec, signal);
     await recordPlace(parts.ctx, attemptId, generation, place, handle);

@@ -2,7 +2,6 @@ import type { PoolRoom } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
 import { ada, openStage, type Stage } from '@cairn/engine/testing';
-import type { LoaderMemory } from '@cairn/executor';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readinessOf } from './readiness.ts';
@@ -18,12 +17,12 @@ beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes',
 /** Of an executor what is asked here. */
 function executorOf(see: () => PoolRoom | null, isWatching = true) {
   const asked: string[][] = [];
-  const loaders: (LoaderMemory | undefined)[] = [];
+  const loaders: (number | undefined)[] = [];
   const executor: RoomSource = {
     isWatching: () => isWatching,
-    capacity: async (_, live, loader) => {
+    capacity: async (_, live, loaderBytes) => {
       asked.push([...live]);
-      loaders.push(loader);
+      loaders.push(loaderBytes);
       return see();
     },
   };
@@ -87,8 +86,8 @@ describe('the room of a pool', () => {
     await stage.play(runId, 'prepare');
     await look(executor, looks);
     await hasMoreRoom(reignOver(executor), looks);
-    const first = { ranks: 1, workers: 3, batch: 4, bytesPerImage: 32 * 32 * 3 };
-    expect(loaders).toEqual([undefined, first, first]);
+    const first = 3 * 2 * 2 * 4 * 32 * 32 * 3;
+    expect(loaders).toEqual([0, first, first]);
     await stage.engine.cancelRun(runId, ada, '');
   });
 

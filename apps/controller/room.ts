@@ -3,9 +3,8 @@ import type { PoolRoom } from '@cairn/contract';
 import type { Waiting } from '@cairn/db';
 import type { PoolCapacity } from '@cairn/domain';
 import { recordRoom } from '@cairn/engine';
-import type { Executor, LoaderMemory } from '@cairn/executor';
+import type { Executor } from '@cairn/executor';
 import { deadline } from '@cairn/runtime';
-import { largestLoader } from './loader-memory.ts';
 import type { Reign } from './parts.ts';
 
 /** An executor answers from memory, but for its first look. */
@@ -17,8 +16,8 @@ export type RoomSource = Pick<Executor, 'isWatching' | 'capacity'>;
 /** Of a reign what is asked here. */
 export type RoomParts = Pick<Reign, 'ctx' | 'lead' | 'signal' | 'log'> & { executors: ReadonlyMap<string, RoomSource> };
 
-/** What a look at a pool is told: the attempts there, and the most that one of those to start puts into shared memory. */
-type Beside = { live: ReadonlySet<string>; loader: LoaderMemory | undefined };
+/** What a look at a pool is told: the attempts there, and the most that the loaders of one to start keep in shared memory. */
+type Beside = { live: ReadonlySet<string>; loaderBytes: number };
 
 /** What the last look at a pool was told, and how many more could start. */
 export type RoomLooks = Map<string, Beside & { fits: number }>;
@@ -31,15 +30,15 @@ export type RoomLooks = Map<string, Beside & { fits: number }>;
  */
 export async function lookAtRoom(reign: RoomParts, { waiting, running, pools }: Waiting, looks: RoomLooks): Promise<PoolCapacity[]> {
   // A pod that were tried with less shared memory than its loaders need might find no node.
-  const loader = await largestLoader(reign.ctx.prisma, waiting);
+  const loaderBytes = waiting.reduce((most, step) => Math.max(most, step.loaderBytes), 0);
   return Promise.all(
     pools.map(async (pool) => {
       const executor = reign.executors.get(pool.name);
       if (!executor) return pool;
       const live = new Set(running.flatMap((attempt) => (attempt.pool === pool.name ? [attempt.attemptId] : [])));
-      const room = await roomOf(reign, executor, { live, loader });
+      const room = await roomOf(reign, executor, { live, loaderBytes });
       if (room === null) looks.delete(pool.name);
-      else looks.set(pool.name, { live, loader, fits: room.fits });
+      else looks.set(pool.name, { live, loaderBytes, fits: room.fits });
       if (!isDeepStrictEqual(room, pool.room)) await recordRoom(reign.ctx, reign.lead, pool.name, room);
       return { ...pool, room };
     }),
@@ -59,10 +58,10 @@ export async function hasMoreRoom(reign: RoomParts, looks: RoomLooks): Promise<b
 }
 
 /** Nothing starts where nothing can be seen: it would start on ignorance. */
-async function roomOf({ signal, log }: RoomParts, executor: RoomSource, { live, loader }: Beside): Promise<PoolRoom | null> {
+async function roomOf({ signal, log }: RoomParts, executor: RoomSource, { live, loaderBytes }: Beside): Promise<PoolRoom | null> {
   if (!executor.isWatching()) return unseen;
   try {
-    return await executor.capacity(deadline(signal, lookLimitMs), live, loader);
+    return await executor.capacity(deadline(signal, lookLimitMs), live, loaderBytes);
   } catch (error) {
     signal.throwIfAborted();
     log.warn({ err: error }, 'the machines of a pool cannot be seen');

@@ -90,6 +90,7 @@ export type NewStep = {
   pool: string;
   slots: number;
   maxAttempts: number;
+  loaderBytes: number;
 } & Required<Pick<StepColumns, 'state'>>;
 
 type NewAttempt = {
@@ -190,6 +191,7 @@ const newStepNames: Names<NewStep & { runId: string } & SettledStep> = {
   pool: 'pool',
   slots: 'slots',
   maxAttempts: 'max_attempts',
+  loaderBytes: 'loader_bytes',
   state: 'state',
   artifactId: 'artifact_id',
   reusedFromRunId: 'reused_from_run_id',

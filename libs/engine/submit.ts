@@ -1,6 +1,6 @@
 import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation } from '@cairn/db';
-import { expandRecipe, rulesOf, type StepPlan } from '@cairn/domain';
+import { expandRecipe, loaderBytes, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
 import { audit } from './audit.ts';
 import type { Given } from './columns.ts';
@@ -145,7 +145,7 @@ function newStep(plan: StepPlan, given: Given[]): WorkStep {
 
 const newStepRow = (step: WorkStep, position: number): NewStep => {
   const { id, name, kind, settings, needs, given, slots, maxAttempts, state } = step;
-  return { id, position, name, kind, settings, needs, given, pool: rulesOf(step).pool, slots, maxAttempts, state };
+  return { id, position, name, kind, settings, needs, given, pool: rulesOf(step).pool, slots, maxAttempts, loaderBytes: loaderBytes(step), state };
 };
 
 async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {

@@ -11,20 +11,10 @@ export type LaunchSpec = {
   slots: number;
   /** Environment variables of the agent: its token, the addresses it calls. */
   env: Readonly<Record<string, string>>;
-  /** What its loaders put into shared memory, where a training step has any: sizes /dev/shm of a pod. */
-  loader?: LoaderMemory;
+  /** What the loader processes of a training step keep in shared memory: sizes /dev/shm of a pod. */
+  loaderBytes?: number;
   /** Nodes on which earlier attempts of the step ended for a fault of the node. */
   avoidNodes?: readonly string[];
-};
-
-/** Batches of decoded images on their way from loader processes to the ranks that train. */
-export type LoaderMemory = {
-  ranks: number;
-  /** Loader processes of each rank. */
-  workers: number;
-  /** Images a batch. */
-  batch: number;
-  bytesPerImage: number;
 };
 
 export type Launched = {
@@ -85,9 +75,9 @@ export type Executor = {
    * How many more attempts the place can hold now, and why; null when its configured slots are all there is to know.
    *
    * @param live attempts that are to run there, started or not: those that have no place yet will take the first ones
-   * @param loader the largest of the attempts that are to start, where one has loaders
+   * @param loaderBytes the most that one of the attempts to start needs; 0 unless given
    */
-  capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<PoolRoom | null>;
+  capacity(signal: AbortSignal, live: ReadonlySet<string>, loaderBytes?: number): Promise<PoolRoom | null>;
   /** False while changes may go by unseen: the executor is not ready. */
   isWatching(): boolean;
   /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Gives the function that ends this. */

@@ -4,7 +4,6 @@ export { loadFleet } from './fleet.ts';
 export { getArtifact } from './get-artifact.ts';
 export { getRun } from './get-run.ts';
 export { getStep } from './get-step.ts';
-export { settingsOfLargestLoader } from './largest-loader.ts';
 export { listAudit } from './list-audit.ts';
 export { listEvents, readEvents } from './list-events.ts';
 export { listRuns } from './list-runs.ts';

@@ -9,7 +9,10 @@ beforeEach(() => rows.clear());
 
 describe('loadWaiting', () => {
   test('a ready step waits once its result is its own to build', async () => {
-    const { run, step } = await rows.addReadyStep({ name: '384', slots: 8, notBefore: new Date(5_000) }, { priority: 7, owner: 'grace' });
+    const { run, step } = await rows.addReadyStep(
+      { name: '384', loaderBytes: 2n ** 33n, slots: 8, notBefore: new Date(5_000) },
+      { priority: 7, owner: 'grace' },
+    );
     const { waiting } = await loadWaiting(prisma);
     expect(waiting).toEqual([
       {
@@ -25,6 +28,7 @@ describe('loadWaiting', () => {
         pool: 'gpu',
         slots: 8,
         live: 0,
+        loaderBytes: 2 ** 33,
         wanted: 1,
         openShards: null,
       },

@@ -4,7 +4,7 @@ import { liveAttempts, type Transaction } from '../client.ts';
 import { readNullable, readRows, roomColumn } from './columns.ts';
 
 /** What {@link admit} decides about: everything that wants slots, everything that holds them, and the pools. */
-export type Waiting = { waiting: WaitingStep[]; running: RunningAttempt[]; pools: PoolCapacity[] };
+export type Waiting = { waiting: (WaitingStep & { loaderBytes: number })[]; running: RunningAttempt[]; pools: PoolCapacity[] };
 
 const waitingRow = z.object({
   id: z.string(),
@@ -19,6 +19,8 @@ const waitingRow = z.object({
   pool: z.enum(['tasks', 'gpu']),
   slots: z.number().int(),
   maxAttempts: z.number().int(),
+  /** What the loader processes of one attempt keep in shared memory. */
+  loaderBytes: z.number(),
   live: z.number().int(),
   /** Null for steps without shards (those of a fleet are planned when its result is reserved), and when only the finalizing is left. */
   openShards: z.number().int().nullable(),
@@ -48,7 +50,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
     select s.id, s.run_id as "runId", r.name as "runName", s.name, s.shards_total is not null as "isFleet", r.owner, r.priority,
            coalesce(s.ready_at, s.created_at) as "readyAt", s.not_before as "notBefore",
            case when s.finalizing then 'tasks' else s.pool end as pool, case when s.finalizing then 1 else s.slots end as slots,
-           case when s.finalizing then 1 else s.max_attempts end as "maxAttempts", coalesce(a.live, 0) as live,
+           case when s.finalizing then 1 else s.max_attempts end as "maxAttempts", s.loader_bytes::float8 as "loaderBytes", coalesce(a.live, 0) as live,
            case when s.shards_total is not null and not s.finalizing then (
              select count(*)::int from shard h where h.step_id = s.id and h.state in ('pending', 'leased')
            ) end as "openShards"
@@ -85,7 +87,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
 }
 
 /** None when the step has all the attempts it can use. */
-function toWaitingStep(row: z.infer<typeof waitingRow>): WaitingStep[] {
+function toWaitingStep(row: z.infer<typeof waitingRow>): Waiting['waiting'] {
   const { id, maxAttempts, openShards, readyAt, notBefore, ...rest } = row;
   const wanted = row.isFleet ? Math.min(maxAttempts, openShards ?? maxAttempts) : 1;
   if (row.live >= wanted) return [];

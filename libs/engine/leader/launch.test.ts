@@ -47,3 +47,13 @@ test('a cancel at the moment of a launch is taken, however the two meet', async 
     expect((await stage.run(runId)).state).toBe(state === 'cancelled' ? 'cancelled' : 'cancelling');
   }
 });
+
+test('a launch says how much of the shared memory the loaders of its stage need', async () => {
+  variant += 1;
+  const runId = await stage.submit({ set: { 'stages.first.loaderWorkers': 3, 'prepare.testSeed': variant } });
+  await stage.play(runId, 'prepare');
+  const { id, pool } = await stage.step(runId, 'first');
+  await createAttempts(ctx, stage.lead, runId, id, pool, 1);
+  const attempt = await prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+  expect(await beginLaunch(ctx, attempt.id, 1)).toMatchObject({ loaderBytes: 3 * 2 * 2 * 4 * 32 * 32 * 3 });
+});

@@ -2,7 +2,6 @@ import { type FindingView, findingView, type Hint, isLiveAttempt, toldMessage } 
 import { hintChannel } from '@cairn/db';
 import { rulesOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
-import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { toJson } from '../json.ts';
 import { emit, enqueue, makesItsResult } from '../run-work.ts';
@@ -66,7 +65,7 @@ export async function beginLaunch(ctx: EngineContext, attemptId: string, generat
      where a.run_id = locked.id and a.id = ${attemptId} and a.generation = ${generation} and a.state = 'created'`;
   const attempt = await ctx.prisma.attempt.findUnique({
     where: { id: attemptId },
-    include: { step: { select: { name: true, kind: true, settings: true, run: { select: { name: true } } } } },
+    include: { step: { select: { name: true, loaderBytes: true, run: { select: { name: true } } } } },
   });
   if (!attempt || attempt.generation !== generation || attempt.state !== 'launching') return null;
   return {
@@ -78,8 +77,7 @@ export async function beginLaunch(ctx: EngineContext, attemptId: string, generat
     pool: attempt.pool,
     slots: attempt.slots,
     name: `${attempt.step.run.name}/${attempt.step.name}/${attempt.ordinal}`,
-    kind: states.kind.parse(attempt.step.kind),
-    settings: attempt.step.settings,
+    loaderBytes: Number(attempt.step.loaderBytes),
     avoidNodes: attempt.ordinal > 1 ? await nodesToAvoid(ctx, attempt.stepId) : [],
   };
 }

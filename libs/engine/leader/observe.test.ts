@@ -94,7 +94,7 @@ describe('an attempt on its way', () => {
   test('holds the slots of its pool, whatever its step asks for', async () => {
     const attempt = await anAttempt(8);
     expect((await row(attempt.id)).slots).toBe(8);
-    expect(await beginLaunch(stage.ctx, attempt.id, 1)).toMatchObject({ slots: 8, kind: 'train', avoidNodes: [] });
+    expect(await beginLaunch(stage.ctx, attempt.id, 1)).toMatchObject({ slots: 8, avoidNodes: [] });
   });
 
   test('avoids the nodes on which attempts of its step ended for a fault of the node', async () => {

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import type { LaunchSpec } from '../executor.ts';
-import { sharedMemoryBytes } from '../shared-memory.ts';
 import { containerOptions } from './container-spec.ts';
 import { dockerPoolSettings } from './pool-settings.ts';
 
@@ -88,10 +87,9 @@ describe('of the settings', () => {
   });
 
   test('shared memory is what the loaders need, and memory is the processes’, shared memory and /tmp together', () => {
-    const loader = { ranks: 8, workers: 4, batch: 64, bytesPerImage: 3 * 512 * 512 };
-    const { HostConfig } = container({ memory: '64Gi', tmpSize: '2Gi' }, { loader });
-    expect(HostConfig?.ShmSize).toBe(sharedMemoryBytes(loader));
-    expect(HostConfig?.Memory).toBe(66 * GiB + sharedMemoryBytes(loader));
+    const { HostConfig } = container({ memory: '64Gi', tmpSize: '2Gi' }, { loaderBytes: 6 * GiB });
+    expect(HostConfig?.ShmSize).toBe(7 * GiB);
+    expect(HostConfig?.Memory).toBe((66 + 7) * GiB);
     expect(HostConfig?.MemorySwap).toBe(HostConfig?.Memory);
   });
 

@@ -3,7 +3,7 @@ import { agentEnvironment } from '../agent-environment.ts';
 import { attemptLabels, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
 import type { LaunchSpec } from '../executor.ts';
 import { parseQuantity } from '../quantity.ts';
-import { sharedMemoryOf } from '../shared-memory.ts';
+import { sharedMemoryBytes } from '../shared-memory.ts';
 import { deviceRequests, gpuLabel } from './gpu-devices.ts';
 import type { DockerPoolSettings } from './pool-settings.ts';
 
@@ -30,7 +30,7 @@ export function containerOptions(
   const { command, runAsUser, network } = settings;
   const name = containerName(spec);
   const labels = attemptLabels(spec, owner);
-  const shared = sharedMemoryOf(spec, settings);
+  const shared = sharedMemoryBytes(spec, settings);
   const tmp = parseQuantity(settings.tmpSize);
   const memory = settings.memory === undefined ? 0 : parseQuantity(settings.memory) + shared + tmp;
   return {

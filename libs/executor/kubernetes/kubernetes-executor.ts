@@ -2,7 +2,7 @@ import { CairnError, type FailureSignal, type Finding, isCairnError, type PoolRo
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
-import type { Executor, Launched, LaunchSpec, LoaderMemory, Snapshot, StopRequest } from '../executor.ts';
+import type { Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
 import { overdue } from '../overdue.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
@@ -237,11 +237,11 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     }
   }
 
-  async function capacity(signal: AbortSignal, live: ReadonlySet<string>, loader?: LoaderMemory): Promise<PoolRoom | null> {
+  async function capacity(signal: AbortSignal, live: ReadonlySet<string>, loaderBytes = 0): Promise<PoolRoom | null> {
     if (settings.kueue || settings.autoscales) return null;
     const seen = await cluster.everything(deadline(signal, firstListMs));
     if (seen === null) return null;
-    const free = nodeFit(seen.nodes, seen.pods, podNeeds(settings, loader));
+    const free = nodeFit(seen.nodes, seen.pods, podNeeds(settings, loaderBytes));
     return withoutPromised(free, { live, views: views(), placed: seen.pods.filter((pod) => isOf(owner, pod)) });
   }
 

@@ -87,15 +87,14 @@ test('a node is avoided only while the pool may use another', () => {
 });
 
 describe('what a pod asks of a node', () => {
-  const loader = { ranks: 8, workers: 8, batch: 64, bytesPerImage: 512 * 512 * 3 };
   test.each([
-    ['of loaders', {}, loader],
-    ['of a step without loaders', {}, undefined],
-    ['of the pool', { sharedMemory: '100Gi' }, loader],
-  ])('is the memory that its manifest requests, with the shared memory %s', (_, change, loaders) => {
+    ['of loaders', {}, 6 * 2 ** 30],
+    ['of a step without loaders', {}, 0],
+    ['of the pool', { sharedMemory: '100Gi' }, 6 * 2 ** 30],
+  ])('is the memory that its manifest requests, with the shared memory %s', (_, change, loaderBytes) => {
     const settings = kubernetesPoolSettings.parse({ namespace: 'training', image: 'worker:1', allowTags: true, ...change });
-    const spec = { attemptId: 'att_1', generation: 1, name: 'mini-1/384/1', slots: 8, env: {}, ...(loaders && { loader: loaders }) };
+    const spec = { attemptId: 'att_1', generation: 1, name: 'mini-1/384/1', slots: 8, env: {}, loaderBytes };
     const { resources } = jobManifest(spec, { instance: 'test', pool: 'test' }, settings).spec?.template.spec?.containers[0] ?? {};
-    expect(String(podNeeds(settings, loaders).memory)).toBe(resources?.requests?.memory);
+    expect(String(podNeeds(settings, loaderBytes).memory)).toBe(resources?.requests?.memory);
   });
 });

@@ -1,7 +1,6 @@
 import type { V1Toleration } from '@kubernetes/client-node';
-import type { LoaderMemory } from '../executor.ts';
 import { parseQuantity } from '../quantity.ts';
-import { sharedMemoryOf } from '../shared-memory.ts';
+import { sharedMemoryBytes } from '../shared-memory.ts';
 import { conditionOf, type Node, type Pod } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 import { tolerations } from './pod-spec.ts';
@@ -19,13 +18,13 @@ export type PodNeeds = {
   tolerations: readonly V1Toleration[];
 };
 
-/** @param loader what it puts into shared memory, where the pool does not set the size of that */
-export function podNeeds(settings: KubernetesPoolSettings, loader?: LoaderMemory): PodNeeds {
+/** @param loaderBytes what its loaders keep in shared memory: counts where the pool does not set the size of that */
+export function podNeeds(settings: KubernetesPoolSettings, loaderBytes: number): PodNeeds {
   return {
     gpuResource: settings.gpuResource,
     gpus: settings.gpusPerPod,
     cpu: parseQuantity(settings.cpu),
-    memory: parseQuantity(settings.memory) + sharedMemoryOf(loader ? { loader } : {}, settings),
+    memory: parseQuantity(settings.memory) + sharedMemoryBytes({ loaderBytes }, settings),
     nodeSelector: settings.nodeSelector,
     tolerations: tolerations(settings),
   };

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { objectName } from '../attempt-labels.ts';
 import type { LaunchSpec } from '../executor.ts';
-import { sharedMemoryBytes } from '../shared-memory.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from './pool-settings.ts';
 
@@ -242,18 +241,15 @@ describe('what a pool sets', () => {
 });
 
 describe('shared memory', () => {
-  test('holds what the loaders prefetch, twice, beside one gigabyte', () => {
-    const loader = { ranks: 8, workers: 8, batch: 64, bytesPerImage: 512 * 512 * 3 };
-    expect(sharedMemoryBytes(loader)).toBe(2 ** 30 + 8 * 8 * 2 * 64 * 2 * 512 * 512 * 3);
-    expect(pod({}, { loader })?.volumes).toContainEqual({
+  test('holds what the loaders keep there, and one gigabyte more', () => {
+    expect(pod({}, { loaderBytes: 6 * 2 ** 30 })?.volumes).toContainEqual({
       name: 'shm',
-      emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemoryBytes(loader)) },
+      emptyDir: { medium: 'Memory', sizeLimit: String(7 * 2 ** 30) },
     });
   });
 
   test('is what the pool says when it says so', () => {
-    const loader = { ranks: 8, workers: 8, batch: 64, bytesPerImage: 512 * 512 * 3 };
-    expect(pod({ sharedMemory: '2Gi' }, { loader })?.volumes).toContainEqual({
+    expect(pod({ sharedMemory: '2Gi' }, { loaderBytes: 6 * 2 ** 30 })?.volumes).toContainEqual({
       name: 'shm',
       emptyDir: { medium: 'Memory', sizeLimit: '2147483648' },
     });

@@ -3,7 +3,7 @@ import { agentEnvironment, tokenVariable, workDir } from '../agent-environment.t
 import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from '../attempt-labels.ts';
 import type { LaunchSpec } from '../executor.ts';
 import { parseQuantity } from '../quantity.ts';
-import { sharedMemoryOf } from '../shared-memory.ts';
+import { sharedMemoryBytes } from '../shared-memory.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 
 export const agentContainer = 'agent';
@@ -111,7 +111,7 @@ function podSpec(spec: LaunchSpec, settings: KubernetesPoolSettings): V1PodSpec 
 function container(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Container {
   const { gpusPerPod, gpuResource } = settings;
   const gpus: Record<string, string> = gpusPerPod > 0 ? { [gpuResource]: String(gpusPerPod) } : {};
-  const memory = String(parseQuantity(settings.memory) + sharedMemoryOf(spec, settings));
+  const memory = String(parseQuantity(settings.memory) + sharedMemoryBytes(spec, settings));
   return {
     name: agentContainer,
     image: settings.image,
@@ -144,7 +144,7 @@ function volumes(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Volume[]
   return [
     { name: 'work', emptyDir: settings.workDirSize === undefined ? {} : { sizeLimit: settings.workDirSize } },
     { name: 'tmp', emptyDir: {} },
-    { name: 'shm', emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemoryOf(spec, settings)) } },
+    { name: 'shm', emptyDir: { medium: 'Memory', sizeLimit: String(sharedMemoryBytes(spec, settings)) } },
     ...settings.nodeMounts.map(({ name, hostPath }) => ({ name: `node-${name}`, hostPath: { path: hostPath } })),
     ...settings.claimMounts.map(({ claimName, readOnly }, index) => ({
       name: claimVolume(index),
