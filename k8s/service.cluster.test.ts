@@ -1,10 +1,12 @@
 // CI runs this when k8s/cairn, k8s/testing, docker/control-plane, prisma/migrations change, else one time in three; it takes about 480 s.
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import type { RunEvent, RunView } from '@cairn/contract';
 import { withClient } from '@cairn/testing';
 import type { V1Pod } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type Backup, gpuResource, type InstalledService, installService, nameAnnotation, recipe } from './testing/installed-service.ts';
-import { buildAndLoad, removeImage } from './testing/load-image.ts';
 
 // The chart from its images, with a whole run in it, an upgrade in the middle of another, and its end.
 vi.setConfig({ testTimeout: 1_800_000, hookTimeout: 600_000 });
@@ -148,3 +150,19 @@ test('a new install over a backup of database and bucket goes on with the run th
   expect(training.map(({ state }) => state)).toEqual([expect.stringMatching(/lost|preempted/), 'succeeded']);
   expect(training[1]?.resumedFrom?.step).toBeGreaterThan(0);
 });
+
+const run = promisify(execFile);
+const limitMs = 300_000;
+
+/** Builds an image with the Docker engine and brings it to the nodes, with the program that CAIRN_TEST_LOAD_IMAGE names. */
+async function buildAndLoad(image: string, folder: string, buildArgs: Record<string, string>): Promise<void> {
+  const options = Object.entries(buildArgs).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
+  await run('docker', ['build', '--tag', image, ...options, folder], { timeout: limitMs });
+  const [program = '', ...args] = (process.env.CAIRN_TEST_LOAD_IMAGE ?? '').split(' ');
+  await run(program, [...args, image], { timeout: limitMs });
+}
+
+/** Removes an image from the engine; that of the nodes stays. */
+async function removeImage(image: string): Promise<void> {
+  await run('docker', ['image', 'rm', '--force', image], { timeout: limitMs });
+}

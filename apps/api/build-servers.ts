@@ -1,15 +1,16 @@
-import type { PrismaClient } from '@cairn/db';
+import { type AdmissionSource, type AdmissionView, loadAdmission, type PrismaClient } from '@cairn/db';
 import type { Engine, EngineContext } from '@cairn/engine';
 import type { Closer, Logger, Metrics } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
-import { createAdmissionCache } from './admission-cache.ts';
 import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
-import { buildMetricsServer } from './build-metrics-server.ts';
 import { createEventFeed, type FeedOptions } from './events/feed.ts';
-import { sourceInspector } from './inspect-source.ts';
-import { createLoadLimits } from './load/load-limits.ts';
-import { createMetricsPage } from './routes/metrics.ts';
+import { type App, createApp } from './http/app.ts';
+import type { ConnectionBounds } from './load/bound-connections.ts';
+import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
+import { shedLoad } from './load/shed-load.ts';
+import { sourceInspector } from './register-dataset.ts';
+import { createMetricsPage, type MetricsPage, metricsRoute } from './routes/metrics.ts';
 import type { ServerBounds } from './server-bounds.ts';
 import { locatorOf } from './storage-access.ts';
 import { createWeightsQuota } from './weights-quota.ts';
@@ -67,4 +68,48 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
   const metricsServer = await buildMetricsServer({ page: metricsPage, load, connections: bounds.connections, log, metrics });
   closer.add('the metrics server', () => metricsServer.close());
   return { api, internal, metricsServer, feed };
+}
+
+/** A look that took less than this is not worth keeping. */
+const cheapMs = 25;
+/** At most this share of the time goes into looking. */
+const share = 0.1;
+const longestMs = 2_000;
+
+/**
+ * Shares a look at everything that waits between requests: callers of one moment get one, and one that was dear, because
+ * thousands of steps wait, serves for ten times as long as it took.
+ */
+function createAdmissionCache(prisma: PrismaClient): AdmissionSource {
+  let kept: { view: AdmissionView; until: number } | null = null;
+  let pending: Promise<AdmissionView> | null = null;
+
+  async function look(): Promise<AdmissionView> {
+    const begin = performance.now();
+    try {
+      const view = await loadAdmission(prisma);
+      const tookMs = performance.now() - begin;
+      kept = tookMs < cheapMs ? null : { view, until: performance.now() + Math.min(longestMs, tookMs / share) };
+      return view;
+    } finally {
+      pending = null;
+    }
+  }
+
+  return () => {
+    if (kept !== null && performance.now() < kept.until) return Promise.resolve(kept.view);
+    pending ??= look();
+    return pending;
+  };
+}
+
+type MetricsServerDeps = { page: MetricsPage; load: LoadLimits; connections: ConnectionBounds; log: Logger; metrics: Metrics };
+
+/** /metrics without a token, on a port of its own that a Prometheus server reaches and people do not. Not yet listening. */
+async function buildMetricsServer({ page, load, connections, log, metrics }: MetricsServerDeps): Promise<App> {
+  const app = createApp({ server: 'metrics', log, metrics, maxBodyBytes: 1_024, connections });
+  shedLoad(app, load, () => 'probe');
+  metricsRoute(app, page, {});
+  await app.ready();
+  return app;
 }

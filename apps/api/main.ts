@@ -2,10 +2,10 @@ import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes } from '@cairn/engine';
 import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
-import { ensureBootstrapToken } from './auth/bootstrap-token.ts';
-import { awaitDatabase } from './await-database.ts';
+import { ensureBootstrapToken } from './auth/secrets.ts';
 import { buildServers } from './build-servers.ts';
 import { apiConfiguration, megabyte } from './configuration.ts';
+import { awaitDatabase } from './http/database-fault.ts';
 import { boundsOf } from './server-bounds.ts';
 import { removerOf } from './storage-access.ts';
 

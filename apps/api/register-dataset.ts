@@ -1,9 +1,54 @@
-import type { DatasetFiles, DatasetView, ImageSource } from '@cairn/contract';
+import { isAbsolute } from 'node:path';
+import { CairnError, type DatasetFiles, type DatasetView, type ImageSource } from '@cairn/contract';
+import type { InspectedDataset } from '@cairn/dataset';
 import { datasetViewOf, inTransaction, isUniqueViolation, type PrismaClient } from '@cairn/db';
 import { type Actor, audit } from '@cairn/engine';
 import { canonicalJson, newId } from '@cairn/runtime';
 
-export type NewDataset = {
+export type InspectSource = (source: ImageSource, signal: AbortSignal) => Promise<InspectedDataset>;
+
+/**
+ * Gives what checks the files of a collection and digests them.
+ *
+ * @param roots the folders that datasets may lie in, looked up for each request
+ */
+export function sourceInspector(roots: () => Promise<readonly string[]>): InspectSource {
+  /** @throws CairnError as `inspectDataset` does, `invalid_request` for a path that is not absolute */
+  return async (source, signal) => {
+    requireAbsolute(source);
+    // DuckDB and sharp are large: a server that registers nothing does without them.
+    const { inspectDataset } = await import('@cairn/dataset');
+    try {
+      return await inspectDataset(source, { roots: await roots(), signal });
+    } catch (error) {
+      throw unreadable(error) ?? error;
+    }
+  };
+}
+
+function requireAbsolute(source: ImageSource): void {
+  for (const field of ['root', 'metadata', 'countries'] as const) {
+    const path = source[field];
+    if (path === null || isAbsolute(path)) continue;
+    throw new CairnError('invalid_request', `source.${field} is "${path}"; give an absolute path, as the machines that run Cairn see it`, {
+      details: { part: 'body', errors: [{ path: `source.${field}`, message: 'an absolute path is expected' }] },
+    });
+  }
+}
+
+/** A file that is there and cannot be read is its owner's to mend, like one that is missing. */
+function unreadable(error: unknown): CairnError | undefined {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
+  if (
+    !['EACCES', 'EPERM', 'ENOTDIR', 'ENOENT', 'EIO', 'ELOOP', 'ENAMETOOLONG', 'ENXIO', 'EINVAL', 'ERR_INVALID_ARG_VALUE'].includes(
+      error.code,
+    )
+  )
+    return undefined;
+  return new CairnError('missing_file', `The collection cannot be read: ${error.message}`, { cause: error });
+}
+
+type NewDataset = {
   name: string;
   source: ImageSource;
   /** SHA-256 of the metadata and the images' digest. */

@@ -1,9 +1,8 @@
-import { catalogueCalls } from './catalogue-calls.ts';
+import { catalogueCalls, serviceCalls } from './catalogue-calls.ts';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-step-logs.ts';
 import { createRequester } from './request.ts';
 import { runCalls } from './run-calls.ts';
-import { serviceCalls } from './service-calls.ts';
 
 export type ClientOptions = {
   /** Address of the API, such as `http://127.0.0.1:8080`; a path prefix is kept. */

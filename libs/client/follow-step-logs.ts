@@ -1,6 +1,5 @@
 import { type AttemptView, isEndedStep, type LogPage, type LogStream, type StepState } from '@cairn/contract';
-import { createChannel } from './channel.ts';
-import { followLogs, type ReadLog } from './follow-logs.ts';
+import { createChannel, followLogs, type ReadLog } from './follow-logs.ts';
 import type { RequestOptions } from './request.ts';
 import { wait } from './wait.ts';
 

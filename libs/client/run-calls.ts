@@ -18,8 +18,7 @@ import {
   stepView,
 } from '@cairn/contract';
 import type { z } from 'zod';
-import { eachItem } from './pages.ts';
-import type { Requester, RequestOptions } from './request.ts';
+import { eachItem, type Requester, type RequestOptions } from './request.ts';
 
 export type RunListQuery = Partial<z.output<typeof runListQuery>>;
 export type SubmitOptions = RequestOptions & {

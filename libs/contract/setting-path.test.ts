@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { settingPath, settingPathText } from './setting-path.ts';
+import { z } from 'zod';
+import { settingPath, settingPathText, unwrapped } from './setting-path.ts';
 
 test.each([
   ['stages.384.epochs', ['stages', '384', 'epochs']],
@@ -18,4 +19,11 @@ test.each(['a..b', '.a', 'a.', 'a."b', 'a."".b', 'a"b".c', '"a"b'])('%s is refus
   expect(() => settingPath(path)).toThrow(
     expect.objectContaining({ code: 'unknown_setting', message: expect.stringContaining('double quotes') }),
   );
+});
+
+test('every wrapper is taken off, in any order, and nothing else', () => {
+  const object = z.object({ epochs: z.number() });
+  expect(unwrapped(object.optional().nullable().default(null).prefault(null))).toBe(object);
+  const list = z.array(object);
+  expect(unwrapped(list)).toBe(list);
 });

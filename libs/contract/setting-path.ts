@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { CairnError } from './errors.ts';
 
 /**
@@ -28,4 +29,16 @@ export function settingPath(path: string): string[] {
 /** The path of a setting as it is written: {@link settingPath} gives its parts. */
 export function settingPathText(parts: readonly PropertyKey[]): string {
   return parts.map((part) => (String(part).includes('.') ? `"${String(part)}"` : String(part))).join('.');
+}
+
+/** The value of a record's own key; undefined for what it has not, `constructor` and `toString` among them. */
+export function ownValue<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** The schema itself, without the defaults and the like that are wrapped around it. */
+export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
+  const isWrapper =
+    schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional || schema instanceof z.ZodNullable;
+  return isWrapper ? unwrapped(schema.unwrap()) : schema;
 }

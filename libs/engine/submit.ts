@@ -145,7 +145,20 @@ function newStep(plan: StepPlan, given: Given[]): WorkStep {
 
 const newStepRow = (step: WorkStep, position: number): NewStep => {
   const { id, name, kind, settings, needs, given, slots, maxAttempts, state } = step;
-  return { id, position, name, kind, settings, needs, given, pool: rulesOf(step).pool, slots, maxAttempts, loaderBytes: loaderBytes(step), state };
+  return {
+    id,
+    position,
+    name,
+    kind,
+    settings,
+    needs,
+    given,
+    pool: rulesOf(step).pool,
+    slots,
+    maxAttempts,
+    loaderBytes: loaderBytes(step),
+    state,
+  };
 };
 
 async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: string, requestDigest: string): Promise<string | null> {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { quantityPattern } from './quantity.ts';
+import type { LaunchSpec } from './executor.ts';
+import { parseQuantity, quantityPattern } from './quantity.ts';
 
 export const quantity = z.string().regex(quantityPattern, 'a quantity such as 500m, 8 or 64Gi');
 export const seconds = z.number().int().min(1);
@@ -32,4 +33,15 @@ export function refineContainer(pool: Given, context: z.RefinementCtx): void {
   if (Object.keys(pool.env).some((name) => name.startsWith('CAIRN_ATTEMPT_'))) {
     context.addIssue({ code: 'custom', path: ['env'], message: 'the variables CAIRN_ATTEMPT_* are those of each attempt' });
   }
+}
+
+/** What NCCL and PyTorch themselves put there, and a pod without loaders. */
+const leastBytes = 2 ** 30;
+
+/** Bytes of /dev/shm: what the pool sets, or else what the attempt needs. A container's own 64 MB would end a loader with "Bus error". */
+export function sharedMemoryBytes(
+  { loaderBytes = 0 }: Pick<LaunchSpec, 'loaderBytes'>,
+  { sharedMemory }: { sharedMemory?: string | undefined },
+): number {
+  return sharedMemory === undefined ? leastBytes + loaderBytes : parseQuantity(sharedMemory);
 }

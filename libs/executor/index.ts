@@ -3,5 +3,5 @@ export { type DockerPoolSettings, dockerPoolSettings } from './docker/pool-setti
 export * from './executor.ts';
 export { type KubernetesExecutorOptions, kubernetesExecutor } from './kubernetes/kubernetes-executor.ts';
 export { type KubernetesPoolSettings, kubernetesPoolSettings } from './kubernetes/pool-settings.ts';
-export { type Removal, removeAttempts } from './kubernetes/remove-attempts.ts';
+export { type Removal, removeAttempts } from './kubernetes/reaper.ts';
 export { type ProcessExecutorOptions, processExecutor } from './process/process-executor.ts';

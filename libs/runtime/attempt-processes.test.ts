@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { waitFor } from '@cairn/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { killAttemptProcesses, processesByAttempt } from './attempt-processes.ts';
 import { newId } from './new-id.ts';
+import { identityOf } from './process-record.ts';
 
 function aProcessOf(attemptId: string): ChildProcess {
   const child = spawn('sleep', ['600'], { env: { PATH: process.env.PATH, CAIRN_ATTEMPT_ID: attemptId } });
@@ -34,4 +36,25 @@ test('what is spared is not waited for: the init of a container stays until the 
   expect(performance.now() - began).toBeLessThan(5_000);
   await expect.poll(() => seen(attemptId)).toEqual([init.pid]);
   expect(rank.killed || rank.signalCode === 'SIGKILL' || rank.exitCode !== null).toBe(true);
+});
+
+async function parentOf(argument: string) {
+  const parent = spawn(process.execPath, [new URL('./fixtures/parent.ts', import.meta.url).pathname, argument]);
+  const [output]: unknown[] = await once(parent.stdout, 'data');
+  return { parent, pid: Number(String(output)) };
+}
+
+test('the process ends when its parent is killed', async () => {
+  const { parent, pid } = await parentOf('');
+  expect(identityOf(pid)).not.toBeNull();
+  parent.kill('SIGKILL');
+  await waitFor(() => identityOf(pid) === null, { message: 'the process to end with its parent' });
+});
+
+test('a cancelled watcher leaves the process alone', async () => {
+  const { parent, pid } = await parentOf('cancel');
+  parent.kill('SIGKILL');
+  await once(parent, 'exit');
+  expect(identityOf(pid)).not.toBeNull();
+  process.kill(pid, 'SIGKILL');
 });

@@ -1,6 +1,8 @@
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { identityOf, isAlive, type ProcessIdentity } from './process-record.ts';
-import { sleep } from './sleep.ts';
+import { sleep } from './waits.ts';
 
 /**
  * The processes of this machine by the attempt they belong to. Every process below an agent inherits CAIRN_ATTEMPT_ID,
@@ -88,4 +90,22 @@ function attemptOf(pid: number): string | null {
   }
   const entry = environment.split('\0').find((line) => line.startsWith('CAIRN_ATTEMPT_ID='));
   return entry === undefined ? null : entry.slice('CAIRN_ATTEMPT_ID='.length);
+}
+
+/**
+ * Ends the process `pid` with `signal` when this process is gone, however it went (kill -9 too), and then runs no more
+ * code of ours: a shell waits for the end of a pipe that only this process holds open. Call `cancel` once `pid` has
+ * ended by itself, lest its number is given to another process.
+ */
+export function endWithParent(pid: number, signal: 'INT' | 'TERM' | 'KILL' = 'INT'): { cancel(): void } {
+  // In a session of its own, so that Ctrl-C at the terminal does not take the watcher before it can act.
+  const watcher = spawn('/bin/sh', ['-c', 'read _; kill -"$2" "$1"', 'sh', String(pid), signal], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  });
+  watcher.on('error', () => undefined);
+  watcher.unref();
+  if (watcher.stdin instanceof Socket) watcher.stdin.unref();
+  watcher.stdin.on('error', () => undefined);
+  return { cancel: () => watcher.kill('SIGKILL') };
 }

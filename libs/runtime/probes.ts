@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { z } from 'zod';
-import { deadline } from './deadline.ts';
 import type { Metrics } from './metrics.ts';
+import { deadline } from './waits.ts';
 
 export type ProbesOptions = {
   host: string;

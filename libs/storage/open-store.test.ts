@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { openStore } from './open-store.ts';
+import { isStorageVariable, openStore } from './open-store.ts';
 
 test.each(['gs://bucket', 'ftp://host/x', '/var/lib/cairn', '', 'file://host/share'])('%j is refused, naming what is supported', (url) => {
   expect(() => openStore(url)).toThrow(
@@ -14,4 +14,9 @@ test.each(['file:///team#1/storage', 'file:///what?x/storage'])('%s is refused: 
 
 test('an absolute file URL is opened without touching the disk', () => {
   expect(openStore('file:///nowhere/at%20all').url).toBe('file:///nowhere/at%20all');
+});
+
+test('what a store needs of the environment is passed on, what the control plane keeps for itself is not', () => {
+  const names = ['AWS_ACCESS_KEY_ID', 'AWS_ENDPOINT_URL_S3', 'AWS_WEB_IDENTITY_TOKEN_FILE', 'NODE_EXTRA_CA_CERTS'];
+  expect([...names, 'CAIRN_DATABASE_URL', 'CAIRN_SERVER_KEY', 'PATH'].filter(isStorageVariable)).toEqual(names);
 });

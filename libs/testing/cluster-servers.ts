@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 
 /**
@@ -39,4 +40,12 @@ function words(file: string): string[] {
   return readFileSync(file, 'utf8')
     .split('\0')
     .filter((word) => word !== '');
+}
+
+/** The first address of this machine that is not its own alone. */
+export function ownAddress(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  const found = addresses.find(({ family, internal }) => family === 'IPv4' && !internal);
+  if (found === undefined) throw new Error('this machine has no address that pods reach: set CAIRN_TEST_HOST');
+  return found.address;
 }

@@ -1,4 +1,6 @@
+import { globSync } from 'node:fs';
 import { glob, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 
 /** Where to look for the programs that Python packages bring. */
@@ -24,4 +26,12 @@ async function newestFirst(pattern: string): Promise<string[]> {
   const found: { path: string; time: number }[] = [];
   for await (const path of glob(pattern)) found.push({ path, time: (await stat(path)).mtimeMs });
   return found.sort((a, b) => b.time - a.time).map(({ path }) => path);
+}
+
+/** The interpreter with the packages of docker/trainer: CAIRN_PYTHON, or one that the bootstrap keeps in the user's cache. */
+export function trainerPython(): string {
+  const { CAIRN_PYTHON, XDG_CACHE_HOME } = process.env;
+  const found = CAIRN_PYTHON || globSync(join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'cairn/python/*/bin/python'))[0];
+  if (!found) throw new Error('set CAIRN_PYTHON to a Python interpreter that has torch, or run the tests by `npm test`');
+  return found;
 }

@@ -1,7 +1,15 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
-import { freePort } from '@cairn/runtime';
+import {
+  CopyObjectCommand,
+  CreateBucketCommand,
+  DeleteObjectCommand,
+  NoSuchKey,
+  PutObjectCommand,
+  paginateListObjectsV2,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import { freePort, inParallel } from '@cairn/runtime';
 import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
 import { provided } from './provided.ts';
 import { makeRunFolder, removeRunFolder } from './run-folder.ts';
@@ -168,4 +176,20 @@ export async function findS3Server(place: PythonPlace): Promise<string> {
   const program = await findInPython(place, join('bin', 'weed'));
   if (program !== undefined) return program;
   throw new Error(`no S3 server (weed) in ${nameOfPlace(place)}: run \`npm test\`, which prepares it`);
+}
+
+/** Copies all objects below one prefix of the bucket to another, as a backup of it; one that is removed meanwhile is left out. */
+export async function copyObjects({ client, bucket }: Pick<TestS3, 'client' | 'bucket'>, from: string, to: string): Promise<void> {
+  async function* keys(): AsyncGenerator<string> {
+    for await (const { Contents: objects = [] } of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: `${from}/` }))
+      for (const { Key: key } of objects) if (key !== undefined) yield key;
+  }
+  await inParallel(keys(), 4, async (key) => {
+    const source = [bucket, ...key.split('/')].map(encodeURIComponent).join('/');
+    try {
+      await client.send(new CopyObjectCommand({ Bucket: bucket, CopySource: source, Key: `${to}${key.slice(from.length)}` }));
+    } catch (error) {
+      if (!(error instanceof NoSuchKey)) throw error;
+    }
+  });
 }

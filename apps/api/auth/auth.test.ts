@@ -1,8 +1,7 @@
 import { attemptToken, newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
-import { ensureBootstrapToken } from './bootstrap-token.ts';
-import { hashSecret, newSecret } from './secrets.ts';
+import { ensureBootstrapToken, hashSecret, newSecret } from './secrets.ts';
 
 const { api, prisma, serverKey } = await openTestApi();
 

@@ -1,17 +1,14 @@
 import { randomUUID } from 'node:crypto';
+import { CairnError } from '@cairn/contract';
 import type { Logger, Metrics } from '@cairn/runtime';
 import fastify, { type FastifyError, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { boundConnections, type ConnectionBounds, headersTimeoutMs } from '../load/bound-connections.ts';
-import type { JsonBounds } from './bounded-json.ts';
 import { watchClosing } from './closing.ts';
-import { cutTrickles } from './cut-trickles.ts';
-import { readJsonBodies } from './json-body.ts';
 import { refuseUnknownRoutes } from './no-such-route.ts';
-import { readOctetBodies } from './octet-body.ts';
 import { asCairnError, problemOf } from './problem.ts';
-import { refuseBrokenQueries } from './query-encoding.ts';
+import { type JsonBounds, readJsonBodies, readOctetBodies } from './request-body.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 import { answerUnreadableRequest } from './unreadable-request.ts';
 
@@ -121,5 +118,38 @@ function measureRequests(app: { addHook: App['addHook'] }, server: AppOptions['s
     seconds.observe({ method: request.method, route, status: reply.statusCode }, took / 1000);
     const line = { method: request.method, url: request.url, status: reply.statusCode, ms: Math.round(took * 10) / 10 };
     request.log[request.method === 'GET' ? 'debug' : 'info'](line, 'request');
+  });
+}
+
+/** How long a client may go on sending a body that was answered before its end: time enough to read the answer. */
+const lingerMs = 2_000;
+
+/**
+ * Cuts the connection of a request that was answered before its body had come, as one that is refused is, unless the rest comes
+ * within a moment: nobody reads it any more, and a client that sends it byte by byte would hold the connection without end.
+ */
+function cutTrickles(app: Pick<App, 'addHook'>): void {
+  app.addHook('onResponse', async ({ raw }) => {
+    if (raw.complete) return;
+    setTimeout(() => {
+      if (!raw.complete) raw.destroy();
+    }, lingerMs).unref();
+  });
+}
+
+/** Refuses a query whose percent signs encode nothing, or no UTF-8: its parser would take them as they stand. */
+function refuseBrokenQueries(app: App): void {
+  app.addHook('onRequest', async (request) => {
+    const at = request.url.indexOf('?');
+    if (at < 0) return;
+    try {
+      decodeURIComponent(request.url.slice(at + 1));
+    } catch (cause) {
+      const message = 'it has a percent sign without two hexadecimal digits, or bytes that are not UTF-8';
+      throw new CairnError('invalid_request', `The query of the request does not fit: ${message}`, {
+        details: { part: 'query', errors: [{ path: '', message }] },
+        cause,
+      });
+    }
   });
 }

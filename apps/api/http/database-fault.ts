@@ -1,5 +1,6 @@
 import { CairnError, firstOf } from '@cairn/contract';
 import { adapterCause, Prisma } from '@cairn/db';
+import { backoff, deadline, type Logger, sleep } from '@cairn/runtime';
 
 /** Prisma's codes for a database that cannot be used now: https://www.prisma.io/docs/orm/reference/error-reference */
 const unavailableCodes = new Set(['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017', 'P2024', 'P2028', 'P2037']);
@@ -58,4 +59,25 @@ function isUnavailable(error: unknown): boolean {
   if (kind !== undefined && unavailableKinds.has(kind)) return true;
   if (originalCode !== undefined && unavailableSqlState.test(originalCode)) return true;
   return brokenConnection.test(error.message) || isUnavailable(error.cause);
+}
+
+/**
+ * Does the first work with the database, again and again while it does not answer: a database that starts beside this program
+ * may take a while. Other errors, and the last one after the limit, are thrown.
+ */
+export async function awaitDatabase(
+  work: () => Promise<void>,
+  options: { limitMs: number; signal: AbortSignal; log: Logger },
+): Promise<void> {
+  const limit = deadline(options.signal, options.limitMs);
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      const fault = databaseFault(error);
+      if (fault === undefined || limit.aborted) throw fault ?? error;
+      options.log.warn({ err: error }, 'the database does not answer yet');
+      await sleep(backoff({ attempt, baseMs: 100, maxMs: 2_000 }), options.signal);
+    }
+  }
 }

@@ -3,8 +3,8 @@ import { getArtifact } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
+import { problems } from '../http/route-schemas.ts';
 
 export function artifactRoutes(app: App, { prisma, engine, locate }: ApiDeps): void {
   const tags = ['artifacts'];

@@ -4,10 +4,9 @@ import { tensorBoardFolders } from '@cairn/storage';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { attemptParams } from '../http/path-params.ts';
+import { attemptParams, problems } from '../http/route-schemas.ts';
 
 const fileParams = attemptParams.extend({ name: fileName });
 

@@ -3,9 +3,9 @@ import { getDataset, listDatasets } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
 import { closedSignal } from '../http/closing.ts';
+import { problems } from '../http/route-schemas.ts';
 import { registerDataset } from '../register-dataset.ts';
 
 const versionedParams = z.object({ name: datasetReference });

@@ -6,9 +6,9 @@ import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
 import { decodePositions, type Positions } from '../events/cursor.ts';
 import { eventStream } from '../events/stream.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
 import { closedSignal } from '../http/closing.ts';
+import { problems } from '../http/route-schemas.ts';
 
 const mostTopics = 50;
 

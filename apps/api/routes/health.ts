@@ -2,8 +2,8 @@ import { CairnError } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import { deadline } from '@cairn/runtime';
 import { z } from 'zod';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
+import { problems } from '../http/route-schemas.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 
 const readyLimitMs = 3_000;

@@ -17,8 +17,8 @@ import { isAttemptToken } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { bearerOf } from '../auth/authenticate.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
+import { problems } from '../http/route-schemas.ts';
 
 const attemptParams = z.object({ id: idOf('attempt') });
 const shardParams = z.object({ id: idOf('attempt'), index: z.coerce.number().int().min(0).max(1_000_000) });

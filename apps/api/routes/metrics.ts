@@ -3,8 +3,8 @@ import type { PrismaClient } from '@cairn/db';
 import type { Logger, Metrics } from '@cairn/runtime';
 import type { FastifyContextConfig } from 'fastify';
 import { z } from 'zod';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
+import { problems } from '../http/route-schemas.ts';
 
 /** The text that Prometheus scrapes. */
 export type MetricsPage = () => Promise<{ contentType: string; body: string }>;

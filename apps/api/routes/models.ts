@@ -2,9 +2,8 @@ import { modelPage, pageQuery } from '@cairn/contract';
 import { listModels, listModelVersions } from '@cairn/db';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
-import { nameParams } from '../http/path-params.ts';
+import { nameParams, problems } from '../http/route-schemas.ts';
 
 export function modelRoutes(app: App, { prisma }: ApiDeps): void {
   const tags = ['models'];

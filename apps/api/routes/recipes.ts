@@ -1,9 +1,8 @@
 import { recipeList, recipeView } from '@cairn/contract';
 import { ensembles, findRecipe } from '@cairn/engine';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
-import { nameParams } from '../http/path-params.ts';
+import { nameParams, problems } from '../http/route-schemas.ts';
 
 export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
   const tags = ['recipes'];

@@ -14,9 +14,8 @@ import { getRun, listEvents, listRuns } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
-import { runParams } from '../http/path-params.ts';
+import { problems, runParams } from '../http/route-schemas.ts';
 
 const submitQuery = z.strictObject({
   dryRun: z.enum(['true', 'false']).default('false').describe('`true` answers the plan and changes nothing.'),

@@ -3,9 +3,8 @@ import { getStep, listAttempts, listShards, readMetrics } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
-import { stepParams } from '../http/path-params.ts';
+import { problems, stepParams } from '../http/route-schemas.ts';
 
 export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
   const tags = ['steps'];

@@ -6,8 +6,8 @@ import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
+import { problems } from '../http/route-schemas.ts';
 
 const dayMs = 86_400_000;
 

@@ -7,10 +7,9 @@ import { z } from 'zod';
 import { requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
 import type { ApiDeps } from '../build-api.ts';
-import { problems } from '../http/answers.ts';
 import type { App } from '../http/app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { nameParams } from '../http/path-params.ts';
+import { nameParams, problems } from '../http/route-schemas.ts';
 import { importWeights } from '../import-weights.ts';
 
 export function weightsRoutes(app: App, deps: ApiDeps): void {

@@ -14,7 +14,7 @@ import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
 import { type BringInOptions, bringInWeights } from '../imports/bring-in-weights.ts';
 import { runPython } from '../imports/run-python.ts';
-import { listTable } from '../output/list-table.ts';
+import { listTable } from '../output/table.ts';
 import { formatBytes, formatCount, plural } from '../output/units.ts';
 import { parseSetOptions } from '../recipe/set-option.ts';
 import { collect, wholeNumber } from './options.ts';

@@ -4,8 +4,7 @@ import type { CheckedLists, ListsManifest } from '@cairn/dataset';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { listTable } from '../output/list-table.ts';
-import { tableLines } from '../output/table.ts';
+import { listTable, tableLines } from '../output/table.ts';
 import { formatBytes, formatCount, formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 

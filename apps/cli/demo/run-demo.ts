@@ -1,19 +1,21 @@
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
-import { isCairnError, type RunView } from '@cairn/contract';
+import { CairnError, isCairnError, type RunView } from '@cairn/contract';
 import { makeMini } from '../commands/mini.ts';
 import { artifactsOf } from '../commands/show.ts';
 import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
-import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
-import type { Ui } from '../output/ui.ts';
+import { exitCodeOfError, exitCodeOfRun, exitCodes } from '../exit-codes.ts';
+import { interruptOf } from '../interrupt.ts';
+import { createUi, type Ui } from '../output/ui.ts';
 import { formatDuration } from '../output/units.ts';
-import { visibleText } from '../output/visible-text.ts';
+import { visibleLogLine, visibleText } from '../output/visible-text.ts';
+import { printError } from '../print-error.ts';
 import { type Service, startService } from '../service/start-service.ts';
+import { failureText } from '../watch/run-lines.ts';
 import { showRun } from '../watch/show-run.ts';
 import { demoDataset } from './demo-dataset.ts';
-import type { DemoOptions } from './demo-options.ts';
+import { type DemoOptions, parseDemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
-import { printFailure } from './print-failure.ts';
 import { whatIsMissing } from './what-is-missing.ts';
 
 export type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
@@ -98,5 +100,46 @@ async function submitDemo(
   } catch (error) {
     if (isCairnError(error, 'unavailable')) ui.note(`The service is gone; its logs lie in ${join(options.home, 'logs')}.`);
     throw error;
+  }
+}
+
+/** The demo as a program: reads its options, runs it, tells what went wrong. Gives the exit code. */
+export async function demoMain(program: NodeJS.Process, env: NodeJS.ProcessEnv): Promise<number> {
+  const { stdout, stderr } = program;
+  const signal = interruptOf(program);
+  try {
+    const options = parseDemoOptions(program.argv.slice(2), env);
+    if (options === null) return exitCodes.ok.code;
+    const ui = createUi({ stdout, stderr, env, isJson: false, isColourWanted: true });
+    return await runDemo(options, { ui, env, signal, now: () => new Date() });
+  } catch (error) {
+    if (signal.aborted && !(error instanceof CairnError)) return exitCodes.interrupted.code;
+    printError(error, {
+      stderr,
+      isJson: false,
+      isColoured: stderr.isTTY === true && !env.NO_COLOR,
+      isDebug: Boolean(env.CAIRN_DEBUG),
+    });
+    return exitCodeOfError(error);
+  }
+}
+
+const tailLines = 30;
+
+/** Tells why a run failed: the failure of each failed step and the end of its last attempt's log. */
+async function printFailure(client: CairnClient, run: RunView, { ui, signal }: { ui: Ui; signal: AbortSignal }): Promise<void> {
+  for (const step of run.stepViews.filter(({ state }) => state === 'failed')) {
+    ui.line('');
+    for (const line of failureText(step)) ui.line(ui.style.bad(line));
+    const { items } = await client.listAttempts(run.id, step.name, { signal });
+    const ordinal = Math.max(0, ...items.map((attempt) => attempt.ordinal));
+    let text = '';
+    const streams = ['agent', 'stdout', 'stderr'] as const;
+    for await (const piece of client.followStepLogs({ runId: run.id, step: step.name, streams, ordinal, follow: false, signal }))
+      text += piece.text;
+    const lines = text.trimEnd().split('\n').slice(-tailLines);
+    if (text.trim() === '') continue;
+    ui.line(ui.style.dim(`the end of its log (attempt ${ordinal}):`));
+    for (const line of lines) ui.line(`  ${visibleLogLine(line, ui.style)}`);
   }
 }

@@ -1,4 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
+import type { Ui } from './ui.ts';
+import { formatBytes, formatCount } from './units.ts';
 import { printableLine } from './visible-text.ts';
 
 /** Columns a text takes on a terminal: colours take none. */
@@ -50,4 +52,25 @@ export function tableLines(columns: readonly Column[], given: readonly (readonly
   const lines = rows.map((row) => lineOf(row).trimEnd());
   const titles = lineOf(columns.map((column) => column.title)).trimEnd();
   return columns.some((column) => column.title !== '') ? [heading(titles), ...lines] : lines;
+}
+
+type Counts = { rows: number; labels: number; noisy: number; unlabelled: number; bytes: number };
+
+/** Lists by name with their counts; `more` are rows of other files. */
+export function listTable(lists: Readonly<Record<string, Counts>>, { style }: Pick<Ui, 'style'>, more: string[][] = []): string[] {
+  const right = { align: 'right' as const };
+  const columns = [
+    { title: 'list' },
+    { title: 'rows', ...right },
+    { title: 'labels', ...right },
+    { title: 'noisy', ...right },
+    { title: 'without label', ...right },
+    { title: 'size', ...right },
+  ];
+  const rows = Object.entries(lists).map(([name, { rows: n, labels, noisy, unlabelled, bytes }]) => [
+    style.bold(name),
+    ...[n, labels, noisy, unlabelled].map(formatCount),
+    formatBytes(bytes),
+  ]);
+  return tableLines(columns, [...rows, ...more], { heading: style.dim });
 }

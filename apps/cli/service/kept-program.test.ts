@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { identityOf } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type KeptProgram, keepRunning, type ProgramSpec, runToEnd } from './kept-program.ts';
+import { type KeptProgram, keepRunning, logTail, type ProgramSpec, runToEnd } from './kept-program.ts';
 
 let folder: string;
 let program: KeptProgram | null;
@@ -20,11 +20,12 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const logText = () => readFile(join(folder, 'x.log'), 'utf8').catch(() => '');
+const logPath = () => join(folder, 'x.log');
+const logText = () => readFile(logPath(), 'utf8').catch(() => '');
 async function specOf(code: string): Promise<ProgramSpec> {
   const file = join(folder, 'x.mjs');
   await writeFile(file, code);
-  return { name: 'x', args: [file, 'argument'], env: { PATH: process.env.PATH ?? '', NAME: 'value' }, logFile: join(folder, 'x.log') };
+  return { name: 'x', args: [file, 'argument'], env: { PATH: process.env.PATH ?? '', NAME: 'value' }, logFile: logPath() };
 }
 const keep = async (code: string): Promise<KeptProgram> => {
   program = keepRunning(await specOf(code), (line) => told.push(line));
@@ -101,4 +102,23 @@ test('a program that is run to its end gives its failure with the log', async ()
   await expect.poll(logText, { timeout: 10_000 }).toContain('migrating');
   interrupt.abort(new Error('Ctrl-C'));
   await ended;
+});
+
+test('the last lines are given, of one start alone where its beginning is known', async () => {
+  await writeFile(logPath(), 'earlier\none\ntwo\nthree\n');
+  expect(await logTail(logPath(), { lines: 2 })).toBe('two\nthree');
+  expect(await logTail(logPath(), { from: 'earlier\n'.length })).toBe('one\ntwo\nthree');
+  expect(await logTail(join(folder, 'none.log'))).toBe('');
+});
+
+test('a line of JSON is told as level, message and what went wrong; a long line is cut', async () => {
+  const err = { type: 'Error', message: '\nInvalid `findUnique()`:\n\nThe server is gone', stack: 'at x' };
+  const line = { level: 'warn', time: '2026-01-02T03:04:05Z', pid: 1, name: 'api', err, msg: 'no answer yet' };
+  await writeFile(logPath(), `${JSON.stringify(line)}\n{"level":"info","msg":"up"}\n{"other":1}\n${'x'.repeat(1000)}\n`);
+  expect((await logTail(logPath())).split('\n')).toEqual([
+    'warn: no answer yet: The server is gone',
+    'info: up',
+    '{"other":1}',
+    `${'x'.repeat(239)}…`,
+  ]);
 });

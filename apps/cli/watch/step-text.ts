@@ -1,7 +1,7 @@
-import type { ProgressView, RunState, StepState, StepView } from '@cairn/contract';
+import type { ProgressView, RunEvent, RunState, StepState, StepView } from '@cairn/contract';
 import type { Glyphs, Look, Paints } from '../output/style.ts';
 import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
-import type { StepMetrics } from './watch-state.ts';
+import type { StepMetrics, StepNote } from './watch-state.ts';
 
 const stepPaint: Record<StepState, keyof Paints> = {
   blocked: 'dim',
@@ -85,4 +85,13 @@ export function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick
   const end = scores['mapAt100.end'] ?? scores.mapAt100;
   if (end === undefined) return start === undefined ? null : `mAP@100 ${formatPercent(start)} at the start`;
   return `mAP@100 ${start === undefined ? '' : `${formatPercent(start)} ${glyphs.arrow} `}${formatPercent(end)}`;
+}
+
+/** The newest note of each step among the events; those of single images are none. */
+export function notesOf(events: readonly RunEvent[]): Map<string, StepNote> {
+  const notes = events.flatMap(({ seq, type, message, data }): [string, StepNote][] => {
+    if (type !== 'note' || data.step === undefined || data.level === undefined) return [];
+    return [[data.step, { seq, level: data.level, message: data.said ?? message }]];
+  });
+  return new Map(notes);
 }

@@ -1,6 +1,6 @@
 import { type CairnClient, wait } from '@cairn/client';
 import { isCairnError, isEndedRun, type RunView } from '@cairn/contract';
-import { notesOf } from './step-notes.ts';
+import { notesOf } from './step-text.ts';
 import type { StepMetrics, StepNote, WatchState } from './watch-state.ts';
 
 export type WatchOptions = {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { sleep } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
-import { keepLastWords } from '../program/last-words.ts';
+import { keepLastWords } from '../program/run-program.ts';
 import { type ChildJob, type ChildProgress, childReply, fromChildError } from './messages.ts';
 
 const mainFile = join(import.meta.dirname, '../main.ts');

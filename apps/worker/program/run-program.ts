@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { CairnError, firstOf, type TrainerEvent } from '@cairn/contract';
+import { StringDecoder } from 'node:string_decoder';
+import { CairnError, firstOf, lastOf, type TrainerEvent } from '@cairn/contract';
 import {
   isAlive,
   isolatedPython,
@@ -14,7 +15,6 @@ import {
 } from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { eventFile } from './event-file.ts';
-import { keepLastWords } from './last-words.ts';
 
 export type ProgramOptions = {
   /** The module of docker/trainer, and its arguments. */
@@ -144,4 +144,17 @@ async function dumpStacks(attemptId: string, launcherPid: number | undefined): P
   for (const identity of dumped) signalProcess(identity, 'SIGABRT');
   const end = Date.now() + dumpMs;
   while (dumped.some(isAlive) && Date.now() < end) await sleep(20);
+}
+
+/** The last `most` characters of what a process writes; none is cut in two, neither at the beginning nor between two pieces. */
+export function keepLastWords(most: number) {
+  const decoder = new StringDecoder('utf8');
+  let kept = '';
+  return {
+    add(data: Buffer): void {
+      kept = lastOf(kept + decoder.write(data), most);
+    },
+    /** Without blank space around. */
+    text: () => kept.trim(),
+  };
 }

@@ -1,11 +1,9 @@
 import { join } from 'node:path';
 import type { InternalClient } from '@cairn/client';
 import { CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply, reportItem } from '@cairn/contract';
-import { type LogBuffer, logBuffer } from './log-buffer.ts';
-import { createLogPace } from './log-pace.ts';
+import { createLogPace, type LogBuffer, logBuffer } from './log-buffer.ts';
 import { metricBuffer } from './metric-buffer.ts';
 import { reportQueue } from './report-queue.ts';
-import { wakeTimer } from './wake-timer.ts';
 
 export type ProgressItem = Extract<ReportItem, { type: 'progress' }>;
 /** What is sent soon and never left out. */
@@ -197,4 +195,45 @@ export function createReporter(options: ReporterOptions): Reporter {
 
 function leftOutNote(count: number): VitalItem {
   return { type: 'note', level: 'warning', message: `${count} notes were left out: the control plane was away and the buffer was full` };
+}
+
+/** A timer that can be brought forward: `wait` resolves when it is due, at first in `ms` milliseconds. */
+function wakeTimer(ms: number) {
+  let due = Date.now() + ms;
+  let timer: NodeJS.Timeout | undefined;
+  let wake: (() => void) | null = null;
+
+  function arm(): void {
+    clearTimeout(timer);
+    if (wake !== null) timer = setTimeout(wake, Math.max(0, due - Date.now()));
+  }
+
+  return {
+    /** Due in `ms`, whatever was set before. */
+    set(ms: number): void {
+      due = Date.now() + ms;
+      arm();
+    },
+    /** Due in `ms` at the latest. */
+    sooner(ms: number): void {
+      const wanted = Date.now() + ms;
+      if (wanted >= due) return;
+      due = wanted;
+      arm();
+    },
+    async wait(): Promise<void> {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        arm();
+      });
+      wake = null;
+      clearTimeout(timer);
+    },
+    /** Due now; keeps no process alive. */
+    stop(): void {
+      due = 0;
+      clearTimeout(timer);
+      wake?.();
+    },
+  };
 }

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { CheckpointDetails, FinishRequest, StoredFile, TrainerEvent } from '@cairn/contract';
 import type { Logger } from '@cairn/runtime';
-import type { Runner } from '../agent/attempt-context.ts';
+import { tensorBoardFolders } from '@cairn/storage';
+import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import type { Stop } from '../agent/stop.ts';
 import { withImportNames } from '../agent/stored-files.ts';
@@ -12,7 +13,6 @@ import { tellBadImage } from '../report/tell-bad-image.ts';
 import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
 import { prepareStage } from './stage-config.ts';
 import { stageProgress } from './stage-progress.ts';
-import { storeTensorBoardFiles } from './tensorboard-files.ts';
 
 type LastEvent = Extract<TrainerEvent, { event: 'finished' | 'failed' | 'preempted' }>;
 
@@ -107,4 +107,19 @@ export function trainOutcome({ end, last, final, stop, details }: TrainEnd): Fin
   if (last?.event === 'failed') return failureOfProgram(last.code, last.message);
   const words = end.lastWords === '' ? '' : `. Its last words:\n${end.lastWords}`;
   return failure('infrastructure', 'program_failed', `The trainer ${end.end} without saying why${words}`);
+}
+
+/** Stores the event files that the trainer has written for TensorBoard. A failure is told and ends nothing: the curves are kept as metrics too. */
+async function storeTensorBoardFiles({ spec, store, stop, reporter, log }: AttemptContext, folder: string): Promise<void> {
+  try {
+    // A trainer that ended before its first step has none.
+    const names = await readdir(folder).catch((): string[] => []);
+    const { staged } = tensorBoardFolders(spec.attempt.id);
+    for (const name of names) await store.put(`${staged}/${name}`, { file: join(folder, name) }, { signal: stop.ended });
+  } catch (error) {
+    if (stop.ended.aborted) return;
+    log.warn({ err: error }, 'the files for TensorBoard were not stored');
+    const why = error instanceof Error ? error.message : String(error);
+    reporter.tell({ type: 'note', level: 'warning', message: `The files for TensorBoard were not stored: ${why}` });
+  }
 }

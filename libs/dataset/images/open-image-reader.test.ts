@@ -6,8 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { packTars } from '../tars/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { scanFile } from '../testing/scan-file.ts';
-import { faultOfImage } from './image-faults.ts';
-import { ImageUnavailable, openImageReader } from './open-image-reader.ts';
+import { faultOfImage, ImageUnavailable, openImageReader } from './open-image-reader.ts';
 
 const one = 'train/a/b/c/abc.jpg';
 

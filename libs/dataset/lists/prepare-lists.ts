@@ -1,8 +1,8 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { CategoryQuotes, DatasetFiles, ListName } from '@cairn/contract';
-import type { Database } from '../duckdb.ts';
-import { count, openDatabase } from '../duckdb.ts';
+import { fileDigest } from '../digests.ts';
+import { count, type Database, literal, openDatabase, pathLiteral } from '../duckdb.ts';
 import { createFileGate, type FileGate } from '../file-gate.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
 import { type TakenMetadata, takeInMetadata } from '../metadata/take-in-metadata.ts';
@@ -15,10 +15,8 @@ import { loadCountries, noCountries } from './load-countries.ts';
 import { loadImageFiles } from './load-image-files.ts';
 import { loadTars } from './load-tars.ts';
 import { makeRowTable } from './make-row-table.ts';
-import type { ImageRoot, ListsManifest } from './manifest.ts';
-import { listsManifestName } from './manifest.ts';
-import { writeGroundTruth } from './write-ground-truth.ts';
-import { writeList } from './write-list.ts';
+import { type GroundTruthEntry, type ImageRoot, type ListsManifest, listsManifestName } from './manifest.ts';
+import { parquet, writeList } from './write-list.ts';
 
 export type PrepareListsOptions = {
   /** Folder of the CSV files, flat as downloaded or parted into train/, index/ and test/. */
@@ -178,4 +176,27 @@ function inputsOf({ files, digests }: TakenMetadata, rows: Awaited<ReturnType<ty
 
 function md5sOf(tars: NonNullable<ListsManifest['tars']>): Record<string, string> {
   return Object.fromEntries(Object.values(tars).flatMap((index) => index.tars.map(({ tar, md5 }) => [tar, md5])));
+}
+
+/** Writes `lists/ground_truth.parquet` under `root`: one row per scored query and ground-truth image, in file order. */
+async function writeGroundTruth(database: Database, root: string, hasIndex: boolean, signal?: AbortSignal): Promise<GroundTruthEntry> {
+  const path = 'lists/ground_truth.parquet';
+  const file = join(root, path);
+  // An image that is named twice for a query counts once.
+  await database.run(
+    `copy (select query_id, image_id, usage from (select pos, min(n) as n, query_id, image_id, usage from truth group by all) order by pos, n)
+     to ${literal(file)} ${parquet}`,
+  );
+  const outside = hasIndex ? 'count(*) filter (where image_id not in (select id from index_image))' : 'null';
+  const [counts] = await database.rows(
+    `select count(*) as rows, count(distinct query_id) as queries, ${outside} as outside from read_parquet(${pathLiteral(file)})`,
+  );
+  const notInIndex = counts?.outside;
+  return {
+    path,
+    ...(await fileDigest(file, signal)),
+    rows: count(counts?.rows),
+    queries: count(counts?.queries),
+    notInIndex: typeof notInIndex === 'number' ? notInIndex : null,
+  };
 }

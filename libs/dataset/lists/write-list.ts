@@ -2,14 +2,11 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
-import type { Database } from '../duckdb.ts';
-import { count, literal, pathLiteral, text } from '../duckdb.ts';
+import { count, type Database, literal, pathLiteral, text } from '../duckdb.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { ListDefinition } from './definitions.ts';
-import { type FilePlaces, fileColumns } from './make-row-table.ts';
+import { type FilePlaces, fileColumns, imageNumbers } from './make-row-table.ts';
 import type { ListEntry, WrittenFile } from './manifest.ts';
-import { imageNumbers } from './number-images.ts';
-import { parquet } from './parquet.ts';
 
 /**
  * Writes `lists/NAME.parquet` under `root` in the list's order and counts it. `image_number` counts its distinct images in the
@@ -90,3 +87,9 @@ async function writeText(database: Database, list: ListName, root: string, signa
   await database.run(`copy (${rows}) to ${literal(join(root, path))} (format csv, header false)`);
   return { path, ...(await fileDigest(join(root, path), signal)) };
 }
+
+/**
+ * Parquet as every reader takes it; pieces of this many rows can be read alone. Of zstd the first level: ids hardly compress, and with
+ * others the files are larger or take twice as long. A dictionary is for columns of few values.
+ */
+export const parquet = '(format parquet, compression zstd, compression_level 1, dictionary_size_limit 1000, row_group_size 122880)';

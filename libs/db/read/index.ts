@@ -1,14 +1,12 @@
+export { listAudit, listTokens, tokenViewOf } from './administration.ts';
 export { getAttempt, listAttempts } from './attempts.ts';
 export { datasetViewOf, getDataset, listDatasets } from './datasets.ts';
 export { loadFleet } from './fleet.ts';
 export { getArtifact } from './get-artifact.ts';
 export { getRun } from './get-run.ts';
-export { getStep } from './get-step.ts';
-export { listAudit } from './list-audit.ts';
+export { getStep, listShards } from './get-step.ts';
 export { listEvents, readEvents } from './list-events.ts';
 export { listRuns } from './list-runs.ts';
-export { listShards } from './list-shards.ts';
-export { listTokens, tokenViewOf } from './list-tokens.ts';
 export { listModels, listModelVersions } from './models.ts';
 export { readLog } from './read-log.ts';
 export { readMetrics } from './read-metrics.ts';

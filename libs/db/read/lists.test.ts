@@ -1,8 +1,8 @@
 import { newId } from '@cairn/runtime';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { listAudit } from './administration.ts';
 import { getDataset, listDatasets } from './datasets.ts';
 import { loadFleet } from './fleet.ts';
-import { listAudit } from './list-audit.ts';
 import { listEvents } from './list-events.ts';
 import { listRuns } from './list-runs.ts';
 import { listModels, listModelVersions } from './models.ts';

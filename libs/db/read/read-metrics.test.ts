@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { getAttempt, listAttempts } from './attempts.ts';
 import { lttb } from './lttb.ts';
-import { mergeResumed } from './merge-attempts.ts';
-import { readMetrics } from './read-metrics.ts';
+import { mergeResumed, readMetrics } from './read-metrics.ts';
 import { createRows } from './testing/rows.ts';
 import { openTestDatabase } from './testing/test-database.ts';
 

@@ -1,5 +1,12 @@
+import { basename } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { pack } from 'tar-stream';
 import { z } from 'zod';
+import { workDir } from '../agent-environment.ts';
 import { attemptLabel, generationLabel, nameAnnotation } from '../attempt-labels.ts';
+import type { Snapshot } from '../executor.ts';
+import { exitSignal } from '../exit-signal.ts';
+import { secretsFile } from './container-spec.ts';
 
 // What is read of Docker's objects, and no more.
 
@@ -47,4 +54,49 @@ export function identityOf(containerLabels: Readonly<Record<string, string>>): A
   const generation = Number(containerLabels[generationLabel]);
   if (attemptId === undefined || !Number.isInteger(generation)) return null;
   return { attemptId, generation, name: containerLabels[nameAnnotation] ?? attemptId };
+}
+
+/** A tar of what an attempt's volume holds from the start: the work folder and the file of secrets, both its user's alone. */
+export async function attemptFiles(secrets: string, user: number): Promise<Buffer> {
+  const archive = pack();
+  const owner = { uid: user, gid: user };
+  archive.entry({ ...owner, name: basename(workDir), type: 'directory', mode: 0o700 });
+  archive.entry({ ...owner, name: basename(secretsFile), mode: 0o400 }, secrets);
+  archive.finalize();
+  return buffer(archive);
+}
+
+type Diagnosis = Pick<Snapshot, 'phase' | 'exitCode' | 'message' | 'finding'>;
+
+/** What the engine says of a container, as one phase and at most one sign. Pure: `now` is in milliseconds since the epoch. */
+export function diagnose({ Created, State }: InspectedContainer, now: number): Diagnosis {
+  const { Status, ExitCode, Error: why, OOMKilled, FinishedAt } = State;
+  switch (Status) {
+    case 'created':
+      if (why !== '') return ended('container_start', startFailure(why), null, now);
+      return {
+        phase: 'pending',
+        exitCode: null,
+        message: 'made and not started yet',
+        finding: { signal: 'container_creating', since: Created ?? now, message: '' },
+      };
+    case 'exited':
+    case 'dead': {
+      const since = FinishedAt ?? now;
+      if (OOMKilled) return ended('out_of_memory', `exit code ${ExitCode}`, ExitCode, since);
+      return ended(exitSignal(ExitCode, why), why || `exit code ${ExitCode}`, ExitCode, since);
+    }
+    default:
+      return { phase: 'running', exitCode: null, message: Status, finding: null };
+  }
+}
+
+function ended(signal: ReturnType<typeof exitSignal>, message: string, exitCode: number | null, since: number): Diagnosis {
+  return { phase: 'exited', exitCode, message, finding: { signal, since, message } };
+}
+
+/** The engine's words for a machine that cannot give GPUs to containers help nobody who does not know them. */
+function startFailure(why: string): string {
+  const missing = 'the engine cannot give GPUs to containers: install the NVIDIA Container Toolkit there, or set gpus to none';
+  return /could not select device driver/.test(why) ? `${missing} (${why})` : why;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import type { LaunchSpec } from '../executor.ts';
-import { containerOptions } from './container-spec.ts';
+import { chooseDevices, containerOptions } from './container-spec.ts';
 import { dockerPoolSettings } from './pool-settings.ts';
 
 const image = `registry.example/cairn/worker@sha256:${'0'.repeat(64)}`;
@@ -122,4 +122,21 @@ describe('settings are refused that', () => {
   test('an image id is a digest', () => {
     expect(dockerPoolSettings.parse({ image: `sha256:${'1'.repeat(64)}` }).image).toMatch(/^sha256:/);
   });
+});
+
+const gpuDevices = ['0', '1', '2', '3'];
+const holds = (devices: string) => ({ 'cairn.dev/gpus': devices });
+
+test.each([
+  ['none', [holds('all')], ''],
+  ['all', [], 'all'],
+  ['all', [holds('')], 'all'],
+  ['all', [holds('2')], null],
+  [2, [], '0,1'],
+  [2, [holds('0'), holds('2')], '1,3'],
+  [2, [holds('0,1'), holds('3')], null],
+  [1, [holds('all')], null],
+  [1, [holds('7')], '0'],
+] as const)('%s beside %j is given %j', (gpus, live, devices) => {
+  expect(chooseDevices({ gpus, gpuDevices }, live)).toBe(devices);
 });

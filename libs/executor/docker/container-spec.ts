@@ -1,10 +1,9 @@
 import type { ContainerCreateOptions } from 'dockerode';
 import { agentEnvironment } from '../agent-environment.ts';
 import { attemptLabels, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
+import { sharedMemoryBytes } from '../container-settings.ts';
 import type { LaunchSpec } from '../executor.ts';
 import { parseQuantity } from '../quantity.ts';
-import { sharedMemoryBytes } from '../shared-memory.ts';
-import { deviceRequests, gpuLabel } from './gpu-devices.ts';
 import type { DockerPoolSettings } from './pool-settings.ts';
 
 /** The container's own volume: the work folder and the file of secrets. */
@@ -81,4 +80,36 @@ function environment(spec: LaunchSpec, settings: DockerPoolSettings): Record<str
   // With all GPUs of the machine, the attempt holds all slots of its pool.
   const count = gpus === 'all' ? spec.slots : gpus === 'none' ? 0 : gpus;
   return { ...agentEnvironment(spec, { ...settings, gpus: count }), CAIRN_ENV_FILE: secretsFile };
+}
+
+/** The devices that a container holds, as its label has them. */
+export const gpuLabel = 'cairn.dev/gpus';
+const everything = 'all';
+
+type Labels = Readonly<Record<string, string>>;
+type GpuSettings = Pick<DockerPoolSettings, 'gpus' | 'gpuDevices'>;
+
+/**
+ * What a new container is to hold, as its label: `0,1`, `all`, or empty for none. The engine gives two containers of one GPU
+ * each the same one, so that devices are chosen by name. Null when too few are free. Pure.
+ *
+ * @param live labels of all containers of the engine that run or will
+ */
+export function chooseDevices({ gpus, gpuDevices }: GpuSettings, live: readonly Labels[]): string | null {
+  if (gpus === 'none') return '';
+  const free = freeDevices(gpuDevices, live);
+  if (gpus === everything) return free.length === gpuDevices.length ? everything : null;
+  return free.length < gpus ? null : free.slice(0, gpus).join(',');
+}
+
+export function freeDevices(devices: readonly string[], live: readonly Labels[]): string[] {
+  const held = new Set(live.flatMap((labels) => (labels[gpuLabel] ?? '').split(',')));
+  return held.has(everything) ? [] : devices.filter((device) => !held.has(device));
+}
+
+/** The part of a container's configuration that gives it its devices. */
+function deviceRequests(devices: string) {
+  if (devices === '') return [];
+  const which = devices === everything ? { Count: -1 } : { DeviceIDs: devices.split(',') };
+  return [{ ...which, Capabilities: [['gpu']] }];
 }

@@ -7,13 +7,10 @@ import { attemptLabel, type PoolIdentity, poolLabels } from '../attempt-labels.t
 import type { Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
 import { oneAtATime } from '../one-at-a-time.ts';
 import { overdue } from '../overdue.ts';
-import { attemptFiles } from './attempt-files.ts';
-import { diagnose } from './container-failure.ts';
-import { type InspectedContainer, identityOf, type ListedContainer } from './container-objects.ts';
-import { containerName, containerOptions, stateDir } from './container-spec.ts';
+import { attemptFiles, diagnose, type InspectedContainer, identityOf, type ListedContainer } from './container-objects.ts';
+import { chooseDevices, containerName, containerOptions, freeDevices, gpuLabel, stateDir } from './container-spec.ts';
 import { engineApi, statusOf } from './engine-api.ts';
 import { followEvents } from './follow-events.ts';
-import { chooseDevices, freeDevices, gpuLabel } from './gpu-devices.ts';
 import type { DockerPoolSettings } from './pool-settings.ts';
 
 export type DockerExecutorOptions = PoolIdentity & { settings: DockerPoolSettings; docker: Docker; log: Logger };

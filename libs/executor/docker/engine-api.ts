@@ -4,7 +4,6 @@ import type Docker from 'dockerode';
 import type { ContainerCreateOptions } from 'dockerode';
 import { z } from 'zod';
 import { inspectedContainer, listedContainer } from './container-objects.ts';
-import { demultiplex } from './demultiplex.ts';
 
 const requestLimitMs = 30_000;
 const logLines = 400;
@@ -158,4 +157,19 @@ async function orNull<T>(work: () => Promise<T>): Promise<T | null> {
     if (statusOf(error) === 404) return null;
     throw error;
   }
+}
+
+/** Stream, three zero bytes, length of the payload. */
+const headerBytes = 8;
+
+/** The text of a container's log as the engine sends it: frames of standard output and standard error, in their order. */
+export function demultiplex(frames: Buffer): string {
+  const parts: Buffer[] = [];
+  let at = 0;
+  while (at + headerBytes <= frames.length) {
+    const length = frames.readUInt32BE(at + 4);
+    parts.push(frames.subarray(at + headerBytes, at + headerBytes + length));
+    at += headerBytes + length;
+  }
+  return Buffer.concat(parts).toString('utf8');
 }

@@ -6,8 +6,7 @@ import { labelSelector, objectName } from '../attempt-labels.ts';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { clusterApi } from './cluster-api.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
-import { reap } from './reaper.ts';
-import { removeAttempts } from './remove-attempts.ts';
+import { reap, removeAttempts } from './reaper.ts';
 import { batch, core, kubeConfig, poolOf, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
 vi.setConfig({ testTimeout: 90_000 });

@@ -1,10 +1,10 @@
 // CI runs this when libs/executor/kubernetes, libs/executor/testing change, else one time in three; it takes about 120 s.
-import { sleep } from '@cairn/runtime';
+
+import { pause, sleep } from '@cairn/runtime';
 import { breakGpus, killServer } from '@cairn/testing';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
-import { standInNode } from './testing/stand-in-node.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
 vi.setConfig({ testTimeout: 240_000 });
@@ -125,3 +125,31 @@ test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a cra
     expect.stringMatching(/8 of 8 GPUs free$/),
   ]);
 });
+
+const heartbeatMs = 2000;
+
+/**
+ * A node of which only the API server knows: it is always ready, and takes no pods. Kubernetes deletes the pods of a lost node only while
+ * another is left. Gives the function that takes it out again, which rejects when a heartbeat failed.
+ */
+async function standInNode(): Promise<() => Promise<void>> {
+  const metadata = { name: 'stand-in' };
+  const beat = () => {
+    const now = new Date();
+    const ready = { type: 'Ready', status: 'True', reason: 'StandIn', message: '', lastHeartbeatTime: now, lastTransitionTime: now };
+    return core.replaceNodeStatus({ ...metadata, body: { metadata, status: { conditions: [ready] } } });
+  };
+  await core.createNode({ body: { metadata, spec: { unschedulable: true } } });
+  await beat();
+  const stopping = new AbortController();
+  const beating = (async () => {
+    while (!stopping.signal.aborted) {
+      await beat();
+      await pause(heartbeatMs, stopping.signal);
+    }
+  })();
+  return async () => {
+    stopping.abort();
+    await beating.finally(() => core.deleteNode(metadata));
+  };
+}

@@ -1,9 +1,9 @@
 import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Secret, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
 import { agentEnvironment, tokenVariable, workDir } from '../agent-environment.ts';
 import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from '../attempt-labels.ts';
+import { sharedMemoryBytes } from '../container-settings.ts';
 import type { LaunchSpec } from '../executor.ts';
 import { parseQuantity } from '../quantity.ts';
-import { sharedMemoryBytes } from '../shared-memory.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 
 export const agentContainer = 'agent';

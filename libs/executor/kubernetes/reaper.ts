@@ -1,6 +1,8 @@
 import { isCairnError } from '@cairn/contract';
-import type { Logger } from '@cairn/runtime';
-import type { ClusterApi } from './cluster-api.ts';
+import { type Logger, sleep } from '@cairn/runtime';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { instanceLabels, selectorOf } from '../attempt-labels.ts';
+import { type ClusterApi, clusterApi } from './cluster-api.ts';
 import type { Job, Pod, SecretMetadata } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 
@@ -62,4 +64,36 @@ export async function secretsOf(api: ClusterApi, selector: string, signal: Abort
     if (isCairnError(error, 'invalid_configuration')) return [];
     throw error;
   }
+}
+
+const pollMs = 500;
+
+export type Removal = {
+  /** The installation whose attempts they are. */
+  instance: string;
+  namespace: string;
+  kubeConfig: KubeConfig;
+  signal: AbortSignal;
+};
+
+/**
+ * Removes what an installation that is no more made for its attempts in a namespace: Jobs with their pods, each pod with its own
+ * grace, and Secrets. Ends when they are gone, with the names of the Jobs. Needs the rights to list and delete Jobs, and to delete
+ * collections of Secrets.
+ */
+export async function removeAttempts({ instance, namespace, kubeConfig, signal }: Removal): Promise<string[]> {
+  const api = clusterApi(kubeConfig, namespace);
+  const selector = selectorOf(instanceLabels(instance));
+  const removed = new Set<string>();
+  for (;;) {
+    const { items } = await api.listJobs(selector, signal);
+    if (items.length === 0) break;
+    for (const { metadata } of items) {
+      removed.add(metadata.name);
+      if (!metadata.deletionTimestamp) await api.deleteJob(metadata.name, metadata.uid, signal);
+    }
+    await sleep(pollMs, signal);
+  }
+  await api.deleteSecrets(selector, signal);
+  return [...removed];
 }

@@ -1,7 +1,7 @@
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder } from '../fixtures/test-files.ts';
 import { createNpy, readNpyHeader, readNpyRows } from './npy.ts';
 
 async function written(...batches: number[][]): Promise<string> {

@@ -2,8 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { imageIds, randomFeatures, writeParts } from '../fixtures/feature-set.ts';
-import { testParquet } from '../fixtures/parquet.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { readFeatures } from './read-features.ts';
 

@@ -1,8 +1,7 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { testParquet } from '../fixtures/parquet.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { readImageIds } from './read-image-ids.ts';
 import { readListRows } from './read-list-rows.ts';

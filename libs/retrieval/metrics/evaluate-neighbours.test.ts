@@ -1,8 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
-import { testParquet } from '../fixtures/parquet.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { galleryOf, writeNeighbours } from '../search/neighbours-file.ts';
 import { evaluateNeighbours } from './evaluate-neighbours.ts';

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { imageIds } from '../fixtures/feature-set.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder } from '../fixtures/test-files.ts';
 import { writeSubmission } from './write-submission.ts';
 
 test('every query has a row, in the order of the list, with its first hundred images', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { type FeatureModelOptions, writeFeatureModel } from '../fixtures/feature-model.ts';
 import { picture } from '../fixtures/pictures.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder } from '../fixtures/test-files.ts';
 import { type Model, openModel } from './open-model.ts';
 
 async function opened(options: FeatureModelOptions = {}): Promise<Model> {

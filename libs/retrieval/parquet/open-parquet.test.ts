@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { waitFor } from '@cairn/testing';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { testParquet } from '../fixtures/parquet.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import { openParquet } from './open-parquet.ts';
 
 const everything = 'select * from read_parquet($path, file_row_number = true) order by file_row_number';

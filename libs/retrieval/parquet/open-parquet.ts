@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { DOUBLE, DuckDBDataChunk, DuckDBInstance, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api';
-import { writingTo } from '../files/writing-to.ts';
+import { writingTo } from '../files/whole-file.ts';
 import { Table } from './table.ts';
 
 /** Types of columns that we write: VARCHAR, INTEGER (32 bits) and DOUBLE. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder } from '../fixtures/test-files.ts';
 import { rerankSearch } from './rerank-search.ts';
 import { defaultRerank, type RerankSettings } from './rerank-settings.ts';
 import { oracleSimilarities } from './testing/oracle.ts';

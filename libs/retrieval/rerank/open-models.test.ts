@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { imageIds, randomFeatures, writeParts } from '../fixtures/feature-set.ts';
-import { testParquet } from '../fixtures/parquet.ts';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';

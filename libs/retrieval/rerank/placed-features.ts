@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
 import type { Features } from '../features/read-features.ts';
-import { writingTo } from '../files/writing-to.ts';
+import { writingTo } from '../files/whole-file.ts';
 import type { VectorSource } from '../search/find-neighbours.ts';
 
 /**

@@ -1,9 +1,33 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { testParquet } from '../fixtures/parquet.ts';
-import { openModels } from './open-models.ts';
+import { readNpyHeader, readNpyRows } from '../features/npy.ts';
+import { testParquet } from '../fixtures/test-files.ts';
+import { type ModelFolders, openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';
-import { defaultRerank, rerankModes } from './rerank-settings.ts';
-import { referenceCase } from './testing/reference-case.ts';
+import { defaultRerank, type RerankMode, rerankModes } from './rerank-settings.ts';
+
+const file = (name: string): string => fileURLToPath(new URL(`testing/reference-case/${name}`, import.meta.url));
+
+/**
+ * Two models' feature sets (20 queries, 300 index images, 600 references) with what the functions of the reference (landmark_retrieval.py at
+ * 684278e) made of them on a CPU in float32, at the settings of its submission: the merged similarities and `submission.csv` of each mode.
+ */
+const referenceCase = {
+  labels: file('labels.parquet'),
+  models: ['M0', 'M1'].map((name): ModelFolders => {
+    const set = (kind: string): string => file(`sets/${name}/${kind}`);
+    return { name, weight: 1, queries: set('query'), index: set('index'), references: set('references'), whitening: null };
+  }),
+  /** Queries x index, both by sorted id. */
+  async similarities(mode: RerankMode): Promise<{ values: Float32Array; columns: number }> {
+    const header = await readNpyHeader(file(`${mode}.npy`));
+    const values = new Float32Array(header.rows * header.dim);
+    await readNpyRows(file(`${mode}.npy`), header, 0, values);
+    return { values, columns: header.dim };
+  },
+  submission: (mode: RerankMode): Promise<string> => readFile(file(`${mode}.csv`), 'utf8'),
+};
 
 /** How far the reference's own float32 is from ours. */
 const bound = { off: 1e-4, before_merge: 1e-4, after_merge: 1e-4, k_reciprocal: 2e-3 };

@@ -2,19 +2,18 @@ import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import type { Device } from '../onnx/create-session.ts';
 import { createScorer } from '../search/create-scorer.ts';
-import { type Neighbours, neighboursOf } from '../search/find-neighbours.ts';
+import { findNeighbours, type Neighbours, neighboursOf } from '../search/find-neighbours.ts';
 import { createTopList, type TopList } from '../search/top-list.ts';
 import { boost, type Category, columnsOf, type Shares } from './category-boost.ts';
 import { changeVectors } from './change-vectors.ts';
 import { createProducts } from './create-products.ts';
 import { kReciprocalOverlaps } from './k-reciprocal.ts';
 import type { ModelVectors, SearchMeans, SearchProgress } from './model-vectors.ts';
-import { readPlaces } from './placed-features.ts';
+import { type PlacedVectors, readPlaces } from './placed-features.ts';
 import { checkRerank, needsReferences, type RerankSettings, usesKReciprocal } from './rerank-settings.ts';
 import { cosineDistance } from './rerank-votes.ts';
 import { jaccardSimilarity } from './sparse-rows.ts';
-import { tagIndex } from './tag-index.ts';
-import { voteOnQueries } from './vote-on-queries.ts';
+import { categoryAt, voteOnQueries } from './vote-on-queries.ts';
 
 export type RerankSearchOptions = {
   models: readonly ModelVectors[];
@@ -178,4 +177,39 @@ function take(list: TopList, similarities: Float64Array, places: Int32Array): vo
     list.add(similarity, places[column] as number);
     least = list.least();
   }
+}
+
+/** Index images that are compared with the references in one pass over these: 200 MB of vectors of 512 values. */
+const CHUNK_ROWS = 100_000;
+
+type TagOptions = {
+  index: PlacedVectors;
+  references: PlacedVectors;
+  categories: readonly Category[];
+  means: SearchMeans;
+  what: string;
+};
+
+/** What each index image shows, by place: the category of its nearest reference; of equally near ones that of the first. */
+async function tagIndex({ index, references, categories, means, what }: TagOptions): Promise<Category[]> {
+  const { dim } = index;
+  const tags: Category[] = new Array(index.rowOfPlace.length);
+  for (let first = 0; first < index.rows; first += CHUNK_ROWS) {
+    const values = await index.read(first, CHUNK_ROWS);
+    const rows = values.length / dim;
+    const { rows: nearest } = await findNeighbours({
+      ...means,
+      queries: { values, dim },
+      gallery: references,
+      places: references.places,
+      topK: 1,
+      onProgress: ({ rows: done, total }) =>
+        means.onProgress?.({ what: `${what}: landmarks of the index`, done: first + Math.floor((rows * done) / total), total: index.rows }),
+    });
+    for (let row = 0; row < rows; row++) {
+      const place = index.places[first + row] as number;
+      if (place >= 0) tags[place] = categoryAt(categories, nearest[row]);
+    }
+  }
+  return tags;
 }

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { temporaryFolder } from '../fixtures/temporary-folder.ts';
+import { temporaryFolder } from '../fixtures/test-files.ts';
 import { createScorer } from '../search/create-scorer.ts';
 import { createProducts } from './create-products.ts';
-import { symmetricEigen } from './symmetric-eigen.ts';
 import { clustered, rowsOf, smallDim, smallModels, vectorsOf } from './testing/small-search.ts';
-import { learnWhitening, whitenVectors } from './whiten-vectors.ts';
+import { learnWhitening, symmetricEigen, whitenVectors } from './whiten-vectors.ts';
 
 async function meansOf() {
   const [products, scorer] = [await createProducts({ device: 'cpu', threads: 1 }), await createScorer({ device: 'cpu', threads: 1 })];

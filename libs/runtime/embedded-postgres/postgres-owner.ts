@@ -2,7 +2,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { createExclusive, identityOf, isAlive, processIdentity, readRecord } from '../process-record.ts';
-import { sleep } from '../sleep.ts';
+import { sleep } from '../waits.ts';
 import type { PostgresFolder } from './postgres-folder.ts';
 
 /**

@@ -1,12 +1,10 @@
 import { once } from 'node:events';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
-import { backoff } from '../backoff.ts';
-import { deadline } from '../deadline.ts';
-import { endWithParent } from '../end-with-parent.ts';
+import { endWithParent } from '../attempt-processes.ts';
 import { freePort, isPortFree } from '../free-port.ts';
 import type { Logger } from '../logger.ts';
-import { sleep } from '../sleep.ts';
+import { backoff, deadline, sleep } from '../waits.ts';
 import { database, openPostgresFolder, type PostgresFolder, postgresFailure, superuser } from './postgres-folder.ts';
 import { endLeftover, leaveFolder, readPostmaster, takeFolder } from './postgres-owner.ts';
 import { findPostgres, type PostgresProgram } from './postgres-program.ts';

@@ -1,4 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Something that CI can run or leave for another time: a test file, a scenario. */
 export type Choosable = {
@@ -51,4 +54,59 @@ export const secondsOf = (items: readonly Choosable[]): number => items.reduce((
 
 function isIn(path: string, place: string): boolean {
   return path === place || path.startsWith(`${place}/`);
+}
+
+/** Work that is pushed together is rarely older than this. */
+const recentHours = 12;
+
+type Change = {
+  /** The commit before the change; null when it is not known. */
+  base: string | null;
+  /** Paths from the repository's root; null when nobody can tell. */
+  paths: string[] | null;
+};
+
+/**
+ * What changed in the checkout `folder` since `base`: a commit, as a code host tells it, or without one (an empty text) the last that is 12
+ * hours older than HEAD. In a clone that does not reach back so far, or in none, nobody can tell.
+ *
+ * @throws Error when `base` is given and is not a commit of this clone
+ */
+export function changedPaths(folder: string, base: string): Change {
+  const git = (...args: string[]): string | null => run(folder, args);
+  const head = git('log', '-1', '--format=%ct');
+  const oldest = Number(head) - recentHours * 3600;
+  const from = base === '' ? git('rev-list', '-1', `--before=${oldest}`, 'HEAD') : git('rev-parse', '--verify', `${base}^{commit}`);
+  if (base !== '' && from === null)
+    throw new Error(`CAIRN_CI_BASE is ${base}, which is not a commit of this clone: fetch it, or leave it out.`);
+  if (head === null || from === null || from === '') return { base: null, paths: null };
+  const listed = [git('diff', '--name-only', '--no-renames', from), git('ls-files', '--others', '--exclude-standard')];
+  return { base: from, paths: listed.flatMap((text) => text?.split('\n') ?? []).filter((path) => path !== '') };
+}
+
+/** The number of commits up to HEAD, 0 outside a clone: a seed that another push changes. */
+export const commitCount = (folder: string): number => Number(run(folder, ['rev-list', '--count', 'HEAD']));
+
+/** What git prints, or null when it refuses. */
+function run(folder: string, args: readonly string[]): string | null {
+  const { status, stdout, error } = spawnSync('git', args, { cwd: folder, encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (error) throw error;
+  return status === 0 ? stdout.trim() : null;
+}
+
+const said = /^\/\/ CI runs this when (.+) changes?, else one time in three; it takes about (\d+) s\.$/m;
+
+/**
+ * The test files of the cluster tier, each with what its first line says of when CI runs it.
+ * @throws Error naming a file without such a line
+ */
+export function clusterFiles(root: string): Choosable[] {
+  const paths = globSync('{apps,libs,k8s,docker}/**/*.cluster.test.ts', { cwd: root, exclude: (path) => path.includes('node_modules') });
+  return paths.sort().map((name) => {
+    const [, places, seconds] = said.exec(readFileSync(join(root, name), 'utf8')) ?? [];
+    if (places === undefined)
+      throw new Error(`${name} does not say when CI runs it. Begin it with a line such as
+// CI runs this when libs/executor, k8s change, else one time in three; it takes about 30 s.`);
+    return { name, touchedBy: [name, ...places.split(', ')], seconds: Number(seconds) };
+  });
 }

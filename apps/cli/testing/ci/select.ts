@@ -1,9 +1,7 @@
 import { join } from 'node:path';
 import { scenarios } from '../faults/scenarios.ts';
 import { touchesOf, victims } from '../faults/transitions.ts';
-import { changedPaths, commitCount } from './changed-paths.ts';
-import { type Choice, type Choosable, choose, secondsOf } from './choose.ts';
-import { clusterFiles } from './cluster-files.ts';
+import { type Choice, type Choosable, changedPaths, choose, clusterFiles, commitCount, secondsOf } from './choose.ts';
 
 /**
  * `select.ts cluster` prints the test files of the cluster tier that CI runs for this checkout, one a line; `select.ts faults` the arguments

@@ -2,8 +2,7 @@
 import { freePort } from '@cairn/runtime';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type ApiProxy, startApiProxy } from './api-proxy.ts';
-import { type ClusterWorld, kubeConfig, openWorld, shellImage, smallPods } from './cluster-service.ts';
-import { eventually } from './eventually.ts';
+import { type ClusterWorld, eventually, kubeConfig, openWorld, shellImage, smallPods } from './cluster-service.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 

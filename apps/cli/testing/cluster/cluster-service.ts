@@ -1,12 +1,13 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CairnClient, createClient } from '@cairn/client';
-import type { RunView, StepView, SubmitRequestInput } from '@cairn/contract';
+import { type CairnClient, createClient, createInternalClient, type InternalClient } from '@cairn/client';
+import { type RunView, type StepView, type SubmitRequestInput, stepVersions } from '@cairn/contract';
 import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
-import { freePort } from '@cairn/runtime';
+import { attemptToken, freePort } from '@cairn/runtime';
 import { makeRunFolder, ownAddress, removeRunFolder, type S3Options, startS3, type TestS3, waitFor } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';
+import { expect } from 'vitest';
 import { type Service, startService } from '../../service/start-service.ts';
 import { runTestCli } from '../test-cli.ts';
 
@@ -166,4 +167,20 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
       await rm(dataset, { recursive: true, force: true });
     },
   };
+}
+
+export const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });
+
+/** A client that acts for the agent of an attempt, and has said that it runs. */
+export async function speakFor({ service }: Pick<OpenService, 'service'>, attemptId: string): Promise<InternalClient> {
+  const { internalUrl, home: files } = service;
+  const client = createInternalClient({
+    urls: [internalUrl],
+    attemptId,
+    generation: 1,
+    token: attemptToken(files.serverKey, attemptId, 1),
+    signal: AbortSignal.timeout(300_000),
+  });
+  await client.start({ host: 'test', pid: 1, instance: randomUUID(), version: 'test', stepVersions });
+  return client;
 }

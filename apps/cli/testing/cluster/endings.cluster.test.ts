@@ -7,13 +7,13 @@ import {
   batch,
   type ClusterWorld,
   core,
+  eventually,
   type OpenService,
   openWorld,
   type PoolSettings,
   shellImage,
   smallPods,
 } from './cluster-service.ts';
-import { eventually } from './eventually.ts';
 
 // Attempts here never become agents: their shells end as the test wants, and the run has to tell why.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });

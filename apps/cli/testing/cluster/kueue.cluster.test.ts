@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
   batch,
   type ClusterWorld,
+  eventually,
   gpuResource,
   type OpenService,
   openWorld,
@@ -12,7 +13,6 @@ import {
   shellImage,
   smallPods,
 } from './cluster-service.ts';
-import { eventually } from './eventually.ts';
 import { exampleObjects, installKueue, type Kueue } from './kueue.ts';
 
 // Kueue itself, with the queues of the example: 32 GPUs in their quota, on a node of 8.

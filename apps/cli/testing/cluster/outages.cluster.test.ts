@@ -1,9 +1,7 @@
 // CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller change, else one time in three; it takes about 120 s.
 import { killServer } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type ClusterWorld, openWorld, shellImage, smallPods } from './cluster-service.ts';
-import { eventually } from './eventually.ts';
-import { speakFor } from './speak-for.ts';
+import { type ClusterWorld, eventually, openWorld, shellImage, smallPods, speakFor } from './cluster-service.ts';
 
 // Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills the kubelet.
 vi.setConfig({ testTimeout: 420_000, hookTimeout: 120_000 });

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
   type ClusterWorld,
   core,
+  eventually,
   gpuResource,
   kubeConfig,
   type OpenService,
@@ -13,9 +14,8 @@ import {
   type PoolSettings,
   shellImage,
   smallPods,
+  speakFor,
 } from './cluster-service.ts';
-import { eventually } from './eventually.ts';
-import { speakFor } from './speak-for.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in pods of 8 GPUs that the node only pretends to have.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 });

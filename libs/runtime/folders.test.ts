@@ -1,0 +1,32 @@
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { makeFolder, pathBelow } from './folders.ts';
+
+test('a path of names lies below the folder', () => {
+  expect(pathBelow('/out', '384', 'events.1')).toBe('/out/384/events.1');
+  expect(pathBelow('/', 'a')).toBe('/a');
+  expect(pathBelow('out', '..a')).toBe('out/..a');
+});
+
+test.each([['..'], ['a', '..'], ['../x'], ['/etc/passwd'], ['a/b'], ['a\\b'], [''], ['.'], ['a\0b'], ['..', 'out', 'x']])(
+  '%j is refused',
+  (...names) => {
+    expect(() => pathBelow('/out', ...names)).toThrow(expect.objectContaining({ code: 'invalid_path' }));
+  },
+);
+
+test('folders are made with those above them, and stay', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-folder-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  for (const _ of ['made', 'there']) await makeFolder(join(folder, 'a', 'b'));
+  expect((await stat(join(folder, 'a', 'b'))).isDirectory()).toBe(true);
+  await writeFile(join(folder, 'file'), '');
+  await expect(makeFolder(join(folder, 'file'))).rejects.toMatchObject({ code: 'EEXIST' });
+  await expect(makeFolder(join(folder, 'file', 'c'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+});
+
+test('where none can be made the error comes, and names the folder', async () => {
+  await expect(makeFolder('/proc/cairn/a')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/cairn' });
+});

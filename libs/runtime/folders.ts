@@ -1,0 +1,40 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
+import { CairnError } from '@cairn/contract';
+
+/**
+ * A path below a folder, made of names that another program gave: none of them may lead out of it.
+ *
+ * @throws CairnError `invalid_path`
+ */
+export function pathBelow(folder: string, ...names: string[]): string {
+  const path = join(folder, ...names);
+  const isBelow = resolve(path).startsWith(resolve(folder).replace(/\/?$/, sep));
+  const isPlain = names.every((name) => !/[\\/\0]/.test(name) && name !== '' && name !== '.' && name !== '..');
+  if (isBelow && isPlain) return path;
+  throw new CairnError(
+    'invalid_path',
+    `${names.map((name) => JSON.stringify(name)).join(', ')} would lead out of ${folder}; nothing was written there`,
+    {
+      details: { remedy: 'The service gave a name that is not valid: check that its address is right.' },
+    },
+  );
+}
+
+/**
+ * Makes a folder with those above it; one that is there stays. Node's own recursion tells a read-only file system as ENOENT, and does not end
+ * below /proc; here the error is that of the folder that could not be made.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const whole = resolve(path);
+  try {
+    await mkdir(whole);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : '';
+    // Node looks itself at whether what is there is a folder.
+    if (code === 'EEXIST') return void (await mkdir(whole, { recursive: true }));
+    if (code !== 'ENOENT' || dirname(whole) === whole) throw error;
+    await makeFolder(dirname(whole));
+    await mkdir(whole);
+  }
+}

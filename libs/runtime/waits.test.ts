@@ -1,0 +1,55 @@
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { backoff, deadline, pause, sleep } from './waits.ts';
+
+test('the deadline passes on its own with a TimeoutError', async () => {
+  const signal = deadline(new AbortController().signal, 5);
+  // The timer of a deadline keeps no process alive; this one does while the test waits.
+  const alive = setTimeout(() => undefined, 5000);
+  if (!signal.aborted) await once(signal, 'abort');
+  clearTimeout(alive);
+  expect(signal.reason).toMatchObject({ name: 'TimeoutError' });
+});
+
+test("the caller's signal ends it earlier, with the caller's reason", () => {
+  const controller = new AbortController();
+  const signal = deadline(controller.signal, 60_000);
+  const reason = new Error('superseded');
+  controller.abort(reason);
+  expect(signal.reason).toBe(reason);
+});
+
+test('an aborted sleep ends at once with the reason of the abort', async () => {
+  const controller = new AbortController();
+  const reason = new Error('closing');
+  const sleeping = sleep(60_000, controller.signal);
+  controller.abort(reason);
+  await expect(sleeping).rejects.toBe(reason);
+});
+
+test('a sleep under an aborted signal does not start', async () => {
+  await expect(sleep(60_000, AbortSignal.abort(new Error('already over')))).rejects.toThrow('already over');
+});
+
+test('a sleep ends after its time', async () => {
+  await expect(sleep(1)).resolves.toBeUndefined();
+});
+
+test('a pause ends after its time, and without an error as soon as its signal is aborted', async () => {
+  const controller = new AbortController();
+  await expect(pause(1, controller.signal)).resolves.toBeUndefined();
+  const pausing = pause(60_000, controller.signal);
+  controller.abort(new Error('closing'));
+  await expect(pausing).resolves.toBeUndefined();
+  await expect(pause(60_000, controller.signal)).resolves.toBeUndefined();
+});
+
+const waits = (random: () => number) => [0, 1, 2, 3, 4, 50].map((attempt) => backoff({ attempt, baseMs: 100, maxMs: 1000, random }));
+
+test('the wait doubles with each failed try and stays under the limit', () => {
+  expect(waits(() => 1)).toEqual([100, 200, 400, 800, 1000, 1000]);
+});
+
+test('the jitter takes at most half of the wait away', () => {
+  expect(waits(() => 0)).toEqual([50, 100, 200, 400, 500, 500]);
+});

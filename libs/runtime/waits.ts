@@ -1,0 +1,45 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/**
+ * A signal that is aborted when `signal` is, or after `ms` milliseconds (then with a `TimeoutError`): the limit that
+ * every wait on a server, a child process or a lock gets.
+ */
+export function deadline(signal: AbortSignal | undefined, ms: number): AbortSignal {
+  const timeout = AbortSignal.timeout(ms);
+  return signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+}
+
+/** Waits `ms` milliseconds. Rejects with the signal's reason as soon as it is aborted. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    // Node wraps the reason in an AbortError of its own; callers want to see why they were stopped.
+    throw signal?.aborted ? signal.reason : error;
+  }
+}
+
+/** Waits `ms` milliseconds, or until the signal is aborted; for loops that then look at it themselves. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, signal).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
+}
+
+export type BackoffOptions = {
+  /** How many tries have failed so far; 0 gives the first wait. */
+  attempt: number;
+  baseMs: number;
+  maxMs: number;
+  /** Uniform in [0, 1): the jitter. */
+  random?: () => number;
+};
+
+/**
+ * The wait before the next try, in milliseconds: doubles from `baseMs` up to `maxMs`, the upper half of it random, so
+ * that many clients of one server that restarts do not come back in step ("equal jitter").
+ */
+export function backoff({ attempt, baseMs, maxMs, random = Math.random }: BackoffOptions): number {
+  const full = Math.min(maxMs, baseMs * 2 ** Math.max(0, attempt));
+  return Math.round(full / 2 + random() * (full / 2));
+}
