@@ -6,7 +6,10 @@ import type { ApiDeps } from '../build-api.ts';
 import type { App } from '../http/app.ts';
 import { problems } from '../http/route-schemas.ts';
 
-export function artifactRoutes(app: App, { prisma, engine, locate }: ApiDeps): void {
+/** An upload of less than this age may still be under way. */
+const longestUploadHours = 24;
+
+export function artifactRoutes(app: App, { prisma, engine, store, locate, log }: ApiDeps): void {
   const tags = ['artifacts'];
 
   app.get(
@@ -32,11 +35,20 @@ export function artifactRoutes(app: App, { prisma, engine, locate }: ApiDeps): v
         operationId: 'collectGarbage',
         tags,
         summary: 'Remove what nothing refers to',
-        description: 'Removes artifacts that no run and no model refers to, and the staging folders of attempts that are over.',
+        description:
+          'Removes artifacts that no run and no model refers to, the staging folders of attempts that are over, and what uploads of killed ' +
+          'programs left.',
         body: gcRequest.prefault({}),
         response: { 200: gcResult, ...problems },
       },
     },
-    (request) => engine.collectGarbage(request.body, callerOf(request)),
+    async (request) => {
+      const result = await engine.collectGarbage(request.body, callerOf(request));
+      if (!result.dryRun) {
+        const removed = await store.sweepTemporary(Math.max(longestUploadHours, request.body.olderThanHours) * 3_600_000);
+        log.info({ removed }, 'unfinished uploads were removed');
+      }
+      return result;
+    },
   );
 }

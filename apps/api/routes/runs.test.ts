@@ -1,3 +1,5 @@
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type RunEvent, type RunView, runView, type SubmitRequestInput, stepVersions } from '@cairn/contract';
 import { createAttempts, recordPools } from '@cairn/engine';
 import { smallRecipe } from '@cairn/engine/testing';
@@ -229,6 +231,23 @@ test('garbage is collected by an admin and written down unless nothing was done'
   expect(await audited('storage')).toEqual([]);
   expect((await call('admin', 'POST', '/v1/gc')).json).toMatchObject({ dryRun: false, artifacts: [] });
   expect(await audited('storage')).toEqual(['a-admin garbage.collect']);
+});
+
+test('a collection of garbage removes what a killed program left of an upload, and none that may be under way', async () => {
+  const unfinished = join(folder, '.unfinished');
+  await mkdir(unfinished, { recursive: true });
+  for (const [name, hours] of [
+    ['old', 25],
+    ['young', 23],
+  ] as const) {
+    await writeFile(join(unfinished, name), 'half');
+    const time = Date.now() / 1000 - hours * 3600;
+    await utimes(join(unfinished, name), time, time);
+  }
+  await call('admin', 'POST', '/v1/gc', { body: { dryRun: true, olderThanHours: 0 } });
+  expect((await readdir(unfinished)).toSorted()).toEqual(['old', 'young']);
+  await call('admin', 'POST', '/v1/gc', { body: { olderThanHours: 0 } });
+  expect(await readdir(unfinished)).toEqual(['young']);
 });
 
 test('the built-in recipes are shown, and an unknown one with the nearest name', async () => {
