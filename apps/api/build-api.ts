@@ -48,8 +48,8 @@ export type ApiDeps = {
   weightsQuota: WeightsQuota;
   log: Logger;
   metrics: Metrics;
-  /** Time between two heartbeats of an event stream; 15 s without it. */
-  heartbeatMs?: number;
+  /** Time between two heartbeats of an event stream. */
+  heartbeatMs: number;
 };
 
 /** The public server: /v1, health, metrics, OpenAPI and its page. Not yet listening. */

@@ -4,7 +4,7 @@ import type { Closer, Logger, Metrics } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
-import { createEventFeed, type FeedOptions } from './events/feed.ts';
+import type { EventFeed } from './events/feed.ts';
 import { type App, createApp } from './http/app.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
@@ -19,7 +19,7 @@ export type ServerOptions = {
   prisma: PrismaClient;
   engine: Engine;
   recipes: EngineContext['recipes'];
-  databaseUrl: string;
+  feed: EventFeed;
   /** Most connections to the database: what is worked on at once is measured by them. */
   connections: number;
   store: ObjectStore;
@@ -31,18 +31,13 @@ export type ServerOptions = {
   datasetRoots(): Promise<readonly string[]>;
   log: Logger;
   metrics: Metrics;
-  /** How often the event feed looks and tells; its own defaults without it. */
-  pace?: Pick<FeedOptions, 'pollMs' | 'hintMs'>;
-  /** Time between two heartbeats of an event stream; 15 s without it. */
-  heartbeatMs?: number;
+  /** Time between two heartbeats of an event stream. */
+  heartbeatMs: number;
 };
 
 /** One replica: the public, the internal and the metrics server with all they share, not yet listening. `closer` ends what was made. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, recipes, databaseUrl, connections, store, bounds, serverKey, datasetRoots, log, metrics, pace, heartbeatMs } =
-    options;
-  const feed = createEventFeed({ prisma, databaseUrl, log, ...pace });
-  closer.add('the event feed', () => feed.close());
+  const { prisma, engine, feed, recipes, connections, store, bounds, serverKey, datasetRoots, log, metrics, heartbeatMs } = options;
   const load = createLoadLimits({ connections, metrics }, closer);
   const metricsPage = createMetricsPage({ prisma, metrics, log });
   const api = await buildApi({
@@ -60,14 +55,14 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     metricsPage,
     log,
     metrics,
-    ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+    heartbeatMs,
   });
   closer.add('the public server', () => api.close());
   const internal = await buildInternalApi({ prisma, engine, serverKey, load, connections: bounds.connections, log, metrics });
   closer.add('the internal server', () => internal.close());
   const metricsServer = await buildMetricsServer({ page: metricsPage, load, connections: bounds.connections, log, metrics });
   closer.add('the metrics server', () => metricsServer.close());
-  return { api, internal, metricsServer, feed };
+  return { api, internal, metricsServer };
 }
 
 /** A look that took less than this is not worth keeping. */

@@ -5,12 +5,15 @@ import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/secrets.ts';
 import { buildServers } from './build-servers.ts';
 import { apiConfiguration, megabyte } from './configuration.ts';
+import { createEventFeed } from './events/feed.ts';
 import { awaitDatabase } from './http/database-fault.ts';
 import { boundsOf } from './server-bounds.ts';
 import { removerOf } from './storage-access.ts';
 
 /** How long the database may take to answer at the start. */
 const databaseLimitMs = 30_000;
+/** Proxies end connections on which nothing moves, some after 30 s. */
+const heartbeatMs = 15_000;
 
 await runMain({
   name: 'cairn api',
@@ -49,12 +52,14 @@ await runMain({
     };
     const ctx = { prisma, log, limits, recipes: await loadRecipes() };
     const engine = createEngine(ctx, removerOf(store));
+    const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });
+    closer.add('the event feed', () => feed.close());
     const { api, internal, metricsServer } = await buildServers(
       {
         prisma,
         engine,
         recipes: ctx.recipes,
-        databaseUrl: configuration.CAIRN_DATABASE_URL,
+        feed,
         connections: configuration.CAIRN_DATABASE_CONNECTIONS,
         store,
         bounds: boundsOf(configuration),
@@ -62,6 +67,7 @@ await runMain({
         datasetRoots: () => readDatasetRoots(configuration),
         log,
         metrics: createMetrics(),
+        heartbeatMs,
       },
       closer,
     );

@@ -1,7 +1,7 @@
 import type { ApiConfiguration } from './configuration.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
-import { type CallRates, noCallRates } from './load/call-rates.ts';
-import { noWeightsQuotas, type WeightsQuotas } from './weights-quota.ts';
+import type { CallRates } from './load/call-rates.ts';
+import type { WeightsQuotas } from './weights-quota.ts';
 
 /** What callers may take of a replica. */
 export type ServerBounds = {
@@ -9,12 +9,6 @@ export type ServerBounds = {
   weights: WeightsQuotas;
   /** Of each of the two ports. */
   connections: ConnectionBounds;
-};
-
-export const noBounds: ServerBounds = {
-  rates: noCallRates,
-  weights: noWeightsQuotas,
-  connections: { most: 0, perAddress: 0, trusted: [] },
 };
 
 const gigabyte = 1e9;

@@ -4,8 +4,6 @@ import type { PrismaClient } from '@cairn/db';
 /** The most of imported weights, by number and by bytes, of a project and of one owner; 0: any. */
 export type WeightsQuotas = { projectCount: number; ownerCount: number; projectBytes: number; ownerBytes: number };
 
-export const noWeightsQuotas: WeightsQuotas = { projectCount: 0, ownerCount: 0, projectBytes: 0, ownerBytes: 0 };
-
 type Wanted = { projectId: string; owner: string; name: string; bytes: number };
 
 export type WeightsQuota = {

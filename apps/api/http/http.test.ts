@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createLoadLimits } from '../load/load-limits.ts';
 import { healthRoutes } from '../routes/health.ts';
-import { noBounds } from '../server-bounds.ts';
+import { noBounds } from '../testing/test-api.ts';
 import { createApp } from './app.ts';
 import { answerUnreadableRequest } from './unreadable-request.ts';
 

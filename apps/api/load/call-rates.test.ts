@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { noBounds } from '../server-bounds.ts';
-import { openTestApi } from '../testing/test-api.ts';
+import { noBounds, openTestApi } from '../testing/test-api.ts';
 
 const { openReplica, secrets, call } = await openTestApi();
 

@@ -12,8 +12,6 @@ export type CallRates = {
   perAddress: number;
 };
 
-export const noCallRates: CallRates = { perToken: 0, perAddress: 0 };
-
 /** So many of each are remembered; who was forgotten begins with a full allowance. */
 const mostRemembered = 10_000;
 

@@ -4,7 +4,7 @@ import { createCloser, createLogger, createMetrics } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, expect, test } from 'vitest';
 import { createApp } from '../http/app.ts';
-import { noBounds } from '../server-bounds.ts';
+import { noBounds } from '../testing/test-api.ts';
 import { createLoadLimits } from './load-limits.ts';
 import { shedLoad } from './shed-load.ts';
 

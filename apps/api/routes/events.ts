@@ -38,7 +38,7 @@ const description = `Server-sent events.
 The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica goes on where another stopped. A comment
 comes at least every 15 seconds; a stream that is silent for longer is dead. A client that takes nothing for 30 seconds is cut off.`;
 
-export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs = 15_000 }: ApiDeps): void {
+export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDeps): void {
   app.get(
     '/v1/events',
     {

@@ -6,9 +6,7 @@ import { ada, request as planRequest } from '@cairn/engine/testing';
 import { sha256 } from '@cairn/runtime';
 import { readManifest } from '@cairn/storage';
 import { expect, test } from 'vitest';
-import { noBounds } from '../server-bounds.ts';
-import { openTestApi } from '../testing/test-api.ts';
-import { noWeightsQuotas } from '../weights-quota.ts';
+import { noBounds, openTestApi } from '../testing/test-api.ts';
 
 const { api, call, folder, openReplica, prisma, secrets, stage, store } = await openTestApi();
 
@@ -248,7 +246,7 @@ test('an owner takes off what is his own, an admin everything', async () => {
 
 test('weights are imported up to the quota of their owner, also when many are sent at once', async () => {
   await prisma.weights.deleteMany({});
-  const { api: bounded } = await openReplica({ bounds: { ...noBounds, weights: { ...noWeightsQuotas, ownerCount: 3, ownerBytes: 1e9 } } });
+  const { api: bounded } = await openReplica({ bounds: { ...noBounds, weights: { ...noBounds.weights, ownerCount: 3, ownerBytes: 1e9 } } });
   const send = (name: string, octets: Buffer) =>
     bounded.inject({
       method: 'PUT',

@@ -9,11 +9,19 @@ import { openStore } from '@cairn/storage';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
-import { buildServers, type ServerOptions } from '../build-servers.ts';
-import { noBounds } from '../server-bounds.ts';
+import { buildServers } from '../build-servers.ts';
+import { createEventFeed } from '../events/feed.ts';
+import type { ServerBounds } from '../server-bounds.ts';
 
 const roles = ['viewer', 'submitter', 'admin'] as const satisfies readonly TokenRole[];
 const serverKey = 'a server key for tests, 32 or more';
+
+/** Bounds that refuse nothing. */
+export const noBounds: ServerBounds = {
+  rates: { perToken: 0, perAddress: 0 },
+  weights: { projectCount: 0, ownerCount: 0, projectBytes: 0, ownerBytes: 0 },
+  connections: { most: 0, perAddress: 0, trusted: [] },
+};
 
 /** Both servers over a database of the test file's own, with the real engine, a token a role and ways to play the controller. */
 export async function openTestApi() {
@@ -34,15 +42,17 @@ export async function openTestApi() {
   afterAll(() => closer.close());
 
   /** One more replica, as the program builds it: its own feed and metrics, the same database. */
-  async function openReplica({ heartbeatMs, bounds = noBounds }: Partial<Pick<ServerOptions, 'heartbeatMs' | 'bounds'>> = {}) {
+  async function openReplica({ heartbeatMs = 15_000, bounds = noBounds }: { heartbeatMs?: number; bounds?: ServerBounds } = {}) {
     const own = createCloser();
     closer.add('a replica', () => own.close());
+    const feed = createEventFeed({ prisma, databaseUrl, log, pollMs: 500, hintMs: 100 });
+    own.add('the event feed', () => feed.close());
     const servers = await buildServers(
       {
         prisma,
         engine,
         recipes: stage.ctx.recipes,
-        databaseUrl,
+        feed,
         // As many as no test needs: on a busy machine nothing of it is refused.
         connections: 256,
         bounds,
@@ -51,12 +61,11 @@ export async function openTestApi() {
         datasetRoots: async () => [await realpath(tmpdir())],
         log,
         metrics: createMetrics({ processMetrics: false }),
-        pace: { pollMs: 500, hintMs: 100 },
-        ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+        heartbeatMs,
       },
       own,
     );
-    return { ...servers, close: () => own.close() };
+    return { ...servers, feed, close: () => own.close() };
   }
 
   const { api, internal, metricsServer, feed } = await openReplica();
