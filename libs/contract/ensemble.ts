@@ -40,4 +40,3 @@ export type Ensemble = z.infer<typeof ensemble>;
 export const featureSetManifest = z.object({
   details: z.object({ model: z.string().nullish(), preprocessing: z.string().nullish() }).default({}),
 });
-export type FeatureSetManifest = z.infer<typeof featureSetManifest>;

@@ -235,7 +235,6 @@ export const attemptList = z.object({ items: z.array(attemptView) });
 export const attemptFileList = z.object({
   items: z.array(z.object({ name: fileName, bytes: z.number().int(), modifiedAt: timestamp })),
 });
-export type AttemptFileList = z.infer<typeof attemptFileList>;
 
 export const logQuery = z.strictObject({
   stream: logStream.default('stdout'),

@@ -47,9 +47,8 @@ export const modelSettings = z.strictObject({
 });
 export type ModelSettings = z.infer<typeof modelSettings>;
 
-/** How an image becomes the network's input. */
 /**
- * `reference-filled` is `reference` with JPEGs that were cut off read as OpenCV reads them, grey in place of what is missing; the others leave such images out.
+ * How an image becomes the network's input. `reference-filled` is `reference` with JPEGs that were cut off read as OpenCV reads them, grey in place of what is missing; the others leave such images out.
  */
 export const preprocessing = z.enum(['cairn', 'reference', 'reference-filled']);
 export type Preprocessing = z.infer<typeof preprocessing>;
@@ -162,7 +161,6 @@ export const prepareSettings = z.strictObject({
     'How quoted categories are read: `reference` leaves their inner quotes doubled, `csv` reads them properly.',
   ),
 });
-export type PrepareSettings = z.infer<typeof prepareSettings>;
 
 export const exportSettings = z.strictObject({
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
@@ -193,17 +191,14 @@ export const searchSettings = z.strictObject({
   topK: result(z.number().int().min(1).max(10_000).default(100), 'Neighbours per query.'),
   blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'Index rows per matrix product.'),
 });
-export type SearchSettings = z.infer<typeof searchSettings>;
 
 export const evaluateSettings = z.strictObject({
   atK: result(z.number().int().min(1).max(1000).default(100), 'Cut-off of mAP@k.'),
 });
-export type EvaluateSettings = z.infer<typeof evaluateSettings>;
 
 export const registerSettings = z.strictObject({
   model: result(safeName, 'Name of the registered model; the version counts up.'),
 });
-export type RegisterSettings = z.infer<typeof registerSettings>;
 
 /** Settings by kind of step: what a step row stores and an attempt's spec carries. */
 export const stepSettings = {

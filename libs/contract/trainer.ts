@@ -119,6 +119,3 @@ export const trainerEvent = z.discriminatedUnion('event', [
   }),
 ]);
 export type TrainerEvent = z.infer<typeof trainerEvent>;
-
-/** Exit codes the trainer's processes use; torchrun hides them, so the last event is what counts. */
-export const trainerExit = { ok: 0, data: 65, internal: 70, preempted: 75, configuration: 78 } as const;

@@ -1,14 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import { z } from 'zod';
 
-/** What a variable's schema may tell about itself with `.meta()`; `description` comes from `.describe()`. */
-export type VariableMeta = {
-  /** A value that would be right, shown in the fault. */
-  example?: string;
-  /** Its value is not shown, not even in a fault. */
-  secret?: boolean;
-};
-
 type Fault = { variable: string; problem: string; example: string | undefined };
 
 /**

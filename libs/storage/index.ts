@@ -4,4 +4,3 @@ export * from './commit-artifact.ts';
 export * from './object-key.ts';
 export * from './object-store.ts';
 export * from './open-store.ts';
-export * from './verify-artifact.ts';

@@ -1,17 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CairnError, isCairnError } from '@cairn/contract';
-import { type ArtifactFile, type ArtifactManifest, readManifest } from './artifact-manifest.ts';
+import type { ArtifactFile } from './artifact-manifest.ts';
 import type { ObjectStore } from './object-store.ts';
-
-/**
- * Reads the whole artifact and compares every file with the manifest.
- * @throws CairnError `not_found` without a manifest, `corrupt_artifact` that names the first file that does not fit.
- */
-export async function verifyArtifact(store: ObjectStore, prefix: string, signal?: AbortSignal): Promise<ArtifactManifest> {
-  const manifest = await readManifest(store, prefix, signal);
-  for (const file of manifest.files) await verifyFile(store, `${prefix}/${file.name}`, file, signal);
-  return manifest;
-}
 
 /** @throws CairnError `corrupt_artifact` that says which object, what was expected and what was found. */
 export async function verifyFile(store: ObjectStore, key: string, expected: ArtifactFile, signal?: AbortSignal): Promise<void> {

