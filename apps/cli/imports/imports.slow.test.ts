@@ -7,7 +7,8 @@ import type { RunView } from '@cairn/contract';
 import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { makeRunFolder, removeRunFolder, trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type Service, startService } from '../service/start-service.ts';
+import type { Service } from '../service/start-service.ts';
+import { startTestService } from '../testing/start-test-service.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
@@ -62,18 +63,7 @@ beforeAll(async () => {
   await promisify(execFile)(python, ['-I', '-c', writeFiles, home]);
   await truncate(path('cut.pth'), 20_000_000);
   await writeFile(path('short.yaml'), recipe);
-  service = await startService({
-    home,
-    port: 0,
-    internalPort: 0,
-    slots: 2,
-    python,
-    env,
-    datasetRoots: [home],
-    isDurable: false,
-    tell: () => undefined,
-    signal,
-  });
+  service = await startTestService({ home, python, env, datasetRoots: [home], signal });
   const source = { kind: 'folder' as const, root: path('mini/images'), metadata: path('mini/metadata'), countries: path('mini/countries') };
   await client().addDataset({ name: 'mini', source });
 });

@@ -6,7 +6,8 @@ import { identityOf, sha256 } from '@cairn/runtime';
 import { bareEnvironment, makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { findConnection } from '../connection.ts';
-import { type Service, type ServiceOptions, startService } from './start-service.ts';
+import { startTestService, type TestServiceOptions } from '../testing/start-test-service.ts';
+import type { Service } from './start-service.ts';
 
 // Several programs start in each test.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
@@ -20,16 +21,12 @@ let folder: string;
 let home: string;
 let service: Service;
 const told: string[] = [];
-const start = (over: Partial<ServiceOptions> = {}): Promise<Service> =>
-  startService({
+const start = (over: Partial<TestServiceOptions> = {}): Promise<Service> =>
+  startTestService({
     home,
-    port: 0,
-    internalPort: 0,
-    slots: 2,
     // Nothing is trained here.
     python: process.execPath,
     env,
-    isDurable: false,
     tell: (line) => told.push(line),
     signal: new AbortController().signal,
     ...over,

@@ -22,22 +22,28 @@ export type ServiceOptions = {
   python: string | undefined;
   /** What programs get besides what the service gives them: PATH, HOME, LANG and the like. */
   env: Readonly<Record<string, string | undefined>>;
-  /** `redis://...`; the database without it. */
-  queueUrl?: string;
-  /** False gives up safety against power failure for speed: for tests. */
-  isDurable?: boolean;
-  /** More folders that datasets may lie in than the home's own and those of `cairn dataset add`: for tests. */
-  datasetRoots?: readonly string[];
-  /** Variables of the programs that win over those that the service gives them: for tests on a cluster. */
-  variables?: Readonly<Record<string, string>>;
-  /** The same for the controllers alone. */
-  controllerVariables?: Readonly<Record<string, string>>;
-  /** Controllers: one leads, the others wait for its end; 1 unless given. */
-  controllers?: number;
   /** One line about something that happened: a program that ended and is started again. */
   tell: (line: string) => void;
   signal: AbortSignal;
 };
+
+/** The programs of a service, as they are started. */
+export type ServicePrograms = {
+  migrate: ProgramSpec;
+  api: ProgramSpec;
+  /** One leads, the others wait for its end. */
+  controllers: [ProgramSpec, ...ProgramSpec[]];
+  worker: ProgramSpec;
+};
+
+/** How a service is put together; tests put it together in other ways. */
+export type Assembly = {
+  /** Whether the database survives a power failure. */
+  isDurable: boolean;
+  arrange(programs: ServicePrograms): ServicePrograms;
+};
+
+const usual: Assembly = { isDurable: true, arrange: (programs) => programs };
 
 export type Service = {
   /** Address of the API. */
@@ -65,12 +71,12 @@ const root = join(import.meta.dirname, '..', '..', '..');
  * @throws CairnError `wrong_state` when another process runs the home, `port_in_use`, `invalid_configuration` (the Python
  *   interpreter), `program_failed` with the end of the program's log
  */
-export async function startService(options: ServiceOptions): Promise<Service> {
+export async function startService(options: ServiceOptions, assembly: Assembly = usual): Promise<Service> {
   const closer = createCloser();
   const starting = new AbortController();
   const limit = AbortSignal.timeout(startLimitMs);
   try {
-    return await start(options, closer, AbortSignal.any([options.signal, limit, starting.signal]));
+    return await start(options, assembly, closer, AbortSignal.any([options.signal, limit, starting.signal]));
   } catch (error) {
     // What still waits for the start to go on ends with it.
     starting.abort(error);
@@ -83,16 +89,21 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   }
 }
 
-async function start(options: ServiceOptions, closer: ReturnType<typeof createCloser>, signal: AbortSignal): Promise<Service> {
+async function start(
+  options: ServiceOptions,
+  { isDurable, arrange }: Assembly,
+  closer: ReturnType<typeof createCloser>,
+  signal: AbortSignal,
+): Promise<Service> {
   const python = await usablePython(options.python);
   const home = await openServiceHome(resolve(options.home));
   const lock = lockHome(home.lockFile, home.path);
   closer.add('lock', lock.release);
   const ports = await choosePorts({ api: options.port, internal: options.internalPort }, home.portsFile);
-  const postgres = await startPostgres(options, home, closer, signal);
+  const postgres = await startPostgres({ ...options, isDurable }, home, closer, signal);
   const url = `http://127.0.0.1:${ports.api}`;
   const internalUrl = `http://127.0.0.1:${ports.internal}`;
-  const specs = programSpecs({ home, ports, postgres, python, internalUrl, options });
+  const specs = arrange(programSpecs({ home, ports, postgres, python, internalUrl, options }));
   await runToEnd(specs.migrate, signal);
 
   const api = keepRunning(specs.api, options.tell);
@@ -117,7 +128,7 @@ async function start(options: ServiceOptions, closer: ReturnType<typeof createCl
 }
 
 async function startPostgres(
-  options: ServiceOptions,
+  options: Pick<ServiceOptions, 'tell' | 'signal'> & Pick<Assembly, 'isDurable'>,
   home: ServiceHome,
   closer: ReturnType<typeof createCloser>,
   signal: AbortSignal,
@@ -137,7 +148,7 @@ async function startPostgres(
   };
   const postgres = await startEmbeddedPostgres({
     dataDir: home.postgresDir,
-    durable: options.isDurable ?? true,
+    durable: options.isDurable,
     settings: { max_connections: 200 },
     log: createLogger({ name: 'up', destination: { write: (line) => void log.appendFile(line) } }),
     onCrash: (error) => void restart(error),
@@ -160,23 +171,22 @@ type Parts = {
   options: ServiceOptions;
 };
 
-function programSpecs({ home, ports, postgres, python, internalUrl, options }: Parts) {
+function programSpecs({ home, ports, postgres, python, internalUrl, options }: Parts): ServicePrograms {
   const all = {
     // Code that is stripped of its types and compiled once starts in half the time.
     NODE_COMPILE_CACHE: join(home.path, 'compile-cache'),
     ...outerEnvironment(options.env),
     CAIRN_STORAGE_URL: pathToFileURL(home.storageDir).href,
     CAIRN_SERVER_KEY: home.serverKey,
-    ...(options.datasetRoots === undefined ? {} : { CAIRN_DATASET_ROOTS: options.datasetRoots.join(':') }),
     CAIRN_DATASET_ROOTS_FILE: home.datasetRootsFile,
   };
   const database = { CAIRN_DATABASE_URL: postgres.url };
-  const queue = { CAIRN_QUEUE_URL: options.queueUrl ?? postgres.url };
+  const queue = { CAIRN_QUEUE_URL: postgres.url };
   const launching = { CAIRN_INTERNAL_URL: internalUrl, CAIRN_PYTHON: python, CAIRN_TASK_SLOTS: '2' };
   const spec = (name: string, args: readonly string[], env: Record<string, string>): ProgramSpec => ({
     name,
     args: args.map((arg, index) => (index === 0 ? join(root, arg) : arg)),
-    env: { ...all, ...env, ...options.variables },
+    env: { ...all, ...env },
     logFile: home.logFile(name),
   });
   return {
@@ -187,16 +197,15 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
       CAIRN_API_PORT: String(ports.api),
       CAIRN_INTERNAL_PORT: String(ports.internal),
     }),
-    controllers: Array.from({ length: options.controllers ?? 1 }, (_, index) =>
-      spec(index === 0 ? 'controller' : `controller-${index + 1}`, ['apps/controller/main.ts'], {
+    controllers: [
+      spec('controller', ['apps/controller/main.ts'], {
         ...database,
         ...queue,
         ...launching,
         CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
         CAIRN_STATE_DIR: home.poolStateDir,
-        ...options.controllerVariables,
       }),
-    ),
+    ],
     worker: spec('worker', ['apps/worker/main.ts', 'tasks'], { ...queue, ...launching, CAIRN_STATE_DIR: home.taskStateDir }),
   };
 }

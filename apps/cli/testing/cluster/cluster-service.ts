@@ -8,7 +8,8 @@ import { attemptToken, freePort } from '@cairn/runtime';
 import { makeRunFolder, ownAddress, removeRunFolder, type S3Options, startS3, type TestS3, waitFor } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';
 import { expect } from 'vitest';
-import { type Service, startService } from '../../service/start-service.ts';
+import type { Service } from '../../service/start-service.ts';
+import { startTestService } from '../start-test-service.ts';
 import { runTestCli } from '../test-cli.ts';
 
 export const kubeConfig = new KubeConfig();
@@ -86,9 +87,8 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
   ): Promise<OpenService> {
     const internalPort = await freePort();
     const pool = { name: 'pods', executor: 'kubernetes', slots, settings: { namespace, storageSecretName: storageSecret, ...settings } };
-    const service = await startService({
+    const service = await startTestService({
       home: join(folder, home),
-      port: 0,
       internalPort,
       slots: 1,
       python: process.env.CAIRN_PYTHON,
@@ -103,8 +103,6 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
       },
       ...(probePort !== undefined && { controllerVariables: { CAIRN_PROBE_PORT: String(probePort) } }),
       datasetRoots: [dataset],
-      isDurable: false,
-      tell: () => undefined,
       signal: AbortSignal.timeout(120_000),
     });
     const client = createClient({ url: service.url, token: service.token });

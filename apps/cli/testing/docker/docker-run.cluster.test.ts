@@ -8,7 +8,8 @@ import { freePort } from '@cairn/runtime';
 import { makeRunFolder, removeRunFolder, startS3, type TestS3 } from '@cairn/testing';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type Service, startService } from '../../service/start-service.ts';
+import type { Service } from '../../service/start-service.ts';
+import { startTestService } from '../start-test-service.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in containers of the worker image.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 180_000 });
@@ -49,9 +50,8 @@ beforeAll(async () => {
     env: { CAIRN_INTERNAL_URL: `http://${machine}:${internalPort}`, CAIRN_STORAGE_URL: storage.replace('127.0.0.1', machine) },
     mounts: [{ hostPath: dataset, mountPath: dataset }],
   };
-  service = await startService({
+  service = await startTestService({
     home: join(folder, 'home'),
-    port: 0,
     internalPort,
     slots: 1,
     python: process.env.CAIRN_PYTHON,
@@ -63,8 +63,6 @@ beforeAll(async () => {
       CAIRN_POOLS: JSON.stringify([{ name: 'box', executor: 'docker', slots: 2, settings }]),
     },
     datasetRoots: [dataset],
-    isDurable: false,
-    tell: () => undefined,
     signal: AbortSignal.timeout(120_000),
   });
   client = createClient({ url: service.url, token: service.token });

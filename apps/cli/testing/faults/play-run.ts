@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
 import { CairnError, isEndedRun, type RunEvent, type RunView } from '@cairn/contract';
 import { deadline, processesByAttempt } from '@cairn/runtime';
-import { type Service, startService } from '../../service/start-service.ts';
+import type { Service } from '../../service/start-service.ts';
+import { startTestService } from '../start-test-service.ts';
 import type { Strike } from './strike.ts';
 import { type Transition, transitionOf } from './transitions.ts';
 
@@ -43,18 +44,16 @@ const runLimitMs = 300_000;
 export async function playRun(options: PlayOptions): Promise<Played> {
   const signal = deadline(options.signal, runLimitMs);
   const began = performance.now();
-  const service = await startService({
+  const service = await startTestService({
     home: options.home,
-    port: 0,
-    internalPort: 0,
-    slots: 2,
     python: options.python,
     env: options.env,
-    ...(options.queueUrl === undefined ? {} : { queueUrl: options.queueUrl }),
-    ...(options.storageUrl === undefined ? {} : { variables: { CAIRN_STORAGE_URL: options.storageUrl } }),
-    ...(options.controllers === undefined ? {} : { controllers: options.controllers }),
+    variables: {
+      ...(options.queueUrl === undefined ? {} : { CAIRN_QUEUE_URL: options.queueUrl }),
+      ...(options.storageUrl === undefined ? {} : { CAIRN_STORAGE_URL: options.storageUrl }),
+    },
+    controllers: options.controllers ?? 1,
     datasetRoots: [options.dataset],
-    isDurable: false,
     tell: options.tell,
     signal,
   });

@@ -8,7 +8,7 @@ import { attemptToken, freePort, newId, processesByAttempt, sha256Json, sleep } 
 import { openStore, readManifest } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder, startS3, trainerPython, usageOf, waitFor } from '@cairn/testing';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { startService } from '../../service/start-service.ts';
+import { startTestService } from '../start-test-service.ts';
 import { commitOf, type FleetSize, insertFleet, leftShards, stagedParts, stageParts } from './whole-fleet.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -40,17 +40,13 @@ async function openWhole(onS3: boolean) {
   for (const [name, value] of Object.entries(s3?.env ?? {})) vi.stubEnv(name, value);
   const probePort = await freePort();
   const storageUrl = s3 === null ? pathToFileURL(join(home, 'objects')).href : s3.url('full-size');
-  const service = await startService({
+  const service = await startTestService({
     home,
-    port: 0,
-    internalPort: 0,
     slots: 1,
     python: trainerPython(),
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...s3?.env },
-    isDurable: false,
     variables: { CAIRN_STORAGE_URL: storageUrl },
     controllerVariables: { CAIRN_PROBE_PORT: String(probePort) },
-    tell: () => undefined,
     signal: new AbortController().signal,
   });
   onTestFinished(() => service.close());
