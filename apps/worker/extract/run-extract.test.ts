@@ -12,7 +12,7 @@ import { extractOn, runExtract } from './run-extract.ts';
 
 vi.setConfig({ testTimeout: 40_000 });
 
-/** A network of one matrix product: 8 x 8 images, 4 values, made by libs/retrieval's `featureModel({ imageSize: 8, dim: 4 })`. */
+/** A network of one matrix product: 8 x 8 images, 4 values, made by libs/retrieval/onnx/make_graphs.py with `{"dim": 4}`. */
 const modelBytes = readFileSync(join(import.meta.dirname, '../testing/features.onnx'));
 
 const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 });

@@ -8,8 +8,8 @@ import { assertOnCuda, type NodePlacement, readNodePlacement } from './node-plac
 export type Device = 'cpu' | 'cuda';
 
 export type SessionOptions<Proof> = {
-  /** An ONNX file, or its bytes. */
-  model: string | Uint8Array;
+  /** The path of an ONNX file. */
+  model: string;
   /** How errors call the model. */
   what: string;
   /** `cuda` is the first device of CUDA_VISIBLE_DEVICES: one process a GPU. */
@@ -59,7 +59,7 @@ async function open({ model, what, device, threads, profile }: OpenOptions): Pro
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   };
   try {
-    return typeof model === 'string' ? await InferenceSession.create(model, options) : await InferenceSession.create(model, options);
+    return await InferenceSession.create(model, options);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     const code: ErrorCode = device === 'cuda' ? 'invalid_configuration' : 'model_mismatch';

@@ -1,7 +1,7 @@
+import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { createSession, type Device } from '../onnx/create-session.ts';
-import { encodeModel } from '../onnx/encode-model.ts';
 
 export type Products = {
   /** Inner products of rows (A x dim) with rows (B x dim), in float64: A x B. Exact for vectors of float16. */
@@ -14,16 +14,6 @@ export type Products = {
  * blocks, threads and the order of shards; they cost twice what float32 does, of a small part of a search.
  */
 export async function createProducts({ device, threads }: { device: Device; threads: number }): Promise<Products> {
-  const model = encodeModel({
-    name: 'products',
-    opset: 17,
-    inputs: [
-      { name: 'a', type: 'float64', shape: ['A', 'D'] },
-      { name: 'b', type: 'float64', shape: ['B', 'D'] },
-    ],
-    outputs: [{ name: 'products', type: 'float64', shape: ['A', 'B'] }],
-    nodes: [{ op: 'Gemm', inputs: ['a', 'b'], outputs: ['products'], attributes: { transB: 1 } }],
-  });
   async function run(session: InferenceSession, [a, b, dim]: Parameters<Products['of']>): Promise<Float64Array> {
     if (a.length === 0 || b.length === 0) return new Float64Array();
     const { products } = await session.run({
@@ -34,7 +24,7 @@ export async function createProducts({ device, threads }: { device: Device; thre
     return products.data;
   }
   const { session } = await createSession({
-    model,
+    model: join(import.meta.dirname, 'products.onnx'),
     what: 'the product graph',
     device,
     threads,

@@ -1,7 +1,7 @@
+import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { createSession, type Device } from '../onnx/create-session.ts';
-import { searchGraph } from './search-graph.ts';
 
 /** A block's `count` best rows of each query, by float32 score, the best first: queries x count. */
 export type Best = { count: number; values: Float32Array; rows: BigInt64Array };
@@ -28,7 +28,7 @@ export async function createScorer({ device, threads }: { device: Device; thread
   }
 
   const { session } = await createSession({
-    model: searchGraph(),
+    model: join(import.meta.dirname, 'search.onnx'),
     what: 'the search graph',
     device,
     threads,
