@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
 import { type Leadership, recordPools } from '@cairn/engine';
@@ -27,7 +28,7 @@ export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead:
     if (isCairnError(error, 'superseded')) end.abort();
     else parts.log.error({ err: error }, 'a round of the leader failed; it is tried again');
   });
-  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  if (!signal.aborted) await once(signal, 'abort');
   await Promise.all([stop(), launches?.close(launchLimitMs)]);
 }
 

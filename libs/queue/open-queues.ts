@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import { backoff, deadline, type Logger, pause } from '@cairn/runtime';
+import { backoff, deadline, type Logger, pause, untilAborted } from '@cairn/runtime';
 import { type IQueueBackend, Queue } from 'bullmq';
 import { parseEntry, type QueueEntry, type QueueName } from './catalogue.ts';
 import { type Consumer, type ConsumerOptions, startConsumer } from './consumer.ts';
@@ -80,19 +80,13 @@ export function openQueues(options: QueuesOptions): Queues {
 
   /** Gives up on the server after the limit. */
   async function limited<T>(what: string, work: () => Promise<T>): Promise<T> {
-    const limit = AbortSignal.timeout(commandLimitMs);
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const stop = () => reject(limit.reason);
-    limit.addEventListener('abort', stop, { once: true });
     try {
-      return await Promise.race([work(), late]);
+      return await untilAborted(work(), AbortSignal.timeout(commandLimitMs));
     } catch (cause) {
       throw new CairnError('unavailable', `The queue at ${connection.place} does not answer (${what}).`, {
         cause,
         details: { part: 'queue' },
       });
-    } finally {
-      limit.removeEventListener('abort', stop);
     }
   }
 

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { z } from 'zod';
 import type { Metrics } from './metrics.ts';
-import { deadline } from './waits.ts';
+import { deadline, untilAborted } from './waits.ts';
 
 export type ProbesOptions = {
   host: string;
@@ -65,16 +65,13 @@ export async function startProbes({ host, port, checks, metrics, limitMs = 3_000
 /** What each part says that cannot be used; a part that does not answer in time cannot. */
 async function faultsOf(checks: ProbesOptions['checks'], limitMs: number): Promise<Record<string, string>> {
   const limit = deadline(undefined, limitMs);
-  const late = new Promise<never>((_, reject) =>
-    limit.addEventListener('abort', () => reject(new Error(`no answer within ${limitMs / 1000} s`)), { once: true }),
-  );
-  late.catch(() => undefined);
   const results = await Promise.all(
     Object.entries(checks).map(async ([part, check]): Promise<[string, string][]> => {
       try {
-        await Promise.race([check(limit), late]);
+        await untilAborted(Promise.resolve(check(limit)), limit);
         return [];
       } catch (error) {
+        if (limit.aborted) return [[part, `no answer within ${limitMs / 1000} s`]];
         return [[part, error instanceof Error ? error.message : String(error)]];
       }
     }),

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { backoff, deadline, pause, sleep } from './waits.ts';
+import { backoff, deadline, pause, sleep, untilAborted } from './waits.ts';
 
 test('the deadline passes on its own with a TimeoutError', async () => {
   const signal = deadline(new AbortController().signal, 5);
@@ -52,4 +52,14 @@ test('the wait doubles with each failed try and stays under the limit', () => {
 
 test('the jitter takes at most half of the wait away', () => {
   expect(waits(() => 0)).toEqual([50, 100, 200, 400, 500, 500]);
+});
+
+test('work is awaited until it ends or the signal is aborted, whichever comes first', async () => {
+  const controller = new AbortController();
+  expect(await untilAborted(Promise.resolve(1), controller.signal)).toBe(1);
+  await expect(untilAborted(Promise.reject(new Error('broken')), controller.signal)).rejects.toThrow('broken');
+  const waiting = untilAborted(new Promise(() => undefined), controller.signal);
+  controller.abort(new Error('superseded'));
+  await expect(waiting).rejects.toThrow('superseded');
+  await expect(untilAborted(Promise.resolve(1), controller.signal)).rejects.toThrow('superseded');
 });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { untilAborted } from '@cairn/runtime';
 
 export type Part = { number: number; content: Buffer };
 
@@ -47,15 +48,7 @@ export function cutParts(source: Readable, partBytes: number, key: string, signa
   }
 
   const all = cut();
-  return { parts: { next: () => orAborted(all.next(), signal) }, bytes: () => bytes, sha256: () => hash.digest('hex') };
-}
-
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(signal.reason);
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort, { once: true });
-  return Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', onAbort));
+  return { parts: { next: () => untilAborted(all.next(), signal) }, bytes: () => bytes, sha256: () => hash.digest('hex') };
 }
 
 function bytesOf(chunk: unknown, key: string): Buffer {

@@ -1,6 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
-import { deadline } from '@cairn/runtime';
+import { deadline, untilAborted } from '@cairn/runtime';
 import { z } from 'zod';
 import type { App } from '../http/app.ts';
 import { problems } from '../http/route-schemas.ts';
@@ -44,9 +44,11 @@ export function healthRoutes(app: App, { prisma, load }: { prisma: PrismaClient;
     },
     async () => {
       const limit = deadline(undefined, readyLimitMs);
-      const late = new Promise<never>((_, reject) => limit.addEventListener('abort', () => reject(limit.reason), { once: true }));
       try {
-        await Promise.race([load.firstReads('ready', () => prisma.$queryRaw`select 1 from run limit 1`), late]);
+        await untilAborted(
+          load.firstReads('ready', () => prisma.$queryRaw`select 1 from run limit 1`),
+          limit,
+        );
       } catch (cause) {
         const why = limit.aborted ? `no answer within ${readyLimitMs / 1000} s` : reasonOf(cause);
         throw new CairnError('unavailable', `PostgreSQL cannot be used: ${why}`, { cause, details: { part: 'database' } });

@@ -10,10 +10,9 @@ import {
   modelDetails,
   type ShardClaim,
 } from '@cairn/contract';
-import { sleep } from '@cairn/runtime';
+import { sleep, untilAborted } from '@cairn/runtime';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
-import { untilAborted } from '../agent/until-aborted.ts';
 import { type ChildJobOf, openedModel, type ShardAnswer, shardAnswer } from '../child/messages.ts';
 import { type Child, ChildEndedError, startChild } from '../child/start-child.ts';
 import { extractProgress } from './extract-progress.ts';

@@ -1,4 +1,4 @@
-import { backoff, deadline, type Logger, pause, sleep } from '@cairn/runtime';
+import { backoff, deadline, type Logger, pause, sleep, untilAborted } from '@cairn/runtime';
 import type { Watch } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { type Listed, statusOf } from './cluster-api.ts';
@@ -170,13 +170,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
     items: () => [...objects.values()],
     isCurrent: () => listedAt > 0 && (isOpen || Date.now() < currentUntil),
     isDenied: () => isDenied,
-    async answered(outer) {
-      const aborted = Promise.withResolvers<never>();
-      const abort = () => aborted.reject(outer.reason);
-      outer.addEventListener('abort', abort, { once: true });
-      if (outer.aborted) abort();
-      await Promise.race([answered.promise, aborted.promise]).finally(() => outer.removeEventListener('abort', abort));
-    },
+    answered: (outer) => untilAborted(answered.promise, outer),
     async close() {
       closing.abort();
       answered.reject(new Error(`${name}: closed`));

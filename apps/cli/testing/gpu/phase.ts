@@ -1,4 +1,4 @@
-import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
+import { isolatedPython, untilAborted, withoutPythonVariables } from '@cairn/runtime';
 import type { PhaseReport } from './check-report.ts';
 import { ProgramFailure, type ProgramRun, runWell } from './run-bounded.ts';
 
@@ -66,7 +66,7 @@ export async function runPhase(
   };
   let isOver = false;
   try {
-    await Promise.race([phase(context), aborted(over)]);
+    await untilAborted(phase(context), over);
   } catch (error) {
     isOver = over.aborted;
     failures.push(failureOf(error, isOver ? 'the time was over' : 'the phase failed'));
@@ -74,12 +74,6 @@ export async function runPhase(
   }
   const outcome = isOver ? 'out of time' : failures.length > 0 ? 'failed' : 'done';
   return { outcome, seconds: Number(((now() - began) / 1000).toFixed(1)), figures, failures };
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  return promise;
 }
 
 function failureOf(error: unknown, what: string): PhaseReport['failures'][number] {
