@@ -1,7 +1,8 @@
 import type { PrismaClient } from '@cairn/db';
 import type { Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
-import { type App, createApp } from './http/app.ts';
+import { createApp } from './http/app.ts';
+import type { App } from './http/bare-app.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import type { LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';

@@ -97,6 +97,18 @@ describe('the sources', () => {
     expect(sources.length).toBeGreaterThan(100);
   });
 
+  test('import each other in no circle: a file can be read after those that it imports', () => {
+    const imports = new Map(
+      sources.map(({ path, imports: specifiers }) => [
+        path,
+        specifiers.filter((specifier) => specifier.startsWith('.')).map((specifier) => join(path, '..', specifier)),
+      ]),
+    );
+    expect(circleIn(imports)).toEqual([]);
+    const made = { 'a.ts': ['b.ts'], 'b.ts': ['c.ts', 'd.ts'], 'c.ts': [], 'd.ts': ['b.ts'] };
+    expect(circleIn(new Map(Object.entries(made)))).toEqual(['b.ts', 'd.ts', 'b.ts']);
+  });
+
   test('read environment variables only where a program starts', () => {
     const isProgram = ({ path, text }: Source) => /(^|\/)(main|demo)\.ts$/.test(path) || text.includes('import.meta.main');
     const wrong = sources
@@ -156,6 +168,26 @@ describe('the search for imports', () => {
     expect(importsOf(text)).toEqual(['a', 'b', 'c/deep', './d.ts', '@cairn/e', './h.json', 'f', 'g']);
   });
 });
+
+/** The files of one circle of imports, the first of them again at the end; none where there is no circle. */
+function circleIn(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const done = new Set<string>();
+  const visit = (path: string, way: readonly string[]): string[] => {
+    if (way.includes(path)) return [...way.slice(way.indexOf(path)), path];
+    if (done.has(path)) return [];
+    for (const next of imports.get(path) ?? []) {
+      const circle = visit(next, [...way, path]);
+      if (circle.length > 0) return circle;
+    }
+    done.add(path);
+    return [];
+  };
+  for (const path of imports.keys()) {
+    const circle = visit(path, []);
+    if (circle.length > 0) return circle;
+  }
+  return [];
+}
 
 function readManifest(folder: string): Required<Manifest> {
   const manifest: Manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));

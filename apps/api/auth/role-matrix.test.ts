@@ -2,7 +2,7 @@ import { type TokenRole, tokenRole } from '@cairn/contract';
 import { attemptToken, newId } from '@cairn/runtime';
 import type { InjectOptions } from 'fastify';
 import { describe, expect, test } from 'vitest';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { openTestApi } from '../testing/test-api.ts';
 import { hashSecret, newSecret } from './secrets.ts';
 

@@ -1,16 +1,15 @@
-import { randomUUID } from 'node:crypto';
 import { CairnError } from '@cairn/contract';
 import type { Logger, Metrics } from '@cairn/runtime';
-import fastify, { type FastifyError, LogController } from 'fastify';
-import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { FastifyError } from 'fastify';
+import { serializerCompiler } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { boundConnections, type ConnectionBounds, headersTimeoutMs } from '../load/bound-connections.ts';
+import { boundConnections, type ConnectionBounds } from '../load/bound-connections.ts';
+import { type App, bareApp } from './bare-app.ts';
 import { watchClosing } from './closing.ts';
 import { refuseUnknownRoutes } from './no-such-route.ts';
 import { asCairnError, problemOf } from './problem.ts';
 import { type JsonBounds, readJsonBodies, readOctetBodies } from './request-body.ts';
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
-import { answerUnreadableRequest } from './unreadable-request.ts';
 
 export type AppOptions = {
   /** Which of the two servers, for the metrics. */
@@ -40,30 +39,7 @@ export function createApp({
   connections,
   bodyTimeoutMs = defaultBodyTimeoutMs,
 }: AppOptions) {
-  const app = fastify({
-    loggerInstance: log,
-    // One line a request, of our own, when it is done.
-    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
-    bodyLimit: maxBodyBytes,
-    // The bodies have limits of time of their own: a file may take longer than a question. Headers have Node's.
-    requestTimeout: 0,
-    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: headersTimeoutMs / 4 },
-    // Who calls, where a proxy stands between: for the limits of one address.
-    trustProxy: connections.trusted.length > 0 ? [...connections.trusted] : false,
-    requestIdHeader: false,
-    genReqId: () => randomUUID(),
-    exposeHeadRoutes: false,
-    // Longer than any name, so that the schemas refuse it with a reason.
-    routerOptions: { maxParamLength: 1_000 },
-    clientErrorHandler: answerUnreadableRequest,
-    frameworkErrors: (error, request, reply) => {
-      // Before any route was found: there is no schema that an answer could fit.
-      const known = asCairnError(error);
-      reply.hijack();
-      reply.raw.writeHead(known.row.status, { 'content-type': 'application/problem+json', 'x-request-id': request.id });
-      reply.raw.end(JSON.stringify(problemOf(known, request.id)));
-    },
-  }).withTypeProvider<ZodTypeProvider>();
+  const app = bareApp({ log, maxBodyBytes, connections });
 
   app.setValidatorCompiler(({ schema, httpPart }) => validator(schema, httpPart));
   app.setSerializerCompiler(serializerCompiler);
@@ -88,8 +64,6 @@ export function createApp({
   readOctetBodies(app, bodyTimeoutMs);
   return app;
 }
-
-export type App = ReturnType<typeof createApp>;
 
 function validator(schema: unknown, httpPart: string | undefined) {
   if (!(schema instanceof z.core.$ZodType)) throw new Error('a route has a schema that is none of zod');

@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import type { FastifyReply } from 'fastify';
 import type { OpenConnections } from '../load/bound-connections.ts';
-import type { App } from './app.ts';
+import type { App } from './bare-app.ts';
 
 declare module 'fastify' {
   interface FastifyInstance {

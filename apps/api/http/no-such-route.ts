@@ -1,6 +1,6 @@
 import { CairnError, firstOf } from '@cairn/contract';
 import type { FastifySchema } from 'fastify';
-import type { App } from './app.ts';
+import type { App } from './bare-app.ts';
 
 export type DeclaredRoute = { url: string; methods: string[]; schema: FastifySchema };
 

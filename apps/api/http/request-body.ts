@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
-import type { App } from './app.ts';
+import type { App } from './bare-app.ts';
 
 export type JsonBodyLimits = { maxBytes: number; timeoutMs: number; bounds: JsonBounds };
 

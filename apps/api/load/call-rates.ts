@@ -2,7 +2,7 @@ import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import { bearerOf } from '../auth/authenticate.ts';
 import { hashSecret } from '../auth/secrets.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { createRateLimit } from './rate-limit.ts';
 
 export type CallRates = {

@@ -1,6 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { onceOver } from '../http/closing.ts';
 import { type LoadClass, type LoadLimits, mostOfOneToken } from './load-limits.ts';
 

@@ -5,7 +5,7 @@ import swagger from '@fastify/swagger';
 import reference from '@scalar/fastify-api-reference';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { nameComponents } from './components.ts';
 import { addExamples, dropUnusedSchemas, openApiDocument, relaxBodies } from './document.ts';
 

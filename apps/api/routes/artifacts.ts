@@ -2,9 +2,9 @@ import { artifactView, gcRequest, gcResult, idOf } from '@cairn/contract';
 import { getArtifact } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 /** An upload of less than this age may still be under way. */
 const longestUploadHours = 24;

@@ -3,10 +3,10 @@ import { getAttempt } from '@cairn/db';
 import { tensorBoardFolders } from '@cairn/storage';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { attemptParams, problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 const fileParams = attemptParams.extend({ name: fileName });
 

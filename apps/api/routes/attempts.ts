@@ -1,10 +1,10 @@
 import { attemptView, logPage, logQuery } from '@cairn/contract';
 import { getAttempt, readLog } from '@cairn/db';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { attemptParams, problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 /** A waiting reader looks by itself this often, for notifications that were lost. */
 const lookEveryMs = 5_000;

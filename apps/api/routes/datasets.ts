@@ -2,11 +2,11 @@ import { CairnError, datasetPage, datasetReference, datasetRequest, datasetView,
 import { getDataset, listDatasets } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
 import { registerDataset } from '../register-dataset.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 const versionedParams = z.object({ name: datasetReference });
 

@@ -3,12 +3,12 @@ import { CairnError, topic, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 import { authenticate } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
 import { decodePositions, type Positions } from '../events/cursor.ts';
 import { eventStream } from '../events/stream.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 const mostTopics = 50;
 

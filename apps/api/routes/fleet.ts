@@ -1,8 +1,8 @@
 import { fleetView } from '@cairn/contract';
 import { loadFleet } from '@cairn/db';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {
   app.get(

@@ -2,7 +2,7 @@ import { CairnError } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import { deadline, untilAborted } from '@cairn/runtime';
 import { z } from 'zod';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 

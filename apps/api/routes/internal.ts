@@ -17,7 +17,7 @@ import { isAttemptToken } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { bearerOf } from '../auth/authenticate.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
 
 const attemptParams = z.object({ id: idOf('attempt') });

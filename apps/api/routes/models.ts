@@ -1,9 +1,9 @@
 import { modelPage, pageQuery } from '@cairn/contract';
 import { listModels, listModelVersions } from '@cairn/db';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { nameParams, problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 export function modelRoutes(app: App, { prisma }: ApiDeps): void {
   const tags = ['models'];

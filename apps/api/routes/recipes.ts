@@ -1,8 +1,8 @@
 import { recipeList, recipeView } from '@cairn/contract';
 import { ensembles, findRecipe } from '@cairn/engine';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { nameParams, problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
   const tags = ['recipes'];

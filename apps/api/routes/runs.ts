@@ -13,9 +13,9 @@ import {
 import { getRun, listEvents, listRuns } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems, runParams } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 const submitQuery = z.strictObject({
   dryRun: z.enum(['true', 'false']).default('false').describe('`true` answers the plan and changes nothing.'),

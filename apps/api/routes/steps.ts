@@ -2,9 +2,9 @@ import { attemptList, metricsQuery, metricsView, shardList, shardsQuery, stepVie
 import { getStep, listAttempts, listShards, readMetrics } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems, stepParams } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
   const tags = ['steps'];

@@ -5,9 +5,9 @@ import { newId } from '@cairn/runtime';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 const dayMs = 86_400_000;
 

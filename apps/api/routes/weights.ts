@@ -6,11 +6,11 @@ import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
-import type { ApiDeps } from '../build-api.ts';
-import type { App } from '../http/app.ts';
+import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { nameParams, problems } from '../http/route-schemas.ts';
 import { importWeights } from '../import-weights.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 export function weightsRoutes(app: App, deps: ApiDeps): void {
   const { prisma, weightsQuota } = deps;

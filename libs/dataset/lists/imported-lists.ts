@@ -4,11 +4,13 @@ import { CairnError, type ListName } from '@cairn/contract';
 import { count, type Database, pathLiteral, text } from '../duckdb.ts';
 import { imageIdPattern, imageSplits, memberPathSql } from '../image-path.ts';
 import { searchLists } from '../metadata/files.ts';
-import type { TakenList } from '../metadata/take-in-metadata.ts';
 import type { RowTable } from './definitions.ts';
 
 /** Below the metadata: what `cairn import lists --out METADATA/imported` writes. */
 export const importedFolder = 'imported/lists';
+
+/** An imported list whose copy is read; `path` is where it lies, for messages. */
+export type TakenList = { path: string; copy: string };
 
 /** The lists that lie ready beside the metadata, by name with their file. Those that are searched are made from the ground truths alone. */
 export async function findImportedLists(metadata: string, lists: readonly ListName[]): Promise<Map<ListName, string>> {

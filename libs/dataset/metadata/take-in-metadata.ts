@@ -3,14 +3,11 @@ import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import type { FileGate } from '../file-gate.ts';
-import { findImportedLists, importedFolder } from '../lists/imported-lists.ts';
+import { findImportedLists, importedFolder, type TakenList } from '../lists/imported-lists.ts';
 import type { MetadataFileKey } from './files.ts';
 import { findMetadata, readHeader, type TakenFile } from './find-metadata.ts';
 import { type TakenCountries, takeInCountries } from './read-countries.ts';
 import { type TakeInOptions, takeIn } from './take-in.ts';
-
-/** An imported list whose copy is read; `path` is where it lies, for messages. */
-export type TakenList = { path: string; copy: string };
 
 /** The metadata as it was in one moment: private copies, and the digests of what was copied. */
 export type TakenMetadata = {

@@ -1,7 +1,8 @@
 import sharp from 'sharp';
 import { expect, test, vi } from 'vitest';
 import { formulaPicture, jpegOf, meanDistance, picture, pngOf, sharpOf } from '../fixtures/pictures.ts';
-import { decodeImage, type RgbImage } from './decode-image.ts';
+import { decodeImage } from './decode-image.ts';
+import type { RgbImage } from './orientation.ts';
 
 const image = formulaPicture(24, 16);
 const limits = { timeoutMs: 10_000 };

@@ -1,13 +1,10 @@
 import { CairnError } from '@cairn/contract';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
 import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
-import { orientationOf, turned } from './orientation.ts';
+import { orientationOf, type RgbImage, turned } from './orientation.ts';
 import { readTiffDirectory, type TiffDirectory } from './tiff-directory.ts';
 import { reasonOf, UnreadableImage } from './unreadable-image.ts';
 import { withinTime } from './within-time.ts';
-
-/** An 8-bit RGB image: `pixels` is height x width x 3, dense. */
-export type RgbImage = { pixels: Uint8Array; width: number; height: number };
 
 export type DecodeOptions = {
   /** Longest time for one image in milliseconds; past it the image counts as unreadable. */

@@ -1,6 +1,8 @@
-import type { RgbImage } from './decode-image.ts';
 import { exifOfJpeg, type ImageFormat } from './image-header.ts';
 import { readTiffDirectory } from './tiff-directory.ts';
+
+/** An 8-bit RGB image: `pixels` is height x width x 3, dense. */
+export type RgbImage = { pixels: Uint8Array; width: number; height: number };
 
 const orientationTag = 0x0112;
 

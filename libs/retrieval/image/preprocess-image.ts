@@ -1,7 +1,8 @@
 import type { Preprocessing } from '@cairn/contract';
 import sharp, { type Sharp } from 'sharp';
-import { type DecodeOptions, decodeImage, inputOptions, PIXEL_LIMIT, type RgbImage, renderRaw, requireImage } from './decode-image.ts';
+import { type DecodeOptions, decodeImage, inputOptions, PIXEL_LIMIT, renderRaw, requireImage } from './decode-image.ts';
 import { readJpegHeader } from './image-header.ts';
+import type { RgbImage } from './orientation.ts';
 import { orientationOf, turned } from './orientation.ts';
 import { resampleTriangle } from './resample-triangle.ts';
 import { resizeReference } from './resize-reference.ts';

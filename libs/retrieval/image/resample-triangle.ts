@@ -1,4 +1,4 @@
-import type { RgbImage } from './decode-image.ts';
+import type { RgbImage } from './orientation.ts';
 
 /** Pillow keeps 22 bits of fraction: a coefficient times a byte, summed, still fits 32 bits. */
 const PRECISION_BITS = 22;

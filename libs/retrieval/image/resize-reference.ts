@@ -1,4 +1,4 @@
-import type { RgbImage } from './decode-image.ts';
+import type { RgbImage } from './orientation.ts';
 
 /** OpenCV's INTER_RESIZE_COEF_BITS: weights of bytes have 11 bits of fraction. */
 const WEIGHT_ONE = 2048;

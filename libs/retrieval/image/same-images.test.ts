@@ -5,7 +5,8 @@ import sharp, { type Sharp } from 'sharp';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { meanDistance } from '../fixtures/pictures.ts';
-import { decodeImage, type RgbImage } from './decode-image.ts';
+import { decodeImage } from './decode-image.ts';
+import type { RgbImage } from './orientation.ts';
 import { preprocessImage } from './preprocess-image.ts';
 
 // Extraction sees what training sees: docker/trainer/tests/test_decoding.py asks the same of the same files.

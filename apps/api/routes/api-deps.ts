@@ -1,0 +1,34 @@
+import type { AdmissionSource, PrismaClient } from '@cairn/db';
+import type { BuiltinRecipe, Engine } from '@cairn/engine';
+import type { Logger, Metrics } from '@cairn/runtime';
+import type { ObjectStore } from '@cairn/storage';
+import type { EventFeed } from '../events/feed.ts';
+import type { LoadLimits } from '../load/load-limits.ts';
+import type { InspectSource } from '../register-dataset.ts';
+import type { ServerBounds } from '../server-bounds.ts';
+import type { WeightsQuota } from '../weights-quota.ts';
+import type { MetricsPage } from './metrics.ts';
+
+/** Everything the public server works with; made by main.ts. */
+export type ApiDeps = {
+  prisma: PrismaClient;
+  engine: Engine;
+  feed: EventFeed;
+  /** Why steps wait, shared between requests. */
+  admission: AdmissionSource;
+  recipes: ReadonlyMap<string, BuiltinRecipe>;
+  /** Checks a dataset's files and digests them. */
+  inspectSource: InspectSource;
+  /** Where imported files are put, and where attempts leave files beside their results. */
+  store: ObjectStore;
+  /** Where a person finds a key prefix of the object store. */
+  locate(prefix: string): string;
+  load: LoadLimits;
+  bounds: ServerBounds;
+  metricsPage: MetricsPage;
+  weightsQuota: WeightsQuota;
+  log: Logger;
+  metrics: Metrics;
+  /** Time between two heartbeats of an event stream. */
+  heartbeatMs: number;
+};
