@@ -1,12 +1,13 @@
 // CI runs this when k8s changes, else one time in three; it takes about 10 s.
+
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { helm } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { chart, everything, minimal, render, withValues } from './testing/chart.ts';
-import { at, of, podSpecs, poolsOf } from './testing/manifests.ts';
+import { changed, chart, everything, minimal, render, withValues } from './testing/chart.ts';
+import { at, environmentOf, of, podSpecs, poolsOf } from './testing/manifests.ts';
 
 test('helm lint finds nothing', async () => {
   await withValues(everything, (file) => helm('lint', chart, '--strict', '--values', file));
@@ -86,4 +87,31 @@ test('Chart.yaml has the version of the programs', async () => {
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(join(import.meta.dirname, '../package.json'), 'utf8')));
   expect(parse(await readFile(join(chart, 'Chart.yaml'), 'utf8'))).toMatchObject({ appVersion: version });
+});
+
+test('outside hooks the migration is a Job whose name follows its image', async () => {
+  const plain = { migrations: { useHelmHooks: false } };
+  const names = await Promise.all(
+    ['1', '1', '2'].map(async (tag) => {
+      const { manifests } = await render(changed(minimal, { ...plain, image: { tag } }));
+      expect(of(manifests, 'Secret').map(({ metadata }) => metadata.name)).toEqual(['cairn']);
+      const [job] = of(manifests, 'Job');
+      expect(job?.metadata.annotations ?? {}).toEqual({});
+      return job?.metadata.name;
+    }),
+  );
+  expect(names[1]).toBe(names[0]);
+  expect(names[2]).not.toBe(names[0]);
+});
+
+test("a hook brings its own Secret, as it comes before the chart's", async () => {
+  const { manifests } = await render();
+  const secret = of(manifests, 'Secret').find(({ metadata }) => metadata.name === 'cairn-migrate');
+  expect(secret?.metadata.annotations).toMatchObject({
+    'helm.sh/hook': 'pre-install,pre-upgrade,post-delete',
+    'helm.sh/hook-weight': '-5',
+  });
+  expect(environmentOf(manifests, 'cairn-migrate').CAIRN_DATABASE_URL).toEqual({
+    secretKeyRef: { name: 'cairn-migrate', key: 'database-url' },
+  });
 });

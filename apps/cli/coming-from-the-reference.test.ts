@@ -3,7 +3,62 @@ import { recipe } from '@cairn/contract';
 import { loadRecipes } from '@cairn/engine';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { referenceEnvironment, referenceKeys, referenceScripts, referenceSettings } from './testing/reference-names.ts';
+
+/**
+ * What the 2nd place solution's users know by name (its repository at 684278e): the scripts they run and the launcher's options, the keys of config/defaults.py, and
+ * the settings of submission/code/landmark_retrieval.py.
+ */
+const referenceScripts = [
+  'config/defaults.py',
+  'configs/GLDv2/GLDv2_base.yml',
+  'datasets/',
+  'experiments/train.sh',
+  'loss/',
+  'model/',
+  'processor/processor.py',
+  'solver/',
+  'submission/code/base_landmark.py',
+  'submission/code/convert_online_offline.py',
+  'submission/code/expand_official_index.py',
+  'submission/code/landmark_retrieval.py',
+  'submission/eval/eval_cbir.py',
+  'submission/input/util-code/backbones',
+  'submission/input/util-code/local_matching',
+  'submission/input/util-code/make_model.py',
+  'tools/generate_gld_list.py',
+  'utils/metrics.py',
+  'utils/reranking.py',
+  '--master_port',
+  '--max_restarts 0',
+  'eval_retrieval.sh',
+  'kaggle.ipynb',
+];
+
+const keysBySection = {
+  MODEL:
+    'NUM_CLASSES DEVICE DEVICE_ID NAME LAST_STRIDE PRETRAIN_PATH PRETRAIN_CHOICE NECK IF_WITH_CENTER NECK_DIM NECK_BIAS ID_LOSS_TYPE ID_LOSS_WEIGHT TRIPLET_LOSS_WEIGHT VERIFICATION_LOSS_WEIGHT GEM CNN_DROPOUT METRIC_LOSS_TYPE DIST_TRAIN NO_MARGIN IF_LABELSMOOTH COS_LAYER FROZEN',
+  INPUT:
+    'SIZE_TRAIN SIZE_TEST PROB RE_PROB PIXEL_MEAN PIXEL_STD PADDING COLOR_PROB AUGMIX_PROB RANDOM_PATCH_PROB RANDOM_AFFINE_PROB PERSPECTIVE_PROB DET_AUG_PROB',
+  DATASETS: 'NAMES ROOT_DIR ROOT_TRAIN_DIR ROOT_VAL_DIR',
+  DATALOADER: 'CACHE_LIST NUM_WORKERS SAMPLER NUM_INSTANCE REMOVE_TAIL',
+  SOLVER:
+    'OPTIMIZER_NAME MAX_EPOCHS BASE_LR LARGE_FC_LR BIAS_LR_FACTOR SEED MOMENTUM MARGIN CENTER_LR CENTER_LOSS_WEIGHT WEIGHT_DECAY WEIGHT_DECAY_BIAS GAMMA STEPS WARMUP_FACTOR WARMUP_EPOCHS WARMUP_METHOD COSINE_MARGIN COSINE_SCALE CHECKPOINT_PERIOD LOG_PERIOD EVAL_PERIOD IMS_PER_BATCH FP16_ENABLED',
+  UDA: 'PSOLABEL_PERIOD CLUSTER_EPS CLUSTER_MIN_SAMPLES',
+  TEST: 'IMS_PER_BATCH RE_RANKING WEIGHT NECK_FEAT FEAT_NORM DIST_MAT EVAL INFERENCE_ONLY CBIR_METRIC',
+};
+
+const referenceKeys = [
+  'BASE',
+  'OUTPUT_DIR',
+  ...Object.entries(keysBySection).flatMap(([section, keys]) => keys.split(' ').map((key) => `${section}.${key}`)),
+];
+
+const referenceSettings =
+  'IMAGE_DIR RAW_IMAGE_DIR OUTPUT_TEMP_DIR OUTPUT_DIR MODEL_DIR META_DIR PROBE_DIR INDEX_DIR FEAT_DIR SIMS_DIR SAMPLE_TEST_NUM REID_EXTRACT_FLAG FP16 DEBUG_FLAG MULTI_SCALE_FEAT MODEL_LIST MODEL_WEIGHT IMAGE_SIZE BATCH_SIZE MODEL_PARAMS KR_FLAG K1 K2 INITIAL_RANK_FILE NAME_LIST_FILE EUC_DIST_DIR GRAPH_DIST_DIR QE_DIST_DIR JACCARD_DIR LAMBDA CATEGORY_RERANK VOTE_NUM REF_SET_EXTRACT REF_ALL_LIST REF_SET_LIST REF_SET_META REF_SET_FEAT REF_LOC_MAP CATEGORY_THR alpha beta LOCAL_MATCHING SPG_MODEL_DIR SPG_CACHE_DIR SPG_RERANK_NUM LOCAL_WEIGHT MAX_INLIERS SPG_DO_CACHE'.split(
+    ' ',
+  );
+
+const referenceEnvironment = ['LOCAL_RANK', 'CUDA_VISIBLE_DEVICES'];
 
 const read = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
 const page = read('coming-from-the-reference.md');

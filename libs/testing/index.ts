@@ -1,5 +1,4 @@
 export { freePort } from '@cairn/runtime';
-export * from './back-up-postgres.ts';
 export * from './cluster-servers.ts';
 export * from './create-database.ts';
 export { trainerPython } from './find-in-python.ts';

@@ -1,5 +1,7 @@
-import { appendFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { appendFile, chown, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import {
   createLogger,
   type EmbeddedPostgres,
@@ -66,4 +68,31 @@ export async function startPostgres({ host, ...options }: TestPostgresOptions = 
 async function letOthersIn(url: string, cluster: string): Promise<void> {
   await appendFile(join(cluster, 'pg_hba.conf'), 'host all all all scram-sha-256\n');
   await withClient(url, (client) => client.query('select pg_reload_conf()'));
+}
+
+const run = promisify(execFile);
+
+/**
+ * A backup of a server that goes on working: a folder, for `startPostgres` as `dataDir`. It is the base backup that PostgreSQL documents
+ * under "Making a Base Backup Using the Low Level API". Whoever asks for it removes it.
+ */
+export async function backUpPostgres({ url, dataDir }: Pick<TestPostgres, 'url' | 'dataDir'>): Promise<string> {
+  const folder = await makeRunFolder();
+  const [from, to] = [join(dataDir, 'cluster'), join(folder, 'cluster')];
+  const { uid, gid, mode } = await stat(from);
+  await mkdir(to, { mode });
+  for (const path of [folder, to]) await chown(path, uid, gid);
+  const copy = (source: string, target: string) => run('cp', ['--archive', source, target]);
+  await copy(join(dataDir, 'password'), folder);
+  await withClient(url, async (client) => {
+    await client.query("select pg_backup_start('test', true)");
+    for (const name of await readdir(from)) if (name !== 'pg_wal' && name !== 'postmaster.pid') await copy(join(from, name), to);
+    const { rows } = await client.query<{ labelfile: string }>('select labelfile from pg_backup_stop(false)');
+    // What was written meanwhile; nobody archives it.
+    await copy(join(from, 'pg_wal'), to);
+    await writeFile(join(to, 'backup_label'), rows[0]?.labelfile ?? '');
+    await chown(join(to, 'backup_label'), uid, gid);
+    await rm(join(to, 'pg_wal', 'archive_status'), { recursive: true, force: true });
+  });
+  return folder;
 }

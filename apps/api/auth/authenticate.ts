@@ -1,7 +1,7 @@
 import { CairnError, type TokenRole, tokenRole } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Actor } from '@cairn/engine';
-import type { SharedReads } from '../load/shared-reads.ts';
+import type { SharedReads } from '../load/load-limits.ts';
 import { hashSecret } from './secrets.ts';
 
 /** Who calls, and what the token may do. */

@@ -4,8 +4,8 @@ import { audit } from '@cairn/engine';
 import type { Logger } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/bare-app.ts';
+import { createRateLimit } from '../load/call-rates.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
-import { createRateLimit } from '../load/rate-limit.ts';
 import { authenticate, type Caller, RefusedToken, requireRole } from './authenticate.ts';
 
 declare module 'fastify' {

@@ -11,7 +11,7 @@ import { createLoadLimits } from '../load/load-limits.ts';
 import { healthRoutes } from '../routes/health.ts';
 import { noBounds } from '../testing/test-api.ts';
 import { createApp } from './app.ts';
-import { answerUnreadableRequest } from './unreadable-request.ts';
+import { answerUnreadableRequest } from './bare-app.ts';
 
 const lines: string[] = [];
 const options = () => ({

@@ -1,5 +1,5 @@
 import type { CairnClient } from '@cairn/client';
-import type { PlanView, StepEstimate } from '@cairn/contract';
+import { CairnError, type PlanView, type RecipeInput, type StepEstimate, type SubmitRequestInput } from '@cairn/contract';
 import type { Command } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun } from '../exit-codes.ts';
@@ -7,7 +7,7 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { readRecipe } from '../recipe/read-recipe.ts';
-import { type SubmissionOptions, submissionOf } from '../recipe/submission.ts';
+import { parseSetOptions } from '../recipe/set-option.ts';
 import { showRun } from '../watch/show-run.ts';
 import { collect, wholeNumber } from './options.ts';
 
@@ -130,3 +130,43 @@ function estimateText(estimate: StepEstimate): string {
 const hours = (estimate: StepEstimate | null): string => (estimate?.gpuHours == null ? '' : formatNumber(estimate.gpuHours));
 const memory = (estimate: StepEstimate | null): string =>
   estimate?.gpuMemoryGib == null ? '' : `${formatNumber(estimate.gpuMemoryGib)} GiB`;
+
+/** The options of `submit` and `plan`, as commander gives them. */
+type SubmissionOptions = {
+  file?: string;
+  recipe?: string;
+  set?: string[];
+  dataset?: string;
+  name?: string;
+  priority?: number;
+  until?: string;
+  /** From `--no-reuse[=step,...]`: true when absent, false when bare, else the steps. */
+  reuse: boolean | string;
+};
+
+/** The submission that the options ask for. `readRecipe` reads the file of `-f`. */
+async function submissionOf(options: SubmissionOptions, readRecipe: (path: string) => Promise<RecipeInput>): Promise<SubmitRequestInput> {
+  if ((options.file === undefined) === (options.recipe === undefined)) {
+    const what = options.file === undefined ? 'no recipe is given' : '-f and --recipe both give a recipe';
+    throw new CairnError('invalid_request', what, {
+      details: { remedy: 'Give either -f FILE or --recipe NAME; `cairn recipes` lists the names.' },
+    });
+  }
+  const set = parseSetOptions(options.set ?? []);
+  return {
+    recipe: options.file === undefined ? (options.recipe ?? '') : await readRecipe(options.file),
+    ...(options.dataset === undefined ? {} : { dataset: options.dataset }),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.priority === undefined ? {} : { priority: options.priority }),
+    ...(options.until === undefined ? {} : { until: stepsOf(options.until) }),
+    ...(Object.keys(set).length === 0 ? {} : { set }),
+    ...(options.reuse === true ? {} : { noReuse: options.reuse === false ? true : stepsOf(options.reuse) }),
+  };
+}
+
+function stepsOf(list: string): string[] {
+  return list
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+}

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
-import { CairnError, firstOf, lastOf, type TrainerEvent } from '@cairn/contract';
+import { CairnError, firstOf, lastOf, type TrainerEvent, trainerEvent } from '@cairn/contract';
 import {
   isAlive,
   isolatedPython,
@@ -14,7 +14,6 @@ import {
   withoutPythonVariables,
 } from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
-import { eventFile } from './event-file.ts';
 
 export type ProgramOptions = {
   /** The module of docker/trainer, and its arguments. */
@@ -157,4 +156,60 @@ export function keepLastWords(most: number) {
     /** Without blank space around. */
     text: () => kept.trim(),
   };
+}
+
+type EventFileOptions = {
+  /** May not exist yet. */
+  path: string;
+  onEvent: (event: TrainerEvent) => void;
+  /** A line that is no event of this protocol: told, and passed over. */
+  onStrange: (line: string, why: string) => void;
+};
+
+/** Follows a file to which a program appends one event of JSON a line; each `read` hands on the whole lines that are new. */
+export function eventFile({ path, onEvent, onStrange }: EventFileOptions) {
+  let file: number | undefined;
+  let rest = Buffer.alloc(0);
+
+  function handle(line: string): void {
+    if (line.trim() === '') return;
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch (error) {
+      onStrange(line, error instanceof Error ? error.message : String(error));
+      return;
+    }
+    const parsed = trainerEvent.safeParse(value);
+    if (parsed.success) onEvent(parsed.data);
+    else onStrange(line, parsed.error.issues[0]?.message ?? 'it does not fit');
+  }
+
+  return {
+    read(): void {
+      file ??= openOrUndefined(path);
+      if (file === undefined) return;
+      const buffer = Buffer.alloc(64 * 1024);
+      for (let bytes = readSync(file, buffer); bytes > 0; bytes = readSync(file, buffer)) {
+        rest = Buffer.concat([rest, buffer.subarray(0, bytes)]);
+        const end = rest.lastIndexOf('\n') + 1;
+        const lines = rest.toString('utf8', 0, end).split('\n');
+        rest = rest.subarray(end);
+        for (const line of lines) handle(line);
+      }
+    },
+    close(): void {
+      if (file !== undefined) closeSync(file);
+      file = undefined;
+    },
+  };
+}
+
+function openOrUndefined(path: string): number | undefined {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
 }

@@ -11,7 +11,12 @@ const entries = {
   train: ['apps/worker/train/run-train.ts', 'docker/trainer/cairn_trainer/rank.py', 'docker/trainer/requirements.txt'],
   export: ['apps/worker/export/run-export.ts', 'docker/trainer/cairn_trainer/export.py', 'docker/trainer/requirements.txt'],
   extract: ['apps/worker/extract/run-extract.ts', 'apps/worker/extract/extraction-jobs.ts', 'libs/retrieval/package.json'],
-  search: ['apps/worker/steps/run-search.ts', 'apps/worker/steps/search-job.ts', 'libs/retrieval/package.json'],
+  search: [
+    'apps/worker/steps/run-search.ts',
+    'apps/worker/steps/search-job.ts',
+    'libs/retrieval/onnx/make_graphs.py',
+    'libs/retrieval/package.json',
+  ],
   evaluate: ['apps/worker/steps/run-evaluate.ts'],
   register: ['apps/worker/steps/run-register.ts'],
 } as const satisfies Record<StepKind, readonly string[]>;

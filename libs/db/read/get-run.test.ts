@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { getRun } from './get-run.ts';
 import { getStep } from './get-step.ts';
-import { createRows } from './testing/rows.ts';
-import { openTestDatabase } from './testing/test-database.ts';
+import { createRows, openTestDatabase } from './testing/rows.ts';
 
 const { prisma } = await openTestDatabase();
 const rows = createRows(prisma);

@@ -7,8 +7,7 @@ import { listEvents } from './list-events.ts';
 import { listRuns } from './list-runs.ts';
 import { listModels, listModelVersions } from './models.ts';
 import type { Page } from './page-cursor.ts';
-import { createRows } from './testing/rows.ts';
-import { openTestDatabase } from './testing/test-database.ts';
+import { createRows, openTestDatabase } from './testing/rows.ts';
 import { getWeights, listWeights } from './weights.ts';
 
 const { prisma } = await openTestDatabase();

@@ -1,8 +1,7 @@
 import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { cutPage, readLog } from './read-log.ts';
-import { createRows } from './testing/rows.ts';
-import { openTestDatabase } from './testing/test-database.ts';
+import { createRows, openTestDatabase } from './testing/rows.ts';
 
 const { prisma } = await openTestDatabase();
 const rows = createRows(prisma);

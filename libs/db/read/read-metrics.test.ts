@@ -2,8 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { getAttempt, listAttempts } from './attempts.ts';
 import { lttb } from './lttb.ts';
 import { mergeResumed, readMetrics } from './read-metrics.ts';
-import { createRows } from './testing/rows.ts';
-import { openTestDatabase } from './testing/test-database.ts';
+import { createRows, openTestDatabase } from './testing/rows.ts';
 
 const { prisma } = await openTestDatabase();
 const rows = createRows(prisma);

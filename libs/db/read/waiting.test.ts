@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { createRows } from './testing/rows.ts';
-import { openTestDatabase } from './testing/test-database.ts';
+import { createRows, openTestDatabase } from './testing/rows.ts';
 import { loadAdmission, loadWaiting } from './waiting.ts';
 
 const { prisma } = await openTestDatabase();

@@ -1,11 +1,14 @@
 import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
 import { copyFile, lstat, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { parseArgs, promisify } from 'node:util';
 import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
-import { type PartsManifest, writeParts } from './write-parts.ts';
+import { z } from 'zod';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../../../..');
@@ -154,4 +157,53 @@ function placesAbove(folder: string): string[] {
   const parts = folder.split('/node_modules/');
   const places = parts.map((_, index) => `${parts.slice(0, parts.length - index).join('/node_modules/')}/`);
   return [...places, ''];
+}
+
+/** What one request may carry to the other machine. */
+const mostPartBytes = 60 * 1024 * 1024;
+
+const partsManifest = z.object({
+  /** The commit that was packed. */
+  commit: z.string(),
+  parts: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: z.string() })),
+});
+type PartsManifest = z.infer<typeof partsManifest>;
+
+/** Cuts a stream into files `cairn-gpu.00`, `cairn-gpu.01` ... of at most `mostBytes` in `folder`. */
+export async function writeParts(
+  source: AsyncIterable<Buffer>,
+  folder: string,
+  mostBytes = mostPartBytes,
+): Promise<PartsManifest['parts']> {
+  const parts: PartsManifest['parts'] = [];
+  const chunks = source[Symbol.asyncIterator]();
+  let left: Buffer | null = null;
+  let isOver = false;
+  while (!isOver) {
+    const name = `cairn-gpu.${String(parts.length).padStart(2, '0')}`;
+    const hash = createHash('sha256');
+    let bytes = 0;
+    await pipeline(
+      async function* () {
+        while (bytes < mostBytes) {
+          if (left === null) {
+            const next = await chunks.next();
+            if (next.done === true) {
+              isOver = true;
+              return;
+            }
+            left = next.value;
+          }
+          const part: Buffer = left.subarray(0, mostBytes - bytes);
+          left = part.length < left.length ? left.subarray(part.length) : null;
+          bytes += part.length;
+          hash.update(part);
+          yield part;
+        }
+      },
+      createWriteStream(join(folder, name)),
+    );
+    if (bytes > 0) parts.push({ name, bytes, sha256: hash.digest('hex') });
+  }
+  return parts;
 }

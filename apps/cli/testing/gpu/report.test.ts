@@ -1,9 +1,9 @@
 import { recipe as recipeSchema } from '@cairn/contract';
 import { estimateStep, expandRecipe, type GpuFigures } from '@cairn/domain';
 import { expect, test } from 'vitest';
-import { benchmarkSection, withSection } from './benchmark-section.ts';
 import { type CheckReport, checkReport, type TrainFigure, toJson } from './check-report.ts';
 import { figuresOf } from './gpu-figures.ts';
+import { benchmarkSection, withSection } from './report.ts';
 
 const training: TrainFigure = {
   ...{ backbone: 'resnet50', imageSize: 256, batch: 128, precision: 'fp16', channelsLast: true, compile: false, classes: 81_313 },

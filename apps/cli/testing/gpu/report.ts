@@ -1,8 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { benchmarkSection, sourceOf, withSection } from './benchmark-section.ts';
-import { checkReport } from './check-report.ts';
-import { figuresOf } from './gpu-figures.ts';
+import { z } from 'zod';
+import { type CheckReport, checkReport, type RivalFigure, rivalFigure, type TrainFigure } from './check-report.ts';
+import { figuresOf, trainingsOf } from './gpu-figures.ts';
 
 const root = join(import.meta.dirname, '../../../..');
 
@@ -26,4 +26,98 @@ export async function report(args: string[]): Promise<void> {
   const file = join(root, 'libs/domain/gpu-figures.json');
   await writeFile(file, `${JSON.stringify(figures, null, 2)}\n`);
   console.log(`${file} has what ${Object.keys(figures.networks).join(', ')} sustained; run \`npm test -- libs/domain\``);
+}
+
+const heading = '## On a GPU: `npm run gpu`';
+
+const machineFigures = z.looseObject({
+  nvidiaSmi: z.array(z.string()).optional(),
+  python: z.looseObject({ packages: z.record(z.string(), z.string().nullable()), cuda: z.string().nullable() }).optional(),
+});
+
+/** The GPU, its driver and torch, as a line of the benchmarks names them. */
+function sourceOf(report: CheckReport): string {
+  const figures = machineFigures.safeParse(report.phases.find(({ name }) => name === 'machine')?.figures ?? {}).data ?? {};
+  const [gpu = 'an unknown GPU', driver = 'unknown'] = figures.nvidiaSmi ?? [];
+  const torch = figures.python?.packages.torch ?? 'unknown';
+  return `${gpu} (driver ${driver}, torch ${torch}, CUDA ${figures.python?.cuda ?? 'unknown'}), ${report.at.slice(0, 10)}`;
+}
+
+/** A report as a dated part of docs/benchmarks.md. */
+export function benchmarkSection(report: CheckReport): string {
+  const rivals = rivalFigure.array().parse(report.phases.find(({ name }) => name === 'train')?.figures.rivals ?? []);
+  const rows = trainingsOf(report).map((training) => trainingRow(training, rivals));
+  const table = [
+    '| training | images/s | of the plain loop | of the model alone | waiting for data | memory | planned: time, memory |',
+    '| --- | --- | --- | --- | --- | --- | --- |',
+    ...rows,
+  ];
+  const others = report.phases
+    .filter(({ name }) => name !== 'train' && name !== 'machine')
+    .map(({ name, outcome, figures }) => phaseRow(name, outcome, figures));
+  const failures = report.phases.flatMap(({ name, failures: found }) => found.map(({ message }) => `- ${name}: ${oneLine(message)}`));
+  return [
+    `### ${sourceOf(report)}`,
+    '',
+    `Commit ${report.commit}, ${report.limitSeconds} s in all. Ratios are to what was measured beside it with the same settings; planned is the estimate of that commit over what was measured.`,
+    ...(rows.length > 0 ? ['', ...table] : []),
+    ...(others.length > 0 ? ['', '| phase | outcome | figures |', '| --- | --- | --- |', ...others] : []),
+    ...(failures.length > 0 ? ['', 'What failed or was not reached:', '', ...failures] : []),
+    '',
+  ].join('\n');
+}
+
+function trainingRow(training: TrainFigure, rivals: readonly RivalFigure[]): string {
+  const { backbone, imageSize, batch, precision, channelsLast, compile, imagesPerSecond, dataWaitShare, peakBytes, planned } = training;
+  const same = (mode: RivalFigure['mode']) =>
+    rivals.find(
+      (one) => one.mode === mode && one.backbone === backbone && one.precision === precision && one.channelsLast === channelsLast,
+    );
+  const against = (mode: RivalFigure['mode']) =>
+    ratio(compile ? Number.NaN : imagesPerSecond / (same(mode)?.imagesPerSecond ?? Number.NaN));
+  const name = `${backbone}, ${imageSize} px x ${batch}, ${precision}${channelsLast ? ', channels last' : ''}${compile ? ', compiled' : ''}`;
+  const plan =
+    planned === null ? '' : `${ratio(imagesPerSecond / planned.imagesPerSecond)}, ${ratio(planned.bytes / (peakBytes + 2 ** 30))}`;
+  const cells = [
+    name,
+    imagesPerSecond.toFixed(0),
+    against('plain'),
+    against('random'),
+    `${Math.round(dataWaitShare * 100)} %`,
+    `${(peakBytes / 2 ** 30).toFixed(1)} GiB`,
+    plan,
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+const ratio = (value: number): string => (Number.isFinite(value) ? value.toFixed(2) : '');
+const oneLine = (text: string): string => text.replace(/\s+/g, ' ').slice(0, 300);
+
+function phaseRow(name: string, outcome: string, figures: Record<string, unknown>): string {
+  const cell = Object.entries(figures).map(([key, value]) => `${key}: ${shown(value)}`);
+  return `| ${name} | ${outcome} | ${cell.join('<br>').replaceAll('|', '\\|')} |`;
+}
+
+/** A figure in a cell: names and numbers of three digits; long lists by their first and last. */
+function shown(value: unknown): string {
+  if (typeof value === 'number') return String(Number(value.toPrecision(Math.abs(value) < 1 && value > 0.9 ? 6 : 3)));
+  if (Array.isArray(value))
+    return value.length > 4 ? `${shown(value[0])} ... ${shown(value.at(-1))} (${value.length})` : value.map(shown).join(', ');
+  if (typeof value === 'object' && value !== null) {
+    return Object.entries(value)
+      .map(([key, inner]) => `${key} ${shown(inner)}`)
+      .join(', ');
+  }
+  return oneLine(String(value));
+}
+
+/** The page with a part more, the newest first; the heading is made where it is not there. */
+export function withSection(page: string, section: string): string {
+  const at = page.indexOf(`${heading}\n`);
+  if (at === -1) return `${page.trimEnd()}\n\n${heading}\n\nOn a machine with one GPU; [gpu.md](gpu.md) tells how.\n\n${section}`;
+  const first = page.indexOf('\n### ', at);
+  const next = page.indexOf('\n## ', at + heading.length);
+  const isFirst = first === -1 || (next !== -1 && next < first);
+  const cut = isFirst ? (next === -1 ? page.length : next) : first;
+  return `${page.slice(0, cut).trimEnd()}\n\n${section}\n${page.slice(cut).trimStart()}`.trimEnd().concat('\n');
 }

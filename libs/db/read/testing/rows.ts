@@ -1,6 +1,11 @@
+import { createHash } from 'node:crypto';
 import type { ArtifactKind, AttemptState, RunState, StepKind, StepState } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
+import { createDatabase } from '@cairn/testing';
+import { afterAll } from 'vitest';
+import { openDatabase } from '../../client.ts';
 import type { Prisma, PrismaClient } from '../../generated/client.ts';
+import { migrate, readMigrations } from '../../migrate.ts';
 
 const project = { projectId: 'default', owner: 'ada' };
 
@@ -134,4 +139,17 @@ export function createRows(prisma: PrismaClient) {
   }
 
   return { addDataset, addRun, addStep, addArtifact, addAttempt, addReadyStep, addLeader, addPools, clear };
+}
+
+/** A migrated database of the test file's own, which goes with it. */
+export async function openTestDatabase() {
+  const migrations = JSON.stringify((await readMigrations()).migrationDirectories);
+  const key = `cairn_${createHash('sha256').update(migrations).digest('hex').slice(0, 16)}`;
+  const database = await createDatabase({ template: { key, migrate: async (url) => void (await migrate(url)) } });
+  const { prisma, close } = openDatabase({ url: database.url, connections: 4 });
+  afterAll(async () => {
+    await close();
+    await database.drop();
+  });
+  return { prisma, url: database.url };
 }

@@ -1,6 +1,6 @@
 import type { Hint } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createHintCoalescer } from './hint-coalescer.ts';
+import { createHintCoalescer } from './feed.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { createGate } from './gate.ts';
-import { createSharedReads } from './shared-reads.ts';
+import { createSharedReads } from './load-limits.ts';
 
 test('who asks while the same read waits for its turn shares it, and who asks after it began gets a read of its own', async () => {
   const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));

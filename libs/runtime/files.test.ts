@@ -1,8 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { makeFolder, pathBelow } from './folders.ts';
+import { makeFolder, pathBelow, tailOf } from './files.ts';
 
 test('a path of names lies below the folder', () => {
   expect(pathBelow('/out', '384', 'events.1')).toBe('/out/384/events.1');
@@ -29,4 +30,23 @@ test('folders are made with those above them, and stay', async () => {
 
 test('where none can be made the error comes, and names the folder', async () => {
   await expect(makeFolder('/proc/cairn/a')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/cairn' });
+});
+
+function fileWith(text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cairn-tail-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'log'), text);
+  return join(folder, 'log');
+}
+
+test('a short file is given whole', async () => {
+  expect(await tailOf(fileWith('äb'), 100)).toBe('äb');
+});
+
+test('a long file is cut at a whole character', async () => {
+  expect(await tailOf(fileWith('xäöü'), 5)).toBe('öü');
+});
+
+test('no file is an empty text', async () => {
+  expect(await tailOf('/no/such/file', 10)).toBe('');
 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TrainerEvent } from '@cairn/contract';
 import { expect, onTestFinished, test } from 'vitest';
-import { eventFile } from './event-file.ts';
+import { eventFile } from './run-program.ts';
 
 function open() {
   const folder = mkdtempSync(join(tmpdir(), 'cairn-events-'));
