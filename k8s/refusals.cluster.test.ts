@@ -104,46 +104,26 @@ test('what may hold a password is not repeated', async () => {
   expect(await refusal(changed(minimal, { queue: { url: 'http://user:hunter2@redis' } }))).not.toContain('hunter2');
 });
 
-describe("a pool's settings that the executor refuses", () => {
+describe("a pool's setting that the executor refuses is refused by the schema of the values", () => {
+  const objectName = "does not match pattern '^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$'";
   const mount = { name: 'images', hostPath: '/data', mountPath: '/data' };
-  test.each<[what: string, settings: Values, message: string]>([
-    ['an image without digest', { image: 'x/y:1' }, 'settings.image is "x/y:1", without a digest; pin it'],
-    ['a wrong namespace', { namespace: 'Training' }, 'settings.namespace is "Training", no name that Kubernetes takes'],
-    ['a wrong Secret', { storageSecretName: 'a_b' }, 'settings.storageSecretName is "a_b", no name'],
-    ['a wrong pull Secret', { imagePullSecrets: ['a', '-b'] }, 'settings.imagePullSecrets[1] is "-b", no name'],
-    ['a wrong queue', { kueue: { queueName: 'Q' } }, 'settings.kueue.queueName is "Q", no name'],
-    ['memory in words', { memory: '64 GB' }, 'settings.memory is "64 GB"; give a Kubernetes quantity'],
-    ['a number for a quantity', { cpu: 8 }, "'/pools/0/settings/cpu': got number, want string"],
-    ['too many GPUs', { gpusPerPod: 65 }, "'/pools/0/settings/gpusPerPod': maximum: got 65, want 64"],
-    ['a setting that there is not', { gpus: 8 }, "'/pools/0/settings': additional properties 'gpus' not allowed"],
-    ["an attempt's own variable", { env: { CAIRN_ATTEMPT_ID: 'x' } }, 'settings.env.CAIRN_ATTEMPT_ID is a variable of each attempt'],
-    ['a variable with a wrong name', { env: { 'A-B': 'x' } }, 'settings.env has the name "A-B"'],
-    ['a toleration of nothing', { tolerations: [{ effect: 'NoSchedule' }] }, 'settings.tolerations[0] names no taint; give its key'],
-    [
-      'a toleration with a value too many',
-      { tolerations: [{ key: 'a', operator: 'Exists', value: 'b' }] },
-      'settings.tolerations[0].value is there',
-    ],
-    ['two mounts of one name', { nodeMounts: [mount, mount] }, `settings.nodeMounts[1].name is "images", as another mount's is`],
-    ['a mount with a wrong name', { nodeMounts: [{ ...mount, name: 'A' }] }, 'settings.nodeMounts[0].name is "A"'],
-    [
-      'a mount of no path',
-      { nodeMounts: [{ ...mount, hostPath: 'data' }] },
-      'settings.nodeMounts[0].hostPath is "data"; give an absolute path',
-    ],
-    [
-      'a claim with a wrong name',
-      { claimMounts: [{ claimName: 'A', mountPath: '/data' }] },
-      'settings.claimMounts[0].claimName is "A", no name that Kubernetes takes',
-    ],
-    [
-      'a claim at no path',
-      { claimMounts: [{ claimName: 'a', mountPath: 'data' }] },
-      'settings.claimMounts[0].mountPath is "data"; give an absolute path',
-    ],
-    ['no grace', { graceSeconds: 0 }, "'/pools/0/settings/graceSeconds': minimum: got 0, want 1"],
-  ])('%s', async (_, settings, message) => {
+  test.each<[what: string, settings: Values, path: string, message: string]>([
+    ['a wrong namespace', { namespace: 'Training' }, '/namespace', objectName],
+    ['a wrong Secret', { storageSecretName: 'a_b' }, '/storageSecretName', objectName],
+    ['a wrong pull Secret', { imagePullSecrets: ['a', '-b'] }, '/imagePullSecrets/1', objectName],
+    ['a wrong queue', { kueue: { queueName: 'Q' } }, '/kueue/queueName', objectName],
+    ['a claim with a wrong name', { claimMounts: [{ claimName: 'A', mountPath: '/data' }] }, '/claimMounts/0/claimName', objectName],
+    ['memory in words', { memory: '64 GB' }, '/memory', "'64 GB' does not match pattern"],
+    ['a number for a quantity', { cpu: 8 }, '/cpu', 'got number, want string'],
+    ['too many GPUs', { gpusPerPod: 65 }, '/gpusPerPod', 'maximum: got 65, want 64'],
+    ['a setting that does not exist', { gpus: 8 }, '', "additional properties 'gpus' not allowed"],
+    ['a mount with a wrong name', { nodeMounts: [{ ...mount, name: 'A' }] }, '/nodeMounts/0/name', "'A' does not match pattern"],
+    ['a mount of no path', { nodeMounts: [{ ...mount, hostPath: 'data' }] }, '/nodeMounts/0/hostPath', "'data' does not match pattern"],
+    ['no grace', { graceSeconds: 0 }, '/graceSeconds', 'minimum: got 0, want 1'],
+  ])('%s', async (_, settings, path, message) => {
     expect(kubernetesPoolSettings.safeParse({ namespace: 'ml', image: workerImage, ...settings }).success).toBe(false);
-    expect(await refusal(changed(minimal, pool(settings)))).toContain(message);
+    const faults = await refusal(changed(minimal, pool(settings)));
+    expect(faults).toContain(`'/pools/0/settings${path}'`);
+    expect(faults).toContain(message);
   });
 });

@@ -1,6 +1,7 @@
 {{/*
-What values.schema.json cannot say, or not so that one knows what to do: patterns, and rules over several values. Types, ranges and
-unknown names are the schema's, which Helm checks first. All faults are told at once.
+What values.schema.json cannot say, or not so that one knows what to do: patterns, and rules over several values. Types, ranges, unknown
+names and each setting of a pool are the schema's, which Helm checks first; the controller refuses at its start what settings of a pool
+contradict each other. All faults are named at once.
 */}}
 {{- define "cairn.validate" -}}
 {{- $to := dict "faults" list -}}
@@ -116,72 +117,6 @@ unknown names are the schema's, which Helm checks first. All faults are told at 
   {{- $names = append $names $pool.name -}}
   {{- if and $values.rbac.sweepSecrets (eq ($pool.settings.namespace | default $release) $release) -}}
     {{- include "cairn.fault" (dict "to" $to "at" (printf "pools[%d].settings.namespace" $index) "is" "is the release's own while rbac.sweepSecrets lets the controller read every Secret there, the server key among them" "do" "give the pool a namespace of its own, or set rbac.sweepSecrets to false") -}}
-  {{- end -}}
-  {{- include "cairn.validatePoolSettings" (dict "to" $to "at" (printf "pools[%d].settings" $index) "settings" $pool.settings) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* The rules of libs/executor/kubernetes/pool-settings.ts that the schema leaves out. */}}
-{{- define "cairn.validatePoolSettings" -}}
-{{- $to := .to -}}
-{{- $at := .at -}}
-{{- $settings := .settings -}}
-{{- if and (not $settings.allowTags) (not (regexMatch "@sha256:[0-9a-f]{64}$" $settings.image)) -}}
-  {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.image" $at) "is" (printf "is %q, without a digest" $settings.image) "do" "pin it (name@sha256:...), or set allowTags to let what runs change unseen") -}}
-{{- end -}}
-{{- $objects := dict -}}
-{{- range list "namespace" "priorityClassName" "runtimeClassName" "serviceAccountName" "storageSecretName" -}}
-  {{- if hasKey $settings . -}}{{- $_ := set $objects . (get $settings .) -}}{{- end -}}
-{{- end -}}
-{{- range $index, $name := $settings.imagePullSecrets -}}{{- $_ := set $objects (printf "imagePullSecrets[%d]" $index) $name -}}{{- end -}}
-{{- with $settings.kueue -}}
-  {{- $_ := set $objects "kueue.queueName" .queueName -}}
-  {{- if hasKey . "priorityClass" -}}{{- $_ := set $objects "kueue.priorityClass" .priorityClass -}}{{- end -}}
-{{- end -}}
-{{- range $index, $mount := $settings.claimMounts -}}{{- $_ := set $objects (printf "claimMounts[%d].claimName" $index) $mount.claimName -}}{{- end -}}
-{{- range $name, $value := $objects -}}
-  {{- if not (regexMatch "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$" $value) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.%s" $at $name) "is" (printf "is %q, no name that Kubernetes takes" $value) "do" "use lower-case letters, digits, dash and dot, first and last a letter or digit") -}}
-  {{- end -}}
-{{- end -}}
-{{- range list "cpu" "memory" "sharedMemory" "workDirSize" -}}
-  {{- if and (hasKey $settings .) (not (regexMatch "^[0-9]+(\\.[0-9]+)?([eE][0-9]+)?([num]|[kMGTPE]|[KMGTPE]i)?$" (get $settings .))) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.%s" $at .) "is" (printf "is %q" (get $settings .)) "do" "give a Kubernetes quantity such as 500m, 8 or 64Gi") -}}
-  {{- end -}}
-{{- end -}}
-{{- range $name, $value := $settings.env -}}
-  {{- if hasPrefix "CAIRN_ATTEMPT_" $name -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.env.%s" $at $name) "is" "is a variable of each attempt" "do" "leave it out") -}}
-  {{- else if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" $name) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.env" $at) "is" (printf "has the name %q" $name) "do" "use letters, digits and underscore, first no digit") -}}
-  {{- end -}}
-{{- end -}}
-{{- range $index, $toleration := $settings.tolerations -}}
-  {{- $exists := eq ($toleration.operator | default "Equal") "Exists" -}}
-  {{- if and (not $exists) (not (hasKey $toleration "key")) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.tolerations[%d]" $at $index) "is" "names no taint" "do" "give its key, or set operator to Exists") -}}
-  {{- else if and $exists (hasKey $toleration "value") -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.tolerations[%d].value" $at $index) "is" "is there with the operator Exists, which compares none" "do" "leave it out, or set operator to Equal") -}}
-  {{- end -}}
-{{- end -}}
-{{- $mounts := list -}}
-{{- range $index, $mount := $settings.nodeMounts -}}
-  {{- $of := printf "%s.nodeMounts[%d]" $at $index -}}
-  {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$" $mount.name) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.name" $of) "is" (printf "is %q" $mount.name) "do" "use lower-case letters, digits and dash, at most 42") -}}
-  {{- else if has $mount.name $mounts -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.name" $of) "is" (printf "is %q, as another mount's is" $mount.name) "do" "choose another") -}}
-  {{- end -}}
-  {{- $mounts = append $mounts $mount.name -}}
-  {{- range list "hostPath" "mountPath" -}}
-    {{- if not (regexMatch "^/[^:]*$" (get $mount .)) -}}
-      {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.%s" $of .) "is" (printf "is %q" (get $mount .)) "do" "give an absolute path without a colon") -}}
-    {{- end -}}
-  {{- end -}}
-{{- end -}}
-{{- range $index, $mount := $settings.claimMounts -}}
-  {{- if not (regexMatch "^/[^:]*$" $mount.mountPath) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "%s.claimMounts[%d].mountPath" $at $index) "is" (printf "is %q" $mount.mountPath) "do" "give an absolute path without a colon") -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
