@@ -110,5 +110,6 @@ print(json.dumps(sorted(camel_case(name) for name in config._OPERATIONAL)))
 
 test('a stage is resumed with other settings exactly where the contract says that they do not change the result', async () => {
   const ours = Object.entries(trainSettings.shape).flatMap(([name, field]) => (markOf(field) === 'operational' ? [name] : []));
-  expect(await answerOf(operational)).toEqual(ours.toSorted());
+  // What a stage began with is settled before the trainer runs; of the weights it still asks for the same name.
+  expect(await answerOf(operational)).toEqual(ours.filter((name) => name !== 'from' && name !== 'weights').toSorted());
 });

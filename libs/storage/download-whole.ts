@@ -2,10 +2,36 @@ import { rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CairnError } from '@cairn/contract';
-import { storageError } from './storage-error.ts';
+import type { ObjectStore } from './object-store.ts';
+import { type StorageAct, storageError } from './storage-error.ts';
 import { makeFolder, temporaryPath, writeWhole } from './write-whole.ts';
 
-export type Download = {
+type Reads = {
+  get: ObjectStore['get'];
+  guarded: <T>(act: Omit<StorageAct, 'path'>, work: () => Promise<T>) => Promise<T>;
+  /** The store, for messages. */
+  place: string;
+};
+
+/** How a store reads whole objects, by its streams. */
+export function wholeReads({ get, guarded, place }: Reads): Pick<ObjectStore, 'getBytes' | 'download'> {
+  return {
+    async getBytes(key, options = {}) {
+      const stream = await get(key, options);
+      return guarded({ act: 'Reading', key, signal: options.signal }, async () => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of stream) chunks.push(chunk);
+        return Buffer.concat(chunks);
+      });
+    },
+    async download(key, file, { sha256, signal } = {}) {
+      const stream = await get(key, signal === undefined ? {} : { signal });
+      return downloadWhole(stream, { key, place, file, sha256, signal });
+    },
+  };
+}
+
+type Download = {
   key: string;
   /** The store, for messages. */
   place: string;
@@ -18,7 +44,7 @@ export type Download = {
  * Writes an object's stream to a local file, which appears whole or not at all.
  * @throws CairnError `corrupt_artifact` when it has not the digest asked for.
  */
-export async function downloadWhole(stream: Readable, download: Download): Promise<{ bytes: number; sha256: string }> {
+async function downloadWhole(stream: Readable, download: Download): Promise<{ bytes: number; sha256: string }> {
   const { key, place, file, signal } = download;
   const act = { act: 'Writing' as const, key, path: dirname(file), signal };
   const guarded = <T>(work: Promise<T>) =>

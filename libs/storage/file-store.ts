@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
-import { downloadWhole } from './download-whole.ts';
+import { wholeReads } from './download-whole.ts';
 import { objectKey, objectPrefix } from './object-key.ts';
 import type { GetOptions, ListedObject, ObjectStore } from './object-store.ts';
 import { codeOf, type StorageAct, storageError } from './storage-error.ts';
@@ -67,19 +67,7 @@ export function openFileStore(root: string): ObjectStore {
       });
     },
 
-    async getBytes(key, options = {}) {
-      const stream = await get(key, options);
-      return guarded({ act: 'Reading', key, signal: options.signal }, async () => {
-        const chunks: Buffer[] = [];
-        for await (const chunk of stream) chunks.push(chunk);
-        return Buffer.concat(chunks);
-      });
-    },
-
-    async download(key, file, { sha256, signal } = {}) {
-      const stream = await get(key, signal === undefined ? {} : { signal });
-      return downloadWhole(stream, { key, place: root, file, sha256, signal });
-    },
+    ...wholeReads({ get, guarded, place: root }),
 
     async head(key, signal) {
       const path = pathOf(key);

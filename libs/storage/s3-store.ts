@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { manifestName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
-import { downloadWhole } from './download-whole.ts';
+import { wholeReads } from './download-whole.ts';
 import { objectKey } from './object-key.ts';
 import type { GetOptions, ObjectStore } from './object-store.ts';
 import { heeding, openBucket, type S3Bucket } from './s3-bucket.ts';
@@ -50,19 +50,7 @@ export function openS3Store(location: S3Location, limits: Partial<S3Limits> = {}
       return putObject(bucket, key, source, options);
     },
 
-    async getBytes(key, options = {}) {
-      const stream = await get(key, options);
-      return guarded({ act: 'Reading', key, signal: options.signal }, async () => {
-        const chunks: Buffer[] = [];
-        for await (const chunk of stream) chunks.push(chunk);
-        return Buffer.concat(chunks);
-      });
-    },
-
-    async download(key, file, { sha256, signal } = {}) {
-      const stream = await get(key, signal === undefined ? {} : { signal });
-      return downloadWhole(stream, { key, place, file, sha256, signal });
-    },
+    ...wholeReads({ get, guarded, place }),
 
     async head(key, signal) {
       bucket.addressOf(key);

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { smallCollection } from '@cairn/testing';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
@@ -8,20 +9,6 @@ const { call, prisma } = await openTestApi();
 const folder = await mkdtemp(join(tmpdir(), 'cairn-datasets-'));
 afterAll(() => rm(folder, { recursive: true }));
 
-const category = 'http://commons.wikimedia.org/wiki/Category:Alpha';
-const collection = {
-  'train.csv': 'id,url,landmark_id\naaa1,http://x/1,7\naaa2,http://x/2,7\n',
-  'train_clean.csv': 'landmark_id,images\n7,aaa1 aaa2\n',
-  'train_label_to_category.csv': `landmark_id,category\n7,${category}\n`,
-  'index_label_to_category.csv': `landmark_id,category\n1,${category}\n`,
-  'index_image_to_landmark.csv': 'id,landmark_id\niii1,1\n',
-  'index.csv': 'id\niii1\n',
-  'retrieval_solution_v2.1.csv': 'id,images,Usage\nqqq1,iii1,Public\n',
-  'train/a/a/a/aaa1.jpg': 'one',
-  'train/a/a/a/aaa2.jpg': 'two',
-  'index/i/i/i/iii1.jpg': 'three',
-  'test/q/q/q/qqq1.jpg': 'four',
-};
 const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
 const add = (name: string, change: object = {}) =>
   call('submitter', 'POST', '/v1/datasets', { body: { name, source: { ...source, ...change } } });
@@ -33,7 +20,7 @@ async function write(path: string, text: string): Promise<void> {
   await utimes(join(folder, path), 1_000, 1_000);
 }
 beforeEach(async () => {
-  for (const [path, text] of Object.entries(collection)) await write(path, text);
+  for (const [path, text] of Object.entries(smallCollection)) await write(path, text);
 });
 
 describe('a dataset', () => {
@@ -50,7 +37,7 @@ describe('a dataset', () => {
     await write('beside.txt', 'neither a CSV file nor an image');
     expect(await add('glr')).toMatchObject({ status: 200, json: { version: 1 } });
 
-    await write('train.csv', `${collection['train.csv']}aaa3,http://x/3,7\n`);
+    await write('train.csv', `${smallCollection['train.csv']}aaa3,http://x/3,7\n`);
     const second = await add('glr');
     expect(second).toMatchObject({ status: 201, json: { version: 2 } });
     await write('index/i/i/i/iii1.jpg', 'another picture');

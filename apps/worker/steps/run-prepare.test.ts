@@ -2,6 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type ImageSource, stepSettings } from '@cairn/contract';
 import { inspectDataset } from '@cairn/dataset';
+import { smallCollection } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { specOf } from '../testing/specs.ts';
@@ -9,26 +10,11 @@ import { runPrepare } from './run-prepare.ts';
 
 vi.setConfig({ testTimeout: 40_000 });
 
-const category = 'http://commons.wikimedia.org/wiki/Category:Alpha';
-const collection: Record<string, string> = {
-  'train.csv': 'id,url,landmark_id\naaa1,http://x/1,7\naaa2,http://x/2,7\n',
-  'train_clean.csv': 'landmark_id,images\n7,aaa1 aaa2\n',
-  'train_label_to_category.csv': `landmark_id,category\n7,${category}\n`,
-  'index_label_to_category.csv': `landmark_id,category\n1,${category}\n`,
-  'index_image_to_landmark.csv': 'id,landmark_id\niii1,1\n',
-  'index.csv': 'id\niii1\n',
-  'retrieval_solution_v2.1.csv': 'id,images,Usage\nqqq1,iii1,Public\n',
-  'train/a/a/a/aaa1.jpg': 'one',
-  'train/a/a/a/aaa2.jpg': 'two',
-  'index/i/i/i/iii1.jpg': 'three',
-  'test/q/q/q/qqq1.jpg': 'four',
-};
-
 /** An attempt at the preparation of a registered collection with some files replaced (null: removed). */
 async function openPrepare(files: Record<string, string | null> = {}) {
   const attempt = await openAttempt(specOf('prepare'));
   const root = join(attempt.folder, 'dataset');
-  for (const [name, text] of Object.entries({ ...collection, ...files })) {
+  for (const [name, text] of Object.entries({ ...smallCollection, ...files })) {
     if (text === null) continue;
     await mkdir(dirname(join(root, name)), { recursive: true });
     await writeFile(join(root, name), text);
