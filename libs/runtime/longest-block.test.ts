@@ -14,16 +14,20 @@ function sleepBlocked(ms: number): void {
 }
 
 test('the longest block is told until a whole window has passed without it', async () => {
-  const watch = watchLongestBlock({ windowMs: 500 });
+  const watch = watchLongestBlock();
   onTestFinished(() => watch.close());
+  const forgetful = watchLongestBlock({ windowMs: 300 });
+  onTestFinished(() => forgetful.close());
   await turn();
   compute(150);
   await turn();
   compute(20);
   await turn();
+  // However long these turns took on a busy machine, they are within a window.
   expect(watch.blockedMs()).toBeGreaterThan(140);
   expect(watch.busyMs()).toBeGreaterThan(140);
-  await expect.poll(() => watch.busyMs(), { timeout: 5_000, interval: 50 }).toBeLessThan(140);
+  await expect.poll(() => forgetful.busyMs(), { timeout: 10_000, interval: 50 }).toBeLessThan(140);
+  expect(watch.busyMs()).toBeGreaterThan(140);
 });
 
 test('a loop that waits for a processor or a disk is blocked and not busy', async () => {
