@@ -33,7 +33,8 @@ export async function makeReady(run: RunWork, step: WorkStep, { digest, files, f
       readyAt: new Date(),
     },
   });
-  step.artifact = { ...artifact, state: 'ready', digest, memoKey };
+  // Steps of the same run that do the same wait for it too.
+  for (const other of run.steps) if (other.artifact?.id === artifact.id) other.artifact = { ...artifact, state: 'ready', digest, memoKey };
   const waiting = await run.tx.step.findMany({ where: { artifactId: artifact.id, state: 'ready' }, select: { runId: true } });
   for (const other of waiting) run.alsoSettle.add(other.runId);
 }
@@ -67,4 +68,5 @@ export async function replaceArtifact(run: RunWork, step: WorkStep): Promise<voi
     select ${id}, project_id, kind, 'building', memo_key, memo_parts, ${prefix}, run_id, step_name from artifact where id = ${artifact.id}`;
   await run.tx.$executeRaw`update step set artifact_id = ${id} where artifact_id = ${artifact.id}`;
   changeStep(run, step, { artifact: { ...artifact, id } });
+  for (const other of run.steps) if (other.artifact?.id === artifact.id) other.artifact = { ...artifact, id };
 }

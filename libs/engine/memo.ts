@@ -96,5 +96,6 @@ export async function releaseResult(run: RunWork, step: WorkStep): Promise<void>
   const waiting = await run.tx.$queryRaw<{ runId: string }[]>`
     with given_up as (update artifact set state = 'deleting' where id = ${artifact.id} and state = 'building')
     update step set artifact_id = null where artifact_id = ${artifact.id} returning run_id as "runId"`;
+  for (const other of run.steps) if (other.artifact?.id === artifact.id) other.artifact = null;
   for (const other of waiting) run.alsoSettle.add(other.runId);
 }

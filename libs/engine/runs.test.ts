@@ -303,6 +303,23 @@ describe('a graph', () => {
     await stage.playAll(runId);
   });
 
+  it('has steps that do the same wait for the one that does it', async () => {
+    const whole = await stage.submit({ set: { 'stages.first.epochs': 26 } });
+    await stage.playAll(whole);
+    const twice = extraction({ model: { run: whole, step: 'export' } });
+    const recipe = {
+      ...twice,
+      steps: { ...twice.steps, again: { ...index, inputs: { lists: 'prepare', model: { run: whole, step: 'export' } } } },
+    };
+    const changed = recipeSchema.parse({ ...recipe, prepare: { testSeed: 26 } });
+    const runId = await stage.submit({ recipe: changed, noReuse: ['prepare'] });
+    await stage.prisma.artifact.updateMany({ where: { kind: 'features' }, data: { memoKey: null } });
+    await stage.play(runId, 'prepare');
+    await stage.play(runId, 'features');
+    expect(await states(runId)).toEqual({ prepare: 'succeeded', features: 'succeeded', again: 'reused' });
+    expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+  });
+
   it('runs to the step that is wanted', async () => {
     const runId = await stage.submit({ set: { 'stages.first.epochs': 24 }, until: ['second'] });
     expect(Object.keys(await states(runId))).toEqual(['prepare', 'first', 'second']);
