@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type FeatureFile, partFile } from '@cairn/contract';
+import { type FeatureFile, partFile, stepSettings, stepVersions } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import { inParallel, newId, sha256 } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
@@ -82,8 +82,17 @@ export async function insertFleet(prisma: PrismaClient, worked: string, size: Fl
         prefix: `features/${features}/`,
         memoKey: sha256(features),
       };
-      await tx.artifact.create({ data: { id: features, ...artifact, ...building } });
-      const prepare = { name: 'prepare', kind: 'prepare', settings: {}, needs: [], pool: 'tasks', slots: 1, maxAttempts: 1 };
+      const memoParts = { kind: 'extract', version: stepVersions.extract, settings: {}, inputs: {}, source: null };
+      await tx.artifact.create({ data: { id: features, ...artifact, ...building, memoParts } });
+      const prepare = {
+        name: 'prepare',
+        kind: 'prepare',
+        settings: stepSettings.prepare.parse({}),
+        needs: [],
+        pool: 'tasks',
+        slots: 1,
+        maxAttempts: 1,
+      };
       await tx.step.create({ data: { id: newId('step'), runId, position: 0, ...prepare, state: 'succeeded', artifactId: lists } });
       await tx.step.create({
         data: {
@@ -92,7 +101,7 @@ export async function insertFleet(prisma: PrismaClient, worked: string, size: Fl
           position: 1,
           name: 'extract_index',
           kind: 'extract',
-          settings: { list: 'index', shards: size.shards, maxBadImageShare: 0.01 },
+          settings: stepSettings.extract.parse({ list: 'index', shards: size.shards, maxBadImageShare: 0.01 }),
           needs: [{ role: 'lists', step: 'prepare' }],
           pool: 'gpu',
           slots: 1,
