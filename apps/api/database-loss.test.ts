@@ -4,8 +4,8 @@ import { smallRecipe } from '@cairn/engine/testing';
 import { afterAll, expect, test } from 'vitest';
 import { openTestApi } from './testing/test-api.ts';
 
-const { stage, call } = await openTestApi();
-const { prisma: own, close } = openDatabase({ url: stage.databaseUrl, connections: 1 });
+const { harness, call } = await openTestApi();
+const { prisma: own, close } = openDatabase({ url: harness.databaseUrl, connections: 1 });
 afterAll(close);
 
 test('calls whose connection to PostgreSQL breaks are unavailable, never a fault of Cairn, and those after it succeed', async () => {

@@ -36,16 +36,16 @@ export async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ w
     throw new CairnError('invalid_request', 'Of a whole model embeddingDim and classes are needed; `cairn import model` reads them');
   const there = await sameName(deps, wanted);
   const artifactId = there === null ? await storedBefore(deps, wanted) : there.artifactId;
-  if (artifactId !== null) await readKnown(wanted);
+  if (artifactId !== null) await verifyUpload(wanted);
   if (there !== null) return { weights: there, created: false };
-  return artifactId === null ? storeAnew(deps, wanted) : give(deps, wanted, artifactId);
+  return artifactId === null ? storeFile(deps, wanted) : give(deps, wanted, artifactId);
 }
 
 /**
  * Reads a file that is stored already. A name is given only to whoever has the file itself, not to all who know its digest; and a client that
  * is answered before it has sent all may take that for a broken connection.
  */
-async function readKnown(wanted: NewWeights): Promise<void> {
+async function verifyUpload(wanted: NewWeights): Promise<void> {
   const hash = createHash('sha256');
   let bytes = 0;
   await pipeline(
@@ -83,7 +83,7 @@ async function storedBefore({ prisma }: Deps, { actor: { projectId }, said: { sh
   return row?.artifactId ?? null;
 }
 
-async function storeAnew(deps: Deps, wanted: NewWeights) {
+async function storeFile(deps: Deps, wanted: NewWeights) {
   const { prisma, store } = deps;
   const { actor, name, said, body, signal } = wanted;
   const { kind, folder, file } = artifactOf[said.content];

@@ -3,13 +3,13 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createClient } from '@cairn/client';
-import { openStage } from '@cairn/engine/testing';
+import { openEngineHarness } from '@cairn/engine/testing';
 import { freePort } from '@cairn/runtime';
 import { bareEnvironment, waitFor } from '@cairn/testing';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
 
-const stage = await openStage();
-afterAll(() => stage.close());
+const harness = await openEngineHarness();
+afterAll(() => harness.close());
 
 const children: ChildProcess[] = [];
 // Each starts a program, which takes a second, or many on a busy machine.
@@ -21,7 +21,7 @@ afterEach(() => {
 
 const adminToken = 'cairn_a-token-for-the-test';
 const right = {
-  CAIRN_DATABASE_URL: stage.databaseUrl,
+  CAIRN_DATABASE_URL: harness.databaseUrl,
   CAIRN_STORAGE_URL: 'file:///tmp/cairn-api-test',
   CAIRN_SERVER_KEY: 'k'.repeat(32),
   CAIRN_ADMIN_TOKEN: adminToken,

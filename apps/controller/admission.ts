@@ -3,8 +3,8 @@ import { admit } from '@cairn/domain';
 import { createAttempts, drainOutbox, shrink } from '@cairn/engine';
 import { queueCatalogue, queueName } from '@cairn/queue';
 import { inParallel } from '@cairn/runtime';
-import type { Reign } from './parts.ts';
-import { lookAtRoom, type RoomLooks } from './room.ts';
+import type { LeaderParts } from './parts.ts';
+import { readRooms, type RoomReadings } from './room.ts';
 
 /** Transactions of one batch: a backlog that becomes free at once must not wait for one after another. */
 const launchesAtOnce = 4;
@@ -17,17 +17,17 @@ const leavingMs = 1_000;
  * One look at everything that waits: makes the attempts that `admit` decides on, asks fleets to give way, and hands the
  * outbox to the queue. Answers when the next step's delay is over, in milliseconds since the epoch.
  *
- * @param looks gets the room that it went by; only while a step waits for more is it worth looking again
+ * @param readings gets the room that it went by; only while a step waits for more is it worth looking again
  */
-export async function admitOnce(reign: Reign, looks: RoomLooks): Promise<number | null> {
-  const { ctx, lead } = reign;
-  await deliverOutbox(reign);
+export async function admitOnce(leader: LeaderParts, readings: RoomReadings): Promise<number | null> {
+  const { ctx, lead } = leader;
+  await deliverOutbox(leader);
   const now = Date.now();
   const seen = await loadWaiting(ctx.prisma);
   const { waiting, running } = seen;
-  const pools = await lookAtRoom(reign, seen, looks);
+  const pools = await readRooms(leader, seen, readings);
   const { launch, shrink: giveWay } = admit(waiting, running, pools, now);
-  if (!waiting.some((step) => step.pool === 'gpu')) looks.clear();
+  if (!waiting.some((step) => step.pool === 'gpu')) readings.clear();
   const runOf = new Map(waiting.map((step) => [step.stepId, step.runId]));
   // In batches, not as a stream: each transaction holds the lead's row for share, and where another always does the lead cannot be
   // kept (PostgreSQL lets a sharer in before an update that waits; measured, 2.8 s of the lead's 5).
@@ -35,7 +35,7 @@ export async function admitOnce(reign: Reign, looks: RoomLooks): Promise<number 
     await inParallel(launch.slice(from, from + launchesAtOnce).values(), launchesAtOnce, async ({ stepId, pool, slots, attempts }) => {
       const runId = runOf.get(stepId);
       if (runId) await createAttempts(ctx, lead, runId, stepId, pool, attempts, slots);
-      await deliverOutbox(reign);
+      await deliverOutbox(leader);
     });
   }
   for (const attempt of giveWay) await shrink(ctx, lead, attempt.attemptId, `it gives way to ${attempt.for}`);
@@ -45,7 +45,7 @@ export async function admitOnce(reign: Reign, looks: RoomLooks): Promise<number 
 }
 
 /** Hands every outbox entry to its queue. */
-export async function deliverOutbox({ ctx, queues }: Pick<Reign, 'ctx' | 'queues'>): Promise<void> {
+export async function deliverOutbox({ ctx, queues }: Pick<LeaderParts, 'ctx' | 'queues'>): Promise<void> {
   const deliver = async (entries: Parameters<Parameters<typeof drainOutbox>[1]>[0]) => {
     for (const name of queueName.options) {
       const mine = entries.filter((entry) => entry.queue === name);

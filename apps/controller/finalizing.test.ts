@@ -1,22 +1,22 @@
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { stepsToFinalize } from '@cairn/engine';
-import { ada, openStage, type Stage } from '@cairn/engine/testing';
+import { ada, openEngineHarness, type Harness } from '@cairn/engine/testing';
 import { type ObjectStore, openStore, tensorBoardFolders } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { finalizeStep } from './finalizing.ts';
 
-let stage: Stage;
+let harness: Harness;
 let root: string;
 let store: ObjectStore;
 beforeAll(async () => {
-  stage = await openStage();
+  harness = await openEngineHarness();
   root = await makeRunFolder();
   store = openStore(pathToFileURL(root).href);
 });
 afterAll(async () => {
-  await stage.close();
+  await harness.close();
   await removeRunFolder(root);
 });
 
@@ -24,19 +24,19 @@ const keys = async (prefix: string) => (await Array.fromAsync(store.list(prefix.
 
 /** A stage whose attempt has ended well: its checkpoint and its curves are staged. */
 async function trained(epochs: number) {
-  const runId = await stage.submit({ set: { 'stages.first.epochs': epochs } });
-  for (const name of await stage.ready(runId)) if (name === 'prepare') await stage.play(runId, name);
-  const [attempt = ''] = await stage.startAttempts(runId, 'first');
-  const checkpoint = stage.file('checkpoint.pt', attempt, 'the weights');
+  const runId = await harness.submit({ set: { 'stages.first.epochs': epochs } });
+  for (const name of await harness.ready(runId)) if (name === 'prepare') await harness.play(runId, name);
+  const [attempt = ''] = await harness.startAttempts(runId, 'first');
+  const checkpoint = harness.file('checkpoint.pt', attempt, 'the weights');
   await store.put(checkpoint.key, 'the weights');
   await store.put(`${tensorBoardFolders(attempt).staged}/events.out.tfevents.1.2`, 'the curves');
-  await stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [checkpoint], details: { step: 3 } });
-  const { id, generation, artifact } = await stage.step(runId, 'first');
-  return { runId, attempt, id, generation, prefix: artifact?.prefix ?? '', state: async () => (await stage.step(runId, 'first')).state };
+  await harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [checkpoint], details: { step: 3 } });
+  const { id, generation, artifact } = await harness.step(runId, 'first');
+  return { runId, attempt, id, generation, prefix: artifact?.prefix ?? '', state: async () => (await harness.step(runId, 'first')).state };
 }
 
 const finalize = (id: string, generation: number, over: Partial<ObjectStore> = {}) =>
-  finalizeStep({ ctx: stage.ctx, store: { ...store, ...over } }, id, generation, AbortSignal.timeout(20_000));
+  finalizeStep({ ctx: harness.ctx, store: { ...store, ...over } }, id, generation, AbortSignal.timeout(20_000));
 
 test('what a stage staged becomes its result, its curves are kept, and the staging folder goes', async () => {
   const { attempt, id, generation, prefix, state } = await trained(2);
@@ -67,7 +67,7 @@ test('a staged file that is not what was promised starts the step over and keeps
   expect(await state()).toBe('ready');
   expect(await keys(prefix)).not.toContain(`${prefix}manifest.json`);
   // Where a finalizing that is late may still write, the next result will not be.
-  const { artifact, failures } = await stage.prisma.step.findUniqueOrThrow({ where: { id }, include: { artifact: true } });
+  const { artifact, failures } = await harness.prisma.step.findUniqueOrThrow({ where: { id }, include: { artifact: true } });
   expect(artifact).toMatchObject({ state: 'building', prefix: expect.not.stringContaining(prefix) });
   expect(failures).toEqual({ infrastructure: 1 });
 });
@@ -77,15 +77,15 @@ test('a storage that fails or is full is tried again after a pause, with what wa
   for (const [nth, code] of (['storage_full', 'storage_failed'] as const).entries()) {
     const copy = () => Promise.reject(new CairnError(code, 'the disk is at fault'));
     await finalize(id, generation, { copy });
-    const step = await stage.prisma.step.findUniqueOrThrow({ where: { id } });
+    const step = await harness.prisma.step.findUniqueOrThrow({ where: { id } });
     expect(step).toMatchObject({ state: 'active', finalizing: true, generation, failures: { infrastructure: nth + 1 }, failure: { code } });
     expect(step.notBefore?.getTime()).toBeGreaterThan(Date.now() - 1_000);
     // Not before it is due.
-    await stage.prisma.step.update({ where: { id }, data: { notBefore: new Date(Date.now() + 60_000) } });
-    expect(await stepsToFinalize(stage.ctx)).toEqual([]);
+    await harness.prisma.step.update({ where: { id }, data: { notBefore: new Date(Date.now() + 60_000) } });
+    expect(await stepsToFinalize(harness.ctx)).toEqual([]);
   }
-  await stage.prisma.step.update({ where: { id }, data: { notBefore: new Date() } });
-  expect(await stepsToFinalize(stage.ctx)).toEqual([{ stepId: id, generation }]);
+  await harness.prisma.step.update({ where: { id }, data: { notBefore: new Date() } });
+  expect(await stepsToFinalize(harness.ctx)).toEqual([{ stepId: id, generation }]);
   expect(await keys(`staging/${attempt}/`)).not.toEqual([]);
   await finalize(id, generation);
   expect(await state()).toBe('succeeded');
@@ -101,10 +101,10 @@ test('two replicas that finalize one step at once make one result', async () => 
 test('a cancel while a step is finalized ends the run, and the copy counts for nothing', async () => {
   const { id, generation, state, runId } = await trained(7);
   const copy: ObjectStore['copy'] = async (from, to, signal) => {
-    await stage.engine.cancelRun(runId, ada, '');
+    await harness.engine.cancelRun(runId, ada, '');
     await store.copy(from, to, signal);
   };
   await finalize(id, generation, { copy });
   expect(await state()).toBe('cancelled');
-  expect((await stage.run(runId)).state).toBe('cancelled');
+  expect((await harness.run(runId)).state).toBe('cancelled');
 });

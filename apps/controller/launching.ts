@@ -27,12 +27,12 @@ export async function launchAttempt(parts: ControllerParts, attemptId: string, g
     await recordPlace(parts.ctx, attemptId, generation, place, handle);
   } catch (error) {
     // The queue tries it again; until then the step says why it does not start.
-    if (isCairnError(error) && !signal.aborted) await tell(parts, launch, error);
+    if (isCairnError(error) && !signal.aborted) await recordFailure(parts, launch, error);
     throw error;
   }
 }
 
-async function tell({ ctx }: ControllerParts, launch: Launch, { code, message }: CairnError): Promise<void> {
+async function recordFailure({ ctx }: ControllerParts, launch: Launch, { code, message }: CairnError): Promise<void> {
   const finding = { code, message: `it cannot be started: ${message}`, since: launch.createdAt.toISOString() };
   if (!isDeepStrictEqual(finding, launch.finding)) await recordLaunchFailure(ctx, launch, finding);
 }

@@ -13,13 +13,13 @@ import {
 } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { watchApiHealth } from './api-health.ts';
-import { campaign } from './campaign.ts';
+import { runLeaderElection } from './leader-election.ts';
 import { agentEntry, configurationSchema } from './configuration.ts';
 import { controllerMetrics } from './metrics.ts';
 import type { ControllerParts } from './parts.ts';
 import { attemptSlotsOf, openExecutor } from './pools.ts';
 import { readinessOf } from './readiness.ts';
-import { leadUntil } from './reign.ts';
+import { runLeader } from './leader-loops.ts';
 import { serveQueues } from './serve-queues.ts';
 
 await runMain({
@@ -28,7 +28,7 @@ await runMain({
     const config = readConfiguration(configurationSchema, process.env);
     useProxies(process.env);
     const log = createLogger({ name: 'controller', level: config.CAIRN_LOG_LEVEL });
-    const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; another is made');
+    const onIdleError = (error: Error) => log.warn({ err: error }, 'a database connection broke; reconnecting');
     const database = openDatabase({ url: config.CAIRN_DATABASE_URL, connections: 8, onIdleError });
     closer.add('database', () => database.close());
     const place = {
@@ -69,18 +69,18 @@ await runMain({
       internalUrls,
       log,
     };
-    void serveQueues(parts, signal).catch((error: unknown) => log.error({ err: error }, 'the queues are not served'));
+    void serveQueues(parts, signal).catch((error: unknown) => log.error({ err: error }, 'the queue consumers failed to start'));
     const health = watchApiHealth(internalUrls, log);
     closer.add('api health', () => health.close());
-    const leading = campaign({
+    const leading = runLeaderElection({
       prisma: database.prisma,
       holder: `${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`,
       ttlMs: config.CAIRN_LEADER_TTL_MS,
       log,
       signal,
-      reign: (lead, end) => leadUntil(parts, health, lead, end),
+      lead: (leadership, end) => runLeader(parts, health, leadership, end),
     });
-    closer.add('the lead', () => leading);
+    closer.add('leader election', () => leading);
     const { CAIRN_PROBE_HOST: host, CAIRN_PROBE_PORT: port } = config;
     if (port !== undefined) {
       const probes = await startProbes({ host, port, checks: readinessOf(database.prisma, executors), metrics: controllerMetrics(closer) });

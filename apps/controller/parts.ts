@@ -22,4 +22,4 @@ export type ControllerParts = {
 };
 
 /** The parts during one reign. */
-export type Reign = ControllerParts & { lead: Leadership; signal: AbortSignal };
+export type LeaderParts = ControllerParts & { lead: Leadership; signal: AbortSignal };

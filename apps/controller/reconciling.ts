@@ -1,5 +1,5 @@
-import { attemptsToQueue, runsAtRest, settleRun, stepsToFinalize } from '@cairn/engine';
-import type { Reign } from './parts.ts';
+import { attemptsToQueue, unsettledRuns, settleRun, stepsToFinalize } from '@cairn/engine';
+import type { LeaderParts } from './parts.ts';
 
 /** What stands in a queue for longer than this may be missing there. */
 const requeueAfterMs = 3_000;
@@ -8,7 +8,7 @@ const requeueAfterMs = 3_000;
  * Repairs what a crash or an emptied queue left: asks again for starts and finalizations (a queue that still has the entry
  * ignores it), and settles runs that a command left unsettled.
  */
-export async function reconcileOnce({ ctx, queues, log }: Reign): Promise<void> {
+export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<void> {
   const missing = await attemptsToQueue(ctx, requeueAfterMs);
   for (const queue of ['launch', 'tasks'] as const) {
     const entries = missing.flatMap((entry) => (entry.queue === queue ? [{ attemptId: entry.row, generation: entry.generation }] : []));
@@ -17,7 +17,7 @@ export async function reconcileOnce({ ctx, queues, log }: Reign): Promise<void> 
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {
     await queues.add('finalize', { stepId, generation });
   }
-  for (const runId of await runsAtRest(ctx)) {
+  for (const runId of await unsettledRuns(ctx)) {
     await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'a run could not be settled'));
   }
 }

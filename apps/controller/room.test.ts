@@ -1,18 +1,18 @@
 import type { PoolRoom } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
-import { ada, openStage, type Stage } from '@cairn/engine/testing';
+import { ada, openEngineHarness, type Harness } from '@cairn/engine/testing';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readinessOf } from './readiness.ts';
-import { hasMoreRoom, lookAtRoom, type RoomLooks, type RoomSource } from './room.ts';
+import { hasMoreRoom, readRooms, type RoomReadings, type RoomSource } from './room.ts';
 
-let stage: Stage;
+let harness: Harness;
 beforeAll(async () => {
-  stage = await openStage();
+  harness = await openEngineHarness();
 });
-afterAll(() => stage.close());
-beforeEach(() => recordPools(stage.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
+afterAll(() => harness.close());
+beforeEach(() => recordPools(harness.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
 
 /** Of an executor what is asked here. */
 function executorOf(see: () => PoolRoom | null, isWatching = true) {
@@ -28,78 +28,78 @@ function executorOf(see: () => PoolRoom | null, isWatching = true) {
   };
   return { executor, asked, loaders };
 }
-const reignOver = (executor: RoomSource) => ({
-  ctx: stage.ctx,
-  lead: stage.lead,
+const leaderOf = (executor: RoomSource) => ({
+  ctx: harness.ctx,
+  lead: harness.lead,
   executors: new Map([['gpus', executor]]),
   signal: AbortSignal.timeout(10_000),
   log: createLogger({ name: 'test', level: 'silent' }),
 });
-const look = async (executor: RoomSource, looks: RoomLooks = new Map()) =>
-  lookAtRoom(reignOver(executor), await loadWaiting(stage.prisma), looks);
-const row = () => stage.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
+const readRoom = async (executor: RoomSource, readings: RoomReadings = new Map()) =>
+  readRooms(leaderOf(executor), await loadWaiting(harness.prisma), readings);
+const row = () => harness.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
 const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
 
 describe('the room of a pool', () => {
   test('is what its executor sees beside the attempts that live, and is written down when it changes', async () => {
     const { executor, asked } = executorOf(() => free);
-    expect(await look(executor)).toMatchObject([{ name: 'gpus', room: free }]);
+    expect(await readRoom(executor)).toMatchObject([{ name: 'gpus', room: free }]);
     const { room, updatedAt } = await row();
     expect(room).toEqual(free);
-    await look(executor);
+    await readRoom(executor);
     expect((await row()).updatedAt).toEqual(updatedAt);
     expect(asked).toEqual([[], []]);
   });
 
   test('is none where nothing can be seen: nothing starts on ignorance', async () => {
     const blind = [{ room: { fits: 0, sentences: ['its machines cannot be seen at the moment'] } }];
-    expect(await look(executorOf(() => free, false).executor)).toMatchObject(blind);
+    expect(await readRoom(executorOf(() => free, false).executor)).toMatchObject(blind);
     const broken = executorOf(() => {
       throw new Error('no answer');
     });
-    expect(await look(broken.executor)).toMatchObject(blind);
+    expect(await readRoom(broken.executor)).toMatchObject(blind);
     expect((await row()).room).toMatchObject({ fits: 0 });
   });
 
   test('is looked at again without the database, and is news only when there is more of it', async () => {
     let fits = 1;
     const { executor } = executorOf(() => ({ ...free, fits }));
-    const looks: RoomLooks = new Map();
-    await look(executor, looks);
-    const isNews = () => hasMoreRoom(reignOver(executor), looks);
+    const readings: RoomReadings = new Map();
+    await readRoom(executor, readings);
+    const isNews = () => hasMoreRoom(leaderOf(executor), readings);
     expect(await isNews()).toBe(false);
     fits = 0;
     expect(await isNews()).toBe(false);
     fits = 2;
     expect(await isNews()).toBe(true);
-    await look(executor, looks);
+    await readRoom(executor, readings);
     expect(await isNews()).toBe(false);
-    await look(executorOf(() => null).executor, looks);
-    expect(looks.size).toBe(0);
+    await readRoom(executorOf(() => null).executor, readings);
+    expect(readings.size).toBe(0);
   });
 
   test('is that for the largest loaders of the stages that wait, which may need most of a machine’s memory', async () => {
     const { executor, loaders } = executorOf(() => free);
-    const looks: RoomLooks = new Map();
-    await look(executor, looks);
-    const runId = await stage.submit({ set: { 'stages.first.loaderWorkers': 3 } });
-    await stage.play(runId, 'prepare');
-    await look(executor, looks);
-    await hasMoreRoom(reignOver(executor), looks);
+    const readings: RoomReadings = new Map();
+    await readRoom(executor, readings);
+    const runId = await harness.submit({ set: { 'stages.first.loaderWorkers': 3 } });
+    await harness.play(runId, 'prepare');
+    await readRoom(executor, readings);
+    await hasMoreRoom(leaderOf(executor), readings);
     const first = 3 * 2 * 2 * 4 * 32 * 32 * 3;
     expect(loaders).toEqual([0, first, first]);
-    await stage.engine.cancelRun(runId, ada, '');
+    await harness.engine.cancelRun(runId, ada, '');
   });
 
   test('is no question where the slots are all there is to know', async () => {
-    await look(executorOf(() => free).executor);
-    expect(await look(executorOf(() => null).executor)).toMatchObject([{ room: null }]);
+    await readRoom(executorOf(() => free).executor);
+    expect(await readRoom(executorOf(() => null).executor)).toMatchObject([{ room: null }]);
     expect((await row()).room).toBeNull();
   });
 });
 
 describe('a controller is ready', () => {
-  const checks = (isWatching = true) => readinessOf(stage.prisma, new Map([['gpus', executorOf(() => null, isWatching).executor]]));
+  const checks = (isWatching = true) => readinessOf(harness.prisma, new Map([['gpus', executorOf(() => null, isWatching).executor]]));
   const signal = AbortSignal.timeout(10_000);
 
   test('while one leads and the pools are seen', async () => {
@@ -109,7 +109,7 @@ describe('a controller is ready', () => {
   });
 
   test('not without a leader', async () => {
-    await stage.prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
+    await harness.prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
     await expect(checks().database?.(signal)).rejects.toThrow('no controller leads; the last one was test');
   });
 });

@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { stepVersions } from '@cairn/contract';
 import { createAttempts } from '@cairn/engine';
-import { openStage } from '@cairn/engine/testing';
+import { openEngineHarness } from '@cairn/engine/testing';
 import type { Executor, LaunchSpec } from '@cairn/executor';
 import { openQueues } from '@cairn/queue';
 import { newId } from '@cairn/runtime';
@@ -11,17 +11,17 @@ import { afterAll, expect, onTestFinished, test } from 'vitest';
 import type { ControllerParts } from './parts.ts';
 import { isBoundToMachine, serveQueues } from './serve-queues.ts';
 
-const stage = await openStage();
+const harness = await openEngineHarness();
 const folder = await makeRunFolder();
 afterAll(async () => {
-  await stage.close();
+  await harness.close();
   await removeRunFolder(folder);
 });
-await stage.playAll(await stage.submit());
+await harness.playAll(await harness.submit());
 
 /** A controller that does not lead, with one pool whose starts are written down. */
 async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
-  const queues = openQueues({ url: provided('redisUrl'), prefix, log: stage.ctx.log });
+  const queues = openQueues({ url: provided('redisUrl'), prefix, log: harness.ctx.log });
   onTestFinished(() => queues.close());
   const started: LaunchSpec[] = [];
   const start: Executor['start'] = async (spec) => {
@@ -29,8 +29,8 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     return { place: 'a pod', handle: 'pod-1' };
   };
   const parts: ControllerParts = {
-    ctx: stage.ctx,
-    databaseUrl: stage.databaseUrl,
+    ctx: harness.ctx,
+    databaseUrl: harness.databaseUrl,
     queues,
     store: openStore(pathToFileURL(folder).href),
     executors: new Map([['local', { start } as Executor]]),
@@ -38,7 +38,7 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     agentEnv: {},
     serverKey: 'k'.repeat(32),
     internalUrls: ['http://127.0.0.1:1'],
-    log: stage.ctx.log,
+    log: harness.ctx.log,
   };
   const end = new AbortController();
   onTestFinished(() => end.abort());
@@ -49,10 +49,10 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
 let variant = 100;
 async function createdAttempt() {
   variant += 1;
-  const runId = await stage.submit({ set: { 'stages.first.epochs': variant } });
-  const { id } = await stage.step(runId, 'first');
-  await createAttempts(stage.ctx, stage.lead, runId, id, 'local', 1);
-  return stage.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+  const runId = await harness.submit({ set: { 'stages.first.epochs': variant } });
+  const { id } = await harness.step(runId, 'first');
+  await createAttempts(harness.ctx, harness.lead, runId, id, 'local', 1);
+  return harness.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
 }
 
 test('a spare starts pods in a cluster, and finalizes what the leader need not', async () => {
@@ -60,15 +60,15 @@ test('a spare starts pods in a cluster, and finalizes what the leader need not',
   const { id } = await createdAttempt();
   await queues.add('launch', { attemptId: id, generation: 1 });
   await waitFor(() => started.length === 1, { message: 'the start' });
-  await waitFor(async () => (await stage.prisma.attempt.findUniqueOrThrow({ where: { id } })).place === 'a pod', { message: 'its place' });
+  await waitFor(async () => (await harness.prisma.attempt.findUniqueOrThrow({ where: { id } })).place === 'a pod', { message: 'its place' });
 
-  await stage.engine.startAttempt(id, 1, { host: 'pod', pid: 1, instance: 'of the test', version: '1', stepVersions });
-  const file = stage.file('checkpoint.pt', id, 'the weights');
+  await harness.engine.startAttempt(id, 1, { host: 'pod', pid: 1, instance: 'of the test', version: '1', stepVersions });
+  const file = harness.file('checkpoint.pt', id, 'the weights');
   await openStore(pathToFileURL(folder).href).put(file.key, 'the weights');
-  await stage.engine.finishAttempt(id, 1, { outcome: 'succeeded', files: [file], details: { step: 3 } });
-  const { stepId } = await stage.prisma.attempt.findUniqueOrThrow({ where: { id } });
+  await harness.engine.finishAttempt(id, 1, { outcome: 'succeeded', files: [file], details: { step: 3 } });
+  const { stepId } = await harness.prisma.attempt.findUniqueOrThrow({ where: { id } });
   await queues.add('finalize', { stepId, generation: 1 });
-  const state = async () => (await stage.prisma.step.findUniqueOrThrow({ where: { id: stepId } })).state;
+  const state = async () => (await harness.prisma.step.findUniqueOrThrow({ where: { id: stepId } })).state;
   await waitFor(async () => (await state()) === 'succeeded', { message: 'the result' });
 });
 
@@ -78,7 +78,7 @@ test('a spare leaves the starts of a pool of one machine to the leader', async (
   await queues.add('launch', { attemptId: id, generation: 1 });
   expect(await queues.counts('launch')).toEqual({ waiting: 1, active: 0 });
   expect(started).toEqual([]);
-  expect((await stage.prisma.attempt.findUniqueOrThrow({ where: { id } })).state).toBe('created');
+  expect((await harness.prisma.attempt.findUniqueOrThrow({ where: { id } })).state).toBe('created');
 });
 
 test.each([

@@ -4,7 +4,7 @@ import { byteCount, largestInt4, largestLogOffset, wholeNumber } from './numbers
 import { artifactFileName, objectKeyText } from './object-key.ts';
 import { stepSettings } from './settings.ts';
 import { artifactKind, attemptCause, stopCause } from './states.ts';
-import { toldDetails, toldText, writtenText } from './text.ts';
+import { reportedDetails, reportedText, writtenText } from './text.ts';
 
 /**
  * What pods and the control plane say to each other over /internal/v1. Messages between our own programs ignore unknown
@@ -37,7 +37,7 @@ export const storedFile = z.object({
 export type StoredFile = z.infer<typeof storedFile>;
 
 /** An artifact of more files has them in its manifest alone: neither a row nor a spec lists them. */
-export const mostListedFiles = 1_000;
+export const maxListedFiles = 1_000;
 
 /** An artifact that a step reads. */
 export const inputArtifact = z.object({
@@ -46,7 +46,7 @@ export const inputArtifact = z.object({
   digest: sha256Hex,
   /** Key prefix with a trailing slash; a file's key is `prefix + name`. */
   prefix: z.string(),
-  /** All of them, or none where there are more than {@link mostListedFiles}: the manifest, whose digest is the artifact's, has them. */
+  /** All of them, or none where there are more than {@link maxListedFiles}: the manifest, whose digest is the artifact's, has them. */
   files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
   /** How many these are; a control plane of the release before lists all and does not say. */
   fileCount: z.number().int().optional(),
@@ -137,11 +137,11 @@ export type AttemptSpecOf<K extends AttemptSpec['kind']> = Extract<AttemptSpec, 
 
 /** POST /internal/v1/attempts/:id/start: the process that runs the attempt says who it is; a second process gets `superseded`. */
 export const startRequest = z.object({
-  host: toldText(255),
+  host: reportedText(255),
   pid: wholeNumber,
   /** Distinguishes two processes that claim the same attempt: random, made once per process. */
   instance: writtenText(64, { least: 8 }),
-  version: toldText(64),
+  version: reportedText(64),
   /** Of what its code computes, by kind of step; empty from agents of releases that did not report them. */
   stepVersions: z.record(z.string().regex(/^[a-z][a-z_]{0,39}$/), wholeNumber).default({}),
 });
@@ -185,7 +185,7 @@ export const reportItem = z.discriminatedUnion('type', [
     /** A training stage counts steps and measures images. Without it: `unit`, as agents of earlier releases meant it. */
     rateUnit: z.enum(['images']).optional(),
     etaSeconds: z.number().min(0).nullable(),
-    message: toldText(500),
+    message: reportedText(500),
   }),
   z.object({
     type: z.literal('checkpoint'),
@@ -199,16 +199,16 @@ export const reportItem = z.discriminatedUnion('type', [
   /** The attempt goes on from this checkpoint of an earlier one. */
   z.object({ type: z.literal('resumed'), checkpointId: idOf('checkpoint'), step: wholeNumber, epoch: z.number() }),
   z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'epoch', 'end']), step: wholeNumber, mapAt100: z.number() }),
-  z.object({ type: z.literal('badImage'), imageId: toldText(200), path: toldText(1000), reason: toldText(1000) }),
-  z.object({ type: z.literal('note'), level: z.enum(['info', 'warning']), message: toldText(4000, { lines: true }) }),
+  z.object({ type: z.literal('badImage'), imageId: reportedText(200), path: reportedText(1000), reason: reportedText(1000) }),
+  z.object({ type: z.literal('note'), level: z.enum(['info', 'warning']), message: reportedText(4000, { lines: true }) }),
 ]);
 export type ReportItem = z.infer<typeof reportItem>;
 
 /** The most reports of an attempt: one a second for 48 days. Each numbers its chunks of metrics within PostgreSQL's `integer`. */
-const mostReports = Math.floor(largestInt4 / 512) - 1;
+const maxReports = Math.floor(largestInt4 / 512) - 1;
 
 /** POST /internal/v1/attempts/:id/reports. Ordered: `seq` counts from 1; a repeated one is answered and not applied again. */
-export const reportRequest = z.object({ seq: wholeNumber.min(1).max(mostReports), at: timestamp, items: z.array(reportItem).max(500) });
+export const reportRequest = z.object({ seq: wholeNumber.min(1).max(maxReports), at: timestamp, items: z.array(reportItem).max(500) });
 export type ReportRequest = z.infer<typeof reportRequest>;
 
 /** Every report's answer tells the attempt whether to go on. `stop`: save what can be saved within the grace and end. */
@@ -271,21 +271,21 @@ export type StagedFilesPage = z.infer<typeof stagedFilesPage>;
 export const stagedShardsPerPage = 256;
 
 /** How an attempt ended, told by its program, with its last words. */
-export const toldMessage = toldText(8000, { lines: true });
+export const reportedMessage = reportedText(8000, { lines: true });
 
 /** A failure as a program or an executor tells it. */
-export const toldFailure = z.object({ cause: attemptCause, code: toldText(64), message: toldMessage });
+export const reportedFailure = z.object({ cause: attemptCause, code: reportedText(64), message: reportedMessage });
 
 /** POST /internal/v1/attempts/:id/finish. Idempotent: the same outcome twice is answered alike. */
 export const finishRequest = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: toldDetails }),
-  toldFailure.extend({
+  z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: reportedDetails }),
+  reportedFailure.extend({
     outcome: z.literal('failed'),
     /** From an attempt that finalizes: shards whose staged files are missing or not what was committed. They are extracted again. */
     badShards: z.array(wholeNumber).max(100_000).optional(),
   }),
-  z.object({ outcome: z.literal('preempted'), message: toldMessage }),
-  z.object({ outcome: z.literal('cancelled'), message: toldMessage }),
+  z.object({ outcome: z.literal('preempted'), message: reportedMessage }),
+  z.object({ outcome: z.literal('cancelled'), message: reportedMessage }),
 ]);
 export type FinishRequest = z.infer<typeof finishRequest>;
 

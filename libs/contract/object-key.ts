@@ -3,8 +3,8 @@ import { z } from 'zod';
 /** The name of the manifest under an artifact's prefix; written last, it proves that the rest is there. */
 export const manifestName = 'manifest.json';
 
-const mostPartBytes = 200;
-const mostKeyBytes = 1024;
+const maxPartBytes = 200;
+const maxKeyBytes = 1024;
 
 /**
  * What is wrong with a key of the object storage, or null. Its parts are parted by single slashes, none of them empty, starting with a
@@ -12,7 +12,7 @@ const mostKeyBytes = 1024;
  */
 export function objectKeyFault(key: string): string | null {
   if (key === '') return 'is empty';
-  if (bytesOf(key) > mostKeyBytes) return `is longer than ${mostKeyBytes} bytes`;
+  if (bytesOf(key) > maxKeyBytes) return `is longer than ${maxKeyBytes} bytes`;
   if (key.startsWith('/')) return 'is absolute';
   if (key.includes('\\')) return 'has a backslash';
   if (/\p{Cc}/u.test(key)) return 'has a control character';
@@ -20,7 +20,7 @@ export function objectKeyFault(key: string): string | null {
   for (const part of key.split('/')) {
     if (part === '') return 'has an empty part';
     if (part.startsWith('.')) return `has the part ${JSON.stringify(part)}, which starts with a dot`;
-    if (bytesOf(part) > mostPartBytes) return `has a part longer than ${mostPartBytes} bytes`;
+    if (bytesOf(part) > maxPartBytes) return `has a part longer than ${maxPartBytes} bytes`;
   }
   return null;
 }

@@ -37,7 +37,7 @@ export const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(
 /** The name of a step as somebody gives it; which steps there are the recipe says. */
 const stepName = writtenText(100, { least: 1 });
 
-const mostOverrides = 500;
+const maxOverrides = 500;
 
 /** POST /v1/runs. */
 export const submitRequest = z.strictObject({
@@ -49,7 +49,7 @@ export const submitRequest = z.strictObject({
   /** Overrides by path, such as `stages.512_all.epochs: 2`. */
   set: z
     .record(writtenText(200, { least: 1 }), z.unknown())
-    .refine((set) => Object.keys(set).length <= mostOverrides, `at most ${mostOverrides} settings can be overridden`)
+    .refine((set) => Object.keys(set).length <= maxOverrides, `at most ${maxOverrides} settings can be overridden`)
     .default({}),
   /** The steps that are wanted, in place of the recipe's own `until`: the run has these and what they need. */
   until: untilSteps.optional(),

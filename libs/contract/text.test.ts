@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { cleanText, firstOf, folderPath, lastOf, toldDetails, toldText, writtenText } from './text.ts';
+import { cleanText, firstOf, folderPath, lastOf, reportedDetails, reportedText, writtenText } from './text.ts';
 
 const rocket = '\u{1f680}';
 
@@ -42,14 +42,14 @@ describe('text that programs tell', () => {
   });
 
   test('is cut between characters at its most, and never refused', () => {
-    expect(toldText(3).parse(rocket.repeat(9))).toBe(rocket.repeat(3));
-    expect(toldText(3).parse('abc')).toBe('abc');
+    expect(reportedText(3).parse(rocket.repeat(9))).toBe(rocket.repeat(3));
+    expect(reportedText(3).parse('abc')).toBe('abc');
   });
 
   test('in details is cleaned wherever it stands, its names too', () => {
-    expect(toldDetails.parse({ 'a\0': [{ b: 'c\ud83d' }, 1, null], d: true })).toEqual({ 'a\u2400': [{ b: 'c\ufffd' }, 1, null], d: true });
+    expect(reportedDetails.parse({ 'a\0': [{ b: 'c\ud83d' }, 1, null], d: true })).toEqual({ 'a\u2400': [{ b: 'c\ufffd' }, 1, null], d: true });
     const deep = JSON.parse(`${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`);
-    expect(JSON.stringify(toldDetails.parse(deep)).length).toBeLessThan(200);
+    expect(JSON.stringify(reportedDetails.parse(deep)).length).toBeLessThan(200);
   });
 });
 

@@ -31,18 +31,18 @@ export function writtenText(most: number, { lines = false, least = 0 }: TextOpti
 }
 
 /** Linux's PATH_MAX and NAME_MAX, in bytes. */
-const mostPathBytes = 4095;
-const mostNameBytes = 255;
+const maxPathBytes = 4095;
+const maxNameBytes = 255;
 const bytesOf = (text: string): number => new TextEncoder().encode(text).length;
 
 /** The path of a folder on the machines that run Cairn, no longer than a file system takes. */
-export const folderPath = writtenText(mostPathBytes, { least: 1 }).refine(
-  (path) => bytesOf(path) <= mostPathBytes && path.split('/').every((name) => bytesOf(name) <= mostNameBytes),
-  `a path has at most ${mostPathBytes} bytes, and each name in it at most ${mostNameBytes}`,
+export const folderPath = writtenText(maxPathBytes, { least: 1 }).refine(
+  (path) => bytesOf(path) <= maxPathBytes && path.split('/').every((name) => bytesOf(name) <= maxNameBytes),
+  `a path has at most ${maxPathBytes} bytes, and each name in it at most ${maxNameBytes}`,
 );
 
 /** Text that a program tells of its work: cleaned, and cut after `most` characters; never refused. */
-export function toldText(most: number, { lines = false }: Pick<TextOptions, 'lines'> = {}) {
+export function reportedText(most: number, { lines = false }: Pick<TextOptions, 'lines'> = {}) {
   return z.string().transform((text) => firstOf(cleanText(text, { lines }), most));
 }
 
@@ -92,19 +92,19 @@ export function lastOf(text: string, most: number): string {
 }
 
 /** How deep and how large the details are that a program tells. */
-const mostDepth = 16;
-const mostDetailText = 8000;
+const maxDepth = 16;
+const maxDetailText = 8000;
 
 /** JSON that a program tells of its work, with every text in it cleaned and cut. */
-export const toldDetails = z.record(z.string(), z.unknown()).transform((details) => cleanRecord(details, 1));
+export const reportedDetails = z.record(z.string(), z.unknown()).transform((details) => cleanRecord(details, 1));
 
 function cleanRecord(record: object, depth: number): Record<string, unknown> {
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [firstOf(cleanText(key), 200), cleanJson(value, depth)]));
 }
 
 function cleanJson(value: unknown, depth: number): unknown {
-  if (typeof value === 'string') return firstOf(cleanText(value, { lines: true }), mostDetailText);
+  if (typeof value === 'string') return firstOf(cleanText(value, { lines: true }), maxDetailText);
   if (typeof value !== 'object' || value === null) return value;
-  if (depth >= mostDepth) return null;
+  if (depth >= maxDepth) return null;
   return Array.isArray(value) ? value.map((item) => cleanJson(item, depth + 1)) : cleanRecord(value, depth + 1);
 }

@@ -47,7 +47,7 @@ export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOpti
 }
 
 /** Statements that are kept prepared, at most: some texts differ by how many values they list, and a connection never forgets. */
-const mostPrepared = 500;
+const maxPrepared = 500;
 
 /** Names for statements, so that each connection parses and plans one only once. The rest stay unnamed, and so unprepared. */
 function createStatementNames(): (query: { sql: string }) => string {
@@ -55,7 +55,7 @@ function createStatementNames(): (query: { sql: string }) => string {
   return ({ sql }) => {
     const known = names.get(sql);
     if (known !== undefined) return known;
-    if (names.size >= mostPrepared) return '';
+    if (names.size >= maxPrepared) return '';
     // By content: behind a pooler, connections of several programs meet.
     const name = `cairn_${sha256(sql).slice(0, 24)}`;
     names.set(sql, name);

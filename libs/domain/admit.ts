@@ -223,10 +223,10 @@ function noRoom(pool: PoolState, slots: number, running: readonly RunningAttempt
 }
 
 /** Machines that a sentence names; a cluster may have hundreds. */
-const mostMachines = 4;
+const maxMachines = 4;
 
 function machines({ room }: PoolCapacity): string {
   const sentences = room?.sentences ?? [];
-  const more = sentences.length - mostMachines;
-  return [...sentences.slice(0, mostMachines), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
+  const more = sentences.length - maxMachines;
+  return [...sentences.slice(0, maxMachines), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
 }

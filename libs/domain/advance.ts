@@ -103,7 +103,7 @@ function advanceActive(step: StepBrief, failing: boolean): Transition[] {
   if (step.artifact.state === 'ready') return [{ type: 'step', stepId: step.id, from: 'active', to: 'succeeded', cause: null }];
   const live = step.attempts.filter((attempt) => isLiveAttempt(attempt.state));
   const exhausted = exhaustedCause(step.failures);
-  if (exhausted === null && isWhole(step)) return step.finalizing ? [] : [{ type: 'finalize', stepId: step.id }];
+  if (exhausted === null && isComplete(step)) return step.finalizing ? [] : [{ type: 'finalize', stepId: step.id }];
   if (live.length > 0) {
     if (exhausted === null) return [];
     return live
@@ -116,7 +116,7 @@ function advanceActive(step: StepBrief, failing: boolean): Transition[] {
 }
 
 /** True when everything the result needs is there and only its finalizing is left. */
-export function isWhole(step: Pick<StepBrief, 'shards' | 'attempts'>): boolean {
+export function isComplete(step: Pick<StepBrief, 'shards' | 'attempts'>): boolean {
   if (step.shards) return step.shards.committed >= step.shards.total;
   return step.attempts.some((attempt) => attempt.state === 'succeeded');
 }

@@ -71,14 +71,14 @@ function withCounts(
   list: string,
   backbone: string,
   lists: Readonly<Record<string, ListCounts>>,
-  reckon: (counts: ListCounts, cost: Costs) => StepEstimate,
+  compute: (counts: ListCounts, cost: Costs) => StepEstimate,
 ): StepEstimate {
   const cost = (costs as Record<string, Costs>)[backbone];
   if (cost === undefined)
     return unknown(`${backbone} is not among the networks whose cost is known; after a first run plans go by its time`);
   const counts = lists[list];
   if (counts === undefined) return unknown(`the length of the list ${list} is known when prepare has run once on this dataset`);
-  const estimate = reckon(counts, cost);
+  const estimate = compute(counts, cost);
   if (counts.source === undefined) return estimate;
   return {
     ...estimate,

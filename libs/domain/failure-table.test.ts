@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { failureSignal } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
-import { type FailureRow, failureTable, judge, retryBudgets } from './index.ts';
+import { type FailureRow, failureTable, assess, retryBudgets } from './index.ts';
 
 const began = 1_000_000;
 const finding = (signal: keyof typeof failureTable, message = '') => ({ signal, since: began, message });
@@ -27,14 +27,14 @@ describe('docs/operations.md', () => {
   });
 });
 
-describe('judge', () => {
+describe('assess', () => {
   test('a pod that no node can hold waits for ever', () => {
-    expect(judge(finding('unschedulable'), after(1e6, true)).over).toBe(false);
+    expect(assess(finding('unschedulable'), after(1e6, true)).over).toBe(false);
   });
 
   test('an image that cannot be pulled is given three minutes, and is then nobody else’s fault', () => {
-    expect(judge(finding('image_pull'), after(179)).over).toBe(false);
-    expect(judge(finding('image_pull', 'manifest unknown'), after(180))).toEqual({
+    expect(assess(finding('image_pull'), after(179)).over).toBe(false);
+    expect(assess(finding('image_pull', 'manifest unknown'), after(180))).toEqual({
       over: true,
       action: 'fail',
       next: null,
@@ -43,32 +43,32 @@ describe('judge', () => {
   });
 
   test('an image name that cannot be right fails at once', () => {
-    expect(judge(finding('image_name_invalid'), after(0)).over).toBe(true);
+    expect(assess(finding('image_name_invalid'), after(0)).over).toBe(true);
   });
 
   test('a missing Secret has 60 s to come', () => {
-    expect(judge(finding('container_configuration'), after(59)).over).toBe(false);
-    expect(judge(finding('container_configuration'), after(60)).over).toBe(true);
+    expect(assess(finding('container_configuration'), after(59)).over).toBe(false);
+    expect(assess(finding('container_configuration'), after(60)).over).toBe(true);
   });
 
   test('a node that does not answer is lost only when the attempt is silent too', () => {
-    expect(judge(finding('node_silent'), after(119, true)).over).toBe(false);
-    expect(judge(finding('node_silent'), after(3600, false)).over).toBe(false);
-    expect(judge(finding('node_silent'), after(120, true)).failure).toMatchObject({ cause: 'infrastructure', code: 'node_lost' });
-    expect(judge(finding('node_silent'), after(120, true)).over).toBe(true);
+    expect(assess(finding('node_silent'), after(119, true)).over).toBe(false);
+    expect(assess(finding('node_silent'), after(3600, false)).over).toBe(false);
+    expect(assess(finding('node_silent'), after(120, true)).failure).toMatchObject({ cause: 'infrastructure', code: 'node_lost' });
+    expect(assess(finding('node_silent'), after(120, true)).over).toBe(true);
   });
 
   test('what comes next is told with its time, as long as it can be turned away', () => {
-    expect(judge(finding('image_pull'), after(1)).next).toBe('its step fails at 00:19 UTC');
-    expect(judge(finding('image_registry_busy'), after(1)).next).toBe('a new attempt takes its place at 00:31 UTC');
-    expect(judge(finding('node_silent'), after(3600)).next).toBe(
+    expect(assess(finding('image_pull'), after(1)).next).toBe('its step fails at 00:19 UTC');
+    expect(assess(finding('image_registry_busy'), after(1)).next).toBe('a new attempt takes its place at 00:31 UTC');
+    expect(assess(finding('node_silent'), after(3600)).next).toBe(
       'a new attempt takes its place on another node at 00:18 UTC, unless it reports',
     );
-    expect(judge(finding('unschedulable'), after(1)).next).toBeNull();
+    expect(assess(finding('unschedulable'), after(1)).next).toBeNull();
   });
 
   test('a preemption costs no retries', () => {
-    const { failure } = judge(finding('preempted'), after(0));
+    const { failure } = assess(finding('preempted'), after(0));
     expect(retryBudgets[failure.cause].retries).toBe(Number.POSITIVE_INFINITY);
   });
 });

@@ -68,7 +68,7 @@ export const failureTable = {
   pod_gone: ends('infrastructure', 'pod_lost', 'retry', 'its pod was removed'),
 } as const satisfies Record<FailureSignal, FailureRow>;
 
-export type Verdict = {
+export type Assessment = {
   /** True when the attempt is over: it ended, or has waited in vain for as long as the sign allows. */
   over: boolean;
   action: FailureAction;
@@ -79,7 +79,7 @@ export type Verdict = {
 };
 
 /** Whether a finding is the end of the attempt. Pure: `now` is in milliseconds since the epoch. */
-export function judge({ signal, since, message: particulars }: Finding, { now, silent }: { now: number; silent: boolean }): Verdict {
+export function assess({ signal, since, message: particulars }: Finding, { now, silent }: { now: number; silent: boolean }): Assessment {
   const row: FailureRow = failureTable[signal];
   const stands = now - since >= row.graceMs;
   const message = particulars === '' ? row.sentence : `${row.sentence}: ${particulars}`;

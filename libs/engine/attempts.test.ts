@@ -7,63 +7,63 @@ import {
   createAttempts,
   drainOutbox,
   finalizationFailed,
-  giveUpLead,
+  releaseLead,
   pendingFinalization,
   recordFindings,
   stepsToFinalize,
-  takeLead,
+  acquireLead,
 } from './index.ts';
-import { ada, openStage, type Stage } from './testing/play.ts';
+import { ada, openEngineHarness, type Harness } from './testing/engine-harness.ts';
 
-let stage: Stage;
+let harness: Harness;
 beforeAll(async () => {
-  stage = await openStage();
-  await stage.playAll(await stage.submit());
+  harness = await openEngineHarness();
+  await harness.playAll(await harness.submit());
 });
-afterAll(() => stage.close());
+afterAll(() => harness.close());
 
 let variant = 100;
 /** A run at the training step `first`, different from every other. */
 async function freshRun(): Promise<string> {
   variant += 1;
-  return stage.submit({ set: { 'stages.first.epochs': variant } });
+  return harness.submit({ set: { 'stages.first.epochs': variant } });
 }
 /** A run at its extractions. */
 async function atExtraction(): Promise<string> {
   const runId = await freshRun();
-  for (const name of ['first', 'second', 'export']) await stage.play(runId, name, String(variant));
+  for (const name of ['first', 'second', 'export']) await harness.play(runId, name, String(variant));
   return runId;
 }
 const now = () => new Date().toISOString();
 const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed' } as const;
-const claim = (attempt: string, holding: number[] = []) => stage.engine.claimShard(attempt, 1, { holding });
-const attemptRow = (id: string) => stage.prisma.attempt.findUniqueOrThrow({ where: { id } });
+const claim = (attempt: string, holding: number[] = []) => harness.engine.claimShard(attempt, 1, { holding });
+const attemptRow = (id: string) => harness.prisma.attempt.findUniqueOrThrow({ where: { id } });
 
 describe('an attempt', () => {
   it('is told its settings, its inputs with their digests, and where it may write', async () => {
     const runId = await atExtraction();
-    const [attempt = ''] = await stage.startAttempts(runId, 'extract_index');
-    const spec = await stage.engine.attemptSpec(attempt, 1, protocol);
+    const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
+    const spec = await harness.engine.attemptSpec(attempt, 1, protocol);
     expect(spec).toMatchObject({ kind: 'extract', settings: { list: 'index' }, stagingPrefix: `staging/${attempt}/`, resume: [] });
     expect(Object.keys(spec.inputs).sort()).toEqual(['lists', 'model']);
-    expect(spec.inputs.model?.digest).toBe((await stage.step(runId, 'export')).artifact?.digest);
+    expect(spec.inputs.model?.digest).toBe((await harness.step(runId, 'export')).artifact?.digest);
   });
 
   it('is told it in the protocol of its agent, and nothing when that is too old', async () => {
-    const [attempt = ''] = await stage.startAttempts(await freshRun(), 'first');
-    expect(await stage.engine.attemptSpec(attempt, 1, oldestProtocol)).toMatchObject({ protocol: oldestProtocol });
-    await expect(stage.engine.attemptSpec(attempt, 1, oldestProtocol - 1)).rejects.toMatchObject({
+    const [attempt = ''] = await harness.startAttempts(await freshRun(), 'first');
+    expect(await harness.engine.attemptSpec(attempt, 1, oldestProtocol)).toMatchObject({ protocol: oldestProtocol });
+    await expect(harness.engine.attemptSpec(attempt, 1, oldestProtocol - 1)).rejects.toMatchObject({
       code: 'protocol_mismatch',
       message: expect.stringContaining(`The agent speaks protocol ${oldestProtocol - 1}, the control plane `),
     });
   });
 
   it('is run by one process: a second one is refused, the same one may say it twice', async () => {
-    const [attempt = ''] = await stage.startAttempts(await freshRun(), 'first');
+    const [attempt = ''] = await harness.startAttempts(await freshRun(), 'first');
     const { instance } = await attemptRow(attempt);
-    await stage.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test', stepVersions });
+    await harness.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test', stepVersions });
     await expect(
-      stage.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test', stepVersions }),
+      harness.engine.startAttempt(attempt, 1, { host: 'there', pid: 2, instance: randomUUID(), version: 'test', stepVersions }),
     ).rejects.toMatchObject({ code: 'superseded' });
   });
 
@@ -72,24 +72,24 @@ describe('an attempt', () => {
     ['another version', { ...stepVersions, train: 99 }, 'has version 99 of the step train; this run needs version'],
   ])('is ended when its worker computes something else: %s', async (_, theirs, why) => {
     const runId = await freshRun();
-    const { id, pool } = await stage.step(runId, 'first');
-    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
-    const attempt = await stage.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+    const { id, pool } = await harness.step(runId, 'first');
+    await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
+    const attempt = await harness.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
     const start = { host: 'old', pid: 1, instance: randomUUID(), version: '0.0.1', stepVersions: theirs };
-    await expect(stage.engine.startAttempt(attempt.id, 1, start)).rejects.toMatchObject({ code: 'step_version_mismatch' });
+    await expect(harness.engine.startAttempt(attempt.id, 1, start)).rejects.toMatchObject({ code: 'step_version_mismatch' });
     const failure = { cause: 'infrastructure', code: 'step_version_mismatch', message: expect.stringContaining(why) };
     expect(await attemptRow(attempt.id)).toMatchObject({ state: 'failed', failure });
     // Another attempt may find a worker of this release.
-    expect(await stage.step(runId, 'first')).toMatchObject({ state: 'ready', failures: { infrastructure: 1 } });
+    expect(await harness.step(runId, 'first')).toMatchObject({ state: 'ready', failures: { infrastructure: 1 } });
   });
 
   it('cannot have succeeded before it was launched', async () => {
     const runId = await freshRun();
-    const { id, pool } = await stage.step(runId, 'first');
-    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
-    const attempt = await stage.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
+    const { id, pool } = await harness.step(runId, 'first');
+    await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
+    const attempt = await harness.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
     const files: StoredFile[] = [{ name: 'a', key: `staging/${attempt.id}/a`, bytes: 1, sha256: 'a'.repeat(64) }];
-    await expect(stage.engine.finishAttempt(attempt.id, 1, { outcome: 'succeeded', files, details: {} })).rejects.toMatchObject({
+    await expect(harness.engine.finishAttempt(attempt.id, 1, { outcome: 'succeeded', files, details: {} })).rejects.toMatchObject({
       code: 'wrong_state',
       message: `attempt ${attempt.id} is created and cannot become succeeded`,
     });
@@ -98,23 +98,23 @@ describe('an attempt', () => {
 
   it('has its reports applied once, however often they come', async () => {
     const runId = await freshRun();
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
     const items: ReportItem[] = [
       { type: 'log', stream: 'stdout', offset: 0, text: 'hello' },
       { type: 'metrics', name: 'loss', steps: [1, 2], values: [3, 2], times: [1, 2] },
       { type: 'evaluation', when: 'end', step: 2, mapAt100: 0.25 },
       { type: 'checkpoint', key: `staging/${attempt}/a.pt`, bytes: 4, sha256: 'a'.repeat(64), step: 2, epoch: 1, final: false },
     ];
-    for (let time = 0; time < 2; time += 1) await stage.engine.report(attempt, 1, { seq: 1, at: now(), items });
-    expect(await stage.prisma.logChunk.count({ where: { attemptId: attempt } })).toBe(1);
-    expect(await stage.prisma.metricChunk.findMany({ where: { attemptId: attempt } })).toMatchObject([{ steps: [1, 2], values: [3, 2] }]);
-    expect((await stage.step(runId, 'first')).scores).toEqual({ 'mapAt100.end': 0.25 });
-    expect(await stage.prisma.event.count({ where: { runId, type: 'evaluation' } })).toBe(1);
+    for (let time = 0; time < 2; time += 1) await harness.engine.report(attempt, 1, { seq: 1, at: now(), items });
+    expect(await harness.prisma.logChunk.count({ where: { attemptId: attempt } })).toBe(1);
+    expect(await harness.prisma.metricChunk.findMany({ where: { attemptId: attempt } })).toMatchObject([{ steps: [1, 2], values: [3, 2] }]);
+    expect((await harness.step(runId, 'first')).scores).toEqual({ 'mapAt100.end': 0.25 });
+    expect(await harness.prisma.event.count({ where: { runId, type: 'evaluation' } })).toBe(1);
   });
 
   it('goes on from the checkpoints of the one before, newest first', async () => {
     const runId = await freshRun();
-    const [first = ''] = await stage.startAttempts(runId, 'first');
+    const [first = ''] = await harness.startAttempts(runId, 'first');
     const checkpoint = (step: number) =>
       ({
         type: 'checkpoint',
@@ -125,21 +125,21 @@ describe('an attempt', () => {
         epoch: step / 10,
         final: false,
       }) as const;
-    await stage.engine.report(first, 1, { seq: 1, at: now(), items: [checkpoint(10), checkpoint(20)] });
-    await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
-    expect((await stage.step(runId, 'first')).state).toBe('ready');
-    const [second = ''] = await stage.startAttempts(runId, 'first');
-    expect((await stage.engine.attemptSpec(second, 1, protocol)).resume.map((point) => point.step)).toEqual([20, 10]);
+    await harness.engine.report(first, 1, { seq: 1, at: now(), items: [checkpoint(10), checkpoint(20)] });
+    await attemptGone(harness.ctx, harness.lead, { id: first, runId, generation: 1 }, gone);
+    expect((await harness.step(runId, 'first')).state).toBe('ready');
+    const [second = ''] = await harness.startAttempts(runId, 'first');
+    expect((await harness.engine.attemptSpec(second, 1, protocol)).resume.map((point) => point.step)).toEqual([20, 10]);
   });
 
   it('is refused everything once it was given up: its late report touches nothing', async () => {
     const runId = await freshRun();
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
+    await attemptGone(harness.ctx, harness.lead, { id: attempt, runId, generation: 1 }, gone);
     const finish: FinishRequest = { outcome: 'succeeded', files: [], details: {} };
-    await expect(stage.engine.finishAttempt(attempt, 1, finish)).rejects.toMatchObject({ code: 'superseded' });
-    await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [] })).rejects.toMatchObject({ code: 'superseded' });
-    await expect(stage.engine.attemptSpec(attempt, 1, protocol)).rejects.toMatchObject({ code: 'superseded' });
+    await expect(harness.engine.finishAttempt(attempt, 1, finish)).rejects.toMatchObject({ code: 'superseded' });
+    await expect(harness.engine.report(attempt, 1, { seq: 1, at: now(), items: [] })).rejects.toMatchObject({ code: 'superseded' });
+    await expect(harness.engine.attemptSpec(attempt, 1, protocol)).rejects.toMatchObject({ code: 'superseded' });
     expect(await attemptRow(attempt)).toMatchObject({ state: 'lost', generation: 2 });
   });
 
@@ -152,10 +152,10 @@ describe('an attempt', () => {
     ['more images than can be numbered', { lists: { clean: { rows: 1, distinct: 2 ** 40, classes: 1 } } }],
     ['fewer than none', { lists: { clean: { rows: 1, distinct: -5, classes: 1 } } }],
   ])('is refused lists of which no later step could begin: %s', async (_, details) => {
-    const runId = await stage.submit({ noReuse: true });
-    const [attempt = ''] = await stage.startAttempts(runId, 'prepare');
-    const files = [stage.file('lists/clean.parquet', attempt)];
-    await expect(stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details })).rejects.toMatchObject({
+    const runId = await harness.submit({ noReuse: true });
+    const [attempt = ''] = await harness.startAttempts(runId, 'prepare');
+    const files = [harness.file('lists/clean.parquet', attempt)];
+    await expect(harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details })).rejects.toMatchObject({
       code: 'invalid_request',
       message: expect.stringContaining('lists'),
     });
@@ -164,11 +164,11 @@ describe('an attempt', () => {
 
   it('is refused a model of which no extraction could begin', async () => {
     const runId = await freshRun();
-    for (const name of ['first', 'second']) await stage.play(runId, name, String(variant));
-    const [attempt = ''] = await stage.startAttempts(runId, 'export');
-    const files = [stage.file('model.onnx', attempt)];
+    for (const name of ['first', 'second']) await harness.play(runId, name, String(variant));
+    const [attempt = ''] = await harness.startAttempts(runId, 'export');
+    const files = [harness.file('model.onnx', attempt)];
     await expect(
-      stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: { preprocessing: 'cairn' } }),
+      harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: { preprocessing: 'cairn' } }),
     ).rejects.toMatchObject({
       code: 'invalid_request',
       message: expect.stringMatching(/the details of its result \(model\) do not fit: .*imageSize/s),
@@ -178,92 +178,92 @@ describe('an attempt', () => {
 
   it('is refused a success that no artifact can be made of, and may still say how it ended', async () => {
     const runId = await freshRun();
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    const [other = ''] = await stage.startAttempts(await freshRun(), 'first');
-    const own = stage.file('a.bin', attempt);
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
+    const [other = ''] = await harness.startAttempts(await freshRun(), 'first');
+    const own = harness.file('a.bin', attempt);
     const refused: [string, StoredFile[]][] = [
       ['no files', []],
       ['two files named a.bin', [own, own]],
-      ['not below', [stage.file('a.bin', other)]],
+      ['not below', [harness.file('a.bin', other)]],
       ['not below', [{ ...own, key: `models/mdl_1/a.bin` }]],
       ['not below', [{ ...own, key: `staging/${attempt}` }]],
     ];
     for (const [message, files] of refused)
-      await expect(stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: {} })).rejects.toMatchObject({
+      await expect(harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: {} })).rejects.toMatchObject({
         code: 'invalid_request',
         message: expect.stringContaining(message),
       });
     const stolen = {
       type: 'checkpoint',
-      key: stage.file('c.pt', other).key,
+      key: harness.file('c.pt', other).key,
       bytes: 1,
       sha256: own.sha256,
       step: 1,
       epoch: 1,
       final: true,
     } as const;
-    await expect(stage.engine.report(attempt, 1, { seq: 1, at: now(), items: [stolen] })).rejects.toMatchObject({
+    await expect(harness.engine.report(attempt, 1, { seq: 1, at: now(), items: [stolen] })).rejects.toMatchObject({
       code: 'invalid_request',
     });
     expect((await attemptRow(attempt)).state).toBe('running');
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'internal', message: 'refused' });
+    await harness.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'user', code: 'internal', message: 'refused' });
     expect((await attemptRow(attempt)).state).toBe('failed');
   });
 
   it('that the executor saw end has its last words as they can be kept', async () => {
     const runId = await freshRun();
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
     const finding = { code: 'unschedulable', message: 'node \0 \ud83d', since: now() };
-    await recordFindings(stage.ctx, stage.lead, [{ attempt: { id: attempt, runId }, finding }]);
+    await recordFindings(harness.ctx, harness.lead, [{ attempt: { id: attempt, runId }, finding }]);
     expect((await attemptRow(attempt)).finding).toEqual({ ...finding, message: 'node \u2400 \ufffd' });
-    await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, { ...gone, message: 'killed:\n\0\ud83d' });
+    await attemptGone(harness.ctx, harness.lead, { id: attempt, runId, generation: 1 }, { ...gone, message: 'killed:\n\0\ud83d' });
     expect((await attemptRow(attempt)).failure).toMatchObject({ message: 'killed:\n\u2400\ufffd' });
   });
 
   it('may say its end twice, and what the executor sees after that changes nothing', async () => {
     const runId = await freshRun();
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    const finish: FinishRequest = { outcome: 'succeeded', files: [stage.file('checkpoint.pt', attempt)], details: {} };
-    await stage.engine.finishAttempt(attempt, 1, finish);
-    await stage.engine.finishAttempt(attempt, 1, finish);
-    await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
+    const finish: FinishRequest = { outcome: 'succeeded', files: [harness.file('checkpoint.pt', attempt)], details: {} };
+    await harness.engine.finishAttempt(attempt, 1, finish);
+    await harness.engine.finishAttempt(attempt, 1, finish);
+    await attemptGone(harness.ctx, harness.lead, { id: attempt, runId, generation: 1 }, gone);
     expect((await attemptRow(attempt)).state).toBe('succeeded');
-    await stage.finalize(runId, 'first');
-    expect((await stage.step(runId, 'first')).state).toBe('succeeded');
+    await harness.finalize(runId, 'first');
+    expect((await harness.step(runId, 'first')).state).toBe('succeeded');
   });
 
   it('is tried again until the budget of its cause is spent', async () => {
     const runId = await freshRun();
     for (let time = 1; time <= 6; time += 1) {
-      const [attempt = ''] = await stage.startAttempts(runId, 'first');
-      await attemptGone(stage.ctx, stage.lead, { id: attempt, runId, generation: 1 }, gone);
+      const [attempt = ''] = await harness.startAttempts(runId, 'first');
+      await attemptGone(harness.ctx, harness.lead, { id: attempt, runId, generation: 1 }, gone);
     }
-    expect(await stage.step(runId, 'first')).toMatchObject({
+    expect(await harness.step(runId, 'first')).toMatchObject({
       state: 'failed',
       failures: { infrastructure: 6 },
       failure: { message: 'killed' },
     });
-    expect((await stage.run(runId)).state).toBe('failed');
+    expect((await harness.run(runId)).state).toBe('failed');
   });
 
   it('is charged nothing for a preemption', async () => {
     const runId = await freshRun();
     for (let time = 1; time <= 8; time += 1) {
-      const [attempt = ''] = await stage.startAttempts(runId, 'first');
-      await stage.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'asked to give way' });
+      const [attempt = ''] = await harness.startAttempts(runId, 'first');
+      await harness.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'asked to give way' });
     }
-    expect((await stage.step(runId, 'first')).state).toBe('ready');
+    expect((await harness.step(runId, 'first')).state).toBe('ready');
   });
 });
 
 describe('shards', () => {
   it('are leased to one attempt each and counted when they are committed', async () => {
     const runId = await atExtraction();
-    const attempts = await stage.startAttempts(runId, 'extract_index', 2);
+    const attempts = await harness.startAttempts(runId, 'extract_index', 2);
     const claims = await Promise.all(attempts.map((attempt) => claim(attempt)));
     expect(new Set(claims.map((claim) => claim.shard?.index)).size).toBe(2);
     expect(
-      await stage.prisma.shard.findMany({
+      await harness.prisma.shard.findMany({
         where: { step: { runId, name: 'extract_index' } },
         orderBy: { index: 'asc' },
         select: { fromRow: true, count: true },
@@ -273,18 +273,18 @@ describe('shards', () => {
       { fromRow: 3, count: 3 },
       { fromRow: 6, count: 3 },
     ]);
-    for (const attempt of attempts) await stage.commitAll(attempt);
-    expect(await stage.step(runId, 'extract_index')).toMatchObject({ shardsCommitted: 3, rows: 9, rejected: 0 });
+    for (const attempt of attempts) await harness.commitAll(attempt);
+    expect(await harness.step(runId, 'extract_index')).toMatchObject({ shardsCommitted: 3, rows: 9, rejected: 0 });
     expect((await claim(attempts[0] ?? '')).done).toBe(true);
   });
 
   it('are leased to a worker with several GPUs one after another, and come back first when it has lost them', async () => {
     const runId = await atExtraction();
-    const [worker = '', other = ''] = await stage.startAttempts(runId, 'extract_index', 2);
+    const [worker = '', other = ''] = await harness.startAttempts(runId, 'extract_index', 2);
     const indexOf = async (attempt: string, holding: number[]) => (await claim(attempt, holding)).shard?.index ?? null;
     expect(await indexOf(worker, [])).toBe(0);
     expect(await indexOf(worker, [0])).toBe(1);
-    await stage.engine.releaseShard(worker, 1, 0);
+    await harness.engine.releaseShard(worker, 1, 0);
     // The process was started again, or an answer was lost: the shard it had, before the one that nobody has.
     expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 1 });
     expect((await claim(worker, [1])).shard).toMatchObject({ index: 0, tries: 2 });
@@ -295,45 +295,45 @@ describe('shards', () => {
 
   it('go back when their attempt is gone, and its late commit is refused', async () => {
     const runId = await atExtraction();
-    const [first = ''] = await stage.startAttempts(runId, 'extract_query');
+    const [first = ''] = await harness.startAttempts(runId, 'extract_query');
     const { shard } = await claim(first);
-    await attemptGone(stage.ctx, stage.lead, { id: first, runId, generation: 1 }, gone);
+    await attemptGone(harness.ctx, harness.lead, { id: first, runId, generation: 1 }, gone);
     const commit = { rows: 2, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
-    await expect(stage.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
-    const [second = ''] = await stage.startAttempts(runId, 'extract_query');
+    await expect(harness.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
+    const [second = ''] = await harness.startAttempts(runId, 'extract_query');
     expect((await claim(second)).shard).toMatchObject({ index: 0, tries: 2 });
   });
 
   it('are refused to an attempt that no longer holds them, and when the counts do not add up', async () => {
     const runId = await atExtraction();
-    const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
+    const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
     const { shard } = await claim(a);
     const commit = { rows: 3, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
-    await expect(stage.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
-    await expect(stage.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
+    await expect(harness.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
+    await expect(harness.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
       code: 'invalid_request',
     });
-    await stage.engine.commitShard(a, 1, shard?.index ?? 0, commit);
-    await stage.engine.commitShard(a, 1, shard?.index ?? 0, commit);
-    expect((await stage.step(runId, 'extract_index')).shardsCommitted).toBe(1);
+    await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
+    await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
+    expect((await harness.step(runId, 'extract_index')).shardsCommitted).toBe(1);
   });
 
   it('fail the step when too many images cannot be read', async () => {
     const runId = await atExtraction();
-    const [attempt = ''] = await stage.startAttempts(runId, 'extract_index');
-    await stage.commitAll(attempt, 1);
-    expect(await stage.step(runId, 'extract_index')).toMatchObject({ failures: { data: 1 }, failure: { code: 'too_many_bad_images' } });
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'stopped' });
-    expect(await stage.step(runId, 'extract_index')).toMatchObject({ state: 'failed', failure: { code: 'too_many_bad_images' } });
+    const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
+    await harness.commitAll(attempt, 1);
+    expect(await harness.step(runId, 'extract_index')).toMatchObject({ failures: { data: 1 }, failure: { code: 'too_many_bad_images' } });
+    await harness.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'stopped' });
+    expect(await harness.step(runId, 'extract_index')).toMatchObject({ state: 'failed', failure: { code: 'too_many_bad_images' } });
   });
 
   it('of an attempt that is silent go to another only after their lease', async () => {
     const runId = await atExtraction();
-    const [a = '', b = ''] = await stage.startAttempts(runId, 'extract_index', 2);
+    const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
     for (let index = 0; index < 3; index += 1) {
       const { shard } = await claim(index === 0 ? a : b);
       if (index > 0)
-        await stage.engine.commitShard(b, 1, shard?.index ?? 0, {
+        await harness.engine.commitShard(b, 1, shard?.index ?? 0, {
           rows: 3,
           rejected: 0,
           files: [],
@@ -341,9 +341,9 @@ describe('shards', () => {
           seconds: { read: 0, decode: 0, infer: 0, write: 0 },
         });
     }
-    await stage.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
+    await harness.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
     expect((await claim(b)).shard).toBeNull();
-    await stage.prisma.attempt.update({ where: { id: a }, data: { contact: 'silent' } });
+    await harness.prisma.attempt.update({ where: { id: a }, data: { contact: 'silent' } });
     expect((await claim(b)).shard).toMatchObject({ tries: 2 });
   });
 });
@@ -351,84 +351,84 @@ describe('shards', () => {
 describe('what a crash leaves', () => {
   it('stays in the outbox until it was delivered', async () => {
     const runId = await freshRun();
-    await drainOutbox(stage.ctx, async () => undefined, 10_000);
-    const { id, pool } = await stage.step(runId, 'first');
-    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
-    await expect(drainOutbox(stage.ctx, () => Promise.reject(new Error('the queue is down')), 10_000)).rejects.toThrow('the queue is down');
+    await drainOutbox(harness.ctx, async () => undefined, 10_000);
+    const { id, pool } = await harness.step(runId, 'first');
+    await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
+    await expect(drainOutbox(harness.ctx, () => Promise.reject(new Error('the queue is down')), 10_000)).rejects.toThrow('the queue is down');
     const entries: unknown[] = [];
-    expect(await drainOutbox(stage.ctx, async (taken) => void entries.push(...taken), 10_000)).toBe(1);
+    expect(await drainOutbox(harness.ctx, async (taken) => void entries.push(...taken), 10_000)).toBe(1);
     expect(entries).toMatchObject([{ queue: 'launch', generation: 1 }]);
   });
 
   it('is put into an emptied queue again', async () => {
     const runId = await freshRun();
-    const { id, pool } = await stage.step(runId, 'first');
-    await createAttempts(stage.ctx, stage.lead, runId, id, pool, 1);
-    await drainOutbox(stage.ctx, async () => undefined, 10_000);
-    expect((await attemptsToQueue(stage.ctx, 0)).map((entry) => entry.queue)).toContain('launch');
+    const { id, pool } = await harness.step(runId, 'first');
+    await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
+    await drainOutbox(harness.ctx, async () => undefined, 10_000);
+    expect((await attemptsToQueue(harness.ctx, 0)).map((entry) => entry.queue)).toContain('launch');
   });
 
   it('is finalized when the request for it was lost', async () => {
     const runId = await freshRun();
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [stage.file('checkpoint.pt', attempt)], details: {} });
-    const { id, generation } = await stage.step(runId, 'first');
-    expect(await stepsToFinalize(stage.ctx)).toContainEqual({ stepId: id, generation });
-    const finalization = await pendingFinalization(stage.ctx, id, generation);
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
+    await harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [harness.file('checkpoint.pt', attempt)], details: {} });
+    const { id, generation } = await harness.step(runId, 'first');
+    expect(await stepsToFinalize(harness.ctx)).toContainEqual({ stepId: id, generation });
+    const finalization = await pendingFinalization(harness.ctx, id, generation);
     if (!finalization) throw new Error('it is to be finalized');
-    await finalizationFailed(stage.ctx, finalization, { cause: 'infrastructure', code: 'corrupt_artifact', message: 'the copy differs' });
-    expect(await stage.step(runId, 'first')).toMatchObject({ state: 'ready', generation: 2 });
-    expect(await pendingFinalization(stage.ctx, id, generation)).toBeNull();
-    await stage.play(runId, 'first');
-    expect((await stage.step(runId, 'first')).state).toBe('succeeded');
+    await finalizationFailed(harness.ctx, finalization, { cause: 'infrastructure', code: 'corrupt_artifact', message: 'the copy differs' });
+    expect(await harness.step(runId, 'first')).toMatchObject({ state: 'ready', generation: 2 });
+    expect(await pendingFinalization(harness.ctx, id, generation)).toBeNull();
+    await harness.play(runId, 'first');
+    expect((await harness.step(runId, 'first')).state).toBe('succeeded');
   });
 });
 
 describe('garbage', () => {
   it('is what nothing refers to; a dry run only tells', async () => {
     const runId = await freshRun();
-    await stage.engine.cancelRun(runId, ada, '');
-    const dry = await stage.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
+    await harness.engine.cancelRun(runId, ada, '');
+    const dry = await harness.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
     expect(dry.artifacts.length).toBeGreaterThan(0);
-    expect(stage.removed).toEqual([]);
-    const wet = await stage.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
+    expect(harness.removed).toEqual([]);
+    const wet = await harness.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
     expect(wet.artifacts.map((item) => item.id).sort()).toEqual(dry.artifacts.map((item) => item.id).sort());
-    expect(stage.removed.length).toBe(wet.artifacts.length + wet.stagingPrefixes.length + wet.logPrefixes.length);
-    expect(await stage.prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
+    expect(harness.removed.length).toBe(wet.artifacts.length + wet.stagingPrefixes.length + wet.logPrefixes.length);
+    expect(await harness.prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
   });
 
   it('takes the curves of attempts whose result was given up, and leaves those of a result that is there', async () => {
     const runId = await freshRun();
-    const [kept = ''] = await stage.startAttempts(runId, 'first');
-    await stage.engine.finishAttempt(kept, 1, { outcome: 'succeeded', files: [stage.file('first.bin', kept)], details: { step: 3 } });
-    await stage.finalize(runId, 'first');
-    const [cancelled = ''] = await stage.startAttempts(runId, 'second');
-    await stage.engine.cancelRun(runId, ada, '');
-    await stage.engine.finishAttempt(cancelled, 1, { outcome: 'cancelled', message: 'stopped' });
-    const dry = await stage.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
-    const { logPrefixes, stagingPrefixes } = await stage.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
+    const [kept = ''] = await harness.startAttempts(runId, 'first');
+    await harness.engine.finishAttempt(kept, 1, { outcome: 'succeeded', files: [harness.file('first.bin', kept)], details: { step: 3 } });
+    await harness.finalize(runId, 'first');
+    const [cancelled = ''] = await harness.startAttempts(runId, 'second');
+    await harness.engine.cancelRun(runId, ada, '');
+    await harness.engine.finishAttempt(cancelled, 1, { outcome: 'cancelled', message: 'stopped' });
+    const dry = await harness.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
+    const { logPrefixes, stagingPrefixes } = await harness.engine.collectGarbage({ dryRun: false, olderThanHours: 0 }, ada);
     expect(logPrefixes).toEqual(dry.logPrefixes);
     expect(stagingPrefixes).toEqual(expect.arrayContaining([`staging/${kept}/`, `staging/${cancelled}/`]));
     expect(logPrefixes).toContain(`logs/${cancelled}/`);
     expect(logPrefixes).not.toContain(`logs/${kept}/`);
-    expect(stage.removed).toContain(`logs/${cancelled}/`);
+    expect(harness.removed).toContain(`logs/${cancelled}/`);
   });
 });
 
 describe('the lead', () => {
   it('is held by one, expires, and refuses the writes of who held it before', async () => {
     const runId = await freshRun();
-    const { id, pool } = await stage.step(runId, 'first');
-    expect(await takeLead(stage.prisma, 'other', 60_000)).toBeNull();
-    await giveUpLead(stage.prisma, stage.lead);
-    const other = await takeLead(stage.prisma, 'other', 60_000);
-    expect(other?.epoch).toBe(stage.lead.epoch + 1);
-    await expect(createAttempts(stage.ctx, stage.lead, runId, id, pool, 1)).rejects.toMatchObject({ code: 'superseded' });
-    expect((await stage.step(runId, 'first')).state).toBe('ready');
+    const { id, pool } = await harness.step(runId, 'first');
+    expect(await acquireLead(harness.prisma, 'other', 60_000)).toBeNull();
+    await releaseLead(harness.prisma, harness.lead);
+    const other = await acquireLead(harness.prisma, 'other', 60_000);
+    expect(other?.epoch).toBe(harness.lead.epoch + 1);
+    await expect(createAttempts(harness.ctx, harness.lead, runId, id, pool, 1)).rejects.toMatchObject({ code: 'superseded' });
+    expect((await harness.step(runId, 'first')).state).toBe('ready');
     if (!other) return;
-    await giveUpLead(stage.prisma, other);
-    stage.lead = (await takeLead(stage.prisma, 'test', 60_000)) ?? stage.lead;
+    await releaseLead(harness.prisma, other);
+    harness.lead = (await acquireLead(harness.prisma, 'test', 60_000)) ?? harness.lead;
     // Whoever slept past the expiry under the same name comes back with another epoch.
-    expect(stage.lead.epoch).toBe(other.epoch + 1);
+    expect(harness.lead.epoch).toBe(other.epoch + 1);
   });
 });

@@ -1,12 +1,12 @@
 import { protocol } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
 import { afterAll, expect, test } from 'vitest';
-import { attemptGone, createAttempts, dropStaging, pendingFinalization, runsAtRest, settleRun } from './index.ts';
-import { ada, openStage } from './testing/play.ts';
+import { attemptGone, createAttempts, dropStaging, pendingFinalization, unsettledRuns, settleRun } from './index.ts';
+import { ada, openEngineHarness } from './testing/engine-harness.ts';
 
-const stage = await openStage();
-afterAll(() => stage.close());
-await stage.playAll(await stage.submit());
+const harness = await openEngineHarness();
+afterAll(() => harness.close());
+await harness.playAll(await harness.submit());
 
 const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed' } as const;
 const list = { list: 'index' };
@@ -15,19 +15,19 @@ let variant = 0;
 /** A run whose index is extracted, and by whom: every shard is committed. */
 async function wholeFleet(rejected = 0) {
   variant += 1;
-  const runId = await stage.submit({ set: { 'stages.first.epochs': 100 + variant, 'extract.index.maxBadImageShare': 0.5 } });
-  for (const name of ['first', 'second', 'export']) await stage.play(runId, name, String(variant));
-  const [worker = ''] = await stage.startAttempts(runId, 'extract_index');
-  await stage.commitAll(worker, rejected);
-  const step = () => stage.step(runId, 'extract_index');
-  const startFinalizing = async () => (await stage.startFinalizing(runId, 'extract_index'))[0] ?? '';
+  const runId = await harness.submit({ set: { 'stages.first.epochs': 100 + variant, 'extract.index.maxBadImageShare': 0.5 } });
+  for (const name of ['first', 'second', 'export']) await harness.play(runId, name, String(variant));
+  const [worker = ''] = await harness.startAttempts(runId, 'extract_index');
+  await harness.commitAll(worker, rejected);
+  const step = () => harness.step(runId, 'extract_index');
+  const startFinalizing = async () => (await harness.startFinalizing(runId, 'extract_index'))[0] ?? '';
   const waiting = async () =>
-    (await loadWaiting(stage.prisma)).waiting.filter((one) => one.runId === runId && one.name === 'extract_index');
+    (await loadWaiting(harness.prisma)).waiting.filter((one) => one.runId === runId && one.name === 'extract_index');
   const finish = async (attempt: string, digest?: string) =>
-    stage.engine.finishAttempt(attempt, 1, {
+    harness.engine.finishAttempt(attempt, 1, {
       outcome: 'succeeded',
       files: [],
-      details: { digest: digest ?? (await stage.stagedDigest(attempt)) },
+      details: { digest: digest ?? (await harness.stagedDigest(attempt)) },
     });
   return { runId, worker, step, startFinalizing, waiting, finish };
 }
@@ -38,9 +38,9 @@ test('a fleet with all its shards waits for a task, whatever its workers still d
   expect(await fleet.waiting()).toMatchObject([{ pool: 'tasks', slots: 1, live: 0, wanted: 1, openShards: null }]);
   const attempt = await fleet.startFinalizing();
   expect(await fleet.waiting()).toEqual([]);
-  expect(await stage.startFinalizing(fleet.runId, 'extract_index')).toEqual([]);
+  expect(await harness.startFinalizing(fleet.runId, 'extract_index')).toEqual([]);
 
-  const spec = await stage.engine.attemptSpec(attempt, 1, protocol);
+  const spec = await harness.engine.attemptSpec(attempt, 1, protocol);
   const { artifact } = await fleet.step();
   const details = {
     ...list,
@@ -50,7 +50,7 @@ test('a fleet with all its shards waits for a task, whatever its workers still d
     countProof: { distinctIds: 9, rows: 6, rejected: 3, idsSha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
   };
   expect(spec).toMatchObject({ kind: 'finalize', inputs: {}, shards: 3, artifact: { id: artifact?.id, kind: 'features', details } });
-  const { shards, next } = await stage.engine.stagedFiles(attempt, 1, 1);
+  const { shards, next } = await harness.engine.stagedFiles(attempt, 1, 1);
   expect(shards.map(({ index, files }) => [index, files.length])).toEqual([
     [1, 3],
     [2, 3],
@@ -62,27 +62,27 @@ test('a fleet with all its shards waits for a task, whatever its workers still d
   expect(done).toMatchObject({ state: 'succeeded', artifact: { state: 'ready', fileCount: 9, details } });
   expect(done.artifact?.files).toHaveLength(9);
   // Its staged files are then dropped by whichever controller has the entry.
-  expect(await stage.prisma.outbox.findFirst({ where: { queue: 'finalize', row: done.id } })).toMatchObject({ generation: 1 });
-  expect((await dropStaging(stage.ctx, done.id, 1)).map(({ attemptId }) => attemptId)).toEqual([attempt]);
+  expect(await harness.prisma.outbox.findFirst({ where: { queue: 'finalize', row: done.id } })).toMatchObject({ generation: 1 });
+  expect((await dropStaging(harness.ctx, done.id, 1)).map(({ attemptId }) => attemptId)).toEqual([attempt]);
 });
 
 test('an attempt that made something else than what was committed is refused, and may say that it failed', async () => {
   const fleet = await wholeFleet();
   const attempt = await fleet.startFinalizing();
   await expect(fleet.finish(attempt, 'a'.repeat(64))).rejects.toMatchObject({ code: 'invalid_request' });
-  await expect(stage.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [], details: {} })).rejects.toMatchObject({
+  await expect(harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [], details: {} })).rejects.toMatchObject({
     code: 'invalid_request',
   });
   expect((await fleet.step()).artifact?.state).toBe('building');
-  await stage.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'infrastructure', code: 'internal', message: 'refused' });
+  await harness.engine.finishAttempt(attempt, 1, { outcome: 'failed', cause: 'infrastructure', code: 'internal', message: 'refused' });
   expect(await fleet.step()).toMatchObject({ state: 'active', finalizing: true, failures: { infrastructure: 1 } });
 });
 
 test('one that was killed is replaced after a pause, its shards stay, and its late end changes nothing', async () => {
   const fleet = await wholeFleet();
   const first = await fleet.startFinalizing();
-  const digest = await stage.stagedDigest(first);
-  await attemptGone(stage.ctx, stage.lead, { id: first, runId: fleet.runId, generation: 1 }, gone);
+  const digest = await harness.stagedDigest(first);
+  await attemptGone(harness.ctx, harness.lead, { id: first, runId: fleet.runId, generation: 1 }, gone);
   expect(await fleet.step()).toMatchObject({ state: 'active', shardsCommitted: 3, failures: { infrastructure: 1 } });
   expect(await fleet.waiting()).toMatchObject([{ pool: 'tasks', notBefore: expect.any(Number) }]);
   const second = await fleet.startFinalizing();
@@ -93,22 +93,22 @@ test('one that was killed is replaced after a pause, its shards stay, and its la
 
 test('shards whose staged files are bad are extracted again, alone, and the result gets another place', async () => {
   const fleet = await wholeFleet(1);
-  await stage.engine.finishAttempt(fleet.worker, 1, { outcome: 'succeeded', files: [], details: {} });
+  await harness.engine.finishAttempt(fleet.worker, 1, { outcome: 'succeeded', files: [], details: {} });
   const before = (await fleet.step()).artifact;
   const attempt = await fleet.startFinalizing();
   const failed = { outcome: 'failed', cause: 'infrastructure', code: 'corrupt_artifact', message: 'differs' } as const;
-  await stage.engine.finishAttempt(attempt, 1, { ...failed, badShards: [1, 7] });
+  await harness.engine.finishAttempt(attempt, 1, { ...failed, badShards: [1, 7] });
   const step = await fleet.step();
   expect(step).toMatchObject({ finalizing: false, shardsCommitted: 2, rows: 4, rejected: 2, failures: { infrastructure: 1 } });
   expect(step.artifact).toMatchObject({ state: 'building', memoKey: before?.memoKey, prefix: `features/${step.artifactId}/` });
   expect(step.artifactId).not.toBe(before?.id);
-  expect(await stage.prisma.artifact.findUnique({ where: { id: before?.id ?? '' } })).toMatchObject({ state: 'deleting' });
+  expect(await harness.prisma.artifact.findUnique({ where: { id: before?.id ?? '' } })).toMatchObject({ state: 'deleting' });
   expect(await fleet.waiting()).toMatchObject([{ pool: 'gpu', openShards: 1 }]);
   // What was made in the place before is of no use any more, and cannot become the result.
-  const [worker = ''] = await stage.startAttempts(fleet.runId, 'extract_index');
-  expect((await stage.engine.claimShard(worker, 1, { holding: [] })).shard).toMatchObject({ index: 1, tries: 2 });
-  await stage.engine.releaseShard(worker, 1, 1);
-  await stage.commitAll(worker, 1, 'again');
+  const [worker = ''] = await harness.startAttempts(fleet.runId, 'extract_index');
+  expect((await harness.engine.claimShard(worker, 1, { holding: [] })).shard).toMatchObject({ index: 1, tries: 2 });
+  await harness.engine.releaseShard(worker, 1, 1);
+  await harness.commitAll(worker, 1, 'again');
   const again = await fleet.startFinalizing();
   await fleet.finish(again);
   expect(await fleet.step()).toMatchObject({ state: 'succeeded', artifactId: step.artifactId, rows: 6 });
@@ -118,21 +118,21 @@ test('a cancel while a fleet is finalized asks the attempt to stop, and gives th
   const fleet = await wholeFleet();
   const attempt = await fleet.startFinalizing();
   const { artifactId } = await fleet.step();
-  await stage.engine.cancelRun(fleet.runId, ada, '');
-  await stage.engine.finishAttempt(fleet.worker, 1, { outcome: 'cancelled', message: 'stopped' });
-  expect(await stage.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] })).toMatchObject({ directive: 'stop' });
-  await stage.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
-  expect((await stage.run(fleet.runId)).state).toBe('cancelled');
-  expect(await stage.prisma.artifact.findUnique({ where: { id: artifactId ?? '' } })).toMatchObject({ state: 'deleting' });
+  await harness.engine.cancelRun(fleet.runId, ada, '');
+  await harness.engine.finishAttempt(fleet.worker, 1, { outcome: 'cancelled', message: 'stopped' });
+  expect(await harness.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] })).toMatchObject({ directive: 'stop' });
+  await harness.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
+  expect((await harness.run(fleet.runId)).state).toBe('cancelled');
+  expect(await harness.prisma.artifact.findUnique({ where: { id: artifactId ?? '' } })).toMatchObject({ state: 'deleting' });
 });
 
 test('shards that are not the list, cut without a gap, fail the step', async () => {
   const fleet = await wholeFleet();
   const { id } = await fleet.step();
-  await stage.prisma.shard.update({ where: { stepId_index: { stepId: id, index: 1 } }, data: { fromRow: 4 } });
-  await stage.prisma.step.update({ where: { id }, data: { finalizing: false } });
-  expect(await runsAtRest(stage.ctx)).toContain(fleet.runId);
-  await settleRun(stage.ctx, fleet.runId);
+  await harness.prisma.shard.update({ where: { stepId_index: { stepId: id, index: 1 } }, data: { fromRow: 4 } });
+  await harness.prisma.step.update({ where: { id }, data: { finalizing: false } });
+  expect(await unsettledRuns(harness.ctx)).toContain(fleet.runId);
+  await settleRun(harness.ctx, fleet.runId);
   expect(await fleet.step()).toMatchObject({
     finalizing: false,
     failure: { code: 'corrupt_artifact', message: expect.stringContaining('do not make up the 9 images of the list') },
@@ -142,23 +142,23 @@ test('shards that are not the list, cut without a gap, fail the step', async () 
 test('a shard is committed with its own files alone', async () => {
   const fleet = await wholeFleet();
   const { id } = await fleet.step();
-  await stage.prisma.shard.update({
+  await harness.prisma.shard.update({
     where: { stepId_index: { stepId: id, index: 2 } },
     data: { state: 'leased', attemptId: fleet.worker },
   });
-  const parts = (index: number, hasRejected: boolean) => stage.partsOf(fleet.worker, index, hasRejected, 'again');
+  const parts = (index: number, hasRejected: boolean) => harness.partsOf(fleet.worker, index, hasRejected, 'again');
   const commit = { rows: 3, rejected: 0, idsSha256: 'a'.repeat(64), seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
   for (const files of [[], parts(1, false), parts(2, true), [...parts(2, false), ...parts(1, false)]])
-    await expect(stage.engine.commitShard(fleet.worker, 1, 2, { ...commit, files })).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(harness.engine.commitShard(fleet.worker, 1, 2, { ...commit, files })).rejects.toMatchObject({ code: 'invalid_request' });
   // A worker of the release before has a file of no rejected images, and says nothing of ids.
-  await stage.engine.commitShard(fleet.worker, 1, 2, { ...commit, idsSha256: null, files: parts(2, true) });
+  await harness.engine.commitShard(fleet.worker, 1, 2, { ...commit, idsSha256: null, files: parts(2, true) });
 });
 
 test('no worker is started for a fleet that has all its shards, and no task for one that has not', async () => {
   const fleet = await wholeFleet();
   const { id } = await fleet.step();
-  expect(await createAttempts(stage.ctx, stage.lead, fleet.runId, id, 'local', 1)).toBe(0);
-  expect(await pendingFinalization(stage.ctx, id, 1)).toBeNull();
-  await stage.prisma.step.update({ where: { id }, data: { finalizing: false, shardsCommitted: 2 } });
-  expect(await createAttempts(stage.ctx, stage.lead, fleet.runId, id, 'tasks', 1)).toBe(0);
+  expect(await createAttempts(harness.ctx, harness.lead, fleet.runId, id, 'local', 1)).toBe(0);
+  expect(await pendingFinalization(harness.ctx, id, 1)).toBeNull();
+  await harness.prisma.step.update({ where: { id }, data: { finalizing: false, shardsCommitted: 2 } });
+  expect(await createAttempts(harness.ctx, harness.lead, fleet.runId, id, 'tasks', 1)).toBe(0);
 });

@@ -1,4 +1,4 @@
-import { CairnError, type FailureView, mostListedFiles, type StagedFilesPage, sha256Hex, stagedShardsPerPage } from '@cairn/contract';
+import { CairnError, type FailureView, maxListedFiles, type StagedFilesPage, sha256Hex, stagedShardsPerPage } from '@cairn/contract';
 import { rulesOf } from '@cairn/domain';
 import { z } from 'zod';
 import { recordFailure } from './attempts/failure.ts';
@@ -16,7 +16,7 @@ import { changeStep, emit, enqueue, type RunWork, type WorkStep } from './run-wo
  */
 export async function beginFinalizing(run: RunWork, step: WorkStep): Promise<void> {
   if (step.shardsTotal !== null) {
-    const proof = await addUp(run, step);
+    const proof = await proveBySums(run, step);
     if ('failure' in proof) return recordFailure(run, step, proof.failure);
     await run.tx.artifact.update({
       where: { id: step.artifact?.id ?? '', state: 'building' },
@@ -42,7 +42,7 @@ const sumsRow = z.object({
  * `rows + rejected = distinct`, by sums alone: every shard was proved when it was committed, and the shards are the list, cut without a
  * gap and without an overlap.
  */
-async function addUp(run: RunWork, step: WorkStep): Promise<{ details: Record<string, unknown> } | { failure: FailureView }> {
+async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Record<string, unknown> } | { failure: FailureView }> {
   const [sums] = z.array(sumsRow).parse(
     await run.tx.$queryRaw`
       select count(*)::int as shards, coalesce(sum(rows), 0)::int as rows, coalesce(sum(rejected), 0)::int as rejected,
@@ -87,7 +87,7 @@ export async function finalizedFleet(run: RunWork, step: WorkStep, details: Reco
       select count(*)::int as count, coalesce(sum(bytes), 0)::text as bytes,
         encode(sha256(convert_to('[' || coalesce(string_agg('{"name":' || to_json(name) || ',"sha256":"' || sha256 || '"}', ','
           order by name collate "C"), '') || ']', 'UTF8')), 'hex') as digest,
-        coalesce((select jsonb_agg(to_jsonb(f) order by name collate "C") from file f where (select count(*) from file) <= ${mostListedFiles}), '[]') as files
+        coalesce((select jsonb_agg(to_jsonb(f) order by name collate "C") from file f where (select count(*) from file) <= ${maxListedFiles}), '[]') as files
       from file`,
   );
   const told = z.object({ digest: sha256Hex }).safeParse(details);
@@ -102,7 +102,7 @@ export async function finalizedFleet(run: RunWork, step: WorkStep, details: Reco
 }
 
 /** Shards whose staged files are not what was committed are open again; the others stay as they are. */
-export async function recallShards(run: RunWork, step: WorkStep, indexes: readonly number[]): Promise<void> {
+export async function reopenShards(run: RunWork, step: WorkStep, indexes: readonly number[]): Promise<void> {
   if (step.state !== 'active' || !step.finalizing) return;
   const [recalled] = await run.tx.$queryRaw<{ shards: number; rows: number; rejected: number }[]>`
     with bad as (select "index", rows, rejected from shard

@@ -1,4 +1,4 @@
-import { type ArtifactKind, artifactKind, type FailureView, mostListedFiles, registrationDetails, toldFailure } from '@cairn/contract';
+import { type ArtifactKind, artifactKind, type FailureView, maxListedFiles, registrationDetails, reportedFailure } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import type { z } from 'zod';
 import { recordFailure } from './attempts/failure.ts';
@@ -57,7 +57,7 @@ export async function artifactReady(
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     await makeReady(run, step, {
       digest,
-      files: files.length > mostListedFiles ? [] : files,
+      files: files.length > maxListedFiles ? [] : files,
       fileCount: files.length,
       bytes,
       details,
@@ -110,7 +110,7 @@ async function registerModel(run: RunWork, step: WorkStep, name: string, details
 
 /** What was staged cannot become an artifact: the step starts over with the failure charged to it. */
 export async function finalizationFailed(ctx: EngineContext, finalization: Finalization, seen: FailureView): Promise<void> {
-  const failure = toldFailure.parse(seen);
+  const failure = reportedFailure.parse(seen);
   await withFinalizing(ctx, finalization, async (run, step) => {
     recordFailure(run, step, failure);
     step.attempts = [];
@@ -122,7 +122,7 @@ export async function finalizationFailed(ctx: EngineContext, finalization: Final
 
 /** The storage does not take or give what was staged: charged to the step and tried again after a pause that grows. */
 export async function finalizationDelayed(ctx: EngineContext, finalization: Finalization, seen: FailureView): Promise<void> {
-  const failure = toldFailure.parse(seen);
+  const failure = reportedFailure.parse(seen);
   await withFinalizing(ctx, finalization, async (run, step) => {
     recordFailure(run, step, failure);
     const said = `its result cannot be put in its place: ${failure.message}`;

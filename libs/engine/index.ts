@@ -13,7 +13,7 @@ export {
   stepsToFinalize,
 } from './finalize.ts';
 export { beginLaunch, createAttempts, recordLaunchFailure, recordPlace, shrink } from './leader/launch.ts';
-export { assertLead, giveUpLead, type Leadership, takeLead } from './leader/leadership.ts';
+export { assertLead, releaseLead, type Leadership, acquireLead } from './leader/leadership.ts';
 export {
   attemptGone,
   type FindingChange,
@@ -23,7 +23,7 @@ export {
   type WatchedAttempt,
   watchedAttempts,
 } from './leader/observe.ts';
-export { attemptsToQueue, drainOutbox, type OutboxEntry, runsAtRest } from './leader/outbox.ts';
+export { attemptsToQueue, drainOutbox, type OutboxEntry, unsettledRuns } from './leader/outbox.ts';
 export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
 export { type BuiltinRecipe, ensembles, findRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './with-run.ts';

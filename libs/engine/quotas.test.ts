@@ -1,12 +1,12 @@
 import { afterAll, expect, test } from 'vitest';
 import { createEngine } from './create-engine.ts';
-import { ada, openStage, request } from './testing/play.ts';
+import { ada, openEngineHarness, request } from './testing/engine-harness.ts';
 
-const stage = await openStage();
-afterAll(() => stage.close());
+const harness = await openEngineHarness();
+afterAll(() => harness.close());
 
-const engineWith = (limits: Partial<typeof stage.ctx.limits>) =>
-  createEngine({ ...stage.ctx, limits: { ...stage.ctx.limits, ...limits } }, async () => 0);
+const engineWith = (limits: Partial<typeof harness.ctx.limits>) =>
+  createEngine({ ...harness.ctx, limits: { ...harness.ctx.limits, ...limits } }, async () => 0);
 const bob = { ...ada, name: 'bob' };
 
 test('runs that are not over are counted by owner and by project, and one that ends makes room', async () => {
@@ -18,7 +18,7 @@ test('runs that are not over are counted by owner and by project, and one that e
   await submit(bob);
   await expect(submit(bob)).rejects.toMatchObject({ code: 'quota_exceeded', details: { setting: 'CAIRN_PROJECT_RUNS' } });
   await engine.cancelRun(first.runId, ada, '');
-  expect((await stage.run(first.runId)).state).toBe('cancelled');
+  expect((await harness.run(first.runId)).state).toBe('cancelled');
   await submit(ada);
   // One that is opened again is one more.
   await expect(engine.retryRun(first.runId, ada, null)).rejects.toMatchObject({ code: 'quota_exceeded' });

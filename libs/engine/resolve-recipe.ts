@@ -22,7 +22,7 @@ export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, reque
   const parsed = recipeSchema.safeParse(changed);
   if (parsed.success) return parsed.data;
   const { issues } = parsed.error;
-  const errors = issues.slice(0, mostTold).map((issue) => {
+  const errors = issues.slice(0, maxReported).map((issue) => {
     const value = issue.code === 'invalid_value' ? issue.path.reduce<unknown>(partOf, changed) : undefined;
     const nearest = issue.code === 'invalid_value' && typeof value === 'string' ? nearestName(value, issue.values.map(String)) : null;
     return { path: settingPathText(issue.path), message: issue.message + didYouMean(nearest) };
@@ -33,7 +33,7 @@ export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, reque
 }
 
 /** The most faults that are told. */
-const mostTold = 20;
+const maxReported = 20;
 
 /**
  * Another number of ranks, or another batch, leaves the images of a step as they were, and so the learning rate right: the stage adds the

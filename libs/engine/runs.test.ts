@@ -2,36 +2,36 @@ import { type Recipe, recipe as recipeSchema, type StepInputReference } from '@c
 import { newId } from '@cairn/runtime';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ada, openStage, request, type Stage, smallRecipe } from './testing/play.ts';
+import { ada, openEngineHarness, request, type Harness, smallRecipe } from './testing/engine-harness.ts';
 
-let stage: Stage;
+let harness: Harness;
 beforeAll(async () => {
-  stage = await openStage();
+  harness = await openEngineHarness();
   // What every run shares is there; each test makes what it is about different by its settings.
-  await stage.playAll(await stage.submit());
+  await harness.playAll(await harness.submit());
 });
-afterAll(() => stage.close());
+afterAll(() => harness.close());
 
 const states = async (runId: string) =>
   Object.fromEntries(
-    (await stage.prisma.step.findMany({ where: { runId }, orderBy: { position: 'asc' } })).map((row) => [row.name, row.state]),
+    (await harness.prisma.step.findMany({ where: { runId }, orderBy: { position: 'asc' } })).map((row) => [row.name, row.state]),
   );
 
 describe('a submission', () => {
   it('makes a run whose first step is ready at once', async () => {
-    const runId = await stage.submit({ noReuse: true });
-    expect(await stage.ready(runId)).toEqual(['prepare']);
-    expect((await stage.run(runId)).state).toBe('queued');
+    const runId = await harness.submit({ noReuse: true });
+    expect(await harness.ready(runId)).toEqual(['prepare']);
+    expect((await harness.run(runId)).state).toBe('queued');
   });
 
   it('answers the same run for the same key, and refuses the key for another request', async () => {
-    const first = await stage.engine.submitRun(request({ priority: 1 }), ada, 'key-1');
-    expect(await stage.engine.submitRun(request({ priority: 1 }), ada, 'key-1')).toEqual({ runId: first.runId, created: false });
-    await expect(stage.engine.submitRun(request({ priority: 2 }), ada, 'key-1')).rejects.toMatchObject({ code: 'idempotency_conflict' });
+    const first = await harness.engine.submitRun(request({ priority: 1 }), ada, 'key-1');
+    expect(await harness.engine.submitRun(request({ priority: 1 }), ada, 'key-1')).toEqual({ runId: first.runId, created: false });
+    await expect(harness.engine.submitRun(request({ priority: 2 }), ada, 'key-1')).rejects.toMatchObject({ code: 'idempotency_conflict' });
   });
 
   it('makes one run when the same key comes many times at once', async () => {
-    const answers = await Promise.all(Array.from({ length: 8 }, () => stage.engine.submitRun(request(), ada, 'key-2')));
+    const answers = await Promise.all(Array.from({ length: 8 }, () => harness.engine.submitRun(request(), ada, 'key-2')));
     expect(new Set(answers.map((answer) => answer.runId)).size).toBe(1);
     expect(answers.filter((answer) => answer.created)).toHaveLength(1);
   });
@@ -40,49 +40,49 @@ describe('a submission', () => {
     const { first, second } = smallRecipe.stages;
     if (!first || !second) throw new Error('the small recipe has two stages');
     const recipe = { ...smallRecipe, stages: { 'v1.5': first, second: { ...second, from: 'v1.5' } } };
-    const plan = await stage.engine.planRun(request({ recipe, set: { 'stages."v1.5".batch': 2 } }), ada);
+    const plan = await harness.engine.planRun(request({ recipe, set: { 'stages."v1.5".batch': 2 } }), ada);
     expect(plan.recipe.stages['v1.5']).toMatchObject({ batch: 2, effectiveBatch: first.batch });
-    await expect(stage.submit({ recipe, set: { 'stages.v1.5.batch': 2 } })).rejects.toMatchObject({
+    await expect(harness.submit({ recipe, set: { 'stages.v1.5.batch': 2 } })).rejects.toMatchObject({
       code: 'unknown_setting',
       details: { nearest: 'stages."v1.5"' },
     });
   });
 
   it('names the nearest setting, and leaves nothing behind', async () => {
-    const before = await stage.prisma.run.count();
-    await expect(stage.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({
+    const before = await harness.prisma.run.count();
+    await expect(harness.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({
       code: 'unknown_setting',
       details: { nearest: 'stages.first.epochs' },
     });
-    await expect(stage.submit({ set: { 'stages.constructor.epochs': 2 } })).rejects.toMatchObject({ code: 'unknown_setting' });
-    await expect(stage.submit({ set: { toString: 2 } })).rejects.toMatchObject({ code: 'unknown_setting' });
-    await expect(stage.submit({ set: { 'export.stage': 'constructor' } })).rejects.toMatchObject({ code: 'invalid_setting' });
-    await expect(stage.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
-    await expect(stage.submit({ set: { 'extract.index.list': 'indexx' } })).rejects.toMatchObject({
+    await expect(harness.submit({ set: { 'stages.constructor.epochs': 2 } })).rejects.toMatchObject({ code: 'unknown_setting' });
+    await expect(harness.submit({ set: { toString: 2 } })).rejects.toMatchObject({ code: 'unknown_setting' });
+    await expect(harness.submit({ set: { 'export.stage': 'constructor' } })).rejects.toMatchObject({ code: 'invalid_setting' });
+    await expect(harness.submit({ set: { 'stages.first.epochs': 'many' } })).rejects.toMatchObject({ code: 'invalid_setting' });
+    await expect(harness.submit({ set: { 'extract.index.list': 'indexx' } })).rejects.toMatchObject({
       code: 'invalid_setting',
       message: expect.stringMatching(/^extract\.index\.list: .*; did you mean "index"\?$/),
     });
-    await expect(stage.submit({ set: { 'extract.index.list': 'index_expand' } })).rejects.toMatchObject({
+    await expect(harness.submit({ set: { 'extract.index.list': 'index_expand' } })).rejects.toMatchObject({
       code: 'invalid_setting',
       details: { remedy: `Let it be made too: --set 'prepare.lists=["clean","c2x","full","all","query","index","index_expand"]'.` },
     });
-    await expect(stage.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
-    await expect(stage.submit({ dataset: 'toy@7' })).rejects.toThrow('dataset toy has no version 7; its newest is toy@1');
-    await expect(stage.submit({ noReuse: ['exprot'] })).rejects.toMatchObject({
+    await expect(harness.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
+    await expect(harness.submit({ dataset: 'toy@7' })).rejects.toThrow('dataset toy has no version 7; its newest is toy@1');
+    await expect(harness.submit({ noReuse: ['exprot'] })).rejects.toMatchObject({
       code: 'invalid_request',
       message: expect.stringContaining('did you mean "export"?'),
     });
-    expect(await stage.prisma.run.count()).toBe(before);
+    expect(await harness.prisma.run.count()).toBe(before);
   });
 
   it('refuses weights that are not here, while a plan shows what would be', async () => {
     const wanted = { set: { 'stages.first.weights': 'resnet50-19c8e357' } };
-    await expect(stage.submit(wanted)).rejects.toMatchObject({
+    await expect(harness.submit(wanted)).rejects.toMatchObject({
       code: 'not_found',
       message: 'stages.first.weights names the weights resnet50-19c8e357, which are not here',
       details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet18`') },
     });
-    const { steps } = await stage.engine.planRun(request(wanted), ada);
+    const { steps } = await harness.engine.planRun(request(wanted), ada);
     expect(steps.find((step) => step.name === 'first')?.settings).toMatchObject({ weights: 'resnet50-19c8e357' });
     expect(steps.find((step) => step.name === 'first')?.given).toEqual([{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }]);
   });
@@ -92,18 +92,18 @@ describe('a plan', () => {
   /** No run of this recipe came before. */
   const fresh = { ...smallRecipe, name: 'fresh' };
   const planned = async (set: Record<string, unknown> = {}) => {
-    const { steps, estimate } = await stage.engine.planRun(request({ recipe: fresh, set, noReuse: true }), ada);
+    const { steps, estimate } = await harness.engine.planRun(request({ recipe: fresh, set, noReuse: true }), ada);
     return { estimate, of: (name: string) => steps.find((step) => step.name === name) };
   };
 
   it('reckons from the lists that were made, and from the time of the same step once there was one', async () => {
     const set = { 'stages.first.epochs': 20 };
-    const runId = await stage.submit({ recipe: fresh, set, noReuse: true });
-    await stage.play(runId, 'prepare');
+    const runId = await harness.submit({ recipe: fresh, set, noReuse: true });
+    await harness.play(runId, 'prepare');
     const reckoned = (await planned(set)).of('first')?.estimate;
     expect(reckoned?.basis).toMatch(/^20 epochs x 8 images x 0\.3\d+ GFLOP \(resnet18, 32 px/);
-    await stage.playAll(runId);
-    await stage.prisma.step.update({
+    await harness.playAll(runId);
+    await harness.prisma.step.update({
       where: { runId_name: { runId, name: 'first' } },
       data: { startedAt: new Date('2026-01-01T00:00:00Z'), finishedAt: new Date('2026-01-01T02:00:00Z') },
     });
@@ -115,10 +115,10 @@ describe('a plan', () => {
   });
 
   it('reckons for gldv2, before its lists are made, with the published lengths, and says so', async () => {
-    const { files: _, ...toy } = await stage.prisma.dataset.findFirstOrThrow({ where: { name: 'toy' } });
+    const { files: _, ...toy } = await harness.prisma.dataset.findFirstOrThrow({ where: { name: 'toy' } });
     const gldv2 = { ...toy, id: newId('dataset'), name: 'gldv2', digest: 'f'.repeat(64), source: toy.source ?? {} };
-    await stage.prisma.dataset.create({ data: gldv2 });
-    const { steps } = await stage.engine.planRun(request({ recipe: fresh, dataset: 'gldv2' }), ada);
+    await harness.prisma.dataset.create({ data: gldv2 });
+    const { steps } = await harness.engine.planRun(request({ recipe: fresh, dataset: 'gldv2' }), ada);
     expect(steps.find(({ name }) => name === 'first')?.estimate?.basis).toMatch(
       /^1 epochs x 1,580,468 images x .*; the length of clean is that of table 1 of arXiv 2110\.04294, until prepare has run on this dataset$/,
     );
@@ -140,32 +140,32 @@ describe('a plan', () => {
 
 describe('a run', () => {
   it('goes through its graph to a registered model, with a history without gaps', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 5 } });
-    await stage.playAll(runId);
-    expect((await stage.run(runId)).state).toBe('succeeded');
-    const [model] = await stage.prisma.model.findMany({ where: { runId } });
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 5 } });
+    await harness.playAll(runId);
+    expect((await harness.run(runId)).state).toBe('succeeded');
+    const [model] = await harness.prisma.model.findMany({ where: { runId } });
     expect(model).toMatchObject({ name: 'toy', metrics: { mapAt100: 0.5 } });
-    const events = await stage.prisma.event.findMany({ where: { runId }, orderBy: { seq: 'asc' } });
+    const events = await harness.prisma.event.findMany({ where: { runId }, orderBy: { seq: 'asc' } });
     expect(events.map((event) => event.seq)).toEqual(events.map((_, index) => index + 1));
-    expect((await stage.run(runId)).seq).toBe(events.length);
+    expect((await harness.run(runId)).seq).toBe(events.length);
   });
 
   it('reuses what an equal run made, and registers a version of its own', async () => {
-    const first = await stage.submit({ set: { 'stages.first.epochs': 6 } });
-    await stage.playAll(first);
-    const second = await stage.submit({ set: { 'stages.first.epochs': 6, 'stages.first.loaderWorkers': 4 } });
-    expect(await stage.ready(second)).toEqual(['register']);
-    await stage.playAll(second);
+    const first = await harness.submit({ set: { 'stages.first.epochs': 6 } });
+    await harness.playAll(first);
+    const second = await harness.submit({ set: { 'stages.first.epochs': 6, 'stages.first.loaderWorkers': 4 } });
+    expect(await harness.ready(second)).toEqual(['register']);
+    await harness.playAll(second);
     const { register, ...others } = await states(second);
     expect(register).toBe('succeeded');
     expect(new Set(Object.values(others))).toEqual(new Set(['reused']));
-    expect((await stage.step(second, 'export')).reusedFromRunId).toBe(first);
+    expect((await harness.step(second, 'export')).reusedFromRunId).toBe(first);
   });
 
   it('runs again just what depends on a changed setting', async () => {
-    const first = await stage.submit({ set: { 'stages.first.epochs': 7 } });
-    await stage.playAll(first);
-    const plan = await stage.engine.planRun(request({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } }), ada);
+    const first = await harness.submit({ set: { 'stages.first.epochs': 7 } });
+    await harness.playAll(first);
+    const plan = await harness.engine.planRun(request({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } }), ada);
     expect(plan.steps.map((step) => `${step.name} ${step.action}`)).toEqual([
       'prepare reuse',
       'first reuse',
@@ -178,64 +178,64 @@ describe('a run', () => {
       'register run',
     ]);
     expect(plan.steps.find((step) => step.name === 'second')?.why).toContain('setting epochs: 2, was 1');
-    const second = await stage.submit({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } });
+    const second = await harness.submit({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } });
     expect(await states(second)).toMatchObject({ prepare: 'reused', first: 'reused', second: 'ready', export: 'blocked' });
   });
 
   it('runs nothing again for a list more than before', async () => {
     const set = { 'stages.first.epochs': 12 };
-    await stage.playAll(await stage.submit({ set }));
+    await harness.playAll(await harness.submit({ set }));
     const more = { set: { ...set, 'prepare.lists': ['clean', 'index', 'query', 'test'] } };
-    const plan = await stage.engine.planRun(request(more), ada);
+    const plan = await harness.engine.planRun(request(more), ada);
     const actions = Object.fromEntries(plan.steps.map((step) => [step.name, step.action]));
     expect(actions).toMatchObject({ prepare: 'run', first: 'reuse', extract_index: 'reuse', evaluate: 'reuse', register: 'run' });
     expect(plan.steps[0]?.why).toContain('setting lists:');
-    const second = await stage.submit(more);
-    await stage.play(second, 'prepare');
-    expect(await stage.ready(second)).toEqual(['register']);
+    const second = await harness.submit(more);
+    await harness.play(second, 'prepare');
+    expect(await harness.ready(second)).toEqual(['register']);
   });
 
   it('stops running what follows when a step came out the same as before', async () => {
-    const first = await stage.submit({ set: { 'stages.first.epochs': 8 } });
-    await stage.playAll(first);
-    const second = await stage.submit({ set: { 'stages.first.epochs': 8 }, noReuse: ['prepare'] });
-    await stage.play(second, 'prepare');
+    const first = await harness.submit({ set: { 'stages.first.epochs': 8 } });
+    await harness.playAll(first);
+    const second = await harness.submit({ set: { 'stages.first.epochs': 8 }, noReuse: ['prepare'] });
+    await harness.play(second, 'prepare');
     expect(await states(second)).toMatchObject({ prepare: 'succeeded', first: 'reused', evaluate: 'reused', register: 'ready' });
   });
 
   it('puts a result built without reuse in the place of the old one', async () => {
     const set = { 'stages.first.epochs': 9 };
-    await stage.playAll(await stage.submit({ set }));
-    const again = await stage.submit({ set, noReuse: ['first'] });
-    await stage.play(again, 'first', ' anew');
-    const third = await stage.submit({ set });
-    expect((await stage.step(third, 'first')).artifactId).toBe((await stage.step(again, 'first')).artifactId);
+    await harness.playAll(await harness.submit({ set }));
+    const again = await harness.submit({ set, noReuse: ['first'] });
+    await harness.play(again, 'first', ' anew');
+    const third = await harness.submit({ set });
+    expect((await harness.step(third, 'first')).artifactId).toBe((await harness.step(again, 'first')).artifactId);
   });
 
   it('waits for a result that another run builds, and takes it', async () => {
     const set = { 'stages.first.epochs': 10 };
-    const first = await stage.submit({ set });
-    const second = await stage.submit({ set });
-    await stage.play(first, 'first');
+    const first = await harness.submit({ set });
+    const second = await harness.submit({ set });
+    await harness.play(first, 'first');
     expect(await states(second)).toMatchObject({ first: 'reused', second: 'ready' });
-    expect(await stage.startAttempts(second, 'second')).toEqual([]);
-    await stage.play(first, 'second');
+    expect(await harness.startAttempts(second, 'second')).toEqual([]);
+    await harness.play(first, 'second');
     expect(await states(second)).toMatchObject({ second: 'reused' });
   });
 
   it('builds the result itself when the run that built it fails', async () => {
     const set = { 'stages.first.epochs': 11 };
-    const first = await stage.submit({ set });
-    const second = await stage.submit({ set });
-    const [attempt = ''] = await stage.startAttempts(first, 'first');
-    await stage.engine.finishAttempt(attempt, 1, {
+    const first = await harness.submit({ set });
+    const second = await harness.submit({ set });
+    const [attempt = ''] = await harness.startAttempts(first, 'first');
+    await harness.engine.finishAttempt(attempt, 1, {
       outcome: 'failed',
       cause: 'user',
       code: 'training_diverged',
       message: 'the loss is NaN',
     });
-    expect((await stage.run(first)).state).toBe('failed');
-    expect(await stage.startAttempts(second, 'first')).toHaveLength(1);
+    expect((await harness.run(first)).state).toBe('failed');
+    expect(await harness.startAttempts(second, 'first')).toHaveLength(1);
   });
 });
 
@@ -250,40 +250,40 @@ describe('a graph', () => {
 
   it('extracts with a registered model, and reuses what the pipeline of the model made', async () => {
     const set = { 'stages.first.epochs': 21 };
-    const whole = await stage.submit({ set });
-    await stage.playAll(whole);
-    const { version } = await stage.prisma.model.findFirstOrThrow({ where: { runId: whole } });
-    const pipelineStep = await stage.step(whole, 'extract_index');
+    const whole = await harness.submit({ set });
+    await harness.playAll(whole);
+    const { version } = await harness.prisma.model.findFirstOrThrow({ where: { runId: whole } });
+    const pipelineStep = await harness.step(whole, 'extract_index');
     for (const model of ['toy', `toy@${version}`]) {
-      const runId = await stage.submit({ recipe: extraction({ model: { model } }) });
+      const runId = await harness.submit({ recipe: extraction({ model: { model } }) });
       // The same list and model with the same settings of result: the features are there.
-      expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
-      expect((await stage.step(runId, 'features')).artifactId).toBe(pipelineStep.artifactId);
+      expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
+      expect((await harness.step(runId, 'features')).artifactId).toBe(pipelineStep.artifactId);
     }
-    const ofRun = await stage.submit({ recipe: extraction({ model: { run: whole, step: 'export' } }), noReuse: true });
-    await stage.playAll(ofRun);
-    const exported = (await stage.step(whole, 'export')).artifact;
-    const { given } = await stage.step(ofRun, 'features');
+    const ofRun = await harness.submit({ recipe: extraction({ model: { run: whole, step: 'export' } }), noReuse: true });
+    await harness.playAll(ofRun);
+    const exported = (await harness.step(whole, 'export')).artifact;
+    const { given } = await harness.step(ofRun, 'features');
     expect(given).toEqual([{ role: 'model', name: `export of ${whole}`, artifactId: exported?.id, sha256: exported?.digest }]);
-    expect(await stage.run(ofRun)).toMatchObject({ state: 'succeeded' });
+    expect(await harness.run(ofRun)).toMatchObject({ state: 'succeeded' });
   });
 
   it('takes lists from outside: their rows plan its shards', async () => {
-    const whole = await stage.submit({ set: { 'stages.first.epochs': 22 } });
-    await stage.playAll(whole);
+    const whole = await harness.submit({ set: { 'stages.first.epochs': 22 } });
+    await harness.playAll(whole);
     const lists = { run: whole, step: 'prepare' };
     const recipe = extraction({ lists, model: { run: whole, step: 'export' } });
-    const plan = await stage.engine.planRun(request({ recipe }), ada);
+    const plan = await harness.engine.planRun(request({ recipe }), ada);
     expect(plan.steps.map(({ name, action }) => [name, action])).toEqual([['features', 'reuse']]);
-    const runId = await stage.submit({ recipe, noReuse: true });
-    expect(await stage.step(runId, 'features')).toMatchObject({ state: 'ready', shardsTotal: 2 });
-    await stage.playAll(runId);
-    expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+    const runId = await harness.submit({ recipe, noReuse: true });
+    expect(await harness.step(runId, 'features')).toMatchObject({ state: 'ready', shardsTotal: 2 });
+    await harness.playAll(runId);
+    expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
   });
 
   it('trains on from a model, if it is of the same network', async () => {
-    const whole = await stage.submit({ set: { 'stages.first.epochs': 23 } });
-    await stage.playAll(whole);
+    const whole = await harness.submit({ set: { 'stages.first.epochs': 23 } });
+    await harness.playAll(whole);
     const train = (embeddingDim: number) =>
       recipeSchema.parse({
         ...{ name: 'on', dataset: 'toy' },
@@ -295,12 +295,12 @@ describe('a graph', () => {
         },
       });
     const message = 'steps.on.inputs.start is toy, which gives features of length 512; model.embeddingDim is 64';
-    await expect(stage.submit({ recipe: train(64) })).rejects.toMatchObject({ code: 'model_mismatch', message });
-    const runId = await stage.submit({ recipe: train(512) });
-    expect((await stage.step(runId, 'on')).given).toMatchObject([
-      { role: 'start', artifactId: (await stage.step(whole, 'second')).artifactId },
+    await expect(harness.submit({ recipe: train(64) })).rejects.toMatchObject({ code: 'model_mismatch', message });
+    const runId = await harness.submit({ recipe: train(512) });
+    expect((await harness.step(runId, 'on')).given).toMatchObject([
+      { role: 'start', artifactId: (await harness.step(whole, 'second')).artifactId },
     ]);
-    await stage.playAll(runId);
+    await harness.playAll(runId);
   });
 
   it('has steps that do the same wait for the one that does it', async () => {
@@ -321,10 +321,10 @@ describe('a graph', () => {
   });
 
   it('runs to the step that is wanted', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 24 }, until: ['second'] });
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 24 }, until: ['second'] });
     expect(Object.keys(await states(runId))).toEqual(['prepare', 'first', 'second']);
-    await stage.playAll(runId);
-    expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+    await harness.playAll(runId);
+    expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
   });
 
   it.each<[StepInputReference, string, RegExp]>([
@@ -333,13 +333,13 @@ describe('a graph', () => {
     [{ run: 'nobody', step: 'export' }, 'not_found', /is export of nobody, but there is no such step/],
     [{ artifact: `art_${'0'.repeat(26)}` }, 'not_found', /which is not an artifact that is ready/],
   ])('is refused without its input %j', async (model, code, message) => {
-    await expect(stage.submit({ recipe: extraction({ model }) })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    await expect(harness.submit({ recipe: extraction({ model }) })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
   it('is refused with an input of another kind', async () => {
-    const whole = await stage.submit({ set: { 'stages.first.epochs': 25 } });
-    await stage.play(whole, 'first');
-    await expect(stage.submit({ recipe: extraction({ model: { run: whole, step: 'first' } }) })).rejects.toMatchObject({
+    const whole = await harness.submit({ set: { 'stages.first.epochs': 25 } });
+    await harness.play(whole, 'first');
+    await expect(harness.submit({ recipe: extraction({ model: { run: whole, step: 'first' } }) })).rejects.toMatchObject({
       code: 'invalid_setting',
       message: `steps.features.inputs.model is first of ${whole}, which is of the kind checkpoint; it must be model`,
     });
@@ -348,17 +348,17 @@ describe('a graph', () => {
 
 describe('cancelling', () => {
   it('stops what runs, keeps what is done, and ends', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 16 } });
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    await stage.engine.cancelRun(runId, ada, 'wrong data');
-    const reply = await stage.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] });
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 16 } });
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
+    await harness.engine.cancelRun(runId, ada, 'wrong data');
+    const reply = await harness.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] });
     expect(reply).toMatchObject({ directive: 'stop', cause: 'cancelled', reason: 'cancelled by the run' });
     // What an agent of before the cause goes by.
     expect(reply.reason).toMatch(/^cancel/i);
-    await stage.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
-    expect((await stage.run(runId)).state).toBe('cancelled');
+    await harness.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
+    expect((await harness.run(runId)).state).toBe('cancelled');
     expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'cancelled', register: 'cancelled' });
-    await stage.engine.cancelRun(runId, ada, 'again');
+    await harness.engine.cancelRun(runId, ada, 'again');
   });
 
   it('takes no more statements for many steps than for few', async () => {
@@ -370,11 +370,11 @@ describe('cancelling', () => {
     const statements = vi.spyOn(pg.Client.prototype, 'query');
     const counts: number[] = [];
     for (const recipe of [smallRecipe, long] as Recipe[]) {
-      const runId = await stage.submit({ recipe, set: { 'stages.first.epochs': 15 } });
+      const runId = await harness.submit({ recipe, set: { 'stages.first.epochs': 15 } });
       statements.mockClear();
-      await stage.engine.cancelRun(runId, ada, '');
+      await harness.engine.cancelRun(runId, ada, '');
       counts.push(statements.mock.calls.length);
-      expect((await stage.run(runId)).state).toBe('cancelled');
+      expect((await harness.run(runId)).state).toBe('cancelled');
     }
     statements.mockRestore();
     expect(counts[0]).toBeGreaterThan(5);
@@ -382,43 +382,43 @@ describe('cancelling', () => {
   });
 
   it('is refused once the run is over', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 6 } });
-    await stage.playAll(runId);
-    await expect(stage.engine.cancelRun(runId, ada, '')).rejects.toMatchObject({ code: 'wrong_state' });
-    await expect(stage.engine.cancelRun('run_00000000000000000000000000', ada, '')).rejects.toMatchObject({ code: 'not_found' });
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 6 } });
+    await harness.playAll(runId);
+    await expect(harness.engine.cancelRun(runId, ada, '')).rejects.toMatchObject({ code: 'wrong_state' });
+    await expect(harness.engine.cancelRun('run_00000000000000000000000000', ada, '')).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 
 describe('a retry', () => {
   it('goes on from what failed', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 13 } });
-    const [attempt = ''] = await stage.startAttempts(runId, 'first');
-    await stage.engine.finishAttempt(attempt, 1, {
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 13 } });
+    const [attempt = ''] = await harness.startAttempts(runId, 'first');
+    await harness.engine.finishAttempt(attempt, 1, {
       outcome: 'failed',
       cause: 'user',
       code: 'training_diverged',
       message: 'the loss is NaN',
     });
     expect(await states(runId)).toMatchObject({ first: 'failed', second: 'cancelled' });
-    await stage.engine.retryRun(runId, ada, null);
+    await harness.engine.retryRun(runId, ada, null);
     expect(await states(runId)).toMatchObject({ prepare: 'reused', first: 'ready', second: 'blocked' });
-    await stage.playAll(runId);
-    expect((await stage.run(runId)).state).toBe('succeeded');
+    await harness.playAll(runId);
+    expect((await harness.run(runId)).state).toBe('succeeded');
   });
 
   it('runs a done step and what depends on it again when it is named', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 6 } });
-    await stage.playAll(runId);
-    await stage.engine.retryRun(runId, ada, 'search');
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 6 } });
+    await harness.playAll(runId);
+    await harness.engine.retryRun(runId, ada, 'search');
     expect(await states(runId)).toMatchObject({ extract_index: 'reused', search: 'ready', evaluate: 'blocked' });
-    await stage.playAll(runId);
+    await harness.playAll(runId);
     expect(await states(runId)).toMatchObject({ search: 'succeeded', evaluate: 'succeeded', register: 'succeeded' });
   });
 
   it('is refused while the run goes on, and for a step that is not there', async () => {
-    const runId = await stage.submit({ set: { 'stages.first.epochs': 14 } });
-    await expect(stage.engine.retryRun(runId, ada, null)).rejects.toMatchObject({ code: 'wrong_state' });
-    await stage.engine.cancelRun(runId, ada, '');
-    await expect(stage.engine.retryRun(runId, ada, 'nothing')).rejects.toThrow('its steps are prepare, first');
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 14 } });
+    await expect(harness.engine.retryRun(runId, ada, null)).rejects.toMatchObject({ code: 'wrong_state' });
+    await harness.engine.cancelRun(runId, ada, '');
+    await expect(harness.engine.retryRun(runId, ada, 'nothing')).rejects.toThrow('its steps are prepare, first');
   });
 });

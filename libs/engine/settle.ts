@@ -5,11 +5,11 @@ import { claimResult, releaseResult } from './memo.ts';
 import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
 
 /** A run that takes more rounds than this to come to rest is a fault in `advance`. */
-const mostRounds = 100;
+const maxRounds = 100;
 
 /** Applies what `advance` decides until it decides nothing more. */
 export async function settle(run: RunWork): Promise<void> {
-  for (let round = 0; round < mostRounds; round += 1) {
+  for (let round = 0; round < maxRounds; round += 1) {
     const transitions = advance(briefOf(run));
     if (transitions.length === 0) return;
     for (const transition of transitions) await apply(run, transition);

@@ -39,7 +39,7 @@ export type Snapshot = {
   /** One sentence for people. */
   message: string;
   /**
-   * Why it waits, what is wrong around it, or why it ended, where the executor can tell; `judge` of the domain says what
+   * Why it waits, what is wrong around it, or why it ended, where the executor can tell; `assess` of the domain says what
    * that means. Null when all is well, and after an end of which the exit code says everything.
    */
   finding: Finding | null;

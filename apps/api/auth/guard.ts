@@ -47,7 +47,7 @@ export function callerOf(request: FastifyRequest): Caller {
 
 /** A token's refusals of one kind by one route are written once in this time: who repeats them must not fill the table. */
 const everyMs = 60_000;
-const mostRemembered = 10_000;
+const maxRemembered = 10_000;
 
 type Refusals = {
   /** Writes down that a token was refused, where it is known whose it is. Never fails: the call is refused in any case. */
@@ -56,7 +56,7 @@ type Refusals = {
 
 /** The audit of calls that were refused to those who have a token: one that was revoked or has expired, or one with too weak a role. */
 function createRefusals(prisma: PrismaClient, log: Logger): Refusals {
-  const seldom = createRateLimit({ perSecond: 1000 / everyMs, most: mostRemembered });
+  const seldom = createRateLimit({ perSecond: 1000 / everyMs, most: maxRemembered });
   return {
     async record(request, error, caller) {
       const holder = error instanceof RefusedToken ? error.holder : caller;

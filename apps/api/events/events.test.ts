@@ -7,7 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { startRoundRobin } from '../testing/round-robin.ts';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, prisma, secrets, call, callAsAttempt, openReplica } = await openTestApi();
+const { harness, prisma, secrets, call, callAsAttempt, openReplica } = await openTestApi();
 const { api } = await openReplica();
 const url = await api.listen({ host: '127.0.0.1', port: 0 });
 
@@ -51,14 +51,14 @@ let variant = 0;
 /** A run with an attempt that writes lines of its history. */
 async function startRun() {
   variant += 1;
-  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
-  const [attemptId = ''] = await stage.startAttempts(runId, 'prepare');
+  const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
+  const [attemptId = ''] = await harness.startAttempts(runId, 'prepare');
   let seq = 0;
   const report = (items: unknown[]) => {
     seq += 1;
     return callAsAttempt(attemptId, 'POST', '/reports', { body: { seq, at: new Date().toISOString(), items } });
   };
-  const newest = async () => (await stage.run(runId)).seq;
+  const newest = async () => (await harness.run(runId)).seq;
   return { runId, topic: `run:${runId}`, report, newest, note: (message = 'note') => report([{ type: 'note', level: 'info', message }]) };
 }
 const upTo = (last: number, first = 1) => Array.from({ length: last - first + 1 }, (_, index) => first + index);
@@ -117,7 +117,7 @@ describe('a run topic', () => {
     for (let n = 0; n < 40; n += 1) await report(items);
     await waitFor(() => new Set(stream.hints().map((hint) => hint.what)).size === 3, { message: 'three kinds of hints' });
     const intervals = Math.ceil((performance.now() - begin) / 100);
-    const { id: stepId } = await stage.step(runId, 'prepare');
+    const { id: stepId } = await harness.step(runId, 'prepare');
     for (const what of ['logs', 'metrics', 'progress'] as const) {
       const kind = stream.hints().filter((hint) => hint.what === what);
       expect(kind[0]).toEqual({ topic, runId, stepId, what });
@@ -209,7 +209,7 @@ test('a client that takes nothing is cut off; it comes back with its cursor', as
   const { api: server } = await openReplica({ heartbeatMs: 150 });
   const port = Number(new URL(await server.listen({ host: '127.0.0.1', port: 0 })).port);
   const { runId } = await startRun();
-  const { seq } = await stage.run(runId);
+  const { seq } = await harness.run(runId);
   await prisma.$executeRaw`
     insert into event (run_id, seq, type, message) select ${runId}, ${seq} + n, 'note', repeat('x', 8000) from generate_series(1, 3000) n`;
   await prisma.run.update({ where: { id: runId }, data: { seq: seq + 3000 } });

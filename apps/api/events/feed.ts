@@ -44,13 +44,13 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
   });
   let lastSeen = '';
 
-  function tellRun(runId: string, seq: number | null): void {
+  function notifyRun(runId: string, seq: number | null): void {
     for (const listener of listeners) if (listener.topics.has(`run:${runId}`)) listener.onRun(runId, seq);
     for (const watcher of watchers) watcher(runId, null);
   }
 
   /** Of a run's change everybody who shows lists or the fleet hears too. */
-  function tellLists(runId?: string): void {
+  function notifyLists(runId?: string): void {
     coalescer.push({ topic: 'runs', what: 'run', ...(runId === undefined ? {} : { runId }) });
     coalescer.push({ topic: 'fleet', what: 'fleet' });
   }
@@ -60,13 +60,13 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     const run = channel === runChannel ? runNotification.safeParse(value) : null;
     const hint = channel === hintChannel ? hintSchema.safeParse(value) : null;
     if (run?.success) {
-      tellRun(run.data.runId, run.data.seq);
-      tellLists(run.data.runId);
-    } else if (hint?.success) tellHint(hint.data);
+      notifyRun(run.data.runId, run.data.seq);
+      notifyLists(run.data.runId);
+    } else if (hint?.success) notifyHint(hint.data);
     else log.warn({ channel, payload }, 'a notification that does not fit');
   }
 
-  function tellHint(hint: Hint): void {
+  function notifyHint(hint: Hint): void {
     const { runId, stepId, what } = hint;
     if (runId !== undefined && what === 'logs') for (const watcher of watchers) watcher(runId, stepId ?? null);
     coalescer.push(hint);
@@ -76,7 +76,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
   function onConnect(): void {
     for (const listener of listeners) for (const runId of runsOf(listener)) listener.onRun(runId, null);
     for (const watcher of [...watchers]) watcher('', null);
-    tellLists();
+    notifyLists();
   }
 
   async function poll(): Promise<void> {
@@ -84,7 +84,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     const subscribed = [...new Set([...listeners].flatMap(runsOf))];
     const rows =
       subscribed.length === 0 ? [] : await prisma.run.findMany({ where: { id: { in: subscribed } }, select: { id: true, seq: true } });
-    for (const { id, seq } of rows) tellRun(id, seq);
+    for (const { id, seq } of rows) notifyRun(id, seq);
     const live = await prisma.run.aggregate({
       where: { state: { in: liveRunStates } },
       _count: true,
@@ -92,7 +92,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     });
     // Ending a run changes the number of live ones, everything else their events.
     const seen = `${live._count} ${live._sum.seq}`;
-    if (lastSeen !== '' && seen !== lastSeen) tellLists();
+    if (lastSeen !== '' && seen !== lastSeen) notifyLists();
     lastSeen = seen;
   }
 

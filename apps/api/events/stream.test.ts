@@ -3,14 +3,14 @@ import { openTestApi } from '../testing/test-api.ts';
 import type { EventFeed } from './feed.ts';
 import { eventStream, type StreamOptions } from './stream.ts';
 
-const { stage, prisma } = await openTestApi();
+const { harness, prisma } = await openTestApi();
 const heartbeatMs = 15_000;
 
 let variant = 0;
 /** A run with so many events. */
 async function runWith(count: number): Promise<string> {
   variant += 1;
-  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
+  const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
   await prisma.$executeRaw`delete from event where run_id = ${runId}`;
   await prisma.$executeRaw`
     insert into event (run_id, seq, type, message) select ${runId}, n, 'note', 'line' from generate_series(1, ${count}::int) n`;

@@ -57,7 +57,7 @@ export function createApp({
   refuseUnknownRoutes(app);
   refuseBrokenQueries(app);
   watchClosing(app, boundConnections(app.server, connections));
-  cutTrickles(app);
+  closeUnfinishedRequests(app);
   measureRequests(app, server, metrics);
   readJsonBodies(app, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, bounds: bodyBounds });
   readOctetBodies(app, bodyTimeoutMs);
@@ -101,7 +101,7 @@ const lingerMs = 2_000;
  * Cuts the connection of a request that was answered before its body had come, as one that is refused is, unless the rest comes
  * within a moment: nobody reads it any more, and a client that sends it byte by byte would hold the connection without end.
  */
-function cutTrickles(app: Pick<App, 'addHook'>): void {
+function closeUnfinishedRequests(app: Pick<App, 'addHook'>): void {
   app.addHook('onResponse', async ({ raw }) => {
     if (raw.complete) return;
     setTimeout(() => {

@@ -12,7 +12,7 @@ declare module 'fastify' {
 
 const idleEveryMs = 50;
 /** A connection that brings no request by then is closed too: what it may have sent when the server began to close has arrived. */
-const unaskedMs = 500;
+const withoutRequestMs = 500;
 const idleForMs = 10_000;
 
 /** Lets a server close in good order: what is under way is answered, and nobody keeps it by a connection without a request. */
@@ -26,7 +26,7 @@ export function watchClosing(app: Pick<App, 'decorate' | 'addHook' | 'server'>, 
     const timer = setInterval(() => {
       app.server.closeIdleConnections();
       // Node takes a connection that never had a request for a busy one.
-      if (performance.now() - begin > unaskedMs) for (const socket of connections.withoutRequest()) socket.destroy();
+      if (performance.now() - begin > withoutRequestMs) for (const socket of connections.withoutRequest()) socket.destroy();
     }, idleEveryMs).unref();
     const stop = () => clearInterval(timer);
     app.server.once('close', stop);

@@ -1,12 +1,12 @@
 import { request as httpRequest } from 'node:http';
-import { maxBodyBytes, problem, type TokenRole, toldDetails } from '@cairn/contract';
+import { maxBodyBytes, problem, type TokenRole, reportedDetails } from '@cairn/contract';
 import { smallRecipe } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { api, internal, stage, secrets, call } = await openTestApi();
+const { api, internal, harness, secrets, call } = await openTestApi();
 
 const jsonOf = (role: TokenRole) => ({ authorization: `Bearer ${secrets[role]}`, 'content-type': 'application/json' });
 
@@ -22,7 +22,7 @@ function leavesOf(schema: z.core.$ZodType, where: string): Leaf[] {
   if (schema instanceof z.ZodArray) return leavesOf(schema.element, `${where}[]`);
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => leavesOf(option, where));
   // Its texts are cleaned wherever they stand: see its own test.
-  if (schema === toldDetails) return [];
+  if (schema === reportedDetails) return [];
   if (schema instanceof z.ZodPipe) return isOfText(schema) ? [{ where, schema }] : leavesOf(schema.in, where);
   if (
     schema instanceof z.ZodDefault ||
@@ -74,7 +74,7 @@ describe('whatever a route takes', () => {
 describe('a request that PostgreSQL could not answer', () => {
   let run = '';
   beforeAll(async () => {
-    run = await stage.submit();
+    run = await harness.submit();
   });
   const cursor = (...key: unknown[]) => encodeURIComponent(Buffer.from(JSON.stringify(key)).toString('base64url'));
 

@@ -2,19 +2,19 @@ import { CairnError, firstOf, type Problem } from '@cairn/contract';
 import { databaseFault } from './database-fault.ts';
 
 /** The most of an answer: what the caller sent is quoted in it. */
-const mostDetail = 4_000;
-const mostDetailsBytes = 32 * 1024;
+const maxDetail = 4_000;
+const maxDetailsBytes = 32 * 1024;
 
 /** The problem document (RFC 9457) of an error. */
 export function problemOf(error: CairnError, requestId: string): Problem {
   const { title, status, remedy, retry } = error.row;
-  const hasDetails = Object.keys(error.details).length > 0 && Buffer.byteLength(JSON.stringify(error.details)) <= mostDetailsBytes;
+  const hasDetails = Object.keys(error.details).length > 0 && Buffer.byteLength(JSON.stringify(error.details)) <= maxDetailsBytes;
   return {
     type: `urn:cairn:error:${error.code}`,
     title,
     status,
     code: error.code,
-    detail: firstOf(error.message, mostDetail),
+    detail: firstOf(error.message, maxDetail),
     remedy,
     retry,
     requestId,

@@ -33,7 +33,7 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
         chunks.push(chunk);
       }
     } catch (error) {
-      throw brokenOff(error);
+      throw incompleteBody(error);
     } finally {
       clearTimeout(timer);
     }
@@ -56,7 +56,7 @@ export const tooLarge = (maxBytes: number, given: string): CairnError =>
   new CairnError('payload_too_large', `The request body may have ${maxBytes} bytes and has ${given}`, { details: { maxBytes } });
 
 /** The client hung up, or sent too slowly: nobody here is at fault. */
-export function brokenOff(error: unknown): unknown {
+export function incompleteBody(error: unknown): unknown {
   if (error instanceof CairnError) return error;
   const why = error instanceof Error ? error.message : String(error);
   return new CairnError('invalid_request', `The request body did not come whole: ${why}`, { details: { part: 'body' }, cause: error });
@@ -107,7 +107,7 @@ async function* limited(payload: IncomingMessage, maxOctets: number, idleMs: num
       yield chunk;
     }
   } catch (error) {
-    throw brokenOff(error);
+    throw incompleteBody(error);
   } finally {
     clearTimeout(timer);
   }

@@ -23,7 +23,7 @@ export type RequestPart = keyof typeof requestParts;
 export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: unknown, error: z.core.$ZodError): CairnError {
   // An unknown name first: what else is missing is often what it stands for.
   const faults = flatFaults(error.issues).toSorted((a, b) => Number(b.key !== null) - Number(a.key !== null));
-  const errors = faults.slice(0, mostTold).map((fault) => fieldError(fault, schema, data));
+  const errors = faults.slice(0, maxReported).map((fault) => fieldError(fault, schema, data));
   const [first] = errors;
   const said = first === undefined ? 'it does not fit' : `${first.path === '' ? '' : `${first.path}: `}${first.message}`;
   const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : '';
@@ -35,9 +35,9 @@ export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: u
 }
 
 /** The most faults that are told; a caller that is this wrong corrects these first. */
-const mostTold = 20;
+const maxReported = 20;
 /** The most characters of a name that is told; the nearest of one that is longer is not looked for. */
-const mostOfName = 100;
+const maxNameLength = 100;
 
 /** One fault: an issue, and of one about unknown names which. */
 type Fault = { issue: z.core.$ZodIssue; path: PropertyKey[]; key: string | null };
@@ -73,7 +73,7 @@ function bestBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonl
 }
 
 function withNearest(path: string, message: string, given: string, known: readonly string[]): FieldError {
-  const nearest = given.length > mostOfName ? null : nearestName(given, known);
+  const nearest = given.length > maxNameLength ? null : nearestName(given, known);
   return nearest === null ? { path, message } : { path, message: message + didYouMean(nearest), nearest };
 }
 
@@ -109,7 +109,7 @@ function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
   );
 }
 
-const dotted = (path: readonly PropertyKey[]): string => path.map((part) => firstOf(String(part), mostOfName)).join('.');
+const dotted = (path: readonly PropertyKey[]): string => path.map((part) => firstOf(String(part), maxNameLength)).join('.');
 
 function leavesItsFolder(params: unknown): boolean {
   const values = typeof params === 'object' && params !== null ? Object.values(params).map(String) : [];

@@ -12,15 +12,15 @@ export type CallRates = {
 };
 
 /** So many of each are remembered; who was forgotten begins with a full allowance. */
-const mostRemembered = 10_000;
+const maxRemembered = 10_000;
 
 /**
  * Limits how often one caller may call. A token that was good a moment ago has an allowance of its own; everybody else shares that of
  * the address, so that who guesses tokens from it, or floods it, is stopped before the database is asked.
  */
 export function limitCallRates(app: App, { perToken, perAddress }: CallRates): void {
-  const tokens = createRateLimit({ perSecond: perToken, most: mostRemembered });
-  const addresses = createRateLimit({ perSecond: perAddress, most: mostRemembered });
+  const tokens = createRateLimit({ perSecond: perToken, most: maxRemembered });
+  const addresses = createRateLimit({ perSecond: perAddress, most: maxRemembered });
   const good = new Set<string>();
 
   app.addHook('onRequest', async (request) => {
@@ -36,7 +36,7 @@ export function limitCallRates(app: App, { perToken, perAddress }: CallRates): v
     else if (request.caller !== null) {
       good.add(hash);
       const [oldest] = good;
-      if (good.size > mostRemembered && oldest !== undefined) good.delete(oldest);
+      if (good.size > maxRemembered && oldest !== undefined) good.delete(oldest);
     }
   });
 }
@@ -72,7 +72,7 @@ export function createRateLimit({
   /** When the allowance of a key is full again, in milliseconds; in the order of the last call. */
   const fullAt = new Map<string, number>();
   const costMs = 1000 / perSecond;
-  const mostDebtMs = burstSeconds * 1000;
+  const maxDebtMs = burstSeconds * 1000;
 
   return {
     /** Takes one from the key's allowance. Milliseconds until there is one when there is none now, and then takes nothing; else 0. */
@@ -80,7 +80,7 @@ export function createRateLimit({
       if (perSecond === 0) return 0;
       const at = now();
       const owedMs = Math.max(0, (fullAt.get(key) ?? 0) - at);
-      const waitMs = owedMs + costMs - Math.max(mostDebtMs, costMs);
+      const waitMs = owedMs + costMs - Math.max(maxDebtMs, costMs);
       if (waitMs > 0) return waitMs;
       fullAt.delete(key);
       fullAt.set(key, at + owedMs + costMs);

@@ -15,7 +15,7 @@ export type LoadLimits = {
 };
 
 /** Places of long duration that one token may hold: the others are for the others. */
-export const mostOfOneToken: Partial<Record<LoadClass, number>> = { watch: 500, transfer: 8 };
+export const maxPerToken: Partial<Record<LoadClass, number>> = { watch: 500, transfer: 8 };
 
 /** A loop that is late by more than this does not keep up. */
 const behindMs = 200;

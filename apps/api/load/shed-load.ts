@@ -2,7 +2,7 @@ import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/bare-app.ts';
 import { onceOver } from '../http/closing.ts';
-import { type LoadClass, type LoadLimits, mostOfOneToken } from './load-limits.ts';
+import { type LoadClass, type LoadLimits, maxPerToken } from './load-limits.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -67,7 +67,7 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
  * @throws CairnError `rate_limited`
  */
 function takeShare(held: Map<string, number>, load: LoadClass, tokenId: string | undefined): () => void {
-  const most = mostOfOneToken[load];
+  const most = maxPerToken[load];
   if (most === undefined || tokenId === undefined) return () => undefined;
   const key = `${load} ${tokenId}`;
   const count = held.get(key) ?? 0;

@@ -17,18 +17,18 @@ const mostSeconds = 240;
 const mostShown = 20_000;
 vi.setConfig({ testTimeout: (mostSeconds + 30) * 1000 });
 
-const { api, call, prisma, secrets, stage } = await openTestApi();
+const { api, call, prisma, secrets, harness } = await openTestApi();
 const url = await api.listen({ host: '127.0.0.1', port: 0 });
 const folder = await mkdtemp(join(tmpdir(), 'cairn-schemathesis-'));
 afterAll(() => rm(folder, { recursive: true }));
 
 // What there is to ask for: a run that is over, one in which attempts run and report, imported weights.
-const finished = await stage.submit({ name: 'finished' });
-await stage.playAll(finished);
-const running = await stage.submit({ name: 'running', noReuse: true });
-await stage.play(running, 'prepare', 'again');
-const [attempt = ''] = await stage.startAttempts(running, 'first');
-await stage.engine.report(attempt, 1, {
+const finished = await harness.submit({ name: 'finished' });
+await harness.playAll(finished);
+const running = await harness.submit({ name: 'running', noReuse: true });
+await harness.play(running, 'prepare', 'again');
+const [attempt = ''] = await harness.startAttempts(running, 'first');
+await harness.engine.report(attempt, 1, {
   seq: 1,
   at: new Date().toISOString(),
   items: [

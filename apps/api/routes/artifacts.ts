@@ -7,7 +7,7 @@ import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** An upload of less than this age may still be under way. */
-const longestUploadHours = 24;
+const maxUploadHours = 24;
 
 export function artifactRoutes(app: App, { prisma, engine, store, locate, log }: ApiDeps): void {
   const tags = ['artifacts'];
@@ -45,7 +45,7 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
     async (request) => {
       const result = await engine.collectGarbage(request.body, callerOf(request));
       if (!result.dryRun) {
-        const removed = await store.sweepTemporary(Math.max(longestUploadHours, request.body.olderThanHours) * 3_600_000);
+        const removed = await store.sweepTemporary(Math.max(maxUploadHours, request.body.olderThanHours) * 3_600_000);
         log.info({ removed }, 'unfinished uploads were removed');
       }
       return result;

@@ -3,14 +3,14 @@ import { keepTensorBoardFiles, tensorBoardFolders } from '@cairn/storage';
 import { expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, store, call } = await openTestApi();
+const { harness, store, call } = await openTestApi();
 const name = 'events.out.tfevents.1767322985.7';
 
 /** A running attempt at a training stage that has staged its curves. */
 async function attemptWithCurves(): Promise<string> {
-  const runId = await stage.submit();
-  await stage.play(runId, 'prepare');
-  const [id = ''] = await stage.startAttempts(runId, 'first');
+  const runId = await harness.submit();
+  await harness.play(runId, 'prepare');
+  const [id = ''] = await harness.startAttempts(runId, 'first');
   await store.put(`${tensorBoardFolders(id).staged}/${name}`, Buffer.from([0, 255, 10]));
   return id;
 }

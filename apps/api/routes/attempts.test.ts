@@ -3,13 +3,13 @@ import { waitFor } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, call, callAsAttempt, openReplica, secrets } = await openTestApi();
+const { harness, call, callAsAttempt, openReplica, secrets } = await openTestApi();
 
 let variant = 0;
 async function runningAttempt() {
   variant += 1;
-  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
-  const [attemptId = ''] = await stage.startAttempts(runId, 'prepare');
+  const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
+  const [attemptId = ''] = await harness.startAttempts(runId, 'prepare');
   let seq = 0;
   let offset = 0;
   const write = async (text: string) => {

@@ -7,7 +7,7 @@ import { attemptParams, problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** A waiting reader looks by itself this often, for notifications that were lost. */
-const lookEveryMs = 5_000;
+const pollEveryMs = 5_000;
 
 export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
   const tags = ['attempts'];
@@ -59,7 +59,7 @@ export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
         try {
           page = await read();
           if (page.text !== '' || page.end) break;
-          await watch.changed(Math.max(0, Math.min(lookEveryMs, until - performance.now())), signal);
+          await watch.changed(Math.max(0, Math.min(pollEveryMs, until - performance.now())), signal);
           page = await read();
         } finally {
           watch.end();

@@ -6,15 +6,15 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { registerDataset } from '../register-dataset.ts';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { call, prisma, stage } = await openTestApi();
+const { call, prisma, harness } = await openTestApi();
 
 let variant = 0;
 const distinct = () => {
   variant += 1;
   return { 'stages.first.seed': variant, 'prepare.testSeed': variant };
 };
-const submit = () => stage.submit({ set: distinct() });
-const cancel = (runId: string) => stage.engine.cancelRun(runId, ada, 'enough');
+const submit = () => harness.submit({ set: distinct() });
+const cancel = (runId: string) => harness.engine.cancelRun(runId, ada, 'enough');
 const octets = (text: string) => Buffer.from(text);
 const put = (name: string) =>
   call('submitter', 'PUT', `/v1/weights/${name}`, { octets: octets(name), query: { backbone: 'resnet18', sha256: sha256(octets(name)) } });
@@ -28,7 +28,7 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () =
   [
     'run.submit',
     async () => ({
-      act: () => stage.engine.submitRun(request({ name: 'audited', set: distinct() }), ada, null),
+      act: () => harness.engine.submitRun(request({ name: 'audited', set: distinct() }), ada, null),
       look: () => prisma.run.count(),
       after: { name: 'audited', recipe: 'small', dataset: 'toy@1', priority: 0 },
     }),
@@ -46,7 +46,7 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () =
       const id = await submit();
       await cancel(id);
       const look = () => prisma.run.findUnique({ where: { id }, include: { steps: true } });
-      return { act: () => stage.engine.retryRun(id, ada, null), look, after: { state: 'running', steps: { prepare: 'blocked' } } };
+      return { act: () => harness.engine.retryRun(id, ada, null), look, after: { state: 'running', steps: { prepare: 'blocked' } } };
     },
   ],
   [
@@ -133,7 +133,7 @@ describe('an entry of the audit', () => {
       },
     });
     await expect(cancel(succeeded.id)).rejects.toMatchObject({ code: 'wrong_state' });
-    await expect(stage.engine.retryRun(id, ada, 'nothing')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(harness.engine.retryRun(id, ada, 'nothing')).rejects.toMatchObject({ code: 'not_found' });
     expect(await makeToken('twice')).toMatchObject({ status: 409 });
     expect(await call('admin', 'DELETE', `/v1/tokens/${newId('token')}`)).toMatchObject({ status: 404 });
     expect(await entries()).toEqual(written);

@@ -9,15 +9,15 @@ import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
-const mostTopics = 50;
+const maxTopics = 50;
 
 const eventsQuery = z.strictObject({
   topics: z
     .string()
-    .max(mostTopics * 40)
+    .max(maxTopics * 40)
     .transform((text) => [...new Set(text.split(',').filter((part) => part !== ''))])
-    .pipe(z.array(topic).min(1, 'name at least one topic').max(mostTopics, `name at most ${mostTopics} topics`))
-    .describe(`Comma-separated, at most ${mostTopics}: \`runs\`, \`fleet\`, \`run:<id>\`.`),
+    .pipe(z.array(topic).min(1, 'name at least one topic').max(maxTopics, `name at most ${maxTopics} topics`))
+    .describe(`Comma-separated, at most ${maxTopics}: \`runs\`, \`fleet\`, \`run:<id>\`.`),
 });
 const eventsHeaders = z.looseObject({
   'last-event-id': writtenText(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),

@@ -3,15 +3,15 @@ import { attemptToken, newId } from '@cairn/runtime';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, prisma, serverKey, secrets, call, callAsAttempt, internal } = await openTestApi();
+const { harness, prisma, serverKey, secrets, call, callAsAttempt, internal } = await openTestApi();
 
 let attemptId = '';
 let runId = '';
 let variant = 0;
 beforeEach(async () => {
   variant += 1;
-  runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
-  [attemptId = ''] = await stage.startAttempts(runId, 'prepare');
+  runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
+  [attemptId = ''] = await harness.startAttempts(runId, 'prepare');
 });
 
 const report = { seq: 1, at: new Date().toISOString(), items: [] };

@@ -7,8 +7,8 @@ import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, folder, prisma, call, callAsAttempt } = await openTestApi();
-await recordPools(stage.ctx, [
+const { harness, folder, prisma, call, callAsAttempt } = await openTestApi();
+await recordPools(harness.ctx, [
   { name: 'local', executor: 'process', slots: 1, attemptSlots: null },
   { name: 'tasks', executor: 'process', slots: 1, attemptSlots: null },
 ]);
@@ -135,12 +135,12 @@ test('steps say why they wait, for whom, and go on saying it as things change', 
   const waiting = (runId: string, name: string) =>
     expect.poll(async () => (await call('viewer', 'GET', `/v1/runs/${runId}/steps/${name}`)).json.waiting, { timeout: 5_000 });
   await waiting(other.id, 'second').toMatchObject({ code: 'dependencies', sentence: 'it waits for prepare (waiting) and first (waiting)' });
-  await stage.play(busy.id, 'prepare');
-  await stage.play(other.id, 'prepare');
-  await createAttempts(stage.ctx, stage.lead, busy.id, (await stage.step(busy.id, 'first')).id, 'local', 1);
+  await harness.play(busy.id, 'prepare');
+  await harness.play(other.id, 'prepare');
+  await createAttempts(harness.ctx, harness.lead, busy.id, (await harness.step(busy.id, 'first')).id, 'local', 1);
   await waiting(busy.id, 'first').toMatchObject({ code: 'launching', sentence: 'an attempt is being started on pool local' });
   const { id: attemptId } = await prisma.attempt.findFirstOrThrow({ where: { runId: busy.id, pool: 'local' } });
-  await stage.engine.startAttempt(attemptId, 1, { host: 'here', pid: 1, instance: 'only one', version: 'test', stepVersions });
+  await harness.engine.startAttempt(attemptId, 1, { host: 'here', pid: 1, instance: 'only one', version: 'test', stepVersions });
   await waiting(busy.id, 'first').toBeNull();
   await waiting(other.id, 'first').toMatchObject({
     code: 'capacity',
@@ -155,8 +155,8 @@ test('steps say why they wait, for whom, and go on saying it as things change', 
 
 test('an attempt, its log, its curves and its shards are shown', async () => {
   const run = await submit();
-  await stage.play(run.id, 'prepare');
-  const [attemptId = ''] = await stage.startAttempts(run.id, 'first');
+  await harness.play(run.id, 'prepare');
+  const [attemptId = ''] = await harness.startAttempts(run.id, 'first');
   const items = [
     { type: 'log', stream: 'stdout', offset: 0, text: 'epoch 1\n' },
     { type: 'metrics', name: 'loss', steps: [1, 2], values: [3, 2.5], times: [10, 11] },
@@ -194,9 +194,9 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
   });
 
   await callAsAttempt(attemptId, 'POST', '/finish', {
-    body: { outcome: 'succeeded', files: [stage.file('a', attemptId)], details: { step: 2, mapAt100End: 0.6 } },
+    body: { outcome: 'succeeded', files: [harness.file('a', attemptId)], details: { step: 2, mapAt100End: 0.6 } },
   });
-  await stage.finalize(run.id, 'first');
+  await harness.finalize(run.id, 'first');
   const first = (await call('viewer', 'GET', path)).json;
   expect(first).toMatchObject({ state: 'succeeded', scores: { 'mapAt100.start': 0.2, 'mapAt100.end': 0.6 } });
   expect((await call('viewer', 'GET', `/v1/artifacts/${first.artifact.id}`)).json).toMatchObject({
@@ -207,8 +207,8 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
     files: [{ name: 'a' }],
   });
 
-  await stage.play(run.id, 'second');
-  await stage.play(run.id, 'export');
+  await harness.play(run.id, 'second');
+  await harness.play(run.id, 'export');
   const shards = (await call('viewer', 'GET', `/v1/runs/${run.id}/steps/extract_index/shards`)).json;
   expect(shards.counts).toEqual({ total: 3, committed: 0, leased: 0, rows: 0, rejected: 0 });
   expect(shards.items.map((shard: { state: string }) => shard.state)).toEqual(['pending', 'pending', 'pending']);
@@ -217,7 +217,7 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
 test('a finished run has a model, and a second one reuses its steps with their scores', async () => {
   const body = submission();
   const first = (await call('submitter', 'POST', '/v1/runs', { body })).json.id;
-  await stage.playAll(first);
+  await harness.playAll(first);
   expect(await show(first)).toMatchObject({ state: 'succeeded', steps: { total: 9, done: 9, reused: 0 } });
   expect((await call('viewer', 'GET', '/v1/models')).json.items).toMatchObject([{ name: 'toy', runId: first }]);
   expect((await call('viewer', 'GET', '/v1/models/toy')).json.items[0]).toMatchObject({ metrics: { mapAt100: 0.5 } });

@@ -8,7 +8,7 @@ import { readManifest } from '@cairn/storage';
 import { expect, test } from 'vitest';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
 
-const { api, call, folder, openReplica, prisma, secrets, stage, store } = await openTestApi();
+const { api, call, folder, openReplica, prisma, secrets, harness, store } = await openTestApi();
 
 const file = (text: string) => Buffer.from(text.repeat(1000));
 const said = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone: 'resnet18', sha256: sha256(octets), ...over });
@@ -126,25 +126,25 @@ test('roles, the missing body, wrong words and too large a file are refused', as
 
 test('a run starts from them, by their digest, and keeps them when their name is taken away', async () => {
   const name = 'resnet18-start';
-  await expect(stage.submit(withWeights(name))).rejects.toMatchObject({
+  await expect(harness.submit(withWeights(name))).rejects.toMatchObject({
     code: 'not_found',
     message: `stages.first.weights names the weights ${name}, which are not here`,
     details: { remedy: expect.stringContaining(`\`cairn import weights ${name}.pth --backbone resnet18\``) },
   });
   const { json } = await put(name, file('start'));
-  const { steps } = await stage.engine.planRun({ ...planRequest(), ...withWeights(name) }, ada);
+  const { steps } = await harness.engine.planRun({ ...planRequest(), ...withWeights(name) }, ada);
   expect(steps.find((step) => step.name === 'first')).toMatchObject({ given: [{ role: 'weights', name, sha256: json.sha256 }] });
 
-  const runId = await stage.submit(withWeights(name));
-  await stage.play(runId, 'prepare');
-  const [attempt = ''] = await stage.startAttempts(runId, 'first');
-  const spec = await stage.engine.attemptSpec(attempt, 1, 1);
+  const runId = await harness.submit(withWeights(name));
+  await harness.play(runId, 'prepare');
+  const [attempt = ''] = await harness.startAttempts(runId, 'first');
+  const spec = await harness.engine.attemptSpec(attempt, 1, 1);
   expect(spec.inputs.weights).toMatchObject({
     kind: 'weights',
     prefix: `weights/${json.artifactId}/`,
     files: [{ name: 'weights.pth', sha256: json.sha256 }],
   });
-  const memo = await stage.step(runId, 'first');
+  const memo = await harness.step(runId, 'first');
   expect(memo.artifact?.memoParts).toMatchObject({ inputs: { weights: json.sha256 } });
 
   expect((await call('admin', 'DELETE', `/v1/weights/${name}`)).status).toBe(204);
@@ -169,44 +169,44 @@ test('clearing out takes what no name and no run refers to, and what was cut off
   expect(ids.toSorted()).toEqual(planned.toSorted());
   expect(ids).toEqual(expect.arrayContaining([dropped.artifactId, old.id]));
   expect(ids).not.toContain(kept.artifactId);
-  expect(stage.removed).toEqual(expect.arrayContaining([`weights/${dropped.artifactId}/`, `staging/${old.id}/`]));
+  expect(harness.removed).toEqual(expect.arrayContaining([`weights/${dropped.artifactId}/`, `staging/${old.id}/`]));
 });
 
 test('weights of another backbone, of less than is wanted, or of another kind are refused where a run would start from them', async () => {
   await put('of-resnet50', file('of-resnet50'), { backbone: 'resnet50' });
   await put('without-se', file('without-se'), { extent: 'upstream' });
   await put('whole', file('whole'), { content: 'model', embeddingDim: '64', classes: '9' });
-  const refused = (name: string, over?: Record<string, unknown>) => expect(stage.submit(withWeights(name, over))).rejects;
+  const refused = (name: string, over?: Record<string, unknown>) => expect(harness.submit(withWeights(name, over))).rejects;
   await refused('of-resnet50').toThrow('is of the backbone resnet50; model.backbone is resnet18');
   await refused('without-se').toThrow('stages.first.weightsExtent is all');
   await refused('whole').toThrow('gives features of length 64; model.embeddingDim is 512');
-  expect(await stage.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
+  expect(await harness.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
 });
 
 test('a stage goes on from an imported model as from a stage before: it reads its checkpoint, and its digest is of the memo key', async () => {
   const { json } = await put('to-go-on-from', file('to-go-on-from'), { content: 'model', embeddingDim: '512', classes: '9' });
-  const runId = await stage.submit({ ...withWeights('to-go-on-from'), noReuse: ['prepare'] });
-  await stage.play(runId, 'prepare');
-  const [attempt = ''] = await stage.startAttempts(runId, 'first');
-  expect((await stage.engine.attemptSpec(attempt, 1, 1)).inputs.weights).toMatchObject({
+  const runId = await harness.submit({ ...withWeights('to-go-on-from'), noReuse: ['prepare'] });
+  await harness.play(runId, 'prepare');
+  const [attempt = ''] = await harness.startAttempts(runId, 'first');
+  expect((await harness.engine.attemptSpec(attempt, 1, 1)).inputs.weights).toMatchObject({
     kind: 'checkpoint',
     files: [{ name: 'checkpoint.pt', sha256: json.sha256 }],
   });
-  expect((await stage.step(runId, 'first')).artifact?.memoParts).toMatchObject({ inputs: { weights: json.sha256 } });
+  expect((await harness.step(runId, 'first')).artifact?.memoParts).toMatchObject({ inputs: { weights: json.sha256 } });
   const { recipe } = planRequest();
   const backbone = await put('no-model', file('no-model'));
   expect(backbone.status).toBe(201);
   const exporting = { ...(recipe as object), stages: {}, export: { imageSize: 32, weights: 'no-model' } };
-  await expect(stage.submit({ recipe: exporting as never })).rejects.toThrow('holds a backbone alone; a whole model is needed');
+  await expect(harness.submit({ recipe: exporting as never })).rejects.toThrow('holds a backbone alone; a whole model is needed');
 });
 
 test('a recipe of the reference can be submitted once its weights are here', async () => {
-  const submit = () => stage.submit({ recipe: 'fast', dataset: 'toy' });
+  const submit = () => harness.submit({ recipe: 'fast', dataset: 'toy' });
   await expect(submit()).rejects.toMatchObject({
     details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet50`') },
   });
   const { json } = await put('resnet50-19c8e357', file('published'), { backbone: 'resnet50' });
-  const { id } = await stage.step(await submit(), '256');
+  const { id } = await harness.step(await submit(), '256');
   const { given } = await prisma.step.findUniqueOrThrow({ where: { id } });
   expect(given).toEqual([{ role: 'weights', name: 'resnet50-19c8e357', artifactId: json.artifactId, sha256: json.sha256 }]);
 });
@@ -217,17 +217,17 @@ test('an imported model is exported in place of a stage, and registered', async 
   if (typeof recipe === 'string' || !recipe.model || !recipe.export) throw new Error('a whole recipe is expected');
   const { model, export: exported } = recipe;
   const imported = { ...recipe, model: { ...model, embeddingDim: 64 }, stages: {} };
-  const submit = (over: object) => stage.submit({ recipe: { ...imported, export: { ...exported, stage: null, ...over } } });
+  const submit = (over: object) => harness.submit({ recipe: { ...imported, export: { ...exported, stage: null, ...over } } });
   await expect(submit({})).rejects.toThrow('export takes a stage or the weights of an imported model; neither is given');
   await expect(submit({ weights: 'absent' })).rejects.toMatchObject({
     details: { remedy: 'Bring them in: `cairn import model absent.pth --backbone resnet18 --name absent`.' },
   });
-  await expect(stage.submit({ recipe: { ...imported, model, export: { ...exported, stage: null, weights: 'theirs' } } }))
+  await expect(harness.submit({ recipe: { ...imported, model, export: { ...exported, stage: null, weights: 'theirs' } } }))
     .rejects //
     .toThrow('gives features of length 64; model.embeddingDim is 512');
   const runId = await submit({ weights: 'theirs' });
-  await stage.playAll(runId);
-  expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+  await harness.playAll(runId);
+  expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
   const [registered] = await prisma.model.findMany({ where: { runId } });
   expect(registered?.artifacts).toMatchObject({ checkpoint: json.artifactId });
 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TokenRole } from '@cairn/contract';
-import { openStage } from '@cairn/engine/testing';
+import { openEngineHarness } from '@cairn/engine/testing';
 import { attemptToken, createCloser, createLogger, createMetrics, newId } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import type { InjectOptions } from 'fastify';
@@ -25,9 +25,9 @@ export const noBounds: ServerBounds = {
 
 /** Both servers over a database of the test file's own, with the real engine, a token a role and ways to play the controller. */
 export async function openTestApi() {
-  const stage = await openStage();
-  const { prisma, engine, databaseUrl } = stage;
-  // The stage's lead, for as long as a slow machine may take.
+  const harness = await openEngineHarness();
+  const { prisma, engine, databaseUrl } = harness;
+  // The harness's lead, for as long as a slow machine may take.
   await prisma.$executeRaw`update leadership set expires_at = now() + interval '1 hour'`;
   const log = createLogger({ name: 'test', level: 'silent' });
   const secrets = { viewer: newSecret(), submitter: newSecret(), admin: newSecret() };
@@ -38,7 +38,7 @@ export async function openTestApi() {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-api-'));
   closer.add('the storage', () => rm(folder, { recursive: true }));
   const store = openStore(pathToFileURL(folder).href);
-  closer.add('the stage', () => stage.close());
+  closer.add('the engine harness', () => harness.close());
   afterAll(() => closer.close());
 
   /** One more replica, as the program builds it: its own feed and metrics, the same database. */
@@ -51,7 +51,7 @@ export async function openTestApi() {
       {
         prisma,
         engine,
-        recipes: stage.ctx.recipes,
+        recipes: harness.ctx.recipes,
         feed,
         // As many as no test needs: on a busy machine nothing of it is refused.
         connections: 256,
@@ -121,7 +121,7 @@ export async function openTestApi() {
   }
 
   return {
-    stage,
+    harness,
     prisma,
     engine,
     store,

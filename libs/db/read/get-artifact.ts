@@ -1,4 +1,4 @@
-import { type ArtifactView, artifactKind, artifactState, CairnError, mostListedFiles } from '@cairn/contract';
+import { type ArtifactView, artifactKind, artifactState, CairnError, maxListedFiles } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
 import { artifactFilesColumn, isoTime, readColumn, recordColumn } from './columns.ts';
 
@@ -22,7 +22,7 @@ export async function getArtifact(db: Transaction, { projectId, artifactId, loca
     prefix: row.prefix,
     location: locate(row.prefix),
     bytes: Number(row.bytes),
-    files: row.fileCount > mostListedFiles ? [] : readColumn(artifactFilesColumn, row.files, `${what} files`),
+    files: row.fileCount > maxListedFiles ? [] : readColumn(artifactFilesColumn, row.files, `${what} files`),
     fileCount: row.fileCount,
     details: readColumn(recordColumn, row.details, `${what} details`),
     runId: row.runId,

@@ -13,7 +13,7 @@ export type RunArgs = { projectId: string; runId: string; admission?: AdmissionS
  */
 export async function getRun(db: Transaction, { projectId, runId, admission }: RunArgs): Promise<RunView> {
   const run = await db.run.findFirst({ where: { id: runId, projectId }, select: runColumns });
-  if (run === null) throw noSuchRun(runId);
+  if (run === null) throw runNotFound(runId);
   const stepViews = await loadStepViews(db, { id: run.id, state: readColumn(runState, run.state, `run ${run.id} state`) }, admission);
   const steps = {
     total: stepViews.length,
@@ -23,5 +23,5 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
   return { ...runSummaryOf(run, steps), stepViews, noReuse: readColumn(noReuseColumn, run.noReuse, `run ${run.id} no_reuse`) };
 }
 
-export const noSuchRun = (runId: string): CairnError =>
+export const runNotFound = (runId: string): CairnError =>
   new CairnError('not_found', `There is no run ${runId}; list the runs with GET /v1/runs`);

@@ -2,7 +2,7 @@ import { CairnError, runState, type StepView, type shardCounts, type shardList, 
 import type { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { isoTimeOrNull, readColumn } from './columns.ts';
-import { noSuchRun } from './get-run.ts';
+import { runNotFound } from './get-run.ts';
 import { type AdmissionSource, loadStepViews } from './step-views.ts';
 
 export type StepArgs = { projectId: string; runId: string; name: string };
@@ -14,11 +14,11 @@ export type StepArgs = { projectId: string; runId: string; name: string };
  */
 export async function getStep(db: Transaction, args: StepArgs & { admission?: AdmissionSource | undefined }): Promise<StepView> {
   const run = await db.run.findFirst({ where: { id: args.runId, projectId: args.projectId }, select: { id: true, state: true } });
-  if (run === null) throw noSuchRun(args.runId);
+  if (run === null) throw runNotFound(args.runId);
   const views = await loadStepViews(db, { id: run.id, state: readColumn(runState, run.state, `run ${run.id} state`) }, args.admission);
   const view = views.find((step) => step.name === args.name);
   if (view === undefined)
-    throw noSuchStep(
+    throw stepNotFound(
       args,
       views.map((step) => step.name),
     );
@@ -37,14 +37,14 @@ export async function findStepRow(db: Transaction, args: StepArgs) {
     select: { steps: { select: { name: true }, orderBy: { position: 'asc' } } },
   });
   throw run === null
-    ? noSuchRun(args.runId)
-    : noSuchStep(
+    ? runNotFound(args.runId)
+    : stepNotFound(
         args,
         run.steps.map((other) => other.name),
       );
 }
 
-const noSuchStep = (args: StepArgs, names: readonly string[]): CairnError =>
+const stepNotFound = (args: StepArgs, names: readonly string[]): CairnError =>
   new CairnError('not_found', `Run ${args.runId} has no step "${args.name}"; its steps are ${names.join(', ')}`);
 
 const shardsPerPage = 1_000;

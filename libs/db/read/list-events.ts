@@ -2,7 +2,7 @@ import { type RunEvent, runEvent } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
 import type { Event } from '../generated/client.ts';
 import { isoTime, readColumn } from './columns.ts';
-import { noSuchRun } from './get-run.ts';
+import { runNotFound } from './get-run.ts';
 
 export type EventArgs = {
   runId: string;
@@ -20,7 +20,7 @@ export async function listEvents(
   db: Transaction,
   { projectId, ...args }: EventArgs & { projectId: string },
 ): Promise<{ items: RunEvent[]; nextSeq: number }> {
-  if ((await db.run.count({ where: { id: args.runId, projectId } })) === 0) throw noSuchRun(args.runId);
+  if ((await db.run.count({ where: { id: args.runId, projectId } })) === 0) throw runNotFound(args.runId);
   const items = await readEvents(db, args);
   return { items, nextSeq: items.at(-1)?.seq ?? args.after };
 }

@@ -61,14 +61,14 @@ export async function loadStepViews(
           ? { runId: artifact.runId ?? 'unknown', runName: runNames.get(artifact.runId ?? '') ?? 'unknown', stepName: artifact.stepName }
           : null,
       attempts: counts,
-      isWhole: state === 'active' && (step.shardsTotal === null ? counts.succeeded > 0 : step.shardsCommitted >= step.shardsTotal),
+      isComplete: state === 'active' && (step.shardsTotal === null ? counts.succeeded > 0 : step.shardsCommitted >= step.shardsTotal),
     };
-    const isHeard = counts.working === 0 || counts.silent < counts.working;
-    return { step, state, needs, situation, isHeard, attempts: counts.total };
+    const isReporting = counts.working === 0 || counts.silent < counts.working;
+    return { step, state, needs, situation, isReporting, attempts: counts.total };
   });
   const admission = briefs.some(({ situation }) => needsAdmission(situation)) ? await admissionSource() : null;
 
-  return briefs.map(({ step, state, needs, situation, isHeard, attempts: count }): StepView => {
+  return briefs.map(({ step, state, needs, situation, isReporting, attempts: count }): StepView => {
     const kind = readNullable(artifactKind, step.artifact?.kind, `artifact ${step.artifactId} kind`);
     const details = readColumn(recordColumn, step.artifact?.details ?? {}, `artifact ${step.artifactId} details`);
     const isReady = step.artifact?.state === 'ready';
@@ -83,7 +83,7 @@ export async function loadStepViews(
       settings: readColumn(recordColumn, step.settings, `step ${step.id} settings`),
       waiting: waitingReasonOf(situation, admission),
       // Of attempts that are all silent nobody knows how fast they are, or whether.
-      progress: isHeard ? progress : progress && { ...progress, rate: null, etaSeconds: null, message: '' },
+      progress: isReporting ? progress : progress && { ...progress, rate: null, etaSeconds: null, message: '' },
       shards:
         step.shardsTotal === null
           ? null

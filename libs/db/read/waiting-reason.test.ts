@@ -13,7 +13,7 @@ const ready: StepSituation = {
   needs: [],
   builder: null,
   attempts: idle,
-  isWhole: false,
+  isComplete: false,
 };
 const admission = (reasons: AdmissionView['reasons'] = new Map(), isAlive = true): AdmissionView => ({
   waiting: { waiting: [], running: [], pools: [] },
@@ -102,7 +102,7 @@ test('a step whose pod waits tells why, in the words of the failure table, and s
 
 test('a whole step is being finalized, even while attempts of its fleet still end', () => {
   const attempts = { ...idle, working: 1, lastEndedAt: time(9) };
-  expect(waitingReasonOf({ ...ready, state: 'active', attempts, isWhole: true }, null)).toMatchObject({
+  expect(waitingReasonOf({ ...ready, state: 'active', attempts, isComplete: true }, null)).toMatchObject({
     code: 'finalizing',
     since: since(9),
   });

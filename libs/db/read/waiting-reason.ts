@@ -14,7 +14,7 @@ export type StepSituation = {
   builder: { runId: string; runName: string; stepName: string } | null;
   attempts: AttemptCounts;
   /** Everything the result needs is there; only its finalizing is left. */
-  isWhole: boolean;
+  isComplete: boolean;
 };
 
 /** Attempts of the step's generation. */
@@ -36,7 +36,7 @@ export function needsAdmission(situation: StepSituation): boolean {
   const isIdle = situation.attempts.starting === 0 && situation.attempts.working === 0;
   if (situation.runState !== 'queued' && situation.runState !== 'running') return false;
   if (situation.state === 'ready') return isIdle && situation.builder === null;
-  return situation.state === 'active' && isIdle && !situation.isWhole;
+  return situation.state === 'active' && isIdle && !situation.isComplete;
 }
 
 /** Why a step waits and for whom, in one sentence; null when it is over or at work. Pure. */
@@ -45,7 +45,7 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
   if (isEndedStep(state) || situation.runState === 'cancelling') return null;
   if (state === 'blocked') return reason('dependencies', `it waits for ${unmetNeeds(situation)}`, situation.createdAt);
   const readyAt = situation.readyAt ?? situation.createdAt;
-  if (situation.isWhole) {
+  if (situation.isComplete) {
     return reason('finalizing', 'its work is done, and its result is being checked and put in its place', attempts.lastEndedAt ?? readyAt);
   }
   if (attempts.working > 0) return null;

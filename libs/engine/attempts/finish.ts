@@ -10,7 +10,7 @@ import {
 import { rulesOf, stepKinds } from '@cairn/domain';
 import { z } from 'zod';
 import type { EngineContext } from '../context.ts';
-import { finalizedFleet, recallShards } from '../finalize-fleet.ts';
+import { finalizedFleet, reopenShards } from '../finalize-fleet.ts';
 import { changeAttempt, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { recordFailure } from './failure.ts';
@@ -32,7 +32,7 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
     const finalizes = attempt.purpose === 'finalize';
     if (finalizes && attempt.stepGeneration === step.generation) {
       if (request.outcome === 'succeeded') await finalizedFleet(run, step, request.details);
-      if (request.outcome === 'failed' && request.badShards) await recallShards(run, step, request.badShards);
+      if (request.outcome === 'failed' && request.badShards) await reopenShards(run, step, request.badShards);
     } else if (request.outcome === 'succeeded') {
       refuseForeignFiles(attemptId, request.files);
       if (request.files.length === 0 && step.shardsTotal === null)

@@ -1,10 +1,10 @@
 import { readLog } from '@cairn/db';
 import { afterAll, expect, test } from 'vitest';
 import { createEngine } from '../create-engine.ts';
-import { openStage } from '../testing/play.ts';
+import { openEngineHarness } from '../testing/engine-harness.ts';
 
-const stage = await openStage();
-afterAll(() => stage.close());
+const harness = await openEngineHarness();
+afterAll(() => harness.close());
 
 const chunkBytes = 64 * 1024;
 const megabyte = 1024 * 1024;
@@ -13,7 +13,7 @@ const chunk = (index: number): string => `${String(index).padStart(8, '0')}\n`.p
 
 /** Writes chunks `from` to `to` of an attempt's stdout. */
 async function flood(limits: { attemptLogBytes: number; runLogBytes: number }, attemptId: string, from: number, to: number) {
-  const engine = createEngine({ ...stage.ctx, limits: { ...stage.ctx.limits, ...limits } }, async () => 0);
+  const engine = createEngine({ ...harness.ctx, limits: { ...harness.ctx.limits, ...limits } }, async () => 0);
   for (let index = from; index < to; index += 8) {
     const items = Array.from({ length: 8 }, (_, step) => ({
       type: 'log' as const,
@@ -26,8 +26,8 @@ async function flood(limits: { attemptLogBytes: number; runLogBytes: number }, a
 }
 
 async function keptOf(attemptId: string) {
-  const { _sum } = await stage.prisma.attempt.aggregate({ where: { id: attemptId }, _sum: { logBytes: true } });
-  const [row] = await stage.prisma.$queryRaw<{ bytes: bigint }[]>`
+  const { _sum } = await harness.prisma.attempt.aggregate({ where: { id: attemptId }, _sum: { logBytes: true } });
+  const [row] = await harness.prisma.$queryRaw<{ bytes: bigint }[]>`
     select coalesce(sum(length(bytes)), 0)::bigint as bytes from log_chunk where attempt_id = ${attemptId}`;
   return { counted: Number(_sum.logBytes), stored: Number(row?.bytes) };
 }
@@ -36,7 +36,7 @@ async function keptOf(attemptId: string) {
 async function textOf(attemptId: string): Promise<string> {
   let text = '';
   for (let offset = 0; ; ) {
-    const page = await readLog(stage.prisma, { projectId: 'default', attemptId, stream: 'stdout', offset, limit: megabyte });
+    const page = await readLog(harness.prisma, { projectId: 'default', attemptId, stream: 'stdout', offset, limit: megabyte });
     text += page.text;
     if (page.text === '') return text;
     offset = page.nextOffset;
@@ -44,8 +44,8 @@ async function textOf(attemptId: string): Promise<string> {
 }
 
 test('of a log that is too long the beginning and the end are kept, and a line says what is missing', async () => {
-  const runId = await stage.submit();
-  const [attemptId = ''] = await stage.startAttempts(runId, 'prepare');
+  const runId = await harness.submit();
+  const [attemptId = ''] = await harness.startAttempts(runId, 'prepare');
   const limits = { attemptLogBytes: 4 * megabyte, runLogBytes: 0 };
   await flood(limits, attemptId, 0, 256);
   const { counted, stored } = await keptOf(attemptId);
@@ -62,12 +62,12 @@ test('of a log that is too long the beginning and the end are kept, and a line s
 });
 
 test("an attempt whose run's others have written all that may be kept still keeps its own last words", async () => {
-  const runId = await stage.submit({ set: { 'prepare.testSeed': 1 } });
-  const [first = ''] = await stage.startAttempts(runId, 'prepare');
+  const runId = await harness.submit({ set: { 'prepare.testSeed': 1 } });
+  const [first = ''] = await harness.startAttempts(runId, 'prepare');
   const limits = { attemptLogBytes: 0, runLogBytes: 3 * megabyte };
   await flood(limits, first, 0, 48);
-  await stage.engine.finishAttempt(first, 1, { outcome: 'failed', cause: 'infrastructure', code: 'program_failed', message: 'gone' });
-  const [second = ''] = await stage.startAttempts(runId, 'prepare');
+  await harness.engine.finishAttempt(first, 1, { outcome: 'failed', cause: 'infrastructure', code: 'program_failed', message: 'gone' });
+  const [second = ''] = await harness.startAttempts(runId, 'prepare');
   await flood(limits, second, 0, 64);
   const { stored } = await keptOf(second);
   expect(stored).toBeLessThanOrEqual(megabyte + 200);

@@ -6,7 +6,7 @@ type LogItem = Extract<ReportItem, { type: 'log' }>;
 type Attempt = { id: string; runId: string };
 
 /** An attempt keeps at least this much, however much its run's others have written: its last words tell why it failed. */
-const leastBytes = 1024 * 1024;
+const minBytes = 1024 * 1024;
 /** Of what an attempt may keep, the share of the beginning of each of its two streams; the rest is for what came last. */
 const headShare = 1 / 4;
 /** More than is too much goes at a time, so that it is not looked for with every report. */
@@ -33,17 +33,17 @@ export async function keepLogs(ctx: EngineContext, tx: Transaction, attempt: Att
     select: { logBytes: true },
   });
   const kept = Number(logBytes);
-  if (kept <= leastBytes) return;
-  const most = await mostOf(ctx, tx, attempt);
+  if (kept <= minBytes) return;
+  const most = await limitOf(ctx, tx, attempt);
   if (kept > most) await cutMiddle(tx, attempt.id, { most, excess: kept - most * (1 - cutShare) });
 }
 
 /** Bytes that the attempt may keep now. */
-async function mostOf({ limits }: EngineContext, tx: Transaction, { id, runId }: Attempt): Promise<number> {
+async function limitOf({ limits }: EngineContext, tx: Transaction, { id, runId }: Attempt): Promise<number> {
   const own = limits.attemptLogBytes || Number.POSITIVE_INFINITY;
   if (limits.runLogBytes === 0) return own;
   const { _sum } = await tx.attempt.aggregate({ where: { runId, id: { not: id } }, _sum: { logBytes: true } });
-  return Math.max(leastBytes, Math.min(own, limits.runLogBytes - Number(_sum.logBytes ?? 0)));
+  return Math.max(minBytes, Math.min(own, limits.runLogBytes - Number(_sum.logBytes ?? 0)));
 }
 
 async function cutMiddle(tx: Transaction, attemptId: string, { most, excess }: { most: number; excess: number }): Promise<void> {

@@ -25,7 +25,7 @@ const itemTypes = {
 const isHistory = (item: ReportItem): boolean => itemTypes[item.type].isHistory;
 
 /** Most unreadable images of a step that get a line in the history; the rest are counted. */
-const mostBadImageEvents = 20;
+const maxBadImageEvents = 20;
 
 /**
  * Takes an attempt's report. Reports are numbered: one that was taken already is answered and not applied again, so an agent
@@ -121,7 +121,7 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
       data: { rejected: { increment: 1 } },
       select: { rejected: true },
     });
-    if (rejected <= mostBadImageEvents) {
+    if (rejected <= maxBadImageEvents) {
       emit(run, 'note', `${name}: image ${item.imageId} cannot be read and is left out: ${item.reason}`, {
         step: name,
         imageId: item.imageId,

@@ -6,7 +6,7 @@ import {
   type InputArtifact,
   imageSource,
   inputArtifact,
-  mostListedFiles,
+  maxListedFiles,
   oldestProtocol,
   protocol,
   type ResumePoint,
@@ -23,7 +23,7 @@ export const stagingPrefix = (attemptId: string): string => `staging/${attemptId
 export const logsPrefix = (attemptId: string): string => `logs/${attemptId}/`;
 
 /** At most this many checkpoints are offered to resume from, newest first. */
-const mostResumePoints = 5;
+const maxResumePoints = 5;
 
 /** What an attempt is to do: its settings, its inputs with their digests, and where it may go on from. */
 export async function attemptSpec(ctx: EngineContext, attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec> {
@@ -86,7 +86,7 @@ function inputOf(artifact: { files: unknown; fileCount: number; details: unknown
   return inputArtifact.parse({
     ...artifact,
     // The release before put any number into the row.
-    files: files.length > mostListedFiles ? [] : files,
+    files: files.length > maxListedFiles ? [] : files,
     fileCount: Math.max(files.length, artifact?.fileCount ?? 0),
     details: detailsColumn.parse(artifact?.details),
   });
@@ -97,7 +97,7 @@ async function resumePoints(ctx: EngineContext, memoKey: string): Promise<Resume
   const rows = await ctx.prisma.checkpoint.findMany({
     where: { memoKey },
     orderBy: [{ step: 'desc' }, { createdAt: 'desc' }],
-    take: mostResumePoints,
+    take: maxResumePoints,
   });
   return rows.map((row) => ({ id: row.id, key: row.key, bytes: Number(row.bytes), sha256: row.sha256, step: row.step, epoch: row.epoch }));
 }

@@ -1,19 +1,19 @@
 import { waitFor } from '@cairn/testing';
 import { afterAll, expect, test } from 'vitest';
-import { ada, openStage } from '../testing/play.ts';
+import { ada, openEngineHarness } from '../testing/engine-harness.ts';
 import { beginLaunch, createAttempts } from './launch.ts';
 
-const stage = await openStage();
-afterAll(() => stage.close());
-const { prisma, ctx, engine } = stage;
+const harness = await openEngineHarness();
+afterAll(() => harness.close());
+const { prisma, ctx, engine } = harness;
 
 let variant = 0;
 /** A run of which one attempt waits in the queue. */
 async function queuedAttempt() {
   variant += 1;
-  const runId = await stage.submit({ set: { 'prepare.testSeed': variant } });
-  const { id, pool } = await stage.step(runId, 'prepare');
-  await createAttempts(ctx, stage.lead, runId, id, pool, 1);
+  const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
+  const { id, pool } = await harness.step(runId, 'prepare');
+  await createAttempts(ctx, harness.lead, runId, id, pool, 1);
   const { id: attemptId } = await prisma.attempt.findFirstOrThrow({ where: { runId } });
   return { runId, attemptId };
 }
@@ -44,16 +44,16 @@ test('a cancel at the moment of a launch is taken, however the two meet', async 
     // Cancelled before: there is nothing to launch. Launched before: it is asked to stop.
     expect(['cancelled', 'stopping']).toContain(state);
     if (state === 'cancelled') expect(launch).toBeNull();
-    expect((await stage.run(runId)).state).toBe(state === 'cancelled' ? 'cancelled' : 'cancelling');
+    expect((await harness.run(runId)).state).toBe(state === 'cancelled' ? 'cancelled' : 'cancelling');
   }
 });
 
 test('a launch says how much of the shared memory the loaders of its stage need', async () => {
   variant += 1;
-  const runId = await stage.submit({ set: { 'stages.first.loaderWorkers': 3, 'prepare.testSeed': variant } });
-  await stage.play(runId, 'prepare');
-  const { id, pool } = await stage.step(runId, 'first');
-  await createAttempts(ctx, stage.lead, runId, id, pool, 1);
+  const runId = await harness.submit({ set: { 'stages.first.loaderWorkers': 3, 'prepare.testSeed': variant } });
+  await harness.play(runId, 'prepare');
+  const { id, pool } = await harness.step(runId, 'first');
+  await createAttempts(ctx, harness.lead, runId, id, pool, 1);
   const attempt = await prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
   expect(await beginLaunch(ctx, attempt.id, 1)).toMatchObject({ loaderBytes: 3 * 2 * 2 * 4 * 32 * 32 * 3 });
 });

@@ -1,4 +1,4 @@
-import { type FindingView, findingView, type Hint, isLiveAttempt, toldMessage } from '@cairn/contract';
+import { type FindingView, findingView, type Hint, isLiveAttempt, reportedMessage } from '@cairn/contract';
 import { hintChannel } from '@cairn/db';
 import { rulesOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
@@ -99,7 +99,7 @@ export async function recordLaunchFailure(
   finding: FindingView,
 ): Promise<void> {
   const hint: Hint = { topic: `run:${runId}`, runId, what: 'run' };
-  const told = { ...finding, message: toldMessage.parse(finding.message) };
+  const told = { ...finding, message: reportedMessage.parse(finding.message) };
   await ctx.prisma.$executeRaw`
     with written as (update attempt set finding = ${JSON.stringify(told)}::jsonb
                       where id = ${id} and generation = ${generation} and state = 'launching' returning 1)

@@ -10,7 +10,7 @@ export type Leadership = { holder: string; epoch: number };
  *
  * @returns the leadership, or null while another holds it
  */
-export async function takeLead(prisma: PrismaClient, holder: string, ttlMs: number): Promise<Leadership | null> {
+export async function acquireLead(prisma: PrismaClient, holder: string, ttlMs: number): Promise<Leadership | null> {
   const rows = await prisma.$queryRaw<{ epoch: number }[]>`
     update leadership set
       epoch = case when holder = ${holder} and expires_at > now() then epoch else epoch + 1 end,
@@ -23,7 +23,7 @@ export async function takeLead(prisma: PrismaClient, holder: string, ttlMs: numb
 }
 
 /** Gives the lead up, so that a spare takes it at once. */
-export async function giveUpLead(prisma: PrismaClient, lead: Leadership): Promise<void> {
+export async function releaseLead(prisma: PrismaClient, lead: Leadership): Promise<void> {
   // Cut to the column's milliseconds, which would round it up to a moment that has not come.
   await prisma.$executeRaw`update leadership set expires_at = date_trunc('milliseconds', now()) where id = 1 and holder = ${lead.holder} and epoch = ${lead.epoch}`;
 }
@@ -40,5 +40,5 @@ export async function assertLead(tx: Transaction, lead: Leadership): Promise<voi
 }
 
 /** The same guard for a write of one statement, which changes nothing once the lead is lost. */
-export const leads = ({ holder, epoch }: Leadership): Prisma.Sql =>
+export const leaderGuard = ({ holder, epoch }: Leadership): Prisma.Sql =>
   Prisma.sql`exists (select 1 from leadership where id = 1 and holder = ${holder} and epoch = ${epoch} and expires_at > now())`;

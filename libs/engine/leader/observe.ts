@@ -7,8 +7,8 @@ import {
   isLiveAttempt,
   liveAttemptStates,
   type StopCause,
-  toldFailure,
-  toldMessage,
+  reportedFailure,
+  reportedMessage,
 } from '@cairn/contract';
 import { hintChannel, liveAttempts } from '@cairn/db';
 import { endAttempt } from '../attempts/finish.ts';
@@ -17,7 +17,7 @@ import { states } from '../columns.ts';
 import type { EngineContext } from '../context.ts';
 import { changeAttempt } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
-import { assertLead, type Leadership, leads } from './leadership.ts';
+import { assertLead, type Leadership, leaderGuard } from './leadership.ts';
 
 /** A live attempt as the leader watches it. Times are milliseconds since the epoch. */
 export type WatchedAttempt = {
@@ -71,7 +71,7 @@ export async function attemptGone(
   /** The machine that the step's next attempts are to avoid. */
   avoidNode?: string,
 ): Promise<void> {
-  const failure = toldFailure.parse(seen);
+  const failure = reportedFailure.parse(seen);
   await withRun(ctx, attempt.runId, async (run) => {
     await assertLead(run.tx, lead);
     const row = await attemptNow(run.tx, attempt.id);
@@ -102,7 +102,7 @@ export async function recordFindings(ctx: EngineContext, lead: Leadership, chang
   const rows = JSON.stringify(
     changes.map(({ attempt, finding }) => {
       const hint: Hint = { topic: `run:${attempt.runId}`, runId: attempt.runId, what: 'run' };
-      const told = finding && { ...finding, message: toldMessage.parse(finding.message) };
+      const told = finding && { ...finding, message: reportedMessage.parse(finding.message) };
       return { id: attempt.id, finding: told, hint: JSON.stringify(hint) };
     }),
   );
@@ -110,7 +110,7 @@ export async function recordFindings(ctx: EngineContext, lead: Leadership, chang
     with change as (select id, nullif(finding, 'null'::jsonb) as finding, hint
                       from jsonb_to_recordset(${rows}::jsonb) as c(id text, finding jsonb, hint text)),
          written as (update attempt a set finding = c.finding from change c
-                      where a.id = c.id and a.state in ${liveAttempts} and ${leads(lead)} returning c.hint)
+                      where a.id = c.id and a.state in ${liveAttempts} and ${leaderGuard(lead)} returning c.hint)
     select pg_notify(${hintChannel}, hint) from written`;
 }
 

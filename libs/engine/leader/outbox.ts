@@ -38,7 +38,7 @@ export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): 
  * Live runs that a command left unsettled because it died in between: nothing is ready or active in them, or a fleet has all its shards
  * and its finalizing was not asked for.
  */
-export async function runsAtRest(ctx: EngineContext): Promise<string[]> {
+export async function unsettledRuns(ctx: EngineContext): Promise<string[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string }[]>`
     select r.id from run r where r.state in ('queued', 'running', 'cancelling')
       and not exists (select 1 from step s where s.run_id = r.id and s.state = 'active')

@@ -1,7 +1,7 @@
 import type { PoolRoom } from '@cairn/contract';
 import { inTransaction } from '@cairn/db';
 import type { EngineContext } from '../context.ts';
-import { type Leadership, leads } from './leadership.ts';
+import { type Leadership, leaderGuard } from './leadership.ts';
 
 export type PoolRecord = {
   name: string;
@@ -28,5 +28,5 @@ export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord
 /** Writes down what a pool's machines can hold, for whoever explains without a connection to them; called only when it changed. */
 export async function recordRoom(ctx: EngineContext, lead: Leadership, pool: string, room: PoolRoom | null): Promise<void> {
   const value = room === null ? null : JSON.stringify(room);
-  await ctx.prisma.$executeRaw`update pool set room = ${value}::jsonb, updated_at = now() where name = ${pool} and ${leads(lead)}`;
+  await ctx.prisma.$executeRaw`update pool set room = ${value}::jsonb, updated_at = now() where name = ${pool} and ${leaderGuard(lead)}`;
 }

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { createInternalClient } from '@cairn/client';
-import { mostListedFiles } from '@cairn/contract';
+import { maxListedFiles } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
 import { attemptToken, freePort, newId, processesByAttempt, sha256Json, sleep } from '@cairn/runtime';
 import { openStore, readManifest } from '@cairn/storage';
@@ -110,7 +110,7 @@ test.each<[string, boolean, FleetSize]>([
   const files = 2 * size.shards + size.rejecting;
   const artifact = await prisma.artifact.findUniqueOrThrow({ where: { id: features } });
   expect(artifact).toMatchObject({ state: 'ready', fileCount: files });
-  expect(artifact.files).toHaveLength(files > mostListedFiles ? 0 : files);
+  expect(artifact.files).toHaveLength(files > maxListedFiles ? 0 : files);
   expect(artifact.details).toMatchObject({
     shards: size.shards,
     countProof: { distinctIds: size.ids, rows: size.ids - size.rejecting, rejected: size.rejecting },

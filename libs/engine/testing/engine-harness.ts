@@ -21,7 +21,7 @@ import {
   type Leadership,
   loadRecipes,
   pendingFinalization,
-  takeLead,
+  acquireLead,
 } from '../index.ts';
 
 export const ada: Actor = { name: 'ada', projectId: 'default', tokenId: newId('token'), address: '192.0.2.7' };
@@ -59,7 +59,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
 };
 
 /** An engine on a database of its own, and ways to play what the controller and the attempts do. */
-export async function openStage() {
+export async function openEngineHarness() {
   const template = { key: 'cairn', migrate: (url: string) => migrate(url).then(() => undefined) };
   const database = await createDatabase({ template });
   const { prisma, close } = openDatabase({ url: database.url, connections: 10 });
@@ -75,7 +75,7 @@ export async function openStage() {
     return 1;
   });
   // Longer than any file of tests takes on a busy machine.
-  const lead = (await takeLead(prisma, 'test', 600_000)) as Leadership;
+  const lead = (await acquireLead(prisma, 'test', 600_000)) as Leadership;
   await prisma.dataset.create({
     data: {
       id: newId('dataset'),
@@ -213,4 +213,4 @@ export async function openStage() {
     },
   };
 }
-export type Stage = Awaited<ReturnType<typeof openStage>>;
+export type Harness = Awaited<ReturnType<typeof openEngineHarness>>;

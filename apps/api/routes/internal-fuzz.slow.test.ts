@@ -3,10 +3,10 @@ import { sha256 } from '@cairn/runtime';
 import fc from 'fast-check';
 import { beforeAll, expect, test, vi } from 'vitest';
 import type { z } from 'zod';
-import { madeUpJson } from '../testing/made-up-json.ts';
+import { arbitraryJson } from '../testing/arbitrary-json.ts';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { stage, prisma, call, callAsAttempt } = await openTestApi();
+const { harness, prisma, call, callAsAttempt } = await openTestApi();
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
 
 /** The attempt that calls: of a training, which has checkpoints, or of an extraction, which has shards. It may end by what it says. */
@@ -15,15 +15,15 @@ let attemptId = '';
 let seq = 0;
 
 async function nextAttempt(step: string): Promise<void> {
-  runId = await stage.submit({ noReuse: [step] });
-  [attemptId = ''] = await stage.startAttempts(runId, step);
+  runId = await harness.submit({ noReuse: [step] });
+  [attemptId = ''] = await harness.startAttempts(runId, step);
   seq = 0;
-  if (step.startsWith('extract')) await stage.engine.claimShard(attemptId, 1, { holding: [] });
+  if (step.startsWith('extract')) await harness.engine.claimShard(attemptId, 1, { holding: [] });
 }
 
 beforeAll(async () => {
   // Makes what the runs of the tests use again.
-  await stage.playAll(await stage.submit());
+  await harness.playAll(await harness.submit());
 });
 
 /** Values that chance does not find: files of its own, and what a shard of the list has. */
@@ -39,7 +39,7 @@ const known = {
 async function callWith(step: string, path: string, schema: z.ZodType, times: number): Promise<Map<number, number>> {
   await nextAttempt(step);
   const statuses = new Map<number, number>();
-  for (const made of fc.sample(madeUpJson(schema, known), { numRuns: times, seed: 1 })) {
+  for (const made of fc.sample(arbitraryJson(schema, known), { numRuns: times, seed: 1 })) {
     const body = JSON.parse(JSON.stringify(made ?? null).replaceAll('staging/OWN/', `staging/${attemptId}/`));
     // Of reports only those count that come after the last one.
     if (typeof body?.seq === 'number' && body.seq > 0) body.seq = seq += 1;
@@ -50,7 +50,7 @@ async function callWith(step: string, path: string, schema: z.ZodType, times: nu
     // That would be a gap in a schema, which PostgreSQL had to close.
     expect(json.details?.part, what).not.toBe('database');
     if (await isLive()) continue;
-    if (body.outcome === 'succeeded' && !step.startsWith('extract')) await stage.finalize(runId, step);
+    if (body.outcome === 'succeeded' && !step.startsWith('extract')) await harness.finalize(runId, step);
     await requireShown(step);
     await nextAttempt(step);
   }
@@ -64,7 +64,7 @@ async function requireShown(step: string): Promise<void> {
   const run = `/v1/runs/${runId}`;
   const pages = [run, `${run}/events`, `/v1/attempts/${attemptId}`];
   for (const part of ['', '/attempts', '/shards', '/metrics', '/metrics?maxPoints=2']) pages.push(`${run}/steps/${step}${part}`);
-  const { artifact } = await stage.step(runId, step);
+  const { artifact } = await harness.step(runId, step);
   if (artifact !== null) pages.push(`/v1/artifacts/${artifact.id}`);
   if (step === 'register') pages.push('/v1/models', '/v1/models/toy');
   for (const page of pages) {

@@ -4,19 +4,19 @@ import { listen, wakeChannel } from '@cairn/db';
 import { type Leadership, recordPools } from '@cairn/engine';
 import { admitOnce } from './admission.ts';
 import type { ApiHealth } from './api-health.ts';
-import type { ControllerParts, Reign } from './parts.ts';
+import type { ControllerParts, LeaderParts } from './parts.ts';
 import { reconcileOnce } from './reconciling.ts';
-import { hasMoreRoom, type RoomLooks } from './room.ts';
+import { hasMoreRoom, type RoomReadings } from './room.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { createTrigger } from './trigger.ts';
 import { watchOnce } from './watching.ts';
 
-const everyMs = { admit: 5_000, watch: 1_000, reconcile: 2_000 };
-/** How long starts under way may take to end with the lead. */
+const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000 };
+/** How long launches in progress may take to end when the lead is lost. */
 const launchLimitMs = 5_000;
 
 /** Leads until the signal aborts: admits on every change, watches what runs, and repairs what was lost. */
-export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead: Leadership, outer: AbortSignal): Promise<void> {
+export async function runLeader(parts: ControllerParts, health: ApiHealth, lead: Leadership, outer: AbortSignal): Promise<void> {
   const end = new AbortController();
   const signal = AbortSignal.any([outer, end.signal]);
   await parts.queues.waitUntilReady({ signal });
@@ -24,47 +24,47 @@ export async function leadUntil(parts: ControllerParts, health: ApiHealth, lead:
   const launches = isBoundToMachine(parts) ? consumeLaunch(parts, signal) : null;
   const stop = startLoops({ ...parts, lead, signal }, health, (error) => {
     if (signal.aborted) return;
-    // Another leads: its epoch refuses our writes, so nothing here may go on.
+    // Another controller leads: its epoch makes our writes fail, so nothing here may continue.
     if (isCairnError(error, 'superseded')) end.abort();
-    else parts.log.error({ err: error }, 'a round of the leader failed; it is tried again');
+    else parts.log.error({ err: error }, 'a round of the leader failed; retrying');
   });
   if (!signal.aborted) await once(signal, 'abort');
   await Promise.all([stop(), launches?.close(launchLimitMs)]);
 }
 
-/** Starts the three rounds. Answers what ends them. */
-function startLoops(reign: Reign, health: ApiHealth, onError: (error: unknown) => void): () => Promise<void> {
-  const { signal, log } = reign;
-  const looks: RoomLooks = new Map();
+/** Starts the three loops. Returns a function that stops them. */
+function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unknown) => void): () => Promise<void> {
+  const { signal, log } = leader;
+  const readings: RoomReadings = new Map();
   let timer: NodeJS.Timeout | null = null;
   const admission = createTrigger({
-    everyMs: everyMs.admit,
+    everyMs: intervalMs.admit,
     onError,
     work: async () => {
-      const next = await admitOnce(reign, looks);
+      const next = await admitOnce(leader, readings);
       if (timer) clearTimeout(timer);
       timer = next === null ? null : setTimeout(() => admission.fire(), Math.max(10, next - Date.now()));
     },
   });
   const watch = createTrigger({
-    everyMs: everyMs.watch,
+    everyMs: intervalMs.watch,
     onError,
     work: async () => {
-      // First: whoever waits for room does not wait for what runs.
-      if (await hasMoreRoom(reign, looks)) admission.fire();
-      await watchOnce(reign, health);
+      // First: a step that waits for room must not wait for the check of what runs.
+      if (await hasMoreRoom(leader, readings)) admission.fire();
+      await watchOnce(leader, health);
     },
   });
-  const reconcile = createTrigger({ everyMs: everyMs.reconcile, onError, work: () => reconcileOnce(reign) });
+  const reconcile = createTrigger({ everyMs: intervalMs.reconcile, onError, work: () => reconcileOnce(leader) });
   listen({
-    url: reign.databaseUrl,
+    url: leader.databaseUrl,
     channels: [wakeChannel],
     onNotification: () => admission.fire(),
     onConnect: () => admission.fire(),
-    onError: (error) => log.warn({ err: error }, 'the listening connection broke; it is made again'),
+    onError: (error) => log.warn({ err: error }, 'the LISTEN connection broke; reconnecting'),
     signal,
   });
-  const unsubscribe = [...reign.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
+  const unsubscribe = [...leader.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
   for (const trigger of [admission, watch, reconcile]) trigger.fire();
   return async () => {
     if (timer) clearTimeout(timer);

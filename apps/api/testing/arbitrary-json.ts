@@ -48,7 +48,7 @@ const hostile = fc.constantFrom<unknown>(
  *
  * @param known values for names of which chance never finds one that means anything
  */
-export function madeUpJson(schema: z.ZodType, known: Readonly<Record<string, readonly unknown[]>> = {}): fc.Arbitrary<unknown> {
+export function arbitraryJson(schema: z.ZodType, known: Readonly<Record<string, readonly unknown[]>> = {}): fc.Arbitrary<unknown> {
   return arbitraryOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', reused: 'inline' }), known);
 }
 
