@@ -5,7 +5,7 @@ import { artifactKind, tokenRole } from './states.ts';
 
 // The installation: garbage, tokens, the fleet, the audit.
 
-/** POST /v1/gc: removes artifacts that no run refers to, the staging of attempts that are over, and the curves of given-up results. */
+/** POST /v1/gc: removes artifacts that no run refers to, the staging files of ended attempts, and the curves of abandoned results. */
 export const gcRequest = z.strictObject({
   dryRun: z.boolean().default(false),
   olderThanHours: z.number().min(0).max(1_000_000).default(24),
@@ -14,7 +14,7 @@ export const gcResult = z.object({
   dryRun: z.boolean(),
   artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
   stagingPrefixes: z.array(z.string()),
-  /** Curves of attempts whose result was given up. */
+  /** Curves of attempts whose result was abandoned. */
   logPrefixes: z.array(z.string()).default([]),
   bytes: z.number().int(),
 });
@@ -29,7 +29,7 @@ export const tokenView = z.object({
   expiresAt: timestamp.nullable(),
   lastUsedAt: timestamp.nullable(),
 });
-/** The secret is shown once, when the token is made. */
+/** The secret is shown once, when the token is created. */
 export const tokenCreated = tokenView.extend({ secret: z.string() });
 export const tokenList = z.object({ items: z.array(tokenView) });
 
@@ -37,9 +37,9 @@ export const tokenList = z.object({ items: z.array(tokenView) });
 export const poolRoom = z.object({
   /** Attempts that could start. */
   fits: z.number().int(),
-  /** Attempts that are over and have yet to leave their place: it is free in a moment. */
+  /** Ended attempts that still hold their slots, which become free in a moment. */
   leaving: z.number().int(),
-  /** For people, one for each machine: `node a: 3 of 8 GPUs free`. */
+  /** For people, one per machine: `node a: 3 of 8 GPUs free`. */
   sentences: z.array(z.string()),
 });
 export type PoolRoom = z.infer<typeof poolRoom>;
@@ -53,7 +53,7 @@ export const fleetView = z.object({
       slots: z.number().int(),
       busy: z.number().int(),
       waiting: z.number().int(),
-      /** As the leader last saw it; null where the slots are all there is to know. */
+      /** As the leader last saw it; null for pools that have slots only. */
       room: poolRoom.omit({ leaving: true }).nullable(),
     }),
   ),
@@ -63,13 +63,13 @@ export type FleetView = z.infer<typeof fleetView>;
 export const auditEntry = z.object({
   at: timestamp,
   actor: z.string(),
-  /** Of the token; null in entries of before it was kept. A name may be given to another token later. */
+  /** Id of the token, since its name may be given to another token later; null in entries written before it was recorded. */
   tokenId: z.string().nullable().default(null),
-  /** From where; null in entries of before it was kept. */
+  /** Client address; null in entries written before it was recorded. */
   address: z.string().nullable().default(null),
   action: z.string(),
   target: z.string(),
-  /** What of the target changed, as it was and as it is; null where it was not there, or is not any more. */
+  /** The changed fields of the target, before and after; null where the target did not exist or no longer exists. */
   before: z.record(z.string(), z.unknown()).nullable().default(null),
   after: z.record(z.string(), z.unknown()).nullable().default(null),
   details: z.record(z.string(), z.unknown()),

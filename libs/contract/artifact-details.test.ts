@@ -11,7 +11,7 @@ const written = {
     { step: 40, epoch: 2.5, classes: 5, mapAt100Start: 0.2, mapAt100End: 0.6, galleryDigest: 'ab' },
     { imported: 'SER101ibn', backbone: 'se_resnet101_ibn_a', source: null, licence: 'MIT' },
   ],
-  // The second is of before models could be exported in fp16.
+  // The second was written before models could be exported in fp16.
   model: [
     { imageSize: 512, preprocessing: 'reference', precision: 'fp16', embeddingDim: 512, cosine: 0.9999, stage: '512_all' },
     { imageSize: 512, preprocessing: 'cairn', embeddingDim: 512, cosine: 1 },
@@ -32,11 +32,11 @@ const written = {
   weights: [{ imported: 'resnet50-19c8e357', backbone: 'resnet50', source: 'torchvision', licence: null }],
 } as const;
 
-test.each(artifactKind.options)('the details of %s are read as they were written, with what is for people alone', (kind) => {
+test.each(artifactKind.options)('the details of %s are read as they were written, including keys that only people read', (kind) => {
   for (const details of written[kind]) expect(artifactDetails[kind].parse(details)).toMatchObject(details);
 });
 
-test('what later steps need has to be there', () => {
+test('details that later steps need are required', () => {
   expect(artifactDetails.lists.safeParse({}).success).toBe(false);
   expect(artifactDetails.model.safeParse({ imageSize: 512 }).success).toBe(false);
   expect(artifactDetails.evaluation.safeParse({ queries: 12 }).success).toBe(false);

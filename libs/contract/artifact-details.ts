@@ -4,10 +4,10 @@ import { wholeNumber } from './numbers.ts';
 import { exportSettings, preprocessing } from './settings.ts';
 import type { ArtifactKind } from './states.ts';
 
-// What an artifact says of itself in its row and its manifest, by its kind. Checked when an attempt ends, and read with the same schema. Keys
-// that are for people alone, or that another version wrote, are kept. What an earlier version did not write is optional.
+// The details of an artifact in its row and its manifest, by its kind. Checked when an attempt ends, and read with the same schema. Keys
+// that only people read, or that another version wrote, are kept. What an earlier version did not write is optional.
 
-/** A share from 0 to 1; null where nothing could be scored. */
+/** A score from 0 to 1; null where nothing could be scored. */
 const score = z.number().nullish();
 
 export const listsDetails = z.looseObject({
@@ -19,9 +19,9 @@ export const listsDetails = z.looseObject({
       distinct: wholeNumber,
       /** Classes of the label space: largest label + 1; null where the list has no labels. */
       classes: wholeNumber.nullable(),
-      /** Of the list's file; absent where an earlier release made the lists. */
+      /** Digest of the list's file; absent in lists that an earlier release made. */
       sha256: sha256Hex.optional(),
-      /** Of the md5s of the tars that its rows lie in; null for images in folders, whose sizes and times the rows have. */
+      /** Digest of the md5s of the tars that hold its images; null for images in folders, whose sizes and times are in the rows. */
       tarsDigest: sha256Hex.nullable().optional(),
     }),
   ),
@@ -29,7 +29,7 @@ export const listsDetails = z.looseObject({
 });
 export type ListsDetails = z.infer<typeof listsDetails>;
 
-/** Of what a person brought in: its name, what it is a network of, and where it comes from. */
+/** Of imported weights: their name, their network and their source. */
 export const weightsDetails = z.looseObject({
   imported: z.string(),
   backbone: z.string(),
@@ -56,7 +56,7 @@ export const modelDetails = z.looseObject({
   /** Side of the square input in pixels. */
   imageSize: z.number().int(),
   preprocessing,
-  /** What the backbone computes in; absent in models that were exported before there was a choice, which are fp32. */
+  /** Precision of the backbone; absent in models that were exported before there was a choice, which are fp32. */
   precision: exportSettings.shape.precision,
   embeddingDim: z.number().int(),
   /** The least cosine between ONNX Runtime and PyTorch on real images. */
@@ -80,7 +80,7 @@ export const evaluationDetails = z.looseObject({
   galleryRows: wholeNumber.optional(),
 });
 
-/** `metrics`: those of the model version. */
+/** `metrics`: of the model version. */
 export const registrationDetails = z.looseObject({ model: z.string(), metrics: z.record(z.string(), z.number()) });
 
 export const artifactDetails = {

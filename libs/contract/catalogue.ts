@@ -7,9 +7,12 @@ import { page } from './rest.ts';
 import { artifactKind, artifactState } from './states.ts';
 import { folderPath } from './text.ts';
 
-// What there is to choose from and what came of it: datasets, recipes, models, artifacts.
+// Datasets, recipes, models and artifacts.
 
-/** POST /v1/datasets: registers where a collection lies, after checking its files. The same name and source again is no change. */
+/**
+ * POST /v1/datasets: registers the location of a collection, after checking its files. Registering the same name and source again changes
+ * nothing.
+ */
 export const datasetRequest = z.strictObject({
   name: safeName,
   source: z.strictObject({ ...imageSource.shape, root: folderPath, metadata: folderPath, countries: folderPath.nullable() }),
@@ -21,7 +24,7 @@ export const datasetView = z.object({
   owner: z.string(),
   source: imageSource,
   digest: sha256Hex,
-  /** How the digest was made: a folder's is its listing with sizes and times; tars' are their md5s. */
+  /** What the digest covers: for a folder its listing with sizes and times, for tars their md5s. */
   digestBasis: z.string(),
   createdAt: timestamp,
 });
@@ -53,7 +56,7 @@ export const artifactView = z.object({
   state: artifactState,
   digest: sha256Hex.nullable(),
   prefix: z.string(),
-  /** Where a person finds it: the storage's address and the prefix. */
+  /** For people: the storage's address and the prefix. */
   location: z.string(),
   bytes: z.number().int(),
   /** All of them, or none where there are more than 1,000: `manifest.json` has those. */

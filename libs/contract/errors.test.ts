@@ -10,7 +10,7 @@ describe('the error table', () => {
     expect(await readFile(errorsPagePath, 'utf8')).toBe(errorsPage());
   });
 
-  test('gives each code an error status, a title without and a remedy with a full stop', () => {
+  test('gives each code an error status, a title without a full stop and a remedy with one', () => {
     const wrong = rows.filter(
       ([, row]) => row.status < 400 || row.status > 599 || !/^[A-Z].*[^.]$/.test(row.title) || !/^[A-Z].*\.$/.test(row.remedy),
     );
@@ -28,7 +28,7 @@ describe('the error table', () => {
 });
 
 describe('an error of Cairn', () => {
-  test('carries its row, its particulars and its cause', () => {
+  test('carries its row, its details and its cause', () => {
     const cause = new Error('ENOSPC');
     const error = new CairnError('storage_full', 'no space left on /data', { details: { path: '/data' }, cause });
     expect(error.row).toBe(errorTable.storage_full);
@@ -36,7 +36,7 @@ describe('an error of Cairn', () => {
     expect(error.cause).toBe(cause);
   });
 
-  test('is told from others, and by its codes', () => {
+  test('is distinguished from other errors, and by its codes', () => {
     const error = new CairnError('not_found', 'no such run');
     expect(isCairnError(error)).toBe(true);
     expect(isCairnError(error, 'forbidden', 'not_found')).toBe(true);

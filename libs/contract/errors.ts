@@ -1,13 +1,13 @@
 /**
- * The one table of error codes: what the edge answers (HTTP status), whether the same call may succeed later, and who can
- * mend it. docs/errors.md is generated from this table; a problem document (RFC 9457) carries the code in `code`.
+ * The one table of error codes: what the edge answers (HTTP status), whether the same call may succeed later, and who can fix it.
+ * docs/errors.md is generated from this table; a problem document (RFC 9457) carries the code in `code`.
  */
 export type ErrorRow = {
   /** HTTP status of the problem document. */
   status: number;
   /** True when repeating the same call unchanged may succeed. */
   retry: boolean;
-  /** Who can mend it. */
+  /** Who can fix it. */
   fix: 'caller' | 'operator' | 'data owner' | 'cairn';
   title: string;
   /** What the reader should do. */
@@ -47,7 +47,7 @@ export const errorTable = {
     status: 400,
     retry: false,
     fix: 'caller',
-    title: 'Invalid value of a setting',
+    title: 'Invalid setting value',
     remedy: 'Give a value of the type and range that the message names.',
   },
   unauthenticated: {
@@ -55,7 +55,7 @@ export const errorTable = {
     retry: false,
     fix: 'caller',
     title: 'Missing or invalid token',
-    remedy: 'Send `Authorization: Bearer <token>` with a token that exists, is not revoked and has not expired.',
+    remedy: 'Send `Authorization: Bearer <token>` with a valid token: known, not revoked, not expired.',
   },
   forbidden: {
     status: 403,
@@ -69,7 +69,7 @@ export const errorTable = {
     retry: false,
     fix: 'caller',
     title: 'Not found',
-    remedy: 'Check the id or the name, or list what exists.',
+    remedy: 'Check the ID or the name, or list the existing ones.',
   },
   method_not_allowed: {
     status: 405,
@@ -82,7 +82,7 @@ export const errorTable = {
     status: 400,
     retry: false,
     fix: 'caller',
-    title: 'Invalid name or id in a path',
+    title: 'Invalid name or ID in the path',
     remedy: 'Use letters, digits, dot, dash and underscore.',
   },
   idempotency_conflict: {
@@ -96,7 +96,7 @@ export const errorTable = {
     status: 409,
     retry: false,
     fix: 'caller',
-    title: 'Not possible in the current state',
+    title: 'Not allowed in the current state',
     remedy: 'Check the state; the message names the states that allow the call.',
   },
   name_taken: {
@@ -110,14 +110,14 @@ export const errorTable = {
     status: 409,
     retry: false,
     fix: 'cairn',
-    title: 'The attempt has ended or was replaced',
-    remedy: 'The process that gets this answer stops. Nothing it wrote is used.',
+    title: 'Attempt ended or replaced',
+    remedy: 'The process that receives this error stops. Nothing it wrote is used.',
   },
   lease_lost: {
     status: 409,
     retry: false,
     fix: 'cairn',
-    title: 'The shard is leased to another attempt',
+    title: 'Shard leased to another attempt',
     remedy: 'Drop the shard and claim the next one.',
   },
   payload_too_large: {
@@ -138,8 +138,8 @@ export const errorTable = {
     status: 422,
     retry: false,
     fix: 'data owner',
-    title: 'A file of the dataset is missing',
-    remedy: 'Put the file where the message says. It names the list that needs it.',
+    title: 'Missing dataset file',
+    remedy: 'Put the file where the message says; the message also names the list that needs it.',
   },
   missing_column: {
     status: 422,
@@ -152,15 +152,15 @@ export const errorTable = {
     status: 422,
     retry: false,
     fix: 'data owner',
-    title: 'Invalid row in a file of the dataset',
+    title: 'Invalid row in a dataset file',
     remedy: 'Correct the file at the line and column in the message.',
   },
   empty_list: {
     status: 422,
     retry: false,
     fix: 'data owner',
-    title: 'A list of the run is empty',
-    remedy: 'Complete the files that the list is made from, or remove the list from `prepare.lists` if no step reads it.',
+    title: 'Empty list',
+    remedy: 'Complete the files that the list is built from, or remove the list from `prepare.lists` if no step reads it.',
   },
   folder_not_allowed: {
     status: 422,
@@ -168,13 +168,13 @@ export const errorTable = {
     fix: 'data owner',
     title: 'Folder not allowed for datasets',
     remedy:
-      'Move the files below an allowed folder, without links that lead out of it, or ask the operator to add the folder to CAIRN_DATASET_ROOTS. With `cairn up`, its owner adds the folder with `cairn dataset add`.',
+      'Move the files below an allowed folder, without links that point outside it, or ask the operator to add the folder to CAIRN_DATASET_ROOTS. With `cairn up`, its owner adds the folder with `cairn dataset add`.',
   },
   dataset_changed: {
     status: 422,
     retry: false,
     fix: 'data owner',
-    title: 'A file of the dataset has changed since it was registered',
+    title: 'Dataset file changed since registration',
     remedy: 'Restore the registered file, or register the dataset again with `cairn dataset add` and run on the new version.',
   },
   corrupt_tar: {
@@ -195,29 +195,29 @@ export const errorTable = {
     status: 422,
     retry: false,
     fix: 'caller',
-    title: 'Unsafe file: reading it would run code',
+    title: 'Unsafe file: loading it would run code',
     remedy: 'Download the file from its publisher again, or ask its author to save only the data. Do not load it with other tools.',
   },
   unreadable_file: {
     status: 422,
     retry: false,
     fix: 'caller',
-    title: 'The file to import cannot be read',
+    title: 'Unreadable import file',
     remedy: 'Download or write the file again: it is truncated, empty, or not in the format that the message names.',
   },
   content_mismatch: {
     status: 422,
     retry: false,
     fix: 'caller',
-    title: 'The upload does not match its announced size or sha256',
-    remedy: 'Send the file again. Nothing of this upload was kept.',
+    title: 'Upload does not match its declared size or SHA-256',
+    remedy: 'Send the file again. Nothing from this upload was kept.',
   },
   corrupt_artifact: {
     status: 500,
     retry: false,
     fix: 'operator',
-    title: 'A stored file does not match its manifest',
-    remedy: 'Check the storage, then run the step that made the file again with `--no-reuse`.',
+    title: 'Stored file does not match its manifest',
+    remedy: 'Check the storage, then rerun the step that produced the file with `--no-reuse`.',
   },
   storage_full: {
     status: 507,
@@ -225,7 +225,7 @@ export const errorTable = {
     fix: 'operator',
     title: 'Storage full',
     remedy:
-      'Free or add space where the message says; `cairn gc` removes what is no longer used. A waiting step continues by itself. For a failed step, `cairn retry` the run.',
+      'Free or add space where the message says; `cairn gc` removes what is no longer used. A waiting step continues by itself. If the step has failed, retry the run with `cairn retry`.',
   },
   storage_failed: {
     status: 503,
@@ -252,21 +252,21 @@ export const errorTable = {
     status: 500,
     retry: true,
     fix: 'operator',
-    title: 'A program ended unexpectedly',
-    remedy: 'Read the log of the attempt; the message has its last lines.',
+    title: 'Program ended unexpectedly',
+    remedy: 'Read the log of the attempt; the message contains its last lines.',
   },
   training_diverged: {
     status: 422,
     retry: false,
     fix: 'caller',
     title: 'Training diverged: the loss is not finite',
-    remedy: 'Lower the learning rate or the scale. The image ids of the batch are saved beside the log.',
+    remedy: 'Lower the learning rate or the scale. The image IDs of the batch are saved next to the log.',
   },
   model_mismatch: {
     status: 422,
     retry: false,
     fix: 'caller',
-    title: 'The checkpoint or model does not match the recipe',
+    title: 'Checkpoint or model does not match the recipe',
     remedy: 'Compare the keys and shapes in the message with the backbone of the recipe.',
   },
   out_of_memory: {
@@ -288,13 +288,13 @@ export const errorTable = {
     retry: false,
     fix: 'caller',
     title: 'Deadline exceeded',
-    remedy: 'Raise `deadlineSeconds` of the pool and retry the run. It continues from the last checkpoint.',
+    remedy: 'Raise `deadlineSeconds` of the pool and retry the run; it continues from the last checkpoint.',
   },
   unschedulable: {
     status: 503,
     retry: true,
     fix: 'operator',
-    title: 'No node has room for the pod',
+    title: 'No node can hold the pod',
     remedy: 'Wait until a node is free, or compare GPUs, memory, node selector and tolerations of the pool with the nodes.',
   },
   quota_exceeded: {
@@ -302,21 +302,21 @@ export const errorTable = {
     retry: true,
     fix: 'operator',
     title: 'Quota exceeded',
-    remedy: 'Wait until something that counts against the quota ends, or raise the quota. The message names it.',
+    remedy: 'Wait until something that counts against the quota ends, or raise the quota; the message names it.',
   },
   image_not_pulled: {
     status: 500,
     retry: false,
     fix: 'operator',
     title: 'Container image cannot be pulled',
-    remedy: "Check the name, digest and pull secret of the pool's image. The message has the registry's answer.",
+    remedy: "Check the name, digest and pull secret of the pool's image. The message contains the registry's answer.",
   },
   container_not_created: {
     status: 500,
     retry: false,
     fix: 'operator',
     title: 'Container cannot be created',
-    remedy: 'Check Secrets, mounts, user and command of the pool; the message names the one that is wrong.',
+    remedy: 'Check Secrets, mounts, user and command of the pool; the message names the wrong one.',
   },
   pod_not_started: {
     status: 503,
@@ -330,42 +330,42 @@ export const errorTable = {
     retry: true,
     fix: 'operator',
     title: 'Pod removed, killed or refused',
-    remedy: 'Nothing, if this is rare: the step is retried from its last checkpoint. The message says who removed the pod.',
+    remedy: 'If this is rare, do nothing: the step is retried from its last checkpoint. The message says who removed the pod.',
   },
   node_lost: {
     status: 503,
     retry: true,
     fix: 'operator',
     title: 'Node lost',
-    remedy: 'Check the node. The step is retried elsewhere, from its last checkpoint.',
+    remedy: 'Check the node. The step is retried on another node, from its last checkpoint.',
   },
   gpu_failed: {
     status: 503,
     retry: true,
     fix: 'operator',
     title: 'Unhealthy GPU',
-    remedy: 'Drain and reset the node that the message names. The step is retried elsewhere.',
+    remedy: 'Drain and reset the node that the message names. The step is retried on another node.',
   },
   preempted: {
     status: 503,
     retry: true,
     fix: 'operator',
     title: 'Preempted',
-    remedy: 'Nothing: the step continues from its last checkpoint when there is room.',
+    remedy: 'Do nothing: the step continues from its last checkpoint when there is room.',
   },
   unavailable: {
     status: 503,
     retry: true,
     fix: 'operator',
     title: 'Service unavailable',
-    remedy: 'Check PostgreSQL, the queue and the storage; /readyz names the part that does not answer.',
+    remedy: 'Check PostgreSQL, the queue and the storage; /readyz names the one that does not answer.',
   },
   step_version_mismatch: {
     status: 409,
     retry: false,
     fix: 'operator',
-    title: 'Worker of another version',
-    remedy: 'Give the pool a worker image of the release that the control plane runs.',
+    title: 'Worker version mismatch',
+    remedy: 'Give the pool a worker image of the same release as the control plane.',
   },
   protocol_mismatch: {
     status: 409,
@@ -380,14 +380,14 @@ export const errorTable = {
     retry: false,
     fix: 'cairn',
     title: 'Internal error',
-    remedy: 'Report it with the request id and the log.',
+    remedy: 'Report it with the request ID and the log.',
   },
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof errorTable;
 
 export type CairnErrorOptions = {
-  /** Machine-readable particulars: field errors, the nearest name, the file and line. */
+  /** Machine-readable details: field errors, the nearest name, the file and line. */
   details?: Record<string, unknown>;
   cause?: unknown;
 };

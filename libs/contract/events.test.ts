@@ -13,16 +13,16 @@ test.each([
   ['note', { step: 'extract_index', imageId: 'a', path: 'index/a/b/c/a.jpg' }],
   ['note', { model: 'landmarks', version: 3 }],
   ['note', {}],
-] as const)('what version 0.1 wrote of a %s is read as it was: %j', (type, data) => {
+] as const)('a %s event that version 0.1 wrote is read unchanged: %j', (type, data) => {
   expect(event(type, data).data).toEqual(data);
 });
 
-test('keys that a later version adds are passed over, and data of another type is refused', () => {
+test('keys that a later version adds are ignored, and data of another type is rejected', () => {
   expect(event('checkpoint', { step: '384', at: 40, epoch: 2.5, rank: 3 }).data).toEqual({ step: '384', at: 40, epoch: 2.5 });
   expect(() => event('checkpoint', { state: 'queued' })).toThrow(/epoch/);
 });
 
-test('an event says which step it is about', () => {
+test('an event names its step', () => {
   expect(stepOfEvent(event('step', { step: '384', state: 'active', cause: null }))).toBe('384');
   expect(stepOfEvent(event('run', { state: 'running', cause: null }))).toBeNull();
 });

@@ -3,21 +3,21 @@ import { idOf, timestamp } from './names.ts';
 import { attemptCause, attemptState, runState, stepState, stopCause } from './states.ts';
 
 /**
- * What an event says to programs, by its type. Events of earlier versions are read with these too: what they did not write is optional.
+ * The data of an event, by its type. Events of earlier versions are read with these too: what they did not write is optional.
  */
 const eventData = {
-  /** The run came to a state. */
+  /** The run entered a state. */
   run: z.object({ state: runState, cause: z.string().nullish() }),
-  /** The step came to a state, or waits for `artifactId`, which another run builds. */
+  /** The step entered a state, or waits for `artifactId`, which another run is building. */
   step: z.object({ step: z.string(), state: stepState.optional(), cause: z.string().nullish(), artifactId: z.string().optional() }),
-  /** The attempt came to a state, or goes on from a checkpoint of an earlier one, taken at the optimizer step `at`. */
+  /** The attempt entered a state, or resumed from a checkpoint of an earlier one, taken at the optimizer step `at`. */
   attempt: z.object({
     step: z.string().optional(),
     attemptId: z.string().optional(),
     state: attemptState.optional(),
-    /** Of one that is asked to stop. */
+    /** Only when the attempt is asked to stop. */
     stopCause: stopCause.optional(),
-    /** Of one that ended badly. */
+    /** Only when the attempt failed. */
     cause: attemptCause.optional(),
     code: z.string().optional(),
     message: z.string().optional(),
@@ -27,7 +27,7 @@ const eventData = {
   /** A checkpoint was stored, taken at the optimizer step `at`. */
   checkpoint: z.object({ step: z.string(), at: z.number().int(), epoch: z.number() }),
   evaluation: z.object({ step: z.string(), when: z.enum(['start', 'epoch', 'end']), mapAt100: z.number() }),
-  /** What an attempt said of its work (`said`, with a level), an image that cannot be read, a model that was registered, or a retry. */
+  /** A message from an attempt (`said`, with a level), an unreadable image, a registered model, or a retry. */
   note: z.object({
     step: z.string().optional(),
     level: z.enum(['info', 'warning']).optional(),
@@ -42,7 +42,7 @@ const eventData = {
 
 export type EventType = keyof typeof eventData;
 type ReadEventData = { [Type in EventType]: z.output<(typeof eventData)[Type]> };
-/** The data of an event that is written now. */
+/** The data of an event as this version writes it. */
 export type EventData = Omit<ReadEventData, 'attempt'> & { attempt: ReadEventData['attempt'] & { step: string; attemptId: string } };
 
 const eventOf = <Type extends EventType>(type: Type) =>
@@ -56,7 +56,7 @@ const eventOf = <Type extends EventType>(type: Type) =>
     data: eventData[type],
   });
 
-/** What people read: a run's history, in order, without gaps. */
+/** A run's history for people, in order, without gaps. */
 export const runEvent = z.discriminatedUnion('type', [
   eventOf('run'),
   eventOf('step'),

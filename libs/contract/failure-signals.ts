@@ -1,11 +1,11 @@
 import { z } from 'zod';
 
 /**
- * What an executor can see of an attempt that waits, suffers or has ended, each named after the sign and not after the
- * cause. `failureTable` of libs/domain tells what each one means and what is done.
+ * What an executor can observe about an attempt that waits, is in trouble or has ended, named after the symptom, not the cause.
+ * `failureTable` in libs/domain defines what each one means and what is done.
  */
 export const failureSignal = z.enum([
-  // It waits: nothing of it runs yet.
+  // The attempt waits: nothing of it runs yet.
   'queued',
   'quota_exceeded',
   'no_pod',
@@ -16,10 +16,10 @@ export const failureSignal = z.enum([
   'container_configuration',
   'container_creation',
   'container_creating',
-  // It runs, and something is wrong around it.
+  // The attempt runs, and something is wrong around it.
   'node_silent',
   'gpu_unhealthy',
-  // It was ended, or ended by itself without a word to the control plane.
+  // The attempt was ended from outside, or ended without reporting to the control plane.
   'container_start',
   'admission_refused',
   'ended_without_result',
@@ -42,11 +42,11 @@ export const failureSignal = z.enum([
 ]);
 export type FailureSignal = z.infer<typeof failureSignal>;
 
-/** One such sign of one attempt. */
+/** A signal observed about one attempt. */
 export type Finding = {
   signal: FailureSignal;
-  /** Milliseconds since the epoch at which it began, as far as can be told. */
+  /** When it began, in milliseconds since the epoch, as far as is known. */
   since: number;
-  /** What is particular to this case, in the words of whoever reported it: a node, an image, the scheduler's reason. */
+  /** Details in the words of the program that reported it: a node, an image, the scheduler's reason. */
   message: string;
 };

@@ -1,7 +1,6 @@
 /**
- * Names of the files of a feature set. It has the layout of clip-retrieval and embedding-reader: `img_emb/img_emb_00042.npy`
- * and `metadata/metadata_00042.parquet`, joined by position. Those tools read whatever lies in these two folders, so nothing
- * else may.
+ * Names of the files of a feature set. It has the layout of clip-retrieval and embedding-reader: `img_emb/img_emb_00042.npy` and
+ * `metadata/metadata_00042.parquet`, joined by position. Those tools read every file in these two folders, so there must be no others.
  */
 export const featureFolders = { embeddings: 'img_emb', metadata: 'metadata', rejected: 'rejected' } as const;
 export type FeatureFile = keyof typeof featureFolders;
@@ -10,12 +9,12 @@ const extension: Record<FeatureFile, string> = { embeddings: 'npy', metadata: 'p
 
 /** The path of a part's file below the folder of its feature set; `part` counts from 0. */
 export function partFile(kind: FeatureFile, part: number): string {
-  if (!Number.isInteger(part) || part < 0) throw new RangeError(`a part is a whole number from 0 on, not ${part}`);
+  if (!Number.isInteger(part) || part < 0) throw new RangeError(`a part number must be a non-negative integer, not ${part}`);
   const folder = featureFolders[kind];
   return `${folder}/${folder}_${String(part).padStart(5, '0')}.${extension[kind]}`;
 }
 
-/** The part that a file's name stands for, or null for any other name. */
+/** The part number in a file's name, or null for any other name. */
 export function partOf(kind: FeatureFile, name: string): number | null {
   const digits = new RegExp(`^${featureFolders[kind]}_(\\d{5,})\\.${extension[kind]}$`).exec(name)?.[1];
   return digits === undefined ? null : Number(digits);

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 
-/** Writes a file that a program generates; with `--check` on the command line only says when it differs, and fails. */
+/** Writes a generated file; with `--check` on the command line it only reports a difference and fails. */
 export async function writeOrCheck(path: string, text: string, source: string): Promise<void> {
   if (!process.argv.includes('--check')) {
     await writeFile(path, text);

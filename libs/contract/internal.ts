@@ -7,18 +7,18 @@ import { artifactKind, attemptCause, stopCause } from './states.ts';
 import { reportedDetails, reportedText, writtenText } from './text.ts';
 
 /**
- * What pods and the control plane say to each other over /internal/v1. Messages between our own programs ignore unknown
- * keys; the api serves this protocol and the one before, so that pods of days survive an upgrade. It counts up when an agent
- * would misunderstand an older or a newer control plane.
+ * The protocol between pods and the control plane over /internal/v1. Messages between our own programs ignore unknown keys; the api serves
+ * this protocol and the previous one, so that pods that run for days survive an upgrade. Increment it when an agent would misunderstand an
+ * older or a newer control plane.
  */
 export const protocol = 1;
-/** The oldest that is still spoken. */
+/** The oldest supported protocol. */
 export const oldestProtocol = oldestOf(protocol);
 
-/** In which an agent says its protocol with every request. Without it: the first. */
+/** The header with which an agent sends its protocol in every request. Without it: protocol 1. */
 export const protocolHeader = 'x-cairn-protocol';
 
-/** What this side speaks with one that knows protocols up to `theirs`; null when that one is too old. */
+/** The protocol to use with a peer that supports protocols up to `theirs`; null when the peer is too old. */
 export function agreedProtocol(theirs: number, ours: number = protocol): number | null {
   return theirs >= oldestOf(ours) ? Math.min(theirs, ours) : null;
 }
@@ -36,7 +36,7 @@ export const storedFile = z.object({
 });
 export type StoredFile = z.infer<typeof storedFile>;
 
-/** An artifact of more files has them in its manifest alone: neither a row nor a spec lists them. */
+/** An artifact with more files lists them only in its manifest: neither its row nor a spec lists them. */
 export const maxListedFiles = 1_000;
 
 /** An artifact that a step reads. */
@@ -46,9 +46,11 @@ export const inputArtifact = z.object({
   digest: sha256Hex,
   /** Key prefix with a trailing slash; a file's key is `prefix + name`. */
   prefix: z.string(),
-  /** All of them, or none where there are more than {@link maxListedFiles}: the manifest, whose digest is the artifact's, has them. */
+  /**
+   * All of them, or none where there are more than {@link maxListedFiles}: then the manifest, whose digest is the artifact's, lists them.
+   */
   files: z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: sha256Hex })),
-  /** How many these are; a control plane of the release before lists all and does not say. */
+  /** Number of files; a control plane of the previous release lists all and does not send it. */
   fileCount: z.number().int().optional(),
   details: z.record(z.string(), z.unknown()),
 });
@@ -63,16 +65,16 @@ export const imageSource = z.object({
 });
 export type ImageSource = z.infer<typeof imageSource>;
 
-/** What the files of a dataset were when it was registered. Its digest is made of it. */
+/** The files of a dataset when it was registered. Its digest is computed from this. */
 export const datasetFiles = z.object({
   /** The CSV files, imported lists (`imported/lists/clean.parquet`) and files of the countries (`countries/JP.json`) by name. */
   metadata: z.record(z.string(), z.object({ sha256: sha256Hex, bytes: z.number().int() })),
-  /** Of folders the SHA-256 of each split's listing (names, sizes, times); of tars the md5 of each. */
+  /** For folders the SHA-256 of each split's listing (names, sizes, times); for tars the md5 of each. */
   images: z.record(z.string(), z.string()),
 });
 export type DatasetFiles = z.infer<typeof datasetFiles>;
 
-/** A checkpoint of this step that a new attempt may go on from. */
+/** A checkpoint of this step that a new attempt may resume from. */
 export const resumePoint = z.object({
   id: z.string(),
   key: z.string(),
@@ -84,7 +86,7 @@ export const resumePoint = z.object({
 export type ResumePoint = z.infer<typeof resumePoint>;
 
 const specBase = {
-  /** That of the older of both sides. */
+  /** The older of the two sides' protocols. */
   protocol: z.number().int().min(oldestProtocol).max(protocol),
   attempt: z.object({ id: idOf('attempt'), ordinal: z.number().int(), generation: z.number().int() }),
   run: z.object({ id: idOf('run'), name: z.string() }),
@@ -94,22 +96,22 @@ const specBase = {
   source: imageSource,
   /** Everything the attempt writes goes below this prefix (trailing slash). */
   stagingPrefix: z.string(),
-  /** Newest first; only training steps have any. */
+  /** Newest first; empty except for training steps. */
   resume: z.array(resumePoint),
-  /** A report at least this often; a shard's lease is this long and is renewed by every report. */
+  /** An attempt reports at least this often; a shard's lease lasts this long and is renewed by every report. */
   heartbeatSeconds: z.number().positive(),
   leaseSeconds: z.number().positive(),
-  /** No progress for this long is a hang. */
+  /** An attempt without progress for this long hangs. */
   hangSeconds: z.number().positive(),
 };
 
-/** What one attempt is to do: the answer of GET /internal/v1/attempts/:id. */
+/** The work of one attempt: the response of GET /internal/v1/attempts/:id. */
 export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({
     ...specBase,
     kind: z.literal('prepare'),
     settings: stepSettings.prepare,
-    /** The files that the run was submitted on; null where an earlier version registered them without. */
+    /** The dataset's files as of the run's submission; null where an earlier version registered the dataset without them. */
     registered: datasetFiles.nullable().default(null),
   }),
   z.object({ ...specBase, kind: z.literal('train'), settings: stepSettings.train }),
@@ -118,7 +120,7 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ ...specBase, kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ ...specBase, kind: z.literal('register'), settings: stepSettings.register }),
-  /** The step is a fleet's whose shards are all committed: its artifact is to be made of them. It has no inputs. */
+  /** Make the artifact of a fleet from its shards, which are all committed. It has no inputs. */
   z.object({
     ...specBase,
     kind: z.literal('finalize'),
@@ -135,14 +137,14 @@ export const attemptSpec = z.discriminatedUnion('kind', [
 export type AttemptSpec = z.infer<typeof attemptSpec>;
 export type AttemptSpecOf<K extends AttemptSpec['kind']> = Extract<AttemptSpec, { kind: K }>;
 
-/** POST /internal/v1/attempts/:id/start: the process that runs the attempt says who it is; a second process gets `superseded`. */
+/** POST /internal/v1/attempts/:id/start: the process that runs the attempt identifies itself; a second process gets `superseded`. */
 export const startRequest = z.object({
   host: reportedText(255),
   pid: wholeNumber,
-  /** Distinguishes two processes that claim the same attempt: random, made once per process. */
+  /** Distinguishes two processes that claim the same attempt: random, generated once per process. */
   instance: writtenText(64, { least: 8 }),
   version: reportedText(64),
-  /** Of what its code computes, by kind of step; empty from agents of releases that did not report them. */
+  /** Versions of the step code, by kind of step; empty from agents of releases that did not report them. */
   stepVersions: z.record(z.string().regex(/^[a-z][a-z_]{0,39}$/), wholeNumber).default({}),
 });
 export type StartRequest = z.infer<typeof startRequest>;
@@ -150,7 +152,7 @@ export type StartRequest = z.infer<typeof startRequest>;
 export const logStream = z.enum(['agent', 'stdout', 'stderr']);
 export type LogStream = z.infer<typeof logStream>;
 
-/** At most this many bytes of UTF-8 a log chunk. */
+/** The most bytes of UTF-8 in a log chunk. */
 export const logChunkBytes = 64 * 1024;
 
 export const reportItem = z.discriminatedUnion('type', [
@@ -158,7 +160,7 @@ export const reportItem = z.discriminatedUnion('type', [
     type: z.literal('log'),
     stream: logStream,
     offset: byteCount.max(largestLogOffset).describe('Byte offset in the stream.'),
-    /** As the program wrote it: offsets count its bytes, so nothing of it is changed; it is stored as bytes. */
+    /** As the program wrote it: offsets count its bytes, so it is stored as bytes, unchanged. */
     text: z.string().max(logChunkBytes),
   }),
   z
@@ -172,17 +174,17 @@ export const reportItem = z.discriminatedUnion('type', [
     })
     .refine(
       ({ steps, values, times }) => steps.length === values.length && steps.length === times.length,
-      'each point has a step, a value and a time',
+      'each point needs a step, a value and a time',
     ),
-  /** How far the attempt is: images, steps or rows done of a total. */
+  /** Progress of the attempt: images, steps or rows done of a total. */
   z.object({
     type: z.literal('progress'),
     done: z.number().min(0),
     total: z.number().min(0),
     unit: z.enum(['steps', 'images', 'rows', 'files']),
-    /** How many a second, of `rateUnit`. */
+    /** Per second, in `rateUnit`. */
     rate: z.number().min(0).nullable(),
-    /** A training stage counts steps and measures images. Without it: `unit`, as agents of earlier releases meant it. */
+    /** A training stage counts optimizer steps and measures images. Defaults to `unit`, as in earlier releases. */
     rateUnit: z.enum(['images']).optional(),
     etaSeconds: z.number().min(0).nullable(),
     message: reportedText(500),
@@ -196,7 +198,7 @@ export const reportItem = z.discriminatedUnion('type', [
     epoch: z.number(),
     final: z.boolean(),
   }),
-  /** The attempt goes on from this checkpoint of an earlier one. */
+  /** The attempt resumes from this checkpoint of an earlier one. */
   z.object({ type: z.literal('resumed'), checkpointId: idOf('checkpoint'), step: wholeNumber, epoch: z.number() }),
   z.object({ type: z.literal('evaluation'), when: z.enum(['start', 'epoch', 'end']), step: wholeNumber, mapAt100: z.number() }),
   z.object({ type: z.literal('badImage'), imageId: reportedText(200), path: reportedText(1000), reason: reportedText(1000) }),
@@ -204,40 +206,40 @@ export const reportItem = z.discriminatedUnion('type', [
 ]);
 export type ReportItem = z.infer<typeof reportItem>;
 
-/** The most reports of an attempt: one a second for 48 days. Each numbers its chunks of metrics within PostgreSQL's `integer`. */
+/** The most reports of an attempt: one per second for 48 days. Chunks of metrics are numbered per report within PostgreSQL's `integer`. */
 const maxReports = Math.floor(largestInt4 / 512) - 1;
 
-/** POST /internal/v1/attempts/:id/reports. Ordered: `seq` counts from 1; a repeated one is answered and not applied again. */
+/** POST /internal/v1/attempts/:id/reports. Ordered: `seq` counts from 1; a repeated report is answered and not applied again. */
 export const reportRequest = z.object({ seq: wholeNumber.min(1).max(maxReports), at: timestamp, items: z.array(reportItem).max(500) });
 export type ReportRequest = z.infer<typeof reportRequest>;
 
-/** Every report's answer tells the attempt whether to go on. `stop`: save what can be saved within the grace and end. */
+/** The answer to every report says whether to continue. `stop`: save what can be saved within the grace period, then end. */
 export const reportReply = z.object({
   directive: z.enum(['continue', 'stop']),
-  /** Decides how the attempt ends; null from a control plane that sends none, or one that this release does not know. */
+  /** Decides how the attempt ends; null when the control plane sends none, or one that this release does not know. */
   cause: stopCause.nullable().catch(null),
-  /** For people. An agent of before `cause` takes one that begins with `cancel` for a cancellation. */
+  /** For people. Agents that do not know `cause` take a reason that begins with `cancel` for a cancellation. */
   reason: z.string().nullable(),
   graceSeconds: z.number(),
 });
 export type ReportReply = z.infer<typeof reportReply>;
 
 /**
- * POST /internal/v1/attempts/:id/shards/claim. A shard that is leased to the attempt and not among these comes first: its
- * answer was lost, or the process that held it was.
+ * POST /internal/v1/attempts/:id/shards/claim. A shard that is leased to the attempt and not in `holding` comes first: the answer was lost,
+ * or the process that held it ended.
  */
 export const claimRequest = z.object({
-  /** Indexes of the shards that the worker is at now, one a GPU. */
+  /** Indexes of the shards that the worker is working on, one per GPU. */
   holding: z.array(wholeNumber).max(1024).default([]),
 });
 export type ClaimRequest = z.infer<typeof claimRequest>;
 
-/** The answer of a claim. `from` and `count` are in distinct ids of the list, in order of first appearance. */
+/** The answer to a claim. `from` and `count` are in distinct ids of the list, in order of first appearance. */
 export const shardClaim = z.object({
   shard: z.object({ index: z.number().int(), from: z.number().int(), count: z.number().int(), tries: z.number().int() }).nullable(),
   /** True when every shard is committed: the attempt ends. */
   done: z.boolean(),
-  /** When there is no shard now but not all are committed (leased to others): ask again after this long. */
+  /** When no shard is free but not all are committed (others hold leases): ask again after this long. */
   retryAfterSeconds: z.number(),
 });
 export type ShardClaim = z.infer<typeof shardClaim>;
@@ -249,18 +251,18 @@ export const shardCommit = z.object({
   /** Named by `partFile`: vectors and ids, and the rejected images where there are any. */
   files: z.array(storedFile).max(16),
   /**
-   * SHA-256 over the shard's ids in the order of the list, each with a line end: the worker read back what it had written, and found each of
-   * these ids there once and no other. Null from a worker of the release before, which did not look.
+   * SHA-256 over the shard's ids in the order of the list, each followed by a newline: the worker read back what it wrote and found exactly
+   * these ids, each once. Null from a worker of the previous release, which did not check.
    */
   idsSha256: sha256Hex.nullable().default(null),
-  /** Seconds spent by phase. */
+  /** Seconds spent in each phase. */
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number() }),
 });
 export type ShardCommit = z.infer<typeof shardCommit>;
 
 /**
- * GET /internal/v1/attempts/:id/shards/files?from=INDEX: to an attempt that finalizes, the staged files of committed shards in order.
- * A page has those of at most {@link stagedShardsPerPage} shards, from the shard `from` on.
+ * GET /internal/v1/attempts/:id/shards/files?from=INDEX: for an attempt that finalizes, the staged files of committed shards in order. A
+ * page covers at most {@link stagedShardsPerPage} shards, starting with the shard `from`.
  */
 export const stagedFilesPage = z.object({
   shards: z.array(z.object({ index: wholeNumber, files: z.array(storedFile) })),
@@ -270,18 +272,20 @@ export const stagedFilesPage = z.object({
 export type StagedFilesPage = z.infer<typeof stagedFilesPage>;
 export const stagedShardsPerPage = 256;
 
-/** How an attempt ended, told by its program, with its last words. */
+/** How an attempt ended, as its program reports it, with its last output. */
 export const reportedMessage = reportedText(8000, { lines: true });
 
-/** A failure as a program or an executor tells it. */
+/** A failure as a program or an executor reports it. */
 export const reportedFailure = z.object({ cause: attemptCause, code: reportedText(64), message: reportedMessage });
 
-/** POST /internal/v1/attempts/:id/finish. Idempotent: the same outcome twice is answered alike. */
+/** POST /internal/v1/attempts/:id/finish. Idempotent: the same outcome twice gets the same answer. */
 export const finishRequest = z.discriminatedUnion('outcome', [
   z.object({ outcome: z.literal('succeeded'), files: z.array(storedFile).max(10_000), details: reportedDetails }),
   reportedFailure.extend({
     outcome: z.literal('failed'),
-    /** From an attempt that finalizes: shards whose staged files are missing or not what was committed. They are extracted again. */
+    /**
+     * From an attempt that finalizes: shards whose staged files are missing or differ from what was committed. They are extracted again.
+     */
     badShards: z.array(wholeNumber).max(100_000).optional(),
   }),
   z.object({ outcome: z.literal('preempted'), message: reportedMessage }),
@@ -289,8 +293,8 @@ export const finishRequest = z.discriminatedUnion('outcome', [
 ]);
 export type FinishRequest = z.infer<typeof finishRequest>;
 
-/** The exit code of a program of ours whose configuration is wrong, so that starting it again unchanged is of no use: EX_CONFIG of sysexits.h. */
+/** The exit code for an invalid configuration, where a restart without a change cannot help: EX_CONFIG of sysexits.h. */
 export const configurationExit = 78;
 
-/** Reserved exit codes of the agent's process, for the executor that sees no more than a code. */
+/** Reserved exit codes of the agent's process, for an executor that sees only the code. */
 export const agentExit = { ok: 0, failed: 1, configuration: configurationExit, superseded: 79, preempted: 75 } as const;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { knownCounts } from './known-counts.ts';
 
-/** Table 1 of arXiv 2110.04294 (images / ids), and the numbers that GLDv2 and the reference's README tell. */
+/** Table 1 of arXiv 2110.04294 (images / ids), and the numbers that GLDv2 and the reference's README state. */
 const table = `
 clean        | 1,580,470 | 81,313
 c2x          | 3,223,078 | 81,313

@@ -1,11 +1,11 @@
 import type { ListName } from './settings.ts';
 
-/** Rows and labels of a list; labels are null where no source tells them. */
+/** Rows and labels of a list; labels are null where no source states them. */
 export type KnownCount = { rows: number; labels: number | null; source: string };
 
 const table1 = 'table 1 of arXiv 2110.04294';
 
-/** What GLDv2's lists have. */
+/** The known counts of GLDv2's lists. */
 export const knownCounts: Partial<Record<ListName, KnownCount>> = {
   clean: { rows: 1_580_470, labels: 81_313, source: table1 },
   c2x: { rows: 3_223_078, labels: 81_313, source: table1 },

@@ -1,20 +1,20 @@
 import { z } from 'zod';
 
-/** A name that may stand in a path, a URL or a Kubernetes label: no slash, no leading dot, at most 63 characters. */
+/** A name that is safe in a path, a URL or a Kubernetes label: no slash, no leading dot, at most 63 characters. */
 export const safeName = z
   .string()
   .regex(
     /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
-    'use letters, digits, dot, dash and underscore, first a letter or digit, at most 63 characters',
+    'use letters, digits, dot, dash and underscore, starting with a letter or digit, at most 63 characters',
   );
 
-/** The name of a file in a folder: it can neither be another folder's nor a hidden one. */
-export const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'the name of a file, without a folder');
+/** The name of a file in a folder: it can neither leave the folder nor be hidden. */
+export const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'use the name of a file, without a folder');
 
-/** A dataset: its newest version, or the one named. The number fits the database's. */
+/** A dataset: its newest version, or the one named. The number fits the database column. */
 export const datasetReference = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version');
 
-/** The first characters of an id tell what it names: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`, `wts_`. */
+/** The prefix of an id says what it identifies: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`, `wts_`. */
 export const idPrefixes = {
   run: 'run',
   step: 'stp',
@@ -32,7 +32,7 @@ export type IdKind = keyof typeof idPrefixes;
 export const idOf = (kind: IdKind) =>
   z.string().regex(new RegExp(`^${idPrefixes[kind]}_[0-9a-hjkmnp-tv-z]{26}$`), `an id of the form ${idPrefixes[kind]}_...`);
 
-/** Seconds since the epoch never cross a wire: times are ISO 8601 in UTC. */
+/** Times on a wire are ISO 8601 in UTC, never seconds since the epoch. */
 export const timestamp = z.iso.datetime({ offset: true }).max(64);
 
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits');

@@ -20,12 +20,12 @@ export const problem = z.object({
   remedy: z.string(),
   retry: z.boolean(),
   requestId: z.string(),
-  /** Field errors, nearest names and other particulars. */
+  /** Field errors, nearest names and other details. */
   details: z.record(z.string(), z.unknown()).optional(),
 });
 export type Problem = z.infer<typeof problem>;
 
-/** `limit` and an opaque `cursor` of the page before. */
+/** `limit` and the opaque `cursor` of the previous page. */
 export const pageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: writtenText(200).optional(),
@@ -34,7 +34,7 @@ export const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(
 
 // Runs -----------------------------------------------------------------------------------------------------------------
 
-/** The name of a step as somebody gives it; which steps there are the recipe says. */
+/** The name of a step as the caller gives it; the recipe says which steps exist. */
 const stepName = writtenText(100, { least: 1 });
 
 const maxOverrides = 500;
@@ -43,7 +43,7 @@ const maxOverrides = 500;
 export const submitRequest = z.strictObject({
   /** Name of a built-in recipe, or a whole recipe. */
   recipe: z.union([writtenText(63, { least: 1 }), recipe]),
-  /** `name` or `name@version`; without it the recipe's own dataset. */
+  /** `name` or `name@version`; defaults to the recipe's dataset. */
   dataset: datasetReference.optional(),
   name: safeName.optional(),
   /** Overrides by path, such as `stages.512_all.epochs: 2`. */
@@ -51,17 +51,17 @@ export const submitRequest = z.strictObject({
     .record(writtenText(200, { least: 1 }), z.unknown())
     .refine((set) => Object.keys(set).length <= maxOverrides, `at most ${maxOverrides} settings can be overridden`)
     .default({}),
-  /** The steps that are wanted, in place of the recipe's own `until`: the run has these and what they need. */
+  /** The wanted steps, in place of the recipe's own `until`: the run has these and the steps they need. */
   until: untilSteps.optional(),
-  /** Larger goes first. */
+  /** Larger runs first. */
   priority: z.number().int().min(-100).max(100).default(0),
-  /** Steps by name that run again although their result exists; true for all. */
+  /** Names of steps that run again although their result exists; true for all. */
   noReuse: z.union([z.boolean(), z.array(stepName).max(100)]).default(false),
 });
 export type SubmitRequest = z.infer<typeof submitRequest>;
 export type SubmitRequestInput = z.input<typeof submitRequest>;
 
-/** Why a step waits, and for whom: one sentence, the same in the API, the CLI and the dashboard. */
+/** Why a step waits, and for what: one sentence, the same in the API, the CLI and the dashboard. */
 export const waitingReason = z.object({
   code: z.enum([
     'dependencies',
@@ -84,7 +84,7 @@ export const progressView = z.object({
   total: z.number(),
   unit: z.enum(['steps', 'images', 'rows', 'files', 'shards']),
   rate: z.number().nullable(),
-  rateUnit: z.enum(['images']).optional().describe('What `rate` counts a second; `unit` where it is not given.'),
+  rateUnit: z.enum(['images']).optional().describe('What `rate` counts per second; defaults to `unit`.'),
   etaSeconds: z.number().nullable(),
   message: z.string(),
 });
@@ -101,7 +101,7 @@ export const shardCounts = z.object({
 export const failureView = z.object({ cause: attemptCause, code: z.string(), message: z.string() });
 export type FailureView = z.infer<typeof failureView>;
 
-/** What the leader sees around an attempt that waits or runs; `failureTable` of libs/domain has the codes' meaning. */
+/** A finding of the leader about an attempt that waits or runs; `failureTable` in libs/domain defines the codes. */
 export const findingView = z.object({ code: z.string(), message: z.string(), since: timestamp });
 export type FindingView = z.infer<typeof findingView>;
 
@@ -116,7 +116,7 @@ export const stepView = z.object({
   progress: progressView.nullable(),
   shards: shardCounts.nullable(),
   failure: failureView.nullable(),
-  /** The artifact the step made or reused. */
+  /** The artifact that the step made or reused. */
   artifact: z.object({ id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable(), prefix: z.string() }).nullable(),
   /** Where a reused result comes from. */
   reusedFrom: z.object({ runId: idOf('run'), runName: z.string() }).nullable(),
@@ -158,32 +158,32 @@ export const runListQuery = pageQuery.extend({
   name: writtenText(63).optional(),
 });
 
-/** What a step would take, reckoned; null where it cannot be reckoned, and `basis` says why. */
+/** The estimated cost of a step; null where it cannot be estimated, and `basis` says why. */
 export const stepEstimate = z.object({
   /** Over all its GPUs. */
   gpuHours: z.number().nullable(),
   /** Of one GPU. */
   gpuMemoryGib: z.number().nullable(),
-  /** How it is reckoned, with the numbers and how far it may be off. */
+  /** How it is estimated, with the numbers and the expected error. */
   basis: z.string(),
 });
 export type StepEstimate = z.infer<typeof stepEstimate>;
 
-/** One step of a plan: what a submission would do. */
+/** One step of a plan: what a submission would do with it. */
 export const plannedStep = z.object({
   name: z.string(),
   kind: stepKind,
   needs: z.array(z.string()),
   action: z.enum(['run', 'reuse', 'wait-for-same']),
-  /** `from run X`, or which part of the memo key differs from the nearest earlier step. */
+  /** `from run X`, or which part of the memo key differs from that of the nearest earlier step. */
   why: z.string(),
   settings: z.record(z.string(), z.unknown()),
   slots: z.number().int(),
-  /** What it reads from outside the run; sha256 null: imported weights that are not here. */
+  /** What it reads from outside the run; sha256 is null for weights that are not imported yet. */
   given: z.array(z.object({ role: z.string(), name: z.string(), sha256: sha256Hex.nullable() })).default([]),
-  /** Of the steps that run on GPUs. */
+  /** Only for steps that run on GPUs. */
   estimate: stepEstimate.nullable(),
-  /** Of a training stage: what a step is made of, and what changes with the number of GPUs. */
+  /** Only for a training stage: how an optimizer step is composed, and what changes with the number of GPUs. */
   split: z.string().nullable(),
 });
 export type PlannedStep = z.infer<typeof plannedStep>;
@@ -192,14 +192,14 @@ export const planView = z.object({
   recipe: recipe,
   dataset: z.string(),
   steps: z.array(plannedStep),
-  /** Of the steps that would run: the sum of their GPU-hours, and the most memory that one of them needs on a GPU. */
+  /** For the steps that would run: the sum of their GPU-hours, and the most memory that one of them needs on a GPU. */
   estimate: stepEstimate,
 });
 export type PlanView = z.infer<typeof planView>;
 
 export const cancelRequest = z.strictObject({ reason: writtenText(500).default('') });
 export const retryRequest = z.strictObject({
-  /** The step to run again from; without it every failed or cancelled step. */
+  /** The step to run again from; defaults to every failed or cancelled step. */
   from: stepName.optional(),
 });
 
@@ -214,14 +214,14 @@ export const attemptView = z.object({
   generation: z.number().int(),
   state: attemptState,
   failure: failureView.nullable(),
-  /** Why it has not started yet, or what is wrong around it while it runs. */
+  /** Why it has not started yet, or what is wrong while it runs. */
   finding: findingView.nullable(),
   contact: z.enum(['ok', 'silent', 'none']),
   pool: z.string(),
   /** Where it runs: host and process, container or pod. */
   place: z.string().nullable(),
   resumedFrom: z.object({ step: z.number().int(), epoch: z.number() }).nullable(),
-  /** The last step of training that it reported; null for one that reported none. */
+  /** The last optimizer step that it reported; null if it reported none. */
   reachedStep: z.number().int().nullable(),
   createdAt: timestamp,
   startedAt: timestamp.nullable(),
@@ -231,7 +231,7 @@ export const attemptView = z.object({
 export type AttemptView = z.infer<typeof attemptView>;
 export const attemptList = z.object({ items: z.array(attemptView) });
 
-/** Files that an attempt leaves beside its result: TensorBoard's. */
+/** Files that an attempt leaves in addition to its result: TensorBoard event files. */
 export const attemptFileList = z.object({
   items: z.array(z.object({ name: fileName, bytes: z.number().int(), modifiedAt: timestamp })),
 });
@@ -251,22 +251,22 @@ export const logQuery = z.strictObject({
     .min(1)
     .max(1024 * 1024)
     .default(256 * 1024),
-  /** Waits up to this long for more when there is nothing after `offset`. */
+  /** How long to wait for more when there is nothing after `offset`. */
   waitSeconds: z.coerce.number().min(0).max(30).default(0),
 });
 export const logPage = z.object({
   stream: logStream,
   offset: z.number().int(),
-  /** Where to go on. */
+  /** The offset of the next page. */
   nextOffset: z.number().int(),
   text: z.string(),
-  /** True when the attempt is over and `nextOffset` is the end. */
+  /** True when the attempt has ended and `nextOffset` is the end of its log. */
   end: z.boolean(),
 });
 export type LogPage = z.infer<typeof logPage>;
 
 export const metricsQuery = z.strictObject({
-  /** Comma-separated names; all without it. */
+  /** Comma-separated names; defaults to all. */
   names: writtenText(500).optional(),
   maxPoints: z.coerce.number().int().min(2).max(10_000).default(1000),
 });

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { CairnError } from './errors.ts';
 
 /**
- * The parts of a setting's path such as `stages.512_all.epochs`. A name with a dot in it stands in double quotes:
+ * The parts of a setting's path such as `stages.512_all.epochs`. A name that contains a dot is in double quotes:
  * `stages."v1.5".epochs`.
  *
  * @throws CairnError `unknown_setting` for a path with an empty part or a quote that is not closed
@@ -17,7 +17,7 @@ export function settingPath(path: string): string[] {
     if (name === '' || endsInDot)
       throw new CairnError(
         'unknown_setting',
-        `"${path}" is not the path of a setting: names are separated by single dots, and one with a dot in it stands in double quotes, ` +
+        `"${path}" is not a valid setting path: separate names by single dots, and put a name that contains a dot in double quotes, ` +
           'as in stages."v1.5".epochs',
         { details: { setting: path } },
       );
@@ -26,17 +26,17 @@ export function settingPath(path: string): string[] {
   return parts;
 }
 
-/** The path of a setting as it is written: {@link settingPath} gives its parts. */
+/** Formats the path of a setting; the inverse of {@link settingPath}. */
 export function settingPathText(parts: readonly PropertyKey[]): string {
   return parts.map((part) => (String(part).includes('.') ? `"${String(part)}"` : String(part))).join('.');
 }
 
-/** The value of a record's own key; undefined for what it has not, `constructor` and `toString` among them. */
+/** The value of a record's own key; undefined for any other, including inherited ones such as `constructor` and `toString`. */
 export function ownValue<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
   return Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
-/** The schema itself, without the defaults and the like that are wrapped around it. */
+/** The inner schema, without wrappers such as defaults. */
 export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
   const isWrapper =
     schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional || schema instanceof z.ZodNullable;

@@ -17,7 +17,7 @@ describe('settings of steps', () => {
     expect(Object.keys(stepSettings).sort()).toEqual([...stepKind.options].sort());
   });
 
-  test.each(Object.entries(stepSettings))('of %s are each marked as affecting the result or not', (_kind, schema) => {
+  test.each(Object.entries(stepSettings))('of %s each have a mark: whether they affect the result', (_kind, schema) => {
     expect(unmarkedFields(schema)).toEqual([]);
   });
 
@@ -27,7 +27,7 @@ describe('settings of steps', () => {
     expect(unmarkedFields(schema)).toEqual(['plain', 'group.inner']);
   });
 
-  test('carry a mark through defaults, and an unknown mark is none', () => {
+  test('keep their mark through defaults, and an unknown mark counts as none', () => {
     expect(markOf(stepSettings.train.shape.loaderWorkers)).toBe('operational');
     expect(markOf(stepSettings.train.shape.learningRate)).toBe('result');
     expect(markOf(stepSettings.train.shape.model.shape.backbone)).toBe('result');

@@ -21,19 +21,19 @@ function reachable<S extends string>(table: Readonly<Record<S, { next: readonly 
   return found;
 }
 
-test('every state can be reached from the first one, but for that of runs that nothing holds yet', () => {
+test('every state can be reached from the first one, except `held`, which nothing sets yet', () => {
   expect([...reachable(runStates, 'held')].toSorted()).toEqual(runState.options.toSorted());
   expect([...reachable(stepStates, 'blocked')].toSorted()).toEqual(stepState.options.toSorted());
   expect([...reachable(attemptStates, 'created')].toSorted()).toEqual(attemptState.options.toSorted());
 });
 
-test('an attempt that is over stays so; a run and a step that are over begin again only by a retry', () => {
+test('an ended attempt stays ended; an ended run or step starts again only by a retry', () => {
   for (const state of attemptState.options) if (!isLiveAttempt(state)) expect(attemptStates[state].next).toEqual([]);
   for (const state of runState.options) if (isEndedRun(state)) expect(runStates[state].next).toEqual(['running']);
   for (const state of stepState.options) if (isEndedStep(state)) expect(stepStates[state].next).toEqual(['blocked']);
 });
 
-test('a run can be cancelled while it is not over, and retried when it is', () => {
+test('a run can be cancelled until it ends, and retried after it ended', () => {
   expect(statesThatAllow('cancel')).toEqual(['held', 'queued', 'running']);
   expect(statesThatAllow('retry')).toEqual(runState.options.filter(isEndedRun));
   for (const state of statesThatAllow('cancel')) expect(mayFollow(runStates, state, 'cancelling')).toBe(true);

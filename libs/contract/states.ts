@@ -4,16 +4,16 @@ import { z } from 'zod';
 export const runState = z.enum(['held', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled']);
 export type RunState = z.infer<typeof runState>;
 
-/** What people may ask of a run. */
+/** Actions on a run. */
 export type RunAction = 'cancel' | 'retry';
 
-/** Of each state of a run: which may follow it, whether the run is over, and what may be asked of it. */
+/** For each state of a run: the states that may follow, whether the run has ended, and the allowed actions. */
 export const runStates = {
   held: { next: ['queued', 'cancelling'], isEnded: false, actions: ['cancel'] },
   queued: { next: ['running', 'cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   running: { next: ['cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   cancelling: { next: ['cancelled'], isEnded: false, actions: [] },
-  // A retry opens a run that ended again.
+  // A retry reopens an ended run.
   succeeded: { next: ['running'], isEnded: true, actions: ['retry'] },
   failed: { next: ['running'], isEnded: true, actions: ['retry'] },
   cancelled: { next: ['running'], isEnded: true, actions: ['retry'] },
@@ -22,12 +22,12 @@ export const runStates = {
 export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded;
 export const liveRunStates = runState.options.filter((state) => !isEndedRun(state));
 
-/** True when a run in this state may be cancelled, or retried: whole, or from one of its steps. */
+/** True when a run in this state can be cancelled or retried (all of it, or from one of its steps). */
 export const allowsAction = (state: RunState, action: RunAction): boolean => runStates[state].actions.some((one) => one === action);
-/** The states in which a run may be cancelled, or retried. */
+/** The states in which a run can be cancelled or retried. */
 export const statesThatAllow = (action: RunAction): RunState[] => runState.options.filter((state) => allowsAction(state, action));
 
-/** The judgement of a run's quality gate, apart from its state: a worse model is a succeeded run with a failed verdict. */
+/** The verdict of a run's quality gate, separate from its state: a worse model is a succeeded run with a failed verdict. */
 export const runVerdict = z.enum(['none', 'passed', 'failed']);
 export type RunVerdict = z.infer<typeof runVerdict>;
 
@@ -36,15 +36,15 @@ export const stepState = z.enum(['blocked', 'ready', 'active', 'succeeded', 'reu
 export type StepState = z.infer<typeof stepState>;
 
 /**
- * Of each state of a step: which may follow it, and whether the step is over, and if so with a result (`done`) or without one: a retry
- * of its run runs it again only then, unless it is asked for by name.
+ * For each state of a step: the states that may follow, and whether the step has ended with a result (`done`) or without one. A retry of
+ * the run runs a step again if it has no result, or if the retry names it.
  */
 export const stepStates = {
   blocked: { next: ['ready', 'cancelled'], end: null },
   ready: { next: ['active', 'reused', 'cancelled'], end: null },
-  // Back to ready when an attempt ended and the budget of its cause allows another.
+  // Back to ready when an attempt ended and the retry budget of its cause allows another.
   active: { next: ['ready', 'succeeded', 'failed', 'cancelled'], end: null },
-  // A retry blocks the steps that run again, and those that depend on them.
+  // A retry sets the steps that run again, and those that depend on them, to blocked.
   succeeded: { next: ['blocked'], end: 'done' },
   reused: { next: ['blocked'], end: 'done' },
   failed: { next: ['blocked'], end: 'without-result' },
@@ -69,7 +69,7 @@ export const attemptState = z.enum([
 ]);
 export type AttemptState = z.infer<typeof attemptState>;
 
-/** Of each state of an attempt: which may follow it, and whether it is on its way to a place (`starting`), has one (`working`), or is over. */
+/** For each state of an attempt: the states that may follow, and whether it is `starting`, `working` or `ended`. */
 export const attemptStates = {
   created: { next: ['launching', 'running', 'stopping', 'failed', 'cancelled', 'lost'], phase: 'starting' },
   launching: { next: ['running', 'stopping', 'succeeded', 'failed', 'preempted', 'cancelled', 'lost'], phase: 'starting' },
@@ -87,21 +87,21 @@ export const attemptStatesIn = (phase: (typeof attemptStates)[AttemptState]['pha
 export const isLiveAttempt = (state: AttemptState): boolean => attemptStates[state].phase !== 'ended';
 export const liveAttemptStates = attemptState.options.filter(isLiveAttempt);
 
-/** True when a table has the change of state; that a state stays is no change, and always allowed. */
+/** True when a table allows the change of state; staying in a state is always allowed. */
 export const mayFollow = <S extends string>(table: Readonly<Record<S, { next: readonly S[] }>>, from: S, to: S): boolean =>
   from === to || table[from].next.includes(to);
 
-/** Why an attempt ended badly: each cause has a budget of retries of its own. */
+/** Why an attempt failed: each cause has its own retry budget. */
 export const attemptCause = z.enum(['user', 'data', 'infrastructure', 'preemption', 'gpu', 'deadline']);
 export type AttemptCause = z.infer<typeof attemptCause>;
 
-/** Why the control plane asks an attempt to stop. What it says to people is a sentence beside it. */
+/** Why the control plane asks an attempt to stop, for programs; people read the reason next to it. */
 export const stopCause = z.enum([
   /** Its run was cancelled. */
   'cancelled',
-  /** Another attempt of the step used up the retries: the step fails, and what this one would make is of no use. */
+  /** Another attempt of the step used up the retry budget: the step fails, so the result of this attempt is not needed. */
   'step_failed',
-  /** Its room is needed by another step; the step goes on later. */
+  /** Another step needs its slots; its step continues later. */
   'preempted',
 ]);
 export type StopCause = z.infer<typeof stopCause>;
@@ -110,7 +110,7 @@ export type StopCause = z.infer<typeof stopCause>;
 export const shardState = z.enum(['pending', 'leased', 'committed']);
 export type ShardState = z.infer<typeof shardState>;
 
-/** The states of an artifact. PostgreSQL decides which exists; the manifest, written last, proves it. */
+/** The states of an artifact. PostgreSQL decides which artifacts exist; the manifest, written last, proves it. */
 export const artifactState = z.enum(['building', 'ready', 'deleting']);
 export type ArtifactState = z.infer<typeof artifactState>;
 
@@ -118,10 +118,10 @@ export type ArtifactState = z.infer<typeof artifactState>;
 export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
 
-/** What a step leaves behind, or a person brought in (`weights`; `checkpoint` too). */
+/** The result of a step, or an import (`weights`; `checkpoint` too). */
 export const artifactKind = z.enum(['lists', 'checkpoint', 'model', 'features', 'neighbours', 'evaluation', 'registration', 'weights']);
 export type ArtifactKind = z.infer<typeof artifactKind>;
 
-/** Roles of tokens, each including the ones before it. */
+/** Roles of tokens, each including the previous ones. */
 export const tokenRole = z.enum(['viewer', 'submitter', 'admin']);
 export type TokenRole = z.infer<typeof tokenRole>;

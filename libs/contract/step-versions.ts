@@ -1,9 +1,9 @@
 import type { StepKind } from './states.ts';
 
 /**
- * The version of what each kind of step computes, of its results' memo keys. Raise it by hand when the same settings and inputs give
- * another result: earlier results of the kind are then made again. apps/worker/step-code.test.ts fails when the code of a kind
- * changed and nobody decided.
+ * The version of each kind of step's code, part of the memo key of its results. Raise it by hand when the same settings and inputs give
+ * another result: earlier results of the kind are then computed again. apps/worker/step-code.test.ts fails when the code of a kind changed
+ * without a decision.
  */
 export const stepVersions = {
   prepare: 1,

@@ -9,14 +9,14 @@ import { trainerEvent } from './trainer.ts';
 
 const trainer = fileURLToPath(new URL('../../docker/trainer', import.meta.url));
 
-/** What a program of Python prints as JSON, with the trainer and its tests on its path. */
+/** The JSON that a Python program prints, with the trainer and its tests on its path. */
 async function answerOf(program: string): Promise<unknown> {
   const path = `import sys; sys.path[:0] = [${JSON.stringify(trainer)}, ${JSON.stringify(`${trainer}/tests`)}]\n`;
   const { stdout } = await promisify(execFile)(trainerPython(), ['-I', '-c', path + program]);
   return JSON.parse(stdout);
 }
 
-/** What the trainer's own tests hold its events to, by JSON Schema's names of types. */
+/** The fields that the trainer's own tests require of its events, with JSON Schema's type names. */
 const events = `
 import json
 from event_schema import _FIELDS, _NUMBER
@@ -29,7 +29,7 @@ const described = z.object({
   properties: z.record(z.string(), z.looseObject({ type: z.string().optional(), const: z.string().optional() })),
 });
 
-test("the trainer's tests ask of each event what its reader asks", async () => {
+test("the trainer's tests require of each event what its reader requires", async () => {
   const ours = trainerEvent.options.map((option) => {
     const { properties, required } = described.parse(z.toJSONSchema(option, { io: 'input' }));
     const { event, time, ...fields } = properties;
@@ -40,7 +40,7 @@ test("the trainer's tests ask of each event what its reader asks", async () => {
   expect(await answerOf(events)).toEqual(Object.fromEntries(ours));
 });
 
-/** The trainer's settings: each field's type, choices, range and default, by JSON Schema's names. */
+/** The trainer's settings: each field's type, choices, range and default, with JSON Schema's names. */
 const settings = `
 import dataclasses, json, types, typing
 from cairn_trainer import config
@@ -78,9 +78,9 @@ const plain = z.object({
 });
 const property = plain.extend({ anyOf: z.array(plain).optional() });
 
-/** The fields of a schema as the trainer's are described, without the limits that JSON Schema gives every integer. */
+/** The fields of a schema in the form of the trainer's, without the limits that JSON Schema gives every integer. */
 function fieldsOf(schema: z.ZodObject): Record<string, unknown> {
-  // A registry of its own: a schema that is registered under a name, as the api does, would be a reference.
+  // A separate registry: a schema that the api registered under a name would become a reference.
   const json = z.toJSONSchema(schema, { io: 'input', metadata: z.registry() });
   const { properties } = z.object({ properties: z.record(z.string(), property) }).parse(json);
   return Object.fromEntries(
@@ -93,10 +93,10 @@ function fieldsOf(schema: z.ZodObject): Record<string, unknown> {
   );
 }
 
-test('the trainer takes the settings of the contract, with the same types, choices, ranges and defaults', async () => {
-  // Which checkpoint a stage starts from is settled before the trainer runs; it reads the list by its path, whatever its name.
+test('the trainer accepts the settings of the contract, with the same types, choices, ranges and defaults', async () => {
+  // Which checkpoint a stage starts from is decided before the trainer runs; it reads the list by path, not by name.
   const { from: _from, list: _list, ...train } = fieldsOf(trainSettings);
-  // The trainer looks a backbone up in its own table, and in timm.
+  // The trainer finds a backbone in its own table or in timm.
   const model = { ...fieldsOf(modelSettings), backbone: { type: 'string' } };
   expect(await answerOf(settings)).toEqual([model, { ...train, list: { type: 'string' } }, fieldsOf(exportSettings)]);
 });
@@ -108,8 +108,8 @@ from cairn_trainer.naming import camel_case
 print(json.dumps(sorted(camel_case(name) for name in config._OPERATIONAL)))
 `;
 
-test('a stage is resumed with other settings exactly where the contract says that they do not change the result', async () => {
+test('a stage can be resumed with changed settings exactly where the contract says that they do not change the result', async () => {
   const ours = Object.entries(trainSettings.shape).flatMap(([name, field]) => (markOf(field) === 'operational' ? [name] : []));
-  // What a stage began with is settled before the trainer runs; of the weights it still asks for the same name.
+  // What a stage starts from is decided before the trainer runs; it still requires the same name of the weights.
   expect(await answerOf(operational)).toEqual(ours.filter((name) => name !== 'from' && name !== 'weights').toSorted());
 });

@@ -7,8 +7,8 @@ export const listFile = z.object({ path: z.string(), rows: z.number().int(), lab
 export type ListFile = z.infer<typeof listFile>;
 
 /**
- * `python -m cairn_trainer --config stage.json`, under torchrun: what one attempt at a training stage is told. Paths are
- * local. Unknown keys are ignored by the trainer, so that a newer agent can drive an older trainer.
+ * `python -m cairn_trainer --config stage.json`, under torchrun: the configuration of one attempt at a training stage. Paths are local. The
+ * trainer ignores unknown keys, so that a newer agent can drive an older trainer.
  */
 export const trainerConfig = z.object({
   protocol: z.literal(1),
@@ -21,17 +21,17 @@ export const trainerConfig = z.object({
   imageRoot: z.string(),
   /** The query and index lists and the ground truth; needed when `settings.evaluate` is not `none`. */
   evaluation: z.object({ query: z.string(), index: z.string(), groundTruth: z.string() }).nullable(),
-  /** A whole model to start the stage from, of the stage before or imported; null starts from `weights` or `model.initSeed`. */
+  /** A whole model to start the stage from, of the previous stage or imported; null starts from `weights` or `model.initSeed`. */
   start: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
-  /** Published ImageNet weights to start the backbone from; null where there are none. */
+  /** Published ImageNet weights to start the backbone from; null for none. */
   weights: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
-  /** A checkpoint of this very stage to go on from, with optimizer, sampler position and random states. */
+  /** A checkpoint of this stage to resume from, with optimizer, sampler position and random states. */
   resume: z.object({ path: z.string(), sha256: sha256Hex }).nullable(),
-  /** Checkpoints are written here beside their name and renamed. */
+  /** Checkpoints are written here under a temporary name and renamed. */
   outputDir: z.string(),
-  /** One JSON object a line is appended here by rank 0: {@link trainerEvent}. */
+  /** Rank 0 appends one JSON object per line here: {@link trainerEvent}. */
   eventsPath: z.string(),
-  /** When this file appears the ranks save a checkpoint at the next step and end with the event `preempted`. */
+  /** When this file appears, the ranks save a checkpoint at the next optimizer step and end with the event `preempted`. */
   stopPath: z.string(),
 });
 export type TrainerConfig = z.infer<typeof trainerConfig>;
@@ -42,7 +42,7 @@ export const exporterConfig = z.object({
   settings: exportSettings,
   model: modelSettings,
   checkpoint: z.object({ path: z.string(), sha256: sha256Hex }),
-  /** A list whose first readable images are compared between ONNX Runtime and PyTorch. */
+  /** A list whose first readable images are used to compare ONNX Runtime with PyTorch. */
   list: listFile,
   imageRoot: z.string(),
   outputDir: z.string(),
@@ -52,7 +52,7 @@ export type ExporterConfig = z.infer<typeof exporterConfig>;
 
 const at = { time: z.number().describe("Seconds since the epoch, by the trainer's clock.") };
 
-/** What the trainer tells, one JSON object a line. */
+/** What the trainer reports, one JSON object per line. */
 export const trainerEvent = z.discriminatedUnion('event', [
   z.object({
     event: z.literal('started'),
@@ -71,7 +71,7 @@ export const trainerEvent = z.discriminatedUnion('event', [
     step: z.number().int().describe('Optimizer steps taken, 1-based, over the whole stage.'),
     epoch: z.number().describe('Epochs passed, with fraction.'),
     loss: z.number(),
-    accuracy: z.number().describe('Share of the batch classified rightly without the margin, 0 to 1.'),
+    accuracy: z.number().describe('Share of the batch classified correctly without the margin, 0 to 1.'),
     learningRate: z.number(),
     imagesPerSecond: z.number(),
     dataWaitShare: z.number().describe('Share of the time spent waiting for images, 0 to 1.'),
@@ -87,7 +87,7 @@ export const trainerEvent = z.discriminatedUnion('event', [
     queries: z.number().int(),
     index: z.number().int(),
     galleryDigest: sha256Hex.describe(
-      'SHA-256 of the sorted ids of the index images searched, one a line: scores compare only where it is equal.',
+      'SHA-256 of the sorted ids of the index images searched, one per line: scores are comparable only where it is equal.',
     ),
   }),
   z.object({
@@ -98,7 +98,7 @@ export const trainerEvent = z.discriminatedUnion('event', [
     bytes: z.number().int(),
     step: z.number().int(),
     epoch: z.number(),
-    final: z.boolean().describe('True for the last one of the stage: the one the next stage starts from.'),
+    final: z.boolean().describe('True for the last one of the stage, which the next stage starts from.'),
     optimizer: z.boolean().describe('True when training can be resumed from it.'),
   }),
   z.object({ event: z.literal('badImage'), ...at, imageId: z.string(), path: z.string(), reason: z.string() }),

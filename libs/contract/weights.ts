@@ -5,23 +5,23 @@ import { page } from './rest.ts';
 import { backbone, weightsExtent } from './settings.ts';
 import { writtenText } from './text.ts';
 
-/** What a file of imported tensors holds: a backbone as others published it, or a whole model of the reference's kind. */
+/** What a file of imported tensors holds: a published backbone, or a whole model in the reference's format. */
 export const weightsContent = z.enum(['backbone', 'model']);
 export type WeightsContent = z.infer<typeof weightsContent>;
 
-/** The largest file of weights that is taken, in bytes. */
+/** The largest accepted file of weights, in bytes. */
 export const maxWeightsBytes = 8 * 1024 ** 3;
 
-/** What is said of a file in the query of PUT /v1/weights/:name; its bytes are the body. */
+/** The query of PUT /v1/weights/:name, which describes the file; its bytes are the body. */
 export const weightsQuery = z.strictObject({
   content: weightsContent.default('backbone'),
   backbone,
   extent: weightsExtent.default('all'),
-  /** Of the body. */
+  /** SHA-256 of the body. */
   sha256: sha256Hex,
   source: writtenText(2000).optional(),
   licence: writtenText(200).optional(),
-  /** Of a whole model: what its tensors tell. */
+  /** Only for a whole model: read from its tensors. */
   embeddingDim: z.coerce.number<number>().int().min(8).max(4096).optional(),
   classes: z.coerce.number<number>().int().min(1).max(largestInt4).optional(),
 });
@@ -29,7 +29,7 @@ export type WeightsQuery = z.infer<typeof weightsQuery>;
 
 export const weightsView = z.object({
   id: idOf('weights'),
-  /** By which recipes mean it. */
+  /** The name that recipes refer to. */
   name: z.string(),
   content: weightsContent,
   backbone: z.string(),
