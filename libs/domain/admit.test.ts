@@ -52,7 +52,7 @@ const pods = (room: Partial<PoolRoom> = {}, slots = 32): PoolCapacity[] => [
 ];
 
 describe('admit', () => {
-  it('starts the larger priority first, then the owner who holds less, then the older', () => {
+  it('starts the larger priority first, then the owner with fewer busy slots, then the older step', () => {
     const old = waits();
     const young = waits();
     const urgent = waits({ priority: 5 });
@@ -62,21 +62,21 @@ describe('admit', () => {
     expect(admit([rich, poor], [runs()], pools, 0).launch.map((item) => item.stepId)).toEqual([poor.stepId]);
   });
 
-  it('says who holds the slots, and behind whom a step waits', () => {
+  it('names the steps that hold the slots, and the step that a step waits behind', () => {
     const head = waits({ slots: 16 });
     const behind = waits({ slots: 16 });
     const { launch, reasons } = admit([head, behind], [runs()], pools, 0);
     expect(launch).toEqual([]);
     expect(reasons.get(head.stepId)?.sentence).toBe(
-      'it needs 16 slots of pool gpus, where 8 of 16 are free; extract_index of other holds the rest',
+      'needs 16 slots of pool gpus, where 8 of 16 are free; extract_index of other holds the rest',
     );
     expect(reasons.get(behind.stepId)).toEqual({
       code: 'behind',
-      sentence: `it waits behind ${head.name} of mini, which needs 16 of the 16 slots of pool gpus`,
+      sentence: `waiting behind ${head.name} of mini, which needs 16 of the 16 slots of pool gpus`,
     });
   });
 
-  it('fills a gap behind the head only with what could run beside it', () => {
+  it('backfills behind the head only with what can run in parallel with it', () => {
     const head = waits({ slots: 12 });
     const small = waits({ slots: 4 });
     const large = waits({ slots: 8 });
@@ -84,15 +84,15 @@ describe('admit', () => {
     expect(launch.map((item) => item.stepId)).toEqual([small.stepId]);
   });
 
-  it('counts who else waits between the head and a step', () => {
+  it('counts the other steps that wait between the head and a step', () => {
     const [head, between, last] = [waits({ slots: 16 }), waits({ slots: 16 }), waits({ slots: 16 })];
     const steps = [head, between, last];
     expect(admit(steps, [runs()], pools, 0).reasons.get(last.stepId)?.sentence).toBe(
-      `it waits behind ${head.name} of mini, which needs 16 of the 16 slots of pool gpus, and behind 1 more`,
+      `waiting behind ${head.name} of mini, which needs 16 of the 16 slots of pool gpus, and behind 1 more`,
     );
   });
 
-  describe('makes a fleet shrink for a training step', () => {
+  describe('shrinks a fleet for a training step', () => {
     const fleet = [
       runs({ isFleet: true, leasedShards: 8, startedAt: 3 }),
       runs({ isFleet: true, leasedShards: 2, startedAt: 1 }),
@@ -102,28 +102,28 @@ describe('admit', () => {
     const shrunk = (attempts: readonly RunningAttempt[], capacity: PoolCapacity[] = slots24, slots = 8) =>
       admit([waits({ slots })], attempts, capacity, 0).shrink.map((item) => item.attemptId);
 
-    it('the least busy attempt first, of equal ones the youngest', () => {
+    it('the least busy attempt first, the youngest on a tie', () => {
       expect(shrunk(fleet)).toEqual([fleet[2].attemptId]);
       expect(shrunk(fleet, slots24, 16)).toEqual([fleet[2].attemptId, fleet[1].attemptId]);
     });
 
-    it('no further than is missing: what ends already counts', () => {
+    it('no further than needed: attempts that are stopping count', () => {
       expect(shrunk([{ ...fleet[0], stopping: true }, fleet[1], fleet[2]])).toEqual([]);
     });
 
-    it('when no node has room although slots are free, and not again while a pod that is over leaves its node', () => {
+    it('when no node has room although slots are free, and not again while an ended pod leaves its node', () => {
       expect(shrunk(fleet, pods())).toEqual([fleet[2].attemptId]);
       expect(shrunk(fleet, pods({ leaving: 1 }))).toEqual([]);
       expect(shrunk(fleet, pods({ fits: 1 }))).toEqual([]);
     });
 
-    it('never for what would not help: too small a fleet, another extraction', () => {
+    it('never when it would not help: too small a fleet, another extraction', () => {
       expect(shrunk([fleet[0], runs(), runs()], slots24, 16)).toEqual([]);
       expect(admit([waits({ isFleet: true })], fleet, slots24, 0).shrink).toEqual([]);
     });
   });
 
-  it('grows a fleet into what is left, after everybody has a first attempt', () => {
+  it('grows a fleet into the remaining slots, after every step has a first attempt', () => {
     const fleet = waits({ isFleet: true, slots: 4, wanted: 6 });
     const train = waits({ slots: 8 });
     const { launch, reasons } = admit([fleet, train], [], pools, 0);
@@ -134,40 +134,43 @@ describe('admit', () => {
     expect(reasons.size).toBe(0);
   });
 
-  it('keeps a step back until its delay is over', () => {
+  it('holds a step back until its backoff has passed', () => {
     const step = waits({ notBefore: 5_000 });
-    expect(admit([step], [], pools, 1_000).reasons.get(step.stepId)?.sentence).toBe('it is tried again in 4 s after a failed attempt');
+    expect(admit([step], [], pools, 1_000).reasons.get(step.stepId)?.sentence).toBe('retrying in 4 s after a failed attempt');
     expect(admit([step], [], pools, 5_000).launch).toHaveLength(1);
   });
 
   it('says when no pool is large enough', () => {
     const step = waits({ slots: 32 });
     expect(admit([step], [], pools, 0).reasons.get(step.stepId)?.sentence).toBe(
-      'it needs 32 slots at once, and the largest pool gives an attempt 16',
+      'needs 32 slots at once, but the largest pool gives an attempt only 16',
     );
     const ranks16 = waits({ slots: 16 });
     expect(admit([ranks16], [], pods({ fits: 4 }), 0).reasons.get(ranks16.stepId)?.sentence).toBe(
-      'it needs 16 slots at once, and the largest pool gives an attempt 8',
+      'needs 16 slots at once, but the largest pool gives an attempt only 8',
     );
   });
 
-  it('tells a controller that has not reported its pools yet from pools of which none is for the step', () => {
+  it('distinguishes a controller that has not reported its pools yet from pools of which none fits the step', () => {
     const step = waits();
     expect(admit([step], [], [], 0).reasons.get(step.stepId)).toEqual({
       code: 'launching',
       sentence: 'the controller has not reported its pools yet',
     });
     const tasks = pools.filter((pool) => pool.name === 'tasks');
-    expect(admit([step], [], tasks, 0).reasons.get(step.stepId)).toEqual({ code: 'capacity', sentence: 'no pool is configured for it' });
+    expect(admit([step], [], tasks, 0).reasons.get(step.stepId)).toEqual({
+      code: 'capacity',
+      sentence: 'no pool is configured for this kind of step',
+    });
   });
 
   describe('in a pool of pods', () => {
-    it('gives an attempt all slots of its pod, also when its step asks for one', () => {
+    it('gives an attempt all slots of its pod, even when its step asks for one', () => {
       const step = waits({ slots: 1 });
       expect(admit([step], [], pods({ fits: 1 }), 0).launch).toEqual([{ stepId: step.stepId, pool: 'gpus', slots: 8, attempts: 1 }]);
     });
 
-    it('starts no more than the nodes can hold now, and tells which node lacks what and who runs there', () => {
+    it('starts no more than the nodes can hold now, and says what each node lacks and what runs there', () => {
       const [first, second] = [waits(), waits()];
       const { launch, reasons } = admit([first, second], [runs()], pods({ fits: 1 }), 0);
       expect(launch.map((item) => item.stepId)).toEqual([first.stepId]);
@@ -177,14 +180,14 @@ describe('admit', () => {
       });
     });
 
-    it('tells who is ahead for the same nodes', () => {
+    it('names the step that is ahead for the same nodes', () => {
       const [head, next] = [waits(), waits()];
       expect(admit([head, next], [], pods(), 0).reasons.get(next.stepId)?.sentence).toBe(
-        `it waits behind ${head.name} of mini, which needs room in pool gpus (node a: 3 of 8 GPUs free; node b: cordoned)`,
+        `waiting behind ${head.name} of mini, which needs room in pool gpus (node a: 3 of 8 GPUs free; node b: cordoned)`,
       );
     });
 
-    it('names some of many nodes', () => {
+    it('names only a few of many nodes', () => {
       const step = waits();
       const sentences = Array.from({ length: 9 }, (_, index) => `node ${index}: full`);
       expect(admit([step], [], pods({ sentences }), 0).reasons.get(step.stepId)?.sentence).toBe(

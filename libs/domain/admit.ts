@@ -6,22 +6,22 @@ export type WaitingStep = {
   runId: string;
   runName: string;
   name: string;
-  /** An extraction and the like, whose shards many attempts share. */
+  /** True for a step whose shards many attempts share, such as an extraction. */
   isFleet: boolean;
   owner: string;
   priority: number;
   /** Milliseconds since the epoch at which it became ready. */
   readyAt: number;
-  /** Not before this time, in milliseconds since the epoch. */
+  /** Earliest start, in milliseconds since the epoch. */
   notBefore: number | null;
   /** `tasks` or `gpu`. */
   pool: 'tasks' | 'gpu';
   slots: number;
-  /** Attempts that it has now. */
+  /** Its live attempts. */
   live: number;
-  /** Attempts that it could use: 1, or for a fleet at most one for each shard that is left. */
+  /** Attempts that it can use: 1, or for a fleet at most one per remaining shard. */
   wanted: number;
-  /** Shards of a fleet that are not committed: a place of an attempt (a slot) works on one at a time. Null before they are planned. */
+  /** Shards of a fleet that are not committed: each slot of an attempt works on one at a time. Null before they are planned. */
   openShards: number | null;
 };
 
@@ -29,7 +29,7 @@ export type WaitingStep = {
 export type RunningAttempt = {
   attemptId: string;
   stepId: string;
-  /** Its step and run, for sentences: `extract_index of mini-3`. */
+  /** Its step and run, for messages: `extract_index of mini-3`. */
   label: string;
   pool: string;
   slots: number;
@@ -37,50 +37,50 @@ export type RunningAttempt = {
   isFleet: boolean;
   stopping: boolean;
   startedAt: number;
-  /** How busy an attempt of a fleet is: shards that it works on. */
+  /** The number of shards that an attempt of a fleet is working on. */
   leasedShards: number;
 };
 
 export type PoolCapacity = {
   name: string;
   slots: number;
-  /** Slots that an attempt holds there whatever its step asks for, as a pod does; null: as many as the step asks for. */
+  /** Slots that every attempt holds there regardless of its step, as a pod does; null: as many as the step asks for. */
   attemptSlots: number | null;
-  /** Null when the slots alone decide. */
+  /** Null when only the slots decide. */
   room: PoolRoom | null;
 };
 
 export type Admission = {
   launch: Launch[];
-  /** Fleet attempts that leave their places to a waiting step that is not a fleet, the least busy first. */
+  /** Fleet attempts to stop for a waiting step that is not a fleet, the least busy first. */
   shrink: { attemptId: string; for: string }[];
-  /** Why each step that got nothing waits. */
+  /** Why each step that got no attempt waits. */
   reasons: Map<string, Reason>;
 };
 
-/** `attempts` new ones of a step, each of which holds `slots`. */
+/** `attempts` new attempts of a step, each of which holds `slots`. */
 export type Launch = { stepId: string; pool: string; slots: number; attempts: number };
 
-/** Slots that an attempt of the step holds in the pool, or null when one cannot hold it, whatever else runs. */
+/** Slots that an attempt of the step holds in the pool, or null when it does not fit even into an empty pool. */
 export function slotsIn(pool: Pick<PoolCapacity, 'slots' | 'attemptSlots'>, step: Pick<WaitingStep, 'slots'>): number | null {
   const slots = pool.attemptSlots ?? step.slots;
   return step.slots <= slots && slots <= pool.slots ? slots : null;
 }
 
-/** A pool during one decision. */
+/** A pool during one run of {@link admit}. */
 export type PoolState = PoolCapacity & {
   freeSlots: number;
   /** Attempts that its machines can still hold. */
   fits: number;
-  /** The first step that could not start: what starts behind it must leave it `beside` slots, and `behind` others wait there. */
-  head: { step: WaitingStep; slots: number; beside: number; behind: number } | null;
+  /** The first step that could not start: steps behind it may use `spare` slots, and `behind` of them wait. */
+  head: { step: WaitingStep; slots: number; spare: number; behind: number } | null;
 };
 
 /**
- * The one function that decides what starts: priority, then the owner with the fewest busy slots, then age. A step that does
- * not fit becomes its pool's head: behind it only what could run beside it starts (backfill never delays the head). A
- * step that is not a fleet and waits for what fleets hold makes them shrink. Where a pool's machines are known, an attempt
- * starts only if one of them can hold it now. Pure; run by the leader on every change and by the api to explain.
+ * The one function that decides what starts: priority, then the owner with the fewest busy slots, then age. A step that does not fit
+ * becomes its pool's head: behind it only steps that can run in parallel with it start (backfill never delays the head). A step that is not
+ * a fleet and waits for slots that fleets hold makes them shrink. Where a pool's machines are known, an attempt starts only if one of them
+ * can hold it now. Pure; run by the leader on every change and by the api to explain.
  *
  * @param pools the pools for `gpu` steps in order of preference, and one named `tasks`
  */
@@ -110,10 +110,10 @@ export function admit(
     });
     for (const { pool, slots } of fitting) {
       if (pool.freeSlots < slots || pool.fits < 1) continue;
-      if (pool.head && pool.head.beside < slots) continue;
+      if (pool.head && pool.head.spare < slots) continue;
       pool.freeSlots -= slots;
       pool.fits -= 1;
-      if (pool.head) pool.head.beside -= slots;
+      if (pool.head) pool.head.spare -= slots;
       ownerBusy.set(step.owner, (ownerBusy.get(step.owner) ?? 0) + slots);
       const launched = result.launch.find((item) => item.stepId === step.stepId && item.pool === pool.name);
       if (launched) launched.attempts += 1;
@@ -126,7 +126,7 @@ export function admit(
     return 0;
   };
 
-  /** Says why the step waits, and what is done about it. */
+  /** Records why the step waits, and makes it the pool's head or shrinks fleets where needed. */
   const hold = (step: WaitingStep, pool: PoolState, slots: number): void => {
     if (pool.head) {
       result.reasons.set(step.stepId, { code: 'behind', sentence: behindHead(pool, pool.head) });
@@ -134,7 +134,7 @@ export function admit(
       return;
     }
     result.reasons.set(step.stepId, { code: 'capacity', sentence: noRoom(pool, slots, running) });
-    if (step.live === 0) pool.head = { step, slots, beside: pool.slots - slots, behind: 0 };
+    if (step.live === 0) pool.head = { step, slots, spare: pool.slots - slots, behind: 0 };
     if (!step.isFleet) shrinkFor(step, pool, slots);
   };
 
@@ -157,10 +157,10 @@ export function admit(
   const due = waiting.filter((step) => {
     if (step.notBefore === null || step.notBefore <= now) return true;
     const seconds = Math.ceil((step.notBefore - now) / 1000);
-    result.reasons.set(step.stepId, { code: 'backoff', sentence: `it is tried again in ${seconds} s after a failed attempt` });
+    result.reasons.set(step.stepId, { code: 'backoff', sentence: `retrying in ${seconds} s after a failed attempt` });
     return false;
   });
-  // Steps that have nothing come first; what fleets could use beyond their first attempt comes after everybody's need.
+  // Steps without an attempt come first; further attempts of fleets come after all of them.
   const order = (a: WaitingStep, b: WaitingStep): number =>
     b.priority - a.priority ||
     Number(a.isFleet) - Number(b.isFleet) ||
@@ -173,7 +173,7 @@ export function admit(
     const count = got.reduce((sum, item) => sum + item.attempts, 0);
     if (step.live === 0 && count === 0) continue;
     const mine = running.filter((attempt) => attempt.stepId === step.stepId && !attempt.stopping);
-    // An attempt works on as many shards at a time as it has slots: more attempts than that would have nothing to do.
+    // An attempt works on as many shards at a time as it has slots: further attempts would have nothing to do.
     let places = mine.reduce((sum, item) => sum + item.slots, 0) + got.reduce((sum, item) => sum + item.slots * item.attempts, 0);
     for (let more = step.wanted - step.live - count; more > 0 && places < (step.openShards ?? Number.POSITIVE_INFINITY); more -= 1) {
       const slots = place({ ...step, live: 1 });
@@ -186,29 +186,31 @@ export function admit(
   return result;
 }
 
-// The sentences that tell why a step waits and for whom: the same in the API, the CLI and the dashboard.
+// The sentences that say why a step waits: the same in the API, the CLI and the dashboard.
 
 type Reason = Omit<WaitingReason, 'since'>;
 
-/** A step as people know it. */
+/** The name of a step for people. */
 const labelOf = (step: WaitingStep): string => `${step.name} of ${step.runName}`;
 
-/** No pool can hold the step, whatever runs. `candidates` are the pools of its kind; a controller that has just started has recorded none. */
+/**
+ * No pool can hold the step, even when empty. `candidates` are the pools for its kind; there are none until a controller has reported them.
+ */
 function noPool(step: WaitingStep, pools: readonly PoolCapacity[], candidates: readonly PoolCapacity[]): Reason {
   if (pools.length === 0) return { code: 'launching', sentence: 'the controller has not reported its pools yet' };
-  if (candidates.length === 0) return { code: 'capacity', sentence: 'no pool is configured for it' };
+  if (candidates.length === 0) return { code: 'capacity', sentence: 'no pool is configured for this kind of step' };
   const largest = Math.max(...candidates.map((pool) => pool.attemptSlots ?? pool.slots));
-  return { code: 'capacity', sentence: `it needs ${step.slots} slots at once, and the largest pool gives an attempt ${largest}` };
+  return { code: 'capacity', sentence: `needs ${step.slots} slots at once, but the largest pool gives an attempt only ${largest}` };
 }
 
-/** Who is ahead, what that needs, and how many others wait in between. */
+/** The step ahead, what it needs, and how many others wait in between. */
 function behindHead(pool: PoolState, { step, slots, behind: others }: NonNullable<PoolState['head']>): string {
   const needs =
     pool.freeSlots < slots ? `${slots} of the ${pool.slots} slots of pool ${pool.name}` : `room in pool ${pool.name} (${machines(pool)})`;
-  return `it waits behind ${labelOf(step)}, which needs ${needs}${others > 0 ? `, and behind ${others} more` : ''}`;
+  return `waiting behind ${labelOf(step)}, which needs ${needs}${others > 0 ? `, and behind ${others} more` : ''}`;
 }
 
-/** The step is the next in the pool: what is free there, and who has the rest. */
+/** The step is next in the pool: what is free there, and which steps hold the rest. */
 function noRoom(pool: PoolState, slots: number, running: readonly RunningAttempt[]): string {
   const holders = [...new Set(running.filter((attempt) => attempt.pool === pool.name).map((attempt) => attempt.label))];
   const named = `${holders.slice(0, 2).join(' and ')}${holders.length > 2 ? ` and ${holders.length - 2} more` : ''}`;
@@ -219,10 +221,10 @@ function noRoom(pool: PoolState, slots: number, running: readonly RunningAttempt
   }
   const free = Math.max(0, pool.freeSlots);
   const rest = holders.length === 0 ? '' : `; ${named} ${isOne ? 'holds' : 'hold'} the rest`;
-  return `it needs ${slots} slot${slots === 1 ? '' : 's'} of pool ${pool.name}, where ${free} of ${pool.slots} are free${rest}`;
+  return `needs ${slots} slot${slots === 1 ? '' : 's'} of pool ${pool.name}, where ${free} of ${pool.slots} are free${rest}`;
 }
 
-/** Machines that a sentence names; a cluster may have hundreds. */
+/** Most machines that a sentence names; a cluster may have hundreds. */
 const maxMachines = 4;
 
 function machines({ room }: PoolCapacity): string {

@@ -19,7 +19,7 @@ const building = { state: 'building', elsewhere: false } as const;
 const ready = { state: 'ready', elsewhere: false } as const;
 
 describe('advance', () => {
-  it('makes a step ready when all it needs are done', () => {
+  it('makes a step ready when all steps that it needs are done', () => {
     const run: RunBrief = {
       state: 'running',
       steps: [
@@ -32,11 +32,11 @@ describe('advance', () => {
     expect(advance(run)).toEqual([{ type: 'step', stepId: 'id-c', from: 'blocked', to: 'ready', cause: null }]);
   });
 
-  it('looks the result of a ready step up before anything else', () => {
+  it('looks up the result of a ready step first', () => {
     expect(advance({ state: 'queued', steps: [step('a', { state: 'ready' })] })).toEqual([{ type: 'claim', stepId: 'id-a' }]);
   });
 
-  it('waits for a result that another run builds', () => {
+  it('waits for a result that another run is building', () => {
     expect(advance({ state: 'running', steps: [step('a', { state: 'ready', artifact: { state: 'building', elsewhere: true } })] })).toEqual(
       [],
     );
@@ -46,7 +46,7 @@ describe('advance', () => {
     expect(advance({ state: 'running', steps: [step('a', { state: 'ready', artifact: ready })] })).toMatchObject([{ to: 'reused' }]);
   });
 
-  it('tries a step again when its attempt was lost and the budget allows', () => {
+  it('retries a step when its attempt was lost and the budget allows', () => {
     const lost = step('a', {
       state: 'active',
       artifact: building,
@@ -56,7 +56,7 @@ describe('advance', () => {
     expect(advance({ state: 'running', steps: [lost] })).toMatchObject([{ from: 'active', to: 'ready' }]);
   });
 
-  it('fails a step whose cause has no budget, and with it the steps that wait', () => {
+  it('fails a step whose cause has no retry budget, and cancels the steps that wait', () => {
     const failed = step('a', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'failed' }], failures: { data: 1 } });
     expect(advance({ state: 'running', steps: [failed, step('b', { needs: ['a'] })] })).toMatchObject([
       { stepId: 'id-a', to: 'failed', cause: 'data' },
@@ -66,7 +66,7 @@ describe('advance', () => {
     ]);
   });
 
-  it('lets what runs beside a failed step end before the run fails', () => {
+  it('lets steps that run in parallel with a failed one end before the run fails', () => {
     const steps = [
       step('a', { state: 'failed' }),
       step('b', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'running' }] }),
@@ -91,7 +91,7 @@ describe('advance', () => {
     expect(advance({ state: 'running', steps: [fleet] })).toMatchObject([{ type: 'stop', attemptId: '2', cause: 'step_failed' }]);
   });
 
-  it('asks once for the finalizing when everything is there, and waits for it', () => {
+  it('asks for finalizing once when the step is complete, and waits for it', () => {
     const single = step('a', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'succeeded' }] });
     const fleet = step('a', {
       state: 'active',
@@ -107,7 +107,7 @@ describe('advance', () => {
     }
   });
 
-  it('starts no worker while an attempt to finalize failed and may be tried again, and fails the step when it may not', () => {
+  it('starts no worker while a failed finalizing attempt can be retried, and fails the step when it cannot', () => {
     const whole = step('a', {
       state: 'active',
       artifact: building,
@@ -119,7 +119,7 @@ describe('advance', () => {
     expect(advance({ state: 'running', steps: [{ ...whole, failures: { infrastructure: 6 } }] })).toMatchObject([{ to: 'failed' }]);
   });
 
-  it('stops an attempt that finalizes when its run is cancelled', () => {
+  it('stops a finalizing attempt when its run is cancelled', () => {
     const whole = step('a', {
       state: 'active',
       artifact: building,
@@ -130,7 +130,7 @@ describe('advance', () => {
     expect(advance({ state: 'cancelling', steps: [whole] })).toMatchObject([{ type: 'stop', attemptId: '1' }]);
   });
 
-  it('starts another worker when a fleet ended with shards left', () => {
+  it('starts another worker when a fleet ended with uncommitted shards', () => {
     const fleet = step('a', {
       state: 'active',
       artifact: building,
@@ -140,7 +140,7 @@ describe('advance', () => {
     expect(advance({ state: 'running', steps: [fleet] })).toMatchObject([{ from: 'active', to: 'ready' }]);
   });
 
-  it('cancels by stopping what lives, then the steps, then the run', () => {
+  it('cancels live attempts first, then the steps, then the run', () => {
     const active = step('a', { state: 'active', artifact: building, attempts: [{ id: '1', state: 'running' }] });
     expect(advance({ state: 'cancelling', steps: [active, step('b')] })).toMatchObject([
       { type: 'stop', attemptId: '1', cause: 'cancelled' },
@@ -152,7 +152,7 @@ describe('advance', () => {
   });
 });
 
-// Laws over any view ---------------------------------------------------------------------------------------------------
+// Properties that hold for any view ------------------------------------------------------------------------------------
 
 const anyStep = (index: number): fc.Arbitrary<StepBrief> =>
   fc.record({
@@ -174,7 +174,7 @@ const anyRun: fc.Arbitrary<RunBrief> = fc.record({
   steps: fc.tuple(anyStep(0), anyStep(1), anyStep(2), anyStep(3)),
 });
 
-/** Applies a transition as the engine would; a claim finds nothing and reserves. */
+/** Applies a transition as the engine would; a claim finds no result and reserves one. */
 function applyTo(run: RunBrief, transition: Transition): RunBrief {
   const change = (stepId: string, patch: (item: StepBrief) => Partial<StepBrief>): RunBrief => ({
     ...run,
@@ -214,7 +214,7 @@ function settle(run: RunBrief): RunBrief {
     if (transitions.length === 0) return view;
     for (const transition of transitions) view = applyTo(view, transition);
   }
-  throw new Error('it does not come to rest');
+  throw new Error('advance does not settle');
 }
 
 describe('advance, for any view', () => {
@@ -235,7 +235,7 @@ describe('advance, for any view', () => {
     );
   });
 
-  it('comes to rest', () => {
+  it('settles', () => {
     fc.assert(
       fc.property(anyRun, (run) => {
         expect(advance(settle(run))).toEqual([]);
@@ -243,7 +243,7 @@ describe('advance, for any view', () => {
     );
   });
 
-  it('leaves an ended or held run alone', () => {
+  it('does not change an ended or held run', () => {
     fc.assert(
       fc.property(anyRun, (run) => {
         if (isEndedRun(run.state) || run.state === 'held') expect(advance(run)).toEqual([]);
@@ -251,7 +251,7 @@ describe('advance, for any view', () => {
     );
   });
 
-  it('never ends a run while a step of it can go on', () => {
+  it('never ends a run while one of its steps can continue', () => {
     fc.assert(
       fc.property(anyRun, (run) => {
         const end = settle(run);
@@ -260,7 +260,7 @@ describe('advance, for any view', () => {
     );
   });
 
-  it('always ends a run when its attempts end: attempts are played to their end in any order', () => {
+  it('always ends a run when its attempts end, in any order', () => {
     const graph: RunBrief = {
       state: 'queued',
       steps: [
@@ -278,7 +278,7 @@ describe('advance, for any view', () => {
         for (const end of script) {
           if (isEndedRun(run.state)) break;
           const open = run.steps.find((item) => item.state === 'ready' || item.state === 'active');
-          expect(open, 'a run that is not over has something to do').toBeDefined();
+          expect(open, 'a live run has something to do').toBeDefined();
           if (!open) return;
           made += 1;
           const started = { ...open, attempts: [...open.attempts, { id: `att-${made}`, state: 'running' as const }] };
@@ -298,7 +298,7 @@ describe('advance, for any view', () => {
                 : item,
             ),
           });
-          // The finalizing makes the result ready.
+          // Finalizing makes the result ready.
           run = settle({
             ...run,
             steps: run.steps.map((item) =>

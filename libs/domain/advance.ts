@@ -16,7 +16,7 @@ export type AttemptBrief = { id: string; state: AttemptState };
 /** The result that a step makes or waits for, as the memo table knows it. */
 export type StepArtifact = {
   state: ArtifactState | 'none';
-  /** True when another step builds what this one would build: wait for it. */
+  /** True when another step is building the same result: wait for it. */
   elsewhere: boolean;
 };
 
@@ -24,34 +24,34 @@ export type StepBrief = {
   id: string;
   name: string;
   state: StepState;
-  /** Names of the steps this one needs. */
+  /** Names of the steps that this one needs. */
   needs: readonly string[];
   /** Attempts of the step's generation, oldest first. */
   attempts: readonly AttemptBrief[];
   artifact: StepArtifact;
-  /** Present for a fleet: it is whole when every shard is committed. */
+  /** Only for a fleet: it is complete when every shard is committed. */
   shards: { total: number; committed: number } | null;
-  /** True once its finalizing was asked for. */
+  /** True once finalizing was requested. */
   finalizing: boolean;
-  /** Attempts of the generation that ended badly. */
+  /** Failed attempts of the generation, by cause. */
   failures: FailureCounts;
 };
 
 export type RunBrief = { state: RunState; steps: readonly StepBrief[] };
 
-/** What the engine is to do next with a run. Each is applied once, guarded by the state it starts from. */
+/** A change that the engine makes to a run. Each is applied once, guarded by the state it starts from. */
 export type Transition =
   | { type: 'run'; from: RunState; to: RunState; cause: string | null }
   | { type: 'step'; stepId: string; from: StepState; to: StepState; cause: string | null }
-  /** Look the result up by its memo key: reuse it, wait for who builds it, or reserve it and build it. */
+  /** Look up the result by its memo key: reuse it, wait for the step that is building it, or reserve and build it. */
   | { type: 'claim'; stepId: string }
-  /** The step is whole: its artifact is to be made, of a fleet's shards by an attempt of its own. */
+  /** The step is complete: make its artifact. For a fleet, a separate attempt makes it from the shards. */
   | { type: 'finalize'; stepId: string }
   | { type: 'stop'; attemptId: string; cause: StopCause; reason: string };
 
 /**
- * The one function that decides how a run goes on: pure, total over the states, and idempotent: applied to a view in which
- * nothing more is to do it answers []. The engine applies what it answers and asks again until it is [].
+ * The one function that decides how a run continues: pure, total over the states, and idempotent: it returns [] when nothing is left to do.
+ * The engine applies the transitions and calls it again until it returns [].
  */
 export function advance(run: RunBrief): Transition[] {
   if (isEndedRun(run.state) || run.state === 'held') return [];
@@ -77,7 +77,7 @@ const started = (run: RunBrief): Transition => ({ type: 'run', from: run.state, 
 function advanceStep(step: StepBrief, byName: ReadonlyMap<string, StepBrief>, failing: boolean): Transition[] {
   switch (step.state) {
     case 'blocked':
-      // After a failure nothing new starts, but what runs may end: its result can be reused by the retry.
+      // After a failure nothing new starts, but running attempts may end: a retry can reuse their results.
       if (failing) return [{ type: 'step', stepId: step.id, from: 'blocked', to: 'cancelled', cause: 'another step failed' }];
       return step.needs.every((name) => isDoneStep(byName.get(name)?.state ?? 'blocked'))
         ? [{ type: 'step', stepId: step.id, from: 'blocked', to: 'ready', cause: null }]
@@ -115,7 +115,7 @@ function advanceActive(step: StepBrief, failing: boolean): Transition[] {
   return [{ type: 'step', stepId: step.id, from: 'active', to: 'ready', cause: null }];
 }
 
-/** True when everything the result needs is there and only its finalizing is left. */
+/** True when everything that the result needs exists and only finalizing is left. */
 export function isComplete(step: Pick<StepBrief, 'shards' | 'attempts'>): boolean {
   if (step.shards) return step.shards.committed >= step.shards.total;
   return step.attempts.some((attempt) => attempt.state === 'succeeded');

@@ -24,7 +24,7 @@ function recipeOf(change: Partial<StageInput> = {}, backbone = 'resnet50'): Reci
   });
 }
 
-/** The arithmetic is tested with the assumptions, whatever was measured since. */
+/** The arithmetic is tested with the assumed figures, regardless of later measurements. */
 const nothingMeasured: GpuFigures = { source: null, networks: {} };
 
 function estimate(
@@ -37,7 +37,7 @@ function estimate(
   return step ? estimateStep(step, plan, lists, nothingMeasured) : null;
 }
 
-test('training costs three forward passes an image, and keeps weights, maps and logits', () => {
+test('training costs three forward passes per image, and keeps weights, maps and logits', () => {
   // Head: 2,048 x 512 + 81,313 x 512 = 42,680,832 weights. A forward pass: 8,106,541,056 + 42,680,832 = 8.149 G multiply-adds.
   // An epoch has 1,544 steps of 1,024 images.
   // 10 x 1,581,056 images x 3 x 2 x 8.149 G / 35 T a second = 22,088 s = 6.14 h.
@@ -47,54 +47,54 @@ test('training costs three forward passes an image, and keeps weights, maps and 
   expect(reckoned?.basis).toBe(
     '10 epochs x 1,581,056 images x 48.9 GFLOP (resnet50, 256 px, forward and backward) at 35 TFLOP/s (fp16); ' +
       'memory 66.2 M weights x 14 bytes + 128 images x (32.2 M kept values x 2 bytes + 81,313 classes x 12 bytes) + 1 GiB; ' +
-      'may be off by a factor of 2 to 3 by the GPU, memory by a third',
+      'time may be off by a factor of 2 to 3 depending on the GPU, memory by a third',
   );
 });
 
-test('twice the side is four times the pixels, an earlier end costs less, and fp32 keeps twice the bytes', () => {
+test('twice the side is four times the pixels, an earlier last epoch costs less, and fp32 keeps twice the bytes', () => {
   // 3 x 2 x (8,106,541,056 x 4 + 42,680,832) x 1,581,056 x 10 / 35 T = 87,976 s.
   expect(estimate(recipeOf({ imageSize: 512 }), '256')?.gpuHours).toBe(24.4);
   expect(estimate(recipeOf({ lastEpoch: 5 }), '256')?.gpuHours).toBe(3.07);
   // 66,188,864 x 12 + 128 x (32,231,296 x 4 + 975,756) + 1 GiB = 18,495,423,744 bytes.
   expect(estimate(recipeOf({ precision: 'fp32' }), '256')?.gpuMemoryGib).toBe(17.2);
-  // GPU-hours are over all GPUs: two do the work of eight, in four times the time.
+  // GPU-hours count all GPUs: two do the work of eight, in four times the time.
   expect(estimate(recipeOf({ ranks: 2 }), '256')).toEqual(estimate(recipeOf(), '256'));
 });
 
-test('what the reference trained on GPUs of 32 GB fits them', () => {
+test('what the reference trained on 32 GB GPUs fits them', () => {
   const largest = recipeOf({ imageSize: 384, batch: 96, effectiveBatch: 768 }, 'se_resnet101_ibn_a');
   const memory = estimate(largest, '256')?.gpuMemoryGib ?? 0;
   expect(memory).toBeGreaterThan(16);
   expect(memory).toBeLessThan(32);
 });
 
-test('an extraction is one forward pass an image, at the size and precision of the export', () => {
+test('an extraction is one forward pass per image, at the size and precision of the export', () => {
   // 761,757 x 2 x (8,106,541,056 x 4 + 2,048 x 512) / 35 T = 1,411 s; 23,508,032 x 2 + 32 x 3 x 1,048,576 x 4 x 2 + 1 GiB.
   expect(estimate(recipeOf(), 'extract_index')).toMatchObject({ gpuHours: 0.392, gpuMemoryGib: 1.79 });
 });
 
-test('what cannot be reckoned says why, and steps without a GPU have no estimate', () => {
+test('an impossible estimate says why, and steps without a GPU have no estimate', () => {
   const timm = estimate(recipeOf({}, 'timm:convnext_base'), '256');
   expect(timm).toMatchObject({ gpuHours: null, gpuMemoryGib: null, basis: expect.stringContaining('timm:convnext_base is not among') });
-  expect(estimate(recipeOf(), '256', {})?.basis).toBe('the length of the list clean is known when prepare has run once on this dataset');
+  expect(estimate(recipeOf(), '256', {})?.basis).toBe('the length of the list clean is unknown until prepare has run on this dataset');
   expect(estimate(recipeOf(), 'search')).toBeNull();
 });
 
-test("GLDv2's published counts are those that plans reckon with", () => {
+test("plans estimate with GLDv2's published counts", () => {
   expect(knownCounts.clean).toMatchObject({ rows: clean.rows, labels: clean.classes });
   const published = { clean: { ...clean, source: knownCounts.clean?.source ?? '' } };
   const basis = estimate(recipeOf(), '256')?.basis;
   expect(estimate(recipeOf(), '256', published)?.basis).toBe(
-    `${basis}; the length of clean is that of table 1 of arXiv 2110.04294, until prepare has run on this dataset`,
+    `${basis}; the length of clean is taken from table 1 of arXiv 2110.04294, until prepare has run on this dataset`,
   );
 });
 
-test('a step of training says what it is made of and what other GPUs change', () => {
+test('an optimizer step says how it is composed and what another number of GPUs changes', () => {
   const split = (change: Partial<StageInput>) => describeSplit(recipeOf(change).stages['256'] as Recipe['stages'][string]);
   expect(split({})).toBe(
-    '1024 images a step (8 ranks x 128), learning rate 0.08; both stay with other ranks; batch norms see the 128 images of one rank; ' +
-      'which images a step has does not depend on the ranks',
+    '1024 images per step (8 ranks x 128), learning rate 0.08; both stay the same with other ranks; batch norms see the 128 images of one rank; ' +
+      'the images of a step do not depend on the ranks',
   );
-  expect(split({ ranks: 2 })).toContain('1024 images a step (2 ranks x 128 x 4 batches added)');
-  expect(split({ sampler: 'gld' })).toContain('with other ranks other rows are drawn');
+  expect(split({ ranks: 2 })).toContain('1024 images per step (2 ranks x 128 x 4 batches accumulated)');
+  expect(split({ sampler: 'gld' })).toContain('another number of ranks draws other rows');
 });

@@ -2,38 +2,38 @@ import type { ModelSettings, StepEstimate, StepSettings, TrainSettings } from '@
 // Counted by docker/trainer/tests/backbone_costs.py, whose test compares: one image of 256 px.
 import costs from './backbone-costs.json' with { type: 'json' };
 import type { StepPlan } from './expand-recipe.ts';
-// Written by `npm run gpu -- report`; empty until a GPU was measured.
+// Written by `npm run gpu -- report`; empty until a GPU has been measured.
 import measured from './gpu-figures.json' with { type: 'json' };
 
-/** What is known of a list's length; `classes` is null where it has no labels, `source` says where it is from when no list was made. */
+/** The known length of a list; `classes` is null where it has no labels, `source` names the origin when no list was made. */
 export type ListCounts = { rows: number; classes: number | null; source?: string };
 
 /**
- * Floating-point operations a second that a GPU is taken to sustain. In 16 bits: what timm's published inference on an RTX 4090 comes to, in
- * fp16 without compilation, for ResNet-101, SE-ResNet-101, ResNeXt-101 and ResNeSt-101 and -269 (33 to 45 x 10^12). In 32 bits: a
- * third of it, an assumption.
+ * Floating-point operations per second that a GPU is assumed to sustain. In 16 bits: timm's published inference results on an RTX 4090, in
+ * fp16 without compilation, for ResNet-101, SE-ResNet-101, ResNeXt-101 and ResNeSt-101 and -269 (33 to 45 x 10^12). In 32 bits: a third of
+ * that, an assumption.
  */
 export const assumedFlops = { fp32: 12e12, fp16: 35e12, bf16: 35e12 } as const;
 
-/** What was measured on a GPU of each network, where it was. */
+/** Measurements on a GPU, by network. */
 export type GpuFigures = {
-  /** Which GPU and when; null where nothing was measured. */
+  /** Which GPU and when; null when nothing was measured. */
   source: string | null;
   /**
-   * By network and {@link figureName}: `flops` a second, sustained in training, and `kept`, by how much what is kept for the backward pass differs from
-   * the count.
+   * By network and {@link figureName}: `flops` per second sustained in training, and `kept`, the ratio of the values kept for the
+   * backward pass to the counted ones.
    */
   networks: Readonly<Record<string, Readonly<Record<string, { flops: number; kept: number }>>>>;
 };
 export const gpuFigures: GpuFigures = measured;
 
-/** What figures are kept by: the memory format changes both speed and memory. */
+/** The key of a measurement: the memory format changes both speed and memory. */
 export function figureName(precision: TrainSettings['precision'], isChannelsLast: boolean): string {
   return isChannelsLast ? `${precision}, channels last` : precision;
 }
 
-/** How far the reckoning may be off where nothing was measured: what GPUs differ by, and how much of a training step is not convolution. */
-const error = 'may be off by a factor of 2 to 3 by the GPU, memory by a third';
+/** The expected error where nothing was measured: GPUs differ, and part of an optimizer step is not convolution. */
+const error = 'time may be off by a factor of 2 to 3 depending on the GPU, memory by a third';
 const gib = 2 ** 30;
 /** CUDA's context and the workspaces of its libraries. */
 const cudaBytes = gib;
@@ -42,8 +42,8 @@ const costSide = 256;
 type Costs = { parameters: number; channels: number; multiplyAdds: number; kept: number; largestMap: number };
 
 /**
- * GPU-hours and the memory of one GPU for a step that runs on GPUs, from the size of its network, its images and its list; null for
- * the other steps. docs/operations.md has the formulas.
+ * GPU-hours and the memory of one GPU for a step that runs on GPUs, from the size of its network, its images and its list; null for other
+ * steps. docs/operations.md has the formulas.
  */
 export function estimateStep(
   step: StepPlan,
@@ -60,13 +60,13 @@ export function estimateStep(
   if (step.kind !== 'extract') return null;
   const { settings } = step;
   const exported = exportOf(step, plan);
-  if (exported === null) return unknown('its model comes from outside the recipe; after a first run plans go by its time');
+  if (exported === null) return unknown('its model comes from outside the recipe; plans use the measured time after the first run');
   return withCounts(settings.list, exported.model.backbone, lists, (counts, cost) =>
     estimateExtraction(settings, exported, cost, counts, figures),
   );
 }
 
-/** The estimate by the cost of the network and the length of the list, where both are known. */
+/** The estimate from the cost of the network and the length of the list, where both are known. */
 function withCounts(
   list: string,
   backbone: string,
@@ -75,18 +75,18 @@ function withCounts(
 ): StepEstimate {
   const cost = (costs as Record<string, Costs>)[backbone];
   if (cost === undefined)
-    return unknown(`${backbone} is not among the networks whose cost is known; after a first run plans go by its time`);
+    return unknown(`${backbone} is not among the networks whose cost is known; plans use the measured time after the first run`);
   const counts = lists[list];
-  if (counts === undefined) return unknown(`the length of the list ${list} is known when prepare has run once on this dataset`);
+  if (counts === undefined) return unknown(`the length of the list ${list} is unknown until prepare has run on this dataset`);
   const estimate = compute(counts, cost);
   if (counts.source === undefined) return estimate;
   return {
     ...estimate,
-    basis: `${estimate.basis}; the length of ${list} is that of ${counts.source}, until prepare has run on this dataset`,
+    basis: `${estimate.basis}; the length of ${list} is taken from ${counts.source}, until prepare has run on this dataset`,
   };
 }
 
-/** The settings of the export whose model an extraction runs; null where the model comes from outside. */
+/** The settings of the export whose model an extraction runs; null when the model comes from outside. */
 function exportOf(step: StepPlan, plan: readonly StepPlan[]): StepSettings['export'] | null {
   const source = step.needs.find(({ role }) => role === 'model')?.step;
   const found = plan.find(({ name }) => name === source);
@@ -95,20 +95,20 @@ function exportOf(step: StepPlan, plan: readonly StepPlan[]): StepSettings['expo
 
 const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });
 
-/** What training on one GPU costs, in parts that a measurement can be compared with. */
+/** The cost of training on one GPU, in parts that can be compared with a measurement. */
 export type TrainingCost = {
-  /** Of one image, forward and backward. */
+  /** Floating-point operations of one image, forward and backward. */
   flops: number;
   weights: number;
   bytesPerWeight: number;
-  /** Values of one image that are kept for the backward pass, and the bytes of one. */
+  /** Values of one image that are kept for the backward pass, and the bytes of one value. */
   kept: number;
   width: number;
-  /** Of one image in the loss. */
+  /** Bytes of one image in the loss. */
   logitBytes: number;
 };
 
-/** The cost of a stage's images by the counts of its network; null for a network whose cost is not known. */
+/** The cost of a stage's images from the counts of its network; null for a network whose cost is not known. */
 export function trainingCost(
   { imageSize, precision }: Pick<TrainSettings, 'imageSize' | 'precision'>,
   { backbone, embeddingDim }: Pick<ModelSettings, 'backbone' | 'embeddingDim'>,
@@ -150,15 +150,18 @@ function estimateTraining(settings: TrainSettings, model: ModelSettings, { rows,
   };
 }
 
-/** What a GPU is taken to sustain: as measured of this network, in this memory format or else in the other, or assumed. */
+/** What a GPU sustains: measured with this network, in this memory format or else in the other, or assumed. */
 function rateOf({ source, networks }: GpuFigures, backbone: string, precision: TrainSettings['precision'], isChannelsLast: boolean) {
   const network = networks[backbone] ?? {};
   const found = network[figureName(precision, isChannelsLast)] ?? network[figureName(precision, !isChannelsLast)];
   if (source === null || found === undefined) return { flops: assumedFlops[precision], kept: 1, trust: error };
-  return { ...found, trust: `as measured in training on ${source}; another GPU differs` };
+  return { ...found, trust: `as measured in training on ${source}; other GPUs differ` };
 }
 
-/** What an epoch draws, by docker/trainer/cairn_trainer/samplers.py: for softmax whole steps; for the others what their steps are cut from. */
+/**
+ * Images that an epoch draws, as in docker/trainer/cairn_trainer/samplers.py: for softmax whole optimizer steps; for the others before they
+ * are cut into steps.
+ */
 function imagesPerEpoch(
   { sampler, partialStep, batch, ranks, effectiveBatch, imagesPerId }: TrainSettings,
   rows: number,
@@ -181,13 +184,13 @@ function estimateExtraction(
   const flops = 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim);
   const width = precision === 'fp32' ? 4 : 2;
   const map = cost.largestMap * area;
-  // Input, output and scratch of the largest layer are there at a time.
+  // Input, output and scratch of the largest layer are in memory at the same time.
   const rate = rateOf(figures, model.backbone, precision, true);
   const bytes = cost.parameters * width + settings.batch * 3 * map * width + cudaBytes;
   return {
     ...rounded((rows * flops) / rate.flops, bytes),
     basis:
-      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, ${precision}) at ${tera(rate.flops, precision)}, if images are read as fast; ` +
+      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, ${precision}) at ${tera(rate.flops, precision)}, if images are read that fast; ` +
       `memory ${mega(cost.parameters)} M weights x ${width} bytes + ${settings.batch} images x 3 x ${mega(map)} M values x ${width} bytes + 1 GiB; ${rate.trust}`,
   };
 }

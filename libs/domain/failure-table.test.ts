@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { failureSignal } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
-import { type FailureRow, failureTable, assess, retryBudgets } from './index.ts';
+import { assess, type FailureRow, failureTable, retryBudgets } from './index.ts';
 
 const began = 1_000_000;
 const finding = (signal: keyof typeof failureTable, message = '') => ({ signal, since: began, message });
 const after = (seconds: number, silent = false) => ({ now: began + seconds * 1000, silent });
 
 describe('the failure table', () => {
-  test.each(failureSignal.options)('%s: its action agrees with the retries of its cause', (signal) => {
+  test.each(failureSignal.options)('%s: its action agrees with the retry budget of its cause', (signal) => {
     const row: FailureRow = failureTable[signal];
     if (row.action === 'wait') expect(row.graceMs).toBe(Number.POSITIVE_INFINITY);
     else expect(row.action === 'fail').toBe(retryBudgets[row.cause].retries === 0);
@@ -17,9 +17,9 @@ describe('the failure table', () => {
 
 describe('docs/operations.md', () => {
   const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
-  const does = { wait: 'waits', fail: 'fails the step', retry: 'tries again', retry_elsewhere: 'tries again on another node' };
+  const does = { wait: 'waits', fail: 'fails the step', retry: 'retries', retry_elsewhere: 'retries on another node' };
 
-  test.each(failureSignal.options)('tells %s as it is', (signal) => {
+  test.each(failureSignal.options)('documents %s as the table has it', (signal) => {
     const row: FailureRow = failureTable[signal];
     const grace = row.graceMs > 0 && Number.isFinite(row.graceMs) ? ` after ${row.graceMs / 60_000} min` : '';
     const silent = row.onlyWhenSilent ? ', if the attempt is silent too' : '';
@@ -28,11 +28,11 @@ describe('docs/operations.md', () => {
 });
 
 describe('assess', () => {
-  test('a pod that no node can hold waits for ever', () => {
+  test('a pod that no node can hold waits forever', () => {
     expect(assess(finding('unschedulable'), after(1e6, true)).over).toBe(false);
   });
 
-  test('an image that cannot be pulled is given three minutes, and is then nobody else’s fault', () => {
+  test('an image that cannot be pulled fails the step after three minutes, as an error of the user', () => {
     expect(assess(finding('image_pull'), after(179)).over).toBe(false);
     expect(assess(finding('image_pull', 'manifest unknown'), after(180))).toEqual({
       over: true,
@@ -42,11 +42,11 @@ describe('assess', () => {
     });
   });
 
-  test('an image name that cannot be right fails at once', () => {
+  test('an invalid image name fails at once', () => {
     expect(assess(finding('image_name_invalid'), after(0)).over).toBe(true);
   });
 
-  test('a missing Secret has 60 s to come', () => {
+  test('a missing Secret has 60 s to appear', () => {
     expect(assess(finding('container_configuration'), after(59)).over).toBe(false);
     expect(assess(finding('container_configuration'), after(60)).over).toBe(true);
   });
@@ -58,11 +58,11 @@ describe('assess', () => {
     expect(assess(finding('node_silent'), after(120, true)).over).toBe(true);
   });
 
-  test('what comes next is told with its time, as long as it can be turned away', () => {
+  test('the next action is announced with its time while it can still be averted', () => {
     expect(assess(finding('image_pull'), after(1)).next).toBe('its step fails at 00:19 UTC');
-    expect(assess(finding('image_registry_busy'), after(1)).next).toBe('a new attempt takes its place at 00:31 UTC');
+    expect(assess(finding('image_registry_busy'), after(1)).next).toBe('a new attempt replaces it at 00:31 UTC');
     expect(assess(finding('node_silent'), after(3600)).next).toBe(
-      'a new attempt takes its place on another node at 00:18 UTC, unless it reports',
+      'a new attempt replaces it on another node at 00:18 UTC, unless it reports',
     );
     expect(assess(finding('unschedulable'), after(1)).next).toBeNull();
   });

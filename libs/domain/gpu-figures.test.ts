@@ -11,13 +11,13 @@ type Training = {
   precision: 'fp32' | 'fp16' | 'bf16';
   channelsLast: boolean;
   classes: number;
-  /** Of the time in which the GPU had its images. */
+  /** Per second of the time in which the GPU had its images. */
   computeImagesPerSecond: number;
   peakBytes: number;
 };
 const gib = 2 ** 30;
 
-test('an estimate is within a factor of 1.5 in time and 20 % in memory of the newest measurement, where there is one', () => {
+test('an estimate is within a factor of 1.5 in time and 20 % in memory of the newest measurement, if one exists', () => {
   const rows = 10_000;
   for (const training of measured.trainings as readonly Training[]) {
     const { backbone, imageSize, batch, precision, channelsLast, classes, computeImagesPerSecond, peakBytes } = training;

@@ -17,11 +17,11 @@ const stage = (loaderWorkers: number) => ({
   settings: stepSettings.train.parse({ ...settings, loaderWorkers }),
 });
 
-test('the loaders of a stage keep two prefetched batches each in shared memory, twice', () => {
+test('each loader of a stage keeps two prefetched batches in shared memory, twice', () => {
   expect(loaderBytes(stage(4))).toBe(8 * 4 * 2 * 64 * 2 * 512 * 512 * 3);
 });
 
-test('a stage that loads in the ranks themselves keeps nothing there, nor does another step', () => {
+test('a stage that loads in its ranks keeps nothing there, nor do other steps', () => {
   expect(loaderBytes(stage(0))).toBe(0);
   expect(loaderBytes({ kind: 'search', settings: stepSettings.search.parse({}) })).toBe(0);
 });

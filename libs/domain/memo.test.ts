@@ -25,7 +25,7 @@ const make = (stages: Record<string, unknown>) =>
 const two = make({ '512_all': { ...stage, from: '384' }, '384': { ...stage, from: 'init' } });
 
 describe('expandRecipe', () => {
-  it('puts every step after what it needs, whatever the order of the stages', () => {
+  it('orders every step after the steps it needs, regardless of the order of the stages', () => {
     const steps = expandRecipe(two);
     for (const [index, step] of steps.entries())
       for (const need of step.needs) expect(steps.findIndex((other) => other.name === need.step)).toBeLessThan(index);
@@ -42,30 +42,27 @@ describe('expandRecipe', () => {
     ]);
   });
 
-  it('refuses stages in a circle, a start that is not there and a list that is not made', () => {
+  it('rejects stages in a cycle, an unknown start and a list that is not made', () => {
     expect(() => expandRecipe(make({ a: { ...stage, from: 'b' }, b: { ...stage, from: 'a' } }))).toThrow('in a circle');
     expect(() => expandRecipe(make({ a: { ...stage, from: 'z' } }))).toThrow('stages.a.from is "z"');
     expect(() => expandRecipe(make({ a: { ...stage, from: 'init', list: 'index_train' } }))).toThrow('prepare.lists makes only');
     expect(() => expandRecipe(make({ search: { ...stage, from: 'init' } }))).toThrow('name of another step');
   });
 
-  it.each(['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__proto__'])(
-    'takes "%s" for a stage only where there is one',
-    (name) => {
-      const init = { ...stage, from: 'init' };
-      // The schema refuses names like __proto__; a caller with one gets the same answer.
-      const without = make({ a: init });
-      expect(() => expandRecipe({ ...without, export: { ...without.export, stage: name } })).toThrow('but the stages are a');
-      const lost = { ...without, stages: { a: { ...without.stages.a, from: name } } } as Recipe;
-      expect(() => expandRecipe(lost)).toThrow(`stages.a.from is "${name}", but the stages are a`);
-      if (name === '__proto__') return;
-      const steps = expandRecipe(make({ b: { ...stage, from: name }, [name]: init }));
-      expect(steps.slice(0, 4).map((step) => step.name)).toEqual(['prepare', name, 'b', 'export']);
-      expect(steps[2]?.needs).toContainEqual({ role: 'start', step: name });
-    },
-  );
+  it.each(['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__proto__'])('accepts "%s" as a stage only where it exists', (name) => {
+    const init = { ...stage, from: 'init' };
+    // The schema rejects names like __proto__; a direct caller gets the same answer.
+    const without = make({ a: init });
+    expect(() => expandRecipe({ ...without, export: { ...without.export, stage: name } })).toThrow('but the stages are a');
+    const lost = { ...without, stages: { a: { ...without.stages.a, from: name } } } as Recipe;
+    expect(() => expandRecipe(lost)).toThrow(`stages.a.from is "${name}", but the stages are a`);
+    if (name === '__proto__') return;
+    const steps = expandRecipe(make({ b: { ...stage, from: name }, [name]: init }));
+    expect(steps.slice(0, 4).map((step) => step.name)).toEqual(['prepare', name, 'b', 'export']);
+    expect(steps[2]?.needs).toContainEqual({ role: 'start', step: name });
+  });
 
-  it('refuses at once what would miss a list days later: an extraction, a score between epochs, the evaluation', () => {
+  it('rejects at submission what would lack a list days later: an extraction, a score between epochs, the evaluation', () => {
     const recipeWith = (change: Partial<Recipe>) => ({ ...make({ a: { ...stage, from: 'init' } }), ...change });
     const refused = (change: Partial<Recipe>) => expect(() => expandRecipe(recipeWith(change)));
     const lists = (...names: Recipe['prepare']['lists']) => ({ prepare: { ...two.prepare, lists: names } });
@@ -87,11 +84,11 @@ describe('expandRecipe', () => {
     [{ effectiveBatch: 48 }, 'stages.a.effectiveBatch is 48; it must be a multiple of batch x ranks, 16 x 2 = 32'],
     [{ lastEpoch: 2 }, 'stages.a.lastEpoch is 2, but the stage has 1 epochs'],
     [{ sampler: 'id_uniform', imagesPerId: 3 }, 'stages.a.batch is 16; the sampler id_uniform needs a multiple of imagesPerId, 3'],
-  ])('refuses %o', (settings, message) => {
+  ])('rejects %o', (settings, message) => {
     expect(() => expandRecipe(make({ a: { ...stage, from: 'init', ...settings } }))).toThrow(message);
   });
 
-  it('takes an effective batch of several batches, and weights only where a chain begins', () => {
+  it('accepts an effective batch of several batches, and weights only where a chain begins', () => {
     const begins = { ...stage, from: 'init', weights: 'w', effectiveBatch: 64 };
     expect(expandRecipe(make({ a: begins })).find((step) => step.name === 'a')?.settings).toMatchObject({
       effectiveBatch: 64,
@@ -100,7 +97,7 @@ describe('expandRecipe', () => {
     expect(() => expandRecipe(make({ a: begins, b: { ...stage, from: 'a', weights: 'w' } }))).toThrow('stages.b.weights is "w", but');
     const want = { role: 'weights', input: { weights: 'w' }, contents: ['backbone', 'model'], setting: 'stages.a.weights' };
     const steps = expandRecipe(make({ a: begins, b: { ...stage, from: 'a' } }));
-    // register tells of them, since their licence goes with the model.
+    // register records them, since their licence applies to the model.
     expect(steps.flatMap(({ name, wants }) => wants.map((wanted) => [name, wanted]))).toEqual([
       ['a', want],
       ['register', want],
@@ -135,7 +132,7 @@ const named = (steps: readonly StepPlan[]) =>
 describe('a recipe', () => {
   const pipeline = { model: two.model, stages: two.stages, export: two.export };
 
-  it('is cut to the steps that are wanted and what they need', () => {
+  it('is cut to the wanted steps and the steps they need', () => {
     expect(expandRecipe(two, ['export']).map(({ name }) => name)).toEqual(['prepare', '384', '512_all', 'export']);
     expect(expandRecipe({ ...two, until: ['384'] }).map(({ name }) => name)).toEqual(['prepare', '384']);
     expect(expandRecipe({ ...two, until: ['384'] }, ['prepare']).map(({ name }) => name)).toEqual(['prepare']);
@@ -158,7 +155,7 @@ describe('a recipe', () => {
     );
   });
 
-  it('has several models side by side on the same lists', () => {
+  it('has several models in parallel on the same lists', () => {
     const steps = expandRecipe(
       own({
         models: { A: pipeline, B: { ...pipeline, stages: { only: { ...stage, from: 'init' } }, export: { ...two.export, stage: 'only' } } },
@@ -188,7 +185,7 @@ describe('a recipe', () => {
       },
     });
     const steps = expandRecipe(graph);
-    // Nothing needs the lists of the recipe's own `prepare`.
+    // No step needs the lists of the recipe's own `prepare`.
     expect(named(steps)).toEqual([
       ['lists', ''],
       ['features', 'lists: lists'],
@@ -223,7 +220,7 @@ describe('a recipe', () => {
       },
       'the input lists of the step b is the step c, which makes features',
     ],
-  ])('refuses the graph %j', (steps, message) => {
+  ])('rejects the graph %j', (steps, message) => {
     expect(() => expandRecipe(own({ steps }))).toThrow(message);
   });
 });
@@ -239,31 +236,31 @@ describe('memoParts', () => {
     return made.parts;
   };
 
-  it('change with a setting that affects the result, and not with an operational one', () => {
+  it('change with a setting that affects the result, but not with an operational one', () => {
     expect(parts({ loaderWorkers: 7, logEverySteps: 3, evaluate: 'end' })).toEqual(parts());
     expect(parts({ epochs: 2 })).not.toEqual(parts());
     expect(parts({ model: { ...train.settings.model, embeddingDim: 64 } })).not.toEqual(parts());
   });
 
-  it('hold of the lists the one that is read, with the tars that it names', () => {
+  it('contain only the list that is read, with the tars that it names', () => {
     const more = { digest: 'd2', details: { lists: { ...lists().details.lists, test: list } } };
     expect(parts({}, { lists: more })).toEqual(parts());
     expect(parts({}, { lists: lists({ sha256: 'b'.repeat(64) }) })).not.toEqual(parts());
     expect(parts({}, { lists: lists({ tarsDigest: 'c'.repeat(64) }) })).not.toEqual(parts());
   });
 
-  it('need no digest of lists of which the one that is read is known', () => {
+  it('need no digest of the lists when the list that is read is known', () => {
     expect(parts({}, { lists: { ...lists(), digest: null } })).toEqual(parts());
     const inputs = { lists: { digest: null, details: null }, start: { digest: null, details: null } };
     expect(memoParts({ kind: 'train', settings: train.settings }, inputs, 'dataset')).toEqual({ parts: null, unknown: ['lists', 'start'] });
   });
 
-  it('take the digest of all lists where an earlier release did not record those of each', () => {
+  it('use the digest of all lists where an earlier release did not record one per list', () => {
     const { sha256: _, ...old } = list;
     expect(parts({}, { lists: { digest: 'd1', details: { lists: { clean: old } } } }).inputs).toEqual({ 'lists.clean': 'd1' });
   });
 
-  it('are told apart in words', () => {
+  it('are compared in words', () => {
     expect(explainDifference(parts({ epochs: 2 }), parts({ epochs: 1 }))).toBe('setting epochs: 2, was 1');
     const model = { ...train.settings.model, embeddingDim: 64 };
     expect(explainDifference(parts({ model }), parts())).toBe(`setting model.embeddingDim: 64, was ${train.settings.model.embeddingDim}`);
@@ -277,19 +274,19 @@ describe('memoParts', () => {
     expect(explainDifference({ ...parts(), version: 2 }, parts())).toBe('this release computes it differently (version 2, was 1)');
     expect(explainDifference(parts({}, { lists: lists({ sha256: 'b'.repeat(64) }) }), parts())).toBe('its input lists.clean changed');
     expect(explainDifference(parts(), { ...parts(), version: null, inputs: { lists: 'd1' }, source: 'dataset' })).toBe(
-      'an earlier release of Cairn made it, which kept no versions of what steps compute',
+      'an earlier release of Cairn made it, which did not record step versions',
     );
   });
 });
 
 describe('the retry policy', () => {
-  it('gives what the infrastructure did some tries, a person none, and a preemption all', () => {
+  it('allows a few retries for infrastructure failures, none for user errors, and any number for preemptions', () => {
     expect(exhaustedCause({ infrastructure: 5, preemption: 500 })).toBeNull();
     expect(exhaustedCause({ infrastructure: 6 })).toBe('infrastructure');
     expect(exhaustedCause({ user: 1 })).toBe('user');
   });
 
-  it('waits twice as long each time, up to a limit', () => {
+  it('doubles the delay each time, up to a limit', () => {
     expect([1, 2, 3, 30].map((nth) => retryDelayMs('infrastructure', nth))).toEqual([250, 500, 1000, 60_000]);
   });
 });

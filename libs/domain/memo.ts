@@ -2,26 +2,26 @@ import { isDeepStrictEqual } from 'node:util';
 import { type KindAndSettings, listsDetails, resultSettings } from '@cairn/contract';
 import { rulesOf } from './step-kinds.ts';
 
-/** What a step's result depends on, by name. The memo key is the SHA-256 of its canonical JSON. */
+/** Everything that a step's result depends on, by name. The memo key is the SHA-256 of its canonical JSON. */
 export type MemoParts = {
   kind: string;
-  /** Of what the step computes; null in rows of releases that had the digest of its source files instead. */
+  /** Version of the step's code; null in rows of releases that stored the digest of its source files instead. */
   version: number | null;
   /** The settings marked `result`. */
   settings: Record<string, unknown>;
-  /** Content digests of what it reads: of an artifact by its role (`model`), of a list as `lists.clean`. */
+  /** Content digests of its inputs: an artifact by its role (`model`), a list as `lists.clean`. */
   inputs: Record<string, string>;
-  /** Digest of the whole dataset, where all of it is read. */
+  /** Digest of the whole dataset, if all of it is read. */
   source: string | null;
 };
 
-/** An input as far as it is known: a plan may know a list of an artifact that is not made yet. */
+/** An input as far as it is known: a plan may know a list of an artifact that does not exist yet. */
 export type KnownInput = { digest: string | null; details: unknown };
 
 /** The parts of a step's memo key, or the roles of the inputs that are not known yet. */
 export type MemoPartsOf = { parts: MemoParts; unknown?: never } | { parts: null; unknown: string[] };
 
-/** The parts of a step's memo key. Loader threads and the like (`operational` settings) are not among them. */
+/** The parts of a step's memo key. `operational` settings, such as loader threads, are not part of it. */
 export function memoParts(step: KindAndSettings, inputs: Readonly<Record<string, KnownInput>>, datasetDigest: string): MemoPartsOf {
   const { version, readsDataset, reads } = rulesOf(step);
   const digests: Record<string, string> = {};
@@ -48,8 +48,8 @@ export function memoParts(step: KindAndSettings, inputs: Readonly<Record<string,
 }
 
 /**
- * What a step reads of a list: its rows, in which folders' images have their sizes and times, and the md5s of the tars that the rows lie in.
- * That of the whole artifact where an earlier release did not record them.
+ * The digest of a list as a step reads it: its rows, which include sizes and times for images in folders, and the md5s of the tars that
+ * hold its images. The digest of the whole artifact where an earlier release did not record these.
  */
 function listDigest({ digest, details }: KnownInput, name: string): string | null {
   const { lists, groundTruth } = listsDetails.safeParse(details).data ?? {};
@@ -59,7 +59,7 @@ function listDigest({ digest, details }: KnownInput, name: string): string | nul
   return list.tarsDigest == null ? list.sha256 : `${list.sha256}, tars ${list.tarsDigest}`;
 }
 
-/** The first parts in which two memo keys differ, in words: `setting epochs: 2, was 3`. */
+/** The first differences between two memo keys, in words: `setting epochs: 2, was 3`. */
 export function explainDifference(now: MemoParts, before: MemoParts): string {
   const differences: string[] = [];
   const [settings, earlier] = [flat(now.settings), flat(before.settings)];
@@ -71,13 +71,13 @@ export function explainDifference(now: MemoParts, before: MemoParts): string {
     for (const name of union(now.inputs, before.inputs))
       if (now.inputs[name] !== before.inputs[name]) differences.push(`its input ${name} changed`);
   if (now.source !== before.source && isComparable) differences.push('the dataset changed');
-  if (!isComparable) differences.push('an earlier release of Cairn made it, which kept no versions of what steps compute');
+  if (!isComparable) differences.push('an earlier release of Cairn made it, which did not record step versions');
   else if (now.version !== before.version)
     differences.push(`this release computes it differently (version ${now.version}, was ${before.version})`);
   return differences.length > 0 ? differences.slice(0, 3).join('; ') : 'nothing differs';
 }
 
-/** Settings by name, those of nested objects as `model.backbone`. */
+/** Settings by name; nested ones as `model.backbone`. */
 function flat(settings: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(settings).flatMap(([name, value]) =>
@@ -92,7 +92,7 @@ const inWords = (value: unknown): string => (value === undefined ? 'absent' : JS
 
 const union = (a: object, b: object): string[] => [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
 
-/** True when the step may take an earlier result: its kind is reusable, and the submission did not exclude it. */
+/** True when the step may reuse an earlier result: its kind is reusable, and the submission did not exclude it. */
 export function mayReuse(step: KindAndSettings & { name: string }, noReuse: boolean | readonly string[]): boolean {
   if (!rulesOf(step).reusable) return false;
   return typeof noReuse === 'boolean' ? !noReuse : !noReuse.includes(step.name);

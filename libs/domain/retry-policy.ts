@@ -1,11 +1,11 @@
 import { type AttemptCause, attemptCause } from '@cairn/contract';
 
-/** How often a step is tried again after an attempt ended for a cause, and how long it waits before. */
+/** How often a step is retried after an attempt failed for a cause, and the delay before each retry. */
 export type RetryBudget = { retries: number; baseMs: number; maxMs: number };
 
 /**
- * One budget a cause. A person's mistake and bad data are not mended by trying again; a preemption is nobody's fault and
- * costs nothing; what the infrastructure did is tried again a few times.
+ * One budget per cause. A retry cannot fix a user's mistake or bad data; a preemption is nobody's fault and costs nothing; infrastructure
+ * failures are retried a few times.
  */
 export const retryBudgets = {
   user: { retries: 0, baseMs: 0, maxMs: 0 },
@@ -16,10 +16,10 @@ export const retryBudgets = {
   preemption: { retries: Number.POSITIVE_INFINITY, baseMs: 250, maxMs: 30_000 },
 } as const satisfies Record<AttemptCause, RetryBudget>;
 
-/** Attempts of a step that ended badly, by cause. */
+/** Failed attempts of a step, by cause. */
 export type FailureCounts = Partial<Record<AttemptCause, number>>;
 
-/** The cause whose budget the step's failures exceed, or null while it may be tried again. */
+/** The cause whose retry budget the step has exceeded, or null while it can be retried. */
 export function exhaustedCause(failures: FailureCounts): AttemptCause | null {
   for (const cause of attemptCause.options) if ((failures[cause] ?? 0) > retryBudgets[cause].retries) return cause;
   return null;
