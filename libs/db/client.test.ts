@@ -16,24 +16,24 @@ const caught = (work: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => error,
   );
 
-test('a second row where one is allowed is told by its code, of typed statements and of raw ones', async () => {
+test('a unique violation is recognized by its code, in typed and in raw statements', async () => {
   const typed = await caught(prisma.project.create({ data: { id: 'default' } }));
   const raw = await caught(prisma.$executeRaw`insert into project (id) values ('default')`);
   expect([typed, raw].map(isUniqueViolation)).toEqual([true, true]);
-  // Another fault, with the code in its words.
+  // Another error, with the code in its message.
   const words = await caught(prisma.$executeRaw`select 1 / 0 as "23505"`);
   expect([words, new Error('23505')].map(isUniqueViolation)).toEqual([false, false]);
 });
 
-test('a transaction that a deadlock ended is run again, one that failed otherwise is not', async () => {
+test('a transaction is retried after a deadlock, but not after another failure', async () => {
   let runs = 0;
   const failOnceWith = (code: string) => async (tx: Transaction) => {
     runs += 1;
-    if (runs === 1) await tx.$executeRawUnsafe(`do $$ begin raise 'a fault' using errcode = '${code}'; end $$`);
+    if (runs === 1) await tx.$executeRawUnsafe(`do $$ begin raise 'an error' using errcode = '${code}'; end $$`);
     return 'done';
   };
   expect(await inTransaction(prisma, failOnceWith('40P01'))).toBe('done');
   runs = 0;
-  await expect(inTransaction(prisma, failOnceWith('22012'))).rejects.toThrow('a fault');
+  await expect(inTransaction(prisma, failOnceWith('22012'))).rejects.toThrow('an error');
   expect(runs).toBe(1);
 });

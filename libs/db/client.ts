@@ -10,14 +10,14 @@ export type Database = {
   close(): Promise<void>;
 };
 
-/** The client inside a transaction: what commands take, so that none opens its own by mistake. */
+/** The client inside a transaction: commands take it, so that none opens its own by mistake. */
 export type Transaction = Omit<PrismaClient, '$connect' | '$disconnect' | '$on' | '$transaction' | '$extends'>;
 
 export type DatabaseOptions = {
   url: string;
   /** Most connections of this process. */
   connections?: number;
-  /** Told of a connection that broke while idle; the pool makes a new one. */
+  /** Called when an idle connection breaks; the pool opens a new one. */
   onIdleError?: (error: Error) => void;
 };
 
@@ -33,8 +33,8 @@ export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOpti
     application_name: 'cairn',
   });
   pool.on('error', (error) => onIdleError?.(error));
-  // A connection that breaks between two statements of a transaction tells nobody but its own listeners; without one the
-  // process would end. The next statement fails by itself.
+  // A connection that breaks between two statements of a transaction only emits to its own listeners; without one the process would end.
+  // The next statement fails by itself.
   pool.on('connect', (client) => client.on('error', (error) => onIdleError?.(error)));
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { statementNameGenerator: createStatementNames() }) });
   return {
@@ -46,30 +46,32 @@ export function openDatabase({ url, connections = 8, onIdleError }: DatabaseOpti
   };
 }
 
-/** Statements that are kept prepared, at most: some texts differ by how many values they list, and a connection never forgets. */
+/**
+ * Most statements that are kept prepared: some texts differ by the number of values they list, and a connection never drops a prepared one.
+ */
 const maxPrepared = 500;
 
-/** Names for statements, so that each connection parses and plans one only once. The rest stay unnamed, and so unprepared. */
+/** Names for statements, so that each connection parses and plans each only once. The rest stay unnamed, and therefore unprepared. */
 function createStatementNames(): (query: { sql: string }) => string {
   const names = new Map<string, string>();
   return ({ sql }) => {
     const known = names.get(sql);
     if (known !== undefined) return known;
     if (names.size >= maxPrepared) return '';
-    // By content: behind a pooler, connections of several programs meet.
+    // By content: a pooler shares connections between programs.
     const name = `cairn_${sha256(sql).slice(0, 24)}`;
     names.set(sql, name);
     return name;
   };
 }
 
-/** A transaction that another one's locks killed is tried again this often. */
+/** How often a transaction is retried after a deadlock. */
 const deadlockRetries = 4;
 
 /**
- * Runs `work` in one READ COMMITTED transaction of at most 20 s; one that a deadlock ended is run again.
+ * Runs `work` in one READ COMMITTED transaction of at most 20 s; it is retried after a deadlock.
  *
- * @throws whatever `work` throws, after the rollback
+ * @throws what `work` throws, after the rollback
  */
 export async function inTransaction<T>(prisma: PrismaClient, work: (tx: Transaction) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
@@ -81,18 +83,18 @@ export async function inTransaction<T>(prisma: PrismaClient, work: (tx: Transact
   }
 }
 
-/** `('created', 'launching')` of a statement. Written out and not given as values, so that an index on some states alone is used. */
+/** `('created', 'launching')` of a statement. Written as literals, not as parameters, so that partial indexes on states are used. */
 export const listOfStates = (states: readonly string[]): Prisma.Sql => Prisma.raw(`(${states.map((state) => `'${state}'`).join(', ')})`);
 
-/** The states of attempts that are not over, in a statement. */
+/** The states of live attempts, for a statement. */
 export const liveAttempts = listOfStates(liveAttemptStates);
 
 const isDeadlock = (error: unknown): boolean => isDatabaseError(error, 'P2034', '40P01');
 
-/** True for the failure of a statement, typed or raw, that would have made a second row where a constraint allows one. */
+/** True for a unique violation, in a typed or a raw statement. */
 export const isUniqueViolation = (error: unknown): boolean => isDatabaseError(error, 'P2002', '23505');
 
-/** Prisma gives typed statements codes of its own; of raw ones only the database's code tells. */
+/** Prisma has its own codes for typed statements; raw statements only carry the database's code. */
 const isDatabaseError = (error: unknown, code: string, sqlState: string): boolean =>
   error instanceof Prisma.PrismaClientKnownRequestError && (error.code === code || adapterCause(error).originalCode === sqlState);
 
@@ -100,7 +102,7 @@ const adapterError = z.object({
   cause: z.object({ kind: z.string().optional(), originalCode: z.string().optional(), originalMessage: z.string().optional() }),
 });
 
-/** What the database, or the connection to it, said of an error of Prisma: `originalCode` is the SQLSTATE. Nothing for other errors. */
+/** The database's or connection's error behind an error of Prisma: `originalCode` is the SQLSTATE. Undefined for other errors. */
 export function adapterCause(error: unknown): z.infer<typeof adapterError>['cause'] {
   const adapter = error instanceof Prisma.PrismaClientKnownRequestError ? error.meta?.driverAdapterError : error;
   return adapterError.safeParse(adapter).data?.cause ?? {};

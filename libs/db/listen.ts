@@ -4,17 +4,17 @@ export type ListenOptions = {
   url: string;
   channels: readonly string[];
   onNotification(channel: string, payload: string): void;
-  /** Called after each (re)connect: what was told meanwhile is lost, so look at the tables again. */
+  /** Called after each (re)connect: notifications in between are lost, so read the tables again. */
   onConnect(): void;
   onError(error: Error): void;
   signal: AbortSignal;
 };
 
-const retryMs = { first: 200, most: 5_000 };
+const retryMs = { first: 200, max: 5_000 };
 
 /**
  * Holds one LISTEN connection (direct, not through a pooler that shares sessions) until the signal aborts, and connects
- * again with backoff when it breaks. Notifications are hints: PostgreSQL drops those of the time without a connection.
+ * again with backoff when it breaks. Notifications are hints: PostgreSQL drops those sent while there is no connection.
  */
 export function listen({ url, channels, onNotification, onConnect, onError, signal }: ListenOptions): void {
   let client: pg.Client | null = null;
@@ -27,7 +27,7 @@ export function listen({ url, channels, onNotification, onConnect, onError, sign
       timer = null;
       connect();
     }, delayMs);
-    delayMs = Math.min(retryMs.most, delayMs * 2);
+    delayMs = Math.min(retryMs.max, delayMs * 2);
   };
   const drop = (which: pg.Client) => {
     if (client !== which) return;

@@ -3,7 +3,7 @@ import { createDatabase, withClient } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { migrate, readMigrations } from './migrate.ts';
 
-test('several databases are migrated by one process, at once and one after another', async () => {
+test('one process migrates several databases, in parallel and in sequence', async () => {
   const names = (await readMigrations()).migrationDirectories.map((migration) => migration.path);
   const databases = [await createDatabase(), await createDatabase(), await createDatabase()];
   const [first, second, third] = databases.map((database) => database.url);
@@ -16,13 +16,13 @@ test('several databases are migrated by one process, at once and one after anoth
   }
 });
 
-test('a database that several programs migrate at once is migrated once', async () => {
+test('a database that several programs migrate at the same time is migrated once', async () => {
   await using database = await createDatabase();
   const applied = await Promise.all([migrate(database.url), migrate(database.url), migrate(database.url)]);
   expect(applied.flat()).toEqual((await readMigrations()).migrationDirectories.map((migration) => migration.path));
 });
 
-test('the database takes the states, roles and causes that the contract has', async () => {
+test('the database accepts exactly the states, roles and causes of the contract', async () => {
   await using database = await createDatabase({ template: { key: 'cairn', migrate: (url) => migrate(url).then(() => undefined) } });
   const known = {
     run_state: runState,

@@ -4,12 +4,12 @@ import { CairnError, configurationExit } from '@cairn/contract';
 import pg from 'pg';
 import { openSchemaEngine } from './schema-engine.ts';
 
-/** Two programs that migrate at once take turns on this advisory lock. */
+/** Programs that migrate at the same time take turns on this advisory lock. */
 const migrationLock = 4_242_001;
 const migrationsDir = path.join(import.meta.dirname, '../../prisma/migrations');
 const noFilters = { externalTables: [], externalEnums: [] };
 
-/** The migrations folder as the schema engine wants it: every folder's migration.sql, in order of name. */
+/** The migrations folder in the schema engine's format: every folder's migration.sql, ordered by name. */
 export async function readMigrations() {
   const names = (await readdir(migrationsDir, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
   const migrationDirectories = await Promise.all(
@@ -30,7 +30,7 @@ export async function readMigrations() {
 }
 
 /**
- * Applies every migration that the database lacks and answers their names. Safe to call from several programs at once.
+ * Applies every pending migration and returns their names. Safe to call from several programs at the same time.
  *
  * @throws CairnError `unavailable` when the database cannot be reached or a migration fails
  */
@@ -47,7 +47,7 @@ export async function migrate(url: string): Promise<string[]> {
       await close();
     }
   } catch (cause) {
-    throw new CairnError('unavailable', `The database could not be migrated: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    throw new CairnError('unavailable', `Cannot migrate the database: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,
     });
   } finally {
@@ -59,7 +59,7 @@ if (import.meta.main) {
   const url = process.env.CAIRN_DATABASE_URL;
   if (!url) {
     console.error(
-      'error: CAIRN_DATABASE_URL is not set; give the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',
+      'error: CAIRN_DATABASE_URL is not set; set it to the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',
     );
     process.exit(configurationExit);
   }
@@ -68,6 +68,6 @@ if (import.meta.main) {
     process.exit(1);
   });
   console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'the database is up to date');
-  // The engine leaves a timer of 10 s behind (its wait for Prisma's advisory lock).
+  // The engine leaves a 10 s timer running (its wait for Prisma's advisory lock).
   process.exit(0);
 }

@@ -6,15 +6,15 @@ import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-util
 import type { SchemaEngine } from '@prisma/schema-engine-wasm';
 import pg from 'pg';
 
-// Node has it; the type libraries in use do not name it.
+// Node provides it; the type libraries in use do not declare it.
 declare const WebAssembly: { instantiate(bytes: Uint8Array, imports: object): Promise<{ instance: { exports: Record<string, unknown> } }> };
 
 /**
  * Prisma's schema engine as WebAssembly: `diff` and `applyMigrations` without the native binary, which cannot be
- * downloaded everywhere. The package's own entry imports the .wasm file as a module; Node instantiates it by hand here.
+ * downloaded everywhere. The package's own entry imports the .wasm file as a module; here it is instantiated by hand.
  *
  * @param url the database to work on
- * @param datamodels [file name, text] of the Prisma schema, or nothing for applying migrations
+ * @param datamodels [file name, text] of the Prisma schema, or empty to apply migrations
  */
 export async function openSchemaEngine(
   url: string,
@@ -35,7 +35,7 @@ export async function openSchemaEngine(
 
 let loading: Promise<typeof import('@prisma/schema-engine-wasm')> | undefined;
 
-/** Once a process: the glue keeps the memory of the instance it met first, and would read that of a second one through it. */
+/** Once per process: the glue keeps the memory of its first instance, and would read a second instance through it. */
 function loadGlue() {
   loading ??= instantiate();
   return loading;

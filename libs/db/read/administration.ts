@@ -7,7 +7,7 @@ import { decodeCursor, type Page, type PageArgs, pageOf } from './page-cursor.ts
 
 type AuditEntryView = z.infer<typeof auditEntry>;
 
-/** One page of what was changed by whom, newest first. */
+/** One page of the audit log, newest first. */
 export async function listAudit(db: Transaction, { projectId, ...page }: PageArgs & { projectId: string }): Promise<Page<AuditEntryView>> {
   const after = decodeCursor(page.cursor, z.tuple([z.string().regex(/^\d{1,18}$/)]));
   const rows = await db.auditEntry.findMany({
@@ -35,7 +35,7 @@ export async function listAudit(db: Transaction, { projectId, ...page }: PageArg
 
 export type TokenView = z.infer<typeof tokenView>;
 
-/** The tokens that are not revoked, oldest first; expired ones are shown until they are revoked. */
+/** The tokens that are not revoked, oldest first; expired ones are listed until they are revoked. */
 export async function listTokens(db: Transaction, { projectId }: { projectId: string }): Promise<{ items: TokenView[] }> {
   const rows = await db.token.findMany({ where: { projectId, revokedAt: null }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] });
   return { items: rows.map(tokenViewOf) };

@@ -27,7 +27,7 @@ const attemptColumns = {
 
 const contactColumn = z.enum(['ok', 'silent', 'none']);
 
-/** All attempts of a step, of earlier generations too, oldest first. */
+/** All attempts of a step, including earlier generations, oldest first. */
 export async function listAttempts(db: Transaction, args: StepArgs): Promise<{ items: AttemptView[] }> {
   const step = await findStepRow(db, args);
   const rows = await db.attempt.findMany({ where: { stepId: step.id }, orderBy: { ordinal: 'asc' }, select: attemptColumns });
@@ -41,13 +41,13 @@ export async function getAttempt(db: Transaction, args: { projectId: string; att
     where: { id: args.attemptId, step: { run: { projectId: args.projectId } } },
     select: attemptColumns,
   });
-  if (row === null) throw new CairnError('not_found', `There is no attempt ${args.attemptId}`);
+  if (row === null) throw new CairnError('not_found', `Attempt ${args.attemptId} not found`);
   return attemptViewOf(row, await reachedSteps(db, [row]));
 }
 
 const reachedRow = z.object({ attemptId: z.string(), step: z.number().int() });
 
-/** The last step of which an attempt reported a metric; a chunk has its steps in order. */
+/** The last optimizer step for which each attempt reported a metric; the steps of a chunk are in order. */
 async function reachedSteps(db: Transaction, attempts: readonly { id: string }[]): Promise<Map<string, number>> {
   const rows = await db.$queryRaw`
     select attempt_id as "attemptId", max(steps[cardinality(steps)]) as step from metric_chunk
@@ -64,7 +64,7 @@ function attemptViewOf({ step, ...row }: AttemptRow, reached: ReadonlyMap<string
     ...row,
     step: step.name,
     state,
-    // Of an attempt that is over its failure tells.
+    // An ended attempt shows its failure instead.
     finding: isLiveAttempt(state) ? readNullable(findingColumn, row.finding, `${what} finding`) : null,
     failure: readNullable(failureColumn, row.failure, `${what} failure`),
     contact: readColumn(contactColumn, row.contact, `${what} contact`),

@@ -1,7 +1,7 @@
 import { CairnError, failureView, findingView, imageSource, poolRoom, progressView } from '@cairn/contract';
 import { z } from 'zod';
 
-/** JSON columns as the screens read them: parsed, never cast. Keys that a later release added are ignored. */
+/** JSON columns of the read models: parsed, never cast. Keys that a later release added are ignored. */
 export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
 export const recordColumn = z.record(z.string(), z.unknown());
 export const scoresColumn = z.record(z.string(), z.number());
@@ -19,14 +19,14 @@ export const artifactFilesColumn = z.array(z.object({ name: z.string(), bytes: z
  * The value of a JSON (or text) column.
  *
  * @param what names the row and column, for the error: `step stp_... scores`
- * @throws CairnError `internal` when the stored value does not fit: it was written by another program or release
+ * @throws CairnError `internal` when the stored value does not match the schema, because another program or release wrote it
  */
 export function readColumn<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   const where = issue && issue.path.length > 0 ? ` at ${issue.path.join('.')}` : '';
-  throw new CairnError('internal', `The stored value of ${what} does not fit${where}: ${issue?.message ?? 'unknown'}`, {
+  throw new CairnError('internal', `The stored value of ${what} is invalid${where}: ${issue?.message ?? 'unknown'}`, {
     cause: parsed.error,
   });
 }
@@ -36,7 +36,7 @@ export function readNullable<T>(schema: z.ZodType<T>, value: unknown, what: stri
   return value === null || value === undefined ? null : readColumn(schema, value, what);
 }
 
-/** Rows of a raw query; one that does not fit is a fault of the query. */
+/** Parses the rows of a raw query; an invalid row is a bug in the query. */
 export function readRows<T>(schema: z.ZodType<T>, rows: unknown): T[] {
   return z.array(schema).parse(rows);
 }

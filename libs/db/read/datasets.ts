@@ -19,9 +19,9 @@ export async function listDatasets(db: Transaction, { projectId, ...page }: Page
 }
 
 /**
- * The dataset of this name: the given version, or the newest.
+ * The dataset with this name: the given version, or the newest.
  *
- * @throws CairnError `not_found`, naming the versions or datasets that there are
+ * @throws CairnError `not_found`, naming the existing versions
  */
 export async function getDataset(db: Transaction, args: { projectId: string; name: string; version: number | null }): Promise<DatasetView> {
   const { projectId, name, version } = args;
@@ -34,7 +34,7 @@ export async function getDataset(db: Transaction, args: { projectId: string; nam
   if (versions.length > 0) {
     throw new CairnError('not_found', `Dataset ${name} has no version ${version}; it has ${versions.map((one) => one.version).join(', ')}`);
   }
-  throw new CairnError('not_found', `There is no dataset ${name}; list the datasets with GET /v1/datasets`);
+  throw new CairnError('not_found', `Dataset ${name} not found; list the datasets with GET /v1/datasets`);
 }
 
 export function datasetViewOf(row: Dataset): DatasetView {

@@ -4,7 +4,7 @@ import type { Transaction } from '../client.ts';
 import { isoTime, readNullable, roomColumn } from './columns.ts';
 import { type AdmissionView, loadAdmission } from './waiting.ts';
 
-/** Who leads, and how busy the pools are, over all projects. A step that two pools could take counts as waiting for both. */
+/** The leader, and how busy the pools are, over all projects. A step that fits two pools counts as waiting for both. */
 export async function loadFleet(
   db: Transaction,
   admissionSource: () => Promise<AdmissionView> = () => loadAdmission(db),

@@ -5,14 +5,15 @@ import { artifactFilesColumn, isoTime, readColumn, recordColumn } from './column
 export type ArtifactArgs = {
   projectId: string;
   artifactId: string;
-  /** Where a person finds a key prefix of the object store. */
+  /** The location of a key prefix of the object store, for people. */
   locate(prefix: string): string;
 };
 
 /** @throws CairnError `not_found` */
 export async function getArtifact(db: Transaction, { projectId, artifactId, locate }: ArtifactArgs): Promise<ArtifactView> {
   const row = await db.artifact.findFirst({ where: { id: artifactId, projectId } });
-  if (row === null) throw new CairnError('not_found', `There is no artifact ${artifactId}; a run's steps name theirs`);
+  if (row === null)
+    throw new CairnError('not_found', `Artifact ${artifactId} not found; the steps of a run show the IDs of their artifacts`);
   const what = `artifact ${row.id}`;
   return {
     id: row.id,

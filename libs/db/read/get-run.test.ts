@@ -67,11 +67,11 @@ test('a run shows every step with its artifact, its shards, its scores and why i
     scores: { 'mapAt100.start': 0.5 },
     waiting: {
       code: 'capacity',
-      sentence: 'it needs 8 slots at once, and the largest pool gives an attempt 2 (since 1970-01-01 00:00 UTC)',
+      sentence: 'needs 8 slots at once, but the largest pool gives an attempt only 2 (since 1970-01-01 00:00 UTC)',
       since: new Date(1_000).toISOString(),
     },
   });
-  expect(exporting?.waiting?.sentence).toBe('it waits for 512 (waiting) and extract_index (running)');
+  expect(exporting?.waiting?.sentence).toBe('waiting for 512 (waiting) and extract_index (running)');
   expect(await getStep(prisma, { projectId: 'default', runId: run.id, name: '512' })).toEqual(second);
 });
 
@@ -84,7 +84,7 @@ test('the scores of an evaluation come from its artifact', async () => {
   expect(scores).toEqual({ mapAt100: 0.73, 'mapAt100.public': 0.7, 'mapAt100.private': 0.74, 'mapAt100.reference': 0.75 });
 });
 
-test('a step whose result another run builds says which run', async () => {
+test('a step whose result another run is building names that run', async () => {
   const builder = await rows.addReadyStep({ name: '384', state: 'active' }, { name: 'faster' });
   const { run } = await rows.addReadyStep({ name: '384', artifactId: builder.artifact.id });
   const { waiting } = await getStep(prisma, { projectId: 'default', runId: run.id, name: '384' });
@@ -94,7 +94,7 @@ test('a step whose result another run builds says which run', async () => {
   });
 });
 
-test('of a step whose attempts are all silent no speed is told: what it was is no news of what it is', async () => {
+test('a step whose attempts are all silent shows no rate, which may be out of date', async () => {
   const { run, step } = await rows.addReadyStep({ state: 'active' });
   const progress = { done: 168, total: 300, unit: 'steps', rate: 40.6, etaSeconds: 52, message: '40.6 images/s' };
   await prisma.step.update({ where: { id: step.id }, data: { progress } });
@@ -113,7 +113,7 @@ test('attempts of an earlier generation neither start nor finish the step', asyn
   expect(view).toMatchObject({ attempts: 2, waiting: { code: 'launching' } });
 });
 
-test('what is not there is said with what is', async () => {
+test('an error for a missing step names the existing ones', async () => {
   const run = await rows.addRun({ steps: [{ name: 'prepare' }, { name: '384' }] });
   await expect(getRun(prisma, { projectId: 'other', runId: run.id })).rejects.toMatchObject({ code: 'not_found' });
   await expect(getStep(prisma, { projectId: 'default', runId: run.id, name: '386' })).rejects.toThrow('its steps are prepare, 384');

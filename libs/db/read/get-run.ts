@@ -7,7 +7,7 @@ import { type AdmissionSource, loadStepViews } from './step-views.ts';
 export type RunArgs = { projectId: string; runId: string; admission?: AdmissionSource | undefined };
 
 /**
- * A run with all its steps, each with why it waits.
+ * A run with all its steps, each with the reason it waits.
  *
  * @throws CairnError `not_found`
  */
@@ -24,4 +24,4 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
 }
 
 export const runNotFound = (runId: string): CairnError =>
-  new CairnError('not_found', `There is no run ${runId}; list the runs with GET /v1/runs`);
+  new CairnError('not_found', `Run ${runId} not found; list the runs with GET /v1/runs`);

@@ -25,7 +25,7 @@ export async function getStep(db: Transaction, args: StepArgs & { admission?: Ad
   return view;
 }
 
-/** The row of a step that a screen of its own asks for. */
+/** The row of a step, for views of one step. */
 export async function findStepRow(db: Transaction, args: StepArgs) {
   const step = await db.step.findFirst({
     where: { runId: args.runId, name: args.name, run: { projectId: args.projectId } },
@@ -49,7 +49,7 @@ const stepNotFound = (args: StepArgs, names: readonly string[]): CairnError =>
 
 const shardsPerPage = 1_000;
 
-/** A page of a fleet's shards in order; none for a step without shards, or before they are planned. */
+/** A page of a fleet's shards in order; empty for a step without shards, or before they are planned. */
 export async function listShards(db: Transaction, { from, ...args }: StepArgs & { from: number }): Promise<z.infer<typeof shardList>> {
   const step = await findStepRow(db, args);
   const rows = await db.shard.findMany({

@@ -6,7 +6,7 @@ import { runNotFound } from './get-run.ts';
 
 export type EventArgs = {
   runId: string;
-  /** Sequence number after which to begin; 0 is the beginning. */
+  /** Return events after this sequence number; 0 for all. */
   after: number;
   limit: number;
 };
@@ -25,7 +25,7 @@ export async function listEvents(
   return { items, nextSeq: items.at(-1)?.seq ?? args.after };
 }
 
-/** Events of a run that is known to be there. */
+/** Events of a run that is known to exist. */
 export async function readEvents(db: Transaction, { runId, after, limit }: EventArgs): Promise<RunEvent[]> {
   const rows = await db.event.findMany({ where: { runId, seq: { gt: after } }, orderBy: { seq: 'asc' }, take: limit });
   return rows.map(eventViewOf);

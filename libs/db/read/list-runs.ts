@@ -20,7 +20,7 @@ export async function listRuns(db: Transaction, { projectId, state, recipe, name
       ...(state === undefined ? {} : { state }),
       ...(recipe === undefined ? {} : { recipeName: recipe }),
       ...(name === undefined ? {} : { name }),
-      // The first condition alone lets the index start at the cursor.
+      // The first condition lets the index start at the cursor.
       ...(after === null ? {} : { createdAt: { lte: after[0] }, OR: [{ createdAt: { lt: after[0] } }, { id: { lt: after[1] } }] }),
     },
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],

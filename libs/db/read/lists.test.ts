@@ -26,7 +26,7 @@ async function allPages<T>(read: (cursor: string | undefined) => Promise<Page<T>
 }
 
 describe('pages', () => {
-  test('runs of one millisecond come each once, newest first', async () => {
+  test('runs created in the same millisecond are each listed once, newest first', async () => {
     const { id: datasetId } = await rows.addDataset();
     const ids: string[] = [];
     for (let n = 0; n < 7; n += 1) {
@@ -42,12 +42,12 @@ describe('pages', () => {
     expect(runs[0]).toMatchObject({ steps: { total: 2, done: 1, reused: 1 }, dataset: expect.stringMatching(/^set-\d+@1$/) });
   });
 
-  test('a page that holds all has no next one', async () => {
+  test('a page that holds all items has no next page', async () => {
     await rows.addRun();
     expect((await listRuns(prisma, { projectId, limit: 1 })).nextCursor).toBeNull();
   });
 
-  test('runs are found by state, recipe and name, and only those of the project', async () => {
+  test('runs are filtered by state, recipe and name, within the project', async () => {
     await rows.addRun({ state: 'failed', recipeName: 'mini', name: 'one' });
     await rows.addRun({ state: 'running', recipeName: 'mini', name: 'two' });
     const names = async (args: object) => (await listRuns(prisma, { projectId, limit: 10, ...args })).items.map((run) => run.name);
@@ -57,11 +57,11 @@ describe('pages', () => {
     expect(await names({ projectId: 'other' })).toEqual([]);
   });
 
-  test.each(['x', 'WzFd', ''])('a cursor that is none of the list (%j) is refused', async (cursor) => {
+  test.each(['x', 'WzFd', ''])('an invalid cursor (%j) is rejected', async (cursor) => {
     await expect(listRuns(prisma, { projectId, limit: 1, cursor })).rejects.toMatchObject({ code: 'invalid_request' });
   });
 
-  test('the audit log goes newest first', async () => {
+  test('the audit log is listed newest first', async () => {
     for (let n = 1; n <= 5; n += 1)
       await prisma.auditEntry.create({ data: { projectId, actor: 'ada', action: 'run.submit', target: `run_${n}` } });
     const entries = await allPages((cursor) => listAudit(prisma, { projectId, limit: 2, cursor }));
@@ -128,7 +128,7 @@ test('models are listed by name in their newest version, and each in all version
   await expect(listModelVersions(prisma, { projectId, name: 'd', limit: 1 })).rejects.toMatchObject({ code: 'not_found' });
 });
 
-test('events go on after a sequence number', async () => {
+test('events are listed after a sequence number', async () => {
   const run = await rows.addRun();
   for (const seq of [1, 2, 3]) await prisma.event.create({ data: { runId: run.id, seq, type: 'note', message: `event ${seq}` } });
   const args = { projectId, runId: run.id, limit: 2 };
@@ -138,7 +138,7 @@ test('events go on after a sequence number', async () => {
   await expect(listEvents(prisma, { ...args, runId: newId('run'), after: 0 })).rejects.toMatchObject({ code: 'not_found' });
 });
 
-test('the fleet shows who leads, what the pools hold and what waits for them', async () => {
+test('the fleet shows the leader, how busy the pools are and what waits for them', async () => {
   await rows.addPools([
     { name: 'big', slots: 8 },
     { name: 'small', slots: 1 },

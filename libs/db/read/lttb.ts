@@ -2,9 +2,9 @@
 export type Points = { steps: number[]; values: number[]; times: number[] };
 
 /**
- * Largest-triangle-three-buckets (S. Steinarsson, "Downsampling Time Series for Visual Representation", 2013): keeps the
- * first and the last point and from each bucket between them the one that makes the largest triangle with the point kept
- * before and the next bucket's mean, so that peaks stay visible. `steps` must ascend; at most `maxPoints` (>= 2) are left.
+ * Largest-triangle-three-buckets (S. Steinarsson, "Downsampling Time Series for Visual Representation", 2013): keeps the first and the last
+ * point and from each bucket between them the one that forms the largest triangle with the previously kept point and the next bucket's
+ * mean, so that peaks stay visible. `steps` must ascend; at most `maxPoints` (>= 2) remain.
  */
 export function lttb(points: Points, maxPoints: number): Points {
   const { steps, values } = points;

@@ -33,7 +33,7 @@ export async function listModelVersions(db: Transaction, args: PageArgs & { proj
     take: limit + 1,
   });
   if (rows.length === 0 && after === null) {
-    throw new CairnError('not_found', `There is no model ${name}; list the models with GET /v1/models`);
+    throw new CairnError('not_found', `Model ${name} not found; list the models with GET /v1/models`);
   }
   return pageOf(rows, limit, (row) => [row.version], modelViewOf);
 }

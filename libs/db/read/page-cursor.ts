@@ -1,7 +1,7 @@
 import { CairnError, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 
-/** What one page of a collection asks for. */
+/** The arguments of one page of a collection. */
 export type PageArgs = { limit: number; cursor?: string | undefined };
 export type Page<T> = { items: T[]; nextCursor: string | null };
 
@@ -27,7 +27,7 @@ export function decodeCursor<T extends z.ZodType>(cursor: string | undefined, ke
 /** An id or a name in a sort key. */
 export const keyText = writtenText(100);
 
-/** Sort key of collections whose newest item comes first: times of this service, none of which is before 1970. */
+/** Sort key of collections that are listed newest first: times of this service, none before 1970. */
 export const newestFirstKey = z.tuple([
   z.iso
     .datetime()
@@ -37,7 +37,7 @@ export const newestFirstKey = z.tuple([
   keyText,
 ]);
 
-/** Cuts the extra row off that was fetched to learn whether a page follows. */
+/** Removes the extra row that was fetched to learn whether another page follows. */
 export function pageOf<Row, T>(
   rows: readonly Row[],
   limit: number,

@@ -19,22 +19,22 @@ async function makeAttempt(chunks: Record<number, string | Uint8Array>, state: '
 }
 
 describe('readLog', () => {
-  test('joins chunks and says where to go on and that it is the end', async () => {
+  test('joins chunks and reports the next offset and the end', async () => {
     const { read } = await makeAttempt({ 0: 'one ', 4: 'two ', 8: 'three' });
     expect(await read(0)).toMatchObject({ offset: 0, text: 'one two three', nextOffset: 13, end: true });
     expect(await read(6)).toMatchObject({ offset: 6, text: 'o three', nextOffset: 13, end: true });
     expect(await read(13)).toMatchObject({ offset: 13, text: '', nextOffset: 13, end: true });
   });
 
-  test('is not at its end while the attempt lives', async () => {
+  test('has no end while the attempt is live', async () => {
     const { read } = await makeAttempt({ 0: 'one' }, 'running');
     expect(await read(3)).toMatchObject({ text: '', nextOffset: 3, end: false });
   });
 
-  test('is read whole by pages of any size, each of whole characters', async () => {
+  test('is read completely by pages of any size, each of whole characters', async () => {
     const text = 'Zürich 雪山 🏔 '.repeat(8);
     const bytes = Buffer.from(text);
-    // Chunks that end within characters, as a pipe cuts them.
+    // Chunks that end in the middle of a character, as a pipe splits them.
     const chunks = Object.fromEntries(
       Array.from({ length: Math.ceil(bytes.length / 7) }, (_, i) => [i * 7, bytes.subarray(i * 7, i * 7 + 7)]),
     );
@@ -52,13 +52,13 @@ describe('readLog', () => {
     }
   });
 
-  test('begins after bytes that were lost and never spans them', async () => {
+  test('skips lost bytes and never spans them', async () => {
     const { read } = await makeAttempt({ 0: 'one', 100000: 'two' });
     expect(await read(0)).toMatchObject({ offset: 0, text: 'one', nextOffset: 3, end: false });
     expect(await read(3)).toMatchObject({ offset: 100_000, text: 'two', nextOffset: 100_003, end: true });
   });
 
-  test('does not know the attempt of another project', async () => {
+  test('does not find an attempt of another project', async () => {
     const { attempt } = await makeAttempt({});
     const args = { attemptId: attempt.id, stream: 'stdout', offset: 0, limit: 10 } as const;
     await expect(readLog(prisma, { ...args, projectId: 'other' })).rejects.toMatchObject({ code: 'not_found' });
@@ -68,7 +68,7 @@ describe('readLog', () => {
   });
 });
 
-test('chunks that overlap give each byte once', () => {
+test('overlapping chunks return each byte once', () => {
   const page = cutPage(
     [
       { offset: 0, bytes: Buffer.from('abcd') },

@@ -9,7 +9,7 @@ export type LogArgs = {
   stream: LogStream;
   /** Byte offset in the stream. */
   offset: number;
-  /** Most bytes of the page; at least one whole character is given. */
+  /** Most bytes of the page; at least one whole character is returned. */
   limit: number;
 };
 
@@ -22,18 +22,18 @@ type Chunk = z.infer<typeof chunkRow>;
 const longestCharacterBytes = 4;
 
 /**
- * A page of one stream of an attempt's log, in whole characters. Where bytes were lost (a full disk beside an agent that
- * could not report) the page begins later than asked: its `offset` says where.
+ * A page of one stream of an attempt's log, in whole characters. Where bytes were lost (the agent's disk was full while it could not
+ * report), the page begins later than requested, at its `offset`.
  *
  * @throws CairnError `not_found`
  */
 export async function readLog(db: Transaction, args: LogArgs): Promise<LogSlice> {
-  // The state first: once it says that the attempt is over, every chunk is there.
+  // The state first: once the attempt has ended, every chunk is stored.
   const attempt = await db.attempt.findFirst({
     where: { id: args.attemptId, step: { run: { projectId: args.projectId } } },
     select: { state: true, stepId: true, runId: true },
   });
-  if (attempt === null) throw new CairnError('not_found', `There is no attempt ${args.attemptId}`);
+  if (attempt === null) throw new CairnError('not_found', `Attempt ${args.attemptId} not found`);
   const isOver = !isLiveAttempt(readColumn(attemptState, attempt.state, `attempt ${args.attemptId} state`));
   let page = cutPage(await loadChunks(db, args), args.offset, args.limit);
   if (page.bytes.length === 0 && !page.isCut) {
@@ -52,12 +52,12 @@ export async function readLog(db: Transaction, args: LogArgs): Promise<LogSlice>
   };
 }
 
-/** The chunk that holds the offset, and those after it that begin within the page: offsets bound their bytes. */
+/** The chunk that contains the offset, and the later ones that begin within the page: offsets bound their bytes. */
 async function loadChunks(
   db: Transaction,
   { attemptId, stream, offset, limit }: Pick<LogArgs, 'attemptId' | 'stream' | 'offset' | 'limit'>,
 ) {
-  // The character that the limit cuts may go on in the next chunk.
+  // A character that the limit splits may continue in the next chunk.
   const end = offset + limit + longestCharacterBytes;
   const rows = await db.$queryRaw`
     select "offset", bytes from log_chunk
@@ -81,7 +81,7 @@ async function nextChunkOffset(db: Transaction, args: Pick<LogArgs, 'attemptId' 
 /**
  * The contiguous bytes of the chunks from `offset` on, at most `limit`, cut between characters. Pure.
  *
- * @returns `isCut`: more follows at once, for which the limit left no room
+ * @returns `isCut`: more bytes follow directly, beyond the limit
  */
 export function cutPage(chunks: readonly Chunk[], from: number, limit: number): { offset: number; bytes: Uint8Array; isCut: boolean } {
   const parts: Uint8Array[] = [];
@@ -104,7 +104,7 @@ export function cutPage(chunks: readonly Chunk[], from: number, limit: number): 
   return { offset: begin, bytes: whole.subarray(0, characterEnd(whole, limit)), isCut: true };
 }
 
-/** The end of the last character that ends at or before `limit`, or of the first one where none does. */
+/** The end of the last character that ends at or before `limit`, or of the first character if none does. */
 function characterEnd(bytes: Uint8Array, limit: number): number {
   const isContinuation = (index: number) => ((bytes[index] ?? 0) & 0xc0) === 0x80;
   let end = limit;

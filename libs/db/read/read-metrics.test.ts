@@ -7,11 +7,11 @@ import { createRows, openTestDatabase } from './testing/rows.ts';
 const { prisma } = await openTestDatabase();
 const rows = createRows(prisma);
 
-/** Points at the steps given; the value tells which attempt reported it. */
+/** Points at the given steps; the value identifies the attempt that reported them. */
 const points = (steps: number[], value: number) => ({ steps, values: steps.map(() => value), times: steps });
 
 describe('readMetrics', () => {
-  test('what a resumed attempt reports replaces the points after the step it went on from', async () => {
+  test('a resumed attempt replaces the points after the step it resumed from', async () => {
     const { run, step } = await rows.addReadyStep({ name: '384', state: 'active' });
     const first = await rows.addAttempt(step, { state: 'lost' });
     const second = await rows.addAttempt(step, { resumedFrom: { step: 20, epoch: 1, checkpoint: 'ckp' } });
@@ -38,7 +38,7 @@ describe('readMetrics', () => {
     });
   });
 
-  test('the attempts of a fleet stand side by side in order of time', async () => {
+  test('the points of all attempts of a fleet are merged in order of time', async () => {
     const { run, step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active' });
     const [first, second] = [await rows.addAttempt(step), await rows.addAttempt(step)];
     const chunk = { name: 'imagesPerSecond', stepId: step.id, chunk: 1 };
@@ -53,7 +53,7 @@ describe('readMetrics', () => {
   });
 });
 
-test('an attempt that begins at the beginning replaces everything; one without points nothing', () => {
+test('an attempt that starts from the beginning replaces everything; one without points replaces nothing', () => {
   expect(
     mergeResumed([
       { resumedAtStep: null, ...points([1, 2, 3], 1) },
@@ -65,7 +65,7 @@ test('an attempt that begins at the beginning replaces everything; one without p
 
 describe('lttb', () => {
   const steps = Array.from({ length: 10_000 }, (_, index) => index);
-  test('keeps the ends, the peak and at most the points asked for', () => {
+  test('keeps the ends, the peak and at most the requested number of points', () => {
     const values = steps.map((step) => (step === 6_543 ? 50 : Math.sin(step / 900)));
     for (const maxPoints of [2, 3, 100, 999]) {
       const kept = lttb({ steps, values, times: steps }, maxPoints);
@@ -76,7 +76,7 @@ describe('lttb', () => {
       if (maxPoints > 2) expect(kept.steps).toContain(6_543);
     }
   });
-  test('leaves a short curve as it is', () => {
+  test('leaves a short curve unchanged', () => {
     const short = points([1, 2, 3], 1);
     expect(lttb(short, 3)).toBe(short);
   });

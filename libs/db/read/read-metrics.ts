@@ -5,13 +5,13 @@ import { findStepRow, type StepArgs } from './get-step.ts';
 import { lttb, type Points } from './lttb.ts';
 
 export type MetricsArgs = StepArgs & {
-  /** Only these metrics; all without it. */
+  /** Only these metrics; defaults to all. */
   names?: readonly string[] | undefined;
   /** Most points of a series; longer ones are decimated. */
   maxPoints: number;
 };
 
-/** The curves of a step, merged over its attempts and decimated; says whether any was. */
+/** The curves of a step, merged over its attempts and decimated; `decimated` says whether any was. */
 export async function readMetrics(db: Transaction, args: MetricsArgs): Promise<MetricsView> {
   const step = await findStepRow(db, args);
   const attempts = await db.attempt.findMany({
@@ -46,13 +46,13 @@ export async function readMetrics(db: Transaction, args: MetricsArgs): Promise<M
 
 /** The points of one metric that one attempt reported, in order. */
 type AttemptPoints = Points & {
-  /** The step of the checkpoint that the attempt went on from; null when it began at the beginning. */
+  /** The optimizer step of the checkpoint that the attempt resumed from; null when it started from the beginning. */
   resumedAtStep: number | null;
 };
 
 /**
- * The curve of a step over its attempts, oldest first: what an attempt that goes on from step k reports replaces the earlier
- * points after k, because those steps were trained again. Pure.
+ * The curve of a step over its attempts, oldest first: points of an attempt that resumes from optimizer step k replace the earlier points
+ * after k, because those steps were trained again. Pure.
  */
 export function mergeResumed(attempts: readonly AttemptPoints[]): Points {
   const merged: Points = { steps: [], values: [], times: [] };
@@ -65,7 +65,7 @@ export function mergeResumed(attempts: readonly AttemptPoints[]): Points {
   return merged;
 }
 
-/** The curve of a fleet, whose attempts work side by side: all points in order of time. Pure. */
+/** The curve of a fleet, whose attempts work in parallel: all points in order of time. Pure. */
 function mergeFleet(attempts: readonly Points[]): Points {
   const all: Points = { steps: [], values: [], times: [] };
   for (const points of attempts) append(all, points);

@@ -3,7 +3,7 @@ import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
 import { isoTime, isoTimeOrNull, readColumn } from './columns.ts';
 
-/** The columns of a run that screens show: not its recipe, which may be long. */
+/** The columns of a run that views show: not its recipe, which may be long. */
 export const runColumns = {
   id: true,
   name: true,
@@ -43,7 +43,7 @@ export function runSummaryOf(run: RunRow, steps: StepCounts): RunSummary {
   };
 }
 
-/** Steps of each run: all, those that are done (reused ones too), and those reused. One query. */
+/** Step counts of each run: total, done (including reused) and reused. One query. */
 export async function countSteps(db: Transaction, runIds: readonly string[]): Promise<Map<string, StepCounts>> {
   const counts = new Map<string, StepCounts>();
   if (runIds.length === 0) return counts;

@@ -1,8 +1,8 @@
 import { type ArtifactKind, checkpointDetails, evaluationDetails } from '@cairn/contract';
 
 /**
- * The scores of a step, 0 to 1: those reported while it ran, and those in the details of its artifact, so that a reused
- * step shows the scores of the result it took.
+ * The scores of a step, 0 to 1: those reported while it ran, and those in the details of its artifact, so that a reused step shows the
+ * scores of the reused result.
  */
 export function scoresOf(
   reported: Record<string, number>,

@@ -18,10 +18,10 @@ import { scoresOf } from './scores.ts';
 import { type AdmissionView, loadAdmission } from './waiting.ts';
 import { type AttemptCounts, needsAdmission, type StepSituation, waitingReasonOf } from './waiting-reason.ts';
 
-/** Where the sentences of waiting steps come from; an api passes one that shares a look between its requests. */
+/** Provides the reasons of waiting steps; the api passes one that shares an evaluation between its requests. */
 export type AdmissionSource = () => Promise<AdmissionView>;
 
-/** All steps of a run as screens show them, in topological order. Six queries at most, whatever their number. */
+/** The views of all steps of a run, in topological order. At most six queries, regardless of the number of steps. */
 export async function loadStepViews(
   db: Transaction,
   run: { id: string; state: RunState },
@@ -82,7 +82,7 @@ export async function loadStepViews(
       needs,
       settings: readColumn(recordColumn, step.settings, `step ${step.id} settings`),
       waiting: waitingReasonOf(situation, admission),
-      // Of attempts that are all silent nobody knows how fast they are, or whether.
+      // When all attempts are silent, their rate is unknown.
       progress: isReporting ? progress : progress && { ...progress, rate: null, etaSeconds: null, message: '' },
       shards:
         step.shardsTotal === null
@@ -95,7 +95,7 @@ export async function loadStepViews(
               rejected: step.rejected,
             },
       failure: readNullable(failureColumn, step.failure, `step ${step.id} failure`),
-      // A result that is still being built is not yet the step's.
+      // A result that is still being built does not count as the step's yet.
       artifact:
         step.artifact && kind && isReady
           ? { id: step.artifact.id, kind, digest: step.artifact.digest, prefix: step.artifact.prefix }
@@ -137,7 +137,7 @@ const attemptCountsRow = z.object({
 
 type AttemptCountsRow = z.infer<typeof attemptCountsRow>;
 
-/** Attempts by step; all but `total` are of the step's present generation. */
+/** Attempt counts by step; all but `total` count the step's current generation. */
 async function countAttempts(db: Transaction, runId: string): Promise<Map<string, AttemptCountsRow>> {
   const [starting, working] = [listOfStates(attemptStatesIn('starting')), listOfStates(attemptStatesIn('working'))];
   const rows = await db.$queryRaw`

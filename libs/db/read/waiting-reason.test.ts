@@ -23,7 +23,7 @@ const admission = (reasons: AdmissionView['reasons'] = new Map(), isAlive = true
 });
 const since = (second: number) => time(second).toISOString();
 
-test('a blocked step names the steps it waits for and their states', () => {
+test('a blocked step names the steps that it waits for and their states', () => {
   const needs = [
     { name: 'prepare', state: 'succeeded' },
     { name: '384', state: 'active' },
@@ -31,31 +31,31 @@ test('a blocked step names the steps it waits for and their states', () => {
   ] as const;
   expect(waitingReasonOf({ ...ready, state: 'blocked', readyAt: null, needs }, null)).toEqual({
     code: 'dependencies',
-    sentence: 'it waits for 384 (running) and export (waiting)',
+    sentence: 'waiting for 384 (running) and export (waiting)',
     since: since(1),
   });
 });
 
-test('a ready step waits for the reason that the admission gives', () => {
-  const reasons: AdmissionView['reasons'] = new Map([['stp_1', { code: 'behind', sentence: 'it waits behind 512 of big' }]]);
+test('a ready step has the reason that admission gives', () => {
+  const reasons: AdmissionView['reasons'] = new Map([['stp_1', { code: 'behind', sentence: 'waiting behind 512 of big' }]]);
   expect(waitingReasonOf(ready, admission(reasons))).toEqual({
     code: 'behind',
-    sentence: 'it waits behind 512 of big (since 2026-01-01 00:00 UTC)',
+    sentence: 'waiting behind 512 of big (since 2026-01-01 00:00 UTC)',
     since: since(2),
   });
 });
 
-test('a ready step for which there is room is started next', () => {
+test('a ready step that fits is started next', () => {
   expect(waitingReasonOf(ready, admission())).toMatchObject({ code: 'launching', since: since(2) });
 });
 
-test('what passes by itself in a moment does not say since when', () => {
+test('a reason that passes by itself in a moment has no start time', () => {
   const sentence = 'the controller has not reported its pools yet';
   const reasons: AdmissionView['reasons'] = new Map([['stp_1', { code: 'launching', sentence }]]);
   expect(waitingReasonOf(ready, admission(reasons))).toEqual({ code: 'launching', sentence, since: since(2) });
 });
 
-test('without a living controller nothing is started, whatever room there is', () => {
+test('without a running controller nothing is started, even if slots are free', () => {
   expect(waitingReasonOf(ready, admission(new Map(), false))).toEqual({
     code: 'no-leader',
     sentence: 'no controller is running, so nothing is started; the last one was controller-a',
@@ -72,7 +72,7 @@ test('before the first controller has reported, that is the reason', () => {
   });
 });
 
-test('a step whose result another run builds names the run and the step', () => {
+test('a step whose result another run is building names the run and the step', () => {
   const builder = { runId: 'run_2', runName: 'mini-2', stepName: '384' };
   expect(waitingReasonOf({ ...ready, builder }, null)).toMatchObject({
     code: 'same-result-building',
@@ -80,7 +80,7 @@ test('a step whose result another run builds names the run and the step', () => 
   });
 });
 
-test('a step whose attempt starts is launching since the attempt was made', () => {
+test('a step whose attempt is starting is launching since the attempt was created', () => {
   const attempts = { ...idle, starting: 1, startingSince: time(4), startingPool: 'local' };
   expect(waitingReasonOf({ ...ready, state: 'active', attempts }, null)).toEqual({
     code: 'launching',
@@ -89,7 +89,7 @@ test('a step whose attempt starts is launching since the attempt was made', () =
   });
 });
 
-test('a step whose pod waits tells why, in the words of the failure table, and since when', () => {
+test('a step whose pod waits says why, in the words of the failure table, and since when', () => {
   const finding = { code: 'unschedulable', message: 'no node can hold its pod now: 0/2 nodes are available', since: since(6) };
   const attempts = { ...idle, starting: 1, startingSince: time(4), startingPool: 'gpus', finding };
   expect(waitingReasonOf({ ...ready, state: 'active', attempts }, null)).toEqual({
@@ -100,7 +100,7 @@ test('a step whose pod waits tells why, in the words of the failure table, and s
   expect(waitingReasonOf({ ...ready, state: 'active', attempts: { ...attempts, starting: 0, working: 1 } }, null)).toBeNull();
 });
 
-test('a whole step is being finalized, even while attempts of its fleet still end', () => {
+test('a complete step is being finalized, even while attempts of its fleet are still ending', () => {
   const attempts = { ...idle, working: 1, lastEndedAt: time(9) };
   expect(waitingReasonOf({ ...ready, state: 'active', attempts, isComplete: true }, null)).toMatchObject({
     code: 'finalizing',
@@ -109,7 +109,7 @@ test('a whole step is being finalized, even while attempts of its fleet still en
 });
 
 test.each<[string, Partial<StepSituation>]>([
-  ['is at work', { state: 'active', attempts: { ...idle, working: 1 } }],
+  ['is running', { state: 'active', attempts: { ...idle, working: 1 } }],
   ['succeeded', { state: 'succeeded' }],
   ['was reused', { state: 'reused' }],
   ['failed', { state: 'failed' }],
@@ -118,7 +118,7 @@ test.each<[string, Partial<StepSituation>]>([
   expect(waitingReasonOf({ ...ready, ...over }, admission())).toBeNull();
 });
 
-test('only a step that may wait for slots needs a look at what else waits', () => {
+test('only a step that may wait for slots needs the admission view', () => {
   expect(needsAdmission(ready)).toBe(true);
   expect(needsAdmission({ ...ready, state: 'active' })).toBe(true);
   expect(needsAdmission({ ...ready, state: 'blocked' })).toBe(false);

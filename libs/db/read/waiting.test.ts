@@ -7,7 +7,7 @@ const rows = createRows(prisma);
 beforeEach(() => rows.clear());
 
 describe('loadWaiting', () => {
-  test('a ready step waits once its result is its own to build', async () => {
+  test('a ready step waits once it has reserved its own result', async () => {
     const { run, step } = await rows.addReadyStep(
       { name: '384', loaderBytes: 2n ** 33n, slots: 8, notBefore: new Date(5_000) },
       { priority: 7, owner: 'grace' },
@@ -35,7 +35,7 @@ describe('loadWaiting', () => {
   });
 
   test.each([
-    ['has claimed no result yet', async () => void (await rows.addReadyStep({ artifactId: null }))],
+    ['has not claimed a result yet', async () => void (await rows.addReadyStep({ artifactId: null }))],
     [
       'waits for the result of another run',
       async () => {
@@ -52,25 +52,25 @@ describe('loadWaiting', () => {
     ],
     ['belongs to a run that is being cancelled', async () => void (await rows.addReadyStep({}, { state: 'cancelling' }))],
     [
-      'has its attempt',
+      'has an attempt',
       async () => {
         const { step } = await rows.addReadyStep();
         await rows.addAttempt(step, { state: 'created' });
       },
     ],
     [
-      'is a training stage at work',
+      'is a running training stage',
       async () => {
         const { step } = await rows.addReadyStep({ state: 'active' });
         await rows.addAttempt(step);
       },
     ],
-  ])('a step that %s is none of them', async (_, make) => {
+  ])('a step that %s is not waiting', async (_, make) => {
     await make();
     expect((await loadWaiting(prisma)).waiting).toEqual([]);
   });
 
-  test('an extraction at work waits for as many attempts as its open shards and its fleet allow', async () => {
+  test('a running extraction waits for as many attempts as its open shards and its fleet size allow', async () => {
     const { step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active', maxAttempts: 4, shardsTotal: 5 });
     await rows.addAttempt(step);
     await prisma.shard.createMany({
@@ -87,7 +87,7 @@ describe('loadWaiting', () => {
     expect((await loadWaiting(prisma)).waiting).toEqual([]);
   });
 
-  test('every live attempt holds its slots, also of a run that is being cancelled', async () => {
+  test('every live attempt holds its slots, including those of a run that is being cancelled', async () => {
     const { run, step } = await rows.addReadyStep(
       { name: 'extract_index', kind: 'extract', state: 'active', shardsTotal: 5 },
       { state: 'cancelling', owner: 'grace' },
@@ -110,7 +110,7 @@ describe('loadWaiting', () => {
     ]);
   });
 
-  test('an attempt of a fleet is as busy as it holds shards', async () => {
+  test('an attempt of a fleet is as busy as the number of shards that it holds', async () => {
     const { step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active', maxAttempts: 2, shardsTotal: 4 });
     const [busy, idle] = [await rows.addAttempt(step), await rows.addAttempt(step)];
     const shards = [
@@ -125,14 +125,14 @@ describe('loadWaiting', () => {
     expect(leased).toEqual({ [busy.id]: 2, [idle.id]: 0 });
   });
 
-  test('a pool carries what the leader saw of its machines', async () => {
+  test('a pool includes what the leader saw of its machines', async () => {
     const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
     await rows.addPools([{ name: 'gpus', slots: 16 }]);
     await prisma.pool.update({ where: { name: 'gpus' }, data: { attemptSlots: 8, room } });
     expect((await loadWaiting(prisma)).pools).toEqual([{ name: 'gpus', slots: 16, attemptSlots: 8, room }]);
   });
 
-  test('pools come in order of preference', async () => {
+  test('pools are listed in order of preference', async () => {
     await rows.addPools([
       { name: 'zeta', slots: 8 },
       { name: 'tasks', slots: 2 },
@@ -142,7 +142,7 @@ describe('loadWaiting', () => {
   });
 });
 
-test('5,000 waiting steps are looked at in well under a second', async () => {
+test('5,000 waiting steps are evaluated in well under a second', async () => {
   await rows.addPools();
   const { id: datasetId } = await rows.addDataset();
   await prisma.$executeRaw`
@@ -160,7 +160,7 @@ test('5,000 waiting steps are looked at in well under a second', async () => {
   const { waiting, reasons } = await loadAdmission(prisma);
   const tookMs = performance.now() - begin;
   expect(waiting.waiting).toHaveLength(5000);
-  // Two find their slots, the others hear why not.
+  // Two get slots, the others a reason.
   expect(reasons.size).toBe(4998);
   expect(tookMs).toBeLessThan(1000);
 });

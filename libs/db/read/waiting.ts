@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
 import { readNullable, readRows, roomColumn } from './columns.ts';
 
-/** What {@link admit} decides about: everything that wants slots, everything that holds them, and the pools. */
+/** The input of {@link admit}: everything that waits for slots, everything that holds slots, and the pools. */
 export type Waiting = { waiting: (WaitingStep & { loaderBytes: number })[]; running: RunningAttempt[]; pools: PoolCapacity[] };
 
 const waitingRow = z.object({
@@ -19,10 +19,10 @@ const waitingRow = z.object({
   pool: z.enum(['tasks', 'gpu']),
   slots: z.number().int(),
   maxAttempts: z.number().int(),
-  /** What the loader processes of one attempt keep in shared memory. */
+  /** Bytes that the loader processes of one attempt keep in shared memory. */
   loaderBytes: z.number(),
   live: z.number().int(),
-  /** Null for steps without shards (those of a fleet are planned when its result is reserved), and when only the finalizing is left. */
+  /** Null for steps without shards (a fleet's are planned when its result is reserved), and when only finalizing is left. */
   openShards: z.number().int().nullable(),
 });
 
@@ -41,11 +41,12 @@ const runningRow = z.object({
 });
 
 /**
- * Loads what waits for slots over all projects: ready steps of live runs whose result is theirs to build, extractions that could use
- * more attempts, and those whose finalizing waits for a task slot. Three queries, whatever the backlog: 5,000 waiting steps take some 30 ms.
+ * Loads what waits for slots over all projects: ready steps of live runs that build their own result, extractions that can use more
+ * attempts, and steps whose finalizing waits for a task slot. Three queries, regardless of the backlog: 5,000 waiting steps take about 30
+ * ms.
  */
 export async function loadWaiting(db: Transaction): Promise<Waiting> {
-  // One after another: inside a transaction they share a connection.
+  // In sequence: inside a transaction they share a connection.
   const waitingRows = await db.$queryRaw`
     select s.id, s.run_id as "runId", r.name as "runName", s.name, s.shards_total is not null as "isFleet", r.owner, r.priority,
            coalesce(s.ready_at, s.created_at) as "readyAt", s.not_before as "notBefore",
@@ -86,7 +87,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
   };
 }
 
-/** None when the step has all the attempts it can use. */
+/** Empty when the step has all the attempts that it can use. */
 function toWaitingStep(row: z.infer<typeof waitingRow>): Waiting['waiting'] {
   const { id, maxAttempts, openShards, readyAt, notBefore, ...rest } = row;
   const wanted = row.isFleet ? Math.min(maxAttempts, openShards ?? maxAttempts) : 1;
@@ -94,17 +95,17 @@ function toWaitingStep(row: z.infer<typeof waitingRow>): Waiting['waiting'] {
   return [{ ...rest, stepId: id, wanted, openShards, readyAt: readyAt.getTime(), notBefore: notBefore?.getTime() ?? null }];
 }
 
-/** What the screens need to say why a step waits. */
+/** What the views need to say why a step waits. */
 export type AdmissionView = {
   waiting: Waiting;
-  /** The sentences of {@link admit}, by step. A waiting step without one is about to be started. */
+  /** The reasons of {@link admit}, by step. A waiting step without one is about to be started. */
   reasons: Admission['reasons'];
   leader: Leader;
-  /** When it was looked at, in milliseconds since the epoch by this process's clock. */
+  /** When it was evaluated, in milliseconds since the epoch by this process's clock. */
   takenAt: number;
 };
 
-/** The leader's row; `isAlive` by the database's clock, so that no program's clock matters. */
+/** The leader's row; `isAlive` is by the database's clock, so that no program's clock matters. */
 export type Leader = { holder: string; epoch: number; expiresAt: Date; isAlive: boolean };
 
 const leaderRow = z.object({ holder: z.string(), epoch: z.number().int(), expiresAt: z.date(), isAlive: z.boolean() });
@@ -115,7 +116,7 @@ export async function loadLeader(db: Transaction): Promise<Leader> {
   return readRows(leaderRow, rows)[0] ?? { holder: '', epoch: 0, expiresAt: new Date(0), isAlive: false };
 }
 
-/** Loads what waits and asks `admit` once: the same answer that the leader acts on. */
+/** Loads what waits and runs `admit` once: the same decision that the leader acts on. */
 export async function loadAdmission(db: Transaction, now = Date.now()): Promise<AdmissionView> {
   const leader = await loadLeader(db);
   const waiting = await loadWaiting(db);

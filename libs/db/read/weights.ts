@@ -21,7 +21,7 @@ export async function listWeights(db: Transaction, { projectId, ...page }: PageA
 /** @throws CairnError `not_found` */
 export async function getWeights(db: Transaction, { projectId, name }: { projectId: string; name: string }): Promise<WeightsView> {
   const row = await db.weights.findUnique({ where: { projectId_name: { projectId, name } } });
-  if (row === null) throw new CairnError('not_found', `There are no weights ${name}; list those that are with GET /v1/weights`);
+  if (row === null) throw new CairnError('not_found', `Weights ${name} not found; list the imported weights with GET /v1/weights`);
   return weightsViewOf(row);
 }
 

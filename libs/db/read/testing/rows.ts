@@ -9,18 +9,18 @@ import { migrate, readMigrations } from '../../migrate.ts';
 
 const project = { projectId: 'default', owner: 'ada' };
 
-/** A step as a test describes it; what it leaves out is filled in. */
+/** A step as a test describes it; omitted fields get defaults. */
 export type StepRow = {
   name: string;
   kind?: StepKind;
   state?: StepState;
-  /** Names of the steps it needs. */
+  /** Names of the steps that it needs. */
   needs?: string[];
   /** The artifact it builds or waits for. */
   artifactId?: string | null;
 } & Partial<Omit<Prisma.StepUncheckedCreateInput, 'name' | 'kind' | 'state' | 'needs' | 'artifactId'>>;
 
-/** Inserts rows in any state a test needs, without the commands that lead there. */
+/** Inserts rows in any state that a test needs, without the commands that lead there. */
 export function createRows(prisma: PrismaClient) {
   let count = 0;
 
@@ -107,7 +107,7 @@ export function createRows(prisma: PrismaClient) {
     });
   }
 
-  /** A run of one step that is ready and whose result is its to build. */
+  /** A run with one ready step that builds its own result. */
   async function addReadyStep(step: Partial<StepRow> = {}, run: Parameters<typeof addRun>[0] = {}) {
     const made = await addRun(run);
     const name = step.name ?? '384';
@@ -141,7 +141,7 @@ export function createRows(prisma: PrismaClient) {
   return { addDataset, addRun, addStep, addArtifact, addAttempt, addReadyStep, addLeader, addPools, clear };
 }
 
-/** A migrated database of the test file's own, which goes with it. */
+/** A migrated database for one test file, dropped after it. */
 export async function openTestDatabase() {
   const migrations = JSON.stringify((await readMigrations()).migrationDirectories);
   const key = `cairn_${createHash('sha256').update(migrations).digest('hex').slice(0, 16)}`;
