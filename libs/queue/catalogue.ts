@@ -4,13 +4,13 @@ import { z } from 'zod';
 const attemptEntry = z.object({ attemptId: idOf('attempt'), generation: z.int().min(0) });
 const stepEntry = z.object({ stepId: idOf('step'), generation: z.int().min(0) });
 
-/** What the entries of each queue say. */
+/** The entries of each queue. */
 export type QueueEntries = {
-  /** An admitted attempt is to be put onto its executor. */
+  /** Launch an admitted attempt on its executor. */
   launch: z.output<typeof attemptEntry>;
-  /** An attempt at a step that runs beside the control plane is to be run. */
+  /** Run an attempt at a task step, which needs no pool. */
   tasks: z.output<typeof attemptEntry>;
-  /** The artifact of a step that one attempt did is to be made, or what a finished step has staged is to be removed. */
+  /** Make the artifact of a step that one attempt did, or remove the staged files of a finished step. */
   finalize: z.output<typeof stepEntry>;
 };
 export type QueueName = keyof QueueEntries;
@@ -18,16 +18,15 @@ export type QueueEntry<Name extends QueueName> = QueueEntries[Name];
 
 type QueueDefinition<Entry> = {
   schema: z.ZodType<Entry>;
-  /** The row an entry is about. */
+  /** The row that an entry refers to. */
   rowOf(entry: Entry): string;
-  /** The entry about a row, unchecked: `parseEntry` looks at what is added. */
+  /** The entry for a row, unchecked: `parseEntry` validates what is added. */
   entryOf(row: string, generation: number): Entry;
 };
 
 /**
- * Every queue. An entry is a hint: it carries the id of a row and the generation it was added for; whoever takes it
- * reads the row, decides by that, and ends by writing it. Entries may be lost (an emptied Redis) or come twice; the
- * rows are the truth.
+ * Every queue. An entry is a hint: it carries the id of a row and the generation it was added for; the consumer reads the row, decides by
+ * it, and ends by writing it. Entries may be lost (an emptied Redis) or delivered twice; the rows are the source of truth.
  */
 export const queueCatalogue: { readonly [Name in QueueName]: QueueDefinition<QueueEntry<Name>> } = {
   launch: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
@@ -40,7 +39,7 @@ export const queueName = z.enum(['launch', 'tasks', 'finalize'] satisfies QueueN
 /**
  * Parses an entry, and names its job: `<row>-<generation>` (BullMQ refuses a colon). While a job of this name waits or
  * runs, adding it again does nothing; once it has ended it can be added again.
- * @throws ZodError for an entry that does not fit its queue.
+ * @throws ZodError for an entry that is invalid for its queue
  */
 export function parseEntry<Name extends QueueName>(name: Name, value: unknown): { entry: QueueEntry<Name>; jobId: string } {
   const definition = queueCatalogue[name];

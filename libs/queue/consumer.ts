@@ -4,25 +4,25 @@ import { parseEntry, type QueueEntry, type QueueName } from './catalogue.ts';
 import type { QueueConnection } from './queue-connection.ts';
 
 /**
- * Handles one entry. `signal` is aborted when the consumer closes or the entry was given to another consumer. A handler
- * that throws ends the entry: trying again is decided by the row, except while closing, when the entry goes back.
+ * Handles one entry. `signal` is aborted when the consumer is closing or the entry was given to another consumer. A handler that throws
+ * ends the entry, since the row decides about retries; except while closing, when the entry is returned to the queue.
  */
 export type QueueHandler<Name extends QueueName> = (entry: QueueEntry<Name>, signal: AbortSignal) => Promise<void>;
 
 export type ConsumerOptions<Name extends QueueName> = {
-  /** Entries handled at once in this process. */
+  /** Entries handled in parallel in this process. */
   concurrency: number;
   handler: QueueHandler<Name>;
   /**
-   * An entry whose consumer was killed, or whose event loop was blocked, for this long goes to another one; found within
-   * about half of it more.
+   * An entry goes to another consumer when its consumer was killed, or its event loop blocked, for this long; detection takes up to about
+   * half as long again.
    */
   lockMs?: number;
 };
 
 export type Consumer = {
   waitUntilReady(): Promise<void>;
-  /** Takes no more entries, aborts the handlers' signals, and waits for them up to the limit. */
+  /** Stops taking entries, aborts the handlers' signals, and waits for them up to the limit. */
   close(limitMs: number): Promise<void>;
 };
 
@@ -32,11 +32,11 @@ export function startConsumer<Name extends QueueName>(consumed: Consumed<Name>):
   const { name, concurrency, handler, lockMs = 10_000, prefix, connection, log } = consumed;
   let isClosing = false;
 
-  // BullMQ makes an abort signal only for a processor that declares three parameters.
+  // BullMQ creates an abort signal only for a processor that declares three parameters.
   async function process(job: Job<unknown>, token: string | undefined, signal: AbortSignal | undefined): Promise<void> {
     const parsed = tryParse(name, job.data);
     if ('error' in parsed) {
-      log.error({ queue: name, jobId: job.id, err: parsed.error }, 'dropped an entry that does not fit its queue');
+      log.error({ queue: name, jobId: job.id, err: parsed.error }, 'dropped an invalid queue entry');
       return;
     }
     try {
@@ -46,7 +46,7 @@ export function startConsumer<Name extends QueueName>(consumed: Consumed<Name>):
         await job.moveToWait(token);
         throw new WaitingError();
       }
-      log.error({ queue: name, jobId: job.id, err: error }, 'the handler of an entry failed');
+      log.error({ queue: name, jobId: job.id, err: error }, 'the handler of a queue entry failed');
       throw error instanceof Error ? error : new Error(String(error));
     }
   }
@@ -60,7 +60,7 @@ export function startConsumer<Name extends QueueName>(consumed: Consumed<Name>):
       concurrency,
       lockDuration: lockMs,
       stalledInterval: lockMs / 2,
-      // A killed consumer is no fault of the entry: it is given out again however often.
+      // A killed consumer is not the entry's fault: it is delivered again without a limit.
       maxStalledCount: 1_000_000,
       drainDelay: 5,
       runRetryDelay: 250,
@@ -70,7 +70,7 @@ export function startConsumer<Name extends QueueName>(consumed: Consumed<Name>):
     connection.consumer,
   );
   worker.on('error', (error) => {
-    if (!connection.isOutage(error)) log.warn({ queue: name, err: error }, 'the queue could not do as asked');
+    if (!connection.isOutage(error)) log.warn({ queue: name, err: error }, 'a queue operation failed');
   });
   worker.on('lockRenewalFailed', (jobIds) => {
     for (const jobId of jobIds) worker.cancelJob(jobId, 'the entry was given to another consumer');
@@ -81,14 +81,14 @@ export function startConsumer<Name extends QueueName>(consumed: Consumed<Name>):
     async close(limitMs) {
       isClosing = true;
       const closing = worker.close();
-      worker.cancelAllJobs('the consumer closes');
+      worker.cancelAllJobs('the consumer is closing');
       const isClosed = await endsWithin(closing, limitMs);
-      if (!isClosed) log.warn({ queue: name, limitMs }, 'the consumer did not end in time; what it handles goes to another one');
+      if (!isClosed) log.warn({ queue: name, limitMs }, 'the consumer did not close in time; its entries go to another one');
     },
   };
 }
 
-/** BullMQ aborts with a text; what a handler throws on, and others log, is an Error. */
+/** BullMQ aborts with a string; handlers throw, and loggers expect, an Error. */
 function withErrorReason(signal: AbortSignal | undefined): AbortSignal {
   const controller = new AbortController();
   signal?.addEventListener('abort', () => controller.abort(new Error(String(signal.reason))), { once: true });

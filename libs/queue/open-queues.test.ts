@@ -7,7 +7,7 @@ import type { QueueEntry, QueueName } from './catalogue.ts';
 import { backends, type TestServer, type TestStore } from './fixtures/backends.ts';
 import { openQueues, type Queues, type QueuesOptions } from './open-queues.ts';
 
-/** What the queues said during a test: shown when it fails. */
+/** The queues' log during a test: shown when it fails. */
 const said: string[] = [];
 const quiet = createLogger({ name: 'queue', level: 'debug', destination: { write: (line) => said.push(line) } });
 const entry = (generation = 1) => ({ attemptId: newId('attempt'), generation });
@@ -18,20 +18,20 @@ afterEach(async ({ task }) => {
   await Promise.all(opened.splice(0).map((queues) => queues.close(2000)));
 });
 
-/** Queues that are closed after the test. */
+/** Queues to close after the test. */
 function open(options: Pick<QueuesOptions, 'url'> & Partial<QueuesOptions>): Queues {
   const queues = openQueues({ log: quiet, ...options });
   opened.push(queues);
   return queues;
 }
 
-/** Queues that no other test has: a server that is killed may forget what was done last, such as that these were emptied. */
+/** Queues that no other test uses: a killed server may forget its last operations, such as emptying these. */
 function ownPlace({ url }: TestServer): Pick<QueuesOptions, 'url' | 'prefix' | 'schema'> {
   const name = newId('attempt');
   return { url, prefix: name, schema: name };
 }
 
-/** Consumes `launch`, noting what it is given. */
+/** Consumes `launch` and records the entries. */
 function collect(queues: Queues, options: { concurrency?: number; lockMs?: number; handler?: () => Promise<void> } = {}) {
   const taken: QueueEntry<'launch'>[] = [];
   const consumer = queues.consume('launch', {
@@ -47,7 +47,7 @@ function collect(queues: Queues, options: { concurrency?: number; lockMs?: numbe
 
 describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
   let store: TestStore;
-  /** Runs at the beginning and the end of each test. */
+  /** Runs before and after each test. */
   let server: TestServer;
   beforeAll(async () => {
     [store, server] = await Promise.all([makeStore(), makeServer()]);
@@ -59,7 +59,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     await queues.close();
   });
 
-  test('an entry reaches the handler and is gone afterwards', async () => {
+  test('an entry reaches the handler and is removed afterwards', async () => {
     const queues = open(store);
     const { taken } = collect(queues);
     const given = entry();
@@ -70,7 +70,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     expect(await queues.counts('launch')).toEqual({ waiting: 0, active: 0 });
   });
 
-  test('an entry is added once while it waits or is handled, and again after it has ended', async () => {
+  test('an entry is added only once while it waits or is handled, and can be added again after it ended', async () => {
     const queues = open(store);
     const given = entry();
     await queues.add('launch', given);
@@ -93,7 +93,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     await waitFor(() => taken.length === 3);
   });
 
-  test("many entries are each handled once, by two processes' consumers, as many at once as was asked for", async () => {
+  test('many entries are each handled once by the consumers of two processes, with the requested concurrency', async () => {
     const [first, second] = [open(store), open(store)];
     const entries = Array.from({ length: 1500 }, () => entry());
     await first.addBulk('launch', entries);
@@ -114,7 +114,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     expect(most).toBeLessThanOrEqual(8);
   });
 
-  test('an entry that does not fit its queue is refused when added, and dropped with a word when met', async () => {
+  test('an invalid entry is rejected when added, and dropped with a log line when consumed', async () => {
     const lines: string[] = [];
     const queues = open({ ...store, log: createLogger({ name: 'queue', destination: { write: (line) => lines.push(line) } }) });
     await expect(queues.add('launch', { attemptId: 'run_1', generation: 1 })).rejects.toThrow('att_');
@@ -124,7 +124,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     await queues.add('launch', given);
     await waitFor(() => taken.length === 1);
     expect(taken).toEqual([given]);
-    expect(lines.join('')).toContain('dropped an entry that does not fit its queue');
+    expect(lines.join('')).toContain('dropped an invalid queue entry');
     await waitFor(async () => (await queues.counts('launch')).active === 0);
     expect(await queues.counts('launch')).toEqual({ waiting: 0, active: 0 });
   });
@@ -138,7 +138,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     expect(taken).toEqual([given]);
   });
 
-  test('a handler that fails ends its entry alone', async () => {
+  test('a failing handler ends only its own entry', async () => {
     const queues = open(store);
     let calls = 0;
     const { taken } = collect(queues, {
@@ -155,7 +155,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     expect(taken).toEqual([given, given]);
   });
 
-  test('a consumer that closes aborts its handlers, and their entries go to the next one at once', async () => {
+  test('a closing consumer aborts its handlers, and their entries go to the next consumer at once', async () => {
     const [first, second] = [open(store), open(store)];
     const started = Promise.withResolvers<AbortSignal>();
     first.consume('launch', {
@@ -171,13 +171,13 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     await second.add('launch', given);
     const signal = await started.promise;
     await first.close();
-    expect(signal.reason).toEqual(new Error('the consumer closes'));
+    expect(signal.reason).toEqual(new Error('the consumer is closing'));
     const { taken } = collect(second);
     await waitFor(() => taken.length === 1, { timeoutMs: 2000 });
     expect(taken).toEqual([given]);
   });
 
-  test('the entry of a killed consumer goes to another one', async () => {
+  test('the entry of a killed consumer goes to another consumer', async () => {
     const lockMs = 1000;
     const program = new URL('./fixtures/stuck-consumer.ts', import.meta.url).pathname;
     const stuck = spawn(process.execPath, [program, store.url, store.prefix, String(lockMs)], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -188,11 +188,11 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     expect(String(line).trim()).toBe(given.attemptId);
     stuck.kill('SIGKILL');
     const { taken } = collect(queues, { lockMs });
-    await waitFor(() => taken.length === 1, { message: 'the entry to be given out again' });
+    await waitFor(() => taken.length === 1, { message: 'the entry to be delivered again' });
     expect(taken).toEqual([given]);
   });
 
-  test('an emptied store is used further without a restart, and handlers hear that their entry is gone', async () => {
+  test('an emptied store keeps working without a restart, and handlers are aborted when their entry is gone', async () => {
     for (const [how, empty] of Object.entries(store.emptied)) {
       const queues = open(store);
       const aborted = Promise.withResolvers<void>();
@@ -216,7 +216,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
       await waitFor(() => taken.length === 3, { message: `entries to be handled after ${how}` });
       expect(taken.slice(1).toSorted()).toEqual(after.map(({ attemptId }) => attemptId).toSorted());
       await queues.close();
-      // A program that starts on the emptied store finds its way too.
+      // A program that starts on the emptied store works too.
       const next = open(store);
       await next.waitUntilReady();
       await next.add('launch', after[0] ?? entry());
@@ -225,7 +225,7 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     }
   });
 
-  test('a process holds few connections, however many entries it handles at once', async () => {
+  test('a process holds few connections, regardless of its concurrency', async () => {
     const queues = open({ ...store, maxConnections: 4 });
     const gate = Promise.withResolvers<void>();
     let running = 0;
@@ -245,20 +245,20 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
         name,
         Array.from({ length: 16 }, () => entry()),
       );
-    await waitFor(() => running === 32, { message: 'all to be handled at once' });
+    await waitFor(() => running === 32, { message: 'all to be handled in parallel' });
     expect(await store.connections()).toBeLessThanOrEqual(names.length + 2);
     gate.resolve();
     await waitFor(async () => (await queues.counts('tasks')).active === 0);
   });
 
   test.each(['SIGTERM', 'SIGKILL'] as const)(
-    'a server that is ended by %s and comes back finds consumers that go on, and one word of it in the log',
+    'consumers survive a server that is ended by %s and restarted, with one log line per outage',
     async (signal) => {
       const lines: { msg: string; level: string }[] = [];
       const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
       const queues = open({ ...ownPlace(server), log, commandLimitMs: 1000 });
       await queues.waitUntilReady();
-      // An entry whose taking was answered too late is free again after its lock.
+      // An entry whose delivery was answered too late becomes free after its lock expired.
       const { taken } = collect(queues, { lockMs: 1000 });
       await queues.add('launch', entry());
       await waitFor(() => taken.length === 1);
@@ -269,22 +269,22 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
       await expect(queues.ping()).rejects.toMatchObject({ code: 'unavailable' });
       await server.start();
       const given = entry();
-      await waitFor(() => queues.add('launch', given).then(() => true), { message: 'the queue to take entries again' });
+      await waitFor(() => queues.add('launch', given).then(() => true), { message: 'the queue to accept entries again' });
       await waitFor(() => taken.some(({ attemptId }) => attemptId === given.attemptId), { message: 'the entry to be handled' });
-      await waitFor(() => queues.ping().then(() => lines.some(({ msg }) => msg === 'the queue answers again')));
-      expect(lines.filter(({ msg }) => msg.startsWith('the queue does not answer'))).toHaveLength(1);
-      expect(lines.filter(({ msg }) => msg === 'the queue answers again')).toHaveLength(1);
+      await waitFor(() => queues.ping().then(() => lines.some(({ msg }) => msg === 'the queue is responding again')));
+      expect(lines.filter(({ msg }) => msg.startsWith('the queue is not responding'))).toHaveLength(1);
+      expect(lines.filter(({ msg }) => msg === 'the queue is responding again')).toHaveLength(1);
       expect(lines.filter(({ level }) => level === 'error')).toEqual([]);
     },
   );
 
-  test('a program may start before its server, and may end without it', async () => {
+  test('a program can start before its server, and can end without it', async () => {
     await server.stop('SIGTERM');
     const early = open({ ...ownPlace(server), commandLimitMs: 1000 });
     const { taken } = collect(early, { lockMs: 1000 });
     await expect(early.waitUntilReady({ limitMs: 50 })).rejects.toMatchObject({
       code: 'unavailable',
-      message: expect.stringContaining(`The queue at ${new URL(server.url).host} does not answer`),
+      message: expect.stringContaining(`The queue at ${new URL(server.url).host} is not responding`),
     });
     const ready = early.waitUntilReady();
     await server.start();
@@ -299,13 +299,13 @@ describe.each(backends)('queues on $backend', ({ makeStore, makeServer }) => {
     await server.start();
   });
 
-  test('a queue is consumed once a process', async () => {
+  test('a queue has at most one consumer per process', async () => {
     const queues = open(store);
     collect(queues);
-    expect(() => collect(queues)).toThrow('the queue launch has a consumer in this process already');
+    expect(() => collect(queues)).toThrow('the queue launch already has a consumer in this process');
   });
 });
 
-test.each(['mysql://host/db', 'localhost:6379', ''])('the URL %j is refused', (url) => {
+test.each(['mysql://host/db', 'localhost:6379', ''])('the URL %j is rejected', (url) => {
   expect(() => openQueues({ url, log: quiet })).toThrow(expect.objectContaining({ code: 'invalid_configuration' }));
 });

@@ -8,16 +8,16 @@ import type { QueueConnection } from './queue-connection.ts';
 import { connectRedis } from './redis-connection.ts';
 
 export type QueuesOptions = {
-  /** `redis://`, `rediss://` or `postgres://`; PostgreSQL directly, not through a pooler, for consumers listen. */
+  /** `redis://`, `rediss://` or `postgres://`; PostgreSQL directly, not through a pooler, because consumers LISTEN. */
   url: string;
   log: Logger;
-  /** Of the keys in Redis. */
+  /** Prefix of the keys in Redis. */
   prefix?: string;
-  /** Of the tables in PostgreSQL. */
+  /** Schema of the tables in PostgreSQL. */
   schema?: string;
-  /** To PostgreSQL, from this process, at most. */
+  /** Most connections to PostgreSQL from this process. */
   maxConnections?: number;
-  /** Of adding an entry and the like, in milliseconds. */
+  /** Time limit of commands such as adding an entry. */
   commandLimitMs?: number;
 };
 
@@ -25,40 +25,46 @@ export type QueueCounts = { waiting: number; active: number };
 
 export type Queues = {
   /**
-   * Adds an entry; does nothing while one of the same row and generation waits or runs.
-   * @throws CairnError `unavailable` when the server does not answer within the limit; it may have been added.
+   * Adds an entry; does nothing while an entry for the same row and generation waits or runs.
+   * @throws CairnError `unavailable` when the server does not answer within the limit; the entry may have been added
    */
   add<Name extends QueueName>(name: Name, entry: QueueEntry<Name>): Promise<void>;
   addBulk<Name extends QueueName>(name: Name, entries: readonly QueueEntry<Name>[]): Promise<void>;
-  /** Starts to handle the queue's entries; one consumer a queue at a time. */
+  /** Starts handling the queue's entries; one consumer per queue at a time. */
   consume<Name extends QueueName>(name: Name, options: ConsumerOptions<Name>): Consumer;
   /**
-   * Waits for the server, and makes PostgreSQL's tables.
-   * @throws CairnError `unavailable` when the limit has passed.
+   * Waits for the server, and creates the tables on PostgreSQL.
+   * @throws CairnError `unavailable` after the time limit
    */
   waitUntilReady(options?: { signal?: AbortSignal; limitMs?: number }): Promise<void>;
   /** One round trip. @throws CairnError `unavailable` */
   ping(): Promise<void>;
   counts(name: QueueName): Promise<QueueCounts>;
-  /** Removes every entry of the queue, those that are being handled too. It is paused meanwhile, and stays so if its server crashes then. */
+  /**
+   * Removes every entry of the queue, including those being handled. The queue is paused meanwhile, and stays paused if its server crashes
+   * then.
+   */
   empty(name: QueueName): Promise<void>;
-  /** Ends consumers (their handlers get up to `limitMs`), then connections. */
+  /** Closes consumers (their handlers get up to `limitMs`), then connections. */
   close(limitMs?: number): Promise<void>;
 };
 
 type AnyQueue = Queue<unknown, unknown, string, unknown, unknown, string, IQueueBackend, object>;
 
 const bulkSize = 1000;
-/** As many are added one by one: on PostgreSQL BullMQ makes two temporary tables for a bulk, which cost more and bloat its catalogue. */
+/**
+ * Up to this many are added one by one: for a bulk, BullMQ creates two temporary tables on PostgreSQL, which cost more and bloat its
+ * catalogue.
+ */
 const fewEntries = 8;
 const deadlockTries = 5;
-/** BullMQ writes an event for every change, which nobody here reads. */
+/** BullMQ writes an event for every change, which Cairn does not read. */
 const keptEvents = 100;
 
 /**
- * Opens the queues of the catalogue on Redis or PostgreSQL. Outages of the server are told in the log and waited out:
- * consumers go on when it is back, also with an emptied one.
- * @throws CairnError `invalid_configuration` for another kind of URL.
+ * Opens the queues of the catalogue on Redis or PostgreSQL. Outages of the server are logged and waited out: consumers continue when it is
+ * back, even if it is empty.
+ * @throws CairnError `invalid_configuration` for another kind of URL
  */
 export function openQueues(options: QueuesOptions): Queues {
   const { log, prefix = 'cairn', commandLimitMs = 5000 } = options;
@@ -72,18 +78,18 @@ export function openQueues(options: QueuesOptions): Queues {
     if (existing) return existing;
     const queue: AnyQueue = new Queue(name, { connection: {}, prefix, streams: { events: { maxLen: keptEvents } } }, connection.producer);
     queue.on('error', (error) => {
-      if (!connection.isOutage(error)) log.warn({ queue: name, err: error }, 'the queue could not do as asked');
+      if (!connection.isOutage(error)) log.warn({ queue: name, err: error }, 'a queue operation failed');
     });
     queues.set(name, queue);
     return queue;
   }
 
-  /** Gives up on the server after the limit. */
+  /** Fails when the server does not answer within the limit. */
   async function limited<T>(what: string, work: () => Promise<T>): Promise<T> {
     try {
       return await untilAborted(work(), AbortSignal.timeout(commandLimitMs));
     } catch (cause) {
-      throw new CairnError('unavailable', `The queue at ${connection.place} does not answer (${what}).`, {
+      throw new CairnError('unavailable', `The queue at ${connection.place} is not responding (${what})`, {
         cause,
         details: { part: 'queue' },
       });
@@ -115,8 +121,8 @@ export function openQueues(options: QueuesOptions): Queues {
       }
     },
     consume(name, consumerOptions) {
-      if (closing) throw new Error(`the queue ${name} would be consumed while the queues close`);
-      if (consumers.has(name)) throw new Error(`the queue ${name} has a consumer in this process already`);
+      if (closing) throw new Error(`cannot consume the queue ${name}: the queues are closing`);
+      if (consumers.has(name)) throw new Error(`the queue ${name} already has a consumer in this process`);
       const consumer = startConsumer({ ...consumerOptions, name, prefix, connection, log });
       consumers.set(name, consumer);
       return {
@@ -156,7 +162,7 @@ export function openQueues(options: QueuesOptions): Queues {
   };
 }
 
-/** Of two who wait for each other PostgreSQL ends one, which tries again: what is added twice is there once. */
+/** PostgreSQL aborts one side of a deadlock, which retries: adding an entry twice keeps one. */
 async function pastDeadlocks<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
@@ -168,7 +174,7 @@ async function pastDeadlocks<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** An ended job goes at once, for one of the same name cannot be added while it is kept; retries are the rows' business. */
+/** An ended job is removed at once, because the same name cannot be added while it is kept; the rows decide about retries. */
 function jobOptions(jobId: string) {
   return { jobId, attempts: 1, removeOnComplete: true, removeOnFail: true };
 }

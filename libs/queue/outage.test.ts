@@ -2,7 +2,7 @@ import { createLogger } from '@cairn/runtime';
 import { expect, test } from 'vitest';
 import { createOutage } from './outage.ts';
 
-test('an outage is told once when it begins and once when it ends, with its length', () => {
+test('an outage is logged once when it begins and once when it ends, with its duration', () => {
   const lines: { msg: string; outageMs?: number; failures?: number }[] = [];
   let now = 0;
   const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
@@ -25,7 +25,7 @@ test('an outage is told once when it begins and once when it ends, with its leng
   outage.over(outage.mark());
   outage.over();
   expect(lines).toMatchObject([
-    { msg: 'the queue does not answer; trying again until it does' },
-    { msg: 'the queue answers again', outageMs: 1500, failures: 3 },
+    { msg: 'the queue is not responding; retrying' },
+    { msg: 'the queue is responding again', outageMs: 1500, failures: 3 },
   ]);
 });

@@ -1,49 +1,49 @@
 import type { Logger } from '@cairn/runtime';
 
-/** Whether the queue's server answers; says so in the log once when it is lost and once when it is back. */
+/** Tracks whether the queue's server responds; logs once when it is lost and once when it is back. */
 export type Outage = {
-  /** A call failed for want of a connection. */
+  /** Records a call that failed for lack of a connection. */
   seen(error: Error): void;
-  /** To be taken before a call, and given to `over` if it succeeds. */
+  /** Take this before a call, and pass it to `over` if the call succeeds. */
   mark(): number;
   /**
-   * A call succeeded. It proves nothing if it began before the last failure, or follows it at once: a server that goes
-   * down still answers on old connections. Without a mark: a new connection was made.
+   * Records a successful call. It proves nothing if it began before the last failure, or directly follows it: a server that is going down
+   * still answers on old connections. Without a mark: a new connection was opened.
    */
   over(mark?: number): void;
-  /** How many calls have failed since the last success. */
+  /** Number of failed calls since the last success. */
   failures(): number;
-  /** Whether this very error has been told as part of an outage: it is emitted again by every queue of a connection. */
+  /** Whether this error object was already recorded as part of an outage: every queue of a connection emits it again. */
   knows(error: Error): boolean;
 };
 
 const settleMs = 250;
 
 export function createOutage(log: Logger, place: string, now: () => number = Date.now): Outage {
-  const told = new WeakSet<Error>();
+  const logged = new WeakSet<Error>();
   let failures = 0;
   let total = 0;
   let since = 0;
   let last = 0;
   return {
     seen(error) {
-      if (told.has(error)) return;
-      told.add(error);
+      if (logged.has(error)) return;
+      logged.add(error);
       failures += 1;
       total += 1;
       last = now();
       if (failures > 1) return;
       since = now();
-      log.warn({ err: error, place }, 'the queue does not answer; trying again until it does');
+      log.warn({ err: error, place }, 'the queue is not responding; retrying');
     },
     mark: () => total,
     over(mark) {
       if (failures === 0) return;
       if (mark !== undefined && (mark !== total || now() - last < settleMs)) return;
-      log.info({ place, failures, outageMs: now() - since }, 'the queue answers again');
+      log.info({ place, failures, outageMs: now() - since }, 'the queue is responding again');
       failures = 0;
     },
     failures: () => failures,
-    knows: (error) => told.has(error),
+    knows: (error) => logged.has(error),
   };
 }

@@ -6,8 +6,8 @@ import { createOutage, type Outage } from './outage.ts';
 import type { AnyBackendFactory, QueueConnection } from './queue-connection.ts';
 
 /**
- * Queues on PostgreSQL, in a schema of their own. All queues and consumers of a process share one pool and one
- * connection that listens (BullMQ by itself opens a pool and a listener for each).
+ * Queues on PostgreSQL, in a separate schema. All queues and consumers of a process share one pool and one LISTEN connection (by itself
+ * BullMQ opens a pool and a listener for each).
  */
 export function connectPostgres(options: PostgresPoolOptions): QueueConnection {
   const shared = openPostgresPool(options);
@@ -30,7 +30,7 @@ export function connectPostgres(options: PostgresPoolOptions): QueueConnection {
   };
 }
 
-/** BullMQ's connection, except that it outlives the queues on it, and that a first try that failed is not its last. */
+/** BullMQ's connection, except that it outlives the queues on it, and that it retries after a failed first connect. */
 class SharedConnection extends PostgresConnection {
   override readonly schema: string;
   readonly #shared: PostgresPool;
@@ -41,7 +41,7 @@ class SharedConnection extends PostgresConnection {
     this.#shared = shared;
     this.schema = schema;
     this.setMaxListeners(0);
-    // Of the connection that listens; every queue and consumer emits it again.
+    // An error of the LISTEN connection; every queue and consumer emits it again.
     this.on('error', (error: Error) => shared.outage.seen(error));
   }
 
@@ -53,13 +53,13 @@ class SharedConnection extends PostgresConnection {
     return this.#ready;
   }
 
-  /** Keeps a consumer from waiting up to an hour for a notification after an error: it looks every few seconds. */
+  /** Keeps a consumer from waiting up to an hour for a notification after an error: it polls every few seconds. */
   override get hasListenClientKeepAlive(): boolean {
     return false;
   }
 
   override async close(): Promise<void> {
-    // One queue closes; the others go on.
+    // One queue closes; the others continue.
   }
 
   override async disconnect(): Promise<void> {
@@ -76,32 +76,32 @@ type PostgresPoolOptions = {
   /** The schema of BullMQ's tables. */
   schema: string;
   log: Logger;
-  /** Connections at most, the one that listens included. */
+  /** Most connections, including the LISTEN connection. */
   maxConnections: number;
-  /** Of one command, in milliseconds. */
+  /** Time limit of one command. */
   commandLimitMs: number;
 };
 
 type PostgresPool = {
-  /** As BullMQ's PostgreSQL backend takes it. */
+  /** The pool in the form that BullMQ's PostgreSQL backend expects. */
   pool: PgPool;
-  /** Makes BullMQ's schema, or mends it. */
+  /** Creates or repairs BullMQ's schema. */
   migrate(): Promise<void>;
   outage: Outage;
 };
 
 type PgPool = Extract<PostgresConnectionOptions, { connect: unknown; query: unknown }>;
 
-/** SQLSTATE of a schema, table or function that is not there. */
+/** SQLSTATE of a missing schema, table or function. */
 const missingSchema = new Set(['3F000', '42P01', '42883']);
-/** Of a table, function or type that is there already. */
+/** SQLSTATE of a table, function or type that already exists. */
 const duplicate = new Set(['42P07', '42723', '42710']);
-/** BullMQ's own refusals, such as a lock that was lost: an answer, no failure. */
+/** BullMQ's own errors, such as a lost lock: an answer, not a failure. */
 const ownRefusal = 'BM001';
 
 /**
- * A pool that a consumer's loop can hammer on: a failed call waits a little before it fails, longer each time (BullMQ
- * tries again at once), outages are told once, and a store that was dropped is made again.
+ * A pool that tolerates a consumer's tight loop: a failed call is delayed before it fails, longer each time (BullMQ retries at once),
+ * outages are logged once, and a dropped store is created again.
  */
 function openPostgresPool({ url, schema, log, maxConnections, commandLimitMs }: PostgresPoolOptions): PostgresPool {
   const { host } = new URL(url);
@@ -114,11 +114,11 @@ function openPostgresPool({ url, schema, log, maxConnections, commandLimitMs }: 
     connectionTimeoutMillis: commandLimitMs,
     query_timeout: commandLimitMs,
     keepAlive: true,
-    // The queue is no truth: an entry that a power failure takes is added again from its row. A later transaction that
-    // waits for the disk takes the earlier entry along, for they share one log.
+    // The queue is not the source of truth: an entry lost in a power failure is added again from its row. A later transaction that is
+    // flushed to disk includes the earlier entry, since they share one write-ahead log.
     options: `-c search_path=${quoteSchemaName(schema)} -c synchronous_commit=off`,
   });
-  // Idle connections that the server cuts; without a listener they would end the process.
+  // Idle connections that the server closes; without a listener their errors would end the process.
   pool.on('error', (error) => outage.seen(error));
 
   async function watched<T>(work: () => Promise<T>): Promise<T> {
@@ -147,13 +147,13 @@ function openPostgresPool({ url, schema, log, maxConnections, commandLimitMs }: 
     return migrating;
   }
 
-  /** BullMQ's commands, each one statement: safe to repeat when the first try found no function to call. */
+  /** BullMQ's commands are single statements, so one can be repeated when its function was missing. */
   async function query(text: string, parameters: readonly unknown[]): Promise<pg.QueryResult> {
     try {
       return await pool.query(text, [...parameters]);
     } catch (error) {
       if (!missingSchema.has(stateOf(error) ?? '')) throw error;
-      log.warn({ err: error, schema }, "the queue's tables are gone; making them again");
+      log.warn({ err: error, schema }, "the queue's tables are missing; creating them again");
       await migrate();
       return pool.query(text, [...parameters]);
     }
@@ -161,7 +161,7 @@ function openPostgresPool({ url, schema, log, maxConnections, commandLimitMs }: 
 
   const watchedPool = Object.assign(new EventEmitter(), {
     query: (text: string, parameters: readonly unknown[] = []) => watched(() => query(text, parameters)),
-    // The declarations of BullMQ and of pg tell the events of a client in ways that do not meet; the client is the same.
+    // BullMQ and pg declare the events of a client incompatibly; the client is the same.
     connect: () => watched(() => pool.connect()) as Promise<unknown> as ReturnType<PgPool['connect']>,
     async end() {
       closing.abort();
@@ -171,7 +171,7 @@ function openPostgresPool({ url, schema, log, maxConnections, commandLimitMs }: 
   return { pool: watchedPool, migrate, outage };
 }
 
-/** Errors without a SQLSTATE come from the connection; with one, from a server that is going down, coming up or full. */
+/** An error without a SQLSTATE comes from the connection; some SQLSTATEs mean that the server is shutting down, starting or full. */
 function isOutage(error: Error): boolean {
   const state = stateOf(error);
   if (state === undefined) return true;
@@ -195,7 +195,10 @@ async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Pro
   }
 }
 
-/** Runs BullMQ's migrations. Tables whose ledger was emptied are dropped and made anew: their content is no truth. */
+/**
+ * Runs BullMQ's migrations. Tables whose migration ledger was emptied are dropped and created again: their content is not the source of
+ * truth.
+ */
 async function ensureSchema(client: pg.PoolClient, schema: string): Promise<void> {
   const lock = ['cairn-queue', schema];
   await client.query('select pg_advisory_lock(hashtext($1), hashtext($2))', lock);

@@ -2,19 +2,19 @@ import type { BackendFactory, IQueueBackend } from 'bullmq';
 
 export type AnyBackendFactory = BackendFactory<IQueueBackend, object>;
 
-/** One server of queues, whatever its kind, as `openQueues` uses it. */
+/** A queue server of either kind, as `openQueues` uses it. */
 export type QueueConnection = {
-  /** For messages: without password. */
+  /** The server's address for messages, without a password. */
   place: string;
-  /** How BullMQ reaches the server to add, and to consume. */
+  /** BullMQ backends for adding and for consuming entries. */
   producer: AnyBackendFactory;
   consumer: AnyBackendFactory;
-  /** Prepares the store if it must be. Rejects when the server does not answer. */
+  /** Prepares the store if necessary. Rejects when the server does not answer. */
   prepare(): Promise<void>;
   /** One round trip. */
   ping(): Promise<void>;
-  /** True when the error tells of a lost connection, and the log has said so. */
+  /** True when the error means a lost connection that has already been logged. */
   isOutage(error: Error): boolean;
-  /** Ends the connections, after the consumers. */
+  /** Closes the connections, after the consumers. */
   close(): Promise<void>;
 };

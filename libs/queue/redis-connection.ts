@@ -7,13 +7,13 @@ import type { AnyBackendFactory, QueueConnection } from './queue-connection.ts';
 export type RedisConnectionOptions = {
   url: string;
   log: Logger;
-  /** Of a command that adds, in milliseconds. */
+  /** Time limit of a command that adds an entry. */
   commandLimitMs: number;
 };
 
 /**
- * Queues on Redis 7 or Valkey. Two connections and one more for each consumer, which blocks on it: what adds gives up
- * after a limit; what consumes waits for the server to come back.
+ * Queues on Redis 7 or Valkey. Two connections, and one more for each consumer, which blocks on it: adding fails after a time limit;
+ * consuming waits for the server to come back.
  */
 export function connectRedis({ url, log, commandLimitMs }: RedisConnectionOptions): QueueConnection {
   const place = new URL(url).host;
@@ -27,7 +27,7 @@ export function connectRedis({ url, log, commandLimitMs }: RedisConnectionOption
     redis.on('error', (error: Error) => {
       if (!isClosing) outage.seen(error);
     });
-    // Not `close`, which comes with a connection that is ended on purpose too.
+    // Not `close`, which is also emitted for a connection that is closed on purpose.
     redis.on('reconnecting', () => outage.seen(new Error(`the connection to ${place} was lost`)));
     redis.on('ready', () => outage.over());
   }
@@ -69,12 +69,12 @@ export function connectRedis({ url, log, commandLimitMs }: RedisConnectionOption
 
 const retryStrategy = (times: number) => backoff({ attempt: times, baseMs: 25, maxMs: 1000 });
 
-/** BullMQ blocks on a duplicate that it makes itself of the connection it is given: it is watched and ended with the rest. */
+/** BullMQ blocks on a duplicate that it makes of its connection: the duplicate is watched and closed with the rest. */
 class WatchedRedis extends Redis {
   readonly #watch: (redis: Redis) => void;
 
   constructor(url: string, options: Omit<RedisOptions, 'replyMapping'>, watch: (redis: Redis) => void) {
-    // BullMQ asks for maxRetriesPerRequest null where it blocks; the limit of adding is that of the command.
+    // BullMQ requires maxRetriesPerRequest null where it blocks; adding is limited by the command timeout.
     super(url, options);
     this.#watch = watch;
   }
@@ -89,13 +89,13 @@ class WatchedRedis extends Redis {
 function endClient(redis: Redis): void {
   redis.disconnect();
   if (redis.status !== 'reconnecting') return;
-  // Between two tries to connect ioredis would stay so for ever, with its commands unanswered, which BullMQ waits for;
-  // a try that is broken off ends them all.
+  // Between two connection attempts ioredis would stay disconnected forever with unanswered commands, which BullMQ awaits; aborting a
+  // connection attempt fails them all.
   redis.connect().catch(() => undefined);
   redis.disconnect();
 }
 
-/** Errors of the socket carry the system call; those of the server are ReplyErrors. */
+/** Socket errors carry the system call; server errors are ReplyErrors. */
 function isConnectionError(error: Error): boolean {
   return 'syscall' in error || error.name === 'MaxRetriesPerRequestError' || error.name === 'ConnectionClosedError';
 }
