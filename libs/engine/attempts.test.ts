@@ -2,18 +2,18 @@ import { randomUUID } from 'node:crypto';
 import { type FinishRequest, oldestProtocol, protocol, type ReportItem, type StoredFile, stepVersions } from '@cairn/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  acquireLead,
   attemptGone,
   attemptsToQueue,
   createAttempts,
   drainOutbox,
   finalizationFailed,
-  releaseLead,
   pendingFinalization,
   recordFindings,
+  releaseLead,
   stepsToFinalize,
-  acquireLead,
 } from './index.ts';
-import { ada, openEngineHarness, type Harness } from './testing/engine-harness.ts';
+import { ada, type Harness, openEngineHarness } from './testing/engine-harness.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -23,12 +23,12 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 
 let variant = 100;
-/** A run at the training step `first`, different from every other. */
+/** A run that has reached the training step `first`, different from every other run. */
 async function freshRun(): Promise<string> {
   variant += 1;
   return harness.submit({ set: { 'stages.first.epochs': variant } });
 }
-/** A run at its extractions. */
+/** A run that has reached its extractions. */
 async function atExtraction(): Promise<string> {
   const runId = await freshRun();
   for (const name of ['first', 'second', 'export']) await harness.play(runId, name, String(variant));
@@ -40,7 +40,7 @@ const claim = (attempt: string, holding: number[] = []) => harness.engine.claimS
 const attemptRow = (id: string) => harness.prisma.attempt.findUniqueOrThrow({ where: { id } });
 
 describe('an attempt', () => {
-  it('is told its settings, its inputs with their digests, and where it may write', async () => {
+  it('receives its settings, its inputs with their digests, and where it may write', async () => {
     const runId = await atExtraction();
     const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
     const spec = await harness.engine.attemptSpec(attempt, 1, protocol);
@@ -49,16 +49,16 @@ describe('an attempt', () => {
     expect(spec.inputs.model?.digest).toBe((await harness.step(runId, 'export')).artifact?.digest);
   });
 
-  it('is told it in the protocol of its agent, and nothing when that is too old', async () => {
+  it('receives its spec in the protocol of its agent, and an error when that is too old', async () => {
     const [attempt = ''] = await harness.startAttempts(await freshRun(), 'first');
     expect(await harness.engine.attemptSpec(attempt, 1, oldestProtocol)).toMatchObject({ protocol: oldestProtocol });
     await expect(harness.engine.attemptSpec(attempt, 1, oldestProtocol - 1)).rejects.toMatchObject({
       code: 'protocol_mismatch',
-      message: expect.stringContaining(`The agent speaks protocol ${oldestProtocol - 1}, the control plane `),
+      message: expect.stringContaining(`The agent uses protocol ${oldestProtocol - 1}, the control plane supports `),
     });
   });
 
-  it('is run by one process: a second one is refused, the same one may say it twice', async () => {
+  it('is run by one process: a second one is rejected, the same one may start it twice', async () => {
     const [attempt = ''] = await harness.startAttempts(await freshRun(), 'first');
     const { instance } = await attemptRow(attempt);
     await harness.engine.startAttempt(attempt, 1, { host: 'here', pid: 1, instance: instance ?? '', version: 'test', stepVersions });
@@ -70,7 +70,7 @@ describe('an attempt', () => {
   it.each([
     ['a release without versions', {}, 'does not report its version of the step train; this run needs version'],
     ['another version', { ...stepVersions, train: 99 }, 'has version 99 of the step train; this run needs version'],
-  ])('is ended when its worker computes something else: %s', async (_, theirs, why) => {
+  ])('fails when its worker has another step version: %s', async (_, theirs, why) => {
     const runId = await freshRun();
     const { id, pool } = await harness.step(runId, 'first');
     await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
@@ -79,7 +79,7 @@ describe('an attempt', () => {
     await expect(harness.engine.startAttempt(attempt.id, 1, start)).rejects.toMatchObject({ code: 'step_version_mismatch' });
     const failure = { cause: 'infrastructure', code: 'step_version_mismatch', message: expect.stringContaining(why) };
     expect(await attemptRow(attempt.id)).toMatchObject({ state: 'failed', failure });
-    // Another attempt may find a worker of this release.
+    // Another attempt may get a worker of this release.
     expect(await harness.step(runId, 'first')).toMatchObject({ state: 'ready', failures: { infrastructure: 1 } });
   });
 
@@ -96,7 +96,7 @@ describe('an attempt', () => {
     expect(await attemptRow(attempt.id)).toMatchObject({ state: 'created', result: null });
   });
 
-  it('has its reports applied once, however often they come', async () => {
+  it('has each report applied once, however often it is sent', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     const items: ReportItem[] = [
@@ -112,7 +112,7 @@ describe('an attempt', () => {
     expect(await harness.prisma.event.count({ where: { runId, type: 'evaluation' } })).toBe(1);
   });
 
-  it('goes on from the checkpoints of the one before, newest first', async () => {
+  it('resumes from the checkpoints of the previous one, newest first', async () => {
     const runId = await freshRun();
     const [first = ''] = await harness.startAttempts(runId, 'first');
     const checkpoint = (step: number) =>
@@ -132,7 +132,7 @@ describe('an attempt', () => {
     expect((await harness.engine.attemptSpec(second, 1, protocol)).resume.map((point) => point.step)).toEqual([20, 10]);
   });
 
-  it('is refused everything once it was given up: its late report touches nothing', async () => {
+  it('is superseded once it is gone: its late report changes nothing', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     await attemptGone(harness.ctx, harness.lead, { id: attempt, runId, generation: 1 }, gone);
@@ -145,13 +145,10 @@ describe('an attempt', () => {
 
   it.each([
     ['nothing', {}],
-    [
-      'a list that is missing',
-      { lists: { index: { rows: 9, distinct: 9, classes: null }, query: { rows: 2, distinct: 2, classes: null } } },
-    ],
-    ['more images than can be numbered', { lists: { clean: { rows: 1, distinct: 2 ** 40, classes: 1 } } }],
-    ['fewer than none', { lists: { clean: { rows: 1, distinct: -5, classes: 1 } } }],
-  ])('is refused lists of which no later step could begin: %s', async (_, details) => {
+    ['a missing list', { lists: { index: { rows: 9, distinct: 9, classes: null }, query: { rows: 2, distinct: 2, classes: null } } }],
+    ['more images than fit the column', { lists: { clean: { rows: 1, distinct: 2 ** 40, classes: 1 } } }],
+    ['a negative count', { lists: { clean: { rows: 1, distinct: -5, classes: 1 } } }],
+  ])('cannot succeed with lists that later steps cannot use: %s', async (_, details) => {
     const runId = await harness.submit({ noReuse: true });
     const [attempt = ''] = await harness.startAttempts(runId, 'prepare');
     const files = [harness.file('lists/clean.parquet', attempt)];
@@ -162,7 +159,7 @@ describe('an attempt', () => {
     expect((await attemptRow(attempt)).state).toBe('running');
   });
 
-  it('is refused a model of which no extraction could begin', async () => {
+  it('cannot succeed with a model that no extraction can use', async () => {
     const runId = await freshRun();
     for (const name of ['first', 'second']) await harness.play(runId, name, String(variant));
     const [attempt = ''] = await harness.startAttempts(runId, 'export');
@@ -171,12 +168,12 @@ describe('an attempt', () => {
       harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: { preprocessing: 'cairn' } }),
     ).rejects.toMatchObject({
       code: 'invalid_request',
-      message: expect.stringMatching(/the details of its result \(model\) do not fit: .*imageSize/s),
+      message: expect.stringMatching(/the details of its result \(model\) are invalid: .*imageSize/s),
     });
     expect((await attemptRow(attempt)).state).toBe('running');
   });
 
-  it('is refused a success that no artifact can be made of, and may still say how it ended', async () => {
+  it('cannot succeed with files that make no artifact, and may still report how it ended', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     const [other = ''] = await harness.startAttempts(await freshRun(), 'first');
@@ -210,7 +207,7 @@ describe('an attempt', () => {
     expect((await attemptRow(attempt)).state).toBe('failed');
   });
 
-  it('that the executor saw end has its last words as they can be kept', async () => {
+  it('that the executor saw end has its last output cleaned', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     const finding = { code: 'unschedulable', message: 'node \0 \ud83d', since: now() };
@@ -220,7 +217,7 @@ describe('an attempt', () => {
     expect((await attemptRow(attempt)).failure).toMatchObject({ message: 'killed:\n\u2400\ufffd' });
   });
 
-  it('may say its end twice, and what the executor sees after that changes nothing', async () => {
+  it('may report its end twice, and later observations of the executor change nothing', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     const finish: FinishRequest = { outcome: 'succeeded', files: [harness.file('checkpoint.pt', attempt)], details: {} };
@@ -232,7 +229,7 @@ describe('an attempt', () => {
     expect((await harness.step(runId, 'first')).state).toBe('succeeded');
   });
 
-  it('is tried again until the budget of its cause is spent', async () => {
+  it('is retried until the retry budget of its cause is spent', async () => {
     const runId = await freshRun();
     for (let time = 1; time <= 6; time += 1) {
       const [attempt = ''] = await harness.startAttempts(runId, 'first');
@@ -246,18 +243,18 @@ describe('an attempt', () => {
     expect((await harness.run(runId)).state).toBe('failed');
   });
 
-  it('is charged nothing for a preemption', async () => {
+  it('is not charged for a preemption', async () => {
     const runId = await freshRun();
     for (let time = 1; time <= 8; time += 1) {
       const [attempt = ''] = await harness.startAttempts(runId, 'first');
-      await harness.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'asked to give way' });
+      await harness.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'asked to stop' });
     }
     expect((await harness.step(runId, 'first')).state).toBe('ready');
   });
 });
 
 describe('shards', () => {
-  it('are leased to one attempt each and counted when they are committed', async () => {
+  it('are each leased to one attempt and counted when committed', async () => {
     const runId = await atExtraction();
     const attempts = await harness.startAttempts(runId, 'extract_index', 2);
     const claims = await Promise.all(attempts.map((attempt) => claim(attempt)));
@@ -278,14 +275,14 @@ describe('shards', () => {
     expect((await claim(attempts[0] ?? '')).done).toBe(true);
   });
 
-  it('are leased to a worker with several GPUs one after another, and come back first when it has lost them', async () => {
+  it('are leased one by one to a worker with several GPUs, and are handed out first again after it lost them', async () => {
     const runId = await atExtraction();
     const [worker = '', other = ''] = await harness.startAttempts(runId, 'extract_index', 2);
     const indexOf = async (attempt: string, holding: number[]) => (await claim(attempt, holding)).shard?.index ?? null;
     expect(await indexOf(worker, [])).toBe(0);
     expect(await indexOf(worker, [0])).toBe(1);
     await harness.engine.releaseShard(worker, 1, 0);
-    // The process was started again, or an answer was lost: the shard it had, before the one that nobody has.
+    // The process restarted, or an answer was lost: first the shard that it holds, then the free one.
     expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 1 });
     expect((await claim(worker, [1])).shard).toMatchObject({ index: 0, tries: 2 });
     expect(await indexOf(worker, [0, 1])).toBe(2);
@@ -293,7 +290,7 @@ describe('shards', () => {
     expect(await indexOf(other, [])).toBeNull();
   });
 
-  it('go back when their attempt is gone, and its late commit is refused', async () => {
+  it('become free when their attempt is gone, and its late commit is rejected', async () => {
     const runId = await atExtraction();
     const [first = ''] = await harness.startAttempts(runId, 'extract_query');
     const { shard } = await claim(first);
@@ -304,7 +301,7 @@ describe('shards', () => {
     expect((await claim(second)).shard).toMatchObject({ index: 0, tries: 2 });
   });
 
-  it('are refused to an attempt that no longer holds them, and when the counts do not add up', async () => {
+  it('cannot be committed by an attempt that no longer holds them, or with counts that do not add up', async () => {
     const runId = await atExtraction();
     const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
     const { shard } = await claim(a);
@@ -318,7 +315,7 @@ describe('shards', () => {
     expect((await harness.step(runId, 'extract_index')).shardsCommitted).toBe(1);
   });
 
-  it('fail the step when too many images cannot be read', async () => {
+  it('fail the step when too many images are unreadable', async () => {
     const runId = await atExtraction();
     const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
     await harness.commitAll(attempt, 1);
@@ -327,7 +324,7 @@ describe('shards', () => {
     expect(await harness.step(runId, 'extract_index')).toMatchObject({ state: 'failed', failure: { code: 'too_many_bad_images' } });
   });
 
-  it('of an attempt that is silent go to another only after their lease', async () => {
+  it('of a silent attempt go to another only after their lease expired', async () => {
     const runId = await atExtraction();
     const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
     for (let index = 0; index < 3; index += 1) {
@@ -348,19 +345,21 @@ describe('shards', () => {
   });
 });
 
-describe('what a crash leaves', () => {
-  it('stays in the outbox until it was delivered', async () => {
+describe('after a crash', () => {
+  it('an outbox entry stays until it was delivered', async () => {
     const runId = await freshRun();
     await drainOutbox(harness.ctx, async () => undefined, 10_000);
     const { id, pool } = await harness.step(runId, 'first');
     await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
-    await expect(drainOutbox(harness.ctx, () => Promise.reject(new Error('the queue is down')), 10_000)).rejects.toThrow('the queue is down');
+    await expect(drainOutbox(harness.ctx, () => Promise.reject(new Error('the queue is down')), 10_000)).rejects.toThrow(
+      'the queue is down',
+    );
     const entries: unknown[] = [];
     expect(await drainOutbox(harness.ctx, async (taken) => void entries.push(...taken), 10_000)).toBe(1);
     expect(entries).toMatchObject([{ queue: 'launch', generation: 1 }]);
   });
 
-  it('is put into an emptied queue again', async () => {
+  it('an emptied queue is refilled', async () => {
     const runId = await freshRun();
     const { id, pool } = await harness.step(runId, 'first');
     await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
@@ -368,14 +367,14 @@ describe('what a crash leaves', () => {
     expect((await attemptsToQueue(harness.ctx, 0)).map((entry) => entry.queue)).toContain('launch');
   });
 
-  it('is finalized when the request for it was lost', async () => {
+  it('a step is finalized although the request was lost', async () => {
     const runId = await freshRun();
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     await harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [harness.file('checkpoint.pt', attempt)], details: {} });
     const { id, generation } = await harness.step(runId, 'first');
     expect(await stepsToFinalize(harness.ctx)).toContainEqual({ stepId: id, generation });
     const finalization = await pendingFinalization(harness.ctx, id, generation);
-    if (!finalization) throw new Error('it is to be finalized');
+    if (!finalization) throw new Error('no finalization is pending');
     await finalizationFailed(harness.ctx, finalization, { cause: 'infrastructure', code: 'corrupt_artifact', message: 'the copy differs' });
     expect(await harness.step(runId, 'first')).toMatchObject({ state: 'ready', generation: 2 });
     expect(await pendingFinalization(harness.ctx, id, generation)).toBeNull();
@@ -385,7 +384,7 @@ describe('what a crash leaves', () => {
 });
 
 describe('garbage', () => {
-  it('is what nothing refers to; a dry run only tells', async () => {
+  it('is what nothing refers to; a dry run only lists it', async () => {
     const runId = await freshRun();
     await harness.engine.cancelRun(runId, ada, '');
     const dry = await harness.engine.collectGarbage({ dryRun: true, olderThanHours: 0 }, ada);
@@ -397,7 +396,7 @@ describe('garbage', () => {
     expect(await harness.prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
   });
 
-  it('takes the curves of attempts whose result was given up, and leaves those of a result that is there', async () => {
+  it('includes the curves of attempts whose result was abandoned, but not those of an existing result', async () => {
     const runId = await freshRun();
     const [kept = ''] = await harness.startAttempts(runId, 'first');
     await harness.engine.finishAttempt(kept, 1, { outcome: 'succeeded', files: [harness.file('first.bin', kept)], details: { step: 3 } });
@@ -416,7 +415,7 @@ describe('garbage', () => {
 });
 
 describe('the lead', () => {
-  it('is held by one, expires, and refuses the writes of who held it before', async () => {
+  it('is held by one controller, expires, and rejects the writes of its previous holder', async () => {
     const runId = await freshRun();
     const { id, pool } = await harness.step(runId, 'first');
     expect(await acquireLead(harness.prisma, 'other', 60_000)).toBeNull();
@@ -428,7 +427,7 @@ describe('the lead', () => {
     if (!other) return;
     await releaseLead(harness.prisma, other);
     harness.lead = (await acquireLead(harness.prisma, 'test', 60_000)) ?? harness.lead;
-    // Whoever slept past the expiry under the same name comes back with another epoch.
+    // A holder that slept past the expiry returns under the same name with another epoch.
     expect(harness.lead.epoch).toBe(other.epoch + 1);
   });
 });

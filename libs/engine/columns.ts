@@ -16,7 +16,10 @@ import { z } from 'zod';
 
 /** JSON columns as the engine reads them: parsed, never cast. */
 export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
-/** What a step reads from outside its run; `sha256` is of the memo key: an artifact's digest, or that of the file of imported weights. */
+/**
+ * The inputs of a step from outside its run; `sha256` is part of the memo key: an artifact's digest, or that of the file of imported
+ * weights.
+ */
 export const givenColumn = z.array(z.object({ role: z.string(), name: z.string(), artifactId: z.string(), sha256: z.string() }));
 export type Given = z.infer<typeof givenColumn>[number];
 export const failuresColumn = z.partialRecord(attemptCause, z.number().int());
@@ -29,10 +32,10 @@ export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resultColumn = z.object({ files: filesColumn, details: z.record(z.string(), z.json()) });
 export const failureColumn = failureView;
 export const stopCauseColumn = stopCause.nullable();
-/** What an attempt is for: its step's work, or to make a fleet's artifact of its committed shards. */
+/** The purpose of an attempt: its step's work, or making a fleet's artifact from the committed shards. */
 export const attemptPurpose = z.enum(['work', 'finalize']);
 export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind, artifactKind };
-/** What an artifact's memo key was made of. Earlier releases had a digest of source files, `code`, in place of the version. */
+/** The parts of an artifact's memo key. Earlier releases stored a digest of source files, `code`, instead of the version. */
 export const memoPartsColumn: z.ZodType<MemoParts> = z.object({
   kind: z.string(),
   version: z.number().int().nullable().default(null),

@@ -2,7 +2,7 @@ import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
 
-/** What every command of the engine works with. */
+/** The dependencies of every engine command. */
 export type EngineContext = {
   prisma: PrismaClient;
   log: Logger;
@@ -12,18 +12,18 @@ export type EngineContext = {
 };
 
 export type EngineLimits = {
-  /** A report at least this often. */
+  /** An attempt reports at least this often. */
   heartbeatSeconds: number;
-  /** A shard belongs to its attempt this long after the attempt's newest report. */
+  /** A shard's lease lasts this long after the attempt's newest report. */
   leaseSeconds: number;
-  /** No progress for this long is a hang. */
+  /** An attempt without progress for this long hangs. */
   hangSeconds: number;
-  /** What an attempt may take to save its work when it is asked to stop. */
+  /** How long an attempt may take to save its work when it is asked to stop. */
   graceSeconds: number;
-  /** Runs that are not over, of one owner and of a project; 0: any number. */
+  /** Most live runs of one owner and of a project; 0: unlimited. */
   ownerRuns: number;
   projectRuns: number;
-  /** Bytes that are kept of the log of one attempt, and of those of a run together; 0: all. */
+  /** Most bytes to keep of the log of one attempt, and of all logs of a run; 0: unlimited. */
   attemptLogBytes: number;
   runLogBytes: number;
 };

@@ -12,7 +12,7 @@ import { planRun } from './plan.ts';
 import { retryRun } from './retry.ts';
 import { submitRun } from './submit.ts';
 
-/** Binds the commands that people and attempts give to their context. */
+/** Binds the commands of people and attempts to their context. */
 export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): Engine {
   return {
     submitRun: (request, actor, idempotencyKey) => submitRun(ctx, request, actor, idempotencyKey),

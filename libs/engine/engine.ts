@@ -13,28 +13,29 @@ import type {
   SubmitRequest,
 } from '@cairn/contract';
 
-/** Who asks: a token's name, project and id, and the address that the call came from. */
+/** The caller of a command: a token's name, project and id, and the client address. */
 export type Actor = { name: string; projectId: string; tokenId: string; address: string };
 
 /**
- * The commands: the only writer of run state. Each is one transaction that ends in `advance`, with the entry of the audit in it; each throws CairnError with a
- * code of the table (not_found, wrong_state, superseded, lease_lost, unknown_recipe, unknown_setting, idempotency_conflict ...).
+ * The commands: the only writer of run state. Each is one transaction that includes its audit entry and ends in `advance`; each throws
+ * CairnError with a code of the error table (not_found, wrong_state, superseded, lease_lost, unknown_recipe, unknown_setting,
+ * idempotency_conflict ...).
  */
 export type Engine = {
-  // People and programs outside
+  // People and external programs
   submitRun(request: SubmitRequest, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
-  // Attempts, over /internal. `generation` is the one the caller's token proves.
-  /** @throws CairnError `protocol_mismatch` when the agent speaks none that is spoken here */
+  // Attempts, over /internal. `generation` is the one that the caller's token proves.
+  /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */
   attemptSpec(attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec>;
   startAttempt(attemptId: string, generation: number, request: StartRequest): Promise<void>;
   report(attemptId: string, generation: number, request: ReportRequest): Promise<ReportReply>;
   claimShard(attemptId: string, generation: number, request: ClaimRequest): Promise<ShardClaim>;
   commitShard(attemptId: string, generation: number, index: number, commit: ShardCommit): Promise<void>;
-  /** To an attempt that finalizes. */
+  /** For an attempt that finalizes. */
   stagedFiles(attemptId: string, generation: number, from: number): Promise<StagedFilesPage>;
   releaseShard(attemptId: string, generation: number, index: number): Promise<void>;
   finishAttempt(attemptId: string, generation: number, request: FinishRequest): Promise<void>;

@@ -3,7 +3,7 @@ import { describeSplit, estimateStep, type ListCounts, type StepPlan } from '@ca
 import type { EngineContext } from './context.ts';
 import type { Submission } from './submit.ts';
 
-/** What each step of a submission would take, by name: by the time that the same step took here, else by its size alone. */
+/** The estimate of each step of a submission, by name: from the measured time of the same step, else from its size. */
 export async function estimateSteps(
   ctx: EngineContext,
   submission: Submission,
@@ -18,10 +18,10 @@ export async function estimateSteps(
   return new Map(await Promise.all(entries));
 }
 
-/** The GPU-hours of all steps that would run, and the most memory that one of them needs. */
+/** The total GPU-hours of the steps that would run, and the most memory that one of them needs. */
 export function sumEstimates(steps: readonly PlannedStep[]): StepEstimate {
   const running = steps.flatMap(({ name, action, estimate }) => (action === 'run' && estimate ? [{ name, ...estimate }] : []));
-  if (running.length === 0) return { gpuHours: 0, gpuMemoryGib: null, basis: 'no step that would run needs a GPU for long' };
+  if (running.length === 0) return { gpuHours: 0, gpuMemoryGib: null, basis: 'no step that would run needs a GPU' };
   const unknown = running.filter((step) => step.gpuHours === null).map((step) => step.name);
   const hours = running.reduce((sum, step) => sum + (step.gpuHours ?? 0), 0);
   const memory = running.flatMap((step) => step.gpuMemoryGib ?? []);
@@ -30,12 +30,14 @@ export function sumEstimates(steps: readonly PlannedStep[]): StepEstimate {
     gpuMemoryGib: memory.length === 0 ? null : Math.max(...memory),
     basis:
       unknown.length === 0
-        ? `the sum over ${running.map((step) => step.name).join(', ')}; each says how it is reckoned`
+        ? `the sum over ${running.map((step) => step.name).join(', ')}; each says how it is estimated`
         : `without ${unknown.join(', ')}: ${running.find((step) => step.gpuHours === null)?.basis}`,
   };
 }
 
-/** The lengths of the dataset's lists, as prepare counted them; the published ones for a dataset named gldv2 whose lists were never made. */
+/**
+ * The lengths of the dataset's lists, as prepare counted them; the published ones for a dataset named gldv2 whose lists do not exist yet.
+ */
 async function listCounts({ prisma }: EngineContext, { dataset }: Submission, projectId: string): Promise<Record<string, ListCounts>> {
   const made = await prisma.artifact.findFirst({
     where: { projectId, kind: 'lists', state: 'ready', memoParts: { path: ['source'], equals: dataset.digest } },
@@ -49,7 +51,7 @@ async function listCounts({ prisma }: EngineContext, { dataset }: Submission, pr
   };
 }
 
-/** By what the same step of the recipe took the last time on this dataset, with the same backbone and list. */
+/** The estimate from the last run of the same step of the recipe on this dataset, with the same backbone and list. */
 async function measuredBefore(
   { prisma }: EngineContext,
   step: StepPlan,
@@ -70,11 +72,11 @@ async function measuredBefore(
   return {
     ...reckoned,
     gpuHours: Number((hours * factor).toPrecision(3)),
-    basis: `slots times the time that it took in run ${last.runId}${scaled}. By its size alone: ${reckoned.basis}`,
+    basis: `slots times its duration in run ${last.runId}${scaled}. From its size alone: ${reckoned.basis}`,
   };
 }
 
-/** How many times the work of an earlier step a step is; null when they cannot be compared. */
+/** The ratio of a step's work to that of an earlier step; null when they cannot be compared. */
 function growth(step: StepPlan, before: unknown): number | null {
   if (step.kind === 'extract') return stepSettings.extract.safeParse(before).data?.list === step.settings.list ? 1 : null;
   if (step.kind !== 'train') return null;

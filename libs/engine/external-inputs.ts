@@ -4,17 +4,17 @@ import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
 
-/** An input from outside a run, as it is when the run is submitted. `digest` is that of the artifact, of imported weights that of their file. */
+/** An input from outside a run, as of the submission. `digest` is that of the artifact, or for imported weights that of their file. */
 export type ExternalSource = { name: string; artifactId: string; digest: string; details: unknown };
 
-/** What the steps of a submission read from outside, by step and role; imported weights that are not here yet are missing. */
+/** The external inputs of a submission, by step and role; weights that are not imported yet are absent. */
 export type ExternalInputs = { of: (step: Pick<StepPlan, 'name'>, role: string) => ExternalSource | undefined };
 
 /**
- * Looks up what steps read from outside the run.
+ * Looks up the external inputs of steps.
  *
- * @throws CairnError `not_found`, but for imported weights, which may still come; `model_mismatch` when something is of another backbone or
- *   length than the step; `invalid_setting` when it is of a kind that the step does not take
+ * @throws CairnError `not_found`, except for weights, which may be imported later; `model_mismatch` when an input has another backbone or
+ *   feature length than the step; `invalid_setting` when it has a kind that the step does not accept
  */
 export async function findExternalInputs(ctx: EngineContext, plan: readonly StepPlan[], projectId: string): Promise<ExternalInputs> {
   const found = new Map<string, ExternalSource>();
@@ -38,7 +38,7 @@ async function findSource(ctx: EngineContext, step: StepPlan, want: StepWant, pr
   if (!accepted.includes(kind))
     throw new CairnError(
       'invalid_setting',
-      `${setting} is ${nameOfInput(input)}, which is of the kind ${kind}; it must be ${accepted.join(' or ')}`,
+      `${setting} is ${nameOfInput(input)}, which has the kind ${kind}; expected ${accepted.join(' or ')}`,
     );
   const made = z
     .object({ model: z.object({ backbone: z.string(), embeddingDim: z.number() }) })
@@ -48,7 +48,7 @@ async function findSource(ctx: EngineContext, step: StepPlan, want: StepWant, pr
   return { name: nameOfInput(input), artifactId: row.id, digest: row.digest, details: detailsColumn.parse(row.details) };
 }
 
-/** The id of an artifact, or null with why there is none. */
+/** The id of an artifact, or null with the reason in `from`. */
 async function findArtifactId(
   { prisma }: EngineContext,
   input: Exclude<ExternalInput, { weights: string }>,
@@ -56,14 +56,14 @@ async function findArtifactId(
   accepted: readonly ArtifactKind[],
   projectId: string,
 ): Promise<{ id: string | null; from: string }> {
-  if ('artifact' in input) return { id: input.artifact, from: 'which is not an artifact that is ready' };
+  if ('artifact' in input) return { id: input.artifact, from: 'which is not a ready artifact' };
   if ('run' in input) {
     const step = await prisma.step.findFirst({
       where: { name: input.step, run: { projectId, OR: [{ id: input.run }, { name: input.run }] } },
       orderBy: { createdAt: 'desc' },
       select: { artifactId: true },
     });
-    return { id: step?.artifactId ?? null, from: step === null ? 'but there is no such step' : 'which has no result' };
+    return { id: step?.artifactId ?? null, from: step === null ? 'but that step does not exist' : 'which has no result' };
   }
   const [name = '', version] = input.model.split('@');
   const model = await prisma.model.findFirst({
@@ -72,9 +72,12 @@ async function findArtifactId(
     select: { artifacts: true, version: true },
   });
   if (model === null)
-    throw new CairnError('not_found', `${setting} is ${input.model}, but no such model is registered; \`cairn models\` lists them`);
+    throw new CairnError(
+      'not_found',
+      `${setting} is ${input.model}, but no such model is registered; list the models with \`cairn models\``,
+    );
   const parts = z.record(z.string(), z.string()).parse(model.artifacts);
-  // By its role, as `index` and `query` are of one kind; else by its kind: a stage starts from what the model calls its checkpoint.
+  // By role, since `index` and `query` have the same kind; else by kind: a stage starts from the model's `checkpoint`.
   const rows = await prisma.artifact.findMany({
     where: { id: { in: Object.values(parts) }, kind: { in: [...accepted] } },
     select: { id: true },
@@ -82,7 +85,7 @@ async function findArtifactId(
   const fitting = rows.map(({ id }) => id);
   const own = parts[role];
   const id = own !== undefined && fitting.includes(own) ? own : fitting.length === 1 ? (fitting[0] ?? null) : null;
-  return { id, from: `version ${model.version}, which has no ${accepted.join(' or ')} of its own` };
+  return { id, from: `version ${model.version}, which has no unique ${accepted.join(' or ')}` };
 }
 
 type WeightsRow = { content: string; backbone: string; extent: string; embeddingDim: number | null };
@@ -102,7 +105,7 @@ async function findWeights(
 }
 
 function faultOf(row: WeightsRow, { contents, setting }: StepWant, step: StepPlan): string | null {
-  if (!contents.some((content) => content === row.content)) return 'holds a backbone alone; a whole model is needed';
+  if (!contents.some((content) => content === row.content)) return 'contains only a backbone; a whole model is required';
   const fault = otherModel({ backbone: row.backbone, embeddingDim: row.content === 'model' ? row.embeddingDim : null }, modelOf(step));
   if (fault !== null) return fault;
   if (row.extent === 'upstream' && step.kind === 'train' && step.settings.weightsExtent === 'all')
@@ -110,19 +113,19 @@ function faultOf(row: WeightsRow, { contents, setting }: StepWant, step: StepPla
   return null;
 }
 
-/** The network of a step that trains or exports one. */
+/** The model settings of a step that trains or exports one. */
 const modelOf = ({ settings }: StepPlan): ModelSettings | null =>
   'model' in settings && typeof settings.model === 'object' ? settings.model : null;
 
 function otherModel(theirs: { backbone: string; embeddingDim: number | null }, ours: ModelSettings | null): string | null {
   if (ours === null) return null;
-  if (theirs.backbone !== ours.backbone) return `is of the backbone ${theirs.backbone}; model.backbone is ${ours.backbone}`;
+  if (theirs.backbone !== ours.backbone) return `has the backbone ${theirs.backbone}; model.backbone is ${ours.backbone}`;
   if (theirs.embeddingDim !== null && theirs.embeddingDim !== ours.embeddingDim)
-    return `gives features of length ${theirs.embeddingDim}; model.embeddingDim is ${ours.embeddingDim}`;
+    return `produces features of length ${theirs.embeddingDim}; model.embeddingDim is ${ours.embeddingDim}`;
   return null;
 }
 
-/** @throws CairnError `not_found` with the command that brings the absent weights in */
+/** @throws CairnError `not_found` with the command that imports the missing weights */
 export function refuseAbsentWeights(plan: readonly StepPlan[], inputs: ExternalInputs): void {
   for (const step of plan) {
     const absent = step.wants.find((want) => inputs.of(step, want.role) === undefined);
@@ -135,13 +138,13 @@ export function refuseAbsentWeights(plan: readonly StepPlan[], inputs: ExternalI
       ? `cairn import weights ${name}.pth --backbone ${backbone}`
       : `cairn import model ${name}.pth --backbone ${backbone} --name ${name}`;
     const untrained = isBackbone ? ` Or start from untrained weights: --set '${setting}=null'.` : '';
-    throw new CairnError('not_found', `${setting} names the weights ${name}, which are not here`, {
-      details: { weights: name, remedy: `Bring them in: \`${command}\`.${untrained}` },
+    throw new CairnError('not_found', `${setting} names the weights ${name}, which are not imported`, {
+      details: { weights: name, remedy: `Import them: \`${command}\`.${untrained}` },
     });
   }
 }
 
-/** What a step reads from outside, as its row keeps it. */
+/** The external inputs of a step, as stored in its row. */
 export function givenTo(step: StepPlan, inputs: ExternalInputs): Given[] {
   return step.wants.flatMap(({ role }) => {
     const found = inputs.of(step, role);

@@ -1,7 +1,7 @@
 import { protocol } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
 import { afterAll, expect, test } from 'vitest';
-import { attemptGone, createAttempts, dropStaging, pendingFinalization, unsettledRuns, settleRun } from './index.ts';
+import { attemptGone, createAttempts, dropStaging, pendingFinalization, settleRun, unsettledRuns } from './index.ts';
 import { ada, openEngineHarness } from './testing/engine-harness.ts';
 
 const harness = await openEngineHarness();
@@ -12,7 +12,7 @@ const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed
 const list = { list: 'index' };
 let variant = 0;
 
-/** A run whose index is extracted, and by whom: every shard is committed. */
+/** A run whose index is extracted, with every shard committed, and the worker that did it. */
 async function wholeFleet(rejected = 0) {
   variant += 1;
   const runId = await harness.submit({ set: { 'stages.first.epochs': 100 + variant, 'extract.index.maxBadImageShare': 0.5 } });
@@ -32,7 +32,7 @@ async function wholeFleet(rejected = 0) {
   return { runId, worker, step, startFinalizing, waiting, finish };
 }
 
-test('a fleet with all its shards waits for a task, whatever its workers still do, and becomes a result by an attempt of its own', async () => {
+test('a complete fleet waits for a task slot, even while its workers are still ending, and a separate attempt makes the result', async () => {
   const fleet = await wholeFleet(1);
   expect(await fleet.step()).toMatchObject({ state: 'active', finalizing: true });
   expect(await fleet.waiting()).toMatchObject([{ pool: 'tasks', slots: 1, live: 0, wanted: 1, openShards: null }]);
@@ -61,12 +61,12 @@ test('a fleet with all its shards waits for a task, whatever its workers still d
   const done = await fleet.step();
   expect(done).toMatchObject({ state: 'succeeded', artifact: { state: 'ready', fileCount: 9, details } });
   expect(done.artifact?.files).toHaveLength(9);
-  // Its staged files are then dropped by whichever controller has the entry.
+  // The controller that takes the entry then removes the staged files.
   expect(await harness.prisma.outbox.findFirst({ where: { queue: 'finalize', row: done.id } })).toMatchObject({ generation: 1 });
   expect((await dropStaging(harness.ctx, done.id, 1)).map(({ attemptId }) => attemptId)).toEqual([attempt]);
 });
 
-test('an attempt that made something else than what was committed is refused, and may say that it failed', async () => {
+test('an attempt whose result differs from what was committed is rejected, and may report that it failed', async () => {
   const fleet = await wholeFleet();
   const attempt = await fleet.startFinalizing();
   await expect(fleet.finish(attempt, 'a'.repeat(64))).rejects.toMatchObject({ code: 'invalid_request' });
@@ -78,7 +78,7 @@ test('an attempt that made something else than what was committed is refused, an
   expect(await fleet.step()).toMatchObject({ state: 'active', finalizing: true, failures: { infrastructure: 1 } });
 });
 
-test('one that was killed is replaced after a pause, its shards stay, and its late end changes nothing', async () => {
+test('a killed finalizing attempt is replaced after a delay, its shards are kept, and its late report changes nothing', async () => {
   const fleet = await wholeFleet();
   const first = await fleet.startFinalizing();
   const digest = await harness.stagedDigest(first);
@@ -91,7 +91,7 @@ test('one that was killed is replaced after a pause, its shards stay, and its la
   expect((await fleet.step()).state).toBe('succeeded');
 });
 
-test('shards whose staged files are bad are extracted again, alone, and the result gets another place', async () => {
+test('only shards with bad staged files are extracted again, and the result gets a new prefix', async () => {
   const fleet = await wholeFleet(1);
   await harness.engine.finishAttempt(fleet.worker, 1, { outcome: 'succeeded', files: [], details: {} });
   const before = (await fleet.step()).artifact;
@@ -104,7 +104,7 @@ test('shards whose staged files are bad are extracted again, alone, and the resu
   expect(step.artifactId).not.toBe(before?.id);
   expect(await harness.prisma.artifact.findUnique({ where: { id: before?.id ?? '' } })).toMatchObject({ state: 'deleting' });
   expect(await fleet.waiting()).toMatchObject([{ pool: 'gpu', openShards: 1 }]);
-  // What was made in the place before is of no use any more, and cannot become the result.
+  // What was made under the old prefix cannot become the result.
   const [worker = ''] = await harness.startAttempts(fleet.runId, 'extract_index');
   expect((await harness.engine.claimShard(worker, 1, { holding: [] })).shard).toMatchObject({ index: 1, tries: 2 });
   await harness.engine.releaseShard(worker, 1, 1);
@@ -114,7 +114,7 @@ test('shards whose staged files are bad are extracted again, alone, and the resu
   expect(await fleet.step()).toMatchObject({ state: 'succeeded', artifactId: step.artifactId, rows: 6 });
 });
 
-test('a cancel while a fleet is finalized asks the attempt to stop, and gives the result up', async () => {
+test('a cancel while a fleet is finalized asks the attempt to stop, and abandons the result', async () => {
   const fleet = await wholeFleet();
   const attempt = await fleet.startFinalizing();
   const { artifactId } = await fleet.step();
@@ -126,7 +126,7 @@ test('a cancel while a fleet is finalized asks the attempt to stop, and gives th
   expect(await harness.prisma.artifact.findUnique({ where: { id: artifactId ?? '' } })).toMatchObject({ state: 'deleting' });
 });
 
-test('shards that are not the list, cut without a gap, fail the step', async () => {
+test('shards that do not cover the list exactly fail the step', async () => {
   const fleet = await wholeFleet();
   const { id } = await fleet.step();
   await harness.prisma.shard.update({ where: { stepId_index: { stepId: id, index: 1 } }, data: { fromRow: 4 } });
@@ -135,11 +135,11 @@ test('shards that are not the list, cut without a gap, fail the step', async () 
   await settleRun(harness.ctx, fleet.runId);
   expect(await fleet.step()).toMatchObject({
     finalizing: false,
-    failure: { code: 'corrupt_artifact', message: expect.stringContaining('do not make up the 9 images of the list') },
+    failure: { code: 'corrupt_artifact', message: expect.stringContaining('do not add up to the 9 images of the list') },
   });
 });
 
-test('a shard is committed with its own files alone', async () => {
+test('a shard can only be committed with its own files', async () => {
   const fleet = await wholeFleet();
   const { id } = await fleet.step();
   await harness.prisma.shard.update({
@@ -150,11 +150,11 @@ test('a shard is committed with its own files alone', async () => {
   const commit = { rows: 3, rejected: 0, idsSha256: 'a'.repeat(64), seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
   for (const files of [[], parts(1, false), parts(2, true), [...parts(2, false), ...parts(1, false)]])
     await expect(harness.engine.commitShard(fleet.worker, 1, 2, { ...commit, files })).rejects.toMatchObject({ code: 'invalid_request' });
-  // A worker of the release before has a file of no rejected images, and says nothing of ids.
+  // A worker of the previous release sends a file for zero rejected images, and no digest of ids.
   await harness.engine.commitShard(fleet.worker, 1, 2, { ...commit, idsSha256: null, files: parts(2, true) });
 });
 
-test('no worker is started for a fleet that has all its shards, and no task for one that has not', async () => {
+test('no worker is started for a complete fleet, and no finalizing task for an incomplete one', async () => {
   const fleet = await wholeFleet();
   const { id } = await fleet.step();
   expect(await createAttempts(harness.ctx, harness.lead, fleet.runId, id, 'local', 1)).toBe(0);

@@ -11,8 +11,8 @@ import { readInputs } from './memo.ts';
 import { changeStep, emit, enqueue, type RunWork, type WorkStep } from './run-work.ts';
 
 /**
- * A step is whole. One process made it: the queue `finalize` hands it to a controller. A fleet made it: what its shards add up to is
- * compared with the list, and an attempt of its own makes the artifact, which the leader admits.
+ * A step is complete. If one process made it, the queue `finalize` hands it to a controller. If a fleet made it, the sums over its shards
+ * are compared with the list, and a separate attempt, which the leader admits, makes the artifact.
  */
 export async function beginFinalizing(run: RunWork, step: WorkStep): Promise<void> {
   if (step.shardsTotal !== null) {
@@ -30,17 +30,17 @@ const sumsRow = z.object({
   shards: z.number().int(),
   rows: z.number().int(),
   rejected: z.number().int(),
-  /** Each is committed, and its counts are its length. */
+  /** Every shard is committed, and its counts add up to its length. */
   areWhole: z.boolean(),
-  /** Each begins where the one before it ends, the first at 0. */
+  /** Each shard begins where the previous one ends, the first at 0. */
   areTiles: z.boolean(),
   end: z.number().int(),
   idsSha256: z.string().nullable(),
 });
 
 /**
- * `rows + rejected = distinct`, by sums alone: every shard was proved when it was committed, and the shards are the list, cut without a
- * gap and without an overlap.
+ * Proves `rows + rejected = distinct` by sums alone: every shard was proved when it was committed, and the shards cover the list without a
+ * gap or an overlap.
  */
 async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Record<string, unknown> } | { failure: FailureView }> {
   const [sums] = z.array(sumsRow).parse(
@@ -57,13 +57,13 @@ async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Rec
   const items = fleet?.plan(step.name, (role) => inputs[role]?.details).items;
   if (!sums?.areWhole || !sums.areTiles || sums.end !== items || sums.shards !== step.shardsTotal) {
     const found = sums && `${sums.shards} shards up to ${sums.end} with ${sums.rows} rows and ${sums.rejected} rejected images`;
-    const message = `The committed shards do not make up the ${items ?? 'unknown'} images of the list: ${found}`;
+    const message = `The committed shards do not add up to the ${items ?? 'unknown'} images of the list: ${found}`;
     return { failure: { cause: 'data', code: 'corrupt_artifact', message } };
   }
   const { shards, rows, rejected, idsSha256 } = sums;
   const allowed = fleet?.allowedRejects ?? 0;
   if (rejected > allowed * items) {
-    const message = `${rejected} of ${items} images of the list cannot be read, more than the allowed share of ${allowed}; the attempts' logs name them`;
+    const message = `${rejected} of ${items} images of the list are unreadable, more than the allowed share of ${allowed}; the logs of the attempts name them`;
     return { failure: { cause: 'data', code: 'too_many_bad_images', message } };
   }
   return { details: { rows, rejected, shards, countProof: { distinctIds: items, rows, rejected, idsSha256 } } };
@@ -72,10 +72,10 @@ async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Rec
 const filesRow = z.object({ count: z.number().int(), bytes: z.coerce.number().int(), digest: sha256Hex, files: artifactFilesColumn });
 
 /**
- * An attempt says that it has made a fleet's artifact. Its digest has to be that of the committed files, which the database computes:
- * tens of thousands of names pass through no program of the control plane.
+ * Records that an attempt has made a fleet's artifact. Its digest must be that of the committed files, which the database computes, so that
+ * tens of thousands of names do not pass through the control plane's programs.
  *
- * @throws CairnError `invalid_request` when the attempt made something else
+ * @throws CairnError `invalid_request` when the digests differ
  */
 export async function finalizedFleet(run: RunWork, step: WorkStep, details: Record<string, unknown>): Promise<void> {
   if (step.state !== 'active' || !step.finalizing) return;
@@ -90,18 +90,18 @@ export async function finalizedFleet(run: RunWork, step: WorkStep, details: Reco
         coalesce((select jsonb_agg(to_jsonb(f) order by name collate "C") from file f where (select count(*) from file) <= ${maxListedFiles}), '[]') as files
       from file`,
   );
-  const told = z.object({ digest: sha256Hex }).safeParse(details);
-  if (!made || made.digest !== told.data?.digest)
+  const reported = z.object({ digest: sha256Hex }).safeParse(details);
+  if (!made || made.digest !== reported.data?.digest)
     throw new CairnError(
       'invalid_request',
-      `the artifact of ${step.name} has the digest ${told.data?.digest}, its committed files ${made?.digest}`,
+      `the artifact of ${step.name} has the digest ${reported.data?.digest}, but its committed files have ${made?.digest}`,
     );
   await makeReady(run, step, { digest: made.digest, files: made.files, fileCount: made.count, bytes: made.bytes });
-  // Whoever takes it finds nothing to finalize, and removes what was staged.
+  // The controller that takes the entry finds nothing to finalize, and removes the staged files.
   enqueue(run, 'finalize', step.id, step.generation);
 }
 
-/** Shards whose staged files are not what was committed are open again; the others stay as they are. */
+/** Reopens shards whose staged files differ from what was committed; the others stay committed. */
 export async function reopenShards(run: RunWork, step: WorkStep, indexes: readonly number[]): Promise<void> {
   if (step.state !== 'active' || !step.finalizing) return;
   const [recalled] = await run.tx.$queryRaw<{ shards: number; rows: number; rejected: number }[]>`
@@ -118,11 +118,11 @@ export async function reopenShards(run: RunWork, step: WorkStep, indexes: readon
   });
   changeStep(run, step, { finalizing: false, shardsCommitted: step.shardsCommitted - shards });
   await replaceArtifact(run, step);
-  const said = `the staged files of ${shards === 1 ? 'a shard' : `${shards} shards`} are not what was committed; extracted again`;
-  emit(run, 'note', `${step.name}: ${said}`, { step: step.name, level: 'warning', said });
+  const message = `the staged files of ${shards === 1 ? 'a shard' : `${shards} shards`} differ from what was committed; extracting again`;
+  emit(run, 'note', `${step.name}: ${message}`, { step: step.name, level: 'warning', said: message });
 }
 
-/** Staged files of a fleet's shards from the shard `from` on, for the attempt that makes the artifact of them. */
+/** Staged files of a fleet's shards starting with the shard `from`, for the attempt that makes the artifact. */
 export async function stagedFiles(ctx: EngineContext, attemptId: string, generation: number, from: number): Promise<StagedFilesPage> {
   const { stepId } = await liveAttempt(ctx.prisma, attemptId, generation);
   const shards = await ctx.prisma.shard.findMany({

@@ -9,10 +9,10 @@ import { makeReady, replaceArtifact } from './make-ready.ts';
 import { changeStep, emit, type RunWork, type WorkStep } from './run-work.ts';
 import { withRun } from './with-run.ts';
 
-/** What an attempt said of its success. */
+/** The files and details that a successful attempt reported. */
 type Result = z.infer<typeof resultColumn>;
 
-/** What is to be copied out of staging to make the artifact of a step that one attempt did. A fleet's is made by an attempt. */
+/** What must be copied out of staging to make the artifact of a step that one attempt did. An attempt makes a fleet's artifact. */
 export type Finalization = {
   runId: string;
   stepId: string;
@@ -20,11 +20,11 @@ export type Finalization = {
   artifactId: string;
   kind: ArtifactKind;
   prefix: string;
-  /** Of the artifact's row: a finalizing that runs again writes the same manifest. */
+  /** Creation time of the artifact's row, so that a repeated finalizing writes the same manifest. */
   createdAt: Date;
 } & Result;
 
-/** The finalization a step waits for, or null when there is none (any more). */
+/** The finalization that a step waits for, or null when there is none, or none any longer. */
 export async function pendingFinalization(ctx: EngineContext, stepId: string, generation: number): Promise<Finalization | null> {
   const step = await ctx.prisma.step.findUnique({
     where: { id: stepId, generation, state: 'active', finalizing: true, shardsTotal: null },
@@ -46,7 +46,7 @@ export async function pendingFinalization(ctx: EngineContext, stepId: string, ge
   return { runId: step.runId, stepId, generation, artifactId, kind: artifactKind.parse(kind), prefix, createdAt, ...result.data };
 }
 
-/** The artifact is whole and its manifest written: it exists from now on, for this run and for every one that waits for it. */
+/** Marks an artifact as ready once its manifest is written: it now exists, for this run and for every run that waits for it. */
 export async function artifactReady(
   ctx: EngineContext,
   finalization: Finalization,
@@ -66,7 +66,7 @@ export async function artifactReady(
   });
 }
 
-/** Does `work` while the step waits for just this finalizing: a cancel, a retry or another controller may have come before. */
+/** Runs `work` only if the step still waits for this finalization: a cancel, a retry or another controller may have been faster. */
 async function withFinalizing(
   ctx: EngineContext,
   { runId, stepId, generation, artifactId }: Finalization,
@@ -80,7 +80,7 @@ async function withFinalizing(
 }
 
 async function registerModel(run: RunWork, step: WorkStep, name: string, details: Record<string, unknown>): Promise<void> {
-  // The name's rows are numbered one after another, also when two runs register at once.
+  // Versions of a name are numbered in sequence, even when two runs register at the same time.
   await run.tx.$executeRaw`select pg_advisory_xact_lock(hashtext(${`model ${run.projectId} ${name}`}))`;
   const newest = await run.tx.model.findFirst({
     where: { projectId: run.projectId, name },
@@ -105,10 +105,10 @@ async function registerModel(run: RunWork, step: WorkStep, name: string, details
       metrics: registrationDetails.parse(details).metrics,
     },
   });
-  emit(run, 'note', `model ${name} version ${version} is registered`, { model: name, version });
+  emit(run, 'note', `registered model ${name} version ${version}`, { model: name, version });
 }
 
-/** What was staged cannot become an artifact: the step starts over with the failure charged to it. */
+/** The staged files cannot become an artifact: the step starts over, and the failure is charged to it. */
 export async function finalizationFailed(ctx: EngineContext, finalization: Finalization, seen: FailureView): Promise<void> {
   const failure = reportedFailure.parse(seen);
   await withFinalizing(ctx, finalization, async (run, step) => {
@@ -120,24 +120,26 @@ export async function finalizationFailed(ctx: EngineContext, finalization: Final
   });
 }
 
-/** The storage does not take or give what was staged: charged to the step and tried again after a pause that grows. */
+/** The storage cannot read or write the staged files: charged to the step and retried with a growing delay. */
 export async function finalizationDelayed(ctx: EngineContext, finalization: Finalization, seen: FailureView): Promise<void> {
   const failure = reportedFailure.parse(seen);
   await withFinalizing(ctx, finalization, async (run, step) => {
     recordFailure(run, step, failure);
-    const said = `its result cannot be put in its place: ${failure.message}`;
-    emit(run, 'note', `${step.name}: ${said}`, { step: step.name, level: 'warning', said });
+    const message = `cannot store its result: ${failure.message}`;
+    emit(run, 'note', `${step.name}: ${message}`, { step: step.name, level: 'warning', said: message });
   });
 }
 
-/** Steps that controllers are to finalize: the leader asks for it again, as an entry may be lost. */
+/** Steps that controllers must finalize: the leader queues them again, since an entry may be lost. */
 export async function stepsToFinalize(ctx: EngineContext): Promise<{ stepId: string; generation: number }[]> {
   return ctx.prisma.$queryRaw<{ stepId: string; generation: number }[]>`
     select s.id as "stepId", s.generation from step s join artifact a on a.id = s.artifact_id and a.state = 'building'
     where s.state = 'active' and s.finalizing and s.shards_total is null and (s.not_before is null or s.not_before <= now())`;
 }
 
-/** A step's result is in its place: its attempts' staging folders can go, and their checkpoints with them. Answers the folders. */
+/**
+ * Once a step's result is stored, the staging folders of its attempts can be removed, and their checkpoints with them. Returns the folders.
+ */
 export async function dropStaging(
   ctx: EngineContext,
   stepId: string,

@@ -5,12 +5,13 @@ import { audit } from './audit.ts';
 import type { EngineContext } from './context.ts';
 import type { Actor } from './engine.ts';
 
-/** Removes everything below a prefix of the object store and answers the bytes freed. */
+/** Removes everything below a prefix of the object store and returns the bytes freed. */
 export type RemovePrefix = (prefix: string) => Promise<number>;
 
 /**
- * Removes what nothing refers to: artifacts given up or referred to by no step, no model and no imported weights, imports that
- * were cut off, the staging folders of attempts whose step is over, and the curves of attempts for a result that was given up. Marks first, deletes then, so that a crash in between leaves a marked row for the next time.
+ * Removes what nothing refers to: abandoned artifacts and those that no step, model or imported weights refer to, interrupted imports, the
+ * staging folders of attempts whose step has ended, and the curves of attempts for abandoned results. Marks first, then deletes, so that a
+ * crash in between leaves a marked row for the next collection.
  */
 export async function collectGarbage(
   ctx: EngineContext,
@@ -47,7 +48,7 @@ export async function collectGarbage(
     bytes = 0;
     for (const artifact of artifacts) {
       bytes += await removePrefix(artifact.prefix);
-      // An import that was cut off: what had come of it.
+      // The partial files of an interrupted import.
       if (artifact.runId === null) bytes += await removePrefix(stagingPrefix(artifact.id));
       await ctx.prisma.artifact.deleteMany({ where: { id: artifact.id, state: 'deleting' } });
     }
@@ -66,7 +67,9 @@ export async function collectGarbage(
   };
 }
 
-/** Attempts whose step is over; `isGivenUp` when no result that they may have worked for is left, beside the artifacts that are to go. */
+/**
+ * Attempts whose step has ended; `isGivenUp` when no result is left that they may have worked for, apart from the artifacts to be removed.
+ */
 function endedAttempts(
   { prisma }: EngineContext,
   { projectId, before }: { projectId: string; before: Date },
@@ -80,7 +83,7 @@ function endedAttempts(
     where r.project_id = ${projectId} and t.ended_at < ${before} and s.finished_at < ${before} and s.state = any(${endedStepStates})`;
 }
 
-/** The ids of artifacts that are whole and that nothing refers to, and of imports (which no run makes) that did not become whole in a day. */
+/** The ids of ready artifacts that nothing refers to, and of imports (which belong to no run) that did not complete within a day. */
 function unreferred(projectId: string, before: Date): Prisma.Sql {
   return Prisma.sql`
     select a.id from artifact a

@@ -13,7 +13,7 @@ export {
   stepsToFinalize,
 } from './finalize.ts';
 export { beginLaunch, createAttempts, recordLaunchFailure, recordPlace, shrink } from './leader/launch.ts';
-export { assertLead, releaseLead, type Leadership, acquireLead } from './leader/leadership.ts';
+export { acquireLead, assertLead, type Leadership, releaseLead } from './leader/leadership.ts';
 export {
   attemptGone,
   type FindingChange,

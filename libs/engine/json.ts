@@ -1,4 +1,4 @@
 import type { Prisma } from '@cairn/db';
 
-/** A value as a JSON column takes it: what JSON cannot say (undefined fields, Maps) is left out. */
+/** A value in the form of a JSON column: what JSON cannot express (undefined fields, Maps) is omitted. */
 export const toJson = (value: unknown): Prisma.InputJsonValue => JSON.parse(JSON.stringify(value));

@@ -11,11 +11,11 @@ export type ReadyResult = {
   files: readonly { name: string; bytes: number; sha256: string }[];
   fileCount: number;
   bytes: number;
-  /** Without them those of the row stay. */
+  /** Defaults to those of the row. */
   details?: Record<string, unknown>;
 };
 
-/** The step's artifact is whole and its manifest written: it exists from now on, for this run and for every one that waits for it. */
+/** Marks the step's artifact as ready once its manifest is written: it now exists, for this run and for every run that waits for it. */
 export async function makeReady(run: RunWork, step: WorkStep, { digest, files, fileCount, bytes, details }: ReadyResult): Promise<void> {
   const { artifact } = step;
   if (artifact?.state !== 'building') return;
@@ -39,7 +39,7 @@ export async function makeReady(run: RunWork, step: WorkStep, { digest, files, f
   for (const other of waiting) run.alsoSettle.add(other.runId);
 }
 
-/** A result built with reuse switched off takes the memo's place from the one before it; a registration is never a memo. */
+/** A result built without reuse takes over the memo key from the previous result; a registration is never reused. */
 async function takeMemoPlace(run: RunWork, step: WorkStep): Promise<string | null> {
   if (!stepKinds[step.kind].reusable) return null;
   if (mayReuse(step, run.noReuse)) return step.artifact?.memoKey ?? null;
@@ -52,15 +52,15 @@ async function takeMemoPlace(run: RunWork, step: WorkStep): Promise<string | nul
 }
 
 /**
- * Gives the step's result another id, and with it another place in the object store: its files will be others, and a finalizing of
- * the ones before, which may still write, must not reach them. What lies in the old place is garbage.
+ * Gives the step's result a new id, and with it a new prefix in the object store: its files will differ, and a finalizing of the old ones,
+ * which may still be writing, must not overwrite them. The files under the old prefix are garbage.
  */
 export async function replaceArtifact(run: RunWork, step: WorkStep): Promise<void> {
   const { artifact } = step;
   if (artifact?.state !== 'building') return;
   const id = newId('artifact');
   const prefix = `${stepKinds[step.kind].folder}/${id}/`;
-  // What follows reads and changes the tables.
+  // The following statements read and change the tables.
   await writePending(run.tx, run, run.pending);
   await run.tx.artifact.update({ where: { id: artifact.id, state: 'building' }, data: { state: 'deleting' } });
   await run.tx.$executeRaw`

@@ -3,14 +3,14 @@ import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '
 import type { FailureCounts } from '@cairn/domain';
 
 /**
- * What a command decided and has not written yet. A command moves many steps and tells of each; with a statement for each of
- * these, the statements were most of its time, so all are one ({@link writePending}).
+ * What a command decided and has not written yet. A command changes many steps and emits an event for each; separate statements took most
+ * of its time, so all are written in one ({@link writePending}).
  */
 export type PendingWrites = {
-  /** A run that the command makes, with its steps; changes of these are written with them. */
+  /** A run that the command creates, with its steps; changes to these are included in the inserted rows. */
   made: { run: NewRun; steps: NewStep[] } | null;
   run: RunColumns;
-  /** By step or attempt: the state it had in the table, and the columns that change. */
+  /** By step or attempt: its state in the table, and the columns that change. */
   steps: Map<string, Change<StepState, StepColumns>>;
   attempts: Map<string, Change<AttemptState, AttemptColumns>>;
   madeAttempts: NewAttempt[];
@@ -113,7 +113,7 @@ export const noWrites = (): PendingWrites => ({
   outbox: [],
 });
 
-/** Names of columns by those of properties; of a type, so that one that is added there is written here. */
+/** Column names by property name; typed, so that a property added to the type must be added here. */
 type Names<Row> = Record<keyof Required<Row>, string>;
 
 const runNames: Names<RunColumns> = {
@@ -177,7 +177,7 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   startedAt: 'started_at',
   finishedAt: 'finished_at',
 };
-/** A step's columns that settling may give it before it is written. */
+/** Columns that settling may set on a step before it is inserted. */
 type SettledStep = Pick<StepColumns, 'artifactId' | 'reusedFromRunId' | 'failure' | 'notBefore' | 'readyAt' | 'startedAt' | 'finishedAt'>;
 const newStepNames: Names<NewStep & { runId: string } & SettledStep> = {
   id: 'id',
@@ -215,22 +215,22 @@ const newAttemptNames: Names<NewAttempt & { runId: string }> = {
 const eventNames = { runId: 'run_id', seq: 'seq', at: 'at', type: 'type', message: 'message', data: 'data' };
 const outboxNames = { queue: 'queue', row: 'row', generation: 'generation' };
 
-/** Rows of the list `part` of what is given, into a table. */
+/** Inserts the rows of the list `part` of the input into a table. */
 const insertion = (table: string, part: string, names: Record<string, string>): string => {
   const columns = Object.values(names).map((name) => `"${name}"`);
   return `insert into "${table}" (${columns.join(', ')})
     select ${columns.map((name) => `r.${name}`).join(', ')} from given, jsonb_populate_recordset(null::"${table}", w->'${part}') r returning 1`;
 };
 
-/** `set` of what `patch` holds; a column that it does not name keeps its value, one that it gives null loses it. */
+/** The `set` clause of `patch`; a column that it does not name keeps its value, an explicit null clears it. */
 const patched = (table: string, patch: string, names: Record<string, string>): string => {
   const columns = Object.values(names).map((name) => `"${name}"`);
   return `set (${columns.join(', ')}) = (select ${columns.map((name) => `r.${name}`).join(', ')} from jsonb_populate_record(${table}, ${patch}) r)`;
 };
 
 /**
- * Rows of a table that have the state they were seen in, changed by the list `part` of what is given. By the run as well as by
- * their ids, so that the index of the run is used however many rows the planner takes the list for.
+ * Updates the rows of a table that still have the expected state from the list `part` of the input. Filters by run as well as by id, so
+ * that the run's index is used whatever row count the planner assumes for the list.
  */
 const change = (table: string, part: string, names: Record<string, string>): string => `
   update "${table}" ${patched(table, 'c.patch', names)}
@@ -254,9 +254,9 @@ const [beforeGiven, afterGiven] = [
 ];
 
 /**
- * Writes what is pending and forgets it, in one statement. `seq` is the run's newest event.
+ * Writes and clears what is pending, in one statement. `seq` is the sequence number of the run's newest event.
  *
- * @throws Error when a step or an attempt is no longer in the state the command saw it in
+ * @throws Error when a step or an attempt is no longer in the state that the command saw
  */
 export async function writePending(tx: Transaction, run: { id: string; seq: number }, pending: PendingWrites): Promise<void> {
   const { made, run: columns, steps, attempts, madeAttempts, events, outbox } = pending;
@@ -281,25 +281,25 @@ export async function writePending(tx: Transaction, run: { id: string; seq: numb
     { steps: number; attempts: number }[]
   >`${Prisma.raw(beforeGiven)}${JSON.stringify(given)}${Prisma.raw(afterGiven)}`;
   if (rows[0]?.steps !== given.steps.length || rows[0].attempts !== given.attempts.length)
-    throw new Error(`steps or attempts of run ${run.id} were modified without its lock`);
+    throw new Error(`steps or attempts of run ${run.id} were modified without the lock`);
 }
 
 function changes<State, Columns extends object>(names: Record<string, string>, rows: Map<string, Change<State, Columns>>) {
   return [...rows].map(([id, { from, columns }]) => ({ id, from, patch: named(names, columns) }));
 }
 
-/** By names of columns instead of properties. */
+/** The row with column names instead of property names. */
 function named(names: Record<string, string>, row: object): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(row).map(([property, value]) => {
       const name = names[property];
-      if (name === undefined) throw new Error(`${property} is no column that a command writes`);
+      if (name === undefined) throw new Error(`${property} is not a column that a command writes`);
       return [name, value];
     }),
   );
 }
 
-/** What the leader and every api replica are told when the transaction commits. */
+/** Notifications to the leader and every api replica when the transaction commits. */
 const noticesOf = ({ id, seq }: { id: string; seq: number }) => [
   { channel: runChannel, payload: JSON.stringify({ runId: id, seq }) },
   { channel: hintChannel, payload: JSON.stringify({ topic: 'runs', runId: id, what: 'run' }) },

@@ -60,10 +60,10 @@ async function planStep(
     },
     result,
   });
-  if (!stepKinds[step.kind].reusable) return planned('run', 'a model is registered by every run');
-  if (!mayReuse(step, noReuse)) return planned('run', 'reuse is switched off for it');
+  if (!stepKinds[step.kind].reusable) return planned('run', 'every run registers a model');
+  if (!mayReuse(step, noReuse)) return planned('run', 'reuse is disabled for this step');
   const absent = step.wants.filter(({ role }) => inputs.of(step, role) === undefined).map(({ input }) => nameOfInput(input));
-  if (absent.length > 0) return planned('run', `the weights ${absent.join(' and ')} are not here yet`);
+  if (absent.length > 0) return planned('run', `the weights ${absent.join(' and ')} are not imported yet`);
   const known = Object.fromEntries([
     ...step.needs.map((need) => [need.role, results.get(need.step) ?? notKnown]),
     ...step.wants.map(({ role }) => [role, inputs.of(step, role) ?? notKnown]),
@@ -78,12 +78,15 @@ async function planStep(
     select: { state: true, runId: true, digest: true, details: true },
   });
   if (found?.state === 'ready') return planned('reuse', `made by run ${found.runId}`, { digest: found.digest, details: found.details });
-  if (found) return planned('wait-for-same', `run ${found.runId} is making it now`);
+  if (found) return planned('wait-for-same', `run ${found.runId} is building it now`);
   const nearest = await nearestDifference(ctx, step, parts, projectId);
   return planned('run', nearest, stepKinds[step.kind].makes === 'lists' ? await listsMadeBefore(ctx, parts, projectId) : notKnown);
 }
 
-/** Which lists will come out as they did before: those that were made of the same dataset with the same settings, whatever others were made too. */
+/**
+ * Lists that will be the same as before: those made from the same dataset with the same settings, regardless of which other lists were
+ * made.
+ */
 async function listsMadeBefore({ prisma }: EngineContext, parts: MemoParts, projectId: string): Promise<KnownInput> {
   const { lists: _, ...settings } = parts.settings;
   const made = await prisma.artifact.findMany({
@@ -106,13 +109,13 @@ async function listsMadeBefore({ prisma }: EngineContext, parts: MemoParts, proj
   return { digest: null, details: { lists, groundTruth: known.find(({ groundTruth }) => groundTruth)?.groundTruth ?? null } };
 }
 
-/** In which part the key differs from the newest result of the same step. */
+/** The parts in which the key differs from that of the newest result of the same step. */
 async function nearestDifference(ctx: EngineContext, step: StepPlan, parts: MemoParts, projectId: string): Promise<string> {
   const nearest = await ctx.prisma.artifact.findFirst({
     where: { projectId, stepName: step.name, kind: stepKinds[step.kind].makes, state: 'ready' },
     orderBy: { createdAt: 'desc' },
     select: { memoParts: true, runId: true },
   });
-  if (!nearest) return 'it was never made before';
+  if (!nearest) return 'it has not been built before';
   return `${explainDifference(parts, memoPartsColumn.parse(nearest.memoParts))} (compared with run ${nearest.runId})`;
 }

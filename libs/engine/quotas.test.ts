@@ -9,7 +9,7 @@ const engineWith = (limits: Partial<typeof harness.ctx.limits>) =>
   createEngine({ ...harness.ctx, limits: { ...harness.ctx.limits, ...limits } }, async () => 0);
 const bob = { ...ada, name: 'bob' };
 
-test('runs that are not over are counted by owner and by project, and one that ends makes room', async () => {
+test('live runs are counted by owner and by project, and an ended run frees its quota', async () => {
   const engine = engineWith({ ownerRuns: 2, projectRuns: 3 });
   const submit = (actor: typeof ada) => engine.submitRun(request({ noReuse: true }), actor, null);
   const first = await submit(ada);
@@ -20,11 +20,11 @@ test('runs that are not over are counted by owner and by project, and one that e
   await engine.cancelRun(first.runId, ada, '');
   expect((await harness.run(first.runId)).state).toBe('cancelled');
   await submit(ada);
-  // One that is opened again is one more.
+  // A reopened run counts again.
   await expect(engine.retryRun(first.runId, ada, null)).rejects.toMatchObject({ code: 'quota_exceeded' });
 });
 
-test('0 is no quota', async () => {
+test('0 means no quota', async () => {
   const engine = engineWith({ ownerRuns: 0, projectRuns: 0 });
   for (let run = 0; run < 3; run += 1) await engine.submitRun(request({ noReuse: true }), ada, null);
 });

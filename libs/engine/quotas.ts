@@ -5,8 +5,8 @@ import type { EngineContext } from './context.ts';
 const live = { state: { in: liveRunStates } };
 
 /**
- * Refuses one more run when as many of the project or of its owner are not over as may be. Submissions that come at the same
- * moment may pass together: by the few that the api works on at once.
+ * Rejects another run when the project or its owner has as many live runs as allowed. Concurrent submissions may exceed the quota by the
+ * few that the api handles at the same time.
  *
  * @throws CairnError `quota_exceeded` that names the quota
  */
@@ -22,7 +22,7 @@ export async function checkRunQuotas(
   ];
   for (const { most, where, whose, setting } of quotas) {
     if (most === 0 || (await db.run.count({ where: { ...where, ...live } })) < most) continue;
-    throw new CairnError('quota_exceeded', `${whose} has ${most} runs that are not over, as many as may be (${setting})`, {
+    throw new CairnError('quota_exceeded', `${whose} has ${most} live runs, the maximum (${setting})`, {
       details: { setting, most },
     });
   }

@@ -8,7 +8,7 @@ import { submission } from './recipes/submission.ts';
 
 export type BuiltinRecipe = { recipe: Recipe; yaml: string };
 
-/** The built-in recipes by name: the YAML files of the folder `recipes`, and the reference's, which are data of TypeScript. */
+/** The built-in recipes by name: the YAML files in the folder `recipes`, and those of the reference, which are TypeScript data. */
 export async function loadRecipes(): Promise<Map<string, BuiltinRecipe>> {
   const folder = path.join(import.meta.dirname, 'recipes');
   const files = (await readdir(folder)).filter((name) => name.endsWith('.yaml')).sort();
@@ -23,7 +23,8 @@ export const ensembles: ReadonlyMap<string, Ensemble> = new Map([[submission.nam
 /**
  * A built-in recipe by its name.
  *
- * @throws CairnError `unknown_recipe` with the nearest name, or with what an ensemble or a configuration of the reference is here
+ * @throws CairnError `unknown_recipe` with the nearest name, or with the recipes that correspond to an ensemble or to a configuration of
+ *   the reference
  */
 export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T {
   const found = recipes.get(name);
@@ -34,7 +35,7 @@ export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T 
     const models = Object.keys(parts.models).join(', ');
     throw new CairnError(
       'unknown_recipe',
-      `"${name}" is an ensemble of several recipes: submit ${models}; no step searches their models together yet`,
+      `"${name}" is an ensemble of several recipes: submit ${models}; searching their models together is not supported yet`,
       {
         details: { names },
       },
@@ -45,21 +46,21 @@ export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T 
     const { recipe, stage } = configuration;
     throw new CairnError(
       'unknown_recipe',
-      `"${name}" is a configuration of the reference; here it is the stage ${stage} of the recipe ${recipe}`,
+      `"${name}" is a configuration of the reference; use the stage ${stage} of the recipe ${recipe}`,
       {
         details: { nearest: recipe, names },
       },
     );
   }
   const nearest = nearestName(name, names);
-  throw new CairnError('unknown_recipe', `no recipe is named "${name}"${didYouMean(nearest) || '.'} There are ${names.join(', ')}`, {
+  throw new CairnError('unknown_recipe', `recipe "${name}" not found${didYouMean(nearest) || '.'} The recipes are ${names.join(', ')}`, {
     details: { ...(nearest === null ? {} : { nearest }), names },
   });
 }
 
-/** A recipe from its YAML. One that does not fit the schema is a fault of this release. */
+/** A recipe from its YAML. An invalid one is a bug in this release. */
 function builtin(yaml: string, source: string): BuiltinRecipe {
   const parsed = recipeSchema.safeParse(parse(yaml));
-  if (!parsed.success) throw new CairnError('internal', `the built-in recipe ${source} does not fit the schema: ${parsed.error.message}`);
+  if (!parsed.success) throw new CairnError('internal', `the built-in recipe ${source} is invalid: ${parsed.error.message}`);
   return { recipe: parsed.data, yaml };
 }

@@ -28,16 +28,16 @@ export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, reque
     return { path: settingPathText(issue.path), message: issue.message + didYouMean(nearest) };
   });
   const more = issues.length > errors.length ? `; and ${issues.length - errors.length} more` : '';
-  const told = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
-  throw new CairnError('invalid_setting', told + more, { details: { errors } });
+  const messages = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
+  throw new CairnError('invalid_setting', messages + more, { details: { errors } });
 }
 
-/** The most faults that are told. */
+/** Most issues that an error lists. */
 const maxReported = 20;
 
 /**
- * Another number of ranks, or another batch, leaves the images of a step as they were, and so the learning rate right: the stage adds the
- * gradients of several batches. Whoever wants another step sets `effectiveBatch` too (null: batch x ranks).
+ * When ranks or batch are overridden, keeps the number of images per optimizer step, so that the learning rate stays right: the stage
+ * accumulates the gradients of several batches. To change the step, override `effectiveBatch` too (null: batch x ranks).
  */
 function keepEffectiveBatch(changed: Record<string, unknown>, { stages }: Recipe, overridden: readonly string[][]): void {
   for (const [name, { batch, ranks, effectiveBatch }] of Object.entries(stages)) {
@@ -51,7 +51,7 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 
 const partOf = (whole: unknown, key: PropertyKey): unknown => (whole as Partial<Record<PropertyKey, unknown>> | null | undefined)?.[key];
 
-/** Sets one setting by its path. Every part must exist: an override changes a recipe and adds nothing to it. */
+/** Sets one setting by its path. Every part must exist: an override changes a recipe but cannot add to it. */
 function override(recipe: Record<string, unknown>, parts: readonly string[], value: unknown): void {
   const path = settingPathText(parts);
   let target = recipe;
@@ -61,7 +61,7 @@ function override(recipe: Record<string, unknown>, parts: readonly string[], val
       const here = settingPathText(parts.slice(0, index));
       const near = nearestName(part, names);
       const nearest = near === null ? null : settingPathText([...parts.slice(0, index), near]);
-      const found = here ? `"${here}" has` : 'There are';
+      const found = here ? `"${here}" has` : 'The settings are';
       throw new CairnError(
         'unknown_setting',
         `the recipe has no setting "${path}"${didYouMean(nearest) || '.'} ${found} ${names.join(', ')}`,
@@ -70,7 +70,7 @@ function override(recipe: Record<string, unknown>, parts: readonly string[], val
     }
     if (index === parts.length - 1) {
       if (part === 'name' && index === 0)
-        throw new CairnError('invalid_setting', 'the name of a recipe cannot be overridden; give the run a name with `name`');
+        throw new CairnError('invalid_setting', 'the name of a recipe cannot be overridden; name the run with `name`');
       target[part] = value;
       return;
     }
@@ -78,7 +78,7 @@ function override(recipe: Record<string, unknown>, parts: readonly string[], val
     if (!isObject(next))
       throw new CairnError(
         'unknown_setting',
-        `"${settingPathText(parts.slice(0, index + 1))}" is one value and has no setting "${parts[index + 1]}"`,
+        `"${settingPathText(parts.slice(0, index + 1))}" is a single value and has no setting "${parts[index + 1]}"`,
         { details: { setting: path } },
       );
     target = next;

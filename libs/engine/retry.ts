@@ -8,16 +8,16 @@ import { moveRun } from './settle.ts';
 import { withRun } from './with-run.ts';
 
 /**
- * Opens an ended run again: every failed or cancelled step, and with `from` also that step and all that depends on it, which
- * then run anew even where their results exist.
+ * Reopens an ended run: every failed or cancelled step, and with `from` also that step and all that depend on it, which then run again even
+ * if their results exist.
  */
 export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
   await withRun(ctx, runId, async (run) => {
-    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `there is no run ${runId}`);
+    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
     requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
     const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
-    if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to run again from`);
+    if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to rerun from`);
     await checkRunQuotas(ctx, run.tx, run);
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
@@ -33,7 +33,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
   });
 }
 
-/** The step and everything that needs it, directly or through others. */
+/** The step and all steps that need it, directly or indirectly. */
 function dependents(run: RunWork, from: string): Set<string> {
   if (!run.steps.some((step) => step.name === from)) {
     throw new CairnError(

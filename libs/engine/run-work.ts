@@ -41,12 +41,12 @@ export type WorkStep = KindAndSettings & {
   state: StepState;
   generation: number;
   artifact: WorkArtifact | null;
-  /** Of this generation, in the order of their ordinals. */
+  /** Attempts of this generation, ordered by ordinal. */
   attempts: WorkAttempt[];
   /** The newest ordinal of any generation; 0 before the first attempt. */
   lastOrdinal: number;
   failures: FailureCounts;
-  /** Its finalizing was asked for. */
+  /** True once finalizing was requested. */
   finalizing: boolean;
   shardsTotal: number | null;
   shardsCommitted: number;
@@ -54,9 +54,9 @@ export type WorkStep = KindAndSettings & {
 };
 
 /**
- * A run under its row's lock: what a command sees and changes. Changes of the run, its steps and their attempts are kept until
- * the command ends ({@link changeStep}, {@link changeAttempt}, {@link changeRun}, {@link emit}, {@link enqueue}); other tables
- * are written at once.
+ * A run under its row's lock: what a command sees and changes. Changes to the run, its steps and their attempts are collected until the
+ * command ends ({@link changeStep}, {@link changeAttempt}, {@link changeRun}, {@link emit}, {@link enqueue}); other tables are written
+ * directly.
  */
 export type RunWork = {
   ctx: EngineContext;
@@ -70,26 +70,26 @@ export type RunWork = {
   noReuse: boolean | string[];
   dataset: { digest: string };
   steps: WorkStep[];
-  /** Digest and details of artifacts that were looked up for memo keys, by id. */
+  /** Digests and details of artifacts that were looked up for memo keys, by id. */
   inputs: Map<string, KnownInput>;
-  /** The command's time: whatever it changes, it changed then. */
+  /** The command's time, used for everything that it changes. */
   now: Date;
   pending: PendingWrites;
-  /** Runs that wait for a result this command decided about; settled after the commit. */
+  /** Runs that wait for a result that this command decided about; settled after the commit. */
   alsoSettle: Set<string>;
 };
 
 export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'dataset'>;
 
-/** A run as the tables have it; `submitRun` makes one of the rows that it has just inserted. */
+/** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {
   return { ...run, ctx, tx, steps, inputs: new Map(), now: new Date(), pending: noWrites(), alsoSettle };
 }
 
-/** What changes of a step: columns, and the result that it makes or waits for. */
+/** A change to a step: its columns, and the result that it makes or waits for. */
 export type StepChange = Omit<StepColumns, 'artifactId'> & { artifact?: WorkArtifact | null };
 
-/** Changes a step, here and when the command ends in its row. Its state is changed by `moveStep` and `block` alone. */
+/** Changes a step in memory, and its row when the command ends. Only `moveStep` and `block` change its state. */
 export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns }: StepChange): void {
   requireMove(stepStates, `step ${step.name}`, step.state, columns.state);
   addChange(run.pending.steps, step, { ...columns, ...(artifact === undefined ? {} : { artifactId: artifact?.id ?? null }) });
@@ -98,12 +98,12 @@ export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns 
   if (artifact !== undefined) step.artifact = artifact;
 }
 
-/** True when the step itself makes its result; false when it takes one, waits for one that another step makes, or has none. */
+/** True when the step makes its result itself; false when it reuses one, waits for one that another step makes, or has none. */
 export function makesItsResult({ id }: Pick<RunWork, 'id'>, { name, artifact }: Pick<WorkStep, 'name' | 'artifact'>): boolean {
   return artifact?.runId === id && artifact.stepName === name;
 }
 
-/** Changes an attempt's columns when the command ends, `state` as it was read: whoever changed it meanwhile makes the command fail. */
+/** Changes an attempt's columns when the command ends, `state` is the state that was read: a concurrent change makes the command fail. */
 export function changeAttempt(run: RunWork, attempt: { id: string; state: AttemptState }, columns: AttemptColumns): void {
   requireMove(attemptStates, `attempt ${attempt.id}`, attempt.state, columns.state);
   addChange(run.pending.attempts, attempt, columns);
@@ -119,12 +119,12 @@ function addChange<State, Columns extends object>(
   else changes.set(id, { from: state, columns: { ...columns } });
 }
 
-/** @throws CairnError `wrong_state` when the table of states does not have the change */
+/** @throws CairnError `wrong_state` when the table of states does not allow the change */
 function requireMove<S extends string>(table: Readonly<Record<S, { next: readonly S[] }>>, what: string, from: S, to: S | undefined): void {
   if (to !== undefined && !mayFollow(table, from, to)) throw new CairnError('wrong_state', `${what} is ${from} and cannot become ${to}`);
 }
 
-/** @throws CairnError `wrong_state` when the run's state does not allow what is asked of it */
+/** @throws CairnError `wrong_state` when the run's state does not allow the action */
 export function requireAction(run: Pick<RunWork, 'name' | 'state'>, action: RunAction): void {
   if (allowsAction(run.state, action)) return;
   const states = statesThatAllow(action);
@@ -140,13 +140,13 @@ export function changeRun(run: RunWork, columns: RunColumns): void {
   Object.assign(run.pending.run, columns);
 }
 
-/** One line of the run's history, written when the command ends; its number is given under the run's lock, so there are no gaps. */
+/** Adds a line to the run's history, written when the command ends; it is numbered under the run's lock, so there are no gaps. */
 export function emit<Type extends EventType>(run: RunWork, type: Type, message: string, data: EventData[Type]): void {
   run.seq += 1;
   run.pending.events.push({ seq: run.seq, at: new Date(), type, message, data });
 }
 
-/** Asks for a queue entry when the transaction commits. */
+/** Requests a queue entry for when the transaction commits. */
 export function enqueue(run: RunWork, queue: 'launch' | 'tasks' | 'finalize', row: string, generation: number): void {
   run.pending.outbox.push({ queue, row, generation });
 }

@@ -2,12 +2,12 @@ import { type Recipe, recipe as recipeSchema, type StepInputReference } from '@c
 import { newId } from '@cairn/runtime';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ada, openEngineHarness, request, type Harness, smallRecipe } from './testing/engine-harness.ts';
+import { ada, type Harness, openEngineHarness, request, smallRecipe } from './testing/engine-harness.ts';
 
 let harness: Harness;
 beforeAll(async () => {
   harness = await openEngineHarness();
-  // What every run shares is there; each test makes what it is about different by its settings.
+  // What all runs share already exists; each test makes its own steps distinct through their settings.
   await harness.playAll(await harness.submit());
 });
 afterAll(() => harness.close());
@@ -18,25 +18,25 @@ const states = async (runId: string) =>
   );
 
 describe('a submission', () => {
-  it('makes a run whose first step is ready at once', async () => {
+  it('creates a run whose first step is ready at once', async () => {
     const runId = await harness.submit({ noReuse: true });
     expect(await harness.ready(runId)).toEqual(['prepare']);
     expect((await harness.run(runId)).state).toBe('queued');
   });
 
-  it('answers the same run for the same key, and refuses the key for another request', async () => {
+  it('returns the same run for the same key, and rejects the key for another request', async () => {
     const first = await harness.engine.submitRun(request({ priority: 1 }), ada, 'key-1');
     expect(await harness.engine.submitRun(request({ priority: 1 }), ada, 'key-1')).toEqual({ runId: first.runId, created: false });
     await expect(harness.engine.submitRun(request({ priority: 2 }), ada, 'key-1')).rejects.toMatchObject({ code: 'idempotency_conflict' });
   });
 
-  it('makes one run when the same key comes many times at once', async () => {
+  it('creates one run when the same key is sent many times in parallel', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => harness.engine.submitRun(request(), ada, 'key-2')));
     expect(new Set(answers.map((answer) => answer.runId)).size).toBe(1);
     expect(answers.filter((answer) => answer.created)).toHaveLength(1);
   });
 
-  it('overrides a setting of a stage with a dot in its name, which stands in quotes', async () => {
+  it('overrides a setting of a stage whose name contains a dot, in quotes', async () => {
     const { first, second } = smallRecipe.stages;
     if (!first || !second) throw new Error('the small recipe has two stages');
     const recipe = { ...smallRecipe, stages: { 'v1.5': first, second: { ...second, from: 'v1.5' } } };
@@ -48,7 +48,7 @@ describe('a submission', () => {
     });
   });
 
-  it('names the nearest setting, and leaves nothing behind', async () => {
+  it('suggests the nearest setting, and stores nothing', async () => {
     const before = await harness.prisma.run.count();
     await expect(harness.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({
       code: 'unknown_setting',
@@ -66,7 +66,7 @@ describe('a submission', () => {
       code: 'invalid_setting',
       details: { remedy: `Let it be made too: --set 'prepare.lists=["clean","c2x","full","all","query","index","index_expand"]'.` },
     });
-    await expect(harness.submit({ dataset: 'none' })).rejects.toThrow('no dataset none is registered; there are toy');
+    await expect(harness.submit({ dataset: 'none' })).rejects.toThrow('dataset none not found; the datasets are toy');
     await expect(harness.submit({ dataset: 'toy@7' })).rejects.toThrow('dataset toy has no version 7; its newest is toy@1');
     await expect(harness.submit({ noReuse: ['exprot'] })).rejects.toMatchObject({
       code: 'invalid_request',
@@ -75,11 +75,11 @@ describe('a submission', () => {
     expect(await harness.prisma.run.count()).toBe(before);
   });
 
-  it('refuses weights that are not here, while a plan shows what would be', async () => {
+  it('rejects weights that are not imported, while a plan shows what would run', async () => {
     const wanted = { set: { 'stages.first.weights': 'resnet50-19c8e357' } };
     await expect(harness.submit(wanted)).rejects.toMatchObject({
       code: 'not_found',
-      message: 'stages.first.weights names the weights resnet50-19c8e357, which are not here',
+      message: 'stages.first.weights names the weights resnet50-19c8e357, which are not imported',
       details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet18`') },
     });
     const { steps } = await harness.engine.planRun(request(wanted), ada);
@@ -89,14 +89,14 @@ describe('a submission', () => {
 });
 
 describe('a plan', () => {
-  /** No run of this recipe came before. */
+  /** A recipe without an earlier run. */
   const fresh = { ...smallRecipe, name: 'fresh' };
   const planned = async (set: Record<string, unknown> = {}) => {
     const { steps, estimate } = await harness.engine.planRun(request({ recipe: fresh, set, noReuse: true }), ada);
     return { estimate, of: (name: string) => steps.find((step) => step.name === name) };
   };
 
-  it('reckons from the lists that were made, and from the time of the same step once there was one', async () => {
+  it('estimates from the existing lists, and from the duration of the same step once it has run', async () => {
     const set = { 'stages.first.epochs': 20 };
     const runId = await harness.submit({ recipe: fresh, set, noReuse: true });
     await harness.play(runId, 'prepare');
@@ -109,28 +109,28 @@ describe('a plan', () => {
     });
     const twice = await planned({ 'stages.first.epochs': 40 });
     expect(twice.of('first')?.estimate).toMatchObject({ gpuHours: 4, gpuMemoryGib: reckoned?.gpuMemoryGib });
-    expect(twice.of('first')?.estimate?.basis).toContain(`slots times the time that it took in run ${runId}, times 2 for its epochs`);
+    expect(twice.of('first')?.estimate?.basis).toContain(`slots times its duration in run ${runId}, times 2 for its epochs`);
     expect(twice.of('search')).toMatchObject({ estimate: null, split: null });
     expect(twice.estimate.gpuHours).toBeGreaterThanOrEqual(4);
   });
 
-  it('reckons for gldv2, before its lists are made, with the published lengths, and says so', async () => {
+  it('estimates for gldv2 with the published lengths until its lists exist, and says so', async () => {
     const { files: _, ...toy } = await harness.prisma.dataset.findFirstOrThrow({ where: { name: 'toy' } });
     const gldv2 = { ...toy, id: newId('dataset'), name: 'gldv2', digest: 'f'.repeat(64), source: toy.source ?? {} };
     await harness.prisma.dataset.create({ data: gldv2 });
     const { steps } = await harness.engine.planRun(request({ recipe: fresh, dataset: 'gldv2' }), ada);
     expect(steps.find(({ name }) => name === 'first')?.estimate?.basis).toMatch(
-      /^1 epochs x 1,580,468 images x .*; the length of clean is that of table 1 of arXiv 2110\.04294, until prepare has run on this dataset$/,
+      /^1 epochs x 1,580,468 images x .*; the length of clean is taken from table 1 of arXiv 2110\.04294, until prepare has run on this dataset$/,
     );
   });
 
-  it("keeps the recipe's images a step with other ranks or batches, unless told otherwise", async () => {
+  it("keeps the recipe's images per optimizer step with other ranks or batches, unless overridden", async () => {
     expect((await planned({ 'stages.first.batch': 2 })).of('first')).toMatchObject({
       settings: { batch: 2, effectiveBatch: 4 },
-      split: expect.stringContaining('4 images a step (1 ranks x 2 x 2 batches added)'),
+      split: expect.stringContaining('4 images per step (1 ranks x 2 x 2 batches accumulated)'),
     });
     const otherwise = await planned({ 'stages.first.ranks': 2, 'stages.first.effectiveBatch': null });
-    expect(otherwise.of('first')?.split).toContain('8 images a step (2 ranks x 4)');
+    expect(otherwise.of('first')?.split).toContain('8 images per step (2 ranks x 4)');
     await expect(planned({ 'stages.first.ranks': 2 })).rejects.toMatchObject({
       code: 'invalid_setting',
       message: expect.stringContaining('stages.first.effectiveBatch is 4; it must be a multiple of batch x ranks, 4 x 2 = 8, or null'),
@@ -139,7 +139,7 @@ describe('a plan', () => {
 });
 
 describe('a run', () => {
-  it('goes through its graph to a registered model, with a history without gaps', async () => {
+  it('runs its graph up to a registered model, with a history without gaps', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 5 } });
     await harness.playAll(runId);
     expect((await harness.run(runId)).state).toBe('succeeded');
@@ -150,7 +150,7 @@ describe('a run', () => {
     expect((await harness.run(runId)).seq).toBe(events.length);
   });
 
-  it('reuses what an equal run made, and registers a version of its own', async () => {
+  it('reuses the results of an equal run, and registers its own version', async () => {
     const first = await harness.submit({ set: { 'stages.first.epochs': 6 } });
     await harness.playAll(first);
     const second = await harness.submit({ set: { 'stages.first.epochs': 6, 'stages.first.loaderWorkers': 4 } });
@@ -162,7 +162,7 @@ describe('a run', () => {
     expect((await harness.step(second, 'export')).reusedFromRunId).toBe(first);
   });
 
-  it('runs again just what depends on a changed setting', async () => {
+  it('reruns only what depends on a changed setting', async () => {
     const first = await harness.submit({ set: { 'stages.first.epochs': 7 } });
     await harness.playAll(first);
     const plan = await harness.engine.planRun(request({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } }), ada);
@@ -182,7 +182,7 @@ describe('a run', () => {
     expect(await states(second)).toMatchObject({ prepare: 'reused', first: 'reused', second: 'ready', export: 'blocked' });
   });
 
-  it('runs nothing again for a list more than before', async () => {
+  it('reruns nothing when a list is added', async () => {
     const set = { 'stages.first.epochs': 12 };
     await harness.playAll(await harness.submit({ set }));
     const more = { set: { ...set, 'prepare.lists': ['clean', 'index', 'query', 'test'] } };
@@ -195,7 +195,7 @@ describe('a run', () => {
     expect(await harness.ready(second)).toEqual(['register']);
   });
 
-  it('stops running what follows when a step came out the same as before', async () => {
+  it('reuses later steps when a rerun step gives the same result', async () => {
     const first = await harness.submit({ set: { 'stages.first.epochs': 8 } });
     await harness.playAll(first);
     const second = await harness.submit({ set: { 'stages.first.epochs': 8 }, noReuse: ['prepare'] });
@@ -203,7 +203,7 @@ describe('a run', () => {
     expect(await states(second)).toMatchObject({ prepare: 'succeeded', first: 'reused', evaluate: 'reused', register: 'ready' });
   });
 
-  it('puts a result built without reuse in the place of the old one', async () => {
+  it('replaces the old result with one built without reuse', async () => {
     const set = { 'stages.first.epochs': 9 };
     await harness.playAll(await harness.submit({ set }));
     const again = await harness.submit({ set, noReuse: ['first'] });
@@ -212,7 +212,7 @@ describe('a run', () => {
     expect((await harness.step(third, 'first')).artifactId).toBe((await harness.step(again, 'first')).artifactId);
   });
 
-  it('waits for a result that another run builds, and takes it', async () => {
+  it('waits for a result that another run is building, and reuses it', async () => {
     const set = { 'stages.first.epochs': 10 };
     const first = await harness.submit({ set });
     const second = await harness.submit({ set });
@@ -223,7 +223,7 @@ describe('a run', () => {
     expect(await states(second)).toMatchObject({ second: 'reused' });
   });
 
-  it('builds the result itself when the run that built it fails', async () => {
+  it('builds the result itself when the run that was building it fails', async () => {
     const set = { 'stages.first.epochs': 11 };
     const first = await harness.submit({ set });
     const second = await harness.submit({ set });
@@ -239,7 +239,7 @@ describe('a run', () => {
   });
 });
 
-/** Names of stages, each with the one it goes on from. */
+/** Names of stages, each with the one that it starts from. */
 const chain = (length: number): [string, string][] =>
   Array.from({ length }, (_, index) => [`more${index}`, index === 0 ? 'first' : `more${index - 1}`]);
 
@@ -248,7 +248,7 @@ describe('a graph', () => {
   const extraction = (inputs: Record<string, StepInputReference>) =>
     recipeSchema.parse({ name: 'features', dataset: 'toy', steps: { features: { ...index, inputs: { lists: 'prepare', ...inputs } } } });
 
-  it('extracts with a registered model, and reuses what the pipeline of the model made', async () => {
+  it('extracts with a registered model, and reuses the results of the pipeline of the model', async () => {
     const set = { 'stages.first.epochs': 21 };
     const whole = await harness.submit({ set });
     await harness.playAll(whole);
@@ -256,7 +256,7 @@ describe('a graph', () => {
     const pipelineStep = await harness.step(whole, 'extract_index');
     for (const model of ['toy', `toy@${version}`]) {
       const runId = await harness.submit({ recipe: extraction({ model: { model } }) });
-      // The same list and model with the same settings of result: the features are there.
+      // The same list, model and result settings: the features already exist.
       expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
       expect((await harness.step(runId, 'features')).artifactId).toBe(pipelineStep.artifactId);
     }
@@ -268,7 +268,7 @@ describe('a graph', () => {
     expect(await harness.run(ofRun)).toMatchObject({ state: 'succeeded' });
   });
 
-  it('takes lists from outside: their rows plan its shards', async () => {
+  it('accepts lists from outside: their rows determine its shards', async () => {
     const whole = await harness.submit({ set: { 'stages.first.epochs': 22 } });
     await harness.playAll(whole);
     const lists = { run: whole, step: 'prepare' };
@@ -281,7 +281,7 @@ describe('a graph', () => {
     expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
   });
 
-  it('trains on from a model, if it is of the same network', async () => {
+  it('trains from a registered model if it has the same network', async () => {
     const whole = await harness.submit({ set: { 'stages.first.epochs': 23 } });
     await harness.playAll(whole);
     const train = (embeddingDim: number) =>
@@ -294,7 +294,7 @@ describe('a graph', () => {
           },
         },
       });
-    const message = 'steps.on.inputs.start is toy, which gives features of length 512; model.embeddingDim is 64';
+    const message = 'steps.on.inputs.start is toy, which produces features of length 512; model.embeddingDim is 64';
     await expect(harness.submit({ recipe: train(64) })).rejects.toMatchObject({ code: 'model_mismatch', message });
     const runId = await harness.submit({ recipe: train(512) });
     expect((await harness.step(runId, 'on')).given).toMatchObject([
@@ -303,24 +303,24 @@ describe('a graph', () => {
     await harness.playAll(runId);
   });
 
-  it('has steps that do the same wait for the one that does it', async () => {
-    const whole = await stage.submit({ set: { 'stages.first.epochs': 26 } });
-    await stage.playAll(whole);
+  it('makes identical steps wait for the one that builds their result', async () => {
+    const whole = await harness.submit({ set: { 'stages.first.epochs': 26 } });
+    await harness.playAll(whole);
     const twice = extraction({ model: { run: whole, step: 'export' } });
     const recipe = {
       ...twice,
       steps: { ...twice.steps, again: { ...index, inputs: { lists: 'prepare', model: { run: whole, step: 'export' } } } },
     };
     const changed = recipeSchema.parse({ ...recipe, prepare: { testSeed: 26 } });
-    const runId = await stage.submit({ recipe: changed, noReuse: ['prepare'] });
-    await stage.prisma.artifact.updateMany({ where: { kind: 'features' }, data: { memoKey: null } });
-    await stage.play(runId, 'prepare');
-    await stage.play(runId, 'features');
+    const runId = await harness.submit({ recipe: changed, noReuse: ['prepare'] });
+    await harness.prisma.artifact.updateMany({ where: { kind: 'features' }, data: { memoKey: null } });
+    await harness.play(runId, 'prepare');
+    await harness.play(runId, 'features');
     expect(await states(runId)).toEqual({ prepare: 'succeeded', features: 'succeeded', again: 'reused' });
-    expect(await stage.run(runId)).toMatchObject({ state: 'succeeded' });
+    expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
   });
 
-  it('runs to the step that is wanted', async () => {
+  it('runs up to the wanted step', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 24 }, until: ['second'] });
     expect(Object.keys(await states(runId))).toEqual(['prepare', 'first', 'second']);
     await harness.playAll(runId);
@@ -330,30 +330,33 @@ describe('a graph', () => {
   it.each<[StepInputReference, string, RegExp]>([
     [{ model: 'nobody' }, 'not_found', /is nobody, but no such model is registered/],
     [{ model: 'toy@999' }, 'not_found', /is toy@999, but no such model is registered/],
-    [{ run: 'nobody', step: 'export' }, 'not_found', /is export of nobody, but there is no such step/],
-    [{ artifact: `art_${'0'.repeat(26)}` }, 'not_found', /which is not an artifact that is ready/],
-  ])('is refused without its input %j', async (model, code, message) => {
-    await expect(harness.submit({ recipe: extraction({ model }) })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    [{ run: 'nobody', step: 'export' }, 'not_found', /is export of nobody, but that step does not exist/],
+    [{ artifact: `art_${'0'.repeat(26)}` }, 'not_found', /which is not a ready artifact/],
+  ])('is rejected without its input %j', async (model, code, message) => {
+    await expect(harness.submit({ recipe: extraction({ model }) })).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
   });
 
-  it('is refused with an input of another kind', async () => {
+  it('is rejected with an input of another kind', async () => {
     const whole = await harness.submit({ set: { 'stages.first.epochs': 25 } });
     await harness.play(whole, 'first');
     await expect(harness.submit({ recipe: extraction({ model: { run: whole, step: 'first' } }) })).rejects.toMatchObject({
       code: 'invalid_setting',
-      message: `steps.features.inputs.model is first of ${whole}, which is of the kind checkpoint; it must be model`,
+      message: `steps.features.inputs.model is first of ${whole}, which has the kind checkpoint; expected model`,
     });
   });
 });
 
 describe('cancelling', () => {
-  it('stops what runs, keeps what is done, and ends', async () => {
+  it('stops running attempts, keeps finished results, and ends the run', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 16 } });
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     await harness.engine.cancelRun(runId, ada, 'wrong data');
     const reply = await harness.engine.report(attempt, 1, { seq: 1, at: new Date().toISOString(), items: [] });
     expect(reply).toMatchObject({ directive: 'stop', cause: 'cancelled', reason: 'cancelled by the run' });
-    // What an agent of before the cause goes by.
+    // An agent that does not know the cause uses this.
     expect(reply.reason).toMatch(/^cancel/i);
     await harness.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
     expect((await harness.run(runId)).state).toBe('cancelled');
@@ -361,7 +364,7 @@ describe('cancelling', () => {
     await harness.engine.cancelRun(runId, ada, 'again');
   });
 
-  it('takes no more statements for many steps than for few', async () => {
+  it('needs no more statements for many steps than for few', async () => {
     const { first, second } = smallRecipe.stages;
     const long = {
       ...smallRecipe,
@@ -381,7 +384,7 @@ describe('cancelling', () => {
     expect(counts[1]).toBe(counts[0]);
   });
 
-  it('is refused once the run is over', async () => {
+  it('is rejected once the run has ended', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 6 } });
     await harness.playAll(runId);
     await expect(harness.engine.cancelRun(runId, ada, '')).rejects.toMatchObject({ code: 'wrong_state' });
@@ -390,7 +393,7 @@ describe('cancelling', () => {
 });
 
 describe('a retry', () => {
-  it('goes on from what failed', async () => {
+  it('continues from what failed', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 13 } });
     const [attempt = ''] = await harness.startAttempts(runId, 'first');
     await harness.engine.finishAttempt(attempt, 1, {
@@ -406,7 +409,7 @@ describe('a retry', () => {
     expect((await harness.run(runId)).state).toBe('succeeded');
   });
 
-  it('runs a done step and what depends on it again when it is named', async () => {
+  it('reruns a named step that is done, and what depends on it', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 6 } });
     await harness.playAll(runId);
     await harness.engine.retryRun(runId, ada, 'search');
@@ -415,7 +418,7 @@ describe('a retry', () => {
     expect(await states(runId)).toMatchObject({ search: 'succeeded', evaluate: 'succeeded', register: 'succeeded' });
   });
 
-  it('is refused while the run goes on, and for a step that is not there', async () => {
+  it('is rejected while the run is live, and for an unknown step', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 14 } });
     await expect(harness.engine.retryRun(runId, ada, null)).rejects.toMatchObject({ code: 'wrong_state' });
     await harness.engine.cancelRun(runId, ada, '');

@@ -4,17 +4,17 @@ import { beginFinalizing } from './finalize-fleet.ts';
 import { claimResult, releaseResult } from './memo.ts';
 import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
 
-/** A run that takes more rounds than this to come to rest is a fault in `advance`. */
+/** More rounds than this indicate a bug in `advance`. */
 const maxRounds = 100;
 
-/** Applies what `advance` decides until it decides nothing more. */
+/** Applies the transitions of `advance` until there are none. */
 export async function settle(run: RunWork): Promise<void> {
   for (let round = 0; round < maxRounds; round += 1) {
     const transitions = advance(briefOf(run));
     if (transitions.length === 0) return;
     for (const transition of transitions) await apply(run, transition);
   }
-  throw new Error(`run ${run.id} does not come to rest`);
+  throw new Error(`run ${run.id} does not settle`);
 }
 
 export function briefOf(run: RunWork): RunBrief {
@@ -75,7 +75,7 @@ const runWords: Record<RunState, string> = {
 };
 
 const stepWords: Record<StepState, string> = {
-  blocked: 'waits for the steps before it',
+  blocked: 'waits for earlier steps',
   ready: 'is ready',
   active: 'is active',
   succeeded: 'succeeded',
@@ -100,7 +100,7 @@ export async function moveStep(run: RunWork, step: WorkStep, to: StepState, caus
   emit(run, 'step', `${step.name} ${stepWords[to]}${took}${cause ? ` (${cause})` : ''}`, { step: step.name, state: to, cause });
 }
 
-/** Asks a live attempt to stop; one that never left the queue is over at once. */
+/** Asks a live attempt to stop; one that is still queued ends at once. */
 export function requestStop(run: RunWork, attemptId: string, { cause, reason }: { cause: StopCause; reason: string }): void {
   const step = run.steps.find(({ attempts }) => attempts.some(({ id }) => id === attemptId));
   const attempt = step?.attempts.find(({ id }) => id === attemptId);

@@ -13,7 +13,7 @@ import { resolveRecipe } from './resolve-recipe.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
 import { settleAndWrite } from './with-run.ts';
 
-/** A submission that was checked: what a run would be made of. */
+/** A validated submission: everything that a run is created from. */
 export type Submission = {
   recipe: Recipe;
   plan: StepPlan[];
@@ -23,7 +23,7 @@ export type Submission = {
 };
 
 /**
- * Checks a submission without writing anything.
+ * Validates a submission without writing anything.
  *
  * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
  *   `invalid_request` (noReuse)
@@ -32,7 +32,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
   const recipe = resolveRecipe(ctx, request);
   const plan = expandRecipe(recipe, request.until);
   const wanted = request.dataset ?? recipe.dataset;
-  if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} names no dataset; give one with \`dataset\``);
+  if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} does not name a dataset; set \`dataset\``);
   const dataset = await findDataset(ctx, wanted, projectId);
   if (Array.isArray(request.noReuse)) {
     const names = plan.map((step) => step.name);
@@ -40,7 +40,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
     if (unknown.length > 0)
       throw new CairnError(
         'invalid_request',
-        `noReuse names ${unknown.join(', ')}, which is not a step of the run${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} There are ${names.join(', ')}`,
+        `noReuse names ${unknown.join(', ')}, which is not a step of the run${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} The steps are ${names.join(', ')}`,
       );
   }
   const inputs = await findExternalInputs(ctx, plan, projectId);
@@ -62,14 +62,11 @@ async function findDataset(ctx: EngineContext, wanted: string, projectId: string
   });
   if (newest) throw new CairnError('not_found', `dataset ${name} has no version ${version}; its newest is ${name}@${newest.version}`);
   const names = await ctx.prisma.dataset.findMany({ where: { projectId }, distinct: ['name'], select: { name: true }, take: 10 });
-  const known = names.length > 0 ? `there are ${names.map((row) => row.name).join(', ')}` : 'none is registered yet';
-  throw new CairnError(
-    'not_found',
-    `no dataset ${wanted} is registered; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`,
-  );
+  const known = names.length > 0 ? `the datasets are ${names.map((row) => row.name).join(', ')}` : 'none is registered yet';
+  throw new CairnError('not_found', `dataset ${wanted} not found; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`);
 }
 
-/** Makes a run with its steps. With an idempotency key the same request again answers the run it made. */
+/** Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created. */
 export async function submitRun(
   ctx: EngineContext,
   request: SubmitRequest,
@@ -88,7 +85,7 @@ export async function submitRun(
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   try {
     await inTransaction(ctx.prisma, async (tx) => {
-      // Nobody else sees the run before the commit: what was inserted need not be locked and read.
+      // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
       const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
       run.pending.made = {
         run: {
@@ -168,7 +165,11 @@ async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: strin
   });
   if (!run) return null;
   if (run.requestDigest === requestDigest) return run.id;
-  throw new CairnError('idempotency_conflict', `Idempotency-Key "${idempotencyKey}" made run ${run.id} of another request; use a new key`, {
-    details: { runId: run.id },
-  });
+  throw new CairnError(
+    'idempotency_conflict',
+    `Idempotency-Key "${idempotencyKey}" was already used for another request, which created run ${run.id}; use a new key`,
+    {
+      details: { runId: run.id },
+    },
+  );
 }

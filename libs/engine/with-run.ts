@@ -21,13 +21,13 @@ export async function withRun<T>(ctx: EngineContext, runId: string, work: (run: 
   return answer;
 }
 
-/** Settles a run and writes what is pending of it. The caller settles `alsoSettle` after its commit. */
+/** Settles a run and writes its pending changes. The caller settles `alsoSettle` after its commit. */
 export async function settleAndWrite(run: RunWork): Promise<void> {
   await settle(run);
   await writePending(run.tx, run, run.pending);
 }
 
-/** Advances a run that something outside it may have unblocked. */
+/** Advances a run that an external change may have unblocked. */
 export async function settleRun(ctx: EngineContext, runId: string): Promise<void> {
   await withRun(ctx, runId, async () => undefined);
 }
@@ -81,7 +81,7 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
     select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
            jsonb_build_object('digest', d.digest) as dataset
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
-  if (runs.length === 0) throw new CairnError('not_found', `there is no run ${runId}`);
+  if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
   const steps = await tx.$queryRaw<unknown[]>`
     select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures, s.finalizing,
            s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.started_at as "startedAt",

@@ -18,9 +18,9 @@ import { attemptNow, superseded } from './live-attempt.ts';
 import { refuseForeignFiles } from './staged-files.ts';
 
 /**
- * The attempt's own word on how it ended. The same word again is no change.
+ * Records how an attempt ended, as it reports itself. Repeating the same report changes nothing.
  *
- * @throws CairnError `superseded`; `invalid_request` for a success that no artifact can be made of
+ * @throws CairnError `superseded`; `invalid_request` for a success whose files make no artifact
  */
 export async function finishAttempt(ctx: EngineContext, attemptId: string, generation: number, request: FinishRequest): Promise<void> {
   const { runId } = await attemptNow(ctx.prisma, attemptId);
@@ -36,7 +36,7 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
     } else if (request.outcome === 'succeeded') {
       refuseForeignFiles(attemptId, request.files);
       if (request.files.length === 0 && step.shardsTotal === null)
-        throw new CairnError('invalid_request', `attempt ${attemptId} says that it succeeded, but it has no files`);
+        throw new CairnError('invalid_request', `attempt ${attemptId} reports success, but it has no files`);
       if (step.shardsTotal === null) refuseUnfitDetails(run, step, attemptId, request.details);
     }
     const failure = failureOf(request);
@@ -50,12 +50,12 @@ export async function finishAttempt(ctx: EngineContext, attemptId: string, gener
   });
 }
 
-/** Refuses a result that does not say of itself what later steps need: none of them could begin, and the run would stand still. */
+/** Rejects a result whose details lack what later steps need: none of them could start, and the run would hang. */
 function refuseUnfitDetails(run: RunWork, { name, kind }: WorkStep, attemptId: string, details: Record<string, unknown>): void {
   const refused = (why: string) => new CairnError('invalid_request', `attempt ${attemptId} reports success, but ${why}`);
   const { makes } = stepKinds[kind];
   const { error } = artifactDetails[makes].safeParse(details);
-  if (error) throw refused(`the details of its result (${makes}) do not fit: ${z.prettifyError(error)}`);
+  if (error) throw refused(`the details of its result (${makes}) are invalid: ${z.prettifyError(error)}`);
   if (makes !== 'lists') return;
   const { lists } = listsDetails.parse(details);
   const wanted = run.steps.flatMap((step) =>
@@ -67,7 +67,7 @@ function refuseUnfitDetails(run: RunWork, { name, kind }: WorkStep, attemptId: s
       }),
   );
   const missing = wanted.filter((list) => list !== 'ground_truth' && !Object.hasOwn(lists, list));
-  if (missing.length > 0) throw refused(`it made no lists ${[...new Set(missing)].join(', ')}, which the run needs`);
+  if (missing.length > 0) throw refused(`it did not make the lists ${[...new Set(missing)].join(', ')}, which the run needs`);
 }
 
 function failureOf(request: FinishRequest): FailureView | null {
@@ -78,7 +78,7 @@ function failureOf(request: FinishRequest): FailureView | null {
 
 export type EndedAttempt = { id: string; stepId: string; ordinal: number; state: AttemptState };
 
-/** Ends an attempt: its leased shards go back, its failure is charged. */
+/** Ends an attempt: its leased shards become free, and its failure is charged. */
 export async function endAttempt(
   run: RunWork,
   attempt: EndedAttempt,
@@ -94,7 +94,7 @@ export async function endAttempt(
       data: { state: 'pending', attemptId: null, leaseUntil: null },
     });
   const brief = step.attempts.find((candidate) => candidate.id === attempt.id);
-  // An attempt of an earlier generation of the step ends without effect on it.
+  // An attempt of an earlier generation of the step does not affect it.
   if (!brief) return;
   brief.state = to;
   if (failure && run.state !== 'cancelling') recordFailure(run, step, failure);

@@ -8,7 +8,7 @@ afterAll(() => harness.close());
 
 const chunkBytes = 64 * 1024;
 const megabyte = 1024 * 1024;
-/** Line n of a flood, as long as a chunk. */
+/** Line n of a very long log, as long as a chunk. */
 const chunk = (index: number): string => `${String(index).padStart(8, '0')}\n`.padStart(chunkBytes, '.');
 
 /** Writes chunks `from` to `to` of an attempt's stdout. */
@@ -32,7 +32,7 @@ async function keptOf(attemptId: string) {
   return { counted: Number(_sum.logBytes), stored: Number(row?.bytes) };
 }
 
-/** All pages of the log, one after another. */
+/** All pages of the log, joined. */
 async function textOf(attemptId: string): Promise<string> {
   let text = '';
   for (let offset = 0; ; ) {
@@ -43,7 +43,7 @@ async function textOf(attemptId: string): Promise<string> {
   }
 }
 
-test('of a log that is too long the beginning and the end are kept, and a line says what is missing', async () => {
+test('a log that is too long keeps its beginning and its end, and a line marks the gap', async () => {
   const runId = await harness.submit();
   const [attemptId = ''] = await harness.startAttempts(runId, 'prepare');
   const limits = { attemptLogBytes: 4 * megabyte, runLogBytes: 0 };
@@ -55,13 +55,13 @@ test('of a log that is too long the beginning and the end are kept, and a line s
   const text = await textOf(attemptId);
   for (const index of [0, 1, 15, 254, 255]) expect(text).toContain(chunk(index));
   expect(text).not.toContain(chunk(100));
-  expect(text.match(/what stood here was left out/g)).toHaveLength(1);
-  // The same report again is no change.
+  expect(text.match(/this part was removed/g)).toHaveLength(1);
+  // Repeating the same report changes nothing.
   await flood(limits, attemptId, 248, 256);
   expect(await keptOf(attemptId)).toEqual({ counted, stored });
 });
 
-test("an attempt whose run's others have written all that may be kept still keeps its own last words", async () => {
+test('an attempt keeps its last output although other attempts of its run have used up the limit', async () => {
   const runId = await harness.submit({ set: { 'prepare.testSeed': 1 } });
   const [first = ''] = await harness.startAttempts(runId, 'prepare');
   const limits = { attemptLogBytes: 0, runLogBytes: 3 * megabyte };

@@ -5,18 +5,18 @@ import type { EngineContext } from '../context.ts';
 type LogItem = Extract<ReportItem, { type: 'log' }>;
 type Attempt = { id: string; runId: string };
 
-/** An attempt keeps at least this much, however much its run's others have written: its last words tell why it failed. */
+/** An attempt keeps at least this much, however much other attempts of its run have written: its last output says why it failed. */
 const minBytes = 1024 * 1024;
-/** Of what an attempt may keep, the share of the beginning of each of its two streams; the rest is for what came last. */
+/** Share of an attempt's limit for the beginning of each of its two streams; the rest is for the newest output. */
 const headShare = 1 / 4;
-/** More than is too much goes at a time, so that it is not looked for with every report. */
+/** More than the excess is removed at a time, so that not every report has to remove some. */
 const cutShare = 1 / 8;
 
-const note = Buffer.from('\n[The log is longer than what is kept of one; what stood here was left out.]\n');
+const note = Buffer.from('\n[The log exceeded its size limit; this part was removed.]\n');
 
 /**
- * Keeps log chunks, of which the same again is no change. Past the most that an attempt, or its run, may keep, the middle goes and a line in
- * its place says so: the beginning tells what was started, the end why it failed.
+ * Stores log chunks; storing the same chunk again changes nothing. Beyond the limit of the attempt or of its run, the middle is removed and
+ * a line in its place says so: the beginning shows what was started, the end why it failed.
  */
 export async function keepLogs(ctx: EngineContext, tx: Transaction, attempt: Attempt, items: readonly LogItem[]): Promise<void> {
   let added = 0;
@@ -48,7 +48,7 @@ async function limitOf({ limits }: EngineContext, tx: Transaction, { id, runId }
 
 async function cutMiddle(tx: Transaction, attemptId: string, { most, excess }: { most: number; excess: number }): Promise<void> {
   const head = Math.floor(most * headShare);
-  // Chunks of the head go last, and only where an agent wrote over its own offsets.
+  // Chunks of the head are removed last, and only where an agent reused its own offsets.
   const gone = await tx.$queryRaw<{ stream: string; offset: bigint; length: number }[]>`
     with chunk as (
       select stream, "offset", length(bytes) as length,

@@ -3,9 +3,9 @@ import type { PrismaClient, Transaction } from '@cairn/db';
 import { states, stopCauseColumn } from '../columns.ts';
 
 /**
- * The attempt that a token's generation speaks for.
+ * The live attempt that a token and its generation identify.
  *
- * @throws CairnError `superseded` when it is over or another generation took its place: its process stops, its files touch nothing
+ * @throws CairnError `superseded` when it has ended or another generation replaced it: its process stops, and its files are not used
  */
 export async function liveAttempt(db: PrismaClient | Transaction, attemptId: string, generation: number) {
   const attempt = await attemptNow(db, attemptId);
@@ -18,9 +18,9 @@ export async function liveAttempt(db: PrismaClient | Transaction, attemptId: str
 /** @throws CairnError `not_found` */
 export async function attemptNow(db: PrismaClient | Transaction, attemptId: string) {
   const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
-  if (!attempt) throw new CairnError('not_found', `there is no attempt ${attemptId}`);
+  if (!attempt) throw new CairnError('not_found', `attempt ${attemptId} not found`);
   return { ...attempt, state: states.attempt.parse(attempt.state), stopCause: stopCauseColumn.parse(attempt.stopCause) };
 }
 
 export const superseded = (attemptId: string, why: string): CairnError =>
-  new CairnError('superseded', `attempt ${attemptId} may not go on: ${why}`);
+  new CairnError('superseded', `attempt ${attemptId} must stop: ${why}`);

@@ -11,7 +11,10 @@ import { refuseForeignKey } from './staged-files.ts';
 
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
 
-/** Of each type of item whether it belongs to the run's history, and so needs its lock, for which the rest must not wait, and what screens are told to fetch again. */
+/**
+ * For each type of item: whether it belongs to the run's history and so needs the run's lock, for which other items must not wait; and what
+ * clients are hinted to fetch again.
+ */
 const itemTypes = {
   log: { isHistory: false, hint: 'logs' },
   metrics: { isHistory: false, hint: 'metrics' },
@@ -24,12 +27,12 @@ const itemTypes = {
 } as const satisfies Record<ReportItem['type'], { isHistory: boolean; hint: Hint['what'] | null }>;
 const isHistory = (item: ReportItem): boolean => itemTypes[item.type].isHistory;
 
-/** Most unreadable images of a step that get a line in the history; the rest are counted. */
+/** Most unreadable images of a step that get a history line each; the rest are counted. */
 const maxBadImageEvents = 20;
 
 /**
- * Takes an attempt's report. Reports are numbered: one that was taken already is answered and not applied again, so an agent
- * may repeat until it hears an answer. The answer says whether to go on.
+ * Applies an attempt's report. Reports are numbered: a repeated one is answered and not applied again, so an agent may retry until it gets
+ * an answer. The answer says whether to continue.
  *
  * @throws CairnError `superseded`; `invalid_request` for a checkpoint that is not the attempt's own
  */
@@ -98,7 +101,7 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
   if (item.type === 'resumed') {
     const { type: _, ...resumedFrom } = item;
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
-    emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} goes on from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+    emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} resumes from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       attemptId: attempt.id,
       checkpointId: item.checkpointId,
@@ -122,7 +125,7 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
       select: { rejected: true },
     });
     if (rejected <= maxBadImageEvents) {
-      emit(run, 'note', `${name}: image ${item.imageId} cannot be read and is left out: ${item.reason}`, {
+      emit(run, 'note', `${name}: image ${item.imageId} is unreadable and was skipped: ${item.reason}`, {
         step: name,
         imageId: item.imageId,
         path: item.path,

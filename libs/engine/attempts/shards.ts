@@ -6,16 +6,15 @@ import { settleRun } from '../with-run.ts';
 import { liveAttempt } from './live-attempt.ts';
 import { refuseForeignFiles } from './staged-files.ts';
 
-/** A worker that found no shard asks again after this long. */
+/** A worker that got no shard asks again after this long. */
 const retryAfterSeconds = 1;
 
 type ClaimedRow = { index: number; from_row: number; count: number; tries: number };
 
 /**
- * Leases the next shard to a worker that holds those of `holding`: first one that is leased to its attempt already, which is
- * no new try (an answer was lost, or the worker was started again), then the first that is free. A lease is renewed by every
- * report; one that ran out goes to another only when its attempt has been silent while the api answered, so an outage of
- * ours takes nobody's work away.
+ * Leases the next shard to a worker that holds those in `holding`: first one that is already leased to its attempt, which does not count as
+ * a new try (an answer was lost, or the worker restarted), then the first free one. Every report renews the leases; an expired lease goes
+ * to another attempt only when its holder has been silent while the api was up, so an outage of the api takes no work away.
  */
 export async function claimShard(
   ctx: EngineContext,
@@ -47,11 +46,11 @@ export async function claimShard(
 }
 
 /**
- * Commits a shard: counted on the step by one atomic update, so that one of 5,000 shards locks no run; the last one
- * settles the run, which asks for the finalizing. The same commit again is no change.
+ * Commits a shard: counted on the step by one atomic update, so that a commit of one of 5,000 shards does not lock the run; the last one
+ * settles the run, which requests finalizing. Repeating a commit changes nothing.
  *
- * @throws CairnError `lease_lost` when the shard is another's now, `invalid_request` when the counts do not add up or the files are
- *   not the shard's
+ * @throws CairnError `lease_lost` when the shard is leased to another attempt, `invalid_request` when the counts do not add up or the files
+ *   are not the shard's
  */
 export async function commitShard(
   ctx: EngineContext,
@@ -69,7 +68,7 @@ export async function commitShard(
     if (commit.rows + commit.rejected !== shard.count) {
       throw new CairnError(
         'invalid_request',
-        `shard ${index} has ${shard.count} images, but ${commit.rows} rows and ${commit.rejected} rejected were committed`,
+        `shard ${index} has ${shard.count} images, but ${commit.rows} rows and ${commit.rejected} rejected images were committed`,
       );
     }
     if (commit.idsSha256 !== null) refuseOtherFiles(index, commit);
@@ -97,18 +96,20 @@ export async function commitShard(
   if (whole) await settleRun(ctx, runId);
 }
 
-/** Another shard's file would take its place in the artifact. A worker of the release before also has a file of no rejected images. */
+/**
+ * A file of another shard would replace it in the artifact. A worker of the previous release also sends a file for zero rejected images.
+ */
 function refuseOtherFiles(index: number, { rejected, files }: ShardCommit): void {
   const wanted = [partFile('embeddings', index), partFile('metadata', index), ...(rejected > 0 ? [partFile('rejected', index)] : [])];
   const names = files.map(({ name }) => name).sort();
   if (names.join() !== wanted.join())
     throw new CairnError(
       'invalid_request',
-      `shard ${index} was committed with ${names.join(', ') || 'no files'}, not ${wanted.join(', ')}`,
+      `shard ${index} was committed with ${names.join(', ') || 'no files'}; expected ${wanted.join(', ')}`,
     );
 }
 
-/** Gives a leased shard back unfinished. */
+/** Releases the lease of an unfinished shard. */
 export async function releaseShard(ctx: EngineContext, attemptId: string, generation: number, index: number): Promise<void> {
   const { stepId, runId } = await liveAttempt(ctx.prisma, attemptId, generation);
   await inTransaction(ctx.prisma, async (tx) => {

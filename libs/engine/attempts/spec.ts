@@ -16,16 +16,16 @@ import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, giv
 import type { EngineContext } from '../context.ts';
 import { liveAttempt } from './live-attempt.ts';
 
-/** Where an attempt writes: everything below this prefix is its own, and nothing else is. */
+/** The prefix below which an attempt writes: everything below it is its own, and nothing else. */
 export const stagingPrefix = (attemptId: string): string => `staging/${attemptId}/`;
 
-/** Where files of an attempt are kept for people when its staging goes: event files for TensorBoard. */
+/** Where files of an attempt are kept for people when its staging folder is removed: TensorBoard event files. */
 export const logsPrefix = (attemptId: string): string => `logs/${attemptId}/`;
 
-/** At most this many checkpoints are offered to resume from, newest first. */
+/** Most checkpoints that are offered to resume from, newest first. */
 const maxResumePoints = 5;
 
-/** What an attempt is to do: its settings, its inputs with their digests, and where it may go on from. */
+/** The work of an attempt: its settings, its inputs with their digests, and the checkpoints that it may resume from. */
 export async function attemptSpec(ctx: EngineContext, attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec> {
   const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
   const agreed = agreedProtocol(agentProtocol);
@@ -58,8 +58,8 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
 }
 
 function tooOld(agentProtocol: number): CairnError {
-  const spoken = oldestProtocol === protocol ? `${protocol}` : `${oldestProtocol} and ${protocol}`;
-  return new CairnError('protocol_mismatch', `The agent speaks protocol ${agentProtocol}, the control plane ${spoken}`, {
+  const supported = oldestProtocol === protocol ? `${protocol}` : `${oldestProtocol} and ${protocol}`;
+  return new CairnError('protocol_mismatch', `The agent uses protocol ${agentProtocol}, the control plane supports ${supported}`, {
     details: { agentProtocol, oldestProtocol, protocol },
   });
 }
@@ -85,14 +85,14 @@ function inputOf(artifact: { files: unknown; fileCount: number; details: unknown
   const files = artifactFilesColumn.parse(artifact?.files);
   return inputArtifact.parse({
     ...artifact,
-    // The release before put any number into the row.
+    // The previous release stored any number of files in the row.
     files: files.length > maxListedFiles ? [] : files,
     fileCount: Math.max(files.length, artifact?.fileCount ?? 0),
     details: detailsColumn.parse(artifact?.details),
   });
 }
 
-/** Checkpoints of the same computation (memo key), newest first: also those of an earlier run that was interrupted. */
+/** Checkpoints of the same computation (memo key), newest first, including those of an earlier, interrupted run. */
 async function resumePoints(ctx: EngineContext, memoKey: string): Promise<ResumePoint[]> {
   const rows = await ctx.prisma.checkpoint.findMany({
     where: { memoKey },

@@ -2,8 +2,8 @@ import { CairnError, type StoredFile } from '@cairn/contract';
 import { stagingPrefix } from './spec.ts';
 
 /**
- * Refuses files of which no artifact can be made, or that another attempt wrote: the control plane copies them with rights that the
- * attempt does not have.
+ * Rejects files that make no artifact, or that another attempt wrote: the control plane copies them with permissions that the attempt does
+ * not have.
  *
  * @throws CairnError `invalid_request`
  */
@@ -20,5 +20,5 @@ export function refuseForeignFiles(attemptId: string, files: readonly StoredFile
 export function refuseForeignKey(attemptId: string, key: string): void {
   const prefix = stagingPrefix(attemptId);
   if (!key.startsWith(prefix))
-    throw new CairnError('invalid_request', `the object ${key} is not below ${prefix}, where attempt ${attemptId} writes`);
+    throw new CairnError('invalid_request', `the object ${key} is not below ${prefix}, the prefix of attempt ${attemptId}`);
 }

@@ -7,10 +7,10 @@ import { endAttempt } from './finish.ts';
 import { liveAttempt, superseded } from './live-attempt.ts';
 
 /**
- * A process says that it runs the attempt. Saying it again is no change; a second process is refused.
+ * Records the process that runs an attempt. Repeating it changes nothing; a second process is rejected.
  *
- * @throws CairnError `superseded`; `step_version_mismatch` when its code computes another result than the step's memo key promises, which
- *   ends the attempt
+ * @throws CairnError `superseded`; `step_version_mismatch` when its step version differs from the one in the step's memo key, which ends
+ *   the attempt
  */
 export async function startAttempt(ctx: EngineContext, attemptId: string, generation: number, request: StartRequest): Promise<void> {
   const { runId } = await liveAttempt(ctx.prisma, attemptId, generation);
@@ -45,7 +45,7 @@ export async function startAttempt(ctx: EngineContext, attemptId: string, genera
   if (refusal !== null) throw refusal;
 }
 
-/** Why the agent may not do the step. A result that was reserved by a release without versions is anybody's. */
+/** Why the agent cannot run the step. Any agent may build a result that a release without versions reserved. */
 async function versionMismatch(run: RunWork, step: WorkStep, { host, version, stepVersions }: StartRequest): Promise<CairnError | null> {
   if (step.artifact === null) return null;
   const { memoParts } = await run.tx.artifact.findUniqueOrThrow({ where: { id: step.artifact.id }, select: { memoParts: true } });

@@ -8,7 +8,7 @@ afterAll(() => harness.close());
 const { prisma, ctx, engine } = harness;
 
 let variant = 0;
-/** A run of which one attempt waits in the queue. */
+/** A run with one attempt in the queue. */
 async function queuedAttempt() {
   variant += 1;
   const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
@@ -18,7 +18,7 @@ async function queuedAttempt() {
   return { runId, attemptId };
 }
 
-test('a launch waits for the command that holds the run', async () => {
+test('a launch waits for the command that holds the lock of the run', async () => {
   const { runId, attemptId } = await queuedAttempt();
   let launch: ReturnType<typeof beginLaunch> | undefined;
   await prisma.$transaction(
@@ -36,19 +36,19 @@ test('a launch waits for the command that holds the run', async () => {
   expect((await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } })).state).toBe('cancelled');
 });
 
-test('a cancel at the moment of a launch is taken, however the two meet', async () => {
+test('a cancel that races with a launch takes effect in either order', async () => {
   for (let round = 0; round < 30; round += 1) {
     const { runId, attemptId } = await queuedAttempt();
     const [launch] = await Promise.all([beginLaunch(ctx, attemptId, 1), engine.cancelRun(runId, ada, '')]);
     const { state } = await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } });
-    // Cancelled before: there is nothing to launch. Launched before: it is asked to stop.
+    // Cancelled first: there is nothing to launch. Launched first: it is asked to stop.
     expect(['cancelled', 'stopping']).toContain(state);
     if (state === 'cancelled') expect(launch).toBeNull();
     expect((await harness.run(runId)).state).toBe(state === 'cancelled' ? 'cancelled' : 'cancelling');
   }
 });
 
-test('a launch says how much of the shared memory the loaders of its stage need', async () => {
+test('a launch includes the shared memory that the loaders of its stage need', async () => {
   variant += 1;
   const runId = await harness.submit({ set: { 'stages.first.loaderWorkers': 3, 'prepare.testSeed': variant } });
   await harness.play(runId, 'prepare');

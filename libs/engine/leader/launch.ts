@@ -9,7 +9,10 @@ import { requestStop } from '../settle.ts';
 import { withRun } from '../with-run.ts';
 import { assertLead, type Leadership } from './leadership.ts';
 
-/** Makes the attempts that `admit` decided on and asks for their start. Answers how many it made: fewer when the step changed meanwhile. */
+/**
+ * Creates the attempts that `admit` decided on and requests their start. Returns how many it created: fewer when the step changed
+ * meanwhile.
+ */
 export async function createAttempts(
   ctx: EngineContext,
   lead: Leadership,
@@ -17,7 +20,7 @@ export async function createAttempts(
   stepId: string,
   pool: string,
   wanted: number,
-  /** That each holds in the pool; without it as many as the step asks for. */
+  /** Slots that each attempt holds in the pool; defaults to the step's slots. */
   slots?: number,
 ): Promise<number> {
   return withRun(ctx, runId, async (run) => {
@@ -25,7 +28,7 @@ export async function createAttempts(
     const step = run.steps.find((candidate) => candidate.id === stepId);
     if (step?.artifact?.state !== 'building' || !makesItsResult(run, step) || (step.state !== 'ready' && step.state !== 'active')) return 0;
     const purpose = step.finalizing ? 'finalize' : 'work';
-    // The step may have become whole, or lost a shard again, since it was looked at.
+    // The step may have become complete, or a shard may have been reopened, since it was loaded.
     if ((pool === 'tasks') !== (step.finalizing || rulesOf(step).pool === 'tasks')) return 0;
     if (step.finalizing && step.shardsTotal === null) return 0;
     const live = step.attempts.filter((attempt) => attempt.purpose === purpose && isLiveAttempt(attempt.state)).length;
@@ -45,7 +48,7 @@ export async function createAttempts(
       step.attempts.push({ id, state: 'created', ordinal, pool, purpose });
       step.lastOrdinal = ordinal;
       enqueue(run, pool === 'tasks' ? 'tasks' : 'launch', id, 1);
-      const what = step.finalizing ? ' to put the result in its place' : '';
+      const what = step.finalizing ? ' to store the result' : '';
       emit(run, 'attempt', `${step.name}: attempt ${ordinal} goes to pool ${pool}${what}`, {
         step: step.name,
         attemptId: id,
@@ -56,9 +59,9 @@ export async function createAttempts(
   });
 }
 
-/** What a launcher needs to know of an attempt, or null when it needs no start any more. */
+/** What is needed to launch an attempt, or null when it no longer has to start. */
 export async function beginLaunch(ctx: EngineContext, attemptId: string, generation: number) {
-  // Under the run's lock, as every move of an attempt: a command that has seen it as it was, such as a cancel, comes before or after.
+  // Under the run's lock, like every state change of an attempt: a concurrent command, such as a cancel, runs before or after.
   await ctx.prisma.$executeRaw`
     with locked as (select id from run where id = (select run_id from attempt where id = ${attemptId}) for update)
     update attempt a set state = 'launching' from locked
@@ -82,7 +85,7 @@ export async function beginLaunch(ctx: EngineContext, attemptId: string, generat
   };
 }
 
-/** Machines on which earlier attempts of the step ended for a fault of the machine, the newest first. */
+/** Machines on which earlier attempts of the step ended because of the machine, newest first. */
 async function nodesToAvoid(ctx: EngineContext, stepId: string): Promise<string[]> {
   const rows = await ctx.prisma.attempt.findMany({
     where: { stepId, avoidNode: { not: null } },
@@ -92,21 +95,24 @@ async function nodesToAvoid(ctx: EngineContext, stepId: string): Promise<string[
   return [...new Set(rows.flatMap((row) => row.avoidNode ?? []))];
 }
 
-/** Says why an attempt does not start: written by the replica that launches it, led or not, while the row still says that it is to start. */
+/**
+ * Records why an attempt does not start. The replica that launches it, leader or not, writes this while the row still says that it must
+ * start.
+ */
 export async function recordLaunchFailure(
   ctx: EngineContext,
   { id, runId, generation }: { id: string; runId: string; generation: number },
   finding: FindingView,
 ): Promise<void> {
   const hint: Hint = { topic: `run:${runId}`, runId, what: 'run' };
-  const told = { ...finding, message: reportedMessage.parse(finding.message) };
+  const cleaned = { ...finding, message: reportedMessage.parse(finding.message) };
   await ctx.prisma.$executeRaw`
-    with written as (update attempt set finding = ${JSON.stringify(told)}::jsonb
+    with written as (update attempt set finding = ${JSON.stringify(cleaned)}::jsonb
                       where id = ${id} and generation = ${generation} and state = 'launching' returning 1)
     select pg_notify(${hintChannel}, ${JSON.stringify(hint)}) from written`;
 }
 
-/** Where the executor put it, or sees it now. The attempt itself says when it runs. */
+/** Records where the executor put an attempt, or sees it now. The attempt itself reports when it runs. */
 export async function recordPlace(
   ctx: EngineContext,
   attemptId: string,
@@ -118,7 +124,7 @@ export async function recordPlace(
   await ctx.prisma.attempt.updateMany({ where: { id: attemptId, generation }, data });
 }
 
-/** Asks an attempt to stop so that a waiting step gets its room. */
+/** Asks an attempt to stop so that a waiting step gets its slots. */
 export async function shrink(ctx: EngineContext, lead: Leadership, attemptId: string, reason: string): Promise<void> {
   const { runId } = await ctx.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
   await withRun(ctx, runId, async (run) => {

@@ -5,8 +5,8 @@ import { Prisma, type PrismaClient, type Transaction } from '@cairn/db';
 export type Leadership = { holder: string; epoch: number };
 
 /**
- * Takes or keeps the lead, by the database's clock. Whoever holds the row keeps it by calling this again in time; when it
- * has expired anybody takes it with the next epoch, and the old holder's writes are refused from then on.
+ * Acquires or renews the lead, by the database's clock. The holder renews it by calling this again in time; once it has expired any
+ * controller can acquire it with the next epoch, and writes of the old holder fail from then on.
  *
  * @returns the leadership, or null while another holds it
  */
@@ -22,23 +22,23 @@ export async function acquireLead(prisma: PrismaClient, holder: string, ttlMs: n
   return row ? { holder, epoch: row.epoch } : null;
 }
 
-/** Gives the lead up, so that a spare takes it at once. */
+/** Releases the lead, so that a spare can acquire it at once. */
 export async function releaseLead(prisma: PrismaClient, lead: Leadership): Promise<void> {
-  // Cut to the column's milliseconds, which would round it up to a moment that has not come.
+  // Truncated to the column's milliseconds, which would otherwise round up to a moment in the future.
   await prisma.$executeRaw`update leadership set expires_at = date_trunc('milliseconds', now()) where id = 1 and holder = ${lead.holder} and epoch = ${lead.epoch}`;
 }
 
 /**
- * Guards a leader's transaction: holds the row against a change of leader until the commit.
+ * Guards a transaction of the leader: locks the row against a change of leader until the commit.
  *
- * @throws CairnError `superseded` when the lead was lost: a leader that slept past its expiry changes nothing
+ * @throws CairnError `superseded` when the lead was lost, so that a leader that slept past its expiry changes nothing
  */
 export async function assertLead(tx: Transaction, lead: Leadership): Promise<void> {
   const rows = await tx.$queryRaw<unknown[]>`
     select 1 from leadership where id = 1 and holder = ${lead.holder} and epoch = ${lead.epoch} and expires_at > now() for share`;
-  if (rows.length === 0) throw new CairnError('superseded', `${lead.holder} no longer leads (epoch ${lead.epoch})`);
+  if (rows.length === 0) throw new CairnError('superseded', `${lead.holder} is no longer the leader (epoch ${lead.epoch})`);
 }
 
-/** The same guard for a write of one statement, which changes nothing once the lead is lost. */
+/** The same guard for a single statement, which changes nothing once the lead is lost. */
 export const leaderGuard = ({ holder, epoch }: Leadership): Prisma.Sql =>
   Prisma.sql`exists (select 1 from leadership where id = 1 and holder = ${holder} and epoch = ${epoch} and expires_at > now())`;

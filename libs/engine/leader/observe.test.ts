@@ -10,7 +10,7 @@ import {
   recordPools,
   recordRoom,
 } from '../index.ts';
-import { openEngineHarness, type Harness } from '../testing/engine-harness.ts';
+import { type Harness, openEngineHarness } from '../testing/engine-harness.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 
 let variant = 500;
-/** An attempt of a training step on its way to its pool. */
+/** An attempt of a training step that is being launched. */
 async function anAttempt(slots?: number) {
   variant += 1;
   const runId = await harness.submit({ set: { 'stages.first.epochs': (variant % 200) + 1, 'stages.first.seed': variant } });
@@ -34,11 +34,11 @@ async function nextAttempt(runId: string, stepId: string, slots?: number): Promi
 const row = (id: string) => harness.prisma.attempt.findUniqueOrThrow({ where: { id } });
 const finding = { code: 'unschedulable', message: 'no node can hold its pod now', since: new Date(0).toISOString() };
 const nodeLost = { cause: 'infrastructure', code: 'node_lost', message: 'its node was lost' } as const;
-/** As a leader whose time has run out still believes. */
+/** The leadership of a leader that has expired without noticing. */
 const formerLead = (): Leadership => ({ ...harness.lead, epoch: harness.lead.epoch - 1 });
 
-describe('what is seen around an attempt', () => {
-  test('is written down, and taken back when it is over', async () => {
+describe('a finding about an attempt', () => {
+  test('is recorded, and cleared when it is over', async () => {
     const attempt = await anAttempt();
     await recordFindings(harness.ctx, harness.lead, [{ attempt, finding }]);
     expect((await row(attempt.id)).finding).toEqual(finding);
@@ -46,7 +46,7 @@ describe('what is seen around an attempt', () => {
     expect((await row(attempt.id)).finding).toBeNull();
   });
 
-  test('is not written by a leader that was, nor on an attempt that is over', async () => {
+  test('is not recorded by a former leader, or for an ended attempt', async () => {
     const attempt = await anAttempt();
     await recordFindings(harness.ctx, formerLead(), [{ attempt, finding }]);
     expect((await row(attempt.id)).finding).toBeNull();
@@ -61,25 +61,25 @@ describe('an attempt that is gone', () => {
     ['preempted', 'preempted', 'preemption'],
     ['step_failed', 'cancelled', 'infrastructure'],
     ['cancelled', 'cancelled', 'infrastructure'],
-  ] as const)('after it was asked to stop because it is %s was %s', async (stopCause, state, cause) => {
+  ] as const)('after a request to stop with the cause %s is %s', async (stopCause, state, cause) => {
     const { id, runId } = await anAttempt();
     await harness.prisma.attempt.update({ where: { id }, data: { state: 'stopping', stopCause, stopReason: 'for people' } });
     await attemptGone(harness.ctx, harness.lead, { id, runId, generation: 1 }, nodeLost);
     expect(await row(id)).toMatchObject({ state, failure: { cause } });
   });
 
-  test('without having been asked was lost', async () => {
+  test('without a request to stop is lost', async () => {
     const { id, runId } = await anAttempt();
     await attemptGone(harness.ctx, harness.lead, { id, runId, generation: 1 }, nodeLost);
     expect(await row(id)).toMatchObject({ state: 'lost', failure: { cause: 'infrastructure' } });
   });
 });
 
-describe('what the machines of a pool can hold', () => {
+describe('the room of a pool', () => {
   const room = { fits: 2, leaving: 1, sentences: ['node a: 8 of 8 GPUs free'] };
   const pool = () => harness.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
 
-  test('is written down by the leader alone', async () => {
+  test('is recorded by the leader only', async () => {
     await recordPools(harness.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]);
     await recordRoom(harness.ctx, formerLead(), 'gpus', room);
     expect(await pool()).toMatchObject({ attemptSlots: 8, room: null });
@@ -90,14 +90,14 @@ describe('what the machines of a pool can hold', () => {
   });
 });
 
-describe('an attempt on its way', () => {
-  test('holds the slots of its pool, whatever its step asks for', async () => {
+describe('an attempt that is being launched', () => {
+  test('holds the slots of its pool, regardless of its step', async () => {
     const attempt = await anAttempt(8);
     expect((await row(attempt.id)).slots).toBe(8);
     expect(await beginLaunch(harness.ctx, attempt.id, 1)).toMatchObject({ slots: 8, avoidNodes: [] });
   });
 
-  test('avoids the nodes on which attempts of its step ended for a fault of the node', async () => {
+  test('avoids the nodes on which attempts of its step ended because of the node', async () => {
     const { runId, stepId, id } = await anAttempt();
     await attemptGone(harness.ctx, harness.lead, { id, runId, generation: 1 }, nodeLost, 'node-a');
     const second = await nextAttempt(runId, stepId);
@@ -107,7 +107,7 @@ describe('an attempt on its way', () => {
     expect((await beginLaunch(harness.ctx, third, 1))?.avoidNodes).toEqual(['node-a']);
   });
 
-  test('is asked for again until its executor has it; a pod that waits is watched, not started again', async () => {
+  test('is queued again until its executor has it; a waiting pod is watched, not started again', async () => {
     const { id } = await anAttempt();
     await harness.prisma.outbox.deleteMany({ where: { row: id } });
     const missing = async () => (await attemptsToQueue(harness.ctx, -1_000)).map((entry) => entry.row);

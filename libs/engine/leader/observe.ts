@@ -6,9 +6,9 @@ import {
   type Hint,
   isLiveAttempt,
   liveAttemptStates,
-  type StopCause,
   reportedFailure,
   reportedMessage,
+  type StopCause,
 } from '@cairn/contract';
 import { hintChannel, liveAttempts } from '@cairn/db';
 import { endAttempt } from '../attempts/finish.ts';
@@ -19,7 +19,7 @@ import { changeAttempt } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { assertLead, type Leadership, leaderGuard } from './leadership.ts';
 
-/** A live attempt as the leader watches it. Times are milliseconds since the epoch. */
+/** A live attempt as the leader watches it. Times are in milliseconds since the epoch. */
 export type WatchedAttempt = {
   id: string;
   runId: string;
@@ -31,11 +31,11 @@ export type WatchedAttempt = {
   lastContactAt: number | null;
   stopRequestedAt: number | null;
   stopReason: string | null;
-  /** True once the executor has answered where it started it. */
+  /** True once the executor has reported where it started the attempt. */
   isPlaced: boolean;
-  /** Where it is, as last recorded. */
+  /** The last recorded place. */
   place: string | null;
-  /** What was last recorded of what is seen around it. */
+  /** The last recorded finding. */
   finding: FindingView | null;
 };
 
@@ -59,16 +59,16 @@ export async function watchedAttempts(ctx: EngineContext): Promise<WatchedAttemp
 }
 
 /**
- * The executor proved that an attempt's process is gone, or its place lost the right to go on (`revoke`). No change when the
- * attempt told its end itself. The generation is raised, so that whatever still runs is refused from now on.
+ * Ends an attempt whose process is proved gone by its executor, or whose right to continue was revoked. No change when the attempt reported
+ * its end itself. The generation is incremented, so that a process that still runs is rejected from now on.
  */
 export async function attemptGone(
   ctx: EngineContext,
   lead: Leadership,
   attempt: Pick<WatchedAttempt, 'id' | 'runId' | 'generation'>,
-  /** With the last words of a program or a kubelet in it: cleaned here. */
+  /** May contain the last output of a program or a kubelet; cleaned here. */
   seen: FailureView,
-  /** The machine that the step's next attempts are to avoid. */
+  /** The machine that the next attempts of the step should avoid. */
   avoidNode?: string,
 ): Promise<void> {
   const failure = reportedFailure.parse(seen);
@@ -82,13 +82,13 @@ export async function attemptGone(
   });
 }
 
-/** What an attempt is when it ended as it was asked to. */
+/** The state of an attempt that ended as requested. */
 const stoppedState = { cancelled: 'cancelled', step_failed: 'cancelled', preempted: 'preempted' } as const satisfies Record<
   StopCause,
   AttemptState
 >;
 
-/** Marks attempts that have not reported for a while. Contact is an attribute, not a state: nothing is decided by it alone. */
+/** Marks attempts that have not reported for a while. Contact is an attribute, not a state: it alone decides nothing. */
 export async function markSilent(ctx: EngineContext, attemptIds: readonly string[]): Promise<void> {
   if (attemptIds.length > 0)
     await ctx.prisma.attempt.updateMany({ where: { id: { in: [...attemptIds] }, contact: 'ok' }, data: { contact: 'silent' } });
@@ -96,14 +96,14 @@ export async function markSilent(ctx: EngineContext, attemptIds: readonly string
 
 export type FindingChange = { attempt: Pick<WatchedAttempt, 'id' | 'runId'>; finding: FindingView | null };
 
-/** Writes down what is seen around attempts, for whoever explains without a connection to the cluster; called only with what changed. */
+/** Records findings about attempts, for programs without a connection to the cluster; called only with changes. */
 export async function recordFindings(ctx: EngineContext, lead: Leadership, changes: readonly FindingChange[]): Promise<void> {
   if (changes.length === 0) return;
   const rows = JSON.stringify(
     changes.map(({ attempt, finding }) => {
       const hint: Hint = { topic: `run:${attempt.runId}`, runId: attempt.runId, what: 'run' };
-      const told = finding && { ...finding, message: reportedMessage.parse(finding.message) };
-      return { id: attempt.id, finding: told, hint: JSON.stringify(hint) };
+      const cleaned = finding && { ...finding, message: reportedMessage.parse(finding.message) };
+      return { id: attempt.id, finding: cleaned, hint: JSON.stringify(hint) };
     }),
   );
   await ctx.prisma.$executeRaw`
@@ -114,7 +114,7 @@ export async function recordFindings(ctx: EngineContext, lead: Leadership, chang
     select pg_notify(${hintChannel}, hint) from written`;
 }
 
-/** True while the attempt's generation may go on. */
+/** True while the attempt's generation may continue. */
 export async function isLive(ctx: EngineContext, attemptId: string, generation: number): Promise<boolean> {
   return (await ctx.prisma.attempt.count({ where: { id: attemptId, generation, state: { in: liveAttemptStates } } })) > 0;
 }

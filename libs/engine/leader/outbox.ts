@@ -5,13 +5,13 @@ import type { EngineContext } from '../context.ts';
 export type OutboxEntry = { queue: string; row: string; generation: number };
 
 /**
- * Takes entries out of the outbox and hands them on; they are deleted when `deliver` succeeded. A crash in between delivers
- * them again, which a queue that knows its ids and handlers that read the row make harmless.
+ * Takes entries from the outbox and delivers them; they are deleted when `deliver` succeeded. A crash in between delivers them again, which
+ * is harmless because the queue deduplicates by id and handlers read the row.
  *
  * @returns how many were delivered
  */
 export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxEntry[]) => Promise<void>, most: number): Promise<number> {
-  // Most looks find nothing, and then one statement is enough.
+  // Most calls find nothing, and then one statement is enough.
   if ((await ctx.prisma.outbox.findFirst({ select: { id: true } })) === null) return 0;
   return inTransaction(ctx.prisma, async (tx) => {
     const entries = await tx.$queryRaw<OutboxEntry[]>`
@@ -23,8 +23,8 @@ export async function drainOutbox(ctx: EngineContext, deliver: (entries: OutboxE
 }
 
 /**
- * Attempts that should be in a queue: made a while ago, never started, with no outbox entry left. An emptied queue is refilled
- * from these. What its executor has started and waits there, as a pod does, is watched and not started again.
+ * Attempts that should be in a queue: created a while ago, never started, with no outbox entry left. An emptied queue is refilled from
+ * these. An attempt that its executor has started but that still waits, as a pod does, is watched and not started again.
  */
 export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): Promise<OutboxEntry[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string; generation: number; pool: string }[]>`
@@ -35,8 +35,8 @@ export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): 
 }
 
 /**
- * Live runs that a command left unsettled because it died in between: nothing is ready or active in them, or a fleet has all its shards
- * and its finalizing was not asked for.
+ * Live runs that a crashed command left unsettled: none of their steps is ready or active, or a fleet is complete and its finalizing was
+ * not requested.
  */
 export async function unsettledRuns(ctx: EngineContext): Promise<string[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string }[]>`

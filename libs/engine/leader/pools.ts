@@ -7,11 +7,11 @@ export type PoolRecord = {
   name: string;
   executor: string;
   slots: number;
-  /** Slots that each of its attempts holds whatever the step asks for; null: as many as the step asks for. */
+  /** Slots that each of its attempts holds regardless of the step; null: as many as the step asks for. */
   attemptSlots: number | null;
 };
 
-/** Writes the pools down for screens and for "why does it wait". */
+/** Records the pools for views and for waiting reasons. */
 export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord[]): Promise<void> {
   await inTransaction(ctx.prisma, async (tx) => {
     await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
@@ -25,7 +25,7 @@ export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord
   });
 }
 
-/** Writes down what a pool's machines can hold, for whoever explains without a connection to them; called only when it changed. */
+/** Records what a pool's machines can hold, for programs without a connection to them; called only when it changed. */
 export async function recordRoom(ctx: EngineContext, lead: Leadership, pool: string, room: PoolRoom | null): Promise<void> {
   const value = room === null ? null : JSON.stringify(room);
   await ctx.prisma.$executeRaw`update pool set room = ${value}::jsonb, updated_at = now() where name = ${pool} and ${leaderGuard(lead)}`;

@@ -13,6 +13,7 @@ import { createLogger, newId, sha256, sha256Json } from '@cairn/runtime';
 import { createDatabase } from '@cairn/testing';
 import {
   type Actor,
+  acquireLead,
   artifactReady,
   createAttempts,
   createEngine,
@@ -21,14 +22,13 @@ import {
   type Leadership,
   loadRecipes,
   pendingFinalization,
-  acquireLead,
 } from '../index.ts';
 
 export const ada: Actor = { name: 'ada', projectId: 'default', tokenId: newId('token'), address: '192.0.2.7' };
 
 const stage = { list: 'clean', imageSize: 32, epochs: 1, learningRate: 0.1, batch: 4, ranks: 1 };
 
-/** A recipe with two stages and three shards: the whole graph, small. */
+/** A recipe with two stages and three shards: the whole graph, but small. */
 export const smallRecipe: Recipe = recipeSchema.parse({
   name: 'small',
   dataset: 'toy',
@@ -58,7 +58,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
   register: { model: 'toy', metrics: { mapAt100: 0.5 } },
 };
 
-/** An engine on a database of its own, and ways to play what the controller and the attempts do. */
+/** An engine on its own database, with functions that simulate the controller and the attempts. */
 export async function openEngineHarness() {
   const template = { key: 'cairn', migrate: (url: string) => migrate(url).then(() => undefined) };
   const database = await createDatabase({ template });
@@ -74,7 +74,7 @@ export async function openEngineHarness() {
     removed.push(prefix);
     return 1;
   });
-  // Longer than any file of tests takes on a busy machine.
+  // Longer than any test file takes on a busy machine.
   const lead = (await acquireLead(prisma, 'test', 600_000)) as Leadership;
   await prisma.dataset.create({
     data: {
@@ -93,7 +93,7 @@ export async function openEngineHarness() {
     prisma.step.findUniqueOrThrow({ where: { runId_name: { runId, name } }, include: { artifact: true } });
   const run = (runId: string) => prisma.run.findUniqueOrThrow({ where: { id: runId } });
 
-  /** Makes attempts of a step and says that their processes run. */
+  /** Creates attempts of a step and reports their processes as running. */
   async function startAttempts(runId: string, name: string, wanted = 1, inPool?: string): Promise<string[]> {
     const { id, pool: own } = await step(runId, name);
     const pool = inPool ?? own;
@@ -114,12 +114,12 @@ export async function openEngineHarness() {
     sha256: sha256(text),
   });
 
-  /** The copying of what was staged, without the bytes: the digest follows from the files. */
+  /** Finalizes without copying bytes: the digest is computed from the staged files. */
   async function finalize(runId: string, name: string): Promise<void> {
     const { id, generation, shardsTotal } = await step(runId, name);
     if (shardsTotal !== null) return finalizeFleet(runId, name);
     const finalization = await pendingFinalization(ctx, id, generation);
-    if (!finalization) throw new Error(`${name} is not to be finalized`);
+    if (!finalization) throw new Error(`${name} has no pending finalization`);
     const files = finalization.files.map(({ name: fileName, bytes, sha256: digestOfFile }) => ({
       name: fileName,
       bytes,
@@ -128,7 +128,7 @@ export async function openEngineHarness() {
     await artifactReady(ctx, finalization, { digest: sha256(JSON.stringify(files)), files, details: finalization.details });
   }
 
-  /** An attempt of its own puts a fleet's result in its place. */
+  /** Finalizes a fleet with a separate attempt. */
   async function finalizeFleet(runId: string, name: string): Promise<void> {
     const [attempt = ''] = await startFinalizing(runId, name);
     await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [], details: { digest: await stagedDigest(attempt) } });
@@ -168,7 +168,7 @@ export async function openEngineHarness() {
     }
   }
 
-  /** Plays one ready step to its end. The result's content follows from what it depends on, and from `variant`. */
+  /** Simulates one ready step to its end. The content of its result is determined by its inputs and `variant`. */
   async function play(runId: string, name: string, variant = ''): Promise<void> {
     const { kind, artifact } = await step(runId, name);
     const [attempt = ''] = await startAttempts(runId, name);
@@ -181,7 +181,7 @@ export async function openEngineHarness() {
   const ready = async (runId: string) =>
     (await prisma.step.findMany({ where: { runId, state: 'ready' }, orderBy: { position: 'asc' } })).map((row) => row.name);
 
-  /** Plays every step until none is ready. */
+  /** Simulates every step until none is ready. */
   async function playAll(runId: string): Promise<void> {
     for (let names = await ready(runId); names.length > 0; names = await ready(runId)) for (const name of names) await play(runId, name);
   }
