@@ -2,7 +2,7 @@ import type { Logger } from '@cairn/runtime';
 import { createTrigger } from './trigger.ts';
 
 export type ApiHealth = {
-  /** Since when the api has answered without a break, in milliseconds since the epoch; null while it does not. */
+  /** Since when the api has answered without interruption, in milliseconds since the epoch; null while it does not answer. */
   healthySince(): number | null;
   close(): Promise<void>;
 };
@@ -10,7 +10,7 @@ export type ApiHealth = {
 const everyMs = 2_000;
 const limitMs = 3_000;
 
-/** Asks the api where attempts report whether it is well, so that silence is told from an outage of ours. */
+/** Polls the health of the api that attempts report to, so that a silent attempt is distinguished from an outage of the api. */
 export function watchApiHealth(urls: readonly string[], log: Logger): ApiHealth {
   let since: number | null = null;
   const ask = async (url: string): Promise<boolean> => {
@@ -25,12 +25,12 @@ export function watchApiHealth(urls: readonly string[], log: Logger): ApiHealth 
   };
   const trigger = createTrigger({
     everyMs,
-    onError: (error) => log.error({ err: error }, 'the api cannot be asked'),
+    onError: (error) => log.error({ err: error }, 'the health check of the api failed'),
     work: async () => {
       const answers = await Promise.all(urls.map(ask));
       if (answers.some(Boolean)) since ??= Date.now();
       else {
-        if (since !== null) log.warn('the api does not answer; silence of attempts does not count until it does');
+        if (since !== null) log.warn('the api does not answer; silent attempts are not counted as silent until it does');
         since = null;
       }
     },

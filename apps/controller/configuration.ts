@@ -3,10 +3,10 @@ import { datasetRootsVariables, logLevels, probeVariables } from '@cairn/runtime
 import { z } from 'zod';
 import { poolsVariable } from './pools.ts';
 
-/** A Kubernetes label's value, for that is where it ends. */
+/** A valid Kubernetes label value, since it is used as one. */
 const instanceName = z
   .string()
-  .regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'use letters, digits, dash, dot and underscore, at most 63');
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'use at most 63 letters, digits, dashes, dots and underscores');
 
 /** The controller's environment variables. */
 export const configurationSchema = z.object({
@@ -20,10 +20,12 @@ export const configurationSchema = z.object({
   CAIRN_SERVER_KEY: z
     .string()
     .min(32)
-    .describe("the key that attempts' tokens are made with")
+    .describe('the key that signs the tokens of attempts')
     .meta({ example: 'the output of `openssl rand -hex 32`', secret: true }),
   CAIRN_INTERNAL_URL: z.string().min(1).describe('where attempts reach the control plane').meta({ example: 'http://127.0.0.1:8081' }),
-  CAIRN_POOLS: poolsVariable.describe('where attempts run').meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),
+  CAIRN_POOLS: poolsVariable
+    .describe('the pools that attempts run in, as JSON')
+    .meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),
   CAIRN_INSTANCE: instanceName.default('cairn').describe('the name of this installation in a cluster').meta({ example: 'cairn' }),
   CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(4096).default(2),
   CAIRN_STATE_DIR: z.string().min(1).describe('folder for process records and work').meta({ example: '/var/lib/cairn/state' }),
@@ -37,9 +39,9 @@ export type Configuration = z.infer<typeof configurationSchema>;
 
 export const agentEntry = new URL('../worker/main.ts', import.meta.url).pathname;
 
-/** An unknown pool in a row of an earlier configuration is an operator's fault, not a crash. */
+/** A row may name a pool of an earlier configuration: the operator's error, not a crash. */
 export const unknownPool = (name: string): CairnError =>
   new CairnError(
     'invalid_configuration',
-    `an attempt belongs to pool "${name}", which CAIRN_POOLS no longer has; put it back until its attempts are over`,
+    `an attempt belongs to the pool "${name}", which is missing from CAIRN_POOLS; restore it until its attempts have ended`,
   );

@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { stepsToFinalize } from '@cairn/engine';
-import { ada, openEngineHarness, type Harness } from '@cairn/engine/testing';
+import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { type ObjectStore, openStore, tensorBoardFolders } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -22,7 +22,7 @@ afterAll(async () => {
 
 const keys = async (prefix: string) => (await Array.fromAsync(store.list(prefix.replace(/\/$/, '')))).map(({ key }) => key);
 
-/** A stage whose attempt has ended well: its checkpoint and its curves are staged. */
+/** A training stage whose attempt succeeded: its checkpoint and its curves are staged. */
 async function trained(epochs: number) {
   const runId = await harness.submit({ set: { 'stages.first.epochs': epochs } });
   for (const name of await harness.ready(runId)) if (name === 'prepare') await harness.play(runId, name);
@@ -38,7 +38,7 @@ async function trained(epochs: number) {
 const finalize = (id: string, generation: number, over: Partial<ObjectStore> = {}) =>
   finalizeStep({ ctx: harness.ctx, store: { ...store, ...over } }, id, generation, AbortSignal.timeout(20_000));
 
-test('what a stage staged becomes its result, its curves are kept, and the staging folder goes', async () => {
+test('staged files of a stage become its result, its curves are kept, and the staging folder is removed', async () => {
   const { attempt, id, generation, prefix, state } = await trained(2);
   await finalize(id, generation);
   expect(await state()).toBe('succeeded');
@@ -48,7 +48,7 @@ test('what a stage staged becomes its result, its curves are kept, and the stagi
   expect(await keys('staging/')).toEqual([]);
 });
 
-test('a finalizing that was cut off before the curves were kept leaves them where they can be read', async () => {
+test('a finalizing that was interrupted before the curves were kept leaves them readable', async () => {
   const { attempt, id, generation, state } = await trained(3);
   const copy: ObjectStore['copy'] = async (from, to, signal) => {
     if (to.startsWith('logs/')) throw new Error('killed here');
@@ -60,27 +60,27 @@ test('a finalizing that was cut off before the curves were kept leaves them wher
   expect(await keys(staged)).toEqual([`${staged}/events.out.tfevents.1.2`]);
 });
 
-test('a staged file that is not what was promised starts the step over and keeps nothing of it', async () => {
+test('a staged file that differs from what was reported makes the step start over', async () => {
   const { attempt, id, generation, prefix, state } = await trained(4);
   await store.put(`staging/${attempt}/checkpoint.pt`, 'other bytes');
   await finalize(id, generation);
   expect(await state()).toBe('ready');
   expect(await keys(prefix)).not.toContain(`${prefix}manifest.json`);
-  // Where a finalizing that is late may still write, the next result will not be.
+  // The next result has another prefix, since a late finalizing may still write to the old one.
   const { artifact, failures } = await harness.prisma.step.findUniqueOrThrow({ where: { id }, include: { artifact: true } });
   expect(artifact).toMatchObject({ state: 'building', prefix: expect.not.stringContaining(prefix) });
   expect(failures).toEqual({ infrastructure: 1 });
 });
 
-test('a storage that fails or is full is tried again after a pause, with what was staged', async () => {
+test('a failed or full storage is retried after a delay, with the same staged files', async () => {
   const { attempt, id, generation, state } = await trained(5);
   for (const [nth, code] of (['storage_full', 'storage_failed'] as const).entries()) {
-    const copy = () => Promise.reject(new CairnError(code, 'the disk is at fault'));
+    const copy = () => Promise.reject(new CairnError(code, 'the disk failed'));
     await finalize(id, generation, { copy });
     const step = await harness.prisma.step.findUniqueOrThrow({ where: { id } });
     expect(step).toMatchObject({ state: 'active', finalizing: true, generation, failures: { infrastructure: nth + 1 }, failure: { code } });
     expect(step.notBefore?.getTime()).toBeGreaterThan(Date.now() - 1_000);
-    // Not before it is due.
+    // Not before the retry is due.
     await harness.prisma.step.update({ where: { id }, data: { notBefore: new Date(Date.now() + 60_000) } });
     expect(await stepsToFinalize(harness.ctx)).toEqual([]);
   }
@@ -91,14 +91,14 @@ test('a storage that fails or is full is tried again after a pause, with what wa
   expect(await state()).toBe('succeeded');
 });
 
-test('two replicas that finalize one step at once make one result', async () => {
+test('two replicas that finalize a step at the same time make one result', async () => {
   const { id, generation, prefix, state } = await trained(6);
   await Promise.all([finalize(id, generation), finalize(id, generation)]);
   expect(await state()).toBe('succeeded');
   expect(await keys(prefix)).toEqual([`${prefix}checkpoint.pt`, `${prefix}manifest.json`]);
 });
 
-test('a cancel while a step is finalized ends the run, and the copy counts for nothing', async () => {
+test('a cancel while a step is finalized ends the run, and the copy is discarded', async () => {
   const { id, generation, state, runId } = await trained(7);
   const copy: ObjectStore['copy'] = async (from, to, signal) => {
     await harness.engine.cancelRun(runId, ada, '');

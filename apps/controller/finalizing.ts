@@ -4,9 +4,9 @@ import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import type { ControllerParts } from './parts.ts';
 
 /**
- * Makes the artifact of a step that one attempt did, unless there is nothing to make any more, and removes what the step's attempts staged
- * once its result is in its place. Any replica may do it, and several at once: all write the same bytes to the same keys, and the row
- * decides whose word counts.
+ * Makes the artifact of a step that one attempt did, unless it is no longer pending, and removes the staged files of the step's attempts
+ * once its result is stored. Any replica may do it, and several in parallel: all write the same bytes to the same keys, and the row decides
+ * which one counts.
  */
 export async function finalizeStep(
   parts: Pick<ControllerParts, 'ctx' | 'store'>,
@@ -39,7 +39,7 @@ async function makeArtifact(
   } catch (error) {
     if (signal.aborted || !isCairnError(error, 'corrupt_artifact', 'not_found', 'storage_failed', 'storage_full')) throw error;
     const failure = { cause: 'infrastructure', code: error.code, message: error.message } as const;
-    // What was staged is not what was promised: start over. A storage that fails or is full keeps what it has.
+    // Staged files that differ from what was reported: start over. When the storage fails or is full, the staged files stay.
     const isStorage = isCairnError(error, 'storage_failed', 'storage_full');
     await (isStorage ? finalizationDelayed : finalizationFailed)(ctx, finalization, failure);
   }

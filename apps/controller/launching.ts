@@ -7,7 +7,7 @@ import type { ControllerParts } from './parts.ts';
 
 type Launch = NonNullable<Awaited<ReturnType<typeof beginLaunch>>>;
 
-/** Starts one attempt where `admit` put it. Run again after a crash it adopts what was started. */
+/** Starts one attempt in the pool that `admit` chose. When repeated after a crash, it adopts what was already started. */
 export async function launchAttempt(parts: ControllerParts, attemptId: string, generation: number, signal: AbortSignal): Promise<void> {
   const launch = await beginLaunch(parts.ctx, attemptId, generation);
   if (!launch) return;
@@ -26,13 +26,13 @@ export async function launchAttempt(parts: ControllerParts, attemptId: string, g
     const { place, handle } = await executor.start(spec, signal);
     await recordPlace(parts.ctx, attemptId, generation, place, handle);
   } catch (error) {
-    // The queue tries it again; until then the step says why it does not start.
+    // The leader queues it again; until then the step shows why it does not start.
     if (isCairnError(error) && !signal.aborted) await recordFailure(parts, launch, error);
     throw error;
   }
 }
 
 async function recordFailure({ ctx }: ControllerParts, launch: Launch, { code, message }: CairnError): Promise<void> {
-  const finding = { code, message: `it cannot be started: ${message}`, since: launch.createdAt.toISOString() };
+  const finding = { code, message: `cannot be started: ${message}`, since: launch.createdAt.toISOString() };
   if (!isDeepStrictEqual(finding, launch.finding)) await recordLaunchFailure(ctx, launch, finding);
 }

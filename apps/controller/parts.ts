@@ -4,7 +4,7 @@ import type { Queues } from '@cairn/queue';
 import type { Logger } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 
-/** What the controller is made of. */
+/** The parts of a controller. */
 export type ControllerParts = {
   ctx: EngineContext;
   databaseUrl: string;
@@ -14,12 +14,12 @@ export type ControllerParts = {
   executors: ReadonlyMap<string, Executor>;
   /** Every pool in order of preference, `tasks` among them. */
   pools: readonly PoolRecord[];
-  /** Environment that every agent gets. */
+  /** Environment variables of every agent. */
   agentEnv: Readonly<Record<string, string>>;
   serverKey: string;
   internalUrls: readonly string[];
   log: Logger;
 };
 
-/** The parts during one reign. */
+/** The parts of a controller while it leads. */
 export type LeaderParts = ControllerParts & { lead: Leadership; signal: AbortSignal };

@@ -23,26 +23,22 @@ const box = (settings: Record<string, unknown> = {}, slots = 8) => ({
   settings: { image, ...settings },
 });
 
-test('pools come in their order, with the defaults of their settings', () => {
+test('pools keep their order, with the defaults of their settings', () => {
   const [first, second] = read([gpus(), local]);
   expect(first).toMatchObject({ name: 'gpus', slots: 16, settings: { gpusPerPod: 8, graceSeconds: 60 } });
   expect(second).toEqual(local);
   expect(read([box()])).toMatchObject([{ slots: 8, settings: { gpus: 'all', network: 'bridge', graceSeconds: 60 } }]);
 });
 
-test('a pod holds all its GPUs whatever its step asks for; a pod without GPUs and a process hold what the step asks for', () => {
+test('a pod holds all its GPUs regardless of its step; a pod without GPUs and a process hold what the step asks for', () => {
   expect(read([gpus(), { ...gpus({ gpusPerPod: 0 }), name: 'cpus' }, local]).map(attemptSlotsOf)).toEqual([8, null, null]);
   const boxes = [box({}, 4), { ...box({ gpus: 2 }), name: 'two' }, { ...box({ gpus: 'none' }), name: 'cpus' }];
   expect(read(boxes).map(attemptSlotsOf)).toEqual([4, 2, null]);
 });
 
-describe('a wrong pool is refused with its name and setting', () => {
+describe('an invalid pool is rejected with its name and setting', () => {
   test.each([
-    [
-      'an executor that there is not',
-      [{ ...local, executor: 'slurm' }],
-      'pool local.executor: executor is one of process, docker, kubernetes',
-    ],
+    ['an unknown executor', [{ ...local, executor: 'slurm' }], 'pool local.executor: expected one of process, docker, kubernetes'],
     ['settings of a process', [{ ...local, settings: {} }], 'pool local: Unrecognized key: "settings"'],
     ['no settings', [{ name: 'gpus', executor: 'kubernetes', slots: 8 }], 'pool gpus.settings: Invalid input'],
     ['an image by tag', [gpus({ image: 'worker:1' })], 'pool gpus.settings.image: pin the image by digest'],
@@ -51,16 +47,16 @@ describe('a wrong pool is refused with its name and setting', () => {
     ['fewer slots than a container', [box({ gpus: 4 }, 2)], 'pool box.slots: slots are the GPUs of all containers together: 2 do not'],
     ['less grace in a container', [box({ graceSeconds: 10 })], 'pool box.settings.graceSeconds: an attempt is promised 30 s'],
     ['a pool without a name', [{ executor: 'process', slots: 2 }], 'pool 1.name: '],
-    ['two of a name', [local, local], 'two pools have the same name'],
-    ['the name of the tasks', [{ ...local, name: 'tasks' }], '`tasks` is the name of the pool beside the control plane'],
-    ['no list', local, 'a list of pools is wanted'],
-    ['no pool', [], 'at least one pool is wanted'],
-    ['no JSON', '[', 'it is not JSON'],
+    ['two pools with the same name', [local, local], 'two pools have the same name'],
+    ['the reserved name tasks', [{ ...local, name: 'tasks' }], '`tasks` is reserved for the pool of the control plane'],
+    ['no list', local, 'expected a list of pools'],
+    ['no pool', [], 'expected at least one pool'],
+    ['invalid JSON', '[', 'invalid JSON'],
   ])('%s', (_, pools, message) => {
     expect(() => read(pools)).toThrow(message);
   });
 
-  test('every fault of every pool is named at once', () => {
+  test('every error of every pool is reported at once', () => {
     const wrong = () => read([gpus({ image: 'worker:1' }), { ...local, slots: 0 }]);
     expect(wrong).toThrow(/pool gpus\.settings\.image/);
     expect(wrong).toThrow(/pool local\.slots/);

@@ -36,28 +36,28 @@ function refine({ held, gpus, graceSeconds, what }: Held, context: z.RefinementC
   if (held < gpus) fault(['slots'], `slots are the GPUs of all ${what}s together: ${held} do not hold one ${what} of ${gpus}`);
   const { graceSeconds: promised } = defaultLimits;
   if (graceSeconds < promised) {
-    fault(['settings', 'graceSeconds'], `an attempt is promised ${promised} s to save its work, so a ${what} needs at least as many`);
+    fault(['settings', 'graceSeconds'], `an attempt is promised ${promised} s to save its work, so a ${what} needs at least that long`);
   }
 }
 
 /** One schema for each executor; `openExecutor` has a case for each. */
 const poolSchemas = [processPool, dockerPool, kubernetesPool] as const;
 const executors = poolSchemas.map((schema) => schema.shape.executor.value);
-const poolSchema = z.discriminatedUnion('executor', poolSchemas, { error: `executor is one of ${executors.join(', ')}` });
+const poolSchema = z.discriminatedUnion('executor', poolSchemas, { error: `expected one of ${executors.join(', ')}` });
 export type PoolConfiguration = z.infer<typeof poolSchema>;
 
-/** Pools as JSON in one variable; `tasks` is made by the controller itself. Every fault names its pool and setting. */
+/** Pools as JSON in one variable; the controller itself adds `tasks`. Every error names its pool and setting. */
 export const poolsVariable = z
   .string()
   .transform((text, context) => {
     try {
       return JSON.parse(text) as unknown;
     } catch (error) {
-      context.addIssue({ code: 'custom', message: `it is not JSON: ${error instanceof Error ? error.message : String(error)}` });
+      context.addIssue({ code: 'custom', message: `invalid JSON: ${error instanceof Error ? error.message : String(error)}` });
       return z.NEVER;
     }
   })
-  .pipe(z.array(z.unknown(), 'a list of pools is wanted').min(1, 'at least one pool is wanted'))
+  .pipe(z.array(z.unknown(), 'expected a list of pools').min(1, 'expected at least one pool'))
   .transform((list, context) =>
     list.flatMap((given, index): PoolConfiguration[] => {
       const parsed = poolSchema.safeParse(given);
@@ -70,14 +70,14 @@ export const poolsVariable = z
     }),
   )
   .refine((list) => new Set(list.map((pool) => pool.name)).size === list.length, 'two pools have the same name')
-  .refine((list) => !list.some((pool) => pool.name === 'tasks'), '`tasks` is the name of the pool beside the control plane');
+  .refine((list) => !list.some((pool) => pool.name === 'tasks'), '`tasks` is reserved for the pool of the control plane');
 
 function poolName(given: unknown, index: number): string {
   const name = z.object({ name: safeName }).safeParse(given).data?.name;
   return name === undefined ? `pool ${index + 1}` : `pool ${name}`;
 }
 
-/** Slots that one attempt holds whatever its step asks for: a container has all its GPUs to itself. Null: as many as the step asks for. */
+/** Slots that an attempt holds regardless of its step, since a container owns all its GPUs. Null: as many as the step asks for. */
 export function attemptSlotsOf(pool: PoolConfiguration): number | null {
   switch (pool.executor) {
     case 'process':
@@ -92,17 +92,17 @@ export function attemptSlotsOf(pool: PoolConfiguration): number | null {
 }
 
 type ExecutorPlace = {
-  /** Name of the installation: by it an executor tells its objects from those of others. */
+  /** Name of the installation, by which an executor recognizes its own objects. */
   instance: string;
   stateDir: string;
-  /** How a local process becomes an agent. */
+  /** The command that starts an agent as a local process. */
   command: readonly string[];
-  /** Environment of local agents. */
+  /** Environment variables of local agents. */
   baseEnv: Readonly<Record<string, string>>;
   log: Logger;
 };
 
-/** Opens what runs the attempts of a pool. */
+/** Opens the executor of a pool. */
 export function openExecutor(pool: PoolConfiguration, { instance, stateDir, command, baseEnv, log }: ExecutorPlace): Executor {
   switch (pool.executor) {
     case 'process':

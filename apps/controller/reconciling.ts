@@ -1,12 +1,12 @@
-import { attemptsToQueue, unsettledRuns, settleRun, stepsToFinalize } from '@cairn/engine';
+import { attemptsToQueue, settleRun, stepsToFinalize, unsettledRuns } from '@cairn/engine';
 import type { LeaderParts } from './parts.ts';
 
-/** What stands in a queue for longer than this may be missing there. */
+/** After this long in a queue, an entry may have been lost. */
 const requeueAfterMs = 3_000;
 
 /**
- * Repairs what a crash or an emptied queue left: asks again for starts and finalizations (a queue that still has the entry
- * ignores it), and settles runs that a command left unsettled.
+ * Recovers from crashes and emptied queues: queues starts and finalizations again (a queue that still has the entry ignores it), and
+ * settles runs that a command left unsettled.
  */
 export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<void> {
   const missing = await attemptsToQueue(ctx, requeueAfterMs);
@@ -18,6 +18,6 @@ export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<
     await queues.add('finalize', { stepId, generation });
   }
   for (const runId of await unsettledRuns(ctx)) {
-    await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'a run could not be settled'));
+    await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'could not settle a run'));
   }
 }

@@ -1,5 +1,5 @@
-// A program of the chart's uninstall: removes the Jobs and Secrets of attempts in the namespaces of all pools, where nobody leads
-// any more who would. It takes CAIRN_POOLS and CAIRN_INSTANCE as the controller does.
+// Run when the chart is uninstalled: removes the Jobs and Secrets of attempts in the namespaces of all pools, since no leader is left to do
+// it. It reads CAIRN_POOLS and CAIRN_INSTANCE like the controller.
 import { removeAttempts } from '@cairn/executor';
 import { exitCodes, readConfiguration, runMain } from '@cairn/runtime';
 import { KubeConfig } from '@kubernetes/client-node';

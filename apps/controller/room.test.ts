@@ -1,11 +1,11 @@
 import type { PoolRoom } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
 import { recordPools } from '@cairn/engine';
-import { ada, openEngineHarness, type Harness } from '@cairn/engine/testing';
+import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readinessOf } from './readiness.ts';
-import { hasMoreRoom, readRooms, type RoomReadings, type RoomSource } from './room.ts';
+import { hasMoreRoom, type RoomReadings, type RoomSource, readRooms } from './room.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 beforeEach(() => recordPools(harness.ctx, [{ name: 'gpus', executor: 'kubernetes', slots: 16, attemptSlots: 8 }]));
 
-/** Of an executor what is asked here. */
+/** The part of an executor that is used here. */
 function executorOf(see: () => PoolRoom | null, isWatching = true) {
   const asked: string[][] = [];
   const loaders: (number | undefined)[] = [];
@@ -41,7 +41,7 @@ const row = () => harness.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' 
 const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
 
 describe('the room of a pool', () => {
-  test('is what its executor sees beside the attempts that live, and is written down when it changes', async () => {
+  test('is what its executor sees, given the live attempts, and is recorded when it changes', async () => {
     const { executor, asked } = executorOf(() => free);
     expect(await readRoom(executor)).toMatchObject([{ name: 'gpus', room: free }]);
     const { room, updatedAt } = await row();
@@ -51,8 +51,8 @@ describe('the room of a pool', () => {
     expect(asked).toEqual([[], []]);
   });
 
-  test('is none where nothing can be seen: nothing starts on ignorance', async () => {
-    const blind = [{ room: { fits: 0, sentences: ['its machines cannot be seen at the moment'] } }];
+  test('is empty when the machines cannot be seen, so that nothing starts blindly', async () => {
+    const blind = [{ room: { fits: 0, sentences: ['the state of its machines is unknown'] } }];
     expect(await readRoom(executorOf(() => free, false).executor)).toMatchObject(blind);
     const broken = executorOf(() => {
       throw new Error('no answer');
@@ -61,24 +61,24 @@ describe('the room of a pool', () => {
     expect((await row()).room).toMatchObject({ fits: 0 });
   });
 
-  test('is looked at again without the database, and is news only when there is more of it', async () => {
+  test('is read again without the database, and only an increase triggers admission', async () => {
     let fits = 1;
     const { executor } = executorOf(() => ({ ...free, fits }));
     const readings: RoomReadings = new Map();
     await readRoom(executor, readings);
-    const isNews = () => hasMoreRoom(leaderOf(executor), readings);
-    expect(await isNews()).toBe(false);
+    const hasMore = () => hasMoreRoom(leaderOf(executor), readings);
+    expect(await hasMore()).toBe(false);
     fits = 0;
-    expect(await isNews()).toBe(false);
+    expect(await hasMore()).toBe(false);
     fits = 2;
-    expect(await isNews()).toBe(true);
+    expect(await hasMore()).toBe(true);
     await readRoom(executor, readings);
-    expect(await isNews()).toBe(false);
+    expect(await hasMore()).toBe(false);
     await readRoom(executorOf(() => null).executor, readings);
     expect(readings.size).toBe(0);
   });
 
-  test('is that for the largest loaders of the stages that wait, which may need most of a machine’s memory', async () => {
+  test('allows for the largest loaders of the waiting stages, which may need most of a machine’s memory', async () => {
     const { executor, loaders } = executorOf(() => free);
     const readings: RoomReadings = new Map();
     await readRoom(executor, readings);
@@ -91,7 +91,7 @@ describe('the room of a pool', () => {
     await harness.engine.cancelRun(runId, ada, '');
   });
 
-  test('is no question where the slots are all there is to know', async () => {
+  test('is null for pools that have slots only', async () => {
     await readRoom(executorOf(() => free).executor);
     expect(await readRoom(executorOf(() => null).executor)).toMatchObject([{ room: null }]);
     expect((await row()).room).toBeNull();
@@ -102,14 +102,14 @@ describe('a controller is ready', () => {
   const checks = (isWatching = true) => readinessOf(harness.prisma, new Map([['gpus', executorOf(() => null, isWatching).executor]]));
   const signal = AbortSignal.timeout(10_000);
 
-  test('while one leads and the pools are seen', async () => {
+  test('while there is a leader and the pools are watched', async () => {
     await checks().database?.(signal);
     await checks().pools?.(signal);
-    expect(() => checks(false).pools?.(signal)).toThrow('changes may go by unseen in gpus');
+    expect(() => checks(false).pools?.(signal)).toThrow('not watching gpus');
   });
 
   test('not without a leader', async () => {
     await harness.prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
-    await expect(checks().database?.(signal)).rejects.toThrow('no controller leads; the last one was test');
+    await expect(checks().database?.(signal)).rejects.toThrow('no leader; the last one was test');
   });
 });

@@ -7,29 +7,29 @@ import type { Executor } from '@cairn/executor';
 import { deadline } from '@cairn/runtime';
 import type { LeaderParts } from './parts.ts';
 
-/** An executor answers from memory, but for its first look. */
+/** An executor answers from memory, except the first time. */
 const readLimitMs = 2_000;
-const unseen: PoolRoom = { fits: 0, leaving: 0, sentences: ['its machines cannot be seen at the moment'] };
+const unknownRoom: PoolRoom = { fits: 0, leaving: 0, sentences: ['the state of its machines is unknown'] };
 
-/** An executor as far as it tells what its machines can hold. */
+/** The part of an executor that reports what its machines can hold. */
 export type RoomSource = Pick<Executor, 'isWatching' | 'capacity'>;
-/** Of a reign what is asked here. */
+/** The parts of the leader that are used here. */
 export type RoomParts = Pick<LeaderParts, 'ctx' | 'lead' | 'signal' | 'log'> & { executors: ReadonlyMap<string, RoomSource> };
 
-/** What a look at a pool is told: the attempts there, and the most that the loaders of one to start keep in shared memory. */
+/** The query for a pool's room: the attempts there, and the most shared memory that the loaders of a waiting step keep. */
 type RoomQuery = { live: ReadonlySet<string>; loaderBytes: number };
 
-/** What the last look at a pool was told, and how many more could start. */
+/** The last query of each pool, and how many more attempts could start. */
 export type RoomReadings = Map<string, RoomQuery & { fits: number }>;
 
 /**
- * The pools with what their machines can hold now; what has changed is written down, so that the api explains alike, and shows it also
+ * The pools with what their machines can hold now. Changes are recorded, so that the api gives the same reasons, and shows the room even
  * while nothing waits.
  *
- * @param readings gets what was seen, for {@link hasMoreRoom}
+ * @param readings receives the results, for {@link hasMoreRoom}
  */
 export async function readRooms(leader: RoomParts, { waiting, running, pools }: Waiting, readings: RoomReadings): Promise<PoolCapacity[]> {
-  // A pod that were tried with less shared memory than its loaders need might find no node.
+  // A query with less shared memory than the loaders need might report room where a pod finds no node.
   const loaderBytes = waiting.reduce((most, step) => Math.max(most, step.loaderBytes), 0);
   return Promise.all(
     pools.map(async (pool) => {
@@ -45,7 +45,10 @@ export async function readRooms(leader: RoomParts, { waiting, running, pools }: 
   );
 }
 
-/** True when the machines of a pool can hold more than at the last look: a node came, or was let in again, or others left it. Asks no database. */
+/**
+ * True when the machines of a pool can hold more than at the last reading: a node was added or uncordoned, or other pods left. Does not
+ * query the database.
+ */
 export async function hasMoreRoom(leader: RoomParts, readings: RoomReadings): Promise<boolean> {
   const grown = await Promise.all(
     [...readings].map(async ([pool, { fits, ...query }]) => {
@@ -57,14 +60,14 @@ export async function hasMoreRoom(leader: RoomParts, readings: RoomReadings): Pr
   return grown.includes(true);
 }
 
-/** Nothing starts where nothing can be seen: it would start on ignorance. */
+/** The room is 0 when the machines cannot be seen: nothing may start blindly. */
 async function roomOf({ signal, log }: RoomParts, executor: RoomSource, { live, loaderBytes }: RoomQuery): Promise<PoolRoom | null> {
-  if (!executor.isWatching()) return unseen;
+  if (!executor.isWatching()) return unknownRoom;
   try {
     return await executor.capacity(deadline(signal, readLimitMs), live, loaderBytes);
   } catch (error) {
     signal.throwIfAborted();
-    log.warn({ err: error }, 'the machines of a pool cannot be seen');
-    return unseen;
+    log.warn({ err: error }, 'could not read the room of a pool');
+    return unknownRoom;
   }
 }

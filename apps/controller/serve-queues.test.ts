@@ -19,7 +19,7 @@ afterAll(async () => {
 });
 await harness.playAll(await harness.submit());
 
-/** A controller that does not lead, with one pool whose starts are written down. */
+/** A controller that is not the leader, with one pool whose starts are recorded. */
 async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
   const queues = openQueues({ url: provided('redisUrl'), prefix, log: harness.ctx.log });
   onTestFinished(() => queues.close());
@@ -55,12 +55,14 @@ async function createdAttempt() {
   return harness.prisma.attempt.findFirstOrThrow({ where: { stepId: id } });
 }
 
-test('a spare starts pods in a cluster, and finalizes what the leader need not', async () => {
+test('a spare starts pods in a cluster, and finalizes steps', async () => {
   const { queues, started } = await openSpare('kubernetes', newId('run'));
   const { id } = await createdAttempt();
   await queues.add('launch', { attemptId: id, generation: 1 });
   await waitFor(() => started.length === 1, { message: 'the start' });
-  await waitFor(async () => (await harness.prisma.attempt.findUniqueOrThrow({ where: { id } })).place === 'a pod', { message: 'its place' });
+  await waitFor(async () => (await harness.prisma.attempt.findUniqueOrThrow({ where: { id } })).place === 'a pod', {
+    message: 'its place',
+  });
 
   await harness.engine.startAttempt(id, 1, { host: 'pod', pid: 1, instance: 'of the test', version: '1', stepVersions });
   const file = harness.file('checkpoint.pt', id, 'the weights');
@@ -72,7 +74,7 @@ test('a spare starts pods in a cluster, and finalizes what the leader need not',
   await waitFor(async () => (await state()) === 'succeeded', { message: 'the result' });
 });
 
-test('a spare leaves the starts of a pool of one machine to the leader', async () => {
+test('a spare leaves starts in a single-machine pool to the leader', async () => {
   const { queues, started } = await openSpare('process', newId('run'));
   const { id } = await createdAttempt();
   await queues.add('launch', { attemptId: id, generation: 1 });

@@ -5,9 +5,9 @@ import type { ControllerParts } from './parts.ts';
 const concurrency = { launch: 8, finalize: 2 };
 
 /**
- * Serves the queues of a controller, whoever leads: rows say what is to be done and whether it still is. A start in a pool of one
- * machine, its processes or its Docker engine, is the leader's, as another replica may be on another machine: {@link consumeLaunch}
- * there.
+ * Consumes the queues in every controller, leader or spare: the rows say whether an entry is still due. In a pool of a single machine
+ * (processes or a Docker engine) only the leader starts attempts, with {@link consumeLaunch}, since another replica may be on another
+ * machine.
  */
 export async function serveQueues(parts: ControllerParts, signal: AbortSignal): Promise<void> {
   const { queues, log } = parts;
@@ -16,7 +16,7 @@ export async function serveQueues(parts: ControllerParts, signal: AbortSignal): 
     isReady = await queues.waitUntilReady({ signal }).then(
       () => true,
       (error: unknown) => {
-        if (!signal.aborted) log.warn({ err: error }, 'the queue does not answer yet');
+        if (!signal.aborted) log.warn({ err: error }, 'the queue is not responding yet');
         return false;
       },
     );

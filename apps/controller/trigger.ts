@@ -1,14 +1,14 @@
-/** Runs `work` again and again on demand, never twice at once; demands during a run make one more run. */
+/** Runs `work` on demand, never twice at the same time; any number of calls during a run cause one more run. */
 export type Trigger = {
   fire(): void;
-  /** Ends it; resolves when the run in progress is over. */
+  /** Stops it; resolves when the run in progress has ended. */
   close(): Promise<void>;
 };
 
 export type TriggerOptions = {
   work(): Promise<void>;
   onError(error: unknown): void;
-  /** Fires by itself this often. */
+  /** Also fires at this interval. */
   everyMs: number;
 };
 

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type FailureView, type Finding, type FindingView, firstOf, isCairnError } from '@cairn/contract';
-import { assess, type Assessment } from '@cairn/domain';
+import { type Assessment, assess } from '@cairn/domain';
 import {
   attemptGone,
   type FindingChange,
@@ -17,25 +17,25 @@ import type { LeaderParts } from './parts.ts';
 
 /** An attempt that has not reported for this long is silent. */
 const silentAfterMs = 10_000;
-/** A task has no executor that proves its end: silent for this long, its right to go on is taken from it. */
+/** A task has no executor that proves its end: after this long without contact, its right to continue is revoked. */
 const revokeTaskAfterMs = 30_000;
-/** What is over sooner, as the moments before a container starts, is not worth telling. */
+/** Findings that pass sooner, such as the moments before a container starts, are not shown. */
 const reportAfterMs = 3_000;
 const maxMessage = 1_000;
-/** Beyond the grace, for the last upload to end. */
+/** Added to the grace period, for the last upload to end. */
 const stopMarginMs = 5_000;
 
-/** Compares what PostgreSQL says is alive with what the executors see, and with who has reported. */
+/** Compares the live attempts in PostgreSQL with what the executors see, and with which attempts have reported. */
 export async function watchOnce(leader: LeaderParts, health: ApiHealth): Promise<void> {
-  // The rows first: a running attempt among them had its process before the executor is asked.
+  // The rows first: the process of a running attempt among them started before the executor is queried.
   const attempts = await watchedAttempts(leader.ctx);
   for (const [pool, executor] of leader.executors) {
     try {
       await watchPool(leader, executor, pool, attempts);
     } catch (error) {
-      // What runs there goes on unseen; the other pools are watched all the same.
+      // Attempts there continue unobserved; the other pools are still watched.
       if (!isCairnError(error, 'unavailable')) throw error;
-      leader.log.warn({ err: error, pool }, 'a pool cannot be watched now');
+      leader.log.warn({ err: error, pool }, 'could not watch a pool');
     }
   }
   await watchSilence(leader, attempts, health);
@@ -49,7 +49,7 @@ async function watchPool(leader: LeaderParts, executor: Executor, pool: string, 
     const attempt = byId.get(snapshot.attemptId);
     const assessment = snapshot.finding && assess(snapshot.finding, { now: Date.now(), silent: attempt?.contact !== 'ok' });
     await watchSnapshot(leader, executor, { snapshot, assessment }, attempt);
-    // Its node is known once it runs there.
+    // The node is known once the attempt runs there.
     if (attempt && snapshot.node && attempt.place !== snapshot.place) {
       await recordPlace(leader.ctx, attempt.id, attempt.generation, snapshot.place);
     }
@@ -63,16 +63,16 @@ async function watchPool(leader: LeaderParts, executor: Executor, pool: string, 
       attempt.pool === pool && !seen.has(attempt.id) && (attempt.state === 'running' || attempt.state === 'stopping' || attempt.isPlaced),
   );
   for (const attempt of vanished) {
-    if (await executor.isGone(attempt.id, leader.signal)) await gone(leader, attempt, lost(`nothing of it is left in pool ${pool}`));
+    if (await executor.isGone(attempt.id, leader.signal)) await gone(leader, attempt, lost(`it no longer exists in pool ${pool}`));
   }
 }
 
-/** What screens tell of a finding. */
+/** The view of a finding for clients. */
 function findingViewOf(finding: Finding | null, assessment: Assessment | null): FindingView | null {
   if (!finding || !assessment || Date.now() - finding.since < reportAfterMs) return null;
   const { code, message } = assessment.failure;
-  const told = firstOf(message, maxMessage);
-  return { code, message: assessment.next === null ? told : `${told}; ${assessment.next}`, since: new Date(finding.since).toISOString() };
+  const shown = firstOf(message, maxMessage);
+  return { code, message: assessment.next === null ? shown : `${shown}; ${assessment.next}`, since: new Date(finding.since).toISOString() };
 }
 
 type Seen = { snapshot: Snapshot; assessment: Assessment | null };
@@ -85,7 +85,7 @@ async function watchSnapshot(
 ): Promise<void> {
   const { attemptId } = snapshot;
   if (!attempt || attempt.generation !== snapshot.generation) {
-    // It may have been made and started since the rows were read.
+    // It may have been created and started since the rows were read.
     if (await isLive(leader.ctx, attemptId, snapshot.generation)) return;
     if (snapshot.phase === 'exited') await executor.forget(attemptId);
     else await executor.stop(attemptId, { graceSeconds: stopMarginMs / 1000, reason: 'superseded' });
@@ -94,7 +94,7 @@ async function watchSnapshot(
   if (snapshot.phase === 'exited' || assessment?.over) {
     const tail = (await executor.logs(attemptId)).trim().split('\n').slice(-20).join('\n');
     const code = snapshot.exitCode === null ? 'was killed or vanished' : `ended with exit code ${snapshot.exitCode}`;
-    const failure = assessment?.failure ?? lost(`its agent ${code} without telling its end`);
+    const failure = assessment?.failure ?? lost(`its agent ${code} without reporting its end`);
     const avoid = assessment?.action === 'retry_elsewhere' ? snapshot.node : undefined;
     await gone(leader, attempt, { ...failure, message: `${failure.message}${tail ? `:\n${tail}` : ''}` }, avoid);
     await executor.forget(attemptId);
@@ -113,7 +113,7 @@ async function gone(leader: LeaderParts, attempt: WatchedAttempt, failure: Failu
   await attemptGone(leader.ctx, leader.lead, attempt, failure, avoidNode);
 }
 
-/** Silence counts only while the api itself answers: an outage of ours is no attempt's fault. */
+/** Silence counts only while the api answers: an outage of the api is not the attempt's fault. */
 async function watchSilence(leader: LeaderParts, attempts: readonly WatchedAttempt[], health: ApiHealth): Promise<void> {
   const healthySince = health.healthySince();
   if (healthySince === null) return;

@@ -34,11 +34,11 @@ test('while the API server is away the api is ready, and the controller lives, s
   const mend = await proxy.cut();
   await eventually(() => probe('/readyz')).toEqual({
     status: 503,
-    body: { status: 'unavailable', faults: { pools: 'changes may go by unseen in pods' } },
+    body: { status: 'unavailable', faults: { pools: 'not watching pods' } },
   });
   const second = await one.submit({ set: { 'stages.384.seed': 7 } });
   await eventually(async () => (await one.step(second, '384')).waiting?.sentence).toMatch(
-    /^no machine of pool pods can hold it now: its machines cannot be seen at the moment/,
+    /^no machine of pool pods can hold it now: the state of its machines is unknown/,
   );
   // What the kubelet asks, and the load balancer.
   expect(await probe('/healthz')).toMatchObject({ status: 200 });

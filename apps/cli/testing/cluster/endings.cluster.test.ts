@@ -132,7 +132,7 @@ test('an attempt whose Job went while no controller was there is lost, and its s
     {
       ordinal: 1,
       state: 'lost',
-      failure: { cause: 'infrastructure', message: expect.stringContaining('nothing of it is left in pool pods') },
+      failure: { cause: 'infrastructure', message: expect.stringContaining('it no longer exists in pool pods') },
     },
     { ordinal: 2, state: 'launching' },
   ]);
@@ -145,7 +145,7 @@ test('a step whose pod waits shows why, the same in API and `cairn show`', async
   await eventually(async () => (await one.step(id, '384')).waiting).toMatchObject({
     code: 'pending',
     sentence: expect.stringMatching(
-      /^(its image cannot be pulled|the image registry turns the node away): .*registry\.invalid.* \(since .* UTC\)$/s,
+      /^(its image cannot be pulled|the image registry refuses requests from the node): .*registry\.invalid.* \(since .* UTC\)$/s,
     ),
   });
   const { waiting } = await one.step(id, '384');
@@ -159,7 +159,7 @@ test('a step whose Job the cluster refuses says so', async () => {
   const id = await one.submit();
   await eventually(async () => (await one.step(id, '384')).waiting).toMatchObject({
     code: 'pending',
-    sentence: expect.stringMatching(/^it cannot be started: .*no-such-namespace/s),
+    sentence: expect.stringMatching(/^cannot be started: .*no-such-namespace/s),
   });
 });
 

@@ -88,7 +88,7 @@ test('a Job in a queue of Kueue waits in its words, with its place, the same in 
   const priorityClass = queues.of('WorkloadPriorityClass');
   await kueue.make(priorityClass);
   const first = await one.submit();
-  await waits(first).toMatch(/^it waits in the queue of the cluster: .*: LocalQueue cairn doesn't exist \(since .* UTC\)$/);
+  await waits(first).toMatch(/^it is queued in the cluster: .*: LocalQueue cairn doesn't exist \(since .* UTC\)$/);
 
   for (const object of queues.all) if (object !== priorityClass) await kueue.make(object);
   await running().toEqual([expect.stringMatching(/\/384\/1$/)]);
