@@ -8,10 +8,10 @@ import { hashSecret, newSecret } from './secrets.ts';
 
 const { api, internal, metricsServer, prisma, secrets, serverKey } = await openTestApi();
 
-/** Who may call a route: everybody, a person's token of at least this role, or the attempt that the path names. */
+/** Who may call a route: everyone, a token of at least this role, or the attempt in the path. */
 type Decision = 'open' | TokenRole | 'attempt';
 
-/** Every route of the public server. One that is not here, or is here and not there, fails the first test. */
+/** Every route of the public server. A route missing here or on the server fails the first test. */
 const publicRoutes: Record<string, Decision> = {
   'GET /healthz': 'open',
   'GET /readyz': 'open',
@@ -42,7 +42,7 @@ const publicRoutes: Record<string, Decision> = {
   'GET /v1/weights': 'viewer',
   'GET /v1/weights/:name': 'viewer',
   'PUT /v1/weights/:name': 'submitter',
-  // Of another owner: admin.
+  // Those of another owner: admin.
   'DELETE /v1/weights/:name': 'submitter',
   'GET /v1/recipes': 'viewer',
   'GET /v1/recipes/:name': 'viewer',
@@ -64,6 +64,7 @@ const internalRoutes: Record<string, Decision> = {
   'POST /internal/v1/attempts/:id/start': 'attempt',
   'POST /internal/v1/attempts/:id/reports': 'attempt',
   'POST /internal/v1/attempts/:id/shards/claim': 'attempt',
+  'GET /internal/v1/attempts/:id/shards/files': 'attempt',
   'POST /internal/v1/attempts/:id/shards/:index/commit': 'attempt',
   'POST /internal/v1/attempts/:id/shards/:index/release': 'attempt',
   'POST /internal/v1/attempts/:id/finish': 'attempt',
@@ -75,7 +76,7 @@ const servers = [
   { name: 'metrics', app: metricsServer, decisions: { 'GET /metrics': 'open' } satisfies Record<string, Decision> },
 ];
 
-/** The routes that a server has, of the tree that Fastify prints: `│   └── /cancel (POST)` below what comes before it. */
+/** The routes of a server, from the tree that Fastify prints: `│   └── /cancel (POST)` below its parents. */
 function routesOf(app: App): string[] {
   const above: string[] = [];
   return app
@@ -102,7 +103,7 @@ await prisma.token.createMany({
   ],
 });
 
-/** Every kind of token: what it may call, beside what is open. */
+/** Every kind of token: what it may call, in addition to open routes. */
 const tokens: { kind: string; secret: string | null; may: (decision: Decision) => boolean; refusal: 401 | 403 }[] = [
   { kind: 'no token', secret: null, may: () => false, refusal: 401 },
   { kind: 'an unknown token', secret: newSecret(), may: () => false, refusal: 401 },
@@ -117,16 +118,16 @@ const tokens: { kind: string; secret: string | null; may: (decision: Decision) =
   })),
   { kind: 'the attempt', secret: attemptToken(serverKey, attemptId, 1), may: (decision) => decision === 'attempt', refusal: 401 },
   { kind: 'another attempt', secret: attemptToken(serverKey, newId('attempt'), 1), may: () => false, refusal: 401 },
-  { kind: 'the attempt in an earlier life', secret: attemptToken(serverKey, attemptId, 2), may: () => false, refusal: 401 },
+  { kind: 'the attempt in another generation', secret: attemptToken(serverKey, attemptId, 2), may: () => false, refusal: 401 },
 ];
 
 describe.each(servers)('the $name server', ({ app, decisions }) => {
-  test.each(tokens)('lets $kind in where the table says so, and nowhere else', async ({ secret, may, refusal }) => {
+  test.each(tokens)('admits $kind exactly where the table says so', async ({ secret, may, refusal }) => {
     for (const [route, decision] of Object.entries(decisions)) {
       const [method = '', url = ''] = route.split(' ');
       const { statusCode } = await app.inject(request(method, url, secret));
       const isLetIn = decision === 'open' || may(decision);
-      // On /internal a person's token is none at all.
+      // On /internal a person's token counts as missing.
       const expected = decision === 'attempt' ? 401 : refusal;
       if (isLetIn) expect([401, 403], route).not.toContain(statusCode);
       else expect(statusCode, route).toBe(expected);
@@ -134,7 +135,7 @@ describe.each(servers)('the $name server', ({ app, decisions }) => {
   });
 });
 
-/** A call that changes nothing where it is let in: no schema takes its ids and its body. */
+/** A call that changes nothing where it is admitted: no schema accepts its ids and its body. */
 function request(method: string, url: string, secret: string | null): InjectOptions {
   const headers = { 'x-cairn-generation': '1', ...(secret === null ? {} : { authorization: `Bearer ${secret}` }) };
   return {
