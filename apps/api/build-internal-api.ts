@@ -12,13 +12,13 @@ import { internalRoutes } from './routes/internal.ts';
 /** The largest body of an attempt's call: a report of many log chunks, or the files of a large artifact. */
 const maxBodyBytes = 8 * 1024 * 1024;
 
-/** Well above a report of 512 KiB of points, or the 10,000 files of a result. */
+/** Well above a report of 512 KiB of points, or a result with 10,000 files. */
 const bodyBounds = { values: 300_000, depth: 32 };
 
 export type InternalApiDeps = {
   prisma: PrismaClient;
   engine: Engine;
-  /** What attempt tokens are made with. */
+  /** The key that signs attempt tokens. */
   serverKey: string;
   load: LoadLimits;
   connections: ConnectionBounds;
@@ -26,7 +26,7 @@ export type InternalApiDeps = {
   metrics: Metrics;
 };
 
-/** The internal server, on a port of its own that pods reach and people do not. Not yet listening. */
+/** The internal server, on a separate port that only pods can reach. Not yet listening. */
 export async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
   const app = createApp({
     server: 'internal',

@@ -21,14 +21,14 @@ export type ServerOptions = {
   engine: Engine;
   recipes: EngineContext['recipes'];
   feed: EventFeed;
-  /** Most connections to the database: what is worked on at once is measured by them. */
+  /** Most connections to the database; the concurrency limits are derived from them. */
   connections: number;
   store: ObjectStore;
-  /** What callers may take. */
+  /** Limits for callers. */
   bounds: ServerBounds;
-  /** What attempt tokens are made with. */
+  /** The key that signs attempt tokens. */
   serverKey: string;
-  /** The folders that datasets may lie in now. */
+  /** The folders that may currently contain datasets. */
   datasetRoots(): Promise<readonly string[]>;
   log: Logger;
   metrics: Metrics;
@@ -36,7 +36,7 @@ export type ServerOptions = {
   heartbeatMs: number;
 };
 
-/** One replica: the public, the internal and the metrics server with all they share, not yet listening. `closer` ends what was made. */
+/** One replica: the public, the internal and the metrics server and what they share, not yet listening. `closer` closes all of it. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
   const { prisma, engine, feed, recipes, connections, store, bounds, serverKey, datasetRoots, log, metrics, heartbeatMs } = options;
   const load = createLoadLimits({ connections, metrics }, closer);
@@ -66,21 +66,21 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
   return { api, internal, metricsServer };
 }
 
-/** A look that took less than this is not worth keeping. */
+/** A view that took less than this to load is not cached. */
 const cheapMs = 25;
-/** At most this share of the time goes into looking. */
+/** At most this share of the time is spent on loading. */
 const share = 0.1;
 const longestMs = 2_000;
 
 /**
- * Shares a look at everything that waits between requests: callers of one moment get one, and one that was dear, because
- * thousands of steps wait, serves for ten times as long as it took.
+ * Shares the admission view between requests: concurrent callers get the same one, and one that was expensive, because thousands of steps
+ * wait, is cached for ten times as long as it took.
  */
 function createAdmissionCache(prisma: PrismaClient): AdmissionSource {
   let kept: { view: AdmissionView; until: number } | null = null;
   let pending: Promise<AdmissionView> | null = null;
 
-  async function look(): Promise<AdmissionView> {
+  async function load(): Promise<AdmissionView> {
     const begin = performance.now();
     try {
       const view = await loadAdmission(prisma);
@@ -94,14 +94,14 @@ function createAdmissionCache(prisma: PrismaClient): AdmissionSource {
 
   return () => {
     if (kept !== null && performance.now() < kept.until) return Promise.resolve(kept.view);
-    pending ??= look();
+    pending ??= load();
     return pending;
   };
 }
 
 type MetricsServerDeps = { page: MetricsPage; load: LoadLimits; connections: ConnectionBounds; log: Logger; metrics: Metrics };
 
-/** /metrics without a token, on a port of its own that a Prometheus server reaches and people do not. Not yet listening. */
+/** /metrics without a token, on a separate port that only a Prometheus server can reach. Not yet listening. */
 async function buildMetricsServer({ page, load, connections, log, metrics }: MetricsServerDeps): Promise<App> {
   const app = createApp({ server: 'metrics', log, metrics, maxBodyBytes: 1_024, connections });
   shedLoad(app, load, () => 'probe');

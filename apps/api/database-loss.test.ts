@@ -8,7 +8,7 @@ const { harness, call } = await openTestApi();
 const { prisma: own, close } = openDatabase({ url: harness.databaseUrl, connections: 1 });
 afterAll(close);
 
-test('calls whose connection to PostgreSQL breaks are unavailable, never a fault of Cairn, and those after it succeed', async () => {
+test('calls whose connection to PostgreSQL breaks get `unavailable`, never `internal`, and later calls succeed', async () => {
   const statuses = new Map<string, number>();
   let isOver = false;
   const callers = Array.from({ length: 6 }, async (_, caller) => {
@@ -27,7 +27,7 @@ test('calls whose connection to PostgreSQL breaks are unavailable, never a fault
   for (let round = 0; round < 12; round += 1) {
     const before = succeeded();
     await own.$queryRaw`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`;
-    // The next blow falls when the callers have come back from this one.
+    // The connections are cut again once the callers have recovered.
     await expect.poll(() => succeeded().every((count, index) => count > (before[index] ?? 0)), { timeout: 10_000, interval: 5 }).toBe(true);
   }
   isOver = true;

@@ -18,22 +18,22 @@ export type NewWeights = {
 
 type Deps = { prisma: PrismaClient; store: ObjectStore };
 
-/** What the file becomes: attempts read it by this name. */
+/** The kind of the artifact and its file name, by which attempts read it. */
 const artifactOf = {
   backbone: { kind: 'weights', folder: 'weights', file: 'weights.pth' },
   model: { kind: 'checkpoint', folder: 'checkpoints', file: 'checkpoint.pt' },
 } as const satisfies Record<WeightsContent, { kind: string; folder: string; file: string }>;
 
 /**
- * Stores a file of tensors as an artifact and gives it a name. The same file under the same name is what is there; under
- * another name it is stored once. What does not arrive whole leaves nothing behind that the next clearing out does not take.
+ * Stores a file of tensors as an artifact under a name. Importing the same file under the same name changes nothing; under another name it
+ * is stored only once. The next garbage collection removes the remains of an incomplete upload.
  *
- * @throws CairnError `name_taken` by another file, `content_mismatch`, `invalid_request`, and those of the storage
+ * @throws CairnError `name_taken` for another file, `content_mismatch`, `invalid_request`, and storage errors
  */
 export async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ weights: WeightsView; created: boolean }> {
   const { content, embeddingDim, classes } = wanted.said;
   if (content === 'model' && (embeddingDim === undefined || classes === undefined))
-    throw new CairnError('invalid_request', 'Of a whole model embeddingDim and classes are needed; `cairn import model` reads them');
+    throw new CairnError('invalid_request', 'A whole model requires embeddingDim and classes; `cairn import model` reads them');
   const there = await sameName(deps, wanted);
   const artifactId = there === null ? await storedBefore(deps, wanted) : there.artifactId;
   if (artifactId !== null) await verifyUpload(wanted);
@@ -42,8 +42,8 @@ export async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ w
 }
 
 /**
- * Reads a file that is stored already. A name is given only to whoever has the file itself, not to all who know its digest; and a client that
- * is answered before it has sent all may take that for a broken connection.
+ * Reads the upload of a file that is already stored. Knowing the digest is not enough to give it a name: the client must have the file
+ * itself. And a client that is answered before it has sent everything may take that for a broken connection.
  */
 async function verifyUpload(wanted: NewWeights): Promise<void> {
   const hash = createHash('sha256');
@@ -64,7 +64,7 @@ async function verifyUpload(wanted: NewWeights): Promise<void> {
 
 function requireAnnounced({ name, said }: NewWeights, bytes: number, sha256: string): void {
   if (sha256 !== said.sha256)
-    throw new CairnError('content_mismatch', `Of ${name} ${bytes} bytes arrived with the sha256 ${sha256}, not ${said.sha256}`);
+    throw new CairnError('content_mismatch', `Received ${bytes} bytes of ${name} with the SHA-256 ${sha256}; expected ${said.sha256}`);
 }
 
 async function sameName({ prisma }: Deps, { actor: { projectId }, name, said }: NewWeights): Promise<WeightsView | null> {
@@ -73,8 +73,8 @@ async function sameName({ prisma }: Deps, { actor: { projectId }, name, said }: 
   const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== said[field]);
   if (differing.length === 0) return weightsViewOf(row);
   const words = differing.map((field) => `${field} ${row[field]}, not ${said[field]}`).join('; ');
-  throw new CairnError('name_taken', `The weights ${name} are there with ${words}`, {
-    details: { remedy: `Choose another name with --name, or take these off the list: \`cairn weights remove ${name}\`.` },
+  throw new CairnError('name_taken', `The weights ${name} already exist with ${words}`, {
+    details: { remedy: `Choose another name with --name, or remove the existing weights: \`cairn weights remove ${name}\`.` },
   });
 }
 
@@ -120,7 +120,7 @@ async function storeFile(deps: Deps, wanted: NewWeights) {
   }
 }
 
-/** Gives the name to an artifact, which becomes ready with it. Of two files that come under one name at once the first has it. */
+/** Gives an artifact its name, which makes it ready. Of two concurrent imports under one name the first wins. */
 async function give(deps: Deps, wanted: NewWeights, artifactId: string, ready?: Prisma.ArtifactUpdateManyMutationInput) {
   const { prisma } = deps;
   const { actor, name } = wanted;

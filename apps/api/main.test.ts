@@ -12,7 +12,7 @@ const harness = await openEngineHarness();
 afterAll(() => harness.close());
 
 const children: ChildProcess[] = [];
-// Each starts a program, which takes a second, or many on a busy machine.
+// Each test starts a program, which takes a second, or several on a busy machine.
 vi.setConfig({ testTimeout: 90_000 });
 
 afterEach(() => {
@@ -29,7 +29,7 @@ const right = {
   CAIRN_INTERNAL_PORT: '0',
 };
 
-/** Starts the program with these variables and nothing else of ours. */
+/** Starts the program with only these variables. */
 function start(env: Record<string, string>) {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
     env: { ...bareEnvironment(), ...env },
@@ -44,7 +44,7 @@ function start(env: Record<string, string>) {
   return { child, exited, errors: () => errors };
 }
 
-test('serves both ports, knows the bootstrap token, and ends cleanly when it is asked to', async () => {
+test('serves both ports, accepts the bootstrap token, and stops cleanly on request', async () => {
   const [port, internalPort] = [await freePort(), await freePort()];
   const { child, exited } = start({ ...right, CAIRN_API_PORT: String(port), CAIRN_INTERNAL_PORT: String(internalPort) });
   const client = createClient({ url: `http://127.0.0.1:${port}`, token: adminToken, tries: 1 });
@@ -61,7 +61,7 @@ test('serves both ports, knows the bootstrap token, and ends cleanly when it is 
   await stream.return();
 });
 
-test('a port in use is one clear line', async () => {
+test('a port in use is reported in one clear line', async () => {
   const other = createServer().listen(await freePort(), '127.0.0.1');
   await once(other, 'listening');
   const { port } = other.address() as { port: number };
@@ -70,7 +70,7 @@ test('a port in use is one clear line', async () => {
   expect([code, errors.split('\n')[0]]).toEqual([1, `error: Another program listens on 127.0.0.1:${port}.`]);
 });
 
-test('every fault of the configuration is named at once, and no secret with it', async () => {
+test('every error of the configuration is reported at once, without secrets', async () => {
   const env = {
     CAIRN_DATABASE_URL: 'mysql://root:hunter2@db',
     CAIRN_SERVER_KEY: 'feeble',

@@ -12,7 +12,7 @@ import { removerOf } from './storage-access.ts';
 
 /** How long the database may take to answer at the start. */
 const databaseLimitMs = 30_000;
-/** Proxies end connections on which nothing moves, some after 30 s. */
+/** Proxies close idle connections, some after 30 s. */
 const heartbeatMs = 15_000;
 
 await runMain({
@@ -25,7 +25,7 @@ await runMain({
     const { prisma, close } = openDatabase({
       url: configuration.CAIRN_DATABASE_URL,
       connections: configuration.CAIRN_DATABASE_CONNECTIONS,
-      onIdleError: (err) => log.warn({ err }, 'a connection to the database broke'),
+      onIdleError: (err) => log.warn({ err }, 'a database connection broke; reconnecting'),
     });
     closer.add('the database', close);
     const adminToken = configuration.CAIRN_ADMIN_TOKEN;
@@ -33,7 +33,7 @@ await runMain({
       async () => {
         if (adminToken === undefined) return void (await prisma.$queryRaw`select 1`);
         const revokedAt = await ensureBootstrapToken(prisma, adminToken);
-        if (revokedAt !== null) log.warn({ revokedAt }, 'CAIRN_ADMIN_TOKEN was revoked and opens nothing; set a new one, or leave it out');
+        if (revokedAt !== null) log.warn({ revokedAt }, 'CAIRN_ADMIN_TOKEN was revoked and is not valid; set a new one, or unset it');
       },
       {
         limitMs: databaseLimitMs,

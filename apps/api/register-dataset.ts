@@ -8,15 +8,15 @@ import { canonicalJson, newId } from '@cairn/runtime';
 export type InspectSource = (source: ImageSource, signal: AbortSignal) => Promise<InspectedDataset>;
 
 /**
- * Gives what checks the files of a collection and digests them.
+ * Creates the function that checks the files of a collection and computes their digest.
  *
- * @param roots the folders that datasets may lie in, looked up for each request
+ * @param roots the folders that may contain datasets, looked up for each request
  */
 export function sourceInspector(roots: () => Promise<readonly string[]>): InspectSource {
   /** @throws CairnError as `inspectDataset` does, `invalid_request` for a path that is not absolute */
   return async (source, signal) => {
     requireAbsolute(source);
-    // DuckDB and sharp are large: a server that registers nothing does without them.
+    // DuckDB and sharp are large: load them only when a dataset is registered.
     const { inspectDataset } = await import('@cairn/dataset');
     try {
       return await inspectDataset(source, { roots: await roots(), signal });
@@ -30,13 +30,13 @@ function requireAbsolute(source: ImageSource): void {
   for (const field of ['root', 'metadata', 'countries'] as const) {
     const path = source[field];
     if (path === null || isAbsolute(path)) continue;
-    throw new CairnError('invalid_request', `source.${field} is "${path}"; give an absolute path, as the machines that run Cairn see it`, {
-      details: { part: 'body', errors: [{ path: `source.${field}`, message: 'an absolute path is expected' }] },
+    throw new CairnError('invalid_request', `source.${field} is "${path}"; use an absolute path, as the machines that run Cairn see it`, {
+      details: { part: 'body', errors: [{ path: `source.${field}`, message: 'expected an absolute path' }] },
     });
   }
 }
 
-/** A file that is there and cannot be read is its owner's to mend, like one that is missing. */
+/** The owner must fix an unreadable file, like a missing one. */
 function unreadable(error: unknown): CairnError | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
   if (
@@ -58,8 +58,8 @@ type NewDataset = {
 };
 
 /**
- * The dataset of this name and content: the newest version when it has the same source and digest, else the next one.
- * Versions are numbered without gaps, also when several are registered at once.
+ * The dataset with this name and content: the newest version if it has the same source and digest, else the next one. Versions are numbered
+ * without gaps, even when several are registered at the same time.
  */
 export async function registerDataset(
   prisma: PrismaClient,
@@ -73,7 +73,7 @@ export async function registerDataset(
     if (newest !== null) {
       const view = datasetViewOf(newest);
       if (view.digest === digest && canonicalJson(view.source) === canonicalJson(source)) {
-        // An earlier version registered it without them.
+        // An earlier version registered it without file digests.
         if (newest.files === null) await prisma.dataset.update({ where: { id: newest.id }, data: { files: dataset.files } });
         return { dataset: view, created: false };
       }
@@ -88,7 +88,7 @@ export async function registerDataset(
       });
       return { dataset: datasetViewOf(row), created: true };
     } catch (error) {
-      // Another request took the number: look again.
+      // Another request took the number: read again.
       if (tries < 10 && isUniqueViolation(error)) continue;
       throw error;
     }

@@ -3,11 +3,11 @@ import type { ConnectionBounds } from './load/bound-connections.ts';
 import type { CallRates } from './load/call-rates.ts';
 import type { WeightsQuotas } from './weights-quota.ts';
 
-/** What callers may take of a replica. */
+/** Limits for the callers of a replica. */
 export type ServerBounds = {
   rates: CallRates;
   weights: WeightsQuotas;
-  /** Of each of the two ports. */
+  /** Connection limits of each of the two ports. */
   connections: ConnectionBounds;
 };
 

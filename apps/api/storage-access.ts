@@ -4,7 +4,7 @@ import type { ObjectStore } from '@cairn/storage';
 
 type RemovePrefix = Parameters<typeof createEngine>[1];
 
-/** Removes a folder of the object store and answers the bytes freed. */
+/** Removes a folder of the object store and returns the bytes freed. */
 export function removerOf(store: ObjectStore): RemovePrefix {
   return async (prefix) => {
     const folder = withoutSlash(prefix);
@@ -15,7 +15,7 @@ export function removerOf(store: ObjectStore): RemovePrefix {
   };
 }
 
-/** Where a person finds a key prefix: a path for a local store, else its URL, without the credentials it may hold. */
+/** The location of a key prefix for people: a path for a local store, else its URL without credentials. */
 export function locatorOf(storageUrl: string): (prefix: string) => string {
   const url = new URL(storageUrl);
   url.username = '';

@@ -1,14 +1,14 @@
 import { CairnError } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 
-/** The most of imported weights, by number and by bytes, of a project and of one owner; 0: any. */
+/** Quotas for imported weights, by number and by bytes, of a project and of one owner; 0: unlimited. */
 export type WeightsQuotas = { projectCount: number; ownerCount: number; projectBytes: number; ownerBytes: number };
 
 type Wanted = { projectId: string; owner: string; name: string; bytes: number };
 
 export type WeightsQuota = {
   /**
-   * Sets room for a file aside until it is a row or has failed; answers how to give it back.
+   * Reserves quota for a file until it is stored or has failed; returns a function that releases it.
    *
    * @throws CairnError `quota_exceeded` that names the quota
    */
@@ -17,7 +17,7 @@ export type WeightsQuota = {
 
 const gigabyte = 1e9;
 
-/** Room for imported weights. What this replica has under way counts too, so that files sent at once cannot pass together. */
+/** Quota for imported weights. Uploads in progress in this replica count too, so that concurrent uploads cannot exceed it together. */
 export function createWeightsQuota(prisma: PrismaClient, quotas: WeightsQuotas): WeightsQuota {
   const reserved = new Set<Wanted>();
 
@@ -29,7 +29,7 @@ export function createWeightsQuota(prisma: PrismaClient, quotas: WeightsQuotas):
     ];
     for (const scope of scopes) {
       if (scope.count === 0 && scope.bytes === 0) continue;
-      // The name itself is not counted: what is there may be sent again.
+      // The name itself is not counted, so that existing weights can be sent again.
       const { _count, _sum } = await prisma.weights.aggregate({
         where: { ...scope.where, NOT: { name } },
         _count: true,
@@ -40,10 +40,10 @@ export function createWeightsQuota(prisma: PrismaClient, quotas: WeightsQuotas):
       );
       const held = others.reduce((sum, one) => sum + one.bytes, Number(_sum.bytes ?? 0));
       if (scope.count > 0 && _count + others.length >= scope.count)
-        throw full(`${scope.whose} has ${_count + others.length} imported weights of at most ${scope.count}`, `CAIRN_${scope.of}_WEIGHTS`);
+        throw full(`${scope.whose} has ${_count + others.length} of at most ${scope.count} imported weights`, `CAIRN_${scope.of}_WEIGHTS`);
       if (scope.bytes > 0 && held + bytes > scope.bytes)
         throw full(
-          `${scope.whose} has ${(held / gigabyte).toFixed(1)} GB of imported weights of at most ${scope.bytes / gigabyte} GB, and this file has ${(bytes / gigabyte).toFixed(1)} GB`,
+          `${scope.whose} has ${(held / gigabyte).toFixed(1)} of at most ${scope.bytes / gigabyte} GB of imported weights, and this file has ${(bytes / gigabyte).toFixed(1)} GB`,
           `CAIRN_${scope.of}_WEIGHTS_GB`,
         );
     }

@@ -78,13 +78,11 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
   });
 
   test("shows the server's problem with the name that was meant", async () => {
-    api.on('POST', '/v1/runs', (_, response) =>
-      sendProblem(response, 'unknown_recipe', 'no recipe is named "minni"; did you mean "mini"?'),
-    );
+    api.on('POST', '/v1/runs', (_, response) => sendProblem(response, 'unknown_recipe', 'recipe "minni" not found; did you mean "mini"?'));
     expect(await cairn('submit -r minni')).toEqual({
       code: 2,
       out: '',
-      err: 'error: no recipe is named "minni"; did you mean "mini"?\nhint: Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.\n',
+      err: 'error: recipe "minni" not found; did you mean "mini"?\nhint: Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.\n',
     });
   });
 
@@ -118,7 +116,7 @@ test('--dry-run and plan show each step with what would happen and why', async (
     dataset: 'mini@1',
     steps: [
       { ...step, name: 'prepare', kind: 'prepare', slots: 0, action: 'reuse', why: 'from run mini-1' },
-      { ...step, name: '384', action: 'run', why: 'epochs differs from that of mini-1', estimate, split: '16 images a step' },
+      { ...step, name: '384', action: 'run', why: 'epochs differs from that of mini-1', estimate, split: '16 images per step' },
     ],
     estimate: { ...estimate, basis: 'the sum over 384' },
   };
@@ -137,14 +135,14 @@ How the steps are reckoned:
   384: 1 epoch x 100 images
 
 What a step of training is made of, and what changes with the number of GPUs:
-  384: 16 images a step
+  384: 16 images per step
 `);
   expect(api.requests[0]?.query.get('dryRun')).toBe('true');
   expect((await cairn('submit -r mini --dry-run')).out).toBe(out);
 
-  const nothing = { gpuHours: 0, gpuMemoryGib: null, basis: 'no step that would run needs a GPU for long' };
+  const nothing = { gpuHours: 0, gpuMemoryGib: null, basis: 'no step that would run needs a GPU' };
   api.on('POST', '/v1/runs', () => ({ ...plan, steps: plan.steps.slice(0, 1), estimate: nothing }));
-  expect((await cairn('plan -r mini')).out).toContain('\nEstimate: no step that would run needs a GPU for long\n');
+  expect((await cairn('plan -r mini')).out).toContain('\nEstimate: no step that would run needs a GPU\n');
 });
 
 test('models is a table with a column for each score, empty where a model has none, and leaves the counts to --json', async () => {

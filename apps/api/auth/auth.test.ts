@@ -15,7 +15,7 @@ describe('a token', () => {
     return { secret, lastUsed: async () => (await prisma.token.findUniqueOrThrow({ where: { id: row.id } })).lastUsedAt?.getTime() };
   }
 
-  test('is good until it expires or is revoked', async () => {
+  test('is valid until it expires or is revoked', async () => {
     const good = await make({ expiresAt: new Date(Date.now() + 60_000) });
     expect((await ask(`Bearer ${good.secret}`)).statusCode).toBe(200);
     expect((await ask(`bearer  ${good.secret} `)).statusCode).toBe(200);
@@ -32,18 +32,18 @@ describe('a token', () => {
   });
 
   test.each(['', 'Bearer', 'Bearer nonsense', 'Basic YTpi', `Bearer ${'x'.repeat(8000)}`])(
-    'that is none (%.20s) is refused',
+    'that is malformed (%.20s) is rejected',
     async (authorization) => {
       expect((await ask(authorization)).statusCode).toBe(401);
     },
   );
 
-  test('of an attempt is good for /internal alone', async () => {
+  test('of an attempt is valid for /internal only', async () => {
     const answer = await ask(`Bearer ${attemptToken(serverKey, newId('attempt'), 1)}`);
     expect(answer.json()).toMatchObject({ code: 'unauthenticated', detail: expect.stringContaining('/internal') });
   });
 
-  test('says when it was last used, written once a minute', async () => {
+  test('records when it was last used, at most once a minute', async () => {
     const fresh = await make();
     await ask(`Bearer ${fresh.secret}`);
     const first = await fresh.lastUsed();
@@ -59,7 +59,7 @@ describe('a token', () => {
 describe('the bootstrap token', () => {
   const asAdmin = (secret: string) => api.inject({ url: '/v1/tokens', headers: { authorization: `Bearer ${secret}` } });
 
-  test('is an admin from the start, made once by replicas that start together, and replaced by a changed one', async () => {
+  test('is an admin from the start, created once by replicas that start together, and replaced when it changes', async () => {
     const [first, second] = [newSecret(), newSecret()];
     await Promise.all([1, 2, 3].map(() => ensureBootstrapToken(prisma, first)));
     expect(await prisma.token.count({ where: { name: 'bootstrap' } })).toBe(1);
@@ -68,7 +68,7 @@ describe('the bootstrap token', () => {
     expect((await asAdmin(first)).statusCode).toBe(401);
     expect((await asAdmin(second)).statusCode).toBe(200);
     await prisma.token.updateMany({ where: { name: 'bootstrap' }, data: { revokedAt: new Date() } });
-    // The next start goes on without it, and a new secret is good again.
+    // The next start works without it, and a new secret is valid again.
     expect(await ensureBootstrapToken(prisma, second)).toBeInstanceOf(Date);
     expect((await asAdmin(second)).statusCode).toBe(401);
     const third = newSecret();
@@ -76,7 +76,7 @@ describe('the bootstrap token', () => {
     expect((await asAdmin(third)).statusCode).toBe(200);
   });
 
-  test("is refused where it is another token's secret", async () => {
+  test("is rejected when it is another token's secret", async () => {
     const secret = newSecret();
     await prisma.token.create({ data: { id: newId('token'), projectId: 'default', name: 'ci', role: 'viewer', hash: hashSecret(secret) } });
     await expect(ensureBootstrapToken(prisma, secret)).rejects.toThrow('it is the token ci');

@@ -4,10 +4,10 @@ import type { Actor } from '@cairn/engine';
 import type { SharedReads } from '../load/load-limits.ts';
 import { hashSecret } from './secrets.ts';
 
-/** Who calls, and what the token may do. */
+/** The caller, and the role of its token. */
 export type Caller = Actor & { role: TokenRole };
 
-/** `lastUsedAt` is written at most this often. */
+/** `lastUsedAt` is updated at most this often. */
 const lastUsedEveryMs = 60_000;
 
 /** The secret of an Authorization header, or null when there is none. */
@@ -16,7 +16,7 @@ export function bearerOf(authorization: string | undefined): string | null {
 }
 
 /**
- * The caller that a bearer token stands for. Looked up for every request, so that a revoked token is refused at once.
+ * The caller that a bearer token identifies. Looked up for every request, so that a revoked token is rejected at once.
  *
  * @throws CairnError `unauthenticated`
  */
@@ -28,8 +28,7 @@ export async function authenticate(
 ): Promise<Caller> {
   const secret = bearerOf(authorization);
   if (secret === null) throw new CairnError('unauthenticated', 'The request has no token');
-  if (secret.startsWith('cat_'))
-    throw new CairnError('unauthenticated', 'This is the token of an attempt, which is good for /internal only');
+  if (secret.startsWith('cat_')) throw new CairnError('unauthenticated', 'This token of an attempt is valid for /internal only');
   const hash = hashSecret(secret);
   const token = await shared(`token ${hash}`, () => prisma.token.findUnique({ where: { hash } }));
   if (token === null) throw new CairnError('unauthenticated', 'Unknown token');
@@ -45,7 +44,7 @@ export async function authenticate(
 const expiryOf = ({ expiresAt }: { expiresAt: Date | null }, now: Date): string | null =>
   expiresAt !== null && expiresAt <= now ? `expired at ${expiresAt.toISOString()}` : null;
 
-/** A token that is known and no longer good. */
+/** A known token that has expired or was revoked. */
 export class RefusedToken extends CairnError {
   readonly holder: Actor;
 
@@ -56,7 +55,7 @@ export class RefusedToken extends CairnError {
 }
 
 /**
- * @param why what of the thing asks for the role, where the call alone does not
+ * @param why why the role is required, if the route alone does not require it
  * @throws CairnError `forbidden` that names the role the call needs
  */
 export function requireRole(caller: Caller, needed: TokenRole, why?: string): void {
@@ -64,7 +63,7 @@ export function requireRole(caller: Caller, needed: TokenRole, why?: string): vo
   if (rank(caller.role) >= rank(needed)) return;
   throw new CairnError(
     'forbidden',
-    `The token ${caller.name} has the role ${caller.role}; this call needs the role ${needed}${why === undefined ? '' : `: ${why}`}`,
+    `The token ${caller.name} has the role ${caller.role}; this call requires the role ${needed}${why === undefined ? '' : `: ${why}`}`,
     {
       details: { role: caller.role, needed },
     },

@@ -13,18 +13,18 @@ declare module 'fastify' {
     caller: Caller | null;
   }
   interface FastifyContextConfig {
-    /** The least role that may call the route; a route without one is open to all. */
+    /** The minimum role to call the route; a route without one is open to all. */
     role?: TokenRole;
   }
 }
 
-/** Lets a request reach a route of /v1 only with a token of the role that the route's `config.role` names. */
+/** Lets a request reach a route of /v1 only with a token of at least the role in the route's `config.role`. */
 export function guardRoutes(app: App, { prisma, load, log }: { prisma: PrismaClient; load: LoadLimits; log: Logger }): void {
   const refusals = createRefusals(prisma, log);
   app.decorateRequest('caller', null);
   app.addHook('onRoute', (route) => {
     if (route.url.startsWith('/v1') && route.config?.role === undefined)
-      throw new Error(`the route ${route.method} ${route.url} names no role`);
+      throw new Error(`the route ${route.method} ${route.url} does not name a role`);
   });
   app.addHook('onRequest', async (request) => {
     const { role } = request.routeOptions.config;
@@ -39,33 +39,33 @@ export function guardRoutes(app: App, { prisma, load, log }: { prisma: PrismaCli
   });
 }
 
-/** Who calls a guarded route. */
+/** The caller of a guarded route. */
 export function callerOf(request: FastifyRequest): Caller {
-  if (request.caller === null) throw new Error(`the route ${request.url} is open, so nobody is known to call it`);
+  if (request.caller === null) throw new Error(`the route ${request.url} is open, so its caller is unknown`);
   return request.caller;
 }
 
-/** A token's refusals of one kind by one route are written once in this time: who repeats them must not fill the table. */
+/** Identical refusals of a token are recorded once in this time, so that repeated calls do not fill the table. */
 const everyMs = 60_000;
 const maxRemembered = 10_000;
 
 type Refusals = {
-  /** Writes down that a token was refused, where it is known whose it is. Never fails: the call is refused in any case. */
+  /** Records that a known token was refused. Never fails: the call is refused in any case. */
   record(request: FastifyRequest, error: unknown, caller: Caller | null): Promise<void>;
 };
 
-/** The audit of calls that were refused to those who have a token: one that was revoked or has expired, or one with too weak a role. */
+/** The audit of refused calls with a known token: revoked, expired, or with an insufficient role. */
 function createRefusals(prisma: PrismaClient, log: Logger): Refusals {
-  const seldom = createRateLimit({ perSecond: 1000 / everyMs, most: maxRemembered });
+  const auditLimit = createRateLimit({ perSecond: 1000 / everyMs, most: maxRemembered });
   return {
     async record(request, error, caller) {
       const holder = error instanceof RefusedToken ? error.holder : caller;
       if (holder === null || !isCairnError(error, 'unauthenticated', 'forbidden')) return;
       const target = `${request.method} ${request.routeOptions.url}`;
-      if (seldom.take([holder.tokenId, error.code, target].join(' ')) > 0) return;
+      if (auditLimit.take([holder.tokenId, error.code, target].join(' ')) > 0) return;
       const details = { code: error.code, reason: error.message, path: request.url.slice(0, 300) };
       await audit(prisma, holder, { action: 'call.refused', target, before: null, after: null, details }).catch((err: unknown) =>
-        log.warn({ err }, 'a refused call could not be written down'),
+        log.warn({ err }, 'could not record a refused call'),
       );
     },
   };

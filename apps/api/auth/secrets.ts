@@ -3,12 +3,12 @@ import { CairnError } from '@cairn/contract';
 import { isUniqueViolation, type PrismaClient } from '@cairn/db';
 import { newId, sha256 } from '@cairn/runtime';
 
-/** A new bearer token: 256 random bits. It is shown once; only its hash is kept. */
+/** A new bearer token: 256 random bits. It is shown once; only its hash is stored. */
 export const newSecret = (): string => `cairn_${randomBytes(32).toString('base64url')}`;
 
 /**
- * What is kept of a token. A plain SHA-256 is enough for 256 random bits, and looking the hash up tells nothing by its time:
- * who guesses does not choose the hash.
+ * The stored form of a token. A plain SHA-256 is enough for 256 random bits, and the lookup by hash leaks nothing through timing: an
+ * attacker does not choose the hash.
  */
 export const hashSecret = (secret: string): string => sha256(secret);
 
@@ -16,11 +16,11 @@ const name = 'bootstrap';
 const projectId = 'default';
 
 /**
- * Makes the token `bootstrap` (admin) that of this secret: the configured one is there from the first start on, and a
- * changed one takes the place of the one before. Safe with several replicas that start at once. A revoked one stays revoked: that
- * was an admin's decision, and the service does its work without it.
+ * Gives the token `bootstrap` (admin) this secret: the configured token exists from the first start, and a changed secret replaces the
+ * previous one. Safe with several replicas that start at the same time. A revoked token stays revoked: that was an admin's decision, and
+ * the service works without it.
  *
- * @returns since when the secret is revoked; null when it is good
+ * @returns when the secret was revoked; null when it is valid
  * @throws CairnError `invalid_configuration` when the secret is another token's
  */
 export async function ensureBootstrapToken(prisma: PrismaClient, secret: string): Promise<Date | null> {
@@ -38,7 +38,7 @@ export async function ensureBootstrapToken(prisma: PrismaClient, secret: string)
       await prisma.token.create({ data: { id: newId('token'), projectId, name, role: 'admin', hash } });
       return null;
     } catch (error) {
-      // Another replica was faster: look again.
+      // Another replica was faster: read again.
       if (tries < 3 && isUniqueViolation(error)) continue;
       throw error;
     }
@@ -46,4 +46,4 @@ export async function ensureBootstrapToken(prisma: PrismaClient, secret: string)
 }
 
 const refused = (other: string): CairnError =>
-  new CairnError('invalid_configuration', `CAIRN_ADMIN_TOKEN cannot be used: it is the token ${other}. Set a new one, or leave it out`);
+  new CairnError('invalid_configuration', `CAIRN_ADMIN_TOKEN cannot be used: it is the token ${other}. Set a new one, or unset it`);

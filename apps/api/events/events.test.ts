@@ -17,7 +17,7 @@ afterEach(() => {
   open = [];
 });
 
-/** A client's stream that keeps what it got. */
+/** A client's stream that records what it receives. */
 function follow(
   topics: string[],
   { at = url, token = secrets.viewer, lastEventId }: { at?: string; token?: string; lastEventId?: string } = {},
@@ -48,7 +48,7 @@ function follow(
 }
 
 let variant = 0;
-/** A run with an attempt that writes lines of its history. */
+/** A run with an attempt that adds to its history. */
 async function startRun() {
   variant += 1;
   const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
@@ -64,7 +64,7 @@ async function startRun() {
 const upTo = (last: number, first = 1) => Array.from({ length: last - first + 1 }, (_, index) => first + index);
 
 describe('a run topic', () => {
-  test('gives every event from the first, and each that follows at once', async () => {
+  test('sends every event from the first, and new ones at once', async () => {
     const { topic, note, newest } = await startRun();
     const before = await newest();
     const stream = follow([topic]);
@@ -76,7 +76,7 @@ describe('a run topic', () => {
     expect(stream.resets()).toEqual([]);
   });
 
-  test('goes on after Last-Event-ID, of several runs at once', async () => {
+  test('resumes after Last-Event-ID, for several runs at the same time', async () => {
     const [one, two] = [await startRun(), await startRun()];
     const first = follow([one.topic, two.topic]);
     const [lastOne, lastTwo] = [await one.newest(), await two.newest()];
@@ -92,10 +92,10 @@ describe('a run topic', () => {
   });
 
   test.each([
-    ['says nothing of the run', () => `${newId('run')}.3`],
-    ['lies past the end of the run', (runId: string) => `${runId}.9999`],
-    ['is none of ours', () => 'nonsense'],
-  ])('with a Last-Event-ID that %s is told to start over, and begins with the first event', async (_, cursor) => {
+    ['does not name the run', () => `${newId('run')}.3`],
+    ['is past the end of the run', (runId: string) => `${runId}.9999`],
+    ['is unknown', () => 'nonsense'],
+  ])('with a Last-Event-ID that %s gets a reset, and starts with the first event', async (_, cursor) => {
     const { runId, topic, newest } = await startRun();
     const stream = follow([topic], { lastEventId: cursor(runId) });
     const last = await newest();
@@ -104,7 +104,7 @@ describe('a run topic', () => {
     expect(stream.seqs()).toEqual(upTo(last));
   });
 
-  test('raises hints of progress, metrics and logs, at most one a kind in its time', async () => {
+  test('sends hints about progress, metrics and logs, at most one of each kind per interval', async () => {
     const { runId, topic, report } = await startRun();
     const stream = follow([topic]);
     await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
@@ -126,7 +126,7 @@ describe('a run topic', () => {
   });
 });
 
-test('the lists are told to be fetched at the start and whenever a run changes', async () => {
+test('list topics get a reset at the start and a hint whenever a run changes', async () => {
   const stream = follow(['runs', 'fleet']);
   await waitFor(() => stream.resets().length === 2, { message: 'the resets' });
   expect(stream.resets()).toEqual(['runs', 'fleet']);
@@ -137,7 +137,7 @@ test('the lists are told to be fetched at the start and whenever a run changes',
   expect(stream.got.every((message) => message.id === null)).toBe(true);
 });
 
-test('what is committed while nobody listens is found again', async () => {
+test('events committed while the LISTEN connection is down are delivered', async () => {
   const { topic, note, newest } = await startRun();
   const stream = follow([topic, 'runs']);
   await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
@@ -145,12 +145,12 @@ test('what is committed while nobody listens is found again', async () => {
     await prisma.$queryRaw`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cairn listen' and datname = current_database()`;
     await note();
     const last = await newest();
-    await waitFor(() => stream.seqs().at(-1) === last, { message: 'the event that no notification told' });
+    await waitFor(() => stream.seqs().at(-1) === last, { message: 'the event without a notification' });
   }
   expect(stream.seqs()).toEqual(upTo(await newest()));
 });
 
-test('a change whose notification is lost is found by looking', async () => {
+test('a change whose notification is lost is found by polling', async () => {
   const { runId, topic } = await startRun();
   const stream = follow([topic, 'runs']);
   await waitFor(() => stream.seqs().length > 0, { message: 'the stream to begin' });
@@ -161,14 +161,14 @@ test('a change whose notification is lost is found by looking', async () => {
   await waitFor(() => stream.hints().length > hintsBefore, { message: 'a hint about the list' });
 });
 
-test('two replicas behind a round robin, one killed after the other: a client misses nothing and gets nothing twice', async () => {
+test('with two replicas behind a round robin, killed one after the other, a client misses nothing and gets nothing twice', async () => {
   const replicas = await Promise.all([1, 2, 3].map(() => openReplica()));
   const ports = await Promise.all(
     replicas.map(async (replica) => Number(new URL(await replica.api.listen({ host: '127.0.0.1', port: 0 })).port)),
   );
   const [, , spare = 0] = ports;
   const proxy = await startRoundRobin(ports.slice(0, 2));
-  /** As a kill does it: its connections break in the middle, and it listens no more. */
+  /** Simulates a kill: its connections break abruptly, and it stops listening. */
   const kill = (port: number) => {
     proxy.remove(port);
     const replica = replicas[ports.indexOf(port)];
@@ -186,7 +186,7 @@ test('two replicas behind a round robin, one killed after the other: a client mi
     const [serving] = await waitFor(() => (proxy.busy().length > 0 ? proxy.busy() : null), { message: 'a replica to serve the stream' });
     servedBy.push(serving);
     if (killed === 1) proxy.add(spare);
-    // In the middle of a burst: some of it is committed before, some after.
+    // In the middle of a burst: some events are committed before, some after.
     const burst = (async () => {
       for (let n = 0; n < 15; n += 1) await note();
     })();
@@ -199,13 +199,13 @@ test('two replicas behind a round robin, one killed after the other: a client mi
   expect(stream.seqs()).toEqual(upTo(last));
   expect(new Set(servedBy).size).toBe(2);
   expect(stream.opened.filter((state) => state === 'lost').length).toBeGreaterThanOrEqual(2);
-  // The list is fetched again after every connect.
+  // A reset follows every connect.
   expect(stream.resets().length).toBe(stream.opened.filter((state) => state === 'open').length);
   stream.close();
   await proxy.close();
 });
 
-test('a client that takes nothing is cut off; it comes back with its cursor', async () => {
+test('a client that reads nothing is disconnected and resumes with its cursor', async () => {
   const { api: server } = await openReplica({ heartbeatMs: 150 });
   const port = Number(new URL(await server.listen({ host: '127.0.0.1', port: 0 })).port);
   const { runId } = await startRun();
@@ -216,11 +216,11 @@ test('a client that takes nothing is cut off; it comes back with its cursor', as
   const socket = connect(port, '127.0.0.1');
   socket.on('error', () => undefined);
   socket.write(`GET /v1/events?topics=run:${runId} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${secrets.viewer}\r\n\r\n`);
-  // Never read: the kernel's buffers fill, and then the server's.
+  // Nothing is read: the kernel's buffers fill up, then the server's.
   socket.pause();
   const connections = () => new Promise<number>((resolve) => server.server.getConnections((_, count) => resolve(count)));
-  await waitFor(async () => (await connections()) === 1, { message: 'the client to come' });
-  await waitFor(async () => (await connections()) === 0, { message: 'the client to be cut off' });
+  await waitFor(async () => (await connections()) === 1, { message: 'the client to connect' });
+  await waitFor(async () => (await connections()) === 0, { message: 'the client to be disconnected' });
   socket.destroy();
 });
 
@@ -247,13 +247,13 @@ test.each([
   ['no topic', '', 'invalid_request'],
   ['an unknown topic', 'runs,models', 'invalid_request'],
   ['too many topics', Array.from({ length: 51 }, () => `run:${newId('run')}`).join(','), 'invalid_request'],
-  ['a run that is not there', `run:${newId('run')}`, 'not_found'],
-])('%s is refused', async (_, topics, code) => {
+  ['an unknown run', `run:${newId('run')}`, 'not_found'],
+])('%s is rejected', async (_, topics, code) => {
   expect((await call('viewer', 'GET', '/v1/events', { query: { topics } })).json).toMatchObject({ code });
   await expect(follow([topics || ',']).ended).rejects.toMatchObject({ code });
 });
 
-test('a server that closes ends its streams, also of clients that would keep their connection', async () => {
+test('a closing server ends its streams, even when clients keep their connections', async () => {
   const replica = await openReplica();
   const at = await replica.api.listen({ host: '127.0.0.1', port: 0 });
   const { runId, topic } = await startRun();

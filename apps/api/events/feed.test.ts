@@ -12,7 +12,7 @@ function coalesce() {
 }
 const progress = (stepId: string): Hint => ({ topic: 'run:a', runId: 'a', stepId, what: 'progress' });
 
-test('the first is told at once, those within the second as one at its end', () => {
+test('the first hint is sent at once, later ones within the second as one at its end', () => {
   const { told, push } = coalesce();
   push(progress('1'));
   expect(told).toHaveLength(1);
@@ -25,7 +25,7 @@ test('the first is told at once, those within the second as one at its end', () 
   expect(told).toHaveLength(2);
 });
 
-test('a stream of them is told once a second', () => {
+test('a stream of hints is sent once a second', () => {
   const { told, push } = coalesce();
   for (let ms = 0; ms < 10_000; ms += 100) {
     push(progress('1'));
@@ -41,7 +41,7 @@ test('steps and kinds do not wait for each other', () => {
   expect(told).toHaveLength(3);
 });
 
-test('hints about several runs become one that names none', () => {
+test('hints about several runs are merged into one without a run', () => {
   const { told, push } = coalesce();
   const run = (runId: string): Hint => ({ topic: 'runs', runId, what: 'run' });
   for (const id of ['a', 'b', 'b']) push(run(id));

@@ -5,26 +5,26 @@ import { z } from 'zod';
 
 export type FeedOptions = {
   prisma: PrismaClient;
-  /** Of the database itself: LISTEN does not go through a pooler. */
+  /** Address of the database itself: LISTEN does not work through a pooler. */
   databaseUrl: string;
   log: Logger;
-  /** How often the tables are looked at, for what no notification told. */
+  /** How often to poll the tables, for changes without a notification. */
   pollMs?: number;
-  /** At most one hint of a kind in this time. */
+  /** At most one hint of each kind per interval. */
   hintMs?: number;
 };
 
 export type FeedListener = {
   topics: ReadonlySet<string>;
-  /** The run has events up to `seq`; null when that is not known: look. */
+  /** The run has events up to `seq`; null when that is unknown: read the table. */
   onRun(runId: string, seq: number | null): void;
   onHint(hint: Hint): void;
 };
 
 export type EventFeed = {
-  /** Answers how to stop listening. */
+  /** Returns a function that unsubscribes. */
   subscribe(listener: FeedListener): () => void;
-  /** Begins to watch for changes of a step's logs or of its run; `changed` resolves with the first, or after `limitMs`. */
+  /** Starts watching for changes of a step's logs or of its run; `changed` resolves with the first, or after `limitMs`. */
   watchStep(runId: string, stepId: string): { changed(limitMs: number, signal: AbortSignal): Promise<void>; end(): void };
   close(): void;
 };
@@ -32,8 +32,8 @@ export type EventFeed = {
 const runNotification = z.object({ runId: idOf('run'), seq: z.number().int() });
 
 /**
- * What changed, as this replica hears it: one LISTEN connection for all its streams, whichever replica or controller committed.
- * Notifications are lost while that connection is broken, so it looks at the tables after each connect and every few seconds.
+ * Changes, as this replica learns of them: one LISTEN connection for all its streams, whichever replica or controller committed.
+ * Notifications are lost while that connection is broken, so it polls the tables after each connect and every few seconds.
  */
 export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hintMs = 1_000 }: FeedOptions): EventFeed {
   const listeners = new Set<FeedListener>();
@@ -49,7 +49,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     for (const watcher of watchers) watcher(runId, null);
   }
 
-  /** Of a run's change everybody who shows lists or the fleet hears too. */
+  /** A run's change is also sent to subscribers of the lists and the fleet. */
   function notifyLists(runId?: string): void {
     coalescer.push({ topic: 'runs', what: 'run', ...(runId === undefined ? {} : { runId }) });
     coalescer.push({ topic: 'fleet', what: 'fleet' });
@@ -63,7 +63,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
       notifyRun(run.data.runId, run.data.seq);
       notifyLists(run.data.runId);
     } else if (hint?.success) notifyHint(hint.data);
-    else log.warn({ channel, payload }, 'a notification that does not fit');
+    else log.warn({ channel, payload }, 'invalid notification');
   }
 
   function notifyHint(hint: Hint): void {
@@ -72,7 +72,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     coalescer.push(hint);
   }
 
-  /** What was told without a connection is lost: everybody looks. */
+  /** Notifications sent without a connection are lost: every subscriber reads again. */
   function onConnect(): void {
     for (const listener of listeners) for (const runId of runsOf(listener)) listener.onRun(runId, null);
     for (const watcher of [...watchers]) watcher('', null);
@@ -90,7 +90,7 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
       _count: true,
       _sum: { seq: true },
     });
-    // Ending a run changes the number of live ones, everything else their events.
+    // Ending a run changes the number of live runs; everything else changes their events.
     const seen = `${live._count} ${live._sum.seq}`;
     if (lastSeen !== '' && seen !== lastSeen) notifyLists();
     lastSeen = seen;
@@ -101,10 +101,10 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     channels: [runChannel, hintChannel],
     onNotification,
     onConnect,
-    onError: (err) => log.warn({ err }, 'the connection that hears of changes broke; it is made again'),
+    onError: (err) => log.warn({ err }, 'the LISTEN connection broke; reconnecting'),
     signal: closing.signal,
   });
-  const timer = setInterval(() => void poll().catch((err: unknown) => log.warn({ err }, 'changes could not be looked for')), pollMs);
+  const timer = setInterval(() => void poll().catch((err: unknown) => log.warn({ err }, 'could not poll for changes')), pollMs);
 
   return {
     subscribe(listener) {
@@ -156,9 +156,9 @@ function jsonOrNull(text: string): unknown {
 }
 
 /**
- * Passes hints on, of one kind at most one an interval: the first at once, what comes within the interval as one more at its
- * end. A kind is a step's progress, metrics, logs or shards; the topics `runs` and `fleet` are one kind each, so that fifty
- * runs a second are one hint to fetch the list, which then names no run.
+ * Forwards at most one hint of each kind per interval: the first at once, later ones within the interval merged into one at its end. A kind
+ * is a step's progress, metrics, logs or shards; the topics `runs` and `fleet` are one kind each, so that fifty changed runs per second
+ * become one hint to fetch the list, which then does not name a run.
  */
 export function createHintCoalescer(intervalMs: number, emit: (hint: Hint) => void) {
   const waiting = new Map<string, { later: Hint | null; timer: NodeJS.Timeout }>();

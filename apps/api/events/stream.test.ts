@@ -7,7 +7,7 @@ const { harness, prisma } = await openTestApi();
 const heartbeatMs = 15_000;
 
 let variant = 0;
-/** A run with so many events. */
+/** A run with `count` events. */
 async function runWith(count: number): Promise<string> {
   variant += 1;
   const runId = await harness.submit({ set: { 'prepare.testSeed': variant } });
@@ -17,7 +17,7 @@ async function runWith(count: number): Promise<string> {
   return runId;
 }
 
-const quiet: EventFeed = { subscribe: () => () => undefined, watchStep: () => expect.fail('nobody watches'), close: () => undefined };
+const quiet: EventFeed = { subscribe: () => () => undefined, watchStep: () => expect.fail('unexpected watchStep'), close: () => undefined };
 const stop = new AbortController();
 
 function open(runIds: readonly string[], over: Partial<StreamOptions> = {}) {
@@ -37,7 +37,7 @@ function open(runIds: readonly string[], over: Partial<StreamOptions> = {}) {
   return eventStream(options);
 }
 
-/** The runs that the messages of a piece are of, and how many in a row. */
+/** The runs of the messages in a chunk, and how many in a row. */
 const countsOf = (piece: string): [string, number] => {
   const ids = [...piece.matchAll(/"runId":"(run_\w+)"/g)].map(([, runId = '']) => runId);
   expect(new Set(ids).size).toBe(1);
@@ -51,7 +51,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('runs with long histories take turns, a page each', async () => {
+test('runs with long histories take turns, one page each', async () => {
   const [one, two] = [await runWith(150), await runWith(250)];
   const stream = open([one, two]);
   expect((await stream.next()).value).toContain('retry:');
@@ -67,7 +67,7 @@ test('runs with long histories take turns, a page each', async () => {
   await stream.return();
 });
 
-test('a server that is slow itself cuts nobody off; a client that takes nothing is', async () => {
+test('a slow server disconnects nobody; a client that reads nothing is disconnected', async () => {
   const runId = await runWith(1);
   const onStall = vi.fn();
   const slow = Promise.withResolvers<void>();
@@ -84,7 +84,7 @@ test('a server that is slow itself cuts nobody off; a client that takes nothing 
   expect(onStall).not.toHaveBeenCalled();
   slow.resolve();
   expect((await event).value).toContain('"message":"line"');
-  // Offered, and not followed by a wish for the next.
+  // Offered, but the next one is never requested.
   await vi.advanceTimersByTimeAsync(heartbeatMs);
   expect(onStall).not.toHaveBeenCalled();
   await vi.advanceTimersByTimeAsync(heartbeatMs);

@@ -6,30 +6,30 @@ import type { EventFeed } from './feed.ts';
 export type StreamOptions = {
   prisma: PrismaClient;
   feed: EventFeed;
-  /** Where the history is read: streams that stand at the same place share a read. */
+  /** Reads the history: streams at the same position share a read. */
   reads: SharedReads;
   topics: ReadonlySet<string>;
-  /** Where each `run:<id>` topic goes on; one that is not named begins with the run's first event. */
+  /** Where each `run:<id>` topic resumes; others start with the run's first event. */
   positions: Positions;
-  /** Topics for which the client is told to fetch everything again. */
+  /** Topics for which the client gets a `reset`. */
   resets: readonly string[];
   heartbeatMs: number;
-  /** Asked with every heartbeat; false ends the stream: the token was revoked. */
+  /** Checked with every heartbeat; false ends the stream, because the token was revoked. */
   isAllowed(): Promise<boolean>;
-  /** The client has taken nothing for two heartbeats. */
+  /** Called when the client has read nothing for two heartbeats. */
   onStall(): void;
   signal: AbortSignal;
 };
 
-/** Events of one run that are read at once: then it is another run's turn, and another stream's. */
+/** Events of one run that are read at a time, before the turn of another run and another stream. */
 const pageSize = 100;
-/** Messages are handed on in pieces of about this size. */
+/** Messages are sent in chunks of about this size. */
 const pieceCharacters = 65_536;
 
 /**
- * The messages of one event stream as text. It is pulled: events are read from the table as fast as the client takes them, and
- * hints of one kind that wait are one hint, so a slow client costs no memory; one that takes nothing at all is cut off.
- * Events of a run come in order, without gaps, and each message's id says where every run of the stream stands.
+ * The messages of one event stream as text. The client pulls: events are read from the table as fast as it reads, and pending hints of one
+ * kind are merged, so a slow client costs no memory; one that reads nothing is disconnected. Events of a run are in order, without gaps,
+ * and each message's id holds the position of every run of the stream.
  */
 export async function* eventStream(options: StreamOptions): AsyncGenerator<string, void, void> {
   const { prisma, feed, reads, topics, signal } = options;
@@ -38,11 +38,11 @@ export async function* eventStream(options: StreamOptions): AsyncGenerator<strin
   const toRead = new Set(runs);
   const hints = new Map<string, Hint>();
   let isHeartbeatDue = false;
-  /** Heartbeats since the client last took something that was offered; null while nothing is offered: a slow server is not its fault. */
+  /** Heartbeats since the client last read something offered; null while nothing is offered, since a slow server is not its fault. */
   let offeredFor: number | null = null;
   let wake = Promise.withResolvers<void>();
 
-  // Listening begins before the first look at the table: nothing that is committed in between is missed.
+  // Subscribe before the first read of the table, so that nothing committed in between is missed.
   const unsubscribe = feed.subscribe({
     topics,
     onRun(runId, seq) {
@@ -63,14 +63,14 @@ export async function* eventStream(options: StreamOptions): AsyncGenerator<strin
   }, options.heartbeatMs);
   signal.addEventListener('abort', () => wake.resolve(), { once: true });
 
-  /** Hands a piece on, and counts how long that takes. */
+  /** Yields a chunk, and tracks how long the client takes to read it. */
   function* offer(piece: string): Generator<string, void, void> {
     offeredFor = 0;
     yield piece;
     offeredFor = null;
   }
 
-  /** The next events of a run, in pieces. */
+  /** The next events of a run, in chunks. */
   async function* nextPage(runId: string): AsyncGenerator<string, void, void> {
     const after = positions.get(runId) ?? 0;
     const page = await reads(`events ${runId} ${after}`, async () => {
@@ -123,8 +123,8 @@ function frame(event: 'event' | 'hint' | 'reset', json: string, positions: Posit
 }
 
 /**
- * Where a stream stands: the sequence number of the newest event that was sent, by run. As text it is the id of every
- * message, `run_x.12~run_y.40`, and comes back as Last-Event-ID.
+ * The position of a stream: the sequence number of the newest event sent, by run. As text it is the id of every message,
+ * `run_x.12~run_y.40`, and is sent back as Last-Event-ID.
  */
 export type Positions = ReadonlyMap<string, number>;
 
@@ -132,7 +132,7 @@ function encodePositions(positions: Positions): string {
   return [...positions].map(([runId, seq]) => `${runId}.${seq}`).join('~');
 }
 
-/** The positions in a Last-Event-ID; what is none of ours is left out, so that a stranger's id is as good as no position. */
+/** The positions in a Last-Event-ID; anything invalid is ignored, so that a foreign id counts as no position. */
 export function decodePositions(text: string): Positions {
   const positions = new Map<string, number>();
   for (const part of text.split('~')) {

@@ -11,16 +11,16 @@ import { type JsonBounds, readJsonBodies, readOctetBodies } from './request-body
 import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 
 export type AppOptions = {
-  /** Which of the two servers, for the metrics. */
+  /** Name of the server, for the metrics. */
   server: 'public' | 'internal' | 'metrics';
   log: Logger;
   metrics: Metrics;
   /** The largest request body. */
   maxBodyBytes: number;
-  /** How much there may be in a JSON body; 4,000 values in 16 levels unless given. */
+  /** Structural limits of a JSON body; defaults to 4,000 values in 16 levels. */
   bodyBounds?: JsonBounds;
   connections: ConnectionBounds;
-  /** The whole of a JSON body must come within this, and some of a body of octets; a minute unless given. */
+  /** Time limit for a whole JSON body, and between two chunks of a binary body; defaults to a minute. */
   bodyTimeoutMs?: number;
 };
 
@@ -28,7 +28,9 @@ const defaultBodyTimeoutMs = 60_000;
 /** Well above the largest recipe: 32 stages of 40 settings. */
 const defaultBodyBounds = { values: 4_000, depth: 16 };
 
-/** What both servers share: request ids, JSON bodies with a limit, zod on both sides, problem documents, metrics and logs. */
+/**
+ * What the servers share: request ids, limited JSON bodies, zod validation of requests and responses, problem documents, metrics and logs.
+ */
 export function createApp({
   server,
   log,
@@ -44,7 +46,7 @@ export function createApp({
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = asCairnError(error);
-    // What PostgreSQL had to refuse is a gap in a schema.
+    // A value that PostgreSQL had to reject means a gap in a schema.
     if (known.row.status >= 500 || known.details.part === 'database')
       request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     const { retryAfterSeconds } = known.details;
@@ -65,10 +67,10 @@ export function createApp({
 }
 
 function validator(schema: unknown, httpPart: string | undefined) {
-  if (!(schema instanceof z.core.$ZodType)) throw new Error('a route has a schema that is none of zod');
+  if (!(schema instanceof z.core.$ZodType)) throw new Error('a route has a schema that is not a zod schema');
   const part = requestPart.parse(httpPart);
   return (data: unknown) => {
-    // Fastify gives null for a body that is not there.
+    // Fastify passes null for a missing body.
     const given = data ?? undefined;
     const result = z.core.safeParse(schema, given);
     return result.success ? { value: result.data } : { error: requestFault(part, schema, given, result.error) };
@@ -94,12 +96,12 @@ function measureRequests(app: { addHook: App['addHook'] }, server: AppOptions['s
   });
 }
 
-/** How long a client may go on sending a body that was answered before its end: time enough to read the answer. */
+/** How long a client may continue sending a body after the answer: enough time to read the answer. */
 const lingerMs = 2_000;
 
 /**
- * Cuts the connection of a request that was answered before its body had come, as one that is refused is, unless the rest comes
- * within a moment: nobody reads it any more, and a client that sends it byte by byte would hold the connection without end.
+ * Closes the connection of a request that was answered before its body arrived, such as a refused one, unless the rest arrives shortly
+ * after: nothing reads it any more, and a client that sends byte by byte would hold the connection forever.
  */
 function closeUnfinishedRequests(app: Pick<App, 'addHook'>): void {
   app.addHook('onResponse', async ({ raw }) => {
@@ -110,7 +112,7 @@ function closeUnfinishedRequests(app: Pick<App, 'addHook'>): void {
   });
 }
 
-/** Refuses a query whose percent signs encode nothing, or no UTF-8: its parser would take them as they stand. */
+/** Rejects a query with invalid percent encoding or invalid UTF-8, which its parser would accept literally. */
 function refuseBrokenQueries(app: App): void {
   app.addHook('onRequest', async (request) => {
     const at = request.url.indexOf('?');
@@ -119,7 +121,7 @@ function refuseBrokenQueries(app: App): void {
       decodeURIComponent(request.url.slice(at + 1));
     } catch (cause) {
       const message = 'it has a percent sign without two hexadecimal digits, or bytes that are not UTF-8';
-      throw new CairnError('invalid_request', `The query of the request does not fit: ${message}`, {
+      throw new CairnError('invalid_request', `The query of the request is invalid: ${message}`, {
         details: { part: 'query', errors: [{ path: '', message }] },
         cause,
       });
@@ -131,14 +133,14 @@ type DeclaredRoute = { url: string; methods: string[]; schema: FastifySchema };
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Every route of the app, as it was declared. */
+    /** Every declared route of the app. */
     declaredRoutes: DeclaredRoute[];
   }
 }
 
 /**
- * Refuses requests that no route takes, before a body is read: `method_not_allowed` with the methods that the path has (RFC 9110, 15.5.6), else
- * `not_found`. Must come before the routes.
+ * Rejects requests that match no route, before a body is read: `method_not_allowed` with the methods of the path (RFC 9110, 15.5.6), else
+ * `not_found`. Must be registered before the routes.
  */
 function refuseUnknownRoutes(app: App): void {
   const routes: (DeclaredRoute & { pattern: RegExp })[] = [];
@@ -151,13 +153,13 @@ function refuseUnknownRoutes(app: App): void {
     const path = request.url.split('?')[0] ?? '';
     const methods = [...new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap((route) => route.methods))].toSorted();
     const what = `${request.method} ${firstOf(path, 200)}`;
-    if (methods.length === 0) throw new CairnError('not_found', `No route ${what}; /docs lists the routes`);
+    if (methods.length === 0) throw new CairnError('not_found', `No route ${what}; see /docs for the routes`);
     reply.header('allow', methods.join(', '));
-    throw new CairnError('method_not_allowed', `Method not allowed: ${what}; the path takes ${methods.join(', ')}`);
+    throw new CairnError('method_not_allowed', `Method not allowed: ${what}; use ${methods.join(', ')}`);
   });
 }
 
-/** The paths of a route such as `/v1/runs/:id`. */
+/** A pattern for the paths of a route such as `/v1/runs/:id`. */
 function patternOf(url: string): RegExp {
   const parts = url.split('/').map((part) => {
     if (part.startsWith(':')) return '[^/]+';

@@ -2,7 +2,7 @@ import { CairnError, firstOf } from '@cairn/contract';
 import { adapterCause, Prisma } from '@cairn/db';
 import { backoff, deadline, type Logger, sleep } from '@cairn/runtime';
 
-/** Prisma's codes for a database that cannot be used now: https://www.prisma.io/docs/orm/reference/error-reference */
+/** Prisma's codes for a database that is unavailable: https://www.prisma.io/docs/orm/reference/error-reference */
 const unavailableCodes = new Set(['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017', 'P2024', 'P2028', 'P2037']);
 
 /** Kinds of @prisma/driver-adapter-utils' MappedError that mean the same. */
@@ -23,29 +23,29 @@ const unavailableKinds = new Set([
  */
 const unavailableSqlState = /^(08...|57P0[123]|53...|25006)$/;
 
-/** node-postgres has no code for a connection that broke or could not be had in time. */
+/** node-postgres has no code for a connection that broke or was not available in time. */
 const brokenConnection =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout)/;
 
 /**
- * Values that PostgreSQL cannot keep: classes 22 (data exception) of text, numbers, times and JSON, and 54000, an index entry that is too
- * long. The schemas refuse what they know of; this is for what they do not.
+ * Values that PostgreSQL cannot store: class 22 (data exception) for text, numbers, times and JSON, and 54000, an index entry that is too
+ * long. This covers values that the schemas do not reject.
  */
 const unkeepableSqlState = /^(22003|22008|22021|22P02|22P05|54000)$/;
 
 /**
- * `unavailable` when the error says that the database cannot be used now, `invalid_request` when it cannot keep what the request holds: the
- * same again never succeeds. Undefined for every other error.
+ * `unavailable` when the database is unavailable, `invalid_request` when it cannot store a value of the request, so that a retry cannot
+ * succeed. Undefined for every other error.
  */
 export function databaseFault(error: unknown): CairnError | undefined {
   if (isUnavailable(error))
-    return new CairnError('unavailable', 'PostgreSQL does not answer; try again in a few seconds', {
+    return new CairnError('unavailable', 'PostgreSQL is not responding; retry in a few seconds', {
       cause: error,
       details: { part: 'database' },
     });
   const { originalCode, originalMessage = '' } = adapterCause(error);
   if (originalCode === undefined || !unkeepableSqlState.test(originalCode)) return undefined;
-  return new CairnError('invalid_request', `The request holds what cannot be kept: ${firstOf(originalMessage, 200)}`, {
+  return new CairnError('invalid_request', `The request contains a value that cannot be stored: ${firstOf(originalMessage, 200)}`, {
     cause: error,
     details: { part: 'database' },
   });
@@ -62,8 +62,8 @@ function isUnavailable(error: unknown): boolean {
 }
 
 /**
- * Does the first work with the database, again and again while it does not answer: a database that starts beside this program
- * may take a while. Other errors, and the last one after the limit, are thrown.
+ * Runs the first work with the database, retrying while it does not answer: a database that starts together with this program may take a
+ * while. Other errors, and the last one after the limit, are thrown.
  */
 export async function awaitDatabase(
   work: () => Promise<void>,
@@ -76,7 +76,7 @@ export async function awaitDatabase(
     } catch (error) {
       const fault = databaseFault(error);
       if (fault === undefined || limit.aborted) throw fault ?? error;
-      options.log.warn({ err: error }, 'the database does not answer yet');
+      options.log.warn({ err: error }, 'the database is not responding yet');
       await sleep(backoff({ attempt, baseMs: 100, maxMs: 2_000 }), options.signal);
     }
   }

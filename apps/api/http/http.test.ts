@@ -50,30 +50,30 @@ async function post(payload: string, contentType = 'application/json') {
 const errorsOf = (document: Problem) =>
   z.array(z.object({ path: z.string(), message: z.string(), nearest: z.string().optional() })).parse(document.details?.errors);
 
-describe('a request that does not fit', () => {
-  test('names every field, and the nearest name for one that is unknown', async () => {
+describe('an invalid request', () => {
+  test('gets an error for every field, and the nearest name for an unknown one', async () => {
     const { status, type, problem: document } = await post(JSON.stringify({ nmae: 'x', stages: { a: { epoch: 3, list: 'clena' } } }));
     expect([status, type]).toEqual([400, 'application/problem+json; charset=utf-8']);
     expect(document).toMatchObject({ code: 'invalid_request', retry: false, detail: expect.stringContaining('did you mean') });
     expect(errorsOf(document)).toEqual(
       expect.arrayContaining([
-        { path: 'nmae', message: 'no such field; did you mean "name"?', nearest: 'name' },
-        { path: 'stages.a.epoch', message: 'no such field; did you mean "epochs"?', nearest: 'epochs' },
-        { path: 'stages.a.list', message: 'one of clean, full is expected; did you mean "clean"?', nearest: 'clean' },
+        { path: 'nmae', message: 'unknown field; did you mean "name"?', nearest: 'name' },
+        { path: 'stages.a.epoch', message: 'unknown field; did you mean "epochs"?', nearest: 'epochs' },
+        { path: 'stages.a.list', message: 'expected one of clean, full; did you mean "clean"?', nearest: 'clean' },
         { path: 'name', message: expect.stringContaining('string') },
       ]),
     );
   });
 
-  test('says what is wrong with a name that is not valid', async () => {
+  test('gets the reason why a name is invalid', async () => {
     const named = createApp(options());
     named.post('/named', { schema: { body: z.record(safeName, z.number()) } }, async (request) => request.body);
     const answer = await named.inject({ method: 'POST', url: '/named', payload: { '/a': 1 } });
-    expect(answer.json().detail).toMatch(/does not fit: \/a: use letters, digits/);
+    expect(answer.json().detail).toMatch(/is invalid: \/a: use letters, digits/);
     await named.close();
   });
 
-  test('is measured by the branch of a union that was meant', async () => {
+  test('is validated against the intended branch of a union', async () => {
     const { problem: document } = await post(JSON.stringify({ name: 'x', source: { rot: '/' } }));
     expect(errorsOf(document).map((error) => error.path)).toEqual(['source.rot', 'source.root']);
   });
@@ -82,26 +82,26 @@ describe('a request that does not fit', () => {
     ['malformed JSON', '{"name": ', 'application/json'],
     ['no body', '', 'application/json'],
     ['another content type', 'name=x', 'application/x-www-form-urlencoded'],
-    ['a prototype in disguise', '{"__proto__": {"a": 1}, "name": "x"}', 'application/json'],
+    ['a disguised prototype', '{"__proto__": {"a": 1}, "name": "x"}', 'application/json'],
   ])('%s is an invalid request', async (_, payload, contentType) => {
     expect(await post(payload, contentType)).toMatchObject({ status: 400, problem: { code: 'invalid_request' } });
   });
 
-  test('malformed JSON is told with the place where it breaks', async () => {
+  test('malformed JSON is reported with the position of the error', async () => {
     const { problem: document } = await post('{"name": "x" "y"}');
-    expect(document.detail).toMatch(/^The request body cannot be taken: it is not valid JSON: .*position 13/);
+    expect(document.detail).toMatch(/^Invalid request body: it is not valid JSON: .*position 13/);
     expect((await post('{"__proto__": {}}')).problem.detail).toContain('a name such as __proto__ is not allowed');
   });
 });
 
 describe('errors', () => {
-  test('of Cairn are told as they are', async () => {
+  test('of Cairn are returned unchanged', async () => {
     const answer = await app.inject('/refused');
     expect(answer.json()).toMatchObject({ status: 409, code: 'wrong_state', detail: 'it is over', details: { state: 'failed' } });
     expect(answer.json().requestId).toBe(answer.headers['x-request-id']);
   });
 
-  test('that nobody expected tell nothing of the inside; the log has them under the request id', async () => {
+  test('that are unexpected reveal no internals; the log has them under the request id', async () => {
     const answer = await app.inject('/broken');
     expect(answer.statusCode).toBe(500);
     expect(answer.json()).toMatchObject({ code: 'internal' });
@@ -110,29 +110,29 @@ describe('errors', () => {
     expect(logged).toContain(answer.json().requestId);
   });
 
-  test('of an unknown path are problems too', async () => {
+  test('of an unknown path are problem documents too', async () => {
     const answer = await app.inject('/nowhere?x=1');
-    expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: 'No route GET /nowhere; /docs lists the routes' });
+    expect(answer.json()).toMatchObject({ status: 404, code: 'not_found', detail: 'No route GET /nowhere; see /docs for the routes' });
   });
 
-  test('of a broken percent encoding is an invalid path', async () => {
+  test('of invalid percent encoding are an invalid path', async () => {
     const answer = await fetch(`${url}/%zz`);
     expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'invalid_path' }]);
   });
 
   test.each([
-    ['no request of HTTP', 'HELLO\r\n\r\n', 'it is not valid HTTP'],
-    ['a URL without an end', `GET /${'x'.repeat(20_000)}`, 'its URL and headers have more than 16384 bytes'],
-  ])('of %s are problems too, and the connection is closed', async (_, sent, said) => {
+    ['an invalid HTTP request', 'HELLO\r\n\r\n', 'it is not valid HTTP'],
+    ['an endless URL', `GET /${'x'.repeat(20_000)}`, 'its URL and headers have more than 16384 bytes'],
+  ])('of %s are problem documents too, and the connection is closed', async (_, sent, reason) => {
     const socket = connect(port, '127.0.0.1').end(sent);
     const answer = Buffer.concat(await socket.toArray()).toString();
     expect(answer).toMatch(/^HTTP\/1.1 400 Bad Request\r\ncontent-type: application\/problem\+json\r\n/);
     const document = problem.parse(JSON.parse(answer.slice(answer.indexOf('{'))));
-    expect(document).toMatchObject({ code: 'invalid_request', detail: `The request cannot be read: ${said}` });
+    expect(document).toMatchObject({ code: 'invalid_request', detail: `The request cannot be read: ${reason}` });
   });
 });
 
-test('headers that come too slowly are a problem that passes: an agent whose machine stood still sends again', () => {
+test('headers that arrive too slowly are a retryable problem: an agent whose machine was suspended retries', () => {
   const written: string[] = [];
   const socket = { destroyed: false, writable: true, write: (text: string) => written.push(text), destroy: () => undefined };
   answerUnreadableRequest(Object.assign(new Error('slow'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket);
@@ -144,7 +144,7 @@ test('headers that come too slowly are a problem that passes: an agent whose mac
 describe('a body that is too large', () => {
   const megabyte = Buffer.alloc(1024 * 1024, ' ');
 
-  /** Sends up to 100 MB and answers with the status and how much was taken before it came. */
+  /** Sends up to 100 MB and returns the status and how much was sent before it arrived. */
   async function send(headers: Record<string, string>) {
     const outgoing = httpRequest(`${url}/echo`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers } });
     outgoing.on('error', () => undefined);
@@ -163,19 +163,19 @@ describe('a body that is too large', () => {
     return { status: response.statusCode, sent, problem: problem.parse(JSON.parse(text)) };
   }
 
-  test('is refused by its Content-Length before it is sent', async () => {
+  test('is rejected by its Content-Length before it is sent', async () => {
     const { status, sent, problem: document } = await send({ 'content-length': String(100 * megabyte.length) });
     expect([status, document.code]).toEqual([413, 'payload_too_large']);
     expect(sent).toBeLessThan(20);
   });
 
-  test('is refused at the limit when its length is not told', async () => {
+  test('is rejected at the limit when its length is not declared', async () => {
     const { status, sent, problem: document } = await send({ 'transfer-encoding': 'chunked' });
     expect([status, document.code]).toEqual([413, 'payload_too_large']);
     expect(sent).toBeLessThan(20);
   });
 
-  test('is answered, not cut off: a client that reads only when it has sent all of it learns why', async () => {
+  test('is answered, not disconnected: a client that reads only after sending everything gets the reason', async () => {
     const bodyBytes = 12 * megabyte.length;
     const socket = connect(port, '127.0.0.1');
     socket.pause();
@@ -188,7 +188,7 @@ describe('a body that is too large', () => {
     socket.destroy();
   });
 
-  test('does not keep its connection for long', async () => {
+  test('does not hold its connection for long', async () => {
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => undefined);
     socket.write(
@@ -201,7 +201,7 @@ describe('a body that is too large', () => {
   });
 });
 
-describe('a body that does not come', () => {
+describe('a body that does not arrive', () => {
   const slow = createApp({ ...options(), bodyTimeoutMs: 200 });
   slow.post('/echo', { schema: { body } }, async (request) => request.body);
   slow.put(
@@ -222,14 +222,14 @@ describe('a body that does not come', () => {
     const socket = connect(Number(slowUrl.port), '127.0.0.1');
     socket.on('error', () => undefined);
     socket.write(`${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 100\r\n\r\n{`);
-    // Without an end of its own the test would wait for one until its limit.
+    // Without its own time limit the test would wait until the runner's.
     await once(socket.resume(), 'close');
   });
 
   test.each([
     ['POST /echo', 'application/json'],
     ['PUT /file', 'application/octet-stream'],
-  ])('%s of %s whose client hangs up is no fault of ours', async (line, type) => {
+  ])('%s of %s whose client disconnects is not logged as an error', async (line, type) => {
     const before = lines.length;
     begun.clear();
     ended.clear();
@@ -242,14 +242,14 @@ describe('a body that does not come', () => {
   });
 });
 
-test('a port in use is told with its host and number', async () => {
+test('a port in use is reported with its host and number', async () => {
   const second = createApp(options());
   const error = await second.listen({ host: '127.0.0.1', port }).catch((cause: unknown) => toCairnError(cause));
   expect(error).toMatchObject({ code: 'port_in_use', message: `Another program listens on 127.0.0.1:${port}.` });
   await second.close();
 });
 
-test('a database that does not answer is unavailable, readiness names it, and liveness does not care', async () => {
+test('without a database calls are unavailable and readiness names it, but liveness succeeds', async () => {
   const { prisma, close } = openDatabase({ url: `postgres://nobody@127.0.0.1:${await freePort()}/nothing` });
   const away = createApp(options());
   const closer = createCloser();

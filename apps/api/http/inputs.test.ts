@@ -1,5 +1,5 @@
 import { request as httpRequest } from 'node:http';
-import { maxBodyBytes, problem, type TokenRole, reportedDetails } from '@cairn/contract';
+import { maxBodyBytes, problem, reportedDetails, type TokenRole } from '@cairn/contract';
 import { smallRecipe } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -14,14 +14,14 @@ type Leaf = { where: string; schema: z.core.$ZodType };
 
 const isOfText = (schema: z.core.$ZodType): boolean => (schema instanceof z.ZodPipe ? isOfText(schema.in) : schema instanceof z.ZodString);
 
-/** The texts and numbers that a schema takes, each with its place. */
+/** The strings and numbers of a schema, each with its path. */
 function leavesOf(schema: z.core.$ZodType, where: string): Leaf[] {
   if (schema instanceof z.ZodObject)
     return Object.entries<z.core.$ZodType>(schema.shape).flatMap(([key, child]) => leavesOf(child, `${where}.${key}`));
   if (schema instanceof z.ZodRecord) return [...leavesOf(schema.keyType, `${where}{}`), ...leavesOf(schema.valueType, `${where}{}`)];
   if (schema instanceof z.ZodArray) return leavesOf(schema.element, `${where}[]`);
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => leavesOf(option, where));
-  // Its texts are cleaned wherever they stand: see its own test.
+  // Its texts are cleaned at every depth: see its own test.
   if (schema === reportedDetails) return [];
   if (schema instanceof z.ZodPipe) return isOfText(schema) ? [{ where, schema }] : leavesOf(schema.in, where);
   if (
@@ -43,8 +43,8 @@ const leaves = [api, internal].flatMap(({ declaredRoutes }) =>
   ),
 );
 
-describe('whatever a route takes', () => {
-  test('as text has a most, and is refused or cleaned where PostgreSQL could not keep it', () => {
+describe('every input of a route', () => {
+  test('that is text has a maximum, and is rejected or cleaned where PostgreSQL could not store it', () => {
     // A log's text is stored as bytes.
     const texts = leaves.filter(({ where, schema }) => !(schema instanceof z.ZodNumber) && !where.endsWith('reports body.items[].text'));
     expect(texts.length).toBeGreaterThan(40);
@@ -58,8 +58,8 @@ describe('whatever a route takes', () => {
     expect(kept).toEqual([]);
   });
 
-  test('as a whole number fits the column it is kept in', () => {
-    // Sizes and places in bytes are bigint; seeds are JSON.
+  test('that is an integer fits its column', () => {
+    // Sizes and offsets in bytes are bigint; seeds are JSON.
     const large = /\.(bytes|offset|seed|initSeed|testSeed)$/;
     const numbers = leaves.filter(({ where, schema }) => schema instanceof z.ZodNumber && !large.test(where));
     expect(numbers.length).toBeGreaterThan(40);
@@ -71,7 +71,7 @@ describe('whatever a route takes', () => {
   });
 });
 
-describe('a request that PostgreSQL could not answer', () => {
+describe('a request that PostgreSQL could not process', () => {
   let run = '';
   beforeAll(async () => {
     run = await harness.submit();
@@ -98,7 +98,7 @@ describe('a request that PostgreSQL could not answer', () => {
         (text) => `v1/${list}?cursor=${text}`,
       ),
     ),
-  ])('GET %s is refused as invalid', async (path) => {
+  ])('GET %s is rejected as invalid', async (path) => {
     const answer = await call('admin', 'GET', `/${path.replace('RUN', run)}`);
     expect([answer.status, answer.text]).toEqual([400, expect.stringMatching(/invalid_(request|path)/)]);
   });
@@ -119,13 +119,13 @@ describe('a request that PostgreSQL could not answer', () => {
     ['steps with NUL', 'runs', { recipe: 'mini', noReuse: ['a\0'] }, 'noReuse'],
     ['a setting with NUL', 'runs', { recipe: 'mini', set: { 'stages.a\0': 1 } }, 'set'],
     ['null', 'runs/RUN/cancel', null, 'null'],
-    ['null where something is needed', 'runs', null, 'null'],
-  ])('%s is refused as invalid, by its name', async (_, path, body, named) => {
+    ['null where a value is required', 'runs', null, 'null'],
+  ])('%s is rejected as invalid, with the name of the field', async (_, path, body, named) => {
     const answer = await call('admin', 'POST', `/v1/${path.replace('RUN', run)}`, { body });
     expect(answer.json).toMatchObject({ status: 400, code: 'invalid_request', detail: expect.stringContaining(named) });
   });
 
-  test('and a body that is not UTF-8 too', async () => {
+  test('a body that is not UTF-8 is rejected too', async () => {
     const answer = await api.inject({
       method: 'POST',
       url: `/v1/runs/${run}/cancel`,
@@ -136,19 +136,19 @@ describe('a request that PostgreSQL could not answer', () => {
   });
 });
 
-describe('a method that a path does not take', () => {
+describe('a method that a path does not support', () => {
   test.each([
     ['DELETE', '/v1/runs', 'GET, POST'],
     ['PATCH', `/v1/runs/${newId('run')}`, 'GET'],
     ['HEAD', '/healthz', 'GET'],
     ['OPTIONS', '/v1/weights/a', 'DELETE, GET, PUT'],
-  ] as const)('%s %s is answered 405 with the methods there are', async (method, url, allow) => {
+  ] as const)('%s %s gets 405 with the allowed methods', async (method, url, allow) => {
     const answer = await api.inject({ method, url });
     expect([answer.statusCode, answer.headers.allow]).toEqual([405, allow]);
     if (method !== 'HEAD') expect(problem.parse(answer.json()).code).toBe('method_not_allowed');
   });
 
-  test('is one too where hardly anyone knows it', async () => {
+  test('gets 405 even when it is an uncommon one', async () => {
     const { port } = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
     const { promise, resolve, reject } = Promise.withResolvers<number | undefined>();
     httpRequest({ port, host: '127.0.0.1', method: 'QUERY', path: '/v1/runs' }, (answer) => resolve(answer.resume().statusCode))
@@ -158,14 +158,14 @@ describe('a method that a path does not take', () => {
   });
 });
 
-test('of many faults the first are told, with how many more there are', async () => {
+test('of many errors the first are listed, with the number of the others', async () => {
   const body = { recipe: 'mini', ...Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`recip${index}`, 0])) };
   const { json } = await call('submitter', 'POST', '/v1/runs', { body });
-  expect(json.detail).toMatch(/recip0: no such field; did you mean "recipe"\? \(and 3499 more\)$/);
+  expect(json.detail).toMatch(/recip0: unknown field; did you mean "recipe"\? \(and 3499 more\)$/);
   expect(json.details.errors).toHaveLength(20);
 });
 
-describe('a body of many parts', () => {
+describe('a body with many values', () => {
   const recipe = { name: 'x', stages: {} };
   const manyStages = (count: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, index) => [`s${index}`, smallRecipe.stages.first]));
@@ -182,7 +182,7 @@ describe('a body of many parts', () => {
     ['overrides', { recipe: 'mini', set: Object.fromEntries(Array.from({ length: 3_500 }, (_, index) => [`stages.a${index}`, 1])) }],
     ['a long name', { recipe: 'mini', ['x'.repeat(500_000)]: 1 }],
     ['a value in another', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`, /more than 16 deep/],
-  ])('is refused in a short answer: %s', async (_, body, why) => {
+  ])('is rejected with a short answer: %s', async (_, body, why) => {
     const payload = withText(body);
     expect(payload.length).toBeLessThan(maxBodyBytes);
     const answer = await api.inject({ method: 'POST', url: '/v1/runs?dryRun=true', payload, headers: jsonOf('submitter') });

@@ -1,7 +1,7 @@
 import { CairnError, firstOf, type Problem } from '@cairn/contract';
 import { databaseFault } from './database-fault.ts';
 
-/** The most of an answer: what the caller sent is quoted in it. */
+/** Limits of an answer, because it quotes what the caller sent. */
 const maxDetail = 4_000;
 const maxDetailsBytes = 32 * 1024;
 
@@ -22,19 +22,19 @@ export function problemOf(error: CairnError, requestId: string): Problem {
   };
 }
 
-/** What Fastify itself refuses: by its code where there are better words than its own. */
+/** Requests that Fastify itself rejects: by its code where a better message than its own exists. */
 function fastifyFault(error: unknown): CairnError | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
   const known = fastifyErrors.get(error.code);
   if (known !== undefined) return known(error);
   const isRefusal = error.code.startsWith('FST_ERR_') && 'statusCode' in error && Number(error.statusCode) < 500;
-  return isRefusal ? new CairnError('invalid_request', `The request cannot be taken: ${error.message}`, { cause: error }) : undefined;
+  return isRefusal ? new CairnError('invalid_request', `Invalid request: ${error.message}`, { cause: error }) : undefined;
 }
 
 const fastifyErrors = new Map<string, (error: Error) => CairnError>(
   Object.entries({
     FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
-      new CairnError('invalid_request', 'The body has a content type that is not read here; send application/json', { cause }),
+      new CairnError('invalid_request', 'Unsupported content type; send application/json', { cause }),
     FST_ERR_BAD_URL: (cause) =>
       new CairnError(
         'invalid_path',
@@ -46,14 +46,16 @@ const fastifyErrors = new Map<string, (error: Error) => CairnError>(
 );
 
 /**
- * The error as one of the table: itself, what Fastify or the database refused, or else `internal`, whose message tells nothing
- * of the inside; the log has the whole error under the request's id.
+ * The error as one of the error table: itself, an error of Fastify or the database, or else `internal`, whose message reveals no internals;
+ * the log has the whole error under the request's id.
  */
 export function asCairnError(error: unknown): CairnError {
   if (error instanceof CairnError) return error;
   return (
     fastifyFault(error) ??
     databaseFault(error) ??
-    new CairnError('internal', 'The request failed by a fault of Cairn; the log has the cause under the request id', { cause: error })
+    new CairnError('internal', 'The request failed because of an error in Cairn; the log has the cause under the request ID', {
+      cause: error,
+    })
   );
 }

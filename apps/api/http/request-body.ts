@@ -8,9 +8,9 @@ import type { App } from './bare-app.ts';
 export type JsonBodyLimits = { maxBytes: number; timeoutMs: number; bounds: JsonBounds };
 
 /**
- * Reads JSON bodies of at most `maxBytes`, which come within `timeoutMs`. One that is larger is refused as soon as that is known, by its Content-Length before
- * a byte is read. Fastify's own limit closes the connection at once, which resets it under the client's feet: it then sees a
- * broken pipe instead of the answer.
+ * Reads JSON bodies of at most `maxBytes` that arrive within `timeoutMs`. A larger one is rejected as soon as that is known, by its
+ * Content-Length before a byte is read. Fastify's own limit closes the connection at once, so that the client sees a broken pipe instead of
+ * the answer.
  */
 export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBodyLimits): void {
   const parse = app.getDefaultJsonParser('error', 'error');
@@ -25,7 +25,7 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
   app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: IncomingMessage) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    const timer = setTimeout(() => payload.destroy(new Error(`the body did not come within ${timeoutMs / 1000} s`)), timeoutMs);
+    const timer = setTimeout(() => payload.destroy(new Error(`the body did not arrive within ${timeoutMs / 1000} s`)), timeoutMs);
     try {
       for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
         bytes += chunk.length;
@@ -38,38 +38,38 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
       clearTimeout(timer);
     }
     const whole = Buffer.concat(chunks);
-    if (!isUtf8(whole)) throw refusedBody('it is not UTF-8');
+    if (!isUtf8(whole)) throw invalidBody('it is not UTF-8');
     const text = whole.toString('utf8');
     if (text.trim() === '') return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    parse(request, text, (error, value) => (error === null ? resolve(value) : reject(refusedBody(jsonFault(text), error))));
+    parse(request, text, (error, value) => (error === null ? resolve(value) : reject(invalidBody(jsonFault(text), error))));
     const value = await promise;
-    // To Fastify null is a body that is not there.
-    if (value === null) throw refusedBody('it is null; an object is expected');
+    // Fastify treats null as a missing body.
+    if (value === null) throw invalidBody('it is null; expected an object');
     const fault = structureFault(value, bounds);
-    if (fault !== null) throw refusedBody(fault);
+    if (fault !== null) throw invalidBody(fault);
     return value;
   });
 }
 
 export const tooLarge = (maxBytes: number, given: string): CairnError =>
-  new CairnError('payload_too_large', `The request body may have ${maxBytes} bytes and has ${given}`, { details: { maxBytes } });
+  new CairnError('payload_too_large', `The request body has ${given}; the maximum is ${maxBytes} bytes`, { details: { maxBytes } });
 
-/** The client hung up, or sent too slowly: nobody here is at fault. */
+/** The client disconnected or sent too slowly: not an error of the server. */
 export function incompleteBody(error: unknown): unknown {
   if (error instanceof CairnError) return error;
   const why = error instanceof Error ? error.message : String(error);
-  return new CairnError('invalid_request', `The request body did not come whole: ${why}`, { details: { part: 'body' }, cause: error });
+  return new CairnError('invalid_request', `The request body is incomplete: ${why}`, { details: { part: 'body' }, cause: error });
 }
 
-function refusedBody(said: string, cause?: Error): CairnError {
-  return new CairnError('invalid_request', `The request body cannot be taken: ${said}`, {
-    details: { part: 'body', errors: [{ path: '', message: said }] },
+function invalidBody(reason: string, cause?: Error): CairnError {
+  return new CairnError('invalid_request', `Invalid request body: ${reason}`, {
+    details: { part: 'body', errors: [{ path: '', message: reason }] },
     cause,
   });
 }
 
-/** What is wrong with the text and where: Fastify's own error keeps that to itself. */
+/** What is wrong with the JSON and where, which Fastify's own error does not say. */
 function jsonFault(text: string): string {
   try {
     JSON.parse(text);
@@ -81,24 +81,24 @@ function jsonFault(text: string): string {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route takes a body of octets, of at most so many bytes; its handler gets a stream. */
+    /** The route accepts a binary body of at most this many bytes; its handler gets a stream. */
     maxOctets?: number;
   }
 }
 
-/** Hands bodies of octets on as streams, on the routes that take them. A file may take long, but some of it has to come within `idleMs`. */
+/** Passes binary bodies on as streams, on the routes that accept them. A file may take long, but data must arrive within each `idleMs`. */
 export function readOctetBodies(app: App, idleMs: number): void {
   app.addContentTypeParser('application/octet-stream', async (request: FastifyRequest, payload: IncomingMessage) => {
     const { maxOctets } = request.routeOptions.config;
-    if (maxOctets === undefined) throw new CairnError('invalid_request', 'The body is not read here as octets; send application/json');
+    if (maxOctets === undefined) throw new CairnError('invalid_request', 'This route accepts JSON only; send application/json');
     return Readable.from(limited(payload, maxOctets, idleMs), { objectMode: false });
   });
 }
 
-/** @throws CairnError `payload_too_large`; what the connection fails with. */
+/** @throws CairnError `payload_too_large`; the error of the connection */
 async function* limited(payload: IncomingMessage, maxOctets: number, idleMs: number): AsyncGenerator<Buffer> {
   let bytes = 0;
-  const timer = setTimeout(() => payload.destroy(new Error(`nothing of the body came for ${idleMs / 1000} s`)), idleMs);
+  const timer = setTimeout(() => payload.destroy(new Error(`no data arrived for ${idleMs / 1000} s`)), idleMs);
   try {
     for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
       timer.refresh();
@@ -113,23 +113,23 @@ async function* limited(payload: IncomingMessage, maxOctets: number, idleMs: num
   }
 }
 
-/** How large a JSON body may be in its structure; its bytes are limited before it is parsed. */
+/** Structural limits of a JSON body; its bytes are limited before it is parsed. */
 export type JsonBounds = {
-  /** Objects, arrays, texts, numbers and the like in all of it. */
+  /** Total number of objects, arrays, strings, numbers and other values. */
   values: number;
-  /** Objects and arrays inside each other. */
+  /** Nesting of objects and arrays. */
   depth: number;
 };
 
 /**
- * What is too large in the structure of a parsed body, or null. It is looked at before the schema is: a schema names every fault, and of a
- * megabyte of short keys that takes seconds.
+ * Which structural limit a parsed body exceeds, or null. Checked before the schema, because a schema reports every error, which takes
+ * seconds for a megabyte of short keys.
  */
 export function structureFault(body: unknown, { values, depth }: JsonBounds): string | null {
   let count = 1;
   let level: object[] = isParent(body) ? [body] : [];
   for (let deep = 1; level.length > 0; deep += 1) {
-    if (deep > depth) return `its objects and arrays are inside each other more than ${depth} deep`;
+    if (deep > depth) return `its objects and arrays are nested more than ${depth} deep`;
     const next: object[] = [];
     for (const parent of level) {
       const children: unknown[] = Array.isArray(parent) ? parent : Object.values(parent);

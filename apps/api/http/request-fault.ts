@@ -2,44 +2,44 @@ import { CairnError, firstOf, unwrapped } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { z } from 'zod';
 
-/** A part of the request that does not fit its schema. */
+/** An invalid field of a request. */
 export type FieldError = {
   /** Dotted path within the part; empty for the whole. */
   path: string;
   message: string;
-  /** For an unknown name or value: the nearest that is known. */
+  /** For an unknown name or value: the nearest known one. */
   nearest?: string;
 };
 
-/** Fastify's name of each part of a request, and how a person calls it. */
+/** Fastify's name of each part of a request, and its name for people. */
 export const requestParts = { body: 'body', querystring: 'query', params: 'path', headers: 'headers' } as const;
 export type RequestPart = keyof typeof requestParts;
 
 /**
- * What is wrong with a part of a request, field by field, with the nearest name for one that is unknown.
+ * The errors of a part of a request, field by field, with the nearest name for an unknown one.
  *
  * @returns `invalid_path` for a name or id that would leave its folder, else `invalid_request`
  */
 export function requestFault(part: RequestPart, schema: z.core.$ZodType, data: unknown, error: z.core.$ZodError): CairnError {
-  // An unknown name first: what else is missing is often what it stands for.
+  // Unknown names first: a missing field is often a misspelled one.
   const faults = flatFaults(error.issues).toSorted((a, b) => Number(b.key !== null) - Number(a.key !== null));
   const errors = faults.slice(0, maxReported).map((fault) => fieldError(fault, schema, data));
   const [first] = errors;
-  const said = first === undefined ? 'it does not fit' : `${first.path === '' ? '' : `${first.path}: `}${first.message}`;
+  const detail = first === undefined ? 'invalid value' : `${first.path === '' ? '' : `${first.path}: `}${first.message}`;
   const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : '';
   const code = part === 'params' && leavesItsFolder(data) ? 'invalid_path' : 'invalid_request';
-  return new CairnError(code, `The ${requestParts[part]} of the request does not fit: ${said}${more}`, {
+  return new CairnError(code, `The ${requestParts[part]} of the request is invalid: ${detail}${more}`, {
     details: { part: requestParts[part], errors },
     cause: error,
   });
 }
 
-/** The most faults that are told; a caller that is this wrong corrects these first. */
+/** Most errors to report; a caller with more corrects these first. */
 const maxReported = 20;
-/** The most characters of a name that is told; the nearest of one that is longer is not looked for. */
+/** Most characters of a name to report; no nearest name is searched for a longer one. */
 const maxNameLength = 100;
 
-/** One fault: an issue, and of one about unknown names which. */
+/** One error: an issue, and for unknown names the key. */
 type Fault = { issue: z.core.$ZodIssue; path: PropertyKey[]; key: string | null };
 
 function flatFaults(issues: readonly z.core.$ZodIssue[], base: PropertyKey[] = []): Fault[] {
@@ -52,18 +52,18 @@ function flatFaults(issues: readonly z.core.$ZodIssue[], base: PropertyKey[] = [
 }
 
 function fieldError({ issue, path, key }: Fault, schema: z.core.$ZodType, data: unknown): FieldError {
-  if (key !== null) return withNearest(dotted([...path, key]), 'no such field', key, keysAt(schema, path));
+  if (key !== null) return withNearest(dotted([...path, key]), 'unknown field', key, keysAt(schema, path));
   if (issue.code === 'invalid_value') {
     const value = valueAt(data, path);
     const known = issue.values.map(String);
-    return withNearest(dotted(path), `one of ${known.join(', ')} is expected`, typeof value === 'string' ? value : '', known);
+    return withNearest(dotted(path), `expected one of ${known.join(', ')}`, typeof value === 'string' ? value : '', known);
   }
-  // Of a name that is not valid, what is wrong with it.
-  const said = issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined;
-  return { path: dotted(path), message: said ?? issue.message };
+  // For an invalid name, the reason.
+  const reason = issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined;
+  return { path: dotted(path), message: reason ?? issue.message };
 }
 
-/** The branch of a union that was meant: the one that got furthest, so not the one that refuses the type of the whole. */
+/** The intended branch of a union: the one whose errors are deepest, not one that rejects the type of the whole. */
 function bestBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] {
   const depth = (issues: readonly z.core.$ZodIssue[]) =>
     issues.some((issue) => issue.path.length === 0 && issue.code === 'invalid_type')
@@ -77,7 +77,7 @@ function withNearest(path: string, message: string, given: string, known: readon
   return nearest === null ? { path, message } : { path, message: message + didYouMean(nearest), nearest };
 }
 
-/** The names that an object at the path may have. */
+/** The possible keys of an object at the path. */
 function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
   const found = path.reduce<z.core.$ZodType[]>((schemas, key) => schemas.flatMap((one) => childAt(one, key)), objectsIn(schema));
   return found.flatMap((one) => objectsIn(one)).flatMap((one) => (one instanceof z.ZodObject ? Object.keys(one.shape) : []));
@@ -95,7 +95,7 @@ function childAt(schema: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
   });
 }
 
-/** The objects, records and arrays that a schema may be, looking through what wraps them. */
+/** The objects, records and arrays in a schema, without their wrappers. */
 function objectsIn(wrapped: z.core.$ZodType): z.core.$ZodType[] {
   const schema = unwrapped(wrapped);
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => objectsIn(option));
@@ -113,6 +113,6 @@ const dotted = (path: readonly PropertyKey[]): string => path.map((part) => firs
 
 function leavesItsFolder(params: unknown): boolean {
   const values = typeof params === 'object' && params !== null ? Object.values(params).map(String) : [];
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it searches for control characters
   return values.some((value) => /[/\\\u0000-\u001f]/.test(value) || value.startsWith('.'));
 }

@@ -42,19 +42,19 @@ async function open(port: number, address = '127.0.0.1'): Promise<Socket> {
   return socket;
 }
 
-test('who only holds connections keeps nobody out: the one without a request for the longest goes', async () => {
+test('idle connections do not block others: the one that is idle the longest is closed', async () => {
   const { url, port, count, release } = await serve({ most: 10 });
   const held = fetch(`${url}/held`);
   await waitFor(async () => (await count()) === 1, { message: 'the held request' });
   for (let stranger = 0; stranger < 50; stranger += 1) await open(port);
   await waitFor(async () => (await count()) <= 10, { message: 'the bound' });
   expect((await fetch(`${url}/health`)).status).toBe(200);
-  // What was worked on was not cut.
+  // A request in progress was not cut off.
   release();
   expect((await held).status).toBe(200);
 });
 
-test('one address with too many loses its own, and others keep theirs', async () => {
+test('an address with too many connections loses its own, and others keep theirs', async () => {
   const { port, count } = await serve({ perAddress: 3 });
   const other = await open(port, '127.0.0.2');
   for (let stranger = 0; stranger < 20; stranger += 1) await open(port, '127.0.0.3');
@@ -62,13 +62,13 @@ test('one address with too many loses its own, and others keep theirs', async ()
   expect(other.destroyed).toBe(false);
 });
 
-test('a trusted proxy may have any number', async () => {
+test('a trusted proxy is not limited', async () => {
   const { port, count } = await serve({ perAddress: 3, trusted: ['127.0.0.4/32'] });
   for (let connection = 0; connection < 10; connection += 1) await open(port, '127.0.0.4');
   await waitFor(async () => (await count()) === 10, { message: 'all connections' });
 });
 
-test('a request that was answered before its body came is cut when the rest does not come', async () => {
+test('the connection of a request that was answered before its body arrived is closed when the rest does not arrive', async () => {
   const { port, count } = await serve({});
   const socket = await open(port);
   let answer = '';
@@ -83,7 +83,7 @@ test('a request that was answered before its body came is cut when the rest does
   expect(await count()).toBe(0);
 });
 
-test('a connection that never brings a request does not keep the server from closing; a request under way does', async () => {
+test('a connection without a request does not keep the server from closing; a request in progress does', async () => {
   const { app, url, port, count, release } = await serve({});
   const silent = await open(port);
   const held = fetch(`${url}/held`);

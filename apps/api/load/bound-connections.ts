@@ -2,36 +2,35 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { BlockList, isIPv6, type Socket } from 'node:net';
 
 export type ConnectionBounds = {
-  /** Connections of one server; 0: any number. */
+  /** Connections of one server; 0: unlimited. */
   most: number;
-  /** Of them from one address; 0: any number. */
+  /** Connections from one address; 0: unlimited. */
   perAddress: number;
-  /** Proxies, which speak for many: addresses or CIDR blocks that `perAddress` is not for. */
+  /** Proxies, which serve many clients: addresses or CIDR blocks that are exempt from `perAddress`. */
   trusted: readonly string[];
 };
 
-/** The connections of a server that have no request now, or never had one; the longest so first. */
+/** The idle connections of a server, longest idle first. */
 export type OpenConnections = { withoutRequest(): Iterable<Socket> };
 
 /** How long the headers of a request may take. */
 export const headersTimeoutMs = 20_000;
 
 /**
- * Bounds the connections of a server. At the most the one goes that has been without a request for the longest, so that whoever only
- * holds connections keeps nobody out: a health check, or an agent, comes, is answered and is gone. One address with too many
- * of its own loses its own.
+ * Limits the connections of a server. At the limit the one that has been idle the longest is closed, so that idle connections do not block
+ * others: a health check or an agent connects, gets its answer and disconnects. An address with too many connections loses its own.
  */
 export function boundConnections(server: Server, { most, perAddress, trusted }: ConnectionBounds): OpenConnections {
   const proxies = blockListOf(trusted);
-  /** In the order of their last answer, or of their coming. */
+  /** Ordered by their last response, or by connect time. */
   const idle = new Set<Socket>();
   const all = new Map<Socket, string>();
   const byAddress = new Map<string, Set<Socket>>();
 
-  /** Closes the one of these that is idle for the longest, or else the newcomer. */
+  /** Closes the one of these that has been idle the longest, or else the new connection. */
   function makeRoom(among: Pick<ReadonlySet<Socket>, 'has'>, newcomer: Socket): void {
     const longest = [...idle].find((socket) => socket !== newcomer && among.has(socket)) ?? newcomer;
-    // At once, not when it has closed: the count must be right before the next one comes.
+    // At once, not when it has closed: the count must be right before the next connection.
     forget(longest);
     longest.destroy();
   }

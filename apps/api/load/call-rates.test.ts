@@ -4,7 +4,7 @@ import { createRateLimit } from './call-rates.ts';
 
 const { openReplica, secrets, call } = await openTestApi();
 
-test('a token has its own rate, strangers share that of their address, and health checks have none', async () => {
+test('each token has its own rate limit, callers without one share that of their address, and health checks are not limited', async () => {
   const { api } = await openReplica({ bounds: { ...noBounds, rates: { perToken: 5, perAddress: 5 } } });
   const ask = (secret: string, remoteAddress = '10.0.0.1') =>
     api.inject({ url: '/v1/recipes', headers: { authorization: `Bearer ${secret}` }, remoteAddress });
@@ -12,11 +12,11 @@ test('a token has its own rate, strangers share that of their address, and healt
     (await Promise.all(Array.from({ length: times }, () => ask(secret, address)))).map((answer) => answer.statusCode);
   expect(await codes(1, secrets.viewer)).toEqual([200]);
 
-  // Somebody tries tokens from the same address: at last without the database being asked.
+  // A client guesses tokens from the same address: after a while without a database query.
   const guesses = await codes(40, 'cairn_guess');
   expect(new Set(guesses)).toEqual(new Set([401, 429]));
   expect(guesses.filter((code) => code === 401).length).toBeLessThanOrEqual(12);
-  // Who was there before goes on, also another address; a health check always.
+  // Known tokens and other addresses still work; health checks always do.
   expect(await codes(1, secrets.viewer)).toEqual([200]);
   expect(await codes(1, 'cairn_guess', '10.0.0.2')).toEqual([401]);
   for (let probe = 0; probe < 40; probe += 1)
@@ -25,11 +25,11 @@ test('a token has its own rate, strangers share that of their address, and healt
   const known = await codes(40, secrets.viewer);
   expect(new Set(known)).toEqual(new Set([200, 429]));
   const refused = await ask(secrets.viewer);
-  expect(refused.json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('5 calls a second') });
+  expect(refused.json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('5 calls per second') });
   expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
 });
 
-test('behind a trusted proxy the address is the one that it names; from others that header counts for nothing', async () => {
+test('a trusted proxy names the client address; from others that header is ignored', async () => {
   const rates = { perToken: 0, perAddress: 2 };
   const { api } = await openReplica({ bounds: { ...noBounds, rates, connections: { ...noBounds.connections, trusted: ['10.1.0.0/16'] } } });
   const guess = (remoteAddress: string, client: string) =>
@@ -42,7 +42,7 @@ test('behind a trusted proxy the address is the one that it names; from others t
   expect(codes).toContain(429);
 });
 
-test('a call that a role forbids is in the audit, by the token, once however often it is tried', async () => {
+test('a call with an insufficient role is audited by token, once for any number of attempts', async () => {
   for (let tries = 0; tries < 5; tries += 1) expect((await call('viewer', 'POST', '/v1/gc', { body: {} })).status).toBe(403);
   const { json } = await call('admin', 'GET', '/v1/audit');
   expect(json.items).toMatchObject([
@@ -56,7 +56,7 @@ test('a call that a role forbids is in the audit, by the token, once however oft
   ]);
 });
 
-test('each key has its own allowance, which is full again after a while', () => {
+test('each key has its own allowance, which refills', () => {
   let at = 0;
   const limit = createRateLimit({ perSecond: 10, most: 100, now: () => at });
   const taken = (key: string, times: number) =>
@@ -70,7 +70,7 @@ test('each key has its own allowance, which is full again after a while', () => 
   expect(taken('a', 50)).toBe(20);
 });
 
-test('less than one a second is still one', () => {
+test('less than one per second still allows one', () => {
   let at = 0;
   const limit = createRateLimit({ perSecond: 0.1, most: 100, now: () => at });
   expect(limit.take('a')).toBe(0);
@@ -79,7 +79,7 @@ test('less than one a second is still one', () => {
   expect(limit.take('a')).toBe(0);
 });
 
-test('0 limits nothing, and keys without end are not all remembered', () => {
+test('0 is unlimited, and the number of remembered keys is limited', () => {
   const none = createRateLimit({ perSecond: 0, most: 100 });
   for (let call = 0; call < 1_000; call += 1) expect(none.take('a')).toBe(0);
   const limit = createRateLimit({ perSecond: 10, most: 100 });
@@ -87,7 +87,7 @@ test('0 limits nothing, and keys without end are not all remembered', () => {
   expect(limit.size()).toBe(100);
 });
 
-test('the first of a key is always taken, whatever the clock rounds', () => {
+test('the first call of a key is always allowed, despite clock rounding', () => {
   let at = 0;
   const limit = createRateLimit({ perSecond: 1 / 60, most: 10_000, now: () => at });
   for (let key = 0; key < 5_000; key += 1) {

@@ -5,38 +5,38 @@ import { hashSecret } from '../auth/secrets.ts';
 import type { App } from '../http/bare-app.ts';
 
 export type CallRates = {
-  /** Calls a second of one token; 0: any number. */
+  /** Calls per second of one token; 0: unlimited. */
   perToken: number;
-  /** Calls a second of one address that come with no token, or with one that is not known to be good; 0: any number. */
+  /** Calls per second of one address without a token that is known to be valid; 0: unlimited. */
   perAddress: number;
 };
 
-/** So many of each are remembered; who was forgotten begins with a full allowance. */
+/** Most remembered tokens and addresses; a forgotten one starts with a full allowance. */
 const maxRemembered = 10_000;
 
 /**
- * Limits how often one caller may call. A token that was good a moment ago has an allowance of its own; everybody else shares that of
- * the address, so that who guesses tokens from it, or floods it, is stopped before the database is asked.
+ * Limits the call rate of each caller. A token that was recently valid has its own allowance; other calls share that of their address, so
+ * that guessing tokens or flooding is stopped before the database is queried.
  */
 export function limitCallRates(app: App, { perToken, perAddress }: CallRates): void {
   const tokens = createRateLimit({ perSecond: perToken, most: maxRemembered });
   const addresses = createRateLimit({ perSecond: perAddress, most: maxRemembered });
-  const good = new Set<string>();
+  const valid = new Set<string>();
 
   app.addHook('onRequest', async (request) => {
     if (request.routeOptions.config.load === 'none') return;
     const hash = tokenHashOf(request);
-    if (hash !== null && good.has(hash)) take(tokens, hash, `the token may make ${perToken} calls a second`);
-    else take(addresses, request.ip, `${request.ip} may make ${perAddress} calls a second without a token that is known`);
+    if (hash !== null && valid.has(hash)) take(tokens, hash, `the limit of the token is ${perToken} calls per second`);
+    else take(addresses, request.ip, `the limit of ${request.ip} without a known token is ${perAddress} calls per second`);
   });
   app.addHook('onResponse', async (request, reply) => {
     const hash = tokenHashOf(request);
     if (hash === null) return;
-    if (reply.statusCode === 401) good.delete(hash);
+    if (reply.statusCode === 401) valid.delete(hash);
     else if (request.caller !== null) {
-      good.add(hash);
-      const [oldest] = good;
-      if (good.size > maxRemembered && oldest !== undefined) good.delete(oldest);
+      valid.add(hash);
+      const [oldest] = valid;
+      if (valid.size > maxRemembered && oldest !== undefined) valid.delete(oldest);
     }
   });
 }
@@ -53,12 +53,12 @@ function tokenHashOf(request: FastifyRequest): string | null {
   return secret === null ? null : hashSecret(secret);
 }
 
-/** Seconds for which an allowance that was not used is kept: a short burst is no flood. */
+/** Seconds of unused allowance that accumulate, so that a short burst is allowed. */
 const burstSeconds = 2;
 
 /**
- * An allowance for each key: `perSecond` on average, and what two seconds allow at once. For keys that nobody bounds, such as addresses:
- * only the `most` newest are remembered.
+ * A rate limit per key: `perSecond` on average, with bursts of two seconds' worth. For unbounded sets of keys, such as addresses: only the
+ * `most` newest are remembered.
  */
 export function createRateLimit({
   perSecond,
@@ -69,13 +69,15 @@ export function createRateLimit({
   most: number;
   now?: () => number;
 }) {
-  /** When the allowance of a key is full again, in milliseconds; in the order of the last call. */
+  /** When the allowance of a key is full again, in milliseconds; ordered by last call. */
   const fullAt = new Map<string, number>();
   const costMs = 1000 / perSecond;
   const maxDebtMs = burstSeconds * 1000;
 
   return {
-    /** Takes one from the key's allowance. Milliseconds until there is one when there is none now, and then takes nothing; else 0. */
+    /**
+     * Takes one call from the key's allowance and returns 0; if it is empty, takes nothing and returns the milliseconds until the next one.
+     */
     take(key: string): number {
       if (perSecond === 0) return 0;
       const at = now();

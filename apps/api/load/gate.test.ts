@@ -3,7 +3,7 @@ import { createGate, type GateOptions } from './gate.ts';
 
 const gateOf = (options: Partial<GateOptions> = {}) => createGate({ name: 'calls', room: 2, waiting: 2, waitMs: 60_000, ...options });
 
-test('so many are inside, so many wait in turn, and the next is refused with a time to come back', async () => {
+test('up to the limit run, more wait in order, and the next is refused with a retry time', async () => {
   const onRefusal = vi.fn();
   const gate = gateOf({ onRefusal });
   const [first] = [await gate.enter(), await gate.enter()];
@@ -18,7 +18,7 @@ test('so many are inside, so many wait in turn, and the next is refused with a t
   expect(onRefusal).toHaveBeenCalledTimes(1);
   expect(gate.load()).toEqual({ inside: 2, waiting: 2 });
   first();
-  // Leaving twice gives no second place.
+  // Leaving twice does not free a second place.
   first();
   (await third)();
   await fourth;
@@ -26,7 +26,7 @@ test('so many are inside, so many wait in turn, and the next is refused with a t
   expect(gate.load()).toEqual({ inside: 2, waiting: 0 });
 });
 
-test('who would wait for longer than the limit is refused although there is a place to wait', async () => {
+test('a caller that would wait longer than the limit is refused although the queue has space', async () => {
   vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] });
   try {
     const gate = gateOf({ room: 1, waiting: 1_000, waitMs: 1_000 });
@@ -39,7 +39,7 @@ test('who would wait for longer than the limit is refused although there is a pl
     await gate.enter();
     const waiting = gate.enter();
     await expect(Promise.all([gate.enter(), gate.enter()])).rejects.toMatchObject({ code: 'rate_limited' });
-    // An estimate may be wrong: the limit holds for who waits, too.
+    // An estimate may be wrong: the limit also applies while waiting.
     vi.advanceTimersByTime(1_000);
     await expect(waiting).rejects.toMatchObject({ code: 'rate_limited' });
   } finally {
@@ -47,7 +47,7 @@ test('who would wait for longer than the limit is refused although there is a pl
   }
 });
 
-test('while the program is behind nobody waits, and an empty place is taken all the same', async () => {
+test('while the program is overloaded nobody waits, but a free place is still taken', async () => {
   const gate = gateOf({ room: 1, isBehind: () => true });
   const leave = await gate.enter();
   await expect(gate.enter()).rejects.toMatchObject({ code: 'rate_limited' });
@@ -55,7 +55,7 @@ test('while the program is behind nobody waits, and an empty place is taken all 
   await gate.enter();
 });
 
-test('who goes away while it waits leaves its place to the next', async () => {
+test('a waiting caller that leaves gives its turn to the next', async () => {
   const gate = gateOf({ room: 1 });
   const leave = await gate.enter();
   const gone = new AbortController();

@@ -1,38 +1,38 @@
 import { CairnError } from '@cairn/contract';
 
 export type GateOptions = {
-  /** How messages and metrics call what passes. */
+  /** What passes the gate, for messages and metrics. */
   name: string;
-  /** How many may be inside at once. */
+  /** Most callers inside at the same time. */
   room: number;
-  /** How many may wait for a place. */
+  /** Most callers that wait for a place. */
   waiting: number;
-  /** Who would have to wait longer than this is refused at once; who has waited this long, then. */
+  /** A caller that would have to wait longer than this is refused at once; one that has waited this long is refused then. */
   waitMs: number;
-  /** True while the program cannot keep up: nobody is let wait then. */
+  /** True while the program cannot keep up: then nobody may wait. */
   isBehind?: () => boolean;
-  /** Told of every refusal. */
+  /** Called for every refusal. */
   onRefusal?: () => void;
 };
 
 export type Gate = {
   /**
-   * Resolves with how to leave, which may be called more than once.
+   * Resolves with a function that leaves, which may be called more than once.
    *
-   * @throws CairnError `rate_limited` when there is no room and no place to wait; the signal's reason when it is aborted meanwhile
+   * @throws CairnError `rate_limited` when all places and the queue are full; the signal's reason when it is aborted meanwhile
    */
   enter(signal?: AbortSignal): Promise<() => void>;
-  /** How many are inside, and how many wait. */
+  /** The number of callers inside and waiting. */
   load(): { inside: number; waiting: number };
 };
 
-/** The weight of the newest stay in the mean of all. */
+/** The weight of the newest duration in the moving average. */
 const newest = 0.1;
 
 /**
- * Lets so many in at once, so many more wait for a place, and refuses the rest at once: a queue without an end answers everybody
- * too late. What counts is the time that one more would wait, by how long the last ones stayed, so the limit follows the
- * machine. Who finds an empty place is always let in.
+ * Limits concurrency: admits `room` callers, lets `waiting` more wait for a place, and refuses the rest at once, because an unbounded queue
+ * answers everybody too late. The decision uses the expected wait, from recent durations, so the limit adapts to the machine. A caller that
+ * finds a free place is always admitted.
  */
 export function createGate({ name, room, waiting, waitMs, isBehind = () => false, onRefusal }: GateOptions): Gate {
   const queue = new Set<{ admit: () => void }>();
@@ -44,7 +44,7 @@ export function createGate({ name, room, waiting, waitMs, isBehind = () => false
   function refused(): CairnError {
     onRefusal?.();
     const retryAfterSeconds = Math.max(1, Math.ceil(expectedMs() / 1000));
-    return new CairnError('rate_limited', `The service has more ${name} than it can answer in time; ask again in ${retryAfterSeconds} s`, {
+    return new CairnError('rate_limited', `The service is overloaded with ${name}; retry in ${retryAfterSeconds} s`, {
       details: { retryAfterSeconds },
     });
   }

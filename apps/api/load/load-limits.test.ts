@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { createGate } from './gate.ts';
 import { createSharedReads } from './load-limits.ts';
 
-test('who asks while the same read waits for its turn shares it, and who asks after it began gets a read of its own', async () => {
+test('callers share a read that is still waiting for its turn, and a caller after it began gets a new read', async () => {
   const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));
   let written = 0;
   let done = 0;
@@ -24,7 +24,7 @@ test('who asks while the same read waits for its turn shares it, and who asks af
   expect(await read()).toBe(2);
 });
 
-test('a read that fails fails for those who shared it, and the next one is made', async () => {
+test('a failed read fails for all callers that share it, and the next read starts anew', async () => {
   const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));
   await expect(reads('key', () => Promise.reject(new Error('away')))).rejects.toThrow('away');
   expect(await reads('key', async () => 'here')).toBe('here');

@@ -2,50 +2,50 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Closer, Metrics } from '@cairn/runtime';
 import { createGate, type Gate, type GateOptions } from './gate.ts';
 
-/** What shares a gate. Each has room of its own, so that none can keep another out. */
+/** Classes of requests. Each has its own gate, so that none can starve another. */
 export const loadClasses = ['read', 'command', 'watch', 'transfer', 'attempt', 'probe'] as const;
 export type LoadClass = (typeof loadClasses)[number];
 
 export type LoadLimits = {
   gates: Readonly<Record<LoadClass, Gate>>;
-  /** Reads of those who watch (streams, held-back answers): they wait as long as it takes, and leave connections to all others. */
+  /** Reads of streams and long polls: they wait as long as necessary, and leave connections to other requests. */
   watchReads: SharedReads;
-  /** Who calls, and whether the database answers: short, the same for many, and before all else. */
+  /** Token lookups and database health checks: short, often identical, and needed first. */
   firstReads: SharedReads;
 };
 
-/** Places of long duration that one token may hold: the others are for the others. */
+/** Most long-lived places that one token may hold, so that others get the rest. */
 export const maxPerToken: Partial<Record<LoadClass, number>> = { watch: 500, transfer: 8 };
 
-/** A loop that is late by more than this does not keep up. */
+/** An event loop that is later than this is overloaded. */
 const behindMs = 200;
 
-/** How many of each class a replica with so many connections to its database works on at once. */
+/** The concurrency of each class in a replica with this many database connections. */
 function roomsOf(
   connections: number,
 ): Record<LoadClass | 'watchReads' | 'firstReads', Pick<GateOptions, 'name' | 'room' | 'waiting' | 'waitMs'>> {
   const share = (part: number) => Math.max(1, Math.floor(connections * part));
   return {
-    read: { name: 'questions', room: share(3 / 16), waiting: 128, waitMs: 1_000 },
+    read: { name: 'read requests', room: share(3 / 16), waiting: 128, waitMs: 1_000 },
     command: { name: 'commands', room: share(1 / 4), waiting: 64, waitMs: 500 },
-    // They hold no connection while they wait for news or for bytes.
-    watch: { name: 'streams and held-back answers', room: 2_000, waiting: 0, waitMs: 0 },
-    transfer: { name: 'files on their way', room: 32, waiting: 0, waitMs: 0 },
-    // Agents ask again for as long as it takes, so they wait longer.
+    // They hold no database connection while they wait for changes or for bytes.
+    watch: { name: 'streams and long polls', room: 2_000, waiting: 0, waitMs: 0 },
+    transfer: { name: 'file transfers', room: 32, waiting: 0, waitMs: 0 },
+    // Agents retry for as long as necessary, so they may wait longer.
     attempt: { name: 'calls of attempts', room: share(1 / 4), waiting: 1_024, waitMs: 5_000 },
-    probe: { name: 'looks at its metrics', room: 1, waiting: 4, waitMs: 5_000 },
+    probe: { name: 'metrics scrapes', room: 1, waiting: 4, waitMs: 5_000 },
     watchReads: { name: 'reads of streams', room: share(1 / 8), waiting: 10_000, waitMs: 60_000 },
-    firstReads: { name: 'tokens to look up', room: share(1 / 8), waiting: 1_000, waitMs: 5_000 },
+    firstReads: { name: 'token lookups', room: share(1 / 8), waiting: 1_000, waitMs: 5_000 },
   };
 }
 
-/** The gates of one replica, shared by both its servers. Together they leave a few connections to health checks and metrics. */
+/** The gates of one replica, shared by its servers. Together they leave a few connections for health checks and metrics. */
 export function createLoadLimits({ connections, metrics }: { connections: number; metrics: Metrics }, closer: Closer): LoadLimits {
   const loop = watchLoopDelay();
-  closer.add('the watch over the event loop', () => loop.close());
+  closer.add('the event loop monitor', () => loop.close());
   const refusals = metrics.counter({
     name: 'requests_refused_total',
-    help: 'Requests that were refused because the service had more of their class than it could answer in time',
+    help: 'Requests that were refused because the service was overloaded with their class',
     labels: ['class'],
   });
   const rooms = roomsOf(connections);
@@ -61,7 +61,7 @@ export function createLoadLimits({ connections, metrics }: { connections: number
   } satisfies Record<LoadClass, Gate>;
   metrics.gauge({
     name: 'requests_inside',
-    help: 'Requests that are worked on, by class',
+    help: 'Requests in progress, by class',
     labels: ['class'],
     collect: (gauge) => {
       for (const one of loadClasses) gauge.set({ class: one }, gates[one].load().inside);
@@ -72,19 +72,18 @@ export function createLoadLimits({ connections, metrics }: { connections: number
 }
 
 const everyMs = 250;
-/** Of the histogram: what a timer is late by itself is part of every sample. */
+/** Resolution of the histogram: the inherent delay of a timer is part of every sample. */
 const resolutionMs = 20;
 
 /**
- * How late the event loop is, in milliseconds, as a mean over the last quarter of a second: what everything that this
- * program does waits longer.
+ * The mean delay of the event loop over the last quarter of a second, in milliseconds: the extra wait of everything that this program does.
  */
 function watchLoopDelay(): { delayMs(): number; close(): void } {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
   let delayMs = 0;
   histogram.enable();
   const timer = setInterval(() => {
-    // Without a sample in all that time the loop stood still for all of it.
+    // Without a sample the loop was blocked for the whole time.
     delayMs = histogram.count === 0 ? everyMs : Math.max(0, histogram.mean / 1e6 - resolutionMs);
     histogram.reset();
   }, everyMs).unref();
@@ -97,18 +96,18 @@ function watchLoopDelay(): { delayMs(): number; close(): void } {
   };
 }
 
-/** Reads by a key that says what is read. */
+/** Reads, by a key that identifies what is read. */
 export type SharedReads = <T>(key: string, read: () => Promise<T>) => Promise<T>;
 
 /**
- * Reads of many callers through one gate: whoever asks for what waits for its turn already gets that answer. A read that has
- * begun is not shared, so nobody is given what was true before he asked; the more callers there are, the more is shared.
+ * Reads of many callers through one gate: a caller shares an identical read that is still waiting for its turn. A read that has started is
+ * not shared, so nobody gets data from before the call; the more callers there are, the more is shared.
  */
 export function createSharedReads(gate: Gate): SharedReads {
   const waiting = new Map<string, Promise<unknown>>();
   return <T>(key: string, read: () => Promise<T>): Promise<T> => {
     const shared = waiting.get(key);
-    // The key names the read, and with it what it answers.
+    // The key identifies the read, and so the type of its result.
     if (shared !== undefined) return shared as Promise<T>;
     const answer = (async () => {
       let leave: () => void;

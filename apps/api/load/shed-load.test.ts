@@ -11,7 +11,7 @@ import { shedLoad } from './shed-load.ts';
 const closer = createCloser();
 afterAll(() => closer.close());
 
-/** A server of a replica with 16 connections to its database, without routes, that sheds nothing yet. */
+/** A server of a replica with 16 database connections, without routes and load shedding. */
 function openApp() {
   const metrics = createMetrics({ processMetrics: false });
   const load = createLoadLimits({ connections: 16, metrics }, closer);
@@ -21,7 +21,7 @@ function openApp() {
   return { app, load, metrics };
 }
 
-test('more than a class can answer is refused at once with Retry-After, and takes no room from the others', async () => {
+test('requests beyond the capacity of a class are refused at once with Retry-After, and do not affect other classes', async () => {
   const { app, load, metrics } = openApp();
   shedLoad(app, load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
   const release = Promise.withResolvers<void>();
@@ -45,13 +45,13 @@ test('more than a class can answer is refused at once with Retry-After, and take
   expect(new Set(codes)).toEqual(new Set([200, 429]));
   expect((await metrics.render()).body).toContain('cairn_requests_refused_total{class="command"}');
 
-  // Everybody has left, also those whose client went before the answer.
+  // All places are free again, including those of clients that disconnected early.
   const gone = new AbortController();
   await fetch(`${url}/question`, { signal: gone.signal }).then(() => gone.abort());
   await waitFor(() => Object.values(load.gates).every((gate) => gate.load().inside === 0), { message: 'all places to be free' });
 });
 
-test('a client that goes away keeps its place until its work is done', async () => {
+test('a client that disconnects keeps its place until its work is done', async () => {
   const { app, load } = openApp();
   shedLoad(app, load, () => 'command');
   const release = Promise.withResolvers<void>();
@@ -73,7 +73,7 @@ test('a client that goes away keeps its place until its work is done', async () 
   await waitFor(() => load.gates.command.load().inside === 0, { message: 'the place to be free' });
 });
 
-test('a body that comes slowly takes no place until it is there', async () => {
+test('a slow body takes no place until it has arrived', async () => {
   const { app, load } = openApp();
   shedLoad(app, load, () => 'command');
   let begun = 0;
@@ -90,7 +90,7 @@ test('a body that comes slowly takes no place until it is there', async () => {
   for (const socket of sockets) socket.destroy();
 });
 
-test('one token cannot take all places of long duration, and gets its own back', async () => {
+test('one token cannot take all long-lived places, and gets its own back', async () => {
   const { app, load } = openApp();
   app.decorateRequest('caller', null);
   app.addHook('onRequest', async (request) => {
@@ -102,7 +102,7 @@ test('one token cannot take all places of long duration, and gets its own back',
   app.get('/', () => release.promise.then(() => ({})));
   const ask = (token: string) => app.inject({ url: '/', headers: { 'x-token': token } });
   const held = Array.from({ length: 8 }, () => ask('greedy'));
-  await waitFor(() => load.gates.transfer.load().inside === 8, { message: 'as many as one may have' });
+  await waitFor(() => load.gates.transfer.load().inside === 8, { message: 'the maximum of one token' });
   expect((await ask('greedy')).json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('8 of these') });
   const other = ask('modest');
   await waitFor(() => load.gates.transfer.load().inside === 9, { message: 'the other token' });
@@ -112,17 +112,17 @@ test('one token cannot take all places of long duration, and gets its own back',
   expect((await ask('greedy')).statusCode).toBe(200);
 });
 
-test('a handler that throws before it gives a promise gives its place back', async () => {
+test('a handler that throws synchronously gives its place back', async () => {
   const { app, load } = openApp();
   shedLoad(app, load, () => 'attempt');
   app.get('/', () => {
-    throw new CairnError('invalid_request', 'the header is no number');
+    throw new CairnError('invalid_request', 'the header is not a number');
   });
   for (let calls = 0; calls < 10; calls += 1) expect((await app.inject('/')).statusCode).toBe(400);
   expect(load.gates.attempt.load()).toEqual({ inside: 0, waiting: 0 });
 });
 
-test('a client that goes away while its token is looked up takes no place, nor begins any work', async () => {
+test('a client that disconnects during the token lookup takes no place and starts no work', async () => {
   const { app, load } = openApp();
   const release = Promise.withResolvers<void>();
   let asked = 0;
@@ -148,11 +148,11 @@ test('a client that goes away while its token is looked up takes no place, nor b
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   const client = new AbortController();
   for (let calls = 0; calls < 10; calls += 1) fetch(url, { signal: client.signal }).catch(() => undefined);
-  await waitFor(() => asked === 10, { message: 'the calls to be looked at' });
+  await waitFor(() => asked === 10, { message: 'the token lookups to begin' });
   client.abort();
-  await waitFor(() => gone === 10, { message: 'the clients to be gone' });
+  await waitFor(() => gone === 10, { message: 'the clients to disconnect' });
   release.resolve();
-  await waitFor(() => done === 10, { message: 'the calls to be over' });
+  await waitFor(() => done === 10, { message: 'the calls to end' });
   expect(handled).toBe(0);
   expect(load.gates.read.load()).toEqual({ inside: 0, waiting: 0 });
   expect((await app.inject('/')).statusCode).toBe(200);

@@ -6,7 +6,7 @@ import { type LoadClass, type LoadLimits, maxPerToken } from './load-limits.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Which room the route's requests take; without it `read` for GET, `command` for the rest. `none`: it costs nothing. */
+    /** The load class of the route's requests; defaults to `read` for GET and `command` for the rest. `none`: not limited. */
     load?: LoadClass | 'none';
   }
   interface FastifyRequest {
@@ -14,13 +14,13 @@ declare module 'fastify' {
   }
 }
 
-/** A place behind a gate, kept until the last of those who hold it lets go. */
+/** A place behind a gate, kept until its last holder releases it. */
 type Place = { hold(): void; letGo(): void };
 
 /**
- * Lets a request in only where its class has room ({@link createLoadLimits}). The place is taken when its body has come, as who
- * sends slowly must not hold one, and before its handler begins. It is kept until both the answer has ended and the handler has:
- * a client that goes away leaves its work behind.
+ * Admits a request only if its class has a free place ({@link createLoadLimits}). The place is taken after the body has arrived, since a
+ * slow sender must not hold one, and before the handler starts. It is kept until both the response and the handler have ended, because the
+ * work of a disconnected client continues.
  */
 export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: FastifyRequest) => LoadClass | 'none'): void {
   app.decorateRequest('place', null);
@@ -29,7 +29,7 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
     const { load = classOf(request) } = request.routeOptions.config;
     if (load === 'none') return;
     const gone = new AbortController();
-    onceOver(reply, () => gone.abort(new CairnError('rate_limited', 'The client went before it was its turn')));
+    onceOver(reply, () => gone.abort(new CairnError('rate_limited', 'The client disconnected while waiting')));
     const giveBack = takeShare(held, load, request.caller?.tokenId);
     const leave = await gates[load].enter(gone.signal).catch((error: unknown) => {
       giveBack();
@@ -62,7 +62,7 @@ export function shedLoad(app: App, { gates }: LoadLimits, classOf: (request: Fas
 }
 
 /**
- * Counts a place for the token that asks for one, where its class has a most. Answers how to count it no more.
+ * Counts a place of a token, if its class has a limit per token. Returns a function that releases it.
  *
  * @throws CairnError `rate_limited`
  */
@@ -72,7 +72,7 @@ function takeShare(held: Map<string, number>, load: LoadClass, tokenId: string |
   const key = `${load} ${tokenId}`;
   const count = held.get(key) ?? 0;
   if (count >= most)
-    throw new CairnError('rate_limited', `The token has ${most} of these open, as many as one may have; end one of them first`, {
+    throw new CairnError('rate_limited', `The token has ${most} of these open, the maximum; end one of them first`, {
       details: { retryAfterSeconds: 1 },
     });
   held.set(key, count + 1);

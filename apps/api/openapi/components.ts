@@ -42,7 +42,7 @@ import {
 } from '@cairn/contract';
 import { z } from 'zod';
 
-/** The schemas of the wire that get a name in the OpenAPI document. Those that only requests use are named `...Input` there. */
+/** The schemas that get a name in the OpenAPI document. Those that only requests use are named `...Input` there. */
 export const components = {
   Artifact: artifactView,
   Attempt: attemptView,
@@ -86,7 +86,7 @@ export const components = {
   WeightsPage: weightsPage,
 } as const satisfies Record<string, z.ZodType>;
 
-/** Gives the schemas their names. In zod's own registry, because their descriptions are there too. */
+/** Names the schemas, in zod's global registry, because it also has their descriptions. */
 export function nameComponents(): void {
   for (const [id, schema] of Object.entries(components)) z.globalRegistry.add(schema, { ...z.globalRegistry.get(schema), id });
 }

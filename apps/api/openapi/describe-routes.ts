@@ -13,18 +13,20 @@ const version = z.object({ version: z.string() });
 
 const introduction = `Trains landmark-retrieval models in stages and extracts features for millions of images, from one call.
 
-Every call to /v1 needs a token: \`Authorization: Bearer cairn_...\`. Errors are problem documents (RFC 9457): \`code\` is one of a fixed table,
+Every call to /v1 needs a token: \`Authorization: Bearer cairn_...\`. Errors are problem documents (RFC 9457): \`code\` is from a fixed table,
 \`detail\` says what happened to which thing, \`remedy\` what to do, and \`retry\` whether the same call may succeed later.`;
 
-/** The page fetches nothing but itself and the document, so it works where there is no internet. */
+/** The page fetches only itself and the document, so it works without internet access. */
 const contentSecurityPolicy =
   "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; " +
   "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/** Made before its parts get names, by which they would refer to each other. */
+/** Generated before its parts get names, because they would then refer to each other. */
 const recipeSchema = recipeSchemaText();
 
-/** Serves /openapi.json (OpenAPI 3.1, made from the routes' schemas), /docs, and /recipe.schema.json. Must come before the routes. */
+/**
+ * Serves /openapi.json (OpenAPI 3.1, made from the routes' schemas), /docs, and /recipe.schema.json. Must be registered before the routes.
+ */
 export async function describeRoutes(app: App): Promise<void> {
   nameComponents();
   const toJsonSchema = createJsonSchemaTransform({});
@@ -43,13 +45,13 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'steps', description: 'The nodes of a run: state, curves, shards.' },
         { name: 'attempts', description: 'What the processes of a step do and log.' },
         { name: 'events', description: 'One stream for everything that changes.' },
-        { name: 'datasets', description: 'Where image collections lie.' },
-        { name: 'recipes', description: 'Descriptions of runs.' },
-        { name: 'weights', description: 'Files of tensors that were brought in: where training starts, models of others.' },
+        { name: 'datasets', description: 'Image collections and their locations.' },
+        { name: 'recipes', description: 'Descriptions of runs: steps and their settings.' },
+        { name: 'weights', description: 'Imported tensor files: pretrained backbones and whole models.' },
         { name: 'models', description: 'Registered models and their scores.' },
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'fleet', description: 'The controller and the pools.' },
-        { name: 'tokens', description: 'Who may call, and who did.' },
+        { name: 'tokens', description: 'Tokens and the audit log.' },
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },
       ],
       components: {
@@ -61,7 +63,7 @@ export async function describeRoutes(app: App): Promise<void> {
       const { body, operationId } = route.schema ?? {};
       if (operationId !== undefined && body instanceof z.ZodType && body.safeParse(undefined).success) optionalBodies.add(operationId);
       const described = toJsonSchema(route);
-      // A stream of octets has no schema of zod that could check it.
+      // A binary stream has no zod schema.
       if (route.route.config?.maxOctets === undefined) return described;
       return {
         ...described,
@@ -82,7 +84,7 @@ export async function describeRoutes(app: App): Promise<void> {
     configuration: {
       url: '../openapi.json',
       pageTitle: 'Cairn API',
-      // None of what the page would fetch from its maker.
+      // Nothing that the page would fetch from its vendor.
       withDefaultFonts: false,
       telemetry: false,
       agent: { disabled: true },

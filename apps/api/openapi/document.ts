@@ -8,7 +8,7 @@ const operation = z.looseObject({
   responses: z.record(z.string(), z.looseObject({ content: content.optional() })).optional(),
 });
 
-/** The parts of an OpenAPI 3.1 document that are looked at here; the rest passes through. */
+/** The parts of an OpenAPI 3.1 document that are used here; the rest passes through. */
 export const openApiDocument = z.looseObject({
   paths: z.record(z.string(), z.record(z.string(), operation)),
   components: z.looseObject({ schemas: z.record(z.string(), z.unknown()) }),
@@ -17,7 +17,7 @@ export type OpenApiDocument = z.infer<typeof openApiDocument>;
 
 const schemaReference = /#\/components\/schemas\/([A-Za-z0-9_.-]+)/g;
 
-/** Leaves only the schemas that a path refers to, directly or through others: each has a form for requests and one for answers. */
+/** Keeps only the schemas that a path refers to, directly or indirectly: each has one form for requests and one for responses. */
 export function dropUnusedSchemas(document: OpenApiDocument): OpenApiDocument {
   const { schemas } = document.components;
   const used = new Set<string>();
@@ -33,7 +33,7 @@ export function dropUnusedSchemas(document: OpenApiDocument): OpenApiDocument {
   return { ...document, components: { ...document.components, schemas: kept } };
 }
 
-/** Says of the bodies of these operations that they may be left out. */
+/** Marks the bodies of these operations as optional. */
 export function relaxBodies(document: OpenApiDocument, operationIds: ReadonlySet<string>): OpenApiDocument {
   for (const path of Object.values(document.paths)) {
     for (const { operationId = '', requestBody } of Object.values(path)) {
@@ -43,7 +43,7 @@ export function relaxBodies(document: OpenApiDocument, operationIds: ReadonlySet
   return document;
 }
 
-/** Puts the examples at the operations' bodies and answers. */
+/** Adds the examples to the operations' request and response bodies. */
 export function addExamples(document: OpenApiDocument): OpenApiDocument {
   const requests: Record<string, unknown> = requestExamples;
   const answers: Record<string, unknown> = answerExamples;

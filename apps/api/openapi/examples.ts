@@ -34,7 +34,7 @@ const run: z.output<typeof runPage>['items'][number] = {
   finishedAt: null,
 };
 
-/** Bodies of requests and answers by operation, as /docs shows them. Each fits its schema; a test holds that. */
+/** Request and response bodies by operation, as /docs shows them. A test checks each against its schema. */
 export const requestExamples = {
   submitRun: {
     recipe: 'mini',
@@ -80,7 +80,7 @@ export const problemExample: z.output<typeof problem> = {
   title: 'Recipe not found',
   status: 404,
   code: 'unknown_recipe',
-  detail: 'no recipe is named "mni"; did you mean "mini"? There are mini, tiny, fast',
+  detail: 'recipe "mni" not found; did you mean "mini"? The recipes are mini, tiny, fast',
   remedy: 'Use the suggested name, or list the recipes with `cairn recipes` or GET /v1/recipes.',
   retry: false,
   requestId: '0b7c1f0e-5a2d-4c3b-9f5e-2f1d7a6b8c90',

@@ -61,7 +61,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
   ]);
 });
 
-test('every operation has an id of its own, a tag that is described, a summary and its problems', () => {
+test('every operation has a unique id, a described tag, a summary and its problems', () => {
   const tags = z
     .array(z.object({ name: z.string() }))
     .parse(document.tags)
@@ -75,17 +75,17 @@ test('every operation has an id of its own, a tag that is described, a summary a
   }
 });
 
-test('every reference leads somewhere, and no named schema is left over', () => {
+test('every reference resolves, and no named schema is unused', () => {
   const names = [...answer.text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map((match) => match[1]);
   expect(new Set(names)).toEqual(new Set(Object.keys(document.components.schemas)));
   expect(answer.text).not.toContain('__SCHEMA__');
 });
 
-test('descriptions of settings are carried over from the contract', () => {
+test('descriptions of settings are taken from the contract', () => {
   expect(JSON.stringify(document.components.schemas.TrainSettingsInput)).toContain('ArcFace margin in radians');
 });
 
-test('the examples fit their schemas, and each belongs to an operation', () => {
+test('the examples match their schemas, and each belongs to an operation', () => {
   const requests = {
     submitRun: components.SubmitRequest,
     cancelRun: components.CancelRequest,
@@ -113,7 +113,7 @@ test('the examples fit their schemas, and each belongs to an operation', () => {
   expect(submit?.responses?.['4XX']?.content?.['application/problem+json']?.example).toEqual(problemExample);
 });
 
-test('a body that may be left out is not required', () => {
+test('an optional body is not required', () => {
   const required = Object.fromEntries(
     operations.flatMap(({ operationId, requestBody }) => (requestBody ? [[operationId, requestBody.required ?? false]] : [])),
   );
@@ -130,7 +130,7 @@ test('a body that may be left out is not required', () => {
   expect(Object.keys(content)).toEqual(['application/octet-stream']);
 });
 
-test('/docs is served whole from here: page, program and document', async () => {
+test('/docs is self-contained: page, script and document', async () => {
   expect(await call(null, 'GET', '/docs')).toMatchObject({ status: 301, headers: { location: '/docs/' } });
   const page = await call(null, 'GET', '/docs/');
   expect(page.headers['content-type']).toContain('text/html');
@@ -150,7 +150,7 @@ test('the version is that of the product', () => {
   expect(document.info).toMatchObject({ title: 'Cairn', version });
 });
 
-test('the schema of recipes is served as it is published, for editors, without a token', async () => {
+test('the recipe schema is served as published, for editors, without a token', async () => {
   const { status, text } = await call(null, 'GET', '/recipe.schema.json');
   expect(status).toBe(200);
   expect(text).toBe(readFileSync(new URL('../../../docs/recipe.schema.json', import.meta.url), 'utf8'));

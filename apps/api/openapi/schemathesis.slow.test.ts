@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 import { openApiDocument } from './document.ts';
 
-/** Calls of one operation that are made up beside those at the bounds of its schemas, and the most time of one role's calls. */
+/** Random calls per operation, in addition to those at the bounds of its schemas, and the time limit per role. */
 const examples = 5;
 const mostSeconds = 240;
 const mostShown = 20_000;
@@ -22,7 +22,7 @@ const url = await api.listen({ host: '127.0.0.1', port: 0 });
 const folder = await mkdtemp(join(tmpdir(), 'cairn-schemathesis-'));
 afterAll(() => rm(folder, { recursive: true }));
 
-// What there is to ask for: a run that is over, one in which attempts run and report, imported weights.
+// Existing resources: an ended run, a run with running attempts that report, imported weights.
 const finished = await harness.submit({ name: 'finished' });
 await harness.playAll(finished);
 const running = await harness.submit({ name: 'running', noReuse: true });
@@ -49,7 +49,7 @@ const known: Record<string, string[]> = {
   names: ['toy', 'toy@1', 'imported', 'tiny'],
 };
 
-/** What is asked for is there in most calls, and made up in the others. */
+/** Most calls use existing resources, the others random ones. */
 function configuration(): string {
   const dictionaries = Object.entries(known).map(([name, values]) => `[dictionaries.${name}]\nvalues = ${JSON.stringify(values)}\n`);
   const paths = [
@@ -65,7 +65,9 @@ function configuration(): string {
   return [...dictionaries, ...operations, ''].join('\n');
 }
 
-/** All that hold of every answer. The document cannot say all that is refused: cursors, which paths are allowed, rules between settings. */
+/**
+ * The checks for every response. The document cannot describe everything that is rejected: cursors, allowed paths, rules between settings.
+ */
 const checks = [
   'not_a_server_error',
   'status_code_conformance',
@@ -85,8 +87,8 @@ const args = [
 
 beforeAll(() => writeFile(join(folder, 'schemathesis.toml'), configuration()));
 
-// The least first: it changes nothing.
-test.each<TokenRole>(['viewer', 'submitter', 'admin'])('calls of a %s get what the document says, and never a 5xx', async (role) => {
+// The lowest role first: it changes nothing.
+test.each<TokenRole>(['viewer', 'submitter', 'admin'])('calls of a %s get documented responses, and never a 5xx', async (role) => {
   const child = spawn(trainerPython(), ['-I', '-m', 'schemathesis.cli', ...args, '--header', `Authorization: Bearer ${secrets[role]}`], {
     cwd: folder,
     env: bareEnvironment(),

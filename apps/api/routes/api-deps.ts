@@ -9,7 +9,7 @@ import type { ServerBounds } from '../server-bounds.ts';
 import type { WeightsQuota } from '../weights-quota.ts';
 import type { MetricsPage } from './metrics.ts';
 
-/** Everything the public server works with; made by main.ts. */
+/** The dependencies of the public server; created by main.ts. */
 export type ApiDeps = {
   prisma: PrismaClient;
   engine: Engine;
@@ -17,11 +17,11 @@ export type ApiDeps = {
   /** Why steps wait, shared between requests. */
   admission: AdmissionSource;
   recipes: ReadonlyMap<string, BuiltinRecipe>;
-  /** Checks a dataset's files and digests them. */
+  /** Checks a dataset's files and computes their digest. */
   inspectSource: InspectSource;
-  /** Where imported files are put, and where attempts leave files beside their results. */
+  /** Stores imported files, and files that attempts leave in addition to their results. */
   store: ObjectStore;
-  /** Where a person finds a key prefix of the object store. */
+  /** The location of a key prefix of the object store, for people. */
   locate(prefix: string): string;
   load: LoadLimits;
   bounds: ServerBounds;

@@ -6,7 +6,7 @@ import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
-/** An upload of less than this age may still be under way. */
+/** A younger upload may still be in progress. */
 const maxUploadHours = 24;
 
 export function artifactRoutes(app: App, { prisma, engine, store, locate, log }: ApiDeps): void {
@@ -19,7 +19,7 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
       schema: {
         operationId: 'getArtifact',
         tags,
-        summary: 'Show an artifact: its files, their digests and where they lie',
+        summary: 'Show an artifact: its files, their digests and locations',
         params: z.object({ id: idOf('artifact') }),
         response: { 200: artifactView, ...problems },
       },
@@ -36,8 +36,8 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
         tags,
         summary: 'Remove what nothing refers to',
         description:
-          'Removes artifacts that no run and no model refers to, the staging folders of attempts that are over, and what uploads of killed ' +
-          'programs left.',
+          'Removes artifacts that no run and no model refers to, the staging folders of ended attempts, and the remains of interrupted ' +
+          'uploads.',
         body: gcRequest.prefault({}),
         response: { 200: gcResult, ...problems },
       },
@@ -46,7 +46,7 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
       const result = await engine.collectGarbage(request.body, callerOf(request));
       if (!result.dryRun) {
         const removed = await store.sweepTemporary(Math.max(maxUploadHours, request.body.olderThanHours) * 3_600_000);
-        log.info({ removed }, 'unfinished uploads were removed');
+        log.info({ removed }, 'removed unfinished uploads');
       }
       return result;
     },

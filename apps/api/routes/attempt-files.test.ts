@@ -16,7 +16,7 @@ async function attemptWithCurves(): Promise<string> {
 }
 const attemptId = await attemptWithCurves();
 
-test("an attempt's event files are listed and downloaded, also when its staging is gone", async () => {
+test("an attempt's event files can be listed and downloaded, even after its staging folder is removed", async () => {
   const look = async () => {
     const list = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard`);
     const file = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard/${name}`);
@@ -29,11 +29,11 @@ test("an attempt's event files are listed and downloaded, also when its staging 
   await look();
 });
 
-test('a file that is not there, one outside of the folder, and an unknown attempt are refused', async () => {
+test('a missing file, a file outside the folder, and an unknown attempt are rejected', async () => {
   const base = `/v1/attempts/${attemptId}/tensorboard`;
   expect((await call('viewer', 'GET', `${base}/other`)).json).toMatchObject({
     code: 'not_found',
-    detail: expect.stringContaining('no file other'),
+    detail: expect.stringContaining('no event file other'),
   });
   expect((await call('viewer', 'GET', `${base}/..%2Fcheckpoint.pt`)).status).toBe(400);
   expect((await call(null, 'GET', base)).status).toBe(401);

@@ -10,11 +10,11 @@ import type { ApiDeps } from './api-deps.ts';
 
 const fileParams = attemptParams.extend({ name: fileName });
 
-/** What training attempts wrote for TensorBoard. */
+/** TensorBoard event files of training attempts. */
 export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
   const tags = ['attempts'];
   const config = { role: 'viewer' } as const;
-  /** The first of the folders of an attempt that holds any file, or the last. */
+  /** The first folder of an attempt that contains any file, or else the last. */
   const folderOf = async (projectId: string, attemptId: string, signal: AbortSignal): Promise<string> => {
     await getAttempt(prisma, { projectId, attemptId });
     const { staged, kept } = tensorBoardFolders(attemptId);
@@ -30,7 +30,7 @@ export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
         operationId: 'listTensorBoardFiles',
         tags,
         summary: "List an attempt's event files for TensorBoard",
-        description: 'They are stored when the trainer has ended; only training steps have any.',
+        description: 'They are stored when the trainer has ended; only training steps have event files.',
         params: attemptParams,
         response: { 200: attemptFileList, ...problems },
       },
@@ -41,7 +41,7 @@ export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
       const items = [];
       for await (const { key, bytes, modifiedAt } of store.list(folder, signal)) {
         const name = key.slice(folder.length + 1);
-        // What else an attempt put there cannot be asked for.
+        // Other files of the attempt there are not served.
         if (fileName.safeParse(name).success) items.push({ name, bytes, modifiedAt: modifiedAt.toISOString() });
       }
       return { items };
@@ -65,7 +65,7 @@ export function attemptFileRoutes(app: App, { prisma, store }: ApiDeps): void {
       const signal = closedSignal(reply);
       const folder = await folderOf(callerOf(request).projectId, request.params.id, signal);
       const found = await store.head(`${folder}/${name}`, signal);
-      if (found === null) throw new CairnError('not_found', `attempt ${request.params.id} has no file ${name} for TensorBoard`);
+      if (found === null) throw new CairnError('not_found', `attempt ${request.params.id} has no event file ${name}`);
       const bytes = await store.get(`${folder}/${name}`, { signal });
       return reply
         .header('content-type', 'application/octet-stream')

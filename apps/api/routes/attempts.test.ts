@@ -29,7 +29,7 @@ async function runningAttempt() {
   return { attemptId, write, finish, follow };
 }
 
-test('a reader that waits is answered as soon as something is written, though another replica took it', async () => {
+test('a long poll is answered as soon as something is written, even through another replica', async () => {
   const { follow, write } = await runningAttempt();
   const waiting = follow(0);
   await write('hello\n');
@@ -38,7 +38,7 @@ test('a reader that waits is answered as soon as something is written, though an
   expect(page.ms).toBeLessThan(4_000);
 });
 
-test('a reader that waits learns that the attempt is over', async () => {
+test('a long poll is answered when the attempt ends', async () => {
   const { follow, write, finish } = await runningAttempt();
   await write('bye\n');
   const waiting = follow(4);
@@ -48,14 +48,14 @@ test('a reader that waits learns that the attempt is over', async () => {
   expect(page.ms).toBeLessThan(4_000);
 });
 
-test('a reader that waits in vain is answered at its time', async () => {
+test('a long poll without news is answered after its time limit', async () => {
   const { follow } = await runningAttempt();
   const page = await follow(0, 0.3);
   expect(page).toMatchObject({ text: '', nextOffset: 0, end: false });
   expect(page.ms).toBeGreaterThan(290);
 });
 
-test('a log that grows by small pieces is read whole and once', async () => {
+test('a log that grows in small pieces is read completely and only once', async () => {
   const { follow, write, finish } = await runningAttempt();
   const pieces = Array.from({ length: 30 }, (_, n) => `line ${n} with ü\n`);
   const writing = (async () => {
@@ -74,13 +74,13 @@ test('a log that grows by small pieces is read whole and once', async () => {
   expect(text).toBe(pieces.join(''));
 });
 
-test('a server that closes does not wait for its readers', async () => {
+test('a closing server does not wait for long polls', async () => {
   const { attemptId } = await runningAttempt();
   const { api, close } = await openReplica();
   const url = await api.listen({ host: '127.0.0.1', port: 0 });
   const answer = fetch(`${url}/v1/attempts/${attemptId}/logs?waitSeconds=30`, { headers: { authorization: `Bearer ${secrets.viewer}` } });
   await waitFor(() => new Promise<number>((resolve) => api.server.getConnections((_, count) => resolve(count))), {
-    message: 'the reader to come',
+    message: 'the long poll to begin',
   });
   const begin = performance.now();
   await Promise.all([close(), answer.then((response) => response.text())]);

@@ -6,7 +6,7 @@ import { closedSignal } from '../http/closing.ts';
 import { attemptParams, problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
-/** A waiting reader looks by itself this often, for notifications that were lost. */
+/** A long poll reads the table this often, in case notifications were lost. */
 const pollEveryMs = 5_000;
 
 export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
@@ -37,8 +37,8 @@ export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
         tags,
         summary: "Read or follow one stream of an attempt's log",
         description:
-          'Go on with `nextOffset` until `end` is true. With `waitSeconds` the answer is held back while there is nothing new. Pages hold whole ' +
-          'characters; `offset` is later than asked where bytes were lost.',
+          'Continue with `nextOffset` until `end` is true. With `waitSeconds` the request waits while there is nothing new. Pages contain whole ' +
+          'characters; `offset` is later than requested where bytes were lost.',
         params: attemptParams,
         querystring: logQuery,
         response: { 200: logPage, ...problems },
@@ -47,14 +47,14 @@ export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
     async (request, reply) => {
       const { waitSeconds, ...slice } = request.query;
       const args = { projectId: callerOf(request).projectId, attemptId: request.params.id, ...slice };
-      // Many who follow one log stand at its end and ask for the same.
+      // Many clients that follow a log are at its end and read the same.
       const key = ['log', args.projectId, args.attemptId, args.stream, args.offset, args.limit].join(' ');
       const read = () => load.watchReads(key, () => readLog(prisma, args));
       const signal = closedSignal(reply);
       const until = performance.now() + waitSeconds * 1000;
       let page = await read();
       while (page.text === '' && !page.end && performance.now() < until && !signal.aborted) {
-        // Watching begins before the table is read again: what is written in between is not missed.
+        // Start watching before the table is read again, so that nothing written in between is missed.
         const watch = feed.watchStep(page.runId, page.stepId);
         try {
           page = await read();

@@ -23,7 +23,7 @@ const source = { kind: 'folder', root: '/r', metadata: '/m', countries: null } a
 const addDataset = (name: string) =>
   registerDataset(prisma, ada, { name, source, digest: sha256(name), digestBasis: 'test', files: { metadata: {}, images: {} } });
 
-/** Each command: what has to be there before it, what it does, and what is looked at for a change. */
+/** Each command: its preparation, its action, and the value that it changes. */
 const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () => Promise<unknown>; after: object | null }>][] = [
   [
     'run.submit',
@@ -84,7 +84,7 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () =
   ],
 ];
 
-/** From now on every commit that changed one of the tables fails, as one does whose program or database dies in it. */
+/** Makes every commit that changed one of the tables fail, as when the program or the database dies during it. */
 async function failCommits(...tables: string[]): Promise<void> {
   await allowCommits();
   await prisma.$executeRaw`create function fail_commit() returns trigger language plpgsql as $$ begin raise exception 'the commit fails'; end $$`;
@@ -103,7 +103,7 @@ describe('an entry of the audit', () => {
     const [state, written] = [await look(), await entries()];
     for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact']]) {
       await failCommits(...tables);
-      // Over HTTP a failure is an answer.
+      // Over HTTP a failure is a response.
       await act().catch(() => null);
       expect(await look()).toEqual(state);
       expect(await entries()).toEqual(written);
@@ -117,7 +117,7 @@ describe('an entry of the audit', () => {
     expect(added[0]?.tokenId).toMatch(/^tok_/);
   });
 
-  test('is not written for a command that is refused, or that changes nothing', async () => {
+  test('is not written for a command that is rejected or changes nothing', async () => {
     const id = await submit();
     await cancel(id);
     await makeToken('twice');
@@ -139,7 +139,7 @@ describe('an entry of the audit', () => {
     expect(await entries()).toEqual(written);
   });
 
-  test('says what was there before, and is listed with it', async () => {
+  test('records the values before and after, and is listed with them', async () => {
     const actor: Actor = { ...ada, name: 'bob' };
     const change = { action: 'weights.remove', target: 'wts_1', before: { name: 'a' }, after: null, details: { why: 'unused' } } as const;
     await audit(prisma, actor, change);

@@ -16,7 +16,7 @@ const add = (name: string, change: object = {}) =>
 async function write(path: string, text: string): Promise<void> {
   await mkdir(dirname(join(folder, path)), { recursive: true });
   await writeFile(join(folder, path), text);
-  // The listing counts times: the same file is the same only with the same time.
+  // The listing includes times: a file counts as unchanged only with the same time.
   await utimes(join(folder, path), 1_000, 1_000);
 }
 beforeEach(async () => {
@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 
 describe('a dataset', () => {
-  test('is registered once for the same content, and anew when its content changes', async () => {
+  test('is registered once for the same content, and as a new version when its content changes', async () => {
     const first = await add('glr');
     expect(first.status).toBe(201);
     expect(first.headers.location).toBe('/v1/datasets/glr@1');
@@ -57,7 +57,7 @@ describe('a dataset', () => {
     expect(versions.slice(0, 3)).toEqual(['glr@3', 'glr@2', 'glr@1']);
   });
 
-  test('that several register at once has one version', async () => {
+  test('that several requests register at the same time has one version', async () => {
     const answers = await Promise.all([1, 2, 3, 4].map(() => add('at-once')));
     expect(answers.map((answer) => answer.status).toSorted()).toEqual([200, 200, 200, 201]);
     expect(new Set(answers.map((answer) => answer.json.id)).size).toBe(1);
@@ -88,17 +88,17 @@ describe('a dataset', () => {
       {},
       { code: 'bad_row', detail: expect.stringMatching(/train\.csv.*3/) },
     ],
-    ['a folder that is not there', async () => undefined, { root: join(folder, 'nowhere') }, { code: 'missing_file' }],
-    ['a file in the place of a folder', async () => undefined, { metadata: join(folder, 'index.csv') }, { code: 'missing_file' }],
-    ['tars that are not there', async () => undefined, { kind: 'tars' }, { code: 'missing_file' }],
-  ])('with %s is refused, and nothing is registered', async (_, spoil, change, problem) => {
+    ['a missing folder', async () => undefined, { root: join(folder, 'nowhere') }, { code: 'missing_file' }],
+    ['a file instead of a folder', async () => undefined, { metadata: join(folder, 'index.csv') }, { code: 'missing_file' }],
+    ['missing tars', async () => undefined, { kind: 'tars' }, { code: 'missing_file' }],
+  ])('with %s is rejected, and nothing is registered', async (_, spoil, change, problem) => {
     await spoil();
     const before = await prisma.dataset.count();
     expect((await add('broken', change)).json).toMatchObject({ status: 422, ...problem });
     expect(await prisma.dataset.count()).toBe(before);
   });
 
-  test('with a path that is not absolute is refused', async () => {
+  test('with a relative path is rejected', async () => {
     expect((await add('relative', { root: '../data' })).json).toMatchObject({
       status: 400,
       code: 'invalid_request',
@@ -107,12 +107,12 @@ describe('a dataset', () => {
   });
 
   test.each([
-    ['a folder that the operator does not allow', {}, { metadata: '/etc' }],
-    ['a file that is a link to what the server was started with', { 'train_clean.csv': '/proc/self/environ' }, {}],
-    ['a file that is a link to one of the system', { 'train.csv': '/etc/passwd' }, {}],
+    ['a folder that is not allowed', {}, { metadata: '/etc' }],
+    ['a file that is a link to the environment of the server', { 'train_clean.csv': '/proc/self/environ' }, {}],
+    ['a file that is a link to a system file', { 'train.csv': '/etc/passwd' }, {}],
     ['an image that is a link', { 'index/i/i/i/iii9.jpg': '/etc/passwd' }, {}],
     ['a split that is a link', { 'index/i/j': '/etc' }, {}],
-  ])('with %s is refused, without a word of what lies there', async (_, links, change) => {
+  ])('with %s is rejected, without revealing what is there', async (_, links, change) => {
     for (const [path, target] of Object.entries(links)) {
       await rm(join(folder, path), { force: true, recursive: true });
       await symlink(target, join(folder, path));
@@ -124,7 +124,7 @@ describe('a dataset', () => {
     expect(text).not.toMatch(/root:|NODE_|PATH=/);
   });
 
-  test('keeps the digest of every file that it was registered with, and gets them where an earlier version had none', async () => {
+  test('keeps the digest of every registered file, and adds them where an earlier version had none', async () => {
     const { id } = (await add('files')).json;
     const files = async () => (await prisma.dataset.findUniqueOrThrow({ where: { id } })).files;
     const first = await files();

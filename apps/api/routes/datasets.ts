@@ -22,11 +22,11 @@ export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): voi
         tags,
         summary: 'Register a dataset',
         description:
-          'Checks the CSV files and the images and keeps a digest of both. The same name with the same content is the version that is there; ' +
-          'changed content is a new version. Listing millions of files takes minutes; the call may be repeated.',
+          'Checks the CSV files and the images and keeps a digest of both. The same name with the same content returns the existing version; ' +
+          'changed content creates a new version. Listing millions of files takes minutes; the call can be repeated.',
         body: datasetRequest,
         response: {
-          200: datasetView.describe('The version that is there already.'),
+          200: datasetView.describe('The existing version.'),
           201: datasetView.describe('The new version.'),
           ...problems,
         },

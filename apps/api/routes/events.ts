@@ -20,21 +20,21 @@ const eventsQuery = z.strictObject({
     .describe(`Comma-separated, at most ${maxTopics}: \`runs\`, \`fleet\`, \`run:<id>\`.`),
 });
 const eventsHeaders = z.looseObject({
-  'last-event-id': writtenText(4_000).optional().describe('The id of the last message of an earlier stream: goes on after it.'),
+  'last-event-id': writtenText(4_000).optional().describe('The id of the last message of an earlier stream, to resume after it.'),
 });
 
 const messages = z
   .custom<Readable>((value) => value instanceof Readable)
-  .meta({ type: 'string', description: 'Messages, as text/event-stream has them.' });
+  .meta({ type: 'string', description: 'Messages in the text/event-stream format.' });
 
 const description = `Server-sent events.
 
 - \`run:<id>\` delivers every event of the run as \`event\`, in order and without gaps, and \`hint\`s that its progress, metrics, logs or shards
-  changed. It begins with the run's first event; with Last-Event-ID it goes on after it. A Last-Event-ID that holds no position of the run, or
-  one past its end, is answered with \`reset\`, and the run's events from the first.
+  changed. It starts with the run's first event; with Last-Event-ID it resumes after that event. A Last-Event-ID without a position of the run, or
+  one past its end, gets a \`reset\`, and the run's events from the first.
 - \`runs\` and \`fleet\` deliver \`hint\`s to fetch the list again, at most one a second, and a \`reset\` at every connect: fetch it then.
 
-The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica goes on where another stopped. A comment
+The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica can resume where another stopped. A comment
 comes at least every 15 seconds; a stream that is silent for longer is dead. A client that takes nothing for 30 seconds is cut off.`;
 
 export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDeps): void {
@@ -45,7 +45,7 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDe
       schema: {
         operationId: 'streamEvents',
         tags: ['events'],
-        summary: 'Follow what happens',
+        summary: 'Follow events and changes',
         description,
         querystring: eventsQuery,
         headers: eventsHeaders,
@@ -80,7 +80,7 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDe
     },
   );
 
-  /** Where each run of the stream goes on, and the topics whose position is not known. */
+  /** Where each run of the stream resumes, and the topics without a known position. */
   async function findPositions(topics: readonly string[], given: Positions | null, projectId: string) {
     const runIds = topics.flatMap((one) => (one.startsWith('run:') ? [one.slice(4)] : []));
     const runs =
@@ -90,7 +90,7 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDe
             prisma.run.findMany({ where: { id: { in: runIds }, projectId }, select: { id: true, seq: true } }),
           );
     const missing = runIds.find((id) => !runs.some((run) => run.id === id));
-    if (missing !== undefined) throw new CairnError('not_found', `There is no run ${missing}`);
+    if (missing !== undefined) throw new CairnError('not_found', `Run ${missing} not found`);
     const positions = new Map<string, number>();
     const resets = topics.filter((one) => !one.startsWith('run:'));
     for (const { id, seq } of runs) {

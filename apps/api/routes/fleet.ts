@@ -12,7 +12,7 @@ export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {
       schema: {
         operationId: 'getFleet',
         tags: ['fleet'],
-        summary: 'Show who leads and how busy the pools are',
+        summary: 'Show the leader and how busy the pools are',
         response: { 200: fleetView, ...problems },
       },
     },

@@ -9,10 +9,10 @@ import type { LoadLimits } from '../load/load-limits.ts';
 const readyLimitMs = 3_000;
 const status = z.object({ status: z.literal('ok') });
 
-/** Whether the program runs, and whether it can do its work. Open to all: they tell nothing else. */
+/** Liveness and readiness. Open to all, since they reveal nothing else. */
 export function healthRoutes(app: App, { prisma, load }: { prisma: PrismaClient; load: LoadLimits }): void {
   const tags = ['health'];
-  // They have to answer when nothing else has room.
+  // They must answer even when the service is overloaded.
   const config = { load: 'none' } as const;
 
   app.get(
@@ -22,7 +22,7 @@ export function healthRoutes(app: App, { prisma, load }: { prisma: PrismaClient;
       schema: {
         operationId: 'checkHealth',
         tags,
-        summary: 'Whether the program runs; looks at nothing else',
+        summary: 'Whether the program runs; checks nothing else',
         security: [],
         response: { 200: status, ...problems },
       },
@@ -37,7 +37,7 @@ export function healthRoutes(app: App, { prisma, load }: { prisma: PrismaClient;
       schema: {
         operationId: 'checkReadiness',
         tags,
-        summary: 'Whether every part that is needed answers; names the one that does not',
+        summary: 'Whether every required part answers; names the one that does not',
         security: [],
         response: { 200: status, ...problems },
       },
@@ -51,13 +51,13 @@ export function healthRoutes(app: App, { prisma, load }: { prisma: PrismaClient;
         );
       } catch (cause) {
         const why = limit.aborted ? `no answer within ${readyLimitMs / 1000} s` : reasonOf(cause);
-        throw new CairnError('unavailable', `PostgreSQL cannot be used: ${why}`, { cause, details: { part: 'database' } });
+        throw new CairnError('unavailable', `PostgreSQL is unavailable: ${why}`, { cause, details: { part: 'database' } });
       }
       return { status: 'ok' as const };
     },
   );
 }
 
-/** Prisma's messages begin with the call; the last line tells what went wrong. */
+/** Prisma's messages begin with the call; the last line says what went wrong. */
 const reasonOf = (cause: unknown): string =>
   cause instanceof Error ? (cause.message.trim().split('\n').at(-1) ?? cause.name) : String(cause);

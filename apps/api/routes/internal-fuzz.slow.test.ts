@@ -9,7 +9,7 @@ import { openTestApi } from '../testing/test-api.ts';
 const { harness, prisma, call, callAsAttempt } = await openTestApi();
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
 
-/** The attempt that calls: of a training, which has checkpoints, or of an extraction, which has shards. It may end by what it says. */
+/** The calling attempt: of a training stage, which has checkpoints, or of an extraction, which has shards. Its calls may end it. */
 let runId = '';
 let attemptId = '';
 let seq = 0;
@@ -22,11 +22,11 @@ async function nextAttempt(step: string): Promise<void> {
 }
 
 beforeAll(async () => {
-  // Makes what the runs of the tests use again.
+  // Builds the results that the runs of the tests reuse.
   await harness.playAll(await harness.submit());
 });
 
-/** Values that chance does not find: files of its own, and what a shard of the list has. */
+/** Values that random generation does not find: its own files, and the counts of a shard. */
 const known = {
   key: ['staging/OWN/a', 'staging/OWN/b/c.npy', 'lists/a'],
   name: ['a', 'loss'],
@@ -35,19 +35,19 @@ const known = {
   rejected: [0],
 };
 
-/** Calls with bodies of the schema; asks in between whether all that people see of the run can still be shown. */
+/** Calls with random bodies of the schema; checks in between that every view of the run still works. */
 async function callWith(step: string, path: string, schema: z.ZodType, times: number): Promise<Map<number, number>> {
   await nextAttempt(step);
   const statuses = new Map<number, number>();
   for (const made of fc.sample(arbitraryJson(schema, known), { numRuns: times, seed: 1 })) {
     const body = JSON.parse(JSON.stringify(made ?? null).replaceAll('staging/OWN/', `staging/${attemptId}/`));
-    // Of reports only those count that come after the last one.
+    // Only reports with a new sequence number are applied.
     if (typeof body?.seq === 'number' && body.seq > 0) body.seq = seq += 1;
     const { status, json } = await callAsAttempt(attemptId, 'POST', path, { body });
     const what = `${JSON.stringify(body).slice(0, 5_000)}: ${JSON.stringify(json)}`;
     statuses.set(status, (statuses.get(status) ?? 0) + 1);
     expect(status, what).toBeLessThan(500);
-    // That would be a gap in a schema, which PostgreSQL had to close.
+    // That would be a gap in a schema, which PostgreSQL had to catch.
     expect(json.details?.part, what).not.toBe('database');
     if (await isLive()) continue;
     if (body.outcome === 'succeeded' && !step.startsWith('extract')) await harness.finalize(runId, step);
@@ -89,14 +89,14 @@ test.each([
   { step: 'extract_index', path: '/reports', schema: reportRequest, times: 50 },
   { step: 'extract_index', path: '/shards/claim', schema: claimRequest, times: 50 },
   { step: 'extract_index', path: '/shards/0/commit', schema: shardCommit, times: 50 },
-  // The training last: what depends on it would have to be made again.
+  // The training stage last: what depends on it would have to be rebuilt.
   ...['extract_index', 'evaluate', 'register', 'first'].map((step) => ({ step, path: '/finish', schema: finishRequest, times: 25 })),
 ])(
-  'whatever an attempt of $step says by $path, it is taken or refused, and the run can be shown',
+  'every body that an attempt of $step sends to $path is accepted or rejected, and the run can still be shown',
   async ({ step, path, schema, times }) => {
     const statuses = await callWith(step, path, schema, times);
     expect(statuses.get(400)).toBeGreaterThan(0);
-    // Another process than the one that started is superseded.
+    // A process other than the one that started is superseded.
     expect(statuses.get(path === '/start' ? 409 : 200)).toBeGreaterThan(0);
   },
 );

@@ -27,7 +27,7 @@ const paths = [
 ] as const;
 
 describe.each(paths)('%s /internal/v1/attempts/:id%s', (method, path, body) => {
-  test('refuses every token but that of the attempt and its generation', async () => {
+  test('rejects every token except that of the attempt and its generation', async () => {
     const strangers = {
       'of another attempt': attemptToken(serverKey, newId('attempt'), 1),
       'of another generation': attemptToken(serverKey, attemptId, 2),
@@ -41,7 +41,7 @@ describe.each(paths)('%s /internal/v1/attempts/:id%s', (method, path, body) => {
     expect((await prisma.attempt.findUniqueOrThrow({ where: { id: attemptId } })).state).toBe('running');
   });
 
-  test('refuses an attempt that is over or was replaced, whatever it brings', async () => {
+  test('rejects an attempt that has ended or was replaced, whatever the body', async () => {
     await prisma.attempt.update({ where: { id: attemptId }, data: { generation: 2 } });
     expect((await callAsAttempt(attemptId, method, path, { body })).json).toMatchObject({ status: 409, code: 'superseded' });
     await prisma.attempt.update({ where: { id: attemptId }, data: { generation: 1, state: 'lost', endedAt: new Date() } });
@@ -49,7 +49,7 @@ describe.each(paths)('%s /internal/v1/attempts/:id%s', (method, path, body) => {
   });
 });
 
-test('an attempt that is alive is told what to do, and goes on', async () => {
+test('a live attempt gets its spec, and continues', async () => {
   const spec = await callAsAttempt(attemptId, 'GET', '');
   expect(attemptSpec.parse(spec.json)).toMatchObject({
     kind: 'prepare',
@@ -82,8 +82,8 @@ test.each([
   ['a NUL', 'bad record \0 in its cache', 'bad record \u2400 in its cache'],
   ['half an emoji', '\ude80\u{1f680}', '\ufffd\u{1f680}'],
   ['colours and an escape', '\x1b[31mError\x1b[0m\x1b]0;x\x07', 'Error\u241b]0;x\u2407'],
-  ['more than is kept', '\u{1f680}'.repeat(9_000), '\u{1f680}'.repeat(8_000)],
-])('an attempt that ends with %s in its last words is over, with the words as they can be shown', async (_, message, kept) => {
+  ['more than the maximum', '\u{1f680}'.repeat(9_000), '\u{1f680}'.repeat(8_000)],
+])('an attempt that ends with %s in its message ends, with the message cleaned for display', async (_, message, kept) => {
   const note = { type: 'note', level: 'info', message: message.slice(0, 100) };
   const badImage = { type: 'badImage', imageId: message.slice(0, 50), path: message.slice(0, 50), reason: message };
   expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, items: [note, badImage] } })).toMatchObject({
@@ -95,11 +95,11 @@ test.each([
   expect([state, failure]).toEqual(['failed', { cause: 'infrastructure', code: 'program\u2400failed', message: kept }]);
 });
 
-test('messages of a newer peer may have fields that are not known here', async () => {
+test('messages of a newer peer may have unknown fields', async () => {
   expect(await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, novelty: true } })).toMatchObject({ status: 200 });
 });
 
-test('a report of megabytes is taken, one above the limit is refused', async () => {
+test('a report of several megabytes is accepted, one above the limit is rejected', async () => {
   const chunk = (_: unknown, index: number) => ({
     type: 'log',
     stream: 'stdout',
@@ -114,25 +114,25 @@ test('a report of megabytes is taken, one above the limit is refused', async () 
   });
 });
 
-test('the two servers do not serve each other', async () => {
+test('the two servers do not serve the routes of each other', async () => {
   expect((await call('admin', 'GET', `/internal/v1/attempts/${attemptId}`)).json).toMatchObject({ status: 404 });
   expect((await internal.inject({ url: '/v1/runs', headers: { authorization: `Bearer ${secrets.admin}` } })).statusCode).toBe(404);
 });
 
-describe('what no page could show', () => {
+describe('data that no page could show', () => {
   const items = {
     'a point without a value': { type: 'metrics', name: 'loss', steps: [1, 2], values: [1], times: [1, 2] },
     'a point without a time': { type: 'metrics', name: 'loss', steps: [1, 2], values: [1, 2], times: [] },
-    'a log past the numbers that are exact': { type: 'log', stream: 'stdout', offset: Number.MAX_SAFE_INTEGER, text: 'end' },
+    'a log offset beyond exact integers': { type: 'log', stream: 'stdout', offset: Number.MAX_SAFE_INTEGER, text: 'end' },
   };
-  test.each(Object.entries(items))('%s is refused', async (_, item) => {
+  test.each(Object.entries(items))('%s is rejected', async (_, item) => {
     expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, items: [item] } })).json).toMatchObject({
       status: 400,
       code: 'invalid_request',
     });
   });
 
-  test('and the last place of a log that is taken can be read', async () => {
+  test('the largest accepted log offset can be read', async () => {
     const offset = 2 ** 52;
     const item = { type: 'log', stream: 'stdout', offset, text: 'end' };
     expect((await callAsAttempt(attemptId, 'POST', '/reports', { body: { ...report, items: [item] } })).status).toBe(200);

@@ -24,14 +24,14 @@ const attemptParams = z.object({ id: idOf('attempt') });
 const shardParams = z.object({ id: idOf('attempt'), index: z.coerce.number().int().min(0).max(1_000_000) });
 const fromQuery = z.object({ from: z.coerce.number().int().min(0).max(1_000_000).default(0) });
 const nothing = z.object({});
-/** The raw id: the schemas look at it only when the token is right. */
+/** The raw id: the schemas validate it only after the token was accepted. */
 const pathId = z.object({ id: z.string() });
 const generationHeader = z.coerce.number().int().min(1).max(1_000_000);
 const protocolOf = z.object({ [protocolHeader]: z.coerce.number().int().min(1).max(1_000_000).default(1) });
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The attempt's generation that the token proves, on the routes of /internal. */
+    /** The attempt's generation, proved by the token, on the routes of /internal. */
     generation: number;
   }
 }
@@ -39,8 +39,8 @@ declare module 'fastify' {
 export type InternalDeps = { engine: Engine; serverKey: string };
 
 /**
- * What attempts call. Each proves by its token which attempt and generation it is; the engine refuses the ones that are over
- * or were replaced (`superseded`), and their process stops.
+ * The routes for attempts. Each proves by its token which attempt and generation it is; the engine rejects those that have ended or were
+ * replaced (`superseded`), and their process stops.
  */
 export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): void {
   app.decorateRequest('generation', 0);
@@ -109,22 +109,21 @@ export function internalRoutes(app: App, { engine, serverKey }: InternalDeps): v
   );
 }
 
-/** @throws CairnError `unauthenticated` unless the token is that of the path's attempt and the header's generation */
+/** @throws CairnError `unauthenticated` unless the token belongs to the attempt in the path and the generation in the header */
 function provenGeneration(request: FastifyRequest, serverKey: string): number {
   const headers = generationHeader.safeParse(request.headers['x-cairn-generation']);
-  if (!headers.success)
-    throw new CairnError('unauthenticated', 'The header x-cairn-generation does not name the generation of the attempt');
+  if (!headers.success) throw new CairnError('unauthenticated', 'The header x-cairn-generation is not the generation of the attempt');
   const { id } = pathId.parse(request.params);
   const token = bearerOf(request.headers.authorization);
   if (token === null || !isAttemptToken(token, serverKey, id, headers.data)) {
-    throw new CairnError('unauthenticated', `The token is not that of this attempt and its generation ${headers.data}`);
+    throw new CairnError('unauthenticated', `The token does not belong to this attempt and its generation ${headers.data}`);
   }
   return headers.data;
 }
 
-/** @throws CairnError `invalid_request` when the header is no protocol's number */
+/** @throws CairnError `invalid_request` when the header is not a protocol number */
 function agentProtocol(request: FastifyRequest): number {
   const headers = protocolOf.safeParse(request.headers);
-  if (!headers.success) throw new CairnError('invalid_request', `The header ${protocolHeader} is no number of a protocol`);
+  if (!headers.success) throw new CairnError('invalid_request', `The header ${protocolHeader} is not a protocol number`);
   return headers.data[protocolHeader];
 }

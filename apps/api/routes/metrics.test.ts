@@ -11,18 +11,18 @@ const dashboard = z
   .object({ panels: z.array(z.object({ title: z.string(), targets: z.array(z.object({ expr: z.string() })).default([]) })) })
   .parse(JSON.parse(await readFile(dashboardUrl, 'utf8')));
 const queries = dashboard.panels.flatMap((panel) => panel.targets.map(({ expr }) => ({ panel: panel.title, expr })));
-/** Given by Prometheus to every series that it scrapes in a cluster, and by a histogram to its buckets. */
+/** Labels that Prometheus adds to every series that it scrapes in a cluster, and that a histogram adds to its buckets. */
 const foreignLabels = ['namespace', 'pod', 'le'];
 
-test('the dashboard asks for metrics and labels that /metrics has, and for nothing else', async () => {
+test('the dashboard queries only metrics and labels that /metrics has', async () => {
   await call('viewer', 'GET', '/v1/runs');
   await internal.inject({ method: 'GET', url: '/healthz' });
   const { body: own } = await metricsServer.inject({ method: 'GET', url: '/metrics' });
-  // The servers of a test have no metrics of their process.
+  // Test servers have no process metrics.
   const body = own + (await createMetrics().render()).body;
   const names = new Set([...body.matchAll(/^(\w+)(?:\{| )/gm)].map(([, name]) => name));
   const labels = new Set([...body.matchAll(/[{,](\w+)="/g)].map(([, label]) => label));
-  // Told by TYPE alone while no attempt lives.
+  // Only its TYPE line exists while there is no live attempt.
   for (const [, name] of body.matchAll(/^# TYPE (\w+) gauge$/gm)) names.add(name);
 
   const faults = queries.flatMap(({ panel, expr }) => {
@@ -36,7 +36,7 @@ test('the dashboard asks for metrics and labels that /metrics has, and for nothi
   expect(faults).toEqual([]);
 });
 
-test('the dashboard selects states and pools that there are', async () => {
+test('the dashboard selects existing states and pools', async () => {
   const { body } = await metricsServer.inject({ method: 'GET', url: '/metrics' });
   for (const { expr, panel } of queries) {
     for (const [, label, values = ''] of expr.matchAll(/(state|pool)=~?"([^"]+)"/g))
@@ -44,7 +44,7 @@ test('the dashboard selects states and pools that there are', async () => {
   }
 });
 
-test('on the port of /v1 it wants a token, on its own it does not', async () => {
+test('on the port of /v1 it requires a token, on its own port it does not', async () => {
   expect((await call(null, 'GET', '/metrics')).status).toBe(401);
   expect((await call('viewer', 'GET', '/metrics')).text).toContain('cairn_database_up 1');
   expect((await metricsServer.inject('/metrics')).body).toContain('cairn_database_up 1');

@@ -9,14 +9,14 @@ import { problems } from '../http/route-schemas.ts';
 /** The text that Prometheus scrapes. */
 export type MetricsPage = () => Promise<{ contentType: string; body: string }>;
 
-/** What the servers do, and, looked up at each scrape, what runs and waits. */
+/** Metrics of the servers and, queried at each scrape, of what runs and waits. */
 export function createMetricsPage({ prisma, metrics, log }: { prisma: PrismaClient; metrics: Metrics; log: Logger }): MetricsPage {
   const isDatabaseUp = metrics.gauge({ name: 'database_up', help: '1 when the database answered the scrape' });
   const runs = metrics.gauge({ name: 'runs', help: 'Runs by state', labels: ['state'] });
-  const waiting = metrics.gauge({ name: 'steps_waiting', help: 'Steps that are ready and wait to be started', labels: ['pool'] });
-  const attempts = metrics.gauge({ name: 'attempts_live', help: 'Attempts that are not over, by state', labels: ['state'] });
+  const waiting = metrics.gauge({ name: 'steps_waiting', help: 'Ready steps that wait to be started', labels: ['pool'] });
+  const attempts = metrics.gauge({ name: 'attempts_live', help: 'Live attempts, by state', labels: ['state'] });
 
-  async function look(): Promise<void> {
+  async function refresh(): Promise<void> {
     try {
       const [byState, ready, live] = await Promise.all([
         prisma.run.groupBy({ by: ['state'], _count: true }),
@@ -29,20 +29,20 @@ export function createMetricsPage({ prisma, metrics, log }: { prisma: PrismaClie
       for (const group of live) attempts.set({ state: group.state }, group._count);
       isDatabaseUp.set(1);
     } catch (err) {
-      // The scrape still answers: that the database is away is what the reader needs to see.
-      log.warn({ err }, 'the gauges of /metrics could not be looked up');
+      // The scrape still succeeds: it must show that the database is down.
+      log.warn({ err }, 'could not query the gauges of /metrics');
       isDatabaseUp.set(0);
       for (const gauge of [runs, waiting, attempts]) gauge.reset();
     }
   }
 
   return async () => {
-    await look();
+    await refresh();
     return metrics.render();
   };
 }
 
-/** GET /metrics, for the role that `config` names. */
+/** GET /metrics, for the role in `config`. */
 export function metricsRoute(app: App, page: MetricsPage, config: Pick<FastifyContextConfig, 'role'>): void {
   app.get(
     '/metrics',

@@ -14,7 +14,7 @@ await recordPools(harness.ctx, [
 ]);
 
 let variant = 0;
-/** A submission whose stages differ from every other one's, so that nothing of it is reused. */
+/** A submission whose stages differ from those of every other, so that nothing is reused. */
 function submission(change: Partial<SubmitRequestInput> = {}): SubmitRequestInput {
   variant += 1;
   return { recipe: smallRecipe, set: { 'stages.first.seed': variant, 'prepare.testSeed': variant }, ...change };
@@ -27,7 +27,7 @@ const audited = async (target: string) =>
   (await prisma.auditEntry.findMany({ where: { target }, orderBy: { id: 'asc' } })).map((entry) => `${entry.actor} ${entry.action}`);
 
 describe('POST /v1/runs', () => {
-  test('makes a run, says where it is and writes down who made it', async () => {
+  test('creates a run, returns its location and audits the submitter', async () => {
     const answer = await call('submitter', 'POST', '/v1/runs', { body: submission({ name: 'baseline', priority: 5 }) });
     expect(answer.status).toBe(201);
     const view = runView.parse(answer.json);
@@ -41,7 +41,7 @@ describe('POST /v1/runs', () => {
     expect(await audited(view.id)).toEqual(['a-submitter run.submit']);
   });
 
-  test('answers the same key with the same run, and refuses it for another request', async () => {
+  test('returns the same run for the same key, and rejects the key for another request', async () => {
     const body = submission();
     const headers = { 'idempotency-key': 'once' };
     const [first, second] = await Promise.all([1, 2].map(() => call('submitter', 'POST', '/v1/runs', { body, headers })));
@@ -52,7 +52,7 @@ describe('POST /v1/runs', () => {
     expect(other.json).toMatchObject({ status: 409, code: 'idempotency_conflict' });
   });
 
-  test('as a dry run answers the plan and changes nothing', async () => {
+  test('returns the plan for a dry run and changes nothing', async () => {
     const before = await prisma.run.count();
     const answer = await call('submitter', 'POST', '/v1/runs', { body: submission(), query: { dryRun: 'true' } });
     expect(answer.status).toBe(200);
@@ -78,7 +78,7 @@ describe('POST /v1/runs', () => {
       { status: 400, code: 'invalid_request', details: { errors: [{ path: 'nane', nearest: 'name' }] } },
     ],
     ['a name that would leave its folder', { recipe: 'mini', name: '../x' }, { status: 400, code: 'invalid_request' }],
-  ])('refuses %s', async (_, body, problem) => {
+  ])('rejects %s', async (_, body, problem) => {
     const before = await prisma.run.count();
     expect((await call('submitter', 'POST', '/v1/runs', { body })).json).toMatchObject(problem);
     expect(await prisma.run.count()).toBe(before);
@@ -101,7 +101,7 @@ describe('names and ids in paths', () => {
     expect((await call('admin', 'GET', path)).json).toMatchObject({ status: 400, code: 'invalid_path' });
   });
   test.each(['/v1/runs/run_1', `/v1/runs/${id.toUpperCase()}`, `/v1/runs/${newId('step')}`, `/v1/runs/${'a'.repeat(500)}`])(
-    '%.40s is no id',
+    '%.40s is not an id',
     async (path) => {
       expect((await call('admin', 'GET', path)).json).toMatchObject({ status: 400, code: 'invalid_request' });
     },
@@ -111,7 +111,7 @@ describe('names and ids in paths', () => {
   });
 });
 
-test('a run is listed, cancelled and retried, and its history tells it', async () => {
+test('a run is listed, cancelled and retried, and its history shows it', async () => {
   const run = await submit({ name: 'wanted' });
   const page = await call('viewer', 'GET', '/v1/runs', { query: { name: 'wanted', limit: '1' } });
   expect(page.json).toMatchObject({ items: [{ id: run.id, steps: { total: 9, done: 0, reused: 0 } }], nextCursor: null });
@@ -129,12 +129,12 @@ test('a run is listed, cancelled and retried, and its history tells it', async (
   expect(events.json.nextSeq).toBe(3);
 });
 
-test('steps say why they wait, for whom, and go on saying it as things change', async () => {
+test('steps say why they wait, and keep the reason up to date', async () => {
   const [busy, other] = [await submit({ name: 'busy' }), await submit({ name: 'other' })];
-  // Asked until it fits: a look that was dear, on a slow machine, serves for a moment.
+  // Polled until it matches: on a slow machine an expensive view is cached for a moment.
   const waiting = (runId: string, name: string) =>
     expect.poll(async () => (await call('viewer', 'GET', `/v1/runs/${runId}/steps/${name}`)).json.waiting, { timeout: 5_000 });
-  await waiting(other.id, 'second').toMatchObject({ code: 'dependencies', sentence: 'it waits for prepare (waiting) and first (waiting)' });
+  await waiting(other.id, 'second').toMatchObject({ code: 'dependencies', sentence: 'waiting for prepare (waiting) and first (waiting)' });
   await harness.play(busy.id, 'prepare');
   await harness.play(other.id, 'prepare');
   await createAttempts(harness.ctx, harness.lead, busy.id, (await harness.step(busy.id, 'first')).id, 'local', 1);
@@ -144,7 +144,7 @@ test('steps say why they wait, for whom, and go on saying it as things change', 
   await waiting(busy.id, 'first').toBeNull();
   await waiting(other.id, 'first').toMatchObject({
     code: 'capacity',
-    sentence: expect.stringMatching(/^it needs 1 slot of pool local, where 0 of 1 are free; first of .* holds the rest \(since /),
+    sentence: expect.stringMatching(/^needs 1 slot of pool local, where 0 of 1 are free; first of .* holds the rest \(since /),
   });
   const local = { name: 'local', executor: 'process', slots: 1, busy: 1, waiting: 1, room: null };
   await expect.poll(async () => (await call('viewer', 'GET', '/v1/fleet')).json.pools).toContainEqual(local);
@@ -226,14 +226,14 @@ test('a finished run has a model, and a second one reuses its steps with their s
   expect(evaluate).toMatchObject({ state: 'reused', reusedFrom: { runId: first }, scores: { mapAt100: 0.5 } });
 });
 
-test('garbage is collected by an admin and written down unless nothing was done', async () => {
+test('an admin collects garbage, which is audited unless nothing was done', async () => {
   expect((await call('admin', 'POST', '/v1/gc', { body: { dryRun: true, olderThanHours: 0 } })).json).toMatchObject({ dryRun: true });
   expect(await audited('storage')).toEqual([]);
   expect((await call('admin', 'POST', '/v1/gc')).json).toMatchObject({ dryRun: false, artifacts: [] });
   expect(await audited('storage')).toEqual(['a-admin garbage.collect']);
 });
 
-test('a collection of garbage removes what a killed program left of an upload, and none that may be under way', async () => {
+test('garbage collection removes interrupted uploads, but none that may be in progress', async () => {
   const unfinished = join(folder, '.unfinished');
   await mkdir(unfinished, { recursive: true });
   for (const [name, hours] of [
@@ -271,7 +271,7 @@ test('the built-in recipes are shown, and an unknown one with the nearest name',
   });
 });
 
-test('tokens are made, listed without their secret, and revoked', async () => {
+test('tokens are created, listed without their secret, and revoked', async () => {
   const made = await call('admin', 'POST', '/v1/tokens', { body: { name: 'ci', role: 'viewer', expiresInDays: 2 } });
   expect(made.status).toBe(201);
   const { secret, ...view } = made.json;
@@ -289,16 +289,16 @@ test('tokens are made, listed without their secret, and revoked', async () => {
   expect((await asCi()).status).toBe(401);
   expect((await call('admin', 'DELETE', `/v1/tokens/${view.id}`)).json).toMatchObject({ status: 404 });
   expect((await call('admin', 'GET', '/v1/audit', { query: { limit: '3' } })).json.items).toMatchObject([
-    // What the revoked token still tried, by which token it was: its name may be given again.
+    // Calls with the revoked token are recorded by token id, since its name may be reused.
     { actor: 'ci', tokenId: view.id, action: 'call.refused', target: 'GET /v1/runs', details: { code: 'unauthenticated' } },
     { actor: 'a-admin', tokenId: expect.stringMatching(/^tok_/), action: 'token.revoke', target: view.id },
     { actor: 'a-admin', action: 'token.create', target: view.id, after: { name: 'ci', role: 'viewer' } },
   ]);
-  // A revoked name is free again.
+  // The name of a revoked token is free again.
   expect((await call('admin', 'POST', '/v1/tokens', { body: { name: 'ci', role: 'viewer' } })).status).toBe(201);
 });
 
-test('metrics count runs by state, and nothing in them names a run', async () => {
+test('metrics count runs by state, and do not name a run', async () => {
   const run = await submit();
   const { text, headers } = await call('viewer', 'GET', '/metrics');
   expect(headers['content-type']).toContain('text/plain');
@@ -310,7 +310,7 @@ test('metrics count runs by state, and nothing in them names a run', async () =>
 });
 
 test.each(['/v1/gc', '/v1/runs/run_00000000000000000000000000/cancel', '/v1/runs/run_00000000000000000000000000/retry'])(
-  'a body of null to %s is not taken for no body at all',
+  'a null body to %s is not treated as a missing body',
   async (url) => {
     const { json } = await call('admin', 'POST', url, { body: null });
     expect(json).toMatchObject({ code: 'invalid_request', detail: expect.stringContaining('is null') });

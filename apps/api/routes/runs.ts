@@ -18,15 +18,15 @@ import { problems, runParams } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const submitQuery = z.strictObject({
-  dryRun: z.enum(['true', 'false']).default('false').describe('`true` answers the plan and changes nothing.'),
+  dryRun: z.enum(['true', 'false']).default('false').describe('`true` returns the plan and changes nothing.'),
 });
 const submitHeaders = z.looseObject({
   'idempotency-key': writtenText(200, { least: 1 })
     .optional()
-    .describe('The same key with the same request answers the run that the first one made, also after a lost answer.'),
+    .describe('Repeating a request with the same key returns the run that the first one created, for example after a lost response.'),
 });
 const eventsQuery = z.strictObject({
-  after: z.coerce.number().int().min(0).max(largestInt4).default(0).describe('Sequence number after which to begin.'),
+  after: z.coerce.number().int().min(0).max(largestInt4).default(0).describe('Return events after this sequence number.'),
   limit: z.coerce.number().int().min(1).max(1000).default(200),
 });
 
@@ -43,12 +43,14 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
         tags,
         summary: 'Submit a run, or plan it',
         description:
-          'Makes a run of a recipe on a dataset. With `dryRun=true` it answers which steps would run, which would be reused and why.',
+          'Creates a run of a recipe on a dataset. With `dryRun=true` it returns which steps would run, which would be reused, and why.',
         headers: submitHeaders,
         querystring: submitQuery,
         body: submitRequest,
         response: {
-          200: z.union([runView, planView]).describe('The run that this Idempotency-Key made before, or the plan of a dry run.'),
+          200: z
+            .union([runView, planView])
+            .describe('The run that an earlier request with this Idempotency-Key created, or the plan of a dry run.'),
           201: runView.describe('The new run.'),
           ...problems,
         },
@@ -89,7 +91,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
         operationId: 'getRun',
         tags,
         summary: 'Show a run with its steps',
-        description: 'Every step says in `waiting` why it waits, and for whom.',
+        description: '`waiting` of a step says why it waits.',
         params: runParams,
         response: { 200: runView, ...problems },
       },
@@ -105,7 +107,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
         operationId: 'cancelRun',
         tags,
         summary: 'Cancel a run',
-        description: 'Its attempts save what they can within their grace; its finished results stay and can be reused.',
+        description: 'Its attempts save what they can within their grace period; finished results are kept and can be reused.',
         params: runParams,
         body: cancelRequest.prefault({}),
         response: { 200: runView, ...problems },
@@ -125,7 +127,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       schema: {
         operationId: 'retryRun',
         tags,
-        summary: 'Run the failed steps of a run again, or all from one step on',
+        summary: 'Rerun the failed steps of a run, or all steps from a given one',
         params: runParams,
         body: retryRequest.prefault({}),
         response: { 200: runView, ...problems },
@@ -145,7 +147,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       schema: {
         operationId: 'listRunEvents',
         tags,
-        summary: 'List what happened in a run',
+        summary: 'List the events of a run',
         params: runParams,
         querystring: eventsQuery,
         response: { 200: runEventPage, ...problems },

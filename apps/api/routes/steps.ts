@@ -48,7 +48,7 @@ export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
         tags,
         summary: "Read a step's curves",
         description:
-          'Merged over its attempts: what an attempt reports that went on from step k replaces the earlier points after k. Series longer than ' +
+          'Merged over its attempts: points of an attempt that resumed from step k replace the earlier points after k. Series longer than ' +
           '`maxPoints` are decimated (largest triangle three buckets), and `decimated` says so.',
         params: stepParams,
         querystring: metricsQuery,

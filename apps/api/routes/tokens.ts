@@ -36,8 +36,8 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
       schema: {
         operationId: 'createToken',
         tags,
-        summary: 'Make a token',
-        description: 'Its `secret` is in this answer alone and is not kept.',
+        summary: 'Create a token',
+        description: 'Only this response contains its `secret`, which is not stored.',
         body: tokenRequest,
         response: { 201: tokenCreated, ...problems },
       },
@@ -54,7 +54,7 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
         return made;
       }).catch((error: unknown) => {
         if (!isUniqueViolation(error)) throw error;
-        throw new CairnError('name_taken', `There is a token ${name} already; revoke it first or choose another name`, { cause: error });
+        throw new CairnError('name_taken', `Token ${name} already exists; revoke it first or choose another name`, { cause: error });
       });
       return reply.code(201).send({ ...tokenViewOf(row), secret });
     },
@@ -69,7 +69,7 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
         tags,
         summary: 'Revoke a token',
         params: z.object({ id: idOf('token') }),
-        response: { 204: z.null().describe('It is revoked.'), ...problems },
+        response: { 204: z.null().describe('Revoked.'), ...problems },
       },
     },
     async (request, reply) => {
@@ -79,7 +79,7 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
       await inTransaction(prisma, async (tx) => {
         const revokedAt = new Date();
         const [token] = await tx.token.updateManyAndReturn({ where, data: { revokedAt } });
-        if (token === undefined) throw new CairnError('not_found', `There is no token ${id} that could be revoked`);
+        if (token === undefined) throw new CairnError('not_found', `Token ${id} not found, or already revoked`);
         const { name, role, expiresAt } = token;
         const before = { name, role, expiresAt, revokedAt: null };
         await audit(tx, caller, { action: 'token.revoke', target: id, before, after: { ...before, revokedAt } });

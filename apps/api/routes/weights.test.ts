@@ -15,7 +15,7 @@ const said = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone:
 const put = (name: string, octets: Buffer, over: Record<string, string> = {}) =>
   call('submitter', 'PUT', `/v1/weights/${name}`, { octets, query: said(octets, over) });
 const withWeights = (name: string, over: Record<string, unknown> = {}) => ({ set: { 'stages.first.weights': name, ...over } });
-/** What lies in the store below a folder. */
+/** The files in the store below a folder. */
 const stored = async (name: string) => (await readdir(join(folder, name)).catch(() => [])).length;
 const notDeleted = () => prisma.artifact.count({ where: { kind: 'weights', state: { not: 'deleting' } } });
 
@@ -43,7 +43,7 @@ test('a file is stored with its digest, source and licence, and is listed', asyn
   expect(audit).toMatchObject({ target: view.id, actor: 'a-submitter' });
 });
 
-test('the same file again is no change, under another name it is stored once, and another file under the name is refused', async () => {
+test('importing the same file again changes nothing, under another name it is stored once, and another file under the name is rejected', async () => {
   const octets = file('second');
   const first = await put('second', octets);
   expect(await put('second', octets)).toMatchObject({ status: 200, json: first.json });
@@ -56,11 +56,11 @@ test('the same file again is no change, under another name it is stored once, an
     json: { code: 'name_taken', detail: expect.stringContaining(`sha256 ${sha256(octets)}, not`) },
   });
   expect(await put('second', octets, { backbone: 'resnet50' })).toMatchObject({ status: 409 });
-  // What is refused by its name alone is not stored first.
+  // A file that is rejected for its name is not stored first.
   expect(await prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
 });
 
-test('of many who bring the same name at once one stores it', async () => {
+test('of many concurrent imports under the same name one stores it', async () => {
   const octets = file('at once');
   const answers = await Promise.all(Array.from({ length: 5 }, () => put('at-once', octets)));
   expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 200, 200, 200, 201]);
@@ -68,7 +68,7 @@ test('of many who bring the same name at once one stores it', async () => {
   expect(await prisma.artifact.count({ where: { state: 'ready', details: { path: ['imported'], equals: 'at-once' } } })).toBe(1);
 });
 
-test('what is not what was announced leaves nothing', async () => {
+test('an upload that differs from its declaration leaves nothing behind', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const octets = file('cut off');
   const answer = await call('submitter', 'PUT', '/v1/weights/cut', { octets: octets.subarray(1), query: said(octets) });
@@ -77,7 +77,7 @@ test('what is not what was announced leaves nothing', async () => {
   expect(await stored('staging')).toBe(0);
 });
 
-test('a known sha256 lets no other bytes in: neither under the name that is there nor under a new one', async () => {
+test('a known SHA-256 does not admit other bytes, neither under the existing name nor under a new one', async () => {
   const octets = file('known');
   expect((await put('known', octets)).status).toBe(201);
   const names = await prisma.weights.count();
@@ -85,12 +85,12 @@ test('a known sha256 lets no other bytes in: neither under the name that is ther
     for (const others of [file('something else'), Buffer.alloc(0), octets.subarray(1)])
       expect(await call('submitter', 'PUT', `/v1/weights/${name}`, { octets: others, query: said(octets) })).toMatchObject({
         status: 422,
-        json: { code: 'content_mismatch', detail: expect.stringContaining(`${others.length} bytes arrived`) },
+        json: { code: 'content_mismatch', detail: expect.stringContaining(`Received ${others.length} bytes`) },
       });
   expect(await prisma.weights.count()).toBe(names);
 });
 
-test('a client that goes away in the middle leaves nothing', async () => {
+test('a client that disconnects midway leaves nothing behind', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const url = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
   const query = new URLSearchParams(said(file('gone')));
@@ -109,7 +109,7 @@ test('a client that goes away in the middle leaves nothing', async () => {
   await expect.poll(() => stored('staging')).toBe(0);
 });
 
-test('roles, the missing body, wrong words and too large a file are refused', async () => {
+test('an insufficient role, a missing body, invalid fields and an oversized file are rejected', async () => {
   const octets = file('roles');
   expect((await call('viewer', 'PUT', '/v1/weights/a', { octets, query: said(octets) })).status).toBe(403);
   expect((await call('submitter', 'PUT', '/v1/weights/a', { query: said(octets) })).json).toMatchObject({ code: 'invalid_request' });
@@ -117,18 +117,18 @@ test('roles, the missing body, wrong words and too large a file are refused', as
   expect((await put('a', octets, { content: 'model' })).json).toMatchObject({
     detail: expect.stringContaining('embeddingDim and classes'),
   });
-  expect((await call('submitter', 'POST', '/v1/runs', { octets })).json.detail).toContain('not read here as octets');
+  expect((await call('submitter', 'POST', '/v1/runs', { octets })).json.detail).toContain('This route accepts JSON only');
   const large = { 'content-length': String(9 * 1024 ** 3), 'content-type': 'application/octet-stream' };
   expect((await call('submitter', 'PUT', '/v1/weights/a', { headers: large, query: said(octets) })).json).toMatchObject({
     code: 'payload_too_large',
   });
 });
 
-test('a run starts from them, by their digest, and keeps them when their name is taken away', async () => {
+test('a run starts from weights by their digest, and keeps them when their name is removed', async () => {
   const name = 'resnet18-start';
   await expect(harness.submit(withWeights(name))).rejects.toMatchObject({
     code: 'not_found',
-    message: `stages.first.weights names the weights ${name}, which are not here`,
+    message: `stages.first.weights names the weights ${name}, which are not imported`,
     details: { remedy: expect.stringContaining(`\`cairn import weights ${name}.pth --backbone resnet18\``) },
   });
   const { json } = await put(name, file('start'));
@@ -153,7 +153,7 @@ test('a run starts from them, by their digest, and keeps them when their name is
   expect(collected.artifacts.map(({ id }: { id: string }) => id)).not.toContain(json.artifactId);
 });
 
-test('clearing out takes what no name and no run refers to, and what was cut off a day ago', async () => {
+test('garbage collection removes weights that no name and no run refers to, and imports interrupted a day ago', async () => {
   const [kept, dropped] = [(await put('kept', file('kept'))).json, (await put('dropped', file('dropped'))).json];
   await call('admin', 'DELETE', '/v1/weights/dropped');
   const old = { id: 'art_00000000000000000000000000', projectId: 'default', kind: 'weights', state: 'building', prefix: 'weights/old/' };
@@ -172,18 +172,18 @@ test('clearing out takes what no name and no run refers to, and what was cut off
   expect(harness.removed).toEqual(expect.arrayContaining([`weights/${dropped.artifactId}/`, `staging/${old.id}/`]));
 });
 
-test('weights of another backbone, of less than is wanted, or of another kind are refused where a run would start from them', async () => {
+test('a run cannot start from weights of another backbone, extent or kind', async () => {
   await put('of-resnet50', file('of-resnet50'), { backbone: 'resnet50' });
   await put('without-se', file('without-se'), { extent: 'upstream' });
   await put('whole', file('whole'), { content: 'model', embeddingDim: '64', classes: '9' });
   const refused = (name: string, over?: Record<string, unknown>) => expect(harness.submit(withWeights(name, over))).rejects;
-  await refused('of-resnet50').toThrow('is of the backbone resnet50; model.backbone is resnet18');
+  await refused('of-resnet50').toThrow('has the backbone resnet50; model.backbone is resnet18');
   await refused('without-se').toThrow('stages.first.weightsExtent is all');
-  await refused('whole').toThrow('gives features of length 64; model.embeddingDim is 512');
+  await refused('whole').toThrow('produces features of length 64; model.embeddingDim is 512');
   expect(await harness.submit(withWeights('without-se', { 'stages.first.weightsExtent': 'upstream' }))).toMatch(/^run_/);
 });
 
-test('a stage goes on from an imported model as from a stage before: it reads its checkpoint, and its digest is of the memo key', async () => {
+test('a stage starts from an imported model as from a previous stage: it reads its checkpoint, and the digest is part of the memo key', async () => {
   const { json } = await put('to-go-on-from', file('to-go-on-from'), { content: 'model', embeddingDim: '512', classes: '9' });
   const runId = await harness.submit({ ...withWeights('to-go-on-from'), noReuse: ['prepare'] });
   await harness.play(runId, 'prepare');
@@ -197,10 +197,10 @@ test('a stage goes on from an imported model as from a stage before: it reads it
   const backbone = await put('no-model', file('no-model'));
   expect(backbone.status).toBe(201);
   const exporting = { ...(recipe as object), stages: {}, export: { imageSize: 32, weights: 'no-model' } };
-  await expect(harness.submit({ recipe: exporting as never })).rejects.toThrow('holds a backbone alone; a whole model is needed');
+  await expect(harness.submit({ recipe: exporting as never })).rejects.toThrow('contains only a backbone; a whole model is required');
 });
 
-test('a recipe of the reference can be submitted once its weights are here', async () => {
+test('a recipe of the reference can be submitted once its weights are imported', async () => {
   const submit = () => harness.submit({ recipe: 'fast', dataset: 'toy' });
   await expect(submit()).rejects.toMatchObject({
     details: { remedy: expect.stringContaining('`cairn import weights resnet50-19c8e357.pth --backbone resnet50`') },
@@ -211,7 +211,7 @@ test('a recipe of the reference can be submitted once its weights are here', asy
   expect(given).toEqual([{ role: 'weights', name: 'resnet50-19c8e357', artifactId: json.artifactId, sha256: json.sha256 }]);
 });
 
-test('an imported model is exported in place of a stage, and registered', async () => {
+test('an imported model is exported instead of a stage, and registered', async () => {
   const { json } = await put('theirs', file('theirs'), { content: 'model', embeddingDim: '64', classes: '9' });
   const { recipe } = planRequest();
   if (typeof recipe === 'string' || !recipe.model || !recipe.export) throw new Error('a whole recipe is expected');
@@ -220,11 +220,11 @@ test('an imported model is exported in place of a stage, and registered', async 
   const submit = (over: object) => harness.submit({ recipe: { ...imported, export: { ...exported, stage: null, ...over } } });
   await expect(submit({})).rejects.toThrow('export takes a stage or the weights of an imported model; neither is given');
   await expect(submit({ weights: 'absent' })).rejects.toMatchObject({
-    details: { remedy: 'Bring them in: `cairn import model absent.pth --backbone resnet18 --name absent`.' },
+    details: { remedy: 'Import them: `cairn import model absent.pth --backbone resnet18 --name absent`.' },
   });
   await expect(harness.submit({ recipe: { ...imported, model, export: { ...exported, stage: null, weights: 'theirs' } } }))
     .rejects //
-    .toThrow('gives features of length 64; model.embeddingDim is 512');
+    .toThrow('produces features of length 64; model.embeddingDim is 512');
   const runId = await submit({ weights: 'theirs' });
   await harness.playAll(runId);
   expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
@@ -232,7 +232,7 @@ test('an imported model is exported in place of a stage, and registered', async 
   expect(registered?.artifacts).toMatchObject({ checkpoint: json.artifactId });
 });
 
-test('an owner takes off what is his own, an admin everything', async () => {
+test('an owner can remove their own weights, an admin any', async () => {
   await put('mine', file('mine'));
   await prisma.weights.update({ where: { projectId_name: { projectId: 'default', name: 'mine' } }, data: { owner: 'somebody-else' } });
   expect((await call('submitter', 'DELETE', '/v1/weights/mine')).json).toMatchObject({
@@ -244,7 +244,7 @@ test('an owner takes off what is his own, an admin everything', async () => {
   expect((await call('admin', 'DELETE', '/v1/weights/mine')).status).toBe(204);
 });
 
-test('weights are imported up to the quota of their owner, also when many are sent at once', async () => {
+test('weights are imported up to the quota of their owner, even when many are sent at the same time', async () => {
   await prisma.weights.deleteMany({});
   const { api: bounded } = await openReplica({ bounds: { ...noBounds, weights: { ...noBounds.weights, ownerCount: 3, ownerBytes: 1e9 } } });
   const send = (name: string, octets: Buffer) =>
@@ -261,7 +261,7 @@ test('weights are imported up to the quota of their owner, also when many are se
     code: 'quota_exceeded',
     details: { setting: 'CAIRN_OWNER_WEIGHTS' },
   });
-  // What is there already is no more than before.
+  // Existing weights do not count again.
   const [there] = await prisma.weights.findMany({ take: 1 });
   expect((await send(there?.name ?? '', file(there?.name ?? ''))).statusCode).toBe(200);
   await call('submitter', 'DELETE', `/v1/weights/${there?.name}`);

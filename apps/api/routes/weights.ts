@@ -23,16 +23,16 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
       schema: {
         operationId: 'importWeights',
         tags,
-        summary: 'Bring a file of tensors in under a name',
+        summary: 'Import a file of tensors under a name',
         description:
-          'The body is the file, as octets; the query says what it is. Nothing is kept unless all of it arrives with the sha256 announced. ' +
-          'The same file under the same name is no change. `cairn import weights` checks the file against the backbone first, which is ' +
-          'not done here; the trainer refuses one that does not fit.',
+          'The body is the file, as binary data; the query describes it. Nothing is kept unless all of it arrives with the declared SHA-256. ' +
+          'Importing the same file under the same name changes nothing. `cairn import weights` checks the file against the backbone first, which is ' +
+          'not done here; the trainer rejects a mismatch.',
         params: nameParams,
         querystring: weightsQuery,
         response: {
-          200: weightsView.describe('They are there already.'),
-          201: weightsView.describe('They were brought in.'),
+          200: weightsView.describe('They already exist.'),
+          201: weightsView.describe('They were imported.'),
           ...problems,
         },
       },
@@ -89,17 +89,17 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
       schema: {
         operationId: 'removeWeights',
         tags,
-        summary: 'Take imported weights off the list',
+        summary: 'Remove imported weights',
         description:
-          'Those of another owner only an admin takes off. Runs that were submitted with them keep them. The file goes with the next clearing out when no run refers to it.',
+          'Only an admin can remove weights of another owner. Runs that were submitted with them keep them. The next garbage collection (`cairn gc`) removes the file once no run refers to it.',
         params: nameParams,
-        response: { 204: z.null().describe('They are off the list.'), ...problems },
+        response: { 204: z.null().describe('They were removed.'), ...problems },
       },
     },
     async (request, reply) => {
       const caller = callerOf(request);
       const { id, name, sha256, owner } = await getWeights(prisma, { projectId: caller.projectId, name: request.params.name });
-      if (owner !== caller.name) requireRole(caller, 'admin', `the weights ${name} are those of ${owner}`);
+      if (owner !== caller.name) requireRole(caller, 'admin', `the weights ${name} belong to ${owner}`);
       await inTransaction(prisma, async (tx) => {
         const { count } = await tx.weights.deleteMany({ where: { id } });
         const before = { name, sha256, owner };
@@ -110,9 +110,9 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
   );
 }
 
-/** Of the file, before a byte of it was read; a body may have no more than it announced. */
+/** The file's declared length, before a byte is read; a body cannot exceed it. */
 function lengthOf({ headers }: FastifyRequest): number {
   const announced = headers['content-length'];
-  if (announced === undefined) throw new CairnError('invalid_request', 'The length of the file is missing: send it with Content-Length');
+  if (announced === undefined) throw new CairnError('invalid_request', 'The length of the file is missing: send Content-Length');
   return Number(announced);
 }

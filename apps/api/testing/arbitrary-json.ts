@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { z } from 'zod';
 
-/** What of JSON Schema zod writes for a body. */
+/** The part of JSON Schema that zod generates for a body. */
 const jsonSchema = z.looseObject({
   type: z.string().optional(),
   const: z.unknown().optional(),
@@ -21,7 +21,7 @@ const jsonSchema = z.looseObject({
   oneOf: z.array(z.unknown()).optional(),
 });
 
-/** What no schema of ours expects anywhere, or only at its bounds. */
+/** Values that no schema expects, or only at its bounds. */
 const hostile = fc.constantFrom<unknown>(
   null,
   true,
@@ -44,9 +44,9 @@ const hostile = fc.constantFrom<unknown>(
 );
 
 /**
- * Bodies for a schema: most fit it, at its bounds too, and in the others a value or two does not.
+ * Random bodies for a schema: most are valid, including values at the bounds; the others have one or two invalid values.
  *
- * @param known values for names of which chance never finds one that means anything
+ * @param known values for keys whose meaningful values random generation never finds
  */
 export function arbitraryJson(schema: z.ZodType, known: Readonly<Record<string, readonly unknown[]>> = {}): fc.Arbitrary<unknown> {
   return arbitraryOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', reused: 'inline' }), known);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
-/** A TCP proxy that gives each connection to the next target, as a load balancer without any knowledge of HTTP does. */
+/** A TCP proxy that forwards each connection to the next target, like a load balancer that does not know HTTP. */
 export async function startRoundRobin(targets: readonly number[]) {
   let next = 0;
   const live = new Set(targets);
@@ -29,7 +29,7 @@ export async function startRoundRobin(targets: readonly number[]) {
 
   return {
     url: `http://127.0.0.1:${port}`,
-    /** The targets that have a connection now. */
+    /** The targets that currently have a connection. */
     busy: () => [...byTarget].filter(([, sockets]) => sockets.size > 0).map(([target]) => target),
     add: (target: number) => void live.add(target),
     remove: (target: number) => void live.delete(target),

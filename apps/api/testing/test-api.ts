@@ -16,14 +16,14 @@ import type { ServerBounds } from '../server-bounds.ts';
 const roles = ['viewer', 'submitter', 'admin'] as const satisfies readonly TokenRole[];
 const serverKey = 'a server key for tests, 32 or more';
 
-/** Bounds that refuse nothing. */
+/** Limits that refuse nothing. */
 export const noBounds: ServerBounds = {
   rates: { perToken: 0, perAddress: 0 },
   weights: { projectCount: 0, ownerCount: 0, projectBytes: 0, ownerBytes: 0 },
   connections: { most: 0, perAddress: 0, trusted: [] },
 };
 
-/** Both servers over a database of the test file's own, with the real engine, a token a role and ways to play the controller. */
+/** Both servers on a database for one test file, with the real engine, a token per role and functions that simulate the controller. */
 export async function openTestApi() {
   const harness = await openEngineHarness();
   const { prisma, engine, databaseUrl } = harness;
@@ -41,7 +41,7 @@ export async function openTestApi() {
   closer.add('the engine harness', () => harness.close());
   afterAll(() => closer.close());
 
-  /** One more replica, as the program builds it: its own feed and metrics, the same database. */
+  /** Another replica, built like the program: its own feed and metrics, the same database. */
   async function openReplica({ heartbeatMs = 15_000, bounds = noBounds }: { heartbeatMs?: number; bounds?: ServerBounds } = {}) {
     const own = createCloser();
     closer.add('a replica', () => own.close());
@@ -53,7 +53,7 @@ export async function openTestApi() {
         engine,
         recipes: harness.ctx.recipes,
         feed,
-        // As many as no test needs: on a busy machine nothing of it is refused.
+        // More than any test needs, so that nothing is refused on a busy machine.
         connections: 256,
         bounds,
         store,

@@ -90,7 +90,7 @@ test('a file that is cut off, of another backbone or of another shape is refused
 test('a recipe starts from imported weights, and a model imported from what it made scores the same', async () => {
   const short = ['-f', path('short.yaml')];
   const absent = await cairn('submit', ...short);
-  expect(absent.err).toContain('hint: Bring them in: `cairn import weights resnet18-made.pth --backbone resnet18`.');
+  expect(absent.err).toContain('hint: Import them: `cairn import weights resnet18-made.pth --backbone resnet18`.');
   expect((await cairn('plan', ...short)).out).toContain('needs resnet18-made');
 
   const told = ['--source', 'https://example.org/resnet18.pth', '--licence', 'BSD-3-Clause'];
