@@ -10,7 +10,7 @@ import { commitArtifact, type ObjectStore } from '@cairn/storage';
 export type NewWeights = {
   actor: Actor;
   name: string;
-  said: WeightsQuery;
+  declared: WeightsQuery;
   /** The file's bytes. */
   body: Readable;
   signal: AbortSignal;
@@ -31,7 +31,7 @@ const artifactOf = {
  * @throws CairnError `name_taken` for another file, `content_mismatch`, `invalid_request`, and storage errors
  */
 export async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ weights: WeightsView; created: boolean }> {
-  const { content, embeddingDim, classes } = wanted.said;
+  const { content, embeddingDim, classes } = wanted.declared;
   if (content === 'model' && (embeddingDim === undefined || classes === undefined))
     throw new CairnError('invalid_request', 'A whole model requires embeddingDim and classes; `cairn import model` reads them');
   const there = await sameName(deps, wanted);
@@ -62,31 +62,31 @@ async function verifyUpload(wanted: NewWeights): Promise<void> {
   requireAnnounced(wanted, bytes, hash.digest('hex'));
 }
 
-function requireAnnounced({ name, said }: NewWeights, bytes: number, sha256: string): void {
-  if (sha256 !== said.sha256)
-    throw new CairnError('content_mismatch', `Received ${bytes} bytes of ${name} with the SHA-256 ${sha256}; expected ${said.sha256}`);
+function requireAnnounced({ name, declared }: NewWeights, bytes: number, sha256: string): void {
+  if (sha256 !== declared.sha256)
+    throw new CairnError('content_mismatch', `Received ${bytes} bytes of ${name} with the SHA-256 ${sha256}; expected ${declared.sha256}`);
 }
 
-async function sameName({ prisma }: Deps, { actor: { projectId }, name, said }: NewWeights): Promise<WeightsView | null> {
+async function sameName({ prisma }: Deps, { actor: { projectId }, name, declared }: NewWeights): Promise<WeightsView | null> {
   const row = await prisma.weights.findUnique({ where: { projectId_name: { projectId, name } } });
   if (row === null) return null;
-  const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== said[field]);
+  const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== declared[field]);
   if (differing.length === 0) return weightsViewOf(row);
-  const words = differing.map((field) => `${field} ${row[field]}, not ${said[field]}`).join('; ');
+  const words = differing.map((field) => `${field} ${row[field]}, not ${declared[field]}`).join('; ');
   throw new CairnError('name_taken', `The weights ${name} already exist with ${words}`, {
     details: { remedy: `Choose another name with --name, or remove the existing weights: \`cairn weights remove ${name}\`.` },
   });
 }
 
-async function storedBefore({ prisma }: Deps, { actor: { projectId }, said: { sha256, content } }: NewWeights): Promise<string | null> {
+async function storedBefore({ prisma }: Deps, { actor: { projectId }, declared: { sha256, content } }: NewWeights): Promise<string | null> {
   const row = await prisma.weights.findFirst({ where: { projectId, sha256, content }, select: { artifactId: true } });
   return row?.artifactId ?? null;
 }
 
 async function storeFile(deps: Deps, wanted: NewWeights) {
   const { prisma, store } = deps;
-  const { actor, name, said, body, signal } = wanted;
-  const { kind, folder, file } = artifactOf[said.content];
+  const { actor, name, declared, body, signal } = wanted;
+  const { kind, folder, file } = artifactOf[declared.content];
   const id = newId('artifact');
   const [prefix, staging] = [`${folder}/${id}`, `staging/${id}`];
   const createdAt = new Date();
@@ -97,7 +97,7 @@ async function storeFile(deps: Deps, wanted: NewWeights) {
     const from = `${staging}/${file}`;
     const { bytes, sha256 } = await store.put(from, body, { signal });
     requireAnnounced(wanted, bytes, sha256);
-    const { backbone, source, licence } = said;
+    const { backbone, source, licence } = declared;
     const details = {
       imported: name,
       backbone,
@@ -125,13 +125,13 @@ async function give(deps: Deps, wanted: NewWeights, artifactId: string, ready?: 
   const { prisma } = deps;
   const { actor, name } = wanted;
   const { projectId, name: owner } = actor;
-  const { source = null, licence = null, embeddingDim = null, classes = null, ...said } = wanted.said;
+  const { source = null, licence = null, embeddingDim = null, classes = null, ...declared } = wanted.declared;
   try {
     const row = await inTransaction(prisma, async (tx) => {
       if (ready !== undefined) await tx.artifact.updateMany({ where: { id: artifactId, state: 'building' }, data: ready });
       const { bytes } = await tx.artifact.findUniqueOrThrow({ where: { id: artifactId, state: 'ready' }, select: { bytes: true } });
       const made = await tx.weights.create({
-        data: { id: newId('weights'), projectId, owner, name, ...said, source, licence, embeddingDim, classes, bytes, artifactId },
+        data: { id: newId('weights'), projectId, owner, name, ...declared, source, licence, embeddingDim, classes, bytes, artifactId },
       });
       const after = { name, sha256: made.sha256, bytes: Number(bytes), content: made.content, backbone: made.backbone };
       await audit(tx, actor, { action: 'weights.import', target: made.id, before: null, after });

@@ -19,7 +19,7 @@ export function markOf(schema: z.ZodType): SettingMark | null {
 export const listName = z.enum(['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index', 'index_expand']);
 export type ListName = z.infer<typeof listName>;
 
-/** The backbones that the trainer has of its own; with them a 256 px image becomes a 16 x 16 map. */
+/** The trainer's own backbones; they turn a 256 px image into a 16 x 16 map. */
 export const backboneName = z.enum([
   'resnet18',
   'resnet10_w32',
@@ -32,15 +32,17 @@ export const backboneName = z.enum([
 ]);
 export type BackboneName = z.infer<typeof backboneName>;
 
-/** A backbone of the trainer, or any network of timm by its name there: `timm:convnext_base`. */
+/** A backbone of the trainer, or any timm network by name: `timm:convnext_base`. */
 export const backbone = z.union([
   backboneName,
-  z.string().regex(/^timm:[A-Za-z0-9_.-]{1,100}$/, `use ${backboneName.options.join(', ')}, or timm: and the name of a network of timm`),
+  z
+    .string()
+    .regex(/^timm:[A-Za-z0-9_.-]{1,100}$/, `use ${backboneName.options.join(', ')}, or timm: followed by the name of a timm network`),
 ]);
 
-/** What the network is: the same in every stage of a run. */
+/** The network, which is the same in every stage of a run. */
 export const modelSettings = z.strictObject({
-  backbone: result(backbone, 'The backbone: one of the trainer, or `timm:NAME` for any network of timm.'),
+  backbone: result(backbone, 'The backbone: one of the trainer, or `timm:NAME` for any timm network.'),
   embeddingDim: result(z.number().int().min(8).max(4096).default(512), 'Length of the feature vector.'),
   gemPower: result(z.number().min(1).max(10).default(3), 'The exponent p of generalised-mean pooling, frozen.'),
   initSeed: result(z.number().int().min(0).default(0), 'Seed of the untrained weights.'),
@@ -48,21 +50,22 @@ export const modelSettings = z.strictObject({
 export type ModelSettings = z.infer<typeof modelSettings>;
 
 /**
- * How an image becomes the network's input. `reference-filled` is `reference` with JPEGs that were cut off read as OpenCV reads them, grey in place of what is missing; the others leave such images out.
+ * How an image becomes the network's input. `reference-filled` is `reference`, except that truncated JPEGs are read as OpenCV reads them,
+ * with grey for the missing part; the others skip such images.
  */
 export const preprocessing = z.enum(['cairn', 'reference', 'reference-filled']);
 export type Preprocessing = z.infer<typeof preprocessing>;
 
-/** Whether all tensors of published weights are meant, or, as the reference has it, all but the squeeze-excitations. */
+/** Whether to load all tensors of published weights or, as the reference does, all except the squeeze-excitations. */
 export const weightsExtent = z.enum(['all', 'upstream']);
 
 /** One training stage. Batch is per rank; the effective batch is `batch x ranks`, or `effectiveBatch` where that is set. */
 export const trainSettings = z.strictObject({
-  // What a stage starts from is of its memo key by its digest, whatever it is called.
+  // What a stage starts from is part of its memo key by digest, not by name.
   from: operational(z.union([z.literal('init'), safeName]), 'The stage whose last checkpoint this one starts from, or `init`.'),
   weights: operational(
     safeName.nullable().default(null),
-    'What a stage from `init` starts with, by the name of its import: published ImageNet weights, or a whole model, which it goes on from as from a stage before. null: untrained weights.',
+    'The imported weights that a stage from `init` starts with: published ImageNet weights, or a whole model, from which it continues as from a previous stage. null: untrained weights.',
   ),
   weightsExtent: result(
     weightsExtent.default('all'),
@@ -71,11 +74,11 @@ export const trainSettings = z.strictObject({
   list: result(listName, 'The list of images.'),
   sampler: result(
     z.enum(['softmax', 'gld', 'id_uniform']).default('softmax'),
-    'softmax: shuffled; gld: continent-aware draws with replacement; id_uniform: as many images of each landmark.',
+    'softmax: shuffled; gld: continent-aware draws with replacement; id_uniform: the same number of images of each landmark.',
   ),
   partialStep: result(
     z.enum(['drop', 'fill']).default('drop'),
-    'What the sampler softmax does with images that are left at the end of an epoch and fill no step. drop: it leaves them out, others in each epoch; fill: it takes images of the epoch again to fill the step.',
+    'What the sampler softmax does with the images left at the end of an epoch that do not fill a step. drop: skip them, different ones in each epoch; fill: repeat images of the epoch to fill the step.',
   ),
   imagesPerId: result(z.number().int().min(1).max(64).default(4), 'Images of one landmark in a batch of the sampler id_uniform.'),
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
@@ -83,21 +86,21 @@ export const trainSettings = z.strictObject({
   epochs: result(z.number().int().min(1).max(200), 'Passes over the list.'),
   lastEpoch: result(
     z.number().int().min(1).max(200).nullable().default(null),
-    'Epoch after which the stage ends where that is before the last for which its learning rate is planned.',
+    'Epoch after which the stage ends, if earlier than the last epoch of its learning rate schedule.',
   ),
   learningRate: result(z.number().positive().max(10), 'Base learning rate at the effective batch; biases get `biasLrFactor` times it.'),
   biasLrFactor: result(
     z.number().positive().max(10).default(2),
-    'Tensors whose name contains `bias` go up to this many times the learning rate; warm-up and decay begin and end where all do.',
+    'Factor of the learning rate for tensors whose name contains `bias`; warm-up starts and decay ends at the same rate as for all others.',
   ),
   momentum: result(z.number().min(0).max(1).default(0.9), 'SGD momentum.'),
   weightDecay: result(z.number().min(0).max(1).default(5e-4), 'L2 weight decay.'),
   warmupEpochs: result(z.number().min(0).max(50).default(0), 'Linear warm-up from 0.01 x the base rate.'),
-  batch: result(z.number().int().min(2).max(4096), 'Images that a rank passes through the network at once.'),
-  ranks: result(z.number().int().min(1).max(64), 'Processes that train together, one a GPU.'),
+  batch: result(z.number().int().min(2).max(4096), 'Images per rank in one forward pass.'),
+  ranks: result(z.number().int().min(1).max(64), 'Processes that train together, one per GPU.'),
   effectiveBatch: result(
     z.number().int().min(2).max(262_144).nullable().default(null),
-    'Images per optimizer step, a multiple of `batch x ranks`: gradients of several batches are added. null: batch x ranks.',
+    'Images per optimizer step, a multiple of `batch x ranks`: gradients of several batches are accumulated. null: batch x ranks.',
   ),
   margin: result(z.number().min(0).max(1).default(0.3), 'ArcFace margin in radians.'),
   scale: result(z.number().positive().max(256).default(30), 'ArcFace scale.'),
@@ -106,46 +109,46 @@ export const trainSettings = z.strictObject({
   seed: result(z.number().int().min(0).default(0), 'Seed of sampling and augmentation.'),
   preprocessing: result(
     preprocessing.default('cairn'),
-    'How images are resized, and whether JPEGs that were cut off are filled with grey, as OpenCV does, or left out.',
+    'How images are resized, and whether truncated JPEGs are filled with grey, as OpenCV does, or skipped.',
   ),
   precision: result(
     z.enum(['fp32', 'fp16', 'bf16']).default('fp32'),
-    'What the network computes in; weights, loss, pooling and neck stay in fp32. fp16 scales the loss.',
+    'Precision of the network; weights, loss, pooling and neck stay in fp32. fp16 scales the loss.',
   ),
-  maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'Above this share of unreadable images the stage fails.'),
+  maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'The stage fails above this share of unreadable images.'),
   evaluate: operational(
     z.enum(['none', 'end', 'start_and_end', 'every_epoch']).default('none'),
     'When the stage scores mAP@100 on the query and index lists.',
   ),
-  channelsLast: operational(z.boolean().default(false), 'Keep images and maps with the channels last in memory: faster on most GPUs.'),
-  compile: operational(z.boolean().default(false), 'Compile the network with torch.compile: minutes at the start, faster steps.'),
-  deterministic: operational(
-    z.boolean().default(true),
-    'Only algorithms that give the same bits each time; false lets cuDNN choose the fastest.',
+  channelsLast: operational(z.boolean().default(false), 'Use the channels-last memory format for images and maps: faster on most GPUs.'),
+  compile: operational(
+    z.boolean().default(false),
+    'Compile the network with torch.compile: takes minutes at the start, makes steps faster.',
   ),
+  deterministic: operational(z.boolean().default(true), 'Use only deterministic algorithms; false lets cuDNN choose the fastest.'),
   loaderWorkers: operational(z.number().int().min(0).max(128).default(0), 'Loader processes per rank; 0 loads in the rank itself.'),
-  threadsPerRank: operational(z.number().int().min(0).max(128).default(0), 'CPU threads a rank computes with; 0 divides the cores.'),
+  threadsPerRank: operational(z.number().int().min(0).max(128).default(0), 'CPU threads of a rank; 0 divides the cores evenly.'),
   checkpointEveryEpochs: operational(
     z.number().int().min(1).max(1_000_000).default(1),
     'Epochs between checkpoints that can be resumed from.',
   ),
   checkpointEverySteps: operational(
     z.number().int().min(0).max(1_000_000).default(0),
-    'Steps between checkpoints; 0 means only by epochs and minutes.',
+    'Optimizer steps between checkpoints; 0 means only by epochs and minutes.',
   ),
   checkpointEveryMinutes: operational(
     z.number().min(0).max(1_000_000).default(10),
     'Minutes between checkpoints; 0 means only by epochs and steps.',
   ),
-  logEverySteps: operational(z.number().int().min(1).max(1_000_000).default(10), 'Steps between metric points.'),
+  logEverySteps: operational(z.number().int().min(1).max(1_000_000).default(10), 'Optimizer steps between metric points.'),
 });
 export type TrainSettings = z.infer<typeof trainSettings>;
 /** A stage as people write it. */
 export type StageInput = z.input<typeof trainSettings>;
 
 /**
- * How a quoted cell of the category files is read. `reference`: as the 2nd place solution does, which takes only the closing quote
- * off and leaves inner quotes doubled. `csv`: as RFC 4180 says.
+ * How a quoted cell of the category files is read. `reference`: as the 2nd place solution does, which removes only the closing quote and
+ * leaves inner quotes doubled. `csv`: as in RFC 4180.
  */
 export const categoryQuotes = z.enum(['reference', 'csv']);
 export type CategoryQuotes = z.infer<typeof categoryQuotes>;
@@ -158,32 +161,35 @@ export const prepareSettings = z.strictObject({
   testSeed: result(z.number().int().min(0).default(0), 'Seed of the sample in the list `test`.'),
   categoryQuotes: result(
     categoryQuotes.default('reference'),
-    'How quoted categories are read: `reference` leaves their inner quotes doubled, `csv` reads them properly.',
+    'How quoted categories are read: `reference` leaves their inner quotes doubled, `csv` follows RFC 4180.',
   ),
 });
 
 export const exportSettings = z.strictObject({
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
-  preprocessing: result(preprocessing.default('cairn'), 'Named in the exported model; extraction follows it.'),
+  preprocessing: result(preprocessing.default('cairn'), 'Recorded in the exported model; extraction uses it.'),
   precision: result(
     z.enum(['fp32', 'fp16']).default('fp32'),
-    'What the exported backbone computes in; pooling, neck and features stay in fp32. fp16 is half the file, and faster on GPUs.',
+    'Precision of the exported backbone; pooling, neck and features stay in fp32. fp16 halves the file and is faster on GPUs.',
   ),
-  checkImages: operational(z.number().int().min(1).max(1024).default(16), 'Real images compared with PyTorch.'),
+  checkImages: operational(z.number().int().min(1).max(1024).default(16), 'Number of real images to compare with PyTorch.'),
   minCosine: operational(
     z.number().min(0).max(1).nullable().default(null),
-    'The least cosine between ONNX Runtime and PyTorch; null: 0.9999 with fp32, 0.999 with fp16.',
+    'The minimum cosine between ONNX Runtime and PyTorch; null: 0.9999 with fp32, 0.999 with fp16.',
   ),
 });
 export type ExportSettings = z.infer<typeof exportSettings>;
 
 export const extractSettings = z.strictObject({
   list: result(listName, 'The list to extract.'),
-  shards: operational(z.number().int().min(1).max(100_000).default(8), 'Pieces of the list; each is leased, committed and retried alone.'),
-  workers: operational(z.number().int().min(1).max(512).default(2), 'Most attempts at a time.'),
+  shards: operational(
+    z.number().int().min(1).max(100_000).default(8),
+    'Pieces of the list; each is leased, committed and retried on its own.',
+  ),
+  workers: operational(z.number().int().min(1).max(512).default(2), 'Most parallel attempts.'),
   batch: operational(z.number().int().min(1).max(1024).default(32), 'Images per call of ONNX Runtime; the last batch is padded.'),
   threads: operational(z.number().int().min(1).max(128).default(1), 'CPU threads of ONNX Runtime in a worker.'),
-  maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'Above this share of unreadable images the step fails.'),
+  maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'The step fails above this share of unreadable images.'),
 });
 export type ExtractSettings = z.infer<typeof extractSettings>;
 
@@ -197,10 +203,10 @@ export const evaluateSettings = z.strictObject({
 });
 
 export const registerSettings = z.strictObject({
-  model: result(safeName, 'Name of the registered model; the version counts up.'),
+  model: result(safeName, 'Name of the registered model; each registration creates a new version.'),
 });
 
-/** Settings by kind of step: what a step row stores and an attempt's spec carries. */
+/** Settings by kind of step, as stored in a step row and sent in an attempt's spec. */
 export const stepSettings = {
   prepare: prepareSettings,
   train: z.strictObject({ ...trainSettings.shape, model: modelSettings }),
@@ -212,7 +218,7 @@ export const stepSettings = {
 } as const;
 export type StepSettings = { [K in keyof typeof stepSettings]: z.infer<(typeof stepSettings)[K]> };
 
-/** A kind of step with its settings, as rows and specs hold them. */
+/** A kind of step with its settings, as in rows and specs. */
 export const kindAndSettings = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('prepare'), settings: stepSettings.prepare }),
   z.object({ kind: z.literal('train'), settings: stepSettings.train }),

@@ -42,9 +42,9 @@ test('training costs three forward passes per image, and keeps weights, maps and
   // An epoch has 1,544 steps of 1,024 images.
   // 10 x 1,581,056 images x 3 x 2 x 8.149 G / 35 T a second = 22,088 s = 6.14 h.
   // Memory: (23,508,032 + 42,680,832) x 14 + 128 x (32,231,296 x 2 + 81,313 x 12) bytes + 1 GiB = 10,376,494,464 bytes.
-  const reckoned = estimate(recipeOf(), '256');
-  expect(reckoned).toMatchObject({ gpuHours: 6.14, gpuMemoryGib: 9.66 });
-  expect(reckoned?.basis).toBe(
+  const estimated = estimate(recipeOf(), '256');
+  expect(estimated).toMatchObject({ gpuHours: 6.14, gpuMemoryGib: 9.66 });
+  expect(estimated?.basis).toBe(
     '10 epochs x 1,581,056 images x 48.9 GFLOP (resnet50, 256 px, forward and backward) at 35 TFLOP/s (fp16); ' +
       'memory 66.2 M weights x 14 bytes + 128 images x (32.2 M kept values x 2 bytes + 81,313 classes x 12 bytes) + 1 GiB; ' +
       'time may be off by a factor of 2 to 3 depending on the GPU, memory by a third',

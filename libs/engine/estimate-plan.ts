@@ -11,8 +11,8 @@ export async function estimateSteps(
 ): Promise<ReadonlyMap<string, Pick<PlannedStep, 'estimate' | 'split'>>> {
   const lists = await listCounts(ctx, submission, projectId);
   const entries = submission.plan.map(async (step) => {
-    const reckoned = estimateStep(step, submission.plan, lists);
-    const estimate = reckoned && ((await measuredBefore(ctx, step, submission, projectId, reckoned)) ?? reckoned);
+    const bySize = estimateStep(step, submission.plan, lists);
+    const estimate = bySize && ((await measuredBefore(ctx, step, submission, projectId, bySize)) ?? bySize);
     return [step.name, { estimate, split: step.kind === 'train' ? describeSplit(step.settings) : null }] as const;
   });
   return new Map(await Promise.all(entries));
@@ -57,7 +57,7 @@ async function measuredBefore(
   step: StepPlan,
   { recipe, dataset }: Submission,
   projectId: string,
-  reckoned: StepEstimate,
+  bySize: StepEstimate,
 ): Promise<StepEstimate | null> {
   const last = await prisma.step.findFirst({
     where: { name: step.name, kind: step.kind, state: 'succeeded', run: { projectId, recipeName: recipe.name, datasetId: dataset.id } },
@@ -70,9 +70,9 @@ async function measuredBefore(
   const hours = (last.slots * last.maxAttempts * (last.finishedAt.getTime() - last.startedAt.getTime())) / 3_600_000;
   const scaled = factor === 1 ? '' : `, times ${Number(factor.toPrecision(3))} for its epochs and pixels`;
   return {
-    ...reckoned,
+    ...bySize,
     gpuHours: Number((hours * factor).toPrecision(3)),
-    basis: `slots times its duration in run ${last.runId}${scaled}. From its size alone: ${reckoned.basis}`,
+    basis: `slots times its duration in run ${last.runId}${scaled}. From its size alone: ${bySize.basis}`,
   };
 }
 

@@ -42,7 +42,7 @@ export async function collectGarbage(
     artifacts.map(({ id }) => id),
   );
   const stagingPrefixes = attempts.map((attempt) => stagingPrefix(attempt.id));
-  const logPrefixes = attempts.filter(({ isGivenUp }) => isGivenUp).map((attempt) => logsPrefix(attempt.id));
+  const logPrefixes = attempts.filter(({ isAbandoned }) => isAbandoned).map((attempt) => logsPrefix(attempt.id));
   let bytes = artifacts.reduce((sum, artifact) => sum + Number(artifact.bytes), 0);
   if (!options.dryRun) {
     bytes = 0;
@@ -68,17 +68,17 @@ export async function collectGarbage(
 }
 
 /**
- * Attempts whose step has ended; `isGivenUp` when no result is left that they may have worked for, apart from the artifacts to be removed.
+ * Attempts whose step has ended; `isAbandoned` when no result is left that they may have worked for, apart from the artifacts to be removed.
  */
 function endedAttempts(
   { prisma }: EngineContext,
   { projectId, before }: { projectId: string; before: Date },
   toGo: readonly string[],
-): Promise<{ id: string; isGivenUp: boolean }[]> {
+): Promise<{ id: string; isAbandoned: boolean }[]> {
   return prisma.$queryRaw`
     select t.id,
       not exists (select 1 from artifact a where a.run_id = s.run_id and a.step_name = s.name and a.created_at <= t.created_at
-        and a.state <> 'deleting' and a.id <> all(${[...toGo]})) as "isGivenUp"
+        and a.state <> 'deleting' and a.id <> all(${[...toGo]})) as "isAbandoned"
     from attempt t join step s on s.id = t.step_id join run r on r.id = s.run_id
     where r.project_id = ${projectId} and t.ended_at < ${before} and s.finished_at < ${before} and s.state = any(${endedStepStates})`;
 }

@@ -100,15 +100,15 @@ describe('a plan', () => {
     const set = { 'stages.first.epochs': 20 };
     const runId = await harness.submit({ recipe: fresh, set, noReuse: true });
     await harness.play(runId, 'prepare');
-    const reckoned = (await planned(set)).of('first')?.estimate;
-    expect(reckoned?.basis).toMatch(/^20 epochs x 8 images x 0\.3\d+ GFLOP \(resnet18, 32 px/);
+    const estimated = (await planned(set)).of('first')?.estimate;
+    expect(estimated?.basis).toMatch(/^20 epochs x 8 images x 0\.3\d+ GFLOP \(resnet18, 32 px/);
     await harness.playAll(runId);
     await harness.prisma.step.update({
       where: { runId_name: { runId, name: 'first' } },
       data: { startedAt: new Date('2026-01-01T00:00:00Z'), finishedAt: new Date('2026-01-01T02:00:00Z') },
     });
     const twice = await planned({ 'stages.first.epochs': 40 });
-    expect(twice.of('first')?.estimate).toMatchObject({ gpuHours: 4, gpuMemoryGib: reckoned?.gpuMemoryGib });
+    expect(twice.of('first')?.estimate).toMatchObject({ gpuHours: 4, gpuMemoryGib: estimated?.gpuMemoryGib });
     expect(twice.of('first')?.estimate?.basis).toContain(`slots times its duration in run ${runId}, times 2 for its epochs`);
     expect(twice.of('search')).toMatchObject({ estimate: null, split: null });
     expect(twice.estimate.gpuHours).toBeGreaterThanOrEqual(4);

@@ -8,13 +8,13 @@ import { backends, type TestServer, type TestStore } from './fixtures/backends.t
 import { openQueues, type Queues, type QueuesOptions } from './open-queues.ts';
 
 /** The queues' log during a test: shown when it fails. */
-const said: string[] = [];
-const quiet = createLogger({ name: 'queue', level: 'debug', destination: { write: (line) => said.push(line) } });
+const logLines: string[] = [];
+const quiet = createLogger({ name: 'queue', level: 'debug', destination: { write: (line) => logLines.push(line) } });
 const entry = (generation = 1) => ({ attemptId: newId('attempt'), generation });
 const opened: Queues[] = [];
 afterEach(async ({ task }) => {
-  if (task.result?.state === 'fail') console.error(said.join(''));
-  said.length = 0;
+  if (task.result?.state === 'fail') console.error(logLines.join(''));
+  logLines.length = 0;
   await Promise.all(opened.splice(0).map((queues) => queues.close(2000)));
 });
 

@@ -7,23 +7,23 @@ test('an outage is logged once when it begins and once when it ends, with its du
   let now = 0;
   const log = createLogger({ name: 'queue', destination: { write: (line) => lines.push(JSON.parse(line)) } });
   const outage = createOutage(log, 'localhost:6379', () => now);
-  outage.over();
+  outage.recovered();
   expect(lines).toEqual([]);
   const error = new Error('ECONNREFUSED');
-  outage.seen(error);
-  outage.seen(error);
-  outage.seen(new Error('ECONNREFUSED'));
+  outage.failed(error);
+  outage.failed(error);
+  outage.failed(new Error('ECONNREFUSED'));
   expect(outage.failures()).toBe(2);
   expect(outage.knows(error)).toBe(true);
   expect(outage.knows(new Error('a bug'))).toBe(false);
   const late = outage.mark();
-  outage.seen(new Error('ECONNRESET'));
-  outage.over(late);
-  outage.over(outage.mark());
+  outage.failed(new Error('ECONNRESET'));
+  outage.recovered(late);
+  outage.recovered(outage.mark());
   expect(lines).toHaveLength(1);
   now = 1500;
-  outage.over(outage.mark());
-  outage.over();
+  outage.recovered(outage.mark());
+  outage.recovered();
   expect(lines).toMatchObject([
     { msg: 'the queue is not responding; retrying' },
     { msg: 'the queue is responding again', outageMs: 1500, failures: 3 },

@@ -3,14 +3,14 @@ import type { Logger } from '@cairn/runtime';
 /** Tracks whether the queue's server responds; logs once when it is lost and once when it is back. */
 export type Outage = {
   /** Records a call that failed for lack of a connection. */
-  seen(error: Error): void;
-  /** Take this before a call, and pass it to `over` if the call succeeds. */
+  failed(error: Error): void;
+  /** Take this before a call, and pass it to `recovered` if the call succeeds. */
   mark(): number;
   /**
    * Records a successful call. It proves nothing if it began before the last failure, or directly follows it: a server that is going down
    * still answers on old connections. Without a mark: a new connection was opened.
    */
-  over(mark?: number): void;
+  recovered(mark?: number): void;
   /** Number of failed calls since the last success. */
   failures(): number;
   /** Whether this error object was already recorded as part of an outage: every queue of a connection emits it again. */
@@ -26,7 +26,7 @@ export function createOutage(log: Logger, place: string, now: () => number = Dat
   let since = 0;
   let last = 0;
   return {
-    seen(error) {
+    failed(error) {
       if (logged.has(error)) return;
       logged.add(error);
       failures += 1;
@@ -37,7 +37,7 @@ export function createOutage(log: Logger, place: string, now: () => number = Dat
       log.warn({ err: error, place }, 'the queue is not responding; retrying');
     },
     mark: () => total,
-    over(mark) {
+    recovered(mark) {
       if (failures === 0) return;
       if (mark !== undefined && (mark !== total || now() - last < settleMs)) return;
       log.info({ place, failures, outageMs: now() - since }, 'the queue is responding again');

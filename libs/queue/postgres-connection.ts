@@ -42,7 +42,7 @@ class SharedConnection extends PostgresConnection {
     this.schema = schema;
     this.setMaxListeners(0);
     // An error of the LISTEN connection; every queue and consumer emits it again.
-    this.on('error', (error: Error) => shared.outage.seen(error));
+    this.on('error', (error: Error) => shared.outage.failed(error));
   }
 
   override waitUntilReady(): Promise<void> {
@@ -119,16 +119,16 @@ function openPostgresPool({ url, schema, log, maxConnections, commandLimitMs }: 
     options: `-c search_path=${quoteSchemaName(schema)} -c synchronous_commit=off`,
   });
   // Idle connections that the server closes; without a listener their errors would end the process.
-  pool.on('error', (error) => outage.seen(error));
+  pool.on('error', (error) => outage.failed(error));
 
   async function watched<T>(work: () => Promise<T>): Promise<T> {
     const mark = outage.mark();
     try {
       const result = await work();
-      outage.over(mark);
+      outage.recovered(mark);
       return result;
     } catch (error) {
-      if (error instanceof Error && isOutage(error)) outage.seen(error);
+      if (error instanceof Error && isOutage(error)) outage.failed(error);
       if (stateOf(error) !== ownRefusal) await untilNextTry();
       throw error;
     }

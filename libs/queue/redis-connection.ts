@@ -25,11 +25,11 @@ export function connectRedis({ url, log, commandLimitMs }: RedisConnectionOption
   function watch(redis: Redis): void {
     clients.push(redis);
     redis.on('error', (error: Error) => {
-      if (!isClosing) outage.seen(error);
+      if (!isClosing) outage.failed(error);
     });
     // Not `close`, which is also emitted for a connection that is closed on purpose.
-    redis.on('reconnecting', () => outage.seen(new Error(`the connection to ${place} was lost`)));
-    redis.on('ready', () => outage.over());
+    redis.on('reconnecting', () => outage.failed(new Error(`the connection to ${place} was lost`)));
+    redis.on('ready', () => outage.recovered());
   }
 
   function client(options: Pick<RedisOptions, 'connectionName' | 'commandTimeout'>): Redis {

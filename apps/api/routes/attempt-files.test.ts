@@ -17,16 +17,16 @@ async function attemptWithCurves(): Promise<string> {
 const attemptId = await attemptWithCurves();
 
 test("an attempt's event files can be listed and downloaded, even after its staging folder is removed", async () => {
-  const look = async () => {
+  const check = async () => {
     const list = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard`);
     const file = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard/${name}`);
     expect(attemptFileList.parse(list.json).items).toMatchObject([{ name, bytes: 3 }]);
     expect(file).toMatchObject({ status: 200, headers: { 'content-type': 'application/octet-stream', 'content-length': '3' } });
   };
-  await look();
+  await check();
   await keepTensorBoardFiles(store, attemptId);
   await store.removePrefix(`staging/${attemptId}`);
-  await look();
+  await check();
 });
 
 test('a missing file, a file outside the folder, and an unknown attempt are rejected', async () => {

@@ -24,12 +24,12 @@ const addDataset = (name: string) =>
   registerDataset(prisma, ada, { name, source, digest: sha256(name), digestBasis: 'test', files: { metadata: {}, images: {} } });
 
 /** Each command: its preparation, its action, and the value that it changes. */
-const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () => Promise<unknown>; after: object | null }>][] = [
+const commands: [string, () => Promise<{ act: () => Promise<unknown>; readState: () => Promise<unknown>; after: object | null }>][] = [
   [
     'run.submit',
     async () => ({
       act: () => harness.engine.submitRun(request({ name: 'audited', set: distinct() }), ada, null),
-      look: () => prisma.run.count(),
+      readState: () => prisma.run.count(),
       after: { name: 'audited', recipe: 'small', dataset: 'toy@1', priority: 0 },
     }),
   ],
@@ -37,7 +37,7 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () =
     'run.cancel',
     async () => {
       const id = await submit();
-      return { act: () => cancel(id), look: () => prisma.run.findUnique({ where: { id } }), after: { state: 'cancelling' } };
+      return { act: () => cancel(id), readState: () => prisma.run.findUnique({ where: { id } }), after: { state: 'cancelling' } };
     },
   ],
   [
@@ -45,32 +45,39 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () =
     async () => {
       const id = await submit();
       await cancel(id);
-      const look = () => prisma.run.findUnique({ where: { id }, include: { steps: true } });
-      return { act: () => harness.engine.retryRun(id, ada, null), look, after: { state: 'running', steps: { prepare: 'blocked' } } };
+      const readState = () => prisma.run.findUnique({ where: { id }, include: { steps: true } });
+      return { act: () => harness.engine.retryRun(id, ada, null), readState, after: { state: 'running', steps: { prepare: 'blocked' } } };
     },
   ],
   [
     'dataset.add',
-    async () => ({ act: () => addDataset('audited'), look: () => prisma.dataset.count(), after: { name: 'audited', version: 1 } }),
+    async () => ({ act: () => addDataset('audited'), readState: () => prisma.dataset.count(), after: { name: 'audited', version: 1 } }),
   ],
-  ['weights.import', async () => ({ act: () => put('audited'), look: () => prisma.weights.count(), after: { name: 'audited', bytes: 7 } })],
+  [
+    'weights.import',
+    async () => ({ act: () => put('audited'), readState: () => prisma.weights.count(), after: { name: 'audited', bytes: 7 } }),
+  ],
   [
     'weights.remove',
     async () => {
       await put('removed');
-      return { act: () => call('submitter', 'DELETE', '/v1/weights/removed'), look: () => prisma.weights.count(), after: null };
+      return { act: () => call('submitter', 'DELETE', '/v1/weights/removed'), readState: () => prisma.weights.count(), after: null };
     },
   ],
   [
     'token.create',
-    async () => ({ act: () => makeToken('audited'), look: () => prisma.token.count(), after: { name: 'audited', role: 'viewer' } }),
+    async () => ({ act: () => makeToken('audited'), readState: () => prisma.token.count(), after: { name: 'audited', role: 'viewer' } }),
   ],
   [
     'token.revoke',
     async () => {
       const { id } = (await makeToken('revoked')).json;
-      const look = () => prisma.token.findUnique({ where: { id } });
-      return { act: () => call('admin', 'DELETE', `/v1/tokens/${id}`), look, after: { name: 'revoked', revokedAt: expect.any(String) } };
+      const readState = () => prisma.token.findUnique({ where: { id } });
+      return {
+        act: () => call('admin', 'DELETE', `/v1/tokens/${id}`),
+        readState,
+        after: { name: 'revoked', revokedAt: expect.any(String) },
+      };
     },
   ],
   [
@@ -78,8 +85,8 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; look: () =
     async () => {
       const unreferred = { id: newId('artifact'), projectId: 'default', kind: 'lists', state: 'ready', prefix: 'lists/a/', stepName: 'a' };
       await prisma.artifact.create({ data: { ...unreferred, createdAt: new Date(0) } });
-      const look = () => prisma.artifact.findUnique({ where: { id: unreferred.id } });
-      return { act: () => call('admin', 'POST', '/v1/gc', { body: { olderThanHours: 1 } }), look, after: null };
+      const readState = () => prisma.artifact.findUnique({ where: { id: unreferred.id } });
+      return { act: () => call('admin', 'POST', '/v1/gc', { body: { olderThanHours: 1 } }), readState, after: null };
     },
   ],
 ];
@@ -99,19 +106,19 @@ const entries = () => prisma.auditEntry.findMany({ orderBy: { id: 'asc' } });
 
 describe('an entry of the audit', () => {
   test.each(commands)('is written with the change or not at all: %s', async (action, prepare) => {
-    const { act, look, after } = await prepare();
-    const [state, written] = [await look(), await entries()];
+    const { act, readState, after } = await prepare();
+    const [state, written] = [await readState(), await entries()];
     for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact']]) {
       await failCommits(...tables);
       // Over HTTP a failure is a response.
       await act().catch(() => null);
-      expect(await look()).toEqual(state);
+      expect(await readState()).toEqual(state);
       expect(await entries()).toEqual(written);
     }
 
     await allowCommits();
     await act();
-    expect(await look()).not.toEqual(state);
+    expect(await readState()).not.toEqual(state);
     const added = (await entries()).slice(written.length);
     expect(added).toMatchObject([{ action, after, address: expect.stringMatching(/^(127\.0\.0\.1|192\.0\.2\.7)$/) }]);
     expect(added[0]?.tokenId).toMatch(/^tok_/);

@@ -11,9 +11,9 @@ import { noBounds, openTestApi } from '../testing/test-api.ts';
 const { api, call, folder, openReplica, prisma, secrets, harness, store } = await openTestApi();
 
 const file = (text: string) => Buffer.from(text.repeat(1000));
-const said = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone: 'resnet18', sha256: sha256(octets), ...over });
+const declared = (octets: Buffer, over: Record<string, string> = {}) => ({ backbone: 'resnet18', sha256: sha256(octets), ...over });
 const put = (name: string, octets: Buffer, over: Record<string, string> = {}) =>
-  call('submitter', 'PUT', `/v1/weights/${name}`, { octets, query: said(octets, over) });
+  call('submitter', 'PUT', `/v1/weights/${name}`, { octets, query: declared(octets, over) });
 const withWeights = (name: string, over: Record<string, unknown> = {}) => ({ set: { 'stages.first.weights': name, ...over } });
 /** The files in the store below a folder. */
 const stored = async (name: string) => (await readdir(join(folder, name)).catch(() => [])).length;
@@ -71,7 +71,7 @@ test('of many concurrent imports under the same name one stores it', async () =>
 test('an upload that differs from its declaration leaves nothing behind', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const octets = file('cut off');
-  const answer = await call('submitter', 'PUT', '/v1/weights/cut', { octets: octets.subarray(1), query: said(octets) });
+  const answer = await call('submitter', 'PUT', '/v1/weights/cut', { octets: octets.subarray(1), query: declared(octets) });
   expect(answer).toMatchObject({ status: 422, json: { code: 'content_mismatch' } });
   expect([await notDeleted(), await prisma.weights.count()]).toEqual(before);
   expect(await stored('staging')).toBe(0);
@@ -83,7 +83,7 @@ test('a known SHA-256 does not admit other bytes, neither under the existing nam
   const names = await prisma.weights.count();
   for (const name of ['known', 'known-too'])
     for (const others of [file('something else'), Buffer.alloc(0), octets.subarray(1)])
-      expect(await call('submitter', 'PUT', `/v1/weights/${name}`, { octets: others, query: said(octets) })).toMatchObject({
+      expect(await call('submitter', 'PUT', `/v1/weights/${name}`, { octets: others, query: declared(octets) })).toMatchObject({
         status: 422,
         json: { code: 'content_mismatch', detail: expect.stringContaining(`Received ${others.length} bytes`) },
       });
@@ -93,7 +93,7 @@ test('a known SHA-256 does not admit other bytes, neither under the existing nam
 test('a client that disconnects midway leaves nothing behind', async () => {
   const before = [await notDeleted(), await prisma.weights.count()];
   const url = new URL(await api.listen({ host: '127.0.0.1', port: 0 }));
-  const query = new URLSearchParams(said(file('gone')));
+  const query = new URLSearchParams(declared(file('gone')));
   const request = httpRequest(new URL(`/v1/weights/gone?${query}`, url), {
     method: 'PUT',
     headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream', 'content-length': 1_000_000 },
@@ -111,15 +111,15 @@ test('a client that disconnects midway leaves nothing behind', async () => {
 
 test('an insufficient role, a missing body, invalid fields and an oversized file are rejected', async () => {
   const octets = file('roles');
-  expect((await call('viewer', 'PUT', '/v1/weights/a', { octets, query: said(octets) })).status).toBe(403);
-  expect((await call('submitter', 'PUT', '/v1/weights/a', { query: said(octets) })).json).toMatchObject({ code: 'invalid_request' });
+  expect((await call('viewer', 'PUT', '/v1/weights/a', { octets, query: declared(octets) })).status).toBe(403);
+  expect((await call('submitter', 'PUT', '/v1/weights/a', { query: declared(octets) })).json).toMatchObject({ code: 'invalid_request' });
   expect((await put('a', octets, { backbone: 'resnet5' })).json).toMatchObject({ code: 'invalid_request' });
   expect((await put('a', octets, { content: 'model' })).json).toMatchObject({
     detail: expect.stringContaining('embeddingDim and classes'),
   });
   expect((await call('submitter', 'POST', '/v1/runs', { octets })).json.detail).toContain('This route accepts JSON only');
   const large = { 'content-length': String(9 * 1024 ** 3), 'content-type': 'application/octet-stream' };
-  expect((await call('submitter', 'PUT', '/v1/weights/a', { headers: large, query: said(octets) })).json).toMatchObject({
+  expect((await call('submitter', 'PUT', '/v1/weights/a', { headers: large, query: declared(octets) })).json).toMatchObject({
     code: 'payload_too_large',
   });
 });
@@ -251,7 +251,7 @@ test('weights are imported up to the quota of their owner, even when many are se
     bounded.inject({
       method: 'PUT',
       url: `/v1/weights/${name}`,
-      query: said(octets),
+      query: declared(octets),
       payload: octets,
       headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream' },
     });
@@ -268,7 +268,7 @@ test('weights are imported up to the quota of their owner, even when many are se
   const large = await bounded.inject({
     method: 'PUT',
     url: '/v1/weights/large',
-    query: said(file('large')),
+    query: declared(file('large')),
     headers: { authorization: `Bearer ${secrets.submitter}`, 'content-type': 'application/octet-stream', 'content-length': '1000000001' },
   });
   expect(large.json()).toMatchObject({ code: 'quota_exceeded', details: { setting: 'CAIRN_OWNER_WEIGHTS_GB' } });

@@ -44,7 +44,9 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
       const { name } = request.params;
       const giveBack = await weightsQuota.reserve({ projectId: caller.projectId, owner: caller.name, name, bytes: lengthOf(request) });
       const signal = closedSignal(reply);
-      const { weights, created } = await importWeights(deps, { actor: caller, name, said: request.query, body, signal }).finally(giveBack);
+      const { weights, created } = await importWeights(deps, { actor: caller, name, declared: request.query, body, signal }).finally(
+        giveBack,
+      );
       return reply
         .code(created ? 201 : 200)
         .header('location', `/v1/weights/${name}`)

@@ -75,7 +75,7 @@ describe('a recipe that does not fit the schema', () => {
   test('names the backbones and the nearest one; a network of timm is taken', () => {
     const error = faultOf('backbone: resnet18', 'backbone: resnest100');
     expect(error.message).toContain('model.backbone is "resnest100": use resnet18, resnet10_w32, resnet50, ');
-    expect(error.message).toContain('or timm: and the name of a network of timm; did you mean "resnest101"?');
+    expect(error.message).toContain('or timm: followed by the name of a timm network; did you mean "resnest101"?');
     const taken = parseRecipe(good.replace('resnet18', 'timm:convnext_base.fb_in22k'), 'recipe.yaml');
     expect(taken.model?.backbone).toBe('timm:convnext_base.fb_in22k');
   });
