@@ -16,7 +16,7 @@ const seen = (attemptId: string) =>
     .get(attemptId)
     ?.map(({ pid }) => pid) ?? [];
 
-test('all processes of an attempt are killed, and none of another', async () => {
+test("all processes of an attempt are killed, and no other attempt's", async () => {
   const [mine, other] = [newId('attempt'), newId('attempt')];
   const children = [aProcessOf(mine), aProcessOf(mine)];
   const stranger = aProcessOf(other);
@@ -27,7 +27,7 @@ test('all processes of an attempt are killed, and none of another', async () => 
   expect(seen(other)).toEqual([stranger.pid]);
 });
 
-test('what is spared is not waited for: the init of a container stays until the agent has gone', async () => {
+test("spared processes are not waited for: a container's init stays until the agent has exited", async () => {
   const attemptId = newId('attempt');
   const [init, rank] = [aProcessOf(attemptId), aProcessOf(attemptId)];
   await expect.poll(() => seen(attemptId).length).toBe(2);
