@@ -119,7 +119,7 @@ test('a ClusterQueue that is stopped is told, and what it held goes on when it i
     { ordinal: 1, failure: { cause: 'preemption' } },
     { ordinal: 2, state: 'launching' },
   ]);
-  await waits(id).toMatch(/LocalQueue cairn of namespace .*; its queue does not take it: ClusterQueue cairn is inactive \(since/);
+  await waits(id).toMatch(/LocalQueue cairn of namespace .*; its queue does not accept it: ClusterQueue cairn is inactive \(since/);
   await kueue.change({ ...queue, spec: { stopPolicy: 'None' } });
   await running().toEqual([expect.stringMatching(/\/384\/2$/)]);
 });
