@@ -58,9 +58,9 @@ export function catalogueCalls({ send }: Requester) {
       send({ method: 'GET', path: ['v1', 'recipes', name], repeatable: true, answer: recipeView }, options),
 
     /** Imports a file of tensors under a name. The same file again changes nothing, so a failed try is repeated. */
-    importWeights: (name: string, said: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
+    importWeights: (name: string, description: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
       send(
-        { method: 'PUT', path: ['v1', 'weights', name], query: said, octets: file, repeatable: true, answer: weightsView },
+        { method: 'PUT', path: ['v1', 'weights', name], query: description, octets: file, repeatable: true, answer: weightsView },
         // At least 1 MB per second.
         { ...options, timeoutMs: options.timeoutMs ?? 60_000 + Math.ceil(file.size / 1000) },
       ),

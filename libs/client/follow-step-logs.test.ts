@@ -57,7 +57,7 @@ async function collect(options: Partial<FollowStepLogsOptions>, onPiece?: (soFar
     step: '384',
     streams: ['stdout'],
     follow: true,
-    lookMs: 10,
+    pollMs: 10,
     ...options,
   });
   for await (const piece of pieces) {

@@ -16,7 +16,7 @@ export type FollowStepLogsOptions = {
   follow: boolean;
   signal?: AbortSignal | undefined;
   /** How often to poll for new attempts; 1 s by default. */
-  lookMs?: number | undefined;
+  pollMs?: number | undefined;
 };
 
 /** The calls of the client that following needs. */
@@ -97,7 +97,7 @@ async function followAll(
         signal.throwIfAborted();
         return;
       }
-      await wait(options.lookMs ?? 1000, signal);
+      await wait(options.pollMs ?? 1000, signal);
     }
   } finally {
     if (signal.aborted) await Promise.all(living);

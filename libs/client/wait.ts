@@ -28,7 +28,7 @@ export function retryDelay(failures: number, maxMs: number): number {
   return full / 2 + (Math.random() * full) / 2;
 }
 
-const longestRetryAfterMs = 30_000;
+const maxRetryAfterMs = 30_000;
 
 /**
  * Milliseconds before the next try after `failures`: the server's Retry-After and up to half as much again, so that the clients
@@ -37,7 +37,7 @@ const longestRetryAfterMs = 30_000;
 export function delayAfter(error: unknown, failures: number, maxMs: number): number {
   const seconds = error instanceof CairnError ? error.details.retryAfterSeconds : undefined;
   if (typeof seconds !== 'number') return retryDelay(failures, maxMs);
-  const asked = Math.min(longestRetryAfterMs, Math.max(0, seconds * 1000));
+  const asked = Math.min(maxRetryAfterMs, Math.max(0, seconds * 1000));
   return asked + (Math.random() * asked) / 2;
 }
 

@@ -19,12 +19,12 @@ const seen = (attemptId: string) =>
 test("all processes of an attempt are killed, and no other attempt's", async () => {
   const [mine, other] = [newId('attempt'), newId('attempt')];
   const children = [aProcessOf(mine), aProcessOf(mine)];
-  const stranger = aProcessOf(other);
-  await expect.poll(() => [seen(mine).length, seen(other)]).toEqual([2, [stranger.pid]]);
+  const unrelated = aProcessOf(other);
+  await expect.poll(() => [seen(mine).length, seen(other)]).toEqual([2, [unrelated.pid]]);
   const ends = children.map((child) => once(child, 'exit'));
   expect(await killAttemptProcesses([mine], { limitMs: 5_000 })).toEqual(new Set());
   expect((await Promise.all(ends)).map(([, signal]) => signal)).toEqual(['SIGKILL', 'SIGKILL']);
-  expect(seen(other)).toEqual([stranger.pid]);
+  expect(seen(other)).toEqual([unrelated.pid]);
 });
 
 test("spared processes are not waited for: a container's init stays until the agent has exited", async () => {

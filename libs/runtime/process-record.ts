@@ -91,7 +91,7 @@ export function replaceRecord(path: string, value: unknown): void {
   renameSync(writeTemporary(path, value), path);
 }
 
-/** The record in the file; null when the file does not exist. Throws when its content does not fit the schema. */
+/** The record in the file; null when the file does not exist. Throws when its content does not match the schema. */
 export function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
   const text = readOrNull(path);
   if (text === null) return null;
@@ -103,9 +103,9 @@ export function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
 }
 
 function writeTemporary(path: string, value: unknown): string {
-  const beside = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-  writeFileSync(beside, JSON.stringify(value), { flag: 'wx' });
-  return beside;
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileSync(temporary, JSON.stringify(value), { flag: 'wx' });
+  return temporary;
 }
 
 function bootId(): string {

@@ -90,7 +90,7 @@ async function regionOfEnvironment(location: S3Location): Promise<string> {
  * Retries a request with growing pauses whenever it may succeed. Unlike the SDK's own strategies it has no budget
  * that all requests share: an outage of seconds that hits many parts at once would exhaust it and fail them all.
  */
-function patientRetries({ attempts, pauseMs, longestPauseMs }: S3Limits): Exclude<S3ClientConfig['retryStrategy'], undefined> {
+function patientRetries({ attempts, pauseMs, maxPauseMs }: S3Limits): Exclude<S3ClientConfig['retryStrategy'], undefined> {
   const token = (count: number, delay: number) => ({ getRetryCount: () => count, getRetryDelay: () => delay });
   return {
     mode: 'standard',
@@ -98,7 +98,7 @@ function patientRetries({ attempts, pauseMs, longestPauseMs }: S3Limits): Exclud
     async refreshRetryTokenForRetry(last, { errorType }) {
       const count = last.getRetryCount();
       if (errorType === 'CLIENT_ERROR' || count + 1 >= attempts) throw new Error('the request is not sent again');
-      return token(count + 1, backoff({ attempt: count, baseMs: pauseMs, maxMs: longestPauseMs }));
+      return token(count + 1, backoff({ attempt: count, baseMs: pauseMs, maxMs: maxPauseMs }));
     },
     recordSuccess() {},
   };

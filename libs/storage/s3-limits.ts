@@ -13,7 +13,7 @@ export type S3Limits = {
   attempts: number;
   /** Before a retry: doubles from the first to the second. */
   pauseMs: number;
-  longestPauseMs: number;
+  maxPauseMs: number;
   connectMs: number;
   /** A request on which nothing is sent or received for this long is ended. */
   silenceMs: number;
@@ -35,7 +35,7 @@ export const defaultS3Limits: S3Limits = {
   // Pauses of 11 to 23 seconds in total: enough to wait for a server that restarts.
   attempts: 8,
   pauseMs: 200,
-  longestPauseMs: 10_000,
+  maxPauseMs: 10_000,
   connectMs: 5_000,
   silenceMs: 60_000,
   fruitlessResumes: 5,

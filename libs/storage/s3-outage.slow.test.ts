@@ -51,7 +51,7 @@ function open(endpoint = s3.endpoint, limits: Partial<S3Limits> = {}): ObjectSto
     parallelParts: 2,
     attempts: 60,
     pauseMs: 50,
-    longestPauseMs: 500,
+    maxPauseMs: 500,
     ...limits,
   });
 }
@@ -176,7 +176,7 @@ test('an unreachable server is named, and an abort ends the wait for it', async 
   });
   const controller = new AbortController();
   const reason = new Error('superseded');
-  const waiting = open(gone.endpoint, { pauseMs: 60_000, longestPauseMs: 60_000 }).head('key', controller.signal);
+  const waiting = open(gone.endpoint, { pauseMs: 60_000, maxPauseMs: 60_000 }).head('key', controller.signal);
   controller.abort(reason);
   await expect(waiting).rejects.toBe(reason);
 });

@@ -42,9 +42,9 @@ export type SchemaDifference = {
 export async function schemaDifference(migratedUrl: string, emptyUrl: string, schema?: string): Promise<SchemaDifference> {
   const content = schema ?? (await readFile(schemaFile, 'utf8'));
   await withClient(emptyUrl, async (client) => void (await client.query(await scriptOf(emptyUrl, content))));
-  const [migrated, said] = await Promise.all([migratedUrl, emptyUrl].map((url) => withClient(url, contentsOf)));
+  const [migrated, declared] = await Promise.all([migratedUrl, emptyUrl].map((url) => withClient(url, contentsOf)));
   const without = (lines: string[] = [], others: string[] = []) => lines.filter((line) => !others.includes(line));
-  return { onlyMigrated: without(migrated, said), onlySchema: without(said, migrated) };
+  return { onlyMigrated: without(migrated, declared), onlySchema: without(declared, migrated) };
 }
 
 /** The SQL that creates the schema. */

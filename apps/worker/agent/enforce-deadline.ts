@@ -7,11 +7,11 @@ const maxTimerMs = 2 ** 31 - 1;
 export function enforceDeadline(stop: Pick<Stop, 'ask'>, seconds: number | undefined, graceSeconds: number): () => void {
   if (seconds === undefined) return () => undefined;
   let timer: NodeJS.Timeout | undefined;
-  const look = () => {
+  const check = () => {
     const leftMs = seconds * 1000 - performance.now();
     if (leftMs <= 0) stop.ask({ cause: 'deadline', reason: 'it reached the time limit of its pool', graceSeconds });
-    else timer = setTimeout(look, Math.min(leftMs, maxTimerMs));
+    else timer = setTimeout(check, Math.min(leftMs, maxTimerMs));
   };
-  look();
+  check();
   return () => clearTimeout(timer);
 }

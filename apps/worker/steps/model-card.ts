@@ -113,7 +113,7 @@ function usage(details: Record<string, unknown>): string[] {
   if (known === undefined) return ['See the details of the artifact `model`.'];
   const { imageSize, preprocessing, embeddingDim } = known;
   return [
-    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as ${markdownCode(preprocessing)}, and gives`,
+    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as ${markdownCode(preprocessing)}, and returns`,
     `\`features\` [N, ${embeddingDim}] of unit length: compare them by their inner product.`,
   ];
 }

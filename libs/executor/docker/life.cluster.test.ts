@@ -206,8 +206,8 @@ test('a newer generation starts when the older one is gone, and the older one ca
 
 test('another owner’s container of the same name is refused', async () => {
   const spec = aSpec();
-  const stranger = await docker.createContainer({ name: containerName(spec), Image: poolOf().image, Cmd: ['true'] });
-  onTestFinished(() => stranger.remove());
+  const other = await docker.createContainer({ name: containerName(spec), Image: poolOf().image, Cmd: ['true'] });
+  onTestFinished(() => other.remove());
   await expect(pool.open().start(spec, limit())).rejects.toMatchObject({
     code: 'invalid_configuration',
     message: expect.stringContaining('does not belong to this attempt'),
@@ -282,15 +282,15 @@ test('an unreachable engine is an error that names it; when it is back, changes 
 });
 
 test('containers of another pool of the same engine are ignored', async () => {
-  const stranger = testPool();
-  onTestFinished(() => stranger.close());
+  const other = testPool();
+  onTestFinished(() => other.close());
   const spec = aSpec();
-  await stranger.open().start(spec, limit());
+  await other.open().start(spec, limit());
   const executor = pool.open();
   expect(await executor.observe(limit())).toEqual([]);
   await executor.forget(spec.attemptId);
-  expect(await observed(stranger.open(), spec)).toMatchObject({ phase: 'running' });
-  expect(poolLabels(pool.owner)).not.toEqual(poolLabels(stranger.owner));
+  expect(await observed(other.open(), spec)).toMatchObject({ phase: 'running' });
+  expect(poolLabels(pool.owner)).not.toEqual(poolLabels(other.owner));
 });
 
 async function openWay(socketPath: string) {

@@ -24,7 +24,7 @@ export type QueuePlace = { inLocalQueue: number; inClusterQueue: number };
 const notPickedUpAfterMs = 60_000;
 
 /** Reasons of the condition QuotaReserved while it is False; a version may give others, for which the message is shown. */
-const waitingWords: Readonly<Record<string, string>> = {
+const waitingTexts: Readonly<Record<string, string>> = {
   NoMatchingFlavor: 'no flavor of its ClusterQueue suits its pod',
   WaitingForQuota: 'its quota is used up',
   ExceedsMaxQuota: 'its pod requests more than the whole quota',
@@ -35,7 +35,7 @@ const waitingWords: Readonly<Record<string, string>> = {
 };
 
 /** Reasons of the condition Evicted while the Workload waits again (Kueue's apis/kueue/v1beta2/workload_types.go). */
-const evictedWords: Readonly<Record<string, string>> = {
+const evictedTexts: Readonly<Record<string, string>> = {
   PodsReadyTimeout: 'its pod was not ready in time, and it waits again',
   AdmissionCheck: 'an admission check sent it back',
   ClusterQueueStopped: 'its ClusterQueue is stopped',
@@ -72,7 +72,7 @@ function whyQueued(workload: Workload): string {
   }
   const evicted = conditionOf(workload, 'Evicted');
   const isEvicted = evicted?.status === 'True';
-  const parts = [isEvicted ? conditionText(evicted, evictedWords) : '', reserved ? conditionText(reserved, waitingWords) : ''];
+  const parts = [isEvicted ? conditionText(evicted, evictedTexts) : '', reserved ? conditionText(reserved, waitingTexts) : ''];
   return parts.filter((part) => part !== '').join('; ');
 }
 

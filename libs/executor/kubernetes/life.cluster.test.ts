@@ -182,7 +182,7 @@ test('a pod deleted by hand ends its attempt and is not replaced', async () => {
   await core.deleteNamespacedPod({ name, namespace: space.name });
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 143, finding: { signal: 'killed' } });
   await eventually(pods).toEqual([]);
-  // For a later executor the Job tells what happened.
+  // For a later executor the Job shows what happened.
   const later = space.open();
   await eventually(() => observed(later, spec)).toMatchObject({ phase: 'exited', exitCode: 143, finding: { signal: 'killed' } });
 });
@@ -243,7 +243,7 @@ test('two installations whose pools share a name and a namespace see, stop and f
 
 test('the remains of a removed installation are deleted; objects of others stay', async () => {
   const script = endsAtTerm(agentExit.preempted);
-  const owners = [{}, { pool: 'other' }, { instance: 'stranger' }];
+  const owners = [{}, { pool: 'other' }, { instance: 'other' }];
   const specs = owners.map(() => aSpec());
   const [mine, other, theirs] = specs.map((spec) => objectName(spec));
   for (const [index, spec] of specs.entries()) {

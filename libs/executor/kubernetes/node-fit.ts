@@ -81,7 +81,7 @@ function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { pods: numbe
   const has = amount(node.status?.capacity, needs.gpuResource);
   const unhealthy = has - amount(node.status?.allocatable, needs.gpuResource);
   const sentence = `node ${name}: ${Math.max(0, gpus)} of ${has} GPUs free${unhealthy > 0 ? `, ${unhealthy} unhealthy` : ''}`;
-  // GPUs alone do not explain then why the pod does not fit.
+  // Then the GPUs alone do not explain why the pod does not fit.
   return { pods: fit, sentence: fit === 0 && gpus >= needs.gpus ? `${sentence}, but only ${cores} and ${gib}` : sentence };
 }
 
@@ -106,11 +106,14 @@ function tolerates(toleration: V1Toleration, taint: Taint): boolean {
 function requestOf(pod: Pod, resource: string): number {
   const init = pod.spec.initContainers ?? [];
   const sidecars = init.filter((container) => container.restartPolicy === 'Always');
-  const beside = [...pod.spec.containers, ...sidecars].reduce((sum, container) => sum + amount(container.resources?.requests, resource), 0);
+  const together = [...pod.spec.containers, ...sidecars].reduce(
+    (sum, container) => sum + amount(container.resources?.requests, resource),
+    0,
+  );
   const before = init
     .filter((container) => container.restartPolicy !== 'Always')
     .map((container) => amount(container.resources?.requests, resource));
-  return Math.max(beside, ...before) + amount(pod.spec.overhead, resource);
+  return Math.max(together, ...before) + amount(pod.spec.overhead, resource);
 }
 
 function hasLabels(node: Node, labels: Readonly<Record<string, string>>): boolean {

@@ -35,7 +35,7 @@ describe('a pod that waits', () => {
     expect(see([], { job: aJob({}) })).toMatchObject({ phase: 'pending', finding: { signal: 'no_pod', since: Date.parse(at(0)) } });
   });
 
-  test('because no node can hold it, in the words of the scheduler', () => {
+  test('because no node can hold it, with the scheduler’s message', () => {
     const message = '0/1 nodes are available: 1 Insufficient nvidia.com/gpu.';
     const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message, lastTransitionTime: at(2) }];
     expect(see([aPod({ phase: 'Pending', conditions }, { nodeName: null })], { node: null })).toMatchObject({

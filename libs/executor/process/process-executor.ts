@@ -91,7 +91,7 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
     if (Date.now() >= stop.deadline && isAlive(agent)) await killAttemptProcesses([folder.attemptId], { limitMs: 0 });
   }
 
-  async function look(): Promise<void> {
+  async function check(): Promise<void> {
     for (const folder of attemptFolders(root)) {
       if (notified.has(folder.attemptId)) continue;
       await pursueStop(folder);
@@ -100,13 +100,13 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
     }
   }
 
-  let looking: Promise<void> | undefined;
+  let checking: Promise<void> | undefined;
   const timer = setInterval(() => {
-    looking ??= look()
+    checking ??= check()
       // A folder that is being removed cannot be read; the next check sees it whole or not at all.
       .catch(() => undefined)
       .finally(() => {
-        looking = undefined;
+        checking = undefined;
       });
   }, options.pollMs ?? 200);
   timer.unref();
@@ -152,7 +152,7 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
       closed = true;
       clearInterval(timer);
       listeners.clear();
-      await Promise.allSettled([attempts.settled(), looking]);
+      await Promise.allSettled([attempts.settled(), checking]);
     },
   };
 }
