@@ -124,11 +124,11 @@ async function storeTensorBoardFiles({ spec, store, stop, reporter, log }: Attem
   }
 }
 
-type StepEvent = Extract<TrainerEvent, { event: 'step' }>;
+type OptimizerStepEvent = Extract<TrainerEvent, { event: 'step' }>;
 type EvaluationEvent = Extract<TrainerEvent, { event: 'evaluation' }>;
 
 /** The curves of a training stage: the name of each and where its value comes from. */
-const curves: Record<string, (event: StepEvent) => number> = {
+const curves: Record<string, (event: OptimizerStepEvent) => number> = {
   loss: (event) => event.loss,
   accuracy: (event) => event.accuracy,
   learning_rate: (event) => event.learningRate,
@@ -158,7 +158,7 @@ function stageProgress(reporter: Reporter, settings: AttemptSpecOf<'train'>['set
         message: 'training starts',
       });
     },
-    stepped(event: StepEvent): void {
+    stepped(event: OptimizerStepEvent): void {
       for (const [name, read] of Object.entries(curves)) reporter.metric(name, event.step, read(event), event.time);
       const { epoch, loss, imagesPerSecond } = event;
       reporter.progress({

@@ -20,7 +20,7 @@ const beyond = 4;
 /** Other work on the machine occasionally spoils a step: a rate counts as too high when it fails twice. */
 const tries = 2;
 
-export type Step = {
+export type RateStep = {
   rate: number;
   /** Milliseconds to the answers of submissions that created a run, and to the refusals. */
   answers: number[];
@@ -43,7 +43,7 @@ export async function submitSteadily(
   rate: number,
   seconds: number,
   settled: (runs: ReadonlyMap<string, number>) => Promise<number>,
-): Promise<Step> {
+): Promise<RateStep> {
   const [answers, refusals, health]: number[][] = [[], [], []];
   const submittedAt = new Map<string, number>();
   const before = await plane.cpuSeconds();
@@ -81,7 +81,7 @@ async function probe(plane: ControlPlane, took: number[], signal: AbortSignal): 
   }
 }
 
-const keepsUp = (step: Step, p99LimitMs: number): boolean =>
+const keepsUp = (step: RateStep, p99LimitMs: number): boolean =>
   quantile(step.answers, 0.99) <= p99LimitMs && step.refusals.length <= refusedShare * (step.answers.length + step.refusals.length);
 
 /**
@@ -94,11 +94,11 @@ export async function stepUp(
   seconds: number,
   atRest: readonly number[],
   settled: (runs: ReadonlyMap<string, number>) => Promise<number>,
-): Promise<{ kept: Step | null; driven: Step }> {
+): Promise<{ kept: RateStep | null; driven: RateStep }> {
   const p99LimitMs = Math.max(usualP99LimitMs, overAtRest * quantile(atRest, 0.99));
-  let kept: Step | null = null;
+  let kept: RateStep | null = null;
   const rows: Record<string, string | number>[] = [];
-  const add = (step: Step): Step => {
+  const add = (step: RateStep): RateStep => {
     rows.push(rowOf(step));
     return step;
   };
@@ -118,7 +118,7 @@ export async function stepUp(
   return { kept, driven };
 }
 
-function rowOf({ rate, answers, refusals, health, late }: Step): Record<string, string | number> {
+function rowOf({ rate, answers, refusals, health, late }: RateStep): Record<string, string | number> {
   return {
     'per second': rate,
     taken: answers.length,
@@ -131,7 +131,7 @@ function rowOf({ rate, answers, refusals, health, late }: Step): Record<string, 
 }
 
 /** Processor time of one submission by program, and how many submissions a second one core can pay for. */
-export function costOf({ cpuSeconds, answers }: Step): { table: Record<string, string>; perCore: number } {
+export function costOf({ cpuSeconds, answers }: RateStep): { table: Record<string, string>; perCore: number } {
   const total = Object.values(cpuSeconds).reduce((sum, seconds) => sum + seconds, 0);
   const each = (seconds: number) => `${((seconds * 1000) / answers.length).toFixed(1)} ms`;
   return {

@@ -90,7 +90,7 @@ test.each<[string, boolean, FleetSize]>([
 
   const peaks = { controller: 0, api: 0, worker: 0, finalizer: 0 };
   const longest = { block: 0, busy: 0 };
-  const look = async () => {
+  const poll = async () => {
     for (const name of ['controller', 'api', 'worker'] as const) peaks[name] = Math.max(peaks[name], await peakOf(pidOf(name)));
     for (const attempt of await prisma.attempt.findMany({ where: { stepId, purpose: 'finalize' }, select: { id: true } }))
       for (const { pid } of processesByAttempt().get(attempt.id) ?? []) peaks.finalizer = Math.max(peaks.finalizer, await peakOf(pid));
@@ -99,14 +99,14 @@ test.each<[string, boolean, FleetSize]>([
     return prisma.run.findUniqueOrThrow({ where: { id: runId }, select: { state: true } });
   };
   const finalized = AbortSignal.timeout(150_000);
-  while ((await look()).state === 'running') await sleep(200, finalized);
+  while ((await poll()).state === 'running') await sleep(200, finalized);
   const seconds = (performance.now() - began) / 1000;
   // Staging is removed after that.
   const staged = async () => (await Array.fromAsync(store.list('staging'))).length;
-  while ((await staged()) > 0 && performance.now() - began < 200_000) await Promise.all([look(), sleep(500)]);
+  while ((await staged()) > 0 && performance.now() - began < 200_000) await Promise.all([poll(), sleep(500)]);
   console.log(`${size.shards} shards: ${seconds.toFixed(1)} s; the controller's loop in seconds`, longest, '; MiB', before, peaks);
 
-  expect((await look()).state).toBe('succeeded');
+  expect((await poll()).state).toBe('succeeded');
   const files = 2 * size.shards + size.rejecting;
   const artifact = await prisma.artifact.findUniqueOrThrow({ where: { id: features } });
   expect(artifact).toMatchObject({ state: 'ready', fileCount: files });
