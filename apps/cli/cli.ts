@@ -5,7 +5,7 @@ import { type FoundConnection, findConnection } from './connection.ts';
 import { createUi, type TextOutput, type Ui } from './output/ui.ts';
 import { visibleText } from './output/visible-text.ts';
 
-/** What the program is given from outside: `main.ts` takes it from the process, tests make their own. */
+/** The program's inputs: `main.ts` takes them from the process, tests create their own. */
 export type Cli = {
   env: Readonly<Record<string, string | undefined>>;
   stdin: NodeJS.ReadableStream;
@@ -16,17 +16,17 @@ export type Cli = {
   now: () => Date;
 };
 
-/** The options that every command takes. */
+/** The options of every command. */
 export type GlobalOptions = { json?: boolean; color: boolean; home?: string; url?: string };
 
-/** What a command works with. */
+/** The context of a command. */
 export type Session = {
   cli: Cli;
   ui: Ui;
   signal: AbortSignal;
-  /** Opens the client of the service that the options, the environment or `cairn up` name. */
+  /** Opens the client of the service given by the options, the environment or `cairn up`. */
   client: () => Promise<CairnClient>;
-  /** Where that service is. */
+  /** The address of that service. */
   connection: () => Promise<FoundConnection>;
   globals: GlobalOptions;
 };
@@ -41,21 +41,21 @@ export function sessionOf(cli: Cli, command: Command): Session {
     isColourWanted: globals.color,
   });
   const connection = () => findConnection(cli.env, globals);
-  // What a service tells was written by others: on a terminal none of it may act, and --json is for programs.
+  // Others wrote the texts that a service sends: none of them may control the terminal, and --json is for programs.
   const reading = ui.isJson ? {} : { readText: visibleText };
   const client = async () => createClient({ ...(await connection()), ...reading });
   return { cli, ui, signal: cli.signal, client, connection, globals };
 }
 
-/** An exit code other than 0 that is no error: the command has said all there is to say. */
+/** An exit code other than 0 that is not an error: the command has already printed everything. */
 export type ExitCode = number | undefined;
 
 /** What commands are added to. */
 export type Registrar = {
   program: Command;
   /**
-   * Makes an action for commander: `run` gets its session, then the command's arguments and options; what it resolves to is
-   * the exit code, `undefined` being 0. (Commander passes the command after them, which `run` need not take.)
+   * Creates an action for commander: `run` gets its session, then the command's arguments and options; it resolves to
+   * the exit code, `undefined` meaning 0. (Commander passes the command after them, which `run` may ignore.)
    */
   action: <Args extends readonly unknown[]>(
     run: (session: Session, ...args: Args) => Promise<ExitCode>,

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 
 /**
- * What the 2nd place solution's users know by name (its repository at 684278e): the scripts they run and the launcher's options, the keys of config/defaults.py, and
+ * The names that users of the 2nd place solution know (its repository at 684278e): the scripts they run and the launcher's options, the keys of config/defaults.py, and
  * the settings of submission/code/landmark_retrieval.py.
  */
 const referenceScripts = [
@@ -63,7 +63,7 @@ const referenceEnvironment = ['LOCAL_RANK', 'CUDA_VISIBLE_DEVICES'];
 const read = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
 const page = read('coming-from-the-reference.md');
 const reference = read('cli.md');
-/** What the page has in code: its last cell of each row, and the text around. */
+/** The text in code spans of the page. */
 const spans = [...page.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '');
 
 /** The options of each command, as the generated page lists them. */
@@ -81,7 +81,7 @@ test('every command and option that the page names exists', () => {
   }
 });
 
-/** Whether a path such as `stages.NAME.epochs` leads to a setting of a recipe. */
+/** Whether a path such as `stages.NAME.epochs` is a setting of a recipe. */
 function isSetting(path: string): boolean {
   let schema: unknown = recipe;
   for (const part of path.split('.')) {

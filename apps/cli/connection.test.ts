@@ -12,13 +12,13 @@ beforeAll(async () => {
 });
 afterAll(() => rm(home, { recursive: true }));
 
-test('the home is --home, else CAIRN_HOME, else below the user', () => {
+test("the home is --home, else CAIRN_HOME, else in the user's home folder", () => {
   expect(homeOf({ CAIRN_HOME: '/a', HOME: '/u' }, '/b')).toBe('/b');
   expect(homeOf({ CAIRN_HOME: '/a', HOME: '/u' }, undefined)).toBe('/a');
   expect(homeOf({ HOME: '/u' }, undefined)).toBe('/u/.local/share/cairn');
 });
 
-test('without variables the file that `cairn up` wrote tells address and token', async () => {
+test('without variables address and token come from the file that `cairn up` wrote', async () => {
   expect(await findConnection({ CAIRN_HOME: home }, {})).toEqual({ ...file, home });
   expect(await findConnection({}, { home })).toEqual({ ...file, home });
 });
@@ -29,12 +29,12 @@ test('CAIRN_URL and CAIRN_TOKEN come first, --url before them', async () => {
   expect(await findConnection(env, { url: 'http://other.example' })).toEqual({ url: 'http://other.example', token: 'mine', home: null });
 });
 
-test("--home names a service and its token, whatever the environment's is", async () => {
+test('--home selects a service and its token, overriding the environment', async () => {
   const env = { CAIRN_URL: 'http://cairn.example', CAIRN_TOKEN: 'mine' };
   expect(await findConnection(env, { home })).toEqual({ ...file, home });
 });
 
-test("the file's token is sent to its own address alone", async () => {
+test("the file's token is sent only to its own address", async () => {
   expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://cairn.example' }, {})).toEqual({
     url: 'http://cairn.example',
     token: undefined,
@@ -43,7 +43,7 @@ test("the file's token is sent to its own address alone", async () => {
   expect(await findConnection({ CAIRN_HOME: home, CAIRN_URL: 'http://127.0.0.1:8080/' }, {})).toMatchObject({ token: 'of-the-file' });
 });
 
-test('no service at all and a file that is none of ours are told', async () => {
+test('a missing service and a file that is not ours are reported', async () => {
   await expect(findConnection({ CAIRN_HOME: '/nonexistent' }, {})).rejects.toMatchObject({
     code: 'unavailable',
     details: { remedy: expect.stringContaining('cairn up') },

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { z } from 'zod';
 
-/** `client.json` in the home folder: how to reach the service that `cairn up` started there. */
+/** `client.json` in the home folder: the address and token of the service that `cairn up` started there. */
 export const clientFile = z.object({ url: z.string(), token: z.string() });
 export type Connection = z.infer<typeof clientFile>;
 
-/** `home`: the folder of the service, where its own file named it. */
+/** `home`: the folder of the service, if the address comes from its file. */
 export type FoundConnection = { url: string; token: string | undefined; home: string | null };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -27,14 +27,14 @@ export function datasetRootsFileOf(home: string): string {
 }
 
 /**
- * The address and token to use: `--url` or CAIRN_URL with CAIRN_TOKEN, else what `cairn up` left in the home folder. The
- * token of that file is sent to its own address alone.
+ * The address and token to use: `--url` or CAIRN_URL with CAIRN_TOKEN, else those that `cairn up` stored in the home folder. The
+ * token of that file is sent only to its own address.
  *
  * @throws CairnError `unavailable` when no service is known, `invalid_configuration` when the file cannot be read
  */
 export async function findConnection(env: Environment, options: { home?: string; url?: string }): Promise<FoundConnection> {
   const path = clientFileOf(homeOf(env, options.home));
-  // `--home` is nearer than the environment: it names the very service.
+  // `--home` takes precedence over the environment: it selects one service.
   const url = options.url ?? (options.home === undefined ? env.CAIRN_URL : undefined);
   const file = await readClientFile(path);
   if (url !== undefined) {
@@ -48,7 +48,7 @@ export async function findConnection(env: Environment, options: { home?: string;
       home: homeOf(env, options.home),
     };
   }
-  throw new CairnError('unavailable', `No Cairn service is known: CAIRN_URL is not set and there is no ${path}`, {
+  throw new CairnError('unavailable', `No Cairn service is configured: CAIRN_URL is not set and ${path} does not exist`, {
     details: { remedy: 'Start one with `cairn up`, or set CAIRN_URL and CAIRN_TOKEN.' },
   });
 }
@@ -67,7 +67,7 @@ async function readClientFile(path: string): Promise<Connection | null> {
   try {
     return clientFile.parse(JSON.parse(content));
   } catch (error) {
-    throw new CairnError('invalid_configuration', `${path} is not what \`cairn up\` writes`, {
+    throw new CairnError('invalid_configuration', `${path} was not written by \`cairn up\``, {
       details: { remedy: 'Remove it and run `cairn up` again, or set CAIRN_URL and CAIRN_TOKEN.' },
       cause: error,
     });

@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module';
 import process from 'node:process';
 
-// Without types to strip and code to compile again the demo starts in half the time.
+// The compile cache halves the demo's start time, because no types are stripped and no code is compiled again.
 enableCompileCache();
 const { demoMain } = await import('./demo/run-demo.ts');
 

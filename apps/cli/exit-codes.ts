@@ -1,21 +1,21 @@
 import { CairnError, type ErrorCode, type RunView } from '@cairn/contract';
 
-/** How `cairn` ends: the one table, shown by --help and in the reference. */
+/** The exit codes of `cairn`: the one table, shown by --help and in the reference. */
 export const exitCodes = {
   ok: { code: 0, meaning: 'done; with --wait, watch or retry --wait: the run succeeded' },
-  failed: { code: 1, meaning: 'the run failed, or something failed that no other code names' },
+  failed: { code: 1, meaning: 'the run failed, or another error' },
   badInput: {
     code: 2,
     meaning: 'wrong usage or input: an option, an environment variable, a recipe, a setting, a dataset, a name, a port in use',
   },
   cancelled: { code: 3, meaning: 'the run was cancelled' },
   gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
-  notAllowed: { code: 5, meaning: 'no valid token, or one with too weak a role' },
-  unreachable: { code: 6, meaning: 'the service cannot be reached or is not able to answer' },
-  interrupted: { code: 130, meaning: 'interrupted by Ctrl-C; a run that was watched goes on' },
+  notAllowed: { code: 5, meaning: 'no valid token, or insufficient role' },
+  unreachable: { code: 6, meaning: 'the service cannot be reached or is unable to answer' },
+  interrupted: { code: 130, meaning: 'interrupted by Ctrl-C; a run that was watched continues' },
 } as const;
 
-/** Codes of errors that are not told by who can mend them. */
+/** Exit codes of errors that do not follow from who can fix them. */
 const byErrorCode: Partial<Record<ErrorCode, number>> = {
   unauthenticated: exitCodes.notAllowed.code,
   forbidden: exitCodes.notAllowed.code,
@@ -32,7 +32,7 @@ export function exitCodeOfError(error: unknown): number {
   return byErrorCode[error.code] ?? (isInput ? exitCodes.badInput.code : exitCodes.failed.code);
 }
 
-/** The exit code of a command that waited for a run: its end is the command's. */
+/** The exit code of a command that waited for a run: that of the run's end. */
 export function exitCodeOfRun(run: Pick<RunView, 'state' | 'verdict'>): number {
   if (run.state === 'cancelled') return exitCodes.cancelled.code;
   if (run.state === 'failed') return exitCodes.failed.code;

@@ -22,25 +22,25 @@ afterEach(() => api.close());
 
 const find = (text: string) => findRun(createClient({ url: api.url }), text, new AbortController().signal);
 
-test('a whole id is asked for directly, a name by its name', async () => {
+test('a whole id is requested directly, a name by its name', async () => {
   expect((await find(idFor('run', 5))).id).toBe(idFor('run', 5));
   expect((await find('mini-2')).id).toBe(runs[1]?.id);
   expect(api.requests.map(({ path }) => path)).toEqual([`/v1/runs/${idFor('run', 5)}`, '/v1/runs']);
 });
 
-test('a beginning of an id is enough when it fits one run alone', async () => {
+test('the beginning of an id is enough when it matches only one run', async () => {
   expect((await find('run_01kc')).name).toBe('nightly');
   expect((await find('01kab')).name).toBe('mini-2');
 });
 
-test('a beginning that fits several runs names them', async () => {
+test('an ambiguous beginning lists the matching runs', async () => {
   await expect(find('01ka')).rejects.toMatchObject({
     code: 'invalid_request',
     message: expect.stringContaining('mini-1 (run_01kaaaaaaaaaaaaaaaaaaaaaaa), mini-2'),
   });
 });
 
-test('what fits none gets the nearest name', async () => {
+test('an unknown name gets the nearest one as a suggestion', async () => {
   await expect(find('nightli')).rejects.toMatchObject({ code: 'not_found', details: { nearest: 'nightly' } });
   await expect(find('../tokens')).rejects.toMatchObject({ code: 'invalid_path' });
 });

@@ -2,14 +2,14 @@ import type { CairnClient } from '@cairn/client';
 import { CairnError, idOf, type RunSummary, safeName } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 
-/** How many of the newest runs an id's beginning is looked for in. */
+/** How many of the newest runs are searched for the beginning of an id. */
 const searched = 1000;
 
 /**
- * The run that a person means: by its id, its name, or a beginning of its id that fits one run alone (with or without
+ * The run that a person means: by its id, its name, or the beginning of its id if only one run matches (with or without
  * `run_`).
  *
- * @throws CairnError `not_found` with the nearest name; `invalid_request` when several runs fit
+ * @throws CairnError `not_found` with the nearest name; `invalid_request` when several runs match
  */
 export async function findRun(client: CairnClient, text: string, signal: AbortSignal): Promise<RunSummary> {
   if (idOf('run').safeParse(text).success) return client.getRun(text, { signal });
@@ -32,11 +32,11 @@ export async function findRun(client: CairnClient, text: string, signal: AbortSi
   if (only !== undefined) {
     const list = fitting.slice(0, 5).map((run) => `${run.name} (${run.id})`);
     throw new CairnError('invalid_request', `"${text}" is the beginning of several runs' ids: ${list.join(', ')}`, {
-      details: { remedy: 'Give more of the id, or the name.' },
+      details: { remedy: 'Use more of the id, or the name.' },
     });
   }
   const nearest = nearestName(text, names);
-  throw new CairnError('not_found', `There is no run "${text}"${didYouMean(nearest)}`, {
+  throw new CairnError('not_found', `No run "${text}"${didYouMean(nearest)}`, {
     details: { ...(nearest === null ? {} : { nearest }), remedy: '`cairn runs` lists them.' },
   });
 }

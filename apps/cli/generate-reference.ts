@@ -8,7 +8,7 @@ import { buildProgram } from './program.ts';
 /** docs/cli.md, which this file generates from the commands themselves. */
 export const referencePath = fileURLToPath(new URL('../../docs/cli.md', import.meta.url));
 
-/** The page's text: how to reach a service, exit codes, machine output, every command with its options. */
+/** The page's text: how to reach a service, exit codes, machine-readable output, every command with its options. */
 export function referencePage(): string {
   const silent = { write: () => undefined, on: () => undefined, off: () => undefined };
   const { signal } = new AbortController();
@@ -22,9 +22,9 @@ export function referencePage(): string {
     '',
     '`npx cairn COMMAND` in a clone runs it. A command finds its service by `--url` or `CAIRN_URL` with the token in `CAIRN_TOKEN`, else by',
     '`client.json` in the home folder, which `cairn up` writes there: `--home`, else `CAIRN_HOME`, else `~/.local/share/cairn`. A token is never',
-    'given on the command line, where every user of the machine could read it.',
+    'passed on the command line, where every user of the machine could read it.',
     '',
-    'A RUN is meant by its name, its id, or a beginning of its id that fits one run alone.',
+    'A RUN is given by its name, its id, or the beginning of its id if only one run matches.',
     '',
     '## Exit codes',
     '',
@@ -32,26 +32,26 @@ export function referencePage(): string {
     '| ---: | --- |',
     ...codes,
     '',
-    '## Machine output',
+    '## Machine-readable output',
     '',
-    'With `--json` stdout carries one JSON document and nothing else, of the same schema as the answer of the API. `watch`, `submit --wait` and',
+    'With `--json` stdout has one JSON document and nothing else, with the same schema as the answer of the API. `watch`, `submit --wait` and',
     '`logs` write JSON lines: `{"type":"run"}` at the beginning and the end, `{"type":"event"}` for each event of the run in order and without',
     'gaps, `{"type":"step"}` for a step that changed; for logs `attemptId`, `ordinal`, `stream`, `offset` and `text`. An error is one problem',
     'document (RFC 9457) on stderr; its `code` is one of [errors.md](errors.md). There is no colour in a pipe, with `NO_COLOR` or with',
     '`--no-color`.',
     '',
-    '## Text of others',
+    '## Text from others',
     '',
-    'What people and programs wrote (names, reasons, messages, log lines) is shown with control characters written out: an escape is `\\x1b`, a',
-    'change of direction `\\u{202e}`. `logs` keeps the colours of its lines on a terminal, and of a line that was written over itself shows the last',
-    'state. With `--json` all of it is there, escaped as JSON has it.',
+    'Text that people and programs wrote (names, reasons, messages, log lines) is shown with control characters escaped: an escape is `\\x1b`, a',
+    'change of direction `\\u{202e}`. `logs` keeps the colours of its lines on a terminal, and shows the last state of a line that was overwritten,',
+    'such as a progress bar. With `--json` the text is complete, with JSON escapes.',
     '',
     '## Settings',
     '',
-    '`--set PATH=VALUE` names a setting by its path, such as `stages.384.epochs=2`; the value is YAML. A name with a dot in it stands in double',
-    'quotes, which the shell must not take: `--set \'stages."v1.5".epochs=2\'`.',
+    '`--set PATH=VALUE` sets a setting by its path, such as `stages.384.epochs=2`; the value is YAML. A name that contains a dot is put in double',
+    'quotes, protected from the shell: `--set \'stages."v1.5".epochs=2\'`.',
     '',
-    '## Options of every command',
+    '## Global options',
     '',
     ...optionTable(program),
     ...commandsBelow(program, 'cairn'),
@@ -71,7 +71,7 @@ function commandsBelow(parent: Command, path: string): string[] {
         .map((argument) => (argument.required ? ` <${argument.name()}>` : ` [${argument.name()}]`))
         .join('');
       const below = commandsBelow(command, name);
-      // A group of commands has no text of its own beyond theirs.
+      // A group of commands has no text of its own.
       if (below.length > 0) return below;
       return [`## ${name}`, '', `\`${name}${words}\`: ${command.description()}.`, '', ...optionTable(command)];
     });

@@ -2,7 +2,7 @@ import { anAttempt, anEvent, aRun, aStep, idFor, type StubApi, sendProblem, star
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runTestCli } from './testing/test-cli.ts';
 
-/** Clears the screen, names the window, writes to the clipboard, goes up a line, hides what follows, turns its direction. */
+/** Clears the screen, sets the window title, writes to the clipboard, moves up a line, hides what follows, reverses its direction. */
 const hostile = 'x\x1b[2J\x1b]0;owned\x07\x1b]52;c;eA==\x07\x1b[1A\x9b8m\x1b[8m\u202e\rdone';
 const at = '2026-01-02T03:04:05.000Z';
 const sha256 = 'ab'.repeat(32);
@@ -51,7 +51,17 @@ const answers: Record<string, unknown> = {
   '/v1/runs/[^/]+/steps/[^/]+': { ...active, state: 'succeeded' },
   '/v1/runs/[^/]+/steps/[^/]+/attempts': { items: [attempt] },
   '/v1/attempts/[^/]+/logs': { stream: 'stdout', offset: 0, nextOffset: hostile.length, text: hostile, end: true },
-  '/v1/artifacts/[^/]+': { ...artifact, state: 'ready', location: hostile, bytes: 1, files: [], details: {}, runId: null, createdAt: at },
+  '/v1/artifacts/[^/]+': {
+    ...artifact,
+    state: 'ready',
+    location: hostile,
+    bytes: 1,
+    files: [],
+    fileCount: 0,
+    details: {},
+    runId: null,
+    createdAt: at,
+  },
   '/v1/weights': pageOf({
     id: idFor('wts', 1),
     name: hostile,
@@ -130,7 +140,7 @@ test.each([
   'fleet',
   'recipes',
   'submit -r mini',
-])('cairn %s shows what others wrote without letting it act on the terminal', async (command) => {
+])('cairn %s shows text from others without letting it control the terminal', async (command) => {
   const { out, err } = await runTestCli(command.split(' '), { url: api.url });
   expect(out + err).toMatch(/done|mini-1/);
   expect(acting.exec(out + err)).toBeNull();

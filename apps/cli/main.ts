@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module';
 import process from 'node:process';
 
-// Without types to strip and code to compile again a command answers in half the time.
+// The compile cache halves a command's response time, because no types are stripped and no code is compiled again.
 enableCompileCache();
 const [{ interruptOf }, { runCli }] = await Promise.all([import('./interrupt.ts'), import('./program.ts')]);
 

@@ -6,7 +6,7 @@ import { jsonText, visibleText } from './output/visible-text.ts';
 
 export type PrintErrorOptions = { stderr: TextOutput; isJson: boolean; isColoured: boolean; isDebug: boolean };
 
-/** Tells an error: for people `error:` and `hint:`, for programs its problem document as one line of JSON. */
+/** Prints an error: for people `error:` and `hint:`, for programs its problem document as one line of JSON. */
 export function printError(error: unknown, { stderr, isJson, isColoured, isDebug }: PrintErrorOptions): void {
   if (isJson) {
     stderr.write(`${jsonText(problemOfError(error))}\n`);
@@ -28,7 +28,7 @@ type ErrorLine = { label: 'error' | 'hint' | null; text: string };
 export function errorLines(error: unknown): ErrorLine[] {
   if (!(error instanceof CairnError)) {
     return [
-      { label: 'error', text: `a fault in cairn itself: ${error instanceof Error ? error.message : String(error)}` },
+      { label: 'error', text: `internal error in cairn: ${error instanceof Error ? error.message : String(error)}` },
       { label: 'hint', text: 'Report it with the lines below.' },
     ];
   }

@@ -37,7 +37,7 @@ describe('submit', () => {
     expect(out).toContain(`mini-1 submitted: 1 step of mini on mini@1  ${idFor('run', 1)}`);
   });
 
-  test('says nothing of what was not given; --no-reuse alone means every step', async () => {
+  test('leaves out options that were not given; --no-reuse alone means every step', async () => {
     await cairn('submit -r mini');
     await cairn('submit -r mini --no-reuse');
     expect(bodyOf(0)).toEqual({ recipe: 'mini' });
@@ -66,13 +66,13 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
     }
   });
 
-  test('refuses no recipe and two of them before anything is sent', async () => {
+  test('refuses a missing recipe and two recipes before anything is sent', async () => {
     expect(await cairn('submit')).toMatchObject({
       code: 2,
-      err: expect.stringContaining('error: no recipe is given\nhint: Give either -f FILE or --recipe NAME'),
+      err: expect.stringContaining('error: no recipe is given\nhint: Use either -f FILE or --recipe NAME'),
     });
     expect((await cairn('submit -f a.yaml --recipe mini')).code).toBe(2);
-    expect((await cairn('submit -r mini --set epochs')).err).toContain('--set epochs is no assignment');
+    expect((await cairn('submit -r mini --set epochs')).err).toContain('--set epochs is not an assignment');
     expect((await cairn('submit -r mini --priority 1.5')).err).toContain('It must be a whole number from -100 to 100.');
     expect(api.requests).toHaveLength(0);
   });
@@ -129,12 +129,12 @@ step      kind      action    slots   GPU-hours   GPU memory   why
 prepare   prepare   ↺ reuse                                    from run mini-1
 384       train     run           2        0.02     1.50 GiB   epochs differs from that of mini-1
 
-Estimate: 0.02 GPU-hours, at most 1.50 GiB a GPU (the sum over 384)
+Estimate: 0.02 GPU-hours, at most 1.50 GiB per GPU (the sum over 384)
 
-How the steps are reckoned:
+How the estimates were made:
   384: 1 epoch x 100 images
 
-What a step of training is made of, and what changes with the number of GPUs:
+How an optimizer step is split, and what changes with the number of GPUs:
   384: 16 images per step
 `);
   expect(api.requests[0]?.query.get('dryRun')).toBe('true');
@@ -162,7 +162,7 @@ test('models is a table with a column for each score, empty where a model has no
   ];
   api.on('GET', '/v1/models', () => ({ items, nextCursor: null }));
   const [titles, ...rows] = (await cairn('models')).out.trimEnd().split('\n');
-  expect(titles).toMatch(/^model {3}version {3}mAP@100 {3}mAP@100 public {3}made +run$/);
+  expect(titles).toMatch(/^model {3}version {3}mAP@100 {3}mAP@100 public {3}created +run$/);
   expect(rows[0]).toMatch(/^mini {10}5 {4}59\.7 % {11}61\.0 % {3}\S/);
   expect(rows[1]).toMatch(/^mini {9}12 {5}4\.0 % {20}\S/);
   expect(JSON.parse((await cairn('models --json')).out).items[0].metrics).toEqual(metrics);
@@ -179,8 +179,8 @@ test('tensorboard downloads the event files of each attempt at a stage', async (
     items: [{ name: 'events.1', bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }],
   }));
   api.on('GET', '/v1/attempts/[^/]+/tensorboard/events.1', () => ({ curves: 1 }));
-  const { code, out: said } = await cairn(`tensorboard mini-1 --out ${out}`);
-  expect([code, said]).toEqual([0, `1 file in ${out}. Look at them with \`tensorboard --logdir ${out}\`.\n`]);
+  const { code, out: printed } = await cairn(`tensorboard mini-1 --out ${out}`);
+  expect([code, printed]).toEqual([0, `1 file in ${out}. View them with \`tensorboard --logdir ${out}\`.\n`]);
   expect(await readFile(join(out, '384/attempt-2/events.1'), 'utf8')).toBe('{"curves":1}');
 });
 
@@ -189,7 +189,7 @@ test.each([
   ['a step of folders', 'a/../../..', 'events.1'],
   ['a file', '384', '../../../events.1'],
   ['a hidden file', '384', '.bashrc'],
-])('tensorboard writes nothing outside of its folder, whatever name a service gives: %s', async (_, step, name) => {
+])('tensorboard writes nothing outside of its folder, whatever name a service sends: %s', async (_, step, name) => {
   const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
   onTestFinished(() => rm(out, { recursive: true }));
   api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
@@ -199,7 +199,7 @@ test.each([
   api.on('GET', '/v1/attempts/[^/]+/tensorboard/.*', () => ({ curves: 1 }));
   const { code, err } = await cairn(`tensorboard mini-1 --out ${join(out, 'a', 'b')}`);
   expect(code).not.toBe(0);
-  expect(err).toMatch(/no name or id|lead out of|without a folder/);
+  expect(err).toMatch(/not a valid name or id|lead out of|without a folder/);
   expect(await readdir(out)).toEqual([]);
 });
 
@@ -241,7 +241,7 @@ old-run   failed      0/1            mini     mini@1          48 s     1 d ago  
   });
 });
 
-test('show tells steps, artifacts, failures and the attempts of what failed', async () => {
+test('show lists steps, artifacts, failures and the attempts of failed steps', async () => {
   const artifact = { id: idFor('art', 1), kind: 'checkpoint', digest: null, prefix: 'checkpoints/x/' } as const;
   const failure = { cause: 'user' as const, code: 'training_diverged', message: 'The loss is not finite' };
   const steps = [
@@ -264,6 +264,7 @@ test('show tells steps, artifacts, failures and the attempts of what failed', as
     location: 'file:///data/checkpoints/x/',
     bytes: 45_000_000,
     files: [],
+    fileCount: 0,
     details: {},
     runId: null,
     createdAt: '2026-01-02T03:04:05.000Z',
@@ -285,7 +286,7 @@ test('show tells steps, artifacts, failures and the attempts of what failed', as
   });
 });
 
-test('cancel and retry send their options and tell the new state', async () => {
+test('cancel and retry send their options and print the new state', async () => {
   api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
   api.on('POST', '/v1/runs/[^/]+/cancel', () => aRun({ state: 'cancelling' }));
   api.on('POST', '/v1/runs/[^/]+/retry', () => aRun({ state: 'queued' }));
@@ -301,7 +302,7 @@ test('cancel and retry send their options and tell the new state', async () => {
 describe('errors', () => {
   test.each([
     ['no token', 'unauthenticated', 5],
-    ['too weak a role', 'forbidden', 5],
+    ['insufficient role', 'forbidden', 5],
     ['a part that does not answer', 'rate_limited', 6],
     ['a fault of the server', 'internal', 1],
     ['an unknown setting', 'unknown_setting', 2],
@@ -315,7 +316,7 @@ describe('errors', () => {
     expect(out).toBe('');
   });
 
-  test('with --json are problem documents on stderr, those of the command line too', async () => {
+  test('with --json are problem documents on stderr, including those of the command line', async () => {
     api.on('GET', '/v1/fleet', (_, response) => sendProblem(response, 'forbidden', 'viewer is not enough'));
     const refused = await cairn('fleet --json');
     expect(problem.parse(JSON.parse(refused.err))).toMatchObject({ code: 'forbidden', detail: 'viewer is not enough', requestId: 'req-1' });
@@ -324,7 +325,7 @@ describe('errors', () => {
     expect(misused.out).toBe('');
   });
 
-  test('the fleet is told with what is free on each machine', async () => {
+  test('the fleet is shown with what is free on each machine', async () => {
     const pool = { executor: 'kubernetes', slots: 16, busy: 8, waiting: 1 };
     const room = { fits: 1, sentences: ['node a: 8 of 8 GPUs free', 'node b: cordoned'] };
     const pools = [
@@ -337,7 +338,7 @@ describe('errors', () => {
     expect(out).not.toContain('tasks has room');
   });
 
-  test('an unknown command and no command at all say what there is', async () => {
+  test('an unknown and a missing command list the commands', async () => {
     expect(await cairn('submitt')).toMatchObject({
       code: 2,
       err: "error: unknown command 'submitt'\nhint: Did you mean submit? `cairn --help` lists the commands.\n",
@@ -345,7 +346,7 @@ describe('errors', () => {
     expect(await cairn('')).toMatchObject({ code: 2, err: expect.stringContaining('no command is given') });
   });
 
-  test('a service that is not there is exit code 6', async () => {
+  test('an unreachable service is exit code 6', async () => {
     const { url } = api;
     await api.close();
     const { code, err } = await runTestCli(['fleet'], { url });
@@ -355,7 +356,7 @@ describe('errors', () => {
     expect(err).toContain('hint: Check that the service runs (`cairn up` starts one)');
   });
 
-  test('an interrupt is exit code 130 and says that the run goes on', async () => {
+  test('an interrupt is exit code 130 and says that the run continues', async () => {
     const interrupt = new AbortController();
     api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
     api.on('GET', '/v1/events', (_, response) => {
@@ -364,7 +365,7 @@ describe('errors', () => {
     });
     const { code, err } = await cairn('watch mini-1', { signal: interrupt.signal });
     expect(code).toBe(130);
-    expect(err).toContain('The run goes on.');
+    expect(err).toContain('The run continues.');
   });
 });
 
@@ -387,7 +388,7 @@ describe('help', () => {
   });
 });
 
-test('version is that of the release', async () => {
+test('version prints the release', async () => {
   const version = await cairn('version');
   expect(version.out).toMatch(/^cairn \d+\.\d+\.\d+\n$/);
   for (const asked of ['--version', '-V', 'runs --version']) expect(await cairn(asked)).toEqual(version);

@@ -24,25 +24,28 @@ import { addWeights } from './commands/weights.ts';
 import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
 import { printError } from './print-error.ts';
 
-/** The whole of `cairn` as commander's tree. `finish` is told the exit code of the command that ran. */
+/** The whole of `cairn` as commander's tree. `finish` gets the exit code of the command that ran. */
 export function buildProgram(cli: Cli, finish: (code: number) => void): Command {
   const program = new Command('cairn');
   program
-    .description('Trains landmark-retrieval models and extracts features: submit runs, watch them, look at what they made.')
-    .option('--json', 'machine output: one JSON document on stdout (JSON lines for watch and logs), errors as problem documents on stderr')
-    .option('--no-color', 'no colour (also: NO_COLOR, or output that is no terminal)')
+    .description('Trains landmark-retrieval models and extracts features: submit runs, watch them, inspect their results.')
+    .option(
+      '--json',
+      'machine-readable output: one JSON document on stdout (JSON lines for watch and logs), errors as problem documents on stderr',
+    )
+    .option('--no-color', 'no colour (also: NO_COLOR, or output that is not a terminal)')
     .option('--home <folder>', 'the home folder of `cairn up` (default: $CAIRN_HOME, else ~/.local/share/cairn)')
-    .option('--url <address>', "the service's address (default: $CAIRN_URL, else what `cairn up` noted in the home folder)")
+    .option('--url <address>', "the service's address (default: $CAIRN_URL, else the one that `cairn up` stored in the home folder)")
     .option('-V, --version', 'prints the version, as `cairn version` does')
     .on('option:version', () => {
-      throw new VersionAsked();
+      throw new VersionRequested();
     })
     .helpOption('-h, --help', 'shows this help')
     .addHelpCommand(new Command('help').argument('[command]').description('shows the help of a command').helpGroup('More:'))
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .configureOutput({
       writeOut: (text) => cli.stdout.write(text),
-      // Errors are told by runCli, in one form.
+      // runCli prints errors, in one format.
       writeErr: () => undefined,
       getOutHelpWidth: () => Math.min(120, cli.stdout.columns ?? 100),
       getOutHasColors: () => false,
@@ -50,7 +53,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
     .exitOverride()
     .showSuggestionAfterError(true)
     .addHelpText('after', exitCodesHelp())
-    .addHelpText('after', 'The token comes from $CAIRN_TOKEN, else from the home folder. `cairn help COMMAND` tells more.');
+    .addHelpText('after', 'The token comes from $CAIRN_TOKEN, else from the home folder. `cairn help COMMAND` says more.');
 
   const registrar: Registrar = {
     program,
@@ -67,7 +70,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addShow(registrar);
   addLogs(registrar);
   addTensorBoard(registrar);
-  program.commandsGroup('What runs use and make:');
+  program.commandsGroup('Inputs and results of runs:');
   addCatalogueCommands(registrar);
   addWeights(registrar);
   addImport(registrar);
@@ -87,10 +90,10 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   return program;
 }
 
-/** Ends the parsing where `--version` stands: another command, or none, may be named beside it. */
-class VersionAsked extends Error {}
+/** Ends the parsing at `--version`: another command, or none, may be given with it. */
+class VersionRequested extends Error {}
 
-/** Runs `cairn` with its arguments (without node and script) and gives its exit code. Every error is told, none thrown. */
+/** Runs `cairn` with its arguments (without node and script) and returns its exit code. Prints every error, throws none. */
 export async function runCli(args: readonly string[], cli: Cli): Promise<number> {
   let code: number = exitCodes.ok.code;
   const program = buildProgram(cli, (given) => {
@@ -105,17 +108,17 @@ export async function runCli(args: readonly string[], cli: Cli): Promise<number>
       if (!args.includes('--json')) cli.stderr.write('\n');
       return exitCodes.interrupted.code;
     }
-    if (error instanceof VersionAsked) return runCli(['version', ...args.filter((arg) => arg === '--json')], cli);
-    // Help that was asked for.
+    if (error instanceof VersionRequested) return runCli(['version', ...args.filter((arg) => arg === '--json')], cli);
+    // Help was requested.
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok.code;
-    const told = error instanceof CommanderError ? usageError(error, program, args) : error;
-    printError(told, {
+    const shown = error instanceof CommanderError ? usageError(error, program, args) : error;
+    printError(shown, {
       stderr: cli.stderr,
       isJson: args.includes('--json'),
       isColoured: cli.stderr.isTTY === true && !cli.env.NO_COLOR && !args.includes('--no-color'),
       isDebug: Boolean(cli.env.CAIRN_DEBUG),
     });
-    return exitCodeOfError(told);
+    return exitCodeOfError(shown);
   }
 }
 
@@ -123,7 +126,7 @@ function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
 }
 
-/** Commander's message as one of ours. It may carry a suggestion on a line of its own. */
+/** Commander's message as one of ours. It may have a suggestion on a separate line. */
 function usageError(error: CommanderError, program: Command, args: readonly string[]): CairnError {
   const name = program.commands.find((command) => args.includes(command.name()))?.name();
   const help = name === undefined ? '`cairn --help` lists the commands.' : `\`cairn ${name} --help\` shows its options.`;

@@ -1,17 +1,17 @@
 import { enableCompileCache } from 'node:module';
 
-// An agent starts for every attempt: without types to strip and code to compile again that takes half the time.
+// An agent starts for every attempt: the compile cache saves half the time, because no types are stripped and no code is compiled again.
 enableCompileCache();
 
 const usage = `usage: main.ts agent|tasks
-  agent   runs one attempt, which CAIRN_ATTEMPT_ID names, to its end
-  tasks   takes attempts from the queue \`tasks\` and runs each in an agent of its own
+  agent   runs the attempt of CAIRN_ATTEMPT_ID to its end
+  tasks   takes attempts from the queue \`tasks\` and runs each in its own agent
 `;
 
 /** Loads only what the subcommand needs: an agent starts many times. */
 switch (process.argv[2]) {
   case 'agent': {
-    // Secrets that an executor hands over as a file rather than in the description of a container.
+    // Secrets that an executor passes as a file, to keep them out of the description of a container.
     if (process.env.CAIRN_ENV_FILE) process.loadEnvFile(process.env.CAIRN_ENV_FILE);
     const { runAgent } = await import('./agent/run-agent.ts');
     process.exit(await runAgent(process.env));

@@ -21,7 +21,7 @@ const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 120_000, i
 const model = { backbone: 'resnet18', embeddingDim: 8 };
 const stage = { from: 'init', list: 'clean', imageSize: 32, learningRate: 0.01, batch: 3, ranks: 2, threadsPerRank: 1, model };
 
-/** What an attempt's result becomes for the steps after it; its files stay where the attempt stored them. */
+/** The artifact of an attempt's result, for the next steps; its files stay where the attempt stored them. */
 function resultOf(outcome: FinishRequest, kind: InputArtifact['kind'], { stagingPrefix }: AttemptSpec): InputArtifact {
   if (outcome.outcome !== 'succeeded') throw new Error(JSON.stringify(outcome));
   const files = outcome.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }));
@@ -94,7 +94,7 @@ test('real images become lists, a trained network, a model, features, neighbours
   expect(plane.items('metrics').map((item) => item.name)).toEqual(expect.arrayContaining(['loss', 'images_per_second']));
 });
 
-test('a stage goes on from its newest checkpoint after a rank was killed, and saves one when it is stopped', async () => {
+test('a stage resumes from its newest checkpoint after a rank was killed, and saves one when it is stopped', async () => {
   const { plane, stop, next, lists } = await openPipeline();
   const settings = stepSettings.train.parse({ ...stage, epochs: 200, maxBadImageShare: 1 });
   const attemptId = plane.state.spec.attempt.id;
@@ -105,8 +105,8 @@ test('a stage goes on from its newest checkpoint after a rank was killed, and sa
   expect(await first).toMatchObject({ outcome: 'failed', cause: 'infrastructure', code: 'program_failed' });
   expect(processesByAttempt().get(attemptId)).toBeUndefined();
 
-  const told = plane.items('checkpoint');
-  const resume = told
+  const checkpoints = plane.items('checkpoint');
+  const resume = checkpoints
     .map(({ key, bytes, sha256, step, epoch }) => ({ id: newId('checkpoint'), key, bytes, sha256, step, epoch }))
     .toReversed();
   const newest = resume[0]?.step ?? 0;

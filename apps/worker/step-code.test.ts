@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import recorded from './step-code.json' with { type: 'json' };
 import { readStepCode } from './testing/step-code.ts';
 
-it.each(Object.keys(stepVersions) as StepKind[])('somebody decided whether the code of %s still gives the same results', (kind) => {
+it.each(Object.keys(stepVersions) as StepKind[])('it was decided whether the code of %s still gives the same results', (kind) => {
   const { version, files } = readStepCode()[kind];
   const was: Record<string, string> = recorded[kind].files;
   const changed = [...new Set([...Object.keys(files), ...Object.keys(was)])].filter((file) => files[file] !== was[file]);

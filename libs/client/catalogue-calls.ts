@@ -38,11 +38,11 @@ export function catalogueCalls({ send }: Requester) {
   const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
 
   return {
-    /** Registers where a collection lies. The same name and source again is no change, so a failed try is repeated. */
+    /** Registers where a collection is. The same name and source again changes nothing, so a failed try is repeated. */
     addDataset: (body: z.input<typeof datasetRequest>, options: RequestOptions = {}) =>
       send(
         { method: 'POST', path: ['v1', 'datasets'], body, repeatable: true, answer: datasetView },
-        // A folder's digest is its listing: minutes for millions of files.
+        // The digest of a folder is over its listing: minutes for millions of files.
         { ...options, timeoutMs: options.timeoutMs ?? 15 * 60_000 },
       ),
     listDatasets,
@@ -57,11 +57,11 @@ export function catalogueCalls({ send }: Requester) {
     getRecipe: (name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'recipes', name], repeatable: true, answer: recipeView }, options),
 
-    /** Brings a file of tensors in under a name. The same file again is no change, so a failed try is repeated. */
-    importWeights: (name: string, said: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
+    /** Imports a file of tensors under a name. The same file again changes nothing, so a failed try is repeated. */
+    importWeights: (name: string, description: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
       send(
-        { method: 'PUT', path: ['v1', 'weights', name], query: said, octets: file, repeatable: true, answer: weightsView },
-        // At least a MB in a second.
+        { method: 'PUT', path: ['v1', 'weights', name], query: description, octets: file, repeatable: true, answer: weightsView },
+        // At least 1 MB per second.
         { ...options, timeoutMs: options.timeoutMs ?? 60_000 + Math.ceil(file.size / 1000) },
       ),
     listWeights,
@@ -69,7 +69,7 @@ export function catalogueCalls({ send }: Requester) {
       eachItem((cursor) => listWeights(withCursor(cursor), options)),
     getWeights: (name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'weights', name], repeatable: true, answer: weightsView }, options),
-    /** Takes the name away; the file goes with the next clearing out when no run refers to it. */
+    /** Removes the name; the file is removed by the next gc when no run refers to it. */
     removeWeights: async (name: string, options?: RequestOptions): Promise<void> => {
       await send({ method: 'DELETE', path: ['v1', 'weights', name], repeatable: false, answer: statusAlone }, options);
     },
@@ -86,7 +86,7 @@ export function catalogueCalls({ send }: Requester) {
   };
 }
 
-/** Calls about the service itself: fleet, tokens, audit, clearing out, health. */
+/** Calls about the service itself: fleet, tokens, audit, garbage collection, health. */
 export function serviceCalls({ send }: Requester) {
   const listAudit = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
@@ -95,7 +95,7 @@ export function serviceCalls({ send }: Requester) {
     getFleet: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'fleet'], repeatable: true, answer: fleetView }, options),
 
     listTokens: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'tokens'], repeatable: true, answer: tokenList }, options),
-    /** The answer alone carries the secret; it is never shown again, so a failed try is not repeated. */
+    /** Only the answer has the secret; it is never shown again, so a failed try is not repeated. */
     createToken: (body: z.input<typeof tokenRequest>, options?: RequestOptions) =>
       send({ method: 'POST', path: ['v1', 'tokens'], body, repeatable: false, answer: tokenCreated }, options),
     revokeToken: async (tokenId: string, options?: RequestOptions): Promise<void> => {
@@ -112,7 +112,7 @@ export function serviceCalls({ send }: Requester) {
         { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
       ),
 
-    /** Resolves when every part the API needs answers; throws `unavailable` naming the one that does not. */
+    /** Resolves when every part that the API needs answers; throws `unavailable` naming the one that does not. */
     checkReady: async (options?: RequestOptions): Promise<void> => {
       await send({ method: 'GET', path: ['readyz'], repeatable: false, answer: statusAlone }, options);
     },

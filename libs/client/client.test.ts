@@ -25,7 +25,7 @@ test('a call carries the token and its answer is parsed', async () => {
   expect(api.requests[0]?.headers.authorization).toBe('Bearer secret');
 });
 
-test('a file is sent as octets with its length, and what is said of it in the query', async () => {
+test('a file is sent as octets with its length, and with its description in the query', async () => {
   api.on('PUT', '/v1/weights/mine', (_, response) => sendProblem(response, 'name_taken', 'there is another'));
   const file = new Blob(['tensors']);
   const sent = createClient({ url: api.url, token: 'secret' }).importWeights(
@@ -41,7 +41,7 @@ test('a file is sent as octets with its length, and what is said of it in the qu
   expect(Object.fromEntries(api.requests[0]?.query ?? [])).toEqual({ backbone: 'resnet18', sha256: 'a'.repeat(64) });
 });
 
-test('an address with a path prefix keeps it', async () => {
+test('the path prefix of an address is kept', async () => {
   api.on('GET', '/cairn/v1/runs/([^/]+)', () => aRun());
   const run = await createClient({ url: `${api.url}/cairn` }).getRun(idFor('run', 1));
   expect(run.state).toBe('running');
@@ -56,14 +56,14 @@ test('a problem document becomes an error with its code, detail, remedy and requ
   expect(problemOfError(error)).toMatchObject({ code: 'unknown_recipe', status: 404, requestId: 'req-1', details: { nearest: 'mini' } });
 });
 
-test('an answer that does not fit the schema is a protocol mismatch that names the field', async () => {
+test('an answer that does not match the schema is a protocol mismatch that names the field', async () => {
   api.on('GET', '/v1/runs/([^/]+)', () => ({ ...aRun(), state: 'dancing' }));
   const error = await failureOf(createClient({ url: api.url }).getRun(idFor('run', 1)));
   expect(error.code).toBe('protocol_mismatch');
   expect(error.message).toContain('state');
 });
 
-test('a page of a proxy instead of a problem document keeps its status and first words', async () => {
+test('an answer from a proxy instead of a problem document keeps its status and first words', async () => {
   api.on('GET', '/v1/fleet', (_, response) => void response.writeHead(403).end('<h1>Go away</h1>'));
   const error = await failureOf(createClient({ url: api.url }).getFleet());
   expect(error).toMatchObject({ code: 'forbidden' });
@@ -83,7 +83,7 @@ test('a read is repeated while the service restarts', async () => {
   expect(calls).toBe(3);
 });
 
-test('a submission is repeated under one key; the same key is given by the caller or made once', async () => {
+test('a submission is repeated under one key, which the caller gives or the client creates once', async () => {
   let calls = 0;
   api.on('POST', '/v1/runs', (_, response) => {
     calls += 1;
@@ -97,21 +97,21 @@ test('a submission is repeated under one key; the same key is given by the calle
   expect(keys).toEqual([keys[0], keys[0], 'mine', 'mine']);
 });
 
-test('a call that may do more when sent twice is sent once', async () => {
+test('a call that is not idempotent is sent once', async () => {
   api.on('POST', '/v1/tokens', (_, response) => void response.socket?.destroy());
   const error = await failureOf(createClient({ url: api.url }).createToken({ name: 'ci', role: 'submitter' }));
   expect(error.code).toBe('unavailable');
   expect(api.requests).toHaveLength(1);
 });
 
-test('a wrong token is told at once, without another try', async () => {
+test('a wrong token is reported at once, without a retry', async () => {
   api.on('GET', '/v1/fleet', (_, response) => sendProblem(response, 'unauthenticated', 'The token is not known.'));
   const error = await failureOf(createClient({ url: api.url, token: 'wrong' }).getFleet());
   expect(error.code).toBe('unauthenticated');
   expect(api.requests).toHaveLength(1);
 });
 
-test('a server that is not there is named with the reason and what to do', async () => {
+test('an unreachable server is named with the reason and what to do', async () => {
   await api.close();
   const error = await failureOf(createClient({ url: api.url, tries: 1 }).getFleet());
   expect(error.code).toBe('unavailable');
@@ -120,13 +120,13 @@ test('a server that is not there is named with the reason and what to do', async
   api = await startStubApi();
 });
 
-test('a server that never answers is given up after the limit', async () => {
+test('a call to a server that never answers fails after the limit', async () => {
   api.on('GET', '/v1/fleet', () => undefined);
   const error = await failureOf(createClient({ url: api.url, tries: 1 }).getFleet({ timeoutMs: 50 }));
   expect(error.message).toContain('no answer within 0.05 s');
 });
 
-test('an aborted call ends with the reason of its signal, also between two tries', async () => {
+test('an aborted call ends with the reason of its signal, even between two tries', async () => {
   const controller = new AbortController();
   api.on('GET', '/v1/fleet', (_, response) => {
     sendProblem(response, 'unavailable', 'not now');
@@ -146,11 +146,11 @@ test('a name that climbs out of its folder is refused before anything is sent', 
   expect(api.requests[0]?.path).toBe('/v1/recipes/..%2Ftokens');
 });
 
-test('a text that is no address is told apart from a server that is down', () => {
-  expect(() => createClient({ url: 'localhost:8080' })).toThrow(/is no address/);
+test('an invalid address is distinguished from a server that is down', () => {
+  expect(() => createClient({ url: 'localhost:8080' })).toThrow(/is not an address/);
 });
 
-test('the pages of a collection are read one after another, as far as the reader goes', async () => {
+test('the pages of a collection are read one after another, only as far as the reader goes', async () => {
   const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
   api.on('GET', '/v1/runs', ({ query }) => {
     const page = Number(query.get('cursor') ?? 0);
@@ -166,7 +166,7 @@ test('the pages of a collection are read one after another, as far as the reader
   expect(api.requests[2]?.query.get('state')).toBe('running');
 });
 
-test('what was refused for its rate is sent again after Retry-After, a command too: it was not done', async () => {
+test('a rate-limited call is sent again after Retry-After, even a command, because it was not executed', async () => {
   api.on('POST', '/v1/runs/[^/]+/cancel', (_, response) => {
     if (api.requests.length > 1) return aRun();
     response.setHeader('retry-after', '0');

@@ -9,16 +9,16 @@ export type ClientOptions = {
   url: string;
   token?: string | undefined;
   fetch?: typeof fetch | undefined;
-  /** Tries of a call that may be repeated, the first included; 5 unless given. */
+  /** Tries of a call that may be repeated, including the first; 5 by default. */
   tries?: number | undefined;
-  /** Applied to every text of an answer but that of logs, for a reader that shows them: escapes what would act on it. */
+  /** Applied to every text of an answer except logs, for a reader that displays them: escapes control sequences. */
   readText?: ((text: string) => string) | undefined;
 };
 
 /**
- * A client of Cairn's REST API: one method a call. Answers are parsed with the contract's schemas; a problem document
+ * A client of Cairn's REST API: one method per call. Answers are parsed with the contract's schemas; a problem document
  * becomes a CairnError with its code, its detail as message, and `remedy`, `requestId` and `status` in `details`. Every
- * try has a limit of time; only calls that do no more when sent twice are repeated. Runs in Node and in browsers.
+ * try has a time limit; only idempotent calls are repeated. Runs in Node and in browsers.
  */
 export function createClient(options: ClientOptions) {
   const requester = createRequester({

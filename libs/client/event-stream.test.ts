@@ -31,7 +31,7 @@ async function read(count: number, options: { silentMs?: number; onConnection?: 
 }
 const seqs = (messages: StreamMessage[]) => messages.map((message) => (message.type === 'event' ? message.event.seq : message.type));
 
-test('events, hints and resets come as what they are; messages of other kinds and heartbeats are passed over', async () => {
+test('events, hints and resets are returned by type; messages of other kinds and heartbeats are skipped', async () => {
   api.on('GET', '/v1/events', (_, response) => {
     open(response).write(': heartbeat\n\n');
     send(response, 1);
@@ -43,18 +43,18 @@ test('events, hints and resets come as what they are; messages of other kinds an
   expect(messages.map((message) => [message.type, message.id])).toEqual([
     ['event', 'c1'],
     ['hint', 'c2'],
-    // By the rules of event streams the last id stays in force.
+    // By the specification of event streams the last id stays in force.
     ['reset', messages[2]?.id],
   ]);
   expect(api.requests[0]?.query.get('topics')).toBe(topic);
 });
 
-test('a stream that breaks goes on after the last message, missing none and giving none twice', async () => {
+test('a stream that breaks continues after the last message, with none missing or repeated', async () => {
   api.on('GET', '/v1/events', ({ headers }, response) => {
     const after = Number(String(headers['last-event-id'] ?? 'c0').slice(1));
     open(response);
     for (let seq = after + 1; seq <= after + 2; seq += 1) send(response, seq);
-    // Two messages a connection; the half of a third is lost with it.
+    // Two messages per connection; half of a third is lost with it.
     response.write(`id: c${after + 3}\nevent: event\ndata: {"ru`);
     setImmediate(() => response.socket?.destroy());
   });
@@ -64,7 +64,7 @@ test('a stream that breaks goes on after the last message, missing none and givi
   expect(changes).toEqual(['open', 'lost', 'open', 'lost', 'open']);
 });
 
-test('a character cut in two by the network arrives whole', async () => {
+test('a character split by the network arrives whole', async () => {
   const bytes = Buffer.from(`id: c1\nevent: event\ndata: ${JSON.stringify(anEvent(1, { message: 'Zürich' }))}\n\n`);
   const middle = bytes.indexOf('ü') + 1;
   // On a socket the two pieces may arrive as one.
@@ -76,7 +76,7 @@ test('a character cut in two by the network arrives whole', async () => {
   expect(message?.type === 'event' && message.event.message).toBe('Zürich');
 });
 
-test('a silent stream is opened again; one with heartbeats is not', async () => {
+test('a silent stream is reopened; one with heartbeats is not', async () => {
   let connections = 0;
   api.on('GET', '/v1/events', (_, response) => {
     connections += 1;
@@ -85,7 +85,7 @@ test('a silent stream is opened again; one with heartbeats is not', async () => 
     let beats = 0;
     const beat = setInterval(() => {
       beats += 1;
-      // Heartbeats alone for three times as long as a stream may be silent.
+      // Only heartbeats for three times as long as a stream may be silent.
       if (beats < 15) response.write(':\n\n');
       else send(response, 1);
     }, 20);
@@ -118,14 +118,14 @@ test('a reader that is busy for longer than the server may be silent keeps its c
   for await (const message of createClient({ url: api.url }).events({ topics: [topic], signal: stop.signal, silentMs })) {
     seen.push(...seqs([message]));
     if (seen.length === 2) break;
-    // Over the message, and then while it waits for the next one.
+    // During the message, and then while it waits for the next one.
     await new Promise((resolve) => setTimeout(resolve, 2 * silentMs));
     setTimeout(block, 10);
   }
   expect({ seen, connections }).toEqual({ seen: [1, 2], connections: 1 });
 });
 
-test('a server that comes back at the same address is found again', async () => {
+test('the stream reconnects to a server that comes back at the same address', async () => {
   let lost = 0;
   api.on('GET', '/v1/events', (_, response) => void send(open(response), 1));
   const port = Number(new URL(api.url).port);
@@ -145,7 +145,7 @@ test('a server that comes back at the same address is found again', async () => 
   expect(api.requests[0]?.headers['last-event-id']).toBe('c1');
 });
 
-test('a refused stream is not tried again', async () => {
+test('a refused stream is not retried', async () => {
   api.on('GET', '/v1/events', (_, response) => sendProblem(response, 'unauthenticated', 'no'));
   await expect(read(1)).rejects.toSatisfy((error) => isCairnError(error, 'unauthenticated'));
   expect(api.requests).toHaveLength(1);

@@ -3,7 +3,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { mayPass, type Requester } from './request.ts';
 import { delayAfter, wait } from './wait.ts';
 
-/** One message of GET /v1/events. `id` is a cursor over all topics: give it as `lastEventId` to go on after it. */
+/** One message of GET /v1/events. `id` is a cursor over all topics: pass it as `lastEventId` to continue after it. */
 export type StreamMessage =
   | { type: 'event'; id: string | null; event: RunEvent }
   | { type: 'hint'; id: string | null; hint: Hint }
@@ -14,21 +14,21 @@ export type ConnectionChange = { state: 'open' } | { state: 'lost'; error: unkno
 export type EventStreamOptions = {
   /** `runs`, `fleet`, `run:<id>`. */
   topics: readonly string[];
-  /** Goes on after this message of an earlier stream. */
+  /** Continues after this message of an earlier stream. */
   lastEventId?: string | undefined;
   signal?: AbortSignal | undefined;
-  /** A stream without a byte for this long is dead and is opened again; 30 s unless given. The server's heartbeat is more often. */
+  /** A stream without a byte for this long is dead and is reopened; 30 s by default. The server's heartbeat is more frequent. */
   silentMs?: number | undefined;
-  /** Told when the stream opens and when it is lost. Hints of the time between are gone: fetch again on `open`. */
+  /** Called when the stream opens and when it is lost. Hints sent in between are gone: fetch again on `open`. */
   onConnection?: ((change: ConnectionChange) => void) | undefined;
 };
 
 const maxDelayMs = 5_000;
 
 /**
- * The event stream as a generator that outlives its connections: it comes back with backoff and Last-Event-ID, so no
- * event is missed and none is given twice. Returns when the signal is aborted; throws CairnError when the server refuses
- * (no valid token, an unknown topic), which trying again would not mend.
+ * The event stream as a generator that outlives its connections: it reconnects with backoff and Last-Event-ID, so no
+ * event is missed or repeated. Returns when the signal is aborted; throws CairnError when the server refuses
+ * (no valid token, an unknown topic), where a retry would not help.
  */
 export async function* streamEvents(requester: Requester, options: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> {
   const silentMs = options.silentMs ?? 30_000;
@@ -60,7 +60,7 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
   }
 }
 
-/** Time for bytes that have arrived to be read. */
+/** Time to read bytes that have already arrived. */
 const unreadMs = 20;
 
 /** One connection: yields `open`, then messages, until it ends, breaks or is silent for too long. */
@@ -74,9 +74,9 @@ async function* openStream(
   const mine = new AbortController();
   const both = signal === undefined ? mine.signal : AbortSignal.any([signal, mine.signal]);
   const silence = new CairnError('unavailable', `The event stream was silent for ${silentMs / 1000} s`);
-  /** Waits for the server, for as long as it may be silent. A reader that takes its time over a message is not the server's silence. */
-  const heard = async <T>(answer: Promise<T>): Promise<T> => {
-    // What came while this process was busy is still to be read when the time is up.
+  /** Waits for the server, for as long as it may be silent. Time that a reader spends on a message does not count as the server's silence. */
+  const withinSilence = async <T>(answer: Promise<T>): Promise<T> => {
+    // Bytes that arrived while this process was busy are still unread when the time is up.
     let watchdog = setTimeout(() => {
       watchdog = setTimeout(() => mine.abort(silence), unreadMs);
     }, silentMs);
@@ -84,14 +84,14 @@ async function* openStream(
   };
   try {
     const headers = { accept: 'text/event-stream', ...(cursor === undefined ? {} : { 'last-event-id': cursor }) };
-    const response = await heard(requester.open(['v1', 'events'], { topics: topics.join(',') }, headers, both));
+    const response = await withinSilence(requester.open(['v1', 'events'], { topics: topics.join(',') }, headers, both));
     if (response.body === null) throw new CairnError('unavailable', 'The event stream has no body');
     yield 'open';
     const messages: EventSourceMessage[] = [];
     const parser = createParser({ onEvent: (message) => messages.push(message) });
     const decoder = new TextDecoder();
     // A heartbeat comment is bytes too.
-    for await (const bytes of chunksOf(response.body, heard, both)) {
+    for await (const bytes of chunksOf(response.body, withinSilence, both)) {
       parser.feed(decoder.decode(bytes, { stream: true }));
       yield* messages.splice(0);
     }
@@ -100,27 +100,31 @@ async function* openStream(
   }
 }
 
-type Heard = <T>(answer: Promise<T>) => Promise<T>;
+type WithinSilence = <T>(answer: Promise<T>) => Promise<T>;
 
 /** The body's chunks. A broken connection is `unavailable`; reading by `getReader` works in every browser. */
-async function* chunksOf(body: ReadableStream<Uint8Array>, heard: Heard, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+async function* chunksOf(
+  body: ReadableStream<Uint8Array>,
+  withinSilence: WithinSilence,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
   const reader = body.getReader();
   try {
     for (;;) {
-      const { done, value } = await heard(reader.read());
+      const { done, value } = await withinSilence(reader.read());
       if (done) return;
       yield value;
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    throw new CairnError('unavailable', 'The event stream broke off', { cause: error });
+    throw new CairnError('unavailable', 'The event stream was interrupted', { cause: error });
   } finally {
-    // The stream may have failed already; what it failed with was told above.
+    // The stream may have failed already; that error was thrown above.
     await reader.cancel().catch(() => undefined);
   }
 }
 
-/** A message of a kind this client does not know is passed over: the server may be newer. */
+/** A message of a type that this client does not know is skipped: the server may be newer. */
 function parseMessage(message: EventSourceMessage, reader: Pick<Requester, 'readJson'>): StreamMessage | null {
   const id = message.id ?? null;
   switch (message.event) {
@@ -139,7 +143,7 @@ function parseData<T>(schema: { parse: (value: unknown) => T }, message: EventSo
   try {
     return schema.parse(readJson(message.data));
   } catch (error) {
-    throw new CairnError('protocol_mismatch', `A message "${message.event}" of the event stream does not fit this client`, {
+    throw new CairnError('protocol_mismatch', `A message "${message.event}" of the event stream does not match this client's schema`, {
       details: { remedy: 'Use a client of the same release as the service.' },
       cause: error,
     });

@@ -10,16 +10,16 @@ export type ReadLog = (
 
 export type FollowLogsOptions = {
   stream: LogStream;
-  /** Byte offset to begin at. */
+  /** Byte offset to start at. */
   offset?: number | undefined;
-  /** How long the server holds an answer back while there is nothing new; 15 s unless given. */
+  /** How long the server holds the answer when there is nothing new; 15 s by default. */
   waitSeconds?: number | undefined;
   signal?: AbortSignal | undefined;
 };
 
 /**
- * The log of one attempt and stream from an offset, page by page, until the attempt is over and all of it was read. Every
- * byte comes once: the next page is asked for by the offset at which the last one ended.
+ * The log of one attempt and stream from an offset, page by page, until the attempt is over and the log was read to its end. Every
+ * byte comes once: each page is requested by the offset at which the last one ended.
  */
 export async function* followLogs(readLog: ReadLog, attemptId: string, options: FollowLogsOptions): AsyncGenerator<LogPage, void, void> {
   const { stream, signal, waitSeconds = 15 } = options;
@@ -28,7 +28,7 @@ export async function* followLogs(readLog: ReadLog, attemptId: string, options: 
     const page = await readLog(attemptId, { stream, offset, waitSeconds }, { signal });
     if (page.text !== '') yield page;
     if (page.end) return;
-    // A server that answers at once without news must not be asked in a circle.
+    // A server that answers at once without new text must not be polled in a tight loop.
     if (page.nextOffset === offset) await wait(250, signal);
     offset = page.nextOffset;
   }

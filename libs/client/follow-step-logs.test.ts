@@ -7,7 +7,7 @@ import { anAttempt, aStep, idFor, type StubApi, sendProblem, startStubApi } from
 /** A step whose attempts and logs a test changes while they are followed. */
 function aLiveStep(api: StubApi) {
   const logs = new Map<string, string>();
-  /** Wakes the answers that wait for something new. */
+  /** Wakes the answers that wait for new text. */
   const changes = new EventEmitter();
   const state: { step: StepState; attempts: AttemptView[] } = { step: 'active', attempts: [] };
   api.on('GET', '/v1/runs/[^/]+/steps/384', () => aStep({ name: '384', kind: 'train', state: state.step }));
@@ -20,7 +20,7 @@ function aLiveStep(api: StubApi) {
     const limit = AbortSignal.timeout(query.get('waitSeconds') === '0' ? 0 : 100);
     while (!limit.aborted && whole().length === offset && !isOver()) await Promise.race([once(changes, 'change'), once(limit, 'abort')]);
     const over = isOver();
-    // Seven bytes a page, so that a log takes several.
+    // Seven bytes per page, so that a log takes several pages.
     const text = whole().subarray(offset, offset + 7);
     const nextOffset = offset + text.length;
     return { stream, offset, nextOffset, text: text.toString(), end: over && nextOffset === whole().length };
@@ -57,7 +57,7 @@ async function collect(options: Partial<FollowStepLogsOptions>, onPiece?: (soFar
     step: '384',
     streams: ['stdout'],
     follow: true,
-    lookMs: 10,
+    pollMs: 10,
     ...options,
   });
   for await (const piece of pieces) {
@@ -69,7 +69,7 @@ async function collect(options: Partial<FollowStepLogsOptions>, onPiece?: (soFar
   return texts;
 }
 
-test('a step is followed over its attempts until it ends, every byte once', async () => {
+test('a step is followed across its attempts until it ends, every byte once', async () => {
   live.start(1);
   live.write(1, 'stdout', 'loading the list\n');
   const texts = await collect({}, (soFar) => {
@@ -88,7 +88,7 @@ test('a step is followed over its attempts until it ends, every byte once', asyn
   expect(texts).toEqual({ '1/stdout': 'loading the list\nkilled\n', '2/stdout': 'resumed at step 40\ndone\n' });
 });
 
-test('the attempts of a fleet are followed side by side', async () => {
+test('the attempts of a fleet are followed in parallel', async () => {
   live.start(1);
   live.start(2);
   live.write(1, 'agent', 'shard 0\n');
@@ -102,7 +102,7 @@ test('the attempts of a fleet are followed side by side', async () => {
   expect(texts).toEqual({ '1/agent': 'shard 0\n', '2/agent': 'shard 1\n' });
 });
 
-test('without following, what there is so far is given, also while the attempt lives', async () => {
+test('without following, the log so far is returned, even while the attempt is live', async () => {
   live.start(1);
   live.write(1, 'stdout', 'one\ntwo\nthree\n');
   expect(await collect({ follow: false })).toEqual({ '1/stdout': 'one\ntwo\nthree\n' });
@@ -117,12 +117,12 @@ test('one attempt alone is followed to its own end', async () => {
   expect(await collect({ ordinal: 1 })).toEqual({ '1/stdout': 'attempt 1\n' });
 });
 
-test('a step without attempts, as one that was reused, has an empty log', async () => {
+test('a step without attempts, such as a reused one, has an empty log', async () => {
   live.endStep('reused');
   expect(await collect({})).toEqual({});
 });
 
-test('a failing stream ends the others and is told', async () => {
+test('a failing stream ends the others and is reported', async () => {
   live.start(1);
   live.write(1, 'agent', 'works\n');
   api.on('GET', '/v1/attempts/([^/]+)/logs', (request, response) => {
@@ -131,7 +131,7 @@ test('a failing stream ends the others and is told', async () => {
   await expect(collect({ streams: ['agent', 'stdout'] })).rejects.toThrow('the log is gone');
 });
 
-test('a reader that leaves early lets go of the answers it waits for', async () => {
+test('a reader that leaves early aborts the calls in progress', async () => {
   live.start(1);
   const held = { open: 0, closed: 0 };
   api.on('GET', '/v1/attempts/([^/]+)/logs', ({ query }, response) => {

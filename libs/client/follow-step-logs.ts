@@ -12,14 +12,14 @@ export type FollowStepLogsOptions = {
   streams: readonly LogStream[];
   /** Only the attempt with this number, counted from 1; every attempt without it. */
   ordinal?: number | undefined;
-  /** Goes on until the step ends; without it, gives what there is. */
+  /** Continues until the step ends; otherwise returns the log so far. */
   follow: boolean;
   signal?: AbortSignal | undefined;
-  /** How often a new attempt is looked for; 1 s unless given. */
-  lookMs?: number | undefined;
+  /** How often to poll for new attempts; 1 s by default. */
+  pollMs?: number | undefined;
 };
 
-/** The calls of the client that the following needs. */
+/** The calls of the client that following needs. */
 export type StepLogCalls = {
   getStep: (runId: string, name: string, options: RequestOptions) => Promise<{ state: StepState }>;
   listAttempts: (runId: string, name: string, options: RequestOptions) => Promise<{ items: AttemptView[] }>;
@@ -27,8 +27,8 @@ export type StepLogCalls = {
 };
 
 /**
- * The log of a step over all its attempts. Attempts that are over come one after another; those that live (an extraction
- * has several) come as they write. No byte is given twice. Ends when the step has ended and all was read.
+ * The log of a step over all its attempts. Attempts that are over come one after another; live ones (an extraction
+ * has several) come as they write. No byte comes twice. Ends when the step has ended and its logs were read to the end.
  */
 export async function* followStepLogs(calls: StepLogCalls, options: FollowStepLogsOptions): AsyncGenerator<StepLogPiece, void, void> {
   const mine = new AbortController();
@@ -74,7 +74,7 @@ async function followAll(
   };
   try {
     for (;;) {
-      // The step first: when it is over, the list of attempts fetched after it is whole.
+      // The step first: when it is over, the list of attempts fetched after it is complete.
       const step = await calls.getStep(options.runId, options.step, { signal });
       const attempts = (await chosenAttempts(calls, options, signal)).filter((attempt) => !followed.has(attempt.id));
       for (const attempt of attempts) {
@@ -85,7 +85,7 @@ async function followAll(
         }
         for (const stream of options.streams) {
           const task: Promise<void> = follow(attempt, stream)
-            // One stream that fails ends the others; its error is the reason.
+            // One failing stream ends the others; its error is the reason.
             .catch((error: unknown) => whole.abort(error))
             .finally(() => living.delete(task));
           living.add(task);
@@ -97,7 +97,7 @@ async function followAll(
         signal.throwIfAborted();
         return;
       }
-      await wait(options.lookMs ?? 1000, signal);
+      await wait(options.pollMs ?? 1000, signal);
     }
   } finally {
     if (signal.aborted) await Promise.all(living);

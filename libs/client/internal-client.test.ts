@@ -20,7 +20,7 @@ afterEach(() => {
   }
 });
 
-/** A server that gives the answers in order, the last one for ever. */
+/** A server that gives the answers in order, and repeats the last one. */
 async function serve(answers: Answer[], port = 0): Promise<{ url: string; port: number; seen: Seen[] }> {
   const seen: Seen[] = [];
   const server = createServer(async (request, response) => {
@@ -70,12 +70,12 @@ test('a call carries token, generation and protocol, and unknown keys of the ans
   });
 });
 
-test('a cause to stop that this release does not know is none: the answer is still understood', async () => {
+test('an unknown cause to stop is read as none, and the answer is still accepted', async () => {
   const { url } = await serve([{ status: 200, body: { directive: 'stop', cause: 'budget', reason: 'for people', graceSeconds: 30 } }]);
   expect(await client([url]).report(report)).toEqual({ directive: 'stop', cause: null, reason: 'for people', graceSeconds: 30 });
 });
 
-test('a control plane that fails, is overloaded, cuts the line or says nothing is asked again', async () => {
+test('a call is retried when the control plane fails, is overloaded, drops the connection or does not answer', async () => {
   const { url, seen } = await serve([problem(500, 'internal'), problem(429, 'rate_limited'), 'reset', 'silence', reply]);
   const failures: number[] = [];
   const patient = client([url], { timeoutMs: 200, onRetry: (retry) => failures.push(retry.failures) });
@@ -84,15 +84,15 @@ test('a control plane that fails, is overloaded, cuts the line or says nothing i
   expect(failures).toEqual([1, 2, 3, 4]);
 });
 
-test('a stranger on the port during a restart is waited out', async () => {
+test('another program on the port during a restart is waited out', async () => {
   const { url } = await serve([{ status: 404, body: '<h1>Not Found</h1>', type: 'text/html' }, reply]);
   expect(await client([url]).report(report)).toMatchObject({ directive: 'continue' });
 });
 
-test('a server that comes back on its port is found again', async () => {
+test('the client reconnects to a server that comes back on its port', async () => {
   const first = await serve([reply]);
   const found = client([first.url], {
-    // The first refused try is the proof that the server is away.
+    // The first refused try shows that the server is away.
     onRetry: ({ failures }) => void (failures === 1 ? serve([reply], first.port) : undefined),
   });
   await found.report(report);
@@ -102,7 +102,7 @@ test('a server that comes back on its port is found again', async () => {
   expect(await found.report(report)).toMatchObject({ directive: 'continue' });
 });
 
-test('the next address is asked when one is away, and stays the first choice', async () => {
+test('the next address is called when one is away, and stays the first choice', async () => {
   const [broken, good] = [await serve([problem(503, 'unavailable')]), await serve([reply])];
   const round = client([broken.url, good.url]);
   await round.report(report);
@@ -116,13 +116,13 @@ test.each([
   [409, 'lease_lost'],
   [400, 'invalid_request'],
   [404, 'not_found'],
-] as const)('a refusal %i %s is thrown with its code, and not tried again', async (status, code) => {
+] as const)('a refusal %i %s is thrown with its code, and not retried', async (status, code) => {
   const { url, seen } = await serve([problem(status, code)]);
   await expect(client([url]).claimShard({ holding: [] })).rejects.toMatchObject({ code, message: `it is ${code}` });
   expect(seen).toHaveLength(1);
 });
 
-test('an abort ends the waiting with its reason', async () => {
+test('an abort ends the wait with its reason', async () => {
   const stop = new AbortController();
   const { url } = await serve([problem(503, 'unavailable')]);
   const waiting = client([url], { signal: stop.signal, onRetry: () => stop.abort(new Error('enough')) }).finish({
@@ -145,7 +145,7 @@ test('shards are claimed, committed and released at their own addresses', async 
   expect(seen[0]?.body).toEqual({ holding: [3] });
 });
 
-test('a report that does not fit its schema is refused as the control plane would, and not sent', async () => {
+test('a report that does not match its schema is refused as by the control plane, and not sent', async () => {
   const { url, seen } = await serve([reply]);
   await expect(client([url]).report({ ...report, seq: 0 })).rejects.toMatchObject({
     code: 'invalid_request',

@@ -35,9 +35,9 @@ export type InternalClientOptions = {
   /** Ends every call that waits for the control plane to come back. */
   signal: AbortSignal;
   fetch?: typeof fetch;
-  /** Limit of one try. */
+  /** Time limit of one try. */
   timeoutMs?: number;
-  /** Told of every try that failed and is repeated after `delayMs`. */
+  /** Called for every failed try that is repeated after `delayMs`. */
   onRetry?: (retry: { failures: number; delayMs: number; error: unknown }) => void;
 };
 
@@ -53,23 +53,23 @@ export type InternalClient = {
   claimShard(request: ClaimRequest): Promise<ShardClaim>;
   commitShard(index: number, commit: ShardCommit): Promise<void>;
   releaseShard(index: number): Promise<void>;
-  /** For an attempt that finalizes: the staged files of shards from the shard `from` on. */
+  /** For an attempt that finalizes: the staged files of the shards from shard `from` on. */
   stagedFiles(from: number): Promise<StagedFilesPage>;
   finish(request: FinishRequest): Promise<void>;
 };
 
 /**
  * The calls of one attempt to /internal/v1. A control plane that is away, overloaded or broken is waited for without
- * limit: every call can be repeated, and a process that has trained for days does not stop because its reader restarts.
- * What the control plane refuses (`superseded`, `lease_lost`, any problem with a status of 400 to 499) is thrown as a
+ * limit: every call can be repeated, and a process that has trained for days must not stop because the control plane restarts.
+ * A refusal by the control plane (`superseded`, `lease_lost`, any problem with a status of 400 to 499) is thrown as a
  * CairnError with the problem's code; an abort as the signal's reason.
  */
 export function createInternalClient(options: InternalClientOptions): InternalClient {
   const { urls, token, signal } = options;
-  if (urls.length === 0) throw new CairnError('invalid_configuration', 'The agent has no address of the control plane to call');
+  if (urls.length === 0) throw new CairnError('invalid_configuration', 'The agent has no address of the control plane');
   const requesters = urls.map((url) => createRequester({ url, token, fetch: options.fetch ?? fetch, tries: 1 }));
   const headers = { 'x-cairn-generation': String(options.generation), [protocolHeader]: String(protocol) };
-  /** The address that answered last: one that is away is not asked first every time. */
+  /** The address that answered last, so that one that is away is not called first every time. */
   let at = 0;
 
   async function call<T>(
@@ -97,7 +97,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
       } catch (error) {
         if (signal.aborted || !isPassing(error)) throw error;
         at = (at + 1) % requesters.length;
-        // The other addresses are asked at once; only when all have failed is there a wait.
+        // The other addresses are called at once; the client waits only when all have failed.
         const delayMs = failures % requesters.length === 0 ? delayAfter(error, failures / requesters.length, maxDelayMs) : 0;
         options.onRetry?.({ failures, delayMs, error });
         await wait(delayMs, signal);
@@ -119,7 +119,7 @@ export function createInternalClient(options: InternalClientOptions): InternalCl
 }
 
 /**
- * What is sent: text of programs cleaned and cut, and nothing that the control plane would refuse.
+ * The request to send: text from programs cleaned and cut, and nothing that the control plane would refuse.
  *
  * @throws CairnError `invalid_request`, as the control plane would answer
  */
@@ -128,12 +128,12 @@ function fitting<T>(schema: z.ZodType<T>, request: T): T {
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const where = issue === undefined || issue.path.length === 0 ? 'it' : issue.path.map(String).join('.');
-  throw new CairnError('invalid_request', `The call does not fit: ${where}: ${issue?.message}`, { cause: parsed.error });
+  throw new CairnError('invalid_request', `The request does not match its schema: ${where}: ${issue?.message}`, { cause: parsed.error });
 }
 
 /**
- * True for what may be different after a while: no connection, 5xx, 408, 429, and every refusal that is no problem
- * document, which some proxy made, or a stranger that has the port while the control plane restarts.
+ * True for errors that may pass: no connection, 5xx, 408, 429, and every refusal without a problem document,
+ * which comes from a proxy, or from another program that has the port while the control plane restarts.
  */
 function isPassing(error: unknown): boolean {
   if (!(error instanceof CairnError)) return false;

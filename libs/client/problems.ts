@@ -1,6 +1,6 @@
 import { CairnError, type ErrorCode, errorTable, type Problem, problem } from '@cairn/contract';
 
-/** Codes for answers that are no problem documents: those of a proxy, or of something that is no Cairn at all. */
+/** Codes for answers without a problem document: from a proxy, or from a server that is not Cairn. */
 const codeOfStatus: Readonly<Record<number, ErrorCode>> = {
   400: 'invalid_request',
   401: 'unauthenticated',
@@ -15,10 +15,10 @@ const codeOfStatus: Readonly<Record<number, ErrorCode>> = {
 };
 
 /**
- * The error that an answer with a status of 400 or more tells: its problem document, or, where the body is none, the
- * status and the body's beginning. `details` holds `status`, `requestId` and `remedy` besides what the problem names.
+ * The error of an answer with a status of 400 or more: from its problem document, or, where the body is not one, from the
+ * status and the body's beginning. `details` holds `status`, `requestId` and `remedy` in addition to those of the problem.
  *
- * @param call what was asked, such as `GET /v1/runs`
+ * @param call the request, such as `GET /v1/runs`
  */
 export function errorOfProblem(status: number, body: string, call: string, readJson: (text: string) => unknown = JSON.parse): CairnError {
   const parsed = problem.safeParse(jsonOrNull(body, readJson));
@@ -29,12 +29,12 @@ export function errorOfProblem(status: number, body: string, call: string, readJ
   const beginning = body.trim().slice(0, 200);
   return new CairnError(
     codeOfStatus[status] ?? 'internal',
-    `${call} was answered with status ${status} and no problem document${beginning === '' ? '' : `: ${beginning}`}`,
+    `${call} returned status ${status} without a problem document${beginning === '' ? '' : `: ${beginning}`}`,
     { details: { status } },
   );
 }
 
-/** The problem document of any error, for machine output: the same shape as the API's. */
+/** The problem document of any error, for machine-readable output: the same shape as the API's. */
 export function problemOfError(error: unknown): Problem {
   const known = error instanceof CairnError ? error : new CairnError('internal', messageOf(error), { cause: error });
   const { requestId, remedy: _remedy, status: _status, ...details } = known.details;
@@ -51,18 +51,18 @@ export function problemOfError(error: unknown): Problem {
   };
 }
 
-/** What to do about an error: what the error itself says, else what the error table says for its code. */
+/** What to do about an error: the error's own remedy, else that of the error table for its code. */
 export function remedyOf(error: CairnError): string {
   const own = error.details.remedy;
   return typeof own === 'string' && own !== '' ? own : errorTable[error.code].remedy;
 }
 
-/** The message of an error with those of its causes, innermost last: fetch hides the reason in a cause. */
+/** The message of an error with those of its causes, innermost last: fetch puts the reason in a cause. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const parts: string[] = [];
   for (let at: unknown = error; at instanceof Error && parts.length < 5; at = at.cause) {
-    // Node gives a refused connection to several addresses as an AggregateError with an empty message.
+    // Node reports a refused connection to several addresses as an AggregateError with an empty message.
     const inner = at instanceof AggregateError ? at.errors.map(messageOf).join(', ') : '';
     const message = at.message || inner;
     if (message !== '' && !parts.includes(message)) parts.push(message);

@@ -5,7 +5,7 @@ import { delayAfter, wait, within } from './wait.ts';
 
 export type RequestOptions = {
   signal?: AbortSignal | undefined;
-  /** Limit of one try; 30 s unless given. */
+  /** Time limit of one try; 30 s by default. */
   timeoutMs?: number | undefined;
 };
 
@@ -13,17 +13,17 @@ export type QueryValue = string | number | boolean | undefined;
 
 export type Call<T> = {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** Segments below the address; each is encoded, and one that would leave its folder is refused. */
+  /** Path segments below the address; each is encoded, and one that would leave its folder is refused. */
   path: readonly string[];
   query?: Readonly<Record<string, QueryValue>>;
   body?: unknown;
-  /** A file in place of a body of JSON. */
+  /** A file instead of a JSON body. */
   octets?: Blob;
   headers?: Readonly<Record<string, string>>;
-  /** Whether the same call twice does no more than once: only then a failed try is repeated. */
+  /** Whether the call is idempotent: only then is a failed try repeated. */
   repeatable: boolean;
   answer: AnswerSchema<T>;
-  /** The texts of the answer are as a program wrote them: `readText` is not applied. */
+  /** The texts of the answer are returned as a program wrote them: `readText` is not applied. */
   isVerbatim?: boolean;
 };
 
@@ -37,7 +37,7 @@ export type RequesterOptions = {
   url: string;
   token?: string | undefined;
   fetch: typeof fetch;
-  /** Tries of a repeatable call, the first included. */
+  /** Tries of a repeatable call, including the first. */
   tries: number;
   /** See the client's option. */
   readText?: ((text: string) => string) | undefined;
@@ -46,7 +46,7 @@ export type RequesterOptions = {
 export type Requester = {
   /** Sends a call and parses its answer. Throws CairnError; the signal's reason when aborted. */
   send: <T>(call: Call<T>, options?: RequestOptions) => Promise<T>;
-  /** Opens a stream: one try; the body is the caller's to read and to cancel. */
+  /** Opens a stream: one try; the caller must read or cancel the body. */
   open: (path: readonly string[], query: Call<never>['query'], headers: Record<string, string>, signal: AbortSignal) => Promise<Response>;
   /** The value of a JSON text of the server. */
   readJson: (text: string) => unknown;
@@ -102,7 +102,7 @@ export function createRequester(options: RequesterOptions): Requester {
         try {
           return await attempt(call, request);
         } catch (error) {
-          // What was refused for its rate was not done, so that it may be sent again in any case.
+          // A rate-limited call was not executed, so it may always be sent again.
           const isRepeatable = call.repeatable || isCairnError(error, 'rate_limited');
           if (!isRepeatable || failures >= options.tries || !mayPass(error)) throw error;
           await wait(delayAfter(error, failures, maxDelayMs), request.signal);
@@ -124,20 +124,20 @@ export function createRequester(options: RequesterOptions): Requester {
   };
 }
 
-/** A text, or an object's names, as they are to be read: of metrics and details the names too were written by others. */
+/** A text, or an object with its keys, cleaned for the reader: in metrics and details other programs wrote the keys too. */
 function withTexts(value: unknown, read: (text: string) => string): unknown {
   if (typeof value === 'string') return read(value);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [read(name), part]));
 }
 
-/** True for errors that the same call may outlive: no connection, a server that restarts, a limit of requests. */
+/** True for errors that a retry may get past: no connection, a server that restarts, a rate limit. */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof CairnError)) return false;
   return error.code === 'unavailable' || error.code === 'rate_limited';
 }
 
-/** The error of an answer, with the server's word on when to ask again. */
+/** The error of an answer, with the server's Retry-After. */
 function refusal(status: number, text: string, headers: Headers, name: string, readJson: (text: string) => unknown): CairnError {
   const error = errorOfProblem(status, text, name, readJson);
   const seconds = Number(headers.get('retry-after') ?? Number.NaN);
@@ -145,7 +145,7 @@ function refusal(status: number, text: string, headers: Headers, name: string, r
   return error;
 }
 
-/** The caller's own abort passes through as its reason; everything else is a server that cannot be reached. */
+/** The caller's own abort passes through as its reason; anything else is a server that cannot be reached. */
 function unreachable(error: unknown, base: URL, name: string, timeoutMs: number, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted) return signal.reason;
   if (error instanceof CairnError) return error;
@@ -161,7 +161,7 @@ function parseAnswer<T>(schema: AnswerSchema<T>, text: string, name: string, rea
   try {
     if (schema !== statusAlone) value = readJson(text);
   } catch (error) {
-    throw new CairnError('protocol_mismatch', `The answer of ${name} is no JSON: ${text.slice(0, 200)}`, {
+    throw new CairnError('protocol_mismatch', `The answer to ${name} is not JSON: ${text.slice(0, 200)}`, {
       details: { remedy: 'Check that the address is that of a Cairn API.' },
       cause: error,
     });
@@ -169,7 +169,7 @@ function parseAnswer<T>(schema: AnswerSchema<T>, text: string, name: string, rea
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(whole)'}: ${issue.message}`);
-  throw new CairnError('protocol_mismatch', `The answer of ${name} does not fit this client: ${faults.join('; ')}`, {
+  throw new CairnError('protocol_mismatch', `The answer to ${name} does not match this client's schema: ${faults.join('; ')}`, {
     details: { remedy: 'Use a client of the same release as the service.' },
     cause: parsed.error,
   });
@@ -178,8 +178,8 @@ function parseAnswer<T>(schema: AnswerSchema<T>, text: string, name: string, rea
 function baseOf(url: string): URL {
   const parsed = URL.canParse(url) ? new URL(url) : null;
   if (parsed === null || (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')) {
-    throw new CairnError('invalid_configuration', `"${url}" is no address of a Cairn API`, {
-      details: { remedy: 'Give an address such as http://127.0.0.1:8080.' },
+    throw new CairnError('invalid_configuration', `"${url}" is not an address of a Cairn API`, {
+      details: { remedy: 'Use an address such as http://127.0.0.1:8080.' },
     });
   }
   return new URL(parsed.pathname.endsWith('/') ? parsed : `${parsed.origin}${parsed.pathname}/`);
@@ -187,9 +187,9 @@ function baseOf(url: string): URL {
 
 function addressOf(base: URL, path: readonly string[], query: Call<unknown>['query']): URL {
   for (const segment of path) {
-    // An encoded `..` is still a way up to the URL parser.
+    // The URL parser treats an encoded `..` as the parent folder too.
     if (segment === '' || segment === '.' || segment === '..') {
-      throw new CairnError('invalid_path', `"${segment}" is no name or id (in /${path.join('/')})`);
+      throw new CairnError('invalid_path', `"${segment}" is not a valid name or id (in /${path.join('/')})`);
     }
   }
   const address = new URL(path.map(encodeURIComponent).join('/'), base);
@@ -201,7 +201,7 @@ function addressOf(base: URL, path: readonly string[], query: Call<unknown>['que
 
 type Page<T> = { items: T[]; nextCursor: string | null };
 
-/** Every item of a collection, page after page, fetched as the reader goes on. */
+/** Every item of a collection, page by page, fetched as the reader proceeds. */
 export async function* eachItem<T>(fetchPage: (cursor: string | undefined) => Promise<Page<T>>): AsyncGenerator<T, void, void> {
   let cursor: string | undefined;
   for (;;) {

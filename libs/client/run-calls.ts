@@ -22,7 +22,7 @@ import { eachItem, type Requester, type RequestOptions } from './request.ts';
 
 export type RunListQuery = Partial<z.output<typeof runListQuery>>;
 export type SubmitOptions = RequestOptions & {
-  /** The same key twice is the same run; made at random when not given, so that a repeated try submits once. */
+  /** The same key twice is the same run; random by default, so that a repeated try submits only once. */
   idempotencyKey?: string | undefined;
 };
 
@@ -40,7 +40,7 @@ export function runCalls({ open, send }: Requester) {
         options,
       ),
 
-    /** What a submission would do: each step with whether it would run or be reused, and why. Changes nothing. */
+    /** What a submission would do: for each step whether it would run or be reused, and why. Changes nothing. */
     planRun: (body: SubmitRequestInput, options?: RequestOptions) =>
       send({ method: 'POST', path: runs, query: { dryRun: true }, body, repeatable: true, answer: planView }, options),
 
@@ -70,7 +70,7 @@ export function runCalls({ open, send }: Requester) {
     getMetrics: (runId: string, name: string, query: { names?: string; maxPoints?: number } = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'metrics'], query, repeatable: true, answer: metricsView }, options),
 
-    /** At most 1,000, from the shard `from` on. */
+    /** At most 1,000, from shard `from` on. */
     listShards: (runId: string, name: string, query: { from?: number } = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'shards'], query, repeatable: true, answer: shardList }, options),
 
@@ -80,14 +80,14 @@ export function runCalls({ open, send }: Requester) {
     listTensorBoardFiles: (attemptId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'attempts', attemptId, 'tensorboard'], repeatable: true, answer: attemptFileList }, options),
 
-    /** The file's bytes as they come; the body is the caller's to read. One try. */
+    /** The file's bytes as a stream; the caller must read or cancel it. One try. */
     openTensorBoardFile: (attemptId: string, name: string, signal: AbortSignal): Promise<Response> =>
       open(['v1', 'attempts', attemptId, 'tensorboard', name], undefined, {}, signal),
 
     readLog: (attemptId: string, query: Partial<z.output<typeof logQuery>> = {}, options: RequestOptions = {}) =>
       send(
         { method: 'GET', path: ['v1', 'attempts', attemptId, 'logs'], query, repeatable: true, answer: logPage, isVerbatim: true },
-        // The server holds the answer back for `waitSeconds`.
+        // The server holds the answer for up to `waitSeconds`.
         { ...options, timeoutMs: options.timeoutMs ?? 30_000 + (query.waitSeconds ?? 0) * 1000 },
       ),
   };

@@ -20,28 +20,28 @@ export function wait(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * Milliseconds before try `failures + 1`: doubles from 200 ms to `maxMs`, of which the upper half is random, so that many
- * clients of one restarted server do not come back together.
+ * Milliseconds before try `failures + 1`: doubles from 200 ms to `maxMs`, of which the upper half is random, so that the many
+ * clients of a restarted server do not return together.
  */
 export function retryDelay(failures: number, maxMs: number): number {
   const full = Math.min(maxMs, 200 * 2 ** Math.max(0, failures - 1));
   return full / 2 + (Math.random() * full) / 2;
 }
 
-const longestRetryAfterMs = 30_000;
+const maxRetryAfterMs = 30_000;
 
 /**
- * Milliseconds before the next try after `failures`: what the server asked for (Retry-After) and up to half as much again, so that those
- * whom it refused together do not come back together; else {@link retryDelay}.
+ * Milliseconds before the next try after `failures`: the server's Retry-After and up to half as much again, so that the clients
+ * it refused together do not return together; otherwise {@link retryDelay}.
  */
 export function delayAfter(error: unknown, failures: number, maxMs: number): number {
   const seconds = error instanceof CairnError ? error.details.retryAfterSeconds : undefined;
   if (typeof seconds !== 'number') return retryDelay(failures, maxMs);
-  const asked = Math.min(longestRetryAfterMs, Math.max(0, seconds * 1000));
+  const asked = Math.min(maxRetryAfterMs, Math.max(0, seconds * 1000));
   return asked + (Math.random() * asked) / 2;
 }
 
-/** The signal of the caller and a limit of `timeoutMs` in one. */
+/** The caller's signal combined with a limit of `timeoutMs`. */
 export function within(timeoutMs: number, signal?: AbortSignal): AbortSignal {
   const limit = AbortSignal.timeout(timeoutMs);
   return signal === undefined ? limit : AbortSignal.any([signal, limit]);

@@ -1,12 +1,12 @@
 import type { LaunchSpec } from './executor.ts';
 
-/** What of an attempt's environment is a secret, and stands where its description cannot be read by all. */
+/** The secret part of an attempt's environment, which is kept out of descriptions that others can read. */
 export const tokenVariable = 'CAIRN_ATTEMPT_TOKEN';
 /** The attempt's own folder in a container. */
 export const workDir = '/var/lib/cairn/work';
 
 export type AgentSettings = {
-  /** Of the pool: wins over what the controller gives to every agent. */
+  /** Of the pool: overrides what the controller gives to every agent. */
   env: Readonly<Record<string, string>>;
   /** GPUs of the container. */
   gpus: number;
@@ -14,7 +14,7 @@ export type AgentSettings = {
   deadlineSeconds?: number | undefined;
 };
 
-/** The environment of an agent in a container: the attempt's own and the pool's, without the token. Nothing of the controller's reaches it. */
+/** The environment of an agent in a container: the attempt's and the pool's, without the token. It contains nothing of the controller's own. */
 export function agentEnvironment(spec: LaunchSpec, { env, gpus, graceSeconds, deadlineSeconds }: AgentSettings): Record<string, string> {
   const values: Record<string, string> = {
     HOME: '/tmp',

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { LaunchSpec } from './executor.ts';
 
-/** Whose objects these are: two installations, or two pools of one, may share a namespace. */
+/** The owner of objects: two installations, or two pools of one, may share a namespace. */
 export type PoolIdentity = {
-  /** Name of the installation, which no other has in a cluster: the namespace and the name of the Helm release. */
+  /** Name of the installation, unique in a cluster: the namespace and the name of the Helm release. */
   instance: string;
   pool: string;
 };
@@ -14,7 +14,7 @@ export const poolLabel = 'cairn.dev/pool';
 /** Run, step and ordinal as people know them; not always a valid label. */
 export const nameAnnotation = 'cairn.dev/name';
 
-/** Labels of every object made for an attempt: by these it is found, adopted and told from a stranger's. */
+/** Labels of every object of an attempt, by which it is found, adopted and distinguished from others. */
 export function attemptLabels(spec: Pick<LaunchSpec, 'attemptId' | 'generation'>, owner: PoolIdentity): Record<string, string> {
   return { ...poolLabels(owner), [attemptLabel]: spec.attemptId, [generationLabel]: String(spec.generation) };
 }
@@ -30,7 +30,7 @@ export const selectorOf = (labels: Record<string, string>): string =>
     .map(([key, value]) => `${key}=${value}`)
     .join(',');
 
-/** True for an object that was made for an attempt of this pool. */
+/** True for an object that belongs to an attempt of this pool. */
 export function isOf(owner: PoolIdentity, { metadata }: { metadata: { labels?: Record<string, string> | null | undefined } }): boolean {
   return Object.entries(poolLabels(owner)).every(([key, value]) => metadata.labels?.[key] === value);
 }
@@ -41,7 +41,7 @@ export const poolLabels = ({ instance, pool }: PoolIdentity): Record<string, str
   [poolLabel]: pool,
 });
 
-/** Labels of every object that was made for an attempt of the installation, whatever its pool. */
+/** Labels of every object of the installation's attempts, whatever their pool. */
 export const instanceLabels = (instance: string): Record<string, string> => ({
   'app.kubernetes.io/name': 'cairn',
   'app.kubernetes.io/component': 'attempt',
@@ -50,8 +50,8 @@ export const instanceLabels = (instance: string): Record<string, string> => ({
 });
 
 /**
- * The name of the Job and of the Secret: the same attempt and generation always gets the same one, so that starting it
- * twice meets what is there. At most 63 characters of a DNS label: what people know it by, and a hash that makes it unique.
+ * The name of the Job and of the Secret: the same attempt and generation always has the same one, so that a second
+ * start finds the first. At most 63 characters of a DNS label: the readable name, and a hash that makes it unique.
  */
 export function objectName(spec: Pick<LaunchSpec, 'attemptId' | 'generation' | 'name'>): string {
   const hash = createHash('sha256').update(spec.attemptId).digest('hex').slice(0, 10);
@@ -64,7 +64,7 @@ export function objectName(spec: Pick<LaunchSpec, 'attemptId' | 'generation' | '
   return words === '' ? `a-${tail}` : `${words}-${tail}`;
 }
 
-/** What makes an object go when the Job of this name goes. */
+/** Deletes an object when the Job of this name is deleted. */
 export function ownerReference(name: string, jobUid: string) {
   return { apiVersion: 'batch/v1', kind: 'Job', name, uid: jobUid };
 }

@@ -1,37 +1,37 @@
 import type { Finding, PoolRoom } from '@cairn/contract';
 
-/** What an executor is to run: one attempt of one step. */
+/** What an executor runs: one attempt of one step. */
 export type LaunchSpec = {
   attemptId: string;
-  /** Counts up when the control plane gives the attempt up and launches it anew; the older one's processes are ended first. */
+  /** Increases when the control plane gives the attempt up and launches it again; the older one's processes are ended first. */
   generation: number;
   /** For people: run, step and ordinal. */
   name: string;
-  /** Slots of the pool (GPUs, or CPU places) that it holds. */
+  /** Slots of the pool (GPUs or CPU slots) that it holds. */
   slots: number;
-  /** Environment variables of the agent: its token, the addresses it calls. */
+  /** Environment variables of the agent: its token and the addresses it calls. */
   env: Readonly<Record<string, string>>;
-  /** What the loader processes of a training step keep in shared memory: sizes /dev/shm of a pod. */
+  /** Shared memory used by the loader processes of a training step: sizes /dev/shm of a pod. */
   loaderBytes?: number;
-  /** Nodes on which earlier attempts of the step ended for a fault of the node. */
+  /** Nodes on which earlier attempts of the step ended because of the node. */
   avoidNodes?: readonly string[];
 };
 
 export type Launched = {
   /** For people: host and process, container or pod. */
   place: string;
-  /** The executor's own name of what it started. */
+  /** The executor's own name for what it started. */
   handle: string;
 };
 
-/** What an executor sees of one attempt. */
+/** The state of one attempt as its executor sees it. */
 export type Snapshot = {
   attemptId: string;
   generation: number;
   name: string;
-  /** `pending`: nothing of it runs yet. `exited`: proof that nothing of the attempt runs any more. */
+  /** `pending`: no process of it runs yet. `exited`: proof that no process of the attempt runs any more. */
   phase: 'pending' | 'running' | 'exited';
-  /** The agent's exit code; null while it runs, and when it was killed or vanished without saying. */
+  /** The agent's exit code; null while it runs, and when it was killed or vanished without reporting one. */
   exitCode: number | null;
   place: string;
   /** The machine, where there are several and a later attempt can avoid it. */
@@ -39,53 +39,53 @@ export type Snapshot = {
   /** One sentence for people. */
   message: string;
   /**
-   * Why it waits, what is wrong around it, or why it ended, where the executor can tell; `assess` of the domain says what
-   * that means. Null when all is well, and after an end of which the exit code says everything.
+   * Why it waits, what is wrong around it, or why it ended, where the executor can tell; `assess` of the domain decides what
+   * that means. Null when all is well, and after an end that the exit code fully explains.
    */
   finding: Finding | null;
 };
 
 export type StopRequest = {
-  /** The agent has this long to save what it can; then everything of the attempt is killed. */
+  /** The agent has this long to save its work; then every process of the attempt is killed. */
   graceSeconds: number;
   reason: string;
 };
 
-/** A kind of place where attempts run: local processes, containers, pods. All hold to the same rules. */
+/** A kind of place where attempts run: local processes, containers, pods. All follow the same rules. */
 export type Executor = {
   /**
-   * Starts the attempt. The same attempt and generation again adopts what was started before, also after the caller was
-   * killed half way, and also when that has exited: there are never two. Throws `superseded` when a newer generation was
+   * Starts the attempt. Idempotent: the same attempt and generation again adopts what was started before, even if the caller was
+   * killed halfway and even if it has exited: there are never two. Throws `superseded` when a newer generation was
    * started, `invalid_configuration` when the agent's program cannot be started.
    */
   start(spec: LaunchSpec, signal: AbortSignal): Promise<Launched>;
   /**
-   * Asks the agent to end (SIGTERM) and, after the grace, kills everything of the attempt; does not wait for either. The
-   * request outlives this executor. No change when nothing runs.
+   * Asks the agent to end (SIGTERM) and, after the grace period, kills every process of the attempt; waits for neither. The
+   * request outlives this executor. Does nothing when nothing runs.
    */
   stop(attemptId: string, request: StopRequest): Promise<void>;
   /**
-   * Everything that was started and not forgotten. Also ends what a dead agent left behind. Throws `unavailable` when it
-   * cannot know.
+   * Every attempt that was started and not forgotten. Also ends processes that a dead agent left behind. Throws `unavailable` when
+   * the state cannot be determined.
    */
   observe(signal: AbortSignal): Promise<Snapshot[]>;
-  /** True with proof that nothing of the attempt is left: looked up anew, where `observe` answers from what it was told. */
+  /** True with proof that no process of the attempt is left: queried directly, where `observe` answers from what was reported. */
   isGone(attemptId: string, signal: AbortSignal): Promise<boolean>;
   /**
-   * How many more attempts the place can hold now, and why; null when its configured slots are all there is to know.
+   * How many more attempts the place can hold now, and why; null when only its configured slots limit it.
    *
-   * @param live attempts that are to run there, started or not: those that have no place yet will take the first ones
-   * @param loaderBytes the most that one of the attempts to start needs; 0 unless given
+   * @param live attempts that should run there, started or not: those without a place yet will take the first ones
+   * @param loaderBytes the maximum that one of the attempts to start needs; 0 by default
    */
   capacity(signal: AbortSignal, live: ReadonlySet<string>, loaderBytes?: number): Promise<PoolRoom | null>;
-  /** False while changes may go by unseen: the executor is not ready. */
+  /** False while changes may be missed: the executor is not ready. */
   isWatching(): boolean;
-  /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Gives the function that ends this. */
+  /** Calls `listener` when the phase of an attempt has changed: a reason to observe. Returns the function that unsubscribes. */
   onChange(listener: (attemptId: string) => void): () => void;
-  /** Removes all trace of an attempt whose end is recorded, its work folder too; what still runs of it is killed. */
+  /** Removes all traces of an attempt whose end is recorded, including its work folder; kills what still runs of it. */
   forget(attemptId: string): Promise<void>;
-  /** The last of what the agent's process itself printed: what there is to read when it never reported. */
+  /** The last output of the agent's process itself: the only log when it never reported. */
   logs(attemptId: string): Promise<string>;
-  /** Stops watching. What runs goes on; the next executor with the same state adopts it. */
+  /** Stops watching. What runs continues; the next executor with the same state adopts it. */
   close(): Promise<void>;
 };

@@ -1,9 +1,9 @@
 import { agentExit, type FailureSignal } from '@cairn/contract';
 
-/** 128 + 7: killed by SIGBUS, as a process is that writes to a full /dev/shm. */
+/** 128 + 7: killed by SIGBUS, as is a process that writes to a full /dev/shm. */
 const busErrorCode = 135;
 
-/** What the exit code of an agent's container says, beside the last words that are known of it. */
+/** What the exit code of an agent's container means, together with its last output where known. */
 export function exitSignal(code: number, message: string): FailureSignal {
   switch (code) {
     case agentExit.ok:

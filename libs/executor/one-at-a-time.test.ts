@@ -1,26 +1,26 @@
 import { expect, test } from 'vitest';
 import { oneAtATime } from './one-at-a-time.ts';
 
-test('work for one key waits for the work before it, also when that fails; another key does not', async () => {
+test('work for one key waits for the work before it, even when that fails; another key does not', async () => {
   const queue = oneAtATime();
-  const told: string[] = [];
+  const finished: string[] = [];
   const gate = Promise.withResolvers<void>();
   const first = queue.run('a', async () => {
     await gate.promise;
-    told.push('first');
+    finished.push('first');
     throw new Error('broken');
   });
-  const second = queue.run('a', async () => void told.push('second'));
-  await queue.run('b', async () => void told.push('other'));
-  expect(told).toEqual(['other']);
+  const second = queue.run('a', async () => void finished.push('second'));
+  await queue.run('b', async () => void finished.push('other'));
+  expect(finished).toEqual(['other']);
   const failed = expect(first).rejects.toThrow('broken');
   gate.resolve();
   await failed;
   await second;
-  expect(told).toEqual(['other', 'first', 'second']);
+  expect(finished).toEqual(['other', 'first', 'second']);
 });
 
-test('settled waits for what is under way and throws nothing', async () => {
+test('settled waits for work in progress and does not throw', async () => {
   const queue = oneAtATime();
   const gate = Promise.withResolvers<void>();
   const failed = expect(queue.run('a', () => gate.promise)).rejects.toThrow('late');

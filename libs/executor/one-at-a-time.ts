@@ -1,8 +1,8 @@
-/** Does one thing at a time for one key, in the order asked; what is asked for different keys goes on side by side. */
+/** Runs one task at a time per key, in the order of the calls; tasks of different keys run in parallel. */
 export function oneAtATime() {
   const busy = new Map<string, Promise<unknown>>();
   return {
-    /** A failure is its caller's alone: the next goes on. */
+    /** Only its own caller gets a failure: the next task runs. */
     async run<T>(key: string, work: () => Promise<T>): Promise<T> {
       const before = busy.get(key) ?? Promise.resolve();
       const mine = before.then(work, work);
@@ -13,7 +13,7 @@ export function oneAtATime() {
         if (busy.get(key) === mine) busy.delete(key);
       }
     },
-    /** Waits for all that is under way, however it ends. */
+    /** Waits for all work in progress, however it ends. */
     async settled(): Promise<void> {
       await Promise.allSettled(busy.values());
     },

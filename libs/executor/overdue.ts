@@ -2,11 +2,11 @@ import type { FailureSignal } from '@cairn/contract';
 
 type Limits = { deadlineSeconds?: number | undefined; graceSeconds: number };
 
-/** For what an agent does before it heeds its deadline, and after its grace. */
+/** For what an agent does before it starts counting its deadline, and after its grace period. */
 const marginSeconds = 5;
 
 /**
- * The sign of an attempt that is still there though its deadline and the grace after it are over. The agent counts them itself, and ends
+ * The finding for an attempt that still exists although its deadline and grace period are over. The agent counts them itself, and ends
  * with a checkpoint: this is for one that does not. Pure: times are in milliseconds since the epoch.
  */
 export function overdue(
@@ -16,5 +16,5 @@ export function overdue(
 ): { signal: FailureSignal; since: number; message: string } | null {
   if (deadlineSeconds === undefined || startedAt === null) return null;
   const since = startedAt + (deadlineSeconds + graceSeconds + marginSeconds) * 1000;
-  return now < since ? null : { signal: 'deadline_exceeded', since, message: `${deadlineSeconds} s, and its grace is over` };
+  return now < since ? null : { signal: 'deadline_exceeded', since, message: `${deadlineSeconds} s, and its grace period is over` };
 }

@@ -10,4 +10,4 @@ test.each([
   ['128k', 128_000],
 ])('%s is %d', (text, value) => expect(parseQuantity(text)).toBe(value));
 
-test.each(['', 'Gi', '64 Gi', '-1', '5x'])('"%s" is no quantity', (text) => expect(parseQuantity(text)).toBeNaN());
+test.each(['', 'Gi', '64 Gi', '-1', '5x'])('"%s" is not a quantity', (text) => expect(parseQuantity(text)).toBeNaN());

@@ -17,10 +17,10 @@ const factors: Readonly<Record<string, number>> = {
   Ei: 2 ** 60,
 };
 
-/** What a Kubernetes quantity looks like: `8`, `500m`, `64Gi`, `1e3`. */
+/** The format of a Kubernetes quantity: `8`, `500m`, `64Gi`, `1e3`. */
 export const quantityPattern = /^(\d+(?:\.\d+)?(?:[eE]\d+)?)([num]|[kMGTPE]|[KMGTPE]i)?$/;
 
-/** A Kubernetes quantity as a number: bytes, cores or pieces. NaN for what is none. */
+/** A Kubernetes quantity as a number: bytes, cores or pieces. NaN if it is not one. */
 export function parseQuantity(text: string): number {
   const [, digits, suffix = ''] = quantityPattern.exec(text) ?? [];
   return digits === undefined ? Number.NaN : Number(digits) * (factors[suffix] ?? Number.NaN);

@@ -16,18 +16,18 @@ const seen = (attemptId: string) =>
     .get(attemptId)
     ?.map(({ pid }) => pid) ?? [];
 
-test('all processes of an attempt are killed, and none of another', async () => {
+test("all processes of an attempt are killed, and no other attempt's", async () => {
   const [mine, other] = [newId('attempt'), newId('attempt')];
   const children = [aProcessOf(mine), aProcessOf(mine)];
-  const stranger = aProcessOf(other);
-  await expect.poll(() => [seen(mine).length, seen(other)]).toEqual([2, [stranger.pid]]);
+  const unrelated = aProcessOf(other);
+  await expect.poll(() => [seen(mine).length, seen(other)]).toEqual([2, [unrelated.pid]]);
   const ends = children.map((child) => once(child, 'exit'));
   expect(await killAttemptProcesses([mine], { limitMs: 5_000 })).toEqual(new Set());
   expect((await Promise.all(ends)).map(([, signal]) => signal)).toEqual(['SIGKILL', 'SIGKILL']);
-  expect(seen(other)).toEqual([stranger.pid]);
+  expect(seen(other)).toEqual([unrelated.pid]);
 });
 
-test('what is spared is not waited for: the init of a container stays until the agent has gone', async () => {
+test("spared processes are not waited for: a container's init stays until the agent has exited", async () => {
   const attemptId = newId('attempt');
   const [init, rank] = [aProcessOf(attemptId), aProcessOf(attemptId)];
   await expect.poll(() => seen(attemptId).length).toBe(2);

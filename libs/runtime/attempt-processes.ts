@@ -5,9 +5,9 @@ import { identityOf, isAlive, type ProcessIdentity } from './process-record.ts';
 import { sleep } from './waits.ts';
 
 /**
- * The processes of this machine by the attempt they belong to. Every process below an agent inherits CAIRN_ATTEMPT_ID,
- * and keeps it when its parent dies or when it starts a session of its own, as torchrun's ranks do: neither the parent's
- * pid nor the process group finds those. Only processes of the same user can be seen; oldest first.
+ * The processes of this machine, by the attempt they belong to. Every process below an agent inherits CAIRN_ATTEMPT_ID
+ * and keeps it when its parent dies or when it starts its own session, as torchrun's ranks do; neither the parent's
+ * pid nor the process group finds those. Only processes of the same user are visible. Oldest first.
  */
 export function processesByAttempt(): Map<string, ProcessIdentity[]> {
   const found = new Map<string, ProcessIdentity[]>();
@@ -26,21 +26,21 @@ export function processesByAttempt(): Map<string, ProcessIdentity[]> {
 }
 
 export type KillOptions = {
-  /** Processes that are spared and not waited for: {@link sparedByAgent} where an agent ends what it started. */
+  /** Processes to spare and not wait for: {@link sparedByAgent} where an agent ends what it started. */
   except?: readonly number[];
-  /** How long to wait for the killed to be gone, in milliseconds. */
+  /** How long to wait for the killed processes to disappear, in milliseconds. */
   limitMs: number;
   signal?: AbortSignal;
 };
 
 /**
- * What an agent spares: itself, and the first process of its container, which has the attempt's environment too. That one cannot be
- * killed from inside, and goes when the agent has gone.
+ * The processes that an agent spares: itself, and the first process of its container, which also has the attempt's environment. That one
+ * cannot be killed from inside the container, and ends when the agent has exited.
  */
 export const sparedByAgent: readonly number[] = [process.pid, 1];
 
 /**
- * Kills (SIGKILL) every process of the attempts and waits until they are gone. Gives the ids of the attempts that still
+ * Kills (SIGKILL) every process of the attempts and waits until they are gone. Returns the ids of the attempts that still
  * have a process after the limit: one that hangs in the kernel, on a dead file server or a GPU.
  */
 export async function killAttemptProcesses(
@@ -49,7 +49,7 @@ export async function killAttemptProcesses(
 ): Promise<Set<string>> {
   const wanted = new Set(attemptIds);
   const end = Date.now() + limitMs;
-  // A process that ends loses its environment before it is gone, and then shows no more whose it was.
+  // A process that is exiting loses its environment first, and then no longer shows which attempt it belonged to.
   const struck = new Map<ProcessIdentity, string>();
   for (let empty = 0; ; ) {
     for (const [attemptId, processes] of processesByAttempt()) {
@@ -62,14 +62,14 @@ export async function killAttemptProcesses(
     }
     for (const identity of struck.keys()) if (!isAlive(identity)) struck.delete(identity);
     const left = new Set(struck.values());
-    // One empty look may have missed a process that was forked with a lower pid while its parent, higher up, ended.
+    // One empty listing may have missed a process that was forked with a lower pid while its parent, with a higher one, ended.
     empty = left.size === 0 ? empty + 1 : 0;
     if (empty === 2 || wanted.size === 0 || Date.now() >= end) return left;
     await sleep(10, signal);
   }
 }
 
-/** Sends the signal if this very process still runs; false when it does not. */
+/** Sends the signal if this very process still runs; returns false otherwise. */
 export function signalProcess(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
   if (!isAlive(identity)) return false;
   try {
@@ -85,7 +85,7 @@ function attemptOf(pid: number): string | null {
   try {
     environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
   } catch {
-    // Gone meanwhile, or another user's: not one of ours.
+    // Gone in the meantime, or another user's: not one of ours.
     return null;
   }
   const entry = environment.split('\0').find((line) => line.startsWith('CAIRN_ATTEMPT_ID='));
@@ -93,12 +93,12 @@ function attemptOf(pid: number): string | null {
 }
 
 /**
- * Ends the process `pid` with `signal` when this process is gone, however it went (kill -9 too), and then runs no more
- * code of ours: a shell waits for the end of a pipe that only this process holds open. Call `cancel` once `pid` has
- * ended by itself, lest its number is given to another process.
+ * Ends the process `pid` with `signal` when this process ends, even by kill -9, when none of our code runs any more:
+ * a shell waits for the end of a pipe that only this process holds open. Call `cancel` once `pid` has ended by itself,
+ * because its number may be given to another process.
  */
 export function endWithParent(pid: number, signal: 'INT' | 'TERM' | 'KILL' = 'INT'): { cancel(): void } {
-  // In a session of its own, so that Ctrl-C at the terminal does not take the watcher before it can act.
+  // In its own session, so that Ctrl-C at the terminal does not end the watcher before it can act.
   const watcher = spawn('/bin/sh', ['-c', 'read _; kill -"$2" "$1"', 'sh', String(pid), signal], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,

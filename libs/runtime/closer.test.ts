@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createCloser } from './closer.ts';
 
-test('what was made last is closed first, one after another', async () => {
+test('parts are closed one after another, the last created first', async () => {
   const closer = createCloser();
   const order: string[] = [];
   const slow = Promise.withResolvers<void>();
@@ -16,7 +16,7 @@ test('what was made last is closed first, one after another', async () => {
   expect(order).toEqual(['server', 'pool']);
 });
 
-test('a failure does not keep the others open, and all failures are told', async () => {
+test('one failure does not keep the others open, and all failures are reported', async () => {
   const closer = createCloser();
   const closed: string[] = [];
   closer.add('pool', () => closed.push('pool'));
@@ -33,7 +33,7 @@ test('a failure does not keep the others open, and all failures are told', async
   ]);
 });
 
-test('what does not end in time is named, and the rest is still closed', async () => {
+test('a part that does not close in time is named, and the rest are still closed', async () => {
   const closer = createCloser();
   const closed: string[] = [];
   closer.add('pool', () => closed.push('pool'));
@@ -55,5 +55,5 @@ test('closing twice closes once', async () => {
 test('nothing can be added once closing has begun', async () => {
   const closer = createCloser();
   await closer.close();
-  expect(() => closer.add('late', () => {})).toThrow('late was made while the program closes');
+  expect(() => closer.add('late', () => {})).toThrow('late was created while the program was closing');
 });

@@ -1,17 +1,17 @@
-/** Ends one thing. `signal` is aborted when the time for closing is up. */
+/** Ends one part of a program. `signal` is aborted when the time for closing is up. */
 export type Close = (signal: AbortSignal) => Promise<unknown> | unknown;
 
 export type Closer = {
-  /** Remembers how to end `name`; what is added last is closed first. Throws once closing has begun. */
+  /** Registers how to end `name`; the last one added is closed first. Throws once closing has begun. */
   add(name: string, close: Close): void;
   /**
-   * Ends everything in reverse order, each after the one before has ended, and goes on after a failure. Rejects with an
-   * AggregateError of the failures and of what did not end in time. A second call gives the first one's promise.
+   * Ends everything in reverse order, one after another, and continues after a failure. Rejects with an
+   * AggregateError of the failures and of the parts that did not end in time. A second call returns the first one's promise.
    */
   close(limitMs?: number): Promise<void>;
 };
 
-/** Collects what a program makes, so that it can be ended in reverse order. */
+/** Collects the parts that a program creates, so that they can be ended in reverse order. */
 export function createCloser(): Closer {
   const parts: { name: string; close: Close }[] = [];
   let closing: Promise<void> | undefined;
@@ -35,7 +35,7 @@ export function createCloser(): Closer {
 
   return {
     add(name, close) {
-      if (closing) throw new Error(`${name} was made while the program closes`);
+      if (closing) throw new Error(`${name} was created while the program was closing`);
       parts.push({ name, close });
     },
     close(limitMs = 10_000) {
@@ -46,12 +46,12 @@ export function createCloser(): Closer {
 }
 
 function within(signal: AbortSignal, work: Promise<unknown>): Promise<unknown> {
-  // The timer of AbortSignal.timeout keeps no process alive; closing must end even when nothing else is left to do.
+  // The timer of AbortSignal.timeout does not keep a process alive; closing must end even when nothing else is left to do.
   const alive = setInterval(() => undefined, 60_000);
   let stop = () => {};
   const limit = new Promise<never>((_, reject) => {
     stop = () => reject(signal.reason);
-    // What comes after the limit is still asked to end, but not waited for.
+    // Parts that come after the limit are still asked to end, but not waited for.
     if (signal.aborted) setImmediate(stop);
     else signal.addEventListener('abort', stop, { once: true });
   });

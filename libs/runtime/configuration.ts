@@ -6,7 +6,7 @@ type Fault = { variable: string; problem: string; example: string | undefined };
 /**
  * Reads a program's configuration: one schema of environment variables, each parsed from text (`z.coerce.number()`,
  * `z.stringbool()`). An empty variable counts as absent.
- * @throws CairnError `invalid_configuration` that names every fault at once: the variable, what is wrong, an example.
+ * @throws CairnError `invalid_configuration` that reports all errors at once: the variable, the problem, an example.
  */
 export function readConfiguration<Schema extends z.ZodObject>(schema: Schema, env: Record<string, string | undefined>): z.output<Schema> {
   const names = Object.keys(schema.shape);
@@ -18,7 +18,7 @@ export function readConfiguration<Schema extends z.ZodObject>(schema: Schema, en
     const hint = example === undefined ? '' : ` (for example ${variable}=${example})`;
     return `  ${variable} ${problem}${hint}`;
   });
-  const count = lines.length === 1 ? 'a fault' : `${lines.length} faults`;
+  const count = lines.length === 1 ? 'an error' : `${lines.length} errors`;
   throw new CairnError('invalid_configuration', `The configuration has ${count}:\n${lines.join('\n')}`, { details: { faults } });
 }
 
@@ -29,7 +29,7 @@ function faultsOf(issue: z.core.$ZodIssue, schema: z.ZodObject, given: Record<st
   const meta = metaOf(schema.shape[variable]);
   const value = given[variable];
   if (value === undefined && issue.code !== 'custom') return [{ variable, problem: missing(meta.description), example: meta.example }];
-  const shown = value === undefined ? '' : meta.secret ? 'has a value that is not allowed: ' : `is ${JSON.stringify(value)}: `;
+  const shown = value === undefined ? '' : meta.secret ? 'has an invalid value: ' : `is ${JSON.stringify(value)}: `;
   return [{ variable, problem: `${shown}${meta.secret ? issueKind(issue) : issue.message}`, example: meta.example }];
 }
 
@@ -39,7 +39,7 @@ const variableMeta = z.object({
   secret: z.boolean().optional(),
 });
 
-/** Defaults and pipes wrap the schema that carries the description: look through them. */
+/** Defaults and pipes wrap the schema that has the description: unwrap them. */
 function metaOf(schema: z.core.$ZodType | undefined): z.output<typeof variableMeta> {
   if (schema === undefined) return {};
   const own = variableMeta.safeParse(z.globalRegistry.get(schema) ?? {}).data ?? {};
@@ -57,7 +57,7 @@ function missing(description: string | undefined): string {
   return description === undefined ? 'is missing' : `is missing: ${description}`;
 }
 
-/** A message of zod may quote the value ("expected one of ..., received"): of a secret only the kind of fault is told. */
+/** A message of zod may quote the value ("expected one of ..., received"): for a secret, only the kind of error is reported. */
 function issueKind(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'too_small':
@@ -67,6 +67,6 @@ function issueKind(issue: z.core.$ZodIssue): string {
     case 'custom':
       return issue.message;
     default:
-      return 'it has another form';
+      return 'wrong format';
   }
 }

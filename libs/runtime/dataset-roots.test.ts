@@ -8,7 +8,7 @@ import { datasetRootsEnvironment, datasetRootsVariables, readDatasetRoots } from
 
 const schema = z.object(datasetRootsVariables);
 
-test('the folders of the variable and of the file are allowed, none without them, and a program that is started gets the same', async () => {
+test('the folders of the variable and of the file are allowed, none without them, and child programs get the same', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-roots-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const file = join(folder, 'roots.json');

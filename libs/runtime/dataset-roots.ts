@@ -5,30 +5,30 @@ import { z } from 'zod';
 
 const absolutePath = z.string().refine((path) => isAbsolute(path), 'is not an absolute path');
 
-/** Where datasets may lie: the variables of every program that reads them. */
+/** Where datasets may be: the variables of every program that reads them. */
 export const datasetRootsVariables = {
   CAIRN_DATASET_ROOTS: z
     .string()
     .transform((text) => text.split(':').filter((path) => path !== ''))
     .pipe(z.array(absolutePath))
     .optional()
-    .describe('the folders that datasets may lie in, separated by colons; without them no dataset can be registered or read')
+    .describe('the folders that may hold datasets, separated by colons; without them no dataset can be registered or read')
     .meta({ example: '/data/landmarks:/mnt/gldv2' }),
   CAIRN_DATASET_ROOTS_FILE: z
     .string()
     .min(1)
     .optional()
-    .describe('a JSON file with a list of more such folders, read each time; `cairn dataset add` writes that of an embedded service')
+    .describe('a JSON file with a list of further such folders, read each time; `cairn dataset add` writes the one of an embedded service')
     .meta({ example: '/var/lib/cairn/dataset-roots.json' }),
 };
 
-/** What the file of {@link datasetRootsVariables} holds. */
+/** The content of the file of {@link datasetRootsVariables}. */
 export const datasetRootsFile = z.array(absolutePath);
 
 type Configuration = { CAIRN_DATASET_ROOTS?: string[] | undefined; CAIRN_DATASET_ROOTS_FILE?: string | undefined };
 
 /**
- * The folders that datasets may lie in now. A file that is not there adds none.
+ * The folders that may hold datasets now. A missing file adds none.
  *
  * @throws CairnError `invalid_configuration` where the file cannot be read
  */
@@ -47,7 +47,7 @@ export async function readDatasetRootsFile(file: string): Promise<string[]> {
   }
 }
 
-/** The same variables for a program that this one starts. */
+/** The same variables for a child program. */
 export function datasetRootsEnvironment(configuration: Configuration): Record<string, string> {
   const { CAIRN_DATASET_ROOTS: roots, CAIRN_DATASET_ROOTS_FILE: file } = configuration;
   return {

@@ -25,7 +25,7 @@ test.each([
   [{ loss: [1, Number.NaN] }, '$.loss[1] is NaN'],
   [{ n: 1n }, '$.n is of type bigint'],
   [[undefined], '$[0] is of type undefined'],
-])('what JSON cannot carry is refused by path (%#)', (value, message) => {
+])('values that JSON cannot represent are refused by path (%#)', (value, message) => {
   expect(() => canonicalJson(value)).toThrow(message);
 });
 
@@ -40,12 +40,12 @@ afterAll(() => rm(folder, { recursive: true }));
 /** FIPS 180-2, appendix B.1. */
 const digestOfAbc = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad';
 
-test('text and bytes have the digest of the standard', () => {
+test('text and bytes have the digest that the standard gives', () => {
   expect(sha256('abc')).toBe(digestOfAbc);
   expect(sha256(Buffer.from('abc'))).toBe(digestOfAbc);
 });
 
-test('values that differ in the order of keys have one digest', () => {
+test('values that differ only in the order of keys have the same digest', () => {
   expect(sha256Json({ a: 1, b: 2 })).toBe(sha256Json({ b: 2, a: 1 }));
 });
 
@@ -56,11 +56,11 @@ test('a file has the digest of its bytes', async () => {
   expect(await sha256File(path)).toBe(sha256(bytes));
 });
 
-test("a missing file is the file system's error", async () => {
+test("a missing file gives the file system's error", async () => {
   await expect(sha256File(join(folder, 'absent'))).rejects.toMatchObject({ code: 'ENOENT' });
 });
 
-test('an aborted digest ends', async () => {
+test('an aborted digest stops', async () => {
   const path = join(folder, 'other');
   await writeFile(path, 'x');
   await expect(sha256File(path, AbortSignal.abort())).rejects.toMatchObject({ name: 'AbortError' });

@@ -4,8 +4,8 @@ import { pipeline } from 'node:stream/promises';
 
 /**
  * JSON with sorted keys and without spaces, so that equal values have equal text (the form of RFC 8785). Keys whose
- * value is `undefined` are left out, as in JSON.stringify; what JSON cannot carry (NaN, Infinity, bigint, functions,
- * `undefined` in an array) throws a TypeError that names its path, because a digest over `null` in its place would lie.
+ * value is `undefined` are left out, as in JSON.stringify. A value that JSON cannot represent (NaN, Infinity, bigint, functions,
+ * `undefined` in an array) throws a TypeError that names its path: a digest over `null` in its place would be wrong.
  */
 export function canonicalJson(value: unknown): string {
   return write(value, '$');
@@ -17,18 +17,18 @@ function write(value: unknown, path: string): string {
     case 'boolean':
       return JSON.stringify(value);
     case 'number':
-      if (!Number.isFinite(value)) throw new TypeError(`${path} is ${value}, which JSON cannot carry`);
+      if (!Number.isFinite(value)) throw new TypeError(`${path} is ${value}, which JSON cannot represent`);
       return JSON.stringify(value);
     case 'object':
       break;
     default:
-      throw new TypeError(`${path} is of type ${typeof value}, which JSON cannot carry`);
+      throw new TypeError(`${path} is of type ${typeof value}, which JSON cannot represent`);
   }
   if (value === null) return 'null';
   if (Array.isArray(value)) return `[${value.map((item, index) => write(item, `${path}[${index}]`)).join(',')}]`;
   if ('toJSON' in value && typeof value.toJSON === 'function') return write(value.toJSON(), path);
   const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-  // Sorted by UTF-16 code units, as RFC 8785 section 3.2.3 asks: the plain comparison, not a locale's.
+  // Sorted by UTF-16 code units, as RFC 8785 section 3.2.3 requires: plain comparison, not a locale's.
   entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${write(item, `${path}.${key}`)}`).join(',')}}`;
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { makeFolder, pathBelow, tailOf } from './files.ts';
 
-test('a path of names lies below the folder', () => {
+test('a path of names is below the folder', () => {
   expect(pathBelow('/out', '384', 'events.1')).toBe('/out/384/events.1');
   expect(pathBelow('/', 'a')).toBe('/a');
   expect(pathBelow('out', '..a')).toBe('out/..a');
@@ -18,7 +18,7 @@ test.each([['..'], ['a', '..'], ['../x'], ['/etc/passwd'], ['a/b'], ['a\\b'], ['
   },
 );
 
-test('folders are made with those above them, and stay', async () => {
+test('folders are created with their parents, and existing ones stay', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-folder-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   for (const _ of ['made', 'there']) await makeFolder(join(folder, 'a', 'b'));
@@ -28,7 +28,7 @@ test('folders are made with those above them, and stay', async () => {
   await expect(makeFolder(join(folder, 'file', 'c'))).rejects.toMatchObject({ code: 'ENOTDIR' });
 });
 
-test('where none can be made the error comes, and names the folder', async () => {
+test('the error names the folder that cannot be created', async () => {
   await expect(makeFolder('/proc/cairn/a')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/cairn' });
 });
 
@@ -39,7 +39,7 @@ function fileWith(text: string): string {
   return join(folder, 'log');
 }
 
-test('a short file is given whole', async () => {
+test('a short file is returned whole', async () => {
   expect(await tailOf(fileWith('äb'), 100)).toBe('äb');
 });
 
@@ -47,6 +47,6 @@ test('a long file is cut at a whole character', async () => {
   expect(await tailOf(fileWith('xäöü'), 5)).toBe('öü');
 });
 
-test('no file is an empty text', async () => {
+test('a missing file is an empty text', async () => {
   expect(await tailOf('/no/such/file', 10)).toBe('');
 });

@@ -3,7 +3,7 @@ import { dirname, join, resolve, sep } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
 /**
- * A path below a folder, made of names that another program gave: none of them may lead out of it.
+ * A path below a folder, built from names that another program gave: none of them may lead out of it.
  *
  * @throws CairnError `invalid_path`
  */
@@ -16,14 +16,14 @@ export function pathBelow(folder: string, ...names: string[]): string {
     'invalid_path',
     `${names.map((name) => JSON.stringify(name)).join(', ')} would lead out of ${folder}; nothing was written there`,
     {
-      details: { remedy: 'The service gave a name that is not valid: check that its address is right.' },
+      details: { remedy: 'The service sent an invalid name: check that its address is right.' },
     },
   );
 }
 
 /**
- * Makes a folder with those above it; one that is there stays. Node's own recursion tells a read-only file system as ENOENT, and does not end
- * below /proc; here the error is that of the folder that could not be made.
+ * Creates a folder with its parents; an existing one stays. Node's own recursion reports a read-only file system as ENOENT, and does not end
+ * below /proc; here the error is that of the folder that could not be created.
  */
 export async function makeFolder(path: string): Promise<void> {
   const whole = resolve(path);
@@ -31,7 +31,7 @@ export async function makeFolder(path: string): Promise<void> {
     await mkdir(whole);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : '';
-    // Node looks itself at whether what is there is a folder.
+    // Node itself checks whether the existing entry is a folder.
     if (code === 'EEXIST') return void (await mkdir(whole, { recursive: true }));
     if (code !== 'ENOENT' || dirname(whole) === whole) throw error;
     await makeFolder(dirname(whole));
@@ -39,7 +39,7 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** The last bytes of a file as text, from the first whole character on; empty when there is no file. */
+/** The last bytes of a file as text, from the first whole character on; empty when the file does not exist. */
 export async function tailOf(path: string, maxBytes: number): Promise<string> {
   const file = await open(path).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
@@ -50,7 +50,7 @@ export async function tailOf(path: string, maxBytes: number): Promise<string> {
     const { size } = await file.stat();
     const length = Math.min(size, maxBytes);
     const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
-    // Bytes 10xxxxxx go on a character that began before the cut.
+    // Bytes 10xxxxxx continue a character that began before the cut.
     let start = 0;
     while (length < size && start < 4 && start < bytesRead && ((buffer[start] ?? 0) & 0xc0) === 0x80) start += 1;
     return buffer.subarray(start, bytesRead).toString('utf8');

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 
-/** A TCP port of 127.0.0.1 on which nothing listens now. Another program may take it first: whoever uses it tries again. */
+/** A TCP port of 127.0.0.1 on which nothing listens now. Another program may take it first: the caller must retry. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -7,7 +7,7 @@ import { trainerPython } from '@cairn/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { isolatedPython, withoutPythonVariables } from './isolated-python.ts';
 
-test('nothing of the current folder or of PYTHONPATH runs, whatever it is named', async () => {
+test('nothing in the current folder or PYTHONPATH is imported, whatever its name', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-isolated-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const planted = ['json.py', 'pyarrow.py', 'cairn_trainer.py', 'sitecustomize.py', 'runpy.py'].toSorted();
@@ -20,7 +20,7 @@ test('nothing of the current folder or of PYTHONPATH runs, whatever it is named'
   expect((await readdir(folder)).toSorted()).toEqual(planted);
 });
 
-test("Python's variables do not reach what the program starts in turn, others do", () => {
+test("the program's own children get no Python variables, but all others", () => {
   expect(withoutPythonVariables({ PATH: '/bin', PYTHONPATH: '/tmp', PYTHONHOME: '/x', HOME: undefined })).toEqual({
     PATH: '/bin',
     HOME: undefined,

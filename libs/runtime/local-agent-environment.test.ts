@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { localAgentEnvironment } from './local-agent-environment.ts';
 
-test('only what any process needs, and what is named, reaches an agent', () => {
+test('an agent gets only the variables that any process needs and those that are named', () => {
   const env = {
     PATH: '/bin',
     HOME: '/root',

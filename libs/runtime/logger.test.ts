@@ -20,14 +20,14 @@ test.each([
   { authorization: 'Bearer secret' },
   { req: { headers: { authorization: 'Bearer secret' } } },
   { attempt: { token: 'cat_secret' } },
-])('secrets are cut out (%#)', (object) => {
+])('secrets are removed (%#)', (object) => {
   const { log, lines } = capture();
   log.info(object, 'request');
   expect(lines.at(-1)).not.toContain('secret');
   expect(lines.at(-1)).toContain('[redacted]');
 });
 
-test('an error is told with its code, its particulars and its causes', () => {
+test('an error is logged with its code, its details and its causes', () => {
   const { log, last } = capture();
   const cause = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
   log.error({ err: new CairnError('unavailable', 'the queue does not answer', { cause, details: { part: 'queue' } }) }, 'failed');
@@ -41,7 +41,7 @@ test('an error is told with its code, its particulars and its causes', () => {
   });
 });
 
-test('lines under the level are not written', () => {
+test('lines below the level are not written', () => {
   const { log, lines } = capture({ level: 'warn' });
   log.info('quiet');
   expect(lines).toEqual([]);

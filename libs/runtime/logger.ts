@@ -7,10 +7,10 @@ export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 's
 export type LogLevel = (typeof logLevels)[number];
 
 export type LoggerOptions = {
-  /** The program, in every line. */
+  /** The name of the program, in every line. */
   name: string;
   level?: LogLevel;
-  /** For people at a terminal; otherwise one JSON object a line. */
+  /** For people at a terminal; otherwise one JSON object per line. */
   pretty?: boolean;
   /** Where lines go instead of standard error. */
   destination?: { write(line: string): void };
@@ -19,8 +19,8 @@ export type LoggerOptions = {
 const secretKeys = ['authorization', 'token', 'password', 'serverKey', 'cookie'];
 
 /**
- * Lines of JSON on standard error (standard output belongs to a program's results), written at once, so that a kill
- * loses none. Values under the keys of a secret are cut out, at the top and down to three levels.
+ * Lines of JSON on standard error (standard output is for a program's results), written synchronously, so that a kill
+ * loses none. Values under secret keys are removed, at the top level and down to three levels.
  */
 export function createLogger({ name, level = 'info', pretty: isPretty = false, destination }: LoggerOptions): Logger {
   const paths = secretKeys.flatMap((key) => [key, `*.${key}`, `*.*.${key}`, `*.*.*.${key}`]);
@@ -38,7 +38,7 @@ export function createLogger({ name, level = 'info', pretty: isPretty = false, d
   return pino(options, pino.destination({ dest: 2, sync: true }));
 }
 
-/** An error with its code, particulars and whole chain of causes. */
+/** An error with its code, details and whole chain of causes. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   return {

@@ -13,7 +13,7 @@ function sleepBlocked(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-test('the longest block is told until a whole window has passed without it', async () => {
+test('the longest block is reported until a whole window has passed without it', async () => {
   const watch = watchLongestBlock();
   onTestFinished(() => watch.close());
   const forgetful = watchLongestBlock({ windowMs: 300 });
@@ -23,7 +23,7 @@ test('the longest block is told until a whole window has passed without it', asy
   await turn();
   compute(20);
   await turn();
-  // However long these turns took on a busy machine, they are within a window.
+  // However long these turns take on a busy machine, they are within a window.
   expect(watch.blockedMs()).toBeGreaterThan(140);
   expect(watch.busyMs()).toBeGreaterThan(140);
   await expect.poll(() => forgetful.busyMs(), { timeout: 10_000, interval: 50 }).toBeLessThan(140);

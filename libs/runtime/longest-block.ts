@@ -3,16 +3,16 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 const resolutionMs = 10;
 
 export type LongestBlock = {
-  /** In milliseconds, by the clock: what everything in this process waited, also for a processor. */
+  /** In milliseconds of wall-clock time: how long everything in this process waited, including for a processor. */
   blockedMs(): number;
-  /** In milliseconds of processor time: what this process's own code made it wait, however busy the machine is. */
+  /** In milliseconds of processor time: how long this process's own code blocked it, however busy the machine is. */
   busyMs(): number;
   close(): void;
 };
 
 /**
- * The longest time that the event loop was blocked within the last 30 to 60 s: long enough that any scraper meets it, without one
- * taking it from another.
+ * The longest time that the event loop was blocked within the last 30 to 60 s: long enough for every scraper to see it, without one
+ * scraper resetting it for another.
  */
 export function watchLongestBlock({ windowMs = 30_000 } = {}): LongestBlock {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createMetrics } from './metrics.ts';
 
-test('what is counted stands in the answer for Prometheus', async () => {
+test('counters are in the answer to Prometheus', async () => {
   const metrics = createMetrics({ processMetrics: false });
   metrics.counter({ name: 'runs_total', help: 'Runs by end.', labels: ['state'] }).inc({ state: 'succeeded' }, 2);
   const { body, contentType } = await metrics.render();
@@ -24,11 +24,11 @@ test('two apps of one process share no metric', async () => {
   expect((await second.render()).body).not.toContain('requests_total');
 });
 
-test('the process tells about itself', async () => {
+test('the process reports its own metrics', async () => {
   expect((await createMetrics().render()).body).toContain('cairn_process_cpu_seconds_total');
 });
 
-test.each(['run', 'attempt_id', 'stepId', 'path'])('the label %s is refused, for its values have no bound', (label) => {
+test.each(['run', 'attempt_id', 'stepId', 'path'])('the label %s is refused because its values are unbounded', (label) => {
   const metrics = createMetrics({ processMetrics: false });
   expect(() => metrics.counter({ name: 'x_total', help: 'x', labels: [label] })).toThrow(`label ${label}`);
 });

@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
-/** Labels that would make a series a run, or worse: a Prometheus server drowns in them. */
+/** Labels that would make one series per run, or worse: a Prometheus server cannot hold that many. */
 const unboundedLabel = /(^|_)(id|run|step|attempt|shard|token|user|path|url)$|Id$/;
 
 type Described<Label extends string> = {
@@ -23,7 +23,7 @@ export type Metrics = {
 };
 
 /**
- * The metrics of one app, in a registry of its own (prom-client's global one would mix the apps of a test process).
+ * The metrics of one app, in its own registry (prom-client's global one would mix the apps of a test process).
  * @throws Error for a label that names a single run, attempt or the like.
  */
 export function createMetrics({ processMetrics = true }: { processMetrics?: boolean } = {}): Metrics {
@@ -32,7 +32,7 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
 
   function common<Label extends string>({ name, help, labels = [] }: Described<Label>) {
     const bad = labels.find((label) => unboundedLabel.test(label));
-    if (bad !== undefined) throw new Error(`the metric ${name} may not have the label ${bad}: its values have no bound`);
+    if (bad !== undefined) throw new Error(`the metric ${name} must not have the label ${bad}: its values are unbounded`);
     return { name: `cairn_${name}`, help, labelNames: [...labels], registers: [registry] };
   }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { nearestName } from './nearest-name.ts';
 
-test('a slip of the hand finds the name that was meant', () => {
+test('a typing error finds the intended name', () => {
   const known = ['epochs', 'learningRate', 'imageSize', 'mini'];
   expect(['epoch', 'Epochs', 'learning', 'imagesize', 'minni'].map((wrong) => nearestName(wrong, known))).toEqual([
     'epochs',
@@ -12,7 +12,7 @@ test('a slip of the hand finds the name that was meant', () => {
   ]);
 });
 
-test('something else entirely is not guessed at', () => {
+test('an entirely different name has no suggestion', () => {
   expect(nearestName('colour', ['epochs', 'mini'])).toBeNull();
   expect(nearestName('x', [])).toBeNull();
 });

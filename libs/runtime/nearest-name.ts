@@ -1,6 +1,6 @@
 import { distance } from 'fastest-levenshtein';
 
-/** The known name that `wrong` was most likely meant to be; null when none is near. */
+/** The known name that `wrong` was most likely meant to be; null when none is close. */
 export function nearestName(wrong: string, known: readonly string[]): string | null {
   const limit = Math.max(2, Math.floor(wrong.length / 3));
   const near = known

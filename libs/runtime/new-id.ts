@@ -12,9 +12,9 @@ export type IdSourceOptions = {
 };
 
 /**
- * Makes a source of ids: prefix, underscore, and a ULID (https://github.com/ulid/spec: 48 bits of time, 80 random bits)
- * in lower case. Ids of one source sort in the order in which they were made: within a millisecond, and while the clock
- * steps back, the random part is counted up instead.
+ * Creates a source of ids: prefix, underscore, and a ULID (https://github.com/ulid/spec: 48 bits of time, 80 random bits)
+ * in lower case. Ids of one source sort in the order of their creation: within a millisecond, and while the clock
+ * steps back, the random part is incremented instead.
  */
 export function createIdSource({ now = Date.now, random = randomBytes }: IdSourceOptions = {}): (kind: IdKind) => string {
   let lastTime = -1;
@@ -27,7 +27,7 @@ export function createIdSource({ now = Date.now, random = randomBytes }: IdSourc
     } else {
       lastRandom += 1n;
       if (lastRandom >> 80n) {
-        // The 2^80 ids of this millisecond are used up: borrow the next one.
+        // The 2^80 ids of this millisecond are exhausted: borrow the next one.
         lastTime += 1;
         lastRandom = toBigInt(random(10));
       }
@@ -36,7 +36,7 @@ export function createIdSource({ now = Date.now, random = randomBytes }: IdSourc
   };
 }
 
-/** A new id, e.g. `run_01k9zj...`, ascending within the process (the one state of this module). */
+/** A new id, e.g. `run_01k9zj...`, ascending within the process (this module's only state). */
 export const newId = createIdSource();
 
 function toBigInt(bytes: Uint8Array): bigint {

@@ -11,7 +11,7 @@ async function open(checks: ProbesOptions['checks'], limitMs?: number) {
   };
 }
 
-test('a program is ready when every part can be used, and names the part that cannot', async () => {
+test('a program is ready when every part works, and names the part that does not', async () => {
   let isWatching = true;
   const get = await open({
     database: async () => undefined,
@@ -26,7 +26,7 @@ test('a program is ready when every part can be used, and names the part that ca
   expect((await get('/')).status).toBe(404);
 });
 
-test('what a program measures is shown beside its probes', async () => {
+test("a program's metrics are served next to its probes", async () => {
   const metrics = createMetrics({ processMetrics: false });
   metrics.gauge({ name: 'answer', help: 'To everything.' }).set(42);
   const probes = await startProbes({ host: '127.0.0.1', port: 0, checks: {}, metrics });
@@ -36,7 +36,7 @@ test('what a program measures is shown beside its probes', async () => {
   expect(await answer.text()).toContain('cairn_answer 42\n');
 });
 
-test('a part that does not answer is one that cannot be used', async () => {
+test('a part that does not answer counts as unavailable', async () => {
   const get = await open({ database: () => new Promise(() => undefined) }, 50);
   expect((await get('/readyz')).body).toEqual({ status: 'unavailable', faults: { database: 'no answer within 0.05 s' } });
 });

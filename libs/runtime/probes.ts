@@ -5,17 +5,17 @@ import { deadline, untilAborted } from './waits.ts';
 
 export type ProbesOptions = {
   host: string;
-  /** 0 takes a free one. */
+  /** 0 chooses a free one. */
   port: number;
-  /** By the name of the part that is needed: throws, with a sentence, when that cannot be used. */
+  /** By the name of the required part: throws, with a sentence, when it is unavailable. */
   checks: Readonly<Record<string, (signal: AbortSignal) => Promise<void> | void>>;
-  /** Shown at `/metrics`, to anybody who reaches the port. */
+  /** Served at `/metrics`, to any client that reaches the port. */
   metrics?: Metrics;
-  /** A part that does not answer for so long cannot be used. */
+  /** A part that does not answer within this time is unavailable. */
   limitMs?: number;
 };
 
-/** Where a program serves its probes; without a port it serves none. */
+/** Where a program serves its probes; without a port, it serves none. */
 export const probeVariables = {
   CAIRN_PROBE_HOST: z.string().min(1).default('127.0.0.1'),
   CAIRN_PROBE_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
@@ -24,8 +24,8 @@ export const probeVariables = {
 export type Probes = { port: number; close(): Promise<void> };
 
 /**
- * A port for a program that serves nothing else: `/healthz` tells that it runs and looks at nothing; `/readyz` answers 503 with
- * the parts that cannot be used; `/metrics` shows what the program measures, if it does.
+ * A port for a program that serves nothing else: `/healthz` says that it runs and checks nothing; `/readyz` answers 503 with
+ * the parts that are unavailable; `/metrics` serves the program's metrics, if it has any.
  *
  * @throws Error EADDRINUSE when the port is taken
  */
@@ -62,7 +62,7 @@ export async function startProbes({ host, port, checks, metrics, limitMs = 3_000
   };
 }
 
-/** What each part says that cannot be used; a part that does not answer in time cannot. */
+/** The error of each unavailable part; a part that does not answer in time is unavailable. */
 async function faultsOf(checks: ProbesOptions['checks'], limitMs: number): Promise<Record<string, string>> {
   const limit = deadline(undefined, limitMs);
   const results = await Promise.all(

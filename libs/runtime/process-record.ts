@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 /**
- * The files by which an agent and whoever launched it know of each other, in the attempt's work folder:
+ * The files by which an agent and its launcher find each other, in the attempt's work folder:
  * `agent.json`, written first and exclusively, says which process runs the attempt; `exit.json`, written last, how it
- * ended. With them a launcher that was killed at any moment finds its processes again, and never takes a stranger with a
+ * ended. With them a launcher that was killed at any moment finds its processes again, and never mistakes an unrelated process with a
  * reused pid for one of them.
  */
 
-/** One process, for ever: a pid is used again, its start (clock ticks since boot) within one boot is not. */
+/** One process, permanently: a pid is reused, but its start (clock ticks since boot) within one boot is not. */
 export const processIdentity = z.object({ pid: z.number().int().min(1), startTicks: z.number().int(), bootId: z.string() });
 export type ProcessIdentity = z.infer<typeof processIdentity>;
 
@@ -19,15 +19,15 @@ export type AgentRecord = z.infer<typeof agentRecord>;
 
 const exitRecord = z.object({ code: z.number().int() });
 
-/** State and start of a process, from the text of /proc/<pid>/stat (proc_pid_stat(5): fields 3 and 22); null if it is none. */
+/** State and start of a process, from the text of /proc/<pid>/stat (proc_pid_stat(5): fields 3 and 22); null if it cannot be parsed. */
 export function parseStat(text: string): { state: string; startTicks: number } | null {
-  // The second field is the command in parentheses and may hold spaces and parentheses itself: count from its end.
+  // The second field is the command in parentheses and may itself contain spaces and parentheses: count from its end.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [state, startTicks] = [fields[0], Number(fields[19])];
   return text.includes(')') && state && Number.isSafeInteger(startTicks) ? { state, startTicks } : null;
 }
 
-/** The identity of a process that exists now; null when there is none with this pid, or only a zombie or a corpse. */
+/** The identity of a process that exists now; null when no process has this pid, or only a zombie. */
 export function identityOf(pid: number): ProcessIdentity | null {
   const stat = readOrNull(`/proc/${pid}/stat`);
   const parsed = stat === null ? null : parseStat(stat);
@@ -35,20 +35,20 @@ export function identityOf(pid: number): ProcessIdentity | null {
   return { pid, startTicks: parsed.startTicks, bootId: bootId() };
 }
 
-/** True when both name the same process: not merely the same pid. */
+/** True when both are the same process, not merely the same pid. */
 export function isSameProcess(a: ProcessIdentity, b: ProcessIdentity): boolean {
   return a.pid === b.pid && a.startTicks === b.startTicks && a.bootId === b.bootId;
 }
 
-/** True while this very process runs: not when it is a zombie, nor when its pid belongs to another one by now. */
+/** True while this very process runs: false for a zombie, or when its pid belongs to another process by now. */
 export function isAlive(identity: ProcessIdentity): boolean {
   const now = identityOf(identity.pid);
   return now !== null && isSameProcess(now, identity);
 }
 
 /**
- * The first act of an agent: says that this process runs the attempt in `workDir`. False when another process has said so
- * before: then this one must end at once and write nothing.
+ * The first action of an agent: records that this process runs the attempt in `workDir`. False when another process has done so
+ * already: then this one must exit at once and write nothing.
  */
 export function claimWorkDir(workDir: string, attempt: { attemptId: string; generation: number }): boolean {
   const self = identityOf(process.pid);
@@ -56,24 +56,24 @@ export function claimWorkDir(workDir: string, attempt: { attemptId: string; gene
   return createExclusive(join(workDir, 'agent.json'), { ...attempt, process: self } satisfies AgentRecord);
 }
 
-/** Which process runs the attempt in `workDir`; null while none has said so. */
+/** Which process runs the attempt in `workDir`; null while none has claimed it. */
 export function readAgent(workDir: string): AgentRecord | null {
   return readRecord(join(workDir, 'agent.json'), agentRecord);
 }
 
-/** The last act of an agent: `code` is the exit code it is about to end with. */
+/** The last action of an agent: `code` is the exit code it is about to end with. */
 export function writeExit(workDir: string, code: number): void {
   replaceRecord(join(workDir, 'exit.json'), { code } satisfies z.infer<typeof exitRecord>);
 }
 
-/** The code the agent in `workDir` ended with; null when it has not ended, or was killed before it could say. */
+/** The exit code of the agent in `workDir`; null when it has not ended, or was killed before it could record one. */
 export function readExit(workDir: string): number | null {
   return readRecord(join(workDir, 'exit.json'), exitRecord)?.code ?? null;
 }
 
 /** Writes `value` to a new file, whole or not at all. False when the file exists already. */
 export function createExclusive(path: string, value: unknown): boolean {
-  const whole = writeBeside(path, value);
+  const whole = writeTemporary(path, value);
   try {
     // A link appears with its content and fails on an existing name; open('wx') would show an empty file for a moment.
     linkSync(whole, path);
@@ -86,12 +86,12 @@ export function createExclusive(path: string, value: unknown): boolean {
   }
 }
 
-/** Writes `value` to the file, whole or not at all, in the place of what was there. */
+/** Writes `value` to the file, whole or not at all, replacing its content. */
 export function replaceRecord(path: string, value: unknown): void {
-  renameSync(writeBeside(path, value), path);
+  renameSync(writeTemporary(path, value), path);
 }
 
-/** The record in the file; null when there is no such file. Throws when its content is none of ours. */
+/** The record in the file; null when the file does not exist. Throws when its content does not match the schema. */
 export function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
   const text = readOrNull(path);
   if (text === null) return null;
@@ -102,10 +102,10 @@ export function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
   }
 }
 
-function writeBeside(path: string, value: unknown): string {
-  const beside = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-  writeFileSync(beside, JSON.stringify(value), { flag: 'wx' });
-  return beside;
+function writeTemporary(path: string, value: unknown): string {
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileSync(temporary, JSON.stringify(value), { flag: 'wx' });
+  return temporary;
 }
 
 function bootId(): string {

@@ -2,12 +2,12 @@ import { describe, expect, test } from 'vitest';
 import { describeProxies, proxiesOf } from './proxies.ts';
 
 describe('the proxies of the environment', () => {
-  test('are none without variables, or with NO_PROXY alone', () => {
+  test('are none without variables, or with only NO_PROXY', () => {
     expect(proxiesOf({})).toBeNull();
     expect(proxiesOf({ NO_PROXY: '*', HTTP_PROXY: '' })).toBeNull();
   });
 
-  test('are those in small letters first; a name alone is an http address; loopback never has one', () => {
+  test('are those in lower case first; a bare name is an http address; loopback never has one', () => {
     const env = {
       HTTP_PROXY: 'http://upper:1',
       http_proxy: 'lower:3128',

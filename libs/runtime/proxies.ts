@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What stays on this machine needs no proxy, and could not be reached by one. */
+/** Addresses of this machine need no proxy, and a proxy could not reach them. */
 const loopback = ['localhost', '127.0.0.1', '127.0.0.1-127.255.255.255', '::1', '[::1]'];
 
 /** The variables that name proxies. */
@@ -14,7 +14,7 @@ const proxies = z.object({ http_proxy: z.string().optional(), https_proxy: z.str
 export type Proxies = z.infer<typeof proxies>;
 
 /**
- * The proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, in small letters first, as curl reads them; null without any. Loopback
+ * The proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, lower-case variables first, as curl reads them; null without any. Loopback
  * addresses never have one.
  *
  * @throws CairnError `invalid_configuration` for a proxy that is not an http address
@@ -32,14 +32,14 @@ export function proxiesOf(env: Environment): Proxies | null {
 
 function addressOf(name: string, text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
-  // curl takes a name alone, such as proxy:3128.
+  // curl accepts a bare name, such as proxy:3128.
   const address = /^[a-z0-9+.-]+:\/\//i.test(text) ? text : `http://${text}`;
   if (URL.canParse(address) && /^https?:$/.test(new URL(address).protocol)) return address;
   throw new CairnError('invalid_configuration', `${name} is not the address of an HTTP proxy, such as http://proxy.example.org:3128`);
 }
 
 /**
- * Sends this process's requests through the proxies of the environment. Called once, where a program starts, before it opens any connection.
+ * Sends this process's requests through the proxies of the environment. Call it once, where a program starts, before it opens any connection.
  *
  * @throws CairnError as {@link proxiesOf} does
  */
@@ -48,7 +48,7 @@ export function useProxies(env: Environment): void {
   if (found !== null) http.setGlobalProxyFromEnv(found);
 }
 
-/** What {@link useProxies} set, for agents that a library makes for itself: their option `proxyEnv`. */
+/** What {@link useProxies} set, for agents that a library creates itself: their option `proxyEnv`. */
 export function usedProxies(): Proxies | undefined {
   return z.object({ options: z.object({ proxyEnv: proxies.optional() }) }).safeParse(http.globalAgent).data?.options.proxyEnv;
 }

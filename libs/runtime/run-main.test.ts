@@ -26,14 +26,14 @@ function start(...args: string[]) {
   return { child, ready: once(child.stdout, 'data'), ended };
 }
 
-test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('%s closes what was made, last first, and ends with 0', async (signal) => {
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('%s closes all parts, the last created first, and exits with 0', async (signal) => {
   const { child, ready, ended } = start('serve');
   await ready;
   child.kill(signal);
   expect(await ended).toEqual({ code: 0, stdout: 'ready\nserver closed\npool closed\n', stderr: '' });
 });
 
-test('closing that does not end is given up after its limit, named, and ends with 1', async () => {
+test('a part that does not close is given up after its limit, named, and the program exits with 1', async () => {
   const { child, ready, ended } = start('stubborn');
   await ready;
   child.kill('SIGTERM');
@@ -42,7 +42,7 @@ test('closing that does not end is given up after its limit, named, and ends wit
   expect(stderr).toContain('stream was not closed within 300 ms');
 });
 
-test('a second signal ends it at once', async () => {
+test('a second signal ends the program at once', async () => {
   const { child, ready, ended } = start('stubborn');
   await ready;
   child.kill('SIGTERM');
@@ -51,22 +51,22 @@ test('a second signal ends it at once', async () => {
   expect((await ended).code).toBe(143);
 });
 
-test('a start that is stopped midway closes what it had made and ends with 0', async () => {
+test('a start that is stopped halfway closes the parts it had created and exits with 0', async () => {
   const { child, ready, ended } = start('slowStart');
   await ready;
   child.kill('SIGTERM');
   expect(await ended).toMatchObject({ code: 0, stdout: 'ready\npool closed\n', stderr: '' });
 });
 
-test('a command ends with its own code', async () => {
+test('a command exits with its own code', async () => {
   expect((await start('command').ended).code).toBe(3);
 });
 
-test('a wrong configuration is told with what to do, without a stack, and ends with 78', async () => {
+test('a wrong configuration is reported with its remedy, without a stack, and exits with 78', async () => {
   const { code, stdout, stderr } = await start('misconfigured').ended;
   expect(code).toBe(78);
   expect(stdout).toBe('pool closed\n');
-  expect(stderr).toMatch(/^error: The configuration has a fault:\n {2}PORT is missing\n {2}Correct every setting/);
+  expect(stderr).toMatch(/^error: The configuration has an error:\n {2}PORT is missing\n {2}Correct every setting/);
   expect(stderr).not.toContain('    at ');
 });
 
@@ -74,7 +74,7 @@ test('debug shows the stack', async () => {
   expect((await start('misconfigured', '--debug').ended).stderr).toContain('    at ');
 });
 
-test('a used port is named', async () => {
+test('a port in use is named', async () => {
   const port = await freePort();
   const holder = createServer().listen(port, '127.0.0.1');
   await once(holder, 'listening');
@@ -84,7 +84,7 @@ test('a used port is named', async () => {
   expect(stderr).toContain(`error: Another program listens on 127.0.0.1:${port}.\n  Stop the program that uses the port`);
 });
 
-test('a bug closes what was made, shows its stack and ends with 1', async () => {
+test('a bug closes all parts, shows its stack and exits with 1', async () => {
   const { code, stdout, stderr } = await start('crash').ended;
   expect(code).toBe(1);
   expect(stdout).toBe('pool closed\n');

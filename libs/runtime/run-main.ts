@@ -1,13 +1,13 @@
 import { CairnError, configurationExit } from '@cairn/contract';
 import { type Closer, createCloser } from './closer.ts';
 
-/** How a program ends. A second signal ends it at once with 128 + the signal's number. */
+/** How a program exits. A second signal ends it at once with 128 + the signal's number. */
 export const exitCodes = {
-  /** It did what it should, or was asked to stop and closed cleanly. */
+  /** It did its work, or was asked to stop and closed cleanly. */
   success: 0,
-  /** It failed, or could not close what it made in time. */
+  /** It failed, or could not close its parts in time. */
   failure: 1,
-  /** Its configuration is wrong; starting it again unchanged is of no use. */
+  /** Its configuration is wrong; restarting it unchanged will not help. */
   invalidConfiguration: configurationExit,
 } as const;
 
@@ -18,25 +18,25 @@ export type MainContext = {
 };
 
 export type Main = {
-  /** The program, for its messages. */
+  /** The name of the program, for its messages. */
   name: string;
   /** Show stacks and causes of expected errors too. */
   debug?: boolean;
   /** How long closing may take, in milliseconds. */
   closeLimitMs?: number;
   /**
-   * Makes and starts the program, adding to `closer` how each part ends. A server returns nothing and runs until it is
+   * Creates and starts the program, adding to `closer` how each part ends. A server returns nothing and runs until it is
    * asked to stop; a command returns `finished` with its exit code.
    */
   start(context: MainContext): Promise<{ finished: Promise<number> } | undefined>;
 };
 
-/** SIGHUP is what a program gets whose terminal goes: the work is saved then too. */
+/** SIGHUP reaches a program when its terminal closes: it saves its work then too. */
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /**
- * Runs a program's `main.ts`: starts it, stops it on SIGTERM, SIGINT and SIGHUP (what was made last first, within the limit),
- * tells errors for people, and ends the process with one of {@link exitCodes}. Never returns.
+ * Runs a program's `main.ts`: starts it, stops it on SIGTERM, SIGINT and SIGHUP (the last part created first, within the limit),
+ * prints errors for people, and ends the process with one of {@link exitCodes}. Never returns.
  */
 export async function runMain({ name, debug = false, closeLimitMs = 10_000, start }: Main): Promise<never> {
   const closer = createCloser();
@@ -61,7 +61,7 @@ export async function runMain({ name, debug = false, closeLimitMs = 10_000, star
     const running = start({ closer, signal: stop.signal }).then((started) => started?.finished ?? stopping);
     code = await Promise.race([running, stopping, failed]);
   } catch (error) {
-    // A start that was stopped midway fails with the reason of the stop: that is no failure.
+    // A start that was stopped halfway fails with the reason of the stop: that is not a failure.
     code = stop.signal.aborted && error === stop.signal.reason ? exitCodes.success : printError(error, debug);
   }
   stop.abort(new Error(`${name} ends`));
@@ -73,7 +73,7 @@ export async function runMain({ name, debug = false, closeLimitMs = 10_000, star
   process.exit(code);
 }
 
-/** Prints an error to standard error and answers with the exit code it deserves. */
+/** Prints an error to standard error and returns the exit code for it. */
 function printError(error: unknown, debug: boolean): number {
   const known = toCairnError(error);
   if (known) {
@@ -82,7 +82,7 @@ function printError(error: unknown, debug: boolean): number {
     process.stderr.write(`${lines.join('\n')}\n`);
     return known.code === 'invalid_configuration' ? exitCodes.invalidConfiguration : exitCodes.failure;
   }
-  // Not one of ours: a fault in the program, and only its stack helps.
+  // Not an expected error: a bug in the program, for which only the stack helps.
   process.stderr.write(`error: ${inspectError(error)}\n`);
   return exitCodes.failure;
 }
@@ -94,8 +94,8 @@ function inspectError(error: unknown): string {
 }
 
 /**
- * The CairnError that an error stands for: itself, or `port_in_use` for an EADDRINUSE of `listen`; undefined when it is
- * nothing known.
+ * The CairnError for an error: itself, or `port_in_use` for an EADDRINUSE of `listen`; undefined for an
+ * unexpected error.
  */
 export function toCairnError(error: unknown): CairnError | undefined {
   if (error instanceof CairnError) return error;

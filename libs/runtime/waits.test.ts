@@ -2,16 +2,16 @@ import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { backoff, deadline, inParallel, pause, sleep, untilAborted } from './waits.ts';
 
-test('the deadline passes on its own with a TimeoutError', async () => {
+test('the deadline passes by itself with a TimeoutError', async () => {
   const signal = deadline(new AbortController().signal, 5);
-  // The timer of a deadline keeps no process alive; this one does while the test waits.
+  // The timer of a deadline does not keep a process alive; this one does while the test waits.
   const alive = setTimeout(() => undefined, 5000);
   if (!signal.aborted) await once(signal, 'abort');
   clearTimeout(alive);
   expect(signal.reason).toMatchObject({ name: 'TimeoutError' });
 });
 
-test("the caller's signal ends it earlier, with the caller's reason", () => {
+test("the caller's signal ends it early, with the caller's reason", () => {
   const controller = new AbortController();
   const signal = deadline(controller.signal, 60_000);
   const reason = new Error('superseded');
@@ -46,11 +46,11 @@ test('a pause ends after its time, and without an error as soon as its signal is
 
 const waits = (random: () => number) => [0, 1, 2, 3, 4, 50].map((attempt) => backoff({ attempt, baseMs: 100, maxMs: 1000, random }));
 
-test('the wait doubles with each failed try and stays under the limit', () => {
+test('the wait doubles with each failed attempt and stays under the limit', () => {
   expect(waits(() => 1)).toEqual([100, 200, 400, 800, 1000, 1000]);
 });
 
-test('the jitter takes at most half of the wait away', () => {
+test('the jitter removes at most half of the wait', () => {
   expect(waits(() => 0)).toEqual([50, 100, 200, 400, 500, 500]);
 });
 
@@ -64,7 +64,7 @@ test('work is awaited until it ends or the signal is aborted, whichever comes fi
   await expect(untilAborted(Promise.resolve(1), controller.signal)).rejects.toThrow('superseded');
 });
 
-test('as many items as are allowed are at work at a time, and all are done', async () => {
+test('at most the allowed number of items run at a time, and all are done', async () => {
   const done: number[] = [];
   let atWork = 0;
   let most = 0;
@@ -79,7 +79,7 @@ test('as many items as are allowed are at work at a time, and all are done', asy
   expect(most).toBe(2);
 });
 
-test('the first failure is thrown after what has begun has ended, and nothing new begins', async () => {
+test('the first failure is thrown after the running items have ended, and no new item begins', async () => {
   const begun: number[] = [];
   const slow = Promise.withResolvers<void>();
   let isSlowDone = false;
@@ -95,7 +95,7 @@ test('the first failure is thrown after what has begun has ended, and nothing ne
   expect([begun, isSlowDone]).toEqual([[1, 2], true]);
 });
 
-test('what hastens the end is called once, at the first failure', async () => {
+test('onFailure is called once, at the first failure', async () => {
   let calls = 0;
   const fail = async () => Promise.reject(new Error('no'));
   const hasten = () => {

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /**
- * A signal that is aborted when `signal` is, or after `ms` milliseconds (then with a `TimeoutError`): the limit that
- * every wait on a server, a child process or a lock gets.
+ * A signal that is aborted when `signal` is, or after `ms` milliseconds (then with a `TimeoutError`): the limit of
+ * every wait on a server, a child process or a lock.
  */
 export function deadline(signal: AbortSignal | undefined, ms: number): AbortSignal {
   const timeout = AbortSignal.timeout(ms);
@@ -14,12 +14,12 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   try {
     await delay(ms, undefined, signal === undefined ? {} : { signal });
   } catch (error) {
-    // Node wraps the reason in an AbortError of its own; callers want to see why they were stopped.
+    // Node wraps the reason in its own AbortError; callers need to see why they were stopped.
     throw signal?.aborted ? signal.reason : error;
   }
 }
 
-/** Waits `ms` milliseconds, or until the signal is aborted; for loops that then look at it themselves. */
+/** Waits `ms` milliseconds, or until the signal is aborted, without throwing; for loops that check the signal themselves. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, signal).catch((error: unknown) => {
     if (!signal.aborted) throw error;
@@ -37,14 +37,14 @@ export type BackoffOptions = {
 
 /**
  * The wait before the next try, in milliseconds: doubles from `baseMs` up to `maxMs`, the upper half of it random, so
- * that many clients of one server that restarts do not come back in step ("equal jitter").
+ * that the many clients of a restarted server do not return in step ("equal jitter").
  */
 export function backoff({ attempt, baseMs, maxMs, random = Math.random }: BackoffOptions): number {
   const full = Math.min(maxMs, baseMs * 2 ** Math.max(0, attempt));
   return Math.round(full / 2 + random() * (full / 2));
 }
 
-/** The result of `work`, or the signal's reason as soon as it is aborted; `work` is then no longer waited for. */
+/** The result of `work`, or the signal's reason as soon as it is aborted; `work` is then no longer awaited. */
 export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   work.catch(() => undefined);
   signal.throwIfAborted();
@@ -59,8 +59,8 @@ export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Pr
 }
 
 /**
- * Runs `work` for every item, `limit` at a time, and takes the next item only when one may begin. The first failure, of
- * an item or of getting one, ends it after what has begun has ended; `onFailure` may shorten that.
+ * Runs `work` for every item, `limit` at a time, and takes the next item only when one may begin. After the first failure, of
+ * an item or of getting one, nothing new begins, and it is thrown when the running items have ended; `onFailure` may hasten that.
  */
 export async function inParallel<T>(
   items: Iterator<T> | AsyncIterator<T>,

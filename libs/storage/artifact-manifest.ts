@@ -11,23 +11,23 @@ export const artifactFile = z.object({
 });
 export type ArtifactFile = z.infer<typeof artifactFile>;
 
-/** manifest.json of an artifact: what it is, and every file of it. Written by this release or an earlier one: unknown keys are ignored. */
+/** manifest.json of an artifact: its kind and all its files. Written by this release or an earlier one: unknown keys are ignored. */
 export const artifactManifest = z.object({
   kind: artifactKind,
   id: z.string().min(1),
-  /** Of the layout; a reader refuses one it does not know. */
+  /** Of the layout; a reader refuses an unknown version. */
   protocol: z.number().int().min(1),
   createdAt: timestamp,
   /** By name. */
   files: z.array(artifactFile),
-  /** Of the content alone: see {@link contentDigest}. */
+  /** Of the content only: see {@link contentDigest}. */
   digest: sha256Hex,
-  /** What the kind adds: counts, metrics, lineage. */
+  /** Specific to the kind: counts, metrics, lineage. */
   details: z.record(z.string(), z.json()),
 });
 export type ArtifactManifest = z.infer<typeof artifactManifest>;
 
-/** sha256 of the canonical JSON of [{name, sha256}] by name: equal for equal files, whatever their artifact's id and time. */
+/** sha256 of the canonical JSON of [{name, sha256}] by name: equal for equal files, whatever the artifact's id and time. */
 export function contentDigest(files: readonly Pick<ArtifactFile, 'name' | 'sha256'>[]): string {
   return sha256Json(byName(files).map(({ name, sha256 }) => ({ name, sha256 })));
 }
@@ -38,7 +38,7 @@ export function byName<File extends { name: string }>(files: readonly File[]): F
 
 /**
  * The manifest of the artifact under `prefix`.
- * @throws CairnError `not_found` when it has none, `corrupt_artifact` when it cannot be read or its digest does not fit its files.
+ * @throws CairnError `not_found` when there is none, `corrupt_artifact` when it cannot be read or its digest does not match its files.
  */
 export async function readManifest(store: ObjectStore, prefix: string, signal?: AbortSignal): Promise<ArtifactManifest> {
   const key = `${prefix}/${manifestName}`;
@@ -46,13 +46,9 @@ export async function readManifest(store: ObjectStore, prefix: string, signal?: 
   const manifest = parseManifest(bytes, key);
   const digest = contentDigest(manifest.files);
   if (digest !== manifest.digest) {
-    throw new CairnError(
-      'corrupt_artifact',
-      `The manifest ${key} says its files have the digest ${manifest.digest}, they have ${digest}.`,
-      {
-        details: { key, expected: manifest.digest, found: digest },
-      },
-    );
+    throw new CairnError('corrupt_artifact', `The manifest ${key} gives the digest ${manifest.digest}, but its files have ${digest}.`, {
+      details: { key, expected: manifest.digest, found: digest },
+    });
   }
   return manifest;
 }
@@ -66,7 +62,7 @@ function parseManifest(bytes: Buffer, key: string): ArtifactManifest {
   }
   const parsed = artifactManifest.safeParse(value);
   if (!parsed.success) {
-    throw new CairnError('corrupt_artifact', `The manifest ${key} does not fit its schema: ${z.prettifyError(parsed.error)}`, {
+    throw new CairnError('corrupt_artifact', `The manifest ${key} does not match its schema: ${z.prettifyError(parsed.error)}`, {
       cause: parsed.error,
       details: { key },
     });

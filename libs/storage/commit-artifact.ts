@@ -11,30 +11,30 @@ export type CommittedFile = ArtifactFile & {
 };
 
 export type ArtifactCommit = {
-  /** Where the artifact comes to lie, for example `models/mdl_...`. */
+  /** The prefix of the artifact, for example `models/mdl_...`. */
   prefix: string;
   files: readonly CommittedFile[];
-  /** Fixed by the caller, `createdAt` too: a commit that is run again ends with the same manifest. */
+  /** Fixed by the caller, like `createdAt`: a repeated commit ends with the same manifest. */
   manifest: Omit<ArtifactManifest, 'files' | 'digest'>;
-  /** Told after each file how many are in their place. */
+  /** Called after each file with the number of files that are in place. */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
 };
 
-/** Each is a few requests that wait for the server or the disk; in memory are that many chunks. */
+/** Each is a few requests that wait for the server or the disk, with one chunk each in memory. */
 const parallelCopies = 16;
 
-/** Of the `details` of what {@link commitArtifact} throws for parts that are missing or not what was committed: their names. */
+/** In the `details` of the error that {@link commitArtifact} throws for missing or changed parts: their names. */
 export const faultyParts = z.object({ names: z.array(z.string()) });
 
 /**
- * Makes an artifact of parts in staging: copies each inside the store, checks the copies' sizes and digests, removes
- * what else lies under the prefix (an earlier try's), and writes the manifest last. Killed at any point and run again
- * it ends the same; run again when all is done it changes nothing, even if staging is gone. Several at once with the same
- * files and manifest do no harm to each other.
+ * Makes an artifact from parts in staging: copies each inside the store, checks the copies' sizes and digests, removes
+ * everything else under the prefix (from an earlier try), and writes the manifest last. Idempotent: killed at any point and run again
+ * it ends the same; when all is done already it changes nothing, even if staging is gone. Several at once with the same
+ * files and manifest do not harm each other.
  * @throws CairnError `corrupt_artifact` for parts that are not what was committed, for two of the same name, or when the prefix already
- *   holds an artifact with other content; `not_found` for parts that are neither in staging nor copied. Of faulty parts the details say
- *   which ({@link faultyParts}), after all others were copied.
+ *   holds an artifact with different content; `not_found` for parts that are neither in staging nor copied. The details name the faulty
+ *   parts ({@link faultyParts}); all others were copied by then.
  */
 export async function commitArtifact(store: ObjectStore, commit: ArtifactCommit): Promise<ArtifactManifest> {
   const { prefix, files, manifest, onProgress, signal } = commit;
@@ -77,7 +77,7 @@ export async function commitArtifact(store: ObjectStore, commit: ArtifactCommit)
     }
   });
   if (faults.length > 0) throw faultOf(prefix, faults);
-  // Readers such as embedding-reader take every file of a folder for a part of it. Not the manifest, which another may have written meanwhile.
+  // Readers such as embedding-reader treat every file of a folder as a part of it. Not the manifest, which another commit may have written by now.
   found.delete(`${prefix}/${manifestName}`);
   for (const key of found.keys()) await store.remove(key, signal);
   await store.put(`${prefix}/${manifestName}`, `${canonicalJson(complete)}\n`, signal === undefined ? {} : { signal });
@@ -101,6 +101,6 @@ function faultOf(prefix: string, faults: readonly { name: string; error: CairnEr
   const names = faults.map(({ name }) => name).sort();
   const first = faults.find(({ name }) => name === names[0])?.error ?? new CairnError('internal', `no part of ${prefix} is at fault`);
   const more =
-    faults.length === 1 ? '' : ` The same holds with ${faults.length - 1} more part${faults.length > 2 ? 's' : ''} of ${prefix}.`;
+    faults.length === 1 ? '' : ` The same applies to ${faults.length - 1} more part${faults.length > 2 ? 's' : ''} of ${prefix}.`;
   return new CairnError(first.code, `${first.message}${more}`, { cause: first, details: { ...first.details, names } });
 }

@@ -13,7 +13,7 @@ type Reads = {
   place: string;
 };
 
-/** How a store reads whole objects, by its streams. */
+/** How a store reads whole objects, from its streams. */
 export function wholeReads({ get, guarded, place }: Reads): Pick<ObjectStore, 'getBytes' | 'download'> {
   return {
     async getBytes(key, options = {}) {
@@ -41,8 +41,8 @@ type Download = {
 };
 
 /**
- * Writes an object's stream to a local file, which appears whole or not at all.
- * @throws CairnError `corrupt_artifact` when it has not the digest asked for.
+ * Writes an object's stream to a local file, which appears complete or not at all.
+ * @throws CairnError `corrupt_artifact` when it does not have the expected digest.
  */
 async function downloadWhole(stream: Readable, download: Download): Promise<{ bytes: number; sha256: string }> {
   const { key, place, file, signal } = download;
@@ -54,7 +54,7 @@ async function downloadWhole(stream: Readable, download: Download): Promise<{ by
   try {
     await guarded(makeFolder(dirname(file)));
     const temporary = temporaryPath(dirname(file));
-    // Not synced: a local copy that a power failure spoils does not pass its digest and is fetched again.
+    // Not synced: a local copy that a power failure damages fails its digest and is downloaded again.
     const result = await writeWhole(temporary, stream, act, false);
     if (download.sha256 !== undefined && result.sha256 !== download.sha256) {
       await rm(temporary, { force: true });

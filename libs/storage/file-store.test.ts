@@ -21,7 +21,7 @@ async function keys(prefix = '') {
   return (await Array.fromAsync(store.list(prefix))).map(({ key }) => key);
 }
 
-describe('a folder, as every store,', () => {
+describe('a folder, like every store,', () => {
   storeContract(async () => ({
     store,
     place: root,
@@ -30,14 +30,14 @@ describe('a folder, as every store,', () => {
   }));
 });
 
-test('of many that put one absent object at once exactly one writes it', async () => {
+test('when many writers put the same absent object at once, exactly one writes it', async () => {
   const results = await Promise.all(Array.from({ length: 20 }, (_, index) => store.put('claim', `writer ${index}`, { ifAbsent: true })));
   const winner = results.findIndex(({ written }) => written);
   expect(results.filter(({ written }) => written)).toHaveLength(1);
   expect((await store.getBytes('claim')).toString()).toBe(`writer ${winner}`);
 });
 
-test('a symbolic link in the store leads nowhere', async () => {
+test('a symbolic link in the store is not followed', async () => {
   await store.put('a/b', 'x');
   await symlink('/etc/passwd', join(root, 'a', 'link'));
   await expect(store.get('a/link')).rejects.toMatchObject({ code: 'invalid_path' });
@@ -46,7 +46,7 @@ test('a symbolic link in the store leads nowhere', async () => {
   expect(await keys()).toEqual(['a/b']);
 });
 
-test('whoever still writes to the source of a copy cannot change the copy', async () => {
+test('a later write to the source of a copy cannot change the copy', async () => {
   await store.put('staging/part', 'genuine');
   const zombie = await open(join(root, 'staging', 'part'), 'r+');
   await store.copy('staging/part', 'models/part');
@@ -55,7 +55,7 @@ test('whoever still writes to the source of a copy cannot change the copy', asyn
   expect((await store.getBytes('models/part')).toString()).toBe('genuine');
 });
 
-test('the sweep removes what was left long ago, not what is being written', async () => {
+test('the sweep removes old leftovers, not writes in progress', async () => {
   await store.put('object', 'x');
   const [old, young] = [join(root, '.unfinished', '.old'), join(root, '.unfinished', '.young')];
   await writeFile(old, 'half');

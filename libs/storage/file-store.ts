@@ -14,14 +14,14 @@ import { endedBy, makeFolder, moveInto, openSource, temporaryPath, writeWhole } 
 const parallelRemovals = 16;
 
 /**
- * Objects as files under the folder `root`. Unfinished ones lie under `.unfinished` in it, on the same volume: a folder
- * of objects never holds a stray part, whatever was killed.
+ * Objects as files under the folder `root`. Unfinished ones are in `.unfinished`, on the same volume: a folder
+ * of objects never holds a partial file, whatever was killed.
  */
 export function openFileStore(root: string): ObjectStore {
   const unfinished = join(root, '.unfinished');
   const pathOf = (key: string) => join(root, objectKey(key));
 
-  /** Runs `work` with failures of the file system told as what `act` failed at. */
+  /** Runs `work`; reports failures of the file system as a failure of `act`. */
   async function guarded<T>(act: Omit<StorageAct, 'path'>, work: () => Promise<T>): Promise<T> {
     try {
       act.signal?.throwIfAborted();
@@ -112,7 +112,7 @@ export function openFileStore(root: string): ObjectStore {
       const path = pathOf(prefix);
       return guarded({ act: 'Removing', key: prefix, signal }, async () => {
         await makeFolder(unfinished);
-        // All at once out of sight: nobody sees half of an artifact, and a kill leaves the rest to the sweep.
+        // Moved out of sight in one step: no reader sees half of an artifact, and a kill leaves the rest to the sweep.
         const removed = temporaryPath(unfinished);
         const isThere = await rename(path, removed).then(
           () => true,
@@ -131,7 +131,7 @@ export function openFileStore(root: string): ObjectStore {
   };
 }
 
-/** A link appears with all bytes and fails on an existing name; then both names are one file, of which one is removed. */
+/** A link appears with all its bytes and fails on an existing name; then both names are one file, of which one is removed. */
 async function linkIfAbsent(temporary: string, path: string): Promise<boolean> {
   try {
     await link(temporary, path);
@@ -143,7 +143,7 @@ async function linkIfAbsent(temporary: string, path: string): Promise<boolean> {
   return true;
 }
 
-/** A file of its own (a reflink where the file system has them): whoever still holds the source open cannot change it. */
+/** A separate file (a reflink where the file system supports it): a writer that still has the source open cannot change it. */
 async function copyWhole(source: string, target: string, unfinished: string, signal: AbortSignal | undefined): Promise<void> {
   await Promise.all([makeFolder(unfinished), makeFolder(dirname(target))]);
   const temporary = temporaryPath(unfinished);
@@ -158,7 +158,7 @@ async function copyWhole(source: string, target: string, unfinished: string, sig
   }
 }
 
-/** Removes a folder entry by entry: `rm` asks for all of them at once, which for ten thousand blocks the event loop. */
+/** Removes a folder entry by entry: `rm` requests all of them at once, which for ten thousand blocks the event loop. */
 async function removeTree(folder: string, signal: AbortSignal | undefined): Promise<void> {
   const folders: string[] = [];
   await inParallel((await opendir(folder))[Symbol.asyncIterator](), parallelRemovals, async (entry) => {
@@ -168,7 +168,7 @@ async function removeTree(folder: string, signal: AbortSignal | undefined): Prom
     else await rm(path, { force: true });
   });
   for (const path of folders) await removeTree(path, signal);
-  // What was passed over as the folder shrank while it was read.
+  // Entries that were skipped because the folder shrank while it was being read.
   await rm(folder, { recursive: true, force: true });
 }
 
@@ -189,8 +189,8 @@ async function sweep(folder: string, before: number): Promise<number> {
 }
 
 /**
- * The files under `folder`, each with `prefix` before its path, in the order of their keys' bytes, as S3 lists them.
- * Dot files and symbolic links are none. What vanishes meanwhile is left out.
+ * The files under `folder`, each with `prefix` before its path, in the byte order of their keys, as S3 lists them.
+ * Without dot files and symbolic links. Files that vanish in the meantime are left out.
  */
 async function* listFolder(folder: string, prefix: string, signal: AbortSignal | undefined): AsyncGenerator<ListedObject> {
   signal?.throwIfAborted();
@@ -200,7 +200,7 @@ async function* listFolder(folder: string, prefix: string, signal: AbortSignal |
   });
   const visible = entries
     .filter((entry) => !entry.name.startsWith('.') && (entry.isDirectory() || entry.isFile()))
-    // A folder's keys go on with a slash, which sorts after "a-b" and "a.b" and before "a0".
+    // The keys of a folder continue with a slash, which sorts after "a-b" and "a.b" and before "a0".
     .map((entry) => ({ entry, order: Buffer.from(entry.isDirectory() ? `${entry.name}/` : entry.name) }))
     .sort((a, b) => Buffer.compare(a.order, b.order));
   for (const { entry } of visible) {

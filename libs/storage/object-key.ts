@@ -1,8 +1,8 @@
 import { CairnError, objectKeyFault } from '@cairn/contract';
 
 /**
- * The key, when it is safe ({@link objectKeyFault}).
- * @throws CairnError `invalid_path` that names the key and what is wrong with it.
+ * The key, if it is safe ({@link objectKeyFault}).
+ * @throws CairnError `invalid_path` that names the key and the problem.
  */
 export function objectKey(key: string): string {
   const fault = objectKeyFault(key);
@@ -10,7 +10,7 @@ export function objectKey(key: string): string {
   return key;
 }
 
-/** A folder of keys: the same rules, and '' for the whole store; without a slash at the end. */
+/** A folder of keys: the same rules, and '' for the whole store; without a trailing slash. */
 export function objectPrefix(prefix: string): string {
   return prefix === '' ? '' : objectKey(prefix);
 }

@@ -11,7 +11,7 @@ export type ObjectInfo = {
 export type ListedObject = ObjectInfo & { key: string };
 
 export type PutOptions = {
-  /** Leaves an object that exists as it is. */
+  /** Leaves an existing object as it is. */
   ifAbsent?: boolean;
   signal?: AbortSignal;
 };
@@ -20,21 +20,21 @@ export type PutResult = {
   /** Of the content offered. */
   bytes: number;
   sha256: string;
-  /** False when `ifAbsent` was asked for and an object existed. */
+  /** False when `ifAbsent` was set and the object existed. */
   written: boolean;
 };
 
 export type GetOptions = {
-  /** Bytes from `start` to before `end` (default: the object's end). */
+  /** Bytes from `start` up to but excluding `end` (default: the object's end). */
   range?: { start: number; end?: number };
   signal?: AbortSignal;
 };
 
 /**
- * Objects by key. A key is parts of a path with forward slashes (see `objectKey`). An object appears with all its
+ * Objects by key. A key is a path with forward slashes (see `objectKey`). An object appears with all its
  * bytes or not at all, and survives a power failure once `put` has ended.
  *
- * Errors, all CairnError: `invalid_path` for a key that is none, `not_found` for a missing object, `storage_full`,
+ * Errors, all CairnError: `invalid_path` for an invalid key, `not_found` for a missing object, `storage_full`,
  * `storage_failed`; an abort rejects with the signal's reason.
  */
 export type ObjectStore = {
@@ -45,19 +45,19 @@ export type ObjectStore = {
   get(key: string, options?: GetOptions): Promise<Readable>;
   getBytes(key: string, options?: GetOptions): Promise<Buffer>;
   /**
-   * Writes the object to a local file, which appears whole or not at all.
-   * @throws CairnError `corrupt_artifact` when it has not the digest asked for; then the file is not written.
+   * Writes the object to a local file, which appears complete or not at all.
+   * @throws CairnError `corrupt_artifact` when it does not have the expected digest; then the file is not written.
    */
   download(key: string, file: string, options?: { sha256?: string; signal?: AbortSignal }): Promise<{ bytes: number; sha256: string }>;
   head(key: string, signal?: AbortSignal): Promise<ObjectInfo | null>;
-  /** The objects whose key starts with `<prefix>/`, or all for '', in the order of their keys' bytes. */
+  /** The objects whose key starts with `<prefix>/`, or all for '', in the byte order of their keys. */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ListedObject>;
-  /** Copies inside the store. What is written to `from` later does not reach `to`. */
+  /** Copies inside the store. Later writes to `from` do not reach `to`. */
   copy(from: string, to: string, signal?: AbortSignal): Promise<void>;
-  /** A missing object is no error. */
+  /** A missing object is not an error. */
   remove(key: string, signal?: AbortSignal): Promise<void>;
   /** Removes every object whose key starts with `<prefix>/`. */
   removePrefix(prefix: string, signal?: AbortSignal): Promise<void>;
-  /** Removes what interrupted writes left, untouched for longer than this. Answers how many. */
+  /** Removes the leftovers of interrupted writes that have not changed for this long. Returns how many. */
   sweepTemporary(olderThanMs: number, signal?: AbortSignal): Promise<number>;
 };

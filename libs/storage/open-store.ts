@@ -13,8 +13,8 @@ const schemes: Record<string, (url: URL) => ObjectStore> = {
 
 /**
  * Opens the object store of a URL: `file:///absolute/path`, or `s3://bucket/prefix` with what `parseS3Location` takes.
- * Touches nothing yet: a folder is made by the first write, a bucket must exist.
- * @throws CairnError `invalid_configuration` for a URL that is none, of another scheme, or wrong in itself.
+ * Touches nothing yet: the first write creates a folder; a bucket must exist.
+ * @throws CairnError `invalid_configuration` for an invalid URL or an unsupported scheme.
  */
 export function openStore(url: string): ObjectStore {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
@@ -23,9 +23,9 @@ export function openStore(url: string): ObjectStore {
     const supported = Object.keys(schemes)
       .map((scheme) => `${scheme}//`)
       .join(', ');
-    // What is before an @ may be a secret.
+    // The part before an @ may be a secret.
     const shown = url.replace(/^(\w+:\/\/).*@/s, '$1...@');
-    throw new CairnError('invalid_configuration', `${JSON.stringify(shown)} is no storage URL: use one that starts with ${supported}.`, {
+    throw new CairnError('invalid_configuration', `${JSON.stringify(shown)} is not a storage URL: use one that starts with ${supported}.`, {
       details: { url: shown, supported },
     });
   }
@@ -36,20 +36,24 @@ function pathOf(url: URL): string {
   if (url.search !== '' || url.hash !== '')
     throw new CairnError(
       'invalid_configuration',
-      `${JSON.stringify(url.href)} has a # or ? in it, after which nothing belongs to the path: write %23 or %3F where it is part of a folder's name.`,
+      `${JSON.stringify(url.href)} contains # or ?, which ends the path: write %23 or %3F where it is part of a folder's name.`,
     );
   try {
     return fileURLToPath(url);
   } catch (cause) {
-    throw new CairnError('invalid_configuration', `${JSON.stringify(url.href)} names no local folder: write file:///absolute/path.`, {
-      cause,
-    });
+    throw new CairnError(
+      'invalid_configuration',
+      `${JSON.stringify(url.href)} does not name a local folder: write file:///absolute/path.`,
+      {
+        cause,
+      },
+    );
   }
 }
 
 /**
- * True for the environment variables that a program which opens a store may need besides the storage URL: those that the
- * AWS SDK reads (credentials, region, endpoint), and the certificates that Node trusts. For whoever starts agents.
+ * True for the environment variables that a program which opens a store may need in addition to the storage URL: those that the
+ * AWS SDK reads (credentials, region, endpoint), and the certificates that Node trusts. For programs that start agents.
  */
 export function isStorageVariable(name: string): boolean {
   return name.startsWith('AWS_') || name === 'NODE_EXTRA_CA_CERTS';

@@ -14,17 +14,17 @@ export type S3Bucket = {
   location: S3Location;
   /** The bucket and prefix, for messages. */
   place: string;
-  /** What earlier requests have told. */
+  /** What earlier requests have revealed. */
   seen: { isThere: boolean };
-  /** Bucket and name of an object. @throws CairnError `invalid_path` for a key that is none, or too long with the prefix. */
+  /** Bucket and name of an object. @throws CairnError `invalid_path` for an invalid key, or one too long with the prefix. */
   addressOf(key: string): { Bucket: string; Key: string };
 };
 
-const longestName = 1024;
-/** Connections to the server, the SDK's own number. */
+const maxNameBytes = 1024;
+/** Connections to the server, the SDK's default. */
 const maxSockets = 50;
 
-/** Connects to nothing yet. */
+/** Does not connect yet. */
 export function openBucket(location: S3Location, limits: S3Limits): S3Bucket {
   const place = `s3://${location.bucket}/${location.prefix}`.replace(/\/$/, '');
   return {
@@ -35,8 +35,8 @@ export function openBucket(location: S3Location, limits: S3Limits): S3Bucket {
     seen: { isThere: false },
     addressOf(key) {
       const name = `${location.prefix}${objectKey(key)}`;
-      if (Buffer.byteLength(name) > longestName) {
-        throw new CairnError('invalid_path', `The object key ${JSON.stringify(key)} is longer than ${longestName} bytes below ${place}.`, {
+      if (Buffer.byteLength(name) > maxNameBytes) {
+        throw new CairnError('invalid_path', `The object key ${JSON.stringify(key)} is longer than ${maxNameBytes} bytes in ${place}.`, {
           details: { key, place },
         });
       }
@@ -46,7 +46,7 @@ export function openBucket(location: S3Location, limits: S3Limits): S3Bucket {
 }
 
 /** An abort signal for a request, if there is one. */
-export function heeding(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
+export function withAbort(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
   return signal === undefined ? {} : { abortSignal: signal };
 }
 
@@ -57,20 +57,20 @@ function clientConfig(location: S3Location, limits: S3Limits): S3ClientConfig {
     ...(location.forcePathStyle ? { forcePathStyle: true } : {}),
     maxAttempts: limits.attempts,
     retryStrategy: patientRetries(limits),
-    // As the SDK makes them, with the proxies that this process goes by (`useProxies`).
+    // As the SDK creates them, with the proxies of this process (`useProxies`).
     requestHandler: {
       connectionTimeout: limits.connectMs,
       socketTimeout: limits.silenceMs,
       httpAgent: new http.Agent({ keepAlive: true, maxSockets, proxyEnv: usedProxies() }),
       httpsAgent: new https.Agent({ keepAlive: true, maxSockets, proxyEnv: usedProxies() }),
     },
-    // Other servers do not know the checksums that the SDK adds by default. Bodies are covered by the request's signature.
+    // Other servers do not support the checksums that the SDK adds by default. The request's signature covers the body.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
   };
 }
 
-/** What AWS_REGION and the AWS configuration files say. Servers that need an endpoint rarely care for the region. */
+/** The region of AWS_REGION or the AWS configuration files. Servers that need an endpoint rarely use the region. */
 async function regionOfEnvironment(location: S3Location): Promise<string> {
   try {
     return await new S3Client({}).config.region();
@@ -87,10 +87,10 @@ async function regionOfEnvironment(location: S3Location): Promise<string> {
 }
 
 /**
- * Sends a request again with growing pauses whenever it may succeed. Unlike the SDK's own strategies it has no budget
- * that all requests share: an outage of seconds met by many parts at once would use it up and fail them all.
+ * Retries a request with growing pauses whenever it may succeed. Unlike the SDK's own strategies it has no budget
+ * that all requests share: an outage of seconds that hits many parts at once would exhaust it and fail them all.
  */
-function patientRetries({ attempts, pauseMs, longestPauseMs }: S3Limits): Exclude<S3ClientConfig['retryStrategy'], undefined> {
+function patientRetries({ attempts, pauseMs, maxPauseMs }: S3Limits): Exclude<S3ClientConfig['retryStrategy'], undefined> {
   const token = (count: number, delay: number) => ({ getRetryCount: () => count, getRetryDelay: () => delay });
   return {
     mode: 'standard',
@@ -98,7 +98,7 @@ function patientRetries({ attempts, pauseMs, longestPauseMs }: S3Limits): Exclud
     async refreshRetryTokenForRetry(last, { errorType }) {
       const count = last.getRetryCount();
       if (errorType === 'CLIENT_ERROR' || count + 1 >= attempts) throw new Error('the request is not sent again');
-      return token(count + 1, backoff({ attempt: count, baseMs: pauseMs, maxMs: longestPauseMs }));
+      return token(count + 1, backoff({ attempt: count, baseMs: pauseMs, maxMs: maxPauseMs }));
     },
     recordSuccess() {},
   };

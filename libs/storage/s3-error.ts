@@ -1,7 +1,7 @@
 import { CairnError, ownValue } from '@cairn/contract';
 import type { S3Bucket } from './s3-bucket.ts';
 
-/** What was being done when the object store failed. */
+/** What the program was doing when the object store failed. */
 export type S3Act = {
   act: 'Reading' | 'Writing' | 'Copying' | 'Removing' | 'Listing' | 'Sweeping';
   key: string;
@@ -10,23 +10,23 @@ export type S3Act = {
   signal?: AbortSignal | undefined;
 };
 
-/** What is wrong and what to do, by the code of the answer, the status where it has none, or the error of the connection. */
+/** The problem and what to do, by the code of the answer, its status where it has none, or the connection's error. */
 const remedies: Record<string, (bucket: S3Bucket) => string> = {
-  NoSuchBucket: ({ location }) => `there is no bucket ${location.bucket}${at(location.endpoint)}. Make it, or correct the storage URL`,
+  NoSuchBucket: ({ location }) => `there is no bucket ${location.bucket}${at(location.endpoint)}. Create it, or correct the storage URL`,
   AccessDenied: ({ location }) =>
-    `the credentials may not do this. Allow them to list, read, write and delete in the bucket ${location.bucket}, and to list and abort its multipart uploads`,
+    `the credentials do not permit this. Allow them to list, read, write and delete in the bucket ${location.bucket}, and to list and abort its multipart uploads`,
   InvalidAccessKeyId: ({ location }) =>
-    `the access key is not known${at(location.endpoint)}. Correct AWS_ACCESS_KEY_ID, the profile or the role`,
-  SignatureDoesNotMatch: () => 'the secret key is not the one of the access key. Correct AWS_SECRET_ACCESS_KEY, the profile or the role',
+    `the access key is unknown${at(location.endpoint)}. Correct AWS_ACCESS_KEY_ID, the profile or the role`,
+  SignatureDoesNotMatch: () => 'the secret key does not belong to the access key. Correct AWS_SECRET_ACCESS_KEY, the profile or the role',
   ExpiredToken: () => 'the credentials have expired. Renew them',
   CredentialsProviderError: () =>
     'no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the program a profile or a role',
-  RequestTimeTooSkewed: () => "this machine's clock differs too much from the server's. Set it right",
+  RequestTimeTooSkewed: () => "this machine's clock differs too much from the server's. Correct it",
   PermanentRedirect: ({ location }) =>
     `the bucket ${location.bucket} is in another region. Correct the region in the storage URL or in AWS_REGION`,
   NotImplemented: ({ location }) =>
-    `the server${at(location.endpoint)} does not know this request. Use one with multipart uploads and conditional writes`,
-  SlowDown: () => 'the server asks for fewer requests, and still did after several tries. Try again later',
+    `the server${at(location.endpoint)} does not support this request. Use one with multipart uploads and conditional writes`,
+  SlowDown: () => 'the server is limiting requests, and still did after several retries. Try again later',
   unreachable: ({ location }) =>
     `the server${at(location.endpoint)} cannot be reached. Check that it runs, and the endpoint in the storage URL or in AWS_ENDPOINT_URL_S3`,
   silent: ({ location }) => `the server${at(location.endpoint)} does not answer in time. Check its load and the network`,
@@ -62,12 +62,12 @@ const byStatus: Record<number, string> = {
   503: 'SlowDown',
 };
 
-/** How the SDK calls a 404 without a body. */
+/** The SDK's codes for a 404 without a body. */
 const bareCodes = new Set(['NotFound', 'UnknownError', 'Unknown', '404']);
 
 const fullCodes = new Set(['QuotaExceeded', 'InsufficientStorage', 'StorageFull', 'XMinioStorageFull', 'XMinioAdminBucketQuotaExceeded']);
 
-/** The error to throw for a failure of the object store: a CairnError, or the reason of an abort. Secrets stay out of it. */
+/** The error to throw for a failure of the object store: a CairnError, or the reason of an abort. Contains no secrets. */
 export function s3Error(error: unknown, bucket: S3Bucket, { act, key, bytes, signal }: S3Act): unknown {
   if (signal?.aborted) return signal.reason;
   if (error instanceof CairnError) return error;
@@ -90,7 +90,7 @@ export function noObject({ place }: S3Bucket, key: string, options: ErrorDetails
   return new CairnError('not_found', `There is no object ${key} in ${place}.`, options);
 }
 
-/** True when the answer says that there is no such object, and not that its bucket is missing. */
+/** True when the answer means that the object does not exist, not that its bucket is missing. */
 export function isMissing(error: unknown): boolean {
   const { code, status } = faultOf(error);
   return code === 'NoSuchKey' || (status === 404 && bareCodes.has(code));
@@ -115,7 +115,7 @@ type Metadata = { httpStatusCode?: number; requestId?: string; attempts?: number
 function faultOf(error: unknown): { code: string; status: number | undefined; requestId: string | undefined } {
   if (!(error instanceof Error)) return { code: 'unknown', status: undefined, requestId: undefined };
   const metadata = metadataOf(error);
-  // Errors of connections are named Error and have a code; answers are named by theirs.
+  // Connection errors are named Error and have a code; answers have it as their name.
   const code = metadata?.httpStatusCode === undefined && 'code' in error && typeof error.code === 'string' ? error.code : error.name;
   return { code, status: metadata?.httpStatusCode, requestId: metadata?.requestId };
 }
@@ -126,7 +126,7 @@ function metadataOf(error: unknown): Metadata | undefined {
   return typeof metadata === 'object' && metadata !== null ? metadata : undefined;
 }
 
-/** Some servers tell the access key and what they signed, in fields of the error or in its text. */
+/** Some servers repeat the access key and what they signed, in fields of the error or in its text. */
 function withoutSecrets(error: unknown, code: string): Error {
   const safe = new Error(isAboutCredentials(code) ? code : messageOf(error));
   safe.name = code;

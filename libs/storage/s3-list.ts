@@ -8,10 +8,10 @@ import {
 import { CairnError } from '@cairn/contract';
 import { objectKey, objectPrefix } from './object-key.ts';
 import type { ListedObject } from './object-store.ts';
-import { heeding, type S3Bucket } from './s3-bucket.ts';
+import { type S3Bucket, withAbort } from './s3-bucket.ts';
 import { hasCode } from './s3-error.ts';
 
-/** The server's names under a prefix of keys, whole pages of at most 1,000. */
+/** The server's names under a prefix of keys, in whole pages of at most 1,000. */
 async function* listPages(bucket: S3Bucket, prefix: string, signal: AbortSignal | undefined) {
   const start = objectPrefix(prefix);
   const { bucket: Bucket, prefix: base } = bucket.location;
@@ -24,15 +24,15 @@ async function* listPages(bucket: S3Bucket, prefix: string, signal: AbortSignal 
       Prefix: `${base}${start === '' ? '' : `${start}/`}`,
       ...(token === undefined ? {} : { ContinuationToken: token }),
     };
-    const answer = await bucket.client.send(new ListObjectsV2Command(page), heeding(signal));
+    const answer = await bucket.client.send(new ListObjectsV2Command(page), withAbort(signal));
     yield answer.Contents ?? [];
     token = answer.IsTruncated ? answer.NextContinuationToken : undefined;
   } while (token !== undefined);
 }
 
 /**
- * Names that are no keys of ours, such as the markers some tools make for folders, are left out. All are collected
- * first: not every server lists in the order of bytes (SeaweedFS has `a/d/e` before `a/d-f`).
+ * Names that are not keys of ours, such as the folder markers of some tools, are left out. All names are collected
+ * first: not every server lists in byte order (SeaweedFS has `a/d/e` before `a/d-f`).
  */
 export async function* listObjects(bucket: S3Bucket, prefix: string, signal: AbortSignal | undefined): AsyncGenerator<ListedObject> {
   const found: ListedObject[] = [];
@@ -61,13 +61,13 @@ function isKey(key: string): boolean {
   }
 }
 
-/** Removes every object under the prefix, a page in a request. */
+/** Removes every object under the prefix, one page per request. */
 export async function removeObjects(bucket: S3Bucket, prefix: string, signal: AbortSignal | undefined): Promise<void> {
   for await (const page of listPages(bucket, objectKey(prefix), signal)) {
     const names = page.flatMap(({ Key }) => (Key === undefined ? [] : [{ Key }]));
     if (names.length === 0) continue;
     const command = new DeleteObjectsCommand({ Bucket: bucket.location.bucket, Delete: { Objects: names, Quiet: true } });
-    const { Errors: errors = [] } = await bucket.client.send(command, heeding(signal));
+    const { Errors: errors = [] } = await bucket.client.send(command, withAbort(signal));
     if (errors.length > 0) throw notRemoved(bucket, prefix, errors);
   }
 }
@@ -76,16 +76,16 @@ type KeyError = { Key?: string | undefined; Code?: string | undefined; Message?:
 
 function notRemoved(bucket: S3Bucket, prefix: string, errors: readonly KeyError[]): CairnError {
   const base = bucket.location.prefix.length;
-  const told = errors
+  const shown = errors
     .slice(0, 3)
     .map(({ Key, Code, Message }) => `${Key?.slice(base) ?? '?'} (${Code ?? 'no code'}: ${Message ?? 'no reason'})`);
-  const others = errors.length > told.length ? ` and ${errors.length - told.length} others` : '';
-  return new CairnError('storage_failed', `Removing ${prefix} in ${bucket.place} failed for ${told.join(', ')}${others}.`, {
+  const others = errors.length > shown.length ? ` and ${errors.length - shown.length} others` : '';
+  return new CairnError('storage_failed', `Removing ${prefix} in ${bucket.place} failed for ${shown.join(', ')}${others}.`, {
     details: { prefix, place: bucket.place, errors },
   });
 }
 
-/** Removes the multipart uploads begun before `before`. Answers how many. */
+/** Removes the multipart uploads started before `before`. Returns how many. */
 export async function sweepUploads(bucket: S3Bucket, before: Date, signal: AbortSignal | undefined): Promise<number> {
   const { bucket: Bucket, prefix: Prefix } = bucket.location;
   let swept = 0;
@@ -94,15 +94,15 @@ export async function sweepUploads(bucket: S3Bucket, before: Date, signal: Abort
     const next = page === undefined ? {} : { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
     page = await bucket.client.send(
       new ListMultipartUploadsCommand({ Bucket, Prefix, MaxUploads: bucket.limits.pageKeys, ...next }),
-      heeding(signal),
+      withAbort(signal),
     );
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       const isOurs = Key?.startsWith(Prefix) ?? false;
       if (!isOurs || Initiated === undefined || Initiated >= before) continue;
-      const isThere = await bucket.client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }), heeding(signal)).then(
+      const isThere = await bucket.client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }), withAbort(signal)).then(
         () => true,
         (error: unknown) => {
-          // Its writer was faster.
+          // Its writer finished first.
           if (hasCode(error, 'NoSuchUpload')) return false;
           throw error;
         },

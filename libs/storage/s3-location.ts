@@ -1,17 +1,17 @@
 import { CairnError } from '@cairn/contract';
 import { objectPrefix } from './object-key.ts';
 
-/** Where an S3 store lies, as its URL says it. Credentials are never a part of it. */
+/** The location of an S3 store, from its URL. Credentials are never part of it. */
 export type S3Location = {
   /** As given to `openStore`. */
   url: string;
   bucket: string;
-  /** Before every key, with a slash at its end; '' for the whole bucket. */
+  /** Before every key, with a trailing slash; '' for the whole bucket. */
   prefix: string;
-  /** Undefined: what the environment or the AWS configuration files name, else AWS itself. */
+  /** Undefined: the endpoint of the environment or the AWS configuration files, else AWS itself. */
   endpoint: string | undefined;
   region: string | undefined;
-  /** The bucket in the path, not in the host's name: what most servers other than AWS want. */
+  /** The bucket in the path, not in the host name: what most servers other than AWS require. */
   forcePathStyle: boolean;
 };
 
@@ -19,8 +19,8 @@ const parameters = ['endpoint', 'region', 'forcePathStyle'] as const;
 type Parameter = (typeof parameters)[number];
 
 /**
- * Reads `s3://bucket/prefix?endpoint=https://host:port&region=name&forcePathStyle=true`, of which only the bucket is needed.
- * @throws CairnError `invalid_configuration` that names the fault, without what may be a secret.
+ * Parses `s3://bucket/prefix?endpoint=https://host:port&region=name&forcePathStyle=true`; only the bucket is required.
+ * @throws CairnError `invalid_configuration` that names the problem, without possible secrets.
  */
 export function parseS3Location(url: URL): S3Location {
   if (url.username !== '' || url.password !== '') {
@@ -29,10 +29,10 @@ export function parseS3Location(url: URL): S3Location {
     );
   }
   if (url.port !== '') throw fault(`has a port after the bucket: name the server with ?endpoint=http://host:${url.port}`);
-  if (url.hash !== '') throw fault('has a # in it: write it as %23');
+  if (url.hash !== '') throw fault('contains #: write it as %23');
   const bucket = url.hostname;
   if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) {
-    throw fault(`names the bucket ${JSON.stringify(bucket)}: a bucket has 3 to 63 of a-z, 0-9, dot and dash`);
+    throw fault(`names the bucket ${JSON.stringify(bucket)}: a bucket name has 3 to 63 of a-z, 0-9, dot and dash`);
   }
   const values = readParameters(url.searchParams);
   const endpoint = values.endpoint === undefined ? undefined : readEndpoint(values.endpoint);
@@ -53,7 +53,7 @@ function readParameters(query: URLSearchParams): Partial<Record<Parameter, strin
     if (known === undefined) {
       const hint = /key|secret|token|password|credential/i.test(name)
         ? ': credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role), because URLs end up in logs'
-        : `: it may have ${parameters.join(', ')}`;
+        : `: the parameters are ${parameters.join(', ')}`;
       throw fault(`has the parameter ${JSON.stringify(name)}${hint}`);
     }
     const [value, ...others] = query.getAll(name);
@@ -68,13 +68,14 @@ function readPrefix(path: string): string {
     const prefix = objectPrefix(decodeURIComponent(path).replace(/^\//, '').replace(/\/$/, ''));
     return prefix === '' ? '' : `${prefix}/`;
   } catch (cause) {
-    throw fault(`has the path ${JSON.stringify(path)}, which cannot be before a key`, cause);
+    throw fault(`has the path ${JSON.stringify(path)}, which is not valid before a key`, cause);
   }
 }
 
 function readEndpoint(text: string): string {
   const endpoint = URL.canParse(text) ? new URL(text) : undefined;
-  if (endpoint === undefined || !/^https?:$/.test(endpoint.protocol)) throw fault('has an endpoint that is no http:// or https:// address');
+  if (endpoint === undefined || !/^https?:$/.test(endpoint.protocol))
+    throw fault('has an endpoint that is not an http:// or https:// address');
   if (endpoint.username !== '' || endpoint.password !== '') {
     throw fault('has credentials in its endpoint: URLs end up in logs. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead');
   }
@@ -83,16 +84,16 @@ function readEndpoint(text: string): string {
 }
 
 function readRegion(text: string): string {
-  if (!/^[a-z0-9-]{1,64}$/.test(text)) throw fault(`has the region ${JSON.stringify(text)}: a region is of a-z, 0-9 and dash`);
+  if (!/^[a-z0-9-]{1,64}$/.test(text)) throw fault(`has the region ${JSON.stringify(text)}: a region has only a-z, 0-9 and dash`);
   return text;
 }
 
 function readBoolean(text: string): boolean {
-  if (text !== 'true' && text !== 'false') throw fault(`has forcePathStyle=${JSON.stringify(text)}: it is true or false`);
+  if (text !== 'true' && text !== 'false') throw fault(`has forcePathStyle=${JSON.stringify(text)}: it must be true or false`);
   return text === 'true';
 }
 
-/** The URL itself stays out of the message: it may be the secret. */
+/** The URL itself is not part of the message: it may be the secret. */
 function fault(what: string, cause?: unknown): CairnError {
   return new CairnError('invalid_configuration', `The s3:// storage URL ${what}.`, cause === undefined ? {} : { cause });
 }

@@ -17,7 +17,7 @@ const mebibyte = 2 ** 20;
 const content = Buffer.alloc(24 * mebibyte, 'landmark');
 const digest = createHash('sha256').update(content).digest('hex');
 
-// The server is busy with more than this file's requests at times.
+// The server is sometimes busy with more than this file's requests.
 vi.setConfig({ testTimeout: 60_000 });
 
 let s3: TestS3;
@@ -51,7 +51,7 @@ function open(endpoint = s3.endpoint, limits: Partial<S3Limits> = {}): ObjectSto
     parallelParts: 2,
     attempts: 60,
     pauseMs: 50,
-    longestPauseMs: 500,
+    maxPauseMs: 500,
     ...limits,
   });
 }
@@ -77,7 +77,7 @@ async function digestOf(stream: Readable): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Gives `verdicts` to the requests that fit, one after the other, then lets all pass. Answers how many were given. */
+/** Applies `verdicts` to the matching requests, one after another, then lets all pass. Returns a function that counts those applied. */
 function spoil(fits: (method: string, target: string) => boolean, verdicts: Verdict[]): () => number {
   let given = 0;
   proxy.decide = (method, target) => {
@@ -102,7 +102,7 @@ test('a server that restarts in the middle of a large put is waited for', async 
   expect(await digestOf(await open().get('large'))).toBe(digest);
 });
 
-test('a server that restarts in the middle of a large get is waited for, and the bytes go on where they were', async () => {
+test('a server that restarts in the middle of a large get is waited for, and the read continues at the same byte', async () => {
   const store = open();
   await store.put('large', content);
   const stream = await store.get('large');
@@ -119,7 +119,7 @@ test('a server that restarts in the middle of a large get is waited for, and the
   expect(hash.digest('hex')).toBe(digest);
 });
 
-test('a server that stands still for seconds is waited for, by requests that have given up too', async () => {
+test('a server that hangs for seconds is waited for, even by requests that have timed out', async () => {
   const store = open(proxy.endpoint, { silenceMs: 800 });
   await store.put('before', content);
   const reading = await store.get('before');
@@ -133,7 +133,7 @@ test('a server that stands still for seconds is waited for, by requests that hav
   };
   try {
     const calls = Promise.all([store.put('after', content), store.getBytes('before'), digestOf(reading)]);
-    // The first tries of writer and readers have ended at their limit, and others after them.
+    // The first tries of the writer and the readers have timed out, and later ones too.
     await waitFor(() => Object.values(asked).length >= 2 && Object.values(asked).every((times) => times >= 3), { timeoutMs: 30_000 });
     process.kill(s3.pid(), 'SIGCONT');
     const [put, bytes, read] = await calls;
@@ -144,7 +144,7 @@ test('a server that stands still for seconds is waited for, by requests that hav
   }
 });
 
-test('a request on which nothing moves is given up and sent again', async () => {
+test('a request without progress times out and is retried', async () => {
   const store = open(proxy.endpoint, { silenceMs: 400, pauseMs: 1 });
   await store.put('large', content);
   const given = spoil(isGet, [{ silentAfter: 7 * mebibyte }, { silentAfter: 0 }]);
@@ -152,22 +152,22 @@ test('a request on which nothing moves is given up and sent again', async () => 
   expect(given()).toBe(2);
 });
 
-test('a server that asks for fewer requests is asked again, with pauses', async () => {
+test('a request to a server that is limiting requests is retried, with pauses', async () => {
   const given = spoil(() => true, Array<Verdict>(3).fill({ status: 503, code: 'SlowDown' }));
   expect(await open(proxy.endpoint, { pauseMs: 20 }).put('key', 'x')).toMatchObject({ written: true });
   expect(given()).toBe(3);
 });
 
-test('a server that goes on asking for fewer requests is told after a bounded number of tries', async () => {
+test('a server that keeps limiting requests is reported after a bounded number of tries', async () => {
   const given = spoil(() => true, Array<Verdict>(20).fill({ status: 503, code: 'SlowDown' }));
   await expect(open(proxy.endpoint, { pauseMs: 1, attempts: 4 }).put('key', 'x')).rejects.toMatchObject({
     code: 'storage_failed',
-    message: `Writing key in s3://${s3.bucket}/${prefix} failed: the server asks for fewer requests, and still did after several tries. Try again later.`,
+    message: `Writing key in s3://${s3.bucket}/${prefix} failed: the server is limiting requests, and still did after several retries. Try again later.`,
   });
   expect(given()).toBe(4);
 });
 
-test('a server that cannot be reached is named, and an abort ends the waiting for it', async () => {
+test('an unreachable server is named, and an abort ends the wait for it', async () => {
   const gone = await startS3Proxy(s3.port);
   await gone.close();
   await expect(open(gone.endpoint, { pauseMs: 1, attempts: 3 }).head('key')).rejects.toMatchObject({
@@ -176,7 +176,7 @@ test('a server that cannot be reached is named, and an abort ends the waiting fo
   });
   const controller = new AbortController();
   const reason = new Error('superseded');
-  const waiting = open(gone.endpoint, { pauseMs: 60_000, longestPauseMs: 60_000 }).head('key', controller.signal);
+  const waiting = open(gone.endpoint, { pauseMs: 60_000, maxPauseMs: 60_000 }).head('key', controller.signal);
   controller.abort(reason);
   await expect(waiting).rejects.toBe(reason);
 });
@@ -189,13 +189,13 @@ test('a full store is storage_full, with the bytes offered', async () => {
   });
 });
 
-test('a part that fails for good ends the put, though its source has more, and no upload stays', async () => {
+test('a part that fails permanently ends the put although its source has more, and leaves no upload', async () => {
   const never = Promise.withResolvers<void>();
   spoil(
     (method, target) => isPut(method) && target.includes('partNumber=2'),
     Array<Verdict>(9).fill({ status: 403, code: 'AccessDenied' }),
   );
-  // A third part is waited for when the second fails.
+  // A third part is being waited for when the second fails.
   await expect(open(proxy.endpoint, { parallelParts: 3 }).put('large', gated(never.promise))).rejects.toMatchObject({
     code: 'storage_failed',
   });
@@ -203,7 +203,7 @@ test('a part that fails for good ends the put, though its source has more, and n
   expect(await open().head('large')).toBeNull();
 });
 
-test('an abort ends a put whose source gives nothing any more, and no upload stays', async () => {
+test('an abort ends a put whose source has stalled, and leaves no upload', async () => {
   const controller = new AbortController();
   const never = Promise.withResolvers<void>();
   const putting = open().put('large', gated(never.promise), { signal: controller.signal });
@@ -214,7 +214,7 @@ test('an abort ends a put whose source gives nothing any more, and no upload sta
   expect(await uploads()).toBe(0);
 });
 
-test('a connection that breaks again and again in the middle of a get is made again', async () => {
+test('a connection that breaks repeatedly in the middle of a get is opened again', async () => {
   const store = open(proxy.endpoint, { fruitlessResumes: 2, pauseMs: 1, attempts: 8 });
   await store.put('large', content);
   const given = spoil(isGet, [{ cutAfter: 1 }, { cutAfter: 7 * mebibyte }, { cutAfter: 100_000 }]);
@@ -227,7 +227,7 @@ test('a connection that breaks again and again in the middle of a get is made ag
   expect(range()).toBe(1);
 });
 
-test('a get that gets nothing any more ends with an error, and leaves no file', async () => {
+test('a get that has stalled ends with an error, and leaves no file', async () => {
   const store = open(proxy.endpoint, { pauseMs: 1, fruitlessResumes: 2 });
   await store.put('large', content);
   const given = spoil(isGet, Array<Verdict>(9).fill({ cutAfter: 0 }));
@@ -236,7 +236,7 @@ test('a get that gets nothing any more ends with an error, and leaves no file', 
   expect(await readdir(join(folder, 'broken'))).toEqual([]);
 });
 
-test('an object that is replaced while it is read never comes out as a mixture', async () => {
+test('an object that is replaced while it is read is never returned as a mixture', async () => {
   const store = open(proxy.endpoint, { pauseMs: 1, attempts: 8 });
   await store.put('large', content);
   spoil(isGet, [{ cutAfter: 7 * mebibyte }]);
@@ -248,7 +248,7 @@ test('an object that is replaced while it is read never comes out as a mixture',
   });
 });
 
-test('a stream that nobody reads to its end closes its connection', async () => {
+test('a stream that is not read to its end closes its connection', async () => {
   const store = open(proxy.endpoint);
   await store.put('large', content);
   const stream = await store.get('large');
@@ -258,7 +258,7 @@ test('a stream that nobody reads to its end closes its connection', async () => 
   await waitFor(() => proxy.serving() === 0, { message: 'the connection to close' });
 });
 
-test('a writer whose answer was lost is told that it wrote', async () => {
+test('a writer whose answer was lost learns that it wrote', async () => {
   const store = open(proxy.endpoint, { pauseMs: 1, attempts: 8 });
   const small = spoil(isPut, ['lose answer']);
   expect(await store.put('claim', 'mine', { ifAbsent: true })).toMatchObject({ written: true });

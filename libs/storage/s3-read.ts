@@ -2,18 +2,18 @@ import { Readable } from 'node:stream';
 import { GetObjectCommand, HeadBucketCommand, HeadObjectCommand, type HeadObjectCommandOutput } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
 import type { GetOptions } from './object-store.ts';
-import { heeding, type S3Bucket } from './s3-bucket.ts';
+import { type S3Bucket, withAbort } from './s3-bucket.ts';
 import { hasCode, hasStatus, isMissing, noObject, s3Error } from './s3-error.ts';
 
-/** Bytes from `start` to before `end`, of the object as it was when the read began. */
+/** Bytes from `start` up to but excluding `end`, of the object as it was when the read began. */
 type Span = { start: number; end: number | undefined; etag?: string | undefined };
 type Opened = { body: Readable; bytes: number; etag: string | undefined };
 
 const highWaterMark = 2 ** 20;
 
 /**
- * The object's bytes as a stream. When the connection breaks midway it goes on where it was, as long as the object is
- * the same.
+ * The object's bytes as a stream. When the connection breaks, it continues at the same byte, as long as the object is
+ * unchanged.
  */
 export async function readObject(bucket: S3Bucket, key: string, { range, signal }: GetOptions): Promise<Readable> {
   const span = { start: range?.start ?? 0, end: range?.end };
@@ -82,18 +82,18 @@ async function openSpan(bucket: S3Bucket, key: string, { start, end, etag }: Spa
     ...(isWhole ? {} : { Range: `bytes=${start}-${end === undefined ? '' : end - 1}` }),
     ...(etag === undefined ? {} : { IfMatch: etag }),
   });
-  const answer = await bucket.client.send(command, heeding(signal)).catch((error: unknown) => {
+  const answer = await bucket.client.send(command, withAbort(signal)).catch((error: unknown) => {
     if (hasCode(error, 'InvalidRange') || hasStatus(error, 416)) return undefined;
     throw error;
   });
   if (answer === undefined) return undefined;
   const { Body: body, ContentLength: bytes, ContentRange: range, ETag } = answer;
-  if (!(body instanceof Readable) || bytes === undefined) throw new Error('the answer has no body, or not its length');
-  // It may break while nobody reads; whoever reads next sees it.
+  if (!(body instanceof Readable) || bytes === undefined) throw new Error('the answer has no body or no length');
+  // It may fail while nobody reads; the next reader gets the error.
   body.on('error', () => undefined);
   if (start > 0 && !range?.startsWith(`bytes ${start}-`)) {
     body.destroy();
-    throw new Error(`the answer is not the range from byte ${start} that was asked for`);
+    throw new Error(`the answer is not the requested range from byte ${start}`);
   }
   return { body, bytes, etag: ETag };
 }
@@ -105,10 +105,10 @@ function replaced(bucket: S3Bucket, key: string, cause: unknown): CairnError {
   });
 }
 
-/** What the server says of an object; null when there is none. */
+/** The server's metadata of an object; null when it does not exist. */
 export async function headObject(bucket: S3Bucket, key: string, signal: AbortSignal | undefined): Promise<HeadObjectCommandOutput | null> {
   try {
-    return await bucket.client.send(new HeadObjectCommand(bucket.addressOf(key)), heeding(signal));
+    return await bucket.client.send(new HeadObjectCommand(bucket.addressOf(key)), withAbort(signal));
   } catch (error) {
     if (!isMissing(error)) throw error;
     await checkBucket(bucket, signal);
@@ -116,14 +116,14 @@ export async function headObject(bucket: S3Bucket, key: string, signal: AbortSig
   }
 }
 
-/** The answer to HEAD on a missing object is the same as on a missing bucket. */
+/** The answer to HEAD for a missing object is the same as for a missing bucket. */
 async function checkBucket({ client, location, seen }: S3Bucket, signal: AbortSignal | undefined): Promise<void> {
   if (seen.isThere) return;
   try {
-    await client.send(new HeadBucketCommand({ Bucket: location.bucket }), heeding(signal));
+    await client.send(new HeadBucketCommand({ Bucket: location.bucket }), withAbort(signal));
   } catch (error) {
     if (hasStatus(error, 404)) throw Object.assign(new Error('the bucket is missing', { cause: error }), { name: 'NoSuchBucket' });
-    // Some may read objects and not ask for the bucket.
+    // Some credentials may read objects but not query the bucket.
     if (!hasStatus(error, 403)) throw error;
   }
   seen.isThere = true;

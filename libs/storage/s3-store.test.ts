@@ -12,7 +12,7 @@ import { openS3Store } from './s3-store.ts';
 import { artifactContract } from './testing/artifact-contract.ts';
 import { storeContract } from './testing/store-contract.ts';
 
-// The server is busy with more than this file's requests at times.
+// The server is sometimes busy with more than this file's requests.
 vi.setConfig({ testTimeout: 60_000 });
 
 let s3: TestS3;
@@ -35,14 +35,14 @@ async function unfinished(): Promise<string[]> {
   return uploads.flatMap(({ Key }) => (Key === undefined ? [] : [Key]));
 }
 
-describe('a bucket, as every store,', () => {
+describe('a bucket, like every store,', () => {
   storeContract(async () => ({ store, place: `s3://${s3.bucket}/${prefix}`, unfinished, close: async () => undefined }));
   artifactContract(() => store);
 });
 
 const mebibyte = 2 ** 20;
 
-/** The same bytes every time, without being held. */
+/** The same bytes every time, without holding them in memory. */
 async function* content(bytes: number) {
   const chunk = Buffer.alloc(65_536, 'landmark');
   for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, Math.min(left, chunk.length));
@@ -58,7 +58,7 @@ function storeWith(limits: Partial<S3Limits>): ObjectStore {
   return openS3Store(parseS3Location(new URL(s3.url(prefix))), limits);
 }
 
-test('an object of 100 MB goes through in parts, and no more of them are in memory than are sent at once, and two', async () => {
+test('an object of 100 MB is sent in parts, with at most two more of them in memory than are sent at once', async () => {
   const bytes = 100_000_000;
   const { partBytes, parallelParts } = defaultS3Limits;
   const proxy = await startS3Proxy(s3.port);
@@ -84,33 +84,36 @@ test('an object of 100 MB goes through in parts, and no more of them are in memo
   await proxy.close();
 });
 
-// One after the other once all have come, for SeaweedFS asks whether the object exists and makes it in two steps.
+// One after another once all have arrived, because SeaweedFS checks whether the object exists and creates it in two steps.
 test.each([
   { how: 'in one request', bytes: 9, isEnd: (method: string, target: string) => method === 'PUT' && target.includes('/claim') },
   { how: 'in parts', bytes: 9 * mebibyte, isEnd: (method: string, target: string) => method === 'POST' && target.includes('uploadId=') },
-])('of several who put one absent object $how at once exactly one writes it, and no upload stays', async ({ bytes, isEnd }) => {
-  const writers = ['a', 'b', 'c'];
-  const proxy = await startS3Proxy(s3.port);
-  const waiting: (() => void)[] = [];
-  proxy.decide = async (method, target): Promise<Verdict> => {
-    if (!isEnd(method, target)) return 'pass';
-    const turn = Promise.withResolvers<void>();
-    waiting.push(turn.resolve);
-    if (waiting.length === writers.length) waiting.shift()?.();
-    await turn.promise;
-    return 'pass';
-  };
-  proxy.onAnswer = (method, target) => {
-    if (isEnd(method, target)) waiting.shift()?.();
-  };
-  const sent = openStore(s3.url(prefix).replace(s3.endpoint, proxy.endpoint));
-  const results = await Promise.all(writers.map((letter) => sent.put('claim', Buffer.alloc(bytes, letter), { ifAbsent: true })));
-  const written = results.filter((result) => result.written);
-  expect(written).toHaveLength(1);
-  expect(await digestOf(await store.get('claim'))).toBe(written[0]?.sha256);
-  expect(await unfinished()).toEqual([]);
-  await proxy.close();
-});
+])(
+  'when several writers put the same absent object $how at once, exactly one writes it, and no upload is left',
+  async ({ bytes, isEnd }) => {
+    const writers = ['a', 'b', 'c'];
+    const proxy = await startS3Proxy(s3.port);
+    const waiting: (() => void)[] = [];
+    proxy.decide = async (method, target): Promise<Verdict> => {
+      if (!isEnd(method, target)) return 'pass';
+      const turn = Promise.withResolvers<void>();
+      waiting.push(turn.resolve);
+      if (waiting.length === writers.length) waiting.shift()?.();
+      await turn.promise;
+      return 'pass';
+    };
+    proxy.onAnswer = (method, target) => {
+      if (isEnd(method, target)) waiting.shift()?.();
+    };
+    const sent = openStore(s3.url(prefix).replace(s3.endpoint, proxy.endpoint));
+    const results = await Promise.all(writers.map((letter) => sent.put('claim', Buffer.alloc(bytes, letter), { ifAbsent: true })));
+    const written = results.filter((result) => result.written);
+    expect(written).toHaveLength(1);
+    expect(await digestOf(await store.get('claim'))).toBe(written[0]?.sha256);
+    expect(await unfinished()).toEqual([]);
+    await proxy.close();
+  },
+);
 
 test('a large object is copied in parts, in their order', async () => {
   const bytes = 12 * mebibyte + 1;
@@ -123,7 +126,7 @@ test('a large object is copied in parts, in their order', async () => {
   expect(await unfinished()).toEqual([]);
 });
 
-test('more than a page of objects is listed and removed', async () => {
+test('more than one page of objects is listed and removed', async () => {
   const paged = storeWith({ pageKeys: 5 });
   const keys = Array.from({ length: 12 }, (_, index) => `many/${String(index).padStart(4, '0')}`);
   for (const key of keys) await store.put(key, key);
@@ -132,7 +135,7 @@ test('more than a page of objects is listed and removed', async () => {
   expect(await Array.fromAsync(store.list(''))).toEqual([]);
 });
 
-test("a folder's marker of another tool is no object, and goes with its folder", async () => {
+test("another tool's folder marker is not an object, and is removed with its folder", async () => {
   await store.put('folder/object', 'x');
   await s3.client.send(new PutObjectCommand({ Bucket: s3.bucket, Key: `${prefix}/folder/`, Body: Buffer.alloc(0) }));
   expect((await Array.fromAsync(store.list('folder'))).map(({ key }) => key)).toEqual(['folder/object']);
@@ -141,7 +144,7 @@ test("a folder's marker of another tool is no object, and goes with its folder",
   expect(Contents ?? []).toEqual([]);
 });
 
-test('the sweep ends the uploads begun long ago below the prefix, and no others', async () => {
+test('the sweep removes old uploads below the prefix, and no others', async () => {
   const begin = (Key: string) => s3.client.send(new CreateMultipartUploadCommand({ Bucket: s3.bucket, Key }));
   const [neighbour] = await Promise.all([begin(`${prefix}-2/other`), begin(`${prefix}/one`), begin(`${prefix}/two`)]);
   expect(await store.sweepTemporary(60_000)).toBe(0);
@@ -151,7 +154,7 @@ test('the sweep ends the uploads begun long ago below the prefix, and no others'
   expect(await unfinished()).toEqual([neighbour.Key]);
 });
 
-test('a bucket that is missing is named by every call', async () => {
+test('every call names a missing bucket', async () => {
   const missing = openStore(s3.url().replace(s3.bucket, 'absent-bucket'));
   const calls = [
     missing.put('key', 'x'),
@@ -167,39 +170,39 @@ test('a bucket that is missing is named by every call', async () => {
     expect(call).toMatchObject({
       reason: {
         code: 'storage_failed',
-        message: expect.stringContaining(`there is no bucket absent-bucket at ${s3.endpoint}. Make it, or correct the storage URL.`),
+        message: expect.stringContaining(`there is no bucket absent-bucket at ${s3.endpoint}. Create it, or correct the storage URL.`),
       },
     });
   }
 });
 
 test.each([
-  ['AWS_ACCESS_KEY_ID', 'unknown-key', 'the access key is not known at http'],
-  ['AWS_SECRET_ACCESS_KEY', 'wrong-secret', 'the secret key is not the one of the access key. Correct AWS_SECRET_ACCESS_KEY'],
-])('a wrong %s is told, without telling it', async (name, value, message) => {
+  ['AWS_ACCESS_KEY_ID', 'unknown-key', 'the access key is unknown at http'],
+  ['AWS_SECRET_ACCESS_KEY', 'wrong-secret', 'the secret key does not belong to the access key. Correct AWS_SECRET_ACCESS_KEY'],
+])('a wrong %s is reported, without its value', async (name, value, message) => {
   vi.stubEnv(name, value);
   const error = await openStore(s3.url())
     .put('key', 'x')
     .catch((reason: unknown) => reason);
   expect(error).toMatchObject({ code: 'storage_failed', message: expect.stringContaining(message) });
-  const told = inspect(error, { depth: 10, showHidden: true });
-  for (const secret of [value, ...Object.values(s3.env).slice(1)]) expect(told).not.toContain(secret);
+  const printed = inspect(error, { depth: 10, showHidden: true });
+  for (const secret of [value, ...Object.values(s3.env).slice(1)]) expect(printed).not.toContain(secret);
 });
 
-test('credentials that may only read are told what they need', async () => {
+test('with read-only credentials the message says which permissions are needed', async () => {
   vi.stubEnv('AWS_ACCESS_KEY_ID', s3.readerEnv.AWS_ACCESS_KEY_ID);
   vi.stubEnv('AWS_SECRET_ACCESS_KEY', s3.readerEnv.AWS_SECRET_ACCESS_KEY);
   const reader = openStore(s3.url(prefix));
   await expect(reader.put('key', 'x')).rejects.toMatchObject({
     code: 'storage_failed',
     message: expect.stringContaining(
-      `the credentials may not do this. Allow them to list, read, write and delete in the bucket ${s3.bucket}`,
+      `the credentials do not permit this. Allow them to list, read, write and delete in the bucket ${s3.bucket}`,
     ),
   });
   expect(await Array.fromAsync(reader.list(''))).toEqual([]);
 });
 
-test('without credentials the message says how to give some', async () => {
+test('without credentials the message says how to set them', async () => {
   for (const name of Object.keys(s3.env)) vi.stubEnv(name, undefined);
   vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
   vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', '/nowhere');
@@ -210,7 +213,7 @@ test('without credentials the message says how to give some', async () => {
   });
 });
 
-test('without a region AWS itself cannot be reached, a server of its own can', async () => {
+test('without a region AWS itself cannot be reached, another server can', async () => {
   for (const name of ['AWS_REGION', 'AWS_DEFAULT_REGION', 'AWS_PROFILE']) vi.stubEnv(name, undefined);
   vi.stubEnv('AWS_CONFIG_FILE', '/nowhere');
   await expect(openStore('s3://bucket').head('key')).rejects.toMatchObject({
@@ -227,7 +230,7 @@ test('the endpoint may come from the environment', async () => {
   expect((await store.getBytes('key')).toString()).toBe('x');
 });
 
-test('keys of a store are below its prefix, and cannot leave it', async () => {
+test('the keys of a store are below its prefix, and cannot leave it', async () => {
   await store.put('key', 'x');
   expect((await openStore(s3.url()).getBytes(`${prefix}/key`)).toString()).toBe('x');
   const room = 1024 - prefix.length - 1;

@@ -10,22 +10,22 @@ import { inParallel } from '@cairn/runtime';
 import { wholeReads } from './download-whole.ts';
 import { objectKey } from './object-key.ts';
 import type { GetOptions, ObjectStore } from './object-store.ts';
-import { heeding, openBucket, type S3Bucket } from './s3-bucket.ts';
+import { openBucket, type S3Bucket, withAbort } from './s3-bucket.ts';
 import { noObject, type S3Act, s3Error } from './s3-error.ts';
-import { defaultS3Limits, mostParts, type S3Limits } from './s3-limits.ts';
+import { defaultS3Limits, maxParts, type S3Limits } from './s3-limits.ts';
 import { listObjects, removeObjects, sweepUploads } from './s3-list.ts';
 import type { S3Location } from './s3-location.ts';
 import { headObject, readObject } from './s3-read.ts';
 import { abandonUpload, beginUpload, completion, putObject } from './s3-upload.ts';
 
 /**
- * Objects in a bucket of S3 or of a server that speaks its protocol. Credentials, and what the location leaves open, come
- * from where the AWS SDK looks for them. What interrupted writes leave are multipart uploads, which nobody sees as objects.
+ * Objects in a bucket of S3 or of a server that speaks its protocol. Credentials, and settings that the location leaves open, come
+ * from where the AWS SDK finds them. Interrupted writes leave multipart uploads, which are not visible as objects.
  */
 export function openS3Store(location: S3Location, limits: Partial<S3Limits> = {}): ObjectStore {
   const bucket = openBucket(location, { ...defaultS3Limits, ...limits });
   const { client, place } = bucket;
-  /** Runs `work` with failures of the server told as what `act` failed at. */
+  /** Runs `work`; reports failures of the server as a failure of `act`. */
   async function guarded<T>(act: S3Act, work: () => Promise<T>): Promise<T> {
     try {
       act.signal?.throwIfAborted();
@@ -76,15 +76,15 @@ export function openS3Store(location: S3Location, limits: Partial<S3Limits> = {}
     async remove(key, signal) {
       const address = bucket.addressOf(key);
       return guarded({ act: 'Removing', key, signal }, async () => {
-        await client.send(new DeleteObjectCommand(address), heeding(signal));
+        await client.send(new DeleteObjectCommand(address), withAbort(signal));
       });
     },
 
     async removePrefix(prefix, signal) {
       const manifest = bucket.addressOf(`${objectKey(prefix)}/${manifestName}`);
       return guarded({ act: 'Removing', key: prefix, signal }, async () => {
-        // First, for a kill may leave the rest: half of an artifact is never taken for one.
-        await client.send(new DeleteObjectCommand(manifest), heeding(signal));
+        // First, because a kill may leave the rest: half of an artifact must never be taken for a whole one.
+        await client.send(new DeleteObjectCommand(manifest), withAbort(signal));
         await removeObjects(bucket, prefix, signal);
       });
     },
@@ -106,11 +106,11 @@ async function copyObject(bucket: S3Bucket, from: string, to: string, signal: Ab
   const target = bucket.addressOf(to);
   const found = await headObject(bucket, from, signal);
   if (found === null) throw noObject(bucket, from);
-  // What is replaced meanwhile must not come out as a mixture.
+  // An object replaced in the meantime must not result in a mixture.
   const source = { CopySource: sourceOf(address), ...(found.ETag === undefined ? {} : { CopySourceIfMatch: found.ETag }) };
   const bytes = found.ContentLength ?? 0;
   if (bytes > bucket.limits.copyPartBytes) await copyParts(bucket, to, source, bytes, signal);
-  else await bucket.client.send(new CopyObjectCommand({ ...target, ...source }), heeding(signal));
+  else await bucket.client.send(new CopyObjectCommand({ ...target, ...source }), withAbort(signal));
 }
 
 async function copyParts(bucket: S3Bucket, to: string, source: Source, bytes: number, signal: AbortSignal | undefined): Promise<void> {
@@ -119,10 +119,10 @@ async function copyParts(bucket: S3Bucket, to: string, source: Source, bytes: nu
     const copied: CompletedPart[] = [];
     await inParallel(spansOf(bytes, bucket.limits.copyPartBytes), bucket.limits.parallelParts, async ({ number, range }) => {
       const command = new UploadPartCopyCommand({ ...upload, ...source, PartNumber: number, CopySourceRange: range });
-      const { CopyPartResult: result } = await bucket.client.send(command, heeding(signal));
+      const { CopyPartResult: result } = await bucket.client.send(command, withAbort(signal));
       copied.push({ PartNumber: number, ETag: result?.ETag });
     });
-    await bucket.client.send(new CompleteMultipartUploadCommand(completion(upload, copied)), heeding(signal));
+    await bucket.client.send(new CompleteMultipartUploadCommand(completion(upload, copied)), withAbort(signal));
   } catch (error) {
     await abandonUpload(bucket, upload);
     throw error;
@@ -130,14 +130,14 @@ async function copyParts(bucket: S3Bucket, to: string, source: Source, bytes: nu
 }
 
 function* spansOf(bytes: number, limit: number): Generator<Span, undefined> {
-  const length = Math.max(limit, Math.ceil(bytes / mostParts));
+  const length = Math.max(limit, Math.ceil(bytes / maxParts));
   for (let [start, number] = [0, 1]; start < bytes; [start, number] = [start + length, number + 1]) {
     yield { number, range: `bytes=${start}-${Math.min(start + length, bytes) - 1}` };
   }
   return undefined;
 }
 
-/** The SDK sends it as it is. */
+/** The SDK sends it unescaped. */
 function sourceOf({ Bucket, Key }: { Bucket: string; Key: string }): string {
   return [Bucket, ...Key.split('/')].map(encodeURIComponent).join('/');
 }

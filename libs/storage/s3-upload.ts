@@ -13,9 +13,9 @@ import {
 import { CairnError } from '@cairn/contract';
 import { inParallel, sleep, untilAborted } from '@cairn/runtime';
 import type { ObjectSource, PutOptions, PutResult } from './object-store.ts';
-import { heeding, type S3Bucket } from './s3-bucket.ts';
+import { type S3Bucket, withAbort } from './s3-bucket.ts';
 import { attemptsOf, hasCode, hasStatus, isMissing, s3Error } from './s3-error.ts';
-import { mostParts } from './s3-limits.ts';
+import { maxParts } from './s3-limits.ts';
 import { openSource } from './write-whole.ts';
 
 /** One object being written. */
@@ -23,12 +23,12 @@ type Writing = {
   bucket: S3Bucket;
   key: string;
   ifAbsent: boolean;
-  /** Kept with the object, so that a writer who is told that one exists can tell whether it is his own. */
+  /** Stored with the object, so that a writer for which one already exists can tell whether it is its own. */
   writeId: string;
   signal: AbortSignal | undefined;
 };
 
-/** A multipart upload that was begun: the address of its requests. */
+/** A multipart upload in progress: the address of its requests. */
 export type Upload = { Bucket: string; Key: string; UploadId: string };
 
 const writeIdName = 'cairn-write';
@@ -44,7 +44,7 @@ export async function putObject(
 ): Promise<PutResult> {
   const writing = { bucket, key, ifAbsent, writeId: randomUUID(), signal };
   const stream = await openSource(source, key, signal);
-  const partBytes = Math.max(bucket.limits.partBytes, Math.ceil((await sizeOf(source)) / mostParts));
+  const partBytes = Math.max(bucket.limits.partBytes, Math.ceil((await sizeOf(source)) / maxParts));
   const stop = new AbortController();
   const content = cutParts(stream, partBytes, key, signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]));
   try {
@@ -61,7 +61,7 @@ export async function putObject(
   }
 }
 
-/** 0 when it is not known before the content's end. */
+/** 0 when it is not known before the end of the content. */
 async function sizeOf(source: ObjectSource): Promise<number> {
   if (typeof source === 'string' || source instanceof Uint8Array) return source.length;
   return 'file' in source ? (await stat(source.file)).size : 0;
@@ -70,7 +70,7 @@ async function sizeOf(source: ObjectSource): Promise<number> {
 async function putWhole(writing: Writing, content: Buffer): Promise<boolean> {
   const { bucket, key, signal } = writing;
   const command = new PutObjectCommand({ ...bucket.addressOf(key), ...markOf(writing), ...conditionOf(writing), Body: content });
-  return concluded(writing, content.length, () => bucket.client.send(command, heeding(signal)));
+  return concluded(writing, content.length, () => bucket.client.send(command, withAbort(signal)));
 }
 
 async function putParts(writing: Writing, first: Part, content: PartedContent, stopSource: () => void): Promise<boolean> {
@@ -82,9 +82,9 @@ async function putParts(writing: Writing, first: Part, content: PartedContent, s
   try {
     const sent: CompletedPart[] = [];
     const sendPart = async ({ number, content: body }: Part) => {
-      if (number > mostParts) throw tooLarge(bucket, key, content.bytes());
+      if (number > maxParts) throw tooLarge(bucket, key, content.bytes());
       const command = new UploadPartCommand({ ...upload, PartNumber: number, Body: body });
-      const { ETag } = await bucket.client.send(command, heeding(signal)).catch((error: unknown) => {
+      const { ETag } = await bucket.client.send(command, withAbort(signal)).catch((error: unknown) => {
         throw s3Error(error, bucket, act());
       });
       sent.push({ PartNumber: number, ETag });
@@ -93,7 +93,7 @@ async function putParts(writing: Writing, first: Part, content: PartedContent, s
     signal?.throwIfAborted();
     const complete = completion(upload, sent);
     const command = () => new CompleteMultipartUploadCommand({ ...complete, ...conditionOf(writing) });
-    const isWritten = await concluded(writing, content.bytes(), () => bucket.client.send(command(), heeding(signal)));
+    const isWritten = await concluded(writing, content.bytes(), () => bucket.client.send(command(), withAbort(signal)));
     if (!isWritten) await abandonUpload(bucket, upload);
     return isWritten;
   } catch (error) {
@@ -103,8 +103,8 @@ async function putParts(writing: Writing, first: Part, content: PartedContent, s
 }
 
 /**
- * Sends the request that makes the object appear. Answers false when it was to be written only if absent, and another's
- * object exists.
+ * Sends the request that makes the object appear. Returns false when it was to be written only if absent and another
+ * writer's object exists.
  */
 async function concluded(writing: Writing, bytes: number, send: () => Promise<unknown>): Promise<boolean> {
   const { bucket, key, ifAbsent, signal } = writing;
@@ -114,11 +114,11 @@ async function concluded(writing: Writing, bytes: number, send: () => Promise<un
         await send();
         return true;
       } catch (error) {
-        // The answer to an earlier try may have been lost: then the object is there, and it is this writing's.
+        // The answer to an earlier try may have been lost: then the object is there, and it is ours.
         const isAmbiguous = hasStatus(error, 412) || hasCode(error, 'NoSuchUpload');
         if (isAmbiguous && attemptsOf(error) > 1 && (await isOwn(writing))) return true;
         if (ifAbsent && hasStatus(error, 412)) return false;
-        // Another conditional write or a removal of this key was under way: the server does not say how it ended.
+        // Another conditional write or a removal of this key was in progress: the server does not report how it ended.
         if (!ifAbsent || !hasStatus(error, 409) || tries === conflictTries) throw error;
         await sleep(conflictPauseMs, signal);
       }
@@ -129,7 +129,7 @@ async function concluded(writing: Writing, bytes: number, send: () => Promise<un
 }
 
 async function isOwn({ bucket, key, writeId, signal }: Writing): Promise<boolean> {
-  const found = await bucket.client.send(new HeadObjectCommand(bucket.addressOf(key)), heeding(signal)).catch((error: unknown) => {
+  const found = await bucket.client.send(new HeadObjectCommand(bucket.addressOf(key)), withAbort(signal)).catch((error: unknown) => {
     if (isMissing(error)) return undefined;
     throw error;
   });
@@ -146,8 +146,8 @@ export async function beginUpload(
   signal: AbortSignal | undefined,
 ): Promise<Upload> {
   const address = bucket.addressOf(key);
-  const { UploadId } = await bucket.client.send(new CreateMultipartUploadCommand({ ...address, ...extra }), heeding(signal));
-  if (UploadId === undefined) throw new Error('the server began a multipart upload without naming it');
+  const { UploadId } = await bucket.client.send(new CreateMultipartUploadCommand({ ...address, ...extra }), withAbort(signal));
+  if (UploadId === undefined) throw new Error('the server started a multipart upload without an id');
   return { ...address, UploadId };
 }
 
@@ -156,7 +156,7 @@ export function completion(upload: Upload, parts: CompletedPart[]) {
   return { ...upload, MultipartUpload: { Parts: inOrder } };
 }
 
-/** Removes an upload and its parts, whatever was aborted before. Where the server does not answer, the sweep does it later. */
+/** Removes an upload and its parts, even after an abort. Where the server does not answer, the sweep does it later. */
 export async function abandonUpload(bucket: S3Bucket, upload: Upload): Promise<void> {
   const limit = AbortSignal.timeout(bucket.limits.abortMs);
   await bucket.client.send(new AbortMultipartUploadCommand(upload), { abortSignal: limit }).catch(() => undefined);
@@ -171,7 +171,7 @@ async function* startingWith<T>(first: T, rest: AsyncIterator<T, undefined>): As
 function tooLarge(bucket: S3Bucket, key: string, bytes: number): CairnError {
   return new CairnError(
     'storage_failed',
-    `Writing ${key} in ${bucket.place} failed: a stream of more than ${bytes} bytes has more than ${mostParts} parts. Store it from a file, whose size is known before.`,
+    `Writing ${key} in ${bucket.place} failed: a stream of more than ${bytes} bytes has more than ${maxParts} parts. Store it from a file, whose size is known in advance.`,
     { details: { key, place: bucket.place, bytes } },
   );
 }
@@ -179,17 +179,17 @@ function tooLarge(bucket: S3Bucket, key: string, bytes: number): CairnError {
 type Part = { number: number; content: Buffer };
 
 type PartedContent = {
-  /** Each of `partBytes`, the last smaller; one empty part for no content. Failures of the source come out as they are. */
+  /** Each of `partBytes`, the last smaller; one empty part for no content. Errors of the source are passed on unchanged. */
   parts: AsyncIterator<Part, undefined>;
-  /** Of what has been read so far. */
+  /** Of the content read so far. */
   bytes(): number;
   /** Of the whole content; call it once, after the last part. */
   sha256(): string;
 };
 
 /**
- * Cuts a stream into parts without copying more than it must; holds no part that it has given. The signal ends the
- * waiting for the next part: a stream made of a generator that waits does not end by being destroyed.
+ * Cuts a stream into parts with as little copying as possible; holds no part that it has yielded. The signal ends the
+ * wait for the next part: destroying a stream made from a generator does not end a generator that waits.
  */
 function cutParts(source: Readable, partBytes: number, key: string, signal: AbortSignal): PartedContent {
   const hash = createHash('sha256');
@@ -228,5 +228,5 @@ function cutParts(source: Readable, partBytes: number, key: string, signal: Abor
 function bytesOf(chunk: unknown, key: string): Buffer {
   if (typeof chunk === 'string') return Buffer.from(chunk);
   if (chunk instanceof Uint8Array) return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  throw new TypeError(`the stream to be stored as ${key} is not one of bytes`);
+  throw new TypeError(`the stream to store as ${key} does not consist of bytes`);
 }

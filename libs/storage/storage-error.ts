@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
 
-/** What was being done when the file system failed. */
+/** What the program was doing when the file system failed. */
 export type StorageAct = {
   act: 'Reading' | 'Writing' | 'Removing' | 'Listing' | 'Sweeping';
   key: string;
@@ -24,7 +24,7 @@ export async function storageError(error: unknown, { act, key, path, bytes = 0, 
     return new CairnError('not_found', `There is no object ${key} in ${path}.`, { cause: error, details });
   }
   if (code === 'ELOOP') {
-    return new CairnError('invalid_path', `The object ${key} in ${path} is a symbolic link, which could lead anywhere.`, {
+    return new CairnError('invalid_path', `The object ${key} in ${path} is a symbolic link, which is not followed.`, {
       cause: error,
       details,
     });

@@ -3,7 +3,7 @@ import { CairnError, isCairnError } from '@cairn/contract';
 import type { ArtifactFile } from './artifact-manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 
-/** @throws CairnError `corrupt_artifact` that says which object, what was expected and what was found. */
+/** @throws CairnError `corrupt_artifact` that names the object, what was expected and what was found. */
 export async function verifyFile(store: ObjectStore, key: string, expected: ArtifactFile, signal?: AbortSignal): Promise<void> {
   const found = await readDigest(store, key, signal).catch((error: unknown) => {
     throw isCairnError(error, 'not_found') ? corrupt(key, 'is missing', { expected }) : error;
@@ -14,7 +14,7 @@ export async function verifyFile(store: ObjectStore, key: string, expected: Arti
     throw corrupt(key, `has the sha256 ${found.sha256}, expected ${expected.sha256}`, { expected, found: found.sha256 });
 }
 
-/** True when the object is what is expected. */
+/** True when the object matches what is expected. */
 export async function isVerified(store: ObjectStore, key: string, expected: ArtifactFile, signal?: AbortSignal): Promise<boolean> {
   return (await readDigest(store, key, signal)).sha256 === expected.sha256;
 }

@@ -19,9 +19,9 @@ export async function openSource(source: ObjectSource, key: string, signal: Abor
   return signal === undefined ? stream : endedBy(signal, stream);
 }
 
-/** The stream, which the signal ends with its error, also before anybody reads it: the reader gets the error then. */
+/** The stream, which the signal destroys with its error, even before anything reads it: the reader then gets the error. */
 export function endedBy(signal: AbortSignal, stream: Readable): Readable {
-  // Without a listener the error of a stream that nobody reads yet would end the process.
+  // Without a listener, the error of a stream that nothing reads yet would end the process.
   return addAbortSignal(
     signal,
     stream.on('error', () => undefined),
@@ -38,8 +38,8 @@ async function readLocal(file: string, key: string): Promise<Readable> {
 }
 
 /**
- * Writes the stream to a new file at `path` and syncs it if asked. Failures of the stream are passed on as they are,
- * those of the file become {@link storageError}s; either way no file stays.
+ * Writes the stream to a new file at `path` and syncs it if requested. Errors of the stream are passed on unchanged,
+ * those of the file become {@link storageError}s; either way no file is left behind.
  */
 export async function writeWhole(
   path: string,
@@ -59,7 +59,7 @@ export async function writeWhole(
     for await (const chunk of source) {
       act.signal?.throwIfAborted();
       const part = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
-      if (!(part instanceof Uint8Array)) throw new TypeError(`the stream to be stored as ${act.key} is not one of bytes`);
+      if (!(part instanceof Uint8Array)) throw new TypeError(`the stream to store as ${act.key} does not consist of bytes`);
       hash.update(part);
       await guard(handle.writeFile(part));
       bytes += part.length;
@@ -76,14 +76,14 @@ export async function writeWhole(
   }
 }
 
-/** Makes the folder and its parents, each synced into the one above. */
+/** Creates the folder and its parents, each synced into the one above. */
 export async function makeFolder(folder: string): Promise<void> {
   const first = await mkdir(folder, { recursive: true });
   if (first === undefined) return;
   for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
 }
 
-/** Moves a whole file to its place, over what is there. The folder may have been removed meanwhile: makes it again. */
+/** Moves a whole file into place, over an existing one. The folder may have been removed in the meantime: creates it again. */
 export async function moveInto(temporary: string, path: string): Promise<void> {
   try {
     await rename(temporary, path);
@@ -95,7 +95,7 @@ export async function moveInto(temporary: string, path: string): Promise<void> {
   await syncFolder(dirname(path));
 }
 
-/** A rename is on the disk when its folder is. */
+/** A rename is durable once its folder is synced. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {

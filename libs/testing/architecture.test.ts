@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** What each library may import of the others: the one-way order of docs/architecture.md. */
+/** The libraries that each library may import: the one-way order of docs/architecture.md. */
 const below: Record<string, string[]> = {
   contract: [],
   runtime: ['contract'],
@@ -29,7 +29,7 @@ type Source = {
   path: string;
   text: string;
   imports: string[];
-  /** Tests and what only they use: files beside `*.test.ts` in folders named testing or fixtures, and libs/testing. */
+  /** Tests and their support files: folders named testing or fixtures, and libs/testing. */
   forTests: boolean;
 };
 type Package = { folder: string; name: string; dependencies: string[]; devDependencies: string[]; sources: Source[] };
@@ -52,8 +52,8 @@ describe.each(packages)('$folder', (pkg) => {
     expect(wrong).toEqual([]);
   });
 
-  test('reaches other packages by their names, never by a path', () => {
-    // The root's package.json belongs to all: it has the version.
+  test('reaches other packages by name, never by path', () => {
+    // The root's package.json is shared by all: it has the version.
     const leaves = (source: Source, specifier: string) => {
       const target = join(source.path, '..', specifier);
       return specifier.startsWith('.') && !target.startsWith(`${pkg.folder}/`) && target !== 'package.json';
@@ -97,7 +97,7 @@ describe('the sources', () => {
     expect(sources.length).toBeGreaterThan(100);
   });
 
-  test('import each other in no circle: a file can be read after those that it imports', () => {
+  test('have no import cycles: a file can be read after those that it imports', () => {
     const imports = new Map(
       sources.map(({ path, imports: specifiers }) => [
         path,
@@ -119,35 +119,35 @@ describe('the sources', () => {
   });
 
   test('start Python in its isolated mode', () => {
-    // Without it a file of the current folder, such as a download folder's pyarrow.py, runs in the place of a package.
+    // Otherwise a file in the current folder, such as a download folder's pyarrow.py, would run instead of a package.
     const startsOpenly = /\b(?:python|trainerPython\(\)|interpreter\.path|'python3'),\s*(?:args:\s*)?\[(?!'-I')/;
     expect(sources.filter(({ text }) => startsOpenly.test(text)).map(({ path }) => path)).toEqual([]);
     const sets = sources.filter(({ path, text }) => !path.endsWith('.test.ts') && /PYTHONPATH[:=]/.test(text));
     expect(sets.map(({ path }) => path)).toEqual([]);
   });
 
-  test('of the bootstrap need nothing that it has yet to install', () => {
+  test('of the bootstrap need nothing that it has not installed yet', () => {
     const wrong = sources
       .filter(({ path }) => path.startsWith('apps/cli/bootstrap/') && path.endsWith('.mjs'))
       .flatMap(({ path, imports }) => imports.filter((name) => !/^(node:|\.\/)/.test(name)).map((name) => `${path} imports ${name}`));
     expect(wrong).toEqual([]);
   });
 
-  test('build addresses of files, for in a pasted one # ends the path and % begins a sign', () => {
-    // In two pieces, or this file would be found to paste one.
+  test('build file URLs with pathToFileURL, because in a concatenated one # ends the path and % starts an escape', () => {
+    // In two pieces, because otherwise this file would match.
     const pasted = ['file:', '//${'].join('');
     expect(sources.filter(({ text }) => text.includes(pasted)).map(({ path }) => path)).toEqual([]);
   });
 
-  test('lie in folders and files whose names say what is in them', () => {
+  test('are in folders and files whose names say what they contain', () => {
     const vague = /(^|\/)(utils?|helpers?|common|misc|shared)(\/|\.[a-z]+$)/;
     expect(sources.map((source) => source.path).filter((path) => vague.test(path))).toEqual([]);
   });
 });
 
 describe('the search for imports', () => {
-  test('sees every form and no comment', () => {
-    // In two pieces, or this file would be found to import them.
+  test('finds every form and ignores comments', () => {
+    // In two pieces, because otherwise this file would match.
     const call = 'import';
     const text = [
       "import 'a';",
@@ -169,7 +169,7 @@ describe('the search for imports', () => {
   });
 });
 
-/** The files of one circle of imports, the first of them again at the end; none where there is no circle. */
+/** The files of one import cycle, the first of them again at the end; empty without a cycle. */
 function circleIn(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const done = new Set<string>();
   const visit = (path: string, way: readonly string[]): string[] => {

@@ -1,4 +1,4 @@
-// A check of `npm run check`: prisma/schema.prisma and the migrations make the same database, in a PostgreSQL of its own.
+// A check of `npm run check`: prisma/schema.prisma and the migrations produce the same database, in a separate PostgreSQL.
 import { migrate } from '@cairn/db';
 import { createDatabase } from './create-database.ts';
 import { schemaDifference } from './schema-difference.ts';
@@ -9,11 +9,11 @@ try {
   await migrate(server.url);
   const empty = await createDatabase({ postgresUrl: server.url });
   const { onlyMigrated, onlySchema } = await schemaDifference(server.url, empty.url);
-  for (const line of onlyMigrated) console.log(`a migration makes it, and prisma/schema.prisma does not say it: ${line}`);
-  for (const line of onlySchema) console.log(`prisma/schema.prisma says it, and no migration makes it: ${line}`);
+  for (const line of onlyMigrated) console.log(`created by a migration, but missing in prisma/schema.prisma: ${line}`);
+  for (const line of onlySchema) console.log(`in prisma/schema.prisma, but not created by any migration: ${line}`);
   process.exitCode = onlyMigrated.length + onlySchema.length === 0 ? 0 : 1;
 } finally {
   await server.stop();
 }
-// The schema engine leaves a timer of 10 s behind.
+// The schema engine leaves a 10 s timer behind.
 process.exit();

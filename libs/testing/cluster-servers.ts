@@ -5,13 +5,13 @@ import { join } from 'node:path';
 
 /**
  * The servers of a test cluster that run on this machine, one file `pid/<name>` each below CAIRN_TEST_CLUSTER_HOME; GPUs
- * that are listed in `unhealthy-gpus` there are reported unhealthy.
+ * listed in `unhealthy-gpus` there are reported as unhealthy.
  */
 export type ClusterServer = 'apiserver' | 'kubelet';
 
 const home = process.env.CAIRN_TEST_CLUSTER_HOME ?? '';
 
-/** Kills a server. Gives the function that starts it again as it was. */
+/** Kills a server. Returns the function that starts it again as it was. */
 export function killServer(name: ClusterServer): () => void {
   const pidFile = join(home, 'pid', name);
   const pid = Number(readFileSync(pidFile, 'utf8'));
@@ -42,10 +42,10 @@ function words(file: string): string[] {
     .filter((word) => word !== '');
 }
 
-/** The first address of this machine that is not its own alone. */
+/** The first address of this machine that others can reach. */
 export function ownAddress(): string {
   const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   const found = addresses.find(({ family, internal }) => family === 'IPv4' && !internal);
-  if (found === undefined) throw new Error('this machine has no address that pods reach: set CAIRN_TEST_HOST');
+  if (found === undefined) throw new Error('this machine has no address that pods can reach: set CAIRN_TEST_HOST');
   return found.address;
 }

@@ -13,7 +13,7 @@ async function query(url: string, sql: string) {
   }
 }
 
-test('databases of one template have its content, which was made once, and do not see each other', async () => {
+test('databases of one template have its content, which was created once, and are isolated from each other', async () => {
   let migrations = 0;
   const template = {
     key: `once_${process.pid}`,
@@ -40,7 +40,7 @@ test('a migration that fails leaves no template behind', async () => {
   expect(await query(database.url, 'select id from run')).toEqual([]);
 });
 
-test('dropping a database cuts off who is connected', async () => {
+test('dropping a database closes its connections', async () => {
   const database = await createDatabase();
   const client = new pg.Client({ connectionString: database.url });
   const errors: Error[] = [];

@@ -3,15 +3,15 @@ import { glob, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** Where to look for the programs that Python packages bring. */
+/** Where to look for the programs that Python packages contain. */
 export type PythonPlace = {
-  /** A Python interpreter, in whose environment alone to look. */
+  /** A Python interpreter: only its environment is searched. */
   python: string | undefined;
   /** Where the bootstrap keeps its Python environments. */
   cacheDir: string;
 };
 
-/** The first file that fits the pattern, relative to the environment; of several environments the newest that has one. */
+/** The first file that matches the pattern, relative to the environment; of several environments the newest that has one. */
 export async function findInPython({ python, cacheDir }: PythonPlace, pattern: string): Promise<string | undefined> {
   const roots = python ? [join(python, '..', '..')] : await newestFirst(join(cacheDir, 'python', '*'));
   for (const root of roots) for await (const path of glob(join(root, pattern))) return path;
@@ -28,7 +28,7 @@ async function newestFirst(pattern: string): Promise<string[]> {
   return found.sort((a, b) => b.time - a.time).map(({ path }) => path);
 }
 
-/** The interpreter with the packages of docker/trainer: CAIRN_PYTHON, or one that the bootstrap keeps in the user's cache. */
+/** The interpreter with the packages of docker/trainer: CAIRN_PYTHON, or one of the bootstrap's in the user's cache. */
 export function trainerPython(): string {
   const { CAIRN_PYTHON, XDG_CACHE_HOME } = process.env;
   const found = CAIRN_PYTHON || globSync(join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'cairn/python/*/bin/python'))[0];

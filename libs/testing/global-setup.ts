@@ -18,10 +18,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const closer = createCloser();
   const cacheDir = join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'cairn');
   const place = { python: CAIRN_PYTHON || undefined, cacheDir };
-  // Only the tests of S3 start one; elsewhere its absence is no fault.
+  // Only the tests of S3 start one; elsewhere its absence is not an error.
   const s3Server = await findS3Server(place).catch(() => '');
   const valkeyServer = await findValkeyServer(place).catch((error: unknown) => {
-    // With a Redis of the environment only the tests that restart one go without.
+    // With a Redis from the environment, only the tests that restart one do without.
     if (CAIRN_TEST_REDIS_URL) return '';
     throw error;
   });

@@ -6,8 +6,8 @@ const program = process.env.CAIRN_HELM || 'helm';
 const limitMs = 30_000;
 
 /**
- * What Helm 3 prints: `helm` of the PATH, or the program that `CAIRN_HELM` names.
- * @throws Error with what it says when it fails or takes longer than 30 s
+ * The output of Helm 3: `helm` from the PATH, or the program of `CAIRN_HELM`.
+ * @throws Error with its message when it fails or takes longer than 30 s
  */
 export const helm = (...args: string[]): Promise<string> => helmWithin(limitMs, ...args);
 
@@ -33,7 +33,7 @@ const manifest = z.looseObject({
 });
 export type Manifest = z.infer<typeof manifest>;
 
-/** The objects of a YAML file of Kubernetes; a key that stands twice is an error. */
+/** The objects of a Kubernetes YAML file; a duplicate key is an error. */
 export function parseManifests(text: string): Manifest[] {
   return parseAllDocuments(text, { uniqueKeys: true })
     .map((document) => {

@@ -2,8 +2,8 @@ import { appendFileSync } from 'node:fs';
 import type { Reporter, TestModule, TestSpecification, Vitest } from 'vitest/node';
 
 /**
- * A reporter of vitest that begins no further test after CAIRN_TEST_UNTIL (seconds since 1970), and notes in the file CAIRN_TEST_PROGRESS, a
- * line each, which test files are to run (`+ PATH`) and which of them ran to their end (`- PATH`).
+ * A vitest reporter that starts no further test after CAIRN_TEST_UNTIL (seconds since 1970), and records in the file CAIRN_TEST_PROGRESS, one
+ * line each, which test files will run (`+ PATH`) and which of them have finished (`- PATH`).
  */
 export default class ProgressReporter implements Reporter {
   readonly #file = process.env.CAIRN_TEST_PROGRESS ?? '';

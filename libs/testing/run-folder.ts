@@ -6,19 +6,19 @@ const prefix = 'cairn-test-';
 const neededBytes = 2 * 2 ** 30;
 
 /**
- * A fresh folder for the data of test servers, in memory where there is room: their many small files are slow on a
- * disk. It goes with `removeRunFolder`, or, when the tests are killed, with the next run's `sweepRunFolders`.
+ * A fresh folder for the data of test servers, in memory where there is room, because their many small files are slow on a
+ * disk. It is removed by `removeRunFolder`, or, when the tests are killed, by the next run's `sweepRunFolders`.
  */
 export async function makeRunFolder(): Promise<string> {
   return mkdtemp(join(await baseFolder(), `${prefix}${process.pid}-`));
 }
 
 export async function removeRunFolder(folder: string): Promise<void> {
-  // A server that has just ended may still be removing a file of its own.
+  // A server that has just ended may still be removing one of its files.
   await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
 }
 
-/** Removes the folders of processes that no longer run. Answers how many. */
+/** Removes the folders of processes that no longer run. Returns how many. */
 export async function sweepRunFolders(): Promise<number> {
   const base = await baseFolder();
   const stale = (await readdir(base)).filter((name) => {

@@ -11,15 +11,15 @@ async function compare(text?: string) {
   await using migrated = await createDatabase();
   await using empty = await createDatabase();
   await migrate(migrated.url);
-  // Awaited here: the databases go with this function.
+  // Awaited here, because the databases are dropped when this function returns.
   return await schemaDifference(migrated.url, empty.url, text);
 }
 
-test('the migrations make what the schema says, check constraints and partial indexes aside', async () => {
+test('the migrations produce the schema, except for check constraints and partial indexes', async () => {
   expect(await compare()).toEqual({ onlyMigrated: [], onlySchema: [] });
 });
 
-test('a column, an index and a default that only one of the two has are named', async () => {
+test('columns, indexes and defaults that only one of the two has are named', async () => {
   const changed = schema
     .replace(/^ +cause +String\?\n/m, '')
     .replace('  @@index([runId])\n', '')

@@ -7,8 +7,8 @@ import { withClient } from './create-database.ts';
 const schemaFile = path.join(import.meta.dirname, '../../prisma/schema.prisma');
 
 /**
- * Columns, keys and indexes, a line each. Check constraints and partial indexes are left out: Prisma's schema cannot say them.
- * What is compared is PostgreSQL's own word for each, since the WebAssembly engine cannot read a PostgreSQL 18 back.
+ * Columns, keys and indexes, one per line. Check constraints and partial indexes are left out: Prisma's schema cannot express them.
+ * PostgreSQL's own description of each is compared, because the WebAssembly engine cannot introspect a PostgreSQL 18.
  */
 const contents = `
   select format('column %I.%I: %s%s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -24,30 +24,30 @@ const contents = `
   from pg_index join pg_class c on c.oid = indrelid
   where c.relnamespace = 'public'::regnamespace and indpred is null and not indisprimary and c.relname <> $1
   order by line`;
-/** Where the schema engine keeps which migrations were applied. */
+/** Where the schema engine records which migrations were applied. */
 const ledger = '_prisma_migrations';
 
 export type SchemaDifference = {
-  /** What a database has that was migrated, and prisma/schema.prisma does not say. */
+  /** In a migrated database, but not in prisma/schema.prisma. */
   onlyMigrated: string[];
-  /** What prisma/schema.prisma says, and no migration makes. */
+  /** In prisma/schema.prisma, but created by no migration. */
   onlySchema: string[];
 };
 
 /**
- * Compares a migrated database with prisma/schema.prisma, which is made in the empty database of `emptyUrl`.
+ * Compares a migrated database with prisma/schema.prisma, which is created in the empty database of `emptyUrl`.
  *
  * @param schema the text to compare with instead of the file's
  */
 export async function schemaDifference(migratedUrl: string, emptyUrl: string, schema?: string): Promise<SchemaDifference> {
   const content = schema ?? (await readFile(schemaFile, 'utf8'));
   await withClient(emptyUrl, async (client) => void (await client.query(await scriptOf(emptyUrl, content))));
-  const [migrated, said] = await Promise.all([migratedUrl, emptyUrl].map((url) => withClient(url, contentsOf)));
+  const [migrated, declared] = await Promise.all([migratedUrl, emptyUrl].map((url) => withClient(url, contentsOf)));
   const without = (lines: string[] = [], others: string[] = []) => lines.filter((line) => !others.includes(line));
-  return { onlyMigrated: without(migrated, said), onlySchema: without(said, migrated) };
+  return { onlyMigrated: without(migrated, declared), onlySchema: without(declared, migrated) };
 }
 
-/** The SQL that makes what the schema says. */
+/** The SQL that creates the schema. */
 async function scriptOf(url: string, content: string): Promise<string> {
   const file = 'schema.prisma';
   const { engine, close } = await openSchemaEngine(url, [[file, content]]);

@@ -5,27 +5,27 @@ import { readFile } from 'node:fs/promises';
 import { endWithParent, sleep } from '@cairn/runtime';
 
 export type ServerProgramOptions = {
-  /** How messages call it. */
+  /** Its name in messages. */
   name: string;
   program: string;
   args: readonly string[];
-  /** Working folder and environment; this process's own without them. */
+  /** Working folder and environment; this process's own by default. */
   place?: Pick<SpawnOptions, 'cwd' | 'env'>;
-  /** Gets what the server prints; a failed start tells its end. */
+  /** Gets the server's output; a failed start prints its end. */
   logFile: string;
-  /** Rejects for as long as the server is not ready. */
+  /** Rejects while the server is not ready. */
   probe(): Promise<void>;
   startLimitMs: number;
 };
 
 export type ServerProgram = {
   pid(): number;
-  /** Starts it and waits until it is ready; throws with the end of its log when it ends, or takes too long. */
+  /** Starts it and waits until it is ready; throws with the end of its log when it exits or takes too long. */
   start(): Promise<void>;
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 };
 
-/** A server of a test as a program of its own, which can be ended and started again; it does not outlive this process. */
+/** A test server as a separate program, which can be stopped and started again; it does not outlive this process. */
 export function serverProgram({ name, program, args, place, logFile, probe, startLimitMs }: ServerProgramOptions): ServerProgram {
   let child: ChildProcess | undefined;
   let watcher: { cancel(): void } | undefined;
@@ -41,7 +41,7 @@ export function serverProgram({ name, program, args, place, logFile, probe, star
       if (failure === null) return;
       if (hasEnded() || Date.now() > end) {
         const log = await readFile(logFile, 'utf8').catch(() => '');
-        const what = hasEnded() ? 'ended' : 'was not ready in time';
+        const what = hasEnded() ? 'exited' : 'was not ready in time';
         child?.kill('SIGKILL');
         throw new Error(`${name} ${what}:\n${log.slice(-4000)}`, { cause: failure.error });
       }

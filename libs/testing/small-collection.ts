@@ -1,6 +1,6 @@
 const category = 'http://commons.wikimedia.org/wiki/Category:Alpha';
 
-/** The files of a collection of four images in GLDv2's layout, by path; what stands in place of the images can be digested, not decoded. */
+/** The files of a collection of four images in GLDv2's layout, by path; the image files have a digest but cannot be decoded. */
 export const smallCollection: Readonly<Record<string, string>> = {
   'train.csv': 'id,url,landmark_id\naaa1,http://x/1,7\naaa2,http://x/2,7\n',
   'train_clean.csv': 'landmark_id,images\n7,aaa1 aaa2\n',

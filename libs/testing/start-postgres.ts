@@ -16,18 +16,18 @@ import { waitFor } from './wait-for.ts';
 
 export type TestPostgres = EmbeddedPostgres & {
   dataDir: string;
-  /** Ends it, in good order or as a crash would; `restart` brings it back on the same port. */
+  /** Stops it, cleanly or like a crash; `restart` brings it back on the same port. */
   end(signal?: 'SIGINT' | 'SIGKILL'): Promise<void>;
 };
 
 export type TestPostgresOptions = Partial<EmbeddedPostgresOptions> & {
-  /** The address of this machine by which others reach it, such as pods; 127.0.0.1, where only programs of this machine can. */
+  /** The address of this machine for others, such as pods; by default 127.0.0.1, which only programs of this machine can reach. */
   host?: string;
 };
 
 /**
- * A PostgreSQL of the test's own, without safety against power failure: for tests that stop, kill or restart one. Other
- * tests take a database of the shared server with `createDatabase`. It ends with `stop`, or with this process.
+ * The test's own PostgreSQL, without safety against power failures: for tests that stop, kill or restart one. Other
+ * tests use a database of the shared server with `createDatabase`. It ends with `stop`, or with this process.
  */
 export async function startPostgres({ host, ...options }: TestPostgresOptions = {}): Promise<TestPostgres> {
   const folder = options.dataDir ?? (await makeRunFolder());
@@ -46,7 +46,7 @@ export async function startPostgres({ host, ...options }: TestPostgresOptions = 
       ...options.settings,
     },
   });
-  if (host !== undefined) await letOthersIn(server.url, join(dataDir, 'cluster'));
+  if (host !== undefined) await acceptRemote(server.url, join(dataDir, 'cluster'));
   return {
     ...server,
     url: host === undefined ? server.url : server.url.replace('@127.0.0.1:', `@${host}:`),
@@ -64,8 +64,8 @@ export async function startPostgres({ host, ...options }: TestPostgresOptions = 
   };
 }
 
-/** Of a new cluster PostgreSQL lets in who comes from the machine itself. */
-async function letOthersIn(url: string, cluster: string): Promise<void> {
+/** By default a new cluster accepts only connections from this machine. */
+async function acceptRemote(url: string, cluster: string): Promise<void> {
   await appendFile(join(cluster, 'pg_hba.conf'), 'host all all all scram-sha-256\n');
   await withClient(url, (client) => client.query('select pg_reload_conf()'));
 }
@@ -73,8 +73,8 @@ async function letOthersIn(url: string, cluster: string): Promise<void> {
 const run = promisify(execFile);
 
 /**
- * A backup of a server that goes on working: a folder, for `startPostgres` as `dataDir`. It is the base backup that PostgreSQL documents
- * under "Making a Base Backup Using the Low Level API". Whoever asks for it removes it.
+ * A backup of a running server: a folder, for `startPostgres` as `dataDir`. It is the base backup that PostgreSQL documents
+ * under "Making a Base Backup Using the Low Level API". The caller removes it.
  */
 export async function backUpPostgres({ url, dataDir }: Pick<TestPostgres, 'url' | 'dataDir'>): Promise<string> {
   const folder = await makeRunFolder();
@@ -88,7 +88,7 @@ export async function backUpPostgres({ url, dataDir }: Pick<TestPostgres, 'url' 
     await client.query("select pg_backup_start('test', true)");
     for (const name of await readdir(from)) if (name !== 'pg_wal' && name !== 'postmaster.pid') await copy(join(from, name), to);
     const { rows } = await client.query<{ labelfile: string }>('select labelfile from pg_backup_stop(false)');
-    // What was written meanwhile; nobody archives it.
+    // Written in the meantime; no archiver keeps it.
     await copy(join(from, 'pg_wal'), to);
     await writeFile(join(to, 'backup_label'), rows[0]?.labelfile ?? '');
     await chown(join(to, 'backup_label'), uid, gid);

@@ -5,27 +5,27 @@ import { pipeline } from 'node:stream/promises';
 /** What the proxy does with a request. */
 export type Verdict =
   | 'pass'
-  /** Lets the server do it, and loses the answer. */
+  /** Lets the server execute it, and drops the answer. */
   | 'lose answer'
-  /** Passes so many bytes of the answer's body, then ends the connection. */
+  /** Passes this many bytes of the answer's body, then closes the connection. */
   | { cutAfter: number }
-  /** Passes so many bytes of the answer's body, then nothing, and leaves the connection open. */
+  /** Passes this many bytes of the answer's body, then nothing, and leaves the connection open. */
   | { silentAfter: number }
   | { status: number; code: string }
   | { body: string };
 
 export type S3Proxy = {
   endpoint: string;
-  /** Asked for each request; `target` is its path and query. */
+  /** Called for each request; `target` is its path and query. */
   decide: (method: string, target: string) => Verdict | Promise<Verdict>;
-  /** Told when the server has answered a request that was passed. */
+  /** Called when the server has answered a request that was passed. */
   onAnswer: (method: string, target: string) => void;
-  /** How many requests have not been answered to their end. */
+  /** How many requests have not been answered completely. */
   serving(): number;
   close(): Promise<void>;
 };
 
-/** Stands before an S3 server and spoils what `decide` says. */
+/** A proxy in front of an S3 server that disturbs requests as `decide` says. */
 export async function startS3Proxy(port: number): Promise<S3Proxy> {
   let serving = 0;
   const server = createServer((incoming, answer) => {
@@ -60,10 +60,10 @@ async function handle(proxy: S3Proxy, port: number, incoming: IncomingMessage, a
     incoming.resume();
     answer.statusCode = 'status' in verdict ? verdict.status : 200;
     answer.setHeader('content-type', 'application/xml');
-    answer.end('body' in verdict ? verdict.body : `<Error><Code>${verdict.code}</Code><Message>asked for by the test</Message></Error>`);
+    answer.end('body' in verdict ? verdict.body : `<Error><Code>${verdict.code}</Code><Message>requested by the test</Message></Error>`);
     return;
   }
-  // The host stays: it is signed.
+  // The host is kept: it is signed.
   const { expect: _, ...headers } = incoming.headers;
   const outgoing = request({ host: '127.0.0.1', port, method: incoming.method, path: incoming.url, headers, agent: false });
   incoming.on('aborted', () => outgoing.destroy());

@@ -2,7 +2,7 @@ import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { expect, test } from 'vitest';
 import { findS3Server, startS3 } from './start-s3.ts';
 
-test('a server comes back after a crash on its port with what it had', async () => {
+test('a server comes back after a crash on its port with its data', async () => {
   const server = await startS3();
   const object = { Bucket: server.bucket, Key: 'key' };
   await server.client.send(new PutObjectCommand({ ...object, Body: 'value' }));

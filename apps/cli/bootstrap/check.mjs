@@ -1,4 +1,4 @@
-// `npm run check`: everything that can be judged without running the product. Each check's output is shown only when it fails.
+// `npm run check`: every check that does not run the product. The output of each is shown only when it fails.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { node24, root } from './layout.mjs';
@@ -7,32 +7,32 @@ const limitMs = 10 * 60_000;
 const python = process.env.CAIRN_PYTHON ?? 'python3';
 const bin = (/** @type {string} */ path) => join(root, 'node_modules', path);
 
-/** @type {{ name: string, command: string, args: string[], mend: string }[]} */
+/** @type {{ name: string, command: string, args: string[], fix: string }[]} */
 const checks = [
-  { name: 'types', command: node24, args: [bin('typescript/bin/tsc'), '--noEmit'], mend: 'correct the types' },
+  { name: 'types', command: node24, args: [bin('typescript/bin/tsc'), '--noEmit'], fix: 'correct the types' },
   {
     name: 'lint and format (TypeScript, JSON)',
     command: node24,
     args: [bin('@biomejs/biome/bin/biome'), 'check', '--max-diagnostics=50'],
-    mend: 'run `npx biome check --write`',
+    fix: 'run `npx biome check --write`',
   },
   {
     name: 'lint (Python)',
     command: python,
     args: ['-I', '-m', 'ruff', 'check', 'docker', 'libs', 'apps'],
-    mend: 'run `ruff check --fix docker libs apps`',
+    fix: 'run `ruff check --fix docker libs apps`',
   },
   {
     name: 'format (Python)',
     command: python,
     args: ['-I', '-m', 'ruff', 'format', '--check', 'docker', 'libs', 'apps'],
-    mend: 'run `ruff format docker libs apps`',
+    fix: 'run `ruff format docker libs apps`',
   },
   {
-    name: 'schema and migrations of the database agree',
+    name: 'the database schema and migrations match',
     command: node24,
     args: [join(root, 'libs/testing/check-schema.ts')],
-    mend: 'add a migration below prisma/migrations for what was added to prisma/schema.prisma, or correct the schema',
+    fix: 'add a migration in prisma/migrations for the change of prisma/schema.prisma, or correct the schema',
   },
   current('docs/errors.md', 'libs/contract/generate-errors.ts'),
   current('docs/recipe.schema.json', 'libs/contract/generate-recipe-schema.ts'),
@@ -40,7 +40,7 @@ const checks = [
 ];
 
 /**
- * A page that a program generates is what the program would generate now.
+ * Checks that a generated page is what its program would generate now.
  * @param {string} page
  * @param {string} generator
  */
@@ -49,7 +49,7 @@ function current(page, generator) {
     name: `${page} is current`,
     command: node24,
     args: [join(root, generator), '--check'],
-    mend: `run \`npx node ${generator}\` and look at what changed`,
+    fix: `run \`npx node ${generator}\` and review the changes`,
   };
 }
 
@@ -61,7 +61,7 @@ for (const check of checks) {
   console.log(`${code === 0 ? 'ok    ' : 'FAILED'} ${check.name} (${seconds} s)`);
   if (code === 0) continue;
   failed += 1;
-  console.log(`${output.trimEnd()}\nTo mend it: ${check.mend}.\n`);
+  console.log(`${output.trimEnd()}\nTo fix it: ${check.fix}.\n`);
 }
 console.log(failed === 0 ? 'All checks passed.' : `${failed} of ${checks.length} checks failed.`);
 process.exitCode = failed === 0 ? 0 : 1;
@@ -81,7 +81,7 @@ function run(command, args) {
         output += text;
       });
     }
-    // Not there, or stopped at the limit.
+    // Missing, or stopped at the limit.
     child.once('error', (error) => resolve({ code: null, output: `${output}\n${error.message}` }));
     child.once('close', (code) => resolve({ code, output }));
   });

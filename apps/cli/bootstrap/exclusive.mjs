@@ -6,14 +6,14 @@ import { BootstrapError } from './bootstrap-error.mjs';
 
 const pollMs = 300;
 const touchMs = 5_000;
-/** A lock that nobody touched for this long belongs to a process that is gone, on this host or another. */
+/** A lock that was not touched for this long belongs to a process that is gone, on this host or another. */
 const staleMs = 60_000;
 const waitLimitMs = 45 * 60_000;
 
 /**
- * Runs `work` while this process alone holds the lock file: two `npm run ...` at once install one after the other.
+ * Runs `work` while only this process holds the lock file: two `npm run ...` at once install one after the other.
  * @template T
- * @param {string} lock path of the lock file; its folder is made
+ * @param {string} lock path of the lock file; its folder is created
  * @param {AbortSignal} signal
  * @param {() => Promise<T>} work
  * @returns {Promise<T>}
@@ -36,9 +36,9 @@ async function makeCache(folder) {
   try {
     await mkdir(folder, { recursive: true });
   } catch (error) {
-    // Node tells a read-only file system as ENOENT here.
-    const why = hasCode(error, 'ENOENT') ? 'its file system is read-only, or a link in its path leads nowhere' : String(error);
-    throw new BootstrapError(`the cache folder ${folder} cannot be made: ${why}.`, {
+    // Node reports a read-only file system as ENOENT here.
+    const why = hasCode(error, 'ENOENT') ? 'its file system is read-only, or its path has a broken link' : String(error);
+    throw new BootstrapError(`the cache folder ${folder} cannot be created: ${why}.`, {
       remedy: 'make it writable, or set XDG_CACHE_HOME to a folder that is, then run the same command again.',
       cause: error,
     });
@@ -48,7 +48,7 @@ async function makeCache(folder) {
 /** @param {string} lock @param {AbortSignal} signal */
 async function take(lock, signal) {
   const limit = Date.now() + waitLimitMs;
-  let told = false;
+  let reported = false;
   for (;;) {
     signal.throwIfAborted();
     try {
@@ -66,17 +66,17 @@ async function take(lock, signal) {
     }
     if (Date.now() > limit) {
       throw new BootstrapError(`another preparation (${holder}) has held ${lock} for ${waitLimitMs / 60_000} minutes.`, {
-        remedy: 'stop that process, or remove the file when it is no preparation of Cairn, then run the same command again.',
+        remedy: 'stop that process, or remove the file if it is not a preparation of Cairn, then run the same command again.',
       });
     }
-    if (!told) process.stderr.write(`cairn: waiting for another preparation to end (${holder})\n`);
-    told = true;
+    if (!reported) process.stderr.write(`cairn: waiting for another preparation to end (${holder})\n`);
+    reported = true;
     await sleep(pollMs, undefined, { signal });
   }
 }
 
 /**
- * Who holds the lock, in words, or `gone`.
+ * Describes the holder of the lock, or returns `gone`.
  * @param {string} lock
  * @returns {Promise<string>}
  */
@@ -84,7 +84,7 @@ async function holderOf(lock) {
   try {
     const [text, { mtimeMs }] = await Promise.all([readFile(lock, 'utf8'), stat(lock)]);
     if (Date.now() - mtimeMs > staleMs) return 'gone';
-    // Made and not yet written.
+    // Created and not written yet.
     if (text === '') return 'a process that just started';
     const { pid, host } = JSON.parse(text);
     return host === hostname() && !isAlive(pid) ? 'gone' : `process ${pid} on ${host}`;
@@ -109,7 +109,7 @@ async function touch(lock) {
   try {
     await utimes(lock, new Date(), new Date());
   } catch (error) {
-    // Removed by hand: the work goes on, and another process may start its own.
+    // Removed by hand: the work continues, and another process may start its own.
     if (!hasCode(error, 'ENOENT')) throw error;
   }
 }

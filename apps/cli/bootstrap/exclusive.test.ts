@@ -16,8 +16,8 @@ afterEach(() => rm(folder, { recursive: true }));
 
 const never = new AbortController().signal;
 
-/** Ends when somebody who wants the lock has seen that another holds it. */
-const untilSomebodyWaits = () =>
+/** Resolves when another call has seen that the lock is held. */
+const untilAnotherWaits = () =>
   new Promise<void>((resolve) => {
     vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
       if (String(text).includes('waiting for another preparation')) resolve();
@@ -25,20 +25,20 @@ const untilSomebodyWaits = () =>
     });
   });
 
-test('a cache folder that cannot be made is told with what to do', async () => {
+test('a cache folder that cannot be created is reported with what to do', async () => {
   await writeFile(join(folder, 'file'), '');
   const work = exclusively(join(folder, 'file', 'locks', 'work.lock'), never, async () => undefined);
   await expect(work).rejects.toMatchObject({
-    message: expect.stringMatching(/^the cache folder .*locks cannot be made: .*ENOTDIR/),
+    message: expect.stringMatching(/^the cache folder .*locks cannot be created: .*ENOTDIR/),
     remedy: expect.stringContaining('XDG_CACHE_HOME'),
   });
 });
 
-test('two at once work one after the other, and the lock is gone afterwards', async () => {
+test('two calls at once run one after the other, and the lock is gone afterwards', async () => {
   const order: string[] = [];
   let second = Promise.resolve();
   await exclusively(lock, never, async () => {
-    const waits = untilSomebodyWaits();
+    const waits = untilAnotherWaits();
     second = exclusively(lock, never, async () => void order.push('second begins'));
     await waits;
     order.push('first ends');
@@ -48,7 +48,7 @@ test('two at once work one after the other, and the lock is gone afterwards', as
   expect(existsSync(lock)).toBe(false);
 });
 
-test('work that fails gives the lock back', async () => {
+test('work that fails releases the lock', async () => {
   await expect(exclusively(lock, never, () => Promise.reject(new Error('disk on fire')))).rejects.toThrow('disk on fire');
   expect(existsSync(lock)).toBe(false);
 });
@@ -60,7 +60,7 @@ test('the lock of a process that is gone is taken over', async () => {
   expect(await exclusively(lock, never, async () => 'done')).toBe('done');
 });
 
-test('the lock of another host is taken over when nobody touched it for a minute', async () => {
+test('the lock of another host is taken over when it was not touched for a minute', async () => {
   await exclusively(lock, never, async () => undefined);
   await writeFile(lock, JSON.stringify({ pid: 1, host: 'elsewhere' }));
   await utimes(lock, new Date(), new Date(Date.now() - 61_000));
@@ -70,7 +70,7 @@ test('the lock of another host is taken over when nobody touched it for a minute
 test('waiting for a lock ends when the user interrupts', async () => {
   const controller = new AbortController();
   await exclusively(lock, never, async () => {
-    const waits = untilSomebodyWaits();
+    const waits = untilAnotherWaits();
     const waiting = exclusively(lock, controller.signal, async () => 'never');
     await waits;
     controller.abort(new Error('interrupted'));

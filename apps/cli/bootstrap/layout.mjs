@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url';
 /** The repository's root folder, with a trailing slash. */
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** Node 24 as the npm package `node` brings it. */
+/** Node 24, from the npm package `node`. */
 export const node24 = join(root, 'node_modules', '.bin', 'node');
 
 /**
- * Where Cairn keeps what can be made again: `$XDG_CACHE_HOME/cairn`, else `~/.cache/cairn`. A relative XDG_CACHE_HOME is
- * ignored, as the XDG base directory specification asks.
+ * Where Cairn keeps files that can be recreated: `$XDG_CACHE_HOME/cairn`, else `~/.cache/cairn`. A relative XDG_CACHE_HOME is
+ * ignored, as the XDG base directory specification requires.
  * @param {NodeJS.ProcessEnv} env
  */
 export function cacheFolder(env) {
@@ -20,7 +20,7 @@ export function cacheFolder(env) {
 
 /**
  * The environment of a program that must come from the user's machine: PATH without any node_modules/.bin, which npm puts
- * first and which holds the very `node` that an install replaces.
+ * first and which contains the very `node` that an install replaces.
  * @param {NodeJS.ProcessEnv} env
  * @returns {NodeJS.ProcessEnv}
  */

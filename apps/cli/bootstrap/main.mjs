@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The entry of every root script (`npm run demo` ...). What may need a newer Node is behind the dynamic import.
+// The entry of every root script (`npm run demo` ...). Code that may need a newer Node is behind the dynamic import.
 import './require-node.mjs';
 
 const { runTarget } = await import('./run-target.mjs');

@@ -10,8 +10,8 @@ import { runLogged } from './run-logged.mjs';
 const limitMs = 20 * 60_000;
 
 /**
- * Install scripts that would download what Cairn does not use. No script but those of `rebuilt` runs at all (npm 10 knows no
- * `allowScripts`); these variables are for the `npm install` that a developer runs from here.
+ * Install scripts that would download files that Cairn does not use. Only the scripts of `rebuilt` run at all (npm 10 does not
+ * support `allowScripts`); these variables are for an `npm install` that a developer runs from here.
  */
 export const quietInstall = {
   ONNXRUNTIME_NODE_INSTALL: 'skip',
@@ -29,7 +29,7 @@ async function wantedStamp(root) {
 }
 
 /**
- * True when node_modules is what package-lock.json says: by the stamp of the last install, or, after an `npm install` by
+ * True when node_modules matches package-lock.json: by the stamp of the last install, or, after an `npm install` by
  * hand, by npm's own record of what it installed.
  * @param {string} root
  */
@@ -44,7 +44,7 @@ export async function packagesAreCurrent(root) {
 
 /**
  * Compares npm's hidden lock file with package-lock.json: every installed package at the locked version and in its place, and
- * every locked one there, save the optional ones of other platforms.
+ * every locked one installed, except optional ones of other platforms.
  * @param {string} root
  */
 async function installedByHand(root) {
@@ -67,8 +67,8 @@ function sameRow(a, b) {
 }
 
 /**
- * Installs what package-lock.json names, without running install scripts, then runs the few that are needed: the one of
- * `node`, which fetches Node 24, and the one of the embedded PostgreSQL, which makes symbolic links.
+ * Installs the packages of package-lock.json without running install scripts, then runs the few that are needed: that of
+ * `node`, which downloads Node 24, and that of the embedded PostgreSQL, which creates symbolic links.
  * @param {string} root
  * @param {NodeJS.ProcessEnv} env
  * @param {AbortSignal} signal
@@ -103,7 +103,7 @@ export async function installPackages(root, env, signal) {
 }
 
 /**
- * The npm that runs us (`npx npm@10 run demo` stays npm 10), unless it lies in the node_modules that it is to replace; else
+ * The npm that runs us (`npx npm@10 run demo` stays npm 10), unless it is in the node_modules that it is to replace; else
  * the one on PATH.
  * @param {string} root
  * @param {NodeJS.ProcessEnv} env

@@ -23,14 +23,14 @@ async function installed(packages: object): Promise<void> {
   await record(packages);
 }
 
-describe('node_modules is taken for current', () => {
+describe('node_modules counts as current', () => {
   test('not when nothing is installed', async () => {
     await rm(join(root, 'node_modules'), { recursive: true });
     await lock({ 'node_modules/zod': zod });
     expect(await packagesAreCurrent(root)).toBe(false);
   });
 
-  test('after an install by hand that did all the lock file says but for other platforms', async () => {
+  test('after an install by hand that is complete except for packages of other platforms', async () => {
     await lock({ 'node_modules/zod': zod, 'node_modules/mac-only': otherPlatform });
     await installed({ 'node_modules/zod': zod });
     expect(await packagesAreCurrent(root)).toBe(true);
@@ -48,13 +48,13 @@ describe('node_modules is taken for current', () => {
     ['lacks', { 'node_modules/zod': zod }],
     ['has another version of', { 'node_modules/zod': zod, 'node_modules/pg': { ...pg, version: '8.0.0' } }],
     ['has more than', { 'node_modules/zod': zod, 'node_modules/pg': pg, 'node_modules/left-over': zod }],
-  ])('not when it %s what the lock file says', async (_case, packages) => {
+  ])('not when it %s the lock file', async (_case, packages) => {
     await lock({ 'node_modules/zod': zod, 'node_modules/pg': pg });
     await installed(packages);
     expect(await packagesAreCurrent(root)).toBe(false);
   });
 
-  test('not when npm has written down what it did not unpack', async () => {
+  test('not when npm has recorded a package that it did not unpack', async () => {
     await lock({ 'node_modules/zod': zod });
     await record({ 'node_modules/zod': zod });
     expect(await packagesAreCurrent(root)).toBe(false);

@@ -21,7 +21,7 @@ async function inputHash(root) {
 }
 
 /**
- * True when libs/db/generated was made from the schema, the configuration and the Prisma that are here.
+ * True when libs/db/generated was generated from the current schema, configuration and Prisma.
  * @param {string} root
  */
 export async function prismaClientIsCurrent(root) {
@@ -29,7 +29,7 @@ export async function prismaClientIsCurrent(root) {
 }
 
 /**
- * Runs `prisma generate`. It wants a schema engine only to exist: no engine is downloaded.
+ * Runs `prisma generate`. It only checks that a schema engine exists: no engine is downloaded.
  * @param {string} root
  * @param {NodeJS.ProcessEnv} env
  * @param {AbortSignal} signal

@@ -1,11 +1,11 @@
-/** Between two plain lines of one step, so that a log of minutes stays short and a watcher sees life. */
+/** Between two plain lines of one step, so that a log of minutes stays short and still shows progress. */
 const plainIntervalMs = 20_000;
 const frames = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
 /**
  * Shows one step of the preparation on standard error: a spinner on a terminal, plain lines elsewhere.
  * @param {string} title such as `npm packages`
- * @param {string} expectation how much and how long, told once at the start
+ * @param {string} expectation how much and how long, printed once at the start
  */
 export function startProgress(title, expectation) {
   const stream = process.stderr;
@@ -20,10 +20,10 @@ export function startProgress(title, expectation) {
     const text = `${frames[frame % frames.length]} ${title}: ${detail === '' ? 'working' : detail} (${seconds()} s)`;
     stream.write(`\r\x1b[2K${text.slice(0, Math.max(20, (stream.columns ?? 80) - 1))}`);
   };
-  const say = () => stream.write(`cairn: ${title}: ${detail === '' ? 'working' : detail} (${seconds()} s)\n`);
+  const print = () => stream.write(`cairn: ${title}: ${detail === '' ? 'working' : detail} (${seconds()} s)\n`);
 
   stream.write(`cairn: ${title}: ${expectation}\n`);
-  const timer = setInterval(plain ? say : draw, plain ? plainIntervalMs : 100);
+  const timer = setInterval(plain ? print : draw, plain ? plainIntervalMs : 100);
   timer.unref();
   const end = (/** @type {string} */ line) => {
     clearInterval(timer);

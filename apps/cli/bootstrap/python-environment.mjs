@@ -12,15 +12,15 @@ import { freeBytes, runLogged } from './run-logged.mjs';
 const limitMs = 60 * 60_000;
 const marker = 'cairn-complete.json';
 const requirements = ['docker/trainer/requirements.txt', 'docker/trainer/requirements-dev.txt'];
-/** What an install certainly needs: the CPU build of torch and the rest. With CUDA, which the default index sends, it is 6 GB. */
-const leastFreeBytes = 1024 ** 3;
+/** What an install needs at least: the CPU build of torch and the rest. With CUDA, which the default index has, it is 6 GB. */
+const minFreeBytes = 1024 ** 3;
 
 /**
  * The Python environment of the trainer, kept in the user's cache folder under the hash of its requirements and shared by
- * all clones that want the same one.
+ * all clones with the same requirements.
  * @param {string} root
  * @param {NodeJS.ProcessEnv} env
- * @returns {Promise<string | null>} the interpreter's path, or null when no complete environment is there
+ * @returns {Promise<string | null>} the interpreter's path, or null without a complete environment
  */
 export async function readyPython(root, env) {
   if (env.CAIRN_PYTHON !== undefined && env.CAIRN_PYTHON !== '') return env.CAIRN_PYTHON;
@@ -36,15 +36,15 @@ export async function readyPython(root, env) {
   }
   for (const name of names.filter((one) => one.startsWith(`${key}-py`)).sort()) {
     const python = join(folder, name, 'bin', 'python');
-    // `python` is a link to the interpreter it was made from, which may have been removed since.
+    // `python` is a link to the interpreter it was created from, which may have been removed since.
     if (existsSync(join(folder, name, marker)) && existsSync(python)) return python;
   }
   return null;
 }
 
 /**
- * Makes the environment when it is not there. It is built in its final place (a virtual environment cannot be moved) and
- * counts only when the marker, written last, lies in it; what an interrupted build left is removed first.
+ * Creates the environment if it is missing. It is built in its final place (a virtual environment cannot be moved) and
+ * counts only once it has the marker, which is written last; the remains of an interrupted build are removed first.
  * @param {string} root
  * @param {NodeJS.ProcessEnv} env
  * @param {AbortSignal} signal
@@ -73,7 +73,7 @@ async function build(root, env, signal) {
   let folder;
   try {
     const free = await freeBytes(cache);
-    if (free < leastFreeBytes) {
+    if (free < minFreeBytes) {
       throw new BootstrapError(`${cache} has only ${Math.round(free / 1024 ** 2)} MiB free; the Python packages take up to 6 GB.`, {
         remedy: 'free some space, or set XDG_CACHE_HOME to a folder on a larger disk, then run the same command again.',
       });
@@ -88,7 +88,7 @@ async function build(root, env, signal) {
     return join(folder, 'bin', 'python');
   } catch (error) {
     progress.fail();
-    // Gigabytes that nobody would use.
+    // Gigabytes that would never be used.
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
     throw error;
   }
@@ -142,8 +142,8 @@ export async function environmentKey(root) {
 }
 
 /**
- * The user's pip configuration (indexes, proxies, certificates) is left as it is; only what would lead the packages out of
- * the environment is taken away. Wheels are unpacked beside it: /tmp is often too small for torch.
+ * The user's pip configuration (indexes, proxies, certificates) is kept; only settings that would install the packages outside of
+ * the environment are removed. Wheels are unpacked next to it: /tmp is often too small for torch.
  * @param {NodeJS.ProcessEnv} env
  * @param {string} temporary
  */
@@ -155,7 +155,7 @@ function pipEnvironment(env, temporary) {
 }
 
 /**
- * What a line of pip's output says to somebody who waits; null for the others.
+ * A line of pip's output as progress for the user; null for the others.
  * @param {string} line
  */
 export function describePipLine(line) {

@@ -24,7 +24,7 @@ async function makeEnvironment({ complete = true, interpreter = process.execPath
 }
 
 describe('the Python environment', () => {
-  test('is not ready on a machine that never made one', async () => {
+  test('is not ready on a machine that never created one', async () => {
     expect(await readyPython(root, env)).toBeNull();
   });
 
@@ -42,7 +42,7 @@ describe('the Python environment', () => {
     expect(await readyPython(root, env)).toBeNull();
   });
 
-  test('is another one when either file of requirements changes', async () => {
+  test('is a different one when either requirements file changes', async () => {
     await makeEnvironment();
     await writeFile(join(root, 'docker/trainer/requirements.txt'), 'torch==2\n');
     expect(await readyPython(root, env)).toBeNull();
@@ -60,6 +60,6 @@ test.each([
   ['  Using cached nvidia_cublas-13.1.0-py3-none-manylinux_2_27_x86_64.whl (423.1 MB)', 'cached nvidia_cublas (423.1 MB)'],
   ['Installing collected packages: mpmath, sympy, torch', 'unpacking the packages'],
   ['  Preparing metadata (pyproject.toml): started', null],
-])('pip saying %j tells %j', (line, text) => {
+])('the pip output %j is shown as %j', (line, text) => {
   expect(describePipLine(line)).toBe(text);
 });

@@ -5,11 +5,11 @@ import { hostEnvironment } from './layout.mjs';
 
 const run = promisify(execFile);
 const probeTimeoutMs = 20_000;
-/** The pinned packages have no wheels for an older one. */
+/** The pinned packages have no wheels for older versions. */
 const oldest = [3, 10];
-/** The newest minor version that the pinned packages have wheels for; a newer one is tried last. */
+/** The newest minor version for which the pinned packages have wheels; a newer one is tried last. */
 const newest = [3, 14];
-/** The pinned torchvision refuses it. */
+/** The pinned torchvision rejects it. */
 const refused = [3, 14, 1];
 const commands = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python3.14', 'python'];
 
@@ -24,8 +24,8 @@ print(json.dumps({"version": list(sys.version_info[:3]), "path": sys.executable,
  */
 
 /**
- * Finds a Python that can make a virtual environment: the first on PATH that is new enough and not too new, preferring one
- * with `ensurepip` (Debian packs it apart) over one that lends its own pip.
+ * Finds a Python that can create a virtual environment: the first on PATH that is new enough and not too new, preferring one
+ * with `ensurepip` (a separate package on Debian) over one that lends its own pip.
  * @param {NodeJS.ProcessEnv} env
  * @param {AbortSignal} signal
  * @returns {Promise<Interpreter>}
@@ -50,7 +50,7 @@ export function chooseInterpreter(found) {
   const first = fit[0];
   if (first !== undefined) {
     const minor = `python${first.version[0]}.${first.version[1]}-venv`;
-    throw new BootstrapError(`${names} cannot make virtual environments: its modules venv and ensurepip are packed apart.`, {
+    throw new BootstrapError(`${names} cannot make virtual environments: its modules venv and ensurepip are not installed.`, {
       remedy: `install them (Debian and Ubuntu: sudo apt-get install ${minor}, or python3-venv), then run the same command again.`,
     });
   }
@@ -64,14 +64,14 @@ export function chooseInterpreter(found) {
  * @param {string} command
  * @param {NodeJS.ProcessEnv} env
  * @param {AbortSignal} signal
- * @returns {Promise<Interpreter | null>} null when the command is not there or is no working Python 3
+ * @returns {Promise<Interpreter | null>} null when the command does not exist or is not a working Python 3
  */
 async function probeInterpreter(command, env, signal) {
   try {
     const { stdout } = await run(command, ['-I', '-c', probe], { env: hostEnvironment(env), timeout: probeTimeoutMs, signal });
     return { command, ...JSON.parse(stdout) };
   } catch {
-    // Not on PATH, a version manager's shim without the version, or Python 2: no candidate, whatever the reason.
+    // Not on PATH, a version manager's shim without the version, or Python 2: not a candidate, whatever the reason.
     signal.throwIfAborted();
     return null;
   }

@@ -18,11 +18,11 @@ describe('the choice of a Python', () => {
     expect(chooseInterpreter([python([3, 9, 2]), python([3, 12, 1]), python([3, 13, 0])]).version).toEqual([3, 12, 1]);
   });
 
-  test('takes the oldest that the pinned packages have wheels for', () => {
+  test('takes the oldest for which the pinned packages have wheels', () => {
     expect(chooseInterpreter([python([3, 9, 18]), python([3, 10, 0])]).version).toEqual([3, 10, 0]);
   });
 
-  test('passes over 3.14.1, which torchvision refuses, and says so when there is no other', () => {
+  test('skips 3.14.1, which torchvision rejects, and says so when there is no other', () => {
     const refused = python([3, 14, 1]);
     expect(chooseInterpreter([refused, python([3, 10, 13])]).version).toEqual([3, 10, 13]);
     expect(chooseInterpreter([python([3, 14, 0])]).version).toEqual([3, 14, 0]);
@@ -37,23 +37,23 @@ describe('the choice of a Python', () => {
     expect(chooseInterpreter([python([3, 19, 0])]).version).toEqual([3, 19, 0]);
   });
 
-  test('prefers one that makes environments by itself to one that lends its pip', () => {
+  test('prefers one that creates environments by itself to one that lends its pip', () => {
     const bare = python([3, 11, 2], { ensurepip: false });
     expect(chooseInterpreter([bare, python([3, 13, 0])]).version).toEqual([3, 13, 0]);
     expect(chooseInterpreter([bare])).toBe(bare);
   });
 
-  test('names the package that Debian packs apart', () => {
+  test('names the package that Debian provides separately', () => {
     const bare = python([3, 11, 2], { ensurepip: false, pip: false });
     expect(() => chooseInterpreter([bare])).toThrow(
       expect.objectContaining({
-        message: 'Python 3.11.2 (/usr/bin/python3.11) cannot make virtual environments: its modules venv and ensurepip are packed apart.',
+        message: 'Python 3.11.2 (/usr/bin/python3.11) cannot make virtual environments: its modules venv and ensurepip are not installed.',
         remedy: expect.stringContaining('apt-get install python3.11-venv'),
       }),
     );
   });
 
-  test('says what was found when all are too old, or none is there', () => {
+  test('says what was found when all are too old, or none exists', () => {
     expect(() => chooseInterpreter([python([3, 8, 18]), python([3, 8, 18], { command: 'python' })])).toThrow(
       'Python 3.10 or newer is needed; found Python 3.8.18 (/usr/bin/python3.8).',
     );

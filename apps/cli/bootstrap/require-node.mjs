@@ -1,5 +1,5 @@
-// Imported first by what a person starts. Whatever Node that is must be able to parse this file, so that an old one gets a
-// sentence and not a syntax error.
+// Imported first by every entry point. Any Node must be able to parse this file, so that an old one prints a
+// sentence instead of a syntax error.
 const major = Number(process.versions.node.split('.')[0]);
 if (major < 20) {
   console.error(

@@ -13,7 +13,7 @@ const networkPattern =
 /**
  * Runs an installer. When it fails, its output is kept in a log file and its last lines are quoted.
  * @param {object} step
- * @param {string} step.title what is being made, for the error: `the npm packages`
+ * @param {string} step.title what is being installed, for the error: `the npm packages`
  * @param {string} step.command
  * @param {string[]} step.args
  * @param {string} step.cwd
@@ -28,7 +28,7 @@ const networkPattern =
 export async function runLogged(step) {
   const signal = AbortSignal.any([step.signal, AbortSignal.timeout(step.timeoutMs)]);
   signal.throwIfAborted();
-  // A group of its own: npm lets SIGTERM wait until it is done, and neither npm nor pip tells its children.
+  // In its own group: npm handles SIGTERM only when it is done, and neither npm nor pip passes it to its children.
   const child = spawn(step.command, step.args, { cwd: step.cwd, env: step.env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   const stop = () => stopGroup(child);
   signal.addEventListener('abort', stop, { once: true });
@@ -96,7 +96,7 @@ function stopGroup(child) {
  * @param {string} path
  * @param {string} output
  * @returns {Promise<string | undefined>} the path, or undefined when the log could not be written: the disk may be full, which
- * the remedy then says, and the last lines are shown all the same
+ * the remedy then says, and the last lines are shown in any case
  */
 async function keepLog(path, output) {
   try {
@@ -109,8 +109,8 @@ async function keepLog(path, output) {
 }
 
 /**
- * What to do about a failed install. The output is read for it because nothing else tells: installers give one exit code for
- * all, and clean the disk that they filled.
+ * What to do about a failed install. The output is searched because nothing else says: installers give one exit code for
+ * all errors, and clean up the disk that they filled.
  * @param {string[]} folders
  * @param {string[]} tail
  */
@@ -119,12 +119,12 @@ async function remedyFor(folders, tail) {
     const free = await Promise.all(
       folders.map(async (folder) => `${folder} (${Math.round((await freeBytes(folder)) / 1024 ** 2)} MiB free now)`),
     );
-    return `a disk was full; what is installed lies in ${free.join(' and ')}. All of it takes up to 10 GB while it is installed and 7 GB afterwards. Free some space, or set XDG_CACHE_HOME to a folder on a larger disk, then run the same command again.`;
+    return `a disk was full; the packages are installed in ${free.join(' and ')}. They take up to 10 GB during the installation and 7 GB afterwards. Free some space, or set XDG_CACHE_HOME to a folder on a larger disk, then run the same command again.`;
   }
   if (tail.some((line) => networkPattern.test(line))) {
     return 'the package registry could not be reached. Check the network, the proxy (HTTPS_PROXY) and the configuration of npm and pip, then run the same command again.';
   }
-  return 'read the log; when its cause is mended, run the same command again.';
+  return 'read the log, fix the cause, then run the same command again.';
 }
 
 /**

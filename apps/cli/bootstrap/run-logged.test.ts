@@ -34,7 +34,7 @@ async function failureOf(work: Promise<void>): Promise<BootstrapError> {
 }
 
 describe('an installer', () => {
-  test('that succeeds tells its lines and leaves no log', async () => {
+  test('that succeeds reports its lines and leaves no log', async () => {
     const lines: string[] = [];
     const script = 'process.stdout.write("one\\ntw"); process.stdout.write("o\\n"); console.error("three")';
     await runLogged({ ...step(script), onLine: (line) => lines.push(line) });
@@ -42,7 +42,7 @@ describe('an installer', () => {
     expect(existsSync(join(folder, 'logs', 'npm.log'))).toBe(false);
   });
 
-  test('that fails is told with its last lines, and its whole log is kept', async () => {
+  test('that fails is reported with its last lines, and its whole log is kept', async () => {
     const error = await failureOf(runLogged(step('for (let i = 1; i <= 40; i++) console.log("line", i); process.exitCode = 3')));
     const log = join(folder, 'logs', 'npm.log');
     const text = describeFailure(error);
@@ -52,20 +52,20 @@ describe('an installer', () => {
     expect((await readFile(log, 'utf8')).split('\n')).toHaveLength(41);
   });
 
-  test('that cannot reach its registry is told as a network fault', async () => {
+  test('that cannot reach its registry is reported as a network error', async () => {
     const error = await failureOf(
       runLogged(step('console.error("npm error network request failed, reason: getaddrinfo ENOTFOUND"); process.exitCode = 1')),
     );
     expect(error.remedy).toMatch(/^the package registry could not be reached/);
   });
 
-  test('that fills the disk is told with the free space of the folders it writes to', async () => {
+  test('that fills the disk is reported with the free space of the folders it writes to', async () => {
     const error = await failureOf(runLogged(step('console.error("OSError: [Errno 28] No space left on device"); process.exitCode = 1')));
     expect(error.remedy).toContain(`${join(folder, 'not', 'yet', 'made')} (`);
     expect(error.remedy).toMatch(/\d+ MiB free now/);
   });
 
-  test('that does not exist is told by its name', async () => {
+  test('that does not exist is reported by its name', async () => {
     const error = await failureOf(runLogged({ ...step(''), command: 'no-such-installer' }));
     expect(error.message).toContain('no-such-installer');
   });

@@ -1,17 +1,17 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 
-/** A signal that arrives again this soon is the same one, told by the terminal and once more by npm. */
+/** A signal that arrives again this soon is the same one, sent by the terminal and again by npm. */
 const repeatMs = 500;
-/** From the request to end to the kill. */
+/** From the request to end until the kill. */
 const graceMs = 10_000;
 
 /**
- * Becomes a program as far as Node allows: same terminal, same folder, signals handed on, its exit code (128 + number when a
+ * Becomes a program as far as Node allows: same terminal, same folder, signals passed on, its exit code (128 + number when a
  * signal ended it) returned.
  *
- * Ctrl-C reaches every process of a terminal's foreground group by itself; handing it on as well would look like an
- * impatient second one, which programs take for `stop at once`.
+ * Ctrl-C reaches every process of a terminal's foreground group by itself; passing it on as well would look like an
+ * impatient second one, which programs treat as `stop at once`.
  * @param {string} command
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env

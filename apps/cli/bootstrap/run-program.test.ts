@@ -6,7 +6,7 @@ import { runProgram } from './run-program.mjs';
 
 const module = new URL('./run-program.mjs', import.meta.url).href;
 
-/** A process that runs `script` through runProgram and exits as it says. */
+/** A process that runs `script` through runProgram and exits with its code. */
 function start(script: string) {
   const wrapper = `import { runProgram } from ${JSON.stringify(module)};
     process.exitCode = await runProgram(process.execPath, ['-e', ${JSON.stringify(script)}], process.env);`;
@@ -16,13 +16,13 @@ function start(script: string) {
   });
 }
 
-describe('a program that is run in place of the bootstrap', () => {
-  test('passes its exit code on', async () => {
+describe('a program that runs in place of the bootstrap', () => {
+  test('passes on its exit code', async () => {
     const [code] = await once(start('process.exitCode = 42'), 'exit');
     expect(code).toBe(42);
   });
 
-  test('gets a signal once although npm and the terminal both send it, and ends when it wants to', async () => {
+  test('gets a signal once although npm and the terminal both send it, and ends in its own time', async () => {
     const child = start(`
       let terms = 0;
       process.on('SIGTERM', () => { terms += 1; console.log('term'); });
@@ -47,7 +47,7 @@ describe('a program that is run in place of the bootstrap', () => {
     expect(await end).toBe(143);
   });
 
-  test('that a signal ended counts as 128 and its number', async () => {
+  test('ended by a signal exits with 128 + its number', async () => {
     const [code] = await once(start("process.kill(process.pid, 'SIGKILL')"), 'exit');
     expect(code).toBe(137);
   });

@@ -19,7 +19,7 @@ const benchmarks = /** @type {Record<string, string>} */ ({
 });
 
 /**
- * What each root script becomes once everything is installed: arguments of Node 24, what it adds to the environment, and
+ * What each root script becomes once everything is installed: arguments of Node 24, additional environment variables, and
  * whether Python is needed.
  * @type {Record<string, (args: string[]) => { node: string[], python: boolean, env?: Record<string, string> }>}
  */
@@ -60,12 +60,12 @@ export async function runTarget(name, args) {
     }
     const target = targets[name];
     if (target === undefined) {
-      throw new BootstrapError(`there is no target "${name}".`, { remedy: `use one of ${Object.keys(targets).join(', ')}.` });
+      throw new BootstrapError(`unknown target "${name}".`, { remedy: `use one of ${Object.keys(targets).join(', ')}.` });
     }
     const { node, python, env } = target(args);
     const interpreter = await prepare(process.env, python);
     const withPython = interpreter === null ? {} : { CAIRN_PYTHON: interpreter };
-    return await runProgram(node24, node, { ...compiledOnce(process.env), ...withPython, ...env });
+    return await runProgram(node24, node, { ...withCompileCache(process.env), ...withPython, ...env });
   } catch (error) {
     if (error instanceof BootstrapError) {
       console.error(describeFailure(error));
@@ -77,16 +77,16 @@ export async function runTarget(name, args) {
 }
 
 /**
- * Node keeps what it compiled of our sources, without their types, for the programs that the target starts too: the api starts in three fifths
- * of the processor time.
+ * Sets Node's compile cache, also for the programs that the target starts: with it, the api needs three fifths of the
+ * processor time to start.
  * @param {NodeJS.ProcessEnv} env
  * @returns {NodeJS.ProcessEnv}
  */
-function compiledOnce(env) {
+function withCompileCache(env) {
   return { NODE_COMPILE_CACHE: join(cacheFolder(env), 'compiled'), ...env };
 }
 
-/** The user stopped the preparation; what is half made is made anew the next time. */
+/** The user stopped the preparation; what is half done is done again the next time. */
 class Interrupted extends Error {
   /** @param {number} exitCode */
   constructor(exitCode) {
@@ -96,7 +96,7 @@ class Interrupted extends Error {
 }
 
 /**
- * Installs what is missing: npm packages, the database client, the Python environment. Quick when all is there.
+ * Installs what is missing: npm packages, the database client, the Python environment. Quick when nothing is.
  * @param {NodeJS.ProcessEnv} env
  * @param {boolean} needsPython
  * @returns {Promise<string | null>} the Python interpreter, or null when none is ready and none is needed
@@ -123,12 +123,12 @@ async function prepare(env, needsPython) {
 
 /**
  * @param {string} name of a benchmark
- * @throws {BootstrapError} naming the ones there are
+ * @throws {BootstrapError} listing the existing ones
  */
 function benchProgram(name) {
   const path = benchmarks[name];
   if (path !== undefined) return join(root, path);
-  throw new BootstrapError(name === '' ? 'name a benchmark.' : `there is no benchmark "${name}".`, {
+  throw new BootstrapError(name === '' ? 'name a benchmark.' : `unknown benchmark "${name}".`, {
     remedy: `run \`npm run bench -- NAME\` with one of: ${Object.keys(benchmarks).join(', ')}.`,
   });
 }
@@ -136,13 +136,13 @@ function benchProgram(name) {
 /**
  * @param {NodeJS.ProcessEnv} env
  * @returns {Record<string, string>}
- * @throws {BootstrapError} when neither a cluster nor an engine is named
+ * @throws {BootstrapError} when neither a cluster nor an engine is configured
  */
 function clusterEnvironment({ KUBECONFIG, DOCKER_HOST }) {
   if (!KUBECONFIG && !DOCKER_HOST) {
-    throw new BootstrapError('neither KUBECONFIG nor DOCKER_HOST is set: these tests need a Kubernetes or a Docker engine to run on.', {
+    throw new BootstrapError('neither KUBECONFIG nor DOCKER_HOST is set: these tests need a Kubernetes cluster or a Docker engine.', {
       remedy:
-        'set KUBECONFIG to the file of an administrator of a test cluster, such as kind or k3d make one, or DOCKER_HOST to an engine, such as unix:///var/run/docker.sock; with both, all of them run.',
+        "set KUBECONFIG to the file of a test cluster's administrator, for example one of kind or k3d, or DOCKER_HOST to an engine, such as unix:///var/run/docker.sock; with both, all of them run.",
     });
   }
   return { CAIRN_TEST_CLUSTER: '1' };

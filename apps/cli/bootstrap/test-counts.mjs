@@ -15,8 +15,8 @@ export function addCounts(all) {
 export const countsLine = (counts) => `${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`;
 
 /**
- * Counts of vitest's JSON report. A file that failed before its first test (it does not compile, a hook threw) counts as one
- * failed test: it would be none otherwise.
+ * Counts of vitest's JSON report. A file that failed before its first test (a compile error, a hook that threw) counts as one
+ * failed test; otherwise it would count as none.
  * @param {{ numPassedTests: number, numFailedTests: number, numPendingTests: number, numTodoTests: number, testResults: { status: string, assertionResults: { status: string }[] }[] }} report
  * @returns {Counts}
  */
@@ -49,8 +49,8 @@ export function countJunit(xml) {
 }
 
 /**
- * A runner that ended badly without a failed test (a crash, an error outside of any test, nothing collected) counts as one
- * failure, so that the closing line never looks better than the exit code.
+ * A runner that failed without a failed test (a crash, an error outside of any test, nothing collected) counts as one
+ * failure, so that the last line never looks better than the exit code.
  * @param {Counts} counts
  * @param {number} exitCode
  * @returns {Counts}
@@ -58,7 +58,7 @@ export function countJunit(xml) {
 export const withExitCode = (counts, exitCode) => (exitCode !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts);
 
 /**
- * The test files that were to run and did not run to their end, by what libs/testing/progress-reporter.ts noted.
+ * The test files that should have run and did not finish, from the notes of libs/testing/progress-reporter.ts.
  * @param {string} notes
  * @returns {string[]}
  */

@@ -21,14 +21,14 @@ test("pytest's failures and errors both count as failed, and only the rest as pa
   expect(countJunit(xml)).toEqual({ passed: 4, failed: 3, skipped: 3 });
 });
 
-test('a runner that ends badly without a failed test counts as one failure', () => {
+test('a runner that fails without a failed test counts as one failure', () => {
   const counts = { passed: 5, failed: 0, skipped: 0 };
   expect(withExitCode(counts, 1)).toEqual({ passed: 5, failed: 1, skipped: 0 });
   expect(withExitCode(counts, 0)).toEqual(counts);
   expect(withExitCode({ ...counts, failed: 2 }, 1)).toEqual({ passed: 5, failed: 2, skipped: 0 });
 });
 
-test('the closing line sums the runners', () => {
+test('the last line sums the runners', () => {
   const sum = addCounts([
     { passed: 5, failed: 1, skipped: 0 },
     { passed: 7, failed: 0, skipped: 2 },
@@ -36,7 +36,7 @@ test('the closing line sums the runners', () => {
   expect(countsLine(sum)).toBe('12 passed, 1 failed, 2 skipped');
 });
 
-test('files that were begun or never begun are told from those that ended', () => {
+test('files that did not start or finish are distinguished from those that did', () => {
   expect(unfinishedFiles('+ a.test.ts\n+ b.test.ts\n+ c.test.ts\n- b.test.ts\n')).toEqual(['a.test.ts', 'c.test.ts']);
   expect(unfinishedFiles('')).toEqual([]);
 });

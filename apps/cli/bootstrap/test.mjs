@@ -1,7 +1,7 @@
-// `npm test`: vitest, then pytest over the trainer beside a sample of the fault test, then one line that counts all. Arguments
-// go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs the
-// tests of *.slow.test.ts and those that pytest marks as slow, alone. CAIRN_TEST_UNTIL (seconds since 1970) ends it in time: what did not
-// run is named, and fails.
+// `npm test`: vitest, then pytest over the trainer in parallel with a sample of the fault test, then one line with all counts. Arguments
+// go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs only the
+// tests of *.slow.test.ts and those that pytest marks as slow. CAIRN_TEST_UNTIL (seconds since 1970) ends it in time: tests that did
+// not run are listed, and fail.
 import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -11,7 +11,7 @@ import { runProgram } from './run-program.mjs';
 import { addCounts, countJunit, countsLine, countVitest, unfinishedFiles, withExitCode } from './test-counts.mjs';
 
 const slowestShown = 10;
-/** A test that runs when the time is up gets this long to end, and its servers to be taken down. */
+/** A test that is running when the time is up gets this long to end and to stop its servers. */
 const graceMs = 90_000;
 const args = process.argv.slice(2);
 const slow = args.includes('--slow');
@@ -26,16 +26,16 @@ const folder = await mkdtemp(join(tmpdir(), 'cairn-test-'));
 const counts = [];
 /** @type {string[]} */
 const times = [];
-let faultsSaid = '';
+let faultsOutput = '';
 try {
   const all = filters.length === 0;
   if (all || vitestFilters.length > 0) counts.push(await timed('vitest', runVitest));
-  const beside = [];
+  const parallel = [];
   // Both wait more than they compute: one for torch to load, the other for programs to come back.
-  if (all || pythonFilters.length > 0) beside.push(timed('pytest', runPytest));
-  if (all && !slow) beside.push(timed('faults, beside pytest', runFaults));
-  counts.push(...(await Promise.all(beside)));
-  if (faultsSaid !== '') console.log(`\n${faultsSaid.trimEnd()}`);
+  if (all || pythonFilters.length > 0) parallel.push(timed('pytest', runPytest));
+  if (all && !slow) parallel.push(timed('faults, next to pytest', runFaults));
+  counts.push(...(await Promise.all(parallel)));
+  if (faultsOutput !== '') console.log(`\n${faultsOutput.trimEnd()}`);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
@@ -55,7 +55,7 @@ async function timed(name, runner) {
   return result;
 }
 
-/** Ends a runner that goes on for longer than the grace after the time is up. */
+/** Ends a runner that exceeds the grace period after the time is up. */
 function outOfTime() {
   return Number.isFinite(until) ? AbortSignal.timeout(Math.max(0, until * 1000 + graceMs - Date.now())) : undefined;
 }
@@ -69,7 +69,7 @@ async function runVitest() {
     signal: outOfTime(),
   });
   const unfinished = unfinishedFiles((await readReport(progress)) ?? '').map((path) => relative(root, path));
-  if (unfinished.length > 0) console.log(`Not run to the end, each a failure:\n${unfinished.map((path) => `  ${path}`).join('\n')}`);
+  if (unfinished.length > 0) console.log(`Not finished, each a failure:\n${unfinished.map((path) => `  ${path}`).join('\n')}`);
   const text = await readReport(file);
   if (text === null) return withExitCode({ passed: 0, failed: unfinished.length, skipped: 0 }, exitCode === 0 ? 1 : exitCode);
   const report = JSON.parse(text);
@@ -89,7 +89,7 @@ async function runVitest() {
 async function runPytest() {
   const file = join(folder, 'pytest.xml');
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
-  // Two processes: the fault runs beside them end first. A file's tests stay together, since they share what they trained.
+  // Two processes: the fault runs in parallel with them end first. A file's tests stay together, since they share what they trained.
   const options = [
     '-q',
     '-n',
@@ -108,7 +108,7 @@ async function runPytest() {
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
 }
 
-/** Ten (program, transition) pairs over both queue backends. What it says is shown at its end, since pytest prints meanwhile. */
+/** Ten (program, transition) pairs over both queue backends. Its output is shown at its end, since pytest prints in the meantime. */
 async function runFaults() {
   const program = join('apps', 'cli', 'testing', 'faults', 'main.ts');
   const sample = ['--postgres', '5', '--redis', '5', '--scenarios', 'none', '--together', '2', '--each-other'];
@@ -120,7 +120,7 @@ async function runFaults() {
   } finally {
     await output.close();
   }
-  faultsSaid = (await readReport(join(folder, 'faults.txt'))) ?? '';
+  faultsOutput = (await readReport(join(folder, 'faults.txt'))) ?? '';
   const text = await readReport(counts);
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : JSON.parse(text), exitCode);
 }

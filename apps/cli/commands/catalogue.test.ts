@@ -22,10 +22,10 @@ test('recipes lists the pipelines with their stages, and the ensemble with its m
   const { code, out } = await runTestCli(['recipes'], { url: api.url });
   expect(code).toBe(0);
   expect(out).toMatch(/^SER101ibn +384 \S+ 384_finetune \S+ 512_finetune \S+ 512_all +se_resnet101_ibn_a in the stages/m);
-  expect(out).toContain('submission is an ensemble of SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269, each submitted by itself.');
+  expect(out).toContain('submission is an ensemble of SER101ibn, RXt101ibn, ResNeSt101, ResNeSt269, each submitted separately.');
 });
 
-test('a recipe is shown as YAML that is the recipe again, under a line by which editors complete it', async () => {
+test('a recipe is shown as YAML that parses to the same recipe, below a line for completion in editors', async () => {
   const { out } = await runTestCli(['recipe', 'show', 'SER101ibn'], { url: api.url });
   expect(out.split('\n')[0]).toBe(`# yaml-language-server: $schema=${api.url}/recipe.schema.json`);
   expect(recipe.parse(parse(out))).toEqual((await loadRecipes()).get('SER101ibn')?.recipe);

@@ -5,11 +5,8 @@ import { formatAgo, formatPercent } from '../output/units.ts';
 
 export function addCatalogueCommands({ program, action }: Registrar): void {
   program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));
-  const recipe = program.command('recipe').description('looks at one recipe');
-  recipe
-    .command('show <name>')
-    .description('prints a recipe as YAML, ready to be changed and submitted with -f')
-    .action(action(showRecipe));
+  const recipe = program.command('recipe').description('shows a recipe');
+  recipe.command('show <name>').description('prints a recipe as YAML, ready to edit and submit with -f').action(action(showRecipe));
   program
     .command('models [name]')
     .description('lists the registered models, or the versions of one, with their scores')
@@ -24,7 +21,7 @@ async function listRecipes({ ui, signal, client }: Session): Promise<undefined> 
     ui.line(line);
   for (const { name, models, description } of ensembles)
     ui.line(
-      `${ui.style.bold(name)} is an ensemble of ${Object.keys(models).join(', ')}, each submitted by itself. ${ui.style.dim(description)}`,
+      `${ui.style.bold(name)} is an ensemble of ${Object.keys(models).join(', ')}, each submitted separately. ${ui.style.dim(description)}`,
     );
   return undefined;
 }
@@ -59,7 +56,7 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
     { title: 'model' },
     { title: 'version', align: 'right' as const },
     ...scores.map((name) => ({ title: scoreTitle(name), align: 'right' as const })),
-    { title: 'made' },
+    { title: 'created' },
     { title: 'run' },
   ];
   for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);

@@ -15,7 +15,7 @@ export function addCompletion({ program, action }: Registrar): void {
         return undefined;
       }),
     );
-  // What the scripts ask while someone types: no answer is better than a late one or an error.
+  // Called by the scripts while a user types: no answer is better than a late one or an error.
   program.command('names', { hidden: true }).addArgument(new Argument('<kind>').choices(nameKinds)).action(action(printNames));
 }
 
@@ -29,7 +29,7 @@ async function printNames({ ui, client, signal }: Session, kind: NameKind): Prom
   };
   try {
     const names = new Set(await fetchNames[kind]());
-    // The shells expand what stands in a list of words: a name with more than a name in it would be run.
+    // The shells expand the words of a list: a name that contains more than a name would be executed.
     for (const name of names) if (safeName.safeParse(name).success) ui.stdout.write(`${name}\n`);
   } catch (error) {
     if (!isCairnError(error) && !limit.signal.aborted) throw error;

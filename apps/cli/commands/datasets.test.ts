@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
-/** A home whose service refuses every dataset, and a folder beside it. */
+/** A home whose service refuses every dataset, and a folder next to it. */
 async function openHome() {
   const server = createServer((_, response) => {
     response.writeHead(422, { 'content-type': 'application/problem+json' });
@@ -24,7 +24,7 @@ async function openHome() {
   return { folder, home, url, roots };
 }
 
-test('the owner of a home opens the folders that he names to its datasets, as they lie now', async () => {
+test('the owner of a home allows folders for its datasets by their real paths', async () => {
   const { folder, home, roots } = await openHome();
   await mkdir(join(folder, 'images'));
   await mkdir(join(folder, 'other disk'));
@@ -40,7 +40,7 @@ test('the owner of a home opens the folders that he names to its datasets, as th
   expect((await stat(join(home, 'dataset-roots.json'))).mode & 0o777).toBe(0o600);
 });
 
-test('a service that an address names has what its operator allows', async () => {
+test('a service given by its address reads only what its operator allows', async () => {
   const { folder, home, url, roots } = await openHome();
   await runTestCli(['dataset', 'add', 'glr', '--root', folder, '--metadata', folder], { url, env: { CAIRN_HOME: home } });
   await expect(roots()).rejects.toThrow('ENOENT');

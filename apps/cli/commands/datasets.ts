@@ -12,17 +12,17 @@ type AddOptions = { root: string; metadata: string; kind: 'folder' | 'tars'; cou
 
 export function addDatasets({ program, action }: Registrar): void {
   program.command('datasets').description('lists the registered datasets').action(action(listDatasets));
-  const dataset = program.command('dataset').description('registers and looks at datasets');
+  const dataset = program.command('dataset').description('registers and shows datasets');
   dataset
     .command('add <name>')
-    .description('registers where an image collection in the format of GLDv2 lies')
+    .description('registers an image collection in the format of GLDv2')
     .requiredOption('--root <folder>', 'the images: train/, index/ and test/ below it')
     .requiredOption('--metadata <folder>', 'the CSV files: train.csv, train_clean.csv, index_image_to_landmark.csv and so on')
     .addOption(new Option('--kind <kind>', 'a tree a/b/c/id.jpg, or the official tars').choices(['folder', 'tars']).default('folder'))
-    .option('--countries <folder>', 'the files that tell the country of each landmark, for the continent-aware sampler')
+    .option('--countries <folder>', 'the files with the country of each landmark, for the continent-aware sampler')
     .option(
       '--allow <folder>',
-      'a folder that links of the collection lead to, which the service of --home may read too; can be repeated',
+      'a folder that links in the collection point to, which the service of --home may read too; can be repeated',
       collect,
       [],
     )
@@ -56,7 +56,7 @@ async function listDatasets({ ui, signal, client, cli }: Session): Promise<undef
   return undefined;
 }
 
-/** The service reads the folders itself: a path is made absolute here, an address such as s3:// stays as it is. */
+/** The service reads the folders itself: a path is made absolute here; an address such as s3:// is kept. */
 async function addDataset(session: Session, name: string, options: AddOptions): Promise<undefined> {
   const { signal, client } = session;
   const absolute = (path: string): string => (/^[a-z0-9]+:\/\//.test(path) ? path : resolve(path));
@@ -69,13 +69,13 @@ async function addDataset(session: Session, name: string, options: AddOptions): 
   const folders = [source.root, source.metadata, ...(source.countries === null ? [] : [source.countries]), ...options.allow.map(absolute)];
   await allowFolders(session, folders);
   const dataset = await (await client()).addDataset({ name, source }, { signal });
-  tellDataset(session, dataset);
+  printDataset(session, dataset);
   return undefined;
 }
 
 /**
- * Opens folders to the datasets of the service that this user runs: its home, which is his alone, holds the list. A service that is reached
- * by an address has what its operator allows.
+ * Allows folders for the datasets of the user's own service: its home, which only that user can access, has the list. A service that is
+ * reached by an address reads what its operator allows.
  */
 async function allowFolders({ connection }: Session, folders: readonly string[]): Promise<void> {
   const { home } = await connection();
@@ -83,11 +83,11 @@ async function allowFolders({ connection }: Session, folders: readonly string[])
 }
 
 async function showDataset(session: Session, name: string): Promise<undefined> {
-  tellDataset(session, await (await session.client()).getDataset(name, { signal: session.signal }));
+  printDataset(session, await (await session.client()).getDataset(name, { signal: session.signal }));
   return undefined;
 }
 
-function tellDataset({ ui, cli }: Session, dataset: DatasetView): void {
+function printDataset({ ui, cli }: Session, dataset: DatasetView): void {
   const { style } = ui;
   const { name, version, source } = dataset;
   const field = (label: string, value: string): void => ui.line(`  ${style.dim(label.padEnd(10))} ${value}`);

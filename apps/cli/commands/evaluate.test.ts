@@ -13,7 +13,7 @@ const cairn = (...args: string[]) => runTestCli(args, { env: { CAIRN_PYTHON: tra
 const evaluate = (queries: string, index: string, out: string, ...args: string[]) =>
   cairn('evaluate', '--queries', path(queries), '--index', path(index), '--metadata', path('metadata'), '--out', path(out), ...args);
 
-/** The reference's features of three index images, and of two scored queries, an ignored one and an image of no query. */
+/** The reference's features of three index images, and of two scored queries, an ignored one and an image that is not a query. */
 const pickleFeatures = `
 import pickle, sys, numpy as np
 def write(kind, names, vectors):
@@ -34,7 +34,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-test("the reference's features are searched and scored as a run's are", async () => {
+test("the reference's features are searched and scored like a run's", async () => {
   const { code, out, err } = await evaluate('probe', 'index', 'scored');
   expect({ code, err }).toEqual({ code: 0, err: '' });
   // qqq1 finds its image first, qqq2 third, and qqq4 has no features.
@@ -52,12 +52,12 @@ test('with --json it prints metrics.json', async () => {
   expect(metrics).toMatchObject({ topK: 2, mapAt100: { kaggle: { public: 1, private: 0 } } });
 });
 
-test('what cannot be scored is told, and nothing is left behind', async () => {
+test('features that cannot be scored are reported, and nothing is left behind', async () => {
   const before = await readdir(folder);
   expect(await evaluate('index', 'index', 'none')).toMatchObject({
     code: 2,
     err: expect.stringMatching(
-      /none of the 3 vectors of .*index is of a scored query\nhint: Give the features of the queries as --queries/,
+      /none of the 3 vectors of .*index belongs to a scored query\nhint: Pass the features of the queries as --queries/,
     ),
   });
   expect(await evaluate('probe', 'nowhere', 'none')).toMatchObject({

@@ -13,11 +13,11 @@ type EvaluateOptions = { queries: string; index: string; metadata: string; out: 
 export function addEvaluate({ program, action }: Registrar): void {
   program
     .command('evaluate')
-    .description('searches one feature set for the images of another and scores it as a run does, without the service')
+    .description('searches one feature set for the images of another and scores the result like a run, without the service')
     .requiredOption('--queries <folder>', 'the feature set of the queries, extracted here or imported')
-    .requiredOption('--index <folder>', 'the feature set that is searched')
-    .requiredOption('--metadata <folder>', 'the CSV files: retrieval_solution_v2.1.csv tells the queries and their ground truths')
-    .requiredOption('--out <folder>', 'the folder to make: metrics.json, submission.csv and neighbours.parquet')
+    .requiredOption('--index <folder>', 'the feature set to search')
+    .requiredOption('--metadata <folder>', 'the CSV files: retrieval_solution_v2.1.csv has the queries and their ground truths')
+    .requiredOption('--out <folder>', 'the folder to create: metrics.json, submission.csv and neighbours.parquet')
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .action(action(evaluate));
 }
@@ -56,7 +56,7 @@ async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Prom
     ).finally(progress.close);
     ui.json(metrics);
     for (const line of metricLines(metrics)) ui.line(line);
-    if (left > 0) ui.line(`${plural(left, 'vector')} of ${options.queries} left out: no scored queries.`);
+    if (left > 0) ui.line(`${plural(left, 'vector')} of ${options.queries} left out: not scored queries.`);
     ui.line(`Evaluated in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
     return undefined;
   } finally {
@@ -64,14 +64,14 @@ async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Prom
   }
 }
 
-/** The vectors of the scored queries among a feature set's, and how many others it has: the reference's may be of the whole test split. */
+/** The vectors of the scored queries in a feature set, and how many others it has: the reference's may cover the whole test split. */
 async function scoredQueries(features: Features, scored: readonly string[]): Promise<{ queries: QueryVectors; left: number }> {
   const { ids, dim, dir } = features;
   const isScored = new Set(scored);
   const rows = ids.flatMap((id, row) => (isScored.has(id) ? [row] : []));
   if (rows.length === 0) {
-    throw new CairnError('bad_row', `none of the ${plural(ids.length, 'vector')} of ${dir} is of a scored query`, {
-      details: { remedy: 'Give the features of the queries as --queries, and the metadata that they belong to.' },
+    throw new CairnError('bad_row', `none of the ${plural(ids.length, 'vector')} of ${dir} belongs to a scored query`, {
+      details: { remedy: 'Pass the features of the queries as --queries, and their metadata.' },
     });
   }
   const all = await features.read(0, ids.length);

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { fewImages } from '../testing/few-images.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
-// What the command does with a service, from a real file to a run, is in imports.slow.test.ts.
+// The command with a service, from a real file to a run, is tested in imports.slow.test.ts.
 let folder: string;
 let api: StubApi;
 beforeAll(async () => {
@@ -29,16 +29,16 @@ const path = (name: string): string => join(folder, name);
 const cairn = (...args: string[]) =>
   runTestCli(['import', 'weights', ...args, '--backbone', 'resnet18'], { url: api.url, env: { CAIRN_PYTHON: trainerPython() } });
 
-test('what can be told from the file alone is refused before anything is asked or read', async () => {
-  expect(await cairn(path('none.pth'))).toMatchObject({ code: 2, err: expect.stringContaining(`There is no file ${path('none.pth')}`) });
+test('problems of the file alone are reported before anything is requested or read', async () => {
+  expect(await cairn(path('none.pth'))).toMatchObject({ code: 2, err: expect.stringContaining(`No file ${path('none.pth')}`) });
   await writeFile(path('large.pth'), '');
   await truncate(path('large.pth'), 9 * 1024 ** 3);
   expect(await cairn(path('large.pth'))).toMatchObject({
     code: 2,
-    err: expect.stringMatching(/has 9\.\d+ GB; at most 8\.\d+ GB are taken/),
+    err: expect.stringMatching(/has 9\.\d+ GB; at most 8\.\d+ GB are accepted/),
   });
   await writeFile(path('a name.pth'), 'x');
-  expect(await cairn(path('a name.pth'))).toMatchObject({ code: 2, err: expect.stringContaining('hint: Give one with --name.') });
+  expect(await cairn(path('a name.pth'))).toMatchObject({ code: 2, err: expect.stringContaining('hint: Set one with --name.') });
   expect(api.requests).toEqual([]);
 });
 
@@ -48,12 +48,12 @@ test.each([[['--dataset', 'gldv2']], [['--image-size', '64']], [['--wait']], [['
     const { code, err } = await runTestCli(['import', 'model', path('a.pth'), '--backbone', 'resnet18', ...options], { url: api.url });
     expect(code).toBe(2);
     expect(err).toContain('--dataset and --image-size belong together');
-    expect(err).toContain('hint: Give both to evaluate the model, or neither to import it alone.');
+    expect(err).toContain('hint: Use both to evaluate the model, or neither to only import it.');
     expect(api.requests).toEqual([]);
   },
 );
 
-test('a pickle that would run code is refused by what it calls, runs nothing, and nothing is sent', async () => {
+test('a pickle that would run code is refused with the name of what it calls; nothing runs, and nothing is sent', async () => {
   const harmed = path('harmed');
   // Protocol 0: the global os.system, called with one text.
   await writeFile(path('evil.pth'), `cos\nsystem\n(S'touch ${harmed}'\ntR.`);
@@ -64,7 +64,7 @@ test('a pickle that would run code is refused by what it calls, runs nothing, an
   expect(api.requests.map(({ method }) => method)).toEqual(['GET']);
 });
 
-test('a Python without the packages is told as what it is', async () => {
+test('a Python without the packages is reported as such', async () => {
   await writeFile(path('a.pth'), 'x');
   const run = (python: string) =>
     runTestCli(['import', 'weights', path('a.pth'), '--backbone', 'resnet18'], { url: api.url, env: { CAIRN_PYTHON: python } });
@@ -75,7 +75,7 @@ test('a Python without the packages is told as what it is', async () => {
 const run = promisify(execFile);
 const asThere = (...args: string[]) => runTestCli(['import', ...args], { env: { CAIRN_PYTHON: trainerPython() } });
 
-/** Writes a list as the reference keeps it: tuples of an absolute path, label, 0 or 1, and the continent, which only `all` has. */
+/** Writes a list in the reference's format: tuples of an absolute path, label, 0 or 1, and the continent, which only `all` has. */
 const pickleLists = `
 import csv, pickle, sys
 folder, out = sys.argv[1:]
@@ -85,7 +85,7 @@ for ours, theirs in (('clean', 'clean'), ('c2x', 'c2f'), ('all', 'all')):
     pickle.dump(rows, open(f'{out}/cache_{theirs}_list.pkl', 'wb'), pickle.HIGHEST_PROTOCOL)
 `;
 
-test("the reference's lists become those that are made here, but for the countries, which they do not have", async () => {
+test("the reference's lists become the same lists as made here, except for the countries, which they do not have", async () => {
   await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages });
   const made = ['--metadata', path('mini/metadata'), '--countries', path('mini/countries'), '--out', path('made'), '--text'];
   expect((await runTestCli(['lists', ...made])).err).toBe('');
@@ -101,7 +101,7 @@ test("the reference's lists become those that are made here, but for the countri
   expect((await asThere('lists', path('evil.pth'), '--list', 'full', '--out', path('no'))).err).toContain('asks for os.system');
 });
 
-test("the reference's features become a feature set, as the search reads it", async () => {
+test("the reference's features become a feature set, in the format of the search", async () => {
   const pickleFeatures = `
 import pickle, sys, numpy as np
 features = {'index_name_list': np.array(['abc1', 'abc2', 'abc3']), 'index_feats': np.array([[3, 4], [0, 0], [0, -2]], np.float16)}

@@ -12,15 +12,15 @@ import {
 import { Option } from 'commander';
 import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
-import { type BringInOptions, bringInWeights } from '../imports/bring-in-weights.ts';
 import { runPython } from '../imports/run-python.ts';
+import { type UploadOptions, uploadWeights } from '../imports/upload-weights.ts';
 import { listTable } from '../output/table.ts';
 import { formatBytes, formatCount, plural } from '../output/units.ts';
 import { parseSetOptions } from '../recipe/set-option.ts';
 import { collect, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
-type ModelOptions = BringInOptions & {
+type ModelOptions = UploadOptions & {
   dataset?: string;
   imageSize?: number;
   preprocessing: Preprocessing;
@@ -29,16 +29,16 @@ type ModelOptions = BringInOptions & {
 };
 
 export function addImport({ program, action }: Registrar): void {
-  const group = program.command('import').description('brings in what others made: weights, models, lists, features');
+  const group = program.command('import').description('imports weights, models, lists and features from elsewhere');
   group
     .command('weights <file>')
     .description(
-      'checks a file of published ImageNet weights against its backbone and gives it to the service, for recipes that start from it',
+      'checks a file of published ImageNet weights against its backbone and uploads it to the service, for recipes that start from it',
     )
     .requiredOption('--backbone <name>', 'the backbone: one of the trainer, or timm:NAME')
-    .option('--name <name>', "what recipes call it (default: the file's name without its ending)")
-    .option('--source <url>', 'where the file comes from, to be kept with it')
-    .option('--licence <text>', 'under which licence it is published, to be kept with it')
+    .option('--name <name>', "its name in recipes (default: the file's name without its extension)")
+    .option('--source <url>', 'where the file comes from, recorded with it')
+    .option('--licence <text>', 'the licence under which it is published, recorded with it')
     .addOption(
       new Option('--extent <extent>', 'upstream: the file may lack the squeeze-excitations, which the reference leaves untrained')
         .choices(weightsExtent.options)
@@ -48,37 +48,37 @@ export function addImport({ program, action }: Registrar): void {
   group
     .command('model <file>')
     .description(
-      "checks a model of the reference's kind and gives it to the service; with --dataset, submits a run that exports, evaluates and registers it",
+      "checks a model of the reference's kind and uploads it to the service; with --dataset, submits a run that exports, evaluates and registers it",
     )
     .requiredOption('--backbone <name>', 'the backbone: one of the trainer, or timm:NAME')
-    .option('--dataset <name>', 'the dataset whose queries and index it is evaluated on: name or name@version')
-    .option('--image-size <pixels>', 'side of the square input it was trained for, needed with --dataset', wholeNumber(32, 1024))
-    .option('--name <name>', "the model's name, and that of its weights (default: the file's name without its ending)")
+    .option('--dataset <name>', 'the dataset with the queries and index for its evaluation: name or name@version')
+    .option('--image-size <pixels>', 'side of the square input it was trained for, required with --dataset', wholeNumber(32, 1024))
+    .option('--name <name>', "the model's name, and that of its weights (default: the file's name without its extension)")
     .addOption(
       new Option('--preprocessing <way>', "how its images were resized; the reference's models need `reference`")
         .choices(preprocessing.options)
         .default('reference'),
     )
-    .option('--source <url>', 'where the file comes from, to be kept with it')
-    .option('--licence <text>', 'under which licence it is published, to be kept with it')
+    .option('--source <url>', 'where the file comes from, recorded with it')
+    .option('--licence <text>', 'the licence under which it is published, recorded with it')
     .option('-s, --set <path=value>', 'overrides a setting of the run, such as extract.index.shards=64 (repeatable)', collect)
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .action(action(importModel));
   group
     .command('lists <files...>')
-    .description("turns the reference's pickled lists, files or a folder of them, into Parquet in our columns, without the service")
+    .description("converts the reference's pickled lists, files or a folder of them, to Parquet with our columns, without the service")
     .requiredOption('--out <folder>', 'gets lists/NAME.parquet')
-    .addOption(new Option('--list <name>', 'which list a file is, where its name does not tell').choices(listName.options))
+    .addOption(new Option('--list <name>', 'which list a file is, where its name does not say').choices(listName.options))
     .action(action(importLists));
   group
     .command('features <file>')
-    .description("turns the reference's pickled features into a feature set, without the service")
-    .requiredOption('--out <folder>', 'the folder to make: img_emb/, metadata/ and rejected/')
+    .description("converts the reference's pickled features to a feature set, without the service")
+    .requiredOption('--out <folder>', 'the folder to create: img_emb/, metadata/ and rejected/')
     .action(action(importFeatures));
 }
 
-async function importWeights(session: Session, file: string, options: BringInOptions): Promise<undefined> {
-  const { weights } = await tell(session, file, 'backbone', options);
+async function importWeights(session: Session, file: string, options: UploadOptions): Promise<undefined> {
+  const { weights } = await upload(session, file, 'backbone', options);
   session.ui.json(weights);
   session.ui.note(session.ui.style.dim(`A stage starts from it with \`weights: ${weights.name}\`.`));
   return undefined;
@@ -93,13 +93,13 @@ async function importModel(session: Session, file: string, options: ModelOptions
       'invalid_request',
       `--dataset and --image-size belong together${dataset === undefined ? ', and --set and --wait to them' : ''}`,
       {
-        details: { remedy: 'Give both to evaluate the model, or neither to import it alone.' },
+        details: { remedy: 'Use both to evaluate the model, or neither to only import it.' },
       },
     );
-  const { weights } = await tell(session, file, 'model', options);
+  const { weights } = await upload(session, file, 'model', options);
   if (dataset === undefined || imageSize === undefined) {
     ui.json({ weights });
-    ui.note(ui.style.dim(`A stage goes on from it with \`from: init\` and \`weights: ${weights.name}\`.`));
+    ui.note(ui.style.dim(`A stage continues from it with \`from: init\` and \`weights: ${weights.name}\`.`));
     return undefined;
   }
   const client = await session.client();
@@ -115,16 +115,16 @@ async function importModel(session: Session, file: string, options: ModelOptions
   return undefined;
 }
 
-async function tell(session: Session, file: string, content: WeightsQuery['content'], options: BringInOptions) {
+async function upload(session: Session, file: string, content: WeightsQuery['content'], options: UploadOptions) {
   const { ui } = session;
-  const brought = await bringInWeights(session, file, content, options);
-  const { name, backbone, sha256, bytes } = brought.weights;
-  const what = `${formatCount(brought.tensors)} tensors of ${backbone}, ${formatBytes(bytes)}, sha256 ${sha256.slice(0, 16)}`;
-  ui.line(`${ui.style.bold(name)} ${brought.isNew ? 'is imported' : 'was there'}: ${what}`);
-  return brought;
+  const uploaded = await uploadWeights(session, file, content, options);
+  const { name, backbone, sha256, bytes } = uploaded.weights;
+  const what = `${formatCount(uploaded.tensors)} tensors of ${backbone}, ${formatBytes(bytes)}, sha256 ${sha256.slice(0, 16)}`;
+  ui.line(`${ui.style.bold(name)} ${uploaded.isNew ? 'imported' : 'already there'}: ${what}`);
+  return uploaded;
 }
 
-/** A recipe without stages: the imported model takes the place of what the last one trains. */
+/** A recipe without stages: the imported model replaces what the last stage trains. */
 function recipeOf(name: string, embeddingDim: number, options: ModelOptions & { imageSize: number }): RecipeInput {
   const { backbone, imageSize, preprocessing: way } = options;
   return {

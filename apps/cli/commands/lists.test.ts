@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-test('lists makes the lists without a service, with their text where it is asked for', async () => {
+test('lists makes the lists without a service, with their text on request', async () => {
   const { code, out, err } = await cairn('--countries', path('mini/countries'), '--out', path('made'), '--text');
   expect(err).toBe('');
   expect(code).toBe(0);
@@ -29,23 +29,23 @@ test('lists makes the lists without a service, with their text where it is asked
   expect(lines.filter((line) => /^test\/.*,-1,0,null$/.test(line))).toHaveLength(1);
 });
 
-test('with --json it prints the manifest, which lies beside the lists too', async () => {
+test('with --json it prints the manifest, which is also stored next to the lists', async () => {
   const { out } = await cairn('--out', path('json'), '--lists', 'full,index', '--json');
   expect(JSON.parse(out)).toEqual(JSON.parse(await readFile(path('json/manifest.json'), 'utf8')));
   expect(Object.keys(JSON.parse(out).lists)).toEqual(['full', 'index']);
 });
 
-test('a check writes nothing and fails on counts that are not those of GLDv2, unless these are not asked for', async () => {
+test("a check writes nothing and fails on counts other than GLDv2's, unless they are not compared", async () => {
   const differing = await cairn('--check');
   expect(differing.code).toBe(2);
   expect(differing.out).toMatch(/c2x +\d+ +3 +3,223,078 +81,313 +differs/);
   const { code, out } = await cairn('--check', '--no-known-counts', '--countries', path('mini/countries'));
-  expect(out).toContain('All is as it should be.');
+  expect(out).toContain('No problems found.');
   expect(out).not.toContain('GLDv2');
   expect(code).toBe(0);
 });
 
-test('a check names what repeats and what is missing, and fails', async () => {
+test('a check lists duplicates and missing entries, and fails', async () => {
   const [id = ''] = (await readFile(path('mini/metadata/index.csv'), 'utf8')).split('\n').slice(1);
   await appendFile(path('mini/metadata/index.csv'), `${id}\n`);
   const { code, out } = await cairn('--check', '--no-known-counts', '--json');
@@ -57,7 +57,7 @@ test('a check names what repeats and what is missing, and fails', async () => {
   expect((await cairn('--out', path('refused'))).err).toContain('a value that does not repeat');
 });
 
-test('it says which list needs a file, and takes what needs none of the missing', async () => {
+test('it says which lists need a file, and makes those that do not need a missing one', async () => {
   await rename(path('mini/metadata/index_image_to_landmark.csv'), path('aside.csv'));
   await rm(path('mini/metadata/index.csv'));
   const { code, err } = await cairn('--out', path('refused'));
@@ -66,12 +66,12 @@ test('it says which list needs a file, and takes what needs none of the missing'
   expect(err).toContain('the lists index_train, test, all need it');
   const { err: note, code: done } = await cairn('--out', path('some'), '--lists', 'clean,full,query');
   expect([note, done]).toEqual(['', 0]);
-  expect((await cairn('--out', path('refused'))).err).toContain('index.csv is not there: the list index is left out.');
+  expect((await cairn('--out', path('refused'))).err).toContain('index.csv is missing: the list index is left out.');
 });
 
-test('wrong usage is told', async () => {
+test('wrong usage is reported', async () => {
   const nowhere = await runTestCli(['lists', '--metadata', path('nowhere'), '--check']);
   expect(nowhere).toMatchObject({ code: 2, err: expect.stringMatching(/^error: The folder of the CSV files, .*nowhere, does not exist/) });
-  expect((await cairn()).err).toContain('lists needs --out for what it makes, or --check');
-  expect((await cairn('--out', path('x'), '--lists', 'clean,fulll')).err).toContain('"fulll" is none of clean, c2x');
+  expect((await cairn()).err).toContain('lists needs --out for its result, or --check');
+  expect((await cairn('--out', path('x'), '--lists', 'clean,fulll')).err).toContain('"fulll" is not one of clean, c2x');
 });

@@ -26,29 +26,29 @@ type ListsOptions = {
 export function addLists({ program, action }: Registrar): void {
   program
     .command('lists')
-    .description('makes the lists of a collection in the format of GLDv2, without the service; or checks what they would be')
+    .description('makes or checks the lists of a collection in the format of GLDv2, without the service')
     .requiredOption('--metadata <folder>', 'the CSV files, plain or gzip: flat as downloaded, or in train/, index/ and test/')
-    .option('--countries <folder>', 'country_codes.json, one CC.json a country, continent_codes.csv')
-    .option('--out <folder>', 'the folder to make: lists/NAME.parquet and manifest.json')
+    .option('--countries <folder>', 'country_codes.json, one CC.json per country, continent_codes.csv')
+    .option('--out <folder>', 'the folder to create: lists/NAME.parquet and manifest.json')
     .option('--text', 'also writes lists/NAME.csv: path, label, 0 or 1 for noisy, continent or null')
-    .option('--check', 'writes nothing: compares counts with those published, looks for ids and categories that do not fit')
-    .option('--no-known-counts', 'with --check, for collections other than GLDv2: does not ask for its counts')
+    .option('--check', 'writes nothing: compares counts with the published ones, and finds ids and categories that do not match')
+    .option('--no-known-counts', 'with --check, for collections other than GLDv2: does not compare with its counts')
     .option('--lists <names>', `only these, separated by commas (${listName.options.join(', ')})`, listNames)
     .addOption(
-      new Option('--quotes <way>', 'how quoted categories are read: as the reference does, which leaves inner quotes doubled, or properly')
+      new Option('--quotes <way>', 'how quoted categories are read: like the reference, which leaves inner quotes doubled, or correctly')
         .choices(categoryQuotes.options)
         .default('reference'),
     )
     .option('--seed <number>', 'seed of the sample in the list test', wholeNumber(0, 2 ** 31 - 1), 0)
-    .option('--tars <folder>', 'also tells where each image lies in the tars below this folder')
-    .option('--memory <MiB>', 'most memory for tables; what does not fit goes to disk', wholeNumber(64, 2 ** 20))
+    .option('--tars <folder>', 'also records where each image is in the tars below this folder')
+    .option('--memory <MiB>', 'maximum memory for tables; what does not fit goes to disk', wholeNumber(64, 2 ** 20))
     .action(action(lists));
 }
 
 function listNames(text: string): ListName[] {
   return text.split(',').map((name) => {
     const parsed = listName.safeParse(name.trim());
-    if (!parsed.success) throw new InvalidArgumentError(`"${name}" is none of ${listName.options.join(', ')}.`);
+    if (!parsed.success) throw new InvalidArgumentError(`"${name}" is not one of ${listName.options.join(', ')}.`);
     return parsed.data;
   });
 }
@@ -56,7 +56,7 @@ function listNames(text: string): ListName[] {
 async function lists(session: Session, options: ListsOptions): Promise<number | undefined> {
   if (options.check) return check(session, options);
   if (options.out === undefined) {
-    throw new CairnError('invalid_request', 'lists needs --out for what it makes, or --check', {
+    throw new CairnError('invalid_request', 'lists needs --out for its result, or --check', {
       details: { remedy: '`cairn lists --help` shows its options.' },
     });
   }
@@ -84,18 +84,18 @@ async function lists(session: Session, options: ListsOptions): Promise<number | 
       ui.line(ui.style.warn(`${formatCount(missingImages)} of ${formatCount(rows)} rows of ${list} have no image in the tars.`));
   }
   const files = plural(Object.keys(manifest.inputs).length, 'file');
-  ui.line(`Made of ${files} in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
+  ui.line(`Made from ${files} in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
   return undefined;
 }
 
 const alwaysMade: readonly ListName[] = ['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query'];
 
-/** The six lists and query; index and index_expand where there are the files that only they need. */
+/** The six lists and query; index and index_expand if the files that only they need exist. */
 async function listsAtHand({ ui }: Session, { metadata }: ListsOptions): Promise<ListName[]> {
   const { hasMetadata, requireFolder } = await import('@cairn/dataset');
   await requireFolder('The folder of the CSV files', resolve(metadata));
   const hasIndex = await hasMetadata(metadata, 'index');
-  if (!hasIndex) ui.note('index.csv is not there: the list index is left out.');
+  if (!hasIndex) ui.note('index.csv is missing: the list index is left out.');
   const hasCompetition = await hasMetadata(metadata, 'competitionIndex');
   return [...alwaysMade, ...(hasIndex ? (['index'] as const) : []), ...(hasCompetition ? (['index_expand'] as const) : [])];
 }
@@ -105,7 +105,7 @@ function manifestTable({ lists: made, groundTruth }: ListsManifest, { ui }: Sess
   return listTable(made, ui, truth);
 }
 
-/** Ends with the code of bad input when something is wrong, so that a script sees it. */
+/** Exits with the code of bad input when something is wrong, so that a script notices. */
 async function check(session: Session, options: ListsOptions): Promise<number | undefined> {
   const { ui, signal } = session;
   const { checkLists } = await import('@cairn/dataset');
@@ -122,14 +122,14 @@ async function check(session: Session, options: ListsOptions): Promise<number | 
   ui.json({ ...checked, isRight: faults + differing === 0 });
   for (const line of checkLines(checked, options.knownCounts, session)) ui.line(line);
   if (faults + differing === 0) {
-    ui.line(ui.style.good('All is as it should be.'));
+    ui.line(ui.style.good('No problems found.'));
     return undefined;
   }
-  const told = [
+  const problems = [
     ...(differing === 0 ? [] : [`${plural(differing, 'list')} with counts other than GLDv2's`]),
     ...(faults === 0 ? [] : [plural(faults, 'fault')]),
   ];
-  ui.line(ui.style.bad(`${told.join(' and ')}.`));
+  ui.line(ui.style.bad(`${problems.join(' and ')}.`));
   return exitCodes.badInput.code;
 }
 

@@ -16,11 +16,11 @@ describe('the printer of logs', () => {
     return lines;
   };
 
-  test('puts pieces together to whole lines and keeps the end without a line break', () => {
+  test('joins pieces into whole lines and keeps the end without a line break', () => {
     expect(print([piece(1, 'stdout', 'one\ntw'), piece(1, 'stdout', 'o\n\nrest')])).toEqual(['one', 'two', '', 'rest']);
   });
 
-  test('prints a line that does not end in parts of some length', () => {
+  test('prints an endless line in parts of some length', () => {
     const long = 'x'.repeat(2 ** 20 + 1);
     expect(print([piece(1, 'stdout', long), piece(1, 'stdout', 'and'), piece(1, 'stdout', ' on')])).toEqual([long, 'and on']);
   });
@@ -56,7 +56,7 @@ describe('cairn logs', () => {
   afterEach(() => api.close());
   const logs = (...args: string[]) => runTestCli(['logs', 'mini-1', ...args], { url: api.url });
 
-  test('prints one stream as it is, all of them with their marks, followed or not', async () => {
+  test('prints one stream unchanged, all of them with their marks, followed or not', async () => {
     expect((await logs('384', '--stream', 'stdout')).out).toBe('epoch 1\nepoch 2\n');
     const all = (await logs('384')).out;
     expect(all).toContain('epoch 1\n');
@@ -72,7 +72,7 @@ describe('cairn logs', () => {
     expect(lines).toContainEqual({ attemptId: idFor('att', 1), ordinal: 1, stream: 'stdout', offset: 0, text: 'epoch 1\nepoch 2\n' });
   });
 
-  test('of a reused step says where its log is', async () => {
+  test('for a reused step says where its log is', async () => {
     expect(await logs('prepare')).toEqual({
       code: 0,
       out: '',
@@ -80,7 +80,7 @@ describe('cairn logs', () => {
     });
   });
 
-  test('of a step that the run does not have names the nearest', async () => {
+  test('for an unknown step suggests the nearest name', async () => {
     const { code, err } = await logs('385');
     expect(code).toBe(2);
     expect(err).toBe('error: mini-1 has no step "385"; did you mean "384"?\nhint: Its steps are prepare, 384.\n');

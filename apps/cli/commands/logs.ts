@@ -14,7 +14,7 @@ export function addLogs({ program, action }: Registrar): void {
   program
     .command('logs <run> <step>')
     .description('prints the log of a step over all its attempts')
-    .option('-f, --follow', 'goes on until the step ends')
+    .option('-f, --follow', 'continues until the step ends')
     .option('--attempt <number>', 'only this attempt, counted from 1', wholeNumber(1, 1_000_000))
     .addOption(new Option('--stream <stream>', 'which of its streams').choices([...logStream.options, 'all']).default('all'))
     .action(action(logs));
@@ -50,14 +50,14 @@ async function logs({ ui, signal, client }: Session, text: string, step: string,
   return undefined;
 }
 
-/** Characters of a line that are kept until its end comes: a program that never ends its lines must not take all memory. */
-const longestLine = 1024 * 1024;
+/** Characters of a line kept until it ends: a program that never ends its lines must not fill the memory. */
+const maxLineChars = 1024 * 1024;
 
-/** Where a line comes from: shown before it as soon as there is more than one source. */
+/** The source of a line: shown before it as soon as there is more than one. */
 type Source = { ordinal: number; stream: LogStream; rest: string };
 
 /**
- * Puts the pieces of several streams together to whole lines, so that none is torn apart by another's. Each line bears
+ * Joins the pieces of several streams into whole lines, so that none is split by another's. Each line has
  * the attempt and stream it comes from when there are several.
  */
 export function createLogPrinter(write: (line: string) => void, style: Pick<Style, 'dim' | 'warn' | 'isColoured'>) {
@@ -78,11 +78,11 @@ export function createLogPrinter(write: (line: string) => void, style: Pick<Styl
       const lines = (source.rest + piece.text).split('\n');
       source.rest = lines.pop() ?? '';
       for (const line of lines) write(label(source) + visibleLogLine(line, style));
-      if (source.rest.length <= longestLine) return;
+      if (source.rest.length <= maxLineChars) return;
       write(label(source) + visibleLogLine(source.rest, style));
       source.rest = '';
     },
-    /** Writes what stands after the last line break of each stream. */
+    /** Writes what follows the last line break of each stream. */
     end: (): void => {
       for (const source of sources.values()) if (source.rest !== '') write(label(source) + visibleLogLine(source.rest, style));
     },

@@ -8,8 +8,8 @@ import { wholeNumber } from './options.ts';
 export function addMini({ program, action }: Registrar): void {
   program
     .command('mini')
-    .description('makes the mini dataset: drawn landmarks in the very format of GLDv2')
-    .requiredOption('--out <folder>', 'the folder to make')
+    .description('makes the mini dataset: drawn landmarks in exactly the format of GLDv2')
+    .requiredOption('--out <folder>', 'the folder to create')
     .option('--seed <number>', 'the same seed gives the same bytes', wholeNumber(0, 2 ** 31 - 1), 0)
     .action(action(mini));
 }
@@ -29,7 +29,7 @@ export type MakeMiniOptions = {
   signal: AbortSignal;
 };
 
-/** Makes the mini dataset, or finds it made, and shows how far it is. */
+/** Makes the mini dataset, or finds it, and shows the progress. */
 export async function makeMini({ out, seed, counts, ui, signal }: MakeMiniOptions) {
   // Loaded when needed: its native parts would slow down every other command.
   const { makeMiniDataset } = await import('@cairn/mini-dataset');
@@ -49,7 +49,7 @@ export async function makeMini({ out, seed, counts, ui, signal }: MakeMiniOption
   const { train, index, test, landmarks } = manifest.counts;
   const images = plural(train + index + test, 'image');
   const time = formatDuration((performance.now() - began) / 1000);
-  const how = drawn === 0 ? 'was there' : `made in ${time}`;
+  const how = drawn === 0 ? 'already there' : `made in ${time}`;
   ui.line(
     `${counts === undefined ? 'mini' : 'tiny'} dataset ${how}: ${images} of ${formatCount(landmarks)} landmarks, ${formatBytes(manifest.bytes)}, seed ${seed}  ${ui.style.dim(out)}`,
   );

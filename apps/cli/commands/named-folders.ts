@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import type { ModelFolders } from '@cairn/retrieval';
 
-/** What `cairn search` is given: `FOLDER` for one model, `NAME=FOLDER` for each of several; `NAME=NUMBER` for weights. */
+/** The arguments of `cairn search`: `FOLDER` for one model, `NAME=FOLDER` for each of several; `NAME=NUMBER` for weights. */
 export type NamedFolders = {
   queries: string[];
   index: string[];
@@ -10,11 +10,11 @@ export type NamedFolders = {
   weight?: string[] | undefined;
 };
 
-/** What a single model is called that was given no name. */
+/** The name of a single model that was given none. */
 const onlyModel = 'model';
 
 /**
- * The models that the options name, in the order of `--queries`. Each has a folder of every kind, and a weight of 1 unless given. Throws `invalid_request`
+ * The models that the options name, in the order of `--queries`. Each has a folder of every kind, and a weight of 1 by default. Throws `invalid_request`
  * for a model that one of the options lacks or names twice.
  */
 export function modelsOf(given: NamedFolders): ModelFolders[] {
@@ -63,6 +63,6 @@ function weightOf(name: string, text: string | undefined): number {
 
 function wrong(what: string): CairnError {
   return new CairnError('invalid_request', what, {
-    details: { remedy: 'Give --queries, --index and --references once a model, as NAME=FOLDER where there are several.' },
+    details: { remedy: 'Use --queries, --index and --references once per model, as NAME=FOLDER where there are several.' },
   });
 }

@@ -17,21 +17,21 @@ export function addRunCommands({ program, action }: Registrar): void {
     .description('lists the runs, the newest first')
     .addOption(new Option('--state <state>', 'only runs in this state').choices(runState.options))
     .option('--recipe <name>', 'only runs of this recipe')
-    .option('--limit <count>', 'at most so many', wholeNumber(1, 10_000), 20)
+    .option('--limit <count>', 'at most this many', wholeNumber(1, 10_000), 20)
     .action(action(listRuns));
   program
     .command('watch <run>')
-    .description('shows a run live until it is over: by name, id, or a beginning of its id')
+    .description('shows a run live until it is over: by name, id, or the beginning of its id')
     .action(action(watch));
   program
     .command('cancel <run>')
-    .description('cancels a run; what its steps have made so far is kept')
-    .option('--reason <text>', "noted in the run's history")
+    .description('cancels a run; the results of its steps so far are kept')
+    .option('--reason <text>', "recorded in the run's history")
     .action(action(cancel));
   program
     .command('retry <run>')
     .description('runs the failed and cancelled steps of a run again')
-    .option('--from <step>', 'runs this step and all that need it again')
+    .option('--from <step>', 'runs this step and all that depend on it again')
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .action(action(retry));
 }
@@ -105,6 +105,6 @@ async function retry(session: Session, text: string, options: { from?: string; w
   if (options.wait) return waitForRun(session, client, run);
   ui.json(run);
   ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)} again`);
-  ui.note(ui.style.dim(`Look at it with \`cairn watch ${run.name}\`.`));
+  ui.note(ui.style.dim(`Watch it with \`cairn watch ${run.name}\`.`));
   return undefined;
 }

@@ -13,14 +13,14 @@ export function addScores({ program, action }: Registrar): void {
     .description('scores a submission by both definitions of mAP@100, with CMC, precision and recall, without the service')
     .requiredOption('--submission <file>', 'submission.csv: id,images')
     .requiredOption('--solution <path>', 'retrieval_solution_v2.1.csv, or the folder of the CSV files')
-    .option('--out <folder>', 'the folder to make: metrics.json and per_query.parquet')
+    .option('--out <folder>', 'the folder to create: metrics.json and per_query.parquet')
     .action(action(score));
   program
     .command('compare <a> <b>')
     .description('compares two scored results query by query, with a bootstrap interval of the difference in mAP@100')
     .option('--samples <count>', 'resamples of the queries', wholeNumber(100, 1_000_000), 10_000)
     .option('--seed <number>', 'seed of the resamples', wholeNumber(0, 2 ** 31 - 1), 0)
-    .option('--show <count>', 'queries to show on each side, those that changed most', wholeNumber(0, 1000), 5)
+    .option('--show <count>', 'queries to show on each side, the most changed first', wholeNumber(0, 1000), 5)
     .action(action(compare));
 }
 
@@ -47,15 +47,15 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
   return undefined;
 }
 
-/** The solution's file, where its folder may be given: flat as downloaded, or with test/. */
+/** The solution's file, which may be given by its folder: flat as downloaded, or with test/. */
 export async function solutionFile(given: string): Promise<string> {
   const name = 'retrieval_solution_v2.1.csv';
   const path = resolve(given);
   for (const candidate of [path, join(path, name), join(path, 'test', name)]) {
     if ((await stat(candidate).catch(() => null))?.isFile()) return candidate;
   }
-  throw new CairnError('missing_file', `${path} is not a solution, and holds no ${name}`, {
-    details: { remedy: 'Give the CSV file, or the folder that holds it.' },
+  throw new CairnError('missing_file', `${path} is not a solution, and does not contain ${name}`, {
+    details: { remedy: 'Pass the CSV file, or its folder.' },
   });
 }
 

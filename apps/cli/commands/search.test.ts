@@ -12,7 +12,7 @@ let folder: string;
 const path = (name: string): string => join(folder, name);
 const read = (name: string): Promise<string> => readFile(path(name), 'utf8');
 
-/** The options of both models; `instead` has other folders, null for none. */
+/** The options of both models; `instead` replaces folders, null leaves one out. */
 function sets(instead: Record<string, string | null> = {}): string[] {
   const kinds = { queries: 'query', index: 'index', references: 'references' };
   return ['M0', 'M1'].flatMap((model) =>
@@ -27,7 +27,7 @@ const search = (out: string, ...args: string[]) => runTestCli(['search', ...args
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cairn-search-'));
-  // What before_merge finds at the ranks 1, 3 and 50 is taken for true, of every other query for Public.
+  // What before_merge finds at the ranks 1, 3 and 50 counts as correct, and every other query as Public.
   const submission = await readFile(join(given, 'before_merge.csv'), 'utf8');
   const rows = submission.trim().split('\n').slice(2);
   const solution = rows.map((row, query) => {
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-test('the submission of the reference comes out, scored and with a manifest; score and compare take it', async () => {
+test("the result is the reference's submission, scored and with a manifest; score and compare accept it", async () => {
   const raised = await search('raised', ...sets(), ...labels, '--rerank', 'before_merge', '--solution', folder);
   expect({ code: raised.code, err: raised.err }).toEqual({ code: 0, err: '' });
   expect(await read('raised/submission.csv')).toBe(await readFile(join(given, 'before_merge.csv'), 'utf8'));
@@ -47,7 +47,7 @@ test('the submission of the reference comes out, scored and with a manifest; sco
   expect(raised.out).toContain('600 references, 0 without a country; 0 more of the list have no features');
   // (1 + 2/3 + 3/50) / 3
   expect(raised.out).toMatch(/mAP@100, Kaggle +57\.56 % +57\.56 % +57\.56 %/);
-  expect(raised.out).toContain('Not scored: 1 query that the solution lacks.');
+  expect(raised.out).toContain('Not scored: 1 query missing in the solution.');
   const files = ['manifest.json', 'metrics.json', 'neighbours.parquet', 'per_query.parquet', 'submission.csv'];
   expect((await readdir(path('raised'))).toSorted()).toEqual(files);
   expect(JSON.parse(await read('raised/manifest.json'))).toMatchObject({
@@ -57,7 +57,7 @@ test('the submission of the reference comes out, scored and with a manifest; sco
     files: [{ name: 'submission.csv' }, { name: 'neighbours.parquet' }, { name: 'metrics.json' }, { name: 'per_query.parquet' }],
   });
 
-  // Submissions may have rows of queries that are not scored, but none that the solution does not know.
+  // Submissions may have rows of queries that are not scored, but none of unknown queries.
   const submission = (await read('raised/submission.csv')).split('\n').toSpliced(1, 1, 'qqqq,');
   await writeFile(path('known.csv'), submission.join('\n'));
   const scored = await runTestCli(['score', '--submission', path('known.csv'), '--solution', folder, '--out', path('scored'), '--json']);
@@ -81,13 +81,13 @@ test('the submission of the reference comes out, scored and with a manifest; sco
 test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {
   const [queries, index] = [join(given, 'sets/M0/query'), join(given, 'sets/M0/index')];
   const { code, err } = await search('one', '--queries', queries, '--index', index, '--references', '/nowhere');
-  expect({ code, err }).toEqual({ code: 0, err: '--rerank off compares nothing with references: they are not read.\n' });
+  expect({ code, err }).toEqual({ code: 0, err: '--rerank off does not use references: they are not read.\n' });
   const manifest = JSON.parse(await read('one/manifest.json'));
   expect(manifest).toMatchObject({ models: [{ name: 'model', references: null }], references: null });
   expect(manifest.settings).toEqual(defaultRerank);
 });
 
-test('vectors are whitened and take their neighbours in, and nothing of it stays', async () => {
+test('vectors are whitened and expanded by their neighbours, and no temporary file is left', async () => {
   const changes = ['--whiten-to', '16', '--augment-index', '3', '--expand-queries', '2'];
   const whiten = ['M0', 'M1'].flatMap((model) => ['--whiten', `${model}=${join(given, 'sets', model, 'references')}`]);
   const { code, err } = await search('changed', ...sets(), ...labels, '--rerank', 'before_merge', ...whiten, ...changes);
@@ -99,7 +99,7 @@ test('vectors are whitened and take their neighbours in, and nothing of it stays
   expect(await read('changed/submission.csv')).not.toBe(await readFile(join(given, 'before_merge.csv'), 'utf8'));
 });
 
-test('what does not fit together is told in one sentence, and nothing is left behind', async () => {
+test('inconsistent options are reported in one sentence, and nothing is left behind', async () => {
   const before = await readdir(folder);
   const expectRefusal = async (args: string[], message: RegExp) => {
     const { code, err } = await search('none', ...args);
@@ -127,15 +127,15 @@ test('what does not fit together is told in one sentence, and nothing is left be
     /vary in 19 directions/,
   );
   await expectRefusal([...sets(), '--lambda', '1.5'], /It must be a number from 0 to 1/);
-  await expectRefusal([...sets(), '--solution', given], /is not a solution, and holds no retrieval_solution_v2\.1\.csv/);
+  await expectRefusal([...sets(), '--solution', given], /is not a solution, and does not contain retrieval_solution_v2\.1\.csv/);
   expect(await readdir(folder)).toEqual(before);
 });
 
-test('features that tell of different models are not searched together', async () => {
-  await cp(join(given, 'sets/M0'), path('told'), { recursive: true });
-  await writeFile(path('told/query/manifest.json'), JSON.stringify({ details: { model: 'aaa', preprocessing: 'reference' } }));
-  await writeFile(path('told/index/manifest.json'), JSON.stringify({ details: { model: 'bbb' } }));
-  const { code, err } = await search('none', '--queries', path('told/query'), '--index', path('told/index'));
+test('features of different models are not searched together', async () => {
+  await cp(join(given, 'sets/M0'), path('described'), { recursive: true });
+  await writeFile(path('described/query/manifest.json'), JSON.stringify({ details: { model: 'aaa', preprocessing: 'reference' } }));
+  await writeFile(path('described/index/manifest.json'), JSON.stringify({ details: { model: 'bbb' } }));
+  const { code, err } = await search('none', '--queries', path('described/query'), '--index', path('described/index'));
   expect({ code, err }).toMatchObject({
     code: 2,
     err: expect.stringMatching(/were not made alike: .*query with the model aaa, .*index with bbb\./),

@@ -29,14 +29,14 @@ type SearchOptions = NamedFolders &
 export function addSearch({ program, action }: Registrar): void {
   program
     .command('search')
-    .description('searches the feature sets of one model or several, and reranks as the reference does, without the service')
+    .description('searches the feature sets of one model or several, and reranks like the reference, without the service')
     .requiredOption(
       '--queries <[name=]folder>',
       'the feature set of the queries; with a name for each of several models (repeatable)',
       collect,
     )
-    .requiredOption('--index <[name=]folder>', 'the feature set that is searched, of each model (repeatable)', collect)
-    .option('--references <[name=]folder>', 'the feature set of the references that vote, of each model (repeatable)', collect)
+    .requiredOption('--index <[name=]folder>', 'the feature set to search, for each model (repeatable)', collect)
+    .option('--references <[name=]folder>', 'the feature set of the references that vote, for each model (repeatable)', collect)
     .option('--labels <file>', 'the list of the references: a Parquet file with image_id, label and country')
     .option('--weight <name=number>', "a model's weight in the sum of similarities (default: 1; repeatable)", collect)
     .addOption(
@@ -44,36 +44,36 @@ export function addSearch({ program, action }: Registrar): void {
         .choices(['off', 'before_merge', 'after_merge', 'k_reciprocal'])
         .default('off'),
     )
-    .option('--boost-k-reciprocal', 'with after_merge: adds up and raises k-reciprocal similarities')
+    .option('--boost-k-reciprocal', 'with after_merge: sums and raises k-reciprocal similarities')
     .option('--votes <count>', 'references that vote for a query', wholeNumber(1, 10_000), 3)
     .option('--alpha <number>', 'what all votes for a landmark add to a similarity', positiveNumber, 1)
     .option('--beta <number>', 'what all votes for a country add to it', positiveNumber, 0.1)
-    .option('--k1 <count>', 'neighbours that have to be mutual', wholeNumber(1, 10_000), 10)
-    .option('--k2 <count>', 'images over whose neighbours the mean is taken', wholeNumber(1, 10_000), 3)
+    .option('--k1 <count>', 'neighbours that must be mutual', wholeNumber(1, 10_000), 10)
+    .option('--k2 <count>', 'images over whose neighbours to average', wholeNumber(1, 10_000), 3)
     .option(
       '--vote-neighbours <count>',
-      'nearest references, and of each its nearest, among which the votes are',
+      'nearest references, and nearest of each, among which votes are sought',
       wholeNumber(1, 10_000),
       30,
     )
-    .option('--vote-lambda <share>', "the cosine's part in the distance by which votes are found", share, 0.5)
-    .option('--lambda <share>', "the cosine's part in the distance of k_reciprocal", share, 0.3)
+    .option('--vote-lambda <share>', "the cosine's share of the distance that finds votes", share, 0.5)
+    .option('--lambda <share>', "the cosine's share of the distance of k_reciprocal", share, 0.3)
     .option(
       '--whiten <[name=]folder>',
-      'before all that: the feature set from which a PCA whitening is learned, of each model (repeatable)',
+      'first: the feature set from which a PCA whitening is learned, for each model (repeatable)',
       collect,
     )
-    .option('--whiten-to <count>', 'components that are kept (default: all in which the vectors vary)', wholeNumber(1, 10_000))
-    .option('--expand-queries <count>', 'after a whitening: neighbours that are added to each query (alpha-QE)', wholeNumber(0, 10_000), 0)
+    .option('--whiten-to <count>', 'components to keep (default: all in which the vectors vary)', wholeNumber(1, 10_000))
+    .option('--expand-queries <count>', 'after a whitening: neighbours to add to each query (alpha-QE)', wholeNumber(0, 10_000), 0)
     .option('--expand-queries-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
-    .option('--augment-index <count>', 'neighbours that are added to each index image before that (DBA)', wholeNumber(0, 10_000), 0)
+    .option('--augment-index <count>', 'neighbours to add to each index image before that (DBA)', wholeNumber(0, 10_000), 0)
     .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
-    .option('--block-rows <count>', 'rows that are compared at a time, which bounds the memory', wholeNumber(1, 10_000_000), 50_000)
+    .option('--block-rows <count>', 'rows to compare at a time, which limits the memory', wholeNumber(1, 10_000_000), 50_000)
     .option('--threads <count>', 'CPU threads (default: as many as there are cores)', wholeNumber(1, 1024))
     .addOption(new Option('--device <device>', 'where matrices are multiplied').choices(['cpu', 'cuda']).default('cpu'))
-    .requiredOption('--out <folder>', 'the folder to make: submission.csv, neighbours.parquet, manifest.json, and scores with --solution')
+    .requiredOption('--out <folder>', 'the folder to create: submission.csv, neighbours.parquet, manifest.json, and scores with --solution')
     .action(action(search));
 }
 
@@ -112,12 +112,12 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
       );
       if (ofGallery + ofQueries > 0) {
         const known = `${plural(ofGallery, 'reference is an image', 'references are images')} of the index, ${formatCount(ofQueries)} of the queries`;
-        ui.line(ui.style.warn(`${known}: their labels know the answer, and a score is partly theirs.`));
+        ui.line(ui.style.warn(`${known}: their labels reveal the answer, which inflates a score.`));
       }
     }
     if (scores !== null) for (const line of scoreLines(scores.metrics)) ui.line(line);
     if (scores !== null && scores.unknownQueries > 0)
-      ui.line(`Not scored: ${plural(scores.unknownQueries, 'query', 'queries')} that the solution lacks.`);
+      ui.line(`Not scored: ${plural(scores.unknownQueries, 'query', 'queries')} missing in the solution.`);
     ui.line(`Searched in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`);
     return undefined;
   } finally {
@@ -134,7 +134,7 @@ function settingsOf(options: SearchOptions): RerankSettings {
   return { mode, boostKReciprocal: options.boostKReciprocal === true, ...ofVotes, k1, k2, lambda, whitenTo, ...ofExpansion };
 }
 
-/** The folders as they are needed: references that nothing is compared with are not read. */
+/** The folders that are needed: references that are not used are not read. */
 async function foldersOf({ ui }: Session, options: SearchOptions, settings: RerankSettings) {
   const { requireFolder } = await import('@cairn/dataset');
   const { needsReferences } = await import('@cairn/retrieval');
@@ -142,18 +142,17 @@ async function foldersOf({ ui }: Session, options: SearchOptions, settings: Rera
   const given = modelsOf(options);
   if (isCompared && (options.labels === undefined || given.some(({ references }) => references === null))) {
     throw new CairnError('invalid_request', `--rerank ${settings.mode} needs --references and --labels`, {
-      details: { remedy: 'Give the feature set of the references of each model, and the list of which it was extracted.' },
+      details: { remedy: 'Pass the feature set of the references of each model, and the list from which it was extracted.' },
     });
   }
-  if (!isCompared && options.references !== undefined)
-    ui.note(`--rerank ${settings.mode} compares nothing with references: they are not read.`);
+  if (!isCompared && options.references !== undefined) ui.note(`--rerank ${settings.mode} does not use references: they are not read.`);
   const models = given.map((model): ModelFolders => {
     const references = isCompared && model.references !== null ? resolve(model.references) : null;
     const whitening = model.whitening === null ? null : resolve(model.whitening);
     return { ...model, queries: resolve(model.queries), index: resolve(model.index), references, whitening };
   });
   if (settings.whitenTo !== null && models.some(({ whitening }) => whitening === null)) {
-    throw new CairnError('invalid_request', '--whiten-to needs --whiten', { details: { remedy: 'Give the feature set to learn from.' } });
+    throw new CairnError('invalid_request', '--whiten-to needs --whiten', { details: { remedy: 'Pass the feature set to learn from.' } });
   }
   for (const { name, queries, index, references, whitening } of models) {
     await requireFolder(`The feature set of the queries of ${name}`, queries);
@@ -164,7 +163,7 @@ async function foldersOf({ ui }: Session, options: SearchOptions, settings: Rera
   return { models, labels: isCompared && options.labels !== undefined ? resolve(options.labels) : null };
 }
 
-/** One progress line after the other. */
+/** One progress line after another. */
 function progressOf(ui: Ui) {
   let line: ReturnType<typeof createProgressLine> | null = null;
   let shown = '';

@@ -9,9 +9,9 @@ import { positiveNumber } from './options.ts';
 export function addServiceCommands({ program, action }: Registrar): void {
   program
     .command('gc')
-    .description('removes artifacts that no run refers to and what ended attempts left behind')
+    .description('removes artifacts that no run refers to and the remains of ended attempts')
     .option('--dry-run', 'only says what would be removed')
-    .option('--older-than <hours>', 'spares what is younger', positiveNumber, 24)
+    .option('--older-than <hours>', 'keeps what is newer', positiveNumber, 24)
     .action(action(gc));
   program
     .command('fleet')
@@ -41,7 +41,7 @@ async function fleet({ ui, signal, client }: Session): Promise<undefined> {
   ui.json(view);
   ui.line(
     view.leader === null
-      ? ui.style.warn('No controller leads: nothing is started.')
+      ? ui.style.warn('There is no leader: nothing is started.')
       : `Leader: ${view.leader.holder} (epoch ${view.leader.epoch})`,
   );
   const rows = view.pools.map((pool) => [
@@ -76,7 +76,7 @@ async function version({ ui }: Session): Promise<undefined> {
   return undefined;
 }
 
-/** The release that this file belongs to. */
+/** The release of this file. */
 export async function releaseVersion(): Promise<string> {
   const text = await readFile(join(import.meta.dirname, '..', '..', '..', 'package.json'), 'utf8');
   return z.object({ version: z.string() }).parse(JSON.parse(text)).version;

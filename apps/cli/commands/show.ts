@@ -5,7 +5,7 @@ import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
-import { attemptsToTell, attemptTable, firstLine } from '../watch/attempt-table.ts';
+import { attemptTable, firstLine, notableAttempts } from '../watch/attempt-table.ts';
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
 import { newNotes } from '../watch/watch-run.ts';
@@ -13,7 +13,7 @@ import { newNotes } from '../watch/watch-run.ts';
 export function addShow({ program, action }: Registrar): void {
   program
     .command('show <run>')
-    .description('shows a run: its steps with times, reuse, scores and failures, and where its artifacts lie')
+    .description('shows a run: its steps with times, reuse, scores and failures, and where its artifacts are')
     .action(action(show));
 }
 
@@ -22,7 +22,7 @@ async function show({ ui, signal, client, cli }: Session, text: string): Promise
   const found = await findRun(api, text, signal);
   const run = await api.getRun(found.id, { signal });
   const artifacts = await artifactsOf(api, run, signal);
-  const attempts = await attemptsToTell(api, run, signal);
+  const attempts = await notableAttempts(api, run, signal);
   ui.json({ run, artifacts: [...artifacts.values()], attempts });
   for (const line of showLines(run, artifacts, { ...ui, now: cli.now() })) ui.line(line);
   for (const line of attemptTable(attempts, { ...ui, now: cli.now() })) ui.line(line);
@@ -60,18 +60,19 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
   ];
 }
 
-/** Why a step failed, or why the last attempt at one did that is not over yet. */
+/** Why a step failed, or why the last attempt at an unfinished one did. */
 function failureLines(step: StepView, { style }: Pick<Ui, 'style'>): string[] {
   if (step.failure === null || (isEndedStep(step.state) && step.state !== 'failed')) return [];
   if (step.state === 'failed') return ['', ...failureText(step).map(style.bad)];
   return ['', style.dim(`The last attempt at ${step.name} ended (${step.failure.cause}): ${firstLine(step.failure.message)}`)];
 }
 
-/** A run's steps: time, whether run or reused, attempts, and what each came to or waits for. */
+/** A run's steps: time, whether run or reused, attempts, and the result of each or what it waits for. */
 export function stepTable(run: RunView, options: ShowOptions): string[] {
   const { style, now } = options;
   const rows = run.stepViews.map((step) => {
-    const told = step.waiting !== null ? [step.waiting.sentence] : [...progressOf(step), ...resultParts({ ...step, attempts: 0 }, options)];
+    const details =
+      step.waiting !== null ? [step.waiting.sentence] : [...progressOf(step), ...resultParts({ ...step, attempts: 0 }, options)];
     return [
       stepSign(step.state, options),
       step.name,
@@ -79,7 +80,7 @@ export function stepTable(run: RunView, options: ShowOptions): string[] {
       step.state,
       step.startedAt === null || isTimeless(step) ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
       step.attempts === 0 ? '' : String(step.attempts),
-      step.waiting !== null ? style.dim(told.join('  ')) : told.join('  '),
+      step.waiting !== null ? style.dim(details.join('  ')) : details.join('  '),
     ];
   });
   const columns = [
@@ -96,7 +97,7 @@ export function stepTable(run: RunView, options: ShowOptions): string[] {
 
 const progressOf = (step: StepView): string[] => (step.state === 'active' && step.progress !== null ? progressParts(step, undefined) : []);
 
-/** Where the artifacts of a run lie, one line a step that has one. */
+/** Where the artifacts of a run are, one line per step that has one. */
 export function artifactTable(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, { style }: Pick<Ui, 'style'>): string[] {
   const rows = run.stepViews.flatMap((step) => {
     const view = step.artifact === null ? undefined : artifacts.get(step.artifact.id);

@@ -15,7 +15,7 @@ type SubmitOptions = SubmissionOptions & { idempotencyKey?: string; wait?: true;
 
 export function addSubmit({ program, action }: Registrar): void {
   withSubmission(program.command('submit').description('submits a run of a recipe'))
-    .option('--idempotency-key <key>', 'the same key twice is the same run: for CI jobs that may run again')
+    .option('--idempotency-key <key>', 'the same key twice is the same run: for CI jobs that may be repeated')
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why')
     .action(action(submit));
@@ -24,7 +24,7 @@ export function addSubmit({ program, action }: Registrar): void {
   );
 }
 
-/** The options that say what to submit. */
+/** The options that define a submission. */
 function withSubmission(command: Command): Command {
   return command
     .option('-f, --file <recipe.yaml>', 'a recipe as YAML; - reads it from stdin')
@@ -32,9 +32,9 @@ function withSubmission(command: Command): Command {
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.384.epochs=2, or stages."v1.5".epochs=2 (repeatable)', collect)
     .option('-d, --dataset <name>', "name or name@version (default: the recipe's own)")
     .option('-n, --name <name>', 'a name for the run (default: the recipe and a number)')
-    .option('-u, --until <steps>', 'only these steps and what they need: --until export, or --until extract_index,extract_query')
-    .option('--priority <number>', 'larger goes first, -100 to 100', wholeNumber(-100, 100))
-    .option('--no-reuse [steps]', 'runs every step again, or those named: --no-reuse=384,export');
+    .option('-u, --until <steps>', 'only these steps and those they need: --until export, or --until extract_index,extract_query')
+    .option('--priority <number>', 'higher runs first, -100 to 100', wholeNumber(-100, 100))
+    .option('--no-reuse [steps]', 'runs every step again, or the listed ones: --no-reuse=384,export');
 }
 
 async function submit(session: Session, options: SubmitOptions): Promise<number | undefined> {
@@ -50,18 +50,19 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
-  ui.note(ui.style.dim(`Look at it with \`cairn watch ${run.name}\`.`));
+  ui.note(ui.style.dim(`Watch it with \`cairn watch ${run.name}\`.`));
   return undefined;
 }
 
-/** Shows the run until it is over. When the wait is interrupted the run goes on, and the reader is told how to come back. */
+/** Shows the run until it is over. When the wait is interrupted, the run continues, and a note says how to return to it. */
 export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
-  const tell = (): void => ui.note(`\nThe run goes on. \`cairn watch ${run.name}\` shows it again, \`cairn cancel ${run.name}\` ends it.`);
-  signal.addEventListener('abort', tell, { once: true });
+  const sayHowToReturn = (): void =>
+    ui.note(`\nThe run continues. \`cairn watch ${run.name}\` shows it again, \`cairn cancel ${run.name}\` ends it.`);
+  signal.addEventListener('abort', sayHowToReturn, { once: true });
   try {
     return exitCodeOfRun(await showRun({ client, runId: run.id, ui, signal, now: cli.now }));
   } finally {
-    signal.removeEventListener('abort', tell);
+    signal.removeEventListener('abort', sayHowToReturn);
   }
 }
 
@@ -74,7 +75,7 @@ async function plan(session: Session, options: SubmissionOptions): Promise<undef
   return undefined;
 }
 
-/** The plan as a table: each step with what would happen to it and why. */
+/** The plan as a table: what would happen to each step and why. */
 export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 'glyphs'>): string[] {
   const words: Record<PlanView['steps'][number]['action'], string> = {
     run: style.accent('run'),
@@ -110,8 +111,8 @@ export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 
     ...tableLines(columns, rows, { heading: style.dim }),
     '',
     estimateText(view.estimate),
-    ...section('How the steps are reckoned:', bases),
-    ...section('What a step of training is made of, and what changes with the number of GPUs:', splits),
+    ...section('How the estimates were made:', bases),
+    ...section('How an optimizer step is split, and what changes with the number of GPUs:', splits),
   ];
 }
 
@@ -122,7 +123,7 @@ function givenText({ name, sha256 }: PlanView['steps'][number]['given'][number])
 function estimateText(estimate: StepEstimate): string {
   const needs = [
     ...(estimate.gpuHours ? [`${hours(estimate)} GPU-hours`] : []),
-    ...(estimate.gpuMemoryGib === null ? [] : [`at most ${memory(estimate)} a GPU`]),
+    ...(estimate.gpuMemoryGib === null ? [] : [`at most ${memory(estimate)} per GPU`]),
   ];
   return needs.length === 0 ? `Estimate: ${estimate.basis}` : `Estimate: ${needs.join(', ')} (${estimate.basis})`;
 }
@@ -144,12 +145,12 @@ type SubmissionOptions = {
   reuse: boolean | string;
 };
 
-/** The submission that the options ask for. `readRecipe` reads the file of `-f`. */
+/** The submission for the options. `readRecipe` reads the file of `-f`. */
 async function submissionOf(options: SubmissionOptions, readRecipe: (path: string) => Promise<RecipeInput>): Promise<SubmitRequestInput> {
   if ((options.file === undefined) === (options.recipe === undefined)) {
     const what = options.file === undefined ? 'no recipe is given' : '-f and --recipe both give a recipe';
     throw new CairnError('invalid_request', what, {
-      details: { remedy: 'Give either -f FILE or --recipe NAME; `cairn recipes` lists the names.' },
+      details: { remedy: 'Use either -f FILE or --recipe NAME; `cairn recipes` lists the names.' },
     });
   }
   const set = parseSetOptions(options.set ?? []);

@@ -21,7 +21,7 @@ beforeAll(async () => {
   const ranges = { cleanImages: [6, 6], extraImages: [0, 0], fullOnlyImages: [0, 0], indexImages: [4, 4] } as const;
   await makeMiniDataset({ out: path('mini'), seed: 3, counts: { ...one, ...ranges } });
   server = createServer((request, response) => {
-    // To a proxy the whole address is sent.
+    // A proxy gets the whole address.
     readFile(path(`mini/tars${new URL(request.url ?? '', from).pathname}`)).then(
       (bytes) => response.writeHead(200, { 'content-length': bytes.length }).end(bytes),
       () => response.writeHead(404).end(),
@@ -72,10 +72,10 @@ test('tars are fetched, and then indexed', async () => {
   // The fifth tar of train was not fetched: it has one of the six images.
   expect(out).toMatch(/train {2}5 images in 4 tars\nindex {2}5 images in 4 tars\nIndexed in /);
   expect((await readdir(path('tars/tars-index'))).toSorted()).toEqual(['index.json', 'index.parquet', 'parts', 'train.parquet']);
-  expect((await runTestCli(['tars', 'index', path('tars')])).out).toContain('train  5 images in 4 tars  (4 known from before)');
+  expect((await runTestCli(['tars', 'index', path('tars')])).out).toContain('train  5 images in 4 tars  (4 already indexed)');
 });
 
-test('tars are fetched through the proxy of the environment, which is told', async () => {
+test('tars are fetched through the proxy of the environment, which is printed', async () => {
   const main = join(import.meta.dirname, '../main.ts');
   const args = ['tars', 'fetch', '--from', 'http://landmarks.invalid', '--out', path('proxied'), '--splits', 'train', '--numbers', '0'];
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [main, ...args], {
@@ -85,20 +85,22 @@ test('tars are fetched through the proxy of the environment, which is told', asy
   expect(stderr).toContain(`http by ${new URL(from).host}`);
 });
 
-test('a tar that cannot be had is named, and the command fails', async () => {
+test('a tar that cannot be downloaded is named, and the command fails', async () => {
   const { code, out } = await runTestCli(['tars', 'fetch', '--from', from, '--out', path('some'), '--splits', 'test', '--numbers', '1,2']);
   expect(code).toBe(1);
   expect(out).toMatch(/^test\/images_002\.tar {2}http.* is not there, or not open to you: the server answers 404/);
-  expect(out).toContain('1 tar failed. Run the same again');
+  expect(out).toContain('1 tar failed. Run the same command again');
 });
 
-test('wrong usage is told', async () => {
+test('wrong usage is reported', async () => {
   expect((await runTestCli(['tars', 'index', path('mini')])).err).toContain('holds no tars: put images_NNN.tar into train/, index/, test/');
   expect((await runTestCli(['tars', 'fetch', '--out', path('x'), '--numbers', '9-3'])).err).toContain(
-    '"9-3" is no number or range such as 0-9.',
+    '"9-3" is not a number or range such as 0-9.',
   );
-  expect((await runTestCli(['tars', 'fetch', '--out', path('x'), '--from', 'nowhere'])).err).toContain('is no address such as https://');
+  expect((await runTestCli(['tars', 'fetch', '--out', path('x'), '--from', 'nowhere'])).err).toContain(
+    'is not an address such as https://',
+  );
   expect((await runTestCli(['tars', 'fetch', '--out', path('x'), '--splits', 'tests'])).err).toContain(
-    '"tests" is none of train, index, test.',
+    '"tests" is not one of train, index, test.',
   );
 });

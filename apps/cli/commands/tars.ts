@@ -13,18 +13,18 @@ const splitNames = ['train', 'index', 'test'] as const;
 type Split = (typeof splitNames)[number];
 
 export function addTars({ program, action }: Registrar): void {
-  const tars = program.command('tars').description('fetches and indexes the tars of GLDv2, without the service');
+  const tars = program.command('tars').description('downloads and indexes the tars of GLDv2, without the service');
   withSplits(tars.command('fetch'))
-    .description('fetches tars, each checked by its md5; run again, it goes on where it was')
+    .description('downloads tars and verifies their md5; when run again, it continues')
     .requiredOption('--out <folder>', 'gets train/images_000.tar and so on, and md5sum/')
     .option('--numbers <ranges>', 'only these of each split, such as 0-9,17', numbers)
-    .option('--from <address>', 'where they lie (default: the address of GLDv2)')
+    .option('--from <address>', 'where they are (default: the address of GLDv2)')
     .option('--parallel <count>', 'tars at a time', wholeNumber(1, 64), 4)
-    .option('--tries <count>', 'tries without a new byte before a tar is given up', wholeNumber(1, 100), 8)
-    .option('--verify', 'also reads the tars that are there and compares their md5')
+    .option('--tries <count>', 'tries without new data before a tar is given up', wholeNumber(1, 100), 8)
+    .option('--verify', 'also reads existing tars and compares their md5')
     .action(action(fetch));
   withSplits(tars.command('index <source>'))
-    .description('writes where each image lies in the tars below a folder; run again, it reads only what is new')
+    .description('writes where each image is in the tars below a folder; when run again, it reads only new ones')
     .option('--out <folder>', 'gets SPLIT.parquet and index.json (default: SOURCE/tars-index)')
     .option('--no-md5', 'reads only the headers, not every byte for its md5')
     .action(action(index));
@@ -34,20 +34,20 @@ function withSplits(command: Command): Command {
   return command.option('--splits <names>', `only these, separated by commas (${splitNames.join(', ')})`, (text) =>
     text.split(',').map((name) => {
       const split = splitNames.find((known) => known === name.trim());
-      if (split === undefined) throw new InvalidArgumentError(`"${name}" is none of ${splitNames.join(', ')}.`);
+      if (split === undefined) throw new InvalidArgumentError(`"${name}" is not one of ${splitNames.join(', ')}.`);
       return split;
     }),
   );
 }
 
-const mostNumbers = 100_000;
+const maxNumbers = 100_000;
 
 function numbers(text: string): number[] {
   const found = text.split(',').flatMap((range) => {
     const [, first = '', last = first] = /^(\d{1,6})(?:-(\d{1,6}))?$/.exec(range.trim()) ?? [];
     const [from, to] = [Number(first), Number(last)];
-    if (first === '' || to < from || to - from >= mostNumbers)
-      throw new InvalidArgumentError(`"${range}" is no number or range such as 0-9.`);
+    if (first === '' || to < from || to - from >= maxNumbers)
+      throw new InvalidArgumentError(`"${range}" is not a number or range such as 0-9.`);
     return Array.from({ length: to - from + 1 }, (_, n) => from + n);
   });
   return [...new Set(found)];
@@ -76,9 +76,9 @@ async function fetch({ ui, cli, signal }: Session, options: FetchOptions): Promi
   const out = resolve(options.out);
   const began = performance.now();
   const screen = ui.isTerminal ? createLiveScreen(ui.stdout) : null;
-  let [shownAt, told] = [0, -1];
+  let [shownAt, shownHundredth] = [0, -1];
   const proxies = describeProxies(cli.env);
-  if (proxies !== null) ui.note(`Through the proxies of the environment, but for what NO_PROXY names: ${proxies}.`);
+  if (proxies !== null) ui.note(`Using the proxies of the environment, except for the hosts in NO_PROXY: ${proxies}.`);
   const result = await fetchTars({
     ...(from === undefined ? {} : { from: addressOf(from) }),
     out,
@@ -89,11 +89,11 @@ async function fetch({ ui, cli, signal }: Session, options: FetchOptions): Promi
     onProgress: ({ done, total, bytes }) => {
       const seconds = (performance.now() - began) / 1000;
       if (screen === null) {
-        // In a log a line for each hundredth of the tars is enough.
+        // In a log, one line for each hundredth of the tars is enough.
         const hundredth = Math.floor((done / total) * 100);
-        if (hundredth > told)
+        if (hundredth > shownHundredth)
           ui.note(`${formatCount(done)}/${formatCount(total)} tars, ${formatBytes(bytes)} in ${formatDuration(seconds)}`);
-        told = Math.max(told, hundredth);
+        shownHundredth = Math.max(shownHundredth, hundredth);
       } else if (seconds - shownAt > 0.1 || done === total) {
         shownAt = seconds;
         const rate = formatBytes(bytes / Math.max(seconds, 0.001));
@@ -108,19 +108,19 @@ async function fetch({ ui, cli, signal }: Session, options: FetchOptions): Promi
   ui.json(result);
   const { fetched, present, failed, bytes } = result;
   for (const { tar, message } of failed) ui.line(`${ui.style.bad(tar)}  ${message}`);
-  const there = present.length === 0 ? '' : `, ${formatCount(present.length)} ${present.length === 1 ? 'was' : 'were'} there`;
+  const there = present.length === 0 ? '' : `, ${formatCount(present.length)} ${present.length === 1 ? 'was' : 'were'} already there`;
   ui.line(
     `${plural(fetched.length, 'tar')} fetched${there}, ${formatBytes(bytes)} in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(out)}`,
   );
   if (failed.length === 0) return undefined;
-  ui.line(ui.style.bad(`${plural(failed.length, 'tar')} failed. Run the same again: it goes on where it was.`));
+  ui.line(ui.style.bad(`${plural(failed.length, 'tar')} failed. Run the same command again: it continues where it stopped.`));
   return exitCodes.failed.code;
 }
 
 function addressOf(text: string): string {
   if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text;
-  throw new CairnError('invalid_request', `--from ${text} is no address such as https://example.org/google-landmark`, {
-    details: { remedy: 'Give the address below which train/images_000.tar and md5sum/ lie, or leave --from out for that of GLDv2.' },
+  throw new CairnError('invalid_request', `--from ${text} is not an address such as https://example.org/google-landmark`, {
+    details: { remedy: 'Use the address that has train/images_000.tar and md5sum/ below it, or leave --from out for that of GLDv2.' },
   });
 }
 
@@ -147,8 +147,8 @@ async function index(
     const unindexed = tars.reduce((sum, tar) => sum + tar.unindexed, 0);
     const unchecked = tars.filter(({ md5Checked }) => !md5Checked).length;
     const notes = [
-      ...(wasKnown > 0 ? [`${formatCount(wasKnown)} known from before`] : []),
-      ...(unchecked > 0 ? [`${formatCount(unchecked)} without a compared md5`] : []),
+      ...(wasKnown > 0 ? [`${formatCount(wasKnown)} already indexed`] : []),
+      ...(unchecked > 0 ? [`${formatCount(unchecked)} with unverified md5`] : []),
       ...(unindexed > 0
         ? [
             ui.style.warn(

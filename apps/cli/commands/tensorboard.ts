@@ -9,8 +9,8 @@ import { plural } from '../output/units.ts';
 export function addTensorBoard({ program, action }: Registrar): void {
   program
     .command('tensorboard <run>')
-    .description("downloads a run's event files for TensorBoard: a folder for each training stage and attempt")
-    .requiredOption('--out <folder>', 'the folder to make; `tensorboard --logdir` takes it')
+    .description("downloads a run's event files for TensorBoard: one folder per training stage and attempt")
+    .requiredOption('--out <folder>', 'the folder to create, for `tensorboard --logdir`')
     .action(action(download));
 }
 
@@ -36,6 +36,6 @@ async function download({ ui, signal, client }: Session, text: string, { out }: 
   }
   ui.json({ files });
   if (files.length === 0) ui.note(`${run.name} has no event files: they are stored when a training attempt ends.`);
-  else ui.line(`${plural(files.length, 'file')} in ${out}. Look at them with \`tensorboard --logdir ${out}\`.`);
+  else ui.line(`${plural(files.length, 'file')} in ${out}. View them with \`tensorboard --logdir ${out}\`.`);
   return undefined;
 }

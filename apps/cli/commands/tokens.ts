@@ -6,15 +6,15 @@ import { formatAgo } from '../output/units.ts';
 import { positiveNumber } from './options.ts';
 
 export function addTokens({ program, action }: Registrar): void {
-  const tokens = program.command('tokens').description('lists, makes and revokes tokens (for admins)');
+  const tokens = program.command('tokens').description('lists, creates and revokes tokens (for admins)');
   tokens.command('list', { isDefault: true }).description('lists the tokens').action(action(list));
   tokens
     .command('create <name>')
-    .description('makes a token and prints its secret, once')
-    .addOption(new Option('--role <role>', 'what it may do').choices(tokenRole.options).default('submitter'))
-    .option('--expires-in-days <days>', 'ends by itself after so many days', positiveNumber)
+    .description('creates a token and prints its secret, once')
+    .addOption(new Option('--role <role>', 'its permissions').choices(tokenRole.options).default('submitter'))
+    .option('--expires-in-days <days>', 'expires after this many days', positiveNumber)
     .action(action(create));
-  tokens.command('revoke <token>').description('ends a token, by id or name').action(action(revoke));
+  tokens.command('revoke <token>').description('revokes a token, by id or name').action(action(revoke));
 }
 
 async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
@@ -29,7 +29,14 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
     token.lastUsedAt === null ? 'never' : formatAgo(token.lastUsedAt, now),
     ui.style.dim(token.id),
   ]);
-  const columns = [{ title: 'name' }, { title: 'role' }, { title: 'made' }, { title: 'expires' }, { title: 'last used' }, { title: 'id' }];
+  const columns = [
+    { title: 'name' },
+    { title: 'role' },
+    { title: 'created' },
+    { title: 'expires' },
+    { title: 'last used' },
+    { title: 'id' },
+  ];
   for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
   return undefined;
 }
@@ -42,7 +49,7 @@ async function create(
   const { role, expiresInDays } = options;
   const token = await (await client()).createToken({ name, role, ...(expiresInDays === undefined ? {} : { expiresInDays }) }, { signal });
   ui.json(token);
-  // The secret alone on stdout: `CAIRN_TOKEN=$(cairn tokens create ci)`.
+  // Only the secret on stdout: `CAIRN_TOKEN=$(cairn tokens create ci)`.
   ui.line(token.secret);
   ui.note(ui.style.dim(`Token ${token.name} (${token.role}, ${token.id}). Its secret is not shown again.`));
   return undefined;
@@ -53,11 +60,10 @@ async function revoke({ ui, signal, client }: Session, text: string): Promise<un
   const { items } = await api.listTokens({ signal });
   const fitting = items.filter((token) => token.id === text || token.name === text);
   const [token, ...others] = fitting;
-  if (token === undefined)
-    throw new CairnError('not_found', `There is no token "${text}"`, { details: { remedy: '`cairn tokens` lists them.' } });
+  if (token === undefined) throw new CairnError('not_found', `No token "${text}"`, { details: { remedy: '`cairn tokens` lists them.' } });
   if (others.length > 0) {
     throw new CairnError('invalid_request', `Several tokens are named "${text}": ${fitting.map(({ id }) => id).join(', ')}`, {
-      details: { remedy: 'Give the id.' },
+      details: { remedy: 'Use the id.' },
     });
   }
   await api.revokeToken(token.id, { signal });

@@ -13,9 +13,9 @@ export function addUp({ program, action }: Registrar): void {
   program
     .command('up')
     .description('starts the whole service on this machine, until Ctrl-C; --home chooses its folder')
-    .option('-p, --port <number>', 'port of the API; 0 takes a free one', port, 8080)
-    .option('--internal-port <number>', 'port that agents call; 0 takes a free one', port, 8081)
-    .option('--slots <count>', 'how many ranks and workers run at a time', wholeNumber(1, 64), 2)
+    .option('-p, --port <number>', 'port of the API; 0 chooses a free one', port, 8080)
+    .option('--internal-port <number>', 'port for the agents; 0 chooses a free one', port, 8081)
+    .option('--slots <count>', 'how many ranks and workers may run at a time', wholeNumber(1, 64), 2)
     .action(action(up));
 }
 
@@ -28,7 +28,7 @@ async function up({ ui, cli, signal, globals }: Session, options: UpOptions): Pr
     home: homeOf(cli.env, globals.home),
     python: cli.env.CAIRN_PYTHON,
     env: cli.env,
-    tell: (line) => ui.note(ui.style.warn(line)),
+    onEvent: (line) => ui.note(ui.style.warn(line)),
     signal,
   });
   ui.line(`${ui.style.good('Cairn is up')} after ${formatDuration((performance.now() - began) / 1000)}`);
@@ -39,21 +39,21 @@ async function up({ ui, cli, signal, globals }: Session, options: UpOptions): Pr
   return undefined;
 }
 
-/** Where the service is reached and where its things lie. */
+/** The service's addresses and folders. */
 export function serviceLines(service: Service, { style }: Pick<Ui, 'style'>): string[] {
   const field = (name: string, value: string): string => `  ${style.dim(name.padEnd(8))} ${value}`;
   return [
     field('API', `${style.bold(service.url)}`),
     field('docs', `${service.url}/docs`),
-    field('token', `${service.home.tokenFile} ${style.dim('(an admin; `cairn` finds it by itself)')}`),
+    field('token', `${service.home.tokenFile} ${style.dim('(admin; `cairn` finds it by itself)')}`),
     field('logs', service.home.logFile('*')),
-    style.dim('Ctrl-C stops it and its agents; runs go on at the next `cairn up`.'),
+    style.dim('Ctrl-C stops it and its agents; runs continue at the next `cairn up`.'),
   ];
 }
 
-/** Stops the service and says so: agents may take some seconds to save their work. */
+/** Stops the service and reports it: agents may take some seconds to save their work. */
 export async function stopService(service: Service, ui: Ui): Promise<void> {
-  ui.note(`\nStopping: agents save their work; runs go on at the next start. ${ui.style.dim('(Ctrl-C again ends at once.)')}`);
+  ui.note(`\nStopping: agents save their work; runs continue at the next start. ${ui.style.dim('(Ctrl-C again stops at once.)')}`);
   const began = performance.now();
   await service.close();
   ui.note(`Stopped after ${formatDuration((performance.now() - began) / 1000)}.`);

@@ -4,11 +4,11 @@ import { tableLines } from '../output/table.ts';
 import { formatAgo, formatBytes } from '../output/units.ts';
 
 export function addWeights({ program, action }: Registrar): void {
-  const weights = program.command('weights').description('lists imported weights, and takes them off the list');
-  weights.command('list', { isDefault: true }).description('lists the imported weights, as recipes name them').action(action(list));
+  const weights = program.command('weights').description('lists and removes imported weights');
+  weights.command('list', { isDefault: true }).description('lists the imported weights by their names in recipes').action(action(list));
   weights
     .command('remove <name>')
-    .description('takes weights off the list, those of others as an admin; `cairn gc` removes the file when no run refers to it')
+    .description('removes weights from the list, those of other users as an admin; `cairn gc` removes the file when no run refers to it')
     .action(action(remove));
 }
 
@@ -17,7 +17,7 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   for await (const one of (await client()).eachWeights({ signal })) items.push(one);
   ui.json({ items });
   if (items.length === 0) {
-    ui.line('No weights. `cairn import weights FILE --backbone NAME` brings some in.');
+    ui.line('No weights. `cairn import weights FILE --backbone NAME` imports some.');
     return undefined;
   }
   const rows = items.map(({ name, content, backbone, extent, sha256, bytes, licence, createdAt }) => [
@@ -45,6 +45,6 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
 async function remove({ ui, signal, client }: Session, name: string): Promise<undefined> {
   await (await client()).removeWeights(name, { signal });
   ui.json({ removed: name });
-  ui.line(`Weights ${name} are off the list; runs that were submitted with them keep them.`);
+  ui.line(`Weights ${name} removed from the list; runs that were submitted with them keep them.`);
   return undefined;
 }

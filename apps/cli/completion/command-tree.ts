@@ -7,19 +7,19 @@ export type CompletionOption = {
   description: string;
   takesValue: boolean;
   choices: readonly string[];
-  /** What the service knows names of: see {@link nameKinds}. */
+  /** The kind of names that the service can list: see {@link nameKinds}. */
   names: NameKind | null;
 };
 
 export type CompletionNode = {
-  /** Words from the program's name on, without it: `['dataset', 'add']`; empty for the program. */
+  /** Words after the program's name: `['dataset', 'add']`; empty for the program. */
   path: readonly string[];
   description: string;
   commands: readonly { name: string; description: string }[];
   options: readonly CompletionOption[];
-  /** Words that the first argument may be. */
+  /** Choices of the first argument. */
   choices: readonly string[];
-  /** What the first argument names. */
+  /** The kind of names of the first argument. */
   names: NameKind | null;
 };
 
@@ -30,7 +30,7 @@ export type NameKind = (typeof nameKinds)[number];
 const namesOfArgument: Readonly<Record<string, NameKind>> = { run: 'runs', recipe: 'recipes', dataset: 'datasets' };
 const namesOfCommand: Readonly<Record<string, NameKind>> = { 'recipe show': 'recipes', 'dataset show': 'datasets', models: 'models' };
 
-/** Every visible command below `program`, itself first: what the completion scripts are written from. */
+/** Every visible command below `program`, itself first: the input of the completion scripts. */
 export function commandTree(program: Command, path: readonly string[] = []): CompletionNode[] {
   const visible = program.createHelp().visibleCommands(program);
   const subcommands = visible.filter((command) => command.name() !== 'help');

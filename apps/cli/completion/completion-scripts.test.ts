@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** What bash would offer for the last word of a line; `cairn names runs` answers two names. */
+/** The candidates that bash offers for the last word of a line; `cairn names runs` returns two names. */
 async function offered(line: string): Promise<string[]> {
   const words = line.split(' ').map((word) => `'${word}'`);
   const program = `cairn() { [ "$*" = "names runs" ] && printf 'mini-1\\nmini-2\\n'; }
@@ -32,13 +32,13 @@ describe('the script for bash', () => {
     await expect(run('bash', ['-n', script], { timeout: 10_000 })).resolves.toMatchObject({ stderr: '' });
   });
 
-  test('offers commands, then those below them, but none that is hidden', async () => {
+  test('offers commands, then subcommands, but no hidden ones', async () => {
     expect(await offered('cairn re')).toEqual(['retry', 'recipes', 'recipe']);
     expect(await offered('cairn dataset ')).toEqual(['add', 'show']);
     expect(await offered('cairn n')).toEqual([]);
   });
 
-  test("offers a command's options and those that every command takes", async () => {
+  test("offers a command's options and the global ones", async () => {
     expect(await offered('cairn submit --re')).toEqual(['--recipe']);
     expect(await offered('cairn submit --j')).toEqual(['--json']);
     expect(await offered('cairn --json dataset add --co')).toEqual(['--countries']);
@@ -50,7 +50,7 @@ describe('the script for bash', () => {
     expect(await offered('cairn completion ')).toEqual(['bash', 'zsh', 'fish']);
   });
 
-  test('offers the names that the service knows, and file names where a file is asked for', async () => {
+  test("offers the service's names, and file names where a file is expected", async () => {
     expect(await offered('cairn watch ')).toEqual(['mini-1', 'mini-2']);
     // None of its own: bash then offers files (complete -o default).
     expect(await offered('cairn submit --file ')).toEqual([]);
@@ -67,7 +67,7 @@ test('the scripts for zsh and fish have every command', async () => {
   expect((await runTestCli(['completion', 'tcsh'])).code).toBe(2);
 });
 
-test('names come from the service, each once and none that a shell would run; without one there are none, and no error', async () => {
+test('names come from the service, each once and none that a shell would execute; without a service there are none, and no error', async () => {
   const api = await startStubApi();
   api.on('GET', '/v1/recipes', () => ({
     items: ['mini', '$(touch /tmp/x)', '`id`', 'tiny'].map((name) => ({ name, description: '', stages: [] })),

@@ -3,7 +3,7 @@ import type { CompletionNode, CompletionOption } from './command-tree.ts';
 export const shells = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof shells)[number];
 
-/** The completion script of a shell for the tree of commands; its first node is the program. */
+/** The completion script of a shell for the command tree; its first node is the program. */
 export function completionScript(shell: Shell, tree: readonly CompletionNode[]): string {
   switch (shell) {
     case 'bash':
@@ -140,7 +140,7 @@ function fishCondition({ path, commands }: CompletionNode): string {
   return [...typed, ...(below === '' ? [] : [`not __fish_seen_subcommand_from ${below}`])].join('; and ');
 }
 
-/** A command's own options and, below the program, those that every command takes. */
+/** A command's own options and the global ones. */
 function optionsOf(node: CompletionNode, tree: readonly CompletionNode[]): CompletionOption[] {
   const own = [...node.options];
   const names = new Set(own.map(({ name }) => name));

@@ -11,12 +11,12 @@ export type DemoOptions = {
   recipe: string;
   seed: number;
   set: Record<string, unknown>;
-  /** Leaves the service up at the end. */
+  /** Leaves the service running at the end. */
   isKept: boolean;
 };
 
 /**
- * The options of the demo; null when its help was asked for and printed.
+ * The options of the demo; null when its help was requested and printed.
  *
  * @throws CairnError `invalid_request` or `invalid_setting`
  */
@@ -25,9 +25,9 @@ export function parseDemoOptions(args: readonly string[], env: Readonly<Record<s
     .description(
       'Makes a small landmark collection, trains four stages on it, extracts, searches and scores, all through the real service.',
     )
-    .option('--keep', 'leaves the service up at the end, until Ctrl-C')
-    .option('--seed <number>', 'seed of the made collection', wholeNumber(0, 2 ** 31 - 1), 0)
-    .option('--home <folder>', 'where everything lies (default: the folder demo in $CAIRN_HOME, else in ~/.local/share/cairn)')
+    .option('--keep', 'leaves the service running at the end, until Ctrl-C')
+    .option('--seed <number>', 'seed of the generated collection', wholeNumber(0, 2 ** 31 - 1), 0)
+    .option('--home <folder>', 'where everything is stored (default: the folder demo in $CAIRN_HOME, else in ~/.local/share/cairn)')
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.512_all.epochs=1 (repeatable)', collect)
     .option(
       '--recipe <name>',

@@ -45,7 +45,7 @@ const steps: StepView[] = [
   aStep({ name: 'register', kind: 'register', state: 'succeeded' }),
 ];
 
-test('the summary has each step with its time and artifact, the scores stage by stage, where the results lie, the time', () => {
+test('the summary has each step with its time and artifact, the scores stage by stage, the locations of the results, and the time', () => {
   const text = demoSummary({ run: aRun({ stepViews: steps }), artifacts, seconds: 305 }, look).join('\n');
   expect(text).toBe(`
     step                  time   artifact
@@ -80,7 +80,7 @@ test('when some were reused it says how many', () => {
   expect(demoSummary({ run: aRun({ stepViews: some }), artifacts, seconds: 12 }, look).join('\n')).toContain('1 of 5 steps were reused');
 });
 
-test('the commands to look further name the home, quoted where it needs to be, and start the service when it is down', () => {
+test('the suggested commands name the home, quoted where necessary, and start the service when it is down', () => {
   const lines = furtherLines(aRun(), { home: "/tmp/it's here", isKept: false }, look).join('\n');
   expect(lines).toContain(`npx cairn --home '/tmp/it'\\''s here' up`);
   expect(furtherLines(aRun(), { home: '/tmp/demo', isKept: true }, look).join('\n')).not.toContain(' up');

@@ -16,16 +16,16 @@ import { showRun } from '../watch/show-run.ts';
 import { demoDataset } from './demo-dataset.ts';
 import { type DemoOptions, parseDemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
-import { whatIsMissing } from './what-is-missing.ts';
+import { missingRequirements } from './missing-requirements.ts';
 
 export type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
 
-/** Places of the pool: the recipes made for the demo train with two ranks. */
+/** Slots of the pool: the recipes made for the demo train with two ranks. */
 const slots = 2;
 
 /**
- * The demo: makes the collection, starts the service, submits the recipe by REST, shows it, and ends with what came of it.
- * Gives the exit code of the run.
+ * The demo: makes the collection, starts the service, submits the recipe by REST, shows it, and ends with its results.
+ * Returns the exit code of the run.
  */
 export async function runDemo(options: DemoOptions, context: DemoContext): Promise<number> {
   const { ui, signal } = context;
@@ -57,7 +57,7 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
   }
 }
 
-/** On the usual ports when they are free: then the address is the one of the documentation. */
+/** On the usual ports if they are free: then the address is the one in the documentation. */
 async function startDemoService(options: DemoOptions, { ui, env, signal }: DemoContext): Promise<Service> {
   const start = (port: number, internalPort: number): Promise<Service> =>
     startService({
@@ -67,14 +67,14 @@ async function startDemoService(options: DemoOptions, { ui, env, signal }: DemoC
       slots,
       python: env.CAIRN_PYTHON,
       env,
-      tell: (line) => ui.note(ui.style.warn(line)),
+      onEvent: (line) => ui.note(ui.style.warn(line)),
       signal,
     });
   try {
     return await start(8080, 8081);
   } catch (error) {
     if (!isCairnError(error, 'port_in_use')) throw error;
-    ui.note(ui.style.dim(`${error.message}; the demo takes free ports.`));
+    ui.note(ui.style.dim(`${error.message}; the demo uses free ports.`));
     return start(0, 0);
   }
 }
@@ -90,7 +90,7 @@ async function submitDemo(
   const source = { kind: 'folder' as const, root: join(out, 'images'), metadata: join(out, 'metadata'), countries: join(out, 'countries') };
   const dataset = await client.addDataset({ name, source }, { signal });
   const submission = { recipe: options.recipe, dataset: `${dataset.name}@${dataset.version}`, set: options.set };
-  const missing = whatIsMissing(await client.planRun(submission, { signal }), { slots, home: options.home });
+  const missing = missingRequirements(await client.planRun(submission, { signal }), { slots, home: options.home });
   if (missing !== null) throw missing;
   const run = await client.submitRun(submission, { signal });
   ui.line(`submitted ${ui.style.bold(run.name)}: recipe ${run.recipe} on ${run.dataset}`);
@@ -98,12 +98,12 @@ async function submitDemo(
   try {
     return await showRun({ client, runId: run.id, ui, signal, now });
   } catch (error) {
-    if (isCairnError(error, 'unavailable')) ui.note(`The service is gone; its logs lie in ${join(options.home, 'logs')}.`);
+    if (isCairnError(error, 'unavailable')) ui.note(`The service is gone; its logs are in ${join(options.home, 'logs')}.`);
     throw error;
   }
 }
 
-/** The demo as a program: reads its options, runs it, tells what went wrong. Gives the exit code. */
+/** The demo as a program: reads its options, runs it and reports errors. Returns the exit code. */
 export async function demoMain(program: NodeJS.Process, env: NodeJS.ProcessEnv): Promise<number> {
   const { stdout, stderr } = program;
   const signal = interruptOf(program);
@@ -126,7 +126,7 @@ export async function demoMain(program: NodeJS.Process, env: NodeJS.ProcessEnv):
 
 const tailLines = 30;
 
-/** Tells why a run failed: the failure of each failed step and the end of its last attempt's log. */
+/** Prints why a run failed: the failure of each failed step and the end of its last attempt's log. */
 async function printFailure(client: CairnClient, run: RunView, { ui, signal }: { ui: Ui; signal: AbortSignal }): Promise<void> {
   for (const step of run.stepViews.filter(({ state }) => state === 'failed')) {
     ui.line('');

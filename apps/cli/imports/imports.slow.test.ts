@@ -13,7 +13,7 @@ import { runTestCli } from '../testing/test-cli.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
-/** Writes resnet18's weights in torchvision's layout, the way a publisher does, and files that are wrong in one way each. */
+/** Writes resnet18's weights in torchvision's layout, as a publisher does, and files that are each wrong in one way. */
 const writeFiles = `
 import sys, torch
 from torchvision.models import resnet18, resnet34
@@ -26,14 +26,14 @@ torch.save(resnet34().state_dict(), f'{folder}/resnet34.pth')
 torch.save({**state, 'conv1.weight': torch.zeros(64, 1, 7, 7)}, f'{folder}/grey.pth')
 `;
 
-/** Writes what a run exported as the reference's training saves it: under DistributedDataParallel, with the classifier of ImageNet. */
+/** Writes a run's export as the reference's training saves it: under DistributedDataParallel, with the classifier of ImageNet. */
 const asTheReference = `
 import sys, torch
 state = {f'module.{key}': value for key, value in torch.load(sys.argv[1], weights_only=True).items()}
 torch.save({'state_dict': {**state, 'module.base.fc.weight': torch.zeros(1000, 512)}, 'epoch': 6}, sys.argv[2])
 `;
 
-/** One stage of a few steps: what is to be seen is where it starts. */
+/** One stage of a few steps: only where it starts matters. */
 const recipe = `
 name: short
 dataset: mini
@@ -87,20 +87,20 @@ test('a file that is cut off, of another backbone or of another shape is refused
   expect((await client().listWeights()).items).toEqual([]);
 });
 
-test('a recipe starts from imported weights, and a model imported from what it made scores the same', async () => {
+test('a recipe starts from imported weights, and a model imported from its export scores the same', async () => {
   const short = ['-f', path('short.yaml')];
   const absent = await cairn('submit', ...short);
   expect(absent.err).toContain('hint: Import them: `cairn import weights resnet18-made.pth --backbone resnet18`.');
   expect((await cairn('plan', ...short)).out).toContain('needs resnet18-made');
 
-  const told = ['--source', 'https://example.org/resnet18.pth', '--licence', 'BSD-3-Clause'];
-  const bring = () => cairn('import', 'weights', path('resnet18-made.pth'), '--backbone', 'resnet18', ...told);
+  const origin = ['--source', 'https://example.org/resnet18.pth', '--licence', 'BSD-3-Clause'];
+  const bring = () => cairn('import', 'weights', path('resnet18-made.pth'), '--backbone', 'resnet18', ...origin);
   expect(await bring()).toMatchObject({
     err: expect.stringContaining('weights: resnet18-made'),
     code: 0,
-    out: expect.stringMatching(/^resnet18-made is imported: 1\d\d tensors of resnet18, 4\d\.\d MB/),
+    out: expect.stringMatching(/^resnet18-made imported: 1\d\d tensors of resnet18, 4\d\.\d MB/),
   });
-  expect(await bring()).toMatchObject({ code: 0, out: expect.stringMatching(/^resnet18-made was there/) });
+  expect(await bring()).toMatchObject({ code: 0, out: expect.stringMatching(/^resnet18-made already there/) });
   expect((await cairn('weights')).out).toMatch(/resnet18-made +backbone +resnet18 +\S+ MB +BSD-3-Clause/);
   const [{ sha256 = '' } = {}] = (await client().listWeights()).items;
   expect((await cairn('plan', ...short)).out).toContain(`from resnet18-made, sha256 ${sha256.slice(0, 16)}`);
@@ -127,7 +127,7 @@ test('a recipe starts from imported weights, and a model imported from what it m
 
   const goesOn = await cairn('submit', ...short, '--set', 'stages.first.weights=theirs', '--name', 'goes-on', '--wait');
   expect(goesOn.code, goesOn.out + goesOn.err).toBe(0);
-  expect(await readFile(join(await locationOf('own'), 'card.md'), 'utf8')).toContain('Training began with the weights `theirs`');
+  expect(await readFile(join(await locationOf('own'), 'card.md'), 'utf8')).toContain('Training started from the weights `theirs`');
 });
 
 async function runNamed(name: string): Promise<RunView> {
@@ -135,7 +135,7 @@ async function runNamed(name: string): Promise<RunView> {
   return client().getRun(items[0]?.id ?? '');
 }
 
-/** Where the registration of a model's newest version lies. */
+/** The location of the registration of a model's newest version. */
 async function locationOf(model: string): Promise<string> {
   const runId = (await client().listModelVersions(model)).items[0]?.runId ?? '';
   const { stepViews } = await client().getRun(runId);

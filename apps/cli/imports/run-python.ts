@@ -5,7 +5,7 @@ import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
 import { z } from 'zod';
 import type { Session } from '../cli.ts';
 
-const lastWordsBytes = 4000;
+const maxOutputBytes = 4000;
 
 const refusal = z.object({
   code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]),
@@ -14,10 +14,10 @@ const refusal = z.object({
 });
 
 /**
- * Runs a program of docker/trainer that answers one JSON object on standard output, and gives the object. Files from elsewhere
- * are opened in that program alone.
+ * Runs a program of docker/trainer that prints one JSON object to standard output, and returns the object. Files from elsewhere
+ * are opened only in that program.
  *
- * @throws CairnError what the program refused the file for, `invalid_configuration` without Python, `program_failed`
+ * @throws CairnError the program's reason for rejecting the file, `invalid_configuration` without Python, `program_failed`
  */
 export async function runPython<T>({ cli, signal }: Session, module: string, args: readonly string[], answer: z.ZodType<T>): Promise<T> {
   const python = cli.env.CAIRN_PYTHON ?? 'python3';
@@ -31,7 +31,7 @@ export async function runPython<T>({ cli, signal }: Session, module: string, arg
     out += data.toString();
   });
   child.stderr.on('data', (data: Buffer) => {
-    err = (err + data.toString()).slice(-lastWordsBytes);
+    err = (err + data.toString()).slice(-maxOutputBytes);
   });
   const [code] = await once(child, 'close').catch((cause: unknown) => {
     if (signal.aborted) throw signal.reason;
@@ -40,12 +40,12 @@ export async function runPython<T>({ cli, signal }: Session, module: string, arg
       cause,
     });
   });
-  const said = jsonOf(out);
-  const refused = refusal.safeParse(said);
+  const output = jsonOf(out);
+  const refused = refusal.safeParse(output);
   if (refused.success) throw new CairnError(refused.data.code, refused.data.message, { details: { mismatches: refused.data.mismatches } });
-  const parsed = answer.safeParse(said);
+  const parsed = answer.safeParse(output);
   if (code === 0 && parsed.success) return parsed.data;
-  throw new CairnError('program_failed', `${module}, run by ${python}, ended with ${code}. Its last words:\n${err.trim()}`, {
+  throw new CairnError('program_failed', `${module}, run by ${python}, exited with code ${code}. Its last output:\n${err.trim()}`, {
     details: { remedy: 'Set CAIRN_PYTHON to an interpreter that has the packages of docker/trainer/requirements.txt.' },
   });
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { memoryOutput } from '../testing/test-cli.ts';
 import { createLiveScreen } from './live-screen.ts';
 
-/** A terminal that knows what the live screen uses, wraps long lines, and wraps what it shows anew when made narrower. */
+/** A terminal that supports what the live screen uses, wraps long lines, and rewraps its content when made narrower. */
 function terminal(columns: number, rows = 24) {
   const output = memoryOutput({ columns, rows });
   let cells: string[] = [''];
@@ -52,7 +52,7 @@ function terminal(columns: number, rows = 24) {
   };
 }
 
-test('lines are redrawn in their place, longer, shorter, more and fewer', () => {
+test('lines are redrawn in place, longer, shorter, more and fewer', () => {
   const { output, lines } = terminal(40);
   output.write('before\n');
   const screen = createLiveScreen(output);
@@ -60,8 +60,8 @@ test('lines are redrawn in their place, longer, shorter, more and fewer', () => 
     screen.draw(shown);
     expect(lines()).toEqual(['before', ...shown]);
   }
-  screen.above('said in between');
-  expect(lines()).toEqual(['before', 'said in between', 'one', 'two', 'three']);
+  screen.above('printed in between');
+  expect(lines()).toEqual(['before', 'printed in between', 'one', 'two', 'three']);
 });
 
 test('a line wider than the terminal is cut, so that it takes one row', () => {
@@ -72,7 +72,7 @@ test('a line wider than the terminal is cut, so that it takes one row', () => {
   expect(lines()).toEqual([`${'y'.repeat(18)}…`, 'second']);
 });
 
-test('after the terminal was made narrower nothing of the old view is left', () => {
+test('after the terminal was made narrower nothing is left of the old view', () => {
   const { output, lines, narrow } = terminal(60);
   output.write('before\n');
   const screen = createLiveScreen(output);
@@ -82,7 +82,7 @@ test('after the terminal was made narrower nothing of the old view is left', () 
   expect(lines()).toEqual(['before', `${'a'.repeat(23)}…`, `${'b'.repeat(23)}…`]);
 });
 
-test('a view higher than the terminal is cut to its rows', () => {
+test('a view taller than the terminal is cut to its rows', () => {
   const { output, lines } = terminal(40, 4);
   createLiveScreen(output).draw(['1', '2', '3', '4', '5']);
   expect(lines()).toEqual(['1', '2', '3']);

@@ -3,18 +3,18 @@ import type { TextOutput } from './ui.ts';
 import { printable, printableLine } from './visible-text.ts';
 
 export type LiveScreen = {
-  /** Shows these lines in the place of the ones before. */
+  /** Shows these lines in place of the previous ones. */
   draw: (lines: readonly string[]) => void;
-  /** Writes a line that stays, above the live ones. */
+  /** Writes a permanent line above the live ones. */
   above: (text: string) => void;
-  /** Leaves the last lines where they are and gives the cursor back. */
+  /** Leaves the last lines where they are and shows the cursor again. */
   close: () => void;
 };
 
 const control = {
   hideCursor: '\x1b[?25l',
   showCursor: '\x1b[?25h',
-  // Synchronized output: a terminal that knows it shows the whole change at once, others pass over it.
+  // Synchronized output: a terminal that supports it shows the whole change at once, others ignore it.
   begin: '\x1b[?2026h',
   end: '\x1b[?2026l',
   clearToEndOfLine: '\x1b[K',
@@ -24,8 +24,8 @@ const control = {
 
 /**
  * Lines redrawn in place on a terminal. Each line is cut to the width, so that none wraps, and overwritten rather than
- * cleared first, so that nothing flickers. When the terminal is made narrower it wraps what stands there: the rows to go
- * back are counted by the new width.
+ * cleared first, so that nothing flickers. When the terminal is made narrower it wraps the existing lines: the rows to go
+ * back are counted with the new width.
  */
 export function createLiveScreen(output: TextOutput): LiveScreen {
   let shown: string[] = [];

@@ -9,7 +9,7 @@ export function bar(share: number, width: number, { style, glyphs }: Look): stri
   return style.accent(glyphs.barFull.repeat(full)) + style.dim(glyphs.barEmpty.repeat(width - full));
 }
 
-/** One line with a bar on a terminal; a line every quarter elsewhere. */
+/** One line with a bar on a terminal; elsewhere, a line for every quarter. */
 export function createProgressLine(ui: Ui, label: string) {
   const screen = ui.isTerminal ? createLiveScreen(ui.stdout) : null;
   let drawnAt = 0;

@@ -2,7 +2,7 @@ import picocolors from 'picocolors';
 
 type Paint = (text: string) => string;
 
-/** The few ways text is set apart. Without colour each gives its text unchanged. */
+/** The few ways to highlight text. Without colour each returns its text unchanged. */
 export type Paints = { bold: Paint; dim: Paint; good: Paint; bad: Paint; warn: Paint; accent: Paint };
 export type Style = Paints & { isColoured: boolean };
 
@@ -64,12 +64,12 @@ const ascii: Glyphs = {
   ellipsis: '...',
 };
 
-/** Signs beyond ASCII only where the locale says that they can be shown (locale(7): LC_ALL over LC_CTYPE over LANG). */
+/** Characters beyond ASCII only where the locale says that they can be shown (locale(7): LC_ALL over LC_CTYPE over LANG). */
 export function glyphsFor(env: Readonly<Record<string, string | undefined>>): Glyphs {
   const locale = env.LC_ALL || env.LC_CTYPE || env.LANG;
-  // No locale at all is a container or CI, whose logs are UTF-8; the locales C and POSIX are ASCII by name.
+  // Without any locale it is a container or CI, whose logs are UTF-8; the locales C and POSIX are ASCII by name.
   return locale === undefined || locale === '' || /utf-?8/i.test(locale) ? unicode : ascii;
 }
 
-/** Where a text goes: how it is coloured and which signs can be shown. */
+/** The style of an output: its colours and the characters it can show. */
 export type Look = { style: Style; glyphs: Glyphs };

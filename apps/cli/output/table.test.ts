@@ -5,7 +5,7 @@ import { cutTo, tableLines, visibleWidth } from './table.ts';
 
 const red = createStyle(true).bad;
 
-test('columns line up, numbers to the right, whatever is coloured', () => {
+test('columns are aligned, numbers to the right, regardless of colours', () => {
   const columns = [{ title: 'name' }, { title: 'steps', align: 'right' as const }, { title: 'why' }];
   const rows = [
     [red('mini-1'), '11', 'new'],
@@ -15,7 +15,7 @@ test('columns line up, numbers to the right, whatever is coloured', () => {
   expect(plain).toEqual(['name     steps   why', 'mini-1      11   new', 'a            3   failed']);
 });
 
-test('titles that are all empty take no line', () => {
+test('empty titles take no line', () => {
   expect(tableLines([{ title: '' }, { title: '' }], [['a', 'b']])).toEqual(['a   b']);
 });
 

@@ -3,18 +3,18 @@ import type { Ui } from './ui.ts';
 import { formatBytes, formatCount } from './units.ts';
 import { printableLine } from './visible-text.ts';
 
-/** Columns a text takes on a terminal: colours take none. */
+/** Columns that a text takes on a terminal: colours take none. */
 export function visibleWidth(text: string): number {
   return [...stripVTControlCharacters(text)].length;
 }
 
-/** Fills a text with spaces up to a width. */
+/** Pads a text with spaces to a width. */
 export function padTo(text: string, width: number, align: 'left' | 'right' = 'left'): string {
   const space = ' '.repeat(Math.max(0, width - visibleWidth(text)));
   return align === 'left' ? text + space : space + text;
 }
 
-/** Cuts a text to a width, colours kept whole, and marks the cut. */
+/** Cuts a text to a width, keeping colours intact, and marks the cut. */
 export function cutTo(text: string, width: number, ellipsis = '…'): string {
   if (visibleWidth(text) <= width) return text;
   const room = Math.max(0, width - visibleWidth(ellipsis));
@@ -36,13 +36,13 @@ export function cutTo(text: string, width: number, ellipsis = '…'): string {
 export type Column = { title: string; align?: 'left' | 'right' };
 
 export type TableOptions = {
-  /** How titles are set apart. */
+  /** How titles are highlighted. */
   heading?: (text: string) => string;
   gap?: string;
   indent?: string;
 };
 
-/** Rows in aligned columns under their titles, without lines between. The last column is not filled up. */
+/** Rows in aligned columns under their titles, without lines between. The last column is not padded. */
 export function tableLines(columns: readonly Column[], given: readonly (readonly string[])[], options: TableOptions = {}): string[] {
   const rows = given.map((cells) => cells.map(printableLine));
   const { heading = (text) => text, gap = '   ', indent = '' } = options;

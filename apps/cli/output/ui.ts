@@ -1,7 +1,7 @@
 import { createStyle, type Glyphs, glyphsFor, type Style } from './style.ts';
 import { jsonText, printable } from './visible-text.ts';
 
-/** Where a program writes: a terminal, a file or a pipe. */
+/** The output of a program: a terminal, a file or a pipe. */
 export type TextOutput = {
   write: (text: string) => unknown;
   isTTY?: boolean | undefined;
@@ -12,9 +12,9 @@ export type TextOutput = {
 };
 
 export type Ui = {
-  /** Machine output only: one JSON document (or JSON lines) on stdout. */
+  /** Machine-readable output only: one JSON document (or JSON lines) on stdout. */
   isJson: boolean;
-  /** Whether stdout is a terminal that a live view can be drawn on. */
+  /** Whether stdout is a terminal on which a live view can be drawn. */
   isTerminal: boolean;
   style: Style;
   glyphs: Glyphs;
@@ -22,7 +22,7 @@ export type Ui = {
   stderr: TextOutput;
   /** A line for people on stdout; nothing with --json. */
   line: (text?: string) => void;
-  /** A line for people on stderr: what is going on, never a result. Nothing with --json. */
+  /** A line for people on stderr: progress, never a result. Nothing with --json. */
   note: (text: string) => void;
   /** A JSON document on stdout, indented; nothing without --json. */
   json: (value: unknown) => void;
@@ -39,7 +39,7 @@ export type UiOptions = {
   isColourWanted: boolean;
 };
 
-/** How a command speaks. Colour only on a terminal, unless NO_COLOR (https://no-color.org) or --no-color forbids it. */
+/** A command's output. Colour only on a terminal, unless NO_COLOR (https://no-color.org) or --no-color forbids it. */
 export function createUi({ stdout, stderr, env, isJson, isColourWanted }: UiOptions): Ui {
   const isDumb = env.TERM === 'dumb';
   const isColoured = isColourWanted && !isJson && !isDumb && !env.NO_COLOR && stdout.isTTY === true;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { formatAgo, formatBytes, formatCount, formatDuration, formatNumber, formatPercent, plural, secondsBetween } from './units.ts';
 
-test('durations keep two units at most and read alike at every size', () => {
+test('durations have at most two units and the same format at every size', () => {
   const shown = [0, 0.84, 9.94, 9.96, 48.4, 59.6, 185, 3599.6, 8040, 90_000, 400_000].map(formatDuration);
   expect(shown).toEqual([
     '0.0 s',
@@ -20,7 +20,7 @@ test('durations keep two units at most and read alike at every size', () => {
   expect(formatDuration(Number.POSITIVE_INFINITY)).toBe('?');
 });
 
-test('times are told by how long ago they were', () => {
+test('times are shown as how long ago they were', () => {
   const now = new Date('2026-01-02T00:00:00Z');
   const before = (seconds: number): string => formatAgo(new Date(now.getTime() - seconds * 1000), now);
   expect([0, 30, 200, 8000, 200_000].map(before)).toEqual(['just now', '30 s ago', '3 min ago', '2 h ago', '2 d ago']);
@@ -28,7 +28,7 @@ test('times are told by how long ago they were', () => {
   expect(before(-3)).toBe('just now');
 });
 
-test('bytes, counts, shares and measures carry their units', () => {
+test('bytes, counts, shares and measures have their units', () => {
   expect([0, 812, 999, 1000, 12_345_678, 999_960, 5.4e12].map(formatBytes)).toEqual([
     '0 B',
     '812 B',

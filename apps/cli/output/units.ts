@@ -11,7 +11,7 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** A duration that goes on, without tenths: they would only flicker. */
+/** A running duration, without tenths, which would only flicker. */
 export function formatRunning(seconds: number): string {
   return seconds < 9.95 ? `${Math.floor(Math.max(0, seconds))} s` : formatDuration(seconds);
 }
@@ -44,7 +44,7 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** A whole number with its thousands apart: `4,925,110`. */
+/** A whole number with thousands separators: `4,925,110`. */
 export function formatCount(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }

@@ -1,12 +1,12 @@
-/** Controls, halves of surrogate pairs, and what changes the direction or the lines of a text: all but the line feed and the tab. */
+/** Controls, halves of surrogate pairs, and characters that change the direction or the lines of a text: all except line feed and tab. */
 const unshown = /(?![\t\n])[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 
-/** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weights, the only controls that a terminal is sent for text. */
+/** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weights, the only controls sent to a terminal within text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that begins one
 const rendition = /(\x1b\[[0-9;:]*m)/;
 
 /**
- * Text that people and programs wrote, as a terminal may be given it: what would act on the terminal is written out, an escape as \x1b.
+ * Text that people and programs wrote, made safe for a terminal: characters that would control it are escaped, an escape as \x1b.
  * Line breaks stay.
  */
 export function visibleText(text: string): string {
@@ -16,7 +16,7 @@ export function visibleText(text: string): string {
   });
 }
 
-/** A text of ours, with colours of ours and text of others in it: the colours stay, every other control is written out. */
+/** Our own text, with our colours and text from others in it: the colours are kept, every other control is escaped. */
 export function printable(text: string): string {
   return text
     .split(rendition)
@@ -30,8 +30,8 @@ export function printableLine(text: string): string {
 }
 
 /**
- * A line of a program's log. Its colours stay where colours are shown, and end with the line; of a line that was written over itself, as
- * progress bars are, the last state stays.
+ * A line of a program's log. Its colours are kept where colours are shown, and end with the line; of a line that was overwritten, such as
+ * a progress bar, the last state is kept.
  */
 export function visibleLogLine(line: string, { isColoured }: { isColoured: boolean }): string {
   const last = line.replace(/\r+$/, '').split('\r').at(-1) ?? '';
@@ -44,7 +44,7 @@ export function visibleLogLine(line: string, { isColoured }: { isColoured: boole
   return isColoured ? `${shown}\x1b[0m` : plain;
 }
 
-/** JSON in which all that would act on a terminal is escaped; JSON itself wants it of the controls below U+0020 alone. */
+/** JSON in which everything that would control a terminal is escaped; JSON itself requires that only for the controls below U+0020. */
 export function jsonText(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replaceAll(
     unshown,

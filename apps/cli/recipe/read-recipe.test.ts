@@ -35,10 +35,10 @@ function faultOf(from: string, to: string): CairnError {
     if (error instanceof CairnError) return error;
     throw error;
   }
-  throw new Error('the recipe was taken as right');
+  throw new Error('expected the recipe to be refused');
 }
 
-test('a right recipe is read, with its defaults', () => {
+test('a valid recipe is read, with its defaults', () => {
   const recipe = parseRecipe(good, 'recipe.yaml');
   expect(recipe.stages['384']).toMatchObject({ epochs: 1, momentum: 0.9 });
 });
@@ -49,14 +49,14 @@ test('a recipe may share settings by anchors and merge keys', () => {
 });
 
 describe('YAML that cannot be read', () => {
-  test('is told with line, column and the line itself', () => {
+  test('is reported with line, column and the line itself', () => {
     const error = faultOf('    list: clean', '    list: [clean');
     expect(error).toMatchObject({ code: 'invalid_yaml', details: { line: 8, column: 5 } });
     expect(error.message).toMatch(/^recipe\.yaml:8:5: /);
     expect(error.details.frame).toBe('7 |     list: [clean\n8 |     imageSize: 48\n  |     ^');
   });
 
-  test('is also a key given twice, a wrong indentation, an alias without its anchor, and too many aliases', () => {
+  test('includes a duplicate key, a wrong indentation, an alias without an anchor, and too many aliases', () => {
     expect(faultOf('    epochs: 1', '    epochs: 1\n    epochs: 2')).toMatchObject({
       code: 'invalid_yaml',
       details: { line: 10, column: 5 },
@@ -71,8 +71,8 @@ describe('YAML that cannot be read', () => {
   });
 });
 
-describe('a recipe that does not fit the schema', () => {
-  test('names the backbones and the nearest one; a network of timm is taken', () => {
+describe('a recipe that does not match the schema', () => {
+  test('lists the backbones and suggests the nearest one; a network of timm is accepted', () => {
     const error = faultOf('backbone: resnet18', 'backbone: resnest100');
     expect(error.message).toContain('model.backbone is "resnest100": use resnet18, resnet10_w32, resnet50, ');
     expect(error.message).toContain('or timm: followed by the name of a timm network; did you mean "resnest101"?');
@@ -90,7 +90,7 @@ describe('a recipe that does not fit the schema', () => {
     expect(error.details.frame).toContain('13 |     learningrate: 1\n   |     ^^^^^^^^^^^^');
   });
 
-  test('tells a misspelt setting that must be there as one fault', () => {
+  test('reports a misspelt required setting as one error', () => {
     expect(faultOf('epochs: 1', 'epoch: 1').message).toBe('recipe.yaml:9:5: stages.384 has no setting "epoch"; did you mean "epochs"?');
   });
 
@@ -106,8 +106,8 @@ describe('a recipe that does not fit the schema', () => {
     ['no value at all', 'epochs: 1', 'epochs:', 'stages.384.epochs is empty, not a number', 9, 12],
     ['a wrong choice', 'list: clean', 'list: cleen', 'did you mean "clean"?', 7, 11],
     ['a name taken for a number', "stage: '384'", 'stage: 384', 'export.stage is 384, not a text; put it in quotes: "384"', 13, 18],
-    ['a name that climbs out of its folder', 'name: mine', 'name: ../mine', 'use letters, digits', 1, 7],
-    ['a stage whose name climbs out', "'384':", '../384:', 'stages."../384" is no name', 5, 3],
+    ['a name that leads out of its folder', 'name: mine', 'name: ../mine', 'use letters, digits', 1, 7],
+    ['a stage whose name leads out', "'384':", '../384:', 'stages."../384" is not a valid name', 5, 3],
     ['a map where a value belongs', 'epochs: 1', 'epochs: { a: 1 }', 'stages.384.epochs is a map, not a number', 9, 13],
   ])('%s', (_, from, to, message, line, column) => {
     const error = faultOf(from, to);
@@ -116,7 +116,7 @@ describe('a recipe that does not fit the schema', () => {
     expect(error.details).toMatchObject({ line, column });
   });
 
-  test('lists every fault, each with its place, when there are several', () => {
+  test('lists every error, each with its location, when there are several', () => {
     const error = faultOf('epochs: 1\n    learningRate: 0.03', 'epochs: 0\n    learningRate: -1');
     expect(error.message.split('\n')).toEqual([
       'recipe.yaml:9:13: stages.384.epochs is 0; it must be at least 1',
@@ -125,17 +125,17 @@ describe('a recipe that does not fit the schema', () => {
     expect(error.details.faults).toHaveLength(2);
   });
 
-  test('a document that is empty or no map at all', () => {
+  test('a document that is empty or not a map', () => {
     expect(() => parseRecipe('', 'r.yaml')).toThrow('r.yaml:1:1: the recipe is empty, not a map');
     expect(() => parseRecipe('- a\n', 'r.yaml')).toThrow('r.yaml:1:1: the recipe is a list, not a map');
   });
 
-  test('a key that is a number in YAML is the stage that it names', () => {
+  test('a key that is a number in YAML names a stage', () => {
     expect(() => parseRecipe(good.replace("'384':", '384:').replace('epochs: 1', 'epochs: 0'), 'r.yaml')).toThrow('r.yaml:9:13');
   });
 });
 
-test('a recipe in another encoding is told as what it is; a mark before UTF-8 is passed over', async () => {
+test('a recipe in another encoding is reported as such; a byte order mark before UTF-8 is skipped', async () => {
   const read = (bytes: Buffer) => readRecipe('-', Readable.from([bytes]));
   expect((await read(Buffer.from(`\ufeff${good}`))).name).toBe('mine');
   const littleEndian = Buffer.from(`\ufeff${good}`, 'utf16le');
@@ -148,17 +148,17 @@ test('a recipe in another encoding is told as what it is; a mark before UTF-8 is
     await expect(read(bytes)).rejects.toMatchObject({ code: 'invalid_yaml', message: expect.stringContaining(message) });
 });
 
-test('a stage named __proto__ is refused where it stands, and one named constructor is a stage', () => {
+test('a stage named __proto__ is refused with its location, and one named constructor is a stage', () => {
   const named = (name: string) => good.replace("'384':", `${name}:`).replace("stage: '384'", `stage: ${name}`);
   expect(() => parseRecipe(named('__proto__'), 'r.yaml')).toThrow('r.yaml:5:3: "__proto__" cannot be a name');
   expect(Object.keys(parseRecipe(named('constructor'), 'r.yaml').stages)).toEqual(['constructor']);
 });
 
-test('lists in lists without end are no fault of the program', () => {
+test('endlessly nested lists do not crash the program', () => {
   expect(() => parseRecipe('['.repeat(100_000), 'r.yaml')).toThrow(expect.objectContaining({ code: 'invalid_yaml' }));
 });
 
-test('a recipe is read from a file, from stdin, and refused when it is too large or not there', async () => {
+test('a recipe is read from a file, from stdin, and refused when it is too large or missing', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'recipe-'));
   try {
     const path = join(folder, 'recipe.yaml');

@@ -9,7 +9,7 @@ import { protoFaults, type RecipeFault, recipeFaults } from './recipe-faults.ts'
  * Reads a recipe from a YAML file, or from `stdin` when `path` is `-`, and checks it against the recipe's schema.
  *
  * @throws CairnError `invalid_yaml`, `unknown_setting` or `invalid_setting` with `file`, `line`, `column`, `frame` (the
- *   lines of the text with the place marked) and `nearest` in its details; `not_found` when there is no such file.
+ *   lines of the text with the position marked) and `nearest` in its details; `not_found` when the file does not exist.
  */
 export async function readRecipe(path: string, stdin: NodeJS.ReadableStream): Promise<Recipe> {
   const bytes = path === '-' ? await buffer(stdin) : await readBytes(path);
@@ -20,15 +20,15 @@ export async function readRecipe(path: string, stdin: NodeJS.ReadableStream): Pr
 }
 
 /**
- * The text of a recipe's file, without the mark that some editors put before it.
+ * The text of a recipe's file, without the byte order mark that some editors write.
  *
- * @throws CairnError `invalid_yaml` that says what the file is instead
+ * @throws CairnError `invalid_yaml` that says what the file contains instead
  */
 function textOf(bytes: Buffer, file: string): string {
   const found = encodingFault(bytes);
   if (found === null) return bytes.toString('utf8').replace(/^\ufeff/, '');
   throw new CairnError('invalid_yaml', `${file} is ${found}; a recipe is YAML in UTF-8`, {
-    details: { file, remedy: 'Save the file as UTF-8 (`iconv -f UTF-16 -t UTF-8` converts one of UTF-16), or give another file.' },
+    details: { file, remedy: 'Save the file as UTF-8 (`iconv -f UTF-16 -t UTF-8` converts one of UTF-16), or use another file.' },
   });
 }
 
@@ -39,7 +39,7 @@ function encodingFault(bytes: Buffer): string | null {
   return isUtf8(bytes) ? null : 'not in UTF-8';
 }
 
-/** Parses and checks the text of a recipe. `file` is what errors call it. */
+/** Parses and checks the text of a recipe. `file` is its name in errors. */
 export function parseRecipe(source: string, file: string): Recipe {
   const lines = new LineCounter();
   const document = parsed(source, file, lines);
@@ -61,9 +61,9 @@ function parsed(source: string, file: string, lineCounter: LineCounter): Documen
   try {
     return parseDocument(source, { lineCounter, prettyErrors: false, merge: true });
   } catch (error) {
-    // Of lists in lists in lists the parser runs out of stack.
+    // The parser runs out of stack on deeply nested lists.
     if (!(error instanceof RangeError)) throw error;
-    throw new CairnError('invalid_yaml', `${file} has lists or maps inside each other, too deep for a recipe`, {
+    throw new CairnError('invalid_yaml', `${file} has lists or maps nested too deeply for a recipe`, {
       details: { file },
       cause: error,
     });
@@ -87,7 +87,7 @@ function faultsError(faults: readonly RecipeFault[], source: string, file: strin
     return { ...fault, line, column: col };
   });
   const [first, ...others] = placed;
-  if (first === undefined) return new CairnError('invalid_setting', `${file} does not fit the recipe's schema`);
+  if (first === undefined) return new CairnError('invalid_setting', `${file} does not match the recipe's schema`);
   const nearest = first.nearest === null ? {} : { nearest: first.nearest };
   const frame = frameOf(source, first.line, first.column, first.range[1] - first.range[0]);
   const rest = others.map(({ line, column, message }) => `\n${file}:${line}:${column}: ${message}`).join('');
@@ -99,13 +99,13 @@ function faultsError(faults: readonly RecipeFault[], source: string, file: strin
       path: first.path,
       ...nearest,
       ...(others.length === 0 ? { frame } : {}),
-      remedy: `Correct the ${others.length === 0 ? 'place shown' : 'places named'}; \`cairn recipe show mini\` prints a whole recipe.`,
+      remedy: `Correct the ${others.length === 0 ? 'marked position' : 'listed positions'}; \`cairn recipe show mini\` prints a whole recipe.`,
       faults: placed.map(({ path, message, nearest, line, column }) => ({ path, message, nearest, line, column })),
     },
   });
 }
 
-/** The line with its number, the one before it, and marks below the characters meant. */
+/** The line with its number, the one before it, and marks below the relevant characters. */
 function frameOf(source: string, line: number, column: number, length: number): string {
   const all = source.split(/\r?\n/);
   const digits = String(line).length;

@@ -3,17 +3,17 @@ import { didYouMean, nearestName } from '@cairn/runtime';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, type Pair, visit } from 'yaml';
 import { z } from 'zod';
 
-/** One thing that is wrong in a recipe, and where its text stands. */
+/** One error in a recipe, and the position of its text. */
 export type RecipeFault = {
   code: ErrorCode;
   /** Path of the setting, such as `stages.384.epochs`; empty for the whole. */
   path: string;
-  /** One sentence, without the place. */
+  /** One sentence, without the position. */
   message: string;
   nearest: string | null;
-  /** Of a name that is unknown: the path of the setting that it was most likely meant for. */
+  /** For an unknown name: the path of the setting that was most likely meant. */
   meant: string | null;
-  /** True when a setting that must be there is not. */
+  /** True when a required setting is missing. */
   isMissing: boolean;
   /** Characters of the text: from, to. */
   range: [number, number];
@@ -22,7 +22,7 @@ export type RecipeFault = {
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];
 
-/** Names `__proto__`, which the schema passes over. */
+/** Names `__proto__`, which the schema ignores. */
 export function protoFaults(document: Document): RecipeFault[] {
   const faults: RecipeFault[] = [];
   visit(document, {
@@ -35,10 +35,10 @@ export function protoFaults(document: Document): RecipeFault[] {
   return faults;
 }
 
-/** What the schema finds wrong, in words of the recipe, each with its place in the YAML. In the order of the text. */
+/** The schema's errors, in terms of the recipe, each with its position in the YAML. In the order of the text. */
 export function recipeFaults(issues: readonly Issue[], document: Document): RecipeFault[] {
   const faults = issues.flatMap((issue) => faultsOf(issue, document)).toSorted((a, b) => a.range[0] - b.range[0]);
-  // A misspelt name is one fault, not two: the right one is missing only because of it.
+  // A misspelt name is one error, not two: the correct one is missing only because of it.
   const meant = new Set(faults.map(({ meant }) => meant));
   return faults.filter(({ code, path, isMissing }) => code === 'unknown_setting' || !isMissing || !meant.has(path));
 }
@@ -98,13 +98,13 @@ function wrongText(issue: Issue, value: unknown): string {
       return `is ${shown(value)}, not ${aKindOf(issue.expected)}${quoting}`;
     }
     case 'invalid_value':
-      return `is ${shown(value)}; it may be ${issue.values.map(String).join(', ')}`;
+      return `is ${shown(value)}; use one of ${issue.values.map(String).join(', ')}`;
     case 'too_small':
       return `is ${shown(value)}; it must be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`;
     case 'too_big':
       return `is ${shown(value)}; it must be ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}`;
     case 'invalid_key':
-      return `is no name: ${issue.issues[0]?.message ?? issue.message}`;
+      return `is not a valid name: ${issue.issues[0]?.message ?? issue.message}`;
     case 'invalid_union':
       return typeof value === 'number'
         ? `is ${value}, a number; put it in quotes: "${value}"`
@@ -131,7 +131,7 @@ function shown(value: unknown): string {
   return JSON.stringify(value);
 }
 
-/** Where the value at a path stands, or the nearest part around it that the text has. */
+/** The position of the value at a path, or of the nearest part around it that the text has. */
 function valueRange(document: Document, path: Path): [number, number] {
   const own = rangeOf(nodeAt(document, path));
   if (own !== null) return own;
@@ -156,7 +156,7 @@ function pairAt(document: Document, path: Path, key: PropertyKey | undefined): P
   return map.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === String(key)) ?? null;
 }
 
-/** The node at a path; undefined where the text has none (a merged key's stands elsewhere). */
+/** The node at a path; undefined where the text has none (a merged key's is elsewhere). */
 function nodeAt(document: Document, path: Path): unknown {
   const resolved = (node: unknown): unknown => (isAlias(node) ? node.resolve(document) : node);
   let at: unknown = resolved(document.contents);
@@ -180,7 +180,7 @@ function rangeOf(node: unknown): [number, number] | null {
 type Schema = z.core.$ZodType;
 
 /**
- * The schema that stands at a path of another: through objects, records and arrays, and through defaults and the like. Null
+ * The schema at a path of another: through objects, records and arrays, and through defaults and the like. Null
  * where the path leads nowhere.
  */
 function schemaAt(schema: Schema, path: readonly PropertyKey[]): Schema | null {
@@ -196,12 +196,12 @@ function schemaAt(schema: Schema, path: readonly PropertyKey[]): Schema | null {
   return at;
 }
 
-/** The keys that an object's schema knows; none for anything else. */
+/** The keys of an object's schema; none for anything else. */
 function keysOf(schema: Schema | null): string[] {
   return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
 }
 
-/** The texts that a schema names as allowed; a union may allow others besides. */
+/** The texts that a schema lists as allowed; a union may allow others too. */
 function choicesOf(schema: Schema | null): string[] {
   if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => choicesOf(option));
   return schema instanceof z.ZodEnum ? schema.options.map(String) : [];

@@ -14,15 +14,15 @@ test('the value is read as YAML', () => {
 });
 
 test.each([
-  ['epochs', 'is no assignment'],
-  ['=2', 'is no assignment'],
-  ['epochs=', 'gets no value'],
-  ['lists=[a', 'is no YAML'],
+  ['epochs', 'is not an assignment'],
+  ['=2', 'is not an assignment'],
+  ['epochs=', 'has no value'],
+  ['lists=[a', 'is not YAML'],
 ])('%s is refused: it %s', (option, message) => {
   expect(() => parseSetOption(option)).toThrow(message);
 });
 
-test('a path given twice is refused, also one that looks like a property of every object', () => {
+test('a duplicate path is refused, even one that looks like a property of every object', () => {
   expect(() => parseSetOptions(['a=1', 'b=2', 'a=3'])).toThrow('--set a is given twice');
   expect(() => parseSetOptions(['a.b=1', 'a."b"=2'])).toThrow('--set a.b is given twice');
   expect(parseSetOptions(['a=1', 'toString=2'])).toEqual({ a: 1, toString: 2 });

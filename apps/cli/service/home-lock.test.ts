@@ -15,9 +15,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(home, { recursive: true }));
 
-test('a second service on a home is refused, told who holds it and where it is', () => {
+test('a second service on a home is refused, with the holder and its address', () => {
   const lock = lockHome(file, home);
-  expect(() => lockHome(file, home)).toThrow(`A service runs on ${home} already: process ${process.pid}, started just now`);
+  expect(() => lockHome(file, home)).toThrow(`A service already runs on ${home}: process ${process.pid}, started just now`);
   lock.noteUrl('http://127.0.0.1:8080');
   expect(() => lockHome(file, home)).toThrow('at http://127.0.0.1:8080');
   lock.release();
@@ -38,7 +38,7 @@ test('the lock of a process that is gone is taken over, and leaves nothing behin
   expect(readdirSync(home)).toEqual(['up.json']);
 });
 
-test('a pid that was given to another program since does not hold the lock', () => {
+test('a pid that now belongs to another program does not hold the lock', () => {
   const self = identityOf(process.pid);
   writeFileSync(file, JSON.stringify({ process: { ...self, startTicks: 1 }, startedAt: new Date().toISOString(), url: null }));
   expect(() => lockHome(file, home)).not.toThrow();

@@ -8,20 +8,20 @@ const lockRecord = z.object({ process: processIdentity, startedAt: z.string(), u
 type LockRecord = z.infer<typeof lockRecord>;
 
 export type HomeLock = {
-  /** Notes where the service is reached, for whoever finds the lock held. */
+  /** Records the service's address, for programs that find the lock held. */
   noteUrl: (url: string) => void;
   release: () => void;
 };
 
 /**
- * Takes the home for this process: one `cairn up` a home. A lock whose process is gone is taken over; a pid that belongs to
- * another program by now does not count.
+ * Takes the home for this process: one `cairn up` per home. A lock whose process is gone is taken over; a pid that now belongs to
+ * another program does not count.
  *
  * @throws CairnError `wrong_state` naming the process that holds it
  */
 export function lockHome(lockFile: string, home: string): HomeLock {
   const self = identityOf(process.pid);
-  if (self === null) throw new CairnError('invalid_configuration', '`cairn up` needs /proc, as Linux has it');
+  if (self === null) throw new CairnError('invalid_configuration', '`cairn up` needs /proc, so it runs on Linux only');
   const record: LockRecord = { process: self, startedAt: new Date().toISOString(), url: null };
   while (!createExclusive(lockFile, record)) {
     const holder = readRecord(lockFile, lockRecord);
@@ -37,7 +37,7 @@ export function lockHome(lockFile: string, home: string): HomeLock {
 function heldBy(holder: LockRecord, home: string): CairnError {
   const since = formatAgo(holder.startedAt, new Date());
   const where = holder.url === null ? '' : ` at ${holder.url}`;
-  return new CairnError('wrong_state', `A service runs on ${home} already: process ${holder.process.pid}, started ${since}${where}`, {
+  return new CairnError('wrong_state', `A service already runs on ${home}: process ${holder.process.pid}, started ${since}${where}`, {
     details: {
       pid: holder.process.pid,
       home,
@@ -46,13 +46,13 @@ function heldBy(holder: LockRecord, home: string): CairnError {
   });
 }
 
-/** Removes the lock of a dead process, unless someone else has just taken its place. */
+/** Removes the lock of a dead process, unless another process has just replaced it. */
 function dropStale(lockFile: string, stale: LockRecord): void {
   const aside = `${lockFile}.stale.${process.pid}`;
   try {
     renameSync(lockFile, aside);
   } catch (error) {
-    // Someone else was faster.
+    // Another process was faster.
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
     throw error;
   }

@@ -25,24 +25,24 @@ async function hold(port: number): Promise<void> {
   holders.push(server);
 }
 
-test('ports that are free are taken as asked', async () => {
+test('requested ports are used if they are free', async () => {
   const [api, internal] = [await freePort(), await freePort()];
   expect(await choosePorts({ api, internal }, file)).toEqual({ api, internal });
 });
 
-test('a used port is named with the option that chooses another', async () => {
+test('a port in use is named with the option that chooses another', async () => {
   const [api, internal] = [await freePort(), await freePort()];
   await hold(internal);
   await expect(choosePorts({ api, internal }, file)).rejects.toMatchObject({
     code: 'port_in_use',
-    message: `Port ${internal} of 127.0.0.1, wanted for the agents, is in use by another program`,
+    message: `Port ${internal} of 127.0.0.1, for the agents, is in use by another program`,
     details: { port: internal, remedy: expect.stringContaining('--internal-port N') },
   });
   await hold(api);
   await expect(choosePorts({ api, internal: 0 }, file)).rejects.toMatchObject({ details: { remedy: expect.stringContaining('--port N') } });
 });
 
-test('0 takes the ports of the last time while they are free, and others when they are not', async () => {
+test('0 chooses the last ports if they are free, and others if not', async () => {
   const first = await choosePorts({ api: 0, internal: 0 }, file);
   expect(await choosePorts({ api: 0, internal: 0 }, file)).toEqual(first);
   await hold(first.internal);
@@ -51,7 +51,7 @@ test('0 takes the ports of the last time while they are free, and others when th
   expect(second.internal).not.toBe(first.internal);
 });
 
-test('ports that another program took meanwhile are named', async () => {
+test('ports that another program took in the meantime are named', async () => {
   const ports = await choosePorts({ api: 0, internal: 0 }, file);
   await requireFree(ports);
   await hold(ports.internal);

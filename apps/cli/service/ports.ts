@@ -7,14 +7,14 @@ import { writePrivate } from './service-home.ts';
 const portsSchema = z.object({ api: z.number().int(), internal: z.number().int() });
 export type Ports = z.infer<typeof portsSchema>;
 
-/** What each port is for, and the option that chooses another. */
+/** The purpose of each port, and the option that chooses another. */
 const kinds = {
   api: { what: 'the API', option: '--port' },
   internal: { what: 'the agents', option: '--internal-port' },
 } as const;
 
 /**
- * The ports to listen on. 0 takes the port of the last time if it is free, else any free one: an agent that outlived its
+ * The ports to listen on. 0 chooses the last port if it is free, else any free one, so that an agent that outlived its
  * service finds it again.
  *
  * @throws CairnError `port_in_use` naming the port and the option that chooses another
@@ -43,8 +43,8 @@ async function choose(kind: keyof Ports, asked: number, last: Ports | null): Pro
 
 function inUse(kind: keyof Ports, port: number, why: string): CairnError {
   const { what, option } = kinds[kind];
-  return new CairnError('port_in_use', `Port ${port} of 127.0.0.1, wanted for ${what}, ${why}`, {
-    details: { port, option, remedy: `Stop that program, or choose another port with ${option} N (0 takes any free one).` },
+  return new CairnError('port_in_use', `Port ${port} of 127.0.0.1, for ${what}, ${why}`, {
+    details: { port, option, remedy: `Stop that program, or choose another port with ${option} N (0 chooses any free one).` },
   });
 }
 
@@ -52,7 +52,7 @@ async function lastPorts(path: string): Promise<Ports | null> {
   try {
     return portsSchema.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch {
-    // None yet, or none of ours: any port will do.
+    // None yet, or not one of ours: any port will do.
     return null;
   }
 }

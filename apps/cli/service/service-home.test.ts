@@ -12,7 +12,7 @@ afterEach(() => rm(base, { recursive: true }));
 
 const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
 
-test('secrets are made once, long and for the owner alone', async () => {
+test('secrets are created once, long and readable only by the owner', async () => {
   const first = await openServiceHome(join(base, 'a', 'home'));
   const again = await openServiceHome(first.path);
   expect(again).toMatchObject({ serverKey: first.serverKey, adminToken: first.adminToken });
@@ -23,16 +23,16 @@ test('secrets are made once, long and for the owner alone', async () => {
   expect(await Promise.all([first.path, first.tokenFile, join(first.path, 'server.key')].map(modeOf))).toEqual([0o700, 0o600, 0o600]);
 });
 
-test('a secret that was cut short is not used', async () => {
+test('a truncated secret is not used', async () => {
   const home = await openServiceHome(base);
   await writeFile(home.tokenFile, 'short\n');
   await expect(openServiceHome(base)).rejects.toMatchObject({
     code: 'invalid_configuration',
-    message: expect.stringContaining('admin.token holds no secret'),
+    message: expect.stringContaining('admin.token has no valid secret'),
   });
 });
 
-test('a home that cannot be a folder is told, and so is a file in the place of one of its folders', async () => {
+test('a home that cannot be a folder is reported, and so is a file in place of one of its folders', async () => {
   await writeFile(join(base, 'storage'), '');
   for (const path of [base, join(base, 'storage')]) {
     await expect(openServiceHome(path)).rejects.toMatchObject({
@@ -42,7 +42,7 @@ test('a home that cannot be a folder is told, and so is a file in the place of o
   }
 });
 
-test('a private file is readable by its owner alone from the first byte on', async () => {
+test('a private file is readable only by its owner from the first byte on', async () => {
   const path = join(base, 'client.json');
   await writeFile(path, 'old', { mode: 0o644 });
   await writePrivate(path, 'new');
@@ -50,7 +50,7 @@ test('a private file is readable by its owner alone from the first byte on', asy
   expect(await modeOf(path)).toBe(0o600);
 });
 
-test('a log that has grown too large is put aside', async () => {
+test('a log that has grown too large is rotated', async () => {
   const path = join(base, 'api.log');
   await writeFile(path, Buffer.alloc(20_000_001, 'x'));
   const log = await openLog(path);

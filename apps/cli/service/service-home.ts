@@ -10,30 +10,30 @@ export type ServiceHome = {
   path: string;
   /** Which process runs the service. */
   lockFile: string;
-  /** Ports of the last time. */
+  /** The last ports. */
   portsFile: string;
   clientFile: string;
   tokenFile: string;
   postgresDir: string;
   storageDir: string;
-  /** The folders that datasets may lie in: `datasets/` of the home, and those that its owner named with `cairn dataset add`. */
+  /** The folders that may hold datasets: `datasets/` of the home, and those that its owner allowed with `cairn dataset add`. */
   datasetRootsFile: string;
   /** Process records and work folders of the pool's attempts. */
   poolStateDir: string;
-  /** The same of the steps that run beside the control plane. */
+  /** The same for the steps that run on the control plane's machine. */
   taskStateDir: string;
   logFile: (program: string) => string;
   serverKey: string;
   adminToken: string;
 };
 
-/** Logs larger than this are put aside when the service starts. */
+/** Larger logs are rotated when the service starts. */
 const maxLogBytes = 20_000_000;
 
 /**
- * Makes the home folder, open to its owner alone, and its two secrets, once.
+ * Creates the home folder, accessible only to its owner, and its two secrets, once.
  *
- * @throws CairnError `invalid_configuration` where the folder, or what should lie in it, cannot be made or read
+ * @throws CairnError `invalid_configuration` where the folder, or one of its files, cannot be created or read
  */
 export async function openServiceHome(path: string): Promise<ServiceHome> {
   try {
@@ -42,7 +42,7 @@ export async function openServiceHome(path: string): Promise<ServiceHome> {
     if (isCairnError(error)) throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw new CairnError('invalid_configuration', `The home folder ${path} cannot be used: ${why}`, {
-      details: { remedy: 'Mend what the message names, or choose another folder with --home.' },
+      details: { remedy: 'Fix the problem in the message, or choose another folder with --home.' },
       cause: error,
     });
   }
@@ -76,7 +76,7 @@ async function makeServiceHome(path: string): Promise<ServiceHome> {
   };
 }
 
-/** The secret in a file; made at random (256 bits) where there is none. */
+/** The secret in a file; created at random (256 bits) if missing. */
 async function secretIn(path: string, prefix: string): Promise<string> {
   try {
     const file = await open(path, 'wx', 0o600);
@@ -92,33 +92,33 @@ async function secretIn(path: string, prefix: string): Promise<string> {
   }
   const secret = (await readFile(path, 'utf8')).trim();
   if (secret.length >= 32) return secret;
-  throw new CairnError('invalid_configuration', `${path} holds no secret: it has ${secret.length} characters instead of at least 32`, {
-    details: { remedy: 'Remove the file; the next `cairn up` makes a new one.' },
+  throw new CairnError('invalid_configuration', `${path} has no valid secret: it has ${secret.length} characters instead of at least 32`, {
+    details: { remedy: 'Remove the file; the next `cairn up` creates a new one.' },
   });
 }
 
-/** Adds folders to those that datasets may lie in, as they lie now: a link that is turned later leads to nothing that was allowed. */
+/** Adds folders to those that may hold datasets, by their real paths: a link that changes later does not lead to an allowed folder. */
 export async function allowDatasetRoots(file: string, folders: readonly string[]): Promise<void> {
   const known = await readDatasetRootsFile(file);
-  // What is not there is the service's to tell.
+  // The service reports missing folders.
   const real = (await Promise.all(folders.map((folder) => realpath(folder).catch(() => null)))).filter((folder) => folder !== null);
   const roots = [...new Set([...known, ...real])];
   if (roots.length > known.length) await writePrivate(file, `${JSON.stringify(roots, null, 2)}\n`);
 }
 
-/** Writes a file that only its owner reads, whole or not at all. */
+/** Writes a file that only its owner can read, whole or not at all. */
 export async function writePrivate(path: string, text: string): Promise<void> {
-  const beside = `${path}.${process.pid}`;
-  const file = await open(beside, 'w', 0o600);
+  const temporary = `${path}.${process.pid}`;
+  const file = await open(temporary, 'w', 0o600);
   try {
     await file.writeFile(text);
   } finally {
     await file.close();
   }
-  await rename(beside, path);
+  await rename(temporary, path);
 }
 
-/** Opens a program's log for appending; one that has grown too large is kept as `.1` and begun anew. */
+/** Opens a program's log for appending; one that has grown too large is kept as `.1` and started over. */
 export async function openLog(path: string) {
   const size = await stat(path).then(
     (found) => found.size,

@@ -14,20 +14,20 @@ vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const env = {
   ...bareEnvironment(),
-  // Of another service: it must not lead the programs astray.
+  // Of another service: it must not confuse the programs.
   CAIRN_DATABASE_URL: 'postgres://elsewhere/other',
 };
 let folder: string;
 let home: string;
 let service: Service;
-const told: string[] = [];
+const messages: string[] = [];
 const start = (over: Partial<TestServiceOptions> = {}): Promise<Service> =>
   startTestService({
     home,
     // Nothing is trained here.
     python: process.execPath,
     env,
-    tell: (line) => told.push(line),
+    onEvent: (line) => messages.push(line),
     signal: new AbortController().signal,
     ...over,
   });
@@ -35,7 +35,7 @@ const client = () => createClient({ url: service.url, token: service.token });
 
 beforeAll(async () => {
   folder = await makeRunFolder();
-  // Signs that mean something in URLs.
+  // Characters with a meaning in URLs.
   home = join(folder, 'team#1', 'what?x', 'p%41q', '100% mine');
   service = await start();
 });
@@ -45,7 +45,7 @@ afterAll(async () => {
 });
 
 test('the service answers, has a leader and its pool, and is found by clients of its home', async () => {
-  // The leader writes its pools down soon after it has taken the lead.
+  // The leader records its pools soon after its election.
   const local = expect.objectContaining({ name: 'local', slots: 2 });
   await expect.poll(async () => (await client().getFleet()).pools, { timeout: 15_000 }).toContainEqual(local);
   expect((await client().getFleet()).leader).not.toBeNull();
@@ -53,10 +53,10 @@ test('the service answers, has a leader and its pool, and is found by clients of
   expect((await client().listRecipes()).items.map(({ name }) => name)).toEqual(expect.arrayContaining(['mini', 'tiny']));
 });
 
-test('what is stored lies below the home, whatever signs its path has', async () => {
+test('objects are stored below the home, whatever characters its path has', async () => {
   const bytes = Buffer.from('tensors');
-  const said = { backbone: 'resnet18', sha256: sha256(bytes) } as const;
-  const { artifactId } = await client().importWeights('toy', said, new Blob([bytes]));
+  const query = { backbone: 'resnet18', sha256: sha256(bytes) } as const;
+  const { artifactId } = await client().importWeights('toy', query, new Blob([bytes]));
   const { location } = await client().getArtifact(artifactId);
   expect(location).toContain(join(home, 'storage', 'weights'));
   expect(await readFile(join(location, 'weights.pth'))).toEqual(bytes);
@@ -68,7 +68,7 @@ test('a second service on the same home is refused and names the first', async (
   await expect(second).rejects.toThrow(`at ${service.url}`);
 });
 
-test('a program and the database that are killed are started again, and it is told', async () => {
+test('a killed program and a killed database are restarted, and it is reported', async () => {
   const api = service.programs.find(({ name }) => name === 'api');
   const before = api?.pid() ?? 0;
   process.kill(service.postgres.pid(), 'SIGKILL');
@@ -82,8 +82,8 @@ test('a program and the database that are killed are started again, and it is to
         () => null,
       );
   await expect.poll(list, { timeout: 60_000, interval: 200 }).toEqual([]);
-  expect(told.filter((line) => line.includes('api was ended by SIGKILL; starting it again'))).toHaveLength(1);
-  expect(told.filter((line) => line.includes('PostgreSQL'))).toHaveLength(1);
+  expect(messages.filter((line) => line.includes('api was killed by SIGKILL; starting it again'))).toHaveLength(1);
+  expect(messages.filter((line) => line.includes('PostgreSQL'))).toHaveLength(1);
 });
 
 test('closing ends every process and the lock; the next start keeps secrets, ports and data', async () => {
@@ -94,7 +94,7 @@ test('closing ends every process and the lock; the next start keeps secrets, por
   expect(running.map(identityOf).filter((identity) => identity !== null)).toEqual([]);
   expect([files.lockFile, files.clientFile].filter(existsSync)).toEqual([]);
 
-  // A program that cannot start ends the whole with the end of its log, and leaves nothing in the way.
+  // A program that cannot start ends the whole service with the end of its log, and leaves nothing in the way.
   await expect(start({ env: { ...env, CAIRN_LOG_LEVEL: 'shouting' } })).rejects.toMatchObject({
     code: 'program_failed',
     details: { frame: expect.stringContaining('CAIRN_LOG_LEVEL') },
@@ -106,7 +106,7 @@ test('closing ends every process and the lock; the next start keeps secrets, por
   expect(await readFile(files.tokenFile, 'utf8')).toBe(`${token}\n`);
 });
 
-test('without a Python interpreter it does not begin', async () => {
+test('without a Python interpreter it does not start', async () => {
   await expect(start({ python: undefined })).rejects.toMatchObject({ code: 'invalid_configuration' });
   await expect(start({ python: '/nonexistent/python' })).rejects.toThrow('/nonexistent/python');
 });

@@ -5,25 +5,25 @@ import { createClient } from '@cairn/client';
 import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
 import { lockHome } from './home-lock.ts';
-import { type KeptProgram, keepRunning, type ProgramSpec, runToEnd } from './kept-program.ts';
 import { choosePorts, requireFree } from './ports.ts';
 import { openLog, openServiceHome, type ServiceHome, writePrivate } from './service-home.ts';
 import { stopAgents } from './stop-agents.ts';
+import { type ProgramSpec, runToEnd, type SupervisedProgram, supervise } from './supervised-program.ts';
 
 export type ServiceOptions = {
   home: string;
-  /** Port of the API on 127.0.0.1; 0 takes a free one. */
+  /** Port of the API on 127.0.0.1; 0 chooses a free one. */
   port: number;
-  /** Port that agents call; 0 takes a free one. */
+  /** Port for the agents; 0 chooses a free one. */
   internalPort: number;
-  /** Places of the local pool: as many ranks and workers run at a time. */
+  /** Slots of the local pool: the number of ranks and workers that run at a time. */
   slots: number;
   /** The trainer's Python interpreter. */
   python: string | undefined;
-  /** What programs get besides what the service gives them: PATH, HOME, LANG and the like. */
+  /** Environment of the programs in addition to the service's: PATH, HOME, LANG and the like. */
   env: Readonly<Record<string, string | undefined>>;
-  /** One line about something that happened: a program that ended and is started again. */
-  tell: (line: string) => void;
+  /** Called with one line about an event, such as a program that ended and is restarted. */
+  onEvent: (line: string) => void;
   signal: AbortSignal;
 };
 
@@ -31,12 +31,12 @@ export type ServiceOptions = {
 export type ServicePrograms = {
   migrate: ProgramSpec;
   api: ProgramSpec;
-  /** One leads, the others wait for its end. */
+  /** One is the leader, the others are spares. */
   controllers: [ProgramSpec, ...ProgramSpec[]];
   worker: ProgramSpec;
 };
 
-/** How a service is put together; tests put it together in other ways. */
+/** How a service is assembled; tests assemble it differently. */
 export type Assembly = {
   /** Whether the database survives a power failure. */
   isDurable: boolean;
@@ -52,8 +52,8 @@ export type Service = {
   token: string;
   home: ServiceHome;
   postgres: EmbeddedPostgres;
-  programs: readonly KeptProgram[];
-  /** Stops everything in reverse: controller and worker, agents, API, PostgreSQL. Runs go on at the next start. */
+  programs: readonly SupervisedProgram[];
+  /** Stops everything in reverse order: controller and worker, agents, API, PostgreSQL. Runs continue at the next start. */
   close: () => Promise<void>;
 };
 
@@ -65,8 +65,8 @@ const closeLimitMs = 60_000;
 const root = join(import.meta.dirname, '..', '..', '..');
 
 /**
- * Starts the whole of Cairn on this machine: PostgreSQL, the migrations, api, controller and a worker, each as a program of
- * its own that is started again when it ends. Objects lie below the home folder. Resolves when the API is ready.
+ * Starts the whole of Cairn on this machine: PostgreSQL, the migrations, api, controller and a worker, each as a separate
+ * program that is restarted when it ends. Objects are stored below the home folder. Resolves when the API is ready.
  *
  * @throws CairnError `wrong_state` when another process runs the home, `port_in_use`, `invalid_configuration` (the Python
  *   interpreter), `program_failed` with the end of the program's log
@@ -78,12 +78,12 @@ export async function startService(options: ServiceOptions, assembly: Assembly =
   try {
     return await start(options, assembly, closer, AbortSignal.any([options.signal, limit, starting.signal]));
   } catch (error) {
-    // What still waits for the start to go on ends with it.
+    // Everything that still waits for the start ends with it.
     starting.abort(error);
-    await closer.close(closeLimitMs).catch((failure: Error) => options.tell(failure.message));
+    await closer.close(closeLimitMs).catch((failure: Error) => options.onEvent(failure.message));
     if (options.signal.aborted || !limit.aborted) throw error;
     throw new CairnError('program_failed', `The service was not ready after ${startLimitMs / 1000} s`, {
-      details: { remedy: `Its programs' logs lie in ${join(options.home, 'logs')}.` },
+      details: { remedy: `Its programs' logs are in ${join(options.home, 'logs')}.` },
       cause: error,
     });
   }
@@ -106,14 +106,14 @@ async function start(
   const specs = arrange(programSpecs({ home, ports, postgres, python, internalUrl, options }));
   await runToEnd(specs.migrate, signal);
 
-  const api = keepRunning(specs.api, options.tell);
+  const api = supervise(specs.api, options.onEvent);
   closer.add('api', () => api.stop(programGraceMs));
   closer.add('agents', () => stopAgents([home.poolStateDir, home.taskStateDir], agentGraceMs));
-  const beside = [...specs.controllers, specs.worker].map((spec) => keepRunning(spec, options.tell));
-  closer.add('controllers and worker', () => Promise.all(beside.map((program) => program.stop(programGraceMs))));
-  const programs = [api, ...beside];
+  const replicas = [...specs.controllers, specs.worker].map((spec) => supervise(spec, options.onEvent));
+  closer.add('controllers and worker', () => Promise.all(replicas.map((program) => program.stop(programGraceMs))));
+  const programs = [api, ...replicas];
   await Promise.race([untilReady(url, home.adminToken, signal), ...programs.map((program) => program.failed)]).catch(
-    // Another program may have taken a port since it was looked at.
+    // Another program may have taken a port since it was checked.
     async (error: unknown) => {
       if (api.pid() === null && !signal.aborted) await requireFree(ports);
       throw error;
@@ -128,7 +128,7 @@ async function start(
 }
 
 async function startPostgres(
-  options: Pick<ServiceOptions, 'tell' | 'signal'> & Pick<Assembly, 'isDurable'>,
+  options: Pick<ServiceOptions, 'onEvent' | 'signal'> & Pick<Assembly, 'isDurable'>,
   home: ServiceHome,
   closer: ReturnType<typeof createCloser>,
   signal: AbortSignal,
@@ -136,7 +136,7 @@ async function startPostgres(
   const log = await openLog(home.logFile('up'));
   let isClosing = false;
   const restart = async (error: CairnError): Promise<void> => {
-    options.tell(`${error.message.split('\n')[0]}; starting it again`);
+    options.onEvent(`${error.message.split('\n')[0]}; starting it again`);
     for (let attempt = 0; !isClosing; attempt += 1) {
       const isUp = await postgres.restart(options.signal).then(
         () => true,
@@ -173,7 +173,7 @@ type Parts = {
 
 function programSpecs({ home, ports, postgres, python, internalUrl, options }: Parts): ServicePrograms {
   const all = {
-    // Code that is stripped of its types and compiled once starts in half the time.
+    // With the compile cache, programs start in half the time.
     NODE_COMPILE_CACHE: join(home.path, 'compile-cache'),
     ...outerEnvironment(options.env),
     CAIRN_STORAGE_URL: pathToFileURL(home.storageDir).href,
@@ -210,7 +210,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
   };
 }
 
-/** The caller's environment without Cairn's own variables: those of another service would lead the programs astray. */
+/** The caller's environment without Cairn's own variables: those of another service would confuse the programs. */
 function outerEnvironment(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const kept = new Set(['CAIRN_LOG_LEVEL', 'CAIRN_HANG_SECONDS']);
   const entries = Object.entries(env).filter(([name]) => !name.startsWith('CAIRN_') || kept.has(name));
@@ -234,7 +234,7 @@ async function usablePython(path: string | undefined): Promise<string> {
   }
 }
 
-/** Asks with our token: a stranger that took the port meanwhile answers too, but does not know it. */
+/** Uses our token: another program that took the port in the meantime may answer too, but does not accept it. */
 async function untilReady(url: string, token: string, signal: AbortSignal): Promise<void> {
   const client = createClient({ url, token, tries: 1 });
   for (;;) {

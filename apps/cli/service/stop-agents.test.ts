@@ -17,7 +17,7 @@ afterEach(async () => {
   await rm(home, { recursive: true });
 });
 
-/** A process that calls itself an agent of the home, and says by a file that it is up. */
+/** A process that looks like an agent of the home, and creates a file when it is up. */
 async function startAgent(name: string, state: string, code: string): Promise<ChildProcess> {
   const workDir = join(home, state, `att_${name}`, 'work');
   await mkdir(workDir, { recursive: true });
@@ -35,16 +35,16 @@ const endOf = async (child: ChildProcess): Promise<unknown> => {
   return child.signalCode ?? child.exitCode;
 };
 
-test('agents are asked first; one that does not end in time is killed with what it started; others are left alone', async () => {
+test('agents are asked first; one that does not end in time is killed with its children; others are left alone', async () => {
   const polite = await startAgent('polite', 'pool', "process.on('SIGTERM', () => process.exit(75))");
   const grandchild = `require('node:child_process').spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore', detached: true }).unref()`;
   const deaf = await startAgent('deaf', 'tasks', `process.on('SIGTERM', () => {}); ${grandchild}`);
-  const stranger = await startAgent('stranger', 'pool-of-another', '');
+  const unrelated = await startAgent('unrelated', 'pool-of-another', '');
   const states = [join(home, 'pool'), join(home, 'tasks')];
   await stopAgents(states, 500);
   expect(await endOf(polite)).toBe(75);
   expect(await endOf(deaf)).toBe('SIGKILL');
-  expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
+  expect(unrelated.exitCode ?? unrelated.signalCode).toBeNull();
   // Nothing of the home is left, so there is nothing to wait for.
   const began = performance.now();
   await stopAgents(states, 60_000);

@@ -3,13 +3,13 @@ import { sep } from 'node:path';
 import { killAttemptProcesses, type ProcessIdentity, processesByAttempt, signalProcess, sleep } from '@cairn/runtime';
 
 /**
- * Ends the attempts whose work folders lie below `stateDirs`: each agent is asked to save what it can (SIGTERM) and has
- * `graceMs` for it; what is left then is killed. Their steps go on when the service starts again.
+ * Ends the attempts whose work folders are below `stateDirs`: each agent is asked to save its work (SIGTERM) and has
+ * `graceMs` for it; then all remaining processes are killed. Their steps continue when the service starts again.
  */
 export async function stopAgents(stateDirs: readonly string[], graceMs: number): Promise<void> {
   const end = Date.now() + graceMs;
   for (const processes of attemptsBelow(stateDirs).values()) {
-    // The oldest process of an attempt is its agent; the others are what it started.
+    // The oldest process of an attempt is its agent; the others are its children.
     const [agent] = processes;
     if (agent !== undefined) signalProcess(agent, 'SIGTERM');
   }
@@ -28,7 +28,7 @@ function worksBelow(pid: number, stateDirs: readonly string[]): boolean {
   try {
     environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
   } catch {
-    // Gone meanwhile.
+    // Gone in the meantime.
     return false;
   }
   const workDir = environment

@@ -3,7 +3,7 @@ import type { RunView, StepView } from '@cairn/contract';
 
 const at = (seconds: number): string => new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + seconds * 1000).toISOString();
 
-/** A run of the mini recipe in the middle: one of each look that a step can have. */
+/** A run of the mini recipe halfway: one step of each appearance. */
 export function aMiniRun(over: Partial<RunView> = {}, steps: Record<string, Partial<StepView>> = {}): RunView {
   const waiting = (sentence: string): StepView['waiting'] => ({ code: 'dependencies', sentence, since: at(0) });
   const views: StepView[] = [
@@ -39,5 +39,5 @@ export function aMiniRun(over: Partial<RunView> = {}, steps: Record<string, Part
   return aRun({ startedAt: at(0), createdAt: at(-2), steps: { total: views.length, done: 2, reused: 1 }, stepViews: views, ...over });
 }
 
-/** A minute after the run began. */
+/** A minute after the run started. */
 export const aMinuteLater = new Date(at(60));

@@ -1,6 +1,6 @@
 import type { MiniDatasetOptions } from '@cairn/mini-dataset';
 
-/** A collection of a few dozen images: the smallest that has all that lists are about. */
+/** A collection of a few dozen images: the smallest that has everything that lists are about. */
 export const fewImages = {
   cleanLandmarks: 3,
   fullOnlyLandmarks: 1,

@@ -1,19 +1,19 @@
 import { join } from 'node:path';
-import type { ProgramSpec } from '../service/kept-program.ts';
 import { type Service, type ServiceOptions, startService } from '../service/start-service.ts';
+import type { ProgramSpec } from '../service/supervised-program.ts';
 
 export type TestServiceOptions = Pick<ServiceOptions, 'home' | 'python' | 'env' | 'signal'> &
-  Partial<Pick<ServiceOptions, 'internalPort' | 'slots' | 'tell'>> & {
-    /** Folders that datasets may lie in, besides the home's own. */
+  Partial<Pick<ServiceOptions, 'internalPort' | 'slots' | 'onEvent'>> & {
+    /** Folders that may hold datasets, in addition to the home's own. */
     datasetRoots?: readonly string[];
-    /** Variables of all programs, which win over those that the service gives them. */
+    /** Variables of all programs, which override those of the service. */
     variables?: Readonly<Record<string, string>>;
     controllerVariables?: Readonly<Record<string, string>>;
-    /** One leads, the others wait for its end. */
+    /** One is the leader, the others are spares. */
     controllers?: number;
   };
 
-/** A service on free ports, with a database that is fast and not safe against a power failure. */
+/** A service on free ports, with a database that is fast and not safe against power failures. */
 export async function startTestService({
   datasetRoots = [],
   variables = {},
@@ -27,7 +27,7 @@ export async function startTestService({
     env: { ...spec.env, ...roots, ...variables, ...own },
   });
   return startService(
-    { port: 0, internalPort: 0, slots: 2, tell: () => undefined, ...options },
+    { port: 0, internalPort: 0, slots: 2, onEvent: () => undefined, ...options },
     {
       isDurable: false,
       arrange: ({ migrate, api, controllers: [controller], worker }) => ({

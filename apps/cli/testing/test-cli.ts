@@ -4,7 +4,7 @@ import type { Cli } from '../cli.ts';
 import type { TextOutput } from '../output/ui.ts';
 import { runCli } from '../program.ts';
 
-/** An output that keeps what was written; a terminal of a size where one is given. */
+/** An output that keeps what was written; a terminal if a size is given. */
 export function memoryOutput(size?: {
   columns: number;
   rows: number;
@@ -38,7 +38,7 @@ export type TestCliOptions = {
   signal?: AbortSignal;
 };
 
-/** Runs `cairn` in this process with its output kept, as in a pipe, in the environment given and no other. */
+/** Runs `cairn` in this process with its output kept, as in a pipe, only in the given environment. */
 export async function runTestCli(args: readonly string[], options: TestCliOptions = {}): Promise<TestRun> {
   const stdout = memoryOutput();
   const stderr = memoryOutput();

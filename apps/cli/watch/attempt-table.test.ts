@@ -6,7 +6,7 @@ import { attemptTable } from './attempt-table.ts';
 const at = (seconds: number) => new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + seconds * 1000).toISOString();
 const options = { style: createStyle(false), now: new Date(at(300)) };
 
-test('of each attempt one reads why it ended, what is wrong around it, what it went on from, and where it ran', () => {
+test('each attempt shows why it ended, its finding, the checkpoint it resumed from, and where it ran', () => {
   const lost = anAttempt({
     step: '384',
     state: 'lost',
@@ -29,7 +29,7 @@ test('of each attempt one reads why it ended, what is wrong around it, what it w
     '',
     'attempt   state           time   what happened',
     '384/1     lost      2 min 10 s   infrastructure: its node was lost; node a, pod x',
-    '384/2     running   1 min 40 s   its node does not answer; silent for 1 min 00 s; went on from the checkpoint of step 40, epoch 2.50; 4 steps of 384/1 lost; node b, pod y',
+    '384/2     running   1 min 40 s   its node does not answer; silent for 1 min 00 s; resumed from the checkpoint of step 40, epoch 2.50; 4 steps of 384/1 lost; node b, pod y',
   ]);
 });
 

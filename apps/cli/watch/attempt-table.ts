@@ -4,23 +4,23 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatDuration, formatNumber, plural, secondsBetween } from '../output/units.ts';
 
-/** A fleet has many: the newest tell enough. */
-const mostShown = 12;
+/** A fleet has many: the newest are enough. */
+const maxShown = 12;
 
 /** Attempts that say more than their step: of steps that run, failed, or were tried more than once. */
-export async function attemptsToTell(client: CairnClient, run: RunView, signal: AbortSignal): Promise<AttemptView[]> {
-  const isTold = ({ state, attempts }: StepView) => attempts > 1 || (attempts > 0 && ['active', 'ready', 'failed'].includes(state));
+export async function notableAttempts(client: CairnClient, run: RunView, signal: AbortSignal): Promise<AttemptView[]> {
+  const isNotable = ({ state, attempts }: StepView) => attempts > 1 || (attempts > 0 && ['active', 'ready', 'failed'].includes(state));
   const lists = await Promise.all(
-    run.stepViews.filter(isTold).map(async ({ name, kind }) => {
+    run.stepViews.filter(isNotable).map(async ({ name, kind }) => {
       const { items } = await client.listAttempts(run.id, name, { signal });
-      // A fleet's attempts come and go: those that ended well are no news.
-      return (kind === 'extract' ? items.filter(({ state }) => state !== 'succeeded') : items).slice(-mostShown);
+      // A fleet's attempts come and go: those that succeeded are not interesting.
+      return (kind === 'extract' ? items.filter(({ state }) => state !== 'succeeded') : items).slice(-maxShown);
     }),
   );
   return lists.flat();
 }
 
-/** What became of each attempt: where it ran, for how long, why it ended, what it went on from. Nothing when there is none. */
+/** A table of attempts: where each ran, for how long, why it ended, the checkpoint it resumed from. Empty without attempts. */
 export function attemptTable(attempts: readonly AttemptView[], { style, now }: Pick<Ui, 'style'> & { now: Date }): string[] {
   if (attempts.length === 0) return [];
   const rows = attempts.map((attempt) => [
@@ -39,11 +39,11 @@ function newsOf({ failure, finding, contact, lastContactAt, resumedFrom, endedAt
     ...(failure === null ? [] : [`${failure.cause}: ${firstLine(failure.message)}`]),
     ...(finding === null ? [] : [finding.message]),
     ...(isSilent && lastContactAt !== null ? [`silent for ${formatDuration(secondsBetween(lastContactAt, null, now))}`] : []),
-    ...(resumedFrom === null ? [] : [`went on from the checkpoint of step ${resumedFrom.step}, epoch ${formatNumber(resumedFrom.epoch)}`]),
+    ...(resumedFrom === null ? [] : [`resumed from the checkpoint of step ${resumedFrom.step}, epoch ${formatNumber(resumedFrom.epoch)}`]),
   ];
 }
 
-/** What an earlier attempt had trained beyond the checkpoint that this one went on from. */
+/** The steps of an earlier attempt beyond the checkpoint that this one resumed from. */
 function lossOf({ step, ordinal, resumedFrom }: AttemptView, attempts: readonly AttemptView[]): string[] {
   const before = attempts.findLast((other) => other.step === step && other.ordinal < ordinal && other.reachedStep !== null);
   if (resumedFrom === null || !before) return [];
@@ -51,5 +51,5 @@ function lossOf({ step, ordinal, resumedFrom }: AttemptView, attempts: readonly 
   return [lost > 0 ? `${plural(lost, 'step')} of ${step}/${before.ordinal} lost` : `nothing of ${step}/${before.ordinal} lost`];
 }
 
-/** The first line of a message, without the colon that led on to the next. */
+/** The first line of a message, without a colon at its end. */
 export const firstLine = (message: string): string => (message.split('\n')[0] ?? '').replace(/:$/, '');

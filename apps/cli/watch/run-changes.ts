@@ -8,15 +8,15 @@ import type { StepNote, WatchState } from './watch-state.ts';
 
 export type ChangeOptions = Look & {
   now: Date;
-  /** When the look before was; null at the first. */
-  lookedAt: Date | null;
+  /** The time of the previous state; null at the first. */
+  previousAt: Date | null;
   /** The time at the beginning of each line. */
   clock: (at: Date) => string;
 };
 
 /**
- * What changed between two looks at a run, one line a change, for output that is no terminal: states, new attempts, why a
- * step waits, each quarter of the way and, on a long one, every few minutes how far it is. `before` is null at the first look.
+ * The changes between two states of a run, one line each, for output that is not a terminal: states, new attempts, why a
+ * step waits, each quarter of its progress and, for a long one, its progress every few minutes. `before` is null at the first state.
  */
 export function runChanges(before: WatchState | null, after: WatchState, options: ChangeOptions): string[] {
   const { run } = after;
@@ -28,11 +28,11 @@ export function runChanges(before: WatchState | null, after: WatchState, options
   for (const step of run.stepViews) {
     const earlier = before?.run.stepViews.find(({ name }) => name === step.name) ?? null;
     for (const text of stepTexts(earlier, step, after, options)) lines.push(line(step.name, text));
-    const said = noteText(before?.notes.get(step.name), after.notes.get(step.name));
-    if (said !== null && step.state === 'active') lines.push(line(step.name, style.warn(said)));
+    const note = noteText(before?.notes.get(step.name), after.notes.get(step.name));
+    if (note !== null && step.state === 'active') lines.push(line(step.name, style.warn(note)));
   }
   if (before !== null && before.connection !== after.connection) {
-    lines.push(line(run.name, after.connection === 'lost' ? 'the service does not answer; trying again' : 'the service answers again'));
+    lines.push(line(run.name, after.connection === 'lost' ? 'the service does not answer; retrying' : 'the service answers again'));
   }
   return lines;
 }
@@ -43,7 +43,7 @@ function runText(before: WatchState | null, { run }: WatchState, options: Change
   return `${paintedRunState(run.state, options)}${cause}${what}`;
 }
 
-/** Reasons that pass by themselves in a moment, and those that the states of other steps tell already. */
+/** Reasons that pass by themselves in a moment, and those that the states of other steps show already. */
 const quietReasons: readonly WaitingReason['code'][] = ['dependencies', 'launching', 'finalizing'];
 
 function newsOf(waiting: WaitingReason | null): string | null {
@@ -62,26 +62,26 @@ function stepTexts(before: StepView | null, step: StepView, after: WatchState, o
   if (step.state === 'active' && quarter > 0 && quarter > quarterOf(before)) {
     return [[`${quarter * 25} %`, ...progressParts(step, after.metrics.get(step.name))].join('  ')];
   }
-  if (step.state === 'active' && step.progress !== null && isTimeToTell(step, options)) {
+  if (step.state === 'active' && step.progress !== null && isProgressDue(step, options)) {
     return [[`${Math.floor((shareDone(step) ?? 0) * 100)} %`, ...progressParts(step, after.metrics.get(step.name))].join('  ')];
   }
   const news = newsOf(step.waiting);
-  // The seconds of a backoff count down: no news.
+  // The seconds of a backoff count down: not a change.
   const isCountdown = step.waiting?.code === 'backoff' && before.waiting?.code === 'backoff';
   return news !== null && news !== newsOf(before.waiting) && !isCountdown ? [news] : [];
 }
 
-/** A warning, once; what was said after one, as that it is over. */
+/** A warning, once; the note after one, for example that it is over. */
 function noteText(before: StepNote | undefined, after: StepNote | undefined): string | null {
   if (after === undefined || after.seq === before?.seq) return null;
   return after.level === 'warning' || before?.level === 'warning' ? after.message : null;
 }
 
-/** What is told beside a new state, in lines. */
+/** The details of a new state, in lines. */
 function stateTexts(step: StepView, options: ChangeOptions): string[] {
   switch (step.state) {
     case 'ready': {
-      // A step that was tried before and failed waits to be tried again.
+      // A step that was tried before and failed waits for a retry.
       const failed =
         step.failure === null ? [] : [`the last attempt failed (${step.failure.cause}): ${step.failure.message.split('\n')[0]}`];
       return [newsOf(step.waiting) ?? '', ...failed];
@@ -99,17 +99,17 @@ function stateTexts(step: StepView, options: ChangeOptions): string[] {
   }
 }
 
-/** How often a step tells how far it is, whatever the quarters: CI systems end a job that says nothing for ten minutes or so. */
-const tellEverySeconds = 120;
+/** How often a step prints its progress, in addition to the quarters: CI systems end a job without output after ten minutes or so. */
+const progressEverySeconds = 120;
 
-/** True when a multiple of that time since the step's start lies between the two looks. */
-function isTimeToTell({ startedAt }: StepView, { lookedAt, now }: ChangeOptions): boolean {
-  if (startedAt === null || lookedAt === null) return false;
-  const times = (at: Date): number => Math.floor(secondsBetween(startedAt, null, at) / tellEverySeconds);
-  return times(now) > times(lookedAt);
+/** True when a multiple of that time since the step's start is between the two states. */
+function isProgressDue({ startedAt }: StepView, { previousAt, now }: ChangeOptions): boolean {
+  if (startedAt === null || previousAt === null) return false;
+  const times = (at: Date): number => Math.floor(secondsBetween(startedAt, null, at) / progressEverySeconds);
+  return times(now) > times(previousAt);
 }
 
-/** Whole quarters of the way, 0 to 3. */
+/** Completed quarters, 0 to 3. */
 function quarterOf(step: StepView): number {
   return Math.min(3, Math.floor((shareDone(step) ?? 0) * 4));
 }

@@ -22,7 +22,7 @@ const stateOf = (run: RunView, over: Partial<WatchState> = {}): WatchState => ({
   ...over,
 });
 
-test('a run is shown with a line for each step: state, time, bar, shards, loss, rate, what is left, why it waits', () => {
+test('a run is shown with a line for each step: state, time, bar, shards, loss, rate, remaining time, why it waits', () => {
   expect(runLines(stateOf(aMiniRun()), options)).toEqual([
     'mini-1  running · 1 min 00 s · 2 of 5 steps, 1 reused · mini on mini@1',
     '',
@@ -34,7 +34,7 @@ test('a run is shown with a line for each step: state, time, bar, shards, loss, 
   ]);
 });
 
-test.each(['constructor', 'toString'])('a step named %s has no loss and no note before it told any', (name) => {
+test.each(['constructor', 'toString'])('a step named %s has no loss and no note before it reported any', (name) => {
   const run = aMiniRun();
   const named = { ...run, stepViews: run.stepViews.map((step) => (step.name === '384_finetune' ? { ...step, name } : step)) };
   const lines = runLines(stateOf(named), options).join('\n');
@@ -42,7 +42,7 @@ test.each(['constructor', 'toString'])('a step named %s has no loss and no note 
   expect(lines).not.toMatch(/loss|function|undefined/);
 });
 
-test('no line is wider than the terminal; the most important parts stay', () => {
+test('no line is wider than the terminal; the most important parts are kept', () => {
   for (const width of [30, 50, 72]) {
     const lines = runLines(stateOf(aMiniRun()), { ...options, width });
     expect(lines.every((line) => visibleWidth(line) < width)).toBe(true);
@@ -51,7 +51,7 @@ test('no line is wider than the terminal; the most important parts stay', () => 
   expect(narrow[4]).toBe('⠋ 384_finetune           8 s  ━━━━━━━━━━──────────  52 %  loss 3.41');
 });
 
-test('where steps do not fit the height, those that are over are folded first', () => {
+test('where steps do not fit the height, finished ones are folded first', () => {
   const lines = runLines(stateOf(aMiniRun()), { ...options, height: 7 });
   expect(lines.slice(2).map((line) => line.slice(0, 20).trim())).toEqual([
     '2 steps not shown',
@@ -61,12 +61,12 @@ test('where steps do not fit the height, those that are over are folded first', 
   ]);
 });
 
-test('without a loss the message of the step is shown, and images a second come from steps and batch', () => {
+test('without a loss the message of the step is shown, and images per second come from steps and batch', () => {
   const lines = runLines(stateOf(aMiniRun(), { metrics: new Map() }), options);
   expect(lines[4]).toContain('52 %  65.9 img/s  eta 12 s  26/50 steps  epoch 2 of 4');
 });
 
-test('a failed step tells its cause, code, the end of its message and what to do', () => {
+test('a failed step shows its cause, code, the end of its message and what to do', () => {
   const failure = { cause: 'data' as const, code: 'too_many_bad_images', message: 'Too many images cannot be read\n3 of 10' };
   const run = aMiniRun({ state: 'failed', finishedAt: aMinuteLater.toISOString() }, { '384_finetune': { state: 'failed', failure } });
   const lines = runLines(stateOf(run), options);
@@ -86,11 +86,11 @@ test('a ready step says why it waits, an active one without progress that it sta
   expect(lines[4]).toMatch(/starting$/);
 });
 
-test('a lost connection is said, and that the run does not mind', () => {
-  expect(runLines(stateOf(aMiniRun(), { connection: 'lost' }), options).at(-1)).toContain('The run goes on without this view.');
+test('a lost connection is shown, and that the run continues', () => {
+  expect(runLines(stateOf(aMiniRun(), { connection: 'lost' }), options).at(-1)).toContain('The run continues without this view.');
 });
 
-test('the signs of active steps turn, and are plain where the terminal knows no others', () => {
+test('the symbols of active steps spin, and are ASCII where the terminal supports no others', () => {
   const turned = runLines(stateOf(aMiniRun()), { ...options, tick: 1 });
   expect(turned[4]?.startsWith('⠙')).toBe(true);
   const plain = runLines(stateOf(aMiniRun()), { ...options, glyphs: glyphsFor({ LANG: 'C' }) }).join('\n');
@@ -98,7 +98,7 @@ test('the signs of active steps turn, and are plain where the terminal knows no 
   expect(plain).toMatch(/^[\x00-\x7f]+$/);
 });
 
-test('a step that is active and warns has its warning below, and one that is over has not', () => {
+test('the warning of an active step is shown below, that of a finished one is not', () => {
   const note = { seq: 4, level: 'warning' as const, message: 'Waiting for the storage' };
   const lines = runLines(
     stateOf(aMiniRun(), {

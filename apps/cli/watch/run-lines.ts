@@ -10,16 +10,16 @@ export type ViewOptions = Look & {
   now: Date;
   /** Columns of the terminal. */
   width: number;
-  /** Rows of the terminal: steps that are over are folded when the view would not fit. */
+  /** Rows of the terminal: finished steps are folded when the view would not fit. */
   height: number;
-  /** Counts up with each redraw: turns the signs of active steps. */
+  /** Increases with each redraw: animates the symbols of active steps. */
   tick: number;
 };
 
 /** As wide as `59 min 59 s`. */
 const timeWidth = 11;
 
-/** The live view of a run: a line for the run, a line a step. Pure: the same state and options give the same lines. */
+/** The live view of a run: a line for the run and one for each step. Pure: the same state and options give the same lines. */
 export function runLines(state: WatchState, options: ViewOptions): string[] {
   const { run } = state;
   const nameWidth = Math.min(28, Math.max(...run.stepViews.map((step) => step.name.length), 4));
@@ -33,7 +33,7 @@ export function runLines(state: WatchState, options: ViewOptions): string[] {
     ...warningLines(run.stepViews, state.notes, options),
     ...failureLines(run.stepViews, options),
     ...(state.connection === 'lost'
-      ? ['', options.style.warn('The service does not answer; trying again. The run goes on without this view.')]
+      ? ['', options.style.warn('The service does not answer; retrying. The run continues without this view.')]
       : []),
   ].map((line) => cutTo(line, options.width - 1, options.glyphs.ellipsis));
 }
@@ -48,7 +48,7 @@ function headLine({ run }: WatchState, { style, glyphs, now }: ViewOptions): str
   return `${style.bold(run.name)}  ${parts.join(style.dim(` ${glyphs.dot} `))}`;
 }
 
-/** A reused step took no time of its own, and one that waits to be tried again takes none now. */
+/** A reused step took no time of its own, and one that waits for a retry takes none now. */
 export function isTimeless(step: StepView): boolean {
   return step.state === 'reused' || step.state === 'ready';
 }
@@ -79,7 +79,7 @@ function partsOf(step: StepView, state: WatchState, options: ViewOptions): strin
   return [`${bar(share, 20, options)} ${padTo(`${Math.floor(share * 100)} %`, 5, 'right')}`, ...parts, ...waiting];
 }
 
-/** As many of the parts as fit the width, the first ones first; at least one, which is cut by the caller. */
+/** As many of the parts as fit the width, in order; at least one, which the caller cuts. */
 function fitParts(parts: readonly string[], width: number): string {
   let line = '';
   for (const part of parts) {
@@ -90,7 +90,7 @@ function fitParts(parts: readonly string[], width: number): string {
   return line;
 }
 
-/** At most `rows` steps: those that are over are left out first, the oldest of them first, then the last blocked ones. */
+/** At most `rows` steps: finished ones are left out first, the oldest of them first, then the last blocked ones. */
 function fitting(steps: readonly StepView[], rows: number): StepView[] {
   const left = [...steps];
   const drop = (index: number): boolean => index >= 0 && left.splice(index, 1).length > 0;
@@ -102,7 +102,7 @@ function fitting(steps: readonly StepView[], rows: number): StepView[] {
   return left;
 }
 
-/** What steps that are active warn of, a line each. */
+/** The warnings of active steps, one line each. */
 export function warningLines(steps: readonly StepView[], notes: WatchState['notes'], { style }: Pick<Look, 'style'>): string[] {
   const lines = steps.flatMap((step) => {
     const note = notes.get(step.name);
@@ -129,7 +129,7 @@ function hintLines(code: string): string[] {
   return row === undefined || row.fix === 'cairn' ? [] : [`  hint: ${row.remedy}`];
 }
 
-/** The one line that tells how a run ended, and the failed steps. */
+/** The line about the end of a run, and its failed steps. */
 export function endLines(state: WatchState, options: Look & { now: Date }): string[] {
   const { run } = state;
   if (!isEndedRun(run.state)) return [];

@@ -9,14 +9,14 @@ import type { WatchState } from './watch-state.ts';
 
 export type ShowRunOptions = { client: CairnClient; runId: string; ui: Ui; signal: AbortSignal; now: () => Date };
 
-/** Shows a run until it is over, in the way that suits the output, and gives its last view. */
+/** Shows a run until it is over, in the way that suits the output, and returns its last state. */
 export async function showRun(options: ShowRunOptions): Promise<RunView> {
   const states = watchRun(options.client, options.runId, { signal: options.signal });
   if (options.ui.isJson) return printJsonLines(states, options);
   return options.ui.isTerminal ? drawLive(states, options) : printChanges(states, options);
 }
 
-/** Between two states the times and the signs of active steps go on. */
+/** Between two states, the times and symbols of active steps are updated. */
 const redrawMs = 250;
 
 async function drawLive(states: AsyncGenerator<WatchState>, { ui, now }: ShowRunOptions): Promise<RunView> {
@@ -50,11 +50,11 @@ async function drawLive(states: AsyncGenerator<WatchState>, { ui, now }: ShowRun
 async function printChanges(states: AsyncGenerator<WatchState>, { ui, now }: ShowRunOptions): Promise<RunView> {
   const { style, glyphs } = ui;
   let before: WatchState | null = null;
-  let lookedAt: Date | null = null;
+  let previousAt: Date | null = null;
   for await (const state of states) {
     const at = now();
-    for (const line of runChanges(before, state, { style, glyphs, now: at, lookedAt, clock })) ui.line(line);
-    [before, lookedAt] = [state, at];
+    for (const line of runChanges(before, state, { style, glyphs, now: at, previousAt, clock })) ui.line(line);
+    [before, previousAt] = [state, at];
   }
   return ended(before, ui, now);
 }
@@ -76,9 +76,9 @@ async function printJsonLines(states: AsyncGenerator<WatchState>, { client, runI
     }
     for (const step of run.stepViews) {
       const { name, state: stepState, waiting, progress, shards, scores, attempts } = step;
-      const told = { type: 'step', step: name, state: stepState, waiting, progress, shards, scores, attempts };
-      const text = JSON.stringify(told);
-      if (last !== null && steps.get(name) !== text) ui.jsonLine(told);
+      const line = { type: 'step', step: name, state: stepState, waiting, progress, shards, scores, attempts };
+      const text = JSON.stringify(line);
+      if (last !== null && steps.get(name) !== text) ui.jsonLine(line);
       steps.set(name, text);
     }
     last = state;

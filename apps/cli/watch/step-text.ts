@@ -31,23 +31,23 @@ export function paintedStepState(state: StepState, { style }: Pick<Look, 'style'
   return style[stepPaint[state]](state);
 }
 
-/** The sign of a step's state; that of an active one turns with `tick`. */
+/** The symbol of a step's state; that of an active one spins with `tick`. */
 export function stepSign(state: StepState, { style, glyphs }: Look, tick = 0): string {
   const sign = state === 'active' ? (glyphs.active[tick % glyphs.active.length] ?? '') : glyphs[state];
   return style[stepPaint[state]](sign);
 }
 
-/** How far a step is, 0 to 1: by its shards when it has any, else by its progress; null while nothing is known. */
+/** The progress of a step, 0 to 1: by its shards if it has any, else by its progress; null while unknown. */
 export function shareDone(step: StepView): number | null {
   if (step.shards !== null && step.shards.total > 0) {
-    // Shards count when they are committed; images tell what goes on in between.
+    // Shards count when they are committed; images show the progress in between.
     const byShards = step.shards.committed / step.shards.total;
     return step.progress === null || step.progress.total <= 0 ? byShards : Math.max(byShards, step.progress.done / step.progress.total);
   }
   return step.progress === null || step.progress.total <= 0 ? null : step.progress.done / step.progress.total;
 }
 
-/** What an active step tells about itself, the most important first. */
+/** The progress of an active step, the most important part first. */
 export function progressParts(step: StepView, metrics: StepMetrics | undefined): string[] {
   const { progress, shards } = step;
   const eta = progress?.etaSeconds;
@@ -64,7 +64,7 @@ export function progressParts(step: StepView, metrics: StepMetrics | undefined):
 
 const rateText = (rate: number, unit: ProgressView['unit']): string => `${formatNumber(rate)} ${unit === 'images' ? 'img' : unit}/s`;
 
-/** What an ended step leaves to tell: scores, rows, where a result comes from. */
+/** The results of a finished step: scores, rows, where a result comes from. */
 export function resultParts(step: StepView, { glyphs }: Pick<Look, 'glyphs'>): string[] {
   const { shards, reusedFrom } = step;
   const score = scoreText(step.scores, glyphs);
@@ -87,7 +87,7 @@ export function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick
   return `mAP@100 ${start === undefined ? '' : `${formatPercent(start)} ${glyphs.arrow} `}${formatPercent(end)}`;
 }
 
-/** The newest note of each step among the events; those of single images are none. */
+/** The newest note of each step among the events, ignoring notes about single images. */
 export function notesOf(events: readonly RunEvent[]): Map<string, StepNote> {
   const notes = events.flatMap(({ seq, type, message, data }): [string, StepNote][] => {
     if (type !== 'note' || data.step === undefined || data.level === undefined) return [];

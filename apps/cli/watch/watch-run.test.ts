@@ -48,21 +48,21 @@ afterEach(async () => {
   await api.close();
 });
 
-/** Watches in the background; the states gather in the array. */
-function watch(timing: { leastMs?: number; mostMs?: number } = {}) {
+/** Watches in the background; the states are collected in the array. */
+function watch(timing: { minMs?: number; maxMs?: number } = {}) {
   const states: WatchState[] = [];
   const client = createClient({ url: api.url, tries: 1 });
   const over = (async () => {
-    for await (const state of watchRun(client, runId, { signal: stop.signal, leastMs: 20, mostMs: 60_000, ...timing })) states.push(state);
+    for await (const state of watchRun(client, runId, { signal: stop.signal, minMs: 20, maxMs: 60_000, ...timing })) states.push(state);
   })();
   over.catch(() => undefined);
   return { states, over };
 }
 
-test('the run is given at once, again after a hint, and the last time when it is over', async () => {
+test('the run is returned at once, again after a hint, and a last time when it is over', async () => {
   const { states, over } = watch();
   await until(() => states.length >= 2);
-  // The opening of the stream counts as a hint: what came before it is not known.
+  // The opening of the stream counts as a hint, because earlier ones are unknown.
   const before = states.length;
   run = aMiniRun({ name: 'renamed' });
   hint();
@@ -74,9 +74,9 @@ test('the run is given at once, again after a hint, and the last time when it is
   expect(states.at(-1)?.run.state).toBe('succeeded');
 });
 
-test('however many hints come, there is one fetch in the least time', async () => {
-  const leastMs = 100;
-  const { states } = watch({ leastMs });
+test('however many hints come, there is one fetch per minimum interval', async () => {
+  const minMs = 100;
+  const { states } = watch({ minMs });
   await until(() => streams.length === 1 && states.length >= 2);
   const before = fetches();
   const began = performance.now();
@@ -84,11 +84,11 @@ test('however many hints come, there is one fetch in the least time', async () =
     for (let hints = 0; hints < 10; hints += 1) hint();
     await until(() => fetches() >= before + seen);
   }
-  expect(fetches() - before).toBeLessThanOrEqual((performance.now() - began) / leastMs + 1);
+  expect(fetches() - before).toBeLessThanOrEqual((performance.now() - began) / minMs + 1);
 });
 
-test('without a hint it looks again after the longest time', async () => {
-  const { states } = watch({ mostMs: 50 });
+test('without a hint it fetches again after the maximum interval', async () => {
+  const { states } = watch({ maxMs: 50 });
   await until(() => states.length >= 5);
 });
 
@@ -98,20 +98,20 @@ test('loss is that of the training steps that are active', async () => {
   expect([...(states[0]?.metrics ?? [])]).toEqual([['384_finetune', { loss: 3.4 }]]);
 });
 
-test('what a step says last stands until it says something else', async () => {
+test('the last note of a step stays until the next one', async () => {
   const say = (seq: number, level: 'info' | 'warning', message: string): void => {
     events.push(anEvent(seq, { type: 'note', message: `384_finetune: ${message}`, data: { step: '384_finetune', level, said: message } }));
     run = aMiniRun({ seq });
   };
   say(5, 'warning', 'Waiting for the storage');
-  const { states } = watch({ mostMs: 50 });
+  const { states } = watch({ maxMs: 50 });
   await until(() => states.length >= 3);
   expect(states.map(({ notes }) => notes.get('384_finetune')?.message)).toEqual(states.map(() => 'Waiting for the storage'));
-  say(6, 'info', 'The storage answers again');
+  say(6, 'info', 'The storage is available again');
   await until(() => states.at(-1)?.notes.get('384_finetune')?.seq === 6);
 });
 
-test('while the service is away the last state is kept and marked; it goes on when it is back', async () => {
+test('while the service is away the last state is kept and marked; watching continues when it is back', async () => {
   const { states, over } = watch();
   await until(() => streams.length === 1 && states.length >= 2);
   const port = Number(new URL(api.url).port);
@@ -130,7 +130,7 @@ test('a refused stream ends the watch with its error', async () => {
   await expect(watch().over).rejects.toMatchObject({ code: 'forbidden' });
 });
 
-test('a run that is not there is told', async () => {
+test('a missing run is reported', async () => {
   api.on('GET', '/v1/runs/[^/]+', (_, response) => sendProblem(response, 'not_found', 'no such run'));
   await expect(watch().over).rejects.toMatchObject({ code: 'not_found' });
 });

@@ -5,22 +5,22 @@ import type { StepMetrics, StepNote, WatchState } from './watch-state.ts';
 
 export type WatchOptions = {
   signal: AbortSignal;
-  /** At most one fetch in this time, however many hints come; 400 ms unless given. */
-  leastMs?: number;
-  /** A fetch at least this often, should a hint get lost; 15 s unless given. */
-  mostMs?: number;
+  /** At most one fetch in this time, however many hints come; 400 ms by default. */
+  minMs?: number;
+  /** At least one fetch in this time, in case a hint is lost; 15 s by default. */
+  maxMs?: number;
 };
 
-/** While the event stream is away nothing tells when to fetch. */
+/** While the event stream is away, nothing signals when to fetch. */
 const withoutStreamMs = 2_000;
 
 /**
- * The states of a run as they change, the first at once, the last when the run is over. The event stream says when to
+ * The states of a run as they change, the first at once, the last when the run is over. The event stream signals when to
  * fetch again; several hints together are one fetch. Throws CairnError when the service refuses, the signal's reason when
  * aborted; an outage is only shown, as `connection: 'lost'`.
  */
 export async function* watchRun(client: CairnClient, runId: string, options: WatchOptions): AsyncGenerator<WatchState, void, void> {
-  const { leastMs = 400, mostMs = 15_000 } = options;
+  const { minMs = 400, maxMs = 15_000 } = options;
   const mine = new AbortController();
   const signal = AbortSignal.any([options.signal, mine.signal]);
   const bell = createBell();
@@ -29,7 +29,7 @@ export async function* watchRun(client: CairnClient, runId: string, options: Wat
   async function listen(): Promise<void> {
     const onConnection = ({ state }: { state: 'open' | 'lost' }): void => {
       isStreaming = state === 'open';
-      // Hints of the time in between are gone.
+      // Hints of the time in between are lost.
       bell.ring();
     };
     for await (const _message of client.events({ topics: [`run:${runId}`], signal, onConnection })) bell.ring();
@@ -40,11 +40,11 @@ export async function* watchRun(client: CairnClient, runId: string, options: Wat
   let last: WatchState | null = null;
   try {
     for (;;) {
-      last = await look(client, runId, last, signal);
+      last = await fetchState(client, runId, last, signal);
       yield last;
       if (isEndedRun(last.run.state)) return;
-      await wait(leastMs, signal);
-      await bell.next(isStreaming ? mostMs : withoutStreamMs, signal);
+      await wait(minMs, signal);
+      await bell.next(isStreaming ? maxMs : withoutStreamMs, signal);
     }
   } finally {
     mine.abort();
@@ -52,8 +52,8 @@ export async function* watchRun(client: CairnClient, runId: string, options: Wat
   }
 }
 
-/** Fetches the run; when the service does not answer, the last state with its connection lost. */
-async function look(client: CairnClient, runId: string, last: WatchState | null, signal: AbortSignal): Promise<WatchState> {
+/** Fetches the run; when the service does not answer, returns the last state with its connection lost. */
+async function fetchState(client: CairnClient, runId: string, last: WatchState | null, signal: AbortSignal): Promise<WatchState> {
   try {
     const run = await client.getRun(runId, { signal, timeoutMs: 10_000 });
     const [metrics, notes] = await Promise.all([trainingMetrics(client, run, signal), newNotes(client, run, last?.run.seq ?? 0, signal)]);
@@ -79,14 +79,14 @@ async function trainingMetrics(client: CairnClient, run: RunView, signal: AbortS
   return new Map(await Promise.all(entries));
 }
 
-/** Of what happened since event `after`, the newest page: more is not looked through for what steps said. */
+/** The notes since event `after`, from the newest page only. */
 export async function newNotes(client: CairnClient, run: RunView, after: number, signal: AbortSignal): Promise<Map<string, StepNote>> {
   if (run.seq <= after) return new Map();
   const page = await client.listRunEvents(run.id, { after: Math.max(after, run.seq - 200), limit: 200 }, { signal, timeoutMs: 10_000 });
   return notesOf(page.items);
 }
 
-/** A bell that remembers a ring until someone has waited for it. */
+/** A bell that remembers a ring until a waiter has consumed it. */
 function createBell() {
   let isRung = false;
   let wake: (() => void) | null = null;
@@ -95,14 +95,14 @@ function createBell() {
       isRung = true;
       wake?.();
     },
-    /** Resolves at the next ring, or at once after one that nobody waited for; at the latest after `mostMs`. */
-    next: async (mostMs: number, signal: AbortSignal): Promise<void> => {
+    /** Resolves at the next ring, or at once after one that was not consumed; at the latest after `maxMs`. */
+    next: async (maxMs: number, signal: AbortSignal): Promise<void> => {
       if (!isRung) {
         const over = new AbortController();
         const rung = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        await Promise.race([rung, wait(mostMs, AbortSignal.any([signal, over.signal]))]).finally(() => over.abort());
+        await Promise.race([rung, wait(maxMs, AbortSignal.any([signal, over.signal]))]).finally(() => over.abort());
         wake = null;
       }
       isRung = false;

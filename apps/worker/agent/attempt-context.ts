@@ -5,19 +5,19 @@ import type { ObjectStore } from '@cairn/storage';
 import type { Reporter } from '../report/reporter.ts';
 import type { Stop } from './stop.ts';
 
-/** What the work of an attempt is given, whatever its kind. */
+/** What the work of an attempt gets, whatever its kind. */
 export type AttemptContext<Spec extends AttemptSpec = AttemptSpec> = {
   spec: Spec;
   client: InternalClient;
   reporter: Reporter;
   store: ObjectStore;
-  /** The folders that datasets may lie in. */
+  /** The folders that may hold datasets. */
   datasetRoots: readonly string[];
   /** The attempt's own folder on this machine. */
   workDir: string;
   stop: Stop;
   log: Logger;
-  /** The interpreter of docker/trainer. */
+  /** The interpreter with the packages of docker/trainer. */
   python: string;
   /** 0 on a pool of CPUs. */
   gpus: number;
@@ -25,5 +25,5 @@ export type AttemptContext<Spec extends AttemptSpec = AttemptSpec> = {
   env: Readonly<Record<string, string>>;
 };
 
-/** Does the work of one attempt of kind `K`. Throws what ends it badly. */
+/** Does the work of one attempt of kind `K`. Throws the error that ends it. */
 export type Runner<K extends AttemptSpec['kind']> = (context: AttemptContext<AttemptSpecOf<K>>) => Promise<FinishRequest>;

@@ -6,9 +6,9 @@ import { z } from 'zod';
 export const addresses = z
   .string()
   .transform((text) => text.split(',').map((url) => url.trim()))
-  .pipe(z.array(z.url({ protocol: /^https?$/, message: 'is no http address' })).min(1));
+  .pipe(z.array(z.url({ protocol: /^https?$/, message: 'is not an http address' })).min(1));
 
-/** What is the same for an agent and for the worker that starts agents. */
+/** Shared by an agent and the worker that starts agents. */
 export const commonVariables = {
   CAIRN_INTERNAL_URL: addresses
     .describe("address of the control plane's internal port; several are separated by commas")
@@ -28,9 +28,9 @@ export const agentVariables = z.object({
   CAIRN_WORK_DIR: z.string().min(1).describe("the attempt's own folder").meta({ example: '/var/lib/cairn/attempt' }),
   /** GPUs of this pod: extraction runs one process on each; 0 runs one on the CPU. */
   CAIRN_GPUS: z.coerce.number().int().min(0).max(64).default(0),
-  /** How long whoever sends SIGTERM waits before it kills. A grace that the control plane names comes first. */
+  /** How long the sender of SIGTERM waits before it kills. A grace period from the control plane takes precedence. */
   CAIRN_STOP_GRACE_SECONDS: z.coerce.number().min(0).default(25),
-  /** How long the attempt may run: then it saves what it can, within the grace, and fails. Absent: as long as it takes. */
+  /** How long the attempt may run before it saves its work, within the grace period, and fails. Absent: no limit. */
   CAIRN_DEADLINE_SECONDS: z.coerce.number().min(0).optional(),
 });
 export type AgentConfiguration = z.infer<typeof agentVariables>;

@@ -10,7 +10,7 @@ test.each([
   [Object.assign(new Error('write failed'), { code: 'ENOSPC' }), 'infrastructure', 'storage_full'],
   [new TypeError('x is undefined'), 'infrastructure', 'internal'],
   ['a string', 'infrastructure', 'internal'],
-])('%s is charged to %s with the code %s', (error, cause, code) => {
+])('%s has the cause %s and the code %s', (error, cause, code) => {
   expect(failureOf(error)).toMatchObject({ outcome: 'failed', cause, code });
 });
 
@@ -22,6 +22,6 @@ test.each([
   ['unreadable_file', 'user'],
   ['program_failed', 'infrastructure'],
   ['a_code_of_the_future', 'infrastructure'],
-])("a program's failure %s is charged to %s", (code, cause) => {
+])("a program's failure %s has the cause %s", (code, cause) => {
   expect(failureOfProgram(code, 'why')).toEqual({ outcome: 'failed', cause, code, message: 'why' });
 });

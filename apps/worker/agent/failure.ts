@@ -4,7 +4,7 @@ export type Failure = Extract<FinishRequest, { outcome: 'failed' }>;
 
 const fullDisk = new Set(['ENOSPC', 'EDQUOT']);
 
-/** How an attempt ends that an exception ended. */
+/** The failure of an attempt that was ended by an exception. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof CairnError) return failure(causeOf(error.code), error.code, error.message);
   const message = error instanceof Error ? error.message : String(error);
@@ -15,9 +15,9 @@ export function failureOf(error: unknown): Failure {
   return failure('infrastructure', 'internal', where === '' ? message : `${message} (${where})`);
 }
 
-/** How an attempt ends whose program told why it failed, with a code of the error table or one that we do not know. */
+/** The failure of an attempt whose program reported why it failed, with a code of the error table or an unknown one. */
 export function failureOfProgram(code: string, message: string): Failure {
-  // The program's configuration is made of the step's settings: they are what is wrong, not the machine.
+  // The program's configuration comes from the step's settings: they are wrong, not the machine.
   const cause = code === 'invalid_configuration' ? 'user' : isErrorCode(code) ? causeOf(code) : 'infrastructure';
   return failure(cause, code, message);
 }
@@ -26,9 +26,9 @@ export function failure(cause: AttemptCause, code: string, message: string): Fai
   return { outcome: 'failed', cause, code, message };
 }
 
-/** Whose budget of retries a failure is charged to: that of whoever can mend it. */
+/** The cause whose retry budget a failure uses: that of the people who can fix it. */
 function causeOf(code: ErrorCode): AttemptCause {
-  // The worker image is too old or too new, and will be so the next time: as with an image that cannot be pulled.
+  // The worker image is too old or too new, and will be the next time: as with an image that cannot be pulled.
   if (code === 'protocol_mismatch') return 'user';
   switch (errorTable[code].fix) {
     case 'data owner':

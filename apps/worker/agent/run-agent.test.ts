@@ -19,7 +19,7 @@ async function openTraining(env: Record<string, string> = {}) {
   return world;
 }
 
-test('an agent claims its attempt, does its work, tells its end and records its exit', async () => {
+test('an agent claims its attempt, does its work, reports its end and records its exit', async () => {
   const { plane, env, workDir } = await openTraining();
   const agent = startMain('agent', env);
   expect(await agent.code).toBe(agentExit.ok);
@@ -27,10 +27,10 @@ test('an agent claims its attempt, does its work, tells its end and records its 
   expect(plane.state.finishes).toMatchObject([{ outcome: 'succeeded', files: [{ name: 'checkpoint.pt' }] }]);
   expect(readExit(workDir)).toBe(agentExit.ok);
   expect(readAgent(workDir)?.process.pid).toBe(agent.process.pid);
-  expect(plane.logText('agent')).toMatch(/begins on [\s\S]*the attempt ends: succeeded/);
+  expect(plane.logText('agent')).toMatch(/starts on [\s\S]*the attempt ended: succeeded/);
 });
 
-test('the token reaches no program that the attempt starts', async () => {
+test('the programs of the attempt do not get the token', async () => {
   const { plane, env } = await openTraining({ STUB_BEHAVIOUR: 'environment' });
   await startMain('agent', env).code;
   const printed = plane.logText('stdout');
@@ -50,16 +50,16 @@ test('SIGTERM, even twice, lets the attempt save and end as preempted', async ()
   expect(readExit(workDir)).toBe(agentExit.preempted);
 });
 
-test('an attempt that reaches its deadline ends by itself, and fails for it', async () => {
+test('an attempt that reaches its deadline ends by itself and fails with that cause', async () => {
   const { plane, env, workDir } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20', CAIRN_DEADLINE_SECONDS: '2' });
   expect(await startMain('agent', env).code).toBe(agentExit.failed);
   expect(plane.state.finishes).toMatchObject([
-    { outcome: 'failed', cause: 'deadline', code: 'deadline_exceeded', message: expect.stringContaining('as long as its pool allows') },
+    { outcome: 'failed', cause: 'deadline', code: 'deadline_exceeded', message: expect.stringContaining('the time limit of its pool') },
   ]);
   expect(readExit(workDir)).toBe(agentExit.failed);
 });
 
-test('a superseded agent ends with its programs, and tells and finishes nothing more', async () => {
+test('a superseded agent ends with its programs, and neither reports nor finishes any more', async () => {
   const { plane, env, workDir } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
   const agent = startMain('agent', env);
   await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
@@ -70,7 +70,7 @@ test('a superseded agent ends with its programs, and tells and finishes nothing 
   expect(processesByAttempt().get(env.CAIRN_ATTEMPT_ID)).toBeUndefined();
 });
 
-test('an attempt that another process has started ends before it does anything', async () => {
+test('an attempt that another process has started exits before it does anything', async () => {
   const { plane, env, workDir } = await openTraining();
   plane.state.superseded = true;
   expect(await startMain('agent', env).code).toBe(agentExit.superseded);
@@ -78,7 +78,7 @@ test('an attempt that another process has started ends before it does anything',
   expect(readdirSync(workDir).toSorted()).toEqual(['agent.json', 'exit.json']);
 });
 
-test('a second agent in the same work folder ends at once and leaves the first alone', async () => {
+test('a second agent in the same work folder exits at once and leaves the first alone', async () => {
   const { plane, env, workDir } = await openTraining({ STUB_STEPS: '50', STUB_STEP_MS: '20' });
   const first = startMain('agent', env);
   await eventually(() => readAgent(workDir)?.process.pid).toBe(first.process.pid);
@@ -88,12 +88,12 @@ test('a second agent in the same work folder ends at once and leaves the first a
   expect(plane.state.finishes).toHaveLength(1);
 });
 
-test('the end is told when the control plane is back, however long it was away', async () => {
+test('the end is reported when the control plane is back, however long it was away', async () => {
   const { plane, env } = await openTraining({ STUB_STEPS: '20', STUB_STEP_MS: '20' });
   const agent = startMain('agent', env);
   await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
   await plane.down();
-  await eventually(() => agent.output()).toMatch(/the attempt ends: succeeded/);
+  await eventually(() => agent.output()).toMatch(/the attempt ended: succeeded/);
   expect(agent.process.exitCode).toBeNull();
   plane.state.losesAnswers = 1;
   await plane.up();
@@ -106,16 +106,16 @@ test('the end is told when the control plane is back, however long it was away',
   expect(steps).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
 });
 
-test('work that throws ends the attempt as failed, with what happened', async () => {
+test('work that throws ends the attempt as failed, with the error', async () => {
   const { plane, env, workDir } = await openAgentWorld(specOf('register'));
   expect(await startMain('agent', env).code).toBe(agentExit.failed);
   expect(plane.state.finishes).toEqual([
-    { outcome: 'failed', cause: 'infrastructure', code: 'internal', message: 'The step register was given no input "evaluation"' },
+    { outcome: 'failed', cause: 'infrastructure', code: 'internal', message: 'The step register has no input "evaluation"' },
   ]);
   expect(readExit(workDir)).toBe(agentExit.failed);
 });
 
-test('an end that the control plane does not take is told as a failure, and the agent ends', async () => {
+test('an end that the control plane rejects is reported as a failure, and the agent exits', async () => {
   const { plane, env } = await openTraining();
   plane.state.refusesEnd = ({ outcome }) => outcome === 'succeeded';
   expect(await startMain('agent', env).code).toBe(agentExit.failed);
@@ -124,13 +124,13 @@ test('an end that the control plane does not take is told as a failure, and the 
       outcome: 'failed',
       cause: 'infrastructure',
       code: 'internal',
-      message: 'How the attempt ended (succeeded) was refused: no artifact can be made of it',
+      message: 'The result of the attempt (succeeded) was rejected: it does not describe an artifact',
     },
   ]);
 });
 
-test('a program that dies with a NUL and half a character in its last words ends the attempt', async () => {
-  const { plane, env } = await openTraining({ STUB_BEHAVIOUR: 'lastWords' });
+test('a program that dies with a NUL and half a character in its last output ends the attempt', async () => {
+  const { plane, env } = await openTraining({ STUB_BEHAVIOUR: 'lastOutput' });
   expect(await startMain('agent', env).code).toBe(agentExit.failed);
   expect(plane.state.finishes).toMatchObject([{ outcome: 'failed', message: expect.stringMatching(/\n\u{1f680}+!bad record \u2400$/u) }]);
 });
@@ -142,7 +142,7 @@ test('a spec of another protocol ends the attempt as failed', async () => {
   expect(plane.state.finishes).toMatchObject([{ outcome: 'failed', cause: 'user', code: 'protocol_mismatch' }]);
 });
 
-test('a wrong configuration names every fault and ends with its own code', async () => {
+test('a wrong configuration reports all errors and exits with its own code', async () => {
   const agent = startMain('agent', { CAIRN_ATTEMPT_ID: 'att_1', CAIRN_INTERNAL_URL: 'ftp://x', CAIRN_WORK_DIR: '/nowhere' });
   expect(await agent.code).toBe(agentExit.configuration);
   expect(agent.output()).toMatch(/CAIRN_ATTEMPT_ID[\s\S]*CAIRN_ATTEMPT_TOKEN/);

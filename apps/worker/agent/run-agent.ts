@@ -18,16 +18,16 @@ import { openStore } from '@cairn/storage';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';
+import { enforceDeadline } from './enforce-deadline.ts';
 import { failure, failureOf } from './failure.ts';
-import { heedDeadline } from './heed-deadline.ts';
 import { runAttempt } from './runners.ts';
 import { createStop, type Stop } from './stop.ts';
 
 const remainsLimitMs = 5000;
 
 /**
- * Runs one attempt to its end: claims it, does its work, tells how it ended. Gives the exit code of the process, one of
- * `agentExit`. Whatever happens, the last act is the record of that code.
+ * Runs one attempt to its end: claims it, does its work, reports how it ended. Returns the exit code of the process, one of
+ * `agentExit`. Whatever happens, the last action is to record that code.
  */
 export async function runAgent(env: Readonly<Record<string, string | undefined>>): Promise<number> {
   let configuration: AgentConfiguration;
@@ -42,12 +42,12 @@ export async function runAgent(env: Readonly<Record<string, string | undefined>>
   const { CAIRN_WORK_DIR: workDir, CAIRN_ATTEMPT_ID: attemptId, CAIRN_ATTEMPT_GENERATION: generation } = configuration;
   mkdirSync(workDir, { recursive: true });
   if (!claimWorkDir(workDir, { attemptId, generation })) {
-    process.stderr.write(`error: another process runs ${attemptId} in ${workDir}; this one ends\n`);
+    process.stderr.write(`error: another process runs ${attemptId} in ${workDir}; exiting\n`);
     return agentExit.superseded;
   }
   let code: number = agentExit.failed;
   try {
-    code = await liveThrough(configuration, env);
+    code = await runClaimed(configuration, env);
   } catch (error) {
     process.stderr.write(`error: ${error instanceof Error ? error.stack : String(error)}\n`);
   }
@@ -55,12 +55,12 @@ export async function runAgent(env: Readonly<Record<string, string | undefined>>
   return code;
 }
 
-async function liveThrough(configuration: AgentConfiguration, env: Readonly<Record<string, string | undefined>>): Promise<number> {
+async function runClaimed(configuration: AgentConfiguration, env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const stop = createStop();
   const reporterOf: { current: Reporter | null } = { current: null };
-  const log = createLogger({ name: 'agent', level: configuration.CAIRN_LOG_LEVEL, destination: bothWays(reporterOf) });
-  const callOff = heedDeadline(stop, configuration.CAIRN_DEADLINE_SECONDS, configuration.CAIRN_STOP_GRACE_SECONDS);
-  const crash = heedSignals(stop, configuration.CAIRN_STOP_GRACE_SECONDS, () => reporterOf.current?.poke());
+  const log = createLogger({ name: 'agent', level: configuration.CAIRN_LOG_LEVEL, destination: logDestination(reporterOf) });
+  const callOff = enforceDeadline(stop, configuration.CAIRN_DEADLINE_SECONDS, configuration.CAIRN_STOP_GRACE_SECONDS);
+  const crash = stopOnSignals(stop, configuration.CAIRN_STOP_GRACE_SECONDS, () => reporterOf.current?.poke());
   const client = createInternalClient({
     urls: configuration.CAIRN_INTERNAL_URL,
     attemptId: configuration.CAIRN_ATTEMPT_ID,
@@ -68,7 +68,7 @@ async function liveThrough(configuration: AgentConfiguration, env: Readonly<Reco
     token: configuration.CAIRN_ATTEMPT_TOKEN,
     signal: stop.ended,
     onRetry: ({ failures, error }) => {
-      // One line at the start of an outage and then ever fewer: the log is sent to those who are away.
+      // One line at the start of an outage and then increasingly rarely: the log goes to the control plane that is away.
       if (Number.isInteger(Math.log2(failures))) log.warn({ failures, why: messageOf(error) }, 'the control plane does not answer');
     },
   });
@@ -77,19 +77,19 @@ async function liveThrough(configuration: AgentConfiguration, env: Readonly<Reco
     return await work(configuration, env, { stop, client, log, reporterOf, crash });
   } catch (error) {
     if (isOver(error)) log.info(`the attempt is over for the control plane: ${messageOf(error)}`);
-    else log.error({ err: error }, 'the attempt cannot be run or its end cannot be told');
+    else log.error({ err: error }, 'the attempt cannot run or its end cannot be reported');
     return isOver(error) ? agentExit.superseded : agentExit.failed;
   } finally {
     callOff();
     reporterOf.current?.close();
-    // Nothing of the attempt outlives its agent, also what started sessions of its own.
+    // No process of the attempt outlives its agent, not even those in their own sessions.
     await killAttemptProcesses([configuration.CAIRN_ATTEMPT_ID], { except: sparedByAgent, limitMs: remainsLimitMs });
   }
 }
 
 type Parts = { stop: Stop; client: InternalClient; log: Logger; reporterOf: { current: Reporter | null }; crash: Promise<never> };
 
-/** From the claimed attempt to the answer of its `finish`. Throws what prevents that: `superseded` above all. */
+/** From the claimed attempt to the answer of its `finish`. Throws what prevents that, most often `superseded`. */
 async function work(
   configuration: AgentConfiguration,
   env: Readonly<Record<string, string | undefined>>,
@@ -104,13 +104,14 @@ async function work(
       heartbeatSeconds: spec.heartbeatSeconds,
       signal: stop.ended,
       onReply: ({ directive, cause, reason, graceSeconds }) => {
-        if (directive === 'stop') stop.ask({ cause: cause ?? 'preempted', reason: reason ?? 'the control plane said so', graceSeconds });
+        if (directive === 'stop')
+          stop.ask({ cause: cause ?? 'preempted', reason: reason ?? 'the control plane asked for it', graceSeconds });
       },
       onRefused: (error) => stop.end(error),
       onTrouble: (message) => log.warn(message),
     });
     reporterOf.current = reporter;
-    log.info(`attempt ${spec.attempt.ordinal} of ${spec.step.name} (run ${spec.run.name}) begins on ${hostname()}`);
+    log.info(`attempt ${spec.attempt.ordinal} of ${spec.step.name} (run ${spec.run.name}) starts on ${hostname()}`);
     stop.asked.throwIfAborted();
     const context = {
       spec,
@@ -129,38 +130,38 @@ async function work(
   } catch (error) {
     stop.ended.throwIfAborted();
     if (isOver(error)) throw error;
-    // Work that is interrupted fails in many ways; none of them is a failure of the attempt.
+    // Interrupted work fails in many ways; none of them is a failure of the attempt.
     outcome = stop.asked.aborted ? stop.outcome('stopped') : failureOf(error);
     if (outcome.outcome === 'failed') log.error({ err: error }, 'the attempt failed');
   }
-  log.info(`the attempt ends: ${outcome.outcome}${outcome.outcome === 'succeeded' ? '' : `: ${outcome.message}`}`);
+  log.info(`the attempt ended: ${outcome.outcome}${outcome.outcome === 'succeeded' ? '' : `: ${outcome.message}`}`);
   await reporterOf.current?.end();
-  return exitCodeOf(await tellEnd(client, outcome, log));
+  return exitCodeOf(await reportEnd(client, outcome, log));
 }
 
 /**
- * Tells how the attempt ended. An end that the control plane will never take (files that are not the attempt's, too much of it) is told
- * as a failure that says so: the attempt is over, and a person learns why.
+ * Reports how the attempt ended. An end that the control plane will never accept (files of another attempt, a body that is too large) is
+ * reported as a failure that says so: the attempt is over, and a person learns why.
  */
-async function tellEnd(client: Pick<InternalClient, 'finish'>, outcome: FinishRequest, log: Logger): Promise<FinishRequest> {
+async function reportEnd(client: Pick<InternalClient, 'finish'>, outcome: FinishRequest, log: Logger): Promise<FinishRequest> {
   try {
     await client.finish(outcome);
     return outcome;
   } catch (error) {
     if (!isCairnError(error, 'invalid_request', 'invalid_path', 'payload_too_large')) throw error;
-    log.error({ err: error }, 'the control plane does not take how the attempt ended');
-    const refused = failure('infrastructure', 'internal', `How the attempt ended (${outcome.outcome}) was refused: ${error.message}`);
+    log.error({ err: error }, 'the control plane rejects the result of the attempt');
+    const refused = failure('infrastructure', 'internal', `The result of the attempt (${outcome.outcome}) was rejected: ${error.message}`);
     await client.finish(refused);
     return refused;
   }
 }
 
-/** SIGTERM, SIGINT and SIGHUP ask the attempt to stop, as often as they come. The promise rejects with what nobody caught. */
-function heedSignals(stop: Stop, graceSeconds: number, onStop: () => void): Promise<never> {
+/** SIGTERM, SIGINT and SIGHUP ask the attempt to stop, however often they come. The promise rejects with uncaught errors. */
+function stopOnSignals(stop: Stop, graceSeconds: number, onStop: () => void): Promise<never> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
       stop.ask({ cause: 'interrupted', reason: signal, graceSeconds });
-      // The answer of a report may tell why.
+      // The answer to a report may say why.
       onStop();
     });
   }
@@ -179,8 +180,8 @@ function endOf(signal: AbortSignal): Promise<never> {
   return promise;
 }
 
-/** Log lines go to standard error, for whoever launched the process, and to the control plane once it listens. */
-function bothWays(reporterOf: { current: Reporter | null }): { write(line: string): void } {
+/** Log lines go to standard error, for the program that launched this one, and to the control plane once the reporter exists. */
+function logDestination(reporterOf: { current: Reporter | null }): { write(line: string): void } {
   return {
     write(line) {
       process.stderr.write(line);

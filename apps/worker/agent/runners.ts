@@ -3,7 +3,7 @@ import type { AttemptContext } from './attempt-context.ts';
 
 /**
  * Does the work of the attempt, whatever its kind. The code of a kind is loaded only here: no attempt waits for DuckDB,
- * sharp or ONNX Runtime that it does not use.
+ * sharp or ONNX Runtime without using it.
  */
 export async function runAttempt(context: AttemptContext): Promise<FinishRequest> {
   const { spec } = context;

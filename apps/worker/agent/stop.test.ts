@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import { createStop, StopError, type StopRequest } from './stop.ts';
 
-const deadline: StopRequest = { cause: 'deadline', reason: 'it ran as long as its pool allows', graceSeconds: 25 };
+const deadline: StopRequest = { cause: 'deadline', reason: 'it reached the time limit of its pool', graceSeconds: 25 };
 const signal: StopRequest = { cause: 'interrupted', reason: 'SIGTERM', graceSeconds: 25 };
 const cancel: StopRequest = { cause: 'cancelled', reason: 'ann has seen enough', graceSeconds: 60 };
-const givesWay: StopRequest = { cause: 'preempted', reason: 'cancelled places are needed by 512_all', graceSeconds: 60 };
+const preempted: StopRequest = { cause: 'preempted', reason: 'cancelled places are needed by 512_all', graceSeconds: 60 };
 
-test('a stop leaves the grace and ends as preempted', () => {
+test('a stop leaves the grace period and ends as preempted', () => {
   let now = 1000;
   const stop = createStop(() => now);
   expect(stop.remainingMs()).toBe(Number.POSITIVE_INFINITY);
@@ -18,7 +18,7 @@ test('a stop leaves the grace and ends as preempted', () => {
   expect(stop.outcome('stopped at step 4')).toEqual({ outcome: 'preempted', message: 'stopped at step 4 (SIGTERM)' });
 });
 
-test('a cancellation wins over every other cause, whichever came first, and the shortest grace counts', () => {
+test('a cancellation takes precedence over every other cause, whichever came first, and the shortest grace period counts', () => {
   const first = createStop(() => 0);
   first.ask(signal);
   first.ask(cancel);
@@ -31,23 +31,23 @@ test('a cancellation wins over every other cause, whichever came first, and the 
   }
 });
 
-test('the cause decides and not the words of the reason', () => {
+test('the cause decides, not the text of the reason', () => {
   const stop = createStop();
-  stop.ask(givesWay);
+  stop.ask(preempted);
   expect(stop.outcome('stopped')).toMatchObject({ outcome: 'preempted' });
   const other = createStop();
   other.ask({ cause: 'step_failed', reason: 'the step failed: data', graceSeconds: 1 });
   expect(other.outcome('stopped')).toMatchObject({ outcome: 'cancelled' });
 });
 
-test('what the control plane says of a signal that came before takes its place', () => {
+test('a cause from the control plane replaces that of an earlier signal', () => {
   const stop = createStop();
   stop.ask(signal);
-  stop.ask(givesWay);
-  expect(stop.outcome('stopped')).toEqual({ outcome: 'preempted', message: `stopped (${givesWay.reason})` });
+  stop.ask(preempted);
+  expect(stop.outcome('stopped')).toEqual({ outcome: 'preempted', message: `stopped (${preempted.reason})` });
 });
 
-test('a stop at the deadline is a failure, unless it was cancelled too; a SIGTERM that follows changes nothing', () => {
+test('a stop at the deadline is a failure, unless it was cancelled too; a later SIGTERM changes nothing', () => {
   const stop = createStop();
   stop.ask(deadline);
   stop.ask(signal);
@@ -55,7 +55,7 @@ test('a stop at the deadline is a failure, unless it was cancelled too; a SIGTER
     outcome: 'failed',
     cause: 'deadline',
     code: 'deadline_exceeded',
-    message: 'stopped at step 4 (it ran as long as its pool allows)',
+    message: 'stopped at step 4 (it reached the time limit of its pool)',
   });
   stop.ask(cancel);
   expect(stop.outcome('stopped')).toMatchObject({ outcome: 'cancelled' });

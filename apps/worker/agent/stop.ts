@@ -1,7 +1,7 @@
 import type { FinishRequest, StopCause } from '@cairn/contract';
 import { failure } from './failure.ts';
 
-/** Why an attempt stops: at its pool's deadline, by a signal from outside that does not say why, or for a cause of the control plane. */
+/** Why an attempt stops: at its pool's deadline, by an outside signal that does not say why, or for a cause of the control plane. */
 export type AgentStopCause = StopCause | 'deadline' | 'interrupted';
 
 export type StopRequest = {
@@ -11,7 +11,7 @@ export type StopRequest = {
   graceSeconds: number;
 };
 
-/** How an attempt ends for each cause. Of two causes that of the higher rank counts, and of equal ones the first. */
+/** How an attempt ends for each cause. The cause of the highest rank counts, and the first of equal ones. */
 const causes = {
   interrupted: { rank: 0, outcome: 'preempted' },
   preempted: { rank: 1, outcome: 'preempted' },
@@ -29,8 +29,8 @@ export class StopError extends Error {
 }
 
 /**
- * How one attempt is ended from outside. `asked` is aborted when it should save what it can and end; `ended` when it is
- * over for the control plane and must end at once, writing nothing more (then `asked` is aborted too).
+ * The end of one attempt from outside. `asked` is aborted when it should save its work and end; `ended` when it is
+ * over for the control plane and must end at once without writing anything more (then `asked` is aborted too).
  */
 export function createStop(now: () => number = Date.now) {
   const asked = new AbortController();
@@ -40,7 +40,7 @@ export function createStop(now: () => number = Date.now) {
   return {
     asked: asked.signal,
     ended: ended.signal,
-    /** Again with a nearer deadline shortens the grace. */
+    /** A repeated call with an earlier deadline shortens the grace period. */
     ask({ cause, reason, graceSeconds }: StopRequest): void {
       const kept = request !== null && causes[request.cause].rank >= causes[cause].rank ? request : { cause, reason };
       const deadline = Math.min(now() + graceSeconds * 1000, request?.deadline ?? Number.POSITIVE_INFINITY);
@@ -51,9 +51,9 @@ export function createStop(now: () => number = Date.now) {
       asked.abort(error);
       ended.abort(error);
     },
-    /** What is left of the grace, in milliseconds; without a request there is no limit. */
+    /** The rest of the grace period, in milliseconds; unlimited without a request. */
     remainingMs: () => (request === null ? Number.POSITIVE_INFINITY : Math.max(0, request.deadline - now())),
-    /** How an attempt that stopped ends, by the cause. */
+    /** How a stopped attempt ends, by the cause. */
     outcome(how: string): FinishRequest {
       const { cause, reason } = request ?? { cause: 'interrupted', reason: 'its program was asked to stop' };
       const { outcome } = causes[cause];

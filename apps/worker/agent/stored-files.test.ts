@@ -6,7 +6,7 @@ import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { fetchArtifact, withImportNames } from './stored-files.ts';
 
-test('a message about an imported file tells the name that it was imported under; about others it stays', () => {
+test('a message about an imported file has the name of the import; other messages stay unchanged', () => {
   const files = { 'weights.pth': Buffer.from('x') };
   const details = { imported: 'resnet50-19c8e357', backbone: 'resnet50', source: null, licence: null };
   const weights = artifactOf('weights', 'weights/art_1/', files, details);
@@ -18,7 +18,7 @@ test('a message about an imported file tells the name that it was imported under
   expect(withImportNames(context, own)).toBe(own);
 });
 
-test('the files of an artifact that lists none are those of its manifest, which has to be the one that the control plane knows', async () => {
+test('an artifact without a list of files has those of its manifest, which must have the digest that the control plane knows', async () => {
   const { context, store } = await openAttempt(specOf('search'));
   const files = [];
   for (const name of ['img_emb/img_emb_00000.npy', 'metadata/metadata_00000.parquet']) {

@@ -4,24 +4,24 @@ import { backoff, inParallel, sleep } from '@cairn/runtime';
 import { objectKey, readManifest } from '@cairn/storage';
 import type { AttemptContext } from './attempt-context.ts';
 
-/** How long a storage that fails is waited for where the attempt has nothing to lose. */
+/** How long to retry a failing storage where the attempt has nothing to lose. */
 export const briefPatienceMs = 60_000;
-/** The same where hours of training hang on one file. */
+/** The same where hours of training depend on one file. */
 export const longPatienceMs = 15 * 60_000;
 
 /**
- * The input of the step with this role.
- * @throws CairnError `internal` when the control plane gave none
+ * The input of the step in this role.
+ * @throws CairnError `internal` when the control plane sent none
  */
 export function inputOf(spec: { inputs: Record<string, InputArtifact>; step: { name: string } }, role: string): InputArtifact {
   const input = spec.inputs[role];
-  if (input === undefined) throw new CairnError('internal', `The step ${spec.step.name} was given no input "${role}"`);
+  if (input === undefined) throw new CairnError('internal', `The step ${spec.step.name} has no input "${role}"`);
   return input;
 }
 
 /**
- * Fetches one file of an input artifact into the work folder; gives its local path. What arrives is what the artifact's
- * manifest says, or it is `corrupt_artifact`; `not_found` when the artifact has no such file.
+ * Downloads one file of an input artifact into the work folder; returns its local path. The content must match the
+ * artifact's manifest, or it is `corrupt_artifact`; `not_found` when the artifact has no such file.
  */
 export async function fetchFile(context: AttemptContext, input: InputArtifact, name: string): Promise<{ path: string; sha256: string }> {
   const file = input.files.find((candidate) => candidate.name === name);
@@ -38,7 +38,7 @@ function localPath(workDir: string, input: Pick<InputArtifact, 'id'>, name: stri
   return join(workDir, 'inputs', objectKey(input.id), objectKey(name));
 }
 
-/** A message of a program with the name of an import before the path of its file: whoever brought it in knows it by that. */
+/** A program's message with the name of the import before the path of its file: users know the file by that name. */
 export function withImportNames({ spec, workDir }: Pick<AttemptContext, 'spec' | 'workDir'>, message: string): string {
   return Object.values(spec.inputs).reduce((text, { id, files, details }) => {
     const imported = weightsDetails.safeParse(details).data?.imported;
@@ -48,20 +48,20 @@ export function withImportNames({ spec, workDir }: Pick<AttemptContext, 'spec' |
   }, message);
 }
 
-/** Fetches an object into a local file; throws `corrupt_artifact` when it is not what was stored, `not_found` when it is gone. */
+/** Downloads an object into a local file; throws `corrupt_artifact` when it is not what was stored, `not_found` when it is gone. */
 export async function fetchVerified(
   context: AttemptContext,
   { key, sha256 }: { key: string; sha256: string },
   path: string,
 ): Promise<void> {
   const signal = context.stop.asked;
-  await patiently(context, briefPatienceMs, () => context.store.download(key, path, { sha256, signal }), signal);
+  await withRetries(context, briefPatienceMs, () => context.store.download(key, path, { sha256, signal }), signal);
 }
 
-/** Small files wait for their requests. */
+/** Small files spend their time waiting for requests. */
 const parallelFetches = 8;
 
-/** Fetches all files of an input artifact into one folder of the work folder, keeping their names; gives the folder. */
+/** Downloads all files of an input artifact into one folder of the work folder, keeping their names; returns the folder. */
 export async function fetchArtifact(context: AttemptContext, input: InputArtifact): Promise<string> {
   const files = await allFiles(context, input);
   await inParallel(files.values(), parallelFetches, ({ name, sha256 }) =>
@@ -70,11 +70,16 @@ export async function fetchArtifact(context: AttemptContext, input: InputArtifac
   return join(context.workDir, 'inputs', objectKey(input.id));
 }
 
-/** Those of a large artifact are in its manifest alone, which has to have the digest that the control plane knows. */
+/** The files of a large artifact are only in its manifest, which must have the digest that the control plane knows. */
 async function allFiles(context: AttemptContext, { id, prefix, digest, files }: InputArtifact): Promise<InputArtifact['files']> {
   if (files.length > 0) return files;
   const signal = context.stop.asked;
-  const manifest = await patiently(context, briefPatienceMs, () => readManifest(context.store, prefix.replace(/\/$/, ''), signal), signal);
+  const manifest = await withRetries(
+    context,
+    briefPatienceMs,
+    () => readManifest(context.store, prefix.replace(/\/$/, ''), signal),
+    signal,
+  );
   if (manifest.digest === digest) return manifest.files;
   throw new CairnError('corrupt_artifact', `The manifest of ${id} in ${prefix} has the digest ${manifest.digest}, expected ${digest}`);
 }
@@ -87,20 +92,20 @@ export async function uploadFile(
   { patienceMs = briefPatienceMs, signal = context.stop.ended }: { patienceMs?: number; signal?: AbortSignal } = {},
 ): Promise<StoredFile> {
   const key = `${context.spec.stagingPrefix}${name}`;
-  const { bytes, sha256 } = await patiently(context, patienceMs, () => context.store.put(key, source, { signal }), signal);
+  const { bytes, sha256 } = await withRetries(context, patienceMs, () => context.store.put(key, source, { signal }), signal);
   return { name, key, bytes, sha256 };
 }
 
-/** Does `work` again while the storage fails in a way that may pass, for at most `patienceMs`. The waiting and its end are told in notes. */
-async function patiently<T>({ reporter }: AttemptContext, patienceMs: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+/** Repeats `work` while the storage fails in a way that may pass, for at most `patienceMs`. Notes report the wait and its end. */
+async function withRetries<T>({ reporter }: AttemptContext, patienceMs: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
   const end = Date.now() + patienceMs;
   for (let attempt = 0; ; attempt += 1) {
     try {
       const result = await work();
-      if (attempt > 0) reporter.tell({ type: 'note', level: 'info', message: 'The storage answers again' });
+      if (attempt > 0) reporter.report({ type: 'note', level: 'info', message: 'The storage is available again' });
       return result;
     } catch (error) {
-      // Without anything to lose a full storage is left to the next attempt, which waits without holding a place.
+      // Without anything to lose, a full storage is left to the next attempt, which waits without holding a slot.
       const mayPass = isCairnError(
         error,
         'storage_failed',
@@ -108,7 +113,7 @@ async function patiently<T>({ reporter }: AttemptContext, patienceMs: number, wo
         ...(patienceMs > briefPatienceMs ? ['storage_full' as const] : []),
       );
       if (!mayPass || Date.now() >= end || signal.aborted) throw error;
-      if (attempt === 0) reporter.tell({ type: 'note', level: 'warning', message: `Waiting for the storage: ${error.message}` });
+      if (attempt === 0) reporter.report({ type: 'note', level: 'warning', message: `Waiting for the storage: ${error.message}` });
       await sleep(backoff({ attempt, baseMs: 250, maxMs: 15_000 }), signal);
     }
   }

@@ -1,7 +1,7 @@
 import { CairnError, type ErrorCode, errorTable, preprocessing } from '@cairn/contract';
 import { z } from 'zod';
 
-/** What an agent asks of a child process, one job at a time: work that blocks the event loop for longer than a heartbeat. */
+/** The jobs of an agent for a child process, one at a time: work that blocks the event loop for longer than a heartbeat. */
 export const childJob = z.discriminatedUnion('kind', [
   /** Opens model and list; answered by {@link openedModel}. The first job of an extraction. */
   z.object({
@@ -9,7 +9,7 @@ export const childJob = z.discriminatedUnion('kind', [
     modelPath: z.string(),
     listPath: z.string(),
     imageRoot: z.string(),
-    /** The folders that datasets may lie in. */
+    /** The folders that may hold datasets. */
     datasetRoots: z.array(z.string()),
     device: z.enum(['cpu', 'cuda']),
     /** CPU threads of ONNX Runtime. */
@@ -20,7 +20,7 @@ export const childJob = z.discriminatedUnion('kind', [
     decodeConcurrency: z.number().int(),
     outDir: z.string(),
   }),
-  /** Extracts a shard: `count` distinct images of the list from the `from`th on; answered by {@link shardAnswer}. */
+  /** Extracts a shard: `count` distinct images of the list starting with the `from`th; answered by {@link shardAnswer}. */
   z.object({ kind: z.literal('extractShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
   /** Searches one feature set in another; answered by {@link searchAnswer}. */
   z.object({
@@ -54,7 +54,7 @@ export const searchAnswer = z.object({
   seconds: z.object({ read: z.number(), search: z.number(), write: z.number() }),
 });
 
-/** Images or rows done of the job's total. */
+/** Images or rows done, and the job's total. */
 export const childProgress = z.object({ done: z.number(), total: z.number() });
 export type ChildProgress = z.infer<typeof childProgress>;
 
@@ -71,7 +71,7 @@ export const childReply = z.discriminatedUnion('type', [
 ]);
 export type ChildReply = z.infer<typeof childReply>;
 
-/** An error as it crosses from the child; a code or a full disk is kept, anything else becomes `internal`. */
+/** An error in the form in which the child sends it; a code or a full disk is kept, anything else becomes `internal`. */
 export function toChildError(error: unknown): z.infer<typeof childError> {
   if (error instanceof CairnError) return { code: error.code, message: error.message, details: error.details };
   const message = error instanceof Error ? error.message : String(error);

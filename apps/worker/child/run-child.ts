@@ -3,8 +3,8 @@ import { search } from '../steps/search-job.ts';
 import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
 
 /**
- * The child's side: does the jobs that its parent sends, one after another, and ends when the parent is gone. Signals are the
- * parent's business.
+ * The child's side: does the jobs that its parent sends, one after another, and exits when the parent is gone. Signals are
+ * left to the parent.
  */
 export async function runChild(): Promise<void> {
   const extraction = extractionJobs();
@@ -24,21 +24,21 @@ export async function runChild(): Promise<void> {
   async function handle(message: unknown): Promise<void> {
     const { id, job } = childRequest.parse(message);
     try {
-      const answer = await perform(job, (progress) => tell({ type: 'progress', id, progress }));
-      tell({ type: 'done', id, answer });
+      const answer = await perform(job, (progress) => send({ type: 'progress', id, progress }));
+      send({ type: 'done', id, answer });
     } catch (error) {
-      tell({ type: 'failed', id, error: toChildError(error) });
+      send({ type: 'failed', id, error: toChildError(error) });
     }
   }
 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.on('disconnect', resolve);
   process.on('message', (message) => void handle(message));
-  tell({ type: 'ready' });
+  send({ type: 'ready' });
   await parentGone;
 }
 
-function tell(reply: ChildReply): void {
-  // The parent may be gone; then there is nobody to tell.
+function send(reply: ChildReply): void {
+  // The parent may be gone; then there is no receiver.
   process.send?.(reply, undefined, undefined, () => undefined);
 }

@@ -24,7 +24,7 @@ test("a child's error arrives with its code", async () => {
   await child.kill();
 });
 
-test('a child that neither answers nor tells progress is killed', async () => {
+test('a child that neither answers nor reports progress is killed', async () => {
   const { child, pid } = await open(1);
   await expect.poll(pid).toBeDefined();
   process.kill(pid() ?? 0, 'SIGSTOP');
@@ -38,5 +38,5 @@ test('a child that neither answers nor tells progress is killed', async () => {
 test('a child that is gone says how it ended', async () => {
   const { child } = await open(60);
   await child.kill();
-  await expect(child.ask(shard, z.unknown())).rejects.toThrow(/was ended by SIGKILL/);
+  await expect(child.ask(shard, z.unknown())).rejects.toThrow(/was killed by SIGKILL/);
 });

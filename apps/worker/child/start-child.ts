@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { sleep } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
-import { keepLastWords } from '../program/run-program.ts';
+import { keepTail } from '../program/run-program.ts';
 import { type ChildJob, type ChildProgress, childReply, fromChildError } from './messages.ts';
 
 const mainFile = join(import.meta.dirname, '../main.ts');
@@ -12,35 +12,35 @@ const goneLimitMs = 5000;
 
 /** The child ended while it was needed: a crash of native code, a kill, a lack of memory. */
 export class ChildEndedError extends Error {
-  constructor(how: string, lastWords: string) {
-    super(`the process that computes ${how}${lastWords === '' ? '' : `; its last words: ${lastWords}`}`);
+  constructor(how: string, lastOutput: string) {
+    super(`the compute process ${how}${lastOutput === '' ? '' : `; its last output: ${lastOutput}`}`);
     this.name = 'ChildEndedError';
   }
 }
 
 export type Child = {
   /**
-   * Has the child do one job; the next may be asked for when this one is answered. Rejects with the child's CairnError, or
+   * Has the child do one job; the next may be requested when this one is answered. Rejects with the child's CairnError, or
    * with {@link ChildEndedError}.
    */
   ask<T>(job: ChildJob, answer: z.ZodType<T>, onProgress?: (progress: ChildProgress) => void): Promise<T>;
-  /** Kills the child, whatever it does, and waits until it is gone. */
+  /** Kills the child, whatever it is doing, and waits until it is gone. */
   kill(): Promise<void>;
 };
 
 /**
- * Starts a process of this program for work that blocks the event loop; what it prints goes to the attempt's log. A child that
- * neither answers nor tells progress for the spec's `hangSeconds` is killed.
+ * Starts a process of this program for work that blocks the event loop; its output goes to the attempt's log. A child that
+ * neither answers nor reports progress for the spec's `hangSeconds` is killed.
  */
 export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Record<string, string> = {}): Child {
   const child = fork(mainFile, ['child'], { env: { ...env, ...extraEnv }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
-  const lastWords = keepLastWords(2000);
+  const lastOutput = keepTail(2000);
   child.stdout?.on('data', (data: Buffer) => reporter.log('stdout', data));
   child.stderr?.on('data', (data: Buffer) => {
     reporter.log('stderr', data);
-    lastWords.add(data);
+    lastOutput.add(data);
   });
-  const ended = endOf(child).then((how) => new ChildEndedError(how, lastWords.text()));
+  const ended = endOf(child).then((how) => new ChildEndedError(how, lastOutput.text()));
   let id = 0;
 
   return {
@@ -49,7 +49,7 @@ export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Re
       const mine = id;
       const { promise, resolve, reject } = Promise.withResolvers<unknown>();
       const idle = setTimeout(() => {
-        reject(new ChildEndedError(`made no progress for ${spec.hangSeconds} s and was killed`, lastWords.text()));
+        reject(new ChildEndedError(`made no progress for ${spec.hangSeconds} s and was killed`, lastOutput.text()));
         child.kill('SIGKILL');
       }, spec.hangSeconds * 1000);
       const onMessage = (message: unknown) => {
@@ -63,7 +63,7 @@ export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Re
       child.on('message', onMessage);
       void ended.then(reject);
       try {
-        // A send to a child that is gone fails; its end says more than that.
+        // A send to a child that is gone fails; the reason for its end is more useful.
         child.send({ id: mine, job }, () => undefined);
         return answer.parse(await promise);
       } finally {
@@ -81,7 +81,7 @@ export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Re
 async function endOf(child: ChildProcess): Promise<string> {
   try {
     const [code, signal] = await once(child, 'exit');
-    return signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+    return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
   } catch (error) {
     return `could not be started: ${error instanceof Error ? error.message : String(error)}`;
   }

@@ -13,7 +13,7 @@ import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import { fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
-import { tellBadImage } from '../report/tell-bad-image.ts';
+import { reportBadImage } from '../report/report-bad-image.ts';
 import { fetchList } from '../train/stage-config.ts';
 
 type Exported = Extract<TrainerEvent, { event: 'exported' }>;
@@ -22,7 +22,7 @@ type Failed = Extract<TrainerEvent, { event: 'failed' }>;
 /** Lists on which ONNX Runtime is compared with PyTorch: the first of them that was prepared. */
 const checkLists = ['index', 'query', 'clean', 'full', 'all'];
 
-/** One attempt at an export: turns a stage's checkpoint into model.onnx, compared with PyTorch on real images, and weights.pt. */
+/** One attempt at an export: converts a stage's checkpoint to model.onnx, compared with PyTorch on real images, and weights.pt. */
 export const runExport: Runner<'export'> = async (context) => {
   const { spec, workDir, stop } = context;
   const { model, ...settings } = spec.settings;
@@ -57,7 +57,7 @@ export const runExport: Runner<'export'> = async (context) => {
     onEvent(event) {
       if (event.event === 'exported') exported = event;
       if (event.event === 'failed') failed ??= event;
-      if (event.event === 'badImage') tellBadImage(context, event);
+      if (event.event === 'badImage') reportBadImage(context, event);
     },
   });
   if (stop.asked.aborted) return stop.outcome('the export was stopped');
@@ -66,7 +66,7 @@ export const runExport: Runner<'export'> = async (context) => {
   async function finish(result: Exported | null, fault: Failed | null): Promise<FinishRequest> {
     if (result === null) {
       if (fault !== null) return failureOfProgram(fault.code, withImportNames(context, fault.message));
-      const words = end.lastWords === '' ? '' : `. Its last words:\n${end.lastWords}`;
+      const words = end.lastOutput === '' ? '' : `. Its last output:\n${end.lastOutput}`;
       return failure('infrastructure', end.how === 'hung' ? 'hang' : 'program_failed', `The export ${end.end} without a result${words}`);
     }
     const files = [];

@@ -3,14 +3,14 @@ import type { Reporter } from '../report/reporter.ts';
 
 const shares = ['read', 'decode', 'infer', 'write'] as const;
 
-/** Tells how far a worker of an extraction is: images, their rate, and where the time goes. */
+/** Reports the progress of one worker of an extraction: images, their rate, and where the time goes. */
 export function extractProgress(reporter: Reporter, total: number, now: () => number = Date.now) {
   const underWay = new Map<number, number>();
   const start = now();
   let images = 0;
   let shards = 0;
 
-  function tell(): void {
+  function reportProgress(): void {
     const done = images + [...underWay.values()].reduce((sum, count) => sum + count, 0);
     const seconds = (now() - start) / 1000;
     const rate = seconds > 0 ? done / seconds : 0;
@@ -19,21 +19,21 @@ export function extractProgress(reporter: Reporter, total: number, now: () => nu
       total: Math.max(total, done),
       unit: 'images',
       rate,
-      // How much the other workers take of it is theirs to know.
+      // The share of the other workers is unknown here.
       etaSeconds: null,
-      message: `${shards} shards done here, ${rate.toFixed(1)} images/s`,
+      message: `${shards} shards done by this worker, ${rate.toFixed(1)} images/s`,
     });
   }
 
   return {
-    /** The shard that is being computed has so many images done. */
+    /** The shard being computed has this many images done. */
     moved(index: number, done: number): void {
       underWay.set(index, done);
-      tell();
+      reportProgress();
     },
-    /** The shard is given up. */
+    /** The shard was given up. */
     left: (index: number) => void underWay.delete(index),
-    /** The shard is committed. */
+    /** The shard was committed. */
     stored(index: number, { rows, rejected, seconds }: ShardAnswer): void {
       underWay.delete(index);
       images += rows + rejected;
@@ -42,7 +42,7 @@ export function extractProgress(reporter: Reporter, total: number, now: () => nu
         reporter.metric('images_per_second', images, (rows + rejected) / seconds.total);
         for (const share of shares) reporter.metric(`${share}_share`, images, Math.min(1, seconds[share] / seconds.total));
       }
-      tell();
+      reportProgress();
     },
     shards: () => shards,
   };

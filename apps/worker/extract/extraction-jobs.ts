@@ -11,7 +11,7 @@ export function extractionJobs() {
       return { embeddingDim: opened.model.embeddingDim };
     },
     async extract({ index, from, count }: ChildJobOf<'extractShard'>, onProgress: (progress: ChildProgress) => void): Promise<ShardAnswer> {
-      if (opened === null) throw new CairnError('internal', 'A shard was to be extracted before model and list were opened');
+      if (opened === null) throw new CairnError('internal', 'A shard was requested before model and list were opened');
       const { job, model, parquet, images, readListRows, extractShard } = opened;
       const rows = await readListRows(parquet, { path: job.listPath, from, count });
       if (rows.length !== count) {

@@ -73,7 +73,7 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
     },
   };
   expect(await runExtract({ ...context, reporter: flushing })).toEqual({ outcome: 'succeeded', files: [], details: {} });
-  // The last commit may fail the step, after which nothing is taken any more.
+  // The last commit may fail the step, after which nothing more is accepted.
   expect(order).toEqual(['flush', 'commit']);
   await reporter.end();
   const commits = plane.state.shards.map((shard) => shard.commit);
@@ -112,7 +112,7 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
   expect(childOf(extraction)).toBeUndefined();
 });
 
-test('a root of the images that is gone is the fault of the machine: nothing is committed, and it is tried again', async () => {
+test('a missing image root is an infrastructure failure: nothing is committed, and the shard is retried', async () => {
   const extraction = await openExtraction();
   const { context } = extraction;
   renameSync(context.spec.source.root, `${context.spec.source.root}-away`);
@@ -121,10 +121,10 @@ test('a root of the images that is gone is the fault of the machine: nothing is 
   expect(committed(extraction)).toBe(0);
 });
 
-test('a worker with two places has a child and a shard for each at a time, and claims none twice', async () => {
+test('a worker with two devices has a child and a shard for each at a time, and claims none twice', async () => {
   const extraction = await openExtraction({ shards: 4 });
   const { context, plane } = extraction;
-  // The first that is done waits until both are at work.
+  // The first to finish waits until both are working.
   const { commitShard } = context.client;
   const client: typeof context.client = {
     ...context.client,
@@ -143,7 +143,7 @@ test('a worker with two places has a child and a shard for each at a time, and c
   ]);
 });
 
-test('a worker that was started again in its attempt does the shard it had, also when nobody else can', async () => {
+test('a worker that was restarted in its attempt does the shard it had, even when no other worker can', async () => {
   const extraction = await openExtraction();
   const { context, plane } = extraction;
   const [first] = plane.state.shards;
@@ -162,7 +162,7 @@ test('a shard whose lease was lost is dropped, and the others are done', async (
   const lost = plane.state.shards[1];
   plane.state.onRequest = (path) => {
     if (path !== '/shards/1/commit' || lost === undefined) return;
-    // The other attempt has it, and is done with it at once.
+    // The other attempt has it and finishes it at once.
     lost.holder = 'other';
     lost.commit = { rows: 4, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
   };
@@ -171,7 +171,7 @@ test('a shard whose lease was lost is dropped, and the others are done', async (
   expect(lost?.commit?.files).toEqual([]);
 });
 
-test('a worker without a shard waits for those of others, and takes over what they give up', async () => {
+test('a worker without a shard waits for those of others, and takes over the ones they release', async () => {
   const extraction = await openExtraction();
   const { context, plane } = extraction;
   const [first] = plane.state.shards;
@@ -183,7 +183,7 @@ test('a worker without a shard waits for those of others, and takes over what th
   expect(committed(extraction)).toBe(3);
 });
 
-test('a child that is killed gives its shard back and is replaced', async () => {
+test('the shard of a killed child is released, and the child is replaced', async () => {
   const extraction = await openExtraction();
   const { context, plane, reporter } = extraction;
   let kills = 0;
@@ -198,19 +198,19 @@ test('a child that is killed gives its shard back and is replaced', async () => 
   expect(kills).toBe(1);
   expect(committed(extraction)).toBe(3);
   expect(plane.state.shards.map((shard) => shard.tries).toSorted()).toEqual([1, 1, 2]);
-  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/given back: .*SIGKILL/));
+  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/released: .*SIGKILL/));
 });
 
-test('a child that crashes again and again ends the attempt', async () => {
+test('a child that crashes repeatedly ends the attempt', async () => {
   const extraction = await openExtraction();
   const { context } = extraction;
-  // No interpreter of ours understands this option: the child ends before it can listen.
+  // Our interpreters do not support this option: the child exits before it can listen.
   const env = { ...context.env, NODE_OPTIONS: '--no-such-option' };
   await expect(runExtract({ ...context, env })).rejects.toMatchObject({ code: 'program_failed' });
   expect(extraction.plane.state.shards.every((shard) => shard.holder === null)).toBe(true);
 });
 
-test('a stop gives the shard back within the grace and ends as asked', async () => {
+test('a stop releases the shard within the grace period and ends as requested', async () => {
   const extraction = await openExtraction();
   const { context, plane, stop } = extraction;
   plane.state.onRequest = (path) => {
@@ -221,7 +221,7 @@ test('a stop gives the shard back within the grace and ends as asked', async () 
   expect(childOf(extraction)).toBeUndefined();
 });
 
-test('a model that does not fit ends the attempt with the reason, and gives the shard back', async () => {
+test('an incompatible model ends the attempt with the reason, and the shard is released', async () => {
   const extraction = await openExtraction();
   const { context, plane, store } = extraction;
   const bytes = Buffer.from('no model');

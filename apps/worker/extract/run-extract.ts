@@ -20,26 +20,26 @@ import { extractProgress } from './extract-progress.ts';
 type ExtractContext = AttemptContext<AttemptSpecOf<'extract'>>;
 type Shard = NonNullable<ShardClaim['shard']>;
 
-/** A child that crashes so often, without a shard done in between, is no accident. */
+/** A child that crashes this often, without a shard done in between, does not crash by accident. */
 const maxCrashes = 3;
-/** Of the grace, this much is kept for giving the shards back. */
+/** This much of the grace period is kept for releasing the shards. */
 const reserveMs = 2000;
 const minWaitMs = 50;
 
 /**
- * One worker of an extraction: claims shard after shard until all are committed. It computes in child processes, one a GPU,
- * since ONNX Runtime blocks the event loop; this process keeps the lease by its reports, stores the parts and commits them.
+ * One worker of an extraction: claims shard after shard until all are committed. It computes in child processes, one per GPU,
+ * because ONNX Runtime blocks the event loop; this process renews the lease with its reports, stores the parts and commits them.
  */
 export const runExtract: Runner<'extract'> = (context) =>
   extractOn(context, context.gpus === 0 ? [null] : Array.from({ length: context.gpus }, (_, gpu) => gpu));
 
-/** {@link runExtract} with a child a place: a GPU's number, or null for the CPU. */
+/** {@link runExtract} with one child per place: a GPU's number, or null for the CPU. */
 export async function extractOn(context: ExtractContext, gpus: readonly (number | null)[]): Promise<FinishRequest> {
   const { spec, stop } = context;
   const open = await openJob(context, gpus.length);
   const total = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists[spec.settings.list]?.distinct ?? 0;
   const progress = extractProgress(context.reporter, total);
-  // When one place fails the others end too; each gives back what it holds.
+  // When one place fails the others end too; each releases the shard it holds.
   const failed = new AbortController();
   const halted = AbortSignal.any([stop.asked, failed.signal]);
   const shards = openShards(context, halted);
@@ -58,7 +58,7 @@ export async function extractOn(context: ExtractContext, gpus: readonly (number 
   return { outcome: 'succeeded', files: [], details: {} };
 }
 
-/** The shards that this attempt holds. Claims take turns: each says what the ones before it got, or two places would get one shard. */
+/** The shards that this attempt holds. Claims are serialized: each sends what earlier ones got, or two places would get the same shard. */
 function openShards({ client }: ExtractContext, halted: AbortSignal) {
   const held = new Set<number>();
   let last: Promise<unknown> = Promise.resolve();
@@ -73,12 +73,12 @@ function openShards({ client }: ExtractContext, halted: AbortSignal) {
       last = turn.catch(() => undefined);
       return turn;
     },
-    /** It is committed or given back. */
+    /** It was committed or released. */
     left: (index: number) => void held.delete(index),
   };
 }
 
-/** Fetches model and list, once for all children, and says what a child is to open. */
+/** Downloads model and list, once for all children, and builds the job with which a child opens them. */
 async function openJob(context: ExtractContext, places: number): Promise<OpenJob> {
   const { spec, workDir } = context;
   const model = inputOf(spec, 'model');
@@ -100,7 +100,7 @@ async function openJob(context: ExtractContext, places: number): Promise<OpenJob
   };
 }
 
-/** What all children open; each says on which device. */
+/** What all children open; the device is added for each. */
 type OpenJob = Omit<ChildJobOf<'openExtraction'>, 'device'>;
 
 type Place = {
@@ -110,11 +110,11 @@ type Place = {
   gpu: number | null;
   progress: ReturnType<typeof extractProgress>;
   shards: ReturnType<typeof openShards>;
-  /** No new shard, and the one under way is given back. */
+  /** No new shard, and the current one is released. */
   halted: AbortSignal;
 };
 
-/** One child and the shards it does, one at a time, until there are none left. Rejects with `halted`'s reason, or with what failed. */
+/** One child and its shards, one at a time, until none are left. Rejects with `halted`'s reason, or with the failure. */
 async function runPlace(place: Place): Promise<void> {
   const { context, halted, shards } = place;
   let child: Child | null = null;
@@ -132,7 +132,7 @@ async function runPlace(place: Place): Promise<void> {
         await doShard(child, shard, place);
         crashes = 0;
       } catch (error) {
-        await giveBack(context, shard);
+        await releaseShard(context, shard);
         if (!(error instanceof ChildEndedError)) throw error;
         crashes += 1;
         await child?.kill();
@@ -140,8 +140,8 @@ async function runPlace(place: Place): Promise<void> {
         if (crashes > maxCrashes) {
           throw new CairnError('program_failed', `Shard ${shard.index}: ${error.message} (${crashes} times)`, { cause: error });
         }
-        const message = `Shard ${shard.index} is given back: ${error.message}`;
-        context.reporter.tell({ type: 'note', level: 'warning', message });
+        const message = `Shard ${shard.index} was released: ${error.message}`;
+        context.reporter.report({ type: 'note', level: 'warning', message });
       } finally {
         shards.left(shard.index);
       }
@@ -166,7 +166,7 @@ async function openChild({ context, open, gpu }: Place): Promise<Child> {
   }
 }
 
-/** Computes a shard, stores its parts and commits it. A lease that was lost meanwhile is another's shard by now: it is dropped. */
+/** Computes a shard, stores its parts and commits it. A shard whose lease was lost in the meantime belongs to another attempt: it is dropped. */
 async function doShard(child: Child, { index, from, count }: Shard, { context, progress, halted }: Place): Promise<void> {
   const job = { kind: 'extractShard', index, from, count } as const;
   try {
@@ -178,11 +178,11 @@ async function doShard(child: Child, { index, from, count }: Shard, { context, p
     progress.left(index);
     if (!isCairnError(error, 'lease_lost')) throw error;
     const message = `Shard ${index} was given to another attempt and is dropped here`;
-    context.reporter.tell({ type: 'note', level: 'warning', message });
+    context.reporter.report({ type: 'note', level: 'warning', message });
   }
 }
 
-/** A stop leaves the storing the rest of the grace: the work is done, and another would do it again. */
+/** On a stop, storing may use the rest of the grace period: the work is done, and another attempt would repeat it. */
 async function storeShard(context: ExtractContext, index: number, answer: ShardAnswer): Promise<void> {
   const { rows, rejected, files, idsSha256, seconds } = answer;
   const { client, stop, reporter } = context;
@@ -194,14 +194,14 @@ async function storeShard(context: ExtractContext, index: number, answer: ShardA
   stop.asked.addEventListener('abort', endInTime, { once: true });
   const signal = AbortSignal.any([stop.ended, late.signal]);
   try {
-    tellRejected(context, index, answer);
+    reportRejected(context, index, answer);
     if (rejected > 0) await untilAborted(reporter.flush(), signal);
     const stored = [];
     for (const file of files) {
       const upload = await uploadFile(context, file.name, { file: file.path }, { signal });
-      // What was proved is what is stored.
+      // The stored file must be the one that was verified.
       if (upload.sha256 !== file.sha256)
-        throw new CairnError('storage_failed', `${file.path} changed between its writing and its storing: its disk is at fault`);
+        throw new CairnError('storage_failed', `${file.path} changed after it was written and before it was stored: check the disk`);
       stored.push(upload);
     }
     const { read, decode, infer, write } = seconds;
@@ -214,27 +214,27 @@ async function storeShard(context: ExtractContext, index: number, answer: ShardA
 }
 
 /** How many images a note of the run's history names. */
-const mostNamed = 10;
+const maxNamed = 10;
 
 /**
- * Names the images that a shard left out: all in the log, the first in the run's history. Told before the shard is committed, since too many
- * of them fail the step at its last commit, and what is told later is not taken.
+ * Names the images that a shard left out: all in the log, the first ones in the run's history. Reported before the shard is committed,
+ * because too many of them fail the step at its last commit, after which no report is accepted.
  */
-function tellRejected({ reporter, log }: ExtractContext, index: number, { rows, rejectedImages: images }: ShardAnswer): void {
+function reportRejected({ reporter, log }: ExtractContext, index: number, { rows, rejectedImages: images }: ShardAnswer): void {
   if (images.length === 0) return;
   for (const image of images) log.warn(image, 'an image cannot be read and is left out');
-  const named = images.slice(0, mostNamed).map(({ path, reason }) => `${path} (${reason})`);
-  const more = images.length > mostNamed ? [`and ${images.length - mostNamed} more, which the log names`] : [];
+  const named = images.slice(0, maxNamed).map(({ path, reason }) => `${path} (${reason})`);
+  const more = images.length > maxNamed ? [`and ${images.length - maxNamed} more, listed in the log`] : [];
   const message = `Shard ${index}: ${images.length} of ${rows + images.length} images cannot be read and are left out: ${[...named, ...more].join(', ')}`;
-  reporter.tell({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
+  reporter.report({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
 }
 
-/** Gives a shard back, so that another need not wait for the end of its lease; a control plane that is away is not waited for. */
-async function giveBack({ client, stop, log }: ExtractContext, { index }: Pick<Shard, 'index'>): Promise<void> {
+/** Releases a shard, so that others need not wait for the end of its lease; does not wait for a control plane that is away. */
+async function releaseShard({ client, stop, log }: ExtractContext, { index }: Pick<Shard, 'index'>): Promise<void> {
   if (stop.ended.aborted) return;
   try {
     await Promise.race([client.releaseShard(index), sleep(reserveMs)]);
   } catch (error) {
-    if (!isCairnError(error, 'lease_lost')) log.warn({ err: error }, `shard ${index} could not be given back`);
+    if (!isCairnError(error, 'lease_lost')) log.warn({ err: error }, `shard ${index} could not be released`);
   }
 }

@@ -10,7 +10,7 @@ function open() {
   const path = join(folder, 'events.ndjson');
   const events: TrainerEvent[] = [];
   const strange: string[] = [];
-  const file = eventFile({ path, onEvent: (event) => events.push(event), onStrange: (line) => strange.push(line) });
+  const file = eventFile({ path, onEvent: (event) => events.push(event), onInvalidLine: (line) => strange.push(line) });
   onTestFinished(() => {
     file.close();
     rmSync(folder, { recursive: true });
@@ -20,7 +20,7 @@ function open() {
 
 const line = (step: number) => `${JSON.stringify({ event: 'preempted', time: 1, step })}\n`;
 
-test('a file that is not there yet has no events', () => {
+test('a file that does not exist yet has no events', () => {
   const { file, events, path } = open();
   file.read();
   expect(events).toEqual([]);
@@ -29,7 +29,7 @@ test('a file that is not there yet has no events', () => {
   expect(events).toEqual([{ event: 'preempted', time: 1, step: 1 }]);
 });
 
-test('a line that is being written is read when it is whole, and none twice', () => {
+test('a line being written is read once it is complete, and no line twice', () => {
   const { file, events, path } = open();
   const text = `${line(1)}${JSON.stringify({ event: 'failed', time: 1, code: 'internal', message: 'späť' })}\n`;
   const bytes = Buffer.from(text);
@@ -41,7 +41,7 @@ test('a line that is being written is read when it is whole, and none twice', ()
   expect(events[1]).toMatchObject({ message: 'späť' });
 });
 
-test('a line that is no event is told and passed over', () => {
+test('a line that is not an event is reported and skipped', () => {
   const { file, events, strange, path } = open();
   appendFileSync(path, `Traceback\n{"event":"of the future","time":1}\n\n${line(2)}`);
   file.read();

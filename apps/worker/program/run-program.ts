@@ -20,7 +20,7 @@ export type ProgramOptions = {
   module: string;
   args: readonly string[];
   cwd: string;
-  /** The program appends its events here. */
+  /** The program appends its events to this file. */
   eventsPath: string;
   /** The file that asks the program to stop; null for one that has nothing to save and is killed instead. */
   stopPath: string | null;
@@ -28,24 +28,24 @@ export type ProgramOptions = {
 };
 
 export type ProgramEnd = {
-  /** `hung`: no event and no output for the spec's `hangSeconds`; `stopped`: killed on request, after the grace if it had one. */
+  /** `hung`: no event and no output for the spec's `hangSeconds`; `stopped`: killed on request, after the grace period if there was one. */
   how: 'exited' | 'hung' | 'stopped';
   /** One clause about the end of the process, for people. */
   end: string;
-  /** The last lines it wrote to standard error. */
-  lastWords: string;
+  /** The last lines of its standard error. */
+  lastOutput: string;
 };
 
 const pollMs = 100;
-/** Of the grace, this much at most is kept for storing what the program saved. */
+/** At most this much of the grace period is kept for storing what the program saved. */
 const reserveMs = 5000;
 const dumpMs = 2000;
 const goneLimitMs = 5000;
 
 /**
- * Runs a Python program of docker/trainer until it ends or is ended: hands on its events, its output goes to the log.
- * A stop that is asked for is passed on through the stop file, and enforced at the end of the grace. A program without
- * progress is ended after the stacks of all its threads were dumped into the log. Afterwards no process of it is left.
+ * Runs a Python program of docker/trainer until it ends or is ended: passes on its events, and sends its output to the log.
+ * A requested stop is passed on by the stop file, and enforced at the end of the grace period. A program without
+ * progress is ended after the stacks of all its threads were dumped into the log. No process of it is left afterwards.
  */
 export async function runProgram(context: AttemptContext, options: ProgramOptions): Promise<ProgramEnd> {
   const { spec, stop, log, python } = context;
@@ -63,14 +63,14 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
       progressAt = Date.now();
       options.onEvent(event);
     },
-    onStrange: (line, why) => log.warn({ line: firstOf(line, 500), why }, 'the program wrote a line that is no event'),
+    onInvalidLine: (line, why) => log.warn({ line: firstOf(line, 500), why }, 'the program wrote a line that is not an event'),
   });
-  const lastWords = keepLastWords(4000);
+  const lastOutput = keepTail(4000);
   for (const stream of ['stdout', 'stderr'] as const) {
     child[stream]?.on('data', (data: Buffer) => {
       progressAt = Date.now();
       context.reporter.log(stream, data);
-      if (stream === 'stderr') lastWords.add(data);
+      if (stream === 'stderr') lastOutput.add(data);
     });
   }
   let how: ProgramEnd['how'] = 'exited';
@@ -87,7 +87,7 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
         }
       } else if (Date.now() - progressAt > spec.hangSeconds * 1000) {
         how = 'hung';
-        log.error(`no event and no output for ${spec.hangSeconds} s: the program hangs; its stacks follow in stderr`);
+        log.error(`no event and no output for ${spec.hangSeconds} s: the program hangs; see its stacks in stderr`);
         await dumpStacks(spec.attempt.id, child.pid);
         break;
       }
@@ -97,19 +97,19 @@ export async function runProgram(context: AttemptContext, options: ProgramOption
     const end = await life.closed(goneLimitMs);
     stop.ended.throwIfAborted();
     events.read();
-    return { how, end, lastWords: lastWords.text() };
+    return { how, end, lastOutput: lastOutput.text() };
   } finally {
     events.close();
   }
 }
 
-/** Follows a child to its end. Failing to start is `invalid_configuration`. */
+/** Follows a child to its end. A failure to start is `invalid_configuration`. */
 function lifeOf(child: ChildProcess, python: string) {
   let isOver = false;
   let end = 'did not end';
   const exited = once(child, 'exit').then(
     ([code, signal]) => {
-      end = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+      end = signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
     },
     (cause: unknown) => {
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -124,7 +124,7 @@ function lifeOf(child: ChildProcess, python: string) {
   return {
     over,
     isOver: () => isOver,
-    /** How it ended, once all its output has been read too. A process that SIGKILL does not end is not waited for. */
+    /** How it ended, once all its output has been read too. A process that survives SIGKILL is not waited for. */
     async closed(limitMs: number): Promise<string> {
       await Promise.race([Promise.all([over, outputRead]), sleep(limitMs)]);
       return end;
@@ -133,8 +133,8 @@ function lifeOf(child: ChildProcess, python: string) {
 }
 
 /**
- * Has every thread of every process of the program write its stack to standard error: Python's faulthandler does that on
- * SIGABRT, also where a thread hangs inside a library. The launcher is spared: its ranks die with it, unheard.
+ * Makes every thread of every process of the program write its stack to standard error: Python's faulthandler does that on
+ * SIGABRT, even where a thread hangs inside a library. The launcher is spared: otherwise its ranks would die before they can write.
  */
 async function dumpStacks(attemptId: string, launcherPid: number | undefined): Promise<void> {
   const all = (processesByAttempt().get(attemptId) ?? []).filter(({ pid }) => !sparedByAgent.includes(pid));
@@ -145,15 +145,15 @@ async function dumpStacks(attemptId: string, launcherPid: number | undefined): P
   while (dumped.some(isAlive) && Date.now() < end) await sleep(20);
 }
 
-/** The last `most` characters of what a process writes; none is cut in two, neither at the beginning nor between two pieces. */
-export function keepLastWords(most: number) {
+/** The last `most` characters of a process's output; no character is split, neither at the start nor between two pieces. */
+export function keepTail(most: number) {
   const decoder = new StringDecoder('utf8');
   let kept = '';
   return {
     add(data: Buffer): void {
       kept = lastOf(kept + decoder.write(data), most);
     },
-    /** Without blank space around. */
+    /** Trimmed. */
     text: () => kept.trim(),
   };
 }
@@ -162,12 +162,12 @@ type EventFileOptions = {
   /** May not exist yet. */
   path: string;
   onEvent: (event: TrainerEvent) => void;
-  /** A line that is no event of this protocol: told, and passed over. */
-  onStrange: (line: string, why: string) => void;
+  /** Called for a line that is not an event of this protocol, which is skipped. */
+  onInvalidLine: (line: string, why: string) => void;
 };
 
-/** Follows a file to which a program appends one event of JSON a line; each `read` hands on the whole lines that are new. */
-export function eventFile({ path, onEvent, onStrange }: EventFileOptions) {
+/** Follows a file to which a program appends one JSON event per line; each `read` passes on the new complete lines. */
+export function eventFile({ path, onEvent, onInvalidLine }: EventFileOptions) {
   let file: number | undefined;
   let rest = Buffer.alloc(0);
 
@@ -177,12 +177,12 @@ export function eventFile({ path, onEvent, onStrange }: EventFileOptions) {
     try {
       value = JSON.parse(line);
     } catch (error) {
-      onStrange(line, error instanceof Error ? error.message : String(error));
+      onInvalidLine(line, error instanceof Error ? error.message : String(error));
       return;
     }
     const parsed = trainerEvent.safeParse(value);
     if (parsed.success) onEvent(parsed.data);
-    else onStrange(line, parsed.error.issues[0]?.message ?? 'it does not fit');
+    else onInvalidLine(line, parsed.error.issues[0]?.message ?? 'it does not match the schema');
   }
 
   return {

@@ -4,13 +4,13 @@ import { createLogPace } from './log-buffer.ts';
 const line = (index: number) => Buffer.from(`${String(index).padStart(1023, '0')}\n`);
 const textOf = (pieces: Buffer[]) => Buffer.concat(pieces).toString();
 
-test('what a program usually writes passes as it is', () => {
+test('usual output passes unchanged', () => {
   const pace = createLogPace({ now: () => 0 });
   for (let index = 0; index < 1_000; index += 1) expect(textOf(pace.take(line(index)))).toBe(line(index).toString());
   expect(pace.end()).toEqual([]);
 });
 
-test('of a flood the beginning and the end are kept, and a line says how much is missing', () => {
+test('the beginning and the end of a flood are kept, and a line says how much is missing', () => {
   let at = 0;
   const pace = createLogPace({ now: () => at });
   let text = '';
@@ -29,7 +29,7 @@ test('of a flood the beginning and the end are kept, and a line says how much is
   expect(text.length - notes + leftOut.reduce((sum, bytes) => sum + bytes, 0)).toBe(lines * 1024);
 });
 
-test('a program that became quiet is heard again', () => {
+test('the output of a program that has slowed down passes again', () => {
   let at = 0;
   const pace = createLogPace({ now: () => at });
   for (let index = 0; index < 20 * 1024; index += 1) pace.take(line(index));

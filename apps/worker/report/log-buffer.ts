@@ -4,9 +4,9 @@ import { type LogStream, logChunkBytes, type ReportItem } from '@cairn/contract'
 export type LogItem = Extract<ReportItem, { type: 'log' }>;
 
 /**
- * Collects the bytes of one stream and gives them as chunks of at most {@link logChunkBytes}, cut between characters.
- * Offsets count the bytes of the text that is sent, without gaps: what is no UTF-8 (or the NUL that PostgreSQL cannot
- * keep) is replaced first, so that the reader's count of bytes is the same.
+ * Collects the bytes of one stream and returns them as chunks of at most {@link logChunkBytes}, cut between characters.
+ * Offsets count the bytes of the text that is sent, without gaps: invalid UTF-8 (and the NUL that PostgreSQL cannot
+ * store) is replaced first, so that the reader's count of bytes is the same.
  */
 export function logBuffer(stream: LogStream) {
   const decoder = new StringDecoder('utf8');
@@ -26,10 +26,10 @@ export function logBuffer(stream: LogStream) {
     append(data: Buffer | string): void {
       keep(typeof data === 'string' ? data : decoder.write(data));
     },
-    /** What was an unfinished character is none any more. */
+    /** An incomplete character will not be completed any more. */
     end: () => keep(decoder.end()),
     pendingBytes: () => pending,
-    /** Gives everything that is pending to `push`, chunk by chunk; stops, and answers false, when it refuses one. */
+    /** Passes everything pending to `push`, chunk by chunk; stops and returns false when it refuses one. */
     drain(push: (item: LogItem) => boolean): boolean {
       while (pending > 0) {
         const all = Buffer.concat(pieces);
@@ -42,7 +42,7 @@ export function logBuffer(stream: LogStream) {
       }
       return true;
     },
-    /** Cuts all that is pending out of the stream; a line in its place will say so. */
+    /** Drops everything pending from the stream; a line in its place will say so. */
     cut(): void {
       lost += pending;
       drop(Buffer.alloc(0), 0);
@@ -57,7 +57,7 @@ export function logBuffer(stream: LogStream) {
 }
 export type LogBuffer = ReturnType<typeof logBuffer>;
 
-/** The largest length up to `limit` at which no character is cut: bytes 10xxxxxx go on one that began before. */
+/** The largest length up to `limit` that does not cut a character: bytes 10xxxxxx continue an earlier one. */
 export function wholeCharacters(bytes: Buffer, limit: number): number {
   if (bytes.length <= limit) return bytes.length;
   let end = limit;
@@ -65,15 +65,15 @@ export function wholeCharacters(bytes: Buffer, limit: number): number {
   return end;
 }
 
-/** Bytes a second that are taken of one attempt's log, on average, and how many at once after a quiet time. */
+/** Bytes per second accepted of one attempt's log, on average, and how many at once after a quiet time. */
 const bytesPerSecond = 1024 * 1024;
 const burstBytes = 16 * 1024 * 1024;
-/** Of what is left out, so much of its end is kept back: it may be the last that the program says. */
+/** This much of the end of what is left out is held back: it may be the program's last output. */
 const tailBytes = 64 * 1024;
 
 /**
- * Lets a stream of output through at a pace that the control plane can keep up with. A program that writes faster for long loses the middle
- * of what it writes, never its end; a line says how much.
+ * Passes a stream of output at a pace that the control plane can keep up with. A program that writes faster for long loses the middle
+ * of its output, never its end; a line says how much.
  */
 export function createLogPace({ now = () => performance.now() }: { now?: () => number } = {}) {
   let allowance = burstBytes;
@@ -92,10 +92,10 @@ export function createLogPace({ now = () => performance.now() }: { now?: () => n
     }
   }
 
-  /** What is held back, after a line for what is not there. */
+  /** The output held back, after a line about the missing part. */
   function flush(): Buffer[] {
     const note =
-      leftOut === 0 ? [] : [Buffer.from(`\n[${leftOut} bytes were left out here: the program wrote faster than 1 MiB a second]\n`)];
+      leftOut === 0 ? [] : [Buffer.from(`\n[${leftOut} bytes were left out here: the program wrote faster than 1 MiB per second]\n`)];
     const pieces = [...note, ...tail];
     tail = [];
     held = 0;
@@ -104,7 +104,7 @@ export function createLogPace({ now = () => performance.now() }: { now?: () => n
   }
 
   return {
-    /** The pieces of the log that may go on now, in their order. */
+    /** The pieces of the log that may pass now, in order. */
     take(data: Buffer): Buffer[] {
       allowance = Math.min(burstBytes, allowance + ((now() - at) / 1000) * bytesPerSecond);
       at = now();
@@ -115,7 +115,7 @@ export function createLogPace({ now = () => performance.now() }: { now?: () => n
       allowance -= data.length + held;
       return [...flush(), data];
     },
-    /** The last pieces: the program says no more. */
+    /** The last pieces: the program writes nothing more. */
     end: flush,
   };
 }

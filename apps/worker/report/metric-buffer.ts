@@ -2,7 +2,7 @@ import type { ReportItem } from '@cairn/contract';
 
 export type MetricsItem = Extract<ReportItem, { type: 'metrics' }>;
 
-/** The most points of one series in an item. */
+/** The maximum number of points of one series in an item. */
 export const maxPoints = 1000;
 
 /** Collects the points of all series until they are taken, each series as one item. */
@@ -10,7 +10,7 @@ export function metricBuffer() {
   const series = new Map<string, MetricsItem>();
 
   return {
-    /** `time` in seconds since the epoch. True when the series is full and should be taken. A value that is no number is left out. */
+    /** `time` in seconds since the epoch. True when the series is full and should be taken. A value that is not a number is left out. */
     add(name: string, step: number, value: number, time: number): boolean {
       if (!Number.isFinite(value)) return false;
       let item = series.get(name);
@@ -23,7 +23,7 @@ export function metricBuffer() {
       item.times.push(time);
       return item.steps.length >= maxPoints;
     },
-    /** Gives every series that waits to `push`; those that it refuses are thinned and wait on. */
+    /** Passes every pending series to `push`; those that it refuses are thinned out and kept. */
     drain(push: (item: MetricsItem) => boolean): void {
       for (const item of [...series.values()]) {
         if (push(item)) series.delete(item.name);
@@ -32,7 +32,7 @@ export function metricBuffer() {
     },
   };
 
-  /** Keeps every second point, the newest among them: a curve with fewer points is still the curve. */
+  /** Keeps every second point, including the newest: a curve with fewer points is still the curve. */
   function thin(item: MetricsItem): void {
     const last = item.steps.length - 1;
     const isKept = (_: number, index: number) => (last - index) % 2 === 0;

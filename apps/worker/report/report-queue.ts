@@ -2,21 +2,21 @@ import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs
 import { type ReportItem, reportItem } from '@cairn/contract';
 
 export type ReportQueueOptions = {
-  /** The file that takes what memory does not. */
+  /** The file for items that do not fit into memory. */
   journalFile: string;
   memoryBytes?: number;
   diskBytes?: number;
 };
 
-/** Room above `diskBytes` for what must not be lost: checkpoints, evaluations, notes. */
+/** Room above `diskBytes` for items that must not be lost: checkpoints, evaluations, notes. */
 const reserveBytes = 8 * 1024 * 1024;
 const readBytes = 1024 * 1024;
 
 type Entry = { item: ReportItem; bytes: number };
 
 /**
- * Report items in order, the oldest in memory, the younger in a file once memory is full: while the control plane is away
- * for days the process neither grows nor forgets. Bounded in both.
+ * Report items in order, the oldest in memory, the newer ones in a file once memory is full: while the control plane is away
+ * for days the process neither grows nor loses items. Both are bounded.
  */
 export function reportQueue({ journalFile, memoryBytes = 2 * 1024 * 1024, diskBytes = 64 * 1024 * 1024 }: ReportQueueOptions) {
   const head: Entry[] = [];
@@ -25,13 +25,13 @@ export function reportQueue({ journalFile, memoryBytes = 2 * 1024 * 1024, diskBy
   let written = 0;
   let read = 0;
 
-  /** Appends to the file. False when it is full, or when the disk is. */
+  /** Appends to the file. False when it or the disk is full. */
   function spill(item: ReportItem, isVital: boolean): boolean {
     const line = Buffer.from(`${JSON.stringify(item)}\n`);
     if (written + line.length > diskBytes + (isVital ? reserveBytes : 0)) return false;
     try {
       journal ??= openSync(journalFile, 'w+');
-      // Where a full disk cut a line short, the next line is written over it.
+      // Where a full disk cut a line short, the next line overwrites it.
       if (writeSync(journal, line, 0, line.length, written) < line.length) return false;
     } catch (error) {
       if (isDiskFull(error)) return false;
@@ -47,7 +47,7 @@ export function reportQueue({ journalFile, memoryBytes = 2 * 1024 * 1024, diskBy
     headBytes += bytes;
   }
 
-  /** Moves the oldest of the file into memory; an emptied file begins anew. */
+  /** Moves the oldest items of the file into memory; an emptied file starts over. */
   function refill(): void {
     if (journal === undefined || read === written || head.length > 0) return;
     let buffer = Buffer.alloc(Math.min(readBytes, written - read));
@@ -70,7 +70,7 @@ export function reportQueue({ journalFile, memoryBytes = 2 * 1024 * 1024, diskBy
 
   return {
     isEmpty: () => head.length === 0 && read === written,
-    /** Takes an item at the end. False when there is no room: it is not taken. What is vital finds room much longer. */
+    /** Appends an item. False when there is no room: it is not queued. Vital items have extra room. */
     push(item: ReportItem, { isVital }: { isVital: boolean }): boolean {
       if (read === written && headBytes < memoryBytes) {
         keepInMemory(item);
@@ -78,7 +78,7 @@ export function reportQueue({ journalFile, memoryBytes = 2 * 1024 * 1024, diskBy
       }
       return spill(item, isVital);
     },
-    /** The oldest items, at most so many and so many bytes of JSON together, yet at least one if there is one. */
+    /** The oldest items, at most this many and this many bytes of JSON together, yet at least one if there is one. */
     take(maxItems: number, maxBytes: number): ReportItem[] {
       const taken: ReportItem[] = [];
       for (let bytes = 0; taken.length < maxItems; ) {

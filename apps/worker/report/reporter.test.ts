@@ -51,19 +51,19 @@ async function open(options: Partial<ReporterOptions> = {}) {
 const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 10_000, interval: 15 });
 const note = (message: string) => ({ type: 'note', level: 'info', message }) as const;
 
-test('everything told arrives once and in order', async () => {
+test('everything reported arrives once and in order', async () => {
   const { plane, reporter } = await open();
   reporter.log('stdout', 'epoch 1\n');
   reporter.metric('loss', 1, 2.5, 10);
   reporter.metric('loss', 2, 2.25, 11);
-  reporter.tell(note('first'));
+  reporter.report(note('first'));
   reporter.metric('loss', 3, 2, 12);
-  reporter.tell({ type: 'evaluation', when: 'start', step: 3, mapAt100: 0.25 });
+  reporter.report({ type: 'evaluation', when: 'start', step: 3, mapAt100: 0.25 });
   reporter.log('stdout', 'epoch 2\n');
   await reporter.end();
   expect(plane.logText('stdout')).toBe('epoch 1\nepoch 2\n');
-  const told = plane.state.reports.flatMap((report) => report.items).filter((item) => item.type !== 'log');
-  expect(told).toEqual([
+  const items = plane.state.reports.flatMap((report) => report.items).filter((item) => item.type !== 'log');
+  expect(items).toEqual([
     { type: 'metrics', name: 'loss', steps: [1, 2], values: [2.5, 2.25], times: [10, 11] },
     note('first'),
     { type: 'metrics', name: 'loss', steps: [3], values: [2], times: [12] },
@@ -71,27 +71,27 @@ test('everything told arrives once and in order', async () => {
   ]);
 });
 
-test('a heartbeat is sent though there is nothing to tell', async () => {
+test('a heartbeat is sent even without anything to report', async () => {
   const { plane } = await open();
   await eventually(() => plane.state.reports.length).toBeGreaterThanOrEqual(3);
   expect(plane.state.reports.flatMap((report) => report.items)).toEqual([]);
 });
 
-test('what matters is sent long before the heartbeat, several things in one report', async () => {
+test('vital items are sent long before the heartbeat, several in one report', async () => {
   const { plane, reporter } = await open({ heartbeatSeconds: 3600 });
-  for (const message of ['a', 'b', 'c']) reporter.tell(note(message));
+  for (const message of ['a', 'b', 'c']) reporter.report(note(message));
   await eventually(() => plane.items('note').map((item) => item.message)).toEqual(['a', 'b', 'c']);
   expect(plane.state.reports).toHaveLength(1);
 });
 
-test('who flushes waits until all that was told so far is answered, or nothing is sent any more', async () => {
+test('a flush waits until everything reported so far is answered, or nothing is sent any more', async () => {
   const { plane, reporter } = await open({ heartbeatSeconds: 600 });
   reporter.log('agent', 'a line\n');
-  reporter.tell({ type: 'note', level: 'warning', message: 'first' });
+  reporter.report({ type: 'note', level: 'warning', message: 'first' });
   await reporter.flush();
   expect(plane.items('note')).toMatchObject([{ message: 'first' }]);
   expect(plane.items('log')).toMatchObject([{ text: 'a line\n' }]);
-  reporter.tell({ type: 'note', level: 'warning', message: 'second' });
+  reporter.report({ type: 'note', level: 'warning', message: 'second' });
   const flushed = reporter.flush();
   await reporter.end();
   await flushed;
@@ -99,14 +99,14 @@ test('who flushes waits until all that was told so far is answered, or nothing i
   expect(plane.items('note')).toHaveLength(2);
 });
 
-test('only the newest progress is told', async () => {
+test('only the newest progress is sent', async () => {
   const { plane, reporter } = await open({ heartbeatSeconds: 3600 });
   for (const done of [1, 2, 3]) reporter.progress({ done, total: 3, unit: 'steps', rate: null, etaSeconds: null, message: '' });
   await reporter.end();
   expect(plane.items('progress').map((item) => item.done)).toEqual([3]);
 });
 
-test('log chunks are cut between characters, carry exact offsets and survive bytes that are no text', async () => {
+test('log chunks are cut between characters, have exact offsets and survive invalid UTF-8', async () => {
   const { plane, reporter } = await open();
   const bytes = Buffer.from('ä€😀x'.repeat(30_000));
   for (let at = 0; at < bytes.length; at += 7777) reporter.log('stderr', bytes.subarray(at, at + 7777));
@@ -117,15 +117,15 @@ test('log chunks are cut between characters, carry exact offsets and survive byt
   expect(Math.max(...sizes)).toBeLessThanOrEqual(64 * 1024);
 });
 
-test('an outage loses nothing and doubles nothing, and telling does not wait for it', async () => {
+test('an outage neither loses nor repeats anything, and reporting does not wait for it', async () => {
   const { plane, reporter, failures } = await open({ memoryBytes: 20_000 });
-  reporter.tell(note('before'));
+  reporter.report(note('before'));
   await eventually(() => plane.items('note').length).toBe(1);
   await plane.down();
   for (let step = 1; step <= 5000; step += 1) {
     reporter.metric('loss', step, 1 / step, step);
     reporter.log('stdout', `step ${step} of a long training\n`);
-    if (step % 100 === 0) reporter.tell(note(`at ${step}`));
+    if (step % 100 === 0) reporter.report(note(`at ${step}`));
   }
   await eventually(failures).toBeGreaterThan(0);
   plane.state.losesAnswers = 1;
@@ -138,22 +138,22 @@ test('an outage loses nothing and doubles nothing, and telling does not wait for
   expect(plane.state.repeatedReports).toBeGreaterThan(0);
 });
 
-test('what waits is kept on disk once memory is full', async () => {
+test('pending items are kept on disk once memory is full', async () => {
   const { plane, reporter, workDir } = await open({ memoryBytes: 1000, heartbeatSeconds: 3600 });
   await plane.down();
-  for (let index = 0; index < 100; index += 1) reporter.tell(note(`note ${index} ${'x'.repeat(100)}`));
+  for (let index = 0; index < 100; index += 1) reporter.report(note(`note ${index} ${'x'.repeat(100)}`));
   expect(readFileSync(join(workDir, 'reports.ndjson'), 'utf8').split('\n').length).toBeGreaterThan(80);
   await plane.up();
   await reporter.end();
   expect(plane.items('note').map((item) => item.message.split(' ')[1])).toEqual(Array.from({ length: 100 }, (_, index) => String(index)));
 });
 
-test('over the bounds logs are cut with a visible line, curves thinned, and notes kept', async () => {
+test('over the limits logs are cut with a visible line, curves are thinned out, and notes are kept', async () => {
   const { plane, reporter } = await open({ memoryBytes: 1000, diskBytes: 600_000 });
   await plane.down();
   for (let index = 0; index < 40_000; index += 1) reporter.log('stdout', `line ${index} ${'x'.repeat(40)}\n`);
   for (let step = 1; step <= 20_000; step += 1) reporter.metric('loss', step, 1, step);
-  reporter.tell(note('kept'));
+  reporter.report(note('kept'));
   await plane.up();
   await eventually(() => plane.items('note').length).toBe(1);
   reporter.log('stdout', 'after the outage\n');
@@ -168,10 +168,10 @@ test('over the bounds logs are cut with a visible line, curves thinned, and note
   expect(steps).toEqual(steps.toSorted((a, b) => a - b));
 });
 
-test('a reply that asks to stop is handed on, and reports go on', async () => {
+test('a reply that asks to stop is passed on, and reports continue', async () => {
   const { plane, reporter, replies } = await open();
   plane.state.reply = { directive: 'stop', cause: 'cancelled', reason: 'cancelled by the run', graceSeconds: 5 };
-  reporter.tell(note('x'));
+  reporter.report(note('x'));
   await eventually(() => replies.at(-1)).toEqual({
     directive: 'stop',
     cause: 'cancelled',
@@ -182,43 +182,43 @@ test('a reply that asks to stop is handed on, and reports go on', async () => {
   await eventually(() => plane.state.reports.length).toBeGreaterThan(count);
 });
 
-test('a superseded attempt says so once, sends nothing more, and cannot end', async () => {
+test('a superseded attempt reports it once, sends nothing more, and cannot finish', async () => {
   const { plane, reporter, refusals } = await open();
   plane.state.superseded = true;
   let requests = 0;
   plane.state.onRequest = () => {
     requests += 1;
   };
-  reporter.tell(note('x'));
+  reporter.report(note('x'));
   await eventually(() => refusals.map((error) => error.code)).toEqual(['superseded']);
-  reporter.tell(note('y'));
+  reporter.report(note('y'));
   await expect(reporter.end()).rejects.toMatchObject({ code: 'superseded' });
   expect(requests).toBe(1);
 });
 
-test('an item that the control plane does not understand is given up alone', async () => {
+test('an item that the control plane does not understand is dropped alone', async () => {
   const { plane, reporter, troubles } = await open();
   plane.state.onRequest = () => undefined;
-  reporter.tell(note('good 1'));
-  reporter.tell(note('x'.repeat(4000)));
-  reporter.tell(note('good 2'));
+  reporter.report(note('good 1'));
+  reporter.report(note('x'.repeat(4000)));
+  reporter.report(note('good 2'));
   plane.state.refuses = (item) => item.type === 'note' && item.message.length === 4000;
   await reporter.end();
   expect(plane.items('note').map((item) => item.message)).toEqual(['good 1', 'good 2']);
   expect(troubles).toHaveLength(1);
 });
 
-test('an item that could never be sent is given up when it is told, and text that is too long is cut', async () => {
+test('an item that could never be sent is dropped when it is reported, and text that is too long is cut', async () => {
   const { plane, reporter, troubles } = await open();
-  reporter.tell({ type: 'evaluation', when: 'end', step: -1, mapAt100: 0.5 });
+  reporter.report({ type: 'evaluation', when: 'end', step: -1, mapAt100: 0.5 });
   reporter.progress({ done: Number.NaN, total: 1, unit: 'steps', rate: null, etaSeconds: null, message: '' });
-  reporter.tell(note('x'.repeat(5000)));
+  reporter.report(note('x'.repeat(5000)));
   await reporter.end();
   expect(plane.items('note').map((item) => item.message)).toEqual(['x'.repeat(4000)]);
   expect(troubles).toHaveLength(2);
 });
 
-test('a report never exceeds what a request may carry', async () => {
+test('a report never exceeds the size of a request', async () => {
   const { plane, reporter } = await open();
   const sizes: number[] = [];
   plane.state.onReport = (body) => void sizes.push(Buffer.byteLength(JSON.stringify(reportRequest.parse(body))));

@@ -6,7 +6,7 @@ import { metricBuffer } from './metric-buffer.ts';
 import { reportQueue } from './report-queue.ts';
 
 export type ProgressItem = Extract<ReportItem, { type: 'progress' }>;
-/** What is sent soon and never left out. */
+/** Items that are sent soon and never left out. */
 export type VitalItem = Extract<ReportItem, { type: 'checkpoint' | 'resumed' | 'evaluation' | 'badImage' | 'note' }>;
 
 export type ReporterOptions = {
@@ -15,13 +15,13 @@ export type ReporterOptions = {
   heartbeatSeconds: number;
   /** The signal that ends the client's calls. */
   signal: AbortSignal;
-  /** Every answer: it may ask the attempt to stop. */
+  /** Called for every answer: it may ask the attempt to stop. */
   onReply: (reply: ReportReply) => void;
-  /** The attempt is over for the control plane, or this process is none of its own: nothing more is sent. */
+  /** The attempt is over for the control plane, or another process runs it: nothing more is sent. */
   onRefused: (error: CairnError) => void;
-  /** What goes wrong without ending anything. */
+  /** Called for problems that do not end anything. */
   onTrouble: (message: string) => void;
-  /** Bounds of what waits to be sent. */
+  /** Limits of what waits to be sent. */
   memoryBytes?: number;
   diskBytes?: number;
 };
@@ -30,16 +30,16 @@ export type Reporter = {
   log(stream: LogStream, data: Buffer | string): void;
   /** One point of a curve, at `step`; `time` in seconds since the epoch. */
   metric(name: string, step: number, value: number, time?: number): void;
-  /** How far the work is; only the newest is sent. */
+  /** The progress of the work; only the newest is sent. */
   progress(progress: Omit<ProgressItem, 'type'>): void;
-  tell(item: VitalItem): void;
-  /** Sends a report now, to hear the answer. */
+  report(item: VitalItem): void;
+  /** Sends a report now, to get the answer. */
   poke(): void;
-  /** Resolves when what was told so far has been answered, or nothing is sent any more. */
+  /** Resolves when everything reported so far has been answered, or nothing is sent any more. */
   flush(): Promise<void>;
-  /** Resolves when everything told so far has been answered, and nothing is sent any more; rejects when that was refused. */
+  /** Resolves when everything reported so far has been answered and nothing is sent any more; rejects when that was refused. */
   end(): Promise<void>;
-  /** Stops sending at once; what waits is given up. */
+  /** Stops sending at once; pending items are dropped. */
   close(): void;
 };
 
@@ -51,8 +51,8 @@ const maxReportItems = 500;
 const sealAtBytes = 256 * 1024;
 
 /**
- * Tells the control plane what the attempt does: in order, one report at a time, at least one every heartbeat. However long
- * the control plane is away, what is told waits (in memory, then on disk, bounded), and nobody who tells waits for it.
+ * Reports to the control plane what the attempt does: in order, one report at a time, at least one every heartbeat. While
+ * the control plane is away, items wait (in memory, then on disk, bounded), and the caller never waits for it.
  */
 export function createReporter(options: ReporterOptions): Reporter {
   const { memoryBytes, diskBytes } = options;
@@ -71,19 +71,19 @@ export function createReporter(options: ReporterOptions): Reporter {
   const flushes: (() => void)[] = [];
   let state: 'open' | 'ending' | 'closed' = 'open';
 
-  /** False when there is no room. An item that no control plane would take is told and given up: it counts as taken. */
+  /** False when there is no room. An item that no control plane would accept is reported and dropped: it counts as accepted. */
   function enqueue(item: ReportItem, isVital: boolean): boolean {
     const { data, error } = reportItem.safeParse(item);
     if (data !== undefined) return queue.push(data, { isVital });
-    options.onTrouble(`A report item of type ${item.type} does not fit and is left out: ${error.issues[0]?.message}`);
+    options.onTrouble(`A report item of type ${item.type} does not match its schema and is left out: ${error.issues[0]?.message}`);
     return true;
   }
   const push = (item: ReportItem) => enqueue(item, false);
 
-  /** Moves what was collected into the queue. What finds no room is cut (logs) or thinned (metrics). */
+  /** Moves what was collected into the queue. What does not fit is cut (logs) or thinned out (metrics). */
   function seal(): void {
     for (const [stream, log] of logs) {
-      // A program that became quiet after a flood has its last lines held back.
+      // The last lines of a program that has slowed down after a flood are held back.
       for (const piece of paces.get(stream)?.take(Buffer.alloc(0)) ?? []) log.append(piece);
       if (!log.drain(push)) log.cut();
     }
@@ -100,7 +100,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     return items;
   }
 
-  /** Sends the items as one report; those that the control plane does not understand are parted from the others and given up. */
+  /** Sends the items as one report; those that the control plane does not understand are separated from the others and dropped. */
   async function send(items: ReportItem[]): Promise<void> {
     try {
       options.onReply(await options.client.report({ seq: seq + 1, at: new Date().toISOString(), items }));
@@ -142,7 +142,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     for (const resolve of flushes.splice(0)) resolve();
   });
   running.catch((error: unknown) => {
-    // An abort of the client is its owner's doing; anything else that is no answer is a fault of ours, and must not be silent.
+    // An abort of the client is its owner's decision; any other error that is not an answer is a bug, and must not be silent.
     if (isCairnError(error)) options.onRefused(error);
     else if (!options.signal.aborted) options.onRefused(new CairnError('internal', `Reports cannot be sent: ${error}`, { cause: error }));
   });
@@ -163,12 +163,12 @@ export function createReporter(options: ReporterOptions): Reporter {
     progress(item) {
       const { data, error } = reportItem.safeParse({ type: 'progress', ...item });
       if (data?.type === 'progress') progress = data;
-      else options.onTrouble(`A progress does not fit and is left out: ${error?.issues[0]?.message}`);
+      else options.onTrouble(`A progress item does not match its schema and is left out: ${error?.issues[0]?.message}`);
       timer.sooner(usualDelayMs);
     },
-    tell(item) {
+    report(item) {
       if (isClosed()) return;
-      // The points before a checkpoint are told before it.
+      // The points before a checkpoint are sent before it.
       metrics.drain(push);
       if (!enqueue(item, true)) leftOut += 1;
       timer.sooner(vitalDelayMs);
@@ -209,7 +209,7 @@ function wakeTimer(ms: number) {
   }
 
   return {
-    /** Due in `ms`, whatever was set before. */
+    /** Due in `ms`, replacing an earlier setting. */
     set(ms: number): void {
       due = Date.now() + ms;
       arm();
@@ -229,7 +229,7 @@ function wakeTimer(ms: number) {
       wake = null;
       clearTimeout(timer);
     },
-    /** Due now; keeps no process alive. */
+    /** Due now; does not keep the process alive. */
     stop(): void {
       due = 0;
       clearTimeout(timer);

@@ -18,7 +18,7 @@ test('a name with a pipe or a line break cannot break the tables of the card', (
   expect(card).toContain('| model | a\\|b c | 1 |');
 });
 
-test('the card tells the gallery that the scores were measured on, by its size and digest', () => {
+test('the card identifies the gallery of the scores by its size and digest', () => {
   const { run, source } = specOf('register');
   const digest = 'ab'.repeat(32);
   const evaluation = artifactOf('evaluation', 'evaluations/art_1/', {}, { mapAt100: {}, galleryDigest: digest, galleryRows: 78_959 });
@@ -27,7 +27,7 @@ test('the card tells the gallery that the scores were measured on, by its size a
   expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('gallery');
 });
 
-test('the card of an imported model tells where it comes from, and does not say that it was trained here', () => {
+test('the card of an imported model says where it comes from, and does not say that it was trained here', () => {
   const { run, source } = specOf('register');
   const details = { imported: 'SER101ibn', backbone: 'se_resnet101_ibn_a', source: 'https://example.org/a.pth', licence: 'MIT' };
   const checkpoint = artifactOf('checkpoint', 'checkpoints/art_1/', {}, details);
@@ -58,17 +58,17 @@ test('a source, a licence or a path cannot forge a part of the card', () => {
   expect(card.replace(/(`+).*?[^`]\1(?!`)/g, '')).not.toContain('<img');
 });
 
-test('the card names the weights that the training began with, and their licence or that none was given', () => {
+test('the card names the weights that training started from, and their licence or that none was given', () => {
   const { run, source } = specOf('register');
   const cardOf = (licence: string | null) => {
     const details = { imported: 'resnet50-19c8e357', backbone: 'resnet50', source: 'torchvision', licence };
     return modelCard({ model: 'm', run, source, inputs: { weights: artifactOf('weights', 'weights/art_1/', {}, details) }, metrics: {} });
   };
   expect(cardOf('BSD-3-Clause')).toContain(
-    'Training began with the weights `resnet50-19c8e357` from torchvision under the licence BSD-3-Clause.\n',
+    'Training started from the weights `resnet50-19c8e357` from torchvision under the licence BSD-3-Clause.\n',
   );
   expect(cardOf(null)).toContain('from torchvision. No licence was given when they were imported.');
-  expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('Training began');
+  expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('Training started');
 });
 
 test.each([
@@ -93,6 +93,6 @@ test.each([
   expect(markdownCode(text)).toBe(written);
 });
 
-test('a pipe or a line end in a cell ends neither cell nor row, and is not escaped twice', () => {
+test('a pipe or a line end in a cell does not end the cell or row, and is not escaped twice', () => {
   expect(markdownTable(['a', 'b'], [['x|y', `${markdownText('p|q')}\nr`]])).toEqual(['| a | b |', '| --- | --- |', '| x\\|y | p\\|q r |']);
 });

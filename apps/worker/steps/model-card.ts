@@ -27,7 +27,7 @@ export type ModelCardInput = {
   metrics: Record<string, number>;
 };
 
-/** The card of a model version in Markdown: where it comes from, how good it is, and the digests of all that it is made of. */
+/** The card of a model version in Markdown: its origin, its scores, and the digests of everything it is made of. */
 export function modelCard({ model, run, source, inputs, metrics }: ModelCardInput): string {
   const artifacts = Object.entries(inputs).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const files = artifacts.flatMap(([role, { files: names }]) =>
@@ -81,12 +81,12 @@ function origin(checkpoint: Record<string, unknown>): string {
   return imported === null ? 'Trained and evaluated' : `Imported as ${imported}, exported and evaluated`;
 }
 
-/** The published weights that the training began with: their licence may bind whoever uses the model. */
+/** The published weights that training started from: their licence may bind users of the model. */
 function start(weights: Record<string, unknown>): string[] {
   const imported = importOf(weights);
   if (imported === null) return [];
   const licence = weights.licence === null ? ' No licence was given when they were imported.' : '';
-  return [`Training began with the weights ${imported}.${licence}`, ''];
+  return [`Training started from the weights ${imported}.${licence}`, ''];
 }
 
 function importOf(details: Record<string, unknown>): string | null {
@@ -98,7 +98,7 @@ function importOf(details: Record<string, unknown>): string | null {
   return `${markdownCode(imported)}${from}${under}`;
 }
 
-/** Scores compare only on the same gallery: which one it was. */
+/** Scores compare only on the same gallery: identifies it. */
 function gallery(evaluation: Record<string, unknown>): string[] {
   const { galleryDigest, galleryRows } = evaluationDetails.safeParse(evaluation).data ?? {};
   if (!galleryDigest) return [];
@@ -113,7 +113,7 @@ function usage(details: Record<string, unknown>): string[] {
   if (known === undefined) return ['See the details of the artifact `model`.'];
   const { imageSize, preprocessing, embeddingDim } = known;
   return [
-    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as ${markdownCode(preprocessing)}, and gives`,
+    `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as ${markdownCode(preprocessing)}, and returns`,
     `\`features\` [N, ${embeddingDim}] of unit length: compare them by their inner product.`,
   ];
 }
@@ -122,11 +122,11 @@ function shown(name: string, value: number): string {
   return name.startsWith('mapAt') ? `${(value * 100).toFixed(2)} %` : String(Math.round(value * 1000) / 1000);
 }
 
-/** Text of others in Markdown: as it reads, on one line, and without being Markdown or HTML itself. */
+/** Text from others in Markdown: readable, on one line, and without being interpreted as Markdown or HTML. */
 export function markdownText(text: string): string {
   const line = oneLine(text);
   const url = /^https?:\/\/\S+$/.test(line) ? URL.parse(line) : null;
-  // Escapes inside an address would be part of it: it is normalized, which leaves no bracket in it.
+  // Escapes inside an address would become part of it: it is normalized, which leaves no brackets in it.
   if (url !== null && !/[<>]/.test(url.href)) return `<${url.href}>`;
   return line
     .replace(/[\\`*_[\]|~$#!]/g, '\\$&')
@@ -135,20 +135,20 @@ export function markdownText(text: string): string {
     .replaceAll('>', '&gt;');
 }
 
-/** Text of others as code: fenced by more backticks than it has in a row. */
+/** Text from others as code: fenced by more backticks than it has in a row. */
 export function markdownCode(text: string): string {
   const line = oneLine(text);
   const fence = '`'.repeat(Math.max(0, ...(line.match(/`+/g) ?? []).map((run) => run.length)) + 1);
   return line.includes('`') ? `${fence} ${line} ${fence}` : `${fence}${line}${fence}`;
 }
 
-/** A table whose cells are Markdown already: what would end a cell or a row does not. */
+/** A table whose cells are Markdown already, except that nothing in them ends a cell or a row. */
 export function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const line = (cells: readonly string[]) => `| ${cells.map((cell) => oneLine(cell).replace(/(?<!\\)\|/g, '\\|')).join(' | ')} |`;
   return [line(header), line(header.map(() => '---')), ...rows.map(line)];
 }
 
-/** Without line ends, controls, marks of direction and half surrogates. */
+/** Without line ends, control characters, direction marks and lone surrogates. */
 function oneLine(text: string): string {
   return text
     .replace(/[\s\u0085]+/g, ' ')

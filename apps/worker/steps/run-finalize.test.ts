@@ -8,7 +8,7 @@ import { runFinalize } from './run-finalize.ts';
 
 const shards = 5;
 
-/** A fleet's shards, committed and staged: more than a page of the control plane. */
+/** A fleet's shards, committed and staged: more than one page of the control plane. */
 async function openFleet() {
   const attempt = await openAttempt(specOf('finalize', { shards }));
   const { plane, store, context } = attempt;
@@ -26,7 +26,7 @@ async function openFleet() {
   return { ...attempt, keyOf, prefix, keys };
 }
 
-test('every staged part is put in its place with a manifest, whose digest is told', async () => {
+test('every staged part is copied into place with a manifest, whose digest is reported', async () => {
   const { context, store, prefix, keys, reporter, plane } = await openFleet();
   const outcome = await runFinalize(context);
   const manifest = await readManifest(store, prefix);
@@ -37,7 +37,7 @@ test('every staged part is put in its place with a manifest, whose digest is tol
   expect(plane.items('progress').at(-1)).toMatchObject({ done: shards, total: shards, unit: 'files' });
 });
 
-test('parts that are missing or not what was committed are told by their shards, after the others were copied', async () => {
+test('missing or changed parts are reported by their shards, after the others were copied', async () => {
   const { context, store, keyOf, keys } = await openFleet();
   await store.put(keyOf(1), 'vectorz 1');
   await store.remove(keyOf(3));
@@ -51,14 +51,14 @@ test('parts that are missing or not what was committed are told by their shards,
   expect(await keys()).toContain(partFile('embeddings', 4));
 });
 
-test('a storage that is full is the fault of no shard', async () => {
+test('a full storage is not attributed to any shard', async () => {
   const { context } = await openFleet();
   const full = Object.assign(new Error('no space'), { code: 'ENOSPC' });
   const store = { ...context.store, copy: () => Promise.reject(full) };
   await expect(runFinalize({ ...context, store })).rejects.toBe(full);
 });
 
-test('it ends when it is asked to, and the next one goes on with what it copied', async () => {
+test('it ends when asked to stop, and the next attempt continues with what it copied', async () => {
   const { context, stop, prefix } = await openFleet();
   const copied: Promise<void>[] = [];
   const copy: typeof context.store.copy = async (from, to, signal) => {

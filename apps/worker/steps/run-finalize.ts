@@ -4,8 +4,8 @@ import type { Runner } from '../agent/attempt-context.ts';
 import { type Failure, failureOf } from '../agent/failure.ts';
 
 /**
- * One attempt at the artifact of a fleet: copies the committed parts out of staging, checks the copies, and writes the manifest last. What
- * an earlier attempt has copied stays. Parts that are missing or not what was committed are told by their shards, which are then done again.
+ * One attempt at the artifact of a fleet: copies the committed parts out of staging, checks the copies, and writes the manifest last. Files
+ * that an earlier attempt copied stay. Missing or changed parts are reported by their shards, which are then done again.
  */
 export const runFinalize: Runner<'finalize'> = async ({ spec, client, store, reporter, stop }) => {
   const { id, kind, prefix, createdAt, details } = spec.artifact;
@@ -32,7 +32,7 @@ export const runFinalize: Runner<'finalize'> = async ({ spec, client, store, rep
           unit: 'files',
           rate: null,
           etaSeconds: null,
-          message: `${done} of ${total} files in their place`,
+          message: `${done} of ${total} files in place`,
         }),
       signal: stop.asked,
     });

@@ -25,7 +25,7 @@ async function openPrepare(files: Record<string, string | null> = {}) {
   return { ...attempt, root, context: { ...attempt.context, spec: { ...attempt.context.spec, source, settings, registered } } };
 }
 
-test('lists are made of a collection, and images that are not there are told', async () => {
+test('lists are made from a collection, and missing images are reported', async () => {
   const { context, plane, reporter } = await openPrepare({ 'train/a/a/a/aaa2.jpg': null });
   expect(await runPrepare(context)).toMatchObject({ outcome: 'succeeded', details: { lists: { clean: { rows: 2, missingImages: 1 } } } });
   await reporter.end();
@@ -41,14 +41,14 @@ test.each([
   await expect(runPrepare(context)).rejects.toMatchObject({ code: 'empty_list', message: expect.stringMatching(words) });
 });
 
-test('files that are not those that were registered end it, as does a dataset of which nothing was kept', async () => {
+test('files that differ from the registered ones end it, as does a dataset without recorded digests', async () => {
   const { context, root } = await openPrepare();
   await expect(runPrepare({ ...context, spec: { ...context.spec, registered: null } })).rejects.toMatchObject({ code: 'dataset_changed' });
   await rm(join(root, 'train/a/a/a/aaa2.jpg'));
   await expect(runPrepare(context)).rejects.toMatchObject({ code: 'dataset_changed' });
 });
 
-test('files where no dataset may lie are not read', async () => {
+test('files outside of the allowed folders are not read', async () => {
   const { context } = await openPrepare();
   await expect(runPrepare({ ...context, datasetRoots: ['/data'] })).rejects.toMatchObject({ code: 'folder_not_allowed' });
 });

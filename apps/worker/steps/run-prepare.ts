@@ -31,7 +31,7 @@ export const runPrepare: Runner<'prepare'> = async (context) => {
     signal: stop.asked,
   });
   requireImages(manifest);
-  for (const message of notesOf(manifest)) reporter.tell({ type: 'note', level: 'warning', message });
+  for (const message of notesOf(manifest)) reporter.report({ type: 'note', level: 'warning', message });
   const paths = filesOf(manifest);
   const files: StoredFile[] = [];
   for (const path of paths) {
@@ -48,25 +48,25 @@ export const runPrepare: Runner<'prepare'> = async (context) => {
   return { outcome: 'succeeded', files, details: { ...manifest, ...countsOf(manifest) } };
 };
 
-/** @throws CairnError `dataset_changed` for a dataset of a version that did not keep them: nothing tells whether the files are the same */
+/** @throws CairnError `dataset_changed` for a dataset registered without digests, because its files cannot be compared */
 function registeredFiles({ registered, source }: AttemptSpecOf<'prepare'>): DatasetFiles {
   if (registered !== null) return registered;
   throw new CairnError(
     'dataset_changed',
-    `The dataset at ${source.metadata} was registered by an earlier version, which kept no digests of its files: register it again; with the same content it keeps its version`,
+    `The dataset at ${source.metadata} was registered by an earlier version, which did not record digests of its files: register it again; with the same content it keeps its version`,
   );
 }
 
 /**
- * What no later step could work on ends the run here, before it trains.
+ * Ends the run here, before it trains, if a later step would have nothing to work on.
  *
  * @throws CairnError `empty_list` naming the list
  */
 function requireImages({ lists, groundTruth }: ListsManifest): void {
   for (const [name, { rows, missingImages }] of Object.entries(lists)) {
-    if (rows === 0) throw new CairnError('empty_list', `The list ${name} has no row`, { details: { list: name } });
+    if (rows === 0) throw new CairnError('empty_list', `The list ${name} has no rows`, { details: { list: name } });
     if (missingImages !== rows) continue;
-    throw new CairnError('empty_list', `None of the ${rows} images of the list ${name} is where the images of the dataset lie`, {
+    throw new CairnError('empty_list', `None of the ${rows} images of the list ${name} is in the dataset's image folder`, {
       details: { list: name, rows },
     });
   }
@@ -77,7 +77,7 @@ function requireImages({ lists, groundTruth }: ListsManifest): void {
   }
 }
 
-/** What of the images is not there, for the run's history. */
+/** Missing images, for the run's history. */
 function notesOf({ lists, tars }: ListsManifest): string[] {
   const missing = Object.entries(lists).flatMap(([name, { rows, missingImages }]) =>
     missingImages === null || missingImages === 0 ? [] : [`${missingImages} of ${rows} rows of the list ${name} have no image file`],
@@ -89,13 +89,13 @@ function notesOf({ lists, tars }: ListsManifest): string[] {
         : [`${n} entries of ${tar} are named as images but cannot be indexed: links, sparse files, or names that are not ID.jpg`],
     ),
   );
-  return [...missing, ...tellSome(unindexed)];
+  return [...missing, ...limitNotes(unindexed)];
 }
 
-const mostNotes = 20;
+const maxNotes = 20;
 
-function tellSome(notes: readonly string[]): string[] {
-  return notes.length <= mostNotes ? [...notes] : [...notes.slice(0, mostNotes), `${notes.length - mostNotes} more tars have such entries`];
+function limitNotes(notes: readonly string[]): string[] {
+  return notes.length <= maxNotes ? [...notes] : [...notes.slice(0, maxNotes), `${notes.length - maxNotes} more tars have such entries`];
 }
 
 /** The files that a preparation wrote, relative to its folder. */
@@ -104,7 +104,7 @@ function filesOf({ lists, groundTruth, tars }: ListsManifest): string[] {
   return written.map(({ path }) => path);
 }
 
-/** What every other step reads of the lists, beside what is kept for people. */
+/** What the other steps read of the lists, without the parts kept for people. */
 function countsOf({ lists }: ListsManifest): ListsDetails {
   return { lists: Object.fromEntries(Object.entries(lists).map(([name, entry]) => [name, { ...entry, distinct: entry.images }])) };
 }

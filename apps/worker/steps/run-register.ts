@@ -3,7 +3,7 @@ import type { Runner } from '../agent/attempt-context.ts';
 import { inputOf, uploadFile } from '../agent/stored-files.ts';
 import { modelCard, modelMetrics } from './model-card.ts';
 
-/** One attempt at a registration: writes the model's card. The version and its row are made by the control plane. */
+/** One attempt at a registration: writes the model's card. The control plane creates the version and its row. */
 export const runRegister: Runner<'register'> = async (context) => {
   const { spec, stop } = context;
   const { model } = spec.settings;

@@ -58,7 +58,7 @@ async function makeLists(store: ObjectStore, folder: string): Promise<InputArtif
   return artifactOfFiles(store, 'lists', folder, ['lists/ground_truth.parquet', 'lists/query.parquet']);
 }
 
-/** What an attempt's result becomes for the steps after it: its files lie in the store already. */
+/** The artifact of an attempt's result, for the next steps; its files are in the store already. */
 function resultOf(outcome: FinishRequest, kind: InputArtifact['kind'], spec: AttemptSpec): InputArtifact {
   if (outcome.outcome !== 'succeeded') throw new Error(outcome.message);
   return {
@@ -67,7 +67,7 @@ function resultOf(outcome: FinishRequest, kind: InputArtifact['kind'], spec: Att
   };
 }
 
-test('search, evaluation and registration follow one another on the artifacts of the one before', async () => {
+test('search, evaluation and registration each work on the artifacts of the previous step', async () => {
   const { context, store, folder, plane, reporter } = await openAttempt(specOf('search'));
   const query = await makeFeatures(store, join(folder, 'query'), { q1: [1, 0], q2: [0, 1] });
   const index = await makeFeatures(store, join(folder, 'index'), { a: [1, 0], b: [0.5, 0.5], c: [-1, 0] });
@@ -85,7 +85,7 @@ test('search, evaluation and registration follow one another on the artifacts of
   const neighbours = resultOf(searched, 'neighbours', context.spec);
   const evaluate = specOf('evaluate', { inputs: { lists, neighbours, index } });
   const evaluated = await runEvaluate({ ...context, spec: evaluate });
-  // q1 finds `a` first; q2 finds `c` after `b` and `a`, as its second or third.
+  // q1 finds `a` first; q2 finds `c` after `b` and `a`, in either order.
   expect(evaluated).toMatchObject({
     outcome: 'succeeded',
     files: [{ name: 'metrics.json' }, { name: 'submission.csv' }],

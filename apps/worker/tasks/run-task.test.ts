@@ -54,7 +54,7 @@ async function openWorld(spec: AttemptSpec, env: Record<string, string> = {}) {
   return { plane, context, entry: { attemptId, generation }, workDir, stop, folder };
 }
 
-test('an attempt runs in a process of its own and leaves no folder', async () => {
+test('an attempt runs in its own process and leaves no folder', async () => {
   const { plane, context, entry, workDir } = await openWorld(registration());
   await runTask(entry, context);
   expect(plane.state.finishes).toMatchObject([{ outcome: 'succeeded' }]);
@@ -68,7 +68,7 @@ test('an entry that comes twice is run once, and both wait for its end', async (
   expect(plane.state.finishes).toMatchObject([{ outcome: 'succeeded' }]);
 });
 
-test('an entry of an attempt that is over just ends', async () => {
+test('an entry of an attempt that is over completes without effect', async () => {
   const { plane, context, entry } = await openWorld(registration());
   await runTask(entry, context);
   plane.state.superseded = true;
@@ -83,12 +83,12 @@ test('an agent that is killed is reported as failed, after its programs are gone
   process.kill(readAgent(workDir)?.process.pid ?? 0, 'SIGKILL');
   await running;
   expect(plane.state.finishes).toMatchObject([
-    { outcome: 'failed', cause: 'infrastructure', code: 'program_failed', message: expect.stringMatching(/without saying why/) },
+    { outcome: 'failed', cause: 'infrastructure', code: 'program_failed', message: expect.stringMatching(/without reporting why/) },
   ]);
   expect(processesByAttempt().get(entry.attemptId)).toBeUndefined();
 });
 
-test('a worker that ends asks its agents to stop and waits for them', async () => {
+test('a worker that shuts down asks its agents to stop and waits for them', async () => {
   const { plane, context, entry, stop } = await openWorld(training(), { STUB_STEPS: '10000', STUB_STEP_MS: '20' });
   const running = runTask(entry, context);
   await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);

@@ -32,26 +32,26 @@ export type TaskContext = {
     CAIRN_DATASET_ROOTS?: string[] | undefined;
     CAIRN_DATASET_ROOTS_FILE?: string | undefined;
   };
-  /** Of agents, beside the attempt's own. */
+  /** Of agents, in addition to the attempt's own. */
   env: Readonly<Record<string, string>>;
   /** The folder of all work folders. */
   root: string;
   log: Logger;
-  /** Aborted when the worker is to end: the agent is asked to stop, and waited for. */
+  /** Aborted when the worker shuts down: the agent is asked to stop, and waited for. */
   signal: AbortSignal;
 };
 
 const mainFile = join(import.meta.dirname, '../main.ts');
-/** An agent moves bytes and waits. Finalizing on S3 it holds 256 MB so, and 396 MB without. */
+/** An agent moves bytes and waits. With this it uses 256 MB while finalizing on S3, and 396 MB without. */
 const smallYoungGeneration = ['--max-semi-space-size=2'];
 const pollMs = 200;
 const goneLimitMs = 5000;
-const mostLastWords = 4000;
+const maxOutputChars = 4000;
 
 /**
- * Runs one attempt in an agent of its own and waits for its end. An entry may come twice: an agent that an earlier worker
- * started here is waited for, one that runs elsewhere makes ours end as superseded. An agent that died without a word is
- * reported as failed, so that nobody waits for it.
+ * Runs one attempt in its own agent and waits for its end. An entry may come twice: an agent that an earlier worker
+ * started here is waited for; one that runs elsewhere makes ours end as superseded. An agent that died without a report is
+ * reported as failed, so that nothing waits for it.
  */
 export async function runTask({ attemptId, generation }: QueueEntry<'tasks'>, context: TaskContext): Promise<void> {
   const { root, log, signal } = context;
@@ -65,7 +65,7 @@ export async function runTask({ attemptId, generation }: QueueEntry<'tasks'>, co
     else if (signal.aborted) return;
     else await startAgent(task, context);
   }
-  // Another delivery of the same entry saw the end first, and has cleared up.
+  // Another delivery of the same entry saw the end first, and has cleaned up.
   if (!existsSync(workDir)) return;
   const code = readExit(workDir);
   log.info({ attemptId, code }, 'an agent ended');
@@ -75,7 +75,7 @@ export async function runTask({ attemptId, generation }: QueueEntry<'tasks'>, co
 
 type Task = { attemptId: string; generation: number; workDir: string };
 
-/** Starts the agent in a session of its own: it outlives this worker. Resolves when it has ended. */
+/** Starts the agent in its own session, so that it outlives this worker. Resolves when it has ended. */
 async function startAgent({ attemptId, generation, workDir }: Task, { configuration, env, signal }: TaskContext): Promise<void> {
   const output = openSync(join(workDir, 'stderr.log'), 'a');
   try {
@@ -104,7 +104,7 @@ async function startAgent({ attemptId, generation, workDir }: Task, { configurat
   }
 }
 
-/** Waits for the end of an agent that is not our child; asks it to stop when the signal says so. */
+/** Waits for the end of an agent that is not our child; asks it to stop when the signal is aborted. */
 async function endOfAgent(agent: ProcessIdentity, signal: AbortSignal): Promise<void> {
   const stop = () => signalProcess(agent, 'SIGTERM');
   if (signal.aborted) stop();
@@ -116,11 +116,11 @@ async function endOfAgent(agent: ProcessIdentity, signal: AbortSignal): Promise<
   }
 }
 
-/** Tells the control plane, in the agent's place, that it is dead, after nothing of the attempt runs any more. */
+/** Reports to the control plane, on the agent's behalf, that it is dead, after no process of the attempt runs any more. */
 async function reportDeath({ attemptId, generation, workDir }: Task, { configuration, log, signal }: TaskContext): Promise<void> {
   await killAttemptProcesses([attemptId], { limitMs: goneLimitMs });
-  // Whatever it wrote in its life: only the end is read.
-  const output = await tailOf(join(workDir, 'stderr.log'), mostLastWords * 4).catch(() => '');
+  // However much it wrote: only the end is read.
+  const output = await tailOf(join(workDir, 'stderr.log'), maxOutputChars * 4).catch(() => '');
   const client = createInternalClient({
     urls: configuration.CAIRN_INTERNAL_URL,
     attemptId,
@@ -128,13 +128,13 @@ async function reportDeath({ attemptId, generation, workDir }: Task, { configura
     token: attemptToken(configuration.CAIRN_SERVER_KEY, attemptId, generation),
     signal,
   });
-  const words = output.trim() === '' ? '' : `. Its last words:\n${lastOf(output, mostLastWords)}`;
+  const words = output.trim() === '' ? '' : `. Its last output:\n${lastOf(output, maxOutputChars)}`;
   try {
-    await client.finish(failure('infrastructure', 'program_failed', `The agent's process ended without saying why${words}`));
+    await client.finish(failure('infrastructure', 'program_failed', `The agent's process ended without reporting why${words}`));
   } catch (error) {
     if (signal.aborted) return;
     if (!isCairnError(error)) throw error;
-    // Over for the control plane too, or it does not listen to this: its own watch over silent attempts remains.
-    log.warn({ attemptId, err: error }, 'the end of an agent was not taken');
+    // Over for the control plane too, or it does not accept this: its own check for silent attempts remains.
+    log.warn({ attemptId, err: error }, 'the end of an agent was not accepted');
   }
 }

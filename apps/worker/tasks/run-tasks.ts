@@ -13,9 +13,9 @@ export const taskVariables = z.object({
   CAIRN_QUEUE_URL: z
     .string()
     .min(1)
-    .describe('where the queues are, redis:// or postgres://')
+    .describe('the address of the queues, redis:// or postgres://')
     .meta({ example: 'redis://127.0.0.1:6379', secret: true }),
-  CAIRN_SERVER_KEY: z.string().min(32).describe('the key that makes the tokens of attempts').meta({ secret: true }),
+  CAIRN_SERVER_KEY: z.string().min(32).describe('the key from which the tokens of attempts are derived').meta({ secret: true }),
   CAIRN_TASK_SLOTS: z.coerce.number().int().min(1).max(256).default(2).describe('attempts at a time'),
   ...probeVariables,
   CAIRN_STATE_DIR: z.string().min(1).describe('work folders of the attempts').meta({ example: '/var/lib/cairn' }),
@@ -25,8 +25,8 @@ export const taskVariables = z.object({
 const closeLimitMs = 20_000;
 
 /**
- * Takes attempts at the steps that run beside the control plane from the queue `tasks`, and runs each in a process of its own:
- * a step that fails, leaks or hangs takes no other with it.
+ * Takes attempts at the steps that run on the control plane's machines from the queue `tasks`, and runs each in its own process:
+ * a step that fails, leaks or hangs does not affect another.
  */
 export function runTasks(env: Readonly<Record<string, string | undefined>>): Promise<never> {
   return runMain({
@@ -44,7 +44,7 @@ export function runTasks(env: Readonly<Record<string, string | undefined>>): Pro
       await queues.waitUntilReady({ signal });
       const consumer = queues.consume('tasks', {
         concurrency: configuration.CAIRN_TASK_SLOTS,
-        // Not the entry's own signal: an agent whose entry was given to another worker is still the one that runs the attempt.
+        // Not the entry's own signal: an agent whose entry was given to another worker still runs the attempt.
         handler: (entry) => runTask(entry, { configuration, env: agentEnv, root, log, signal }),
       });
       await consumer.waitUntilReady();
@@ -53,7 +53,7 @@ export function runTasks(env: Readonly<Record<string, string | undefined>>): Pro
         const probes = await startProbes({ host, port, checks: { queue: () => queues.ping() } });
         closer.add('probes', () => probes.close());
       }
-      log.info({ slots: configuration.CAIRN_TASK_SLOTS }, 'takes tasks');
+      log.info({ slots: configuration.CAIRN_TASK_SLOTS }, 'accepting tasks');
       return undefined;
     },
   });

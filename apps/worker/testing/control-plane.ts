@@ -29,8 +29,8 @@ export type ShardRow = {
 };
 
 /**
- * The internal port of a control plane for one attempt, in memory, on a real socket: what it is told is parsed with the
- * contract's schemas and applied once. Tests take it down, bring it back on its port, and change what it answers.
+ * The internal port of a control plane for one attempt, in memory, on a real socket: requests are parsed with the
+ * contract's schemas and applied once. Tests take it down, bring it back on its port, and change its answers.
  */
 export async function startControlPlane(initial: { spec: AttemptSpec; token?: string }) {
   const port = await freePort();
@@ -43,17 +43,17 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     repeatedReports: 0,
     finishes: [] as FinishRequest[],
     shards: [] as ShardRow[],
-    /** What the answer of every report says. */
+    /** The answer to every report. */
     reply: { directive: 'continue', cause: null, reason: null, graceSeconds: 30 } as ReportReply,
     superseded: false,
-    /** Drops the answer of so many of the next requests after they were applied. */
+    /** Drops the answers of this many of the next requests after they were applied. */
     losesAnswers: 0,
     /** Called before a request is handled, with its path below the attempt. */
     onRequest: (_path: string): void => undefined,
     onReport: (_body: unknown): void => undefined,
     /** Items that are refused as if the control plane did not know them. */
     refuses: (_item: ReportItem): boolean => false,
-    /** Ends that are refused as if no artifact could be made of them. */
+    /** Ends that are refused as if they did not describe an artifact. */
     refusesEnd: (_finish: FinishRequest): boolean => false,
   };
 
@@ -79,7 +79,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
         if (state.finishes.length > 0) throw new CairnError('superseded', 'the attempt is over');
         state.onReport(body);
         const { seq, items } = reportRequest.parse(body);
-        if (items.some(state.refuses)) throw new CairnError('invalid_request', 'an item is not known');
+        if (items.some(state.refuses)) throw new CairnError('invalid_request', 'an item is unknown');
         const last = state.reports.at(-1)?.seq ?? 0;
         if (seq > last + 1) throw new CairnError('invalid_request', `report ${seq} came after ${last}`);
         if (seq <= last) state.repeatedReports += 1;
@@ -98,7 +98,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
       }
       case '/finish': {
         const finish = finishRequest.parse(body);
-        if (state.refusesEnd(finish)) throw new CairnError('invalid_request', 'no artifact can be made of it');
+        if (state.refusesEnd(finish)) throw new CairnError('invalid_request', 'it does not describe an artifact');
         if (state.finishes.length > 0 && JSON.stringify(state.finishes[0]) !== JSON.stringify(finish)) {
           throw new CairnError('superseded', 'the attempt is over');
         }
@@ -110,7 +110,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     }
   }
 
-  /** Two shards a page. */
+  /** Two shards per page. */
   function pageFrom(from: number): unknown {
     const shards = state.shards.filter((row) => row.index >= from).slice(0, 2);
     const next = from + 2 < state.shards.length ? from + 2 : null;
@@ -178,7 +178,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     up,
     down,
     items,
-    /** A log stream as put together from its chunks. Throws when a byte is missing or told twice. */
+    /** A log stream assembled from its chunks. Throws when a byte is missing or repeated. */
     logText(stream: string): string {
       let text = '';
       for (const item of items('log').filter((log) => log.stream === stream)) {

@@ -30,7 +30,7 @@ function chunk(type: string, data: Buffer): Buffer {
 
 export type MadeImages = { root: string; ids: string[] };
 
-/** A folder tree of `count` images in the split `index`; those of `broken` are no images. */
+/** A folder tree of `count` images in the split `index`; those of `broken` are not images. */
 export function makeImages(root: string, count: number, broken: readonly number[] = []): MadeImages {
   const ids = Array.from({ length: count }, (_, index) => index.toString(16).padStart(16, 'a'));
   for (const [index, id] of ids.entries()) {

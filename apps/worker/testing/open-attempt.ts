@@ -13,7 +13,7 @@ import { createReporter } from '../report/reporter.ts';
 import { startControlPlane } from './control-plane.ts';
 
 /**
- * An attempt with all its real parts around it (reporter, client, store) and a control plane in memory; what a test makes
+ * An attempt with all its real parts around it (reporter, client, store) and a control plane in memory; what a test creates
  * is removed when it ends. `env` is added to the environment of the programs that the attempt starts.
  */
 export async function openAttempt<Spec extends AttemptSpec>(spec: Spec, options: { python?: string; env?: Record<string, string> } = {}) {

@@ -15,13 +15,13 @@ const mainFile = join(import.meta.dirname, '../main.ts');
 
 export type Running = {
   process: ChildProcess;
-  /** What it wrote to standard error so far. */
+  /** Its standard error so far. */
   output: () => string;
   /** Its exit code; null when a signal ended it. */
   code: Promise<number | null>;
 };
 
-/** The program with its subcommand as a process of its own, killed when the test ends. */
+/** The program with its subcommand as a separate process, killed when the test ends. */
 export function startMain(subcommand: string, env: Record<string, string>): Running {
   const child = spawn(process.execPath, [mainFile, subcommand], {
     env: { ...bareEnvironment(), ...env },

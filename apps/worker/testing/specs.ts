@@ -44,7 +44,7 @@ export function specOf<K extends Kind>(kind: K, overrides: Partial<AttemptSpecOf
   return builders[kind](overrides);
 }
 
-/** What the specs of all kinds have. */
+/** The fields that the specs of all kinds share. */
 function base(step: string) {
   const attempt = { id: newId('attempt'), ordinal: 1, generation: 1 };
   return {

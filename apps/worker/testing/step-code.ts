@@ -5,7 +5,7 @@ import { type StepKind, stepVersions } from '@cairn/contract';
 
 const root = join(import.meta.dirname, '../../..');
 
-/** Where the code of each kind begins, with the pinned packages that compute; what it imports belongs to it too. */
+/** The entry points of each kind's code, with the pinned packages that compute; their imports belong to it too. */
 const entries = {
   prepare: ['apps/worker/steps/run-prepare.ts', 'libs/dataset/package.json'],
   train: ['apps/worker/train/run-train.ts', 'docker/trainer/cairn_trainer/rank.py', 'docker/trainer/requirements.txt'],
@@ -21,14 +21,14 @@ const entries = {
   register: ['apps/worker/steps/run-register.ts'],
 } as const satisfies Record<StepKind, readonly string[]>;
 
-/** What carries results without making them: a change there changes none. */
-const notOfResults = [
+/** Code that transports results without producing them: a change there does not change any. */
+const irrelevantToResults = [
   /^apps\/worker\/(agent|child|program|report)\//,
   /^libs\/(contract|runtime|client|storage|executor)\//,
   /^docker\/trainer\/cairn_trainer\/(events|errors|lifetime|loaders|memory|progress|tensorboard_log|answer|launch|start|gpu|meter|describe_step)\.py$/,
 ];
 
-/** Digests of the files that a kind's results depend on, by path; comments are not of them. */
+/** Digests of the files that a kind's results depend on, by path, without comments. */
 export type StepCode = { version: number; files: Record<string, string> };
 
 export function readStepCode(): Record<StepKind, StepCode> {
@@ -43,7 +43,7 @@ function filesFrom(begins: readonly string[]): Record<string, string> {
   const files = new Map<string, string>();
   const open = [...begins];
   for (let file = open.pop(); file !== undefined; file = open.pop()) {
-    if (files.has(file) || notOfResults.some((pattern) => pattern.test(file ?? ''))) continue;
+    if (files.has(file) || irrelevantToResults.some((pattern) => pattern.test(file ?? ''))) continue;
     const text = readFileSync(join(root, file), 'utf8');
     files.set(file, createHash('sha256').update(withoutComments(file, text)).digest('hex').slice(0, 12));
     if (file.endsWith('.py')) open.push(...importsOfPython(text));
@@ -52,7 +52,7 @@ function filesFrom(begins: readonly string[]): Record<string, string> {
   return Object.fromEntries([...files].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Whole lines of comments only: what stands behind code, or in a docstring, asks for a decision, which costs a moment. */
+/** Only whole lines of comments are removed: a change of a trailing comment or a docstring needs a decision, which takes a moment. */
 function withoutComments(file: string, text: string): string {
   const isComment = file.endsWith('.py') ? /^\s*#/ : /^\s*(\/\/|\/\*\*|\*)/;
   return text
@@ -81,17 +81,17 @@ const namesOf = (list: string): string[] =>
     .filter((name) => name !== '' && !name.startsWith('type '))
     .map((name) => name.split(/\s+as\s+/)[0] ?? name);
 
-/** The files of a library that define what is imported of it by name. */
+/** The files of a library that define the names imported from it. */
 function filesOfLibrary(library: string, names: readonly string[]): string[] {
   const folder = `libs/${library}`;
-  if (notOfResults.some((pattern) => pattern.test(`${folder}/`))) return [];
+  if (irrelevantToResults.some((pattern) => pattern.test(`${folder}/`))) return [];
   const index = readFileSync(join(root, folder, 'index.ts'), 'utf8');
   const exported = [...index.matchAll(/export\s+(?:\*|(?:type\s+)?\{([^}]*)\})\s+from\s+'\.\/([^']+)'/g)];
   return names.map((name) => {
     const at = exported.find(([, listed, path = '']) =>
       listed === undefined ? definesIn(`${folder}/${path}`, name) : namesOf(listed).includes(name),
     );
-    if (at === undefined) throw new Error(`${folder}/index.ts does not export ${name} by a form that is understood here`);
+    if (at === undefined) throw new Error(`${folder}/index.ts does not export ${name} in a form that this supports`);
     return `${folder}/${at[2]}`;
   });
 }

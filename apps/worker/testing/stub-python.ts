@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-/** An interpreter that runs the stub trainer whatever it is asked to run, with more in its environment. */
+/** An interpreter that runs the stub trainer whatever it is asked to run, with additional environment variables. */
 export function stubPython(env: Readonly<Record<string, string>> = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'cairn-python-'));
   const path = join(folder, 'python');

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { TrainerConfig, TrainerEvent } from '@cairn/contract';
 
 /**
- * Stands in for the trainer where a test needs an exact course of events: trains nothing, yet reads the same configuration,
+ * Replaces the trainer where a test needs an exact sequence of events: trains nothing, yet reads the same configuration,
  * writes the same events and files, and behaves as STUB_BEHAVIOUR says.
  */
 const configPath = process.argv[process.argv.indexOf('--config') + 1] ?? '';
@@ -49,7 +49,7 @@ if (behaviour === 'fail') {
   emit({ event: 'failed', code: 'internal', message: 'a consequence' });
   process.exit(65);
 }
-if (behaviour === 'lastWords') {
+if (behaviour === 'lastOutput') {
   process.stderr.write(`${'\u{1f680}'.repeat(5000)}!bad record \0\n`);
   process.exit(1);
 }
@@ -58,7 +58,7 @@ if (behaviour === 'vanish') {
   process.kill(process.pid, 'SIGKILL');
 }
 if (behaviour === 'hang' || behaviour === 'stubborn') {
-  // A rank in a session of its own that dumps when it is told to, as Python's faulthandler does.
+  // A rank in its own session that dumps its stack when asked, as Python's faulthandler does.
   const rank = `process.on('SIGTERM', () => {}); process.on('SIGABRT', () => { process.stderr.write('Fatal Python error: Aborted\\n'); process.exit(1); }); setInterval(() => {}, 1000); process.stdout.write('rank\\n');`;
   spawn(process.execPath, ['-e', rank], { detached: true, stdio: ['ignore', 'inherit', 'inherit'] }).unref();
   if (behaviour === 'stubborn') setInterval(() => process.stdout.write('.'), 50);

@@ -5,12 +5,12 @@ import { longPatienceMs, uploadFile } from '../agent/stored-files.ts';
 
 export type CheckpointEvent = Extract<TrainerEvent, { event: 'checkpoint' }>;
 
-/** So many of the newest checkpoints stay on the local disk. */
+/** This many of the newest checkpoints stay on the local disk. */
 const keptLocally = 2;
 
 /**
- * Stores checkpoints one after another while training goes on: first the object, then the word of it. A checkpoint that
- * waits when a newer one is written is not stored any more, unless it is the final one.
+ * Stores checkpoints one after another while training continues: first the object, then the report of it. A checkpoint that is
+ * still waiting when a newer one is written is skipped, unless it is the final one.
  */
 export function checkpointUploads(context: AttemptContext<AttemptSpecOf<'train'>>) {
   const { reporter, log } = context;
@@ -27,7 +27,7 @@ export function checkpointUploads(context: AttemptContext<AttemptSpecOf<'train'>
       throw new CairnError('corrupt_artifact', `The checkpoint ${event.path} changed on its way into ${file.key}: check the disk`);
     }
     const { bytes, sha256 } = file;
-    reporter.tell({ type: 'checkpoint', key: file.key, bytes, sha256, step: event.step, epoch: event.epoch, final: event.final });
+    reporter.report({ type: 'checkpoint', key: file.key, bytes, sha256, step: event.step, epoch: event.epoch, final: event.final });
     if (event.final) final = { file, event };
   }
 
@@ -37,11 +37,11 @@ export function checkpointUploads(context: AttemptContext<AttemptSpecOf<'train'>
         await store(event);
       } catch (error) {
         if (context.stop.ended.aborted) return;
-        // The stage cannot end well without its final checkpoint; without another one it can.
+        // Without its final checkpoint the stage cannot succeed; without another one it can.
         if (event.final) failed = { error };
         const why = error instanceof Error ? error.message : String(error);
         log.warn({ err: error }, 'a checkpoint was not stored');
-        reporter.tell({
+        reporter.report({
           type: 'note',
           level: 'warning',
           message: `The checkpoint of step ${event.step} was not stored: ${why}`,
@@ -54,14 +54,14 @@ export function checkpointUploads(context: AttemptContext<AttemptSpecOf<'train'>
 
   return {
     add(event: CheckpointEvent): void {
-      const passedOver = waiting.filter((earlier) => !earlier.final && earlier.path !== event.path);
-      for (const { path } of passedOver) local.unshift(path);
-      waiting = [...waiting.filter((earlier) => !passedOver.includes(earlier)), event];
+      const skippedNote = waiting.filter((earlier) => !earlier.final && earlier.path !== event.path);
+      for (const { path } of skippedNote) local.unshift(path);
+      waiting = [...waiting.filter((earlier) => !skippedNote.includes(earlier)), event];
       running ??= drain().finally(() => {
         running = null;
       });
     },
-    /** Waits for all that was added; throws when the final checkpoint was not stored. Gives it, if there was one. */
+    /** Waits for all uploads; throws when the final checkpoint was not stored. Returns it, if there was one. */
     async settle(): Promise<{ file: StoredFile; event: CheckpointEvent } | null> {
       await running;
       if (failed !== null) throw failed.error;

@@ -38,7 +38,7 @@ async function storeCheckpoint(store: { put(key: string, bytes: string): Promise
   return { id: newId('checkpoint'), key, bytes: content.length, sha256: sha256(content), step, epoch: step };
 }
 
-test('a stage trains to its end: curves, scores, bad images and checkpoints are told, the final one is its result', async () => {
+test('a stage trains to its end: curves, scores, bad images and checkpoints are reported, the final checkpoint is its result', async () => {
   const { context, plane, store, reporter, lines } = await openTraining({}, { evaluate: 'start_and_end' });
   const outcome = await runTrain(context);
   await reporter.end();
@@ -61,7 +61,7 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
     ['end', 0.75],
   ]);
   expect(plane.items('badImage')).toEqual([{ type: 'badImage', imageId: 'abc', path: 'train/a/b/c/abc.jpg', reason: 'truncated' }]);
-  // The history of a run keeps some, the log all.
+  // The history of a run keeps some of them, the log all.
   expect(lines.join('')).toMatch(/"imageId":"abc","path":"train\/a\/b\/c\/abc\.jpg","reason":"truncated".*cannot be read/);
   expect(plane.items('progress').at(-1)).toMatchObject({ done: 4, total: 4, unit: 'steps', rate: 20, rateUnit: 'images' });
   expect(plane.logText('stdout')).toBe('training ä\n');
@@ -70,14 +70,14 @@ test('a stage trains to its end: curves, scores, bad images and checkpoints are 
 test.each([
   ['trains to its end', {}, 'succeeded'],
   ['fails', { STUB_BEHAVIOUR: 'fail' }, 'failed'],
-])('the curves of a stage that %s are stored for TensorBoard, beside its result', async (_, env, outcome) => {
+])('the curves of a stage that %s are stored for TensorBoard, next to its result', async (_, env, outcome) => {
   const { context, store } = await openTraining(env);
   expect((await runTrain(context)).outcome).toBe(outcome);
   const key = `${context.spec.stagingPrefix}tensorboard/events.out.tfevents.1.2`;
   expect((await store.getBytes(key)).toString()).toBe('curves');
 });
 
-test('curves that cannot be stored end no stage', async () => {
+test('curves that cannot be stored do not end a stage', async () => {
   const { context, plane, reporter } = await openTraining();
   const put: typeof context.store.put = async (key, ...rest) => {
     if (key.includes('/tensorboard/')) throw new CairnError('storage_failed', 'The bucket is away');
@@ -88,7 +88,7 @@ test('curves that cannot be stored end no stage', async () => {
   expect(plane.items('note').map((item) => item.message)).toContain('The files for TensorBoard were not stored: The bucket is away');
 });
 
-test('a score between epochs is told and drawn, and is not the score of the stage', async () => {
+test('a score between epochs is reported and plotted, and is not the score of the stage', async () => {
   const { context, plane, reporter } = await openTraining({}, { evaluate: 'every_epoch' });
   const outcome = await runTrain(context);
   await reporter.end();
@@ -101,19 +101,19 @@ test('a score between epochs is told and drawn, and is not the score of the stag
   expect(outcome).not.toMatchObject({ details: { mapAt100Start: expect.anything() } });
 });
 
-test('every checkpoint that is told is stored as it is told', async () => {
+test('every reported checkpoint is stored as reported', async () => {
   const { context, plane, store, reporter } = await openTraining({ STUB_STEPS: '8', STUB_STEP_MS: '60' });
   await runTrain(context);
   await reporter.end();
-  const told = plane.items('checkpoint');
-  expect(told.length).toBeGreaterThan(0);
-  for (const { key, bytes, sha256: digest } of told) {
+  const items = plane.items('checkpoint');
+  expect(items.length).toBeGreaterThan(0);
+  for (const { key, bytes, sha256: digest } of items) {
     const content = await store.getBytes(key);
     expect([content.length, sha256(content)]).toEqual([bytes, digest]);
   }
 });
 
-test('a truncated checkpoint is passed over with a note, in favour of the one before', async () => {
+test('a truncated checkpoint is skipped with a note, in favour of the previous one', async () => {
   const { context, plane, store, reporter } = await openTraining();
   const points = [await storeCheckpoint(store, 40), await storeCheckpoint(store, 20), await storeCheckpoint(store, 10)];
   truncateSync(join(fileURLToPath(store.url), points[0]?.key ?? ''), 7);
@@ -122,10 +122,10 @@ test('a truncated checkpoint is passed over with a note, in favour of the one be
   expect(outcome.outcome).toBe('succeeded');
   const result = await store.getBytes(`${context.spec.stagingPrefix}checkpoint.pt`);
   expect(result.toString()).toBe('weights of step 4, from the checkpoint of step 20');
-  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/checkpoint of step 40 .* passed over/));
+  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/checkpoint of step 40 .* skipped/));
 });
 
-test('without a checkpoint that verifies the stage starts from its beginning', async () => {
+test('without a valid checkpoint the stage starts from its beginning', async () => {
   const { context, store } = await openTraining();
   const gone = { ...(await storeCheckpoint(store, 40)), key: 'staging/att_earlier/none.pt' };
   await runTrain({ ...context, spec: { ...context.spec, resume: [gone] } });
@@ -133,21 +133,21 @@ test('without a checkpoint that verifies the stage starts from its beginning', a
   expect(result.toString()).toBe('weights of step 4, from the start');
 });
 
-test('an input that is not what its manifest says ends the attempt before the trainer starts', async () => {
+test('an input that differs from its manifest ends the attempt before the trainer starts', async () => {
   const { context, store } = await openTraining();
   await store.put('lists/art_1/lists/clean.parquet', 'other rows');
   const error = await runTrain(context).catch((thrown: unknown) => thrown);
   expect(isCairnError(error, 'corrupt_artifact')).toBe(true);
 });
 
-test('a checkpoint that changed on its way into the storage is no result', async () => {
+test('a checkpoint that changed on its way into the storage is not a result', async () => {
   const { context, plane, reporter } = await openTraining({ STUB_BEHAVIOUR: 'spoil' });
   await expect(runTrain(context)).rejects.toMatchObject({ code: 'corrupt_artifact' });
   await reporter.end();
   expect(plane.items('checkpoint')).toEqual([]);
 });
 
-test('a full storage is waited for with the final checkpoint, and both the waiting and its end are told', async () => {
+test('the final checkpoint waits for a full storage, and both the wait and its end are reported', async () => {
   const { context, plane, reporter } = await openTraining();
   let refusals = 2;
   const store: typeof context.store = {
@@ -162,13 +162,13 @@ test('a full storage is waited for with the final checkpoint, and both the waiti
   const notes = plane.items('note').map(({ level, message }) => [level, message]);
   expect(notes.filter(([, message]) => message?.includes('storage'))).toEqual([
     ['warning', 'Waiting for the storage: No space is left'],
-    ['info', 'The storage answers again'],
+    ['info', 'The storage is available again'],
   ]);
 });
 
 test('a list that was not prepared is named', async () => {
   const { context } = await openTraining({}, { inputs: { lists: { ...lists, details: { lists: {} } } } });
-  await expect(runTrain(context)).rejects.toThrow(/hold no list "clean"/);
+  await expect(runTrain(context)).rejects.toThrow(/do not contain a list "clean"/);
 });
 
 test.each([
@@ -180,14 +180,14 @@ test.each([
   expect(await runTrain(context)).toEqual({ outcome: 'failed', cause, code, message: 'The loss of step 1 is not finite' });
 });
 
-test('a trainer killed without a word fails with its last words', async () => {
+test('a trainer killed without a report fails with its last output', async () => {
   const { context } = await openTraining({ STUB_BEHAVIOUR: 'vanish' });
   const outcome = await runTrain(context);
   expect(outcome).toMatchObject({ outcome: 'failed', cause: 'infrastructure', code: 'program_failed' });
-  expect(outcome).toHaveProperty('message', expect.stringMatching(/was ended by SIGKILL[\s\S]*RuntimeError: out of memory/));
+  expect(outcome).toHaveProperty('message', expect.stringMatching(/was killed by SIGKILL[\s\S]*RuntimeError: out of memory/));
 });
 
-test('a directive to stop saves a checkpoint within the grace and ends as preempted', async () => {
+test('on a directive to stop the attempt saves a checkpoint within the grace period and ends as preempted', async () => {
   const { context, plane, reporter } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
   const running = runTrain(context);
   await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
@@ -207,7 +207,7 @@ test('a run that is cancelled ends as cancelled', async () => {
   expect(await running).toMatchObject({ outcome: 'cancelled' });
 });
 
-test('a trainer that does not heed the stop is killed before the grace ends, with what it started', async () => {
+test('a trainer that ignores the stop is killed before the grace period ends, with its children', async () => {
   const { context, stop } = await openTraining({ STUB_BEHAVIOUR: 'stubborn' });
   const running = runTrain(context);
   await eventually(() => processesByAttempt().get(context.spec.attempt.id)?.length).toBe(2);
@@ -225,7 +225,7 @@ test('a trainer without progress is ended as a hang, with the stacks of its rank
   expect(processesByAttempt().get(context.spec.attempt.id)).toBeUndefined();
 });
 
-test('a superseded attempt kills its trainer at once and tells nothing more', async () => {
+test('a superseded attempt kills its trainer at once and reports nothing more', async () => {
   const { context, plane } = await openTraining({ STUB_STEPS: '10000', STUB_STEP_MS: '20' });
   const running = runTrain(context);
   await eventually(() => plane.items('metrics').length).toBeGreaterThan(0);
@@ -234,7 +234,7 @@ test('a superseded attempt kills its trainer at once and tells nothing more', as
   expect(processesByAttempt().get(context.spec.attempt.id)).toBeUndefined();
 });
 
-test('a control plane that is away does not stop training, and hears all of it when it is back', async () => {
+test('a control plane that is away does not stop training, and gets all reports when it is back', async () => {
   const { context, plane, reporter } = await openTraining({ STUB_STEPS: '60' });
   const running = runTrain(context);
   await eventually(() => plane.state.reports.length).toBeGreaterThan(0);
@@ -255,7 +255,7 @@ test('an interpreter that does not exist is an error that says what to set', asy
   await expect(runTrain({ ...context, python: '/no/such/python' })).rejects.toThrow(/\/no\/such\/python cannot be started.*CAIRN_PYTHON/);
 });
 
-test('the trainer is told the stage as the contract says', async () => {
+test("the trainer gets the stage in the contract's format", async () => {
   const { context, workDir } = await openTraining({}, { evaluate: 'end' });
   await runTrain(context);
   const config = JSON.parse(readFileSync(join(workDir, 'stage/stage.json'), 'utf8'));
@@ -265,9 +265,9 @@ test('the trainer is told the stage as the contract says', async () => {
 });
 
 test.each([
-  { kind: 'checkpoint', file: 'checkpoint.pt', told: 'start' },
-  { kind: 'weights', file: 'weights.pth', told: 'weights' },
-] as const)('what was imported as $kind is told to the trainer as $told', async ({ kind, file, told }) => {
+  { kind: 'checkpoint', file: 'checkpoint.pt', passed: 'start' },
+  { kind: 'weights', file: 'weights.pth', passed: 'weights' },
+] as const)('what was imported as $kind is passed to the trainer as $passed', async ({ kind, file, passed }) => {
   const files = { [file]: Buffer.from('tensors') };
   const { context, store, workDir } = await openTraining({}, { inputs: { lists, weights: artifactOf(kind, 'imported/art_2/', files) } });
   await store.put(`imported/art_2/${file}`, 'tensors');
@@ -275,5 +275,5 @@ test.each([
   await runTrain(context);
   const { start, weights } = JSON.parse(readFileSync(join(workDir, 'stage/stage.json'), 'utf8'));
   const found = { start, weights };
-  expect(found).toEqual({ start: null, weights: null, [told]: { path: expect.stringMatching(`${file}$`), sha256: sha256('tensors') } });
+  expect(found).toEqual({ start: null, weights: null, [passed]: { path: expect.stringMatching(`${file}$`), sha256: sha256('tensors') } });
 });

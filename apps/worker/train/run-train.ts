@@ -9,15 +9,15 @@ import { failure, failureOfProgram } from '../agent/failure.ts';
 import type { Stop } from '../agent/stop.ts';
 import { withImportNames } from '../agent/stored-files.ts';
 import { type ProgramEnd, runProgram } from '../program/run-program.ts';
+import { reportBadImage } from '../report/report-bad-image.ts';
 import type { Reporter } from '../report/reporter.ts';
-import { tellBadImage } from '../report/tell-bad-image.ts';
 import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
 import { prepareStage } from './stage-config.ts';
 
 type LastEvent = Extract<TrainerEvent, { event: 'finished' | 'failed' | 'preempted' }>;
 
 /**
- * One attempt at a training stage: stages its inputs, runs the trainer under torchrun, tells its curves, stores its
+ * One attempt at a training stage: stages its inputs, runs the trainer under torchrun, reports its curves, stores its
  * checkpoints, and ends as the trainer's last event says.
  */
 export const runTrain: Runner<'train'> = async (context) => {
@@ -44,18 +44,18 @@ export const runTrain: Runner<'train'> = async (context) => {
         if (when !== 'epoch') scores[when === 'start' ? 'mapAt100Start' : 'mapAt100End'] = mapAt100;
         scores.galleryDigest = galleryDigest;
         progress.scored(event);
-        reporter.tell({ type: 'evaluation', when, step, mapAt100 });
+        reporter.report({ type: 'evaluation', when, step, mapAt100 });
         break;
       }
       case 'badImage':
-        tellBadImage(context, event);
+        reportBadImage(context, event);
         break;
       case 'finished':
       case 'preempted':
         last = event;
         break;
       case 'failed':
-        // The first failure is the cause, what follows are its consequences.
+        // The first failure is the cause; later ones are its consequences.
         last = last?.event === 'failed' ? last : { ...event, message: withImportNames(context, event.message) };
         break;
       case 'exported':
@@ -79,14 +79,14 @@ export const runTrain: Runner<'train'> = async (context) => {
   return trainOutcome({ end, last, final, stop, details: { classes: config.classes, ...scores } });
 };
 
-/** The work folder does not outlive the attempt: which images made the loss diverge is kept in the log. */
+/** The work folder does not outlive the attempt: the log keeps which images made the loss diverge. */
 async function logDivergence(log: Logger, path: string): Promise<void> {
   if (existsSync(path)) log.error({ diverged: JSON.parse(await readFile(path, 'utf8')) }, 'the images of the batch that diverged');
 }
 
 export type TrainEnd = {
   end: ProgramEnd;
-  /** What the trainer said last of how it ends; null when it was cut off. */
+  /** The trainer's last event about its end; null when it was cut off. */
   last: LastEvent | null;
   final: { file: StoredFile; event: CheckpointEvent } | null;
   stop: Pick<Stop, 'asked' | 'outcome'>;
@@ -105,11 +105,11 @@ export function trainOutcome({ end, last, final, stop, details }: TrainEnd): Fin
   if (end.how === 'hung')
     return failure('infrastructure', 'hang', 'The trainer made no progress and was ended; its stacks are in the log (stderr)');
   if (last?.event === 'failed') return failureOfProgram(last.code, last.message);
-  const words = end.lastWords === '' ? '' : `. Its last words:\n${end.lastWords}`;
-  return failure('infrastructure', 'program_failed', `The trainer ${end.end} without saying why${words}`);
+  const words = end.lastOutput === '' ? '' : `. Its last output:\n${end.lastOutput}`;
+  return failure('infrastructure', 'program_failed', `The trainer ${end.end} without reporting why${words}`);
 }
 
-/** Stores the event files that the trainer has written for TensorBoard. A failure is told and ends nothing: the curves are kept as metrics too. */
+/** Stores the event files that the trainer has written for TensorBoard. A failure is reported and ends nothing: the curves are also kept as metrics. */
 async function storeTensorBoardFiles({ spec, store, stop, reporter, log }: AttemptContext, folder: string): Promise<void> {
   try {
     // A trainer that ended before its first step has none.
@@ -120,15 +120,15 @@ async function storeTensorBoardFiles({ spec, store, stop, reporter, log }: Attem
     if (stop.ended.aborted) return;
     log.warn({ err: error }, 'the files for TensorBoard were not stored');
     const why = error instanceof Error ? error.message : String(error);
-    reporter.tell({ type: 'note', level: 'warning', message: `The files for TensorBoard were not stored: ${why}` });
+    reporter.report({ type: 'note', level: 'warning', message: `The files for TensorBoard were not stored: ${why}` });
   }
 }
 
-type StepEvent = Extract<TrainerEvent, { event: 'step' }>;
+type OptimizerStepEvent = Extract<TrainerEvent, { event: 'step' }>;
 type EvaluationEvent = Extract<TrainerEvent, { event: 'evaluation' }>;
 
 /** The curves of a training stage: the name of each and where its value comes from. */
-const curves: Record<string, (event: StepEvent) => number> = {
+const curves: Record<string, (event: OptimizerStepEvent) => number> = {
   loss: (event) => event.loss,
   accuracy: (event) => event.accuracy,
   learning_rate: (event) => event.learningRate,
@@ -137,14 +137,14 @@ const curves: Record<string, (event: StepEvent) => number> = {
   gpu_memory_bytes: (event) => event.gpuMemoryBytes,
 };
 
-/** Tells the curves and the progress of a training stage from the trainer's events. */
+/** Reports the curves and the progress of a training stage from the trainer's events. */
 function stageProgress(reporter: Reporter, settings: AttemptSpecOf<'train'>['settings']) {
   let totalSteps = 0;
   return {
     started(event: Extract<TrainerEvent, { event: 'started' }>): void {
       totalSteps = event.totalSteps;
       const from = event.startStep > 0 ? `, from step ${event.startStep}` : '';
-      reporter.tell({
+      reporter.report({
         type: 'note',
         level: 'info',
         message: `Training on ${event.worldSize} x ${event.device}: ${event.images} images, ${event.totalSteps} steps${from}`,
@@ -158,7 +158,7 @@ function stageProgress(reporter: Reporter, settings: AttemptSpecOf<'train'>['set
         message: 'training starts',
       });
     },
-    stepped(event: StepEvent): void {
+    stepped(event: OptimizerStepEvent): void {
       for (const [name, read] of Object.entries(curves)) reporter.metric(name, event.step, read(event), event.time);
       const { epoch, loss, imagesPerSecond } = event;
       reporter.progress({

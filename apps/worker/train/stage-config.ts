@@ -21,7 +21,7 @@ export type Stage = {
   configPath: string;
 };
 
-/** Fetches what the stage reads (lists, start weights, the checkpoint to go on from) and writes the trainer's configuration. */
+/** Fetches what the stage reads (lists, start weights, the checkpoint to resume from) and writes the trainer's configuration. */
 export async function prepareStage(context: TrainContext): Promise<Stage> {
   const { spec, workDir } = context;
   const { model, ...settings } = spec.settings;
@@ -49,7 +49,7 @@ export async function prepareStage(context: TrainContext): Promise<Stage> {
   return { config, configPath };
 }
 
-/** What the stage starts from: the stage before, an imported model as if it were that, a published backbone, or nothing. */
+/** What the stage starts from: the previous stage, an imported model treated as one, a published backbone, or nothing. */
 async function fetchStart(context: TrainContext): Promise<Pick<TrainerConfig, 'start' | 'weights'>> {
   const { from, weights } = context.spec.settings;
   const wholeModel = (input: InputArtifact) => fetchFile(context, input, 'checkpoint.pt');
@@ -65,7 +65,10 @@ export async function fetchList(context: AttemptContext, name: string): Promise<
   const input = inputOf(context.spec, 'lists');
   const counts = listsDetails.safeParse(input.details).data?.lists[name];
   if (counts === undefined) {
-    throw new CairnError('model_mismatch', `The lists ${input.id} hold no list "${name}": add it to \`prepare.lists\` of the recipe`);
+    throw new CairnError(
+      'model_mismatch',
+      `The lists ${input.id} do not contain a list "${name}": add it to \`prepare.lists\` of the recipe`,
+    );
   }
   const { path } = await fetchFile(context, input, `lists/${name}.parquet`);
   return { list: { path, rows: counts.rows, labels: counts.classes }, classes: counts.classes ?? 1 };
@@ -78,8 +81,8 @@ async function fetchEvaluation(context: TrainContext): Promise<NonNullable<Train
 }
 
 /**
- * Fetches the newest checkpoint of the stage that is what was stored: one that is missing, cut short or changed is passed
- * over with a note, in favour of the one before. Null when there is none: the stage starts from its beginning.
+ * Fetches the newest checkpoint of the stage that verifies: one that is missing, truncated or changed is skipped with
+ * a note, in favour of the previous one. Null when there is none: the stage starts from its beginning.
  */
 async function newestResumePoint(
   context: AttemptContext<AttemptSpecOf<'train'>>,
@@ -89,17 +92,17 @@ async function newestResumePoint(
     const path = join(folder, `${point.sha256}.pt`);
     try {
       await fetchVerified(context, point, path);
-      context.reporter.tell({ type: 'resumed', checkpointId: point.id, step: point.step, epoch: point.epoch });
-      context.log.info(`going on from the checkpoint of step ${point.step} (epoch ${point.epoch.toFixed(2)})`);
+      context.reporter.report({ type: 'resumed', checkpointId: point.id, step: point.step, epoch: point.epoch });
+      context.log.info(`resuming from the checkpoint of step ${point.step} (epoch ${point.epoch.toFixed(2)})`);
       return { path, sha256: point.sha256 };
     } catch (error) {
       if (!isCairnError(error, 'corrupt_artifact', 'not_found')) throw error;
-      context.reporter.tell({ type: 'note', level: 'warning', message: passedOver(point, error.message) });
+      context.reporter.report({ type: 'note', level: 'warning', message: skippedNote(point, error.message) });
     }
   }
   return null;
 }
 
-function passedOver(point: ResumePoint, why: string): string {
-  return `The checkpoint of step ${point.step} (${point.id}) does not verify and is passed over: ${why}`;
+function skippedNote(point: ResumePoint, why: string): string {
+  return `The checkpoint of step ${point.step} (${point.id}) is not valid and is skipped: ${why}`;
 }

@@ -1,6 +1,6 @@
 import { type AttemptView, type RunEvent, type RunView, runEvent, type StepView } from '@cairn/contract';
 
-/** An id of the form the contract wants, from a number. */
+/** An id in the contract's form, from a number. */
 export const idFor = (prefix: string, n: number): string => `${prefix}_${String(n).padStart(26, '0')}`;
 
 const created = '2026-01-02T03:04:05.000Z';

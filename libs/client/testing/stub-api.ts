@@ -9,12 +9,12 @@ export type StubHandler = (request: StubRequest, response: ServerResponse, match
 export type StubApi = {
   url: string;
   requests: StubRequest[];
-  /** Answers `METHOD /path` (a pattern over the whole path) with what the handler returns as JSON, or by the response itself. */
+  /** Answers `METHOD /path` (a pattern over the whole path) with the handler's result as JSON, or as the handler writes it itself. */
   on: (method: string, path: string, handler: StubHandler) => void;
   close: () => Promise<void>;
 };
 
-/** A real HTTP server that answers what a test tells it to: for the client's behaviour on the wire. */
+/** A real HTTP server that answers as a test defines: for the client's behaviour on the wire. */
 export async function startStubApi(port = 0): Promise<StubApi> {
   const routes: { method: string; pattern: RegExp; handler: StubHandler }[] = [];
   const requests: StubRequest[] = [];
@@ -37,7 +37,7 @@ export async function startStubApi(port = 0): Promise<StubApi> {
   });
 
   async function answer(request: StubRequest, response: ServerResponse): Promise<void> {
-    // The newest route first, so that a test overrides what its fixture set.
+    // The newest route first, so that a test can override its fixture's.
     for (const { method, pattern, handler } of routes.toReversed()) {
       const match = request.path.match(pattern);
       if (method !== request.method || match === null) continue;
@@ -45,7 +45,7 @@ export async function startStubApi(port = 0): Promise<StubApi> {
       if (value !== undefined) response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
       return;
     }
-    sendProblem(response, 'not_found', `${request.method} ${request.path} is not there`);
+    sendProblem(response, 'not_found', `${request.method} ${request.path} is not found`);
   }
 
   server.listen(port, '127.0.0.1');

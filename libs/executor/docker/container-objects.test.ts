@@ -32,7 +32,7 @@ describe('an exited container', () => {
     });
   });
 
-  test('that ran out of memory is told so whatever its code', () => {
+  test('that ran out of memory is reported as such whatever its code', () => {
     expect(exited({ ExitCode: 0, OOMKilled: true }).finding?.signal).toBe('out_of_memory');
   });
 });
@@ -46,7 +46,7 @@ test('a container that could not be started has ended with the engine’s reason
   });
 });
 
-test('a container that was made and not started waits since it was made', () => {
+test('a container that was created and not started has been waiting since its creation', () => {
   expect(exited({ Status: 'created', FinishedAt: never })).toMatchObject({
     phase: 'pending',
     finding: { signal: 'container_creating', since: Date.parse('2026-01-01T00:00:00Z') },

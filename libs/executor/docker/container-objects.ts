@@ -8,14 +8,14 @@ import type { Snapshot } from '../executor.ts';
 import { exitSignal } from '../exit-signal.ts';
 import { secretsFile } from './container-spec.ts';
 
-// What is read of Docker's objects, and no more.
+// Only the fields of Docker's objects that are used.
 
 const labels = z
   .record(z.string(), z.string())
   .nullish()
   .transform((value) => value ?? {});
 
-/** One of a list. Its state: created, running, paused, restarting, removing, exited or dead. It was created so many seconds after the epoch. */
+/** An entry of a list. States: created, running, paused, restarting, removing, exited, dead. `Created` is in seconds since the epoch. */
 export const listedContainer = z.object({
   Id: z.string(),
   Names: z.array(z.string()),
@@ -25,7 +25,7 @@ export const listedContainer = z.object({
 });
 export type ListedContainer = z.infer<typeof listedContainer>;
 
-/** The engine's word for `never`. */
+/** The engine writes year 1 for `never`. */
 const time = z.string().transform((text) => (text.startsWith('0001-') ? null : Date.parse(text)));
 
 export const inspectedContainer = z.object({
@@ -48,7 +48,7 @@ export const containerEvent = z.object({ Actor: z.object({ Attributes: labels })
 
 export type AttemptIdentity = { attemptId: string; generation: number; name: string };
 
-/** Whose container it is; null for a stranger's. */
+/** The attempt of a container; null for one that is not ours. */
 export function identityOf(containerLabels: Readonly<Record<string, string>>): AttemptIdentity | null {
   const attemptId = containerLabels[attemptLabel];
   const generation = Number(containerLabels[generationLabel]);
@@ -56,7 +56,7 @@ export function identityOf(containerLabels: Readonly<Record<string, string>>): A
   return { attemptId, generation, name: containerLabels[nameAnnotation] ?? attemptId };
 }
 
-/** A tar of what an attempt's volume holds from the start: the work folder and the file of secrets, both its user's alone. */
+/** A tar of the initial content of an attempt's volume: the work folder and the file of secrets, both accessible only to its user. */
 export async function attemptFiles(secrets: string, user: number): Promise<Buffer> {
   const archive = pack();
   const owner = { uid: user, gid: user };
@@ -68,7 +68,7 @@ export async function attemptFiles(secrets: string, user: number): Promise<Buffe
 
 type Diagnosis = Pick<Snapshot, 'phase' | 'exitCode' | 'message' | 'finding'>;
 
-/** What the engine says of a container, as one phase and at most one sign. Pure: `now` is in milliseconds since the epoch. */
+/** The state of a container as one phase and at most one finding. Pure: `now` is in milliseconds since the epoch. */
 export function diagnose({ Created, State }: InspectedContainer, now: number): Diagnosis {
   const { Status, ExitCode, Error: why, OOMKilled, FinishedAt } = State;
   switch (Status) {
@@ -77,7 +77,7 @@ export function diagnose({ Created, State }: InspectedContainer, now: number): D
       return {
         phase: 'pending',
         exitCode: null,
-        message: 'made and not started yet',
+        message: 'created and not started yet',
         finding: { signal: 'container_creating', since: Created ?? now, message: '' },
       };
     case 'exited':
@@ -95,7 +95,7 @@ function ended(signal: ReturnType<typeof exitSignal>, message: string, exitCode:
   return { phase: 'exited', exitCode, message, finding: { signal, since, message } };
 }
 
-/** The engine's words for a machine that cannot give GPUs to containers help nobody who does not know them. */
+/** Explains the engine's message about missing GPU support, which does not say what to do. */
 function startFailure(why: string): string {
   const missing = 'the engine cannot give GPUs to containers: install the NVIDIA Container Toolkit there, or set gpus to none';
   return /could not select device driver/.test(why) ? `${missing} (${why})` : why;

@@ -69,31 +69,31 @@ test('the container of an attempt with the defaults of a pool', () => {
   });
 });
 
-describe('of the settings', () => {
-  test('nothing of the token stands in the description', () => {
+describe('settings', () => {
+  test('the description does not contain the token', () => {
     expect(JSON.stringify(container())).not.toContain('cat_secret');
   });
 
-  test('a number of GPUs becomes devices by name, and the number that the agent is told', () => {
+  test('a number of GPUs becomes devices by name, and the number that the agent gets', () => {
     const { HostConfig, Env } = container({ gpus: 2 }, {}, '4,5');
     expect(HostConfig?.DeviceRequests).toEqual([{ DeviceIDs: ['4', '5'], Capabilities: [['gpu']] }]);
     expect(Env).toContain('CAIRN_GPUS=2');
   });
 
-  test('without GPUs none are asked for', () => {
+  test('without GPUs none are requested', () => {
     const { HostConfig, Env } = container({ gpus: 'none' }, {}, '');
     expect(HostConfig?.DeviceRequests).toEqual([]);
     expect(Env).toContain('CAIRN_GPUS=0');
   });
 
-  test('shared memory is what the loaders need, and memory is the processes’, shared memory and /tmp together', () => {
+  test('shared memory is what the loaders need, and memory is the sum of the processes’, shared memory and /tmp', () => {
     const { HostConfig } = container({ memory: '64Gi', tmpSize: '2Gi' }, { loaderBytes: 6 * GiB });
     expect(HostConfig?.ShmSize).toBe(7 * GiB);
     expect(HostConfig?.Memory).toBe((66 + 7) * GiB);
     expect(HostConfig?.MemorySwap).toBe(HostConfig?.Memory);
   });
 
-  test('the pool’s environment wins over the controller’s', () => {
+  test('the pool’s environment overrides the controller’s', () => {
     const { Env } = container({ env: { CAIRN_INTERNAL_URL: 'http://host.docker.internal:8081' } });
     expect(Env).toContain('CAIRN_INTERNAL_URL=http://host.docker.internal:8081');
     expect(Env).not.toContain('CAIRN_INTERNAL_URL=http://machine:8081');
@@ -112,7 +112,7 @@ describe('of the settings', () => {
 describe('settings are refused that', () => {
   test.each([
     ['name an image by tag', { image: 'worker:1' }, 'pin the image by digest'],
-    ['give a container more GPUs than there are', { gpus: 2, gpuDevices: ['0'] }, 'more GPUs than gpuDevices names'],
+    ['give a container more GPUs than there are', { gpus: 2, gpuDevices: ['0'] }, 'more GPUs than gpuDevices lists'],
     ['set what is the attempt’s', { env: { CAIRN_ATTEMPT_ID: 'att_x' } }, 'CAIRN_ATTEMPT_*'],
     ['run as root', { runAsUser: 0 }, 'expected number to be >=1'],
   ])('%s', (_, change, message) => {
@@ -137,6 +137,6 @@ test.each([
   [2, [holds('0,1'), holds('3')], null],
   [1, [holds('all')], null],
   [1, [holds('7')], '0'],
-] as const)('%s beside %j is given %j', (gpus, live, devices) => {
+] as const)('%s next to %j gets %j', (gpus, live, devices) => {
   expect(chooseDevices({ gpus, gpuDevices }, live)).toBe(devices);
 });

@@ -9,16 +9,16 @@ import type { DockerPoolSettings } from './pool-settings.ts';
 /** The container's own volume: the work folder and the file of secrets. */
 export const stateDir = '/var/lib/cairn';
 export const secretsFile = `${stateDir}/secrets.env`;
-/** Two files of this size hold what an agent prints: it sends its own log. */
+/** An agent's output is kept in two files of this size: it uploads its own log. */
 const logSize = '16m';
 
-/** The same attempt and generation always gets the same name, so that starting it twice meets what is there. */
+/** The same attempt and generation always has the same name, so that a second start finds the first. */
 export const containerName = (spec: Pick<LaunchSpec, 'attemptId' | 'generation' | 'name'>): string => `cairn-${objectName(spec)}`;
 
 /**
- * One attempt: one container that is never started again. Nothing of it is a secret: the token comes into its volume as a file. Pure.
+ * One attempt: one container that is never restarted. It contains no secret: the token is put into its volume as a file. Pure.
  *
- * @param devices what `chooseDevices` answered
+ * @param devices the result of `chooseDevices`
  */
 export function containerOptions(
   spec: LaunchSpec,
@@ -45,7 +45,7 @@ export function containerOptions(
       ReadonlyRootfs: true,
       CapDrop: ['ALL'],
       SecurityOpt: ['no-new-privileges'],
-      // With a command of the pool's the image's own first process, which takes in orphans, is passed by.
+      // A command of the pool replaces the image's own first process, which reaps orphans.
       Init: command !== undefined,
       RestartPolicy: { Name: 'no' },
       NetworkMode: network,
@@ -82,7 +82,7 @@ function environment(spec: LaunchSpec, settings: DockerPoolSettings): Record<str
   return { ...agentEnvironment(spec, { ...settings, gpus: count }), CAIRN_ENV_FILE: secretsFile };
 }
 
-/** The devices that a container holds, as its label has them. */
+/** The devices that a container holds, as in its label. */
 export const gpuLabel = 'cairn.dev/gpus';
 const everything = 'all';
 
@@ -90,10 +90,10 @@ type Labels = Readonly<Record<string, string>>;
 type GpuSettings = Pick<DockerPoolSettings, 'gpus' | 'gpuDevices'>;
 
 /**
- * What a new container is to hold, as its label: `0,1`, `all`, or empty for none. The engine gives two containers of one GPU
- * each the same one, so that devices are chosen by name. Null when too few are free. Pure.
+ * The devices for a new container, as its label: `0,1`, `all`, or empty for none. The engine would give two containers of one GPU
+ * each the same one, so devices are chosen by name. Null when too few are free. Pure.
  *
- * @param live labels of all containers of the engine that run or will
+ * @param live labels of all containers of the engine that run or will run
  */
 export function chooseDevices({ gpus, gpuDevices }: GpuSettings, live: readonly Labels[]): string | null {
   if (gpus === 'none') return '';
@@ -107,7 +107,7 @@ export function freeDevices(devices: readonly string[], live: readonly Labels[])
   return held.has(everything) ? [] : devices.filter((device) => !held.has(device));
 }
 
-/** The part of a container's configuration that gives it its devices. */
+/** The part of a container's configuration that assigns its devices. */
 function deviceRequests(devices: string) {
   if (devices === '') return [];
   const which = devices === everything ? { Count: -1 } : { DeviceIDs: devices.split(',') };

@@ -17,16 +17,16 @@ export type DockerExecutorOptions = PoolIdentity & { settings: DockerPoolSetting
 
 const reapEveryMs = 60_000;
 const requestLimitMs = 30_000;
-/** Who finds a container that is made and not started leaves it to its maker for this long. */
-const makerLimitMs = 5_000;
-/** A stop asked for again is not worth a request unless it ends this much sooner. */
+/** An executor that finds a container that is created and not started leaves it to its creator for this long. */
+const creatorLimitMs = 5_000;
+/** A repeated stop is only sent if it ends this much sooner. */
 const soonerMs = 2_000;
 const tailCharacters = 16 * 1024;
 const over = new Set(['exited', 'dead']);
 
 /**
- * Runs attempts as containers of one engine. All that is known of them lies in the engine, found by labels, so that any
- * executor of the same instance and pool adopts them. Watches from its making on.
+ * Runs attempts as containers of one engine. All state is in the engine, found by labels, so that any
+ * executor of the same instance and pool adopts them. Watches from its creation on.
  */
 export function dockerExecutor(options: DockerExecutorOptions): Executor {
   const { settings, log } = options;
@@ -36,22 +36,22 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
   const listeners = new Set<(attemptId: string) => void>();
   const closing = new AbortController();
   const attempts = oneAtATime();
-  /** Of containers that have ended: what is told of them changes no more. */
+  /** Of containers that have ended, which no longer change. */
   const ended = new Map<string, InspectedContainer>();
-  /** When a container is to be killed by what was asked before. */
+  /** When a container will be killed by an earlier stop. */
   const kills = new Map<string, number>();
   let reapedAt = Date.now();
 
-  const tell = (attemptId: string) => {
+  const notify = (attemptId: string) => {
     for (const listener of listeners) listener(attemptId);
   };
   const events = followEvents({
     api,
     labels: ours,
     log,
-    onEvent: tell,
+    onEvent: notify,
     async onOpen() {
-      for (const { Labels } of await api.list(ours, closing.signal)) tell(Labels[attemptLabel] ?? '');
+      for (const { Labels } of await api.list(ours, closing.signal)) notify(Labels[attemptLabel] ?? '');
     },
   });
 
@@ -63,22 +63,25 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     for (const container of await listOf(spec.attemptId, signal)) {
       const generation = identityOf(container.Labels)?.generation ?? 0;
       if (generation > spec.generation) {
-        throw new CairnError('superseded', `Generation ${generation} of ${spec.attemptId} was started; ${spec.generation} is too old`);
+        throw new CairnError(
+          'superseded',
+          `Generation ${generation} of ${spec.attemptId} was started already; ${spec.generation} is too old`,
+        );
       }
       if (generation < spec.generation) await api.remove(container.Id, signal);
     }
-    // One at a time: each choice of devices has to see the one before it.
+    // One at a time: each choice of devices must see the previous one.
     const made = await attempts.run('devices', () => create(spec, signal));
     if (made !== null) await begin(made, spec, signal);
     else await adopt(spec, signal);
     return { place: `container ${name}`, handle: name };
   }
 
-  /** Null when a container of this name is there. */
+  /** Null when a container of this name exists. */
   async function create(spec: LaunchSpec, signal: AbortSignal): Promise<string | null> {
     if ((await api.inspect(containerName(spec), signal)) !== null) return null;
     const devices = chooseDevices(settings, await holders(signal));
-    if (devices === null) throw new CairnError('unavailable', `Too few GPUs are free at the Docker engine at ${api.where}`);
+    if (devices === null) throw new CairnError('unavailable', `Too few GPUs are free on the Docker engine at ${api.where}`);
     try {
       return await api.create(containerOptions(spec, owner, settings, devices), signal);
     } catch (error) {
@@ -95,19 +98,19 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     }
   }
 
-  /** A container that another controller made, or this one before it was killed. */
+  /** A container that another controller created, or this one before it was killed. */
   async function adopt(spec: LaunchSpec, signal: AbortSignal): Promise<void> {
     const name = containerName(spec);
-    for (const limit = Date.now() + makerLimitMs; ; await sleep(200, signal)) {
+    for (const limit = Date.now() + creatorLimitMs; ; await sleep(200, signal)) {
       const container = await api.inspect(name, signal);
       if (container === null) {
-        // Its name is taken a moment before it can be seen.
+        // Its name is taken a moment before it is visible.
         if (Date.now() < limit) continue;
-        throw new CairnError('unavailable', `Container ${name} was there and is gone; it is made at the next try`);
+        throw new CairnError('unavailable', `Container ${name} existed and is gone; the next try creates it`);
       }
       const identity = identityOf(container.Config.Labels);
       if (identity?.attemptId !== spec.attemptId || identity.generation !== spec.generation) {
-        throw new CairnError('invalid_configuration', `Container ${name} is there and is not of this attempt; remove it`);
+        throw new CairnError('invalid_configuration', `Container ${name} exists and does not belong to this attempt; remove it`);
       }
       if (container.State.Status !== 'created' || container.State.Error !== '') return;
       if (Date.now() < limit) continue;
@@ -124,13 +127,13 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     try {
       await api.start(id, signal);
     } catch (error) {
-      // What the engine noted as the reason is the end of the attempt, and told as such.
+      // The engine's reason is the end of the attempt, and is reported as such.
       if (statusOf(error) === null || !(await api.inspect(id, signal))?.State.Error) throw error;
-      tell(spec.attemptId);
+      notify(spec.attemptId);
     }
   }
 
-  /** Labels of the containers, also of other pools, that hold GPUs. */
+  /** Labels of the containers that hold GPUs, including those of other pools. */
   async function holders(signal: AbortSignal): Promise<Record<string, string>[]> {
     if (settings.gpus === 'none') return [];
     const holding = (await api.list([gpuLabel], signal)).filter((container) => !over.has(container.State));
@@ -150,14 +153,14 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     return snapshots;
   }
 
-  /** Null when it was removed since it was listed. */
+  /** Null when it was removed after it was listed. */
   async function snapshotOf({ Id, Labels, Names, State, Created }: ListedContainer, signal: AbortSignal): Promise<Snapshot | null> {
     const identity = identityOf(Labels);
     if (identity === null) return null;
     const place = `container ${Names[0]?.replace(/^\//, '') ?? Id}`;
     const base = { ...identity, place };
     if (State === 'running') {
-      // It is started as soon as it is made.
+      // It is started right after its creation.
       const finding = overdue(settings, Created * 1000, Date.now());
       return { ...base, phase: 'running', exitCode: null, message: kills.has(Id) ? 'ending' : State, finding };
     }
@@ -175,10 +178,10 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
         await api.remove(Id, limited());
         continue;
       }
-      // Heard before this answers; the engine itself then counts the grace, whatever becomes of this program.
+      // Recorded before this returns; the engine itself then counts the grace period, whatever happens to this program.
       await api.terminate(Id, limited());
       kills.set(Id, killAt);
-      api.stop(Id, graceSeconds).catch((error: unknown) => log.debug({ err: error, attemptId }, 'nobody heard the end of a stop'));
+      api.stop(Id, graceSeconds).catch((error: unknown) => log.debug({ err: error, attemptId }, 'the end of a stop was not observed'));
     }
   }
 
@@ -186,7 +189,7 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     for (const { Id } of await listOf(attemptId, limited())) await api.remove(Id, limited());
   }
 
-  /** Volumes of containers that were removed by hand, without them. */
+  /** Removes the volumes that containers removed by hand have left. */
   async function clean(signal: AbortSignal): Promise<void> {
     if (Date.now() - reapedAt < reapEveryMs) return;
     reapedAt = Date.now();
@@ -194,7 +197,7 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
       for (const name of await api.unusedVolumes(ours, signal)) await api.removeVolume(name, signal);
     } catch (error) {
       if (!isCairnError(error)) throw error;
-      log.warn({ err: error, pool: owner.pool }, 'volumes without a container could not be removed; it is tried again');
+      log.warn({ err: error, pool: owner.pool }, 'volumes without a container could not be removed; retrying');
     }
   }
 
@@ -230,7 +233,7 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
         const container = newest(await listOf(attemptId, limited()))[0];
         return container ? (await api.log(container.Id, limited())).slice(-tailCharacters) : '';
       } catch (error) {
-        // A log is for people, and an attempt ends without it.
+        // A log is for people: an attempt ends without it too.
         if (isCairnError(error)) return '';
         throw error;
       }
@@ -244,7 +247,7 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
   };
 }
 
-/** Of each attempt the container of its newest generation: older ones are ended before it starts. */
+/** The container of each attempt's newest generation: older ones are ended before it starts. */
 function newest(containers: readonly ListedContainer[]): ListedContainer[] {
   const found = new Map<string, ListedContainer>();
   const generationOf = (container: ListedContainer | undefined) => (container && identityOf(container.Labels)?.generation) ?? -1;

@@ -8,12 +8,12 @@ function frame(stream: number, payload: Buffer): Buffer {
   return Buffer.concat([header, payload]);
 }
 
-test('both streams come in their order, also a character that two frames share', () => {
+test('both streams come in order, including a character split between two frames', () => {
   const [first, second] = [Buffer.from('eins\ngr\u00fc').subarray(0, 8), Buffer.from('eins\ngr\u00fc').subarray(8)];
   expect(demultiplex(Buffer.concat([frame(1, first), frame(1, second), frame(2, Buffer.from('n\n'))]))).toBe('eins\ngr\u00fcn\n');
 });
 
-test('no frames are no text, and a cut header is left out', () => {
+test('without frames there is no text, and a truncated header is ignored', () => {
   expect(demultiplex(Buffer.alloc(0))).toBe('');
   expect(demultiplex(Buffer.concat([frame(1, Buffer.from('a')), Buffer.from([1, 0, 0])]))).toBe('a');
 });

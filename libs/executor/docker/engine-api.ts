@@ -11,11 +11,11 @@ const logLines = 400;
 export type EngineApi = ReturnType<typeof engineApi>;
 type Filters = Record<string, string[]>;
 
-/** The calls that the executor makes, each with a limit of time. Failures are CairnErrors. */
+/** The calls that the executor makes, each with a time limit. Failures are CairnErrors. */
 export function engineApi(docker: Docker) {
   const where = addressOf(docker);
 
-  /** `statusOf` its failure is the engine's answer, if there was one. */
+  /** `statusOf` its failure is the engine's status, if it answered. */
   async function call<T>(what: string, signal: AbortSignal, work: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     try {
@@ -45,7 +45,7 @@ export function engineApi(docker: Docker) {
     create: (container: ContainerCreateOptions & { name: string }, signal: AbortSignal) =>
       call(`container ${container.name}`, signal, async (options) => (await docker.createContainer({ ...container, ...options })).id),
 
-    /** Unpacks a tar in a folder of the container, which need not run. */
+    /** Unpacks a tar in a folder of the container, which need not be running. */
     putFiles: (id: string, folder: string, tar: Buffer, signal: AbortSignal) =>
       call(`files of container ${id}`, signal, async (options) => {
         await docker.getContainer(id).putArchive(tar, { path: folder, ...options });
@@ -59,7 +59,7 @@ export function engineApi(docker: Docker) {
       ),
 
     terminate: (id: string, signal: AbortSignal) =>
-      // 409: it does not run.
+      // 409: it is not running.
       unless(409, () =>
         unless(404, () =>
           call(`container ${id}`, signal, async (options) => {
@@ -68,14 +68,14 @@ export function engineApi(docker: Docker) {
         ),
       ),
 
-    /** Answers when it has ended; the engine goes on with it when nobody waits any more. */
+    /** Returns when it has ended; the engine continues when the caller no longer waits. */
     async stop(id: string, graceSeconds: number): Promise<void> {
       await docker.getContainer(id).stop({ t: Math.max(0, Math.round(graceSeconds)) });
     },
 
-    /** With its anonymous volumes, and killed when it runs. */
+    /** Including its anonymous volumes; kills it if it runs. */
     remove: (id: string, signal: AbortSignal) =>
-      // 409: its removal is under way.
+      // 409: its removal is in progress.
       unless(409, () =>
         unless(404, () =>
           call(`container ${id}`, signal, async (options) => {
@@ -89,7 +89,7 @@ export function engineApi(docker: Docker) {
         demultiplex(await docker.getContainer(id).logs({ stdout: true, stderr: true, tail: logLines, ...options })),
       ),
 
-    /** What happens from now on, until `signal`. */
+    /** Events from now on, until `signal`. */
     events: (labels: readonly string[], signal: AbortSignal): Promise<NodeJS.ReadableStream> =>
       docker.getEvents({
         filters: { type: ['container'], event: ['start', 'die', 'oom', 'destroy'], label: [...labels] },
@@ -130,7 +130,7 @@ function explain(what: string, where: string, cause: unknown): CairnError {
     return new CairnError(code, `The Docker engine at ${where} refused ${what}: ${words}`, { cause });
   }
   const code = connectionFailure.safeParse(cause).data?.code ?? words;
-  const remedy = code === 'EACCES' ? "let this program's user use it" : 'start it, or correct DOCKER_HOST';
+  const remedy = code === 'EACCES' ? "give this program's user access to it" : 'start it, or correct DOCKER_HOST';
   return new CairnError('unavailable', `The Docker engine at ${where} does not answer (${code}): ${remedy}`, { cause });
 }
 
@@ -162,7 +162,7 @@ async function orNull<T>(work: () => Promise<T>): Promise<T | null> {
 /** Stream, three zero bytes, length of the payload. */
 const headerBytes = 8;
 
-/** The text of a container's log as the engine sends it: frames of standard output and standard error, in their order. */
+/** The text of a container's log as the engine sends it: frames of standard output and standard error, in order. */
 export function demultiplex(frames: Buffer): string {
   const parts: Buffer[] = [];
   let at = 0;

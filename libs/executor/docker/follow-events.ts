@@ -7,16 +7,16 @@ export type FollowEventsOptions = {
   api: EngineApi;
   labels: readonly string[];
   onEvent(attemptId: string): void;
-  /** The stream is open: what happened before is to be looked up. */
+  /** The stream is open: earlier events must be fetched separately. */
   onOpen(): Promise<void>;
   log: Logger;
 };
 
-/** A connection may die without a sign: the stream is opened anew after this long. */
+/** A connection may die silently: the stream is reopened after this long. */
 const streamMs = 300_000;
 const retry = { baseMs: 250, maxMs: 10_000 };
 
-/** Follows what happens to the pool's containers until it is closed: opens the stream anew after any end. */
+/** Follows the events of the pool's containers until it is closed: reopens the stream whenever it ends. */
 export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEventsOptions) {
   const closing = new AbortController();
   const { signal } = closing;
@@ -27,7 +27,7 @@ export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEvents
     isOpen = true;
     await onOpen();
     let rest = '';
-    // Not by `readline`, which passes over the errors of its input.
+    // Not by `readline`, which ignores the errors of its input.
     for await (const chunk of stream) {
       const lines = `${rest}${chunk}`.split('\n');
       rest = lines.pop() ?? '';
@@ -50,7 +50,7 @@ export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEvents
           failures = 0;
           continue;
         }
-        // One line at the start of an outage, and then ever fewer.
+        // One line at the start of an outage, and then increasingly rarely.
         if (Number.isInteger(Math.log2(failures + 1))) log.warn({ err: error, failures: failures + 1 }, 'containers cannot be watched');
       }
       failures = isOpen ? 1 : failures + 1;

@@ -69,7 +69,7 @@ test('credentials of the envFile reach the agent and not its description', async
   expect(JSON.stringify(await docker.getContainer(containerName(spec)).inspect())).not.toContain('key_secret');
 });
 
-test('starting it many times, from two executors at once, starts one container; so does a third that comes later', async () => {
+test('starting it many times, from two executors at once, starts one container; a later third one adopts it', async () => {
   const script = 'echo started; sleep 600';
   const [a, b] = [pool.open({ script }), pool.open({ script })];
   const spec = aSpec();
@@ -82,7 +82,7 @@ test('starting it many times, from two executors at once, starts one container; 
   expect(await later.logs(spec.attemptId)).toBe('started\n');
 });
 
-test('a container that its maker made and did not start, as it was killed, is started by the next', async () => {
+test('a container whose creator was killed before starting it is started by the next executor', async () => {
   const spec = aSpec();
   await docker.createContainer(containerOptions(spec, pool.owner, poolOf({ script: 'cat $CAIRN_ENV_FILE; sleep 600' }), ''));
   const executor = pool.open();
@@ -92,7 +92,7 @@ test('a container that its maker made and did not start, as it was killed, is st
   expect(await containers()).toHaveLength(1);
 });
 
-test('a container that was made and is not to start is removed by a stop', async () => {
+test('a stop removes a container that was created and not started', async () => {
   const spec = aSpec();
   await docker.createContainer(containerOptions(spec, pool.owner, poolOf(), ''));
   const executor = pool.open();
@@ -108,7 +108,7 @@ test.each([
   ['superseded', agentExit.superseded, 'agent_superseded'],
   ['preempted', agentExit.preempted, 'agent_preempted'],
   ['a bus error', 135, 'shared_memory_full'],
-])('exit code %s (%d) is told with the log, and is not run again', async (_, code, signal) => {
+])('exit code %s (%d) is reported with the log, and is not run again', async (_, code, signal) => {
   const executor = pool.open({ script: `echo last words; echo of it >&2; exit ${code}` });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -124,14 +124,14 @@ test.each([
   expect(await executor.isGone(spec.attemptId, limit())).toBe(true);
 });
 
-test('a container that uses more memory than it may is told so', async () => {
+test('a container that exceeds its memory limit is reported as such', async () => {
   const executor = pool.open({ script: 'x=a; while true; do x=$x$x; done', memory: '16Mi' });
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 137, finding: { signal: 'out_of_memory' } });
 });
 
-test('an agent that does not heed the deadline of its pool is told, when its grace is over too', async () => {
+test('an agent that ignores the deadline of its pool is reported once its grace period is over too', async () => {
   const executor = pool.open({ deadlineSeconds: 1, graceSeconds: 1, script: 'echo $CAIRN_DEADLINE_SECONDS; sleep 600' });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -157,7 +157,7 @@ test('an engine without GPUs for containers says what to install', async () => {
   expect(snapshot?.message).toContain('install the NVIDIA Container Toolkit there, or set gpus to none');
 });
 
-test('an image that the engine has not is an error that says what to do, and leaves room for the next try', async () => {
+test('an image that the engine does not have is an error that says what to do, and a later try can succeed', async () => {
   const executor = pool.open({ image: 'registry.invalid/none:1' });
   await expect(executor.start(aSpec(), limit())).rejects.toMatchObject({
     code: 'image_not_pulled',
@@ -168,7 +168,7 @@ test('an image that the engine has not is an error that says what to do, and lea
   expect(await containers()).toEqual([]);
 });
 
-test('a stop lets the agent end by itself within the grace, though the executor that was asked is gone', async () => {
+test('a stop lets the agent end by itself within the grace, although the executor that was asked is gone', async () => {
   const first = pool.open({ script: endsAtTerm(agentExit.preempted) });
   const spec = aSpec();
   await first.start(spec, limit());
@@ -179,7 +179,7 @@ test('a stop lets the agent end by itself within the grace, though the executor 
   await eventually(() => observed(second, spec)).toMatchObject({ phase: 'exited', exitCode: agentExit.preempted });
 });
 
-test('a stop kills an agent that does not heed it, after the grace and not before; one that is due sooner counts', async () => {
+test('a stop kills an agent that ignores it after the grace and not before; the earlier of two stops counts', async () => {
   const executor = pool.open({ script: "trap '' TERM; echo started; while true; do sleep 0.1; done" });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -204,17 +204,17 @@ test('a newer generation starts when the older one is gone, and the older one ca
   await expect(executor.start(spec, limit())).rejects.toMatchObject({ code: 'superseded' });
 });
 
-test('a container of the same name that is a stranger’s is refused', async () => {
+test('another owner’s container of the same name is refused', async () => {
   const spec = aSpec();
-  const stranger = await docker.createContainer({ name: containerName(spec), Image: poolOf().image, Cmd: ['true'] });
-  onTestFinished(() => stranger.remove());
+  const other = await docker.createContainer({ name: containerName(spec), Image: poolOf().image, Cmd: ['true'] });
+  onTestFinished(() => other.remove());
   await expect(pool.open().start(spec, limit())).rejects.toMatchObject({
     code: 'invalid_configuration',
-    message: expect.stringContaining('is not of this attempt'),
+    message: expect.stringContaining('does not belong to this attempt'),
   });
 });
 
-test('a container removed by hand leaves nothing of its attempt, and its volume goes with the next look', async () => {
+test('a container removed by hand leaves nothing of its attempt, and its volume is removed at the next check', async () => {
   const spec = aSpec();
   const executor = pool.open();
   await executor.start(spec, limit());
@@ -230,7 +230,7 @@ test('a container removed by hand leaves nothing of its attempt, and its volume 
 });
 
 test('each GPU is given to one container at a time, and `capacity` says how many are left', async () => {
-  // Without GPUs the containers cannot run, but are made and hold their devices.
+  // Without GPUs the containers cannot run, but they are created and hold their devices.
   const settings = poolOf({ gpus: 2, gpuDevices: ['0', '1', '2', '3'] });
   const executor = pool.open({ gpus: 2, gpuDevices: ['0', '1', '2', '3'] });
   const spec = aSpec();
@@ -249,10 +249,10 @@ test('each GPU is given to one container at a time, and `capacity` says how many
   await expect(executor.start(aSpec(), limit())).rejects.toMatchObject({ code: 'unavailable' });
 });
 
-test('an engine that is away is an error that names it; when it is back, what happened meanwhile is told', async () => {
+test('an unreachable engine is an error that names it; when it is back, changes in the meantime are reported', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-docker-'));
   const socketPath = join(folder, 'docker.sock');
-  // In place of stopping the engine, which others use: a way to it that can be cut.
+  // Instead of stopping the engine, which others use: a connection to it that can be cut.
   let way = await openWay(socketPath);
   const log = createLogger({ name: 'executor', level: 'silent' });
   const settings = poolOf({ script: endsAtTerm(0) });
@@ -281,16 +281,16 @@ test('an engine that is away is an error that names it; when it is back, what ha
   expect(await observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 137, finding: { signal: 'killed' } });
 });
 
-test('containers of another pool of the same engine are none of its business', async () => {
-  const stranger = testPool();
-  onTestFinished(() => stranger.close());
+test('containers of another pool of the same engine are ignored', async () => {
+  const other = testPool();
+  onTestFinished(() => other.close());
   const spec = aSpec();
-  await stranger.open().start(spec, limit());
+  await other.open().start(spec, limit());
   const executor = pool.open();
   expect(await executor.observe(limit())).toEqual([]);
   await executor.forget(spec.attemptId);
-  expect(await observed(stranger.open(), spec)).toMatchObject({ phase: 'running' });
-  expect(poolLabels(pool.owner)).not.toEqual(poolLabels(stranger.owner));
+  expect(await observed(other.open(), spec)).toMatchObject({ phase: 'running' });
+  expect(poolLabels(pool.owner)).not.toEqual(poolLabels(other.owner));
 });
 
 async function openWay(socketPath: string) {

@@ -3,31 +3,31 @@ import { isPod, type Job, type Pod } from './cluster-objects.ts';
 
 type Identity = { attemptId: string; generation: number };
 
-/** What the cluster does not keep, or tells too late. Losing it in a restart costs a word, never an attempt. */
+/** State that the cluster does not keep, or reports too late. Losing it in a restart costs a message, never an attempt. */
 export type AttemptMemory = {
-  /** The pod has ended: what it says outlives it. */
+  /** The pod has ended: its last state outlives it. */
   ended(identity: Identity, pod: Pod): void;
   endedPod(identity: Identity): Pod | null;
   endedPods(): (Identity & { pod: Pod })[];
-  /** True when the object's phase is another one than at the last time. */
+  /** True when the object's phase has changed since the last call. */
   changed(identity: Identity, object: Job | Pod): boolean;
-  /** Milliseconds since the epoch at which the signal was first asked about. */
+  /** Milliseconds since the epoch at which the signal was first queried. */
   firstSeen(identity: Identity, signal: FailureSignal): number;
-  /** When the pod is to be killed by what was asked before, or infinity. */
+  /** When an earlier stop will kill the pod, or infinity. */
   killAt(podUid: string): number;
   willBeKilled(podUid: string, at: number): void;
-  /** Why a Job has no pod: asked again only after a while. */
+  /** Why a Job has no pod: fetched again only after a while. */
   podlessWhy(identity: Identity, ask: () => Promise<string | null>): Promise<string | null>;
-  /** This generation of the attempt is started: what is known of older ones counts no more. */
+  /** This generation of the attempt is started: what is known of older ones is obsolete. */
   begin(identity: Identity): void;
   forget(attemptId: string): void;
   isForgotten(identity: Identity): boolean;
-  /** Drops what was noted of attempts that are no longer seen. */
+  /** Drops the notes of attempts that are no longer seen. */
   keepOnly(attemptIds: ReadonlySet<string>): void;
 };
 
-const askAgainMs = 15_000;
-/** Long enough for Kubernetes to remove what was deleted, and for a leader to look; a spare never looks. */
+const refreshMs = 15_000;
+/** Long enough for Kubernetes to remove what was deleted, and for a leader to observe it; a spare never does. */
 const keptForMs = 600_000;
 
 export function attemptMemory(): AttemptMemory {
@@ -69,7 +69,7 @@ export function attemptMemory(): AttemptMemory {
     willBeKilled: (podUid, at) => void kills.set(podUid, at),
     async podlessWhy({ attemptId }, ask) {
       const known = whys.get(attemptId);
-      if (known && Date.now() - known.at < askAgainMs) return known.why;
+      if (known && Date.now() - known.at < refreshMs) return known.why;
       const why = await ask();
       whys.set(attemptId, { at: Date.now(), why });
       return why;

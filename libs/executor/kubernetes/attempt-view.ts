@@ -2,7 +2,7 @@ import { attemptLabel, generationLabel } from '../attempt-labels.ts';
 import type { Job, Pod } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 
-/** What the cluster has of one generation of an attempt. */
+/** The cluster's objects of one generation of an attempt. */
 export type AttemptView = {
   attemptId: string;
   generation: number;
@@ -29,7 +29,7 @@ export function attemptViews(jobs: readonly Job[], pods: readonly Pod[]): Attemp
   return [...views.values()];
 }
 
-/** Of each attempt only the newest generation: older ones are ended before it starts. */
+/** Only the newest generation of each attempt: older ones are ended before it starts. */
 export function newestViews(jobs: readonly Job[], pods: readonly Pod[]): AttemptView[] {
   const newest = new Map<string, AttemptView>();
   for (const view of attemptViews(jobs, pods)) {
@@ -44,7 +44,7 @@ export function identityOf(object: Job | Pod): { attemptId: string; generation: 
   return attemptId && Number.isInteger(generation) ? { attemptId, generation } : null;
 }
 
-/** True when nothing of it is left that could run. */
+/** True when nothing is left of it that could run. */
 export function isOver(view: AttemptView): boolean {
   return view.job === null && view.pods.every(isTerminal);
 }

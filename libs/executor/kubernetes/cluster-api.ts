@@ -17,21 +17,21 @@ import { ownerReference } from '../attempt-labels.ts';
 import { eventObject, jobObject, nodeObject, pendingWorkloads, podObject, secretMetadata, workloadObject } from './cluster-objects.ts';
 
 const requestLimitMs = 15_000;
-/** Who wrote a field, for Kubernetes' own bookkeeping. */
+/** The author of a field, for Kubernetes' own bookkeeping. */
 const fieldManager = 'cairn';
 const kueue = { group: 'kueue.x-k8s.io', version: 'v1beta2' };
 const metadataOnly = 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io';
 
 export type ClusterApi = ReturnType<typeof clusterApi>;
 
-/** The calls that the executor makes in one namespace, each with a limit of time. Failures are CairnErrors. */
+/** The calls that the executor makes in one namespace, each with a time limit. Failures are CairnErrors. */
 export function clusterApi(config: KubeConfig, namespace: string) {
   const core = config.makeApiClient(CoreV1Api);
   const batch = config.makeApiClient(BatchV1Api);
   const custom = config.makeApiClient(CustomObjectsApi);
 
   return {
-    /** Makes the Secret, or mends the one that is there. */
+    /** Creates the Secret, or updates the existing one. */
     applySecret: (secret: V1Secret, signal: AbortSignal) =>
       call(
         `Secret ${secret.metadata?.name}`,
@@ -43,7 +43,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         { 'Content-Type': PatchStrategy.ServerSideApply },
       ),
 
-    /** The Secret goes when the Job goes. */
+    /** The Secret is deleted together with the Job. */
     giveSecretTo: (name: string, jobUid: string, signal: AbortSignal) =>
       call(
         `Secret ${name}`,
@@ -55,7 +55,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         { 'Content-Type': PatchStrategy.MergePatch },
       ),
 
-    /** Names and labels of Secrets; what they hold never leaves the API server. */
+    /** Names and labels of Secrets; their content never leaves the API server. */
     listSecrets: (labelSelector: string, signal: AbortSignal) =>
       call(
         'Secrets',
@@ -79,7 +79,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         await core.deleteCollectionNamespacedSecret({ namespace, labelSelector }, options);
       }),
 
-    /** Null when a Job of this name is there. */
+    /** Null when a Job of this name exists. */
     createJob: async (job: V1Job, signal: AbortSignal) => {
       try {
         return await call(`Job ${job.metadata?.name}`, signal, async (options) =>
@@ -108,7 +108,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
 
     listNodes: (signal: AbortSignal) => call('Nodes', signal, async (options) => listed(nodeObject, await core.listNode({}, options))),
 
-    /** In the foreground: the Job is there until its pods are gone. Without that a Job deleted by the API leaves them behind. */
+    /** In the foreground: the Job exists until its pods are gone. Otherwise a Job deleted by the API leaves them behind. */
     deleteJob: (name: string, uid: string, signal: AbortSignal) =>
       gone(() =>
         call(`Job ${name}`, signal, async (options) => {
@@ -117,7 +117,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         }),
       ),
 
-    /** At least a second: with 0 the pod would be taken off the books while it runs. */
+    /** At least a second: with 0 the pod would be removed from the API while it runs. */
     deletePod: (name: string, uid: string, graceSeconds: number, signal: AbortSignal) =>
       gone(() =>
         call(`Pod ${name}`, signal, async (options) => {
@@ -126,7 +126,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         }),
       ),
 
-    /** The last lines that a container printed; null when there is no log to be had. */
+    /** The last lines that a container printed; null when no log is available. */
     podLog: (name: string, container: string, signal: AbortSignal) =>
       call(`Log of pod ${name}`, signal, (options) =>
         core.readNamespacedPodLog({ name, namespace, container, tailLines: 200, limitBytes: 1 << 20 }, options),
@@ -138,7 +138,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         return z.array(eventObject).parse(items ?? []);
       }),
 
-    /** Kueue's, of the namespace. */
+    /** Kueue's objects in the namespace. */
     listWorkloads: (labelSelector: string, signal: AbortSignal) =>
       call('Workloads', signal, async (options) =>
         listed(
@@ -152,7 +152,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
         await custom.getNamespacedCustomObject({ ...kueue, namespace, plural: 'localqueues', name }, options);
       }),
 
-    /** Where Workloads stand in a LocalQueue; the first thousand. */
+    /** Positions of Workloads in a LocalQueue; the first thousand. */
     pendingWorkloads: (queue: string, signal: AbortSignal) =>
       call(
         `places in LocalQueue ${queue}`,
@@ -162,7 +162,7 @@ export function clusterApi(config: KubeConfig, namespace: string) {
           return pendingWorkloads.parse(await custom.getNamespacedCustomObject(place, options));
         },
         {},
-        // The client knows no subresource of a custom object but status and scale.
+        // The client supports no subresource of a custom object except status and scale.
         (url) => `${url}/pendingworkloads`,
       ),
   };
@@ -170,11 +170,11 @@ export function clusterApi(config: KubeConfig, namespace: string) {
 
 export type Listed<T> = {
   items: T[];
-  /** From where a watch goes on. */
+  /** Where a watch continues. */
   resourceVersion: string;
 };
 
-/** The API server may give null for a list that is empty. */
+/** The API server may return null for an empty list. */
 type ListAnswer = { items: unknown[] | null; metadata?: { resourceVersion?: string } };
 
 function listed<S extends z.ZodType>(schema: S, { items, metadata }: ListAnswer): Listed<z.infer<S>> {
@@ -196,7 +196,7 @@ async function call<T>(
   }
 }
 
-/** The generated client takes a signal only from a middleware. */
+/** The generated client accepts a signal only from a middleware. */
 function withinLimit(
   signal: AbortSignal,
   headers: Readonly<Record<string, string>>,
@@ -220,7 +220,7 @@ function withinLimit(
 
 const statusBody = z.object({ message: z.string(), reason: z.string().nullish() });
 
-/** What the API server answered, by its code; everything else is a server that cannot be reached. */
+/** The error for an answer of the API server, by its code; anything else is a server that cannot be reached. */
 export function asCairnError(error: unknown, what: string): CairnError {
   if (error instanceof CairnError) return error;
   const status = statusOf(error);
@@ -236,11 +236,11 @@ export function asCairnError(error: unknown, what: string): CairnError {
   return new CairnError(mayPass ? 'unavailable' : 'invalid_configuration', message, options);
 }
 
-/** The HTTP status that an error tells, of the client or of ours. */
+/** The HTTP status of an error, of the client or of ours. */
 export function statusOf(error: unknown): number | null {
   if (error instanceof ApiException) return error.code;
   if (error instanceof CairnError && typeof error.details.status === 'number') return error.details.status;
-  // What the client's watch throws.
+  // Thrown by the client's watch.
   if (error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number') return error.statusCode;
   return null;
 }
@@ -258,7 +258,7 @@ function rootMessage(error: Error): string {
   return error.cause instanceof Error ? rootMessage(error.cause) : error.message;
 }
 
-/** Deleting what is gone, or what another object of the same name has replaced, is done. */
+/** Deleting an object that is gone, or that another of the same name has replaced, succeeds. */
 async function gone(work: () => Promise<void>): Promise<void> {
   await work().catch((error: unknown) => {
     const status = statusOf(error);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-// What is read of Kubernetes' objects, and no more. Times come as Dates from the client's lists and as text from its watches;
+// Only the fields of Kubernetes' objects that are used. Times come as Dates from the client's lists and as text from its watches;
 // both become milliseconds since the epoch. Unknown keys are dropped: thousands of pods are kept in memory.
 
 const time = z.coerce
@@ -44,7 +44,7 @@ export const podObject = z.object({
   spec: z.object({
     nodeName: text,
     containers: z.array(container),
-    // A sidecar is an init container that restarts: it runs beside the others.
+    // A sidecar is an init container that restarts: it runs alongside the others.
     initContainers: z.array(container.extend({ restartPolicy: text })).nullish(),
     overhead: quantities,
   }),
@@ -82,7 +82,7 @@ export const nodeObject = z.object({
 });
 export type Node = z.infer<typeof nodeObject>;
 
-/** Kueue's own object of a Job: its place in the queue, and why it waits there. */
+/** Kueue's object for a Job: its place in the queue, and why it waits there. */
 export const workloadObject = z.object({
   metadata,
   status: z
@@ -101,7 +101,7 @@ export const pendingWorkloads = z.object({
     .nullish(),
 });
 
-/** Only what a Secret is called, never what it holds. */
+/** Only the names of Secrets, never their content. */
 export const secretMetadata = z.object({ metadata });
 export type SecretMetadata = z.infer<typeof secretMetadata>;
 

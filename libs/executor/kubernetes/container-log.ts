@@ -4,11 +4,11 @@ import type { ClusterEvent, Job, Pod } from './cluster-objects.ts';
 import { agentContainer } from './pod-spec.ts';
 
 const tailCharacters = 16 * 1024;
-const mostEvents = 10;
+const maxEvents = 10;
 
 /**
- * The last of what an attempt's container printed. Where there is no log (it never started, its node does not answer), what
- * the pod's status kept of it, and what Kubernetes itself reported. Read once, never followed: the agent sends its own.
+ * The last output of an attempt's container. Where there is no log (it never started, its node does not answer), the part
+ * that the pod's status kept, and what Kubernetes itself reported. Read once, never followed: the agent uploads its own.
  */
 export async function containerLog(api: ClusterApi, pod: Pod | undefined, job: Job | null, signal: AbortSignal): Promise<string> {
   const status = pod?.status?.containerStatuses?.find((candidate) => candidate.name === agentContainer);
@@ -24,7 +24,7 @@ export async function containerLog(api: ClusterApi, pod: Pod | undefined, job: J
   const events = (
     await Promise.all([job, pod].map((object) => (object ? orNothing(api.listEvents(object.metadata.uid, signal)) : null)))
   ).flatMap((list) => list ?? []);
-  return [pod?.status?.message ?? '', ...states, ...events.toSorted(byTime).slice(-mostEvents).map(line)]
+  return [pod?.status?.message ?? '', ...states, ...events.toSorted(byTime).slice(-maxEvents).map(line)]
     .filter((text) => text !== '')
     .join('\n');
 }
@@ -33,7 +33,7 @@ const timeOf = (event: ClusterEvent): number => event.lastTimestamp ?? event.eve
 const byTime = (a: ClusterEvent, b: ClusterEvent): number => timeOf(a) - timeOf(b);
 const line = (event: ClusterEvent): string => `${event.type === 'Warning' ? 'warning: ' : ''}${event.reason ?? ''}: ${event.message ?? ''}`;
 
-/** What cannot be read is not there: a log is for people, and an attempt ends without it. */
+/** A log that cannot be read is left out: it is for people, and an attempt ends without it too. */
 async function orNothing<T>(reading: Promise<T>): Promise<T | null> {
   return reading.catch((error: unknown) => {
     if (isCairnError(error)) return null;

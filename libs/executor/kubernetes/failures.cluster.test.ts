@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => space.close());
 
-/** The node that has most GPUs, and how many. */
+/** The node with the most GPUs, and how many. */
 async function gpuNode(): Promise<{ node: string; gpus: number }> {
   const { items } = await core.listNode();
   const nodes = items.map(({ metadata, status }) => ({
@@ -28,7 +28,7 @@ async function gpusOfANode(): Promise<number> {
   return (await gpuNode()).gpus;
 }
 
-/** As the scheduler does, but without asking whether the node has room. */
+/** As the scheduler does, but without checking whether the node has room. */
 async function bind(pod: string, node: string): Promise<void> {
   const target = { apiVersion: 'v1', kind: 'Node', name: node };
   await core.createNamespacedPodBinding({ name: pod, namespace: space.name, body: { metadata: { name: pod }, target } });
@@ -38,7 +38,7 @@ async function podName(): Promise<string> {
   return (await core.listNamespacedPod({ namespace: space.name })).items[0]?.metadata?.name ?? '';
 }
 
-test('an image that cannot be pulled is told, and the log tells why', async () => {
+test('an image that cannot be pulled is reported, and the log says why', async () => {
   const executor = space.open({ image: 'registry.invalid/none/such:1' });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -46,8 +46,8 @@ test('an image that cannot be pulled is told, and the log tells why', async () =
   await eventually(() => executor.logs(spec.attemptId)).toMatch(/registry\.invalid\/none\/such[\s\S]*warning: Failed: /);
 });
 
-test('a registry that turns the node away, or cannot be reached, is nobody’s mistake', async () => {
-  // Of this machine: another's node finds nothing there, which is told alike.
+test('a registry that rejects the node or cannot be reached is not the user’s mistake', async () => {
+  // On this machine: from another's node nothing listens there, which is reported the same way.
   const registry = createServer((_, response) => response.writeHead(429).end());
   await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => void registry.close());
@@ -60,7 +60,7 @@ test('a registry that turns the node away, or cannot be reached, is nobody’s m
   });
 });
 
-test('an image name that cannot be right is told, and the attempt can be forgotten', async () => {
+test('an invalid image name is reported, and the attempt can be forgotten', async () => {
   const executor = space.open({ image: 'UPPER CASE:1' });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -89,7 +89,7 @@ test('a Secret of the storage that is missing may still come', async () => {
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', finding: null });
 });
 
-test('a container that cannot be made is told', async () => {
+test('a container that cannot be created is reported', async () => {
   const open = await testNamespace('privileged');
   onTestFinished(() => open.close());
   const executor = open.open({ nodeMounts: [{ name: 'none', hostPath: '/etc/passwd/none', mountPath: '/mnt' }] });
@@ -101,7 +101,7 @@ test('a container that cannot be made is told', async () => {
   });
 });
 
-test('a pod whose sandbox cannot be made only shows that it is being created, and the log tells why', async () => {
+test('a pod whose sandbox cannot be created only shows that it is being created, and the log says why', async () => {
   const runtimes = kubeConfig.makeApiClient(NodeV1Api);
   await runtimes.createRuntimeClass({ body: { metadata: { name: space.name }, handler: 'none-such' } });
   onTestFinished(async () => void (await runtimes.deleteRuntimeClass({ name: space.name })));
@@ -112,7 +112,7 @@ test('a pod whose sandbox cannot be made only shows that it is being created, an
   expect(await observed(executor, spec)).toMatchObject({ phase: 'pending', finding: { signal: 'container_creating' } });
 });
 
-test('a pod that the namespace’s Pod Security forbids is told in its words', async () => {
+test('a pod that the namespace’s Pod Security forbids is reported in its words', async () => {
   const executor = space.open({ nodeMounts: [{ name: 'cache', hostPath: '/var/cache', mountPath: '/mnt' }] });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -122,7 +122,7 @@ test('a pod that the namespace’s Pod Security forbids is told in its words', a
   });
 });
 
-test('more GPUs than a node has: it waits, in the words of the scheduler, and nothing of it fits', async () => {
+test('more GPUs than a node has: it waits with the scheduler’s message, and nothing fits', async () => {
   const gpus = await gpusOfANode();
   const executor = space.open({ gpusPerPod: gpus + 1 });
   const spec = aSpec();
@@ -134,7 +134,7 @@ test('more GPUs than a node has: it waits, in the words of the scheduler, and no
   });
 });
 
-test('a node that has fewer GPUs than the scheduler thought refuses the pod, and is named', async () => {
+test('a node with fewer GPUs than the scheduler expected refuses the pod, and is named', async () => {
   const { node, gpus } = await gpuNode();
   const executor = space.open({ gpusPerPod: gpus + 1 });
   const spec = aSpec();
@@ -149,14 +149,14 @@ test('a node that has fewer GPUs than the scheduler thought refuses the pod, and
   });
 });
 
-test('a pod that is deleted before a node had it is gone, also for an executor that comes later', async () => {
+test('a pod that is deleted before it reaches a node is gone, for a later executor too', async () => {
   const executor = space.open({ gpusPerPod: (await gpusOfANode()) + 1 });
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ finding: { signal: 'unschedulable' } });
   await core.deleteNamespacedPod({ name: await podName(), namespace: space.name });
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: null, finding: { signal: 'pod_gone' } });
-  // It has only the Job to go by.
+  // It has only the Job to infer it from.
   await eventually(podName).toBe('');
   const later = space.open();
   await eventually(() => observed(later, spec)).toMatchObject({ phase: 'exited', finding: { signal: 'pod_gone' } });
@@ -176,11 +176,11 @@ test('a pod whose node was taken out of the cluster is ended by Kubernetes, and 
   } finally {
     await core.deleteNode({ name: node });
   }
-  // Kubernetes looks every 20 s, and acts when it finds the node gone for 40 s.
+  // Kubernetes checks every 20 s, and acts when it finds the node gone for 40 s.
   await eventually(() => observed(executor, spec), 120_000).toMatchObject({ phase: 'exited', node, finding: { signal: 'node_gone' } });
 }, 150_000);
 
-test('a quota of Jobs refuses the start with 403, which is told as a quota', async () => {
+test('a quota of Jobs refuses the start with 403, which is reported as a quota', async () => {
   const hard = { 'count/jobs.batch': '0' };
   await core.createNamespacedResourceQuota({ namespace: space.name, body: { metadata: { name: 'none' }, spec: { hard } } });
   await eventually(async () => (await core.listNamespacedResourceQuota({ namespace: space.name })).items[0]?.status?.hard).toEqual(hard);
@@ -204,14 +204,14 @@ test('a quota of pods leaves the Job without one, and the reason is found', asyn
   });
 });
 
-test('out of memory is told from other kills', async () => {
+test('out of memory is distinguished from other kills', async () => {
   const executor = space.open({ script: 'tail /dev/zero', memory: '12Mi' });
   const spec = aSpec();
   await executor.start(spec, limit());
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', finding: { signal: 'out_of_memory' } });
 });
 
-test('the exit code of a SIGBUS is one for want of shared memory', async () => {
+test('the exit code of a SIGBUS means too little shared memory', async () => {
   const executor = space.open({ script: 'exit 135' });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -222,7 +222,7 @@ test('the exit code of a SIGBUS is one for want of shared memory', async () => {
   });
 });
 
-test('an eviction through the API, as a drain does it, is told, and the agent had its grace', async () => {
+test('an eviction through the API, as in a drain, is reported, and the agent had its grace period', async () => {
   const executor = space.open({ script: endsAtTerm(75) });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -232,7 +232,7 @@ test('an eviction through the API, as a drain does it, is told, and the agent ha
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 75, finding: { signal: 'drained' } });
 });
 
-test('a pod of higher priority takes the GPUs: that is told', async () => {
+test('a pod of higher priority takes the GPUs: that is reported', async () => {
   const gpus = await gpusOfANode();
   const scheduling = kubeConfig.makeApiClient(SchedulingV1Api);
   const classes = [`${space.name}-low`, `${space.name}-high`] as const;
@@ -257,7 +257,7 @@ test('a pod of higher priority takes the GPUs: that is told', async () => {
   }
 });
 
-test('an agent that does not heed the deadline of its pool is told, when its grace is over too', async () => {
+test('an agent that ignores the deadline of its pool is reported once its grace period is over too', async () => {
   const executor = space.open({ deadlineSeconds: 1, graceSeconds: 1, script: 'echo $CAIRN_DEADLINE_SECONDS; sleep 600' });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -266,7 +266,7 @@ test('an agent that does not heed the deadline of its pool is told, when its gra
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running', finding: { signal: 'deadline_exceeded' } });
 });
 
-test('a pool without GPUs is told how many of its pods the cores and memory of the nodes can hold', async () => {
+test('for a pool without GPUs, cores and memory of the nodes say how many of its pods fit', async () => {
   expect(await space.open().capacity(limit(), new Set())).toMatchObject({
     fits: expect.any(Number),
     sentences: expect.arrayContaining([expect.stringMatching(/^node \S+: .* cores and .* GiB free$/)]),

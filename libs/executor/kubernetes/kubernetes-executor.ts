@@ -30,16 +30,16 @@ const firstListMs = 10_000;
 /** How long `start` waits for an older generation to be gone. */
 const goneLimitMs = 60_000;
 const reapEveryMs = 60_000;
-/** A Job is without a pod for a moment after its creation; later its events tell why. */
+/** A Job is without a pod for a moment after its creation; after this time its events say why. */
 const podlessAfterMs = 3_000;
-/** What an attempt shows that waits in a queue, or whose place its queue has taken back: the queue itself can say more. */
+/** The findings of an attempt that waits in a queue, or whose place its queue has taken back: the queue itself can say more. */
 const takenByQueue: readonly FailureSignal[] = ['queued', 'killed', 'pod_gone', 'drained'];
-/** A stop asked for again is not worth a request unless it ends this much sooner. */
-const sooner = 2_000;
+/** A repeated stop is only sent if it ends this much sooner. */
+const soonerMs = 2_000;
 
 /**
- * Runs attempts as pods: one Job with one pod each. All that is known of them lies in the cluster, found by labels, so that
- * any executor of the same instance and pool adopts them. Watches from its making on.
+ * Runs attempts as pods: one Job with one pod each. All state is in the cluster, found by labels, so that
+ * any executor of the same instance and pool adopts them. Watches from its creation on.
  */
 export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor {
   const { settings, kubeConfig, log } = options;
@@ -48,7 +48,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   const memory: AttemptMemory = attemptMemory();
   const listeners = new Set<(attemptId: string) => void>();
   const closing = new AbortController();
-  // Other controllers are kept out by the names of the objects.
+  // The names of the objects keep other controllers out.
   const attempts = oneAtATime();
   const cluster = watchCluster({ ...options, api, watch: new Watch(kubeConfig), selector: labelSelector(owner), onChange });
   const queue = settings.kueue
@@ -63,7 +63,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     if (gone || memory.changed(identity, object)) for (const listener of listeners) listener(identity.attemptId);
   }
 
-  /** What was seen of an attempt; the last of its pod, when that has ended and is gone. */
+  /** What was seen of an attempt; the last state of its pod, when that has ended and is gone. */
   function remembered(view: AttemptView): AttemptView {
     if (view.pods.length > 0) return view;
     const pod = memory.endedPod(view);
@@ -78,7 +78,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     return [...seen.values()].map(remembered);
   }
 
-  /** Asked of the API server itself, not of what was told. */
+  /** Queries the API server itself, not the watch. */
   async function lookUp(attemptId: string, signal: AbortSignal): Promise<AttemptView[]> {
     const selector = labelSelector(owner, attemptId);
     const [jobs, pods] = await Promise.all([api.listJobs(selector, signal), api.listPods(selector, signal)]);
@@ -92,7 +92,10 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     const there = await lookUp(spec.attemptId, signal);
     const newer = there.find((view) => view.generation > spec.generation);
     if (newer) {
-      throw new CairnError('superseded', `Generation ${newer.generation} of ${spec.attemptId} was started; ${spec.generation} is too old`);
+      throw new CairnError(
+        'superseded',
+        `Generation ${newer.generation} of ${spec.attemptId} was started already; ${spec.generation} is too old`,
+      );
     }
     const older = there.filter((view) => view.generation < spec.generation);
     if (older.length > 0) await endOlder(spec, older, signal);
@@ -106,16 +109,16 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     return launched(spec);
   }
 
-  /** Another controller made the Job in the same moment; a Job of our name that is a stranger's is refused. */
+  /** Another controller created the Job at the same moment; another owner's Job of our name is refused. */
   async function adopt(spec: LaunchSpec, signal: AbortSignal): Promise<Job> {
     const name = objectName(spec);
     const job = await api.readJob(name, signal);
-    if (job === null) throw new CairnError('unavailable', `Job ${name} was there and is gone; it is made at the next try`);
+    if (job === null) throw new CairnError('unavailable', `Job ${name} existed and is gone; the next try creates it`);
     const identity = identityOf(job);
     if (identity?.attemptId === spec.attemptId && identity.generation === spec.generation) return job;
     throw new CairnError(
       'invalid_configuration',
-      `Job ${settings.namespace}/${name} is there and is not of this attempt; delete it, or give the pool a namespace of its own`,
+      `Job ${settings.namespace}/${name} exists and does not belong to this attempt; delete it, or give the pool its own namespace`,
     );
   }
 
@@ -127,7 +130,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
       if (left.length === 0) return;
       await sleep(250, limit).catch(() => {
         signal.throwIfAborted();
-        throw new CairnError('unavailable', `An older generation of ${spec.attemptId} does not end; it is started at a later try`);
+        throw new CairnError('unavailable', `An older generation of ${spec.attemptId} does not end; a later try starts it`);
       });
     }
   }
@@ -138,14 +141,14 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   }
 
   /**
-   * Deletes pods and Job; the grace counts from now. What was asked before and is not later is not asked again. The pod
-   * first: deleting the Job would give it its full grace, which the kubelet does not always shorten afterwards.
+   * Deletes pods and Job; the grace period counts from now. An earlier stop that is due no later is not repeated. The pod
+   * first: deleting the Job would give it its full grace period, which the kubelet does not always shorten afterwards.
    */
   async function end(view: AttemptView, graceSeconds: number, signal: AbortSignal): Promise<void> {
     const killAt = Date.now() + graceSeconds * 1000;
     for (const { metadata } of view.pods.filter((pod) => !isTerminal(pod))) {
       const before = Math.min(metadata.deletionTimestamp ?? Number.POSITIVE_INFINITY, memory.killAt(metadata.uid));
-      if (before <= killAt + sooner) continue;
+      if (before <= killAt + soonerMs) continue;
       await api.deletePod(metadata.name, metadata.uid, graceSeconds, signal);
       memory.willBeKilled(metadata.uid, killAt);
     }
@@ -180,7 +183,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     const snapshots: Snapshot[] = [];
     for (const view of views()) {
       const snapshot = await snapshotOf(view, signal);
-      // What is forgotten and runs no more stays for the moment until Kubernetes has removed it.
+      // A forgotten attempt that no longer runs exists for a moment until Kubernetes has removed it.
       if (snapshot.phase === 'running' || !memory.isForgotten(view)) snapshots.push(snapshot);
     }
     memory.keepOnly(new Set(snapshots.map((snapshot) => snapshot.attemptId)));
@@ -214,7 +217,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
     };
   }
 
-  /** What Kueue says of a Job that it holds back, or whose place it has taken back: then nothing of the attempt runs any more. */
+  /** The reason that Kueue gives for a Job that it holds back, or whose place it has taken back: then nothing of the attempt runs any more. */
   async function inQueue(from: QueueWatch, job: Job, finding: Finding, signal: AbortSignal): Promise<Partial<Snapshot>> {
     const evicted = evictedFor(from.workloadOf(job), { hasEnded: finding.signal !== 'queued' });
     if (evicted) return { phase: 'exited', message: evicted.message, finding: { ...evicted, since: evicted.since ?? finding.since } };
@@ -232,7 +235,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
       await reap(api, findOrphans(cluster.jobs(), cluster.pods(), secrets, Date.now()), settings.graceSeconds, log, signal);
     } catch (error) {
       if (!isCairnError(error)) throw error;
-      log.warn({ err: error, pool: owner.pool }, 'orphans could not be removed; it is tried again');
+      log.warn({ err: error, pool: owner.pool }, 'orphans could not be removed; retrying');
     }
   }
 
@@ -271,7 +274,7 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
   };
 }
 
-/** The last refusal of the Job controller to make the pod. */
+/** The Job controller's last refusal to create the pod. */
 function podlessReason(events: readonly { reason?: string | null | undefined; message?: string | null | undefined }[]): string | null {
   return events.findLast((event) => event.reason === 'FailedCreate')?.message ?? null;
 }

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { type Workload, workloadObject } from './cluster-objects.ts';
-import { evictedFor, type QueueSight, queuedMessage } from './kueue.ts';
+import { evictedFor, type QueueState, queuedMessage } from './kueue.ts';
 import { at } from './testing/objects.ts';
 
-type Told = { type: string; status?: 'True' | 'False'; reason: string; message?: string };
-const aWorkload = (conditions: Told[], admissionChecks: object[] = []): Workload =>
+type WorkloadCondition = { type: string; status?: 'True' | 'False'; reason: string; message?: string };
+const aWorkload = (conditions: WorkloadCondition[], admissionChecks: object[] = []): Workload =>
   workloadObject.parse({
     metadata: { name: 'job-x', uid: 'w-1' },
     status: {
@@ -17,7 +17,7 @@ const aWorkload = (conditions: Told[], admissionChecks: object[] = []): Workload
       admissionChecks,
     },
   });
-const sight = (change: Partial<QueueSight>): QueueSight => ({
+const queueState = (change: Partial<QueueState>): QueueState => ({
   queueName: 'gpus',
   namespace: 'training',
   priorityClass: null,
@@ -27,52 +27,52 @@ const sight = (change: Partial<QueueSight>): QueueSight => ({
   waitedMs: 5_000,
   ...change,
 });
-const waiting = (reason: string, message = 'details') => sight({ workload: aWorkload([{ type: 'QuotaReserved', reason, message }]) });
+const waiting = (reason: string, message = 'details') => queueState({ workload: aWorkload([{ type: 'QuotaReserved', reason, message }]) });
 
 test.each([
-  ['WaitingForQuota', 'its quota is used up now: details'],
+  ['WaitingForQuota', 'its quota is used up: details'],
   ['NoMatchingFlavor', 'no flavor of its ClusterQueue suits its pod: details'],
-  ['ExceedsMaxQuota', 'its pod asks for more than the whole quota: details'],
+  ['ExceedsMaxQuota', 'its pod requests more than the whole quota: details'],
   ['TopologyPlacementFailed', 'no machine of the topology can hold its pod now: details'],
   ['WaitingForPreemptedWorkloads', 'others are making room for it: details'],
   ['Misconfigured', 'its queue is wrongly configured: details'],
-  ['Inadmissible', 'its queue does not take it: details'],
+  ['Inadmissible', 'its queue does not accept it: details'],
   ['Pending', 'details'],
 ])('reason %s reads: %s', (reason, words) => {
   expect(queuedMessage(waiting(reason))).toBe(`LocalQueue gpus of namespace training; ${words}`);
 });
 
-test('the place in the queue is told, from 1', () => {
+test('the place in the queue is reported, counted from 1', () => {
   expect(queuedMessage({ ...waiting('WaitingForQuota', ''), place: { inLocalQueue: 2, inClusterQueue: 6 } })).toBe(
-    'place 3 in LocalQueue gpus of namespace training, 7 in its ClusterQueue; its quota is used up now',
+    'place 3 in LocalQueue gpus of namespace training, 7 in its ClusterQueue; its quota is used up',
   );
 });
 
-test('what Kueue has not said yet is not guessed', () => {
-  expect(queuedMessage(sight({}))).toBe('');
-  expect(queuedMessage(sight({ workload: aWorkload([]) }))).toBe('LocalQueue gpus of namespace training');
+test('what Kueue has not reported yet is not guessed', () => {
+  expect(queuedMessage(queueState({}))).toBe('');
+  expect(queuedMessage(queueState({ workload: aWorkload([]) }))).toBe('LocalQueue gpus of namespace training');
 });
 
-test('a queue that is not there is named; so is a Kueue that does not take Jobs up', () => {
-  expect(queuedMessage(sight({ queueExists: false }))).toBe('namespace training has no LocalQueue gpus');
-  expect(queuedMessage(sight({ queueExists: true, waitedMs: 61_000 }))).toMatch(/^Kueue has not taken it up: it does not run/);
-  expect(queuedMessage(sight({ queueExists: true, waitedMs: 61_000, priorityClass: 'high' }))).toMatch(
+test('a missing queue is named; so is a Kueue that does not pick Jobs up', () => {
+  expect(queuedMessage(queueState({ queueExists: false }))).toBe('namespace training has no LocalQueue gpus');
+  expect(queuedMessage(queueState({ queueExists: true, waitedMs: 61_000 }))).toMatch(/^Kueue has not picked it up: it is not running/);
+  expect(queuedMessage(queueState({ queueExists: true, waitedMs: 61_000, priorityClass: 'high' }))).toMatch(
     /does not manage namespace training, or has no WorkloadPriorityClass high$/,
   );
 });
 
 test('a reserved quota waits for its admission checks', () => {
-  const reserved: Told = { type: 'QuotaReserved', status: 'True', reason: 'QuotaReserved' };
+  const reserved: WorkloadCondition = { type: 'QuotaReserved', status: 'True', reason: 'QuotaReserved' };
   const checks = [
     { name: 'budget', state: 'Ready' },
     { name: 'nodes', state: 'Pending', message: 'provisioning' },
   ];
-  expect(queuedMessage(sight({ workload: aWorkload([reserved], checks) }))).toMatch(
+  expect(queuedMessage(queueState({ workload: aWorkload([reserved], checks) }))).toMatch(
     /; its quota is reserved, and it waits for the admission check nodes \(provisioning\)$/,
   );
 });
 
-test('an eviction by preemption or a failed node ends the attempt; another sends it back to the queue, which says so, unless its pod has ended', () => {
+test('an eviction by preemption or a failed node ends the attempt; another cause sends it back to the queue, which says so, unless its pod has ended', () => {
   const evicted = (reason: string) => aWorkload([{ type: 'Evicted', status: 'True', reason, message: 'for a' }]);
   const [waits, over] = [{ hasEnded: false }, { hasEnded: true }];
   const since = Date.parse(at(5));
@@ -80,14 +80,14 @@ test('an eviction by preemption or a failed node ends the attempt; another sends
   expect(evictedFor(evicted('NodeFailures'), waits)).toMatchObject({ signal: 'node_lost' });
   expect(evictedFor(evicted('ClusterQueueStopped'), waits)).toBeNull();
   expect(evictedFor(evicted('ClusterQueueStopped'), over)).toEqual({ signal: 'drained', since, message: 'Kueue evicted it: for a' });
-  // Its image, perhaps: that is not to be tried without end.
+  // Perhaps because of its image: that must not be retried without end.
   for (const reason of ['PodsReadyTimeout', 'DeactivatedDueToRequeuingLimitExceeded']) {
     expect(evictedFor(evicted(reason), over)).toMatchObject({ signal: 'pod_gone' });
   }
   expect(evictedFor(aWorkload([{ type: 'Evicted', status: 'False', reason: 'Preempted' }]), over)).toBeNull();
   expect(evictedFor(null, over)).toBeNull();
-  expect(queuedMessage(sight({ workload: evicted('ClusterQueueStopped') }))).toMatch(/; its ClusterQueue is stopped: for a$/);
+  expect(queuedMessage(queueState({ workload: evicted('ClusterQueueStopped') }))).toMatch(/; its ClusterQueue is stopped: for a$/);
   for (const reason of ['Deactivated', 'DeactivatedDueToRequeuingLimitExceeded']) {
-    expect(queuedMessage(sight({ workload: evicted(reason) }))).toMatch(/; it was deactivated, and waits until .*: for a$/);
+    expect(queuedMessage(queueState({ workload: evicted(reason) }))).toMatch(/; it was deactivated, and waits until .*: for a$/);
   }
 });

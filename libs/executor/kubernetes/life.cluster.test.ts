@@ -41,7 +41,7 @@ test('an attempt runs in one pod that has its environment and its token, and its
   expect(executor.isWatching()).toBe(true);
 });
 
-test('starting it many times, from two executors at once, starts one pod; so does a third that comes later', async () => {
+test('starting it many times, from two executors at once, starts one pod; a later third one adopts it', async () => {
   const [a, b] = [space.open(), space.open()];
   const spec = aSpec();
   await Promise.all([a, b, a, b].map((executor) => executor.start(spec, limit())));
@@ -59,7 +59,7 @@ test.each([
   ['configuration', agentExit.configuration, 'agent_configuration'],
   ['superseded', agentExit.superseded, 'agent_superseded'],
   ['preempted', agentExit.preempted, 'agent_preempted'],
-])('exit code %s (%d) is told with the log, and is not run again', async (_, code, signal) => {
+])('exit code %s (%d) is reported with the log, and is not run again', async (_, code, signal) => {
   const executor = space.open({ script: `echo last words; exit ${code}` });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -73,7 +73,7 @@ test.each([
   expect(await executor.isGone(spec.attemptId, limit())).toBe(true);
 });
 
-test('a stop gives the agent its grace, though the executor that was asked is gone', async () => {
+test('a stop gives the agent its grace, although the executor that was asked is gone', async () => {
   const first = space.open({ script: endsAtTerm(agentExit.preempted) });
   const spec = aSpec();
   await first.start(spec, limit());
@@ -86,7 +86,7 @@ test('a stop gives the agent its grace, though the executor that was asked is go
   await eventually(() => observed(second, spec)).toMatchObject({ phase: 'exited', exitCode: agentExit.preempted });
 });
 
-test('a stop kills an agent that does not heed it, after the grace and not before', async () => {
+test('a stop kills an agent that ignores it after the grace and not before', async () => {
   const executor = space.open({ script: "trap '' TERM; echo started; while true; do sleep 0.1; done", graceSeconds: 60 });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -113,7 +113,7 @@ test('a newer generation starts when the older one is gone, and the older one ca
   await expect(executor.start(spec, limit())).rejects.toMatchObject({ code: 'superseded' });
 });
 
-test('a Job of the same name that is a stranger’s is refused', async () => {
+test('another owner’s Job of the same name is refused', async () => {
   const executor = space.open();
   const spec = aSpec();
   const containers = [{ name: 'main', image: 'registry.invalid/other' }];
@@ -123,7 +123,7 @@ test('a Job of the same name that is a stranger’s is refused', async () => {
   });
   await expect(executor.start(spec, limit())).rejects.toMatchObject({
     code: 'invalid_configuration',
-    message: expect.stringContaining('is not of this attempt'),
+    message: expect.stringContaining('does not belong to this attempt'),
   });
 });
 
@@ -182,12 +182,12 @@ test('a pod deleted by hand ends its attempt and is not replaced', async () => {
   await core.deleteNamespacedPod({ name, namespace: space.name });
   await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'exited', exitCode: 143, finding: { signal: 'killed' } });
   await eventually(pods).toEqual([]);
-  // The Job tells it to one that comes later.
+  // For a later executor the Job shows what happened.
   const later = space.open();
   await eventually(() => observed(later, spec)).toMatchObject({ phase: 'exited', exitCode: 143, finding: { signal: 'killed' } });
 });
 
-test('a Job deleted by hand ends its attempt, and how its pod ended is still known', async () => {
+test('a Job deleted by hand ends its attempt, and the end of its pod is still known', async () => {
   const executor = space.open({ script: endsAtTerm(agentExit.preempted) });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -199,7 +199,7 @@ test('a Job deleted by hand ends its attempt, and how its pod ended is still kno
   await eventually(() => executor.isGone(spec.attemptId, limit())).toBe(true);
 });
 
-test('a finished Job that Kubernetes removed is told as ended, and is not started again', async () => {
+test('a finished Job that Kubernetes removed is reported as ended, and is not started again', async () => {
   const executor = space.open({ script: 'exit 75', keepFinishedSeconds: 1 });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -210,7 +210,7 @@ test('a finished Job that Kubernetes removed is told as ended, and is not starte
   expect(await jobs()).toEqual([]);
 });
 
-test('a Job for a queue waits suspended, and is stopped without ever having had a pod', async () => {
+test('a Job for a queue waits suspended, and can be stopped before it has a pod', async () => {
   const executor = space.open({ kueue: { queueName: 'gpus' } });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -222,11 +222,11 @@ test('a Job for a queue waits suspended, and is stopped without ever having had 
 });
 
 test('a namespace without Secrets has none to clean up', async () => {
-  // Of names alone the API server gives null for an empty list.
+  // For a metadata-only request the API server returns null for an empty list.
   expect(await clusterApi(kubeConfig, space.name).listSecrets(labelSelector(owner), limit())).toEqual([]);
 });
 
-test('two installations whose pools have one name and one namespace see, stop and forget only what is theirs', async () => {
+test('two installations whose pools share a name and a namespace see, stop and forget only their own attempts', async () => {
   const [mine, theirs] = [space.open(), space.open({}, { instance: 'elsewhere.test' })];
   const spec = aSpec();
   const other = aSpec();
@@ -241,9 +241,9 @@ test('two installations whose pools have one name and one namespace see, stop an
   expect((await jobs()).map(({ metadata }) => metadata?.deletionTimestamp)).toEqual([undefined, undefined]);
 });
 
-test('what an installation that is gone left is removed; what is not its own stays', async () => {
+test('the remains of a removed installation are deleted; objects of others stay', async () => {
   const script = endsAtTerm(agentExit.preempted);
-  const owners = [{}, { pool: 'other' }, { instance: 'stranger' }];
+  const owners = [{}, { pool: 'other' }, { instance: 'other' }];
   const specs = owners.map(() => aSpec());
   const [mine, other, theirs] = specs.map((spec) => objectName(spec));
   for (const [index, spec] of specs.entries()) {
@@ -252,7 +252,7 @@ test('what an installation that is gone left is removed; what is not its own sta
     await eventually(() => observed(executor, spec)).toMatchObject({ phase: 'running' });
     await executor.close();
   }
-  // Its controller was killed before it made the Job.
+  // Its controller was killed before it created the Job.
   await clusterApi(kubeConfig, space.name).applySecret(secretManifest(aSpec(), owner, poolOf(space.name)), limit());
   const names = await removeAttempts({ instance: 'test', namespace: space.name, kubeConfig, signal: limit() });
   expect(names.toSorted()).toEqual([mine, other].toSorted());

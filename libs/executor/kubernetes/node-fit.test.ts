@@ -19,8 +19,8 @@ const needs = (change: Partial<PodNeeds> = {}): PodNeeds => ({
 });
 const gpuTaint = { key: 'nvidia.com/gpu', effect: 'NoSchedule' };
 
-describe('what fits', () => {
-  test('a pod a free node, and none where others hold GPUs', () => {
+describe('node fit', () => {
+  test('a pod fits a free node, and none where others hold the GPUs', () => {
     const pods = [aPod(running, { nodeName: 'a', gpus: 5 })];
     expect(nodeFit([aNode({ name: 'a' }), aNode({ name: 'b' })], pods, needs())).toEqual({
       fits: 1,
@@ -33,11 +33,11 @@ describe('what fits', () => {
     expect(nodeFit([aNode()], pods, needs()).fits).toBe(1);
   });
 
-  test('several small pods a node', () => {
+  test('several small pods fit a node', () => {
     expect(nodeFit([aNode()], [aPod(running, { gpus: 2 })], needs({ gpus: 2, cpu: 4 })).fits).toBe(3);
   });
 
-  test('an unhealthy GPU is none', () => {
+  test('an unhealthy GPU does not count', () => {
     expect(nodeFit([aNode({ allocatable: { 'nvidia.com/gpu': '6' } })], [], needs())).toEqual({
       fits: 0,
       sentences: ['node a: 6 of 8 GPUs free, 2 unhealthy'],
@@ -51,7 +51,7 @@ describe('what fits', () => {
     });
   });
 
-  test('a pool without GPUs is told of cores and memory', () => {
+  test('a pool without GPUs gets cores and memory', () => {
     expect(nodeFit([aNode()], [aPod(running)], needs({ gpus: 0 }))).toEqual({
       fits: 11,
       sentences: ['node a: 88 of 96 cores and 960 of 1024 GiB free'],
@@ -59,7 +59,7 @@ describe('what fits', () => {
   });
 });
 
-describe('nodes that take no pod', () => {
+describe('nodes that accept no pod', () => {
   test.each([
     ['not ready', aNode({ ready: 'Unknown' }), 'node a: not ready'],
     ['cordoned', aNode({ unschedulable: true }), 'node a: cordoned'],
@@ -68,7 +68,7 @@ describe('nodes that take no pod', () => {
     expect(nodeFit([node], [], needs())).toEqual({ fits: 0, sentences: [sentence] });
   });
 
-  test('a taint that the pool bears, and one that is only a preference, keep nobody away', () => {
+  test('a tolerated taint and a mere preference keep no pod away', () => {
     const taints = [gpuTaint, { key: 'old', effect: 'PreferNoSchedule' }];
     expect(nodeFit([aNode({ taints })], [], needs()).fits).toBe(1);
   });
@@ -80,16 +80,16 @@ describe('nodes that take no pod', () => {
   });
 });
 
-test('a node is avoided only while the pool may use another', () => {
+test('a node is avoided only while the pool can use another', () => {
   const nodes = [aNode({ name: 'a', labels: { gpu: 'yes' } }), aNode({ name: 'b', labels: { gpu: 'yes' } }), aNode({ name: 'cpu' })];
   const gpus = { gpu: 'yes' };
   expect(avoidable(['a'], nodes, gpus)).toEqual(['a']);
   expect(avoidable(['a', 'b'], nodes, gpus)).toEqual([]);
-  // Nodes that cannot be read may be many.
+  // There may be many nodes that cannot be read.
   expect(avoidable(['a'], [], gpus)).toEqual(['a']);
 });
 
-describe('what a pod asks of a node', () => {
+describe('the request of a pod', () => {
   test.each([
     ['of loaders', {}, 6 * 2 ** 30],
     ['of a step without loaders', {}, 0],
@@ -115,7 +115,7 @@ test('an attempt that has no Job yet, and a pod that has no node yet, take the n
   expect(of(['made', 'waits'], [viewOf('waits', [podOf('waits', 'Pending')])], [])).toEqual({
     fits: 1,
     leaving: 0,
-    sentences: ['the next 2 places are taken by what was just started', 'node a: 8 of 8 GPUs free'],
+    sentences: ['the next 2 places are taken by attempts that were just started', 'node a: 8 of 8 GPUs free'],
   });
 });
 
@@ -124,7 +124,7 @@ test('a pod on its node takes no further place', () => {
   expect(of(['runs'], [viewOf('runs', [pod])], [pod])).toEqual({ ...free, leaving: 0 });
 });
 
-test('a pod that has ended takes none, also while its attempt is not yet recorded as over', () => {
+test('a pod that has ended takes none, even while its attempt is not yet recorded as over', () => {
   expect(of(['ended'], [viewOf('ended', [podOf('ended', 'Failed')])], []).fits).toBe(3);
 });
 
@@ -133,6 +133,6 @@ test('a pod whose attempt is over is leaving its node', () => {
   expect(of([], [viewOf('over', [pod])], [pod])).toMatchObject({ fits: 3, leaving: 1 });
 });
 
-test('more promised places than there are leave none', () => {
+test('no place is left when more are promised than exist', () => {
   expect(of(['a', 'b', 'c', 'd'], [], []).fits).toBe(0);
 });

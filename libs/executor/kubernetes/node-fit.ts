@@ -8,7 +8,7 @@ import { isTerminal } from './pod-failure.ts';
 import { tolerations } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 
-/** What one pod of a pool asks of a node. */
+/** What one pod of a pool requests of a node. */
 export type PodNeeds = {
   gpuResource: string;
   gpus: number;
@@ -20,7 +20,7 @@ export type PodNeeds = {
   tolerations: readonly V1Toleration[];
 };
 
-/** @param loaderBytes what its loaders keep in shared memory: counts where the pool does not set the size of that */
+/** @param loaderBytes what its loaders keep in shared memory: counts unless the pool sets that size */
 export function podNeeds(settings: KubernetesPoolSettings, loaderBytes: number): PodNeeds {
   return {
     gpuResource: settings.gpuResource,
@@ -36,8 +36,8 @@ export function podNeeds(settings: KubernetesPoolSettings, loaderBytes: number):
 export type NodeFit = { fits: number; sentences: string[] };
 
 /**
- * How many pods of a pool the nodes can hold now, with a sentence for each node that the pool may use. As the scheduler
- * does, it takes what pods request and not what they use. Pure.
+ * How many pods of a pool the nodes can hold now, with a sentence for each node that the pool may use. Like the scheduler,
+ * it counts what pods request, not what they use. Pure.
  *
  * @param pods of all namespaces
  */
@@ -55,7 +55,7 @@ export function nodeFit(nodes: readonly Node[], pods: readonly Pod[], needs: Pod
   return { fits: fits.reduce((sum, fit) => sum + fit.pods, 0), sentences: fits.map((fit) => fit.sentence) };
 }
 
-/** The nodes to avoid, unless that would leave none that the pool may use: a single node is better tried again than waited for. */
+/** The nodes to avoid, unless that would leave none that the pool may use: retrying on a single node is better than waiting for another. */
 export function avoidable(avoid: readonly string[], nodes: readonly Node[], nodeSelector: Readonly<Record<string, string>>): string[] {
   const mine = nodes.filter((node) => hasLabels(node, nodeSelector)).map((node) => node.metadata.name);
   return mine.length > 0 && mine.every((name) => avoid.includes(name)) ? [] : [...avoid];
@@ -81,7 +81,7 @@ function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { pods: numbe
   const has = amount(node.status?.capacity, needs.gpuResource);
   const unhealthy = has - amount(node.status?.allocatable, needs.gpuResource);
   const sentence = `node ${name}: ${Math.max(0, gpus)} of ${has} GPUs free${unhealthy > 0 ? `, ${unhealthy} unhealthy` : ''}`;
-  // GPUs alone do not tell then why the pod does not fit.
+  // Then the GPUs alone do not explain why the pod does not fit.
   return { pods: fit, sentence: fit === 0 && gpus >= needs.gpus ? `${sentence}, but only ${cores} and ${gib}` : sentence };
 }
 
@@ -102,15 +102,18 @@ function tolerates(toleration: V1Toleration, taint: Taint): boolean {
   return toleration.operator === 'Exists' || (toleration.key !== undefined && (toleration.value ?? '') === (taint.value ?? ''));
 }
 
-/** What the scheduler counts: containers and sidecars together, or the largest init container before them, and the overhead. */
+/** As the scheduler counts: containers and sidecars together, or the largest init container before them, plus the overhead. */
 function requestOf(pod: Pod, resource: string): number {
   const init = pod.spec.initContainers ?? [];
   const sidecars = init.filter((container) => container.restartPolicy === 'Always');
-  const beside = [...pod.spec.containers, ...sidecars].reduce((sum, container) => sum + amount(container.resources?.requests, resource), 0);
+  const together = [...pod.spec.containers, ...sidecars].reduce(
+    (sum, container) => sum + amount(container.resources?.requests, resource),
+    0,
+  );
   const before = init
     .filter((container) => container.restartPolicy !== 'Always')
     .map((container) => amount(container.resources?.requests, resource));
-  return Math.max(beside, ...before) + amount(pod.spec.overhead, resource);
+  return Math.max(together, ...before) + amount(pod.spec.overhead, resource);
 }
 
 function hasLabels(node: Node, labels: Readonly<Record<string, string>>): boolean {
@@ -123,20 +126,21 @@ function amount(quantities: Record<string, string> | null | undefined, resource:
 }
 
 type Promised = {
-  /** Attempts that are to run in the pool, whether their Job was made or not. */
+  /** Attempts that should run in the pool, whether their Job exists yet or not. */
   live: ReadonlySet<string>;
   views: readonly AttemptView[];
-  /** The pool's pods that have a node and have not ended, from the same look as the nodes' free places. */
+  /** The pool's pods that have a node and have not ended, from the same snapshot as the nodes' free places. */
   placed: readonly Pod[];
 };
 
-/** What is free once every attempt has its node that is to run and has none yet. Pure. */
+/** What is free once every attempt that should run and has no node yet has got one. Pure. */
 export function withoutPromised({ fits, sentences }: NodeFit, { live, views, placed }: Promised): PoolRoom {
   const withNode = new Set(placed.map((pod) => identityOf(pod)?.attemptId));
   const ended = new Set(views.filter((view) => view.pods.length > 0 && view.pods.every(isTerminal)).map((view) => view.attemptId));
   const wanting = new Set([...live, ...views.filter((view) => !isOver(view)).map((view) => view.attemptId)]);
   const promised = [...wanting].filter((attemptId) => !withNode.has(attemptId) && !ended.has(attemptId)).length;
   const leaving = [...withNode].filter((attemptId) => attemptId !== undefined && !live.has(attemptId)).length;
-  const taken = promised === 0 ? [] : [`the next ${promised === 1 ? 'place is' : `${promised} places are`} taken by what was just started`];
+  const taken =
+    promised === 0 ? [] : [`the next ${promised === 1 ? 'place is' : `${promised} places are`} taken by attempts that were just started`];
   return { fits: Math.max(0, fits - promised), leaving, sentences: [...taken, ...sentences] };
 }

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { core, type TestNamespace, testNamespace } from './testing/cluster.ts';
 
-// Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills them.
+// Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are, because it kills them.
 vi.setConfig({ testTimeout: 240_000 });
 
 let space: TestNamespace;
@@ -17,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await space.close();
-  // A kubelet that has just come back takes no pod, or has no GPU, for a while: the next test is to find the nodes as this one did.
+  // A kubelet that has just come back accepts no pod, or has no GPU, for a while: the next test must find the nodes as this one did.
   await eventually(nodes, 90_000).toEqual(nodesBefore);
 });
 
@@ -27,7 +27,7 @@ const nodes = async () =>
 const taints = async () =>
   (await core.listNode()).items.flatMap(({ spec }) => spec?.taints ?? []).map(({ key, effect }) => `${key}:${effect}`);
 
-test('an API server that goes away and comes back: what ran goes on, and what ended meanwhile is learnt', async () => {
+test('an API server that goes away and comes back: running attempts continue, and those that ended meanwhile are noticed', async () => {
   const executor = space.open({ script: 'sleep 12' });
   const [spec, later] = [aSpec(), aSpec()];
   await executor.start(spec, limit());
@@ -51,7 +51,7 @@ test('an API server that goes away and comes back: what ran goes on, and what en
   await eventually(() => observed(executor, later), 120_000).toMatchObject({ phase: 'exited', exitCode: 0 });
 });
 
-test('a node that is lost is told; the attempt can be given up, and its pod ends when the node is back', async () => {
+test('a lost node is reported; the attempt can be given up, and its pod ends when the node is back', async () => {
   const executor = space.open({ script: endsAtTerm(75) });
   const [spec, next] = [aSpec(), aSpec({ name: 'mini-1/384/2' })];
   await executor.start(spec, limit());
@@ -60,7 +60,7 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   try {
     await eventually(() => observed(executor, spec), 60_000).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
     expect((await executor.capacity(limit(), new Set()))?.sentences).toContainEqual(expect.stringContaining('not ready'));
-    // The scheduler hears of it by a taint, which comes a little later.
+    // The scheduler learns of it by a taint, which comes a little later.
     await eventually(taints).toContain('node.kubernetes.io/unreachable:NoSchedule');
     // Given up: its generation is revoked, and its successor need not wait for proof.
     await executor.forget(spec.attemptId);
@@ -76,7 +76,7 @@ test('a node that is lost is told; the attempt can be given up, and its pod ends
   expect(await observed(executor, spec)).toBeUndefined();
 });
 
-test('a pod that Kubernetes deletes from a lost node ends with the node, once that is back to say so', async () => {
+test('a pod that Kubernetes deletes from a lost node ends once the node is back to confirm it', async () => {
   const unreachable = { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 1 } as const;
   const executor = space.open({ script: endsAtTerm(75), tolerations: [unreachable] });
   const spec = aSpec();
@@ -95,7 +95,7 @@ test('a pod that Kubernetes deletes from a lost node ends with the node, once th
   await eventually(() => observed(executor, spec), 90_000).toMatchObject({ phase: 'exited', finding: { signal: 'node_lost' } });
 });
 
-test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a crash', async () => {
+test('a GPU that becomes unhealthy is reported, kills nothing, and is blamed for a crash', async () => {
   const executor = space.open({ gpusPerPod: 6, script: endsAtTerm(1) });
   const spec = aSpec();
   await executor.start(spec, limit());
@@ -129,8 +129,8 @@ test('a GPU that turns unhealthy is told, kills nothing, and is blamed for a cra
 const heartbeatMs = 2000;
 
 /**
- * A node of which only the API server knows: it is always ready, and takes no pods. Kubernetes deletes the pods of a lost node only while
- * another is left. Gives the function that takes it out again, which rejects when a heartbeat failed.
+ * A node known only to the API server: it is always ready and accepts no pods. Kubernetes deletes the pods of a lost node only while
+ * another is left. Returns the function that removes it again, which rejects when a heartbeat failed.
  */
 async function standInNode(): Promise<() => Promise<void>> {
   const metadata = { name: 'stand-in' };

@@ -7,7 +7,7 @@ const see = (pods: Pod[], more: { job?: Job | null; node?: Node | null } = {}) =
   diagnose({ job: aJob(), node: aNode(), gpuResource: 'nvidia.com/gpu', ...more, pods });
 const scheduled = { type: 'PodScheduled', status: 'True', lastTransitionTime: at(5) };
 
-/** A pod whose agent has ended so. */
+/** A pod whose agent has ended this way. */
 const failed = (terminated: { exitCode: number; reason?: string; message?: string }, more: PodStatus = {}): PodStatus => ({
   phase: terminated.exitCode === 0 ? 'Succeeded' : 'Failed',
   conditions: [scheduled],
@@ -31,11 +31,11 @@ describe('a pod that waits', () => {
     expect(finding).toEqual({ signal: 'queued', since: Date.parse(at(1)), message: 'Job suspended' });
   });
 
-  test('because its Job has made none yet', () => {
+  test('because its Job has created none yet', () => {
     expect(see([], { job: aJob({}) })).toMatchObject({ phase: 'pending', finding: { signal: 'no_pod', since: Date.parse(at(0)) } });
   });
 
-  test('because no node can hold it, in the words of the scheduler', () => {
+  test('because no node can hold it, with the scheduler’s message', () => {
     const message = '0/1 nodes are available: 1 Insufficient nvidia.com/gpu.';
     const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message, lastTransitionTime: at(2) }];
     expect(see([aPod({ phase: 'Pending', conditions }, { nodeName: null })], { node: null })).toMatchObject({
@@ -85,7 +85,7 @@ describe('a pod that runs', () => {
     });
   });
 
-  test('on a node that does not answer, even while it is being deleted for ever', () => {
+  test('on a node that does not answer, even while its deletion hangs', () => {
     const node = aNode({ ready: 'Unknown', readySince: at(30) });
     for (const change of [{}, { deletionTimestamp: at(40) }]) {
       expect(see([aPod(running, change)], { node })).toMatchObject({
@@ -95,7 +95,7 @@ describe('a pod that runs', () => {
     }
   });
 
-  test('beside a GPU that turned bad', () => {
+  test('next to a GPU that became unhealthy', () => {
     const node = aNode({ allocatable: { 'nvidia.com/gpu': '6' } });
     expect(see([aPod(running)], { node })).toMatchObject({
       phase: 'running',
@@ -118,16 +118,16 @@ describe('a pod that runs', () => {
 
 describe('a pod that has ended', () => {
   test.each<[string, PodStatus, string]>([
-    ['with a code of no meaning', failed({ exitCode: 1 }), 'agent_failed'],
-    ['as its configuration is wrong', failed({ exitCode: 78 }), 'agent_configuration'],
-    ['as another has its attempt', failed({ exitCode: 79 }), 'agent_superseded'],
-    ['after it saved what it had', failed({ exitCode: 75 }), 'agent_preempted'],
-    ['with success, and told nobody', failed({ exitCode: 0, reason: 'Completed' }), 'ended_without_result'],
+    ['with a code without a meaning', failed({ exitCode: 1 }), 'agent_failed'],
+    ['because its configuration is wrong', failed({ exitCode: 78 }), 'agent_configuration'],
+    ['because another agent has its attempt', failed({ exitCode: 79 }), 'agent_superseded'],
+    ['after it saved its work', failed({ exitCode: 75 }), 'agent_preempted'],
+    ['with success, without reporting it', failed({ exitCode: 0, reason: 'Completed' }), 'ended_without_result'],
     ['out of memory', failed({ exitCode: 137, reason: 'OOMKilled' }), 'out_of_memory'],
     ['out of memory with code 0', failed({ exitCode: 0, reason: 'OOMKilled' }), 'out_of_memory'],
     ['on a full /dev/shm', failed({ exitCode: 135 }), 'shared_memory_full'],
     [
-      'as a loader met a full /dev/shm',
+      'because a loader hit a full /dev/shm',
       failed({ exitCode: 1, message: 'RuntimeError: DataLoader worker is killed by signal: Bus error.' }),
       'shared_memory_full',
     ],
@@ -159,16 +159,16 @@ describe('a pod that has ended', () => {
       failed({ exitCode: 143 }, disrupted('PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod')),
       'preempted',
     ],
-    ['drained, though it saved', failed({ exitCode: 75 }, disrupted('EvictionByEvictionAPI', 'Eviction API: evicting')), 'drained'],
+    ['drained, although it saved', failed({ exitCode: 75 }, disrupted('EvictionByEvictionAPI', 'Eviction API: evicting')), 'drained'],
     ['by the taint of a lost node', failed({ exitCode: 137 }, disrupted('DeletionByTaintManager')), 'node_lost'],
-    ['as its node is gone', { phase: 'Failed', ...disrupted('DeletionByPodGC', 'PodGC: node no longer exists') }, 'node_gone'],
+    ['because its node is gone', { phase: 'Failed', ...disrupted('DeletionByPodGC', 'PodGC: node no longer exists') }, 'node_gone'],
     [
       'refused by the kubelet',
       { phase: 'Failed', reason: 'UnexpectedAdmissionError', message: 'Allocate failed due to no healthy devices present' },
       'admission_refused',
     ],
     [
-      'refused for want of a resource',
+      'refused because a resource is missing',
       { phase: 'Failed', reason: 'OutOfnvidia.com/gpu', message: 'Node did not have enough resource' },
       'admission_refused',
     ],
@@ -182,7 +182,7 @@ describe('a pod that has ended', () => {
     expect({ phase, signal: finding?.signal }).toEqual({ phase: 'exited', signal });
   });
 
-  test('tells code, time and words', () => {
+  test('reports code, time and message', () => {
     const message = 'default-scheduler: preempting to accommodate a higher priority pod';
     expect(see([aPod(failed({ exitCode: 143 }, disrupted('PreemptionByScheduler', message)))])).toEqual({
       phase: 'exited',
@@ -192,7 +192,7 @@ describe('a pod that has ended', () => {
     });
   });
 
-  test('beside a sick GPU: the GPU is blamed for a crash, but not for a wrong configuration', () => {
+  test('next to an unhealthy GPU: the GPU is blamed for a crash, but not for a wrong configuration', () => {
     const node = aNode({ allocatable: { 'nvidia.com/gpu': '7' } });
     expect(see([aPod(failed({ exitCode: 1 }))], { node }).finding).toMatchObject({
       signal: 'failed_beside_sick_gpu',
@@ -223,7 +223,7 @@ describe('a Job whose pod is gone', () => {
     ['PodFailurePolicy', 'Pod training/attempt-x1 has condition DisruptionTarget matching FailJob rule at index 0', null, 'drained'],
     ['DeadlineExceeded', 'Job was active longer than specified deadline', null, 'deadline_exceeded'],
     ['BackoffLimitExceeded', 'Job has reached the specified backoff limit', null, 'pod_gone'],
-  ])('still tells why it failed: %s (%s)', (reason, message, exitCode, signal) => {
+  ])('still says why it failed: %s (%s)', (reason, message, exitCode, signal) => {
     const job = aJob({ failed: 1, conditions: [condition(reason, message)] });
     expect(see([], { job })).toMatchObject({ phase: 'exited', exitCode, finding: { signal, message } });
   });
@@ -238,7 +238,7 @@ describe('a Job whose pod is gone', () => {
   });
 });
 
-test('a deadline kills like anything else, and the Job tells the difference', () => {
+test('a deadline kills like anything else, and the Job shows the difference', () => {
   const job = aJob({
     conditions: [{ type: 'Failed', status: 'True', reason: 'DeadlineExceeded', message: 'Job was active longer than specified deadline' }],
   });

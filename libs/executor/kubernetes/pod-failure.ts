@@ -3,7 +3,7 @@ import { exitSignal } from '../exit-signal.ts';
 import { type Condition, type ContainerStatus, conditionOf, type Job, type Node, type Pod } from './cluster-objects.ts';
 import { agentContainer, failureRules } from './pod-spec.ts';
 
-/** What the cluster shows of one attempt. */
+/** The cluster's objects of one attempt. */
 export type AttemptObjects = {
   /** Null when it was deleted and left its pod behind. */
   job: Job | null;
@@ -17,15 +17,15 @@ export type Diagnosis = {
   phase: 'pending' | 'running' | 'exited';
   exitCode: number | null;
   message: string;
-  finding: Sign | null;
+  finding: UndatedFinding | null;
   /** When the agent started, while it runs: in milliseconds since the epoch. */
   startedAt?: number | null;
 };
 
-/** A finding without the time of its first sight, where Kubernetes notes none. */
-export type Sign = { signal: FailureSignal; since: number | null; message: string };
+/** A finding without the time it was first seen, where Kubernetes records none. */
+export type UndatedFinding = { signal: FailureSignal; since: number | null; message: string };
 
-/** What Kubernetes says of an attempt, as one phase and at most one sign. Pure. */
+/** The state of an attempt in Kubernetes, as one phase and at most one finding. Pure. */
 export function diagnose(objects: AttemptObjects): Diagnosis {
   const pod = objects.pods.find((candidate) => !isTerminal(candidate)) ?? objects.pods.at(-1);
   if (pod === undefined) return withoutPod(objects.job);
@@ -33,12 +33,12 @@ export function diagnose(objects: AttemptObjects): Diagnosis {
   const status = agentStatus(pod);
   const silent = nodeSilent(objects.node);
   if (status?.state?.running) {
-    const sick = sickGpus(pod, objects);
-    const finding = silent ?? (sick === null ? null : { signal: 'gpu_unhealthy' as const, since: null, message: sick });
+    const unhealthy = unhealthyGpus(pod, objects);
+    const finding = silent ?? (unhealthy === null ? null : { signal: 'gpu_unhealthy' as const, since: null, message: unhealthy });
     const startedAt = status.state.running.startedAt ?? null;
     return { phase: 'running', exitCode: null, message: pod.metadata.deletionTimestamp ? 'ending' : 'running', finding, startedAt };
   }
-  // The agent has ended and the kubelet has yet to say that the whole pod has.
+  // The agent has ended and the kubelet has not reported the end of the whole pod yet.
   if (status?.state?.terminated) return { phase: 'running', exitCode: null, message: 'ending', finding: silent };
   const finding = silent ?? waiting(pod);
   return { phase: 'pending', exitCode: null, message: finding ? sentence(finding.message, finding.signal) : 'waiting to start', finding };
@@ -48,9 +48,9 @@ export function isTerminal(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
 }
 
-/** A Job whose pod was never made, or is no longer there. */
+/** A Job whose pod was never created, or no longer exists. */
 function withoutPod(job: Job | null): Diagnosis {
-  if (job === null) return exited('pod_gone', 'neither its Job nor its pod is there');
+  if (job === null) return exited('pod_gone', 'neither its Job nor its pod exists');
   const failed = trueCondition(job, 'Failed');
   if (failed) return { ...exited(jobSignal(failed), failed.message ?? ''), exitCode: ruleExitCode(failed) };
   if (trueCondition(job, 'Complete')) return { ...exited('ended_without_result', 'its pod was removed'), exitCode: agentExit.ok };
@@ -71,20 +71,20 @@ function jobSignal(failed: Condition): FailureSignal {
   return code === null ? 'pod_gone' : exitSignal(code, '');
 }
 
-/** The Job controller names rule and exit code in the message of the condition, and nowhere else. */
+/** The Job controller gives the rule and the exit code in the message of the condition, and nowhere else. */
 function ruleExitCode(failed: Condition): number | null {
   const match = /exit code (\d+) matching FailJob rule at index (\d+)/.exec(failed.message ?? '');
   return failed.reason === 'PodFailurePolicy' && match && Number(match[2]) === failureRules.exitCode ? Number(match[1]) : null;
 }
 
-/** The pod has ended: nothing of the attempt runs. */
+/** The pod has ended: no process of the attempt runs. */
 function ended(pod: Pod, objects: AttemptObjects): Diagnosis {
   const state = agentStatus(pod)?.state?.terminated;
   const exitCode = state?.exitCode ?? null;
   const signal = endSignal(pod, objects);
   const words = [pod.status?.message, trueCondition(pod, 'DisruptionTarget')?.message].find((text) => text);
-  const sick = signal === 'failed_beside_sick_gpu' ? sickGpus(pod, objects) : null;
-  const message = sick ?? words ?? (exitCode === null ? (pod.status?.reason ?? '') : `exit code ${exitCode}`);
+  const unhealthy = signal === 'failed_beside_sick_gpu' ? unhealthyGpus(pod, objects) : null;
+  const message = unhealthy ?? words ?? (exitCode === null ? (pod.status?.reason ?? '') : `exit code ${exitCode}`);
   return { ...exited(signal, message), exitCode, finding: { signal, since: state?.finishedAt ?? null, message } };
 }
 
@@ -101,7 +101,7 @@ function endSignal(pod: Pod, objects: AttemptObjects): FailureSignal {
   if (state.reason === 'StartError' || state.reason === 'ContainerCannotRun') return 'container_start';
   const signal = exitSignal(state.exitCode, state.message ?? '');
   const mayBeGpu = signal === 'agent_failed' || signal === 'killed';
-  return mayBeGpu && sickGpus(pod, objects) !== null ? 'failed_beside_sick_gpu' : signal;
+  return mayBeGpu && unhealthyGpus(pod, objects) !== null ? 'failed_beside_sick_gpu' : signal;
 }
 
 /** Reasons that the kubelet gives in the pod's status. */
@@ -127,8 +127,8 @@ const disruptionSignals: Readonly<Record<string, FailureSignal>> = {
   TerminationByKubelet: 'node_pressure',
 };
 
-/** Why a pod that has not ended runs nothing yet. */
-function waiting(pod: Pod): Sign | null {
+/** Why a pod that has not ended is not running anything yet. */
+function waiting(pod: Pod): UndatedFinding | null {
   const scheduled = conditionOf(pod, 'PodScheduled');
   if (scheduled?.status === 'False') {
     const signal = scheduled.reason === 'SchedulingGated' ? 'queued' : 'unschedulable';
@@ -153,21 +153,21 @@ const waitingSignals: Readonly<Record<string, FailureSignal>> = {
   RunContainerError: 'container_creation',
 };
 
-/** A registry that limits or cannot be reached is no one's mistake; Kubernetes tells it by words alone. */
+/** A registry that limits requests or cannot be reached is not a user's mistake; Kubernetes reports it only in words. */
 function pullSignal(message: string): FailureSignal {
   return /\b429\b|too ?many ?requests|\b50[0-4]\b|timeout|connection re(fused|set)|unexpected EOF/i.test(message)
     ? 'image_registry_busy'
     : 'image_pull';
 }
 
-function nodeSilent(node: Node | null): Sign | null {
+function nodeSilent(node: Node | null): UndatedFinding | null {
   const ready = node && conditionOf(node, 'Ready');
   if (!node || !ready || ready.status === 'True') return null;
   return { signal: 'node_silent', since: ready.lastTransitionTime ?? null, message: `node ${node.metadata.name} is not ready` };
 }
 
-/** What is wrong with the pod's GPUs: the pod's own word (Kubernetes 1.36), or fewer to be had on the node than it has. */
-function sickGpus(pod: Pod, { node, gpuResource }: AttemptObjects): string | null {
+/** What is wrong with the pod's GPUs: the pod's own status (Kubernetes 1.36), or fewer allocatable on the node than it has. */
+function unhealthyGpus(pod: Pod, { node, gpuResource }: AttemptObjects): string | null {
   const resources = agentStatus(pod)?.allocatedResourcesStatus?.flatMap((status) => status.resources ?? []) ?? [];
   const unhealthy = resources.filter((resource) => resource.health === 'Unhealthy').length;
   if (unhealthy > 0) return `${unhealthy} of its GPUs on node ${pod.spec.nodeName} are unhealthy`;

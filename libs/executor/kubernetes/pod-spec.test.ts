@@ -118,7 +118,7 @@ test('the Job of an attempt with the defaults of a pool', () => {
   });
 });
 
-test('its Secret holds the token, which stands nowhere in the Job', () => {
+test('its Secret holds the token, which is nowhere in the Job', () => {
   expect(secretManifest(spec, owner, pool())).toEqual({
     apiVersion: 'v1',
     kind: 'Secret',
@@ -132,8 +132,8 @@ test('its Secret holds the token, which stands nowhere in the Job', () => {
   expect(JSON.stringify(job())).not.toContain('cat_secret');
 });
 
-describe('what a pool sets', () => {
-  test('a Job for Kueue is born suspended, in its queue', () => {
+describe('settings of a pool', () => {
+  test('a Job for Kueue is created suspended, in its queue', () => {
     const { metadata, spec: jobSpec } = job({ kueue: { queueName: 'gpus', priorityClass: 'research' } });
     expect(metadata?.labels).toMatchObject({ 'kueue.x-k8s.io/queue-name': 'gpus', 'kueue.x-k8s.io/priority-class': 'research' });
     expect(jobSpec?.suspend).toBe(true);
@@ -141,7 +141,7 @@ describe('what a pool sets', () => {
     expect(job().spec).not.toHaveProperty('suspend');
   });
 
-  test('a pool without GPUs asks for none and bears no taint', () => {
+  test('a pool without GPUs requests none and tolerates no taint', () => {
     const spec = pod({ gpusPerPod: 0, cpu: '500m', memory: '1Gi', sharedMemory: '256Mi' });
     expect(spec?.containers[0]?.resources).toEqual({
       requests: { cpu: '500m', memory: '1342177280' },
@@ -158,7 +158,7 @@ describe('what a pool sets', () => {
     });
   });
 
-  test('a folder of the node is mounted read-only unless it says otherwise', () => {
+  test('a folder of the node is mounted read-only unless configured otherwise', () => {
     const mount = { name: 'images', hostPath: '/mnt/landmarks', mountPath: '/data/landmarks' };
     const spec = pod({ nodeMounts: [mount, { ...mount, name: 'store', readOnly: false }] });
     expect(spec?.volumes).toContainEqual({ name: 'node-images', hostPath: { path: '/mnt/landmarks' } });
@@ -170,7 +170,7 @@ describe('what a pool sets', () => {
     );
   });
 
-  test('a persistent volume is mounted read-only unless it says otherwise', () => {
+  test('a persistent volume is mounted read-only unless configured otherwise', () => {
     const spec = pod({
       claimMounts: [
         { claimName: 'landmarks', mountPath: '/data/landmarks' },
@@ -213,15 +213,15 @@ describe('what a pool sets', () => {
     });
   });
 
-  test("the pool's environment wins over the controller's, but an attempt's own cannot be set", () => {
+  test("the pool's environment overrides the controller's, but an attempt's own cannot be set", () => {
     const env = pod({ env: { CAIRN_PYTHON: '/opt/python', CAIRN_GPUS: '0' } })?.containers[0]?.env;
     expect(env).toContainEqual({ name: 'CAIRN_PYTHON', value: '/opt/python' });
-    // Pods with GPUs that compute on the processor: a trial without CUDA.
+    // Pods with GPUs that compute on the CPU: a trial without CUDA.
     expect(env).toContainEqual({ name: 'CAIRN_GPUS', value: '0' });
-    expect(() => pool({ env: { CAIRN_ATTEMPT_TOKEN: 'x' } })).toThrow(/CAIRN_ATTEMPT_\* are those of each attempt/);
+    expect(() => pool({ env: { CAIRN_ATTEMPT_TOKEN: 'x' } })).toThrow(/CAIRN_ATTEMPT_\* are set for each attempt/);
   });
 
-  test('its deadline is counted by the agent: the Job’s own would begin before there is a node', () => {
+  test('the agent counts its deadline: the Job’s own would start before there is a node', () => {
     const { spec } = job({ deadlineSeconds: 3600 });
     expect(spec?.template.spec?.containers[0]?.env).toContainEqual({ name: 'CAIRN_DEADLINE_SECONDS', value: '3600' });
     expect(spec?.activeDeadlineSeconds).toBeUndefined();
@@ -232,7 +232,7 @@ describe('what a pool sets', () => {
     expect(pool({ image: 'worker:latest', allowTags: true }).image).toBe('worker:latest');
   });
 
-  test('every field tells what it is', () => {
+  test('every field has a description', () => {
     for (const [field, schema] of Object.entries(kubernetesPoolSettings.shape)) {
       if (field === 'namespace') expect(schema.description).toBeTruthy();
       expect([field, schema.description ?? '']).toEqual([field, expect.stringMatching(/\w/)]);
@@ -241,14 +241,14 @@ describe('what a pool sets', () => {
 });
 
 describe('shared memory', () => {
-  test('holds what the loaders keep there, and one gigabyte more', () => {
+  test('holds what the loaders need, and one gigabyte more', () => {
     expect(pod({}, { loaderBytes: 6 * 2 ** 30 })?.volumes).toContainEqual({
       name: 'shm',
       emptyDir: { medium: 'Memory', sizeLimit: String(7 * 2 ** 30) },
     });
   });
 
-  test('is what the pool says when it says so', () => {
+  test('is what the pool sets, if it does', () => {
     expect(pod({ sharedMemory: '2Gi' }, { loaderBytes: 6 * 2 ** 30 })?.volumes).toContainEqual({
       name: 'shm',
       emptyDir: { medium: 'Memory', sizeLimit: '2147483648' },

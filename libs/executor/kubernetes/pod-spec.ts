@@ -8,13 +8,13 @@ import type { KubernetesPoolSettings } from './pool-settings.ts';
 
 export const agentContainer = 'agent';
 const tokenKey = 'token';
-/** Beyond the grace that the agent knows of, for the last upload to end. */
+/** Beyond the grace period that the agent knows of, for the last upload to end. */
 const graceMarginSeconds = 5;
 
-/** Which rule of the Job's podFailurePolicy failed it: all that is left to read when its pod is gone. */
+/** Which rule of the Job's podFailurePolicy failed it: the only trace left when its pod is gone. */
 export const failureRules = { disruption: 0, exitCode: 1 } as const;
 
-/** What holds the attempt's token. It comes before the Job that refers to it, and belongs to the Job once that has a UID. */
+/** Holds the attempt's token. It is created before the Job that refers to it, and belongs to the Job once that has a UID. */
 export function secretManifest(spec: LaunchSpec, owner: PoolIdentity, settings: KubernetesPoolSettings, jobUid?: string): V1Secret {
   const name = objectName(spec);
   return {
@@ -56,8 +56,8 @@ export function jobManifest(spec: LaunchSpec, owner: PoolIdentity, settings: Kub
       ...(kueue && { suspend: true }),
       ttlSecondsAfterFinished: settings.keepFinishedSeconds,
       podReplacementPolicy: 'Failed',
-      // A disruption fails the Job too: a replaced pod would be a second process with the same token. The control plane
-      // makes a new attempt. The rules add nothing to backoffLimit 0 but the condition that says why, which outlives the pod.
+      // A disruption fails the Job too: a replacement pod would be a second process with the same token. The control plane
+      // creates a new attempt. In addition to backoffLimit 0 the rules only give the condition that says why, which outlives the pod.
       podFailurePolicy: {
         rules: [
           { action: 'FailJob', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
@@ -86,7 +86,7 @@ function podSpec(spec: LaunchSpec, settings: KubernetesPoolSettings): V1PodSpec 
   return {
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: settings.graceSeconds + graceMarginSeconds,
-    // The addresses of all services of the namespace are none of an attempt's business.
+    // An attempt does not need the addresses of all services of the namespace.
     enableServiceLinks: false,
     automountServiceAccountToken: settings.workloadIdentity,
     ...(settings.serviceAccountName && { serviceAccountName: settings.serviceAccountName }),
@@ -126,7 +126,7 @@ function container(spec: LaunchSpec, settings: KubernetesPoolSettings): V1Contai
       readOnlyRootFilesystem: true,
       capabilities: { drop: ['ALL'] },
     },
-    // The end of the log stands in the pod's status: readable when the node no longer answers.
+    // The end of the log is in the pod's status: readable when the node no longer answers.
     terminationMessagePolicy: 'FallbackToLogsOnError',
     volumeMounts: mounts(settings),
   };
@@ -171,7 +171,7 @@ export function tolerations(settings: KubernetesPoolSettings): V1Toleration[] {
   return settings.gpusPerPod > 0 ? [{ key: settings.gpuResource, operator: 'Exists', effect: 'NoSchedule' }] : [];
 }
 
-/** A node field takes one value an expression. */
+/** A node field takes one value per expression. */
 function avoiding(nodes: readonly string[]): Pick<V1PodSpec, 'affinity'> {
   if (nodes.length === 0) return {};
   const matchFields = nodes.map((node) => ({ key: 'metadata.name', operator: 'NotIn', values: [node] }));

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { containerSettings, path, quantity, refineContainer, seconds } from '../container-settings.ts';
 
-/** A name that Kubernetes takes for an object: the namespace, a Secret, a ServiceAccount. */
+/** A valid name for a Kubernetes object: the namespace, a Secret, a ServiceAccount. */
 const objectName = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'use lower-case letters, digits, dash and dot, first and last a letter or digit');
@@ -22,7 +22,7 @@ const nodeMount = z.strictObject({
     .string()
     .regex(/^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$/, 'lower-case letters, digits and dash')
     .describe('of the volume'),
-  hostPath: path.describe('the folder or file on the node, which must be there'),
+  hostPath: path.describe('the folder or file on the node, which must exist'),
   mountPath: path.describe('where the container sees it'),
   readOnly: z.boolean().default(true).describe('whether the container may only read it'),
 });
@@ -33,10 +33,10 @@ const claimMount = z.strictObject({
   readOnly: z.boolean().default(true).describe('whether the container may only read it'),
 });
 
-/** A pool whose attempts are pods: the part of its configuration that tells Kubernetes how. */
+/** A pool whose attempts are pods: the Kubernetes part of its configuration. */
 export const kubernetesPoolSettings = z
   .strictObject({
-    namespace: objectName.describe('where Jobs and Secrets are made; better none of other programs there'),
+    namespace: objectName.describe('where Jobs and Secrets are created; preferably used by no other program'),
     ...containerSettings,
     imagePullPolicy: z.enum(['IfNotPresent', 'Always', 'Never']).default('IfNotPresent').describe('when the node pulls the image'),
     imagePullSecrets: z.array(objectName).default([]).describe('Secrets with credentials of the registry'),
@@ -45,13 +45,13 @@ export const kubernetesPoolSettings = z
     gpuResource: z.string().default('nvidia.com/gpu').describe('the resource that a device plugin advertises'),
     cpu: quantity.default('8').describe('cores requested for a pod; there is no limit'),
     memory: quantity.default('64Gi').describe('memory of the processes of a pod, as request and limit; shared memory comes on top'),
-    workDirSize: quantity.optional().describe("most bytes of the attempt's work folder; default: what the node has"),
+    workDirSize: quantity.optional().describe("maximum size of the attempt's work folder; default: what the node has"),
 
     nodeSelector: z.record(z.string(), z.string()).default({}).describe('labels that a node must have'),
     tolerations: z
       .array(toleration)
       .optional()
-      .describe('taints that the pods bear; default: every NoSchedule taint of `gpuResource` when a pod has GPUs'),
+      .describe('taints that the pods tolerate; default: every NoSchedule taint of `gpuResource` when a pod has GPUs'),
     priorityClassName: objectName.optional().describe('priority of the pods'),
     runtimeClassName: objectName.optional().describe('the container runtime, `nvidia` where it is not the default'),
 
@@ -63,18 +63,18 @@ export const kubernetesPoolSettings = z
     storageSecretName: objectName
       .optional()
       .describe('a Secret whose keys become environment variables: credentials of the object storage'),
-    podLabels: z.record(z.string(), z.string()).default({}).describe('labels beside our own, which some workload identities ask for'),
-    podAnnotations: z.record(z.string(), z.string()).default({}).describe('annotations beside our own'),
+    podLabels: z.record(z.string(), z.string()).default({}).describe('additional labels, which some workload identities require'),
+    podAnnotations: z.record(z.string(), z.string()).default({}).describe('additional annotations'),
     nodeMounts: z
       .array(nodeMount)
       .default([])
-      .describe('folders of the node: a cache of images or of Python packages; Pod Security `baseline` and `restricted` forbid them'),
+      .describe('folders of the node: a cache of images or Python packages; Pod Security `baseline` and `restricted` forbid them'),
     claimMounts: z.array(claimMount).default([]).describe('persistent volumes: a file system with images that all nodes share'),
 
     keepFinishedSeconds: seconds
       .default(7 * 86_400)
       .describe('after this long Kubernetes removes a finished Job that the controller did not'),
-    autoscales: z.boolean().default(false).describe('nodes come when pods wait: start attempts that no node can hold now'),
+    autoscales: z.boolean().default(false).describe('nodes are added when pods wait: start attempts that no node can hold now'),
     kueue: z
       .strictObject({
         queueName: objectName.describe('the LocalQueue'),

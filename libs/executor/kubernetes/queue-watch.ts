@@ -15,19 +15,19 @@ export type QueueWatchOptions = {
   log: Logger;
 };
 
-/** What Kueue says of the Jobs of one pool. */
+/** Kueue's view of the Jobs of one pool. */
 export type QueueWatch = {
   workloadOf(job: Job): Workload | null;
-  /** Why a suspended Job waits and where it stands; empty while nothing is known. */
+  /** Why a suspended Job waits and its position; empty while nothing is known. */
   message(job: Job, signal: AbortSignal): Promise<string>;
   close(): Promise<void>;
 };
 
 const jobUidLabel = 'kueue.x-k8s.io/job-uid';
-/** Places change with every admission: one request tells those of all. */
-const askAgainMs = 15_000;
+/** Positions change with every admission: one request returns those of all. */
+const refreshMs = 15_000;
 
-/** Follows the Workloads of the pool's namespace, and asks for places in its LocalQueue while a Job waits there. */
+/** Follows the Workloads of the pool's namespace, and fetches positions in its LocalQueue while a Job waits there. */
 export function watchQueue({ pool, settings, api, watch, log }: QueueWatchOptions): QueueWatch {
   const { namespace, kueue } = settings;
   const workloads: WatchedList<Workload> = watchedList<Workload>({
@@ -39,10 +39,10 @@ export function watchQueue({ pool, settings, api, watch, log }: QueueWatchOption
     list: (signal) => api.listWorkloads(jobUidLabel, signal),
     parse: (object) => workloadObject.parse(object),
   });
-  const places = rarely(async (signal) => new Map(await placesIn(signal)));
-  const queueExists = rarely((signal) => exists(signal));
+  const places = throttled(async (signal) => new Map(await placesIn(signal)));
+  const queueExists = throttled((signal) => exists(signal));
 
-  /** By the Workload's name; none where Kueue does not serve its visibility API, or the account may not ask it. */
+  /** By the Workload's name; none where Kueue does not serve its visibility API, or the account may not use it. */
   async function placesIn(signal: AbortSignal): Promise<[string, QueuePlace][]> {
     try {
       const { items } = await api.pendingWorkloads(kueue.queueName, signal);
@@ -62,7 +62,7 @@ export function watchQueue({ pool, settings, api, watch, log }: QueueWatchOption
       return true;
     } catch (error) {
       if (!isCairnError(error)) throw error;
-      // Of a Kueue that is not installed there is no queue either.
+      // If Kueue is not installed, there is no queue either.
       return statusOf(error) === 404 ? false : null;
     }
   }
@@ -89,11 +89,11 @@ export function watchQueue({ pool, settings, api, watch, log }: QueueWatchOption
   };
 }
 
-/** Asks at most once in a while, whoever wants the answer. */
-function rarely<T>(ask: (signal: AbortSignal) => Promise<T>): (signal: AbortSignal) => Promise<T> {
+/** Calls at most once in a while, however many callers need the answer. */
+function throttled<T>(ask: (signal: AbortSignal) => Promise<T>): (signal: AbortSignal) => Promise<T> {
   let known: { at: number; answer: T } | null = null;
   return async (signal) => {
-    if (known === null || Date.now() - known.at >= askAgainMs) known = { at: Date.now(), answer: await ask(signal) };
+    if (known === null || Date.now() - known.at >= refreshMs) known = { at: Date.now(), answer: await ask(signal) };
     return known.answer;
   };
 }

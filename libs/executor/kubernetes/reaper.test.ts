@@ -16,7 +16,7 @@ const pod = (name: string, second: number, owners: object[], status: object = { 
   });
 const names = (objects: { metadata: { name: string } }[]) => objects.map((object) => object.metadata.name);
 
-test('a Secret is an orphan a minute after it was made, when there is no Job of its name', () => {
+test('a Secret is an orphan a minute after its creation, when no Job has its name', () => {
   const secrets = [secret('old', 39), secret('young', 41), secret('owned', 0, owned('owned')), secret('used', 0)];
   const found = findOrphans([job('used')], [], secrets, now);
   expect(names(found.secrets)).toEqual(['old']);

@@ -6,19 +6,19 @@ import { type ClusterApi, clusterApi } from './cluster-api.ts';
 import type { Job, Pod, SecretMetadata } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';
 
-/** Between a Secret and its Job, and between a Job's deletion and its pod's, a moment passes. */
+/** A moment passes between a Secret and its Job, and between a Job's deletion and its pod's. */
 const orphanAfterMs = 60_000;
 
 export type Orphans = {
-  /** Secrets that no Job uses: their controller was killed before it made the Job. */
+  /** Secrets that no Job uses: their controller was killed before it created the Job. */
   secrets: SecretMetadata[];
-  /** Secrets whose Job is there but does not own them yet: their controller was killed one step later. */
+  /** Secrets whose Job exists but does not own them yet: their controller was killed one step later. */
   unowned: { secret: SecretMetadata; job: Job }[];
   /** Pods whose Job was deleted without them. */
   pods: Pod[];
 };
 
-/** What nobody will clean up. Pure: `now` is in milliseconds since the epoch. */
+/** Objects that nothing else will clean up. Pure: `now` is in milliseconds since the epoch. */
 export function findOrphans(jobs: readonly Job[], pods: readonly Pod[], secrets: readonly SecretMetadata[], now: number): Orphans {
   const byName = new Map(jobs.map((job) => [job.metadata.name, job]));
   const uids = new Set(jobs.map((job) => job.metadata.uid));
@@ -40,23 +40,23 @@ export function findOrphans(jobs: readonly Job[], pods: readonly Pod[], secrets:
   };
 }
 
-/** Removes orphans, each after a second look at the cluster itself: what was seen may be old. */
+/** Removes orphans, each after a second check in the cluster itself, because the watch may be behind. */
 export async function reap(api: ClusterApi, orphans: Orphans, graceSeconds: number, log: Logger, signal: AbortSignal): Promise<void> {
   for (const { metadata } of orphans.secrets) {
     if ((await api.readJob(metadata.name, signal)) !== null) continue;
-    log.warn({ secret: metadata.name }, 'a Secret without a Job is deleted');
+    log.warn({ secret: metadata.name }, 'deleting a Secret without a Job');
     await api.deleteSecret(metadata.name, metadata.uid, signal);
   }
   for (const { secret, job } of orphans.unowned) await api.giveSecretTo(secret.metadata.name, job.metadata.uid, signal);
   for (const { metadata } of orphans.pods) {
     const owner = metadata.ownerReferences?.find((reference) => reference.kind === 'Job');
     if (owner && (await api.readJob(owner.name, signal))?.metadata.uid === owner.uid) continue;
-    log.warn({ pod: metadata.name }, 'a pod without a Job is deleted');
+    log.warn({ pod: metadata.name }, 'deleting a pod without a Job');
     await api.deletePod(metadata.name, metadata.uid, graceSeconds, signal);
   }
 }
 
-/** Names of the pool's Secrets; none when the account may not list them, which costs only the cleaning up. */
+/** Names of the pool's Secrets; none when the account may not list them, which only prevents the cleanup. */
 export async function secretsOf(api: ClusterApi, selector: string, signal: AbortSignal): Promise<SecretMetadata[]> {
   try {
     return await api.listSecrets(selector, signal);
@@ -69,7 +69,7 @@ export async function secretsOf(api: ClusterApi, selector: string, signal: Abort
 const pollMs = 500;
 
 export type Removal = {
-  /** The installation whose attempts they are. */
+  /** The installation of the attempts. */
   instance: string;
   namespace: string;
   kubeConfig: KubeConfig;
@@ -77,8 +77,8 @@ export type Removal = {
 };
 
 /**
- * Removes what an installation that is no more made for its attempts in a namespace: Jobs with their pods, each pod with its own
- * grace, and Secrets. Ends when they are gone, with the names of the Jobs. Needs the rights to list and delete Jobs, and to delete
+ * Removes what a deleted installation created for its attempts in a namespace: Jobs with their pods, each pod with its own
+ * grace period, and Secrets. Returns the names of the Jobs once all are gone. Needs the rights to list and delete Jobs, and to delete
  * collections of Secrets.
  */
 export async function removeAttempts({ instance, namespace, kubeConfig, signal }: Removal): Promise<string[]> {

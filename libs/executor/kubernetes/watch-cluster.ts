@@ -15,13 +15,13 @@ export type ClusterWatchOptions = {
   log: Logger;
 };
 
-/** What is followed of the cluster for one pool: its Jobs and pods, the nodes, and for admission every pod that has a node. */
+/** What one pool needs to follow in the cluster: its Jobs and pods, the nodes, and for admission every pod that has a node. */
 export type ClusterWatch = {
   jobs(): Job[];
   pods(): Pod[];
   /** Null when there is none of this name, or nodes may not be read. */
   node(name: string | null): Node | null;
-  /** Those that are known; none when nodes may not be read. */
+  /** The known nodes; none when nodes may not be read. */
   nodes(): Node[];
   /** Nodes and the placed pods of all namespaces; null when the account may not read them. Followed from the first call on. */
   everything(signal: AbortSignal): Promise<{ nodes: Node[]; pods: Pod[] } | null>;

@@ -10,7 +10,7 @@ const thing = z.object({ metadata: z.object({ name: z.string(), uid: z.string() 
 type Thing = z.infer<typeof thing>;
 const named = (name: string, resourceVersion = '1') => ({ metadata: { name, uid: name, resourceVersion } });
 
-/** An API of one kind: what is listed, and the watches that are open. */
+/** An API of one kind of object: its list, and the open watches. */
 let things: object[];
 let watches: ServerResponse[];
 let lists: number;
@@ -69,7 +69,7 @@ function open(change: Partial<WatchedListOptions<Thing>> = {}): WatchedList<Thin
   return list;
 }
 
-const tell = (type: string, object: object) => watches.at(-1)?.write(`${JSON.stringify({ type, object })}\n`);
+const send = (type: string, object: object) => watches.at(-1)?.write(`${JSON.stringify({ type, object })}\n`);
 const names = () => list.items().map((object) => object.metadata.name);
 const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 5_000, interval: 5 });
 const opened = () => eventually(() => watches.length).toBe(1);
@@ -81,15 +81,15 @@ test('lists, then follows what is added, changed and deleted', async () => {
   expect(names()).toEqual(['a']);
   await opened();
   await eventually(() => list.isCurrent()).toBe(true);
-  tell('ADDED', named('b', '2'));
-  tell('MODIFIED', named('a', '3'));
-  tell('BOOKMARK', { metadata: { resourceVersion: '4' } });
-  tell('DELETED', named('a', '5'));
+  send('ADDED', named('b', '2'));
+  send('MODIFIED', named('a', '3'));
+  send('BOOKMARK', { metadata: { resourceVersion: '4' } });
+  send('DELETED', named('a', '5'));
   await eventually(names).toEqual(['b']);
   expect(changes).toEqual(['+a', '+b', '+a', '-a']);
 });
 
-test('a socket that breaks: everything is listed anew, with what was missed', async () => {
+test('a socket that breaks: everything is listed again, including missed changes', async () => {
   const gone: string[] = [];
   open({ onChange: (object, isGone) => void (isGone && gone.push(object.metadata.name)) });
   await opened();
@@ -103,11 +103,11 @@ test('a socket that breaks: everything is listed anew, with what was missed', as
   expect(gone).toEqual(['a']);
 });
 
-test('a watch that the server no longer knows is begun anew', async () => {
+test('a watch whose position the server no longer knows is restarted', async () => {
   open();
   await opened();
   things = [named('d')];
-  tell('ERROR', { kind: 'Status', code: 410, message: 'too old resource version' });
+  send('ERROR', { kind: 'Status', code: 410, message: 'too old resource version' });
   watches.at(-1)?.end();
   await eventually(names).toEqual(['d']);
 });
@@ -121,20 +121,20 @@ test('a change that a silent watch lost is found by the next list', async () => 
   expect(warnings).toEqual([]);
 });
 
-test('a listener that throws, and a change that cannot be read, stop nothing', async () => {
+test('neither a listener that throws nor an unreadable change stops the list', async () => {
   open({
     onChange: () => {
-      throw new Error('a fault of the listener');
+      throw new Error('an error of the listener');
     },
   });
   await opened();
-  tell('ADDED', { metadata: { resourceVersion: '2' } });
+  send('ADDED', { metadata: { resourceVersion: '2' } });
   watches.at(-1)?.write('no JSON\n');
-  tell('ADDED', named('f', '3'));
+  send('ADDED', named('f', '3'));
   await eventually(names).toEqual(['a', 'f']);
 });
 
-test('a server that is away: it is not current, and is again once the server is back', async () => {
+test('while the server is away the list is not current, and it is again once the server is back', async () => {
   refusal = 503;
   open();
   await eventually(() => lists).toBeGreaterThan(3);
@@ -145,14 +145,14 @@ test('a server that is away: it is not current, and is again once the server is 
   expect(names()).toEqual(['a']);
 });
 
-test('lists that arrive without a watch that opens are not current', async () => {
+test('a list without an open watch is not current', async () => {
   watchStatus = 500;
   open();
   await eventually(() => lists).toBeGreaterThan(3);
   expect([names(), list.isCurrent()]).toEqual([['a'], false]);
 });
 
-test('what may not be read is denied, which is an answer', async () => {
+test('objects that may not be read are denied, which is an answer', async () => {
   refusal = 403;
   open();
   await list.answered(AbortSignal.timeout(5_000));

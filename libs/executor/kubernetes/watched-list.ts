@@ -12,14 +12,14 @@ export type WatchedListOptions<T extends WatchedObject> = {
   path: string;
   /** labelSelector, fieldSelector. */
   query: Readonly<Record<string, string>>;
-  /** Lists what the watch then follows. */
+  /** Lists the objects that the watch then follows. */
   list(signal: AbortSignal): Promise<Listed<T>>;
-  /** Of what the watch brings. */
+  /** The schema of an object from the watch. */
   parse(object: unknown): T;
-  /** Called for every change, `gone` with the last that was seen of it. */
+  /** Called for every change, `gone` with the object's last state. */
   onChange?(object: T, gone: boolean): void;
   log: Logger;
-  /** A watch may lose changes without a sign: everything is listed anew this often. */
+  /** A watch may lose changes silently: everything is listed again this often. */
   relistMs?: number;
   retry?: { baseMs: number; maxMs: number };
 };
@@ -28,19 +28,19 @@ export type WatchedList<T> = {
   items(): T[];
   /** True while changes arrive. */
   isCurrent(): boolean;
-  /** True when the account may not read these, or the cluster does not know them. */
+  /** True when the account may not read these, or the cluster does not have this type. */
   isDenied(): boolean;
-  /** Waits until all has been listed once, or was refused. */
+  /** Waits until all objects have been listed once, or the list was refused. */
   answered(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 };
 
 const listLimitMs = 30_000;
-/** Rights are granted, and types of others installed, by people. */
+/** Granting rights and installing types is done by people, so it takes time. */
 const deniedPauseMs = 60_000;
-/** A watch that ends sooner than this, again and again, is a fault and not a server's habit. */
+/** A watch that repeatedly ends sooner than this is an error, not the server's habit. */
 const shortLifeMs = 1_000;
-/** Between two watches, as every half minute without an event, the list counts as current for this long. */
+/** Between two watches, as after every half minute without an event, the list counts as current for this long. */
 const reopenMs = 3_000;
 
 const watchEvent = z.object({
@@ -49,9 +49,9 @@ const watchEvent = z.object({
 });
 
 /**
- * The objects of one kind as they are now: lists them and follows their changes until it is closed. In place of the
- * client's informer, which after an error stops, and whose restarting starts it twice: here one loop lists, watches, and
- * after any end of the watch begins anew, with one growing pause after failures.
+ * The objects of one kind as they are now: lists them and follows their changes until it is closed. Replaces the
+ * client's informer, which stops after an error, and which starts twice when restarted: here one loop lists, watches, and
+ * starts over whenever the watch ends, with one growing pause after failures.
  */
 export function watchedList<T extends WatchedObject>(options: WatchedListOptions<T>): WatchedList<T> {
   const { log, name, relistMs = 300_000, retry = { baseMs: 500, maxMs: 10_000 } } = options;
@@ -71,7 +71,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
     try {
       options.onChange?.(object, gone);
     } catch (error) {
-      log.error({ err: error }, `${name}: whoever follows a change failed`);
+      log.error({ err: error }, `${name}: a listener of a change failed`);
     }
   }
 
@@ -86,7 +86,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
     answered.resolve();
   }
 
-  /** Watches until the watch ends or everything is to be listed again. Rejects with what broke it. */
+  /** Watches until the watch ends or everything must be listed again. Rejects with the error that broke it. */
   async function follow(): Promise<void> {
     const ended = Promise.withResolvers<void>();
     let failure: Error | null = null;
@@ -94,14 +94,14 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
       try {
         const event = watchEvent.parse({ type, object });
         if (event.type === 'ERROR') {
-          // 410: the server no longer knows where we were.
+          // 410: the server no longer knows our position.
           failure = Object.assign(new Error(`the watch was refused with ${event.object.code}`), { statusCode: event.object.code });
           return;
         }
         resourceVersion = event.object.metadata?.resourceVersion ?? resourceVersion;
         if (event.type !== 'BOOKMARK') change(options.parse(object), event.type === 'DELETED');
       } catch (error) {
-        log.error({ err: error }, `${name}: a change cannot be read`);
+        log.error({ err: error }, `${name}: a change could not be parsed`);
       }
     };
     let over = false;
@@ -114,7 +114,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
     };
     const query = { ...options.query, resourceVersion: resourceVersion ?? '', allowWatchBookmarks: true };
     const controller = await options.watch.watch(options.path, query, onEvent, onEnd);
-    // It answers alike when it could not connect, after it has told the end.
+    // It also calls this when it could not connect, after it has reported the end.
     isOpen = !over;
     const abort = () => controller.abort();
     const timer = setTimeout(abort, Math.max(0, listedAt + relistMs - Date.now()));
@@ -151,7 +151,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
           continue;
         }
         if (Date.now() - began > retry.maxMs) failures = 0;
-        // One line at the start of an outage, and then ever fewer.
+        // One line at the start of an outage, and then increasingly rarely.
         if (Number.isInteger(Math.log2(failures + 1)) && status !== 410) {
           log.warn({ err: error, failures: failures + 1 }, `${name} cannot be watched`);
         }
@@ -160,7 +160,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
     }
   }
 
-  // A list that nobody waits for may never come.
+  // A list that nobody waits for may never arrive.
   answered.promise.catch(() => undefined);
   const running = run().catch((error: unknown) => {
     if (!signal.aborted) log.error({ err: error }, `${name}: watching ended`);
@@ -179,7 +179,7 @@ export function watchedList<T extends WatchedObject>(options: WatchedListOptions
   };
 }
 
-/** The ends of a watch that are none of its faults: by us, and after half a minute without an event. */
+/** Ends of the watch that are not errors: by us, and after half a minute without an event. */
 function isFault(error: unknown): boolean {
   if (error === null || error === undefined) return false;
   return !(error instanceof Error) || (error.name !== 'AbortError' && error.name !== 'TimeoutError');

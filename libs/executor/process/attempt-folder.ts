@@ -9,7 +9,7 @@ const launchRecord = z.object({
   generation: z.number().int(),
   name: z.string(),
   slots: z.number(),
-  /** The process that took it on itself to start the agent. */
+  /** The process that claimed the start of the agent. */
   launcher: processIdentity,
 });
 export type LaunchRecord = z.infer<typeof launchRecord>;
@@ -24,13 +24,13 @@ const safeId = /^[A-Za-z0-9_-]+$/;
 const launchFile = /^launch-(\d+)\.json$/;
 
 /**
- * The folder of one attempt: `launch-N.json` (the Nth try at starting it; made exclusively, so that one launcher wins),
+ * The folder of one attempt: `launch-N.json` (the Nth try at starting it; created exclusively, so that one launcher wins),
  * `process-N.json` (what it spawned), `stop.json`, `ended.json` (how our own child ended), `stderr.log`, and `work/`, the
- * agent's own folder, with the agent's own word in it.
+ * agent's own folder, with the agent's own records in it.
  */
 export function attemptFolder(root: string, attemptId: string) {
   if (!safeId.test(attemptId)) {
-    throw new CairnError('invalid_path', `The attempt id ${JSON.stringify(attemptId)} cannot name a folder`);
+    throw new CairnError('invalid_path', `The attempt id ${JSON.stringify(attemptId)} is not a valid folder name`);
   }
   const path = join(root, attemptId);
   const workDir = join(path, 'work');
@@ -49,12 +49,12 @@ export function attemptFolder(root: string, attemptId: string) {
     logFile: join(path, 'stderr.log'),
     launch,
     make: () => mkdirSync(workDir, { recursive: true }),
-    /** True when this caller is the one to start the agent. */
+    /** True when this caller must start the agent. */
     claimLaunch: (number: number, record: LaunchRecord) => createExclusive(join(path, `launch-${number}.json`), record),
     launchFile: (number: number) => join(path, `launch-${number}.json`),
     recordProcess: (number: number, identity: z.infer<typeof processIdentity>) =>
       replaceRecord(join(path, `process-${number}.json`), identity),
-    /** The agent: the process that claimed the work folder, or else the one that was spawned last; null when none is known. */
+    /** The agent: the process that claimed the work folder, or else the last one spawned; null when none is known. */
     agent() {
       const number = launch()?.number ?? 0;
       return readAgent(workDir)?.process ?? readRecord(join(path, `process-${number}.json`), processIdentity);
@@ -63,7 +63,7 @@ export function attemptFolder(root: string, attemptId: string) {
     stop: () => readRecord(join(path, 'stop.json'), stopRecord),
     recordEnd: (record: EndRecord) => replaceRecord(join(path, 'ended.json'), record),
     isOver: () => readExit(workDir) !== null || readRecord(join(path, 'ended.json'), endRecord) !== null,
-    /** How the agent ended, by its own word or by what its parent saw; nulls when nobody knows. */
+    /** How the agent ended, as recorded by itself or by its parent; nulls when unknown. */
     end(): EndRecord {
       const code = readExit(workDir);
       return code !== null ? { code, signal: null } : (readRecord(join(path, 'ended.json'), endRecord) ?? { code: null, signal: null });

@@ -10,7 +10,7 @@ import type { AttemptFolder } from './attempt-folder.ts';
 export type AgentCommand = {
   /** Program and arguments of the agent. */
   command: readonly string[];
-  /** All the environment the agent gets beside the attempt's own: nothing of this process leaks into it. */
+  /** The agent's whole environment apart from the attempt's own: nothing of this process leaks into it. */
   baseEnv: Readonly<Record<string, string>>;
 };
 
@@ -19,8 +19,8 @@ export type LaunchResult = { identity: ProcessIdentity | null; child: ChildProce
 
 /**
  * Starts the agent of `spec` in `folder`, or finds the one that was started before. Of several callers, in this or in
- * other processes, one starts it and the others find it; when the one is killed before or after it spawned, the next
- * caller goes on from there. Waits, until `signal`, for another process that is about to spawn.
+ * other processes, one starts it and the others find it; when that one is killed before or after it spawned, the next
+ * caller continues from there. Waits, until `signal`, for another process that is about to spawn.
  */
 export async function launchAgent(
   folder: AttemptFolder,
@@ -40,13 +40,13 @@ export async function launchAgent(
       await sleep(20, signal);
       continue;
     }
-    // Whoever launched it was killed: had it spawned the agent, the agent lives or has claimed its folder.
+    // Its launcher was killed: if it had spawned the agent, the agent would be alive or have claimed its folder.
     const orphan = launch === null ? undefined : processesByAttempt().get(spec.attemptId)?.[0];
     if (launch !== null && orphan !== undefined) {
       folder.recordProcess(launch.number, orphan);
       return { identity: orphan, child: null };
     }
-    // The agent may have come and gone between the two looks.
+    // The agent may have started and exited between the two checks.
     if (folder.agent() !== null || folder.isOver()) continue;
     const number = (launch?.number ?? 0) + 1;
     const { attemptId, generation, name, slots } = spec;
@@ -69,7 +69,7 @@ async function spawnAgent(folder: AttemptFolder, number: number, spec: LaunchSpe
         CAIRN_ATTEMPT_GENERATION: String(spec.generation),
         CAIRN_WORK_DIR: folder.workDir,
       },
-      // A session of its own and files in the place of pipes: the agent outlives this process.
+      // Its own session, and files instead of pipes: the agent outlives this process.
       detached: true,
       stdio: ['ignore', log, log],
     });

@@ -60,7 +60,7 @@ async function startAndWait(executor: Executor, behaviour: string): Promise<void
   await eventually(() => startLines().length).toBe(1);
 }
 
-test('an agent that ends is reported with its code, and its change is told', async () => {
+test('an agent that ends is reported with its code, and the change is reported', async () => {
   const executor = open();
   const changed: string[] = [];
   executor.onChange((id) => changed.push(id));
@@ -74,7 +74,7 @@ test('a crash shows the code that the parent saw, and what the agent printed', a
   const executor = open();
   await executor.start(spec('crash'), limit());
   await eventually(async () => await observed(executor)).toMatchObject({ phase: 'exited', exitCode: 1 });
-  expect(await executor.logs(attemptId)).toMatch(/the agent speaks\n[\s\S]*a fault of the agent/);
+  expect(await executor.logs(attemptId)).toMatch(/the agent speaks\n[\s\S]*an error of the agent/);
 });
 
 test('an agent killed by a signal has no exit code', async () => {
@@ -133,7 +133,7 @@ test('a process outlives its executor and the next one adopts it and learns its 
   expect(await observed(second)).toMatchObject({ phase: 'exited', exitCode: 75 });
 });
 
-test('a launcher killed before it spawned leaves the attempt to be started by the next', async () => {
+test('when a launcher is killed before it spawned, the next one starts the attempt', async () => {
   await killedLauncher();
   const executor = open();
   expect(await observed(executor)).toBeUndefined();
@@ -141,7 +141,7 @@ test('a launcher killed before it spawned leaves the attempt to be started by th
   await eventually(() => startLines().length).toBe(1);
 });
 
-test.each(['run', 'silent'])('a launcher killed after it spawned has its agent adopted (agent: %s)', async (behaviour) => {
+test.each(['run', 'silent'])('when a launcher is killed after it spawned, its agent is adopted (agent: %s)', async (behaviour) => {
   await killedLauncher(behaviour);
   await eventually(() => startLines().length).toBe(1);
   const executor = open();
@@ -150,7 +150,7 @@ test.each(['run', 'silent'])('a launcher killed after it spawned has its agent a
   expect(startLines()).toHaveLength(1);
 });
 
-test('a second agent in the same work folder ends with code 79', async () => {
+test('a second agent in the same work folder exits with code 79', async () => {
   const executor = open();
   await startAndWait(executor, 'run');
   const env = { CAIRN_ATTEMPT_ID: attemptId, CAIRN_ATTEMPT_GENERATION: '1', CAIRN_WORK_DIR: workDir(), TEST_STARTS: starts };
@@ -179,7 +179,7 @@ test('a stop lets the agent end by itself within the grace', async () => {
   await eventually(async () => await observed(executor)).toMatchObject({ phase: 'exited', exitCode: 75 });
 });
 
-test('a stop kills an agent that does not heed it, though the executor that was asked is gone', async () => {
+test('a stop kills an agent that ignores it, although the executor that was asked is gone', async () => {
   const first = open();
   await startAndWait(first, 'stubborn');
   await first.stop(attemptId, { graceSeconds: 0.3, reason: 'test' });
@@ -209,7 +209,7 @@ test('a forgotten attempt leaves no process, no folder and no snapshot', async (
   expect(await executor.observe(limit())).toEqual([]);
 });
 
-test('a program that cannot be started is an error that names it, and leaves room for the next try', async () => {
+test('a program that cannot be started is an error that names it, and a later try can succeed', async () => {
   const broken = open(['/no/such/program']);
   await expect(broken.start(spec('run'), limit())).rejects.toThrow(/\/no\/such\/program cannot be started.*ENOENT/);
   await startAndWait(open(), 'run');

@@ -10,20 +10,20 @@ import { type AttemptFolder, attemptFolder, attemptFolders } from './attempt-fol
 import { type AgentCommand, launchAgent } from './launch-agent.ts';
 
 export type ProcessExecutorOptions = AgentCommand & {
-  /** Where the records and work folders are kept: below `<stateDir>/process`. */
+  /** The records and work folders are below `<stateDir>/process`. */
   stateDir: string;
-  /** How often processes that are not our children are looked at. */
+  /** How often to check processes that are not our children. */
   pollMs?: number;
 };
 
-/** How long `observe` waits for killed processes to be gone: it looks again soon. */
+/** How long `observe` waits for killed processes to be gone: it checks again soon. */
 const goneLimitMs = 2000;
-/** How long a folder's removal waits for them, before it fails: a busy disk holds the end of a process up. */
+/** How long a folder's removal waits for them before it fails: a busy disk delays the end of a process. */
 const removeLimitMs = 10_000;
 const logTailBytes = 16 * 1024;
 
 /**
- * Runs attempts as processes of this machine (Linux). What is known of them lies in files, so that any executor with the
+ * Runs attempts as processes of this machine (Linux). All state is in files, so that any executor with the
  * same `stateDir`, in this process or the next, sees and adopts them all.
  */
 export function processExecutor(options: ProcessExecutorOptions): Executor {
@@ -36,8 +36,8 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
   const root = join(options.stateDir, 'process');
   mkdirSync(root, { recursive: true });
   const listeners = new Set<(attemptId: string) => void>();
-  /** Attempts whose end has been told to the listeners. */
-  const told = new Set<string>();
+  /** Attempts whose end the listeners have been notified of. */
+  const notified = new Set<string>();
   /** Stops whose SIGTERM this executor has sent. */
   const asked = new Set<string>();
   const attempts = oneAtATime();
@@ -51,7 +51,7 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
       throw new CairnError('unavailable', `Processes of ${folder.attemptId} outlive SIGKILL: its folder ${folder.path} is kept`);
     }
     await rm(folder.path, { recursive: true, force: true });
-    told.delete(folder.attemptId);
+    notified.delete(folder.attemptId);
     asked.delete(folder.attemptId);
   }
 
@@ -64,22 +64,22 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
     if (started < spec.generation) await remove(folder);
     const { identity, child } = await launchAgent(folder, spec, options, signal);
     child?.once('exit', (code, killedBy) => {
-      // After `close` the next executor is the one to write; it finds the process gone all the same.
+      // After `close` only the next executor may write; it notices the ended process too.
       if (closed || folder.launch() === null) return;
       folder.recordEnd({ code, signal: killedBy });
-      tell(spec.attemptId);
+      notify(spec.attemptId);
     });
     const pid = identity?.pid ?? child?.pid ?? 0;
     return { place: placeOf(pid), handle: `${spec.attemptId}.${spec.generation}` };
   }
 
-  function tell(attemptId: string): void {
-    if (told.has(attemptId)) return;
-    told.add(attemptId);
+  function notify(attemptId: string): void {
+    if (notified.has(attemptId)) return;
+    notified.add(attemptId);
     for (const listener of listeners) listener(attemptId);
   }
 
-  /** Sends what is due of a stop request: SIGTERM once, and after the deadline SIGKILL to everything. */
+  /** Sends what is due for a stop request: SIGTERM once, and after the deadline SIGKILL to every process. */
   async function pursueStop(folder: AttemptFolder): Promise<void> {
     const stop = folder.stop();
     const agent = folder.agent();
@@ -91,22 +91,22 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
     if (Date.now() >= stop.deadline && isAlive(agent)) await killAttemptProcesses([folder.attemptId], { limitMs: 0 });
   }
 
-  async function look(): Promise<void> {
+  async function check(): Promise<void> {
     for (const folder of attemptFolders(root)) {
-      if (told.has(folder.attemptId)) continue;
+      if (notified.has(folder.attemptId)) continue;
       await pursueStop(folder);
       const agent = folder.agent();
-      if (agent !== null && !isAlive(agent)) tell(folder.attemptId);
+      if (agent !== null && !isAlive(agent)) notify(folder.attemptId);
     }
   }
 
-  let looking: Promise<void> | undefined;
+  let checking: Promise<void> | undefined;
   const timer = setInterval(() => {
-    looking ??= look()
-      // A folder that is just being removed cannot be read; the next look sees it whole or not at all.
+    checking ??= check()
+      // A folder that is being removed cannot be read; the next check sees it whole or not at all.
       .catch(() => undefined)
       .finally(() => {
-        looking = undefined;
+        checking = undefined;
       });
   }, options.pollMs ?? 200);
   timer.unref();
@@ -117,8 +117,8 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
     if (folders.some((folder) => folder.agent() === null)) adoptOrphans(folders);
     const dead = folders.filter((folder) => isDead(folder)).map((folder) => folder.attemptId);
     const left = dead.length === 0 ? new Set<string>() : await killAttemptProcesses(dead, { limitMs: goneLimitMs, signal });
-    // What could not be ended yet is told again when it is looked at the next time.
-    for (const attemptId of left) told.delete(attemptId);
+    // A process that could not be ended yet is reported again at the next check.
+    for (const attemptId of left) notified.delete(attemptId);
     return folders.flatMap((folder) => {
       const snapshot = snapshotOf(folder, dead.includes(folder.attemptId), left.has(folder.attemptId));
       return snapshot === null ? [] : [snapshot];
@@ -152,12 +152,12 @@ export function processExecutor(options: ProcessExecutorOptions): Executor {
       closed = true;
       clearInterval(timer);
       listeners.clear();
-      await Promise.allSettled([attempts.settled(), looking]);
+      await Promise.allSettled([attempts.settled(), checking]);
     },
   };
 }
 
-/** Finds the agents whose launcher was killed before it could write down what it had spawned. */
+/** Finds the agents whose launcher was killed before it could record what it had spawned. */
 function adoptOrphans(folders: AttemptFolder[]): void {
   const processes = processesByAttempt();
   for (const folder of folders) {
@@ -168,13 +168,13 @@ function adoptOrphans(folders: AttemptFolder[]): void {
   }
 }
 
-/** True when the agent was started and runs no more. */
+/** True when the agent was started and no longer runs. */
 function isDead(folder: AttemptFolder): boolean {
   const agent = folder.agent();
   return agent === null ? folder.isOver() : !isAlive(agent);
 }
 
-/** Null for an attempt whose launcher was killed before it spawned anything: nothing was started, `start` begins anew. */
+/** Null for an attempt whose launcher was killed before it spawned anything: nothing was started, `start` starts over. */
 function snapshotOf(folder: AttemptFolder, isOver: boolean, hasRemains: boolean): Snapshot | null {
   const launch = folder.launch();
   if (launch === null) return null;
@@ -183,9 +183,10 @@ function snapshotOf(folder: AttemptFolder, isOver: boolean, hasRemains: boolean)
   if (agent === null && !isOver && !isAlive(launcher)) return null;
   const base = { attemptId, generation, name, place: placeOf(agent?.pid ?? 0), finding: null };
   if (!isOver) return { ...base, phase: 'running', exitCode: null, message: agent === null ? 'being started' : 'running' };
-  if (hasRemains) return { ...base, phase: 'running', exitCode: null, message: 'the agent ended; processes it left behind do not end' };
+  if (hasRemains)
+    return { ...base, phase: 'running', exitCode: null, message: 'the agent ended; processes that it left behind do not end' };
   const { code, signal } = folder.end();
-  const how = code !== null ? `ended with code ${code}` : signal !== null ? `was killed by ${signal}` : 'is gone without a word';
+  const how = code !== null ? `ended with code ${code}` : signal !== null ? `was killed by ${signal}` : 'vanished without a record';
   return { ...base, phase: 'exited', exitCode: code, message: `the agent ${how}` };
 }
 

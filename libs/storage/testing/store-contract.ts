@@ -10,7 +10,7 @@ import type { ObjectStore } from '../object-store.ts';
 /** An empty store for one test. */
 export type OpenedStore = {
   store: ObjectStore;
-  /** As messages name it. */
+  /** As named in messages. */
   place: string;
   /** What unfinished writes have left or are writing. */
   unfinished(): Promise<string[]>;
@@ -67,7 +67,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
   });
 
   test.each(['a b/c d.npy', 'a+b/c+d', 'Größe/模型/é.npy', "quote'(1)!*~&=%20/100%", '%2e%2e/x#y?z'])(
-    'the key %s is one and the same everywhere',
+    'the key %s means the same object everywhere',
     async (key) => {
       await store.put(key, 'x');
       await store.put('other', 'y');
@@ -84,7 +84,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     },
   );
 
-  test('a range gives its bytes only', async () => {
+  test('a range returns only its bytes', async () => {
     await store.put('object', '0123456789');
     const range = async (start: number, end?: number) =>
       text(await store.get('object', { range: end === undefined ? { start } : { start, end } }));
@@ -95,7 +95,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect(await range(10)).toBe('');
   });
 
-  test('a second put replaces the first, except when it is asked to leave it', async () => {
+  test('a second put replaces the first, except with ifAbsent', async () => {
     await store.put('log', 'first');
     await store.put('log', 'second');
     expect(await store.put('log', 'third', { ifAbsent: true })).toEqual({ bytes: 5, sha256: sha256('third'), written: false });
@@ -104,7 +104,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect(await opened.unfinished()).toEqual([]);
   });
 
-  test('a missing object is not_found, a folder of objects too', async () => {
+  test('a missing object is not_found, and so is a folder of objects', async () => {
     await store.put('a/b', 'x');
     for (const key of ['absent', 'a', 'a/b/c']) {
       const missing = { code: 'not_found', message: expect.stringContaining(`There is no object ${key} in ${opened.place}`) };
@@ -131,7 +131,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     for (const call of calls) await expect(call()).rejects.toMatchObject(refused);
   });
 
-  test('a listing has the keys of its folder alone, in the order of their bytes', async () => {
+  test('a listing has only the keys of its folder, in byte order', async () => {
     for (const key of ['a/b', 'a/b-c', 'a/b.c', 'a/b0', 'a/d/e', 'a/d-f', 'ab', 'z']) await store.put(key, key);
     expect(await keys()).toEqual(['a/b', 'a/b-c', 'a/b.c', 'a/b0', 'a/d-f', 'a/d/e', 'ab', 'z']);
     expect(await keys('a/d')).toEqual(['a/d/e']);
@@ -140,7 +140,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect((await Array.fromAsync(store.list('a/d')))[0]).toEqual({ key: 'a/d/e', bytes: 5, modifiedAt: expect.any(Date) });
   });
 
-  test('a folder of objects goes at once, and its name can be used again', async () => {
+  test('a folder of objects is removed at once, and its name can be reused', async () => {
     await store.put('staging/att_1/a', 'x');
     await store.put('staging/att_1/b/c', 'x');
     await store.put('staging/att_10/a', 'x');
@@ -152,7 +152,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     await expect(store.removePrefix('')).rejects.toMatchObject({ code: 'invalid_path' });
   });
 
-  test('an interrupted put leaves nothing to be seen, and keeps what was there', async () => {
+  test('an interrupted put leaves nothing visible, and keeps the existing object', async () => {
     await store.put('object', 'old');
     const controller = new AbortController();
     const putting = store.put('object', Readable.from(endless()), { signal: controller.signal });
@@ -165,7 +165,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect((await store.getBytes('object')).toString()).toBe('old');
   });
 
-  test('a put that is aborted at any moment, also before it reads its stream, fails with the reason alone', async () => {
+  test('a put that is aborted at any moment, even before it reads its stream, fails with the reason alone', async () => {
     const reason = new Error('superseded');
     for (let turns = 0; turns < 12; turns += 1) {
       const controller = new AbortController();
@@ -177,7 +177,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     }
   });
 
-  test('a signal that is aborted already stops every call', async () => {
+  test('a signal that is already aborted stops every call', async () => {
     await store.put('object', 'x');
     const reason = new Error('superseded');
     const signal = AbortSignal.abort(reason);
@@ -196,7 +196,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('a source that fails is passed on as it is, and nothing is stored', async () => {
+  test('the error of a failing source is passed on unchanged, and nothing is stored', async () => {
     const failure = new Error('the network is gone');
     async function* broken() {
       yield Buffer.from('half');
@@ -208,7 +208,7 @@ export function storeContract(open: () => Promise<OpenedStore>): void {
     expect(await opened.unfinished()).toEqual([]);
   });
 
-  test('a download is whole and has the digest asked for, or is not there', async () => {
+  test('a download is complete with the expected digest, or does not appear', async () => {
     await store.put('weights', 'weights');
     const file = join(folder, 'deep', 'er', 'weights.pt');
     await expect(store.download('weights', file, { sha256: sha256('others') })).rejects.toMatchObject({

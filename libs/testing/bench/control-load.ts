@@ -7,43 +7,43 @@ import { quantile, show } from './quantiles.ts';
 
 export const submission = { recipe: 'mini', dataset: 'bench', noReuse: true } as const;
 
-/** Of a rate that is kept up: answers within this, and next to nothing refused. */
+/** Conditions for a sustained rate: answers within this, and almost nothing refused. */
 const usualP99LimitMs = 250;
-/** Where other work makes even a service at rest late, as much more is allowed as this. */
+/** Where other work slows down even an idle service, up to this multiple of the idle latency is allowed. */
 const overAtRest = 2;
 const refusedShare = 0.01;
 const firstRate = 8;
 const growth = 1.4;
 const highestRate = 500;
-/** How far beyond the rate that it keeps up the service is driven, to see what it does then. */
+/** How far beyond the sustained rate the service is driven, to see how it behaves then. */
 const beyond = 4;
-/** Other work on the machine spoils a step now and then: a rate counts as too high when it is so twice. */
+/** Other work on the machine occasionally spoils a step: a rate counts as too high when it fails twice. */
 const tries = 2;
 
-export type Step = {
+export type RateStep = {
   rate: number;
-  /** Milliseconds to the answers of those that made a run, and to those of the refused. */
+  /** Milliseconds to the answers of submissions that created a run, and to the refusals. */
   answers: number[];
   refusals: number[];
-  /** Of what has room of its own, asked ten times a second meanwhile. */
+  /** Of endpoints with a capacity of their own, polled ten times a second in the meantime. */
   health: number[];
   submittedAt: Map<string, number>;
-  /** Processor seconds by program, from the first submission until all that came of them has started. */
+  /** Processor seconds by program, from the first submission until everything that it caused has started. */
   cpuSeconds: Record<string, number>;
-  /** Runs that were taken but had not started when the limit of time was over. */
+  /** Runs that were accepted but had not started when the time limit was over. */
   late: number;
 };
 
 /**
- * Open loop: a submission every 1/rate s, whether or not the one before was answered, and none is repeated. `settled` resolves when
- * everything that came of the runs is done, so that one step leaves the next no work.
+ * Open loop: a submission every 1/rate s, whether or not the previous one was answered, and none is repeated. `settled` resolves when
+ * everything that the runs caused is done, so that one step leaves no work to the next.
  */
 export async function submitSteadily(
   plane: ControlPlane,
   rate: number,
   seconds: number,
   settled: (runs: ReadonlyMap<string, number>) => Promise<number>,
-): Promise<Step> {
+): Promise<RateStep> {
   const [answers, refusals, health]: number[][] = [[], [], []];
   const submittedAt = new Map<string, number>();
   const before = await plane.cpuSeconds();
@@ -81,11 +81,11 @@ async function probe(plane: ControlPlane, took: number[], signal: AbortSignal): 
   }
 }
 
-const keepsUp = (step: Step, p99LimitMs: number): boolean =>
+const keepsUp = (step: RateStep, p99LimitMs: number): boolean =>
   quantile(step.answers, 0.99) <= p99LimitMs && step.refusals.length <= refusedShare * (step.answers.length + step.refusals.length);
 
 /**
- * Raises the rate until the service refuses or is late, then drives it far beyond. Prints a line a step.
+ * Raises the rate until the service refuses or is late, then drives it far beyond. Prints a line per step.
  *
  * @param atRest milliseconds that submissions took one at a time, in the same run
  */
@@ -94,11 +94,11 @@ export async function stepUp(
   seconds: number,
   atRest: readonly number[],
   settled: (runs: ReadonlyMap<string, number>) => Promise<number>,
-): Promise<{ kept: Step | null; driven: Step }> {
+): Promise<{ kept: RateStep | null; driven: RateStep }> {
   const p99LimitMs = Math.max(usualP99LimitMs, overAtRest * quantile(atRest, 0.99));
-  let kept: Step | null = null;
+  let kept: RateStep | null = null;
   const rows: Record<string, string | number>[] = [];
-  const add = (step: Step): Step => {
+  const add = (step: RateStep): RateStep => {
     rows.push(rowOf(step));
     return step;
   };
@@ -114,24 +114,24 @@ export async function stepUp(
   }
   const driven = add(await submitSteadily(plane, (kept?.rate ?? firstRate) * beyond, seconds, settled));
   console.table(rows);
-  console.log(`kept up: ${kept?.rate ?? 'none'} a second, with answers within ${p99LimitMs.toFixed(0)} ms (p99)`);
+  console.log(`sustained: ${kept?.rate ?? 'none'} per second, with answers within ${p99LimitMs.toFixed(0)} ms (p99)`);
   return { kept, driven };
 }
 
-function rowOf({ rate, answers, refusals, health, late }: Step): Record<string, string | number> {
+function rowOf({ rate, answers, refusals, health, late }: RateStep): Record<string, string | number> {
   return {
-    'a second': rate,
+    'per second': rate,
     taken: answers.length,
     'p50 / p99 to the answer': `${show(answers, 0.5)} / ${show(answers, 0.99)}`,
     refused: refusals.length,
     'p99 to the refusal': show(refusals, 0.99),
-    'p99 of /healthz and /readyz beside it': show(health, 0.99),
+    'p99 of /healthz and /readyz in the meantime': show(health, 0.99),
     'started late': late,
   };
 }
 
-/** Processor time of one submission by program, and how many of them a core's second pays for. */
-export function costOf({ cpuSeconds, answers }: Step): { table: Record<string, string>; perCore: number } {
+/** Processor time of one submission by program, and how many submissions a second one core can pay for. */
+export function costOf({ cpuSeconds, answers }: RateStep): { table: Record<string, string>; perCore: number } {
   const total = Object.values(cpuSeconds).reduce((sum, seconds) => sum + seconds, 0);
   const each = (seconds: number) => `${((seconds * 1000) / answers.length).toFixed(1)} ms`;
   return {
@@ -140,7 +140,7 @@ export function costOf({ cpuSeconds, answers }: Step): { table: Record<string, s
   };
 }
 
-/** Until each of the runs has started, or the limit is over. Answers how many had not. */
+/** Waits until each of the runs has started, or the limit is over. Returns how many had not. */
 export async function untilStarted(
   runs: ReadonlyMap<string, number>,
   startedAt: ReadonlyMap<string, number>,

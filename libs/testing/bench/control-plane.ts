@@ -21,7 +21,7 @@ export type Backend = 'postgres' | 'redis';
 export type ControlPlane = Awaited<ReturnType<typeof startControlPlane>>;
 
 /**
- * PostgreSQL, perhaps Valkey, the api and the controller as the real programs. Nothing takes what they start: the benchmark
+ * PostgreSQL, optionally Valkey, the api and the controller as the real programs. Nothing consumes what they start: the benchmark
  * consumes the queue itself, where a worker would start the agent.
  */
 export async function startControlPlane(backend: Backend, taskSlots: number) {
@@ -59,7 +59,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     CAIRN_OWNER_RUNS: '0',
     CAIRN_PROJECT_RUNS: '0',
   };
-  // What a program writes at this level is trouble, and belongs beside the figures.
+  // Output at this level is a problem, and belongs next to the figures.
   const start = (program: string): ChildProcess => spawn(process.execPath, [path.join(root, program)], { env, stdio: ['ignore', 2, 2] });
   const end = async (child: ChildProcess): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -79,7 +79,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
   const ready = async () => (await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) })).ok;
   await waitFor(() => ready().catch(() => false), { timeoutMs: 30_000, message: 'the api is ready' });
   await waitFor(async () => (await prisma.pool.count()) > 0, { timeoutMs: 30_000, message: 'the controller leads' });
-  // A dataset whose files nobody reads: no step of it is ever carried out here.
+  // A dataset whose files are never read: no step of it is ever executed here.
   const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
   await prisma.dataset.create({
     data: {
@@ -99,9 +99,9 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     queues,
     queueUrl,
     client,
-    /** Repeats nothing: a refusal is a refusal. */
+    /** Repeats nothing: a refusal counts as a refusal. */
     once: createClient({ url, token, tries: 1 }),
-    /** Asks both ports whether they are well, as a kubelet does. */
+    /** Polls the health of both ports, as a kubelet does. */
     checkHealth: async (): Promise<void> => {
       const signal = AbortSignal.timeout(60_000);
       const probes = await Promise.all([fetch(`${url}/healthz`, { signal }), fetch(`${internalUrl}/readyz`, { signal })]);
@@ -114,7 +114,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
       PostgreSQL: await familySeconds(postgres.pid()),
       ...(redis === null ? {} : { Valkey: await familySeconds(redis.pid()) }),
     }),
-    /** Ends an attempt as its agent would, so that its slot is free. */
+    /** Ends an attempt as its agent would, to free its slot. */
     endAttempt: async (attemptId: string, generation: number): Promise<void> => {
       const internal = createInternalClient({
         urls: [internalUrl],

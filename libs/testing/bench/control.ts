@@ -9,9 +9,9 @@ import { type Backend, type ControlPlane, startControlPlane } from './control-pl
 import { quantile, show, spread } from './quantiles.ts';
 
 /**
- * The control plane under load, on both queue backends: the rate of submissions that it keeps up, what one of them costs each program,
- * and what it does beyond that rate; the time from a submission to the call that starts its agent (next to a bare BullMQ hop in the
- * same run), and the time until a controller killed over a full backlog is whole again.
+ * The control plane under load, on both queue backends: the rate of submissions that it sustains, what one of them costs each program,
+ * and how it behaves beyond that rate; the time from a submission to the call that starts its agent (next to a bare BullMQ hop in the
+ * same run), and the recovery time of a controller killed over a full backlog.
  */
 const { values: options } = parseArgs({
   options: {
@@ -25,7 +25,7 @@ const { values: options } = parseArgs({
 const seconds = Number(options.seconds);
 const backlog = Number(options.backlog);
 
-/** BullMQ alone, one entry at a time on a prefix of its own: add to handler, in milliseconds. */
+/** BullMQ alone, one entry at a time on its own prefix: add to handler, in milliseconds. */
 async function bareHop(plane: ControlPlane, times: number): Promise<number[]> {
   const queues = openQueues({ url: plane.queueUrl, log: createLogger({ name: 'bench', level: 'error' }), prefix: 'bare', schema: 'bare' });
   await queues.waitUntilReady();
@@ -54,19 +54,19 @@ async function measureLoad(backend: Backend): Promise<void> {
         const at = performance.now();
         const { runId } = await plane.prisma.attempt.findUniqueOrThrow({ where: { id: attemptId }, select: { runId: true } });
         startedAt.set(runId, at);
-        // As a run that ends at once: otherwise thousands of attempts would stand that nobody works on.
+        // As a run that ends at once: otherwise thousands of attempts that nothing works on would accumulate.
         await plane.endAttempt(attemptId, generation);
       },
     });
-    // Warms the programs up: compiled code and open connections, as in a service that has run for a while.
+    // Warms the programs up: compiled code and open connections, as in a service that has been running for a while.
     await submitOneByOne(plane, startedAt, 20);
     const hops = await bareHop(plane, 200);
-    // What a person waits who submits to a service at rest: before the load, which leaves a backlog behind.
+    // How long a person waits who submits to an idle service: before the load, which leaves a backlog behind.
     const alone = await submitOneByOne(plane, startedAt, 100);
     console.log(`\n${backend}: one at a time`);
     console.table({ 'submission to start call': spread(alone), 'bare BullMQ, add to handler': spread(hops) });
     console.log(`start call over bare BullMQ, p95: ${(quantile(alone, 0.95) / quantile(hops, 0.95)).toFixed(1)} x`);
-    console.log(`\n${backend}: ${seconds} s at each rate; each submission starts an agent at once that ends its run`);
+    console.log(`\n${backend}: ${seconds} s at each rate; each submission at once starts an agent that ends its run`);
     const { kept, driven } = await stepUp(plane, seconds, alone, (runs) => untilStarted(runs, startedAt, 60_000));
     const starts = [...(kept?.submittedAt ?? [])].map(([runId, sent]) => (startedAt.get(runId) ?? Number.NaN) - sent);
     console.log(`submission to start call then, p50 / p99: ${show(starts, 0.5)} / ${show(starts, 0.99)}`);
@@ -78,12 +78,12 @@ async function measureLoad(backend: Backend): Promise<void> {
 
 function printCost(step: Parameters<typeof costOf>[0]): void {
   const { table, perCore } = costOf(step);
-  console.log(`processor time of one submission and all that came of it, at ${step.rate} a second`);
+  console.log(`processor time of one submission and everything it caused, at ${step.rate} per second`);
   console.table({ 'one submission': table });
-  console.log(`one core pays for ${perCore.toFixed(1)} a second`);
+  console.log(`one core is enough for ${perCore.toFixed(1)} per second`);
 }
 
-/** Each when the one before has started. Milliseconds from the submission to the start call. */
+/** Each when the previous one has started. Milliseconds from the submission to the start call. */
 async function submitOneByOne(plane: ControlPlane, startedAt: Map<string, number>, times: number): Promise<number[]> {
   const starts: number[] = [];
   for (let index = 0; index < times; index += 1) {
@@ -95,7 +95,7 @@ async function submitOneByOne(plane: ControlPlane, startedAt: Map<string, number
   return starts;
 }
 
-/** Of a service whose slots are taken: submissions queue up behind them, as they do on a cluster that is busy. */
+/** With all slots taken: submissions queue up behind them, as on a busy cluster. */
 async function measureBacklog(backend: Backend): Promise<void> {
   const plane = await startControlPlane(backend, 4);
   try {
@@ -121,14 +121,14 @@ async function measureBacklog(backend: Backend): Promise<void> {
     );
     await waitFor(() => taken.length >= 4, { timeoutMs: 60_000, message: 'the slots are taken' });
     await plane.killController();
-    // The freed slots show when the next leader admits over the whole backlog.
+    // The freed slots show when the next leader admits steps over the whole backlog.
     for (const entry of taken.splice(0)) await plane.endAttempt(entry.attemptId, entry.generation);
     await plane.queues.empty('tasks');
     const killed = performance.now();
     plane.startController();
     await waitFor(() => taken.length >= 4, { timeoutMs: 120_000, intervalMs: 10, message: 'the next steps started' });
     console.log(
-      `\n${backend}: controller killed and started over ${backlog} waiting steps, its queue emptied: whole again in ${((performance.now() - killed) / 1000).toFixed(1)} s`,
+      `\n${backend}: controller killed and restarted over ${backlog} waiting steps, its queue emptied: recovered in ${((performance.now() - killed) / 1000).toFixed(1)} s`,
     );
   } finally {
     await plane.close();

@@ -1,6 +1,6 @@
-"""What `npm run bench -- train` compares with: a plain torchvision loop over JPEG files, and the same model on random tensors.
+"""The comparison of `npm run bench -- train`: a plain torchvision loop over JPEG files, and the same model on random tensors.
 
-`make FOLDER` draws the files and their list; `plain FOLDER` and `random FOLDER` train for some steps and print images a second.
+`make FOLDER` draws the files and their list; `plain FOLDER` and `random FOLDER` train for some steps and print images per second.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _TYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 def make(folder: Path, count: int, rows: list[int]) -> None:
-    """Draws `count` pictures of the detail of photographs, 640 x 480, and lists of them: each of as many rows as its name says.
+    """Draws `count` pictures with the detail of photographs, 640 x 480, and lists of them: each with as many rows as its name says.
 
-    A list that is longer than `count` names the pictures again and again, each time as another image.
+    A list that is longer than `count` repeats the pictures, each time as another image.
     """
     images = folder / 'images'
     images.mkdir(parents=True)
@@ -48,7 +48,7 @@ def make(folder: Path, count: int, rows: list[int]) -> None:
 
 
 class JpegFiles(Dataset[tuple[Tensor, int]]):
-    """As torchvision's tutorials have it: PIL, then a chain of transforms on the image and on the tensor."""
+    """As in torchvision's tutorials: PIL, then a chain of transforms on the image and on the tensor."""
 
     def __init__(self, folder: Path, size: int, pad: int, length: int) -> None:
         self._paths = sorted((folder / 'images').iterdir())
@@ -86,7 +86,7 @@ def _batches(arguments: argparse.Namespace, device: torch.device) -> Iterator[tu
 
 
 def train(arguments: argparse.Namespace) -> float:
-    """Images a second from after the warm-up to the last step."""
+    """Images per second from the end of the warm-up to the last step."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.backends.cudnn.benchmark = True
     torch.set_num_threads(arguments.threads)

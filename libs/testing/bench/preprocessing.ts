@@ -7,7 +7,7 @@ import { isolatedPython, withoutPythonVariables } from '@cairn/runtime';
 import { z } from 'zod';
 
 /**
- * The gap between the preprocessings `cairn` and `reference` in a trained model's features and mAP@100. Without options: the newest model that
+ * The gap between the preprocessings `cairn` and `reference` in a trained model's features and mAP@100. By default: the newest model that
  * the demo trained, on its mini collection.
  */
 const { values: options } = parseArgs({
@@ -46,7 +46,7 @@ async function newest(kind: string): Promise<string> {
     names.map(async (name) => ({ path: join(folder, name), time: (await stat(join(folder, name))).mtimeMs })),
   );
   const last = dated.sort((a, b) => b.time - a.time)[0];
-  if (last === undefined) throw new Error(`${folder} holds no artifact: run \`npm run demo\` first, or name another home with --home`);
+  if (last === undefined) throw new Error(`${folder} has no artifact: run \`npm run demo\` first, or name another home with --home`);
   return last.path;
 }
 

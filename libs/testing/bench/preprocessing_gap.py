@@ -1,4 +1,4 @@
-"""How far `cairn` and `reference` preprocessing are apart for one model: the same images, decoded both ways, in features and in mAP@100."""
+"""The gap between `cairn` and `reference` preprocessing for one model: the same images, decoded both ways, in features and mAP@100."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import { quantile } from './quantiles.ts';
 import { benchStage, drawnLabels, stepRate, toldEvents } from './trainer-run.ts';
 
 /**
- * Images a second of our training loop, of a plain torchvision loop with the same model, batch, threads, loader processes and JPEG files, and
- * of the same model on random tensors, which is the limit. A process each, in turns, every file once; on a GPU where there is one. The
- * plain loop learns too, but resumes from nothing, records no bad image and tells nothing.
+ * Images per second of our training loop, of a plain torchvision loop with the same model, batch, threads, loader processes and JPEG files, and
+ * of the same model on random tensors, which is the limit. One process each, in turns, every file once; on a GPU where there is one. The
+ * plain loop trains too, but does not resume, record bad images or report anything.
  */
 const { values: options } = parseArgs({
   options: {
@@ -41,7 +41,7 @@ try {
   const rates: Record<string, number[]> = {};
   for (let round = 0; round < rounds; round += 1) {
     const entries = Object.entries(arms);
-    // Each arm comes first as often as last: what drifts with time drifts for all.
+    // Each arm is first as often as last: drift over time affects all equally.
     for (const [name, arm] of [...entries.slice(round % 3), ...entries.slice(0, round % 3)]) {
       rates[name] = [...(rates[name] ?? []), await arm(round)];
     }
@@ -63,7 +63,7 @@ async function theirs(mode: 'plain' | 'random'): Promise<number> {
   return Number(await run(rival, [mode, work, '--backbone', options.backbone, '--precision', options.precision, ...flags]));
 }
 
-/** One epoch by the real program, whose events tell when a step was over. */
+/** One epoch by the real program, whose events say when a step was done. */
 async function ours(round: number): Promise<number> {
   const folder = join(work, `round-${round}`);
   await mkdir(folder);
@@ -97,9 +97,9 @@ function report(rates: Record<string, number[]>): void {
   const against = (other: string): string => {
     const [ours, others] = [rates.cairn_trainer ?? [], rates[other] ?? []];
     const ratios = ours.map((rate, round) => rate / (others[round] ?? Number.NaN));
-    // Beside other work medians swing; the fastest rounds are the least disturbed.
+    // Next to other work medians vary; the fastest rounds are the least disturbed.
     return `${quantile(ratios, 0.5).toFixed(2)} by the median of the rounds' ratios, ${(Math.max(...ours) / Math.max(...others)).toFixed(2)} by the fastest rounds`;
   };
   console.log(`cairn_trainer against the plain loop: ${against('plain torchvision loop')} (the aim is at least 1.00)`);
-  console.log(`cairn_trainer against random tensors: ${against('random tensors')}; what is missing to 1 is lost to data and bookkeeping`);
+  console.log(`cairn_trainer against random tensors: ${against('random tensors')}; the difference to 1 is spent on data and bookkeeping`);
 }

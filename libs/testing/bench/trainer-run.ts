@@ -5,22 +5,22 @@ import { type TrainerConfig, type TrainerEvent, trainerConfig, trainerEvent } fr
 export type BenchStage = {
   /** The images and lists that `plain_training.py make` has drawn. */
   work: string;
-  /** A folder of the stage's own. */
+  /** The stage's own folder. */
   folder: string;
   backbone: string;
   /** Rows of the list: all of them are one epoch. */
   rows: number;
   classes: number;
-  /** Above what every bench has in common. */
+  /** In addition to the settings that all benchmarks share. */
   settings: { imageSize: number; batch: number; precision: string } & Record<string, unknown>;
   start?: TrainerConfig['start'];
   resume?: TrainerConfig['resume'];
 };
 
-/** The landmarks that `plain_training.py make` draws. */
+/** The number of landmarks that `plain_training.py make` draws. */
 export const drawnLabels = 100;
 
-/** A stage of one rank and one epoch, as fast as it goes. */
+/** A stage of one rank and one epoch, at full speed. */
 export function benchStage({ work, folder, backbone, rows, classes, settings, start = null, resume = null }: BenchStage): TrainerConfig {
   return trainerConfig.parse({
     protocol: 1,
@@ -48,16 +48,16 @@ export function benchStage({ work, folder, backbone, rows, classes, settings, st
   });
 }
 
-/** What the trainer has told so far. */
+/** The trainer's events so far. */
 export async function toldEvents({ eventsPath }: Pick<TrainerConfig, 'eventsPath'>): Promise<TrainerEvent[]> {
   const lines = (await readFile(eventsPath, 'utf8')).split('\n').slice(0, -1);
   return lines.map((line) => trainerEvent.parse(JSON.parse(line)));
 }
 
-/** Images a second from the first step that was told of, which is when everything is warm, to the last. */
+/** Images per second from the first reported step, when everything is warm, to the last. */
 export function stepRate(events: readonly TrainerEvent[], batch: number): number {
   const steps = events.filter((event) => event.event === 'step');
   const [first, last] = [steps[0], steps.at(-1)];
-  if (first === undefined || last === undefined || last.step === first.step) throw new Error('the trainer told of fewer than two steps');
+  if (first === undefined || last === undefined || last.step === first.step) throw new Error('the trainer reported fewer than two steps');
   return ((last.step - first.step) * batch) / (last.time - first.time);
 }

@@ -6,15 +6,15 @@ import { type ClusterWorld, gpuResource, type OpenService, shellImage, smallPods
 type Options = {
   /** Runs that wait. */
   runs: number;
-  /** For how long it is looked at. */
+  /** How long to measure. */
   seconds: number;
   kubeconfig: string;
   calls: readonly ApiCall[];
 };
 
-type Rest = { 'processor, % of a core': string; 'memory, MiB': number; 'API calls a second': string; 'of them watches': string };
+type Rest = { 'processor, % of a core': string; 'memory, MiB': number; 'API calls per second': string; 'of them watches': string };
 
-/** What a controller costs at rest, without a run and while many wait for a cluster that is full. */
+/** The cost of an idle controller, without a run and while many wait for a full cluster. */
 export async function measureRest(world: ClusterWorld, { runs, seconds, kubeconfig, calls }: Options): Promise<void> {
   const one = await world.open(
     { ...smallPods, image: shellImage, command: ['sleep', '36000'], gpusPerPod: 8, gpuResource },
@@ -42,7 +42,7 @@ export async function measureRest(world: ClusterWorld, { runs, seconds, kubeconf
   );
   await sleep(15_000);
   const waiting = await rest(one, calls, seconds);
-  console.log(`The controller at rest, looked at for ${seconds} s`);
+  console.log(`The controller at rest, measured for ${seconds} s`);
   console.table({ 'a full cluster, none waits': alone, [`a full cluster, ${runs} runs wait`]: waiting });
   await one.client.cancelRun(first, {});
   await one.close();
@@ -59,7 +59,7 @@ async function rest(one: OpenService, calls: readonly ApiCall[], seconds: number
   return {
     'processor, % of a core': ((100 * (after.cpuSeconds - before.cpuSeconds)) / took).toFixed(1),
     'memory, MiB': Math.round(after.residentMiB),
-    'API calls a second': aSecond(made.length),
+    'API calls per second': aSecond(made.length),
     'of them watches': aSecond(made.filter(({ verb }) => verb === 'WATCH').length),
   };
 }

@@ -9,8 +9,8 @@ import { measureDrain } from './drain.ts';
 import { measureFirstLine } from './first-line.ts';
 
 /**
- * The service on this machine over the cluster of KUBECONFIG: the time to a container's first line, what the controller costs at rest,
- * and what the drain of a node costs a training. Needs what the cluster tests need (docs/testing.md), 8 GPUs on one node.
+ * The service on this machine over the cluster of KUBECONFIG: the time to a container's first line, the cost of an idle controller,
+ * and what the drain of a node costs a training run. Needs the same as the cluster tests (docs/testing.md), 8 GPUs on one node.
  */
 const { values: options } = parseArgs({
   options: {

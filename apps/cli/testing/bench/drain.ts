@@ -6,8 +6,8 @@ import { type ClusterWorld, core, gpuResource, type OpenService } from '../clust
 const step = '384';
 
 /**
- * A node that is drained in the middle of a stage: cordoned, its pod evicted, and let in again as soon as the attempt is over, in place
- * of another node that would take the next one. What was lost of the training, and how long it stood still.
+ * A node that is drained in the middle of a stage: cordoned, its pod evicted, and uncordoned as soon as the attempt is over, to replace
+ * another node that would take the next one. How much of the training was lost, and how long it stood still.
  */
 export async function measureDrain(world: ClusterWorld, { image, kubeconfig }: { image: string; kubeconfig: string }): Promise<void> {
   const one = await world.open(
@@ -24,7 +24,7 @@ export async function measureDrain(world: ClusterWorld, { image, kubeconfig }: {
     },
     { kubeconfig },
   );
-  // Checkpoints of its own it saves seldom: what is lost is what the last one, at SIGTERM, does not hold.
+  // It rarely saves its own checkpoints: everything after the last one, at SIGTERM, is lost.
   const set = { 'stages.384.epochs': 200, 'stages.384.checkpointEverySteps': 10_000, 'stages.384.logEverySteps': 1 };
   const id = await one.submit({ set });
   await waitFor(async () => (await points(one, 1)).length > 30, {
@@ -62,7 +62,7 @@ export async function measureDrain(world: ClusterWorld, { image, kubeconfig }: {
     'training lost': secondsOf(lastStep.at - kept.at),
     'from the drain to the end of the attempt, its last checkpoint saved': secondsOf(endedAt - drainedAt),
     'from the drain to the next step of training': secondsOf(goesOn.at - drainedAt),
-    'beside it: from the making of the first attempt to its first step': secondsOf(began.at - new Date(first.createdAt).getTime()),
+    'for comparison: from the creation of the first attempt to its first step': secondsOf(began.at - new Date(first.createdAt).getTime()),
     'the drained attempt': `${first.state}, ${first.failure?.message.split('\n')[0] ?? ''}`,
   });
   await one.client.cancelRun(id, {});

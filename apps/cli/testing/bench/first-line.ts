@@ -4,26 +4,26 @@ import { quantile, spread } from '@cairn/testing/bench/quantiles';
 import type { ApiCall } from '../cluster/api-proxy.ts';
 import { batch, type ClusterWorld, core, shellImage, smallPods } from '../cluster/cluster-service.ts';
 
-/** Says one line and ends at SIGTERM, so that nothing of one measurement is left for the next. */
+/** Prints one line and ends at SIGTERM, so that one measurement leaves nothing for the next. */
 const command = ['sh', '-c', "echo started; trap 'exit 0' TERM; while true; do sleep 0.1; done"];
 
 type Options = {
   times: number;
   kubeconfig: string;
-  /** What the controller asks of the API server. */
+  /** The controller's calls to the API server. */
   calls: readonly ApiCall[];
 };
 
 /**
- * From a submission to the container's first line, by the time that the container runtime gives the line, and beside it the same of a
- * bare Job of the same image: the one call that `kubectl create job` makes, without the start of kubectl. One after the other, in turn.
+ * From a submission to the container's first line, by the container runtime's timestamp of the line, and for comparison the same for a
+ * bare Job of the same image: the one call of `kubectl create job`, without starting kubectl. One after another, in turn.
  */
 export async function measureFirstLine(world: ClusterWorld, { times, kubeconfig, calls }: Options): Promise<void> {
   const one = await world.open({ ...smallPods, image: shellImage, command }, { kubeconfig });
   const ours: number[] = [];
   const toJob: number[] = [];
   const bare: number[] = [];
-  // The first brings the dataset's lists, which the others reuse, and warms the programs up.
+  // The first makes the dataset's lists, which the others reuse, and warms the programs up.
   for (let index = 0; index <= times; index += 1) {
     const sent = Date.now();
     const id = await one.submit({ set: { 'stages.384.seed': 1000 + index } });
@@ -42,7 +42,7 @@ export async function measureFirstLine(world: ClusterWorld, { times, kubeconfig,
   console.log(`\nFrom the submission to the container's first line, ${times} times in turn`);
   console.table({
     'cairn submit': spread(ours),
-    'of it until the Job is asked for': spread(toJob),
+    'of which until the Job is requested': spread(toJob),
     'a bare Job': spread(bare),
   });
   console.log(`over a bare Job, by the medians: ${((quantile(ours, 0.5) - quantile(bare, 0.5)) / 1000).toFixed(2)} s`);

@@ -13,7 +13,7 @@ const item = (name: string, touchedBy: string[], seconds = 1) => ({ name, touche
 const names = (items: readonly { name: string }[]) => items.map(({ name }) => name);
 
 describe('what CI runs', () => {
-  test('is all that a change touches: a file, or what lies below a folder, and no folder whose name only begins alike', () => {
+  test("is everything that a change touches: a file, or a folder's content, but no folder with the same name prefix", () => {
     const items = [item('executor', ['libs/executor']), item('chart', ['k8s', 'docker/build/images.mjs'])];
     const touchedBy = (...paths: string[]) => names(choose(items, paths, 0).touched);
     expect(touchedBy('libs/executor/docker/life.ts')).toEqual(['executor']);
@@ -21,11 +21,11 @@ describe('what CI runs', () => {
     expect(touchedBy('libs/executors/a.ts', 'docker/build/images.mjs.bak')).toEqual([]);
   });
 
-  test('is everything where nobody can tell what changed', () => {
+  test('is everything where the changes are unknown', () => {
     expect(choose([item('a', ['x']), item('b', ['y'])], null, 5)).toMatchObject({ touched: [{ name: 'a' }, { name: 'b' }], left: [] });
   });
 
-  test('is a third of the rest, and with three seeds in a row all of it once', () => {
+  test('is a third of the rest, and with three seeds in a row everything once', () => {
     const anyItems = fc.uniqueArray(
       fc.record({ name: fc.string(), touchedBy: fc.constant(['x']), seconds: fc.integer({ min: 1, max: 500 }) }),
       {
@@ -44,7 +44,7 @@ describe('what CI runs', () => {
     );
   });
 
-  test('goes by the seed alone, and later seeds cut other thirds', () => {
+  test('depends only on the seed, and later seeds make other thirds', () => {
     const items = Array.from({ length: 9 }, (_, index) => item(`file ${index}`, ['x']));
     const drawnBy = (seed: number) => names(choose(items, [], seed).drawn).join();
     expect(drawnBy(4)).toBe(drawnBy(4));
@@ -84,12 +84,12 @@ test('without a base, what changed in the last half day counts, committed or not
   expect(commitCount(folder)).toBe(4);
 });
 
-test('with a base, what changed since it counts, and one that is not there is refused', () => {
+test('with a base, what changed since it counts, and an unknown base is refused', () => {
   expect(changedPaths(folder, 'HEAD~3').paths).toEqual(['new', 'old', 'recent', 'untracked']);
   expect(() => changedPaths(folder, 'no-such-commit')).toThrow('no-such-commit, which is not a commit of this clone');
 });
 
-test('in a clone that does not reach back far enough nobody can tell', () => {
+test('in a clone that does not reach back far enough the changes are unknown', () => {
   const shallow = join(folder, 'shallow');
   git(['clone', '--quiet', '--depth', '1', pathToFileURL(folder).href, shallow]);
   expect(changedPaths(shallow, '')).toEqual({ base: null, paths: null });
@@ -97,7 +97,7 @@ test('in a clone that does not reach back far enough nobody can tell', () => {
 
 const root = join(import.meta.dirname, '..', '..', '..', '..');
 
-test('every test on a cluster, every scenario and every program says which places touch it, and these are there', () => {
+test('every test on a cluster, every scenario and every program says which paths touch it, and these exist', () => {
   const files = clusterFiles(root);
   expect(files.length).toBeGreaterThan(10);
   const places = [...files.flatMap(({ touchedBy }) => touchedBy), ...scenarios.flatMap(({ touchedBy }) => touchedBy)];

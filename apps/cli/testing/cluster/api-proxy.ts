@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 
-/** A call that went to the API server. */
+/** A call to the API server. */
 export type ApiCall = {
-  /** `GET`, `POST`..., and `WATCH` for what stays open. */
+  /** `GET`, `POST`..., and `WATCH` for calls that stay open. */
   verb: string;
   /** Without its query. */
   path: string;
@@ -18,15 +18,15 @@ export type ApiCall = {
 };
 
 export type ApiProxy = {
-  /** The file of a kubeconfig whose server is the proxy. */
+  /** A kubeconfig file whose server is the proxy. */
   kubeconfig: string;
   calls: readonly ApiCall[];
-  /** Breaks all connections and takes no more, as an API server that went away. Gives what brings it back. */
+  /** Breaks all connections and accepts no more, like an API server that went away. Returns the function that brings it back. */
   cut(): Promise<() => Promise<void>>;
   close(): Promise<void>;
 };
 
-/** Stands between a controller and the API server of a kubeconfig and notes every call, which it makes with that one's rights. */
+/** A proxy between a controller and the API server of a kubeconfig; it records every call, and makes it with that kubeconfig's rights. */
 export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-api-proxy-'));
   const target = new URL(config.getCurrentCluster()?.server ?? '');
@@ -49,7 +49,7 @@ export async function startApiProxy(config: KubeConfig): Promise<ApiProxy> {
   }
   await start(0);
   const { port } = server.address() as AddressInfo;
-  // The client takes plain HTTP only where it is told not to verify.
+  // The client accepts plain HTTP only when verification is disabled.
   const cluster = { name: 'proxy', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } };
   const kubeconfig = join(folder, 'kubeconfig');
   await writeFile(

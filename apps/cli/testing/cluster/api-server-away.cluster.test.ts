@@ -17,7 +17,7 @@ afterAll(async () => {
   await proxy.close();
 });
 
-test('while the API server is away the api is ready, and the controller lives, says what it misses, starts nothing and goes on afterwards', async () => {
+test('while the API server is away the api is ready, and the controller lives, reports what is missing, starts nothing and continues afterwards', async () => {
   const probePort = await freePort();
   const settings = { ...smallPods, image: shellImage, command: ['sleep', '600'] };
   const one = await world.open(settings, { kubeconfig: proxy.kubeconfig, probePort });
@@ -31,7 +31,7 @@ test('while the API server is away the api is ready, and the controller lives, s
   await eventually(async () => (await world.pods()).map(({ status }) => status?.phase)).toEqual(['Running']);
   await eventually(() => probe('/readyz')).toMatchObject({ status: 200 });
 
-  const mend = await proxy.cut();
+  const restore = await proxy.cut();
   await eventually(() => probe('/readyz')).toEqual({
     status: 503,
     body: { status: 'unavailable', faults: { pools: 'not watching pods' } },
@@ -40,14 +40,14 @@ test('while the API server is away the api is ready, and the controller lives, s
   await eventually(async () => (await one.step(second, '384')).waiting?.sentence).toMatch(
     /^no machine of pool pods can hold it now: the state of its machines is unknown/,
   );
-  // What the kubelet asks, and the load balancer.
+  // The probes of the kubelet and the load balancer.
   expect(await probe('/healthz')).toMatchObject({ status: 200 });
   expect(await probe('/readyz', one.service.url)).toMatchObject({ status: 200 });
   expect(await probe('/readyz', one.service.internalUrl)).toMatchObject({ status: 200 });
   expect((await one.client.listAttempts(first, '384')).items).toMatchObject([{ ordinal: 1, failure: null }]);
   expect(controller?.pid()).toBe(pid);
 
-  await mend();
+  await restore();
   await eventually(() => probe('/readyz')).toMatchObject({ status: 200 });
   await eventually(async () => (await world.pods()).map(({ status }) => status?.phase)).toEqual(['Running', 'Running']);
   expect(controller?.pid()).toBe(pid);

@@ -20,23 +20,23 @@ export const batch = kubeConfig.makeApiClient(BatchV1Api);
 /** An image with a shell, for attempts that only have to end in a certain way. */
 export const shellImage = process.env.CAIRN_TEST_IMAGE ?? 'docker.io/library/busybox:1.37';
 export const gpuResource = 'nvidia.com/gpu';
-/** Where pods reach this machine. */
+/** This machine's address for pods. */
 const host = process.env.CAIRN_TEST_HOST ?? ownAddress();
 const storageSecret = 'storage';
 
 export type PoolSettings = Record<string, unknown>;
 
-/** Settings of a pool whose pods are small, fit where there are GPUs or not, and end soon. */
+/** Settings of a pool whose pods are small, fit with or without GPUs, and end soon. */
 export const smallPods = { allowTags: true, gpusPerPod: 0, cpu: '10m', memory: '32Mi', sharedMemory: '1Mi', graceSeconds: 30 };
 
 export type OpenOptions = {
   slots?: number;
   home?: string;
-  /** The file by which the controller reaches the cluster; ours unless given. */
+  /** The kubeconfig file of the controller; ours by default. */
   kubeconfig?: string;
   /** Where the controller serves its probes. */
   probePort?: number;
-  /** More variables of every program. */
+  /** Additional variables of every program. */
   variables?: Readonly<Record<string, string>>;
 };
 
@@ -45,11 +45,11 @@ export type ClusterWorld = {
   /** The images of the recipe `tiny`, on this machine. */
   dataset: string;
   s3: TestS3;
-  /** Starts the service on this machine with one pool in the cluster; in a home that an earlier one had, its runs are there. */
+  /** Starts the service on this machine with one pool in the cluster; in the home of an earlier one it has its runs. */
   open(settings: PoolSettings, options?: OpenOptions): Promise<OpenService>;
   jobs(): Promise<V1Job[]>;
   pods(): Promise<V1Pod[]>;
-  /** A pod of nobody's that holds GPUs until it is deleted. */
+  /** A pod of no attempt that holds GPUs until it is deleted. */
   occupy(gpus: number): Promise<() => Promise<void>>;
   close(): Promise<void>;
 };
@@ -57,11 +57,11 @@ export type ClusterWorld = {
 export type OpenService = {
   service: Service;
   client: CairnClient;
-  /** Submits the recipe `tiny` and answers the run's id. */
+  /** Submits the recipe `tiny` and returns the run's id. */
   submit(request?: Partial<SubmitRequestInput>): Promise<string>;
   run(id: string): Promise<RunView>;
   step(id: string, name: string): Promise<StepView>;
-  /** What `cairn show` prints. */
+  /** The output of `cairn show`. */
   show(id: string): Promise<string>;
   close(): Promise<void>;
 };
@@ -130,14 +130,14 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
 
   async function occupy(gpus: number) {
     const container = {
-      name: 'stranger',
+      name: 'other',
       image: shellImage,
       imagePullPolicy: 'IfNotPresent',
       command: ['sleep', '3600'],
       resources: { limits: { [gpuResource]: String(gpus) } },
     };
     const body = {
-      metadata: { generateName: 'stranger-' },
+      metadata: { generateName: 'other-' },
       spec: { restartPolicy: 'Never', terminationGracePeriodSeconds: 0, tolerations: [{ operator: 'Exists' }], containers: [container] },
     };
     const name = (await core.createNamespacedPod({ namespace, body })).metadata?.name ?? '';
@@ -169,8 +169,8 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
 
 export const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });
 
-/** A client that acts for the agent of an attempt, and has said that it runs. */
-export async function speakFor({ service }: Pick<OpenService, 'service'>, attemptId: string): Promise<InternalClient> {
+/** A client that acts as the agent of an attempt, and has reported that it runs. */
+export async function clientAsAgent({ service }: Pick<OpenService, 'service'>, attemptId: string): Promise<InternalClient> {
   const { internalUrl, home: files } = service;
   const client = createInternalClient({
     urls: [internalUrl],

@@ -15,7 +15,7 @@ import {
   smallPods,
 } from './cluster-service.ts';
 
-// Attempts here never become agents: their shells end as the test wants, and the run has to tell why.
+// Attempts here never become agents: their shells end as the test wants, and the run must report why.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
 let world: ClusterWorld;
@@ -35,19 +35,19 @@ const myJobs = async (name: string) =>
 
 test.each([
   ['refuses its configuration', `echo no such setting; exit ${agentExit.configuration}`, {}, 'invalid_configuration', 'no such setting'],
-  ['needs more memory than its pod may', 'x=a; while true; do x=$x$x; done', {}, 'out_of_memory', 'it used more memory'],
+  ['needs more memory than its pod may use', 'x=a; while true; do x=$x$x; done', {}, 'out_of_memory', 'it used more memory'],
   ['fails', 'echo a bug; exit 1', {}, 'program_failed', 'a bug'],
-])('an attempt that %s fails its step at once, with the cause and the last words', async (_, script, change, code, words) => {
+])('an attempt that %s fails its step at once, with the cause and the last output', async (_, script, change, code, words) => {
   const one = await open(script, change);
   const id = await one.submit();
   await eventually(async () => (await one.run(id)).state, 120_000).toBe('failed');
   const step = await one.step(id, '384');
   expect(step).toMatchObject({ state: 'failed', attempts: 1, failure: { cause: 'user', code, message: expect.stringContaining(words) } });
-  // Nothing of it stays in the cluster.
+  // Nothing of it is left in the cluster.
   await eventually(async () => (await myJobs((await one.run(id)).name)).length).toBe(0);
 });
 
-test('a pod that is deleted by hand is nobody’s mistake: the step is tried again', async () => {
+test('a pod that is deleted by hand is not the user’s mistake: the step is retried', async () => {
   const one = await open('sleep 600');
   const id = await one.submit();
   const { name } = await one.run(id);
@@ -63,10 +63,10 @@ test('a pod that is deleted by hand is nobody’s mistake: the step is tried aga
   ]);
 });
 
-test('a controller killed between the making of a Job and its record adopts it: there is one Job, and one attempt', async () => {
+test('a controller killed between creating a Job and recording it adopts it: there is one Job, and one attempt', async () => {
   const one = await open('sleep 600');
   await withClient(one.service.postgres.url, async (database) => {
-    // Whoever records where an attempt was started waits for a lock that this connection holds.
+    // A controller that records where an attempt was started waits for a lock that this connection holds.
     await database.query(`
       create function hold() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock_shared(4711); return new; end $$;
       create trigger hold before update of handle on attempt for each row when (new.handle is not null) execute function hold()`);
@@ -90,7 +90,7 @@ test('a controller killed between the making of a Job and its record adopts it: 
   });
 });
 
-test('a Job whose attempt nobody knows is ended and removed, and those of others are left alone', async () => {
+test('a Job of an unknown attempt is ended and removed, and those of others are left alone', async () => {
   const one = await open('sleep 600');
   const { name } = await one.run(await one.submit());
   await eventually(async () => (await myJobs(name)).length).toBe(1);
@@ -108,7 +108,7 @@ test('a Job whose attempt nobody knows is ended and removed, and those of others
   await eventually(async () => (await world.pods()).filter(({ metadata }) => metadata?.labels?.['job-name'] === 'orphan')).toEqual([]);
 });
 
-test('an attempt whose Job went while no controller was there is lost, and its step is tried again', async () => {
+test('an attempt whose Job vanished while no controller was running is lost, and its step is retried', async () => {
   const home = { home: 'home-of-the-vanished' };
   const settings = { ...smallPods, image: shellImage, command: ['sleep', '600'] };
   const before = await world.open(settings, home);
@@ -163,7 +163,7 @@ test('a step whose Job the cluster refuses says so', async () => {
   });
 });
 
-test('a step for which no node has room makes no Job, and says which node lacks what, until there is room', async () => {
+test('a step for which no node has room creates no Job, and says which node lacks what, until there is room', async () => {
   const release = await world.occupy(5);
   const one = await open('sleep 600', { gpusPerPod: 8 });
   const id = await one.submit();

@@ -68,7 +68,7 @@ const attempts = (id: string) => eventually(async () => (await one.client.listAt
 async function urgentJob(): Promise<() => Promise<void>> {
   const { namespace } = world;
   const container = {
-    name: 'stranger',
+    name: 'other',
     image: shellImage,
     command: ['sleep', '3600'],
     resources: { limits: { [gpuResource]: String(gpus) } },
@@ -84,7 +84,7 @@ async function urgentJob(): Promise<() => Promise<void>> {
   return async () => void (await batch.deleteNamespacedJob({ namespace, name, propagationPolicy: 'Foreground' }));
 }
 
-test('a Job in a queue of Kueue waits in its words, with its place, the same in API and CLI; evicted for another, its next attempt waits again', async () => {
+test("a Job in a queue of Kueue shows Kueue's reason and its place, the same in API and CLI; evicted for another, its next attempt waits again", async () => {
   const priorityClass = queues.of('WorkloadPriorityClass');
   await kueue.make(priorityClass);
   const first = await one.submit();
@@ -109,7 +109,7 @@ test('a Job in a queue of Kueue waits in its words, with its place, the same in 
   await running().toEqual([`${(await one.run(second)).name}/384/1`]);
 });
 
-test('a ClusterQueue that is stopped is told, and what it held goes on when it is opened again', async () => {
+test('a stopped ClusterQueue is reported, and its Jobs continue when it is opened again', async () => {
   const { items } = await one.client.listRuns();
   const [id, name] = items.map((run) => [run.id, run.name] as const)[0] ?? ['', ''];
   const queue = queues.of('ClusterQueue');
@@ -119,12 +119,12 @@ test('a ClusterQueue that is stopped is told, and what it held goes on when it i
     { ordinal: 1, failure: { cause: 'preemption' } },
     { ordinal: 2, state: 'launching' },
   ]);
-  await waits(id).toMatch(/LocalQueue cairn of namespace .*; its queue does not take it: ClusterQueue cairn is inactive \(since/);
+  await waits(id).toMatch(/LocalQueue cairn of namespace .*; its queue does not accept it: ClusterQueue cairn is inactive \(since/);
   await kueue.change({ ...queue, spec: { stopPolicy: 'None' } });
   await running().toEqual([expect.stringMatching(/\/384\/2$/)]);
 });
 
-test('a Job whose place was taken back before its pod ran ends in the words of Kueue', async () => {
+test("a Job whose place was taken back before its pod ran ends with Kueue's reason", async () => {
   for (const { id } of (await one.client.listRuns({})).items) await one.client.cancelRun(id);
   await eventually(world.pods).toEqual([]);
   const broken = await world.open(

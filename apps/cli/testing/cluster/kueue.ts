@@ -9,20 +9,20 @@ const release = 'kueue';
 const namespace = 'kueue-system';
 const limitSeconds = 120;
 const patience = { timeoutMs: 60_000, intervalMs: 200 };
-/** Those that docs/operations.md gives to a platform engineer. */
+/** The queues that docs/operations.md gives to a platform engineer. */
 const exampleQueues = join(import.meta.dirname, '../../../../k8s/examples/kueue-queues.yaml');
 
 export type Kueue = {
-  /** Makes an object; closing removes it. */
+  /** Creates an object; closing removes it. */
   make(object: KubernetesObject): Promise<void>;
-  /** Merges it into the one that is there. */
+  /** Merges it into the existing one. */
   change(object: KubernetesObject & { spec: object }): Promise<void>;
   close(): Promise<void>;
 };
 
 /**
- * Kueue by its own chart (`CAIRN_TEST_KUEUE_CHART`, with the image that `CAIRN_TEST_KUEUE_IMAGE` names in place of the chart's).
- * Its webhooks stand in the way of every Job of the cluster, so it goes again when the test that needs it is over.
+ * Kueue by its own chart (`CAIRN_TEST_KUEUE_CHART`, with the image of `CAIRN_TEST_KUEUE_IMAGE` instead of the chart's).
+ * Its webhooks intercept every Job of the cluster, so it is removed when the test that needs it is over.
  */
 export async function installKueue(): Promise<Kueue> {
   const made: KubernetesObject[] = [];
@@ -43,7 +43,7 @@ export async function installKueue(): Promise<Kueue> {
     },
     async close() {
       try {
-        // Kueue itself takes its finalizers off: what it looks after goes before it does.
+        // Kueue itself removes its finalizers: its objects must be gone before Kueue is.
         const workloads = async () => (await objects.list('kueue.x-k8s.io/v1beta2', 'Workload')).items;
         await waitFor(async () => (await workloads()).length === 0, { ...patience, message: 'the end of all Workloads' });
         for (const object of made) await remove(object);

@@ -1,9 +1,9 @@
 // CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller change, else one time in three; it takes about 120 s.
 import { killServer } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type ClusterWorld, eventually, openWorld, shellImage, smallPods, speakFor } from './cluster-service.ts';
+import { type ClusterWorld, clientAsAgent, eventually, openWorld, shellImage, smallPods } from './cluster-service.ts';
 
-// Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are: it kills the kubelet.
+// Runs only where CAIRN_TEST_CLUSTER_HOME says where the servers of the cluster are, because it kills the kubelet.
 vi.setConfig({ testTimeout: 420_000, hookTimeout: 120_000 });
 
 let world: ClusterWorld;
@@ -12,8 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-test('an attempt on a lost node loses its right before the next one is made, and what comes back with the node is refused and ended', async () => {
-  // Nothing runs in the pods: this test speaks for their agents, and falls silent as those of a lost node do.
+test('an attempt on a lost node is revoked before the next one is created, and its agent is refused and ended when the node comes back', async () => {
+  // Nothing runs in the pods: this test acts as their agents, and falls silent like those of a lost node.
   const one = await world.open({ ...smallPods, image: shellImage, command: ['sleep', '600'] });
   const id = await one.submit();
   const { name } = await one.run(id);
@@ -23,15 +23,15 @@ test('an attempt on a lost node loses its right before the next one is made, and
       status?.phase === 'Running' && !metadata?.deletionTimestamp ? [metadata?.annotations?.['cairn.dev/name']] : [],
     );
   await eventually(running).toEqual([`${name}/384/1`]);
-  const agent = await speakFor(one, (await attempts())[0]?.id ?? '');
+  const agent = await clientAsAgent(one, (await attempts())[0]?.id ?? '');
   const restart = killServer('kubelet');
   try {
-    const told = {
+    const reported = {
       state: 'running',
       finding: { code: 'node_lost', message: expect.stringMatching(/^its node does not answer: .*; a new attempt/) },
     };
-    await eventually(attempts, 120_000).toMatchObject([told]);
-    // What follows is two minutes after the cluster found the node silent.
+    await eventually(attempts, 120_000).toMatchObject([reported]);
+    // The following comes two minutes after the cluster found the node silent.
     const lost = { state: 'lost', failure: { cause: 'infrastructure', code: 'node_lost' } };
     await eventually(attempts, 240_000).toMatchObject([lost]);
     await expect(agent.report({ seq: 1, at: new Date().toISOString(), items: [] })).rejects.toMatchObject({ code: 'superseded' });

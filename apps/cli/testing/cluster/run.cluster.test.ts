@@ -5,6 +5,7 @@ import { Exec, type V1Pod, type V1Status } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import {
   type ClusterWorld,
+  clientAsAgent,
   core,
   eventually,
   gpuResource,
@@ -14,7 +15,6 @@ import {
   type PoolSettings,
   shellImage,
   smallPods,
-  speakFor,
 } from './cluster-service.ts';
 
 // The whole pipeline, with torchrun and ONNX Runtime in pods of 8 GPUs that the node only pretends to have.
@@ -32,7 +32,7 @@ const settings: PoolSettings = {
 };
 
 const longStage = { 'stages.384.epochs': 40 };
-/** It saves a checkpoint when it is told to end, and at its end. */
+/** Saves a checkpoint when it is asked to stop, and at its end. */
 const seldomSaved = { 'stages.384.checkpointEveryEpochs': 1000, 'stages.384.checkpointEveryMinutes': 0, 'stages.384.logEverySteps': 1 };
 const home = 'home';
 let world: ClusterWorld;
@@ -44,7 +44,7 @@ beforeAll(async () => {
     ...((settings.nodeMounts as object[] | undefined) ?? []),
     { name: 'dataset', hostPath: world.dataset, mountPath: world.dataset },
   ];
-  // Without CUDA: extraction runs on the processor.
+  // Without CUDA: extraction runs on the CPU.
   const env = { CAIRN_GPUS: '0', ...(settings.env as object | undefined) };
   pool = { ...settings, nodeMounts, env };
   one = await world.open(pool, { home });
@@ -90,7 +90,7 @@ test('a run passes through pods of 8 GPUs to its mAP and leaves nothing in the c
   ).toEqual(['storage']);
 });
 
-test('a stage in which a rank stands still is ended with the stacks of the other in its log, and goes on from its checkpoint', async () => {
+test('a stage in which a rank hangs is ended with the stacks of the other in its log, and resumes from its checkpoint', async () => {
   await one.close();
   one = await world.open(pool, { home: 'home-of-the-hung', variables: { CAIRN_HANG_SECONDS: '30' } });
   const id = await one.submit({ set: { ...longStage, 'stages.384.checkpointEverySteps': 4 } });
@@ -129,7 +129,7 @@ test('a stage whose loaders have no room in the shared memory of their pod fails
   });
 });
 
-test('a stage that runs longer than its pool allows fails with a checkpoint, and a retry goes on from it', async () => {
+test('a stage that exceeds the time limit of its pool fails with a checkpoint, and a retry resumes from it', async () => {
   await one.close();
   const kept = { home: 'home-of-the-long' };
   one = await world.open({ ...pool, deadlineSeconds: 40 }, kept);
@@ -148,11 +148,11 @@ test('a stage that runs longer than its pool allows fails with a checkpoint, and
   await eventually(world.jobs).toEqual([]);
 });
 
-test('a pod of a fleet that gives way to a training step gives its shard back, and the extraction ends whole with another', async () => {
+test('a pod of a fleet that is preempted by a training step releases its shard, and another pod completes the extraction', async () => {
   await one.close();
   // Room for one pod of each extraction.
   one = await world.open({ ...pool, gpusPerPod: 4 }, { home });
-  // One shard each, which takes half a minute: what gives way has not done it.
+  // One shard each, which takes half a minute: the preempted one is not done.
   const slow = { 'export.imageSize': 768, 'extract.index.batch': 2, 'extract.query.batch': 2 };
   const whole = { 'extract.index.shards': 1, 'extract.query.shards': 1 };
   const extraction = await one.submit({ set: { ...longStage, ...slow, ...whole } });
@@ -166,7 +166,7 @@ test('a pod of a fleet that gives way to a training step gives its shard back, a
   const training = await one.submit({ set: { 'stages.384.seed': 78, 'stages.384.epochs': 200 } });
   await eventually(async () => (await one.step(training, '384')).state).toBe('active');
   const yielded = (await fleets()).filter(({ state }) => state !== 'running');
-  // The agent's own words: it was not killed at the end of its grace.
+  // The agent's own message: it was not killed at the end of its grace period.
   expect(yielded).toMatchObject([
     { state: 'preempted', failure: { cause: 'preemption', message: expect.stringContaining('stopped after 0 shards') } },
   ]);
@@ -182,28 +182,28 @@ test('a pod of a fleet that gives way to a training step gives its shard back, a
   await eventually(world.jobs).toEqual([]);
 });
 
-test('a fleet gives way to a training step that waits for its GPUs, the pod with fewer shards first', async () => {
+test('a training step that waits for GPUs preempts a fleet, the pod with fewer shards first', async () => {
   await one.close();
-  // Two pods of 4 GPUs in which nothing runs: this test speaks for their agents.
+  // Two pods of 4 GPUs in which nothing runs: this test acts as their agents.
   const shells = { ...smallPods, image: shellImage, command: ['sleep', '600'], gpusPerPod: 4, gpuResource };
   one = await world.open(shells, { home });
   const extraction = await one.submit({ set: longStage, noReuse: ['extract_index'] });
   const fleet = async () => (await one.client.listAttempts(extraction, 'extract_index')).items;
-  // Their agents cannot be there before their Jobs are.
+  // Their agents cannot exist before their Jobs do.
   await eventually(async () => (await fleet()).map((attempt) => attempt.place)).toEqual([expect.any(String), expect.any(String)]);
-  const [, younger] = await Promise.all((await fleet()).map(({ id }) => speakFor(one, id)));
+  const [, younger] = await Promise.all((await fleet()).map(({ id }) => clientAsAgent(one, id)));
   await younger?.claimShard({ holding: [] });
 
   const training = await one.submit({ set: { 'stages.384.seed': 77 } });
   await eventually(async () => (await one.step(training, '384')).state).toBe('active');
-  const told = (await fleet()).map((attempt) => attempt.failure?.message ?? attempt.state).join('; ');
-  expect(await fleet(), told).toMatchObject([{ state: 'preempted', failure: { cause: 'preemption' } }, { state: 'running' }]);
+  const failures = (await fleet()).map((attempt) => attempt.failure?.message ?? attempt.state).join('; ');
+  expect(await fleet(), failures).toMatchObject([{ state: 'preempted', failure: { cause: 'preemption' } }, { state: 'running' }]);
   const left = async () => (await world.pods()).map((pod) => pod.metadata?.annotations?.['cairn.dev/name'] ?? '').toSorted();
   const [a, b] = [(await one.run(extraction)).name, (await one.run(training)).name];
   await eventually(left).toEqual([`${a}/extract_index/2`, `${b}/384/1`].toSorted());
 });
 
-/** Stops the younger rank of a pod's trainer, as a process stands still that waits for a dead GPU or file server. */
+/** Stops the younger rank of a pod's trainer, like a process that waits for a dead GPU or file server. */
 async function stopRank(pod: V1Pod | undefined): Promise<void> {
   const script = `
 import os, pathlib, signal

@@ -29,7 +29,7 @@ beforeAll(async () => {
   dataset = await mkdtemp('/var/tmp/cairn-test-dataset-');
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
   await chmod(dataset, 0o755);
-  // On every address: containers come from a network of their own.
+  // On every address: containers connect from their own network.
   s3 = await startS3({ host: '127.0.0.1' });
   const envFile = join(folder, 'storage.env');
   await writeFile(
@@ -80,17 +80,17 @@ afterAll(async () => {
 const containers = () => docker.listContainers({ all: true, filters: { label: [`app.kubernetes.io/instance=${instance}`] } });
 const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });
 
-test('a run passes through containers to its mAP and leaves none; a controller and a container killed meanwhile cost one attempt', async () => {
+test('a run passes through containers to its mAP and leaves none; killing a controller and a container costs one attempt', async () => {
   const { id } = await client.submitRun({ recipe: 'tiny', dataset: 'mini', set: { 'stages.384.checkpointEverySteps': 1 } });
   const attemptsOf = async (step: string): Promise<AttemptView[]> => (await client.listAttempts(id, step)).items;
-  // While the first stage trains: what it saved is there for the next attempt.
+  // While the first stage trains: its checkpoint is there for the next attempt.
   await eventually(async () => (await client.listRunEvents(id, {})).items.map((event) => event.type), 240_000).toContain('checkpoint');
   const [container] = await containers();
   const controller = service.programs.find((program) => program.name === 'controller');
   const killed = controller?.pid() ?? 0;
   process.kill(killed, 'SIGKILL');
   await eventually(() => controller?.pid()).not.toBe(killed);
-  // The next controller finds the container that runs, and makes no other.
+  // The next controller finds the running container, and creates no other.
   expect((await containers()).map(({ Id }) => Id)).toEqual([container?.Id]);
   await docker.getContainer(container?.Id ?? '').kill();
 

@@ -13,7 +13,7 @@ const none: Wanted = {
 };
 const titles = (wanted: Partial<Wanted>) => casesOf({ ...none, ...wanted }).map(({ title }) => title);
 
-test('programs that are struck once more are struck in one run, each at a transition of its own', () => {
+test('programs that are struck once more are struck in one run, each at its own transition', () => {
   for (let seed = 0; seed < 50; seed += 1) {
     const [title = '', ...others] = titles({ seed, strike: victims.join(',') });
     expect(others).toEqual([]);
@@ -24,7 +24,7 @@ test('programs that are struck once more are struck in one run, each at a transi
   expect(() => titles({ strike: 'api,browser' })).toThrow('no program browser');
 });
 
-test("scenarios are taken by parts of their names, and a part that is nobody's is refused", () => {
+test('scenarios are selected by parts of their names, and an unknown part is refused', () => {
   expect(titles({ scenarios: 'Redis is emptied; zombie' })).toHaveLength(2);
   expect(titles({ scenarios: '' }).length).toBeGreaterThan(4);
   expect(titles({ scenarios: '', only: 'api at search:running' })).toEqual([]);

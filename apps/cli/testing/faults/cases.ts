@@ -20,9 +20,9 @@ export type Wanted = {
   /** Pairs of a program and a transition, for each backend. */
   counts: Readonly<Record<Backend, number>>;
   perRun: number;
-  /** Every pair, in place of a sample. */
+  /** Every pair instead of a sample. */
   all: boolean;
-  /** These pairs by their names, on each backend that has a count, and nothing else. */
+  /** Only these pairs by their names, on each backend that has a count. */
   only: string | undefined;
   /** Programs that are struck once more each. */
   strike: string;
@@ -32,7 +32,7 @@ export type Wanted = {
 
 /**
  * The runs to play.
- * @throws Error naming a program or a scenario that is not there
+ * @throws Error naming an unknown program or scenario
  */
 export function casesOf(wanted: Wanted): Case[] {
   if (wanted.only !== undefined) return backends.flatMap((backend) => pairCases(backend, wanted));
@@ -42,7 +42,7 @@ export function casesOf(wanted: Wanted): Case[] {
 function pairCases(backend: Backend, { seed, counts, perRun, all, only }: Wanted): Case[] {
   if (counts[backend] === 0) return [];
   const names = only === undefined ? null : new Set(only.split(';').map((name) => name.trim()));
-  // A checkpoint is told of once it is stored: over S3 that takes longer than the few steps that are left, and the ranks have ended.
+  // A checkpoint is reported once it is stored: on S3 that takes longer than the few remaining steps, and the ranks have ended.
   const possible = allFaults.filter(({ victim, moment }) => backend !== 'redis and s3' || victim !== 'rank' || moment !== 'checkpoint');
   const taken = (): readonly Fault[] => {
     if (names) return possible.filter((fault) => names.has(nameOf(fault)));
@@ -57,10 +57,10 @@ function oneMoreCase({ seed, strike }: Wanted): Case[] {
   if (strike === '') return [];
   const programs = strike.split(',').map((name) => {
     const victim = victims.find((one): one is Victim => one === name.trim());
-    if (victim === undefined) throw new Error(`--strike: there is no program ${name}; there are ${victims.join(', ')}.`);
+    if (victim === undefined) throw new Error(`--strike: no program ${name}; use one of ${victims.join(', ')}.`);
     return victim;
   });
-  // Each at a transition of its own: a run is struck once at a time.
+  // Each at its own transition: a run is struck once at a time.
   const pack: Fault[] = [];
   for (const program of programs) {
     const isFree = (fault: Fault) => !pack.some(({ step, moment }) => step === fault.step && moment === fault.moment);
@@ -85,7 +85,7 @@ function scenarioCases(names: string): Case[] {
   if (names === 'none') return [];
   const parts = names.split(';').map((part) => part.trim());
   const absent = parts.filter((part) => !scenarios.some(({ name }) => name.includes(part)));
-  if (absent.length > 0) throw new Error(`--scenarios: no scenario's name has "${absent.join('", "')}" in it.`);
+  if (absent.length > 0) throw new Error(`--scenarios: no scenario's name contains "${absent.join('", "')}".`);
   return scenarios
     .filter(({ name }) => parts.some((part) => name.includes(part)))
     .map(({ name, backend, controllers = 1, strikes, judge: judgeScenario }) => ({

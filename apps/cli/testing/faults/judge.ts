@@ -1,11 +1,11 @@
 import { type RunEvent, stepOfEvent } from '@cairn/contract';
 import type { Played } from './play-run.ts';
 
-/** What is wrong with an interrupted run, compared with an uninterrupted one; nothing for the same end. */
+/** The errors of an interrupted run, compared with an uninterrupted one; empty for the same end. */
 export function judge(played: Played, reference: Played): string[] {
   return [
     ...sameEnd(played, reference),
-    ...played.missed.map((name) => `${name} never came to pass`),
+    ...played.missed.map((name) => `${name} never happened`),
     ...noStepTwice(played.events),
     ...countsProven(played),
     ...historyWhole(played.events),
@@ -14,7 +14,7 @@ export function judge(played: Played, reference: Played): string[] {
 
 function sameEnd(played: Played, reference: Played): string[] {
   const faults: string[] = [];
-  if (played.mapAt100 !== reference.mapAt100) faults.push(`mAP@100 is ${played.mapAt100}, without faults ${reference.mapAt100}`);
+  if (played.mapAt100 !== reference.mapAt100) faults.push(`mAP@100 is ${played.mapAt100}, without faults it is ${reference.mapAt100}`);
   if (played.submissionDigest !== reference.submissionDigest) faults.push('submission.csv differs from that of the run without faults');
   return faults;
 }
@@ -42,13 +42,13 @@ function countsProven({ run }: Played): string[] {
     );
 }
 
-/** The stream missed nothing and gave nothing twice, whatever was killed. */
+/** The stream missed and repeated nothing, whatever was killed. */
 function historyWhole(events: readonly RunEvent[]): string[] {
   const gap = events.findIndex((event, index) => event.seq !== index + 1);
   return gap < 0 ? [] : [`event ${events[gap]?.seq} came in place of ${gap + 1}`];
 }
 
-/** A training attempt after one that saved checkpoints goes on from the newest. */
+/** A training attempt after one that saved checkpoints resumes from the newest. */
 export function resumedFromNewest(events: readonly RunEvent[]): string[] {
   const newest = new Map<string, number>();
   const attempts = new Map<string, number>();
@@ -62,7 +62,7 @@ export function resumedFromNewest(events: readonly RunEvent[]): string[] {
     if (event.type === 'attempt' && event.data.checkpointId !== undefined) {
       resumed.add(step);
       if (event.data.at !== newest.get(step))
-        faults.push(`${step} went on from step ${event.data.at}, though ${newest.get(step)} was saved`);
+        faults.push(`${step} resumed from step ${event.data.at}, although ${newest.get(step)} was saved`);
     }
   }
   const lostBefore = (step: string): boolean => {
@@ -71,6 +71,6 @@ export function resumedFromNewest(events: readonly RunEvent[]): string[] {
     return saved >= 0 && again > saved;
   };
   for (const [step, count] of attempts)
-    if (count > 1 && lostBefore(step) && !resumed.has(step)) faults.push(`${step} started over though it had saved a checkpoint`);
+    if (count > 1 && lostBefore(step) && !resumed.has(step)) faults.push(`${step} started over although it had saved a checkpoint`);
   return faults;
 }

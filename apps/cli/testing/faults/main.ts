@@ -10,7 +10,7 @@ import { transitions } from './transitions.ts';
 
 /**
  * The fault test: runs of the recipe `tiny` in which one program after another is killed at a transition of the run, each
- * judged against a run without faults; then the scenarios. `--all` takes every pair; without it a seeded sample.
+ * judged against a run without faults; then the scenarios. `--all` takes every pair; otherwise a seeded sample.
  */
 const { values } = parseArgs({
   options: {
@@ -24,34 +24,34 @@ const { values } = parseArgs({
     together: { type: 'string', default: '1' },
     /** Programs, separated by commas, that are struck once more each, on PostgreSQL. */
     strike: { type: 'string', default: '' },
-    /** Scenarios whose name has this in it, or one of these, separated by semicolons; `none` for no scenario. */
+    /** Scenarios whose name contains this, or one of several parts separated by semicolons; `none` for no scenario. */
     scenarios: { type: 'string', default: '' },
-    /** Judges the runs against the first of them, in place of a run without faults. */
+    /** Judges the runs against the first of them instead of a run without faults. */
     'each-other': { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
     only: { type: 'string' },
-    /** A file that gets the counts as JSON, in place of the last line. */
+    /** A file for the counts as JSON, instead of the last line. */
     counts: { type: 'string' },
   },
 });
 const seed = Number(values.seed);
-/** When everything has to be over, in seconds since 1970. */
+/** When everything must be over, in seconds since 1970. */
 const until = Number(process.env.CAIRN_TEST_UNTIL || Number.POSITIVE_INFINITY);
 const interrupted = new AbortController();
 process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
 
 const folder = await mkdtemp(join(tmpdir(), 'cairn-faults-'));
 const dataset = join(folder, 'mini');
-/** Where the logs of failed runs stay, by the run's name. */
+/** Where the logs of failed runs are kept, by the run's name. */
 const kept = `${folder}-logs`;
 let passed = 0;
 let failed = 0;
 let longestSeconds = 0;
 const hit = new Set<string>();
 
-type Tell = (line: string) => void;
+type Print = (line: string) => void;
 
-async function play(name: string, { backend, controllers, strikes }: Pick<Case, 'backend' | 'controllers' | 'strikes'>, tell: Tell) {
+async function play(name: string, { backend, controllers, strikes }: Pick<Case, 'backend' | 'controllers' | 'strikes'>, print: Print) {
   const home = join(folder, name);
   const servers = await startServers(backend, process.env.CAIRN_PYTHON);
   const storage = storageOf(servers);
@@ -66,17 +66,17 @@ async function play(name: string, { backend, controllers, strikes }: Pick<Case, 
       controllers,
       strikes: strikes(servers),
       set: smallSettings,
-      tell,
+      print,
       signal: interrupted.signal,
     });
-    tell(`ended after ${played.seconds.toFixed(0)} s with mAP@100 ${(played.mapAt100 * 100).toFixed(2)} %`);
+    print(`ended after ${played.seconds.toFixed(0)} s with mAP@100 ${(played.mapAt100 * 100).toFixed(2)} %`);
     longestSeconds = Math.max(longestSeconds, played.seconds);
     for (const item of played.passed) hit.add(`${item.step}:${item.moment}`);
     return played;
   } catch (error) {
-    // What was logged is what there is to find the cause with.
+    // The logs are the only way to find the cause.
     await cp(join(home, 'logs'), `${kept}-${name}`, { recursive: true });
-    tell(`its logs are kept in ${kept}-${name}`);
+    print(`its logs are kept in ${kept}-${name}`);
     throw error;
   } finally {
     await servers.stop();
@@ -84,7 +84,7 @@ async function play(name: string, { backend, controllers, strikes }: Pick<Case, 
   }
 }
 
-/** Plays and judges; says it all at once when it is over, since others may run at the same time. */
+/** Plays and judges; prints everything at once when it is over, since others may run at the same time. */
 async function playCase(index: number, one: Case, reference: PromiseWithResolvers<Played>): Promise<void> {
   const lines: string[] = [];
   let wrong: string[];
@@ -103,26 +103,26 @@ async function playCase(index: number, one: Case, reference: PromiseWithResolver
 
 async function playAll(cases: readonly Case[]): Promise<void> {
   const reference = Promise.withResolvers<Played>();
-  // Whoever is judged against it hears of its failure.
+  // The runs that are judged against it learn of its failure.
   reference.promise.catch(() => undefined);
   const playReference = async (): Promise<void> => {
-    const tell = (line: string) => console.log(`seed ${seed}; the run without faults: ${line}`);
-    await play('reference', { backend: 'postgres', controllers: 1, strikes: () => [] }, tell).then(reference.resolve, reference.reject);
+    const print = (line: string) => console.log(`seed ${seed}; the run without faults: ${line}`);
+    await play('reference', { backend: 'postgres', controllers: 1, strikes: () => [] }, print).then(reference.resolve, reference.reject);
     await reference.promise;
   };
   const left = [...cases.entries()];
   const places = Array.from({ length: Number(values.together) }, async (_, place) => {
-    // The reference takes one of the places.
+    // The reference takes one of the slots.
     if (place === 0 && !values['each-other']) await playReference();
     for (let next = left.shift(); next !== undefined; next = left.shift()) {
-      if (Date.now() / 1000 + longestSeconds > until) tellNotRun(next[1]);
+      if (Date.now() / 1000 + longestSeconds > until) printNotRun(next[1]);
       else await playCase(next[0], next[1], reference);
     }
   });
   await Promise.all(places);
 }
 
-function tellNotRun({ backend, title, weight }: Case): void {
+function printNotRun({ backend, title, weight }: Case): void {
   failed += weight;
   console.log(`${backend}: ${title}\n    NOT RUN: no time was left for it`);
 }
@@ -140,7 +140,7 @@ try {
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
   await playAll(cases);
   const never = transitions.filter((item) => !hit.has(`${item.step}:${item.moment}`)).map((item) => `${item.step}:${item.moment}`);
-  if (never.length > 0) console.log(`transitions never passed: ${never.join(', ')}`);
+  if (never.length > 0) console.log(`transitions that never happened: ${never.join(', ')}`);
   if (values.all && never.length > 0) failed += never.length;
 } finally {
   await rm(folder, { recursive: true, force: true });
@@ -149,7 +149,7 @@ if (values.counts === undefined) console.log(`${passed} passed, ${failed} failed
 else await writeFile(values.counts, JSON.stringify({ passed, failed, skipped: 0 }));
 process.exit(failed === 0 ? 0 : 1);
 
-/** A checkpoint after every step: each is a place to go on from. */
+/** A checkpoint after every step, to resume from any of them. */
 const smallSettings: Readonly<Record<string, unknown>> = Object.fromEntries(
   ['384', '384_finetune', '512_finetune', '512_all'].map((stage) => [`stages.${stage}.checkpointEverySteps`, 1]),
 );

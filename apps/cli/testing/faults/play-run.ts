@@ -13,18 +13,18 @@ export type PlayOptions = {
   python: string;
   env: Readonly<Record<string, string | undefined>>;
   queueUrl?: string;
-  /** `s3://...`; a folder in the home without it. */
+  /** `s3://...`; a folder in the home by default. */
   storageUrl?: string;
   controllers?: number;
-  /** In the order in which the run meets them. */
+  /** In the order in which the run reaches them. */
   strikes: readonly Strike[];
   /** Settings that make the run small. */
   set: Readonly<Record<string, unknown>>;
-  tell: (line: string) => void;
+  print: (line: string) => void;
   signal: AbortSignal;
 };
 
-/** What a run came to, for comparing with an uninterrupted one. */
+/** The results of a run, for comparing with an uninterrupted one. */
 export type Played = {
   run: RunView;
   events: RunEvent[];
@@ -40,7 +40,7 @@ export type Played = {
 
 const runLimitMs = 300_000;
 
-/** Runs the recipe `tiny` in a service of its own, strikes at each fault's transition, and waits for the end. */
+/** Runs the recipe `tiny` in its own service, strikes at each fault's transition, and waits for the end. */
 export async function playRun(options: PlayOptions): Promise<Played> {
   const signal = deadline(options.signal, runLimitMs);
   const began = performance.now();
@@ -54,7 +54,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     },
     controllers: options.controllers ?? 1,
     datasetRoots: [options.dataset],
-    tell: options.tell,
+    onEvent: options.print,
     signal,
   });
   try {
@@ -80,15 +80,15 @@ export async function playRun(options: PlayOptions): Promise<Played> {
       seconds: (performance.now() - began) / 1000,
     };
   } catch (error) {
-    for (const line of await lastSight(service)) options.tell(line);
+    for (const line of await lastState(service)) options.print(line);
     throw error;
   } finally {
     await service.close();
   }
 }
 
-/** Where everything stood when a run did not end as it should: its steps, its attempts, and what runs of them. */
-async function lastSight(service: Service): Promise<string[]> {
+/** The state of a run that did not end as it should: its steps, its attempts, and their processes. */
+async function lastState(service: Service): Promise<string[]> {
   const client = createClient({ url: service.url, token: service.token });
   const signal = AbortSignal.timeout(10_000);
   const running = processesByAttempt();
@@ -109,26 +109,26 @@ async function lastSight(service: Service): Promise<string[]> {
     }
     return lines;
   } catch (error) {
-    return [`the service does not answer any more: ${error instanceof Error ? error.message : String(error)}`];
+    return [`the service no longer answers: ${error instanceof Error ? error.message : String(error)}`];
   }
 }
 
-/** Follows the history to the run's end, as a user would, over every outage, and strikes when a strike's turn comes. */
+/** Follows the history to the run's end, like a user, across every outage, and strikes when a strike's turn comes. */
 async function followRun(
   service: Service,
   client: CairnClient,
   runId: string,
-  { strikes, tell }: PlayOptions,
+  { strikes, print }: PlayOptions,
   signal: AbortSignal,
 ): Promise<{ events: RunEvent[]; missed: string[] }> {
   const events: RunEvent[] = [];
   const left = [...strikes];
   const missed: string[] = [];
-  const beside: Promise<void>[] = [];
+  const parallel: Promise<void>[] = [];
   const meanwhile = (work: Promise<void>): void => {
     // Awaited below; until then its failure must not end the program.
     work.catch(() => undefined);
-    beside.push(work);
+    parallel.push(work);
   };
   for await (const message of client.events({ topics: [`run:${runId}`], signal })) {
     if (message.type !== 'event') continue;
@@ -138,17 +138,17 @@ async function followRun(
     const [strike] = index >= 0 ? left.splice(index, 1) : [];
     if (strike) {
       const struck = await strike.act({ service, client, runId, events, signal, meanwhile });
-      tell(`${strike.name}: ${struck ? 'struck' : 'found nothing to strike'}`);
+      print(`${strike.name}: ${struck ? 'struck' : 'found nothing to strike'}`);
       if (!struck) missed.push(strike.name);
     }
     if (event.type === 'run' && isEndedRun(event.data.state)) break;
   }
   signal.throwIfAborted();
-  await Promise.all(beside);
+  await Promise.all(parallel);
   return { events, missed: [...missed, ...left.map((strike) => strike.name)] };
 }
 
-/** True when the newest event is the `nth` that tells of the strike's transition. */
+/** True when the newest event is the `nth` of the strike's transition. */
 function isTurnOf({ step, moment, nth = 1 }: Strike, events: readonly RunEvent[]): boolean {
   const isPassing = (event: RunEvent): boolean => {
     const passed = transitionOf(event);

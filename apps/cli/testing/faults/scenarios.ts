@@ -12,20 +12,20 @@ import type { Backend, Servers } from './servers.ts';
 import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
 import type { Transition } from './transitions.ts';
 
-/** A fault that is more than one killed program: what is done to a run, and what must be true of it beside the usual. */
+/** A fault that is more than one killed program: what is done to a run, and what must be true of it in addition to the usual. */
 export type Scenario = Choosable & {
   backend: Backend;
-  /** Controllers of the service: one leads, the others wait. */
+  /** Controllers of the service: one is the leader, the others are spares. */
   controllers?: number;
   strikes(servers: Servers): Strike[];
-  /** Sentences about what is wrong. */
+  /** Sentences about errors. */
   judge(played: Played, reference: Played): string[];
 };
 
-/** Longer than every timeout that looks at silence: 10 s until an attempt counts as silent, 30 s of a lease and of a task's right. */
+/** Longer than every timeout for silence: 10 s until an attempt counts as silent, 30 s of a lease and of a task's lock. */
 const outageMs = 45_000;
 const waitLimitMs = 90_000;
-/** Shorter than the pauses of one request to S3 together, so that none of them need fail. */
+/** Shorter than the total of one S3 request's pauses, so that none of them need fail. */
 const storageOutageMs = 8_000;
 
 export const scenarios: readonly Scenario[] = [
@@ -67,12 +67,12 @@ export const scenarios: readonly Scenario[] = [
     ],
     judge: (played, reference) => [
       ...(attemptsOf(played.events, '512_all') === 1 ? [] : ['512_all was started again because the api was away']),
-      // Training is a function of its seed: every point that was told once must be there, with its value.
+      // Training is a function of its seed: every point that was reported once must be there, with its value.
       ...(sameCurve(played, reference, '512_all') ? [] : ['points of the loss of 512_all were lost']),
     ],
   },
   {
-    name: 'a task that slept through the loss of its right wakes as a zombie',
+    name: 'a task that slept while it was revoked wakes as a zombie',
     touchedBy: ['apps/worker', 'libs/engine'],
     seconds: 100,
     backend: 'postgres',
@@ -91,7 +91,7 @@ export const scenarios: readonly Scenario[] = [
     judge: (played) => (attemptsOf(played.events, 'search') === 2 ? [] : ['search was not given to another attempt exactly once']),
   },
   {
-    name: 'the newest checkpoint is cut short',
+    name: 'the newest checkpoint is truncated',
     touchedBy: ['apps/worker/train', 'docker/trainer'],
     seconds: 60,
     backend: 'postgres',
@@ -109,10 +109,10 @@ export const scenarios: readonly Scenario[] = [
       const resumed = events.flatMap(({ type, data }) =>
         type === 'attempt' && data.step === '512_all' && data.checkpointId !== undefined ? [data.at] : [],
       );
-      const isNoted = events.some((event) => event.type === 'note' && /does not verify and is passed over/.test(event.message));
+      const isNoted = events.some((event) => event.type === 'note' && /is not valid and is skipped/.test(event.message));
       return [
-        ...(isNoted ? [] : ['no note says that a checkpoint was passed over']),
-        ...(saved.some((at) => at === resumed[0]) ? [] : ['512_all did not go on from an earlier checkpoint']),
+        ...(isNoted ? [] : ['no note says that a checkpoint was skipped']),
+        ...(saved.some((at) => at === resumed[0]) ? [] : ['512_all did not resume from an earlier checkpoint']),
       ];
     },
   },
@@ -123,12 +123,12 @@ export const scenarios: readonly Scenario[] = [
     backend: 'postgres',
     controllers: 2,
     strikes: () => [
-      { step: '384', moment: 'running', name: 'leader put to sleep at 384:running until another has led on', act: stopLeader },
+      { step: '384', moment: 'running', name: 'leader put to sleep at 384:running until another has become the leader', act: stopLeader },
     ],
     judge: () => [],
   },
   {
-    name: 'S3 asks for fewer requests, stands still, and restarts with Redis',
+    name: 'S3 limits requests, hangs, and restarts with Redis',
     touchedBy: ['libs/storage', 'apps/worker/train'],
     seconds: 80,
     backend: 'redis and s3',
@@ -146,7 +146,7 @@ function storageOutages({ valkey, s3, s3Proxy }: Servers): Strike[] {
     outage(s3Proxy, { step: '384', moment: 'checkpoint', name: 'S3 answers 503' }, { verdict: busy, begin: nothing, end: nothing }),
     outage(
       s3Proxy,
-      { step: '512_finetune', moment: 'checkpoint', name: 'S3 stands still' },
+      { step: '512_finetune', moment: 'checkpoint', name: 'S3 hangs' },
       { verdict: 'pass', begin: () => process.kill(s3.pid(), 'SIGSTOP'), end: () => process.kill(s3.pid(), 'SIGCONT') },
     ),
     outage(
@@ -163,7 +163,7 @@ function storageOutages({ valkey, s3, s3Proxy }: Servers): Strike[] {
 
 type Outage = { verdict: Verdict; begin(): unknown; end(): unknown };
 
-/** Something must have been asked of S3 meanwhile. */
+/** S3 must have received a request in the meantime. */
 function outage(s3Proxy: S3Proxy, { step, moment, name }: Transition & { name: string }, { verdict, begin, end }: Outage): Strike {
   return {
     step,
@@ -180,7 +180,7 @@ function outage(s3Proxy: S3Proxy, { step, moment, name }: Transition & { name: s
         await sleep(storageOutageMs, scene.signal);
         s3Proxy.decide = () => 'pass';
         await end();
-        if (asked === 0) throw new CairnError('program_failed', `nothing was asked of S3 while this was so: ${name}`);
+        if (asked === 0) throw new CairnError('program_failed', `S3 received no request during: ${name}`);
       };
       scene.meanwhile(over());
       return true;
@@ -188,13 +188,13 @@ function outage(s3Proxy: S3Proxy, { step, moment, name }: Transition & { name: s
   };
 }
 
-/** Empties Redis when a task stands in its queue, which nobody takes meanwhile. */
+/** Empties Redis when a task is waiting in its queue, which no worker takes in the meantime. */
 async function emptyOfNextTask({ signal }: Scene, valkey: TestValkey): Promise<void> {
   const queues = openQueues({ url: valkey.url, log: createLogger({ name: 'faults', level: 'error' }) });
   try {
     const end = Date.now() + waitLimitMs;
     while ((await queues.counts('tasks')).waiting === 0) {
-      if (Date.now() > end) throw new CairnError('program_failed', 'no task came to stand in the queue');
+      if (Date.now() > end) throw new CairnError('program_failed', 'no task appeared in the queue');
       await sleep(50, signal);
     }
     await valkey.empty();
@@ -203,7 +203,7 @@ async function emptyOfNextTask({ signal }: Scene, valkey: TestValkey): Promise<v
   }
 }
 
-/** Lets the sleeping attempt go on once its step is done; it must end by itself, because it was refused. */
+/** Lets the sleeping attempt continue once its step is done; it must end by itself, because it was refused. */
 async function wakeAsZombie({ service, client, runId, signal }: Scene, attemptId: string): Promise<void> {
   const end = Date.now() + waitLimitMs;
   const isOver = async () =>
@@ -215,7 +215,7 @@ async function wakeAsZombie({ service, client, runId, signal }: Scene, attemptId
     for (const identity of processes()) signalProcess(identity, 'SIGCONT');
   }
   while (processes().length > 0) {
-    if (Date.now() > end) throw new CairnError('program_failed', 'the zombie goes on although its step is done');
+    if (Date.now() > end) throw new CairnError('program_failed', 'the zombie continues although its step is done');
     await sleep(100, signal);
   }
   let code = await exitCodeOf(service, attemptId);
@@ -227,7 +227,7 @@ async function wakeAsZombie({ service, client, runId, signal }: Scene, attemptId
   if (state !== 'lost') throw new CairnError('program_failed', `the attempt that was lost became ${state} when it woke`);
 }
 
-/** With what code the task worker saw the attempt's agent end; null before that. */
+/** The exit code of the attempt's agent as the task worker saw it; null before that. */
 async function exitCodeOf(service: Service, attemptId: string): Promise<number | null> {
   const ended = z.object({ attemptId: z.literal(attemptId), code: z.number() });
   for (const line of (await readFile(service.home.logFile('worker'), 'utf8')).split('\n')) {
@@ -247,7 +247,7 @@ async function cutNewestCheckpoint(scene: Scene): Promise<boolean> {
   return true;
 }
 
-/** The program that leads is stopped, and a spare takes the lead when it has expired. It wakes after that. */
+/** The leader is stopped, and a spare becomes the leader when its lease has expired. It wakes after that. */
 async function stopLeader(scene: Scene): Promise<boolean> {
   const { leader } = await scene.client.getFleet({ signal: scene.signal });
   const program = scene.service.programs.find((one) => leader?.holder.includes(`-${one.pid()}-`));
@@ -257,7 +257,7 @@ async function stopLeader(scene: Scene): Promise<boolean> {
   return true;
 }
 
-/** Another must lead, and take the run at least one step further, before the old leader wakes. */
+/** Another must be the leader, and take the run at least one step further, before the old leader wakes. */
 async function wakeAfterAnotherLed(scene: Scene, program: string, epoch: number): Promise<void> {
   const { client, signal } = scene;
   const end = Date.now() + waitLimitMs;
@@ -266,7 +266,7 @@ async function wakeAfterAnotherLed(scene: Scene, program: string, epoch: number)
     scene.events.some(({ type, data }) => type === 'attempt' && data.step === '384_finetune' && data.state === 'running');
   try {
     while (!((await isPast()) && isFurther())) {
-      if (Date.now() > end) throw new CairnError('program_failed', 'no other controller took the lead and went on');
+      if (Date.now() > end) throw new CairnError('program_failed', 'no other controller became the leader and continued');
       await sleep(100, signal);
     }
   } finally {

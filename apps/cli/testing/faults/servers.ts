@@ -10,14 +10,14 @@ import {
   type TestValkey,
 } from '@cairn/testing';
 
-/** What the queue and the objects of a run lie on: the service's own database and folder, or servers of their own. */
+/** Where the queue and the objects of a run are: the service's own database and folder, or separate servers. */
 export const backends = ['postgres', 'redis', 'redis and s3'] as const;
 export type Backend = (typeof backends)[number];
 
 export type Servers = {
   valkey: TestValkey | null;
   s3: TestS3 | null;
-  /** Stands before the S3 server: the service knows no other address. */
+  /** In front of the S3 server: the service knows no other address. */
   s3Proxy: S3Proxy | null;
   stop(): Promise<void>;
 };
@@ -40,7 +40,7 @@ export async function startServers(backend: Backend, python: string | undefined)
   }
 }
 
-/** What the service has to be told to keep its objects there. */
+/** The service's settings for storing its objects there. */
 export function storageOf({ s3, s3Proxy }: Servers): { url: string; env: Record<string, string> } | null {
   if (s3 === null || s3Proxy === null) return null;
   return { url: `s3://${s3.bucket}/faults?endpoint=${s3Proxy.endpoint}`, env: s3.env };

@@ -5,7 +5,7 @@ import { processesByAttempt, sleep } from '@cairn/runtime';
 import type { Service } from '../../service/start-service.ts';
 import { type Fault, nameOf, type Transition } from './transitions.ts';
 
-/** A run under way, as whoever strikes at it sees it. */
+/** A running run, as a strike sees it. */
 export type Scene = {
   service: Service;
   client: CairnClient;
@@ -13,15 +13,15 @@ export type Scene = {
   /** The run's history so far. */
   events: readonly RunEvent[];
   signal: AbortSignal;
-  /** Work that goes on beside the run; the run is not over before it is. */
+  /** Work in parallel with the run, which is not over before it. */
   meanwhile(work: Promise<void>): void;
 };
 
-/** What happens at the `nth` passing (the first unless given) of a transition. */
+/** What happens at the `nth` passing (by default the first) of a transition. */
 export type Strike = Transition & {
   name: string;
   nth?: number;
-  /** Answers whether there was something to strike. */
+  /** Returns whether there was something to strike. */
   act(scene: Scene): Promise<boolean>;
 };
 
@@ -30,7 +30,7 @@ export function strikeOf(fault: Fault): Strike {
   return { step: fault.step, moment: fault.moment, name: nameOf(fault), act: (scene) => hit(scene, fault) };
 }
 
-/** How long a victim is looked for: a rank needs seconds from the agent's word to its own start. */
+/** How long to find for a victim: a rank needs seconds from the agent's report to its own start. */
 const searchLimitMs = 20_000;
 
 async function hit(scene: Scene, fault: Fault): Promise<boolean> {
@@ -58,7 +58,7 @@ export function signalProgram({ service }: Scene, name: string, signal: NodeJS.S
   return true;
 }
 
-/** Signals the agent of the step's running attempt: the attempt's oldest process. Gives the attempt's id, or null when none runs. */
+/** Signals the agent of the step's running attempt: the attempt's oldest process. Returns the attempt's id, or null when none runs. */
 export async function signalAgent(scene: Scene, step: string, signal: NodeJS.Signals): Promise<string | null> {
   return inAttempt(scene, step, (attemptId) => {
     const agent = processesByAttempt().get(attemptId)?.[0];
@@ -76,14 +76,14 @@ async function hitRank(scene: Scene, step: string): Promise<boolean> {
   return found !== null;
 }
 
-/** Looks at the step's running attempt until `look` finds what it wants; null when none runs, or none has it. */
-async function inAttempt<T>({ client, runId, signal }: Scene, step: string, look: (attemptId: string) => T | null): Promise<T | null> {
+/** Polls the step's running attempt until `find` returns something; null when none runs, or it finds nothing. */
+async function inAttempt<T>({ client, runId, signal }: Scene, step: string, find: (attemptId: string) => T | null): Promise<T | null> {
   const end = Date.now() + searchLimitMs;
   while (Date.now() < end) {
     const { items } = await client.listAttempts(runId, step, { signal });
     const live = items.filter((attempt) => attempt.state === 'running').at(-1);
     if (!live) return null;
-    const found = look(live.id);
+    const found = find(live.id);
     if (found !== null) return found;
     await sleep(50, signal);
   }
@@ -102,7 +102,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    // It ended meanwhile.
+    // It has ended in the meantime.
     return '';
   }
 }

@@ -15,7 +15,7 @@ describe('a sample of faults', () => {
     expect(new Set(allFaults.map(nameOf)).size).toBe(allFaults.length);
   });
 
-  it('is cut into runs that meet their faults in order', () => {
+  it('is cut into runs that reach their faults in order', () => {
     const packs = packFaults(sampleFaults(1, 12), 5);
     expect(packs.map((pack) => pack.length)).toEqual([4, 4, 4]);
     const place = (fault: { step: string; moment: string }) =>
@@ -25,7 +25,7 @@ describe('a sample of faults', () => {
 });
 
 describe('the history', () => {
-  it('tells the transitions', () => {
+  it('gives the transitions', () => {
     const event = (type: 'step' | 'attempt' | 'checkpoint', data: object) => anEvent(1, { type, data: { step: '384', ...data } });
     expect(transitionOf(event('attempt', { state: 'succeeded' }))).toEqual({ step: '384', moment: 'ended' });
     expect(transitionOf(event('step', { state: 'succeeded' }))).toEqual({ step: '384', moment: 'succeeded' });

@@ -5,7 +5,7 @@ import { seededRandom } from '@cairn/testing';
 export const victims = ['controller', 'api', 'tasks', 'postgres', 'agent', 'rank'] as const;
 export type Victim = (typeof victims)[number];
 
-/** Where the code lies that a program's death puts to the test. */
+/** The code that a program's death tests. */
 export const touchesOf: Readonly<Record<Victim, readonly string[]>> = {
   controller: ['apps/controller', 'libs/engine', 'libs/domain'],
   api: ['apps/api', 'libs/engine', 'libs/client'],
@@ -16,8 +16,8 @@ export const touchesOf: Readonly<Record<Victim, readonly string[]>> = {
 };
 
 /**
- * A point in a run's life at which a fault strikes: a step, and what its history just said of it. `created`: an attempt
- * was given to a pool; `running`: its process reported; `ended`: it told its success.
+ * A point in a run's life at which a fault strikes: a step, and its latest event in the history. `created`: an attempt
+ * was given to a pool; `running`: its process reported; `ended`: it reported its success.
  */
 export type Moment = 'ready' | 'created' | 'active' | 'running' | 'checkpoint' | 'ended' | 'succeeded';
 export type Transition = { step: string; moment: Moment };
@@ -39,7 +39,7 @@ export const transitions: readonly Transition[] = steps.flatMap((step) => {
     : own;
 });
 
-/** Every pair that means something: an agent or a rank can only be hit while an attempt runs. */
+/** Every meaningful pair: an agent or a rank can only be hit while an attempt runs. */
 export const allFaults: readonly Fault[] = transitions.flatMap((transition) =>
   victims
     .filter((victim) => {
@@ -51,7 +51,7 @@ export const allFaults: readonly Fault[] = transitions.flatMap((transition) =>
     .map((victim) => ({ ...transition, victim })),
 );
 
-/** Which transition an event of the history tells of, or null. */
+/** The transition of an event of the history, or null. */
 export function transitionOf(event: RunEvent): Transition | null {
   const step = stepOfEvent(event);
   const moment = momentOf(event);
@@ -68,7 +68,7 @@ function momentOf({ type, data }: RunEvent): Moment | null {
 
 /**
  * A seeded sample of `count` faults out of `from`, spread over victims and over the run: victims in turn, transitions drawn without
- * repeating one. The same seed, the same sample.
+ * repeating one. The same seed gives the same sample.
  */
 export function sampleFaults(seed: number, count: number, from: readonly Fault[] = allFaults): Fault[] {
   const random = seededRandom(seed);
@@ -88,7 +88,7 @@ export function sampleFaults(seed: number, count: number, from: readonly Fault[]
   return sample;
 }
 
-/** Cuts faults into runs of at most `perRun`, each in the order in which the run meets them. */
+/** Cuts faults into runs of at most `perRun`, each in the order in which the run reaches them. */
 export function packFaults(faults: readonly Fault[], perRun: number): Fault[][] {
   const runs = Array.from({ length: Math.ceil(faults.length / perRun) }, (): Fault[] => []);
   faults.forEach((fault, index) => {

@@ -13,10 +13,10 @@ import { commitOf, type FleetSize, insertFleet, leftShards, stagedParts, stagePa
 
 vi.setConfig({ testTimeout: 240_000 });
 
-const mostMiB = 300;
-/** Controller and api hold about as much at rest; they may take this much more. */
-const mostMoreMiB = 80;
-const longestBusySeconds = 0.05;
+const maxMiB = 300;
+/** Controller and api use about as much when idle; they may grow by this much. */
+const maxGrowthMiB = 80;
+const maxBusySeconds = 0.05;
 
 /** The peak of a process's resident memory in MiB since it started, or since {@link forgetPeak}; 0 when it has ended. */
 const peakOf = async (pid: number): Promise<number> =>
@@ -63,9 +63,9 @@ test.each<[string, boolean, FleetSize]>([
   const { service, prisma, probePort, store, pidOf } = await openWhole(onS3);
   const worked = newId('attempt');
   await stageParts(store, worked, size);
-  // Its start is over, and out of its window. On S3 fewer parts move, and nothing is said of blocks.
+  // Its start is over, and out of its window. On S3 fewer parts move, and blocks are not measured.
   if (!onS3)
-    await waitFor(async () => (await longestOf(probePort)).busy < longestBusySeconds, {
+    await waitFor(async () => (await longestOf(probePort)).busy < maxBusySeconds, {
       timeoutMs: 90_000,
       message: 'the controller at rest',
     });
@@ -90,7 +90,7 @@ test.each<[string, boolean, FleetSize]>([
 
   const peaks = { controller: 0, api: 0, worker: 0, finalizer: 0 };
   const longest = { block: 0, busy: 0 };
-  const look = async () => {
+  const poll = async () => {
     for (const name of ['controller', 'api', 'worker'] as const) peaks[name] = Math.max(peaks[name], await peakOf(pidOf(name)));
     for (const attempt of await prisma.attempt.findMany({ where: { stepId, purpose: 'finalize' }, select: { id: true } }))
       for (const { pid } of processesByAttempt().get(attempt.id) ?? []) peaks.finalizer = Math.max(peaks.finalizer, await peakOf(pid));
@@ -99,14 +99,14 @@ test.each<[string, boolean, FleetSize]>([
     return prisma.run.findUniqueOrThrow({ where: { id: runId }, select: { state: true } });
   };
   const finalized = AbortSignal.timeout(150_000);
-  while ((await look()).state === 'running') await sleep(200, finalized);
+  while ((await poll()).state === 'running') await sleep(200, finalized);
   const seconds = (performance.now() - began) / 1000;
-  // What was staged goes after that.
+  // Staging is removed after that.
   const staged = async () => (await Array.fromAsync(store.list('staging'))).length;
-  while ((await staged()) > 0 && performance.now() - began < 200_000) await Promise.all([look(), sleep(500)]);
+  while ((await staged()) > 0 && performance.now() - began < 200_000) await Promise.all([poll(), sleep(500)]);
   console.log(`${size.shards} shards: ${seconds.toFixed(1)} s; the controller's loop in seconds`, longest, '; MiB', before, peaks);
 
-  expect((await look()).state).toBe('succeeded');
+  expect((await poll()).state).toBe('succeeded');
   const files = 2 * size.shards + size.rejecting;
   const artifact = await prisma.artifact.findUniqueOrThrow({ where: { id: features } });
   expect(artifact).toMatchObject({ state: 'ready', fileCount: files });
@@ -121,7 +121,7 @@ test.each<[string, boolean, FleetSize]>([
   expect(sha256Json(manifest.files.map(({ name, sha256 }) => ({ name, sha256 })))).toBe(artifact.digest);
   expect(await staged()).toBe(0);
   for (const [program, peak] of Object.entries(peaks)) expect(peak, program).toBeGreaterThan(20);
-  for (const program of ['worker', 'finalizer'] as const) expect(peaks[program], program).toBeLessThan(mostMiB);
-  for (const program of ['controller', 'api'] as const) expect(peaks[program] - before[program], program).toBeLessThan(mostMoreMiB);
-  if (!onS3) expect(longest.busy).toBeLessThan(longestBusySeconds);
+  for (const program of ['worker', 'finalizer'] as const) expect(peaks[program], program).toBeLessThan(maxMiB);
+  for (const program of ['controller', 'api'] as const) expect(peaks[program] - before[program], program).toBeLessThan(maxGrowthMiB);
+  if (!onS3) expect(longest.busy).toBeLessThan(maxBusySeconds);
 });

@@ -6,13 +6,13 @@ import type { ObjectStore } from '@cairn/storage';
 
 export type FleetSize = { ids: number; shards: number /** Shards that have a rejected image. */; rejecting: number };
 
-/** The number of shards that are left to be committed: by a worker of ours, over /internal. */
+/** The number of shards left to commit: by a worker of ours, over /internal. */
 export const leftShards = 4;
 
 const distinctOf = (shard: number, { ids, shards }: FleetSize) =>
   Math.floor(((shard + 1) * ids) / shards) - Math.floor((shard * ids) / shards);
 
-/** What lies in staging for a shard: a few bytes for each file. */
+/** The staged files of a shard: a few bytes each. */
 export function stagedParts(attemptId: string, shard: number, size: FleetSize) {
   const kinds: FeatureFile[] = shard < size.rejecting ? ['embeddings', 'metadata', 'rejected'] : ['embeddings', 'metadata'];
   return kinds.map((kind) => {
@@ -33,7 +33,7 @@ export function commitOf(attemptId: string, shard: number, size: FleetSize) {
   };
 }
 
-/** Of made ids, as `proveShard` has it. */
+/** Of generated ids, as in `proveShard`. */
 function idsSha256(shard: number, size: FleetSize): string {
   const from = Math.floor((shard * size.ids) / size.shards);
   const hash = createHash('sha256');
@@ -49,8 +49,8 @@ export async function stageParts(store: ObjectStore, attemptId: string, size: Fl
 }
 
 /**
- * Rows of a run whose only work left is the end of one extraction: all but the last few shards are committed by a worker that has ended,
- * and another is at work.
+ * Rows of a run whose only remaining work is the end of one extraction: all but the last few shards are committed by a worker that has ended,
+ * and another is working.
  */
 export async function insertFleet(prisma: PrismaClient, worked: string, size: FleetSize) {
   const [runId, stepId, live, lists, features, datasetId] = (['run', 'step', 'attempt', 'artifact', 'artifact', 'dataset'] as const).map(

@@ -10,8 +10,8 @@ import { startControlPlane } from '../control-plane.ts';
 import { artifactOf, specOf } from '../specs.ts';
 
 /**
- * `extraction.ts JOB`: one worker of an extraction, a real agent with its children, over the list and the model that the file JOB
- * names, with a control plane in memory. Prints JSON: when each shard was committed, in seconds from the first one, and how long
+ * `extraction.ts JOB`: one worker of an extraction, a real agent with its children, over the list and the model of the file JOB,
+ * with a control plane in memory. Prints JSON: when each shard was committed, in seconds from the first one, and how long
  * each took. The features stay in the folder's `objects/staging`.
  */
 const job = z.object({

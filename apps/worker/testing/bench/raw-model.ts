@@ -2,8 +2,8 @@ import { parseArgs } from 'node:util';
 import { openModel } from '@cairn/retrieval';
 
 /**
- * `raw-model.ts --model M --size S --batch B --runs N --device cuda|cpu`: images a second of the model alone, on bytes that are
- * there, and where its nodes ran.
+ * `raw-model.ts --model M --size S --batch B --runs N --device cuda|cpu`: images per second of the model alone, on bytes in
+ * memory, and where its nodes ran.
  */
 const { values } = parseArgs({
   options: {

@@ -6,13 +6,13 @@ import type { Executor } from '../../executor.ts';
 import { dockerExecutor } from '../docker-executor.ts';
 import { type DockerPoolSettings, dockerPoolSettings } from '../pool-settings.ts';
 
-/** An image with a shell, which the engine has. */
+/** An image with a shell that the engine already has. */
 const image = process.env.CAIRN_TEST_DOCKER_IMAGE ?? 'debian:bookworm-slim';
 
 export const docker = new Docker();
 
 type PoolChange = Partial<z.input<typeof dockerPoolSettings>> & {
-  /** What the agent's shell does. */
+  /** The script of the agent's shell. */
   script?: string;
 };
 
@@ -23,7 +23,7 @@ export type TestPool = {
   close(): Promise<void>;
 };
 
-/** A pool of its own for one test; closing removes all its containers. */
+/** A pool for one test; closing removes all its containers. */
 export function testPool(): TestPool {
   const owner = { instance: `test-${randomBytes(4).toString('hex')}`, pool: 'test' };
   const opened: Executor[] = [];

@@ -7,7 +7,7 @@ import type { Executor } from '../../executor.ts';
 import { kubernetesExecutor } from '../kubernetes-executor.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from '../pool-settings.ts';
 
-/** An image with a shell, which the nodes have or can pull. */
+/** An image with a shell that the nodes have or can pull. */
 const image = process.env.CAIRN_TEST_IMAGE ?? 'docker.io/library/busybox:1.37';
 
 export const kubeConfig = new KubeConfig();
@@ -16,18 +16,18 @@ export const core = kubeConfig.makeApiClient(CoreV1Api);
 export const batch = kubeConfig.makeApiClient(BatchV1Api);
 
 type PoolChange = Partial<z.input<typeof kubernetesPoolSettings>> & {
-  /** What the agent's shell does. */
+  /** The script of the agent's shell. */
   script?: string;
 };
 
 export type TestNamespace = {
   name: string;
-  /** An executor, of the pool `test` of the installation `test` unless it says otherwise, whose pods are small and need no GPU. */
+  /** An executor, by default of the pool `test` of the installation `test`, whose pods are small and need no GPU. */
   open(change?: PoolChange, owner?: Partial<PoolIdentity>): Executor;
   close(): Promise<void>;
 };
 
-/** A namespace of its own for one test; closing removes it with all that is in it. */
+/** A namespace for one test; closing removes it with everything in it. */
 export async function testNamespace(podSecurity: 'restricted' | 'privileged' = 'restricted'): Promise<TestNamespace> {
   const name = `cairn-test-${randomBytes(4).toString('hex')}`;
   await core.createNamespace({ body: { metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': podSecurity } } } });

@@ -7,7 +7,7 @@ export type JobStatus = NonNullable<Input<typeof jobObject>['status']>;
 
 export const at = (second: number): string => new Date(Date.UTC(2026, 10, 23, 12, 0, second)).toISOString();
 
-/** A pod of 8 GPUs on node a, as the API shows it; `status` is what the test is about. */
+/** A pod of 8 GPUs on node a, as the API shows it; `status` is the subject of the test. */
 export function aPod(status: PodStatus, change: { deletionTimestamp?: string; nodeName?: string | null; gpus?: number } = {}): Pod {
   const { deletionTimestamp, nodeName = 'a', gpus = 8 } = change;
   return podObject.parse({

@@ -1,11 +1,11 @@
 import type { TrainerEvent } from '@cairn/contract';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 
-/** Tells of an image that the trainer could not read. The run's history keeps the first ones; the log, which stays, has them all. */
-export function tellBadImage(
+/** Reports an image that the trainer could not read. The run's history keeps the first ones; the log has them all. */
+export function reportBadImage(
   { log, reporter }: Pick<AttemptContext, 'log' | 'reporter'>,
   { imageId, path, reason }: Extract<TrainerEvent, { event: 'badImage' }>,
 ): void {
   log.warn({ imageId, path, reason }, 'an image cannot be read and is left out');
-  reporter.tell({ type: 'badImage', imageId, path, reason });
+  reporter.report({ type: 'badImage', imageId, path, reason });
 }

@@ -1,26 +1,26 @@
 import { CairnError, type PlannedStep, settingPathText } from '@cairn/contract';
 
-/** What the demo's machine has, and how its commands are written. */
+/** The slots of the demo's machine, and how its commands are written. */
 export type DemoPlace = { slots: number; home: string };
 
-/** What has to be known of a plan. */
+/** The required parts of a plan. */
 export type DemoPlan = {
   recipe: { name: string; model?: { backbone: string } | undefined; stages: Record<string, { weights: string | null }> };
   steps: readonly Pick<PlannedStep, 'name' | 'action' | 'slots' | 'given'>[];
 };
 
 /**
- * Why the demo cannot run a plan, with what to do about it: a recipe for a cluster would wait for its eight GPUs for ever. Null when
+ * Why the demo cannot run a plan, with what to do about it: a recipe for a cluster would wait for its eight GPUs without end. Null when
  * it can.
  */
-export function whatIsMissing({ recipe, steps }: DemoPlan, { slots, home }: DemoPlace): CairnError | null {
+export function missingRequirements({ recipe, steps }: DemoPlan, { slots, home }: DemoPlace): CairnError | null {
   const toRun = steps.filter(({ action }) => action !== 'reuse');
   const large = toRun.filter((step) => step.slots > slots);
   const absent = [...new Set(toRun.flatMap(({ given }) => given.flatMap(({ name, sha256 }) => (sha256 === null ? [name] : []))))];
   if (large.length === 0 && absent.length === 0) return null;
   const what = [
-    ...large.map((step) => `${step.name} trains on ${step.slots} places at once, and the demo has ${slots}`),
-    ...absent.map((name) => `the weights ${name} are not here`),
+    ...large.map((step) => `${step.name} trains on ${step.slots} slots at once, and the demo has ${slots}`),
+    ...absent.map((name) => `the weights ${name} are not imported`),
   ];
   const starts = Object.entries(recipe.stages).filter(([, { weights }]) => weights !== null && absent.includes(weights));
   const settings = [
@@ -32,10 +32,10 @@ export function whatIsMissing({ recipe, steps }: DemoPlan, { slots, home }: Demo
   const bring =
     imports.length === 0
       ? ''
-      : ` To start from these weights, bring them in while \`${cairn} up\` runs in another terminal: ${imports.join(', ')}.`;
-  return new CairnError('invalid_request', `the recipe ${recipe.name} asks for more than the demo has: ${what.join('; ')}`, {
+      : ` To start from these weights, import them while \`${cairn} up\` runs in another terminal: ${imports.join(', ')}.`;
+  return new CairnError('invalid_request', `the recipe ${recipe.name} needs more than the demo has: ${what.join('; ')}`, {
     details: {
-      remedy: `Take a recipe made for it (mini, mini-resnet50, tiny), or run this one with less: ${settings.join(' ')}.${bring}`,
+      remedy: `Use a recipe made for it (mini, mini-resnet50, tiny), or reduce this one: ${settings.join(' ')}.${bring}`,
     },
   });
 }

@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { identityOf } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type KeptProgram, keepRunning, logTail, type ProgramSpec, runToEnd } from './kept-program.ts';
+import { logTail, type ProgramSpec, runToEnd, type SupervisedProgram, supervise } from './supervised-program.ts';
 
 let folder: string;
-let program: KeptProgram | null;
-let told: string[];
+let program: SupervisedProgram | null;
+let messages: string[];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'program-'));
   program = null;
-  told = [];
+  messages = [];
 });
 afterEach(async () => {
   await program?.stop(0);
@@ -27,60 +27,60 @@ async function specOf(code: string): Promise<ProgramSpec> {
   await writeFile(file, code);
   return { name: 'x', args: [file, 'argument'], env: { PATH: process.env.PATH ?? '', NAME: 'value' }, logFile: logPath() };
 }
-const keep = async (code: string): Promise<KeptProgram> => {
-  program = keepRunning(await specOf(code), (line) => told.push(line));
+const keep = async (code: string): Promise<SupervisedProgram> => {
+  program = supervise(await specOf(code), (line) => messages.push(line));
   return program;
 };
 const until = (condition: () => unknown) => expect.poll(condition, { interval: 10, timeout: 10_000 }).toBeTruthy();
 
-test('a program runs with its arguments and environment alone, its output in its log', async () => {
+test('a program gets only its own arguments and environment, and its output goes to its log', async () => {
   await keep("console.log(process.argv[2], process.env.NAME, process.env.HOME); console.error('to stderr'); setInterval(() => {}, 1000);");
   await expect.poll(logText, { timeout: 10_000 }).toBe('argument value undefined\nto stderr\n');
 });
 
-test('a program that ends is started again, and it is told where its log is', async () => {
-  const kept = await keep("import { writeFileSync } from 'node:fs'; writeFileSync(1, 'up\\n'); setInterval(() => {}, 1000);");
-  kept.started();
+test('a program that ends is started again, and the message says where its log is', async () => {
+  const supervised = await keep("import { writeFileSync } from 'node:fs'; writeFileSync(1, 'up\\n'); setInterval(() => {}, 1000);");
+  supervised.started();
   await expect.poll(logText, { timeout: 10_000 }).toBe('up\n');
-  process.kill(kept.pid() ?? 0, 'SIGKILL');
+  process.kill(supervised.pid() ?? 0, 'SIGKILL');
   await expect.poll(logText, { timeout: 10_000 }).toBe('up\nup\n');
-  expect(told).toEqual([`x was ended by SIGKILL; starting it again (log: ${join(folder, 'x.log')})`]);
+  expect(messages).toEqual([`x was killed by SIGKILL; starting it again (log: ${join(folder, 'x.log')})`]);
 });
 
-test('stopping asks first, kills what does not listen, and starts nothing again', async () => {
-  const kept = await keep("process.on('SIGTERM', () => { console.log('asked'); }); console.log('up'); setInterval(() => {}, 1000);");
+test('stopping sends SIGTERM first, then kills, and starts nothing again', async () => {
+  const supervised = await keep("process.on('SIGTERM', () => { console.log('asked'); }); console.log('up'); setInterval(() => {}, 1000);");
   await expect.poll(logText, { timeout: 10_000 }).toBe('up\n');
-  const pid = kept.pid() ?? 0;
-  await kept.stop(100);
+  const pid = supervised.pid() ?? 0;
+  await supervised.stop(100);
   expect(await logText()).toBe('up\nasked\n');
   expect(identityOf(pid)).toBeNull();
-  expect(kept.pid()).toBeNull();
-  expect(told).toEqual([]);
+  expect(supervised.pid()).toBeNull();
+  expect(messages).toEqual([]);
 });
 
-test('a wrong configuration at the start is not tried again; the end of the log is in the error', async () => {
-  const kept = await keep("console.error('error: CAIRN_X is missing'); process.exit(2);");
-  await expect(kept.failed).rejects.toMatchObject({
+test('a wrong configuration at the start is not retried; the end of the log is in the error', async () => {
+  const supervised = await keep("console.error('error: CAIRN_X is missing'); process.exit(2);");
+  await expect(supervised.failed).rejects.toMatchObject({
     code: 'program_failed',
     message: 'x ended with exit code 2 while the service started',
     details: { frame: 'error: CAIRN_X is missing' },
   });
-  expect(told).toEqual([]);
+  expect(messages).toEqual([]);
 });
 
 test('a program that keeps ending while the service starts is given up', async () => {
-  const kept = await keep("console.log('again'); process.exit(1);");
-  await expect(kept.failed).rejects.toMatchObject({ details: { frame: 'again' } });
+  const supervised = await keep("console.log('again'); process.exit(1);");
+  await expect(supervised.failed).rejects.toMatchObject({ details: { frame: 'again' } });
 });
 
-test('a program ends when whoever keeps it is killed', async () => {
+test('a program ends when its supervisor is killed', async () => {
   const spec = await specOf(
     "import { writeFileSync } from 'node:fs'; writeFileSync(process.env.PID_FILE, String(process.pid)); setInterval(() => {}, 1000);",
   );
   const pidFile = join(folder, 'pid');
   const keeper = join(folder, 'keeper.ts');
-  const source = `import { keepRunning } from '${join(import.meta.dirname, 'kept-program.ts')}';
-keepRunning(${JSON.stringify({ ...spec, env: { ...spec.env, PID_FILE: pidFile } })}, () => undefined);`;
+  const source = `import { supervise } from '${join(import.meta.dirname, 'supervised-program.ts')}';
+supervise(${JSON.stringify({ ...spec, env: { ...spec.env, PID_FILE: pidFile } })}, () => undefined);`;
   await writeFile(keeper, source);
   const parent = spawn(process.execPath, [keeper], { stdio: 'inherit' });
   await until(() => existsSync(pidFile));
@@ -89,7 +89,7 @@ keepRunning(${JSON.stringify({ ...spec, env: { ...spec.env, PID_FILE: pidFile } 
   await until(() => identityOf(pid) === null);
 });
 
-test('a program that is run to its end gives its failure with the log', async () => {
+test('a program that runs to its end reports its failure with the log', async () => {
   const { signal } = new AbortController();
   await runToEnd(await specOf('process.exit(0)'), signal);
   await expect(runToEnd(await specOf("console.log('no such table'); process.exit(3)"), signal)).rejects.toMatchObject({
@@ -104,14 +104,14 @@ test('a program that is run to its end gives its failure with the log', async ()
   await ended;
 });
 
-test('the last lines are given, of one start alone where its beginning is known', async () => {
+test('the last lines are returned, only of one start where its beginning is known', async () => {
   await writeFile(logPath(), 'earlier\none\ntwo\nthree\n');
   expect(await logTail(logPath(), { lines: 2 })).toBe('two\nthree');
   expect(await logTail(logPath(), { from: 'earlier\n'.length })).toBe('one\ntwo\nthree');
   expect(await logTail(join(folder, 'none.log'))).toBe('');
 });
 
-test('a line of JSON is told as level, message and what went wrong; a long line is cut', async () => {
+test('a line of JSON is shown as level, message and error; a long line is cut', async () => {
   const err = { type: 'Error', message: '\nInvalid `findUnique()`:\n\nThe server is gone', stack: 'at x' };
   const line = { level: 'warn', time: '2026-01-02T03:04:05Z', pid: 1, name: 'api', err, msg: 'no answer yet' };
   await writeFile(logPath(), `${JSON.stringify(line)}\n{"level":"info","msg":"up"}\n{"other":1}\n${'x'.repeat(1000)}\n`);

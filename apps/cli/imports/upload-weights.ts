@@ -8,7 +8,7 @@ import type { Session } from '../cli.ts';
 import { formatBytes } from '../output/units.ts';
 import { runPython } from './run-python.ts';
 
-export type BringInOptions = {
+export type UploadOptions = {
   backbone: string;
   name?: string;
   source?: string;
@@ -16,7 +16,7 @@ export type BringInOptions = {
   extent?: WeightsQuery['extent'];
 };
 
-/** What docker/trainer's check_import tells of a file that fits. */
+/** The answer of docker/trainer's check_import for a valid file. */
 const checked = z.object({
   tensors: z.number().int(),
   parameters: z.number().int(),
@@ -25,21 +25,21 @@ const checked = z.object({
 });
 
 /**
- * Checks a file of tensors against its backbone and sends it to the service, unless it is there.
+ * Checks a file of tensors against its backbone and uploads it to the service, unless it is there already.
  *
  * @throws CairnError `missing_file`, `payload_too_large`, `unsafe_file`, `unreadable_file`, `model_mismatch`, and those of the service
  */
-export async function bringInWeights(
+export async function uploadWeights(
   session: Session,
   file: string,
   content: WeightsQuery['content'],
-  options: BringInOptions,
+  options: UploadOptions,
 ): Promise<{ weights: WeightsView; isNew: boolean; tensors: number; parameters: number }> {
   const { ui, signal } = session;
   const path = resolve(file);
   const name = nameOf(path, options.name);
   await requireFile(path);
-  // First what can fail at once: a service that is not there.
+  // First what can fail quickly: a service that cannot be reached.
   const client = await session.client();
   const there = await client.getWeights(name, { signal }).catch((error: unknown) => {
     if (isCairnError(error, 'not_found')) return null;
@@ -52,36 +52,39 @@ export async function bringInWeights(
   const suffix = /-([0-9a-f]{8})$/.exec(name)?.[1];
   if (suffix !== undefined && !sha256.startsWith(suffix))
     ui.note(
-      ui.style.warn(`The name ${name} promises a sha256 that begins with ${suffix}; that of the file begins with ${sha256.slice(0, 8)}.`),
+      ui.style.warn(`The name ${name} claims a sha256 that begins with ${suffix}, but the file's begins with ${sha256.slice(0, 8)}.`),
     );
   if (there?.sha256 === sha256 && there.content === content && there.backbone === backbone && there.extent === extent)
     return { weights: there, isNew: false, tensors, parameters };
-  const said = { content, backbone, extent, sha256, ...shape };
+  const described = { content, backbone, extent, sha256, ...shape };
   const given = { ...(source === undefined ? {} : { source }), ...(licence === undefined ? {} : { licence }) };
-  const weights = await client.importWeights(name, { ...said, ...given }, await openAsBlob(path), { signal });
+  const weights = await client.importWeights(name, { ...described, ...given }, await openAsBlob(path), { signal });
   return { weights, isNew: true, tensors, parameters };
 }
 
-/** The name that recipes call it: the file's, as publishers name them, without its ending. */
+/** Its name in recipes: the file's, as publishers name them, without its extension. */
 function nameOf(path: string, given: string | undefined): string {
   const name = given ?? basename(path).replace(/\.(pth\.tar|pth|pt|bin)$/, '');
   const parsed = safeName.safeParse(name);
   if (parsed.success) return parsed.data;
-  throw new CairnError('invalid_request', `"${name}" is no name for weights: ${parsed.error.issues[0]?.message}`, {
-    details: { remedy: 'Give one with --name.' },
+  throw new CairnError('invalid_request', `"${name}" is not a valid name for weights: ${parsed.error.issues[0]?.message}`, {
+    details: { remedy: 'Set one with --name.' },
   });
 }
 
 async function requireFile(path: string): Promise<void> {
-  // What hides a file, such as a folder that may not be read, is not that it is absent: that error is told as it is.
+  // An error that hides a file, such as an unreadable folder, does not mean that it is missing: it is reported as it is.
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
     throw error;
   });
   if (!found?.isFile()) {
-    throw new CairnError('missing_file', `There is no file ${path}`, { details: { remedy: 'Give the path of the file to import.' } });
+    throw new CairnError('missing_file', `No file ${path}`, { details: { remedy: 'Use the path of the file to import.' } });
   }
   if (found.size > maxWeightsBytes) {
-    throw new CairnError('payload_too_large', `${path} has ${formatBytes(found.size)}; at most ${formatBytes(maxWeightsBytes)} are taken`);
+    throw new CairnError(
+      'payload_too_large',
+      `${path} has ${formatBytes(found.size)}; at most ${formatBytes(maxWeightsBytes)} are accepted`,
+    );
   }
 }

@@ -15,13 +15,13 @@ export type ProgramSpec = {
   logFile: string;
 };
 
-export type KeptProgram = {
+export type SupervisedProgram = {
   name: string;
   /** Null while it is not running. */
   pid: () => number | null;
-  /** Rejects when the program is given up while `starting`: it says that its configuration is wrong, or keeps ending. */
+  /** Rejects when the program is given up while `starting`: its exit code means a wrong configuration, or it keeps ending. */
   failed: Promise<never>;
-  /** Call when the whole is up: from then on it is started again without end. */
+  /** Call when the whole service is up: from then on the program is restarted without limit. */
   started: () => void;
   /** SIGTERM, and SIGKILL after `graceMs`. */
   stop: (graceMs: number) => Promise<void>;
@@ -30,17 +30,17 @@ export type KeptProgram = {
 /** How one run of a program ended, and where its output begins in the log. */
 type ProgramEnd = { code: number | null; signal: string | null; from: number };
 
-/** Exit code of our programs for a wrong configuration: starting again is of no use. */
+/** Exit code of our programs for a wrong configuration: a restart would not help. */
 const wrongConfiguration = 2;
 const triesAtStart = 3;
-/** A program that ran this long has started well: the next wait begins anew. */
+/** A program that ran this long has started well: the backoff starts over. */
 const settledMs = 30_000;
 
 /**
- * Keeps a program running: starts it again with backoff when it ends by itself. Its output goes to its log. It runs in a
- * process group of its own, so that Ctrl-C reaches only us and everything stops in order, and it ends when we are killed.
+ * Keeps a program running: restarts it with backoff when it ends by itself. Its output goes to its log. It runs in its own
+ * process group, so that Ctrl-C reaches only us and everything stops in order, and it ends when we are killed.
  */
-export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): KeptProgram {
+export function supervise(spec: ProgramSpec, onEvent: (line: string) => void): SupervisedProgram {
   const stopping = new AbortController();
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => undefined);
@@ -73,12 +73,12 @@ export function keepRunning(spec: ProgramSpec, tell: (line: string) => void): Ke
       const { code, signal, from } = await runOnce();
       if (stopping.signal.aborted) return;
       failures = performance.now() - began > settledMs ? 1 : failures + 1;
-      const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+      const how = signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
       if (isStarting && (code === wrongConfiguration || failures >= triesAtStart)) {
         failure.reject(await startFailure(spec, how, from));
         return;
       }
-      tell(`${spec.name} ${how}; starting it again (log: ${spec.logFile})`);
+      onEvent(`${spec.name} ${how}; starting it again (log: ${spec.logFile})`);
       await pause(backoff({ attempt: failures - 1, baseMs: 200, maxMs: 10_000 }), stopping.signal);
     }
   }
@@ -137,8 +137,8 @@ const logLine = z.object({ level: z.string(), msg: z.string().optional(), err: z
 const maxWidth = 240;
 
 /**
- * The last lines of a log for people, from byte `from` on: a JSON line as its level, message and error. A file that is not
- * there has none.
+ * The last lines of a log for people, from byte `from` on: a JSON line as its level, message and error. Empty for a missing
+ * file.
  */
 export async function logTail(path: string, { from = 0, lines = 12 }: { from?: number; lines?: number } = {}): Promise<string> {
   const bytes = await readFile(path).catch(() => Buffer.alloc(0));
@@ -150,7 +150,7 @@ function readableLine(line: string): string {
   const parsed = logLine.safeParse(jsonOrNull(line));
   if (!parsed.success) return cutTo(line, maxWidth);
   const { level, msg, err } = parsed.data;
-  // Prisma begins its messages with the call; what went wrong is their last line.
+  // Prisma starts its messages with the call; the error is the last line.
   const why = err?.message.trim().split('\n').at(-1);
   return cutTo([level, msg, why].filter((part) => part !== undefined && part !== '').join(': '), maxWidth);
 }
