@@ -35,7 +35,7 @@ describe('settings of steps', () => {
     expect(markOf(z.number().meta({ 'x-affects': 'perhaps' }))).toBeNull();
   });
 
-  test.each(['train', 'export', 'extract', 'search', 'evaluate', 'register', 'prepare'] as const)(
+  test.each(['train', 'export', 'extract', 'search', 'rerank', 'evaluate', 'register', 'prepare'] as const)(
     'of %s refuse an unknown name',
     (kind) => {
       const parsed = stepSettings[kind].safeParse({ leraningRate: 1 });

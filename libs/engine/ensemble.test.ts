@@ -1,0 +1,75 @@
+import { recipe as recipeSchema } from '@cairn/contract';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ada, openStage, request, type Stage, smallRecipe } from './testing/play.ts';
+
+const { model, stages, extract } = smallRecipe;
+const pipeline = { stages, export: smallRecipe.export, extract };
+const voting = recipeSchema.parse({
+  name: 'voting',
+  dataset: 'toy',
+  prepare: { lists: ['clean', 'index_train', 'query', 'index'] },
+  models: { A: { model, ...pipeline }, B: { model: { ...model, initSeed: 1 }, ...pipeline } },
+  ensemble: { rerank: { mode: 'before_merge' } },
+  register: { model: 'together' },
+});
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await openStage();
+  await stage.playAll(await stage.submit({ recipe: voting }));
+});
+afterAll(() => stage.close());
+
+/** Plays a run and tells which of its steps were not reused. */
+async function made(change: Parameters<Stage['submit']>[0]): Promise<string[]> {
+  const runId = await stage.submit(change);
+  await stage.playAll(runId);
+  expect((await stage.run(runId)).state).toBe('succeeded');
+  const steps = await stage.prisma.step.findMany({ where: { runId, state: 'succeeded' }, orderBy: { position: 'asc' } });
+  return steps.map(({ name }) => name);
+}
+
+describe('a run of several models', () => {
+  it('searches again, and does nothing else again, when a constant of the rerank or a weight changes', async () => {
+    const after = ['rerank', 'evaluate', 'register'];
+    expect(await made({ recipe: voting })).toEqual(['register']);
+    expect(await made({ recipe: voting, set: { 'ensemble.rerank.alpha': 0.5 } })).toEqual(after);
+    expect(await made({ recipe: { ...voting, ensemble: { ...voting.ensemble, weights: { B: 0.5 } } } })).toEqual(after);
+    expect(await made({ recipe: voting, set: { 'ensemble.blockRows': 10 } })).toEqual(['register']);
+  });
+
+  it('extracts only the query set that is new, and takes the features of references and index as they are', async () => {
+    const set = { evaluate: null, 'models.A.extract.query.list': 'clean', 'models.B.extract.query.list': 'clean' };
+    const { register: _, ...recipe } = voting;
+    expect(await made({ recipe, set })).toEqual(['A-extract_query', 'B-extract_query', 'rerank']);
+  });
+
+  it('reuses what the recipe of one of its models made', async () => {
+    const alone = recipeSchema.parse({ name: 'alone', dataset: 'toy', prepare: voting.prepare, ...voting.models.B });
+    expect(await made({ recipe: alone })).toEqual(['search', 'evaluate']);
+  });
+
+  it('registers the ensemble with the artifacts of each model, and takes a registered model in place of a trained one', async () => {
+    const registered = await stage.prisma.model.findFirstOrThrow({ where: { name: 'together' }, orderBy: { version: 'desc' } });
+    const parts = ['checkpoint', 'model', 'index', 'query', 'references'].flatMap((role) => [`${role}.A`, `${role}.B`]);
+    expect(Object.keys(registered.artifacts as object).toSorted()).toEqual([...parts, 'evaluation', 'neighbours'].toSorted());
+
+    const register = { model: 'alone' };
+    await stage.playAll(await stage.submit({ recipe: { ...smallRecipe, prepare: voting.prepare, register } }));
+    const { A: _, ...others } = voting.models;
+    const recipe = recipeSchema.parse({ ...voting, models: { ...others, C: { registered: 'alone', extract } } });
+    const again = await stage.submit({ recipe });
+    await stage.playAll(again);
+    const { artifacts } = await stage.prisma.model.findFirstOrThrow({ where: { runId: again } });
+    const { artifactId } = await stage.step(again, 'C-extract_index');
+    const alone = await stage.prisma.model.findFirstOrThrow({ where: { name: 'alone' } });
+    expect(artifacts).toMatchObject({ 'model.C': (alone.artifacts as Record<string, string>).model, 'index.C': artifactId });
+
+    // An ensemble is not one model.
+    const ofEnsemble = recipeSchema.parse({ ...recipe, models: { ...others, C: { registered: 'together', extract } } });
+    await expect(stage.engine.planRun(request({ recipe: ofEnsemble }), ada)).rejects.toMatchObject({
+      code: 'not_found',
+      message: expect.stringContaining('models.C.registered is together'),
+    });
+  });
+});
