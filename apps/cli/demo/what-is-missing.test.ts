@@ -27,6 +27,14 @@ test('a recipe for a cluster is refused with all that is missing and how to go o
   expect(remedy).toContain('`npx cairn --home /demo import weights resnet50-19c8e357.pth --backbone resnet50`');
 });
 
+test('the settings of one of several models are named by their path', () => {
+  const { recipe, steps } = planOf({ name: 'A-256', slots: 8, given: [{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }] });
+  const error = whatIsMissing({ recipe: { name: 'both', stages: {}, models: { A: recipe } }, steps }, place);
+  const remedy = String(error?.details.remedy);
+  expect(remedy).toContain('with less: --set models.A.stages.256.ranks=2 --set models.A.stages.256.weights=null.');
+  expect(remedy).toContain('import weights resnet50-19c8e357.pth --backbone resnet50');
+});
+
 test('weights alone are missing too, named once however many steps want them', () => {
   const [step] = planOf({ action: 'wait-for-same', given: [{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }] }).steps;
   const plan = { ...planOf(), steps: [step, { ...step, name: 'register' }] as DemoPlan['steps'] };
