@@ -290,31 +290,21 @@ function graphPlan(name: string, step: GraphStep): StepPlan {
 const contentsOf = (role: string): readonly WeightsContent[] => (role === 'weights' ? ['backbone', 'model'] : ['model']);
 
 function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
-  switch (step.kind) {
-    case 'train': {
-      const { kind, inputs, ...settings } = step;
-      checkStage(settings, settingPathText(['steps', name]));
-      const { start, weights } = inputs;
-      if (start !== undefined && weights !== undefined)
-        throw new CairnError(
-          'invalid_setting',
-          `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
-        );
-      // What the trainer is told: that it starts from something. What that is, the input says.
-      const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
-      return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
-    }
-    case 'prepare':
-    case 'export':
-    case 'extract':
-    case 'search':
-    case 'rerank':
-    case 'evaluate':
-    case 'register': {
-      const { kind, inputs: _, ...settings } = step;
-      return { kind, settings } as KindAndSettings;
-    }
+  if (step.kind !== 'train') {
+    const { kind, inputs: _, ...settings } = step;
+    return { kind, settings } as KindAndSettings;
   }
+  const { kind, inputs, ...settings } = step;
+  checkStage(settings, settingPathText(['steps', name]));
+  const { start, weights } = inputs;
+  if (start !== undefined && weights !== undefined)
+    throw new CairnError(
+      'invalid_setting',
+      `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
+    );
+  // What the trainer is told: that it starts from something. What that is, the input says.
+  const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
+  return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
 }
 
 /** How an input from outside is called in sentences and lists. */
