@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /**
  * Names of the files of a feature set. It has the layout of clip-retrieval and embedding-reader: `img_emb/img_emb_00042.npy`
  * and `metadata/metadata_00042.parquet`, joined by position. Those tools read whatever lies in these two folders, so nothing

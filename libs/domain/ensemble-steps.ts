@@ -1,8 +1,8 @@
 import { CairnError, type Ensemble, needsReferences, ownValue, type Pipeline, type Recipe, settingPathText } from '@cairn/contract';
-import type { StepNeed, StepPlan, StepWant } from './expand-recipe.ts';
+import type { StepInputs, StepNeed, StepPlan } from './step-plan.ts';
 
 /** A model of an ensemble, with what is registered of it. */
-export type Member = { name: string; needs: readonly StepNeed[]; wants: readonly StepWant[] };
+export type Member = StepInputs & { name: string };
 
 /**
  * The pipeline of a model as an ensemble has it: with features of the references where these vote, extracted as those of the index are, and

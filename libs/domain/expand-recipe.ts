@@ -16,24 +16,7 @@ import {
 } from '@cairn/contract';
 import { ensembleSteps, memberOf } from './ensemble-steps.ts';
 import { rulesOf, stepKinds } from './step-kinds.ts';
-
-export type StepNeed = { role: string; step: string };
-
-/** Something from outside the run that a step reads; `setting` is where the recipe says so. */
-export type StepWant = {
-  role: string;
-  input: ExternalInput;
-  setting: string;
-  /** Of imported weights: what they may hold. */
-  contents: readonly WeightsContent[];
-};
-
-/** One step of a run: its kind says where it runs and how many slots it takes ({@link rulesOf}). */
-export type StepPlan = KindAndSettings & {
-  name: string;
-  needs: StepNeed[];
-  wants: StepWant[];
-};
+import type { StepInputs, StepNeed, StepPlan, StepWant } from './step-plan.ts';
 
 /**
  * The steps of a recipe in topological order: the lists, the pipeline of each model (stages, export, extractions, search, evaluation,
@@ -137,14 +120,14 @@ function trainedSteps(pipeline: Pipeline, model: ModelSettings, at: Place): Step
 }
 
 /** The model that extracts: what `export` makes, or a registered one. */
-function modelOf({ registered }: Pipeline, at: Place): Inputs {
+function modelOf({ registered }: Pipeline, at: Place): StepInputs {
   if (registered === undefined) return { needs: [{ role: 'model', step: at.nameOf('export') }], wants: [] };
   const want: StepWant = { role: 'model', input: { model: registered }, setting: settingAt(at, 'registered'), contents: [] };
   return { needs: [], wants: [want] };
 }
 
 /** What is registered of a model: its checkpoint, the model, its features, and what it began with, which is not read but recorded for its licence. */
-function lineageOf(pipeline: Pipeline, at: Place): Inputs {
+function lineageOf(pipeline: Pipeline, at: Place): StepInputs {
   const checkpoint = pipeline.export === undefined ? { needs: [], wants: [] } : exportedCheckpoint(pipeline, at);
   const model = modelOf(pipeline, at);
   const extracted = ['index', 'query'].filter((name) => Object.hasOwn(pipeline.extract, name));
@@ -153,8 +136,6 @@ function lineageOf(pipeline: Pipeline, at: Place): Inputs {
     wants: [...checkpoint.wants, ...model.wants, ...startingWeights(pipeline, at)],
   };
 }
-
-type Inputs = { needs: StepNeed[]; wants: StepWant[] };
 
 /** Where the settings of a pipeline are in the recipe, and what its steps are called. */
 type Place = { path: readonly string[]; nameOf: (step: string) => string };
@@ -199,7 +180,7 @@ function refuseListNotMade(list: ListName, where: string, made: readonly ListNam
 }
 
 /** What is exported: the checkpoint of a stage, or an imported model. */
-function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): Inputs {
+function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): StepInputs {
   const { stage, weights } = exported ?? { stage: null, weights: null };
   const names = Object.keys(stages);
   const where = settingAt(at, 'export');

@@ -2,9 +2,9 @@ import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type ArtifactDetails, needsReferences } from '@cairn/contract';
+import { untilAborted } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
-import { untilAborted } from '../agent/until-aborted.ts';
 import { rerankAnswer } from '../child/messages.ts';
 import { startChild } from '../child/start-child.ts';
 
