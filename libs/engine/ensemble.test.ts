@@ -30,6 +30,15 @@ async function made(change: Parameters<Stage['submit']>[0]): Promise<string[]> {
 }
 
 describe('a run of several models', () => {
+  it('is planned for the four models of the submission, each with its features, and searches them together', async () => {
+    const { steps } = await stage.engine.planRun(request({ recipe: 'submission', dataset: 'toy' }), ada);
+    const rerank = steps.find(({ name }) => name === 'rerank');
+    expect(rerank?.settings).toMatchObject({ rerank: { mode: 'before_merge', alpha: 1, beta: 0.1 }, references: 'index_train' });
+    expect(rerank?.needs).toHaveLength(1 + 4 * 3);
+    const counts = (kind: string): number => steps.filter((step) => step.kind === kind).length;
+    expect(['train', 'extract', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 0, 1, 1]);
+  });
+
   it('searches again, and does nothing else again, when a constant of the rerank or a weight changes', async () => {
     const after = ['rerank', 'evaluate', 'register'];
     expect(await made({ recipe: voting })).toEqual(['register']);
