@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { safeName } from './names.ts';
 import { rerankSettings } from './rerank-settings.ts';
 import { markOf, operational, result } from './setting-marks.ts';
+import { unwrapped } from './setting-path.ts';
 
 export { markOf, type SettingMark, settingMark } from './setting-marks.ts';
 
@@ -193,7 +194,7 @@ export const ensembleSearchSettings = z.strictObject({
     modelWeights.refine((weights) => Object.keys(weights).length > 0, 'name at least one model'),
     'The models by name, each with its weight in the sum of similarities.',
   ),
-  rerank: result(rerankSettings.prefault({}), 'How similarities are changed before the images are ranked.'),
+  rerank: rerankSettings.prefault({}).describe('How similarities are changed before the images are ranked.'),
   references: result(referenceList.default('index_train'), 'The list of the references that vote, with their landmarks and countries.'),
   topK: result(z.number().int().min(1).max(10_000).default(100), 'Neighbours per query.'),
   blockRows: operational(z.number().int().min(1).max(10_000_000).default(50_000), 'Rows per matrix product, which bounds the memory.'),
@@ -242,9 +243,18 @@ export type KindAndSettings = z.infer<typeof kindAndSettings>;
 
 /** The settings of a step that affect its result. */
 export function resultSettings({ kind, settings }: KindAndSettings): Record<string, unknown> {
-  const shape: Readonly<Record<string, z.ZodType>> = stepSettings[kind].shape;
-  // `model` is a nested object whose fields are all results.
-  return Object.fromEntries(
-    Object.entries(settings).filter(([name]) => name === 'model' || (shape[name] !== undefined && markOf(shape[name]) === 'result')),
-  );
+  return resultFields(stepSettings[kind], settings);
+}
+
+/** The fields that are marked as results, and of a group of fields those in it that are. */
+function resultFields(schema: z.ZodObject, settings: object): Record<string, unknown> {
+  const fields = Object.entries(settings).flatMap(([name, value]: [string, unknown]): [string, unknown][] => {
+    const field = schema.shape[name];
+    if (!(field instanceof z.ZodType)) return [];
+    const group = unwrapped(field);
+    if (markOf(field) === null && group instanceof z.ZodObject && typeof value === 'object' && value !== null)
+      return [[name, resultFields(group, value)]];
+    return markOf(field) === 'result' ? [[name, value]] : [];
+  });
+  return Object.fromEntries(fields);
 }
