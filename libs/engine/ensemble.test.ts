@@ -53,6 +53,12 @@ describe('a run of several models', () => {
     expect(await made({ recipe, set })).toEqual(['A-extract_query', 'B-extract_query', 'rerank']);
   });
 
+  it("keeps a model's images a step with another batch", async () => {
+    const { recipe } = await stage.engine.planRun(request({ recipe: voting, set: { 'models.B.stages.first.batch': 2 } }), ada);
+    expect(recipe.models.B?.stages.first).toMatchObject({ batch: 2, effectiveBatch: 4 });
+    expect(recipe.models.A?.stages.first).toMatchObject({ batch: 4, effectiveBatch: null });
+  });
+
   it('reuses what the recipe of one of its models made', async () => {
     const alone = recipeSchema.parse({ name: 'alone', dataset: 'toy', prepare: voting.prepare, ...voting.models.B });
     expect(await made({ recipe: alone })).toEqual(['search', 'evaluate']);
