@@ -94,7 +94,9 @@ function isSetting(path: string): boolean {
 }
 
 test('every setting that the page names exists', () => {
-  const named = spans.flatMap((span) => /^(?:stages|model|prepare|export|extract|search|evaluate|register)\.[\w.]+$/.exec(span)?.[0] ?? []);
+  const named = spans.flatMap(
+    (span) => /^(?:stages|model|prepare|export|extract|search|evaluate|register|ensemble|models)\.[\w.]+$/.exec(span)?.[0] ?? [],
+  );
   expect(named.length).toBeGreaterThan(30);
   expect(named.filter((path) => !isSetting(path))).toEqual([]);
   expect(isSetting('stages.NAME.rate')).toBe(false);
@@ -107,7 +109,9 @@ test('every recipe and stage that the page names exists, and every built-in pipe
     [...cell.matchAll(/`(\w[\w]*)`/g)].map((match) => match[1] ?? ''),
   );
   expect(ours.filter((name) => !recipes.has(name))).toEqual([]);
-  const pipelines = [...recipes.keys()].filter((name) => !['mini', 'mini-resnet50', 'tiny'].includes(name) && !name.endsWith('-paper'));
+  const pipelines = [...recipes.keys()].filter(
+    (name) => !['mini', 'mini-resnet50', 'mini-submission', 'submission', 'tiny'].includes(name) && !name.endsWith('-paper'),
+  );
   expect(new Set(ours)).toEqual(new Set(pipelines));
   expect(recipes.get('SER101ibn')?.recipe.stages['512_all']).toBeDefined();
 });

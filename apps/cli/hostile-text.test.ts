@@ -105,7 +105,7 @@ const answers: Record<string, unknown> = {
     leader: { holder: hostile, epoch: 1, expiresAt: at },
     pools: [{ name: hostile, executor: hostile, slots: 1, busy: 0, waiting: 0, room: { fits: 1, sentences: [hostile] } }],
   },
-  '/v1/recipes': { items: [{ name: hostile, description: hostile, stages: [hostile] }], ensembles: [] },
+  '/v1/recipes': { items: [{ name: hostile, description: hostile, stages: [hostile], models: [hostile] }] },
 };
 
 let api: StubApi;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { sha256Hex } from './names.ts';
 import { wholeNumber } from './numbers.ts';
+import { rerankSettings } from './rerank-settings.ts';
 import { exportSettings, preprocessing } from './settings.ts';
 import type { ArtifactKind } from './states.ts';
 
@@ -65,8 +66,24 @@ export const modelDetails = z.looseObject({
 
 export const featuresDetails = z.looseObject({ list: z.string(), rows: wholeNumber, rejected: wholeNumber, shards: wholeNumber });
 
-/** `index`: the artifact that was searched. */
-export const neighboursDetails = z.looseObject({ queries: wholeNumber, index: z.string(), topK: wholeNumber });
+/** Of the references that voted. `ofGallery`, `ofQueries`: those that are themselves searched, or searched for, whose labels know the answer. */
+export const neighboursReferences = z.object({
+  rows: wholeNumber,
+  labelsWithoutFeatures: wholeNumber,
+  withoutCountry: wholeNumber,
+  ofGallery: wholeNumber,
+  ofQueries: wholeNumber,
+});
+
+/** `index`: the artifact that was searched, of several models the first one's; `models`: the weight of each. */
+export const neighboursDetails = z.looseObject({
+  queries: wholeNumber,
+  index: z.string(),
+  topK: wholeNumber,
+  models: z.record(z.string(), z.number()).optional(),
+  rerank: rerankSettings.optional(),
+  references: neighboursReferences.nullish(),
+});
 
 const maps = z.looseObject({
   kaggle: z.looseObject({ public: score, private: score, all: score }).optional(),

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { ensemble } from './ensemble.ts';
 import { imageSource } from './internal.ts';
 import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
@@ -31,9 +30,14 @@ export const datasetView = z.object({
 export type DatasetView = z.infer<typeof datasetView>;
 export const datasetPage = page(datasetView);
 
-export const recipeSummary = z.object({ name: z.string(), description: z.string(), stages: z.array(z.string()) });
-/** The built-in recipes, and the ensembles of their models. */
-export const recipeList = z.object({ items: z.array(recipeSummary), ensembles: z.array(ensemble).default([]) });
+/** `models`: of a recipe with several. */
+export const recipeSummary = z.object({
+  name: z.string(),
+  description: z.string(),
+  stages: z.array(z.string()),
+  models: z.array(z.string()).default([]),
+});
+export const recipeList = z.object({ items: z.array(recipeSummary) });
 export const recipeView = z.object({ recipe: recipe, yaml: z.string() });
 
 export const modelView = z.object({

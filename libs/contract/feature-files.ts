@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /**
  * Names of the files of a feature set. It has the layout of clip-retrieval and embedding-reader: `img_emb/img_emb_00042.npy` and
  * `metadata/metadata_00042.parquet`, joined by position. Those tools read every file in these two folders, so there must be no others.
@@ -19,3 +21,11 @@ export function partOf(kind: FeatureFile, name: string): number | null {
   const digits = new RegExp(`^${featureFolders[kind]}_(\\d{5,})\\.${extension[kind]}$`).exec(name)?.[1];
   return digits === undefined ? null : Number(digits);
 }
+
+/**
+ * What a feature set's `manifest.json` may tell of how it was made, in its `details`: the digest of the model, and the preprocessing of the images. Sets with
+ * different ones are not to be compared. Unknown keys are passed over, and a set may tell nothing.
+ */
+export const featureSetManifest = z.object({
+  details: z.object({ model: z.string().nullish(), preprocessing: z.string().nullish() }).default({}),
+});

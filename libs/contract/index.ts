@@ -1,7 +1,6 @@
 export * from './administration.ts';
 export * from './artifact-details.ts';
 export * from './catalogue.ts';
-export * from './ensemble.ts';
 export * from './errors.ts';
 export * from './events.ts';
 export * from './failure-signals.ts';
@@ -13,6 +12,7 @@ export * from './numbers.ts';
 export * from './object-key.ts';
 export * from './recipe.ts';
 export * from './recipe-schema.ts';
+export * from './rerank-settings.ts';
 export * from './rest.ts';
 export * from './setting-path.ts';
 export * from './settings.ts';

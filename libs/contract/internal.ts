@@ -91,7 +91,7 @@ const specBase = {
   attempt: z.object({ id: idOf('attempt'), ordinal: z.number().int(), generation: z.number().int() }),
   run: z.object({ id: idOf('run'), name: z.string() }),
   step: z.object({ id: idOf('step'), name: z.string() }),
-  /** Inputs by role: lists, start, checkpoint, model, index, query, neighbours, evaluation. */
+  /** Inputs by role: lists, start, checkpoint, model, index, query, neighbours, evaluation; of several models with their names, as `index.NAME`. */
   inputs: z.record(z.string(), inputArtifact),
   source: imageSource,
   /** Everything the attempt writes goes below this prefix (trailing slash). */
@@ -118,6 +118,7 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
+  z.object({ ...specBase, kind: z.literal('rerank'), settings: stepSettings.rerank }),
   z.object({ ...specBase, kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ ...specBase, kind: z.literal('register'), settings: stepSettings.register }),
   /** Make the artifact of a fleet from its shards, which are all committed. It has no inputs. */

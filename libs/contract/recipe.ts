@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { idOf, safeName } from './names.ts';
 import {
+  ensembleSearchSettings,
   evaluateSettings,
   exportSettings,
   extractSettings,
   modelSettings,
+  modelWeights,
   prepareSettings,
   registerSettings,
   searchSettings,
@@ -66,7 +68,37 @@ const pipeline = {
   register: registerSettings.optional(),
 };
 
-const inputs = named(16, 'inputs')(stepInput).default({});
+/** A model of a recipe: trained in the run, imported, or registered before. */
+const modelPipeline = z
+  .strictObject({
+    model: modelSettings.optional(),
+    registered: modelReference
+      .optional()
+      .describe('In place of model, stages and export: a registered model, with which features are extracted.'),
+    ...pipeline,
+  })
+  .superRefine(({ model, registered, stages, export: exported, register }, { addIssue }) => {
+    const isMade = model !== undefined || Object.keys(stages).length > 0 || exported !== undefined || register !== undefined;
+    if (registered === undefined && model === undefined)
+      addIssue({ code: 'custom', path: [], message: 'give its `model`, or the name of a `registered` one' });
+    if (registered !== undefined && isMade)
+      addIssue({ code: 'custom', path: ['registered'], message: 'a registered model takes no model, stages, export or register' });
+  });
+
+/** The models of the recipe searched together, in one step `rerank`; `evaluate` and `register` at the top are of what it finds. */
+const ensemble = ensembleSearchSettings.extend({
+  weights: modelWeights.default({}).describe("Each model's weight in the sum of similarities; of a model that is left out it is 1."),
+  whitening: safeName
+    .nullable()
+    .default(null)
+    .describe('The extraction of each model from which a PCA whitening is learned, such as index; null: none.'),
+  eachModel: z.boolean().default(false).describe('Whether each model is searched and evaluated by itself too.'),
+});
+export type Ensemble = z.infer<typeof ensemble>;
+
+/** References, query, index and whitening of each model. */
+const mostInputs = 6 * mostModels + 4;
+const inputs = named(mostInputs, 'inputs')(stepInput).default({});
 
 /** A step of a graph: its kind, its inputs by role, and the settings of its kind. */
 const graphStep = z.discriminatedUnion('kind', [
@@ -75,6 +107,7 @@ const graphStep = z.discriminatedUnion('kind', [
   stepSettings.export.extend({ kind: z.literal('export'), inputs }),
   stepSettings.extract.extend({ kind: z.literal('extract'), inputs }),
   stepSettings.search.extend({ kind: z.literal('search'), inputs }),
+  stepSettings.rerank.extend({ kind: z.literal('rerank'), inputs }),
   stepSettings.evaluate.extend({ kind: z.literal('evaluate'), inputs }),
   stepSettings.register.extend({ kind: z.literal('register'), inputs }),
 ]);
@@ -100,13 +133,24 @@ export const recipe = z
     prepare: prepareSettings.prefault({}),
     model: modelSettings.optional(),
     ...pipeline,
-    models: named(mostModels, 'models')(z.strictObject({ model: modelSettings, ...pipeline })).default({}),
+    models: named(mostModels, 'models')(modelPipeline).default({}),
+    ensemble: ensemble.optional(),
     steps: named(mostSteps, 'steps')(graphStep).default({}),
     until: untilSteps.optional().describe('The steps that are wanted; without it all of them.'),
   })
-  .superRefine(({ model, models, steps, stages, export: exported, extract, register }, { addIssue }) => {
-    const has = Object.keys(stages).length + Object.keys(extract).length > 0 || exported !== undefined || register !== undefined;
-    if (model === undefined && has)
+  .superRefine(({ model, models, ensemble: together, steps, stages, export: exported, extract, register }, { addIssue }) => {
+    const trains = Object.keys(stages).length + Object.keys(extract).length > 0 || exported !== undefined;
+    const has = trains || register !== undefined;
+    if (together !== undefined && (model !== undefined || Object.keys(models).length === 0))
+      addIssue({ code: 'custom', path: ['ensemble'], message: 'an ensemble is of the models in `models`, without one at the top' });
+    for (const name of Object.keys(together?.weights ?? {}))
+      if (!Object.hasOwn(models, name))
+        addIssue({
+          code: 'custom',
+          path: ['ensemble', 'weights', name],
+          message: `there is no such model; the models are ${Object.keys(models).join(', ')}`,
+        });
+    if (model === undefined && (together === undefined ? has : trains))
       addIssue({ code: 'custom', path: ['model'], message: 'stages, export, extract and register need a model' });
     if (model === undefined && !has && Object.keys(models).length + Object.keys(steps).length === 0)
       addIssue({ code: 'custom', path: [], message: 'a recipe has a model with stages, several models, or steps' });
@@ -114,7 +158,7 @@ export const recipe = z
 export type Recipe = z.infer<typeof recipe>;
 /** A recipe as people write it: defaults may be left out. */
 export type RecipeInput = z.input<typeof recipe>;
-/** The part of a recipe that describes the pipeline of one model. */
+/** The part of a recipe that describes the pipeline of one model; a registered one has no settings of its own. */
 export type Pipeline = Recipe['models'][string];
 
 /** The pipelines of a recipe by the name of their model; '' is the one at the top. */

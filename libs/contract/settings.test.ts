@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { markOf, preprocessing, stepSettings } from './settings.ts';
+import { unwrapped } from './setting-path.ts';
+import { markOf, preprocessing, resultSettings, stepSettings } from './settings.ts';
 import { stepKind } from './states.ts';
 
 /** Paths of the fields that carry no mark; a group of fields needs none of its own. */
@@ -8,7 +9,8 @@ function unmarkedFields(schema: z.ZodObject, path: string[] = []): string[] {
   return Object.entries(schema.shape).flatMap(([name, field]) => {
     if (!(field instanceof z.ZodType)) return [[...path, name].join('.')];
     if (markOf(field) !== null) return [];
-    return field instanceof z.ZodObject ? unmarkedFields(field, [...path, name]) : [[...path, name].join('.')];
+    const group = unwrapped(field);
+    return group instanceof z.ZodObject ? unmarkedFields(group, [...path, name]) : [[...path, name].join('.')];
   });
 }
 
@@ -23,8 +25,19 @@ describe('settings of steps', () => {
 
   test('without a mark are found, at any depth', () => {
     const marked = z.number().meta({ 'x-affects': 'result' });
-    const schema = z.strictObject({ marked, plain: z.number(), group: z.strictObject({ marked, inner: z.string().default('') }) });
+    const group = z.strictObject({ marked, inner: z.string().default('') }).prefault({ marked: 1 });
+    const schema = z.strictObject({ marked, plain: z.number(), group });
     expect(unmarkedFields(schema)).toEqual(['plain', 'group.inner']);
+  });
+
+  test('affect the result as their marks say, those in a group too', () => {
+    const settings = stepSettings.rerank.parse({ weights: { A: 1 }, rerank: { mode: 'off' }, blockRows: 10 });
+    const { blockRows: _, ...results } = settings;
+    expect(resultSettings({ kind: 'rerank', settings })).toEqual(results);
+    const stage = { from: 'init', list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 2, ranks: 1, loaderWorkers: 3 };
+    const trained = stepSettings.train.parse({ ...stage, model: { backbone: 'resnet18' } });
+    expect(resultSettings({ kind: 'train', settings: trained })).toMatchObject({ epochs: 1, model: trained.model });
+    expect(resultSettings({ kind: 'train', settings: trained })).not.toHaveProperty('loaderWorkers');
   });
 
   test('keep their mark through defaults, and an unknown mark counts as none', () => {
@@ -35,11 +48,8 @@ describe('settings of steps', () => {
     expect(markOf(z.number().meta({ 'x-affects': 'perhaps' }))).toBeNull();
   });
 
-  test.each(['train', 'export', 'extract', 'search', 'evaluate', 'register', 'prepare'] as const)(
-    'of %s refuse an unknown name',
-    (kind) => {
-      const parsed = stepSettings[kind].safeParse({ leraningRate: 1 });
-      expect(parsed.error?.issues.some((issue) => issue.code === 'unrecognized_keys')).toBe(true);
-    },
-  );
+  test.each(stepKind.options)('of %s refuse an unknown name', (kind) => {
+    const parsed = stepSettings[kind].safeParse({ leraningRate: 1 });
+    expect(parsed.error?.issues.some((issue) => issue.code === 'unrecognized_keys')).toBe(true);
+  });
 });

@@ -1,20 +1,10 @@
 import { z } from 'zod';
 import { safeName } from './names.ts';
+import { rerankSettings } from './rerank-settings.ts';
+import { markOf, operational, result } from './setting-marks.ts';
+import { unwrapped } from './setting-path.ts';
 
-/**
- * Whether a field of a step's settings changes the step's result. Only `result` fields enter a step's memo key: loader
- * threads must not retrain a model. Every field carries a mark (`x-affects` in the JSON Schema); a test fails on an unmarked one.
- */
-export const settingMark = z.enum(['result', 'operational']);
-export type SettingMark = z.infer<typeof settingMark>;
-
-const result = <T extends z.ZodType>(schema: T, description: string): T => schema.meta({ description, 'x-affects': 'result' });
-const operational = <T extends z.ZodType>(schema: T, description: string): T => schema.meta({ description, 'x-affects': 'operational' });
-
-/** The mark of a settings field, or null when it carries none. */
-export function markOf(schema: z.ZodType): SettingMark | null {
-  return settingMark.safeParse(schema.meta()?.['x-affects']).data ?? null;
-}
+export { markOf, type SettingMark, settingMark } from './setting-marks.ts';
 
 export const listName = z.enum(['clean', 'c2x', 'full', 'index_train', 'test', 'all', 'query', 'index', 'index_expand']);
 export type ListName = z.infer<typeof listName>;
@@ -198,6 +188,25 @@ export const searchSettings = z.strictObject({
   blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'Index rows per matrix product.'),
 });
 
+/** Lists whose images each stand once with a landmark. */
+export const referenceList = listName.extract(['clean', 'c2x', 'full', 'index_train', 'index', 'index_expand', 'test']);
+
+/** The weight of each model in a sum of similarities, by its name. */
+export const modelWeights = z.record(safeName, z.number().positive().max(1000));
+
+/** A search of several models together. Its inputs have the names of the models: `query.NAME`, `index.NAME`, `references.NAME`. */
+export const ensembleSearchSettings = z.strictObject({
+  weights: result(
+    modelWeights.refine((weights) => Object.keys(weights).length > 0, 'name at least one model'),
+    'The models by name, each with its weight in the sum of similarities.',
+  ),
+  rerank: rerankSettings.prefault({}).describe('How similarities are changed before the images are ranked.'),
+  references: result(referenceList.default('index_train'), 'The list of the references that vote, with their landmarks and countries.'),
+  topK: result(z.number().int().min(1).max(10_000).default(100), 'Neighbours per query.'),
+  blockRows: operational(z.number().int().min(1).max(10_000_000).default(50_000), 'Rows per matrix product, which bounds the memory.'),
+});
+export type EnsembleSearchSettings = z.infer<typeof ensembleSearchSettings>;
+
 export const evaluateSettings = z.strictObject({
   atK: result(z.number().int().min(1).max(1000).default(100), 'Cut-off of mAP@k.'),
 });
@@ -213,8 +222,15 @@ export const stepSettings = {
   export: z.strictObject({ ...exportSettings.shape, model: modelSettings }),
   extract: extractSettings,
   search: searchSettings,
+  rerank: ensembleSearchSettings,
   evaluate: evaluateSettings,
-  register: registerSettings,
+  register: z.strictObject({
+    ...registerSettings.shape,
+    models: result(
+      z.array(safeName).min(1).max(64).optional(),
+      'Of an ensemble: the names of its models, which its inputs have too (`model.NAME`, `index.NAME`).',
+    ),
+  }),
 } as const;
 export type StepSettings = { [K in keyof typeof stepSettings]: z.infer<(typeof stepSettings)[K]> };
 
@@ -225,6 +241,7 @@ export const kindAndSettings = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ kind: z.literal('extract'), settings: stepSettings.extract }),
   z.object({ kind: z.literal('search'), settings: stepSettings.search }),
+  z.object({ kind: z.literal('rerank'), settings: stepSettings.rerank }),
   z.object({ kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ kind: z.literal('register'), settings: stepSettings.register }),
 ]);
@@ -232,9 +249,18 @@ export type KindAndSettings = z.infer<typeof kindAndSettings>;
 
 /** The settings of a step that affect its result. */
 export function resultSettings({ kind, settings }: KindAndSettings): Record<string, unknown> {
-  const shape: Readonly<Record<string, z.ZodType>> = stepSettings[kind].shape;
-  // `model` is a nested object whose fields are all results.
-  return Object.fromEntries(
-    Object.entries(settings).filter(([name]) => name === 'model' || (shape[name] !== undefined && markOf(shape[name]) === 'result')),
-  );
+  return resultFields(stepSettings[kind], settings);
+}
+
+/** The fields that are marked as results, and of a group of fields those in it that are. */
+function resultFields(schema: z.ZodObject, settings: object): Record<string, unknown> {
+  const fields = Object.entries(settings).flatMap(([name, value]: [string, unknown]): [string, unknown][] => {
+    const field = schema.shape[name];
+    if (!(field instanceof z.ZodType)) return [];
+    const group = unwrapped(field);
+    if (markOf(field) === null && group instanceof z.ZodObject && typeof value === 'object' && value !== null)
+      return [[name, resultFields(group, value)]];
+    return markOf(field) === 'result' ? [[name, value]] : [];
+  });
+  return Object.fromEntries(fields);
 }

@@ -115,7 +115,7 @@ export const artifactState = z.enum(['building', 'ready', 'deleting']);
 export type ArtifactState = z.infer<typeof artifactState>;
 
 /** The kinds of steps. */
-export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'evaluate', 'register']);
+export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'rerank', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
 
 /** The result of a step, or an import (`weights`; `checkpoint` too). */

@@ -1,9 +1,9 @@
 import type { ModelSettings, StepEstimate, StepSettings, TrainSettings } from '@cairn/contract';
 // Counted by docker/trainer/tests/backbone_costs.py, whose test compares: one image of 256 px.
 import costs from './backbone-costs.json' with { type: 'json' };
-import type { StepPlan } from './expand-recipe.ts';
 // Written by `npm run gpu -- report`; empty until a GPU has been measured.
 import measured from './gpu-figures.json' with { type: 'json' };
+import type { StepPlan } from './step-plan.ts';
 
 /** The known length of a list; `classes` is null where it has no labels, `source` names the origin when no list was made. */
 export type ListCounts = { rows: number; classes: number | null; source?: string };

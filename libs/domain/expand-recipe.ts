@@ -1,9 +1,11 @@
 import {
   CairnError,
+  checkRerank,
   type ExternalInput,
   type GraphStep,
   type KindAndSettings,
   type ListName,
+  type ModelSettings,
   ownValue,
   type Pipeline,
   pipelinesOf,
@@ -12,25 +14,9 @@ import {
   type TrainSettings,
   type WeightsContent,
 } from '@cairn/contract';
-import { rulesOf, type StepInput, stepKinds } from './step-kinds.ts';
-
-export type StepNeed = { role: string; step: string };
-
-/** Something from outside the run that a step reads; `setting` is where the recipe says so. */
-export type StepWant = {
-  role: string;
-  input: ExternalInput;
-  setting: string;
-  /** Of imported weights: what they may hold. */
-  contents: readonly WeightsContent[];
-};
-
-/** One step of a run: its kind says where it runs and how many slots it takes ({@link rulesOf}). */
-export type StepPlan = KindAndSettings & {
-  name: string;
-  needs: StepNeed[];
-  wants: StepWant[];
-};
+import { ensembleSteps, memberOf } from './ensemble-steps.ts';
+import { rulesOf, stepKinds } from './step-kinds.ts';
+import type { StepInputs, StepNeed, StepPlan, StepWant } from './step-plan.ts';
 
 /**
  * The steps of a recipe in topological order: the lists, the pipeline of each model (stages, export, extractions, search, evaluation,
@@ -41,11 +27,24 @@ export type StepPlan = KindAndSettings & {
  *   need each other in a circle
  */
 export function expandRecipe(recipe: Recipe, until: readonly string[] | undefined = recipe.until): StepPlan[] {
-  const pipelines = pipelinesOf(recipe).flatMap(([name, pipeline]) => pipelineSteps(recipe, name, pipeline));
+  const { ensemble } = recipe;
+  const models = pipelinesOf(recipe).map(([name, pipeline]): [string, Pipeline] => [
+    name,
+    ensemble === undefined ? pipeline : memberOf(recipe, ensemble, name, pipeline),
+  ]);
+  const pipelines = models.flatMap(([name, pipeline]) => pipelineSteps(recipe, name, pipeline));
+  const together =
+    ensemble === undefined
+      ? []
+      : ensembleSteps(
+          recipe,
+          ensemble,
+          models.map(([name, pipeline]) => ({ name, ...lineageOf(pipeline, placeOf(name)) })),
+        );
   const graph = Object.entries(recipe.steps).map(([name, step]) => graphPlan(name, step));
   const prepare: StepPlan = { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], wants: [] };
   const hasOwnLists = Object.hasOwn(recipe.steps, 'prepare');
-  const steps = [...(hasOwnLists ? [] : [prepare]), ...pipelines, ...graph];
+  const steps = [...(hasOwnLists ? [] : [prepare]), ...pipelines, ...together, ...graph];
   refuseSameNames(steps);
   for (const step of steps) checkInputs(step, steps);
   const ordered = inOrder(steps);
@@ -59,33 +58,17 @@ const isWhole = (recipe: Recipe): boolean => pipelinesOf(recipe).length > 0 || O
 // Pipelines --------------------------------------------------------------------------------------------------------------
 
 function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepPlan[] {
-  const at = { path: model === '' ? [] : ['models', model], nameOf: (step: string) => (model === '' ? step : `${model}-${step}`) };
+  const at = placeOf(model);
   const { nameOf } = at;
   checkStages(pipeline, at);
   refuseListsNotMade(recipe, pipeline, at);
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
-  const exported = pipeline.export === undefined ? { needs: [], wants: [] } : exportedCheckpoint(pipeline, at);
-  const steps: StepPlan[] = Object.entries(pipeline.stages).map(([name, settings]) => ({
-    name: nameOf(name),
-    kind: 'train',
-    settings: { ...settings, model: pipeline.model },
-    needs: [lists, ...(settings.from === 'init' ? [] : [{ role: 'start', step: nameOf(settings.from) }])],
-    wants: weightsOf(name, settings, at),
-  }));
+  const steps: StepPlan[] = pipeline.model === undefined ? [] : trainedSteps(pipeline, pipeline.model, at);
   const has = (extraction: string) => Object.hasOwn(pipeline.extract, extraction);
   const need = (role: string, step: string, isThere: boolean): StepNeed[] => (isThere ? [{ role, step: nameOf(step) }] : []);
-  if (pipeline.export !== undefined) {
-    const { stage: _stage, weights: _weights, ...settings } = pipeline.export;
-    steps.push({
-      name: nameOf('export'),
-      kind: 'export',
-      settings: { ...settings, model: pipeline.model },
-      ...exported,
-      needs: [lists, ...exported.needs],
-    });
-  }
+  const exported = modelOf(pipeline, at);
   for (const [name, settings] of Object.entries(pipeline.extract))
-    steps.push({ name: nameOf(`extract_${name}`), kind: 'extract', settings, needs: [lists, ...need('model', 'export', true)], wants: [] });
+    steps.push({ name: nameOf(`extract_${name}`), kind: 'extract', settings, needs: [lists, ...exported.needs], wants: exported.wants });
   const searches = pipeline.search !== null && has('index') && has('query');
   const evaluates = searches && pipeline.evaluate !== null;
   if (pipeline.search !== null && searches)
@@ -104,27 +87,63 @@ function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepP
       needs: [lists, ...need('neighbours', 'search', true)],
       wants: [],
     });
-  if (pipeline.register !== undefined)
+  if (pipeline.register !== undefined) {
+    const { needs, wants } = lineageOf(pipeline, at);
     steps.push({
       name: nameOf('register'),
       kind: 'register',
       settings: pipeline.register,
-      needs: [
-        ...exported.needs,
-        ...need('model', 'export', true),
-        ...need('index', 'extract_index', has('index')),
-        ...need('query', 'extract_query', has('query')),
-        ...need('neighbours', 'search', searches),
-        ...need('evaluation', 'evaluate', evaluates),
-      ],
-      // Not read, but recorded: what the model began with, and under which licence.
-      wants: [...exported.wants, ...startingWeights(pipeline, at)],
+      needs: [...needs, ...need('neighbours', 'search', searches), ...need('evaluation', 'evaluate', evaluates)],
+      wants,
     });
+  }
   return steps;
+}
+
+/** The stages, and the export of the last. */
+function trainedSteps(pipeline: Pipeline, model: ModelSettings, at: Place): StepPlan[] {
+  const { nameOf } = at;
+  const lists: StepNeed = { role: 'lists', step: 'prepare' };
+  const stages = Object.entries(pipeline.stages).map(
+    ([name, settings]): StepPlan => ({
+      name: nameOf(name),
+      kind: 'train',
+      settings: { ...settings, model },
+      needs: [lists, ...(settings.from === 'init' ? [] : [{ role: 'start', step: nameOf(settings.from) }])],
+      wants: weightsOf(name, settings, at),
+    }),
+  );
+  if (pipeline.export === undefined) return stages;
+  const { stage: _stage, weights: _weights, ...settings } = pipeline.export;
+  const { needs, wants } = exportedCheckpoint(pipeline, at);
+  return [...stages, { name: nameOf('export'), kind: 'export', settings: { ...settings, model }, needs: [lists, ...needs], wants }];
+}
+
+/** The model that extracts: what `export` makes, or a registered one. */
+function modelOf({ registered }: Pipeline, at: Place): StepInputs {
+  if (registered === undefined) return { needs: [{ role: 'model', step: at.nameOf('export') }], wants: [] };
+  const want: StepWant = { role: 'model', input: { model: registered }, setting: settingAt(at, 'registered'), contents: [] };
+  return { needs: [], wants: [want] };
+}
+
+/** What is registered of a model: its checkpoint, the model, its features, and what it began with, which is not read but recorded for its licence. */
+function lineageOf(pipeline: Pipeline, at: Place): StepInputs {
+  const checkpoint = pipeline.export === undefined ? { needs: [], wants: [] } : exportedCheckpoint(pipeline, at);
+  const model = modelOf(pipeline, at);
+  const extracted = ['index', 'query'].filter((name) => Object.hasOwn(pipeline.extract, name));
+  return {
+    needs: [...checkpoint.needs, ...model.needs, ...extracted.map((role) => ({ role, step: at.nameOf(`extract_${role}`) }))],
+    wants: [...checkpoint.wants, ...model.wants, ...startingWeights(pipeline, at)],
+  };
 }
 
 /** Where the settings of a pipeline are in the recipe, and what its steps are called. */
 type Place = { path: readonly string[]; nameOf: (step: string) => string };
+
+const placeOf = (model: string): Place => ({
+  path: model === '' ? [] : ['models', model],
+  nameOf: (step) => (model === '' ? step : `${model}-${step}`),
+});
 
 const settingAt = ({ path }: Place, ...parts: string[]): string => settingPathText([...path, ...parts]);
 
@@ -161,7 +180,7 @@ function refuseListNotMade(list: ListName, where: string, made: readonly ListNam
 }
 
 /** What is exported: the checkpoint of a stage, or an imported model. */
-function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): { needs: StepNeed[]; wants: StepWant[] } {
+function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): StepInputs {
   const { stage, weights } = exported ?? { stage: null, weights: null };
   const names = Object.keys(stages);
   const where = settingAt(at, 'export');
@@ -252,30 +271,21 @@ function graphPlan(name: string, step: GraphStep): StepPlan {
 const contentsOf = (role: string): readonly WeightsContent[] => (role === 'weights' ? ['backbone', 'model'] : ['model']);
 
 function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
-  switch (step.kind) {
-    case 'train': {
-      const { kind, inputs, ...settings } = step;
-      checkStage(settings, settingPathText(['steps', name]));
-      const { start, weights } = inputs;
-      if (start !== undefined && weights !== undefined)
-        throw new CairnError(
-          'invalid_setting',
-          `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
-        );
-      // What the trainer is told: that it starts from something. What that is, the input says.
-      const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
-      return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
-    }
-    case 'prepare':
-    case 'export':
-    case 'extract':
-    case 'search':
-    case 'evaluate':
-    case 'register': {
-      const { kind, inputs: _, ...settings } = step;
-      return { kind, settings } as KindAndSettings;
-    }
+  if (step.kind !== 'train') {
+    const { kind, inputs: _, ...settings } = step;
+    return { kind, settings } as KindAndSettings;
   }
+  const { kind, inputs, ...settings } = step;
+  checkStage(settings, settingPathText(['steps', name]));
+  const { start, weights } = inputs;
+  if (start !== undefined && weights !== undefined)
+    throw new CairnError(
+      'invalid_setting',
+      `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
+    );
+  // What the trainer is told: that it starts from something. What that is, the input says.
+  const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
+  return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
 }
 
 /** How an input from outside is called in sentences and lists. */
@@ -298,7 +308,8 @@ function refuseSameNames(steps: readonly StepPlan[]): void {
 
 /** Each input is there, of a role and a kind that the step takes, and names a list that is made. */
 function checkInputs(step: StepPlan, steps: readonly StepPlan[]): void {
-  const inputs: Readonly<Record<string, Pick<StepInput<never>, 'kinds' | 'required'>>> = stepKinds[step.kind].inputs;
+  const { inputs } = rulesOf(step);
+  if (step.kind === 'rerank') checkRerank(step.settings.rerank);
   const where = (role: string) => `the input ${role} of the step ${step.name}`;
   for (const { role } of [...step.needs, ...step.wants])
     if (!Object.hasOwn(inputs, role))

@@ -8,3 +8,4 @@ export * from './loader-bytes.ts';
 export * from './memo.ts';
 export * from './retry-policy.ts';
 export * from './step-kinds.ts';
+export * from './step-plan.ts';

@@ -1,4 +1,13 @@
-import { type ArtifactKind, CairnError, listsDetails, type StepKind, type StepSettings, stepVersions } from '@cairn/contract';
+import {
+  type ArtifactKind,
+  CairnError,
+  listsDetails,
+  needsReferences,
+  ownValue,
+  type StepKind,
+  type StepSettings,
+  stepVersions,
+} from '@cairn/contract';
 
 /**
  * What of an input counts in a step's memo key: all of it, nothing (it only judges the result or is told of), or some of its lists with
@@ -6,12 +15,8 @@ import { type ArtifactKind, CairnError, listsDetails, type StepKind, type StepSe
  */
 export type InputReading = 'all' | 'none' | { lists: readonly string[] };
 
-/** An input that a kind of step takes, by its role. */
-export type StepInput<K extends StepKind> = {
-  kinds: readonly ArtifactKind[];
-  required: boolean;
-  reads: (settings: StepSettings[K]) => InputReading;
-};
+/** An input that a step takes in a role. */
+export type StepInput = { kinds: readonly ArtifactKind[]; required: boolean; reads: InputReading };
 
 /** How a step is cut into shards that many attempts share. */
 export type Fleet<K extends StepKind> = {
@@ -36,15 +41,33 @@ export type StepKindRules<K extends StepKind> = {
   slots: (settings: StepSettings[K]) => number;
   /** Whether the digest of the whole dataset is of the key. What reads lists depends on these and the images that they name instead. */
   readsDataset: boolean;
-  inputs: Readonly<Record<string, StepInput<K>>>;
+  /** By role. What a step of several models reads of each has the model's name: `index.NAME`. */
+  inputs: (settings: StepSettings[K]) => Readonly<Record<string, StepInput>>;
   fleet: Fleet<K> | null;
   /** Whether its attempts save checkpoints that later ones go on from. */
   resumes: boolean;
 };
 
 const one = () => 1;
-const all = () => 'all' as const;
-const none = () => 'none' as const;
+
+const input = (kinds: readonly ArtifactKind[], reads: InputReading = 'all'): StepInput => ({ kinds, required: true, reads });
+const optional = (...kinds: readonly ArtifactKind[]): StepInput => ({ kinds, required: false, reads: 'all' });
+
+/** The roles of each model, with its name: `index.NAME`. */
+function ofEach(models: readonly string[], roles: Readonly<Record<string, StepInput>>): Record<string, StepInput> {
+  return Object.fromEntries(
+    models.flatMap((model) => Object.entries(roles).map(([role, taken]): [string, StepInput] => [`${role}.${model}`, taken])),
+  );
+}
+
+/** What is registered of a model. */
+const registered: Readonly<Record<string, StepInput>> = {
+  checkpoint: optional('checkpoint'),
+  weights: optional('weights', 'checkpoint'),
+  model: input(['model']),
+  index: optional('features'),
+  query: optional('features'),
+};
 
 /** A new kind of step begins with a row here: docs/architecture.md, "Adding a kind of step". */
 export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
@@ -55,7 +78,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'tasks',
     slots: one,
     readsDataset: true,
-    inputs: {},
+    inputs: () => ({}),
     fleet: null,
     resumes: false,
   },
@@ -66,12 +89,12 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'gpu',
     slots: ({ ranks }) => ranks,
     readsDataset: false,
-    inputs: {
+    inputs: ({ list }) => ({
       // Query and index are read to score the stage; its weights do not depend on them.
-      lists: { kinds: ['lists'], required: true, reads: ({ list }) => ({ lists: [list] }) },
-      start: { kinds: ['checkpoint'], required: false, reads: all },
-      weights: { kinds: ['weights', 'checkpoint'], required: false, reads: all },
-    },
+      lists: input(['lists'], { lists: [list] }),
+      start: optional('checkpoint'),
+      weights: optional('weights', 'checkpoint'),
+    }),
     fleet: null,
     resumes: true,
   },
@@ -82,11 +105,11 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'gpu',
     slots: one,
     readsDataset: false,
-    inputs: {
+    inputs: () => ({
       // Images of the lists are what ONNX Runtime is compared with PyTorch on.
-      lists: { kinds: ['lists'], required: true, reads: none },
-      checkpoint: { kinds: ['checkpoint'], required: true, reads: all },
-    },
+      lists: input(['lists'], 'none'),
+      checkpoint: input(['checkpoint']),
+    }),
     fleet: null,
     resumes: false,
   },
@@ -97,10 +120,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'gpu',
     slots: one,
     readsDataset: false,
-    inputs: {
-      lists: { kinds: ['lists'], required: true, reads: ({ list }) => ({ lists: [list] }) },
-      model: { kinds: ['model'], required: true, reads: all },
-    },
+    inputs: ({ list }) => ({ lists: input(['lists'], { lists: [list] }), model: input(['model']) }),
     fleet: {
       plan: ({ list, shards }, step, inputDetails) => {
         const distinct = listsDetails.parse(inputDetails('lists')).lists[list]?.distinct;
@@ -120,10 +140,26 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'tasks',
     slots: one,
     readsDataset: false,
-    inputs: {
-      query: { kinds: ['features'], required: true, reads: all },
-      index: { kinds: ['features'], required: true, reads: all },
-    },
+    inputs: () => ({ query: input(['features']), index: input(['features']) }),
+    fleet: null,
+    resumes: false,
+  },
+  rerank: {
+    makes: 'neighbours',
+    folder: 'neighbours',
+    reusable: true,
+    pool: 'tasks',
+    slots: one,
+    readsDataset: false,
+    inputs: ({ weights, rerank, references }) => ({
+      ...(needsReferences(rerank) && { lists: input(['lists'], { lists: [references] }) }),
+      ...ofEach(Object.keys(weights), {
+        query: input(['features']),
+        index: input(['features']),
+        ...(needsReferences(rerank) && { references: input(['features']) }),
+        whitening: rerank.whitenTo === null ? optional('features') : input(['features']),
+      }),
+    }),
     fleet: null,
     resumes: false,
   },
@@ -134,10 +170,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'tasks',
     slots: one,
     readsDataset: false,
-    inputs: {
-      lists: { kinds: ['lists'], required: true, reads: () => ({ lists: ['query', 'ground_truth'] }) },
-      neighbours: { kinds: ['neighbours'], required: true, reads: all },
-    },
+    inputs: () => ({ lists: input(['lists'], { lists: ['query', 'ground_truth'] }), neighbours: input(['neighbours']) }),
     fleet: null,
     resumes: false,
   },
@@ -148,15 +181,11 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'tasks',
     slots: one,
     readsDataset: false,
-    inputs: {
-      checkpoint: { kinds: ['checkpoint'], required: false, reads: all },
-      weights: { kinds: ['weights', 'checkpoint'], required: false, reads: all },
-      model: { kinds: ['model'], required: true, reads: all },
-      index: { kinds: ['features'], required: false, reads: all },
-      query: { kinds: ['features'], required: false, reads: all },
-      neighbours: { kinds: ['neighbours'], required: false, reads: all },
-      evaluation: { kinds: ['evaluation'], required: false, reads: all },
-    },
+    inputs: ({ models }) => ({
+      ...(models === undefined ? registered : ofEach(models, { ...registered, references: optional('features') })),
+      neighbours: optional('neighbours'),
+      evaluation: optional('evaluation'),
+    }),
     fleet: null,
     resumes: false,
   },
@@ -166,14 +195,16 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
 export function rulesOf<K extends StepKind>({ kind, settings }: { kind: K; settings: StepSettings[K] }) {
   const rules: StepKindRules<K> = stepKinds[kind];
   const { fleet } = rules;
+  const inputs = rules.inputs(settings);
   return {
     ...rules,
+    inputs,
     version: stepVersions[kind],
     slots: rules.slots(settings),
     /** The size of a fleet, else 1. */
     maxAttempts: fleet === null ? 1 : fleet.workers(settings),
     /** Nothing of a role that the kind does not have: runs of earlier releases gave some inputs that nobody read. */
-    reads: (role: string): InputReading => rules.inputs[role]?.reads(settings) ?? 'none',
+    reads: (role: string): InputReading => ownValue(inputs, role)?.reads ?? 'none',
     fleet: fleet && {
       plan: (step: string, inputDetails: (role: string) => unknown) => fleet.plan(settings, step, inputDetails),
       allowedRejects: fleet.allowedRejects(settings),

@@ -1,5 +1,5 @@
 import { type ArtifactKind, CairnError, type ExternalInput, type ModelSettings } from '@cairn/contract';
-import { nameOfInput, type StepPlan, type StepWant, stepKinds } from '@cairn/domain';
+import { nameOfInput, rulesOf, type StepPlan, type StepWant } from '@cairn/domain';
 import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
@@ -30,7 +30,7 @@ export async function findExternalInputs(ctx: EngineContext, plan: readonly Step
 async function findSource(ctx: EngineContext, step: StepPlan, want: StepWant, projectId: string): Promise<ExternalSource | null> {
   const { input, setting, role } = want;
   if ('weights' in input) return findWeights(ctx, step, want, input.weights, projectId);
-  const accepted: readonly ArtifactKind[] = stepKinds[step.kind].inputs[role]?.kinds ?? [];
+  const accepted: readonly ArtifactKind[] = rulesOf(step).inputs[role]?.kinds ?? [];
   const { id, from } = await findArtifactId(ctx, input, want, accepted, projectId);
   const row = id === null ? null : await ctx.prisma.artifact.findFirst({ where: { id, projectId, state: 'ready' } });
   if (row?.digest == null) throw new CairnError('not_found', `${setting} is ${nameOfInput(input)}, ${from}`);

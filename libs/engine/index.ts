@@ -25,5 +25,5 @@ export {
 } from './leader/observe.ts';
 export { attemptsToQueue, drainOutbox, type OutboxEntry, unsettledRuns } from './leader/outbox.ts';
 export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
-export { type BuiltinRecipe, ensembles, findRecipe, loadRecipes } from './recipes.ts';
+export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './with-run.ts';

@@ -1,10 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CairnError, type Ensemble, type Recipe, recipe as recipeSchema } from '@cairn/contract';
+import { CairnError, type Recipe, recipe as recipeSchema } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { parse, stringify } from 'yaml';
 import { referenceConfigurations, referenceRecipes } from './recipes/reference.ts';
-import { submission } from './recipes/submission.ts';
 
 export type BuiltinRecipe = { recipe: Recipe; yaml: string };
 
@@ -17,30 +16,15 @@ export async function loadRecipes(): Promise<Map<string, BuiltinRecipe>> {
   return new Map([...written, ...ofReference].map((one) => [one.recipe.name, one]));
 }
 
-/** The ensembles of built-in recipes, by name. */
-export const ensembles: ReadonlyMap<string, Ensemble> = new Map([[submission.name, submission]]);
-
 /**
  * A built-in recipe by its name.
  *
- * @throws CairnError `unknown_recipe` with the nearest name, or with the recipes that correspond to an ensemble or to a configuration of
- *   the reference
+ * @throws CairnError `unknown_recipe` with the nearest name, or with what a configuration of the reference is here
  */
 export function findRecipe<T>(recipes: ReadonlyMap<string, T>, name: string): T {
   const found = recipes.get(name);
   if (found !== undefined) return found;
   const names = [...recipes.keys()];
-  const parts = ensembles.get(name);
-  if (parts !== undefined) {
-    const models = Object.keys(parts.models).join(', ');
-    throw new CairnError(
-      'unknown_recipe',
-      `"${name}" is an ensemble of several recipes: submit ${models}; searching their models together is not supported yet`,
-      {
-        details: { names },
-      },
-    );
-  }
   const configuration = referenceConfigurations.get(name.replace(/^.*\//, '').replace(/\.ya?ml$/i, ''));
   if (configuration !== undefined) {
     const { recipe, stage } = configuration;

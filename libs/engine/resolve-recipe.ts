@@ -39,12 +39,14 @@ const maxReported = 20;
  * When ranks or batch are overridden, keeps the number of images per optimizer step, so that the learning rate stays right: the stage
  * accumulates the gradients of several batches. To change the step, override `effectiveBatch` too (null: batch x ranks).
  */
-function keepEffectiveBatch(changed: Record<string, unknown>, { stages }: Recipe, overridden: readonly string[][]): void {
-  for (const [name, { batch, ranks, effectiveBatch }] of Object.entries(stages)) {
-    const isSet = (setting: string): boolean => overridden.some((path) => isDeepStrictEqual(path, ['stages', name, setting]));
-    if (effectiveBatch === null && (isSet('batch') || isSet('ranks')) && !isSet('effectiveBatch'))
-      override(changed, ['stages', name, 'effectiveBatch'], batch * ranks);
-  }
+function keepEffectiveBatch(changed: Record<string, unknown>, { stages, models }: Recipe, overridden: readonly string[][]): void {
+  const ofModels = Object.entries(models).map(([model, pipeline]) => ({ at: ['models', model, 'stages'], stages: pipeline.stages }));
+  for (const { at, stages: own } of [{ at: ['stages'], stages }, ...ofModels])
+    for (const [name, { batch, ranks, effectiveBatch }] of Object.entries(own)) {
+      const isSet = (setting: string): boolean => overridden.some((path) => isDeepStrictEqual(path, [...at, name, setting]));
+      if (effectiveBatch === null && (isSet('batch') || isSet('ranks')) && !isSet('effectiveBatch'))
+        override(changed, [...at, name, 'effectiveBatch'], batch * ranks);
+    }
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -25,7 +25,6 @@ export * from './rerank/open-models.ts';
 export * from './rerank/placed-features.ts';
 export * from './rerank/read-origin.ts';
 export * from './rerank/rerank-search.ts';
-export * from './rerank/rerank-settings.ts';
 export * from './rerank/search-models.ts';
 export * from './scores/compare-results.ts';
 export * from './scores/read-csv.ts';

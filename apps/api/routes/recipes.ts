@@ -1,5 +1,5 @@
 import { recipeList, recipeView } from '@cairn/contract';
-import { ensembles, findRecipe } from '@cairn/engine';
+import { findRecipe } from '@cairn/engine';
 import type { App } from '../http/bare-app.ts';
 import { nameParams, problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
@@ -15,7 +15,7 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
       schema: {
         operationId: 'listRecipes',
         tags,
-        summary: 'List the built-in recipes, and the ensembles of their models',
+        summary: 'List the built-in recipes',
         response: { 200: recipeList, ...problems },
       },
     },
@@ -24,8 +24,8 @@ export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
         name: recipe.name,
         description: recipe.description,
         stages: Object.keys(recipe.stages),
+        models: Object.keys(recipe.models),
       })),
-      ensembles: [...ensembles.values()],
     }),
   );
 

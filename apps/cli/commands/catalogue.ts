@@ -14,15 +14,17 @@ export function addCatalogueCommands({ program, action }: Registrar): void {
 }
 
 async function listRecipes({ ui, signal, client }: Session): Promise<undefined> {
-  const { items, ensembles } = await (await client()).listRecipes({ signal });
-  ui.json({ items, ensembles });
-  const rows = items.map((one) => [ui.style.bold(one.name), one.stages.join(` ${ui.glyphs.arrow} `), one.description.split('\n')[0] ?? '']);
-  for (const line of tableLines([{ title: 'name' }, { title: 'stages' }, { title: 'description' }], rows, { heading: ui.style.dim }))
+  const { items } = await (await client()).listRecipes({ signal });
+  ui.json({ items });
+  const rows = items.map(({ name, stages, models, description }) => [
+    ui.style.bold(name),
+    models.length > 0 ? models.join(' + ') : stages.join(` ${ui.glyphs.arrow} `),
+    description.split('\n')[0] ?? '',
+  ]);
+  for (const line of tableLines([{ title: 'name' }, { title: 'stages or models' }, { title: 'description' }], rows, {
+    heading: ui.style.dim,
+  }))
     ui.line(line);
-  for (const { name, models, description } of ensembles)
-    ui.line(
-      `${ui.style.bold(name)} is an ensemble of ${Object.keys(models).join(', ')}, each submitted separately. ${ui.style.dim(description)}`,
-    );
   return undefined;
 }
 

@@ -2,7 +2,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defaultRerank } from '@cairn/retrieval';
+import { defaultRerank } from '@cairn/contract';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 

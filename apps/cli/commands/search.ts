@@ -1,8 +1,8 @@
 import { rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { CairnError } from '@cairn/contract';
-import type { Device, ModelFolders, RerankMode, RerankSettings, SearchProgress } from '@cairn/retrieval';
+import { CairnError, defaultRerank, needsReferences, type RerankMode, type RerankSettings, rerankModes } from '@cairn/contract';
+import type { Device, ModelFolders, SearchProgress } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/progress-line.ts';
@@ -41,33 +41,43 @@ export function addSearch({ program, action }: Registrar): void {
     .option('--weight <name=number>', "a model's weight in the sum of similarities (default: 1; repeatable)", collect)
     .addOption(
       new Option('--rerank <mode>', 'what changes similarities: the votes of references, in each model or in the sum; or k-reciprocal sets')
-        .choices(['off', 'before_merge', 'after_merge', 'k_reciprocal'])
-        .default('off'),
+        .choices(rerankModes)
+        .default(defaultRerank.mode),
     )
     .option('--boost-k-reciprocal', 'with after_merge: sums and raises k-reciprocal similarities')
-    .option('--votes <count>', 'references that vote for a query', wholeNumber(1, 10_000), 3)
-    .option('--alpha <number>', 'what all votes for a landmark add to a similarity', positiveNumber, 1)
-    .option('--beta <number>', 'what all votes for a country add to it', positiveNumber, 0.1)
-    .option('--k1 <count>', 'neighbours that must be mutual', wholeNumber(1, 10_000), 10)
-    .option('--k2 <count>', 'images over whose neighbours to average', wholeNumber(1, 10_000), 3)
+    .option('--votes <count>', 'references that vote for a query', wholeNumber(1, 10_000), defaultRerank.votes)
+    .option('--alpha <number>', 'what all votes for a landmark add to a similarity', positiveNumber, defaultRerank.alpha)
+    .option('--beta <number>', 'what all votes for a country add to it', positiveNumber, defaultRerank.beta)
+    .option('--k1 <count>', 'neighbours that must be mutual', wholeNumber(1, 10_000), defaultRerank.k1)
+    .option('--k2 <count>', 'images over whose neighbours to average', wholeNumber(1, 10_000), defaultRerank.k2)
     .option(
       '--vote-neighbours <count>',
       'nearest references, and nearest of each, among which votes are sought',
       wholeNumber(1, 10_000),
-      30,
+      defaultRerank.voteNeighbours,
     )
-    .option('--vote-lambda <share>', "the cosine's share of the distance that finds votes", share, 0.5)
-    .option('--lambda <share>', "the cosine's share of the distance of k_reciprocal", share, 0.3)
+    .option('--vote-lambda <share>', "the cosine's share of the distance that finds votes", share, defaultRerank.voteLambda)
+    .option('--lambda <share>', "the cosine's share of the distance of k_reciprocal", share, defaultRerank.lambda)
     .option(
       '--whiten <[name=]folder>',
       'first: the feature set from which a PCA whitening is learned, for each model (repeatable)',
       collect,
     )
     .option('--whiten-to <count>', 'components to keep (default: all in which the vectors vary)', wholeNumber(1, 10_000))
-    .option('--expand-queries <count>', 'after a whitening: neighbours to add to each query (alpha-QE)', wholeNumber(0, 10_000), 0)
-    .option('--expand-queries-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
-    .option('--augment-index <count>', 'neighbours to add to each index image before that (DBA)', wholeNumber(0, 10_000), 0)
-    .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, 3)
+    .option(
+      '--expand-queries <count>',
+      'after a whitening: neighbours to add to each query (alpha-QE)',
+      wholeNumber(0, 10_000),
+      defaultRerank.expandQueries,
+    )
+    .option('--expand-queries-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, defaultRerank.expandQueriesAlpha)
+    .option(
+      '--augment-index <count>',
+      'neighbours to add to each index image before that (DBA)',
+      wholeNumber(0, 10_000),
+      defaultRerank.augmentIndex,
+    )
+    .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, defaultRerank.augmentIndexAlpha)
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
     .option('--block-rows <count>', 'rows to compare at a time, which limits the memory', wholeNumber(1, 10_000_000), 50_000)
@@ -137,7 +147,6 @@ function settingsOf(options: SearchOptions): RerankSettings {
 /** The folders that are needed: references that are not used are not read. */
 async function foldersOf({ ui }: Session, options: SearchOptions, settings: RerankSettings) {
   const { requireFolder } = await import('@cairn/dataset');
-  const { needsReferences } = await import('@cairn/retrieval');
   const isCompared = needsReferences(settings);
   const given = modelsOf(options);
   if (isCompared && (options.labels === undefined || given.some(({ references }) => references === null))) {

@@ -31,7 +31,7 @@ export function parseDemoOptions(args: readonly string[], env: Readonly<Record<s
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.512_all.epochs=1 (repeatable)', collect)
     .option(
       '--recipe <name>',
-      'mini: minutes, and it learns; mini-resnet50: the same with a backbone of the reference; tiny: seconds, the same graph; or any other',
+      'mini: minutes, and it learns; mini-resnet50: the same with a backbone of the reference; mini-submission: two models searched together; tiny: seconds, the same graph; or any other',
       'mini',
     )
     .exitOverride()

@@ -1,5 +1,5 @@
 import { aRun, aStep, idFor } from '@cairn/client/testing';
-import type { ArtifactView, StepView } from '@cairn/contract';
+import { type ArtifactView, type StepView, stepSettings } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { createStyle, glyphsFor } from '../output/style.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
@@ -39,9 +39,16 @@ const steps: StepView[] = [
     scores: { 'mapAt100.start': 0.217, 'mapAt100.end': 0.683 },
     ...made(1, 'checkpoint'),
   }),
-  aStep({ name: '512_all', kind: 'train', state: 'succeeded', scores: { 'mapAt100.end': 0.67 } }),
-  aStep({ name: 'extract_index', kind: 'extract', state: 'succeeded', ...made(2, 'features') }),
-  aStep({ name: 'evaluate', kind: 'evaluate', state: 'succeeded', scores: { mapAt100: 0.671 }, ...made(3, 'evaluation') }),
+  aStep({ name: '512_all', kind: 'train', state: 'succeeded', needs: ['384'], scores: { 'mapAt100.end': 0.67 } }),
+  aStep({ name: 'extract_index', kind: 'extract', state: 'succeeded', needs: ['512_all'], ...made(2, 'features') }),
+  aStep({
+    name: 'evaluate',
+    kind: 'evaluate',
+    state: 'succeeded',
+    needs: ['extract_index'],
+    scores: { mapAt100: 0.671 },
+    ...made(3, 'evaluation'),
+  }),
   aStep({ name: 'register', kind: 'register', state: 'succeeded' }),
 ];
 
@@ -66,6 +73,41 @@ submission.csv     file:///d/eva/submission.csv
 
 No step was reused; the same demo again reuses them all.
 Total time 5 min 05 s`);
+});
+
+test('several models have their scores one after another, then those of all together without a rerank and with one', () => {
+  const stageOf = (name: string, start: number, end: number) =>
+    aStep({ name, kind: 'train', state: 'succeeded', scores: { 'mapAt100.start': start, 'mapAt100.end': end } });
+  const together = (name: string, mode: string) =>
+    aStep({ name, kind: 'rerank', state: 'succeeded', settings: stepSettings.rerank.parse({ weights: { A: 1, B: 1 }, rerank: { mode } }) });
+  const scored = (name: string, search: string, mapAt100: number, n = 0) =>
+    aStep({ name, kind: 'evaluate', state: 'succeeded', needs: [search], scores: { mapAt100 }, ...(n > 0 && made(n, 'evaluation')) });
+  const references = { rows: 1600, ofGallery: 300, ofQueries: 0, labelsWithoutFeatures: 0, withoutCountry: 0 };
+  const neighbours = { ...artifactOf(4, 'neighbours', 'file:///d/nei/'), details: { queries: 2, index: 'a', topK: 100, references } };
+  const stepViews = [
+    stageOf('A-384', 0.1, 0.4),
+    stageOf('B-384', 0.11, 0.35),
+    aStep({ name: 'A-search', kind: 'search', needs: ['A-384'] }),
+    scored('A-evaluate', 'A-search', 0.41),
+    { ...together('rerank', 'before_merge'), ...made(4, 'neighbours') },
+    scored('evaluate', 'rerank', 0.72, 3),
+    together('no_votes', 'off'),
+    scored('evaluate_no_votes', 'no_votes', 0.5),
+  ];
+  const all = new Map([...artifacts, [neighbours.id, neighbours]]);
+  const text = demoSummary({ run: aRun({ stepViews }), artifacts: all, seconds: 305 }, look).join('\n');
+  expect(text).toContain(`
+                                                        mAP@100   change
+before A-384                                             10.0 %
+after A-384                                              40.0 %    +30.0
+before B-384                                             11.0 %
+after B-384                                              35.0 %    +24.0
+A-evaluate, as exported                                  41.0 %     +1.0
+2 models together, no rerank                             50.0 %
+2 models together, rerank before_merge of index_train    72.0 %    +22.0
+rerank: 300 of its 1,600 references are images of the index. Their labels know the answer, and its score is partly theirs.
+`);
+  expect(text).toContain('submission.csv (evaluate)   file:///d/eva/submission.csv');
 });
 
 test('when every step was reused it says so', () => {

@@ -1,7 +1,7 @@
-import type { ArtifactView, RunView, StepView } from '@cairn/contract';
+import { type ArtifactView, needsReferences, neighboursDetails, type RunView, type StepView, stepSettings } from '@cairn/contract';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
+import { formatCount, formatDuration, formatPercent, plural, secondsBetween } from '../output/units.ts';
 import { stepSign } from '../watch/step-text.ts';
 
 type Look = Pick<Ui, 'style' | 'glyphs'>;
@@ -23,6 +23,7 @@ export function demoSummary({ run, artifacts, seconds }: DemoResult, options: Lo
     ...stepTable(run, artifacts, options),
     '',
     ...scoreTable(steps, options),
+    ...oracleLines(steps, artifacts, options),
     '',
     ...resultLines(steps, artifacts, options),
     '',
@@ -51,22 +52,15 @@ function stepTable(run: RunView, artifacts: DemoResult['artifacts'], options: Lo
   return tableLines(columns, rows, { heading: style.dim });
 }
 
-/** mAP@100 of the untrained network and after each stage, with the change. */
+/** A score, and the one that it is compared with. */
+type Score = { name: string; score: number; before?: number | undefined };
+
+/** mAP@100 of the untrained network, after each stage and of what was exported, with the change; then of several models together. */
 export function scoreTable(steps: readonly StepView[], { style }: Look): string[] {
-  const stages = steps.filter((step) => step.kind === 'train');
-  const evaluation = steps.find((step) => step.kind === 'evaluate')?.scores.mapAt100;
-  const start = stages[0]?.scores['mapAt100.start'];
-  const scores = [
-    ...(start === undefined ? [] : [{ name: 'untrained', score: start }]),
-    ...stages.flatMap((stage) => {
-      const score = stage.scores['mapAt100.end'];
-      return score === undefined ? [] : [{ name: `after ${stage.name}`, score }];
-    }),
-    ...(evaluation === undefined ? [] : [{ name: 'exported model, evaluated', score: evaluation }]),
-  ];
+  const models = steps.filter(({ kind }) => kind === 'train').filter((step) => stageBefore(step, steps) === undefined).length;
+  const scores = [...steps.flatMap((step) => scoresOf(step, steps, models)), ...scoresTogether(steps)];
   if (scores.length === 0) return [];
-  const rows = scores.map(({ name, score }, index) => {
-    const before = scores[index - 1]?.score;
+  const rows = scores.map(({ name, score, before }) => {
     const points = before === undefined ? '' : ((score - before) * 100).toFixed(1).replace(/^(?=[^-])/, '+');
     return [name, style.bold(formatPercent(score)), style.dim(points)];
   });
@@ -74,17 +68,76 @@ export function scoreTable(steps: readonly StepView[], { style }: Look): string[
   return tableLines(columns, rows, { heading: style.dim });
 }
 
+/** The scores of a training stage, or of the evaluation of one model. */
+function scoresOf(step: StepView, steps: readonly StepView[], models: number): Score[] {
+  const earlier = stageBefore(step, steps)?.scores['mapAt100.end'];
+  const of = (name: string, score: number | undefined, before?: number): Score[] => (score === undefined ? [] : [{ name, score, before }]);
+  if (step.kind === 'evaluate' && searchOf(step, steps)?.kind !== 'rerank')
+    return of(models > 1 ? `${step.name}, as exported` : 'exported model, evaluated', step.scores.mapAt100, earlier);
+  if (step.kind !== 'train') return [];
+  const start = step.scores['mapAt100.start'];
+  const untrained = models > 1 ? `before ${step.name}` : 'untrained';
+  return [...of(untrained, start), ...of(`after ${step.name}`, step.scores['mapAt100.end'], start ?? earlier)];
+}
+
+/** The evaluations of several models together, that without a rerank first: the others are compared with it. */
+function scoresTogether(steps: readonly StepView[]): Score[] {
+  const found = steps.flatMap((step) => {
+    const search = step.kind === 'evaluate' ? searchOf(step, steps) : undefined;
+    const settings = search?.kind === 'rerank' ? stepSettings.rerank.safeParse(search.settings).data : undefined;
+    const score = step.scores.mapAt100;
+    return settings === undefined || score === undefined ? [] : [{ settings, score }];
+  });
+  const plain = found.find(({ settings }) => settings.rerank.mode === 'off');
+  return [...found]
+    .sort((a, b) => Number(b === plain) - Number(a === plain))
+    .map(({ settings: { weights, rerank, references }, score }) => {
+      const mode = rerank.mode === 'off' ? 'no rerank' : `rerank ${rerank.mode}${needsReferences(rerank) ? ` of ${references}` : ''}`;
+      const name = `${plural(Object.keys(weights).length, 'model')} together, ${mode}`;
+      return { name, score, before: rerank.mode === 'off' ? undefined : plain?.score };
+    });
+}
+
+const needed = (step: StepView, steps: readonly StepView[]): StepView[] => steps.filter(({ name }) => step.needs.includes(name));
+
+const searchOf = (step: StepView, steps: readonly StepView[]): StepView | undefined =>
+  needed(step, steps).find(({ kind }) => kind === 'search' || kind === 'rerank');
+
+/** The stage whose weights a step works with. */
+function stageBefore(step: StepView, steps: readonly StepView[]): StepView | undefined {
+  for (const before of needed(step, steps)) {
+    const stage = before.kind === 'train' ? before : stageBefore(before, steps);
+    if (stage !== undefined) return stage;
+  }
+  return undefined;
+}
+
+/** How many references know the answer, which a score after votes is partly owed to. */
+function oracleLines(steps: readonly StepView[], artifacts: DemoResult['artifacts'], { style }: Look): string[] {
+  return steps.flatMap(({ name, kind, artifact }) => {
+    if (kind !== 'rerank' || artifact === null) return [];
+    const { references } = neighboursDetails.safeParse(artifacts.get(artifact.id)?.details).data ?? {};
+    if (references == null || references.ofGallery + references.ofQueries === 0) return [];
+    const shared = `${formatCount(references.ofGallery)} of its ${formatCount(references.rows)} references are images of the index`;
+    return [style.warn(`${name}: ${shared}. Their labels know the answer, and its score is partly theirs.`)];
+  });
+}
+
 /** Where the features and the submission lie. */
 function resultLines(steps: readonly StepView[], artifacts: DemoResult['artifacts'], { style }: Look): string[] {
   const locationOf = (step: StepView | undefined): string | null =>
     step?.artifact == null ? null : (artifacts.get(step.artifact.id)?.location ?? null);
-  const evaluation = locationOf(steps.find((step) => step.kind === 'evaluate'));
+  const evaluations = steps.filter((step) => step.kind === 'evaluate');
   const rows = [
     ...steps.flatMap((step) => {
       const location = step.kind === 'extract' ? locationOf(step) : null;
-      return location === null ? [] : [[`features (${step.name.replace(/^extract_/, '')})`, location]];
+      return location === null ? [] : [[`features (${step.name.replace(/(^|-)extract_/, '$1')})`, location]];
     }),
-    ...(evaluation === null ? [] : [['submission.csv', `${evaluation.replace(/\/$/, '')}/submission.csv`]]),
+    ...evaluations.flatMap((step) => {
+      const location = locationOf(step);
+      const name = evaluations.length === 1 ? 'submission.csv' : `submission.csv (${step.name})`;
+      return location === null ? [] : [[name, `${location.replace(/\/$/, '')}/submission.csv`]];
+    }),
   ];
   return rows.length === 0
     ? []

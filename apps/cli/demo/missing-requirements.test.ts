@@ -37,6 +37,14 @@ test('missing weights are listed once, however many steps need them', () => {
   expect(remedy.split('import weights')).toHaveLength(2);
 });
 
+test('the settings of one of several models are named by their path', () => {
+  const { recipe, steps } = planOf({ name: 'A-256', slots: 8, given: [{ role: 'weights', name: 'resnet50-19c8e357', sha256: null }] });
+  const error = missingRequirements({ recipe: { name: 'both', stages: {}, models: { A: recipe } }, steps }, place);
+  const remedy = String(error?.details.remedy);
+  expect(remedy).toContain('or reduce this one: --set models.A.stages.256.ranks=2 --set models.A.stages.256.weights=null.');
+  expect(remedy).toContain('import weights resnet50-19c8e357.pth --backbone resnet50');
+});
+
 test('available weights are not listed', () => {
   const error = missingRequirements(planOf({ slots: 8 }), place);
   expect(error?.message).not.toContain('weights');

@@ -1,4 +1,4 @@
-import { CairnError, type ErrorCode, errorTable, preprocessing } from '@cairn/contract';
+import { CairnError, type ErrorCode, errorTable, neighboursReferences, preprocessing, rerankSettings } from '@cairn/contract';
 import { z } from 'zod';
 
 /** The jobs of an agent for a child process, one at a time: work that blocks the event loop for longer than a heartbeat. */
@@ -32,6 +32,30 @@ export const childJob = z.discriminatedUnion('kind', [
     threads: z.number().int(),
     out: z.string(),
   }),
+  /** Searches several models together; answered by {@link rerankAnswer}. */
+  z.object({
+    kind: z.literal('rerank'),
+    /** The folders of each model's feature sets. */
+    models: z.array(
+      z.object({
+        name: z.string(),
+        weight: z.number(),
+        queries: z.string(),
+        index: z.string(),
+        references: z.string().nullable(),
+        whitening: z.string().nullable(),
+      }),
+    ),
+    /** The list of the references; null where none vote. */
+    labels: z.string().nullable(),
+    settings: rerankSettings,
+    topK: z.number().int(),
+    blockRows: z.number().int(),
+    threads: z.number().int(),
+    /** The folder for the result, and one for what is needed meanwhile. */
+    out: z.string(),
+    scratch: z.string(),
+  }),
 ]);
 export type ChildJob = z.infer<typeof childJob>;
 export type ChildJobOf<K extends ChildJob['kind']> = Extract<ChildJob, { kind: K }>;
@@ -54,8 +78,10 @@ export const searchAnswer = z.object({
   seconds: z.object({ read: z.number(), search: z.number(), write: z.number() }),
 });
 
-/** Images or rows done, and the job's total. */
-export const childProgress = z.object({ done: z.number(), total: z.number() });
+export const rerankAnswer = z.object({ queries: z.number().int(), references: neighboursReferences.nullable() });
+
+/** Images or rows done, and the total of the job or of its part `what`. */
+export const childProgress = z.object({ what: z.string().optional(), done: z.number(), total: z.number() });
 export type ChildProgress = z.infer<typeof childProgress>;
 
 const childError = z.object({ code: z.string(), message: z.string(), details: z.record(z.string(), z.unknown()) });

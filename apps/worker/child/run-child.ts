@@ -1,4 +1,5 @@
 import { extractionJobs } from '../extract/extraction-jobs.ts';
+import { rerank } from '../steps/rerank-job.ts';
 import { search } from '../steps/search-job.ts';
 import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
 
@@ -18,6 +19,8 @@ export async function runChild(): Promise<void> {
         return extraction.extract(job, onProgress);
       case 'search':
         return search(job, onProgress);
+      case 'rerank':
+        return rerank(job, onProgress);
     }
   }
 

@@ -1,3 +1,4 @@
+import { defaultRerank } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { markdownCode, markdownTable, markdownText, modelCard, modelMetrics } from './model-card.ts';
@@ -36,6 +37,27 @@ test('the card of an imported model says where it comes from, and does not say t
     `Imported as \`SER101ibn\` from <https://example.org/a.pth> under the licence MIT, exported and evaluated by the run \`${run.name}\``,
   );
   expect(cardOf({})).toContain('Trained and evaluated by the run');
+});
+
+test('the card of an ensemble names each of its models, with its weight, its origin and its use', () => {
+  const { run, source } = specOf('register');
+  const details = { imported: 'theirs', backbone: 'resnet50', source: null, licence: 'MIT' };
+  const rerank = { ...defaultRerank, mode: 'before_merge' };
+  const inputs = {
+    'model.A': artifactOf('model', 'models/art_1/', {}, { imageSize: 64, preprocessing: 'cairn', embeddingDim: 8, cosine: 1 }),
+    'weights.A': artifactOf('weights', 'weights/art_2/', {}, { ...details, imported: 'published' }),
+    'checkpoint.B': artifactOf('checkpoint', 'checkpoints/art_3/', {}, details),
+    'model.B': artifactOf('model', 'models/art_4/', {}, { imageSize: 32, preprocessing: 'reference', embeddingDim: 16, cosine: 1 }),
+    neighbours: artifactOf('neighbours', 'n/', {}, { queries: 1, index: 'art_1', topK: 10, models: { A: 1, B: 0.5 }, rerank }),
+  };
+  const card = modelCard({ model: 'm', models: ['A', 'B'], run, source, inputs, metrics: {} });
+  expect(card).toContain(
+    `An ensemble of \`A\` (weight 1), \`B\` (weight 0.5), rerank \`before_merge\`, searched together and evaluated by the run \`${run.name}\``,
+  );
+  const parts = card.slice(card.indexOf('## Use'), card.indexOf('## Data'));
+  expect(parts).toMatch(/Model `A`\.\n\nTraining began with the weights `published` under the licence MIT\.\n\n.*\[N, 64, 64, 3\]/);
+  expect(parts).toMatch(/Model `B`, imported as `theirs` under the licence MIT\.\n\n.*\[N, 32, 32, 3\]/);
+  for (const [role, { id, digest }] of Object.entries(inputs)) expect(card).toMatch(new RegExp(`\\| ${role} \\| ${id} .*${digest}`));
 });
 
 test('a source, a licence or a path cannot forge a part of the card', () => {

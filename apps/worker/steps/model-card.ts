@@ -1,4 +1,12 @@
-import { checkpointDetails, evaluationDetails, type ImageSource, type InputArtifact, modelDetails, weightsDetails } from '@cairn/contract';
+import {
+  checkpointDetails,
+  evaluationDetails,
+  type ImageSource,
+  type InputArtifact,
+  modelDetails,
+  neighboursDetails,
+  weightsDetails,
+} from '@cairn/contract';
 
 /** The metrics of a model version, by name: shares from 0 to 1, and counts. */
 export function modelMetrics(evaluation: Record<string, unknown>, checkpoint: Record<string, unknown>): Record<string, number> {
@@ -21,6 +29,8 @@ export function modelMetrics(evaluation: Record<string, unknown>, checkpoint: Re
 
 export type ModelCardInput = {
   model: string;
+  /** Of an ensemble: the names of its models, which the roles of its inputs end with. */
+  models?: readonly string[] | undefined;
   run: { id: string; name: string };
   source: ImageSource;
   inputs: Record<string, InputArtifact>;
@@ -28,7 +38,7 @@ export type ModelCardInput = {
 };
 
 /** The card of a model version in Markdown: its origin, its scores, and the digests of everything it is made of. */
-export function modelCard({ model, run, source, inputs, metrics }: ModelCardInput): string {
+export function modelCard({ model, models, run, source, inputs, metrics }: ModelCardInput): string {
   const artifacts = Object.entries(inputs).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const files = artifacts.flatMap(([role, { files: names }]) =>
     names.length > 8 ? [] : names.map((file) => [role, markdownText(file.name), String(file.bytes), markdownCode(file.sha256)]),
@@ -36,9 +46,9 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
   return [
     `# ${markdownText(model)}`,
     '',
-    `${origin(inputs.checkpoint?.details ?? {})} by the run ${markdownCode(run.name)} (${run.id}).`,
+    `${models === undefined ? origin(inputs.checkpoint?.details ?? {}) : ensemble(models, inputs)} by the run ${markdownCode(run.name)} (${run.id}).`,
     '',
-    ...start(inputs.weights?.details ?? {}),
+    ...(models === undefined ? start(inputs.weights?.details ?? {}) : []),
     '## Metrics',
     '',
     ...markdownTable(
@@ -49,8 +59,7 @@ export function modelCard({ model, run, source, inputs, metrics }: ModelCardInpu
     ...gallery(inputs.evaluation?.details ?? {}),
     '## Use',
     '',
-    ...usage(inputs.model?.details ?? {}),
-    '',
+    ...(models === undefined ? [...usage(inputs.model?.details ?? {}), ''] : models.flatMap((name) => member(name, inputs))),
     '## Data',
     '',
     `Images: ${source.kind === 'tars' ? 'tars' : 'files'} below ${markdownCode(source.root)}; metadata: ${markdownCode(source.metadata)}.`,
@@ -80,6 +89,27 @@ function origin(checkpoint: Record<string, unknown>): string {
   const imported = importOf(checkpoint);
   return imported === null ? 'Trained and evaluated' : `Imported as ${imported}, exported and evaluated`;
 }
+
+/** Which models are searched together, with their weights, and how similarities are changed before they are added. */
+function ensemble(models: readonly string[], { neighbours }: Inputs): string {
+  const { models: weights, rerank } = neighboursDetails.safeParse(neighbours?.details).data ?? {};
+  const named = models.map((name) => {
+    const weight = weights?.[name];
+    return `${markdownCode(name)}${weight === undefined ? '' : ` (weight ${weight})`}`;
+  });
+  const mode = rerank === undefined ? '' : `, rerank ${markdownCode(rerank.mode)}`;
+  return `An ensemble of ${named.join(', ')}${mode}, searched together and evaluated`;
+}
+
+/** A model of an ensemble: where it comes from, and how it is used. */
+function member(name: string, inputs: Inputs): string[] {
+  const of = (role: string): Record<string, unknown> => inputs[`${role}.${name}`]?.details ?? {};
+  const imported = importOf(of('checkpoint'));
+  const from = imported === null ? '' : `, imported as ${imported}`;
+  return [`Model ${markdownCode(name)}${from}.`, '', ...start(of('weights')), ...usage(of('model')), ''];
+}
+
+type Inputs = ModelCardInput['inputs'];
 
 /** The published weights that training started from: their licence may bind users of the model. */
 function start(weights: Record<string, unknown>): string[] {

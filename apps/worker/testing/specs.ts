@@ -25,6 +25,12 @@ const builders: Builders = {
   }),
   extract: (overrides) => ({ ...base('extract'), kind: 'extract', settings: stepSettings.extract.parse({ list: 'index' }), ...overrides }),
   search: (overrides) => ({ ...base('search'), kind: 'search', settings: stepSettings.search.parse({}), ...overrides }),
+  rerank: (overrides) => ({
+    ...base('rerank'),
+    kind: 'rerank',
+    settings: stepSettings.rerank.parse({ weights: { M0: 1, M1: 1, M2: 1 } }),
+    ...overrides,
+  }),
   evaluate: (overrides) => ({ ...base('evaluate'), kind: 'evaluate', settings: stepSettings.evaluate.parse({}), ...overrides }),
   register: (overrides) => ({
     ...base('register'),

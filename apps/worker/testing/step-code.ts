@@ -17,6 +17,12 @@ const entries = {
     'libs/retrieval/onnx/make_graphs.py',
     'libs/retrieval/package.json',
   ],
+  rerank: [
+    'apps/worker/steps/run-rerank.ts',
+    'apps/worker/steps/rerank-job.ts',
+    'libs/retrieval/onnx/make_graphs.py',
+    'libs/retrieval/package.json',
+  ],
   evaluate: ['apps/worker/steps/run-evaluate.ts'],
   register: ['apps/worker/steps/run-register.ts'],
 } as const satisfies Record<StepKind, readonly string[]>;

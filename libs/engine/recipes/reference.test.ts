@@ -78,7 +78,8 @@ test.each(rows)('%s starts from what the reference starts it from', (config, ...
 });
 
 test('the backbones are those of the weights', () => {
-  expect([...recipes].map(([name, { model }]) => [name, model?.backbone, model?.embeddingDim])).toEqual([
+  const pipelines = [...recipes].filter(([name]) => name !== 'submission');
+  expect(pipelines.map(([name, { model }]) => [name, model?.backbone, model?.embeddingDim])).toEqual([
     ['fast', 'resnet50', 512],
     ['R50', 'resnet50', 512],
     ['SER101ibn', 'se_resnet101_ibn_a', 512],
@@ -90,6 +91,23 @@ test('the backbones are those of the weights', () => {
     ['ResNeSt101-paper', 'resnest101', 512],
     ['ResNeSt269-paper', 'resnest269', 512],
   ]);
+});
+
+test("submission has the reference's four models, each as its own recipe makes it, with the rerank and the references of its notebook", () => {
+  const { models, ensemble, prepare } = recipes.get('submission') ?? {};
+  expect(Object.keys(models ?? {})).toEqual(['SER101ibn', 'RXt101ibn', 'ResNeSt101', 'ResNeSt269']);
+  for (const [name, { model, stages, export: exported, extract }] of Object.entries(models ?? {})) {
+    const alone = recipes.get(name);
+    expect({ model, stages, export: exported }).toEqual({ model: alone?.model, stages: alone?.stages, export: alone?.export });
+    expect(extract).toEqual({ ...alone?.extract, references: expect.objectContaining({ list: 'index_train' }) });
+    expect(exported).toMatchObject({ imageSize: 512, preprocessing: 'reference' });
+    expect(prepare?.lists).toEqual(expect.arrayContaining(alone?.prepare.lists ?? []));
+  }
+  expect(ensemble).toMatchObject({
+    weights: { SER101ibn: 1, RXt101ibn: 1, ResNeSt101: 1, ResNeSt269: 1 },
+    rerank: { mode: 'before_merge', votes: 3, alpha: 1, beta: 0.1, k1: 10, k2: 3, voteNeighbours: 30, voteLambda: 0.5 },
+    ...{ references: 'index_train', topK: 100 },
+  });
 });
 
 test('fast is the first stage of R50 and nothing else', () => {
@@ -112,7 +130,7 @@ describe('every built-in recipe', async () => {
   const builtin = [...(await loadRecipes())];
 
   test('is found by its name, the written ones among them', () => {
-    expect(builtin.map(([name]) => name).sort()).toEqual([...recipes.keys(), 'mini', 'mini-resnet50', 'tiny'].sort());
+    expect(builtin.map(([name]) => name).sort()).toEqual([...recipes.keys(), 'mini', 'mini-resnet50', 'mini-submission', 'tiny'].sort());
   });
 
   test('mini-resnet50 is mini with a backbone of the reference, from untrained weights, at rates that it stands, for fewer epochs', async () => {
@@ -124,6 +142,15 @@ describe('every built-in recipe', async () => {
     });
     expect(alike(large)).toEqual(alike(mini));
     expect(large?.model?.backbone).toBe('resnet50');
+  });
+
+  test('mini-submission begins with the first stages of mini, so that these are reused', () => {
+    const [mini, small] = ['mini', 'mini-submission'].map((name) => new Map(builtin).get(name)?.recipe);
+    const { '384': first, '384_finetune': second } = mini?.stages ?? {};
+    expect(small?.models.seed0).toMatchObject({ model: mini?.model, stages: { '384': first, '384_finetune': second } });
+    expect(expandRecipe(small as Recipe).map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['rerank', 'no_votes', 'evaluate_no_votes']),
+    );
   });
 
   test.each(builtin)('%s has a graph, and its YAML is the recipe again', async (_name, { recipe, yaml }) => {

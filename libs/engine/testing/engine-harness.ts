@@ -46,6 +46,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
     lists: {
       clean: { rows: 10, distinct: 10, classes: 2, sha256: sha256('clean') },
       index: { rows: 9, distinct: 9, classes: null, sha256: sha256('index') },
+      index_train: { rows: 19, distinct: 19, classes: 2, sha256: sha256('index_train') },
       query: { rows: 2, distinct: 2, classes: null, sha256: sha256('query') },
     },
     groundTruth: { sha256: sha256('ground truth') },
@@ -54,6 +55,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
   export: { imageSize: 32, preprocessing: 'cairn', embeddingDim: 8, cosine: 1 },
   extract: {},
   search: { queries: 2, index: 'art_index', topK: 100 },
+  rerank: { queries: 2, index: 'art_index', topK: 100 },
   evaluate: { mapAt100: { kaggle: { all: 0.5 } } },
   register: { model: 'toy', metrics: { mapAt100: 0.5 } },
 };

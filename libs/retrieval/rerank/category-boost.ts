@@ -1,4 +1,4 @@
-import type { RerankSettings } from './rerank-settings.ts';
+import type { RerankSettings } from '@cairn/contract';
 
 /** What a reference or an index image shows; null: nobody knows where it is. */
 export type Category = { label: number; country: string | null };

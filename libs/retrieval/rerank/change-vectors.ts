@@ -1,7 +1,7 @@
+import type { RerankSettings } from '@cairn/contract';
 import { expandVectors } from './expand-vectors.ts';
 import type { ModelVectors, SearchMeans } from './model-vectors.ts';
 import type { PlacedVectors } from './placed-features.ts';
-import type { RerankSettings } from './rerank-settings.ts';
 import { learnWhitening, whitenVectors } from './whiten-vectors.ts';
 
 /** The file for vectors of this kind. */

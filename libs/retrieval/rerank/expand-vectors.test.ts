@@ -1,7 +1,7 @@
+import { defaultRerank, type RerankSettings } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from '../fixtures/test-files.ts';
 import { rerankSearch } from './rerank-search.ts';
-import { defaultRerank, type RerankSettings } from './rerank-settings.ts';
 import { oracleSimilarities } from './testing/oracle.ts';
 import { type Shuffle, smallModels, vectorsOf } from './testing/small-search.ts';
 

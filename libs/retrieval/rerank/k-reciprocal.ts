@@ -1,8 +1,8 @@
+import type { RerankSettings } from '@cairn/contract';
 import { findNeighbours, innerProduct } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
 import { gatherPlaces, type PlacedVectors } from './placed-features.ts';
 import { expandedSet, type Ranks } from './reciprocal-sets.ts';
-import type { RerankSettings } from './rerank-settings.ts';
 import { cosineDistance, firstOf } from './rerank-votes.ts';
 import { createSparseRows, meanRow, type SparseRow, weightedRow } from './sparse-rows.ts';
 

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
+import { defaultRerank } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { imageIds, randomFeatures, writeParts } from '../fixtures/feature-set.ts';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';
-import { defaultRerank } from './rerank-settings.ts';
 
 type Label = readonly [id: string, label: number, country: string | null];
 const labelled: Label[] = imageIds(5, 'r').map((id, row) => [id, row % 2, row === 0 ? null : 'DE']);

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { defaultRerank, type RerankMode, rerankModes } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { readNpyHeader, readNpyRows } from '../features/npy.ts';
 import { testParquet } from '../fixtures/test-files.ts';
 import { type ModelFolders, openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';
-import { defaultRerank, type RerankMode, rerankModes } from './rerank-settings.ts';
 
 const file = (name: string): string => fileURLToPath(new URL(`testing/reference-case/${name}`, import.meta.url));
 

@@ -1,7 +1,7 @@
+import { defaultRerank, type RerankSettings, rerankModes } from '@cairn/contract';
 import { seededRandom } from '@cairn/testing';
 import { describe, expect, test } from 'vitest';
 import { type RerankSearchOptions, rerankSearch } from './rerank-search.ts';
-import { defaultRerank, type RerankSettings, rerankModes } from './rerank-settings.ts';
 import { oracleSimilarities } from './testing/oracle.ts';
 import { clustered, drawnCategories, type Shuffle, type SmallModel, smallModels, vectorsOf } from './testing/small-search.ts';
 

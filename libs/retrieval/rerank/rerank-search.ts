@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, checkRerank, needsReferences, type RerankSettings, usesKReciprocal } from '@cairn/contract';
 import type { Device } from '../onnx/create-session.ts';
 import { createScorer } from '../search/create-scorer.ts';
 import { findNeighbours, type Neighbours, neighboursOf } from '../search/find-neighbours.ts';
@@ -10,7 +10,6 @@ import { createProducts } from './create-products.ts';
 import { kReciprocalOverlaps } from './k-reciprocal.ts';
 import type { ModelVectors, SearchMeans, SearchProgress } from './model-vectors.ts';
 import { type PlacedVectors, readPlaces } from './placed-features.ts';
-import { checkRerank, needsReferences, type RerankSettings, usesKReciprocal } from './rerank-settings.ts';
 import { cosineDistance } from './rerank-votes.ts';
 import { jaccardSimilarity } from './sparse-rows.ts';
 import { categoryAt, voteOnQueries } from './vote-on-queries.ts';

@@ -1,6 +1,6 @@
+import type { RerankSettings } from '@cairn/contract';
 import { createTopList } from '../search/top-list.ts';
 import { expandedSet, type Ranks } from './reciprocal-sets.ts';
-import type { RerankSettings } from './rerank-settings.ts';
 import { jaccardSimilarity, meanRow, overlapOf, type SparseRow, weightedRow } from './sparse-rows.ts';
 
 /** A reference that votes: its number among those that were compared, and its reranked similarity to the query, 0 to 1. */

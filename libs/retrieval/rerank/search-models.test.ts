@@ -1,11 +1,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { defaultRerank } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { expect, test } from 'vitest';
 import { imageIds, randomFeatures, writeParts } from '../fixtures/feature-set.ts';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import { readNeighbours } from '../search/neighbours-file.ts';
-import { defaultRerank } from './rerank-settings.ts';
 import { searchModels } from './search-models.ts';
 
 test('the manifest tells what was searched, and how many references know the answer', async () => {

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import type { RerankSettings } from '@cairn/contract';
 import { manifestName } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { writeWhole } from '../files/whole-file.ts';
@@ -14,7 +15,6 @@ import type { SearchProgress } from './model-vectors.ts';
 import { type ModelFolders, openModels } from './open-models.ts';
 import type { Origin } from './read-origin.ts';
 import { rerankSearch } from './rerank-search.ts';
-import type { RerankSettings } from './rerank-settings.ts';
 
 export type SearchModelsOptions = {
   parquet: Parquet;

@@ -1,7 +1,7 @@
+import { defaultRerank } from '@cairn/contract';
 import { expect, onTestFinished, test } from 'vitest';
 import { createScorer } from '../search/create-scorer.ts';
 import { createProducts } from './create-products.ts';
-import { defaultRerank } from './rerank-settings.ts';
 import { drawnCategories, smallModels, vectorsOf } from './testing/small-search.ts';
 import { voteOnQueries } from './vote-on-queries.ts';
 

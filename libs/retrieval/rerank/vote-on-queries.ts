@@ -1,9 +1,9 @@
+import type { RerankSettings } from '@cairn/contract';
 import { findNeighbours } from '../search/find-neighbours.ts';
 import type { Category, Shares } from './category-boost.ts';
 import { sharesOf } from './category-boost.ts';
 import type { SearchMeans } from './model-vectors.ts';
 import { ascending, gatherPlaces, type PlacedVectors, readPlaces } from './placed-features.ts';
-import type { RerankSettings } from './rerank-settings.ts';
 import { rerankVotes } from './rerank-votes.ts';
 
 /**

@@ -1,5 +1,5 @@
+import type { RerankSettings } from '@cairn/contract';
 import type { Category } from '../category-boost.ts';
-import type { RerankSettings } from '../rerank-settings.ts';
 
 /** Vectors as rows. */
 export type Matrix = readonly (readonly number[])[];

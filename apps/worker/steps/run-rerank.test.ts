@@ -1,0 +1,88 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type InputArtifact, type RerankMode, stepSettings } from '@cairn/contract';
+import { openParquet, readNeighbours, searchModels } from '@cairn/retrieval';
+import type { ObjectStore } from '@cairn/storage';
+import { expect, test, vi } from 'vitest';
+import { openAttempt } from '../testing/open-attempt.ts';
+import { artifactOf, specOf } from '../testing/specs.ts';
+import { runRerank } from './run-rerank.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+/** Two models' feature sets, with labels of the references: see its README. A third model has those of the first. */
+const given = fileURLToPath(new URL('../../../libs/retrieval/rerank/testing/reference-case', import.meta.url));
+const folders = { M0: 'M0', M1: 'M1', M2: 'M0' };
+const models = Object.entries(folders);
+
+async function stored(store: ObjectStore, kind: InputArtifact['kind'], prefix: string, files: Record<string, Buffer>) {
+  for (const [name, bytes] of Object.entries(files)) await store.put(`${prefix}${name}`, bytes);
+  return artifactOf(kind, prefix, files);
+}
+
+/** The feature sets and the list in a store, by their roles. */
+async function inputsIn(store: ObjectStore, roles: readonly string[]): Promise<Record<string, InputArtifact>> {
+  const inputs: Record<string, InputArtifact> = {};
+  for (const [model, set] of models)
+    for (const role of roles) {
+      const folder = join(given, 'sets', set, role);
+      const paths = readdirSync(folder, { withFileTypes: true, recursive: true }).filter((entry) => entry.isFile());
+      const files = paths.map(({ parentPath, name }) => join(parentPath, name)).map((path) => [relative(folder, path), readFileSync(path)]);
+      inputs[`${role}.${model}`] = await stored(store, 'features', `features/${model}-${role}/`, Object.fromEntries(files));
+    }
+  const labels = { 'lists/index_train.parquet': readFileSync(join(given, 'labels.parquet')) };
+  return roles.includes('references') ? { ...inputs, lists: await stored(store, 'lists', 'lists/art_1/', labels) } : inputs;
+}
+
+/** What `cairn search` makes of the same feature sets. */
+async function searched(mode: RerankMode, weights: Record<string, number>, out: string) {
+  const parquet = await openParquet();
+  try {
+    const folder = (set: string, role: string): string => join(given, 'sets', set, role);
+    const sets = models.map(([name, set]) => ({
+      ...{ name, weight: weights[name] ?? 1, queries: folder(set, 'query'), index: folder(set, 'index'), whitening: null },
+      references: mode === 'off' ? null : folder(set, 'references'),
+    }));
+    const labels = mode === 'off' ? null : join(given, 'labels.parquet');
+    const { rerank: settings, topK, blockRows } = stepSettings.rerank.parse({ weights, rerank: { mode } });
+    await searchModels({ parquet, models: sets, labels, settings, topK, blockRows, threads: 1, solution: null, out });
+    return await readNeighbours(parquet, join(out, 'neighbours.parquet'));
+  } finally {
+    await parquet.close();
+  }
+}
+
+test.each([
+  ['off', ['query', 'index']],
+  ['before_merge', ['query', 'index', 'references']],
+] as const)('rerank %s finds to the bit what `cairn search` finds in the same feature sets', async (mode, roles) => {
+  const { context, store, folder, plane, reporter } = await openAttempt(specOf('rerank'));
+  // Not by name, as the database may give them.
+  const settings = stepSettings.rerank.parse({ weights: { M2: 0.3, M1: 0.7, M0: 1 }, rerank: { mode } });
+  const spec = { ...context.spec, settings, inputs: await inputsIn(store, roles) };
+  const done = await runRerank({ ...context, spec });
+  expect(done).toMatchObject({
+    outcome: 'succeeded',
+    files: [{ name: 'neighbours.parquet' }],
+    details: {
+      ...{ queries: 20, topK: 100, models: { M0: 1, M1: 0.7, M2: 0.3 }, rerank: { mode, alpha: 1 } },
+      references: mode === 'off' ? null : { rows: 600, withoutCountry: 0, labelsWithoutFeatures: 0 },
+    },
+  });
+  await reporter.end();
+  expect(plane.items('progress').at(-1)).toMatchObject({ done: 300, total: 300, message: 'searching: 300 of 300' });
+
+  const local = join(folder, 'made.parquet');
+  await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
+  const parquet = await openParquet();
+  const made = await readNeighbours(parquet, local).finally(() => parquet.close());
+  expect(made).toEqual(await searched(mode, settings.weights, join(folder, 'searched')));
+});
+
+test('a rerank that is stopped ends at once', async () => {
+  const { context, store, stop } = await openAttempt(specOf('rerank'));
+  const inputs = await inputsIn(store, ['query', 'index']);
+  stop.ask({ cause: 'cancelled', reason: 'cancelled', graceSeconds: 10 });
+  await expect(runRerank({ ...context, spec: { ...context.spec, inputs } })).rejects.toThrow(/asked to stop: cancelled/);
+});

@@ -1,0 +1,72 @@
+import { z } from 'zod';
+import { CairnError } from './errors.ts';
+import { result } from './setting-marks.ts';
+
+/** How the similarities of a search are changed before its images are ranked. */
+export const rerankModes = ['off', 'before_merge', 'after_merge', 'k_reciprocal'] as const;
+export type RerankMode = (typeof rerankModes)[number];
+
+const count = z.number().int().min(1).max(10_000);
+const share = z.number().min(0).max(1);
+
+/** The constants of the reference's rerank under our names. The defaults are those of its final submission, but for the mode. */
+export const rerankSettings = z.strictObject({
+  mode: result(
+    z.enum(rerankModes).default('off'),
+    'off: the weighted sum of similarities; before_merge, after_merge: raised by the votes of references, in each model or in the sum; k_reciprocal: by k-reciprocal sets.',
+  ),
+  boostKReciprocal: result(
+    z.boolean().default(false),
+    'With after_merge: what is added up and raised are k-reciprocal similarities (KR_FLAG).',
+  ),
+  votes: result(count.default(3), "References that vote on a query's landmark and country (VOTE_NUM)."),
+  alpha: result(z.number().min(0).default(1), 'What all votes for a landmark add to a similarity.'),
+  beta: result(z.number().min(0).default(0.1), 'What all votes for a country add to it.'),
+  k1: result(count.default(10), 'Neighbours that have to be mutual, without the image itself (K1).'),
+  k2: result(count.default(3), 'Images over whose neighbours the mean is taken, with the image itself (K2).'),
+  voteNeighbours: result(
+    count.default(30),
+    'Nearest references of a query, and of each of these, among which the votes are reranked (topk of kr_rerank_fast).',
+  ),
+  voteLambda: result(
+    share.default(0.5),
+    "The cosine distance's part of the distance by which votes are found (lambda of kr_rerank_fast); the rest is Jaccard's.",
+  ),
+  lambda: result(share.default(0.3), 'The same for k_reciprocal (LAMBDA).'),
+  whitenTo: result(
+    count.nullable().default(null),
+    'Components that vectors keep in a whitening, null: all. It needs vectors to learn from, and comes before all that.',
+  ),
+  expandQueries: result(z.number().int().min(0).max(10_000).default(0), 'Neighbours in the index that are added to each query (alpha-QE).'),
+  augmentIndex: result(z.number().int().min(0).max(10_000).default(0), 'Neighbours in the index that are added to each index image (DBA).'),
+  expandQueriesAlpha: result(z.number().min(0).default(3), "The power of the cosine by which a query's neighbour is weighed."),
+  augmentIndexAlpha: result(z.number().min(0).default(3), "The power of the cosine by which an index image's neighbour is weighed."),
+});
+export type RerankSettings = z.infer<typeof rerankSettings>;
+
+export const defaultRerank: RerankSettings = rerankSettings.parse({});
+
+/** Whether the index and the queries are compared with references. */
+export function needsReferences({ mode }: Pick<RerankSettings, 'mode'>): boolean {
+  return mode === 'before_merge' || mode === 'after_merge';
+}
+
+export function usesKReciprocal({ mode, boostKReciprocal }: RerankSettings): boolean {
+  return mode === 'k_reciprocal' || boostKReciprocal;
+}
+
+/** Throws `invalid_setting` for settings that contradict each other. */
+export function checkRerank(settings: RerankSettings): void {
+  const { mode, votes, voteNeighbours, boostKReciprocal } = settings;
+  if (votes > voteNeighbours) {
+    // Outside of the nearest references and of theirs nothing can win a vote, but only as long as there are enough of them.
+    throw new CairnError('invalid_setting', `${votes} votes cannot come from the ${voteNeighbours} nearest references.`, {
+      details: { remedy: 'Set as many vote neighbours as votes, or more.' },
+    });
+  }
+  if (boostKReciprocal && mode !== 'after_merge') {
+    throw new CairnError('invalid_setting', `K-reciprocal similarities cannot be raised with ${mode}.`, {
+      details: { remedy: 'Choose after_merge, or k_reciprocal, which ranks by them as they are.' },
+    });
+  }
+}

@@ -1,0 +1,153 @@
+import { recipe } from '@cairn/contract';
+import { describe, expect, it } from 'vitest';
+import { expandRecipe, rulesOf, type StepPlan } from './index.ts';
+
+const stage = { from: 'init', list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
+const extract = { index: { list: 'index', shards: 3 }, query: { list: 'query' } };
+const trained = {
+  model: { backbone: 'resnet18' },
+  stages: { only: { ...stage, weights: 'published' } },
+  export: { stage: 'only', imageSize: 48 },
+  extract,
+};
+const imported = { model: { backbone: 'resnet50' }, export: { weights: 'theirs', imageSize: 48 }, extract };
+const registered = { registered: 'landmarks@3', extract };
+const lists = ['clean', 'index_train', 'query', 'index'];
+
+const own = (parts: object) =>
+  recipe.parse({ name: 'own', prepare: { lists }, models: { A: trained, B: imported, C: registered }, ensemble: {}, ...parts });
+const expand = (parts: object = {}) => expandRecipe(own(parts));
+const named = (steps: readonly StepPlan[]) =>
+  steps.map(({ name, needs, wants }) => [
+    name,
+    [...needs.map(({ role, step }) => `${role}: ${step}`), ...wants.map(({ role, input }) => `${role}: ${JSON.stringify(input)}`)].join(
+      ', ',
+    ),
+  ]);
+const votes = { rerank: { mode: 'before_merge' }, weights: { B: 0.5 } };
+
+describe('an ensemble', () => {
+  it('searches its models together, whether they are trained, imported or registered, and registers the lineage of each', () => {
+    expect(named(expand({ ensemble: votes, register: { model: 'all' } }))).toEqual([
+      ['prepare', ''],
+      ['A-only', 'lists: prepare, weights: {"weights":"published"}'],
+      ['A-export', 'lists: prepare, checkpoint: A-only'],
+      ['A-extract_index', 'lists: prepare, model: A-export'],
+      ['A-extract_query', 'lists: prepare, model: A-export'],
+      ['A-extract_references', 'lists: prepare, model: A-export'],
+      ['B-export', 'lists: prepare, checkpoint: {"weights":"theirs"}'],
+      ['B-extract_index', 'lists: prepare, model: B-export'],
+      ['B-extract_query', 'lists: prepare, model: B-export'],
+      ['B-extract_references', 'lists: prepare, model: B-export'],
+      ['C-extract_index', 'lists: prepare, model: {"model":"landmarks@3"}'],
+      ['C-extract_query', 'lists: prepare, model: {"model":"landmarks@3"}'],
+      ['C-extract_references', 'lists: prepare, model: {"model":"landmarks@3"}'],
+      [
+        'rerank',
+        'lists: prepare, query.A: A-extract_query, index.A: A-extract_index, query.B: B-extract_query, index.B: B-extract_index, ' +
+          'query.C: C-extract_query, index.C: C-extract_index, ' +
+          'references.A: A-extract_references, references.B: B-extract_references, references.C: C-extract_references',
+      ],
+      ['evaluate', 'lists: prepare, neighbours: rerank'],
+      [
+        'register',
+        'checkpoint.A: A-only, model.A: A-export, index.A: A-extract_index, query.A: A-extract_query, ' +
+          'model.B: B-export, index.B: B-extract_index, query.B: B-extract_query, index.C: C-extract_index, query.C: C-extract_query, ' +
+          'references.A: A-extract_references, references.B: B-extract_references, references.C: C-extract_references, ' +
+          'neighbours: rerank, evaluation: evaluate, ' +
+          'weights.A: {"weights":"published"}, checkpoint.B: {"weights":"theirs"}, model.C: {"model":"landmarks@3"}',
+      ],
+    ]);
+  });
+
+  it('extracts the references as the index, unless the recipe says how, and gives each model a weight of one', () => {
+    const steps = expand({
+      ensemble: { ...votes, references: 'full' },
+      prepare: { lists: [...lists, 'full'] },
+      models: { A: trained, B: { ...imported, extract: { ...extract, references: { list: 'full', shards: 9 } } } },
+    });
+    const settingsOf = (name: string) => steps.find((step) => step.name === name)?.settings;
+    expect(settingsOf('A-extract_references')).toMatchObject({ list: 'full', shards: 3 });
+    expect(settingsOf('B-extract_references')).toMatchObject({ list: 'full', shards: 9 });
+    expect(settingsOf('rerank')).toMatchObject({ weights: { A: 1, B: 0.5 }, references: 'full', rerank: { alpha: 1, k1: 10 }, topK: 100 });
+  });
+
+  it('needs no references without votes, and whitens by an extraction of each model', () => {
+    const steps = named(expand({ ensemble: { whitening: 'index', rerank: { whitenTo: 64 } }, models: { A: trained }, evaluate: null }));
+    expect(steps.slice(3)).toEqual([
+      ['A-extract_index', 'lists: prepare, model: A-export'],
+      ['A-extract_query', 'lists: prepare, model: A-export'],
+      ['rerank', 'query.A: A-extract_query, index.A: A-extract_index, whitening.A: A-extract_index'],
+    ]);
+  });
+
+  it('searches and evaluates each model too where that is asked for', () => {
+    const names = expand({ ensemble: { eachModel: true } }).map(({ name }) => name);
+    expect(names.filter((name) => /search|rerank|evaluate/.test(name))).toEqual([
+      ...['A-search', 'A-evaluate', 'B-search', 'B-evaluate', 'C-search', 'C-evaluate'],
+      ...['rerank', 'evaluate'],
+    ]);
+  });
+
+  it.each([
+    [{ ensemble: { weights: { D: 1 } } }, 'there is no such model; the models are A, B, C'],
+    [{ model: { backbone: 'resnet18' } }, 'an ensemble is of the models in `models`, without one at the top'],
+    [{ models: {} }, 'an ensemble is of the models in `models`'],
+    [{ models: { A: { ...trained, registered: 'x' } } }, 'a registered model takes no model, stages, export or register'],
+    [{ models: { A: { extract } } }, 'give its `model`, or the name of a `registered` one'],
+    [{ ensemble: undefined, register: { model: 'all' } }, 'stages, export, extract and register need a model'],
+    [{ ensemble: { references: 'all' } }, 'Invalid option'],
+    [{ models: { A: { ...trained, extract: { query: extract.query } } } }, 'the recipe has no models.A.extract.index'],
+    [{ models: { A: { ...trained, extract: { index: extract.index } } } }, 'the recipe has no models.A.extract.query'],
+    [
+      { models: { A: { ...trained, extract: { ...extract, query: { list: 'index' } } } } },
+      'models.A.extract.query.list is "index", but the step evaluate scores the list query',
+    ],
+    [
+      { ensemble: votes, models: { A: trained, B: { ...imported, extract: { ...extract, references: { list: 'clean' } } } } },
+      'models.B.extract.references.list is "clean", but ensemble.references is "index_train"',
+    ],
+    [{ ensemble: { ...votes, references: 'full' } }, 'models.A.extract.references.list is "full", but prepare.lists makes only'],
+    [{ ensemble: { whitening: 'more' } }, 'ensemble.whitening is "more", but the recipe has no models.A.extract.more'],
+    [{ ensemble: { rerank: { whitenTo: 64 } } }, 'the step rerank (rerank) needs an input whitening.A'],
+    [{ ensemble: { rerank: { votes: 31 } } }, '31 votes cannot come from the 30 nearest references'],
+  ])('refuses %j', (parts, message) => {
+    expect(() => expand(parts)).toThrow(message);
+  });
+});
+
+describe('a step rerank of a graph', () => {
+  const features = (name: string) => ({ [`query.${name}`]: { model: name }, [`index.${name}`]: { model: name } });
+  const graph = (step: object) => {
+    const parsed = recipe.parse({ name: 'own', prepare: { lists }, steps: { together: { kind: 'rerank', ...step } } });
+    return expandRecipe(parsed).at(-1);
+  };
+
+  it('has the inputs of the models that its weights name', () => {
+    const step = graph({ weights: { a: 1, b: 2 }, inputs: { ...features('a'), ...features('b') } });
+    if (step === undefined) throw new Error('the graph has a step');
+    expect(step).toMatchObject({ kind: 'rerank', needs: [], wants: [{ role: 'query.a' }, { role: 'index.a' }, { role: 'query.b' }, {}] });
+    expect(Object.keys(rulesOf(step).inputs)).toEqual(['query.a', 'index.a', 'whitening.a', 'query.b', 'index.b', 'whitening.b']);
+  });
+
+  it.each([
+    [{ weights: {} }, 'name at least one model'],
+    [{ weights: { a: 1, b: 1 }, inputs: features('a') }, 'the step together (rerank) needs an input query.b'],
+    [
+      { weights: { a: 1 }, inputs: { ...features('a'), ...features('b') } },
+      'a step of the kind rerank takes query.a, index.a, whitening.a',
+    ],
+    [{ weights: { a: 1 }, inputs: features('a'), rerank: { mode: 'after_merge' } }, 'needs an input lists'],
+    [{ weights: { a: 1 }, inputs: { ...features('a'), lists: 'prepare' }, rerank: { mode: 'after_merge' } }, 'needs an input references.a'],
+    [
+      {
+        ...{ weights: { a: 1 }, references: 'full', rerank: { mode: 'after_merge' } },
+        inputs: { ...features('a'), lists: 'prepare', 'references.a': { model: 'a' } },
+      },
+      'the step together reads the list "full", but prepare makes only',
+    ],
+    [{ weights: { a: 1 }, inputs: { ...features('a'), 'query.a': 'prepare' } }, 'which makes lists; it must be features'],
+  ])('refuses %j', (step, message) => {
+    expect(() => graph(step)).toThrow(message);
+  });
+});

@@ -1,0 +1,73 @@
+import { CairnError, type Ensemble, needsReferences, ownValue, type Pipeline, type Recipe, settingPathText } from '@cairn/contract';
+import type { StepInputs, StepNeed, StepPlan } from './step-plan.ts';
+
+/** A model of an ensemble, with what is registered of it. */
+export type Member = StepInputs & { name: string };
+
+/**
+ * The pipeline of a model as an ensemble has it: with features of the references where these vote, extracted as those of the index are, and
+ * without a search of its own.
+ *
+ * @throws CairnError `invalid_setting` where the features are missing, or are of other images than the ensemble searches
+ */
+export function memberOf({ evaluate }: Recipe, ensemble: Ensemble, name: string, pipeline: Pipeline): Pipeline {
+  const at = (...parts: string[]) => settingPathText(['models', name, 'extract', ...parts]);
+  const refuse = (message: string) => new CairnError('invalid_setting', message);
+  const { rerank, references: list, whitening, eachModel } = ensemble;
+  const [index, query, references] = ['index', 'query', 'references'].map((one) => ownValue(pipeline.extract, one));
+  if (index === undefined || query === undefined)
+    throw refuse(`the ensemble searches ${name}, but the recipe has no ${at(index === undefined ? 'index' : 'query')}`);
+  if (evaluate !== null && query.list !== 'query')
+    throw refuse(`${at('query', 'list')} is "${query.list}", but the step evaluate scores the list query`);
+  if (needsReferences(rerank) && references !== undefined && references.list !== list)
+    throw refuse(`${at('references', 'list')} is "${references.list}", but ensemble.references is "${list}"`);
+  const extract = needsReferences(rerank) ? { ...pipeline.extract, references: references ?? { ...index, list } } : pipeline.extract;
+  if (whitening !== null && !Object.hasOwn(extract, whitening))
+    throw refuse(`ensemble.whitening is "${whitening}", but the recipe has no ${at(whitening)}`);
+  return { ...pipeline, extract, ...(eachModel ? {} : { search: null }) };
+}
+
+/** The search of all models together, its evaluation, and the registration of the ensemble with the lineage of each model. */
+export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble, members: readonly Member[]): StepPlan[] {
+  const { weights, whitening, eachModel: _, ...settings } = ensemble;
+  const names = members.map(({ name }) => name);
+  const votes = needsReferences(settings.rerank);
+  const lists: StepNeed = { role: 'lists', step: 'prepare' };
+  const features = (name: string, role: string, extraction: string): StepNeed => ({
+    role: `${role}.${name}`,
+    step: `${name}-extract_${extraction}`,
+  });
+  const references = votes ? names.map((name) => features(name, 'references', 'references')) : [];
+  const steps: StepPlan[] = [
+    {
+      name: 'rerank',
+      kind: 'rerank',
+      settings: { ...settings, weights: Object.fromEntries(names.map((name) => [name, ownValue(weights, name) ?? 1])) },
+      needs: [
+        ...(votes ? [lists] : []),
+        ...names.flatMap((name) => [features(name, 'query', 'query'), features(name, 'index', 'index')]),
+        ...references,
+        ...(whitening === null ? [] : names.map((name) => features(name, 'whitening', whitening))),
+      ],
+      wants: [],
+    },
+  ];
+  const neighbours: StepNeed = { role: 'neighbours', step: 'rerank' };
+  if (evaluate !== null) steps.push({ name: 'evaluate', kind: 'evaluate', settings: evaluate, needs: [lists, neighbours], wants: [] });
+  if (register === undefined) return steps;
+  const named = <T extends { role: string }>(name: string, inputs: readonly T[]) =>
+    inputs.map((input) => ({ ...input, role: `${input.role}.${name}` }));
+  steps.push({
+    name: 'register',
+    kind: 'register',
+    settings: { ...register, models: names },
+    needs: [
+      ...members.flatMap(({ name, needs }) => named(name, needs)),
+      ...references,
+      neighbours,
+      ...(evaluate === null ? [] : [{ role: 'evaluation', step: 'evaluate' }]),
+    ],
+    wants: members.flatMap(({ name, wants }) => named(name, wants)),
+  });
+  return steps;
+}

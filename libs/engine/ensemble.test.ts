@@ -1,0 +1,90 @@
+import { recipe as recipeSchema } from '@cairn/contract';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ada, type Harness, openEngineHarness, request, smallRecipe } from './testing/engine-harness.ts';
+
+const { model, stages, extract } = smallRecipe;
+const pipeline = { stages, export: smallRecipe.export, extract };
+const voting = recipeSchema.parse({
+  name: 'voting',
+  dataset: 'toy',
+  prepare: { lists: ['clean', 'index_train', 'query', 'index'] },
+  models: { A: { model, ...pipeline }, B: { model: { ...model, initSeed: 1 }, ...pipeline } },
+  ensemble: { rerank: { mode: 'before_merge' } },
+  register: { model: 'together' },
+});
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await openEngineHarness();
+  await harness.playAll(await harness.submit({ recipe: voting }));
+});
+afterAll(() => harness.close());
+
+/** Plays a run and tells which of its steps were not reused. */
+async function made(change: Parameters<Stage['submit']>[0]): Promise<string[]> {
+  const runId = await harness.submit(change);
+  await harness.playAll(runId);
+  expect((await harness.run(runId)).state).toBe('succeeded');
+  const steps = await harness.prisma.step.findMany({ where: { runId, state: 'succeeded' }, orderBy: { position: 'asc' } });
+  return steps.map(({ name }) => name);
+}
+
+describe('a run of several models', () => {
+  it('is planned for the four models of the submission, each with its features, and searches them together', async () => {
+    const { steps } = await harness.engine.planRun(request({ recipe: 'submission', dataset: 'toy' }), ada);
+    const rerank = steps.find(({ name }) => name === 'rerank');
+    expect(rerank?.settings).toMatchObject({ rerank: { mode: 'before_merge', alpha: 1, beta: 0.1 }, references: 'index_train' });
+    expect(rerank?.needs).toHaveLength(1 + 4 * 3);
+    const counts = (kind: string): number => steps.filter((step) => step.kind === kind).length;
+    expect(['train', 'extract', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 0, 1, 1]);
+  });
+
+  it('searches again, and does nothing else again, when a constant of the rerank or a weight changes', async () => {
+    const after = ['rerank', 'evaluate', 'register'];
+    expect(await made({ recipe: voting })).toEqual(['register']);
+    expect(await made({ recipe: voting, set: { 'ensemble.rerank.alpha': 0.5 } })).toEqual(after);
+    expect(await made({ recipe: { ...voting, ensemble: { ...voting.ensemble, weights: { B: 0.5 } } } })).toEqual(after);
+    expect(await made({ recipe: voting, set: { 'ensemble.blockRows': 10 } })).toEqual(['register']);
+  });
+
+  it('extracts only the query set that is new, and takes the features of references and index as they are', async () => {
+    const set = { evaluate: null, 'models.A.extract.query.list': 'clean', 'models.B.extract.query.list': 'clean' };
+    const { register: _, ...recipe } = voting;
+    expect(await made({ recipe, set })).toEqual(['A-extract_query', 'B-extract_query', 'rerank']);
+  });
+
+  it("keeps a model's images a step with another batch", async () => {
+    const { recipe } = await harness.engine.planRun(request({ recipe: voting, set: { 'models.B.stages.first.batch': 2 } }), ada);
+    expect(recipe.models.B?.stages.first).toMatchObject({ batch: 2, effectiveBatch: 4 });
+    expect(recipe.models.A?.stages.first).toMatchObject({ batch: 4, effectiveBatch: null });
+  });
+
+  it('reuses what the recipe of one of its models made', async () => {
+    const alone = recipeSchema.parse({ name: 'alone', dataset: 'toy', prepare: voting.prepare, ...voting.models.B });
+    expect(await made({ recipe: alone })).toEqual(['search', 'evaluate']);
+  });
+
+  it('registers the ensemble with the artifacts of each model, and takes a registered model in place of a trained one', async () => {
+    const registered = await harness.prisma.model.findFirstOrThrow({ where: { name: 'together' }, orderBy: { version: 'desc' } });
+    const parts = ['checkpoint', 'model', 'index', 'query', 'references'].flatMap((role) => [`${role}.A`, `${role}.B`]);
+    expect(Object.keys(registered.artifacts as object).toSorted()).toEqual([...parts, 'evaluation', 'neighbours'].toSorted());
+
+    const register = { model: 'alone' };
+    await harness.playAll(await harness.submit({ recipe: { ...smallRecipe, prepare: voting.prepare, register } }));
+    const { A: _, ...others } = voting.models;
+    const recipe = recipeSchema.parse({ ...voting, models: { ...others, C: { registered: 'alone', extract } } });
+    const again = await harness.submit({ recipe });
+    await harness.playAll(again);
+    const { artifacts } = await harness.prisma.model.findFirstOrThrow({ where: { runId: again } });
+    const { artifactId } = await harness.step(again, 'C-extract_index');
+    const alone = await harness.prisma.model.findFirstOrThrow({ where: { name: 'alone' } });
+    expect(artifacts).toMatchObject({ 'model.C': (alone.artifacts as Record<string, string>).model, 'index.C': artifactId });
+
+    // An ensemble is not one model.
+    const ofEnsemble = recipeSchema.parse({ ...recipe, models: { ...others, C: { registered: 'together', extract } } });
+    await expect(harness.engine.planRun(request({ recipe: ofEnsemble }), ada)).rejects.toMatchObject({
+      code: 'not_found',
+      message: expect.stringContaining('models.C.registered is together'),
+    });
+  });
+});
