@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 
 /** Plays a run and tells which of its steps were not reused. */
-async function made(change: Parameters<Stage['submit']>[0]): Promise<string[]> {
+async function made(change: Parameters<Harness['submit']>[0]): Promise<string[]> {
   const runId = await harness.submit(change);
   await harness.playAll(runId);
   expect((await harness.run(runId)).state).toBe('succeeded');
