@@ -54,7 +54,7 @@ test('a check names what repeats and what is missing, and fails', async () => {
     isRight: false,
     findings: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
   });
-  expect((await cairn('--out', path('refused'))).err).toContain('a value that does not repeat');
+  expect((await cairn('--out', path('refused'))).err).toContain('a unique value');
 });
 
 test('it says which list needs a file, and takes what needs none of the missing', async () => {
@@ -71,7 +71,7 @@ test('it says which list needs a file, and takes what needs none of the missing'
 
 test('wrong usage is told', async () => {
   const nowhere = await runTestCli(['lists', '--metadata', path('nowhere'), '--check']);
-  expect(nowhere).toMatchObject({ code: 2, err: expect.stringMatching(/^error: The folder of the CSV files, .*nowhere, does not exist/) });
+  expect(nowhere).toMatchObject({ code: 2, err: expect.stringMatching(/^error: The metadata folder .*nowhere does not exist/) });
   expect((await cairn()).err).toContain('lists needs --out for what it makes, or --check');
   expect((await cairn('--out', path('x'), '--lists', 'clean,fulll')).err).toContain('"fulll" is none of clean, c2x');
 });

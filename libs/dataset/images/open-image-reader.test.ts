@@ -93,7 +93,7 @@ describe('an image reader', () => {
     await writeFiles(folder.path, { [one]: 'pixels' });
     const reader = await openImageReader(folder.path, null);
     const error = await reader.read({ path: one, tar: 'train/images_000.tar', offset: 0, size: 1 }).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'storage_failed', message: expect.stringContaining('images_000.tar is not there') });
+    expect(error).toMatchObject({ code: 'storage_failed', message: expect.stringContaining('images_000.tar does not exist') });
     expect(error).not.toBeInstanceOf(ImageUnavailable);
     await expect(reader.read({ path: one }, AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
     await reader.close();

@@ -67,10 +67,10 @@ test('JSON, which is read as a whole, has a limit of its own', async () => {
   expect((await taken('x'.repeat(101), { kind: 'csv', limits })).bytes).toBe(101);
 });
 
-test('gzip that is cut off or broken is refused with the line that it broke in', async () => {
+test('truncated or corrupt gzip is rejected with the line', async () => {
   const zipped = gzipSync(rows.join('\n'));
   await expect(taken(zipped.subarray(0, zipped.length / 2), { limits: metadataLimits })).rejects.toMatchObject({
     code: 'bad_row',
-    message: expect.stringMatching(/broken gzip in line \d{4,}/),
+    message: expect.stringMatching(/corrupt gzip in line \d{4,}/),
   });
 });
