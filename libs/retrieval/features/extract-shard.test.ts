@@ -133,7 +133,7 @@ describe('an image that cannot be used', () => {
     expect(reasons.get('id2')).toContain('not a JPEG');
     expect(reasons.get('id3')).toContain('no such file');
     expect(reasons.get('id4')).toBe('images_000.tar ends before 4.jpg');
-    expect(reasons.get('id5')).toBe('the model gives a feature that is zero or not finite');
+    expect(reasons.get('id5')).toBe('the model returns a feature that is zero or not finite');
   });
 
   test('leaves a shard of which nothing is left whole, with 0 rows', async () => {
@@ -205,7 +205,7 @@ describe('a shard that fails leaves no file', () => {
   test('when an id is twice in its rows', async () => {
     const contents = await pictures(2);
     const shard = await shardOf(contents, { rows: [0, 1].map((index) => ({ imageId: 'same', path: `${index}.jpg` })) });
-    expect(await failureOf(shard)).toMatchObject({ message: 'Image same is twice in the rows of shard 42' });
+    expect(await failureOf(shard)).toMatchObject({ message: 'Image same occurs twice in the rows of shard 42' });
   });
 
   test('and one that was there before stays', async () => {

@@ -4,17 +4,17 @@ import { CairnError } from '@cairn/contract';
 export const rerankModes = ['off', 'before_merge', 'after_merge', 'k_reciprocal'] as const;
 export type RerankMode = (typeof rerankModes)[number];
 
-/** The reference's constants under our names; {@link defaultRerank} has its values. */
+/** The reference's constants under Cairn's names; {@link defaultRerank} has the values. */
 export type RerankSettings = {
   mode: RerankMode;
-  /** With `after_merge`: what is added up and raised are the k-reciprocal similarities (KR_FLAG there). */
+  /** With `after_merge`: sum and raise the k-reciprocal similarities (KR_FLAG in the reference). */
   boostKReciprocal: boolean;
   /** References that vote on a query's landmark and country (VOTE_NUM). */
   votes: number;
-  /** What all votes for a landmark add to a similarity (alpha), and for a country (beta). */
+  /** The total boost of a similarity by votes for a landmark (alpha) and for a country (beta). */
   alpha: number;
   beta: number;
-  /** Neighbours that have to be mutual, without the image itself (K1); images over whose neighbours the mean is taken, with it (K2). */
+  /** Number of mutual neighbours, without the image itself (K1); number of images to average over, including it (K2). */
   k1: number;
   k2: number;
   /** Nearest references of a query, and of each of these, among which the votes are reranked (topk of kr_rerank_fast). */
@@ -28,7 +28,7 @@ export type RerankSettings = {
   /** After a whitening: neighbours in the index that are added to each query (alpha-QE) and to each index image (DBA); 0 for none. */
   expandQueries: number;
   augmentIndex: number;
-  /** The power of the cosine by which a neighbour is weighed. */
+  /** The power of the cosine in the weight of a neighbour. */
   expandQueriesAlpha: number;
   augmentIndexAlpha: number;
 };
@@ -65,9 +65,9 @@ export function usesKReciprocal({ mode, boostKReciprocal }: RerankSettings): boo
 export function checkRerank(settings: RerankSettings): void {
   const { mode, votes, voteNeighbours, boostKReciprocal } = settings;
   if (votes > voteNeighbours) {
-    // Outside of the nearest references and of theirs nothing can win a vote, but only as long as there are enough of them.
+    // Only the nearest references and theirs can win a vote, as long as there are enough of them.
     throw new CairnError('invalid_setting', `${votes} votes cannot come from the ${voteNeighbours} nearest references.`, {
-      details: { remedy: 'Set as many vote neighbours as votes, or more.' },
+      details: { remedy: 'Set at least as many vote neighbours as votes.' },
     });
   }
   if (boostKReciprocal && mode !== 'after_merge') {
