@@ -81,7 +81,7 @@ describe('a mini dataset', () => {
     await writeFile(join(out, 'thesis.txt'), 'years of work');
     await expect(makeMiniDataset({ out, seed: 1, counts: few })).rejects.toMatchObject({
       code: 'name_taken',
-      message: expect.stringContaining('holds other files'),
+      message: expect.stringContaining('contains other files'),
     });
     await rm(out, { recursive: true });
     await makeMiniDataset({ out, seed: 1, counts: few });
