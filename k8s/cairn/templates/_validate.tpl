@@ -147,7 +147,7 @@ contradict each other. All faults are named at once.
 {{- end -}}
 {{- end -}}
 
-{{/* A variable twice in a container: which of them counts is nobody's guess. */}}
+{{/* Duplicate variables in a container: it is undefined which one is used. */}}
 {{- define "cairn.validateExtraEnv" -}}
 {{- $to := .to -}}
 {{- $values := .root.Values -}}
