@@ -17,7 +17,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/*
 The name of the installation, on every object of an attempt: releases of one name in two namespaces may share a namespace of attempts.
-A namespace has no dot, so two releases never get the same; what does not fit into a label is cut, and its hash tells it apart.
+A namespace has no dot, so two releases never get the same; a name that does not fit into a label is truncated, and its hash keeps it unique.
 */}}
 {{- define "cairn.instance" -}}
 {{- $name := .Values.instanceOverride | default (printf "%s.%s" .Release.Namespace .Release.Name) -}}
