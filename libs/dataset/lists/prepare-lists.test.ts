@@ -289,7 +289,7 @@ describe('the files', () => {
     },
   );
 
-  test('the manifest tells rows, classes and the SHA-256 of every file read and written', async () => {
+  test('the manifest has rows, classes and the SHA-256 of every file read and written', async () => {
     await using folder = await testFolder();
     const { manifest } = await prepare(folder.path, ['clean', 'c2x', 'full', 'query'], { countries: handMadeCountries });
     const out = join(folder.path, 'out');

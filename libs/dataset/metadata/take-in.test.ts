@@ -42,7 +42,7 @@ test.each([
   ['more bytes than a line may have', `id\n${'x'.repeat(1001)}\n`, 2],
   ['more bytes than a line may have, at the end', `id\nabc\n${'x'.repeat(3_000_000)}`, 3],
   ['more bytes than a line may have, zipped', gzipSync(`id\n${'x'.repeat(5000)}\n`), 2],
-])('a line with %s is told by its number', async (_, bytes, line) => {
+])('a line with %s is reported with its number', async (_, bytes, line) => {
   await expect(taken(bytes)).rejects.toMatchObject({ code: 'bad_row', details: { line } });
 });
 

@@ -221,7 +221,7 @@ describe('fetching tars', () => {
     await expect(fetched()).rejects.toMatchObject({ code: 'storage_full', message: expect.stringContaining(out()) });
   });
 
-  test('verifies what is there when asked, and fetches anew what is broken', async () => {
+  test('verifies existing tars on request, and downloads broken ones again', async () => {
     await fetched();
     const broken = Buffer.from(files.get(second) ?? '');
     broken[600] = (broken[600] ?? 0) ^ 1;

@@ -37,7 +37,7 @@ async function writeTar(path: string, entries: { header: Parameters<Pack['entry'
 }
 
 describe('an index of tars', () => {
-  test('tells for each image the bytes it takes in its tar', async () => {
+  test('locates the bytes of each image in its tar', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const tars = await indexed(folder.path);
@@ -76,7 +76,7 @@ describe('an index of tars', () => {
     expect(unindexed).toBe(1);
   });
 
-  test('compares the first field of the md5 file only, in md5sum/ or beside the tar, and says when there is none', async () => {
+  test('compares only the first field of the md5 file, in md5sum/ or next to the tar, and reports a missing file', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const md5 = createHash('md5')
@@ -89,7 +89,7 @@ describe('an index of tars', () => {
     await expect(indexed(folder.path)).rejects.toMatchObject({ code: 'corrupt_tar', details: { expected: md5 } });
   });
 
-  test('a changed byte is told with the file and both md5s', async () => {
+  test('a changed byte is reported with the file and both md5s', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const path = join(folder.path, 'train/images_001.tar');
@@ -167,7 +167,7 @@ describe('an index of tars', () => {
     expect(await scanFile(path)).toMatchObject({ members: [{ imageId: 'abc1' }], unindexed: 5, others: 0 });
   });
 
-  test('a header that is none is told with its offset', async () => {
+  test('an invalid header is reported with its offset', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const path = join(folder.path, 'train/images_000.tar');
