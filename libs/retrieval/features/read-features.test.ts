@@ -47,7 +47,7 @@ test('rows are read across parts, and up to the end', async () => {
   }
 });
 
-describe('a feature set that is not whole is refused', () => {
+describe('an incomplete feature set is rejected', () => {
   async function failureOf(...parts: Parameters<typeof writeParts>[3]): Promise<string> {
     if (parts.length > 0) await writeParts(parquet, dir, 4, parts);
     const failure = await readFeatures(dir, parquet).catch((error: unknown) => error);
@@ -74,7 +74,7 @@ describe('a feature set that is not whole is refused', () => {
     expect(await failureOf()).toContain('metadata/metadata_00000.parquet exists without img_emb/img_emb_00000.npy');
   });
 
-  test('with a file that is no part', async () => {
+  test('with a file that is not a part', async () => {
     await writeParts(parquet, dir, 4, [part(0, 0, 2)]);
     await writeFile(join(dir, 'img_emb', 'img_emb_1.npy'), '');
     expect(await failureOf()).toContain('img_emb contains img_emb_1.npy, which is not part');

@@ -24,7 +24,7 @@ describe('cairn', () => {
     expect(meanDistance(pixels, expected)).toBeLessThan(limit);
   });
 
-  test('shrinks a large picture that is no JPEG as closely', async () => {
+  test('shrinks a large picture that is not a JPEG as closely', async () => {
     const file = await sharpOf(picture(900, 700)).ensureAlpha(0.5).png({ compressionLevel: 1 }).toBuffer();
     const pixels = await preprocessImage(file, { ...cairn, size: 200 });
     expect(meanDistance(pixels, resampleTriangle(await decodeImage(file, cairn), 200))).toBeLessThan(0.65);
@@ -108,13 +108,15 @@ describe('an image that is at fault is refused with its reason', () => {
     );
   });
 
-  test('too many pixels, told by the header alone', async () => {
+  test('too many pixels, known from the header', async () => {
     const file = await jpegOf(picture(16, 16));
     // The frame header's height and width.
     const frame = file.indexOf(Buffer.of(0xff, 0xc0, 0x00, 0x11));
     file.writeUInt16BE(20_000, frame + 5);
     file.writeUInt16BE(20_000, frame + 7);
-    await expect(preprocessImage(file, { ...cairn, size: 64 })).rejects.toThrow('20000 x 20000 pixels are more than the limit of 178956970');
+    await expect(preprocessImage(file, { ...cairn, size: 64 })).rejects.toThrow(
+      '20000 x 20000 pixels are more than the limit of 178956970',
+    );
   });
 
   test('one that takes too long', async () => {

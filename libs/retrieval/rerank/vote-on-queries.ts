@@ -57,14 +57,14 @@ async function membersOf(
   what: string,
 ): Promise<Int32Array[]> {
   const { dim, places } = references;
-  const nearest = (values: Float32Array<ArrayBuffer>, told: string) =>
+  const nearest = (values: Float32Array<ArrayBuffer>, label: string) =>
     findNeighbours({
       ...means,
       queries: { values, dim },
       gallery: references,
       places,
       topK: voteNeighbours,
-      onProgress: ({ rows, total }) => means.onProgress?.({ what: told, done: rows, total }),
+      onProgress: ({ rows, total }) => means.onProgress?.({ what: label, done: rows, total }),
     });
   const { k, rows: ofQueries } = await nearest(queries, `${what}: references of the queries`);
   const seeds = ascending(ofQueries);
