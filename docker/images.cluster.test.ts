@@ -186,7 +186,7 @@ describe('the control plane', () => {
   });
 });
 
-test('a change of code builds the last layer anew and no other', async () => {
+test('a code change rebuilds only the last layer', async () => {
   const before = { worker: await layersOf(worker), controlPlane: await layersOf(controlPlane) };
   await appendFile(join(checkout, 'apps/worker/main.ts'), '\n// changed\n');
   const said = await build();

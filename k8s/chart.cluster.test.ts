@@ -34,7 +34,7 @@ test('the least values make two apis, two controllers, a task worker and a migra
   expect(manifests.filter(({ kind }) => ['Ingress', 'ServiceMonitor'].includes(kind))).toEqual([]);
 });
 
-test('every example installs beside the least', async () => {
+test('every example installs with the minimal values', async () => {
   const folder = join(import.meta.dirname, 'examples');
   const files = (await readdir(folder)).filter((name) => name.endsWith('-values.yaml'));
   for (const name of files) {

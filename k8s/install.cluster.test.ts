@@ -95,7 +95,7 @@ test('the controller may do in the namespace of a pool what its Role says, and n
   ]);
 });
 
-test('beside the control plane it may only look at pods and nodes, and the other accounts may do nothing', async () => {
+test('outside of the control plane it may only read pods and nodes, and the other accounts have no permissions', async () => {
   expect(await allowed('cairn-controller', namespace, namespace)).toEqual(['list pods', 'watch pods', 'list nodes', 'watch nodes']);
   expect(await allowed('cairn', namespace, namespace)).toEqual([]);
   expect(await allowed(`${namespace}-cairn-attempt`, attempts, attempts)).toEqual([]);

@@ -51,7 +51,7 @@ test('nobody reaches /v1 and /metrics whom the values do not name', async () => 
   for (const { from } of named) expect(from?.length).toBeGreaterThan(0);
 });
 
-test('the control plane reaches what the values name beside storage, DNS and /internal, or whatever it likes', async () => {
+test('the control plane reaches the destinations in the values, storage, DNS and /internal, or is not restricted', async () => {
   const egressOf = async (values = minimal) =>
     of((await render(values)).manifests, 'NetworkPolicy').find(({ metadata }) => metadata.name === 'cairn-egress')?.spec;
   expect(await egressOf()).toBeUndefined();

@@ -15,13 +15,13 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
     'image.repository is "x/y:1", which has a tag or digest; move it to image.tag',
   ],
   ['a digest that is none', { image: { digest: 'sha256:12' } }, 'image.digest is "sha256:12"; give sha256: and 64'],
-  ['an instance that is no label', { instanceOverride: 'my team/cairn' }, 'instanceOverride is "my team/cairn"; use letters'],
+  ['an instance that is not a label', { instanceOverride: 'my team/cairn' }, 'instanceOverride is "my team/cairn"; use letters'],
   ['a log level that is none', { logLevel: 'loud' }, /'\/logLevel': value must be one of 'fatal'/],
   ['no database', { database: { url: '' } }, 'database names no PostgreSQL; give database.url'],
   ['two databases', { database: { existingSecret: { name: 'x' } } }, 'database has url and existingSecret.name; give one of them'],
-  ['another database', { database: { url: 'mysql://db/cairn' } }, 'database.url is no address of a PostgreSQL database; give one such as'],
+  ['another database', { database: { url: 'mysql://db/cairn' } }, 'database.url is not a PostgreSQL URL; give one such as'],
   ['too few connections', { database: { connections: 1 } }, /'\/database\/connections': minimum: got 1, want 2/],
-  ['another queue', { queue: { url: 'amqp://queue' } }, 'queue.url is no address of a Redis; give one such as'],
+  ['another queue', { queue: { url: 'amqp://queue' } }, 'queue.url is not a Redis URL; give one such as'],
   ['two queues', { queue: { url: 'redis://r', existingSecret: { name: 'x' } } }, 'queue has url and existingSecret.name; give one of them'],
   ['no storage', { storage: { url: '' } }, 'storage.url is empty; give the bucket'],
   ['a folder as storage', { storage: { url: 'file:///data' } }, 'storage.url is a folder, which pods on other nodes do not see'],
@@ -49,7 +49,7 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
   ['a pool without slots', { pools: [{ name: 'gpu', settings: { image: workerImage } }] }, /'\/pools\/0': missing property 'slots'/],
   ['a pool of another executor', pool({}, { executor: 'process' }), /'\/pools\/0\/executor': value must be 'kubernetes'/],
   ['a pool with a wrong name', pool({}, { name: 'gpu pool' }), 'pools[0].name is "gpu pool"; use letters'],
-  ['a pool named tasks', pool({}, { name: 'tasks' }), 'pools[0].name is "tasks", the pool beside the control plane'],
+  ['a pool named tasks', pool({}, { name: 'tasks' }), 'pools[0].name is "tasks", the pool next to the control plane'],
   [
     'two pools of one name',
     { pools: [0, 1].map(() => ({ name: 'gpu', slots: 1, settings: { image: workerImage } })) },
@@ -76,12 +76,8 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
   ],
   ['a port that is none', { networkPolicy: { objectStorage: { ports: [70_000] } } }, /ports\/0': maximum: got 70,?000, want 65,?535/],
   ['an ingress without host', { ingress: { enabled: true } }, 'ingress.host is empty while ingress.enabled is true'],
-  [
-    'an ingress to the metrics',
-    { ingress: { paths: ['/v1', '/metrics'] } },
-    'ingress.paths[1] is "/metrics", which is none for the outside',
-  ],
-  ['an ingress to all', { ingress: { paths: ['/'] } }, 'ingress.paths[0] is "/", which is none for the outside'],
+  ['an ingress to the metrics', { ingress: { paths: ['/v1', '/metrics'] } }, 'ingress.paths[1] is "/metrics", which must not be exposed'],
+  ['an ingress to all', { ingress: { paths: ['/'] } }, 'ingress.paths[0] is "/", which must not be exposed'],
   [
     "one of the chart's own variables",
     { taskWorker: { extraEnv: [{ name: 'CAIRN_QUEUE_URL', value: 'redis://r' }] } },
@@ -93,7 +89,7 @@ test.each(refused)('%s is refused with what to do', async (_, change, message) =
   expect(await refusal(changed(minimal, change))).toMatch(message);
 });
 
-test('all faults are told at once', async () => {
+test('all errors are reported at once', async () => {
   const message = await refusal({});
   expect(message).toContain('The values have 5 faults:');
   for (const value of ['image.repository', 'database', 'storage.url', 'pools', 'networkPolicy.objectStorage.cidrs'])

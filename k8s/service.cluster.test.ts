@@ -119,7 +119,7 @@ test('an upgrade to a build with another schema and protocol in the middle of a 
   expect(training.map(({ step, ordinal }) => [step, ordinal])).toEqual(
     run.stepViews.filter(({ kind }) => kind === 'train').map((step) => [step.name, 1]),
   );
-  // The stage that trained when it began went on to its end, told to the one release or the other.
+  // The stage that was training continued to its end, reporting to either release.
   const [first] = training;
   expect(new Date(first?.startedAt ?? 0) < beganAt && new Date(first?.endedAt ?? 0) > beganAt).toBe(true);
   // The same worker image, an agent of the protocol before, serves the next release too.

@@ -47,7 +47,7 @@ test('the schema knows exactly the values of values.yaml', () => {
 
 test('every value is explained: each of a group, or the group as a whole', () => {
   const document = parseDocument(valuesText);
-  if (!isMap(document.contents)) throw new Error('values.yaml is no map');
+  if (!isMap(document.contents)) throw new Error('values.yaml is not a map');
   expect(unexplained(document.contents, '', false)).toEqual([]);
 });
 

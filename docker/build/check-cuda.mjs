@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// check-cuda.mjs PACKAGE LIBRARIES: whether ONNX Runtime of the npm package in the folder PACKAGE (onnxruntime-node) would use a GPU
-// with the CUDA libraries of the folder LIBRARIES, as far as that can be told without one: nothing is unresolved but what the driver
-// brings, and with a stub of the driver (gcc makes it) a session fails for want of a device, not of a library. Prints what it
-// has found; ends with 1 and the faults.
+// check-cuda.mjs PACKAGE LIBRARIES: checks whether ONNX Runtime of the npm package in the folder PACKAGE (onnxruntime-node) would use a GPU
+// with the CUDA libraries of the folder LIBRARIES, as far as possible without one: only symbols of the driver are unresolved, and with a
+// driver stub (built with gcc) a session fails because of a missing device, not a missing library. Prints the result; exits with 1 and the
+// faults.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,7 +28,7 @@ function lookUp(path) {
 
 const [provider] = globSync(join(onnxruntime, 'bin/napi-v*/linux', process.arch, 'libonnxruntime_providers_cuda.so'));
 if (provider === undefined) faults.push(`${onnxruntime} has no libonnxruntime_providers_cuda.so for ${process.arch}`);
-// The provider names some of them; the others it opens when a network needs them.
+// The provider links some of them and opens the others when a network needs them.
 const opened = ['libcudnn.so', 'libcudnn.so.9', 'libcufft.so.*', 'libnvrtc.so.13', 'libcudnn_*.so.9'].map((pattern) => {
   const found = globSync(join(libraries, pattern));
   if (found.length === 0) faults.push(`${libraries} has no ${pattern}`);
@@ -45,7 +45,7 @@ if (faults.length === 0) {
     execFileSync('gcc', ['-shared', '-fPIC', '-Wl,-soname,libcuda.so.1', '-o', join(stub, 'libcuda.so.1'), source], { stdio: 'inherit' });
     const program = `
       require(process.argv[1]).InferenceSession.create(Buffer.from(process.argv[2], 'base64'), { executionProviders: [{ name: 'cuda', deviceId: 0 }] })
-        .then(() => console.log('the session was made without a device'), (error) => console.log(error.message));`;
+        .then(() => console.log('the session was created without a device'), (error) => console.log(error.message));`;
     const { stdout, stderr } = spawnSync(process.execPath, ['--eval', program, onnxruntime, model], {
       encoding: 'utf8',
       env: { ...process.env, LD_LIBRARY_PATH: `${stub}:${libraries}` },
@@ -60,4 +60,4 @@ if (faults.length === 0) {
 
 for (const fault of faults) console.error(`check-cuda: ${fault}`);
 if (faults.length > 0) process.exit(1);
-console.log('ONNX Runtime would use a GPU: its CUDA provider finds every library but the driver, and asks that for a device.');
+console.log('ONNX Runtime would use a GPU: its CUDA provider finds every library except the driver, and requests a device from it.');

@@ -1,11 +1,11 @@
-/** What the driver brings, which a machine without a GPU lacks. */
+/** The driver's library, which a machine without a GPU lacks. */
 const driver = 'libcuda.so.1';
 /** Symbols that are not those of the libraries that a library names: its host defines them when it loads the library. */
 const ofHost = new Set(['Provider_GetHost']);
 
 /**
- * What a library of CUDA lacks, by what `ldd -r` says of it: libraries that are not found and symbols that nobody defines, but for the
- * driver's and ONNX Runtime's own.
+ * The missing dependencies of a CUDA library according to `ldd -r`: libraries not found and undefined symbols, except the driver's and ONNX
+ * Runtime's own.
  * @param {string} text
  * @returns {string[]}
  */
@@ -27,5 +27,5 @@ export function unresolved(text) {
  */
 export function faultOfSession(answer) {
   if (/CUDA failure 100\b|no CUDA-capable device is detected/.test(answer)) return null;
-  return `a session on CUDA does not get as far as asking for a device: ${answer.trim().slice(-600) || 'it says nothing'}`;
+  return `a CUDA session fails before it requests a device: ${answer.trim().slice(-600) || 'no output'}`;
 }

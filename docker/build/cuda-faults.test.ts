@@ -4,7 +4,7 @@ import { faultOfSession, unresolved } from './cuda-faults.mjs';
 const provider = (lines: readonly string[]) =>
   ['\tlinux-vdso.so.1 (0x00007fbd524ad000)', '\tlibcublas.so.13 => /opt/cairn/cuda/libcublas.so.13 (0x00007fbd1)', ...lines].join('\n');
 
-test('what the driver and the library that loads the provider bring is not missing', () => {
+test('symbols of the driver and of the library that loads the provider are not missing', () => {
   const text = provider([
     '\tlibcuda.so.1 => not found',
     'undefined symbol: Provider_GetHost\t(x.so)',
@@ -24,9 +24,9 @@ test('a symbol or a version that a library of another release has not is named',
   expect(unresolved(text)).toEqual(['cudaFree', version]);
 });
 
-test('a session is to fail for want of a device and for nothing before it', () => {
+test('a session must fail because of the missing device and not earlier', () => {
   expect(faultOfSession('... CUDA failure 100: no CUDA-capable device is detected ; GPU=-1')).toBeNull();
   expect(faultOfSession('CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version')).toContain('failure 35');
   expect(faultOfSession('with error: libcurand.so.10: cannot open shared object file')).toContain('libcurand.so.10');
-  expect(faultOfSession('')).toContain('it says nothing');
+  expect(faultOfSession('')).toContain('no output');
 });

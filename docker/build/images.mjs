@@ -30,11 +30,11 @@ const named = firstOption === -1 ? args : args.slice(0, firstOption);
 const options = firstOption === -1 ? [] : args.slice(firstOption);
 const unknown = named.find((name) => !images.includes(name));
 if (unknown !== undefined) {
-  console.error(`There is no image "${unknown}"; there are ${images.join(' and ')}. Options of \`docker build\` come after their names.`);
+  console.error(`Unknown image "${unknown}"; the images are ${images.join(' and ')}. Options of \`docker build\` follow the names.`);
   process.exit(2);
 }
 
-// A build takes its value from our environment, and none where that has none.
+// A build takes its value from our environment, if it is set there.
 const inherited = process.env.PIP_EXTRA_INDEX_URL ? ['--build-arg', 'PIP_EXTRA_INDEX_URL'] : [];
 const lines = [];
 for (const name of named.length > 0 ? named : images) {

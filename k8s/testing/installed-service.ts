@@ -49,7 +49,7 @@ export type InstalledService = {
   uninstall(): Promise<void>;
   /** The database, and after it the bucket, while they are in use. */
   backUp(): Promise<Backup>;
-  /** Installs it anew over what the backup holds, and an empty queue; `client` is then one of the new install. */
+  /** Installs it again with the backup and an empty queue; `client` is then one of the new install. */
   restore(backup: Backup): Promise<void>;
   pods(namespace: string): Promise<V1Pod[]>;
   jobs(namespace: string): Promise<V1Job[]>;

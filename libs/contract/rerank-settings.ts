@@ -59,9 +59,9 @@ export function usesKReciprocal({ mode, boostKReciprocal }: RerankSettings): boo
 export function checkRerank(settings: RerankSettings): void {
   const { mode, votes, voteNeighbours, boostKReciprocal } = settings;
   if (votes > voteNeighbours) {
-    // Outside of the nearest references and of theirs nothing can win a vote, but only as long as there are enough of them.
+    // Only the nearest references and theirs can win a vote, as long as there are enough of them.
     throw new CairnError('invalid_setting', `${votes} votes cannot come from the ${voteNeighbours} nearest references.`, {
-      details: { remedy: 'Set as many vote neighbours as votes, or more.' },
+      details: { remedy: 'Set at least as many vote neighbours as votes.' },
     });
   }
   if (boostKReciprocal && mode !== 'after_merge') {

@@ -49,13 +49,13 @@ describe('a collection is checked', () => {
   });
 
   test.each([
-    ['images', 'The folder of the images'],
-    ['metadata', 'The folder of the CSV files'],
-    ['countries', 'The folder of the countries'],
-  ])('%s that is not there, or is a file, is named before any file in it', async (folder, what) => {
-    const missing = expect.stringMatching(new RegExp(`^${what}, .*/${folder}, does not exist`));
+    ['images', 'The image folder'],
+    ['metadata', 'The metadata folder'],
+    ['countries', 'The countries folder'],
+  ])('a missing %s folder, or a file in its place, is reported before any file in it', async (folder, what) => {
+    const missing = expect.stringMatching(new RegExp(`^${what} .*/${folder} does not exist`));
     await expect(check({ [folder]: null })).rejects.toMatchObject({ code: 'missing_file', message: missing });
-    const file = expect.stringMatching(new RegExp(`^${what}, .*/${folder}, is a file, not a folder`));
+    const file = expect.stringMatching(new RegExp(`^${what} .*/${folder} is a file, not a folder`));
     await expect(check({ [folder]: null, [`./${folder}`]: 'x' })).rejects.toMatchObject({ code: 'missing_file', message: file });
   });
 
@@ -71,7 +71,7 @@ describe('a collection is checked', () => {
     ['retrieval_solution_v2.1.csv', 'id,images\n', 'Usage', 'expected id, images, Usage'],
     ['index.csv', '', 'id', 'lacks the column id'],
     ['train_label_to_category.csv', 'landmark_id,category,supercategory\n', 'category', 'exactly the columns landmark_id, category'],
-    ['train.csv', 'id,id,landmark_id\n', 'id', 'names a column twice'],
+    ['train.csv', 'id,id,landmark_id\n', 'id', 'has duplicate columns'],
   ])('a wrong header of %s names the columns expected', async (file, text, column, words) => {
     const error = await check({ [`metadata/${file}`]: text }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'missing_column', message: expect.stringContaining(words) });

@@ -22,26 +22,26 @@ export type CheckDatasetOptions = {
   metadata: string;
   countries?: string | undefined;
   images: ImageRoot;
-  /** The lists that shall be made of it: only what they need must be there. */
+  /** The lists to make from it: only the files that they need must exist. */
   lists: readonly ListName[];
-  /** The folders that its files may lie in; null for any that this process reads. */
+  /** The folders that may contain its files; null for any folder that this process can read. */
   roots: readonly string[] | null;
   limits?: MetadataLimits;
   signal?: AbortSignal | undefined;
 };
 
-/** What a collection that passed has: the rows of each CSV file, and the tars of each split (none for folders). */
+/** A valid collection: the rows of each CSV file, and the tars of each split (none for folders). */
 export type CheckedDataset = {
   rows: Record<string, number>;
   tars: Partial<Record<ImageSplit, number>>;
   countries: number;
-  /** Of the files that were checked, byte for byte. */
+  /** Digests of the checked files. */
   metadata: Record<string, FileDigest>;
 };
 
 /**
- * Checks a collection before it is registered: the files that the lists need are there, their headers fit, and every row of
- * every CSV file and imported list can be read. Images are not opened and tars not read: reading finds the broken ones.
+ * Checks a collection before it is registered: the files that the lists need exist, their headers are valid, and every row of every CSV
+ * file and imported list can be read. Images and tars are not opened: errors in them are found when they are read.
  *
  * @throws CairnError `missing_file` (naming the list that needs it), `missing_column` (naming the columns expected), `bad_row`
  *   (naming file, line and column), `folder_not_allowed`.
@@ -49,9 +49,9 @@ export type CheckedDataset = {
 export async function checkDataset(options: CheckDatasetOptions): Promise<CheckedDataset> {
   const { metadata, countries, images, lists, limits, signal } = options;
   const gate = await createFileGate(options.roots);
-  await requireFolder('The folder of the images', images.root, gate);
-  await requireFolder('The folder of the CSV files', metadata, gate);
-  if (countries !== undefined) await requireFolder('The folder of the countries', countries, gate);
+  await requireFolder('The image folder', images.root, gate);
+  await requireFolder('The metadata folder', metadata, gate);
+  if (countries !== undefined) await requireFolder('The countries folder', countries, gate);
   const tars = await checkImages(images, lists, gate);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   try {

@@ -18,23 +18,23 @@ export async function fileDigest(path: string, signal?: AbortSignal): Promise<Fi
   return { sha256: sha256.digest('hex'), bytes };
 }
 
-/** Entries of one folder looked at together. */
+/** Entries of one folder that are read in parallel. */
 const statsAtATime = 64;
 
-/** A file of a listing, as it is now: its path relative to the folder, bytes, and the time of its last change in whole milliseconds. */
+/** A file of a listing: its path relative to the folder, bytes, and modification time in whole milliseconds. */
 export type ListedFile = { path: string; bytes: number; changedMs: number };
 
-/** What tells that a file is still the one that was listed, where no digest of its content is known. */
+/** Identifies an unchanged file if no digest of its content is known. */
 export function changedMsOf({ mtimeMs }: { mtimeMs: number }): number {
   return Math.floor(mtimeMs);
 }
 
 /**
- * The digest of an image folder: SHA-256 over its sorted listing, each file with its size and the time of its last change. The
- * images themselves are not read, so this is a digest of the listing: copying the folder with new times changes it, and a
- * change that keeps a file's size and time does not. `onFiles` is given the files of each folder.
+ * The digest of an image folder: SHA-256 over its sorted listing, each file with its size and modification time. The images themselves are
+ * not read, so this is a digest of the listing: copying the folder with new times changes it, and a change that keeps a file's size and
+ * time does not. `onFiles` receives the files of each folder.
  *
- * @throws CairnError `folder_not_allowed` for a link that leads out, `missing_file` for folders that contain themselves by links
+ * @throws CairnError `folder_not_allowed` for a link that leads out, `missing_file` for folders that contain themselves through links
  */
 export async function folderDigest(
   root: string,
@@ -47,7 +47,7 @@ export async function folderDigest(
   const hash = createHash('sha256');
   let files = 0;
   let bytes = 0;
-  /** `within` are the real paths of the folders that lead here by links. */
+  /** `within` are the real paths of the parent folders, through links. */
   const walk = async (folder: string, within: readonly string[]): Promise<void> => {
     signal?.throwIfAborted();
     const entries = (await readdir(join(root, folder), { withFileTypes: true })).toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -83,7 +83,7 @@ export async function folderDigest(
   return { digest: hash.digest('hex'), files, bytes };
 }
 
-/** The real path of a linked folder, which must not be, or hold, one that leads to it: the walk would not end. */
+/** The real path of a linked folder, which must not be or contain one of its parents: the walk would not end. */
 async function outside(path: string, within: readonly string[]): Promise<string> {
   const real = await realpath(path);
   if (!within.some((folder) => folder === real || folder.startsWith(`${real}/`))) return real;
@@ -91,8 +91,8 @@ async function outside(path: string, within: readonly string[]): Promise<string>
 }
 
 /**
- * The md5 of each tar of the splits: from the md5 file where there is one; otherwise the tar is read. That a tar fits its md5 file is
- * checked when it is indexed.
+ * The md5 of each tar of the splits: from the md5 file if there is one; otherwise the tar is read. Indexing compares tars with their md5
+ * files.
  */
 export async function tarMd5s(
   root: string,
@@ -107,7 +107,7 @@ export async function tarMd5s(
   return tars;
 }
 
-/** The digest of a dataset: SHA-256 over those of its metadata and its images. Where the files lie makes no difference. */
+/** The digest of a dataset: SHA-256 over those of its metadata and its images. It does not depend on the location of the files. */
 export function datasetDigest({ metadata, images }: DatasetFiles): string {
   return sha256Json({ metadata: sha256Json(metadata), images: sha256Json(images) });
 }

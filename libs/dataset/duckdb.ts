@@ -1,24 +1,24 @@
 import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api';
 import { DuckDBInstance } from '@duckdb/node-api';
 
-/** A value of a result row as this package uses it: 64-bit counts come as numbers (they stay far below 2^53). */
+/** A value of a result row: 64-bit counts are numbers (they are far below 2^53). */
 export type Cell = string | number | boolean | null;
 
-/** A DuckDB database of one piece of work: every statement ends at once when the signal fires. */
+/** A DuckDB database for one operation: every statement ends immediately when the signal fires. */
 export type Database = {
-  /** Runs a statement that answers nothing of interest. */
+  /** Runs a statement and ignores its result. */
   run(sql: string): Promise<void>;
-  /** All rows of a small answer. */
+  /** All rows of a small result. */
   rows(sql: string): Promise<Record<string, Cell>[]>;
-  /** Rows of an answer of any size, in pieces of a few thousand. */
+  /** Rows of a result of any size, in chunks of a few thousand. */
   stream(sql: string): AsyncGenerator<Record<string, Cell>[]>;
-  /** Appends rows to a table; the values come in the order of its columns. */
+  /** Appends rows to a table; values are in the order of its columns. */
   append(table: string, rows: Iterable<readonly (string | number | null)[]>): Promise<void>;
   close(): void;
 };
 
 export type DatabaseOptions = {
-  /** A folder for what does not fit into memory; without it everything must fit. */
+  /** A folder for spilling; without it everything must fit into memory. */
   folder?: string;
   memoryLimitMiB?: number;
   threads?: number;
@@ -27,16 +27,16 @@ export type DatabaseOptions = {
 
 const defaultMemoryLimitMiB = 1024;
 
-/** Opens a database. Close it; its folder is the caller's to remove. */
+/** Opens a database. The caller closes it and removes its folder. */
 export async function openDatabase(options: DatabaseOptions = {}): Promise<Database> {
   const { folder, signal, memoryLimitMiB = defaultMemoryLimitMiB, threads } = options;
   signal?.throwIfAborted();
-  // Not a file even where there is a folder: packing tables for the disk took more than half of the time.
+  // In memory even if there is a folder: compressing tables for the disk took more than half of the time.
   const instance = await DuckDBInstance.create(':memory:', {
     memory_limit: `${memoryLimitMiB}MiB`,
-    // Rows keep their order: lists are defined by the order of the files they come from.
+    // Rows keep their order: lists are defined by the order of their source files.
     preserve_insertion_order: 'true',
-    // Nothing is ever fetched: what is needed (Parquet, JSON) is built in.
+    // Extensions are never downloaded: Parquet and JSON are built in.
     autoinstall_known_extensions: 'false',
     ...(folder ? { temp_directory: `${folder}/spill` } : {}),
     ...(threads ? { threads: String(threads) } : {}),
@@ -49,7 +49,7 @@ export async function openDatabase(options: DatabaseOptions = {}): Promise<Datab
     try {
       return await work();
     } catch (error) {
-      // An interrupted statement fails with DuckDB's own error; the caller asked for the abort and gets its reason.
+      // An interrupted statement fails with DuckDB's own error; throw the abort reason instead.
       signal?.throwIfAborted();
       throw error;
     }
@@ -81,7 +81,7 @@ async function* streamed(
   }
 }
 
-/** Rows appended between two looks at the event loop. */
+/** Rows appended before yielding to the event loop. */
 const appendBatch = 20_000;
 
 async function appended(connection: DuckDBConnection, table: string, rows: Iterable<readonly (string | number | null)[]>): Promise<void> {
@@ -116,24 +116,24 @@ function plain(value: DuckDBValue): Cell {
   return String(value);
 }
 
-/** A text as an SQL literal. */
+/** A string as an SQL literal. */
 export function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** A path as an SQL literal for DuckDB's readers, which take wildcards: a folder named `a[1]*` means itself. */
+/** A path as an SQL literal for DuckDB's readers, with wildcards escaped: a folder named `a[1]*` means itself. */
 export function pathLiteral(path: string): string {
   return literal(path.replaceAll(/[[*?]/g, (wildcard) => `[${wildcard}]`));
 }
 
-/** A whole number out of a result row. */
+/** A whole number in a result row. */
 export function count(value: Cell | undefined): number {
   if (typeof value !== 'number') throw new TypeError(`expected a number in a result, found ${String(value)}`);
   return value;
 }
 
-/** A text out of a result row. */
+/** A string in a result row. */
 export function text(value: Cell | undefined): string {
-  if (typeof value !== 'string') throw new TypeError(`expected a text in a result, found ${String(value)}`);
+  if (typeof value !== 'string') throw new TypeError(`expected a string in a result, found ${String(value)}`);
   return value;
 }

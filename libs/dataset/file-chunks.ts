@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
-/** The bytes of a file, a mebibyte at a time. Once the signal fires it ends with the signal's reason. */
+/** The bytes of a file, one MiB at a time. Throws the signal's reason when it fires. */
 export async function* fileChunks(path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
   signal?.throwIfAborted();
   const stream = createReadStream(path, { highWaterMark: chunkBytes, ...(signal ? { signal } : {}) });
@@ -18,8 +18,8 @@ export async function* fileChunks(path: string, signal?: AbortSignal): AsyncGene
 const chunkBytes = 1 << 20;
 
 /**
- * Gives `use` the bytes of a file, up to a mebibyte at a time, and returns how many there were. The chunk's memory is used again, since a
- * buffer for each would keep the garbage collector busy: `use` may not hold on to it.
+ * Passes the bytes of a file to `use`, up to one MiB at a time, and returns their number. The buffer is reused, to avoid garbage
+ * collection: `use` must not keep it.
  */
 export async function eachChunk(path: string, use: (chunk: Buffer) => void, signal?: AbortSignal): Promise<number> {
   signal?.throwIfAborted();
@@ -31,7 +31,7 @@ export async function eachChunk(path: string, use: (chunk: Buffer) => void, sign
   }
 }
 
-/** {@link eachChunk} of a file that is open, from its start; a promise of `use` is waited for. */
+/** {@link eachChunk} of an open file, from its start; awaits `use`. */
 export async function eachChunkOf(file: FileHandle, use: (chunk: Buffer) => Promise<void> | void, signal?: AbortSignal): Promise<number> {
   const buffer = Buffer.allocUnsafeSlow(chunkBytes);
   let bytes = 0;

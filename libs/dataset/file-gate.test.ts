@@ -6,7 +6,7 @@ import { folderDigest } from './digests.ts';
 import { createFileGate, fdPath } from './file-gate.ts';
 import { testFolder, writeFiles } from './testing/hand-made-collection.ts';
 
-/** A folder that is allowed, one beside it with a secret, and a gate to the first. */
+/** An allowed folder, one next to it with a secret, and a gate to the first. */
 async function places(path: string) {
   await writeFiles(path, { 'allowed/file.csv': 'id\n', 'allowed-not/secret': 'the password', 'elsewhere/file.csv': 'id\n' });
   return { inside: join(path, 'allowed'), gate: await createFileGate([join(path, 'allowed')]) };
@@ -24,7 +24,7 @@ test('a file below an allowed folder is opened, also through links that stay bel
 });
 
 test.each([
-  ['a link to a file beside it', '../allowed-not/secret'],
+  ['a link to a file in a sibling folder', '../allowed-not/secret'],
   ['a link to what this process was started with', '/proc/self/environ'],
   ['a link to a file of the system', '/etc/passwd'],
 ])('%s is refused, without a word of what it holds', async (_, target) => {
@@ -57,7 +57,7 @@ test('a root may be named by a link', async () => {
   await expect(gate.realPath(join(link, 'nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
 });
 
-test('of what lies elsewhere it is not told whether it is there', async () => {
+test('errors do not reveal whether a file elsewhere exists', async () => {
   await using folder = await testFolder();
   const { gate } = await places(folder.path);
   for (const path of ['/etc', '/etc/passwd', '/no/such/folder', join(folder.path, 'allowed/../nothing')])
@@ -71,7 +71,7 @@ test('no folder is allowed where none is named', async () => {
   await expect((await createFileGate([])).open(join(inside, 'file.csv'))).rejects.toMatchObject({ code: 'folder_not_allowed' });
 });
 
-test('pipes, devices, folders and files of the kernel are not regular files, whoever asks', async () => {
+test('pipes, devices, folders and kernel files are not regular files, for any caller', async () => {
   await using folder = await testFolder();
   execFileSync('mkfifo', [join(folder.path, 'pipe')]);
   await writeFile(join(folder.path, 'file'), 'x');

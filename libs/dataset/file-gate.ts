@@ -4,21 +4,21 @@ import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
 /**
- * The one way to the files of a collection, which is written by people who may read less than this process: a link could lead to the
- * server's secrets. Only regular files are opened, and only below the folders that the operator allows.
+ * The only way to open the files of a collection, which is written by people with fewer permissions than this process: a link could lead to
+ * the server's secrets. Only regular files are opened, and only in the folders that the operator allows.
  */
 export type FileGate = {
   /**
-   * Opens a file for reading. What was opened is looked at, not what its path named before.
+   * Opens a file for reading. Checks the opened file, not its path before opening.
    *
-   * @throws CairnError `folder_not_allowed` when it lies elsewhere; `missing_file` when it is not a regular file; the system's error
+   * @throws CairnError `folder_not_allowed` if it is elsewhere; `missing_file` if it is not a regular file; the system's error
    */
   open(path: string): Promise<FileHandle>;
   /** The real path of a folder or file. Throws as `open` does. */
   realPath(path: string): Promise<string>;
 };
 
-/** A gate to the files below `roots`; null is for a command of the files' own reader, who may name any file. */
+/** A gate to the files in `roots`; null for a command of a user who can read the files, and may name any file. */
 export async function createFileGate(roots: readonly string[] | null): Promise<FileGate> {
   const allowed = roots === null ? null : await realPaths(roots);
   const requireAllowed = (real: string, path: string): void => {
@@ -26,7 +26,7 @@ export async function createFileGate(roots: readonly string[] | null): Promise<F
   };
   const realPath = async (path: string): Promise<string> => {
     const real = await realpath(path).catch((error: unknown) => {
-      // Whether something is there is not told of what lies elsewhere. A root may itself be named by a link.
+      // Errors do not reveal whether a file elsewhere exists. A root may itself be a link.
       if (roots === null || allowed === null || liesBelow(resolve(path), [...roots, ...allowed])) throw error;
       throw notAllowed(path, allowed);
     });
@@ -37,7 +37,7 @@ export async function createFileGate(roots: readonly string[] | null): Promise<F
     realPath,
     async open(path) {
       await realPath(path);
-      // Opening a device can do something, and opening a pipe waits: neither is tried.
+      // Opening a device can have effects, and opening a pipe blocks: neither is tried.
       if (!(await stat(path)).isFile()) throw notAFile(path);
       const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
       try {
@@ -53,12 +53,12 @@ export async function createFileGate(roots: readonly string[] | null): Promise<F
   };
 }
 
-/** A path to the very file that is open, for what opens by path alone. */
+/** A path of the open file, for code that can only open paths. */
 export function fdPath(file: FileHandle): string {
   return `/proc/self/fd/${file.fd}`;
 }
 
-/** Their files say what the kernel, or this process, knows (linux/magic.h): proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, bpf, efivarfs. */
+/** File systems that expose data of the kernel or this process (linux/magic.h): proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, bpf, efivarfs. */
 const kernelFileSystems = new Set([
   0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xcafe4a11, 0xde5e81e4,
 ]);
@@ -77,8 +77,8 @@ function notAFile(path: string): CairnError {
 }
 
 function notAllowed(path: string, allowed: readonly string[]): CairnError {
-  const where = allowed.length === 0 ? 'none is allowed' : `allowed are ${allowed.join(', ')} and what lies below`;
-  return new CairnError('folder_not_allowed', `${path} lies, or leads, outside the folders that datasets may lie in; ${where}`, {
+  const where = allowed.length === 0 ? 'none is allowed' : `allowed are ${allowed.join(', ')} and their subfolders`;
+  return new CairnError('folder_not_allowed', `${path} is, or leads, outside the allowed dataset folders; ${where}`, {
     details: { path },
   });
 }

@@ -3,12 +3,12 @@ export const imageSplits = ['train', 'index', 'test'] as const;
 export type ImageSplit = (typeof imageSplits)[number];
 
 /**
- * An image id: GLDv2's are 16 lower-case hexadecimal digits; other collections may use letters, digits, dash and underscore,
- * at least three of them since the first three name folders. Nothing that could leave a folder fits.
+ * An image id: GLDv2's are 16 lower-case hexadecimal digits; other collections may use letters, digits, dash and underscore, at least
+ * three, since the first three name folders. No id can lead out of a folder.
  */
 export const imageIdPattern = /^[0-9A-Za-z_-]{3,64}$/;
 
-/** `a/b/c/abc....jpg`: where an image lies in its split, in folders and in tars alike. */
+/** `a/b/c/abc....jpg`: the path of an image in its split, both in folders and in tars. */
 export function memberPath(imageId: string): string {
   return `${imageId[0] ?? ''}/${imageId[1] ?? ''}/${imageId[2] ?? ''}/${imageId}.jpg`;
 }

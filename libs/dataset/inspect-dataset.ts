@@ -7,16 +7,16 @@ import { imageSplits } from './image-path.ts';
 
 export type InspectedDataset = {
   digest: string;
-  /** What the digest was made of, in words. */
+  /** A description of the digest's inputs. */
   digestBasis: string;
   files: DatasetFiles;
 };
 
 /**
- * Checks that the files of a collection are there and can be read, and digests them: the CSV files by their content, images by
- * their listing (with sizes and times) or by the md5 of the tars.
+ * Checks that the files of a collection exist and are readable, and digests them: CSV files by content, images by their listing (with sizes
+ * and times) or by the md5 of the tars.
  *
- * @param options.roots the folders that its files may lie in; null for any that this process reads
+ * @param options.roots the folders that may contain its files; null for any folder that this process can read
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `folder_not_allowed`; the system's error; the signal's reason
  */
 export async function inspectDataset(
@@ -47,7 +47,7 @@ async function digestTars(root: string, how: How) {
 async function digestFolders(root: string, how: How) {
   const digests: Record<string, string> = {};
   let files = 0;
-  // Only the splits: what else lies beside them, such as the CSV files, makes no image another one.
+  // Only the splits: other files in the root, such as the CSV files, do not affect images.
   for (const split of imageSplits) {
     const folder = await folderDigest(join(root, split), how);
     digests[split] = folder.digest;

@@ -93,7 +93,7 @@ test('a split without any file is the fault of the machine', async () => {
   await expect(prepare()).rejects.toMatchObject({ code: 'storage_failed' });
 });
 
-test('an imported list that was put beside the metadata since, or taken away, is a change', async () => {
+test('an imported list that was added or removed since is a change', async () => {
   await using folder = await testFolder();
   const { metadata, prepare, files } = await registered(folder.path);
   await prepare(['clean']);

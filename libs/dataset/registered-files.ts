@@ -8,8 +8,8 @@ import { hasMetadata } from './metadata/find-metadata.ts';
 import type { TakenMetadata } from './metadata/take-in-metadata.ts';
 
 /**
- * Compares the metadata that was taken in with what was registered. A file that the lists do not need only has to be there: lists take
- * some of them in where they are, and would silently be others.
+ * Compares the copied metadata with the registered files. Files that the lists do not need must still exist: some lists use them if they
+ * exist, and would silently change.
  *
  * @throws CairnError `dataset_changed` naming the file and both digests
  */
@@ -21,9 +21,9 @@ export async function requireRegisteredMetadata(
 ): Promise<void> {
   for (const [name, { sha256 }] of Object.entries(digests)) {
     const was = registered[name];
-    if (was === undefined) throw changed(name, 'was not there when the dataset was registered', { registered: null, found: sha256 });
+    if (was === undefined) throw changed(name, 'did not exist when the dataset was registered', { registered: null, found: sha256 });
     if (was.sha256 !== sha256)
-      throw changed(name, `has the SHA-256 ${sha256}, registered was ${was.sha256}`, { registered: was.sha256, found: sha256 });
+      throw changed(name, `has the SHA-256 ${sha256} instead of the registered ${was.sha256}`, { registered: was.sha256, found: sha256 });
   }
   const keys = Object.keys(metadataFiles) as (keyof typeof metadataFiles)[];
   for (const [name, { sha256 }] of Object.entries(registered)) {
@@ -36,7 +36,7 @@ export async function requireRegisteredMetadata(
 }
 
 /**
- * Compares the images as they lie now with what was registered: the listings of folders, the md5s of tars, of the splits that were read.
+ * Compares the current images with the registered ones: the listings of folders, the md5s of tars, for the splits that were read.
  *
  * @throws CairnError `dataset_changed` naming the folder or tar and both digests
  */
@@ -50,7 +50,7 @@ export function requireRegisteredImages(
     const was = registered[name];
     if (was === digest) continue;
     const message =
-      was === undefined ? 'was not there when the dataset was registered' : `has the ${what} ${digest}, registered was ${was}`;
+      was === undefined ? 'did not exist when the dataset was registered' : `has the ${what} ${digest} instead of the registered ${was}`;
     throw changed(join(root, name), message, { registered: was ?? null, found: digest });
   }
   const splits = new Set(Object.keys(now).map((name) => name.split('/')[0]));
@@ -61,7 +61,7 @@ export function requireRegisteredImages(
 }
 
 function changed(file: string, what: string, digests: { registered: string | null; found: string | null }): CairnError {
-  return new CairnError('dataset_changed', `${file} ${what}: the files of the dataset are not those that were registered`, {
+  return new CairnError('dataset_changed', `${file} ${what}: the files of the dataset have changed since it was registered`, {
     details: { file, ...digests },
   });
 }

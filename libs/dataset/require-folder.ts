@@ -3,8 +3,8 @@ import { CairnError } from '@cairn/contract';
 import type { FileGate } from './file-gate.ts';
 
 /**
- * @param what how the folder is called in the message, such as `The folder of the images`
- * @throws CairnError `missing_file` where nothing is there, or a file; `folder_not_allowed` where the gate does not lead there
+ * @param what the folder's name in the message, such as `The image folder`
+ * @throws CairnError `missing_file` if it does not exist or is a file; `folder_not_allowed` if the gate does not allow it
  */
 export async function requireFolder(what: string, path: string, gate?: FileGate): Promise<void> {
   const found = await (gate === undefined ? stat(path) : gate.realPath(path).then(stat)).catch((error: unknown) => {
@@ -13,16 +13,16 @@ export async function requireFolder(what: string, path: string, gate?: FileGate)
   });
   if (found?.isDirectory()) return;
   const said = found === null ? 'does not exist' : 'is a file, not a folder';
-  throw new CairnError('missing_file', `${what}, ${path}, ${said}: give the folder as the machines that run Cairn see it`, {
+  throw new CairnError('missing_file', `${what} ${path} ${said}: use the path on the machines that run Cairn`, {
     details: { folder: path },
   });
 }
 
 /**
- * Before something is made that takes its time.
+ * Call it before an expensive operation that writes to the folder.
  *
- * @param what what the folder is to hold, such as `the lists`
- * @throws CairnError `name_taken` where a folder holds something
+ * @param what the future content, such as `the lists`
+ * @throws CairnError `name_taken` if the folder is not empty
  */
 export async function refuseTaken(path: string, what: string): Promise<void> {
   const entries = await readdir(path).catch((error: unknown) => {

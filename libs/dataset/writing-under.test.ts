@@ -4,10 +4,10 @@ import { openDatabase } from './duckdb.ts';
 import { writingUnder } from './writing-under.ts';
 
 // /dev/full takes no byte: the system answers every write as a full disk does.
-test('a full disk is told with the folder, whether a file or DuckDB meets it', async () => {
+test('a full disk is reported with the folder, for files and for DuckDB', async () => {
   await expect(writingUnder('/some/folder', () => writeFile('/dev/full', 'x'))).rejects.toMatchObject({
     code: 'storage_full',
-    message: expect.stringContaining('no space is left for /some/folder'),
+    message: expect.stringContaining('no space left in /some/folder'),
   });
   const database = await openDatabase();
   const copied = writingUnder('/some/folder', () => database.run(`copy (select * from range(100000)) to '/dev/full' (format parquet)`));

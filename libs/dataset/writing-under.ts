@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
-/** DuckDB gives the system's text and no error number: the one place where a text decides. */
+/** DuckDB reports the system's message without an error number, so the message must be parsed. */
 const noSpaceText = /No space left on device|Disk quota exceeded|not enough disk space/i;
 
 function isNoSpace(error: unknown): boolean {
@@ -12,7 +12,7 @@ function isNoSpace(error: unknown): boolean {
 }
 
 /**
- * Runs `work`, which writes under `folder`; running out of space becomes `storage_full` with the folder's name.
+ * Runs `work`, which writes under `folder`; a full disk becomes `storage_full` with the folder's name.
  *
  * @throws CairnError `storage_full`; the signal's reason once it has fired; any other error unchanged.
  */
@@ -22,7 +22,7 @@ export async function writingUnder<T>(folder: string, work: () => Promise<T>, si
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof CairnError || !isNoSpace(error)) throw error;
-    throw new CairnError('storage_full', `no space is left for ${folder}: free some space, or choose another folder`, {
+    throw new CairnError('storage_full', `no space left in ${folder}: free some space, or choose another folder`, {
       details: { folder },
       cause: error,
     });
@@ -30,8 +30,8 @@ export async function writingUnder<T>(folder: string, work: () => Promise<T>, si
 }
 
 /**
- * Gives `work` a new folder beside `out` to fill, which it renames to `out` when all is in it: a kill in the middle leaves
- * nothing half made at `out`. What is left of the folder is removed. Throws as {@link writingUnder} does.
+ * Lets `work` fill a new folder next to `out` and renames it to `out` when it is complete: a kill leaves nothing partial at `out`. The
+ * temporary folder is removed. Throws as {@link writingUnder} does.
  */
 export async function makingBeside<T>(out: string, work: (making: string) => Promise<T>, signal?: AbortSignal): Promise<T> {
   return writingUnder(

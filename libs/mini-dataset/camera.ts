@@ -1,28 +1,28 @@
 import type { Point } from './landmark.ts';
 import type { Random } from './random.ts';
 
-/** Where a picture was taken from, and how it was framed. Angles in radians, lengths in the landmark's units. */
+/** The position and framing of the camera. Angles in radians, lengths in the landmark's units. */
 export type View = {
   /** Size of the picture in pixels. */
   width: number;
   height: number;
-  /** Turn around the landmark; 0 faces its front. */
+  /** Rotation around the landmark; 0 faces its front. */
   yaw: number;
   distance: number;
   eyeHeight: number;
-  /** The point that stands in the middle of the picture. */
+  /** The point in the middle of the picture. */
   aim: Point;
   /** 1 fits the whole landmark into the picture, 2 shows about half of it. */
   zoom: number;
-  /** Turn of the camera about its own axis. */
+  /** Roll of the camera. */
   roll: number;
 };
 
 type Extent = { width: number; height: number };
 
 /**
- * A view of a landmark of the given extent. Hardness is how far it differs from the frontal, whole, upright one: 0 not at all,
- * 1 as far as a person still knows the place.
+ * A view of a landmark of the given extent. Hardness is the difference from the frontal, complete, upright view: 0 is none, 1 the limit at
+ * which a person still recognizes the place.
  */
 export function viewOf(random: Random, extent: Extent, hardness: number): View {
   const longSide = random.integer(128, 160);
@@ -46,7 +46,7 @@ export type Camera = {
   project(point: Point): [x: number, y: number];
   /** Distance along the line of sight; at most 0 behind the camera. */
   depth(point: Point): number;
-  /** Where the eye stands. */
+  /** The position of the eye. */
   eye: Point;
 };
 

@@ -21,16 +21,16 @@ export type Solid = {
   facade: Facade | null;
 };
 
-/** What stands around a landmark, the same in all its pictures. */
+/** The surroundings of a landmark, the same in all its pictures. */
 type Setting = { ground: Rgb; backdrop: { color: Rgb; heights: number[] }; trees: { at: Point; height: number; pointed: boolean }[] };
 
 export type Landmark = { solids: Solid[]; setting: Setting; width: number; height: number };
 
-/** The one thing in which a near twin differs from its sibling. */
+/** The only difference between a near twin and its sibling. */
 export const twinDifferences = ['roof', 'annex', 'openings'] as const;
 export type TwinDifference = (typeof twinDifferences)[number];
 
-// Colours come from short lists: no landmark is known by its colour alone.
+// Colours come from short lists, so that colour alone does not identify a landmark.
 const walls: readonly Rgb[] = [
   [205, 190, 160],
   [172, 168, 160],
@@ -74,7 +74,7 @@ export function shade(color: Rgb, factor: number): Rgb {
 
 type Levels = Solid['levels'];
 
-/** What closes a solid off: the levels from its top edge upwards, for a rise of 1. */
+/** The top of a solid: the levels from its top edge upwards, for a rise of 1. */
 const crowns = {
   flat: levels([0, 1.12], [0.2, 1.12]),
   gable: levels([0, 1.06, 1.02], [0.7, 0.02, 1.02]),
@@ -130,7 +130,7 @@ function storey(at: Point, size: Size, crown: { kind: Crown; rise: number }, sty
   ];
 }
 
-/** A body, perhaps a storey on it, wings and towers beside it: every building is of this one family, its numbers make it a place. */
+/** A body, optionally with another storey, wings and towers: all buildings are of this family and differ in their parameters. */
 function buildingOf(random: Random, style: Style): Solid[] {
   const crownOf = (rise: number): { kind: Crown; rise: number } => ({
     kind: random.pick(crownNames),
@@ -181,8 +181,7 @@ function settingOf(random: Random): Setting {
 }
 
 /**
- * The landmark that `name` stands for under a seed. With `twin` it is that landmark's near twin: the same plan, place and
- * colours, but for one difference.
+ * The landmark of `name` for a seed. With `twin` it is that landmark's near twin: the same plan, place and colours, with one difference.
  */
 export function landmarkOf(seed: number, name: string, twin: TwinDifference | null = null): Landmark {
   const style = styleOf(randomOf(seed, 'style', name));

@@ -49,7 +49,7 @@ describe('a mini dataset', () => {
     expect(other.digest).not.toBe(one.digest);
     const pictures = new Set(Object.values(await sumsOf(join(folder.path, 'one/images/index'))));
     const shared = Object.values(await sumsOf(join(folder.path, 'other/images/index'))).filter((sum) => pictures.has(sum));
-    // Only the empty file and the one that is no image are the same for all seeds.
+    // Only the empty file and the one that is not an image are the same for all seeds.
     expect(shared).toHaveLength(2);
     expect(await readdir(folder.path)).toEqual(['four', 'one', 'other']);
   });
@@ -81,7 +81,7 @@ describe('a mini dataset', () => {
     await writeFile(join(out, 'thesis.txt'), 'years of work');
     await expect(makeMiniDataset({ out, seed: 1, counts: few })).rejects.toMatchObject({
       code: 'name_taken',
-      message: expect.stringContaining('holds other files'),
+      message: expect.stringContaining('contains other files'),
     });
     await rm(out, { recursive: true });
     await makeMiniDataset({ out, seed: 1, counts: few });

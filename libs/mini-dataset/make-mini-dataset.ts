@@ -16,13 +16,13 @@ import { miniCounts, planMiniDataset, subjectOf } from './plan.ts';
 import { randomOf } from './random.ts';
 
 export type MiniDatasetOptions = {
-  /** The folder to make. It must not exist, be empty, or hold this very dataset. */
+  /** The folder to create. It must not exist, be empty, or contain the same dataset. */
   out: string;
   /** A whole number; the same seed gives the same bytes. */
   seed: number;
   onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
-  /** Images drawn at a time; has no effect on the bytes. */
+  /** Images drawn in parallel; does not affect the bytes. */
   concurrency?: number;
   /** Fewer images, for tests. */
   counts?: Partial<MiniCounts>;
@@ -32,11 +32,11 @@ const tarsOf: Record<ImageSplit, number> = { train: 5, index: 4, test: 2 };
 const layout = { images: 'images', tars: 'tars', metadata: 'metadata', countries: 'countries' } as const;
 
 /**
- * Makes a small landmark collection in GLDv2's very format: drawn landmarks seen from many sides, with wrong labels, near
- * twins, strays and broken files. It is written beside `out` and renamed when whole. Where the same dataset already lies, it
- * is returned at once; where it lies incomplete, it is made again.
+ * Creates a small landmark collection in GLDv2's format: drawn landmarks seen from many sides, with wrong labels, near twins, strays and
+ * broken files. It is written to a temporary folder and renamed when complete. If the same dataset already exists, it is returned
+ * immediately; if it is incomplete, it is created again.
  *
- * @throws CairnError `name_taken` when `out` holds anything else, `storage_full` when the disk is full.
+ * @throws CairnError `name_taken` if `out` contains anything else, `storage_full` if the disk is full.
  */
 export async function makeMiniDataset(options: MiniDatasetOptions): Promise<MiniManifest> {
   const out = resolve(options.out);
@@ -54,7 +54,7 @@ export async function makeMiniDataset(options: MiniDatasetOptions): Promise<Mini
   );
 }
 
-/** The manifest of the dataset asked for when it lies complete in `out`; null when `out` may be written. */
+/** The manifest of the requested dataset if it is complete in `out`; null if `out` may be written. */
 async function presentDataset(out: string, seed: number, asked: MiniCounts, signal?: AbortSignal): Promise<MiniManifest | null> {
   const entries = await readdir(out).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
@@ -68,7 +68,7 @@ async function presentDataset(out: string, seed: number, asked: MiniCounts, sign
   const same = manifest?.seed === seed && manifest.generator === miniGenerator && JSON.stringify(manifest.asked) === JSON.stringify(asked);
   if (!manifest || !same) {
     const found = manifest ? `a mini dataset of seed ${manifest.seed} (generator ${manifest.generator})` : 'other files';
-    throw new CairnError('name_taken', `${out} holds ${found}: choose another folder, or empty this one`, { details: { out, seed } });
+    throw new CairnError('name_taken', `${out} contains ${found}: choose another folder, or empty this one`, { details: { out, seed } });
   }
   return (await isComplete(out, manifest, signal)) ? manifest : null;
 }
@@ -80,7 +80,7 @@ async function moveIntoPlace(making: string, out: string, manifest: MiniManifest
   try {
     await rename(making, out);
   } catch (error) {
-    // Someone else may have finished the same dataset first.
+    // Another process may have finished the same dataset first.
     const other = await readMiniManifest(out);
     if (other?.digest !== manifest.digest) throw error;
   } finally {
@@ -103,7 +103,7 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
   const draw = painter(plan);
   let next = 0;
   let done = 0;
-  // What one hand fails at stops the others, and all are waited for: none may write into a folder that is being removed.
+  // A failure stops all workers, and all are awaited: none may write into a folder that is being removed.
   const failed = new AbortController();
   const hand = async (): Promise<void> => {
     for (let image = plan.images[next++]; image && !failed.signal.aborted; image = plan.images[next++]) {
@@ -131,7 +131,7 @@ async function fill(root: string, plan: MiniPlan, asked: MiniCounts, options: Mi
   return manifest;
 }
 
-/** Draws planned images; each depends on the seed and its own id alone, so their order means nothing. */
+/** Draws planned images; each depends only on the seed and its id, so the order does not matter. */
 function painter(plan: MiniPlan): (image: PlannedImage) => Promise<Buffer> {
   const landmarks = new Map<string, Landmark>();
   for (const landmark of plan.landmarks) landmarks.set(subjectOf(landmark), landmarkOf(plan.seed, landmark.model, landmark.twin));

@@ -2,18 +2,18 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MiniCounts } from './plan.ts';
 
-/** Goes up whenever the same seed gives other bytes. */
+/** Raised whenever the same seed gives other bytes. */
 export const miniGenerator = 2;
 export const miniManifestName = 'dataset.json';
 
-/** dataset.json: what a mini dataset is. It is written last, so a folder that has it was finished. */
+/** dataset.json, the description of a mini dataset. It is written last, so a folder that has it is complete. */
 export type MiniManifest = {
   format: 'cairn-mini';
   name: 'mini';
   version: 1;
   generator: number;
   seed: number;
-  /** The counts that were asked for. */
+  /** The requested counts. */
   asked: MiniCounts;
   counts: {
     train: number;
@@ -25,7 +25,7 @@ export type MiniManifest = {
     scoredQueries: number;
   };
   layout: { images: string; tars: string; metadata: string; countries: string };
-  /** All files but dataset.json: how many, their bytes, and the SHA-256 of the lines `sha256  path`, sorted by path. */
+  /** All files except dataset.json: their number, their bytes, and the SHA-256 of the lines `sha256  path`, sorted by path. */
   files: number;
   bytes: number;
   digest: string;
@@ -41,7 +41,7 @@ function isMiniManifest(value: unknown): value is MiniManifest {
   return numbers && typeof value.digest === 'string' && ['asked', 'counts', 'layout'].every((key) => isRecord(value[key]));
 }
 
-/** The manifest of the mini dataset in `root`, or null when there is none. */
+/** The manifest of the mini dataset in `root`, or null if there is none. */
 export async function readMiniManifest(root: string): Promise<MiniManifest | null> {
   try {
     const value: unknown = JSON.parse(await readFile(join(root, miniManifestName), 'utf8'));
@@ -53,7 +53,7 @@ export async function readMiniManifest(root: string): Promise<MiniManifest | nul
   }
 }
 
-/** True when all files that the manifest counts are there, with all their bytes. Their content is not read. */
+/** True if all files in the manifest exist with their sizes. Their content is not read. */
 export async function isComplete(root: string, manifest: MiniManifest, signal?: AbortSignal): Promise<boolean> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   let files = 0;

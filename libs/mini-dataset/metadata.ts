@@ -6,7 +6,7 @@ export type TextFile = { path: string; text: string };
 
 const categoryPrefix = 'http://commons.wikimedia.org/wiki/Category:';
 
-/** One CSV field: quoted only where it must be, as the public files are. */
+/** One CSV field, quoted only if necessary, as in the public files. */
 function field(value: string | number): string {
   const text = String(value);
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -56,7 +56,7 @@ export function metadataFiles(plan: MiniPlan): TextFile[] {
   ];
 }
 
-/** Which landmark lies in which country: one JSON file a country, their list, and the continents. */
+/** The countries of the landmarks: one JSON file per country, their list, and the continents. */
 export function countryFiles(plan: MiniPlan): TextFile[] {
   const trained = plan.landmarks.filter((landmark) => landmark.trainId !== null);
   const json = (path: string, value: unknown): TextFile => ({ path: `countries/${path}`, text: `${JSON.stringify(value, null, 1)}\n` });

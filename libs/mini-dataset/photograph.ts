@@ -1,10 +1,10 @@
 import sharp from 'sharp';
 import type { Random } from './random.ts';
 
-/** EXIF orientations of a camera that was held turned, and the turn of the stored pixels that each stands for. */
+/** EXIF orientations of a rotated camera, and the corresponding rotation of the stored pixels. */
 const turns = { 3: 180, 6: 270, 8: 90 } as const;
 
-/** Renders a drawing and stores it as the JPEG file that a camera would have made of it: exposure, white balance, noise, blur, quality. */
+/** Renders a drawing as a JPEG file with the properties of a photograph: exposure, white balance, noise, blur, quality. */
 export async function photograph(drawing: string, random: Random, hardness: number): Promise<Buffer> {
   const { data, info } = await sharp(Buffer.from(drawing))
     .flatten({ background: '#888' })

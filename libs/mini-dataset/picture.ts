@@ -2,7 +2,7 @@ import { type Camera, cameraOf, cross, dot, minus, unit, type View, viewOf } fro
 import { type Landmark, landmarkOf, type Point, type Rgb, type Solid, shade } from './landmark.ts';
 import type { Random } from './random.ts';
 
-/** The light of one picture. `haze` is how much things fade into the sky, from 0 to 1; at night, windows shine. */
+/** The light of one picture. `haze` is how much objects fade into the sky, from 0 to 1; at night, windows are lit. */
 type Light = { sun: Point; ambient: number; diffuse: number; tint: Rgb; sky: { top: Rgb; low: Rgb }; haze: number; isNight: boolean };
 type Hour = Omit<Light, 'sun' | 'isNight'>;
 
@@ -30,7 +30,7 @@ function lit(light: Light, color: Rgb, normal: Point, distance = 0): string {
   return rgb([channel(0), channel(1), channel(2)]);
 }
 
-// Drawings are SVG documents. Two decimals are a hundredth of a pixel, and the same text on every machine.
+// Drawings are SVG documents. Coordinates have two decimals, so the text is the same on every machine.
 const px = (value: number): string => String(Math.round(value * 100) / 100 + 0);
 const rgb = (color: Rgb): string => `rgb(${color.map((value) => Math.min(255, Math.max(0, Math.round(value)))).join(',')})`;
 const outline = (points: readonly (readonly [number, number])[]): string => `M${points.map(([x, y]) => `${px(x)} ${px(y)}`).join('L')}Z`;
@@ -47,7 +47,7 @@ export type Face = { corners: readonly Point[]; side: number; hasFacade: boolean
 export function facesOf({ at, width, depth, sides, levels, facade }: Solid): Face[] {
   const corner = (level: number, i: number): Point => {
     const [height, wide, deep] = levels[level] ?? [0, 0, 0];
-    // Half a side of turn puts a flat side in front; the ring's flat sides, not its corners, are `width` apart.
+    // A rotation by half a side puts a flat side in front; the ring's flat sides, not its corners, are `width` apart.
     const angle = Math.PI / 2 + Math.PI / sides - (i / sides) * 2 * Math.PI;
     const radius = 0.5 / Math.cos(Math.PI / sides);
     return [at[0] + Math.cos(angle) * radius * width * wide, at[1] + height, at[2] + Math.sin(angle) * radius * depth * deep];
@@ -68,7 +68,7 @@ export function facesOf({ at, width, depth, sides, levels, facade }: Solid): Fac
 /** The outward normal of a face; null when it has no area. */
 export function normalOf({ corners: [a, b, c, d] }: Face): Point | null {
   if (!a || !b || !c) return null;
-  // Of the diagonals, so that an edge of no length does not matter.
+  // From the diagonals, so that an edge of length 0 does not matter.
   const normal = d ? cross(minus(c, a), minus(d, b)) : cross(minus(b, a), minus(c, b));
   return dot(normal, normal) < 1e-12 ? null : unit(normal);
 }
@@ -119,7 +119,7 @@ function solidPicture(solid: Solid, camera: Camera, light: Light): string {
       const first = face.corners[0];
       if (!normal || !first || dot(normal, minus(camera.eye, first)) <= 0) return '';
       const fill = lit(light, solid.color, normal);
-      // A thin edge of the same colour closes the seams that antialiasing leaves between neighbours.
+      // A thin edge of the same colour covers the seams that antialiasing leaves between neighbours.
       const area = path(outline(face.corners.map(camera.project)), fill, ` stroke="${fill}" stroke-width="0.4"`);
       return face.hasFacade && face.side >= 0 ? area + facadeOf(face, solid, normal, camera, light) : area;
     })
@@ -178,7 +178,7 @@ const coats: readonly Rgb[] = [
   [96, 84, 60],
 ];
 
-/** What gets in the way of a photograph: people at its lower edge, leaves at one side. Harder views have more of it. */
+/** Obstacles in a photograph: people at the lower edge, leaves at one side. Harder views have more. */
 function obstacles({ width, height }: View, light: Light, random: Random, hardness: number): string {
   const people = random.chance(0.1 + 0.45 * hardness) ? random.integer(1, 1 + Math.round(4 * hardness)) : 0;
   const leaves = random.chance(0.3 * hardness) ? 12 : 0;
@@ -204,7 +204,7 @@ function obstacles({ width, height }: View, light: Light, random: Random, hardne
 const svg = (view: View, body: string): string =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="${view.width}" height="${view.height}" viewBox="0 0 ${view.width} ${view.height}">${body}</svg>`;
 
-/** A picture of a landmark, from a view and in a light as hard as asked, as an SVG document. */
+/** A picture of a landmark, with a view and light of the given hardness, as an SVG document. */
 export function pictureOf(landmark: Landmark, random: Random, hardness: number): string {
   const view = viewOf(random, landmark, hardness);
   const light = lightOf(random, hardness);
@@ -214,12 +214,12 @@ export function pictureOf(landmark: Landmark, random: Random, hardness: number):
     ...landmark.setting.trees.map((tree) => ({ at: tree.at, draw: () => treePicture(tree, camera, light) })),
   ];
   const distance = ({ at }: { at: Point }): number => Math.hypot(at[0] - camera.eye[0], at[2] - camera.eye[2]);
-  // Far things first; things at one place (a roof and its walls) keep their order, for the sort is stable.
+  // Far objects first; the sort is stable, so objects at one place (a roof and its walls) keep their order.
   const drawn = things.toSorted((a, b) => distance(b) - distance(a)).map((thing) => thing.draw());
   return svg(view, surroundings(landmark, view, camera, light) + drawn.join('') + obstacles(view, light, random, hardness));
 }
 
-/** A picture of no landmark: a building that appears nowhere else, or a few things on a table. */
+/** A picture without a landmark: a building that appears nowhere else, or a few objects on a table. */
 export function strayOf(seed: number, id: string, random: Random, hardness: number): string {
   if (random.chance(0.5)) return pictureOf(landmarkOf(seed, `stray ${id}`), random, hardness);
   const view = viewOf(random, { width: 1, height: 1 }, hardness);

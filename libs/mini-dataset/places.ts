@@ -1,9 +1,9 @@
 import type { Random } from './random.ts';
 
-/** A row of continent_codes.csv; a country may lie on two continents, then its last row counts. */
+/** A row of continent_codes.csv; for a country on two continents the last row is used. */
 export type ContinentRow = { continent: string; continentCode: string; country: string; code: string; code3: string; number: number };
 
-/** In the order of continent_codes.csv. Turkey stands twice, as in the public table. Kosovo (XK) is missing there too. */
+/** In the order of continent_codes.csv. Turkey occurs twice, and Kosovo (XK) is missing, as in the public table. */
 export const continentRows: readonly ContinentRow[] = [
   {
     continent: 'Antarctica',
@@ -35,10 +35,10 @@ export const continentRows: readonly ContinentRow[] = [
   { continent: 'North America', continentCode: 'NA', country: 'United States of America', code: 'US', code3: 'USA', number: 840 },
 ];
 
-/** The country codes of country_codes.json. XK and OTHER are in no row of continent_codes.csv. */
+/** The country codes of country_codes.json. XK and OTHER are not in continent_codes.csv. */
 export const countryCodes: readonly string[] = [...new Set(continentRows.map((row) => row.code)), 'XK', 'OTHER'];
 
-/** Which country the n-th landmark lies in: every code comes up once before any comes again. */
+/** The country of the n-th landmark: every code is used once before any is repeated. */
 export function countryOf(n: number): string {
   return countryCodes[n % countryCodes.length] ?? 'OTHER';
 }
@@ -53,8 +53,8 @@ const kinds = [
 ] as const;
 
 /**
- * The category text of a made landmark, written as Wikimedia's page names are: underscores, percent escapes, sometimes a
- * comma or a quote, which CSV must quote.
+ * The category of a generated landmark in the style of Wikimedia's page names: underscores, percent escapes, sometimes a comma or a quote,
+ * which CSV must quote.
  */
 export function categoryOf(random: Random): string {
   const place = `${random.pick(first)}${random.pick(middle)}${random.pick(last)}`;

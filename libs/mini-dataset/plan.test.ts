@@ -52,7 +52,7 @@ describe.each(plans)('the plan of seed $seed', (plan) => {
     expect(plan.train.filter((row) => clean.has(row.id))).toHaveLength(clean.size);
   });
 
-  test('joins train and index by category alone: the landmark ids differ, and a gid is no landmark id', () => {
+  test('joins train and index by category alone: the landmark ids differ, and a gid is not a landmark id', () => {
     const shared = plan.landmarks.filter((landmark) => landmark.trainId !== null && landmark.trainId === landmark.indexId);
     expect(shared.length).toBeLessThan(2);
     expect(plan.clean.some((row, gid) => row.landmarkId === gid)).toBe(false);

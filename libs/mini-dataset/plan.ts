@@ -5,19 +5,19 @@ import { categoryOf, countryOf } from './places.ts';
 import type { Random } from './random.ts';
 import { randomOf } from './random.ts';
 
-/** How much a mini dataset holds. Ranges are images per landmark, both ends included. */
+/** The size of a mini dataset. Ranges are images per landmark, both ends included. */
 export type MiniCounts = {
   cleanLandmarks: number;
   fullOnlyLandmarks: number;
   indexOnlyLandmarks: number;
-  /** Near twins among the clean landmarks: each differs from the landmark before it in one thing. */
+  /** Near twins among the clean landmarks: each has one difference from the previous landmark. */
   twins: number;
   cleanImages: readonly [number, number];
-  /** Images of clean landmarks that the cleaning left out: right but hard ones, and wrong labels. */
+  /** Images of clean landmarks that cleaning removed: correct but hard ones, and wrong labels. */
   extraImages: readonly [number, number];
   fullOnlyImages: readonly [number, number];
   indexImages: readonly [number, number];
-  /** Index images of no landmark. */
+  /** Index images without a landmark. */
   strays: number;
   scoredQueries: number;
   ignoredQueries: number;
@@ -37,7 +37,7 @@ export const miniCounts: MiniCounts = {
   ignoredQueries: 20,
 };
 
-/** Everything that the mini dataset has (wrong labels, twins, strays, broken files), in a few dozen images. */
+/** All features of the mini dataset (wrong labels, twins, strays, broken files) in a few dozen images. */
 export const tinyCounts: MiniCounts = {
   cleanLandmarks: 8,
   fullOnlyLandmarks: 2,
@@ -52,10 +52,10 @@ export const tinyCounts: MiniCounts = {
   ignoredQueries: 2,
 };
 
-/** What is wrong with an image file. */
+/** The fault of an image file. */
 export type ImageFault = 'truncated' | 'empty' | 'notAnImage';
 
-/** One image to draw: `shows` names the landmark that is in the picture, whatever its label says; null for a stray. */
+/** One image to draw: `shows` names the landmark in the picture, regardless of its label; null for a stray. */
 export type PlannedImage = { split: ImageSplit; id: string; shows: string | null; hardness: number; fault: ImageFault | null };
 
 export type PlannedLandmark = {
@@ -71,7 +71,7 @@ export type PlannedLandmark = {
 
 export type PlannedQuery = { id: string; images: string[]; usage: 'Public' | 'Private' | 'Ignored' };
 
-/** Everything a mini dataset consists of, in the order of its files; no picture is drawn yet. */
+/** The content of a mini dataset, in the order of its files, before any picture is drawn. */
 export type MiniPlan = {
   seed: number;
   landmarks: PlannedLandmark[];
@@ -85,7 +85,7 @@ export type MiniPlan = {
   queries: PlannedQuery[];
 };
 
-/** Cleaning keeps what is easily recognised: the pictures that it leaves out are as hard as what is asked for later. */
+/** Cleaning keeps easily recognised images: the removed pictures are as hard as the queries. */
 const hardness = { clean: [0.1, 0.35], extra: [0.2, 0.65], index: [0.2, 0.55], query: [0.2, 0.55] } as const;
 /** The share of wrong labels among the images that cleaning removes. */
 const wrongShare = 0.15;
@@ -98,7 +98,7 @@ function planLandmarks(counts: MiniCounts, random: Random): PlannedLandmark[] {
   const categories = new Set<string>();
   for (let n = 0; n < total; n++) {
     const role = n < counts.cleanLandmarks ? 'clean' : n < counts.cleanLandmarks + counts.fullOnlyLandmarks ? 'fullOnly' : 'indexOnly';
-    // Twins stand at every odd place of the beginning, behind their siblings.
+    // Twins are at the first odd positions, after their siblings.
     const twin = n % 2 === 1 && n < counts.twins * 2 ? (twinDifferences[(n >> 1) % twinDifferences.length] ?? null) : null;
     // The first full-only landmark is the first clean one again under another category.
     const alias = n === counts.cleanLandmarks && role === 'fullOnly';
@@ -106,7 +106,7 @@ function planLandmarks(counts: MiniCounts, random: Random): PlannedLandmark[] {
     let category = categoryOf(random);
     while (categories.has(category)) category = categoryOf(random);
     categories.add(category);
-    // The second and the third full-only landmark share a category: the later one wins.
+    // The second and the third full-only landmark share a category: the last one is used.
     if (n === counts.cleanLandmarks + 2 && role === 'fullOnly') category = landmarks.at(-1)?.category ?? category;
     const trainId = role === 'indexOnly' ? null : (trainIds[n] ?? null);
     landmarks.push({ model, twin, category, country: countryOf(n), role, trainId, indexId: indexIds[n] ?? null });
@@ -124,7 +124,7 @@ function distinct(random: Random, count: number, end: number): number[] {
   return [...found];
 }
 
-/** Names the picture of a landmark: the landmark's place in the plan. */
+/** The name of a landmark's picture. */
 export function subjectOf(landmark: PlannedLandmark): string {
   return landmark.twin ? `${landmark.model}/${landmark.twin}` : landmark.model;
 }
@@ -189,7 +189,7 @@ function planQueries(
   draw: (split: ImageSplit, shows: string | null, kind: keyof typeof hardness) => string,
 ): PlannedQuery[] {
   const subjects = new Map(indexed.map((landmark) => [landmark.indexId, subjectOf(landmark)]));
-  // Ground truth goes by what is to be seen: a place under two categories has the images of both.
+  // Ground truth is what the pictures show: a place with two categories has the images of both.
   const truth = (subject: string): string[] => indexLabels.filter((row) => subjects.get(row.landmarkId) === subject).map((row) => row.id);
   const order = random.shuffled(indexed);
   const scored = times(counts.scoredQueries, (i): PlannedQuery => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** A stream of pseudo-random numbers that depends on its key alone, never on what other streams have drawn. */
+/** A stream of pseudo-random numbers that depends only on its key, not on draws from other streams. */
 export type Random = {
   /** Uniform in [0, 1). */
   next(): number;
@@ -19,8 +19,8 @@ export type Random = {
 };
 
 /**
- * The stream named by `key` (a seed and what the numbers are for). The generator is sfc32, seeded with SHA-256 of the key,
- * so that the same key gives the same numbers on every machine and two keys have nothing in common.
+ * The stream for `key` (a seed and a purpose). The generator is sfc32, seeded with SHA-256 of the key, so that the same key gives the same
+ * numbers on every machine and different keys are independent.
  */
 export function randomOf(...key: readonly (string | number)[]): Random {
   const state = createHash('sha256').update(key.join('\u001f')).digest();

@@ -62,7 +62,7 @@ test('features that cannot be scored are reported, and nothing is left behind', 
   });
   expect(await evaluate('probe', 'nowhere', 'none')).toMatchObject({
     code: 2,
-    err: expect.stringMatching(/^error: The feature set that is searched, .*nowhere, does not exist/),
+    err: expect.stringMatching(/^error: The feature set that is searched .*nowhere does not exist/),
   });
   expect((await evaluate('metadata', 'index', 'none')).err).toContain('has no folder img_emb');
   expect((await evaluate('probe', 'index', 'index')).err).toContain('index is not empty: choose another folder for the evaluation');

@@ -58,7 +58,7 @@ test('a pickle that would run code is refused with the name of what it calls; no
   // Protocol 0: the global os.system, called with one text.
   await writeFile(path('evil.pth'), `cos\nsystem\n(S'touch ${harmed}'\ntR.`);
   const { code, err } = await cairn(path('evil.pth'));
-  expect(err).toMatch(/^error: .*evil\.pth wants to call os\.system when it is read; .*\nhint: Download the file from its publisher again/);
+  expect(err).toMatch(/^error: .*evil\.pth would call os\.system when it is loaded.*\nhint: Download the file from its publisher again/);
   expect(code).toBe(2);
   await expect(rm(harmed)).rejects.toMatchObject({ code: 'ENOENT' });
   expect(api.requests.map(({ method }) => method)).toEqual(['GET']);
@@ -98,7 +98,7 @@ test("the reference's lists become the same lists as made here, except for the c
     const expected = (await rows('made')).map((row) => ({ ...row, country: null, ...(name === 'all' ? {} : { continent: null }) }));
     expect(await rows('imported'), name).toEqual(expected);
   }
-  expect((await asThere('lists', path('evil.pth'), '--list', 'full', '--out', path('no'))).err).toContain('asks for os.system');
+  expect((await asThere('lists', path('evil.pth'), '--list', 'full', '--out', path('no'))).err).toContain('requests os.system');
 });
 
 test("the reference's features become a feature set, in the format of the search", async () => {

@@ -54,7 +54,7 @@ test('a check lists duplicates and missing entries, and fails', async () => {
     isRight: false,
     findings: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
   });
-  expect((await cairn('--out', path('refused'))).err).toContain('a value that does not repeat');
+  expect((await cairn('--out', path('refused'))).err).toContain('a unique value');
 });
 
 test('it says which lists need a file, and makes those that do not need a missing one', async () => {
@@ -71,7 +71,7 @@ test('it says which lists need a file, and makes those that do not need a missin
 
 test('wrong usage is reported', async () => {
   const nowhere = await runTestCli(['lists', '--metadata', path('nowhere'), '--check']);
-  expect(nowhere).toMatchObject({ code: 2, err: expect.stringMatching(/^error: The folder of the CSV files, .*nowhere, does not exist/) });
+  expect(nowhere).toMatchObject({ code: 2, err: expect.stringMatching(/^error: The metadata folder .*nowhere does not exist/) });
   expect((await cairn()).err).toContain('lists needs --out for its result, or --check');
   expect((await cairn('--out', path('x'), '--lists', 'clean,fulll')).err).toContain('"fulll" is not one of clean, c2x');
 });

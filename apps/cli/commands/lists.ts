@@ -93,7 +93,7 @@ const alwaysMade: readonly ListName[] = ['clean', 'c2x', 'full', 'index_train', 
 /** The six lists and query; index and index_expand if the files that only they need exist. */
 async function listsAtHand({ ui }: Session, { metadata }: ListsOptions): Promise<ListName[]> {
   const { hasMetadata, requireFolder } = await import('@cairn/dataset');
-  await requireFolder('The folder of the CSV files', resolve(metadata));
+  await requireFolder('The metadata folder', resolve(metadata));
   const hasIndex = await hasMetadata(metadata, 'index');
   if (!hasIndex) ui.note('index.csv is missing: the list index is left out.');
   const hasCompetition = await hasMetadata(metadata, 'competitionIndex');

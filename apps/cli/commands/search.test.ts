@@ -113,7 +113,7 @@ test('inconsistent options are reported in one sentence, and nothing is left beh
   await expectRefusal([...sets(), '--index', 'M0=/x'], /--index is given twice for M0/);
   await expectRefusal([...sets(), '--weight', 'M2=1'], /--queries lacks the model M2, which --weight has/);
   await expectRefusal([...sets(), '--weight', 'M1=0'], /the weight of M1 is 0, not a number above 0/);
-  await expectRefusal([...sets({ 'M0.index': '/nowhere' })], /The feature set of the index of M0, \/nowhere, does not exist/);
+  await expectRefusal([...sets({ 'M0.index': '/nowhere' })], /The feature set of the index of M0 \/nowhere does not exist/);
   await expectRefusal(
     [...sets(), ...merged, '--vote-neighbours', '601'],
     /The references of M0 are 600, and the votes are looked for among the 601/,
@@ -138,6 +138,6 @@ test('features of different models are not searched together', async () => {
   const { code, err } = await search('none', '--queries', path('described/query'), '--index', path('described/index'));
   expect({ code, err }).toMatchObject({
     code: 2,
-    err: expect.stringMatching(/were not made alike: .*query with the model aaa, .*index with bbb\./),
+    err: expect.stringMatching(/have different origins: .*query with the model aaa, .*index with bbb\./),
   });
 });

@@ -88,12 +88,14 @@ test('tars are fetched through the proxy of the environment, which is printed', 
 test('a tar that cannot be downloaded is named, and the command fails', async () => {
   const { code, out } = await runTestCli(['tars', 'fetch', '--from', from, '--out', path('some'), '--splits', 'test', '--numbers', '1,2']);
   expect(code).toBe(1);
-  expect(out).toMatch(/^test\/images_002\.tar {2}http.* is not there, or not open to you: the server answers 404/);
+  expect(out).toMatch(/^test\/images_002\.tar {2}http.* not found or not accessible: the server returned 404/);
   expect(out).toContain('1 tar failed. Run the same command again');
 });
 
 test('wrong usage is reported', async () => {
-  expect((await runTestCli(['tars', 'index', path('mini')])).err).toContain('holds no tars: put images_NNN.tar into train/, index/, test/');
+  expect((await runTestCli(['tars', 'index', path('mini')])).err).toContain(
+    'has no tars: put images_NNN.tar into its folders train/, index/, test/',
+  );
   expect((await runTestCli(['tars', 'fetch', '--out', path('x'), '--numbers', '9-3'])).err).toContain(
     '"9-3" is not a number or range such as 0-9.',
   );

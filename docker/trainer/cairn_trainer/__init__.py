@@ -1,4 +1,4 @@
 """Trains one stage of a landmark-retrieval network, scores it, and exports it to ONNX."""
 
 PROTOCOL = 1
-"""Version of the configuration files and event lines that this package speaks."""
+"""Protocol version of the configuration files and event lines."""

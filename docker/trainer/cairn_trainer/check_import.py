@@ -1,6 +1,6 @@
-"""`python -m cairn_trainer.check_import backbone|model --file FILE --backbone NAME`: whether a file of tensors fits a network.
+"""`python -m cairn_trainer.check_import backbone|model --file FILE --backbone NAME`: checks whether a file of tensors fits a network.
 
-One JSON object on standard output: what the file holds, or `{"code", "message", "mismatches"}` of why it is refused.
+One JSON object on standard output: the file's content, or `{"code", "message", "mismatches"}` if it is rejected.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHOWN = 12
 
 
 class DoesNotFitError(TrainerError):
-    """`model_mismatch` with every difference in `mismatches`; the message has the first of them."""
+    """`model_mismatch` with all differences in `mismatches`; the message shows the first ones."""
 
     def __init__(self, path: Path, backbone: str, faults: list[str]) -> None:
         more = f' and {len(faults) - _SHOWN} more' if len(faults) > _SHOWN else ''
@@ -46,16 +46,16 @@ def check_backbone(path: Path, backbone: str, extent: Extent) -> dict[str, Any]:
 
 
 def check_model(path: Path, backbone: str) -> dict[str, Any]:
-    """Compares a whole model (`base.*`, `fcneck.*`, `fcneck_bn.*`, `classifier.weight`) with ours of the same backbone.
+    """Compares a whole model (`base.*`, `fcneck.*`, `fcneck_bn.*`, `classifier.weight`) with the network of that backbone.
 
     Raises:
         TrainerError: as `check_backbone`.
     """
     found = read_named_tensors(path)
     heads = heads_of(path, found)
-    absent = [f'{key} is missing or no matrix' for key in ('fcneck.weight', 'classifier.weight') if key not in heads]
+    absent = [f'{key} is missing or not a matrix' for key in ('fcneck.weight', 'classifier.weight') if key not in heads]
     if absent:
-        outline_backbone(backbone)  # a wrong name is told first
+        outline_backbone(backbone)  # an unknown backbone is reported first
         raise DoesNotFitError(path, backbone, absent)
     dim, classes = len(heads['fcneck.weight']), len(heads['classifier.weight'])
     net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=dim), classes=classes)
@@ -67,7 +67,7 @@ def check_model(path: Path, backbone: str) -> dict[str, Any]:
 
 def _refuse(path: Path, backbone: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     faults = mismatches(wanted, found)
-    faults = faults or [f'{key} has numbers that are not finite' for key in wanted if not torch.isfinite(found[key]).all()]
+    faults = faults or [f'{key} has values that are not finite' for key in wanted if not torch.isfinite(found[key]).all()]
     if faults:
         raise DoesNotFitError(path, backbone, faults)
 
@@ -77,8 +77,8 @@ def _numbers(found: Mapping[str, Tensor]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the command line and checks; the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m cairn_trainer.check_import', description='Checks a file of tensors from elsewhere.')
+    """Parses the command line and checks the file; returns the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m cairn_trainer.check_import', description='Checks an imported file of tensors.')
     parser.add_argument('holds', choices=('backbone', 'model'))
     parser.add_argument('--file', type=Path, required=True)
     parser.add_argument('--backbone', required=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is in one, how it is written so that a half-written one is never seen, how it is read so that a wrong one is named."""
+"""Checkpoints: their content, atomic writing, and verified reading."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import torch
 
 from cairn_trainer.config import StoredFile
 from cairn_trainer.digest import sha256_of
-from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.errors import TrainerError, from_os_error
 
 _FORMAT = 'cairn-checkpoint-1'
-# What a stage did before there was a setting for it: checkpoints from then do not say.
+# The behaviour before the setting existed: older checkpoints do not contain it.
 _BEFORE_SETTINGS = {'partialStep': 'drop'}
 
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A file that is on disk whole."""
+    """A complete file on disk."""
 
     path: Path
     sha256: str
@@ -32,7 +32,7 @@ class WrittenFile:
 
 
 class _HashingFile:
-    """Passes writes on and hashes them. torch.save writes from the front to the back, without seeking."""
+    """Forwards writes and hashes them. torch.save writes sequentially, without seeking."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -49,10 +49,10 @@ class _HashingFile:
 
 
 def write_torch_file(path: Path, content: Mapping[str, Any]) -> WrittenFile:
-    """Writes tensors and plain values beside `path`, on to the disk, then renames: `path` is the whole file or is not there.
+    """Writes tensors and plain values to a temporary file, syncs it and renames it to `path`, which is complete or does not exist.
 
     Raises:
-        TrainerError: `storage_full`, `missing_file` when the folder does not exist.
+        TrainerError: `storage_full`; `missing_file` if the folder does not exist.
     """
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
@@ -69,12 +69,12 @@ def write_torch_file(path: Path, content: Mapping[str, Any]) -> WrittenFile:
             os.close(folder)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise of_os_error(error, f'writing {path}') from error
+        raise from_os_error(error, f'writing {path}') from error
     except RuntimeError as error:
-        # torch's writer wraps the OSError of a failed write, and fails a second time when it closes.
+        # torch's writer wraps the OSError of a failed write, and fails again on close.
         part.unlink(missing_ok=True)
         cause = _os_error_behind(error)
-        raise (of_os_error(cause, f'writing {path}') if cause else error) from error
+        raise (from_os_error(cause, f'writing {path}') if cause else error) from error
     return WrittenFile(path, hashing.sha256.hexdigest(), hashing.bytes)
 
 
@@ -88,22 +88,22 @@ def verify(stored: StoredFile) -> None:
     """Compares a file with its sha256.
 
     Raises:
-        TrainerError: `missing_file`; `corrupt_artifact` when it has another one.
+        TrainerError: `missing_file`; `corrupt_artifact` if it differs.
     """
     path = Path(stored.path)
     try:
         digest = sha256_of(path)
     except OSError as error:
-        raise of_os_error(error, f'reading {path}') from error
+        raise from_os_error(error, f'reading {path}') from error
     if digest != stored.sha256:
-        raise TrainerError('corrupt_artifact', f'The file {path} has the sha256 {digest}, not {stored.sha256}. Fetch it again.')
+        raise TrainerError('corrupt_artifact', f'The file {path} has the sha256 {digest}, not {stored.sha256}. Download it again.')
 
 
 def read_verified(stored: StoredFile) -> dict[str, Any]:
-    """The content of a checkpoint of ours: tensors on the CPU and plain values, nothing executable.
+    """The content of a Cairn checkpoint: tensors on the CPU and plain values, nothing executable.
 
     Raises:
-        TrainerError: `missing_file`; `corrupt_artifact` when its sha256 is another one or it cannot be read.
+        TrainerError: `missing_file`; `corrupt_artifact` if its sha256 differs or it cannot be read.
     """
     verify(stored)
     path = Path(stored.path)
@@ -117,22 +117,26 @@ def read_verified(stored: StoredFile) -> dict[str, Any]:
 
 
 def stage_checkpoint(**parts: Any) -> dict[str, Any]:
-    """A checkpoint that the stage can go on from."""
+    """A checkpoint that the stage can resume from."""
     return {'format': _FORMAT, **parts}
 
 
 def check_same_stage(content: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
-    """Compares the checkpoint's `stage` with what this stage is.
+    """Compares the checkpoint's `stage` with this stage.
 
     Raises:
         TrainerError: `model_mismatch`, naming each value that differs.
     """
     if content.get('format') != _FORMAT:
-        raise TrainerError('model_mismatch', f'{source} holds weights alone, so no stage can be resumed from it.')
+        raise TrainerError('model_mismatch', f'{source} has only weights, so no stage can be resumed from it.')
     found = {**_BEFORE_SETTINGS, **content['stage']}
-    faults = [f'{name} is {found.get(name)!r} there and {value!r} here' for name, value in expected.items() if found.get(name) != value]
+    faults = [
+        f'{name} is {found.get(name)!r} in the checkpoint and {value!r} in this stage'
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
     if faults:
-        raise TrainerError('model_mismatch', f'{source} is of another stage: ' + '; '.join(faults) + '.')
+        raise TrainerError('model_mismatch', f'{source} belongs to another stage: ' + '; '.join(faults) + '.')
 
 
 def checkpoint_name(step: int) -> str:
@@ -140,7 +144,7 @@ def checkpoint_name(step: int) -> str:
 
 
 class CheckpointSchedule:
-    """When a checkpoint is due: every so many epochs, steps, and minutes (0: not by these). Rank 0's clock decides about the minutes."""
+    """When a checkpoint is due: every given number of epochs, optimizer steps and minutes (0: disabled) of rank 0's clock."""
 
     def __init__(self, *, every_epochs: int, every_steps: int, every_minutes: float, steps_per_epoch: int) -> None:
         self._every_epoch_steps = every_epochs * steps_per_epoch
@@ -149,12 +153,12 @@ class CheckpointSchedule:
         self._last = time.monotonic()
 
     def is_due_after(self, step: int) -> bool:
-        """After `step` steps; the same on every rank."""
+        """After `step` optimizer steps; the same on every rank."""
         return step % self._every_epoch_steps == 0 or (self._every_steps > 0 and step % self._every_steps == 0)
 
     def is_time_over(self) -> bool:
         """By this rank's clock."""
         return self._every_seconds > 0 and time.monotonic() - self._last >= self._every_seconds
 
-    def note_written(self) -> None:
+    def record_written(self) -> None:
         self._last = time.monotonic()

@@ -1,7 +1,7 @@
 """The configuration of one stage and of one export, read from the JSON that the agent writes.
 
-The wire is camelCase; here, in one place, it becomes snake_case dataclasses. Unknown keys are ignored, so that a newer agent can
-drive an older trainer. Every fault is named, not the first alone.
+The JSON is camelCase; this module converts it to snake_case dataclasses. Unknown keys are ignored, so that a newer agent can
+    run an older trainer. All errors are reported, not only the first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _number(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """What the network is: the same in every stage of a run."""
+    """The settings of the network, the same in every stage of a run."""
 
     backbone: str
     embedding_dim: int = _number(512, least=8, most=4096)
@@ -43,7 +43,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """One training stage. `batch` is images that a rank passes through the network at once; `learning_rate` is that of a whole step."""
+    """One training stage. `batch` is the images per rank and forward pass; `learning_rate` applies to a whole optimizer step."""
 
     weights: str | None = None
     weights_extent: Literal['all', 'upstream'] = 'all'
@@ -89,7 +89,7 @@ class TrainSettings:
 
     @property
     def batches_per_step(self) -> int:
-        """Batches whose gradients a rank adds for one step."""
+        """Batches whose gradients a rank accumulates for one optimizer step."""
         return self.images_per_step // (self.batch * self.ranks)
 
 
@@ -109,12 +109,12 @@ _OPERATIONAL = frozenset(
 )
 
 
-# How a step is split over ranks. What counts is `images_per_step`: a stage may go on with another split of the same step.
+# How an optimizer step is split over ranks. Only `images_per_step` matters: a stage may be resumed with another split of the same size.
 _SPLIT = frozenset({'batch', 'ranks', 'effective_batch'})
 
 
 def settings_of_result(settings: TrainSettings, model: ModelSettings) -> dict[str, Any]:
-    """The settings that change what a stage learns, by their name on the wire: a resumed stage must have the same."""
+    """The settings that change the result of a stage, by their JSON names: a resumed stage must have the same values."""
     names = (field.name for field in dataclasses.fields(settings) if field.name not in _OPERATIONAL | _SPLIT)
     stage = {'images_per_step': settings.images_per_step, **{name: getattr(settings, name) for name in names}}
     return {camel_case(name): value for name, value in {**stage, **dataclasses.asdict(model)}.items()}
@@ -122,7 +122,7 @@ def settings_of_result(settings: TrainSettings, model: ModelSettings) -> dict[st
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """How the network is exported, and how closely ONNX Runtime must follow PyTorch."""
+    """How the network is exported, and how closely ONNX Runtime must match PyTorch."""
 
     image_size: int = _number(least=32, most=1024)
     preprocessing: Preprocessing = 'cairn'
@@ -131,8 +131,8 @@ class ExportSettings:
     min_cosine: float | None = _number(None, least=0, most=1)
 
     @property
-    def least_cosine(self) -> float:
-        """The least cosine between ONNX Runtime and PyTorch: `min_cosine`, or the precision's own."""
+    def min_cosine_or_default(self) -> float:
+        """The minimum cosine between ONNX Runtime and PyTorch: `min_cosine`, or the default of the precision."""
         return {'fp32': 0.9999, 'fp16': 0.999}[self.precision] if self.min_cosine is None else self.min_cosine
 
 
@@ -199,7 +199,7 @@ def read_trainer_config(path: Path) -> TrainerConfig:
     """The stage's configuration.
 
     Raises:
-        TrainerError: `invalid_configuration` with every fault named, or `protocol_mismatch`.
+        TrainerError: `invalid_configuration` with all errors, or `protocol_mismatch`.
     """
     config = _read(TrainerConfig, path)
     faults = list(_contradictions(config))
@@ -228,13 +228,13 @@ def read_exporter_config(path: Path) -> ExporterConfig:
     """The export's configuration.
 
     Raises:
-        TrainerError: `invalid_configuration` with every fault named, or `protocol_mismatch`.
+        TrainerError: `invalid_configuration` with all errors, or `protocol_mismatch`.
     """
     return _read(ExporterConfig, path)
 
 
 def events_path_of(path: Path) -> str | None:
-    """The `eventsPath` of a configuration that may be faulty in every other way; None when it has none."""
+    """The `eventsPath` of a configuration that may otherwise be invalid; None if there is none."""
     try:
         raw = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -255,7 +255,7 @@ def _read(cls: type[T], path: Path) -> T:
     if raw.get('protocol') != PROTOCOL:
         raise TrainerError(
             'protocol_mismatch',
-            f'{path} speaks protocol {raw.get("protocol")!r}; this trainer speaks {PROTOCOL}. Use an image of this release.',
+            f'{path} uses protocol {raw.get("protocol")!r}; this trainer uses {PROTOCOL}. Use an image of this release.',
         )
     faults: list[str] = []
     config = _parse(cls, raw, '', faults)
@@ -265,7 +265,7 @@ def _read(cls: type[T], path: Path) -> T:
 
 
 def _parse(cls: type[T], raw: Any, where: str, faults: list[str]) -> T | None:
-    """A dataclass from a JSON object; None, with the reasons appended to `faults`, when it does not fit."""
+    """Parses a JSON object into a dataclass; returns None and appends the errors to `faults` if it is invalid."""
     if not isinstance(raw, dict):
         faults.append(f'{where or "it"} must be an object')
         return None
@@ -301,7 +301,7 @@ def _value(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], fau
         return raw
     if hint is str:
         if not isinstance(raw, str) or not raw:
-            faults.append(f'{name} must be a string that is not empty')
+            faults.append(f'{name} must be a non-empty string')
         return raw
     return _in_range(hint, raw, name, limits, faults)
 

@@ -1,4 +1,4 @@
-"""Batches of images, read and decoded in this process or in loader processes: the same batches either way."""
+"""Batches of images, read and decoded in this process or in loader processes, with identical results."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cairn_trainer.samplers import BatchPositions, Sampler
 from cairn_trainer.transforms import Augmenter, BadImageError, Pixels, Rectangle, decode
 
 _CACHE_BYTES = 256 * 1024 * 1024
-_MOST_TRIES = 1000
+_MAX_TRIES = 1000
 
 
 class BadImage(NamedTuple):
-    """A row whose image cannot be read, and why."""
+    """A row whose image cannot be read, and the reason."""
 
     row: int
     reason: str
 
 
 class Sample(NamedTuple):
-    """One image of a training batch. `row` is -1 when no readable image was found; `bad` are the rows tried in vain."""
+    """One image of a training batch. `row` is -1 when no readable image was found; `bad` are the rows that could not be read."""
 
     pixels: Pixels
     row: int
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Pixels uint8 [N, S, S, 3], rows int64 [N], labels int64 [N], erased rectangles int64 [N, 4], and the unreadable rows met."""
+    """Pixels uint8 [N, S, S, 3], rows int64 [N], labels int64 [N], erased rectangles int64 [N, 4], and the unreadable rows."""
 
     pixels: Tensor
     rows: Tensor
@@ -47,15 +47,15 @@ class Batch(NamedTuple):
 
 
 def stand_in(images: int, size: int) -> Batch:
-    """As many black images of label 0, for a pass whose result nobody uses."""
+    """Black images with label 0, for a pass whose result is discarded."""
     pixels, labels = torch.zeros(images, size, size, 3, dtype=torch.uint8), torch.zeros(images, dtype=torch.int64)
     return Batch(pixels, labels, labels, torch.zeros(images, 4, dtype=torch.int64), [])
 
 
 class DecodedImages:
-    """Decodes the rows of a list to squares. With `is_kept` they stay in memory if all distinct images of the list fit into 256 MiB.
+    """Decodes the rows of a list to squares. With `is_kept` they are cached if all distinct images of the list fit into 256 MiB.
 
-    Keeping them changes no result: decoding is a function of the bytes. Each rank, and each loader process, keeps its own.
+    The cache does not change results: decoding is a function of the bytes. Each rank and each loader process has its own.
     """
 
     def __init__(self, images: ImageList, size: int, preprocessing: str, *, is_kept: bool) -> None:
@@ -71,7 +71,7 @@ class DecodedImages:
 
         Raises:
             BadImageError: it cannot be read.
-            TrainerError: `storage_failed` when the machine is at fault.
+            TrainerError: `storage_failed` for machine faults.
         """
         image = int(self._images.image_of_row[row])
         found = self._kept.get(image) if self._kept is not None else None
@@ -90,7 +90,7 @@ class DecodedImages:
 class TrainImages(Dataset[Sample]):
     """Training images by (epoch, index in the rank's order of that epoch).
 
-    An unreadable image is replaced by the next index of the order, again and again; the augmentation stays that of the asked index.
+    An unreadable image is replaced by the next readable one in the order, with the augmentation of the requested index.
     """
 
     def __init__(self, images: ImageList, sampler: Sampler, decoded: DecodedImages, augmenter: Augmenter, *, rank: int, world: int) -> None:
@@ -109,7 +109,7 @@ class TrainImages(Dataset[Sample]):
             self._epoch, self._order = epoch, self._sampler.order(epoch)
         augmentation = self._augmenter.draw(epoch, index * self._world + self._rank)
         bad: list[BadImage] = []
-        for offset in range(min(len(self._order), _MOST_TRIES)):
+        for offset in range(min(len(self._order), _MAX_TRIES)):
             row = int(self._order[(index + offset) % len(self._order)])
             try:
                 pixels = self._decoded.get(row)
@@ -120,7 +120,7 @@ class TrainImages(Dataset[Sample]):
         return Sample(np.zeros((1, 1, 3), np.uint8), -1, Rectangle(0, 0, 0, 0), bad)
 
     def collate(self, samples: list[Sample]) -> Batch:
-        """Stacks samples; a batch with an image that could not be replaced keeps only its unreadable rows."""
+        """Stacks samples; a batch with an irreplaceable image has only its unreadable rows."""
         bad = [entry for sample in samples for entry in sample.bad]
         if any(sample.row < 0 for sample in samples):
             samples = []
@@ -146,7 +146,7 @@ class EvalImages(Dataset[tuple[int, Pixels | None]]):
 
     @staticmethod
     def collate(samples: list[tuple[int, Pixels | None]]) -> tuple[Tensor | None, list[int]]:
-        """The readable images as uint8 [N, S, S, 3] (None when there is none), and their numbers."""
+        """The readable images as uint8 [N, S, S, 3] (None if there are none), and their numbers."""
         readable = [(number, pixels) for number, pixels in samples if pixels is not None]
         if not readable:
             return None, []
@@ -154,12 +154,12 @@ class EvalImages(Dataset[tuple[int, Pixels | None]]):
 
 
 def train_batches(dataset: TrainImages, positions: BatchPositions, *, workers: int, pin: bool) -> Iterator[Batch]:
-    """The batches at some positions, in order, without a pause between epochs. Errors are those of `load`."""
+    """The batches at the given positions, in order, without a pause between epochs. Raises the errors of `load`."""
     return load(dataset, positions, dataset.collate, workers=workers, pin=pin)
 
 
 def eval_batches(dataset: EvalImages, keys: list[list[tuple[int, int]]], *, workers: int) -> Iterator[tuple[Tensor | None, list[int]]]:
-    """One batch for each list of (number, row); an empty list gives an empty batch. Errors are those of `load`."""
+    """One batch per list of (number, row); an empty list gives an empty batch. Raises the errors of `load`."""
     return load(dataset, keys, EvalImages.collate, workers=workers)
 
 

@@ -1,8 +1,8 @@
-"""What an image is, and its pixels: the rules that extraction has too (libs/retrieval/image), tested on the files of tests/images.
+"""Which files are images, and their pixels: the same rules as in extraction (libs/retrieval/image), tested with tests/images.
 
 An image is a JPEG, PNG, WebP, GIF (its first frame) or TIFF (its first page) by its first bytes, whatever its name. The pixels are those
-of `cv2.imread`: 8 bits of RGB, the upper 8 of 16; a colour profile is not applied, alpha is dropped without blending. EXIF turns, XMP does
-not.
+of `cv2.imread`: 8 bits of RGB, the upper 8 of 16; colour profiles are not applied, alpha is dropped without blending. The orientation
+    comes from EXIF; XMP is ignored.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class BadImageError(Exception):
 def decode_rgb(data: bytes, *, fills_truncated: bool) -> Pixels:
     """The upright pixels of an image file's bytes.
 
-    With `fills_truncated` a JPEG that was cut off is read as OpenCV reads it, with grey in place of what is missing.
+    With `fills_truncated` a truncated JPEG is read as OpenCV reads it, with the missing part in grey.
 
     Raises:
-        BadImageError: the bytes are no whole image.
+        BadImageError: the bytes are not a complete image.
     """
     kind = sniff(data)
     if kind is None:
@@ -49,11 +49,11 @@ def decode_rgb(data: bytes, *, fills_truncated: bool) -> Pixels:
     if kind == 'TIFF':
         directory = read_directory(data)
         _require_plain_tiff(directory)
-        data = _without_orientation(data, directory)  # Pillow would turn it, by rules of its own
+        data = _without_orientation(data, directory)  # Pillow would rotate it by its own rules
     if kind == 'JPEG' and fills_truncated:
         data += _END_OF_IMAGE
     try:
-        # Pillow reads a resolution from EXIF, and warns where that is broken.
+        # Pillow reads the resolution from EXIF and warns if it is invalid.
         with warnings.catch_warnings(action='ignore'), Image.open(io.BytesIO(data), formats=[kind]) as image:
             pixels = _rgb(image, kind)
     except MemoryError:
@@ -81,7 +81,7 @@ def sniff(data: bytes) -> Format | None:
 def _rgb(image: Image.Image, kind: Format) -> Pixels:
     if kind == 'GIF':
         return _first_frame(image)
-    if image.mode.startswith('I'):  # 16 bits of grey, of which convert() would keep the lower 8
+    if image.mode.startswith('I'):  # 16-bit grey: convert() would keep the lower 8 bits
         grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == 'CMYK':
@@ -92,7 +92,7 @@ def _rgb(image: Image.Image, kind: Format) -> Pixels:
 
 
 def _first_frame(image: Image.Image) -> Pixels:
-    """On a black canvas, as large as the file says: a frame may cover a part of it, and have transparent pixels."""
+    """On a black canvas of the size in the file's header: a frame may cover part of it and have transparent pixels."""
     left, top, right, bottom = image.tile[0][1]
     frame = np.asarray(image.convert('RGBA'))[top:bottom, left:right]
     canvas = np.zeros((image.height, image.width, 3), np.uint8)
@@ -107,14 +107,14 @@ def _reason(error: Exception) -> str:
 
 
 class Directory(NamedTuple):
-    """The first directory of a TIFF or EXIF block: where the 12 bytes of each tag's entry lie."""
+    """The first directory of a TIFF or EXIF block: the offset of each tag's 12-byte entry."""
 
     data: bytes
     order: Literal['<', '>']
     entries: dict[int, int]
 
     def values(self, tag: int, default: int) -> list[int]:
-        """The numbers of an entry of the types BYTE, SHORT and LONG."""
+        """The values of an entry of type BYTE, SHORT or LONG."""
         at = self.entries.get(tag)
         if at is None:
             return [default]
@@ -129,7 +129,7 @@ class Directory(NamedTuple):
 
 
 def read_directory(data: bytes) -> Directory:
-    """Without entries where the block is no TIFF; up to where it is cut off otherwise."""
+    """Empty if the block is not a TIFF; a truncated block gives the entries before its end."""
     entries: dict[int, int] = {}
     order: Literal['<', '>'] = '<' if data[:2] == b'II' else '>'
     if data[:4] in (b'II*\0', b'MM\0*') and len(data) >= 8:
@@ -142,10 +142,10 @@ def read_directory(data: bytes) -> Directory:
 
 
 def orientation(data: bytes, kind: Format) -> int:
-    """How the picture is to be turned, 1 to 8 as EXIF has it; 1 where nothing says so.
+    """The EXIF orientation, 1 to 8; 1 if there is none.
 
-    As OpenCV reads it (modules/imgcodecs/src/exif.cpp): 16 bits at the place of the value, whatever type the entry names; in a JPEG from
-    the first APP1 segment alone.
+    As OpenCV reads it (modules/imgcodecs/src/exif.cpp): 16 bits at the position of the value, whatever its type; in a JPEG only from
+    the first APP1 segment.
     """
     block = {'JPEG': _exif_of_jpeg, 'PNG': _exif_of_png, 'WEBP': _exif_of_webp, 'TIFF': bytes, 'GIF': lambda _: b''}[kind](data)
     directory = read_directory(block)
@@ -160,7 +160,7 @@ def _exif_of_jpeg(data: bytes) -> bytes:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # these stand alone
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a segment
             at += 2
         elif marker == 0xDA:  # the scan begins
             break
@@ -198,13 +198,13 @@ def _chunks_of_webp(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _require_plain_tiff(directory: Directory) -> None:
-    """Of the many kinds of TIFF those that all readers agree on: 8 bits of grey, palette, RGB, RGBA or CMYK, or 16 of grey or RGB."""
+    """Accepts the kinds of TIFF that all readers agree on: 8-bit grey, palette, RGB, RGBA or CMYK, or 16-bit grey or RGB."""
     bits, (colour, *_), (samples, *_) = directory.values(258, 1), _some(directory, 262, -1), _some(directory, 277, 1)
     kinds = {(6, 3, 8)} if directory.values(259, 1) == [_JPEG_IN_TIFF] else set()
     kinds |= {(1, 1, 8), (1, 1, 16), (2, 3, 8), (2, 3, 16), (2, 4, 8), (3, 1, 8), (5, 4, 8)}
     is_plain = len(bits) in (1, samples) and len(set(bits)) == 1 and (colour, samples, bits[0]) in kinds
     is_plain &= directory.values(284, 1) == [1] and set(directory.values(339, 1)) == {1}
-    # Of four samples of RGB the last is alpha, not multiplied into the others.
+    # The last of four RGB samples is alpha, not premultiplied.
     is_plain &= (colour, samples) != (2, 4) or directory.values(338, 0) == [2]
     if not is_plain:
         raise BadImageError('a TIFF other than 8-bit grey, palette, RGB, RGBA, CMYK, or 16-bit grey, RGB')

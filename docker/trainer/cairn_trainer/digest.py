@@ -1,4 +1,4 @@
-"""Digests of files; without torch, whose import takes seconds."""
+"""Digests of files; does not import torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _READ_BYTES = 2**18
 
 
 def sha256_of(path: Path) -> str:
-    """A file's sha256 in hexadecimal. hashlib.file_digest does the same from Python 3.11 on.
+    """A file's sha256 in hexadecimal. hashlib.file_digest needs Python 3.11.
 
     Raises:
         OSError: the file cannot be read.

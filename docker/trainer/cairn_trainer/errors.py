@@ -1,4 +1,4 @@
-"""Failures with a code of Cairn's error table, and the exit code that each one ends the process with."""
+"""Failures with a code of Cairn's error table, and the process exit code of each."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _EXIT_OF_CODE = {
     'internal': EXIT_INTERNAL,
 }
 
-# All that torch and NCCL tell of a full /dev/shm: before they write to it, or as the kernel ends a loader process that does.
+# The messages of torch and NCCL for a full /dev/shm: before they write to it, or when the kernel kills a loader process that does.
 _SHARED_MEMORY_FULL = re.compile(
     r'unable to allocate shared memory|write to file </torch_.*No space left|/dev/shm/.*No space left|killed by signal: Bus error'
 )
 
 
 class TrainerError(Exception):
-    """What ends a stage.
+    """An error that ends a stage.
 
     Attributes:
         code: A code of the error table.
-        is_agreed: True when every rank raises the same error at the same step, so that a barrier is safe.
+        is_agreed: True if every rank raises the same error at the same step, so that a barrier is safe.
     """
 
     def __init__(self, code: str, message: str, *, is_agreed: bool = False) -> None:
-        super().__init__(plain_text(message))  # messages quote what files from elsewhere hold
+        super().__init__(plain_text(message))  # messages quote third-party files
         self.code = code
         self.is_agreed = is_agreed
 
@@ -61,17 +61,17 @@ class TrainerError(Exception):
         return _EXIT_OF_CODE[self.code]
 
 
-def of_os_error(error: OSError, doing: str) -> TrainerError:
-    """The error for a failed write or read of a file; `doing` says what was tried ('writing /out/checkpoint-000123.pt')."""
+def from_os_error(error: OSError, doing: str) -> TrainerError:
+    """The error for a failed write or read of a file; `doing` describes the operation ('writing /out/checkpoint-000123.pt')."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TrainerError('storage_full', f'No space is left while {doing}: {error.strerror}. Free space and run the stage again.')
     if isinstance(error, FileNotFoundError):
-        return TrainerError('missing_file', f'A file is missing while {doing}: {error.filename}.')
-    return TrainerError('internal', f'The system refused {doing}: {error}.')
+        return TrainerError('missing_file', f'File not found while {doing}: {error.filename}.')
+    return TrainerError('internal', f'Error while {doing}: {error}.')
 
 
-def of_unexpected(error: BaseException) -> TrainerError:
-    """The error for what nobody foresaw: its type, its message and the last lines of its traceback. A full /dev/shm is told as such."""
+def from_unexpected(error: BaseException) -> TrainerError:
+    """The error for an unexpected exception: its type, its message and the end of its traceback. Recognizes a full /dev/shm."""
     for line in _lines_of(error):
         if _SHARED_MEMORY_FULL.search(line):
             return shared_memory_full(line.rstrip('.'))
@@ -80,23 +80,23 @@ def of_unexpected(error: BaseException) -> TrainerError:
 
 
 def _lines_of(error: BaseException | None) -> Iterator[str]:
-    """What an error and those that led to it say: torch tells of a loader process's signal in the cause alone."""
+    """The messages of an error and its causes: torch mentions a loader process's signal only in the cause."""
     while error is not None:
         yield from map(str.strip, str(error).splitlines())
         error = error.__cause__ or error.__context__
 
 
-def of_ended_process(what: str, exit_code: int) -> TrainerError:
-    """The error for a process that ended before its time; `what` is the process, a negative `exit_code` the signal that ended it."""
-    how = f'was ended by {signal.Signals(-exit_code).name}' if exit_code < 0 else f'ended with exit code {exit_code}'
+def from_ended_process(what: str, exit_code: int) -> TrainerError:
+    """The error for a process that ended unexpectedly; `what` is the process, a negative `exit_code` the signal that killed it."""
+    how = f'was killed by {signal.Signals(-exit_code).name}' if exit_code < 0 else f'ended with exit code {exit_code}'
     if exit_code == -signal.SIGBUS:
-        # The kernel's answer to a write into a file in memory that has no room left.
+        # The kernel's response to a write to shared memory that is full.
         return shared_memory_full(f'{what} {how}')
-    hint = ' The kernel ends the largest process when memory is short.' if exit_code == -signal.SIGKILL else ''
+    hint = ' The kernel kills the largest process when memory runs out.' if exit_code == -signal.SIGKILL else ''
     return TrainerError('program_failed', f'{what} {how}.{hint}')
 
 
 def shared_memory_full(how: str) -> TrainerError:
-    """The error for a full /dev/shm; `how` is what was met."""
+    """The error for a full /dev/shm; `how` is the symptom."""
     remedy = 'Lower loaderWorkers or batch, or raise sharedMemory of the pool'
-    return TrainerError('shared_memory_full', f'The shared memory is full: {how}. {remedy}.')
+    return TrainerError('shared_memory_full', f'Shared memory is full: {how}. {remedy}.')

@@ -1,7 +1,7 @@
 """mAP@100 of a network on the query and index lists, by Kaggle's formula.
 
 mAP@100 = mean over queries of (1 / min(m, 100)) x sum over ranks k up to 100 of precision(k) x [item k is a ground truth not seen before],
-where m is the query's number of ground truths. Ignored queries are left out; a query whose image cannot be read, or that has no ground
+where m is the query's number of ground truths. Ignored queries are skipped; a query whose image cannot be read, or that has no ground
 truth, scores 0.
 """
 
@@ -28,9 +28,9 @@ _QUERY_BLOCK = 64
 
 
 class Score(NamedTuple):
-    """mAP@100 in 0..1 over Public and Private together, the number of scored queries, and of index images that could be read.
+    """mAP@100 in 0..1 over Public and Private together, the number of scored queries, and of readable index images.
 
-    `gallery_digest` is that of these images: scores compare only where it is the same.
+    `gallery_digest` is the digest of these images: scores are comparable only if it is the same.
     """
 
     map_at_100: float
@@ -44,7 +44,8 @@ class StoppedError(Exception):
 
 
 def average_precision(neighbours: Sequence[str], truths: set[str]) -> float:
-    """One query's average precision at 100: `neighbours` by falling similarity. A repeated neighbour scores nothing but takes its place."""
+    """One query's average precision at 100: `neighbours` by decreasing similarity. A repeated neighbour scores nothing but occupies its
+    rank."""
     hits, total = 0, 0.0
     seen: set[str] = set()
     for place, image_id in enumerate(neighbours[:_NEIGHBOURS], start=1):
@@ -56,7 +57,7 @@ def average_precision(neighbours: Sequence[str], truths: set[str]) -> float:
 
 
 def gallery_digest(image_ids: Iterable[str]) -> str:
-    """SHA-256 of the sorted ids, one a line, as the step `search` has it."""
+    """SHA-256 of the sorted ids, one per line, as in the step `search`."""
     return hashlib.sha256(''.join(f'{image_id}\n' for image_id in sorted(image_ids)).encode()).hexdigest()
 
 
@@ -72,7 +73,7 @@ def read_ground_truth(path: Path) -> dict[str, set[str]]:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The lists to score on, each distinct image once."""
+    """The lists for the evaluation, each distinct image once."""
 
     queries: ImageList
     index: ImageList
@@ -91,7 +92,7 @@ class EvaluationSet:
 
 
 class Evaluator:
-    """Scores a network; the images and the queries are split over the ranks."""
+    """Evaluates a network; images and queries are split over the ranks."""
 
     def __init__(self, data: EvaluationSet, ranks: Ranks, *, size: int, preprocessing: str, batch: int, workers: int) -> None:
         self._data = data
@@ -102,10 +103,10 @@ class Evaluator:
         self._workers = workers
 
     def score(self, net: EmbeddingNet, is_asked_to_stop: Callable[[], bool]) -> Score:
-        """Every rank calls it at the same time. All ranks compute with the running means of rank 0; each gets its own back afterwards.
+        """All ranks call it at the same time. They compute with the running means of rank 0; their own are restored afterwards.
 
         Raises:
-            StoppedError: on every rank, when one was asked to stop.
+            StoppedError: on every rank, if one was asked to stop.
         """
         own = [buffer.clone() for buffer in net.buffers()]
         self._ranks.from_first(list(net.buffers()))
@@ -126,7 +127,7 @@ class Evaluator:
         share = -(-len(rows) // self._ranks.world)
         first = self._ranks.rank * share
         mine = rows[first : first + share]
-        # As many batches on every rank, so that each one is a point where they agree to go on.
+        # The same number of batches on every rank, so that they can agree to continue after each.
         batches = [list(enumerate(mine))[start : start + self._batch] for start in range(0, share, self._batch)]
         dataset = EvalImages(DecodedImages(images, self._size, self._preprocessing, is_kept=False))
         features = torch.zeros(share, net.fcneck.out_features)

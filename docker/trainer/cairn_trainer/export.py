@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cairn_trainer.config import events_path_of, read_exporter_config
-from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, of_unexpected
+from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, from_unexpected
 from cairn_trainer.events import EventLog
 from cairn_trainer.lifetime import die_with_parent
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the command line and exports; the exit code. A failure is told in the event file and on stderr."""
+    """Parses the command line and exports; returns the exit code. A failure is reported in the event file and on stderr."""
     die_with_parent()
     parser = argparse.ArgumentParser(prog='python -m cairn_trainer.export', description='Exports a checkpoint to ONNX.')
     parser.add_argument('--config', type=Path, required=True, help='the export, as JSON')
@@ -27,23 +27,23 @@ def main(arguments: Sequence[str]) -> int:
         if events_path is not None:
             events = EventLog(Path(events_path))
         config = read_exporter_config(path)
-        gc.disable()  # what the imports allocate stays: collecting among it costs a tenth of the start
+        gc.disable()  # objects from imports are permanent: collecting them takes a tenth of the startup time
         from cairn_trainer.onnx_export import export
 
         gc.enable()
         assert events is not None
         export(config, events)
     except TrainerError as error:
-        _tell(error, events)
+        _report(error, events)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, it is told
+    except Exception as error:  # noqa: BLE001 - top level: every error is reported
         traceback.print_exc()
-        _tell(of_unexpected(error), events)
+        _report(from_unexpected(error), events)
         return EXIT_INTERNAL
     return EXIT_OK
 
 
-def _tell(error: TrainerError, events: EventLog | None) -> None:
+def _report(error: TrainerError, events: EventLog | None) -> None:
     print(f'export: {error.code}: {error}', file=sys.stderr, flush=True)
     if events is None:
         return

@@ -1,4 +1,4 @@
-"""A feature set as extraction makes it: vectors of length one in fp16, their ids beside them, and what was rejected; in parts."""
+"""A feature set in the format of extraction: fp16 vectors of length one with their ids, and the rejected images; in parts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cairn_trainer.digest import sha256_of
 
 _PART_ROWS = 250_000
 _HEADER_BYTES = 128
-"""Of an `.npy` file: numpy wants a multiple of 64, and any shape fits into 128."""
+"""Size of an `.npy` header: numpy requires a multiple of 64, and any shape fits into 128."""
 _DIGEST_BYTES = 16
 
 
 class FeatureSetWriter:
-    """Writes vectors as they come; what it keeps is a part's ids, and 16 bytes a row to find an id that comes twice."""
+    """Writes vectors as they arrive; keeps only the ids of one part, and 16 bytes per row to find duplicate ids."""
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.dim = dim
@@ -34,10 +34,10 @@ class FeatureSetWriter:
         self._bad: list[str] = []
 
     def add(self, names: list[str], vectors: NDArray[Any]) -> None:
-        """Vectors [N, dim] of images; one that is zero or not finite is recorded as rejected.
+        """Adds vectors [N, dim] of images; zero or non-finite vectors are recorded as rejected.
 
         Raises:
-            OSError: as writing does.
+            OSError: writing failed.
         """
         for name in names:
             self._digests += hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
@@ -47,19 +47,19 @@ class FeatureSetWriter:
             names, vectors = names[room:], vectors[room:]
 
     def finish(self) -> None:
-        """Writes what is left of the last part."""
+        """Writes the rest of the last part."""
         if self._vectors is not None:
             self._end_part()
 
     def close(self) -> None:
-        """Gives up what is not finished."""
+        """Discards the unfinished part."""
         if self._vectors is not None:
             self._vectors.close()
 
     def repetition(self) -> tuple[int, int] | None:
-        """The numbers of two rows of the same image, the first that is there twice; None when there is none."""
+        """The row numbers of the first duplicate image; None if there is none."""
         digests = np.frombuffer(self._digests, dtype=[('high', '<u8'), ('low', '<u8')])
-        order = np.lexsort((digests['low'], digests['high']))  # stable: equal ones stay in their order
+        order = np.lexsort((digests['low'], digests['high']))  # stable: keeps the order of equal ones
         is_repeated = digests[order[1:]] == digests[order[:-1]]
         if not is_repeated.any():
             return None

@@ -1,5 +1,5 @@
-"""Arrays of numbers or texts as numpy's pickles hold them, without numpy's functions: what the pickles name is answered by stand-ins,
-which take the same arguments and check them. The content of a large array stays in the file and is read in rows.
+"""Arrays of numbers or strings in numpy's pickles, without calling numpy's functions: names in the pickles resolve to
+stand-ins, which take the same arguments and check them. The content of a large array stays in the file and is read in rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLAIN_DTYPE = re.compile(r'f[248]|U\d{1,4}')
 
 @dataclass(frozen=True)
 class FileBytes:
-    """Bytes that a pickle holds, left where they are."""
+    """Bytes in a pickle, not read yet."""
 
     path: Path
     offset: int
@@ -30,7 +30,7 @@ class FileBytes:
 
 @dataclass(frozen=True)
 class FileArray:
-    """An array whose content lies in a file: floating point or texts of one or two dimensions."""
+    """An array whose content is in a file: floating point numbers or strings, in one or two dimensions."""
 
     content: FileBytes
     dtype: np.dtype
@@ -66,7 +66,7 @@ class FileArray:
 
 
 class DtypeStandIn:
-    """Stands for numpy.dtype: floating point, or texts."""
+    """Replaces numpy.dtype: floating point, or strings."""
 
     def __init__(self, name: object, _align: object = False, _copy: object = True) -> None:
         if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name.lstrip('<>=|')):
@@ -74,13 +74,13 @@ class DtypeStandIn:
         self.value = np.dtype(name.lstrip('=|'))
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        # (version, byte order, ...): the rest describes records, which these are not.
+        # (version, byte order, ...): the rest describes records, which are not supported.
         if state[1] in ('<', '>'):
             self.value = self.value.newbyteorder(state[1])
 
 
 class ArrayStandIn:
-    """Stands for the empty array that numpy's pickles begin with; its state has the content."""
+    """Replaces the empty array that numpy's pickles begin with; its state has the content."""
 
     value: NDArray[Any] | FileArray = np.empty(0)
 
@@ -90,7 +90,7 @@ class ArrayStandIn:
 
 
 class _ArrayType:
-    """Stands for numpy.ndarray, which the pickles only name."""
+    """Replaces numpy.ndarray, which the pickles only name."""
 
 
 def _begin(kind: object, *_: object) -> ArrayStandIn:
@@ -107,7 +107,7 @@ def _from_buffer(content: object, dtype: object, shape: object, order: object) -
 
 def _array_of(content: object, dtype: object, shape: object, order: object) -> NDArray[Any] | FileArray:
     if not isinstance(dtype, DtypeStandIn) or not isinstance(content, bytes | bytearray | FileBytes) or order not in ('C', 'F'):
-        raise RefusedError('an array that is more than numbers or texts')
+        raise RefusedError('an array of something other than numbers or strings')
     if isinstance(content, bytes | bytearray):
         return np.frombuffer(content, dtype.value).reshape(shape, order=order)  # type: ignore[call-overload]
     sides = shape if isinstance(shape, tuple) else (shape,)
@@ -119,8 +119,8 @@ def _array_of(content: object, dtype: object, shape: object, order: object) -> N
 STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ('numpy', 'ndarray'): _ArrayType,
     ('numpy', 'dtype'): DtypeStandIn,
-    # numpy 2 moved its inside from `core` to `_core`.
+    # numpy 2 moved its internals from `core` to `_core`.
     **{(f'numpy.{core}.multiarray', '_reconstruct'): _begin for core in ('core', '_core')},
     **{(f'numpy.{core}.numeric', '_frombuffer'): _from_buffer for core in ('core', '_core')},
 }
-"""What a pickle may name, and what is called in its place."""
+"""The names that a pickle may use, and their replacements."""

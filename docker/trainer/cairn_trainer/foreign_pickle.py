@@ -1,4 +1,4 @@
-"""Pickles from elsewhere: plain values, and nothing else. No class or function of the file is ever called."""
+"""Third-party pickles: only plain values. No class or function named in the file is ever called."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.errors import TrainerError, from_os_error
 
 
 class RefusedError(pickle.UnpicklingError):
-    """What the file names and no file of its kind needs."""
+    """The file uses a name that files of its kind do not need."""
 
 
 def named(value: object) -> str:
-    """A value of a file for a message: short, and never written out where it is nested, which may take for ever."""
+    """A value of a file for a message: short; nested values are not printed, which could take forever."""
     if isinstance(value, str):
         return repr(value[:100])
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 10**15):
@@ -25,11 +25,11 @@ def named(value: object) -> str:
 
 
 @contextmanager
-def told_of(path: Path) -> Iterator[None]:
-    """Gives the faults of unpickling their codes.
+def unpickling_errors(path: Path) -> Iterator[None]:
+    """Converts errors of unpickling to TrainerErrors.
 
     Raises:
-        TrainerError: `unsafe_file`, naming what the file asks for beyond plain data; `unreadable_file` when it is cut off or no pickle;
+        TrainerError: `unsafe_file`, naming what the file requests beyond plain data; `unreadable_file` if it is truncated or not a pickle;
             `missing_file`.
     """
     try:
@@ -37,11 +37,11 @@ def told_of(path: Path) -> Iterator[None]:
     except TrainerError:
         raise
     except OSError as error:
-        raise of_os_error(error, f'reading {path}') from error
+        raise from_os_error(error, f'reading {path}') from error
     except RefusedError as error:
-        raise TrainerError('unsafe_file', f'{path} asks for {error} when it is read; a file of its kind needs nothing of that.') from error
-    except Exception as error:  # pickle lets many kinds through, by what is wrong where
-        raise TrainerError('unreadable_file', f'{path} is no whole pickle: {type(error).__name__}: {error}'[:500]) from error
+        raise TrainerError('unsafe_file', f'{path} requests {error} when it is loaded, which files of its kind do not need.') from error
+    except Exception as error:  # pickle raises many types of exceptions, depending on the fault
+        raise TrainerError('unreadable_file', f'{path} is not a complete pickle: {type(error).__name__}: {error}'[:500]) from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -50,10 +50,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds: lists, tuples, dicts, texts and numbers.
+    """The content of a pickle: lists, tuples, dicts, strings and numbers.
 
     Raises:
-        TrainerError: those of `told_of`.
+        TrainerError: those of `unpickling_errors`.
     """
-    with told_of(path), path.open('rb') as file:
+    with unpickling_errors(path), path.open('rb') as file:
         return _Unpickler(file).load()

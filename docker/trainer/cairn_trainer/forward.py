@@ -1,4 +1,4 @@
-"""From a batch to its loss, on the rank's device, in the precision that the stage asks for, and beside the other ranks."""
+"""From a batch to its loss, on the rank's device, in the stage's precision, together with the other ranks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _TYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class Outcome(NamedTuple):
-    """The loss and how many images are classified rightly without the margin: scalars on the device."""
+    """The loss, and the number of images classified correctly without the margin: scalars on the device."""
 
     loss: Tensor
     correct: Tensor
 
 
 class Forward:
-    """Owns how the network is laid out and run: memory format, compilation, autocast, and DistributedDataParallel for several ranks."""
+    """Configures how the network runs: memory format, compilation, autocast, and DistributedDataParallel for several ranks."""
 
     def __init__(self, net: EmbeddingNet, settings: TrainSettings, ranks: Ranks) -> None:
-        """Lays out the network's weights, which must be done before anything holds views of them. All ranks call it at the same time."""
+        """Sets the memory format of the weights, which must happen before views of them exist. All ranks call it at the same time."""
         self._net = net
         self._settings = settings
         self._device = ranks.device
@@ -44,7 +44,7 @@ class Forward:
             # In place, so that the state keys stay; embed() and features() of evaluation stay uncompiled.
             net.compile()
         if ranks.world > 1:
-            # The one channel of a depthwise convolution has any stride; nothing is lost by it.
+            # The stride of the single channel of a depthwise convolution is arbitrary; the warning is harmless.
             warnings.filterwarnings('ignore', message=r'(?s)Grad strides do not match bucket view strides.*grad\.sizes\(\) = \[\d+, 1, ')
             device_ids = [self._device] if self._device.type == 'cuda' else None
             with meeting():
@@ -53,7 +53,7 @@ class Forward:
     def __call__(self, batch: Batch) -> Outcome:
         """Does not wait for the device.
 
-        For a batch without an image black ones stand in, their loss times 0: the other ranks wait for this one's gradients.
+        A batch without images is replaced by black ones with a loss of 0: the other ranks wait for this rank's gradients.
         """
         is_empty = len(batch.rows) == 0
         if is_empty:
@@ -66,7 +66,7 @@ class Forward:
 
     @contextlib.contextmanager
     def part(self, *, is_last: bool) -> Iterator[None]:
-        """Around the forward and the backward pass of one batch of a step. The ranks exchange gradients in the last one of the step."""
+        """Context of the forward and backward pass of one batch. The ranks exchange gradients in the last batch of an optimizer step."""
         if self._ddp is None:
             yield
             return
@@ -74,10 +74,12 @@ class Forward:
             yield
 
     def rehearse(self) -> None:
-        """A pass whose gradients nobody uses. It changes no weight, running mean or random state. All ranks call it at the same time.
+        """A pass whose gradients are discarded. It does not change weights, running means or random states. All ranks call it at the same
+        time.
 
-        DistributedDataParallel orders its buckets by the first backward pass, and sums in another order before: without this the steps of
-        a resumed stage would differ from those of one that was not interrupted.
+        DistributedDataParallel orders its buckets by the first backward pass, and sums in another order before: without the rehearsal the
+        optimizer steps of
+        a resumed stage would differ from those of an uninterrupted one.
         """
         if self._ddp is None:
             return

@@ -9,13 +9,13 @@ import torch
 
 from cairn_trainer.errors import TrainerError
 
-_LEAST_FOR_BF16 = (8, 0)
+_MIN_FOR_BF16 = (8, 0)
 
 Capability = tuple[int, int]
 
 
 def check_gpu(device: torch.device, precision: str) -> None:
-    """Refuses a CUDA device that torch or the precision cannot use.
+    """Rejects a CUDA device that torch or the precision cannot use.
 
     Raises:
         TrainerError: `invalid_configuration`, naming the GPU.
@@ -27,9 +27,9 @@ def check_gpu(device: torch.device, precision: str) -> None:
 
 
 def why_unsupported(name: str, capability: Capability, architectures: Sequence[str], precision: str) -> str | None:
-    """Why a GPU cannot be used by a torch that is built for `architectures` (`sm_80`, `compute_90`); None when it can."""
+    """Why a torch built for `architectures` (`sm_80`, `compute_90`) cannot use a GPU; None if it can."""
     built = [(kind, (int(major), int(minor))) for kind, major, minor in re.findall(r'(sm|compute)_(\d+)(\d)', ' '.join(architectures))]
-    # Machine code runs on later chips of its generation, intermediate code (compute) on every later one.
+    # Machine code (sm) runs on later chips of its generation, intermediate code (compute) on all later chips.
     is_built = any(at <= capability and (kind == 'compute' or at[0] == capability[0]) for kind, at in built)
     if not is_built:
         versions = ', '.join(sorted({_text(at) for _, at in built}, key=float)) or 'none'
@@ -37,8 +37,8 @@ def why_unsupported(name: str, capability: Capability, architectures: Sequence[s
             f'The GPU {name} has compute capability {_text(capability)}; torch {torch.__version__} is built for {versions}. '
             'Use another GPU, or an image whose torch is built for this one.'
         )
-    if precision == 'bf16' and capability < _LEAST_FOR_BF16:
-        return f'The GPU {name} has compute capability {_text(capability)}; precision bf16 needs {_text(_LEAST_FOR_BF16)}. Use fp16.'
+    if precision == 'bf16' and capability < _MIN_FOR_BF16:
+        return f'The GPU {name} has compute capability {_text(capability)}; precision bf16 needs {_text(_MIN_FOR_BF16)}. Use fp16.'
     return None
 
 

@@ -1,4 +1,4 @@
-"""A backbone that computes in fp16, as autocast would: for the exported graph, which has no autocast."""
+"""A backbone that computes in fp16, like autocast: for the exported graph, which has no autocast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-# They sum squares over a map or a token, which passes fp16's largest number, 65504, at activations of a few dozen.
+# They sum squares over a map or a token, which overflows fp16 (65504) for activations of a few dozen.
 _NORMS = (nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -29,7 +29,7 @@ class HalfBackbone(nn.Module):
 
 @torch.no_grad()
 def _take_in_variance(norm: nn.BatchNorm2d) -> None:
-    """Multiplies the weights by what the variance does to them: beyond 65504 it would be infinite in fp16, and its channel nothing."""
+    """Folds the variance into the weights: above 65504 it would be infinite in fp16, and its channel zero."""
     if norm.running_var is None:
         return
     scale = (norm.running_var + norm.eps).rsqrt()

@@ -1,8 +1,8 @@
-"""`python -m cairn_trainer.import_features --out DIR FILE`: the reference's pickled features as a feature set of ours.
+"""`python -m cairn_trainer.import_features --out DIR FILE`: converts the reference's pickled features to a feature set.
 
-A pickle holds `probe_name_list` and `probe_feats` (or `index_...`: texts [N], floats [N, D]), or of a reference set a dict of name to
-vector. One JSON object on standard output: rows, rejected rows and files; or `{"code", "message"}` of why it is refused; then no file
-is written. Memory does not grow with the number of vectors.
+A pickle contains `probe_name_list` and `probe_feats` (or `index_...`: strings [N], floats [N, D]), or for a reference set a dict from name
+    to vector. One JSON object on standard output: rows, rejected rows and files; or `{"code", "message"}` if it is rejected, and then no
+    file is written. Memory does not grow with the number of vectors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
-from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.errors import TrainerError, from_os_error
 from cairn_trainer.feature_set import FeatureSetWriter
 from cairn_trainer.foreign_pickle import named
 from cairn_trainer.pickled_items import Array, read_items
@@ -29,11 +29,11 @@ from cairn_trainer.pickled_items import Array, read_items
 _ID = re.compile(r'[0-9A-Za-z_-]{3,64}')
 _PAIRS = (('probe_name_list', 'probe_feats'), ('index_name_list', 'index_feats'))
 _BLOCK_VALUES = 2**22
-"""Numbers that are taken up at a time: 32 MiB as fp64."""
+"""Numbers that are processed at a time: 32 MiB as fp64."""
 
 
 class _Import:
-    """Takes a pickle's items up: two arrays, or a vector a name."""
+    """Receives the items of a pickle: two arrays, or one vector per name."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.writer: FeatureSetWriter | None = None
@@ -49,7 +49,7 @@ class _Import:
         """One item of the file.
 
         Raises:
-            TrainerError: `unreadable_file` for vectors of different lengths; `bad_row` for an id that is none.
+            TrainerError: `unreadable_file` for vectors of different lengths; `bad_row` for an invalid id.
         """
         if array is not None and any(key in pair for pair in _PAIRS):
             self._arrays[key] = array
@@ -65,22 +65,22 @@ class _Import:
             self._write_block()
 
     def finish(self) -> FeatureSetWriter:
-        """Writes what is left; the finished writer.
+        """Writes the rest; returns the finished writer.
 
         Raises:
-            TrainerError: `unreadable_file` for another form; `bad_row` for an id that is none or is there twice.
+            TrainerError: `unreadable_file` for another structure; `bad_row` for an invalid or duplicate id.
         """
         pair = next(((names, vectors) for names, vectors in _PAIRS if names in self._arrays and vectors in self._arrays), None)
         if pair is not None and self.writer is None:
             self._take_pair(*(self._arrays[key] for key in pair))
         elif pair is not None or self.writer is None or not self._is_of_vectors_alone:
-            raise TrainerError('unreadable_file', f'{self._path} has neither NAME_name_list and NAME_feats nor one vector a name alone.')
+            raise TrainerError('unreadable_file', f'{self._path} has neither NAME_name_list and NAME_feats nor one vector per name.')
         self._write_block()
         assert self.writer is not None
         self.writer.finish()
         repeated = self.writer.repetition()
         if repeated is not None:
-            raise TrainerError('bad_row', f'{self._path}: the rows {repeated[0]} and {repeated[1]} are of the same image.')
+            raise TrainerError('bad_row', f'{self._path}: rows {repeated[0]} and {repeated[1]} have the same image.')
         return self.writer
 
     def _take_pair(self, names: Array, vectors: Array) -> None:
@@ -105,26 +105,26 @@ class _Import:
     def _write(self, names: list[str], vectors: NDArray[Any]) -> None:
         for number, name in enumerate(names, self._row):
             if not _ID.fullmatch(name):
-                raise TrainerError('bad_row', f'{self._path}, row {number}: {named(name)} is no image id.')
+                raise TrainerError('bad_row', f'{self._path}, row {number}: {named(name)} is not an image id.')
         self._row += len(names)
         assert self.writer is not None
         try:
             self.writer.add(names, vectors)
-        except OSError as error:  # not of the file that is read meanwhile
-            raise of_os_error(error, f'writing {self._folder}') from error
+        except OSError as error:  # not an error of the file that is being read
+            raise from_os_error(error, f'writing {self._folder}') from error
 
 
 def import_features(path: Path, out: Path) -> dict[str, Any]:
-    """Writes a feature set below `out`: vectors of length 1 in fp16; a vector that is zero or not finite is recorded as rejected.
+    """Writes a feature set to `out`: fp16 vectors of length 1; a vector that is zero or not finite is recorded as rejected.
 
     Raises:
-        TrainerError: `unreadable_file` for another form; `bad_row` for an id that is none or is there twice; `unsafe_file`, `missing_file`;
-            `name_taken` when the folder holds something; `storage_full`.
+        TrainerError: `unreadable_file` for another structure; `bad_row` for an invalid or duplicate id; `unsafe_file`, `missing_file`;
+            `name_taken` if the folder is not empty; `storage_full`.
     """
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         if out.exists() and any(out.iterdir()):
-            raise TrainerError('name_taken', f'{out} holds something already; give a folder that is empty or not there.')
+            raise TrainerError('name_taken', f'{out} is not empty; name a folder that is empty or does not exist.')
         part.mkdir(parents=True, exist_ok=False)
         try:
             written = _write_all(path, part)
@@ -134,7 +134,7 @@ def import_features(path: Path, out: Path) -> dict[str, Any]:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise of_os_error(error, f'writing {out}') from error
+        raise from_os_error(error, f'writing {out}') from error
     source = {'path': str(path), 'sha256': sha256_of(path)}
     return {'rows': written.rows, 'rejected': written.rejected, 'dim': written.dim, 'files': written.files, 'from': source}
 
@@ -150,7 +150,7 @@ def _write_all(path: Path, folder: Path) -> FeatureSetWriter:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the command line and imports; the exit code."""
+    """Parses the command line and imports; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m cairn_trainer.import_features', description="Imports the reference's pickled features."
     )

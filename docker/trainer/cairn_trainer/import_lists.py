@@ -1,7 +1,7 @@
-"""`python -m cairn_trainer.import_lists --out DIR FILE...`: the reference's pickled lists as Parquet in our columns.
+"""`python -m cairn_trainer.import_lists --out DIR FILE...`: converts the reference's pickled lists to Parquet with Cairn's columns.
 
-A pickle holds tuples (path of the image, label, 0 or 1 for noisy, continent or -1), in the list's order. One JSON object on standard
-output: the lists by name, or `{"code", "message"}` of why they are refused; then none is written.
+A pickle contains tuples (path of the image, label, 0 or 1 for noisy, continent or -1), in the list's order. One JSON object on
+    standard output: the lists by name, or `{"code", "message"}` if one is rejected, and then none is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
-from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.errors import TrainerError, from_os_error
 from cairn_trainer.foreign_pickle import named, read_pickle
 
 LIST_OF_FILE = {
@@ -29,7 +29,7 @@ LIST_OF_FILE = {
     'cache_test_list.pkl': 'test',
     'cache_all_list.pkl': 'all',
 }
-"""The names under which the reference keeps its lists."""
+"""The file names of the reference's lists."""
 
 _LETTER = '[0-9A-Za-z_-]'
 _PATH = re.compile(
@@ -52,14 +52,14 @@ _ROW_GROUP = 122_880
 
 
 def read_list(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """A pickled list as a table, and its counts. The country of a row is in no pickle, so it is null.
+    """A pickled list as a table, and its counts. The pickles have no countries, so the column is null.
 
     Raises:
         TrainerError: `bad_row`, naming the row (from 0) and what is wrong with it; those of `read_pickle`.
     """
     rows = read_pickle(path)
     if not isinstance(rows, list) or not rows:
-        raise TrainerError('unreadable_file', f'{path} holds a {type(rows).__name__}, not a list of rows.')
+        raise TrainerError('unreadable_file', f'{path} contains a {type(rows).__name__}, not a list of rows.')
     columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
     numbers: dict[str, int] = {}
     for number, row in enumerate(rows):
@@ -83,7 +83,7 @@ def read_list(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 def _parts_of(row: object) -> tuple[str, dict[str, Any]]:
     if not isinstance(row, tuple) or len(row) != 4:
-        return 'it is no tuple of path, label, noisy and continent', {}
+        return 'it is not a tuple of path, label, noisy and continent', {}
     path, label, noisy, continent = row
     found = _PATH.fullmatch(path) if isinstance(path, str) else None
     if found is None:
@@ -99,16 +99,16 @@ def _parts_of(row: object) -> tuple[str, dict[str, Any]]:
 
 
 def import_lists(files: Sequence[Path], out: Path, name: str | None) -> dict[str, Any]:
-    """Writes `lists/NAME.parquet` below `out` for each file, or each known one of a folder; the counts and digests by list.
+    """Writes `lists/NAME.parquet` in `out` for each file, or each known one of a folder; returns counts and digests by list.
 
     Raises:
-        TrainerError: as `read_list`; `invalid_configuration` when a file's name tells no list, or two files are one; `missing_file` for
-            what is not there and for a folder without any; `storage_full`.
+        TrainerError: as `read_list`; `invalid_configuration` for an unknown file name, or two files of the same list; `missing_file` for
+            a missing file or a folder without lists; `storage_full`.
     """
     named = _by_list(files, name)
     folder = out / 'lists'
     parts: list[tuple[Path, Path]] = []
-    told: dict[str, Any] = {}
+    counts_by_list: dict[str, Any] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for list_name, path in named.items():
@@ -117,15 +117,15 @@ def import_lists(files: Sequence[Path], out: Path, name: str | None) -> dict[str
             parts.append((part, final))
             pq.write_table(table, part, compression='zstd', row_group_size=_ROW_GROUP, use_dictionary=['label', 'noisy', 'continent'])
             made = {'path': str(final), 'sha256': sha256_of(part), 'bytes': part.stat().st_size}
-            told[list_name] = {**counts, **made, 'from': {'path': str(path), 'sha256': sha256_of(path)}}
+            counts_by_list[list_name] = {**counts, **made, 'from': {'path': str(path), 'sha256': sha256_of(path)}}
         for part, final in parts:
             part.rename(final)
     except OSError as error:
-        raise of_os_error(error, f'writing {folder}') from error
+        raise from_os_error(error, f'writing {folder}') from error
     finally:
         for part, _ in parts:
             part.unlink(missing_ok=True)
-    return {'lists': told}
+    return {'lists': counts_by_list}
 
 
 def _by_list(files: Sequence[Path], name: str | None) -> dict[str, Path]:
@@ -133,14 +133,17 @@ def _by_list(files: Sequence[Path], name: str | None) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for given in files:
         if not given.exists():
-            raise TrainerError('missing_file', f'There is no file or folder {given}.')
+            raise TrainerError('missing_file', f'File or folder not found: {given}.')
         within = [given / file for file in LIST_OF_FILE if (given / file).is_file()] if given.is_dir() else [given]
         if not within:
             raise TrainerError('missing_file', f'The folder {given} has none of {known}.')
         for path in within:
             list_name = name or LIST_OF_FILE.get(path.name)
             if list_name is None:
-                raise TrainerError('invalid_configuration', f'The name of {path} tells no list; known are {known}. Name it with --list.')
+                raise TrainerError(
+                    'invalid_configuration',
+                    f'The file name {path} does not identify a list; known names are {known}. Name the list with --list.',
+                )
             if list_name in named:
                 raise TrainerError('invalid_configuration', f'{named[list_name]} and {path} are both the list {list_name}.')
             named[list_name] = path
@@ -148,7 +151,7 @@ def _by_list(files: Sequence[Path], name: str | None) -> dict[str, Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parses the command line and imports; the exit code."""
+    """Parses the command line and imports; returns the exit code."""
     parser = argparse.ArgumentParser(prog='python -m cairn_trainer.import_lists', description="Imports the reference's pickled lists.")
     parser.add_argument('files', type=Path, nargs='+')
     parser.add_argument('--out', type=Path, required=True)

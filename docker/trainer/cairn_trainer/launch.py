@@ -1,14 +1,14 @@
-"""`python -m cairn_trainer.launch <torchrun's arguments> -m cairn_trainer --config stage.json`: torchrun, adjusted to an agent's needs.
+"""`python -m cairn_trainer.launch <torchrun's arguments> -m cairn_trainer --config stage.json`: torchrun, adapted to the agent.
 
 - The launcher dies with its parent, and the ranks with the launcher.
-- With --standalone the ranks meet through files and 127.0.0.1, and no name server is asked: where none answers, a question takes 10 s.
-- SIGTERM is passed on to the ranks, which save a checkpoint and end; they get the time that the sender gives them, not torchrun's limit.
-- SIGUSR1 is passed on too: each rank then writes its stacks to stderr.
-- It ends with the exit code of the first rank that failed, and tells in the event file of a rank that could not tell itself (a kill, a
-  lack of memory).
-- Without a GPU the ranks are forked from this process, which has torch and its compiler in memory already: that saves each rank the
-  imports, four seconds of a core. With a GPU they are started anew, since CUDA does not outlive a fork; in Python's isolated mode, as
-  this launcher is.
+- With --standalone the ranks rendezvous through files and 127.0.0.1, without DNS queries, which take 10 s if no name server responds.
+- SIGTERM is forwarded to the ranks, which save a checkpoint and end; they have the sender's grace period, not torchrun's.
+- SIGUSR1 is forwarded too: each rank then writes its stacks to stderr.
+- It exits with the code of the first rank that failed, and reports in the event file a rank that could not report itself (killed, out
+      of memory).
+- Without a GPU the ranks are forked from this process, which already has torch and its compiler in memory: this saves
+      the imports in each rank, four seconds of CPU time. With a GPU they are started as new processes, since CUDA does not survive a
+      fork; in Python's isolated mode, like this launcher.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from cairn_trainer import start
 from cairn_trainer.config import events_path_of
-from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, of_ended_process
+from cairn_trainer.errors import EXIT_INTERNAL, EXIT_OK, TrainerError, from_ended_process
 from cairn_trainer.events import EventLog
 from cairn_trainer.lifetime import ask_to_stop, die_with_parent, end_process
 
@@ -41,17 +41,17 @@ _LOOPBACK = '127.0.0.1'
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the ranks to their end; the exit code."""
+    """Runs the ranks until they end; returns the exit code."""
     die_with_parent()
     _pass_signals_on()
     events = _open_events(arguments)
-    # Importing allocates hundreds of thousands of objects that stay; collecting among them costs a tenth of the start.
+    # Importing allocates hundreds of thousands of permanent objects; collecting them takes a tenth of the startup time.
     gc.disable()
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    socket.getfqdn = lambda name='': name or _LOOPBACK  # the elastic agent asks for it, for its records only
+    socket.getfqdn = lambda name='': name or _LOOPBACK  # required by the elastic agent, for its records only
     parsed = torchrun.parse_args(list(arguments))
     is_ours = parsed.module and parsed.training_script == _MODULE
     with tempfile.TemporaryDirectory(prefix='cairn-launch-') as records:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
             elastic_launch(config, entrypoint)(*entrypoint_arguments)
         except ChildFailedError as error:
             failure = error.get_first_failure()[1]
-            _tell_of_silent_end(failure, events)
+            _report_silent_end(failure, events)
             return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     return EXIT_OK
 
@@ -90,9 +90,9 @@ def _forked_rank(arguments: list[str]) -> None:
 
 
 def _adjust(parsed: argparse.Namespace, records: str) -> None:
-    """torchrun's options as this launcher needs them; `records` is a folder for the agent's own files."""
+    """torchrun's options for this launcher; `records` is a folder for the elastic agent's files."""
     if parsed.standalone:
-        # Files, not torch's TCP store: that asks a name server for the name of ::ffff:127.0.0.1, in the agent and in every rank.
+        # Files, not torch's TCP store, which does a reverse DNS lookup of ::ffff:127.0.0.1 in the agent and in every rank.
         parsed.standalone = False
         parsed.rdzv_backend = 'c10d'
         parsed.rdzv_endpoint = f'{records}/agent'
@@ -105,11 +105,11 @@ def _adjust(parsed: argparse.Namespace, records: str) -> None:
     if parsed.master_port is None:
         parsed.master_port = 29500
     parsed.log_dir = parsed.log_dir or records
-    # This one ends the run in torchrun's way; SIGTERM, SIGINT and SIGHUP are ours.
+    # This signal ends the run in torchrun's way; this launcher handles SIGTERM, SIGINT and SIGHUP.
     parsed.signals_to_handle = 'SIGQUIT'
-    # Each rank sets its threads itself; unset, torchrun would warn.
+    # Each rank sets its threads itself; without this torchrun would warn.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    # The ranks and this launcher say what happened; the agent's own account is a page of traceback.
+    # The ranks and this launcher report what happened; the elastic agent would print a page of traceback.
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
 
 
@@ -117,7 +117,7 @@ def _pass_signals_on() -> None:
     launcher = os.getpid()
 
     def to_ranks(number: int) -> None:
-        # A rank just forked has this handler too, until it sets its own.
+        # A newly forked rank also has this handler, until it sets its own.
         for child in _children() if os.getpid() == launcher else []:
             os.kill(child, number)
 
@@ -132,7 +132,7 @@ def _pass_signals_on() -> None:
 
 
 def _children() -> list[int]:
-    """The processes that this one started and that live."""
+    """The live child processes."""
     found: list[int] = []
     for thread in Path('/proc/self/task').iterdir():
         found += map(int, (thread / 'children').read_text(encoding='ascii').split())
@@ -140,7 +140,7 @@ def _children() -> list[int]:
 
 
 def _open_events(arguments: Sequence[str]) -> EventLog | None:
-    """The event file of the stage, when the arguments lead to one."""
+    """The event file of the stage, if the arguments name one."""
     if '--config' not in arguments[:-1]:
         return None
     path = events_path_of(Path(arguments[list(arguments).index('--config') + 1]))
@@ -151,15 +151,15 @@ def _open_events(arguments: Sequence[str]) -> EventLog | None:
         return None
 
 
-def _tell_of_silent_end(failure: ProcessFailure, events: EventLog | None) -> None:
+def _report_silent_end(failure: ProcessFailure, events: EventLog | None) -> None:
     code = failure.exitcode
-    told = of_ended_process(f'Rank {failure.local_rank} (pid {failure.pid})', code)
-    print(f'launcher: {told}', file=sys.stderr, flush=True)
+    failure_error = from_ended_process(f'Rank {failure.local_rank} (pid {failure.pid})', code)
+    print(f'launcher: {failure_error}', file=sys.stderr, flush=True)
     is_silent = code < 0 or code == EXIT_INTERNAL or code == 1
     if events is None or not is_silent or events.has_failed():
         return
     try:
-        events.emit('failed', code=told.code, message=str(told))
+        events.emit('failed', code=failure_error.code, message=str(failure_error))
     except TrainerError as error:
         print(f'launcher: the failure cannot be recorded: {error}', file=sys.stderr, flush=True)
 

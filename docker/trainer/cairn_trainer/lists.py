@@ -1,4 +1,4 @@
-"""A list of images: a Parquet file, and the bytes that its rows point to, in a folder tree or inside tars."""
+"""A list of images: a Parquet file, and the image files of its rows, in a folder tree or in tars."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class ImageList:
     """The rows of a list, in the file's order.
 
     Attributes:
-        labels: int64 [rows]; -1 where the list says that no label is known.
-        is_noisy: bool [rows]; False where the list has no such column.
-        image_of_row: int32 [rows], the row's image as a number: a list may name one image in several rows.
-        images: how many distinct images there are.
+        labels: int64 [rows]; -1 for an unknown label.
+        is_noisy: bool [rows]; False if the list has no such column.
+        image_of_row: int32 [rows], the number of the row's image: an image may be in several rows.
+        images: number of distinct images.
     """
 
     def __init__(self, path: Path, image_root: Path, *, is_labelled: bool) -> None:
         """Reads the columns, not the images.
 
         Raises:
-            TrainerError: `missing_file`, `missing_column`, `bad_row` when the file is no Parquet or has no row, `storage_failed` when
-                the image folder is gone or empty.
+            TrainerError: `missing_file`, `missing_column`, `bad_row` if the file is not Parquet or has no rows, `storage_failed` if
+            the image folder is missing or empty.
         """
         self._path = path
         self._files = ImageFiles(image_root)
@@ -57,17 +57,17 @@ class ImageList:
     def _column(self, name: str, *, missing: int | bool, dtype: type) -> NDArray:
         if name not in self._table.column_names:
             return np.full(self.rows, missing, dtype)
-        # `noisy` is 0 or 1 in our lists and may be boolean in others'.
+        # `noisy` is 0 or 1 in Cairn's lists and may be boolean in others.
         return pc.fill_null(self._table[name], pa.scalar(missing).cast(self._table.schema.field(name).type)).to_numpy().astype(dtype)
 
     def check(self, rows: int, classes: int) -> None:
-        """Compares the list with what is known of it.
+        """Checks the list against the expected rows and classes.
 
         Raises:
-            TrainerError: `corrupt_artifact` for another number of rows, `bad_row` for a label that the classes do not have.
+            TrainerError: `corrupt_artifact` for another number of rows, `bad_row` for a label above the number of classes.
         """
         if self.rows != rows:
-            raise TrainerError('corrupt_artifact', f'{self._path} has {self.rows} rows, not {rows}. Fetch it again.')
+            raise TrainerError('corrupt_artifact', f'{self._path} has {self.rows} rows, not {rows}. Download it again.')
         largest = int(self.labels.max())
         if largest >= classes:
             raise TrainerError('bad_row', f'{self._path} has the label {largest}, but the classifier has {classes} classes.')
@@ -104,8 +104,8 @@ class ImageList:
 
         Raises:
             BadImageError: the image is at fault.
-            TrainerError: `dataset_changed` when the file is not the one of which the list was made, `storage_failed` when the machine is
-                at fault.
+            TrainerError: `dataset_changed` if the file is not the one recorded in the list, `storage_failed` if the
+            machine is at fault.
         """
         registered = FileState(*(self._table[name][row].as_py() for name in _FILE_COLUMNS)) if self._knows_files else None
         tar = self._table['tar'][row].as_py() if self._is_in_tars else None
@@ -127,7 +127,8 @@ def read_parquet(path: Path, needed: list[str], known: list[str] | None = None) 
     """The columns `known` (by default `needed`) that a Parquet file has.
 
     Raises:
-        TrainerError: `missing_file`, `missing_column`, or `bad_row` when it is no Parquet file, has no row, or a null among `needed`'s ids.
+        TrainerError: `missing_file`, `missing_column`, or `bad_row` if it is not a Parquet file, has no rows, or a null in the ids of
+            `needed`.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -135,12 +136,12 @@ def read_parquet(path: Path, needed: list[str], known: list[str] | None = None) 
             missing = [name for name in needed if name not in present]
             if missing:
                 raise TrainerError('missing_column', f'{path} lacks {", ".join(missing)}; it has {_some(present)}.')
-            # One thread: a rank has one core, and the threads of a pool would be lost in forked loaders.
+            # One thread: a rank has one core, and the threads of a pool do not survive a fork of loaders.
             table = file.read([name for name in (known or needed) if name in present], use_threads=False)
     except FileNotFoundError as error:
         raise TrainerError('missing_file', f'The list {path} does not exist.') from error
     except (pa.ArrowInvalid, OSError) as error:
         raise TrainerError('bad_row', f'{path} cannot be read as Parquet: {error}.') from error
     if table.num_rows == 0:
-        raise TrainerError('bad_row', f'{path} has no row.')
+        raise TrainerError('bad_row', f'{path} has no rows.')
     return table.combine_chunks()

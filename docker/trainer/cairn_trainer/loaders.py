@@ -1,4 +1,4 @@
-"""Batches out of loader processes, which outlive a stop of their whole group and whose every trouble has a reason and an end."""
+"""Batches from loader processes, which survive a stop signal to their process group and whose failures are reported in limited time."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cairn_trainer.errors import TrainerError, of_ended_process
+from cairn_trainer.errors import TrainerError, from_ended_process
 from cairn_trainer.lifetime import die_with_parent
 
-# Less than the 600 s after which an agent takes a silent program for hung, so that the reason is told.
+# Less than the 600 s after which an agent considers a silent program hung, so that the reason is reported.
 _STUCK_SECONDS = 300
 _END_SECONDS = 1.0
 _BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
 class _Fault(NamedTuple):
-    """A TrainerError on its way out of a loader process. As an exception it would arrive as text."""
+    """A TrainerError passed out of a loader process. As an exception it would arrive as text."""
 
     code: str
     message: str
 
 
 class _Guarded(Dataset):
-    """A dataset whose TrainerErrors are items."""
+    """A dataset that returns TrainerErrors as items."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -48,10 +48,10 @@ class _Guarded(Dataset):
 def load(
     dataset: Dataset, keys: Iterable[Sequence[Any]], collate: Callable[[list[Any]], tuple], *, workers: int, pin: bool = False
 ) -> Iterator[Any]:
-    """One batch for each list of the dataset's keys, in order, collated; in `workers` loader processes, or in this one.
+    """One collated batch per list of the dataset's keys, in order; in `workers` loader processes, or in this one.
 
     Raises:
-        TrainerError: what the dataset raises; `shared_memory_full` or `program_failed` when a loader process ended or gives nothing.
+        TrainerError: what the dataset raises; `shared_memory_full` or `program_failed` if a loader process ended or hangs.
     """
     loader = DataLoader(
         _Guarded(dataset),
@@ -59,7 +59,7 @@ def load(
         collate_fn=_collated(collate, is_shared=workers > 0),
         num_workers=workers,
         pin_memory=pin,
-        # A generator of its own: the loader draws a seed, which must not move the rank's generator.
+        # A separate generator: the loader draws a seed, which must not advance the rank's generator.
         generator=torch.Generator(),
         worker_init_fn=_begin_worker if workers else None,
         multiprocessing_context='fork' if workers else None,
@@ -79,16 +79,16 @@ def load(
 def _begin(loader: DataLoader) -> tuple[Iterator[Any], list[BaseProcess]]:
     """The loader's batches and its processes.
 
-    These never hear a stop: sent to the whole group, it is for the rank to heed. From now on the end of one of them, but a good one, is
-    raised in the main thread at once, wherever that is.
+    They ignore stop signals: a signal to the whole group is handled by the rank. From now on the unexpected end of one of them is
+    raised in the main thread immediately, wherever it is.
     """
     before = multiprocessing.active_children()
-    # What is blocked here is blocked in what is forked here, from its first moment.
+    # Blocked signals are inherited by a fork, from its first moment.
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:
         batches = iter(loader)
         processes = [process for process in multiprocessing.active_children() if process not in before]
-        # Takes the place of torch's own handler, which raises a RuntimeError: inside a pass that looks like the end of another rank.
+        # Replaces torch's handler, which raises a RuntimeError: inside a pass that looks like the end of another rank.
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: _look_for_ends(processes))
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
@@ -98,11 +98,11 @@ def _begin(loader: DataLoader) -> tuple[Iterator[Any], list[BaseProcess]]:
 def _look_for_ends(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         if process.exitcode not in (None, 0):
-            raise of_ended_process(f'A loader process (pid {process.pid})', process.exitcode)
+            raise from_ended_process(f'A loader process (pid {process.pid})', process.exitcode)
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """Kills those that are left: torch would wait five seconds for each that stands still."""
+    """Kills the remaining processes: torch would wait five seconds for each that hangs."""
     signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
     for process in processes:
         process.kill()
@@ -121,7 +121,7 @@ def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Itera
         except TrainerError:
             raise
         except Exception:
-            # What a loader process breaks off by its end may be met before the end itself.
+            # The effects of a loader process's end may be seen before the end itself.
             ended = connection.wait([process.sentinel for process in processes], _END_SECONDS)
             for process in processes:
                 if process.sentinel in ended:
@@ -135,10 +135,10 @@ def _unpacked(batches: Iterator[Any], processes: Sequence[BaseProcess]) -> Itera
 
 @contextlib.contextmanager
 def _limited() -> Iterator[None]:
-    """Ends a wait for a batch. torch limits how long it waits on its queue, but not on a loader process that hands the memory over."""
+    """Limits the wait for a batch. torch limits the wait on its queue, but not on a loader process that transfers shared memory."""
 
     def give_up(_signal: int, _frame: FrameType | None) -> None:
-        message = f'No batch of images came within {_STUCK_SECONDS} s. See whether the file system of the images hangs.'
+        message = f'No batch of images arrived within {_STUCK_SECONDS} s. Check whether the file system of the images hangs.'
         raise TrainerError('program_failed', message)
 
     handler = signal.signal(signal.SIGALRM, give_up)
@@ -151,9 +151,9 @@ def _limited() -> Iterator[None]:
 
 
 def _collated(collate: Callable[[list[Any]], tuple], *, is_shared: bool) -> Callable[[list[Any]], tuple]:
-    """Collates, in a loader process into shared memory, through which a batch leaves it.
+    """Collates, in a loader process into shared memory, through which the batch is transferred.
 
-    Left to torch that happens in a thread, which prints that there is no room and goes on: the batch would be waited for without end.
+    torch would do this in a thread, which prints an error if the memory is full and continues: the rank would wait forever.
     """
 
     def collated(samples: list[Any]) -> tuple:

@@ -1,4 +1,4 @@
-"""ArcFace (arXiv 1801.07698), computed in fp32 and safe where a cosine is 1."""
+"""ArcFace (arXiv 1801.07698), computed in fp32 and stable for a cosine of 1."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _COSINE_BOUND = 1 - 1e-6
 
 
 class Classified(NamedTuple):
-    """The loss of a batch (a scalar) and how many of its images are classified rightly without the margin (a scalar)."""
+    """The loss of a batch (a scalar) and the number of its images classified correctly without the margin (a scalar)."""
 
     loss: Tensor
     correct: Tensor
 
 
 class ArcFace(nn.Module):
-    """A classifier whose target's angle is widened by a margin: `scale * cos(theta + margin)`.
+    """A classifier that adds a margin to the angle of the target: `scale * cos(theta + margin)`.
 
-    Where the angle is over pi - margin, cos(theta + margin) would rise again; there the target is `cos - margin * sin(margin)`.
+    For angles above pi - margin, cos(theta + margin) would rise again; there the target is `cos - margin * sin(margin)`.
     """
 
     def __init__(self, dimensions: int, classes: int, margin: float, scale: float) -> None:

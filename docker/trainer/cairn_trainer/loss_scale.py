@@ -1,4 +1,4 @@
-"""The factor on the loss that keeps small gradients from vanishing in fp16, and the guard that leaves out a step that is not finite."""
+"""The loss scale, which keeps small gradients from vanishing in fp16, and skips non-finite optimizer steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _NEVER = 2**31 - 1
 
 
 class LossScale:
-    """torch.amp.GradScaler: a step whose gradients are not finite is left out, and halves the scale; 2,000 others double it.
+    """torch.amp.GradScaler: a step with non-finite gradients is skipped and halves the scale; 2,000 finite steps double it.
 
-    All of it happens on the device, and nothing waits for it. Where no scale is needed it is 1 until a gradient is not finite, and 0.5
-    then, so that in any precision a scale under `LEAST` means that the stage has diverged. The gradients that it looks at are the same on
-    every rank, and so is the scale.
+    All of this happens on the device, without waiting. If no scale is needed it is 1 until a gradient is not finite, then 0.5, so that in
+    any precision a scale below `MIN` means that the stage has diverged. The gradients are the same on every rank, and so is the scale.
     """
 
-    LEAST = 1.0
+    MIN = 1.0
 
     def __init__(self, device: torch.device, *, is_needed: bool) -> None:
         first, growth_steps = (_FIRST, _GROWTH_STEPS) if is_needed else (1.0, _NEVER)
@@ -29,11 +28,11 @@ class LossScale:
         self._one = torch.ones((), device=device)
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """The loss times the scale, to begin a backward pass from."""
+        """The loss times the scale, for the backward pass."""
         return self._scaler.scale(loss)
 
     def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
-        """The optimizer's step, or none where a gradient is not finite; the scale of the next step, a scalar on the device."""
+        """Runs the optimizer step unless a gradient is not finite; returns the next scale, a scalar on the device."""
         self._scaler.step(optimizer)
         self._scaler.update()
         return self._scaler.scale(self._one)

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Keeps freed memory in the process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library not to give freed memory back to the kernel; False where it is not glibc, which alone can be told so.
+    """Configures the C library not to return freed memory to the kernel; returns False if it is not glibc.
 
-    Each training step asks for what the step before freed. Without this large tensors get fresh pages each time, and the kernel fills them
-    with zeros: a tenth and more of the processor time of a rank that trains on a CPU.
+    Each optimizer step allocates what the previous one freed. Without this large tensors get new pages each time, which the kernel
+    fills with zeros: 10 % or more of the CPU time of a rank that trains on a CPU.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, 'gnu_get_libc_version'):

@@ -1,4 +1,4 @@
-"""Means over the steps between two metric points."""
+"""Means over the optimizer steps between two metric points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Means(NamedTuple):
 
 
 class IntervalMeans:
-    """Collects steps until they are taken. Time spent outside steps (checkpoints, evaluations) does not count."""
+    """Accumulates steps until they are read. Time outside of steps (checkpoints, evaluations) does not count."""
 
     def __init__(self) -> None:
         self._clear()
@@ -26,7 +26,7 @@ class IntervalMeans:
         self._loss = self._correct = self._waited = self._seconds = 0.0
 
     def add(self, loss: float, correct: float, images: int, waited: float, seconds: float) -> None:
-        """One step: its mean loss, its images and how many were classified rightly over all ranks, and its seconds."""
+        """Adds one step: its mean loss, its images and correct predictions over all ranks, and its seconds."""
         self._steps += 1
         self._images += images
         self._loss += loss
@@ -35,7 +35,7 @@ class IntervalMeans:
         self._seconds += seconds
 
     def take(self) -> Means:
-        """The means of the steps added since the last call; there must be one."""
+        """The means of the steps added since the last call, at least one."""
         seconds = max(self._seconds, 1e-9)
         means = Means(
             loss=self._loss / self._steps,

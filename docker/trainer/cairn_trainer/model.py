@@ -1,4 +1,4 @@
-"""The network: backbone, generalised-mean pooling, neck, classifier; its initialisation and what of it is loaded from a checkpoint."""
+"""The network: backbone, generalised-mean pooling, neck, classifier; its initialisation and loading of checkpoints."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PIXEL_STD = 57.0
 
 _CLASSIFIER = 'classifier.weight'
 _UNUSED = frozenset({'base.fc.weight', 'base.fc.bias'})
-"""The classifier of ImageNet [1000, 2048], which the reference's networks with IBN, SE and split attention keep and never use."""
+"""The classifier of ImageNet [1000, 2048], which the reference's networks with IBN, SE and split attention contain but never use."""
 
 
 def pixel_mean(device: torch.device) -> Tensor:
-    """PIXEL_MEAN as fp32 [3] on a device, for which the host waits."""
+    """PIXEL_MEAN as fp32 [3] on a device; the host waits for the copy."""
     return torch.tensor(PIXEL_MEAN, dtype=torch.float32, device=device)
 
 
 def normalise(images: Tensor, memory_format: torch.memory_format = torch.contiguous_format, mean: Tensor | None = None) -> Tensor:
-    """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]. `mean` is `pixel_mean` where the caller has it."""
+    """Pixels uint8 [N, H, W, 3], RGB, to the network's input: fp32 [N, 3, H, W]. `mean` is `pixel_mean` if the caller has it."""
     mean = pixel_mean(images.device) if mean is None else mean
     return ((images.float() - mean) / PIXEL_STD).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
@@ -77,7 +77,7 @@ class EmbeddingNet(nn.Module):
         return self.head(self.base(images))
 
     def head(self, maps: Tensor) -> Tensor:
-        """The backbone's maps [N, C, h, w], in any precision, to embeddings [N, D], fp32: pooling and neck."""
+        """Pools the backbone's maps [N, C, h, w], in any precision, into embeddings [N, D], fp32: pooling and neck."""
         pooled = self.pool(maps)
         with torch.autocast(maps.device.type, enabled=False):
             return self.fcneck_bn(self.fcneck(pooled))
@@ -95,7 +95,7 @@ def load_weights(net: nn.Module, found: Mapping[str, Tensor], source: str, *, ma
     """Copies a checkpoint's weights into the network.
 
     With `may_grow`, a classifier of fewer classes fills the first rows and the others keep their initialisation: valid because the ids
-    of a smaller list are the first ids of a larger one. All else must fit.
+    of a smaller list are the first ids of a larger one. Everything else must match.
 
     Raises:
         TrainerError: `model_mismatch`, naming every key that is missing, unknown or of another shape.
@@ -108,9 +108,9 @@ def load_weights(net: nn.Module, found: Mapping[str, Tensor], source: str, *, ma
 
 
 def mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], may_grow: Sequence[str] = ()) -> list[str]:
-    """What keeps `found` from being copied into `wanted`, a phrase a tensor; tensors of `may_grow` may have fewer rows than wanted.
+    """Why `found` cannot be copied into `wanted`, one phrase per tensor; tensors in `may_grow` may have fewer rows.
 
-    The classifier of ImageNet that models of the reference keep is passed over.
+    The unused ImageNet classifier in models of the reference is ignored.
     """
     faults = [f'{key} is missing' for key in wanted if key not in found]
     faults += [f'{key} is unknown' for key in found if key not in wanted and key not in _UNUSED]
@@ -123,7 +123,7 @@ def mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], may_gr
 
 @torch.no_grad()
 def copy_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Copies tensors that have no mismatches; where `found` has fewer rows, the other rows of `wanted` stay."""
+    """Copies tensors without mismatches; if `found` has fewer rows, the other rows of `wanted` are kept."""
     for key, target in wanted.items():
         value = found[key]
         (target[: value.shape[0]] if value.shape != target.shape else target).copy_(value)

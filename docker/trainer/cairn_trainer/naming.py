@@ -1,4 +1,4 @@
-"""Names on the wire are camelCase, in Python snake_case; this is the one place that turns one into the other."""
+"""Converts Python's snake_case names to the camelCase names of the JSON."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """A checkpoint as ONNX, compared with PyTorch on real images.
 
-The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and gives `features`, fp32 [N, D] of length 1: normalisation and L2 are
-inside. With precision fp16 the backbone has its weights and computes in fp16; pooling (a third power), neck and L2 stay in fp32. The
-exporter is PyTorch's older one, by tracing: it takes 0.3 s where the newer (torch.export) takes 8 s for the same graph, since it needs
-neither torch._dynamo nor decompositions; these networks have no branches that tracing would miss.
+The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation and L2 are
+    included. With precision fp16 the backbone stores its weights and computes in fp16; pooling (a third power), neck and L2 stay in fp32.
+    The
+    exporter is PyTorch's older one, based on tracing: it takes 0.3 s instead of 8 s with the newer one (torch.export) for the same graph,
+    since it needs neither torch._dynamo nor decompositions; these networks have no branches that tracing would miss.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from cairn_trainer.checkpoint import write_torch_file
 from cairn_trainer.config import ExporterConfig
 from cairn_trainer.digest import sha256_of
-from cairn_trainer.errors import TrainerError, of_os_error
+from cairn_trainer.errors import TrainerError, from_os_error
 from cairn_trainer.events import EventLog
 from cairn_trainer.foreign_file import heads_of, read_stored_tensors
 from cairn_trainer.half_backbone import HalfBackbone
@@ -38,7 +39,7 @@ _BATCH = 8
 
 
 class Agreement(NamedTuple):
-    """The least cosine between the two programs' features, the image that has it, and how many images were compared."""
+    """The minimum cosine between the two programs' features, its image, and the number of images compared."""
 
     cosine: float
     worst_image: str
@@ -46,7 +47,7 @@ class Agreement(NamedTuple):
 
 
 class ExportedGraph(nn.Module):
-    """The network with what surrounds it: pixels uint8 [N, H, W, 3] to features fp32 [N, D] of length 1."""
+    """The network with pre- and postprocessing: pixels uint8 [N, H, W, 3] to features fp32 [N, D] of length 1."""
 
     def __init__(self, net: EmbeddingNet, precision: Literal['fp32', 'fp16']) -> None:
         super().__init__()
@@ -58,10 +59,10 @@ class ExportedGraph(nn.Module):
 
 
 def export(config: ExporterConfig, events: EventLog) -> None:
-    """Writes weights.pt and model.onnx into the output folder and tells `exported`.
+    """Writes weights.pt and model.onnx into the output folder and reports `exported`.
 
     Raises:
-        TrainerError: `model_mismatch` when the checkpoint does not fit the settings or ONNX Runtime differs from PyTorch;
+        TrainerError: `model_mismatch` if the checkpoint does not fit the settings or ONNX Runtime differs from PyTorch;
             `missing_file`, `corrupt_artifact`, `too_many_bad_images`, `storage_full`.
     """
     torch.set_num_threads(usable_cores())
@@ -71,14 +72,14 @@ def export(config: ExporterConfig, events: EventLog) -> None:
     onnx_path = write_onnx(net, config, folder / 'model.onnx')
     images, ids = _first_images(config, events)
     agreement = compare(net, onnx_path, images, ids)
-    print(f'ONNX Runtime follows PyTorch: least cosine {agreement.cosine:.7f} over {agreement.images} images', flush=True)
+    print(f'ONNX Runtime matches PyTorch: minimum cosine {agreement.cosine:.7f} over {agreement.images} images', flush=True)
     settings = config.settings
-    if not agreement.cosine >= settings.least_cosine:  # a cosine that is no number fails too
+    if not agreement.cosine >= settings.min_cosine_or_default:  # NaN fails too
         advice = ' Export with precision fp32, which has a wider range.' if settings.precision == 'fp16' else ''
         raise TrainerError(
             'model_mismatch',
-            f'{onnx_path} ({settings.precision}) differs from PyTorch: on the image {agreement.worst_image} the cosine is '
-            f'{agreement.cosine:.6f}; minCosine is {settings.least_cosine}.{advice}',
+            f'{onnx_path} ({settings.precision}) differs from PyTorch: for image {agreement.worst_image} the cosine is '
+            f'{agreement.cosine:.6f}; minCosine is {settings.min_cosine_or_default}.{advice}',
         )
     files = [
         {'name': 'model.onnx', 'path': str(onnx_path), 'sha256': sha256_of(onnx_path), 'bytes': onnx_path.stat().st_size},
@@ -99,16 +100,16 @@ def _load_net(config: ExporterConfig) -> EmbeddingNet:
 
 
 def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
-    """Writes the graph beside `path` and renames it; the path.
+    """Writes the graph to a temporary file and renames it; returns the path.
 
     Raises:
-        TrainerError: `storage_full`, `missing_file` when the folder does not exist.
+        TrainerError: `storage_full`; `missing_file` if the folder does not exist.
     """
     size = config.settings.image_size
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
         with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter('ignore')  # this exporter warns that it is the older one
+            warnings.simplefilter('ignore')  # the older exporter warns about its age
             torch.onnx.export(
                 ExportedGraph(net, config.settings.precision).eval(),
                 (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
@@ -131,7 +132,7 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
         onnx.save(model, part)
         part.replace(path)
     except OSError as error:
-        raise of_os_error(error, f'writing {path}') from error
+        raise from_os_error(error, f'writing {path}') from error
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -143,7 +144,7 @@ def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str]) 
     options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(onnx_path, options, providers=['CPUExecutionProvider'])
     cosines: list[float] = []
-    # One image alone first: a graph with a fixed batch size would fail here.
+    # A single image first: a graph with a fixed batch size would fail here.
     for start, end in [(0, 1), *((start, start + _BATCH) for start in range(1, len(ids), _BATCH))]:
         batch = images[start:end]
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""SGD with momentum, and the learning rate's cosine."""
+"""SGD with momentum, and the cosine schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cairn_trainer.loss_scale import LossScale
 class CosineSchedule:
     """The learning rate as a function of the epochs passed.
 
-    Linear from 0.01 x base to the rate's top over the first `warmup` epochs; else a half cosine over all epochs from the top to
-    0.002 x base. The cosine does not start anew after the warm-up, so the rate falls a little below its top where the two meet.
+    Linear from 0.01 x base to the peak over the first `warmup` epochs; then a half cosine over all epochs from the peak to
+    0.002 x base. The cosine also covers the warm-up epochs, so the rate drops slightly below the peak where the two meet.
 
-    The top is base, or for parameters that learn faster a multiple of it. Start and end are the same for all, as in the reference.
+    The peak is base, or a multiple of it for parameters that learn faster. Start and end are the same for all, as in the reference.
     """
 
     base: float
@@ -30,7 +30,7 @@ class CosineSchedule:
     def at(self, passed: float, factor: float = 1.0) -> float:
         """The learning rate after `passed` epochs (with fraction); iteration i of epoch e (both from 0) trains with e + i / steps.
 
-        `factor` is the multiple of base that is the top.
+        `factor` is the peak as a multiple of base.
         """
         top, start, end = self.base * factor, 0.01 * self.base, 0.002 * self.base
         if passed < self.warmup:
@@ -39,7 +39,7 @@ class CosineSchedule:
 
 
 class Sgd:
-    """torch.optim.SGD over named parameters; the rate of tensors whose name contains `bias` goes up to `bias_factor` times the base."""
+    """torch.optim.SGD over named parameters; the rate of tensors whose name contains `bias` peaks at `bias_factor` times the base."""
 
     def __init__(
         self,
@@ -59,19 +59,19 @@ class Sgd:
         groups = [group for group in groups if group['params']]
         self._optimizer = torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
         for parameter in self._named.values():
-            # Left to its first step, torch takes whatever lies in fresh memory for the velocity when that step is left out.
+            # Otherwise torch uses uninitialised memory as the velocity if the first step is skipped.
             self._optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
 
     def zero_grad(self) -> None:
         self._optimizer.zero_grad()
 
     def step(self, passed: float, scale: LossScale) -> Tensor:
-        """Moves every parameter against its gradient, or none where one is not finite; the loss scale afterwards, on the device.
+        """Updates every parameter, or none if a gradient is not finite; returns the new loss scale, on the device.
 
         `passed` is in epochs, with fraction.
 
         Raises:
-            RuntimeError: a parameter got no gradient. Left alone it would keep its value, and nobody would hear of it.
+            RuntimeError: a parameter got no gradient, and would silently keep its value.
         """
         missing = [name for name, parameter in self._named.items() if parameter.grad is None]
         if missing:

@@ -1,8 +1,8 @@
-"""The items of a dict that a pickle holds, one after another, in memory that does not grow with their number.
+"""The items of a pickled dict, one after another, in memory that does not grow with their number.
 
-Python's own unpickler keeps all: the dict, and of each value what the file might refer to again (its memo). Here a first pass collects
-what the file does refer to again, and a second one hands each item on and keeps nothing else of the memo. Both go by opcodes, which takes
-12 to 17 s of a core for a million vectors by name.
+Python's unpickler keeps everything: the dict, and all values that the file might refer to again (its memo). Here a first pass
+    collects the references in the file, and a second one passes each item on and keeps only the referenced part of the memo. Both process
+    opcodes, which takes 12 to 17 s of CPU time for a million vectors by name.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from numpy.typing import NDArray
 
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_arrays import STAND_INS, ArrayStandIn, DtypeStandIn, FileArray, FileBytes
-from cairn_trainer.foreign_pickle import RefusedError, named, told_of
+from cairn_trainer.foreign_pickle import RefusedError, named, unpickling_errors
 
 Array = NDArray[Any] | FileArray
 
 _BUFFER = 2**20
 _LEFT_IN_FILE = 2**16
-"""Content of more bytes than this stays in the file."""
+"""Content of more bytes than this is left in the file."""
 _LONGEST_TEXT = 2**16
-_MOST_REFERENCES = 1_000_000
-"""Of distinct values that a file refers to again; the reference's have a dozen."""
+_MAX_REFERENCES = 1_000_000
+"""Distinct values that a file refers to again; the reference's files have a dozen."""
 
 
 def read_items(path: Path, on_item: Callable[[str, Array | None], None]) -> None:
-    """Calls `on_item` with each key of a pickled dict, in the file's order, and the array that it has; None for what is no array.
+    """Calls `on_item` with each key of a pickled dict, in the file's order, and its array; None for other values.
 
     Raises:
-        TrainerError: `unreadable_file` when the file holds something else; those of `told_of` and of `on_item`.
+        TrainerError: `unreadable_file` if the file contains something else; those of `unpickling_errors` and of `on_item`.
     """
-    with told_of(path), path.open('rb', buffering=_BUFFER) as file:
+    with unpickling_errors(path), path.open('rb', buffering=_BUFFER) as file:
         references = _references(file)
         file.seek(0)
         found = _ItemUnpickler(file, path, references, _Items(on_item)).load()
     if not isinstance(found, _Items):
-        raise TrainerError('unreadable_file', f'{path} holds a {type(found).__name__}, not features.')
+        raise TrainerError('unreadable_file', f'{path} contains a {type(found).__name__}, not features.')
 
 
 class _Items:
-    """Stands for the file's outermost dict."""
+    """Replaces the file's outermost dict."""
 
     def __init__(self, on_item: Callable[[str, Array | None], None]) -> None:
         self._on_item = on_item
 
     def __setitem__(self, key: object, value: object) -> None:
         if not isinstance(key, str):
-            raise TypeError(f'a key is {named(key)}, not a text')
+            raise TypeError(f'a key is {named(key)}, not a string')
         self._on_item(key, value.value if isinstance(value, ArrayStandIn) else None)
 
 
@@ -62,12 +62,12 @@ _SIZES = {
     pickletools.TAKEN_FROM_ARGUMENT4U: 4,
     pickletools.TAKEN_FROM_ARGUMENT8U: 8,
 }
-"""Bytes of the length that goes before an argument."""
+"""Size in bytes of the length prefix of an argument."""
 _ARGUMENTS = {code.code.encode('latin-1'): (code.name, code.arg.n if code.arg else 0) for code in pickletools.opcodes}
 
 
 def _references(file: BinaryIO) -> set[int]:
-    """The numbers of the memo's values that a pickle refers to. What is wrong with the file is left to the unpickler to tell."""
+    """The memo numbers that a pickle refers to. Errors in the file are left to the unpickler."""
     found: set[int] = set()
     read, readline = file.read, file.readline
     while code := read(1):
@@ -78,7 +78,7 @@ def _references(file: BinaryIO) -> set[int]:
                 found.add(int.from_bytes(argument, 'little'))
         elif size in _SIZES:
             length = int.from_bytes(read(_SIZES[size]), 'little')
-            # Reading a little is faster than seeking, which throws the buffer away.
+            # Reading a little is faster than seeking, which discards the buffer.
             read(length) if length <= _LEFT_IN_FILE else file.seek(length, 1)
         elif size < 0:
             line = readline(_LONGEST_TEXT)
@@ -88,8 +88,8 @@ def _references(file: BinaryIO) -> set[int]:
                 readline(_LONGEST_TEXT)
         elif name == 'STOP':
             break
-        if len(found) > _MOST_REFERENCES:
-            raise ValueError(f'the file refers to more than {_MOST_REFERENCES} of its values again')
+        if len(found) > _MAX_REFERENCES:
+            raise ValueError(f'the file has references to more than {_MAX_REFERENCES} values')
     return found
 
 
@@ -100,11 +100,11 @@ _PLAIN_OPCODES = (
     *(pickle.EMPTY_LIST + pickle.APPEND + pickle.APPENDS + pickle.SETITEM + pickle.SETITEMS),
     *(pickle.GLOBAL + pickle.STACK_GLOBAL + pickle.GET + pickle.BINGET + pickle.LONG_BINGET),
 )
-"""What is left as Python has it. What calls, makes or changes an object is not among it."""
+"""The opcodes with Python's implementation. None of them calls, creates or changes an object."""
 
 
 class _ItemUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """The unpickler that is written in Python, whose opcodes can be replaced."""
+    """The pure Python unpickler, whose opcodes can be replaced."""
 
     def __init__(self, file: BinaryIO, path: Path, references: set[int], items: _Items) -> None:
         super().__init__(file)
@@ -119,7 +119,7 @@ class _ItemUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         self.stack: list[Any] = []
         self.append = self.stack.append
         self.proto = 0
-        # Frames only say how far may be read at once: the file's buffer does that.
+        # Frames only limit reads, which the file's buffer already does.
         read = self.read = self._file.read
         self.readline = lambda: self._file.readline(_LONGEST_TEXT)
         dispatch = self.dispatch
@@ -127,7 +127,7 @@ class _ItemUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
             while code := read(1):
                 opcode = dispatch.get(code[0])
                 if opcode is None:
-                    raise pickle.UnpicklingError(f'the opcode {code!r}, which no features need')
+                    raise pickle.UnpicklingError(f'the opcode {code!r}, which features do not need')
                 opcode(self)
         except pickle._Stop as stop:  # type: ignore[attr-defined]
             return stop.value
@@ -153,7 +153,7 @@ class _ItemUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def _text(self, size: int) -> None:
         length = int.from_bytes(self.read(size), 'little')
         if length > _LONGEST_TEXT:
-            raise ValueError(f'a text of {length} bytes')
+            raise ValueError(f'a string of {length} bytes')
         self.append(str(self.read(length), 'utf-8', 'surrogatepass'))
 
     def _put(self, number: int) -> None:

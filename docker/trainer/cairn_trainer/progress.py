@@ -1,4 +1,4 @@
-"""Tells the course of a stage: events for programs, a line each on stdout and TensorBoard's files for people. Rank 0 alone speaks."""
+"""Reports the progress of a stage: events for programs, lines on stdout and TensorBoard files for people. Only rank 0 reports."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cairn_trainer.tensorboard_log import TensorBoardLog
 
 
 class Progress:
-    """What a stage tells, and the means over the steps since it last told any."""
+    """The reports of a stage, and the means over the optimizer steps since the last one."""
 
     def __init__(self, events: EventLog, ranks: Ranks, *, folder: Path, steps_per_epoch: int, total_steps: int) -> None:
-        """`folder` is where TensorBoard's files go."""
+        """`folder` is for TensorBoard's files."""
         self._events = events
         self._folder = folder
         self._board: TensorBoardLog | None = None
@@ -29,8 +29,8 @@ class Progress:
         self._total_steps = total_steps
         self._means = IntervalMeans()
 
-    def tell_start(self, *, step: int, images: int, parameters: int, notes: Sequence[str], warnings: Sequence[str]) -> None:
-        """`step` is the one the stage goes on from, `images` those that have a label."""
+    def report_start(self, *, step: int, images: int, parameters: int, notes: Sequence[str], warnings: Sequence[str]) -> None:
+        """`step` is the step that the stage continues from, `images` the number of images with a label."""
         if not self._ranks.is_first:
             return
         self._board = TensorBoardLog(self._folder, step)
@@ -50,11 +50,11 @@ class Progress:
         )
 
     def add_step(self, *, loss: float, correct: float, images: int, waited: float, seconds: float) -> None:
-        """One step: the mean loss, images and right answers over all ranks, the mean wait for images, and its seconds."""
+        """Adds one step: the mean loss, images and correct predictions over all ranks, the mean wait for images, and its seconds."""
         self._means.add(loss, correct, images, waited, seconds)
 
-    def tell_steps(self, step: int, learning_rate: float) -> None:
-        """The means over the steps added since the last call; there must be one."""
+    def report_steps(self, step: int, learning_rate: float) -> None:
+        """Reports the means over the steps added since the last call, at least one."""
         means = self._means.take()
         if not self._ranks.is_first:
             return
@@ -76,8 +76,8 @@ class Progress:
             flush=True,
         )
 
-    def tell_checkpoint(self, written: WrittenFile, *, step: int, is_final: bool) -> None:
-        """By rank 0, which wrote it."""
+    def report_checkpoint(self, written: WrittenFile, *, step: int, is_final: bool) -> None:
+        """Called by rank 0, which wrote it."""
         self._events.emit(
             'checkpoint',
             path=str(written.path),
@@ -89,7 +89,7 @@ class Progress:
             optimizer=True,
         )
 
-    def tell_evaluation(self, when: Literal['start', 'epoch', 'end'], score: Score, *, step: int) -> None:
+    def report_evaluation(self, when: Literal['start', 'epoch', 'end'], score: Score, *, step: int) -> None:
         if not self._ranks.is_first:
             return
         self._draw(step, map_at_100=score.map_at_100)
@@ -101,16 +101,16 @@ class Progress:
             flush=True,
         )
 
-    def tell_preempted(self, step: int) -> None:
+    def report_preempted(self, step: int) -> None:
         if self._ranks.is_first:
             self._events.emit('preempted', step=step)
 
-    def tell_finished(self, step: int, bad_images: int) -> None:
+    def report_finished(self, step: int, bad_images: int) -> None:
         if self._ranks.is_first:
             self._events.emit('finished', step=step, bad_images=bad_images)
 
     def _draw(self, step: int, **values: float) -> None:
-        assert self._board is not None  # tell_start comes first
+        assert self._board is not None  # report_start comes first
         self._board.add(step, **values)
 
     def _epoch(self, step: int) -> float:

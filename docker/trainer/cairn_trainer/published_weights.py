@@ -1,8 +1,8 @@
-"""ImageNet weights as others publish them, into our backbones: torchvision's, IBN-Net's, ResNeSt's, timm's.
+"""Loads published ImageNet weights into the backbones: torchvision's, IBN-Net's, ResNeSt's, timm's.
 
-A published file holds the tensors of a whole classifier, some under other names than ours. File and network tell what differs:
-- the classifier (`fc.*`; for timm what it says) is left out;
-- where our shortcut averages first (the ResNet-50 of the reference), `downsample.0` and `.1` of the file are `.1` and `.2` here;
+A published file contains the tensors of a whole classifier, some under other names. The differences:
+- the classifier (`fc.*`; for timm the name that it declares) is ignored;
+- if the shortcut pools first (the ResNet-50 of the reference), `downsample.0` and `.1` of the file are `.1` and `.2` here;
 - files from before PyTorch 0.4.1 have no `num_batches_tracked`.
 """
 
@@ -18,14 +18,14 @@ from cairn_trainer.errors import TrainerError
 from cairn_trainer.model import copy_weights, mismatches
 
 Extent = Literal['all', 'upstream']
-"""`all`: every tensor that the network has. `upstream`: as the reference does, which skips every name with `fc` in it, and so leaves
+"""`all`: every tensor of the network. `upstream`: like the reference, which skips every name with `fc` in it and so leaves
 the squeeze-excitations (66 tensors, 4.74 M parameters of se_resnet101_ibn_a) untrained."""
 
 _COUNTER = 'num_batches_tracked'
 
 
 class Loaded(NamedTuple):
-    """How many tensors were set, and the names of those that kept their initialisation."""
+    """The number of tensors that were set, and the names of those that kept their initialisation."""
 
     tensors: int
     untouched: list[str]
@@ -46,7 +46,7 @@ def load_published(backbone: nn.Module, content: Mapping[str, Tensor], source: s
 
 
 class Matched(NamedTuple):
-    """The backbone's tensors that a file is to fill, the file's under the same names, and the names of those that are not filled."""
+    """The backbone's tensors to fill, the file's under the same names, and the names of those that are not filled."""
 
     expected: dict[str, Tensor]
     found: dict[str, Tensor]
@@ -54,8 +54,8 @@ class Matched(NamedTuple):
 
 
 def match_published(backbone: nn.Module, content: Mapping[str, Tensor], extent: Extent) -> Matched:
-    """Brings both sides under the same names; what still differs then is a fault of the file."""
-    inner = getattr(backbone, 'model', backbone)  # a network of timm is wrapped
+    """Renames the tensors of both sides to the same names; remaining differences are errors in the file."""
+    inner = getattr(backbone, 'model', backbone)  # networks of timm are wrapped
     wanted = inner.state_dict()
     found = _renamed(inner, content)
     untouched = [key for key in wanted if key.endswith(_COUNTER) and key not in found]
@@ -68,7 +68,7 @@ def match_published(backbone: nn.Module, content: Mapping[str, Tensor], extent: 
 
 
 def _renamed(network: nn.Module, content: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors under our names, without the classifier's."""
+    """The file's tensors under Cairn's names, without the classifier."""
     found = dict(content)
     for name, module in network.named_modules():
         if name.endswith('.downsample') and isinstance(module[0], nn.AvgPool2d) and f'{name}.0.weight' in found:

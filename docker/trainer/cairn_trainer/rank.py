@@ -1,4 +1,4 @@
-"""One rank from its start to its exit code: threads, determinism, the stage, and the one report of a failure."""
+"""One rank from its start to its exit code: threads, determinism, the stage, and the report of a failure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from cairn_trainer.config import TrainerConfig, events_path_of, read_trainer_config
-from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, of_unexpected
+from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, from_unexpected
 from cairn_trainer.events import EventLog
 from cairn_trainer.gpu import check_gpu
-from cairn_trainer.lifetime import has_heard_sigterm, heed_stop_signals, usable_cores
+from cairn_trainer.lifetime import has_received_sigterm, restore_stop_signals, usable_cores
 from cairn_trainer.memory import keep_freed_memory
 from cairn_trainer.ranks import PeerLostError, Ranks
 from cairn_trainer.train import Stage
@@ -27,8 +27,8 @@ _CAUSE_SECONDS = 5.0
 
 
 def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
-    """Trains this rank's part of the stage; the process's exit code. A failure is told in the event file and on stderr."""
-    # An agent that suspects a hang asks for the stacks with SIGUSR1; they come on stderr.
+    """Trains this rank's part of the stage; returns the exit code. A failure is reported in the event file and on stderr."""
+    # An agent that suspects a hang sends SIGUSR1; the stacks go to stderr.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     faulthandler.enable()
     events_path = events_path_of(config_path)
@@ -46,52 +46,52 @@ def run_rank(config_path: Path, rendezvous: Path | None = None) -> int:
         assert events is not None
         return Stage(config, ranks, events).run()
     except PeerLostError as error:
-        print(f'rank {ranks.rank}: what it does with the other ranks failed: {error}', file=sys.stderr, flush=True)
-        # The launcher reports the rank that it sees end first: that must be the one with the cause. Its SIGTERM may have come already;
-        # else it ends this wait.
-        heed_stop_signals()
-        if has_heard_sigterm():
+        print(f'rank {ranks.rank}: communication with the other ranks failed: {error}', file=sys.stderr, flush=True)
+        # The launcher reports the rank that it sees end first, which must be the one with the cause. Its SIGTERM may have arrived already;
+        # otherwise it ends this wait.
+        restore_stop_signals()
+        if has_received_sigterm():
             return EXIT_INTERNAL
         time.sleep(_CAUSE_SECONDS)
-        # Nobody is gone, so the cause is this rank's own.
+        # No rank is gone, so this rank is the cause.
         if events is not None and not events.has_failed():
-            report_failure(of_unexpected(error.__cause__ or error), events, ranks)
+            report_failure(from_unexpected(error.__cause__ or error), events, ranks)
         return EXIT_INTERNAL
     except TrainerError as error:
         report_failure(error, events, ranks)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, it is told
+    except Exception as error:  # noqa: BLE001 - top level: every error is reported
         traceback.print_exc()
-        told = of_unexpected(error)
-        report_failure(told, events, ranks)
-        return told.exit_code
+        unexpected = from_unexpected(error)
+        report_failure(unexpected, events, ranks)
+        return unexpected.exit_code
     finally:
         ranks.leave()
-        heed_stop_signals()
+        restore_stop_signals()
 
 
 def preload() -> None:
-    """Imports what a rank imports late, torch's compiler among it, for ranks that are forked from this process."""
+    """Imports the modules that a rank imports late, including torch's compiler, for ranks that are forked from this process."""
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
 
 
 def report_failure(error: TrainerError, events: EventLog | None, ranks: Ranks) -> None:
-    """Tells a failure once: rank 0 tells what all ranks met, another rank what it met alone."""
+    """Reports a failure once: rank 0 reports common failures, other ranks their own."""
     print(f'rank {ranks.rank}: {error.code}: {error}', file=sys.stderr, flush=True)
     if events is None:
         return
-    if ranks.is_first or not (error.is_agreed or _is_told_by_another(events)):
+    if ranks.is_first or not (error.is_agreed or _is_reported_by_another(events)):
         try:
             events.emit('failed', code=error.code, message=str(error))
         except TrainerError as cause:
             print(f'rank {ranks.rank}: the failure cannot be recorded: {cause}', file=sys.stderr, flush=True)
     if error.is_agreed:
-        # torchrun ends the other ranks when the first one exits, so none may before rank 0 has told.
+        # torchrun ends the other ranks when the first one exits, so none may exit before rank 0 has reported.
         ranks.barrier()
 
 
-def _is_told_by_another(events: EventLog) -> bool:
-    """Ranks often meet the same fault (a missing list) at nearly the same time; rank 0 gets a moment to tell it."""
+def _is_reported_by_another(events: EventLog) -> bool:
+    """Ranks often have the same failure (a missing list) at nearly the same time; rank 0 gets a moment to report it."""
     deadline = time.monotonic() + _REPORT_WAIT_SECONDS
     while time.monotonic() < deadline:
         if events.has_failed():
@@ -103,12 +103,13 @@ def _is_told_by_another(events: EventLog) -> bool:
 def _check_ranks(config: TrainerConfig, ranks: Ranks) -> None:
     if ranks.world != config.settings.ranks:
         raise TrainerError(
-            'invalid_configuration', f'settings.ranks is {config.settings.ranks}, but {ranks.world} ranks were started. Start as many.'
+            'invalid_configuration',
+            f'settings.ranks is {config.settings.ranks}, but {ranks.world} ranks were started.',
         )
 
 
 def _set_up_torch(config: TrainerConfig, ranks: Ranks) -> None:
-    """The same threads and, unless the stage wants the fastest, the same algorithms each time: a sum over other threads is another sum."""
+    """Fixes the number of threads and, with `deterministic`, the algorithms: sums depend on the number of threads."""
     torch.set_num_threads(config.settings.threads_per_rank or max(1, usable_cores() // ranks.local_world))
     torch.set_num_interop_threads(1)
     is_cuda = ranks.device.type == 'cuda'
@@ -122,5 +123,5 @@ def _set_up_torch(config: TrainerConfig, ranks: Ranks) -> None:
         torch.backends.cudnn.benchmark = False
     # Not use_deterministic_algorithms: the same switch, but it imports torch._inductor. On CUDA an operation without one only warns.
     torch.set_deterministic_debug_mode('warn' if is_cuda else 'error')
-    # With determinism torch would fill new memory with NaN, to find code that reads it unset.
+    # In deterministic mode torch would fill new memory with NaN, to find uninitialised reads.
     torch.utils.deterministic.fill_uninitialized_memory = False

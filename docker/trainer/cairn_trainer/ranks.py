@@ -1,4 +1,4 @@
-"""The ranks of one stage and the little they tell each other: sums of a few numbers, small objects, bytes."""
+"""The ranks of one stage and their communication: sums of a few numbers, small objects, bytes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from torch import distributed as dist
 
 
 class PeerLostError(Exception):
-    """A call that needs the other ranks failed, most often because one is gone; the cause is kept.
+    """A collective call failed, usually because another rank is gone; the cause is kept.
 
-    Whoever ended first tells why; the launcher tells it for a rank that could not.
+    The rank that ended first reports why, or the launcher if it could not.
     """
 
 
 @contextlib.contextmanager
 def meeting() -> Iterator[None]:
-    """Around every collective call and every pass of several ranks: what fails there may be another rank's end."""
+    """Wraps every collective call and every pass of several ranks: failures there may be caused by the end of another rank."""
     try:
         yield
     except torch.OutOfMemoryError:
-        raise  # surely this rank's own
+        raise  # certainly this rank's own error
     except RuntimeError as error:
         raise PeerLostError(str(error)) from error
 
 
 class Ranks:
-    """This process's place among the ranks. Control messages are CPU tensors over gloo, also where gradients go over NCCL."""
+    """This process's place among the ranks. Control messages are CPU tensors over gloo, even if gradients use NCCL."""
 
     def __init__(self) -> None:
-        """Reads the variables that torchrun sets; without them this is the only rank."""
+        """Reads torchrun's variables; without them this is the only rank."""
         self.rank = int(os.environ.get('RANK', '0'))
         self.world = int(os.environ.get('WORLD_SIZE', '1'))
         self.local_rank = int(os.environ.get('LOCAL_RANK', '0'))
@@ -52,13 +52,13 @@ class Ranks:
         return torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else 'cpu'
 
     def join(self, rendezvous: Path | None) -> None:
-        """Meets the other ranks, through a file of this machine or else as torchrun's variables say; a single rank meets nobody."""
+        """Joins the other ranks, through a file on this machine or with torchrun's variables; a no-op for a single rank."""
         if self.device.type == 'cuda':
             torch.cuda.set_device(self.device)
         if self.world == 1:
             return
         if self.local_world == self.world:
-            # On one machine: without this gloo resolves the machine's name, which can take seconds where no name server answers.
+            # On one machine: otherwise gloo resolves the machine's name, which can take seconds if no name server responds.
             loopback = next((name for _, name in socket.if_nameindex() if name in ('lo', 'lo0')), None)
             if loopback is not None:
                 os.environ.setdefault('GLOO_SOCKET_IFNAME', loopback)
@@ -84,7 +84,7 @@ class Ranks:
         return tensor.tolist()
 
     def begin_sum(self, values: Tensor) -> Callable[[], None]:
-        """Begins to sum a tensor of the device over the ranks, in place; what is returned waits for it, and on a GPU has the GPU wait."""
+        """Starts summing a device tensor over the ranks, in place; the returned function waits for it (on a GPU it makes the GPU wait)."""
         if self.world == 1:
             return lambda: None
         with meeting():
@@ -98,7 +98,7 @@ class Ranks:
         return wait
 
     def any(self, value: bool) -> bool:
-        """True when it is true on a rank."""
+        """True if it is true on any rank."""
         return self.sum([float(value)])[0] > 0
 
     def largest(self, values: Tensor) -> Tensor:

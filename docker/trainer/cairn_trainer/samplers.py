@@ -1,7 +1,7 @@
-"""Which rows a rank trains on in an epoch: pure functions of (seed, epoch, rank, world), so that a resumed run draws what it would have.
+"""Which rows a rank trains on in an epoch: pure functions of (seed, epoch, rank, world), so that a resumed run draws the same rows.
 
-Rows with label -1 (their landmark is unknown) never reach the loss, by one rule for all: `make_sampler` takes them out before a sampler
-sees the list. So softmax deals out, gld draws from, and id_uniform groups the rows with a label alone, and all size an epoch by these.
+Rows with label -1 (their landmark is unknown) never reach the loss: `make_sampler` removes them before a sampler
+    gets the list. So all samplers use only rows with a label, and compute the size of an epoch from these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cairn_trainer.lists import CONTINENTS, ImageList
 
 _CONTINENT_PERCENT = dict(zip(CONTINENTS, (50, 20, 15, 10, 2, 1, 1, 1), strict=True))
 _CLEAN_PERCENT = 66
-# Keeps the samplers' draws and the augmentation's apart where seed and epoch are the same.
+# Makes the samplers' draws independent of the augmentation's for the same seed and epoch.
 _SOFTMAX_STREAM, _GLD_STREAM, _ID_UNIFORM_STREAM = 1, 2, 3
 
 
@@ -26,8 +26,8 @@ class Sampler(Protocol):
     """Rows by epoch.
 
     Attributes:
-        steps_per_epoch: Whole steps in an epoch.
-        warnings: What the list lacks and what is done instead.
+        steps_per_epoch: Full optimizer steps in an epoch.
+        warnings: What is missing in the list, and the substitutes.
         dependence: How the draws depend on the number of ranks, as a clause.
     """
 
@@ -44,7 +44,7 @@ def make_sampler(settings: TrainSettings, images: ImageList, *, rank: int, world
     """The sampler `softmax`, `gld` or `id_uniform` over a list.
 
     Raises:
-        TrainerError: `bad_row` when no row has a label, and what `ImageList.continents` raises.
+        TrainerError: `bad_row` if no row has a label, and the errors of `ImageList.continents`.
     """
     rows = np.flatnonzero(images.labels >= 0)
     if len(rows) == 0:
@@ -59,11 +59,12 @@ def make_sampler(settings: TrainSettings, images: ImageList, *, rank: int, world
 
 
 class SoftmaxSampler:
-    """One shuffle of all rows an epoch, dealt out to the ranks in turn.
+    """One shuffle of all rows per epoch, dealt out to the ranks in turn.
 
-    No row comes twice in an epoch, and the rows left over when no full step remains are dropped: others in each epoch. With `is_filled`
-    they make one step more, which the first rows of the shuffle fill: the reference trains them in a smaller step. A list smaller than
-    one step is repeated to fill it.
+    No row occurs twice in an epoch, and the rows that do not fill a step are dropped: different ones in each epoch. With `is_filled` they
+    form
+    one more step, which is filled with the first rows of the shuffle: the reference trains them in a smaller step. A list smaller than one
+    step is repeated to fill it.
     """
 
     def __init__(self, rows: NDArray[np.int64], *, batch: int, is_filled: bool = False, seed: int, rank: int, world: int) -> None:
@@ -75,7 +76,7 @@ class SoftmaxSampler:
         self.steps_per_epoch = -(-len(rows) // step) if is_filled else max(1, len(rows) // step)
         self._total = self.steps_per_epoch * batch * world
         self.warnings: list[str] = []
-        self.dependence = 'which images a step has does not depend on the ranks'
+        self.dependence = 'the images of a step do not depend on the ranks'
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.Generator(np.random.PCG64([self._seed, epoch, _SOFTMAX_STREAM]))
@@ -83,11 +84,11 @@ class SoftmaxSampler:
 
 
 class GldSampler:
-    """Continent-aware draws with replacement, each rank its own.
+    """Continent-aware draws with replacement, separate for each rank.
 
-    A rank draws L = rows / world (rounded down) an epoch: of each continent its share of L, of these 66 % clean and the rest noisy, each
-    rounded down; then shuffles. Where a continent has no clean (no noisy) row its noisy (clean) ones are drawn; where it has none at all,
-    its share is drawn from the whole list.
+    A rank draws L = rows / world (rounded down) rows per epoch: for each continent its share of L, of these 66 % clean and the rest noisy,
+    each rounded down; then shuffles. If a continent has no clean (noisy) rows its noisy (clean) ones are drawn; if it has none at all, its
+    share is drawn from the whole list.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class GldSampler:
         self._rank = rank
         self.warnings: list[str] = []
         length = max(len(rows) // world, batch)
-        self.dependence = f'each rank draws {length} rows an epoch of its own, so that with other ranks other rows are drawn'
+        self.dependence = f'each rank draws {length} rows per epoch, so the rows depend on the number of ranks'
         self._cells: list[tuple[NDArray[np.int64], int]] = []
         for number, name in enumerate(CONTINENTS):
             draws = length * _CONTINENT_PERCENT[name] // 100
@@ -116,7 +117,7 @@ class GldSampler:
             self._add_cell(f'noisy rows of {name}', noisy, [('its clean rows', clean), ('the whole list', rows)], draws - clean_draws)
         drawn = sum(draws for _, draws in self._cells)
         if drawn < batch:
-            # Rounding down in sixteen cells can leave a tiny list short of one step.
+            # Rounding down in sixteen cells can leave too few rows for one step in a tiny list.
             self._cells.append((rows, batch - drawn))
         self.steps_per_epoch = max(1, drawn // batch)
 
@@ -125,7 +126,7 @@ class GldSampler:
             return
         if len(rows) == 0:
             source, rows = next((source, other) for source, other in instead if len(other))
-            self.warnings.append(f'The list has no {name}: their {draws} draws an epoch and rank come from {source}.')
+            self.warnings.append(f'The list has no {name}: their {draws} draws per epoch and rank come from {source}.')
         self._cells.append((rows, draws))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
@@ -134,11 +135,11 @@ class GldSampler:
 
 
 class IdUniformSampler:
-    """As many images of every landmark, each rank its own.
+    """The same number of images of every landmark, separate for each rank.
 
-    A rank goes once an epoch through all landmarks in an order of its own and draws `images_per_id` images of each: without replacement
-    where it has so many, else with. A batch holds batch / images_per_id landmarks; those left over when no full step remains are
-    dropped. Fewer landmarks than one step holds are repeated to fill it.
+    A rank iterates once per epoch over all landmarks in its own order and draws `images_per_id` images of each: without replacement
+    if the landmark has enough, otherwise with. A batch has batch / images_per_id landmarks; those that do not fill a step are
+    dropped. If there are fewer landmarks than in one step, they are repeated to fill it.
     """
 
     def __init__(self, rows: NDArray[np.int64], labels: NDArray[np.int64], *, batch: int, images_per_id: int, seed: int, rank: int) -> None:
@@ -151,13 +152,13 @@ class IdUniformSampler:
         self.steps_per_epoch = max(1, len(self._starts) * images_per_id // batch)
         self._ids = self.steps_per_epoch * batch // images_per_id
         self.warnings: list[str] = []
-        self.dependence = 'each rank goes through all landmarks in an order of its own, so that an epoch has as many steps with any ranks'
+        self.dependence = 'each rank iterates over all landmarks in its own order, so the steps per epoch do not depend on the ranks'
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.Generator(np.random.PCG64([self._seed, epoch, self._rank, _ID_UNIFORM_STREAM]))
         ids = np.resize(random.permutation(len(self._starts)), self._ids)
         starts, counts = self._starts[ids, None], self._counts[ids, None]
-        # Every landmark's rows are shuffled among themselves, so that its first ones are a draw without replacement.
+        # The rows of each landmark are shuffled, so that the first ones are a draw without replacement.
         group = np.repeat(np.arange(len(self._starts)), self._counts)
         shuffled = self._rows[np.lexsort((random.random(len(group)), group))]
         drawn = random.integers(0, counts, (len(ids), self._images_per_id))
@@ -168,7 +169,7 @@ class IdUniformSampler:
 class BatchPositions:
     """The positions (epoch, index in the rank's order) of each batch from one step to another, counted from 0 over the stage.
 
-    A step has `batches_per_step` batches, one after another.
+    A step has `batches_per_step` consecutive batches.
     """
 
     def __init__(self, *, batch: int, batches_per_step: int = 1, steps_per_epoch: int, first_step: int, last_step: int) -> None:

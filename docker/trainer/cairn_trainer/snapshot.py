@@ -1,4 +1,4 @@
-"""Everything that a stage goes on from: the state of the network, the optimizer and every rank, taken and put back."""
+"""The resumable state of a stage: network, optimizer and every rank, saved and restored."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cairn_trainer.ranks import Ranks
 
 
 class Snapshots:
-    """Takes and restores a stage's state. Every method is called by all ranks at the same step."""
+    """Takes and restores a stage's state. All ranks call every method in the same step."""
 
     def __init__(self, identity: Mapping[str, Any], *, net: EmbeddingNet, optimizer: Sgd, scale: LossScale, ledger: BadImageLedger) -> None:
-        """`identity` is what must be the same for a snapshot to be one of this stage."""
+        """`identity` must match for a snapshot to belong to this stage."""
         self._identity = dict(identity)
         self._net = net
         self._optimizer = optimizer
@@ -28,7 +28,7 @@ class Snapshots:
         self._ledger = ledger
 
     def take(self, ranks: Ranks, *, step: int, steps_per_epoch: int) -> dict[str, Any]:
-        """The checkpoint's content on rank 0 (nothing on the others), with the running means of rank 0 and every rank's random states."""
+        """The checkpoint's content on rank 0 (None on the others), with the running means of rank 0 and every rank's random states."""
         by_rank = ranks.gather(_on_cpu({'random': _random_states(ranks)}))
         images = self._ledger.state_dict()
         if not ranks.is_first:
@@ -46,12 +46,12 @@ class Snapshots:
         )
 
     def restore(self, stored: StoredFile, ranks: Ranks) -> tuple[int, int]:
-        """Puts a checkpoint's state back: the step to go on from, and how many ranks took the snapshot.
+        """Restores a checkpoint; returns the step to continue from, and the number of ranks of the snapshot.
 
-        With more ranks than before those that are new have random numbers of their own.
+        With more ranks than before the new ones have their own random numbers.
 
         Raises:
-            TrainerError: `missing_file`, `corrupt_artifact`; `model_mismatch` when it is of another stage, naming each difference.
+            TrainerError: `missing_file`, `corrupt_artifact`; `model_mismatch` if it belongs to another stage, naming each difference.
         """
         source = f'The checkpoint {stored.path}'
         content = read_verified(stored)
@@ -77,7 +77,7 @@ def _random_states(ranks: Ranks) -> dict[str, torch.Tensor]:
 
 
 def _on_cpu(value: Any) -> Any:
-    """Tensors in nested dictionaries, copied to the CPU where they are not there."""
+    """Copies tensors in nested dictionaries to the CPU if necessary."""
     if isinstance(value, dict):
         return {name: _on_cpu(entry) for name, entry in value.items()}
     return value.cpu()

@@ -1,7 +1,7 @@
 """`python -I start.py MODULE ARGUMENTS...`: runs a module of this package, or a program by its path, as `python -m` would.
 
-Python's isolated mode imports nothing from the current folder, PYTHONPATH or the user's own packages, where a file named like one of ours
-would run; so it does not find this package either, until its folder is named here.
+Python's isolated mode does not import from the current folder, PYTHONPATH or the user's site-packages, where a file with the name of one
+    of our modules would run; so it does not find this package either, until its folder is added here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the ranks tell each other of a step: summed on the device beside the gradients, and read when the step is long over."""
+"""What the ranks exchange in an optimizer step: summed on the device along with the gradients, and read after the step is over."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from torch import Tensor
 from cairn_trainer.ranks import Ranks
 
 
-class Told(NamedTuple):
-    """What one rank has to say of its part of a step; numbers, so that they can be summed."""
+class RankReport(NamedTuple):
+    """One rank's report on its part of a step; numbers, so that they can be summed."""
 
     stops: float
-    """1 when this rank was asked to stop."""
+    """1 if this rank was asked to stop."""
     is_time_over: float
-    """1 when a checkpoint is due by the clock."""
+    """1 if a time-based checkpoint is due."""
     empty: float
-    """1 when a batch had no readable image, so that another stood in for it."""
+    """1 if a batch had no readable image and was replaced."""
     bad: float
-    """How many unreadable images were met."""
+    """Number of unreadable images."""
     waited: float
-    """Seconds that it waited for its images."""
+    """Seconds spent waiting for images."""
 
 
 class StepSums(NamedTuple):
     """The sums over the ranks, and over the batches of the step; `scale` is the loss scale after it."""
 
-    told: Told
+    report: RankReport
     loss: float
     correct: float
     scale: float
 
 
 class StepTally:
-    """The sums of one step. Every method is called by all ranks at the same point. Only `read` waits for a GPU."""
+    """The sums of one step. All ranks call every method at the same point. Only `read` waits for a GPU."""
 
-    def __init__(self, ranks: Ranks, told: Told, loss: Tensor, correct: Tensor) -> None:
-        """Begins the sum. `loss` and `correct` are scalars on the device."""
+    def __init__(self, ranks: Ranks, report: RankReport, loss: Tensor, correct: Tensor) -> None:
+        """Starts the sum. `loss` and `correct` are scalars on the device."""
         self._is_cuda = ranks.device.type == 'cuda'
-        own = torch.tensor(told, dtype=torch.float64)
+        own = torch.tensor(report, dtype=torch.float64)
         if self._is_cuda:
             own = own.pin_memory().to(ranks.device, non_blocking=True)
         self._sums = torch.cat([own, torch.stack([loss.double(), correct.double()])])
@@ -48,7 +48,7 @@ class StepTally:
         self._ready: torch.cuda.Event | None = None
 
     def finish(self, scale: Tensor) -> None:
-        """After the optimizer's step: begins to bring the sums to the host, with the scale that the step left."""
+        """After the optimizer's step: starts copying the sums to the host, with the new loss scale."""
         self._wait()
         sums = torch.cat([self._sums, scale.double().reshape(1)])
         if self._is_cuda:
@@ -62,5 +62,5 @@ class StepTally:
         """Waits for the step to be over on the device."""
         if self._ready is not None:
             self._ready.synchronize()
-        *told, loss, correct, scale = self._sums.tolist()
-        return StepSums(Told(*told), loss, correct, scale)
+        *report, loss, correct, scale = self._sums.tolist()
+        return StepSums(RankReport(*report), loss, correct, scale)

@@ -1,4 +1,4 @@
-"""One training stage: the loop, its checkpoints, its stops and its ends."""
+"""One training stage: the loop, checkpoints, stopping and the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, write_
 from cairn_trainer.config import StoredFile, TrainerConfig, settings_of_result
 from cairn_trainer.data import BadImage, Batch, DecodedImages, TrainImages, train_batches
 from cairn_trainer.describe_step import describe_step
-from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, of_os_error
+from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, from_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
 from cairn_trainer.foreign_file import read_stored_tensors
@@ -33,13 +33,13 @@ from cairn_trainer.published_weights import load_published
 from cairn_trainer.ranks import Ranks
 from cairn_trainer.samplers import BatchPositions, make_sampler
 from cairn_trainer.snapshot import Snapshots
-from cairn_trainer.step_tally import StepTally, Told
+from cairn_trainer.step_tally import RankReport, StepTally
 from cairn_trainer.transforms import Augmenter
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A step that was given to the device. `number` counts from 1; rows, unreadable images and loss are this rank's own."""
+    """An optimizer step that was queued on the device. `number` counts from 1; rows, unreadable images and loss are this rank's own."""
 
     number: int
     learning_rate: float
@@ -51,10 +51,10 @@ class _Step:
 
 
 class Stage:
-    """A stage in one rank. Every method is called by all ranks at the same step."""
+    """A stage in one rank. All ranks call every method in the same step."""
 
     def __init__(self, config: TrainerConfig, ranks: Ranks, events: EventLog) -> None:
-        """Reads the lists and the weights, up to the point where the first step can be taken.
+        """Reads the lists and the weights and prepares the first step.
 
         Raises:
             TrainerError: a file is missing, corrupt or does not fit.
@@ -107,12 +107,12 @@ class Stage:
             self._resume(config.resume)
 
     def run(self) -> int:
-        """Trains to the end or until asked to stop; the exit code.
+        """Trains to the end or until asked to stop; returns the exit code.
 
         Raises:
-            TrainerError: the stage cannot end well.
+            TrainerError: the stage failed.
         """
-        self._progress.tell_start(
+        self._progress.report_start(
             step=self._step,
             images=int((self._images.labels >= 0).sum()),
             parameters=sum(parameter.numel() for parameter in self._net.parameters()),
@@ -138,8 +138,8 @@ class Stage:
                 self._evaluate('end')
         except StoppedError:
             return self._end_preempted()
-        self._progress.tell_finished(self._step, self._ledger.count)
-        # No rank ends well before rank 0 has written the last checkpoint.
+        self._progress.report_finished(self._step, self._ledger.count)
+        # No rank may end successfully before rank 0 has written the last checkpoint.
         self._ranks.barrier()
         return EXIT_OK
 
@@ -163,7 +163,7 @@ class Stage:
         return train_batches(dataset, positions, workers=settings.loader_workers, pin=self._ranks.device.type == 'cuda')
 
     def _train_step(self, batches: Iterator[Batch]) -> None:
-        """Gives one optimizer step to the device and settles the one before; then what is due: a checkpoint, the stop."""
+        """Queues one optimizer step on the device and settles the previous one; then saves a checkpoint or stops if due."""
         began = time.monotonic()
         passed = self._step / self._steps_per_epoch
         rows, bad, waited, is_empty = list[int](), list[BadImage](), 0.0, False
@@ -174,7 +174,7 @@ class Stage:
             asked = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - asked
-            self._ledger.note_tried(batch.rows, batch.bad)
+            self._ledger.record_tried(batch.rows, batch.bad)
             rows += batch.rows.tolist()
             bad += batch.bad
             is_empty |= len(batch.rows) == 0
@@ -182,13 +182,13 @@ class Stage:
                 outcome = self._forward(batch)
                 loss, correct = loss + outcome.loss.detach(), correct + outcome.correct
                 if part == parts:
-                    # Before the backward pass, so that it is summed while that goes on.
-                    tally = StepTally(self._ranks, self._told(is_empty=is_empty, bad=len(bad), waited=waited), loss, correct)
+                    # Before the backward pass, so that the sum runs in parallel with it.
+                    tally = StepTally(self._ranks, self._rank_report(is_empty=is_empty, bad=len(bad), waited=waited), loss, correct)
                 self._scale.scaled(outcome.loss / parts).backward()
         tally.finish(self._optimizer.step(passed, self._scale))
         self._step += 1
         step = _Step(self._step, self._schedule.at(passed), rows, bad, loss / parts, tally, seconds=time.monotonic() - began)
-        # The device works on this step while the host learns what came of the one before.
+        # The device works on this step while the host reads the results of the previous one.
         self._settle()
         self._under_way = step
 
@@ -198,15 +198,15 @@ class Stage:
             if self._stops:
                 raise StoppedError
 
-    def _told(self, *, is_empty: bool, bad: int, waited: float) -> Told:
+    def _rank_report(self, *, is_empty: bool, bad: int, waited: float) -> RankReport:
         is_time_over = self._ranks.is_first and self._checkpoints.is_time_over()
-        return Told(float(self._is_asked_to_stop()), float(is_time_over), float(is_empty), float(bad), waited)
+        return RankReport(float(self._is_asked_to_stop()), float(is_time_over), float(is_empty), float(bad), waited)
 
     def _settle(self) -> None:
-        """Waits for the step that is under way, if one is, and judges it; every rank comes to the same judgement.
+        """Waits for the step in progress, if any, and evaluates it, with the same result on every rank.
 
         Raises:
-            TrainerError: `training_diverged` where it was not finite, and so was left out; `too_many_bad_images`.
+            TrainerError: `training_diverged` if it was not finite, and so was skipped; `too_many_bad_images`.
         """
         step, self._under_way = self._under_way, None
         if step is None:
@@ -215,26 +215,26 @@ class Stage:
         began = time.monotonic()
         sums = step.tally.read()
         seconds = step.seconds + time.monotonic() - began
-        if sums.told.bad:
+        if sums.report.bad:
             self._ledger.share(step.bad)
-        if sums.told.empty:
+        if sums.report.empty:
             raise self._ledger.give_up()
         many = self._ranks.world * self._settings.batches_per_step
         if not math.isfinite(sums.loss):
             raise self._diverged('The loss', step.number - 1, step.loss.item())
-        if sums.scale < LossScale.LEAST:
+        if sums.scale < LossScale.MIN:
             raise self._diverged('A gradient', step.number - 1, step.loss.item())
-        images, waited = self._settings.images_per_step, sums.told.waited / self._ranks.world
+        images, waited = self._settings.images_per_step, sums.report.waited / self._ranks.world
         self._progress.add_step(loss=sums.loss / many, correct=sums.correct, images=images, waited=waited, seconds=seconds)
         if step.number % self._settings.log_every_steps == 0 or step.number == self._total_steps:
-            self._progress.tell_steps(step.number, step.learning_rate)
+            self._progress.report_steps(step.number, step.learning_rate)
         if step.number % self._settings.log_every_steps == 0 or step.number % self._steps_per_epoch == 0:
             self._ledger.judge()
-        self._stops |= sums.told.stops > 0
-        self._is_time_over |= sums.told.is_time_over > 0
+        self._stops |= sums.report.stops > 0
+        self._is_time_over |= sums.report.is_time_over > 0
 
     def _diverged(self, what: str, steps: int, loss: float | None = None) -> TrainerError:
-        """Saves which images the ranks had in the last step that was settled, and gives the error; `steps` were taken well."""
+        """Saves the ids of the ranks' images in the last settled step, and returns the error; `steps` is the number of successful steps."""
         ids = [self._images.image_id(row) for row in self._last_rows]
         by_rank = self._ranks.gather({'rank': self._ranks.rank, 'loss': repr(loss), 'imageIds': ids})
         path = self._output / 'diverged.json'
@@ -243,7 +243,7 @@ class Stage:
             try:
                 path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
             except OSError as error:
-                raise of_os_error(error, f'writing {path}') from error
+                raise from_os_error(error, f'writing {path}') from error
         where = f'{what} is not finite after {steps} steps; the images of the last batch are in {path}.'
         return TrainerError('training_diverged', f'{where} Lower the learning rate or the scale.', is_agreed=True)
 
@@ -251,7 +251,7 @@ class Stage:
         """Rank 0 writes one file with every rank's own state.
 
         Raises:
-            TrainerError: `training_diverged` when a weight or a running mean is not finite: such a file would spoil what starts from it.
+            TrainerError: `training_diverged` if a weight or a running mean is not finite: such a checkpoint must not be used.
         """
         self._settle()
         if self._ranks.any(not all(bool(value.isfinite().all()) for value in self._net.state_dict().values())):
@@ -259,13 +259,13 @@ class Stage:
         content = self._snapshots.take(self._ranks, step=self._step, steps_per_epoch=self._steps_per_epoch)
         if self._ranks.is_first:
             written = write_torch_file(self._output / checkpoint_name(self._step), content)
-            self._progress.tell_checkpoint(written, step=self._step, is_final=is_final)
-        self._checkpoints.note_written()
+            self._progress.report_checkpoint(written, step=self._step, is_final=is_final)
+        self._checkpoints.record_written()
         self._is_time_over = False
         self._saved_step = self._step
 
     def _load_start(self) -> None:
-        """The weights that the stage starts with, where they are not those of `initSeed`."""
+        """Loads the initial weights of the stage if they are not those of `initSeed`."""
         start, weights = self._config.start, self._config.weights
         if start is not None:
             load_weights(self._net, read_stored_tensors(start), f'The checkpoint {start.path}', may_grow=True)
@@ -280,10 +280,10 @@ class Stage:
         self._step, before = self._snapshots.restore(stored, self._ranks)
         self._saved_step = self._step
         if before != self._ranks.world:
-            self._notes.append(f'Goes on with {self._ranks.world} ranks where {before} began; {self._sampler.dependence}.')
+            self._notes.append(f'Continues with {self._ranks.world} ranks after {before} ranks; {self._sampler.dependence}.')
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same for a checkpoint to be one of this stage."""
+        """What must match for a checkpoint to belong to this stage."""
         counts = {'rows': self._images.rows, 'classes': self._config.classes, 'stepsPerEpoch': self._steps_per_epoch}
         settings = settings_of_result(self._settings, self._config.model)
         return {'stage': self._config.stage, **counts, **settings}
@@ -291,15 +291,15 @@ class Stage:
     def _end_preempted(self) -> int:
         if self._saved_step != self._step:
             self._save(is_final=False)
-        self._progress.tell_preempted(self._step)
-        # torchrun ends the other ranks when the first one exits, so none may before rank 0 has told.
+        self._progress.report_preempted(self._step)
+        # torchrun ends the other ranks when the first one exits, so none may exit before rank 0 has reported.
         self._ranks.barrier()
         return EXIT_PREEMPTED
 
     def _evaluate(self, when: Literal['start', 'epoch', 'end']) -> None:
         assert self._evaluator is not None
         score = self._evaluator.score(self._net, self._is_asked_to_stop)
-        self._progress.tell_evaluation(when, score, step=self._step)
+        self._progress.report_evaluation(when, score, step=self._step)
 
     def _make_evaluator(self) -> Evaluator | None:
         if self._settings.evaluate == 'none' or self._config.evaluation is None:

@@ -1,4 +1,4 @@
-"""From an image file's bytes to the square of pixels that the network gets.
+"""From an image file's bytes to the network's square of pixels.
 
 Everything here works on uint8; the network's input is normalised in one batch, on its device.
 """
@@ -34,11 +34,11 @@ class Rectangle(NamedTuple):
 def decode(data: bytes, size: int, preprocessing: Preprocessing) -> Pixels:
     """An image file's bytes as a square of `size` pixels: upright by its EXIF orientation, RGB, aspect ignored.
 
-    `cairn` resizes bilinearly with antialiasing (a triangle filter as wide as the step between pixels), `reference` without, as OpenCV
-    does. A JPEG that was cut off is no whole image but for `reference-filled`, which fills it as OpenCV does.
+    `cairn` resizes bilinearly with antialiasing (a triangle filter as wide as the step between pixels), `reference` without, like OpenCV.
+    A truncated JPEG is an error except with `reference-filled`, which fills it like OpenCV.
 
     Raises:
-        BadImageError: the bytes are no whole image.
+        BadImageError: the bytes are not a complete image.
     """
     upright = decode_rgb(data, fills_truncated=preprocessing == 'reference-filled')
     if preprocessing != 'cairn':
@@ -49,7 +49,7 @@ def decode(data: bytes, size: int, preprocessing: Preprocessing) -> Pixels:
 def resize_bilinear(image: Pixels, size: int) -> Pixels:
     """A square of `size` pixels by bilinear interpolation of the four nearest pixels: half-pixel centres, no antialiasing.
 
-    The arithmetic is OpenCV's for 8-bit images (INTER_LINEAR): weights of 11 bits, the vertical sum cut to 4 + 16 bits before rounding.
+    Arithmetic as in OpenCV for 8-bit images (INTER_LINEAR): weights of 11 bits, the vertical sum truncated to 4 + 16 bits before rounding.
     """
     height, width, _ = image.shape
     left, right, weight_right = _neighbours(width, size, is_vertical=False)
@@ -72,14 +72,15 @@ def _neighbours(length: int, size: int, *, is_vertical: bool) -> tuple[NDArray[n
     first = np.floor(centre).astype(np.intp)
     fraction = centre - first
     if not is_vertical:
-        # At the borders both neighbours are the same pixel; OpenCV drops the fraction across, not down, which shows in the rounding.
+        # At the borders both neighbours are the same pixel; OpenCV drops the fraction horizontally but not vertically, which affects
+        # rounding.
         fraction[(first < 0) | (first >= length - 1)] = 0
     last = length - 1
     return np.clip(first, 0, last), np.clip(first + 1, 0, last), np.rint(fraction * 2048).astype(np.int32)
 
 
 class Augmentation(NamedTuple):
-    """What happens to one training image, in this order: flip, black border and crop, erasing (after normalisation, to the mean)."""
+    """The augmentation of one training image, in this order: flip, black border and crop, erasing (after normalisation, to the mean)."""
 
     is_flipped: bool
     crop_top: int
@@ -88,7 +89,7 @@ class Augmentation(NamedTuple):
 
 
 class Augmenter:
-    """Draws and applies augmentations. A draw is a function of (seed, epoch, position in the epoch) alone, never of a worker or rank."""
+    """Draws and applies augmentations. A draw depends only on (seed, epoch, position in the epoch), not on the worker or rank."""
 
     def __init__(self, size: int, pad: int, flip: float, erasing: float, seed: int) -> None:
         """`pad` in pixels on each side; `flip` and `erasing` are probabilities."""
@@ -120,7 +121,7 @@ class Augmenter:
         return Rectangle(0, 0, 0, 0)
 
     def apply(self, image: Pixels, augmentation: Augmentation) -> Pixels:
-        """Flips, borders and crops; the erasing is left to the caller, who does it after normalisation."""
+        """Flips, pads and crops; the caller does the erasing after normalisation."""
         if augmentation.is_flipped:
             image = image[:, ::-1]
         if self._pad == 0:
@@ -132,5 +133,5 @@ class Augmenter:
 
 
 def _target(shift: int) -> slice:
-    """Where the pixels of an axis land when it moves by `shift`; of `-shift`, where they come from."""
+    """The target range of an axis that is moved by `shift`; for `-shift`, the source range."""
     return slice(shift, None) if shift >= 0 else slice(None, shift)

@@ -1,4 +1,4 @@
-"""What a backbone costs on one image, counted on tensors without data: the table that plans are reckoned from."""
+"""The cost of a backbone for one image, counted on tensors without data: the table that plans are computed from."""
 
 import torch
 from torch import nn
@@ -6,11 +6,11 @@ from torch import nn
 from cairn_trainer.backbones import BACKBONES
 
 SIDE = 256
-_IMAGES = 2  # batch norms refuse a single one
+_IMAGES = 2  # batch norms reject a single one
 
 
 def costs_of(name: str) -> dict[str, int]:
-    """Parameters; multiply-adds of one forward pass; elements that a training step keeps for its backward pass; the largest map."""
+    """Parameters; multiply-adds of one forward pass; elements that an optimizer step keeps for its backward pass; the largest map."""
     with torch.device('meta'):
         net = BACKBONES[name].build()
         image = torch.empty(_IMAGES, 3, SIDE, SIDE)
@@ -35,6 +35,6 @@ def costs_of(name: str) -> dict[str, int]:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = net(image)
-    assert result.requires_grad  # what is held is freed with the graph
+    assert result.requires_grad  # freed with the graph
     counts['kept'] = sum(storage.nbytes() // 4 for storage in held.values()) // _IMAGES
     return counts

@@ -1,4 +1,4 @@
-"""Makes what a stage needs: images, lists, configurations."""
+"""Builders for a stage's images, lists and configurations."""
 
 import json
 import multiprocessing
@@ -57,7 +57,7 @@ class Collection:
         return path
 
     def write_tars(self, number: int = 1) -> list[dict]:
-        """Deals the images out to tars and gives the rows that point into them."""
+        """Distributes the images over tars and returns the rows that refer to them."""
         rows = []
         for row_number, row in enumerate(self.rows):
             with tarfile.open(self.images / f'images_{row_number % number:03d}.tar', 'a') as tar:
@@ -91,7 +91,7 @@ class Collection:
 
 
 class StageRun:
-    """One attempt at a stage: its folder, its configuration, what it told."""
+    """One attempt at a stage: its folder, its configuration, its events."""
 
     def __init__(self, folder: Path, collection: Collection, *, ranks: int = 1, **overrides) -> None:
         """Names in `overrides` that are settings (camelCase) go there, the others into the configuration."""
@@ -138,7 +138,7 @@ class StageRun:
             collection.write_list()
 
     def write(self) -> None:
-        """The configuration to its file, after a change."""
+        """Writes the changed configuration to its file."""
         self.config_path.write_text(json.dumps(self.config))
 
     def start(self) -> multiprocessing.Process:
@@ -149,18 +149,18 @@ class StageRun:
         return ['--standalone', f'--nproc-per-node={self.ranks}', '-m', 'cairn_trainer', '--config', str(self.config_path)]
 
     def run(self) -> int:
-        """Runs the stage to its end; the exit code."""
+        """Runs the stage until it ends; returns the exit code."""
         return exit_code_of(self.start())
 
     def events(self, kind: str | None = None) -> list[dict]:
-        """What was told so far; every line must fit the schema."""
+        """The events so far; every line must match the schema."""
         path = self.folder / 'events.jsonl'
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         events = [parse_event(line) for line in lines if line.endswith('\n')]
         return [event for event in events if kind in (None, event['event'])]
 
     def checkpoint(self, number: int = -1) -> dict[str, str]:
-        """A written checkpoint as a configuration names it."""
+        """A checkpoint as in a configuration."""
         event = self.events('checkpoint')[number]
         return {'path': event['path'], 'sha256': event['sha256']}
 
@@ -186,7 +186,7 @@ def configure_export(folder, collection, checkpoint, **overrides) -> Path:
 
 
 def run_export(path) -> tuple[int, list[dict]]:
-    """Exports in a forked process: the exit code and what it told."""
+    """Exports in a forked process; returns the exit code and the events."""
     code = exit_code_of(fork(export.main, ['--config', str(path)]))
     return code, [parse_event(line) for line in (path.parent / 'events.jsonl').read_text().splitlines()]
 

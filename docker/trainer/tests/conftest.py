@@ -11,5 +11,5 @@ preload()  # once, for all ranks that are forked from here
 
 @pytest.fixture(autouse=True)
 def _small_backbone(monkeypatch):
-    """A residual network of 20,000 parameters: forked ranks know it too."""
+    """A residual network of 20,000 parameters, also registered in forked ranks."""
     monkeypatch.setitem(BACKBONES, 'small', ResNetSpec(blocks=(1, 1, 1, 1), widths=(4, 8, 16, 32)))

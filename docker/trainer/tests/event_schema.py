@@ -1,4 +1,4 @@
-"""The event lines as their reader expects them: every key, and its type."""
+"""The event lines as the reader expects them: every key and its type."""
 
 import json
 import re

@@ -1,8 +1,9 @@
-"""Writes tests/images: small files of every kind that training and extraction must see alike, and what is to be seen.
+"""Writes tests/images: small files of every kind that training and extraction must decode identically, and the expected results.
 
-Run by hand (`python docker/trainer/tests/make_images.py`) when a kind is added; what is there is kept in the repository. `expected.json`
-says of each file either that it is refused, or which picture it shows (the pixels of a PNG beside it), how it is turned, and how far the
-pixels of a lossy format may be from it on average. Pictures are made here by arithmetic, never by the decoders that they test.
+Run by hand (`python docker/trainer/tests/make_images.py`) when a kind is added; the files are in the repository. For each file
+`expected.json`
+says either that it is rejected, or which picture it shows (the pixels of a PNG next to it), its orientation, and how far the pixels of a
+lossy format may differ on average. Pictures are computed, never decoded by the decoders under test.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _png(pixels: np.ndarray, exif: bytes | None = None) -> bytes:
-    """A PNG by zlib alone: [H, W] or [H, W, 1 to 4] of 8 or 16 bits."""
+    """A PNG written with zlib only: [H, W] or [H, W, 1 to 4] of 8 or 16 bits."""
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
     height, width, channels = pixels.shape
     bits = pixels.dtype.itemsize * 8
@@ -161,7 +162,7 @@ def _png(pixels: np.ndarray, exif: bytes | None = None) -> bytes:
 
 
 def _levels(rgb: np.ndarray) -> np.ndarray:
-    """Palette indices: 2 bits a channel."""
+    """Palette indices: 2 bits per channel."""
     top = (rgb >> 6).astype(np.uint8)
     return top[:, :, 0] * 16 + top[:, :, 1] * 4 + top[:, :, 2]
 
@@ -195,20 +196,20 @@ def _with_offset(gif: bytes) -> bytes:
 
 
 def _inks(rgb: np.ndarray) -> np.ndarray:
-    """Inks for which the conversion is not trivial: some black everywhere."""
+    """Inks with a non-trivial conversion: some black everywhere."""
     black = np.full((HEIGHT, WIDTH, 1), 40, np.uint8)
     return np.dstack([255 - rgb, black])
 
 
 def _from_inks(inks: np.ndarray) -> np.ndarray:
-    """As OpenCV converts them."""
+    """OpenCV's conversion."""
     ink = inks.astype(np.int32)
     light = 255 - ink[:, :, 3:]
     return (light - (ink[:, :, :3] * light >> 8)).astype(np.uint8)
 
 
 def _cmyk_jpegs(rgb: np.ndarray) -> dict[str, bytes]:
-    """Pillow writes inks inverted, with Adobe's marker. Without the marker they count as inverted all the same."""
+    """Pillow writes inks inverted, with Adobe's marker. Without the marker they still count as inverted."""
     adobe = _encoded(Image.frombytes('CMYK', (WIDTH, HEIGHT), _inks(rgb).tobytes()), 'JPEG', quality=95, subsampling=0)
     at = adobe.index(b'\xff\xee')
     (length,) = struct.unpack_from('>H', adobe, at + 2)

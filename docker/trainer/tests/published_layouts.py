@@ -1,4 +1,4 @@
-"""Which tensors the published ImageNet files hold, listed from the papers' tables and not from our modules: name and shape."""
+"""Names and shapes of the tensors in the published ImageNet files, from the papers' tables and not from our modules."""
 
 import math
 
@@ -97,7 +97,7 @@ LAYOUTS = {
 
 
 def parameters_of(layout):
-    """How many numbers are trained, without the classifier's."""
+    """The number of trained parameters, without the classifier."""
     return sum(
         math.prod(shape)
         for key, shape in layout.items()

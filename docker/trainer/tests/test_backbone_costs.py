@@ -10,7 +10,7 @@ TABLE = json.loads((Path(__file__).parents[3] / 'libs' / 'domain' / 'backbone-co
 
 
 @pytest.mark.parametrize('backbone', TABLE)
-def test_plans_reckon_with_what_a_backbone_costs(backbone):
+def test_the_table_of_backbone_costs_is_current(backbone):
     assert TABLE[backbone] == {**costs_of(backbone), 'channels': BACKBONES[backbone].channels}
 
 

@@ -9,7 +9,7 @@ from cairn_trainer.backbones.resnest import ResNeStSpec
 from cairn_trainer.backbones.resnet import ResNetSpec
 from cairn_trainer.errors import TrainerError
 
-# PIPELINE, the table of backbones, to the last number.
+# The table of backbones.
 PARAMETERS = {
     'resnet50': 23_508_032,
     'resnet101_ibn_a': 42_500_160,
@@ -21,13 +21,13 @@ PARAMETERS = {
 
 
 def _on_meta(name):
-    """The whole network without its numbers: 109 million of them would take seconds."""
+    """The whole network without data: 109 million numbers would take seconds."""
     with torch.device('meta'):
         return BACKBONES[name].build()
 
 
 def _shuffled(network, seed=0):
-    """Weights and running statistics that no two networks have by chance."""
+    """Weights and running statistics that are not equal by chance."""
     generator = torch.Generator().manual_seed(seed)
     for value in network.state_dict().values():
         if value.is_floating_point():
@@ -108,7 +108,7 @@ def _torchvisions(**options):
 
 
 class _Halves(nn.Module):
-    """What IBN-a computes, written out: each of the first channels by its own mean and variance over the image, the rest by batch."""
+    """A direct implementation of IBN-a: the first channels by their mean and variance over the image, the rest by batch."""
 
     def __init__(self, norm: InstanceBatchNorm) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def _agree(ours, theirs):
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected, found = theirs.eval()(images), ours.eval()(images).mean((2, 3))
-    assert expected.std() > 1e-3  # weights that let nothing through would agree with anything
+    assert expected.std() > 1e-3  # all-zero activations would be equal to anything
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -173,7 +173,7 @@ def test_squeeze_excitation_and_resnest_compute_what_timms_do():
     options = {'radix': 2, 'avd': True, 'avd_first': False}
     stem = {'stem_width': 64, 'stem_type': 'deep', 'avg_down': True, 'base_width': 64, 'cardinality': 1}
     resnest = ResNet(ResNestBottleneck, (1, 2, 1, 3), num_classes=0, output_stride=16, block_args=options, **stem)
-    # Where dilation takes the stride away timm drops the average too, and pools the shortcut in its own way; the authors' code does not.
+    # Where dilation replaces the stride timm drops the average too, and pools the shortcut differently; the authors' code does not.
     resnest.layer4[0].avd_last = nn.AvgPool2d(3, 1, padding=1)
     resnest.layer4[0].downsample[0] = nn.Identity()
     ours = _shuffled(ResNeStSpec(blocks=(1, 2, 1, 3)).build())
@@ -189,14 +189,14 @@ def test_sides_that_no_stride_divides_are_taken(side):
         assert backbone(torch.empty(2, 3, side, side, device='meta')).shape == (2, 2048, -(-side // 16), -(-side // 16))
 
 
-def test_an_unknown_backbone_is_refused_with_the_nearest_and_all_known_ones():
+def test_an_unknown_backbone_is_rejected_with_the_nearest_and_all_known_ones():
     generator = torch.Generator()
     with pytest.raises(TrainerError, match=r"'resnest100'; it must be one of resnet18, .* Did you mean resnest101\?") as caught:
         build_backbone('resnest100', generator)
     assert caught.value.code == 'invalid_configuration'
     with pytest.raises(TrainerError, match=r'timm:NAME for a network of timm\.$'):
         build_backbone('?', generator)
-    with pytest.raises(TrainerError, match=r'no such network\. Nearest are timm:convnext_base'):
+    with pytest.raises(TrainerError, match=r'no such network\. Closest names: timm:convnext_base'):
         build_backbone('timm:convnext_bas', generator)
 
 

@@ -25,7 +25,7 @@ def ledger(tmp_path):
 
 def _try(ledger, rows, bad=()):
     bad = [BadImage(row, 'made') for row in bad]
-    ledger.note_tried(torch.tensor(rows, dtype=torch.int64), bad)
+    ledger.record_tried(torch.tensor(rows, dtype=torch.int64), bad)
     ledger.share(bad)
 
 

@@ -14,7 +14,7 @@ from cairn_trainer.model import EmbeddingNet
 
 @pytest.fixture
 def small_se(monkeypatch):
-    """A network with squeeze-excitation that is small enough to write."""
+    """A network with squeeze-excitation, small enough to write."""
     spec = replace(BACKBONES['se_resnet101_ibn_a'], blocks=(1, 1, 1, 1))
     monkeypatch.setitem(BACKBONES, 'small_se', spec)
     torch.manual_seed(0)
@@ -34,7 +34,7 @@ def _refusal(function, *arguments):
 
 @pytest.mark.parametrize('name', ['resnet50', 'resnest101'])
 def test_a_file_of_the_published_layout_fits_its_backbone(tmp_path, monkeypatch, name):
-    # The numbers of a real file are 100 MB: each tensor is a view of one zero, which torch.save writes once.
+    # A real file has 100 MB: here each tensor is a view of one zero, which torch.save writes once.
     state = {key: torch.zeros(()).expand(shape) for key, shape in LAYOUTS[name].items()}
     path = _saved(tmp_path / 'a.pth', state)
     answer = check_backbone(path, name, 'all')
@@ -58,22 +58,22 @@ def test_squeeze_excitation_may_be_left_out_where_the_reference_is_followed(tmp_
 def test_numbers_that_are_not_finite_and_unknown_backbones_are_named(tmp_path, small_se):
     small_se['layer2.0.conv1.weight'][0, 0] = torch.nan
     path = _saved(tmp_path / 'a.pth', small_se)
-    assert _refusal(check_backbone, path, 'small_se', 'all').mismatches == ['layer2.0.conv1.weight has numbers that are not finite']
+    assert _refusal(check_backbone, path, 'small_se', 'all').mismatches == ['layer2.0.conv1.weight has values that are not finite']
     error = _refusal(check_backbone, path, 'resnet51', 'all')
     assert (error.code, 'Did you mean resnet50?' in str(error)) == ('invalid_configuration', True)
 
 
-def test_a_whole_model_tells_its_dimension_and_classes(tmp_path):
+def test_a_whole_model_reports_its_dimension_and_classes(tmp_path):
     net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), classes=7)
     state = {f'module.{key}': value for key, value in net.state_dict().items()}
     answer = check_model(_saved(tmp_path / 'a.pth', state), 'small')
     assert {key: answer[key] for key in ('embeddingDim', 'classes')} == {'embeddingDim': 16, 'classes': 7}
     assert 'base.layer1.0.conv3.weight is missing' in _refusal(check_model, tmp_path / 'a.pth', 'resnet50').mismatches
     del state['module.fcneck.weight']
-    assert _refusal(check_model, _saved(tmp_path / 'b.pth', state), 'small').mismatches == ['fcneck.weight is missing or no matrix']
+    assert _refusal(check_model, _saved(tmp_path / 'b.pth', state), 'small').mismatches == ['fcneck.weight is missing or not a matrix']
 
 
-def test_a_file_that_claims_more_than_it_holds_is_refused_before_so_much_is_allocated(tmp_path):
+def test_a_file_that_claims_more_than_it_holds_is_rejected_before_so_much_is_allocated(tmp_path):
     heads = {'fcneck.weight': torch.zeros(1).expand(16, 32), 'classifier.weight': torch.zeros(1).expand(10**9, 16)}
     error = _refusal(check_model, _saved(tmp_path / 'a.pth', heads), 'small')
     assert (error.code, '64000002048 bytes' in str(error)) == ('unreadable_file', True)

@@ -23,7 +23,7 @@ def _write(path, **parts):
     return written, StoredFile(path=str(path), sha256=written.sha256)
 
 
-def test_what_is_written_is_read_again_and_hashes_to_what_was_told(tmp_path):
+def test_a_written_checkpoint_is_read_back_with_the_reported_hash(tmp_path):
     written, stored = _write(tmp_path / 'a.pt', step=7)
     assert written.sha256 == hashlib.sha256((tmp_path / 'a.pt').read_bytes()).hexdigest()
     assert written.bytes == (tmp_path / 'a.pt').stat().st_size
@@ -44,7 +44,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     assert _write(tmp_path / 'a.pt', step=7)[0].sha256 == _write(tmp_path / 'b.pt', step=7)[0].sha256
 
 
-def test_a_changed_file_a_missing_one_and_an_unreadable_one_are_told_apart(tmp_path):
+def test_changed_missing_and_unreadable_files_have_different_errors(tmp_path):
     _, stored = _write(tmp_path / 'a.pt')
     (tmp_path / 'a.pt').write_bytes((tmp_path / 'a.pt').read_bytes()[:-10])
     with pytest.raises(TrainerError, match='has the sha256') as caught:
@@ -96,21 +96,21 @@ def test_a_write_that_fails_inside_torchs_writer_is_a_full_disk_too(tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_of_another_stage_is_refused_with_each_difference(tmp_path):
+def test_a_checkpoint_of_another_stage_is_rejected_with_each_difference(tmp_path):
     _, stored = _write(tmp_path / 'a.pt')
     content = read_verified(stored)
     check_same_stage(content, {'stage': 'a', 'world': 2}, 'A')
-    with pytest.raises(TrainerError, match=r"stage is 'a' there and 'b' here; world is 2 there and 4 here") as caught:
+    with pytest.raises(TrainerError, match=r"stage is 'a' in the checkpoint and 'b' in this stage; world is 2 in the") as caught:
         check_same_stage(content, {'stage': 'b', 'world': 4}, 'A')
     assert caught.value.code == 'model_mismatch'
-    with pytest.raises(TrainerError, match='weights alone'):
+    with pytest.raises(TrainerError, match='only weights'):
         check_same_stage({'w': torch.zeros(1)}, {}, 'A')
 
 
-def test_a_checkpoint_from_before_there_was_a_setting_is_of_a_stage_that_does_as_it_did():
+def test_a_checkpoint_from_before_a_setting_existed_counts_as_its_default():
     content = stage_checkpoint(stage={'stage': 'a'})
     check_same_stage(content, {'stage': 'a', 'partialStep': 'drop'}, 'A')
-    with pytest.raises(TrainerError, match=r"partialStep is 'drop' there and 'fill' here"):
+    with pytest.raises(TrainerError, match=r"partialStep is 'drop' in the checkpoint and 'fill' in this stage"):
         check_same_stage(content, {'stage': 'a', 'partialStep': 'fill'}, 'A')
 
 
@@ -121,7 +121,7 @@ def test_checkpoints_are_due_by_epochs_steps_and_minutes(monkeypatch):
     now = time.monotonic()
     monkeypatch.setattr('time.monotonic', lambda: now + 601)
     assert schedule.is_time_over()
-    schedule.note_written()
+    schedule.record_written()
     assert not schedule.is_time_over()
     never = CheckpointSchedule(every_epochs=1, every_steps=0, every_minutes=0, steps_per_epoch=5)
     monkeypatch.setattr('time.monotonic', lambda: now + 10**6)

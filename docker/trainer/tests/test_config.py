@@ -63,8 +63,8 @@ def test_every_fault_is_named_at_once(run):
         assert fault in str(caught.value)
 
 
-def test_another_protocol_is_refused(run):
-    with pytest.raises(TrainerError, match='speaks protocol 2; this trainer speaks 1') as caught:
+def test_another_protocol_is_rejected(run):
+    with pytest.raises(TrainerError, match='uses protocol 2; this trainer uses 1') as caught:
         read_trainer_config(_rewrite(run, lambda config: config.update(protocol=2)))
     assert caught.value.code == 'protocol_mismatch'
 
@@ -94,7 +94,7 @@ def test_a_step_is_made_of_as_many_batches_as_the_effective_batch_asks_for(run):
 
 
 @pytest.mark.parametrize('content', ['', '[1]', '{"a":'])
-def test_what_is_no_json_object_is_refused(tmp_path, content):
+def test_a_configuration_that_is_not_a_json_object_is_rejected(tmp_path, content):
     path = tmp_path / 'stage.json'
     path.write_text(content)
     assert events_path_of(path) is None
@@ -123,7 +123,7 @@ def test_only_settings_that_change_the_result_tie_a_checkpoint_to_its_stage(run)
     )
 
 
-def test_the_version_tells_the_protocol_without_importing_torch():
+def test_the_version_prints_the_protocol_without_importing_torch():
     code = (
         'import sys\n'
         'from cairn_trainer.__main__ import main\n'

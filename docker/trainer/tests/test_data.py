@@ -121,8 +121,8 @@ def test_batches_are_the_same_with_loader_processes_with_and_without_memory_and_
     _same(_batches(images, first_step=4), expected[4:])
 
 
-def test_a_batch_for_which_there_is_no_shared_memory_is_told_and_not_waited_for(collection, monkeypatch):
-    # No file of a loader process, also none in /dev/shm, may be larger than this.
+def test_a_batch_that_does_not_fit_into_shared_memory_is_reported(collection, monkeypatch):
+    # No file of a loader process, including those in /dev/shm, may be larger.
     monkeypatch.setattr('cairn_trainer.loaders._begin_worker', lambda _number: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
 
     def is_told():
@@ -151,7 +151,7 @@ def test_an_unreadable_image_is_replaced_by_the_next_one_of_the_order_and_named(
     assert sample.row == order[2]
     assert [entry.row for entry in sample.bad] == order[:2]
     assert {entry.reason for entry in sample.bad} == {'not an image of a known format'}
-    # The augmentation is that of the place, not of the image that fills it.
+    # The augmentation belongs to the position, not to the replacement image.
     assert sample.erased == whole[0].erased
     assert sample.erased != whole[2].erased
 

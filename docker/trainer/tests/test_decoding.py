@@ -1,4 +1,4 @@
-"""Training sees what extraction sees: libs/retrieval/image/same-images.test.ts asks the same of the same files."""
+"""Training and extraction decode alike: libs/retrieval/image/same-images.test.ts has the same test for the same files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPECTED = json.loads((_IMAGES / 'expected.json').read_text())
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """By EXIF's own words: the side at which row 0 and column 0 of the stored picture are shown."""
+    """From the EXIF specification: the side on which row 0 and column 0 of the stored picture are shown."""
     return {
         1: lambda p: p,
         2: np.fliplr,
@@ -35,7 +35,7 @@ def test_every_file_has_its_expectation() -> None:
 
 
 @pytest.mark.parametrize('name', sorted(_EXPECTED))
-def test_an_image_is_seen_as_extraction_sees_it(name: str) -> None:
+def test_an_image_is_decoded_as_in_extraction(name: str) -> None:
     expected = _EXPECTED[name]
     data = (_IMAGES / name).read_bytes()
     if expected.get('refused'):
@@ -48,7 +48,7 @@ def test_an_image_is_seen_as_extraction_sees_it(name: str) -> None:
     assert np.abs(seen.astype(int) - picture).mean() <= expected.get('distance', 0)
 
 
-def test_a_jpeg_that_was_cut_off_is_filled_by_reference_filled_alone() -> None:
+def test_only_reference_filled_fills_a_truncated_jpeg() -> None:
     data = (_IMAGES / 'cut-off.jpg').read_bytes()
     for preprocessing in ('cairn', 'reference'):
         with pytest.raises(BadImageError):

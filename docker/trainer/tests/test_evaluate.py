@@ -12,12 +12,12 @@ from cairn_trainer.ranks import Ranks
 
 
 def test_average_precision_is_kaggles():
-    # Hits at places 1, 3 and 6 of 4 ground truths: (1/1 + 2/3 + 3/6) / 4.
+    # Hits at ranks 1, 3 and 6 of 4 ground truths: (1/1 + 2/3 + 3/6) / 4.
     assert average_precision(['a', 'x', 'b', 'y', 'z', 'c'], {'a', 'b', 'c', 'd'}) == pytest.approx((1 + 2 / 3 + 1 / 2) / 4)
-    # A repeated neighbour scores once and still takes its place: (1/1 + 2/3) / 2.
+    # A repeated neighbour scores once and still occupies its rank: (1/1 + 2/3) / 2.
     assert average_precision(['a', 'a', 'b'], {'a', 'b'}) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision([], {'a'}) == 0
-    # More ground truths than places: the denominator stops at 100, and so do the places.
+    # More ground truths than ranks: the denominator and the ranks end at 100.
     many = [str(i) for i in range(150)]
     assert average_precision(many, set(many)) == pytest.approx(1)
     assert average_precision(['x'] * 100 + ['a'], {'a'}) == 0
@@ -27,7 +27,7 @@ def test_average_precision_is_kaggles():
 def scored(tmp_path):
     collection = Collection(tmp_path / 'data', landmarks=6, views=4)
     for landmark in range(6):
-        # The last view of each landmark shows the next one, so that no ranking is perfect.
+        # The last view of each landmark shows the next landmark, so that no ranking is perfect.
         with Image.open(collection.images / f'{(landmark + 1) % 6:02d}02.jpg') as other:
             other.save(collection.images / f'{landmark:02d}03.jpg', quality=30)
     files = collection.write_evaluation()
@@ -98,6 +98,6 @@ def test_scoring_leaves_the_network_as_it_was_also_where_rank_0_has_other_runnin
     assert torch.equal(net.fcneck_bn.running_mean, torch.zeros(16))
 
 
-def test_a_stop_is_heard_inside_the_evaluation(scored):
+def test_a_stop_ends_the_evaluation(scored):
     with pytest.raises(StoppedError):
         scored[1](is_asked_to_stop=lambda: True)

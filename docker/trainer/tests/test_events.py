@@ -33,7 +33,7 @@ def test_lines_of_several_processes_never_mix(tmp_path):
     assert all(len(set(event['message'])) == 1 for event in events)
 
 
-def test_a_number_that_json_cannot_say_is_refused(tmp_path):
+def test_a_number_that_json_cannot_represent_is_rejected(tmp_path):
     with pytest.raises(ValueError):
         EventLog(tmp_path / 'events.jsonl').emit('step', loss=float('nan'))
 

@@ -1,4 +1,4 @@
-"""Each backbone at its full depth under the real launcher: two ranks, small images, some steps."""
+"""Each backbone at full depth with the real launcher: two ranks, small images, a few steps."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def test_two_ranks_train_it(tmp_path, backbone):
     collection = Collection(tmp_path / 'data', landmarks=4, views=4)
     model = {'backbone': backbone, 'embeddingDim': 64, 'gemPower': 3, 'initSeed': 1}
-    # Untrained, 90 blocks deep and with batch norms over four images, a network has gradients of 10^7: a larger rate would throw it out.
+    # An untrained network with 90 blocks and batch norms over four images has gradients of 10^7: it would diverge with a larger rate.
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, batch=4, imageSize=64, learningRate=1e-9, model=model)
     assert exit_code_of(run.start(), seconds=300) == 0
     assert [event['step'] for event in run.events('step')] == [1, 2]

@@ -64,18 +64,18 @@ def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, t
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
-def test_a_model_that_differs_is_refused_with_its_worst_image(tmp_path, trained, monkeypatch):
+def test_a_model_that_differs_is_rejected_with_its_worst_image(tmp_path, trained, monkeypatch):
     collection, run = trained
     forward = onnx_export.ExportedGraph.forward
     monkeypatch.setattr(onnx_export.ExportedGraph, 'forward', lambda self, images: forward(self, images // 2))
     code, events = run_export(configure_export(tmp_path / 'out', collection, run.checkpoint()))
     assert code == 65
     assert events[-1]['code'] == 'model_mismatch'
-    assert any(f'on the image {image_id} the cosine is' in events[-1]['message'] for image_id in collection.ids)
+    assert any(f'for image {image_id} the cosine is' in events[-1]['message'] for image_id in collection.ids)
 
 
 def _element_types(model) -> dict[str, set[int]]:
-    """By operator: the types of its first input."""
+    """The types of the first input, by operator."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.input, *graph.output]}
     found: dict[str, set[int]] = {}
@@ -114,7 +114,7 @@ def test_in_fp16_the_backbone_alone_computes_in_it(tmp_path, trained, backbone, 
     assert [port.type for port in session.get_inputs()] == ['tensor(uint8)']
 
 
-def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overflow_are_refused(tmp_path, trained):
+def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overflow_are_rejected(tmp_path, trained):
     collection, run = trained
     weights = torch.load(run.checkpoint()['path'], weights_only=True)['model']
     *_, norm = (key for key in weights if key.startswith('base.') and key.endswith('bn2.weight'))
@@ -127,7 +127,7 @@ def test_maps_whose_third_power_no_fp16_holds_are_pooled_and_weights_that_overfl
         code, events = run_export(configure_export(tmp_path / name, collection, checkpoint, precision=precision))
         return code, events[-1]
 
-    assert export_with(300, 'fp16')[0] == 0  # 300 to the third is 400 times fp16's largest number
+    assert export_with(300, 'fp16')[0] == 0  # 300 cubed is 400 times the maximum of fp16
     code, failed = export_with(1e6, 'fp16')
     assert (code, failed['code']) == (65, 'model_mismatch')
     assert 'minCosine is 0.999. Export with precision fp32' in failed['message']
@@ -150,7 +150,7 @@ def test_a_variance_beyond_the_range_of_fp16_is_no_harm_to_a_backbone_in_it(affi
     assert norm.running_var[0] == variance
 
 
-def test_a_checkpoint_of_another_network_and_a_changed_one_are_refused(tmp_path, trained):
+def test_a_checkpoint_of_another_network_and_a_changed_one_are_rejected(tmp_path, trained):
     collection, run = trained
     code, events = run_export(configure_export(tmp_path / 'a', collection, run.checkpoint(), model={**MODEL, 'embeddingDim': 8}))
     assert (code, events[-1]['code']) == (65, 'model_mismatch')

@@ -30,7 +30,7 @@ def _refusal(function, *arguments):
 
 
 def _as_the_reference_saves(classes):
-    """The state of a network under DistributedDataParallel, with the classifier of ImageNet that its backbone keeps."""
+    """The state of a network under DistributedDataParallel, with the unused ImageNet classifier of its backbone."""
     torch.manual_seed(9)
     net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16, init_seed=4), classes)
     net(torch.randn(8, 3, 32, 32), torch.zeros(8, dtype=torch.long))  # running means
@@ -90,7 +90,7 @@ def _write_malice(path, form):
 
 
 @pytest.mark.parametrize('form', ['zip', 'old', '0', '2', '4', '5'])
-def test_a_file_that_would_run_code_is_refused_by_the_name_of_what_it_calls_and_runs_nothing(tmp_path, monkeypatch, form):
+def test_a_file_that_would_run_code_is_rejected_by_the_name_of_what_it_calls_and_runs_nothing(tmp_path, monkeypatch, form):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'a.pth'
     _write_malice(path, form)
@@ -112,7 +112,7 @@ def test_a_stage_and_an_export_refuse_a_file_that_would_run_code_as_the_fault_of
     assert (code, events[-1]['code']) == (65, 'unsafe_file')
 
 
-def test_cut_off_empty_strange_and_missing_files_are_told_apart(tmp_path):
+def test_truncated_empty_invalid_and_missing_files_have_different_errors(tmp_path):
     whole = _saved(tmp_path / 'a.pth', {'w': torch.arange(1000.0)})
     for cut in (100, 2000):
         (tmp_path / 'cut.pth').write_bytes(whole.read_bytes()[:cut])
@@ -129,7 +129,7 @@ def test_cut_off_empty_strange_and_missing_files_are_told_apart(tmp_path):
     assert _refusal(read_stored_tensors, changed).code == 'corrupt_artifact'
 
 
-def test_files_with_more_than_plain_tensors_by_name_are_refused(tmp_path):
+def test_files_with_more_than_plain_tensors_by_name_are_rejected(tmp_path):
     within_itself = {}
     within_itself['model'] = within_itself
     strange = [torch.zeros(1).to_sparse(), torch.zeros(1, device='meta'), torch.zeros(1, dtype=torch.complex64)]
@@ -137,9 +137,9 @@ def test_files_with_more_than_plain_tensors_by_name_are_refused(tmp_path):
     for content in (*unnamed, *({'w': value} for value in strange)):
         assert _refusal(read_named_tensors, _saved(tmp_path / 'a.pth', content)).code == 'unreadable_file'
     path = _saved(tmp_path / 'a.pth', {'epoch': 3, 'w': torch.zeros(1)})
-    assert "more than plain tensors by name: 'epoch'" in str(_refusal(read_named_tensors, path))
+    assert "more than named tensors: 'epoch'" in str(_refusal(read_named_tensors, path))
     twice = _saved(tmp_path / 'a.pth', {'module.w': torch.zeros(1), 'w': torch.zeros(1)})
-    assert 'holds w twice' in str(_refusal(read_named_tensors, twice))
+    assert 'contains w twice' in str(_refusal(read_named_tensors, twice))
 
 
 def test_names_that_no_report_could_hold_are_cleaned_where_they_are_read(tmp_path):

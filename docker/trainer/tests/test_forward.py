@@ -14,7 +14,7 @@ from cairn_trainer.ranks import Ranks
 
 @pytest.fixture(autouse=True)
 def _wide_backbone(monkeypatch):
-    """Of 32 channels: with fewer than 8, last in memory, oneDNN's 1x1 convolutions of stride 2 spoil the heap (its issue 6035)."""
+    """With 32 channels: with fewer than 8, channels last, oneDNN's 1x1 convolutions of stride 2 corrupt the heap (its issue 6035)."""
     monkeypatch.setitem(BACKBONES, 'wide', ResNetSpec(blocks=(1, 1, 1, 1), widths=(32, 32, 32, 32)))
 
 
@@ -40,33 +40,31 @@ def _angle(one, other):
     return torch.nn.functional.cosine_similarity(one, other, dim=0).item()
 
 
-@pytest.mark.parametrize(('precision', 'least_cosine'), [('bf16', 0.98), ('fp16', 0.999)])
-def test_half_precision_is_near_to_full_and_leaves_weights_and_loss_in_full(precision, least_cosine):
+@pytest.mark.parametrize(('precision', 'min_cosine'), [('bf16', 0.98), ('fp16', 0.999)])
+def test_half_precision_is_near_to_full_and_leaves_weights_and_loss_in_full(precision, min_cosine):
     full, expected, _ = _run()
     half, found, net = _run(precision=precision)
     assert half.item() == pytest.approx(full.item(), rel=0.02)
     assert half.item() != full.item()
     assert half.dtype == torch.float32
     assert {tensor.dtype for tensor in (*net.parameters(), *found)} == {torch.float32}
-    assert least_cosine < _angle(found, expected) < 1
+    assert min_cosine < _angle(found, expected) < 1
 
 
-@pytest.mark.parametrize(
-    ('precision', 'tolerance', 'least_cosine'), [('fp32', 1e-5, 0.99999), ('bf16', 0.02, 0.999), ('fp16', 0.02, 0.999)]
-)
-def test_channels_last_changes_nothing_but_the_rounding(precision, tolerance, least_cosine):
+@pytest.mark.parametrize(('precision', 'tolerance', 'min_cosine'), [('fp32', 1e-5, 0.99999), ('bf16', 0.02, 0.999), ('fp16', 0.02, 0.999)])
+def test_channels_last_changes_nothing_but_the_rounding(precision, tolerance, min_cosine):
     plain, expected, _ = _run(backbone='wide', precision=precision)
     turned, found, net = _run(backbone='wide', precision=precision, channels_last=True)
     assert net.base.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert {tensor.dtype for tensor in (*net.parameters(), *found)} == {torch.float32}
     assert turned.item() == pytest.approx(plain.item(), rel=tolerance)
-    assert _angle(found, expected) > least_cosine
+    assert _angle(found, expected) > min_cosine
 
 
 @pytest.mark.slow
 def test_a_compiled_network_computes_the_same_and_keeps_its_state_keys(monkeypatch):
     plain, expected, before = _run()
-    # Traced and differentiated as ever; only the C++ that torch's own compiler would write, and compile for a minute, is left out.
+    # Traced and differentiated as usual; only torch's C++ code generation, which compiles for a minute, is skipped.
     whole = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: whole(self, backend='aot_eager', fullgraph=True))
     compiled, found, net = _run(compile=True)
@@ -75,8 +73,8 @@ def test_a_compiled_network_computes_the_same_and_keeps_its_state_keys(monkeypat
     assert list(net.state_dict()) == list(before.state_dict())
 
 
-class _Beside(Ranks):
-    """One of several ranks of a test, which meet through a file."""
+class _ConcurrentRanks(Ranks):
+    """One of several ranks of a test, which rendezvous through a file."""
 
     def __init__(self, rank, world, meeting_point):
         self.rank = self.local_rank = rank
@@ -86,7 +84,7 @@ class _Beside(Ranks):
 
 
 def _passes_of_a_rank(rank, folder):
-    ranks = _Beside(rank, 3, folder / 'meeting')
+    ranks = _ConcurrentRanks(rank, 3, folder / 'meeting')
     torch.manual_seed(rank)
     settings = TrainSettings(list='clean', image_size=32, epochs=1, learning_rate=0.1, batch=4, ranks=3)
     net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4, margin=0.3, scale=10)
@@ -109,7 +107,7 @@ def _passes_of_a_rank(rank, folder):
 
 
 def test_the_rehearsal_changes_nothing_and_the_first_step_sums_in_the_order_of_all_others(tmp_path):
-    # With two ranks there is one order to sum in.
+    # With two ranks there is only one order of summation.
     processes = [fork(_passes_of_a_rank, rank, tmp_path) for rank in range(3)]
     assert [exit_code_of(process) for process in processes] == [0, 0, 0]
     found = [torch.load(tmp_path / f'{rank}.pt') for rank in range(3)]

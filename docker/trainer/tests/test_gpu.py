@@ -11,13 +11,13 @@ def test_a_gpu_is_taken_when_torch_is_built_for_it_or_an_earlier_chip_of_its_gen
 
 
 @pytest.mark.parametrize('capability', [(7, 0), (6, 1), (11, 0)])
-def test_another_gpu_is_refused_by_its_name_with_what_torch_is_built_for(capability):
+def test_another_gpu_is_rejected_by_its_name_with_what_torch_is_built_for(capability):
     why = why_unsupported('Tesla V100-SXM2-16GB', capability, BUILT, 'fp32')
     assert why.startswith(f'The GPU Tesla V100-SXM2-16GB has compute capability {capability[0]}.{capability[1]}; torch ')
     assert 'is built for 7.5, 8.0, 8.6, 9.0, 10.0, 12.0.' in why
 
 
-def test_bf16_is_refused_on_a_gpu_that_has_none():
+def test_bf16_is_rejected_on_a_gpu_that_has_none():
     assert 'precision bf16 needs 8.0. Use fp16.' in why_unsupported('Tesla T4', (7, 5), BUILT, 'bf16')
     assert why_unsupported('Tesla T4', (7, 5), BUILT, 'fp16') is None
     assert why_unsupported('A100', (8, 0), BUILT, 'bf16') is None

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from cairn_trainer.errors import TrainerError
-from cairn_trainer.image_files import FileState, ImageFiles, own_fault
+from cairn_trainer.image_files import FileState, ImageFiles, image_fault
 from cairn_trainer.transforms import BadImageError
 
 
@@ -18,8 +18,8 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize('number', [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT])
-def test_what_the_machine_cannot_do_is_no_images_fault(number):
-    assert own_fault(OSError(number, os.strerror(number))) is None
+def test_machine_faults_are_not_image_faults(number):
+    assert image_fault(OSError(number, os.strerror(number))) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_in_a_folder_that_was_lost_no_image_is_bad(root, lose):
     assert caught.value.code == 'storage_failed'
 
 
-def test_a_folder_that_is_not_there_or_empty_is_not_begun_with(tmp_path):
+def test_a_missing_or_empty_folder_is_rejected(tmp_path):
     (tmp_path / 'empty').mkdir()
     for name in ('none', 'empty'):
         with pytest.raises(TrainerError) as caught:
@@ -96,14 +96,14 @@ def test_a_file_that_is_not_the_one_of_the_list_ends_the_stage(root, change):
         assert caught.value.code == 'dataset_changed'
 
 
-def test_a_time_just_before_a_millisecond_is_the_one_that_node_reckons(root):
+def test_a_time_just_before_a_millisecond_is_rounded_as_in_node(root):
     path = root / 'flat.jpg'
     os.utime(path, ns=(0, 1_764_500_000_123_999_950))
     # Math.floor of 1764500000 * 1000 + 123999950 / 1e6
     assert ImageFiles(root).read('flat.jpg', FileState(4, 1_764_500_000_124)) == b'flat'
 
 
-def test_no_pipe_is_waited_for(root):
+def test_a_pipe_does_not_block(root):
     os.mkfifo(root / 'train' / 'a' / 'pipe.jpg')
     with pytest.raises(BadImageError, match='it is not a file'):
         ImageFiles(root).read('train/a/pipe.jpg')
@@ -112,7 +112,7 @@ def test_no_pipe_is_waited_for(root):
     assert caught.value.code == 'storage_failed'
 
 
-def test_of_a_file_that_a_link_was_turned_to_nothing_is_told(root, tmp_path):
+def test_the_error_for_a_changed_link_reveals_nothing_about_its_target(root, tmp_path):
     path = root / 'train' / 'a' / 'one.jpg'
     files, registered = ImageFiles(root), _state_of(path)
     (tmp_path / 'elsewhere').write_bytes(b'a secret of 27 bytes in all')

@@ -73,7 +73,7 @@ def test_a_list_becomes_rows_in_our_columns(tmp_path, protocol):
         (('train/a/b/c/abc1.jpg', 0, 0, 'Asia\0'), "its continent is 'Asia\\x00'"),
         (('train/a/b/c/abc1.jpg', 0, 0, '\ud800'), "its continent is '\\ud800'"),
         (('train/\0/b/c/\0bc1.jpg', 0, 0, -1), 'does not end in train'),
-        (('train/a/b/c/abc1.jpg', 0, 0), 'no tuple of path'),
+        (('train/a/b/c/abc1.jpg', 0, 0), 'not a tuple of path'),
     ],
 )
 def test_a_bad_row_is_named_and_nothing_is_written_also_not_of_the_lists_before(tmp_path, row, fault):
@@ -98,7 +98,7 @@ def test_lists_may_hold_no_arrays(tmp_path):
     assert 'numpy.' in str(_refusal(read_pickle, path))
 
 
-def test_cut_off_and_strange_lists_are_unreadable(tmp_path):
+def test_truncated_and_invalid_lists_are_unreadable(tmp_path):
     whole = _pickled(tmp_path / 'a.pkl', ROWS).read_bytes()
     for content in (b'', whole[:-1], whole[: len(whole) // 2], b'<html>', b'\x80\x05\x8e' + b'\xff' * 8):
         (tmp_path / 'b.pkl').write_bytes(content)
@@ -132,11 +132,11 @@ def test_features_become_a_feature_set_of_unit_vectors(tmp_path, monkeypatch, ki
     assert pq.read_table(tmp_path / 'out/rejected/rejected_00001.parquet')['image_id'].to_pylist() == ['abc3', 'abc4']
 
 
-def test_an_image_that_is_there_twice_is_named_by_its_rows_also_across_parts(tmp_path, monkeypatch):
+def test_a_duplicate_image_is_named_by_its_rows_also_across_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_set, '_PART_ROWS', 2)
     names = ['abc0', 'abc1', 'abc2', 'abc1', 'abc0', 'abc1']
     error = _refusal(import_features.import_features, _pickled(tmp_path / 'a.pkl', _features(names)), tmp_path / 'out')
-    assert 'the rows 1 and 3 are of the same image' in str(error)
+    assert 'rows 1 and 3 have the same image' in str(error)
 
 
 _PEAK = """
@@ -144,7 +144,7 @@ import sys
 from pathlib import Path
 from cairn_trainer.import_features import import_features
 told = import_features(Path(sys.argv[1]), Path(sys.argv[2]))
-# Not ru_maxrss, which begins with what the process that was forked had.
+# Not ru_maxrss, which starts at the value of the forked process.
 peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
 print(told['rows'], int(peak.split()[1]) * 1024)
 """
@@ -170,7 +170,7 @@ def test_memory_does_not_grow_with_the_number_of_vectors(tmp_path, form):
     assert large - small < 60_000_000
 
 
-def test_features_of_another_form_are_refused_and_nothing_is_written(tmp_path):
+def test_features_of_another_structure_are_rejected_and_nothing_is_written(tmp_path):
     good = _features(['abc1', 'abc2'])
     for content, code in (
         ([1], 'unreadable_file'),
@@ -192,7 +192,7 @@ def test_features_of_another_form_are_refused_and_nothing_is_written(tmp_path):
     assert (tmp_path / 'out/mine').exists()
 
 
-def test_a_value_that_doubles_with_each_level_is_not_written_out(tmp_path):
+def test_a_value_that_doubles_with_each_level_is_not_printed(tmp_path):
     bomb = ()
     for _ in range(60):
         bomb = (bomb, bomb)
@@ -212,7 +212,7 @@ def test_a_folder_gives_all_its_lists(tmp_path):
     (tmp_path / 'none').mkdir()
     assert _refusal(import_lists.import_lists, [tmp_path / 'none'], tmp_path / 'out', None).code == 'missing_file'
     nowhere = _refusal(import_lists.import_lists, [tmp_path / 'nowhere'], tmp_path / 'out', None)
-    assert (nowhere.code, str(nowhere)) == ('missing_file', f'There is no file or folder {tmp_path}/nowhere.')
+    assert (nowhere.code, str(nowhere)) == ('missing_file', f'File or folder not found: {tmp_path}/nowhere.')
 
 
 def test_the_programs_answer_one_json_object(tmp_path, capsys):

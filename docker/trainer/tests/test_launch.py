@@ -1,4 +1,4 @@
-"""The programs as an agent starts them: new processes, the real torchrun, the real backbone."""
+"""The programs as started by an agent: new processes, the real torchrun, the real backbone."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_the_launcher_trains_shows_its_stacks_when_asked_and_takes_its_ranks_alo
     wait_until(lambda: not any(map(_is_alive, family)), 'the end of the ranks and their loaders')
 
 
-def test_ranks_that_are_started_anew_are_as_isolated_as_their_launcher(tmp_path, collection, monkeypatch):
+def test_ranks_that_are_started_as_new_processes_are_isolated_like_their_launcher(tmp_path, collection, monkeypatch):
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, model=MODEL)
     for name in ('pyarrow', 'torch', 'cairn_trainer'):
         (tmp_path / f'{name}.py').write_text(f'open({str(tmp_path / "harmed")!r}, "w")')
@@ -63,7 +63,7 @@ def test_ranks_that_are_started_anew_are_as_isolated_as_their_launcher(tmp_path,
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_the_loaders_too(tmp_path, collection, number):
-    # As Slurm and systemd send SIGTERM, and a terminal that is closed SIGHUP.
+    # As Slurm and systemd send SIGTERM, and a closed terminal SIGHUP.
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, loaderWorkers=2)
     launcher = run.start()
     wait_until(lambda: run.events('step'), 'a step')
@@ -76,9 +76,9 @@ def test_a_stop_of_the_whole_process_group_saves_a_checkpoint_though_it_reaches_
 
 
 @pytest.mark.parametrize(
-    ('number', 'words'), [(signal.SIGKILL, 'was ended by SIGKILL'), (signal.SIGSTOP, 'No batch of images came within 3 s')]
+    ('number', 'words'), [(signal.SIGKILL, 'was killed by SIGKILL'), (signal.SIGSTOP, 'No batch of images arrived within 3 s')]
 )
-def test_a_loader_that_is_ended_or_stands_still_ends_the_stage_with_its_reason(tmp_path, collection, monkeypatch, number, words):
+def test_a_killed_or_hanging_loader_ends_the_stage_with_its_reason(tmp_path, collection, monkeypatch, number, words):
     monkeypatch.setattr('cairn_trainer.loaders._STUCK_SECONDS', 3)
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=200, loaderWorkers=1)
     process = run.start()
@@ -116,7 +116,7 @@ def test_plain_torchrun_trains_too_and_sigterm_ends_it_as_preempted(tmp_path, co
     assert [event['event'] for event in run.events()][-2:] == ['checkpoint', 'preempted']
 
 
-def test_a_lone_rank_needs_no_launcher_and_imports_nothing_that_only_an_export_needs(tmp_path, collection):
+def test_a_single_rank_needs_no_launcher_and_does_not_import_export_modules(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, model=MODEL)
     code = (
         'import sys\n'

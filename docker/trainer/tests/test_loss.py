@@ -18,7 +18,7 @@ def test_the_targets_angle_is_widened_by_the_margin_and_the_others_stay():
     logits = _arcface(margin=0.3, scale=30.0).logits(angles.cos(), torch.tensor([0, 2]))
     expected = 30 * angles.cos()
     expected[0, 0] = 30 * math.cos(0.4 + 0.3)
-    # 3.0 + 0.3 is past pi: the substitute that keeps falling.
+    # 3.0 + 0.3 is above pi: the monotonic substitute.
     expected[1, 2] = 30 * (math.cos(3.0) - 0.3 * math.sin(0.3))
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-4)
 
@@ -71,7 +71,7 @@ def test_accuracy_is_counted_without_the_margin():
     head = _arcface(margin=1.0, classes=2, dimensions=2)
     with torch.no_grad():
         head.weight.copy_(torch.eye(2))
-    # 40 degrees from class 0 and 50 from class 1: right, though with the margin class 1 has the larger logit.
+    # 40 degrees from class 0 and 50 from class 1: correct, although with the margin class 1 has the larger logit.
     embedding = torch.tensor([[math.cos(math.radians(40)), math.sin(math.radians(40))]])
     logits = head.logits(embedding, torch.tensor([0]))
     assert logits[0, 1] > logits[0, 0]

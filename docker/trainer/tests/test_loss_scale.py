@@ -7,7 +7,7 @@ _CPU = torch.device('cpu')
 
 
 class _Stage:
-    """A weight that moves by its gradient at each step."""
+    """A weight that changes by its gradient in each step."""
 
     def __init__(self, scale):
         self.scale = scale
@@ -32,21 +32,21 @@ def test_it_halves_on_overflow_without_a_step_and_doubles_after_2000_steps_witho
     assert stage.steps(1) == 65536
 
 
-def test_it_falls_under_the_least_where_halving_helps_no_more():
+def test_the_scale_falls_below_the_minimum_if_halving_does_not_help():
     stage = _Stage(LossScale(_CPU, is_needed=True))
-    assert stage.steps(16, float('nan')) == LossScale.LEAST
-    assert stage.steps(1, float('nan')) < LossScale.LEAST
+    assert stage.steps(16, float('nan')) == LossScale.MIN
+    assert stage.steps(1, float('nan')) < LossScale.MIN
 
 
 def test_without_fp16_it_is_one_and_a_gradient_that_is_not_finite_is_the_end():
     stage = _Stage(LossScale(_CPU, is_needed=False))
     assert stage.steps(2001) == 1
     before = stage.weight.item()
-    assert stage.steps(1, float('nan')) < LossScale.LEAST
+    assert stage.steps(1, float('nan')) < LossScale.MIN
     assert stage.weight.item() == before
 
 
-def test_a_resumed_scale_goes_on_counting():
+def test_a_resumed_scale_continues_counting():
     before, after = (_Stage(LossScale(_CPU, is_needed=True)) for _ in range(2))
     before.steps(1, float('inf'))
     before.steps(1500)

@@ -15,14 +15,14 @@ def _check_kept():
     net = EmbeddingNet(ModelSettings(backbone='resnet18', embedding_dim=16), classes=4)
 
     def pages_of_a_step():
-        """The pages that the kernel had to bring for the last of some steps."""
+        """The page faults of the last of several steps."""
         for _ in range(4):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             net.zero_grad()
             net(torch.randn(4, 3, 32, 32), torch.arange(4)).loss.backward()
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    # glibc on its own gives memory back to the kernel only where the heap happens to end with it; here each large block, always.
+    # By default glibc returns memory to the kernel only at the end of the heap; here it returns every large block.
     assert ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
     without = pages_of_a_step()
     assert without > 0
@@ -31,8 +31,8 @@ def _check_kept():
     assert kept < without / 4, (kept, without)
 
 
-def test_a_step_lives_on_the_memory_that_the_step_before_freed():
-    # Not forked: what earlier tests left in the heap would serve the first steps too.
+def test_a_step_reuses_the_memory_that_the_previous_step_freed():
+    # Not forked: free memory of earlier tests would be reused by the first steps.
     process = multiprocessing.get_context('spawn').Process(target=_check_kept)
     process.start()
     assert exit_code_of(process) == 0

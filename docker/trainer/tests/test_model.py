@@ -46,7 +46,7 @@ def test_features_have_length_one_and_the_necks_bias_is_frozen():
     assert net.fcneck_bn.weight.requires_grad
 
 
-def test_more_classes_keep_the_first_rows_and_start_the_others_anew():
+def test_more_classes_keep_the_first_rows_and_initialise_the_others():
     small, large = EmbeddingNet(SETTINGS, classes=4), EmbeddingNet(SETTINGS, classes=6)
     initial = large.classifier.weight.detach().clone()
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_every_mismatch_is_named():
         assert fault in str(caught.value)
 
 
-def test_fewer_classes_are_refused_where_nothing_may_grow():
+def test_fewer_classes_are_rejected_if_nothing_may_grow():
     small, large = EmbeddingNet(SETTINGS, classes=4), EmbeddingNet(SETTINGS, classes=6)
     with pytest.raises(TrainerError, match=r'classifier\.weight has the shape 4x16'):
         load_weights(large, small.state_dict(), 'A', may_grow=False)
@@ -98,6 +98,6 @@ def test_fewer_classes_are_refused_where_nothing_may_grow():
 def test_a_network_of_timm_trains_under_the_same_head(backbone):
     net = EmbeddingNet(ModelSettings(backbone=backbone, embedding_dim=16), classes=4)
     net(torch.randn(4, 3, 64, 64), torch.arange(4)).loss.backward()
-    # Each parameter has one, as the optimizer demands.
+    # The optimizer requires one for each parameter.
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters() if parameter.requires_grad)
     assert net.fcneck.weight.grad.abs().sum() > 0

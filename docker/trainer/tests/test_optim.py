@@ -75,7 +75,7 @@ def test_a_frozen_tensor_is_not_moved():
     assert '1.bias' not in sgd.state_dict()
 
 
-def test_a_parameter_without_a_gradient_is_a_fault_not_a_silent_zero():
+def test_a_parameter_without_a_gradient_is_an_error():
     network, scale = _network(), _scale()
     sgd = Sgd(network.named_parameters(), _STEADY, momentum=0.9, weight_decay=0, bias_factor=1)
     scale.scaled(network[0](torch.randn(2, 5)).sum()).backward()
@@ -83,7 +83,7 @@ def test_a_parameter_without_a_gradient_is_a_fault_not_a_silent_zero():
         sgd.step(0, scale)
 
 
-def test_velocities_of_another_network_are_refused_by_name():
+def test_velocities_of_another_network_are_rejected_by_name():
     sgd = Sgd(_network().named_parameters(), _STEADY, momentum=0.9, weight_decay=0, bias_factor=1)
     state = dict(sgd.state_dict())
     state['other'] = state.pop('0.bias')

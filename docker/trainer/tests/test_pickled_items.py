@@ -35,11 +35,11 @@ def test_arrays_are_what_numpy_reads_in_memory_and_in_rows_of_the_file(tmp_path,
     array = np.asarray(np.arange(15).reshape(5, 3) / 4, dtype=dtype, order=order)
     path = _pickled(tmp_path / 'a.pkl', {'a': array, 'b': array[0], 'c': array[:0]}, protocol)
     if protocol < 3:
-        # Protocol 2 has no bytes: they go through a codec.
+        # Protocol 2 has no bytes: they are encoded with a codec.
         assert '_codecs.encode' in str(_refusal(path))
         return
     found = dict(_items(path))
-    # Protocol 3 has a short form for up to 255 bytes, which is never left in the file.
+    # Protocol 3 has a short form for up to 255 bytes, which is always read.
     assert left_in_file or protocol == 3 or any(isinstance(one, FileArray) for one in found.values()) or array.nbytes < 256
     for key, expected in (('a', array), ('b', array[0]), ('c', array[:0])):
         assert (found[key].dtype, found[key].shape, found[key][:].tolist()) == (expected.dtype, expected.shape, expected.tolist())
@@ -68,7 +68,7 @@ def test_items_come_in_the_files_order_and_shared_values_are_found_again(tmp_pat
     assert all(np.array_equal(array, content[key]) for key, array in found)
 
 
-def test_what_is_no_array_is_told_as_none(tmp_path):
+def test_values_other_than_arrays_are_passed_as_none(tmp_path):
     assert _items(_pickled(tmp_path / 'a.pkl', {'a': 1, 'b': {'c': np.zeros(2)}, 'd': ['x', (True, None, 1.5)]})) == [
         ('a', None),
         ('b', None),
@@ -89,11 +89,11 @@ def test_what_is_no_array_is_told_as_none(tmp_path):
     ],
     ids=str,
 )
-def test_arrays_of_objects_and_what_features_do_not_need_are_refused(tmp_path, content):
+def test_arrays_of_objects_and_what_features_do_not_need_are_rejected(tmp_path, content):
     assert _refusal(_pickled(tmp_path / 'a.pkl', {'a': content})).code in ('unsafe_file', 'unreadable_file')
 
 
-def test_cut_off_strange_and_overlong_files_are_unreadable(tmp_path):
+def test_truncated_invalid_and_overlong_files_are_unreadable(tmp_path):
     whole = _pickled(tmp_path / 'a.pkl', {'a': np.zeros(100_000, '<f4'), 'b': np.zeros(3)}).read_bytes()
     claims = b'\x80\x05}\x8c\x01a\x8e' + b'\xff' * 8 + b's.'
     no_text = pickle.dumps({1: np.zeros(2)})
@@ -105,7 +105,7 @@ def test_cut_off_strange_and_overlong_files_are_unreadable(tmp_path):
 
 
 def test_a_stand_in_is_called_only_as_numpys_pickles_call_it(tmp_path):
-    # A state for the dict itself, and a call of what is no stand-in: neither has a place in a file of features.
+    # A state for the dict itself, and a call of something other than a stand-in: feature files need neither.
     for content in (b'\x80\x05}(\x8c\x08_on_item\x8c\x01ad b.', b'\x80\x05}\x8c\x01a)R.', b'\x80\x05}}\x8c\x01a\x8c\x01bsb.'):
         (tmp_path / 'a.pkl').write_bytes(content)
         assert _refusal(tmp_path / 'a.pkl').code in ('unsafe_file', 'unreadable_file')

@@ -8,7 +8,7 @@ from cairn_trainer.published_weights import load_published
 
 
 def _published(name):
-    """A state dict of the published layout without its numbers: a view of one zero for each tensor."""
+    """A state dict of the published layout without data: a view of one zero for each tensor."""
     zero = torch.zeros(())
     return {key: zero.expand(shape) for key, shape in LAYOUTS[name].items()}
 
@@ -28,7 +28,7 @@ def test_every_published_tensor_finds_its_place(name):
 
 
 def _small(name):
-    """The published layout with numbers, of a network small enough to look into."""
+    """The published layout with data, of a small network."""
     from dataclasses import replace
 
     return replace(BACKBONES[name], blocks=(1, 1, 1, 1)).build()

@@ -1,4 +1,4 @@
-"""An interrupted stage ends with the very bits of an uninterrupted one."""
+"""An interrupted stage ends with exactly the same bits as an uninterrupted one."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from cairn_trainer.model import GeM
 
 @pytest.fixture(autouse=True)
 def _dropout(monkeypatch):
-    """Ties the weights to each rank's random state: without it no resume would show a lost one."""
+    """Makes the weights depend on each rank's random state, so that a lost state changes the result."""
     pool = GeM.forward
     monkeypatch.setattr(GeM, 'forward', lambda self, x: F.dropout(pool(self, x), 0.1, self.training))
 
@@ -79,8 +79,8 @@ def test_a_stopped_and_resumed_stage_ends_with_the_same_bits(tmp_path, collectio
     assert by_step == {event['step']: event['loss'] for event in whole.events('step')}
 
 
-def test_a_checkpoint_that_holds_running_means_of_every_rank_is_gone_on_from_too(tmp_path, collection):
-    """As they were written until the ranks shared them."""
+def test_a_checkpoint_with_the_running_means_of_every_rank_can_be_resumed(tmp_path, collection):
+    """The format from before the ranks shared them."""
     options = {'ranks': 2, 'epochs': 1, 'maxBadImageShare': 0.2, 'checkpointEverySteps': 5}
     whole = StageRun(tmp_path / 'whole', collection, **options)
     assert whole.run() == 0
@@ -99,7 +99,7 @@ def test_a_checkpoint_that_holds_running_means_of_every_rank_is_gone_on_from_too
     ('ranks', 'killed_after', 'workers'),
     [(1, 6, 2), (2, 12, 0), *(pytest.param(*place, marks=pytest.mark.slow) for place in [(1, 43, 0), (2, 31, 1), (4, 7, 1), (4, 19, 0)])],
 )
-def test_after_a_kill_the_stage_goes_on_from_its_last_checkpoint_to_the_same_bits(tmp_path, collection, ranks, killed_after, workers):
+def test_after_a_kill_the_stage_resumes_from_its_last_checkpoint_to_the_same_bits(tmp_path, collection, ranks, killed_after, workers):
     options = {'ranks': ranks, 'epochs': 4, 'maxBadImageShare': 0.2, 'checkpointEverySteps': 5, 'loaderWorkers': workers}
     whole = StageRun(tmp_path / 'whole', collection, **options)
     assert whole.run() == 0
@@ -117,7 +117,7 @@ def test_after_a_kill_the_stage_goes_on_from_its_last_checkpoint_to_the_same_bit
         os.kill(started[1], signal.SIGKILL)
     assert exit_code_of(process) != 0
     failed = first.events('failed')
-    # A lone rank that is killed has nobody left to tell it.
+    # Nothing reports the death of a single rank.
     assert [event['code'] for event in failed] == ['program_failed'] * (ranks > 1)
     assert all('SIGKILL' in event['message'] for event in failed)
     assert not first.events('preempted')
@@ -130,7 +130,7 @@ def test_after_a_kill_the_stage_goes_on_from_its_last_checkpoint_to_the_same_bit
     _same(_final(second), _final(whole))
 
 
-def test_an_end_that_was_reached_is_told_again(tmp_path, collection):
+def test_a_finished_stage_that_is_resumed_reports_its_end_again(tmp_path, collection):
     first = StageRun(tmp_path / 'first', collection, epochs=1, maxBadImageShare=0.2)
     assert first.run() == 0
     second = StageRun(tmp_path / 'second', collection, epochs=1, maxBadImageShare=0.2, resume=first.checkpoint())
@@ -140,15 +140,15 @@ def test_an_end_that_was_reached_is_told_again(tmp_path, collection):
     assert second.events('finished') == [{**first.events('finished')[0], 'time': second.events('finished')[0]['time']}]
 
 
-def test_another_size_of_a_step_and_another_setting_are_refused_by_name(tmp_path, collection):
+def test_another_step_size_and_another_setting_are_rejected_by_name(tmp_path, collection):
     first = StageRun(tmp_path / 'first', collection, epochs=1, maxBadImageShare=0.2)
     assert first.run() == 0
     second = StageRun(tmp_path / 'second', collection, ranks=2, epochs=1, maxBadImageShare=0.2, seed=4, resume=first.checkpoint())
     assert second.run() == 65
     (failed,) = second.events('failed')
     assert failed['code'] == 'model_mismatch'
-    assert 'imagesPerStep is 2 there and 4 here' in failed['message']
-    assert 'seed is 3 there and 4 here' in failed['message']
+    assert 'imagesPerStep is 2 in the checkpoint and 4 in this stage' in failed['message']
+    assert 'seed is 3 in the checkpoint and 4 in this stage' in failed['message']
 
 
 def _children(pid: int) -> list[int]:

@@ -100,18 +100,18 @@ def test_gld_gives_each_rank_whole_steps_of_known_rows(n, batch, world):
 
 
 def test_gld_draws_from_what_exists_where_a_cell_is_empty_and_says_so():
-    # Asia has clean rows only, all others but OTHER have none at all.
+    # Asia has only clean rows, all others except OTHER have none at all.
     continents = np.where(np.arange(100) < 60, CONTINENTS.index('Asia'), CONTINENTS.index('OTHER'))
     sampler = _gld(100, 10, 1, 0, continents=continents, is_noisy=np.arange(100) >= 60)
     order = sampler.order(0)
     assert len(order) == 100
-    assert 'The list has no noisy rows of Asia: their 17 draws an epoch and rank come from its clean rows.' in sampler.warnings
+    assert 'The list has no noisy rows of Asia: their 17 draws per epoch and rank come from its clean rows.' in sampler.warnings
     assert any('clean rows of Europe' in warning and 'the whole list' in warning for warning in sampler.warnings)
     assert sum(order < 60) >= 50
 
 
 def _id_uniform(counts, batch, images_per_id, rank=0, seed=0):
-    """A list whose landmark i has counts[i] rows, in no order; the sampler and the landmark of each row."""
+    """A list whose landmark i has counts[i] rows, shuffled; the sampler and the landmark of each row."""
     labels = np.random.default_rng(5).permutation(np.repeat(np.arange(len(counts)) * 3, counts))
     rows = np.arange(len(labels)) * 10
     return IdUniformSampler(rows, labels, batch=batch, images_per_id=images_per_id, seed=seed, rank=rank), dict(
@@ -127,7 +127,7 @@ def test_id_uniform_fills_each_batch_with_as_many_images_of_each_of_its_landmark
     assert len(order) == sampler.steps_per_epoch * batch
     for start in range(0, len(order), batch):
         assert set(Counter(label_of[row] for row in order[start : start + batch]).values()) == {images_per_id}
-    # Over the epoch each landmark comes at most once, and no image twice where the landmark has enough.
+    # In an epoch each landmark occurs at most once, and no image twice if the landmark has enough.
     assert set(Counter(label_of[row] for row in order).values()) == {images_per_id}
     size_of = Counter(label_of.values())
     repeated = [row for row, times in Counter(order.tolist()).items() if times > 1]
@@ -165,7 +165,7 @@ def test_rows_without_a_label_are_never_drawn_and_rows_without_a_continent_count
                 assert (images.labels[sampler.order(epoch)] >= 0).all()
 
 
-def test_a_list_without_any_label_is_refused(tmp_path):
+def test_a_list_without_labels_is_rejected(tmp_path):
     collection = Collection(tmp_path, landmarks=2, views=2)
     for row in collection.rows:
         row['label'] = -1
@@ -174,7 +174,7 @@ def test_a_list_without_any_label_is_refused(tmp_path):
         make_sampler(_settings('softmax'), images, rank=0, world=1)
 
 
-def test_batches_go_on_from_any_step_as_if_there_had_been_no_stop():
+def test_batches_resume_from_any_step():
     whole = list(BatchPositions(batch=3, steps_per_epoch=4, first_step=0, last_step=12))
     rest = list(BatchPositions(batch=3, steps_per_epoch=4, first_step=5, last_step=12))
     assert whole[5:] == rest
@@ -182,7 +182,7 @@ def test_batches_go_on_from_any_step_as_if_there_had_been_no_stop():
     assert len(whole) == 12
 
 
-def test_a_step_of_several_batches_takes_the_places_of_one_large_batch():
+def test_a_step_of_several_batches_has_the_positions_of_one_large_batch():
     one = [place for batch in BatchPositions(batch=6, steps_per_epoch=2, first_step=1, last_step=4) for place in batch]
     parts = BatchPositions(batch=2, batches_per_step=3, steps_per_epoch=2, first_step=1, last_step=4)
     assert [place for batch in parts for place in batch] == one

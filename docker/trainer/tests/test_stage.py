@@ -20,7 +20,7 @@ def _weights(run):
     return torch.load(run.checkpoint()['path'], weights_only=True)
 
 
-def test_a_stage_tells_its_steps_its_checkpoints_and_its_end(tmp_path, collection):
+def test_a_stage_reports_its_steps_its_checkpoints_and_its_end(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, epochs=2, logEverySteps=5, checkpointEveryEpochs=1, biasLrFactor=3)
     assert run.run() == 0
     kinds = [event['event'] for event in run.events()]
@@ -32,7 +32,7 @@ def test_a_stage_tells_its_steps_its_checkpoints_and_its_end(tmp_path, collectio
     assert steps[0]['epoch'] == pytest.approx(5 / 16)
     assert steps[-1]['etaSeconds'] == 0
     schedule = CosineSchedule(base=0.05, epochs=2)
-    # Step n is taken at the rate of n - 1 steps passed.
+    # Step n uses the rate after n - 1 steps.
     assert [event['learningRate'] for event in steps] == [schedule.at((event['step'] - 1) / 16) for event in steps]
     assert all(event['imagesPerSecond'] > 0 for event in steps)
     first, last = run.events('checkpoint')
@@ -44,7 +44,7 @@ def test_a_stage_tells_its_steps_its_checkpoints_and_its_end(tmp_path, collectio
 def test_a_checkpoint_is_written_whenever_its_minutes_are_over(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, checkpointEveryMinutes=1e-9)
     assert run.run() == 0
-    # What rank 0 says with one step is heard with the next.
+    # The report of rank 0 in one step is read in the next.
     assert [(event['step'], event['final']) for event in run.events('checkpoint')] == [(2, False), (4, False), (6, False), (8, True)]
 
 
@@ -110,7 +110,7 @@ def test_the_next_stage_starts_from_the_last_checkpoint_with_more_classes(tmp_pa
     torch.testing.assert_close(after['base.conv1.weight'], before['base.conv1.weight'])
 
 
-def test_a_checkpoint_of_another_network_is_refused_with_each_key(tmp_path, collection):
+def test_a_checkpoint_of_another_network_is_rejected_with_each_key(tmp_path, collection):
     first = StageRun(tmp_path / 'first', collection, epochs=1)
     assert first.run() == 0
     model = {**first.config['model'], 'embeddingDim': 8}
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_each_key(tmp_path, coll
 
 
 @pytest.mark.parametrize('ranks', [1, 2])
-def test_an_unreadable_image_is_told_once_and_the_stage_goes_on(tmp_path, collection, ranks):
+def test_an_unreadable_image_is_reported_once_and_the_stage_continues(tmp_path, collection, ranks):
     collection.break_image('0201')
     (collection.images / '0302.jpg').unlink()
     run = StageRun(tmp_path / 'run', collection, ranks=ranks, epochs=2, maxBadImageShare=0.1, loaderWorkers=2 if ranks == 1 else 0)
@@ -147,7 +147,7 @@ def test_too_many_unreadable_images_end_the_stage(tmp_path, collection, ranks):
     assert run.events()[-1]['event'] == 'failed'
 
 
-def test_a_list_without_a_readable_image_ends_even_where_every_share_is_allowed(tmp_path, collection):
+def test_a_list_without_a_readable_image_fails_even_if_every_share_is_allowed(tmp_path, collection):
     for image_id in collection.ids:
         collection.break_image(image_id)
     run = StageRun(tmp_path / 'run', collection, ranks=2, maxBadImageShare=1)
@@ -157,7 +157,7 @@ def test_a_list_without_a_readable_image_ends_even_where_every_share_is_allowed(
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_an_image_folder_that_is_lost_ends_the_stage_as_the_machines_fault_however_many_bad_images_are_allowed(
+def test_a_lost_image_folder_ends_the_stage_as_a_machine_fault_however_many_bad_images_are_allowed(
     tmp_path, collection, monkeypatch, workers
 ):
     monkeypatch.setattr('cairn_trainer.data._CACHE_BYTES', 0)
@@ -183,7 +183,7 @@ def test_sigterm_saves_a_checkpoint_and_ends_as_preempted(tmp_path, collection):
     assert not run.events('failed')
 
 
-def test_a_stop_that_came_before_the_first_step_is_heard(tmp_path, collection):
+def test_a_stop_before_the_first_step_is_obeyed(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2)
     run.stop_path.touch()
     assert run.run() == 75
@@ -253,13 +253,13 @@ def test_no_step_is_taken_on_what_is_not_finite_on_one_rank_alone(tmp_path, coll
     _check_diverged(run, collection, what)
 
 
-def test_a_fault_met_by_all_ranks_is_told_once(tmp_path, collection):
+def test_a_failure_of_all_ranks_is_reported_once(tmp_path, collection):
     run = StageRun(tmp_path / 'run', collection, ranks=2, list={'path': str(tmp_path / 'none.parquet'), 'rows': 0, 'labels': 0})
     assert run.run() == 65
     assert [event['code'] for event in run.events()] == ['missing_file']
 
 
-def test_a_fault_of_one_rank_alone_is_told_by_it(tmp_path, collection, monkeypatch):
+def test_a_failure_of_one_rank_is_reported_by_it(tmp_path, collection, monkeypatch):
     from cairn_trainer.optim import Sgd
 
     step = Sgd.step
@@ -278,7 +278,7 @@ def test_a_fault_of_one_rank_alone_is_told_by_it(tmp_path, collection, monkeypat
     assert 'fail_on_rank_1' in failed['message']
 
 
-def test_a_fault_of_one_rank_inside_a_pass_looks_like_a_lost_peer_and_is_told_by_it_when_nobody_is_lost(tmp_path, collection, monkeypatch):
+def test_a_failure_of_one_rank_inside_a_pass_is_reported_by_it_if_no_peer_is_lost(tmp_path, collection, monkeypatch):
     from cairn_trainer.loss import ArcFace
 
     logits = ArcFace.logits
@@ -298,36 +298,36 @@ def test_a_fault_of_one_rank_inside_a_pass_looks_like_a_lost_peer_and_is_told_by
 
 
 @pytest.mark.parametrize('ranks', [1, 2])
-def test_a_loader_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch, ranks):
+def test_a_loader_that_the_kernel_kills_because_shared_memory_is_full_is_recognized(tmp_path, collection, monkeypatch, ranks):
     monkeypatch.setattr('cairn_trainer.data.decode', lambda *_arguments: os.kill(os.getpid(), signal.SIGBUS))
     run = StageRun(tmp_path / 'run', collection, ranks=ranks, loaderWorkers=1)
     assert run.run() == 78
     (failed,) = run.events('failed')
     assert failed['code'] == 'shared_memory_full'
     assert 'A loader process' in failed['message']
-    assert 'was ended by SIGBUS' in failed['message']
+    assert 'was killed by SIGBUS' in failed['message']
     assert failed['message'].endswith('Lower loaderWorkers or batch, or raise sharedMemory of the pool.')
 
 
-def test_a_rank_that_the_kernel_ends_for_want_of_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch):
+def test_a_rank_that_the_kernel_kills_because_shared_memory_is_full_is_recognized(tmp_path, collection, monkeypatch):
     monkeypatch.setattr('cairn_trainer.optim.Sgd.step', lambda *_arguments: os.kill(os.getpid(), signal.SIGBUS))
     run = StageRun(tmp_path / 'run', collection, ranks=2)
     assert run.run() == 128 + signal.SIGBUS
     (failed,) = run.events('failed')
     assert failed['code'] == 'shared_memory_full'
-    assert 'was ended by SIGBUS' in failed['message']
+    assert 'was killed by SIGBUS' in failed['message']
 
 
 @pytest.mark.parametrize(
     'message',
     [
-        # Of torch before and after it asks for the room first, and of NCCL.
+        # From torch before and after it reserves the memory first, and from NCCL.
         'unable to allocate shared memory(shm) for file </torch_57_2463_0>: No space left on device (28)',
         'unable to write to file </torch_57_2463_0>: No space left on device (28)',
         'NCCL error\nError while creating shared memory segment /dev/shm/nccl-VPyhzw (size 21823872), error: No space left on device (28)',
     ],
 )
-def test_no_room_in_the_shared_memory_is_told_as_such(tmp_path, collection, monkeypatch, message):
+def test_full_shared_memory_is_recognized(tmp_path, collection, monkeypatch, message):
     def fail(*_arguments):
         raise RuntimeError(f'Caught RuntimeError in DataLoader worker process 0.\n{message}')
 
@@ -336,10 +336,10 @@ def test_no_room_in_the_shared_memory_is_told_as_such(tmp_path, collection, monk
     assert run.run() == 78
     (failed,) = run.events('failed')
     assert failed['code'] == 'shared_memory_full'
-    assert failed['message'].startswith(f'The shared memory is full: {message.splitlines()[-1]}. ')
+    assert failed['message'].startswith(f'Shared memory is full: {message.splitlines()[-1]}. ')
 
 
-def test_a_full_disk_is_told_as_such(tmp_path, collection, monkeypatch):
+def test_a_full_disk_is_recognized(tmp_path, collection, monkeypatch):
     def full(_self, _data):
         raise OSError(28, 'No space left on device')
 
@@ -349,7 +349,7 @@ def test_a_full_disk_is_told_as_such(tmp_path, collection, monkeypatch):
     assert [event['code'] for event in run.events('failed')] == ['storage_full']
 
 
-def test_a_list_with_another_number_of_rows_than_told_is_refused(tmp_path, collection):
+def test_a_list_with_an_unexpected_number_of_rows_is_rejected(tmp_path, collection):
     path = collection.write_list(rows=collection.rows[:-1])
     run = StageRun(tmp_path / 'run', collection, list={'path': str(path), 'rows': 32, 'labels': 8})
     assert run.run() == 65
@@ -358,7 +358,7 @@ def test_a_list_with_another_number_of_rows_than_told_is_refused(tmp_path, colle
     assert 'has 31 rows, not 32' in failed['message']
 
 
-def test_a_label_beyond_the_classifier_and_a_wrong_number_of_ranks_are_refused(tmp_path, collection):
+def test_a_label_beyond_the_classifier_and_a_wrong_number_of_ranks_are_rejected(tmp_path, collection):
     run = StageRun(tmp_path / 'labels', collection, classes=5)
     assert run.run() == 65
     assert 'has the label 7, but the classifier has 5 classes' in run.events('failed')[0]['message']

@@ -49,14 +49,14 @@ def test_a_recipe_for_many_ranks_takes_the_same_steps_on_fewer_but_for_batch_nor
         for key, value in _final(whole)['model'].items():
             torch.testing.assert_close(_final(run)['model'][key], value, rtol=1e-4, atol=1e-5)
     said = capfd.readouterr().out.splitlines()
-    firsts = [line for line in said if 'images a step' in line]
+    firsts = [line for line in said if 'images per optimizer step' in line]
     assert [line.split('.')[0] for line in firsts] == [
-        '8 images a step: 1 ranks x 8 images',
-        '8 images a step: 2 ranks x 2 images x 2 batches',
-        '8 images a step: 1 ranks x 2 images x 4 batches',
+        '8 images per optimizer step: 1 ranks x 8 images',
+        '8 images per optimizer step: 2 ranks x 2 images x 2 batches',
+        '8 images per optimizer step: 1 ranks x 2 images x 4 batches',
     ]
     assert said[0] == firsts[0]
-    assert 'the step and its learning rate stay' in firsts[1]
+    assert 'the step size and the learning rate stay the same' in firsts[1]
     assert 'batch norms see the 2 images of one rank at a time' in firsts[1]
 
 
@@ -64,27 +64,27 @@ def test_the_first_line_says_what_other_ranks_would_change(tmp_path, collection,
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=4, sampler='gld')
     assert run.run() == 0
     (first, *_) = capfd.readouterr().out.splitlines()
-    assert first.startswith('4 images a step: 1 ranks x 4 images. With other ranks the step changes and the learning rate does not')
-    assert 'each rank draws 32 rows an epoch of its own' in first
+    assert first.startswith('4 images per optimizer step: 1 ranks x 4 images. With another number of ranks the step size changes but')
+    assert 'each rank draws 32 rows per epoch' in first
 
 
 @pytest.mark.usefixtures('_still_norms')
 @pytest.mark.parametrize(('before', 'after'), [(2, 1), (1, 2)])
-def test_a_stage_goes_on_with_another_number_of_ranks_and_says_so(tmp_path, collection, capfd, before, after):
+def test_a_stage_continues_with_another_number_of_ranks_and_says_so(tmp_path, collection, capfd, before, after):
     options = {'epochs': 2, 'effectiveBatch': 8, 'checkpointEverySteps': 3}
     whole = StageRun(tmp_path / 'whole', collection, ranks=before, **options)
     assert whole.run() == 0
     second = StageRun(tmp_path / 'second', collection, ranks=after, **options, resume=whole.checkpoint(0))
     capfd.readouterr()
     assert second.run() == 0
-    assert f'Goes on with {after} ranks where {before} began' in capfd.readouterr().out
+    assert f'Continues with {after} ranks after {before} ranks' in capfd.readouterr().out
     assert [event['step'] for event in second.events('step')] == [4, 5, 6, 7, 8]
     # The same images with the same augmentation in each step.
     assert _losses(second) == pytest.approx(_losses(whole)[3:], rel=1e-4)
 
 
 def _spoil(monkeypatch, call, spoil):
-    """Has `spoil` change the loss of one call of the classifier."""
+    """Lets `spoil` change the loss of one call of the classifier."""
     from cairn_trainer.loss import ArcFace, Classified
 
     forward = ArcFace.forward
@@ -103,7 +103,7 @@ def _with_infinite_gradient(loss):
 
 
 def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(tmp_path, collection, monkeypatch):
-    monkeypatch.setattr('cairn_trainer.loss_scale._FIRST', 256.0)  # so small a network overflows at the true one
+    monkeypatch.setattr('cairn_trainer.loss_scale._FIRST', 256.0)  # such a small network overflows with the real one
     _spoil(monkeypatch, 2, _with_infinite_gradient)
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, precision='fp16', checkpointEverySteps=1)
     assert run.run() == 0
@@ -148,7 +148,7 @@ def test_a_stage_starts_from_published_weights_and_says_what_it_took(tmp_path, c
     assert f'The file {published} sets {len(weights)} tensors of the backbone.' in capfd.readouterr().out
 
 
-def test_scores_between_epochs_are_told_and_drawn_beside_the_curves(tmp_path, collection):
+def test_scores_between_epochs_are_reported_and_plotted(tmp_path, collection):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     evaluation = collection.write_evaluation()
@@ -167,7 +167,7 @@ def test_scores_between_epochs_are_told_and_drawn_beside_the_curves(tmp_path, co
 
 
 def _algorithms_of(monkeypatch, tmp_path, *, deterministic: bool) -> dict:
-    """What torch was told at the start of a stage, seen from inside its rank."""
+    """The settings of torch at the start of a stage, read inside its rank."""
     collection = Collection(tmp_path / f'data-{deterministic}', landmarks=4, views=4)
     run = StageRun(tmp_path / f'run-{deterministic}', collection, epochs=1, batch=4, deterministic=deterministic)
     seen = tmp_path / f'seen-{deterministic}.json'

@@ -24,11 +24,11 @@ def test_cairn_preprocessing_is_the_antialiased_triangle_filter():
     found = decode(_bytes(picture), 32, 'cairn')
     assert found.shape == (32, 32, 3)
     assert np.array_equal(found, expected)
-    # An average over many pixels is calm; without antialiasing noise stays noise.
+    # An average over many pixels has little noise; without antialiasing the noise stays.
     assert found.std() < decode(_bytes(picture), 32, 'reference').std() / 2
 
 
-# Made with OpenCV 5.0.0: cv2.resize(a, (4, 4), interpolation=cv2.INTER_LINEAR) of the arrays below.
+# From OpenCV 5.0.0: cv2.resize(a, (4, 4), interpolation=cv2.INTER_LINEAR) of the arrays below.
 SMALLER = [[34, 137, 119, 199], [122, 151, 153, 72], [188, 107, 108, 137], [61, 141, 123, 89]]
 LARGER = [[37, 106, 95, 8], [58, 127, 116, 29], [99, 168, 157, 70], [119, 188, 177, 90]]
 
@@ -42,7 +42,7 @@ def test_reference_preprocessing_is_opencvs_bilinear_to_the_bit(height, width, c
 def test_an_image_is_turned_upright_by_its_exif_orientation():
     picture = Image.fromarray(_picture(40, 20))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # to be rotated by 90 degrees clockwise
     turned = decode(_bytes(picture, 'PNG', exif=exif), 32, 'cairn')
     assert np.array_equal(turned, decode(_bytes(picture.rotate(-90, expand=True)), 32, 'cairn'))
 
@@ -81,7 +81,7 @@ def test_draws_stay_in_their_ranges():
     assert 0.015 < areas.min() < 0.05
     assert 0.17 < areas.max() < 0.21
     assert 0.1 < areas.mean() < 0.12
-    # Height to width: of large rectangles, whose sides are rounded by little.
+    # Height to width, for large rectangles, which have small rounding errors.
     aspects = np.array([r.height / r.width for r in erased if r.height * r.width > 300])
     assert 0.27 < aspects.min() < 0.4
     assert 3.1 < aspects.max() < 3.6
@@ -92,7 +92,7 @@ def test_draws_stay_in_their_ranges():
 
 
 def test_a_rectangle_that_does_not_fit_is_drawn_again(monkeypatch):
-    # Up to 81 % of the area and of any shape: many are wider or higher than the image.
+    # Up to 81 % of the area with any shape: many are wider or higher than the image.
     monkeypatch.setattr(transforms, '_ERASE_AREA', (0.8, 0.81))
     augmenter = Augmenter(64, 0, 0.0, 1.0, seed=0)
     erased = [augmenter.draw(0, position).erased for position in range(200)]

@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What selects the pods of one program: dict root, component. Never changes between versions. */}}
+{{/* The selector of the pods of one program: dict root, component. Must not change between versions. */}}
 {{- define "cairn.selector" -}}
 app.kubernetes.io/name: cairn
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -17,7 +17,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/*
 The name of the installation, on every object of an attempt: releases of one name in two namespaces may share a namespace of attempts.
-A namespace has no dot, so two releases never get the same; what does not fit into a label is cut, and its hash tells it apart.
+A namespace has no dot, so two releases never get the same; a name that does not fit into a label is truncated, and its hash keeps it unique.
 */}}
 {{- define "cairn.instance" -}}
 {{- $name := .Values.instanceOverride | default (printf "%s.%s" .Release.Namespace .Release.Name) -}}
@@ -28,7 +28,7 @@ A namespace has no dot, so two releases never get the same; what does not fit in
 {{- end -}}
 {{- end -}}
 
-{{/* What selects the pods of attempts, which the controller makes. */}}
+{{/* The selector of the pods of attempts, which the controller creates. */}}
 {{- define "cairn.attemptSelector" -}}
 app.kubernetes.io/name: cairn
 app.kubernetes.io/instance: {{ include "cairn.instance" . | quote }}

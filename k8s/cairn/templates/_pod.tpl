@@ -13,7 +13,7 @@ metadata:
   {{- end }}
 {{- end -}}
 
-{{/* Who runs, where: dict root, component, values. */}}
+{{/* Account and placement: dict root, component, values. */}}
 {{- define "cairn.podPlacement" -}}
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
@@ -47,7 +47,7 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "cairn.selector" . | nindent 8 }}
-    # Pods of another version do not count: a rolling upgrade ends spread.
+    # Ignores pods of other versions, so that pods are spread after a rolling upgrade.
     matchLabelKeys: [pod-template-hash]
 {{- end }}
 {{- end -}}

@@ -55,13 +55,13 @@ contradict each other. All faults are named at once.
 {{- else if not (or $database.url $database.existingSecret.name) -}}
   {{- include "cairn.fault" (dict "to" $to "at" "database" "is" "names no PostgreSQL" "do" "give database.url, such as postgres://user:password@host:5432/cairn, or database.existingSecret.name") -}}
 {{- else if and $database.url (not (regexMatch "^postgres(ql)?://[^/]" $database.url)) -}}
-  {{- include "cairn.fault" (dict "to" $to "at" "database.url" "is" "is no address of a PostgreSQL database" "do" "give one such as postgres://user:password@host:5432/cairn") -}}
+  {{- include "cairn.fault" (dict "to" $to "at" "database.url" "is" "is not a PostgreSQL URL" "do" "give one such as postgres://user:password@host:5432/cairn") -}}
 {{- end -}}
 {{- $queue := .root.Values.queue -}}
 {{- if and $queue.url $queue.existingSecret.name -}}
   {{- include "cairn.fault" (dict "to" $to "at" "queue" "is" "has url and existingSecret.name" "do" "give one of them") -}}
 {{- else if and $queue.url (not (regexMatch "^(rediss?|postgres(ql)?)://[^/]" $queue.url)) -}}
-  {{- include "cairn.fault" (dict "to" $to "at" "queue.url" "is" "is no address of a Redis" "do" "give one such as redis://host:6379, or leave it empty to keep the queues in the database") -}}
+  {{- include "cairn.fault" (dict "to" $to "at" "queue.url" "is" "is not a Redis URL" "do" "give one such as redis://host:6379, or leave it empty to keep the queues in the database") -}}
 {{- end -}}
 {{- $storage := .root.Values.storage -}}
 {{- if not $storage.url -}}
@@ -110,7 +110,7 @@ contradict each other. All faults are named at once.
   {{- if not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" $pool.name) -}}
     {{- include "cairn.fault" (dict "to" $to "at" $at "is" (printf "is %q" $pool.name) "do" "use letters, digits, dot, dash and underscore, first a letter or digit, at most 63 characters") -}}
   {{- else if eq $pool.name "tasks" -}}
-    {{- include "cairn.fault" (dict "to" $to "at" $at "is" "is \"tasks\", the pool beside the control plane" "do" "choose another") -}}
+    {{- include "cairn.fault" (dict "to" $to "at" $at "is" "is \"tasks\", the pool next to the control plane" "do" "choose another") -}}
   {{- else if has $pool.name $names -}}
     {{- include "cairn.fault" (dict "to" $to "at" $at "is" (printf "is %q, as another pool's is" $pool.name) "do" "choose another") -}}
   {{- end -}}
@@ -142,12 +142,12 @@ contradict each other. All faults are named at once.
 {{- end -}}
 {{- range $index, $path := $ingress.paths -}}
   {{- if or (not (hasPrefix "/" $path)) (eq $path "/") (regexMatch "^/(internal|metrics)(/|$)" $path) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "ingress.paths[%d]" $index) "is" (printf "is %q, which is none for the outside" $path) "do" "choose from /v1, /docs, /openapi.json, /healthz and /readyz") -}}
+    {{- include "cairn.fault" (dict "to" $to "at" (printf "ingress.paths[%d]" $index) "is" (printf "is %q, which must not be exposed" $path) "do" "choose from /v1, /docs, /openapi.json, /healthz and /readyz") -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A variable twice in a container: which of them counts is nobody's guess. */}}
+{{/* Duplicate variables in a container: it is undefined which one is used. */}}
 {{- define "cairn.validateExtraEnv" -}}
 {{- $to := .to -}}
 {{- $values := .root.Values -}}

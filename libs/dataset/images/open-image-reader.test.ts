@@ -65,7 +65,7 @@ describe('an image reader', () => {
     await reader.close();
   });
 
-  test('tells by a reason what is wrong with one image', async () => {
+  test('gives a reason for a bad image', async () => {
     await using folder = await testFolder();
     await writeFiles(folder.path, { 'train/e/m/p/empty.jpg': '', 'train/d/i/r/dir.jpg/x': 'x' });
     await packTars(folder.path, 'train', [{ id: 'abc', read: async () => Buffer.alloc(5000, 1) }], 1);
@@ -93,7 +93,7 @@ describe('an image reader', () => {
     await writeFiles(folder.path, { [one]: 'pixels' });
     const reader = await openImageReader(folder.path, null);
     const error = await reader.read({ path: one, tar: 'train/images_000.tar', offset: 0, size: 1 }).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'storage_failed', message: expect.stringContaining('images_000.tar is not there') });
+    expect(error).toMatchObject({ code: 'storage_failed', message: expect.stringContaining('images_000.tar does not exist') });
     expect(error).not.toBeInstanceOf(ImageUnavailable);
     await expect(reader.read({ path: one }, AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
     await reader.close();
@@ -143,7 +143,7 @@ describe('an image reader', () => {
     await reader.close();
   });
 
-  test('a root that is not there when reading begins is the fault of the machine', async () => {
+  test('a missing root at the start is a machine fault', async () => {
     await using folder = await testFolder();
     await expect(openImageReader(join(folder.path, 'root'), null)).rejects.toMatchObject({ code: 'storage_failed' });
   });

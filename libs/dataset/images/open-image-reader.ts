@@ -5,8 +5,8 @@ import { changedMsOf } from '../digests.ts';
 import { createFileGate } from '../file-gate.ts';
 
 /**
- * Where an image lies: a file, or a piece of a tar. Paths are relative to the root, as lists have them. `fileBytes` and `fileChangedMs` are
- * what `prepare` saw of the file or tar: null where there was none, absent where the list does not say.
+ * The location of an image: a file, or part of a tar. Paths are relative to the root, as in lists. `fileBytes` and `fileChangedMs` are
+ * those of the file or tar during `prepare`: null if it did not exist, absent if the list does not have them.
  */
 export type ImageLocation = {
   path: string;
@@ -17,22 +17,22 @@ export type ImageLocation = {
   fileChangedMs?: number | null | undefined;
 };
 
-/** Why an image cannot be had, when the fault is the image's own and not the machine's. */
+/** Why an image is unavailable, if the fault is the image's and not the machine's. */
 export type ImageRejection = 'missing' | 'empty' | 'truncated' | 'not_a_file' | 'no_permission' | 'too_large';
 
 export type ImageReader = {
   /**
    * The bytes of an image file, undecoded.
    *
-   * @throws ImageUnavailable when this image cannot be had; CairnError `invalid_path` when its path would leave the root,
-   *   `folder_not_allowed` when a link leads elsewhere, `dataset_changed` when the file is not the one that `prepare` saw, `storage_failed`
-   *   when the machine is at fault, such as a root that is gone (a retry may help); the signal's reason.
+   * @throws ImageUnavailable if this image is unavailable; CairnError `invalid_path` if its path would leave the root,
+   *   `folder_not_allowed` if a link leads elsewhere, `dataset_changed` if the file has changed since `prepare`, `storage_failed`
+   *   for a machine fault, such as a missing root (a retry may help); the signal's reason.
    */
   read(image: ImageLocation, signal?: AbortSignal): Promise<Buffer>;
   close(): Promise<void>;
 };
 
-/** One image cannot be had; the others can. The extraction records the reason and goes on. */
+/** A single image is unavailable. The extraction records the reason and continues. */
 export class ImageUnavailable extends CairnError {
   readonly reason: ImageRejection;
 
@@ -43,16 +43,16 @@ export class ImageUnavailable extends CairnError {
   }
 }
 
-/** Tars stay open between reads: a shard reads thousands of pieces of one file. */
+/** Tars stay open between reads: a shard reads thousands of parts of one file. */
 const openTars = 4;
-/** No photograph is larger; a list with a wrong size must not take all memory. */
+/** No photograph is larger; a list with a wrong size must not exhaust memory. */
 const largestImageBytes = 256 * 1024 * 1024;
 
 /**
- * Reads images below `root`.
+ * Reads images in `root`.
  *
- * @param roots the folders that datasets may lie in, to which links of the tree may lead; null for any
- * @throws CairnError `storage_failed` where the root is not there, or empty: a file system that is not mounted
+ * @param roots the allowed dataset folders, to which links in the tree may lead; null for any
+ * @throws CairnError `storage_failed` if the root does not exist, or is empty: a file system that is not mounted
  */
 export async function openImageReader(root: string, roots: readonly string[] | null): Promise<ImageReader> {
   const gate = await createFileGate(roots);
@@ -61,12 +61,12 @@ export async function openImageReader(root: string, roots: readonly string[] | n
   const tars = new Map<string, Promise<FileHandle>>();
   let closed = false;
 
-  /** What an error of the file system means, once it is known that the root, and the split's folder in it, are still there. */
+  /** The meaning of a file system error, after checking that the root and the split's folder still exist. */
   const faultOf = async (error: unknown, image: string, path: string): Promise<unknown> => {
     if (error instanceof CairnError && error.code !== 'missing_file') return error;
     const reason = isCairnError(error, 'missing_file') ? 'not_a_file' : faultOfImage(error);
     if (reason === null) return machineFault(error, path);
-    // The folder of a split may be a mount of its own; an image that lies in the root itself has none.
+    // The folder of a split may be a separate mount; an image in the root itself has none.
     const [split = '', ...below] = image.split('/');
     if ((await identityOf(root)) !== live || (below.length > 0 && (await identityOf(join(root, split))) === null))
       return rootLost(root, error);
@@ -81,7 +81,7 @@ export async function openImageReader(root: string, roots: readonly string[] | n
     tars.set(path, handle);
     return handle;
   };
-  /** Closes the tars used longest ago, once nothing reads from them. */
+  /** Closes the least recently used tars that nothing reads from. */
   const readers = new Map<string, number>();
   const trim = async (keep: number): Promise<void> => {
     for (const [path, handle] of [...tars]) {
@@ -95,7 +95,7 @@ export async function openImageReader(root: string, roots: readonly string[] | n
   const readTar = async (image: ImageLocation, tar: string, signal?: AbortSignal): Promise<Buffer> => {
     const { offset, size } = image;
     if (offset === null || offset === undefined || size === null || size === undefined) {
-      throw new ImageUnavailable('missing', `${image.path} is in no tar`, image.path);
+      throw new ImageUnavailable('missing', `${image.path} is not in a tar`, image.path);
     }
     const path = inside(root, tar);
     readers.set(path, (readers.get(path) ?? 0) + 1);
@@ -142,7 +142,7 @@ export async function openImageReader(root: string, roots: readonly string[] | n
 async function readPiece(handle: FileHandle, path: string, offset: number, size: number, signal?: AbortSignal): Promise<Buffer> {
   if (size === 0) throw new ImageUnavailable('empty', `${path} has no bytes`, path);
   if (size > largestImageBytes)
-    throw new ImageUnavailable('too_large', `${path} has ${size} bytes; at most ${largestImageBytes} are read`, path);
+    throw new ImageUnavailable('too_large', `${path} has ${size} bytes; the maximum is ${largestImageBytes}`, path);
   const bytes = Buffer.allocUnsafe(size);
   let done = 0;
   while (done < size) {
@@ -154,7 +154,7 @@ async function readPiece(handle: FileHandle, path: string, offset: number, size:
   return bytes;
 }
 
-/** The absolute path of a relative one, which must not leave the root by its wording. */
+/** The absolute path of a relative one, which must not lead out of the root. */
 function inside(root: string, path: string): string {
   const parts = path.split('/');
   const leaves =
@@ -167,9 +167,9 @@ function inside(root: string, path: string): string {
 }
 
 /**
- * Reads a file that has to be, before and after, the one that `prepare` saw.
+ * Reads a file and checks before and after that it has not changed since `prepare`.
  *
- * @param read is given the file's bytes
+ * @param read receives the open file
  */
 async function unchanged<T>(handle: FileHandle, image: ImageLocation, path: string, read: (bytes: number) => Promise<T>): Promise<T> {
   const { fileBytes, fileChangedMs } = image;
@@ -177,7 +177,7 @@ async function unchanged<T>(handle: FileHandle, image: ImageLocation, path: stri
     const found = await handle.stat();
     if (fileBytes === undefined || fileChangedMs === undefined) return found.size;
     if (fileBytes === found.size && fileChangedMs === changedMsOf(found)) return found.size;
-    const then = fileBytes === null ? 'it was not there' : `it had ${fileBytes} bytes, changed at ${timeOf(fileChangedMs)}`;
+    const then = fileBytes === null ? 'it did not exist' : `it had ${fileBytes} bytes, changed at ${timeOf(fileChangedMs)}`;
     const message = `${path} has ${found.size} bytes, changed at ${timeOf(changedMsOf(found))}; when the lists were made ${then}`;
     throw new CairnError('dataset_changed', message, { details: { file: path } });
   };
@@ -194,7 +194,7 @@ function timeOf(ms: number | null): string {
   return new Date(ms ?? 0).toISOString();
 }
 
-/** Which folder this is, while something lies in it: another file system at its place has another identity. Null where it cannot be read. */
+/** Identifies a non-empty folder: another file system in its place has another identity. Null if it cannot be read. */
 async function identityOf(folder: string): Promise<string | null> {
   try {
     const { dev, ino } = await stat(folder);
@@ -204,7 +204,7 @@ async function identityOf(folder: string): Promise<string | null> {
   }
 }
 
-const reasonWords = { missing: 'is not there', not_a_file: 'is not a file', no_permission: 'may not be read by this process' } as const;
+const reasonWords = { missing: 'does not exist', not_a_file: 'is not a file', no_permission: 'is not readable by this process' } as const;
 
 function rootLost(root: string, cause?: unknown): CairnError {
   return new CairnError('storage_failed', `The image folder ${root} is gone, empty or not readable: mount it again`, {
@@ -222,12 +222,12 @@ function machineFault(error: unknown, path: string): unknown {
 }
 
 function tarGone(path: string, cause: unknown): CairnError {
-  return new CairnError('storage_failed', `the tar ${path} is not there or cannot be read: put it back`, { details: { path }, cause });
+  return new CairnError('storage_failed', `the tar ${path} does not exist or cannot be read: restore it`, { details: { path }, cause });
 }
 
 /**
- * Whose fault it is that an image cannot be read: its own, so that it is recorded, left out and counted; or the machine's, so that the
- * attempt ends and is tried again. docs/architecture.md ("Bad images") has the table for the trainer too.
+ * Whether an unreadable image is the image's fault, which is recorded, skipped and counted, or the machine's, which fails the attempt and
+ * lets the step be retried. The table in docs/architecture.md ("Bad images") also applies to the trainer.
  */
 const ownFaults: Readonly<Record<string, 'missing' | 'not_a_file' | 'no_permission'>> = {
   ENOENT: 'missing',
@@ -236,12 +236,12 @@ const ownFaults: Readonly<Record<string, 'missing' | 'not_a_file' | 'no_permissi
   ELOOP: 'not_a_file',
   ENAMETOOLONG: 'not_a_file',
   ENXIO: 'not_a_file',
-  // Of one file; that of the root, or of a split's folder, is the machine's (see `openImageReader`).
+  // For a single file; for the root or the folder of a split it is a machine fault (see `openImageReader`).
   EACCES: 'no_permission',
   EPERM: 'no_permission',
 };
 
-/** Why an image cannot be had, when the fault is the image's own; null for a fault of the machine: EIO, ESTALE, ENOTCONN, EMFILE, ENOMEM and all others. */
+/** Why an image is unavailable if it is the image's fault; null for a machine fault: EIO, ESTALE, ENOTCONN, EMFILE, ENOMEM and all others. */
 export function faultOfImage(error: unknown): (typeof ownFaults)[string] | null {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
   return ownFaults[code] ?? null;

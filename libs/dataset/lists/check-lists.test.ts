@@ -46,7 +46,7 @@ describe('a check of the lists', () => {
     expect(counts.find(({ list }) => list === 'test')).toMatchObject({ known: null, isAsKnown: null });
   });
 
-  test('tells what does not fit together, with examples', async () => {
+  test('reports inconsistencies with examples', async () => {
     expect(found(await check())).toEqual(ownFindings);
   });
 
@@ -99,7 +99,7 @@ describe('a check of the lists', () => {
     expect(ownFindings).not.toHaveProperty(id);
   });
 
-  test('looks at countries where they are given', async () => {
+  test('checks countries if they are given', async () => {
     expect(found(await check({}, handMadeCountries))).toEqual(ownFindings);
     const countries = {
       ...handMadeCountries,

@@ -20,7 +20,7 @@ export type CheckListsOptions = {
   signal?: AbortSignal;
 };
 
-/** Rows and labels of a list, beside those that GLDv2's has; `known` is null where nothing is known. */
+/** Rows and labels of a list, next to those of GLDv2's; `known` is null if they are unknown. */
 export type ListCount = {
   list: ListName;
   rows: number;
@@ -37,15 +37,15 @@ const shownExamples = 5;
 const shownCharacters = 200;
 
 /**
- * Reads the metadata and tells what the lists would count, beside the published counts, and what of the files does not fit together:
- * ids that repeat, ids that one file has and another lacks, categories that join to nothing. Nothing is written.
+ * Reads the metadata and returns the counts of the lists, next to the published counts, and inconsistencies of the files: duplicate ids,
+ * ids that one file has and another lacks, categories without a match. Nothing is written.
  *
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`; the signal's reason.
  */
 export async function checkLists(options: CheckListsOptions): Promise<CheckedLists> {
   const { metadata, countries, lists, categoryQuotes = 'reference', signal } = options;
-  await requireFolder('The folder of the CSV files', metadata);
-  if (countries !== undefined) await requireFolder('The folder of the countries', countries);
+  await requireFolder('The metadata folder', metadata);
+  if (countries !== undefined) await requireFolder('The countries folder', countries);
   const folder = await mkdtemp(join(tmpdir(), 'cairn-check-'));
   const database = await openDatabase({ folder, ...(signal ? { signal } : {}) });
   try {

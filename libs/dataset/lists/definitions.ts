@@ -11,7 +11,7 @@ import { pythonSetOrder } from './python-set-order.ts';
  * other landmarks of train.csv in the order of their first appearance. The rowid of a metadata table counts its file's rows from 0.
  */
 
-/** A landmark's own category is the last one given for it; its place is that of the first. */
+/** A landmark's category is its last one; its position is that of the first. */
 export const categoryOfLandmark = (table: string): string =>
   `select landmark_id, arg_max(category, rowid) as category, min(rowid) as pos from ${table} group by landmark_id`;
 
@@ -34,7 +34,7 @@ const labelTables = [
   `create table category_label as
    select o.category, arg_max(l.gid, o.pos) as gid
    from (${categoryOfLandmark('train_category')}) o join landmark l using (landmark_id) group by o.category`,
-  // Index images whose category no train landmark has are dropped. An image that stands twice: the last row wins.
+  // Index images whose category is not in train are dropped. For a duplicate image the last row wins.
   `create table index_row as
    select i.pos, i.image_id, k.gid as label
    from (select id as image_id, arg_max(landmark_id, rowid) as landmark_id, min(rowid) as pos from index_landmark group by id) i
@@ -57,7 +57,7 @@ const truthTables = [
   'create table query_label (pos bigint, n integer, label integer)',
 ];
 
-/** Makes the tables that the lists are selected from, as far as the loaded files allow. */
+/** Creates the tables that the lists are selected from, as far as the loaded files allow. */
 export async function makeListTables(database: Database, loaded: ReadonlySet<MetadataFileKey>): Promise<{ labelled: boolean }> {
   const labelled = labellingFiles.every((key) => loaded.has(key));
   const statements = [
@@ -92,20 +92,20 @@ const sampleOfTest = 20_000;
 /** Rows of lists: image_id, `split` (the folder of the image), label and noisy, and `pos`, which gives their order. */
 export type RowBlock = {
   rows: string;
-  /** Tables that nothing needs after this. */
+  /** Tables that are not needed after this. */
   lastUseOf?: readonly string[];
 };
 
-/** A table of blocks of rows, one after another, that one list or several are made from. */
+/** A table of consecutive blocks of rows, from which one or several lists are made. */
 export type RowTable = {
   name: string;
   blocks: readonly RowBlock[];
-  /** Whether its rows have continents of their own, for which no country is needed. */
+  /** Whether its rows have their own continents, independent of countries. */
   hasContinents?: boolean;
 };
 
 const fullRows: RowBlock = {
-  // An image is right (noisy 0) when the cleaned file has it under this very landmark.
+  // An image is clean (noisy 0) if the cleaned file has it under this landmark.
   rows: `select t.rowid as pos, t.id as image_id, 'train' as split, l.gid as label,
            case when (l.gid, t.id) in (select (gid, image_id) from clean_image) then 0 else 1 end as noisy
          from train t join landmark l using (landmark_id)`,
@@ -126,7 +126,7 @@ const gallery = (images: string): RowBlock => ({
          from (${images}) x left join index_row i on i.image_id = x.id`,
 });
 
-/** The competition's index images, then the ground truths that it lacks, in the order of the queries and of their images. */
+/** The competition's index images, then the ground truths missing from it, in the order of the queries and their images. */
 const expandedIndex = `
   select rowid as pos, id from competition_index
   union all
@@ -134,12 +134,12 @@ const expandedIndex = `
   from (select image_id, min((pos, n)) as first from truth group by image_id)
   where image_id not in (select id from competition_index)`;
 
-/** How a list is made: the rows of a table that are in one of its first `blocks`, and for which `where` holds. */
+/** The definition of a list: the rows in the first `blocks` of a table for which `where` holds. */
 export type ListDefinition = { table: RowTable; blocks: number; where?: string };
 
 /**
- * How the lists asked for are made. full, index_train and all begin with the same rows, of which c2x is a part, so they share a table.
- * `seed` picks the sample of the list test. A query with several labels stands in `all` once for each.
+ * The definitions of the given lists. full, index_train and all begin with the same rows, of which c2x is a subset, so they share a table.
+ * `seed` selects the sample of the list test. A query with several labels occurs in `all` once per label.
  */
 export function defineLists(lists: readonly ListName[], options: { seed: number; cleanLandmarks: number }): Map<ListName, ListDefinition> {
   const { seed, cleanLandmarks } = options;
@@ -159,7 +159,7 @@ export function defineLists(lists: readonly ListName[], options: { seed: number;
     full: shared('full'),
     c2x: shared('c2x', `label < ${cleanLandmarks}`),
     index_train: shared('index_train'),
-    // At most two index images a label, the first ones; of these a sample in an order that only the seed and the ids decide.
+    // The first two index images of each label; a sample of these in an order that depends only on the seed and the ids.
     test: alone('test', {
       rows: `select pos, image_id, 'index' as split, label, 0 as noisy
              from (select image_id, label, row_number() over (order by md5(${literal(`${seed}:`)} || image_id), image_id) as pos
@@ -180,13 +180,13 @@ export function defineLists(lists: readonly ListName[], options: { seed: number;
   return new Map(lists.map((list) => [list, definitions[list]]));
 }
 
-/** SQL of a list's rows, in no order. */
+/** SQL of a list's rows, unordered. */
 export function rowsOf({ table, blocks, where = 'true' }: ListDefinition): string {
   const all = table.blocks.slice(0, blocks).map(({ rows }) => `select image_id, split, label, noisy from (${rows})`);
   return `select * from (${all.join(' union all ')}) where ${where}`;
 }
 
-/** The classes of a list's label space: what a classifier trained on it must have, whether or not the list uses each. Null: no labels. */
+/** The classes of a list's label space: the classes of a classifier trained on it, whether or not the list uses each. Null: no labels. */
 export function classesOfList(list: ListName, labelled: boolean): string | null {
   if (searchLists.includes(list) && !labelled) return null;
   return list === 'clean' || list === 'c2x'

@@ -1,16 +1,16 @@
 import type { MetadataFileKey } from '../metadata/files.ts';
 import { tableOf } from '../metadata/load-metadata.ts';
 
-/** A question to the metadata: what of it does not fit together? */
+/** A consistency check of the metadata. */
 export type Question = {
   id: string;
-  /** The files it is asked of. */
+  /** The files that it needs. */
   files: readonly MetadataFileKey[];
-  /** SQL of what was found, an `example` a row. */
+  /** SQL of the findings, one `example` per row. */
   rows: string;
-  /** What a find is: a fault loses images or counts them twice; a note is what a collection may well have. */
+  /** The severity: a fault loses images or counts them twice; a note is harmless. */
   isFault: boolean;
-  /** What was found, after its number. */
+  /** The message, after the number of findings. */
   says: string;
 };
 
@@ -22,7 +22,7 @@ const repeated = (key: MetadataFileKey, column: string, isFault: boolean, says: 
   says,
 });
 
-/** Ids of one side that the other lacks. Both are SQL with one column, `example`. */
+/** Ids that are only on one side. Both are SQL with one column, `example`. */
 const missing = (
   id: string,
   files: readonly MetadataFileKey[],
@@ -41,23 +41,23 @@ const trainCategories = column('trainCategory', 'category');
 const indexCategories = column('indexCategory', 'category');
 
 const duplicates: Question[] = [
-  repeated('train', 'id', true, 'ids stand twice or more in train.csv'),
-  repeated('trainClean', 'landmark_id', true, 'landmarks stand twice or more in train_clean.csv'),
+  repeated('train', 'id', true, 'duplicate ids in train.csv'),
+  repeated('trainClean', 'landmark_id', true, 'duplicate landmarks in train_clean.csv'),
   {
     id: 'repeated_clean_image',
     files: ['trainClean'],
     rows: 'select image_id as example from clean_image group by image_id having count(*) > 1',
     isFault: true,
-    says: 'images stand twice or more in train_clean.csv',
+    says: 'duplicate images in train_clean.csv',
   },
-  repeated('index', 'id', true, 'ids stand twice or more in index.csv'),
-  repeated('indexLandmark', 'id', true, 'ids stand twice or more in index_image_to_landmark.csv; the last row counts'),
-  repeated('solution', 'id', true, 'queries stand twice or more in retrieval_solution_v2.1.csv'),
-  repeated('competitionIndex', 'id', true, 'ids stand twice or more in competition_index.csv'),
-  repeated('test', 'id', true, 'ids stand twice or more in test.csv'),
-  repeated('trainCategory', 'landmark_id', false, 'train landmarks have two categories or more; the last counts'),
-  repeated('trainCategory', 'category', false, 'categories belong to two train landmarks or more; index images of theirs get the last'),
-  repeated('indexCategory', 'landmark_id', false, 'index landmarks have two categories or more; the last counts'),
+  repeated('index', 'id', true, 'duplicate ids in index.csv'),
+  repeated('indexLandmark', 'id', true, 'duplicate ids in index_image_to_landmark.csv; the last row is used'),
+  repeated('solution', 'id', true, 'duplicate queries in retrieval_solution_v2.1.csv'),
+  repeated('competitionIndex', 'id', true, 'duplicate ids in competition_index.csv'),
+  repeated('test', 'id', true, 'duplicate ids in test.csv'),
+  repeated('trainCategory', 'landmark_id', false, 'train landmarks have several categories; the last one is used'),
+  repeated('trainCategory', 'category', false, 'categories belong to several train landmarks; their index images get the last one'),
+  repeated('indexCategory', 'landmark_id', false, 'index landmarks have several categories; the last one is used'),
 ];
 
 const missingIds: Question[] = [
@@ -73,7 +73,7 @@ const missingIds: Question[] = [
     rows: `select image_id as example from clean_image where image_id in (select id from train)
            and (gid, image_id) not in (select (l.gid, t.id) from train t join landmark l using (landmark_id))`,
     isFault: true,
-    says: 'images of train_clean.csv stand in train.csv under another landmark only, so they count as noisy there',
+    says: 'images of train_clean.csv are in train.csv only under another landmark, so they count as noisy there',
   },
   missing('clean_landmark_not_in_train', ['train', 'trainClean'], {
     of: column('trainClean', 'landmark_id'),
@@ -97,7 +97,7 @@ const missingIds: Question[] = [
     of: column('index', 'id'),
     in: column('indexLandmark', 'id'),
     isFault: false,
-    says: 'images of index.csv have no landmark in index_image_to_landmark.csv: they are found but never trained on',
+    says: 'images of index.csv have no landmark in index_image_to_landmark.csv: they are searched but never trained on',
   }),
   missing('landmark_of_no_index_image', ['index', 'indexLandmark'], {
     of: column('indexLandmark', 'id'),
@@ -154,17 +154,17 @@ const joins: Question[] = [
     of: indexCategories,
     in: trainCategories,
     isFault: false,
-    says: 'index categories are no train category: their images are in no list but index',
+    says: 'index categories are not in train: their images are only in the list index',
   }),
   missing('train_category_unknown_to_index', ['trainCategory', 'indexCategory'], {
     of: trainCategories,
     in: indexCategories,
     isFault: false,
-    says: 'train categories are no index category: no index image joins them',
+    says: 'train categories are not in the index: no index image joins them',
   }),
 ];
 
-/** Asked where there are countries: of the table category_country. */
+/** Checks of the table category_country, if there are countries. */
 const places: Question[] = [
   missing('train_category_without_country', ['trainCategory'], {
     of: trainCategories,
@@ -176,7 +176,7 @@ const places: Question[] = [
     of: 'select category as example from category_country',
     in: trainCategories,
     isFault: false,
-    says: 'names of the country files are no train category',
+    says: 'names in the country files are not train categories',
   }),
   {
     id: 'country_without_continent',
@@ -187,7 +187,7 @@ const places: Question[] = [
   },
 ];
 
-/** All that is asked of the loaded files. */
+/** All checks for the loaded files. */
 export function questionsTo(loaded: ReadonlySet<MetadataFileKey>, withCountries: boolean): Question[] {
   const questions = [...duplicates, ...missingIds, ...joins, ...(withCountries ? places : [])];
   return questions.filter(({ files }) => files.every((file) => loaded.has(file)));

@@ -6,13 +6,13 @@ import { imageIdPattern, imageSplits, memberPathSql } from '../image-path.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { RowTable } from './definitions.ts';
 
-/** Below the metadata: what `cairn import lists --out METADATA/imported` writes. */
+/** In the metadata folder: the output of `cairn import lists --out METADATA/imported`. */
 export const importedFolder = 'imported/lists';
 
-/** An imported list whose copy is read; `path` is where it lies, for messages. */
+/** An imported list, read from a copy; `path` is the original, for messages. */
 export type TakenList = { path: string; copy: string };
 
-/** The lists that lie ready beside the metadata, by name with their file. Those that are searched are made from the ground truths alone. */
+/** The imported lists in the metadata folder, by name. The lists for the search are always made from the ground truths. */
 export async function findImportedLists(metadata: string, lists: readonly ListName[]): Promise<Map<ListName, string>> {
   const found = new Map<ListName, string>();
   for (const list of lists) {
@@ -46,9 +46,9 @@ export const importedClasses = (path: string): string => `select coalesce(max(la
 const columns = ['image_id', 'path', 'label', 'noisy', 'continent'];
 
 /**
- * Looks at an imported list before it is used.
+ * Checks an imported list before it is used.
  *
- * @throws CairnError `missing_column`, `bad_row` with the file and the first row (from 0) that is none.
+ * @throws CairnError `missing_column`, `bad_row` with the file and the first invalid row (from 0).
  */
 export async function checkImportedList(database: Database, { path, copy }: TakenList): Promise<void> {
   const file = pathLiteral(copy);
@@ -72,7 +72,7 @@ export async function checkImportedList(database: Database, { path, copy }: Take
   throw new CairnError('bad_row', message, { details: { path, row: count(bad.row) } });
 }
 
-/** Without the cause, whose words may have a piece of the file. */
+/** Without the cause, whose message may quote the file. */
 async function readable<T>(path: string, work: Promise<T>): Promise<T> {
   return work.catch(() => {
     throw new CairnError('bad_row', `${path} cannot be read as Parquet with these columns: import the list again`, { details: { path } });

@@ -3,7 +3,7 @@ import type { Database } from '../duckdb.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
 import { continentOfCountry, readCountries, type TakenCountries } from '../metadata/read-countries.ts';
 
-/** The table label_country where no country is known. */
+/** The table label_country if there are no countries. */
 export async function noCountries(database: Database): Promise<void> {
   await database.run('create table label_country (gid integer, country varchar, continent varchar)');
 }
@@ -26,7 +26,7 @@ export async function loadCountries(
   }
   await database.run('create table category_country (category varchar, country varchar, continent varchar)');
   await database.append('category_country', rows);
-  // Millions of rows have one of few names each.
+  // Millions of rows share a few names.
   for (const name of ['country', 'continent']) {
     await database.run(`create type ${name}_name as enum (select coalesce(${name}, '') from category_country group by all order by all)`);
   }

@@ -7,8 +7,8 @@ import { memberPath } from '../image-path.ts';
 import { splitsNeeded } from './load-tars.ts';
 
 /**
- * Lists the images of the splits that the lists need, as the table image_now: the size of each and the time of its last change. Returns
- * the digest of each split's listing, as it was made when the dataset was registered.
+ * Lists the images of the splits that the lists need, as the table image_now: their sizes and modification times. Returns the digest of
+ * each split's listing, computed as for registration.
  *
  * @throws CairnError as {@link folderDigest} does, `storage_failed` for a split that lost all its files; the system's error; the signal's reason
  */
@@ -38,8 +38,8 @@ export async function loadImageFiles(
       },
     });
     await flush();
-    // Registration took none without images: a file system that is not mounted.
-    if (files === 0) throw new CairnError('storage_failed', `${join(imageRoot, split)} holds no file any more: mount it again`);
+    // Registration rejects empty splits, so a file system is not mounted.
+    if (files === 0) throw new CairnError('storage_failed', `${join(imageRoot, split)} has no files any more: mount it again`);
     digests[split] = digest;
   }
   return digests;

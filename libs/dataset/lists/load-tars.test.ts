@@ -50,7 +50,7 @@ async function openCollection(root: string) {
   return { first, prepare, index };
 }
 
-test('lists take what the index beside the tars knows, without opening a tar, and say the same as without it', async () => {
+test('lists reuse the index next to the tars without opening a tar, with the same result', async () => {
   await using folder = await testFolder();
   const { first, prepare, index } = await openCollection(folder.path);
   const without = await prepare();

@@ -11,7 +11,7 @@ import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
 import { knownTar, partOf, tarIndexFolder } from '../tars/known-tars.ts';
 import type { TarIndexEntry } from './manifest.ts';
 
-/** The splits whose images each list names. */
+/** The splits with the images of each list. */
 const splitsOf: Record<ListName, readonly ImageSplit[]> = {
   clean: ['train'],
   c2x: ['train'],
@@ -24,16 +24,16 @@ const splitsOf: Record<ListName, readonly ImageSplit[]> = {
   index_expand: ['index'],
 };
 
-/** The splits whose images the lists name. */
+/** The splits with the images of the lists. */
 export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
   return imageSplits.filter((split) => lists.some((list) => splitsOf[list].includes(split)));
 }
 
 /**
- * Indexes the tars of the splits that the lists need, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`. What
- * `cairn tars index` has written beside the tars is taken from there, where it knows the tar's md5 and the tar has not changed since.
+ * Indexes the tars of the splits that the lists need, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`.
+ * Results of `cairn tars index` next to the tars are reused if they have the tar's md5 and the tar is unchanged.
  *
- * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes while it is read; the signal's reason
+ * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes during the read; the signal's reason
  */
 export async function loadTars(
   database: Database,
@@ -58,7 +58,7 @@ export async function loadTars(
     await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
     entries[split] = { path, ...(await fileDigest(join(root, path), signal)), tars };
   }
-  // An image that stands in two places: the last one counts, as in a tar that is unpacked.
+  // For a duplicate image the last one counts, as when unpacking a tar.
   await database.run(
     `create table tar_place as select split, image_id, arg_max({tar: tar, "offset": "offset", size: size}, (tar, "offset")) as place
      from tar_member group by split, image_id`,

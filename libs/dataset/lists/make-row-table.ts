@@ -2,7 +2,7 @@ import { count, type Database } from '../duckdb.ts';
 import { memberPathSql } from '../image-path.ts';
 import type { RowTable } from './definitions.ts';
 
-/** What of an image's file stands in its row: of tars its place there, and in both the size and time of the file itself. */
+/** The file columns of a row: for tars the place in the tar, and for both the size and time of the file itself. */
 export type FilePlaces = 'tars' | 'folder' | null;
 
 /** The columns of a row's file, in the order of the lists. */
@@ -23,8 +23,8 @@ const fileSql: Record<'tars' | 'folder', { select: string; join: string }> = {
 };
 
 /**
- * Makes a table of rows in the reference's order, with `block`, the images' paths, countries, and places in tars: what lists are copied
- * from. Its rowid counts the rows from 0.
+ * Creates a table of rows in the reference's order, with `block`, the images' paths, countries, and places in tars, from which lists are
+ * copied. Its rowid counts the rows from 0.
  */
 export async function makeRowTable(
   database: Database,
@@ -34,7 +34,7 @@ export async function makeRowTable(
   const { select: place, join: places } = files === null ? { select: '', join: '' } : fileSql[files];
   const continent = hasContinents ? 'coalesce(r.continent, k.continent::varchar) as continent' : 'k.continent';
   for (const [number, { rows, lastUseOf = [] }] of blocks.entries()) {
-    // Sorted before the paths are made, which are longer than all the rest.
+    // Sorted before adding the paths, which are longer than all other columns.
     await database.run(
       `${number === 0 ? `create table ${name} as` : `insert into ${name}`}
        select ${number}::utinyint as block, image_id, split || '/' || ${memberPathSql('image_id')} as path, * exclude (pos, split, image_id)
@@ -49,9 +49,9 @@ export async function makeRowTable(
   await findRepeats(database, name);
 }
 
-/** Prepares {@link imageNumbers}: finds the rows of `table` whose image may stand in another row too. Few do, if any. */
+/** Prepares {@link imageNumbers}: finds the rows of `table` whose image may also be in another row; usually few. */
 async function findRepeats(database: Database, table: string): Promise<void> {
-  // Hashes are shorter than ids. Two ids of one hash are told apart later.
+  // Hashes are shorter than ids. Hash collisions are resolved later.
   await database.run(
     `create table ${table}_repeat as
      select rowid as id_of_row, * from ${table}
@@ -61,8 +61,8 @@ async function findRepeats(database: Database, table: string): Promise<void> {
 }
 
 /**
- * SQL that numbers the distinct images of some rows of `table` from 0 in the order of first appearance: an expression to select beside
- * those very rows, alone and in their order.
+ * SQL that numbers the distinct images of some rows of `table` from 0 in the order of first appearance: an expression to select with
+ * exactly these rows, in their order.
  *
  * @param rows those for which `where` holds; `place` counts them from 0
  */
@@ -83,6 +83,6 @@ export async function imageNumbers(database: Database, table: string, rows: { wh
      ) found
      where ${table}.rowid = found.id_of_row`,
   );
-  // A running count keeps the rows' order; a join would not promise it.
+  // A running count keeps the order of the rows, which a join does not guarantee.
   return `coalesce(number_before, ${place} - count(number_before) over (rows between unbounded preceding and current row))::integer`;
 }

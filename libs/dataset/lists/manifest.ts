@@ -2,7 +2,7 @@ import type { CategoryQuotes, ImageSource, ListName } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import type { ImageSplit } from '../image-path.ts';
 
-/** Where images are read from: a tree `split/a/b/c/id.jpg`, or the tars `split/images_NNN.tar`. */
+/** The source of the images: a tree `split/a/b/c/id.jpg`, or the tars `split/images_NNN.tar`. */
 export type ImageRoot = Pick<ImageSource, 'kind' | 'root'>;
 
 /** A written file: its path relative to the manifest. */
@@ -10,9 +10,9 @@ export type WrittenFile = FileDigest & { path: string };
 
 export type ListEntry = WrittenFile & {
   rows: number;
-  /** Distinct image ids: fewer than rows where an image has several labels. */
+  /** Distinct image ids: fewer than rows if images have several labels. */
   images: number;
-  /** Distinct labels that occur, -1 not counted. */
+  /** Distinct labels that occur, without -1. */
   labels: number;
   /** Classes of the list's label space (its largest possible label + 1); null when the metadata gives no labels. */
   classes: number | null;
@@ -20,16 +20,16 @@ export type ListEntry = WrittenFile & {
   noisy: number;
   /** Rows with label -1. */
   unlabelled: number;
-  /** Rows whose image is in no tar, or not in the folder; null for a folder that was not listed. */
+  /** Rows whose image is not in a tar or the folder; null for a folder that was not listed. */
   missingImages: number | null;
   /**
-   * SHA-256 of the sorted distinct image ids, one a line: the gallery digest of an evaluation that could read every image. Null for lists
-   * that are trained on.
+   * SHA-256 of the sorted distinct image ids, one per line: the gallery digest of an evaluation that could read every image. Null for
+   * training lists.
    */
   imagesDigest: string | null;
-  /** SHA-256 of the paths and md5s of the tars that its rows lie in; null for images in folders. */
+  /** SHA-256 of the paths and md5s of the tars that contain its rows; null for images in folders. */
   tarsDigest: string | null;
-  /** The same rows as CSV without a header (path, label, noisy, continent or `null`), where it was asked for. */
+  /** The same rows as CSV without a header (path, label, noisy, continent or `null`), if requested. */
   text: WrittenFile | null;
 };
 
@@ -45,7 +45,7 @@ export type TarIndexEntry = WrittenFile & {
   tars: { tar: string; bytes: number; md5: string; md5Checked: boolean; images: number; unindexed: number }[];
 };
 
-/** manifest.json beside the lists: what was made of what. It is written last. */
+/** manifest.json of the lists: inputs and outputs. It is written last. */
 export type ListsManifest = {
   format: 'cairn-lists';
   version: 1;

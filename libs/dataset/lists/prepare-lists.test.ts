@@ -284,12 +284,12 @@ describe('the files', () => {
       const running = prepareLists({ metadata, images, lists: ['all'], testSeed: 0, out: join(folder.path, 'out') });
       await expect(running).rejects.toMatchObject({
         code: 'bad_row',
-        message: expect.stringContaining(`${name}.gz is broken gzip in line`),
+        message: expect.stringContaining(`${name}.gz is corrupt gzip in line`),
       });
     },
   );
 
-  test('the manifest tells rows, classes and the SHA-256 of every file read and written', async () => {
+  test('the manifest has rows, classes and the SHA-256 of every file read and written', async () => {
     await using folder = await testFolder();
     const { manifest } = await prepare(folder.path, ['clean', 'c2x', 'full', 'query'], { countries: handMadeCountries });
     const out = join(folder.path, 'out');
@@ -326,15 +326,15 @@ describe('the files', () => {
     expect(await readdir(join(folder.path, 'out'))).toEqual(['mine.txt']);
   });
 
-  test('a folder that is not there is told as such, not as files that it lacks', async () => {
+  test('a missing folder is reported as such, not as missing files', async () => {
     await using folder = await testFolder();
     const [metadata, countries, out] = ['metadata', 'countries', 'out'].map((name) => join(folder.path, name)) as [string, string, string];
     const make = () =>
       prepareLists({ metadata, countries, images: { kind: 'folder', root: folder.path }, lists: ['clean'], testSeed: 0, out });
-    const missing = (what: string) => ({ code: 'missing_file', message: expect.stringContaining(`${what}, does not exist`) });
-    await expect(make()).rejects.toMatchObject(missing(`The folder of the CSV files, ${metadata}`));
+    const missing = (what: string) => ({ code: 'missing_file', message: expect.stringContaining(`${what} does not exist`) });
+    await expect(make()).rejects.toMatchObject(missing(`The metadata folder ${metadata}`));
     await writeFiles(metadata, handMade);
-    await expect(make()).rejects.toMatchObject(missing(`The folder of the countries, ${countries}`));
+    await expect(make()).rejects.toMatchObject(missing(`The countries folder ${countries}`));
   });
 
   test('an abort or a bad row leaves nothing behind', async () => {

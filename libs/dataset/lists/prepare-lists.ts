@@ -19,41 +19,43 @@ import { type GroundTruthEntry, type ImageRoot, type ListsManifest, listsManifes
 import { parquet, writeList } from './write-list.ts';
 
 export type PrepareListsOptions = {
-  /** Folder of the CSV files, flat as downloaded or parted into train/, index/ and test/. */
+  /** Folder of the CSV files, flat as downloaded or split into train/, index/ and test/. */
   metadata: string;
   /** Folder with country_codes.json, a CODE.json for each, continent_codes.csv; without it country and continent are null. */
   countries?: string | undefined;
   images: ImageRoot;
   /**
-   * What the files were when the dataset was registered: they are compared with it as they are read, and the lists get the size and time of
-   * each image's file, by which who reads an image later tells that it is still the same. Without it nothing is compared.
+   * The files as registered: they are compared with it when they are read, and the lists get the size and time of each image's file, so
+   * that later readers can detect changes. Without it nothing is compared.
    */
   registered?: DatasetFiles;
-  /** The folders that its files may lie in; any that this process reads unless given. */
+  /** The folders that may contain its files; by default any that this process can read. */
   roots?: readonly string[];
   lists: readonly ListName[];
   /** Seed of the sample in the list `test`. */
   testSeed: number;
   /** How quoted categories are read; `reference` unless given. */
   categoryQuotes?: CategoryQuotes;
-  /** Whether to write each list as CSV too. */
+  /** Whether to also write each list as CSV. */
   withText?: boolean;
-  /** The folder to make; it must not exist or be empty. */
+  /** The folder to create; it must not exist or be empty. */
   out: string;
-  /** Most memory the SQL may take, in MiB (512); what does not fit goes to disk beside `out`. */
+  /** Maximum memory of the SQL engine, in MiB (512); the rest is spilled to disk next to `out`. */
   memoryLimitMiB?: number;
   threads?: number;
   signal?: AbortSignal;
 };
 
-/** GLDv2's lists take twice as much at their peak, in all; more memory makes them a tenth faster. */
+/** The process needs twice as much at its peak for GLDv2's lists; more memory makes it 10 % faster. */
 const defaultMemoryMiB = 512;
 
 /**
- * Makes the lists of a collection in GLDv2's format, or takes those that lie ready in its folder `imported/lists`: `out/lists/NAME.parquet` with the columns image_id, path (relative to the
- * image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32, from 0, of the distinct image
- * in order of first appearance), for tars also tar, offset, size; for tars, and where the files are compared, file_bytes and file_changed_ms; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
- * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned. Everything is written beside `out` and renamed.
+ * Makes the lists of a collection in GLDv2's format, or uses the lists in its folder `imported/lists`: `out/lists/NAME.parquet` with the
+ * columns image_id, path (relative to the image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32,
+ * from 0, of the distinct image in order of first appearance), for tars also tar, offset, size; for tars, and where the files are compared,
+ * file_bytes and file_changed_ms; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
+ * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned.
+ * Everything is written to a temporary folder and renamed.
  *
  * @throws CairnError `missing_file`, `missing_column`, `bad_row`, `corrupt_tar`, `folder_not_allowed`, `dataset_changed`, `name_taken`,
  *   `storage_full`; the signal's reason.
@@ -63,8 +65,8 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
   const lists = [...new Set(options.lists)];
   await refuseTaken(out, 'the lists');
   const gate = await createFileGate(options.roots ?? null);
-  await requireFolder('The folder of the CSV files', options.metadata, gate);
-  if (options.countries !== undefined) await requireFolder('The folder of the countries', options.countries, gate);
+  await requireFolder('The metadata folder', options.metadata, gate);
+  if (options.countries !== undefined) await requireFolder('The countries folder', options.countries, gate);
   return makingBeside(
     out,
     async (making) => {
@@ -135,7 +137,7 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
       { seed: testSeed, cleanLandmarks: rows.get('trainClean') ?? 0 },
     );
     for (const [list, { copy }] of taken.imported) definitions.set(list, { table: importedTable(list, copy), blocks: 1 });
-    // The largest first: afterwards memory is free for the others.
+    // The largest first, which frees memory for the others.
     const tables = new Map([...definitions.values()].map(({ table }) => [table.name, table]));
     for (const table of [...tables.values()].toSorted((a, b) => b.blocks.length - a.blocks.length)) {
       await makeRowTable(database, table, filePlaces);
@@ -163,7 +165,7 @@ async function closeAndRemove(database: Database, folders: readonly string[]): P
   for (const folder of folders) await rm(folder, { recursive: true, force: true });
 }
 
-/** The files read, by the names that they lie under. */
+/** The files read, by name. */
 function inputsOf({ files, digests }: TakenMetadata, rows: Awaited<ReturnType<typeof loadMetadata>>): ListsManifest['inputs'] {
   const csv = new Map([...files.values()].map((file) => [file.file.name, file]));
   const inputs: ListsManifest['inputs'] = {};
@@ -182,7 +184,7 @@ function md5sOf(tars: NonNullable<ListsManifest['tars']>): Record<string, string
 async function writeGroundTruth(database: Database, root: string, hasIndex: boolean, signal?: AbortSignal): Promise<GroundTruthEntry> {
   const path = 'lists/ground_truth.parquet';
   const file = join(root, path);
-  // An image that is named twice for a query counts once.
+  // An image that occurs twice for a query counts once.
   await database.run(
     `copy (select query_id, image_id, usage from (select pos, min(n) as n, query_id, image_id, usage from truth group by all) order by pos, n)
      to ${literal(file)} ${parquet}`,

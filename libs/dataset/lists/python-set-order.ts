@@ -1,12 +1,12 @@
-/** CPython's Objects/setobject.c, unchanged from 3.7 on: the table grows fourfold from 8 places, at three fifths full. */
+/** CPython's Objects/setobject.c, unchanged since 3.7: the table grows fourfold from 8 slots, at three fifths load. */
 const leastPlaces = 8;
 const linearProbes = 9;
 const perturbShift = 5;
 const growsTwofoldAbove = 50_000;
 
 /**
- * The order in which CPython's `list(set(values))` gives whole numbers from 0 to 2^31 - 1, which are their own hashes. The reference
- * gives a query with several labels one row for each in this very order.
+ * The order of CPython's `list(set(values))` for whole numbers from 0 to 2^31 - 1, which are their own hashes. The reference writes the
+ * rows of a query with several labels in this order.
  */
 export function pythonSetOrder(values: readonly number[]): number[] {
   let table: (number | undefined)[] = Array.from({ length: leastPlaces });
@@ -31,7 +31,7 @@ function placesOver(used: number): number {
   return places;
 }
 
-/** Where a value stands, or the first free place for it: runs of neighbours, each begun where the hash's next bits say. */
+/** The slot of a value, or the first free slot for it: linear probes, each starting at a slot from the next bits of the hash. */
 function placeOf(table: readonly (number | undefined)[], value: number): number {
   const mask = table.length - 1;
   let perturb = value;

@@ -1,7 +1,7 @@
 import type { Cell } from '../duckdb.ts';
 import { count, openDatabase, pathLiteral, text } from '../duckdb.ts';
 
-/** A row of a list. `tar`, `offset` and `size` are null when the source is a folder, or the image is in no tar. */
+/** A row of a list. `tar`, `offset` and `size` are null if the source is a folder, or the image is not in a tar. */
 export type ListRow = {
   imageId: string;
   path: string;
@@ -14,7 +14,7 @@ export type ListRow = {
   tar: string | null;
   offset: number | null;
   size: number | null;
-  /** Bytes and last change of the image's file, or its tar, when the list was made; null where there was none, or the list does not say. */
+  /** Size and modification time of the image's file, or its tar, when the list was made; null if it did not exist or was not recorded. */
   fileBytes: number | null;
   fileChangedMs: number | null;
 };
@@ -23,8 +23,8 @@ const textOrNull = (value: Cell | undefined): string | null => (typeof value ===
 const numberOrNull = (value: Cell | undefined): number | null => (typeof value === 'number' ? value : null);
 
 /**
- * The rows of a list (a Parquet file of {@link prepareLists}), in its order, in pieces of a few thousand; from row `from`
- * (0-based) and at most `limit` rows when given.
+ * The rows of a list (a Parquet file of {@link prepareLists}), in its order, in chunks of a few thousand; from row `from` (0-based), at
+ * most `limit` rows if given.
  */
 export async function* readList(
   path: string,
@@ -55,10 +55,10 @@ export async function* readList(
   }
 }
 
-/** A row of ground_truth.parquet: `imageId` answers `queryId`. */
+/** A row of ground_truth.parquet: `imageId` is a ground truth of `queryId`. */
 export type GroundTruthRow = { queryId: string; imageId: string; usage: 'Public' | 'Private' };
 
-/** The rows of ground_truth.parquet in file order, in pieces of a few thousand. */
+/** The rows of ground_truth.parquet in file order, in chunks of a few thousand. */
 export async function* readGroundTruth(path: string, signal?: AbortSignal): AsyncGenerator<GroundTruthRow[]> {
   const database = await openDatabase({ memoryLimitMiB: 256, threads: 1, ...(signal ? { signal } : {}) });
   try {

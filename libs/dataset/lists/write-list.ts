@@ -9,8 +9,8 @@ import { type FilePlaces, fileColumns, imageNumbers } from './make-row-table.ts'
 import type { ListEntry, WrittenFile } from './manifest.ts';
 
 /**
- * Writes `lists/NAME.parquet` under `root` in the list's order and counts it. `image_number` counts its distinct images in the
- * order of first appearance: who extracts a shard finds its rows by the row groups' least and greatest numbers.
+ * Writes `lists/NAME.parquet` under `root` in the list's order and counts it. `image_number` numbers its distinct images in the order of
+ * first appearance: extraction finds the rows of a shard with the minimum and maximum of each row group.
  */
 export async function writeList(
   database: Database,
@@ -89,7 +89,7 @@ async function writeText(database: Database, list: ListName, root: string, signa
 }
 
 /**
- * Parquet as every reader takes it; pieces of this many rows can be read alone. Of zstd the first level: ids hardly compress, and with
- * others the files are larger or take twice as long. A dictionary is for columns of few values.
+ * Parquet for every reader, with row groups that can be read separately. zstd level 1: ids hardly compress, and other levels are larger or
+ * take twice as long. Dictionaries are for columns with few values.
  */
 export const parquet = '(format parquet, compression zstd, compression_level 1, dictionary_size_limit 1000, row_group_size 122880)';

@@ -1,16 +1,16 @@
 import type { ListName } from '@cairn/contract';
 import { imageIdPattern } from '../image-path.ts';
 
-/** What may stand in a column: a pattern over the whole cell (one that both JavaScript and RE2 read alike) and its words. */
+/** The rule of a column: a pattern for the whole cell (valid in both JavaScript and RE2) and its description. */
 export type ColumnRule = { name: string; pattern: string; expected: string };
 
 /** The CSV files of GLDv2 that lists are made from. */
 export type MetadataFile = {
   name: string;
-  /** The folder in which the file lies when the metadata is parted as upstream's program wants it. */
+  /** The folder of the file if the metadata is split as for the upstream program. */
   part: 'train' | 'index' | 'test';
   columns: readonly ColumnRule[];
-  /** The column whose values may not repeat. */
+  /** The column whose values must be unique. */
   unique?: string | undefined;
 };
 
@@ -36,7 +36,7 @@ export const metadataFiles = {
   indexCategory: { name: 'index_label_to_category.csv', part: 'index', columns: [landmark, category] },
   indexLandmark: { name: 'index_image_to_landmark.csv', part: 'index', columns: [id, landmark] },
   index: { name: 'index.csv', part: 'index', columns: [id], unique: 'id' },
-  // Not of GLDv2: whoever has the images of the competition of 2021 writes their ids down, one a line below `id`.
+  // Not part of GLDv2: users with the images of the 2021 competition create it from their ids, one per line after `id`.
   competitionIndex: { name: 'competition_index.csv', part: 'index', columns: [id], unique: 'id' },
   test: { name: 'test.csv', part: 'test', columns: [id], unique: 'id' },
   solution: {
@@ -54,7 +54,7 @@ export type MetadataFileKey = keyof typeof metadataFiles;
 
 const labelFiles = ['train', 'trainClean', 'trainCategory', 'indexCategory', 'indexLandmark'] as const;
 
-/** The files that each list cannot do without. */
+/** The files that each list requires. */
 export const filesOfList = {
   clean: ['trainClean'],
   c2x: ['train', 'trainClean'],
@@ -67,18 +67,18 @@ export const filesOfList = {
   index_expand: ['competitionIndex', 'solution'],
 } as const satisfies Record<ListName, readonly MetadataFileKey[]>;
 
-/** Files that a collection may lack: whoever registers it has them looked at, and counted into its digest, where they are. */
+/** Optional files of a collection: if they exist, registration checks them and includes them in its digest. */
 export const optionalFiles: readonly MetadataFileKey[] = ['competitionIndex'];
 
 /** The files that give images of `query`, `index` and `index_expand` their labels. Without all of them the labels are -1. */
 export const labellingFiles: readonly MetadataFileKey[] = labelFiles;
 
-/** The lists whose images may do without labels: who searches and who is found. */
+/** The lists whose images need no labels: queries and index. */
 export const searchLists: readonly ListName[] = ['query', 'index', 'index_expand'];
 
 /**
- * The files that the lists need, each once, with the lists that need it. `withCountries`: the rows shall have their countries,
- * which are joined by train categories.
+ * The files that the lists need, each once, with the lists that need it. `withCountries`: the rows get their countries, which are joined by
+ * train categories.
  */
 export function filesNeeded(lists: readonly ListName[], withCountries: boolean): Map<MetadataFileKey, ListName[]> {
   const needed = new Map<MetadataFileKey, ListName[]>();

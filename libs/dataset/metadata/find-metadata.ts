@@ -7,16 +7,16 @@ import type { MetadataFile, MetadataFileKey } from './files.ts';
 import { filesNeeded, labellingFiles, metadataFiles, searchLists } from './files.ts';
 import { firstLine } from './text-lines.ts';
 
-/** A metadata file that was found; plain or gzip. */
+/** A metadata file, plain or gzip. */
 export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string };
 
-/** A metadata file whose copy is read (plain, without CRLF), with the columns of its header. `path` is where it lies, for messages. */
+/** A metadata file, read from a copy (plain, without CRLF), with the columns of its header. `path` is the original, for messages. */
 export type TakenFile = FoundFile & { copy: string; header: string[] };
 
 /**
- * Finds the CSV files that the lists need, in a folder flat as downloaded or parted into train/, index/ and test/ (flat
- * first), plain or with .gz at their end (plain first). For `query`, `index` and `index_expand` the labelling
- * files are taken too when all of them are there, and those of `also` that are there.
+ * Finds the CSV files that the lists need, in a folder, flat as downloaded or split into train/, index/ and test/ (flat first), plain or
+ * with the suffix .gz (plain first). For `query`, `index` and `index_expand` the labelling files are used too if all of them exist, and the
+ * existing files of `also`.
  *
  * @throws CairnError `missing_file` naming the list that needs it.
  */
@@ -45,7 +45,7 @@ export async function findMetadata(
   return found;
 }
 
-/** True when there is a regular file (or a link to one). */
+/** True if it is a regular file (or a link to one). */
 async function isFile(path: string): Promise<boolean> {
   return stat(path).then(
     (found) => found.isFile(),
@@ -83,7 +83,7 @@ function foundFile(key: MetadataFileKey, path: string): FoundFile {
 }
 
 /**
- * The columns of a file's first line, of which only those that were expected are ever told: a link could have led to another's file.
+ * The columns of a file's first line. Errors only show expected columns: a link could lead to another user's file.
  *
  * @throws CairnError `missing_column` naming the columns expected.
  */
@@ -98,11 +98,11 @@ export async function readHeader({ file, path }: FoundFile, copy: string, signal
   const missing = expected.filter((name) => !header.includes(name));
   const details = { file: file.name, path, expected };
   if (missing.length > 0) {
-    const message = `${path} lacks the column ${missing.join(', ')} in its first line: expected ${expected.join(', ')}, each with a comma between`;
+    const message = `${path} lacks the column ${missing.join(', ')} in its first line: expected ${expected.join(', ')}, separated by commas`;
     throw new CairnError('missing_column', message, { details: { ...details, missing } });
   }
   const repeated = expected.filter((name) => header.indexOf(name) !== header.lastIndexOf(name));
   if (repeated.length > 0)
-    throw new CairnError('missing_column', `${path} names a column twice: ${repeated.join(', ')}`, { details: { ...details, repeated } });
+    throw new CairnError('missing_column', `${path} has duplicate columns: ${repeated.join(', ')}`, { details: { ...details, repeated } });
   return header;
 }

@@ -7,7 +7,7 @@ import { badRowError, locateBadRow } from './locate-bad-row.ts';
 import { categoryCells, landmarkPattern, refuseBadCategories, requireCategoryColumns } from './read-categories.ts';
 import { metadataLimits } from './take-in.ts';
 
-/** The table that each file becomes: its rows in file order (rowid counts them from 0), the columns are the file's texts. */
+/** The table that each file becomes: its rows in file order (rowid counts them from 0), with the columns as text. */
 export const tableOf = {
   train: 'train',
   trainClean: 'train_clean',
@@ -22,14 +22,14 @@ export const tableOf = {
 
 export type LoadOptions = {
   categoryQuotes: CategoryQuotes;
-  /** Lets ids repeat that may not: for who wants to count them. */
+  /** Allows duplicate ids, for counting them. */
   allowsRepeated?: boolean;
 };
 
 /**
  * Loads the metadata files into tables and checks every row of them. Returns the rows of each file.
  *
- * @throws CairnError `bad_row` naming file, line and column of the first row that cannot be right.
+ * @throws CairnError `bad_row` naming file, line and column of the first invalid row.
  */
 export async function loadMetadata(
   database: Database,
@@ -47,7 +47,7 @@ export async function loadMetadata(
   return counts;
 }
 
-/** Lines of any length that was taken in. */
+/** The limits for lines of copied files. */
 const lineLimits = `max_line_size = ${metadataLimits.lineBytes + 2}, buffer_size = ${2 * metadataLimits.lineBytes + 4}`;
 
 async function loadCategories(database: Database, found: TakenFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {
@@ -55,7 +55,7 @@ async function loadCategories(database: Database, found: TakenFile, options: Loa
   const { landmarkId, category } = categoryCells(options.categoryQuotes);
   requireCategoryColumns(found);
   try {
-    // One column, the whole line: no file of text has the separator.
+    // One column with the whole line: text files do not contain the separator.
     const lines = `read_csv(${pathLiteral(found.copy)}, header = false, skip = 1, delim = chr(1), quote = '', escape = '', auto_detect = false,
       ${lineLimits}, columns = {line: 'VARCHAR'})`;
     await database.run(
@@ -79,12 +79,12 @@ async function loadCsv(database: Database, found: TakenFile, options: LoadOption
   const { file, copy, header } = found;
   const unique = options.allowsRepeated ? undefined : file.unique;
   const table = tableOf[found.key];
-  // By place: a header may have an empty name, or names that differ in case alone, which SQL takes for the same.
+  // By position: a header may have an empty name, or names that differ only in case, which are the same in SQL.
   const types = header.map((_, i) => `c${i}: 'VARCHAR'`).join(', ');
   const reader = `read_csv(${pathLiteral(copy)}, header = false, skip = 1, delim = ',', quote = '"', escape = '"', auto_detect = false,
     allow_quoted_nulls = false, ${lineLimits}, columns = {${types}})`;
   const columns = file.columns.map(({ name }) => `c${header.indexOf(name)} as "${name}"`).join(', ');
-  // An empty line is no row; where there are more columns the reader itself passes over it.
+  // An empty line is not a row; with several columns the reader itself skips it.
   const rows = header.length === 1 ? `${reader} where c0 is not null` : reader;
   try {
     await database.run(`create table ${table} as select ${columns} from ${rows}`);
@@ -101,10 +101,10 @@ async function loadCsv(database: Database, found: TakenFile, options: LoadOption
   throw bad ? badRowError(bad) : notFound(found, count(answer?.bad));
 }
 
-/** What the database's reader refuses and ours does not: told with the line that it names. Its own words have the line's text. */
+/** An error that only the database's reader finds: reported with its line. Its own message quotes the line. */
 function refusedByDatabase({ file, path }: TakenFile, error: unknown): unknown {
   const words = error instanceof Error ? error.message : '';
-  // The machine's: no memory, no disk.
+  // A machine fault: no memory, no disk.
   if (/^(Out of Memory|IO) Error/.test(words)) return error;
   const line = /^CSV Error on Line: (\d+)/m.exec(words)?.[1];
   if (line === undefined)
@@ -113,11 +113,11 @@ function refusedByDatabase({ file, path }: TakenFile, error: unknown): unknown {
 }
 
 function notFound({ file, path }: TakenFile, rows: number): CairnError {
-  const message = `${path}: ${rows} rows break the rules of ${file.name}, and none of them can be told: write the file again, one row a line`;
+  const message = `${path}: ${rows} rows are invalid for ${file.name}, but none can be located: write the file again, one row per line`;
   return new CairnError('bad_row', message, { details: { file: file.name, path, rows } });
 }
 
-/** The SQL condition that holds for the rows which break a rule of the file. */
+/** The SQL condition for rows that violate a rule of the file. */
 function brokenRules(found: TakenFile): string {
   const broken = found.file.columns.map((rule) => `not regexp_full_match(coalesce("${rule.name}", ''), ${literal(rule.pattern)})`);
   if (found.key === 'solution') broken.push(`("Usage" <> 'Ignored' and coalesce("images", 'None') = 'None')`);

@@ -6,8 +6,8 @@ import { decoded, textLines } from './text-lines.ts';
 export type BadRow = { file: string; path: string; line: number; column: string | null; columnNumber: number; expected: string };
 
 /**
- * The error that names a bad row: file, 1-based line, column and what was expected. Never what was found: a link could have led to
- * another's file, and who registers a dataset may not be allowed to read it.
+ * The error for a bad row: file, 1-based line, column and what was expected. Never the actual content: a link could lead to another user's
+ * file, which the user who registers the dataset must not read.
  */
 export function badRowError(row: BadRow): CairnError {
   const column = row.column === null ? '' : ` (${row.column})`;
@@ -16,8 +16,8 @@ export function badRowError(row: BadRow): CairnError {
 }
 
 /**
- * Looks for the first row that breaks the rules of its file. The fast reader only tells that there is one; this pass reads
- * line by line to say where. Null when it finds none.
+ * Finds the first row that violates the rules of its file. The fast reader only detects that there is one; this pass reads line by line to
+ * locate it. Null if it finds none.
  */
 export async function locateBadRow(
   { file, path, copy, header, unique }: TakenFile & { unique: string | undefined },
@@ -51,7 +51,7 @@ export async function locateBadRow(
     const key = uniqueAt === -1 ? undefined : fields[uniqueAt];
     if (key !== undefined) {
       const before = seen.get(key);
-      if (before !== undefined) return bad(uniqueAt + 1, `a value that does not repeat (it stands in line ${before} too)`);
+      if (before !== undefined) return bad(uniqueAt + 1, `a unique value (it is also in line ${before})`);
       seen.set(key, line.number);
     }
   }

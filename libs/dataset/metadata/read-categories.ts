@@ -9,14 +9,14 @@ const prefix = 'http://commons.wikimedia.org/wiki/Category:';
 const quoted = literal(`"${prefix}`);
 const plain = literal(prefix);
 
-/** A landmark id as a whole. */
+/** A complete landmark id. */
 export const landmarkPattern = '[0-9A-Za-z_.-]+';
 
 /**
- * SQL that takes a line of train_label_to_category.csv or index_label_to_category.csv apart. The category is the text after
- * Wikimedia's prefix, null where it is none. As the reference reads it (tools/generate_gld_list.py), line by line, a quoted one loses its
- * closing quote only, so its inner quotes stay doubled; with `csv` the cell is read as RFC 4180 says. This text is the join key
- * between train and index.
+ * SQL that parses a line of train_label_to_category.csv or index_label_to_category.csv. The category is the text after Wikimedia's prefix,
+ * null if it is invalid. The reference (tools/generate_gld_list.py) reads line by line and removes only the closing quote of a quoted
+ * category, so inner quotes stay doubled; with `csv` the cell is read according to RFC 4180. This text is the join key between train and
+ * index.
  */
 export function categoryCells(quotes: CategoryQuotes): { landmarkId: string; category: string } {
   const landmarkId = "split_part(line, ',', 1)";
@@ -32,7 +32,7 @@ export function categoryCells(quotes: CategoryQuotes): { landmarkId: string; cat
   };
 }
 
-/** @throws CairnError `missing_column` when there are other columns: the lines are not read as CSV. */
+/** @throws CairnError `missing_column` if there are other columns: the lines are not read as CSV. */
 export function requireCategoryColumns({ file, path, header }: TakenFile): void {
   if (header.join(',') === 'landmark_id,category') return;
   const message = `${path} is read line by line: expected exactly the columns landmark_id, category in its first line`;
@@ -42,9 +42,9 @@ export function requireCategoryColumns({ file, path, header }: TakenFile): void 
 }
 
 /**
- * Reads the file once more to name the first line that has no category.
+ * Reads the file again to find the first line without a category.
  *
- * @throws CairnError `bad_row`; it returns when there is no such line.
+ * @throws CairnError `bad_row`; returns if there is no such line.
  */
 export async function refuseBadCategories(found: TakenFile, quotes: CategoryQuotes, signal?: AbortSignal): Promise<void> {
   const { file, path, copy } = found;

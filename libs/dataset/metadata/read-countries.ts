@@ -5,13 +5,13 @@ import { csvFields } from './csv-fields.ts';
 import { badRowError } from './locate-bad-row.ts';
 import { decoded, textLines } from './text-lines.ts';
 
-/** Where the landmarks lie: category text to country code, country code to continent. */
+/** The location of landmarks: from category to country code, and from country code to continent. */
 export type Countries = { countryOf: Map<string, string>; continentOf: Map<string, string> };
 
 const codesFile = 'country_codes.json';
 const continentsFile = 'continent_codes.csv';
 
-/** A countries folder whose copy is read; `folder` is where it lies, for messages. */
+/** A countries folder, read from a copy; `folder` is the original, for messages. */
 export type TakenCountries = { folder: string; copy: string };
 /** There are 250. */
 const mostCountries = 1000;
@@ -19,9 +19,9 @@ const continentColumn = 'Continent_Name';
 const countryColumn = 'Two_Letter_Country_Code';
 
 /**
- * Reads the countries folder: country_codes.json (the codes, as an array or as the keys of an object), one CODE.json a country
- * (objects with a `name`, the category) and continent_codes.csv. A later country wins a category; a later row wins a country,
- * which is how Turkey becomes Asian. Kosovo (XK), missing from the table, is European; OTHER is a continent of its own.
+ * Reads the countries folder: country_codes.json (the codes, as an array or as the keys of an object), one CODE.json per country (objects
+ * with a `name`, the category) and continent_codes.csv. The last country of a category and the last row of a country are used, so Turkey is
+ * in Asia. Kosovo (XK), which is missing in the table, is in Europe; OTHER is its own continent.
  *
  * @throws CairnError `missing_file`, `missing_column`, or `bad_row` with the line.
  */
@@ -46,7 +46,7 @@ export async function readCountries(taken: TakenCountries, quotes: CategoryQuote
 }
 
 /**
- * Takes in the files of a countries folder, each by `take` (name, and why it is needed): first the codes, which name the others.
+ * Copies the files of a countries folder with `take` (name, and why it is needed): first the codes, which name the others.
  *
  * @throws CairnError `missing_file` naming the file; as `take` and {@link readCountries} do
  */
@@ -56,7 +56,7 @@ export async function takeInCountries(taken: TakenCountries, take: (name: string
       throw isMissing(error) ? missingFile(taken.folder, name, why) : error;
     });
   await takeNeeded(codesFile, 'it names the countries');
-  await takeNeeded(continentsFile, 'it tells the continents of the countries');
+  await takeNeeded(continentsFile, 'it has the continents of the countries');
   for (const code of new Set(await countryCodesIn(taken, signal)))
     await takeNeeded(`${code}.json`, `${codesFile} names the country ${code}`);
 }
@@ -65,7 +65,7 @@ async function countryCodesIn(taken: TakenCountries, signal?: AbortSignal): Prom
   return codesOf(await json(taken, codesFile, signal), join(taken.folder, codesFile));
 }
 
-/** The continent of a country, null when the table does not know it. */
+/** The continent of a country, null if it is not in the table. */
 export function continentOfCountry(countries: Countries, country: string): string | null {
   if (country === 'OTHER') return 'OTHER';
   if (country === 'XK') return 'Europe';
@@ -109,7 +109,7 @@ async function json({ folder, copy }: TakenCountries, name: string, signal?: Abo
     const value: unknown = JSON.parse(text);
     return value;
   } catch (error) {
-    // The parser's message has a piece of the text: of it only the place is told.
+    // The parser's message quotes the text: only the position is used.
     const position = Number(/position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1] ?? 0);
     throw badJson(join(folder, name), text.slice(0, position).split('\n').length, 'JSON');
   }
@@ -119,7 +119,7 @@ function codesOf(value: unknown, path: string): string[] {
   const codes: unknown[] = Array.isArray(value) ? value : typeof value === 'object' && value !== null ? Object.keys(value) : [];
   if (codes.length > mostCountries) throw badJson(path, 1, `at most ${mostCountries} country codes`);
   return codes.map((code) => {
-    // A code names a file: nothing but letters may stand in it.
+    // A code names a file, so it must consist of letters.
     if (typeof code !== 'string' || !/^[A-Za-z]{2,16}$/.test(code)) throw badJson(path, 1, 'country codes of letters');
     return code;
   });

@@ -9,7 +9,7 @@ import { findMetadata, readHeader, type TakenFile } from './find-metadata.ts';
 import { type TakenCountries, takeInCountries } from './read-countries.ts';
 import { type TakeInOptions, takeIn } from './take-in.ts';
 
-/** The metadata as it was in one moment: private copies, and the digests of what was copied. */
+/** A snapshot of the metadata: private copies and their digests. */
 export type TakenMetadata = {
   files: Map<MetadataFileKey, TakenFile>;
   imported: Map<ListName, TakenList>;
@@ -21,8 +21,8 @@ export type TakenMetadata = {
 export type MetadataSource = { metadata: string; countries?: string | undefined };
 
 /**
- * Takes in all that the lists need: their CSV files, the countries where there is a folder, and of `importable` the lists that lie ready.
- * `folder`, which must be empty, holds the copies; the caller removes it.
+ * Copies all files that the lists need: their CSV files, the countries if there is a folder, and the imported lists among `importable`.
+ * `folder`, which must be empty, gets the copies; the caller removes it.
  *
  * @throws CairnError `missing_file` (naming the list that needs it), `missing_column`, `bad_row`, `folder_not_allowed`; the signal's reason
  */

@@ -42,7 +42,7 @@ test.each([
   ['more bytes than a line may have', `id\n${'x'.repeat(1001)}\n`, 2],
   ['more bytes than a line may have, at the end', `id\nabc\n${'x'.repeat(3_000_000)}`, 3],
   ['more bytes than a line may have, zipped', gzipSync(`id\n${'x'.repeat(5000)}\n`), 2],
-])('a line with %s is told by its number', async (_, bytes, line) => {
+])('a line with %s is reported with its number', async (_, bytes, line) => {
   await expect(taken(bytes)).rejects.toMatchObject({ code: 'bad_row', details: { line } });
 });
 
@@ -67,10 +67,10 @@ test('JSON, which is read as a whole, has a limit of its own', async () => {
   expect((await taken('x'.repeat(101), { kind: 'csv', limits })).bytes).toBe(101);
 });
 
-test('gzip that is cut off or broken is refused with the line that it broke in', async () => {
+test('truncated or corrupt gzip is rejected with the line', async () => {
   const zipped = gzipSync(rows.join('\n'));
   await expect(taken(zipped.subarray(0, zipped.length / 2), { limits: metadataLimits })).rejects.toMatchObject({
     code: 'bad_row',
-    message: expect.stringMatching(/broken gzip in line \d{4,}/),
+    message: expect.stringMatching(/corrupt gzip in line \d{4,}/),
   });
 });

@@ -7,15 +7,15 @@ import type { FileDigest } from '../digests.ts';
 import { eachChunkOf } from '../file-chunks.ts';
 import type { FileGate } from '../file-gate.ts';
 
-/** What a file of metadata may be at most. GLDv2's largest has 0.5 GB and lines of 20 kB; a gzip of such text is a fifth of it. */
+/** Limits of a metadata file. GLDv2's largest has 0.5 GB and lines of 20 kB; gzip compresses such text to a fifth. */
 export type MetadataLimits = {
   /** Bytes of a file, unzipped. */
   bytes: number;
-  /** Of a file of JSON, which is read as a whole. */
+  /** Bytes of a JSON file, which is read into memory. */
   jsonBytes: number;
   /** Bytes of a line of a CSV file. */
   lineBytes: number;
-  /** How many times its size a gzip file may grow, once more than `freeBytes` came out of it. */
+  /** The maximum expansion of a gzip file, after `freeBytes` of output. */
   ratio: number;
   freeBytes: number;
 };
@@ -30,18 +30,18 @@ export const metadataLimits: MetadataLimits = {
 
 export type TakeInOptions = {
   gate: FileGate;
-  /** Of a CSV file the lines are looked at, and CRLF becomes LF. */
+  /** For CSV files lines are checked, and CRLF becomes LF. */
   kind: 'csv' | 'json' | 'parquet';
   limits?: MetadataLimits;
   signal?: AbortSignal | undefined;
 };
 
 /**
- * Copies a file of other people to `copy`, unzipped where it is gzip, and digests its bytes as they lie. All that follows reads the copy:
- * what is used is what was digested, whatever becomes of the file meanwhile.
+ * Copies an untrusted file to `copy`, uncompressed if it is gzip, and digests its original bytes. Only the copy is read afterwards, so
+ * later changes of the file have no effect.
  *
- * @throws CairnError `bad_row` with the line for a line that is too long or has a carriage return inside, gzip that is broken or cut off, and
- *   for a file that is too large; as {@link FileGate.open} does
+ * @throws CairnError `bad_row` with the line for a line that is too long or has a carriage return inside, corrupt or truncated gzip, and a
+ * file that is too large; as {@link FileGate.open} does
  */
 export async function takeIn(path: string, copy: string, options: TakeInOptions): Promise<FileDigest> {
   const { gate, kind, signal } = options;
@@ -95,7 +95,7 @@ async function copied({ path, file, out, lines, limits, signal }: Copying): Prom
       signal?.throwIfAborted();
       if (!isBrokenGzip(error)) throw error;
       const where = lines === null ? '' : ` in line ${lines.line()} of its text`;
-      throw new CairnError('bad_row', `${path} is broken gzip${where} (${error.message}): fetch it again`, {
+      throw new CairnError('bad_row', `${path} is corrupt gzip${where} (${error.message}): download it again`, {
         details: { path, line: lines?.line() ?? 0 },
       });
     } finally {
@@ -116,7 +116,7 @@ async function copied({ path, file, out, lines, limits, signal }: Copying): Prom
   return { sha256: sha256.digest('hex'), bytes: read };
 }
 
-/** Writes a file's bytes into gunzip, which holds on to them: each chunk has memory of its own. */
+/** Writes a file's bytes into gunzip, which keeps references: each chunk has its own memory. */
 async function feed(gunzip: ReturnType<typeof createGunzip>, file: FileHandle, digest: (chunk: Buffer) => void, signal: AbortSignal) {
   try {
     await eachChunkOf(
@@ -139,7 +139,7 @@ async function isGzip(file: FileHandle): Promise<boolean> {
   return bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b;
 }
 
-/** Whether zlib found gzip's bytes broken or cut off. */
+/** Whether zlib reported corrupt or truncated data. */
 function isBrokenGzip(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('Z_');
 }
@@ -149,7 +149,7 @@ async function writeAll(out: FileHandle, chunk: Buffer): Promise<void> {
 }
 
 function tooLarge(path: string, { bytes, ratio }: MetadataLimits): CairnError {
-  const message = `${path} is too large: at most ${bytes} bytes are read, and of gzip at most ${ratio} times its size; register the right file`;
+  const message = `${path} is too large: the maximum is ${bytes} bytes, and for gzip ${ratio} times its size; register the right file`;
   return new CairnError('bad_row', message, { details: { path, mostBytes: bytes, mostRatio: ratio } });
 }
 
@@ -157,7 +157,7 @@ type LineReader = ReturnType<typeof lineReader>;
 
 const [lineFeed, carriageReturn] = [0x0a, 0x0d];
 
-/** Watches the lines of a text that comes in chunks, and takes the carriage return off those that end in CRLF, in place. */
+/** Checks the lines of text in chunks, and converts CRLF to LF in place. */
 function lineReader(path: string, { lineBytes }: MetadataLimits) {
   let line = 1;
   let length = 0;
@@ -166,22 +166,22 @@ function lineReader(path: string, { lineBytes }: MetadataLimits) {
     throw new CairnError('bad_row', `${path}, line ${line}: ${what}; correct the line`, { details: { path, line } });
   };
 
-  /** Drops the carriage returns that a line feed follows; one at the end of the chunk is held back until the next. */
+  /** Removes carriage returns before line feeds; one at the end of a chunk is held back until the next. */
   const withoutReturns = (chunk: Buffer): Buffer => {
-    const text = holdsReturn && chunk[0] !== lineFeed ? refuse('it has a carriage return that ends no line') : chunk;
+    const text = holdsReturn && chunk[0] !== lineFeed ? refuse('it has a carriage return in the middle') : chunk;
     holdsReturn = false;
     let to = text.indexOf(carriageReturn);
     if (to === -1) return text;
     for (let at = to; at < text.length; ) {
-      // `at` stands on a carriage return.
+      // `at` is a carriage return.
       if (at + 1 === text.length) {
         holdsReturn = true;
         break;
       }
       if (text[at + 1] !== lineFeed) {
-        // What stands before `to` is the chunk's text so far.
+        // The output is before `to`.
         for (let feed = text.indexOf(lineFeed); feed !== -1 && feed < to; feed = text.indexOf(lineFeed, feed + 1)) line += 1;
-        refuse('it has a carriage return that ends no line');
+        refuse('it has a carriage return in the middle');
       }
       const next = text.indexOf(carriageReturn, at + 1);
       const end = next === -1 ? text.length : next;
@@ -193,7 +193,7 @@ function lineReader(path: string, { lineBytes }: MetadataLimits) {
   };
 
   return {
-    /** The line that is being read, from 1. */
+    /** The current line, from 1. */
     line: () => line,
     read(chunk: Buffer): Buffer {
       if (chunk.length === 0) return chunk;

@@ -4,7 +4,7 @@ export type TextLine = { number: number; bytes: Buffer };
 
 const newline = 0x0a;
 
-/** The lines of a file that was taken in, as bytes without their line end, 1-based, one in memory at a time. */
+/** The lines of a copied file, as bytes without their line end, 1-based, one in memory at a time. */
 export async function* textLines(path: string, signal?: AbortSignal): AsyncGenerator<TextLine> {
   let rest: Buffer[] = [];
   let number = 1;
@@ -29,7 +29,7 @@ const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf]);
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The text of a line, or null when it is not UTF-8. */
+/** The text of a line, or null if it is not UTF-8. */
 export function decoded(line: TextLine): string | null {
   try {
     return strictUtf8.decode(line.bytes);
@@ -38,7 +38,7 @@ export function decoded(line: TextLine): string | null {
   }
 }
 
-/** The first line of a file; empty when the file is. */
+/** The first line of a file; empty if the file is empty. */
 export async function firstLine(path: string, signal?: AbortSignal): Promise<string> {
   for await (const line of textLines(path, signal)) return decoded(line) ?? '';
   return '';

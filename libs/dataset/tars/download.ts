@@ -4,17 +4,17 @@ import https from 'node:https';
 import { CairnError } from '@cairn/contract';
 import { backoff, sleep } from '@cairn/runtime';
 
-/** How files are fetched. */
+/** Limits of downloads. */
 export type Fetching = {
-  /** Tries that bring nothing new, the first included, before a file is given up. */
+  /** Attempts without progress, including the first, before a download fails. */
   tries: number;
-  /** A connection without a byte for `idleMs` counts as gone; the pauses between tries double from the first to the longest. */
+  /** A connection without data for `idleMs` counts as lost; the backoff doubles from the first to the longest pause. */
   limits: { firstPauseMs: number; longestPauseMs: number; idleMs: number };
   signal: AbortSignal;
   onBytes: (bytes: number) => void;
 };
 
-/** What a server may get over: it is overloaded, restarts, or lost the connection. */
+/** A transient failure: the server is overloaded, restarts, or lost the connection. */
 class PassingFailure extends Error {
   readonly retryAfterMs: number;
 
@@ -25,10 +25,10 @@ class PassingFailure extends Error {
 }
 
 /**
- * Fetches an address into a file, going on at the file's end where it is begun. A server that gives no ranges is read from the start.
- * That the whole is right is for the caller to check: of a file that was replaced in between it is a mixture.
+ * Downloads a URL into a file, continuing at the end of a partial file. A server without range support is read from the start. The caller
+ * must verify the result: if the file was replaced in between it is a mixture.
  *
- * @throws CairnError `missing_file` when the server has no such file, `unavailable` when it cannot be had; the system's error of the file.
+ * @throws CairnError `missing_file` if the server has no such file, `unavailable` if the download fails; the file system's error.
  */
 export async function download(url: string, path: string, fetching: Fetching): Promise<void> {
   await (await openFile(path, 'a')).close();
@@ -50,7 +50,7 @@ export async function download(url: string, path: string, fetching: Fetching): P
   }
 }
 
-/** The text at an address. Throws as {@link download} does. */
+/** The text at a URL. Throws as {@link download} does. */
 export async function fetchText(url: string, fetching: Fetching): Promise<string> {
   return tryOften(url, fetching, async () => {
     const idle = idleSignal(fetching);
@@ -65,7 +65,7 @@ export async function fetchText(url: string, fetching: Fetching): Promise<string
   });
 }
 
-/** A try that failed, but brought the file forward: the next is the first of its kind. */
+/** After a failed attempt with progress the count starts over. */
 class Advanced extends Error {
   readonly failure: PassingFailure;
 
@@ -85,8 +85,8 @@ async function tryOften<T>(url: string, { tries, limits, signal }: Fetching, wor
       if (!(failure instanceof PassingFailure)) throw error;
       failures = error instanceof Advanced ? 1 : failures + 1;
       if (failures >= tries) {
-        const message = `${url} cannot be fetched, in ${tries} tries without a new byte: ${failure.message}`;
-        const remedy = 'Check the network and the address, then run the same again: it goes on where it was.';
+        const message = `${url} cannot be downloaded, ${tries} attempts without progress: ${failure.message}`;
+        const remedy = 'Check the network and the URL, then run the command again: it continues where it stopped.';
         throw new CairnError('unavailable', message, { details: { url, remedy }, cause: failure });
       }
       const pause = backoff({ attempt: failures - 1, baseMs: limits.firstPauseMs, maxMs: limits.longestPauseMs });
@@ -95,7 +95,7 @@ async function tryOften<T>(url: string, { tries, limits, signal }: Fetching, wor
   }
 }
 
-/** One request, from the file's end. `onPosition` is told how far the file has come. */
+/** One request, from the file's end. `onPosition` receives the new size of the file. */
 async function receive(url: string, file: FileHandle, fetching: Fetching, onPosition: (position: number) => void): Promise<void> {
   let position = (await file.stat()).size;
   const idle = idleSignal(fetching);
@@ -113,7 +113,7 @@ async function receive(url: string, file: FileHandle, fetching: Fetching, onPosi
     if (status === 416 || (status === 206 && !range.startsWith(`bytes ${position}-`))) {
       body.destroy();
       await file.truncate(0);
-      throw new PassingFailure(`it gave ${range || 'no range'} where bytes from ${position} were asked for`);
+      throw new PassingFailure(`it returned ${range || 'no range'} for a request of the bytes from ${position}`);
     }
     if (status === 200 && position > 0) {
       await file.truncate(0);
@@ -147,7 +147,7 @@ type Answer = { status: number; headers: IncomingHttpHeaders; body: IncomingMess
 
 const mostRedirects = 5;
 
-/** An answer of 200, 206 or 416, after redirects. */
+/** A response of 200, 206 or 416, after redirects. */
 async function request(url: string, headers: Record<string, string>, signal: AbortSignal, redirects = 0): Promise<Answer> {
   const body = await open(url, { ...headers, 'accept-encoding': 'identity' }, signal);
   const { statusCode: status = 0 } = body;
@@ -159,18 +159,18 @@ async function request(url: string, headers: Record<string, string>, signal: Abo
     if (next !== null && /^https?:$/.test(next.protocol)) return request(next.href, headers, signal, redirects + 1);
   }
   if ([401, 403, 404, 410].includes(status)) {
-    const message = `${url} is not there, or not open to you: the server answers ${status}; check the address and the numbers of the tars`;
+    const message = `${url} not found or not accessible: the server returned ${status}; check the URL and the numbers of the tars`;
     throw new CairnError('missing_file', message, { details: { url, status } });
   }
   if (status === 408 || status === 429 || status >= 500) {
-    throw new PassingFailure(`the server answers ${status}`, 1000 * (Number(body.headers['retry-after']) || 0));
+    throw new PassingFailure(`the server returned ${status}`, 1000 * (Number(body.headers['retry-after']) || 0));
   }
-  throw new CairnError('unavailable', `${url} cannot be fetched: the server answers ${status}`, { details: { url, status } });
+  throw new CairnError('unavailable', `${url} cannot be downloaded: the server returned ${status}`, { details: { url, status } });
 }
 
 /**
- * Sends a request by node:http, whose agents ask a proxy for an http address as curl does. `fetch` would have it open a tunnel, which proxies
- * refuse to ports other than 443.
+ * Sends a request with node:http, whose agents send http URLs to a proxy like curl. `fetch` would open a tunnel, which proxies reject for
+ * ports other than 443.
  */
 function open(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
@@ -179,7 +179,7 @@ function open(url: string, headers: Record<string, string>, signal: AbortSignal)
   return promise;
 }
 
-/** An md5 file has a line. */
+/** An md5 file has one line. */
 const mostTextBytes = 64 * 1024;
 
 async function textOf(url: string, body: IncomingMessage): Promise<string> {
@@ -193,14 +193,14 @@ async function textOf(url: string, body: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** What a request throws is a lost connection, or ours. */
+/** An error of a request is a lost connection, or our own. */
 function passing(error: unknown, { signal, limits }: Fetching, idle: AbortSignal): unknown {
   if (error instanceof CairnError || error instanceof PassingFailure || signal.aborted) return error;
-  if (idle.aborted) return new PassingFailure(`no byte came for ${limits.idleMs / 1000} s`);
+  if (idle.aborted) return new PassingFailure(`no data for ${limits.idleMs / 1000} s`);
   return new PassingFailure(error instanceof Error ? error.message : String(error), 0, error);
 }
 
-/** Fires when nothing came for a while, or the fetching is stopped. */
+/** Fires when no data arrives for a while, or the download is stopped. */
 function idleSignal({ signal, limits }: Fetching): { signal: AbortSignal; touch: () => void; end: () => void } {
   const idle = new AbortController();
   const expire = (): void => idle.abort(new DOMException('idle', 'TimeoutError'));

@@ -115,7 +115,7 @@ describe('fetching tars', () => {
     expect(starts.every((from, i) => i === 0 || from > (starts[i - 1] ?? 0))).toBe(true);
   });
 
-  test('starts over where the server gives no ranges, and gives up when it never comes further', async () => {
+  test('starts over if the server has no range support, and fails without progress', async () => {
     givesRanges = false;
     breaks = (one) => one.path === first && one.count <= 2 && cut(one, 100_000 * one.count);
     expect((await fetched()).failed).toEqual([]);
@@ -125,11 +125,11 @@ describe('fetching tars', () => {
     breaks = (one) => one.path === '/train/images_002.tar' && cut(one, 100_000);
     const { failed } = await fetched({ tars: { train: [2] } });
     expect(failed).toMatchObject([
-      { tar: 'train/images_002.tar', code: 'unavailable', message: expect.stringContaining('in 4 tries without a new byte') },
+      { tar: 'train/images_002.tar', code: 'unavailable', message: expect.stringContaining('4 attempts without progress') },
     ]);
   });
 
-  test.each([503, 500, 429, 408])('waits and tries again when the server answers %i', async (status) => {
+  test.each([503, 500, 429, 408])('waits and retries when the server returns %i', async (status) => {
     breaks = ({ path, count, response }) => {
       if (!path.includes('images_000') || count > 3) return false;
       response.writeHead(status, { 'retry-after': '0' }).end('busy');
@@ -143,15 +143,15 @@ describe('fetching tars', () => {
   test('gives up a server that stays broken, and brings the other tars', async () => {
     breaks = ({ path, response }) => path === first && Boolean(response.writeHead(503).end());
     const { failed, fetched: brought } = await fetched();
-    expect(failed).toMatchObject([{ code: 'unavailable', message: expect.stringContaining('the server answers 503') }]);
+    expect(failed).toMatchObject([{ code: 'unavailable', message: expect.stringContaining('the server returned 503') }]);
     expect(brought).toEqual(['train/images_001.tar']);
     expect(ofFirst()).toHaveLength(4);
   });
 
-  test('says at once that a tar is not there', async () => {
+  test('reports immediately that a tar does not exist', async () => {
     const { failed } = await fetched({ tars: { train: [0, 7] } });
     expect(failed).toMatchObject([
-      { tar: 'train/images_007.tar', code: 'missing_file', message: expect.stringContaining('the server answers 404') },
+      { tar: 'train/images_007.tar', code: 'missing_file', message: expect.stringContaining('the server returned 404') },
     ]);
     expect(asked.filter(({ path }) => path.includes('007'))).toHaveLength(1);
     expect(await got()).toEqual(['images_000.tar']);
@@ -174,7 +174,7 @@ describe('fetching tars', () => {
     files.set('/md5sum/train/md5.images_000.txt', Buffer.from(`${'0'.repeat(32)}  images_000.tar\n`));
     const { failed } = await fetched({ tries: 2 });
     expect(failed).toMatchObject([
-      { code: 'corrupt_tar', message: expect.stringMatching(/came 2 times with another md5 \([0-9a-f]{32}\)/) },
+      { code: 'corrupt_tar', message: expect.stringMatching(/was downloaded 2 times with the md5 [0-9a-f]{32} instead of/) },
     ]);
     expect(await got()).toEqual(['images_001.tar']);
   });
@@ -212,7 +212,7 @@ describe('fetching tars', () => {
     expect(await got()).toEqual(both);
   });
 
-  test('ends at a full disk with the folder named', async () => {
+  test('stops at a full disk and names the folder', async () => {
     const md5 = files.get('/md5sum/train/md5.images_000.txt')?.toString().slice(0, 32);
     const part = join(out(), 'train', `images_000.tar.${md5}.part`);
     await mkdir(dirname(part), { recursive: true });
@@ -221,7 +221,7 @@ describe('fetching tars', () => {
     await expect(fetched()).rejects.toMatchObject({ code: 'storage_full', message: expect.stringContaining(out()) });
   });
 
-  test('verifies what is there when asked, and fetches anew what is broken', async () => {
+  test('verifies existing tars on request, and downloads broken ones again', async () => {
     await fetched();
     const broken = Buffer.from(files.get(second) ?? '');
     broken[600] = (broken[600] ?? 0) ^ 1;

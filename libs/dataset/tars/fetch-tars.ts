@@ -9,24 +9,24 @@ import type { Fetching } from './download.ts';
 import { download, fetchText } from './download.ts';
 import { firstField, md5FileOf, md5Of } from './index-tars.ts';
 
-/** How many tars each split of GLDv2 has. */
+/** Number of tars of each split of GLDv2. */
 export const tarsOfGldv2: Record<ImageSplit, number> = { train: 500, index: 100, test: 20 };
 
-/** Where GLDv2 lies (cvdfoundation/google-landmark, README). */
+/** The location of GLDv2 (cvdfoundation/google-landmark, README). */
 export const gldv2Address = 'https://s3.amazonaws.com/google-landmark';
 
 export type FetchTarsOptions = {
-  /** Below it lie `SPLIT/images_NNN.tar` and `md5sum/SPLIT/md5.images_NNN.txt`; those of GLDv2 unless given. */
+  /** The base URL of `SPLIT/images_NNN.tar` and `md5sum/SPLIT/md5.images_NNN.txt`; GLDv2's by default. */
   from?: string;
   /** The folder that gets the same layout. */
   out: string;
   /** Numbers of the tars of each split. */
   tars: Partial<Record<ImageSplit, readonly number[]>>;
-  /** Tars fetched at a time. */
+  /** Tars downloaded in parallel. */
   parallel: number;
-  /** Tries of a tar that bring nothing new, the first included, before it is given up. */
+  /** Attempts without progress, including the first, before a tar fails. */
   tries: number;
-  /** Reads the tars that are there, and compares their md5, instead of passing them over. */
+  /** Reads existing tars and compares their md5 instead of skipping them. */
   verify?: boolean;
   onProgress?: (progress: FetchProgress) => void;
   signal?: AbortSignal;
@@ -34,12 +34,12 @@ export type FetchTarsOptions = {
   limits?: Fetching['limits'];
 };
 
-/** `bytes` are those received so far by this call, over all tars. */
+/** `bytes` is the total received by this call, over all tars. */
 export type FetchProgress = { done: number; total: number; bytes: number };
 
 export type FetchedTars = {
   fetched: string[];
-  /** Those that were there. */
+  /** Tars that already existed. */
   present: string[];
   failed: { tar: string; code: string; message: string }[];
   bytes: number;
@@ -51,11 +51,11 @@ export function tarPath(split: ImageSplit, number: number): string {
 }
 
 /**
- * Fetches tars, several at a time, each compared with its md5 before it gets its name: what has the name of a tar is whole. What breaks off
- * is tried again after growing pauses and goes on where it was, in this call or in a later one. A tar that cannot be had does not
- * keep the others from being fetched; it is told in `failed`.
+ * Downloads tars, several in parallel, and compares each with its md5 before renaming it: a file with the name of a tar is complete.
+ * Interrupted downloads are retried with growing backoff and resumed, in this call or in a later one. A tar that cannot be downloaded does
+ * not stop the others; it is reported in `failed`.
  *
- * @throws CairnError `storage_full`, which ends all; the signal's reason.
+ * @throws CairnError `storage_full`, which stops all downloads; the signal's reason.
  */
 export async function fetchTars(options: FetchTarsOptions): Promise<FetchedTars> {
   const { out, tries, signal, limits = defaultLimits } = options;
@@ -89,15 +89,15 @@ export async function fetchTars(options: FetchTarsOptions): Promise<FetchedTars>
       done += 1;
       tell();
     },
-    () => stop.abort(new Error('another tar ended the fetching')),
+    () => stop.abort(new Error('the download of another tar failed')),
   );
   return result;
 }
 
-/** Pauses as those of object storage; a minute without a byte is a connection that is gone. */
+/** The same backoff as for object storage; a connection without data for a minute is lost. */
 const defaultLimits: Fetching['limits'] = { firstPauseMs: 1000, longestPauseMs: 60_000, idleMs: 60_000 };
 
-/** Fetches one tar unless it is there. Returns whether it was. */
+/** Downloads one tar unless it exists. Returns whether it existed. */
 async function fetchTar(from: string, out: string, tar: string, fetching: Fetching, verify: boolean): Promise<boolean> {
   const file = join(out, tar);
   const gate = await createFileGate(null);
@@ -112,7 +112,7 @@ async function fetchTar(from: string, out: string, tar: string, fetching: Fetchi
     if ((await md5Of(file, { gate, signal: fetching.signal })) === expected) return true;
     await rm(file);
   }
-  // With the md5 in its name, a part of what has been replaced since is never continued.
+  // With the md5 in its name, a partial download is never continued after the tar was replaced.
   const part = `${file}.${expected}.part`;
   for (let failures = 1; ; failures += 1) {
     await download(`${from}/${tar}`, part, fetching);
@@ -122,7 +122,7 @@ async function fetchTar(from: string, out: string, tar: string, fetching: Fetchi
     if (failures < fetching.tries) continue;
     throw new CairnError(
       'corrupt_tar',
-      `${from}/${tar} came ${failures} times with another md5 (${md5}) than its md5 file says (${expected})`,
+      `${from}/${tar} was downloaded ${failures} times with the md5 ${md5} instead of ${expected} from its md5 file`,
       {
         details: { tar, md5, expected },
       },
@@ -132,7 +132,7 @@ async function fetchTar(from: string, out: string, tar: string, fetching: Fetchi
   return false;
 }
 
-/** The md5 from its file, which is fetched when it is not there yet. */
+/** The md5 from its file, which is downloaded if it does not exist yet. */
 async function md5ToExpect(from: string, out: string, tar: string, fetching: Fetching): Promise<string> {
   const name = md5FileOf(tar);
   const path = join(out, name);

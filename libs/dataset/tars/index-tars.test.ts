@@ -37,7 +37,7 @@ async function writeTar(path: string, entries: { header: Parameters<Pack['entry'
 }
 
 describe('an index of tars', () => {
-  test('tells for each image the bytes it takes in its tar', async () => {
+  test('locates the bytes of each image in its tar', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const tars = await indexed(folder.path);
@@ -76,7 +76,7 @@ describe('an index of tars', () => {
     expect(unindexed).toBe(1);
   });
 
-  test('compares the first field of the md5 file only, in md5sum/ or beside the tar, and says when there is none', async () => {
+  test('compares only the first field of the md5 file, in md5sum/ or next to the tar, and reports a missing file', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const md5 = createHash('md5')
@@ -89,7 +89,7 @@ describe('an index of tars', () => {
     await expect(indexed(folder.path)).rejects.toMatchObject({ code: 'corrupt_tar', details: { expected: md5 } });
   });
 
-  test('a changed byte is told with the file and both md5s', async () => {
+  test('a changed byte is reported with the file and both md5s', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const path = join(folder.path, 'train/images_001.tar');
@@ -98,16 +98,16 @@ describe('an index of tars', () => {
     await writeFile(path, file);
     await expect(indexed(folder.path)).rejects.toMatchObject({
       code: 'corrupt_tar',
-      message: expect.stringMatching(/images_001\.tar has the md5 [0-9a-f]{32}, its md5 file says [0-9a-f]{32}/),
+      message: expect.stringMatching(/images_001\.tar has the md5 [0-9a-f]{32} instead of [0-9a-f]{32} from its md5 file/),
     });
   });
 
   test.each([
     ['inside an image', 2000, /corrupt at byte 1024: b\/c\/d\/bcd2\.jpg has 1500 bytes, but only 464 follow/],
-    ['inside a header', 1200, /corrupt at byte 1024: it ends without the mark of its end, 1200 bytes long/],
-    ['between two members', 1024, /corrupt at byte 1024: it ends without the mark/],
-    ['to nothing', 0, /corrupt at byte 0: it ends without the mark/],
-  ])('a tar cut off %s is told with file and offset', async (_, bytes, words) => {
+    ['inside a header', 1200, /corrupt at byte 1024: it has no end marker, 1200 bytes long/],
+    ['between two members', 1024, /corrupt at byte 1024: it has no end marker/],
+    ['to nothing', 0, /corrupt at byte 0: it has no end marker/],
+  ])('a tar truncated %s is reported with file and offset', async (_, bytes, words) => {
     await using folder = await testFolder();
     await packed(folder.path);
     const path = join(folder.path, 'train/images_000.tar');
@@ -142,10 +142,10 @@ describe('an index of tars', () => {
       /the size in a pax record is not a number/,
     ],
     ['a record without a length', (tar) => Buffer.concat([paxHeader('0x10 size=99'), tar]), /a pax record has no length/],
-    ['one size for all files', (tar) => Buffer.concat([paxHeader(record('size=1536'), 'g'), tar]), /a header for all files/],
-    ['another tar behind it', (tar) => Buffer.concat([tar, tar]), /more follows the mark of its end/],
-    ['something after a first block of zeros', (tar) => Buffer.concat([Buffer.alloc(512), tar]), /more follows the mark of its end/],
-  ])('a tar with %s is told', async (_, spoil, words) => {
+    ['one size for all files', (tar) => Buffer.concat([paxHeader(record('size=1536'), 'g'), tar]), /a global header/],
+    ['another tar behind it', (tar) => Buffer.concat([tar, tar]), /there is data after the end marker/],
+    ['something after a first block of zeros', (tar) => Buffer.concat([Buffer.alloc(512), tar]), /there is data after the end marker/],
+  ])('a tar with %s is rejected', async (_, spoil, words) => {
     await using folder = await testFolder();
     await packed(folder.path);
     const path = join(folder.path, 'train/images_000.tar');
@@ -167,14 +167,14 @@ describe('an index of tars', () => {
     expect(await scanFile(path)).toMatchObject({ members: [{ imageId: 'abc1' }], unindexed: 5, others: 0 });
   });
 
-  test('a header that is none is told with its offset', async () => {
+  test('an invalid header is reported with its offset', async () => {
     await using folder = await testFolder();
     await packed(folder.path);
     const path = join(folder.path, 'train/images_000.tar');
     const file = await readFile(path);
     file.fill('garbage', 1024, 1536);
     await writeFile(path, file);
-    await expect(scanFile(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header does not fit/);
+    await expect(scanFile(path)).rejects.toThrow(/corrupt at byte 1024: the checksum of the header is wrong/);
   });
 
   test('a folder without tars is a missing file, and an abort ends the reading', async () => {

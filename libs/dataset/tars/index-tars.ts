@@ -8,14 +8,14 @@ import { type ImageSplit, imageSplits } from '../image-path.ts';
 import type { ScannedTar } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 
-/** What one tar holds. `tar` is its path relative to the root (`train/images_000.tar`). */
+/** The content of one tar. `tar` is its path relative to the root (`train/images_000.tar`). */
 export type TarIndex = ScannedTar & {
   tar: string;
-  /** Time of its last change, in milliseconds. */
+  /** Modification time in milliseconds. */
   changedAtMs: number;
-  /** MD5 of the whole file; null when it was not asked for. */
+  /** MD5 of the whole file; null if it was not requested. */
   md5: string | null;
-  /** Whether an md5 file stood by: then the file was compared with it. */
+  /** Whether the tar was compared with an md5 file. */
   md5Checked: boolean;
 };
 
@@ -24,12 +24,12 @@ const tarNamePattern = /^images_\d{3,}\.tar$/;
 /**
  * The tars of a split, in order of their names, relative to `root`.
  *
- * @throws CairnError `missing_file` when there is none.
+ * @throws CairnError `missing_file` if there are none.
  */
 export async function tarsOfSplit(root: string, split: ImageSplit): Promise<string[]> {
   const tars = await tarNames(join(root, split));
   if (tars.length === 0) {
-    throw new CairnError('missing_file', `${join(root, split)} holds no images_NNN.tar: put the tars of the split ${split} there`, {
+    throw new CairnError('missing_file', `${join(root, split)} has no images_NNN.tar: put the tars of the split ${split} there`, {
       details: { folder: join(root, split), split },
     });
   }
@@ -37,18 +37,22 @@ export async function tarsOfSplit(root: string, split: ImageSplit): Promise<stri
 }
 
 /**
- * The splits of which there are tars below `root`.
+ * The splits that have tars in `root`.
  *
- * @throws CairnError `missing_file` when there is none.
+ * @throws CairnError `missing_file` if there are none.
  */
 export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
   const splits: ImageSplit[] = [];
   for (const split of imageSplits) if ((await tarNames(join(root, split))).length > 0) splits.push(split);
   if (splits.length > 0) return splits;
   const folders = imageSplits.map((split) => `${split}/`).join(', ');
-  throw new CairnError('missing_file', `${root} holds no tars: put images_NNN.tar into ${folders} below it, as \`cairn tars fetch\` does`, {
-    details: { folder: root },
-  });
+  throw new CairnError(
+    'missing_file',
+    `${root} has no tars: put images_NNN.tar into its folders ${folders}, as \`cairn tars fetch\` does`,
+    {
+      details: { folder: root },
+    },
+  );
 }
 
 async function tarNames(folder: string): Promise<string[]> {
@@ -60,7 +64,7 @@ async function tarNames(folder: string): Promise<string[]> {
 }
 
 /**
- * Indexes a tar: its md5 compared with its md5 file, then its headers. Without its md5, which is of all its bytes, only the headers are read.
+ * Indexes a tar: compares it with its md5 file, then reads its headers. Without the md5, which needs all bytes, only the headers are read.
  *
  * @throws CairnError `corrupt_tar` naming the file and the offset or both md5s.
  */
@@ -73,14 +77,14 @@ export async function indexTar(root: string, tar: string, options: IndexTarOptio
     const before = await file.stat();
     const md5 = withMd5 ? await md5OfOpen(file, signal) : null;
     if (expected !== null && md5 !== expected) {
-      throw new CairnError('corrupt_tar', `${path} has the md5 ${md5}, its md5 file says ${expected}: fetch it again`, {
+      throw new CairnError('corrupt_tar', `${path} has the md5 ${md5} instead of ${expected} from its md5 file: download it again`, {
         details: { file: path, md5, expected },
       });
     }
     const scanned = await scanTar(file, path, signal);
     const after = await file.stat();
     if (after.size !== before.size || after.mtimeMs !== before.mtimeMs)
-      throw new CairnError('dataset_changed', `${path} was changed while it was read`, { details: { file: path } });
+      throw new CairnError('dataset_changed', `${path} was modified while it was being read`, { details: { file: path } });
     return { tar, md5, md5Checked: expected !== null, changedAtMs: before.mtimeMs, ...scanned };
   } finally {
     await file.close();
@@ -89,12 +93,12 @@ export async function indexTar(root: string, tar: string, options: IndexTarOptio
 
 export type IndexTarOptions = { withMd5: boolean; gate: FileGate; signal?: AbortSignal | undefined };
 
-/** An md5 file has a line. */
+/** An md5 file has one line. */
 const mostMd5Bytes = 4096;
 
 /**
- * The md5 that stands in `md5sum/SPLIT/md5.images_NNN.txt`, or beside the tar; null when there is no such file. Only the first
- * field is read: the name that follows differs between downloads.
+ * The md5 from `md5sum/SPLIT/md5.images_NNN.txt`, or from a file next to the tar; null if there is none. Only the first field is read: the
+ * name that follows differs between downloads.
  */
 export async function listedMd5(root: string, tar: string, gate: FileGate): Promise<string | null> {
   const file = md5FileOf(tar);
@@ -103,7 +107,7 @@ export async function listedMd5(root: string, tar: string, gate: FileGate): Prom
     if (text === null) continue;
     const md5 = firstField(text);
     if (md5 === null) {
-      throw new CairnError('corrupt_tar', `${path} does not begin with an md5 (32 hexadecimal digits): fetch it again`, {
+      throw new CairnError('corrupt_tar', `${path} does not begin with an md5 (32 hexadecimal digits): download it again`, {
         details: { file: path },
       });
     }
@@ -112,7 +116,7 @@ export async function listedMd5(root: string, tar: string, gate: FileGate): Prom
   return null;
 }
 
-/** The start of a small file, or null where there is none. */
+/** The start of a small file, or null if it does not exist. */
 async function startOf(path: string, gate: FileGate): Promise<string | null> {
   const file = await gate.open(path).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
@@ -127,13 +131,13 @@ async function startOf(path: string, gate: FileGate): Promise<string | null> {
   }
 }
 
-/** The md5 with which the text of an md5 file begins, in lower case; null when it does not. */
+/** The md5 at the beginning of an md5 file, in lower case; null if there is none. */
 export function firstField(text: string): string | null {
   const md5 = text.trim().split(/\s+/)[0]?.toLowerCase() ?? '';
   return /^[0-9a-f]{32}$/.test(md5) ? md5 : null;
 }
 
-/** Where the md5 of `split/images_NNN.tar` stands, relative to the root. */
+/** The path of the md5 file of `split/images_NNN.tar`, relative to the root. */
 export function md5FileOf(tar: string): string {
   const [split = '', name = ''] = tar.split('/');
   return `md5sum/${split}/md5.${name.replace(/\.tar$/, '.txt')}`;

@@ -2,7 +2,7 @@ import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FileGate } from '../file-gate.ts';
 
-/** A tar as it was when it was indexed. Another size or time of change, and it is indexed again. */
+/** A tar when it was indexed. It is indexed again if its size or modification time differs. */
 export type IndexedTar = {
   tar: string;
   bytes: number;
@@ -12,21 +12,21 @@ export type IndexedTar = {
   images: number;
   /** Files in it that are not images. */
   others: number;
-  /** Entries named as images that are not indexed ({@link ScannedTar}). */
+  /** Entries with names of images that are not indexed ({@link ScannedTar}). */
   unindexed: number;
 };
 
-/** Where the index of a folder of tars is written unless told otherwise, and looked for. */
+/** The default location of the index of a folder of tars. */
 export const tarIndexFolder = (root: string): string => join(root, 'tars-index');
 
-/** What an index says of one tar: the Parquet file of its images (image_id, tar, offset, size), and its entry, which is written last. */
+/** The index of one tar: the Parquet file of its images (image_id, tar, offset, size), and its entry, which is written last. */
 export const partOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.parquet'));
 export const entryOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.json'));
 
 /** An entry is a few hundred bytes. */
 const mostEntryBytes = 64 * 1024;
 
-/** What the index in a folder knows of a tar (relative to `root`) as it lies there now; null when it must be read. */
+/** The indexed entry of an unchanged tar (relative to `root`); null if the tar must be read. */
 export async function knownTar(index: string, root: string, tar: string, gate: FileGate): Promise<IndexedTar | null> {
   const { size, mtimeMs } = await stat(await gate.realPath(join(root, tar)));
   const known = await readEntry(entryOf(index, tar), gate);

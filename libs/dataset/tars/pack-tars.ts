@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { type ImageSplit, memberPath } from '../image-path.ts';
 
-/** All members carry this time: tars of the same images have the same bytes. */
+/** All members have this time, so that tars of the same images have the same bytes. */
 const memberTime = new Date('2020-01-01T00:00:00Z');
 
 /** `images_007.tar`, as GLDv2 numbers them. */
@@ -16,9 +16,9 @@ function tarName(n: number): string {
 }
 
 /**
- * Packs the images of a split into `count` tars under `root`, with their md5 files, in GLDv2's layout
- * (`train/images_000.tar`, `md5sum/train/md5.images_000.txt`). Images go round the tars in turn, so a tar cannot be told
- * from an id. Returns the paths written, relative to `root`.
+ * Packs the images of a split into `count` tars under `root`, with their md5 files, in GLDv2's layout (`train/images_000.tar`,
+ * `md5sum/train/md5.images_000.txt`). Images are distributed round-robin, so the tar cannot be derived from an id. Returns the paths
+ * written, relative to `root`.
  */
 export async function packTars(
   root: string,

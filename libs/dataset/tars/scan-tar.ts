@@ -11,20 +11,20 @@ export type ScannedTar = {
   members: TarMember[];
   /** Files that are not images: their names do not end in `.jpg`. */
   others: number;
-  /** Entries that are named as images but cannot be found by an id and a place: links, sparse files, and names that are not `ID.jpg`. */
+  /** Entries with names of images that cannot be indexed: links, sparse files, and names that are not `ID.jpg`. */
   unindexed: number;
 };
 
-/** The event loop gets a turn at least this often. */
+/** Maximum time between yields to the event loop. */
 const turnMs = 20;
 const longestName = 64 * 1024;
 const zerosAtATime = 1 << 20;
 
 /**
- * Lists the images of a tar by reading its headers alone: 512 bytes each, the content is skipped. Reads are synchronous (a
- * header takes microseconds, a promise would cost ten times that), with a turn for others every 20 ms.
+ * Lists the images of a tar by reading only its headers, 512 bytes each. Reads are synchronous (a header takes microseconds, a promise ten
+ * times that), yielding to the event loop every 20 ms.
  *
- * @param path for messages alone
+ * @param path only for messages
  * @throws CairnError `corrupt_tar` naming file and offset; the signal's reason.
  */
 export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSignal): Promise<ScannedTar> {
@@ -35,7 +35,7 @@ export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSi
   let next: PaxRecords = {};
   let turn = performance.now();
   const corrupt = (why: string, cause?: unknown): CairnError =>
-    new CairnError('corrupt_tar', `${path} is corrupt at byte ${at}: ${why}; fetch it again`, {
+    new CairnError('corrupt_tar', `${path} is corrupt at byte ${at}: ${why}; download it again`, {
       details: { file: path, offset: at, bytes },
       cause,
     });
@@ -47,7 +47,7 @@ export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSi
   };
   for (;;) {
     await turns();
-    if (readSync(fd, block, 0, blockBytes, at) < blockBytes) throw corrupt(`it ends without the mark of its end, ${bytes} bytes long`);
+    if (readSync(fd, block, 0, blockBytes, at) < blockBytes) throw corrupt(`it has no end marker, ${bytes} bytes long`);
     const header = parsed(() => tarHeader(block), corrupt);
     if (header === null) break;
     const offset = at + blockBytes;
@@ -59,21 +59,20 @@ export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSi
       readSync(fd, content, 0, size, offset);
       const named = header.kind === 'longName' ? { name: cut(content) } : parsed(() => paxOverrides(content), corrupt);
       if (header.kind !== 'globalHeader') next = { ...next, ...named };
-      else if (Object.keys(named).length > 0) throw corrupt('a header for all files gives each of them one name or size');
+      else if (Object.keys(named).length > 0) throw corrupt('a global header sets the name or size of all files');
     } else {
       note(found, header, next, { offset, size });
       next = {};
     }
     at = afterContent(offset, size);
   }
-  // Zeros alone may follow the end: of tars that were put one behind the other, all but the first would be passed over.
+  // Only zeros may follow the end: of concatenated tars all but the first would be ignored.
   const rest = Buffer.allocUnsafe(Math.min(zerosAtATime, bytes - at));
   for (let from = at; from < bytes; ) {
     await turns();
     const read = readSync(fd, rest, 0, rest.length, from);
     if (read === 0) break;
-    if (rest.subarray(0, read).some((byte) => byte !== 0))
-      throw corrupt('more follows the mark of its end, as where tars are put together');
+    if (rest.subarray(0, read).some((byte) => byte !== 0)) throw corrupt('there is data after the end marker, as in concatenated tars');
     from += read;
   }
   return found;
@@ -88,7 +87,7 @@ function note(found: ScannedTar, { kind, name: short }: TarHeader, next: PaxReco
   else found.others += kind === 'file' ? 1 : 0;
 }
 
-/** An image's name may be told; another could be a piece of any file that begins as a tar does. */
+/** Only image names are shown; other names could be part of any file that begins like a tar. */
 function shownName(name: string): string {
   return imageIdOf(name) !== null && /^[\w./-]{1,200}$/.test(name) ? name : 'a file';
 }
@@ -111,7 +110,7 @@ function imageIdOf(name: string): string | null {
   return id.endsWith('.jpg') && imageIdPattern.test(id.slice(0, -4)) ? id.slice(0, -4) : null;
 }
 
-/** A header block of a tar file, as far as reading images needs it. */
+/** The parts of a tar header that are needed for reading images. */
 type TarHeader = {
   name: string;
   /** Bytes of content that follow, before padding. */
@@ -127,7 +126,7 @@ const checksumLength = 8;
 /**
  * Reads a 512-byte header block (POSIX ustar, GNU). Null for a block of zeros, which marks the archive's end.
  *
- * @throws RangeError that says which field is wrong.
+ * @throws RangeError naming the invalid field.
  */
 export function tarHeader(block: Buffer): TarHeader | null {
   let sum = 0;
@@ -138,7 +137,7 @@ export function tarHeader(block: Buffer): TarHeader | null {
     sum += i >= checksumAt && i < checksumAt + checksumLength ? 0x20 : byte;
   }
   if (isZero) return null;
-  if (octal(block, checksumAt, checksumLength) !== sum) throw new RangeError('the checksum of the header does not fit');
+  if (octal(block, checksumAt, checksumLength) !== sum) throw new RangeError('the checksum of the header is wrong');
   const bytes = size(block);
   if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError('the size in the header is not a number');
   const prefix = block.toString('latin1', 257, 262) === 'ustar' && block[263] === 0x30 ? cString(block, 345, 155) : '';
@@ -165,7 +164,7 @@ function kindOf(flag: number): TarHeader['kind'] {
   }
 }
 
-/** Sizes over 8 GiB are stored in base 256, marked by the highest bit (GNU); the next one is the sign. */
+/** Sizes over 8 GiB are stored in base 256, marked by the highest bit (GNU); the next bit is the sign. */
 function size(block: Buffer): number {
   const at = 124;
   const first = block[at] ?? 0;
@@ -187,19 +186,18 @@ function cString(block: Buffer, at: number, length: number): string {
   return block.toString('utf8', at, end === -1 || end > at + length ? at + length : end);
 }
 
-/** Where the next header stands after content of `bytes` bytes that starts at `offset`: content is padded to whole blocks. */
+/** The offset of the next header after content of `bytes` bytes at `offset`: content is padded to whole blocks. */
 function afterContent(offset: number, bytes: number): number {
   return offset + Math.ceil(bytes / blockBytes) * blockBytes;
 }
 
-/** What a pax header says of the file that follows. */
+/** The overrides of a pax header for the following file. */
 type PaxRecords = { name?: string; bytes?: number; isSparse?: boolean };
 
 /**
- * The records `path` and `size` of a pax header, which override the fields of the header that follows, and whether the file is stored
- * without its holes.
+ * The records `path` and `size` of a pax header, which override the fields of the following header, and whether the file is sparse.
  *
- * @throws RangeError that says which record is wrong.
+ * @throws RangeError naming the invalid record.
  */
 function paxOverrides(content: Buffer): PaxRecords {
   const overrides: PaxRecords = {};
@@ -224,7 +222,7 @@ function paxOverrides(content: Buffer): PaxRecords {
   return overrides;
 }
 
-/** A number of digits alone that is exact as a double; null for anything else, such as a negative one. */
+/** A number of only digits that is exact as a double; null for anything else, such as a negative number. */
 function wholeNumber(digits: string): number | null {
   const value = /^\d{1,16}$/.test(digits) ? Number(digits) : Number.NaN;
   return Number.isSafeInteger(value) ? value : null;

@@ -25,7 +25,7 @@ async function rowsOf(root: string): Promise<unknown[][]> {
 }
 
 describe('the index of a folder of tars', () => {
-  test('tells tar, offset and size of each image, in the order of tars and offsets', async () => {
+  test('has tar, offset and size of each image, ordered by tar and offset', async () => {
     await using folder = await testFolder();
     await pack(folder.path);
     const written = await index(folder.path);

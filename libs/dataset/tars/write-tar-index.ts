@@ -15,26 +15,26 @@ export type WriteTarIndexOptions = {
   root: string;
   splits: readonly ImageSplit[];
   out: string;
-  /** Whether to read every byte for its md5, and compare it where there is an md5 file. */
+  /** Whether to compute the md5 of all bytes, and compare it if there is an md5 file. */
   withMd5: boolean;
   onProgress?: (progress: { done: number; total: number; tar: string; wasKnown: boolean }) => void;
   signal?: AbortSignal;
 };
 
-/** index.json: `wasKnown` counts the tars that a run before had indexed; `repeated` the image ids that stand in two places of a split. */
+/** index.json: `wasKnown` counts the tars that an earlier run had indexed; `repeated` the duplicate image ids of a split. */
 export type WrittenTarIndex = {
   format: 'cairn-tars';
   version: 1;
   splits: Partial<Record<ImageSplit, { path: string; images: number; repeated: number; wasKnown: number; tars: IndexedTar[] }>>;
 };
 
-/** Tars looked at together: reading headers waits for the disk, most of all for one that is far away. */
+/** Tars read in parallel: reading headers waits for the disk, especially for a network disk. */
 const tarsAtATime = 4;
 
 /**
- * Writes where each image lies in the tars: `out/SPLIT.parquet` with image_id, tar (relative to the root), offset and size, ordered by tar
- * and offset; and `out/index.json`. Each tar's part is kept in `out/parts`, so a run that was interrupted, or to which tars were
- * added, reads only what is new.
+ * Writes the location of each image in the tars: `out/SPLIT.parquet` with image_id, tar (relative to the root), offset and size, ordered by
+ * tar and offset; and `out/index.json`. Each tar's part is kept in `out/parts`, so a rerun after an interruption or with additional tars
+ * reads only new ones.
  *
  * @throws CairnError `missing_file`, `corrupt_tar`, `storage_full`; the signal's reason.
  */
@@ -43,7 +43,7 @@ export async function writeTarIndex(options: WriteTarIndexOptions): Promise<Writ
   const tarsOf = new Map<ImageSplit, string[]>();
   for (const split of splits) tarsOf.set(split, await tarsOfSplit(root, split));
   const total = [...tarsOf.values()].flat().length;
-  // It is a command's: its user reads what he may.
+  // It runs as a command, with the permissions of its user.
   const gate = await createFileGate(null);
   const database = await openDatabase({ memoryLimitMiB: 256, threads: 1, ...(signal ? { signal } : {}) });
   try {
@@ -80,7 +80,7 @@ export async function writeTarIndex(options: WriteTarIndexOptions): Promise<Writ
 
 type InTurn = (work: () => Promise<void>) => Promise<void>;
 
-/** Begins each piece of work when the one before has ended: a database connection does one thing at a time. */
+/** Runs operations one after another: a database connection handles one statement at a time. */
 function createTurns(): InTurn {
   let last: Promise<void> = Promise.resolve();
   return (work) => {
@@ -90,7 +90,7 @@ function createTurns(): InTurn {
   };
 }
 
-/** What is known of a tar, or its index, made and written. The entry is written last: with it, the part is whole. */
+/** The known index of a tar, or a new one. The entry is written last: with it, the part is complete. */
 async function indexOnce(
   database: Database,
   tar: string,
@@ -129,7 +129,7 @@ async function joinParts(
 ): Promise<{ path: string; images: number; repeated: number }> {
   const path = `${split}.parquet`;
   const unfinished = join(out, `${path}.unfinished`);
-  // The tars are in the order of their names, and each part in that of its offsets.
+  // The tars are ordered by name, and each part by offset.
   const parts = `read_parquet([${tars.map((tar) => pathLiteral(partOf(out, tar))).join(', ')}])`;
   await database.run(
     `copy (select image_id, tar, "offset", size from ${parts}) to ${literal(unfinished)} (format parquet, compression zstd)`,

@@ -93,7 +93,7 @@ describe('the features', () => {
   });
 });
 
-test('its files have the names, sizes and digests it tells, and nothing else lies beside them', async () => {
+test('its files have the reported names, sizes and digests, and there are no others', async () => {
   const shard = await shardOf(await pictures(3));
   const { files, idsSha256 } = await extractShard(shard);
   expect(files.map((file) => file.name)).toEqual(['img_emb/img_emb_00042.npy', 'metadata/metadata_00042.parquet']);
@@ -133,7 +133,7 @@ describe('an image that cannot be used', () => {
     expect(reasons.get('id2')).toContain('not a JPEG');
     expect(reasons.get('id3')).toContain('no such file');
     expect(reasons.get('id4')).toBe('images_000.tar ends before 4.jpg');
-    expect(reasons.get('id5')).toBe('the model gives a feature that is zero or not finite');
+    expect(reasons.get('id5')).toBe('the model returns a feature that is zero or not finite');
   });
 
   test('leaves a shard of which nothing is left whole, with 0 rows', async () => {
@@ -151,7 +151,7 @@ describe('a shard that fails leaves no file', () => {
     return failure;
   }
 
-  test('when the storage fails: that is no fault of the image', async () => {
+  test('when the storage fails, which is not the fault of the image', async () => {
     const [good] = await pictures(1);
     const broken = new CairnError('storage_failed', 'the bucket does not answer');
     const shard = await shardOf([good as Buffer, broken]);
@@ -180,7 +180,7 @@ describe('a shard that fails leaves no file', () => {
     expect(await failureOf(shard)).toMatchObject({ code: 'program_failed', message: expect.stringContaining('the decoder hangs') });
   });
 
-  test('when it is aborted, with the reason of the abort; reads that are under way are told', async () => {
+  test('when it is aborted, with the abort reason, and pending reads are aborted', async () => {
     const controller = new AbortController();
     const reason = new CairnError('superseded', 'another attempt has the shard');
     const contents = await pictures(3);
@@ -205,7 +205,7 @@ describe('a shard that fails leaves no file', () => {
   test('when an id is twice in its rows', async () => {
     const contents = await pictures(2);
     const shard = await shardOf(contents, { rows: [0, 1].map((index) => ({ imageId: 'same', path: `${index}.jpg` })) });
-    expect(await failureOf(shard)).toMatchObject({ message: 'Image same is twice in the rows of shard 42' });
+    expect(await failureOf(shard)).toMatchObject({ message: 'Image same occurs twice in the rows of shard 42' });
   });
 
   test('and one that was there before stays', async () => {

@@ -19,7 +19,7 @@ export type ExtractShardOptions<Row extends ImageRow> = {
   preprocessing: Preprocessing;
   /** Images per run of the model; the last batch is padded. */
   batch: number;
-  /** Images decoded at a time: the threads of libuv that this process was started with (UV_THREADPOOL_SIZE). */
+  /** Images decoded in parallel: the number of libuv threads of this process (UV_THREADPOOL_SIZE). */
   decodeConcurrency: number;
   /** The folder of the feature set. */
   outDir: string;
@@ -27,17 +27,17 @@ export type ExtractShardOptions<Row extends ImageRow> = {
   part: number;
   onProgress?: ((progress: ShardProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
-  /** Longest time for reading one image; past it the shard fails with `storage_failed`. */
+  /** Maximum time for reading one image; after it the shard fails with `storage_failed`. */
   readTimeoutMs?: number;
-  /** Longest time for decoding one image; past it the image is rejected. */
+  /** Maximum time for decoding one image; after it the image is rejected. */
   decodeTimeoutMs?: number;
 };
 
 export type ShardProgress = { rows: number; rejected: number; total: number };
 
 /**
- * Where the wall time went: waiting for bytes, waiting for pixels, running the model, writing. Reading and decoding go on
- * beside the model, so `read` and `decode` only count what the model waited for them.
+ * Wall time by activity: waiting for bytes, waiting for pixels, running the model, writing. Reading and decoding run in parallel with the
+ * model, so `read` and `decode` only count the time that the model waited.
  */
 export type ShardSeconds = { read: number; decode: number; infer: number; write: number; total: number };
 
@@ -47,35 +47,34 @@ export type ShardResult = {
   rejected: number;
   rejectedImages: RejectedImage[];
   dim: number;
-  /** Features and ids, and the rejected images where there are any. */
+  /** Features and ids, and the rejected images if there are any. */
   files: ShardFile[];
-  /** Of {@link proveShard}, over what was read back. */
+  /** The digest of {@link proveShard} over the ids that were read back. */
   idsSha256: string;
   seconds: ShardSeconds;
 };
 
 /**
- * Extracts the features of one shard: reads and decodes ahead on libuv's threads, runs the model in batches of one fixed
- * shape, and commits `img_emb/img_emb_NNNNN.npy` (float16, unit length, rows x dim), `metadata/metadata_NNNNN.parquet`
- * (image_id, in the order of the rows) and, where there are any, `rejected/rejected_NNNNN.parquet` (image_id, path, reason). The ids are read
- * back: each of the rows is in one of the two files, once. An image that cannot be
- * read, decoded or embedded is rejected; a shard of which nothing is left commits 0 rows. It writes nothing under the final
- * names unless it succeeds.
+ * Extracts the features of one shard: reads and decodes ahead on libuv's threads, runs the model in batches of one fixed shape, and commits
+ * `img_emb/img_emb_NNNNN.npy` (float16, unit length, rows x dim), `metadata/metadata_NNNNN.parquet` (image_id, in the order of the rows)
+ * and, if there are any, `rejected/rejected_NNNNN.parquet` (image_id, path, reason). The ids are read back: each row is in one of the two
+ * files, once. An image that cannot be read, decoded or embedded is rejected; a shard with only rejected images commits 0 rows. Files get
+ * their final names only on success.
  *
- * The event loop is blocked while the model runs: call it in a process of its own.
+ * The event loop is blocked while the model runs: call it in a separate process.
  */
 export async function extractShard<Row extends ImageRow>(options: ExtractShardOptions<Row>): Promise<ShardResult> {
   const { model, rows, batch, imageSize, outDir, part, parquet, signal, onProgress } = options;
   const { readTimeoutMs = 60_000, decodeTimeoutMs = 60_000 } = options;
   signal?.throwIfAborted();
   assertDistinct(rows, part);
-  // One image a thread, and nothing kept: each image is seen once.
+  // One image per thread and no cache: each image is read once.
   sharp.concurrency(1);
   sharp.cache(false);
 
   const start = performance.now();
   const files = await createShardFiles({ outDir, part, dim: model.embeddingDim, parquet }, signal);
-  // One batch that is decoded while the model runs on the one before, one that is read meanwhile.
+  // One batch is decoded while the model runs on the previous one, and another one is read.
   const ahead = 2 * batch + options.decodeConcurrency;
   const queue = createImageQueue({ ...options, ahead, readTimeoutMs, decodeTimeoutMs, signal });
   try {
@@ -148,7 +147,7 @@ function createEmbedder<Row extends ImageRow>({ model, batch, imageSize, files, 
     waiting.forEach((row, index) => {
       const to = normalized.subarray(imageIds.length * dim, (imageIds.length + 1) * dim);
       if (normalizeRow(features.subarray(index * dim, (index + 1) * dim), to)) imageIds.push(row.imageId);
-      else reject(row, 'the model gives a feature that is zero or not finite');
+      else reject(row, 'the model returns a feature that is zero or not finite');
     });
     const writing = performance.now();
     await files.append(imageIds, normalized.subarray(0, imageIds.length * dim));
@@ -163,7 +162,7 @@ function createEmbedder<Row extends ImageRow>({ model, batch, imageSize, files, 
     rows: () => rows,
     reject,
     flush,
-    /** True when the image filled a batch, which has then been run. */
+    /** True if the image filled a batch, which has then been run. */
     async add(row: Row, pixels: Uint8Array): Promise<boolean> {
       images.set(pixels, waiting.length * imageBytes);
       waiting.push(row);
@@ -177,7 +176,7 @@ function createEmbedder<Row extends ImageRow>({ model, batch, imageSize, files, 
 function assertDistinct(rows: readonly ImageRow[], part: number): void {
   const seen = new Set<string>();
   for (const { imageId } of rows) {
-    if (seen.has(imageId)) throw new CairnError('internal', `Image ${imageId} is twice in the rows of shard ${part}`);
+    if (seen.has(imageId)) throw new CairnError('internal', `Image ${imageId} occurs twice in the rows of shard ${part}`);
     seen.add(imageId);
   }
 }

@@ -3,7 +3,7 @@ import { preprocessImage } from '../image/preprocess-image.ts';
 import { reasonOf, UnreadableImage } from '../image/unreadable-image.ts';
 import { withinTime } from '../image/within-time.ts';
 
-/** A row of the list: what is extracted. `read` may want more, such as a tar's offset. */
+/** A row of the list. `read` may need more fields, such as a tar's offset. */
 export type ImageRow = { imageId: string; path: string };
 
 /** Reads the file of one row. It should stop when the signal is aborted. */
@@ -16,7 +16,7 @@ export type ImageQueueOptions<Row extends ImageRow> = {
   read: ReadImage<Row>;
   imageSize: number;
   preprocessing: Preprocessing;
-  /** Images that are read or decoded and not yet taken. */
+  /** Images that are read or decoded and not consumed yet. */
   ahead: number;
   readTimeoutMs: number;
   decodeTimeoutMs: number;
@@ -24,24 +24,24 @@ export type ImageQueueOptions<Row extends ImageRow> = {
 };
 
 export type ImageQueue<Row extends ImageRow> = {
-  /** The next image in the order of the rows, or null after the last. Rejects where not the image is at fault. */
+  /** The next image in the order of the rows, or null after the last. Rejects if the fault is not the image's. */
   next(): Promise<PreparedImage<Row> | null>;
   /** Waits until the next `count` images are read, so that decoding them no longer needs the event loop. */
   untilRead(count: number): Promise<void>;
   /** Seconds spent waiting in `next` and `untilRead`, for bytes and for pixels. */
   readonly waited: { read: number; decode: number };
-  /** Stops what is under way. */
+  /** Stops pending work. */
   close(): void;
 };
 
-/** More images than this that take too long mean that the decoder's threads hang: then good images would be rejected. */
+/** If more images than this take too long, the decoder's threads hang and good images would be rejected. */
 const MAX_SLOW_IMAGES = 3;
 
 type Slot<Row extends ImageRow> = { bytes: Promise<Uint8Array | UnreadableImage>; image: Promise<PreparedImage<Row>> };
 
 /**
- * Reads and decodes ahead, in order. Decoding runs on libuv's threads (UV_THREADPOOL_SIZE), also while ONNX Runtime blocks
- * the event loop; only to start the next step of an image the loop is needed.
+ * Reads and decodes ahead, in order. Decoding runs on libuv's threads (UV_THREADPOOL_SIZE), also while ONNX Runtime blocks the event loop;
+ * only starting the next step of an image needs the loop.
  */
 export function createImageQueue<Row extends ImageRow>(options: ImageQueueOptions<Row>): ImageQueue<Row> {
   const { rows, read, imageSize, preprocessing, ahead, readTimeoutMs, decodeTimeoutMs } = options;
@@ -75,7 +75,7 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
       throw new CairnError(
         'program_failed',
         `${slow} images took longer than ${decodeTimeoutMs / 1000} s to decode, the last ${row.path} (image ${row.imageId}): the decoder hangs. ` +
-          'Start the worker again; remove the images that it names if they are at fault.',
+          'Restart the worker; remove the images named here if they are the cause.',
         { cause: error },
       );
     }
@@ -123,8 +123,8 @@ async function timed<T>(waited: { read: number; decode: number }, phase: 'read' 
 }
 
 /**
- * What `read` says of one image alone: `missing_file` with a reason among its details, or the system's error for a file that is not there.
- * Anything else fails the shard, such as a whole tar or folder that is gone.
+ * Errors of `read` for a single image: `missing_file` with a reason in its details, or the system's error for a missing file. Other errors
+ * fail the shard, such as a missing tar or folder.
  */
 function isFaultOfImage(error: unknown): boolean {
   if (isCairnError(error)) return error.code === 'missing_file' && typeof error.details.reason === 'string';

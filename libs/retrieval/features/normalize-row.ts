@@ -1,7 +1,7 @@
 /**
- * Writes a feature vector at unit length (L2), as float16, to `out`. The length is taken in float64 and each value is rounded
- * once, to the nearest and on a tie to the even one; values below 2^-14 become subnormal. Returns false, with `out` as it was,
- * for a vector that has no direction: of zeros, or with a value that is not finite.
+ * Writes a feature vector at unit length (L2), as float16, to `out`. The length is computed in float64 and each value is rounded once, to
+ * nearest, ties to even; values below 2^-14 become subnormal. Returns false and leaves `out` unchanged for a vector that is zero or has a
+ * non-finite value.
  */
 export function normalizeRow(features: Float32Array, out: Float16Array): boolean {
   let squares = 0;

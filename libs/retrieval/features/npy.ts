@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
 
-/** Bytes before the first row in the files that we write: numpy wants a multiple of 64, and any shape fits into 128. */
+/** Bytes before the first row in written files: numpy requires a multiple of 64, and any shape fits into 128. */
 const HEADER_BYTES = 128;
 const MAGIC = '\x93NUMPY';
 
@@ -18,13 +18,13 @@ export type NpyWriter = {
   append(rows: Float16Array): Promise<void>;
   /** Writes the header, now that the number of rows is known, and closes the file. */
   finish(): Promise<{ rows: number }>;
-  /** Closes the file as it is. After `finish` it does nothing. */
+  /** Closes the file without a header. A no-op after `finish`. */
   close(): Promise<void>;
 };
 
 /**
- * Writes a matrix of float16 (rows x `dim`, C order) as numpy's format 1.0, row by row: the memory it takes does not grow
- * with the file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+ * Writes a matrix of float16 (rows x `dim`, C order) as numpy's format 1.0, row by row: memory does not grow with the file
+ * (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
  */
 export async function createNpy(path: string, dim: number): Promise<NpyWriter> {
   const file = await open(path, 'w');
@@ -39,7 +39,7 @@ export async function createNpy(path: string, dim: number): Promise<NpyWriter> {
 
   return {
     async append(values) {
-      if (values.length % dim !== 0) throw new CairnError('internal', `${values.length} values are no rows of ${dim} for ${path}`);
+      if (values.length % dim !== 0) throw new CairnError('internal', `${values.length} values are not rows of ${dim} for ${path}`);
       await writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), HEADER_BYTES + rows * dim * 2);
       rows += values.length / dim;
     },
@@ -52,7 +52,7 @@ export async function createNpy(path: string, dim: number): Promise<NpyWriter> {
   };
 }
 
-/** Reads and checks the header of a matrix of float16 or float32. Throws `corrupt_artifact` where the file is anything else. */
+/** Reads and checks the header of a matrix of float16 or float32. Throws `corrupt_artifact` for any other file. */
 export async function readNpyHeader(path: string): Promise<NpyHeader> {
   const corrupt = (what: string, cause?: unknown) => new CairnError('corrupt_artifact', `${path} ${what}`, { cause });
   let file: FileHandle;
@@ -64,17 +64,17 @@ export async function readNpyHeader(path: string): Promise<NpyHeader> {
   try {
     const start = Buffer.alloc(4096);
     const { bytesRead } = await file.read(start, 0, start.length, 0);
-    if (bytesRead < 12 || start.toString('latin1', 0, 6) !== MAGIC) throw corrupt('is no .npy file');
+    if (bytesRead < 12 || start.toString('latin1', 0, 6) !== MAGIC) throw corrupt('is not an .npy file');
     // Version 1 has a 16-bit length of the header, later ones a 32-bit length.
     const isFirst = start.readUInt8(6) === 1;
     const textOffset = isFirst ? 10 : 12;
     const dataOffset = textOffset + (isFirst ? start.readUInt16LE(8) : start.readUInt32LE(8));
-    if (dataOffset > bytesRead) throw corrupt(`has a header of ${dataOffset} bytes, of which ${bytesRead} are there`);
+    if (dataOffset > bytesRead) throw corrupt(`has a header of ${dataOffset} bytes, but only ${bytesRead} bytes`);
     const text = start.toString('latin1', textOffset, dataOffset);
     const type = /'descr': *'<f([24])'/.exec(text)?.[1];
     const shape = /'shape': *\((\d+), *(\d+)\)/.exec(text);
     if (type === undefined || shape === null || !/'fortran_order': *False/.test(text)) {
-      throw corrupt(`is no matrix of float16 or float32 in C order: ${text.trim()}`);
+      throw corrupt(`is not a matrix of float16 or float32 in C order: ${text.trim()}`);
     }
     const header = { rows: Number(shape[1]), dim: Number(shape[2]), dataOffset };
     const expected = dataOffset + header.rows * header.dim * Number(type);
@@ -86,7 +86,7 @@ export async function readNpyHeader(path: string): Promise<NpyHeader> {
   }
 }
 
-/** Fills `into` with the rows from `firstRow` on, as float32; its length decides how many. */
+/** Fills `into` with the rows from `firstRow` on, as float32; its length sets their number. */
 export async function readNpyRows(path: string, header: NpyHeader, firstRow: number, into: Float32Array): Promise<void> {
   const width = header.type === 'float16' ? 2 : 4;
   const bytes = Buffer.allocUnsafeSlow(into.length * width);
@@ -124,7 +124,7 @@ async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): 
   }
 }
 
-/** The value of every float16, by its bits: a look-up is three times as fast as the conversion of a Float16Array. */
+/** The value of every float16, by its bits: a table lookup is three times as fast as converting a Float16Array. */
 const valueOfBits = new Float32Array(new Float16Array(Uint16Array.from({ length: 0x10000 }, (_, bits) => bits).buffer));
 
 function widen(bits: Uint16Array, into: Float32Array): void {

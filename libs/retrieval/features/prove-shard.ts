@@ -10,7 +10,7 @@ export type WrittenShard = {
   rejected: Iterable<string>;
 };
 
-/** What can be wrong with one id, in the words of the message. */
+/** The faults of an id, as shown in the message. */
 const faults = {
   missing: 'in neither the features nor the rejected images',
   unexpected: 'not in the shard',
@@ -21,8 +21,8 @@ const faults = {
 type Fault = keyof typeof faults;
 
 /**
- * Proves that a shard is complete: each of its ids is in the features or in the rejected images, once, and no other is. Gives the SHA-256
- * over its ids, each with a line end.
+ * Proves that a shard is complete: each of its ids is once in the features or in the rejected images, and there are no others. Returns the
+ * SHA-256 of its ids, each with a line end.
  *
  * @throws CairnError `corrupt_artifact` with the count and up to five examples of each fault
  */
@@ -52,7 +52,7 @@ export function proveShard({ list, features, rejected }: WrittenShard): string {
   const sentences = [...found].map(([fault, { count, examples }]) => `${count} ${faults[fault]} (${examples.join(', ')})`);
   throw new CairnError(
     'corrupt_artifact',
-    `What was written does not fit the ${expected.size} images of the shard: ${sentences.join('; ')}`,
+    `The written files do not match the ${expected.size} images of the shard: ${sentences.join('; ')}`,
     { details: Object.fromEntries(found) },
   );
 }

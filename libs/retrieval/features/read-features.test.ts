@@ -47,7 +47,7 @@ test('rows are read across parts, and up to the end', async () => {
   }
 });
 
-describe('a feature set that is not whole is refused', () => {
+describe('an incomplete feature set is rejected', () => {
   async function failureOf(...parts: Parameters<typeof writeParts>[3]): Promise<string> {
     if (parts.length > 0) await writeParts(parquet, dir, 4, parts);
     const failure = await readFeatures(dir, parquet).catch((error: unknown) => error);
@@ -62,22 +62,22 @@ describe('a feature set that is not whole is refused', () => {
   test('without parts', async () => {
     await mkdir(join(dir, 'img_emb'));
     await mkdir(join(dir, 'metadata'));
-    expect(await failureOf()).toContain('img_emb holds no part');
+    expect(await failureOf()).toContain('img_emb has no parts');
   });
 
   test('with a part of which one file is missing', async () => {
     await writeParts(parquet, dir, 4, [part(0, 0, 2), part(1, 2, 4)]);
     await rm(join(dir, 'metadata/metadata_00001.parquet'));
-    expect(await failureOf()).toContain('img_emb/img_emb_00001.npy has no metadata/metadata_00001.parquet beside it');
+    expect(await failureOf()).toContain('img_emb/img_emb_00001.npy exists without metadata/metadata_00001.parquet');
     await rm(join(dir, 'img_emb/img_emb_00000.npy'));
     await rm(join(dir, 'img_emb/img_emb_00001.npy'));
-    expect(await failureOf()).toContain('metadata/metadata_00000.parquet has no img_emb/img_emb_00000.npy beside it');
+    expect(await failureOf()).toContain('metadata/metadata_00000.parquet exists without img_emb/img_emb_00000.npy');
   });
 
-  test('with a file that is no part', async () => {
+  test('with a file that is not a part', async () => {
     await writeParts(parquet, dir, 4, [part(0, 0, 2)]);
     await writeFile(join(dir, 'img_emb', 'img_emb_1.npy'), '');
-    expect(await failureOf()).toContain('img_emb holds img_emb_1.npy, which is no part');
+    expect(await failureOf()).toContain('img_emb contains img_emb_1.npy, which is not part');
   });
 
   test('with fewer ids than rows', async () => {

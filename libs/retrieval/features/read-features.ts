@@ -7,29 +7,29 @@ import { readImageIds } from './read-image-ids.ts';
 
 export type FeaturePart = { part: number; path: string; header: NpyHeader; firstRow: number };
 
-/** A feature set on disk: ids in memory, vectors read as they are needed. */
+/** A feature set on disk: ids in memory, vectors read on demand. */
 export type Features = {
   dir: string;
   dim: number;
-  /** The image id of each row, over all parts in the order of their numbers; no id twice. */
+  /** The image id of each row, over all parts in order; ids are unique. */
   ids: readonly string[];
   parts: readonly FeaturePart[];
-  /** Rows from `firstRow` on as float32, rows x dim; fewer than `count` where the set ends. */
+  /** Rows from `firstRow` on as float32, rows x dim; fewer than `count` at the end of the set. */
   read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
 };
 
 /**
  * Opens a feature set: every part of `img_emb/` with the ids of the same part of `metadata/`, joined by position. Throws
- * `corrupt_artifact` where a part has only one of its files, shapes or counts differ, an id occurs twice, or a folder holds
- * anything else, naming the file.
+ * `corrupt_artifact`, naming the file, if a part has only one of its files, shapes or counts differ, an id is duplicate, or a folder
+ * contains anything else.
  */
 export async function readFeatures(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<Features> {
   const partNumbers = await listParts(dir, 'embeddings');
   const withMetadata = new Set(await listParts(dir, 'metadata'));
   const alone = partNumbers.find((part) => !withMetadata.delete(part));
-  if (alone !== undefined) throw corrupt(`${partFile('embeddings', alone)} has no ${partFile('metadata', alone)} beside it`, dir);
-  for (const part of withMetadata) throw corrupt(`${partFile('metadata', part)} has no ${partFile('embeddings', part)} beside it`, dir);
-  if (partNumbers.length === 0) throw corrupt(`${featureFolders.embeddings} holds no part`, dir);
+  if (alone !== undefined) throw corrupt(`${partFile('embeddings', alone)} exists without ${partFile('metadata', alone)}`, dir);
+  for (const part of withMetadata) throw corrupt(`${partFile('metadata', part)} exists without ${partFile('embeddings', part)}`, dir);
+  if (partNumbers.length === 0) throw corrupt(`${featureFolders.embeddings} has no parts`, dir);
 
   const ids: string[] = [];
   const parts: FeaturePart[] = [];
@@ -76,7 +76,7 @@ async function listParts(dir: string, kind: FeatureFile): Promise<number[]> {
   });
   const parts = names.map((name) => {
     const part = partOf(kind, name);
-    if (part === null) throw corrupt(`${featureFolders[kind]} holds ${name}, which is no part of a feature set`, dir);
+    if (part === null) throw corrupt(`${featureFolders[kind]} contains ${name}, which is not part of a feature set`, dir);
     return part;
   });
   return parts.sort((a, b) => a - b);
@@ -94,5 +94,5 @@ function assertDistinct(ids: readonly string[], dir: string): void {
 }
 
 function corrupt(what: string, dir: string): CairnError {
-  return new CairnError('corrupt_artifact', `The feature set ${dir} is not whole: ${what}. Extract it again.`);
+  return new CairnError('corrupt_artifact', `The feature set ${dir} is incomplete: ${what}. Extract it again.`);
 }

@@ -84,7 +84,7 @@ test('the ids of a list are read as often as it has them', async () => {
   expect(await readImageIds(parquet, await listOf(parquet, ['b', 'a', 'b']))).toEqual(['b', 'a', 'b']);
 });
 
-test('a file that is no list is named', async () => {
+test('a file that is not a list is named', async () => {
   const parquet = await testParquet();
   const path = join(await temporaryFolder(), 'other.parquet');
   await parquet.write({ path, columns: { image_id: 'text' }, rows: [['a']] });

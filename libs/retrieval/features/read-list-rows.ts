@@ -1,32 +1,31 @@
 import type { Parquet } from '../parquet/open-parquet.ts';
 
-/** An image of a list. For a tar source `tar`, `offset` and `size` tell where its bytes lie; otherwise they are null. */
+/** An image of a list. For a tar source `tar`, `offset` and `size` locate its bytes; otherwise they are null. */
 export type ListRow = {
   imageId: string;
   path: string;
   tar: string | null;
   offset: number | null;
   size: number | null;
-  /** Bytes and last change of the image's file, or of its tar, as `prepare` saw it: null where there was none, absent where the list has no such columns. */
+  /** Size and modification time of the image's file, or of its tar, during `prepare`: null if it did not exist, absent if the list has no such columns. */
   fileBytes?: number | null;
   fileChangedMs?: number | null;
 };
 
 export type ListRange = {
   path: string;
-  /** The first distinct image wanted, from 0. */
+  /** The first distinct image to read, from 0. */
   from?: number;
-  /** How many; all that follow when not given. */
+  /** Number of images; by default all that follow. */
   count?: number;
 };
 
 /**
- * The images of a list in the order of its rows, each id once, at its first row: a list that gives an image several labels
- * repeats it, and features are extracted once. `from` and `count` count distinct images. Throws `corrupt_artifact` where the
- * file is no list.
+ * The images of a list in the order of its rows, each id once, at its first row: a list repeats images with several labels, and features
+ * are extracted once. `from` and `count` count distinct images. Throws `corrupt_artifact` if the file is not a list.
  *
- * By the column `image_number` only the row groups with these images are read. Without it, as in a list that `prepare` did
- * not make, the images are counted anew, which takes a pass over the ids of the whole list.
+ * With the column `image_number` only the row groups with these images are read. Without it, as in a list that was not made by `prepare`,
+ * the images are numbered in a pass over the ids of the whole list.
  */
 export async function readListRows(parquet: Parquet, { path, from = 0, count }: ListRange, signal?: AbortSignal): Promise<ListRow[]> {
   const columns = await columnsOf(parquet, path, signal);

@@ -6,27 +6,27 @@ import { writingTo } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createNpy } from './npy.ts';
 
-/** An image that is left out, and why. */
+/** A rejected image, and the reason. */
 export type RejectedImage = { imageId: string; path: string; reason: string };
 
-/** `name` is relative to the folder of the feature set, with forward slashes; `path` is where the file lies. */
+/** `name` is relative to the folder of the feature set, with forward slashes; `path` is the location of the file. */
 export type ShardFile = { name: string; path: string; bytes: number; sha256: string };
 
 export type ShardFiles = {
   /** Appends the features of these images, ids.length x dim. */
   append(imageIds: readonly string[], features: Float16Array): Promise<void>;
-  /** Writes what is left, then gives the files their names; that of rejected images only when there are any. */
+  /** Writes the rest, then renames the files; that of rejected images only if there are any. */
   commit(rejected: readonly RejectedImage[]): Promise<ShardFile[]>;
-  /** Removes what was begun. After `commit` it does nothing. */
+  /** Removes unfinished files. A no-op after `commit`. */
   discard(): Promise<void>;
 };
 
-/** Unfinished files lie here: on the same file system, and outside the folders that other tools read as a whole. */
+/** The folder of unfinished files: on the same file system, and outside the folders that other tools read completely. */
 const UNFINISHED = '.unfinished';
 
 /**
- * The files of a shard: features, ids and, where there are any, rejected images. They are written under another name and renamed once all are
- * complete. Throws `storage_full` where no space is left.
+ * The files of a shard: features, ids and, if there are any, rejected images. They are written under temporary names and renamed when all
+ * are complete. Throws `storage_full` if the disk is full.
  */
 export async function createShardFiles(
   { outDir, part, dim, parquet }: { outDir: string; part: number; dim: number; parquet: Parquet },

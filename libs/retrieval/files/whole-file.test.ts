@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { temporaryFolder } from '../fixtures/test-files.ts';
 import { wholeFile, writeWhole, writingTo } from './whole-file.ts';
 
-test('a full disk is told with the place', async () => {
+test('a full disk is reported with the path', async () => {
   const failure = await writingTo('the staging folder', () => writeFile('/dev/full', 'x')).catch((error: unknown) => error);
   expect(failure).toMatchObject({
     code: 'storage_full',

@@ -3,8 +3,8 @@ import { dirname } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
 /**
- * Makes a file that is never seen half written: `write` gets another name beside it, which is renamed after. The folder is made
- * where it is missing. Throws `storage_full` where no space is left.
+ * Writes a file atomically: `write` gets a temporary name in the same folder, which is then renamed. Creates the folder if it is missing.
+ * Throws `storage_full` if the disk is full.
  */
 export async function wholeFile(path: string, write: (unfinished: string) => Promise<void>): Promise<void> {
   const unfinished = `${path}.unfinished`;
@@ -24,13 +24,13 @@ export function writeWhole(path: string, text: string): Promise<void> {
   return wholeFile(path, (unfinished) => writeFile(unfinished, text));
 }
 
-/** Runs `work`, which writes to `place`; running out of space becomes `storage_full`, any other error passes. */
+/** Runs `work`, which writes to `place`; a full disk becomes `storage_full`, any other error is unchanged. */
 export async function writingTo<T>(place: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
     if (cause instanceof CairnError || !isNoSpace(cause)) throw cause;
-    throw new CairnError('storage_full', `No space is left to write ${place}. Free some space there; nothing half written is kept.`, {
+    throw new CairnError('storage_full', `No space left to write ${place}. Free some space there; no partial file is kept.`, {
       cause,
     });
   }

@@ -107,5 +107,5 @@ test('a reason that other images took away is asked for until it is there, or gi
   withoutReason(4);
   await expect(decodeImage(cut, { timeoutMs: 20_000 })).rejects.toThrow('premature end of JPEG image');
   withoutReason(5);
-  await expect(decodeImage(cut, { timeoutMs: 20_000 })).rejects.toThrow('the decoder refuses it and gives no reason');
+  await expect(decodeImage(cut, { timeoutMs: 20_000 })).rejects.toThrow('the decoder rejects it without a reason');
 });

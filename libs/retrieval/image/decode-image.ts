@@ -7,27 +7,27 @@ import { reasonOf, UnreadableImage } from './unreadable-image.ts';
 import { withinTime } from './within-time.ts';
 
 export type DecodeOptions = {
-  /** Longest time for one image in milliseconds; past it the image counts as unreadable. */
+  /** Maximum time for one image in milliseconds; after it the image counts as unreadable. */
   timeoutMs: number;
   signal?: AbortSignal | undefined;
 };
 
-/** The number of pixels above which Pillow calls an image a decompression bomb and refuses it: 2 x MAX_IMAGE_PIXELS. */
+/** The number of pixels above which Pillow rejects an image as a decompression bomb: 2 x MAX_IMAGE_PIXELS. */
 export const PIXEL_LIMIT = 178_956_970;
 
 /**
- * How every image is opened. `failOn: 'error'` includes truncated files, which Pillow refuses too. Pixels are taken as
- * sRGB: an embedded colour profile is not applied, as neither Pillow's `convert('RGB')` nor OpenCV's `imread` apply one. Nothing is turned:
- * that is done by our own reading of EXIF, the trainer's too.
+ * Options for opening every image. `failOn: 'error'` includes truncated files, which Pillow rejects too. Pixels are taken as sRGB: an
+ * embedded colour profile is not applied, as neither Pillow's `convert('RGB')` nor OpenCV's `imread` apply one. Orientation is handled by
+ * our own EXIF reader, as in the trainer.
  */
 export const inputOptions = { failOn: 'error', limitInputPixels: PIXEL_LIMIT, ignoreIcc: true, sequentialRead: true } as const;
 
 /**
- * Decodes a JPEG, PNG, WebP, GIF (first frame) or TIFF (first page) to upright 8-bit RGB: the EXIF orientation is applied,
- * grey is repeated, alpha is dropped without blending, of 16 bits the upper 8 are kept, CMYK is converted by
- * {@link cmykToRgb}. The rules are those of docker/trainer/cairn_trainer/decoding.py, and tested on the same files. With `fillsTruncated` a
- * JPEG that was cut off is read as OpenCV reads it, with grey in place of what is missing.
- * Rejects with {@link UnreadableImage} where the image is at fault, otherwise with the signal's reason.
+ * Decodes a JPEG, PNG, WebP, GIF (first frame) or TIFF (first page) to upright 8-bit RGB: the EXIF orientation is applied, grey is
+ * repeated, alpha is dropped without blending, of 16 bits the upper 8 are kept, CMYK is converted by {@link cmykToRgb}. The rules are those
+ * of docker/trainer/cairn_trainer/decoding.py and are tested on the same files. With `fillsTruncated` a truncated JPEG is read as OpenCV
+ * reads it, with the missing part in grey. Rejects with {@link UnreadableImage} if the image is at fault, otherwise with the signal's
+ * reason.
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions & { fillsTruncated?: boolean }): Promise<RgbImage> {
   const format = requireImage(bytes);
@@ -52,14 +52,14 @@ async function decodeStored(
   }
   const { data, info } = await renderRaw(pipeline.toColourspace('srgb').removeAlpha(), options);
   if (info.channels === 3) return { pixels: data, width: info.width, height: info.height };
-  throw new UnreadableImage(`the decoder gave ${info.channels} channels instead of 3`);
+  throw new UnreadableImage(`the decoder returned ${info.channels} channels instead of 3`);
 }
 
-/** The format of an image. Throws {@link UnreadableImage} for what is none that {@link sniffFormat} knows, and for an animated WebP. */
+/** The format of an image. Throws {@link UnreadableImage} for a format unknown to {@link sniffFormat}, and for an animated WebP. */
 export function requireImage(bytes: Uint8Array): ImageFormat {
   if (bytes.length === 0) throw new UnreadableImage('the file is empty');
   const format = sniffFormat(bytes);
-  // Not what it begins with: it could be another's file, to which a link led.
+  // Do not quote the first bytes: a link could lead to another user's file.
   if (format === null) throw new UnreadableImage('not a JPEG, PNG, WebP, GIF or TIFF file');
   if (format === 'webp' && String.fromCharCode(...bytes.subarray(12, 16)) === 'VP8X' && ((bytes[20] ?? 0) & 2) !== 0)
     throw new UnreadableImage('an animated WebP');
@@ -85,15 +85,15 @@ function requirePlainTiff(directory: TiffDirectory): void {
     (plainTiffs.includes(kind) || (kind === jpegTiff && directory.values(259, 1).join() === '7')) &&
     directory.values(284, 1).join() === '1' &&
     [...new Set(directory.values(339, 1))].join() === '1' &&
-    // Of four samples of RGB the last is alpha, not multiplied into the others.
+    // The last of four RGB samples is alpha, not premultiplied.
     (colour !== 2 || samples !== 4 || directory.values(338, 0).join() === '2');
   if (!isPlain) throw new UnreadableImage('a TIFF other than 8-bit grey, palette, RGB, RGBA, CMYK, or 16-bit grey, RGB');
 }
 
-/** What sharp says when libvips' last error, which all threads share, was cleared by another image that was done in the same moment. */
+/** sharp's message if libvips' last error, which all threads share, was cleared by another image at the same moment. */
 const NO_REASON = 'Unknown error';
 
-/** Broken images are few, and the next time they mostly say why. */
+/** Broken images are rare, and another attempt usually gives the reason. */
 const TRIES = 5;
 
 /** Runs the pipeline on libuv's threads, within the time limit. */
@@ -102,7 +102,7 @@ export async function renderRaw(pipeline: Sharp, options: DecodeOptions): Promis
     const rendered = await render(left === TRIES ? pipeline : pipeline.clone(), options);
     if (!(rendered instanceof UnreadableImage)) return rendered;
     if (rendered.message !== NO_REASON) throw rendered;
-    if (left === 1) throw new UnreadableImage('the decoder refuses it and gives no reason', { cause: rendered });
+    if (left === 1) throw new UnreadableImage('the decoder rejects it without a reason', { cause: rendered });
   }
 }
 
@@ -110,8 +110,8 @@ async function render(
   pipeline: Sharp,
   { timeoutMs, signal }: DecodeOptions,
 ): Promise<{ data: Buffer; info: OutputInfo } | UnreadableImage> {
-  // sharp's own limit ends the thread's work, ours ends the wait where the decoder does not even report progress. It is one second
-  // later, so that an image on which the decoder hangs is told from one that it could give up.
+  // sharp's own limit ends the thread's work, ours ends the wait if the decoder does not even report progress. It is one second later, to
+  // distinguish an image on which the decoder hangs from one that it could abort.
   const seconds = Math.min(3600, Math.ceil(timeoutMs / 1000) + 1);
   const late = () => new UnreadableImage(`decoding took longer than ${timeoutMs / 1000} s`, { isSlow: true });
   const work = () => pipeline.timeout({ seconds }).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
@@ -119,9 +119,9 @@ async function render(
     return await withinTime(work, { ms: timeoutMs, signal, error: late });
   } catch (error) {
     if (signal?.aborted) throw error;
-    // libvips has no code for it: the text alone tells the machine's fault from the image's.
+    // libvips has no error code for it: only the message distinguishes a machine fault from an image fault.
     if (error instanceof Error && /out of memory|cannot allocate memory/i.test(error.message))
-      throw new CairnError('program_failed', `No memory is left to decode an image: ${reasonOf(error)}`, { cause: error });
+      throw new CairnError('program_failed', `Out of memory while decoding an image: ${reasonOf(error)}`, { cause: error });
     return error instanceof UnreadableImage ? error : new UnreadableImage(reasonOf(error), { cause: error });
   }
 }

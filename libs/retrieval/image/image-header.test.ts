@@ -17,7 +17,7 @@ test('anything else has no format', () => {
   }
 });
 
-test.each([1, 2, 3, 4, 5, 6, 7, 8])('a JPEG tells its size as stored and its orientation %i', async (orientation) => {
+test.each([1, 2, 3, 4, 5, 6, 7, 8])('a JPEG has its stored size and its orientation %i', async (orientation) => {
   const bytes = await jpegOf(image, orientation);
   expect(readJpegHeader(bytes)).toEqual({ width: 30, height: 20, components: 3 });
   expect(orientationOf(bytes, 'jpeg')).toBe(orientation);

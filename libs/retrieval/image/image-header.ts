@@ -1,14 +1,14 @@
-/** What the first bytes of an image file tell, read without a decoder. */
+/** Information from the first bytes of an image file, read without a decoder. */
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'tiff';
 
-/** `width` and `height` are as stored, not turned. */
+/** `width` and `height` are as stored, before rotation. */
 export type JpegHeader = { width: number; height: number; components: number };
 
 type JpegSegment = { marker: number; content: Uint8Array };
 
 /**
- * The format by its magic bytes, or null. Only formats that Pillow and OpenCV read the same way are named: what is
- * extracted must be what was trained on, and a vector image or a PDF never is.
+ * The format by its magic bytes, or null. Only formats that Pillow and OpenCV read the same way are included: extraction must see the same
+ * images as training, never a vector image or a PDF.
  */
 export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
   const text = String.fromCharCode(...bytes.subarray(0, 12));
@@ -21,9 +21,9 @@ export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
 }
 
 /**
- * Size and colour components of a JPEG, or null where there is no frame header (the decoder then says what is
- * wrong). Reading them here spares a trip to the decoder's threads: while ONNX Runtime blocks the event loop a decode goes
- * on, but a second step that starts after it would have to wait. ISO/IEC 10918-1, annex B.
+ * Size and colour components of a JPEG, or null if there is no frame header (the decoder then reports the error). Reading them here avoids
+ * a call to the decoder's threads: while ONNX Runtime blocks the event loop a decode continues, but a second step after it would have to
+ * wait. ISO/IEC 10918-1, annex B.
  */
 export function readJpegHeader(bytes: Uint8Array): JpegHeader | null {
   for (const { marker, content } of jpegSegments(bytes)) {
@@ -51,7 +51,7 @@ function* jpegSegments(bytes: Uint8Array): Generator<JpegSegment> {
     // 0xff may be repeated as a fill byte before a marker.
     if (marker === 0xff) offset += 1;
     else if (marker === 0xda) return;
-    // TEM and RSTn stand alone.
+    // TEM and RSTn have no segment.
     else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd7)) offset += 2;
     else {
       const length = view.getUint16(offset + 2);
@@ -61,7 +61,7 @@ function* jpegSegments(bytes: Uint8Array): Generator<JpegSegment> {
   }
 }
 
-/** SOF0 to SOF15, less DHT (c4), JPG (c8) and DAC (cc), which share the range. */
+/** SOF0 to SOF15, without DHT (c4), JPG (c8) and DAC (cc), which share the range. */
 function isStartOfFrame(marker: number): boolean {
   return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
 }

@@ -7,8 +7,8 @@ export type RgbImage = { pixels: Uint8Array; width: number; height: number };
 const orientationTag = 0x0112;
 
 /**
- * How a picture is to be turned, 1 to 8 as EXIF has it; 1 where nothing says so. As OpenCV reads it (modules/imgcodecs/src/exif.cpp): 16 bits
- * at the place of the value, whatever type the entry names; in a JPEG from the first APP1 segment alone. XMP is not read.
+ * The EXIF orientation, 1 to 8; 1 if there is none. As OpenCV reads it (modules/imgcodecs/src/exif.cpp): 16 bits at the position of the
+ * value, whatever its type; in a JPEG only from the first APP1 segment. XMP is ignored.
  */
 export function orientationOf(bytes: Uint8Array, format: ImageFormat): number {
   const value = readTiffDirectory(exifOf(bytes, format)).short(orientationTag) ?? 1;
@@ -55,7 +55,7 @@ function exifOfWebp(bytes: Uint8Array): Uint8Array {
   return new Uint8Array();
 }
 
-/** The picture turned as its orientation says. */
+/** The picture rotated according to its orientation. */
 export function turned({ pixels, width, height }: RgbImage, orientation: number): RgbImage {
   if (orientation === 1) return { pixels, width, height };
   const isTransposed = orientation >= 5;

@@ -24,7 +24,7 @@ describe('cairn', () => {
     expect(meanDistance(pixels, expected)).toBeLessThan(limit);
   });
 
-  test('shrinks a large picture that is no JPEG as closely', async () => {
+  test('shrinks a large picture that is not a JPEG as closely', async () => {
     const file = await sharpOf(picture(900, 700)).ensureAlpha(0.5).png({ compressionLevel: 1 }).toBuffer();
     const pixels = await preprocessImage(file, { ...cairn, size: 200 });
     expect(meanDistance(pixels, resampleTriangle(await decodeImage(file, cairn), 200))).toBeLessThan(0.65);
@@ -103,18 +103,20 @@ describe('an image that is at fault is refused with its reason', () => {
     const cut = file.subarray(0, Math.floor(file.length / 2));
     const outcomes = await Promise.allSettled(Array.from({ length: 24 }, () => preprocessImage(cut, { ...cairn, size: 64 })));
     const reasons = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.message : 'none'));
-    expect(new Set(reasons.filter((reason) => reason !== 'the decoder refuses it and gives no reason'))).toEqual(
+    expect(new Set(reasons.filter((reason) => reason !== 'the decoder rejects it without a reason'))).toEqual(
       new Set(['VipsJpeg: premature end of JPEG image']),
     );
   });
 
-  test('too many pixels, told by the header alone', async () => {
+  test('too many pixels, known from the header', async () => {
     const file = await jpegOf(picture(16, 16));
     // The frame header's height and width.
     const frame = file.indexOf(Buffer.of(0xff, 0xc0, 0x00, 0x11));
     file.writeUInt16BE(20_000, frame + 5);
     file.writeUInt16BE(20_000, frame + 7);
-    await expect(preprocessImage(file, { ...cairn, size: 64 })).rejects.toThrow('20000 x 20000 pixels are more than 178956970');
+    await expect(preprocessImage(file, { ...cairn, size: 64 })).rejects.toThrow(
+      '20000 x 20000 pixels are more than the limit of 178956970',
+    );
   });
 
   test('one that takes too long', async () => {

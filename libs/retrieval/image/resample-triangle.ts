@@ -8,16 +8,16 @@ type Coefficients = {
   first: Int32Array;
   /** Number of source pixels of each output pixel. */
   count: Int32Array;
-  /** Weights, `stride` an output pixel, with {@link PRECISION_BITS} of fraction. */
+  /** Weights, `stride` per output pixel, with {@link PRECISION_BITS} of fraction. */
   weights: Int32Array;
   stride: number;
 };
 
 /**
  * Resizes to `size` x `size` with an antialiased triangle filter, as Pillow's `Image.resize` with BILINEAR does
- * (src/libImaging/Resample.c): first along rows, then along columns, each pass rounded to bytes. Bit for bit the same, except
- * where Pillow 13 takes the columns of a tall image first: there single pixels differ by one. When an axis grows this is plain
- * bilinear interpolation at half-pixel centres. It runs on the calling thread, at about 1 ns a weight and channel.
+ * (src/libImaging/Resample.c): first along rows, then along columns, each pass rounded to bytes. Bit for bit the same, except where Pillow
+ * 13 takes the columns of a tall image first: there single pixels differ by one. When an axis grows this is plain bilinear interpolation at
+ * half-pixel centres. It runs on the calling thread, at about 1 ns per weight and channel.
  */
 export function resampleTriangle({ pixels, width, height }: RgbImage, size: number): Uint8Array {
   const rows = width === size ? pixels : resampleRows(pixels, width, height, size);
@@ -26,7 +26,7 @@ export function resampleTriangle({ pixels, width, height }: RgbImage, size: numb
 
 function coefficientsOf(length: number, size: number): Coefficients {
   const scale = length / size;
-  // The triangle reaches 1 source pixel to either side, stretched when the axis shrinks.
+  // The triangle covers 1 source pixel on either side, scaled when the axis shrinks.
   const support = Math.max(scale, 1);
   const stride = Math.ceil(support) * 2 + 1;
   const first = new Int32Array(size);

@@ -4,9 +4,9 @@ import type { RgbImage } from './orientation.ts';
 const WEIGHT_ONE = 2048;
 
 /**
- * Resizes to `size` x `size` as `cv2.resize(image, (size, size))` does: bilinear at half-pixel centres, two source pixels
- * an axis however much it shrinks, thus without antialiasing. The arithmetic is that of OpenCV's vectorised code for
- * bytes (modules/imgproc/src/resize.cpp, VResizeLinearVec_32s8u): weights of 11 bits, sums cut to 16 bits on the way.
+ * Resizes to `size` x `size` as `cv2.resize(image, (size, size))` does: bilinear at half-pixel centres, two source pixels per axis for any
+ * factor, thus without antialiasing. The arithmetic is that of OpenCV's vectorised code for bytes (modules/imgproc/src/resize.cpp,
+ * VResizeLinearVec_32s8u): weights of 11 bits, intermediate sums truncated to 16 bits.
  */
 export function resizeReference({ pixels, width, height }: RgbImage, size: number): Uint8Array {
   const horizontal = taps(width, size);
@@ -29,7 +29,7 @@ export function resizeReference({ pixels, width, height }: RgbImage, size: numbe
 }
 
 type Taps = {
-  /** The nearer source pixel of each output pixel; -1 just before the first. The other one follows it. */
+  /** The first source pixel of each output pixel; -1 just before the first. The other one is the next. */
   source: Int32Array;
   near: Int32Array;
   far: Int32Array;
@@ -52,7 +52,7 @@ function taps(length: number, size: number): Taps {
   return { source, near, far };
 }
 
-/** The last two source rows, resized along their length: rows are asked for from top to bottom. */
+/** The last two source rows, resized horizontally: rows are requested from top to bottom. */
 class RowCache {
   readonly #pixels: Uint8Array;
   readonly #width: number;
@@ -80,7 +80,7 @@ class RowCache {
     const start = row * this.#width * 3;
     for (let x = 0; x < source.length; x++) {
       const position = source[x] as number;
-      // Outside the row OpenCV takes the edge pixel with full weight.
+      // Outside the row OpenCV uses the edge pixel with full weight.
       const inside = position >= 0 && position < this.#width - 1;
       const left = start + Math.max(0, position) * 3;
       const right = inside ? left + 3 : left;

@@ -1,14 +1,14 @@
-/** The first directory of a TIFF or EXIF block: where the 12 bytes of each tag's entry lie. */
+/** The first directory of a TIFF or EXIF block: the offset of each tag's 12-byte entry. */
 export type TiffDirectory = {
-  /** The 16 bits at the place of an entry's value, whatever type it names; undefined where there is no such tag. */
+  /** The 16 bits at the position of an entry's value, whatever its type; undefined if there is no such tag. */
   short(tag: number): number | undefined;
-  /** The numbers of an entry of the types BYTE, SHORT and LONG; `[whenAbsent]` where there is no such tag, none where it is broken. */
+  /** The values of an entry of type BYTE, SHORT or LONG; `[whenAbsent]` if there is no such tag, empty if it is invalid. */
   values(tag: number, whenAbsent: number): number[];
 };
 
 const mostValues = 16;
 
-/** Without entries where the block is no TIFF; up to where it is cut off otherwise. */
+/** Empty if the block is not a TIFF; a truncated block gives the entries before its end. */
 export function readTiffDirectory(block: Uint8Array): TiffDirectory {
   const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
   const little = view.byteLength >= 2 && view.getUint16(0) === 0x4949;

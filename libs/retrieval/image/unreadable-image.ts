@@ -1,6 +1,6 @@
-/** An image that cannot be used. `message` is the reason, in one line, as it goes into the list of rejected images. */
+/** An image that cannot be used. `message` is the one-line reason for the list of rejected images. */
 export class UnreadableImage extends Error {
-  /** True when the image took too long, which may be the decoder's fault and not the image's. */
+  /** True if the image took too long, which may be the decoder's fault. */
   readonly isSlow: boolean;
 
   constructor(reason: string, { isSlow = false, ...options }: { isSlow?: boolean; cause?: unknown } = {}) {
@@ -10,7 +10,7 @@ export class UnreadableImage extends Error {
   }
 }
 
-/** The first line of what a decoder said, without its "Error:" and cut to a length that a table can show. */
+/** The first line of a decoder's message, without "Error:" and truncated to fit into a table. */
 export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const line = message.split('\n').find((part) => part.trim() !== '') ?? 'no reason given';

@@ -16,7 +16,7 @@ test('work in time gives its result, and its failure as it is', async () => {
   await expect(withinTime(() => Promise.reject(failure), { ms: 1000, signal: undefined, error: late })).rejects.toBe(failure);
 });
 
-test('work that goes on past the limit is given up and told so', async () => {
+test('work that exceeds the limit is abandoned and its signal is aborted', async () => {
   let told: AbortSignal | undefined;
   const work = (signal: AbortSignal) => {
     told = signal;

@@ -1,16 +1,16 @@
 export type TimeLimit = {
   ms: number;
   signal: AbortSignal | undefined;
-  /** What the promise is rejected with when the time is up. */
+  /** The error when the time is up. */
   error: () => Error;
 };
 
 /**
- * The result of `work`, unless `signal` is aborted (its reason) or `ms` pass (`error()`) first. The work itself gets a
- * signal that is then aborted, and goes on if it does not listen; what becomes of it is ignored.
+ * The result of `work`, unless `signal` is aborted (its reason) or `ms` pass (`error()`) first. The work gets a signal that is then
+ * aborted; if it ignores the signal it continues, and its result is ignored.
  *
- * ONNX Runtime blocks the event loop for as long as a batch takes. A timer that came due meanwhile fires before the
- * results that came in meanwhile are seen, so the limit only counts after the loop has looked for results once more.
+ * ONNX Runtime blocks the event loop for as long as a batch takes. A timer that expires meanwhile fires before the results that arrived
+ * meanwhile are processed, so the limit applies only after the loop has polled for results once more.
  */
 export async function withinTime<T>(work: (signal: AbortSignal) => Promise<T>, { ms, signal, error }: TimeLimit): Promise<T> {
   signal?.throwIfAborted();
@@ -20,7 +20,7 @@ export async function withinTime<T>(work: (signal: AbortSignal) => Promise<T>, {
   const limit = new Promise<never>((_, reject) => {
     stop = () => reject(signal?.reason);
     signal?.addEventListener('abort', stop, { once: true });
-    // setImmediate comes after the loop's poll phase, in which results of threads and sockets are delivered.
+    // setImmediate runs after the loop's poll phase, in which results of threads and sockets are delivered.
     timer = setTimeout(() => setImmediate(() => reject(error())), ms);
   });
   try {

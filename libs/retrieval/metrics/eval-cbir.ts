@@ -1,13 +1,13 @@
 import { type GroundTruth, indexPredictions, type Predictions } from './ground-truth.ts';
 
-/** The ranks that CMC, precision and recall are given for. */
+/** The ranks for CMC, precision and recall. */
 export const metricRanks = [1, 5, 10, 20, 100] as const;
 export type AtRanks = Record<`${(typeof metricRanks)[number]}`, number>;
 
 export type CbirMetrics = {
   /** Queries that have a ground truth. */
   queries: number;
-  /** Mean average precision, 0 to 1; null without queries, as all that follows. */
+  /** Mean average precision, 0 to 1; null without queries, like all other values. */
   meanAveragePrecision: number | null;
   /** Share of queries with a hit among the first k. */
   cmc: AtRanks | null;
@@ -57,7 +57,7 @@ export function evalCbir(predictions: Predictions, groundTruth: GroundTruth, atK
   };
 }
 
-/** The images in the order of their last places: upstream keeps a similarity an image, and a later one replaces an earlier. */
+/** The images in the order of their last ranks: upstream keeps one similarity per image, and a later one replaces an earlier one. */
 function lastRanks(imageIds: readonly string[]): string[] {
   return [...new Set(imageIds.toReversed())].reverse();
 }

@@ -14,7 +14,7 @@ export type EvaluateNeighboursOptions = {
   neighbours: string;
   groundTruth: string;
   queryList: string;
-  /** Cut-off of a further mAP, where it is not 100. */
+  /** Cut-off of an additional mAP, if it is not 100. */
   atK: number;
   /** The folder that gets `metrics.json` and `submission.csv`. */
   out: string;
@@ -24,10 +24,10 @@ export type EvaluateNeighboursOptions = {
 /** Both definitions of mAP at one cut-off, 0 to 1. */
 export type BothMaps = { kaggle: MeanAveragePrecision; reference: number | null };
 
-/** The content of `metrics.json`. All values are shares from 0 to 1, null where no query could be scored. */
+/** The content of `metrics.json`. All values are shares from 0 to 1, null if no query could be scored. */
 export type EvaluationMetrics = {
   mapAt100: BothMaps;
-  /** The same at the cut-off that was asked for; left out when that is 100. */
+  /** The same at the requested cut-off; omitted if it is 100. */
   mapAtK?: BothMaps & { k: number };
   /** At 1, 5, 10, 20 and 100, over all scored queries. */
   cmc: AtRanks | null;
@@ -44,8 +44,8 @@ export type EvaluationMetrics = {
 };
 
 /**
- * Scores a search and writes `metrics.json` and `submission.csv`. Throws `corrupt_artifact` where the files do not fit together,
- * `bad_row` for ids that they cannot hold, `storage_full`.
+ * Scores a search and writes `metrics.json` and `submission.csv`. Throws `corrupt_artifact` if the files are inconsistent, `bad_row` for
+ * invalid ids, `storage_full`.
  */
 export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Promise<EvaluationMetrics> {
   const { parquet, atK, out, signal } = options;

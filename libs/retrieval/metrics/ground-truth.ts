@@ -1,7 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import type { Parquet } from '../parquet/open-parquet.ts';
 
-/** How a query counts: Public and Private are scored apart, Ignored is not scored. */
+/** The usage of a query: Public and Private are scored separately, Ignored is not scored. */
 export type Usage = 'Public' | 'Private' | 'Ignored';
 
 export type Truth = {
@@ -13,12 +13,12 @@ export type Truth = {
 /** Every query and its ground truths; a prediction for a query that is not in it is an error. */
 export type GroundTruth = ReadonlyMap<string, Truth>;
 
-/** Queries and their predicted images, the best first. A list of pairs rather than a map: a query that occurs twice is an error. */
+/** Queries and their predicted images, best first. A list of pairs rather than a map: a query that occurs twice is an error. */
 export type Predictions = Iterable<readonly [queryId: string, imageIds: readonly string[]]>;
 
 /**
- * Reads `ground_truth.parquet` (query_id, image_id, usage; a row for each ground truth) for these queries: one without a row is
- * Ignored. Throws `corrupt_artifact` for a usage that is none, a query of two usages, or one that is not in the list.
+ * Reads `ground_truth.parquet` (query_id, image_id, usage; a row for each ground truth) for these queries: one without a row is Ignored.
+ * Throws `corrupt_artifact` for an invalid usage, a query with two usages, or one that is not in the list.
  */
 export async function readGroundTruth(
   parquet: Parquet,

@@ -9,10 +9,10 @@ export type MeanAveragePrecision = { public: number | null; private: number | nu
  *
  *     mAP@k = 1/Q sum_q [ 1/min(m_q, k) sum_{i=1..min(n_q, k)} P_q(i) rel_q(i) ]
  *
- * Q: all queries that are not Ignored, predicted or not (a missing one scores 0); m_q: ground truths; n_q: predictions;
- * rel_q(i): 1 if the i-th prediction is a ground truth not predicted earlier; P_q(i): distinct hits so far / i. A repeated
- * prediction thus scores nothing, yet takes its rank. Ignored queries are skipped, predicted or not. Definition:
- * tensorflow/models, research/delf/delf/python/datasets/google_landmarks_dataset/metrics.py, MeanAveragePrecision.
+ * Q: all queries that are not Ignored, predicted or not (a missing one scores 0); m_q: ground truths; n_q: predictions; rel_q(i): 1 if the
+ * i-th prediction is a ground truth not predicted earlier; P_q(i): distinct hits so far / i. A repeated prediction thus scores nothing, but
+ * occupies its rank. Ignored queries are skipped, predicted or not. Definition: tensorflow/models,
+ * research/delf/delf/python/datasets/google_landmarks_dataset/metrics.py, MeanAveragePrecision.
  *
  * Throws `bad_row` for a prediction of an unknown query or a second one of the same, and for a scored query without ground truth.
  */

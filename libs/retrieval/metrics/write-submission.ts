@@ -1,13 +1,13 @@
 import { CairnError } from '@cairn/contract';
 import { writeWhole } from '../files/whole-file.ts';
 
-/** Images of a row of a submission. */
+/** Maximum number of images in a row of a submission. */
 const SUBMISSION_IMAGES = 100;
 
 /**
- * Writes `submission.csv` as Kaggle takes it: the header `id,images`, then a row for every query in the order given, with its
- * first 100 images, the best first, separated by spaces; a query without any has an empty cell. Throws `bad_row` for an id that
- * the format cannot hold, `storage_full`.
+ * Writes `submission.csv` in Kaggle's format: the header `id,images`, then a row for every query in the order given, with its first 100
+ * images, the best first, separated by spaces; a query without any has an empty cell. Throws `bad_row` for an id that the format cannot
+ * hold, `storage_full`.
  */
 export async function writeSubmission({
   path,
@@ -29,6 +29,6 @@ function plain(id: string): string {
   if (id !== '' && !/[\s,"]/.test(id)) return id;
   throw new CairnError(
     'bad_row',
-    `The image id ${JSON.stringify(id)} cannot stand in a submission: use ids without space, comma or quote.`,
+    `The image id ${JSON.stringify(id)} is not allowed in a submission: use ids without space, comma or quote.`,
   );
 }

@@ -10,22 +10,22 @@ export type Device = 'cpu' | 'cuda';
 export type SessionOptions<Proof> = {
   /** The path of an ONNX file. */
   model: string;
-  /** How errors call the model. */
+  /** The name of the model in errors. */
   what: string;
-  /** `cuda` is the first device of CUDA_VISIBLE_DEVICES: one process a GPU. */
+  /** `cuda` is the first device of CUDA_VISIBLE_DEVICES: one process per GPU. */
   device: Device;
   /** CPU threads within an operator. */
   threads: number;
-  /** One small run, whose profile tells where each node runs. */
+  /** One small run, whose profile shows where each node runs. */
   prove: (session: InferenceSession) => Promise<Proof>;
 };
 
 export type ProvenSession<Proof> = { session: InferenceSession; proof: Proof; placement: readonly NodePlacement[] };
 
 /**
- * A session of ONNX Runtime that has run once and whose nodes ran where they should. Throws `model_mismatch` for a file that
- * is no model, `invalid_configuration` where the GPU cannot be used. `session.release()` frees it, though not all of its
- * memory (microsoft/onnxruntime#25325): one session a process, and a new process rather than a second session.
+ * A session of ONNX Runtime that has run once, with all nodes on the expected device. Throws `model_mismatch` for a file that is not a
+ * model, `invalid_configuration` if the GPU cannot be used. `session.release()` does not free all of its memory
+ * (microsoft/onnxruntime#25325): use one session per process, and a new process instead of a second session.
  */
 export async function createSession<Proof>({ model, what, device, threads, prove }: SessionOptions<Proof>): Promise<ProvenSession<Proof>> {
   const profile = await mkdtemp(join(tmpdir(), 'cairn-profile-'));
@@ -55,7 +55,7 @@ async function open({ model, what, device, threads, profile }: OpenOptions): Pro
     executionMode: 'sequential',
     enableProfiling: true,
     profileFilePrefix: join(profile, 'nodes'),
-    // Threads that spin while they wait would take the cores from the threads that decode.
+    // Spinning threads would take cores from the decoding threads.
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   };
   try {
@@ -64,9 +64,7 @@ async function open({ model, what, device, threads, profile }: OpenOptions): Pro
     const message = cause instanceof Error ? cause.message : String(cause);
     const code: ErrorCode = device === 'cuda' ? 'invalid_configuration' : 'model_mismatch';
     const advice =
-      device === 'cuda'
-        ? "Check the GPU, the driver and ONNX Runtime's CUDA libraries, or ask for the device cpu."
-        : 'Export the model again.';
+      device === 'cuda' ? "Check the GPU, the driver and ONNX Runtime's CUDA libraries, or use the device cpu." : 'Export the model again.';
     throw new CairnError(code, `ONNX Runtime cannot open ${what} on ${device}: ${message}. ${advice}`, { cause });
   }
 }

@@ -2,7 +2,7 @@
 
 Run it with the trainer's Python:
 
-    python libs/retrieval/onnx/make_graphs.py                 writes the committed graphs again
+    python libs/retrieval/onnx/make_graphs.py                 rewrites the committed graphs
     python libs/retrieval/onnx/make_graphs.py --features      reads options as JSON from stdin, writes a network to stdout
 """
 
@@ -39,7 +39,7 @@ def _value(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
 def search() -> bytes:
     """Queries [Q, D] times block [B, D] transposed, then the `count` best rows of the block for each query.
 
-    TopK puts the lower row first where scores are equal. Every size is free, so one session serves all blocks.
+    TopK orders equal scores by row. All sizes are dynamic, so one session serves all blocks.
     """
     return _model(
         'exact_search',
@@ -78,9 +78,9 @@ def features(
     computeType: str = 'float32',  # noqa: N803
     channels: int = 3,
 ) -> bytes:
-    """A network of the shape that is exported: uint8 images in, features of unit length out.
+    """A network with the interface of exported models: uint8 images in, features of unit length out.
 
-    It is one matrix product of the pixels with weights drawn by a seed; a black image has no direction and gives no number.
+    It is one matrix product of the pixels with seeded random weights; a black image gives NaN.
     """
     draw = random.Random(7)
     pixels = imageSize * imageSize * channels

@@ -2,10 +2,10 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 
-/** Where ONNX Runtime ran one node of a graph: what its profile tells, not what was asked for. */
+/** Where ONNX Runtime ran one node of a graph, according to its profile. */
 export type NodePlacement = { node: string; op: string; provider: string };
 
-/** The operators that a network spends its time in. One of them on the CPU makes a GPU wait. */
+/** The operators that take most of a network's time. If one runs on the CPU, the GPU waits. */
 const heavyOperators = /Conv|MatMul|Gemm|Attention|TopK/;
 
 /** Reads the profile that ONNX Runtime wrote into `directory` (one JSON file, Chrome's trace format) and removes the folder. */
@@ -27,8 +27,8 @@ function placementOf(event: unknown): NodePlacement[] {
 }
 
 /**
- * Throws `invalid_configuration` when a heavy node ran elsewhere than on CUDA, or none ran there at all. ONNX Runtime moves
- * nodes to the CPU without a word, and a GPU that idles costs as much as one that works.
+ * Throws `invalid_configuration` if a heavy node did not run on CUDA, or none did. ONNX Runtime silently moves nodes to the CPU, and an
+ * idle GPU costs as much as a busy one.
  */
 export function assertOnCuda(placement: readonly NodePlacement[], what: string): void {
   const elsewhere = placement.filter(({ op, provider }) => heavyOperators.test(op) && provider !== 'CUDAExecutionProvider');
@@ -38,7 +38,7 @@ export function assertOnCuda(placement: readonly NodePlacement[], what: string):
   throw new CairnError(
     'invalid_configuration',
     `${what} does not run on the GPU: ${onCuda} of ${placement.length} nodes ran on CUDA${examples.length > 0 ? `, but ${examples.join(', ')}` : ''}. ` +
-      "Use an image with ONNX Runtime's CUDA libraries that fit the driver, or ask for the device cpu.",
+      "Use an image with ONNX Runtime's CUDA libraries that match the driver, or use the device cpu.",
     { details: { nodes: placement.length, onCuda, elsewhere: elsewhere.length } },
   );
 }

@@ -52,7 +52,7 @@ test('a network that computes in fp16 takes bytes and gives float32 close to tho
   }
 });
 
-test('it tells the length of its vectors, its only side and where its nodes run', async () => {
+test('it has the length of its vectors, its fixed side and the placement of its nodes', async () => {
   const model = await opened({ dim: 5, batch: 3 });
   expect(model).toMatchObject({ embeddingDim: 5, imageSize: 8, batch: 3 });
   expect(model.placement).toContainEqual({ node: expect.stringContaining('MatMul'), op: 'MatMul', provider: 'CPUExecutionProvider' });
@@ -74,7 +74,7 @@ test.each<[string, FeatureModelOptions, string]>([
   await expect(opened(options)).rejects.toMatchObject({ code: 'model_mismatch', message: expect.stringContaining(message) });
 });
 
-test('a file that is no model, and a missing one, are named', async () => {
+test('a file that is not a model, and a missing one, are named', async () => {
   const path = join(await temporaryFolder(), 'broken.onnx');
   await expect(openModel({ path, device: 'cpu', threads: 1 })).rejects.toMatchObject({ code: 'model_mismatch' });
   await writeFile(path, 'no model');

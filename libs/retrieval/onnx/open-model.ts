@@ -9,11 +9,11 @@ export type OpenModelOptions = {
   device: Device;
   /** CPU threads within an operator. */
   threads: number;
-  /** Side of the images in pixels, needed where the model leaves it open only to prove that it runs; 64 when not given. */
+  /** Side of the images in pixels for the test run, if the model does not fix it; 64 by default. */
   imageSize?: number;
 };
 
-/** The batch that a run gets: `images` is batch x imageSize x imageSize x 3 bytes of RGB, the first `rows` of them count. */
+/** The input of a run: `images` is batch x imageSize x imageSize x 3 bytes of RGB, of which the first `rows` are used. */
 export type ImageBatch = { images: Uint8Array; batch: number; imageSize: number; rows: number };
 
 export type Model = {
@@ -21,18 +21,18 @@ export type Model = {
   readonly device: Device;
   /** Length of a feature vector. */
   readonly embeddingDim: number;
-  /** The only side and the only batch that the model takes, or null where it takes any. */
+  /** The fixed side and batch size of the model, or null if it accepts any. */
   readonly imageSize: number | null;
   readonly batch: number | null;
   /** Where each node ran in a first run. */
   readonly placement: readonly NodePlacement[];
   /**
-   * The features of the first `rows` images, rows x embeddingDim, as the model gives them. It blocks the event loop for the
-   * whole run (microsoft/onnxruntime#19611), so a process that runs a model does little else. Always pass the same batch and
-   * size, the last batch padded: each shape plans memory of its own, which is never given back.
+   * The features of the first `rows` images, rows x embeddingDim, as returned by the model. It blocks the event loop for the whole run
+   * (microsoft/onnxruntime#19611), so a process that runs a model should do little else. Always pass the same batch and size, with the last
+   * batch padded: each shape allocates its own memory, which is never freed.
    */
   run(batch: ImageBatch): Promise<Float32Array>;
-  /** Frees the session. A second call does nothing. */
+  /** Frees the session. Further calls do nothing. */
   close(): Promise<void>;
 };
 
@@ -40,9 +40,8 @@ const INPUT = 'images';
 const OUTPUT = 'features';
 
 /**
- * Opens an exported model: input `images` uint8 [N, H, W, 3], output `features` float16 or float32 [N, D]. Throws
- * `model_mismatch` naming what it has instead, and `invalid_configuration` when `cuda` is asked and not used by every
- * convolution and matrix product.
+ * Opens an exported model: input `images` uint8 [N, H, W, 3], output `features` float16 or float32 [N, D]. Throws `model_mismatch` naming
+ * the actual interface, and `invalid_configuration` if `cuda` is requested and not used by every convolution and matrix product.
  */
 export async function openModel({ path, device, threads, imageSize = 64 }: OpenModelOptions): Promise<Model> {
   const { session, placement, proof } = await createSession({
@@ -126,11 +125,11 @@ function checkBatch(input: ImageBatch, fixed: { imageSize: number | null; batch:
     );
   }
   if (images.length !== batch * imageSize * imageSize * 3 || rows > batch) {
-    throw new CairnError('internal', `${images.length} bytes and ${rows} rows are no batch of ${batch} images of side ${imageSize}`);
+    throw new CairnError('internal', `${images.length} bytes and ${rows} rows are not a batch of ${batch} images of side ${imageSize}`);
   }
 }
 
-/** `failure` is the code of what ONNX Runtime throws: in the first run the model does not fit, later the device failed. */
+/** `failure` is the code for errors of ONNX Runtime: in the first run the model does not match, later the device failed. */
 async function runOnce(
   session: InferenceSession,
   { images, batch, imageSize }: ImageBatch,
@@ -148,18 +147,18 @@ async function runOnce(
   }
 }
 
-/** The features as float32, after a look at their shape. */
+/** The features as float32, after checking their shape. */
 function checkFeatures(features: Tensor, batch: number, embeddingDim: number, path: string): Float32Array {
   if (features.dims.length !== 2 || features.dims[0] !== batch || features.dims[1] !== embeddingDim) {
     throw new CairnError(
       'model_mismatch',
-      `The model ${path} gave features of shape [${features.dims.join(', ')}] for ${batch} images instead of [${batch}, ${embeddingDim}].`,
+      `The model ${path} returned features of shape [${features.dims.join(', ')}] for ${batch} images instead of [${batch}, ${embeddingDim}].`,
     );
   }
   const { data } = features;
   if (data instanceof Float32Array) return data;
-  // ONNX Runtime hands float16 over as Float16Array where the language has it, as raw bits in a Uint16Array elsewhere.
+  // ONNX Runtime returns float16 as Float16Array if the language has it, otherwise as raw bits in a Uint16Array.
   if (data instanceof Float16Array) return new Float32Array(data);
   if (data instanceof Uint16Array) return new Float32Array(new Float16Array(data.buffer, data.byteOffset, data.length));
-  throw new CairnError('model_mismatch', `The model ${path} gave features of type ${features.type}.`);
+  throw new CairnError('model_mismatch', `The model ${path} returned features of type ${features.type}.`);
 }

@@ -136,7 +136,7 @@ test('a closed connection says so', async () => {
   await expect(async () => parquet.query({ path: 'a.parquet', sql: everything })).rejects.toThrow('The Parquet connection is closed');
 });
 
-test('a full disk is told as such', async () => {
+test('a full disk is reported as such', async () => {
   const parquet = await testParquet();
   await expect(parquet.write({ path: '/dev/full', columns: { n: 'integer' }, rows: [[1]] })).rejects.toMatchObject({
     code: 'storage_full',

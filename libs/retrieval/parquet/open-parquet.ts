@@ -4,7 +4,7 @@ import { DOUBLE, DuckDBDataChunk, DuckDBInstance, type DuckDBType, type DuckDBVa
 import { writingTo } from '../files/whole-file.ts';
 import { Table } from './table.ts';
 
-/** Types of columns that we write: VARCHAR, INTEGER (32 bits) and DOUBLE. */
+/** Types of written columns: VARCHAR, INTEGER (32 bits) and DOUBLE. */
 export type ColumnType = 'text' | 'integer' | 'double';
 export type Cell = string | number | null;
 
@@ -18,25 +18,25 @@ export type ParquetFile = {
 };
 
 export type ParquetQuery = {
-  /** The file that errors name and `$path` stands for, as in `select image_id from read_parquet($path)`. */
+  /** The file for `$path`, as in `select image_id from read_parquet($path)`, and for errors. */
   path: string;
   sql: string;
   parameters?: Readonly<Record<string, string | number>>;
 };
 
 export type Parquet = {
-  /** Throws `corrupt_artifact` where the file is missing, no Parquet, or lacks a column of the query. */
+  /** Throws `corrupt_artifact` if the file is missing, not Parquet, or lacks a column of the query. */
   query(query: ParquetQuery, signal?: AbortSignal): Promise<Table>;
   /** The file's key-value metadata. */
   metadata(path: string, signal?: AbortSignal): Promise<ReadonlyMap<string, string>>;
-  /** Writes the rows in their order, replacing a file of that name. Throws `storage_full` where no space is left. */
+  /** Writes the rows in order, replacing an existing file. Throws `storage_full` if the disk is full. */
   write(file: ParquetFile, signal?: AbortSignal): Promise<void>;
-  /** Ends the connection after what is under way. A second call does nothing. */
+  /** Closes the connection after pending work. Further calls do nothing. */
   close(): Promise<void>;
 };
 
 export type ParquetOptions = {
-  /** Longest time for one query or file. */
+  /** Maximum time for one query or file. */
   timeoutMs?: number;
 };
 
@@ -47,10 +47,10 @@ const CHUNK_ROWS = 2048;
 /** Reads and writes Parquet through one in-memory DuckDB with one connection; calls wait for each other. */
 export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}): Promise<Parquet> {
   const instance = await DuckDBInstance.create(':memory:', {
-    // With one thread a result's `list` keeps the order of its query; and the other cores decode images.
+    // With one thread `list` keeps the order of the query; and the other cores decode images.
     threads: '1',
     preserve_insertion_order: 'true',
-    // Neither ever needed nor to be fetched from anywhere.
+    // Extensions are not needed and must never be downloaded.
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
   });
@@ -58,9 +58,9 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
   let last: Promise<unknown> = Promise.resolve();
   let isClosed = false;
 
-  /** Runs `work` after all that came before it, and interrupts it when the signal or the time limit says so. */
+  /** Runs `work` after all earlier calls, and interrupts it on the signal or the time limit. */
   function inTurn<T>(path: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-    if (isClosed) throw new CairnError('internal', `The Parquet connection is closed; ${path} cannot be read or written any more`);
+    if (isClosed) throw new CairnError('internal', `The Parquet connection is closed; ${path} can no longer be read or written`);
     const turn = last.then(async () => {
       signal?.throwIfAborted();
       let isLate = false;
@@ -87,7 +87,7 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
 
   async function read(path: string, sql: string, parameters: Record<string, DuckDBValue>): Promise<Table> {
     try {
-      // One JSON text a column: taking millions of strings out of the result one by one takes ten times as long.
+      // One JSON text per column: reading millions of strings from the result one by one takes ten times as long.
       const reader = await connection.runAndReadAll(`select to_json(list(columns(*))) from (${sql})`, {
         ...parameters,
         path: withoutWildcards(resolve(path)),
@@ -96,7 +96,7 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
       return new Table(path, new Map(reader.columnNames().map((name, column) => [name, parseColumn(cells[column])])));
     } catch (cause) {
       const [line] = messageOf(cause).split('\n');
-      throw new CairnError('corrupt_artifact', `${path} cannot be read as the Parquet file it should be: ${line}`, { cause });
+      throw new CairnError('corrupt_artifact', `${path} cannot be read as the expected Parquet file: ${line}`, { cause });
     }
   }
 
@@ -168,7 +168,7 @@ function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** DuckDB reads `*`, `?` and `[` in a path as wildcards; in brackets they stand for themselves. */
+/** DuckDB treats `*`, `?` and `[` in a path as wildcards; in brackets they are literal. */
 function withoutWildcards(path: string): string {
   return path.replace(/[[*?]/g, '[$&]');
 }

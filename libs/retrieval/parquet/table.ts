@@ -1,6 +1,6 @@
 import { CairnError } from '@cairn/contract';
 
-/** The result of a query, column by column. Reading a column checks every cell; what does not fit is `corrupt_artifact`. */
+/** The result of a query, column by column. Reading a column checks every cell; an unexpected value is `corrupt_artifact`. */
 export class Table {
   readonly path: string;
   readonly #columns: ReadonlyMap<string, readonly unknown[]>;

@@ -1,14 +1,14 @@
 import type { RerankSettings } from '@cairn/contract';
 
-/** What a reference or an index image shows; null: nobody knows where it is. */
+/** The category of a reference or an index image; null: unknown country. */
 export type Category = { label: number; country: string | null };
 
 /** The shares of a query's votes. */
 export type Shares = { labels: ReadonlyMap<number, number>; countries: ReadonlyMap<string, number> };
 
 /**
- * The similarities of a query's votes, summed by landmark and by country, each divided by the sum over all. A vote from an unknown country
- * takes its share, as one from OTHER does in the reference, and gives it to no image.
+ * The similarities of a query's votes, summed by landmark and by country, each divided by the sum over all. A vote with an unknown country
+ * counts in the sum, like one for OTHER in the reference, but raises no image.
  */
 export function sharesOf(votes: readonly (Category & { similarity: number })[]): Shares {
   const total = votes.reduce((sum, { similarity }) => sum + similarity, 0);

@@ -8,8 +8,8 @@ import { learnWhitening, whitenVectors } from './whiten-vectors.ts';
 type FileOf = (kind: string) => string;
 
 /**
- * The vectors that are searched: all of them whitened, then the neighbours of each index image added to it, then those of each query, by the index as it is
- * then. References are whitened alone. What is not asked for stays as it is.
+ * The vectors for the search: all are whitened, then the neighbours of each index image are added to it, then those of each query, from the
+ * changed index. References are only whitened. Steps that are not requested are skipped.
  */
 export async function changeVectors(
   given: ModelVectors,

@@ -10,8 +10,8 @@ export type Products = {
 };
 
 /**
- * Opens matrix products in float64. Where every similarity counts, and not the best alone, exact ones keep a result from depending on
- * blocks, threads and the order of shards; they cost twice what float32 does, of a small part of a search.
+ * Opens matrix products in float64. If every similarity counts, not only the best, exact products make the result independent of blocks,
+ * threads and the order of shards; they cost twice as much as float32, in a small part of a search.
  */
 export async function createProducts({ device, threads }: { device: Device; threads: number }): Promise<Products> {
   async function run(session: InferenceSession, [a, b, dim]: Parameters<Products['of']>): Promise<Float64Array> {

@@ -6,28 +6,29 @@ import { gatherPlaces, type PlacedVectors, writeVectors } from './placed-feature
 export type Expansion = {
   /** Neighbours that are added to a vector. */
   neighbours: number;
-  /** The power of the cosine that weighs each. */
+  /** The power of the cosine that is the weight of each. */
   alpha: number;
 };
 
 export type ExpandOptions = {
   vectors: PlacedVectors;
-  /** Where the neighbours are looked for; the same object as `vectors` where these are its own, and none is its own neighbour. */
+  /** The set to search for neighbours; the same object as `vectors` if these are its own, which excludes each vector itself. */
   gallery: PlacedVectors;
   settings: Expansion;
   means: SearchMeans;
-  /** The file that gets the expanded vectors, which take as much room as the features. */
+  /** The file for the expanded vectors, which take as much space as the features. */
   path: string;
 };
 
-/** Vectors whose neighbours are looked for in one pass, and neighbours whose vectors are in memory: bounds of it. */
+/** Vectors whose neighbours are searched in one pass, and neighbour vectors in memory: both bound memory. */
 const CHUNK_ROWS = 100_000;
 const GROUP_NEIGHBOURS = 50_000;
 
 /**
- * Adds to each vector its nearest ones in the gallery, each weighed with its cosine to the power of alpha, and takes the sum at length one: alpha query expansion
- * (Radenovic, Tolias and Chum, Fine-tuning CNN Image Retrieval with No Human Annotation, 2019, section 3.3), and on the gallery itself database-side
- * augmentation. A neighbour on the other side (a negative cosine) is not added. What comes out is rounded to float16, as features are. Throws `storage_full`.
+ * Adds to each vector its nearest ones in the gallery, each weighed with its cosine to the power of alpha, and takes the sum at length one:
+ * alpha query expansion (Radenovic, Tolias and Chum, Fine-tuning CNN Image Retrieval with No Human Annotation, 2019, section 3.3), and on
+ * the gallery itself database-side augmentation. A neighbour with a negative cosine is not added. The result is rounded to float16, like
+ * features. Throws `storage_full`.
  */
 export async function expandVectors({ vectors, gallery, settings, means, path }: ExpandOptions): Promise<PlacedVectors> {
   const { dim } = vectors;
@@ -87,7 +88,7 @@ async function addNeighbours(
       const other = gathered.vectorOf(rows[at] as number);
       for (let index = 0; index < dim; index++) sum[index] = (sum[index] as number) + weight * (other[index] as number);
     }
-    // The vector itself has a share that no neighbour takes away: the sum is not zero.
+    // The vector itself always contributes, so the sum is not zero.
     normalizeRow(new Float32Array(sum), expanded.subarray(row * dim, (row + 1) * dim));
   }
   return expanded;

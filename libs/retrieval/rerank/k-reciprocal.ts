@@ -6,7 +6,7 @@ import { expandedSet, type Ranks } from './reciprocal-sets.ts';
 import { cosineDistance, firstOf } from './rerank-votes.ts';
 import { createSparseRows, meanRow, type SparseRow, weightedRow } from './sparse-rows.ts';
 
-/** Items whose neighbours are looked for in one pass, and whose sets are weighed together: bounds of the memory. */
+/** Items whose neighbours are searched in one pass, and whose sets are weighted together: bounds memory. */
 const CHUNK_ROWS = 100_000;
 const GROUP_ROWS = 2048;
 
@@ -19,8 +19,8 @@ export type KReciprocalOptions = {
 };
 
 /**
- * Of each query, the overlap of its k-reciprocal set with that of each index image, by place; images that are not there overlap by nothing. The
- * neighbours are those among queries and index together, the queries first where they are equal.
+ * Of each query, the overlap of its k-reciprocal set with that of each index image, by place; missing images have no overlap. Neighbours
+ * are from queries and index together, with queries first on ties.
  */
 export async function kReciprocalOverlaps(options: KReciprocalOptions): Promise<Map<number, number>[]> {
   const { queries, index, settings, means, what } = options;
@@ -55,7 +55,7 @@ export async function kReciprocalOverlaps(options: KReciprocalOptions): Promise<
   return overlaps;
 }
 
-/** Queries, then index, as one set: an index image's place comes after all queries'. */
+/** Queries, then index, as one set: the places of index images follow those of the queries. */
 function joined(queries: PlacedVectors, index: PlacedVectors): PlacedVectors {
   const [queryRows, queryCount] = [queries.rows, queries.rowOfPlace.length];
   const shifted = (numbers: Int32Array, by: number): Int32Array => numbers.map((number) => (number < 0 ? -1 : number + by));
@@ -113,7 +113,7 @@ async function rankAll(all: PlacedVectors, wanted: number, means: SearchMeans, w
   return { width, items };
 }
 
-/** The k-reciprocal set of every item, weighed by its distances. */
+/** The k-reciprocal set of every item, weighted by its distances. */
 async function weighAll(all: PlacedVectors, ranks: Ranks, k1: number, means: SearchMeans, what: string) {
   const { dim } = all;
   const rows = createSparseRows(all.rowOfPlace.length);

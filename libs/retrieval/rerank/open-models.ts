@@ -20,7 +20,7 @@ export type ModelFolders = {
 export type OpenModelsOptions = {
   parquet: Parquet;
   models: readonly ModelFolders[];
-  /** A list with image_id, label and country: what the references show, in their order. Null without references. */
+  /** A list with image_id, label and country of the references, in their order. Null without references. */
   labels: string | null;
   signal?: AbortSignal | undefined;
 };
@@ -35,14 +35,14 @@ export type OpenedModels = {
   categories: Category[];
   /** Rows of the list with a label, but without features: images that could not be read. */
   labelsWithoutFeatures: number;
-  /** What is known of how each model's features were made. */
+  /** The known origin of each model's features. */
   origins: Record<string, Origin>;
 };
 
 /**
- * Opens the feature sets of several models, which have to be of the same images. Throws `corrupt_artifact` for a set that is not whole, `bad_row` for
- * one that lacks images which another model has and for references without a label or with two, `model_mismatch` where the sets of one model tell that another model
- * or another preprocessing made them.
+ * Opens the feature sets of several models, which must have the same images. Throws `corrupt_artifact` for an incomplete set, `bad_row` for
+ * one that lacks images of another model and for references without a label or with two, `model_mismatch` if the sets of one model name
+ * different models or preprocessings.
  */
 export async function openModels({ parquet, models, labels, signal }: OpenModelsOptions): Promise<OpenedModels> {
   const read = (dir: string): Promise<Features> => readFeatures(dir, parquet, signal);
@@ -125,7 +125,7 @@ async function labelReferences(parquet: Parquet, path: string, sets: readonly Fe
   if (without.length > 0) {
     const examples = without.slice(0, 5);
     throw new CairnError('bad_row', `${path} has no label for ${without.length} references, such as ${examples.join(', ')}`, {
-      details: { without: without.length, examples, remedy: 'Give the list of which the references were extracted.' },
+      details: { without: without.length, examples, remedy: 'Use the list from which the references were extracted.' },
     });
   }
   return { referenceIds, categories, labelsWithoutFeatures };
@@ -133,6 +133,6 @@ async function labelReferences(parquet: Parquet, path: string, sets: readonly Fe
 
 function labelledTwice(path: string, id: string): CairnError {
   return new CairnError('bad_row', `${path} has more than one row for the image ${id}`, {
-    details: { remedy: 'Give a list with each image once, such as index_train; the list all repeats queries with several landmarks.' },
+    details: { remedy: 'Use a list with each image once, such as index_train; the list all repeats queries with several landmarks.' },
   });
 }

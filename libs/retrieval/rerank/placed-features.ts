@@ -5,21 +5,21 @@ import { writingTo } from '../files/whole-file.ts';
 import type { VectorSource } from '../search/find-neighbours.ts';
 
 /**
- * Vectors whose rows have a place in an order of their own: the sorted ids of queries and index, the list's order of references. What
- * is computed of them depends on the places alone, and so not on the shards in which they were extracted.
+ * Vectors whose rows have a place in a separate order: the sorted ids of queries and index, the list's order of references. Results depend
+ * only on the places, not on the shards of the extraction.
  */
 export type PlacedVectors = VectorSource & {
-  /** How errors call it. */
+  /** The name in errors. */
   name: string;
-  /** The place of each row; -1 for one that is left out. */
+  /** The place of each row; -1 for a skipped one. */
   places: Int32Array;
   /** The row of each place. */
   rowOfPlace: Int32Array;
 };
 
 /**
- * A feature set in the order of `order`: rows whose ids it lacks are left out, and each id of it has to have a row (`bad_row`). Each row is looked at
- * when it is read: `bad_row` for one that is not of length one, such as one of zeros or with a value that is not a number.
+ * A feature set in the order of `order`: rows with other ids are skipped, and each of its ids must have a row (`bad_row`). Each row is
+ * checked when it is read: `bad_row` if its length is not one, such as one of zeros or with NaN.
  */
 export function placeFeatures(features: Features, order: readonly string[], name: string): PlacedVectors {
   const placeOf = new Map(order.map((id, place) => [id, place]));
@@ -46,13 +46,13 @@ export function placeFeatures(features: Features, order: readonly string[], name
 function lacks(name: string, missing: readonly string[]): CairnError {
   const examples = missing.slice(0, 5);
   return new CairnError('bad_row', `${name} lack images that another model has: ${missing.length}, such as ${examples.join(', ')}`, {
-    details: { missing: missing.length, examples, remedy: 'Give the features of the same images for every model.' },
+    details: { missing: missing.length, examples, remedy: 'Use features of the same images for every model.' },
   });
 }
 
 /**
- * Vectors made of others, row by row, in a file: `write` appends them as float16, `dim` values each. They are read as they are needed, so the memory does not
- * grow with them. Throws `storage_full`.
+ * Derived vectors in a file: `write` appends them as float16, `dim` values each. They are read on demand, so memory does not grow with
+ * them. Throws `storage_full`.
  */
 export async function writeVectors(
   of: PlacedVectors,
@@ -80,7 +80,7 @@ export async function writeVectors(
   };
 }
 
-/** How far from 1 the length of a vector may be: float16 rounds it by less than 0.001. */
+/** Tolerance of the length of a vector: float16 rounds it by less than 0.001. */
 const LENGTH_TOLERANCE = 0.01;
 
 function checkRow(values: Float32Array, row: number, dim: number, what: () => string): void {
@@ -93,11 +93,11 @@ function checkRow(values: Float32Array, row: number, dim: number, what: () => st
       : `has the length ${Math.sqrt(squares).toPrecision(3)}, not 1`
     : 'has a value that is not a finite number';
   throw new CairnError('bad_row', `${what()} ${fault}`, {
-    details: { remedy: 'Extract the features again, or leave the image out.' },
+    details: { remedy: 'Extract the features again, or remove the image.' },
   });
 }
 
-/** Rows apart by at most so many are read in one go, of so many rows at most: 8 MB of vectors of 512 values. */
+/** Rows at most this far apart are read together, up to this many rows: 8 MB of vectors of 512 values. */
 const GAP_ROWS = 16;
 const RUN_ROWS = 4096;
 

@@ -2,14 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, featureSetManifest, manifestName } from '@cairn/contract';
 
-/** How a feature set was made, as far as its manifest tells; null where it does not. */
+/** The origin of a feature set according to its manifest; null if unknown. */
 export type Origin = {
   /** The digest of the model. */
   model: string | null;
   preprocessing: string | null;
 };
 
-/** Reads `details` of the set's `manifest.json`. A set without one, such as an imported one, tells nothing. Throws `corrupt_artifact`. */
+/** Reads `details` of the set's `manifest.json`. A set without one, such as an imported one, has no known origin. Throws `corrupt_artifact`. */
 export async function readOrigin(dir: string): Promise<Origin> {
   const path = join(dir, manifestName);
   let text: string;
@@ -29,7 +29,7 @@ export async function readOrigin(dir: string): Promise<Origin> {
   }
 }
 
-/** What the feature sets of one model agree on. Throws `model_mismatch` where two of them tell different things. */
+/** The common origin of the feature sets of one model. Throws `model_mismatch` if two of them differ. */
 export function assertOneOrigin(name: string, sets: readonly { dir: string; origin: Origin }[]): Origin {
   const agreed: Origin = { model: null, preprocessing: null };
   for (const key of ['model', 'preprocessing'] as const) {
@@ -39,8 +39,8 @@ export function assertOneOrigin(name: string, sets: readonly { dir: string; orig
     if (first !== undefined && other !== undefined) {
       throw new CairnError(
         'model_mismatch',
-        `The features of ${name} were not made alike: ${first.dir} with the ${key} ${first.origin[key]}, ${other.dir} with ${other.origin[key]}.`,
-        { details: { remedy: 'Give queries, index and references that one model extracted with one preprocessing.' } },
+        `The features of ${name} have different origins: ${first.dir} with the ${key} ${first.origin[key]}, ${other.dir} with ${other.origin[key]}.`,
+        { details: { remedy: 'Use queries, index and references that one model extracted with one preprocessing.' } },
       );
     }
     agreed[key] = first?.origin[key] ?? null;

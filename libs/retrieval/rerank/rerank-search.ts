@@ -16,7 +16,7 @@ import { categoryAt, voteOnQueries } from './vote-on-queries.ts';
 
 export type RerankSearchOptions = {
   models: readonly ModelVectors[];
-  /** What each reference shows, by place; empty without references. */
+  /** The category of each reference, by place; empty without references. */
   categories: readonly Category[];
   settings: RerankSettings;
   topK: number;
@@ -24,13 +24,13 @@ export type RerankSearchOptions = {
   blockRows: number;
   threads: number;
   device?: Device;
-  /** A folder for vectors that were whitened or expanded, which is needed for these alone. */
+  /** A folder for whitened or expanded vectors; only needed for these. */
   scratch?: string;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SearchProgress) => void) | undefined;
 };
 
-/** Most similarities of queries to a block of the index: 2^24 float64 are 128 MB, a few times over. */
+/** Maximum number of similarities of queries to a block of the index: 2^24 float64 are 128 MB, a few times over. */
 const MAX_SIMILARITIES = 1 << 24;
 
 /**
@@ -41,7 +41,7 @@ const MAX_SIMILARITIES = 1 << 24;
  * - `after_merge`: the weighted sum is raised by each model's votes, unweighted, one model after the other;
  * - `k_reciprocal`: each similarity is 1 - ((1 - lambda) J + lambda d) of queries and index together (KR_FLAG).
  *
- * Before that vectors may be whitened and take their neighbours in ({@link changeVectors}).
+ * Before that vectors may be whitened and expanded with their neighbours ({@link changeVectors}).
  *
  * Similarities are computed in float64, so neither blocks nor threads nor shards change them; equal ones are ordered by place. Throws
  * `invalid_setting` for too few references, `model_mismatch` where vectors differ in length, `bad_row` for a vector that is not of length one.
@@ -53,7 +53,7 @@ export async function rerankSearch(options: RerankSearchOptions): Promise<Neighb
   checkRerank(settings);
   const areChanged = settings.expandQueries + settings.augmentIndex > 0 || models.some(({ whitening }) => whitening !== null);
   if (options.scratch === undefined && areChanged) {
-    throw new CairnError('internal', 'Vectors cannot be whitened or expanded without a folder for them');
+    throw new CairnError('internal', 'Vectors cannot be whitened or expanded without a folder');
   }
   for (const model of models) checkModel(model, settings, categories.length);
   const products = await createProducts({ device, threads });
@@ -90,12 +90,12 @@ function checkModel({ name, queries, index, references, whitening }: ModelVector
     throw new CairnError(
       'invalid_setting',
       `${references?.name ?? name} are ${found}, and the votes are looked for among the ${settings.voteNeighbours} nearest.`,
-      { details: { remedy: 'Give more references, or ask for fewer vote neighbours.' } },
+      { details: { remedy: 'Use more references, or fewer vote neighbours.' } },
     );
   }
 }
 
-/** What is known of a model before the index is gone through. */
+/** Data of a model that is computed before the index is scanned. */
 type Prepared = {
   model: ModelVectors;
   /** Queries in the order of their places. */
@@ -120,7 +120,7 @@ async function prepare(
   return { model, queries, votes: { shares, tags }, overlaps };
 }
 
-/** Goes through the index block by block, in the order in which the first model's vectors lie. */
+/** Scans the index block by block, in the order of the first model's vectors. */
 async function merge(prepared: readonly Prepared[], settings: RerankSettings, topK: number, means: SearchMeans): Promise<Neighbours> {
   const [first] = prepared;
   if (first === undefined) return { k: 0, rows: new Int32Array(), scores: new Float64Array() };
@@ -189,7 +189,7 @@ type TagOptions = {
   what: string;
 };
 
-/** What each index image shows, by place: the category of its nearest reference; of equally near ones that of the first. */
+/** The category of each index image, by place: that of its nearest reference, the first one on ties. */
 async function tagIndex({ index, references, categories, means, what }: TagOptions): Promise<Category[]> {
   const { dim } = index;
   const tags: Category[] = new Array(index.rowOfPlace.length);

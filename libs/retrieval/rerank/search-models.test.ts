@@ -8,7 +8,7 @@ import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import { readNeighbours } from '../search/neighbours-file.ts';
 import { searchModels } from './search-models.ts';
 
-test('the manifest tells what was searched, and how many references know the answer', async () => {
+test('the manifest has the searched sets, and how many references reveal the answer', async () => {
   const parquet = await testParquet();
   const folder = await temporaryFolder();
   const set = async (name: string, ids: string[], seed: number): Promise<string> => {

@@ -25,21 +25,21 @@ export type SearchModelsOptions = {
   blockRows: number;
   threads: number;
   device?: Device;
-  /** `retrieval_solution_v2.1.csv`, where the result is to be scored. */
+  /** `retrieval_solution_v2.1.csv`, if the result is to be scored. */
   solution: string | null;
-  /** The folder that gets the files. */
+  /** The output folder. */
   out: string;
-  /** A folder for what is needed meanwhile, beside it. */
+  /** A temporary folder next to it. */
   scratch?: string;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SearchProgress) => void) | undefined;
 };
 
-/** `manifest.json` of a search: what was searched, how, and what came of it. It is written last. */
+/** `manifest.json` of a search: inputs, settings and results. It is written last. */
 export type SearchManifest = {
   kind: 'search';
   models: (ModelFolders & { dim: number; origin: Origin })[];
-  /** The list that tells what the references show. */
+  /** The list with the labels of the references. */
   labels: { path: string; sha256: string } | null;
   solution: { path: string; sha256: string } | null;
   settings: RerankSettings;
@@ -47,7 +47,7 @@ export type SearchManifest = {
   /** As of `neighbours.parquet`; of the queries and the references likewise, by their ids. */
   gallery: Gallery;
   queries: Gallery;
-  /** `ofGallery`, `ofQueries`: references that are themselves searched, or searched for, so that the labels know the answer. */
+  /** `ofGallery`, `ofQueries`: references that are themselves in the index or queries, so that the labels reveal the answer. */
   references: (Gallery & { labelsWithoutFeatures: number; withoutCountry: number; ofGallery: number; ofQueries: number }) | null;
   files: { name: string; bytes: number; sha256: string }[];
 };

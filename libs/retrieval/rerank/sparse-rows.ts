@@ -26,7 +26,7 @@ export function meanRow(rows: readonly SparseRow[]): SparseRow {
   return { columns, values: columns.map((column) => (sums.get(column) ?? 0) / rows.length) };
 }
 
-/** The sum over the columns of the lesser value of two rows. */
+/** The sum over the columns of the minimum of two rows. */
 export function overlapOf(a: SparseRow, b: SparseRow): number {
   let sum = 0;
   for (let left = 0, right = 0; left < a.columns.length && right < b.columns.length; ) {
@@ -45,7 +45,7 @@ export function jaccardSimilarity(overlap: number): number {
 
 export type SparseRows = { set(item: number, row: SparseRow): void; get(item: number): SparseRow };
 
-/** Rows of `count` items in few large arrays: a million rows as objects of their own would take several times the memory. */
+/** Rows of `count` items in a few large arrays: a million rows as objects would take several times the memory. */
 export function createSparseRows(count: number): SparseRows {
   const starts = new Float64Array(count);
   const lengths = new Int32Array(count);

@@ -7,8 +7,8 @@ import { ascending, gatherPlaces, type PlacedVectors, readPlaces } from './place
 import { rerankVotes } from './rerank-votes.ts';
 
 /**
- * Queries whose nearest references' own are looked for in one pass, and queries whose references are compared from memory: with 30 of each and vectors of 512
- * values 123 MB and 61 MB.
+ * Queries for which the neighbours of their references are searched in one pass, and queries whose references are compared in memory: 123
+ * MB and 61 MB for 30 of each and vectors of 512 values.
  */
 const CHUNK_QUERIES = 2000;
 const GROUP_QUERIES = 32;
@@ -22,7 +22,7 @@ export type VoteOptions = {
   settings: RerankSettings;
   means: SearchMeans;
   what: string;
-  /** Queries of one pass over the references; it changes nothing but memory and time. */
+  /** Queries per pass over the references; affects only memory and time. */
   chunkQueries?: number;
 };
 
@@ -48,7 +48,7 @@ export async function voteOnQueries(options: VoteOptions): Promise<Shares[]> {
   return shares;
 }
 
-/** The places among which each query's votes are, ascending. */
+/** The candidate places of each query's votes, ascending. */
 async function membersOf(
   queries: Float32Array<ArrayBuffer>,
   references: PlacedVectors,
@@ -57,14 +57,14 @@ async function membersOf(
   what: string,
 ): Promise<Int32Array[]> {
   const { dim, places } = references;
-  const nearest = (values: Float32Array<ArrayBuffer>, told: string) =>
+  const nearest = (values: Float32Array<ArrayBuffer>, label: string) =>
     findNeighbours({
       ...means,
       queries: { values, dim },
       gallery: references,
       places,
       topK: voteNeighbours,
-      onProgress: ({ rows, total }) => means.onProgress?.({ what: told, done: rows, total }),
+      onProgress: ({ rows, total }) => means.onProgress?.({ what: label, done: rows, total }),
     });
   const { k, rows: ofQueries } = await nearest(queries, `${what}: references of the queries`);
   const seeds = ascending(ofQueries);

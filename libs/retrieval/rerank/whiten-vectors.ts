@@ -3,19 +3,20 @@ import { normalizeRow } from '../features/normalize-row.ts';
 import type { SearchMeans } from './model-vectors.ts';
 import { type PlacedVectors, readPlaces, writeVectors } from './placed-features.ts';
 
-/** x becomes `components` (count x dim) times x, less `offset` (count values). */
+/** x becomes `components` (count x dim) times x, minus `offset` (count values). */
 export type Whitening = { count: number; components: Float64Array; offset: Float64Array };
 
 /** Vectors that are in memory at a time. */
 const BLOCK_ROWS = 16_384;
 
-/** Components with less than this part of the greatest variance are rounding errors of vectors that lie in fewer dimensions. */
+/** Components with less than this share of the largest variance are rounding errors of vectors with fewer dimensions. */
 const LEAST_VARIANCE = 1e-9;
 
 /**
- * Learns a PCA whitening (Jégou and Chum, Negative evidences and co-occurences in image retrieval, ECCV 2012, section 3): the vectors' mean is taken off, they are
- * turned to the `count` directions of greatest variance, or to all where it is null, and each is divided by its standard deviation. The sums
- * go by place, so that shards change nothing. Throws `invalid_setting` where the vectors have fewer directions.
+ * Learns a PCA whitening (Jégou and Chum, Negative evidences and co-occurences in image retrieval, ECCV 2012, section 3): the vectors' mean
+ * is subtracted, they are projected onto the `count` directions of largest variance, or all if it is null, and each is divided by its
+ * standard deviation. Sums are in the order of places, so the result does not depend on shards. Throws `invalid_setting` if the vectors
+ * have fewer directions.
  */
 export async function learnWhitening(vectors: PlacedVectors, count: number | null, means: SearchMeans): Promise<Whitening> {
   const { dim } = vectors;
@@ -54,7 +55,7 @@ export async function learnWhitening(vectors: PlacedVectors, count: number | nul
   const kept = count ?? directions;
   if (kept > directions || kept < 1) {
     throw new CairnError('invalid_setting', `${vectors.name} vary in ${directions} directions, so they cannot be whitened to ${kept}.`, {
-      details: { remedy: 'Whiten to fewer, or learn from more images.' },
+      details: { remedy: 'Whiten to fewer directions, or learn from more images.' },
     });
   }
   const components = eigen.vectors.slice(0, kept * dim);
@@ -99,7 +100,7 @@ export async function whitenVectors(
 /** Of a symmetric matrix: its eigenvalues, the greatest first, and the eigenvectors of length one in rows of the same order. */
 type Eigen = { values: Float64Array; vectors: Float64Array };
 
-/** More than any matrix needs: a dozen bring one of 512 to the precision of float64. */
+/** More than any matrix needs: a dozen are enough for float64 precision with 512 columns. */
 const MOST_SWEEPS = 60;
 
 /**
@@ -145,7 +146,7 @@ function rotate(a: Float64Array, v: Float64Array, n: number, p: number, q: numbe
     v[p * n + k] = c * vp - s * vq;
     v[q * n + k] = s * vp + c * vq;
     if (k === p || k === q) continue;
-    // The upper triangle alone is kept.
+    // Only the upper triangle is kept.
     const [ip, iq] = [k < p ? k * n + p : p * n + k, k < q ? k * n + q : q * n + k];
     const [akp, akq] = [a[ip] as number, a[iq] as number];
     a[ip] = c * akp - s * akq;

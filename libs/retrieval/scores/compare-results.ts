@@ -17,7 +17,7 @@ export type Comparison = {
   all: ComparedMeans | null;
   public: ComparedMeans | null;
   private: ComparedMeans | null;
-  /** Queries that the second answers better, worse and equally well. */
+  /** Numbers of queries with a better, worse and equal second result. */
   better: number;
   worse: number;
   equal: number;
@@ -38,13 +38,13 @@ export function compareResults(a: readonly QueryResult[], b: readonly QueryResul
   const second = new Map(b.map((result) => [result.queryId, result]));
   const perQuery = a.map(({ queryId, usage, averagePrecision }) => {
     const other = second.get(queryId);
-    if (other === undefined) throw different(`the query ${queryId} is in the first alone`);
+    if (other === undefined) throw different(`the query ${queryId} is only in the first`);
     if (other.usage !== usage) throw different(`the query ${queryId} is ${usage} in the first, ${other.usage} in the second`);
     second.delete(queryId);
     return { queryId, usage, a: averagePrecision, b: other.averagePrecision, difference: other.averagePrecision - averagePrecision };
   });
-  for (const queryId of second.keys()) throw different(`the query ${queryId} is in the second alone`);
-  // Sorted by id first: the draws are the same however the rows lie.
+  for (const queryId of second.keys()) throw different(`the query ${queryId} is only in the second`);
+  // Sorted by id first, so the draws do not depend on the order of rows.
   perQuery.sort((x, y) => (x.queryId < y.queryId ? -1 : 1));
   const of = (usage: QueryResult['usage']) => perQuery.filter((one) => one.usage === usage);
   const compare = (queries: typeof perQuery) => comparedMeans(queries, samples, seed);

@@ -4,7 +4,7 @@ import type { GroundTruth, Predictions, Truth } from '../metrics/ground-truth.ts
 import { indexPredictions } from '../metrics/ground-truth.ts';
 import { meanAveragePrecision } from '../metrics/mean-average-precision.ts';
 
-/** How one query was answered. Shares are from 0 to 1. */
+/** The score of one query. Shares are from 0 to 1. */
 export type QueryScore = {
   queryId: string;
   usage: 'Public' | 'Private';

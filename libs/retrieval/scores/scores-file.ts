@@ -36,12 +36,12 @@ export async function writeScores(
   await writeWhole(join(out, metricsName), `${JSON.stringify(metrics, null, 2)}\n`);
 }
 
-/** The part of {@link QueryScore} that two results are compared by. */
+/** The part of {@link QueryScore} for comparing two results. */
 export type QueryResult = Pick<QueryScore, 'queryId' | 'averagePrecision'> & { usage: 'Public' | 'Private' };
 
 /**
- * Reads `per_query.parquet`, the file or the folder that holds it. Throws `missing_file` where there is none, `corrupt_artifact` where it is none, or a query
- * comes twice.
+ * Reads `per_query.parquet`, the file or its folder. Throws `missing_file` if it does not exist, `corrupt_artifact` if it is invalid, or a
+ * query is duplicate.
  */
 export async function readQueryResults(parquet: Parquet, given: string, signal?: AbortSignal): Promise<QueryResult[]> {
   const path = given.endsWith('.parquet') ? given : join(given, perQueryName);

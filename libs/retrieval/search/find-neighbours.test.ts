@@ -82,7 +82,7 @@ describe('the neighbours are those of a float64 loop, to the bit', () => {
     expect(rows.slice(0, 5)).toEqual([0, 1, 2, 3, 4]);
   });
 
-  test('where float32 cannot tell the scores of a whole block apart', async () => {
+  test('if float32 cannot distinguish the scores of a whole block', async () => {
     const query = new Float32Array(dim).fill(0.2);
     const near = new Float32Array(1000 * dim).fill(0.2);
     for (let row = 0; row < 1000; row++) near[row * dim] = 0.2 + ((row * 37) % 1000) * 2 ** -26;

@@ -22,11 +22,11 @@ export type FindNeighboursOptions = {
   /** CPU threads of ONNX Runtime. */
   threads: number;
   device?: Device;
-  /** One that is open already, where many searches follow each other: it stays open. */
+  /** An open scorer to reuse for several searches; it is not closed. */
   scorer?: Scorer;
   /**
-   * The place of each gallery row in an order of its own, -1 for a row that is left out. Equal scores are then ordered by place, and
-   * the places are what is found, so that the result does not depend on how the gallery lies on disk.
+   * The place of each gallery row in a separate order, -1 for a skipped row. Equal scores are then ordered by place, and the results are
+   * places, so that they do not depend on the order of the gallery on disk.
    */
   places?: Int32Array;
   signal?: AbortSignal | undefined;
@@ -36,16 +36,15 @@ export type FindNeighboursOptions = {
 /** Per query `k` = min(topK, gallery rows) neighbours, the best first: queries x k rows of the gallery and their scores. */
 export type Neighbours = { k: number; rows: Int32Array; scores: Float64Array };
 
-/** Most scores that one matrix product may give: 2^26 float32 are 256 MB. */
+/** Maximum number of scores of one matrix product: 2^26 float32 are 256 MB. */
 const MAX_SCORES = 1 << 26;
 
 /**
- * The exact nearest neighbours by inner product, which is the cosine for vectors of unit length. ONNX Runtime multiplies in
- * float32, block by block, and gives each block's best; those that may belong to the result are scored again in float64.
- * Features of float16 have exact float64 inner products, so neither `blockRows` nor threads nor the device change a single bit.
- * On `cuda` that holds where the process was started with NVIDIA_TF32_OVERRIDE=0: the provider would multiply in TF32, whose rounding is
- * 2^13 times as coarse, and the Node binding has no option against it.
- * Equal scores are ordered by gallery row, or by `places`. Blocks the event loop while a product runs.
+ * The exact nearest neighbours by inner product, which is the cosine for vectors of unit length. ONNX Runtime multiplies in float32, block
+ * by block, and returns each block's best; candidates are scored again in float64. Features of float16 have exact float64 inner products,
+ * so neither `blockRows` nor threads nor the device change a single bit. On `cuda` this requires that the process was started with
+ * NVIDIA_TF32_OVERRIDE=0: the provider would multiply in TF32, whose rounding is 2^13 times as coarse, and the Node binding has no option
+ * to disable it. Equal scores are ordered by gallery row, or by `places`. Blocks the event loop while a product runs.
  */
 export async function findNeighbours(options: FindNeighboursOptions): Promise<Neighbours> {
   const { queries, gallery, topK, blockRows, threads, device = 'cpu', places, signal, onProgress } = options;
@@ -84,7 +83,7 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
   return neighboursOf(lists, k);
 }
 
-/** A few more than wanted, so that what float32 puts in the wrong order around the last place is among them. */
+/** A few more than requested, to include rows that float32 orders wrongly around the last rank. */
 function candidateCount(k: number): number {
   return k + 32 + Math.ceil(k / 8);
 }
@@ -116,7 +115,7 @@ function merge({ list, vector, block, firstRow, places, values, rows }: MergeOpt
     if ((values[index] as number) < list.least() - tolerance) return;
     score(Number(rows[index]));
   }
-  // All candidates may belong to the result, so rows that are none may too: many rows alike. Then every row is scored.
+  // If all candidates may belong to the result, other rows may too (many equal rows). Then every row is scored.
   if (values.length * dim === block.length) return;
   const done = new Set(rows);
   for (let row = 0; row < block.length / dim; row++) if (!done.has(BigInt(row))) score(row);
@@ -129,7 +128,7 @@ export function innerProduct(vector: Float32Array, block: Float32Array, offset: 
   return sum;
 }
 
-/** The neighbours of full lists, one a query. */
+/** The neighbours of full lists, one per query. */
 export function neighboursOf(lists: readonly TopList[], k: number): Neighbours {
   const rows = new Int32Array(lists.length * k);
   const scores = new Float64Array(lists.length * k);

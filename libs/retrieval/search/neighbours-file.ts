@@ -3,12 +3,12 @@ import { CairnError } from '@cairn/contract';
 import { wholeFile } from '../files/whole-file.ts';
 import type { Cell, Parquet } from '../parquet/open-parquet.ts';
 
-/** A query's neighbours, the best first. */
+/** A query's neighbours, best first. */
 export type RankedImages = { imageIds: readonly string[]; scores: readonly number[] };
 
-/** What was searched: kept in the file's key-value metadata, so that a metric can say what it was measured on. */
+/** The searched gallery: stored in the file's key-value metadata, so that a metric can name it. */
 export type Gallery = {
-  /** sha256 of the sorted ids, one a line: the same images, the same digest, in whatever order they were extracted. */
+  /** sha256 of the sorted ids, one per line: independent of the order of extraction. */
   digest: string;
   rows: number;
 };
@@ -23,8 +23,8 @@ export function galleryOf(ids: readonly string[]): Gallery {
 }
 
 /**
- * Writes `neighbours.parquet`: query_id, rank (from 1), image_id, score (float64, the inner product), ordered by query, then
- * rank. It appears under its name once it is whole. Throws `storage_full`.
+ * Writes `neighbours.parquet`: query_id, rank (from 1), image_id, score (float64, the inner product), ordered by query, then rank. It gets
+ * its name when it is complete. Throws `storage_full`.
  */
 export async function writeNeighbours(parquet: Parquet, path: string, file: NeighboursFile, signal?: AbortSignal): Promise<void> {
   const columns = { query_id: 'text', rank: 'integer', image_id: 'text', score: 'double' } as const;

@@ -43,7 +43,7 @@ test('each query finds itself first, then the next by score, with ids across par
   expect([searched, topK]).toEqual([result.gallery, 5]);
 });
 
-test('the file is as told, and the same for other blocks', async () => {
+test('the file matches its description, and is the same for other blocks', async () => {
   const parquet = await testParquet();
   const [a, b] = [await search(parquet), await search(parquet, { blockRows: 1000 })];
   expect(a.file.sha256).toBe(b.file.sha256);

@@ -7,14 +7,14 @@ import type { Parquet } from '../parquet/open-parquet.ts';
 import { findNeighbours } from './find-neighbours.ts';
 import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from './neighbours-file.ts';
 
-/** Queries that are in memory: one vector an id, at most of unit length. */
+/** Queries in memory: one vector per id, at most of unit length. */
 export type QueryVectors = { ids: readonly string[]; values: Float32Array<ArrayBuffer>; dim: number };
 
 export type SearchExactOptions = {
   parquet: Parquet;
   /** The folder of a feature set, or vectors. */
   queries: string | QueryVectors;
-  /** The folder of the feature set that is searched. */
+  /** The folder of the feature set to search. */
   index: string;
   topK: number;
   /** Gallery rows per matrix product. */
@@ -37,9 +37,8 @@ export type SearchResult = {
 };
 
 /**
- * Finds each query's exact nearest images and writes them ({@link writeNeighbours}). A query that is itself in the gallery is
- * found there too. Throws `corrupt_artifact` for a feature set that is not whole, `model_mismatch` where vectors differ in
- * length, `storage_full`.
+ * Finds each query's exact nearest images and writes them ({@link writeNeighbours}). A query that is itself in the gallery is found there
+ * too. Throws `corrupt_artifact` for an incomplete feature set, `model_mismatch` where vectors differ in length, `storage_full`.
  */
 export async function searchExact(options: SearchExactOptions): Promise<SearchResult> {
   const { parquet, topK, blockRows, threads, device = 'cpu', out, signal, onProgress } = options;

@@ -1,4 +1,4 @@
-"""The backbones by name: those of the reference, as data, and every one of timm as `timm:NAME`."""
+"""The backbones by name: the reference's, as data, and all of timm's as `timm:NAME`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cairn_trainer.errors import TrainerError
 
 
 class BackboneSpec(Protocol):
-    """What a backbone is, as data."""
+    """A backbone as data."""
 
     @property
     def channels(self) -> int:
@@ -31,7 +31,7 @@ _R101 = (3, 4, 23, 3)
 
 BACKBONES: dict[str, BackboneSpec] = {
     'resnet18': ResNetSpec(blocks=(2, 2, 2, 2)),
-    # A thin one for the collections of demos and tests, whose few images a wide network sees too seldom to learn from them.
+    # A narrow one for the collections of demos and tests, which have too few images to train a wide network.
     'resnet10_w32': ResNetSpec(blocks=(1, 1, 1, 1), widths=(32, 64, 128, 256)),
     'resnet50': ResNetSpec(blocks=(3, 4, 6, 3), block='bottleneck', is_pooled=True),
     'resnet101_ibn_a': ResNetSpec(blocks=_R101, block='bottleneck', ibn_stages=3),
@@ -45,13 +45,13 @@ TIMM_PREFIX = 'timm:'
 
 
 def build_backbone(name: str, generator: torch.Generator) -> tuple[nn.Module, int]:
-    """The backbone with untrained weights drawn from the generator, and the number of channels of its last map.
+    """Builds the backbone with random weights from the generator; also returns the number of channels of its last map.
 
     Raises:
-        TrainerError: `invalid_configuration` for an unknown name, with those nearest to it.
+        TrainerError: `invalid_configuration` for an unknown name; the message suggests the closest one.
     """
     if name.startswith(TIMM_PREFIX):
-        # timm imports torchvision and torch._dynamo: seconds that only its own backbones shall cost.
+        # Deferred: timm imports torchvision and torch._dynamo, which takes seconds.
         from cairn_trainer.backbones.timm_backbone import build_timm
 
         return build_timm(name, generator)
@@ -62,10 +62,10 @@ def build_backbone(name: str, generator: torch.Generator) -> tuple[nn.Module, in
 
 
 def outline_backbone(name: str) -> nn.Module:
-    """The backbone's tensors by name and shape; where the backbone is one of ours they hold no numbers and take no memory.
+    """The backbone's tensors by name and shape; for built-in backbones they are on the meta device and take no memory.
 
     Raises:
-        TrainerError: `invalid_configuration` for an unknown name, with those nearest to it.
+        TrainerError: `invalid_configuration` for an unknown name; the message suggests the closest one.
     """
     if name.startswith(TIMM_PREFIX):
         return build_backbone(name, torch.Generator())[0]
@@ -85,9 +85,9 @@ def _spec_of(name: str) -> BackboneSpec:
 
 
 def _init_weights(backbone: nn.Module, generator: torch.Generator) -> None:
-    """He's initialisation of convolutions (by fan-out), norms at weight 1 and bias 0; linear layers as torch.nn.Linear has them.
+    """He initialisation of convolutions (by fan-out), norms with weight 1 and bias 0; linear layers as in torch.nn.Linear.
 
-    Linear layers are those of the squeeze-excitations, which the reference leaves as PyTorch makes them: so does `weightsExtent: upstream`.
+    The linear layers are those of the squeeze-excitations, where the reference keeps PyTorch's default, like `weightsExtent: upstream`.
     """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,6 +1,6 @@
-"""What residual blocks are made of: normalisation by instance and batch, squeeze-excitation, the two plain blocks.
+"""Building blocks of residual networks: instance-batch normalisation, squeeze-excitation, the two plain blocks.
 
-Attribute names are the state keys of the published weights (torchvision's and IBN-Net's), so they may not be changed.
+Attribute names are the state keys of the published weights (torchvision's and IBN-Net's), so they must not be changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class InstanceBatchNorm(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs each channel by a small network over the channels' means (arXiv 1709.01507)."""
+    """Scales each channel by a small network over the channel means (arXiv 1709.01507)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class SqueezeExcitation(nn.Module):
 
 
 def shortcut(channels_in: int, channels_out: int, stride: int, *, is_pooled: bool) -> nn.Sequential | None:
-    """What the input of a stage's first block passes through to be added to its output; None when it already fits.
+    """The projection of a block's input to the shape of its output; None if the shapes already match.
 
     A 1 x 1 convolution with the stride, or (`is_pooled`) an average over stride x stride and a 1 x 1 convolution without.
     """
@@ -48,7 +48,7 @@ def shortcut(channels_in: int, channels_out: int, stride: int, *, is_pooled: boo
         return None
     if not is_pooled:
         return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
-    # Rounding up, as the convolution that it stands beside does, keeps odd sizes possible.
+    # Rounding up, like the convolution in the main branch, supports odd sizes.
     pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(pool, nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out))
 
@@ -74,7 +74,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 (with the stride, perhaps in groups), 1 x 1 to four times the width, and a shortcut."""
+    """1 x 1, 3 x 3 (with the stride, optionally grouped), 1 x 1 to four times the width, and a shortcut."""
 
     expansion = 4
 
@@ -90,7 +90,7 @@ class Bottleneck(nn.Module):
         is_ibn: bool = False,
         se_reduction: int = 0,
     ) -> None:
-        """`group_width` is what 64 of `width` become in each group; `se_reduction` 0 means no squeeze-excitation."""
+        """`group_width` is the channels per group for a `width` of 64; `se_reduction` 0 means no squeeze-excitation."""
         super().__init__()
         inner, channels = width * group_width // 64 * groups, width * self.expansion
         self.conv1 = nn.Conv2d(channels_in, inner, 1, bias=False)

@@ -10,7 +10,7 @@ from cairn_trainer.backbones.blocks import shortcut
 
 _RADIX = 2
 _REDUCTION = 4
-_LEAST_ATTENTION = 32
+_MIN_ATTENTION = 32
 _EXPANSION = 4
 
 
@@ -20,7 +20,7 @@ class ResNeStSpec:
 
     Attributes:
         blocks: Blocks of each of the four stages.
-        widths: Width of each stage; a block gives four times as many channels.
+        widths: Width of each stage; a block outputs four times as many channels.
         stem: Channels of the first two of the stem's three convolutions; the third has twice as many.
     """
 
@@ -39,11 +39,11 @@ class ResNeStSpec:
 
 
 class SplitAttention(nn.Module):
-    """A 3 x 3 convolution to two maps, and their sum weighed channel by channel (equations 1 and 2 of the paper)."""
+    """A 3 x 3 convolution to two maps, and their channel-wise weighted sum (equations 1 and 2 of the paper)."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        inner = max(channels * _RADIX // _REDUCTION, _LEAST_ATTENTION)
+        inner = max(channels * _RADIX // _REDUCTION, _MIN_ATTENTION)
         self.conv = nn.Conv2d(channels, channels * _RADIX, 3, padding=dilation, dilation=dilation, groups=_RADIX, bias=False)
         self.bn0 = nn.BatchNorm2d(channels * _RADIX)
         self.relu = nn.ReLU(inplace=True)
@@ -59,7 +59,7 @@ class SplitAttention(nn.Module):
 
 
 class ResNeStBlock(nn.Module):
-    """1 x 1, split attention, perhaps a 3 x 3 average with the stride, 1 x 1 to four times the width, and a shortcut."""
+    """1 x 1, split attention, optionally a 3 x 3 average with the stride, 1 x 1 to four times the width, and a shortcut."""
 
     def __init__(self, channels_in: int, width: int, stride: int, *, is_averaged: bool, dilation: int, is_pooled: bool) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class ResNeSt(nn.Module):
 
 
 def _stage(spec: ResNeStSpec, number: int, channels_in: int, *, stride: int, dilation: int) -> nn.Sequential:
-    """The first block has the stride, no dilation and, but for stage 0, the average; the others have the dilation."""
+    """The first block has the stride, no dilation and, except in stage 0, the average; the others have the dilation."""
     width = spec.widths[number]
     first = ResNeStBlock(channels_in, width, stride, is_averaged=number > 0, dilation=1, is_pooled=True)
     options = {'is_averaged': False, 'dilation': dilation, 'is_pooled': False}

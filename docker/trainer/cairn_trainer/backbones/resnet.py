@@ -1,6 +1,6 @@
 """Residual networks: torchvision's, IBN-Net's, and the ResNet-50 of the reference, with the last stage at stride 1.
 
-torchvision is not imported: that costs two seconds a process.
+torchvision is not imported, which would take two seconds per process.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class ResNetSpec:
 
     Attributes:
         blocks: Blocks of each of the four stages.
-        widths: Width of each stage; a bottleneck gives four times as many channels.
+        widths: Width of each stage; a bottleneck outputs four times as many channels.
         strides: Stride of each stage. The last is 1, so that a 256 px image becomes a 16 x 16 map.
         block: `basic` or `bottleneck`.
         groups: Groups of a bottleneck's 3 x 3 convolution.
-        group_width: Channels of a group where the stage's width is 64.
-        ibn_stages: In the first so many stages the first norm of each block is IBN-a.
+        group_width: Channels per group for a stage width of 64.
+        ibn_stages: Number of initial stages in which the first norm of each block is IBN-a.
         se_reduction: Reduction of the squeeze-excitation after a bottleneck's last norm; 0 means none.
-        is_pooled: A stage that halves the map averages 2 x 2 pixels in its shortcut instead of leaving out three of four.
+        is_pooled: A stage that halves the map averages 2 x 2 pixels in its shortcut instead of dropping three of four.
     """
 
     blocks: tuple[int, int, int, int]

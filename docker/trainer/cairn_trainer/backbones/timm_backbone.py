@@ -1,4 +1,4 @@
-"""Backbones of timm (PyTorch Image Models, Apache 2.0) under the same head: new work needs no new code."""
+"""Backbones of timm (PyTorch Image Models, Apache 2.0) with the same head: new architectures need no new code."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class TimmBackbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found = self.model.forward_features(x)
         if found.ndim == 3:
-            # The class token and registers are no part of the picture.
+            # The class token and registers are not part of the image.
             return found[:, self._prefix_tokens :].transpose(1, 2)[..., None]
         return found.permute(0, 3, 1, 2) if self._is_nhwc else found
 
 
 def build_timm(name: str, generator: torch.Generator) -> tuple[nn.Module, int]:
-    """A network of timm with the weights that timm draws, seeded from the generator, and the number of channels of its last map.
+    """Builds a network of timm with timm's random weights, seeded from the generator; also returns the number of channels of its last map.
 
     Raises:
-        TrainerError: `invalid_configuration` when timm has no network of that name, with the nearest names.
+        TrainerError: `invalid_configuration` if timm has no network of that name; the message has the closest names.
     """
     wanted = name.removeprefix(TIMM_PREFIX)
-    # A name may carry the tag of its pretrained weights, as timm's own do.
+    # A name may have the tag of its pretrained weights, as in timm.
     known = timm.list_models() + (timm.list_pretrained() if '.' in wanted else [])
     if wanted not in known:
         nearest = ', '.join(TIMM_PREFIX + other for other in difflib.get_close_matches(wanted, known, n=3))
-        hint = f' Nearest are {nearest}.' if nearest else ''
+        hint = f' Closest names: {nearest}.' if nearest else ''
         raise TrainerError('invalid_configuration', f'model.backbone is {name!r}, but timm {timm.__version__} has no such network.{hint}')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -55,22 +55,22 @@ def build_timm(name: str, generator: torch.Generator) -> tuple[nn.Module, int]:
 
 
 def _create(name: str) -> nn.Module:
-    # Never pretrained: that would ask a hub, and where pods train there is no internet.
+    # Never pretrained: that would download from a hub, and pods have no internet access.
     options = {'pretrained': False, 'num_classes': 0, 'global_pool': ''}
     try:
-        # Transformers take images of one size unless they are told so.
+        # Without this option transformers accept only one image size.
         return timm.create_model(name, dynamic_img_size=True, **options)
     except TypeError:
         return timm.create_model(name, **options)
 
 
 def _try_out(backbone: TimmBackbone) -> int:
-    """Runs one black image through the network: the channels of its map. What no gradient reaches (remains of a head) is frozen."""
+    """Runs one black image through the network; returns the channels of its map. Freezes unused parameters, which get no gradient."""
     backbone.eval()
     try:
         feature_map = backbone(torch.zeros(1, 3, _SMALL_SIDE, _SMALL_SIDE))
     except (AssertionError, RuntimeError):
-        # It takes images of its own size alone, or of multiples of something else.
+        # It accepts only its own image size, or other multiples.
         feature_map = backbone(torch.zeros(1, *backbone.model.default_cfg['input_size']))
     feature_map.sum().backward()
     for parameter in backbone.parameters():

@@ -6,8 +6,8 @@ export type Matrix = readonly (readonly number[])[];
 export type OracleModel = { weight: number; queries: Matrix; index: Matrix; references: Matrix };
 
 /**
- * What a search has to give, written from the definitions alone: dense matrices, full sorts, every reference with a similarity of its own. For sets of a
- * few hundred. Gives the similarities, queries x index.
+ * The expected result of a search, written only from the definitions: dense matrices, full sorts, similarities for every reference. For
+ * sets of a few hundred. Returns the similarities, queries x index.
  */
 export function oracleSimilarities(models: readonly OracleModel[], categories: readonly Category[], settings: RerankSettings): number[][] {
   const { mode, boostKReciprocal } = settings;
