@@ -14,6 +14,7 @@ export * from './longest-block.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';
 export * from './new-id.ts';
+export * from './nvidia-smi.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
 export * from './proxies.ts';

@@ -152,11 +152,11 @@ async function index(
       ...(unindexed > 0
         ? [
             ui.style.warn(
-              `${formatCount(unindexed)} entries named as images are not indexed: links, sparse files, or names that are not ID.jpg`,
+              `${plural(unindexed, 'entry', 'entries')} named like an image but not indexed: links, sparse files, or names that are not ID.jpg`,
             ),
           ]
         : []),
-      ...(repeated > 0 ? [ui.style.warn(`${formatCount(repeated)} images in two places`)] : []),
+      ...(repeated > 0 ? [ui.style.warn(`${plural(repeated, 'image')} in two places`)] : []),
     ];
     ui.line(
       `${ui.style.bold(split)}  ${plural(images, 'image')} in ${plural(tars.length, 'tar')}${notes.length > 0 ? `  (${notes.join(', ')})` : ''}`,

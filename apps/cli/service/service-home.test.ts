@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -40,6 +40,14 @@ test('a home that cannot be a folder is reported, and so is a file in place of o
       message: expect.stringContaining(join(base, 'storage')),
     });
   }
+});
+
+test('a home with a line break in its path is refused before anything is made there', async () => {
+  await expect(openServiceHome(join(base, 'new\nline'))).rejects.toMatchObject({
+    code: 'invalid_configuration',
+    message: expect.stringContaining('its path has a line break'),
+  });
+  expect(await readdir(base)).toEqual([]);
 });
 
 test('a private file is readable only by its owner from the first byte on', async () => {

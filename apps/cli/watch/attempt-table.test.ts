@@ -1,7 +1,7 @@
 import { anAttempt } from '@cairn/client/testing';
 import { expect, test } from 'vitest';
 import { createStyle } from '../output/style.ts';
-import { attemptTable } from './attempt-table.ts';
+import { attemptTable, firstLine } from './attempt-table.ts';
 
 const at = (seconds: number) => new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + seconds * 1000).toISOString();
 const options = { style: createStyle(false), now: new Date(at(300)) };
@@ -31,6 +31,14 @@ test('each attempt shows why it ended, its finding, the checkpoint it resumed fr
     '384/1     lost      2 min 10 s   infrastructure: its node was lost; node a, pod x',
     '384/2     running   1 min 40 s   its node does not answer; silent for 1 min 00 s; resumed from the checkpoint of step 40, epoch 2.50; 4 steps of 384/1 lost; node b, pod y',
   ]);
+});
+
+test.each([
+  ['its node was lost:\nmore', 'its node was lost'],
+  ['It ended with exit code 1 without a reason. Its last words:\nbad record', 'It ended with exit code 1 without a reason'],
+  ['It ended: code 1', 'It ended: code 1'],
+])('what introduces further lines is left out of the first: %j', (message, first) => {
+  expect(firstLine(message)).toBe(first);
 });
 
 test('without attempts there is no table', () => {

@@ -51,5 +51,5 @@ function lossOf({ step, ordinal, resumedFrom }: AttemptView, attempts: readonly 
   return [lost > 0 ? `${plural(lost, 'step')} of ${step}/${before.ordinal} lost` : `nothing of ${step}/${before.ordinal} lost`];
 }
 
-/** The first line of a message, without a colon at its end. */
-export const firstLine = (message: string): string => (message.split('\n')[0] ?? '').replace(/:$/, '');
+/** The first line of a message, without the colon, or the sentence with a colon, that introduces the next. */
+export const firstLine = (message: string): string => (message.split('\n')[0] ?? '').replace(/(?:\. [^.]*)?:$/, '');

@@ -2,6 +2,7 @@ import type { StepView, WaitingReason } from '@cairn/contract';
 import type { Look } from '../output/style.ts';
 import { padTo } from '../output/table.ts';
 import { formatDuration, plural, secondsBetween } from '../output/units.ts';
+import { firstLine } from './attempt-table.ts';
 import { failureText } from './run-lines.ts';
 import { paintedRunState, paintedStepState, progressParts, resultParts, shareDone } from './step-text.ts';
 import type { StepNote, WatchState } from './watch-state.ts';
@@ -82,8 +83,7 @@ function stateTexts(step: StepView, options: ChangeOptions): string[] {
   switch (step.state) {
     case 'ready': {
       // A step that was tried before and failed waits for a retry.
-      const failed =
-        step.failure === null ? [] : [`the last attempt failed (${step.failure.cause}): ${step.failure.message.split('\n')[0]}`];
+      const failed = step.failure === null ? [] : [`the last attempt failed (${step.failure.cause}): ${firstLine(step.failure.message)}`];
       return [newsOf(step.waiting) ?? '', ...failed];
     }
     case 'active':

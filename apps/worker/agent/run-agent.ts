@@ -20,6 +20,7 @@ import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';
 import { enforceDeadline } from './enforce-deadline.ts';
 import { failure, failureOf } from './failure.ts';
+import { reportGpus } from './report-gpus.ts';
 import { runAttempt } from './runners.ts';
 import { createStop, type Stop } from './stop.ts';
 
@@ -113,6 +114,7 @@ async function work(
     reporterOf.current = reporter;
     log.info(`attempt ${spec.attempt.ordinal} of ${spec.step.name} (run ${spec.run.name}) starts on ${hostname()}`);
     stop.asked.throwIfAborted();
+    await reportGpus({ kind: spec.kind, count: configuration.CAIRN_GPUS, env, log, signal: stop.asked });
     const context = {
       spec,
       client,

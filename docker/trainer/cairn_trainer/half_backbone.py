@@ -10,6 +10,9 @@ from torch import Tensor, nn
 # They sum squares over a map or a token, which overflows fp16 (65504) for activations of a few dozen.
 _NORMS = (nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)
 
+# torch 2.11 refuses a batch norm with an eps of 0; added to 1 this one is nothing, in fp32 too.
+_NO_EPS = 1e-12
+
 
 class HalfBackbone(nn.Module):
     """A copy of a backbone with weights in fp16: images [N, 3, H, W] to a map in fp16. Norms that sum squares stay in fp32."""
@@ -35,7 +38,7 @@ def _take_in_variance(norm: nn.BatchNorm2d) -> None:
     scale = (norm.running_var + norm.eps).rsqrt()
     norm.weight = nn.Parameter(scale if norm.weight is None else norm.weight * scale)
     norm.running_var.fill_(1)
-    norm.eps = 0.0
+    norm.eps = _NO_EPS
 
 
 class _SingleNorm(nn.Module):

@@ -160,7 +160,7 @@ function placesAbove(folder: string): string[] {
 }
 
 /** What one request may carry to the other machine. */
-const mostPartBytes = 60 * 1024 * 1024;
+export const mostPartBytes = 60 * 1024 * 1024;
 
 const partsManifest = z.object({
   /** The commit that was packed. */

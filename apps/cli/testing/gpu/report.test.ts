@@ -23,7 +23,7 @@ function reportOf(trainings: readonly TrainFigure[], lastLines: string[] = []): 
       {
         ...phase,
         name: 'machine',
-        figures: { nvidiaSmi: ['NVIDIA H200', '580.1'], python: { packages: { torch: '2.11' }, cuda: '13.0' } },
+        figures: { gpus: [{ name: 'NVIDIA H200', driver: '580.1' }], python: { packages: { torch: '2.11' }, cuda: '13.0' } },
       },
       { ...phase, name: 'train', figures: { trainings, rivals } },
       {

@@ -31,16 +31,16 @@ export async function report(args: string[]): Promise<void> {
 const heading = '## On a GPU: `npm run gpu`';
 
 const machineFigures = z.looseObject({
-  nvidiaSmi: z.array(z.string()).optional(),
+  gpus: z.array(z.looseObject({ name: z.string(), driver: z.string() })).optional(),
   python: z.looseObject({ packages: z.record(z.string(), z.string().nullable()), cuda: z.string().nullable() }).optional(),
 });
 
 /** The GPU, its driver and torch, as a line of the benchmarks names them. */
 function sourceOf(report: CheckReport): string {
   const figures = machineFigures.safeParse(report.phases.find(({ name }) => name === 'machine')?.figures ?? {}).data ?? {};
-  const [gpu = 'an unknown GPU', driver = 'unknown'] = figures.nvidiaSmi ?? [];
+  const { name = 'an unknown GPU', driver = 'unknown' } = figures.gpus?.[0] ?? {};
   const torch = figures.python?.packages.torch ?? 'unknown';
-  return `${gpu} (driver ${driver}, torch ${torch}, CUDA ${figures.python?.cuda ?? 'unknown'}), ${report.at.slice(0, 10)}`;
+  return `${name} (driver ${driver}, torch ${torch}, CUDA ${figures.python?.cuda ?? 'unknown'}), ${report.at.slice(0, 10)}`;
 }
 
 /** A report as a dated part of docs/benchmarks.md. */

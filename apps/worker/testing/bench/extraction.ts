@@ -12,7 +12,7 @@ import { artifactOf, specOf } from '../specs.ts';
 /**
  * `extraction.ts JOB`: one worker of an extraction, a real agent with its children, over the list and the model of the file JOB,
  * with a control plane in memory. Prints JSON: when each shard was committed, in seconds from the first one, and how long
- * each took. The features stay in the folder's `objects/staging`.
+ * each took, and the GPUs from the agent's log. The features stay in the folder's `objects/staging`.
  */
 const job = z.object({
   folder: z.string(),
@@ -67,7 +67,6 @@ const agent = spawn(process.execPath, [join(import.meta.dirname, '../../main.ts'
     CAIRN_WORK_DIR: workDir,
     CAIRN_DATASET_ROOTS: imageRoot,
     CAIRN_GPUS: String(gpus),
-    CAIRN_LOG_LEVEL: 'warn',
   },
   stdio: ['ignore', 'ignore', 'inherit'],
 });
@@ -89,6 +88,8 @@ console.log(
     rejected: commits.reduce((sum, commit) => sum + (commit?.rejected ?? 0), 0),
     secondsToFirst: (first - began) / 1000,
     committedAt: committedAt.map((at) => (at - first) / 1000),
+    /** What the agent's log says of each GPU. */
+    gpus: plane.logText('agent').match(/GPU \d+: [^\n"]+/g) ?? [],
     features: join(folder, 'objects', spec.stagingPrefix, 'img_emb'),
   }),
 );

@@ -26,6 +26,7 @@ const extraction = z.object({
   secondsToFirst: z.number(),
   committedAt: z.array(z.number()),
   features: z.string(),
+  gpus: z.array(z.string()),
 });
 
 /**
@@ -56,6 +57,7 @@ export async function extract(context: PhaseContext): Promise<void> {
       const { mib, growth } = figures.memory;
       const memory = mib.length === 0 ? '' : `, ${Math.max(...mib)} MiB of the GPU, which grew by ${growth}`;
       context.say(`from ${source}: ${figures.imagesPerSecond.toFixed(1)} images/s${memory}`);
+      if (!context.isDry && figures.gpus.length === 0) throw new Error("the agent's log does not describe the GPUs");
       await context.attempt(`memory of the GPU, ${source}`, async () => {
         if (growth > flatMib) throw new Error(`the GPU's memory grew by ${growth} MiB over the shards`);
       });
@@ -106,7 +108,8 @@ async function extractOnce(context: PhaseContext, { source, ...job }: Job) {
     await rm(join(folder, 'work'), { recursive: true, force: true });
     return {
       imagesPerSecond: ((found.committedAt.length - 1) * job.shardRows) / last,
-      ...{ rows: found.rows, rejected: found.rejected, secondsToFirst: found.secondsToFirst, features: found.features },
+      ...{ rows: found.rows, rejected: found.rejected, secondsToFirst: found.secondsToFirst },
+      ...{ features: found.features, gpus: found.gpus },
       memory: { mib: samples, growth: (samples.at(-1) ?? 0) - (samples[Math.floor(samples.length / 4)] ?? 0) },
     };
   } finally {

@@ -1,5 +1,6 @@
 import { cpus, freemem, release, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { readGpus } from '@cairn/runtime';
 import { z } from 'zod';
 import { askPython, type PhaseContext } from '../phase.ts';
 import { runWell } from '../run-bounded.ts';
@@ -18,8 +19,9 @@ export async function machine(context: PhaseContext): Promise<void> {
   context.record('python', python);
   if (!python.refusesByName) throw new Error('a GPU of too old a kind is not refused by its name');
   if (context.isDry) return;
-  const query = 'name,driver_version,memory.total,clocks.max.sm,power.limit,temperature.gpu';
-  context.record('nvidiaSmi', (await askNvidia(context, query)).split(/,\s*/));
+  context.record('gpus', await readGpus({ env: process.env, signal: context.signal }));
+  const [clockMhz, powerWatts, temperatureCelsius] = (await askNvidia(context, 'clocks.max.sm,power.limit,temperature.gpu')).split(/,\s*/);
+  context.record('firstGpu', { clockMhz, powerWatts, temperatureCelsius });
 }
 
 /** What nvidia-smi says of the first GPU, as values between commas. */
