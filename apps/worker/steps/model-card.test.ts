@@ -55,7 +55,7 @@ test('the card of an ensemble names each of its models, with its weight, its ori
     `An ensemble of \`A\` (weight 1), \`B\` (weight 0.5), rerank \`before_merge\`, searched together and evaluated by the run \`${run.name}\``,
   );
   const parts = card.slice(card.indexOf('## Use'), card.indexOf('## Data'));
-  expect(parts).toMatch(/Model `A`\.\n\nTraining began with the weights `published` under the licence MIT\.\n\n.*\[N, 64, 64, 3\]/);
+  expect(parts).toMatch(/Model `A`\.\n\nTraining started from the weights `published` under the licence MIT\.\n\n.*\[N, 64, 64, 3\]/);
   expect(parts).toMatch(/Model `B`, imported as `theirs` under the licence MIT\.\n\n.*\[N, 32, 32, 3\]/);
   for (const [role, { id, digest }] of Object.entries(inputs)) expect(card).toMatch(new RegExp(`\\| ${role} \\| ${id} .*${digest}`));
 });
