@@ -109,9 +109,9 @@ test('a run passes through containers to its mAP and leaves none; killing a cont
   }
   // A fleet has as many containers as there is room for: one or two.
   for (const step of ['extract_index', 'extract_query']) {
-    const fleet = await attemptsOf(step);
+    const fleet = (await attemptsOf(step)).filter(({ pool }) => pool === 'box');
     expect(fleet.length, step).toBeGreaterThan(0);
-    expect(fleet.map(({ state, pool }) => [state, pool])).toEqual(fleet.map(() => ['succeeded', 'box']));
+    expect(fleet.map(({ state }) => state)).toEqual(fleet.map(() => 'succeeded'));
   }
   await eventually(containers).toEqual([]);
 });
