@@ -4,7 +4,17 @@ import { logStream } from './internal.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { largestLogOffset } from './numbers.ts';
 import { recipe, untilSteps } from './recipe.ts';
-import { artifactKind, attemptCause, attemptState, runState, runVerdict, shardState, stepKind, stepState } from './states.ts';
+import {
+  artifactKind,
+  attemptCause,
+  attemptPurpose,
+  attemptState,
+  runState,
+  runVerdict,
+  shardState,
+  stepKind,
+  stepState,
+} from './states.ts';
 import { writtenText } from './text.ts';
 
 /** The largest request body, in bytes. Images and lists are read from storage, never sent in a request. */
@@ -213,6 +223,7 @@ export const attemptView = z.object({
   ordinal: z.number().int(),
   generation: z.number().int(),
   state: attemptState,
+  purpose: attemptPurpose.default('work'),
   failure: failureView.nullable(),
   /** Why it has not started yet, or what is wrong while it runs. */
   finding: findingView.nullable(),

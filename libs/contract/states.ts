@@ -91,6 +91,10 @@ export const liveAttemptStates = attemptState.options.filter(isLiveAttempt);
 export const mayFollow = <S extends string>(table: Readonly<Record<S, { next: readonly S[] }>>, from: S, to: S): boolean =>
   from === to || table[from].next.includes(to);
 
+/** What an attempt is for: its step's work, or making a fleet's artifact from the committed shards. */
+export const attemptPurpose = z.enum(['work', 'finalize']);
+export type AttemptPurpose = z.infer<typeof attemptPurpose>;
+
 /** Why an attempt failed: each cause has its own retry budget. */
 export const attemptCause = z.enum(['user', 'data', 'infrastructure', 'preemption', 'gpu', 'deadline']);
 export type AttemptCause = z.infer<typeof attemptCause>;

@@ -32,8 +32,6 @@ export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resultColumn = z.object({ files: filesColumn, details: z.record(z.string(), z.json()) });
 export const failureColumn = failureView;
 export const stopCauseColumn = stopCause.nullable();
-/** The purpose of an attempt: its step's work, or making a fleet's artifact from the committed shards. */
-export const attemptPurpose = z.enum(['work', 'finalize']);
 export const states = { run: runState, step: stepState, attempt: attemptState, artifact: artifactState, kind: stepKind, artifactKind };
 /** The parts of an artifact's memo key. Earlier releases stored a digest of source files, `code`, instead of the version. */
 export const memoPartsColumn: z.ZodType<MemoParts> = z.object({

@@ -1,4 +1,5 @@
 import {
+  type AttemptPurpose,
   type AttemptState,
   allowsAction,
   attemptStates,
@@ -20,7 +21,7 @@ import type { Given } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
 
-export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string; purpose: 'work' | 'finalize' };
+export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string; purpose: AttemptPurpose };
 
 export type WorkArtifact = {
   id: string;

@@ -1,7 +1,7 @@
-import { artifactState, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
+import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
 import { inTransaction, type Transaction } from '@cairn/db';
 import { z } from 'zod';
-import { attemptPurpose, failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
+import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
 import type { EngineContext } from './context.ts';
 import { writePending } from './pending-writes.ts';
 import { type RunWork, runWork } from './run-work.ts';

@@ -11,10 +11,10 @@ const maxShown = 12;
 export async function notableAttempts(client: CairnClient, run: RunView, signal: AbortSignal): Promise<AttemptView[]> {
   const isNotable = ({ state, attempts }: StepView) => attempts > 1 || (attempts > 0 && ['active', 'ready', 'failed'].includes(state));
   const lists = await Promise.all(
-    run.stepViews.filter(isNotable).map(async ({ name, kind }) => {
+    run.stepViews.filter(isNotable).map(async ({ name, shards }) => {
       const { items } = await client.listAttempts(run.id, name, { signal });
       // A fleet's attempts come and go: those that succeeded are not interesting.
-      return (kind === 'extract' ? items.filter(({ state }) => state !== 'succeeded') : items).slice(-maxShown);
+      return (shards !== null ? items.filter(({ state }) => state !== 'succeeded') : items).slice(-maxShown);
     }),
   );
   return lists.flat();
@@ -27,7 +27,12 @@ export function attemptTable(attempts: readonly AttemptView[], { style, now }: P
     `${attempt.step}/${attempt.ordinal}`,
     attempt.state,
     attempt.startedAt === null ? '' : formatDuration(secondsBetween(attempt.startedAt, attempt.endedAt, now)),
-    [...newsOf(attempt, now), ...lossOf(attempt, attempts), ...(attempt.place === null ? [] : [style.dim(attempt.place)])].join('; '),
+    [
+      ...(attempt.purpose === 'finalize' ? ['makes the artifact'] : []),
+      ...newsOf(attempt, now),
+      ...lossOf(attempt, attempts),
+      ...(attempt.place === null ? [] : [style.dim(attempt.place)]),
+    ].join('; '),
   ]);
   const columns = [{ title: 'attempt' }, { title: 'state' }, { title: 'time', align: 'right' as const }, { title: 'what happened' }];
   return ['', ...tableLines(columns, rows, { heading: style.dim })];

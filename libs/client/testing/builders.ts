@@ -54,6 +54,7 @@ export const anAttempt = (over: Partial<AttemptView> = {}): AttemptView => ({
   ordinal: 1,
   generation: 1,
   state: 'running',
+  purpose: 'work',
   failure: null,
   finding: null,
   contact: 'ok',

@@ -1,4 +1,4 @@
-import { type AttemptView, attemptState, CairnError, isLiveAttempt } from '@cairn/contract';
+import { type AttemptView, attemptPurpose, attemptState, CairnError, isLiveAttempt } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
@@ -12,6 +12,7 @@ const attemptColumns = {
   ordinal: true,
   generation: true,
   state: true,
+  purpose: true,
   failure: true,
   finding: true,
   contact: true,
@@ -64,6 +65,7 @@ function attemptViewOf({ step, ...row }: AttemptRow, reached: ReadonlyMap<string
     ...row,
     step: step.name,
     state,
+    purpose: readColumn(attemptPurpose, row.purpose, `${what} purpose`),
     // An ended attempt shows its failure instead.
     finding: isLiveAttempt(state) ? readNullable(findingColumn, row.finding, `${what} finding`) : null,
     failure: readNullable(failureColumn, row.failure, `${what} failure`),

@@ -39,7 +39,7 @@ describe('readMetrics', () => {
   });
 
   test('the points of all attempts of a fleet are merged in order of time', async () => {
-    const { run, step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active' });
+    const { run, step } = await rows.addReadyStep({ name: 'extract_index', kind: 'extract', state: 'active', shardsTotal: 2 });
     const [first, second] = [await rows.addAttempt(step), await rows.addAttempt(step)];
     const chunk = { name: 'imagesPerSecond', stepId: step.id, chunk: 1 };
     await prisma.metricChunk.createMany({

@@ -37,7 +37,7 @@ export async function readMetrics(db: Transaction, args: MetricsArgs): Promise<M
         times: own.flatMap((chunk) => chunk.times),
       };
     });
-    const merged = step.kind === 'extract' ? mergeFleet(curves) : mergeResumed(curves);
+    const merged = step.shardsTotal !== null ? mergeFleet(curves) : mergeResumed(curves);
     isDecimated ||= merged.steps.length > args.maxPoints;
     return { name, ...lttb(merged, args.maxPoints) };
   });

@@ -142,7 +142,7 @@ describe('loadWaiting', () => {
   });
 });
 
-test('5,000 waiting steps are evaluated in well under a second', async () => {
+test('each of 5,000 waiting steps gets slots or a reason', async () => {
   await rows.addPools();
   const { id: datasetId } = await rows.addDataset();
   await prisma.$executeRaw`
@@ -155,12 +155,9 @@ test('5,000 waiting steps are evaluated in well under a second', async () => {
     insert into step (id, run_id, position, name, kind, settings, needs, pool, slots, max_attempts, state, artifact_id, ready_at)
     select 'stp_' || n, 'run_' || n, 0, 'prepare', 'prepare', '{}', '[]', 'tasks', 1, 1, 'ready', 'art_' || n, now() from generate_series(1, 5000) n`;
   await prisma.$executeRaw`analyze run, artifact, step`;
-  await loadAdmission(prisma);
-  const begin = performance.now();
+  // How long it takes is measured by `npm run bench -- control --backlog`.
   const { waiting, reasons } = await loadAdmission(prisma);
-  const tookMs = performance.now() - begin;
   expect(waiting.waiting).toHaveLength(5000);
   // Two get slots, the others a reason.
   expect(reasons.size).toBe(4998);
-  expect(tookMs).toBeLessThan(1000);
 });
