@@ -22,11 +22,12 @@ test('each token has its own rate limit, callers without one share that of their
   for (let probe = 0; probe < 40; probe += 1)
     expect((await api.inject({ url: '/healthz', remoteAddress: '10.0.0.1' })).statusCode).toBe(200);
 
-  const known = await codes(40, secrets.viewer);
-  expect(new Set(known)).toEqual(new Set([200, 429]));
-  const refused = await ask(secrets.viewer);
-  expect(refused.json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('5 calls per second') });
-  expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+  const known = await Promise.all(Array.from({ length: 40 }, () => ask(secrets.viewer)));
+  expect(new Set(known.map((answer) => answer.statusCode))).toEqual(new Set([200, 429]));
+  // One of these: on a busy machine the next call may be allowed again.
+  const refused = known.find((answer) => answer.statusCode === 429);
+  expect(refused?.json()).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining('5 calls per second') });
+  expect(Number(refused?.headers['retry-after'])).toBeGreaterThanOrEqual(1);
 });
 
 test('a trusted proxy names the client address; from others that header is ignored', async () => {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,6 +41,11 @@ const until = Number(process.env.CAIRN_TEST_UNTIL || Number.POSITIVE_INFINITY);
 const interrupted = new AbortController();
 process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
 
+/** A checkpoint after every step, to resume from any of them. */
+const smallSettings: Readonly<Record<string, unknown>> = Object.fromEntries(
+  ['384', '384_finetune', '512_finetune', '512_all'].map((stage) => [`stages.${stage}.checkpointEverySteps`, 1]),
+);
+
 const folder = await mkdtemp(join(tmpdir(), 'cairn-faults-'));
 const dataset = join(folder, 'mini');
 /** Where the logs of failed runs are kept, by the run's name. */
@@ -74,9 +80,11 @@ async function play(name: string, { backend, controllers, strikes }: Pick<Case, 
     for (const item of played.passed) hit.add(`${item.step}:${item.moment}`);
     return played;
   } catch (error) {
-    // The logs are the only way to find the cause.
-    await cp(join(home, 'logs'), `${kept}-${name}`, { recursive: true });
-    print(`its logs are kept in ${kept}-${name}`);
+    // The logs are the only way to find the cause. There are none if the service did not start.
+    if (existsSync(join(home, 'logs'))) {
+      await cp(join(home, 'logs'), `${kept}-${name}`, { recursive: true });
+      print(`its logs are kept in ${kept}-${name}`);
+    }
     throw error;
   } finally {
     await servers.stop();
@@ -148,8 +156,3 @@ try {
 if (values.counts === undefined) console.log(`${passed} passed, ${failed} failed, 0 skipped`);
 else await writeFile(values.counts, JSON.stringify({ passed, failed, skipped: 0 }));
 process.exit(failed === 0 ? 0 : 1);
-
-/** A checkpoint after every step, to resume from any of them. */
-const smallSettings: Readonly<Record<string, unknown>> = Object.fromEntries(
-  ['384', '384_finetune', '512_finetune', '512_all'].map((stage) => [`stages.${stage}.checkpointEverySteps`, 1]),
-);
