@@ -4,6 +4,7 @@ import {
   type ExternalInput,
   type GraphStep,
   type KindAndSettings,
+  kindAndSettings,
   type ListName,
   type ModelSettings,
   ownValue,
@@ -273,7 +274,7 @@ const contentsOf = (role: string): readonly WeightsContent[] => (role === 'weigh
 function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
   if (step.kind !== 'train') {
     const { kind, inputs: _, ...settings } = step;
-    return { kind, settings } as KindAndSettings;
+    return kindAndSettings.parse({ kind, settings });
   }
   const { kind, inputs, ...settings } = step;
   checkStage(settings, settingPathText(['steps', name]));
@@ -336,7 +337,7 @@ function checkInputs(step: StepPlan, steps: readonly StepPlan[]): void {
       );
     const reading = rulesOf(step).reads(role);
     if (source.kind !== 'prepare' || typeof reading !== 'object') continue;
-    for (const list of source.settings.lists.length === 0 ? [] : reading.lists) {
+    for (const list of reading.lists) {
       const wanted = list === 'ground_truth' ? 'query' : list;
       if (!source.settings.lists.some((made) => made === wanted))
         throw new CairnError(

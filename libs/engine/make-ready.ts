@@ -4,7 +4,7 @@ import { memoPartsColumn } from './columns.ts';
 import { toJson } from './json.ts';
 import { memoKeyOf } from './memo.ts';
 import { writePending } from './pending-writes.ts';
-import { changeStep, type RunWork, type WorkStep } from './run-work.ts';
+import { changeStep, type RunWork, replaceResult, type WorkStep } from './run-work.ts';
 
 export type ReadyResult = {
   digest: string;
@@ -33,8 +33,7 @@ export async function makeReady(run: RunWork, step: WorkStep, { digest, files, f
       readyAt: new Date(),
     },
   });
-  // Steps of the same run that do the same wait for it too.
-  for (const other of run.steps) if (other.artifact?.id === artifact.id) other.artifact = { ...artifact, state: 'ready', digest, memoKey };
+  replaceResult(run, artifact.id, { ...artifact, state: 'ready', digest, memoKey });
   const waiting = await run.tx.step.findMany({ where: { artifactId: artifact.id, state: 'ready' }, select: { runId: true } });
   for (const other of waiting) run.alsoSettle.add(other.runId);
 }
@@ -68,5 +67,5 @@ export async function replaceArtifact(run: RunWork, step: WorkStep): Promise<voi
     select ${id}, project_id, kind, 'building', memo_key, memo_parts, ${prefix}, run_id, step_name from artifact where id = ${artifact.id}`;
   await run.tx.$executeRaw`update step set artifact_id = ${id} where artifact_id = ${artifact.id}`;
   changeStep(run, step, { artifact: { ...artifact, id } });
-  for (const other of run.steps) if (other.artifact?.id === artifact.id) other.artifact = { ...artifact, id };
+  replaceResult(run, artifact.id, { ...artifact, id });
 }

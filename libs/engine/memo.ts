@@ -3,7 +3,7 @@ import { type KnownInput, type MemoParts, mayReuse, memoParts, rulesOf, stepKind
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
 import { detailsColumn } from './columns.ts';
 import { writePending } from './pending-writes.ts';
-import { changeStep, emit, makesItsResult, type RunWork, type WorkArtifact, type WorkStep } from './run-work.ts';
+import { changeStep, emit, makesItsResult, type RunWork, replaceResult, type WorkArtifact, type WorkStep } from './run-work.ts';
 
 export const memoKeyOf = (parts: MemoParts): string => sha256(canonicalJson(parts));
 
@@ -98,6 +98,6 @@ export async function releaseResult(run: RunWork, step: WorkStep): Promise<void>
   const waiting = await run.tx.$queryRaw<{ runId: string }[]>`
     with given_up as (update artifact set state = 'deleting' where id = ${artifact.id} and state = 'building')
     update step set artifact_id = null where artifact_id = ${artifact.id} returning run_id as "runId"`;
-  for (const other of run.steps) if (other.artifact?.id === artifact.id) other.artifact = null;
+  replaceResult(run, artifact.id, null);
   for (const other of waiting) run.alsoSettle.add(other.runId);
 }

@@ -99,6 +99,11 @@ export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns 
   if (artifact !== undefined) step.artifact = artifact;
 }
 
+/** Updates the result of all steps of the run that have it: the step that makes it and the steps that wait for it. */
+export function replaceResult(run: Pick<RunWork, 'steps'>, artifactId: string, result: WorkArtifact | null): void {
+  for (const step of run.steps) if (step.artifact?.id === artifactId) step.artifact = result;
+}
+
 /** True when the step makes its result itself; false when it reuses one, waits for one that another step makes, or has none. */
 export function makesItsResult({ id }: Pick<RunWork, 'id'>, { name, artifact }: Pick<WorkStep, 'name' | 'artifact'>): boolean {
   return artifact?.runId === id && artifact.stepName === name;
