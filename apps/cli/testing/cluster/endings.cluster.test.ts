@@ -35,7 +35,7 @@ const myJobs = async (name: string) =>
 
 test.each([
   ['refuses its configuration', `echo no such setting; exit ${agentExit.configuration}`, {}, 'invalid_configuration', 'no such setting'],
-  ['needs more memory than its pod may use', 'x=a; while true; do x=$x$x; done', {}, 'out_of_memory', 'it used more memory'],
+  ['needs more memory than its pod may use', 'x=a; while true; do x=$x$x; done', {}, 'out_of_memory', 'exceeded the memory limit'],
   ['fails', 'echo a bug; exit 1', {}, 'program_failed', 'a bug'],
 ])('an attempt that %s fails its step at once, with the cause and the last output', async (_, script, change, code, words) => {
   const one = await open(script, change);
