@@ -9,7 +9,7 @@ import {
   type StepState,
   type StopCause,
 } from '@cairn/contract';
-import { exhaustedCause, type FailureCounts } from './retry-policy.ts';
+import { exhaustedCause, type FailureCounts } from './failure-table.ts';
 
 export type AttemptBrief = { id: string; state: AttemptState };
 

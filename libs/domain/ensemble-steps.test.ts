@@ -144,7 +144,7 @@ describe('a step rerank of a graph', () => {
         ...{ weights: { a: 1 }, references: 'full', rerank: { mode: 'after_merge' } },
         inputs: { ...features('a'), lists: 'prepare', 'references.a': { model: 'a' } },
       },
-      'the step together reads the list "full", but prepare makes only',
+      'the step together reads the list "full", but prepare.lists makes only',
     ],
     [{ weights: { a: 1 }, inputs: { ...features('a'), 'query.a': 'prepare' } }, 'which makes lists; it must be features'],
   ])('refuses %j', (step, message) => {

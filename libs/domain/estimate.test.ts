@@ -1,8 +1,8 @@
-import { knownCounts, type Recipe, recipe as recipeSchema, type StageInput } from '@cairn/contract';
+import { knownCounts, type Recipe, recipe as recipeSchema, type StageInput, stepSettings } from '@cairn/contract';
 import { expect, test } from 'vitest';
-import { describeSplit } from './describe-split.ts';
-import { estimateStep, type GpuFigures } from './estimate.ts';
+import { describeSplit, estimateStep, type GpuFigures, loaderBytes } from './estimate.ts';
 import { expandRecipe } from './expand-recipe.ts';
+import measured from './gpu-figures.json' with { type: 'json' };
 
 const clean = { rows: 1_580_470, classes: 81_313 };
 
@@ -97,4 +97,66 @@ test('an optimizer step says how it is composed and what another number of GPUs 
   );
   expect(split({ ranks: 2 })).toContain('1024 images per step (2 ranks x 128 x 4 batches accumulated)');
   expect(split({ sampler: 'gld' })).toContain('another number of ranks draws other rows');
+});
+
+const settings = {
+  from: 'init',
+  list: 'clean',
+  imageSize: 512,
+  epochs: 1,
+  learningRate: 0.1,
+  batch: 64,
+  ranks: 8,
+  model: { backbone: 'resnet18' },
+};
+const stageLoadedBy = (loaderWorkers: number) => ({
+  kind: 'train' as const,
+  settings: stepSettings.train.parse({ ...settings, loaderWorkers }),
+});
+
+test('each loader of a stageLoadedBy keeps two prefetched batches in shared memory, twice', () => {
+  expect(loaderBytes(stageLoadedBy(4))).toBe(8 * 4 * 2 * 64 * 2 * 512 * 512 * 3);
+});
+
+test('a stageLoadedBy that loads in its ranks keeps nothing there, nor do other steps', () => {
+  expect(loaderBytes(stageLoadedBy(0))).toBe(0);
+  expect(loaderBytes({ kind: 'search', settings: stepSettings.search.parse({}) })).toBe(0);
+});
+
+type Training = {
+  backbone: string;
+  imageSize: number;
+  batch: number;
+  precision: 'fp32' | 'fp16' | 'bf16';
+  channelsLast: boolean;
+  classes: number;
+  /** Per second of the time in which the GPU had its images. */
+  computeImagesPerSecond: number;
+  peakBytes: number;
+};
+const gib = 2 ** 30;
+
+test('an estimate is within a factor of 1.5 in time and 20 % in memory of the newest measurement, if one exists', () => {
+  const rows = 10_000;
+  for (const training of measured.trainings as readonly Training[]) {
+    const { backbone, imageSize, batch, precision, channelsLast, classes, computeImagesPerSecond, peakBytes } = training;
+    const recipe = recipeSchema.parse({
+      name: 'measured',
+      model: { backbone },
+      stages: { one: { from: 'init', list: 'clean', imageSize, epochs: 1, learningRate: 0.001, batch, ranks: 1, precision, channelsLast } },
+      export: { stage: 'one', imageSize },
+      extract: { index: { list: 'index' }, query: { list: 'query' } },
+      register: { model: 'measured' },
+    });
+    const plan = expandRecipe(recipe);
+    const step = plan.find(({ name }) => name === 'one');
+    const estimate = step === undefined ? null : estimateStep(step, plan, { clean: { rows, classes } });
+    const images = Math.floor(rows / batch) * batch;
+    const timeRatio = ((estimate?.gpuHours ?? 0) * 3600) / (images / computeImagesPerSecond);
+    // The allocator does not count CUDA's context, for which the estimate has 1 GiB.
+    const memoryRatio = ((estimate?.gpuMemoryGib ?? 0) * gib) / (peakBytes + gib);
+    const name = `${backbone} at ${imageSize} px in ${precision}, channels last: ${channelsLast}`;
+    expect(Math.abs(Math.log(timeRatio)), `${name}: time, ratio ${timeRatio}`).toBeLessThan(Math.log(1.5));
+    expect(Math.abs(memoryRatio - 1), `${name}: memory, ratio ${memoryRatio}`).toBeLessThan(0.2);
+  }
 });

@@ -1,4 +1,4 @@
-import type { ModelSettings, StepEstimate, StepSettings, TrainSettings } from '@cairn/contract';
+import type { KindAndSettings, ModelSettings, StepEstimate, StepSettings, TrainSettings } from '@cairn/contract';
 // Counted by docker/trainer/tests/backbone_costs.py, whose test compares: one image of 256 px.
 import costs from './backbone-costs.json' with { type: 'json' };
 // Written by `npm run gpu -- report`; empty until a GPU has been measured.
@@ -13,7 +13,7 @@ export type ListCounts = { rows: number; classes: number | null; source?: string
  * fp16 without compilation, for ResNet-101, SE-ResNet-101, ResNeXt-101 and ResNeSt-101 and -269 (33 to 45 x 10^12). In 32 bits: a third of
  * that, an assumption.
  */
-export const assumedFlops = { fp32: 12e12, fp16: 35e12, bf16: 35e12 } as const;
+const assumedFlops = { fp32: 12e12, fp16: 35e12, bf16: 35e12 } as const;
 
 /** Measurements on a GPU, by network. */
 export type GpuFigures = {
@@ -25,7 +25,7 @@ export type GpuFigures = {
    */
   networks: Readonly<Record<string, Readonly<Record<string, { flops: number; kept: number }>>>>;
 };
-export const gpuFigures: GpuFigures = measured;
+const gpuFigures: GpuFigures = measured;
 
 /** The key of a measurement: the memory format changes both speed and memory. */
 export function figureName(precision: TrainSettings['precision'], isChannelsLast: boolean): string {
@@ -96,7 +96,7 @@ function exportOf(step: StepPlan, plan: readonly StepPlan[]): StepSettings['expo
 const unknown = (basis: string): StepEstimate => ({ gpuHours: null, gpuMemoryGib: null, basis });
 
 /** The cost of training on one GPU, in parts that can be compared with a measurement. */
-export type TrainingCost = {
+type TrainingCost = {
   /** Floating-point operations of one image, forward and backward. */
   flops: number;
   weights: number;
@@ -203,3 +203,33 @@ const count = (value: number): string => value.toLocaleString('en-US');
 const giga = (value: number): string => (value / 1e9).toPrecision(3);
 const mega = (value: number): string => (value / 1e6).toPrecision(3);
 const tera = (flops: number, precision: string): string => `${Number((flops / 1e12).toPrecision(3))} TFLOP/s (${precision})`;
+
+const dependence = {
+  softmax: 'the images of a step do not depend on the ranks',
+  gld: 'each rank draws its own rows, so another number of ranks draws other rows',
+  id_uniform: 'each rank goes through all landmarks in its own order',
+} as const satisfies Record<TrainSettings['sampler'], string>;
+
+/** How an optimizer step of a stage is split over GPUs, and what changes with their number: batch, learning rate, batch norms, draws. */
+export function describeSplit({ batch, ranks, effectiveBatch, learningRate, sampler }: TrainSettings): string {
+  const images = effectiveBatch ?? batch * ranks;
+  const parts = images / (batch * ranks);
+  const madeOf = `${images} images per step (${ranks} ranks x ${batch}${parts > 1 ? ` x ${parts} batches accumulated` : ''}), learning rate ${learningRate}`;
+  return `${madeOf}; both stay the same with other ranks; batch norms see the ${batch} images of one rank; ${dependence[sampler]}`;
+}
+
+/** Batches that each loader process of PyTorch prepares ahead. */
+const prefetchFactor = 2;
+/** A batch is collated while the previous one is copied out. */
+const copies = 2;
+const channels = 3;
+
+/**
+ * Bytes of decoded images that the loader processes of one attempt keep in shared memory; 0 where there are none. Computed when a run is
+ * submitted and stored with the step: an executor sizes /dev/shm by it and needs a machine with that much memory.
+ */
+export function loaderBytes(step: KindAndSettings): number {
+  if (step.kind !== 'train') return 0;
+  const { ranks, loaderWorkers, batch, imageSize } = step.settings;
+  return ranks * loaderWorkers * prefetchFactor * copies * batch * imageSize ** 2 * channels;
+}

@@ -1,10 +1,5 @@
 import {
   CairnError,
-  checkRerank,
-  type ExternalInput,
-  type GraphStep,
-  type KindAndSettings,
-  kindAndSettings,
   type ListName,
   type ModelSettings,
   ownValue,
@@ -13,10 +8,19 @@ import {
   type Recipe,
   settingPathText,
   type TrainSettings,
-  type WeightsContent,
 } from '@cairn/contract';
 import { ensembleSteps, memberOf } from './ensemble-steps.ts';
-import { rulesOf, stepKinds } from './step-kinds.ts';
+import {
+  checkInputs,
+  checkStage,
+  graphPlan,
+  inOrder,
+  type ListRead,
+  listsScored,
+  refuseListsNotMade,
+  refuseSameNames,
+  withNeeds,
+} from './graph-steps.ts';
 import type { StepInputs, StepNeed, StepPlan, StepWant } from './step-plan.ts';
 
 /**
@@ -47,7 +51,7 @@ export function expandRecipe(recipe: Recipe, until: readonly string[] | undefine
   const hasOwnLists = Object.hasOwn(recipe.steps, 'prepare');
   const steps = [...(hasOwnLists ? [] : [prepare]), ...pipelines, ...together, ...graph];
   refuseSameNames(steps);
-  for (const step of steps) checkInputs(step, steps);
+  for (const step of steps) checkInputs(step, steps, hasOwnLists ? 'steps.prepare.lists' : 'prepare.lists');
   const ordered = inOrder(steps);
   const wanted = until ?? ordered.map(({ name }) => name).filter((name) => name !== 'prepare' || isWhole(recipe));
   return withNeeds(ordered, wanted);
@@ -62,7 +66,7 @@ function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepP
   const at = placeOf(model);
   const { nameOf } = at;
   checkStages(pipeline, at);
-  refuseListsNotMade(recipe, pipeline, at);
+  checkLists(recipe, pipeline, at);
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
   const steps: StepPlan[] = pipeline.model === undefined ? [] : trainedSteps(pipeline, pipeline.model, at);
   const has = (extraction: string) => Object.hasOwn(pipeline.extract, extraction);
@@ -148,36 +152,27 @@ const placeOf = (model: string): Place => ({
 
 const settingAt = ({ path }: Place, ...parts: string[]): string => settingPathText([...path, ...parts]);
 
-/** A step that reads a list which prepare does not make would fail only when the steps before it are done, days later. */
-function refuseListsNotMade({ prepare, steps }: Recipe, { stages, extract, search, evaluate }: Pipeline, at: Place): void {
+/** The lists that a pipeline reads are made, and its evaluation scores the queries of the list that it extracts. */
+function checkLists({ prepare, steps }: Recipe, { stages, extract, search, evaluate }: Pipeline, at: Place): void {
   const evaluates = search !== null && evaluate !== null && Object.hasOwn(extract, 'index') && Object.hasOwn(extract, 'query');
   const own = ownValue(steps, 'prepare');
-  const made = own?.kind === 'prepare' ? own.lists : prepare.lists;
+  const [made, setting] = own?.kind === 'prepare' ? [own.lists, 'steps.prepare.lists'] : [prepare.lists, 'prepare.lists'];
+  const readAt = (list: ListName, ...path: string[]): ListRead => ({ list, where: `${settingAt(at, ...path, 'list')} is "${list}"` });
   const reads = [
-    ...Object.entries(stages).flatMap(([name, { list, evaluate: when }]) => [
-      { list, where: `${settingAt(at, 'stages', name, 'list')} is "${list}"` },
-      ...(when === 'none' ? [] : (['query', 'index'] as const)).map((scored) => ({
-        list: scored,
-        where: `${settingAt(at, 'stages', name, 'evaluate')} is "${when}", which scores "${scored}"`,
-      })),
+    ...Object.entries(stages).flatMap(([name, stage]) => [
+      readAt(stage.list, 'stages', name),
+      ...listsScored(stage, settingAt(at, 'stages', name)),
     ]),
-    ...Object.entries(extract).map(([name, { list }]) => ({ list, where: `${settingAt(at, 'extract', name, 'list')} is "${list}"` })),
+    ...Object.entries(extract).map(([name, { list }]) => readAt(list, 'extract', name)),
     ...(evaluates ? [{ list: 'query' as const, where: `the step ${at.nameOf('evaluate')} scores "query"` }] : []),
   ];
-  for (const { list, where } of reads) refuseListNotMade(list, where, made, 'prepare.lists');
+  refuseListsNotMade(reads, made, setting);
   const query = ownValue(extract, 'query');
   if (evaluates && query !== undefined && query.list !== 'query')
     throw new CairnError(
       'invalid_setting',
       `${settingAt(at, 'extract', 'query', 'list')} is "${query.list}", but the step ${at.nameOf('evaluate')} scores the list query`,
     );
-}
-
-function refuseListNotMade(list: ListName, where: string, made: readonly ListName[], setting: string): void {
-  if (made.includes(list)) return;
-  throw new CairnError('invalid_setting', `${where}, but ${setting} makes only ${made.join(', ')}`, {
-    details: { remedy: `Let it be made too: --set '${setting}=${JSON.stringify([...made, list])}'.` },
-  });
 }
 
 /** What is exported: the checkpoint of a stage, or an imported model. */
@@ -238,148 +233,4 @@ function checkStages({ stages, extract }: Pipeline, at: Place): void {
       );
     checkStage(settings, stageAt());
   }
-}
-
-/** What one setting of a stage says of another. */
-function checkStage(settings: Omit<TrainSettings, 'from' | 'weights'>, where: string): void {
-  const { batch, ranks, effectiveBatch, epochs, lastEpoch, sampler, imagesPerId } = settings;
-  const refuse = (what: string) => {
-    throw new CairnError('invalid_setting', `${where}.${what}`);
-  };
-  const atOnce = batch * ranks;
-  if (effectiveBatch !== null && effectiveBatch % atOnce !== 0)
-    refuse(
-      `effectiveBatch is ${effectiveBatch}; it must be a multiple of batch x ranks, ${batch} x ${ranks} = ${atOnce}, or null for a step of ` +
-        'batch x ranks images, whatever the learning rate was chosen for',
-    );
-  if (lastEpoch !== null && lastEpoch > epochs) refuse(`lastEpoch is ${lastEpoch}, but the stage has ${epochs} epochs`);
-  if (sampler === 'id_uniform' && batch % imagesPerId !== 0)
-    refuse(`batch is ${batch}; the sampler id_uniform needs a multiple of imagesPerId, ${imagesPerId}`);
-}
-
-// Graphs -----------------------------------------------------------------------------------------------------------------
-
-function graphPlan(name: string, step: GraphStep): StepPlan {
-  const needs: StepNeed[] = [];
-  const wants: StepWant[] = [];
-  for (const [role, input] of Object.entries(step.inputs)) {
-    if (typeof input === 'string') needs.push({ role, step: input });
-    else wants.push({ role, input, setting: settingPathText(['steps', name, 'inputs', role]), contents: contentsOf(role) });
-  }
-  return { name, needs, wants, ...kindAndSettingsOf(name, step) };
-}
-
-const contentsOf = (role: string): readonly WeightsContent[] => (role === 'weights' ? ['backbone', 'model'] : ['model']);
-
-function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
-  if (step.kind !== 'train') {
-    const { kind, inputs: _, ...settings } = step;
-    return kindAndSettings.parse({ kind, settings });
-  }
-  const { kind, inputs, ...settings } = step;
-  checkStage(settings, settingPathText(['steps', name]));
-  const { start, weights } = inputs;
-  if (start !== undefined && weights !== undefined)
-    throw new CairnError(
-      'invalid_setting',
-      `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
-    );
-  // What the trainer is told: that it starts from something. What that is, the input says.
-  const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
-  return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
-}
-
-/** How an input from outside is called in sentences and lists. */
-export function nameOfInput(input: ExternalInput | string): string {
-  if (typeof input === 'string') return input;
-  if ('weights' in input) return input.weights;
-  if ('model' in input) return input.model;
-  return 'run' in input ? `${input.step} of ${input.run}` : input.artifact;
-}
-
-// All steps --------------------------------------------------------------------------------------------------------------
-
-function refuseSameNames(steps: readonly StepPlan[]): void {
-  const seen = new Set<string>();
-  for (const { name } of steps) {
-    if (seen.has(name)) throw new CairnError('invalid_setting', `two steps are named "${name}"; rename the one in \`steps\``);
-    seen.add(name);
-  }
-}
-
-/** Each input is there, of a role and a kind that the step takes, and names a list that is made. */
-function checkInputs(step: StepPlan, steps: readonly StepPlan[]): void {
-  const { inputs } = rulesOf(step);
-  if (step.kind === 'rerank') checkRerank(step.settings.rerank);
-  const where = (role: string) => `the input ${role} of the step ${step.name}`;
-  for (const { role } of [...step.needs, ...step.wants])
-    if (!Object.hasOwn(inputs, role))
-      throw new CairnError(
-        'invalid_setting',
-        `${where(role)}: a step of the kind ${step.kind} takes ${Object.keys(inputs).join(', ') || 'no inputs'}`,
-      );
-  for (const [role, { required }] of Object.entries(inputs))
-    if (required && ![...step.needs, ...step.wants].some((input) => input.role === role))
-      throw new CairnError('invalid_setting', `the step ${step.name} (${step.kind}) needs an input ${role}`);
-  for (const { role, step: name } of step.needs) {
-    const source = steps.find((candidate) => candidate.name === name);
-    if (source === undefined)
-      throw new CairnError(
-        'invalid_setting',
-        `${where(role)} is "${name}", but there is no such step; the steps are ${steps.map((one) => one.name).join(', ')}`,
-      );
-    const { makes } = stepKinds[source.kind];
-    const accepted = ownValue(inputs, role)?.kinds ?? [];
-    if (!accepted.includes(makes))
-      throw new CairnError(
-        'invalid_setting',
-        `${where(role)} is the step ${name}, which makes ${makes}; it must be ${accepted.join(' or ')}`,
-      );
-    const reading = rulesOf(step).reads(role);
-    if (source.kind !== 'prepare' || typeof reading !== 'object') continue;
-    for (const list of reading.lists) {
-      const wanted = list === 'ground_truth' ? 'query' : list;
-      if (!source.settings.lists.some((made) => made === wanted))
-        throw new CairnError(
-          'invalid_setting',
-          `the step ${step.name} reads the list "${wanted}", but ${name} makes only ${source.settings.lists.join(', ')}`,
-        );
-    }
-  }
-}
-
-/** The steps so that each comes after what it needs, else in the order of the recipe. */
-function inOrder(steps: readonly StepPlan[]): StepPlan[] {
-  const ordered: StepPlan[] = [];
-  const done = new Set<string>();
-  const rest = [...steps];
-  while (rest.length > 0) {
-    const index = rest.findIndex((step) => step.needs.every((need) => done.has(need.step)));
-    const next = rest.splice(index, 1)[0];
-    if (index === -1 || next === undefined)
-      throw new CairnError(
-        'invalid_setting',
-        `${steps
-          .filter(({ name }) => !done.has(name))
-          .map(({ name }) => name)
-          .join(', ')} need each other in a circle`,
-      );
-    ordered.push(next);
-    done.add(next.name);
-  }
-  return ordered;
-}
-
-function withNeeds(steps: readonly StepPlan[], wanted: readonly string[]): StepPlan[] {
-  const kept = new Set<string>();
-  const keep = (name: string): void => {
-    const step = steps.find((candidate) => candidate.name === name);
-    if (step === undefined)
-      throw new CairnError('invalid_setting', `until names "${name}", but the steps are ${steps.map((one) => one.name).join(', ')}`);
-    if (kept.has(name)) return;
-    kept.add(name);
-    for (const need of step.needs) keep(need.step);
-  };
-  for (const name of wanted) keep(name);
-  return steps.filter(({ name }) => kept.has(name));
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { failureSignal } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
-import { assess, type FailureRow, failureTable, retryBudgets } from './index.ts';
+import { assess, exhaustedCause, type FailureRow, failureTable, retryBudgets, retryDelayMs } from './index.ts';
 
 const began = 1_000_000;
 const finding = (signal: keyof typeof failureTable, message = '') => ({ signal, since: began, message });
@@ -70,5 +70,17 @@ describe('assess', () => {
   test('a preemption costs no retries', () => {
     const { failure } = assess(finding('preempted'), after(0));
     expect(retryBudgets[failure.cause].retries).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('the retry policy', () => {
+  test('allows a few retries for infrastructure failures, none for user errors, and any number for preemptions', () => {
+    expect(exhaustedCause({ infrastructure: 5, preemption: 500 })).toBeNull();
+    expect(exhaustedCause({ infrastructure: 6 })).toBe('infrastructure');
+    expect(exhaustedCause({ user: 1 })).toBe('user');
+  });
+
+  test('doubles the delay each time, up to a limit', () => {
+    expect([1, 2, 3, 30].map((nth) => retryDelayMs('infrastructure', nth))).toEqual([250, 500, 1000, 60_000]);
   });
 });

@@ -1,11 +1,9 @@
 export * from './admit.ts';
 export * from './advance.ts';
-export * from './describe-split.ts';
 export * from './estimate.ts';
 export * from './expand-recipe.ts';
 export * from './failure-table.ts';
-export * from './loader-bytes.ts';
+export { nameOfInput } from './graph-steps.ts';
 export * from './memo.ts';
-export * from './retry-policy.ts';
 export * from './step-kinds.ts';
 export * from './step-plan.ts';

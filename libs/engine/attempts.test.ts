@@ -1,18 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type FinishRequest, oldestProtocol, protocol, type ReportItem, type StoredFile, stepVersions } from '@cairn/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  acquireLead,
-  attemptGone,
-  attemptsToQueue,
-  createAttempts,
-  drainOutbox,
-  finalizationFailed,
-  pendingFinalization,
-  recordFindings,
-  releaseLead,
-  stepsToFinalize,
-} from './index.ts';
+import { attemptGone, createAttempts, recordFindings } from './index.ts';
 import { ada, type Harness, openEngineHarness } from './testing/engine-harness.ts';
 
 let harness: Harness;
@@ -36,7 +25,6 @@ async function atExtraction(): Promise<string> {
 }
 const now = () => new Date().toISOString();
 const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed' } as const;
-const claim = (attempt: string, holding: number[] = []) => harness.engine.claimShard(attempt, 1, { holding });
 const attemptRow = (id: string) => harness.prisma.attempt.findUniqueOrThrow({ where: { id } });
 
 describe('an attempt', () => {
@@ -253,136 +241,6 @@ describe('an attempt', () => {
   });
 });
 
-describe('shards', () => {
-  it('are each leased to one attempt and counted when committed', async () => {
-    const runId = await atExtraction();
-    const attempts = await harness.startAttempts(runId, 'extract_index', 2);
-    const claims = await Promise.all(attempts.map((attempt) => claim(attempt)));
-    expect(new Set(claims.map((claim) => claim.shard?.index)).size).toBe(2);
-    expect(
-      await harness.prisma.shard.findMany({
-        where: { step: { runId, name: 'extract_index' } },
-        orderBy: { index: 'asc' },
-        select: { fromRow: true, count: true },
-      }),
-    ).toEqual([
-      { fromRow: 0, count: 3 },
-      { fromRow: 3, count: 3 },
-      { fromRow: 6, count: 3 },
-    ]);
-    for (const attempt of attempts) await harness.commitAll(attempt);
-    expect(await harness.step(runId, 'extract_index')).toMatchObject({ shardsCommitted: 3, rows: 9, rejected: 0 });
-    expect((await claim(attempts[0] ?? '')).done).toBe(true);
-  });
-
-  it('are leased one by one to a worker with several GPUs, and are handed out first again after it lost them', async () => {
-    const runId = await atExtraction();
-    const [worker = '', other = ''] = await harness.startAttempts(runId, 'extract_index', 2);
-    const indexOf = async (attempt: string, holding: number[]) => (await claim(attempt, holding)).shard?.index ?? null;
-    expect(await indexOf(worker, [])).toBe(0);
-    expect(await indexOf(worker, [0])).toBe(1);
-    await harness.engine.releaseShard(worker, 1, 0);
-    // The process restarted, or an answer was lost: first the shard that it holds, then the free one.
-    expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 1 });
-    expect((await claim(worker, [1])).shard).toMatchObject({ index: 0, tries: 2 });
-    expect(await indexOf(worker, [0, 1])).toBe(2);
-    expect(await claim(worker, [0, 1, 2])).toMatchObject({ shard: null, done: false });
-    expect(await indexOf(other, [])).toBeNull();
-  });
-
-  it('become free when their attempt is gone, and its late commit is rejected', async () => {
-    const runId = await atExtraction();
-    const [first = ''] = await harness.startAttempts(runId, 'extract_query');
-    const { shard } = await claim(first);
-    await attemptGone(harness.ctx, harness.lead, { id: first, runId, generation: 1 }, gone);
-    const commit = { rows: 2, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
-    await expect(harness.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
-    const [second = ''] = await harness.startAttempts(runId, 'extract_query');
-    expect((await claim(second)).shard).toMatchObject({ index: 0, tries: 2 });
-  });
-
-  it('cannot be committed by an attempt that no longer holds them, or with counts that do not add up', async () => {
-    const runId = await atExtraction();
-    const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
-    const { shard } = await claim(a);
-    const commit = { rows: 3, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
-    await expect(harness.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
-    await expect(harness.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
-      code: 'invalid_request',
-    });
-    await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
-    await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
-    expect((await harness.step(runId, 'extract_index')).shardsCommitted).toBe(1);
-  });
-
-  it('fail the step when too many images are unreadable', async () => {
-    const runId = await atExtraction();
-    const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
-    await harness.commitAll(attempt, 1);
-    expect(await harness.step(runId, 'extract_index')).toMatchObject({ failures: { data: 1 }, failure: { code: 'too_many_bad_images' } });
-    await harness.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'stopped' });
-    expect(await harness.step(runId, 'extract_index')).toMatchObject({ state: 'failed', failure: { code: 'too_many_bad_images' } });
-  });
-
-  it('of a silent attempt go to another only after their lease expired', async () => {
-    const runId = await atExtraction();
-    const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
-    for (let index = 0; index < 3; index += 1) {
-      const { shard } = await claim(index === 0 ? a : b);
-      if (index > 0)
-        await harness.engine.commitShard(b, 1, shard?.index ?? 0, {
-          rows: 3,
-          rejected: 0,
-          files: [],
-          idsSha256: null,
-          seconds: { read: 0, decode: 0, infer: 0, write: 0 },
-        });
-    }
-    await harness.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
-    expect((await claim(b)).shard).toBeNull();
-    await harness.prisma.attempt.update({ where: { id: a }, data: { contact: 'silent' } });
-    expect((await claim(b)).shard).toMatchObject({ tries: 2 });
-  });
-});
-
-describe('after a crash', () => {
-  it('an outbox entry stays until it was delivered', async () => {
-    const runId = await freshRun();
-    await drainOutbox(harness.ctx, async () => undefined, 10_000);
-    const { id, pool } = await harness.step(runId, 'first');
-    await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
-    await expect(drainOutbox(harness.ctx, () => Promise.reject(new Error('the queue is down')), 10_000)).rejects.toThrow(
-      'the queue is down',
-    );
-    const entries: unknown[] = [];
-    expect(await drainOutbox(harness.ctx, async (taken) => void entries.push(...taken), 10_000)).toBe(1);
-    expect(entries).toMatchObject([{ queue: 'launch', generation: 1 }]);
-  });
-
-  it('an emptied queue is refilled', async () => {
-    const runId = await freshRun();
-    const { id, pool } = await harness.step(runId, 'first');
-    await createAttempts(harness.ctx, harness.lead, runId, id, pool, 1);
-    await drainOutbox(harness.ctx, async () => undefined, 10_000);
-    expect((await attemptsToQueue(harness.ctx, 0)).map((entry) => entry.queue)).toContain('launch');
-  });
-
-  it('a step is finalized although the request was lost', async () => {
-    const runId = await freshRun();
-    const [attempt = ''] = await harness.startAttempts(runId, 'first');
-    await harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [harness.file('checkpoint.pt', attempt)], details: {} });
-    const { id, generation } = await harness.step(runId, 'first');
-    expect(await stepsToFinalize(harness.ctx)).toContainEqual({ stepId: id, generation });
-    const finalization = await pendingFinalization(harness.ctx, id, generation);
-    if (!finalization) throw new Error('no finalization is pending');
-    await finalizationFailed(harness.ctx, finalization, { cause: 'infrastructure', code: 'corrupt_artifact', message: 'the copy differs' });
-    expect(await harness.step(runId, 'first')).toMatchObject({ state: 'ready', generation: 2 });
-    expect(await pendingFinalization(harness.ctx, id, generation)).toBeNull();
-    await harness.play(runId, 'first');
-    expect((await harness.step(runId, 'first')).state).toBe('succeeded');
-  });
-});
-
 describe('garbage', () => {
   it('is what nothing refers to; a dry run only lists it', async () => {
     const runId = await freshRun();
@@ -411,23 +269,5 @@ describe('garbage', () => {
     expect(logPrefixes).toContain(`logs/${cancelled}/`);
     expect(logPrefixes).not.toContain(`logs/${kept}/`);
     expect(harness.removed).toContain(`logs/${cancelled}/`);
-  });
-});
-
-describe('the lead', () => {
-  it('is held by one controller, expires, and rejects the writes of its previous holder', async () => {
-    const runId = await freshRun();
-    const { id, pool } = await harness.step(runId, 'first');
-    expect(await acquireLead(harness.prisma, 'other', 60_000)).toBeNull();
-    await releaseLead(harness.prisma, harness.lead);
-    const other = await acquireLead(harness.prisma, 'other', 60_000);
-    expect(other?.epoch).toBe(harness.lead.epoch + 1);
-    await expect(createAttempts(harness.ctx, harness.lead, runId, id, pool, 1)).rejects.toMatchObject({ code: 'superseded' });
-    expect((await harness.step(runId, 'first')).state).toBe('ready');
-    if (!other) return;
-    await releaseLead(harness.prisma, other);
-    harness.lead = (await acquireLead(harness.prisma, 'test', 60_000)) ?? harness.lead;
-    // A holder that slept past the expiry returns under the same name with another epoch.
-    expect(harness.lead.epoch).toBe(other.epoch + 1);
   });
 });

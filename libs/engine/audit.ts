@@ -1,6 +1,6 @@
 import { Prisma, type Transaction } from '@cairn/db';
+import { toJson } from './columns.ts';
 import type { Actor } from './engine.ts';
-import { toJson } from './json.ts';
 
 /** The audited action: the resource and the verb. */
 export type AuditAction =

@@ -11,6 +11,7 @@ import {
   stopCause,
   storedFile,
 } from '@cairn/contract';
+import type { Prisma } from '@cairn/db';
 import type { MemoParts } from '@cairn/domain';
 import { z } from 'zod';
 
@@ -41,3 +42,6 @@ export const memoPartsColumn: z.ZodType<MemoParts> = z.object({
   inputs: z.record(z.string(), z.string()),
   source: z.string().nullable(),
 });
+
+/** A value in the form of a JSON column: what JSON cannot express (undefined fields, Maps) is omitted. */
+export const toJson = (value: unknown): Prisma.InputJsonValue => JSON.parse(JSON.stringify(value));

@@ -1,15 +1,12 @@
-import { finishAttempt } from './attempts/finish.ts';
+import { finishAttempt, startAttempt } from './attempts/lifecycle.ts';
 import { report } from './attempts/report.ts';
 import { claimShard, commitShard, releaseShard } from './attempts/shards.ts';
 import { attemptSpec } from './attempts/spec.ts';
-import { startAttempt } from './attempts/start.ts';
-import { cancelRun } from './cancel.ts';
-import type { EngineContext } from './context.ts';
-import type { Engine } from './engine.ts';
+import { cancelRun, retryRun } from './cancel-and-retry.ts';
+import type { Engine, EngineContext } from './engine.ts';
 import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { planRun } from './plan.ts';
-import { retryRun } from './retry.ts';
 import { submitRun } from './submit.ts';
 
 /** Binds the commands of people and attempts to their context. */

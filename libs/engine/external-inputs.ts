@@ -2,7 +2,7 @@ import { type ArtifactKind, CairnError, type ExternalInput, type ModelSettings }
 import { nameOfInput, rulesOf, type StepPlan, type StepWant } from '@cairn/domain';
 import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
-import type { EngineContext } from './context.ts';
+import type { EngineContext } from './engine.ts';
 
 /** An input from outside a run, as of the submission. `digest` is that of the artifact, or for imported weights that of their file. */
 export type ExternalSource = { name: string; artifactId: string; digest: string; details: unknown };

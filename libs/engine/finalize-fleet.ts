@@ -1,12 +1,10 @@
 import { CairnError, type FailureView, maxListedFiles, type StagedFilesPage, sha256Hex, stagedShardsPerPage } from '@cairn/contract';
 import { rulesOf } from '@cairn/domain';
 import { z } from 'zod';
-import { recordFailure } from './attempts/failure.ts';
-import { liveAttempt } from './attempts/live-attempt.ts';
-import { artifactFilesColumn, filesColumn } from './columns.ts';
-import type { EngineContext } from './context.ts';
-import { toJson } from './json.ts';
-import { makeReady, replaceArtifact } from './make-ready.ts';
+import { liveAttempt, recordFailure } from './attempts/lifecycle.ts';
+import { artifactFilesColumn, filesColumn, toJson } from './columns.ts';
+import type { EngineContext } from './engine.ts';
+import { makeReady, replaceArtifact } from './finalize.ts';
 import { readInputs } from './memo.ts';
 import { changeStep, emit, enqueue, type RunWork, type WorkStep } from './run-work.ts';
 

@@ -2,8 +2,7 @@ import { artifactKind, endedStepStates, type GcResult } from '@cairn/contract';
 import { inTransaction, Prisma } from '@cairn/db';
 import { logsPrefix, stagingPrefix } from './attempts/spec.ts';
 import { audit } from './audit.ts';
-import type { EngineContext } from './context.ts';
-import type { Actor } from './engine.ts';
+import type { Actor, EngineContext } from './engine.ts';
 
 /** Removes everything below a prefix of the object store and returns the bytes freed. */
 export type RemovePrefix = (prefix: string) => Promise<number>;

@@ -1,8 +1,7 @@
 export { stagingPrefix } from './attempts/spec.ts';
 export { type AuditChange, audit } from './audit.ts';
-export { defaultLimits, type EngineContext, type EngineLimits } from './context.ts';
 export { createEngine } from './create-engine.ts';
-export type { Actor, Engine } from './engine.ts';
+export { type Actor, defaultLimits, type Engine, type EngineContext, type EngineLimits } from './engine.ts';
 export {
   artifactReady,
   dropStaging,
@@ -12,8 +11,18 @@ export {
   pendingFinalization,
   stepsToFinalize,
 } from './finalize.ts';
-export { beginLaunch, createAttempts, recordLaunchFailure, recordPlace, shrink } from './leader/launch.ts';
-export { acquireLead, assertLead, type Leadership, releaseLead } from './leader/leadership.ts';
+export {
+  attemptsToQueue,
+  beginLaunch,
+  createAttempts,
+  drainOutbox,
+  type OutboxEntry,
+  recordLaunchFailure,
+  recordPlace,
+  shrink,
+  unsettledRuns,
+} from './leader/launch.ts';
+export { acquireLead, assertLead, type Leadership, type PoolRecord, recordPools, recordRoom, releaseLead } from './leader/leadership.ts';
 export {
   attemptGone,
   type FindingChange,
@@ -23,7 +32,5 @@ export {
   type WatchedAttempt,
   watchedAttempts,
 } from './leader/observe.ts';
-export { attemptsToQueue, drainOutbox, type OutboxEntry, unsettledRuns } from './leader/outbox.ts';
-export { type PoolRecord, recordPools, recordRoom } from './leader/pools.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
 export { settleRun } from './with-run.ts';

@@ -1,8 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CairnError, type Recipe, recipe as recipeSchema } from '@cairn/contract';
+import { isDeepStrictEqual } from 'node:util';
+import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest, settingPath, settingPathText } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { parse, stringify } from 'yaml';
+import type { EngineContext } from './engine.ts';
 import { referenceConfigurations, referenceRecipes } from './recipes/reference.ts';
 
 export type BuiltinRecipe = { recipe: Recipe; yaml: string };
@@ -47,4 +49,87 @@ function builtin(yaml: string, source: string): BuiltinRecipe {
   const parsed = recipeSchema.safeParse(parse(yaml));
   if (!parsed.success) throw new CairnError('internal', `the built-in recipe ${source} is invalid: ${parsed.error.message}`);
   return { recipe: parsed.data, yaml };
+}
+
+/**
+ * The recipe of a submission with its overrides applied and checked.
+ *
+ * @throws CairnError `unknown_recipe` and `unknown_setting` (both with the nearest name), `invalid_setting`
+ */
+export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, request: Pick<SubmitRequest, 'recipe' | 'set'>): Recipe {
+  const recipe = typeof request.recipe === 'string' ? findRecipe(recipes, request.recipe).recipe : request.recipe;
+  const changed = structuredClone(recipe) as Record<string, unknown>;
+  const overrides = Object.entries(request.set).map(([path, value]) => ({ path: settingPath(path), value }));
+  for (const { path, value } of overrides) override(changed, path, value);
+  keepEffectiveBatch(
+    changed,
+    recipe,
+    overrides.map(({ path }) => path),
+  );
+  const parsed = recipeSchema.safeParse(changed);
+  if (parsed.success) return parsed.data;
+  const { issues } = parsed.error;
+  const errors = issues.slice(0, maxReported).map((issue) => {
+    const value = issue.code === 'invalid_value' ? issue.path.reduce<unknown>(partOf, changed) : undefined;
+    const nearest = issue.code === 'invalid_value' && typeof value === 'string' ? nearestName(value, issue.values.map(String)) : null;
+    return { path: settingPathText(issue.path), message: issue.message + didYouMean(nearest) };
+  });
+  const more = issues.length > errors.length ? `; and ${issues.length - errors.length} more` : '';
+  const messages = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
+  throw new CairnError('invalid_setting', messages + more, { details: { errors } });
+}
+
+/** Most issues that an error lists. */
+const maxReported = 20;
+
+/**
+ * When ranks or batch are overridden, keeps the number of images per optimizer step, so that the learning rate stays right: the stage
+ * accumulates the gradients of several batches. To change the step, override `effectiveBatch` too (null: batch x ranks).
+ */
+function keepEffectiveBatch(changed: Record<string, unknown>, { stages, models }: Recipe, overridden: readonly string[][]): void {
+  const ofModels = Object.entries(models).map(([model, pipeline]) => ({ at: ['models', model, 'stages'], stages: pipeline.stages }));
+  for (const { at, stages: own } of [{ at: ['stages'], stages }, ...ofModels])
+    for (const [name, { batch, ranks, effectiveBatch }] of Object.entries(own)) {
+      const isSet = (setting: string): boolean => overridden.some((path) => isDeepStrictEqual(path, [...at, name, setting]));
+      if (effectiveBatch === null && (isSet('batch') || isSet('ranks')) && !isSet('effectiveBatch'))
+        override(changed, [...at, name, 'effectiveBatch'], batch * ranks);
+    }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const partOf = (whole: unknown, key: PropertyKey): unknown => (whole as Partial<Record<PropertyKey, unknown>> | null | undefined)?.[key];
+
+/** Sets one setting by its path. Every part must exist: an override changes a recipe but cannot add to it. */
+function override(recipe: Record<string, unknown>, parts: readonly string[], value: unknown): void {
+  const path = settingPathText(parts);
+  let target = recipe;
+  parts.forEach((part, index) => {
+    if (!Object.hasOwn(target, part)) {
+      const names = Object.keys(target);
+      const here = settingPathText(parts.slice(0, index));
+      const near = nearestName(part, names);
+      const nearest = near === null ? null : settingPathText([...parts.slice(0, index), near]);
+      const found = here ? `"${here}" has` : 'The settings are';
+      throw new CairnError(
+        'unknown_setting',
+        `the recipe has no setting "${path}"${didYouMean(nearest) || '.'} ${found} ${names.join(', ')}`,
+        { details: { setting: path, ...(nearest === null ? {} : { nearest }), names } },
+      );
+    }
+    if (index === parts.length - 1) {
+      if (part === 'name' && index === 0)
+        throw new CairnError('invalid_setting', 'the name of a recipe cannot be overridden; name the run with `name`');
+      target[part] = value;
+      return;
+    }
+    const next = target[part];
+    if (!isObject(next))
+      throw new CairnError(
+        'unknown_setting',
+        `"${settingPathText(parts.slice(0, index + 1))}" is a single value and has no setting "${parts[index + 1]}"`,
+        { details: { setting: path } },
+      );
+    target = next;
+  });
 }

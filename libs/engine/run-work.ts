@@ -18,7 +18,7 @@ import {
 import type { Transaction } from '@cairn/db';
 import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
 import type { Given } from './columns.ts';
-import type { EngineContext } from './context.ts';
+import type { EngineContext } from './engine.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
 
 export type WorkAttempt = { id: string; state: AttemptState; ordinal: number; pool: string; purpose: AttemptPurpose };

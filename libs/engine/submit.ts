@@ -1,15 +1,13 @@
-import { CairnError, type Recipe, type SubmitRequest } from '@cairn/contract';
-import { inTransaction, isUniqueViolation } from '@cairn/db';
+import { CairnError, liveRunStates, type Recipe, type SubmitRequest } from '@cairn/contract';
+import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
 import { expandRecipe, loaderBytes, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
 import { audit } from './audit.ts';
 import type { Given } from './columns.ts';
-import type { EngineContext } from './context.ts';
-import type { Actor } from './engine.ts';
+import type { Actor, EngineContext } from './engine.ts';
 import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
 import type { NewStep } from './pending-writes.ts';
-import { checkRunQuotas } from './quotas.ts';
-import { resolveRecipe } from './resolve-recipe.ts';
+import { resolveRecipe } from './recipes.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
 import { settleAndWrite } from './with-run.ts';
 
@@ -172,4 +170,30 @@ async function findByKey(ctx: EngineContext, actor: Actor, idempotencyKey: strin
       details: { runId: run.id },
     },
   );
+}
+
+const live = { state: { in: liveRunStates } };
+
+/**
+ * Rejects another run when the project or its owner has as many live runs as allowed. Concurrent submissions may exceed the quota by the
+ * few that the api handles at the same time.
+ *
+ * @throws CairnError `quota_exceeded` that names the quota
+ */
+export async function checkRunQuotas(
+  { limits }: EngineContext,
+  db: PrismaClient | Transaction,
+  run: { projectId: string; owner: string },
+): Promise<void> {
+  const { projectId, owner } = run;
+  const quotas = [
+    { most: limits.ownerRuns, where: { projectId, owner }, whose: owner, setting: 'CAIRN_OWNER_RUNS' },
+    { most: limits.projectRuns, where: { projectId }, whose: `the project ${projectId}`, setting: 'CAIRN_PROJECT_RUNS' },
+  ];
+  for (const { most, where, whose, setting } of quotas) {
+    if (most === 0 || (await db.run.count({ where: { ...where, ...live } })) < most) continue;
+    throw new CairnError('quota_exceeded', `${whose} has ${most} live runs, the maximum (${setting})`, {
+      details: { setting, most },
+    });
+  }
 }

@@ -2,7 +2,7 @@ import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSetting
 import { inTransaction, type Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
-import type { EngineContext } from './context.ts';
+import type { EngineContext } from './engine.ts';
 import { writePending } from './pending-writes.ts';
 import { type RunWork, runWork } from './run-work.ts';
 import { settle } from './settle.ts';

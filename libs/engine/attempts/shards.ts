@@ -1,10 +1,9 @@
 import { CairnError, type ClaimRequest, type Hint, partFile, type ShardClaim, type ShardCommit } from '@cairn/contract';
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
-import type { EngineContext } from '../context.ts';
-import { toJson } from '../json.ts';
+import { toJson } from '../columns.ts';
+import type { EngineContext } from '../engine.ts';
 import { settleRun } from '../with-run.ts';
-import { liveAttempt } from './live-attempt.ts';
-import { refuseForeignFiles } from './staged-files.ts';
+import { liveAttempt, refuseForeignFiles } from './lifecycle.ts';
 
 /** A worker that got no shard asks again after this long. */
 const retryAfterSeconds = 1;

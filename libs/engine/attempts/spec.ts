@@ -13,8 +13,8 @@ import {
 } from '@cairn/contract';
 import { stepKinds } from '@cairn/domain';
 import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn, states } from '../columns.ts';
-import type { EngineContext } from '../context.ts';
-import { liveAttempt } from './live-attempt.ts';
+import type { EngineContext } from '../engine.ts';
+import { liveAttempt } from './lifecycle.ts';
 
 /** The prefix below which an attempt writes: everything below it is its own, and nothing else. */
 export const stagingPrefix = (attemptId: string): string => `staging/${attemptId}/`;

@@ -1,5 +1,6 @@
-import { CairnError } from '@cairn/contract';
-import { Prisma, type PrismaClient, type Transaction } from '@cairn/db';
+import { CairnError, type PoolRoom } from '@cairn/contract';
+import { inTransaction, Prisma, type PrismaClient, type Transaction } from '@cairn/db';
+import type { EngineContext } from '../engine.ts';
 
 /** Proof of leadership that every write of the leader carries in its guard. */
 export type Leadership = { holder: string; epoch: number };
@@ -42,3 +43,31 @@ export async function assertLead(tx: Transaction, lead: Leadership): Promise<voi
 /** The same guard for a single statement, which changes nothing once the lead is lost. */
 export const leaderGuard = ({ holder, epoch }: Leadership): Prisma.Sql =>
   Prisma.sql`exists (select 1 from leadership where id = 1 and holder = ${holder} and epoch = ${epoch} and expires_at > now())`;
+
+export type PoolRecord = {
+  name: string;
+  executor: string;
+  slots: number;
+  /** Slots that each of its attempts holds regardless of the step; null: as many as the step asks for. */
+  attemptSlots: number | null;
+};
+
+/** Records the pools for views and for waiting reasons. */
+export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord[]): Promise<void> {
+  await inTransaction(ctx.prisma, async (tx) => {
+    await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
+    for (const [position, pool] of pools.entries()) {
+      await tx.pool.upsert({
+        where: { name: pool.name },
+        create: { ...pool, position },
+        update: { ...pool, position, updatedAt: new Date() },
+      });
+    }
+  });
+}
+
+/** Records what a pool's machines can hold, for programs without a connection to them; called only when it changed. */
+export async function recordRoom(ctx: EngineContext, lead: Leadership, pool: string, room: PoolRoom | null): Promise<void> {
+  const value = room === null ? null : JSON.stringify(room);
+  await ctx.prisma.$executeRaw`update pool set room = ${value}::jsonb, updated_at = now() where name = ${pool} and ${leaderGuard(lead)}`;
+}

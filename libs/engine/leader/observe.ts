@@ -11,10 +11,9 @@ import {
   type StopCause,
 } from '@cairn/contract';
 import { hintChannel, liveAttempts } from '@cairn/db';
-import { endAttempt } from '../attempts/finish.ts';
-import { attemptNow } from '../attempts/live-attempt.ts';
+import { attemptNow, endAttempt } from '../attempts/lifecycle.ts';
 import { states } from '../columns.ts';
-import type { EngineContext } from '../context.ts';
+import type { EngineContext } from '../engine.ts';
 import { changeAttempt } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
 import { assertLead, type Leadership, leaderGuard } from './leadership.ts';

@@ -77,7 +77,7 @@ export async function openEngineHarness() {
     return 1;
   });
   // Longer than any test file takes on a busy machine.
-  const lead = (await acquireLead(prisma, 'test', 600_000)) as Leadership;
+  let lead = (await acquireLead(prisma, 'test', 600_000)) as Leadership;
   await prisma.dataset.create({
     data: {
       id: newId('dataset'),
@@ -193,7 +193,12 @@ export async function openEngineHarness() {
     ctx,
     engine,
     prisma,
-    lead,
+    get lead(): Leadership {
+      return lead;
+    },
+    set lead(next: Leadership) {
+      lead = next;
+    },
     removed,
     databaseUrl: database.url,
     step,

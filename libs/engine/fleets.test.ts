@@ -1,6 +1,6 @@
 import { protocol } from '@cairn/contract';
 import { loadWaiting } from '@cairn/db';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { attemptGone, createAttempts, dropStaging, pendingFinalization, settleRun, unsettledRuns } from './index.ts';
 import { ada, openEngineHarness } from './testing/engine-harness.ts';
 
@@ -11,6 +11,16 @@ await harness.playAll(await harness.submit());
 const gone = { cause: 'infrastructure', code: 'program_failed', message: 'killed' } as const;
 const list = { list: 'index' };
 let variant = 0;
+
+/** A run that has reached its extractions. */
+async function atExtraction(): Promise<string> {
+  variant += 1;
+  const runId = await harness.submit({ set: { 'stages.first.epochs': 100 + variant } });
+  for (const name of ['first', 'second', 'export']) await harness.play(runId, name, String(variant));
+  return runId;
+}
+
+const claim = (attempt: string, holding: number[] = []) => harness.engine.claimShard(attempt, 1, { holding });
 
 /** A run whose index is extracted, with every shard committed, and the worker that did it. */
 async function wholeFleet(rejected = 0) {
@@ -31,6 +41,98 @@ async function wholeFleet(rejected = 0) {
     });
   return { runId, worker, step, startFinalizing, waiting, finish };
 }
+
+describe('shards', () => {
+  test('are each leased to one attempt and counted when committed', async () => {
+    const runId = await atExtraction();
+    const attempts = await harness.startAttempts(runId, 'extract_index', 2);
+    const claims = await Promise.all(attempts.map((attempt) => claim(attempt)));
+    expect(new Set(claims.map((claim) => claim.shard?.index)).size).toBe(2);
+    expect(
+      await harness.prisma.shard.findMany({
+        where: { step: { runId, name: 'extract_index' } },
+        orderBy: { index: 'asc' },
+        select: { fromRow: true, count: true },
+      }),
+    ).toEqual([
+      { fromRow: 0, count: 3 },
+      { fromRow: 3, count: 3 },
+      { fromRow: 6, count: 3 },
+    ]);
+    for (const attempt of attempts) await harness.commitAll(attempt);
+    expect(await harness.step(runId, 'extract_index')).toMatchObject({ shardsCommitted: 3, rows: 9, rejected: 0 });
+    expect((await claim(attempts[0] ?? '')).done).toBe(true);
+  });
+
+  test('are leased one by one to a worker with several GPUs, and are handed out first again after it lost them', async () => {
+    const runId = await atExtraction();
+    const [worker = '', other = ''] = await harness.startAttempts(runId, 'extract_index', 2);
+    const indexOf = async (attempt: string, holding: number[]) => (await claim(attempt, holding)).shard?.index ?? null;
+    expect(await indexOf(worker, [])).toBe(0);
+    expect(await indexOf(worker, [0])).toBe(1);
+    await harness.engine.releaseShard(worker, 1, 0);
+    // The process restarted, or an answer was lost: first the shard that it holds, then the free one.
+    expect((await claim(worker)).shard).toMatchObject({ index: 1, tries: 1 });
+    expect((await claim(worker, [1])).shard).toMatchObject({ index: 0, tries: 2 });
+    expect(await indexOf(worker, [0, 1])).toBe(2);
+    expect(await claim(worker, [0, 1, 2])).toMatchObject({ shard: null, done: false });
+    expect(await indexOf(other, [])).toBeNull();
+  });
+
+  test('become free when their attempt is gone, and its late commit is rejected', async () => {
+    const runId = await atExtraction();
+    const [first = ''] = await harness.startAttempts(runId, 'extract_query');
+    const { shard } = await claim(first);
+    await attemptGone(harness.ctx, harness.lead, { id: first, runId, generation: 1 }, gone);
+    const commit = { rows: 2, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    await expect(harness.engine.commitShard(first, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'superseded' });
+    const [second = ''] = await harness.startAttempts(runId, 'extract_query');
+    expect((await claim(second)).shard).toMatchObject({ index: 0, tries: 2 });
+  });
+
+  test('cannot be committed by an attempt that no longer holds them, or with counts that do not add up', async () => {
+    const runId = await atExtraction();
+    const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
+    const { shard } = await claim(a);
+    const commit = { rows: 3, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    await expect(harness.engine.commitShard(b, 1, shard?.index ?? 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
+    await expect(harness.engine.commitShard(a, 1, shard?.index ?? 0, { ...commit, rows: 2 })).rejects.toMatchObject({
+      code: 'invalid_request',
+    });
+    await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
+    await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
+    expect((await harness.step(runId, 'extract_index')).shardsCommitted).toBe(1);
+  });
+
+  test('fail the step when too many images are unreadable', async () => {
+    const runId = await atExtraction();
+    const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
+    await harness.commitAll(attempt, 1);
+    expect(await harness.step(runId, 'extract_index')).toMatchObject({ failures: { data: 1 }, failure: { code: 'too_many_bad_images' } });
+    await harness.engine.finishAttempt(attempt, 1, { outcome: 'preempted', message: 'stopped' });
+    expect(await harness.step(runId, 'extract_index')).toMatchObject({ state: 'failed', failure: { code: 'too_many_bad_images' } });
+  });
+
+  test('of a silent attempt go to another only after their lease expired', async () => {
+    const runId = await atExtraction();
+    const [a = '', b = ''] = await harness.startAttempts(runId, 'extract_index', 2);
+    for (let index = 0; index < 3; index += 1) {
+      const { shard } = await claim(index === 0 ? a : b);
+      if (index > 0)
+        await harness.engine.commitShard(b, 1, shard?.index ?? 0, {
+          rows: 3,
+          rejected: 0,
+          files: [],
+          idsSha256: null,
+          seconds: { read: 0, decode: 0, infer: 0, write: 0 },
+        });
+    }
+    await harness.prisma.shard.updateMany({ where: { attemptId: a }, data: { leaseUntil: new Date(0) } });
+    expect((await claim(b)).shard).toBeNull();
+    await harness.prisma.attempt.update({ where: { id: a }, data: { contact: 'silent' } });
+    expect((await claim(b)).shard).toMatchObject({ tries: 2 });
+  });
+});
 
 test('a complete fleet waits for a task slot, even while its workers are still ending, and a separate attempt makes the result', async () => {
   const fleet = await wholeFleet(1);
