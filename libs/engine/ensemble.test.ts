@@ -1,5 +1,6 @@
 import { recipe as recipeSchema } from '@cairn/contract';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ada, type Harness, openEngineHarness, request, smallRecipe } from './testing/engine-harness.ts';
 
 const { model, stages, extract } = smallRecipe;
@@ -79,6 +80,17 @@ describe('a run of several models', () => {
     const { artifactId } = await harness.step(again, 'C-extract_index');
     const alone = await harness.prisma.model.findFirstOrThrow({ where: { name: 'alone' } });
     expect(artifacts).toMatchObject({ 'model.C': (alone.artifacts as Record<string, string>).model, 'index.C': artifactId });
+
+    // However many inputs come from outside, they are looked up in one statement.
+    const statements = vi.spyOn(pg.Client.prototype, 'query');
+    const counts: number[] = [];
+    for (const models of [{ C: recipe.models.C }, { C: recipe.models.C, D: recipe.models.C, E: recipe.models.C }]) {
+      statements.mockClear();
+      await harness.engine.planRun(request({ recipe: recipeSchema.parse({ ...recipe, register: undefined, models }) }), ada);
+      counts.push(statements.mock.calls.filter(([query]) => /from artifact where project_id/.test(JSON.stringify(query))).length);
+    }
+    statements.mockRestore();
+    expect(counts).toEqual([1, 1]);
 
     // An ensemble is not one model.
     const ofEnsemble = recipeSchema.parse({ ...recipe, models: { ...others, C: { registered: 'together', extract } } });

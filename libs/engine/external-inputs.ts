@@ -1,4 +1,4 @@
-import { type ArtifactKind, CairnError, type ExternalInput, type ModelSettings } from '@cairn/contract';
+import { type ArtifactKind, CairnError, type ModelSettings } from '@cairn/contract';
 import { nameOfInput, rulesOf, type StepPlan, type StepWant } from '@cairn/domain';
 import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
@@ -17,94 +17,114 @@ export type ExternalInputs = { of: (step: Pick<StepPlan, 'name'>, role: string) 
  *   feature length than the step; `invalid_setting` when it has a kind that the step does not accept
  */
 export async function findExternalInputs(ctx: EngineContext, plan: readonly StepPlan[], projectId: string): Promise<ExternalInputs> {
+  const wanted = plan.flatMap((step) =>
+    step.wants.map((want): Wanted => ({ step, want, accepted: rulesOf(step).inputs[want.role]?.kinds ?? [] })),
+  );
+  const rows = wanted.length === 0 ? [] : await loadSources(ctx, wanted, projectId);
   const found = new Map<string, ExternalSource>();
-  for (const step of plan) {
-    for (const want of step.wants) {
-      const source = await findSource(ctx, step, want, projectId);
-      if (source !== null) found.set(`${step.name}/${want.role}`, source);
-    }
+  for (const [index, row] of rows.entries()) {
+    const one = wanted[index];
+    const source = one === undefined ? null : 'weights' in one.want.input ? weightsOf(row, one) : artifactOf(row, one);
+    if (one !== undefined && source !== null) found.set(`${one.step.name}/${one.want.role}`, source);
   }
   return { of: ({ name }, role) => found.get(`${name}/${role}`) };
 }
 
-async function findSource(ctx: EngineContext, step: StepPlan, want: StepWant, projectId: string): Promise<ExternalSource | null> {
-  const { input, setting, role } = want;
-  if ('weights' in input) return findWeights(ctx, step, want, input.weights, projectId);
-  const accepted: readonly ArtifactKind[] = rulesOf(step).inputs[role]?.kinds ?? [];
-  const { id, from } = await findArtifactId(ctx, input, want, accepted, projectId);
-  const row = id === null ? null : await ctx.prisma.artifact.findFirst({ where: { id, projectId, state: 'ready' } });
-  if (row?.digest == null) throw new CairnError('not_found', `${setting} is ${nameOfInput(input)}, ${from}`);
-  const kind = states.artifactKind.parse(row.kind);
+/** An input from outside that a step wants, and the kinds of artifact that it accepts. */
+type Wanted = { step: StepPlan; want: StepWant; accepted: readonly ArtifactKind[] };
+
+/** What the database has for one input. */
+const sourceRow = z.object({
+  weights: z
+    .object({ artifactId: z.string(), content: z.string(), backbone: z.string(), extent: z.string(), embeddingDim: z.number().nullable() })
+    .extend({ sha256: z.string() })
+    .nullable(),
+  /** The newest step of that name of the run. */
+  step: z.object({ artifactId: z.string().nullable() }).nullable(),
+  /** That version of the model, or its newest; its artifacts by role. */
+  model: z.object({ version: z.number(), artifacts: z.record(z.string(), z.string()) }).nullable(),
+  /** The artifact that is named, that of the step, or all of the model. */
+  artifacts: z.array(
+    z.object({
+      ...{ id: z.string(), kind: z.string(), state: z.string(), digest: z.string().nullable() },
+      ...{ details: z.unknown(), memoParts: z.unknown() },
+    }),
+  ),
+});
+type SourceRow = z.infer<typeof sourceRow>;
+
+/** The rows of all inputs, in their order, in one statement. */
+async function loadSources({ prisma }: EngineContext, wanted: readonly Wanted[], projectId: string): Promise<SourceRow[]> {
+  const names = wanted.map(({ want: { input } }) => {
+    const [model, version] = 'model' in input ? input.model.split('@') : [];
+    return { ...input, ...(model !== undefined && { model, version: version === undefined ? null : Number(version) }) };
+  });
+  const rows = await prisma.$queryRaw<unknown[]>`
+    select (select jsonb_build_object('artifactId', artifact_id, 'content', content, 'backbone', backbone, 'extent', extent,
+                                      'embeddingDim', embedding_dim, 'sha256', sha256)
+              from weights where project_id = ${projectId} and name = want.weights) as weights,
+           to_jsonb(of_run) as step, to_jsonb(of_model) as model,
+           coalesce((select jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'state', state, 'digest', digest,
+                                                         'details', details, 'memoParts', memo_parts))
+                       from artifact where project_id = ${projectId} and (id in (want.artifact, of_run."artifactId")
+                         or id in (select value from jsonb_each_text(of_model.artifacts)))), '[]') as artifacts
+      from rows from (jsonb_to_recordset(${JSON.stringify(names)}::jsonb)
+                      as (weights text, artifact text, run text, step text, model text, version int)) with ordinality as want
+      left join lateral (
+        select step.artifact_id as "artifactId" from step join run on run.id = step.run_id
+         where run.project_id = ${projectId} and want.run in (run.id, run.name) and step.name = want.step
+         order by step.created_at desc limit 1) of_run on true
+      left join lateral (
+        select version, artifacts from model
+         where project_id = ${projectId} and name = want.model and (want.version is null or version = want.version)
+         order by version desc limit 1) of_model on true
+     order by want.ordinality`;
+  return z.array(sourceRow).parse(rows);
+}
+
+function artifactOf(row: SourceRow, wanted: Wanted): ExternalSource {
+  const { step, want, accepted } = wanted;
+  const name = nameOfInput(want.input);
+  const { id, from } = findArtifactId(row, wanted);
+  const artifact = row.artifacts.find((one) => one.id === id);
+  if (artifact?.state !== 'ready' || artifact.digest === null) throw new CairnError('not_found', `${want.setting} is ${name}, ${from}`);
+  const kind = states.artifactKind.parse(artifact.kind);
   if (!accepted.includes(kind))
-    throw new CairnError(
-      'invalid_setting',
-      `${setting} is ${nameOfInput(input)}, which has the kind ${kind}; expected ${accepted.join(' or ')}`,
-    );
+    throw new CairnError('invalid_setting', `${want.setting} is ${name}, which has the kind ${kind}; expected ${accepted.join(' or ')}`);
   const made = z
     .object({ model: z.object({ backbone: z.string(), embeddingDim: z.number() }) })
-    .safeParse(memoPartsColumn.safeParse(row.memoParts).data?.settings).data?.model;
+    .safeParse(memoPartsColumn.safeParse(artifact.memoParts).data?.settings).data?.model;
   const fault = made && kind === 'checkpoint' ? otherModel(made, modelOf(step)) : null;
-  if (fault) throw new CairnError('model_mismatch', `${setting} is ${nameOfInput(input)}, which ${fault}`);
-  return { name: nameOfInput(input), artifactId: row.id, digest: row.digest, details: detailsColumn.parse(row.details) };
+  if (fault) throw new CairnError('model_mismatch', `${want.setting} is ${name}, which ${fault}`);
+  return { name, artifactId: artifact.id, digest: artifact.digest, details: detailsColumn.parse(artifact.details) };
 }
 
 /** The id of an artifact, or null with the reason in `from`. */
-async function findArtifactId(
-  { prisma }: EngineContext,
-  input: Exclude<ExternalInput, { weights: string }>,
-  { role, setting }: StepWant,
-  accepted: readonly ArtifactKind[],
-  projectId: string,
-): Promise<{ id: string | null; from: string }> {
+function findArtifactId({ step, model, artifacts }: SourceRow, { want, accepted }: Wanted): { id: string | null; from: string } {
+  const { input, role, setting } = want;
   if ('artifact' in input) return { id: input.artifact, from: 'which is not a ready artifact' };
-  if ('run' in input) {
-    const step = await prisma.step.findFirst({
-      where: { name: input.step, run: { projectId, OR: [{ id: input.run }, { name: input.run }] } },
-      orderBy: { createdAt: 'desc' },
-      select: { artifactId: true },
-    });
-    return { id: step?.artifactId ?? null, from: step === null ? 'but that step does not exist' : 'which has no result' };
-  }
-  const [name = '', version] = input.model.split('@');
-  const model = await prisma.model.findFirst({
-    where: { projectId, name, ...(version === undefined ? {} : { version: Number(version) }) },
-    orderBy: { version: 'desc' },
-    select: { artifacts: true, version: true },
-  });
+  if ('run' in input) return { id: step?.artifactId ?? null, from: step === null ? 'but that step does not exist' : 'which has no result' };
   if (model === null)
     throw new CairnError(
       'not_found',
-      `${setting} is ${input.model}, but no such model is registered; list the models with \`cairn models\``,
+      `${setting} is ${nameOfInput(input)}, but no such model is registered; list the models with \`cairn models\``,
     );
-  const parts = z.record(z.string(), z.string()).parse(model.artifacts);
   // By role, since `index` and `query` have the same kind; else by kind: a stage starts from the model's `checkpoint`.
-  const rows = await prisma.artifact.findMany({
-    where: { id: { in: Object.values(parts) }, kind: { in: [...accepted] } },
-    select: { id: true },
-  });
-  const fitting = rows.map(({ id }) => id);
-  const own = parts[role];
+  const fitting = artifacts.filter(({ kind }) => accepted.some((one) => one === kind)).map(({ id }) => id);
+  const own = model.artifacts[role];
   const id = own !== undefined && fitting.includes(own) ? own : fitting.length === 1 ? (fitting[0] ?? null) : null;
   return { id, from: `version ${model.version}, which has no unique ${accepted.join(' or ')}` };
 }
 
-type WeightsRow = { content: string; backbone: string; extent: string; embeddingDim: number | null };
-
-async function findWeights(
-  { prisma }: EngineContext,
-  step: StepPlan,
-  want: StepWant,
-  name: string,
-  projectId: string,
-): Promise<ExternalSource | null> {
-  const row = await prisma.weights.findUnique({ where: { projectId_name: { projectId, name } } });
-  if (row === null) return null;
-  const fault = faultOf(row, want, step);
+function weightsOf({ weights }: SourceRow, { step, want }: Wanted): ExternalSource | null {
+  if (weights === null) return null;
+  const name = nameOfInput(want.input);
+  const fault = faultOf(weights, want, step);
   if (fault) throw new CairnError('model_mismatch', `${want.setting} is ${name}, which ${fault}`);
-  return { name, artifactId: row.artifactId, digest: row.sha256, details: null };
+  return { name, artifactId: weights.artifactId, digest: weights.sha256, details: null };
 }
 
-function faultOf(row: WeightsRow, { contents, setting }: StepWant, step: StepPlan): string | null {
+function faultOf(row: NonNullable<SourceRow['weights']>, { contents, setting }: StepWant, step: StepPlan): string | null {
   if (!contents.some((content) => content === row.content)) return 'contains only a backbone; a whole model is required';
   const fault = otherModel({ backbone: row.backbone, embeddingDim: row.content === 'model' ? row.embeddingDim : null }, modelOf(step));
   if (fault !== null) return fault;
