@@ -1,4 +1,4 @@
-"""Which files are images, and their pixels: the same rules as in extraction (libs/retrieval/image), tested with tests/images.
+"""Which files are images, and their pixels: the same rules as in extraction (libs/retrieval/image), tested with tests/images.json.
 
 An image is a JPEG, PNG, WebP, GIF (its first frame) or TIFF (its first page) by its first bytes, whatever its name. The pixels are those
 of `cv2.imread`: 8 bits of RGB, the upper 8 of 16; colour profiles are not applied, alpha is dropped without blending. The orientation

@@ -1,13 +1,13 @@
-"""Writes tests/images: small files of every kind that training and extraction must decode identically, and the expected results.
+"""Writes images.json: small files of every kind that training and extraction must decode identically, and the expected results.
 
-Run by hand (`python docker/trainer/tests/make_images.py`) when a kind is added; the files are in the repository. For each file
-`expected.json`
-says either that it is rejected, or which picture it shows (the pixels of a PNG next to it), its orientation, and how far the pixels of a
-lossy format may differ on average. Pictures are computed, never decoded by the decoders under test.
+Run by hand (`python docker/trainer/tests/make_images.py`) when a kind is added; the result is in the repository. Each entry has the bytes
+of a file in base64, and says either that it is rejected, or which picture it shows (the pixels of a PNG among them), its orientation, and
+how far the pixels of a lossy format may differ on average. Pictures are computed, never decoded by the decoders under test.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FOLDER = Path(__file__).parent / 'images'
+IMAGES = Path(__file__).parent / 'images.json'
 WIDTH, HEIGHT = 48, 32
 
 Expected = dict[str, object]
 
 
 def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     rgb = np.stack([x * 255 // (WIDTH - 1), y * 255 // (HEIGHT - 1), (x + y) * 2], -1).astype(np.uint8)
     rgb[:10, :14] = [230, 30, 30]
@@ -36,13 +35,11 @@ def main() -> None:
         'frame.png': _frame(_quantised(rgb)),
         'inks.png': _from_inks(_inks(rgb)),
     }
-    for name, pixels in pictures.items():
-        (FOLDER / name).write_bytes(_png(pixels))
     files, expected = _files(rgb, grey)
-    for name, data in files.items():
-        (FOLDER / name).write_bytes(data)
+    files |= {name: _png(pixels) for name, pixels in pictures.items()}
     expected |= {name: {'shows': name} for name in pictures}
-    (FOLDER / 'expected.json').write_text(json.dumps(expected, indent=2, sort_keys=True) + '\n')
+    entries = {name: {**expected[name], 'base64': base64.b64encode(data).decode()} for name, data in files.items()}
+    IMAGES.write_text(json.dumps(entries, indent=2, sort_keys=True) + '\n')
 
 
 def _files(rgb: np.ndarray, grey: np.ndarray) -> tuple[dict[str, bytes], dict[str, Expected]]:
