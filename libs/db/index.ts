@@ -1,6 +1,22 @@
 export * from './client.ts';
 export { Prisma, PrismaClient } from './generated/client.ts';
 export * from './listen.ts';
-export { migrate } from './migrate.ts';
-export * from './read/index.ts';
-export { openSchemaEngine } from './schema-engine.ts';
+export { migrate, openSchemaEngine } from './migrate.ts';
+export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
+export {
+  datasetViewOf,
+  getArtifact,
+  getDataset,
+  getWeights,
+  listDatasets,
+  listModels,
+  listModelVersions,
+  listWeights,
+  weightsViewOf,
+} from './read/catalogue.ts';
+export { readLog } from './read/read-log.ts';
+export { readMetrics } from './read/read-metrics.ts';
+export { getRun, listEvents, listRuns, readEvents } from './read/runs.ts';
+export type { AdmissionSource } from './read/step-views.ts';
+export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
+export { type AdmissionView, type Leader, loadAdmission, loadFleet, loadLeader, loadWaiting, type Waiting } from './read/waiting.ts';

@@ -1,14 +1,11 @@
 import { newId } from '@cairn/runtime';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { listAudit } from './administration.ts';
-import { getDataset, listDatasets } from './datasets.ts';
-import { loadFleet } from './fleet.ts';
-import { listEvents } from './list-events.ts';
-import { listRuns } from './list-runs.ts';
-import { listModels, listModelVersions } from './models.ts';
+import { getDataset, getWeights, listDatasets, listModels, listModelVersions, listWeights } from './catalogue.ts';
 import type { Page } from './page-cursor.ts';
+import { listEvents, listRuns } from './runs.ts';
 import { createRows, openTestDatabase } from './testing/rows.ts';
-import { getWeights, listWeights } from './weights.ts';
+import { loadFleet } from './waiting.ts';
 
 const { prisma } = await openTestDatabase();
 const rows = createRows(prisma);

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { getAttempt, listAttempts } from './attempts.ts';
-import { lttb } from './lttb.ts';
-import { mergeResumed, readMetrics } from './read-metrics.ts';
+import { lttb, mergeResumed, readMetrics } from './read-metrics.ts';
+import { getAttempt, listAttempts } from './steps.ts';
 import { createRows, openTestDatabase } from './testing/rows.ts';
 
 const { prisma } = await openTestDatabase();

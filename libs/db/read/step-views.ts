@@ -1,4 +1,15 @@
-import { artifactKind, attemptStatesIn, isEndedStep, type RunState, type StepView, stepKind, stepState } from '@cairn/contract';
+import {
+  type ArtifactKind,
+  artifactKind,
+  attemptStatesIn,
+  checkpointDetails,
+  evaluationDetails,
+  isEndedStep,
+  type RunState,
+  type StepView,
+  stepKind,
+  stepState,
+} from '@cairn/contract';
 import { z } from 'zod';
 import { listOfStates, type Transaction } from '../client.ts';
 import {
@@ -14,9 +25,7 @@ import {
   recordColumn,
   scoresColumn,
 } from './columns.ts';
-import { scoresOf } from './scores.ts';
-import { type AdmissionView, loadAdmission } from './waiting.ts';
-import { type AttemptCounts, needsAdmission, type StepSituation, waitingReasonOf } from './waiting-reason.ts';
+import { type AdmissionView, type AttemptCounts, loadAdmission, needsAdmission, type StepSituation, waitingReasonOf } from './waiting.ts';
 
 /** Provides the reasons of waiting steps; the api passes one that shares an evaluation between its requests. */
 export type AdmissionSource = () => Promise<AdmissionView>;
@@ -177,4 +186,36 @@ async function loadRunNames(db: Transaction, ids: readonly (string | null)[]): P
   if (wanted.length === 0) return new Map();
   const runs = await db.run.findMany({ where: { id: { in: wanted } }, select: { id: true, name: true } });
   return new Map(runs.map((run) => [run.id, run.name]));
+}
+
+/**
+ * The scores of a step, 0 to 1: those reported while it ran, and those in the details of its artifact, so that a reused step shows the
+ * scores of the reused result.
+ */
+export function scoresOf(
+  reported: Record<string, number>,
+  artifact: { kind: ArtifactKind; details: Record<string, unknown> } | null,
+): Record<string, number> {
+  return { ...reported, ...(artifact === null ? {} : present(scoresInDetails(artifact.kind, artifact.details))) };
+}
+
+function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): Record<string, number | null | undefined> {
+  if (kind === 'checkpoint') {
+    const parsed = checkpointDetails.safeParse(details);
+    return parsed.success ? { 'mapAt100.start': parsed.data.mapAt100Start, 'mapAt100.end': parsed.data.mapAt100End } : {};
+  }
+  if (kind !== 'evaluation') return {};
+  const parsed = evaluationDetails.safeParse(details);
+  if (!parsed.success) return {};
+  const { kaggle, reference } = parsed.data.mapAt100;
+  return {
+    mapAt100: kaggle?.all,
+    'mapAt100.public': kaggle?.public,
+    'mapAt100.private': kaggle?.private,
+    'mapAt100.reference': reference,
+  };
+}
+
+function present(scores: Record<string, number | null | undefined>): Record<string, number> {
+  return Object.fromEntries(Object.entries(scores).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
 }

@@ -1,7 +1,17 @@
-import { type Admission, admit, type PoolCapacity, type RunningAttempt, type WaitingStep } from '@cairn/domain';
+import {
+  type FindingView,
+  type FleetView,
+  isDoneStep,
+  isEndedStep,
+  type PoolRoom,
+  type RunState,
+  type StepState,
+  type WaitingReason,
+} from '@cairn/contract';
+import { type Admission, admit, type PoolCapacity, type RunningAttempt, slotsIn, type WaitingStep } from '@cairn/domain';
 import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
-import { readNullable, readRows, roomColumn } from './columns.ts';
+import { isoTime, readNullable, readRows, roomColumn } from './columns.ts';
 
 /** The input of {@link admit}: everything that waits for slots, everything that holds slots, and the pools. */
 export type Waiting = { waiting: (WaitingStep & { loaderBytes: number })[]; running: RunningAttempt[]; pools: PoolCapacity[] };
@@ -121,4 +131,132 @@ export async function loadAdmission(db: Transaction, now = Date.now()): Promise<
   const leader = await loadLeader(db);
   const waiting = await loadWaiting(db);
   return { waiting, reasons: admit(waiting.waiting, waiting.running, waiting.pools, now).reasons, leader, takenAt: now };
+}
+
+/** The leader, and how busy the pools are, over all projects. A step that fits two pools counts as waiting for both. */
+export async function loadFleet(
+  db: Transaction,
+  admissionSource: () => Promise<AdmissionView> = () => loadAdmission(db),
+): Promise<FleetView> {
+  const pools = await db.pool.findMany({ orderBy: [{ position: 'asc' }, { name: 'asc' }] });
+  const { leader, waiting } = await admissionSource();
+  const idle = waiting.waiting.filter((step) => step.live === 0);
+  return {
+    leader: leader.isAlive ? { holder: leader.holder, epoch: leader.epoch, expiresAt: isoTime(leader.expiresAt) } : null,
+    pools: pools.map(({ name, executor, slots, attemptSlots, room }) => ({
+      name,
+      executor,
+      slots,
+      busy: waiting.running.filter((attempt) => attempt.pool === name).reduce((sum, attempt) => sum + attempt.slots, 0),
+      waiting: idle.filter((step) => (step.pool === 'tasks') === (name === 'tasks') && slotsIn({ slots, attemptSlots }, step) !== null)
+        .length,
+      room: roomOf(readNullable(roomColumn, room, `pool ${name} room`)),
+    })),
+  };
+}
+
+function roomOf(room: PoolRoom | null): FleetView['pools'][number]['room'] {
+  return room === null ? null : { fits: room.fits, sentences: room.sentences };
+}
+
+/** The facts about a step that decide why it waits. Times are those of the rows. */
+export type StepSituation = {
+  stepId: string;
+  state: StepState;
+  runState: RunState;
+  createdAt: Date;
+  readyAt: Date | null;
+  /** The steps that it needs. */
+  needs: readonly { name: string; state: StepState }[];
+  /** The other step that is building the same result, if any. */
+  builder: { runId: string; runName: string; stepName: string } | null;
+  attempts: AttemptCounts;
+  /** Everything that the result needs exists; only finalizing is left. */
+  isComplete: boolean;
+};
+
+/** Attempts of the step's generation. */
+export type AttemptCounts = {
+  /** Created or launching. */
+  starting: number;
+  startingSince: Date | null;
+  startingPool: string | null;
+  /** Why the oldest of them has not started yet, if the executor knows. */
+  finding: FindingView | null;
+  /** Running or stopping. */
+  working: number;
+  succeeded: number;
+  lastEndedAt: Date | null;
+};
+
+/** True when {@link AdmissionView} is needed to say why the step waits; a run without such steps does not load it. */
+export function needsAdmission(situation: StepSituation): boolean {
+  const isIdle = situation.attempts.starting === 0 && situation.attempts.working === 0;
+  if (situation.runState !== 'queued' && situation.runState !== 'running') return false;
+  if (situation.state === 'ready') return isIdle && situation.builder === null;
+  return situation.state === 'active' && isIdle && !situation.isComplete;
+}
+
+/** Why a step waits, in one sentence; null when it has ended or is running. Pure. */
+export function waitingReasonOf(situation: StepSituation, admission: AdmissionView | null): WaitingReason | null {
+  const { state, attempts } = situation;
+  if (isEndedStep(state) || situation.runState === 'cancelling') return null;
+  if (state === 'blocked') return reason('dependencies', `waiting for ${unmetNeeds(situation)}`, situation.createdAt);
+  const readyAt = situation.readyAt ?? situation.createdAt;
+  if (situation.isComplete) {
+    return reason('finalizing', 'its work is done; the result is being verified and stored', attempts.lastEndedAt ?? readyAt);
+  }
+  if (attempts.working > 0) return null;
+  if (attempts.finding !== null) {
+    return lasting('pending', attempts.finding.message, new Date(attempts.finding.since));
+  }
+  if (attempts.starting > 0) {
+    const count = attempts.starting === 1 ? 'an attempt is' : `${attempts.starting} attempts are`;
+    return reason('launching', `${count} being started on pool ${attempts.startingPool ?? 'unknown'}`, attempts.startingSince ?? readyAt);
+  }
+  if (situation.builder !== null) {
+    const { stepName, runName, runId } = situation.builder;
+    return reason('same-result-building', `${stepName} of run ${runName} (${runId}) is building the same result`, readyAt);
+  }
+  if (situation.runState === 'held') return reason('dependencies', 'the run is held', readyAt);
+  if (admission !== null && !admission.leader.isAlive) {
+    const { holder, expiresAt } = admission.leader;
+    return holder === ''
+      ? reason('no-leader', 'no controller has reported yet, so nothing is started', readyAt)
+      : reason('no-leader', `no controller is running, so nothing is started; the last one was ${holder}`, later(expiresAt, readyAt));
+  }
+  const admitted = admission?.reasons.get(situation.stepId);
+  if (admitted?.code === 'backoff' || admitted?.code === 'launching') return reason(admitted.code, admitted.sentence, readyAt);
+  if (admitted !== undefined) return lasting(admitted.code, admitted.sentence, readyAt);
+  return reason('launching', 'it fits now; the controller starts it next', readyAt);
+}
+
+const reason = (code: WaitingReason['code'], sentence: string, since: Date): WaitingReason => ({
+  code,
+  sentence,
+  since: since.toISOString(),
+});
+
+/** A reason that may last: the sentence includes its start time, so that it is complete wherever it is shown. */
+const lasting = (code: WaitingReason['code'], sentence: string, since: Date): WaitingReason =>
+  reason(code, `${sentence} (since ${since.toISOString().slice(0, 16).replace('T', ' ')} UTC)`, since);
+
+const later = (a: Date, b: Date): Date => (a > b ? a : b);
+
+/** A step's state in a sentence about the steps that others wait for. */
+const stateWords = {
+  blocked: 'waiting',
+  ready: 'waiting',
+  active: 'running',
+  succeeded: 'succeeded',
+  reused: 'reused',
+  failed: 'failed',
+  cancelled: 'cancelled',
+} as const satisfies Record<StepState, string>;
+
+function unmetNeeds(situation: StepSituation): string {
+  const unmet = situation.needs.filter((need) => !isDoneStep(need.state));
+  if (unmet.length === 0) return 'the controller';
+  const words = unmet.map((need) => `${need.name} (${stateWords[need.state]})`);
+  return words.length === 1 ? (words[0] ?? '') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
 }

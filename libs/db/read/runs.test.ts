@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { getRun } from './get-run.ts';
-import { getStep } from './get-step.ts';
+import { getRun } from './runs.ts';
+import { getStep } from './steps.ts';
 import { createRows, openTestDatabase } from './testing/rows.ts';
 
 const { prisma } = await openTestDatabase();
