@@ -1,8 +1,46 @@
-import { catalogueCalls, serviceCalls } from './catalogue-calls.ts';
+import {
+  artifactView,
+  attemptFileList,
+  attemptList,
+  attemptView,
+  auditPage,
+  type cancelRequest,
+  type DatasetView,
+  datasetPage,
+  type datasetRequest,
+  datasetView,
+  fleetView,
+  type gcRequest,
+  gcResult,
+  logPage,
+  type logQuery,
+  type ModelView,
+  metricsView,
+  modelPage,
+  planView,
+  type RunSummary,
+  recipeList,
+  recipeView,
+  type retryRequest,
+  runEventPage,
+  type runListQuery,
+  runPage,
+  runView,
+  type SubmitRequestInput,
+  shardList,
+  stepView,
+  tokenCreated,
+  tokenList,
+  type tokenRequest,
+  type WeightsView,
+  weightsPage,
+  type weightsQuery,
+  weightsView,
+} from '@cairn/contract';
+import type { z } from 'zod';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
-import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-step-logs.ts';
-import { createRequester } from './request.ts';
-import { runCalls } from './run-calls.ts';
+import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
+import { createRequester, eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
 
 export type ClientOptions = {
   /** Address of the API, such as `http://127.0.0.1:8080`; a path prefix is kept. */
@@ -42,3 +80,172 @@ export function createClient(options: ClientOptions) {
 }
 
 export type CairnClient = ReturnType<typeof createClient>;
+
+type PageQuery = { limit?: number; cursor?: string };
+
+/** Calls about datasets, recipes, weights, models and artifacts. */
+function catalogueCalls({ send }: Requester) {
+  const listDatasets = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'datasets'], query, repeatable: true, answer: datasetPage }, options);
+  const listModels = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'models'], query, repeatable: true, answer: modelPage }, options);
+  const listModelVersions = (name: string, query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'models', name], query, repeatable: true, answer: modelPage }, options);
+  const listWeights = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'weights'], query, repeatable: true, answer: weightsPage }, options);
+  const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
+
+  return {
+    /** Registers where a collection is. The same name and source again changes nothing, so a failed try is repeated. */
+    addDataset: (body: z.input<typeof datasetRequest>, options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'datasets'], body, repeatable: true, answer: datasetView },
+        // The digest of a folder is over its listing: minutes for millions of files.
+        { ...options, timeoutMs: options.timeoutMs ?? 15 * 60_000 },
+      ),
+    listDatasets,
+    eachDataset: (options?: RequestOptions): AsyncGenerator<DatasetView, void, void> =>
+      eachItem((cursor) => listDatasets(withCursor(cursor), options)),
+    /** The newest version of a dataset, or the one of `name@version`. */
+    getDataset: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'datasets', name], repeatable: true, answer: datasetView }, options),
+
+    listRecipes: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'recipes'], repeatable: true, answer: recipeList }, options),
+    getRecipe: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'recipes', name], repeatable: true, answer: recipeView }, options),
+
+    /** Imports a file of tensors under a name. The same file again changes nothing, so a failed try is repeated. */
+    importWeights: (name: string, description: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
+      send(
+        { method: 'PUT', path: ['v1', 'weights', name], query: description, octets: file, repeatable: true, answer: weightsView },
+        // At least 1 MB per second.
+        { ...options, timeoutMs: options.timeoutMs ?? 60_000 + Math.ceil(file.size / 1000) },
+      ),
+    listWeights,
+    eachWeights: (options?: RequestOptions): AsyncGenerator<WeightsView, void, void> =>
+      eachItem((cursor) => listWeights(withCursor(cursor), options)),
+    getWeights: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'weights', name], repeatable: true, answer: weightsView }, options),
+    /** Removes the name; the file is removed by the next gc when no run refers to it. */
+    removeWeights: async (name: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'weights', name], repeatable: false, answer: statusAlone }, options);
+    },
+
+    listModels,
+    eachModel: (options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>
+      eachItem((cursor) => listModels(withCursor(cursor), options)),
+    listModelVersions,
+    eachModelVersion: (name: string, options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>
+      eachItem((cursor) => listModelVersions(name, withCursor(cursor), options)),
+
+    getArtifact: (artifactId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'artifacts', artifactId], repeatable: true, answer: artifactView }, options),
+  };
+}
+
+/** Calls about the service itself: fleet, tokens, audit, garbage collection, health. */
+function serviceCalls({ send }: Requester) {
+  const listAudit = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
+
+  return {
+    getFleet: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'fleet'], repeatable: true, answer: fleetView }, options),
+
+    listTokens: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'tokens'], repeatable: true, answer: tokenList }, options),
+    /** Only the answer has the secret; it is never shown again, so a failed try is not repeated. */
+    createToken: (body: z.input<typeof tokenRequest>, options?: RequestOptions) =>
+      send({ method: 'POST', path: ['v1', 'tokens'], body, repeatable: false, answer: tokenCreated }, options),
+    revokeToken: async (tokenId: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'tokens', tokenId], repeatable: false, answer: statusAlone }, options);
+    },
+
+    listAudit,
+    eachAuditEntry: (options?: RequestOptions) => eachItem((cursor) => listAudit(cursor === undefined ? {} : { cursor }, options)),
+
+    /** Removes artifacts that no run refers to and the staging of attempts that are over. */
+    collectGarbage: (body: z.input<typeof gcRequest> = {}, options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'gc'], body, repeatable: false, answer: gcResult },
+        { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
+      ),
+
+    /** Resolves when every part that the API needs answers; throws `unavailable` naming the one that does not. */
+    checkReady: async (options?: RequestOptions): Promise<void> => {
+      await send({ method: 'GET', path: ['readyz'], repeatable: false, answer: statusAlone }, options);
+    },
+  };
+}
+
+type RunListQuery = Partial<z.output<typeof runListQuery>>;
+export type SubmitOptions = RequestOptions & {
+  /** The same key twice is the same run; random by default, so that a repeated try submits only once. */
+  idempotencyKey?: string | undefined;
+};
+
+/** Calls about runs, steps and attempts. */
+function runCalls({ open, send }: Requester) {
+  const runs = ['v1', 'runs'] as const;
+  const step = (runId: string, name: string) => [...runs, runId, 'steps', name] as const;
+  const listRuns = (query: RunListQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: runs, query, repeatable: true, answer: runPage }, options);
+
+  return {
+    submitRun: (body: SubmitRequestInput, { idempotencyKey = crypto.randomUUID(), ...options }: SubmitOptions = {}) =>
+      send(
+        { method: 'POST', path: runs, body, headers: { 'idempotency-key': idempotencyKey }, repeatable: true, answer: runView },
+        options,
+      ),
+
+    /** What a submission would do: for each step whether it would run or be reused, and why. Changes nothing. */
+    planRun: (body: SubmitRequestInput, options?: RequestOptions) =>
+      send({ method: 'POST', path: runs, query: { dryRun: true }, body, repeatable: true, answer: planView }, options),
+
+    listRuns,
+    eachRun: (query: RunListQuery = {}, options?: RequestOptions): AsyncGenerator<RunSummary, void, void> =>
+      eachItem((cursor) => listRuns(cursor === undefined ? query : { ...query, cursor }, options)),
+
+    getRun: (runId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId], repeatable: true, answer: runView }, options),
+
+    cancelRun: (runId: string, body: z.input<typeof cancelRequest> = {}, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'cancel'], body, repeatable: false, answer: runView }, options),
+
+    retryRun: (runId: string, body: z.input<typeof retryRequest> = {}, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'retry'], body, repeatable: false, answer: runView }, options),
+
+    /** The run's history after sequence number `after`, oldest first. */
+    listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
+
+    getStep: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: step(runId, name), repeatable: true, answer: stepView }, options),
+
+    listAttempts: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'attempts'], repeatable: true, answer: attemptList }, options),
+
+    getMetrics: (runId: string, name: string, query: { names?: string; maxPoints?: number } = {}, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'metrics'], query, repeatable: true, answer: metricsView }, options),
+
+    /** At most 1,000, from shard `from` on. */
+    listShards: (runId: string, name: string, query: { from?: number } = {}, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'shards'], query, repeatable: true, answer: shardList }, options),
+
+    getAttempt: (attemptId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'attempts', attemptId], repeatable: true, answer: attemptView }, options),
+
+    listTensorBoardFiles: (attemptId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'attempts', attemptId, 'tensorboard'], repeatable: true, answer: attemptFileList }, options),
+
+    /** The file's bytes as a stream; the caller must read or cancel it. One try. */
+    openTensorBoardFile: (attemptId: string, name: string, signal: AbortSignal): Promise<Response> =>
+      open(['v1', 'attempts', attemptId, 'tensorboard', name], undefined, {}, signal),
+
+    readLog: (attemptId: string, query: Partial<z.output<typeof logQuery>> = {}, options: RequestOptions = {}) =>
+      send(
+        { method: 'GET', path: ['v1', 'attempts', attemptId, 'logs'], query, repeatable: true, answer: logPage, isVerbatim: true },
+        // The server holds the answer for up to `waitSeconds`.
+        { ...options, timeoutMs: options.timeoutMs ?? 30_000 + (query.waitSeconds ?? 0) * 1000 },
+      ),
+  };
+}

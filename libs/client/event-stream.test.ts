@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { isCairnError } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ConnectionChange, createClient, type StreamMessage } from './index.ts';
-import { anEvent, idFor, type StubApi, sendProblem, startStubApi } from './testing/index.ts';
+import { anEvent, idFor, type StubApi, sendProblem, startStubApi } from './testing/stub-api.ts';
 
 const topic = `run:${idFor('run', 1)}`;
 let api: StubApi;

@@ -1,11 +1,12 @@
 import { idOf } from '@cairn/contract';
+import type { BackendFactory, IQueueBackend } from 'bullmq';
 import { z } from 'zod';
 
 const attemptEntry = z.object({ attemptId: idOf('attempt'), generation: z.int().min(0) });
 const stepEntry = z.object({ stepId: idOf('step'), generation: z.int().min(0) });
 
 /** The entries of each queue. */
-export type QueueEntries = {
+type QueueEntries = {
   /** Launch an admitted attempt on its executor. */
   launch: z.output<typeof attemptEntry>;
   /** Run an attempt at a task step, which needs no pool. */
@@ -46,3 +47,22 @@ export function parseEntry<Name extends QueueName>(name: Name, value: unknown): 
   const entry = definition.schema.parse(value);
   return { entry, jobId: `${definition.rowOf(entry)}-${entry.generation}` };
 }
+
+export type AnyBackendFactory = BackendFactory<IQueueBackend, object>;
+
+/** A queue server of either kind, as `openQueues` uses it. */
+export type QueueConnection = {
+  /** The server's address for messages, without a password. */
+  place: string;
+  /** BullMQ backends for adding and for consuming entries. */
+  producer: AnyBackendFactory;
+  consumer: AnyBackendFactory;
+  /** Prepares the store if necessary. Rejects when the server does not answer. */
+  prepare(): Promise<void>;
+  /** One round trip. */
+  ping(): Promise<void>;
+  /** True when the error means a lost connection that has already been logged. */
+  isOutage(error: Error): boolean;
+  /** Closes the connections, after the consumers. */
+  close(): Promise<void>;
+};

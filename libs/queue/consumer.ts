@@ -1,7 +1,6 @@
 import type { Logger } from '@cairn/runtime';
 import { type Job, WaitingError, Worker } from 'bullmq';
-import { parseEntry, type QueueEntry, type QueueName } from './catalogue.ts';
-import type { QueueConnection } from './queue-connection.ts';
+import { parseEntry, type QueueConnection, type QueueEntry, type QueueName } from './catalogue.ts';
 
 /**
  * Handles one entry. `signal` is aborted when the consumer is closing or the entry was given to another consumer. A handler that throws

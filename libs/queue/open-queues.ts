@@ -1,10 +1,9 @@
 import { CairnError } from '@cairn/contract';
 import { backoff, deadline, type Logger, pause, untilAborted } from '@cairn/runtime';
 import { type IQueueBackend, Queue } from 'bullmq';
-import { parseEntry, type QueueEntry, type QueueName } from './catalogue.ts';
+import { parseEntry, type QueueConnection, type QueueEntry, type QueueName } from './catalogue.ts';
 import { type Consumer, type ConsumerOptions, startConsumer } from './consumer.ts';
 import { connectPostgres } from './postgres-connection.ts';
-import type { QueueConnection } from './queue-connection.ts';
 import { connectRedis } from './redis-connection.ts';
 
 export type QueuesOptions = {

@@ -2,8 +2,8 @@ import { EventEmitter } from 'node:events';
 import { backoff, type Logger, pause } from '@cairn/runtime';
 import { PostgresConnection, type PostgresConnectionOptions, PostgresQueueBackend, quoteSchemaName, runMigrations } from 'bullmq';
 import pg from 'pg';
+import type { AnyBackendFactory, QueueConnection } from './catalogue.ts';
 import { createOutage, type Outage } from './outage.ts';
-import type { AnyBackendFactory, QueueConnection } from './queue-connection.ts';
 
 /**
  * Queues on PostgreSQL, in a separate schema. All queues and consumers of a process share one pool and one LISTEN connection (by itself

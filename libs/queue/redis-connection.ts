@@ -1,8 +1,8 @@
 import { backoff, type Logger } from '@cairn/runtime';
 import { createRedisBackend } from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
+import type { AnyBackendFactory, QueueConnection } from './catalogue.ts';
 import { createOutage } from './outage.ts';
-import type { AnyBackendFactory, QueueConnection } from './queue-connection.ts';
 
 export type RedisConnectionOptions = {
   url: string;

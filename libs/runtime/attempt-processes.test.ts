@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { waitFor } from '@cairn/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { killAttemptProcesses, processesByAttempt } from './attempt-processes.ts';
-import { newId } from './new-id.ts';
+import { newId } from './ids.ts';
 import { identityOf } from './process-record.ts';
 
 function aProcessOf(attemptId: string): ChildProcess {

@@ -1,7 +1,10 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import { readConfiguration } from './configuration.ts';
+import { datasetRootsEnvironment, datasetRootsVariables, nearestName, readConfiguration, readDatasetRoots } from './configuration.ts';
 
 const schema = z.object({
   DATABASE_URL: z.url().describe('the PostgreSQL database').meta({ example: 'postgres://user@host:5432/cairn', secret: true }),
@@ -58,4 +61,38 @@ test('a rule over several variables is reported in its own words', () => {
       message: 'is required when MODE is production',
     });
   expect(() => readConfiguration(both, { MODE: 'production' })).toThrow('QUEUE_URL is required when MODE is production');
+});
+
+const rootsSchema = z.object(datasetRootsVariables);
+
+test('the folders of the variable and of the file are allowed, none without them, and child programs get the same', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-roots-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'roots.json');
+  const env = { CAIRN_DATASET_ROOTS: '/data:/mnt/glr', CAIRN_DATASET_ROOTS_FILE: file };
+  const configuration = readConfiguration(rootsSchema, env);
+  expect(await readDatasetRoots(configuration)).toEqual(['/data', '/mnt/glr']);
+  await writeFile(file, '["/home/ada/images"]');
+  expect(await readDatasetRoots(configuration)).toEqual(['/data', '/mnt/glr', '/home/ada/images']);
+  expect(datasetRootsEnvironment(configuration)).toEqual(env);
+  expect(await readDatasetRoots(readConfiguration(rootsSchema, {}))).toEqual([]);
+  await writeFile(file, '["relative"]');
+  await expect(readDatasetRoots(configuration)).rejects.toMatchObject({ code: 'invalid_configuration' });
+  expect(() => readConfiguration(rootsSchema, { CAIRN_DATASET_ROOTS: 'relative' })).toThrow(/CAIRN_DATASET_ROOTS/);
+});
+
+test('a typing error finds the intended name', () => {
+  const known = ['epochs', 'learningRate', 'imageSize', 'mini'];
+  expect(['epoch', 'Epochs', 'learning', 'imagesize', 'minni'].map((wrong) => nearestName(wrong, known))).toEqual([
+    'epochs',
+    'epochs',
+    'learningRate',
+    'imageSize',
+    'mini',
+  ]);
+});
+
+test('an entirely different name has no suggestion', () => {
+  expect(nearestName('colour', ['epochs', 'mini'])).toBeNull();
+  expect(nearestName('x', [])).toBeNull();
 });

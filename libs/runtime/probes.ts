@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTcpServer } from 'node:net';
 import { z } from 'zod';
 import type { Metrics } from './metrics.ts';
 import { deadline, untilAborted } from './waits.ts';
@@ -21,7 +23,7 @@ export const probeVariables = {
   CAIRN_PROBE_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
 };
 
-export type Probes = { port: number; close(): Promise<void> };
+type Probes = { port: number; close(): Promise<void> };
 
 /**
  * A port for a program that serves nothing else: `/healthz` says that it runs and checks nothing; `/readyz` answers 503 with
@@ -77,4 +79,28 @@ async function faultsOf(checks: ProbesOptions['checks'], limitMs: number): Promi
     }),
   );
   return Object.fromEntries(results.flat());
+}
+
+/** A TCP port of 127.0.0.1 on which nothing listens now. Another program may take it first: the caller must retry. */
+export async function freePort(): Promise<number> {
+  const server = createTcpServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('a TCP server has no port');
+  return address.port;
+}
+
+/** True when nothing listens on the port of 127.0.0.1. */
+export async function isPortFree(port: number): Promise<boolean> {
+  const server = createTcpServer().listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch {
+    return false;
+  }
+  server.close();
+  await once(server, 'close');
+  return true;
 }

@@ -1,5 +1,4 @@
 import { CairnError, configurationExit } from '@cairn/contract';
-import { type Closer, createCloser } from './closer.ts';
 
 /** How a program exits. A second signal ends it at once with 128 + the signal's number. */
 export const exitCodes = {
@@ -17,7 +16,7 @@ export type MainContext = {
   signal: AbortSignal;
 };
 
-export type Main = {
+type Main = {
   /** The name of the program, for its messages. */
   name: string;
   /** Show stacks and causes of expected errors too. */
@@ -106,4 +105,71 @@ export function toCairnError(error: unknown): CairnError | undefined {
     return new CairnError('port_in_use', `Another program listens on ${shown}.`, { cause: error, details: { host, port } });
   }
   return undefined;
+}
+
+/** Ends one part of a program. `signal` is aborted when the time for closing is up. */
+type Close = (signal: AbortSignal) => Promise<unknown> | unknown;
+
+export type Closer = {
+  /** Registers how to end `name`; the last one added is closed first. Throws once closing has begun. */
+  add(name: string, close: Close): void;
+  /**
+   * Ends everything in reverse order, one after another, and continues after a failure. Rejects with an
+   * AggregateError of the failures and of the parts that did not end in time. A second call returns the first one's promise.
+   */
+  close(limitMs?: number): Promise<void>;
+};
+
+/** Collects the parts that a program creates, so that they can be ended in reverse order. */
+export function createCloser(): Closer {
+  const parts: { name: string; close: Close }[] = [];
+  let closing: Promise<void> | undefined;
+
+  async function closeAll(limitMs: number): Promise<void> {
+    const signal = AbortSignal.timeout(limitMs);
+    const errors: Error[] = [];
+    for (const { name, close } of parts.reverse()) {
+      try {
+        await within(
+          signal,
+          Promise.resolve().then(() => close(signal)),
+        );
+      } catch (cause) {
+        const why = signal.aborted ? `was not closed within ${limitMs} ms` : `could not be closed: ${messageOf(cause)}`;
+        errors.push(new Error(`${name} ${why}`, { cause }));
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, errors.map((error) => error.message).join('; '));
+  }
+
+  return {
+    add(name, close) {
+      if (closing) throw new Error(`${name} was created while the program was closing`);
+      parts.push({ name, close });
+    },
+    close(limitMs = 10_000) {
+      closing ??= closeAll(limitMs);
+      return closing;
+    },
+  };
+}
+
+function within(signal: AbortSignal, work: Promise<unknown>): Promise<unknown> {
+  // The timer of AbortSignal.timeout does not keep a process alive; closing must end even when nothing else is left to do.
+  const alive = setInterval(() => undefined, 60_000);
+  let stop = () => {};
+  const limit = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    // Parts that come after the limit are still asked to end, but not waited for.
+    if (signal.aborted) setImmediate(stop);
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+  return Promise.race([work, limit]).finally(() => {
+    clearInterval(alive);
+    signal.removeEventListener('abort', stop);
+  });
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }

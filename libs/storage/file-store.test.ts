@@ -6,8 +6,9 @@ import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ObjectStore } from './object-store.ts';
 import { openStore } from './open-store.ts';
-import { storageError } from './storage-error.ts';
+import { artifactContract } from './testing/artifact-contract.ts';
 import { storeContract } from './testing/store-contract.ts';
+import { storageError } from './whole-objects.ts';
 
 let root: string;
 let store: ObjectStore;
@@ -29,6 +30,8 @@ describe('a folder, like every store,', () => {
     close: async () => undefined,
   }));
 });
+
+describe('an artifact in a folder', () => artifactContract(() => store));
 
 test('when many writers put the same absent object at once, exactly one writes it', async () => {
   const results = await Promise.all(Array.from({ length: 20 }, (_, index) => store.put('claim', `writer ${index}`, { ifAbsent: true })));

@@ -5,11 +5,19 @@ import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
-import { wholeReads } from './download-whole.ts';
-import { objectKey, objectPrefix } from './object-key.ts';
-import type { GetOptions, ListedObject, ObjectStore } from './object-store.ts';
-import { codeOf, type StorageAct, storageError } from './storage-error.ts';
-import { endedBy, makeFolder, moveInto, openSource, temporaryPath, writeWhole } from './write-whole.ts';
+import { type GetOptions, type ListedObject, type ObjectStore, objectKey, objectPrefix } from './object-store.ts';
+import {
+  codeOf,
+  endedBy,
+  makeFolder,
+  moveInto,
+  openSource,
+  type StorageAct,
+  storageError,
+  temporaryPath,
+  wholeReads,
+  writeWhole,
+} from './whole-objects.ts';
 
 const parallelRemovals = 16;
 

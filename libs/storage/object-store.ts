@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream';
+import { CairnError, objectKeyFault } from '@cairn/contract';
 
 /** What to store: bytes, text in UTF-8, a stream, or the content of a local file. */
 export type ObjectSource = Uint8Array | string | Readable | { file: string };
 
-export type ObjectInfo = {
+type ObjectInfo = {
   bytes: number;
   modifiedAt: Date;
 };
@@ -61,3 +62,18 @@ export type ObjectStore = {
   /** Removes the leftovers of interrupted writes that have not changed for this long. Returns how many. */
   sweepTemporary(olderThanMs: number, signal?: AbortSignal): Promise<number>;
 };
+
+/**
+ * The key, if it is safe ({@link objectKeyFault}).
+ * @throws CairnError `invalid_path` that names the key and the problem.
+ */
+export function objectKey(key: string): string {
+  const fault = objectKeyFault(key);
+  if (fault !== null) throw new CairnError('invalid_path', `The object key ${JSON.stringify(key)} ${fault}.`, { details: { key } });
+  return key;
+}
+
+/** A folder of keys: the same rules, and '' for the whole store; without a trailing slash. */
+export function objectPrefix(prefix: string): string {
+  return prefix === '' ? '' : objectKey(prefix);
+}

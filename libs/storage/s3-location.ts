@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import { objectPrefix } from './object-key.ts';
+import { objectPrefix } from './object-store.ts';
 
 /** The location of an S3 store, from its URL. Credentials are never part of it. */
 export type S3Location = {

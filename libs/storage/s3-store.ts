@@ -7,16 +7,13 @@ import {
 } from '@aws-sdk/client-s3';
 import { manifestName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
-import { wholeReads } from './download-whole.ts';
-import { objectKey } from './object-key.ts';
-import type { GetOptions, ObjectStore } from './object-store.ts';
-import { openBucket, type S3Bucket, withAbort } from './s3-bucket.ts';
+import { type GetOptions, type ObjectStore, objectKey } from './object-store.ts';
+import { defaultS3Limits, maxParts, openBucket, type S3Bucket, type S3Limits, withAbort } from './s3-bucket.ts';
 import { noObject, type S3Act, s3Error } from './s3-error.ts';
-import { defaultS3Limits, maxParts, type S3Limits } from './s3-limits.ts';
-import { listObjects, removeObjects, sweepUploads } from './s3-list.ts';
 import type { S3Location } from './s3-location.ts';
-import { headObject, readObject } from './s3-read.ts';
+import { headObject, listObjects, readObject, removeObjects, sweepUploads } from './s3-read.ts';
 import { abandonUpload, beginUpload, completion, putObject } from './s3-upload.ts';
+import { wholeReads } from './whole-objects.ts';
 
 /**
  * Objects in a bucket of S3 or of a server that speaks its protocol. Credentials, and settings that the location leaves open, come

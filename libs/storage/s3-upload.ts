@@ -13,10 +13,9 @@ import {
 import { CairnError } from '@cairn/contract';
 import { inParallel, sleep, untilAborted } from '@cairn/runtime';
 import type { ObjectSource, PutOptions, PutResult } from './object-store.ts';
-import { type S3Bucket, withAbort } from './s3-bucket.ts';
+import { maxParts, type S3Bucket, withAbort } from './s3-bucket.ts';
 import { attemptsOf, hasCode, hasStatus, isMissing, s3Error } from './s3-error.ts';
-import { maxParts } from './s3-limits.ts';
-import { openSource } from './write-whole.ts';
+import { openSource } from './whole-objects.ts';
 
 /** One object being written. */
 type Writing = {

@@ -1,10 +1,8 @@
 import { CairnError } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { beforeEach, expect, test } from 'vitest';
-import { contentDigest, readManifest } from '../artifact-manifest.ts';
-import { type ArtifactCommit, commitArtifact, faultyParts } from '../commit-artifact.ts';
+import { type ArtifactCommit, commitArtifact, contentDigest, faultyParts, readManifest, verifyFile } from '../artifacts.ts';
 import type { ObjectStore } from '../object-store.ts';
-import { verifyFile } from '../verify-artifact.ts';
 
 const contents = { 'img_emb/img_emb_00000.npy': 'vectors', 'metadata/metadata_00000.parquet': 'rows', 'rejected.parquet': '' };
 const prefix = 'features/art_1';

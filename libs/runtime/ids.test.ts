@@ -1,6 +1,6 @@
 import { idOf, idPrefixes } from '@cairn/contract';
 import { expect, test } from 'vitest';
-import { createIdSource, newId } from './new-id.ts';
+import { createIdSource, newId } from './ids.ts';
 
 const kinds = Object.keys(idPrefixes) as (keyof typeof idPrefixes)[];
 

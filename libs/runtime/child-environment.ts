@@ -1,4 +1,5 @@
 import http from 'node:http';
+import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { z } from 'zod';
 
@@ -8,7 +9,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const loopback = ['localhost', '127.0.0.1', '127.0.0.1-127.255.255.255', '::1', '[::1]'];
 
 /** The variables that name proxies. */
-export const proxyVariables: readonly string[] = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
+const proxyVariables: readonly string[] = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
 
 const proxies = z.object({ http_proxy: z.string().optional(), https_proxy: z.string().optional(), no_proxy: z.string() });
 export type Proxies = z.infer<typeof proxies>;
@@ -64,4 +65,39 @@ export function describeProxies(env: Environment): string | null {
     ...(secure === undefined ? [] : [`https by ${shown(secure)}`]),
   ];
   return parts.join(', ');
+}
+
+/** The variables of ours that any process on this machine needs. */
+const passedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LD_LIBRARY_PATH', 'XDG_CACHE_HOME', 'NODE_COMPILE_CACHE', ...proxyVariables];
+
+/**
+ * The environment of agents that run on the machine of the program that starts them: the few variables that any process needs, and those that
+ * `isNeeded` names, such as the storage's. Nothing else reaches the programs of an attempt: it may be a secret of the control plane.
+ */
+export function localAgentEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  isNeeded: (name: string) => boolean,
+): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      value !== undefined && (passedOn.includes(name) || isNeeded(name)) ? [[name, value]] : [],
+    ),
+  );
+}
+
+const start = join(import.meta.dirname, '../../docker/trainer/cairn_trainer/start.py');
+
+/**
+ * The arguments after the interpreter that run a module of docker/trainer, or a program by its path. Isolated: nothing is imported from the
+ * current folder, which may hold anything, PYTHONPATH or the user's own packages. Every start of Python goes through here.
+ */
+export function isolatedPython(moduleOrFile: string, args: readonly string[]): string[] {
+  // Replaces PYTHONUNBUFFERED and PYTHONFAULTHANDLER, which isolated mode does not read.
+  return ['-I', '-u', '-X', 'faulthandler', start, moduleOrFile, ...args];
+}
+
+/** Its environment: the program's own children must not read Python's variables either. */
+export function withoutPythonVariables(env: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
+  const others = Object.entries(env).filter(([name]) => !name.startsWith('PYTHON'));
+  return { ...Object.fromEntries(others), PYTHONSAFEPATH: '1', PYTHONNOUSERSITE: '1' };
 }

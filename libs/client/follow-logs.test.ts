@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import type { AttemptView, LogStream, StepState } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createClient, type FollowStepLogsOptions } from './index.ts';
-import { anAttempt, aStep, idFor, type StubApi, sendProblem, startStubApi } from './testing/index.ts';
+import { anAttempt, aStep, idFor, type StubApi, sendProblem, startStubApi } from './testing/stub-api.ts';
 
 /** A step whose attempts and logs a test changes while they are followed. */
 function aLiveStep(api: StubApi) {

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type IdKind, idPrefixes } from '@cairn/contract';
 
 /** Crockford's base 32 in lower case: no i, l, o, u. */
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
-export type IdSourceOptions = {
+type IdSourceOptions = {
   /** Milliseconds since the epoch. */
   now?: () => number;
   /** `size` random bytes. */
@@ -47,4 +47,19 @@ function encode(value: bigint, characters: number): string {
   let text = '';
   for (let shift = 5 * (characters - 1); shift >= 0; shift -= 5) text += alphabet.charAt(Number((value >> BigInt(shift)) & 31n));
   return text;
+}
+
+/**
+ * The token of one generation of an attempt: recomputable after a crash from the server key, never stored. A superseded
+ * generation has a different token, so a zombie's is refused.
+ */
+export function attemptToken(serverKey: string, attemptId: string, generation: number): string {
+  return `cat_${createHmac('sha256', serverKey).update(`${attemptId}.${generation}`).digest('base64url')}`;
+}
+
+/** True when `token` is the token of the attempt's generation; compared in constant time. */
+export function isAttemptToken(token: string, serverKey: string, attemptId: string, generation: number): boolean {
+  const expected = Buffer.from(attemptToken(serverKey, attemptId, generation));
+  const given = Buffer.from(token);
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }

@@ -1,2 +1,0 @@
-export * from './builders.ts';
-export * from './stub-api.ts';
