@@ -5,7 +5,7 @@ import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { type ObjectStore, openStore, tensorBoardFolders } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { finalizeStep } from './finalizing.ts';
+import { finalizeStep } from './serve-queues.ts';
 
 let harness: Harness;
 let root: string;

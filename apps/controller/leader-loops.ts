@@ -2,14 +2,11 @@ import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
 import { type Leadership, recordPools } from '@cairn/engine';
-import { admitOnce } from './admission.ts';
-import type { ApiHealth } from './api-health.ts';
-import type { ControllerParts, LeaderParts } from './parts.ts';
-import { reconcileOnce } from './reconciling.ts';
-import { hasMoreRoom, type RoomReadings } from './room.ts';
+import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
+import type { ApiHealth } from './health.ts';
+import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
-import { createTrigger } from './trigger.ts';
-import { watchOnce } from './watching.ts';
+import { reconcileOnce, watchOnce } from './watching.ts';
 
 const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000 };
 /** How long launches in progress may take to end when the lead is lost. */

@@ -12,14 +12,12 @@ import {
   useProxies,
 } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
-import { watchApiHealth } from './api-health.ts';
 import { agentEntry, configurationSchema } from './configuration.ts';
+import { controllerMetrics, readinessOf, watchApiHealth } from './health.ts';
 import { runLeaderElection } from './leader-election.ts';
 import { runLeader } from './leader-loops.ts';
-import { controllerMetrics } from './metrics.ts';
 import type { ControllerParts } from './parts.ts';
 import { attemptSlotsOf, openExecutor } from './pools.ts';
-import { readinessOf } from './readiness.ts';
 import { serveQueues } from './serve-queues.ts';
 
 await runMain({

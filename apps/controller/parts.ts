@@ -23,3 +23,47 @@ export type ControllerParts = {
 
 /** The parts of a controller while it leads. */
 export type LeaderParts = ControllerParts & { lead: Leadership; signal: AbortSignal };
+
+/** Runs `work` on demand, never twice at the same time; any number of calls during a run cause one more run. */
+type Trigger = {
+  fire(): void;
+  /** Stops it; resolves when the run in progress has ended. */
+  close(): Promise<void>;
+};
+
+type TriggerOptions = {
+  work(): Promise<void>;
+  onError(error: unknown): void;
+  /** Also fires at this interval. */
+  everyMs: number;
+};
+
+export function createTrigger({ work, onError, everyMs }: TriggerOptions): Trigger {
+  let closed = false;
+  let again = false;
+  let running: Promise<void> | null = null;
+  const fire = () => {
+    if (closed) return;
+    if (running) {
+      again = true;
+      return;
+    }
+    running = work()
+      .catch(onError)
+      .finally(() => {
+        running = null;
+        if (!again) return;
+        again = false;
+        fire();
+      });
+  };
+  const timer = setInterval(fire, everyMs);
+  return {
+    fire,
+    close: async () => {
+      closed = true;
+      clearInterval(timer);
+      await running;
+    },
+  };
+}

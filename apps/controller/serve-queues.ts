@@ -1,5 +1,19 @@
-import { finalizeStep } from './finalizing.ts';
-import { launchAttempt } from './launching.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { type CairnError, isCairnError, protocol } from '@cairn/contract';
+import {
+  artifactReady,
+  beginLaunch,
+  dropStaging,
+  type Finalization,
+  finalizationDelayed,
+  finalizationFailed,
+  pendingFinalization,
+  recordLaunchFailure,
+  recordPlace,
+} from '@cairn/engine';
+import { attemptToken } from '@cairn/runtime';
+import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
+import { unknownPool } from './configuration.ts';
 import type { ControllerParts } from './parts.ts';
 
 const concurrency = { launch: 8, finalize: 2 };
@@ -38,3 +52,77 @@ export function consumeLaunch(parts: ControllerParts, signal: AbortSignal) {
 /** True when a pool runs its attempts on the machine of the controller that starts them. */
 export const isBoundToMachine = ({ pools }: Pick<ControllerParts, 'pools'>): boolean =>
   pools.some(({ executor }) => executor === 'process' || executor === 'docker');
+
+type Launch = NonNullable<Awaited<ReturnType<typeof beginLaunch>>>;
+
+/** Starts one attempt in the pool that `admit` chose. When repeated after a crash, it adopts what was already started. */
+async function launchAttempt(parts: ControllerParts, attemptId: string, generation: number, signal: AbortSignal): Promise<void> {
+  const launch = await beginLaunch(parts.ctx, attemptId, generation);
+  if (!launch) return;
+  const executor = parts.executors.get(launch.pool);
+  if (!executor) throw unknownPool(launch.pool);
+  const env = {
+    ...parts.agentEnv,
+    CAIRN_ATTEMPT_ID: attemptId,
+    CAIRN_ATTEMPT_GENERATION: String(generation),
+    CAIRN_ATTEMPT_TOKEN: attemptToken(parts.serverKey, attemptId, generation),
+    CAIRN_INTERNAL_URL: parts.internalUrls.join(','),
+  };
+  const { name, slots, loaderBytes, avoidNodes } = launch;
+  const spec = { attemptId, generation, name, slots, env, loaderBytes, avoidNodes };
+  try {
+    const { place, handle } = await executor.start(spec, signal);
+    await recordPlace(parts.ctx, attemptId, generation, place, handle);
+  } catch (error) {
+    // The leader queues it again; until then the step shows why it does not start.
+    if (isCairnError(error) && !signal.aborted) await recordFailure(parts, launch, error);
+    throw error;
+  }
+}
+
+async function recordFailure({ ctx }: ControllerParts, launch: Launch, { code, message }: CairnError): Promise<void> {
+  const finding = { code, message: `cannot be started: ${message}`, since: launch.createdAt.toISOString() };
+  if (!isDeepStrictEqual(finding, launch.finding)) await recordLaunchFailure(ctx, launch, finding);
+}
+
+/**
+ * Makes the artifact of a step that one attempt did, unless it is no longer pending, and removes the staged files of the step's attempts
+ * once its result is stored. Any replica may do it, and several in parallel: all write the same bytes to the same keys, and the row decides
+ * which one counts.
+ */
+export async function finalizeStep(
+  parts: Pick<ControllerParts, 'ctx' | 'store'>,
+  stepId: string,
+  generation: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const finalization = await pendingFinalization(parts.ctx, stepId, generation);
+  if (finalization) await makeArtifact(parts, finalization, signal);
+  for (const { attemptId, prefix } of await dropStaging(parts.ctx, stepId, generation)) {
+    await keepTensorBoardFiles(parts.store, attemptId, signal);
+    await parts.store.removePrefix(prefix.replace(/\/$/, ''), signal);
+  }
+}
+
+async function makeArtifact(
+  { ctx, store }: Pick<ControllerParts, 'ctx' | 'store'>,
+  finalization: Finalization,
+  signal: AbortSignal,
+): Promise<void> {
+  const { kind, artifactId: id, details } = finalization;
+  try {
+    const manifest = await commitArtifact(store, {
+      prefix: finalization.prefix.replace(/\/$/, ''),
+      files: finalization.files.map(({ name, key, bytes, sha256 }) => ({ name, from: key, bytes, sha256 })),
+      manifest: { kind, id, protocol, createdAt: finalization.createdAt.toISOString(), details },
+      signal,
+    });
+    await artifactReady(ctx, finalization, { digest: manifest.digest, files: manifest.files, details });
+  } catch (error) {
+    if (signal.aborted || !isCairnError(error, 'corrupt_artifact', 'not_found', 'storage_failed', 'storage_full')) throw error;
+    const failure = { cause: 'infrastructure', code: error.code, message: error.message } as const;
+    // Staged files that differ from what was reported: start over. When the storage fails or is full, the staged files stay.
+    const isStorage = isCairnError(error, 'storage_failed', 'storage_full');
+    await (isStorage ? finalizationDelayed : finalizationFailed)(ctx, finalization, failure);
+  }
+}

@@ -3,16 +3,20 @@ import { type FailureView, type Finding, type FindingView, firstOf, isCairnError
 import { type Assessment, assess } from '@cairn/domain';
 import {
   attemptGone,
+  attemptsToQueue,
   type FindingChange,
   isLive,
   markSilent,
   recordFindings,
   recordPlace,
+  settleRun,
+  stepsToFinalize,
+  unsettledRuns,
   type WatchedAttempt,
   watchedAttempts,
 } from '@cairn/engine';
 import type { Executor, Snapshot } from '@cairn/executor';
-import type { ApiHealth } from './api-health.ts';
+import type { ApiHealth } from './health.ts';
 import type { LeaderParts } from './parts.ts';
 
 /** An attempt that has not reported for this long is silent. */
@@ -127,5 +131,26 @@ async function watchSilence(leader: LeaderParts, attempts: readonly WatchedAttem
     if (attempt.pool === 'tasks' && silentMs(attempt) > revokeTaskAfterMs) {
       await gone(leader, attempt, lost(`its task has not reported for ${Math.round(silentMs(attempt) / 1000)} s`));
     }
+  }
+}
+
+/** After this long in a queue, an entry may have been lost. */
+const requeueAfterMs = 3_000;
+
+/**
+ * Recovers from crashes and emptied queues: queues starts and finalizations again (a queue that still has the entry ignores it), and
+ * settles runs that a command left unsettled.
+ */
+export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<void> {
+  const missing = await attemptsToQueue(ctx, requeueAfterMs);
+  for (const queue of ['launch', 'tasks'] as const) {
+    const entries = missing.flatMap((entry) => (entry.queue === queue ? [{ attemptId: entry.row, generation: entry.generation }] : []));
+    if (entries.length > 0) await queues.addBulk(queue, entries);
+  }
+  for (const { stepId, generation } of await stepsToFinalize(ctx)) {
+    await queues.add('finalize', { stepId, generation });
+  }
+  for (const runId of await unsettledRuns(ctx)) {
+    await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'could not settle a run'));
   }
 }

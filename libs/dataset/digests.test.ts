@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { fileDigest, folderDigest, tarMd5s } from './digests.ts';
 import { createFileGate } from './file-gate.ts';
 import { optionalFiles } from './metadata/files.ts';
-import { type MetadataSource, takeInMetadata } from './metadata/take-in-metadata.ts';
+import { type MetadataSource, takeInMetadata } from './metadata/take-in.ts';
 import { packTars } from './tars/pack-tars.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from './testing/hand-made-collection.ts';
 

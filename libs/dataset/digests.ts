@@ -3,8 +3,7 @@ import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type DatasetFiles } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
-import { eachChunk } from './file-chunks.ts';
-import type { FileGate } from './file-gate.ts';
+import { eachChunk, type FileGate } from './file-gate.ts';
 import type { ImageSplit } from './image-path.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 

@@ -1,32 +1,34 @@
-export type { CheckDatasetOptions, CheckedDataset } from './check-dataset.ts';
-export { checkDataset } from './check-dataset.ts';
+export { type CheckDatasetOptions, type CheckedDataset, checkDataset, type InspectedDataset, inspectDataset } from './check-dataset.ts';
 export type { FileDigest } from './digests.ts';
 export { datasetDigest, fileDigest } from './digests.ts';
+export { makingBeside, refuseTaken, requireFolder } from './folders.ts';
 export type { ImageSplit } from './image-path.ts';
 export { imageIdPattern, imagePath, imageSplits, memberPath } from './image-path.ts';
 export type { ImageLocation, ImageReader, ImageRejection } from './images/open-image-reader.ts';
 export { ImageUnavailable, openImageReader } from './images/open-image-reader.ts';
-export type { InspectedDataset } from './inspect-dataset.ts';
-export { inspectDataset } from './inspect-dataset.ts';
 export type { CheckedLists, CheckListsOptions, Finding, ListCount } from './lists/check-lists.ts';
 export { checkLists } from './lists/check-lists.ts';
-export type { GroundTruthEntry, ImageRoot, ListEntry, ListsManifest, TarIndexEntry, WrittenFile } from './lists/manifest.ts';
-export { listsManifestName } from './lists/manifest.ts';
+export {
+  type GroundTruthEntry,
+  type GroundTruthRow,
+  type ImageRoot,
+  type ListEntry,
+  type ListRow,
+  type ListsManifest,
+  listsManifestName,
+  readGroundTruth,
+  readList,
+  type TarIndexEntry,
+  type WrittenFile,
+} from './lists/manifest.ts';
 export type { PrepareListsOptions } from './lists/prepare-lists.ts';
 export { prepareLists } from './lists/prepare-lists.ts';
-export type { GroundTruthRow, ListRow } from './lists/read-list.ts';
-export { readGroundTruth, readList } from './lists/read-list.ts';
 export { filesOfList } from './metadata/files.ts';
 export { hasMetadata } from './metadata/find-metadata.ts';
-export { refuseTaken, requireFolder } from './require-folder.ts';
 export type { FetchedTars, FetchProgress, FetchTarsOptions } from './tars/fetch-tars.ts';
 export { fetchTars, gldv2Address, tarsOfGldv2 } from './tars/fetch-tars.ts';
 export type { TarIndex } from './tars/index-tars.ts';
 export { splitsWithTars, tarsOfSplit } from './tars/index-tars.ts';
-export type { IndexedTar } from './tars/known-tars.ts';
-export { tarIndexFolder } from './tars/known-tars.ts';
 export { packTars } from './tars/pack-tars.ts';
 export type { ScannedTar, TarMember } from './tars/scan-tar.ts';
-export type { WriteTarIndexOptions, WrittenTarIndex } from './tars/write-tar-index.ts';
-export { writeTarIndex } from './tars/write-tar-index.ts';
-export { makingBeside } from './writing-under.ts';
+export { type IndexedTar, tarIndexFolder, type WriteTarIndexOptions, type WrittenTarIndex, writeTarIndex } from './tars/write-tar-index.ts';

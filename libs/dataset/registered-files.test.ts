@@ -2,11 +2,11 @@ import { mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import type { DatasetFiles, ImageSource, ListName } from '@cairn/contract';
 import { expect, test } from 'vitest';
+import { inspectDataset } from './check-dataset.ts';
 import { imagePath } from './image-path.ts';
 import { openImageReader } from './images/open-image-reader.ts';
-import { inspectDataset } from './inspect-dataset.ts';
+import { readList } from './lists/manifest.ts';
 import { prepareLists } from './lists/prepare-lists.ts';
-import { readList } from './lists/read-list.ts';
 import { packTars } from './tars/pack-tars.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from './testing/hand-made-collection.ts';
 

@@ -5,7 +5,7 @@ import { importedFolder } from './lists/imported-lists.ts';
 import type { ImageRoot } from './lists/manifest.ts';
 import { metadataFiles } from './metadata/files.ts';
 import { hasMetadata } from './metadata/find-metadata.ts';
-import type { TakenMetadata } from './metadata/take-in-metadata.ts';
+import type { TakenMetadata } from './metadata/take-in.ts';
 
 /**
  * Compares the copied metadata with the registered files. Files that the lists do not need must still exist: some lists use them if they

@@ -4,7 +4,6 @@ import { isDeepStrictEqual } from 'node:util';
 import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest, settingPath, settingPathText } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { parse, stringify } from 'yaml';
-import type { EngineContext } from './engine.ts';
 import { referenceConfigurations, referenceRecipes } from './recipes/reference.ts';
 
 export type BuiltinRecipe = { recipe: Recipe; yaml: string };
@@ -56,7 +55,10 @@ function builtin(yaml: string, source: string): BuiltinRecipe {
  *
  * @throws CairnError `unknown_recipe` and `unknown_setting` (both with the nearest name), `invalid_setting`
  */
-export function resolveRecipe({ recipes }: Pick<EngineContext, 'recipes'>, request: Pick<SubmitRequest, 'recipe' | 'set'>): Recipe {
+export function resolveRecipe(
+  { recipes }: { recipes: ReadonlyMap<string, BuiltinRecipe> },
+  request: Pick<SubmitRequest, 'recipe' | 'set'>,
+): Recipe {
   const recipe = typeof request.recipe === 'string' ? findRecipe(recipes, request.recipe).recipe : request.recipe;
   const changed = structuredClone(recipe) as Record<string, unknown>;
   const overrides = Object.entries(request.set).map(([path, value]) => ({ path: settingPath(path), value }));

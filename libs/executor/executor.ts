@@ -1,4 +1,4 @@
-import type { Finding, PoolRoom } from '@cairn/contract';
+import type { FailureSignal, Finding, PoolRoom } from '@cairn/contract';
 
 /** What an executor runs: one attempt of one step. */
 export type LaunchSpec = {
@@ -89,3 +89,44 @@ export type Executor = {
   /** Stops watching. What runs continues; the next executor with the same state adopts it. */
   close(): Promise<void>;
 };
+
+/** Runs one task at a time per key, in the order of the calls; tasks of different keys run in parallel. */
+export function oneAtATime() {
+  const busy = new Map<string, Promise<unknown>>();
+  return {
+    /** Only its own caller gets a failure: the next task runs. */
+    async run<T>(key: string, work: () => Promise<T>): Promise<T> {
+      const before = busy.get(key) ?? Promise.resolve();
+      const mine = before.then(work, work);
+      busy.set(key, mine);
+      try {
+        return await mine;
+      } finally {
+        if (busy.get(key) === mine) busy.delete(key);
+      }
+    },
+    /** Waits for all work in progress, however it ends. */
+    async settled(): Promise<void> {
+      await Promise.allSettled(busy.values());
+    },
+  };
+}
+
+type Limits = { deadlineSeconds?: number | undefined; graceSeconds: number };
+
+/** For what an agent does before it starts counting its deadline, and after its grace period. */
+const marginSeconds = 5;
+
+/**
+ * The finding for an attempt that still exists although its deadline and grace period are over. The agent counts them itself, and ends
+ * with a checkpoint: this is for one that does not. Pure: times are in milliseconds since the epoch.
+ */
+export function overdue(
+  { deadlineSeconds, graceSeconds }: Limits,
+  startedAt: number | null,
+  now: number,
+): { signal: FailureSignal; since: number; message: string } | null {
+  if (deadlineSeconds === undefined || startedAt === null) return null;
+  const since = startedAt + (deadlineSeconds + graceSeconds + marginSeconds) * 1000;
+  return now < since ? null : { signal: 'deadline_exceeded', since, message: `${deadlineSeconds} s, and its grace period is over` };
+}

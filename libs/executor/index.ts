@@ -1,5 +1,5 @@
+export { type DockerPoolSettings, dockerPoolSettings } from './docker/container-spec.ts';
 export { type DockerExecutorOptions, dockerExecutor } from './docker/docker-executor.ts';
-export { type DockerPoolSettings, dockerPoolSettings } from './docker/pool-settings.ts';
 export * from './executor.ts';
 export { type KubernetesExecutorOptions, kubernetesExecutor } from './kubernetes/kubernetes-executor.ts';
 export { type KubernetesPoolSettings, kubernetesPoolSettings } from './kubernetes/pool-settings.ts';

@@ -4,12 +4,18 @@ import { dirname, join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { type ImageSplit, imagePath, imageSplits, makingBeside, packTars } from '@cairn/dataset';
 import { sha256 } from '@cairn/runtime';
+import { photograph } from './camera.ts';
 import type { Landmark } from './landmark.ts';
 import { landmarkOf } from './landmark.ts';
-import type { MiniManifest } from './manifest.ts';
-import { isComplete, miniGenerator, miniManifestName, readMiniManifest } from './manifest.ts';
-import { countryFiles, metadataFiles } from './metadata.ts';
-import { photograph } from './photograph.ts';
+import {
+  countryFiles,
+  isComplete,
+  type MiniManifest,
+  metadataFiles,
+  miniGenerator,
+  miniManifestName,
+  readMiniManifest,
+} from './metadata.ts';
 import { pictureOf, strayOf } from './picture.ts';
 import type { MiniCounts, MiniPlan, PlannedImage } from './plan.ts';
 import { miniCounts, planMiniDataset, subjectOf } from './plan.ts';

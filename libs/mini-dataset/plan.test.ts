@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { landmarkOf } from './landmark.ts';
-import { miniGenerator } from './manifest.ts';
-import { countryFiles, metadataFiles } from './metadata.ts';
+import { countryFiles, metadataFiles, miniGenerator } from './metadata.ts';
 import { pictureOf } from './picture.ts';
 import { continentRows } from './places.ts';
 import type { MiniPlan } from './plan.ts';

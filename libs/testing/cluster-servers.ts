@@ -1,13 +1,15 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
 
 /**
  * The servers of a test cluster that run on this machine, one file `pid/<name>` each below CAIRN_TEST_CLUSTER_HOME; GPUs
  * listed in `unhealthy-gpus` there are reported as unhealthy.
  */
-export type ClusterServer = 'apiserver' | 'kubelet';
+type ClusterServer = 'apiserver' | 'kubelet';
 
 const home = process.env.CAIRN_TEST_CLUSTER_HOME ?? '';
 
@@ -48,4 +50,46 @@ export function ownAddress(): string {
   const found = addresses.find(({ family, internal }) => family === 'IPv4' && !internal);
   if (found === undefined) throw new Error('this machine has no address that pods can reach: set CAIRN_TEST_HOST');
   return found.address;
+}
+
+const program = process.env.CAIRN_HELM || 'helm';
+const limitMs = 30_000;
+
+/**
+ * The output of Helm 3: `helm` from the PATH, or the program of `CAIRN_HELM`.
+ * @throws Error with its message when it fails or takes longer than 30 s
+ */
+export const helm = (...args: string[]): Promise<string> => helmWithin(limitMs, ...args);
+
+/** For commands that wait for pods. */
+export function helmWithin(timeout: number, ...args: string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(program, args, { timeout, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
+      if (error) reject(new Error(stderr.trim() || error.message, { cause: error }));
+      else resolve(stdout);
+    });
+  });
+}
+
+const manifest = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({
+    name: z.string(),
+    namespace: z.string().exactOptional(),
+    annotations: z.record(z.string(), z.string()).exactOptional(),
+    labels: z.record(z.string(), z.string()).exactOptional(),
+  }),
+});
+export type Manifest = z.infer<typeof manifest>;
+
+/** The objects of a Kubernetes YAML file; a duplicate key is an error. */
+export function parseManifests(text: string): Manifest[] {
+  return parseAllDocuments(text, { uniqueKeys: true })
+    .map((document) => {
+      if (document.errors[0]) throw document.errors[0];
+      return document.toJS() as unknown;
+    })
+    .filter((object) => object !== null)
+    .map((object) => manifest.parse(object));
 }

@@ -1,15 +1,11 @@
 export { freePort } from '@cairn/runtime';
 export * from './cluster-servers.ts';
-export * from './create-database.ts';
-export { trainerPython } from './find-in-python.ts';
-export * from './helm.ts';
-export * from './processes.ts';
-export * from './provided.ts';
 export * from './run-folder.ts';
 export * from './seeded-random.ts';
+export * from './server-program.ts';
+export { trainerPython } from './server-program.ts';
 export * from './small-collection.ts';
 export * from './start-postgres.ts';
 export * from './start-s3.ts';
-export * from './start-s3-proxy.ts';
 export * from './start-valkey.ts';
 export * from './wait-for.ts';

@@ -4,10 +4,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { freePort } from '@cairn/runtime';
 import { Redis } from 'ioredis';
-import { findInPython, nameOfPlace, type PythonPlace } from './find-in-python.ts';
-import { provided } from './provided.ts';
-import { makeRunFolder, removeRunFolder } from './run-folder.ts';
-import { serverProgram } from './server-program.ts';
+import { makeRunFolder, provided, removeRunFolder } from './run-folder.ts';
+import { findInPython, nameOfPlace, type PythonPlace, serverProgram } from './server-program.ts';
 
 const loopback = '127.0.0.1';
 

@@ -5,12 +5,12 @@ import { type CategoryQuotes, knownCounts, type ListName } from '@cairn/contract
 import type { Database } from '../duckdb.ts';
 import { count, openDatabase, text } from '../duckdb.ts';
 import { createFileGate } from '../file-gate.ts';
+import { requireFolder } from '../folders.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
-import { takeInMetadata } from '../metadata/take-in-metadata.ts';
-import { requireFolder } from '../require-folder.ts';
+import { takeInMetadata } from '../metadata/take-in.ts';
 import { defineLists, makeListTables, rowsOf } from './definitions.ts';
 import { questionsTo } from './findings.ts';
-import { loadCountries } from './load-countries.ts';
+import { loadCountries } from './load-tables.ts';
 
 export type CheckListsOptions = {
   metadata: string;

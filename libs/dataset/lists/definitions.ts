@@ -1,9 +1,6 @@
 import type { ListName } from '@cairn/contract';
-import type { Database } from '../duckdb.ts';
-import { count, literal } from '../duckdb.ts';
-import type { MetadataFileKey } from '../metadata/files.ts';
-import { labellingFiles, searchLists } from '../metadata/files.ts';
-import { pythonSetOrder } from './python-set-order.ts';
+import { count, type Database, literal } from '../duckdb.ts';
+import { labellingFiles, type MetadataFileKey, searchLists } from '../metadata/files.ts';
 
 /**
  * The lists of the 2nd place solution to Google Landmark Retrieval 2021 (tools/generate_gld_list.py of its repository), as
@@ -12,7 +9,7 @@ import { pythonSetOrder } from './python-set-order.ts';
  */
 
 /** A landmark's category is its last one; its position is that of the first. */
-export const categoryOfLandmark = (table: string): string =>
+const categoryOfLandmark = (table: string): string =>
   `select landmark_id, arg_max(category, rowid) as category, min(rowid) as pos from ${table} group by landmark_id`;
 
 const cleanTables = [
@@ -90,7 +87,7 @@ async function makeQueryLabels(database: Database): Promise<void> {
 const sampleOfTest = 20_000;
 
 /** Rows of lists: image_id, `split` (the folder of the image), label and noisy, and `pos`, which gives their order. */
-export type RowBlock = {
+type RowBlock = {
   rows: string;
   /** Tables that are not needed after this. */
   lastUseOf?: readonly string[];
@@ -192,4 +189,52 @@ export function classesOfList(list: ListName, labelled: boolean): string | null 
   return list === 'clean' || list === 'c2x'
     ? 'select count(*) as n from train_clean'
     : 'select coalesce(max(gid) + 1, 0) as n from landmark';
+}
+
+/** CPython's Objects/setobject.c, unchanged since 3.7: the table grows fourfold from 8 slots, at three fifths load. */
+const leastPlaces = 8;
+const linearProbes = 9;
+const perturbShift = 5;
+const growsTwofoldAbove = 50_000;
+
+/**
+ * The order of CPython's `list(set(values))` for whole numbers from 0 to 2^31 - 1, which are their own hashes. The reference writes the
+ * rows of a query with several labels in this order.
+ */
+export function pythonSetOrder(values: readonly number[]): number[] {
+  let table: (number | undefined)[] = Array.from({ length: leastPlaces });
+  let used = 0;
+  for (const value of values) {
+    const place = placeOf(table, value);
+    if (table[place] === value) continue;
+    table[place] = value;
+    used += 1;
+    if (used * 5 < (table.length - 1) * 3) continue;
+    const grown = placesOver(used > growsTwofoldAbove ? used * 2 : used * 4);
+    const before = table;
+    table = Array.from({ length: grown });
+    for (const moved of before) if (moved !== undefined) table[placeOf(table, moved)] = moved;
+  }
+  return table.filter((value) => value !== undefined);
+}
+
+function placesOver(used: number): number {
+  let places = leastPlaces;
+  while (places <= used) places *= 2;
+  return places;
+}
+
+/** The slot of a value, or the first free slot for it: linear probes, each starting at a slot from the next bits of the hash. */
+function placeOf(table: readonly (number | undefined)[], value: number): number {
+  const mask = table.length - 1;
+  let perturb = value;
+  let start = value & mask;
+  for (;;) {
+    const run = start + linearProbes <= mask ? linearProbes : 0;
+    for (let place = start; place <= start + run; place += 1) {
+      if (table[place] === undefined || table[place] === value) return place;
+    }
+    perturb >>>= perturbShift;
+    start = (start * 5 + 1 + perturb) & mask;
+  }
 }

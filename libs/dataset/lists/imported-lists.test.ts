@@ -4,11 +4,11 @@ import { listName } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { openDatabase, pathLiteral } from '../duckdb.ts';
 import { createFileGate } from '../file-gate.ts';
-import { takeInMetadata } from '../metadata/take-in-metadata.ts';
+import { takeInMetadata } from '../metadata/take-in.ts';
 import { handMade, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { importedFolder } from './imported-lists.ts';
+import { readList } from './manifest.ts';
 import { prepareLists } from './prepare-lists.ts';
-import { readList } from './read-list.ts';
 
 const columns = 'image_id, path, label, noisy, null::varchar as country, continent, 0 as image_number';
 

@@ -7,10 +7,8 @@ import { describe, expect, test } from 'vitest';
 import { fileDigest } from '../digests.ts';
 import type { HandMadeFiles } from '../testing/hand-made-collection.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
-import type { ListsManifest } from './manifest.ts';
+import { type GroundTruthRow, type ListRow, type ListsManifest, readGroundTruth, readList } from './manifest.ts';
 import { prepareLists } from './prepare-lists.ts';
-import type { GroundTruthRow, ListRow } from './read-list.ts';
-import { readGroundTruth, readList } from './read-list.ts';
 
 type Prepared = { manifest: ListsManifest; rows: (list: ListName) => Promise<ListRow[]>; truth: () => Promise<GroundTruthRow[]> };
 

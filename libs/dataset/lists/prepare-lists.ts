@@ -4,19 +4,15 @@ import type { CategoryQuotes, DatasetFiles, ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
 import { count, type Database, literal, openDatabase, pathLiteral } from '../duckdb.ts';
 import { createFileGate, type FileGate } from '../file-gate.ts';
+import { makingBeside, refuseTaken, requireFolder } from '../folders.ts';
 import { loadMetadata } from '../metadata/load-metadata.ts';
-import { type TakenMetadata, takeInMetadata } from '../metadata/take-in-metadata.ts';
+import { type TakenMetadata, takeInMetadata } from '../metadata/take-in.ts';
 import { requireRegisteredImages, requireRegisteredMetadata } from '../registered-files.ts';
-import { refuseTaken, requireFolder } from '../require-folder.ts';
-import { makingBeside } from '../writing-under.ts';
 import { classesOfList, defineLists, makeListTables } from './definitions.ts';
 import { checkImportedList, importedClasses, importedTable } from './imported-lists.ts';
-import { loadCountries, noCountries } from './load-countries.ts';
-import { loadImageFiles } from './load-image-files.ts';
-import { loadTars } from './load-tars.ts';
-import { makeRowTable } from './make-row-table.ts';
+import { loadCountries, loadImageFiles, loadTars, noCountries } from './load-tables.ts';
 import { type GroundTruthEntry, type ImageRoot, type ListsManifest, listsManifestName } from './manifest.ts';
-import { parquet, writeList } from './write-list.ts';
+import { makeRowTable, parquet, writeList } from './write-list.ts';
 
 export type PrepareListsOptions = {
   /** Folder of the CSV files, flat as downloaded or split into train/, index/ and test/. */

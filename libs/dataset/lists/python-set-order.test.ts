@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { seededRandom } from '@cairn/testing';
 import { expect, test } from 'vitest';
-import { pythonSetOrder } from './python-set-order.ts';
+import { pythonSetOrder } from './definitions.ts';
 
 const run = promisify(execFile);
 const python = process.env.CAIRN_PYTHON ?? 'python3';

@@ -8,8 +8,8 @@ import { describe, expect, test } from 'vitest';
 import { generateMetadata, scaledCounts } from '../testing/bench/generate-metadata.ts';
 import type { HandMadeFiles } from '../testing/hand-made-collection.ts';
 import { handMade, handMadeCountries, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
+import { readList } from './manifest.ts';
 import { prepareLists } from './prepare-lists.ts';
-import { readList } from './read-list.ts';
 
 const run = promisify(execFile);
 const program = fileURLToPath(new URL('../testing/reference_lists.py', import.meta.url));

@@ -2,10 +2,9 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
-import { csvFields } from './csv-fields.ts';
 import type { MetadataFile, MetadataFileKey } from './files.ts';
 import { filesNeeded, labellingFiles, metadataFiles, searchLists } from './files.ts';
-import { firstLine } from './text-lines.ts';
+import { csvFields, firstLine } from './text-lines.ts';
 
 /** A metadata file, plain or gzip. */
 export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string };

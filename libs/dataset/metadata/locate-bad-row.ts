@@ -1,7 +1,6 @@
 import { CairnError } from '@cairn/contract';
-import { csvFields } from './csv-fields.ts';
 import type { TakenFile } from './find-metadata.ts';
-import { decoded, textLines } from './text-lines.ts';
+import { csvFields, decoded, textLines } from './text-lines.ts';
 
 export type BadRow = { file: string; path: string; line: number; column: string | null; columnNumber: number; expected: string };
 

@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type CategoryQuotes } from '@cairn/contract';
-import { csvFields } from './csv-fields.ts';
 import { badRowError } from './locate-bad-row.ts';
-import { decoded, textLines } from './text-lines.ts';
+import { csvFields, decoded, textLines } from './text-lines.ts';
 
 /** The location of landmarks: from category to country code, and from country code to continent. */
 export type Countries = { countryOf: Map<string, string>; continentOf: Map<string, string> };

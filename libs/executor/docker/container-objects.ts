@@ -2,10 +2,8 @@ import { basename } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { z } from 'zod';
-import { workDir } from '../agent-environment.ts';
-import { attemptLabel, generationLabel, nameAnnotation } from '../attempt-labels.ts';
+import { attemptLabel, exitSignal, generationLabel, nameAnnotation, workDir } from '../attempt-containers.ts';
 import type { Snapshot } from '../executor.ts';
-import { exitSignal } from '../exit-signal.ts';
 import { secretsFile } from './container-spec.ts';
 
 // Only the fields of Docker's objects that are used.

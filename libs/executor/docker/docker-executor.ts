@@ -2,16 +2,19 @@ import { readFile } from 'node:fs/promises';
 import { CairnError, isCairnError, type PoolRoom } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import type Docker from 'dockerode';
-import { tokenVariable } from '../agent-environment.ts';
-import { attemptLabel, type PoolIdentity, poolLabels } from '../attempt-labels.ts';
-import type { Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
-import { oneAtATime } from '../one-at-a-time.ts';
-import { overdue } from '../overdue.ts';
+import { attemptLabel, type PoolIdentity, poolLabels, tokenVariable } from '../attempt-containers.ts';
+import { type Executor, type Launched, type LaunchSpec, oneAtATime, overdue, type Snapshot, type StopRequest } from '../executor.ts';
 import { attemptFiles, diagnose, type InspectedContainer, identityOf, type ListedContainer } from './container-objects.ts';
-import { chooseDevices, containerName, containerOptions, freeDevices, gpuLabel, stateDir } from './container-spec.ts';
-import { engineApi, statusOf } from './engine-api.ts';
-import { followEvents } from './follow-events.ts';
-import type { DockerPoolSettings } from './pool-settings.ts';
+import {
+  chooseDevices,
+  containerName,
+  containerOptions,
+  type DockerPoolSettings,
+  freeDevices,
+  gpuLabel,
+  stateDir,
+} from './container-spec.ts';
+import { engineApi, followEvents, statusOf } from './engine-api.ts';
 
 export type DockerExecutorOptions = PoolIdentity & { settings: DockerPoolSettings; docker: Docker; log: Logger };
 

@@ -1,14 +1,15 @@
 import { CairnError } from '@cairn/contract';
-import { deadline } from '@cairn/runtime';
+import { backoff, deadline, type Logger, pause } from '@cairn/runtime';
 import type Docker from 'dockerode';
 import type { ContainerCreateOptions } from 'dockerode';
 import { z } from 'zod';
-import { inspectedContainer, listedContainer } from './container-objects.ts';
+import { attemptLabel } from '../attempt-containers.ts';
+import { containerEvent, inspectedContainer, listedContainer } from './container-objects.ts';
 
 const requestLimitMs = 30_000;
 const logLines = 400;
 
-export type EngineApi = ReturnType<typeof engineApi>;
+type EngineApi = ReturnType<typeof engineApi>;
 type Filters = Record<string, string[]>;
 
 /** The calls that the executor makes, each with a time limit. Failures are CairnErrors. */
@@ -172,4 +173,71 @@ export function demultiplex(frames: Buffer): string {
     at += headerBytes + length;
   }
   return Buffer.concat(parts).toString('utf8');
+}
+
+type FollowEventsOptions = {
+  api: EngineApi;
+  labels: readonly string[];
+  onEvent(attemptId: string): void;
+  /** The stream is open: earlier events must be fetched separately. */
+  onOpen(): Promise<void>;
+  log: Logger;
+};
+
+/** A connection may die silently: the stream is reopened after this long. */
+const streamMs = 300_000;
+const retry = { baseMs: 250, maxMs: 10_000 };
+
+/** Follows the events of the pool's containers until it is closed: reopens the stream whenever it ends. */
+export function followEvents({ api, labels, onEvent, onOpen, log }: FollowEventsOptions) {
+  const closing = new AbortController();
+  const { signal } = closing;
+  let isOpen = false;
+
+  async function follow(limit: AbortSignal): Promise<void> {
+    const stream = await api.events(labels, AbortSignal.any([signal, limit]));
+    isOpen = true;
+    await onOpen();
+    let rest = '';
+    // Not by `readline`, which ignores the errors of its input.
+    for await (const chunk of stream) {
+      const lines = `${rest}${chunk}`.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const attemptId = containerEvent.parse(JSON.parse(line)).Actor.Attributes[attemptLabel];
+        if (attemptId !== undefined) onEvent(attemptId);
+      }
+    }
+  }
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (!signal.aborted) {
+      const limit = AbortSignal.timeout(streamMs);
+      try {
+        await follow(limit);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (limit.aborted) {
+          failures = 0;
+          continue;
+        }
+        // One line at the start of an outage, and then increasingly rarely.
+        if (Number.isInteger(Math.log2(failures + 1))) log.warn({ err: error, failures: failures + 1 }, 'containers cannot be watched');
+      }
+      failures = isOpen ? 1 : failures + 1;
+      isOpen = false;
+      await pause(backoff({ attempt: failures, ...retry }), signal);
+    }
+  }
+
+  const running = run();
+  return {
+    isOpen: () => isOpen,
+    async close() {
+      closing.abort(new Error('the executor is closed'));
+      await running;
+      isOpen = false;
+    },
+  };
 }

@@ -8,7 +8,7 @@ import { createLogger } from '@cairn/runtime';
 import Docker from 'dockerode';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { z } from 'zod';
-import { poolLabels } from '../attempt-labels.ts';
+import { poolLabels } from '../attempt-containers.ts';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { containerName, containerOptions } from './container-spec.ts';
 import { dockerExecutor } from './docker-executor.ts';

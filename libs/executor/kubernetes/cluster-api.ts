@@ -13,7 +13,7 @@ import {
   type V1Secret,
 } from '@kubernetes/client-node';
 import { z } from 'zod';
-import { ownerReference } from '../attempt-labels.ts';
+import { ownerReference } from '../attempt-containers.ts';
 import { eventObject, jobObject, nodeObject, pendingWorkloads, podObject, secretMetadata, workloadObject } from './cluster-objects.ts';
 
 const requestLimitMs = 15_000;

@@ -1,21 +1,27 @@
 import { CairnError, type FailureSignal, type Finding, isCairnError, type PoolRoom } from '@cairn/contract';
 import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
-import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-labels.ts';
-import type { Executor, Launched, LaunchSpec, Snapshot, StopRequest } from '../executor.ts';
-import { oneAtATime } from '../one-at-a-time.ts';
-import { overdue } from '../overdue.ts';
+import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-containers.ts';
+import { type Executor, type Launched, type LaunchSpec, oneAtATime, overdue, type Snapshot, type StopRequest } from '../executor.ts';
 import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
-import { type AttemptView, attemptViews, identityOf, isOver, newestViews } from './attempt-view.ts';
 import { clusterApi } from './cluster-api.ts';
 import { isPod, type Job, type Pod } from './cluster-objects.ts';
 import { containerLog } from './container-log.ts';
-import { evictedFor } from './kueue.ts';
-import { avoidable, nodeFit, podNeeds, withoutPromised } from './node-fit.ts';
+import { evictedFor, type QueueWatch, watchQueue } from './kueue.ts';
+import {
+  type AttemptView,
+  attemptViews,
+  avoidable,
+  identityOf,
+  isOver,
+  newestViews,
+  nodeFit,
+  podNeeds,
+  withoutPromised,
+} from './node-fit.ts';
 import { diagnose, isTerminal } from './pod-failure.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
-import { type QueueWatch, watchQueue } from './queue-watch.ts';
 import { findOrphans, reap, secretsOf } from './reaper.ts';
 import { watchCluster } from './watch-cluster.ts';
 

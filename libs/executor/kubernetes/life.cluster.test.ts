@@ -2,7 +2,7 @@
 import { agentExit } from '@cairn/contract';
 import { createLogger } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { labelSelector, objectName } from '../attempt-labels.ts';
+import { labelSelector, objectName } from '../attempt-containers.ts';
 import { aSpec, endsAtTerm, eventually, limit, observed } from '../testing/attempts.ts';
 import { clusterApi } from './cluster-api.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';

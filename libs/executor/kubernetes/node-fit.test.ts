@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { attemptLabel, generationLabel } from '../attempt-labels.ts';
-import type { AttemptView } from './attempt-view.ts';
+import { attemptLabel, generationLabel } from '../attempt-containers.ts';
 import type { Pod } from './cluster-objects.ts';
-import { avoidable, nodeFit, type PodNeeds, podNeeds, withoutPromised } from './node-fit.ts';
+import { type AttemptView, avoidable, nodeFit, type PodNeeds, podNeeds, withoutPromised } from './node-fit.ts';
 import { jobManifest } from './pod-spec.ts';
 import { kubernetesPoolSettings } from './pool-settings.ts';
 import { aJob, aNode, aPod } from './testing/objects.ts';

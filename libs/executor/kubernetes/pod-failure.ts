@@ -1,5 +1,5 @@
 import { agentExit, type FailureSignal, ownValue } from '@cairn/contract';
-import { exitSignal } from '../exit-signal.ts';
+import { exitSignal } from '../attempt-containers.ts';
 import { type Condition, type ContainerStatus, conditionOf, type Job, type Node, type Pod } from './cluster-objects.ts';
 import { agentContainer, failureRules } from './pod-spec.ts';
 

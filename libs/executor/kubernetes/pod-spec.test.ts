@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { objectName } from '../attempt-labels.ts';
+import { objectName } from '../attempt-containers.ts';
 import type { LaunchSpec } from '../executor.ts';
 import { jobManifest, secretManifest } from './pod-spec.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from './pool-settings.ts';

@@ -1,9 +1,16 @@
 import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Secret, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
-import { agentEnvironment, tokenVariable, workDir } from '../agent-environment.ts';
-import { attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity } from '../attempt-labels.ts';
-import { sharedMemoryBytes } from '../container-settings.ts';
+import {
+  agentEnvironment,
+  attemptLabels,
+  nameAnnotation,
+  objectName,
+  ownerReference,
+  type PoolIdentity,
+  tokenVariable,
+  workDir,
+} from '../attempt-containers.ts';
+import { parseQuantity, sharedMemoryBytes } from '../container-settings.ts';
 import type { LaunchSpec } from '../executor.ts';
-import { parseQuantity } from '../quantity.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 
 export const agentContainer = 'agent';

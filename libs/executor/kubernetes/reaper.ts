@@ -1,7 +1,7 @@
 import { isCairnError } from '@cairn/contract';
 import { type Logger, sleep } from '@cairn/runtime';
 import type { KubeConfig } from '@kubernetes/client-node';
-import { instanceLabels, selectorOf } from '../attempt-labels.ts';
+import { instanceLabels, selectorOf } from '../attempt-containers.ts';
 import { type ClusterApi, clusterApi } from './cluster-api.ts';
 import type { Job, Pod, SecretMetadata } from './cluster-objects.ts';
 import { isTerminal } from './pod-failure.ts';

@@ -4,10 +4,8 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { isAlive, killAttemptProcesses, processesByAttempt, signalProcess, tailOf } from '@cairn/runtime';
-import type { Executor, Launched, LaunchSpec, Snapshot } from '../executor.ts';
-import { oneAtATime } from '../one-at-a-time.ts';
-import { type AttemptFolder, attemptFolder, attemptFolders } from './attempt-folder.ts';
-import { type AgentCommand, launchAgent } from './launch-agent.ts';
+import { type Executor, type Launched, type LaunchSpec, oneAtATime, type Snapshot } from '../executor.ts';
+import { type AgentCommand, type AttemptFolder, attemptFolder, attemptFolders, launchAgent } from './launch-agent.ts';
 
 export type ProcessExecutorOptions = AgentCommand & {
   /** The records and work folders are below `<stateDir>/process`. */

@@ -8,7 +8,7 @@ import { createClient, createInternalClient } from '@cairn/client';
 import { migrate, openDatabase } from '@cairn/db';
 import { openQueues } from '@cairn/queue';
 import { attemptToken, createCloser, createLogger, freePort, newId } from '@cairn/runtime';
-import { familySeconds } from '../processes.ts';
+import { familySeconds } from '../server-program.ts';
 import { startPostgres } from '../start-postgres.ts';
 import { findValkeyServer, startValkey } from '../start-valkey.ts';
 import { waitFor } from '../wait-for.ts';

@@ -3,8 +3,8 @@ import { createLogger } from '@cairn/runtime';
 import Docker from 'dockerode';
 import type { z } from 'zod';
 import type { Executor } from '../../executor.ts';
+import { type DockerPoolSettings, dockerPoolSettings } from '../container-spec.ts';
 import { dockerExecutor } from '../docker-executor.ts';
-import { type DockerPoolSettings, dockerPoolSettings } from '../pool-settings.ts';
 
 /** An image with a shell that the engine already has. */
 const image = process.env.CAIRN_TEST_DOCKER_IMAGE ?? 'debian:bookworm-slim';

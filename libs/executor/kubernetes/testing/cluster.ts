@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createLogger } from '@cairn/runtime';
 import { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import type { z } from 'zod';
-import type { PoolIdentity } from '../../attempt-labels.ts';
+import type { PoolIdentity } from '../../attempt-containers.ts';
 import type { Executor } from '../../executor.ts';
 import { kubernetesExecutor } from '../kubernetes-executor.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from '../pool-settings.ts';

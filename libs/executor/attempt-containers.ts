@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { agentExit, type FailureSignal } from '@cairn/contract';
 import type { LaunchSpec } from './executor.ts';
 
 /** The owner of objects: two installations, or two pools of one, may share a namespace. */
@@ -10,7 +11,7 @@ export type PoolIdentity = {
 
 export const attemptLabel = 'cairn.dev/attempt';
 export const generationLabel = 'cairn.dev/generation';
-export const poolLabel = 'cairn.dev/pool';
+const poolLabel = 'cairn.dev/pool';
 /** Run, step and ordinal as people know them; not always a valid label. */
 export const nameAnnotation = 'cairn.dev/name';
 
@@ -67,4 +68,57 @@ export function objectName(spec: Pick<LaunchSpec, 'attemptId' | 'generation' | '
 /** Deletes an object when the Job of this name is deleted. */
 export function ownerReference(name: string, jobUid: string) {
   return { apiVersion: 'batch/v1', kind: 'Job', name, uid: jobUid };
+}
+
+/** The secret part of an attempt's environment, which is kept out of descriptions that others can read. */
+export const tokenVariable = 'CAIRN_ATTEMPT_TOKEN';
+/** The attempt's own folder in a container. */
+export const workDir = '/var/lib/cairn/work';
+
+type AgentSettings = {
+  /** Of the pool: overrides what the controller gives to every agent. */
+  env: Readonly<Record<string, string>>;
+  /** GPUs of the container. */
+  gpus: number;
+  graceSeconds: number;
+  deadlineSeconds?: number | undefined;
+};
+
+/** The environment of an agent in a container: the attempt's and the pool's, without the token. It contains nothing of the controller's own. */
+export function agentEnvironment(spec: LaunchSpec, { env, gpus, graceSeconds, deadlineSeconds }: AgentSettings): Record<string, string> {
+  const values: Record<string, string> = {
+    HOME: '/tmp',
+    CAIRN_GPUS: String(gpus),
+    ...spec.env,
+    ...env,
+    CAIRN_ATTEMPT_ID: spec.attemptId,
+    CAIRN_ATTEMPT_GENERATION: String(spec.generation),
+    CAIRN_WORK_DIR: workDir,
+    CAIRN_STOP_GRACE_SECONDS: String(graceSeconds),
+    ...(deadlineSeconds !== undefined && { CAIRN_DEADLINE_SECONDS: String(deadlineSeconds) }),
+  };
+  delete values[tokenVariable];
+  return values;
+}
+
+/** 128 + 7: killed by SIGBUS, as is a process that writes to a full /dev/shm. */
+const busErrorCode = 135;
+
+/** What the exit code of an agent's container means, together with its last output where known. */
+export function exitSignal(code: number, message: string): FailureSignal {
+  switch (code) {
+    case agentExit.ok:
+      return 'ended_without_result';
+    case agentExit.configuration:
+      return 'agent_configuration';
+    case agentExit.superseded:
+      return 'agent_superseded';
+    case agentExit.preempted:
+      return 'agent_preempted';
+    case 137:
+    case 143:
+      return 'killed';
+    default:
+      return code === busErrorCode || message.includes('Bus error') ? 'shared_memory_full' : 'agent_failed';
+  }
 }

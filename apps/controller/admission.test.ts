@@ -4,8 +4,8 @@ import { recordPools } from '@cairn/engine';
 import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { createLogger } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { readinessOf } from './readiness.ts';
-import { hasMoreRoom, type RoomReadings, type RoomSource, readRooms } from './room.ts';
+import { hasMoreRoom, type RoomReadings, type RoomSource, readRooms } from './admission.ts';
+import { readinessOf } from './health.ts';
 
 let harness: Harness;
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { openDatabase } from './duckdb.ts';
-import { writingUnder } from './writing-under.ts';
+import { writingUnder } from './folders.ts';
 
 // /dev/full takes no byte: the system answers every write as a full disk does.
 test('a full disk is reported with the folder, for files and for DuckDB', async () => {

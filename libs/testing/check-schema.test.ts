@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { migrate } from '@cairn/db';
 import { expect, test } from 'vitest';
-import { createDatabase } from './create-database.ts';
-import { schemaDifference } from './schema-difference.ts';
+import { schemaDifference } from './check-schema.ts';
+import { createDatabase } from './start-postgres.ts';
 
 const schema = readFileSync(path.join(import.meta.dirname, '../../prisma/schema.prisma'), 'utf8');
 

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import type { LaunchSpec } from '../executor.ts';
-import { chooseDevices, containerOptions } from './container-spec.ts';
-import { dockerPoolSettings } from './pool-settings.ts';
+import { diagnose, inspectedContainer } from './container-objects.ts';
+import { chooseDevices, containerOptions, dockerPoolSettings } from './container-spec.ts';
+import { demultiplex } from './engine-api.ts';
 
 const image = `registry.example/cairn/worker@sha256:${'0'.repeat(64)}`;
 const owner = { instance: 'cairn', pool: 'box' };
@@ -139,4 +140,77 @@ test.each([
   [1, [holds('7')], '0'],
 ] as const)('%s next to %j gets %j', (gpus, live, devices) => {
   expect(chooseDevices({ gpus, gpuDevices }, live)).toBe(devices);
+});
+
+const now = Date.parse('2026-01-02T00:00:00Z');
+const never = '0001-01-01T00:00:00Z';
+const observed = (State: object) =>
+  inspectedContainer.parse({
+    Id: 'abc',
+    Name: '/cairn-x',
+    Created: '2026-01-01T00:00:00Z',
+    Config: { Labels: null },
+    State: { Status: 'exited', OOMKilled: false, ExitCode: 0, Error: '', FinishedAt: '2026-01-01T01:00:00Z', ...State },
+  });
+const exited = (State: object) => diagnose(observed(State), now);
+
+describe('an exited observed', () => {
+  test.each([
+    [0, 'ended_without_result'],
+    [1, 'agent_failed'],
+    [75, 'agent_preempted'],
+    [78, 'agent_configuration'],
+    [79, 'agent_superseded'],
+    [135, 'shared_memory_full'],
+    [137, 'killed'],
+    [143, 'killed'],
+  ])('with code %d is %s, since it ended', (ExitCode, signal) => {
+    expect(exited({ ExitCode })).toEqual({
+      phase: 'exited',
+      exitCode: ExitCode,
+      message: `exit code ${ExitCode}`,
+      finding: { signal, since: Date.parse('2026-01-01T01:00:00Z'), message: `exit code ${ExitCode}` },
+    });
+  });
+
+  test('that ran out of memory is reported as such whatever its code', () => {
+    expect(exited({ ExitCode: 0, OOMKilled: true }).finding?.signal).toBe('out_of_memory');
+  });
+});
+
+test('a observed that could not be started has ended with the engine’s reason', () => {
+  expect(exited({ Status: 'created', ExitCode: 127, Error: 'exec: no such file', FinishedAt: never })).toEqual({
+    phase: 'exited',
+    exitCode: null,
+    message: 'exec: no such file',
+    finding: { signal: 'container_start', since: now, message: 'exec: no such file' },
+  });
+});
+
+test('a observed that was created and not started has been waiting since its creation', () => {
+  expect(exited({ Status: 'created', FinishedAt: never })).toMatchObject({
+    phase: 'pending',
+    finding: { signal: 'container_creating', since: Date.parse('2026-01-01T00:00:00Z') },
+  });
+});
+
+test.each(['running', 'paused', 'removing'])('a observed that is %s is not over', (Status) => {
+  expect(exited({ Status })).toEqual({ phase: 'running', exitCode: null, message: Status, finding: null });
+});
+
+function frame(stream: number, payload: Buffer): Buffer {
+  const header = Buffer.alloc(8);
+  header.writeUInt8(stream, 0);
+  header.writeUInt32BE(payload.length, 4);
+  return Buffer.concat([header, payload]);
+}
+
+test('both streams come in order, including a character split between two frames', () => {
+  const [first, second] = [Buffer.from('eins\ngr\u00fc').subarray(0, 8), Buffer.from('eins\ngr\u00fc').subarray(8)];
+  expect(demultiplex(Buffer.concat([frame(1, first), frame(1, second), frame(2, Buffer.from('n\n'))]))).toBe('eins\ngr\u00fcn\n');
+});
+
+test('without frames there is no text, and a truncated header is ignored', () => {
+  expect(demultiplex(Buffer.alloc(0))).toBe('');
+  expect(demultiplex(Buffer.concat([frame(1, Buffer.from('a')), Buffer.from([1, 0, 0])]))).toBe('a');
 });

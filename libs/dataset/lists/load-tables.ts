@@ -1,14 +1,14 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ListName } from '@cairn/contract';
-import { changedMsOf, fileDigest } from '../digests.ts';
-import type { Database } from '../duckdb.ts';
-import { literal, pathLiteral } from '../duckdb.ts';
+import { CairnError, type CategoryQuotes, type ListName } from '@cairn/contract';
+import { changedMsOf, fileDigest, folderDigest } from '../digests.ts';
+import { type Database, literal, pathLiteral } from '../duckdb.ts';
 import { type FileGate, fdPath } from '../file-gate.ts';
-import type { ImageSplit } from '../image-path.ts';
-import { imageSplits } from '../image-path.ts';
+import { type ImageSplit, imageSplits, memberPath } from '../image-path.ts';
+import type { MetadataFileKey } from '../metadata/files.ts';
+import { continentOfCountry, readCountries, type TakenCountries } from '../metadata/read-countries.ts';
 import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
-import { knownTar, partOf, tarIndexFolder } from '../tars/known-tars.ts';
+import { knownTar, partOf, tarIndexFolder } from '../tars/write-tar-index.ts';
 import type { TarIndexEntry } from './manifest.ts';
 
 /** The splits with the images of each list. */
@@ -95,4 +95,79 @@ async function loadTar(
   );
   const entry = { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed };
   return { entry, changedMs: changedMsOf({ mtimeMs: changedAtMs }) };
+}
+
+/**
+ * Lists the images of the splits that the lists need, as the table image_now: their sizes and modification times. Returns the digest of
+ * each split's listing, computed as for registration.
+ *
+ * @throws CairnError as {@link folderDigest} does, `storage_failed` for a split that lost all its files; the system's error; the signal's reason
+ */
+export async function loadImageFiles(
+  database: Database,
+  imageRoot: string,
+  lists: readonly ListName[],
+  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
+): Promise<Record<string, string>> {
+  await database.run('create table image_now (split varchar, image_id varchar, file_bytes bigint, file_changed_ms bigint)');
+  const digests: Record<string, string> = {};
+  for (const split of splitsNeeded(lists)) {
+    let rows: [string, string, number, number][] = [];
+    const flush = async (): Promise<void> => {
+      await database.append('image_now', rows);
+      rows = [];
+    };
+    const { digest, files } = await folderDigest(join(imageRoot, split), {
+      gate,
+      signal,
+      onFiles: async (listed) => {
+        for (const { path, bytes, changedMs } of listed) {
+          const id = path.slice(path.lastIndexOf('/') + 1, -'.jpg'.length);
+          if (path === memberPath(id)) rows.push([split, id, bytes, changedMs]);
+        }
+        if (rows.length >= rowsAtATime) await flush();
+      },
+    });
+    await flush();
+    // Registration rejects empty splits, so a file system is not mounted.
+    if (files === 0) throw new CairnError('storage_failed', `${join(imageRoot, split)} has no files any more: mount it again`);
+    digests[split] = digest;
+  }
+  return digests;
+}
+
+const rowsAtATime = 20_000;
+
+/** The table label_country if there are no countries. */
+export async function noCountries(database: Database): Promise<void> {
+  await database.run('create table label_country (gid integer, country varchar, continent varchar)');
+}
+
+/**
+ * Gives every label of a known category its country and continent (the table label_country). Without the category files there is nothing to join: the table stays empty.
+ */
+export async function loadCountries(
+  database: Database,
+  taken: TakenCountries,
+  loaded: ReadonlySet<MetadataFileKey>,
+  quotes: CategoryQuotes,
+  signal?: AbortSignal,
+): Promise<void> {
+  const countries = await readCountries(taken, quotes, signal);
+  const rows = [...countries.countryOf].map(([category, country]) => [category, country, continentOfCountry(countries, country)] as const);
+  if (rows.length === 0 || !loaded.has('trainClean') || !loaded.has('trainCategory')) {
+    await noCountries(database);
+    return;
+  }
+  await database.run('create table category_country (category varchar, country varchar, continent varchar)');
+  await database.append('category_country', rows);
+  // Millions of rows share a few names.
+  for (const name of ['country', 'continent']) {
+    await database.run(`create type ${name}_name as enum (select coalesce(${name}, '') from category_country group by all order by all)`);
+  }
+  await database.run(
+    `create table label_country as
+     select l.gid, c.country::country_name as country, c.continent::continent_name as continent
+     from label_category l join category_country c using (category)`,
+  );
 }

@@ -3,13 +3,11 @@ import { join } from 'node:path';
 import { listName } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { imageSplits } from '../image-path.ts';
-import { tarIndexFolder } from '../tars/known-tars.ts';
 import { packTars } from '../tars/pack-tars.ts';
-import { writeTarIndex } from '../tars/write-tar-index.ts';
+import { tarIndexFolder, writeTarIndex } from '../tars/write-tar-index.ts';
 import { handMade, testFolder, writeFiles } from '../testing/hand-made-collection.ts';
-import type { ListsManifest } from './manifest.ts';
+import { type ListsManifest, readList } from './manifest.ts';
 import { prepareLists } from './prepare-lists.ts';
-import { readList } from './read-list.ts';
 
 const ids = ['aaa0', 'bbb1', 'ccc2', 'ddd3', 'eee4'];
 
