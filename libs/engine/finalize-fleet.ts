@@ -1,11 +1,10 @@
 import { CairnError, type FailureView, maxListedFiles, type StagedFilesPage, sha256Hex, stagedShardsPerPage } from '@cairn/contract';
 import { rulesOf } from '@cairn/domain';
 import { z } from 'zod';
-import { liveAttempt, recordFailure } from './attempts/lifecycle.ts';
+import { liveAttempt, recordFailure } from './attempts/live-attempt.ts';
 import { artifactFilesColumn, filesColumn, toJson } from './columns.ts';
 import type { EngineContext } from './engine.ts';
-import { makeReady, replaceArtifact } from './finalize.ts';
-import { readInputs } from './memo.ts';
+import { makeReady, readInputs, replaceArtifact } from './memo.ts';
 import { changeStep, emit, enqueue, type RunWork, type WorkStep } from './run-work.ts';
 
 /**

@@ -7,18 +7,16 @@ import {
   isLiveAttempt,
   listsDetails,
   type StartRequest,
-  type StoredFile,
 } from '@cairn/contract';
-import type { PrismaClient, Transaction } from '@cairn/db';
-import { exhaustedCause, retryDelayMs, rulesOf, stepKinds } from '@cairn/domain';
+import { rulesOf, stepKinds } from '@cairn/domain';
 import { z } from 'zod';
-import { memoPartsColumn, states, stopCauseColumn } from '../columns.ts';
+import { memoPartsColumn } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { finalizedFleet, reopenShards } from '../finalize-fleet.ts';
-import { changeAttempt, changeStep, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
+import { changeAttempt, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
-import { stagingPrefix } from './spec.ts';
-
+import { attemptNow, liveAttempt, recordFailure, superseded } from './live-attempt.ts';
+import { refuseForeignFiles } from './spec.ts';
 /**
  * Records the process that runs an attempt. Repeating it changes nothing; a second process is rejected.
  *
@@ -169,60 +167,3 @@ const words = {
   cancelled: 'was cancelled',
   lost: 'was lost',
 } as const;
-
-/**
- * The live attempt that a token and its generation identify.
- *
- * @throws CairnError `superseded` when it has ended or another generation replaced it: its process stops, and its files are not used
- */
-export async function liveAttempt(db: PrismaClient | Transaction, attemptId: string, generation: number) {
-  const attempt = await attemptNow(db, attemptId);
-  const { state } = attempt;
-  if (attempt.generation !== generation) throw superseded(attemptId, `generation ${generation} was replaced by ${attempt.generation}`);
-  if (!isLiveAttempt(state)) throw superseded(attemptId, `it is ${state}`);
-  return attempt;
-}
-
-/** @throws CairnError `not_found` */
-export async function attemptNow(db: PrismaClient | Transaction, attemptId: string) {
-  const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
-  if (!attempt) throw new CairnError('not_found', `attempt ${attemptId} not found`);
-  return { ...attempt, state: states.attempt.parse(attempt.state), stopCause: stopCauseColumn.parse(attempt.stopCause) };
-}
-
-export const superseded = (attemptId: string, why: string): CairnError =>
-  new CairnError('superseded', `attempt ${attemptId} must stop: ${why}`);
-
-/**
- * Rejects files that make no artifact, or that another attempt wrote: the control plane copies them with permissions that the attempt does
- * not have.
- *
- * @throws CairnError `invalid_request`
- */
-export function refuseForeignFiles(attemptId: string, files: readonly StoredFile[]): void {
-  const names = new Set<string>();
-  for (const { name, key } of files) {
-    refuseForeignKey(attemptId, key);
-    if (names.has(name)) throw new CairnError('invalid_request', `attempt ${attemptId} has two files named ${name}`);
-    names.add(name);
-  }
-}
-
-/** @throws CairnError `invalid_request` */
-export function refuseForeignKey(attemptId: string, key: string): void {
-  const prefix = stagingPrefix(attemptId);
-  if (!key.startsWith(prefix))
-    throw new CairnError('invalid_request', `the object ${key} is not below ${prefix}, the prefix of attempt ${attemptId}`);
-}
-
-/** Charges a failure to the retry budget of its cause and sets the time before which the step is not retried. */
-export function recordFailure(run: RunWork, step: WorkStep, failure: FailureView): void {
-  // The step has already failed: later failures of its other attempts are not the reason.
-  if (exhaustedCause(step.failures) !== null) return;
-  const nth = (step.failures[failure.cause] ?? 0) + 1;
-  changeStep(run, step, {
-    failures: { ...step.failures, [failure.cause]: nth },
-    failure,
-    notBefore: new Date(run.now.getTime() + retryDelayMs(failure.cause, nth)),
-  });
-}

@@ -3,7 +3,8 @@ import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
 import { toJson } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { settleRun } from '../with-run.ts';
-import { liveAttempt, refuseForeignFiles } from './lifecycle.ts';
+import { liveAttempt } from './live-attempt.ts';
+import { refuseForeignFiles } from './spec.ts';
 
 /** A worker that got no shard asks again after this long. */
 const retryAfterSeconds = 1;

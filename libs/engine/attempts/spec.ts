@@ -10,11 +10,12 @@ import {
   oldestProtocol,
   protocol,
   type ResumePoint,
+  type StoredFile,
 } from '@cairn/contract';
 import { stepKinds } from '@cairn/domain';
 import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn, states } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
-import { liveAttempt } from './lifecycle.ts';
+import { liveAttempt } from './live-attempt.ts';
 
 /** The prefix below which an attempt writes: everything below it is its own, and nothing else. */
 export const stagingPrefix = (attemptId: string): string => `staging/${attemptId}/`;
@@ -100,4 +101,26 @@ async function resumePoints(ctx: EngineContext, memoKey: string): Promise<Resume
     take: maxResumePoints,
   });
   return rows.map((row) => ({ id: row.id, key: row.key, bytes: Number(row.bytes), sha256: row.sha256, step: row.step, epoch: row.epoch }));
+}
+
+/**
+ * Rejects files that make no artifact, or that another attempt wrote: the control plane copies them with permissions that the attempt does
+ * not have.
+ *
+ * @throws CairnError `invalid_request`
+ */
+export function refuseForeignFiles(attemptId: string, files: readonly StoredFile[]): void {
+  const names = new Set<string>();
+  for (const { name, key } of files) {
+    refuseForeignKey(attemptId, key);
+    if (names.has(name)) throw new CairnError('invalid_request', `attempt ${attemptId} has two files named ${name}`);
+    names.add(name);
+  }
+}
+
+/** @throws CairnError `invalid_request` */
+export function refuseForeignKey(attemptId: string, key: string): void {
+  const prefix = stagingPrefix(attemptId);
+  if (!key.startsWith(prefix))
+    throw new CairnError('invalid_request', `the object ${key} is not below ${prefix}, the prefix of attempt ${attemptId}`);
 }

@@ -11,7 +11,8 @@ import {
   type StopCause,
 } from '@cairn/contract';
 import { hintChannel, liveAttempts } from '@cairn/db';
-import { attemptNow, endAttempt } from '../attempts/lifecycle.ts';
+import { endAttempt } from '../attempts/lifecycle.ts';
+import { attemptNow } from '../attempts/live-attempt.ts';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { changeAttempt } from '../run-work.ts';
