@@ -7,6 +7,7 @@ export * from './features/read-image-ids.ts';
 export * from './features/read-list-rows.ts';
 export * from './features/shard-files.ts';
 export * from './image/decode-image.ts';
+export { createDecodePool, type DecodePool } from './image/decode-pool.ts';
 export * from './image/preprocess-image.ts';
 export * from './image/unreadable-image.ts';
 export * from './metrics/eval-cbir.ts';
