@@ -2,6 +2,7 @@ import { CairnError } from '@cairn/contract';
 import { useProxies } from '@cairn/runtime';
 import { Command, CommanderError } from 'commander';
 import { type Cli, type Registrar, sessionOf } from './cli.ts';
+import { addAliasCommands } from './commands/alias.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
@@ -72,6 +73,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addTensorBoard(registrar);
   program.commandsGroup('Inputs and results of runs:');
   addCatalogueCommands(registrar);
+  addAliasCommands(registrar);
   addWeights(registrar);
   addImport(registrar);
   addDatasets(registrar);

@@ -1,4 +1,9 @@
 import {
+  type AliasMoveView,
+  type aliasChange,
+  aliasList,
+  aliasMovePage,
+  type aliasRequest,
   artifactView,
   auditPage,
   type DatasetView,
@@ -33,6 +38,9 @@ export function catalogueCalls({ send }: Requester) {
     send({ method: 'GET', path: ['v1', 'models'], query, repeatable: true, answer: modelPage }, options);
   const listModelVersions = (name: string, query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'models', name], query, repeatable: true, answer: modelPage }, options);
+  const aliasPath = (model: string, ...rest: string[]) => ['v1', 'models', model, 'aliases', ...rest];
+  const listAliasMoves = (model: string, alias: string, query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: aliasPath(model, alias, 'moves'), query, repeatable: true, answer: aliasMovePage }, options);
   const listWeights = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'weights'], query, repeatable: true, answer: weightsPage }, options);
   const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
@@ -80,6 +88,19 @@ export function catalogueCalls({ send }: Requester) {
     listModelVersions,
     eachModelVersion: (name: string, options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>
       eachItem((cursor) => listModelVersions(name, withCursor(cursor), options)),
+
+    listAliases: (model: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: aliasPath(model), repeatable: true, answer: aliasList }, options),
+    /** Repeating it changes nothing. */
+    setAlias: (model: string, alias: string, body: z.input<typeof aliasRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: aliasPath(model, alias), body, repeatable: body.ifVersion === undefined, answer: aliasList }, options),
+    rollBackAlias: (model: string, alias: string, body: z.input<typeof aliasChange>, options?: RequestOptions) =>
+      send({ method: 'POST', path: aliasPath(model, alias, 'rollback'), body, repeatable: false, answer: aliasList }, options),
+    removeAlias: (model: string, alias: string, query: z.input<typeof aliasChange>, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: aliasPath(model, alias), query, repeatable: false, answer: aliasList }, options),
+    listAliasMoves,
+    eachAliasMove: (model: string, alias: string, options?: RequestOptions): AsyncGenerator<AliasMoveView, void, void> =>
+      eachItem((cursor) => listAliasMoves(model, alias, withCursor(cursor), options)),
 
     getArtifact: (artifactId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'artifacts', artifactId], repeatable: true, answer: artifactView }, options),

@@ -8,6 +8,7 @@ import type { EngineContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
+import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
 import { retryRun } from './retry.ts';
 import { submitRun } from './submit.ts';
@@ -19,6 +20,9 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
+    rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),
+    removeAlias: (name, reason, actor) => removeAlias(ctx, name, reason, actor),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
     attemptSpec: (id, generation, agentProtocol) => attemptSpec(ctx, id, generation, agentProtocol),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),

@@ -12,6 +12,7 @@ import type {
   StartRequest,
   SubmitRequest,
 } from '@cairn/contract';
+import type { AliasName } from './model-aliases.ts';
 
 /** The caller of a command: a token's name, project and id, and the client address. */
 export type Actor = { name: string; projectId: string; tokenId: string; address: string };
@@ -27,6 +28,13 @@ export type Engine = {
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  setAlias(
+    name: AliasName,
+    change: { version: number; reason: string; ifVersion?: number | null | undefined },
+    actor: Actor,
+  ): Promise<void>;
+  rollBackAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
+  removeAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */

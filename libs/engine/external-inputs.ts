@@ -1,4 +1,5 @@
 import { type ArtifactKind, CairnError, type ExternalInput, type ModelSettings } from '@cairn/contract';
+import { currentAliases } from '@cairn/db';
 import { nameOfInput, rulesOf, type StepPlan, type StepWant } from '@cairn/domain';
 import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
@@ -65,16 +66,17 @@ async function findArtifactId(
     });
     return { id: step?.artifactId ?? null, from: step === null ? 'but that step does not exist' : 'which has no result' };
   }
-  const [name = '', version] = input.model.split('@');
+  const [name = '', reference] = input.model.split('@');
+  const version = reference === undefined ? undefined : await versionNamed(prisma, { projectId, model: name, reference });
   const model = await prisma.model.findFirst({
-    where: { projectId, name, ...(version === undefined ? {} : { version: Number(version) }) },
+    where: { projectId, name, ...(version === undefined ? {} : { version }) },
     orderBy: { version: 'desc' },
     select: { artifacts: true, version: true },
   });
   if (model === null)
     throw new CairnError(
       'not_found',
-      `${setting} is ${input.model}, but no such model is registered; list the models with \`cairn models\``,
+      `${setting} is ${input.model}, but no such version is registered; list them with \`cairn models ${name}\``,
     );
   const parts = z.record(z.string(), z.string()).parse(model.artifacts);
   // By role, since `index` and `query` have the same kind; else by kind: a stage starts from the model's `checkpoint`.
@@ -86,6 +88,16 @@ async function findArtifactId(
   const own = parts[role];
   const id = own !== undefined && fitting.includes(own) ? own : fitting.length === 1 ? (fitting[0] ?? null) : null;
   return { id, from: `version ${model.version}, which has no unique ${accepted.join(' or ')}` };
+}
+
+/** A version by its number or by an alias; -1 where there is no such alias. */
+async function versionNamed(
+  prisma: EngineContext['prisma'],
+  { projectId, model, reference }: { projectId: string; model: string; reference: string },
+): Promise<number> {
+  if (/^[0-9]+$/.test(reference)) return Number(reference);
+  const aliases = await currentAliases(prisma, projectId, [model]);
+  return aliases.find(({ alias }) => alias === reference)?.version ?? -1;
 }
 
 type WeightsRow = { content: string; backbone: string; extent: string; embeddingDim: number | null };

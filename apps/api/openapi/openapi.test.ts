@@ -22,6 +22,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     components: { securitySchemes: { token: { scheme: 'bearer' } } },
   });
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
+    'DELETE /v1/models/{name}/aliases/{alias}',
     'DELETE /v1/tokens/{id}',
     'DELETE /v1/weights/{name}',
     'GET /healthz',
@@ -39,6 +40,8 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/fleet',
     'GET /v1/models',
     'GET /v1/models/{name}',
+    'GET /v1/models/{name}/aliases',
+    'GET /v1/models/{name}/aliases/{alias}/moves',
     'GET /v1/recipes',
     'GET /v1/recipes/{name}',
     'GET /v1/runs',
@@ -53,10 +56,12 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/weights/{name}',
     'POST /v1/datasets',
     'POST /v1/gc',
+    'POST /v1/models/{name}/aliases/{alias}/rollback',
     'POST /v1/runs',
     'POST /v1/runs/{id}/cancel',
     'POST /v1/runs/{id}/retry',
     'POST /v1/tokens',
+    'PUT /v1/models/{name}/aliases/{alias}',
     'PUT /v1/weights/{name}',
   ]);
 });
@@ -119,6 +124,8 @@ test('an optional body is not required', () => {
   );
   expect(required).toEqual({
     submitRun: true,
+    setAlias: true,
+    rollBackAlias: true,
     addDataset: true,
     createToken: true,
     cancelRun: false,

@@ -47,9 +47,11 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
     return undefined;
   }
   const scores = [...new Set(items.flatMap((model) => Object.keys(model.metrics)))].filter((name) => name.startsWith('mapAt'));
+  const hasAliases = items.some((model) => model.aliases.length > 0);
   const rows = items.map((model) => [
     ui.style.bold(model.name),
     String(model.version),
+    ...(hasAliases ? [model.aliases.join(', ')] : []),
     ...scores.map((name) => percentOf(model.metrics[name])),
     formatAgo(model.createdAt, cli.now()),
     ui.style.dim(model.runId),
@@ -57,6 +59,7 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
   const columns = [
     { title: 'model' },
     { title: 'version', align: 'right' as const },
+    ...(hasAliases ? [{ title: 'aliases' }] : []),
     ...scores.map((name) => ({ title: scoreTitle(name), align: 'right' as const })),
     { title: 'created' },
     { title: 'run' },

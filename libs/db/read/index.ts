@@ -7,7 +7,7 @@ export { getRun } from './get-run.ts';
 export { getStep, listShards } from './get-step.ts';
 export { listEvents, readEvents } from './list-events.ts';
 export { listRuns } from './list-runs.ts';
-export { listModels, listModelVersions } from './models.ts';
+export { currentAliases, listAliases, listAliasMoves, listModels, listModelVersions } from './models.ts';
 export { readLog } from './read-log.ts';
 export { readMetrics } from './read-metrics.ts';
 export type { AdmissionSource } from './step-views.ts';
