@@ -3,6 +3,7 @@ import { useProxies } from '@cairn/runtime';
 import { Command, CommanderError } from 'commander';
 import { type Cli, type Registrar, sessionOf } from './cli.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
+import { addCompare } from './commands/compare.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
 import { addEvaluate } from './commands/evaluate.ts';
@@ -80,6 +81,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addEvaluate(registrar);
   addSearch(registrar);
   addScores(registrar);
+  addCompare(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);
