@@ -10,6 +10,7 @@ import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';
 import { attemptRoutes } from './routes/attempts.ts';
 import { datasetRoutes } from './routes/datasets.ts';
+import { evaluationRoutes } from './routes/evaluations.ts';
 import { eventRoutes } from './routes/events.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -43,6 +44,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   weightsRoutes(app, deps);
   modelRoutes(app, deps);
   artifactRoutes(app, deps);
+  evaluationRoutes(app, deps);
   fleetRoutes(app, deps);
   tokenRoutes(app, deps);
   eventRoutes(app, deps);

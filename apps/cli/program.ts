@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { type Cli, type Registrar, sessionOf } from './cli.ts';
 import { addAliasCommands } from './commands/alias.ts';
 import { addCatalogueCommands } from './commands/catalogue.ts';
+import { addCompare } from './commands/compare.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
 import { addEvaluate } from './commands/evaluate.ts';
@@ -82,6 +83,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addEvaluate(registrar);
   addSearch(registrar);
   addScores(registrar);
+  addCompare(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

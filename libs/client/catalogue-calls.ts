@@ -6,15 +6,21 @@ import {
   type aliasRequest,
   artifactView,
   auditPage,
+  type comparisonQuery,
+  comparisonView,
   type DatasetView,
   datasetPage,
   type datasetRequest,
   datasetView,
+  evaluationView,
   fleetView,
   type gcRequest,
   gcResult,
   type ModelView,
   modelPage,
+  type QueryScoreRow,
+  queryScorePage,
+  type queryScoresQuery,
   recipeList,
   recipeView,
   tokenCreated,
@@ -28,9 +34,11 @@ import {
 import type { z } from 'zod';
 import { eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
 
+export type QueryScoresInput = Pick<z.output<typeof queryScoresQuery>, 'of'> & Partial<z.output<typeof queryScoresQuery>>;
+export type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Partial<z.output<typeof comparisonQuery>>;
 export type PageQuery = { limit?: number; cursor?: string };
 
-/** Calls about datasets, recipes, weights, models and artifacts. */
+/** Calls about datasets, recipes, weights, models, artifacts and evaluations. */
 export function catalogueCalls({ send }: Requester) {
   const listDatasets = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'datasets'], query, repeatable: true, answer: datasetPage }, options);
@@ -43,6 +51,8 @@ export function catalogueCalls({ send }: Requester) {
     send({ method: 'GET', path: aliasPath(model, alias, 'moves'), query, repeatable: true, answer: aliasMovePage }, options);
   const listWeights = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'weights'], query, repeatable: true, answer: weightsPage }, options);
+  const listQueryScores = (query: QueryScoresInput, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'evaluation', 'queries'], query, repeatable: true, answer: queryScorePage }, options);
   const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
 
   return {
@@ -101,6 +111,14 @@ export function catalogueCalls({ send }: Requester) {
     listAliasMoves,
     eachAliasMove: (model: string, alias: string, options?: RequestOptions): AsyncGenerator<AliasMoveView, void, void> =>
       eachItem((cursor) => listAliasMoves(model, alias, withCursor(cursor), options)),
+    /** The evaluation that a reference names, such as RUN, RUN/STEP or MODEL@VERSION. */
+    getEvaluation: (of: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'evaluation'], query: { of }, repeatable: true, answer: evaluationView }, options),
+    listQueryScores,
+    eachQueryScore: (query: QueryScoresInput, options?: RequestOptions): AsyncGenerator<QueryScoreRow, void, void> =>
+      eachItem((cursor) => listQueryScores({ ...query, ...withCursor(cursor) }, options)),
+    compareEvaluations: (query: ComparisonInput, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'comparison'], query, repeatable: true, answer: comparisonView }, options),
 
     getArtifact: (artifactId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'artifacts', artifactId], repeatable: true, answer: artifactView }, options),

@@ -14,6 +14,7 @@ export * from './recipe.ts';
 export * from './recipe-schema.ts';
 export * from './rerank-settings.ts';
 export * from './rest.ts';
+export * from './scores.ts';
 export * from './setting-path.ts';
 export * from './settings.ts';
 export * from './states.ts';

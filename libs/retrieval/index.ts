@@ -27,6 +27,7 @@ export * from './rerank/placed-features.ts';
 export * from './rerank/read-origin.ts';
 export * from './rerank/rerank-search.ts';
 export * from './rerank/search-models.ts';
+export * from './scores/bootstrap.ts';
 export * from './scores/compare-results.ts';
 export * from './scores/read-csv.ts';
 export * from './scores/score-predictions.ts';

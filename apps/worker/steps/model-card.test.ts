@@ -3,6 +3,16 @@ import { expect, test } from 'vitest';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { markdownCode, markdownTable, markdownText, modelCard, modelMetrics } from './model-card.ts';
 
+test('mAP@100 has its interval', () => {
+  const [around, none] = [
+    { low: 0.4, high: 0.6 },
+    { low: 0, high: 1 },
+  ];
+  const intervals = { kaggle: { public: none, private: null, all: around }, reference: around };
+  const evaluation = { mapAt100: { kaggle: { public: null, private: null, all: 0.5 }, reference: null, intervals } };
+  expect(modelMetrics(evaluation, {})).toEqual({ mapAt100: 0.5, mapAt100Low: 0.4, mapAt100High: 0.6 });
+});
+
 test('metrics that could not be measured are left out', () => {
   const evaluation = {
     mapAt100: { kaggle: { public: 0.5, private: null, all: 0.5 }, reference: null },
@@ -22,9 +32,12 @@ test('a name with a pipe or a line break cannot break the tables of the card', (
 test('the card identifies the gallery of the scores by its size and digest', () => {
   const { run, source } = specOf('register');
   const digest = 'ab'.repeat(32);
-  const evaluation = artifactOf('evaluation', 'evaluations/art_1/', {}, { mapAt100: {}, galleryDigest: digest, galleryRows: 78_959 });
+  const bootstrap = { method: 'percentile bootstrap over queries', level: 0.95, samples: 10_000, seed: 0 };
+  const details = { mapAt100: {}, bootstrap, galleryDigest: digest, galleryRows: 78_959 };
+  const evaluation = artifactOf('evaluation', 'evaluations/art_1/', {}, details);
   const card = modelCard({ model: 'm', run, source, inputs: { evaluation }, metrics: {} });
   expect(card).toContain(`Measured on a gallery of 78959 images. SHA-256 of their sorted ids, one a line: \`${digest}\`.`);
+  expect(card).toContain('mapAt100Low to mapAt100High is the 95 % interval: percentile bootstrap over queries, 10000 samples, seed 0.');
   expect(modelCard({ model: 'm', run, source, inputs: {}, metrics: {} })).not.toContain('gallery');
 });
 

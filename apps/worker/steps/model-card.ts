@@ -8,13 +8,15 @@ import {
   weightsDetails,
 } from '@cairn/contract';
 
-/** The metrics of a model version, by name: shares from 0 to 1, and counts. */
+/** The metrics of a model version, by name: shares from 0 to 1, and counts. mAP@100 has its 95 % interval, Low to High. */
 export function modelMetrics(evaluation: Record<string, unknown>, checkpoint: Record<string, unknown>): Record<string, number> {
   const scored = evaluationDetails.safeParse(evaluation).data;
   const trained = checkpointDetails.safeParse(checkpoint).data;
-  const { kaggle, reference } = scored?.mapAt100 ?? {};
+  const { kaggle, reference, intervals } = scored?.mapAt100 ?? {};
   const candidates: Record<string, number | null | undefined> = {
     mapAt100: kaggle?.all,
+    mapAt100Low: intervals?.kaggle.all?.low,
+    mapAt100High: intervals?.kaggle.all?.high,
     mapAt100Public: kaggle?.public,
     mapAt100Private: kaggle?.private,
     mapAt100Reference: reference,
@@ -130,9 +132,15 @@ function importOf(details: Record<string, unknown>): string | null {
 
 /** Scores compare only on the same gallery: identifies it. */
 function gallery(evaluation: Record<string, unknown>): string[] {
-  const { galleryDigest, galleryRows } = evaluationDetails.safeParse(evaluation).data ?? {};
+  const { galleryDigest, galleryRows, bootstrap } = evaluationDetails.safeParse(evaluation).data ?? {};
   if (!galleryDigest) return [];
   return [
+    ...(bootstrap === undefined
+      ? []
+      : [
+          `mapAt100Low to mapAt100High is the ${bootstrap.level * 100} % interval: ${bootstrap.method}, ${bootstrap.samples} samples, seed ${bootstrap.seed}.`,
+          '',
+        ]),
     `Measured on a gallery of ${galleryRows ?? '?'} images. SHA-256 of their sorted ids, one a line: ${markdownCode(galleryDigest)}.`,
     '',
   ];
