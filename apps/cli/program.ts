@@ -8,6 +8,7 @@ import { addCompare } from './commands/compare.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
 import { addEvaluate } from './commands/evaluate.ts';
+import { addGate } from './commands/gate.ts';
 import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
@@ -75,6 +76,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   program.commandsGroup('Inputs and results of runs:');
   addCatalogueCommands(registrar);
   addAliasCommands(registrar);
+  addGate(registrar);
   addWeights(registrar);
   addImport(registrar);
   addDatasets(registrar);

@@ -14,8 +14,10 @@ import {
   datasetView,
   evaluationView,
   fleetView,
+  type gateQuery,
   type gcRequest,
   gcResult,
+  judgement,
   type ModelView,
   modelPage,
   type QueryScoreRow,
@@ -117,6 +119,9 @@ export function catalogueCalls({ send }: Requester) {
     listQueryScores,
     eachQueryScore: (query: QueryScoresInput, options?: RequestOptions): AsyncGenerator<QueryScoreRow, void, void> =>
       eachItem((cursor) => listQueryScores({ ...query, ...withCursor(cursor) }, options)),
+    /** Tries a gate on an evaluation; nothing is stored. */
+    tryGate: (query: z.output<typeof gateQuery>, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'gate'], query, repeatable: true, answer: judgement }, options),
     compareEvaluations: (query: ComparisonInput, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'comparison'], query, repeatable: true, answer: comparisonView }, options),
 

@@ -3,6 +3,9 @@ import {
   attemptList,
   attemptView,
   type cancelRequest,
+  type gateRequest,
+  judgement,
+  judgementList,
   logPage,
   type logQuery,
   metricsView,
@@ -56,6 +59,12 @@ export function runCalls({ open, send }: Requester) {
 
     retryRun: (runId: string, body: z.input<typeof retryRequest> = {}, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'retry'], body, repeatable: false, answer: runView }, options),
+
+    /** Judges a run that succeeded, and stores the verdict. */
+    judgeRun: (runId: string, body: z.input<typeof gateRequest>, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'gate'], body, repeatable: false, answer: judgement }, options),
+    listJudgements: (runId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId, 'judgements'], repeatable: true, answer: judgementList }, options),
 
     /** The run's history after sequence number `after`, oldest first. */
     listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>

@@ -5,6 +5,7 @@ export * from './errors.ts';
 export * from './events.ts';
 export * from './failure-signals.ts';
 export * from './feature-files.ts';
+export * from './gates.ts';
 export * from './internal.ts';
 export * from './known-counts.ts';
 export * from './names.ts';

@@ -97,7 +97,7 @@ export const evaluationReference = z
   .string()
   .regex(
     /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}([/@][A-Za-z0-9][A-Za-z0-9._-]{0,62})?$/,
-    'use the id of an evaluation, step or run, RUN, RUN/STEP or MODEL@VERSION',
+    'use the id of an evaluation, step or run, RUN, RUN/STEP, MODEL@VERSION or MODEL@ALIAS',
   );
 
 export const evaluationView = z.object({

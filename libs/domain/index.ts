@@ -4,6 +4,7 @@ export * from './describe-split.ts';
 export * from './estimate.ts';
 export * from './expand-recipe.ts';
 export * from './failure-table.ts';
+export * from './judge-gate.ts';
 export * from './loader-bytes.ts';
 export * from './memo.ts';
 export * from './retry-policy.ts';

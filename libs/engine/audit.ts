@@ -7,6 +7,7 @@ export type AuditAction =
   | 'run.submit'
   | 'run.cancel'
   | 'run.retry'
+  | 'run.judge'
   | 'dataset.add'
   | 'weights.import'
   | 'weights.remove'

@@ -10,6 +10,7 @@ import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
+import { recordJudgement } from './record-judgement.ts';
 import { retryRun } from './retry.ts';
 import { submitRun } from './submit.ts';
 
@@ -20,6 +21,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    recordJudgement: (runId, judgement, actor) => recordJudgement(ctx, runId, judgement, actor),
     setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
     rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),
     removeAlias: (name, reason, actor) => removeAlias(ctx, name, reason, actor),

@@ -3,6 +3,7 @@ import type {
   ClaimRequest,
   FinishRequest,
   GcResult,
+  Judgement,
   PlanView,
   ReportReply,
   ReportRequest,
@@ -28,6 +29,8 @@ export type Engine = {
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  /** Stores what a quality gate decided about a run that succeeded. */
+  recordJudgement(runId: string, judgement: Judgement, actor: Actor): Promise<void>;
   setAlias(
     name: AliasName,
     change: { version: number; reason: string; ifVersion?: number | null | undefined },

@@ -1,5 +1,5 @@
 import { type ArtifactKind, CairnError, type ExternalInput, type ModelSettings } from '@cairn/contract';
-import { currentAliases } from '@cairn/db';
+import { versionNamed } from '@cairn/db';
 import { nameOfInput, rulesOf, type StepPlan, type StepWant } from '@cairn/domain';
 import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
@@ -67,7 +67,7 @@ async function findArtifactId(
     return { id: step?.artifactId ?? null, from: step === null ? 'but that step does not exist' : 'which has no result' };
   }
   const [name = '', reference] = input.model.split('@');
-  const version = reference === undefined ? undefined : await versionNamed(prisma, { projectId, model: name, reference });
+  const version = reference === undefined ? undefined : await versionNamed(prisma, { projectId, model: name, version: reference });
   const model = await prisma.model.findFirst({
     where: { projectId, name, ...(version === undefined ? {} : { version }) },
     orderBy: { version: 'desc' },
@@ -88,16 +88,6 @@ async function findArtifactId(
   const own = parts[role];
   const id = own !== undefined && fitting.includes(own) ? own : fitting.length === 1 ? (fitting[0] ?? null) : null;
   return { id, from: `version ${model.version}, which has no unique ${accepted.join(' or ')}` };
-}
-
-/** A version by its number or by an alias; -1 where there is no such alias. */
-async function versionNamed(
-  prisma: EngineContext['prisma'],
-  { projectId, model, reference }: { projectId: string; model: string; reference: string },
-): Promise<number> {
-  if (/^[0-9]+$/.test(reference)) return Number(reference);
-  const aliases = await currentAliases(prisma, projectId, [model]);
-  return aliases.find(({ alias }) => alias === reference)?.version ?? -1;
 }
 
 type WeightsRow = { content: string; backbone: string; extent: string; embeddingDim: number | null };

@@ -331,7 +331,7 @@ describe('a graph', () => {
   it.each<[StepInputReference, string, RegExp]>([
     [{ model: 'nobody' }, 'not_found', /is nobody, but no such version is registered/],
     [{ model: 'toy@999' }, 'not_found', /is toy@999, but no such version is registered/],
-    [{ model: 'toy@stable' }, 'not_found', /is toy@stable, but no such version is registered/],
+    [{ model: 'toy@stable' }, 'not_found', /^Model toy has no alias stable$/],
     [{ run: 'nobody', step: 'export' }, 'not_found', /is export of nobody, but that step does not exist/],
     [{ artifact: `art_${'0'.repeat(26)}` }, 'not_found', /which is not a ready artifact/],
   ])('is rejected without its input %j', async (model, code, message) => {

@@ -11,6 +11,7 @@ export * from './isolated-python.ts';
 export * from './local-agent-environment.ts';
 export * from './logger.ts';
 export * from './longest-block.ts';
+export * from './markdown.ts';
 export * from './metrics.ts';
 export * from './nearest-name.ts';
 export * from './new-id.ts';

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { comparisonView, evaluationView, queryScorePage } from '@cairn/contract';
+import { ada } from '@cairn/engine/testing';
 import { type NamedScores, openParquet, writeScores } from '@cairn/retrieval/scores';
 import { newId, sha256File } from '@cairn/runtime';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -108,7 +109,7 @@ test('what names no evaluation is refused with what to name instead', async () =
     [search.id, 409, 'The step search of the run several is of the kind search: it has no evaluation'],
     ['nowhere', 404, 'No run nowhere'],
     ['landmarks@4', 404, 'No model landmarks@4'],
-    ['landmarks@new', 404, 'No model landmarks@new'],
+    ['landmarks@new', 404, 'Model landmarks has no alias new'],
     [newId('artifact'), 404, 'No evaluation art_'],
     ['a/b/c', 400, 'of'],
   ];
@@ -198,4 +199,68 @@ test('evaluations of other galleries or queries are not compared, and those with
     bootstrap: null,
     scores: { mapAt100: 0.3 },
   });
+});
+
+test('a gate passes, fails or cannot decide by the interval of the difference to an alias, whose version it pins', async () => {
+  // Half of the queries gain what the others lose, and a little more.
+  const mixed = queriesOf((at) => at / count + (at % 2 === 1 ? 0.051 : -0.05));
+  const models = await Promise.all(
+    [before, mixed, queriesOf((at) => at / count - 0.05)].map(async (queries, at) => {
+      const { runId, stepId, id } = await addRun(`gated-${at}`, { queries });
+      const owned = { projectId: 'default', owner: 'ada', runId, stepId, metrics: {}, artifacts: { evaluation: id } };
+      await prisma.model.create({ data: { id: newId('model'), ...owned, name: 'gated', version: at + 1 } });
+      await prisma.run.update({ where: { id: runId }, data: { state: 'succeeded' } });
+      return { runId, id };
+    }),
+  );
+  const [first, second, worse] = models.map(({ runId }) => runId);
+  const judge = (runId = '', gate = '', options: object = {}) =>
+    call('submitter', 'POST', `/v1/runs/${runId}/gate`, { body: { gate, ...options } });
+  await harness.engine.setAlias({ model: 'gated', alias: 'production' }, { version: 1, reason: 'the first' }, ada);
+
+  const failed = await judge(worse, 'mAP@100 >= production - 0.2 points');
+  expect(failed).toMatchObject({
+    status: 200,
+    json: {
+      verdict: 'failed',
+      reason: expect.stringMatching(/^mAP@100 is 44\.89 %, -5\.00 points from the 49\.89 % of gated@1 \(production\).*450 queries/),
+      baseline: { model: 'gated', version: 1, evaluationId: models[0]?.id },
+    },
+  });
+  expect(failed.json.lost).toHaveLength(10);
+  // The difference is within chance; a tolerance or the mean alone decide.
+  expect((await judge(second, 'mAP@100 >= production')).json).toMatchObject({ verdict: 'inconclusive', queries: 450 });
+  expect((await judge(second, 'mAP@100.private >= production', { by: 'mean' })).json).toMatchObject({ verdict: 'passed', queries: 400 });
+  expect((await judge(second, 'mAP@100 >= gated@1 - 1 %')).json).toMatchObject({ verdict: 'passed', limit: expect.closeTo(-0.00499, 5) });
+  expect((await judge(second, 'mAP@100 >= production', { by: 'mean', minQueries: 451 })).json).toMatchObject({ verdict: 'inconclusive' });
+  expect((await judge(first, 'mAP@100 >= 40 %')).json).toMatchObject({ verdict: 'passed', baseline: null });
+  expect((await judge(first, 'mAP@100 >= 0.6')).json).toMatchObject({ verdict: 'failed' });
+
+  expect((await call('viewer', 'GET', `/v1/runs/${second}`)).json).toMatchObject({ verdict: 'inconclusive' });
+  const stored = (await call('viewer', 'GET', `/v1/runs/${second}/judgements`)).json.items;
+  expect(stored.map((one: { verdict: string }) => one.verdict)).toEqual(['inconclusive', 'passed', 'passed', 'inconclusive']);
+  expect(stored[0]).toMatchObject({ judgedBy: 'a-submitter', by: 'mean' });
+  const events = await prisma.event.findMany({ where: { runId: second ?? '', type: 'gate' } });
+  expect(events).toHaveLength(4);
+
+  // Trying one stores nothing, and the alias decides when it is judged.
+  await harness.engine.setAlias({ model: 'gated', alias: 'production' }, { version: 3, reason: 'lower' }, ada);
+  expect((await get('/v1/gate', { of: 'gated@1', gate: 'mAP@100 >= gated@production' })).json).toMatchObject({ verdict: 'passed' });
+  expect(await prisma.judgement.count({ where: { runId: first ?? '' } })).toBe(2);
+});
+
+test('a gate that cannot be judged says why and what to write', async () => {
+  const of = 'raised';
+  const refusals: [string, number, string | RegExp][] = [
+    ['mAP >= production', 400, /cannot be read: it is not METRIC >= BASELINE/],
+    ['mAP@100 >= 55', 400, '55 is more than 100 %; write 55 % or 0.55'],
+    ['mAP@100 >= gated@stable', 404, 'Model gated has no alias stable'],
+    ['mAP@100 >= gated@9', 404, 'No model gated@9'],
+    ['mAP@100 >= production', 404, 'Model landmarks has no alias production'],
+  ];
+  for (const [gate, status, detail] of refusals)
+    expect(await get('/v1/gate', { of, gate })).toMatchObject({ status, json: { detail: expect.stringMatching(detail) } });
+  const running = await addRun('running', { queries: before });
+  const judged = await call('submitter', 'POST', `/v1/runs/${running.runId}/gate`, { body: { gate: 'mAP@100 >= 1 %' } });
+  expect(judged).toMatchObject({ status: 409, json: { detail: expect.stringContaining('a gate judges a run that succeeded') } });
 });

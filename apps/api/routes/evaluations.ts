@@ -13,19 +13,18 @@ import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
-import { orderQueries, queryScoreReader } from '../query-scores.ts';
+import { orderQueries, type ReadQueryScores } from '../query-scores.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const references =
   'An evaluation is named by its id, by the id of its step or run, as RUN (its step `evaluate`, or its only evaluation), RUN/STEP, or ' +
-  'MODEL@VERSION.';
+  'MODEL@VERSION or MODEL@ALIAS.';
 
 /** The place of the next row: rows of an evaluation do not change. */
 const placeKey = z.tuple([z.number().int().min(0)]);
 
-export function evaluationRoutes(app: App, { prisma, store }: ApiDeps): void {
+export function evaluationRoutes(app: App, { prisma }: ApiDeps, readScores: ReadQueryScores): void {
   const tags = ['evaluations'];
-  const readScores = queryScoreReader(store);
   const find = (projectId: string, reference: string) => findEvaluation(prisma, { projectId, reference });
 
   app.get(

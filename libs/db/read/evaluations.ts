@@ -1,6 +1,7 @@
-import { CairnError, type EvaluationView, evaluationDetails, idOf } from '@cairn/contract';
+import { CairnError, type EvaluationView, evaluationDetails, idOf, judgement, type StoredJudgement } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
 import { artifactFilesColumn, isoTime, readColumn, recordColumn, textsColumn } from './columns.ts';
+import { versionNamed } from './models.ts';
 import { scoresOf } from './scores.ts';
 
 /** An evaluation, and its file of scores by query; null in one of an earlier release. */
@@ -89,17 +90,29 @@ function resultOf({ name, kind, state, artifactId, run }: StepRow): { artifactId
 }
 
 async function ofModel(db: Transaction, projectId: string, reference: string): Promise<{ artifactId: string; name: string }> {
-  const [name = '', version = ''] = reference.split('@');
-  const model = /^[0-9]{1,9}$/.test(version)
-    ? await db.model.findUnique({ where: { projectId_name_version: { projectId, name, version: Number(version) } } })
-    : null;
+  const [name = '', named = ''] = reference.split('@');
+  const version = await versionNamed(db, { projectId, model: name, version: named });
+  const model = await db.model.findUnique({ where: { projectId_name_version: { projectId, name, version } } });
   if (model === null)
     throw notFound(`No model ${reference}`, '`cairn models` lists the models, and `cairn models NAME` the versions of one.');
   const artifactId = readColumn(textsColumn, model.artifacts, `model ${model.id} artifacts`).evaluation;
   if (artifactId === undefined) throw notFound(`The model ${reference} was registered without an evaluation`, 'Choose another version.');
-  return { artifactId, name: reference };
+  return { artifactId, name: `${name}@${version}` };
 }
 
 function notFound(what: string, remedy: string): CairnError {
   return new CairnError('not_found', what, { details: { remedy } });
+}
+
+/** The judgements of a run, newest first. */
+export async function listJudgements(
+  db: Transaction,
+  { projectId, runId }: { projectId: string; runId: string },
+): Promise<StoredJudgement[]> {
+  const rows = await db.judgement.findMany({ where: { runId, run: { projectId } }, orderBy: { id: 'desc' }, take: 100 });
+  return rows.map((row) => ({
+    ...readColumn(judgement, row.details, `judgement ${row.id} details`),
+    judgedBy: row.actor,
+    judgedAt: isoTime(row.createdAt),
+  }));
 }

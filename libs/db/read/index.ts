@@ -1,14 +1,14 @@
 export { listAudit, listTokens, tokenViewOf } from './administration.ts';
 export { getAttempt, listAttempts } from './attempts.ts';
 export { datasetViewOf, getDataset, listDatasets } from './datasets.ts';
-export { type FoundEvaluation, findEvaluation } from './evaluations.ts';
+export { type FoundEvaluation, findEvaluation, listJudgements } from './evaluations.ts';
 export { loadFleet } from './fleet.ts';
 export { getArtifact } from './get-artifact.ts';
 export { getRun } from './get-run.ts';
 export { getStep, listShards } from './get-step.ts';
 export { listEvents, readEvents } from './list-events.ts';
 export { listRuns } from './list-runs.ts';
-export { currentAliases, listAliases, listAliasMoves, listModels, listModelVersions } from './models.ts';
+export { currentAliases, listAliases, listAliasMoves, listModels, listModelVersions, versionNamed } from './models.ts';
 export { decodeCursor, encodeCursor } from './page-cursor.ts';
 export { readLog } from './read-log.ts';
 export { readMetrics } from './read-metrics.ts';

@@ -79,6 +79,26 @@ export async function currentAliases(
   return readRows(currentAlias, rows);
 }
 
+/**
+ * The version of a model that a number or an alias names.
+ *
+ * @throws CairnError `not_found` when there is no such alias; a number is not looked up
+ */
+export async function versionNamed(
+  db: Transaction,
+  { projectId, model, version }: { projectId: string; model: string; version: string },
+): Promise<number> {
+  if (/^[0-9]{1,9}$/.test(version)) return Number(version);
+  const aliases = await currentAliases(db, projectId, [model]);
+  const found = aliases.find(({ alias }) => alias === version);
+  if (found !== undefined) return found.version;
+  throw new CairnError('not_found', `Model ${model} has no alias ${version}`, {
+    details: {
+      remedy: `Add it: \`cairn alias set ${version} ${model}@VERSION --reason ...\`; \`cairn models ${model}\` lists the versions.`,
+    },
+  });
+}
+
 /** The aliases of a model. */
 export async function listAliases(db: Transaction, { projectId, model }: { projectId: string; model: string }): Promise<AliasView[]> {
   const rows = await currentAliases(db, projectId, [model]);

@@ -86,3 +86,17 @@ export function requireComparable(a: NamedScores, b: NamedScores): void {
   }
   throw refuse('they have the same queries, but other ground truths or usages', remedy);
 }
+
+/** The mAP of the queries of a usage, with its 95 % interval of a bootstrap; null without queries. */
+export async function meanWithInterval(
+  queries: readonly QueryScore[],
+  usage: 'all' | 'public' | 'private',
+  signal?: AbortSignal,
+): Promise<{ queries: number; mean: number; low: number; high: number } | null> {
+  const values = queries
+    .filter((query) => usage === 'all' || query.usage.toLowerCase() === usage)
+    .sort((a, b) => (a.queryId < b.queryId ? -1 : 1))
+    .map(({ averagePrecision }) => averagePrecision);
+  const interval = await intervalOf(Float64Array.from(values), bootstrapOf(values.length), signal);
+  return interval && { queries: values.length, mean: values.reduce((sum, value) => sum + value, 0) / values.length, ...interval };
+}
