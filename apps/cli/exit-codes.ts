@@ -1,4 +1,4 @@
-import { CairnError, type ErrorCode, type RunView } from '@cairn/contract';
+import { CairnError, type ErrorCode, type RunVerdict, type RunView } from '@cairn/contract';
 
 /** The exit codes of `cairn`: the one table, shown by --help and in the reference. */
 export const exitCodes = {
@@ -12,6 +12,8 @@ export const exitCodes = {
   gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
   notAllowed: { code: 5, meaning: 'no valid token, or insufficient role' },
   unreachable: { code: 6, meaning: 'the service cannot be reached or is unable to answer' },
+  inconclusive: { code: 7, meaning: 'the quality gate could not decide: too few queries, or a difference within chance' },
+  timeout: { code: 8, meaning: 'the run was not over within --timeout; it continues' },
   interrupted: { code: 130, meaning: 'interrupted by Ctrl-C; a run that was watched continues' },
 } as const;
 
@@ -32,11 +34,18 @@ export function exitCodeOfError(error: unknown): number {
   return byErrorCode[error.code] ?? (isInput ? exitCodes.badInput.code : exitCodes.failed.code);
 }
 
+export const exitCodeOfVerdict: Record<RunVerdict, number> = {
+  none: exitCodes.ok.code,
+  passed: exitCodes.ok.code,
+  failed: exitCodes.gateFailed.code,
+  inconclusive: exitCodes.inconclusive.code,
+};
+
 /** The exit code of a command that waited for a run: that of the run's end. */
 export function exitCodeOfRun(run: Pick<RunView, 'state' | 'verdict'>): number {
   if (run.state === 'cancelled') return exitCodes.cancelled.code;
   if (run.state === 'failed') return exitCodes.failed.code;
-  return run.verdict === 'failed' ? exitCodes.gateFailed.code : exitCodes.ok.code;
+  return exitCodeOfVerdict[run.verdict];
 }
 
 /** The table as text for --help. */

@@ -96,7 +96,7 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
     api.on('GET', '/v1/runs/[^/]+/events', () => ({ items: [], nextSeq: 1 }));
     const { code, out } = await cairn('submit -r mini --wait');
     expect(code).toBe(expected);
-    expect(out).toContain(`mini-1 ${state} after 1 min 00 s${verdict === 'failed' ? '; its quality gate failed' : ''}`);
+    expect(out).toContain(`mini-1 ${state} after 1 min 00 s${verdict === 'failed' ? '; quality gate failed' : ''}`);
   });
 });
 

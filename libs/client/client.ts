@@ -1,23 +1,38 @@
 import {
+  type AliasMoveView,
+  type aliasChange,
+  aliasList,
+  aliasMovePage,
+  type aliasRequest,
   artifactView,
   attemptFileList,
   attemptList,
   attemptView,
   auditPage,
   type cancelRequest,
+  type comparisonQuery,
+  comparisonView,
   type DatasetView,
   datasetPage,
   type datasetRequest,
   datasetView,
+  evaluationView,
   fleetView,
+  type gateQuery,
+  type gateRequest,
   type gcRequest,
   gcResult,
+  judgement,
+  judgementList,
   logPage,
   type logQuery,
   type ModelView,
   metricsView,
   modelPage,
   planView,
+  type QueryScoreRow,
+  queryScorePage,
+  type queryScoresQuery,
   type RunSummary,
   recipeList,
   recipeView,
@@ -82,6 +97,8 @@ export function createClient(options: ClientOptions) {
 export type CairnClient = ReturnType<typeof createClient>;
 
 type PageQuery = { limit?: number; cursor?: string };
+type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Partial<z.output<typeof comparisonQuery>>;
+type QueryScoresInput = Pick<z.output<typeof queryScoresQuery>, 'of'> & Partial<z.output<typeof queryScoresQuery>>;
 
 /** Calls about datasets, recipes, weights, models and artifacts. */
 function catalogueCalls({ send }: Requester) {
@@ -91,8 +108,13 @@ function catalogueCalls({ send }: Requester) {
     send({ method: 'GET', path: ['v1', 'models'], query, repeatable: true, answer: modelPage }, options);
   const listModelVersions = (name: string, query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'models', name], query, repeatable: true, answer: modelPage }, options);
+  const aliasPath = (model: string, ...rest: string[]) => ['v1', 'models', model, 'aliases', ...rest];
+  const listAliasMoves = (model: string, alias: string, query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: aliasPath(model, alias, 'moves'), query, repeatable: true, answer: aliasMovePage }, options);
   const listWeights = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'weights'], query, repeatable: true, answer: weightsPage }, options);
+  const listQueryScores = (query: QueryScoresInput, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'evaluation', 'queries'], query, repeatable: true, answer: queryScorePage }, options);
   const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
 
   return {
@@ -138,6 +160,30 @@ function catalogueCalls({ send }: Requester) {
     listModelVersions,
     eachModelVersion: (name: string, options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>
       eachItem((cursor) => listModelVersions(name, withCursor(cursor), options)),
+
+    listAliases: (model: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: aliasPath(model), repeatable: true, answer: aliasList }, options),
+    /** Repeating it changes nothing. */
+    setAlias: (model: string, alias: string, body: z.input<typeof aliasRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: aliasPath(model, alias), body, repeatable: body.ifVersion === undefined, answer: aliasList }, options),
+    rollBackAlias: (model: string, alias: string, body: z.input<typeof aliasChange>, options?: RequestOptions) =>
+      send({ method: 'POST', path: aliasPath(model, alias, 'rollback'), body, repeatable: false, answer: aliasList }, options),
+    removeAlias: (model: string, alias: string, query: z.input<typeof aliasChange>, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: aliasPath(model, alias), query, repeatable: false, answer: aliasList }, options),
+    listAliasMoves,
+    eachAliasMove: (model: string, alias: string, options?: RequestOptions): AsyncGenerator<AliasMoveView, void, void> =>
+      eachItem((cursor) => listAliasMoves(model, alias, withCursor(cursor), options)),
+    /** The evaluation that a reference names, such as RUN, RUN/STEP or MODEL@VERSION. */
+    getEvaluation: (of: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'evaluation'], query: { of }, repeatable: true, answer: evaluationView }, options),
+    listQueryScores,
+    eachQueryScore: (query: QueryScoresInput, options?: RequestOptions): AsyncGenerator<QueryScoreRow, void, void> =>
+      eachItem((cursor) => listQueryScores({ ...query, ...withCursor(cursor) }, options)),
+    /** Tries a gate on an evaluation; nothing is stored. */
+    tryGate: (query: z.output<typeof gateQuery>, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'gate'], query, repeatable: true, answer: judgement }, options),
+    compareEvaluations: (query: ComparisonInput, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'comparison'], query, repeatable: true, answer: comparisonView }, options),
 
     getArtifact: (artifactId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'artifacts', artifactId], repeatable: true, answer: artifactView }, options),
@@ -213,6 +259,12 @@ function runCalls({ open, send }: Requester) {
 
     retryRun: (runId: string, body: z.input<typeof retryRequest> = {}, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'retry'], body, repeatable: false, answer: runView }, options),
+
+    /** Judges a run that succeeded, and stores the verdict. */
+    judgeRun: (runId: string, body: z.input<typeof gateRequest>, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'gate'], body, repeatable: false, answer: judgement }, options),
+    listJudgements: (runId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId, 'judgements'], repeatable: true, answer: judgementList }, options),
 
     /** The run's history after sequence number `after`, oldest first. */
     listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>

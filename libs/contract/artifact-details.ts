@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { sha256Hex } from './names.ts';
 import { wholeNumber } from './numbers.ts';
 import { rerankSettings } from './rerank-settings.ts';
+import { bootstrapSettings, mapIntervals } from './scores.ts';
 import { exportSettings, preprocessing } from './settings.ts';
 import type { ArtifactKind } from './states.ts';
 
@@ -88,13 +89,18 @@ export const neighboursDetails = z.looseObject({
 const maps = z.looseObject({
   kaggle: z.looseObject({ public: score, private: score, all: score }).optional(),
   reference: score,
+  intervals: mapIntervals.optional(),
 });
 
 export const evaluationDetails = z.looseObject({
   mapAt100: maps,
+  /** How the intervals were computed. */
+  bootstrap: bootstrapSettings.optional(),
   queries: z.looseObject({ public: wholeNumber.optional(), private: wholeNumber.optional() }).optional(),
   galleryDigest: z.string().optional(),
   galleryRows: wholeNumber.optional(),
+  /** SHA-256 of the scored queries with their ground truths. */
+  groundTruthDigest: z.string().optional(),
 });
 
 /** `metrics`: of the model version. */

@@ -4,7 +4,7 @@ import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
 import { artifactKind, artifactState } from './states.ts';
-import { folderPath } from './text.ts';
+import { folderPath, writtenText } from './text.ts';
 
 // Datasets, recipes, models and artifacts.
 
@@ -49,10 +49,47 @@ export const modelView = z.object({
   /** Artifact ids by role: checkpoint, model, index, query, neighbours, evaluation. */
   artifacts: z.record(z.string(), z.string()),
   metrics: z.record(z.string(), z.number()),
+  /** Those that name this version. */
+  aliases: z.array(z.string()).default([]),
   createdAt: timestamp,
 });
 export type ModelView = z.infer<typeof modelView>;
 export const modelPage = page(modelView);
+
+const versionNumber = z.number().int().min(1).max(999_999_999);
+const reason = writtenText(500, { least: 1 });
+/** PUT /v1/models/:name/aliases/:alias: lets the alias name a version. Without `ifVersion` it does not matter which one it names now. */
+export const aliasRequest = z.strictObject({
+  version: versionNumber,
+  reason,
+  /** Refused with `wrong_state` unless the alias names this version; null: unless it does not exist. */
+  ifVersion: versionNumber.nullable().optional(),
+});
+/** POST .../rollback: lets the alias name the version that it named before. DELETE: removes the alias; its history stays. */
+export const aliasChange = z.strictObject({ reason });
+export const aliasView = z.object({
+  model: z.string(),
+  alias: z.string(),
+  version: z.number().int(),
+  reason: z.string(),
+  movedBy: z.string(),
+  movedAt: timestamp,
+});
+export type AliasView = z.infer<typeof aliasView>;
+export const aliasList = z.object({ items: z.array(aliasView) });
+
+export const aliasAction = z.enum(['set', 'rollback', 'remove']);
+/** One entry of an alias's history, newest first. A version is null where the alias did not exist before, or does not afterwards. */
+export const aliasMoveView = z.object({
+  action: aliasAction,
+  fromVersion: z.number().int().nullable(),
+  toVersion: z.number().int().nullable(),
+  reason: z.string(),
+  movedBy: z.string(),
+  movedAt: timestamp,
+});
+export type AliasMoveView = z.infer<typeof aliasMoveView>;
+export const aliasMovePage = page(aliasMoveView);
 
 export const artifactView = z.object({
   id: idOf('artifact'),

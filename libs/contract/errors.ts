@@ -269,6 +269,13 @@ export const errorTable = {
     title: 'Checkpoint or model does not match the recipe',
     remedy: 'Compare the keys and shapes in the message with the backbone of the recipe.',
   },
+  not_comparable: {
+    status: 422,
+    retry: false,
+    fix: 'caller',
+    title: 'Evaluations cannot be compared',
+    remedy: 'Evaluate both on the same gallery with the same queries and ground truths; the message says what differs.',
+  },
   out_of_memory: {
     status: 422,
     retry: false,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { idOf, timestamp } from './names.ts';
-import { attemptCause, attemptState, runState, stepState, stopCause } from './states.ts';
+import { attemptCause, attemptState, runState, runVerdict, stepState, stopCause } from './states.ts';
 
 /**
  * The data of an event, by its type. Events of earlier versions are read with these too: what they did not write is optional.
@@ -27,6 +27,8 @@ const eventData = {
   /** A checkpoint was stored, taken at the optimizer step `at`. */
   checkpoint: z.object({ step: z.string(), at: z.number().int(), epoch: z.number() }),
   evaluation: z.object({ step: z.string(), when: z.enum(['start', 'epoch', 'end']), mapAt100: z.number() }),
+  /** A quality gate was judged: `gate` is its text. */
+  gate: z.object({ gate: z.string(), verdict: runVerdict }),
   /** A message from an attempt (`said`, with a level), an unreadable image, a registered model, or a retry. */
   note: z.object({
     step: z.string().optional(),
@@ -63,6 +65,7 @@ export const runEvent = z.discriminatedUnion('type', [
   eventOf('attempt'),
   eventOf('checkpoint'),
   eventOf('evaluation'),
+  eventOf('gate'),
   eventOf('note'),
 ]);
 export type RunEvent = z.infer<typeof runEvent>;

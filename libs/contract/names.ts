@@ -14,6 +14,14 @@ export const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, '
 /** A dataset: its newest version, or the one named. The number fits the database column. */
 export const datasetReference = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version');
 
+/** A name that moves between the versions of a model, such as `production`. Not a number, which would be a version. */
+export const aliasName = z
+  .string()
+  .regex(/^(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'use a name that is not a number, such as production, at most 63 characters');
+
+/** NAME, NAME@VERSION or NAME@ALIAS. */
+export const modelReferencePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@([0-9]{1,9}|(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}))?$/;
+
 /** The prefix of an id says what it identifies: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`, `wts_`. */
 export const idPrefixes = {
   run: 'run',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { idOf, safeName } from './names.ts';
+import { idOf, modelReferencePattern, safeName } from './names.ts';
 import {
   ensembleSearchSettings,
   evaluateSettings,
@@ -21,8 +21,10 @@ export const mostStages = 32;
 export const mostModels = 16;
 export const mostSteps = 200;
 
-/** A registered model: its newest version, or the one named. */
-export const modelReference = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[0-9]{1,9})?$/, 'name or name@version');
+/** A registered model: its newest version, or the one named by its number or by an alias. */
+export const modelReference = z
+  .string()
+  .regex(modelReferencePattern, 'name, name@version or name@alias, such as landmark@3 or landmark@production');
 
 /** What a step reads that no step of the recipe makes. */
 export const externalInput = z.union(

@@ -130,7 +130,10 @@ export const stepView = z.object({
   artifact: z.object({ id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable(), prefix: z.string() }).nullable(),
   /** Where a reused result comes from. */
   reusedFrom: z.object({ runId: idOf('run'), runName: z.string() }).nullable(),
-  /** Scores: `mapAt100.start`, `mapAt100.end` of a training stage, `mapAt100` of an evaluation; 0 to 1. */
+  /**
+   * Scores, 0 to 1: `mapAt100.start`, `mapAt100.end` of a training stage; `mapAt100` of an evaluation, with its 95 % interval
+   * `mapAt100.low` to `mapAt100.high`.
+   */
   scores: z.record(z.string(), z.number()),
   attempts: z.number().int(),
   createdAt: timestamp,

@@ -28,7 +28,7 @@ export const allowsAction = (state: RunState, action: RunAction): boolean => run
 export const statesThatAllow = (action: RunAction): RunState[] => runState.options.filter((state) => allowsAction(state, action));
 
 /** The verdict of a run's quality gate, separate from its state: a worse model is a succeeded run with a failed verdict. */
-export const runVerdict = z.enum(['none', 'passed', 'failed']);
+export const runVerdict = z.enum(['none', 'passed', 'failed', 'inconclusive']);
 export type RunVerdict = z.infer<typeof runVerdict>;
 
 /** The states of a step: one node of a run's graph. */

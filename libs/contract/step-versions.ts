@@ -12,6 +12,6 @@ export const stepVersions = {
   extract: 1,
   search: 1,
   rerank: 1,
-  evaluate: 1,
-  register: 1,
+  evaluate: 2,
+  register: 2,
 } as const satisfies Record<StepKind, number>;

@@ -4,6 +4,7 @@ export * from './estimate.ts';
 export * from './expand-recipe.ts';
 export * from './failure-table.ts';
 export { nameOfInput } from './graph-steps.ts';
+export * from './judge-gate.ts';
 export * from './memo.ts';
 export * from './step-kinds.ts';
 export * from './step-plan.ts';

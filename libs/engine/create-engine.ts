@@ -6,7 +6,9 @@ import { cancelRun, retryRun } from './cancel-and-retry.ts';
 import type { Engine, EngineContext } from './engine.ts';
 import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
+import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
+import { recordJudgement } from './record-judgement.ts';
 import { submitRun } from './submit.ts';
 
 /** Binds the commands of people and attempts to their context. */
@@ -16,6 +18,10 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    recordJudgement: (runId, judgement, actor) => recordJudgement(ctx, runId, judgement, actor),
+    setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
+    rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),
+    removeAlias: (name, reason, actor) => removeAlias(ctx, name, reason, actor),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
     attemptSpec: (id, generation, agentProtocol) => attemptSpec(ctx, id, generation, agentProtocol),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),

@@ -3,6 +3,7 @@ import type {
   ClaimRequest,
   FinishRequest,
   GcResult,
+  Judgement,
   PlanView,
   ReportReply,
   ReportRequest,
@@ -14,6 +15,7 @@ import type {
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
+import type { AliasName } from './model-aliases.ts';
 import type { BuiltinRecipe } from './recipes.ts';
 
 /** The caller of a command: a token's name, project and id, and the client address. */
@@ -30,6 +32,15 @@ export type Engine = {
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  /** Stores what a quality gate decided about a run that succeeded. */
+  recordJudgement(runId: string, judgement: Judgement, actor: Actor): Promise<void>;
+  setAlias(
+    name: AliasName,
+    change: { version: number; reason: string; ifVersion?: number | null | undefined },
+    actor: Actor,
+  ): Promise<void>;
+  rollBackAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
+  removeAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */

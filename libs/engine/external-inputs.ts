@@ -41,7 +41,7 @@ const sourceRow = z.object({
     .nullable(),
   /** The newest step of that name of the run. */
   step: z.object({ artifactId: z.string().nullable() }).nullable(),
-  /** That version of the model, or its newest; its artifacts by role. */
+  /** The version of the model that a number or an alias names, or its newest; its artifacts by role. */
   model: z.object({ version: z.number(), artifacts: z.record(z.string(), z.string()) }).nullable(),
   /** The artifact that is named, that of the step, or all of the model. */
   artifacts: z.array(
@@ -57,7 +57,9 @@ type SourceRow = z.infer<typeof sourceRow>;
 async function loadSources({ prisma }: EngineContext, wanted: readonly Wanted[], projectId: string): Promise<SourceRow[]> {
   const names = wanted.map(({ want: { input } }) => {
     const [model, version] = 'model' in input ? input.model.split('@') : [];
-    return { ...input, ...(model !== undefined && { model, version: version === undefined ? null : Number(version) }) };
+    if (model === undefined) return input;
+    const isNumber = version !== undefined && /^[0-9]+$/.test(version);
+    return { model, version: isNumber ? Number(version) : null, alias: isNumber ? null : (version ?? null) };
   });
   const rows = await prisma.$queryRaw<unknown[]>`
     select (select jsonb_build_object('artifactId', artifact_id, 'content', content, 'backbone', backbone, 'extent', extent,
@@ -69,7 +71,7 @@ async function loadSources({ prisma }: EngineContext, wanted: readonly Wanted[],
                        from artifact where project_id = ${projectId} and (id in (want.artifact, of_run."artifactId")
                          or id in (select value from jsonb_each_text(of_model.artifacts)))), '[]') as artifacts
       from rows from (jsonb_to_recordset(${JSON.stringify(names)}::jsonb)
-                      as (weights text, artifact text, run text, step text, model text, version int)) with ordinality as want
+                      as (weights text, artifact text, run text, step text, model text, version int, alias text)) with ordinality as want
       left join lateral (
         select step.artifact_id as "artifactId" from step join run on run.id = step.run_id
          where run.project_id = ${projectId} and want.run in (run.id, run.name) and step.name = want.step
@@ -77,6 +79,9 @@ async function loadSources({ prisma }: EngineContext, wanted: readonly Wanted[],
       left join lateral (
         select version, artifacts from model
          where project_id = ${projectId} and name = want.model and (want.version is null or version = want.version)
+           and (want.alias is null or version = (
+             select to_version from alias_move where project_id = ${projectId} and model = want.model and alias = want.alias
+              order by id desc limit 1))
          order by version desc limit 1) of_model on true
      order by want.ordinality`;
   return z.array(sourceRow).parse(rows);
@@ -107,7 +112,7 @@ function findArtifactId({ step, model, artifacts }: SourceRow, { want, accepted 
   if (model === null)
     throw new CairnError(
       'not_found',
-      `${setting} is ${nameOfInput(input)}, but no such model is registered; list the models with \`cairn models\``,
+      `${setting} is ${nameOfInput(input)}, but no such version is registered; list the models with \`cairn models\``,
     );
   // By role, since `index` and `query` have the same kind; else by kind: a stage starts from the model's `checkpoint`.
   const fitting = artifacts.filter(({ kind }) => accepted.some((one) => one === kind)).map(({ id }) => id);

@@ -26,7 +26,8 @@ describe('a graph', () => {
     await harness.playAll(whole);
     const { version } = await harness.prisma.model.findFirstOrThrow({ where: { runId: whole } });
     const pipelineStep = await harness.step(whole, 'extract_index');
-    for (const model of ['toy', `toy@${version}`]) {
+    await harness.engine.setAlias({ model: 'toy', alias: 'production' }, { version, reason: 'the first' }, ada);
+    for (const model of ['toy', `toy@${version}`, 'toy@production']) {
       const runId = await harness.submit({ recipe: extraction({ model: { model } }) });
       // The same list, model and result settings: the features already exist.
       expect(await harness.run(runId)).toMatchObject({ state: 'succeeded' });
@@ -100,8 +101,9 @@ describe('a graph', () => {
   });
 
   it.each<[StepInputReference, string, RegExp]>([
-    [{ model: 'nobody' }, 'not_found', /is nobody, but no such model is registered/],
-    [{ model: 'toy@999' }, 'not_found', /is toy@999, but no such model is registered/],
+    [{ model: 'nobody' }, 'not_found', /is nobody, but no such version is registered/],
+    [{ model: 'toy@999' }, 'not_found', /is toy@999, but no such version is registered/],
+    [{ model: 'toy@stable' }, 'not_found', /is toy@stable, but no such version is registered/],
     [{ run: 'nobody', step: 'export' }, 'not_found', /is export of nobody, but that step does not exist/],
     [{ artifact: `art_${'0'.repeat(26)}` }, 'not_found', /which is not a ready artifact/],
   ])('is rejected without its input %j', async (model, code, message) => {

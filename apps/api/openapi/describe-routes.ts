@@ -49,6 +49,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'recipes', description: 'Descriptions of runs: steps and their settings.' },
         { name: 'weights', description: 'Imported tensor files: pretrained backbones and whole models.' },
         { name: 'models', description: 'Registered models and their scores.' },
+        { name: 'evaluations', description: 'Scores of searches, by query, and their comparison.' },
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'fleet', description: 'The controller and the pools.' },
         { name: 'tokens', description: 'Tokens and the audit log.' },

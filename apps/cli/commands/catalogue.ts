@@ -1,7 +1,7 @@
 import type { ModelView } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo, formatPercent } from '../output/units.ts';
+import { formatAgo, formatInterval, formatPercent } from '../output/units.ts';
 
 export function addCatalogueCommands({ program, action }: Registrar): void {
   program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));
@@ -46,17 +46,21 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
     ui.line('No models yet: the last step of a run registers one.');
     return undefined;
   }
-  const scores = [...new Set(items.flatMap((model) => Object.keys(model.metrics)))].filter((name) => name.startsWith('mapAt'));
+  const metrics = new Set(items.flatMap((model) => Object.keys(model.metrics)));
+  const scores = [...metrics].filter((name) => name.startsWith('mapAt') && !/(Low|High)$/.test(name));
+  const hasAliases = items.some((model) => model.aliases.length > 0);
   const rows = items.map((model) => [
     ui.style.bold(model.name),
     String(model.version),
-    ...scores.map((name) => percentOf(model.metrics[name])),
+    ...(hasAliases ? [model.aliases.join(', ')] : []),
+    ...scores.map((name) => percentOf(model.metrics[name]) + formatInterval(model.metrics[`${name}Low`], model.metrics[`${name}High`])),
     formatAgo(model.createdAt, cli.now()),
     ui.style.dim(model.runId),
   ]);
   const columns = [
     { title: 'model' },
     { title: 'version', align: 'right' as const },
+    ...(hasAliases ? [{ title: 'aliases' }] : []),
     ...scores.map((name) => ({ title: scoreTitle(name), align: 'right' as const })),
     { title: 'created' },
     { title: 'run' },

@@ -5,7 +5,7 @@ import { CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/progress-line.ts';
-import { formatCount, formatDuration, formatPercent, plural } from '../output/units.ts';
+import { formatCount, formatDuration, formatInterval, formatPercent, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 
 type EvaluateOptions = { queries: string; index: string; metadata: string; out: string; topK: number };
@@ -17,7 +17,7 @@ export function addEvaluate({ program, action }: Registrar): void {
     .requiredOption('--queries <folder>', 'the feature set of the queries, extracted here or imported')
     .requiredOption('--index <folder>', 'the feature set to search')
     .requiredOption('--metadata <folder>', 'the CSV files: retrieval_solution_v2.1.csv has the queries and their ground truths')
-    .requiredOption('--out <folder>', 'the folder to create: metrics.json, submission.csv and neighbours.parquet')
+    .requiredOption('--out <folder>', 'the folder to create: metrics.json, per_query.parquet, submission.csv and neighbours.parquet')
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .action(action(evaluate));
 }
@@ -80,12 +80,13 @@ async function scoredQueries(features: Features, scored: readonly string[]): Pro
   return { queries: { ids: rows.map((row) => ids[row] ?? ''), values, dim }, left: ids.length - rows.length };
 }
 
-function metricLines({ mapAt100: { kaggle, reference }, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {
+function metricLines({ mapAt100: { kaggle, reference, intervals }, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {
   const percent = (share: number | null): string => (share === null ? 'none' : formatPercent(share, 2));
   const without =
     queries.withoutNeighbours === 0 ? '' : `, ${formatCount(queries.withoutNeighbours)} of them without features: they score 0`;
+  const { low, high } = intervals.kaggle.all ?? {};
   return [
-    `mAP@100 ${percent(kaggle.all)} by Kaggle's formula (public ${percent(kaggle.public)}, private ${percent(kaggle.private)}), ${percent(reference)} by eval_cbir's`,
+    `mAP@100 ${percent(kaggle.all)}${formatInterval(low, high, 2)} by Kaggle's formula (public ${percent(kaggle.public)}, private ${percent(kaggle.private)}), ${percent(reference)} by eval_cbir's`,
     `${plural(queries.list, 'query', 'queries')}${without}; ${plural(galleryRows, 'image')} searched, gallery ${galleryDigest.slice(0, 16)}`,
   ];
 }

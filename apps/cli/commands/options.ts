@@ -29,3 +29,15 @@ export function share(text: string): number {
   if (text.trim() === '' || !(value >= 0 && value <= 1)) throw new InvalidArgumentError('It must be a number from 0 to 1.');
   return value;
 }
+
+const unitMs = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+/** The longest time that a timer can wait: 24 days. */
+const maxMs = 2 ** 31 - 1;
+
+/** Parses an option that is a time such as 90m, 12h or 3d, to milliseconds. */
+export function duration(text: string): number {
+  const [, amount = '', unit] = /^([0-9]+(?:\.[0-9]+)?)([smhd])$/.exec(text.trim()) ?? [];
+  const ms = Number(amount) * unitMs[(unit ?? 's') as keyof typeof unitMs];
+  if (unit === undefined || ms <= 0 || ms > maxMs) throw new InvalidArgumentError('It must be a time such as 90m, 12h or 3d, at most 24d.');
+  return ms;
+}

@@ -60,7 +60,8 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
 export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
   const rows = runs.map((run) => [
     style.bold(run.name),
-    paintedRunState(run.state, { style }) + (run.verdict === 'failed' ? style.bad(' (gate failed)') : ''),
+    paintedRunState(run.state, { style }) +
+      (run.verdict === 'failed' || run.verdict === 'inconclusive' ? style.bad(` (gate ${run.verdict})`) : ''),
     `${run.steps.done}/${run.steps.total}`,
     run.steps.reused === 0 ? '' : String(run.steps.reused),
     run.recipe,

@@ -46,6 +46,7 @@ test("the result is the reference's submission, scored and with a manifest; scor
   expect(raised.out).toContain('20 queries in 300 images, 2 models, rerank before_merge; gallery ');
   expect(raised.out).toContain('600 references, 0 without a country; 0 more of the list have no features');
   // (1 + 2/3 + 3/50) / 3
+  expect(raised.out).toMatch(/95 % interval +57\.56 to 57\.56/);
   expect(raised.out).toMatch(/mAP@100, Kaggle +57\.56 % +57\.56 % +57\.56 %/);
   expect(raised.out).toContain('Not scored: 1 query missing in the solution.');
   const files = ['manifest.json', 'metrics.json', 'neighbours.parquet', 'per_query.parquet', 'submission.csv'];
@@ -73,9 +74,13 @@ test("the result is the reference's submission, scored and with a manifest; scor
   expect((await search('off', ...sets(), '--solution', folder)).code).toBe(0);
   const compared = await runTestCli(['compare', path('off'), path('scored')]);
   expect({ code: compared.code, err: compared.err }).toEqual({ code: 0, err: '' });
-  expect(compared.out).toMatch(/all +19 +\d+\.\d\d % +57\.56 % +\+\d+\.\d\d +\+\d+\.\d\d to \+\d+\.\d\d/);
+  expect(compared.out).toMatch(/all +19 +\d+\.\d\d % +57\.56 % +\+\d+\.\d\d +\+\d+\.\d\d to \+\d+\.\d\d +0\.\d{4}/);
+  expect(compared.out).toContain('One of them does not record its gallery');
   const same = await runTestCli(['compare', path('scored/per_query.parquet'), path('raised'), '--json']);
-  expect(JSON.parse(same.out)).toMatchObject({ all: { difference: 0, low: 0, high: 0 }, better: 0, worse: 0, equal: 19 });
+  expect(JSON.parse(same.out)).toMatchObject({
+    b: { name: path('raised/per_query.parquet') },
+    comparison: { all: { difference: 0, low: 0, high: 0, p: 1 }, better: 0, worse: 0, equal: 19 },
+  });
 });
 
 test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {

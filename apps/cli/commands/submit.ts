@@ -1,23 +1,28 @@
+import { writeFile } from 'node:fs/promises';
 import type { CairnClient } from '@cairn/client';
-import { CairnError, type PlanView, type RecipeInput, type StepEstimate, type SubmitRequestInput } from '@cairn/contract';
+import { CairnError, type PlanView, parseGate, type RecipeInput, type StepEstimate, type SubmitRequestInput } from '@cairn/contract';
 import type { Command } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { exitCodeOfRun } from '../exit-codes.ts';
+import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { readRecipe } from '../recipe/read-recipe.ts';
 import { parseSetOptions } from '../recipe/set-option.ts';
 import { showRun } from '../watch/show-run.ts';
-import { collect, wholeNumber } from './options.ts';
+import { commentOf, type GateOptions, judgeRun, withGate } from './gate.ts';
+import { collect, duration, wholeNumber } from './options.ts';
 
-type SubmitOptions = SubmissionOptions & { idempotencyKey?: string; wait?: true; dryRun?: true };
+type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
 
 export function addSubmit({ program, action }: Registrar): void {
-  withSubmission(program.command('submit').description('submits a run of a recipe'))
+  const command = withSubmission(program.command('submit').description('submits a run of a recipe'))
     .option('--idempotency-key <key>', 'the same key twice is the same run: for CI jobs that may be repeated')
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
-    .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why')
+    .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
+    .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why');
+  withGate(command.option('--gate <gate>', 'with --wait: judges the run, such as "mAP@100 >= production - 0.2 points"'))
+    .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
     .action(action(submit));
   withSubmission(program.command('plan').description('shows what a submission would run and what it would reuse, and why')).action(
     action(plan),
@@ -40,13 +45,15 @@ function withSubmission(command: Command): Command {
 async function submit(session: Session, options: SubmitOptions): Promise<number | undefined> {
   const { ui, signal, cli } = session;
   if (options.dryRun) return plan(session, options);
+  requireWait(options);
+  if (options.gate !== undefined) parseGate(options.gate);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
   const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
-    return waitForRun(session, client, run);
+    return waitAndJudge(session, client, run, options);
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -64,6 +71,38 @@ export async function waitForRun({ ui, signal, cli }: Session, client: CairnClie
   } finally {
     signal.removeEventListener('abort', sayHowToReturn);
   }
+}
+
+/** Waits for a run, judges it if it succeeded and a gate is given, and writes the comment. */
+async function waitAndJudge(
+  session: Session,
+  client: CairnClient,
+  run: { id: string; name: string },
+  options: SubmitOptions,
+): Promise<number> {
+  const { ui, signal, cli } = session;
+  const limit = options.timeout === undefined ? null : AbortSignal.timeout(options.timeout);
+  const waiting = limit === null ? session : { ...session, signal: AbortSignal.any([signal, limit]) };
+  const code = await waitForRun(waiting, client, run).catch((error: unknown) => {
+    if (limit?.aborted !== true || signal.aborted) throw error;
+    return exitCodes.timeout.code;
+  });
+  const judged =
+    code === exitCodes.ok.code && options.gate !== undefined
+      ? await judgeRun(session, client, run, { ...options, gate: options.gate })
+      : null;
+  if (options.commentFile !== undefined) {
+    const view = await client.getRun(run.id, { signal });
+    await writeFile(options.commentFile, commentOf(view, { judgement: judged?.judgement ?? null, url: client.url, now: cli.now() }));
+    ui.note(ui.style.dim(`Comment written to ${options.commentFile}`));
+  }
+  return judged?.code ?? code;
+}
+
+function requireWait({ wait, gate, commentFile, timeout }: SubmitOptions): void {
+  if (wait) return;
+  const option = gate !== undefined ? '--gate' : commentFile !== undefined ? '--comment-file' : timeout !== undefined ? '--timeout' : null;
+  if (option !== null) throw new CairnError('invalid_request', `${option} needs --wait`, { details: { remedy: 'Add --wait.' } });
 }
 
 async function plan(session: Session, options: SubmissionOptions): Promise<undefined> {

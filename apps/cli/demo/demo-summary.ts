@@ -1,19 +1,22 @@
-import { type ArtifactView, needsReferences, neighboursDetails, type RunView, type StepView, stepSettings } from '@cairn/contract';
+import type { ArtifactView, RunView, StepView } from '@cairn/contract';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatCount, formatDuration, formatPercent, plural, secondsBetween } from '../output/units.ts';
+import { formatDuration, formatInterval, formatPercent, plural, secondsBetween } from '../output/units.ts';
 import { stepSign } from '../watch/step-text.ts';
+import { gainSentences, type RerankGain, searchedTogether } from './rerank-gain.ts';
 
 type Look = Pick<Ui, 'style' | 'glyphs'>;
 export type DemoResult = {
   run: RunView;
   artifacts: ReadonlyMap<string, ArtifactView>;
+  /** What each rerank gains over no rerank, of a run that has both. */
+  gains: readonly RerankGain[];
   /** From the demo's start to now. */
   seconds: number;
 };
 
 /** What the demo came to: the steps, the scores stage by stage, where the results lie, the time. */
-export function demoSummary({ run, artifacts, seconds }: DemoResult, options: Look & { now: Date }): string[] {
+export function demoSummary({ run, artifacts, gains, seconds }: DemoResult, options: Look & { now: Date }): string[] {
   const { style } = options;
   const steps = run.stepViews;
   const isAllReused = steps.length > 0 && steps.filter(mayBeReused).every((step) => step.state === 'reused');
@@ -22,8 +25,8 @@ export function demoSummary({ run, artifacts, seconds }: DemoResult, options: Lo
     '',
     ...stepTable(run, artifacts, options),
     '',
-    ...scoreTable(steps, options),
-    ...oracleLines(steps, artifacts, options),
+    ...scoreTable(steps, artifacts, options),
+    ...gainSentences(gains).map(style.warn),
     '',
     ...resultLines(steps, artifacts, options),
     '',
@@ -52,26 +55,33 @@ function stepTable(run: RunView, artifacts: DemoResult['artifacts'], options: Lo
   return tableLines(columns, rows, { heading: style.dim });
 }
 
-/** A score, and the one that it is compared with. */
-type Score = { name: string; score: number; before?: number | undefined };
+/** A score, its interval if it has one, and the score that it is compared with. */
+type Score = { name: string; score: number; around?: string; before?: number | undefined };
 
 /** mAP@100 of the untrained network, after each stage and of what was exported, with the change; then of several models together. */
-export function scoreTable(steps: readonly StepView[], { style }: Look): string[] {
+export function scoreTable(steps: readonly StepView[], artifacts: DemoResult['artifacts'], { style }: Look): string[] {
   const models = steps.filter(({ kind }) => kind === 'train').filter((step) => stageBefore(step, steps) === undefined).length;
-  const scores = [...steps.flatMap((step) => scoresOf(step, steps, models)), ...scoresTogether(steps)];
+  const scores = [...steps.flatMap((step) => scoresOf(step, steps, models)), ...scoresTogether(steps, artifacts)];
   if (scores.length === 0) return [];
-  const rows = scores.map(({ name, score, before }) => {
+  const hasIntervals = scores.some(({ around }) => around !== undefined && around !== '');
+  const rows = scores.map(({ name, score, around = '', before }) => {
     const points = before === undefined ? '' : ((score - before) * 100).toFixed(1).replace(/^(?=[^-])/, '+');
-    return [name, style.bold(formatPercent(score)), style.dim(points)];
+    return [name, style.bold(formatPercent(score)), ...(hasIntervals ? [style.dim(around)] : []), style.dim(points)];
   });
-  const columns = [{ title: '' }, { title: 'mAP@100', align: 'right' as const }, { title: 'change', align: 'right' as const }];
-  return tableLines(columns, rows, { heading: style.dim });
+  const columns = ['mAP@100', ...(hasIntervals ? ['95 % interval'] : []), 'change'].map((title) => ({ title, align: 'right' as const }));
+  return tableLines([{ title: '' }, ...columns], rows, { heading: style.dim });
+}
+
+/** The interval of an evaluation's score: `60.2 to 73.5`. */
+function intervalOf({ scores }: StepView): string {
+  return formatInterval(scores['mapAt100.low'], scores['mapAt100.high']).replace(/^ \((.*)\)$/, '$1');
 }
 
 /** The scores of a training stage, or of the evaluation of one model. */
 function scoresOf(step: StepView, steps: readonly StepView[], models: number): Score[] {
   const earlier = stageBefore(step, steps)?.scores['mapAt100.end'];
-  const of = (name: string, score: number | undefined, before?: number): Score[] => (score === undefined ? [] : [{ name, score, before }]);
+  const of = (name: string, score: number | undefined, before?: number): Score[] =>
+    score === undefined ? [] : [{ name, score, before, around: step.kind === 'evaluate' ? intervalOf(step) : '' }];
   if (step.kind === 'evaluate' && searchOf(step, steps)?.kind !== 'rerank')
     return of(models > 1 ? `${step.name}, as exported` : 'exported model, evaluated', step.scores.mapAt100, earlier);
   if (step.kind !== 'train') return [];
@@ -81,21 +91,17 @@ function scoresOf(step: StepView, steps: readonly StepView[], models: number): S
 }
 
 /** The evaluations of several models together, that without a rerank first: the others are compared with it. */
-function scoresTogether(steps: readonly StepView[]): Score[] {
-  const found = steps.flatMap((step) => {
-    const search = step.kind === 'evaluate' ? searchOf(step, steps) : undefined;
-    const settings = search?.kind === 'rerank' ? stepSettings.rerank.safeParse(search.settings).data : undefined;
-    const score = step.scores.mapAt100;
-    return settings === undefined || score === undefined ? [] : [{ settings, score }];
+function scoresTogether(steps: readonly StepView[], artifacts: DemoResult['artifacts']): Score[] {
+  const found = searchedTogether(steps, artifacts);
+  const [first] = found;
+  const plain = first?.mode === 'off' ? first.evaluation.scores.mapAt100 : undefined;
+  return found.flatMap(({ evaluation, models, mode, references }) => {
+    const score = evaluation.scores.mapAt100;
+    if (score === undefined) return [];
+    const how = mode === 'off' ? 'no rerank' : `rerank ${mode}${references === null ? '' : ` of ${references}`}`;
+    const name = `${plural(models, 'model')} together, ${how}`;
+    return [{ name, score, around: intervalOf(evaluation), before: mode === 'off' ? undefined : plain }];
   });
-  const plain = found.find(({ settings }) => settings.rerank.mode === 'off');
-  return [...found]
-    .sort((a, b) => Number(b === plain) - Number(a === plain))
-    .map(({ settings: { weights, rerank, references }, score }) => {
-      const mode = rerank.mode === 'off' ? 'no rerank' : `rerank ${rerank.mode}${needsReferences(rerank) ? ` of ${references}` : ''}`;
-      const name = `${plural(Object.keys(weights).length, 'model')} together, ${mode}`;
-      return { name, score, before: rerank.mode === 'off' ? undefined : plain?.score };
-    });
 }
 
 const needed = (step: StepView, steps: readonly StepView[]): StepView[] => steps.filter(({ name }) => step.needs.includes(name));
@@ -110,17 +116,6 @@ function stageBefore(step: StepView, steps: readonly StepView[]): StepView | und
     if (stage !== undefined) return stage;
   }
   return undefined;
-}
-
-/** How many references know the answer, which a score after votes is partly owed to. */
-function oracleLines(steps: readonly StepView[], artifacts: DemoResult['artifacts'], { style }: Look): string[] {
-  return steps.flatMap(({ name, kind, artifact }) => {
-    if (kind !== 'rerank' || artifact === null) return [];
-    const { references } = neighboursDetails.safeParse(artifacts.get(artifact.id)?.details).data ?? {};
-    if (references == null || references.ofGallery + references.ofQueries === 0) return [];
-    const shared = `${formatCount(references.ofGallery)} of its ${formatCount(references.rows)} references are images of the index`;
-    return [style.warn(`${name}: ${shared}. Their labels know the answer, and its score is partly theirs.`)];
-  });
 }
 
 /** Where the features and the submission lie. */

@@ -17,6 +17,7 @@ import { demoDataset } from './demo-dataset.ts';
 import { type DemoOptions, parseDemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
 import { missingRequirements } from './missing-requirements.ts';
+import { rerankGains } from './rerank-gain.ts';
 
 export type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
 
@@ -41,7 +42,8 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
     const code = exitCodeOfRun(run);
     if (code === exitCodes.ok.code) {
       const artifacts = await artifactsOf(client, run, signal);
-      for (const line of demoSummary({ run, artifacts, seconds: seconds() }, { ...ui, now: context.now() })) ui.line(line);
+      const gains = await rerankGains(client, run, artifacts, signal);
+      for (const line of demoSummary({ run, artifacts, gains, seconds: seconds() }, { ...ui, now: context.now() })) ui.line(line);
     } else {
       await printFailure(client, run, { ui, signal });
     }

@@ -54,6 +54,12 @@ export function formatPercent(share: number, digits = 1): string {
   return `${(share * 100).toFixed(digits)} %`;
 }
 
+/** The 95 % interval of a share, to follow it: ` (60.2 to 73.5)`; empty where there is none. */
+export function formatInterval(low: number | undefined, high: number | undefined, digits = 1): string {
+  const points = (share: number): string => (share * 100).toFixed(digits);
+  return low === undefined || high === undefined ? '' : ` (${points(low)} to ${points(high)})`;
+}
+
 /** A number of things and their name: `1 step`, `11 steps`. */
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${formatCount(count)} ${count === 1 ? one : many}`;

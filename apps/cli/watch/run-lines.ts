@@ -136,6 +136,6 @@ export function endLines(state: WatchState, options: Look & { now: Date }): stri
   const { style } = options;
   const time = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, options.now));
   const reused = run.steps.reused > 0 ? `; ${run.steps.reused} of ${plural(run.steps.total, 'step')} reused` : '';
-  const gate = run.verdict === 'failed' ? '; its quality gate failed' : '';
+  const gate = run.verdict === 'none' ? '' : `; quality gate ${run.verdict}`;
   return [`${style.bold(run.name)} ${paintedRunState(run.state, { style })} after ${time}${reused}${gate}`];
 }

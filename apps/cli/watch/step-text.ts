@@ -1,6 +1,6 @@
 import type { ProgressView, RunEvent, RunState, StepState, StepView } from '@cairn/contract';
 import type { Glyphs, Look, Paints } from '../output/style.ts';
-import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
+import { formatCount, formatInterval, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
 import type { StepMetrics, StepNote } from './watch-state.ts';
 
 const stepPaint: Record<StepState, keyof Paints> = {
@@ -79,12 +79,13 @@ export function resultParts(step: StepView, { glyphs }: Pick<Look, 'glyphs'>): s
   ];
 }
 
-/** Scores of a step for people: `mAP@100 21.7 % → 68.3 %`. Null when it has none. */
+/** Scores of a step for people: `mAP@100 21.7 % → 68.3 %`, or with its interval `mAP@100 67.1 % (60.2 to 73.5)`. Null when it has none. */
 export function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick<Glyphs, 'arrow'>): string | null {
   const start = scores['mapAt100.start'];
   const end = scores['mapAt100.end'] ?? scores.mapAt100;
   if (end === undefined) return start === undefined ? null : `mAP@100 ${formatPercent(start)} at the start`;
-  return `mAP@100 ${start === undefined ? '' : `${formatPercent(start)} ${glyphs.arrow} `}${formatPercent(end)}`;
+  const around = formatInterval(scores['mapAt100.low'], scores['mapAt100.high']);
+  return `mAP@100 ${start === undefined ? '' : `${formatPercent(start)} ${glyphs.arrow} `}${formatPercent(end)}${around}`;
 }
 
 /** The newest note of each step among the events, ignoring notes about single images. */

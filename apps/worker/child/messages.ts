@@ -17,6 +17,7 @@ export const childJob = z.discriminatedUnion('kind', [
     imageSize: z.number().int(),
     preprocessing,
     batch: z.number().int(),
+    /** Threads that decode images. */
     decodeConcurrency: z.number().int(),
     outDir: z.string(),
   }),

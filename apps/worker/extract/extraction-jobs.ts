@@ -12,7 +12,7 @@ export function extractionJobs() {
     },
     async extract({ index, from, count }: ChildJobOf<'extractShard'>, onProgress: (progress: ChildProgress) => void): Promise<ShardAnswer> {
       if (opened === null) throw new CairnError('internal', 'A shard was requested before model and list were opened');
-      const { job, model, parquet, images, readListRows, extractShard } = opened;
+      const { job, model, decoder, parquet, images, readListRows, extractShard } = opened;
       const rows = await readListRows(parquet, { path: job.listPath, from, count });
       if (rows.length !== count) {
         throw new CairnError(
@@ -20,17 +20,14 @@ export function extractionJobs() {
           `${job.listPath} has ${rows.length} of the ${count} images of shard ${index} (from ${from})`,
         );
       }
-      const { imageSize, preprocessing, batch, decodeConcurrency, outDir } = job;
       return extractShard({
         model,
+        decoder,
         parquet,
         rows,
         read: (row, signal) => images.read(row, signal),
-        imageSize,
-        preprocessing,
-        batch: model.batch ?? batch,
-        decodeConcurrency,
-        outDir,
+        batch: model.batch ?? job.batch,
+        outDir: job.outDir,
         part: index,
         onProgress: (progress) => onProgress({ done: progress.rows + progress.rejected, total: progress.total }),
       });
@@ -40,10 +37,12 @@ export function extractionJobs() {
 
 /** Loads the native libraries only in a process that extracts. */
 async function openAll(job: ChildJobOf<'openExtraction'>) {
-  const { extractShard, openModel, openParquet, readListRows } = await import('@cairn/retrieval');
+  const { createDecodePool, extractShard, openModel, openParquet, readListRows } = await import('@cairn/retrieval');
   const { openImageReader } = await import('@cairn/dataset');
-  const { modelPath, device, threads, imageSize } = job;
+  const { modelPath, device, threads, imageSize, preprocessing } = job;
+  // Its threads start while the model is opened.
+  const decoder = createDecodePool({ threads: job.decodeConcurrency, imageSize, preprocessing });
   const images = await openImageReader(job.imageRoot, job.datasetRoots);
   const [model, parquet] = await Promise.all([openModel({ path: modelPath, device, threads, imageSize }), openParquet()]);
-  return { job, model, parquet, images, readListRows, extractShard };
+  return { job, model, decoder, parquet, images, readListRows, extractShard };
 }

@@ -153,7 +153,7 @@ async function runPlace(place: Place): Promise<void> {
 
 async function openChild({ context, open, gpu }: Place): Promise<Child> {
   const child = startChild(context, {
-    // Reading shares libuv's threads with decoding.
+    // The decoder's threads and the reads share libuv's.
     UV_THREADPOOL_SIZE: String(open.decodeConcurrency + 2),
     ...(gpu === null ? {} : { CUDA_VISIBLE_DEVICES: String(gpu) }),
   });

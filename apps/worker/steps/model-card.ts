@@ -7,14 +7,17 @@ import {
   neighboursDetails,
   weightsDetails,
 } from '@cairn/contract';
+import { markdownCode, markdownTable, markdownText } from '@cairn/runtime';
 
-/** The metrics of a model version, by name: shares from 0 to 1, and counts. */
+/** The metrics of a model version, by name: shares from 0 to 1, and counts. mAP@100 has its 95 % interval, Low to High. */
 export function modelMetrics(evaluation: Record<string, unknown>, checkpoint: Record<string, unknown>): Record<string, number> {
   const scored = evaluationDetails.safeParse(evaluation).data;
   const trained = checkpointDetails.safeParse(checkpoint).data;
-  const { kaggle, reference } = scored?.mapAt100 ?? {};
+  const { kaggle, reference, intervals } = scored?.mapAt100 ?? {};
   const candidates: Record<string, number | null | undefined> = {
     mapAt100: kaggle?.all,
+    mapAt100Low: intervals?.kaggle.all?.low,
+    mapAt100High: intervals?.kaggle.all?.high,
     mapAt100Public: kaggle?.public,
     mapAt100Private: kaggle?.private,
     mapAt100Reference: reference,
@@ -130,9 +133,15 @@ function importOf(details: Record<string, unknown>): string | null {
 
 /** Scores compare only on the same gallery: identifies it. */
 function gallery(evaluation: Record<string, unknown>): string[] {
-  const { galleryDigest, galleryRows } = evaluationDetails.safeParse(evaluation).data ?? {};
+  const { galleryDigest, galleryRows, bootstrap } = evaluationDetails.safeParse(evaluation).data ?? {};
   if (!galleryDigest) return [];
   return [
+    ...(bootstrap === undefined
+      ? []
+      : [
+          `mapAt100Low to mapAt100High is the ${bootstrap.level * 100} % interval: ${bootstrap.method}, ${bootstrap.samples} samples, seed ${bootstrap.seed}.`,
+          '',
+        ]),
     `Measured on a gallery of ${galleryRows ?? '?'} images. SHA-256 of their sorted ids, one a line: ${markdownCode(galleryDigest)}.`,
     '',
   ];
@@ -150,38 +159,4 @@ function usage(details: Record<string, unknown>): string[] {
 
 function shown(name: string, value: number): string {
   return name.startsWith('mapAt') ? `${(value * 100).toFixed(2)} %` : String(Math.round(value * 1000) / 1000);
-}
-
-/** Text from others in Markdown: readable, on one line, and without being interpreted as Markdown or HTML. */
-export function markdownText(text: string): string {
-  const line = oneLine(text);
-  const url = /^https?:\/\/\S+$/.test(line) ? URL.parse(line) : null;
-  // Escapes inside an address would become part of it: it is normalized, which leaves no brackets in it.
-  if (url !== null && !/[<>]/.test(url.href)) return `<${url.href}>`;
-  return line
-    .replace(/[\\`*_[\]|~$#!]/g, '\\$&')
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;');
-}
-
-/** Text from others as code: fenced by more backticks than it has in a row. */
-export function markdownCode(text: string): string {
-  const line = oneLine(text);
-  const fence = '`'.repeat(Math.max(0, ...(line.match(/`+/g) ?? []).map((run) => run.length)) + 1);
-  return line.includes('`') ? `${fence} ${line} ${fence}` : `${fence}${line}${fence}`;
-}
-
-/** A table whose cells are Markdown already, except that nothing in them ends a cell or a row. */
-export function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => oneLine(cell).replace(/(?<!\\)\|/g, '\\|')).join(' | ')} |`;
-  return [line(header), line(header.map(() => '---')), ...rows.map(line)];
-}
-
-/** Without line ends, control characters, direction marks and lone surrogates. */
-function oneLine(text: string): string {
-  return text
-    .replace(/[\s\u0085]+/g, ' ')
-    .replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, '')
-    .trim();
 }

@@ -1,11 +1,11 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ArtifactDetails } from '@cairn/contract';
-import { evaluateNeighbours, openParquet } from '@cairn/retrieval';
+import { evaluateNeighbours, metricsName, openParquet, perQueryName } from '@cairn/retrieval';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
 
-/** One attempt at an evaluation: both definitions of mAP, CMC, and the submission, from the neighbours that a search found. */
+/** One attempt at an evaluation: both definitions of mAP with intervals, CMC, scores by query, and the submission, from what a search found. */
 export const runEvaluate: Runner<'evaluate'> = async (context) => {
   const { spec, workDir, stop } = context;
   const lists = inputOf(spec, 'lists');
@@ -26,7 +26,7 @@ export const runEvaluate: Runner<'evaluate'> = async (context) => {
       signal: stop.asked,
     });
     const files = [];
-    for (const name of ['metrics.json', 'submission.csv']) {
+    for (const name of [metricsName, perQueryName, 'submission.csv']) {
       files.push(await uploadFile(context, name, { file: join(out, name) }, { signal: stop.asked }));
     }
     const details: ArtifactDetails['evaluation'] = { ...metrics };

@@ -88,8 +88,8 @@ test('search, evaluation and registration each work on the artifacts of the prev
   // q1 finds `a` first; q2 finds `c` after `b` and `a`, in either order.
   expect(evaluated).toMatchObject({
     outcome: 'succeeded',
-    files: [{ name: 'metrics.json' }, { name: 'submission.csv' }],
-    details: { mapAt100: { kaggle: { public: 1 } }, galleryRows: 3 },
+    files: [{ name: 'metrics.json' }, { name: 'per_query.parquet' }, { name: 'submission.csv' }],
+    details: { mapAt100: { kaggle: { public: 1 }, intervals: { kaggle: { public: { low: 1, high: 1 } } } }, galleryRows: 3 },
   });
   expect((await store.getBytes(`${evaluate.stagingPrefix}submission.csv`)).toString()).toMatch(/^id,images\nq1,a b c\n/);
 

@@ -207,9 +207,11 @@ function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): 
   if (kind !== 'evaluation') return {};
   const parsed = evaluationDetails.safeParse(details);
   if (!parsed.success) return {};
-  const { kaggle, reference } = parsed.data.mapAt100;
+  const { kaggle, reference, intervals } = parsed.data.mapAt100;
   return {
     mapAt100: kaggle?.all,
+    'mapAt100.low': intervals?.kaggle.all?.low,
+    'mapAt100.high': intervals?.kaggle.all?.high,
     'mapAt100.public': kaggle?.public,
     'mapAt100.private': kaggle?.private,
     'mapAt100.reference': reference,

@@ -1,8 +1,8 @@
-import { CairnError, type Preprocessing, partFile } from '@cairn/contract';
-import sharp from 'sharp';
+import { CairnError, partFile } from '@cairn/contract';
+import type { DecodePool } from '../image/decode-pool.ts';
 import type { Model } from '../onnx/open-model.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
-import { createImageQueue, type ImageQueue, type ImageRow, type ReadImage } from './image-queue.ts';
+import { createImageQueue, type ImageRow, type PreparedImage, type ReadImage } from './image-queue.ts';
 import { normalizeRow } from './normalize-row.ts';
 import { proveShard } from './prove-shard.ts';
 import { readImageIds } from './read-image-ids.ts';
@@ -14,13 +14,10 @@ export type ExtractShardOptions<Row extends ImageRow> = {
   /** The shard's images, each id once. */
   rows: readonly Row[];
   read: ReadImage<Row>;
-  /** Side of the model's input in pixels. */
-  imageSize: number;
-  preprocessing: Preprocessing;
+  /** Decodes to the side of the model's input. */
+  decoder: DecodePool;
   /** Images per run of the model; the last batch is padded. */
   batch: number;
-  /** Images decoded in parallel: the number of libuv threads of this process (UV_THREADPOOL_SIZE). */
-  decodeConcurrency: number;
   /** The folder of the feature set. */
   outDir: string;
   /** Number of the shard, from 0. */
@@ -29,8 +26,6 @@ export type ExtractShardOptions<Row extends ImageRow> = {
   signal?: AbortSignal | undefined;
   /** Maximum time for reading one image; after it the shard fails with `storage_failed`. */
   readTimeoutMs?: number;
-  /** Maximum time for decoding one image; after it the image is rejected. */
-  decodeTimeoutMs?: number;
 };
 
 export type ShardProgress = { rows: number; rejected: number; total: number };
@@ -55,7 +50,7 @@ export type ShardResult = {
 };
 
 /**
- * Extracts the features of one shard: reads and decodes ahead on libuv's threads, runs the model in batches of one fixed shape, and commits
+ * Extracts the features of one shard: reads and decodes ahead on other threads, runs the model in batches of one fixed shape, and commits
  * `img_emb/img_emb_NNNNN.npy` (float16, unit length, rows x dim), `metadata/metadata_NNNNN.parquet` (image_id, in the order of the rows)
  * and, if there are any, `rejected/rejected_NNNNN.parquet` (image_id, path, reason). The ids are read back: each row is in one of the two
  * files, once. An image that cannot be read, decoded or embedded is rejected; a shard with only rejected images commits 0 rows. Files get
@@ -64,29 +59,26 @@ export type ShardResult = {
  * The event loop is blocked while the model runs: call it in a separate process.
  */
 export async function extractShard<Row extends ImageRow>(options: ExtractShardOptions<Row>): Promise<ShardResult> {
-  const { model, rows, batch, imageSize, outDir, part, parquet, signal, onProgress } = options;
-  const { readTimeoutMs = 60_000, decodeTimeoutMs = 60_000 } = options;
+  const { model, decoder, rows, batch, outDir, part, parquet, signal, onProgress } = options;
+  const { readTimeoutMs = 60_000 } = options;
+  const { imageSize } = decoder;
   signal?.throwIfAborted();
   assertDistinct(rows, part);
-  // One image per thread and no cache: each image is read once.
-  sharp.concurrency(1);
-  sharp.cache(false);
 
   const start = performance.now();
   const files = await createShardFiles({ outDir, part, dim: model.embeddingDim, parquet }, signal);
-  // One batch is decoded while the model runs on the previous one, and another one is read.
-  const ahead = 2 * batch + options.decodeConcurrency;
-  const queue = createImageQueue({ ...options, ahead, readTimeoutMs, decodeTimeoutMs, signal });
+  const images = createBatches(batch, imageSize);
+  const queue = createImageQueue({ ...options, slots: images.slots, readTimeoutMs, signal });
   try {
-    const embedder = createEmbedder({ model, batch, imageSize, files, queue });
-    const report = () => onProgress?.({ rows: embedder.rows(), rejected: embedder.rejected.length, total: rows.length });
-    for (let image = await queue.next(); image !== null; image = await queue.next()) {
-      if ('reason' in image) embedder.reject(image.row, image.reason);
-      else if (await embedder.add(image.row, image.pixels)) report();
+    const embedder = createEmbedder({ model, batch, imageSize, files });
+    for (let from = 0; from < rows.length; from += batch) {
+      const taken = await queue.take(batch);
+      await queue.untilRead(batch);
+      await embedder.add(taken, images.batchOf(from / batch));
+      queue.release();
+      onProgress?.({ rows: embedder.rows(), rejected: embedder.rejected.length, total: rows.length });
       signal?.throwIfAborted();
     }
-    await embedder.flush();
-    report();
     const commit = performance.now();
     const committed = await files.commit(embedder.rejected);
     const idsOf = async (kind: 'metadata' | 'rejected') => {
@@ -112,65 +104,60 @@ export async function extractShard<Row extends ImageRow>(options: ExtractShardOp
   }
 }
 
-type EmbedderOptions<Row extends ImageRow> = {
-  model: Model;
-  batch: number;
-  imageSize: number;
-  files: ShardFiles;
-  queue: ImageQueue<Row>;
-};
+/** Three batches: the model runs on one while the next is decoded and the one after it is read. */
+const BATCHES = 3;
 
-/** Collects images into batches, runs the model on each full one and appends its features. */
-function createEmbedder<Row extends ImageRow>({ model, batch, imageSize, files, queue }: EmbedderOptions<Row>) {
+/** Pixels of some batches in memory that is shared with the decoder's threads, which write straight into their slots. */
+function createBatches(batch: number, imageSize: number) {
   const imageBytes = imageSize * imageSize * 3;
-  const images = new Uint8Array(batch * imageBytes);
-  const waiting: Row[] = [];
+  const batches = Array.from({ length: BATCHES }, () => new Uint8Array(new SharedArrayBuffer(batch * imageBytes)));
+  return {
+    slots: batches.flatMap((images) =>
+      Array.from({ length: batch }, (_, index) => images.subarray(index * imageBytes, (index + 1) * imageBytes)),
+    ),
+    batchOf: (number: number) => batches[number % BATCHES] as Uint8Array,
+  };
+}
+
+type EmbedderOptions = { model: Model; batch: number; imageSize: number; files: ShardFiles };
+
+/** Runs the model on batches and appends their features. */
+function createEmbedder({ model, batch, imageSize, files }: EmbedderOptions) {
   const rejected: RejectedImage[] = [];
   const seconds = { infer: 0, write: 0 };
   let rows = 0;
-
-  function reject({ imageId, path }: Row, reason: string): void {
-    rejected.push({ imageId, path, reason });
-  }
-
-  async function flush(): Promise<void> {
-    if (waiting.length === 0) return;
-    images.fill(0, waiting.length * imageBytes);
-    await queue.untilRead(batch);
-    const inferring = performance.now();
-    const features = await model.run({ images, batch, imageSize, rows: waiting.length });
-    seconds.infer += secondsSince(inferring);
-
-    const dim = model.embeddingDim;
-    const normalized = new Float16Array(waiting.length * dim);
-    const imageIds: string[] = [];
-    waiting.forEach((row, index) => {
-      const to = normalized.subarray(imageIds.length * dim, (imageIds.length + 1) * dim);
-      if (normalizeRow(features.subarray(index * dim, (index + 1) * dim), to)) imageIds.push(row.imageId);
-      else reject(row, 'the model returns a feature that is zero or not finite');
-    });
-    const writing = performance.now();
-    await files.append(imageIds, normalized.subarray(0, imageIds.length * dim));
-    seconds.write += secondsSince(writing);
-    rows += imageIds.length;
-    waiting.length = 0;
-  }
 
   return {
     rejected,
     seconds,
     rows: () => rows,
-    reject,
-    flush,
-    /** True if the image filled a batch, which has then been run. */
-    async add(row: Row, pixels: Uint8Array): Promise<boolean> {
-      images.set(pixels, waiting.length * imageBytes);
-      waiting.push(row);
-      if (waiting.length < batch) return false;
-      await flush();
-      return true;
+    /** @param images - batch x imageSize x imageSize x 3 bytes; those of a rejected image are not used */
+    async add(taken: readonly PreparedImage<ImageRow>[], images: Uint8Array): Promise<void> {
+      for (const { row, reason } of taken) if (reason !== null) reject(row, reason);
+      if (taken.every(({ reason }) => reason !== null)) return;
+      const inferring = performance.now();
+      const features = await model.run({ images, batch, imageSize, rows: taken.length });
+      seconds.infer += secondsSince(inferring);
+
+      const dim = model.embeddingDim;
+      const normalized = new Float16Array(taken.length * dim);
+      const imageIds: string[] = [];
+      taken.forEach(({ row, reason }, index) => {
+        if (reason !== null) return;
+        const to = normalized.subarray(imageIds.length * dim, (imageIds.length + 1) * dim);
+        if (normalizeRow(features.subarray(index * dim, (index + 1) * dim), to)) imageIds.push(row.imageId);
+        else reject(row, 'the model returns a feature that is zero or not finite');
+      });
+      const writing = performance.now();
+      await files.append(imageIds, normalized.subarray(0, imageIds.length * dim));
+      seconds.write += secondsSince(writing);
+      rows += imageIds.length;
     },
   };
+
+  function reject({ imageId, path }: ImageRow, reason: string): void {
+    rejected.push({ imageId, path, reason });
+  }
 }
 
 function assertDistinct(rows: readonly ImageRow[], part: number): void {

@@ -1,5 +1,6 @@
-import { CairnError, isCairnError, type Preprocessing } from '@cairn/contract';
-import { preprocessImage } from '../image/preprocess-image.ts';
+import { CairnError, isCairnError } from '@cairn/contract';
+import { untilAborted } from '@cairn/runtime';
+import type { DecodePool } from '../image/decode-pool.ts';
 import { reasonOf, UnreadableImage } from '../image/unreadable-image.ts';
 import { withinTime } from '../image/within-time.ts';
 
@@ -9,26 +10,27 @@ export type ImageRow = { imageId: string; path: string };
 /** Reads the file of one row. It should stop when the signal is aborted. */
 export type ReadImage<Row extends ImageRow> = (row: Row, signal: AbortSignal) => Promise<Uint8Array>;
 
-export type PreparedImage<Row extends ImageRow> = { row: Row; pixels: Uint8Array } | { row: Row; reason: string };
+/** What became of a row: its pixels are in its slot, unless there is a reason why not. */
+export type PreparedImage<Row extends ImageRow> = { row: Row; reason: string | null };
 
 export type ImageQueueOptions<Row extends ImageRow> = {
   rows: readonly Row[];
   read: ReadImage<Row>;
-  imageSize: number;
-  preprocessing: Preprocessing;
-  /** Images that are read or decoded and not consumed yet. */
-  ahead: number;
+  decoder: DecodePool;
+  /** Where the pixels of the rows go, in turn: as many images as are read, decoded or in use at once. */
+  slots: readonly Uint8Array[];
   readTimeoutMs: number;
-  decodeTimeoutMs: number;
   signal: AbortSignal | undefined;
 };
 
 export type ImageQueue<Row extends ImageRow> = {
-  /** The next image in the order of the rows, or null after the last. Rejects if the fault is not the image's. */
-  next(): Promise<PreparedImage<Row> | null>;
+  /** The next `count` images, fewer at the end, in the order of the rows. Rejects if the fault is not the image's. */
+  take(count: number): Promise<PreparedImage<Row>[]>;
   /** Waits until the next `count` images are read, so that decoding them no longer needs the event loop. */
   untilRead(count: number): Promise<void>;
-  /** Seconds spent waiting in `next` and `untilRead`, for bytes and for pixels. */
+  /** Lets the slots of all taken images be used again. */
+  release(): void;
+  /** Seconds spent waiting in `take` and `untilRead`, for bytes and for pixels. */
   readonly waited: { read: number; decode: number };
   /** Stops pending work. */
   close(): void;
@@ -37,19 +39,21 @@ export type ImageQueue<Row extends ImageRow> = {
 /** If more images than this take too long, the decoder's threads hang and good images would be rejected. */
 const MAX_SLOW_IMAGES = 3;
 
-type Slot<Row extends ImageRow> = { bytes: Promise<Uint8Array | UnreadableImage>; image: Promise<PreparedImage<Row>> };
+type Begun<Row extends ImageRow> = { bytes: Promise<Uint8Array | UnreadableImage>; image: Promise<PreparedImage<Row>> };
 
 /**
- * Reads and decodes ahead, in order. Decoding runs on libuv's threads (UV_THREADPOOL_SIZE), also while ONNX Runtime blocks the event loop;
- * only starting the next step of an image needs the loop.
+ * Reads and decodes ahead, in order. Decoding runs on the decoder's threads, also while ONNX Runtime blocks the event loop; only reading
+ * needs the loop.
  */
 export function createImageQueue<Row extends ImageRow>(options: ImageQueueOptions<Row>): ImageQueue<Row> {
-  const { rows, read, imageSize, preprocessing, ahead, readTimeoutMs, decodeTimeoutMs } = options;
+  const { rows, read, decoder, slots, readTimeoutMs } = options;
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-  const slots: Slot<Row>[] = [];
+  const begun: Begun<Row>[] = [];
   const waited = { read: 0, decode: 0 };
   let started = 0;
+  let taken = 0;
+  let released = 0;
   let slow = 0;
 
   async function readRow(row: Row): Promise<Uint8Array | UnreadableImage> {
@@ -63,18 +67,19 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
     }
   }
 
-  async function prepare(row: Row, bytes: Promise<Uint8Array | UnreadableImage>): Promise<PreparedImage<Row>> {
+  async function prepare(row: Row, bytes: Promise<Uint8Array | UnreadableImage>, slot: Uint8Array): Promise<PreparedImage<Row>> {
     try {
       const content = await bytes;
       if (content instanceof UnreadableImage) throw content;
-      return { row, pixels: await preprocessImage(content, { size: imageSize, preprocessing, timeoutMs: decodeTimeoutMs, signal }) };
+      await untilAborted(decoder.preprocess(content, slot), signal);
+      return { row, reason: null };
     } catch (error) {
       if (!(error instanceof UnreadableImage)) throw error;
       if (error.isSlow) slow += 1;
       if (slow <= MAX_SLOW_IMAGES) return { row, reason: error.message };
       throw new CairnError(
         'program_failed',
-        `${slow} images took longer than ${decodeTimeoutMs / 1000} s to decode, the last ${row.path} (image ${row.imageId}): the decoder hangs. ` +
+        `${slow} images took longer than ${decoder.timeoutMs / 1000} s to decode, the last ${row.path} (image ${row.imageId}): the decoder hangs. ` +
           'Restart the worker; remove the images named here if they are the cause.',
         { cause: error },
       );
@@ -82,30 +87,36 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
   }
 
   function fill(): void {
-    while (slots.length < ahead && started < rows.length) {
-      const row = rows[started++] as Row;
+    while (started < Math.min(rows.length, released + slots.length)) {
+      const row = rows[started] as Row;
       const bytes = readRow(row);
-      const image = prepare(row, bytes);
+      const image = prepare(row, bytes, slots[started % slots.length] as Uint8Array);
       // They are awaited in order; until then a failure must not count as unhandled.
       image.catch(() => undefined);
-      slots.push({ bytes, image });
+      begun.push({ bytes, image });
+      started += 1;
     }
   }
 
   return {
     waited,
-    async next() {
+    async take(count) {
       signal.throwIfAborted();
       fill();
-      const slot = slots.shift();
-      if (slot === undefined) return null;
-      fill();
-      await timed(waited, 'read', slot.bytes);
-      return timed(waited, 'decode', slot.image);
+      const images: PreparedImage<Row>[] = [];
+      for (const { bytes, image } of begun.splice(0, count)) {
+        await timed(waited, 'read', bytes);
+        images.push(await timed(waited, 'decode', image));
+      }
+      taken += images.length;
+      return images;
     },
     async untilRead(count) {
+      await timed(waited, 'read', Promise.allSettled(begun.slice(0, count).map(({ bytes }) => bytes)));
+    },
+    release() {
+      released = taken;
       fill();
-      await timed(waited, 'read', Promise.allSettled(slots.slice(0, count).map((slot) => slot.bytes)));
     },
     close() {
       stop.abort(new CairnError('internal', 'The image queue is closed'));

@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
+import { readScores } from '../scores/scores-file.ts';
 import { galleryOf, writeNeighbours } from '../search/neighbours-file.ts';
 import { evaluateNeighbours } from './evaluate-neighbours.ts';
 
@@ -44,11 +46,22 @@ async function inputs(truths?: string[][]): Promise<Parameters<typeof evaluateNe
   return { parquet, neighbours, groundTruth, queryList, atK: 100, out: join(folder, 'evaluation') };
 }
 
-test('a search is scored by both definitions, and written as metrics.json and submission.csv', async () => {
+const unfound = { usage: 'Private', averagePrecision: 0, averagePrecisionReference: 0, hits: 0, firstHit: null };
+
+test('a search is scored by both definitions, and written as metrics.json, per_query.parquet and submission.csv', async () => {
   const options = await inputs();
   const metrics = await evaluateNeighbours(options);
   expect(metrics).toEqual({
-    mapAt100: { kaggle: { public: 1, private: 1 / 8, all: 1.25 / 3 }, reference: 1.25 / 3 },
+    mapAt100: {
+      kaggle: { public: 1, private: 1 / 8, all: 1.25 / 3 },
+      reference: 1.25 / 3,
+      // Of one query only itself is drawn; of two, both are the same one in half of the draws.
+      intervals: {
+        kaggle: { public: { low: 1, high: 1 }, private: { low: 0, high: 0.25 }, all: { low: 0, high: 1 } },
+        reference: { low: 0, high: 1 },
+      },
+    },
+    bootstrap: { method: 'percentile bootstrap over queries', level: 0.95, samples: 10_000, seed: 0 },
     cmc: { 1: 1 / 3, 5: 2 / 3, 10: 2 / 3, 20: 2 / 3, 100: 2 / 3 },
     precisionReference: { 1: 1 / 3, 5: 1 / 3, 10: 1 / 3, 20: 1 / 3, 100: 0 },
     precision: { 1: 1 / 3, 5: 2 / 5 / 3, 10: 2 / 10 / 3, 20: 2 / 20 / 3, 100: 2 / 100 / 3 },
@@ -56,17 +69,33 @@ test('a search is scored by both definitions, and written as metrics.json and su
     queries: { list: 4, public: 1, private: 2, ignored: 1, withoutNeighbours: 1 },
     galleryDigest: galleryOf(['a', 'b', 'c']).digest,
     galleryRows: 3,
+    groundTruthDigest: createHash('sha256').update('broken Private a\npriv Private b z\npub Public a\n').digest('hex'),
     topK: 3,
   });
   expect(JSON.parse(await readFile(join(options.out, 'metrics.json'), 'utf8'))).toEqual(metrics);
   expect(await readFile(join(options.out, 'submission.csv'), 'utf8')).toBe('id,images\npub,a b c\nbroken,\nign,c b a\npriv,a b c\n');
-  expect(await readdir(options.out)).toEqual(['metrics.json', 'submission.csv']);
+  expect(await readdir(options.out)).toEqual(['metrics.json', 'per_query.parquet', 'submission.csv']);
+  expect(await readScores(parquet, options.out)).toEqual({
+    queries: [
+      { ...unfound, queryId: 'broken', firstWrong: null, groundTruths: 1 },
+      {
+        ...{ queryId: 'priv', usage: 'Private', averagePrecision: 0.25, averagePrecisionReference: 0.25, groundTruths: 2, hits: 1 },
+        ...{ firstHit: 2, firstWrong: { rank: 1, imageId: 'a' } },
+      },
+      {
+        ...{ queryId: 'pub', usage: 'Public', averagePrecision: 1, averagePrecisionReference: 1, groundTruths: 1, hits: 1 },
+        ...{ firstHit: 1, firstWrong: { rank: 2, imageId: 'b' } },
+      },
+    ],
+    gallery: galleryOf(['a', 'b', 'c']),
+    groundTruthDigest: metrics.groundTruthDigest,
+  });
 });
 
 test('another cut-off is given besides', async () => {
   const metrics = await evaluateNeighbours({ ...(await inputs()), atK: 1 });
   expect(metrics.mapAt100.kaggle.private).toBe(1 / 8);
-  expect(metrics.mapAtK).toEqual({ k: 1, kaggle: { public: 1, private: 0, all: 1 / 3 }, reference: 1 / 3 });
+  expect(metrics.mapAtK).toMatchObject({ k: 1, kaggle: { public: 1, private: 0, all: 1 / 3 }, reference: 1 / 3 });
 });
 
 test.each([

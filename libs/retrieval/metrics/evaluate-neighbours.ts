@@ -1,11 +1,12 @@
 import { join } from 'node:path';
+import type { BootstrapSettings } from '@cairn/contract';
 import { readImageIds } from '../features/read-image-ids.ts';
-import { writeWhole } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
+import { type BothMaps, bothMaps, scorePredictions } from '../scores/score-predictions.ts';
+import { writeScores } from '../scores/scores-file.ts';
 import { readNeighbours } from '../search/neighbours-file.ts';
-import { type AtRanks, evalCbir } from './eval-cbir.ts';
+import type { AtRanks } from './eval-cbir.ts';
 import { readGroundTruth } from './ground-truth.ts';
-import { type MeanAveragePrecision, meanAveragePrecision } from './mean-average-precision.ts';
 import { writeSubmission } from './write-submission.ts';
 
 export type EvaluateNeighboursOptions = {
@@ -16,17 +17,16 @@ export type EvaluateNeighboursOptions = {
   queryList: string;
   /** Cut-off of an additional mAP, if it is not 100. */
   atK: number;
-  /** The folder that gets `metrics.json` and `submission.csv`. */
+  /** The folder that gets `metrics.json`, `per_query.parquet` and `submission.csv`. */
   out: string;
   signal?: AbortSignal | undefined;
 };
 
-/** Both definitions of mAP at one cut-off, 0 to 1. */
-export type BothMaps = { kaggle: MeanAveragePrecision; reference: number | null };
-
 /** The content of `metrics.json`. All values are shares from 0 to 1, null if no query could be scored. */
 export type EvaluationMetrics = {
   mapAt100: BothMaps;
+  /** How the intervals were computed. */
+  bootstrap: BootstrapSettings;
   /** The same at the requested cut-off; omitted if it is 100. */
   mapAtK?: BothMaps & { k: number };
   /** At 1, 5, 10, 20 and 100, over all scored queries. */
@@ -40,11 +40,13 @@ export type EvaluationMetrics = {
   queries: { list: number; public: number; private: number; ignored: number; withoutNeighbours: number };
   galleryDigest: string;
   galleryRows: number;
+  /** Of the scored queries with their ground truths. */
+  groundTruthDigest: string;
   topK: number;
 };
 
 /**
- * Scores a search and writes `metrics.json` and `submission.csv`. Throws `corrupt_artifact` if the files are inconsistent, `bad_row` for
+ * Scores a search and writes `metrics.json`, `per_query.parquet` and `submission.csv`. Throws `corrupt_artifact` if the files are inconsistent, `bad_row` for
  * invalid ids, `storage_full`.
  */
 export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Promise<EvaluationMetrics> {
@@ -54,23 +56,17 @@ export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Pr
   const { gallery, topK, neighbours } = await readNeighbours(parquet, options.neighbours, signal);
   const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
 
-  const reference = evalCbir(predictions, groundTruth);
+  const { metrics: scored, perQuery } = await scorePredictions(predictions, groundTruth, signal);
   const usages = [...groundTruth.values()].map(({ usage }) => usage);
+  const { mapAt100, bootstrap, cmc, precision, precisionReference, recall, groundTruthDigest } = scored;
   const metrics: EvaluationMetrics = {
-    mapAt100: { kaggle: meanAveragePrecision(predictions, groundTruth), reference: reference.meanAveragePrecision },
-    ...(atK === 100
-      ? {}
-      : {
-          mapAtK: {
-            k: atK,
-            kaggle: meanAveragePrecision(predictions, groundTruth, atK),
-            reference: evalCbir(predictions, groundTruth, atK).meanAveragePrecision,
-          },
-        }),
-    cmc: reference.cmc,
-    precision: reference.precision,
-    precisionReference: reference.precisionReference,
-    recall: reference.recall,
+    mapAt100,
+    ...(atK === 100 ? {} : { mapAtK: { k: atK, ...(await bothMaps(predictions, groundTruth, atK, signal)) } }),
+    bootstrap,
+    cmc,
+    precision,
+    precisionReference,
+    recall,
     queries: {
       list: queryIds.length,
       public: usages.filter((usage) => usage === 'Public').length,
@@ -80,9 +76,10 @@ export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Pr
     },
     galleryDigest: gallery.digest,
     galleryRows: gallery.rows,
+    groundTruthDigest,
     topK,
   };
   await writeSubmission({ path: join(out, 'submission.csv'), queryIds, neighbours: predictions });
-  await writeWhole(join(out, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
+  await writeScores(parquet, { out, metrics, scores: { queries: perQuery, gallery, groundTruthDigest } }, signal);
   return metrics;
 }

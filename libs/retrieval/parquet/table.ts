@@ -31,6 +31,10 @@ export class Table {
     return this.#cells(column, 'a number', (cell) => (typeof cell === 'number' ? cell : undefined));
   }
 
+  numberOrNull(column: string): (number | null)[] {
+    return this.#cells(column, 'a number or null', (cell) => (cell === null || typeof cell === 'number' ? cell : undefined));
+  }
+
   #cells<T>(column: string, expected: string, parse: (cell: unknown) => T | undefined): T[] {
     const cells = this.#columns.get(column);
     if (cells === undefined) throw new CairnError('internal', `The query on ${this.path} selects no column ${column}`);

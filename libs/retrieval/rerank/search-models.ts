@@ -84,8 +84,9 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
   let scores: SearchedModels['scores'] = null;
   if (groundTruth !== null) {
     const known = [...predictions].filter(([queryId]) => groundTruth.has(queryId));
-    const { metrics, perQuery } = scorePredictions(known, groundTruth);
-    await writeScores(parquet, { out, metrics, perQuery }, signal);
+    const { metrics, perQuery } = await scorePredictions(known, groundTruth, signal);
+    const { groundTruthDigest } = metrics;
+    await writeScores(parquet, { out, metrics, scores: { queries: perQuery, gallery, groundTruthDigest } }, signal);
     names.push(metricsName, perQueryName);
     scores = { metrics, unknownQueries: predictions.size - known.length };
   }

@@ -1,101 +1,102 @@
-import { CairnError } from '@cairn/contract';
-import type { QueryResult } from './scores-file.ts';
+import { CairnError, type ComparedMeans, type Comparison, maxShownQueries, type QueryScore } from '@cairn/contract';
+import { bootstrapOf, intervalOf, permutationTest, type Resampling } from './bootstrap.ts';
+import type { ScoredQueries } from './scores-file.ts';
 
-export type ComparedMeans = {
-  queries: number;
-  /** mAP@100 of both by Kaggle's formula, 0 to 1, and the second's minus the first's. */
-  a: number;
-  b: number;
-  difference: number;
-  /** Where 95 % of the resampled differences lie. */
-  low: number;
-  high: number;
+/** Scores by query, and how messages call them. */
+export type NamedScores = ScoredQueries & { name: string };
+
+export type CompareOptions = Resampling & {
+  /** Changed queries on each side. */
+  show: number;
 };
-
-export type Comparison = {
-  /** Null where no query is of that usage. */
-  all: ComparedMeans | null;
-  public: ComparedMeans | null;
-  private: ComparedMeans | null;
-  /** Numbers of queries with a better, worse and equal second result. */
-  better: number;
-  worse: number;
-  equal: number;
-  /** By query; the greatest gain first. */
-  perQuery: { queryId: string; usage: 'Public' | 'Private'; a: number; b: number; difference: number }[];
-  samples: number;
-  seed: number;
-};
-
-export type CompareOptions = { samples: number; seed: number };
 
 /**
- * Compares two results of the same queries. The interval is a paired bootstrap: queries are drawn with replacement, each with both its values, so that
- * what makes a query hard for both does not widen it (Efron and Tibshirani, An Introduction to the Bootstrap, percentile interval). One seed, one result.
- * Throws `bad_row` where the queries or their usages differ.
+ * Compares two results of the same queries in the same gallery. The interval is a paired bootstrap: queries are drawn with replacement, each with both
+ * its values, so that what makes a query hard for both does not widen it; the p-value is of a paired permutation test. One seed, one result.
+ * Throws `not_comparable` where galleries or ground truths are known to differ.
  */
-export function compareResults(a: readonly QueryResult[], b: readonly QueryResult[], { samples, seed }: CompareOptions): Comparison {
-  const second = new Map(b.map((result) => [result.queryId, result]));
-  const perQuery = a.map(({ queryId, usage, averagePrecision }) => {
-    const other = second.get(queryId);
-    if (other === undefined) throw different(`the query ${queryId} is only in the first`);
-    if (other.usage !== usage) throw different(`the query ${queryId} is ${usage} in the first, ${other.usage} in the second`);
-    second.delete(queryId);
-    return { queryId, usage, a: averagePrecision, b: other.averagePrecision, difference: other.averagePrecision - averagePrecision };
-  });
-  for (const queryId of second.keys()) throw different(`the query ${queryId} is only in the second`);
-  // Sorted by id first, so the draws do not depend on the order of rows.
-  perQuery.sort((x, y) => (x.queryId < y.queryId ? -1 : 1));
-  const of = (usage: QueryResult['usage']) => perQuery.filter((one) => one.usage === usage);
-  const compare = (queries: typeof perQuery) => comparedMeans(queries, samples, seed);
-  const counted = (isSo: (difference: number) => boolean) => perQuery.filter(({ difference }) => isSo(difference)).length;
+export async function compareResults(a: NamedScores, b: NamedScores, { show, signal, ...resampling }: CompareOptions): Promise<Comparison> {
+  requireComparable(a, b);
+  const perQuery = changesOf(a.queries, b.queries);
+  const bootstrap = bootstrapOf(perQuery.length, resampling);
+  const compare = async (usage: QueryScore['usage'] | null): Promise<ComparedMeans | null> => {
+    const queries = perQuery.filter((query) => usage === null || query.usage === usage);
+    const differences = Float64Array.from(queries, ({ difference }) => difference);
+    const interval = await intervalOf(differences, bootstrap, signal);
+    if (interval === null) return null;
+    const mean = (of: (query: (typeof queries)[number]) => number) => queries.reduce((sum, query) => sum + of(query), 0) / queries.length;
+    return {
+      queries: queries.length,
+      a: mean((query) => query.a),
+      b: mean((query) => query.b),
+      difference: mean((query) => query.difference),
+      ...interval,
+      p: await permutationTest(differences, bootstrap, signal),
+    };
+  };
+  const [gained, lost] = [perQuery.filter(({ difference }) => difference > 0), perQuery.filter(({ difference }) => difference < 0)];
+  const most = Math.min(show, maxShownQueries);
   return {
-    all: compare(perQuery),
-    public: compare(of('Public')),
-    private: compare(of('Private')),
-    better: counted((difference) => difference > 0),
-    worse: counted((difference) => difference < 0),
-    equal: counted((difference) => difference === 0),
-    perQuery: perQuery.toSorted((x, y) => y.difference - x.difference),
-    samples,
-    seed,
+    all: await compare(null),
+    public: await compare('Public'),
+    private: await compare('Private'),
+    better: gained.length,
+    worse: lost.length,
+    equal: perQuery.length - gained.length - lost.length,
+    gained: gained.toSorted((x, y) => y.difference - x.difference).slice(0, most),
+    lost: lost.toSorted((x, y) => x.difference - y.difference).slice(0, most),
+    isGalleryKnown: a.gallery !== null && b.gallery !== null,
+    bootstrap,
   };
 }
 
-function different(what: string): CairnError {
-  return new CairnError('bad_row', `The two results are not of the same queries: ${what}.`, {
-    details: { remedy: 'Score both with the same solution.' },
-  });
+/** Each query with both average precisions, sorted by id, so that no draw depends on the order of rows. */
+function changesOf(a: readonly QueryScore[], b: readonly QueryScore[]) {
+  const second = new Map(b.map(({ queryId, averagePrecision }) => [queryId, averagePrecision]));
+  return a
+    .map(({ queryId, usage, averagePrecision }) => {
+      const other = second.get(queryId) ?? 0;
+      return { queryId, usage, a: averagePrecision, b: other, difference: other - averagePrecision };
+    })
+    .sort((x, y) => (x.queryId < y.queryId ? -1 : 1));
 }
 
-function comparedMeans(queries: readonly { a: number; b: number; difference: number }[], samples: number, seed: number) {
-  if (queries.length === 0) return null;
-  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const differences = queries.map(({ difference }) => difference);
-  const draw = randomBelow(queries.length, seed);
-  const means = Float64Array.from({ length: samples }, () => {
-    let sum = 0;
-    for (let count = 0; count < queries.length; count++) sum += differences[draw()] as number;
-    return sum / queries.length;
-  }).sort();
-  const quantile = (share: number): number => means[Math.min(samples - 1, Math.floor(share * samples))] as number;
-  return {
-    queries: queries.length,
-    a: mean(queries.map(({ a }) => a)),
-    b: mean(queries.map(({ b }) => b)),
-    difference: mean(differences),
-    low: quantile(0.025),
-    high: quantile(0.975),
-  };
+/** Throws `not_comparable`, saying what differs, unless both are of the same queries, ground truths and, as far as known, gallery. */
+export function requireComparable(a: NamedScores, b: NamedScores): void {
+  const refuse = (what: string, remedy: string) =>
+    new CairnError('not_comparable', `${a.name} and ${b.name} cannot be compared: ${what}`, { details: { remedy } });
+  if (a.gallery !== null && b.gallery !== null && a.gallery.digest !== b.gallery.digest) {
+    const [first, second] = [a.gallery, b.gallery].map(({ digest, rows }) => `${digest.slice(0, 16)} (${rows} images)`);
+    throw refuse(
+      `they searched different galleries, ${first} and ${second}`,
+      'Search the same index with both: the same version of the dataset, the same list, and the same images rejected as unreadable.',
+    );
+  }
+  if (a.groundTruthDigest === b.groundTruthDigest) return;
+  const remedy = 'Score both with the same retrieval_solution_v2.1.csv.';
+  for (const [one, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const known = new Set(other.queries.map(({ queryId }) => queryId));
+    const alone = one.queries.filter(({ queryId }) => !known.has(queryId)).map(({ queryId }) => queryId);
+    if (alone.length === 0) continue;
+    const examples = `${alone.slice(0, 3).join(', ')}${alone.length > 3 ? ', ...' : ''}`;
+    throw refuse(`only ${one.name} has the ${alone.length === 1 ? 'query' : `${alone.length} queries`} ${examples}`, remedy);
+  }
+  throw refuse('they have the same queries, but other ground truths or usages', remedy);
 }
 
-/** Whole numbers from 0 on, by a seed: mulberry32 (Tommy Ettinger, public domain). */
-function randomBelow(most: number, seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * most);
-  };
+/** The mAP of the queries of a usage, with its 95 % interval of a bootstrap; null without queries. */
+export async function meanWithInterval(
+  queries: readonly QueryScore[],
+  usage: 'all' | 'public' | 'private',
+  signal?: AbortSignal,
+): Promise<{ queries: number; mean: number; low: number; high: number } | null> {
+  const values = queries
+    .filter((query) => usage === 'all' || query.usage.toLowerCase() === usage)
+    .sort((a, b) => (a.queryId < b.queryId ? -1 : 1))
+    .map(({ averagePrecision }) => averagePrecision);
+  const interval = await intervalOf(Float64Array.from(values), bootstrapOf(values.length), signal);
+  return interval && { queries: values.length, mean: values.reduce((sum, value) => sum + value, 0) / values.length, ...interval };
 }

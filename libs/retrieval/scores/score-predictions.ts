@@ -1,38 +1,38 @@
+import { createHash } from 'node:crypto';
+import type { BootstrapSettings, MapIntervals, QueryScore } from '@cairn/contract';
 import { type CbirMetrics, evalCbir } from '../metrics/eval-cbir.ts';
-import type { EvaluationMetrics } from '../metrics/evaluate-neighbours.ts';
 import type { GroundTruth, Predictions, Truth } from '../metrics/ground-truth.ts';
 import { indexPredictions } from '../metrics/ground-truth.ts';
-import { meanAveragePrecision } from '../metrics/mean-average-precision.ts';
+import { type MeanAveragePrecision, meanAveragePrecision } from '../metrics/mean-average-precision.ts';
+import { bootstrapOf, intervalsOf, type ScoredQuery } from './bootstrap.ts';
 
-/** The score of one query. Shares are from 0 to 1. */
-export type QueryScore = {
-  queryId: string;
-  usage: 'Public' | 'Private';
-  /** Average precision over the first 100, by Kaggle's formula; by eval_cbir's, null where the query is its only ground truth. */
-  averagePrecision: number;
-  averagePrecisionReference: number | null;
-  groundTruths: number;
-  /** Ground truths among the first 100, and the rank of the first; null without any. */
-  hits: number;
-  firstHit: number | null;
-};
+/** Both definitions of mAP at one cut-off, 0 to 1, and their 95 % intervals. */
+export type BothMaps = { kaggle: MeanAveragePrecision; reference: number | null; intervals: MapIntervals };
 
-/** The scores of `metrics.json`, with those of Public and Private apart. */
-export type ScoreMetrics = Pick<EvaluationMetrics, 'mapAt100' | 'cmc' | 'precision' | 'precisionReference' | 'recall'> & {
+/** Scores by both definitions, from 0 to 1; null if no query could be scored. */
+export type ScoreMetrics = Pick<CbirMetrics, 'cmc' | 'precision' | 'precisionReference' | 'recall'> & {
+  mapAt100: BothMaps;
+  /** How the intervals were computed. */
+  bootstrap: BootstrapSettings;
   byUsage: { public: CbirMetrics; private: CbirMetrics };
   queries: { public: number; private: number; ignored: number; withoutPredictions: number };
+  groundTruthDigest: string;
 };
+
+/** `perQuery`: of the queries that are not Ignored, sorted by id. */
+export type ScoredPredictions = { metrics: ScoreMetrics; perQuery: QueryScore[] };
 
 /**
  * Scores predictions by both definitions. A scored query that is not predicted scores 0. Throws `bad_row` for a prediction of an unknown query or a
  * second one of the same.
  */
-export function scorePredictions(predictions: Predictions, groundTruth: GroundTruth): { metrics: ScoreMetrics; perQuery: QueryScore[] } {
+export async function scorePredictions(
+  predictions: Predictions,
+  groundTruth: GroundTruth,
+  signal?: AbortSignal,
+): Promise<ScoredPredictions> {
   const byQuery = indexPredictions(predictions, groundTruth);
-  const perQuery: QueryScore[] = [];
-  for (const [queryId, truth] of groundTruth) {
-    if (truth.usage !== 'Ignored') perQuery.push(scoreOf(queryId, { ...truth, usage: truth.usage }, byQuery.get(queryId) ?? []));
-  }
+  const perQuery = scoredTruths(groundTruth).map(([queryId, truth]) => scoreOf(queryId, truth, byQuery.get(queryId) ?? []));
   const of = (usage: Truth['usage']): GroundTruth => new Map([...groundTruth].filter(([, truth]) => truth.usage === usage));
   const scoreApart = (usage: Truth['usage']): CbirMetrics => {
     const part = of(usage);
@@ -41,11 +41,12 @@ export function scorePredictions(predictions: Predictions, groundTruth: GroundTr
       part,
     );
   };
-  const { meanAveragePrecision: reference, queries: _queries, ...others } = evalCbir(byQuery, groundTruth);
+  const { meanAveragePrecision: _, queries: __, ...others } = evalCbir(byQuery, groundTruth);
   return {
     perQuery,
     metrics: {
-      mapAt100: { kaggle: meanAveragePrecision(byQuery, groundTruth), reference },
+      mapAt100: await bothMaps(byQuery, groundTruth, 100, signal),
+      bootstrap: bootstrapOf(perQuery.length),
       ...others,
       byUsage: { public: scoreApart('Public'), private: scoreApart('Private') },
       queries: {
@@ -54,21 +55,62 @@ export function scorePredictions(predictions: Predictions, groundTruth: GroundTr
         ignored: of('Ignored').size,
         withoutPredictions: perQuery.filter(({ queryId }) => !byQuery.has(queryId)).length,
       },
+      groundTruthDigest: digestOf(groundTruth),
     },
   };
 }
 
-function scoreOf(queryId: string, truth: Truth & { usage: 'Public' | 'Private' }, imageIds: readonly string[]): QueryScore {
+/** Both definitions of mAP at a cut-off, with their intervals. Throws as {@link scorePredictions}. */
+export async function bothMaps(predictions: Predictions, groundTruth: GroundTruth, atK: number, signal?: AbortSignal): Promise<BothMaps> {
+  const byQuery = indexPredictions(predictions, groundTruth);
+  const queries = scoredTruths(groundTruth).map(([queryId, truth]): ScoredQuery => {
+    const [prediction, alone] = [[[queryId, byQuery.get(queryId) ?? []]] as const, new Map([[queryId, truth]])];
+    return {
+      usage: truth.usage,
+      kaggle: meanAveragePrecision(prediction, alone, atK).all ?? 0,
+      reference: evalCbir(prediction, alone, atK).meanAveragePrecision,
+    };
+  });
+  return {
+    kaggle: meanAveragePrecision(byQuery, groundTruth, atK),
+    reference: evalCbir(byQuery, groundTruth, atK).meanAveragePrecision,
+    intervals: await intervalsOf(queries, bootstrapOf(queries.length), signal),
+  };
+}
+
+type ScoredTruth = Truth & { usage: QueryScore['usage'] };
+
+/** The queries that are not Ignored, sorted by id, so that no draw depends on the order of rows. */
+function scoredTruths(groundTruth: GroundTruth): [string, ScoredTruth][] {
+  return [...groundTruth]
+    .flatMap(([queryId, truth]): [string, ScoredTruth][] =>
+      truth.usage === 'Ignored' ? [] : [[queryId, { ...truth, usage: truth.usage }]],
+    )
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** SHA-256 of the scored queries with usage and ground truths, sorted: two results with the same digest can be compared query by query. */
+function digestOf(groundTruth: GroundTruth): string {
+  const hash = createHash('sha256');
+  for (const [queryId, { usage, imageIds }] of scoredTruths(groundTruth))
+    hash.update(`${[queryId, usage, ...[...new Set(imageIds)].sort()].join(' ')}\n`);
+  return hash.digest('hex');
+}
+
+function scoreOf(queryId: string, truth: ScoredTruth, predicted: readonly string[]): QueryScore {
+  const imageIds = predicted.slice(0, 100);
   const [prediction, alone] = [[[queryId, imageIds]] as const, new Map([[queryId, truth]])];
   const relevant = new Set(truth.imageIds);
-  const first = imageIds.slice(0, 100).findIndex((imageId) => relevant.has(imageId));
+  const firstHit = imageIds.findIndex((imageId) => relevant.has(imageId));
+  const firstWrong = imageIds.findIndex((imageId) => !relevant.has(imageId));
   return {
     queryId,
     usage: truth.usage,
     averagePrecision: meanAveragePrecision(prediction, alone).all ?? 0,
     averagePrecisionReference: evalCbir(prediction, alone).meanAveragePrecision,
     groundTruths: relevant.size,
-    hits: new Set(imageIds.slice(0, 100).filter((imageId) => relevant.has(imageId))).size,
-    firstHit: first === -1 ? null : first + 1,
+    hits: new Set(imageIds.filter((imageId) => relevant.has(imageId))).size,
+    firstHit: firstHit === -1 ? null : firstHit + 1,
+    firstWrong: firstWrong === -1 ? null : { rank: firstWrong + 1, imageId: imageIds[firstWrong] ?? '' },
   };
 }

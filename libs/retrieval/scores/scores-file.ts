@@ -1,29 +1,43 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, type QueryScore, scoredUsage } from '@cairn/contract';
 import { wholeFile, writeWhole } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
-import type { QueryScore, ScoreMetrics } from './score-predictions.ts';
+import type { Gallery } from '../search/neighbours-file.ts';
 
 export const metricsName = 'metrics.json';
 export const perQueryName = 'per_query.parquet';
 
-/** Writes `metrics.json` and `per_query.parquet` into a folder. Throws `storage_full`. */
+/** The columns of `per_query.parquet`: {@link QueryScore}, a row for each. */
+const columns = {
+  query_id: 'text',
+  usage: 'text',
+  ap_kaggle: 'double',
+  ap_reference: 'double',
+  ground_truths: 'integer',
+  hits: 'integer',
+  first_hit: 'integer',
+  first_wrong_rank: 'integer',
+  first_wrong_image: 'text',
+} as const;
+
+/** Scores by query with what they depend on, which is in the file's metadata. */
+export type ScoredQueries = {
+  queries: readonly QueryScore[];
+  /** The gallery that was searched; null if it is not known, as of a submission. */
+  gallery: Gallery | null;
+  /** Of the queries and their ground truths. */
+  groundTruthDigest: string;
+};
+
+/** Writes `per_query.parquet` and `metrics.json` into a folder. Throws `storage_full`. */
 export async function writeScores(
   parquet: Parquet,
-  { out, metrics, perQuery }: { out: string; metrics: ScoreMetrics; perQuery: readonly QueryScore[] },
+  { out, metrics, scores }: { out: string; metrics: object; scores: ScoredQueries },
   signal?: AbortSignal,
 ): Promise<void> {
-  const columns = {
-    query_id: 'text',
-    usage: 'text',
-    ap_kaggle: 'double',
-    ap_reference: 'double',
-    ground_truths: 'integer',
-    hits: 'integer',
-    first_hit: 'integer',
-  } as const;
-  const rows = perQuery.map((score) => [
+  const { gallery, groundTruthDigest, queries } = scores;
+  const rows = queries.map((score) => [
     score.queryId,
     score.usage,
     score.averagePrecision,
@@ -31,36 +45,54 @@ export async function writeScores(
     score.groundTruths,
     score.hits,
     score.firstHit,
+    score.firstWrong?.rank ?? null,
+    score.firstWrong?.imageId ?? null,
   ]);
-  await wholeFile(join(out, perQueryName), (path) => parquet.write({ path, columns, rows }, signal));
+  const ofGallery = gallery === null ? {} : { galleryDigest: gallery.digest, galleryRows: String(gallery.rows) };
+  const metadata = { ...ofGallery, groundTruthDigest };
+  await wholeFile(join(out, perQueryName), (path) => parquet.write({ path, columns, rows, metadata }, signal));
   await writeWhole(join(out, metricsName), `${JSON.stringify(metrics, null, 2)}\n`);
 }
-
-/** The part of {@link QueryScore} for comparing two results. */
-export type QueryResult = Pick<QueryScore, 'queryId' | 'averagePrecision'> & { usage: 'Public' | 'Private' };
 
 /**
  * Reads `per_query.parquet`, the file or its folder. Throws `missing_file` if it does not exist, `corrupt_artifact` if it is invalid, or a
  * query is duplicate.
  */
-export async function readQueryResults(parquet: Parquet, given: string, signal?: AbortSignal): Promise<QueryResult[]> {
+export async function readScores(parquet: Parquet, given: string, signal?: AbortSignal): Promise<ScoredQueries> {
   const path = given.endsWith('.parquet') ? given : join(given, perQueryName);
   await stat(path).catch((cause: unknown) => {
     throw new CairnError('missing_file', `${path} does not exist`, {
       cause,
-      details: { remedy: 'Score the result first: `cairn search --solution` and `cairn score --out` write it.' },
+      details: { remedy: 'Score the result first: `cairn evaluate`, `cairn search --solution` and `cairn score --out` write it.' },
     });
   });
-  const sql = 'select query_id, usage, ap_kaggle from read_parquet($path, file_row_number = true) order by file_row_number';
+  const sql = `select ${Object.keys(columns).join(', ')} from read_parquet($path, file_row_number = true) order by file_row_number`;
   const table = await parquet.query({ path, sql }, signal);
-  const [usages, values] = [table.text('usage'), table.number('ap_kaggle')];
+  const [usages, kaggle, reference] = [table.text('usage'), table.number('ap_kaggle'), table.numberOrNull('ap_reference')];
+  const [truths, hits, firstHits] = [table.integer('ground_truths'), table.integer('hits'), table.integerOrNull('first_hit')];
+  const [wrongRanks, wrongImages] = [table.integerOrNull('first_wrong_rank'), table.textOrNull('first_wrong_image')];
   const seen = new Set<string>();
-  return table.text('query_id').map((queryId, row) => {
-    const [usage, averagePrecision] = [usages[row], values[row] as number];
-    if ((usage !== 'Public' && usage !== 'Private') || seen.has(queryId)) {
-      throw new CairnError('corrupt_artifact', `${path}: row ${row + 1} is not the result of a query that comes once. Score it again.`);
+  const queries = table.text('query_id').map((queryId, row): QueryScore => {
+    const usage = scoredUsage.safeParse(usages[row]).data;
+    if (usage === undefined || seen.has(queryId)) {
+      throw new CairnError('corrupt_artifact', `${path}: row ${row + 1} is not the only result of a scored query. Score it again.`);
     }
     seen.add(queryId);
-    return { queryId, usage, averagePrecision };
+    const [rank, imageId] = [wrongRanks[row] ?? null, wrongImages[row] ?? null];
+    return {
+      queryId,
+      usage,
+      averagePrecision: kaggle[row] ?? 0,
+      averagePrecisionReference: reference[row] ?? null,
+      groundTruths: truths[row] ?? 0,
+      hits: hits[row] ?? 0,
+      firstHit: firstHits[row] ?? null,
+      firstWrong: rank === null || imageId === null ? null : { rank, imageId },
+    };
   });
+  const metadata = await parquet.metadata(path, signal);
+  const [digest, groundTruthDigest] = [metadata.get('galleryDigest'), metadata.get('groundTruthDigest')];
+  if (groundTruthDigest === undefined)
+    throw new CairnError('corrupt_artifact', `${path} does not say which queries and ground truths it is of. Score it again.`);
+  return { queries, gallery: digest === undefined ? null : { digest, rows: Number(metadata.get('galleryRows')) }, groundTruthDigest };
 }

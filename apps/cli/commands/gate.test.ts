@@ -1,0 +1,84 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import type { GateVerdict, Judgement } from '@cairn/contract';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { runTestCli } from '../testing/test-cli.ts';
+
+const gate = 'mAP@100 >= production - 0.2 points';
+const judged = (verdict: GateVerdict): Judgement => ({
+  ...{ gate, by: 'interval', minQueries: 1, verdict, reason: 'mAP@100 is 54 %, <b>worse</b> than landmark@7 (production).' },
+  ...{ queries: 450, value: 0.54, baselineValue: 0.55, difference: -0.01, low: -0.02, high: 0, limit: -0.002 },
+  evaluation: { id: idFor('art', 1), name: 'mini-1/evaluate' },
+  baseline: { model: 'landmark', version: 7, evaluationId: idFor('art', 2) },
+  lost: [{ queryId: 'q`1|x', a: 0.9, b: 0.1 }],
+});
+
+let api: StubApi;
+let verdict: GateVerdict;
+beforeEach(async () => {
+  api = await startStubApi();
+  verdict = 'failed';
+  api.on('POST', '/v1/runs', () => aRun());
+  api.on('GET', '/v1/runs/[^/]+', () =>
+    aRun({ state: 'succeeded', finishedAt: '2026-01-02T03:05:05.000Z', stepViews: [aStep({ scores: { mapAt100: 0.54 } })] }),
+  );
+  api.on('GET', '/v1/runs/[^/]+/events', () => ({ items: [], nextSeq: 1 }));
+  api.on('GET', '/v1/events', (_, response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders());
+  api.on('POST', '/v1/runs/[^/]+/gate', () => judged(verdict));
+  api.on('GET', '/v1/gate', () => judged(verdict));
+});
+afterEach(() => api.close());
+
+const cairn = (...args: string[]) => runTestCli(args, { url: api.url });
+
+test.each<[GateVerdict, string[], number]>([
+  ['passed', [], 0],
+  ['failed', [], 4],
+  ['inconclusive', [], 7],
+  ['inconclusive', ['--on-inconclusive', 'pass'], 0],
+  ['inconclusive', ['--on-inconclusive', 'fail'], 4],
+  ['failed', ['--on-inconclusive', 'pass'], 4],
+])('a gate that is %s with %j exits with %i, for a run that is waited for and for an evaluation', async (wanted, options, code) => {
+  verdict = wanted;
+  const waited = await cairn('submit', '-r', 'mini', '--wait', '--gate', gate, '--by', 'mean', '--min-queries', '100', ...options);
+  expect(waited.code).toBe(code);
+  expect(waited.out).toContain(`Gate ${wanted}: ${gate}\nmAP@100 is 54 %`);
+  const sent = api.requests.find(({ path }) => path.endsWith('/gate'));
+  expect(JSON.parse(sent?.body ?? '')).toEqual({ gate, by: 'mean', minQueries: 100 });
+  expect((await cairn('gate', gate, 'mini-1', ...options)).code).toBe(code);
+});
+
+test('the comment says what became of the run, with the text of others escaped', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'gate-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'comment.md');
+  expect((await cairn('submit', '-r', 'mini', '--wait', '--gate', gate, '--comment-file', file)).code).toBe(4);
+  const text = await readFile(file, 'utf8');
+  expect(text).toContain('### mini-1: gate failed\n\n`mAP@100 >= production - 0.2 points`\n');
+  expect(text).toContain('&lt;b&gt;worse&lt;/b&gt;');
+  expect(text).toContain('| `` q`1\\|x `` | 90.0 % | 10.0 % |');
+  expect(text).toContain('| prepare | prepare | blocked |  | 54.0 % |');
+});
+
+test('a wait ends with its own exit code after --timeout, and the run continues', async () => {
+  api.on('GET', '/v1/runs/[^/]+', () => aRun());
+  const { code, err } = await cairn('submit', '-r', 'mini', '--wait', '--timeout', '0.3s', '--gate', gate);
+  expect(code).toBe(8);
+  expect(err).toContain('The run continues.');
+  expect(api.requests.some(({ path }) => path.endsWith('/gate'))).toBe(false);
+});
+
+test('wrong options are refused before anything is submitted', async () => {
+  for (const [args, message] of [
+    [['submit', '-r', 'mini', '--gate', gate], '--gate needs --wait'],
+    [['submit', '-r', 'mini', '--timeout', '3d'], '--timeout needs --wait'],
+    [['submit', '-r', 'mini', '--wait', '--gate', 'mAP > 3'], 'The gate "mAP > 3" cannot be read'],
+    [['submit', '-r', 'mini', '--wait', '--timeout', '3 weeks'], 'It must be a time such as 90m, 12h or 3d'],
+  ] as const) {
+    const { code, err } = await cairn(...args);
+    expect({ code, err }).toEqual({ code: 2, err: expect.stringContaining(message) });
+  }
+  expect(api.requests).toEqual([]);
+});

@@ -1,0 +1,121 @@
+import type { CairnClient } from '@cairn/client';
+import { type Judgement, parseGate, type RunView } from '@cairn/contract';
+import { markdownCode, markdownTable, markdownText } from '@cairn/runtime';
+import { type Command, Option } from 'commander';
+import type { Registrar, Session } from '../cli.ts';
+import { exitCodeOfVerdict, exitCodes } from '../exit-codes.ts';
+import type { Ui } from '../output/ui.ts';
+import { formatDuration, plural, secondsBetween } from '../output/units.ts';
+import { wholeNumber } from './options.ts';
+
+export type GateOptions = {
+  gate?: string;
+  by?: 'interval' | 'mean';
+  minQueries?: number;
+  onInconclusive?: 'pass' | 'fail';
+  commentFile?: string;
+};
+
+export function addGate({ program, action }: Registrar): void {
+  withGate(
+    program
+      .command('gate <gate> <evaluation>')
+      .description(
+        'tries a quality gate, such as "mAP@100 >= production - 0.2 points", on an evaluation: RUN, RUN/STEP, MODEL@VERSION or an id; nothing is stored',
+      ),
+  ).action(action(tryGate));
+}
+
+/** The options that say how a gate decides. */
+export function withGate(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--by <evidence>', 'what decides: the 95 % interval of the difference, or the mean alone')
+        .choices(['interval', 'mean'])
+        .default('interval'),
+    )
+    .option('--min-queries <count>', 'with fewer scored queries the gate is inconclusive', wholeNumber(1, 1_000_000), 1)
+    .addOption(
+      new Option(
+        '--on-inconclusive <verdict>',
+        `exits with 0 or ${exitCodes.gateFailed.code} if the gate cannot decide (default: ${exitCodes.inconclusive.code})`,
+      ).choices(['pass', 'fail']),
+    );
+}
+
+async function tryGate({ ui, signal, client }: Session, gate: string, of: string, options: GateOptions): Promise<number> {
+  parseGate(gate);
+  const { by = 'interval', minQueries = 1 } = options;
+  const judged = await (await client()).tryGate({ of, gate, by, minQueries }, { signal });
+  ui.json(judged);
+  printJudgement(ui, judged);
+  return codeOf(judged, options);
+}
+
+/** Judges a run that succeeded, prints the verdict, and returns the exit code for it. */
+export async function judgeRun(
+  { ui, signal }: Session,
+  client: CairnClient,
+  run: { id: string },
+  options: GateOptions & { gate: string },
+): Promise<{ judgement: Judgement; code: number }> {
+  const { gate, by = 'interval', minQueries = 1 } = options;
+  const judged = await client.judgeRun(run.id, { gate, by, minQueries }, { signal });
+  ui.json(judged);
+  printJudgement(ui, judged);
+  return { judgement: judged, code: codeOf(judged, options) };
+}
+
+function codeOf({ verdict }: Judgement, { onInconclusive }: GateOptions): number {
+  if (verdict !== 'inconclusive' || onInconclusive === undefined) return exitCodeOfVerdict[verdict];
+  return onInconclusive === 'pass' ? exitCodes.ok.code : exitCodes.gateFailed.code;
+}
+
+function printJudgement(ui: Ui, { verdict, gate, reason, lost }: Judgement): void {
+  const { good, bad, warn } = ui.style;
+  const paint = { passed: good, failed: bad, inconclusive: warn }[verdict];
+  ui.line(`${paint(`Gate ${verdict}`)}: ${gate}`);
+  ui.line(reason);
+  if (verdict === 'passed' || lost.length === 0) return;
+  ui.line(`Queries that lost most: ${lost.map(({ queryId, a, b }) => `${queryId} (${percent(a)} to ${percent(b)})`).join(', ')}`);
+}
+
+/** What became of a run, as a comment for a pull request. Text from others is escaped. */
+export function commentOf(run: RunView, { judgement, url, now }: { judgement: Judgement | null; url: string; now: Date }): string {
+  const took = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, now));
+  const failed = run.stepViews.filter((step) => step.state === 'failed');
+  const title = judgement === null ? run.state : `gate ${judgement.verdict}`;
+  const steps = run.stepViews.map((step) => [
+    markdownText(step.name),
+    step.kind,
+    step.state,
+    step.startedAt === null ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
+    step.scores.mapAt100 === undefined ? '' : percent(step.scores.mapAt100),
+  ]);
+  return `${[
+    `### ${markdownText(run.name)}: ${title}`,
+    '',
+    ...(judgement === null ? [] : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement)]),
+    ...failed.flatMap((step) => [
+      `**${markdownText(step.name)} failed**${step.failure === null ? '' : `: ${markdownText(step.failure.message)}`}`,
+      '',
+    ]),
+    `${markdownText(run.recipe)} on ${markdownText(run.dataset)}, ${took}, ${run.steps.reused} of ${plural(run.steps.total, 'step')} reused.`,
+    '',
+    '<details><summary>Steps</summary>',
+    '',
+    ...markdownTable(['step', 'kind', 'state', 'time', 'mAP@100'], steps),
+    '',
+    '</details>',
+    '',
+    `${markdownCode(`cairn show ${run.name}`)} at ${markdownText(url)}`,
+  ].join('\n')}\n`;
+}
+
+function lostTable({ verdict, lost }: Judgement): string[] {
+  if (verdict === 'passed' || lost.length === 0) return [];
+  const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), percent(a), percent(b)]);
+  return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
+}
+
+const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

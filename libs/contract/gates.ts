@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import { CairnError } from './errors.ts';
+import { idOf, modelReferencePattern, timestamp } from './names.ts';
+import { wholeNumber } from './numbers.ts';
+import { evaluationReference } from './scores.ts';
+import { runVerdict } from './states.ts';
+import { writtenText } from './text.ts';
+
+// Quality gates: what a model must reach, and what was decided about it. Averages and shares are from 0 to 1.
+
+/** Kaggle's mAP@100 over all scored queries, or over those of one usage. */
+export const gateMetrics = { 'mAP@100': 'all', 'mAP@100.public': 'public', 'mAP@100.private': 'private' } as const;
+export type GateMetric = keyof typeof gateMetrics;
+
+/** A gate as people write it, such as `mAP@100 >= production - 0.2 points`. */
+export type Gate = {
+  metric: GateMetric;
+  /** A fixed value, or a version of a model; without a name it is that of the judged run. */
+  baseline: { value: number } | { model: string | null; version: string };
+  /** How much less is accepted: percentage points, or a share of the baseline. */
+  tolerance: { amount: number; unit: 'points' | 'percent' };
+};
+
+const gateForm = /^(mAP@100(?:\.(?:public|private))?)\s*>=\s*(\S+(?:\s*%)?)(?:\s+-\s+([0-9]+(?:\.[0-9]+)?)\s*(points?|%))?$/;
+const gateExamples = '`mAP@100 >= production - 0.2 points`, `mAP@100 >= landmark@7 - 1 %` or `mAP@100.private >= 55 %`';
+
+/**
+ * Reads the text of a gate.
+ *
+ * @throws CairnError `invalid_request` with examples
+ */
+export function parseGate(text: string): Gate {
+  const [, metric, baseline = '', amount = '0', unit] = gateForm.exec(text.trim()) ?? [];
+  if (metric === undefined) throw invalidGate(text, 'it is not METRIC >= BASELINE, or METRIC >= BASELINE - TOLERANCE');
+  return {
+    metric: metric as GateMetric,
+    baseline: baselineOf(text, baseline),
+    tolerance: { amount: Number(amount), unit: unit === '%' ? 'percent' : 'points' },
+  };
+}
+
+function baselineOf(text: string, baseline: string): Gate['baseline'] {
+  const [, digits, percent] = /^([0-9]+(?:\.[0-9]+)?)\s*(%)?$/.exec(baseline) ?? [];
+  if (digits !== undefined) {
+    const value = percent === undefined ? Number(digits) : Number(digits) / 100;
+    if (value > 1) throw invalidGate(text, `${baseline} is more than 100 %; write 55 % or 0.55`);
+    return { value };
+  }
+  if (!modelReferencePattern.test(baseline)) throw invalidGate(text, `${baseline} is neither a number nor a model`);
+  const [first = '', version] = baseline.split('@');
+  return version === undefined ? { model: null, version: first } : { model: first, version };
+}
+
+function invalidGate(text: string, why: string): CairnError {
+  return new CairnError('invalid_request', `The gate "${text}" cannot be read: ${why}`, {
+    details: { remedy: `Write it as ${gateExamples}. The metrics are ${Object.keys(gateMetrics).join(', ')}.` },
+  });
+}
+
+/** What decides: the whole 95 % interval of a paired bootstrap, or the difference of the means alone. */
+export const gateEvidence = z.enum(['interval', 'mean']);
+
+const gateSettings = {
+  gate: writtenText(200, { least: 1 }),
+  by: gateEvidence.default('interval'),
+};
+const minQueries = (number: z.ZodNumber | z.ZodCoercedNumber) => number.int().min(1).max(1_000_000).default(1);
+
+/** POST /v1/runs/:id/gate: judges a run that succeeded, and stores its verdict. */
+export const gateRequest = z.strictObject({ ...gateSettings, minQueries: minQueries(z.number()) });
+export type GateRequest = z.infer<typeof gateRequest>;
+/** GET /v1/gate: tries a gate on an evaluation, and stores nothing. */
+export const gateQuery = z.strictObject({ of: evaluationReference, ...gateSettings, minQueries: minQueries(z.coerce.number()) });
+
+/** `inconclusive`: the interval contains the limit, or there are too few queries. */
+export const gateVerdict = runVerdict.exclude(['none']);
+export type GateVerdict = z.infer<typeof gateVerdict>;
+
+export const judgement = z.object({
+  gate: z.string(),
+  by: gateEvidence,
+  minQueries: wholeNumber,
+  verdict: gateVerdict,
+  /** One or two sentences with the numbers. */
+  reason: z.string(),
+  queries: wholeNumber,
+  value: z.number(),
+  baselineValue: z.number(),
+  /** value - baselineValue, with its 95 % interval. */
+  difference: z.number(),
+  low: z.number(),
+  high: z.number(),
+  /** The lowest accepted difference: minus the tolerance. */
+  limit: z.number(),
+  evaluation: z.object({ id: idOf('artifact'), name: z.string() }),
+  /** The version that was compared with, as it was named at the judgement; null for a fixed value. */
+  baseline: z.object({ model: z.string(), version: wholeNumber, evaluationId: idOf('artifact') }).nullable(),
+  /** The queries that lost most. */
+  lost: z.array(z.object({ queryId: z.string(), a: z.number(), b: z.number() })),
+});
+export type Judgement = z.infer<typeof judgement>;
+
+/** A judgement of a run, as stored. */
+export const storedJudgement = judgement.extend({ judgedBy: z.string(), judgedAt: timestamp });
+export type StoredJudgement = z.infer<typeof storedJudgement>;
+export const judgementList = z.object({ items: z.array(storedJudgement) });

@@ -1,0 +1,118 @@
+import { CairnError, type EvaluationView, evaluationDetails, idOf, judgement, type StoredJudgement } from '@cairn/contract';
+import type { Transaction } from '../client.ts';
+import { versionNamed } from './catalogue.ts';
+import { artifactFilesColumn, isoTime, readColumn, recordColumn, textsColumn } from './columns.ts';
+import { scoresOf } from './step-views.ts';
+
+/** An evaluation, and its file of scores by query; null in one of an earlier release. */
+export type FoundEvaluation = {
+  view: EvaluationView;
+  perQuery: { key: string; bytes: number; sha256: string } | null;
+};
+
+export type EvaluationArgs = { projectId: string; reference: string };
+
+/** The step that a run's evaluation is looked for in, if it has several. */
+const mainStep = 'evaluate';
+
+/**
+ * The evaluation that a reference names: see `evaluationReference`.
+ *
+ * @throws CairnError `not_found`; `wrong_state` when its step has not finished; `invalid_request` when a run has several
+ */
+export async function findEvaluation(db: Transaction, args: EvaluationArgs): Promise<FoundEvaluation> {
+  const { artifactId, name } = await evaluationNamed(db, args);
+  const row = await db.artifact.findFirst({ where: { id: artifactId, projectId: args.projectId, kind: 'evaluation', state: 'ready' } });
+  if (row === null)
+    throw notFound(`No evaluation ${artifactId}`, 'Use the id of an artifact of the kind evaluation; `cairn show RUN --json` has them.');
+  const what = `artifact ${row.id}`;
+  const details = readColumn(recordColumn, row.details, `${what} details`);
+  const { bootstrap, galleryDigest, galleryRows, groundTruthDigest } = readColumn(evaluationDetails, row.details, `${what} details`);
+  const file = readColumn(artifactFilesColumn, row.files, `${what} files`).find((one) => one.name === 'per_query.parquet');
+  const run = row.runId === null ? null : await db.run.findUnique({ where: { id: row.runId }, select: { name: true } });
+  return {
+    view: {
+      id: row.id,
+      name: name ?? (run === null ? row.id : `${run.name}/${row.stepName}`),
+      runId: row.runId,
+      step: row.stepName,
+      scores: scoresOf({}, { kind: 'evaluation', details }),
+      bootstrap: bootstrap ?? null,
+      gallery: galleryDigest === undefined ? null : { digest: galleryDigest, rows: galleryRows ?? 0 },
+      groundTruthDigest: groundTruthDigest ?? null,
+      hasQueries: file !== undefined,
+      createdAt: isoTime(row.createdAt),
+    },
+    perQuery: file === undefined ? null : { key: `${row.prefix}${file.name}`, bytes: file.bytes, sha256: file.sha256 },
+  };
+}
+
+/** The id of an evaluation, and how messages call it; null for one that was named by its id. */
+async function evaluationNamed(
+  db: Transaction,
+  { projectId, reference }: EvaluationArgs,
+): Promise<{ artifactId: string; name: string | null }> {
+  if (idOf('artifact').safeParse(reference).success) return { artifactId: reference, name: null };
+  const columns = { name: true, kind: true, state: true, artifactId: true, run: { select: { name: true } } } as const;
+  if (idOf('step').safeParse(reference).success) {
+    const step = await db.step.findFirst({ where: { id: reference, run: { projectId } }, select: columns });
+    if (step === null) throw notFound(`No step ${reference}`, '`cairn show RUN --json` has the ids of steps.');
+    return resultOf(step);
+  }
+  if (reference.includes('@')) return ofModel(db, projectId, reference);
+  const [runName = '', stepName] = reference.split('/');
+  const named = idOf('run').safeParse(runName).success ? { id: runName } : { name: runName };
+  const run = await db.run.findFirst({ where: { ...named, projectId }, orderBy: { createdAt: 'desc' }, select: { id: true, name: true } });
+  if (run === null) throw notFound(`No run ${runName}`, '`cairn runs` lists them. A model is named with its version, as MODEL@VERSION.');
+  const steps = await db.step.findMany({ where: { runId: run.id, kind: 'evaluate' }, orderBy: { position: 'asc' }, select: columns });
+  const names = steps.map((step) => step.name);
+  const [only] = steps;
+  const step =
+    steps.find((one) => one.name === (stepName ?? mainStep)) ?? (stepName === undefined && steps.length === 1 ? only : undefined);
+  if (step !== undefined) return resultOf(step);
+  if (only === undefined)
+    throw notFound(`The run ${run.name} has no step that evaluates`, 'Choose a run whose recipe has a step `evaluate`.');
+  const choices = names.map((name) => `${run.name}/${name}`).join(', ');
+  if (stepName !== undefined) throw notFound(`The run ${run.name} has no step ${stepName} that evaluates`, `Use one of ${choices}.`);
+  throw new CairnError('invalid_request', `The run ${run.name} has several evaluations`, { details: { remedy: `Use one of ${choices}.` } });
+}
+
+type StepRow = { name: string; kind: string; state: string; artifactId: string | null; run: { name: string } };
+
+function resultOf({ name, kind, state, artifactId, run }: StepRow): { artifactId: string; name: string } {
+  const isDone = state === 'succeeded' || state === 'reused';
+  if (kind === 'evaluate' && isDone && artifactId !== null) return { artifactId, name: `${run.name}/${name}` };
+  const [what, remedy] =
+    kind === 'evaluate'
+      ? [`The step ${name} of the run ${run.name} is ${state}: it has no evaluation`, 'Wait until it has finished, or choose another run.']
+      : [`The step ${name} of the run ${run.name} is of the kind ${kind}: it has no evaluation`, 'Choose a step of the kind evaluate.'];
+  throw new CairnError('wrong_state', what, { details: { remedy } });
+}
+
+async function ofModel(db: Transaction, projectId: string, reference: string): Promise<{ artifactId: string; name: string }> {
+  const [name = '', named = ''] = reference.split('@');
+  const version = await versionNamed(db, { projectId, model: name, version: named });
+  const model = await db.model.findUnique({ where: { projectId_name_version: { projectId, name, version } } });
+  if (model === null)
+    throw notFound(`No model ${reference}`, '`cairn models` lists the models, and `cairn models NAME` the versions of one.');
+  const artifactId = readColumn(textsColumn, model.artifacts, `model ${model.id} artifacts`).evaluation;
+  if (artifactId === undefined) throw notFound(`The model ${reference} was registered without an evaluation`, 'Choose another version.');
+  return { artifactId, name: `${name}@${version}` };
+}
+
+function notFound(what: string, remedy: string): CairnError {
+  return new CairnError('not_found', what, { details: { remedy } });
+}
+
+/** The judgements of a run, newest first. */
+export async function listJudgements(
+  db: Transaction,
+  { projectId, runId }: { projectId: string; runId: string },
+): Promise<StoredJudgement[]> {
+  const rows = await db.judgement.findMany({ where: { runId, run: { projectId } }, orderBy: { id: 'desc' }, take: 100 });
+  return rows.map((row) => ({
+    ...readColumn(judgement, row.details, `judgement ${row.id} details`),
+    judgedBy: row.actor,
+    judgedAt: isoTime(row.createdAt),
+  }));
+}

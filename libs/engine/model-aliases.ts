@@ -1,0 +1,112 @@
+import { CairnError } from '@cairn/contract';
+import { currentAliases, inTransaction, type Transaction } from '@cairn/db';
+import { audit } from './audit.ts';
+import type { Actor, EngineContext } from './engine.ts';
+
+export type AliasName = { model: string; alias: string };
+
+/**
+ * Lets an alias name a version, and records the change. The same version again changes nothing.
+ *
+ * @throws CairnError `not_found` when the version is not registered; `wrong_state` when the alias does not name `ifVersion`
+ */
+export function setAlias(
+  ctx: EngineContext,
+  name: AliasName,
+  { version, reason, ifVersion }: { version: number; reason: string; ifVersion?: number | null | undefined },
+  actor: Actor,
+): Promise<void> {
+  return withAlias(ctx, name, actor, async (tx, current) => {
+    if (ifVersion !== undefined && ifVersion !== current) {
+      const expected = ifVersion === null ? 'not to exist' : `to name version ${ifVersion}`;
+      throw new CairnError('wrong_state', `${name.model}@${name.alias} was expected ${expected}, but ${stateOf(current)}`);
+    }
+    if (version === current) return;
+    await requireVersion(tx, name.model, version, actor);
+    await record(tx, name, { action: 'set', from: current, to: version, reason }, actor);
+  });
+}
+
+/**
+ * Lets an alias name the version that it named before the present one. Repeated rollbacks lead further back.
+ *
+ * @throws CairnError `not_found` when the alias does not exist; `wrong_state` when it has never named another version
+ */
+export function rollBackAlias(ctx: EngineContext, name: AliasName, reason: string, actor: Actor): Promise<void> {
+  return withAlias(ctx, name, actor, async (tx, current) => {
+    if (current === null) throw absent(name);
+    const moves = await tx.aliasMove.findMany({
+      where: { projectId: actor.projectId, ...name },
+      orderBy: { id: 'asc' },
+      select: { action: true, toVersion: true },
+    });
+    const before = versionsBehind(moves).at(-2);
+    if (before === undefined) {
+      throw new CairnError('wrong_state', `${name.model}@${name.alias} has named no other version since it was set to ${current}`);
+    }
+    await record(tx, name, { action: 'rollback', from: current, to: before, reason }, actor);
+  });
+}
+
+/** @throws CairnError `not_found` when the alias does not exist */
+export function removeAlias(ctx: EngineContext, name: AliasName, reason: string, actor: Actor): Promise<void> {
+  return withAlias(ctx, name, actor, async (tx, current) => {
+    if (current === null) throw absent(name);
+    await record(tx, name, { action: 'remove', from: current, to: null, reason }, actor);
+  });
+}
+
+/** The versions to which rollbacks would lead, the present one last. */
+export function versionsBehind(moves: readonly { action: string; toVersion: number | null }[]): number[] {
+  const versions: number[] = [];
+  for (const { action, toVersion } of moves) {
+    if (action === 'rollback') versions.pop();
+    else if (toVersion === null) versions.length = 0;
+    else versions.push(toVersion);
+  }
+  return versions;
+}
+
+/** Changes of the aliases of one model follow each other. */
+async function withAlias(
+  { prisma }: EngineContext,
+  { model, alias }: AliasName,
+  { projectId }: Actor,
+  change: (tx: Transaction, current: number | null) => Promise<void>,
+): Promise<void> {
+  await inTransaction(prisma, async (tx) => {
+    await tx.$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`alias ${projectId} ${model}`}, 0))`;
+    const aliases = await currentAliases(tx, projectId, [model]);
+    await change(tx, aliases.find((other) => other.alias === alias)?.version ?? null);
+  });
+}
+
+type Move = { action: 'set' | 'rollback' | 'remove'; from: number | null; to: number | null; reason: string };
+
+async function record(tx: Transaction, { model, alias }: AliasName, { action, from, to, reason }: Move, actor: Actor): Promise<void> {
+  const { projectId, name } = actor;
+  await tx.aliasMove.createMany({
+    data: [{ projectId, model, alias, action, fromVersion: from, toVersion: to, reason, actor: name }],
+  });
+  const versionOf = (version: number | null) => (version === null ? null : { version });
+  await audit(tx, actor, {
+    action: `alias.${action}`,
+    target: `${model}@${alias}`,
+    before: versionOf(from),
+    after: versionOf(to),
+    details: { reason },
+  });
+}
+
+async function requireVersion(tx: Transaction, model: string, version: number, { projectId }: Actor): Promise<void> {
+  const newest = await tx.model.findFirst({ where: { projectId, name: model }, orderBy: { version: 'desc' }, select: { version: true } });
+  if (newest === null) throw new CairnError('not_found', `Model ${model} not found; list the models with \`cairn models\``);
+  const found = await tx.model.count({ where: { projectId, name: model, version } });
+  if (found === 0) throw new CairnError('not_found', `Model ${model} has no version ${version}; the newest is ${newest.version}`);
+}
+
+function absent({ model, alias }: AliasName): CairnError {
+  return new CairnError('not_found', `Model ${model} has no alias ${alias}; list its aliases with \`cairn alias list ${model}\``);
+}
+
+const stateOf = (current: number | null): string => (current === null ? 'it does not exist' : `it names version ${current}`);
