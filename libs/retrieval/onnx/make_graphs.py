@@ -59,6 +59,16 @@ def search() -> bytes:
     )
 
 
+def product() -> bytes:
+    """The product of `search` alone, which benchmarks compare with."""
+    return _model(
+        'product',
+        [_value('queries', TensorProto.FLOAT, ['Q', 'D']), _value('block', TensorProto.FLOAT, ['B', 'D'])],
+        [_value('scores', TensorProto.FLOAT, ['Q', 'B'])],
+        [helper.make_node('Gemm', ['queries', 'block'], ['scores'], transB=1)],
+    )
+
+
 TILE = 64
 
 
@@ -143,6 +153,7 @@ COMMITTED = {
     'search/tiles.onnx': lambda: tiles(half=False),
     'search/tiles-half.onnx': lambda: tiles(half=True),
     'rerank/products.onnx': products,
+    'testing/bench/product.onnx': product,
 }
 
 if __name__ == '__main__':
