@@ -16,8 +16,8 @@ export type Features = {
   parts: readonly FeaturePart[];
   /** Rows from `firstRow` on as float32, rows x dim; fewer than `count` at the end of the set. */
   read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
-  /** The same as the bits of float16; undefined where a part is float32. */
-  readHalf?: ((firstRow: number, count: number) => Promise<Uint16Array<ArrayBuffer>>) | undefined;
+  /** Fills `into` with rows as the bits of float16; undefined where a part is float32. */
+  readHalf?: ((firstRow: number, into: Uint16Array<ArrayBuffer>) => Promise<void>) | undefined;
 };
 
 /**
@@ -58,24 +58,15 @@ export async function readFeatures(dir: string, parquet: Parquet, signal?: Abort
     ids,
     parts,
     async read(firstRow, count) {
-      const rows = new Float32Array(rowsFrom(firstRow, count) * dim);
+      const rows = new Float32Array(Math.max(0, Math.min(ids.length - firstRow, count)) * dim);
       await eachPart(firstRow, rows.length / dim, (path, header, row, from, to) => readNpyRows(path, header, row, rows.subarray(from, to)));
       return rows;
     },
     readHalf: parts.every(({ header }) => header.type === 'float16')
-      ? async (firstRow, count) => {
-          const rows = new Uint16Array(rowsFrom(firstRow, count) * dim);
-          await eachPart(firstRow, rows.length / dim, (path, header, row, from, to) =>
-            readNpyHalf(path, header, row, rows.subarray(from, to)),
-          );
-          return rows;
-        }
+      ? (firstRow, into) =>
+          eachPart(firstRow, into.length / dim, (path, header, row, from, to) => readNpyHalf(path, header, row, into.subarray(from, to)))
       : undefined,
   };
-
-  function rowsFrom(firstRow: number, count: number): number {
-    return Math.max(0, Math.min(ids.length - firstRow, count));
-  }
 
   /** Calls `read` for each part that has some of the rows, with its first row and the range of values to fill. */
   async function eachPart(

@@ -47,10 +47,9 @@ export function placeFeatures(features: Features, order: readonly string[], name
     },
     readHalf:
       readHalf &&
-      (async (firstRow, count) => {
-        const values = await readHalf(firstRow, count);
-        check(values, firstRow);
-        return values;
+      (async (firstRow, into) => {
+        await readHalf(firstRow, into);
+        check(into, firstRow);
       }),
   };
 }
@@ -89,12 +88,7 @@ export async function writeVectors(
       await readNpyRows(path, header, firstRow, values);
       return values;
     },
-    async readHalf(firstRow, count) {
-      const rows = Math.max(0, Math.min(count, header.rows - firstRow));
-      const values = new Uint16Array(rows * dim);
-      await readNpyHalf(path, header, firstRow, values);
-      return values;
-    },
+    readHalf: (firstRow, into) => readNpyHalf(path, header, firstRow, into),
   };
 }
 

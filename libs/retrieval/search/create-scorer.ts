@@ -31,7 +31,8 @@ const PRODUCT_QUERIES = 2048;
 async function createTiledScorer(threads: number): Promise<Scorer> {
   const open = async (name: string, block: Rows): Promise<InferenceSession> => {
     const model = join(import.meta.dirname, name);
-    const prove = (session: InferenceSession) => multiply(session, new Float32Array(4), block, 4, new Float32Array(TILE));
+    const prove = (session: InferenceSession) =>
+      multiply(session, new Float32Array(4), block, 4, { scores: new Float32Array(TILE), most: new Float32Array(1) });
     return (await createSession({ model, what: 'the search graph', device: 'cpu', threads, prove })).session;
   };
   const sessions: { half?: InferenceSession; float?: InferenceSession } = {};
@@ -43,7 +44,10 @@ async function createTiledScorer(threads: number): Promise<Scorer> {
     sessions.float ??= await open('tiles.onnx', new Float32Array(4 * TILE));
     return sessions.float;
   }
-  const scores = new Float32Array(PRODUCT_QUERIES * PRODUCT_ROWS);
+  const found: Found = {
+    scores: new Float32Array(PRODUCT_QUERIES * PRODUCT_ROWS),
+    most: new Float32Array((PRODUCT_QUERIES * PRODUCT_ROWS) / TILE),
+  };
 
   return {
     takesHalf: true,
@@ -54,8 +58,8 @@ async function createTiledScorer(threads: number): Promise<Scorer> {
         for (let firstRow = 0; firstRow * dim < block.length; firstRow += PRODUCT_ROWS) {
           signal?.throwIfAborted();
           const rows = block.subarray(firstRow * dim, (firstRow + PRODUCT_ROWS) * dim);
-          const most = await multiply(session, some, wholeTiles(rows, dim), dim, scores);
-          collect({ scores, most, rows: rows.length / dim, firstQuery, firstRow, candidates });
+          await multiply(session, some, wholeTiles(rows, dim), dim, found);
+          collect({ ...found, queries: some.length / dim, rows: rows.length / dim, firstQuery, firstRow, candidates });
         }
       }
     },
@@ -66,16 +70,19 @@ async function createTiledScorer(threads: number): Promise<Scorer> {
   };
 }
 
-/** Fills `scores` with those of each query and row, and returns the highest of each query and tile. */
-async function multiply(session: InferenceSession, queries: Float32Array, block: Rows, dim: number, scores: Float32Array) {
+/** The scores of queries and rows, and the highest of each query and tile. The memory serves every product. */
+type Found = { scores: Float32Array; most: Float32Array };
+
+async function multiply(session: InferenceSession, queries: Float32Array, block: Rows, dim: number, found: Found): Promise<void> {
   const [q, b] = [queries.length / dim, block.length / dim];
-  const input = block instanceof Uint16Array ? new Tensor('uint16', block, [b, dim]) : new Tensor('float32', block, [b, dim]);
-  const { most } = await session.run(
-    { queries: new Tensor('float32', queries, [q, dim]), block: input },
-    { scores: new Tensor('float32', scores.subarray(0, q * b), [q, b]), most: null },
+  const matrix = (values: Float32Array, columns: number) => new Tensor('float32', values.subarray(0, q * columns), [q, columns]);
+  await session.run(
+    {
+      queries: matrix(queries, dim),
+      block: block instanceof Uint16Array ? new Tensor('uint16', block, [b, dim]) : new Tensor('float32', block, [b, dim]),
+    },
+    { scores: matrix(found.scores, b), most: matrix(found.most, b / TILE) },
   );
-  if (!(most?.data instanceof Float32Array)) throw new CairnError('internal', 'The search graph gave no float32 scores');
-  return most.data;
 }
 
 /** Vectors of zeros fill the last tile. */
@@ -87,9 +94,8 @@ function wholeTiles(rows: Rows, dim: number): Rows {
   return whole;
 }
 
-type Collected = {
-  scores: Float32Array;
-  most: Float32Array;
+type Collected = Found & {
+  queries: number;
   /** Rows without those that fill the last tile. */
   rows: number;
   firstQuery: number;
@@ -97,11 +103,11 @@ type Collected = {
   candidates: Candidates;
 };
 
-function collect({ scores, most, rows, firstQuery, firstRow, candidates }: Collected): void {
+function collect({ scores, most, queries, rows, firstQuery, firstRow, candidates }: Collected): void {
   const { thresholds } = candidates;
   const tiles = Math.ceil(rows / TILE);
   const width = tiles * TILE;
-  for (let query = 0; query * tiles < most.length; query++) {
+  for (let query = 0; query < queries; query++) {
     let threshold = thresholds[firstQuery + query] as number;
     for (let tile = 0; tile < tiles; tile++) {
       // The highest of values that are not all numbers may be no number: such a tile is looked at.

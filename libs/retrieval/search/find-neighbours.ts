@@ -12,8 +12,8 @@ export type VectorSource = {
   rows: number;
   dim: number;
   read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
-  /** The same as the bits of float16, where that is what is stored: half the memory, and nothing to convert. */
-  readHalf?: ((firstRow: number, count: number) => Promise<Uint16Array<ArrayBuffer>>) | undefined;
+  /** Fills `into` with rows as the bits of float16, where that is what is stored: half the memory, and nothing to convert. */
+  readHalf?: ((firstRow: number, into: Uint16Array<ArrayBuffer>) => Promise<void>) | undefined;
 };
 
 export type FindNeighboursOptions = {
@@ -61,10 +61,7 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
   const candidates = createCandidates({ queries: queries.values, dim, k });
   if (candidates.lists.length > 0 && k > 0) {
     const scorer = options.scorer ?? (await createScorer({ device, threads }));
-    const read = (firstRow: number): Promise<Rows> => {
-      const reading = (scorer.takesHalf && gallery.readHalf) || gallery.read;
-      return reading(firstRow, blockRows);
-    };
+    const read = blockReader(gallery, blockRows, scorer);
     let next: Promise<Rows> | null = read(0);
     try {
       for (let firstRow = 0; next !== null; firstRow += blockRows) {
@@ -83,6 +80,21 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
     }
   }
   return neighboursOf(candidates.lists, k);
+}
+
+/** Reads blocks; one is in use while the next is read, and then its memory is used again. */
+function blockReader(gallery: VectorSource, blockRows: number, { takesHalf }: Scorer): (firstRow: number) => Promise<Rows> {
+  const { readHalf } = gallery;
+  if (!takesHalf || readHalf === undefined) return (firstRow) => gallery.read(firstRow, blockRows);
+  const length = Math.min(blockRows, gallery.rows) * gallery.dim;
+  const memory = Array.from({ length: gallery.rows > blockRows ? 2 : 1 }, () => new Uint16Array(length));
+  return async (firstRow) => {
+    const block = memory[(firstRow / blockRows) % memory.length];
+    if (block === undefined) throw new CairnError('internal', `Row ${firstRow} does not begin a block of ${blockRows}`);
+    const rows = block.subarray(0, Math.min(blockRows, gallery.rows - firstRow) * gallery.dim);
+    await readHalf(firstRow, rows);
+    return rows;
+  };
 }
 
 /** The neighbours of full lists, one per query. Throws `bad_row` if one is not full: its scores are not numbers. */
