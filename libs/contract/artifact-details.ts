@@ -67,6 +67,9 @@ export const modelDetails = z.looseObject({
 
 export const featuresDetails = z.looseObject({ list: z.string(), rows: wholeNumber, rejected: wholeNumber, shards: wholeNumber });
 
+/** The nearest reference of each image of a feature set. */
+export const tagsDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
+
 /** Of the references that voted. `ofGallery`, `ofQueries`: those that are themselves searched, or searched for, whose labels know the answer. */
 export const neighboursReferences = z.object({
   rows: wholeNumber,
@@ -111,6 +114,7 @@ export const artifactDetails = {
   checkpoint: checkpointDetails,
   model: modelDetails,
   features: featuresDetails,
+  tags: tagsDetails,
   neighbours: neighboursDetails,
   evaluation: evaluationDetails,
   registration: registrationDetails,

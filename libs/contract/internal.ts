@@ -118,6 +118,7 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
+  z.object({ ...specBase, kind: z.literal('tag'), settings: stepSettings.tag }),
   z.object({ ...specBase, kind: z.literal('rerank'), settings: stepSettings.rerank }),
   z.object({ ...specBase, kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ ...specBase, kind: z.literal('register'), settings: stepSettings.register }),
@@ -235,7 +236,7 @@ export const claimRequest = z.object({
 });
 export type ClaimRequest = z.infer<typeof claimRequest>;
 
-/** The answer to a claim. `from` and `count` are in distinct ids of the list, in order of first appearance. */
+/** The answer to a claim. `from` and `count` are in distinct ids of the list, in order of first appearance, or in rows of the feature set. */
 export const shardClaim = z.object({
   shard: z.object({ index: z.number().int(), from: z.number().int(), count: z.number().int(), tries: z.number().int() }).nullable(),
   /** True when every shard is committed: the attempt ends. */
@@ -252,7 +253,7 @@ export const shardCommit = z.object({
   /** Named by `partFile`: vectors and ids, and the rejected images where there are any. */
   files: z.array(storedFile).max(16),
   /**
-   * SHA-256 over the shard's ids in the order of the list, each followed by a newline: the worker read back what it wrote and found exactly
+   * SHA-256 over the shard's ids in the order of the list or the feature set, each followed by a newline: the worker read back what it wrote and found exactly
    * these ids, each once. Null from a worker of the previous release, which did not check.
    */
   idsSha256: sha256Hex.nullable().default(null),

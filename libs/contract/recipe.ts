@@ -11,6 +11,7 @@ import {
   registerSettings,
   searchSettings,
   stepSettings,
+  tagFleetSettings,
   trainSettings,
 } from './settings.ts';
 import { writtenText } from './text.ts';
@@ -94,11 +95,17 @@ const ensemble = ensembleSearchSettings.extend({
     .nullable()
     .default(null)
     .describe('The extraction of each model from which a PCA whitening is learned, such as index; null: none.'),
+  tags: tagFleetSettings
+    .nullable()
+    .default(null)
+    .describe(
+      'How a fleet finds the nearest reference of each index image, as a step `tag_index` of each model whose result later searches reuse; null: within the step rerank.',
+    ),
   eachModel: z.boolean().default(false).describe('Whether each model is searched and evaluated by itself too.'),
 });
 export type Ensemble = z.infer<typeof ensemble>;
 
-/** References, query, index and whitening of each model. */
+/** References, query, index, tags and whitening of each model. */
 const mostInputs = 6 * mostModels + 4;
 const inputs = named(mostInputs, 'inputs')(stepInput).default({});
 
@@ -109,6 +116,7 @@ const graphStep = z.discriminatedUnion('kind', [
   stepSettings.export.extend({ kind: z.literal('export'), inputs }),
   stepSettings.extract.extend({ kind: z.literal('extract'), inputs }),
   stepSettings.search.extend({ kind: z.literal('search'), inputs }),
+  stepSettings.tag.extend({ kind: z.literal('tag'), inputs }),
   stepSettings.rerank.extend({ kind: z.literal('rerank'), inputs }),
   stepSettings.evaluate.extend({ kind: z.literal('evaluate'), inputs }),
   stepSettings.register.extend({ kind: z.literal('register'), inputs }),

@@ -191,6 +191,23 @@ export const searchSettings = z.strictObject({
 /** Lists whose images each stand once with a landmark. */
 export const referenceList = listName.extract(['clean', 'c2x', 'full', 'index_train', 'index', 'index_expand', 'test']);
 
+/** How a fleet finds the nearest reference of each image. */
+export const tagFleetSettings = z.strictObject({
+  shards: operational(
+    z.number().int().min(1).max(100_000).default(64),
+    'Pieces of the index; each is leased, committed and retried on its own, and reads all references.',
+  ),
+  workers: operational(z.number().int().min(1).max(512).default(8), 'Most parallel attempts.'),
+  threads: operational(z.number().int().min(0).max(128).default(0), 'CPU threads of ONNX Runtime in a worker; 0: one per core.'),
+  blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'References per matrix product, which bounds the memory.'),
+});
+
+/** The nearest reference of each image of a feature set. */
+export const tagSettings = z.strictObject({
+  references: result(referenceList.default('index_train'), 'The list of the references; the first of equally near ones counts.'),
+  ...tagFleetSettings.shape,
+});
+
 /** The weight of each model in a sum of similarities, by its name. */
 export const modelWeights = z.record(safeName, z.number().positive().max(1000));
 
@@ -222,6 +239,7 @@ export const stepSettings = {
   export: z.strictObject({ ...exportSettings.shape, model: modelSettings }),
   extract: extractSettings,
   search: searchSettings,
+  tag: tagSettings,
   rerank: ensembleSearchSettings,
   evaluate: evaluateSettings,
   register: z.strictObject({
@@ -241,6 +259,7 @@ export const kindAndSettings = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ kind: z.literal('extract'), settings: stepSettings.extract }),
   z.object({ kind: z.literal('search'), settings: stepSettings.search }),
+  z.object({ kind: z.literal('tag'), settings: stepSettings.tag }),
   z.object({ kind: z.literal('rerank'), settings: stepSettings.rerank }),
   z.object({ kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ kind: z.literal('register'), settings: stepSettings.register }),

@@ -110,7 +110,7 @@ export const stopCause = z.enum([
 ]);
 export type StopCause = z.infer<typeof stopCause>;
 
-/** The states of a shard: a contiguous piece of an extraction, leased by an attempt. */
+/** The states of a shard: a contiguous piece of a fleet's work, leased by an attempt. */
 export const shardState = z.enum(['pending', 'leased', 'committed']);
 export type ShardState = z.infer<typeof shardState>;
 
@@ -119,11 +119,21 @@ export const artifactState = z.enum(['building', 'ready', 'deleting']);
 export type ArtifactState = z.infer<typeof artifactState>;
 
 /** The kinds of steps. */
-export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'rerank', 'evaluate', 'register']);
+export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'tag', 'rerank', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
 
 /** The result of a step, or an import (`weights`; `checkpoint` too). */
-export const artifactKind = z.enum(['lists', 'checkpoint', 'model', 'features', 'neighbours', 'evaluation', 'registration', 'weights']);
+export const artifactKind = z.enum([
+  'lists',
+  'checkpoint',
+  'model',
+  'features',
+  'tags',
+  'neighbours',
+  'evaluation',
+  'registration',
+  'weights',
+]);
 export type ArtifactKind = z.infer<typeof artifactKind>;
 
 /** Roles of tokens, each including the previous ones. */

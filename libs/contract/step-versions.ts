@@ -11,6 +11,7 @@ export const stepVersions = {
   export: 1,
   extract: 1,
   search: 1,
+  tag: 1,
   rerank: 1,
   evaluate: 2,
   register: 2,

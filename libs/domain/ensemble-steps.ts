@@ -29,7 +29,7 @@ export function memberOf({ evaluate }: Recipe, ensemble: Ensemble, name: string,
 
 /** The search of all models together, its evaluation, and the registration of the ensemble with the lineage of each model. */
 export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble, members: readonly Member[]): StepPlan[] {
-  const { weights, whitening, eachModel: _, ...settings } = ensemble;
+  const { weights, whitening, tags, eachModel: _, ...settings } = ensemble;
   const names = members.map(({ name }) => name);
   const votes = needsReferences(settings.rerank);
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
@@ -38,7 +38,15 @@ export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble
     step: `${name}-extract_${extraction}`,
   });
   const references = votes ? names.map((name) => features(name, 'references', 'references')) : [];
+  // Whitened or augmented vectors have other nearest references: then the step rerank finds them.
+  const tagFleet = votes && whitening === null && settings.rerank.augmentIndex === 0 ? tags : null;
+  const tagging = names.flatMap((name): StepPlan[] => {
+    if (tagFleet === null) return [];
+    const needs = [lists, ...['index', 'references'].map((role) => ({ role, step: `${name}-extract_${role}` }))];
+    return [{ name: tagStepOf(name), kind: 'tag', settings: { ...tagFleet, references: settings.references }, needs, wants: [] }];
+  });
   const steps: StepPlan[] = [
+    ...tagging,
     {
       name: 'rerank',
       kind: 'rerank',
@@ -47,6 +55,7 @@ export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble
         ...(votes ? [lists] : []),
         ...names.flatMap((name) => [features(name, 'query', 'query'), features(name, 'index', 'index')]),
         ...references,
+        ...(tagFleet === null ? [] : names.map((name) => ({ role: `tags.${name}`, step: tagStepOf(name) }))),
         ...(whitening === null ? [] : names.map((name) => features(name, 'whitening', whitening))),
       ],
       wants: [],
@@ -71,3 +80,5 @@ export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble
   });
   return steps;
 }
+
+const tagStepOf = (model: string): string => `${model}-tag_index`;

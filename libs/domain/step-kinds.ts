@@ -1,6 +1,7 @@
 import {
   type ArtifactKind,
   CairnError,
+  featuresDetails,
   listsDetails,
   needsReferences,
   ownValue,
@@ -20,8 +21,10 @@ export type StepInput = { kinds: readonly ArtifactKind[]; required: boolean; rea
 
 /** How a step is cut into shards that many attempts share. */
 export type Fleet<K extends StepKind> = {
-  /** Items (distinct images) and shards, by the details of the step's inputs. */
-  plan: (settings: StepSettings[K], step: string, inputDetails: (role: string) => unknown) => { items: number; shards: number };
+  /** The role of the input whose details tell the number of items. */
+  sizedBy: string;
+  /** Items (images) and shards, by the details of that input. */
+  plan: (settings: StepSettings[K], step: string, details: unknown) => { items: number; shards: number };
   /** The most attempts at a time. */
   workers: (settings: StepSettings[K]) => number;
   /** The share of its items that may be rejected. */
@@ -122,8 +125,9 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     readsDataset: false,
     inputs: ({ list }) => ({ lists: input(['lists'], { lists: [list] }), model: input(['model']) }),
     fleet: {
-      plan: ({ list, shards }, step, inputDetails) => {
-        const distinct = listsDetails.parse(inputDetails('lists')).lists[list]?.distinct;
+      sizedBy: 'lists',
+      plan: ({ list, shards }, step, details) => {
+        const distinct = listsDetails.parse(details).lists[list]?.distinct;
         if (distinct === undefined)
           throw new CairnError('invalid_setting', `${step} extracts the list "${list}", which is not among its lists`);
         return { items: distinct, shards };
@@ -144,6 +148,26 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     fleet: null,
     resumes: false,
   },
+  tag: {
+    makes: 'tags',
+    folder: 'tags',
+    reusable: true,
+    pool: 'gpu',
+    slots: one,
+    readsDataset: false,
+    inputs: ({ references }) => ({
+      lists: input(['lists'], { lists: [references] }),
+      index: input(['features']),
+      references: input(['features']),
+    }),
+    fleet: {
+      sizedBy: 'index',
+      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
+      workers: ({ workers }) => workers,
+      allowedRejects: () => 0,
+    },
+    resumes: false,
+  },
   rerank: {
     makes: 'neighbours',
     folder: 'neighbours',
@@ -156,7 +180,11 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
       ...ofEach(Object.keys(weights), {
         query: input(['features']),
         index: input(['features']),
-        ...(needsReferences(rerank) && { references: input(['features']) }),
+        ...(needsReferences(rerank) && {
+          references: input(['features']),
+          // They follow from index, references and list, and the step checks that they are of these.
+          tags: { kinds: ['tags'], required: false, reads: 'none' },
+        }),
         whitening: rerank.whitenTo === null ? optional('features') : input(['features']),
       }),
     }),
@@ -206,7 +234,8 @@ export function rulesOf<K extends StepKind>({ kind, settings }: { kind: K; setti
     /** Nothing of a role that the kind does not have: runs of earlier releases gave some inputs that nobody read. */
     reads: (role: string): InputReading => ownValue(inputs, role)?.reads ?? 'none',
     fleet: fleet && {
-      plan: (step: string, inputDetails: (role: string) => unknown) => fleet.plan(settings, step, inputDetails),
+      sizedBy: fleet.sizedBy,
+      plan: (step: string, details: unknown) => fleet.plan(settings, step, details),
       allowedRejects: fleet.allowedRejects(settings),
     },
   };

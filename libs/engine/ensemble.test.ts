@@ -54,6 +54,15 @@ describe('a run of several models', () => {
     expect(await made({ recipe, set })).toEqual(['A-extract_query', 'B-extract_query', 'rerank']);
   });
 
+  it('tags the index of each model once, for later constants and query sets too, and keeps the keys of what follows', async () => {
+    const recipe = { ...voting, ensemble: { ...voting.ensemble, tags: { shards: 3, workers: 2 } } };
+    expect(await made({ recipe })).toEqual(['A-tag_index', 'B-tag_index', 'register']);
+    expect(await made({ recipe, set: { 'ensemble.rerank.alpha': 0.25 } })).toEqual(['rerank', 'evaluate', 'register']);
+    const { register: _, ...alone } = recipe;
+    const set = { evaluate: null, 'models.A.extract.query.list': 'index', 'models.B.extract.query.list': 'index' };
+    expect(await made({ recipe: alone, set })).toEqual(['rerank']);
+  });
+
   it("keeps a model's images a step with another batch", async () => {
     const { recipe } = await harness.engine.planRun(request({ recipe: voting, set: { 'models.B.stages.first.batch': 2 } }), ada);
     expect(recipe.models.B?.stages.first).toMatchObject({ batch: 2, effectiveBatch: 4 });

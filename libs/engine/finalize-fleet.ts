@@ -9,7 +9,7 @@ import { changeStep, emit, enqueue, type RunWork, type WorkStep } from './run-wo
 
 /**
  * A step is complete. If one process made it, the queue `finalize` hands it to a controller. If a fleet made it, the sums over its shards
- * are compared with the list, and a separate attempt, which the leader admits, makes the artifact.
+ * are compared with its items, and a separate attempt, which the leader admits, makes the artifact.
  */
 export async function beginFinalizing(run: RunWork, step: WorkStep): Promise<void> {
   if (step.shardsTotal !== null) {
@@ -51,7 +51,7 @@ async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Rec
   );
   const inputs = await readInputs(run, step);
   const { fleet } = rulesOf(step);
-  const items = fleet?.plan(step.name, (role) => inputs[role]?.details).items;
+  const items = fleet?.plan(step.name, inputs[fleet.sizedBy]?.details).items;
   if (!sums?.areWhole || !sums.areTiles || sums.end !== items || sums.shards !== step.shardsTotal) {
     const found = sums && `${sums.shards} shards up to ${sums.end} with ${sums.rows} rows and ${sums.rejected} rejected images`;
     const message = `The committed shards do not add up to the ${items ?? 'unknown'} images of the list: ${found}`;
@@ -115,7 +115,7 @@ export async function reopenShards(run: RunWork, step: WorkStep, indexes: readon
   });
   changeStep(run, step, { finalizing: false, shardsCommitted: step.shardsCommitted - shards });
   await replaceArtifact(run, step);
-  const message = `the staged files of ${shards === 1 ? 'a shard' : `${shards} shards`} differ from what was committed; extracting again`;
+  const message = `the staged files of ${shards === 1 ? 'a shard' : `${shards} shards`} differ from what was committed; doing ${shards === 1 ? 'it' : 'them'} again`;
   emit(run, 'note', `${step.name}: ${message}`, { step: step.name, level: 'warning', said: message });
 }
 

@@ -42,17 +42,18 @@ async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact> 
   return { ...artifact, state: artifact.state === 'ready' ? 'ready' : 'building' };
 }
 
-/** The inputs of a step by role, with details for artifacts that it reads in part. */
+/** The inputs of a step by role, with details for artifacts that it reads in part, and for the one that tells how large a fleet's work is. */
 export async function readInputs(run: RunWork, step: WorkStep): Promise<Record<string, KnownInput>> {
   const inputs: Record<string, KnownInput> = {};
-  const { reads } = rulesOf(step);
+  const { reads, fleet } = rulesOf(step);
+  const needsDetails = (role: string): boolean => typeof reads(role) === 'object' || fleet?.sizedBy === role;
   for (const { role, step: name } of step.needs) {
     const artifact = run.steps.find((candidate) => candidate.name === name)?.artifact;
-    const isPart = typeof reads(role) === 'object';
-    inputs[role] = artifact && isPart ? await withDetails(run, artifact.id) : { digest: artifact?.digest ?? null, details: null };
+    inputs[role] =
+      artifact && needsDetails(role) ? await withDetails(run, artifact.id) : { digest: artifact?.digest ?? null, details: null };
   }
   for (const { role, artifactId, sha256: digest } of step.given)
-    inputs[role] = typeof reads(role) === 'object' ? await withDetails(run, artifactId) : { digest, details: null };
+    inputs[role] = needsDetails(role) ? await withDetails(run, artifactId) : { digest, details: null };
   return inputs;
 }
 
@@ -73,7 +74,7 @@ async function withDetails(run: RunWork, artifactId: string): Promise<KnownInput
 async function planShards(run: RunWork, step: WorkStep, inputs: Readonly<Record<string, KnownInput>>): Promise<void> {
   const { fleet } = rulesOf(step);
   if (fleet === null) return;
-  const { items, shards } = fleet.plan(step.name, (role) => inputs[role]?.details);
+  const { items, shards } = fleet.plan(step.name, inputs[fleet.sizedBy]?.details);
   const total = Math.max(1, Math.min(shards, items));
   // A new run must be in the table before its shards.
   await writePending(run.tx, run, run.pending);

@@ -28,6 +28,8 @@ export * from './rerank/read-origin.ts';
 export * from './rerank/rerank-search.ts';
 export * from './rerank/search-models.ts';
 export * from './scores/bootstrap.ts';
+export * from './rerank/tag-images.ts';
+export * from './rerank/tags-file.ts';
 export * from './scores/compare-results.ts';
 export * from './scores/read-csv.ts';
 export * from './scores/score-predictions.ts';

@@ -14,6 +14,7 @@ const benchmarks = /** @type {Record<string, string>} */ ({
   control: 'libs/testing/bench/control.ts',
   lists: 'libs/dataset/testing/bench/lists.ts',
   preprocessing: 'libs/testing/bench/preprocessing.ts',
+  search: 'libs/retrieval/testing/bench/search.ts',
   tars: 'libs/dataset/testing/bench/tars.ts',
   train: 'libs/testing/bench/train.ts',
 });

@@ -28,6 +28,10 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
       const { runSearch } = await import('../steps/run-search.ts');
       return runSearch({ ...context, spec });
     }
+    case 'tag': {
+      const { runTag } = await import('../steps/run-tag.ts');
+      return runTag({ ...context, spec });
+    }
     case 'rerank': {
       const { runRerank } = await import('../steps/run-rerank.ts');
       return runRerank({ ...context, spec });

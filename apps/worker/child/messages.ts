@@ -1,9 +1,12 @@
 import { CairnError, type ErrorCode, errorTable, neighboursReferences, preprocessing, rerankSettings } from '@cairn/contract';
 import { z } from 'zod';
 
+/** What tags are of: the digests of the feature sets and of the list. */
+const tagsOrigin = z.object({ index: z.string(), references: z.string(), list: z.string() });
+
 /** The jobs of an agent for a child process, one at a time: work that blocks the event loop for longer than a heartbeat. */
 export const childJob = z.discriminatedUnion('kind', [
-  /** Opens model and list; answered by {@link openedModel}. The first job of an extraction. */
+  /** Opens model and list; answered by {@link openedShards}. The first job of an extraction. */
   z.object({
     kind: z.literal('openExtraction'),
     modelPath: z.string(),
@@ -23,6 +26,21 @@ export const childJob = z.discriminatedUnion('kind', [
   }),
   /** Extracts a shard: `count` distinct images of the list starting with the `from`th; answered by {@link shardAnswer}. */
   z.object({ kind: z.literal('extractShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
+  /** Opens feature sets whose images are tagged with their nearest references; answered by {@link openedShards}. */
+  z.object({
+    kind: z.literal('openTagging'),
+    index: z.string(),
+    references: z.string(),
+    /** The list of the references. */
+    labels: z.string(),
+    origin: tagsOrigin,
+    device: z.enum(['cpu', 'cuda']),
+    threads: z.number().int(),
+    blockRows: z.number().int(),
+    outDir: z.string(),
+  }),
+  /** Tags `count` rows of the index starting with `from`; answered by {@link shardAnswer}. */
+  z.object({ kind: z.literal('tagShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
   /** Searches one feature set in another; answered by {@link searchAnswer}. */
   z.object({
     kind: z.literal('search'),
@@ -45,6 +63,7 @@ export const childJob = z.discriminatedUnion('kind', [
         index: z.string(),
         references: z.string().nullable(),
         whitening: z.string().nullable(),
+        tags: z.object({ dir: z.string(), origin: tagsOrigin }).nullable(),
       }),
     ),
     /** The list of the references; null where none vote. */
@@ -61,7 +80,8 @@ export const childJob = z.discriminatedUnion('kind', [
 export type ChildJob = z.infer<typeof childJob>;
 export type ChildJobOf<K extends ChildJob['kind']> = Extract<ChildJob, { kind: K }>;
 
-export const openedModel = z.object({ embeddingDim: z.number().int() });
+/** Length of the vectors. */
+export const openedShards = z.object({ embeddingDim: z.number().int() });
 
 export const shardAnswer = z.object({
   rows: z.number().int(),

@@ -1,6 +1,7 @@
 import { extractionJobs } from '../extract/extraction-jobs.ts';
 import { rerank } from '../steps/rerank-job.ts';
 import { search } from '../steps/search-job.ts';
+import { taggingJobs } from '../steps/tag-job.ts';
 import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
 
 /**
@@ -9,6 +10,7 @@ import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChi
  */
 export async function runChild(): Promise<void> {
   const extraction = extractionJobs();
+  const tagging = taggingJobs();
   const { promise: parentGone, resolve } = Promise.withResolvers<void>();
 
   function perform(job: ChildJob, onProgress: (progress: ChildProgress) => void): Promise<unknown> {
@@ -17,6 +19,10 @@ export async function runChild(): Promise<void> {
         return extraction.open(job);
       case 'extractShard':
         return extraction.extract(job, onProgress);
+      case 'openTagging':
+        return tagging.open(job);
+      case 'tagShard':
+        return tagging.tag(job, onProgress);
       case 'search':
         return search(job, onProgress);
       case 'rerank':

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { type ArtifactDetails, needsReferences } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
-import { fetchArtifact, fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { fetchArtifact, inputOf, uploadFile } from '../agent/stored-files.ts';
 import { rerankAnswer } from '../child/messages.ts';
 import { startChild } from '../child/start-child.ts';
+import { fetchLabels } from './run-tag.ts';
 
 /** One attempt at a search of several models together, reranked as `cairn search` does it. */
 export const runRerank: Runner<'rerank'> = async (context) => {
@@ -17,18 +18,26 @@ export const runRerank: Runner<'rerank'> = async (context) => {
   const votes = needsReferences(rerank);
   const fetch = (role: string): Promise<string> => fetchArtifact(context, inputOf(spec, role));
   const models = [];
+  let labels: string | null = null;
   // By name: the database does not keep the order of a record, and the order in which similarities are added changes their last bits.
   for (const [name, weight] of Object.entries(weights).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const tags = spec.inputs[`tags.${name}`];
+    let origin = null;
+    if (votes)
+      ({ labels, origin } = await fetchLabels(context, list, {
+        index: inputOf(spec, `index.${name}`),
+        references: inputOf(spec, `references.${name}`),
+      }));
     models.push({
       name,
       weight,
       queries: await fetch(`query.${name}`),
       index: await fetch(`index.${name}`),
       references: votes ? await fetch(`references.${name}`) : null,
+      tags: tags === undefined || origin === null ? null : { dir: await fetchArtifact(context, tags), origin },
       whitening: spec.inputs[`whitening.${name}`] === undefined ? null : await fetch(`whitening.${name}`),
     });
   }
-  const labels = votes ? (await fetchFile(context, inputOf(spec, 'lists'), `lists/${list}.parquet`)).path : null;
   const threads = availableParallelism();
   const child = startChild(context);
   try {

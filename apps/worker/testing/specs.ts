@@ -25,6 +25,7 @@ const builders: Builders = {
   }),
   extract: (overrides) => ({ ...base('extract'), kind: 'extract', settings: stepSettings.extract.parse({ list: 'index' }), ...overrides }),
   search: (overrides) => ({ ...base('search'), kind: 'search', settings: stepSettings.search.parse({}), ...overrides }),
+  tag: (overrides) => ({ ...base('tag_index'), kind: 'tag', settings: stepSettings.tag.parse({}), ...overrides }),
   rerank: (overrides) => ({
     ...base('rerank'),
     kind: 'rerank',

@@ -23,6 +23,12 @@ const entries = {
     'libs/retrieval/onnx/make_graphs.py',
     'libs/retrieval/package.json',
   ],
+  tag: [
+    'apps/worker/steps/run-tag.ts',
+    'apps/worker/steps/tag-job.ts',
+    'libs/retrieval/onnx/make_graphs.py',
+    'libs/retrieval/package.json',
+  ],
   rerank: [
     'apps/worker/steps/run-rerank.ts',
     'apps/worker/steps/rerank-job.ts',

@@ -54,6 +54,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
   train: { step: 3 },
   export: { imageSize: 32, preprocessing: 'cairn', embeddingDim: 8, cosine: 1 },
   extract: {},
+  tag: {},
   search: { queries: 2, index: 'art_index', topK: 100 },
   rerank: { queries: 2, index: 'art_index', topK: 100 },
   evaluate: { mapAt100: { kaggle: { all: 0.5 } } },
@@ -174,9 +175,10 @@ export async function openEngineHarness() {
   async function play(runId: string, name: string, variant = ''): Promise<void> {
     const { kind, artifact } = await step(runId, name);
     const [attempt = ''] = await startAttempts(runId, name);
-    if (kind === 'extract') await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts));
-    const files = kind === 'extract' ? [] : [file(`${name}.bin`, attempt, JSON.stringify(artifact?.memoParts) + variant)];
-    await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: kind === 'extract' ? {} : details[kind as StepKind] });
+    const isFleet = kind === 'extract' || kind === 'tag';
+    if (isFleet) await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts));
+    const files = isFleet ? [] : [file(`${name}.bin`, attempt, JSON.stringify(artifact?.memoParts) + variant)];
+    await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: isFleet ? {} : details[kind as StepKind] });
     await finalize(runId, name);
   }
 

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type FeatureFile, featureFolders, partFile, partOf } from '@cairn/contract';
 import type { Parquet } from '../parquet/open-parquet.ts';
-import { type NpyHeader, readNpyHeader, readNpyRows } from './npy.ts';
+import { type NpyHeader, readNpyHalf, readNpyHeader, readNpyRows } from './npy.ts';
 import { readImageIds } from './read-image-ids.ts';
 
 export type FeaturePart = { part: number; path: string; header: NpyHeader; firstRow: number };
@@ -16,6 +16,8 @@ export type Features = {
   parts: readonly FeaturePart[];
   /** Rows from `firstRow` on as float32, rows x dim; fewer than `count` at the end of the set. */
   read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
+  /** Fills `into` with rows as the bits of float16; undefined where a part is float32. */
+  readHalf?: ((firstRow: number, into: Uint16Array<ArrayBuffer>) => Promise<void>) | undefined;
 };
 
 /**
@@ -56,17 +58,28 @@ export async function readFeatures(dir: string, parquet: Parquet, signal?: Abort
     ids,
     parts,
     async read(firstRow, count) {
-      const end = Math.min(ids.length, firstRow + count);
-      const rows = new Float32Array(Math.max(0, end - firstRow) * dim);
-      for (const { path, header, firstRow: partStart } of parts) {
-        const from = Math.max(firstRow, partStart);
-        const to = Math.min(end, partStart + header.rows);
-        if (from >= to) continue;
-        await readNpyRows(path, header, from - partStart, rows.subarray((from - firstRow) * dim, (to - firstRow) * dim));
-      }
+      const rows = new Float32Array(Math.max(0, Math.min(ids.length - firstRow, count)) * dim);
+      await eachPart(firstRow, rows.length / dim, (path, header, row, from, to) => readNpyRows(path, header, row, rows.subarray(from, to)));
       return rows;
     },
+    readHalf: parts.every(({ header }) => header.type === 'float16')
+      ? (firstRow, into) =>
+          eachPart(firstRow, into.length / dim, (path, header, row, from, to) => readNpyHalf(path, header, row, into.subarray(from, to)))
+      : undefined,
   };
+
+  /** Calls `read` for each part that has some of the rows, with its first row and the range of values to fill. */
+  async function eachPart(
+    firstRow: number,
+    count: number,
+    read: (path: string, header: NpyHeader, row: number, from: number, to: number) => Promise<void>,
+  ): Promise<void> {
+    for (const { path, header, firstRow: partStart } of parts) {
+      const from = Math.max(firstRow, partStart);
+      const to = Math.min(firstRow + count, partStart + header.rows);
+      if (from < to) await read(path, header, from - partStart, (from - firstRow) * dim, (to - firstRow) * dim);
+    }
+  }
 }
 
 async function listParts(dir: string, kind: FeatureFile): Promise<number[]> {

@@ -22,12 +22,15 @@ RETRIEVAL = Path(__file__).parents[1]
 _TYPES = {'uint8': TensorProto.UINT8, 'float16': TensorProto.FLOAT16, 'float32': TensorProto.FLOAT, 'float64': TensorProto.DOUBLE}
 
 
-def _model(name: str, inputs: list[Any], outputs: list[Any], nodes: list[Any], weights: list[Any] | None = None) -> bytes:
+def _model(
+    name: str, inputs: list[Any], outputs: list[Any], nodes: list[Any], weights: list[Any] | None = None, *, opset: int = 17
+) -> bytes:
     for index, node in enumerate(nodes):
         node.name = f'{node.op_type}_{index}'
     graph = helper.make_graph(nodes, name, inputs, outputs, weights or [])
-    # IR version 8 goes with opset 17 and is read by every ONNX Runtime since 1.13.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8, producer_name='cairn')
+    # IR version 8 goes with opset 17 and is read by every ONNX Runtime since 1.13; 13 goes with opset 26.
+    ir_version = 8 if opset == 17 else 13
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', opset)], ir_version=ir_version, producer_name='cairn')
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
 
@@ -53,6 +56,49 @@ def search() -> bytes:
             helper.make_node('Gemm', ['queries', 'block'], ['scores'], transB=1),
             helper.make_node('TopK', ['scores', 'count'], ['values', 'rows'], axis=1),
         ],
+    )
+
+
+def product() -> bytes:
+    """The product of `search` alone, which benchmarks compare with."""
+    return _model(
+        'product',
+        [_value('queries', TensorProto.FLOAT, ['Q', 'D']), _value('block', TensorProto.FLOAT, ['B', 'D'])],
+        [_value('scores', TensorProto.FLOAT, ['Q', 'B'])],
+        [helper.make_node('Gemm', ['queries', 'block'], ['scores'], transB=1)],
+    )
+
+
+TILE = 64
+
+
+def tiles(*, half: bool) -> bytes:
+    """Queries [Q, D] times block [B, D] transposed, and the highest score of each query in each tile of 64 rows.
+
+    B is a multiple of 64. With `half` the block holds the bits of float16: Node's binding has no tensors of float16.
+    """
+    widen = [
+        helper.make_node('BitCast', ['block'], ['half'], to=TensorProto.FLOAT16),
+        helper.make_node('Cast', ['half'], ['wide'], to=TensorProto.FLOAT),
+    ]
+    return _model(
+        'tiled_search',
+        [
+            _value('queries', TensorProto.FLOAT, ['Q', 'D']),
+            _value('block', TensorProto.UINT16 if half else TensorProto.FLOAT, ['B', 'D']),
+        ],
+        [_value('scores', TensorProto.FLOAT, ['Q', 'B']), _value('most', TensorProto.FLOAT, ['Q', 'T'])],
+        [
+            *(widen if half else []),
+            helper.make_node('Gemm', ['queries', 'wide' if half else 'block'], ['scores'], transB=1),
+            helper.make_node('Reshape', ['scores', 'shape'], ['tiled']),
+            helper.make_node('ReduceMax', ['tiled', 'axes'], ['most'], keepdims=0),
+        ],
+        [
+            numpy_helper.from_array(np.array([0, -1, TILE], np.int64), 'shape'),
+            numpy_helper.from_array(np.array([2], np.int64), 'axes'),
+        ],
+        opset=26,
     )
 
 
@@ -102,7 +148,13 @@ def features(
     )
 
 
-COMMITTED = {'search/search.onnx': search, 'rerank/products.onnx': products}
+COMMITTED = {
+    'search/search.onnx': search,
+    'search/tiles.onnx': lambda: tiles(half=False),
+    'search/tiles-half.onnx': lambda: tiles(half=True),
+    'rerank/products.onnx': products,
+    'testing/bench/product.onnx': product,
+}
 
 if __name__ == '__main__':
     if sys.argv[1:] == ['--features']:

@@ -1,5 +1,6 @@
 import type { RerankSettings } from '@cairn/contract';
-import { findNeighbours, innerProduct } from '../search/find-neighbours.ts';
+import { innerProduct } from '../search/candidates.ts';
+import { findNeighbours } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
 import { gatherPlaces, type PlacedVectors } from './placed-features.ts';
 import { expandedSet, type Ranks } from './reciprocal-sets.ts';

@@ -11,6 +11,8 @@ export type ModelVectors = {
   index: PlacedVectors;
   /** Null if nothing is compared with references. */
   references: PlacedVectors | null;
+  /** The place of each index image's nearest reference, by place; null if it is still to be found. */
+  tags: Int32Array | null;
   /** The set for learning a whitening; null for none. */
   whitening: PlacedVectors | null;
 };

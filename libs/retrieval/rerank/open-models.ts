@@ -5,6 +5,7 @@ import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
 import { placeFeatures } from './placed-features.ts';
 import { assertOneOrigin, type Origin, readOrigin } from './read-origin.ts';
+import { readTags, type TagsOrigin } from './tags-file.ts';
 
 /** The folders of one model's feature sets; `references` is null where nothing is compared with references,
  * `whitening` where vectors are not whitened. */
@@ -15,6 +16,8 @@ export type ModelFolders = {
   index: string;
   references: string | null;
   whitening: string | null;
+  /** The nearest references of the index images, if they were found before, and what they must be of. */
+  tags?: { dir: string; origin: TagsOrigin } | null;
 };
 
 export type OpenModelsOptions = {
@@ -77,12 +80,17 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
           opened.flatMap(({ references }) => references ?? []),
           signal,
         );
+  const { referenceIds } = labelled;
+  const tags: (Int32Array | null)[] = [];
+  for (const { folders } of opened)
+    tags.push(folders.tags ? await readTags({ parquet, ...folders.tags, indexIds, referenceIds, signal }) : null);
   return {
     ...labelled,
     queryIds,
     indexIds,
-    models: opened.map(({ folders: { name, weight }, queries, index, references, whitening }) => ({
+    models: opened.map(({ folders: { name, weight }, queries, index, references, whitening }, at) => ({
       name,
+      tags: tags[at] ?? null,
       weight,
       queries: placeFeatures(queries, queryIds, `The queries of ${name}`),
       index: placeFeatures(index, indexIds, `The index images of ${name}`),
@@ -100,7 +108,8 @@ function sortedUnion(sets: readonly Features[]): string[] {
 
 type Labelled = Pick<OpenedModels, 'referenceIds' | 'categories' | 'labelsWithoutFeatures'>;
 
-async function labelReferences(parquet: Parquet, path: string, sets: readonly Features[], signal?: AbortSignal): Promise<Labelled> {
+/** The references in the order of their list, with their categories. */
+export async function labelReferences(parquet: Parquet, path: string, sets: readonly Features[], signal?: AbortSignal): Promise<Labelled> {
   const sql = 'select image_id, label, country from read_parquet($path, file_row_number = true) order by file_row_number';
   const table = await parquet.query({ path, sql }, signal);
   const [labels, countries] = [table.integer('label'), table.textOrNull('country')];

@@ -1,7 +1,8 @@
 import { CairnError } from '@cairn/contract';
-import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
+import { createNpy, readNpyHalf, readNpyHeader, readNpyRows, valueOfHalf } from '../features/npy.ts';
 import type { Features } from '../features/read-features.ts';
 import { writingTo } from '../files/whole-file.ts';
+import type { Rows } from '../search/candidates.ts';
 import type { VectorSource } from '../search/find-neighbours.ts';
 
 /**
@@ -29,6 +30,10 @@ export function placeFeatures(features: Features, order: readonly string[], name
   const missing = order.filter((_, place) => rowOfPlace[place] === -1);
   if (missing.length > 0) throw lacks(name, missing);
   const { dim, ids } = features;
+  const check = (values: Rows, firstRow: number): void => {
+    for (let row = 0; row < values.length / dim; row++) checkRow(values, row, dim, () => `${name}: the vector of ${ids[firstRow + row]}`);
+  };
+  const { readHalf } = features;
   return {
     name,
     rows: ids.length,
@@ -37,9 +42,15 @@ export function placeFeatures(features: Features, order: readonly string[], name
     rowOfPlace,
     async read(firstRow, count) {
       const values = await features.read(firstRow, count);
-      for (let row = 0; row < values.length / dim; row++) checkRow(values, row, dim, () => `${name}: the vector of ${ids[firstRow + row]}`);
+      check(values, firstRow);
       return values;
     },
+    readHalf:
+      readHalf &&
+      (async (firstRow, into) => {
+        await readHalf(firstRow, into);
+        check(into, firstRow);
+      }),
   };
 }
 
@@ -77,15 +88,21 @@ export async function writeVectors(
       await readNpyRows(path, header, firstRow, values);
       return values;
     },
+    readHalf: (firstRow, into) => readNpyHalf(path, header, firstRow, into),
   };
 }
 
 /** Tolerance of the length of a vector: float16 rounds it by less than 0.001. */
 const LENGTH_TOLERANCE = 0.01;
 
-function checkRow(values: Float32Array, row: number, dim: number, what: () => string): void {
+function checkRow(values: Rows, row: number, dim: number, what: () => string): void {
   let squares = 0;
-  for (let index = row * dim; index < (row + 1) * dim; index++) squares += (values[index] as number) ** 2;
+  const [from, to] = [row * dim, (row + 1) * dim];
+  if (values instanceof Uint16Array) {
+    for (let index = from; index < to; index++) squares += (valueOfHalf[values[index] as number] as number) ** 2;
+  } else {
+    for (let index = from; index < to; index++) squares += (values[index] as number) ** 2;
+  }
   if (Math.abs(squares - 1) < 2 * LENGTH_TOLERANCE) return;
   const fault = Number.isFinite(squares)
     ? squares === 0

@@ -116,7 +116,12 @@ async function prepare(
   const overlaps = usesKReciprocal(settings) ? await kReciprocalOverlaps({ queries: model.queries, index, settings, means, what }) : null;
   if (!needsReferences(settings) || references === null) return { model, queries, votes: null, overlaps };
   const shares = await voteOnQueries({ queries, references, categories, settings, means, what });
-  const tags = await tagIndex({ index, references, categories, means, what });
+  // Given tags are of the vectors as they were extracted.
+  const isChanged = model.whitening !== null || settings.augmentIndex > 0;
+  const tags =
+    model.tags === null || isChanged
+      ? await tagIndex({ index, references, categories, means, what })
+      : Array.from(model.tags, (place) => categoryAt(categories, place));
   return { model, queries, votes: { shares, tags }, overlaps };
 }
 

@@ -1,7 +1,8 @@
 import { CairnError } from '@cairn/contract';
 import type { Device } from '../onnx/create-session.ts';
-import { type Best, createScorer, type Scorer } from './create-scorer.ts';
-import { createTopList, type TopList } from './top-list.ts';
+import { createCandidates, type Rows } from './candidates.ts';
+import { createScorer, type Scorer } from './create-scorer.ts';
+import type { TopList } from './top-list.ts';
 
 /** Vectors of one length, each at most of unit length: rows x dim, dense. */
 export type Vectors = { values: Float32Array<ArrayBuffer>; dim: number };
@@ -11,6 +12,8 @@ export type VectorSource = {
   rows: number;
   dim: number;
   read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
+  /** Fills `into` with rows as the bits of float16, where that is what is stored: half the memory, and nothing to convert. */
+  readHalf?: ((firstRow: number, into: Uint16Array<ArrayBuffer>) => Promise<void>) | undefined;
 };
 
 export type FindNeighboursOptions = {
@@ -36,15 +39,13 @@ export type FindNeighboursOptions = {
 /** Per query `k` = min(topK, gallery rows) neighbours, the best first: queries x k rows of the gallery and their scores. */
 export type Neighbours = { k: number; rows: Int32Array; scores: Float64Array };
 
-/** Maximum number of scores of one matrix product: 2^26 float32 are 256 MB. */
-const MAX_SCORES = 1 << 26;
-
 /**
  * The exact nearest neighbours by inner product, which is the cosine for vectors of unit length. ONNX Runtime multiplies in float32, block
- * by block, and returns each block's best; candidates are scored again in float64. Features of float16 have exact float64 inner products,
+ * by block; rows that may be among the best are scored again in float64. Features of float16 have exact float64 inner products,
  * so neither `blockRows` nor threads nor the device change a single bit. On `cuda` this requires that the process was started with
  * NVIDIA_TF32_OVERRIDE=0: the provider would multiply in TF32, whose rounding is 2^13 times as coarse, and the Node binding has no option
- * to disable it. Equal scores are ordered by gallery row, or by `places`. Blocks the event loop while a product runs.
+ * to disable it. Equal scores are ordered by gallery row, or by `places`. Each block is read while the previous one is searched. Blocks the
+ * event loop while a product runs. Throws `model_mismatch` where vectors differ in length, `bad_row` for vectors that are not numbers.
  */
 export async function findNeighbours(options: FindNeighboursOptions): Promise<Neighbours> {
   const { queries, gallery, topK, blockRows, threads, device = 'cpu', places, signal, onProgress } = options;
@@ -55,84 +56,57 @@ export async function findNeighbours(options: FindNeighboursOptions): Promise<Ne
       `Queries of ${queries.dim} values cannot be compared with a gallery of ${dim}. Extract both with one model.`,
     );
   }
-  const queryCount = queries.values.length / dim;
   const searched = places === undefined ? gallery.rows : places.reduce((sum, place) => sum + (place >= 0 ? 1 : 0), 0);
   const k = Math.min(topK, searched);
-  const lists = Array.from({ length: queryCount }, () => createTopList(k));
-  if (queryCount > 0 && k > 0) {
+  const candidates = createCandidates({ queries: queries.values, dim, k });
+  if (candidates.lists.length > 0 && k > 0) {
     const scorer = options.scorer ?? (await createScorer({ device, threads }));
+    const read = blockReader(gallery, blockRows, scorer);
+    let next: Promise<Rows> | null = read(0);
     try {
-      const queryRows = Math.max(1, Math.floor(MAX_SCORES / Math.min(blockRows, gallery.rows)));
-      for (let firstRow = 0; firstRow < gallery.rows; firstRow += blockRows) {
-        const block = await gallery.read(firstRow, blockRows);
-        for (let firstQuery = 0; firstQuery < queryCount; firstQuery += queryRows) {
-          signal?.throwIfAborted();
-          const some = queries.values.subarray(firstQuery * dim, (firstQuery + queryRows) * dim);
-          const best = await scorer.best(some, block, dim, candidateCount(k));
-          for (let query = 0; query < some.length / dim; query++) {
-            const vector = some.subarray(query * dim, (query + 1) * dim);
-            merge({ list: lists[firstQuery + query] as TopList, vector, block, firstRow, places, ...candidatesOf(best, query) });
-          }
-        }
-        onProgress?.({ rows: Math.min(gallery.rows, firstRow + blockRows), total: gallery.rows });
+      for (let firstRow = 0; next !== null; firstRow += blockRows) {
+        const block: Rows = await next;
+        const end = Math.min(gallery.rows, firstRow + blockRows);
+        next = end < gallery.rows ? read(end) : null;
+        candidates.begin(block, firstRow, places);
+        await scorer.scan(queries.values, block, dim, candidates, signal);
+        candidates.end();
+        onProgress?.({ rows: end, total: gallery.rows });
       }
     } finally {
+      // What is still being read is not needed after an error.
+      await next?.catch(() => undefined);
       if (options.scorer === undefined) await scorer.close();
     }
   }
-  return neighboursOf(lists, k);
+  return neighboursOf(candidates.lists, k);
 }
 
-/** A few more than requested, to include rows that float32 orders wrongly around the last rank. */
-function candidateCount(k: number): number {
-  return k + 32 + Math.ceil(k / 8);
-}
-
-function candidatesOf({ count, values, rows }: Best, query: number): { values: Float32Array; rows: BigInt64Array } {
-  return { values: values.subarray(query * count, (query + 1) * count), rows: rows.subarray(query * count, (query + 1) * count) };
-}
-
-type MergeOptions = {
-  list: TopList;
-  vector: Float32Array;
-  block: Float32Array;
-  firstRow: number;
-  places: Int32Array | undefined;
-  /** The block's best rows by float32 score, the best first. */
-  values: Float32Array;
-  rows: BigInt64Array;
-};
-
-function merge({ list, vector, block, firstRow, places, values, rows }: MergeOptions): void {
-  const dim = vector.length;
-  // Bounds the rounding error of a float32 inner product of vectors of at most unit length.
-  const tolerance = dim * 2 ** -23;
-  const score = (row: number) => {
-    const place = places === undefined ? firstRow + row : (places[firstRow + row] as number);
-    if (place >= 0) list.add(innerProduct(vector, block, row * dim), place);
+/** Reads blocks; one is in use while the next is read, and then its memory is used again. */
+function blockReader(gallery: VectorSource, blockRows: number, { takesHalf }: Scorer): (firstRow: number) => Promise<Rows> {
+  const { readHalf } = gallery;
+  if (!takesHalf || readHalf === undefined) return (firstRow) => gallery.read(firstRow, blockRows);
+  const length = Math.min(blockRows, gallery.rows) * gallery.dim;
+  const memory = Array.from({ length: gallery.rows > blockRows ? 2 : 1 }, () => new Uint16Array(length));
+  return async (firstRow) => {
+    const block = memory[(firstRow / blockRows) % memory.length];
+    if (block === undefined) throw new CairnError('internal', `Row ${firstRow} does not begin a block of ${blockRows}`);
+    const rows = block.subarray(0, Math.min(blockRows, gallery.rows - firstRow) * gallery.dim);
+    await readHalf(firstRow, rows);
+    return rows;
   };
-  for (let index = 0; index < values.length; index++) {
-    if ((values[index] as number) < list.least() - tolerance) return;
-    score(Number(rows[index]));
-  }
-  // If all candidates may belong to the result, other rows may too (many equal rows). Then every row is scored.
-  if (values.length * dim === block.length) return;
-  const done = new Set(rows);
-  for (let row = 0; row < block.length / dim; row++) if (!done.has(BigInt(row))) score(row);
 }
 
-/** In float64: exact for vectors of float16. */
-export function innerProduct(vector: Float32Array, block: Float32Array, offset: number): number {
-  let sum = 0;
-  for (let index = 0; index < vector.length; index++) sum += (vector[index] as number) * (block[offset + index] as number);
-  return sum;
-}
-
-/** The neighbours of full lists, one per query. */
+/** The neighbours of full lists, one per query. Throws `bad_row` if one is not full: its scores are not numbers. */
 export function neighboursOf(lists: readonly TopList[], k: number): Neighbours {
   const rows = new Int32Array(lists.length * k);
   const scores = new Float64Array(lists.length * k);
   lists.forEach((list, query) => {
+    if (list.rows.length < k) {
+      throw new CairnError('bad_row', `${k - list.rows.length} of ${k} neighbours of query ${query + 1} have scores that are not numbers`, {
+        details: { remedy: 'Extract the features again: a vector has values that are not finite.' },
+      });
+    }
     rows.set(list.rows, query * k);
     scores.set(list.scores, query * k);
   });

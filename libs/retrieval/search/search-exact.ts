@@ -54,7 +54,7 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
   const gallery = galleryOf(index.ids);
 
   const searching = performance.now();
-  const source = { rows: index.ids.length, dim: index.dim, read: index.read };
+  const source = { rows: index.ids.length, dim: index.dim, read: index.read, readHalf: index.readHalf };
   const found = await findNeighbours({ queries, gallery: source, topK, blockRows, threads, device, signal, onProgress });
 
   const writing = performance.now();

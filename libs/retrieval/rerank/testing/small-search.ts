@@ -44,6 +44,7 @@ export function vectorsOf({ name, weight, queries, index, references }: SmallMod
     queries: placed(queries, 'queries'),
     index: placed(index, 'index'),
     references: placed(references, 'references'),
+    tags: null,
     whitening: null,
   };
 }

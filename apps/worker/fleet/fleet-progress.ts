@@ -3,8 +3,8 @@ import type { Reporter } from '../report/reporter.ts';
 
 const shares = ['read', 'decode', 'infer', 'write'] as const;
 
-/** Reports the progress of one worker of an extraction: images, their rate, and where the time goes. */
-export function extractProgress(reporter: Reporter, total: number, now: () => number = Date.now) {
+/** Reports the progress of one worker of a fleet: images, their rate, and where the time goes. */
+export function fleetProgress(reporter: Reporter, total: number, now: () => number = Date.now) {
   const underWay = new Map<number, number>();
   const start = now();
   let images = 0;

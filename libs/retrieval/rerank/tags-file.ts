@@ -1,0 +1,88 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { wholeFile } from '../files/whole-file.ts';
+import type { Parquet } from '../parquet/open-parquet.ts';
+
+/** What tags are of, by content: the feature sets of index and references, and the list of the references. */
+export type TagsOrigin = { index: string; references: string; list: string };
+
+/** An image, its nearest reference, and their inner product. */
+export type Tag = [imageId: string, referenceId: string, similarity: number];
+
+const tagsFolder = 'tags';
+
+/** Writes a shard's tags: image_id, reference_id, similarity, with what they are of in the file's metadata. */
+export async function writeTags(
+  parquet: Parquet,
+  { outDir, part, rows, origin }: { outDir: string; part: number; rows: readonly Tag[]; origin: TagsOrigin },
+): Promise<{ name: string; path: string }> {
+  const name = `${tagsFolder}/${tagsFolder}_${String(part).padStart(5, '0')}.parquet`;
+  const path = join(outDir, name);
+  await mkdir(join(outDir, tagsFolder), { recursive: true });
+  const columns = { image_id: 'text', reference_id: 'text', similarity: 'double' } as const;
+  await wholeFile(path, (unfinished) => parquet.write({ path: unfinished, columns, rows, metadata: origin }));
+  return { name, path };
+}
+
+export type ReadTagsOptions = {
+  parquet: Parquet;
+  /** The folder of all shards, and what they must be of. */
+  dir: string;
+  origin: TagsOrigin;
+  /** The ids in the order of their places. */
+  indexIds: readonly string[];
+  referenceIds: readonly string[];
+  signal?: AbortSignal | undefined;
+};
+
+/**
+ * The place of the nearest reference of each index image, by place. Throws `model_mismatch` for tags of other features or another list,
+ * `corrupt_artifact` for images without a tag and references that are not in the list.
+ */
+export async function readTags({ parquet, dir, origin, indexIds, referenceIds, signal }: ReadTagsOptions): Promise<Int32Array> {
+  const placeOf = (ids: readonly string[]): Map<string, number> => new Map(ids.map((id, place) => [id, place]));
+  const [indexPlaces, referencePlaces] = [placeOf(indexIds), placeOf(referenceIds)];
+  const tags = new Int32Array(indexIds.length).fill(-1);
+  for (const name of (await readdir(join(dir, tagsFolder))).toSorted()) {
+    const path = join(dir, tagsFolder, name);
+    await assertOrigin(parquet, path, origin, signal);
+    const sql = 'select image_id, reference_id from read_parquet($path)';
+    const table = await parquet.query({ path, sql }, signal);
+    const references = table.text('reference_id');
+    for (const [row, id] of table.text('image_id').entries()) {
+      const reference = referencePlaces.get(references[row] ?? '');
+      if (reference === undefined)
+        throw new CairnError('corrupt_artifact', `${path} tags the image ${id} with ${references[row]}, which is not a reference`);
+      const place = indexPlaces.get(id);
+      if (place !== undefined) tags[place] = reference;
+    }
+  }
+  const without = indexIds.filter((_, place) => tags[place] === -1);
+  if (without.length > 0) {
+    throw new CairnError(
+      'corrupt_artifact',
+      `The tags in ${dir} lack ${without.length} of ${indexIds.length} index images, such as ${without.slice(0, 5).join(', ')}. Tag the index again.`,
+    );
+  }
+  return tags;
+}
+
+async function assertOrigin(parquet: Parquet, path: string, origin: TagsOrigin, signal?: AbortSignal): Promise<void> {
+  const metadata = await parquet.metadata(path, signal);
+  const other = Object.entries(origin).find(([what, digest]) => metadata.get(what) !== digest);
+  if (other === undefined) return;
+  const [what, digest] = other;
+  const names: Record<string, string> = {
+    index: 'features of the index',
+    references: 'features of the references',
+    list: 'list of the references',
+  };
+  throw new CairnError(
+    'model_mismatch',
+    `${path} has tags of another ${names[what]}: ${metadata.get(what) ?? 'it does not say of which'}, not ${digest}`,
+    {
+      details: { remedy: 'Use the tags of a step `tag` with the same inputs as the search.' },
+    },
+  );
+}
