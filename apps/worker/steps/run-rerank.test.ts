@@ -46,7 +46,7 @@ async function searched(mode: RerankMode, weights: Record<string, number>, out: 
     }));
     const labels = mode === 'off' ? null : join(given, 'labels.parquet');
     const { rerank: settings, topK, blockRows } = stepSettings.rerank.parse({ weights, rerank: { mode } });
-    await searchModels({ parquet, models: sets, labels, settings, topK, blockRows, threads: 1, solution: null, out });
+    await searchModels({ parquet, models: sets, labels, settings, localMatching: null, topK, blockRows, threads: 1, solution: null, out });
     return await readNeighbours(parquet, join(out, 'neighbours.parquet'));
   } finally {
     await parquet.close();
