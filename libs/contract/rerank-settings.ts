@@ -64,7 +64,10 @@ export const rerankSettings = z.strictObject({
   // Without a mark of its own, null is not in the memo key: it is the same as in recipes of releases without the setting.
   localMatching: localMatchingSettings
     .extend({
-      matcher: result(z.enum(['sift']).default('sift'), 'What finds the points: SIFT. Other matchers are files, for `cairn search`.'),
+      matcher: result(
+        z.enum(['sift'], 'in a run the matcher is sift; `cairn search` takes an ONNX matcher by its path').default('sift'),
+        'What finds the points that two images share: SIFT.',
+      ),
     })
     .nullable()
     .default(null)

@@ -44,19 +44,28 @@ const counts = {
 /** A query that is a picture of the index, warped, and one that is a picture of the collection; features that know nothing of both. */
 const makeQueries = `
 import cv2, numpy as np, pickle
+from PIL import Image
 from pathlib import Path
 folder = Path(sys.argv[1])
-index = sorted(file.stem for file in folder.glob('images/index/*/*/*/*.jpg'))
-readable = [name for name in index if cv2.imread(str(folder / 'images/index' / '/'.join(name[:3]) / f'{name}.jpg')) is not None]
+def is_readable(file):
+    try:
+        Image.open(file).load()
+    except OSError:
+        return False
+    return True
+def named(split):
+    return sorted(file.stem for file in folder.glob(f'images/{split}/*/*/*/*.jpg') if is_readable(file))
+readable = named('index')
+index = [*readable, 'broken']
 original = cv2.imread(str(folder / 'images/index' / '/'.join(readable[-1][:3]) / f'{readable[-1]}.jpg'))
 warp = np.array([[1.3, 0.1, 10], [-0.1, 1.2, 20], [3e-4, 0, 1]])
 (folder / 'images/test/w/a/r').mkdir(parents=True)
 cv2.imwrite(str(folder / 'images/test/w/a/r/warped.jpg'), cv2.warpPerspective(original, warp, (200, 170)))
-queries = sorted(file.stem for file in folder.glob('images/test/*/*/*/*.jpg'))
+queries = named('test')
 random = np.random.default_rng(3)
 for model in ('a', 'b'):
     for kind, names in (('probe', queries), ('index', index)):
-        vectors = random.normal(0, 0.1, (len(names), 8)) + 1
+        vectors = random.normal(0, 0.02, (len(names), 8)) + 1
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         content = {f'{kind}_name_list': np.array(names), f'{kind}_feats': vectors.astype(np.float16)}
         pickle.dump(content, open(folder / f'{kind}-{model}.pkl', 'wb'))
@@ -138,23 +147,19 @@ test('a warped copy comes first, an image that cannot be read is named, and a se
   expect(first.out).toMatch(/Without inliers, because they cannot be read: .*b\/r\/o\/broken\.jpg \(not an image of a known format\)/);
   const { imageIds = [], scores = [] } = (await neighboursOf('first')).get('warped') ?? {};
   expect(imageIds[0]).toBe(ids.original);
-  // Enough inliers that the next is far behind: the features are all alike.
-  expect((scores[0] ?? 0) - (scores[1] ?? 0)).toBeGreaterThan(0.05);
+  // The features are all alike: it is the inliers that put the next far behind.
+  expect((scores[0] ?? 0) - (scores[1] ?? 0)).toBeGreaterThan(0.02);
   const unreadable = [{ side: 'index', path: 'b/r/o/broken.jpg', reason: 'not an image of a known format' }];
   expect(await manifestOf('first')).toMatchObject({
     localMatching: {
       ...{ matcher: { kind: 'sift', sha256: null }, pairs, cachedPairs: 0 },
       settings: { images: 50, weight: 0.15, mostInliers: 90, longSide: 800, ransacPixels: 4, confidence: 0.99, iterations: 1000 },
-      unreadable: expect.arrayContaining(unreadable),
+      ...{ unreadableImages: 1, unreadable },
     },
   });
 
   expect((await search('second', ...args, ...all, '--local-weight', '0.3')).code).toBe(0);
-  const again = z
-    .object({ localMatching: z.object({ cachedPairs: z.number(), unreadableImages: z.number() }) })
-    .parse(await manifestOf('second'));
-  const { cachedPairs, unreadableImages } = again.localMatching;
-  expect(cachedPairs).toBe(pairs - unreadableImages * ids.queries.length);
+  expect(await manifestOf('second')).toMatchObject({ localMatching: { cachedPairs: pairs - ids.queries.length, unreadable } });
 });
 
 test('an ONNX matcher is given by its path, and its digest is recorded', async () => {

@@ -78,6 +78,7 @@ function reportUnmatched(
   for (const image of images) log.warn(image, 'an image cannot be read and has no inliers');
   const named = images.slice(0, maxNamed).map(({ path, reason }) => `${path} (${reason})`);
   const more = count > maxNamed ? [`and ${count - maxNamed} more`] : [];
-  const message = `Local matching: ${count} images cannot be read and have no inliers: ${[...named, ...more].join(', ')}`;
+  const what = count === 1 ? '1 image cannot be read and has' : `${count} images cannot be read and have`;
+  const message = `Local matching: ${what} no inliers: ${[...named, ...more].join(', ')}`;
   reporter.report({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
 }
