@@ -59,12 +59,13 @@ def count_inliers(first: Points, second: Points, settings: MatchingSettings) -> 
     if model is None or not np.isfinite(model).all():
         return 0
     fitting = mask.ravel() != 0
-    return int(fitting.sum()) if _spans_plane(first[fitting]) and _spans_plane(second[fitting]) else 0
+    return int(fitting.sum()) if all(_spans_plane(points[fitting], threshold) for points in (first, second)) else 0
 
 
-def _spans_plane(points: Points) -> bool:
-    """Whether the points do not all lie within one pixel of a line: a homography that maps a picture to a line is degenerate."""
-    if len(points) < 3:
-        return False
+def _spans_plane(points: Points, threshold: float) -> bool:
+    """Whether the points' mean distance (root of the mean square) from every line is above the threshold.
+
+    Otherwise the model is degenerate: any number of points fits one that maps a picture to a line or a point, within the threshold.
+    """
     spread = np.linalg.svd(points.astype(np.float64) - points.mean(axis=0), compute_uv=False)
-    return bool(spread[1] > np.sqrt(len(points)))
+    return bool(spread[1] > threshold * np.sqrt(len(points)))

@@ -76,6 +76,8 @@ def test_inliers_fit_a_homography_in_original_pixels_and_a_degenerate_one_counts
     for degenerate in (on_a_line, one_point):
         assert count_inliers(degenerate, degenerate, SETTINGS) == 0
         assert count_inliers(points, degenerate, SETTINGS) == 0
+        near = (degenerate + random.normal(0, 1, (60, 2))).astype(np.float32)
+        assert count_inliers(points, near, SETTINGS) == count_inliers(near, near, SETTINGS) == 0
 
 
 def value(name, kind, shape):
