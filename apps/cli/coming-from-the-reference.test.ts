@@ -85,7 +85,13 @@ test('every command and option that the page names exists', () => {
 function isSetting(path: string): boolean {
   let schema: unknown = recipe;
   for (const part of path.split('.')) {
-    while (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) schema = schema.unwrap();
+    while (
+      schema instanceof z.ZodDefault ||
+      schema instanceof z.ZodPrefault ||
+      schema instanceof z.ZodOptional ||
+      schema instanceof z.ZodNullable
+    )
+      schema = schema.unwrap();
     if (schema instanceof z.ZodRecord) schema = schema.valueType;
     else if (schema instanceof z.ZodObject && part in schema.shape) schema = schema.shape[part];
     else return false;

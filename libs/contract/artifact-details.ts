@@ -79,6 +79,15 @@ export const neighboursReferences = z.object({
   ofQueries: wholeNumber,
 });
 
+/** Of the pairs of a query and one of its first images that were matched. */
+export const neighboursMatching = z.object({
+  matcher: z.object({ kind: z.enum(['sift', 'onnx']), version: z.string(), sha256: z.string().nullable() }),
+  pairs: wholeNumber,
+  /** Of them, those whose inliers an earlier search had kept. */
+  cachedPairs: wholeNumber,
+  unreadableImages: wholeNumber,
+});
+
 /** `index`: the artifact that was searched, of several models the first one's; `models`: the weight of each. */
 export const neighboursDetails = z.looseObject({
   queries: wholeNumber,
@@ -87,6 +96,7 @@ export const neighboursDetails = z.looseObject({
   models: z.record(z.string(), z.number()).optional(),
   rerank: rerankSettings.optional(),
   references: neighboursReferences.nullish(),
+  localMatching: neighboursMatching.nullish(),
 });
 
 const maps = z.looseObject({

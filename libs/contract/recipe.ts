@@ -89,7 +89,7 @@ const modelPipeline = z
   });
 
 /** The models of the recipe searched together, in one step `rerank`; `evaluate` and `register` at the top are of what it finds. */
-const ensemble = ensembleSearchSettings.extend({
+const ensemble = ensembleSearchSettings.omit({ queryList: true, indexList: true }).extend({
   weights: modelWeights.default({}).describe("Each model's weight in the sum of similarities; of a model that is left out it is 1."),
   whitening: safeName
     .nullable()

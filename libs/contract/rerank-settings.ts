@@ -9,6 +9,26 @@ export type RerankMode = (typeof rerankModes)[number];
 const count = z.number().int().min(1).max(10_000);
 const share = z.number().min(0).max(1);
 
+/** How the first images of a ranking are reordered by the points that they have in common with the query (LOCAL_MATCHING). */
+export const localMatchingSettings = z.strictObject({
+  images: result(z.number().int().min(1).max(1000).default(10), 'The first images of each ranking, which are reordered (SPG_RERANK_NUM).'),
+  weight: result(z.number().min(0).max(1000).default(0.15), 'What is added to a similarity for the most inliers (LOCAL_WEIGHT).'),
+  mostInliers: result(z.number().int().min(1).max(1_000_000).default(90), 'More inliers count as this many (MAX_INLIERS).'),
+  longSide: result(z.number().int().min(64).max(4096).default(800), 'The longer side in pixels to which images are resized.'),
+  keypoints: result(z.number().int().min(8).max(100_000).default(1024), 'The most keypoints that SIFT looks for in an image.'),
+  ratio: result(z.number().min(0).max(1).default(0.8), 'A match of SIFT has at most this share of the distance to the next nearest.'),
+  minScore: result(share.default(0.2), 'The least score of a match of an ONNX matcher.'),
+  ransacPixels: result(
+    z.number().positive().max(1000).default(4),
+    'An inlier is at most this far, in original pixels, from where the homography puts it.',
+  ),
+  confidence: result(z.number().positive().max(0.999999).default(0.99), 'The confidence at which the search for a homography ends.'),
+  iterations: result(z.number().int().min(1).max(1_000_000).default(1000), 'The most samples of that search.'),
+});
+export type LocalMatchingSettings = z.infer<typeof localMatchingSettings>;
+
+export const defaultLocalMatching: LocalMatchingSettings = localMatchingSettings.parse({});
+
 /** The constants of the reference's rerank under our names. The defaults are those of its final submission, but for the mode. */
 export const rerankSettings = z.strictObject({
   mode: result(
@@ -41,6 +61,17 @@ export const rerankSettings = z.strictObject({
   augmentIndex: result(z.number().int().min(0).max(10_000).default(0), 'Neighbours in the index that are added to each index image (DBA).'),
   expandQueriesAlpha: result(z.number().min(0).default(3), "The power of the cosine by which a query's neighbour is weighed."),
   augmentIndexAlpha: result(z.number().min(0).default(3), "The power of the cosine by which an index image's neighbour is weighed."),
+  // Without a mark of its own, null is not in the memo key: it is the same as in recipes of releases without the setting.
+  localMatching: localMatchingSettings
+    .extend({
+      matcher: result(
+        z.enum(['sift'], 'in a run the matcher is sift; `cairn search` takes an ONNX matcher by its path').default('sift'),
+        'What finds the points that two images share: SIFT.',
+      ),
+    })
+    .nullable()
+    .default(null)
+    .describe('At last: reorders the first images by the points that they have in common with the query; null: not.'),
 });
 export type RerankSettings = z.infer<typeof rerankSettings>;
 

@@ -219,6 +219,8 @@ export const ensembleSearchSettings = z.strictObject({
   ),
   rerank: rerankSettings.prefault({}).describe('How similarities are changed before the images are ranked.'),
   references: result(referenceList.default('index_train'), 'The list of the references that vote, with their landmarks and countries.'),
+  queryList: result(listName.optional(), 'With local matching: the list of the queries, whose images are read (default: query).'),
+  indexList: result(listName.optional(), 'With local matching: the list of the index, whose images are read (default: index).'),
   topK: result(z.number().int().min(1).max(10_000).default(100), 'Neighbours per query.'),
   blockRows: operational(z.number().int().min(1).max(10_000_000).default(50_000), 'Rows per matrix product, which bounds the memory.'),
 });

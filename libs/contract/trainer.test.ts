@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { trainerPython } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
+import { localMatchingSettings } from './rerank-settings.ts';
 import { exportSettings, markOf, modelSettings, trainSettings } from './settings.ts';
 import { trainerEvent } from './trainer.ts';
 
@@ -65,7 +66,7 @@ def fields(cls):
     hints = typing.get_type_hints(cls)
     return {camel_case(field.name): described(field, hints[field.name]) for field in dataclasses.fields(cls)}
 
-print(json.dumps([fields(cls) for cls in (config.ModelSettings, config.TrainSettings, config.ExportSettings)]))
+print(json.dumps([fields(cls) for cls in (config.ModelSettings, config.TrainSettings, config.ExportSettings, config.MatchingSettings)]))
 `;
 
 const plain = z.object({
@@ -98,7 +99,9 @@ test('the trainer accepts the settings of the contract, with the same types, cho
   const { from: _from, list: _list, ...train } = fieldsOf(trainSettings);
   // The trainer finds a backbone in its own table or in timm.
   const model = { ...fieldsOf(modelSettings), backbone: { type: 'string' } };
-  expect(await answerOf(settings)).toEqual([model, { ...train, list: { type: 'string' } }, fieldsOf(exportSettings)]);
+  // How images are reordered is decided by the search.
+  const { images: _images, weight: _weight, mostInliers: _mostInliers, ...matching } = fieldsOf(localMatchingSettings);
+  expect(await answerOf(settings)).toEqual([model, { ...train, list: { type: 'string' } }, fieldsOf(exportSettings), matching]);
 });
 
 const operational = `

@@ -1,5 +1,8 @@
 import { z } from 'zod';
+import { neighboursMatching } from './artifact-details.ts';
+import { type ErrorCode, errorTable } from './errors.ts';
 import { sha256Hex } from './names.ts';
+import { localMatchingSettings } from './rerank-settings.ts';
 import { exportSettings, modelSettings, trainSettings } from './settings.ts';
 
 /** A list as the trainer and the extraction read it: a Parquet file and its counts. */
@@ -49,6 +52,55 @@ export const exporterConfig = z.object({
   eventsPath: z.string(),
 });
 export type ExporterConfig = z.infer<typeof exporterConfig>;
+
+/** `python -m cairn_trainer.match_images`: the first line of its input. */
+export const matchingConfig = z.object({
+  settings: localMatchingSettings,
+  /** An ONNX matcher; null for SIFT. */
+  matcherPath: z.string().nullable(),
+  queryRoot: z.string(),
+  indexRoot: z.string(),
+  /** A folder in which inliers are kept for later searches; null for none. */
+  cache: z.string().nullable(),
+  threads: z.number().int(),
+});
+export type MatchingConfig = z.infer<typeof matchingConfig>;
+
+/** An image, relative to its root: a file, or a part of a tar. */
+export const imagePlace = z.object({
+  path: z.string().min(1),
+  tar: z.string().nullable(),
+  offset: z.number().int().nullable(),
+  size: z.number().int().nullable(),
+  /** Its file or tar during `prepare`, null if there was none; with `isRecorded` a file that differs is an error. */
+  fileBytes: z.number().int().nullable(),
+  fileChangedMs: z.number().int().nullable(),
+  isRecorded: z.boolean(),
+});
+export type ImagePlace = z.infer<typeof imagePlace>;
+
+/** The further lines: a query, and the images of the index that it is matched with. */
+export const matchingRequest = z.object({ id: z.number().int(), query: imagePlace, images: z.array(imagePlace) });
+export type MatchingRequest = z.infer<typeof matchingRequest>;
+
+export const unreadableImage = z.object({ side: z.enum(['query', 'index']), path: z.string(), reason: z.string() });
+export type UnreadableImagePlace = z.infer<typeof unreadableImage>;
+
+/** The lines of its output: `ready`, an answer to each request in any order, and where it fails `failed` as the last. */
+export const matchingAnswer = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('ready'), matcher: neighboursMatching.shape.matcher }),
+  z.object({
+    type: z.literal('matched'),
+    id: z.number().int(),
+    /** Of each image. 0 also for a pair with an image that cannot be read. */
+    inliers: z.array(z.number().int().min(0)),
+    /** How many of them an earlier search had kept. */
+    cached: z.number().int().min(0),
+    unreadable: z.array(unreadableImage),
+  }),
+  z.object({ type: z.literal('failed'), code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]), message: z.string() }),
+]);
+export type MatchingAnswer = z.infer<typeof matchingAnswer>;
 
 const at = { time: z.number().describe("Seconds since the epoch, by the trainer's clock.") };
 

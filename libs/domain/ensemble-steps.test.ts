@@ -1,6 +1,6 @@
-import { recipe } from '@cairn/contract';
+import { defaultRerank, recipe, resultSettings } from '@cairn/contract';
 import { describe, expect, it } from 'vitest';
-import { expandRecipe, rulesOf, type StepPlan } from './index.ts';
+import { expandRecipe, memoParts, rulesOf, type StepPlan } from './index.ts';
 
 const stage = { from: 'init', list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
 const extract = { index: { list: 'index', shards: 3 }, query: { list: 'query' } };
@@ -81,6 +81,28 @@ describe('an ensemble', () => {
     ]);
   });
 
+  it('matches images on a pool, by the lists that the models extract, and only when it is asked to', () => {
+    const rerank = { localMatching: { weight: 0.2 } };
+    const matched = expand({ ensemble: { rerank }, evaluate: null }).at(-1);
+    const alone = expand({ evaluate: null }).at(-1);
+    if (matched?.kind !== 'rerank' || alone?.kind !== 'rerank') throw new Error('the last step is the search');
+    expect(matched.settings).toMatchObject({
+      queryList: 'query',
+      indexList: 'index',
+      rerank: { localMatching: { images: 10, weight: 0.2 } },
+    });
+    expect(matched.needs).toEqual([{ role: 'lists', step: 'prepare' }, ...alone.needs]);
+    expect([rulesOf(matched).pool, rulesOf(alone).pool]).toEqual(['gpu', 'tasks']);
+    expect(rulesOf(matched).reads('lists')).toEqual({ lists: ['query', 'index'] });
+    const both = { ...matched, settings: { ...matched.settings, rerank: { ...matched.settings.rerank, mode: 'after_merge' as const } } };
+    expect(rulesOf(both).reads('lists')).toEqual({ lists: ['index_train', 'query', 'index'] });
+    // Without it nothing of it is in the memo key: results of earlier releases are reused.
+    const inputs = Object.fromEntries(matched.needs.map(({ role }) => [role, { digest: role, details: {} }]));
+    const keys = [matched, alone].map((step) => Object.keys((memoParts(step, inputs, '').parts?.settings.rerank ?? {}) as object));
+    expect(keys).toEqual([[...Object.keys(defaultRerank)], Object.keys(defaultRerank).filter((name) => name !== 'localMatching')]);
+    expect(resultSettings(alone)).not.toHaveProperty('queryList');
+  });
+
   it('searches and evaluates each model too where that is asked for', () => {
     const names = expand({ ensemble: { eachModel: true } }).map(({ name }) => name);
     expect(names.filter((name) => /search|rerank|evaluate/.test(name))).toEqual([
@@ -110,6 +132,19 @@ describe('an ensemble', () => {
     [{ ensemble: { ...votes, references: 'full' } }, 'models.A.extract.references.list is "full", but prepare.lists makes only'],
     [{ ensemble: { whitening: 'more' } }, 'ensemble.whitening is "more", but the recipe has no models.A.extract.more'],
     [{ ensemble: { rerank: { whitenTo: 64 } } }, 'the step rerank (rerank) needs an input whitening.A'],
+    [
+      {
+        evaluate: null,
+        ensemble: { rerank: { localMatching: {} } },
+        models: { A: trained, B: { ...imported, extract: { ...extract, query: { list: 'clean' } } } },
+      },
+      'ensemble.rerank.localMatching reads the images of one list, but models.NAME.extract.query.list is query, clean',
+    ],
+    [
+      { ensemble: { rerank: { localMatching: { matcher: 'matcher.onnx' } } } },
+      'in a run the matcher is sift; `cairn search` takes an ONNX matcher by its path',
+    ],
+    [{ ensemble: { rerank: { localMatching: { confidence: 1 } } } }, 'Too big'],
     [{ ensemble: { rerank: { votes: 31 } } }, '31 votes cannot come from the 30 nearest references'],
   ])('refuses %j', (parts, message) => {
     expect(() => expand(parts)).toThrow(message);
@@ -138,6 +173,11 @@ describe('a step rerank of a graph', () => {
       'a step of the kind rerank takes query.a, index.a, whitening.a',
     ],
     [{ weights: { a: 1 }, inputs: features('a'), rerank: { mode: 'after_merge' } }, 'needs an input lists'],
+    [{ weights: { a: 1 }, inputs: features('a'), rerank: { localMatching: {} } }, 'needs an input lists'],
+    [
+      { weights: { a: 1 }, inputs: { ...features('a'), lists: 'prepare' }, rerank: { localMatching: {} }, indexList: 'index_expand' },
+      'the step together reads the list "index_expand", but prepare makes only',
+    ],
     [{ weights: { a: 1 }, inputs: { ...features('a'), lists: 'prepare' }, rerank: { mode: 'after_merge' } }, 'needs an input references.a'],
     [
       {

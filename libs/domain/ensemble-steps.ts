@@ -1,4 +1,13 @@
-import { CairnError, type Ensemble, needsReferences, ownValue, type Pipeline, type Recipe, settingPathText } from '@cairn/contract';
+import {
+  CairnError,
+  type Ensemble,
+  type ListName,
+  needsReferences,
+  ownValue,
+  type Pipeline,
+  type Recipe,
+  settingPathText,
+} from '@cairn/contract';
 import type { StepInputs, StepNeed, StepPlan } from './step-plan.ts';
 
 /** A model of an ensemble, with what is registered of it. */
@@ -28,10 +37,13 @@ export function memberOf({ evaluate }: Recipe, ensemble: Ensemble, name: string,
 }
 
 /** The search of all models together, its evaluation, and the registration of the ensemble with the lineage of each model. */
-export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble, members: readonly Member[]): StepPlan[] {
+export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: readonly Member[]): StepPlan[] {
+  const { evaluate, register } = recipe;
   const { weights, whitening, tags, eachModel: _, ...settings } = ensemble;
   const names = members.map(({ name }) => name);
   const votes = needsReferences(settings.rerank);
+  const matched =
+    settings.rerank.localMatching === null ? null : { queryList: listOf(recipe, 'query'), indexList: listOf(recipe, 'index') };
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
   const features = (name: string, role: string, extraction: string): StepNeed => ({
     role: `${role}.${name}`,
@@ -50,9 +62,9 @@ export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble
     {
       name: 'rerank',
       kind: 'rerank',
-      settings: { ...settings, weights: Object.fromEntries(names.map((name) => [name, ownValue(weights, name) ?? 1])) },
+      settings: { ...settings, ...matched, weights: Object.fromEntries(names.map((name) => [name, ownValue(weights, name) ?? 1])) },
       needs: [
-        ...(votes ? [lists] : []),
+        ...(votes || matched !== null ? [lists] : []),
         ...names.flatMap((name) => [features(name, 'query', 'query'), features(name, 'index', 'index')]),
         ...references,
         ...(tagFleet === null ? [] : names.map((name) => ({ role: `tags.${name}`, step: tagStepOf(name) }))),
@@ -82,3 +94,14 @@ export function ensembleSteps({ evaluate, register }: Recipe, ensemble: Ensemble
 }
 
 const tagStepOf = (model: string): string => `${model}-tag_index`;
+
+/** The list that all models extract: its images are matched. */
+function listOf({ models }: Recipe, extraction: 'query' | 'index'): ListName {
+  const lists = new Set(Object.values(models).flatMap(({ extract }) => ownValue(extract, extraction)?.list ?? []));
+  const [list] = lists;
+  if (list !== undefined && lists.size === 1) return list;
+  throw new CairnError(
+    'invalid_setting',
+    `ensemble.rerank.localMatching reads the images of one list, but models.NAME.extract.${extraction}.list is ${[...lists].join(', ')}`,
+  );
+}

@@ -31,6 +31,8 @@ export type Fleet<K extends StepKind> = {
   allowedRejects: (settings: StepSettings[K]) => number;
 };
 
+type PoolKind = 'tasks' | 'gpu';
+
 /** All that the control plane knows of a kind of step. */
 export type StepKindRules<K extends StepKind> = {
   makes: ArtifactKind;
@@ -38,8 +40,8 @@ export type StepKindRules<K extends StepKind> = {
   folder: string;
   /** False where each run makes a result of its own. */
   reusable: boolean;
-  /** `tasks`: beside the control plane; `gpu`: on a pool. */
-  pool: 'tasks' | 'gpu';
+  /** `tasks`: beside the control plane; `gpu`: on a pool. A function where it depends on the settings. */
+  pool: PoolKind | ((settings: StepSettings[K]) => PoolKind);
   /** Slots (GPUs) of one attempt. */
   slots: (settings: StepSettings[K]) => number;
   /** Whether the digest of the whole dataset is of the key. What reads lists depends on these and the images that they name instead. */
@@ -172,11 +174,16 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     makes: 'neighbours',
     folder: 'neighbours',
     reusable: true,
-    pool: 'tasks',
+    // Images are matched by Python, which only the image of pools has.
+    pool: ({ rerank }) => (rerank.localMatching === null ? 'tasks' : 'gpu'),
     slots: one,
     readsDataset: false,
-    inputs: ({ weights, rerank, references }) => ({
-      ...(needsReferences(rerank) && { lists: input(['lists'], { lists: [references] }) }),
+    inputs: ({ weights, rerank, references, queryList = 'query', indexList = 'index' }) => ({
+      ...((needsReferences(rerank) || rerank.localMatching !== null) && {
+        lists: input(['lists'], {
+          lists: [...(needsReferences(rerank) ? [references] : []), ...(rerank.localMatching === null ? [] : [queryList, indexList])],
+        }),
+      }),
       ...ofEach(Object.keys(weights), {
         query: input(['features']),
         index: input(['features']),
@@ -228,6 +235,7 @@ export function rulesOf<K extends StepKind>({ kind, settings }: { kind: K; setti
     ...rules,
     inputs,
     version: stepVersions[kind],
+    pool: typeof rules.pool === 'function' ? rules.pool(settings) : rules.pool,
     slots: rules.slots(settings),
     /** The size of a fleet, else 1. */
     maxAttempts: fleet === null ? 1 : fleet.workers(settings),

@@ -21,6 +21,7 @@ export * from './onnx/open-model.ts';
 export * from './parquet/open-parquet.ts';
 export * from './parquet/table.ts';
 export * from './rerank/category-boost.ts';
+export * from './rerank/local-matching.ts';
 export * from './rerank/model-vectors.ts';
 export * from './rerank/open-models.ts';
 export * from './rerank/placed-features.ts';

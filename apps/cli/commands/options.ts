@@ -18,6 +18,16 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+/** Parses an option that is a number above 0 and at most `most`. */
+export function numberUpTo(most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === '' || !(value > 0 && value <= most))
+      throw new InvalidArgumentError(`It must be a number above 0, at most ${most}.`);
+    return value;
+  };
+}
+
 /** Collects an option that may be given several times. */
 export function collect(value: string, before: string[] = []): string[] {
   return [...before, value];

@@ -8,12 +8,14 @@ import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/progress-line.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatCount, formatDuration, plural } from '../output/units.ts';
+import { addLocalMatching, type LocalMatchingOptions, localMatchingOf, matchingLines } from './local-matching.ts';
 import { modelsOf, type NamedFolders } from './named-folders.ts';
 import { collect, positiveNumber, share, wholeNumber } from './options.ts';
 import { scoreLines, solutionFile } from './scores.ts';
 
 type SearchOptions = NamedFolders &
-  Omit<RerankSettings, 'mode' | 'boostKReciprocal' | 'whitenTo'> & {
+  LocalMatchingOptions &
+  Omit<RerankSettings, 'mode' | 'boostKReciprocal' | 'whitenTo' | 'localMatching'> & {
     whitenTo?: number;
     labels?: string;
     rerank: RerankMode;
@@ -27,7 +29,7 @@ type SearchOptions = NamedFolders &
   };
 
 export function addSearch({ program, action }: Registrar): void {
-  program
+  const command = program
     .command('search')
     .description('searches the feature sets of one model or several, and reranks like the reference, without the service')
     .requiredOption(
@@ -77,7 +79,9 @@ export function addSearch({ program, action }: Registrar): void {
       wholeNumber(0, 10_000),
       defaultRerank.augmentIndex,
     )
-    .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, defaultRerank.augmentIndexAlpha)
+    .option('--augment-index-alpha <number>', 'the power of the cosine that weighs them', positiveNumber, defaultRerank.augmentIndexAlpha);
+  addLocalMatching(command);
+  command
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
     .option('--block-rows <count>', 'rows to compare at a time, which limits the memory', wholeNumber(1, 10_000_000), 50_000)
@@ -95,6 +99,7 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
   await refuseTaken(out, 'the result of the search');
   const settings = settingsOf(options);
   const { models, labels } = await foldersOf(session, options, settings);
+  const localMatching = await localMatchingOf(session, options);
   const solution = options.solution === undefined ? null : await solutionFile(options.solution);
   const began = performance.now();
   const parquet = await openParquet();
@@ -105,7 +110,7 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
       out,
       async (making) => {
         const made = join(making, 'search');
-        const given = { parquet, models, labels, settings, topK, blockRows, threads, device, solution };
+        const given = { parquet, models, labels, settings, localMatching, topK, blockRows, threads, device, solution };
         const searched = await searchModels({ ...given, out: made, scratch: making, signal, onProgress: progress.show });
         await rename(made, out);
         return searched;
@@ -125,6 +130,7 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
         ui.line(ui.style.warn(`${known}: their labels reveal the answer, which inflates a score.`));
       }
     }
+    for (const line of matchingLines(manifest.localMatching)) ui.line(line);
     if (scores !== null) for (const line of scoreLines(scores.metrics)) ui.line(line);
     if (scores !== null && scores.unknownQueries > 0)
       ui.line(`Not scored: ${plural(scores.unknownQueries, 'query', 'queries')} missing in the solution.`);
@@ -141,7 +147,8 @@ function settingsOf(options: SearchOptions): RerankSettings {
   const ofVotes = { votes, alpha, beta, voteNeighbours, voteLambda };
   const ofExpansion = { expandQueries, expandQueriesAlpha, augmentIndex, augmentIndexAlpha };
   const whitenTo = options.whitenTo ?? null;
-  return { mode, boostKReciprocal: options.boostKReciprocal === true, ...ofVotes, k1, k2, lambda, whitenTo, ...ofExpansion };
+  const boostKReciprocal = options.boostKReciprocal === true;
+  return { mode, boostKReciprocal, ...ofVotes, k1, k2, lambda, whitenTo, ...ofExpansion, localMatching: null };
 }
 
 /** The folders that are needed: references that are not used are not read. */

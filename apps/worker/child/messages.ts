@@ -1,4 +1,13 @@
-import { CairnError, type ErrorCode, errorTable, neighboursReferences, preprocessing, rerankSettings } from '@cairn/contract';
+import {
+  CairnError,
+  type ErrorCode,
+  errorTable,
+  neighboursMatching,
+  neighboursReferences,
+  preprocessing,
+  rerankSettings,
+  unreadableImage,
+} from '@cairn/contract';
 import { z } from 'zod';
 
 /** What tags are of: the digests of the feature sets and of the list. */
@@ -69,6 +78,17 @@ export const childJob = z.discriminatedUnion('kind', [
     /** The list of the references; null where none vote. */
     labels: z.string().nullable(),
     settings: rerankSettings,
+    /** What is needed to match images; null where none are. */
+    matching: z
+      .object({
+        imageRoot: z.string(),
+        queryList: z.string(),
+        indexList: z.string(),
+        /** The interpreter with the packages of docker/trainer, and the environment of its process. */
+        python: z.string(),
+        env: z.record(z.string(), z.string()),
+      })
+      .nullable(),
     topK: z.number().int(),
     blockRows: z.number().int(),
     threads: z.number().int(),
@@ -99,7 +119,13 @@ export const searchAnswer = z.object({
   seconds: z.object({ read: z.number(), search: z.number(), write: z.number() }),
 });
 
-export const rerankAnswer = z.object({ queries: z.number().int(), references: neighboursReferences.nullable() });
+export const rerankAnswer = z.object({
+  queries: z.number().int(),
+  references: neighboursReferences.nullable(),
+  localMatching: neighboursMatching.nullable(),
+  /** The images that could not be matched, or the first thousand. */
+  unreadable: z.array(unreadableImage),
+});
 
 /** Images or rows done, and the total of the job or of its part `what`. */
 export const childProgress = z.object({ what: z.string().optional(), done: z.number(), total: z.number() });

@@ -1,10 +1,12 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type InputArtifact, type RerankMode, stepSettings } from '@cairn/contract';
-import { openParquet, readNeighbours, searchModels } from '@cairn/retrieval';
+import { type LocalMatching, openParquet, placeAt, readFeatures, readNeighbours, searchModels } from '@cairn/retrieval';
 import type { ObjectStore } from '@cairn/storage';
+import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
+import { pngOf } from '../testing/images.ts';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { runRerank } from './run-rerank.ts';
@@ -36,7 +38,7 @@ async function inputsIn(store: ObjectStore, roles: readonly string[]): Promise<R
 }
 
 /** What `cairn search` makes of the same feature sets. */
-async function searched(mode: RerankMode, weights: Record<string, number>, out: string) {
+async function searched(mode: RerankMode, weights: Record<string, number>, out: string, localMatching: LocalMatching | null = null) {
   const parquet = await openParquet();
   try {
     const folder = (set: string, role: string): string => join(given, 'sets', set, role);
@@ -46,7 +48,7 @@ async function searched(mode: RerankMode, weights: Record<string, number>, out: 
     }));
     const labels = mode === 'off' ? null : join(given, 'labels.parquet');
     const { rerank: settings, topK, blockRows } = stepSettings.rerank.parse({ weights, rerank: { mode } });
-    await searchModels({ parquet, models: sets, labels, settings, topK, blockRows, threads: 1, solution: null, out });
+    await searchModels({ parquet, models: sets, labels, settings, localMatching, topK, blockRows, threads: 1, solution: null, out });
     return await readNeighbours(parquet, join(out, 'neighbours.parquet'));
   } finally {
     await parquet.close();
@@ -78,6 +80,65 @@ test.each([
   const parquet = await openParquet();
   const made = await readNeighbours(parquet, local).finally(() => parquet.close());
   expect(made).toEqual(await searched(mode, settings.weights, join(folder, 'searched')));
+});
+
+/** Pictures of the queries and index images, of which every seventh is the same, and the lists that name them. */
+async function makePictures(folder: string): Promise<Record<string, Buffer>> {
+  const parquet = await openParquet();
+  const lists: Record<string, Buffer> = {};
+  try {
+    for (const [list, split] of [
+      ['query', 'test'],
+      ['index', 'index'],
+    ] as const) {
+      const { ids } = await readFeatures(join(given, 'sets/M0', list), parquet);
+      mkdirSync(join(folder, 'images', split), { recursive: true });
+      for (const [at, id] of [...ids].entries()) writeFileSync(join(folder, 'images', split, `${id}.png`), pngOf(at % 7, 64));
+      const path = join(folder, `${list}.parquet`);
+      const rows = [...ids].map((id) => [id, `${split}/${id}.png`]);
+      await parquet.write({ path, columns: { image_id: 'text', path: 'text' }, rows });
+      lists[`lists/${list}.parquet`] = readFileSync(path);
+    }
+    return lists;
+  } finally {
+    await parquet.close();
+  }
+}
+
+test('a rerank with local matching reads the images of the lists, and reorders as `cairn search` does', async () => {
+  const { context, store, folder, plane, reporter } = await openAttempt(specOf('rerank'), { python: trainerPython() });
+  const lists = await stored(store, 'lists', 'lists/art_1/', await makePictures(folder));
+  const weights = { M0: 1, M1: 0.7, M2: 0.3 };
+  const settings = stepSettings.rerank.parse({ weights, rerank: { localMatching: { images: 3, longSide: 128 } } });
+  const root = join(folder, 'images');
+  const before = await searched('off', weights, join(folder, 'before'));
+  const found = [...before.neighbours.values()][0]?.imageIds ?? [];
+  writeFileSync(join(root, 'index', `${found[0]}.png`), 'not a picture');
+  const spec = { ...context.spec, settings, inputs: { ...(await inputsIn(store, ['query', 'index'])), lists } };
+  const done = await runRerank({ ...context, spec: { ...spec, source: { ...spec.source, root } } });
+  expect(done).toMatchObject({
+    outcome: 'succeeded',
+    details: { localMatching: { matcher: { kind: 'sift' }, pairs: 60, cachedPairs: 0, unreadableImages: 1 } },
+  });
+  await reporter.end();
+  expect(plane.items('progress').at(-1)).toMatchObject({ message: 'matching images: 20 of 20' });
+  const reason = `Local matching: 1 image cannot be read and has no inliers: index/${found[0]}.png (not an image of a known format)`;
+  expect(plane.items('note')).toMatchObject([{ level: 'warning', message: reason }]);
+
+  const local = join(folder, 'made.parquet');
+  await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
+  const parquet = await openParquet();
+  const made = await readNeighbours(parquet, local).finally(() => parquet.close());
+  const imagesIn = (split: string) => ({
+    root: join(root, split),
+    placesOf: async (ids: ReadonlySet<string>) => new Map([...ids].map((id) => [id, placeAt(`${id}.png`)])),
+  });
+  const { localMatching } = settings.rerank;
+  if (localMatching === null) throw new Error('it is on');
+  const matching = { settings: localMatching, matcherPath: null, cache: null, python: trainerPython(), env: context.env };
+  const sides = { queries: imagesIn('test'), index: imagesIn('index') };
+  expect(made).toEqual(await searched('off', weights, join(folder, 'searched'), { ...matching, ...sides }));
+  expect(made.neighbours).not.toEqual(before.neighbours);
 });
 
 test('a rerank that is stopped ends at once', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type ArtifactDetails, needsReferences } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
-import { fetchArtifact, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { fetchArtifact, fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
 import { rerankAnswer } from '../child/messages.ts';
 import { startChild } from '../child/start-child.ts';
 import { fetchLabels } from './run-tag.ts';
@@ -12,7 +12,7 @@ import { fetchLabels } from './run-tag.ts';
 /** One attempt at a search of several models together, reranked as `cairn search` does it. */
 export const runRerank: Runner<'rerank'> = async (context) => {
   const { spec, workDir, stop, reporter } = context;
-  const { weights, rerank, references: list, topK, blockRows } = spec.settings;
+  const { weights, rerank, references: list, queryList = 'query', indexList = 'index', topK, blockRows } = spec.settings;
   const [out, scratch] = [join(workDir, 'rerank'), join(workDir, 'scratch')];
   for (const folder of [out, scratch]) mkdirSync(folder, { recursive: true });
   const votes = needsReferences(rerank);
@@ -38,10 +38,21 @@ export const runRerank: Runner<'rerank'> = async (context) => {
       whitening: spec.inputs[`whitening.${name}`] === undefined ? null : await fetch(`whitening.${name}`),
     });
   }
+  const listPath = async (name: string) => (await fetchFile(context, inputOf(spec, 'lists'), `lists/${name}.parquet`)).path;
+  const matching =
+    rerank.localMatching === null
+      ? null
+      : {
+          imageRoot: spec.source.root,
+          queryList: await listPath(queryList),
+          indexList: await listPath(indexList),
+          python: context.python,
+          env: { ...context.env },
+        };
   const threads = availableParallelism();
   const child = startChild(context);
   try {
-    const job = { kind: 'rerank', models, labels, settings: rerank, topK, blockRows, threads, out, scratch } as const;
+    const job = { kind: 'rerank', models, labels, settings: rerank, matching, topK, blockRows, threads, out, scratch } as const;
     const answer = child.ask(job, rerankAnswer, ({ what, done, total }) => {
       reporter.progress({
         done,
@@ -52,12 +63,30 @@ export const runRerank: Runner<'rerank'> = async (context) => {
         message: `${what ?? 'searching'}: ${done} of ${total}`,
       });
     });
-    const { queries, references } = await untilAborted(answer, stop.asked);
+    const { queries, references, localMatching, unreadable } = await untilAborted(answer, stop.asked);
+    if (localMatching !== null && localMatching.unreadableImages > 0) reportUnmatched(context, localMatching.unreadableImages, unreadable);
     const file = await uploadFile(context, 'neighbours.parquet', { file: join(out, 'neighbours.parquet') }, { signal: stop.asked });
     const index = inputOf(spec, `index.${models[0]?.name}`).id;
-    const details: ArtifactDetails['neighbours'] = { queries, index, topK, models: weights, rerank, references };
+    const details: ArtifactDetails['neighbours'] = { queries, index, topK, models: weights, rerank, references, localMatching };
     return { outcome: 'succeeded', files: [file], details };
   } finally {
     await child.kill();
   }
 };
+
+/** How many images a note of the run's history names. */
+const maxNamed = 10;
+
+/** Names the images without inliers because they cannot be read: in the log, the first ones in the run's history. */
+function reportUnmatched(
+  { reporter, log }: Pick<AttemptContext, 'reporter' | 'log'>,
+  count: number,
+  images: z.infer<typeof rerankAnswer>['unreadable'],
+): void {
+  for (const image of images) log.warn(image, 'an image cannot be read and has no inliers');
+  const named = images.slice(0, maxNamed).map(({ path, reason }) => `${path} (${reason})`);
+  const more = count > maxNamed ? [`and ${count - maxNamed} more`] : [];
+  const what = count === 1 ? '1 image cannot be read and has' : `${count} images cannot be read and have`;
+  const message = `Local matching: ${what} no inliers: ${[...named, ...more].join(', ')}`;
+  reporter.report({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
+}

@@ -32,6 +32,8 @@ const entries = {
   rerank: [
     'apps/worker/steps/run-rerank.ts',
     'apps/worker/steps/rerank-job.ts',
+    'docker/trainer/cairn_trainer/match_images.py',
+    'docker/trainer/requirements.txt',
     'libs/retrieval/onnx/make_graphs.py',
     'libs/retrieval/package.json',
   ],

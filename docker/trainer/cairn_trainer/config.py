@@ -1,4 +1,4 @@
-"""The configuration of one stage and of one export, read from the JSON that the agent writes.
+"""The configuration of one stage, one export or one local matching, read from the JSON that the agent writes.
 
 The JSON is camelCase; this module converts it to snake_case dataclasses. Unknown keys are ignored, so that a newer agent can
     run an older trainer. All errors are reported, not only the first.
@@ -195,6 +195,53 @@ class ExporterConfig:
     events_path: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class MatchingSettings:
+    """How the same points of two images are found and counted."""
+
+    long_side: int = _number(800, least=64, most=4096)
+    keypoints: int = _number(1024, least=8, most=100_000)
+    ratio: float = _number(0.8, least=0, most=1)
+    min_score: float = _number(0.2, least=0, most=1)
+    ransac_pixels: float = _number(4.0, above=0, most=1000)
+    confidence: float = _number(0.99, above=0, most=0.999999)
+    iterations: int = _number(1000, least=1, most=1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingConfig:
+    """One local matching. Without a `matcher_path` the matcher is SIFT, without a `cache` nothing is kept."""
+
+    settings: MatchingSettings
+    matcher_path: str | None = None
+    query_root: str
+    index_root: str
+    cache: str | None = None
+    threads: int = _number(least=1, most=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePlace:
+    """An image relative to its root: a file, or a part of a tar, with its file or tar as recorded in the list."""
+
+    path: str
+    tar: str | None = None
+    offset: int | None = _number(None, least=0)
+    size: int | None = _number(None, least=0)
+    file_bytes: int | None = None
+    file_changed_ms: int | None = None
+    is_recorded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingRequest:
+    """An image of the queries to be matched with some of the index."""
+
+    id: int
+    query: ImagePlace
+    images: list[ImagePlace]
+
+
 def read_trainer_config(path: Path) -> TrainerConfig:
     """The stage's configuration.
 
@@ -264,6 +311,22 @@ def _read(cls: type[T], path: Path) -> T:
     return config
 
 
+def parse_json(cls: type[T], text: str | bytes, what: str) -> T:
+    """A message as a dataclass of this module; `what` names it in errors.
+
+    Raises:
+        TrainerError: `invalid_configuration` with all errors.
+    """
+    faults: list[str] = []
+    try:
+        parsed = _parse(cls, json.loads(text), '', faults)
+    except ValueError as error:
+        raise TrainerError('invalid_configuration', f'{what} cannot be read as JSON: {error}.') from error
+    if faults or parsed is None:
+        raise TrainerError('invalid_configuration', f'{what}: ' + '; '.join(faults) + '.')
+    return parsed
+
+
 def _parse(cls: type[T], raw: Any, where: str, faults: list[str]) -> T | None:
     """Parses a JSON object into a dataclass; returns None and appends the errors to `faults` if it is invalid."""
     if not isinstance(raw, dict):
@@ -290,6 +353,12 @@ def _value(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], fau
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if dataclasses.is_dataclass(hint):
         return _parse(hint, raw, name, faults)  # type: ignore[type-var, arg-type]
+    if origin is list:
+        if not isinstance(raw, list):
+            faults.append(f'{name} must be an array')
+            return raw
+        (item,) = typing.get_args(hint)
+        return [_value(item, one, f'{name}[{at}]', limits, faults) for at, one in enumerate(raw)]
     if origin is Literal:
         allowed = typing.get_args(hint)
         if raw not in allowed:

@@ -33,7 +33,7 @@ test('the manifest has the searched sets, and how many references reveal the ans
   const out = join(folder, 'out');
 
   const settings = { ...defaultRerank, mode: 'before_merge' as const };
-  const given = { parquet, models: [model], labels, settings, topK: 20, blockRows: 10, threads: 1, solution, out };
+  const given = { parquet, models: [model], labels, settings, localMatching: null, topK: 20, blockRows: 10, threads: 1, solution, out };
   const { manifest, scores } = await searchModels(given);
   expect(manifest).toMatchObject({
     gallery: { rows: 35 },

@@ -11,7 +11,9 @@ import { readSolution } from '../scores/read-csv.ts';
 import { type ScoreMetrics, scorePredictions } from '../scores/score-predictions.ts';
 import { metricsName, perQueryName, writeScores } from '../scores/scores-file.ts';
 import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
+import { type LocalMatching, type MatchingSummary, matchNeighbours, openMatching } from './local-matching.ts';
 import type { SearchProgress } from './model-vectors.ts';
+import type { ImageMatcher } from './open-image-matcher.ts';
 import { type ModelFolders, openModels } from './open-models.ts';
 import type { Origin } from './read-origin.ts';
 import { rerankSearch } from './rerank-search.ts';
@@ -21,6 +23,8 @@ export type SearchModelsOptions = {
   models: readonly ModelFolders[];
   labels: string | null;
   settings: RerankSettings;
+  /** What is needed for `settings.localMatching`; null: nothing is matched. */
+  localMatching: LocalMatching | null;
   topK: number;
   blockRows: number;
   threads: number;
@@ -42,7 +46,8 @@ export type SearchManifest = {
   /** The list with the labels of the references. */
   labels: { path: string; sha256: string } | null;
   solution: { path: string; sha256: string } | null;
-  settings: RerankSettings;
+  settings: Omit<RerankSettings, 'localMatching'>;
+  localMatching: MatchingSummary | null;
   topK: number;
   /** As of `neighbours.parquet`; of the queries and the references likewise, by their ids. */
   gallery: Gallery;
@@ -59,16 +64,33 @@ export type SearchedModels = {
 };
 
 /**
- * Searches the feature sets of one model or several ({@link rerankSearch}) and writes `submission.csv`, `neighbours.parquet`, with a solution
- * `metrics.json` and `per_query.parquet`, and `manifest.json`. Throws as {@link openModels}, {@link rerankSearch} and {@link readSolution}.
+ * Searches the feature sets of one model or several ({@link rerankSearch}), reorders ({@link matchNeighbours}) and writes `submission.csv`, `neighbours.parquet`, with a solution
+ * `metrics.json` and `per_query.parquet`, and `manifest.json`. Throws as {@link openModels}, {@link rerankSearch}, {@link openMatching} and {@link readSolution}.
  */
 export async function searchModels(options: SearchModelsOptions): Promise<SearchedModels> {
-  const { parquet, settings, topK, out, signal } = options;
+  if (options.localMatching === null) return searchAndWrite(options, null);
+  // Before the search, which may take hours.
+  const matcher = await openMatching(options.localMatching, options);
+  try {
+    return await searchAndWrite(options, { matcher, matching: options.localMatching });
+  } finally {
+    await matcher.close();
+  }
+}
+
+async function searchAndWrite(
+  options: SearchModelsOptions,
+  local: { matcher: ImageMatcher; matching: LocalMatching } | null,
+): Promise<SearchedModels> {
+  const { parquet, topK, out, signal, onProgress } = options;
+  const { localMatching: _, ...settings } = options.settings;
   // Before the search, which may take hours.
   const groundTruth = options.solution === null ? null : await readSolution(options.solution);
   const opened = await openModels(options);
   const { queryIds, indexIds, referenceIds, categories, labelsWithoutFeatures, origins } = opened;
-  const found = await rerankSearch({ ...options, models: opened.models, categories });
+  const ranked = await rerankSearch({ ...options, models: opened.models, categories });
+  const matched = local === null ? null : await matchNeighbours({ ...local, neighbours: ranked, queryIds, indexIds, onProgress });
+  const found = matched?.neighbours ?? ranked;
 
   const neighbours = new Map<string, RankedImages>();
   for (const [query, queryId] of queryIds.entries()) {
@@ -101,6 +123,7 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
     labels: await fileOf(options.labels, signal),
     solution: await fileOf(options.solution, signal),
     settings,
+    localMatching: matched?.summary ?? null,
     topK,
     gallery,
     queries: galleryOf(queryIds),
