@@ -150,6 +150,7 @@ export function furtherLines(run: RunView, options: { home: string; isKept: bool
     [`npx cairn ${home} show ${run.name}`, 'the run, its steps and artifacts'],
     [`npx cairn ${home} logs ${run.name} ${run.stepViews.find(({ kind }) => kind === 'train')?.name ?? 'export'}`, 'the log of a step'],
     [`npx cairn ${home} models`, 'the registered models'],
+    ...compareCommand(run, home),
   ];
   return [
     '',
@@ -160,4 +161,11 @@ export function furtherLines(run: RunView, options: { home: string; isKept: bool
       { indent: '  ' },
     ),
   ];
+}
+
+/** How to compare the last two evaluations of a run with several. */
+function compareCommand({ name, stepViews }: RunView, home: string): string[][] {
+  const [first, second] = stepViews.filter(({ kind }) => kind === 'evaluate').slice(-2);
+  if (first === undefined || second === undefined) return [];
+  return [[`npx cairn ${home} compare ${name}/${first.name} ${name}/${second.name}`, 'the queries that changed most']];
 }
