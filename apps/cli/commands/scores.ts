@@ -22,7 +22,13 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
   const out = options.out === undefined ? null : resolve(options.out);
   if (out !== null) await refuseTaken(out, 'the scores');
   const groundTruth = await readSolution(await solutionFile(options.solution));
-  const { metrics, perQuery } = await scorePredictions(await readSubmission(resolve(options.submission)), groundTruth, signal);
+  const file = resolve(options.submission);
+  const submission = await readSubmission(file);
+  refuseUnknown(
+    file,
+    [...submission.keys()].filter((queryId) => !groundTruth.has(queryId)),
+  );
+  const { metrics, perQuery } = await scorePredictions(submission, groundTruth, signal);
   if (out !== null) {
     const parquet = await openParquet();
     const write = async (making: string): Promise<void> => {
@@ -37,8 +43,22 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
   }
   ui.json(metrics);
   for (const line of scoreLines(metrics)) ui.line(line);
+  const missing = perQuery.filter(({ queryId }) => !submission.has(queryId)).map(({ queryId }) => queryId);
+  if (missing.length > 0) ui.line(ui.style.warn(`Missing in the submission: ${examplesOf(missing)}`));
   if (out !== null) ui.line(ui.style.dim(out));
   return undefined;
+}
+
+function refuseUnknown(file: string, unknown: readonly string[]): void {
+  if (unknown.length === 0) return;
+  const what = `${plural(unknown.length, 'query', 'queries')} of ${file} ${unknown.length === 1 ? 'is' : 'are'} not in the solution: ${examplesOf(unknown)}`;
+  throw new CairnError('bad_row', what, {
+    details: { remedy: 'Pass the solution of the same queries (--solution), or remove the rows of other queries.' },
+  });
+}
+
+function examplesOf(ids: readonly string[]): string {
+  return `${ids.slice(0, 3).join(', ')}${ids.length > 3 ? ', ...' : ''}`;
 }
 
 /** The solution's file, which may be given by its folder: flat as downloaded, or with test/. */
