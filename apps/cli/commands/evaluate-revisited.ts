@@ -7,7 +7,7 @@ import type { Session } from '../cli.ts';
 import { runPython } from '../imports/run-python.ts';
 import { createProgressLine } from '../output/progress-line.ts';
 import { tableLines } from '../output/table.ts';
-import { formatCount, formatPercent, plural } from '../output/units.ts';
+import { formatCount, formatPercent, formatRange, plural } from '../output/units.ts';
 
 const positions = z.array(z.number().int());
 /** What `cairn_trainer.read_revisited` answers. */
@@ -65,13 +65,12 @@ export async function evaluateRevisitedSets(session: Session, options: Revisited
 
 function revisitedLines({ gallery, perQuery, ...scores }: RevisitedMetrics): string[] {
   const percent = (share: number | null | undefined): string => (share === null || share === undefined ? '' : formatPercent(share, 2));
-  const points = (share: number): string => (share * 100).toFixed(2);
   const rows = (['easy', 'medium', 'hard'] as const).map((setup) => {
     const { meanAveragePrecision, interval, precision, queries } = scores[setup];
     return [
       setup,
       percent(meanAveragePrecision),
-      interval === null ? '' : `${points(interval.low)} to ${points(interval.high)}`,
+      interval === null ? '' : formatRange(interval.low, interval.high, 2),
       ...([1, 5, 10] as const).map((k) => percent(precision?.[k])),
       formatCount(queries),
     ];

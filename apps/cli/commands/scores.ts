@@ -4,7 +4,7 @@ import { CairnError, type Interval } from '@cairn/contract';
 import type { ScoreMetrics } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
-import { formatCount, formatPercent, plural } from '../output/units.ts';
+import { formatCount, formatPercent, formatRange, plural } from '../output/units.ts';
 
 export function addScores({ program, action }: Registrar): void {
   program
@@ -79,8 +79,7 @@ export function scoreLines({ mapAt100, byUsage, queries, cmc, precision, precisi
   const columns = [all, byUsage.public, byUsage.private];
   const percent = (share: number | null | undefined): string => (share === null || share === undefined ? '' : formatPercent(share, 2));
   const { kaggle, intervals } = mapAt100;
-  const points = (share: number): string => (share * 100).toFixed(2);
-  const between = (interval: Interval): string => (interval === null ? '' : `${points(interval.low)} to ${points(interval.high)}`);
+  const between = (interval: Interval): string => (interval === null ? '' : formatRange(interval.low, interval.high, 2));
   const ranks = ['1', '5', '10', '20', '100'] as const;
   const at = (title: string, of: (column: (typeof columns)[number]) => Record<(typeof ranks)[number], number> | null): string[][] =>
     ranks.map((rank) => [`${title}@${rank}`, ...columns.map((column) => percent(of(column)?.[rank]))]);

@@ -1,7 +1,7 @@
 import type { ArtifactView, RunView, StepView } from '@cairn/contract';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, formatInterval, formatPercent, plural, secondsBetween } from '../output/units.ts';
+import { formatDuration, formatPercent, formatRange, plural, secondsBetween } from '../output/units.ts';
 import { stepSign } from '../watch/step-text.ts';
 import { gainSentences, type RerankGain, searchedTogether } from './rerank-gain.ts';
 
@@ -74,7 +74,8 @@ export function scoreTable(steps: readonly StepView[], artifacts: DemoResult['ar
 
 /** The interval of an evaluation's score: `60.2 to 73.5`. */
 function intervalOf({ scores }: StepView): string {
-  return formatInterval(scores['mapAt100.low'], scores['mapAt100.high']).replace(/^ \((.*)\)$/, '$1');
+  const [low, high] = [scores['mapAt100.low'], scores['mapAt100.high']];
+  return low === undefined || high === undefined ? '' : formatRange(low, high);
 }
 
 /** The scores of a training stage, or of the evaluation of one model. */

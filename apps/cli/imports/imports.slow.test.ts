@@ -122,7 +122,7 @@ test('a recipe starts from imported weights, and a model imported from its expor
   const metrics = async (name: string) => (await client().listModelVersions(name)).items[0]?.metrics ?? {};
   const { mapAt100, indexImages } = await metrics('own');
   expect(await metrics('theirs')).toMatchObject({ mapAt100, indexImages });
-  expect((await cairn('models')).out).toMatch(/^theirs +1 +\d+\.\d % \(\d+\.\d to \d+\.\d\)/m);
+  expect((await cairn('models')).out).toMatch(/^theirs +1 +\d+\.\d % \(95 %: \d+\.\d to \d+\.\d\)/m);
   const compared = await cairn('compare', 'own@1', 'theirs@1', '--json');
   expect(compared.err).toBe('');
   expect(JSON.parse(compared.out)).toMatchObject({
