@@ -8,8 +8,8 @@ import type { ObjectStore } from '@cairn/storage';
 
 export type ReadQueryScores = (found: FoundEvaluation) => Promise<NamedScores>;
 
-/** About 80,000 queries; GLDv2 has 1,129. */
-const maxFileBytes = 4 * 1024 * 1024;
+/** About 60,000 queries; GLDv2 has 1,129. */
+const maxFileBytes = 2 * 1024 * 1024;
 const maxKept = 8;
 const timeoutMs = 60_000;
 

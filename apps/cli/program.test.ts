@@ -155,16 +155,16 @@ test('models is a table with a column for each score, empty where a model has no
     runId: summary.id,
     createdAt: summary.createdAt,
   };
-  const metrics = { mapAt100: 0.597, mapAt100Public: 0.61, indexImages: 682, trainedEpochs: 2.5 };
+  const metrics = { mapAt100: 0.597, mapAt100Low: 0.551, mapAt100High: 0.64, mapAt100Public: 0.61, indexImages: 682, trainedEpochs: 2.5 };
   const items = [
     { ...model, metrics },
     { ...model, id: idFor('mdl', 2), version: 12, metrics: { mapAt100: 0.04 } },
   ];
   api.on('GET', '/v1/models', () => ({ items, nextCursor: null }));
   const [titles, ...rows] = (await cairn('models')).out.trimEnd().split('\n');
-  expect(titles).toMatch(/^model {3}version {3}mAP@100 {3}mAP@100 public {3}created +run$/);
-  expect(rows[0]).toMatch(/^mini {10}5 {4}59\.7 % {11}61\.0 % {3}\S/);
-  expect(rows[1]).toMatch(/^mini {9}12 {5}4\.0 % {20}\S/);
+  expect(titles).toMatch(/^model {3}version {23}mAP@100 {3}mAP@100 public {3}created +run$/);
+  expect(rows[0]).toMatch(/^mini {10}5 {3}59\.7 % \(95 %: 55\.1 to 64\.0\) {11}61\.0 % {3}\S/);
+  expect(rows[1]).toMatch(/^mini {9}12 {25}4\.0 % {20}\S/);
   expect(JSON.parse((await cairn('models --json')).out).items[0].metrics).toEqual(metrics);
 });
 
@@ -255,6 +255,10 @@ test('show lists steps, artifacts, failures and the attempts of failed steps', a
       finishedAt: '2026-01-02T03:04:53.000Z',
     }),
     aStep({ name: '512_all', kind: 'train', state: 'failed', failure, attempts: 3 }),
+    aStep({
+      ...{ name: 'evaluate', kind: 'evaluate', state: 'succeeded' },
+      scores: { mapAt100: 0.671, 'mapAt100.low': 0.6, 'mapAt100.high': 0.74 },
+    }),
   ];
   api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
   api.on('GET', '/v1/runs/[^/]+', () => aRun({ state: 'failed', stepViews: steps }));
@@ -275,9 +279,10 @@ test('show lists steps, artifacts, failures and the attempts of failed steps', a
   }));
   const { out } = await cairn('show mini-1');
   expect(out).toContain('512_all/1   lost    55 s   infrastructure: its node was lost; node a');
-  expect(out).toContain('✔   384       train   succeeded   48 s          1');
+  expect(out).toContain('✔   384        train      succeeded   48 s          1');
   expect(out).toContain('384    checkpoint   45.0 MB   file:///data/checkpoints/x/');
   expect(out).toContain('512_all failed (user, training_diverged): The loss is not finite');
+  expect(out).toContain('mAP@100 67.1 % (95 %: 60.0 to 74.0)');
   const json = JSON.parse((await cairn('show mini-1 --json')).out);
   expect(json).toMatchObject({
     run: { name: 'mini-1' },

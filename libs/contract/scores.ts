@@ -68,8 +68,9 @@ export const comparedQuery = z.object({
   difference: z.number(),
 });
 
-/** The largest number of changed queries of a comparison, on each side. */
+/** Limits of a comparison: changed queries on each side, and resamples. */
 export const maxShownQueries = 1000;
+export const maxSamples = 100_000;
 
 export const comparison = z.object({
   /** Null where no query has that usage. */
@@ -126,8 +127,8 @@ export const evaluationQuery = z.strictObject({ of: evaluationReference });
 export const comparisonQuery = z.strictObject({
   a: evaluationReference,
   b: evaluationReference,
-  /** Resamples; fewer by default where there are more than 20,000 queries. */
-  samples: z.coerce.number().int().min(100).max(100_000).optional(),
+  /** Resamples; fewer by default where there are more than 5,000 queries. */
+  samples: z.coerce.number().int().min(100).max(maxSamples).optional(),
   seed: z.coerce.number().int().min(0).max(largestInt4).default(0),
   /** Changed queries on each side. */
   show: z.coerce.number().int().min(0).max(maxShownQueries).default(20),

@@ -14,6 +14,7 @@ export * from './metrics/eval-cbir.ts';
 export * from './metrics/evaluate-neighbours.ts';
 export * from './metrics/ground-truth.ts';
 export * from './metrics/mean-average-precision.ts';
+export * from './metrics/revisited.ts';
 export * from './metrics/write-submission.ts';
 export * from './onnx/create-session.ts';
 export * from './onnx/node-placement.ts';

@@ -170,8 +170,28 @@ test('two evaluations are compared with an interval, a p-value and the queries t
   expect(all.low).toBeLessThan(all.difference);
   expect(all.high).toBeGreaterThan(all.difference);
   expect(all.p).toBeLessThan(0.05);
-  const tooMany = await get('/v1/comparison', { ...query, samples: '100001' });
-  expect(tooMany.status).toBe(400);
+});
+
+test('what would take the service too long is refused with the limit', async () => {
+  const file = { name: 'per_query.parquet', bytes: 3_000_000, sha256: 'c'.repeat(64) };
+  const large = await addRun('large', { queries: before });
+  await prisma.artifact.update({ where: { id: large.id }, data: { files: [file] } });
+  const { json } = await get('/v1/evaluation/queries', { of: 'large' });
+  expect(json).toMatchObject({
+    status: 400,
+    detail: 'The scores by query of large/evaluate have 3000000 bytes; the service reads at most 2097152',
+  });
+  // 50 million draws.
+  const many = await addRun('many', {
+    queries: Array.from({ length: 2 }, (_, copy) => before.map((one) => ({ ...one, queryId: `${one.queryId}-${copy}` }))).flat(),
+  });
+  const compared = await get('/v1/comparison', { a: many.id, b: many.id, samples: '100000' });
+  expect(compared.json).toMatchObject({
+    status: 400,
+    detail: '100000 samples of 900 queries are too many for the service',
+    details: { remedy: 'Use at most 55555.' },
+  });
+  expect((await get('/v1/comparison', { a: many.id, b: many.id, samples: '100001' })).status).toBe(400);
 });
 
 test('evaluations of other galleries or queries are not compared, and those without scores by query say why', async () => {

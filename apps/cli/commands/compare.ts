@@ -1,7 +1,15 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { CairnClient } from '@cairn/client';
-import { CairnError, type ComparedMeans, type Comparison, evaluationReference, isCairnError, maxShownQueries } from '@cairn/contract';
+import {
+  CairnError,
+  type ComparedMeans,
+  type Comparison,
+  evaluationReference,
+  isCairnError,
+  maxSamples,
+  maxShownQueries,
+} from '@cairn/contract';
 import type { NamedScores } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -16,8 +24,8 @@ export function addCompare({ program, action }: Registrar): void {
     )
     .option(
       '--samples <count>',
-      'resamples of the queries (default: 10000, fewer if there are more than 20000 queries)',
-      wholeNumber(100, 1_000_000),
+      'resamples of the queries (default: 10000, fewer if there are more than 5000 queries)',
+      wholeNumber(100, maxSamples),
     )
     .option('--seed <number>', 'seed of the resamples', wholeNumber(0, 2 ** 31 - 1), 0)
     .option('--show <count>', 'queries to show on each side, the most changed first', wholeNumber(0, maxShownQueries), 5)

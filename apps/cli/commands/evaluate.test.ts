@@ -38,7 +38,9 @@ test("the reference's features are searched and scored like a run's", async () =
   const { code, out, err } = await evaluate('probe', 'index', 'scored');
   expect({ code, err }).toEqual({ code: 0, err: '' });
   // qqq1 finds its image first, qqq2 third, and qqq4 has no features.
-  expect(out).toContain("mAP@100 44.44 % (0.00 to 100.00) by Kaggle's formula (public 100.00 %, private 16.67 %), 44.44 % by eval_cbir's");
+  expect(out).toContain(
+    "mAP@100 44.44 % (95 %: 0.00 to 100.00) by Kaggle's formula (public 100.00 %, private 16.67 %), 44.44 % by eval_cbir's",
+  );
   expect(out).toContain('3 queries, 1 of them without features: they score 0; 3 images searched, gallery ');
   expect(out).toContain('2 vectors of ');
   expect((await readdir(path('scored'))).toSorted()).toEqual(['metrics.json', 'neighbours.parquet', 'per_query.parquet', 'submission.csv']);

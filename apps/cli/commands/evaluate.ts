@@ -3,12 +3,14 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
+import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/progress-line.ts';
 import { formatCount, formatDuration, formatInterval, formatPercent, plural } from '../output/units.ts';
+import { evaluateRevisitedSets } from './evaluate-revisited.ts';
 import { wholeNumber } from './options.ts';
 
-type EvaluateOptions = { queries: string; index: string; metadata: string; out: string; topK: number };
+type EvaluateOptions = { queries: string; index: string; metadata?: string; revisited?: string; out: string; topK: number };
 
 export function addEvaluate({ program, action }: Registrar): void {
   program
@@ -16,15 +18,34 @@ export function addEvaluate({ program, action }: Registrar): void {
     .description('searches one feature set for the images of another and scores the result like a run, without the service')
     .requiredOption('--queries <folder>', 'the feature set of the queries, extracted here or imported')
     .requiredOption('--index <folder>', 'the feature set to search')
-    .requiredOption('--metadata <folder>', 'the CSV files: retrieval_solution_v2.1.csv has the queries and their ground truths')
-    .requiredOption('--out <folder>', 'the folder to create: metrics.json, per_query.parquet, submission.csv and neighbours.parquet')
+    .option('--metadata <folder>', 'the CSV files: retrieval_solution_v2.1.csv has the queries and their ground truths')
+    .addOption(
+      new Option(
+        '--revisited <file>',
+        'instead of --metadata: the published ground truth of revisited Oxford or Paris, such as gnd_roxford5k.pkl; ids are its names of images',
+      ).conflicts(['metadata', 'topK']),
+    )
+    .requiredOption(
+      '--out <folder>',
+      'the folder to create: metrics.json, and with --metadata per_query.parquet, submission.csv and neighbours.parquet',
+    )
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .action(action(evaluate));
 }
 
+async function evaluate(session: Session, { metadata, revisited, ...options }: EvaluateOptions): Promise<undefined> {
+  if (revisited !== undefined) return evaluateRevisitedSets(session, { ...options, revisited });
+  if (metadata !== undefined) return evaluateLandmarks(session, { ...options, metadata });
+  throw new CairnError('invalid_request', 'the ground truths are missing', {
+    details: { remedy: 'Pass --metadata with the CSV files of GLDv2, or --revisited with the ground truth of revisited Oxford or Paris.' },
+  });
+}
+
 const blockRows = 50_000;
 
-async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Promise<undefined> {
+type LandmarkOptions = { queries: string; index: string; metadata: string; out: string; topK: number };
+
+async function evaluateLandmarks({ ui, signal }: Session, options: LandmarkOptions): Promise<undefined> {
   const { makingBeside, prepareLists, refuseTaken, requireFolder } = await import('@cairn/dataset');
   const { evaluateNeighbours, openParquet, readFeatures, readImageIds, searchExact } = await import('@cairn/retrieval');
   const [index, metadata, out] = [options.index, options.metadata, options.out].map((path) => resolve(path)) as [string, string, string];

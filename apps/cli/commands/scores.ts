@@ -4,7 +4,7 @@ import { CairnError, type Interval } from '@cairn/contract';
 import type { ScoreMetrics } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
-import { formatCount, formatPercent, plural } from '../output/units.ts';
+import { formatCount, formatPercent, formatRange, plural } from '../output/units.ts';
 
 export function addScores({ program, action }: Registrar): void {
   program
@@ -22,7 +22,13 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
   const out = options.out === undefined ? null : resolve(options.out);
   if (out !== null) await refuseTaken(out, 'the scores');
   const groundTruth = await readSolution(await solutionFile(options.solution));
-  const { metrics, perQuery } = await scorePredictions(await readSubmission(resolve(options.submission)), groundTruth, signal);
+  const file = resolve(options.submission);
+  const submission = await readSubmission(file);
+  refuseUnknown(
+    file,
+    [...submission.keys()].filter((queryId) => !groundTruth.has(queryId)),
+  );
+  const { metrics, perQuery } = await scorePredictions(submission, groundTruth, signal);
   if (out !== null) {
     const parquet = await openParquet();
     const write = async (making: string): Promise<void> => {
@@ -37,8 +43,22 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
   }
   ui.json(metrics);
   for (const line of scoreLines(metrics)) ui.line(line);
+  const missing = perQuery.filter(({ queryId }) => !submission.has(queryId)).map(({ queryId }) => queryId);
+  if (missing.length > 0) ui.line(ui.style.warn(`Missing in the submission: ${examplesOf(missing)}`));
   if (out !== null) ui.line(ui.style.dim(out));
   return undefined;
+}
+
+function refuseUnknown(file: string, unknown: readonly string[]): void {
+  if (unknown.length === 0) return;
+  const what = `${plural(unknown.length, 'query', 'queries')} of ${file} ${unknown.length === 1 ? 'is' : 'are'} not in the solution: ${examplesOf(unknown)}`;
+  throw new CairnError('bad_row', what, {
+    details: { remedy: 'Pass the solution of the same queries (--solution), or remove the rows of other queries.' },
+  });
+}
+
+function examplesOf(ids: readonly string[]): string {
+  return `${ids.slice(0, 3).join(', ')}${ids.length > 3 ? ', ...' : ''}`;
 }
 
 /** The solution's file, which may be given by its folder: flat as downloaded, or with test/. */
@@ -59,8 +79,7 @@ export function scoreLines({ mapAt100, byUsage, queries, cmc, precision, precisi
   const columns = [all, byUsage.public, byUsage.private];
   const percent = (share: number | null | undefined): string => (share === null || share === undefined ? '' : formatPercent(share, 2));
   const { kaggle, intervals } = mapAt100;
-  const points = (share: number): string => (share * 100).toFixed(2);
-  const between = (interval: Interval): string => (interval === null ? '' : `${points(interval.low)} to ${points(interval.high)}`);
+  const between = (interval: Interval): string => (interval === null ? '' : formatRange(interval.low, interval.high, 2));
   const ranks = ['1', '5', '10', '20', '100'] as const;
   const at = (title: string, of: (column: (typeof columns)[number]) => Record<(typeof ranks)[number], number> | null): string[][] =>
     ranks.map((rank) => [`${title}@${rank}`, ...columns.map((column) => percent(of(column)?.[rank]))]);

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,6 +27,7 @@ const search = (out: string, ...args: string[]) => runTestCli(['search', ...args
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cairn-search-'));
+  await mkdir(path('few'));
   // What before_merge finds at the ranks 1, 3 and 50 counts as correct, and every other query as Public.
   const submission = await readFile(join(given, 'before_merge.csv'), 'utf8');
   const rows = submission.trim().split('\n').slice(2);
@@ -81,6 +82,20 @@ test("the result is the reference's submission, scored and with a manifest; scor
     b: { name: path('raised/per_query.parquet') },
     comparison: { all: { difference: 0, low: 0, high: 0, p: 1 }, better: 0, worse: 0, equal: 19 },
   });
+});
+
+test('a submission with unknown queries is refused with their names, and missing ones are named beside the score', async () => {
+  await writeFile(path('few/retrieval_solution_v2.1.csv'), 'id,images,Usage\nq1,a b,Public\nq2,c,Private\n');
+  const score = async (rows: string) => {
+    await writeFile(path('few/s.csv'), `id,images\n${rows}`);
+    return runTestCli(['score', '--submission', path('few/s.csv'), '--solution', path('few')]);
+  };
+  expect(await score('q1,a\nq8,a\nq9,a\n')).toMatchObject({
+    code: 2,
+    err: `error: 2 queries of ${path('few/s.csv')} are not in the solution: q8, q9\nhint: Pass the solution of the same queries (--solution), or remove the rows of other queries.\n`,
+  });
+  const { code, out } = await score('q1,a\n');
+  expect({ code, out }).toMatchObject({ code: 0, out: expect.stringContaining('Missing in the submission: q2\n') });
 });
 
 test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {

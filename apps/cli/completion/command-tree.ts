@@ -28,7 +28,12 @@ export const nameKinds = ['runs', 'recipes', 'datasets', 'models'] as const;
 export type NameKind = (typeof nameKinds)[number];
 
 const namesOfArgument: Readonly<Record<string, NameKind>> = { run: 'runs', recipe: 'recipes', dataset: 'datasets' };
-const namesOfCommand: Readonly<Record<string, NameKind>> = { 'recipe show': 'recipes', 'dataset show': 'datasets', models: 'models' };
+const namesOfCommand: Readonly<Record<string, NameKind>> = {
+  'recipe show': 'recipes',
+  'dataset show': 'datasets',
+  models: 'models',
+  compare: 'runs',
+};
 
 /** Every visible command below `program`, itself first: the input of the completion scripts. */
 export function commandTree(program: Command, path: readonly string[] = []): CompletionNode[] {

@@ -1,7 +1,7 @@
 import type { ArtifactView, RunView, StepView } from '@cairn/contract';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, formatInterval, formatPercent, plural, secondsBetween } from '../output/units.ts';
+import { formatDuration, formatPercent, formatRange, plural, secondsBetween } from '../output/units.ts';
 import { stepSign } from '../watch/step-text.ts';
 import { gainSentences, type RerankGain, searchedTogether } from './rerank-gain.ts';
 
@@ -74,7 +74,8 @@ export function scoreTable(steps: readonly StepView[], artifacts: DemoResult['ar
 
 /** The interval of an evaluation's score: `60.2 to 73.5`. */
 function intervalOf({ scores }: StepView): string {
-  return formatInterval(scores['mapAt100.low'], scores['mapAt100.high']).replace(/^ \((.*)\)$/, '$1');
+  const [low, high] = [scores['mapAt100.low'], scores['mapAt100.high']];
+  return low === undefined || high === undefined ? '' : formatRange(low, high);
 }
 
 /** The scores of a training stage, or of the evaluation of one model. */
@@ -150,6 +151,7 @@ export function furtherLines(run: RunView, options: { home: string; isKept: bool
     [`npx cairn ${home} show ${run.name}`, 'the run, its steps and artifacts'],
     [`npx cairn ${home} logs ${run.name} ${run.stepViews.find(({ kind }) => kind === 'train')?.name ?? 'export'}`, 'the log of a step'],
     [`npx cairn ${home} models`, 'the registered models'],
+    ...compareCommand(run, home),
   ];
   return [
     '',
@@ -160,4 +162,11 @@ export function furtherLines(run: RunView, options: { home: string; isKept: bool
       { indent: '  ' },
     ),
   ];
+}
+
+/** How to compare the last two evaluations of a run with several. */
+function compareCommand({ name, stepViews }: RunView, home: string): string[][] {
+  const [first, second] = stepViews.filter(({ kind }) => kind === 'evaluate').slice(-2);
+  if (first === undefined || second === undefined) return [];
+  return [[`npx cairn ${home} compare ${name}/${first.name} ${name}/${second.name}`, 'the queries that changed most']];
 }

@@ -122,12 +122,32 @@ test('a recipe starts from imported weights, and a model imported from its expor
   const metrics = async (name: string) => (await client().listModelVersions(name)).items[0]?.metrics ?? {};
   const { mapAt100, indexImages } = await metrics('own');
   expect(await metrics('theirs')).toMatchObject({ mapAt100, indexImages });
-  expect((await cairn('models')).out).toMatch(/^theirs +1 +\d+\.\d %/m);
+  expect((await cairn('models')).out).toMatch(/^theirs +1 +\d+\.\d % \(95 %: \d+\.\d to \d+\.\d\)/m);
+  const compared = await cairn('compare', 'own@1', 'theirs@1', '--json');
+  expect(compared.err).toBe('');
+  expect(JSON.parse(compared.out)).toMatchObject({
+    ...{ a: { name: 'own@1', hasQueries: true }, b: { name: 'theirs@1' } },
+    comparison: { all: { a: mapAt100, difference: 0, p: 1 }, better: 0, worse: 0, isGalleryKnown: true },
+  });
   expect(await readFile(join(await locationOf('theirs'), 'card.md'), 'utf8')).toContain('# theirs');
 
   const goesOn = await cairn('submit', ...short, '--set', 'stages.first.weights=theirs', '--name', 'goes-on', '--wait');
   expect(goesOn.code, goesOn.out + goesOn.err).toBe(0);
   expect(await readFile(join(await locationOf('own'), 'card.md'), 'utf8')).toContain('Training started from the weights `theirs`');
+
+  // A stored evaluation as a folder beside one of the service, which is read page by page.
+  const evaluation = run.stepViews.find((step) => step.name === 'evaluate')?.artifact?.id ?? '';
+  const stored = (await client().getArtifact(evaluation)).location;
+  const mixed = await cairn('compare', stored, 'goes-on');
+  expect(mixed.err).toBe('');
+  expect(mixed.out).toContain(`a: ${join(stored, 'per_query.parquet')}\nb: goes-on/evaluate\n`);
+  expect(mixed.out).toMatch(/all +\d+ +\d+\.\d\d % +\d+\.\d\d % +[+-]\d+\.\d\d +[+-]\d+\.\d\d to [+-]\d+\.\d\d +\d\.\d{4}/);
+  expect(mixed.out).not.toContain('does not record its gallery');
+  expect(await cairn('compare', 'nowhere', 'goes-on')).toMatchObject({ code: 2, err: expect.stringContaining('No run nowhere') });
+  expect(await cairn('compare', 'none/here', 'goes-on')).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/There is no file .*none\/here\/per_query\.parquet either\./),
+  });
 });
 
 async function runNamed(name: string): Promise<RunView> {

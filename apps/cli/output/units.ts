@@ -54,10 +54,14 @@ export function formatPercent(share: number, digits = 1): string {
   return `${(share * 100).toFixed(digits)} %`;
 }
 
-/** The 95 % interval of a share, to follow it: ` (60.2 to 73.5)`; empty where there is none. */
+/** Two shares as the ends of an interval in percent: `60.2 to 73.5`. */
+export function formatRange(low: number, high: number, digits = 1): string {
+  return `${(low * 100).toFixed(digits)} to ${(high * 100).toFixed(digits)}`;
+}
+
+/** The 95 % interval of a share, to follow it: ` (95 %: 60.2 to 73.5)`; empty where there is none. */
 export function formatInterval(low: number | undefined, high: number | undefined, digits = 1): string {
-  const points = (share: number): string => (share * 100).toFixed(digits);
-  return low === undefined || high === undefined ? '' : ` (${points(low)} to ${points(high)})`;
+  return low === undefined || high === undefined ? '' : ` (95 %: ${formatRange(low, high, digits)})`;
 }
 
 /** A number of things and their name: `1 step`, `11 steps`. */

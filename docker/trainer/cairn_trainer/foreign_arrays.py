@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cairn_trainer.foreign_pickle import RefusedError, named
 
-_PLAIN_DTYPE = re.compile(r'f[248]|U\d{1,4}')
+_PLAIN_DTYPE = re.compile(r'f[248]|[iu][1248]|U\d{1,4}')
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FileBytes:
 
 @dataclass(frozen=True)
 class FileArray:
-    """An array whose content is in a file: floating point numbers or strings, in one or two dimensions."""
+    """An array whose content is in a file: numbers or strings, in one or two dimensions."""
 
     content: FileBytes
     dtype: np.dtype
@@ -66,7 +66,7 @@ class FileArray:
 
 
 class DtypeStandIn:
-    """Replaces numpy.dtype: floating point, or strings."""
+    """Replaces numpy.dtype: numbers, or strings."""
 
     def __init__(self, name: object, _align: object = False, _copy: object = True) -> None:
         if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name.lstrip('<>=|')):
@@ -116,11 +116,18 @@ def _array_of(content: object, dtype: object, shape: object, order: object) -> N
     return FileArray(content, dtype.value, sides, order == 'F')
 
 
+def _scalar(dtype: object, content: object) -> float | int | str:
+    if not isinstance(dtype, DtypeStandIn) or not isinstance(content, bytes) or len(content) != dtype.value.itemsize:
+        raise RefusedError('a number of another form')
+    return np.frombuffer(content, dtype.value)[0].item()
+
+
 STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ('numpy', 'ndarray'): _ArrayType,
     ('numpy', 'dtype'): DtypeStandIn,
     # numpy 2 moved its internals from `core` to `_core`.
     **{(f'numpy.{core}.multiarray', '_reconstruct'): _begin for core in ('core', '_core')},
+    **{(f'numpy.{core}.multiarray', 'scalar'): _scalar for core in ('core', '_core')},
     **{(f'numpy.{core}.numeric', '_frombuffer'): _from_buffer for core in ('core', '_core')},
 }
 """The names that a pickle may use, and their replacements."""

@@ -36,24 +36,39 @@ def read_items(path: Path, on_item: Callable[[str, Array | None], None]) -> None
     Raises:
         TrainerError: `unreadable_file` if the file contains something else; those of `unpickling_errors` and of `on_item`.
     """
+    _read(path, lambda key, value: on_item(key, value.value if isinstance(value, ArrayStandIn) else None), 'features')
+
+
+def read_dict(path: Path, what: str) -> dict[str, Any]:
+    """A small pickled dict: dicts, lists, tuples, strings and numbers; arrays are ArrayStandIns. `what` it should be is for messages.
+
+    Raises:
+        TrainerError: as `read_items`.
+    """
+    found: dict[str, Any] = {}
+    _read(path, found.__setitem__, what)
+    return found
+
+
+def _read(path: Path, on_item: Callable[[str, Any], None], what: str) -> None:
     with unpickling_errors(path), path.open('rb', buffering=_BUFFER) as file:
         references = _references(file)
         file.seek(0)
         found = _ItemUnpickler(file, path, references, _Items(on_item)).load()
     if not isinstance(found, _Items):
-        raise TrainerError('unreadable_file', f'{path} contains a {type(found).__name__}, not features.')
+        raise TrainerError('unreadable_file', f'{path} contains a {type(found).__name__}, not {what}.')
 
 
 class _Items:
     """Replaces the file's outermost dict."""
 
-    def __init__(self, on_item: Callable[[str, Array | None], None]) -> None:
+    def __init__(self, on_item: Callable[[str, Any], None]) -> None:
         self._on_item = on_item
 
     def __setitem__(self, key: object, value: object) -> None:
         if not isinstance(key, str):
             raise TypeError(f'a key is {named(key)}, not a string')
-        self._on_item(key, value.value if isinstance(value, ArrayStandIn) else None)
+        self._on_item(key, value)
 
 
 _SIZES = {
@@ -127,7 +142,7 @@ class _ItemUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
             while code := read(1):
                 opcode = dispatch.get(code[0])
                 if opcode is None:
-                    raise pickle.UnpicklingError(f'the opcode {code!r}, which features do not need')
+                    raise pickle.UnpicklingError(f'the opcode {code!r}, which files of its kind do not need')
                 opcode(self)
         except pickle._Stop as stop:  # type: ignore[attr-defined]
             return stop.value

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cairn_trainer import feature_set, import_features, import_lists
+from cairn_trainer import feature_set, import_features, import_lists, read_revisited
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_pickle import read_pickle
 from cairn_trainer.pickled_items import read_items
@@ -84,8 +84,12 @@ def test_a_bad_row_is_named_and_nothing_is_written_also_not_of_the_lists_before(
     assert list((tmp_path / 'out/lists').iterdir()) == []
 
 
-@pytest.mark.parametrize('read', [read_pickle, lambda path: read_items(path, lambda *_: None)], ids=['lists', 'features'])
-@pytest.mark.parametrize('content', [Malice(), [ROWS[0], Malice()], {'probe_feats': Malice()}])
+@pytest.mark.parametrize(
+    'read',
+    [read_pickle, lambda path: read_items(path, lambda *_: None), read_revisited.read_revisited],
+    ids=['lists', 'features', 'revisited'],
+)
+@pytest.mark.parametrize('content', [Malice(), [ROWS[0], Malice()], {'probe_feats': Malice()}, {'gnd': [{'easy': [Malice()]}]}])
 def test_what_a_pickle_would_call_is_named_and_not_called(tmp_path, monkeypatch, read, content):
     monkeypatch.chdir(tmp_path)
     error = _refusal(read, _pickled(tmp_path / 'a.pkl', content))
@@ -177,6 +181,8 @@ def test_features_of_another_structure_are_rejected_and_nothing_is_written(tmp_p
         ({'a': 1}, 'unreadable_file'),
         ({**good, 'index_feats': good['index_feats'][:1]}, 'unreadable_file'),
         ({**good, 'index_feats': good['index_name_list']}, 'unreadable_file'),
+        ({**good, 'index_feats': np.zeros((2, 4), np.int32)}, 'unreadable_file'),
+        ({'abc1': np.zeros(3, np.int32)}, 'unreadable_file'),
         ({'abc1': np.zeros(3), 'abc2': np.zeros(4)}, 'unreadable_file'),
         ({'abc1': np.zeros(0)}, 'unreadable_file'),
         ({'abc1': np.zeros(3), 'more': 1}, 'unreadable_file'),
@@ -224,3 +230,44 @@ def test_the_programs_answer_one_json_object(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)['lists']['full']['rows'] == 4
     assert import_features.main([str(tmp_path / 'mine.pkl'), '--out', str(tmp_path / 'features')]) == 65
     assert json.loads(capsys.readouterr().out)['code'] == 'unreadable_file'
+
+
+def _revisited(**over):
+    """Two queries: one with lists, one with an array, numpy's numbers and nothing hard."""
+    gnd = [
+        {'bbx': [1.5, 2.0, 30.0, 40.0], 'easy': [0, 2], 'hard': [3], 'junk': [1]},
+        {'bbx': np.array([0.0, 0.0, 9.0, 9.0]), 'easy': np.array([1, 3]), 'hard': [], 'junk': [np.int64(0)]},
+    ]
+    return {'gnd': gnd, 'imlist': ['all_souls_000013', 'b_1', 'b_2', 'b_3'], 'qimlist': ['q_1', 'q_2'], **over}
+
+
+@pytest.mark.parametrize('protocol', range(3, 6))
+def test_the_ground_truth_of_revisited_oxford_is_read(tmp_path, protocol):
+    assert read_revisited.read_revisited(_pickled(tmp_path / 'gnd.pkl', _revisited(), protocol)) == {
+        'images': ['all_souls_000013', 'b_1', 'b_2', 'b_3'],
+        'queries': [
+            {'id': 'q_1', 'easy': [0, 2], 'hard': [3], 'junk': [1]},
+            {'id': 'q_2', 'easy': [1, 3], 'hard': [], 'junk': [0]},
+        ],
+    }
+
+
+def test_another_ground_truth_is_rejected_with_what_is_wrong(tmp_path):
+    good, _ = _revisited()['gnd']
+    for content, code, message in (
+        ([1], 'unreadable_file', 'contains a list, not the ground truth of revisited Oxford or Paris'),
+        ({'gnd': []}, 'unreadable_file', 'a dict with imlist, qimlist and gnd'),
+        (_revisited(qimlist=['q_1']), 'unreadable_file', 'an entry for each query'),
+        (_revisited(imlist=['a', 'b', 'b', 'c']), 'bad_row', "imlist has 'b' twice"),
+        (_revisited(imlist=['a', 'b', 7, 'c']), 'bad_row', 'imlist[2] is 7, not the name of an image'),
+        (_revisited(qimlist=['q_1', 'q\n2']), 'bad_row', 'not the name of an image'),
+        (_revisited(gnd=[good, 3]), 'bad_row', "query 1 ('q_2'): its ground truth is 3, not a dict"),
+        (_revisited(gnd=[good, {**good, 'hard': [4]}]), 'bad_row', 'hard has 4, not a position in imlist, which has 4 names'),
+        (_revisited(gnd=[good, {**good, 'easy': [-1]}]), 'bad_row', 'easy has -1'),
+        (_revisited(gnd=[good, {**good, 'easy': [True]}]), 'bad_row', 'easy has True'),
+        (_revisited(gnd=[good, {**good, 'easy': np.array([0.5])}]), 'bad_row', 'easy has 0.5'),
+        (_revisited(gnd=[good, {'easy': [], 'hard': []}]), 'bad_row', 'junk is None, not a list of positions'),
+        (_revisited(gnd=[good, {**good, 'junk': np.array([object()])}]), 'unsafe_file', 'an array of'),
+    ):
+        error = _refusal(read_revisited.read_revisited, _pickled(tmp_path / 'a.pkl', content))
+        assert (error.code, message in str(error)) == (code, True), str(error)

@@ -82,7 +82,7 @@ def test_values_other_than_arrays_are_passed_as_none(tmp_path):
         np.array([['a', 1]], dtype=object),
         np.zeros(2, [('a', 'f4')]),
         np.datetime64('2021-01-01'),
-        np.zeros(2, 'i4'),
+        np.zeros(2, 'c8'),
         {1, 2},
         range(3),
         1 << 4000,

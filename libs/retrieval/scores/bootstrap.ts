@@ -3,8 +3,8 @@ import type { BootstrapSettings, Interval, MapIntervals } from '@cairn/contract'
 
 /** Values that are drawn between two turns of the event loop: a few milliseconds. */
 const drawsPerTurn = 1_000_000;
-/** Bounds the time of one interval to about two seconds. */
-const maxDraws = 200_000_000;
+/** Bounds the time of one interval to about half a second. */
+const maxDraws = 50_000_000;
 const defaultSamples = 10_000;
 const fewestSamples = 100;
 const level = 0.95;

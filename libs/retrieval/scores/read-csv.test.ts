@@ -30,17 +30,22 @@ test('a solution is read with its usages', async () => {
 
 test.each([
   ['', 'missing_column', 'is empty, without the header id,images,Usage'],
-  ['id,images\nq1,i1\n', 'missing_column', 'does not begin with the header id,images,Usage'],
-  ['id,images,Usage\nq1,i1,Public\nq2,i1,Hidden\n', 'bad_row', 'line 3: this is not a row of id,images,Usage'],
-  ['id,images,Usage\nq1,i1,Public\nq1,i2,Public\n', 'bad_row', 'line 3: the query q1 has a row before'],
+  ['id,images\nq1,i1\n', 'missing_column', 'begins with "id,images", not with the header id,images,Usage'],
+  [
+    'id,images,Usage\nq1,i1,Public\nq2,i1,Hidden\n',
+    'bad_row',
+    'line 3: "q2,i1,Hidden" is not a row of id,images,Usage: a query, image ids',
+  ],
+  ['id,images,Usage\nq1,i1,Public\nq1,i2,Public\n', 'bad_row', 'line 3: the query q1 already has a row, line 2'],
   ['id,images,Usage\nq1,None,Private\n', 'bad_row', 'line 2: the query is Private, but has no ground truth'],
 ])('the solution %j is refused', async (text, code, message) => {
   await expect(readSolution(await fileOf(text))).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
 });
 
-test('a file that is not there is named', async () => {
+test('a file that is not there and a folder are named', async () => {
   await expect(readSubmission('/nowhere/s.csv')).rejects.toMatchObject({
     code: 'missing_file',
-    message: '/nowhere/s.csv cannot be opened',
+    message: expect.stringContaining('/nowhere/s.csv cannot be read: ENOENT'),
   });
+  await expect(readSubmission('/')).rejects.toMatchObject({ code: 'missing_file', message: '/ cannot be read: it is not a file' });
 });

@@ -2,9 +2,13 @@ import { open } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
 import type { GroundTruth, Truth } from '../metrics/ground-truth.ts';
 
-/** A row's cells, plain or in quotes: no id has a quote in it. */
-const submissionRow = /^"?([^",\s]+)"?,"?([^",]*)"?$/;
-const solutionRow = /^"?([^",\s]+)"?,"?([^",]*)"?,"?(Public|Private|Ignored)"?$/;
+/** A row's cells, plain or in quotes: no id has a quote in it; and the form in words. */
+type RowForm = { pattern: RegExp; form: string };
+const submissionRow = { pattern: /^"?([^",\s]+)"?,"?([^",]*)"?$/, form: 'a query, a comma, and image ids separated by spaces' };
+const solutionRow = {
+  pattern: /^"?([^",\s]+)"?,"?([^",]*)"?,"?(Public|Private|Ignored)"?$/,
+  form: 'a query, image ids separated by spaces or None, and Public, Private or Ignored, separated by commas',
+};
 
 /**
  * Reads a submission in Kaggle's format: `id,images`, images separated by spaces, the best first. Throws `missing_file`, `missing_column` for another
@@ -34,30 +38,50 @@ function idsOf(images: string): string[] {
 async function readRows<Row>(
   path: string,
   header: string,
-  pattern: RegExp,
+  { pattern, form }: RowForm,
   parse: (cells: string[], line: number) => Row,
 ): Promise<Map<string, Row>> {
-  const file = await open(path).catch((cause: unknown) => {
-    throw new CairnError('missing_file', `${path} cannot be opened`, { cause, details: { file: path } });
-  });
-  const rows = new Map<string, Row>();
+  const rows = new Map<string, { row: Row; line: number }>();
   let line = 0;
-  for await (const text of file.readLines({ encoding: 'utf8' })) {
+  for await (const text of linesOf(path)) {
     line += 1;
     if (line === 1) {
-      if (text.replace(/^\uFEFF/, '').trim() !== header)
-        throw new CairnError('missing_column', `${path} does not begin with the header ${header}`);
+      const given = text.replace(/^\uFEFF/, '').trim();
+      if (given !== header) throw new CairnError('missing_column', `${path} begins with ${quoted(given)}, not with the header ${header}`);
       continue;
     }
     if (text.trim() === '') continue;
     const cells = pattern.exec(text.trimEnd())?.slice(1);
     const [id] = cells ?? [];
-    if (cells === undefined || id === undefined) throw badRow(path, line, `this is not a row of ${header}`);
-    if (rows.has(id)) throw badRow(path, line, `the query ${id} has a row before`);
-    rows.set(id, parse(cells, line));
+    if (cells === undefined || id === undefined) throw badRow(path, line, `${quoted(text)} is not a row of ${header}: ${form}`);
+    const earlier = rows.get(id);
+    if (earlier !== undefined) throw badRow(path, line, `the query ${id} already has a row, line ${earlier.line}`);
+    rows.set(id, { row: parse(cells, line), line });
   }
   if (line === 0) throw new CairnError('missing_column', `${path} is empty, without the header ${header}`);
-  return rows;
+  return new Map([...rows].map(([id, { row }]) => [id, row]));
+}
+
+async function* linesOf(path: string): AsyncGenerator<string, void, void> {
+  const cannotRead = (cause: unknown) =>
+    new CairnError('missing_file', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+      details: { file: path, remedy: 'Pass the path of a CSV file that you may read.' },
+    });
+  const file = await open(path).catch((cause: unknown) => {
+    throw cannotRead(cause);
+  });
+  try {
+    if (!(await file.stat()).isFile()) throw cannotRead('it is not a file');
+    yield* file.readLines({ encoding: 'utf8' });
+  } finally {
+    await file.close();
+  }
+}
+
+/** The beginning of a line, for a message. */
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}...` : text);
 }
 
 function badRow(path: string, line: number, what: string): CairnError {
