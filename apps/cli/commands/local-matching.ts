@@ -48,7 +48,7 @@ export function addLocalMatching(command: Command): void {
 
 /**
  * What the options ask to be matched, or null. Throws `invalid_request` without the folders of the images, or with one of them alone;
- * `missing_file` for a folder that does not exist; `invalid_setting` for a number out of its range.
+ * `missing_file` for a folder that does not exist.
  */
 export async function localMatchingOf({ cli }: Session, options: LocalMatchingOptions): Promise<LocalMatching | null> {
   const { localMatching: matcher, queryImages, indexImages, matchingCache } = options;

@@ -86,7 +86,12 @@ function followProgram(child: ChildProcessWithoutNullStreams, python: string) {
     waiting.clear();
     child.kill('SIGKILL');
   };
-  const silence = setTimeout(() => fail(programFailed(`gave no answer for ${silenceLimitMs / 60_000} minutes`)), silenceLimitMs).unref();
+  let isReady = false;
+  const silence = setTimeout(() => {
+    // Between its start and the first request lies the search, which may take hours.
+    if (isReady && waiting.size === 0) silence.refresh();
+    else fail(programFailed(`gave no answer for ${silenceLimitMs / 60_000} minutes`));
+  }, silenceLimitMs).unref();
   const programFailed = (how: string) =>
     new CairnError('program_failed', `${module}, run by ${python}, ${how}. Its last output:\n${errors.trim()}`, {
       details: { remedy: 'Set CAIRN_PYTHON to an interpreter that has the packages of docker/trainer/requirements.txt.' },
@@ -95,8 +100,10 @@ function followProgram(child: ChildProcessWithoutNullStreams, python: string) {
   const take = (line: string): void => {
     silence.refresh();
     const answer = matchingAnswer.parse(JSON.parse(line));
-    if (answer.type === 'ready') ready.resolve(answer.matcher);
-    else if (answer.type === 'failed') fail(new CairnError(answer.code, answer.message));
+    if (answer.type === 'ready') {
+      isReady = true;
+      ready.resolve(answer.matcher);
+    } else if (answer.type === 'failed') fail(new CairnError(answer.code, answer.message));
     else {
       const { type: _, id, ...matched } = answer;
       waiting.get(id)?.resolve(matched);
