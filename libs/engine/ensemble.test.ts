@@ -35,9 +35,9 @@ describe('a run of several models', () => {
     const { steps } = await harness.engine.planRun(request({ recipe: 'submission', dataset: 'toy' }), ada);
     const rerank = steps.find(({ name }) => name === 'rerank');
     expect(rerank?.settings).toMatchObject({ rerank: { mode: 'before_merge', alpha: 1, beta: 0.1 }, references: 'index_train' });
-    expect(rerank?.needs).toHaveLength(1 + 4 * 3);
+    expect(rerank?.needs).toHaveLength(1 + 4 * 4);
     const counts = (kind: string): number => steps.filter((step) => step.kind === kind).length;
-    expect(['train', 'extract', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 0, 1, 1]);
+    expect(['train', 'extract', 'tag', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 4, 0, 1, 1]);
   });
 
   it('searches again, and does nothing else again, when a constant of the rerank or a weight changes', async () => {

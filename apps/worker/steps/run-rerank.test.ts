@@ -10,8 +10,9 @@ import { pngOf } from '../testing/images.ts';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { runRerank } from './run-rerank.ts';
+import { runTag } from './run-tag.ts';
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Two models' feature sets, with labels of the references: see its README. A third model has those of the first. */
 const given = fileURLToPath(new URL('../../../libs/retrieval/rerank/testing/reference-case', import.meta.url));
@@ -42,10 +43,12 @@ async function searched(mode: RerankMode, weights: Record<string, number>, out: 
   const parquet = await openParquet();
   try {
     const folder = (set: string, role: string): string => join(given, 'sets', set, role);
-    const sets = models.map(([name, set]) => ({
-      ...{ name, weight: weights[name] ?? 1, queries: folder(set, 'query'), index: folder(set, 'index'), whitening: null },
-      references: mode === 'off' ? null : folder(set, 'references'),
-    }));
+    const sets = models
+      .filter(([name]) => Object.hasOwn(weights, name))
+      .map(([name, set]) => ({
+        ...{ name, weight: weights[name] ?? 1, queries: folder(set, 'query'), index: folder(set, 'index'), whitening: null },
+        references: mode === 'off' ? null : folder(set, 'references'),
+      }));
     const labels = mode === 'off' ? null : join(given, 'labels.parquet');
     const { rerank: settings, topK, blockRows } = stepSettings.rerank.parse({ weights, rerank: { mode } });
     await searchModels({ parquet, models: sets, labels, settings, localMatching, topK, blockRows, threads: 1, solution: null, out });
@@ -139,6 +142,41 @@ test('a rerank with local matching reads the images of the lists, and reorders a
   const sides = { queries: imagesIn('test'), index: imagesIn('index') };
   expect(made).toEqual(await searched('off', weights, join(folder, 'searched'), { ...matching, ...sides }));
   expect(made.neighbours).not.toEqual(before.neighbours);
+});
+
+/** The tags of the first model's index, as a fleet of one worker makes them in three shards. */
+async function tagged(): Promise<Record<string, Buffer>> {
+  const { context, store, plane } = await openAttempt(specOf('tag'));
+  const all = await inputsIn(store, ['query', 'index', 'references']);
+  const [index, references, lists] = ['index.M0', 'references.M0', 'lists'].map((role) => all[role]);
+  if (index === undefined || references === undefined || lists === undefined) throw new Error('an input is missing');
+  const inputs = { index: { ...index, details: { list: 'index', rows: 300, rejected: 0, shards: 1 } }, references, lists };
+  plane.state.shards = [0, 1, 2].map((shard) => ({ index: shard, from: shard * 100, count: 100, holder: null, tries: 0, commit: null }));
+  expect(await runTag({ ...context, spec: { ...context.spec, inputs } })).toEqual({ outcome: 'succeeded', files: [], details: {} });
+  const commits = plane.state.shards.map(({ commit }) => commit);
+  expect(commits.map((commit) => [commit?.rows, commit?.rejected])).toEqual([0, 1, 2].map(() => [100, 0]));
+  const files = commits.flatMap((commit) => commit?.files ?? []);
+  return Object.fromEntries(await Promise.all(files.map(async ({ name, key }) => [name, Buffer.from(await store.getBytes(key))])));
+}
+
+test('with the tags of a fleet a rerank finds the same to the bit', async () => {
+  const files = await tagged();
+  expect(Object.keys(files)).toEqual(['tags/tags_00000.parquet', 'tags/tags_00001.parquet', 'tags/tags_00002.parquet']);
+  const { context, store, folder, plane, reporter } = await openAttempt(specOf('rerank'));
+  const settings = stepSettings.rerank.parse({ weights: { M0: 1, M1: 1 }, rerank: { mode: 'before_merge' } });
+  const inputs = await inputsIn(store, ['query', 'index', 'references']);
+  const tags = await stored(store, 'tags', 'tags/art_2/', files);
+  const spec = { ...context.spec, settings, inputs };
+  await runRerank({ ...context, spec: { ...spec, inputs: { ...inputs, 'tags.M0': tags } } });
+  await reporter.end();
+  const messages = plane.items('progress').map(({ message }) => message?.split(': ').slice(0, -1).join(': '));
+  expect(messages).toContain('M1: landmarks of the index');
+  expect(messages).not.toContain('M0: landmarks of the index');
+  const local = join(folder, 'made.parquet');
+  await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
+  const parquet = await openParquet();
+  const made = await readNeighbours(parquet, local).finally(() => parquet.close());
+  expect(made).toEqual(await searched('before_merge', settings.weights, join(folder, 'searched')));
 });
 
 test('a rerank that is stopped ends at once', async () => {

@@ -127,7 +127,7 @@ function collect({ scores, most, queries, rows, firstQuery, firstRow, candidates
 const MAX_SCORES = 1 << 26;
 
 /** On a GPU the graph also selects, so that only the best of each block are copied back. */
-async function createTopScorer(device: Device, threads: number): Promise<Scorer> {
+export async function createTopScorer(device: Device, threads: number): Promise<Scorer> {
   async function best(session: InferenceSession, queries: Float32Array, block: Float32Array, dim: number, wanted: number) {
     const count = Math.min(wanted, block.length / dim);
     const { values, rows } = await session.run({

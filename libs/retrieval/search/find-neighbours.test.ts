@@ -1,12 +1,26 @@
 import { seededRandom } from '@cairn/testing';
 import { describe, expect, test } from 'vitest';
 import { randomFeatures } from '../fixtures/feature-set.ts';
+import { createTopScorer } from './create-scorer.ts';
 import { type FindNeighboursOptions, findNeighbours, type VectorSource } from './find-neighbours.ts';
 
 const dim = 24;
 
 function galleryOf(values: Float32Array<ArrayBuffer>): VectorSource {
   return { rows: values.length / dim, dim, read: async (first, count) => values.slice(first * dim, (first + count) * dim) };
+}
+
+/** The same as the bits of float16; reading them as float32 fails. */
+function halfOf(values: Float32Array<ArrayBuffer>): VectorSource {
+  const bits = new Uint16Array(new Float16Array(values).buffer);
+  return {
+    rows: values.length / dim,
+    dim,
+    read: () => Promise.reject(new Error('read as float32')),
+    async readHalf(first, into) {
+      into.set(bits.subarray(first * dim, first * dim + into.length));
+    },
+  };
 }
 
 function vectors(count: number, seed: number): Float32Array<ArrayBuffer> {
@@ -46,6 +60,18 @@ describe('the neighbours are those of a float64 loop, to the bit', () => {
       k: blockRows === 1 ? 3 : 10,
       ...bruteForce(queries, gallery, blockRows === 1 ? 3 : 10),
     });
+  });
+
+  test.each([7, 300, 5000])('read as float16 in blocks of %i rows', async (blockRows) => {
+    expect(await found(queries, gallery, { gallery: halfOf(gallery), blockRows })).toMatchObject(bruteForce(queries, gallery, 10));
+  });
+
+  test('by the graph for GPUs, also where many vectors are alike', async () => {
+    const scorer = await createTopScorer('cpu', 1);
+    const alike = gallery.map((value, at) => (at < 500 * dim ? value : (gallery[at % (5 * dim)] ?? 0)));
+    for (const vectors of [gallery, alike])
+      expect(await found(queries, vectors, { scorer, topK: 5 })).toMatchObject(bruteForce(queries, vectors, 5));
+    await scorer.close();
   });
 
   test('with two threads', async () => {
@@ -100,6 +126,13 @@ describe('the neighbours are those of a float64 loop, to the bit', () => {
 test('without queries or gallery nothing is found', async () => {
   expect(await found(vectors(3, 1), new Float32Array())).toEqual({ k: 0, rows: [], scores: [] });
   expect(await found(new Float32Array(), vectors(3, 1))).toEqual({ k: 3, rows: [], scores: [] });
+});
+
+test('a vector that is not of numbers is refused when it is missing among the neighbours', async () => {
+  const gallery = vectors(3, 2);
+  gallery[dim] = Number.NaN;
+  const error = { code: 'bad_row', message: '1 of 3 neighbours of query 1 have scores that are not numbers' };
+  await expect(found(vectors(2, 1), gallery, { topK: 3 })).rejects.toMatchObject(error);
 });
 
 test('vectors of different lengths are refused', async () => {

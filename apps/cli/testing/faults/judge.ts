@@ -16,6 +16,8 @@ function sameEnd(played: Played, reference: Played): string[] {
   const faults: string[] = [];
   if (played.mapAt100 !== reference.mapAt100) faults.push(`mAP@100 is ${played.mapAt100}, without faults it is ${reference.mapAt100}`);
   if (played.submissionDigest !== reference.submissionDigest) faults.push('submission.csv differs from that of the run without faults');
+  for (const [step, digest] of Object.entries(reference.digests))
+    if (played.digests[step] !== digest) faults.push(`${step} made something else than in the run without faults`);
   return faults;
 }
 
@@ -36,7 +38,7 @@ function noStepTwice(events: readonly RunEvent[]): string[] {
 
 function countsProven({ run }: Played): string[] {
   return run.stepViews
-    .filter((step) => step.kind === 'extract')
+    .filter(({ shards }) => shards !== null)
     .flatMap(({ name, shards }) =>
       shards && shards.committed === shards.total && shards.rows > 0 ? [] : [`${name}: not every shard is committed`],
     );

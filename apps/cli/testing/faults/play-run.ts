@@ -5,7 +5,7 @@ import { deadline, processesByAttempt } from '@cairn/runtime';
 import type { Service } from '../../service/start-service.ts';
 import { startTestService } from '../start-test-service.ts';
 import type { Strike } from './strike.ts';
-import { type Transition, transitionOf } from './transitions.ts';
+import { furtherSteps, type Transition, transitionOf } from './transitions.ts';
 
 export type PlayOptions = {
   home: string;
@@ -30,6 +30,8 @@ export type Played = {
   events: RunEvent[];
   submissionDigest: string;
   mapAt100: number;
+  /** The contents of what the steps of {@link furtherSteps} made. */
+  digests: Record<string, string | null>;
   /** The loss of each training step: steps and values. */
   losses: Record<string, [number[], number[]]>;
   /** Names of the strikes whose transition the run never passed, or which found no victim. */
@@ -40,7 +42,7 @@ export type Played = {
 
 const runLimitMs = 300_000;
 
-/** Runs the recipe `tiny` in its own service, strikes at each fault's transition, and waits for the end. */
+/** Runs the recipe `tiny`, with {@link furtherSteps}, in its own service, strikes at each fault's transition, and waits for the end. */
 export async function playRun(options: PlayOptions): Promise<Played> {
   const signal = deadline(options.signal, runLimitMs);
   const began = performance.now();
@@ -68,7 +70,9 @@ export async function playRun(options: PlayOptions): Promise<Played> {
       countries: join(options.dataset, 'countries'),
     };
     await client.addDataset({ name: 'mini', source }, { signal });
-    const { id } = await client.submitRun({ recipe: 'tiny', dataset: 'mini', set: options.set }, { signal });
+    const { recipe: tiny } = await client.getRecipe('tiny', { signal });
+    const recipe = { ...tiny, steps: { ...furtherSteps } };
+    const { id } = await client.submitRun({ recipe, dataset: 'mini', set: options.set }, { signal });
     const { events, missed } = await followRun(service, client, id, options, signal);
     const run = await client.getRun(id, { signal });
     return {
@@ -162,7 +166,7 @@ async function outcome(
   client: CairnClient,
   run: RunView,
   signal: AbortSignal,
-): Promise<Pick<Played, 'submissionDigest' | 'mapAt100' | 'losses'>> {
+): Promise<Pick<Played, 'submissionDigest' | 'mapAt100' | 'digests' | 'losses'>> {
   const evaluate = run.stepViews.find((step) => step.name === 'evaluate');
   if (run.state !== 'succeeded' || !evaluate?.artifact) {
     const failed = run.stepViews.find((step) => step.failure);
@@ -170,10 +174,13 @@ async function outcome(
   }
   const artifact = await client.getArtifact(evaluate.artifact.id, { signal });
   const submission = artifact.files.find((file) => file.name === 'submission.csv');
+  const digests: Played['digests'] = {};
+  for (const { name, artifact: made } of run.stepViews)
+    if (made !== null && Object.hasOwn(furtherSteps ?? {}, name)) digests[name] = (await client.getArtifact(made.id, { signal })).digest;
   const losses: Played['losses'] = {};
   for (const { name } of run.stepViews.filter((step) => step.kind === 'train')) {
     const { series } = await client.getMetrics(run.id, name, { names: 'loss' }, { signal });
     losses[name] = [series[0]?.steps ?? [], series[0]?.values ?? []];
   }
-  return { submissionDigest: submission?.sha256 ?? 'none', mapAt100: evaluate.scores.mapAt100 ?? Number.NaN, losses };
+  return { submissionDigest: submission?.sha256 ?? 'none', mapAt100: evaluate.scores.mapAt100 ?? Number.NaN, digests, losses };
 }

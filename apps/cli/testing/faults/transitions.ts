@@ -1,4 +1,4 @@
-import { type RunEvent, stepOfEvent } from '@cairn/contract';
+import { type RecipeInput, type RunEvent, stepOfEvent } from '@cairn/contract';
 import { seededRandom } from '@cairn/testing';
 
 /** The programs that a fault may hit. */
@@ -27,11 +27,39 @@ export type Fault = Transition & { victim: Victim };
 /** `kill controller at 384:checkpoint`. */
 export const nameOf = ({ victim, step, moment }: Fault): string => `${victim} at ${step}:${moment}`;
 
+/**
+ * Steps that the recipe `tiny` does not have: the index is tagged by a fleet and searched with votes. Its own images are the references, the
+ * only ones with landmarks whose features there are.
+ */
+export const furtherSteps: RecipeInput['steps'] = {
+  tag_index: {
+    kind: 'tag',
+    inputs: { lists: 'prepare', index: 'extract_index', references: 'extract_index' },
+    references: 'index',
+    shards: 4,
+    workers: 2,
+    threads: 1,
+  },
+  rerank: {
+    kind: 'rerank',
+    inputs: {
+      lists: 'prepare',
+      'query.M': 'extract_query',
+      'index.M': 'extract_index',
+      'references.M': 'extract_index',
+      'tags.M': 'tag_index',
+    },
+    references: 'index',
+    weights: { M: 1 },
+    rerank: { mode: 'before_merge', voteNeighbours: 10, k1: 5 },
+  },
+};
+
 const stages = ['384', '384_finetune', '512_finetune', '512_all'];
-const steps = ['prepare', ...stages, 'export', 'extract_index', 'extract_query', 'search', 'evaluate', 'register'];
+const steps = ['prepare', ...stages, 'export', 'extract_index', 'extract_query', 'search', 'tag_index', 'rerank', 'evaluate', 'register'];
 const moments: readonly Moment[] = ['ready', 'created', 'active', 'running', 'ended', 'succeeded'];
 
-/** Every transition of the recipe `tiny` in the order in which a run passes them. */
+/** Every transition of the recipe `tiny` and {@link furtherSteps} in the order in which a run passes them. */
 export const transitions: readonly Transition[] = steps.flatMap((step) => {
   const own = moments.map((moment): Transition => ({ step, moment }));
   return stages.includes(step)
