@@ -59,6 +59,8 @@ export const modelDetails = z.looseObject({
   preprocessing,
   /** Precision of the backbone; absent in models that were exported before there was a choice, which are fp32. */
   precision: exportSettings.shape.precision,
+  /** The scales whose mean a feature is; absent where it is of one size. */
+  scales: exportSettings.shape.scales,
   embeddingDim: z.number().int(),
   /** The least cosine between ONNX Runtime and PyTorch on real images. */
   cosine: z.number(),
