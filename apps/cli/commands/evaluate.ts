@@ -68,7 +68,7 @@ async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Prom
 async function scoredQueries(features: Features, scored: readonly string[]): Promise<{ queries: QueryVectors; left: number }> {
   const { ids, dim, dir } = features;
   const isScored = new Set(scored);
-  const rows = ids.flatMap((id, row) => (isScored.has(id) ? [row] : []));
+  const rows = [...ids].flatMap((id, row) => (isScored.has(id) ? [row] : []));
   if (rows.length === 0) {
     throw new CairnError('bad_row', `none of the ${plural(ids.length, 'vector')} of ${dir} belongs to a scored query`, {
       details: { remedy: 'Pass the features of the queries as --queries, and their metadata.' },
@@ -77,7 +77,7 @@ async function scoredQueries(features: Features, scored: readonly string[]): Pro
   const all = await features.read(0, ids.length);
   const values = new Float32Array(rows.length * dim);
   for (const [at, row] of rows.entries()) values.set(all.subarray(row * dim, (row + 1) * dim), at * dim);
-  return { queries: { ids: rows.map((row) => ids[row] ?? ''), values, dim }, left: ids.length - rows.length };
+  return { queries: { ids: rows.map((row) => ids.at(row) ?? ''), values, dim }, left: ids.length - rows.length };
 }
 
 function metricLines({ mapAt100: { kaggle, reference }, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {

@@ -1,4 +1,5 @@
 import { CairnError } from '@cairn/contract';
+import type { IdOrder } from '../features/id-table.ts';
 import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
 import type { Features } from '../features/read-features.ts';
 import { writingTo } from '../files/whole-file.ts';
@@ -18,17 +19,21 @@ export type PlacedVectors = VectorSource & {
 };
 
 /**
- * A feature set in the order of `order`: rows with other ids are skipped, and each of its ids must have a row (`bad_row`). Each row is
- * checked when it is read: `bad_row` if its length is not one, such as one of zeros or with NaN.
+ * A feature set in the order of `order`, whose table has its ids: rows with other ids are skipped, and each of its ids must have a row
+ * (`bad_row`). Each row is checked when it is read: `bad_row` if its length is not one, such as one of zeros or with NaN.
  */
-export function placeFeatures(features: Features, order: readonly string[], name: string): PlacedVectors {
-  const placeOf = new Map(order.map((id, place) => [id, place]));
-  const places = Int32Array.from(features.ids, (id) => placeOf.get(id) ?? -1);
+export function placeFeatures(features: Features, order: IdOrder, name: string): PlacedVectors {
+  const { dim, ids } = features;
+  const places = ids.numbers.map((number) => order.placeOf[number] ?? -1);
   const rowOfPlace = new Int32Array(order.length).fill(-1);
   for (const [row, place] of places.entries()) if (place >= 0) rowOfPlace[place] = row;
-  const missing = order.filter((_, place) => rowOfPlace[place] === -1);
-  if (missing.length > 0) throw lacks(name, missing);
-  const { dim, ids } = features;
+  const missing = Array.from(rowOfPlace.keys()).filter((place) => rowOfPlace[place] === -1);
+  if (missing.length > 0)
+    throw lacks(
+      name,
+      missing.length,
+      missing.slice(0, 5).map((place) => order.at(place) ?? ''),
+    );
   return {
     name,
     rows: ids.length,
@@ -37,16 +42,16 @@ export function placeFeatures(features: Features, order: readonly string[], name
     rowOfPlace,
     async read(firstRow, count) {
       const values = await features.read(firstRow, count);
-      for (let row = 0; row < values.length / dim; row++) checkRow(values, row, dim, () => `${name}: the vector of ${ids[firstRow + row]}`);
+      for (let row = 0; row < values.length / dim; row++)
+        checkRow(values, row, dim, () => `${name}: the vector of ${ids.at(firstRow + row)}`);
       return values;
     },
   };
 }
 
-function lacks(name: string, missing: readonly string[]): CairnError {
-  const examples = missing.slice(0, 5);
-  return new CairnError('bad_row', `${name} lack images that another model has: ${missing.length}, such as ${examples.join(', ')}`, {
-    details: { missing: missing.length, examples, remedy: 'Use features of the same images for every model.' },
+function lacks(name: string, missing: number, examples: readonly string[]): CairnError {
+  return new CairnError('bad_row', `${name} lack images that another model has: ${missing}, such as ${examples.join(', ')}`, {
+    details: { missing, examples, remedy: 'Use features of the same images for every model.' },
   });
 }
 

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import type { RerankSettings } from '@cairn/contract';
 import { manifestName } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
+import { type IdTable, idsOf } from '../features/id-table.ts';
 import { writeWhole } from '../files/whole-file.ts';
 import { writeSubmission } from '../metrics/write-submission.ts';
 import type { Device } from '../onnx/create-session.ts';
@@ -73,7 +74,7 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
   const neighbours = new Map<string, RankedImages>();
   for (const [query, queryId] of queryIds.entries()) {
     const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds[place] ?? '');
+    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds.at(place) ?? '');
     neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
   }
   const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
@@ -110,8 +111,8 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
             ...galleryOf(referenceIds),
             labelsWithoutFeatures,
             withoutCountry: categories.filter(({ country }) => country === null).length,
-            ofGallery: countShared(referenceIds, indexIds),
-            ofQueries: countShared(referenceIds, queryIds),
+            ofGallery: countShared(referenceIds, indexIds.table),
+            ofQueries: countShared(referenceIds, idsOf(queryIds).table),
           },
     files: await Promise.all(names.map((name) => writtenFile(join(out, name), signal))),
   };
@@ -119,9 +120,10 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
   return { manifest, scores };
 }
 
-function countShared(ids: readonly string[], others: readonly string[]): number {
-  const sought = new Set(others);
-  return ids.filter((id) => sought.has(id)).length;
+function countShared(ids: Iterable<string>, others: IdTable): number {
+  let count = 0;
+  for (const id of ids) if (others.find(id) !== -1) count += 1;
+  return count;
 }
 
 async function fileOf(path: string | null, signal?: AbortSignal): Promise<{ path: string; sha256: string } | null> {

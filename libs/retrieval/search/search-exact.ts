@@ -61,7 +61,7 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
   const neighbours = new Map<string, RankedImages>();
   queries.ids.forEach((queryId, query) => {
     const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (row) => index.ids[row] ?? '');
+    const imageIds = Array.from(found.rows.subarray(from, to), (row) => index.ids.at(row) ?? '');
     neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
   });
   await writeNeighbours(parquet, out, { gallery, topK, neighbours }, signal);
@@ -76,5 +76,5 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
 
 async function readQueries(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<QueryVectors> {
   const features = await readFeatures(dir, parquet, signal);
-  return { ids: features.ids, values: await features.read(0, features.ids.length), dim: features.dim };
+  return { ids: [...features.ids], values: await features.read(0, features.ids.length), dim: features.dim };
 }
