@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { featureOrigin } from './feature-files.ts';
 import { sha256Hex } from './names.ts';
 import { wholeNumber } from './numbers.ts';
 import { rerankSettings } from './rerank-settings.ts';
@@ -66,7 +67,14 @@ export const modelDetails = z.looseObject({
   cosine: z.number(),
 });
 
-export const featuresDetails = z.looseObject({ list: z.string(), rows: wholeNumber, rejected: wholeNumber, shards: wholeNumber });
+/** With what tells features of different models apart; sets of earlier releases lack it. */
+export const featuresDetails = z.looseObject({
+  list: z.string(),
+  rows: wholeNumber,
+  rejected: wholeNumber,
+  shards: wholeNumber,
+  ...featureOrigin.shape,
+});
 
 /** Of the references that voted. `ofGallery`, `ofQueries`: those that are themselves searched, or searched for, whose labels know the answer. */
 export const neighboursReferences = z.object({

@@ -6,6 +6,7 @@ export * from './expand-recipe.ts';
 export * from './failure-table.ts';
 export * from './loader-bytes.ts';
 export * from './memo.ts';
+export * from './mixed-features.ts';
 export * from './retry-policy.ts';
 export * from './step-kinds.ts';
 export * from './step-plan.ts';

@@ -45,7 +45,10 @@ async function findSource(ctx: EngineContext, step: StepPlan, want: StepWant, pr
     .safeParse(memoPartsColumn.safeParse(row.memoParts).data?.settings).data?.model;
   const fault = made && kind === 'checkpoint' ? otherModel(made, modelOf(step)) : null;
   if (fault) throw new CairnError('model_mismatch', `${setting} is ${nameOfInput(input)}, which ${fault}`);
-  return { name: nameOfInput(input), artifactId: row.id, digest: row.digest, details: detailsColumn.parse(row.details) };
+  // Features of earlier releases do not tell their model in their details.
+  const madeBy = kind === 'features' ? memoPartsColumn.safeParse(row.memoParts).data?.inputs.model : undefined;
+  const details = { ...(madeBy !== undefined && { model: madeBy }), ...detailsColumn.parse(row.details) };
+  return { name: nameOfInput(input), artifactId: row.id, digest: row.digest, details };
 }
 
 /** The id of an artifact, or null with the reason in `from`. */

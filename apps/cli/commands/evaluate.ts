@@ -1,7 +1,7 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { assertOneOrigin, CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/progress-line.ts';
@@ -26,11 +26,12 @@ const blockRows = 50_000;
 
 async function evaluate({ ui, signal }: Session, options: EvaluateOptions): Promise<undefined> {
   const { makingBeside, prepareLists, refuseTaken, requireFolder } = await import('@cairn/dataset');
-  const { evaluateNeighbours, openParquet, readFeatures, readImageIds, searchExact } = await import('@cairn/retrieval');
+  const { evaluateNeighbours, openParquet, readFeatures, readImageIds, readOrigins, searchExact } = await import('@cairn/retrieval');
   const [index, metadata, out] = [options.index, options.metadata, options.out].map((path) => resolve(path)) as [string, string, string];
   await refuseTaken(out, 'the evaluation');
   await requireFolder('The feature set of the queries', resolve(options.queries));
   await requireFolder('The feature set that is searched', index);
+  assertOneOrigin('the evaluation', await readOrigins([resolve(options.queries), index]));
   const began = performance.now();
   const parquet = await openParquet();
   const progress = createProgressLine(ui, 'searching');

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type ArtifactDetails, needsReferences } from '@cairn/contract';
+import { type ArtifactDetails, assertOneOrigin, type InputArtifact, needsReferences, originOf } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
@@ -16,6 +16,7 @@ export const runRerank: Runner<'rerank'> = async (context) => {
   for (const folder of [out, scratch]) mkdirSync(folder, { recursive: true });
   const votes = needsReferences(rerank);
   const fetch = (role: string): Promise<string> => fetchArtifact(context, inputOf(spec, role));
+  refuseMixed(spec.inputs, Object.keys(weights));
   const models = [];
   // By name: the database does not keep the order of a record, and the order in which similarities are added changes their last bits.
   for (const [name, weight] of Object.entries(weights).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
@@ -52,3 +53,15 @@ export const runRerank: Runner<'rerank'> = async (context) => {
     await child.kill();
   }
 };
+
+/** Before anything is fetched: each model's features are of one model. */
+function refuseMixed(inputs: Readonly<Record<string, InputArtifact>>, models: readonly string[]): void {
+  for (const name of models) {
+    const sets = ['query', 'index', 'references', 'whitening'].flatMap((role) => {
+      const set = `${role}.${name}`;
+      const input = inputs[set];
+      return input === undefined ? [] : [{ set, origin: originOf(input.details) }];
+    });
+    assertOneOrigin(name, sets);
+  }
+}

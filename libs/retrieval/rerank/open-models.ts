@@ -1,11 +1,11 @@
-import { CairnError } from '@cairn/contract';
+import { assertOneOrigin, CairnError, type Origin } from '@cairn/contract';
 import { createIdTable, type IdOrder, type IdTable, orderIds, sortIds } from '../features/id-table.ts';
 import { type Features, readFeatures } from '../features/read-features.ts';
+import { readOrigins } from '../features/read-origin.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
 import { placeFeatures } from './placed-features.ts';
-import { assertOneOrigin, type Origin, readOrigin } from './read-origin.ts';
 
 /** The folders of one model's feature sets; `references` is null where nothing is compared with references,
  * `whitening` where vectors are not whitened. */
@@ -43,7 +43,7 @@ export type OpenedModels = {
 /**
  * Opens the feature sets of several models, which must have the same images. Throws `corrupt_artifact` for an incomplete set, `bad_row` for
  * one that lacks images of another model and for references without a label or with two, `model_mismatch` if the sets of one model name
- * different models or preprocessings.
+ * different models, preprocessings or scales.
  */
 export async function openModels({ parquet, models, labels, signal }: OpenModelsOptions): Promise<OpenedModels> {
   const read = (dir: string, table?: IdTable): Promise<Features> => readFeatures(dir, parquet, signal, table);
@@ -58,14 +58,14 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
   }[] = [];
   for (const folders of models) {
     const dirs = [folders.queries, folders.index, folders.references, folders.whitening].filter((dir) => dir !== null);
-    const origins = await Promise.all(dirs.map(async (dir) => ({ dir, origin: await readOrigin(dir) })));
+    const origin = assertOneOrigin(folders.name, await readOrigins(dirs));
     opened.push({
       folders,
       queries: await read(folders.queries, tables.queries),
       index: await read(folders.index, tables.index),
       references: folders.references === null ? null : await read(folders.references, tables.references),
       whitening: folders.whitening === null ? null : await read(folders.whitening),
-      origin: assertOneOrigin(folders.name, origins),
+      origin,
     });
   }
   const queryIds = sortIds(tables.queries);

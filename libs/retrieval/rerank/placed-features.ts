@@ -1,5 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import type { IdOrder } from '../features/id-table.ts';
+import { assertUnitRows } from '../features/normalize-row.ts';
 import { createNpy, readNpyHeader, readNpyRows } from '../features/npy.ts';
 import type { Features } from '../features/read-features.ts';
 import { writingTo } from '../files/whole-file.ts';
@@ -42,8 +43,7 @@ export function placeFeatures(features: Features, order: IdOrder, name: string):
     rowOfPlace,
     async read(firstRow, count) {
       const values = await features.read(firstRow, count);
-      for (let row = 0; row < values.length / dim; row++)
-        checkRow(values, row, dim, () => `${name}: the vector of ${ids.at(firstRow + row)}`);
+      assertUnitRows(values, dim, (row) => `${name}: the vector of ${ids.at(firstRow + row)}`);
       return values;
     },
   };
@@ -83,23 +83,6 @@ export async function writeVectors(
       return values;
     },
   };
-}
-
-/** Tolerance of the length of a vector: float16 rounds it by less than 0.001. */
-const LENGTH_TOLERANCE = 0.01;
-
-function checkRow(values: Float32Array, row: number, dim: number, what: () => string): void {
-  let squares = 0;
-  for (let index = row * dim; index < (row + 1) * dim; index++) squares += (values[index] as number) ** 2;
-  if (Math.abs(squares - 1) < 2 * LENGTH_TOLERANCE) return;
-  const fault = Number.isFinite(squares)
-    ? squares === 0
-      ? 'is zero'
-      : `has the length ${Math.sqrt(squares).toPrecision(3)}, not 1`
-    : 'has a value that is not a finite number';
-  throw new CairnError('bad_row', `${what()} ${fault}`, {
-    details: { remedy: 'Extract the features again, or remove the image.' },
-  });
 }
 
 /** Rows at most this far apart are read together, up to this many rows: 8 MB of vectors of 512 values. */

@@ -1,7 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { RerankSettings } from '@cairn/contract';
-import { manifestName } from '@cairn/contract';
+import { manifestName, type Origin, originOf, type RerankSettings } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { type IdTable, idsOf } from '../features/id-table.ts';
 import { writeWhole } from '../files/whole-file.ts';
@@ -14,7 +13,6 @@ import { metricsName, perQueryName, writeScores } from '../scores/scores-file.ts
 import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
 import type { SearchProgress } from './model-vectors.ts';
 import { type ModelFolders, openModels } from './open-models.ts';
-import type { Origin } from './read-origin.ts';
 import { rerankSearch } from './rerank-search.ts';
 
 export type SearchModelsOptions = {
@@ -96,7 +94,7 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
     models: options.models.map((folders, at) => ({
       ...folders,
       dim: opened.models[at]?.queries.dim ?? 0,
-      origin: origins[folders.name] ?? { model: null, preprocessing: null },
+      origin: origins[folders.name] ?? originOf(null),
     })),
     labels: await fileOf(options.labels, signal),
     solution: await fileOf(options.solution, signal),

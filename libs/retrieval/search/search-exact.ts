@@ -1,7 +1,10 @@
 import { stat } from 'node:fs/promises';
-import { CairnError } from '@cairn/contract';
+import { assertOneOrigin, CairnError } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
+import { sortIds } from '../features/id-table.ts';
+import { assertUnitRows } from '../features/normalize-row.ts';
 import { readFeatures } from '../features/read-features.ts';
+import { readOrigins } from '../features/read-origin.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { findNeighbours } from './find-neighbours.ts';
@@ -38,11 +41,13 @@ export type SearchResult = {
 
 /**
  * Finds each query's exact nearest images and writes them ({@link writeNeighbours}). A query that is itself in the gallery is found there
- * too. Throws `corrupt_artifact` for an incomplete feature set, `model_mismatch` where vectors differ in length, `storage_full`.
+ * too. Equal scores are ordered by id, so the result does not depend on the order of the shards. Throws `corrupt_artifact` for an incomplete
+ * feature set, `model_mismatch` where vectors differ in length or origin, `bad_row` for a vector that is not of length one, `storage_full`.
  */
 export async function searchExact(options: SearchExactOptions): Promise<SearchResult> {
   const { parquet, topK, blockRows, threads, device = 'cpu', out, signal, onProgress } = options;
   const reading = performance.now();
+  if (typeof options.queries === 'string') assertOneOrigin('the search', await readOrigins([options.queries, options.index]));
   const index = await readFeatures(options.index, parquet, signal);
   const queries = typeof options.queries === 'string' ? await readQueries(options.queries, parquet, signal) : options.queries;
   if (queries.values.length !== queries.ids.length * queries.dim || new Set(queries.ids).size !== queries.ids.length) {
@@ -51,17 +56,25 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
       `${queries.values.length} values are no ${queries.ids.length} queries of ${queries.dim}, each id once`,
     );
   }
-  const gallery = galleryOf(index.ids);
+  assertUnitRows(queries.values, queries.dim, (row) => `The queries: the vector of ${queries.ids[row]}`);
+  const order = sortIds(index.ids.table);
+  const places = index.ids.numbers.map((number) => order.placeOf[number] ?? -1);
+  const gallery = galleryOf(order);
 
   const searching = performance.now();
-  const source = { rows: index.ids.length, dim: index.dim, read: index.read };
-  const found = await findNeighbours({ queries, gallery: source, topK, blockRows, threads, device, signal, onProgress });
+  const read: typeof index.read = async (firstRow, count) => {
+    const values = await index.read(firstRow, count);
+    assertUnitRows(values, index.dim, (row) => `The index images: the vector of ${index.ids.at(firstRow + row)}`);
+    return values;
+  };
+  const source = { rows: index.ids.length, dim: index.dim, read };
+  const found = await findNeighbours({ queries, gallery: source, places, topK, blockRows, threads, device, signal, onProgress });
 
   const writing = performance.now();
   const neighbours = new Map<string, RankedImages>();
   queries.ids.forEach((queryId, query) => {
     const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (row) => index.ids.at(row) ?? '');
+    const imageIds = Array.from(found.rows.subarray(from, to), (place) => order.at(place) ?? '');
     neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
   });
   await writeNeighbours(parquet, out, { gallery, topK, neighbours }, signal);
