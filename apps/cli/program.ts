@@ -6,6 +6,7 @@ import { addCatalogueCommands } from './commands/catalogue.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
 import { addEvaluate } from './commands/evaluate.ts';
+import { addFeatures } from './commands/features.ts';
 import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
@@ -77,6 +78,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addDatasets(registrar);
   addLists(registrar);
   addTars(registrar);
+  addFeatures(registrar);
   addEvaluate(registrar);
   addSearch(registrar);
   addScores(registrar);

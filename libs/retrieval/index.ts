@@ -32,5 +32,6 @@ export * from './scores/read-csv.ts';
 export * from './scores/score-predictions.ts';
 export * from './scores/scores-file.ts';
 export * from './search/find-neighbours.ts';
+export * from './search/index-files.ts';
 export * from './search/neighbours-file.ts';
 export * from './search/search-exact.ts';

@@ -100,6 +100,29 @@ test('vectors are whitened and expanded by their neighbours, and no temporary fi
   expect(await read('changed/submission.csv')).not.toBe(await readFile(join(given, 'before_merge.csv'), 'utf8'));
 });
 
+test('a search writes an index of each model with the ids of their rows, and so does the export of a feature set', async () => {
+  expect((await search('indexed', ...sets(), '--faiss', '--usearch')).code).toBe(0);
+  const { indexFiles, files, gallery } = JSON.parse(await read('indexed/manifest.json'));
+  const names = ['M0.faiss', 'M0.usearch', 'M1.faiss', 'M1.usearch'];
+  expect(indexFiles).toMatchObject({ ids: 'ids.parquet', rows: 300, indexes: names.map((file) => ({ file, dim: 32 })) });
+  expect(files.slice(2).map(({ name }: { name: string }) => name)).toEqual(['ids.parquet', ...names]);
+
+  const exported = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--faiss', '--out', path('exported')]);
+  expect({ code: exported.code, err: exported.err }).toEqual({ code: 0, err: '' });
+  expect(exported.out).toContain('index.faiss: IndexFlatIP, 300 vectors of 32 values');
+  const alone = JSON.parse(await read('exported/manifest.json'));
+  expect(alone).toMatchObject({ kind: 'index', gallery, indexFiles: { ids: 'ids.parquet', indexes: [{ file: 'index.faiss' }] } });
+  expect(await readFile(path('exported/index.faiss'))).toEqual(await readFile(path('indexed/M0.faiss')));
+
+  const nothing = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--out', path('none')]);
+  expect({ code: nothing.code, err: nothing.err }).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('Add --faiss, --usearch or both'),
+  });
+  const changed = await search('none', ...sets(), '--augment-index', '2', '--usearch');
+  expect({ code: changed.code, err: changed.err }).toMatchObject({ code: 2, err: expect.stringContaining('not whitened or augmented') });
+});
+
 test('inconsistent options are reported in one sentence, and nothing is left behind', async () => {
   const before = await readdir(folder);
   const expectRefusal = async (args: string[], message: RegExp) => {

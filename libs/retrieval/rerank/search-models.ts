@@ -1,5 +1,4 @@
-import { stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { manifestName, type Origin, originOf, type RerankSettings } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { type IdTable, idsOf } from '../features/id-table.ts';
@@ -10,9 +9,10 @@ import type { Parquet } from '../parquet/open-parquet.ts';
 import { readSolution } from '../scores/read-csv.ts';
 import { type ScoreMetrics, scorePredictions } from '../scores/score-predictions.ts';
 import { metricsName, perQueryName, writeScores } from '../scores/scores-file.ts';
+import { describeFile, type IndexFiles, type IndexLibrary, writeIndexes } from '../search/index-files.ts';
 import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
 import type { SearchProgress } from './model-vectors.ts';
-import { type ModelFolders, openModels } from './open-models.ts';
+import { type ModelFolders, type OpenedModels, openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';
 
 export type SearchModelsOptions = {
@@ -26,6 +26,8 @@ export type SearchModelsOptions = {
   device?: Device;
   /** `retrieval_solution_v2.1.csv`, if the result is to be scored. */
   solution: string | null;
+  /** Libraries that get an index of the gallery ({@link writeIndexes}). */
+  indexLibraries?: readonly IndexLibrary[];
   /** The output folder. */
   out: string;
   /** A temporary folder next to it. */
@@ -48,6 +50,8 @@ export type SearchManifest = {
   queries: Gallery;
   /** `ofGallery`, `ofQueries`: references that are themselves in the index or queries, so that the labels reveal the answer. */
   references: (Gallery & { labelsWithoutFeatures: number; withoutCountry: number; ofGallery: number; ofQueries: number }) | null;
+  /** Null unless they were requested. */
+  indexFiles: IndexFiles | null;
   files: { name: string; bytes: number; sha256: string }[];
 };
 
@@ -89,6 +93,9 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
     scores = { metrics, unknownQueries: predictions.size - known.length };
   }
 
+  const indexed = await indexesOf(options, opened);
+  if (indexed !== null) names.push(...indexed.names);
+
   const manifest: SearchManifest = {
     kind: 'search',
     models: options.models.map((folders, at) => ({
@@ -112,7 +119,8 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
             ofGallery: countShared(referenceIds, indexIds.table),
             ofQueries: countShared(referenceIds, idsOf(queryIds).table),
           },
-    files: await Promise.all(names.map((name) => writtenFile(join(out, name), signal))),
+    indexFiles: indexed?.manifest ?? null,
+    files: await Promise.all(names.map((name) => describeFile(out, name, signal))),
   };
   await writeWhole(join(out, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
   return { manifest, scores };
@@ -128,6 +136,9 @@ async function fileOf(path: string | null, signal?: AbortSignal): Promise<{ path
   return path === null ? null : { path, sha256: await sha256File(path, signal) };
 }
 
-async function writtenFile(path: string, signal?: AbortSignal) {
-  return { name: basename(path), bytes: (await stat(path)).size, sha256: await sha256File(path, signal) };
+async function indexesOf(options: SearchModelsOptions, { models, indexIds }: OpenedModels) {
+  const { indexLibraries: libraries = [] } = options;
+  if (libraries.length === 0) return null;
+  const galleries = models.map(({ name, index }) => ({ name, vectors: index }));
+  return writeIndexes({ ...options, galleries, ids: indexIds, libraries });
 }
