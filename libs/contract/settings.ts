@@ -162,6 +162,10 @@ export const exportSettings = z.strictObject({
     z.enum(['fp32', 'fp16']).default('fp32'),
     'Precision of the exported backbone; pooling, neck and features stay in fp32. fp16 halves the file and is faster on GPUs.',
   ),
+  scales: result(
+    z.array(z.number().min(0.5).max(2)).min(1).max(8).optional(),
+    'Sizes at which the graph computes the feature of each image, as factors of imageSize, rounded down to multiples of 16; it returns their mean, at length one. The reference has [0.707, 1, 1.414] (MULTI_SCALE_FEAT). Absent: imageSize alone.',
+  ),
   checkImages: operational(z.number().int().min(1).max(1024).default(16), 'Number of real images to compare with PyTorch.'),
   minCosine: operational(
     z.number().min(0).max(1).nullable().default(null),

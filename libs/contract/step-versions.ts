@@ -10,7 +10,7 @@ export const stepVersions = {
   train: 1,
   export: 1,
   extract: 1,
-  search: 1,
+  search: 2,
   tag: 1,
   rerank: 1,
   evaluate: 2,

@@ -54,12 +54,15 @@ def described(field, hint):
     (kind,) = (option for option in options if option is not type(None))
     choices = typing.get_args(kind)
     limits = {'minimum': 'least', 'maximum': 'most', 'exclusiveMinimum': 'above'}
+    ranges = {name: field.metadata[key] for name, key in limits.items() if field.metadata.get(key) is not None}
+    if typing.get_origin(kind) is tuple:
+        return {'type': 'array', 'items': {'type': names[choices[0]], **ranges}}
     return {
         'type': 'string' if choices else names[kind],
         **({'enum': choices} if choices else {}),
         **({'nullable': True} if type(None) in options else {}),
         **({} if field.default is dataclasses.MISSING else {'default': field.default}),
-        **{name: field.metadata[key] for name, key in limits.items() if field.metadata.get(key) is not None},
+        **ranges,
     }
 
 def fields(cls):
@@ -77,7 +80,7 @@ const plain = z.object({
   exclusiveMinimum: z.number().optional(),
   default: z.unknown().optional(),
 });
-const property = plain.extend({ anyOf: z.array(plain).optional() });
+const property = plain.extend({ anyOf: z.array(plain).optional(), items: plain.optional() });
 
 /** The fields of a schema in the form of the trainer's, without the limits that JSON Schema gives every integer. */
 function fieldsOf(schema: z.ZodObject): Record<string, unknown> {

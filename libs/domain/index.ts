@@ -6,5 +6,6 @@ export * from './failure-table.ts';
 export { nameOfInput } from './graph-steps.ts';
 export * from './judge-gate.ts';
 export * from './memo.ts';
+export * from './mixed-features.ts';
 export * from './step-kinds.ts';
 export * from './step-plan.ts';

@@ -74,6 +74,22 @@ describe('a run of several models', () => {
     expect(await made({ recipe: alone })).toEqual(['search', 'evaluate']);
   });
 
+  it('is refused at once where a graph compares features that different models made in other runs', async () => {
+    const runId = await harness.submit({ recipe: voting });
+    const artifact = async (step: string) => ({ artifact: (await harness.step(runId, step)).artifact?.id ?? '' });
+    const search = async (query: string, index: string) => {
+      const inputs = { query: await artifact(query), index: await artifact(index) };
+      return harness.submit({
+        recipe: recipeSchema.parse({ name: 'mixed', dataset: 'toy', steps: { search: { kind: 'search', inputs } } }),
+      });
+    };
+    await expect(search('A-extract_query', 'B-extract_index')).rejects.toMatchObject({
+      code: 'model_mismatch',
+      message: expect.stringMatching(/^the step search compares features of different models/),
+    });
+    await harness.playAll(await search('A-extract_query', 'A-extract_index'));
+  });
+
   it('registers the ensemble with the artifacts of each model, and takes a registered model in place of a trained one', async () => {
     const registered = await harness.prisma.model.findFirstOrThrow({ where: { name: 'together' }, orderBy: { version: 'desc' } });
     const parts = ['checkpoint', 'model', 'index', 'query', 'references'].flatMap((role) => [`${role}.A`, `${role}.B`]);

@@ -101,7 +101,10 @@ function artifactOf(row: SourceRow, wanted: Wanted): ExternalSource {
     .safeParse(memoPartsColumn.safeParse(artifact.memoParts).data?.settings).data?.model;
   const fault = made && kind === 'checkpoint' ? otherModel(made, modelOf(step)) : null;
   if (fault) throw new CairnError('model_mismatch', `${want.setting} is ${name}, which ${fault}`);
-  return { name, artifactId: artifact.id, digest: artifact.digest, details: detailsColumn.parse(artifact.details) };
+  // Features of earlier releases do not tell their model in their details.
+  const madeBy = kind === 'features' ? memoPartsColumn.safeParse(artifact.memoParts).data?.inputs.model : undefined;
+  const details = { ...(madeBy !== undefined && { model: madeBy }), ...detailsColumn.parse(artifact.details) };
+  return { name, artifactId: artifact.id, digest: artifact.digest, details };
 }
 
 /** The id of an artifact, or null with the reason in `from`. */

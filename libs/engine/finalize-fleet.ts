@@ -1,10 +1,18 @@
-import { CairnError, type FailureView, maxListedFiles, type StagedFilesPage, sha256Hex, stagedShardsPerPage } from '@cairn/contract';
+import {
+  CairnError,
+  type FailureView,
+  maxListedFiles,
+  modelDetails,
+  type StagedFilesPage,
+  sha256Hex,
+  stagedShardsPerPage,
+} from '@cairn/contract';
 import { rulesOf } from '@cairn/domain';
 import { z } from 'zod';
 import { liveAttempt, recordFailure } from './attempts/live-attempt.ts';
 import { artifactFilesColumn, filesColumn, toJson } from './columns.ts';
 import type { EngineContext } from './engine.ts';
-import { makeReady, readInputs, replaceArtifact } from './memo.ts';
+import { inputArtifact, makeReady, readInputs, replaceArtifact } from './memo.ts';
 import { changeStep, emit, enqueue, type RunWork, type WorkStep } from './run-work.ts';
 
 /**
@@ -15,12 +23,21 @@ export async function beginFinalizing(run: RunWork, step: WorkStep): Promise<voi
   if (step.shardsTotal !== null) {
     const proof = await proveBySums(run, step);
     if ('failure' in proof) return recordFailure(run, step, proof.failure);
+    const origin = await originOfFeatures(run, step);
     await run.tx.artifact.update({
       where: { id: step.artifact?.id ?? '', state: 'building' },
-      data: { details: toJson({ ...('list' in step.settings && { list: step.settings.list }), ...proof.details }) },
+      data: { details: toJson({ ...('list' in step.settings && { list: step.settings.list }), ...origin, ...proof.details }) },
     });
   } else enqueue(run, 'finalize', step.id, step.generation);
   changeStep(run, step, { finalizing: true });
+}
+
+/** The model that extracted features, and how it was given the images: a search refuses to compare sets in which these differ. */
+async function originOfFeatures(run: RunWork, step: WorkStep): Promise<Record<string, unknown>> {
+  const model = await inputArtifact(run, step, 'model');
+  if (model === null) return {};
+  const { preprocessing, scales } = modelDetails.partial().safeParse(model.details).data ?? {};
+  return { model: model.digest, ...(preprocessing !== undefined && { preprocessing }), ...(scales !== undefined && { scales }) };
 }
 
 const sumsRow = z.object({

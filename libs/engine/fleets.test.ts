@@ -146,6 +146,8 @@ test('a complete fleet waits for a task slot, even while its workers are still e
   const { artifact } = await fleet.step();
   const details = {
     ...list,
+    model: (await harness.step(fleet.runId, 'export')).artifact?.digest,
+    preprocessing: 'cairn',
     rows: 6,
     rejected: 3,
     shards: 3,

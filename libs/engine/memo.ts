@@ -57,6 +57,14 @@ export async function readInputs(run: RunWork, step: WorkStep): Promise<Record<s
   return inputs;
 }
 
+/** The artifact of an input with its details; null for a role that the step does not have. */
+export async function inputArtifact(run: RunWork, step: WorkStep, role: string): Promise<KnownInput | null> {
+  const need = step.needs.find((one) => one.role === role);
+  const made = run.steps.find(({ name }) => name === need?.step)?.artifact?.id;
+  const id = made ?? step.given.find((one) => one.role === role)?.artifactId;
+  return id === undefined ? null : withDetails(run, id);
+}
+
 /** Each artifact is looked up once per run: most steps read the same lists. */
 async function withDetails(run: RunWork, artifactId: string): Promise<KnownInput> {
   const known = run.inputs.get(artifactId);

@@ -1,6 +1,6 @@
 import { CairnError, liveRunStates, type Recipe, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
-import { expandRecipe, loaderBytes, rulesOf, type StepPlan } from '@cairn/domain';
+import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
 import { audit } from './audit.ts';
 import type { Given } from './columns.ts';
@@ -42,6 +42,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
       );
   }
   const inputs = await findExternalInputs(ctx, plan, projectId);
+  refuseMixedFeatures(plan, inputs.of);
   return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
 }
 

@@ -1,7 +1,7 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { assertOneOrigin, CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
@@ -47,11 +47,12 @@ type LandmarkOptions = { queries: string; index: string; metadata: string; out: 
 
 async function evaluateLandmarks({ ui, signal }: Session, options: LandmarkOptions): Promise<undefined> {
   const { makingBeside, prepareLists, refuseTaken, requireFolder } = await import('@cairn/dataset');
-  const { evaluateNeighbours, openParquet, readFeatures, readImageIds, searchExact } = await import('@cairn/retrieval');
+  const { evaluateNeighbours, openParquet, readFeatures, readImageIds, readOrigins, searchExact } = await import('@cairn/retrieval');
   const [index, metadata, out] = [options.index, options.metadata, options.out].map((path) => resolve(path)) as [string, string, string];
   await refuseTaken(out, 'the evaluation');
   await requireFolder('The feature set of the queries', resolve(options.queries));
   await requireFolder('The feature set that is searched', index);
+  assertOneOrigin('the evaluation', await readOrigins([resolve(options.queries), index]));
   const began = performance.now();
   const parquet = await openParquet();
   const progress = createProgressLine(ui, 'searching');
@@ -89,7 +90,7 @@ async function evaluateLandmarks({ ui, signal }: Session, options: LandmarkOptio
 async function scoredQueries(features: Features, scored: readonly string[]): Promise<{ queries: QueryVectors; left: number }> {
   const { ids, dim, dir } = features;
   const isScored = new Set(scored);
-  const rows = ids.flatMap((id, row) => (isScored.has(id) ? [row] : []));
+  const rows = [...ids].flatMap((id, row) => (isScored.has(id) ? [row] : []));
   if (rows.length === 0) {
     throw new CairnError('bad_row', `none of the ${plural(ids.length, 'vector')} of ${dir} belongs to a scored query`, {
       details: { remedy: 'Pass the features of the queries as --queries, and their metadata.' },
@@ -98,7 +99,7 @@ async function scoredQueries(features: Features, scored: readonly string[]): Pro
   const all = await features.read(0, ids.length);
   const values = new Float32Array(rows.length * dim);
   for (const [at, row] of rows.entries()) values.set(all.subarray(row * dim, (row + 1) * dim), at * dim);
-  return { queries: { ids: rows.map((row) => ids[row] ?? ''), values, dim }, left: ids.length - rows.length };
+  return { queries: { ids: rows.map((row) => ids.at(row) ?? ''), values, dim }, left: ids.length - rows.length };
 }
 
 function metricLines({ mapAt100: { kaggle, reference, intervals }, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultRerank } from '@cairn/contract';
+import { createNpy, openParquet, readImageIds, readNpyHeader, readNpyRows } from '@cairn/retrieval';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
@@ -119,6 +120,29 @@ test('vectors are whitened and expanded by their neighbours, and no temporary fi
   expect(await read('changed/submission.csv')).not.toBe(await readFile(join(given, 'before_merge.csv'), 'utf8'));
 });
 
+test('a search writes an index of each model with the ids of their rows, and so does the export of a feature set', async () => {
+  expect((await search('indexed', ...sets(), '--faiss', '--usearch')).code).toBe(0);
+  const { indexFiles, files, gallery } = JSON.parse(await read('indexed/manifest.json'));
+  const names = ['M0.faiss', 'M0.usearch', 'M1.faiss', 'M1.usearch'];
+  expect(indexFiles).toMatchObject({ ids: 'ids.parquet', rows: 300, indexes: names.map((file) => ({ file, dim: 32 })) });
+  expect(files.slice(2).map(({ name }: { name: string }) => name)).toEqual(['ids.parquet', ...names]);
+
+  const exported = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--faiss', '--out', path('exported')]);
+  expect({ code: exported.code, err: exported.err }).toEqual({ code: 0, err: '' });
+  expect(exported.out).toContain('index.faiss: IndexFlatIP, 300 vectors of 32 values');
+  const alone = JSON.parse(await read('exported/manifest.json'));
+  expect(alone).toMatchObject({ kind: 'index', gallery, indexFiles: { ids: 'ids.parquet', indexes: [{ file: 'index.faiss' }] } });
+  expect(await readFile(path('exported/index.faiss'))).toEqual(await readFile(path('indexed/M0.faiss')));
+
+  const nothing = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--out', path('none')]);
+  expect({ code: nothing.code, err: nothing.err }).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('Add --faiss, --usearch or both'),
+  });
+  const changed = await search('none', ...sets(), '--augment-index', '2', '--usearch');
+  expect({ code: changed.code, err: changed.err }).toMatchObject({ code: 2, err: expect.stringContaining('not whitened or augmented') });
+});
+
 test('inconsistent options are reported in one sentence, and nothing is left behind', async () => {
   const before = await readdir(folder);
   const expectRefusal = async (args: string[], message: RegExp) => {
@@ -151,13 +175,108 @@ test('inconsistent options are reported in one sentence, and nothing is left beh
   expect(await readdir(folder)).toEqual(before);
 });
 
-test('features of different models are not searched together', async () => {
-  await cp(join(given, 'sets/M0'), path('described'), { recursive: true });
-  await writeFile(path('described/query/manifest.json'), JSON.stringify({ details: { model: 'aaa', preprocessing: 'reference' } }));
-  await writeFile(path('described/index/manifest.json'), JSON.stringify({ details: { model: 'bbb' } }));
-  const { code, err } = await search('none', '--queries', path('described/query'), '--index', path('described/index'));
-  expect({ code, err }).toMatchObject({
-    code: 2,
-    err: expect.stringMatching(/have different origins: .*query with the model aaa, .*index with bbb\./),
-  });
+/** A copy of the first model's sets with vectors or ids changed, and `origins` in their manifests; the options to search it by. */
+async function damaged(name: string, { origins = {}, change = async () => undefined }: Damage): Promise<string[]> {
+  await cp(join(given, 'sets/M0'), path(name), { recursive: true });
+  for (const [kind, details] of Object.entries(origins))
+    await writeFile(path(`${name}/${kind}/manifest.json`), JSON.stringify({ details }));
+  await change(path(name));
+  return ['queries', 'index', 'references'].flatMap((option) => [
+    `--${option}`,
+    path(`${name}/${option === 'queries' ? 'query' : option}`),
+  ]);
+}
+type Damage = { origins?: Record<string, object>; change?: (folder: string) => Promise<unknown> };
+
+const firstPart = (kind: 'img_emb' | 'metadata', set: string): string =>
+  join(set, kind, `${kind}_00000.${kind === 'img_emb' ? 'npy' : 'parquet'}`);
+
+/** Replaces the vectors of the first part. */
+function vectors(set: string, to: (values: Float16Array, dim: number) => { values: Float16Array; dim: number }) {
+  return async (folder: string): Promise<void> => {
+    const file = firstPart('img_emb', join(folder, set));
+    const header = await readNpyHeader(file);
+    const values = new Float32Array(header.rows * header.dim);
+    await readNpyRows(file, header, 0, values);
+    const changed = to(Float16Array.from(values), header.dim);
+    const npy = await createNpy(file, changed.dim);
+    await npy.append(changed.values);
+    await npy.finish();
+  };
+}
+
+/** Replaces the ids of the first part. */
+function ids(set: string, to: (ids: string[]) => string[]) {
+  return async (folder: string): Promise<void> => {
+    const parquet = await openParquet();
+    const file = firstPart('metadata', join(folder, set));
+    const rows = to(await readImageIds(parquet, file)).map((id) => [id]);
+    await parquet.write({ path: file, columns: { image_id: 'text' }, rows }).finally(() => parquet.close());
+  };
+}
+
+const filled = (set: string, value: number) => vectors(set, (values, dim) => ({ values: values.fill(value, 2 * dim, 3 * dim), dim }));
+
+test.each<[string, Damage, RegExp, string[]?]>([
+  [
+    'vectors of another length',
+    { change: vectors('index', (values, dim) => ({ values: new Float16Array([...values, ...values]), dim: 2 * dim })) },
+    /The queries of model have vectors of 32 values, the index images of model of 64/,
+  ],
+  [
+    'NaN in a query',
+    { change: filled('query', Number.NaN) },
+    /The queries of model: the vector of \S+ has a value that is not a finite number/,
+  ],
+  ['an index image of zeros', { change: filled('index', 0) }, /The index images of model: the vector of \S+ is zero/],
+  [
+    'references that are not of length one',
+    { change: filled('references', 1) },
+    /The references of model: the vector of \S+ has the length 5\.66, not 1/,
+  ],
+  [
+    'fewer ids than vectors',
+    { change: ids('query', (all) => all.slice(1)) },
+    /img_emb_00000\.npy has 20 rows, metadata\/metadata_00000\.parquet 19/,
+  ],
+  ['an id twice', { change: ids('index', ([first = '', , ...rest]) => [first, first, ...rest]) }, /has 1 ids more than once, such as/],
+  [
+    'a reference without a label',
+    { change: ids('references', ([, ...rest]) => ['unknown', ...rest]) },
+    /has no label for 1 references, such as unknown/,
+  ],
+  [
+    'too few references',
+    {
+      change: async (folder) => {
+        await vectors('references', (values, dim) => ({ values: values.subarray(0, 20 * dim), dim }))(folder);
+        await ids('references', (all) => all.slice(0, 20))(folder);
+      },
+    },
+    /The references of model are 20, and the votes are looked for among the 30 nearest/,
+  ],
+  [
+    'queries of another model',
+    { origins: { query: { model: 'aaa', preprocessing: 'reference' }, index: { model: 'bbb' } } },
+    /have different origins: .*query with the model aaa, .*index with bbb\./,
+  ],
+  [
+    'references with another preprocessing',
+    { origins: { index: { model: 'aaa', preprocessing: 'reference' }, references: { model: 'bbb', preprocessing: 'cairn' } } },
+    /index with the preprocessing reference, .*references with cairn\./,
+  ],
+  [
+    'an index at one scale',
+    { origins: { query: { model: 'aaa', scales: [0.5, 1, 2] }, index: { model: 'bbb' } } },
+    /query with the scales 0\.5, 1, 2, .*index with 1\./,
+  ],
+])('a search with %s is refused in one sentence, and leaves nothing behind', async (what, damage, message) => {
+  const name = what.replaceAll(' ', '-');
+  const options = await damaged(name, damage);
+  const before = await readdir(folder);
+  const { code, err } = await search('none', ...options, ...labels, '--rerank', 'before_merge');
+  expect(err).toMatch(message);
+  expect(err.split('\n').filter((line) => line.startsWith('error: '))).toHaveLength(1);
+  expect(code).not.toBe(0);
+  expect(await readdir(folder)).toEqual(before);
 });

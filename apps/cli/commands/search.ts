@@ -2,12 +2,12 @@ import { rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CairnError, defaultRerank, needsReferences, type RerankMode, type RerankSettings, rerankModes } from '@cairn/contract';
-import type { Device, ModelFolders, SearchProgress } from '@cairn/retrieval';
+import type { Device, ModelFolders } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { createProgressLine } from '../output/progress-line.ts';
-import type { Ui } from '../output/ui.ts';
+import { createStagedProgress } from '../output/progress-line.ts';
 import { formatCount, formatDuration, plural } from '../output/units.ts';
+import { type LibraryOptions, librariesOf, libraryOptions } from './features.ts';
 import { addLocalMatching, type LocalMatchingOptions, localMatchingOf, matchingLines } from './local-matching.ts';
 import { modelsOf, type NamedFolders } from './named-folders.ts';
 import { collect, positiveNumber, share, wholeNumber } from './options.ts';
@@ -15,6 +15,7 @@ import { scoreLines, solutionFile } from './scores.ts';
 
 type SearchOptions = NamedFolders &
   LocalMatchingOptions &
+  LibraryOptions &
   Omit<RerankSettings, 'mode' | 'boostKReciprocal' | 'whitenTo' | 'localMatching'> & {
     whitenTo?: number;
     labels?: string;
@@ -84,6 +85,8 @@ export function addSearch({ program, action }: Registrar): void {
   command
     .option('--top-k <count>', 'neighbours of each query', wholeNumber(1, 10_000), 100)
     .option('--solution <path>', 'scores the result: retrieval_solution_v2.1.csv, or the folder of the CSV files')
+    .option(...libraryOptions.faiss)
+    .option(...libraryOptions.usearch)
     .option('--block-rows <count>', 'rows to compare at a time, which limits the memory', wholeNumber(1, 10_000_000), 50_000)
     .option('--threads <count>', 'CPU threads (default: as many as there are cores)', wholeNumber(1, 1024))
     .addOption(new Option('--device <device>', 'where matrices are multiplied').choices(['cpu', 'cuda']).default('cpu'))
@@ -100,17 +103,18 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
   const settings = settingsOf(options);
   const { models, labels } = await foldersOf(session, options, settings);
   const localMatching = await localMatchingOf(session, options);
+  const indexLibraries = indexLibrariesOf(options, settings, models);
   const solution = options.solution === undefined ? null : await solutionFile(options.solution);
   const began = performance.now();
   const parquet = await openParquet();
-  const progress = progressOf(ui);
+  const progress = createStagedProgress(ui);
   const { topK, blockRows, device, threads = availableParallelism() } = options;
   try {
     const { manifest, scores } = await makingBeside(
       out,
       async (making) => {
         const made = join(making, 'search');
-        const given = { parquet, models, labels, settings, localMatching, topK, blockRows, threads, device, solution };
+        const given = { parquet, models, labels, settings, localMatching, topK, blockRows, threads, device, solution, indexLibraries };
         const searched = await searchModels({ ...given, out: made, scratch: making, signal, onProgress: progress.show });
         await rename(made, out);
         return searched;
@@ -151,6 +155,17 @@ function settingsOf(options: SearchOptions): RerankSettings {
   return { mode, boostKReciprocal, ...ofVotes, k1, k2, lambda, whitenTo, ...ofExpansion, localMatching: null };
 }
 
+/** Index files have the features as they are, so they would not find what a changed index does. */
+function indexLibrariesOf(options: SearchOptions, { augmentIndex }: RerankSettings, models: readonly ModelFolders[]) {
+  const libraries = librariesOf(options);
+  if (libraries.length > 0 && (augmentIndex > 0 || models.some(({ whitening }) => whitening !== null))) {
+    throw new CairnError('invalid_request', `--${libraries[0]} writes features as they are, not whitened or augmented`, {
+      details: { remedy: 'Leave out --whiten and --augment-index, or write the index files by `cairn features export`.' },
+    });
+  }
+  return libraries;
+}
+
 /** The folders that are needed: references that are not used are not read. */
 async function foldersOf({ ui }: Session, options: SearchOptions, settings: RerankSettings) {
   const { requireFolder } = await import('@cairn/dataset');
@@ -177,21 +192,4 @@ async function foldersOf({ ui }: Session, options: SearchOptions, settings: Rera
     if (whitening !== null) await requireFolder(`The feature set for the whitening of ${name}`, whitening);
   }
   return { models, labels: isCompared && options.labels !== undefined ? resolve(options.labels) : null };
-}
-
-/** One progress line after another. */
-function progressOf(ui: Ui) {
-  let line: ReturnType<typeof createProgressLine> | null = null;
-  let shown = '';
-  return {
-    show({ what, done, total }: SearchProgress): void {
-      if (what !== shown) {
-        line?.close();
-        line = createProgressLine(ui, what);
-        shown = what;
-      }
-      line?.show(done, total);
-    },
-    close: (): void => line?.close(),
-  };
 }

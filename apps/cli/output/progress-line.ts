@@ -36,3 +36,20 @@ export function createProgressLine(ui: Ui, label: string) {
     },
   };
 }
+
+/** One progress line after another, each for a part of the work. */
+export function createStagedProgress(ui: Ui) {
+  let line: ReturnType<typeof createProgressLine> | null = null;
+  let shown = '';
+  return {
+    show({ what, done, total }: { what: string; done: number; total: number }): void {
+      if (what !== shown) {
+        line?.close();
+        line = createProgressLine(ui, what);
+        shown = what;
+      }
+      line?.show(done, total);
+    },
+    close: (): void => line?.close(),
+  };
+}

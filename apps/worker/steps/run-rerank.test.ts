@@ -179,6 +179,22 @@ test('with the tags of a fleet a rerank finds the same to the bit', async () => 
   expect(made).toEqual(await searched('before_merge', settings.weights, join(folder, 'searched')));
 });
 
+test('features whose details name different models are refused before they are fetched', async () => {
+  const { context } = await openAttempt(specOf('rerank'));
+  const inputs = Object.fromEntries(
+    models.flatMap(([model]) =>
+      ['query', 'index'].map((role) => {
+        const madeBy = model === 'M1' && role === 'index' ? 'bbb' : 'aaa';
+        return [`${role}.${model}`, artifactOf('features', 'features/nowhere/', {}, { model: madeBy })];
+      }),
+    ),
+  );
+  await expect(runRerank({ ...context, spec: { ...context.spec, inputs } })).rejects.toMatchObject({
+    code: 'model_mismatch',
+    message: 'The features of M1 have different origins: query.M1 with the model aaa, index.M1 with bbb.',
+  });
+});
+
 test('a rerank that is stopped ends at once', async () => {
   const { context, store, stop } = await openAttempt(specOf('rerank'));
   const inputs = await inputsIn(store, ['query', 'index']);

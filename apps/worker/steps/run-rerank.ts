@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type ArtifactDetails, needsReferences } from '@cairn/contract';
+import { type ArtifactDetails, assertOneOrigin, type InputArtifact, needsReferences, originOf } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
@@ -18,6 +18,7 @@ export const runRerank: Runner<'rerank'> = async (context) => {
   for (const folder of [out, scratch]) mkdirSync(folder, { recursive: true });
   const votes = needsReferences(rerank);
   const fetch = (role: string): Promise<string> => fetchArtifact(context, inputOf(spec, role));
+  refuseMixed(spec.inputs, Object.keys(weights));
   const models = [];
   let labels: string | null = null;
   // By name: the database does not keep the order of a record, and the order in which similarities are added changes their last bits.
@@ -90,4 +91,16 @@ function reportUnmatched(
   const what = count === 1 ? '1 image cannot be read and has' : `${count} images cannot be read and have`;
   const message = `Local matching: ${what} no inliers: ${[...named, ...more].join(', ')}`;
   reporter.report({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
+}
+
+/** Before anything is fetched: each model's features are of one model. */
+function refuseMixed(inputs: Readonly<Record<string, InputArtifact>>, models: readonly string[]): void {
+  for (const name of models) {
+    const sets = ['query', 'index', 'references', 'whitening'].flatMap((role) => {
+      const set = `${role}.${name}`;
+      const input = inputs[set];
+      return input === undefined ? [] : [{ set, origin: originOf(input.details) }];
+    });
+    assertOneOrigin(name, sets);
+  }
 }

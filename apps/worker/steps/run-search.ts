@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import type { ArtifactDetails } from '@cairn/contract';
+import { type ArtifactDetails, assertOneOrigin, originOf } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, inputOf, uploadFile } from '../agent/stored-files.ts';
@@ -12,6 +12,8 @@ import { startChild } from '../child/start-child.ts';
 export const runSearch: Runner<'search'> = async (context) => {
   const { spec, workDir, stop, reporter } = context;
   const [query, index] = [inputOf(spec, 'query'), inputOf(spec, 'index')];
+  const sets = Object.entries({ query, index }).map(([set, { details }]) => ({ set, origin: originOf(details) }));
+  assertOneOrigin('the search', sets);
   const folder = join(workDir, 'search');
   mkdirSync(folder, { recursive: true });
   const out = join(folder, 'neighbours.parquet');

@@ -70,7 +70,7 @@ function resultOf(outcome: FinishRequest, kind: InputArtifact['kind'], spec: Att
 test('search, evaluation and registration each work on the artifacts of the previous step', async () => {
   const { context, store, folder, plane, reporter } = await openAttempt(specOf('search'));
   const query = await makeFeatures(store, join(folder, 'query'), { q1: [1, 0], q2: [0, 1] });
-  const index = await makeFeatures(store, join(folder, 'index'), { a: [1, 0], b: [0.5, 0.5], c: [-1, 0] });
+  const index = await makeFeatures(store, join(folder, 'index'), { a: [1, 0], b: [0.6, 0.8], c: [-1, 0] });
   const lists = await makeLists(store, join(folder, 'lists'));
 
   const searched = await runSearch({ ...context, spec: { ...context.spec, inputs: { query, index } } });

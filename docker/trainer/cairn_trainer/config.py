@@ -127,6 +127,7 @@ class ExportSettings:
     image_size: int = _number(least=32, most=1024)
     preprocessing: Preprocessing = 'cairn'
     precision: Literal['fp32', 'fp16'] = 'fp32'
+    scales: tuple[float, ...] | None = _number(None, least=0.5, most=2)
     check_images: int = _number(16, least=1, most=1024)
     min_cosine: float | None = _number(None, least=0, most=1)
 
@@ -346,11 +347,11 @@ def _parse(cls: type[T], raw: Any, where: str, faults: list[str]) -> T | None:
 
 
 def _value(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], faults: list[str]) -> Any:
-    origin = typing.get_origin(hint)
-    if origin is types.UnionType:
+    if typing.get_origin(hint) is types.UnionType:
         if raw is None:
             return None
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
         return _parse(hint, raw, name, faults)  # type: ignore[type-var, arg-type]
     if origin is list:
@@ -359,6 +360,11 @@ def _value(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], fau
             return raw
         (item,) = typing.get_args(hint)
         return [_value(item, one, f'{name}[{at}]', limits, faults) for at, one in enumerate(raw)]
+    if origin is tuple:
+        if not isinstance(raw, list) or not raw:
+            faults.append(f'{name} must be a list with at least one item')
+            return ()
+        return tuple(_value(typing.get_args(hint)[0], item, f'{name}.{index}', limits, faults) for index, item in enumerate(raw))
     if origin is Literal:
         allowed = typing.get_args(hint)
         if raw not in allowed:

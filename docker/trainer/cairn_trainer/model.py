@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that PyTorch's own documentation uses
@@ -45,6 +45,20 @@ class GeM(nn.Module):
         return x.float().clamp(min=1e-6).pow(self.power).mean((2, 3)).pow(1 / self.power)
 
 
+def mean_over_scales(embed: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float] | None) -> Tensor:
+    """Embeds normalised images [N, 3, S, S] at each scale and returns the mean [N, D], not of length 1; with None, at their own size.
+
+    Each scale is interpolated from the given size to S x scale, rounded down to a multiple of 16 (the reference's MULTI_SCALE_FEAT, which
+    adds the embeddings as the network returns them, and normalises only their mean).
+    """
+    if scales is None:
+        return embed(images)
+    size = int(images.shape[-1])
+    sides = [int(size * scale // 16) * 16 for scale in scales]
+    total = sum(embed(F.interpolate(images, size=(side, side), mode='bilinear', align_corners=False)) for side in sides)
+    return total / len(sides)
+
+
 class EmbeddingNet(nn.Module):
     """The network with its classifier. State keys: `base.*`, `fcneck.weight`, `fcneck_bn.*`, `classifier.weight`."""
 
@@ -82,9 +96,9 @@ class EmbeddingNet(nn.Module):
         with torch.autocast(maps.device.type, enabled=False):
             return self.fcneck_bn(self.fcneck(pooled))
 
-    def features(self, images: Tensor) -> Tensor:
-        """Normalised images [N, 3, H, W] to features [N, D], fp32, of length 1."""
-        return F.normalize(self.embed(images))
+    def features(self, images: Tensor, scales: Sequence[float] | None = None) -> Tensor:
+        """Normalised images [N, 3, H, W] to features [N, D], fp32, of length 1; with scales, of the mean over these."""
+        return F.normalize(mean_over_scales(self.embed, images, scales))
 
     def forward(self, images: Tensor, labels: Tensor) -> Classified:
         """The loss of normalised images [N, 3, H, W] with labels [N]."""

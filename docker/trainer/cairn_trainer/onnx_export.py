@@ -1,8 +1,8 @@
 """A checkpoint as ONNX, compared with PyTorch on real images.
 
-The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation and L2 are
-    included. With precision fp16 the backbone stores its weights and computes in fp16; pooling (a third power), neck and L2 stay in fp32.
-    The
+The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation, L2 and
+    the mean over several scales, if there are any, are included. With precision fp16 the backbone stores its weights and computes in fp16;
+    pooling (a third power), neck and L2 stay in fp32. The
     exporter is PyTorch's older one, based on tracing: it takes 0.3 s instead of 8 s with the newer one (torch.export) for the same graph,
     since it needs neither torch._dynamo nor decompositions; these networks have no branches that tracing would miss.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -31,7 +32,7 @@ from cairn_trainer.foreign_file import heads_of, read_stored_tensors
 from cairn_trainer.half_backbone import HalfBackbone
 from cairn_trainer.lifetime import usable_cores
 from cairn_trainer.lists import ImageList
-from cairn_trainer.model import EmbeddingNet, load_weights, normalise
+from cairn_trainer.model import EmbeddingNet, load_weights, mean_over_scales, normalise
 from cairn_trainer.transforms import BadImageError, Pixels, decode
 
 _OPSET = 18
@@ -49,13 +50,14 @@ class Agreement(NamedTuple):
 class ExportedGraph(nn.Module):
     """The network with pre- and postprocessing: pixels uint8 [N, H, W, 3] to features fp32 [N, D] of length 1."""
 
-    def __init__(self, net: EmbeddingNet, precision: Literal['fp32', 'fp16']) -> None:
+    def __init__(self, net: EmbeddingNet, precision: Literal['fp32', 'fp16'], scales: Sequence[float] | None = None) -> None:
         super().__init__()
         self.net = net
+        self.scales = scales
         self.base = HalfBackbone(net.base) if precision == 'fp16' else net.base
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.net.head(self.base(normalise(images))))
+        return F.normalize(mean_over_scales(lambda scaled: self.net.head(self.base(scaled)), normalise(images), self.scales))
 
 
 def export(config: ExporterConfig, events: EventLog) -> None:
@@ -71,7 +73,7 @@ def export(config: ExporterConfig, events: EventLog) -> None:
     written = write_torch_file(folder / 'weights.pt', net.state_dict())
     onnx_path = write_onnx(net, config, folder / 'model.onnx')
     images, ids = _first_images(config, events)
-    agreement = compare(net, onnx_path, images, ids)
+    agreement = compare(net, onnx_path, images, ids, config.settings.scales)
     print(f'ONNX Runtime matches PyTorch: minimum cosine {agreement.cosine:.7f} over {agreement.images} images', flush=True)
     settings = config.settings
     if not agreement.cosine >= settings.min_cosine_or_default:  # NaN fails too
@@ -111,7 +113,7 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter('ignore')  # the older exporter warns about its age
             torch.onnx.export(
-                ExportedGraph(net, config.settings.precision).eval(),
+                ExportedGraph(net, config.settings.precision, config.settings.scales).eval(),
                 (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
                 str(part),
                 dynamo=False,
@@ -127,6 +129,7 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
             'preprocessing': settings.preprocessing,
             'precision': settings.precision,
             'backbone': config.model.backbone,
+            **({} if settings.scales is None else {'scales': ' '.join(map(str, settings.scales))}),
         }
         onnx.helper.set_model_props(model, {f'cairn.{name}': value for name, value in facts.items()})
         onnx.save(model, part)
@@ -138,7 +141,7 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
     return path
 
 
-def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str]) -> Agreement:
+def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str], scales: Sequence[float] | None = None) -> Agreement:
     """Runs images, uint8 [N, S, S, 3], through PyTorch and through ONNX Runtime in batches of several sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
@@ -148,7 +151,7 @@ def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str]) 
     for start, end in [(0, 1), *((start, start + _BATCH) for start in range(1, len(ids), _BATCH))]:
         batch = images[start:end]
         with torch.inference_mode():
-            expected = net.features(normalise(torch.from_numpy(batch))).double().numpy()
+            expected = net.features(normalise(torch.from_numpy(batch)), scales).double().numpy()
         (found,) = session.run(None, {'images': batch})
         cosines += (_unit(expected) * _unit(found.astype(np.float64))).sum(1).tolist()
     worst = int(np.argmin(cosines))

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import Collection, StageRun
+from builders import Collection, StageRun, configure_export
 
-from cairn_trainer.config import events_path_of, read_trainer_config, settings_of_result
+from cairn_trainer.config import events_path_of, read_exporter_config, read_trainer_config, settings_of_result
 from cairn_trainer.errors import TrainerError
 
 
@@ -61,6 +61,17 @@ def test_every_fault_is_named_at_once(run):
         'outputDir is missing',
     ):
         assert fault in str(caught.value)
+
+
+def test_scales_are_a_list_of_numbers_in_their_range(tmp_path, run):
+    path = configure_export(
+        tmp_path / 'export',
+        Collection(tmp_path / 'others', landmarks=1, views=2),
+        {'path': 'checkpoint.pt', 'sha256': '0'},
+        scales=[0.707, 1, 3],
+    )
+    with pytest.raises(TrainerError, match=r'settings\.scales\.2 is 3; it must be at most 2'):
+        read_exporter_config(path)
 
 
 def test_another_protocol_is_rejected(run):

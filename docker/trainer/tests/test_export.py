@@ -64,6 +64,31 @@ def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, t
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
+def test_features_of_several_scales_are_the_mean_of_what_the_network_returns_at_each(tmp_path, trained):
+    collection, run = trained
+    code, events = run_export(configure_export(tmp_path / 'out', collection, run.checkpoint(), scales=[0.707, 1, 1.414], imageSize=100))
+    assert (code, events[-1]['event']) == (0, 'exported')
+    assert events[-1]['cosine'] > 0.999999
+    session = onnxruntime.InferenceSession(tmp_path / 'out' / 'model.onnx', providers=['CPUExecutionProvider'])
+    assert session.get_modelmeta().custom_metadata_map['cairn.scales'] == '0.707 1.0 1.414'
+    net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4)
+    net.load_state_dict(torch.load(tmp_path / 'out' / 'weights.pt', weights_only=True))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 100, 100, 3), dtype=np.uint8)
+
+    batch = (torch.from_numpy(pixels).float() - torch.tensor([123.675, 116.28, 103.53])) / 57
+    batch = batch.permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        total = torch.zeros(5, 16)
+        for side in (64, 96, 128):  # 70.7, 100 and 141.4, rounded down to multiples of 16
+            total += net.eval().embed(torch.nn.functional.interpolate(batch, size=side, mode='bilinear', align_corners=False))
+        mean = total / 3
+        expected = mean / mean.norm(dim=1, keepdim=True)
+        single = net.features(batch)
+    (found,) = session.run(None, {'images': pixels})
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert not np.allclose(found, single.numpy(), atol=1e-3)
+
+
 def test_a_model_that_differs_is_rejected_with_its_worst_image(tmp_path, trained, monkeypatch):
     collection, run = trained
     forward = onnx_export.ExportedGraph.forward

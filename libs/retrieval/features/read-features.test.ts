@@ -23,7 +23,7 @@ beforeEach(async () => {
 test('parts follow each other by their numbers, gaps and empty parts included', async () => {
   await writeParts(parquet, dir, 4, [part(100_000, 7, 10), part(3, 2, 7), part(0, 0, 2), part(20, 7, 7)]);
   const features = await readFeatures(dir, parquet);
-  expect(features).toMatchObject({ dim: 4, ids: imageIds(10) });
+  expect([features.dim, ...features.ids]).toEqual([4, ...imageIds(10)]);
   expect(features.parts.map(({ part: number, firstRow }) => [number, firstRow])).toEqual([
     [0, 0],
     [3, 2],

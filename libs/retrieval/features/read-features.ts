@@ -2,17 +2,17 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type FeatureFile, featureFolders, partFile, partOf } from '@cairn/contract';
 import type { Parquet } from '../parquet/open-parquet.ts';
+import { createIdTable, type IdTable, type TableIds, tableIds } from './id-table.ts';
 import { type NpyHeader, readNpyHalf, readNpyHeader, readNpyRows } from './npy.ts';
-import { readImageIds } from './read-image-ids.ts';
 
 export type FeaturePart = { part: number; path: string; header: NpyHeader; firstRow: number };
 
-/** A feature set on disk: ids in memory, vectors read on demand. */
+/** A feature set on disk: ids in memory, as bytes, and vectors read on demand. */
 export type Features = {
   dir: string;
   dim: number;
   /** The image id of each row, over all parts in order; ids are unique. */
-  ids: readonly string[];
+  ids: TableIds;
   parts: readonly FeaturePart[];
   /** Rows from `firstRow` on as float32, rows x dim; fewer than `count` at the end of the set. */
   read(firstRow: number, count: number): Promise<Float32Array<ArrayBuffer>>;
@@ -23,9 +23,14 @@ export type Features = {
 /**
  * Opens a feature set: every part of `img_emb/` with the ids of the same part of `metadata/`, joined by position. Throws
  * `corrupt_artifact`, naming the file, if a part has only one of its files, shapes or counts differ, an id is duplicate, or a folder
- * contains anything else.
+ * contains anything else. The ids are added to `table`, which sets of the same images share.
  */
-export async function readFeatures(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<Features> {
+export async function readFeatures(
+  dir: string,
+  parquet: Parquet,
+  signal?: AbortSignal,
+  table: IdTable = createIdTable(),
+): Promise<Features> {
   const partNumbers = await listParts(dir, 'embeddings');
   const withMetadata = new Set(await listParts(dir, 'metadata'));
   const alone = partNumbers.find((part) => !withMetadata.delete(part));
@@ -33,22 +38,32 @@ export async function readFeatures(dir: string, parquet: Parquet, signal?: Abort
   for (const part of withMetadata) throw corrupt(`${partFile('metadata', part)} exists without ${partFile('embeddings', part)}`, dir);
   if (partNumbers.length === 0) throw corrupt(`${featureFolders.embeddings} has no parts`, dir);
 
-  const ids: string[] = [];
   const parts: FeaturePart[] = [];
+  let rows = 0;
   for (const part of partNumbers) {
     signal?.throwIfAborted();
     const path = join(dir, partFile('embeddings', part));
     const header = await readNpyHeader(path);
-    const imageIds = await readImageIds(parquet, join(dir, partFile('metadata', part)), signal);
     const [first] = parts;
     if (first !== undefined && header.dim !== first.header.dim) {
       throw corrupt(`${path} has vectors of ${header.dim} values, ${first.path} of ${first.header.dim}`, dir);
     }
-    if (imageIds.length !== header.rows)
-      throw corrupt(`${path} has ${header.rows} rows, ${partFile('metadata', part)} ${imageIds.length}`, dir);
-    parts.push({ part, path, header, firstRow: ids.length });
-    for (const id of imageIds) ids.push(id);
+    parts.push({ part, path, header, firstRow: rows });
+    rows += header.rows;
   }
+  const numbers = new Int32Array(rows);
+  for (const { part, path, header, firstRow } of parts) {
+    signal?.throwIfAborted();
+    let found = 0;
+    const take = (id: string): void => {
+      if (found < header.rows) numbers[firstRow + found] = table.add(id);
+      found += 1;
+    };
+    const metadata = { path: join(dir, partFile('metadata', part)), sql: 'select image_id from read_parquet($path)' };
+    await parquet.scan(metadata, (some) => some.text('image_id').forEach(take), signal);
+    if (found !== header.rows) throw corrupt(`${path} has ${header.rows} rows, ${partFile('metadata', part)} ${found}`, dir);
+  }
+  const ids = tableIds(table, numbers);
   assertDistinct(ids, dir);
   const dim = parts[0]?.header.dim ?? 0;
 
@@ -95,12 +110,15 @@ async function listParts(dir: string, kind: FeatureFile): Promise<number[]> {
   return parts.sort((a, b) => a - b);
 }
 
-function assertDistinct(ids: readonly string[], dir: string): void {
-  if (new Set(ids).size === ids.length) return;
-  const seen = new Set<string>();
-  const twice = new Set<string>();
-  for (const id of ids) (seen.has(id) ? twice : seen).add(id);
-  const examples = [...twice].slice(0, 5);
+function assertDistinct({ table, numbers }: TableIds, dir: string): void {
+  const seen = new Uint8Array(table.length);
+  const twice = new Set<number>();
+  for (const number of numbers) {
+    if (seen[number] === 1) twice.add(number);
+    seen[number] = 1;
+  }
+  if (twice.size === 0) return;
+  const examples = [...twice].slice(0, 5).map((number) => table.at(number));
   throw new CairnError('corrupt_artifact', `The feature set ${dir} has ${twice.size} ids more than once, such as ${examples.join(', ')}`, {
     details: { twice: twice.size, examples },
   });

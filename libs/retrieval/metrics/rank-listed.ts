@@ -1,5 +1,5 @@
 import type { Features } from '../features/read-features.ts';
-import { innerProduct } from '../search/find-neighbours.ts';
+import { innerProduct } from '../search/candidates.ts';
 
 export type RankListedOptions = {
   index: Features;
@@ -21,7 +21,7 @@ type Listed = { row: number; id: string; score: number };
 export async function rankListed(options: RankListedOptions): Promise<ReadonlyMap<number, number>[]> {
   const { index, asked, isLeftOut, blockRows, signal, onProgress } = options;
   const { dim } = index;
-  const lists = asked.map(({ rows }) => rows.map((row): Listed => ({ row, id: index.ids[row] ?? '', score: 0 })));
+  const lists = asked.map(({ rows }) => rows.map((row): Listed => ({ row, id: index.ids.at(row) ?? '', score: 0 })));
   // First the similarities of the listed rows themselves.
   const wanted = [...new Set(asked.flatMap(({ rows }) => rows))].sort((a, b) => a - b);
   for (const row of wanted) {
@@ -37,7 +37,7 @@ export async function rankListed(options: RankListedOptions): Promise<ReadonlyMa
     const block = await index.read(first, blockRows);
     for (let row = 0; row < block.length / dim; row++) {
       signal?.throwIfAborted();
-      const id = index.ids[first + row] ?? '';
+      const id = index.ids.at(first + row) ?? '';
       if (isLeftOut(id)) continue;
       for (const [query, list] of lists.entries()) {
         const { vector } = asked[query] as (typeof asked)[number];

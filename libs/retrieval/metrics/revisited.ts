@@ -1,4 +1,5 @@
 import { type BootstrapSettings, CairnError, type Interval } from '@cairn/contract';
+import { createIdTable, orderIds, sortIds, type TableIds } from '../features/id-table.ts';
 import { readFeatures } from '../features/read-features.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { bootstrapOf, intervalOf } from '../scores/bootstrap.ts';
@@ -103,12 +104,13 @@ export async function evaluateRevisited(options: EvaluateRevisitedOptions): Prom
       ),
     ),
   );
-  const searched = index.ids.filter((id) => !areQueries.has(id));
+  const searched = createIdTable();
+  for (const id of index.ids) if (!areQueries.has(id)) searched.add(id);
   return {
     ...({ easy, medium, hard } as Record<RevisitedSetup, RevisitedScore>),
     bootstrap,
     gallery: {
-      ...galleryOf(searched),
+      ...galleryOf(sortIds(searched)),
       distractors: searched.length - truth.images.filter((id) => !areQueries.has(id)).length,
       queriesLeftOut: index.ids.length - searched.length,
     },
@@ -163,9 +165,9 @@ async function meanOf(queries: readonly RevisitedQuery[], bootstrap: BootstrapSe
 }
 
 /** The row of each name. Throws `bad_row` where one is missing. */
-function rowsOf(ids: readonly string[], names: readonly string[], what: string, kind: 'images' | 'queries'): number[] {
-  const rows = new Map(ids.map((id, row) => [id, row]));
-  const missing = names.filter((name) => !rows.has(name));
+function rowsOf(ids: TableIds, names: readonly string[], what: string, kind: 'images' | 'queries'): number[] {
+  const rowOf = orderIds(ids.table, ids.numbers).placeOf;
+  const missing = names.filter((name) => ids.table.find(name) === -1);
   if (missing.length > 0) {
     const examples = missing.slice(0, 3).join(', ');
     throw new CairnError(
@@ -176,5 +178,5 @@ function rowsOf(ids: readonly string[], names: readonly string[], what: string, 
       },
     );
   }
-  return names.map((name) => rows.get(name) ?? 0);
+  return names.map((name) => rowOf[ids.table.find(name)] ?? 0);
 }

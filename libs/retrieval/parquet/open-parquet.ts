@@ -27,6 +27,11 @@ export type ParquetQuery = {
 export type Parquet = {
   /** Throws `corrupt_artifact` if the file is missing, not Parquet, or lacks a column of the query. */
   query(query: ParquetQuery, signal?: AbortSignal): Promise<Table>;
+  /**
+   * The rows in pieces of a few thousand, in the order in which DuckDB reads them: that of the file, unless the query sorts. `onRows` must not
+   * keep the tables. Throws as `query`.
+   */
+  scan(query: ParquetQuery, onRows: (rows: Table) => void, signal?: AbortSignal): Promise<void>;
   /** The file's key-value metadata. */
   metadata(path: string, signal?: AbortSignal): Promise<ReadonlyMap<string, string>>;
   /** Writes the rows in order, replacing an existing file. Throws `storage_full` if the disk is full. */
@@ -85,19 +90,34 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
     return turn;
   }
 
-  async function read(path: string, sql: string, parameters: Record<string, DuckDBValue>): Promise<Table> {
+  async function reading<T>(path: string, work: (parameters: Record<string, DuckDBValue>) => Promise<T>): Promise<T> {
     try {
-      // One JSON text per column: reading millions of strings from the result one by one takes ten times as long.
-      const reader = await connection.runAndReadAll(`select to_json(list(columns(*))) from (${sql})`, {
-        ...parameters,
-        path: withoutWildcards(resolve(path)),
-      });
-      const cells = reader.getRowsJS()[0] ?? [];
-      return new Table(path, new Map(reader.columnNames().map((name, column) => [name, parseColumn(cells[column])])));
+      return await work({ path: withoutWildcards(resolve(path)) });
     } catch (cause) {
+      if (cause instanceof CairnError) throw cause;
       const [line] = messageOf(cause).split('\n');
       throw new CairnError('corrupt_artifact', `${path} cannot be read as the expected Parquet file: ${line}`, { cause });
     }
+  }
+
+  function read(path: string, sql: string, parameters: Record<string, DuckDBValue>): Promise<Table> {
+    return reading(path, async (place) => {
+      // One JSON text per column: reading millions of strings from the result one by one takes ten times as long.
+      const reader = await connection.runAndReadAll(`select to_json(list(columns(*))) from (${sql})`, { ...parameters, ...place });
+      const cells = reader.getRowsJS()[0] ?? [];
+      return new Table(path, new Map(reader.columnNames().map((name, column) => [name, parseColumn(cells[column])])));
+    });
+  }
+
+  function scan(path: string, sql: string, parameters: Record<string, DuckDBValue>, onRows: (rows: Table) => void): Promise<void> {
+    return reading(path, async (place) => {
+      const result = await connection.stream(sql, { ...parameters, ...place });
+      const names = result.columnNames();
+      for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+        const columns = names.map((_, column) => chunk.getColumnValues(column).map(plainCell));
+        onRows(new Table(path, new Map(names.map((name, column) => [name, columns[column] ?? []]))));
+      }
+    });
   }
 
   async function write({ path, columns, rows, metadata = {} }: ParquetFile): Promise<void> {
@@ -123,6 +143,9 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
   return {
     query({ path, sql, parameters = {} }, signal) {
       return inTurn(path, signal, () => read(path, sql, { ...parameters }));
+    },
+    scan({ path, sql, parameters = {} }, onRows, signal) {
+      return inTurn(path, signal, () => scan(path, sql, { ...parameters }, onRows));
     },
     async metadata(path, signal) {
       const sql = 'select decode(key) as key, decode(value) as value from parquet_kv_metadata($path)';
@@ -152,6 +175,11 @@ function* chunksOf(rows: Iterable<readonly Cell[]>): Generator<(readonly Cell[])
     chunk = [];
   }
   if (chunk.length > 0) yield chunk;
+}
+
+/** BIGINT as a number: {@link Table} checks that it is exact. */
+function plainCell(value: DuckDBValue): unknown {
+  return typeof value === 'bigint' ? Number(value) : value;
 }
 
 /** `list` of no rows is null. */

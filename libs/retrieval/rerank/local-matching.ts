@@ -1,5 +1,6 @@
 import { type ArtifactDetails, CairnError, type ImagePlace, type LocalMatchingSettings, type UnreadableImagePlace } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
+import type { Ids } from '../features/id-table.ts';
 import { type ListRow, readListRows } from '../features/read-list-rows.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Neighbours } from '../search/find-neighbours.ts';
@@ -75,7 +76,7 @@ export type MatchNeighboursOptions = {
   neighbours: Neighbours;
   /** Ids by place, of queries and index. */
   queryIds: readonly string[];
-  indexIds: readonly string[];
+  indexIds: Ids;
   matching: LocalMatching;
   matcher: ImageMatcher;
   onProgress?: ((progress: SearchProgress) => void) | undefined;
@@ -94,7 +95,7 @@ export async function matchNeighbours(options: MatchNeighboursOptions): Promise<
   const unreadable = new Map<string, UnreadableImagePlace>();
   let [cachedPairs, done] = [0, 0];
   if (count > 0) {
-    const firstOf = (query: number) => Array.from(rows.subarray(query * k, query * k + count), (place) => indexIds[place] ?? '');
+    const firstOf = (query: number) => Array.from(rows.subarray(query * k, query * k + count), (place) => indexIds.at(place) ?? '');
     const queryPlaces = await queries.placesOf(new Set(queryIds));
     const indexPlaces = await index.placesOf(new Set(queryIds.flatMap((_, query) => firstOf(query))));
     await inParallel(queryIds.entries(), 2 * matcher.threads, async ([query, queryId]) => {

@@ -1,10 +1,11 @@
-import { CairnError } from '@cairn/contract';
+import { assertOneOrigin, CairnError, type Origin } from '@cairn/contract';
+import { createIdTable, type IdOrder, type IdTable, orderIds, sortIds } from '../features/id-table.ts';
 import { type Features, readFeatures } from '../features/read-features.ts';
+import { readOrigins } from '../features/read-origin.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
 import { placeFeatures } from './placed-features.ts';
-import { assertOneOrigin, type Origin, readOrigin } from './read-origin.ts';
 import { readTags, type TagsOrigin } from './tags-file.ts';
 
 /** The folders of one model's feature sets; `references` is null where nothing is compared with references,
@@ -30,11 +31,11 @@ export type OpenModelsOptions = {
 
 export type OpenedModels = {
   models: ModelVectors[];
-  /** By place: sorted, as the reference sorts by path. */
+  /** By place: sorted, as the reference sorts by path. Within one split the order of ids is that of their paths a/b/c/ID.jpg. */
   queryIds: string[];
-  indexIds: string[];
+  indexIds: IdOrder;
   /** By place, in the order of the list. */
-  referenceIds: string[];
+  referenceIds: IdOrder;
   categories: Category[];
   /** Rows of the list with a label, but without features: images that could not be read. */
   labelsWithoutFeatures: number;
@@ -45,10 +46,11 @@ export type OpenedModels = {
 /**
  * Opens the feature sets of several models, which must have the same images. Throws `corrupt_artifact` for an incomplete set, `bad_row` for
  * one that lacks images of another model and for references without a label or with two, `model_mismatch` if the sets of one model name
- * different models or preprocessings.
+ * different models, preprocessings or scales.
  */
 export async function openModels({ parquet, models, labels, signal }: OpenModelsOptions): Promise<OpenedModels> {
-  const read = (dir: string): Promise<Features> => readFeatures(dir, parquet, signal);
+  const read = (dir: string, table?: IdTable): Promise<Features> => readFeatures(dir, parquet, signal, table);
+  const tables = { queries: createIdTable(), index: createIdTable(), references: createIdTable() };
   const opened: {
     folders: ModelFolders;
     queries: Features;
@@ -59,34 +61,29 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
   }[] = [];
   for (const folders of models) {
     const dirs = [folders.queries, folders.index, folders.references, folders.whitening].filter((dir) => dir !== null);
-    const origins = await Promise.all(dirs.map(async (dir) => ({ dir, origin: await readOrigin(dir) })));
+    const origin = assertOneOrigin(folders.name, await readOrigins(dirs));
     opened.push({
       folders,
-      queries: await read(folders.queries),
-      index: await read(folders.index),
-      references: folders.references === null ? null : await read(folders.references),
+      queries: await read(folders.queries, tables.queries),
+      index: await read(folders.index, tables.index),
+      references: folders.references === null ? null : await read(folders.references, tables.references),
       whitening: folders.whitening === null ? null : await read(folders.whitening),
-      origin: assertOneOrigin(folders.name, origins),
+      origin,
     });
   }
-  const queryIds = sortedUnion(opened.map(({ queries }) => queries));
-  const indexIds = sortedUnion(opened.map(({ index }) => index));
+  const queryIds = sortIds(tables.queries);
+  const indexIds = sortIds(tables.index);
   const labelled =
     labels === null
-      ? { referenceIds: [], categories: [], labelsWithoutFeatures: 0 }
-      : await labelReferences(
-          parquet,
-          labels,
-          opened.flatMap(({ references }) => references ?? []),
-          signal,
-        );
+      ? { referenceIds: orderIds(tables.references, new Int32Array()), categories: [], labelsWithoutFeatures: 0 }
+      : await labelReferences(parquet, labels, tables.references, signal);
   const { referenceIds } = labelled;
   const tags: (Int32Array | null)[] = [];
   for (const { folders } of opened)
     tags.push(folders.tags ? await readTags({ parquet, ...folders.tags, indexIds, referenceIds, signal }) : null);
   return {
     ...labelled,
-    queryIds,
+    queryIds: [...queryIds],
     indexIds,
     models: opened.map(({ folders: { name, weight }, queries, index, references, whitening }, at) => ({
       name,
@@ -95,49 +92,55 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
       queries: placeFeatures(queries, queryIds, `The queries of ${name}`),
       index: placeFeatures(index, indexIds, `The index images of ${name}`),
       references: references === null ? null : placeFeatures(references, labelled.referenceIds, `The references of ${name}`),
-      whitening: whitening === null ? null : placeFeatures(whitening, sortedUnion([whitening]), `The vectors for the whitening of ${name}`),
+      whitening:
+        whitening === null ? null : placeFeatures(whitening, sortIds(whitening.ids.table), `The vectors for the whitening of ${name}`),
     })),
     origins: Object.fromEntries(opened.map(({ folders, origin }) => [folders.name, origin])),
   };
 }
 
-/** By code unit, as Python sorts the ASCII of ids. Within one split the order of ids is that of their paths a/b/c/ID.jpg. */
-function sortedUnion(sets: readonly Features[]): string[] {
-  return [...new Set(sets.flatMap(({ ids }) => [...ids]))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
-}
-
 type Labelled = Pick<OpenedModels, 'referenceIds' | 'categories' | 'labelsWithoutFeatures'>;
 
-/** The references in the order of their list, with their categories. */
-export async function labelReferences(parquet: Parquet, path: string, sets: readonly Features[], signal?: AbortSignal): Promise<Labelled> {
-  const sql = 'select image_id, label, country from read_parquet($path, file_row_number = true) order by file_row_number';
-  const table = await parquet.query({ path, sql }, signal);
-  const [labels, countries] = [table.integer('label'), table.textOrNull('country')];
-  const withFeatures = new Set(sets.flatMap(({ ids }) => [...ids]));
-  const known = new Set<string>();
-  const referenceIds: string[] = [];
+/** The references in the order of their list, with their categories. `references` has the ids of all models' references. */
+export async function labelReferences(parquet: Parquet, path: string, references: IdTable, signal?: AbortSignal): Promise<Labelled> {
+  const isListed = new Uint8Array(references.length);
+  const numbers = new Int32Array(references.length);
   const categories: Category[] = [];
+  // Millions of references share the categories of their landmarks.
+  const known = new Map<string, Category>();
   let labelsWithoutFeatures = 0;
-  for (const [row, id] of table.text('image_id').entries()) {
-    const label = labels[row] as number;
-    if (known.has(id)) throw labelledTwice(path, id);
-    known.add(id);
-    if (label < 0) continue;
-    if (!withFeatures.has(id)) {
-      labelsWithoutFeatures += 1;
-      continue;
+  const take = (id: string, label: number, country: string | null): void => {
+    const number = references.find(id);
+    if (number === -1) {
+      if (label >= 0) labelsWithoutFeatures += 1;
+      return;
     }
-    referenceIds.push(id);
-    categories.push({ label, country: countries[row] ?? null });
-  }
-  const without = [...withFeatures].filter((id) => !known.has(id));
+    if (isListed[number] === 1) throw labelledTwice(path, id);
+    isListed[number] = 1;
+    if (label < 0) return;
+    const key = `${label} ${country}`;
+    const category = known.get(key) ?? { label, country };
+    known.set(key, category);
+    numbers[categories.length] = number;
+    categories.push(category);
+  };
+  const rows = { path, sql: 'select image_id, label, country from read_parquet($path)' };
+  await parquet.scan(
+    rows,
+    (some) => {
+      const [labels, countries] = [some.integer('label'), some.textOrNull('country')];
+      for (const [row, id] of some.text('image_id').entries()) take(id, labels[row] ?? -1, countries[row] ?? null);
+    },
+    signal,
+  );
+  const without = Array.from(isListed.keys()).filter((number) => isListed[number] === 0);
   if (without.length > 0) {
-    const examples = without.slice(0, 5);
+    const examples = without.slice(0, 5).map((number) => references.at(number));
     throw new CairnError('bad_row', `${path} has no label for ${without.length} references, such as ${examples.join(', ')}`, {
       details: { without: without.length, examples, remedy: 'Use the list from which the references were extracted.' },
     });
   }
-  return { referenceIds, categories, labelsWithoutFeatures };
+  return { referenceIds: orderIds(references, numbers.slice(0, categories.length)), categories, labelsWithoutFeatures };
 }
 
 function labelledTwice(path: string, id: string): CairnError {

@@ -1,5 +1,6 @@
 import { seededRandom } from '@cairn/testing';
 import { expect, test } from 'vitest';
+import { idsOf, orderIds } from '../features/id-table.ts';
 import { ascending, gatherPlaces, placeFeatures, readRows } from './placed-features.ts';
 
 /** A source of `rows` vectors of two values that tell their row; `reads` keeps how many rows each read was asked for. */
@@ -42,8 +43,9 @@ test('rows come in the order asked for; near ones are read together, but never m
 
 test('vectors are found by their place, whatever their row', async () => {
   const source = telling(10);
-  const ids = Array.from({ length: 10 }, (_, row) => `i${9 - row}`);
-  const placed = placeFeatures({ ...source, dir: 'set', ids, parts: [] }, ids.slice(2).toSorted(), 'The set');
+  const ids = idsOf(Array.from({ length: 10 }, (_, row) => `i${9 - row}`));
+  const order = orderIds(ids.table, ids.numbers.slice(2).toReversed());
+  const placed = placeFeatures({ ...source, dir: 'set', ids, parts: [] }, order, 'The set');
   expect(placed.places).toEqual(Int32Array.of(-1, -1, 7, 6, 5, 4, 3, 2, 1, 0));
   const gathered = await gatherPlaces(placed, [7, 0, 7]);
   expect([rowOf(gathered.vectorOf(7), 0, 10), rowOf(gathered.vectorOf(0), 0, 10)]).toEqual([2, 9]);

@@ -1,5 +1,7 @@
 import { CairnError } from '@cairn/contract';
-import { createNpy, readNpyHalf, readNpyHeader, readNpyRows, valueOfHalf } from '../features/npy.ts';
+import type { IdOrder } from '../features/id-table.ts';
+import { assertUnitRows } from '../features/normalize-row.ts';
+import { createNpy, readNpyHalf, readNpyHeader, readNpyRows } from '../features/npy.ts';
 import type { Features } from '../features/read-features.ts';
 import { writingTo } from '../files/whole-file.ts';
 import type { Rows } from '../search/candidates.ts';
@@ -19,20 +21,23 @@ export type PlacedVectors = VectorSource & {
 };
 
 /**
- * A feature set in the order of `order`: rows with other ids are skipped, and each of its ids must have a row (`bad_row`). Each row is
- * checked when it is read: `bad_row` if its length is not one, such as one of zeros or with NaN.
+ * A feature set in the order of `order`, whose table has its ids: rows with other ids are skipped, and each of its ids must have a row
+ * (`bad_row`). Each row is checked when it is read: `bad_row` if its length is not one, such as one of zeros or with NaN.
  */
-export function placeFeatures(features: Features, order: readonly string[], name: string): PlacedVectors {
-  const placeOf = new Map(order.map((id, place) => [id, place]));
-  const places = Int32Array.from(features.ids, (id) => placeOf.get(id) ?? -1);
+export function placeFeatures(features: Features, order: IdOrder, name: string): PlacedVectors {
+  const { dim, ids } = features;
+  const places = ids.numbers.map((number) => order.placeOf[number] ?? -1);
   const rowOfPlace = new Int32Array(order.length).fill(-1);
   for (const [row, place] of places.entries()) if (place >= 0) rowOfPlace[place] = row;
-  const missing = order.filter((_, place) => rowOfPlace[place] === -1);
-  if (missing.length > 0) throw lacks(name, missing);
-  const { dim, ids } = features;
-  const check = (values: Rows, firstRow: number): void => {
-    for (let row = 0; row < values.length / dim; row++) checkRow(values, row, dim, () => `${name}: the vector of ${ids[firstRow + row]}`);
-  };
+  const missing = Array.from(rowOfPlace.keys()).filter((place) => rowOfPlace[place] === -1);
+  if (missing.length > 0)
+    throw lacks(
+      name,
+      missing.length,
+      missing.slice(0, 5).map((place) => order.at(place) ?? ''),
+    );
+  const check = (values: Rows, firstRow: number): void =>
+    assertUnitRows(values, dim, (row) => `${name}: the vector of ${ids.at(firstRow + row)}`);
   const { readHalf } = features;
   return {
     name,
@@ -54,10 +59,9 @@ export function placeFeatures(features: Features, order: readonly string[], name
   };
 }
 
-function lacks(name: string, missing: readonly string[]): CairnError {
-  const examples = missing.slice(0, 5);
-  return new CairnError('bad_row', `${name} lack images that another model has: ${missing.length}, such as ${examples.join(', ')}`, {
-    details: { missing: missing.length, examples, remedy: 'Use features of the same images for every model.' },
+function lacks(name: string, missing: number, examples: readonly string[]): CairnError {
+  return new CairnError('bad_row', `${name} lack images that another model has: ${missing}, such as ${examples.join(', ')}`, {
+    details: { missing, examples, remedy: 'Use features of the same images for every model.' },
   });
 }
 
@@ -90,28 +94,6 @@ export async function writeVectors(
     },
     readHalf: (firstRow, into) => readNpyHalf(path, header, firstRow, into),
   };
-}
-
-/** Tolerance of the length of a vector: float16 rounds it by less than 0.001. */
-const LENGTH_TOLERANCE = 0.01;
-
-function checkRow(values: Rows, row: number, dim: number, what: () => string): void {
-  let squares = 0;
-  const [from, to] = [row * dim, (row + 1) * dim];
-  if (values instanceof Uint16Array) {
-    for (let index = from; index < to; index++) squares += (valueOfHalf[values[index] as number] as number) ** 2;
-  } else {
-    for (let index = from; index < to; index++) squares += (values[index] as number) ** 2;
-  }
-  if (Math.abs(squares - 1) < 2 * LENGTH_TOLERANCE) return;
-  const fault = Number.isFinite(squares)
-    ? squares === 0
-      ? 'is zero'
-      : `has the length ${Math.sqrt(squares).toPrecision(3)}, not 1`
-    : 'has a value that is not a finite number';
-  throw new CairnError('bad_row', `${what()} ${fault}`, {
-    details: { remedy: 'Extract the features again, or remove the image.' },
-  });
 }
 
 /** Rows at most this far apart are read together, up to this many rows: 8 MB of vectors of 512 values. */

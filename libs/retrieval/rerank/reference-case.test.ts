@@ -43,7 +43,7 @@ test.each(rerankModes)("%s gives the reference's similarities and its first hund
 
   const submission = (await referenceCase.submission(mode)).trim().split('\n').slice(1);
   expect(submission.map((line) => line.split(',')[0])).toEqual(opened.queryIds);
-  const placeOf = new Map(opened.indexIds.map((id, place) => [id, place]));
+  const placeOf = new Map([...opened.indexIds].map((id, place) => [id, place]));
   let worst = 0;
   for (const [query, line] of submission.entries()) {
     const value = (place: number): number => expected.values[query * expected.columns + place] as number;

@@ -39,7 +39,7 @@ test('the manifest has the searched sets, and how many references reveal the ans
     gallery: { rows: 35 },
     queries: { rows: 3 },
     references: { rows: 32, ofGallery: 30, ofQueries: 1, labelsWithoutFeatures: 1, withoutCountry: 1 },
-    models: [{ ...model, dim: 8, origin: { model: null, preprocessing: null } }],
+    models: [{ ...model, dim: 8, origin: { model: null, preprocessing: null, scales: null } }],
     labels: { sha256: await sha256File(labels) },
     settings,
   });

@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import type { RerankSettings } from '@cairn/contract';
-import { manifestName } from '@cairn/contract';
+import { join } from 'node:path';
+import { manifestName, type Origin, originOf, type RerankSettings } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
+import { type IdTable, idsOf } from '../features/id-table.ts';
 import { writeWhole } from '../files/whole-file.ts';
 import { writeSubmission } from '../metrics/write-submission.ts';
 import type { Device } from '../onnx/create-session.ts';
@@ -10,12 +9,12 @@ import type { Parquet } from '../parquet/open-parquet.ts';
 import { readSolution } from '../scores/read-csv.ts';
 import { type ScoreMetrics, scorePredictions } from '../scores/score-predictions.ts';
 import { metricsName, perQueryName, writeScores } from '../scores/scores-file.ts';
+import { describeFile, type IndexFiles, type IndexLibrary, writeIndexes } from '../search/index-files.ts';
 import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
 import { type LocalMatching, type MatchingSummary, matchNeighbours, openMatching } from './local-matching.ts';
 import type { SearchProgress } from './model-vectors.ts';
 import type { ImageMatcher } from './open-image-matcher.ts';
-import { type ModelFolders, openModels } from './open-models.ts';
-import type { Origin } from './read-origin.ts';
+import { type ModelFolders, type OpenedModels, openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';
 
 export type SearchModelsOptions = {
@@ -31,6 +30,8 @@ export type SearchModelsOptions = {
   device?: Device;
   /** `retrieval_solution_v2.1.csv`, if the result is to be scored. */
   solution: string | null;
+  /** Libraries that get an index of the gallery ({@link writeIndexes}). */
+  indexLibraries?: readonly IndexLibrary[];
   /** The output folder. */
   out: string;
   /** A temporary folder next to it. */
@@ -54,6 +55,8 @@ export type SearchManifest = {
   queries: Gallery;
   /** `ofGallery`, `ofQueries`: references that are themselves in the index or queries, so that the labels reveal the answer. */
   references: (Gallery & { labelsWithoutFeatures: number; withoutCountry: number; ofGallery: number; ofQueries: number }) | null;
+  /** Null unless they were requested. */
+  indexFiles: IndexFiles | null;
   files: { name: string; bytes: number; sha256: string }[];
 };
 
@@ -95,7 +98,7 @@ async function searchAndWrite(
   const neighbours = new Map<string, RankedImages>();
   for (const [query, queryId] of queryIds.entries()) {
     const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds[place] ?? '');
+    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds.at(place) ?? '');
     neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
   }
   const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
@@ -113,12 +116,15 @@ async function searchAndWrite(
     scores = { metrics, unknownQueries: predictions.size - known.length };
   }
 
+  const indexed = await indexesOf(options, opened);
+  if (indexed !== null) names.push(...indexed.names);
+
   const manifest: SearchManifest = {
     kind: 'search',
     models: options.models.map((folders, at) => ({
       ...folders,
       dim: opened.models[at]?.queries.dim ?? 0,
-      origin: origins[folders.name] ?? { model: null, preprocessing: null },
+      origin: origins[folders.name] ?? originOf(null),
     })),
     labels: await fileOf(options.labels, signal),
     solution: await fileOf(options.solution, signal),
@@ -134,24 +140,29 @@ async function searchAndWrite(
             ...galleryOf(referenceIds),
             labelsWithoutFeatures,
             withoutCountry: categories.filter(({ country }) => country === null).length,
-            ofGallery: countShared(referenceIds, indexIds),
-            ofQueries: countShared(referenceIds, queryIds),
+            ofGallery: countShared(referenceIds, indexIds.table),
+            ofQueries: countShared(referenceIds, idsOf(queryIds).table),
           },
-    files: await Promise.all(names.map((name) => writtenFile(join(out, name), signal))),
+    indexFiles: indexed?.manifest ?? null,
+    files: await Promise.all(names.map((name) => describeFile(out, name, signal))),
   };
   await writeWhole(join(out, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
   return { manifest, scores };
 }
 
-function countShared(ids: readonly string[], others: readonly string[]): number {
-  const sought = new Set(others);
-  return ids.filter((id) => sought.has(id)).length;
+function countShared(ids: Iterable<string>, others: IdTable): number {
+  let count = 0;
+  for (const id of ids) if (others.find(id) !== -1) count += 1;
+  return count;
 }
 
 async function fileOf(path: string | null, signal?: AbortSignal): Promise<{ path: string; sha256: string } | null> {
   return path === null ? null : { path, sha256: await sha256File(path, signal) };
 }
 
-async function writtenFile(path: string, signal?: AbortSignal) {
-  return { name: basename(path), bytes: (await stat(path)).size, sha256: await sha256File(path, signal) };
+async function indexesOf(options: SearchModelsOptions, { models, indexIds }: OpenedModels) {
+  const { indexLibraries: libraries = [] } = options;
+  if (libraries.length === 0) return null;
+  const galleries = models.map(({ name, index }) => ({ name, vectors: index }));
+  return writeIndexes({ ...options, galleries, ids: indexIds, libraries });
 }

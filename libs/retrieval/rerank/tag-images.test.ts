@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '@cairn/runtime';
 import { expect, test } from 'vitest';
+import { idsOf, orderIds } from '../features/id-table.ts';
 import { imageIds, randomFeatures, writeParts } from '../fixtures/feature-set.ts';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import { openTagging } from './tag-images.ts';
@@ -43,6 +44,11 @@ function nearest(row: number): string {
   return order.reduce((best, id) => (score(id) > score(best) ? id : best));
 }
 
+const orderOf = (ids: readonly string[]) => {
+  const { table, numbers } = idsOf(ids);
+  return orderIds(table, numbers);
+};
+
 test('shards of any size together tag each image with its nearest reference of the list, the first one on ties', async () => {
   const { parquet, dir, tagging } = await openAll();
   const shards = [];
@@ -61,7 +67,7 @@ test('shards of any size together tag each image with its nearest reference of t
     ),
   );
   const referenceIds = listed.flatMap(([id, label]) => (label === -1 ? [] : [String(id)]));
-  const ids = { indexIds: indexIds.toReversed(), referenceIds };
+  const ids = { indexIds: orderOf(indexIds.toReversed()), referenceIds: orderOf(referenceIds) };
   const tags = await readTags({ parquet, dir, origin, ...ids });
   expect(Array.from(tags, (place) => referenceIds[place])).toEqual(indexIds.map((_, row) => nearest(row)).toReversed());
 
@@ -69,7 +75,7 @@ test('shards of any size together tag each image with its nearest reference of t
     code: 'model_mismatch',
     message: expect.stringContaining('has the tags of other references: of c, not of d'),
   });
-  await expect(readTags({ parquet, dir, origin, ...ids, referenceIds: ['r0'] })).rejects.toThrow('which is not a reference');
+  await expect(readTags({ parquet, dir, origin, ...ids, referenceIds: orderOf(['r0']) })).rejects.toThrow('which is not a reference');
   await rm(shards[1]?.file.path ?? '');
   await expect(readTags({ parquet, dir, origin, ...ids })).rejects.toThrow('lack 1 of 20 index images, such as i9');
 });

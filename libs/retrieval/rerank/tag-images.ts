@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { sha256File } from '@cairn/runtime';
+import { orderIds } from '../features/id-table.ts';
 import { proveShard } from '../features/prove-shard.ts';
 import { readFeatures } from '../features/read-features.ts';
 import { readImageIds } from '../features/read-image-ids.ts';
@@ -57,8 +58,8 @@ export async function openTagging(options: OpenTaggingOptions): Promise<Tagging>
   const { parquet, origin, device, threads, blockRows } = options;
   const features = await readFeatures(options.index, parquet);
   const unordered = await readFeatures(options.references, parquet);
-  const { referenceIds } = await labelReferences(parquet, options.labels, [unordered]);
-  const index = placeFeatures(features, features.ids, 'The index images');
+  const { referenceIds } = await labelReferences(parquet, options.labels, unordered.ids.table);
+  const index = placeFeatures(features, orderIds(features.ids.table, features.ids.numbers), 'The index images');
   const references = placeFeatures(unordered, referenceIds, 'The references');
   const scorer = await createScorer({ device, threads });
 
@@ -85,12 +86,16 @@ export async function openTagging(options: OpenTaggingOptions): Promise<Tagging>
           onProgress: ({ rows: done, total }) => onProgress?.({ done: first - from + Math.floor((wanted * done) / total), total: count }),
         });
         for (let row = 0; row < wanted; row++)
-          rows.push([features.ids[first + row] ?? '', referenceIds[places[row] ?? -1] ?? '', scores[row] ?? 0]);
+          rows.push([features.ids.at(first + row) ?? '', referenceIds.at(places[row] ?? -1) ?? '', scores[row] ?? 0]);
       }
       const writing = performance.now();
       const { name, path } = await writeTags(parquet, { outDir, part, rows, origin });
       const written = await readImageIds(parquet, path);
-      const idsSha256 = proveShard({ list: features.ids.slice(from, from + count), features: written, rejected: [] });
+      const idsSha256 = proveShard({
+        list: Array.from({ length: count }, (_, row) => features.ids.at(from + row) ?? ''),
+        features: written,
+        rejected: [],
+      });
       const file = { name, path, bytes: (await stat(path)).size, sha256: await sha256File(path) };
       seconds.write = (performance.now() - writing) / 1000;
       seconds.total = (performance.now() - began) / 1000;

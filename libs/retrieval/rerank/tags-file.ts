@@ -1,6 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
+import type { IdOrder } from '../features/id-table.ts';
 import { wholeFile } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 
@@ -31,8 +32,8 @@ export type ReadTagsOptions = {
   dir: string;
   origin: TagsOrigin;
   /** The ids in the order of their places. */
-  indexIds: readonly string[];
-  referenceIds: readonly string[];
+  indexIds: IdOrder;
+  referenceIds: IdOrder;
   signal?: AbortSignal | undefined;
 };
 
@@ -41,8 +42,6 @@ export type ReadTagsOptions = {
  * `corrupt_artifact` for images without a tag and references that are not in the list.
  */
 export async function readTags({ parquet, dir, origin, indexIds, referenceIds, signal }: ReadTagsOptions): Promise<Int32Array> {
-  const placeOf = (ids: readonly string[]): Map<string, number> => new Map(ids.map((id, place) => [id, place]));
-  const [indexPlaces, referencePlaces] = [placeOf(indexIds), placeOf(referenceIds)];
   const tags = new Int32Array(indexIds.length).fill(-1);
   for (const name of (await readdir(join(dir, tagsFolder))).toSorted()) {
     const path = join(dir, tagsFolder, name);
@@ -51,21 +50,28 @@ export async function readTags({ parquet, dir, origin, indexIds, referenceIds, s
     const table = await parquet.query({ path, sql }, signal);
     const references = table.text('reference_id');
     for (const [row, id] of table.text('image_id').entries()) {
-      const reference = referencePlaces.get(references[row] ?? '');
-      if (reference === undefined)
+      const reference = placeIn(referenceIds, references[row] ?? '');
+      if (reference === -1)
         throw new CairnError('corrupt_artifact', `${path} tags the image ${id} with ${references[row]}, which is not a reference`);
-      const place = indexPlaces.get(id);
-      if (place !== undefined) tags[place] = reference;
+      const place = placeIn(indexIds, id);
+      if (place !== -1) tags[place] = reference;
     }
   }
-  const without = indexIds.filter((_, place) => tags[place] === -1);
+  const without = Array.from(tags.keys()).filter((place) => tags[place] === -1);
   if (without.length > 0) {
+    const examples = without.slice(0, 5).map((place) => indexIds.at(place));
     throw new CairnError(
       'corrupt_artifact',
-      `The tags in ${dir} lack ${without.length} of ${indexIds.length} index images, such as ${without.slice(0, 5).join(', ')}. Tag the index again.`,
+      `The tags in ${dir} lack ${without.length} of ${indexIds.length} index images, such as ${examples.join(', ')}. Tag the index again.`,
     );
   }
   return tags;
+}
+
+/** The place of an id, or -1. */
+function placeIn({ table, placeOf }: IdOrder, id: string): number {
+  const number = table.find(id);
+  return number === -1 ? -1 : (placeOf[number] ?? -1);
 }
 
 async function assertOrigin(parquet: Parquet, path: string, origin: TagsOrigin, signal?: AbortSignal): Promise<void> {

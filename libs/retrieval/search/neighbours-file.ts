@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { CairnError } from '@cairn/contract';
+import { idsOf, type TableIds } from '../features/id-table.ts';
 import { wholeFile } from '../files/whole-file.ts';
 import type { Cell, Parquet } from '../parquet/open-parquet.ts';
 
@@ -15,10 +16,21 @@ export type Gallery = {
 
 export type NeighboursFile = { gallery: Gallery; topK: number; neighbours: ReadonlyMap<string, RankedImages> };
 
+const lineEnd = Buffer.from('\n');
+
 /** See {@link Gallery}. */
-export function galleryOf(ids: readonly string[]): Gallery {
+export function galleryOf(ids: TableIds | readonly string[]): Gallery {
+  const { table, numbers } = 'table' in ids ? ids : idsOf(ids);
   const hash = createHash('sha256');
-  for (const id of ids.toSorted()) hash.update(id).update('\n');
+  // Few large pieces: a call of `update` takes longer than the bytes of an id.
+  let piece: Buffer[] = [];
+  for (const number of Int32Array.from(numbers).sort(table.compare)) {
+    piece.push(table.bytesAt(number), lineEnd);
+    if (piece.length < 4096) continue;
+    hash.update(Buffer.concat(piece));
+    piece = [];
+  }
+  hash.update(Buffer.concat(piece));
   return { digest: hash.digest('hex'), rows: ids.length };
 }
 
@@ -40,22 +52,33 @@ export async function readNeighbours(parquet: Parquet, path: string, signal?: Ab
   if (digest === undefined || !Number.isInteger(rows) || !Number.isInteger(topK)) {
     throw new CairnError('corrupt_artifact', `${path} does not say which gallery was searched. Search again.`);
   }
-  const sql = 'select query_id, rank, image_id, score from read_parquet($path, file_row_number = true) order by file_row_number';
-  const table = await parquet.query({ path, sql }, signal);
-  const [ranks, imageIds, scores] = [table.integer('rank'), table.text('image_id'), table.number('score')];
   const neighbours = new Map<string, { imageIds: string[]; scores: number[] }>();
-  table.text('query_id').forEach((queryId, row) => {
+  // An image is the neighbour of many queries; its id is kept once.
+  const idOf = new Map<string, string>();
+  let row = 0;
+  const take = (queryId: string, rank: number, imageId: string, score: number): void => {
+    row += 1;
     const ranked = neighbours.get(queryId) ?? { imageIds: [], scores: [] };
-    if (ranks[row] !== ranked.imageIds.length + 1) {
+    if (rank !== ranked.imageIds.length + 1) {
       throw new CairnError(
         'corrupt_artifact',
-        `${path}: row ${row + 1} has rank ${ranks[row]} for query ${queryId}, where ${ranked.imageIds.length + 1} follows. Search again.`,
+        `${path}: row ${row} has rank ${rank} for query ${queryId}, where ${ranked.imageIds.length + 1} follows. Search again.`,
       );
     }
-    ranked.imageIds.push(imageIds[row] ?? '');
-    ranked.scores.push(scores[row] ?? 0);
+    const id = idOf.get(imageId) ?? imageId;
+    idOf.set(id, id);
+    ranked.imageIds.push(id);
+    ranked.scores.push(score);
     neighbours.set(queryId, ranked);
-  });
+  };
+  await parquet.scan(
+    { path, sql: 'select query_id, rank, image_id, score from read_parquet($path)' },
+    (some) => {
+      const [ranks, imageIds, scores] = [some.integer('rank'), some.text('image_id'), some.number('score')];
+      for (const [at, queryId] of some.text('query_id').entries()) take(queryId, ranks[at] ?? 0, imageIds[at] ?? '', scores[at] ?? 0);
+    },
+    signal,
+  );
   return { gallery: { digest, rows }, topK, neighbours };
 }
 

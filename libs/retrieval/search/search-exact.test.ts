@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { seededRandom } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { imageIds, randomFeatures, writeParts } from '../fixtures/feature-set.ts';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
@@ -50,6 +51,27 @@ test('the file matches its description, and is the same for other blocks', async
   const bytes = await readFile(a.file.path);
   expect(a.file).toMatchObject({ bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') });
   expect(await readdir(join(a.file.path, '..'))).toEqual(['neighbours.parquet']);
+});
+
+test('equal images are ordered by id, whatever the order of the shards and of their rows', async () => {
+  const parquet = await testParquet();
+  const vectors = randomFeatures(3, dim, 4);
+  const ids = imageIds(90, 'x');
+  const vectorOf = (id: string) => vectors.slice((Number(id.slice(1)) % 3) * dim, ((Number(id.slice(1)) % 3) + 1) * dim);
+  const queries = { ids: ['q'], values: new Float32Array(vectors.slice(0, dim)), dim };
+  const expected = ids.filter((id) => Number(id.slice(1)) % 3 === 0).toSorted();
+  for (const seed of [1, 2, 3]) {
+    const next = seededRandom(seed);
+    const lying = ids.map((id) => ({ id, key: next() })).sort((a, b) => a.key - b.key);
+    const parts = [0, 1, 2].map((part) => {
+      const some = lying.filter((_, row) => row % 3 === part).map(({ id }) => id);
+      return { part, ids: some, features: new Float16Array(some.flatMap((id) => [...vectorOf(id)])) };
+    });
+    const index = join(await temporaryFolder(), 'index');
+    await writeParts(parquet, index, dim, parts);
+    const { file } = await search(parquet, { index, queries, topK: 30 });
+    expect((await readNeighbours(parquet, file.path)).neighbours.get('q')?.imageIds).toEqual(expected);
+  }
 });
 
 test('queries may be given as vectors', async () => {

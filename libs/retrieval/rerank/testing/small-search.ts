@@ -1,4 +1,5 @@
 import { seededRandom } from '@cairn/testing';
+import { idsOf, orderIds, tableIds } from '../../features/id-table.ts';
 import { imageIds, randomFeatures } from '../../fixtures/feature-set.ts';
 import type { Category } from '../category-boost.ts';
 import type { ModelVectors } from '../model-vectors.ts';
@@ -31,12 +32,12 @@ export type Shuffle = (rows: number[]) => number[];
 /** The model's vectors as sets that lie in another order than that of their places: as `shuffle` puts them. */
 export function vectorsOf({ name, weight, queries, index, references }: SmallModel, shuffle: Shuffle = (rows) => rows): ModelVectors {
   const placed = (matrix: Matrix, what: string) => {
-    const order = imageIds(matrix.length, what);
+    const order = idsOf(imageIds(matrix.length, what));
     const lying = shuffle([...matrix.keys()]);
     const values = new Float32Array(lying.flatMap((row) => [...(matrix[row] ?? [])]));
     const read = async (first: number, count: number) => values.slice(first * smallDim, (first + count) * smallDim);
-    const features = { dir: what, dim: smallDim, ids: lying.map((row) => order[row] ?? ''), parts: [], read };
-    return placeFeatures(features, order, `The ${what} of ${name}`);
+    const features = { dir: what, dim: smallDim, ids: tableIds(order.table, Int32Array.from(lying)), parts: [], read };
+    return placeFeatures(features, orderIds(order.table, order.numbers), `The ${what} of ${name}`);
   };
   return {
     name,

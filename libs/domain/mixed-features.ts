@@ -1,0 +1,105 @@
+import { isDeepStrictEqual } from 'node:util';
+import { CairnError, featuresDetails, needsReferences, originOf, resultSettings } from '@cairn/contract';
+import type { StepPlan } from './step-plan.ts';
+
+/** The details of an artifact from outside the run, by step and role; undefined where it is not known yet. */
+export type OutsideDetails = (step: StepPlan, role: string) => { digest: string; details: unknown } | undefined;
+
+/** Features that a step compares, as far as a submission knows them. */
+type Compared = {
+  role: string;
+  /** What they are called in errors. */
+  name: string;
+  list: string | null;
+  /** What made them: the export of this run, which another one with the same settings and inputs equals; or the model's digest. */
+  madeBy: StepPlan | string | null;
+};
+
+/**
+ * Refuses steps that compare features of different models, or of lists that do not belong together, which would fail only when all are
+ * extracted, days later. What is not known yet is left to the step.
+ *
+ * @throws CairnError `model_mismatch`, `invalid_setting`
+ */
+export function refuseMixedFeatures(plan: readonly StepPlan[], outside: OutsideDetails): void {
+  for (const step of plan) {
+    if (step.kind !== 'search' && step.kind !== 'rerank') continue;
+    const read = (role: string): Compared[] => comparedAs(role, step, plan, outside);
+    if (step.kind === 'search') {
+      refuseTwoModels(step, 'its features', [...read('query'), ...read('index')]);
+      continue;
+    }
+    const names = Object.keys(step.settings.weights);
+    for (const name of names)
+      refuseTwoModels(
+        step,
+        name,
+        ['query', 'index', 'references', 'whitening'].flatMap((role) => read(`${role}.${name}`)),
+      );
+    for (const role of ['query', 'index'])
+      refuseTwoLists(
+        step,
+        names.flatMap((name) => read(`${role}.${name}`)),
+      );
+    if (!needsReferences(step.settings.rerank)) continue;
+    for (const { role, name, list } of names.flatMap((one) => read(`references.${one}`)))
+      if (list !== null && list !== step.settings.references)
+        throw new CairnError(
+          'invalid_setting',
+          `the input ${role} of the step ${step.name} is ${name}, of the list "${list}", but its setting references is "${step.settings.references}"`,
+          { details: { remedy: 'Take the labels of the references from the list of which their features are.' } },
+        );
+  }
+}
+
+function comparedAs(role: string, step: StepPlan, plan: readonly StepPlan[], outside: OutsideDetails): Compared[] {
+  const given = outside(step, role);
+  if (given !== undefined) {
+    const { model } = originOf(given.details);
+    return [{ role, name: 'one from outside', list: featuresDetails.safeParse(given.details).data?.list ?? null, madeBy: model }];
+  }
+  const need = step.needs.find((one) => one.role === role);
+  const source = plan.find(({ name }) => name === need?.step);
+  if (source?.kind !== 'extract') return [];
+  const exported = source.needs.find((one) => one.role === 'model')?.step;
+  const madeBy = plan.find(({ name }) => name === exported) ?? outside(source, 'model')?.digest ?? null;
+  return [{ role, name: source.name, list: source.settings.list, madeBy }];
+}
+
+function refuseTwoModels(step: StepPlan, what: string, compared: readonly Compared[]): void {
+  for (const [at, one] of compared.entries()) {
+    const other = compared.slice(at + 1).find(({ madeBy }) => areDifferent(one.madeBy, madeBy));
+    if (other === undefined) continue;
+    throw new CairnError(
+      'model_mismatch',
+      `the step ${step.name} compares features of different models as ${what}: its input ${inWords(one)}, ${inWords(other)}`,
+      { details: { remedy: 'Use features that one model extracted with one preprocessing and the same scales.' } },
+    );
+  }
+}
+
+/** Only where both are known in the same way. */
+function areDifferent(a: Compared['madeBy'], b: Compared['madeBy']): boolean {
+  if (typeof a === 'string' || typeof b === 'string') return typeof a === 'string' && typeof b === 'string' && a !== b;
+  const asMade = (step: StepPlan) => ({
+    settings: resultSettings(step),
+    needs: step.needs,
+    wants: step.wants.map(({ role, input }) => ({ role, input })),
+  });
+  return a !== null && b !== null && !isDeepStrictEqual(asMade(a), asMade(b));
+}
+
+function refuseTwoLists(step: StepPlan, compared: readonly Compared[]): void {
+  const [first, ...others] = compared.filter(({ list }) => list !== null);
+  const other = others.find(({ list }) => list !== first?.list);
+  if (first === undefined || other === undefined) return;
+  throw new CairnError(
+    'invalid_setting',
+    `the step ${step.name} searches the same images with every model, but its input ${first.role} is of the list "${first.list}", ${other.role} of "${other.list}"`,
+  );
+}
+
+function inWords({ role, name, madeBy }: Compared): string {
+  const model = typeof madeBy === 'string' ? `the model ${madeBy.slice(0, 16)}` : madeBy?.name;
+  return `${role} is ${name} of ${model}`;
+}
