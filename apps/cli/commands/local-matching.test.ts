@@ -112,7 +112,7 @@ from local_matching_oracle import inliers_by_definition, reordered
 def read(split, name):
     return (Path(sys.argv[1]) / 'images' / split / '/'.join(name[:3]) / f'{name}.jpg').read_bytes()
 def inliers(query, name):
-    return 0 if name == 'broken' else inliers_by_definition(read('test', query), read('index', name))
+    return 0 if name == 'broken' else inliers_by_definition(read('test', query), read('index', name), 320)
 rankings = json.loads(${JSON.stringify(JSON.stringify(rankings))})
 print(json.dumps([reordered(names, scores, [inliers(query, name) for name in names[:${count}]]) for query, names, scores in rankings]))
 `;
@@ -123,12 +123,12 @@ test.each([
 ])('with --rerank %s the first images are reordered as by the definition, and the others follow', async (mode, more) => {
   const args = ['--rerank', mode, ...more];
   expect((await search(`${mode}-before`, ...args)).err).toBe('');
-  const matched = await search(mode, ...args, '--local-matching', 'sift', '--local-images', '6', ...images());
+  const matched = await search(mode, ...args, '--local-matching', 'sift', '--local-images', '5', '--local-side', '320', ...images());
   expect({ code: matched.code, err: matched.err }).toEqual({ code: 0, err: '' });
 
   const before = [...(await neighboursOf(`${mode}-before`))];
   const rankings = before.map(([query, { imageIds, scores }]) => [query, imageIds, scores]);
-  const expected = z.array(z.tuple([z.array(z.string()), z.array(z.number())])).parse(await python(reorder(rankings, 6)));
+  const expected = z.array(z.tuple([z.array(z.string()), z.array(z.number())])).parse(await python(reorder(rankings, 5)));
   const after = [...(await neighboursOf(mode))];
   expect(after.map(([, { imageIds }]) => imageIds)).toEqual(expected.map(([imageIds]) => imageIds));
   for (const [row, [, { scores }]] of after.entries())

@@ -112,7 +112,7 @@ test('a rerank with local matching reads the images of the lists, and reorders a
   const { context, store, folder, plane, reporter } = await openAttempt(specOf('rerank'), { python: trainerPython() });
   const lists = await stored(store, 'lists', 'lists/art_1/', await makePictures(folder));
   const weights = { M0: 1, M1: 0.7, M2: 0.3 };
-  const settings = stepSettings.rerank.parse({ weights, rerank: { localMatching: { images: 3, longSide: 128 } } });
+  const settings = stepSettings.rerank.parse({ weights, rerank: { localMatching: { images: 2, longSide: 96 } } });
   const root = join(folder, 'images');
   const before = await searched('off', weights, join(folder, 'before'));
   const found = [...before.neighbours.values()][0]?.imageIds ?? [];
@@ -121,7 +121,7 @@ test('a rerank with local matching reads the images of the lists, and reorders a
   const done = await runRerank({ ...context, spec: { ...spec, source: { ...spec.source, root } } });
   expect(done).toMatchObject({
     outcome: 'succeeded',
-    details: { localMatching: { matcher: { kind: 'sift' }, pairs: 60, cachedPairs: 0, unreadableImages: 1 } },
+    details: { localMatching: { matcher: { kind: 'sift' }, pairs: 40, cachedPairs: 0, unreadableImages: 1 } },
   });
   await reporter.end();
   expect(plane.items('progress').at(-1)).toMatchObject({ message: 'matching images: 20 of 20' });

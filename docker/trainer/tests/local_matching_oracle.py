@@ -1,21 +1,26 @@
 """LOCAL_MATCHING in plain NumPy and OpenCV, written from its description alone."""
 
+import functools
+
 import cv2
 import numpy as np
 
 
+@functools.lru_cache
+def described(data: bytes, long_side: int):
+    """The keypoints of an image file in its own pixels, and their descriptors."""
+    grey = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2GRAY)
+    height, width = grey.shape
+    factor = long_side / max(height, width)
+    resized = cv2.resize(grey, (round(width * factor), round(height * factor)))
+    keypoints, descriptors = cv2.SIFT_create(1024).detectAndCompute(resized, None)
+    ratio = np.array([width / resized.shape[1], height / resized.shape[0]])
+    return [(np.array(point.pt) + 0.5) * ratio - 0.5 for point in keypoints], descriptors
+
+
 def inliers_by_definition(first: bytes, second: bytes, long_side=800) -> int:
     """The inliers of two image files, by OpenCV's own reader and matcher."""
-    found = []
-    for data in (first, second):
-        grey = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2GRAY)
-        height, width = grey.shape
-        factor = long_side / max(height, width)
-        resized = cv2.resize(grey, (round(width * factor), round(height * factor)))
-        keypoints, descriptors = cv2.SIFT_create(1024).detectAndCompute(resized, None)
-        ratio = np.array([width / resized.shape[1], height / resized.shape[0]])
-        found.append(([(np.array(point.pt) + 0.5) * ratio - 0.5 for point in keypoints], descriptors))
-    (points, descriptors), (others, other_descriptors) = found
+    (points, descriptors), (others, other_descriptors) = described(first, long_side), described(second, long_side)
     mutual = {(match.queryIdx, match.trainIdx) for match in cv2.BFMatcher(crossCheck=True).match(descriptors, other_descriptors)}
     pairs = [
         (points[best.queryIdx], others[best.trainIdx])

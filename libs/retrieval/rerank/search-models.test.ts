@@ -41,7 +41,8 @@ test('the manifest has the searched sets, and how many references reveal the ans
     references: { rows: 32, ofGallery: 30, ofQueries: 1, labelsWithoutFeatures: 1, withoutCountry: 1 },
     models: [{ ...model, dim: 8, origin: { model: null, preprocessing: null, scales: null } }],
     labels: { sha256: await sha256File(labels) },
-    settings,
+    settings: { mode: 'before_merge', alpha: 1 },
+    localMatching: null,
   });
   expect(JSON.parse(await readFile(join(out, 'manifest.json'), 'utf8'))).toEqual(manifest);
   for (const { name, sha256 } of manifest.files) expect(await sha256File(join(out, name))).toBe(sha256);
