@@ -10,7 +10,7 @@ import { readSolution } from '../scores/read-csv.ts';
 import { type ScoreMetrics, scorePredictions } from '../scores/score-predictions.ts';
 import { metricsName, perQueryName, writeScores } from '../scores/scores-file.ts';
 import { describeFile, type IndexFiles, type IndexLibrary, writeIndexes } from '../search/index-files.ts';
-import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
+import { type Gallery, galleryOf, rankedImages, writeNeighbours } from '../search/neighbours-file.ts';
 import type { SearchProgress } from './model-vectors.ts';
 import { type ModelFolders, type OpenedModels, openModels } from './open-models.ts';
 import { rerankSearch } from './rerank-search.ts';
@@ -73,12 +73,7 @@ export async function searchModels(options: SearchModelsOptions): Promise<Search
   const { queryIds, indexIds, referenceIds, categories, labelsWithoutFeatures, origins } = opened;
   const found = await rerankSearch({ ...options, models: opened.models, categories });
 
-  const neighbours = new Map<string, RankedImages>();
-  for (const [query, queryId] of queryIds.entries()) {
-    const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds.at(place) ?? '');
-    neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
-  }
+  const neighbours = rankedImages(queryIds, found, indexIds);
   const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
   const gallery = galleryOf(indexIds);
   await writeSubmission({ path: join(out, 'submission.csv'), queryIds, neighbours: predictions });
