@@ -68,6 +68,15 @@ test('what the reference trained on 32 GB GPUs fits them', () => {
   expect(memory).toBeLessThan(32);
 });
 
+test('an extraction at several scales is a forward pass at each', () => {
+  const recipe = recipeOf();
+  const scaled = { ...recipe, export: recipe.export && { ...recipe.export, scales: [0.7, 1, 1.5] } };
+  // Sides of 352, 512 and 768: 2 x (8,106,541,056 x (352^2 + 512^2 + 768^2) / 256^2 + 3 x 2,048 x 512) x 761,757 / 35 T = 5,255 s.
+  const estimated = estimate(scaled, 'extract_index');
+  expect(estimated?.gpuHours).toBe(1.46);
+  expect(estimated?.basis).toContain('(resnet50, 352 + 512 + 768 px, fp16)');
+});
+
 test('an extraction is one forward pass per image, at the size and precision of the export', () => {
   // 761,757 x 2 x (8,106,541,056 x 4 + 2,048 x 512) / 35 T = 1,411 s; 23,508,032 x 2 + 32 x 3 x 1,048,576 x 4 x 2 + 1 GiB.
   expect(estimate(recipeOf(), 'extract_index')).toMatchObject({ gpuHours: 0.392, gpuMemoryGib: 1.79 });

@@ -175,22 +175,23 @@ function imagesPerEpoch(
 
 function estimateExtraction(
   settings: { batch: number },
-  { model, imageSize, precision }: Pick<StepSettings['export'], 'model' | 'imageSize' | 'precision'>,
+  { model, imageSize, precision, scales }: Pick<StepSettings['export'], 'model' | 'imageSize' | 'precision' | 'scales'>,
   cost: Costs,
   { rows }: ListCounts,
   figures: GpuFigures,
 ): StepEstimate {
-  const area = (imageSize / costSide) ** 2;
-  const flops = 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim);
+  const sides = scales?.map((scale) => Math.floor((imageSize * scale) / 16) * 16) ?? [imageSize];
+  const areas = sides.map((side) => (side / costSide) ** 2);
+  const flops = areas.reduce((sum, area) => sum + 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim), 0);
   const width = precision === 'fp32' ? 4 : 2;
-  const map = cost.largestMap * area;
+  const map = cost.largestMap * Math.max(...areas);
   // Input, output and scratch of the largest layer are in memory at the same time.
   const rate = rateOf(figures, model.backbone, precision, true);
   const bytes = cost.parameters * width + settings.batch * 3 * map * width + cudaBytes;
   return {
     ...rounded((rows * flops) / rate.flops, bytes),
     basis:
-      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${imageSize} px, ${precision}) at ${tera(rate.flops, precision)}, if images are read that fast; ` +
+      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${sides.join(' + ')} px, ${precision}) at ${tera(rate.flops, precision)}, if images are read that fast; ` +
       `memory ${mega(cost.parameters)} M weights x ${width} bytes + ${settings.batch} images x 3 x ${mega(map)} M values x ${width} bytes + 1 GiB; ${rate.trust}`,
   };
 }

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { createNpy } from '@cairn/retrieval';
 import { trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
@@ -52,6 +53,25 @@ test('with --json it prints metrics.json', async () => {
   const metrics = JSON.parse(out);
   expect(metrics).toEqual(JSON.parse(await readFile(path('as-json/metrics.json'), 'utf8')));
   expect(metrics).toMatchObject({ topK: 2, mapAt100: { kaggle: { public: 1, private: 0 } } });
+});
+
+test('features of another model, and vectors that are not of length one, are refused', async () => {
+  await writeFile(path('probe/manifest.json'), JSON.stringify({ details: { model: 'aaa' } }));
+  await writeFile(path('index/manifest.json'), JSON.stringify({ details: { model: 'bbb' } }));
+  const mixed = await evaluate('probe', 'index', 'none');
+  expect(mixed).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/have different origins: .*probe with the model aaa, .*index with bbb/),
+  });
+  await rm(path('probe/manifest.json'));
+  await rm(path('index/manifest.json'));
+
+  await cp(path('index'), path('damaged'), { recursive: true });
+  const npy = await createNpy(path('damaged/img_emb/img_emb_00000.npy'), 2);
+  await npy.append(Float16Array.of(1, 0, Number.NaN, 0, 0, 1));
+  await npy.finish();
+  const damaged = await evaluate('probe', 'damaged', 'none');
+  expect(damaged.err).toContain('The index images: the vector of iii2 has a value that is not a finite number');
 });
 
 test('features that cannot be scored are reported, and nothing is left behind', async () => {

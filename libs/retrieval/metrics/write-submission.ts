@@ -1,5 +1,8 @@
+import { createWriteStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { CairnError } from '@cairn/contract';
-import { writeWhole } from '../files/whole-file.ts';
+import { wholeFile } from '../files/whole-file.ts';
 
 /** Maximum number of images in a row of a submission. */
 const SUBMISSION_IMAGES = 100;
@@ -18,11 +21,15 @@ export async function writeSubmission({
   queryIds: readonly string[];
   neighbours: ReadonlyMap<string, readonly string[]>;
 }): Promise<void> {
-  const lines = queryIds.map((queryId) => {
-    const imageIds = (neighbours.get(queryId) ?? []).slice(0, SUBMISSION_IMAGES);
-    return `${plain(queryId)},${imageIds.map(plain).join(' ')}\n`;
-  });
-  await writeWhole(path, `id,images\n${lines.join('')}`);
+  // Line by line: the whole text of a large submission would be longer than a string may be.
+  function* lines(): Generator<string> {
+    yield 'id,images\n';
+    for (const queryId of queryIds) {
+      const imageIds = (neighbours.get(queryId) ?? []).slice(0, SUBMISSION_IMAGES);
+      yield `${plain(queryId)},${imageIds.map(plain).join(' ')}\n`;
+    }
+  }
+  await wholeFile(path, (unfinished) => pipeline(Readable.from(lines()), createWriteStream(unfinished)));
 }
 
 function plain(id: string): string {

@@ -1,5 +1,6 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { CairnError } from '@cairn/contract';
 import { waitFor } from '@cairn/testing';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -42,6 +43,30 @@ test('the order holds over many chunks and row groups', async () => {
   const ids = Array.from({ length: 130_000 }, (_, index) => `${(index * 7919) % 130_000}`);
   await parquet.write({ path, columns: { image_id: 'text' }, rows: ids.map((id) => [id]) });
   expect((await parquet.query({ path, sql: everything })).text('image_id')).toEqual(ids);
+});
+
+test('a scan gives the rows in pieces and in their order, and throws what its caller throws', async () => {
+  const parquet = await testParquet();
+  const path = join(await temporaryFolder(), 'rows.parquet');
+  const rows = Array.from({ length: 300_000 }, (_, row) => [`id${row}`, row] as const);
+  await parquet.write({ path, columns: { image_id: 'text', label: 'integer' }, rows });
+  const sql = 'select image_id, label::bigint as label from read_parquet($path)';
+  const [pieces, found]: [number[], unknown[]] = [[], []];
+  await parquet.scan({ path, sql }, (some) => {
+    const labels = some.integer('label');
+    pieces.push(labels.length);
+    found.push(...some.text('image_id').map((id, row) => [id, labels[row]]));
+  });
+  expect(found).toEqual(rows);
+  expect(Math.max(...pieces)).toBeLessThan(10_000);
+  const refusal = new CairnError('bad_row', 'no');
+  const refuse = () => {
+    throw refusal;
+  };
+  await expect(parquet.scan({ path, sql }, refuse)).rejects.toBe(refusal);
+  await expect(parquet.scan({ path, sql: 'select absent from read_parquet($path)' }, refuse)).rejects.toMatchObject({
+    code: 'corrupt_artifact',
+  });
 });
 
 test('a path is a path: quotes, brackets, stars and question marks in it mean nothing', async () => {

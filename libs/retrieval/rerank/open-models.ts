@@ -5,7 +5,7 @@ import { readOrigins } from '../features/read-origin.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
-import { placeFeatures } from './placed-features.ts';
+import { placeFeatures, positionsOf } from './placed-features.ts';
 import { readTags, type TagsOrigin } from './tags-file.ts';
 
 /** The folders of one model's feature sets; `references` is null where nothing is compared with references,
@@ -133,11 +133,11 @@ export async function labelReferences(parquet: Parquet, path: string, references
     },
     signal,
   );
-  const without = Array.from(isListed.keys()).filter((number) => isListed[number] === 0);
-  if (without.length > 0) {
-    const examples = without.slice(0, 5).map((number) => references.at(number));
-    throw new CairnError('bad_row', `${path} has no label for ${without.length} references, such as ${examples.join(', ')}`, {
-      details: { without: without.length, examples, remedy: 'Use the list from which the references were extracted.' },
+  const { count: without, first } = positionsOf(isListed, 0);
+  if (without > 0) {
+    const examples = first.map((number) => references.at(number));
+    throw new CairnError('bad_row', `${path} has no label for ${without} references, such as ${examples.join(', ')}`, {
+      details: { without, examples, remedy: 'Use the list from which the references were extracted.' },
     });
   }
   return { referenceIds: orderIds(references, numbers.slice(0, categories.length)), categories, labelsWithoutFeatures };

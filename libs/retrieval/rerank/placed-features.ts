@@ -29,12 +29,12 @@ export function placeFeatures(features: Features, order: IdOrder, name: string):
   const places = ids.numbers.map((number) => order.placeOf[number] ?? -1);
   const rowOfPlace = new Int32Array(order.length).fill(-1);
   for (const [row, place] of places.entries()) if (place >= 0) rowOfPlace[place] = row;
-  const missing = Array.from(rowOfPlace.keys()).filter((place) => rowOfPlace[place] === -1);
-  if (missing.length > 0)
+  const { count, first } = positionsOf(rowOfPlace, -1);
+  if (count > 0)
     throw lacks(
       name,
-      missing.length,
-      missing.slice(0, 5).map((place) => order.at(place) ?? ''),
+      count,
+      first.map((place) => order.at(place) ?? ''),
     );
   const check = (values: Rows, firstRow: number): void =>
     assertUnitRows(values, dim, (row) => `${name}: the vector of ${ids.at(firstRow + row)}`);
@@ -57,6 +57,17 @@ export function placeFeatures(features: Features, order: IdOrder, name: string):
         check(into, firstRow);
       }),
   };
+}
+
+/** How often a value occurs, and the first five positions: for errors that name examples. */
+export function positionsOf(values: Int32Array | Uint8Array, sought: number): { count: number; first: number[] } {
+  const first: number[] = [];
+  let count = 0;
+  for (let at = values.indexOf(sought); at !== -1; at = values.indexOf(sought, at + 1)) {
+    count += 1;
+    if (first.length < 5) first.push(at);
+  }
+  return { count, first };
 }
 
 function lacks(name: string, missing: number, examples: readonly string[]): CairnError {

@@ -10,7 +10,7 @@ import { readSolution } from '../scores/read-csv.ts';
 import { type ScoreMetrics, scorePredictions } from '../scores/score-predictions.ts';
 import { metricsName, perQueryName, writeScores } from '../scores/scores-file.ts';
 import { describeFile, type IndexFiles, type IndexLibrary, writeIndexes } from '../search/index-files.ts';
-import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from '../search/neighbours-file.ts';
+import { type Gallery, galleryOf, rankedImages, writeNeighbours } from '../search/neighbours-file.ts';
 import { type LocalMatching, type MatchingSummary, matchNeighbours, openMatching } from './local-matching.ts';
 import type { SearchProgress } from './model-vectors.ts';
 import type { ImageMatcher } from './open-image-matcher.ts';
@@ -95,12 +95,7 @@ async function searchAndWrite(
   const matched = local === null ? null : await matchNeighbours({ ...local, neighbours: ranked, queryIds, indexIds, onProgress });
   const found = matched?.neighbours ?? ranked;
 
-  const neighbours = new Map<string, RankedImages>();
-  for (const [query, queryId] of queryIds.entries()) {
-    const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (place) => indexIds.at(place) ?? '');
-    neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
-  }
+  const neighbours = rankedImages(queryIds, found, indexIds);
   const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
   const gallery = galleryOf(indexIds);
   await writeSubmission({ path: join(out, 'submission.csv'), queryIds, neighbours: predictions });

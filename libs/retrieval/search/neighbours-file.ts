@@ -1,11 +1,28 @@
 import { createHash } from 'node:crypto';
 import { CairnError } from '@cairn/contract';
-import { idsOf, type TableIds } from '../features/id-table.ts';
+import { type Ids, idsOf, type TableIds } from '../features/id-table.ts';
 import { wholeFile } from '../files/whole-file.ts';
 import type { Cell, Parquet } from '../parquet/open-parquet.ts';
+import type { Neighbours } from './find-neighbours.ts';
 
 /** A query's neighbours, best first. */
 export type RankedImages = { imageIds: readonly string[]; scores: readonly number[] };
+
+/** The neighbours of each query as images. Many queries share an image; its id is one string for all of them. */
+export function rankedImages(queryIds: readonly string[], { k, rows, scores }: Neighbours, ids: Ids): Map<string, RankedImages> {
+  const known = new Map<number, string>();
+  const idOf = (row: number): string => {
+    const id = known.get(row) ?? ids.at(row) ?? '';
+    known.set(row, id);
+    return id;
+  };
+  return new Map(
+    queryIds.map((queryId, query) => {
+      const [from, to] = [query * k, (query + 1) * k];
+      return [queryId, { imageIds: Array.from(rows.subarray(from, to), idOf), scores: Array.from(scores.subarray(from, to)) }];
+    }),
+  );
+}
 
 /** The searched gallery: stored in the file's key-value metadata, so that a metric can name it. */
 export type Gallery = {

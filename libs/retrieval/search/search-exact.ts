@@ -9,7 +9,7 @@ import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Rows } from './candidates.ts';
 import { findNeighbours, type VectorSource } from './find-neighbours.ts';
-import { type Gallery, galleryOf, type RankedImages, writeNeighbours } from './neighbours-file.ts';
+import { type Gallery, galleryOf, rankedImages, writeNeighbours } from './neighbours-file.ts';
 
 /** Queries in memory: one vector per id, at most of unit length. */
 export type QueryVectors = { ids: readonly string[]; values: Float32Array<ArrayBuffer>; dim: number };
@@ -84,12 +84,7 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
   const found = await findNeighbours({ queries, gallery: source, places, topK, blockRows, threads, device, signal, onProgress });
 
   const writing = performance.now();
-  const neighbours = new Map<string, RankedImages>();
-  queries.ids.forEach((queryId, query) => {
-    const [from, to] = [query * found.k, (query + 1) * found.k];
-    const imageIds = Array.from(found.rows.subarray(from, to), (place) => order.at(place) ?? '');
-    neighbours.set(queryId, { imageIds, scores: Array.from(found.scores.subarray(from, to)) });
-  });
+  const neighbours = rankedImages(queries.ids, found, order);
   await writeNeighbours(parquet, out, { gallery, topK, neighbours }, signal);
   const file = { path: out, bytes: (await stat(out)).size, sha256: await sha256File(out, signal) };
   const seconds = {
