@@ -6,12 +6,14 @@ import {
   type ComparedMeans,
   type Comparison,
   evaluationReference,
+  idOf,
   isCairnError,
   maxSamples,
   maxShownQueries,
 } from '@cairn/contract';
 import type { NamedScores } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
+import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import { formatCount, formatPercent, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
@@ -68,9 +70,20 @@ type Compared = { a: { name: string }; b: { name: string }; comparison: Comparis
 
 async function comparedByService({ client, signal }: Session, a: string, b: string, options: CompareOptions): Promise<Compared> {
   const api = await client();
-  return api.compareEvaluations({ a, b, ...options }, { signal }).catch((error: unknown) => {
+  try {
+    const [first, second] = [await withRunId(api, a, signal), await withRunId(api, b, signal)];
+    return await api.compareEvaluations({ a: first, b: second, ...options }, { signal });
+  } catch (error) {
     throw withPlaces(error, [a, b]);
-  });
+  }
+}
+
+/** A reference with the id of its run, of which people may give the name or the beginning. */
+async function withRunId(client: CairnClient, reference: string, signal: AbortSignal): Promise<string> {
+  const isId = (['artifact', 'step'] as const).some((kind) => idOf(kind).safeParse(reference).success);
+  if (isId || reference.includes('@')) return reference;
+  const [run = '', ...step] = reference.split('/');
+  return [(await findRun(client, run, signal)).id, ...step].join('/');
 }
 
 /** At least one side is a file: both are read, and compared here. */
@@ -89,15 +102,16 @@ async function comparedHere({ client, signal }: Session, a: Side, b: Side, optio
   }
 }
 
-async function scoresOfService(client: CairnClient, of: string, signal: AbortSignal): Promise<NamedScores> {
+async function scoresOfService(client: CairnClient, reference: string, signal: AbortSignal): Promise<NamedScores> {
   try {
+    const of = await withRunId(client, reference, signal);
     const { name, gallery, groundTruthDigest } = await client.getEvaluation(of, { signal });
     const queries = [];
     for await (const { before: _, difference: __, ...query } of client.eachQueryScore({ of, sort: 'id', limit: 200 }, { signal }))
       queries.push(query);
     return { name, gallery, groundTruthDigest: groundTruthDigest ?? '', queries };
   } catch (error) {
-    throw withPlaces(error, [of]);
+    throw withPlaces(error, [reference]);
   }
 }
 
