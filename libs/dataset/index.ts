@@ -6,7 +6,7 @@ export type { ImageSplit } from './image-path.ts';
 export { imageIdPattern, imagePath, imageSplits, memberPath } from './image-path.ts';
 export type { ImageLocation, ImageReader, ImageRejection } from './images/open-image-reader.ts';
 export { ImageUnavailable, openImageReader } from './images/open-image-reader.ts';
-export type { CheckedLists, CheckListsOptions, Finding, ListCount } from './lists/check-lists.ts';
+export type { CheckedLists, CheckListsOptions, MetadataIssue, ListCount } from './lists/check-lists.ts';
 export { checkLists } from './lists/check-lists.ts';
 export {
   type GroundTruthEntry,

@@ -52,7 +52,7 @@ test('a check lists duplicates and missing entries, and fails', async () => {
   expect(code).toBe(2);
   expect(JSON.parse(out)).toMatchObject({
     isRight: false,
-    findings: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
+    issues: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
   });
   expect((await cairn('--out', path('refused'))).err).toContain('a unique value');
 });

@@ -6,8 +6,7 @@ import { exitCodeOfRun } from '../exit-codes.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
-import { readRecipe } from '../recipe/read-recipe.ts';
-import { parseSetOptions } from '../recipe/set-option.ts';
+import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { showRun } from '../watch/show-run.ts';
 import { collect, wholeNumber } from './options.ts';
 

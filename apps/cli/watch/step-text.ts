@@ -1,7 +1,6 @@
-import type { ProgressView, RunEvent, RunState, StepState, StepView } from '@cairn/contract';
+import type { ProgressView, RunEvent, RunState, RunView, StepState, StepView } from '@cairn/contract';
 import type { Glyphs, Look, Paints } from '../output/style.ts';
 import { formatCount, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
-import type { StepMetrics, StepNote } from './watch-state.ts';
 
 const stepPaint: Record<StepState, keyof Paints> = {
   blocked: 'dim',
@@ -80,7 +79,7 @@ export function resultParts(step: StepView, { glyphs }: Pick<Look, 'glyphs'>): s
 }
 
 /** Scores of a step for people: `mAP@100 21.7 % → 68.3 %`. Null when it has none. */
-export function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick<Glyphs, 'arrow'>): string | null {
+function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick<Glyphs, 'arrow'>): string | null {
   const start = scores['mapAt100.start'];
   const end = scores['mapAt100.end'] ?? scores.mapAt100;
   if (end === undefined) return start === undefined ? null : `mAP@100 ${formatPercent(start)} at the start`;
@@ -95,3 +94,20 @@ export function notesOf(events: readonly RunEvent[]): Map<string, StepNote> {
   });
   return new Map(notes);
 }
+
+/** The newest metrics of a training step. */
+export type StepMetrics = { loss: number | null };
+
+/** The last note of a step's attempt about itself; a warning stays until the next note. */
+export type StepNote = { seq: number; level: 'info' | 'warning'; message: string };
+
+/** Everything that a view of a run shows. */
+export type WatchState = {
+  run: RunView;
+  /** By step name; only of training steps that are active or were while watched. */
+  metrics: ReadonlyMap<string, StepMetrics>;
+  /** By step name. */
+  notes: ReadonlyMap<string, StepNote>;
+  /** Whether the event stream is connected; the state may be old when it is lost. */
+  connection: 'live' | 'lost';
+};

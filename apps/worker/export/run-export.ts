@@ -13,7 +13,7 @@ import type { Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import { fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
-import { reportBadImage } from '../report/report-bad-image.ts';
+import { reportBadImage } from '../report/reporter.ts';
 import { fetchList } from '../train/stage-config.ts';
 
 type Exported = Extract<TrainerEvent, { event: 'exported' }>;

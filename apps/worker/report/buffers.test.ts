@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createLogPace } from './log-buffer.ts';
+import { createLogPace } from './buffers.ts';
 
 const line = (index: number) => Buffer.from(`${String(index).padStart(1023, '0')}\n`);
 const textOf = (pieces: Buffer[]) => Buffer.concat(pieces).toString();

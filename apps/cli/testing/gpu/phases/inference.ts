@@ -5,7 +5,7 @@ import { sleep } from '@cairn/runtime';
 import { z } from 'zod';
 import { agreement, drawModel, exportModel, weightsFlags } from '../exported-model.ts';
 import { askPython, type PhaseContext } from '../phase.ts';
-import { askWorker } from '../worker-program.ts';
+import { runWell } from '../run-bounded.ts';
 import { askNvidia, rivals } from './machine.ts';
 
 const full = { shards: 100, shardRows: 64, batch: 32, runs: 60, loaders: 14, loaderRows: 2560 } as const;
@@ -127,4 +127,76 @@ async function sampleMemory(context: PhaseContext, until: AbortSignal): Promise<
   // What comes before the session is loaded and after it is gone says nothing of growth.
   const most = Math.max(...samples);
   return samples.filter((mib) => mib > most / 2);
+}
+
+const folder = join(import.meta.dirname, '../../../worker/testing/bench');
+
+/** Runs a program of the worker's benches, which prints one JSON value as its last line; `env` is added to this program's own. */
+async function askWorker(
+  { signal, python }: PhaseContext,
+  program: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<unknown> {
+  const out = await runWell({
+    what: program,
+    command: process.execPath,
+    args: [join(folder, program), ...args],
+    env: { ...process.env, CAIRN_PYTHON: python, ...env },
+    signal,
+    limitMs: 120_000,
+  });
+  return JSON.parse(out.trimEnd().split('\n').at(-1) ?? '');
+}
+
+/**
+ * The export in both precisions, and how closely ONNX Runtime on the CPU follows PyTorch on the CPU and on the GPU. The phase
+ * extract has it on CUDA.
+ */
+export async function exportModels(context: PhaseContext): Promise<void> {
+  const model = await drawModel(context);
+  context.record('model', { backbone: model.backbone, imageSize: model.imageSize });
+  for (const precision of ['fp32', 'fp16'] as const) {
+    await context.attempt(precision, async () => {
+      const { path, cosine, images, seconds } = await exportModel(context, model, precision);
+      const args = ['exported', model.images, path, ...weightsFlags(model), '--rows', '8'];
+      const beside = agreement.parse(await askPython(context, rivals, args, 'comparing with PyTorch'));
+      context.record(precision, { cosine, images, seconds, torch: beside });
+      context.say(
+        `${precision}: least cosine ${cosine.toFixed(7)} over ${images} images, ${seconds.toFixed(1)} s; ${beside.least.toFixed(7)} to PyTorch on ${beside.device}`,
+      );
+    });
+  }
+}
+
+/** Queries and index of the Google Landmarks Dataset v2. */
+const fullSearch = { queries: 1129, rows: 762_000, dim: 512, top: 100 };
+const toySearch = { queries: 20, rows: 3000, dim: 64, top: 10 };
+
+const ours = z.looseObject({ seconds: z.number() });
+const theirs = z.looseObject({ differentSets: z.number(), mostScoreGap: z.number(), searchSeconds: z.number() });
+/** Scores that differ by less than fp32 rounds a sum of 512 products are the same to torch. */
+const sameScore = 512 * 2 ** -23;
+
+/**
+ * ONNX Runtime's CUDA provider multiplies fp32 in TF32 unless told otherwise, and its Node binding cannot tell it (it reads the
+ * device's number alone). The bound on rounding that makes the search exact holds for fp32, so the driver's libraries are told.
+ */
+const exactProducts = { NVIDIA_TF32_OVERRIDE: '0' };
+
+/** Exact search on the GPU beside torch's matmul and topk: the same images, where their scores differ at all. */
+export async function search(context: PhaseContext): Promise<void> {
+  const sizes = context.isDry ? toySearch : fullSearch;
+  const flags = Object.entries(sizes).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  await askPython(context, rivals, ['vectors', context.folder, ...flags], 'drawing vectors');
+  context.say(`drew ${sizes.queries} queries and ${sizes.rows} rows of ${sizes.dim}`);
+  const device = context.isDry ? 'cpu' : 'cuda';
+  const args = ['--folder', context.folder, '--top', String(sizes.top), '--device', device];
+  const found = ours.parse(await askWorker(context, 'vector-search.ts', args, exactProducts));
+  context.record('search', { ...found, ...sizes });
+  context.say(`${found.seconds.toFixed(2)} s, the reading of the vectors included`);
+  const compared = theirs.parse(await askPython(context, rivals, ['nearest', context.folder, ...flags], "torch's search"));
+  context.record('torch', compared);
+  context.say(`torch: ${compared.searchSeconds.toFixed(3)} s once loaded; ${compared.differentSets} queries with other images`);
+  if (compared.mostScoreGap > sameScore) throw new Error(`neighbours differ from torch's by scores of up to ${compared.mostScoreGap}`);
 }
