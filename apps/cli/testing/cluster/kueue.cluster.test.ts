@@ -1,3 +1,4 @@
+// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller, k8s/examples change, else one time in three; it takes about 120 s.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { agentExit } from '@cairn/contract';
@@ -18,7 +19,6 @@ import {
   smallPods,
 } from './cluster-service.ts';
 
-// CI runs this when apps/cli/testing/cluster, libs/executor/kubernetes, libs/executor/testing, apps/controller, k8s/examples change, else one time in three; it takes about 120 s.
 // Kueue itself, with the queues of the example: 32 GPUs in their quota, on a node of 8.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 240_000 });
 
