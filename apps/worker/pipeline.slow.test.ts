@@ -15,13 +15,13 @@ import { fewImages } from '@cairn/mini-dataset/testing';
 import { newId, processesByAttempt } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
-import { runExport } from './export/run-export.ts';
 import { runExtract } from './extract/run-extract.ts';
 import { runEvaluate } from './steps/run-evaluate.ts';
 import { runPrepare } from './steps/run-prepare.ts';
 import { runSearch } from './steps/run-search.ts';
 import { openAttempt } from './testing/open-attempt.ts';
 import { artifactOf, specOf } from './testing/specs.ts';
+import { runExport } from './train/run-export.ts';
 import { runTrain } from './train/run-train.ts';
 
 vi.setConfig({ testTimeout: 240_000 });

@@ -1,5 +1,5 @@
 import { CairnError, type Ensemble, needsReferences, ownValue, type Pipeline, type Recipe, settingPathText } from '@cairn/contract';
-import type { StepInputs, StepNeed, StepPlan } from './step-plan.ts';
+import type { StepInputs, StepNeed, StepPlan } from './graph-steps.ts';
 
 /** A model of an ensemble, with what is registered of it. */
 export type Member = StepInputs & { name: string };

@@ -19,9 +19,12 @@ import {
   listsScored,
   refuseListsNotMade,
   refuseSameNames,
+  type StepInputs,
+  type StepNeed,
+  type StepPlan,
+  type StepWant,
   withNeeds,
 } from './graph-steps.ts';
-import type { StepInputs, StepNeed, StepPlan, StepWant } from './step-plan.ts';
 
 /**
  * The steps of a recipe in topological order: the lists, the pipeline of each model (stages, export, extractions, search, evaluation,

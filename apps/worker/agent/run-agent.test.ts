@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { agentExit } from '@cairn/contract';
 import { processesByAttempt, readAgent, readExit } from '@cairn/runtime';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { openAgentWorld, startMain } from '../testing/run-main.ts';
+import { openAgentWorld, startMain, stubPython } from '../testing/run-main.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
-import { stubPython } from '../testing/stub-python.ts';
 
 vi.setConfig({ testTimeout: 30_000 });
 

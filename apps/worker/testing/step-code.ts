@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '../../..');
 const entries = {
   prepare: ['apps/worker/steps/run-prepare.ts', 'libs/dataset/package.json'],
   train: ['apps/worker/train/run-train.ts', 'docker/trainer/cairn_trainer/rank.py', 'docker/trainer/requirements.txt'],
-  export: ['apps/worker/export/run-export.ts', 'docker/trainer/cairn_trainer/export.py', 'docker/trainer/requirements.txt'],
+  export: ['apps/worker/train/run-export.ts', 'docker/trainer/cairn_trainer/export.py', 'docker/trainer/requirements.txt'],
   extract: ['apps/worker/extract/run-extract.ts', 'apps/worker/extract/extraction-jobs.ts', 'libs/retrieval/package.json'],
   search: [
     'apps/worker/steps/run-search.ts',

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CategoryQuotes, knownCounts, type ListName } from '@cairn/contract';
-import { type Database, count, openDatabase, text } from '../duckdb.ts';
+import { count, type Database, openDatabase, text } from '../duckdb.ts';
 import { createFileGate } from '../file-gate.ts';
 import { requireFolder } from '../folders.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';

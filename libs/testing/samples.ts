@@ -14,3 +14,14 @@ export const smallCollection: Readonly<Record<string, string>> = {
   'index/i/i/i/iii1.jpg': 'three',
   'test/q/q/q/qqq1.jpg': 'four',
 };
+
+/** Numbers in [0, 1), the same for the same seed: Tommy Ettinger's mulberry32, 32 bits of state, enough for drawing samples and pixels. */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

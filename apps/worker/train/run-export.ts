@@ -14,7 +14,7 @@ import { failure, failureOfProgram } from '../agent/failure.ts';
 import { fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { runProgram } from '../program/run-program.ts';
 import { reportBadImage } from '../report/reporter.ts';
-import { fetchList } from '../train/stage-config.ts';
+import { fetchList } from './stage-config.ts';
 
 type Exported = Extract<TrainerEvent, { event: 'exported' }>;
 type Failed = Extract<TrainerEvent, { event: 'failed' }>;
