@@ -6,8 +6,7 @@ import { helm } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { changed, chart, everything, minimal, render, withValues } from './testing/chart.ts';
-import { at, environmentOf, of, podSpecs, poolsOf } from './testing/manifests.ts';
+import { at, changed, chart, environmentOf, everything, minimal, of, podSpecs, poolsOf, render, withValues } from './testing/chart.ts';
 
 test('helm lint finds nothing', async () => {
   await withValues(everything, (file) => helm('lint', chart, '--strict', '--values', file));

@@ -1,8 +1,7 @@
 // CI runs this when k8s changes, else one time in three; it takes about 5 s.
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { changed, everything, minimal, render } from './testing/chart.ts';
-import { at, attemptsOf, environmentOf, of } from './testing/manifests.ts';
+import { at, attemptsOf, changed, environmentOf, everything, minimal, of, render } from './testing/chart.ts';
 
 test('attempts reach object storage, DNS and /internal alone, and nobody reaches them', async () => {
   const policies = of((await render()).manifests, 'NetworkPolicy');

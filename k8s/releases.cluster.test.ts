@@ -1,8 +1,7 @@
 // CI runs this when k8s changes, else one time in three; it takes about 5 s.
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { changed, minimal, render, workerImage } from './testing/chart.ts';
-import { at, attemptsOf, instanceOf, of } from './testing/manifests.ts';
+import { at, attemptsOf, changed, instanceOf, minimal, of, render, workerImage } from './testing/chart.ts';
 
 test('names of two releases that share a namespace of attempts do not collide', async () => {
   const { manifests } = await render(shared);

@@ -2,8 +2,18 @@
 import type { Manifest } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { changed, everything, minimal, render, workerImage } from './testing/chart.ts';
-import { controllerRoles, environmentOf, of, podSpecs, poolsOf } from './testing/manifests.ts';
+import {
+  changed,
+  controllerRoles,
+  environmentOf,
+  everything,
+  minimal,
+  of,
+  podSpecs,
+  poolsOf,
+  render,
+  workerImage,
+} from './testing/chart.ts';
 
 test("the controller's Role is this list and nothing more, in each namespace of a pool", async () => {
   const { manifests } = await render();

@@ -1,7 +1,6 @@
 // CI runs this when k8s changes, else one time in three; it takes about 5 s.
 import { expect, test } from 'vitest';
-import { changed, everything, minimal, render } from './testing/chart.ts';
-import { dataOf, environmentOf, of, podSpecs, secretsOf } from './testing/manifests.ts';
+import { changed, dataOf, environmentOf, everything, minimal, of, podSpecs, render, secretsOf } from './testing/chart.ts';
 
 test('no secret stands outside a Secret', async () => {
   const { manifests } = await render(everything);

@@ -3,7 +3,7 @@ import process from 'node:process';
 
 // The compile cache halves a command's response time, because no types are stripped and no code is compiled again.
 enableCompileCache();
-const [{ interruptOf }, { runCli }] = await Promise.all([import('./interrupt.ts'), import('./program.ts')]);
+const [{ interruptOf }, { runCli }] = await Promise.all([import('./exit-codes.ts'), import('./program.ts')]);
 
 process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,

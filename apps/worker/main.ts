@@ -18,7 +18,7 @@ switch (process.argv[2]) {
     break;
   }
   case 'tasks': {
-    const { runTasks } = await import('./tasks/run-tasks.ts');
+    const { runTasks } = await import('./tasks/run-task.ts');
     await runTasks(process.env);
     break;
   }

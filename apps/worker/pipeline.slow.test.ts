@@ -1,18 +1,27 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AttemptSpec, type AttemptSpecOf, type FinishRequest, type InputArtifact, listsDetails, stepSettings } from '@cairn/contract';
+import {
+  type AttemptSpec,
+  type AttemptSpecOf,
+  type FinishRequest,
+  type ImageSource,
+  type InputArtifact,
+  listsDetails,
+  stepSettings,
+} from '@cairn/contract';
 import { inspectDataset } from '@cairn/dataset';
+import { makeMiniDataset } from '@cairn/mini-dataset';
+import { fewImages } from '@cairn/mini-dataset/testing';
 import { newId, processesByAttempt } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
-import { runExport } from './export/run-export.ts';
 import { runExtract } from './extract/run-extract.ts';
 import { runEvaluate } from './steps/run-evaluate.ts';
 import { runPrepare } from './steps/run-prepare.ts';
 import { runSearch } from './steps/run-search.ts';
-import { miniSource } from './testing/mini-source.ts';
 import { openAttempt } from './testing/open-attempt.ts';
 import { artifactOf, specOf } from './testing/specs.ts';
+import { runExport } from './train/run-export.ts';
 import { runTrain } from './train/run-train.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -20,6 +29,19 @@ vi.setConfig({ testTimeout: 240_000 });
 const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 120_000, interval: 20 });
 const model = { backbone: 'resnet18', embeddingDim: 8 };
 const stage = { from: 'init', list: 'clean', imageSize: 32, learningRate: 0.01, batch: 3, ranks: 2, threadsPerRank: 1, model };
+
+/** A collection of 12 training, 8 index and a few query images of three landmarks, made in `folder`. */
+async function miniSource(folder: string): Promise<ImageSource> {
+  const none = { fullOnlyLandmarks: 0, indexOnlyLandmarks: 0, extraImages: [0, 0], fullOnlyImages: [0, 0] } as const;
+  const counts = fewImages({ ...none, cleanImages: [4, 4], strays: 2, scoredQueries: 3 });
+  const { layout } = await makeMiniDataset({ out: folder, seed: 1, counts });
+  return {
+    kind: 'folder',
+    root: join(folder, layout.images),
+    metadata: join(folder, layout.metadata),
+    countries: join(folder, layout.countries),
+  };
+}
 
 /** The artifact of an attempt's result, for the next steps; its files stay where the attempt stored them. */
 function resultOf(outcome: FinishRequest, kind: InputArtifact['kind'], { stagingPrefix }: AttemptSpec): InputArtifact {

@@ -96,20 +96,20 @@ test('a silent stream is reopened; one with heartbeats is not', async () => {
 });
 
 test('a reader that is busy for longer than the server may be silent keeps its connection', async () => {
+  const [silentMs, beatMs] = [100, 20];
   let connections = 0;
+  let beats = 0;
   api.on('GET', '/v1/events', (_, response) => {
     connections += 1;
     open(response);
     send(response, 1);
-    let beats = 0;
     const beat = setInterval(() => {
       beats += 1;
       if (beats === 20) send(response, 2);
       else response.write(':\n\n');
-    }, 20);
+    }, beatMs);
     response.on('close', () => clearInterval(beat));
   });
-  const silentMs = 100;
   const block = () => {
     const end = performance.now() + 2 * silentMs;
     while (performance.now() < end);
@@ -118,9 +118,9 @@ test('a reader that is busy for longer than the server may be silent keeps its c
   for await (const message of createClient({ url: api.url }).events({ topics: [topic], signal: stop.signal, silentMs })) {
     seen.push(...seqs([message]));
     if (seen.length === 2) break;
-    // During the message, and then while it waits for the next one.
-    await new Promise((resolve) => setTimeout(resolve, 2 * silentMs));
-    setTimeout(block, 10);
+    // During the message, until the server has beaten for twice as long, and then while it waits for the next one.
+    await waitUntil(() => beats * beatMs >= 2 * silentMs);
+    setImmediate(block);
   }
   expect({ seen, connections }).toEqual({ seen: [1, 2], connections: 1 });
 });

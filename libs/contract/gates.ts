@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CairnError } from './errors.ts';
+import { CairnError } from './cairn-error.ts';
 import { idOf, modelReferencePattern, timestamp } from './names.ts';
 import { wholeNumber } from './numbers.ts';
 import { evaluationReference } from './scores.ts';

@@ -1,5 +1,6 @@
 export * from './administration.ts';
 export * from './artifact-details.ts';
+export * from './cairn-error.ts';
 export * from './catalogue.ts';
 export * from './errors.ts';
 export * from './events.ts';

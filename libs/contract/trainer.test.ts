@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { localMatchingSettings } from './rerank-settings.ts';
 import { exportSettings, markOf, modelSettings, trainSettings } from './settings.ts';
-import { trainerEvent } from './trainer.ts';
+import { exporterConfig, trainerConfig, trainerEvent } from './trainer.ts';
 
 const trainer = fileURLToPath(new URL('../../docker/trainer', import.meta.url));
 
@@ -45,7 +45,7 @@ test("the trainer's tests require of each event what its reader requires", async
 const settings = `
 import dataclasses, json, types, typing
 from cairn_trainer import config
-from cairn_trainer.naming import camel_case
+from cairn_trainer.config import camel_case
 
 names = {int: 'integer', float: 'number', bool: 'boolean', str: 'string'}
 
@@ -107,10 +107,64 @@ test('the trainer accepts the settings of the contract, with the same types, cho
   expect(await answerOf(settings)).toEqual([model, { ...train, list: { type: 'string' } }, fieldsOf(exportSettings), matching]);
 });
 
+/** What the trainer reads of a whole configuration, without the settings that are compared above: each path with its type. */
+const configurations = `
+import dataclasses, json, types, typing
+from cairn_trainer import PROTOCOL, config
+from cairn_trainer.config import camel_case
+
+names = {int: 'integer', str: 'string'}
+
+def paths(cls, prefix=''):
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint, path = hints[field.name], prefix + camel_case(field.name)
+        options = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+        (kind,) = (option for option in options if option is not type(None))
+        if kind in (config.TrainSettings, config.ExportSettings, config.ModelSettings):
+            continue
+        nested = dataclasses.is_dataclass(kind)
+        yield path, ('object' if nested else names[kind]) + ('?' if len(options) > 1 else '')
+        if nested:
+            yield from paths(kind, path + '.')
+
+print(json.dumps({'protocol': PROTOCOL, 'train': dict(paths(config.TrainerConfig)), 'export': dict(paths(config.ExporterConfig))}))
+`;
+
+type JsonSchema = { type?: string | undefined; properties?: Record<string, JsonSchema> | undefined; anyOf?: JsonSchema[] | undefined };
+const jsonSchema: z.ZodType<JsonSchema> = z.lazy(() =>
+  z.looseObject({
+    type: z.string().optional(),
+    properties: z.record(z.string(), jsonSchema).optional(),
+    anyOf: z.array(jsonSchema).optional(),
+  }),
+);
+
+/** Each path below a schema with its type, `?` where it may be null. */
+function pathsOf({ properties = {} }: JsonSchema, prefix = ''): [string, string][] {
+  return Object.entries(properties).flatMap(([name, field]): [string, string][] => {
+    const [option = field, other] = field.anyOf ?? [];
+    const path = prefix + name;
+    return [[path, `${option.type}${other?.type === 'null' ? '?' : ''}`], ...pathsOf(option, `${path}.`)];
+  });
+}
+
+test('the trainer reads of a configuration what the agent writes, with the same types', async () => {
+  const written = (schema: z.ZodObject) =>
+    Object.fromEntries(pathsOf(jsonSchema.parse(z.toJSONSchema(schema.omit({ settings: true, model: true }), { metadata: z.registry() }))));
+  // The extraction reads the same description of a list, and needs its labels.
+  const { 'list.labels': _, ...train } = written(trainerConfig);
+  const { 'list.labels': __, ...exported } = written(exporterConfig);
+  const protocol = trainerConfig.shape.protocol.value;
+  expect(exporterConfig.shape.protocol.value).toBe(protocol);
+  const ofProtocol = { protocol: 'integer' };
+  expect(await answerOf(configurations)).toEqual({ protocol, train: { ...train, ...ofProtocol }, export: { ...exported, ...ofProtocol } });
+});
+
 const operational = `
 import json
 from cairn_trainer import config
-from cairn_trainer.naming import camel_case
+from cairn_trainer.config import camel_case
 print(json.dumps(sorted(camel_case(name) for name in config._OPERATIONAL)))
 `;
 

@@ -5,8 +5,7 @@ import { CairnError, type DatasetFiles, type ImageSource, type ListName, listNam
 import { datasetDigest, type FileDigest, folderDigest, tarMd5s } from './digests.ts';
 import { openDatabase } from './duckdb.ts';
 import { createFileGate, type FileGate } from './file-gate.ts';
-import { requireFolder } from './folders.ts';
-import { type ImageSplit, imageSplits } from './image-path.ts';
+import { type ImageSplit, imageSplits, requireFolder } from './folders.ts';
 import { checkImportedList } from './lists/imported-lists.ts';
 import { splitsNeeded } from './lists/load-tables.ts';
 import type { ImageRoot } from './lists/manifest.ts';

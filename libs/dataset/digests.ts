@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CairnError, type DatasetFiles } from '@cairn/contract';
 import { sha256Json } from '@cairn/runtime';
 import { eachChunk, type FileGate } from './file-gate.ts';
-import type { ImageSplit } from './image-path.ts';
+import type { ImageSplit } from './folders.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
 /** SHA-256 and size of a file. */

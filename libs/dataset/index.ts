@@ -1,12 +1,19 @@
 export { type CheckDatasetOptions, type CheckedDataset, checkDataset, type InspectedDataset, inspectDataset } from './check-dataset.ts';
 export type { FileDigest } from './digests.ts';
 export { datasetDigest, fileDigest } from './digests.ts';
-export { makingBeside, refuseTaken, requireFolder } from './folders.ts';
-export type { ImageSplit } from './image-path.ts';
-export { imageIdPattern, imagePath, imageSplits, memberPath } from './image-path.ts';
+export {
+  type ImageSplit,
+  imageIdPattern,
+  imagePath,
+  imageSplits,
+  makingBeside,
+  memberPath,
+  refuseTaken,
+  requireFolder,
+} from './folders.ts';
 export type { ImageLocation, ImageReader, ImageRejection } from './images/open-image-reader.ts';
 export { ImageUnavailable, openImageReader } from './images/open-image-reader.ts';
-export type { CheckedLists, CheckListsOptions, Finding, ListCount } from './lists/check-lists.ts';
+export type { CheckedLists, CheckListsOptions, ListCount, MetadataIssue } from './lists/check-lists.ts';
 export { checkLists } from './lists/check-lists.ts';
 export {
   type GroundTruthEntry,

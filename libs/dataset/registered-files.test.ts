@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { DatasetFiles, ImageSource, ListName } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { inspectDataset } from './check-dataset.ts';
-import { imagePath } from './image-path.ts';
+import { imagePath } from './folders.ts';
 import { openImageReader } from './images/open-image-reader.ts';
 import { readList } from './lists/manifest.ts';
 import { prepareLists } from './lists/prepare-lists.ts';

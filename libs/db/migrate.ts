@@ -59,23 +59,6 @@ export async function migrate(url: string): Promise<string[]> {
   }
 }
 
-if (import.meta.main) {
-  const url = process.env.CAIRN_DATABASE_URL;
-  if (!url) {
-    console.error(
-      'error: CAIRN_DATABASE_URL is not set; set it to the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',
-    );
-    process.exit(configurationExit);
-  }
-  const applied = await migrate(url).catch((error: unknown) => {
-    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
-    process.exit(1);
-  });
-  console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'the database is up to date');
-  // The engine leaves a 10 s timer running (its wait for Prisma's advisory lock).
-  process.exit(0);
-}
-
 // Node provides it; the type libraries in use do not declare it.
 declare const WebAssembly: { instantiate(bytes: Uint8Array, imports: object): Promise<{ instance: { exports: Record<string, unknown> } }> };
 
@@ -121,4 +104,21 @@ async function instantiate(): Promise<typeof import('@prisma/schema-engine-wasm'
   const start = instance.exports.__wbindgen_start;
   if (typeof start === 'function') start();
   return glue;
+}
+
+if (import.meta.main) {
+  const url = process.env.CAIRN_DATABASE_URL;
+  if (!url) {
+    console.error(
+      'error: CAIRN_DATABASE_URL is not set; set it to the address of the PostgreSQL database, such as postgres://user:password@host:5432/cairn',
+    );
+    process.exit(configurationExit);
+  }
+  const applied = await migrate(url).catch((error: unknown) => {
+    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+    process.exit(1);
+  });
+  console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'the database is up to date');
+  // The engine leaves a 10 s timer running (its wait for Prisma's advisory lock).
+  process.exit(0);
 }

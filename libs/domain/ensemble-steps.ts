@@ -8,7 +8,7 @@ import {
   type Recipe,
   settingPathText,
 } from '@cairn/contract';
-import type { StepInputs, StepNeed, StepPlan } from './step-plan.ts';
+import type { StepInputs, StepNeed, StepPlan } from './graph-steps.ts';
 
 /** A model of an ensemble, with what is registered of it. */
 export type Member = StepInputs & { name: string };

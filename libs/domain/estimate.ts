@@ -3,7 +3,7 @@ import type { KindAndSettings, ModelSettings, StepEstimate, StepSettings, TrainS
 import costs from './backbone-costs.json' with { type: 'json' };
 // Written by `npm run gpu -- report`; empty until a GPU has been measured.
 import measured from './gpu-figures.json' with { type: 'json' };
-import type { StepPlan } from './step-plan.ts';
+import type { StepPlan } from './graph-steps.ts';
 
 /** The known length of a list; `classes` is null where it has no labels, `source` names the origin when no list was made. */
 export type ListCounts = { rows: number; classes: number | null; source?: string };

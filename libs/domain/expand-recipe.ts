@@ -19,9 +19,12 @@ import {
   listsScored,
   refuseListsNotMade,
   refuseSameNames,
+  type StepInputs,
+  type StepNeed,
+  type StepPlan,
+  type StepWant,
   withNeeds,
 } from './graph-steps.ts';
-import type { StepInputs, StepNeed, StepPlan, StepWant } from './step-plan.ts';
 
 /**
  * The steps of a recipe in topological order: the lists, the pipeline of each model (stages, export, extractions, search, evaluation,
@@ -44,7 +47,7 @@ export function expandRecipe(recipe: Recipe, until: readonly string[] | undefine
       : ensembleSteps(
           recipe,
           ensemble,
-          models.map(([name, pipeline]) => ({ name, ...lineageOf(pipeline, placeOf(name)) })),
+          models.map(([name, pipeline]) => ({ name, ...lineageOf(pipeline, scopeOf(name)) })),
         );
   const graph = Object.entries(recipe.steps).map(([name, step]) => graphPlan(name, step));
   const prepare: StepPlan = { name: 'prepare', kind: 'prepare', settings: recipe.prepare, needs: [], wants: [] };
@@ -63,7 +66,7 @@ const isWhole = (recipe: Recipe): boolean => pipelinesOf(recipe).length > 0 || O
 // Pipelines --------------------------------------------------------------------------------------------------------------
 
 function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepPlan[] {
-  const at = placeOf(model);
+  const at = scopeOf(model);
   const { nameOf } = at;
   checkStages(pipeline, at);
   checkLists(recipe, pipeline, at);
@@ -106,7 +109,7 @@ function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepP
 }
 
 /** The stages, and the export of the last. */
-function trainedSteps(pipeline: Pipeline, model: ModelSettings, at: Place): StepPlan[] {
+function trainedSteps(pipeline: Pipeline, model: ModelSettings, at: PipelineScope): StepPlan[] {
   const { nameOf } = at;
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
   const stages = Object.entries(pipeline.stages).map(
@@ -125,14 +128,14 @@ function trainedSteps(pipeline: Pipeline, model: ModelSettings, at: Place): Step
 }
 
 /** The model that extracts: what `export` makes, or a registered one. */
-function modelOf({ registered }: Pipeline, at: Place): StepInputs {
+function modelOf({ registered }: Pipeline, at: PipelineScope): StepInputs {
   if (registered === undefined) return { needs: [{ role: 'model', step: at.nameOf('export') }], wants: [] };
   const want: StepWant = { role: 'model', input: { model: registered }, setting: settingAt(at, 'registered'), contents: [] };
   return { needs: [], wants: [want] };
 }
 
 /** What is registered of a model: its checkpoint, the model, its features, and what it began with, which is not read but recorded for its licence. */
-function lineageOf(pipeline: Pipeline, at: Place): StepInputs {
+function lineageOf(pipeline: Pipeline, at: PipelineScope): StepInputs {
   const checkpoint = pipeline.export === undefined ? { needs: [], wants: [] } : exportedCheckpoint(pipeline, at);
   const model = modelOf(pipeline, at);
   const extracted = ['index', 'query'].filter((name) => Object.hasOwn(pipeline.extract, name));
@@ -143,17 +146,17 @@ function lineageOf(pipeline: Pipeline, at: Place): StepInputs {
 }
 
 /** Where the settings of a pipeline are in the recipe, and what its steps are called. */
-type Place = { path: readonly string[]; nameOf: (step: string) => string };
+type PipelineScope = { path: readonly string[]; nameOf: (step: string) => string };
 
-const placeOf = (model: string): Place => ({
+const scopeOf = (model: string): PipelineScope => ({
   path: model === '' ? [] : ['models', model],
   nameOf: (step) => (model === '' ? step : `${model}-${step}`),
 });
 
-const settingAt = ({ path }: Place, ...parts: string[]): string => settingPathText([...path, ...parts]);
+const settingAt = ({ path }: PipelineScope, ...parts: string[]): string => settingPathText([...path, ...parts]);
 
 /** The lists that a pipeline reads are made, and its evaluation scores the queries of the list that it extracts. */
-function checkLists({ prepare, steps }: Recipe, { stages, extract, search, evaluate }: Pipeline, at: Place): void {
+function checkLists({ prepare, steps }: Recipe, { stages, extract, search, evaluate }: Pipeline, at: PipelineScope): void {
   const evaluates = search !== null && evaluate !== null && Object.hasOwn(extract, 'index') && Object.hasOwn(extract, 'query');
   const own = ownValue(steps, 'prepare');
   const [made, setting] = own?.kind === 'prepare' ? [own.lists, 'steps.prepare.lists'] : [prepare.lists, 'prepare.lists'];
@@ -176,7 +179,7 @@ function checkLists({ prepare, steps }: Recipe, { stages, extract, search, evalu
 }
 
 /** What is exported: the checkpoint of a stage, or an imported model. */
-function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): StepInputs {
+function exportedCheckpoint({ stages, export: exported }: Pipeline, at: PipelineScope): StepInputs {
   const { stage, weights } = exported ?? { stage: null, weights: null };
   const names = Object.keys(stages);
   const where = settingAt(at, 'export');
@@ -196,13 +199,13 @@ function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Place): 
 }
 
 /** A stage starts from a backbone as others published it, or goes on from a whole model as from a stage before. */
-function weightsOf(stage: string, { weights }: TrainSettings, at: Place): StepWant[] {
+function weightsOf(stage: string, { weights }: TrainSettings, at: PipelineScope): StepWant[] {
   if (weights === null) return [];
   return [{ role: 'weights', input: { weights }, contents: ['backbone', 'model'], setting: settingAt(at, 'stages', stage, 'weights') }];
 }
 
 /** The imported weights with which the chain of stages begins that ends in the exported one. */
-function startingWeights({ stages, export: exported }: Pipeline, at: Place): StepWant[] {
+function startingWeights({ stages, export: exported }: Pipeline, at: PipelineScope): StepWant[] {
   let name = exported?.stage ?? null;
   // At most as many as there are stages: those in a circle are refused when the steps are ordered.
   for (const _ of Object.keys(stages)) {
@@ -217,7 +220,7 @@ function startingWeights({ stages, export: exported }: Pipeline, at: Place): Ste
 /** Names of steps of a pipeline that a stage may not take. */
 const reservedNames = new Set(['prepare', 'export', 'search', 'evaluate', 'register', 'init']);
 
-function checkStages({ stages, extract }: Pipeline, at: Place): void {
+function checkStages({ stages, extract }: Pipeline, at: PipelineScope): void {
   const names = Object.keys(stages);
   for (const [name, settings] of Object.entries(stages)) {
     const stageAt = (...parts: string[]) => settingAt(at, 'stages', name, ...parts);

@@ -13,7 +13,6 @@ import {
   type WeightsContent,
 } from '@cairn/contract';
 import { rulesOf, stepKinds } from './step-kinds.ts';
-import type { StepNeed, StepPlan, StepWant } from './step-plan.ts';
 
 export function graphPlan(name: string, step: GraphStep): StepPlan {
   const needs: StepNeed[] = [];
@@ -181,3 +180,20 @@ export function withNeeds(steps: readonly StepPlan[], wanted: readonly string[])
   for (const name of wanted) keep(name);
   return steps.filter(({ name }) => kept.has(name));
 }
+
+export type StepNeed = { role: string; step: string };
+
+/** Something from outside the run that a step reads; `setting` is where the recipe says so. */
+export type StepWant = {
+  role: string;
+  input: ExternalInput;
+  setting: string;
+  /** Of imported weights: what they may hold. */
+  contents: readonly WeightsContent[];
+};
+
+/** What a step reads: of the run, and from outside. */
+export type StepInputs = { needs: StepNeed[]; wants: StepWant[] };
+
+/** One step of a run: its kind says where it runs and how many slots it takes (`rulesOf`). */
+export type StepPlan = KindAndSettings & StepInputs & { name: string };

@@ -1,22 +1,12 @@
-import { type ExtractSettings, type Recipe, recipe } from '@cairn/contract';
+import { recipe } from '@cairn/contract';
 import { describe, expect, it } from 'vitest';
 import { expandRecipe, explainDifference, type KnownInput, type MemoParts, memoParts } from './index.ts';
 
-const stage = { list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
-type Whole = Recipe & { export: NonNullable<Recipe['export']>; extract: { index: ExtractSettings; query: ExtractSettings } };
-const make = (stages: Record<string, unknown>) =>
-  recipe.parse({
-    name: 'x',
-    model: { backbone: 'resnet18' },
-    stages,
-    export: { stage: Object.keys(stages).at(-1), imageSize: 64 },
-    extract: { index: { list: 'index' }, query: { list: 'query' } },
-    register: { model: 'm' },
-  }) as Whole;
-const two = make({ '512_all': { ...stage, from: '384' }, '384': { ...stage, from: 'init' } });
+const stage = { from: 'init', list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
+const oneStage = recipe.parse({ name: 'x', model: { backbone: 'resnet18' }, stages: { only: stage } });
 
 describe('memoParts', () => {
-  const train = expandRecipe(two).find((step) => step.kind === 'train');
+  const train = expandRecipe(oneStage).find((step) => step.kind === 'train');
   if (train?.kind !== 'train') throw new Error('the recipe has no stage');
   const list = { rows: 9, distinct: 9, classes: 2, sha256: 'a'.repeat(64) };
   const lists = (change: object = {}) => ({ digest: 'd1', details: { lists: { clean: { ...list, ...change }, other: list } } });

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { CairnError, featuresDetails, needsReferences, originOf, resultSettings } from '@cairn/contract';
-import type { StepPlan } from './step-plan.ts';
+import type { StepPlan } from './graph-steps.ts';
 
 /** The details of an artifact from outside the run, by step and role; undefined where it is not known yet. */
 export type OutsideDetails = (step: StepPlan, role: string) => { digest: string; details: unknown } | undefined;

@@ -6,22 +6,11 @@ import { checkDataset, imagePath, openImageReader, prepareLists, readList } from
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { makeMiniDataset } from './make-mini-dataset.ts';
-import type { MiniCounts } from './plan.ts';
 import { planMiniDataset } from './plan.ts';
+import { fewImages } from './testing/few-images.ts';
 
-const few: MiniCounts = {
-  cleanLandmarks: 4,
-  fullOnlyLandmarks: 3,
-  indexOnlyLandmarks: 1,
-  twins: 1,
-  cleanImages: [3, 4],
-  extraImages: [2, 3],
-  fullOnlyImages: [1, 2],
-  indexImages: [2, 3],
-  strays: 8,
-  scoredQueries: 6,
-  ignoredQueries: 2,
-};
+// Four landmarks, of which two are twins, and enough strays for each kind of broken file.
+const few = fewImages({ cleanLandmarks: 4, twins: 1, cleanImages: [3, 4], strays: 8, scoredQueries: 6 });
 
 const testFolder = () => mkdtempDisposable(join(tmpdir(), 'cairn-mini-'));
 

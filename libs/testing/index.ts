@@ -1,10 +1,9 @@
 export { freePort } from '@cairn/runtime';
 export * from './cluster-servers.ts';
 export * from './run-folder.ts';
-export * from './seeded-random.ts';
+export * from './samples.ts';
 export * from './server-program.ts';
 export { trainerPython } from './server-program.ts';
-export * from './small-collection.ts';
 export * from './start-postgres.ts';
 export * from './start-s3.ts';
 export * from './start-valkey.ts';

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { seededRandom } from './samples.ts';
 import { waitFor } from './wait-for.ts';
 
 test('it returns the first truthy value', async () => {
@@ -34,4 +35,11 @@ test('when the time is up it says what it waited for and the last value', async 
 test('it ends with the signal', async () => {
   const waiting = waitFor(() => false, { signal: AbortSignal.timeout(5), timeoutMs: 60_000 });
   await expect(waiting).rejects.toMatchObject({ name: 'TimeoutError' });
+});
+
+test('a seed gives the numbers of mulberry32, so that a printed seed reproduces a sample', () => {
+  const next = seededRandom(1);
+  // From the algorithm's public C source with the seed 1.
+  expect([next(), next(), next()].map((number) => number * 2 ** 32)).toEqual([2_693_262_067, 11_749_833, 2_265_367_787]);
+  expect(seededRandom(2)()).not.toBe(seededRandom(1)());
 });

@@ -1,7 +1,8 @@
 import { expect, test, vi } from 'vitest';
 import { createGate, type GateOptions } from './gate.ts';
 
-const gateOf = (options: Partial<GateOptions> = {}) => createGate({ name: 'calls', room: 2, waiting: 2, waitMs: 60_000, ...options });
+const gateOf = (options: Partial<GateOptions> = {}) =>
+  createGate({ name: 'calls', concurrency: 2, waiting: 2, waitMs: 60_000, ...options });
 
 test('up to the limit run, more wait in order, and the next is refused with a retry time', async () => {
   const onRefusal = vi.fn();
@@ -29,7 +30,7 @@ test('up to the limit run, more wait in order, and the next is refused with a re
 test('a caller that would wait longer than the limit is refused although the queue has space', async () => {
   vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] });
   try {
-    const gate = gateOf({ room: 1, waiting: 1_000, waitMs: 1_000 });
+    const gate = gateOf({ concurrency: 1, waiting: 1_000, waitMs: 1_000 });
     // The mean stay becomes about 450 ms.
     for (let stay = 0; stay < 6; stay += 1) {
       const leave = await gate.enter();
@@ -48,7 +49,7 @@ test('a caller that would wait longer than the limit is refused although the que
 });
 
 test('while the program is overloaded nobody waits, but a free place is still taken', async () => {
-  const gate = gateOf({ room: 1, isBehind: () => true });
+  const gate = gateOf({ concurrency: 1, isBehind: () => true });
   const leave = await gate.enter();
   await expect(gate.enter()).rejects.toMatchObject({ code: 'rate_limited' });
   leave();
@@ -56,7 +57,7 @@ test('while the program is overloaded nobody waits, but a free place is still ta
 });
 
 test('a waiting caller that leaves gives its turn to the next', async () => {
-  const gate = gateOf({ room: 1 });
+  const gate = gateOf({ concurrency: 1 });
   const leave = await gate.enter();
   const gone = new AbortController();
   const first = gate.enter(gone.signal);

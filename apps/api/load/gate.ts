@@ -4,7 +4,7 @@ export type GateOptions = {
   /** What passes the gate, for messages and metrics. */
   name: string;
   /** Most callers inside at the same time. */
-  room: number;
+  concurrency: number;
   /** Most callers that wait for a place. */
   waiting: number;
   /** A caller that would have to wait longer than this is refused at once; one that has waited this long is refused then. */
@@ -30,16 +30,16 @@ export type Gate = {
 const newest = 0.1;
 
 /**
- * Limits concurrency: admits `room` callers, lets `waiting` more wait for a place, and refuses the rest at once, because an unbounded queue
+ * Limits concurrency: admits that many callers, lets `waiting` more wait for a place, and refuses the rest at once, because an unbounded queue
  * answers everybody too late. The decision uses the expected wait, from recent durations, so the limit adapts to the machine. A caller that
  * finds a free place is always admitted.
  */
-export function createGate({ name, room, waiting, waitMs, isBehind = () => false, onRefusal }: GateOptions): Gate {
+export function createGate({ name, concurrency, waiting, waitMs, isBehind = () => false, onRefusal }: GateOptions): Gate {
   const queue = new Set<{ admit: () => void }>();
   let inside = 0;
   let meanStayMs = 0;
 
-  const expectedMs = () => ((queue.size + 1) * meanStayMs) / room;
+  const expectedMs = () => ((queue.size + 1) * meanStayMs) / concurrency;
 
   function refused(): CairnError {
     onRefusal?.();
@@ -66,7 +66,7 @@ export function createGate({ name, room, waiting, waitMs, isBehind = () => false
   return {
     async enter(signal) {
       signal?.throwIfAborted();
-      if (inside < room) return take();
+      if (inside < concurrency) return take();
       if (queue.size >= waiting || isBehind() || expectedMs() > waitMs) throw refused();
       const { promise, resolve, reject } = Promise.withResolvers<() => void>();
       const after = (act: () => void) => () => {

@@ -3,7 +3,7 @@ import { createGate } from './gate.ts';
 import { createSharedReads } from './load-limits.ts';
 
 test('callers share a read that is still waiting for its turn, and a caller after it began gets a new read', async () => {
-  const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));
+  const reads = createSharedReads(createGate({ name: 'reads', concurrency: 1, waiting: 100, waitMs: 60_000 }));
   let written = 0;
   let done = 0;
   const release = Promise.withResolvers<void>();
@@ -25,7 +25,7 @@ test('callers share a read that is still waiting for its turn, and a caller afte
 });
 
 test('a failed read fails for all callers that share it, and the next read starts anew', async () => {
-  const reads = createSharedReads(createGate({ name: 'reads', room: 1, waiting: 100, waitMs: 60_000 }));
+  const reads = createSharedReads(createGate({ name: 'reads', concurrency: 1, waiting: 100, waitMs: 60_000 }));
   await expect(reads('key', () => Promise.reject(new Error('away')))).rejects.toThrow('away');
   expect(await reads('key', async () => 'here')).toBe('here');
 });

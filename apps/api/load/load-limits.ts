@@ -21,21 +21,21 @@ export const maxPerToken: Partial<Record<LoadClass, number>> = { watch: 500, tra
 const behindMs = 200;
 
 /** The concurrency of each class in a replica with this many database connections. */
-function roomsOf(
+function boundsOf(
   connections: number,
-): Record<LoadClass | 'watchReads' | 'firstReads', Pick<GateOptions, 'name' | 'room' | 'waiting' | 'waitMs'>> {
+): Record<LoadClass | 'watchReads' | 'firstReads', Pick<GateOptions, 'name' | 'concurrency' | 'waiting' | 'waitMs'>> {
   const share = (part: number) => Math.max(1, Math.floor(connections * part));
   return {
-    read: { name: 'read requests', room: share(3 / 16), waiting: 128, waitMs: 1_000 },
-    command: { name: 'commands', room: share(1 / 4), waiting: 64, waitMs: 500 },
+    read: { name: 'read requests', concurrency: share(3 / 16), waiting: 128, waitMs: 1_000 },
+    command: { name: 'commands', concurrency: share(1 / 4), waiting: 64, waitMs: 500 },
     // They hold no database connection while they wait for changes or for bytes.
-    watch: { name: 'streams and long polls', room: 2_000, waiting: 0, waitMs: 0 },
-    transfer: { name: 'file transfers', room: 32, waiting: 0, waitMs: 0 },
+    watch: { name: 'streams and long polls', concurrency: 2_000, waiting: 0, waitMs: 0 },
+    transfer: { name: 'file transfers', concurrency: 32, waiting: 0, waitMs: 0 },
     // Agents retry for as long as necessary, so they may wait longer.
-    attempt: { name: 'calls of attempts', room: share(1 / 4), waiting: 1_024, waitMs: 5_000 },
-    probe: { name: 'metrics scrapes', room: 1, waiting: 4, waitMs: 5_000 },
-    watchReads: { name: 'reads of streams', room: share(1 / 8), waiting: 10_000, waitMs: 60_000 },
-    firstReads: { name: 'token lookups', room: share(1 / 8), waiting: 1_000, waitMs: 5_000 },
+    attempt: { name: 'calls of attempts', concurrency: share(1 / 4), waiting: 1_024, waitMs: 5_000 },
+    probe: { name: 'metrics scrapes', concurrency: 1, waiting: 4, waitMs: 5_000 },
+    watchReads: { name: 'reads of streams', concurrency: share(1 / 8), waiting: 10_000, waitMs: 60_000 },
+    firstReads: { name: 'token lookups', concurrency: share(1 / 8), waiting: 1_000, waitMs: 5_000 },
   };
 }
 
@@ -48,15 +48,15 @@ export function createLoadLimits({ connections, metrics }: { connections: number
     help: 'Requests that were refused because the service was overloaded with their class',
     labels: ['class'],
   });
-  const rooms = roomsOf(connections);
+  const bounds = boundsOf(connections);
   const isBehind = () => loop.delayMs() > behindMs;
-  const gateOf = (one: LoadClass) => createGate({ ...rooms[one], isBehind, onRefusal: () => refusals.inc({ class: one }) });
+  const gateOf = (one: LoadClass) => createGate({ ...bounds[one], isBehind, onRefusal: () => refusals.inc({ class: one }) });
   const gates = {
     read: gateOf('read'),
     command: gateOf('command'),
     watch: gateOf('watch'),
     transfer: gateOf('transfer'),
-    attempt: createGate({ ...rooms.attempt, onRefusal: () => refusals.inc({ class: 'attempt' }) }),
+    attempt: createGate({ ...bounds.attempt, onRefusal: () => refusals.inc({ class: 'attempt' }) }),
     probe: gateOf('probe'),
   } satisfies Record<LoadClass, Gate>;
   metrics.gauge({
@@ -67,7 +67,7 @@ export function createLoadLimits({ connections, metrics }: { connections: number
       for (const one of loadClasses) gauge.set({ class: one }, gates[one].load().inside);
     },
   });
-  const { watchReads, firstReads } = rooms;
+  const { watchReads, firstReads } = bounds;
   return { gates, watchReads: createSharedReads(createGate(watchReads)), firstReads: createSharedReads(createGate(firstReads)) };
 }
 

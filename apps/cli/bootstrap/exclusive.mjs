@@ -2,7 +2,7 @@ import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BootstrapError } from './bootstrap-error.mjs';
+import { BootstrapError } from './layout.mjs';
 
 const pollMs = 300;
 const touchMs = 5_000;

@@ -3,9 +3,8 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode } from './exclusive.mjs';
-import { cacheFolder, hostEnvironment } from './layout.mjs';
-import { startProgress } from './progress.mjs';
-import { runLogged } from './run-logged.mjs';
+import { cacheFolder, hostEnvironment, node24 } from './layout.mjs';
+import { runLogged, startProgress } from './run-logged.mjs';
 
 const limitMs = 20 * 60_000;
 
@@ -13,7 +12,7 @@ const limitMs = 20 * 60_000;
  * Install scripts that would download files that Cairn does not use. Only the scripts of `rebuilt` run at all (npm 10 does not
  * support `allowScripts`); these variables are for an `npm install` that a developer runs from here.
  */
-export const quietInstall = {
+const quietInstall = {
   ONNXRUNTIME_NODE_INSTALL: 'skip',
   PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true',
   PRISMA_SKIP_POSTINSTALL_GENERATE: '1',
@@ -122,4 +121,54 @@ async function readOptional(path) {
     if (hasCode(error, 'ENOENT')) return null;
     throw error;
   }
+}
+
+const clientLimitMs = 5 * 60_000;
+const inputs = ['prisma/schema.prisma', 'prisma.config.ts', 'node_modules/prisma/package.json'];
+
+/** @param {string} root */
+const clientStampPath = (root) => join(root, 'libs', 'db', 'generated', '.cairn-generated');
+
+/** @param {string} root */
+async function inputHash(root) {
+  const hash = createHash('sha256');
+  for (const path of inputs) hash.update(await readFile(join(root, path))).update('\0');
+  return hash.digest('hex');
+}
+
+/**
+ * True when libs/db/generated was generated from the current schema, configuration and Prisma.
+ * @param {string} root
+ */
+export async function prismaClientIsCurrent(root) {
+  return existsSync(clientStampPath(root)) && (await readFile(clientStampPath(root), 'utf8')) === (await inputHash(root));
+}
+
+/**
+ * Runs `prisma generate`. It only checks that a schema engine exists: no engine is downloaded.
+ * @param {string} root
+ * @param {NodeJS.ProcessEnv} env
+ * @param {AbortSignal} signal
+ * @throws {BootstrapError} when the schema does not compile
+ */
+export async function generatePrismaClient(root, env, signal) {
+  const progress = startProgress('database client', 'generating it from prisma/schema.prisma');
+  try {
+    await runLogged({
+      title: 'the database client',
+      command: node24,
+      args: [join(root, 'node_modules', 'prisma', 'build', 'index.js'), 'generate'],
+      cwd: root,
+      env: { ...env, ...quietInstall, PRISMA_HIDE_UPDATE_MESSAGE: '1', CHECKPOINT_DISABLE: '1' },
+      log: join(cacheFolder(env), 'logs', 'prisma.log'),
+      folders: [root],
+      timeoutMs: clientLimitMs,
+      signal,
+    });
+    await writeFile(clientStampPath(root), await inputHash(root));
+  } catch (error) {
+    progress.fail();
+    throw error;
+  }
+  progress.done('database client generated');
 }

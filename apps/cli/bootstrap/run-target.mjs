@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { BootstrapError, describeFailure } from './bootstrap-error.mjs';
 import { exclusively } from './exclusive.mjs';
-import { cacheFolder, node24, root } from './layout.mjs';
-import { installPackages, packagesAreCurrent } from './npm-packages.mjs';
-import { generatePrismaClient, prismaClientIsCurrent } from './prisma-client.mjs';
+import { BootstrapError, cacheFolder, describeFailure, node24, root } from './layout.mjs';
+import { generatePrismaClient, installPackages, packagesAreCurrent, prismaClientIsCurrent } from './npm-packages.mjs';
 import { preparePython, readyPython } from './python-environment.mjs';
 import { runProgram } from './run-program.mjs';
 

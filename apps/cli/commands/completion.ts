@@ -1,8 +1,7 @@
 import { isCairnError, safeName } from '@cairn/contract';
 import { Argument } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { commandTree, type NameKind, nameKinds } from '../completion/command-tree.ts';
-import { completionScript, type Shell, shells } from '../completion/completion-scripts.ts';
+import { commandTree, completionScript, type NameKind, nameKinds, type Shell, shells } from '../completion/completion-scripts.ts';
 
 export function addCompletion({ program, action }: Registrar): void {
   program

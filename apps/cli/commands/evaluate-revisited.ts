@@ -4,7 +4,7 @@ import type { RevisitedMetrics } from '@cairn/retrieval';
 import { sha256File } from '@cairn/runtime';
 import { z } from 'zod';
 import type { Session } from '../cli.ts';
-import { runPython } from '../imports/run-python.ts';
+import { runPython } from '../imports/upload-weights.ts';
 import { createProgressLine } from '../output/progress-line.ts';
 import { tableLines } from '../output/table.ts';
 import { formatCount, formatPercent, formatRange, plural } from '../output/units.ts';

@@ -6,10 +6,10 @@ import { promisify } from 'node:util';
 import { type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import { readList } from '@cairn/dataset';
 import { makeMiniDataset } from '@cairn/mini-dataset';
+import { fewImages } from '@cairn/mini-dataset/testing';
 import { openParquet, readFeatures } from '@cairn/retrieval';
 import { trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { fewImages } from '../testing/few-images.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
 // The command with a service, from a real file to a run, is tested in imports.slow.test.ts.
@@ -86,7 +86,7 @@ for ours, theirs in (('clean', 'clean'), ('c2x', 'c2f'), ('all', 'all')):
 `;
 
 test("the reference's lists become the same lists as made here, except for the countries, which they do not have", async () => {
-  await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages });
+  await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages() });
   const made = ['--metadata', path('mini/metadata'), '--countries', path('mini/countries'), '--out', path('made'), '--text'];
   expect((await runTestCli(['lists', ...made])).err).toBe('');
   await run(trainerPython(), ['-I', '-c', pickleLists, path('made'), folder]);

@@ -12,11 +12,10 @@ import {
 import { Option } from 'commander';
 import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
-import { runPython } from '../imports/run-python.ts';
-import { type UploadOptions, uploadWeights } from '../imports/upload-weights.ts';
+import { runPython, type UploadOptions, uploadWeights } from '../imports/upload-weights.ts';
 import { listTable } from '../output/table.ts';
 import { formatBytes, formatCount, plural } from '../output/units.ts';
-import { parseSetOptions } from '../recipe/set-option.ts';
+import { parseSetOptions } from '../recipe/read-recipe.ts';
 import { collect, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 

@@ -2,8 +2,8 @@ import { appendFile, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeMiniDataset } from '@cairn/mini-dataset';
+import { fewImages } from '@cairn/mini-dataset/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { fewImages } from '../testing/few-images.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
 let folder: string;
@@ -12,7 +12,7 @@ const cairn = (...args: string[]) => runTestCli(['lists', '--metadata', path('mi
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cairn-lists-'));
-  await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages });
+  await makeMiniDataset({ out: path('mini'), seed: 3, counts: fewImages() });
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -52,7 +52,7 @@ test('a check lists duplicates and missing entries, and fails', async () => {
   expect(code).toBe(2);
   expect(JSON.parse(out)).toMatchObject({
     isRight: false,
-    findings: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
+    issues: expect.arrayContaining([expect.objectContaining({ id: 'repeated_index_image_id', count: 1, examples: [id], isFault: true })]),
   });
   expect((await cairn('--out', path('refused'))).err).toContain('a unique value');
 });

@@ -117,7 +117,7 @@ async function check(session: Session, options: ListsOptions): Promise<number | 
     categoryQuotes: options.quotes,
     signal,
   });
-  const faults = checked.findings.filter(({ isFault }) => isFault).length;
+  const faults = checked.issues.filter(({ isFault }) => isFault).length;
   const differing = options.knownCounts ? checked.counts.filter(({ isAsKnown }) => isAsKnown === false).length : 0;
   ui.json({ ...checked, isRight: faults + differing === 0 });
   for (const line of checkLines(checked, options.knownCounts, session)) ui.line(line);
@@ -133,7 +133,7 @@ async function check(session: Session, options: ListsOptions): Promise<number | 
   return exitCodes.badInput.code;
 }
 
-function checkLines({ counts, findings }: CheckedLists, withKnown: boolean, { ui }: Session): string[] {
+function checkLines({ counts, issues }: CheckedLists, withKnown: boolean, { ui }: Session): string[] {
   const right = { align: 'right' as const };
   const columns = [
     { title: 'list' },
@@ -146,7 +146,7 @@ function checkLines({ counts, findings }: CheckedLists, withKnown: boolean, { ui
     const published = known === null ? ['', ''] : [formatCount(known.rows), known.labels === null ? '' : formatCount(known.labels)];
     return [ui.style.bold(list), formatCount(n), formatCount(labels), ...(withKnown ? [...published, verdict] : [])];
   });
-  const found = findings.map(({ count, says, examples, isFault }) => {
+  const found = issues.map(({ count, says, examples, isFault }) => {
     const mark = isFault ? ui.style.bad('fault') : ui.style.dim('note ');
     return `${mark}  ${formatCount(count)} ${says}  ${ui.style.dim(`${examples.join(', ')}${count > examples.length ? ', ...' : ''}`)}`;
   });

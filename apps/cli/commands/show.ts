@@ -5,10 +5,10 @@ import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
-import { attemptTable, firstLine, notableAttempts } from '../watch/attempt-table.ts';
+import { attemptTable, firstLine, notableAttempts } from '../watch/run-changes.ts';
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
+import { newNotes } from '../watch/show-run.ts';
 import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
-import { newNotes } from '../watch/watch-run.ts';
 
 export function addShow({ program, action }: Registrar): void {
   program

@@ -4,8 +4,7 @@ import { CairnError, isCairnError, type RunView } from '@cairn/contract';
 import { makeMini } from '../commands/mini.ts';
 import { artifactsOf } from '../commands/show.ts';
 import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
-import { exitCodeOfError, exitCodeOfRun, exitCodes } from '../exit-codes.ts';
-import { interruptOf } from '../interrupt.ts';
+import { exitCodeOfError, exitCodeOfRun, exitCodes, interruptOf } from '../exit-codes.ts';
 import { createUi, type Ui } from '../output/ui.ts';
 import { formatDuration } from '../output/units.ts';
 import { visibleLogLine, visibleText } from '../output/visible-text.ts';
@@ -13,13 +12,11 @@ import { printError } from '../print-error.ts';
 import { type Service, startService } from '../service/start-service.ts';
 import { failureText } from '../watch/run-lines.ts';
 import { showRun } from '../watch/show-run.ts';
-import { demoDataset } from './demo-dataset.ts';
-import { type DemoOptions, parseDemoOptions } from './demo-options.ts';
+import { type DemoOptions, demoDataset, missingRequirements, parseDemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines } from './demo-summary.ts';
-import { missingRequirements } from './missing-requirements.ts';
 import { rerankGains } from './rerank-gain.ts';
 
-export type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
+type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
 
 /** Slots of the pool: the recipes made for the demo train with two ranks. */
 const slots = 2;
@@ -28,7 +25,7 @@ const slots = 2;
  * The demo: makes the collection, starts the service, submits the recipe by REST, shows it, and ends with its results.
  * Returns the exit code of the run.
  */
-export async function runDemo(options: DemoOptions, context: DemoContext): Promise<number> {
+async function runDemo(options: DemoOptions, context: DemoContext): Promise<number> {
   const { ui, signal } = context;
   const began = performance.now();
   const seconds = (): number => (performance.now() - began) / 1000;

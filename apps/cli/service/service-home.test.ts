@@ -1,8 +1,13 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort, identityOf } from '@cairn/runtime';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { openLog, openServiceHome, writePrivate } from './service-home.ts';
+import { choosePorts, lockHome, openLog, openServiceHome, requireFree, writePrivate } from './service-home.ts';
 
 let base: string;
 beforeEach(async () => {
@@ -66,4 +71,97 @@ test('a log that has grown too large is rotated', async () => {
   await log.close();
   expect((await stat(`${path}.1`)).size).toBe(20_000_001);
   expect(await readFile(path, 'utf8')).toBe('new\n');
+});
+
+let lockedHome: string;
+let lockFile: string;
+beforeEach(() => {
+  lockedHome = mkdtempSync(join(tmpdir(), 'lock-'));
+  lockFile = join(lockedHome, 'up.json');
+});
+afterEach(() => rmSync(lockedHome, { recursive: true }));
+
+test('a second service on a lockedHome is refused, with the holder and its address', () => {
+  const lock = lockHome(lockFile, lockedHome);
+  expect(() => lockHome(lockFile, lockedHome)).toThrow(`A service already runs on ${lockedHome}: process ${process.pid}, started just now`);
+  lock.noteUrl('http://127.0.0.1:8080');
+  expect(() => lockHome(lockFile, lockedHome)).toThrow('at http://127.0.0.1:8080');
+  lock.release();
+  lockHome(lockFile, lockedHome).release();
+  expect(existsSync(lockFile)).toBe(false);
+});
+
+test('the lock of a process that is gone is taken over, and leaves nothing behind', async () => {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+  await once(child, 'spawn');
+  const identity = identityOf(child.pid ?? 0);
+  writeFileSync(lockFile, JSON.stringify({ process: identity, startedAt: new Date().toISOString(), url: null }));
+  expect(() => lockHome(lockFile, lockedHome)).toThrow(`process ${child.pid}`);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  lockHome(lockFile, lockedHome);
+  expect(JSON.parse(readFileSync(lockFile, 'utf8')).process.pid).toBe(process.pid);
+  expect(readdirSync(lockedHome)).toEqual(['up.json']);
+});
+
+test('a pid that now belongs to another program does not hold the lock', () => {
+  const self = identityOf(process.pid);
+  writeFileSync(lockFile, JSON.stringify({ process: { ...self, startTicks: 1 }, startedAt: new Date().toISOString(), url: null }));
+  expect(() => lockHome(lockFile, lockedHome)).not.toThrow();
+});
+
+let home: string;
+let file: string;
+const holders: Server[] = [];
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), 'ports-'));
+  file = join(home, 'ports.json');
+});
+afterEach(async () => {
+  for (const holder of holders.splice(0)) holder.close();
+  await rm(home, { recursive: true });
+});
+
+async function hold(port: number): Promise<void> {
+  const server = createServer().listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  holders.push(server);
+}
+
+test('requested ports are used if they are free', async () => {
+  const [api, internal] = [await freePort(), await freePort()];
+  expect(await choosePorts({ api, internal }, file)).toEqual({ api, internal });
+});
+
+test('a port in use is named with the option that chooses another', async () => {
+  const [api, internal] = [await freePort(), await freePort()];
+  await hold(internal);
+  await expect(choosePorts({ api, internal }, file)).rejects.toMatchObject({
+    code: 'port_in_use',
+    message: `Port ${internal} of 127.0.0.1, for the agents, is in use by another program`,
+    details: { port: internal, remedy: expect.stringContaining('--internal-port N') },
+  });
+  await hold(api);
+  await expect(choosePorts({ api, internal: 0 }, file)).rejects.toMatchObject({ details: { remedy: expect.stringContaining('--port N') } });
+});
+
+test('0 chooses the last ports if they are free, and others if not', async () => {
+  const first = await choosePorts({ api: 0, internal: 0 }, file);
+  expect(await choosePorts({ api: 0, internal: 0 }, file)).toEqual(first);
+  await hold(first.internal);
+  const second = await choosePorts({ api: 0, internal: 0 }, file);
+  expect(second.api).toBe(first.api);
+  expect(second.internal).not.toBe(first.internal);
+});
+
+test('ports that another program took in the meantime are named', async () => {
+  const ports = await choosePorts({ api: 0, internal: 0 }, file);
+  await requireFree(ports);
+  await hold(ports.internal);
+  await expect(requireFree(ports)).rejects.toMatchObject({ code: 'port_in_use', details: { port: ports.internal } });
+});
+
+test('one port for both is refused', async () => {
+  const port = await freePort();
+  await expect(choosePorts({ api: port, internal: port }, file)).rejects.toMatchObject({ code: 'port_in_use' });
 });

@@ -1,9 +1,24 @@
 import { randomBytes } from 'node:crypto';
+import { linkSync, renameSync, unlinkSync } from 'node:fs';
 import { chmod, open, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, isCairnError } from '@cairn/contract';
-import { makeFolder, readDatasetRootsFile } from '@cairn/runtime';
+import {
+  createExclusive,
+  freePort,
+  identityOf,
+  isAlive,
+  isPortFree,
+  isSameProcess,
+  makeFolder,
+  processIdentity,
+  readDatasetRootsFile,
+  readRecord,
+  replaceRecord,
+} from '@cairn/runtime';
+import { z } from 'zod';
 import { clientFileOf, datasetRootsFileOf } from '../connection.ts';
+import { formatAgo } from '../output/units.ts';
 
 /** The files of one embedded service. */
 export type ServiceHome = {
@@ -128,4 +143,117 @@ export async function openLog(path: string) {
   );
   if (size > maxLogBytes) await rename(path, `${path}.1`);
   return open(path, 'a', 0o600);
+}
+
+const lockRecord = z.object({ process: processIdentity, startedAt: z.string(), url: z.string().nullable() });
+type LockRecord = z.infer<typeof lockRecord>;
+
+type HomeLock = {
+  /** Records the service's address, for programs that find the lock held. */
+  noteUrl: (url: string) => void;
+  release: () => void;
+};
+
+/**
+ * Takes the home for this process: one `cairn up` per home. A lock whose process is gone is taken over; a pid that now belongs to
+ * another program does not count.
+ *
+ * @throws CairnError `wrong_state` naming the process that holds it
+ */
+export function lockHome(lockFile: string, home: string): HomeLock {
+  const self = identityOf(process.pid);
+  if (self === null) throw new CairnError('invalid_configuration', '`cairn up` needs /proc, so it runs on Linux only');
+  const record: LockRecord = { process: self, startedAt: new Date().toISOString(), url: null };
+  while (!createExclusive(lockFile, record)) {
+    const holder = readRecord(lockFile, lockRecord);
+    if (holder !== null && isAlive(holder.process)) throw heldBy(holder, home);
+    if (holder !== null) dropStale(lockFile, holder);
+  }
+  return {
+    noteUrl: (url) => replaceRecord(lockFile, { ...record, url } satisfies LockRecord),
+    release: () => unlinkSync(lockFile),
+  };
+}
+
+function heldBy(holder: LockRecord, home: string): CairnError {
+  const since = formatAgo(holder.startedAt, new Date());
+  const where = holder.url === null ? '' : ` at ${holder.url}`;
+  return new CairnError('wrong_state', `A service already runs on ${home}: process ${holder.process.pid}, started ${since}${where}`, {
+    details: {
+      pid: holder.process.pid,
+      home,
+      remedy: 'Use that one, stop it with Ctrl-C where it runs, or choose another folder with --home.',
+    },
+  });
+}
+
+/** Removes the lock of a dead process, unless another process has just replaced it. */
+function dropStale(lockFile: string, stale: LockRecord): void {
+  const aside = `${lockFile}.stale.${process.pid}`;
+  try {
+    renameSync(lockFile, aside);
+  } catch (error) {
+    // Another process was faster.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+    throw error;
+  }
+  const moved = readRecord(aside, lockRecord);
+  try {
+    if (moved !== null && !isSameProcess(moved.process, stale.process)) linkSync(aside, lockFile);
+  } finally {
+    unlinkSync(aside);
+  }
+}
+
+const portsSchema = z.object({ api: z.number().int(), internal: z.number().int() });
+export type Ports = z.infer<typeof portsSchema>;
+
+/** The purpose of each port, and the option that chooses another. */
+const kinds = {
+  api: { what: 'the API', option: '--port' },
+  internal: { what: 'the agents', option: '--internal-port' },
+} as const;
+
+/**
+ * The ports to listen on. 0 chooses the last port if it is free, else any free one, so that an agent that outlived its
+ * service finds it again.
+ *
+ * @throws CairnError `port_in_use` naming the port and the option that chooses another
+ */
+export async function choosePorts(asked: Ports, portsFile: string): Promise<Ports> {
+  const last = await lastPorts(portsFile);
+  const ports = { api: await choose('api', asked.api, last), internal: await choose('internal', asked.internal, last) };
+  if (ports.api === ports.internal) throw inUse('internal', ports.internal, 'is given for the API and for the agents');
+  await writePrivate(portsFile, JSON.stringify(ports));
+  return ports;
+}
+
+/** @throws CairnError `port_in_use` for the first of the ports that another program listens on */
+export async function requireFree(ports: Ports): Promise<void> {
+  for (const kind of ['api', 'internal'] as const) await choose(kind, ports[kind], null);
+}
+
+async function choose(kind: keyof Ports, asked: number, last: Ports | null): Promise<number> {
+  if (asked !== 0) {
+    if (await isPortFree(asked)) return asked;
+    throw inUse(kind, asked, 'is in use by another program');
+  }
+  const before = last?.[kind];
+  return before !== undefined && (await isPortFree(before)) ? before : freePort();
+}
+
+function inUse(kind: keyof Ports, port: number, why: string): CairnError {
+  const { what, option } = kinds[kind];
+  return new CairnError('port_in_use', `Port ${port} of 127.0.0.1, for ${what}, ${why}`, {
+    details: { port, option, remedy: `Stop that program, or choose another port with ${option} N (0 chooses any free one).` },
+  });
+}
+
+async function lastPorts(path: string): Promise<Ports | null> {
+  try {
+    return portsSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch {
+    // None yet, or not one of ours: any port will do.
+    return null;
+  }
 }

@@ -4,11 +4,8 @@ import { pathToFileURL } from 'node:url';
 import { createClient } from '@cairn/client';
 import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, createCloser, createLogger, type EmbeddedPostgres, sleep, startEmbeddedPostgres } from '@cairn/runtime';
-import { lockHome } from './home-lock.ts';
-import { choosePorts, requireFree } from './ports.ts';
-import { openLog, openServiceHome, type ServiceHome, writePrivate } from './service-home.ts';
-import { stopAgents } from './stop-agents.ts';
-import { type ProgramSpec, runToEnd, type SupervisedProgram, supervise } from './supervised-program.ts';
+import { choosePorts, lockHome, openLog, openServiceHome, requireFree, type ServiceHome, writePrivate } from './service-home.ts';
+import { type ProgramSpec, runToEnd, type SupervisedProgram, stopAgents, supervise } from './supervised-program.ts';
 
 export type ServiceOptions = {
   home: string;

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createStyle, glyphsFor } from '../output/style.ts';
 import { aMiniRun, aMinuteLater } from '../testing/a-mini-run.ts';
 import { runChanges } from './run-changes.ts';
-import type { WatchState } from './watch-state.ts';
+import type { WatchState } from './step-text.ts';
 
 const options = {
   style: createStyle(false),

@@ -4,7 +4,7 @@ import { createStyle, glyphsFor } from '../output/style.ts';
 import { visibleWidth } from '../output/table.ts';
 import { aMiniRun, aMinuteLater } from '../testing/a-mini-run.ts';
 import { runLines, type ViewOptions } from './run-lines.ts';
-import type { WatchState } from './watch-state.ts';
+import type { WatchState } from './step-text.ts';
 
 const options: ViewOptions = {
   style: createStyle(false),

@@ -3,8 +3,7 @@ import { bar } from '../output/progress-line.ts';
 import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
-import { paintedRunState, progressParts, resultParts, shareDone, stepSign } from './step-text.ts';
-import type { WatchState } from './watch-state.ts';
+import { paintedRunState, progressParts, resultParts, shareDone, stepSign, type WatchState } from './step-text.ts';
 
 export type ViewOptions = Look & {
   now: Date;

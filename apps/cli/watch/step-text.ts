@@ -1,7 +1,6 @@
-import type { ProgressView, RunEvent, RunState, StepState, StepView } from '@cairn/contract';
+import type { ProgressView, RunEvent, RunState, RunView, StepState, StepView } from '@cairn/contract';
 import type { Glyphs, Look, Paints } from '../output/style.ts';
 import { formatCount, formatInterval, formatNumber, formatPercent, formatRunning, plural } from '../output/units.ts';
-import type { StepMetrics, StepNote } from './watch-state.ts';
 
 const stepPaint: Record<StepState, keyof Paints> = {
   blocked: 'dim',
@@ -96,3 +95,20 @@ export function notesOf(events: readonly RunEvent[]): Map<string, StepNote> {
   });
   return new Map(notes);
 }
+
+/** The newest metrics of a training step. */
+export type StepMetrics = { loss: number | null };
+
+/** The last note of a step's attempt about itself; a warning stays until the next note. */
+export type StepNote = { seq: number; level: 'info' | 'warning'; message: string };
+
+/** Everything that a view of a run shows. */
+export type WatchState = {
+  run: RunView;
+  /** By step name; only of training steps that are active or were while watched. */
+  metrics: ReadonlyMap<string, StepMetrics>;
+  /** By step name. */
+  notes: ReadonlyMap<string, StepNote>;
+  /** Whether the event stream is connected; the state may be old when it is lost. */
+  connection: 'live' | 'lost';
+};

@@ -4,8 +4,8 @@ import { anEvent, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/
 import type { RunEvent, RunView } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { aMiniRun } from '../testing/a-mini-run.ts';
-import { watchRun } from './watch-run.ts';
-import type { WatchState } from './watch-state.ts';
+import { watchRun } from './show-run.ts';
+import type { WatchState } from './step-text.ts';
 
 const runId = idFor('run', 1);
 let api: StubApi;

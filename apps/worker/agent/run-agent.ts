@@ -2,14 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createInternalClient, type InternalClient } from '@cairn/client';
-import { agentExit, type CairnError, type FinishRequest, isCairnError, stepVersions } from '@cairn/contract';
+import { type AttemptSpec, agentExit, CairnError, type FinishRequest, isCairnError, stepVersions } from '@cairn/contract';
 import {
   claimWorkDir,
   createLogger,
+  type Gpu,
   killAttemptProcesses,
   type Logger,
   readConfiguration,
   readDatasetRoots,
+  readGpus,
   sparedByAgent,
   useProxies,
   writeExit,
@@ -18,11 +20,9 @@ import { openStore } from '@cairn/storage';
 import rootPackage from '../../../package.json' with { type: 'json' };
 import { createReporter, type Reporter } from '../report/reporter.ts';
 import { type AgentConfiguration, agentVariables } from './configuration.ts';
-import { enforceDeadline } from './enforce-deadline.ts';
 import { failure, failureOf } from './failure.ts';
-import { reportGpus } from './report-gpus.ts';
 import { runAttempt } from './runners.ts';
-import { createStop, type Stop } from './stop.ts';
+import { createStop, enforceDeadline, type Stop } from './stop.ts';
 
 const remainsLimitMs = 5000;
 
@@ -219,4 +219,40 @@ function exitCodeOf({ outcome }: FinishRequest): number {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** CUDA 13 has no kernels for chips before Turing, and ONNX Runtime's provider is built for CUDA 13: docs/adr/031. */
+const leastForExtraction = 7.5;
+
+type Given = { kind: AttemptSpec['kind']; count: number; env: NodeJS.ProcessEnv; log: Logger; signal: AbortSignal };
+
+/**
+ * Writes the GPUs of an attempt into its log, by nvidia-smi. Throws `invalid_configuration` where extraction cannot run on them; the
+ * trainer knows by itself for which GPUs its torch is built.
+ */
+async function reportGpus({ kind, count, env, log, signal }: Given): Promise<void> {
+  if (count === 0) return;
+  let gpus: Gpu[];
+  try {
+    gpus = await readGpus({ env, signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn(`nvidia-smi does not describe the GPUs: ${error instanceof Error ? error.message.trim() : String(error)}`);
+    return;
+  }
+  for (const gpu of gpus) log.info(describe(gpu));
+  const old = gpus.filter(({ computeCapability }) => computeCapability !== null && computeCapability < leastForExtraction);
+  // CUDA lists the fastest first, so old ones beside enough new ones are not used.
+  if (kind !== 'extract' || old.length === 0 || gpus.length - old.length >= count) return;
+  const names = old.map(({ name, computeCapability }) => `${name} has compute capability ${computeCapability?.toFixed(1)}`);
+  throw new CairnError(
+    'invalid_configuration',
+    `The GPU ${[...new Set(names)].join(', ')}; extraction needs ${leastForExtraction}. Use another GPU, or a pool without.`,
+  );
+}
+
+function describe({ index, name, driver, memoryMib, computeCapability }: Gpu): string {
+  const memory = memoryMib === null ? 'memory not known' : `${(memoryMib / 1024).toFixed(1)} GiB`;
+  const capability = computeCapability === null ? 'not known' : computeCapability.toFixed(1);
+  return `GPU ${index}: ${name}, ${memory}, driver ${driver}, compute capability ${capability}`;
 }

@@ -17,7 +17,7 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
       return runTrain({ ...context, spec });
     }
     case 'export': {
-      const { runExport } = await import('../export/run-export.ts');
+      const { runExport } = await import('../train/run-export.ts');
       return runExport({ ...context, spec });
     }
     case 'extract': {

@@ -2,7 +2,7 @@ import type { FinishRequest, StopCause } from '@cairn/contract';
 import { failure } from './failure.ts';
 
 /** Why an attempt stops: at its pool's deadline, by an outside signal that does not say why, or for a cause of the control plane. */
-export type AgentStopCause = StopCause | 'deadline' | 'interrupted';
+type AgentStopCause = StopCause | 'deadline' | 'interrupted';
 
 export type StopRequest = {
   cause: AgentStopCause;
@@ -63,3 +63,19 @@ export function createStop(now: () => number = Date.now) {
   };
 }
 export type Stop = ReturnType<typeof createStop>;
+
+/** Longer timers would fire at once. */
+const maxTimerMs = 2 ** 31 - 1;
+
+/** Asks the attempt to stop when this process has run for `seconds`; never if undefined. Returns the function that cancels it. */
+export function enforceDeadline(stop: Pick<Stop, 'ask'>, seconds: number | undefined, graceSeconds: number): () => void {
+  if (seconds === undefined) return () => undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const check = () => {
+    const leftMs = seconds * 1000 - performance.now();
+    if (leftMs <= 0) stop.ask({ cause: 'deadline', reason: 'it reached the time limit of its pool', graceSeconds });
+    else timer = setTimeout(check, Math.min(leftMs, maxTimerMs));
+  };
+  check();
+  return () => clearTimeout(timer);
+}

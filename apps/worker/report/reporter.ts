@@ -1,13 +1,22 @@
 import { join } from 'node:path';
 import type { InternalClient } from '@cairn/client';
-import { CairnError, isCairnError, type LogStream, logStream, type ReportItem, type ReportReply, reportItem } from '@cairn/contract';
-import { createLogPace, type LogBuffer, logBuffer } from './log-buffer.ts';
-import { metricBuffer } from './metric-buffer.ts';
+import {
+  CairnError,
+  isCairnError,
+  type LogStream,
+  logStream,
+  type ReportItem,
+  type ReportReply,
+  reportItem,
+  type TrainerEvent,
+} from '@cairn/contract';
+import type { Logger } from '@cairn/runtime';
+import { createLogPace, type LogBuffer, logBuffer, metricBuffer } from './buffers.ts';
 import { reportQueue } from './report-queue.ts';
 
-export type ProgressItem = Extract<ReportItem, { type: 'progress' }>;
+type ProgressItem = Extract<ReportItem, { type: 'progress' }>;
 /** Items that are sent soon and never left out. */
-export type VitalItem = Extract<ReportItem, { type: 'checkpoint' | 'resumed' | 'evaluation' | 'badImage' | 'note' }>;
+type VitalItem = Extract<ReportItem, { type: 'checkpoint' | 'resumed' | 'evaluation' | 'badImage' | 'note' }>;
 
 export type ReporterOptions = {
   client: Pick<InternalClient, 'report'>;
@@ -236,4 +245,13 @@ function wakeTimer(ms: number) {
       wake?.();
     },
   };
+}
+
+/** Reports an image that the trainer could not read. The run's history keeps the first ones; the log has them all. */
+export function reportBadImage(
+  { log, reporter }: { log: Logger; reporter: Reporter },
+  { imageId, path, reason }: Extract<TrainerEvent, { event: 'badImage' }>,
+): void {
+  log.warn({ imageId, path, reason }, 'an image cannot be read and is left out');
+  reporter.report({ type: 'badImage', imageId, path, reason });
 }

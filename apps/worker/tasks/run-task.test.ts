@@ -9,9 +9,8 @@ import { openStore } from '@cairn/storage';
 import { bareEnvironment, createDatabase } from '@cairn/testing';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { startControlPlane } from '../testing/control-plane.ts';
-import { startMain } from '../testing/run-main.ts';
+import { startMain, stubPython } from '../testing/run-main.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
-import { stubPython } from '../testing/stub-python.ts';
 import { runTask } from './run-task.ts';
 
 vi.setConfig({ testTimeout: 60_000 });

@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '../../..');
 const entries = {
   prepare: ['apps/worker/steps/run-prepare.ts', 'libs/dataset/package.json'],
   train: ['apps/worker/train/run-train.ts', 'docker/trainer/cairn_trainer/rank.py', 'docker/trainer/requirements.txt'],
-  export: ['apps/worker/export/run-export.ts', 'docker/trainer/cairn_trainer/export.py', 'docker/trainer/requirements.txt'],
+  export: ['apps/worker/train/run-export.ts', 'docker/trainer/cairn_trainer/export.py', 'docker/trainer/requirements.txt'],
   extract: [
     'apps/worker/extract/run-extract.ts',
     'apps/worker/extract/extraction-jobs.ts',
@@ -45,7 +45,7 @@ const entries = {
 const irrelevantToResults = [
   /^apps\/worker\/(agent|child|program|report)\//,
   /^libs\/(contract|runtime|client|storage|executor)\//,
-  /^docker\/trainer\/cairn_trainer\/(events|errors|lifetime|loaders|memory|progress|tensorboard_log|answer|launch|start|gpu|meter|describe_step)\.py$/,
+  /^docker\/trainer\/cairn_trainer\/(events|errors|lifetime|loaders|progress|launch|start|gpu)\.py$/,
 ];
 
 /** Digests of the files that a kind's results depend on, by path, without comments. */

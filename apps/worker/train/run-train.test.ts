@@ -5,8 +5,8 @@ import { type AttemptSpecOf, CairnError, isCairnError, type ResumePoint } from '
 import { newId, processesByAttempt, sha256 } from '@cairn/runtime';
 import { expect, test, vi } from 'vitest';
 import { openAttempt } from '../testing/open-attempt.ts';
+import { stubPython } from '../testing/run-main.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
-import { stubPython } from '../testing/stub-python.ts';
 import { runTrain } from './run-train.ts';
 
 vi.setConfig({ testTimeout: 30_000 });

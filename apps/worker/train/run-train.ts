@@ -1,17 +1,22 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { AttemptSpecOf, CheckpointDetails, FinishRequest, StoredFile, TrainerEvent } from '@cairn/contract';
+import {
+  type AttemptSpecOf,
+  CairnError,
+  type CheckpointDetails,
+  type FinishRequest,
+  type StoredFile,
+  type TrainerEvent,
+} from '@cairn/contract';
 import type { Logger } from '@cairn/runtime';
 import { tensorBoardFolders } from '@cairn/storage';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { failure, failureOfProgram } from '../agent/failure.ts';
 import type { Stop } from '../agent/stop.ts';
-import { withImportNames } from '../agent/stored-files.ts';
+import { longPatienceMs, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { type ProgramEnd, runProgram } from '../program/run-program.ts';
-import { reportBadImage } from '../report/report-bad-image.ts';
-import type { Reporter } from '../report/reporter.ts';
-import { type CheckpointEvent, checkpointUploads } from './checkpoint-uploads.ts';
+import { type Reporter, reportBadImage } from '../report/reporter.ts';
 import { prepareStage } from './stage-config.ts';
 
 type LastEvent = Extract<TrainerEvent, { event: 'finished' | 'failed' | 'preempted' }>;
@@ -84,7 +89,7 @@ async function logDivergence(log: Logger, path: string): Promise<void> {
   if (existsSync(path)) log.error({ diverged: JSON.parse(await readFile(path, 'utf8')) }, 'the images of the batch that diverged');
 }
 
-export type TrainEnd = {
+type TrainEnd = {
   end: ProgramEnd;
   /** The trainer's last event about its end; null when it was cut off. */
   last: LastEvent | null;
@@ -94,7 +99,7 @@ export type TrainEnd = {
 };
 
 /** How the attempt ends, from what is known when the trainer is gone and its checkpoints are stored. */
-export function trainOutcome({ end, last, final, stop, details }: TrainEnd): FinishRequest {
+function trainOutcome({ end, last, final, stop, details }: TrainEnd): FinishRequest {
   if (last?.event === 'finished' && final !== null) {
     const { step, epoch } = final.event;
     const made: CheckpointDetails = { step, epoch, ...details };
@@ -173,6 +178,73 @@ function stageProgress(reporter: Reporter, settings: AttemptSpecOf<'train'>['set
     },
     scored({ step, mapAt100, time }: EvaluationEvent): void {
       reporter.metric('map_at_100', step, mapAt100, time);
+    },
+  };
+}
+
+type CheckpointEvent = Extract<TrainerEvent, { event: 'checkpoint' }>;
+
+/** This many of the newest checkpoints stay on the local disk. */
+const keptLocally = 2;
+
+/**
+ * Stores checkpoints one after another while training continues: first the object, then the report of it. A checkpoint that is
+ * still waiting when a newer one is written is skipped, unless it is the final one.
+ */
+function checkpointUploads(context: AttemptContext<AttemptSpecOf<'train'>>) {
+  const { reporter, log } = context;
+  const local: string[] = [];
+  let waiting: CheckpointEvent[] = [];
+  let running: Promise<void> | null = null;
+  let failed: { error: unknown } | null = null;
+  let final: { file: StoredFile; event: CheckpointEvent } | null = null;
+
+  async function store(event: CheckpointEvent): Promise<void> {
+    const name = event.final ? 'checkpoint.pt' : `checkpoints/step-${String(event.step).padStart(8, '0')}.pt`;
+    const file = await uploadFile(context, name, { file: event.path }, { patienceMs: longPatienceMs });
+    if (file.sha256 !== event.sha256 || file.bytes !== event.bytes) {
+      throw new CairnError('corrupt_artifact', `The checkpoint ${event.path} changed on its way into ${file.key}: check the disk`);
+    }
+    const { bytes, sha256 } = file;
+    reporter.report({ type: 'checkpoint', key: file.key, bytes, sha256, step: event.step, epoch: event.epoch, final: event.final });
+    if (event.final) final = { file, event };
+  }
+
+  async function drain(): Promise<void> {
+    for (let event = waiting.shift(); event !== undefined; event = waiting.shift()) {
+      try {
+        await store(event);
+      } catch (error) {
+        if (context.stop.ended.aborted) return;
+        // Without its final checkpoint the stage cannot succeed; without another one it can.
+        if (event.final) failed = { error };
+        const why = error instanceof Error ? error.message : String(error);
+        log.warn({ err: error }, 'a checkpoint was not stored');
+        reporter.report({
+          type: 'note',
+          level: 'warning',
+          message: `The checkpoint of step ${event.step} was not stored: ${why}`,
+        });
+      }
+      local.push(event.path);
+      for (const path of local.splice(0, Math.max(0, local.length - keptLocally))) await rm(path, { force: true });
+    }
+  }
+
+  return {
+    add(event: CheckpointEvent): void {
+      const skippedNote = waiting.filter((earlier) => !earlier.final && earlier.path !== event.path);
+      for (const { path } of skippedNote) local.unshift(path);
+      waiting = [...waiting.filter((earlier) => !skippedNote.includes(earlier)), event];
+      running ??= drain().finally(() => {
+        running = null;
+      });
+    },
+    /** Waits for all uploads; throws when the final checkpoint was not stored. Returns it, if there was one. */
+    async settle(): Promise<{ file: StoredFile; event: CheckpointEvent } | null> {
+      await running;
+      if (failed !== null) throw failed.error;
+      return final;
     },
   };
 }

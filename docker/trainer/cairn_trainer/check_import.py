@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cairn_trainer.answer import answer_with
 from cairn_trainer.backbones import outline_backbone
 from cairn_trainer.config import ModelSettings
-from cairn_trainer.errors import TrainerError
+from cairn_trainer.errors import TrainerError, answer_with
 from cairn_trainer.foreign_file import heads_of, read_named_tensors
 from cairn_trainer.model import EmbeddingNet, mismatches
 from cairn_trainer.published_weights import Extent, match_published

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 
 from cairn_trainer import PROTOCOL
 from cairn_trainer.errors import TrainerError
-from cairn_trainer.naming import camel_case
 
 Preprocessing = Literal['cairn', 'reference', 'reference-filled']
 
@@ -394,3 +393,9 @@ def _in_range(hint: Any, raw: Any, name: str, limits: typing.Mapping[str, Any], 
     if above is not None and raw <= above:
         faults.append(f'{name} is {raw}; it must be greater than {above}')
     return hint(raw)
+
+
+def camel_case(name: str) -> str:
+    """`image_size` becomes `imageSize`."""
+    head, *rest = name.split('_')
+    return head + ''.join(part.capitalize() for part in rest)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import signal
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from cairn_trainer.foreign_text import plain_text
 
@@ -100,3 +103,17 @@ def shared_memory_full(how: str) -> TrainerError:
     """The error for a full /dev/shm; `how` is the symptom."""
     remedy = 'Lower loaderWorkers or batch, or raise sharedMemory of the pool'
     return TrainerError('shared_memory_full', f'Shared memory is full: {how}. {remedy}.')
+
+
+def answer_with(work: Callable[[], dict[str, Any]]) -> int:
+    """Prints the result of `work`, or `{"code", "message", "mismatches"}` if it fails; returns the exit code."""
+    try:
+        answer = work()
+    except Exception as error:  # noqa: BLE001 - reported below with its code
+        known = error if isinstance(error, TrainerError) else from_unexpected(error)
+        if known is not error:
+            traceback.print_exc(file=sys.stderr)
+        print(json.dumps({'code': known.code, 'message': str(known), 'mismatches': getattr(known, 'mismatches', [])}))
+        return known.exit_code
+    print(json.dumps(answer))
+    return EXIT_OK

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
-from cairn_trainer.errors import TrainerError, from_os_error
+from cairn_trainer.errors import TrainerError, answer_with, from_os_error
 from cairn_trainer.feature_set import FeatureSetWriter
 from cairn_trainer.foreign_pickle import named
 from cairn_trainer.pickled_items import Array, read_items

@@ -16,9 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cairn_trainer.answer import answer_with
 from cairn_trainer.digest import sha256_of
-from cairn_trainer.errors import TrainerError, from_os_error
+from cairn_trainer.errors import TrainerError, answer_with, from_os_error
 from cairn_trainer.foreign_pickle import named, read_pickle
 
 LIST_OF_FILE = {

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
 
 from cairn_trainer.checkpoint import WrittenFile
+from cairn_trainer.config import TrainSettings
+from cairn_trainer.errors import from_os_error
 from cairn_trainer.evaluate import Score
 from cairn_trainer.events import EventLog
-from cairn_trainer.meter import IntervalMeans
 from cairn_trainer.ranks import Ranks
-from cairn_trainer.tensorboard_log import TensorBoardLog
+from cairn_trainer.samplers import Sampler
 
 
 class Progress:
@@ -115,3 +121,88 @@ class Progress:
 
     def _epoch(self, step: int) -> float:
         return step / self._steps_per_epoch
+
+
+class Means(NamedTuple):
+    """Per step and image, over all ranks; accuracy and data_wait_share in 0..1."""
+
+    loss: float
+    accuracy: float
+    images_per_second: float
+    data_wait_share: float
+    seconds_per_step: float
+
+
+class IntervalMeans:
+    """Accumulates steps until they are read. Time outside of steps (checkpoints, evaluations) does not count."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._steps = self._images = 0
+        self._loss = self._correct = self._waited = self._seconds = 0.0
+
+    def add(self, loss: float, correct: float, images: int, waited: float, seconds: float) -> None:
+        """Adds one step: its mean loss, its images and correct predictions over all ranks, and its seconds."""
+        self._steps += 1
+        self._images += images
+        self._loss += loss
+        self._correct += correct
+        self._waited += waited
+        self._seconds += seconds
+
+    def take(self) -> Means:
+        """The means of the steps added since the last call, at least one."""
+        seconds = max(self._seconds, 1e-9)
+        means = Means(
+            loss=self._loss / self._steps,
+            accuracy=self._correct / self._images,
+            images_per_second=self._images / seconds,
+            data_wait_share=min(self._waited / seconds, 1.0),
+            seconds_per_step=self._seconds / self._steps,
+        )
+        self._clear()
+        return means
+
+
+class TensorBoardLog:
+    """One event file in a folder, flushed after each call. Raises the errors of EventLog."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        """`first_step` is the step that the stage continues from: TensorBoard drops later steps of earlier files.
+
+        Raises:
+            TrainerError: `storage_full`.
+        """
+        self._path = folder / f'events.out.tfevents.{int(time.time())}.{os.getpid()}'
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = RecordWriter(str(self._path))
+        except OSError as error:
+            raise from_os_error(error, f'opening {self._path}') from error
+        self._write(Event(file_version='brain.Event:2'))
+        self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, **values: float) -> None:
+        """Adds one point per curve."""
+        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        try:
+            self._writer.write(event.SerializeToString())
+            self._writer.flush()
+        except OSError as error:
+            raise from_os_error(error, f'writing {self._path}') from error
+
+
+def describe_step(settings: TrainSettings, sampler: Sampler) -> str:
+    """The composition of an optimizer step, and what changes with the number of ranks: the first line of a stage's log."""
+    batches = f' x {settings.batches_per_step} batches' if settings.batches_per_step > 1 else ''
+    made_of = f'{settings.images_per_step} images per optimizer step: {settings.ranks} ranks x {settings.batch} images{batches}'
+    if settings.effective_batch is None:
+        kept = 'With another number of ranks the step size changes but not the learning rate: set effectiveBatch to keep the size'
+    else:
+        kept = 'With another number of ranks the step size and the learning rate stay the same (effectiveBatch)'
+    return f'{made_of}. {kept}; batch norms see the {settings.batch} images of one rank at a time; {sampler.dependence}.'

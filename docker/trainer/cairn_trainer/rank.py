@@ -15,9 +15,8 @@ import torch
 from cairn_trainer.config import TrainerConfig, events_path_of, read_trainer_config
 from cairn_trainer.errors import EXIT_INTERNAL, TrainerError, from_unexpected
 from cairn_trainer.events import EventLog
-from cairn_trainer.gpu import check_gpu
+from cairn_trainer.gpu import check_gpu, keep_freed_memory
 from cairn_trainer.lifetime import has_received_sigterm, restore_stop_signals, usable_cores
-from cairn_trainer.memory import keep_freed_memory
 from cairn_trainer.ranks import PeerLostError, Ranks
 from cairn_trainer.train import Stage
 

@@ -10,9 +10,8 @@ import torch
 from cairn_trainer.bad_images import BadImageLedger
 from cairn_trainer.checkpoint import check_same_stage, read_verified, stage_checkpoint
 from cairn_trainer.config import StoredFile
-from cairn_trainer.loss_scale import LossScale
 from cairn_trainer.model import EmbeddingNet, load_weights
-from cairn_trainer.optim import Sgd
+from cairn_trainer.optim import LossScale, Sgd
 from cairn_trainer.ranks import Ranks
 
 

@@ -17,7 +17,6 @@ from cairn_trainer.bad_images import BadImageLedger
 from cairn_trainer.checkpoint import CheckpointSchedule, checkpoint_name, write_torch_file
 from cairn_trainer.config import StoredFile, TrainerConfig, settings_of_result
 from cairn_trainer.data import BadImage, Batch, DecodedImages, TrainImages, train_batches
-from cairn_trainer.describe_step import describe_step
 from cairn_trainer.errors import EXIT_OK, EXIT_PREEMPTED, TrainerError, from_os_error
 from cairn_trainer.evaluate import EvaluationSet, Evaluator, StoppedError
 from cairn_trainer.events import EventLog
@@ -25,10 +24,9 @@ from cairn_trainer.foreign_file import read_stored_tensors
 from cairn_trainer.forward import Forward
 from cairn_trainer.lifetime import is_asked_to_stop
 from cairn_trainer.lists import ImageList
-from cairn_trainer.loss_scale import LossScale
 from cairn_trainer.model import EmbeddingNet, load_weights
-from cairn_trainer.optim import CosineSchedule, Sgd
-from cairn_trainer.progress import Progress
+from cairn_trainer.optim import CosineSchedule, LossScale, Sgd
+from cairn_trainer.progress import Progress, describe_step
 from cairn_trainer.published_weights import load_published
 from cairn_trainer.ranks import Ranks
 from cairn_trainer.samplers import BatchPositions, make_sampler

@@ -1,9 +1,8 @@
-"""Builders for a stage's images, lists and configurations."""
-
 import json
 import multiprocessing
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +204,14 @@ def exit_code_of(process: multiprocessing.Process, seconds: float = 60) -> int:
         raise AssertionError(f'the process did not end within {seconds} s')
     assert process.exitcode is not None
     return process.exitcode
+
+
+def wait_until(condition, what: str, seconds: float = 40):
+    """The condition's first true value; fails with `what` after a timeout."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f'not reached within {seconds} s: {what}')

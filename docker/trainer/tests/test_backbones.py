@@ -1,5 +1,10 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from backbone_costs import costs_of
+from builders import Collection, StageRun, exit_code_of
 from published_layouts import LAYOUTS, parameters_of
 from torch import nn
 
@@ -227,3 +232,30 @@ def test_a_seed_gives_a_network_of_timm_its_weights_whatever_was_drawn_before():
     torch.randn(3)
     assert torch.equal(first_weights(1), one)
     assert not torch.equal(first_weights(2), one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backbone', [name for name in BACKBONES if name != 'small'] + ['timm:convnext_atto'])
+def test_two_ranks_train_it(tmp_path, backbone):
+    collection = Collection(tmp_path / 'data', landmarks=4, views=4)
+    model = {'backbone': backbone, 'embeddingDim': 64, 'gemPower': 3, 'initSeed': 1}
+    # An untrained network with 90 blocks and batch norms over four images has gradients of 10^7: it would diverge with a larger rate.
+    run = StageRun(tmp_path / 'run', collection, ranks=2, epochs=1, batch=4, imageSize=64, learningRate=1e-9, model=model)
+    assert exit_code_of(run.start(), seconds=300) == 0
+    assert [event['step'] for event in run.events('step')] == [1, 2]
+    content = torch.load(run.checkpoint()['path'], weights_only=True)
+    assert all(value.isfinite().all() for value in content['model'].values())
+    for name, velocity in content['optimizer'].items():
+        assert velocity.abs().sum() > 0, name
+
+
+TABLE = json.loads((Path(__file__).parents[3] / 'libs' / 'domain' / 'backbone-costs.json').read_text())
+
+
+@pytest.mark.parametrize('backbone', TABLE)
+def test_the_table_of_backbone_costs_is_current(backbone):
+    assert TABLE[backbone] == {**costs_of(backbone), 'channels': BACKBONES[backbone].channels}
+
+
+def test_every_backbone_but_those_of_tests_is_in_the_table():
+    assert set(TABLE) == set(BACKBONES) - {'small'}

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import Collection, StageRun, exit_code_of, fork
-from waiting import wait_until
+from builders import Collection, StageRun, exit_code_of, fork, wait_until
 
 from cairn_trainer import launch
 

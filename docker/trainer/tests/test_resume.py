@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from builders import Collection, StageRun, exit_code_of
-from waiting import wait_until
+from builders import Collection, StageRun, exit_code_of, wait_until
 
 from cairn_trainer.digest import sha256_of
 from cairn_trainer.model import GeM

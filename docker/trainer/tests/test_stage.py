@@ -5,8 +5,7 @@ import signal
 
 import pytest
 import torch
-from builders import Collection, StageRun, exit_code_of
-from waiting import wait_until
+from builders import Collection, StageRun, exit_code_of, wait_until
 
 from cairn_trainer.optim import CosineSchedule
 

@@ -103,7 +103,7 @@ def _with_infinite_gradient(loss):
 
 
 def test_a_step_whose_fp16_gradients_overflow_is_left_out_and_the_scale_halved(tmp_path, collection, monkeypatch):
-    monkeypatch.setattr('cairn_trainer.loss_scale._FIRST', 256.0)  # such a small network overflows with the real one
+    monkeypatch.setattr('cairn_trainer.optim._FIRST', 256.0)  # such a small network overflows with the real one
     _spoil(monkeypatch, 2, _with_infinite_gradient)
     run = StageRun(tmp_path / 'run', collection, epochs=1, batch=8, precision='fp16', checkpointEverySteps=1)
     assert run.run() == 0

@@ -17,9 +17,9 @@ async function check(files: HandMadeFiles = {}, countries?: HandMadeFiles): Prom
   return await checkLists({ metadata: join(folder.path, 'metadata'), countries: places, lists });
 }
 
-const found = ({ findings }: CheckedLists): Record<string, string> =>
+const found = ({ issues }: CheckedLists): Record<string, string> =>
   Object.fromEntries(
-    findings.map(({ id, count, examples, isFault }) => [id, `${isFault ? 'fault' : 'note'} ${count}: ${examples.join(' ')}`]),
+    issues.map(({ id, count, examples, isFault }) => [id, `${isFault ? 'fault' : 'note'} ${count}: ${examples.join(' ')}`]),
   );
 
 /** What the collection known by heart has, with which it was made. */
@@ -94,8 +94,8 @@ describe('a check of the lists', () => {
       { 'train_label_to_category.csv': [...handMade['train_label_to_category.csv'], `70,${wiki}Alpha`] },
     ],
   ] satisfies [string, string, HandMadeFiles][])('finds %s', async (id, what, files) => {
-    const findings = found(await check(files));
-    expect(findings[id]).toBe(what);
+    const issues = found(await check(files));
+    expect(issues[id]).toBe(what);
     expect(ownFindings).not.toHaveProperty(id);
   });
 

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type ListName } from '@cairn/contract';
 import { count, type Database, pathLiteral, text } from '../duckdb.ts';
-import { imageIdPattern, imageSplits, memberPathSql } from '../image-path.ts';
+import { imageIdPattern, imageSplits, memberPathSql } from '../folders.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { RowTable } from './definitions.ts';
 

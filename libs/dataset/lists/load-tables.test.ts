@@ -2,7 +2,7 @@ import { copyFile, mkdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { listName } from '@cairn/contract';
 import { expect, test } from 'vitest';
-import { imageSplits } from '../image-path.ts';
+import { imageSplits } from '../folders.ts';
 import { packTars } from '../tars/pack-tars.ts';
 import { tarIndexFolder, writeTarIndex } from '../tars/write-tar-index.ts';
 import { handMade, testFolder, writeFiles } from '../testing/hand-made-collection.ts';

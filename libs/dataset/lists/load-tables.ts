@@ -4,7 +4,7 @@ import { CairnError, type CategoryQuotes, type ListName } from '@cairn/contract'
 import { changedMsOf, fileDigest, folderDigest } from '../digests.ts';
 import { type Database, literal, pathLiteral } from '../duckdb.ts';
 import { type FileGate, fdPath } from '../file-gate.ts';
-import { type ImageSplit, imageSplits, memberPath } from '../image-path.ts';
+import { type ImageSplit, imageSplits, memberPath } from '../folders.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
 import { continentOfCountry, readCountries, type TakenCountries } from '../metadata/read-countries.ts';
 import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';

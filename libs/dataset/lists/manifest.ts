@@ -1,7 +1,7 @@
 import type { CategoryQuotes, ImageSource, ListName } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import { type Cell, count, openDatabase, pathLiteral, text } from '../duckdb.ts';
-import type { ImageSplit } from '../image-path.ts';
+import type { ImageSplit } from '../folders.ts';
 
 /** The source of the images: a tree `split/a/b/c/id.jpg`, or the tars `split/images_NNN.tar`. */
 export type ImageRoot = Pick<ImageSource, 'kind' | 'root'>;

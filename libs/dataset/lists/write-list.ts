@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { fileDigest } from '../digests.ts';
 import { count, type Database, literal, pathLiteral, text } from '../duckdb.ts';
-import { memberPathSql } from '../image-path.ts';
+import { memberPathSql } from '../folders.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { ListDefinition, RowTable } from './definitions.ts';
 import type { ListEntry, WrittenFile } from './manifest.ts';

@@ -1,5 +1,5 @@
 import type { ListName } from '@cairn/contract';
-import { imageIdPattern } from '../image-path.ts';
+import { imageIdPattern } from '../folders.ts';
 
 /** The rule of a column: a pattern for the whole cell (valid in both JavaScript and RE2) and its description. */
 export type ColumnRule = { name: string; pattern: string; expected: string };

@@ -3,7 +3,7 @@ import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { eachChunkOf, type FileGate } from '../file-gate.ts';
-import { type ImageSplit, imageSplits } from '../image-path.ts';
+import { type ImageSplit, imageSplits } from '../folders.ts';
 import type { ScannedTar } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 

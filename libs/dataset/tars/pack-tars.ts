@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
-import { type ImageSplit, memberPath } from '../image-path.ts';
+import { type ImageSplit, memberPath } from '../folders.ts';
 
 /** All members have this time, so that tars of the same images have the same bytes. */
 const memberTime = new Date('2020-01-01T00:00:00Z');

@@ -1,7 +1,7 @@
 import { fstatSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
-import { imageIdPattern } from '../image-path.ts';
+import { imageIdPattern } from '../folders.ts';
 
 /** An image inside a tar: its bytes are `offset` to `offset + size` of the file. */
 export type TarMember = { imageId: string; offset: number; size: number };

@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { inParallel } from '@cairn/runtime';
 import { count, type Database, literal, openDatabase, pathLiteral } from '../duckdb.ts';
 import { createFileGate, type FileGate } from '../file-gate.ts';
-import { writingUnder } from '../folders.ts';
-import type { ImageSplit } from '../image-path.ts';
+import { type ImageSplit, writingUnder } from '../folders.ts';
 import { indexTar, type TarIndex, tarsOfSplit } from './index-tars.ts';
 
 export type WriteTarIndexOptions = {

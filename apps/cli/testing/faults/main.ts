@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { type Case, casesOf } from './cases.ts';
 import { type Played, playRun } from './play-run.ts';
-import { startServers, storageOf } from './servers.ts';
+import { startServers, storageOf } from './strike.ts';
 import { transitions } from './transitions.ts';
 
 /**

@@ -8,8 +8,7 @@ import { z } from 'zod';
 import type { Service } from '../../service/start-service.ts';
 import type { Choosable } from '../ci/choose.ts';
 import type { Played } from './play-run.ts';
-import type { Backend, Servers } from './servers.ts';
-import { type Scene, type Strike, signalAgent, signalProgram } from './strike.ts';
+import { type Backend, type Scene, type Servers, type Strike, signalAgent, signalProgram } from './strike.ts';
 import type { Transition } from './transitions.ts';
 
 /** A fault that is more than one killed program: what is done to a run, and what must be true of it in addition to the usual. */

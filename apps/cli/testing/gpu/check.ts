@@ -17,9 +17,9 @@ const loaders = {
   machine: async () => (await import('./phases/machine.ts')).machine,
   train: async () => (await import('./phases/train.ts')).train,
   exactness: async () => (await import('./phases/exactness.ts')).exactness,
-  export: async () => (await import('./phases/export.ts')).exportModels,
-  extract: async () => (await import('./phases/extract.ts')).extract,
-  search: async () => (await import('./phases/search.ts')).search,
+  export: async () => (await import('./phases/inference.ts')).exportModels,
+  extract: async () => (await import('./phases/inference.ts')).extract,
+  search: async () => (await import('./phases/inference.ts')).search,
 } satisfies Record<PhaseName, () => Promise<Phase>>;
 
 /** `npm run gpu -- check`: runs the phases one after the other, each within its time, and writes the report after each. The exit code. */
