@@ -17,6 +17,11 @@ export function partFile(kind: FeatureFile, part: number): string {
   return `${folder}/${folder}_${String(part).padStart(5, '0')}.${extension[kind]}`;
 }
 
+/** The path of a shard's file below the folder of an artifact of tags. */
+export function tagsFile(part: number): string {
+  return `tags/tags_${String(part).padStart(5, '0')}.parquet`;
+}
+
 /** The part number in a file's name, or null for any other name. */
 export function partOf(kind: FeatureFile, name: string): number | null {
   const digits = new RegExp(`^${featureFolders[kind]}_(\\d{5,})\\.${extension[kind]}$`).exec(name)?.[1];

@@ -5,9 +5,11 @@ import {
   listsDetails,
   needsReferences,
   ownValue,
+  partFile,
   type StepKind,
   type StepSettings,
   stepVersions,
+  tagsFile,
 } from '@cairn/contract';
 
 /**
@@ -27,6 +29,8 @@ export type Fleet<K extends StepKind> = {
   plan: (settings: StepSettings[K], step: string, details: unknown) => { items: number; shards: number };
   /** The most attempts at a time. */
   workers: (settings: StepSettings[K]) => number;
+  /** The files of a shard, sorted by name. */
+  files: (index: number, rejected: number) => string[];
   /** The share of its items that may be rejected. */
   allowedRejects: (settings: StepSettings[K]) => number;
 };
@@ -135,6 +139,11 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
         return { items: distinct, shards };
       },
       workers: ({ workers }) => workers,
+      files: (index, rejected) => [
+        partFile('embeddings', index),
+        partFile('metadata', index),
+        ...(rejected > 0 ? [partFile('rejected', index)] : []),
+      ],
       allowedRejects: ({ maxBadImageShare }) => maxBadImageShare,
     },
     resumes: false,
@@ -166,6 +175,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
       sizedBy: 'index',
       plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
       workers: ({ workers }) => workers,
+      files: (index) => [tagsFile(index)],
       allowedRejects: () => 0,
     },
     resumes: false,

@@ -168,7 +168,7 @@ async function openWithGpus(kind: 'train' | 'extract', gpus: number, script: str
 const asked = 'test "$*" = "--query-gpu=index,name,driver_version,memory.total,compute_cap --format=csv,noheader,nounits" || exit 9';
 const h200 = (index: number) => `echo '${index}, NVIDIA H200, 580.65.06, 143771, 9.0'`;
 const k80 = (index: number) => `echo '${index}, Tesla K80, 470.256.02, 11441, 3.7'`;
-const refusal = 'The GPU Tesla K80 has compute capability 3.7; extraction needs 7.5. Use another GPU, or a pool without.';
+const refusal = 'The GPU Tesla K80 has compute capability 3.7; ONNX Runtime needs 7.5. Use another GPU, or a pool without.';
 
 test("an attempt's log has each GPU by its name, memory, driver and compute capability", async () => {
   const { told } = await openWithGpus('train', 2, `${asked}\n${h200(0)}\necho '1, NVIDIA GB10, 580.95.05, [N/A], 12.1'`);

@@ -222,12 +222,12 @@ function messageOf(error: unknown): string {
 }
 
 /** CUDA 13 has no kernels for chips before Turing, and ONNX Runtime's provider is built for CUDA 13: docs/adr/031. */
-const leastForExtraction = 7.5;
+const leastForOnnxRuntime = 7.5;
 
 type Given = { kind: AttemptSpec['kind']; count: number; env: NodeJS.ProcessEnv; log: Logger; signal: AbortSignal };
 
 /**
- * Writes the GPUs of an attempt into its log, by nvidia-smi. Throws `invalid_configuration` where extraction cannot run on them; the
+ * Writes the GPUs of an attempt into its log, by nvidia-smi. Throws `invalid_configuration` where ONNX Runtime cannot run on them; the
  * trainer knows by itself for which GPUs its torch is built.
  */
 async function reportGpus({ kind, count, env, log, signal }: Given): Promise<void> {
@@ -241,13 +241,13 @@ async function reportGpus({ kind, count, env, log, signal }: Given): Promise<voi
     return;
   }
   for (const gpu of gpus) log.info(describe(gpu));
-  const old = gpus.filter(({ computeCapability }) => computeCapability !== null && computeCapability < leastForExtraction);
+  const old = gpus.filter(({ computeCapability }) => computeCapability !== null && computeCapability < leastForOnnxRuntime);
   // CUDA lists the fastest first, so old ones beside enough new ones are not used.
-  if (kind !== 'extract' || old.length === 0 || gpus.length - old.length >= count) return;
+  if ((kind !== 'extract' && kind !== 'tag') || old.length === 0 || gpus.length - old.length >= count) return;
   const names = old.map(({ name, computeCapability }) => `${name} has compute capability ${computeCapability?.toFixed(1)}`);
   throw new CairnError(
     'invalid_configuration',
-    `The GPU ${[...new Set(names)].join(', ')}; extraction needs ${leastForExtraction}. Use another GPU, or a pool without.`,
+    `The GPU ${[...new Set(names)].join(', ')}; ONNX Runtime needs ${leastForOnnxRuntime}. Use another GPU, or a pool without.`,
   );
 }
 

@@ -1,5 +1,6 @@
-import { CairnError, type ClaimRequest, type Hint, partFile, type ShardClaim, type ShardCommit } from '@cairn/contract';
+import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCommit, stepKind } from '@cairn/contract';
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
+import { stepKinds } from '@cairn/domain';
 import { toJson } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { settleRun } from '../with-run.ts';
@@ -62,7 +63,7 @@ export async function commitShard(
   const { stepId, runId } = await liveAttempt(ctx.prisma, attemptId, generation);
   refuseForeignFiles(attemptId, commit.files);
   const whole = await inTransaction(ctx.prisma, async (tx) => {
-    const shard = await tx.shard.findUnique({ where: { stepId_index: { stepId, index } } });
+    const shard = await tx.shard.findUnique({ where: { stepId_index: { stepId, index } }, include: { step: { select: { kind: true } } } });
     if (!shard) throw new CairnError('not_found', `step ${stepId} has no shard ${index}`);
     if (shard.state === 'committed' && shard.attemptId === attemptId) return false;
     if (commit.rows + commit.rejected !== shard.count) {
@@ -71,7 +72,7 @@ export async function commitShard(
         `shard ${index} has ${shard.count} images, but ${commit.rows} rows and ${commit.rejected} rejected images were committed`,
       );
     }
-    if (commit.idsSha256 !== null) refuseOtherFiles(index, commit);
+    if (commit.idsSha256 !== null) refuseOtherFiles(shard.step.kind, index, commit);
     const { count } = await tx.shard.updateMany({
       where: { stepId, index, attemptId, state: 'leased' },
       data: {
@@ -99,8 +100,8 @@ export async function commitShard(
 /**
  * A file of another shard would replace it in the artifact. A worker of the previous release also sends a file for zero rejected images.
  */
-function refuseOtherFiles(index: number, { rejected, files }: ShardCommit): void {
-  const wanted = [partFile('embeddings', index), partFile('metadata', index), ...(rejected > 0 ? [partFile('rejected', index)] : [])];
+function refuseOtherFiles(kind: string, index: number, { rejected, files }: ShardCommit): void {
+  const wanted = stepKinds[stepKind.parse(kind)].fleet?.files(index, rejected) ?? [];
   const names = files.map(({ name }) => name).sort();
   if (names.join() !== wanted.join())
     throw new CairnError(

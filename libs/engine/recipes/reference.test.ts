@@ -106,7 +106,7 @@ test("submission has the reference's four models, each as its own recipe makes i
   expect(ensemble).toMatchObject({
     weights: { SER101ibn: 1, RXt101ibn: 1, ResNeSt101: 1, ResNeSt269: 1 },
     rerank: { mode: 'before_merge', votes: 3, alpha: 1, beta: 0.1, k1: 10, k2: 3, voteNeighbours: 30, voteLambda: 0.5 },
-    ...{ references: 'index_train', topK: 100, tags: { shards: 64, workers: 8 } },
+    ...{ references: 'index_train', topK: 100, tags: { shards: 16, workers: 8 } },
   });
 });
 

@@ -164,7 +164,7 @@ function submissionOf(parts: readonly Pipeline[]): RecipeInput {
       weights: Object.fromEntries(parts.map(({ name }) => [name, 1])),
       rerank: { mode: 'before_merge' },
       references: references.list,
-      tags: { shards: 64, workers: 8 },
+      tags: { shards: 16, workers: 8 },
     },
     register: { model: 'submission' },
   };

@@ -7,6 +7,7 @@ import {
   type SubmitRequestInput,
   stepVersions,
   submitRequest,
+  tagsFile,
 } from '@cairn/contract';
 import { migrate, openDatabase } from '@cairn/db';
 import { createLogger, newId, sha256, sha256Json } from '@cairn/runtime';
@@ -156,7 +157,7 @@ export async function openEngineHarness() {
     );
 
   /** Commits every shard that an attempt can claim. */
-  async function commitAll(attempt: string, rejected = 0, content = 'ids'): Promise<void> {
+  async function commitAll(attempt: string, rejected = 0, content = 'ids', kind = 'extract'): Promise<void> {
     for (;;) {
       const { shard } = await engine.claimShard(attempt, 1, { holding: [] });
       if (!shard) return;
@@ -164,7 +165,7 @@ export async function openEngineHarness() {
       await engine.commitShard(attempt, 1, shard.index, {
         rows: shard.count - bad,
         rejected: bad,
-        files: partsOf(attempt, shard.index, bad > 0, content),
+        files: kind === 'tag' ? [file(tagsFile(shard.index), attempt, content)] : partsOf(attempt, shard.index, bad > 0, content),
         idsSha256: sha256(`ids of ${shard.index}`),
         seconds: { read: 0, decode: 0, infer: 0, write: 0 },
       });
@@ -176,7 +177,7 @@ export async function openEngineHarness() {
     const { kind, artifact } = await step(runId, name);
     const [attempt = ''] = await startAttempts(runId, name);
     const isFleet = kind === 'extract' || kind === 'tag';
-    if (isFleet) await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts));
+    if (isFleet) await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts), kind);
     const files = isFleet ? [] : [file(`${name}.bin`, attempt, JSON.stringify(artifact?.memoParts) + variant)];
     await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: isFleet ? {} : details[kind as StepKind] });
     await finalize(runId, name);

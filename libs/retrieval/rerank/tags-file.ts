@@ -1,6 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { dirname, join } from 'node:path';
+import { CairnError, tagsFile } from '@cairn/contract';
 import type { IdOrder } from '../features/id-table.ts';
 import { wholeFile } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
@@ -11,16 +11,14 @@ export type TagsOrigin = { index: string; references: string; list: string };
 /** An image, its nearest reference, and their inner product. */
 export type Tag = [imageId: string, referenceId: string, similarity: number];
 
-const tagsFolder = 'tags';
-
 /** Writes a shard's tags: image_id, reference_id, similarity, with what they are of in the file's metadata. */
 export async function writeTags(
   parquet: Parquet,
   { outDir, part, rows, origin }: { outDir: string; part: number; rows: readonly Tag[]; origin: TagsOrigin },
 ): Promise<{ name: string; path: string }> {
-  const name = `${tagsFolder}/${tagsFolder}_${String(part).padStart(5, '0')}.parquet`;
+  const name = tagsFile(part);
   const path = join(outDir, name);
-  await mkdir(join(outDir, tagsFolder), { recursive: true });
+  await mkdir(dirname(path), { recursive: true });
   const columns = { image_id: 'text', reference_id: 'text', similarity: 'double' } as const;
   await wholeFile(path, (unfinished) => parquet.write({ path: unfinished, columns, rows, metadata: origin }));
   return { name, path };
@@ -43,8 +41,9 @@ export type ReadTagsOptions = {
  */
 export async function readTags({ parquet, dir, origin, indexIds, referenceIds, signal }: ReadTagsOptions): Promise<Int32Array> {
   const tags = new Int32Array(indexIds.length).fill(-1);
-  for (const name of (await readdir(join(dir, tagsFolder))).toSorted()) {
-    const path = join(dir, tagsFolder, name);
+  const folder = join(dir, dirname(tagsFile(0)));
+  for (const name of (await readdir(folder)).toSorted()) {
+    const path = join(folder, name);
     await assertOrigin(parquet, path, origin, signal);
     const sql = 'select image_id, reference_id from read_parquet($path)';
     const table = await parquet.query({ path, sql }, signal);

@@ -62,7 +62,9 @@ def make_rerank(folder: Path, options: argparse.Namespace) -> None:
             _write_set(folder / f'M{model}' / name, name[0], _unit(centres[labels] + noise))
     labels = shown['references']
     ids = [f'r{row:09}' for row in range(len(labels))]
-    pq.write_table(pa.table({'image_id': ids, 'label': labels, 'country': [f'C{label % 50}' for label in labels]}), folder / 'labels.parquet')
+    pq.write_table(
+        pa.table({'image_id': ids, 'label': labels, 'country': [f'C{label % 50}' for label in labels]}), folder / 'labels.parquet'
+    )
 
 
 def _counts(options: argparse.Namespace) -> dict[str, int]:
@@ -118,7 +120,10 @@ def rerank(folder: Path, options: argparse.Namespace) -> Matrix:
         seeds = np.unique(nearest)
         seed_counts[f'M{model}'] = len(seeds)
         theirs = np.concatenate(
-            [np.argpartition(-(references[some] @ references.T), 29, axis=1)[:, :30] for some in np.array_split(seeds, len(seeds) // 1000 + 1)]
+            [
+                np.argpartition(-(references[some] @ references.T), 29, axis=1)[:, :30]
+                for some in np.array_split(seeds, len(seeds) // 1000 + 1)
+            ]
         )
         for query, own in enumerate(nearest):
             members = np.unique(np.concatenate([own, theirs[np.searchsorted(seeds, own)].ravel()]))

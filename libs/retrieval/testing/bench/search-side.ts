@@ -2,9 +2,13 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { rerankSettings } from '@cairn/contract';
-import { type Features, findNeighbours, openModels, openParquet, readFeatures, rerankSearch } from '@cairn/retrieval';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { z } from 'zod';
+import { type Features, readFeatures } from '../../features/read-features.ts';
+import { openParquet } from '../../parquet/open-parquet.ts';
+import { openModels } from '../../rerank/open-models.ts';
+import { rerankSearch } from '../../rerank/rerank-search.ts';
+import { findNeighbours } from '../../search/find-neighbours.ts';
 
 /**
  * `search-side.ts search|product|rerank|rerank-products FOLDER`: one of our sides of the benchmark over the feature sets of FOLDER. Prints
