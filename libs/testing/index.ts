@@ -7,6 +7,7 @@ export * from './processes.ts';
 export * from './provided.ts';
 export * from './run-folder.ts';
 export * from './seeded-random.ts';
+export { type ServerProgram, serverProgram } from './server-program.ts';
 export * from './small-collection.ts';
 export * from './start-postgres.ts';
 export * from './start-s3.ts';
