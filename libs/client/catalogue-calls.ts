@@ -9,6 +9,7 @@ import {
   type gcRequest,
   gcResult,
   type ModelView,
+  meView,
   modelPage,
   recipeList,
   recipeView,
@@ -92,6 +93,16 @@ export function serviceCalls({ send }: Requester) {
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
 
   return {
+    /** Who calls: the name and the role of the token, and what it may do. */
+    getMe: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'me'], repeatable: true, answer: meView }, options),
+    /** In a browser: exchanges a token for a cookie, which every call then carries. */
+    startSession: async (token: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'POST', path: ['v1', 'session'], body: { token }, repeatable: false, answer: statusAlone }, options);
+    },
+    endSession: async (options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'session'], repeatable: false, answer: statusAlone }, options);
+    },
+
     getFleet: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'fleet'], repeatable: true, answer: fleetView }, options),
 
     listTokens: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'tokens'], repeatable: true, answer: tokenList }, options),

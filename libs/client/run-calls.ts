@@ -2,16 +2,24 @@ import {
   attemptFileList,
   attemptList,
   attemptView,
+  attentionView,
   type cancelRequest,
+  checkpointList,
+  logLines,
+  type logLinesQuery,
+  logMatches,
   logPage,
   type logQuery,
+  type logSearchQuery,
+  type metricsQuery,
   metricsView,
   planView,
-  type RunSummary,
+  type RunListItem,
   type retryRequest,
   runEventPage,
   type runListQuery,
   runPage,
+  runTimeline,
   runView,
   type SubmitRequestInput,
   shardList,
@@ -45,7 +53,7 @@ export function runCalls({ open, send }: Requester) {
       send({ method: 'POST', path: runs, query: { dryRun: true }, body, repeatable: true, answer: planView }, options),
 
     listRuns,
-    eachRun: (query: RunListQuery = {}, options?: RequestOptions): AsyncGenerator<RunSummary, void, void> =>
+    eachRun: (query: RunListQuery = {}, options?: RequestOptions): AsyncGenerator<RunListItem, void, void> =>
       eachItem((cursor) => listRuns(cursor === undefined ? query : { ...query, cursor }, options)),
 
     getRun: (runId: string, options?: RequestOptions) =>
@@ -57,6 +65,14 @@ export function runCalls({ open, send }: Requester) {
     retryRun: (runId: string, body: z.input<typeof retryRequest> = {}, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'retry'], body, repeatable: false, answer: runView }, options),
 
+    /** When its steps and attempts waited and ran. */
+    getTimeline: (runId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId, 'timeline'], repeatable: true, answer: runTimeline }, options),
+
+    /** What needs a person: failed runs, steps that wait for a long time, sick nodes. */
+    getAttention: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'attention'], repeatable: true, answer: attentionView }, options),
+
     /** The run's history after sequence number `after`, oldest first. */
     listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
@@ -67,8 +83,12 @@ export function runCalls({ open, send }: Requester) {
     listAttempts: (runId: string, name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'attempts'], repeatable: true, answer: attemptList }, options),
 
-    getMetrics: (runId: string, name: string, query: { names?: string; maxPoints?: number } = {}, options?: RequestOptions) =>
+    getMetrics: (runId: string, name: string, query: Partial<z.output<typeof metricsQuery>> = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'metrics'], query, repeatable: true, answer: metricsView }, options),
+
+    /** The stored checkpoints of a training stage, newest first, those whose files were removed as well. */
+    listCheckpoints: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'checkpoints'], repeatable: true, answer: checkpointList }, options),
 
     /** At most 1,000, from shard `from` on. */
     listShards: (runId: string, name: string, query: { from?: number } = {}, options?: RequestOptions) =>
@@ -89,6 +109,33 @@ export function runCalls({ open, send }: Requester) {
         { method: 'GET', path: ['v1', 'attempts', attemptId, 'logs'], query, repeatable: true, answer: logPage, isVerbatim: true },
         // The server holds the answer for up to `waitSeconds`.
         { ...options, timeoutMs: options.timeoutMs ?? 30_000 + (query.waitSeconds ?? 0) * 1000 },
+      ),
+
+    /** Lines of a log by number, from a byte offset on, or the last ones. */
+    readLogLines: (attemptId: string, query: Partial<z.output<typeof logLinesQuery>> = {}, options?: RequestOptions) =>
+      send(
+        {
+          method: 'GET',
+          path: ['v1', 'attempts', attemptId, 'logs', 'lines'],
+          query,
+          repeatable: true,
+          answer: logLines,
+          isVerbatim: true,
+        },
+        options,
+      ),
+
+    searchLog: (
+      attemptId: string,
+      query: Pick<z.output<typeof logSearchQuery>, 'q'> & Partial<z.output<typeof logSearchQuery>>,
+      options?: RequestOptions,
+    ) =>
+      send(
+        {
+          ...{ method: 'GET', path: ['v1', 'attempts', attemptId, 'logs', 'search'], query },
+          ...{ repeatable: true, answer: logMatches, isVerbatim: true },
+        },
+        options,
       ),
   };
 }

@@ -5,7 +5,8 @@ export const runState = z.enum(['held', 'queued', 'running', 'cancelling', 'succ
 export type RunState = z.infer<typeof runState>;
 
 /** Actions on a run. */
-export type RunAction = 'cancel' | 'retry';
+export const runAction = z.enum(['cancel', 'retry']);
+export type RunAction = z.infer<typeof runAction>;
 
 /** For each state of a run: the states that may follow, whether the run has ended, and the allowed actions. */
 export const runStates = {

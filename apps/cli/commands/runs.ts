@@ -40,8 +40,8 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
   const items: RunSummary[] = [];
   const query = {
     limit: Math.min(options.limit, 200),
-    ...(options.state === undefined ? {} : { state: options.state }),
-    ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
+    ...(options.state === undefined ? {} : { state: [options.state] }),
+    ...(options.recipe === undefined ? {} : { recipe: [options.recipe] }),
   };
   let hasMore = false;
   for await (const run of (await client()).eachRun(query, { signal })) {

@@ -1,4 +1,4 @@
-import { type AttemptView, type RunEvent, type RunView, runEvent, type StepView } from '@cairn/contract';
+import { type AttemptView, actionsIn, type RunEvent, type RunView, runEvent, type StepView } from '@cairn/contract';
 
 /** An id in the contract's form, from a number. */
 export const idFor = (prefix: string, n: number): string => `${prefix}_${String(n).padStart(26, '0')}`;
@@ -11,11 +11,18 @@ export const aStep = (over: Partial<StepView> = {}): StepView => ({
   kind: 'prepare',
   state: 'blocked',
   needs: [],
+  reads: [],
   settings: {},
+  pool: 'tasks',
+  slots: 1,
+  gpuSeconds: 0,
+  actions: actionsIn('running', ['retry']),
   waiting: null,
+  waitingFor: [],
   progress: null,
   shards: null,
   failure: null,
+  failureCard: null,
   artifact: null,
   reusedFrom: null,
   scores: {},
@@ -41,7 +48,15 @@ export const aRun = (over: Partial<RunView> = {}): RunView => ({
   createdAt: created,
   startedAt: created,
   finishedAt: null,
+  updatedAt: created,
+  share: 0,
+  now: null,
+  mapAt100: { best: null, last: null },
+  gpuSeconds: 0,
+  actions: actionsIn(over.state ?? 'running'),
   noReuse: false,
+  recipeYaml: 'name: mini\n',
+  given: { recipe: 'mini', set: {}, until: null },
   stepViews: [aStep()],
   ...over,
 });
