@@ -22,7 +22,8 @@ if (root === null) throw new Error('index.html has no element with id "root"');
 
 /** The session ended, whichever call noticed it: to the sign-in page, and from there back to the same address. */
 const onError = (error: unknown): void => {
-  if (isCairnError(error, 'unauthenticated')) void router.navigate({ to: '/sign-in', search: { to: router.latestLocation.href } });
+  if (!isCairnError(error, 'unauthenticated') || router.latestLocation.pathname === '/sign-in') return;
+  void router.navigate({ to: '/sign-in', search: { to: router.latestLocation.href } });
 };
 const queries = new QueryClient({
   queryCache: new QueryCache({ onError }),
@@ -32,7 +33,8 @@ const queries = new QueryClient({
 });
 const client = createClient({ url: window.location.origin });
 const live = createLive(client, createRefresh(queries));
-const services = { client, queries, live };
+const release = import.meta.env.PROD ? new URL(import.meta.url).pathname : null;
+const services = { client, queries, live, release };
 const router = createDashboardRouter(services);
 const colorScheme = localStorageColorSchemeManager({ key: 'cairn-color-scheme' });
 

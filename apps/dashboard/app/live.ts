@@ -21,8 +21,8 @@ const tabMessage = z.discriminatedUnion('type', [
   /** These topics are followed from now on: what was read before may be out of date. */
   z.object({ type: z.literal('opened'), topics: z.array(z.string()) }),
   z.object({ type: z.literal('status'), status: liveStatus }),
-  /** The session is over. */
-  z.object({ type: z.literal('refused') }),
+  /** The session began, ended, or is someone else's now: from any tab. */
+  z.object({ type: z.literal('session') }),
   /** From any tab: its topics changed; and a new tab asks for the status. */
   z.object({ type: z.literal('topics') }),
   z.object({ type: z.literal('ask') }),
@@ -36,6 +36,8 @@ export type Live = {
   follow: (topics: readonly string[]) => () => void;
   status: () => LiveStatus;
   onStatus: (listener: () => void) => () => void;
+  /** Tells the other tabs that someone signed in or out here. */
+  announceSession: () => void;
   /** Takes part in the shared stream until the returned function is called: for as long as someone is signed in. */
   start: () => () => void;
 };
@@ -136,7 +138,7 @@ export function createLive(client: CairnClient, onMessage: (message: LiveMessage
     try {
       await Promise.race([failure, new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))]);
     } catch (error) {
-      if (isCairnError(error, 'unauthenticated')) tell({ type: 'refused' });
+      if (isCairnError(error, 'unauthenticated')) tell({ type: 'session' });
       else tell({ type: 'status', status: { state: 'lost', since: Date.now(), why: messageOf(error) } });
     } finally {
       leader = null;
@@ -181,6 +183,7 @@ export function createLive(client: CairnClient, onMessage: (message: LiveMessage
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    announceSession: () => channel?.postMessage({ type: 'session' } satisfies TabMessage),
     start() {
       const stop = new AbortController();
       channel?.postMessage({ type: 'ask' } satisfies TabMessage);

@@ -33,7 +33,7 @@ function outdatedBy(message: LiveMessage): Outdated[] {
     case 'opened':
       // For `runs` and `fleet` the server sends a reset with every stream.
       return message.topics.filter((topic) => topic.startsWith('run:')).flatMap(outdatedOfTopic);
-    case 'refused':
+    case 'session':
       return [{ queryKey: keys.me, exact: true }];
     case 'message':
       switch (message.message.type) {

@@ -1,6 +1,8 @@
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
+import { attentionQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
 import { runSearch } from '../pages/run/run-search.ts';
+import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
 import { Layout } from './layout.tsx';
@@ -30,12 +32,20 @@ const signedIn = createRoute({ getParentRoute: () => root, id: 'signed-in', comp
 const home = createRoute({
   getParentRoute: () => signedIn,
   path: '/',
+  loader: ({ context: { client, queries } }) => {
+    void queries.prefetchQuery(attentionQuery(client));
+    void queries.prefetchQuery(liveRunsQuery(client));
+    void queries.prefetchQuery(fleetQuery(client));
+  },
   component: lazyRouteComponent(() => import('../pages/home/home-page.tsx'), 'HomePage'),
 });
 const runs = createRoute({
   getParentRoute: () => signedIn,
   path: 'runs',
   validateSearch: runsSearch,
+  loaderDeps: ({ search }) => filterOf(search),
+  // Starts with the code of the page, not after it; the page shows what becomes of it.
+  loader: ({ context, deps }) => void context.queries.prefetchQuery(runsQuery(context.client, deps)),
   component: lazyRouteComponent(() => import('../pages/runs/runs-page.tsx'), 'RunsPage'),
 });
 const run = createRoute({

@@ -52,6 +52,13 @@ const shapes = {
   moon: <path d="M13 9.5A5.6 5.6 0 1 1 6.5 3a4.5 4.5 0 0 0 6.5 6.5z" />,
   up: <path d="M8 13V3.5M4 7.2L8 3.2l4 4" />,
   down: <path d="M8 3v9.5M4 8.8l4 4 4-4" />,
+  chevron: <path d="M3.5 6l4.5 4.5L12.5 6" />,
+  search: (
+    <>
+      <circle cx="7" cy="7" r="4.2" />
+      <path d="M10.2 10.2L14 14" />
+    </>
+  ),
   columns: <path d="M2.5 3h11v10h-11zM6.2 3v10M9.8 3v10" />,
   user: (
     <>

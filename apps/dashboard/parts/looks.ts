@@ -1,4 +1,5 @@
-import type { AttemptState, RunState, StepState } from '@cairn/contract';
+import type { AttemptState, AttentionKind, RunState, StepState } from '@cairn/contract';
+import type { LiveStatus } from '../app/live.ts';
 import type { IconName } from './icon.tsx';
 
 /** How a state is shown: a colour is never all that tells it. */
@@ -35,3 +36,17 @@ export const attemptLooks = {
   cancelled: { label: 'Cancelled', icon: 'ban', colour: 'gray' },
   lost: { label: 'Lost', icon: 'question', colour: 'red' },
 } as const satisfies Record<AttemptState, Look>;
+
+export const attentionLooks = {
+  'failed-run': { label: 'Failed run', icon: 'cross', colour: 'red' },
+  'waiting-step': { label: 'Waiting step', icon: 'clock', colour: 'orange' },
+  'sick-attempt': { label: 'Attempt in trouble', icon: 'warning', colour: 'orange' },
+  'sick-node': { label: 'Failing node', icon: 'warning', colour: 'red' },
+  'no-leader': { label: 'No controller', icon: 'stop', colour: 'red' },
+} as const satisfies Record<AttentionKind, Look>;
+
+export const liveLooks = {
+  connecting: { label: 'Connecting', icon: 'clock', colour: 'gray' },
+  open: { label: 'Live', icon: 'check', colour: 'green' },
+  lost: { label: 'Connection lost', icon: 'warning', colour: 'orange' },
+} as const satisfies Record<LiveStatus['state'], Look>;

@@ -29,6 +29,10 @@ export function exactTime(at: string, zone: TimeZoneChoice): string {
   }).format(new Date(at));
 }
 
+/** `11:08:50`, of today, in the chosen zone. */
+export const clockTime = (ms: number, zone: TimeZoneChoice): string =>
+  new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium', ...(zone === 'utc' ? { timeZone: 'UTC' } : {}) }).format(ms);
+
 /** How long ago something was; the exact time is shown on hover. It renders again only when its text changes. */
 export function Ago({ at }: { at: string }) {
   const [zone] = useTimeZone();
