@@ -22,7 +22,11 @@ export default function EventsTab({ run }: { run: RunView }) {
     placeholderData: (previous) => previous,
   });
   if (events.data === undefined) {
-    return events.error === null ? <p role="status">Loading …</p> : <ProblemNotice error={events.error} onRetry={() => void events.refetch()} />;
+    return events.error === null ? (
+      <p role="status">Loading …</p>
+    ) : (
+      <ProblemNotice error={events.error} onRetry={() => void events.refetch()} />
+    );
   }
   const items = events.data.items.filter((event) => event.seq < before).reverse();
   return (
@@ -34,7 +38,11 @@ export default function EventsTab({ run }: { run: RunView }) {
       </ol>
       <p className={classes.pages}>
         {before <= run.seq && (
-          <Link from="/runs/$runId" search={{ tab: 'events', before: before + pageSize > run.seq ? undefined : before + pageSize }} resetScroll={false}>
+          <Link
+            from="/runs/$runId"
+            search={{ tab: 'events', before: before + pageSize > run.seq ? undefined : before + pageSize }}
+            resetScroll={false}
+          >
             Newer
           </Link>
         )}

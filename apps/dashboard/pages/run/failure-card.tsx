@@ -1,12 +1,13 @@
-import { type FailureCard as Card, type RunView, type StepView } from '@cairn/contract';
+import type { FailureCard as Card, RunView, StepView } from '@cairn/contract';
 import { Button } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useMay } from '../../app/me.ts';
+import { ActionButton } from '../../parts/action-button.tsx';
 import { Icon } from '../../parts/icon.tsx';
 import { Ago } from '../../parts/time.tsx';
 import classes from './failure-card.module.css';
-import { ActionButton, RetryDialog } from './run-actions.tsx';
+import { RetryDialog, whyNot } from './run-actions.tsx';
 
 const shownCards = 3;
 
@@ -23,7 +24,9 @@ export function FailureCards({ run }: { run: RunView }) {
   if (failed.length === 0) return null;
   return (
     <section aria-label="Failures" className={classes.cards}>
-      {failed.slice(0, shownCards).map((step) => step.failureCard !== null && <FailureCard key={step.id} run={run} step={step} card={step.failureCard} />)}
+      {failed
+        .slice(0, shownCards)
+        .map((step) => step.failureCard !== null && <FailureCard key={step.id} run={run} step={step} card={step.failureCard} />)}
       {failed.length > shownCards && <p>{failed.length - shownCards} more failed steps are in the list of steps.</p>}
     </section>
   );
@@ -85,7 +88,11 @@ function FailureCard({ run, step, card }: { run: RunView; step: StepView; card: 
             Open the log there
           </Button>
         )}
-        {mayRetry && <ActionButton label="Retry …" action={run.actions.find(({ action }) => action === 'retry')} onClick={() => setAsks(true)} />}
+        {mayRetry && (
+          <ActionButton variant="default" size="compact-md" why={whyNot(run.actions, 'retry')} onClick={() => setAsks(true)}>
+            Retry …
+          </ActionButton>
+        )}
       </div>
       {asks && <RetryDialog run={run} from={null} onClose={() => setAsks(false)} />}
     </article>

@@ -30,19 +30,30 @@ export function piecesOf(line: string): LogPiece[] {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed.
 const withoutControls = (text: string): string => text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '');
 
-/** The pieces with the matches of a search cut out, so that they can be marked. */
-export function markMatches(pieces: readonly LogPiece[], search: string): (LogPiece & { isMatch: boolean })[] {
-  if (search === '') return pieces.map((piece) => ({ ...piece, isMatch: false }));
+export type MarkedPiece = LogPiece & {
+  /** Where in the line it begins. */
+  at: number;
+  isMatch: boolean;
+};
+
+/** The pieces with the matches of a search cut out, so that they can be marked. A match that has two colours is not marked. */
+export function markMatches(pieces: readonly LogPiece[], search: string): MarkedPiece[] {
   const wanted = search.toLowerCase();
-  return pieces.flatMap(({ text, look }) => {
-    const parts: (LogPiece & { isMatch: boolean })[] = [];
+  const marked: MarkedPiece[] = [];
+  let begin = 0;
+  for (const { text, look } of pieces) {
+    const add = (from: number, to: number, isMatch: boolean): void => {
+      if (to > from) marked.push({ text: text.slice(from, to), look, at: begin + from, isMatch });
+    };
+    const lower = text.toLowerCase();
     let from = 0;
-    for (let at = text.toLowerCase().indexOf(wanted); at >= 0; at = text.toLowerCase().indexOf(wanted, from)) {
-      if (at > from) parts.push({ text: text.slice(from, at), look, isMatch: false });
-      parts.push({ text: text.slice(at, at + wanted.length), look, isMatch: true });
+    for (let at = wanted === '' ? -1 : lower.indexOf(wanted); at >= 0; at = lower.indexOf(wanted, from)) {
+      add(from, at, false);
       from = at + wanted.length;
+      add(at, from, true);
     }
-    if (from < text.length) parts.push({ text: text.slice(from), look, isMatch: false });
-    return parts;
-  });
+    add(from, text.length, false);
+    begin += text.length;
+  }
+  return marked;
 }

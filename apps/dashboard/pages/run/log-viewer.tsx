@@ -21,7 +21,8 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
   const [follows, setFollows] = useState(marked === undefined && q === '');
   const log = useLogLines(run.id, attempt.id, stream, visible);
   const download = useMutation({
-    mutationFn: () => downloadLog(client, { attemptId: attempt.id, stream, name: `${run.name}-${attempt.step}-${attempt.ordinal}.${stream}.log` }),
+    mutationFn: () =>
+      downloadLog(client, { attemptId: attempt.id, stream, name: `${run.name}-${attempt.step}-${attempt.ordinal}.${stream}.log` }),
   });
   const isKnown = log.total !== null;
   useEffect(() => {
@@ -36,7 +37,8 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
 
   if (log.error !== null) return <ProblemNotice error={log.error} onRetry={log.retry} />;
   if (log.total === null) return <p role="status">Loading …</p>;
-  if (log.total === 0) return <p className={classes.empty}>{log.isOver ? `The attempt wrote nothing to ${stream}.` : `Nothing in ${stream} yet.`}</p>;
+  if (log.total === 0)
+    return <p className={classes.empty}>{log.isOver ? `The attempt wrote nothing to ${stream}.` : `Nothing in ${stream} yet.`}</p>;
   const { total } = log;
   const toEnd = (): void => list.current?.scrollToIndex({ index: total - 1, align: 'end' });
   return (
@@ -75,7 +77,9 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         aria-live="off"
         aria-label={`${stream} of attempt ${attempt.ordinal} of ${attempt.step}`}
         totalCount={total}
-        initialTopMostItemIndex={marked === undefined ? { index: total - 1, align: 'end' } : { index: Math.min(marked, total) - 1, align: 'center' }}
+        initialTopMostItemIndex={
+          marked === undefined ? { index: total - 1, align: 'end' } : { index: Math.min(marked, total) - 1, align: 'center' }
+        }
         followOutput={follows ? 'auto' : false}
         rangeChanged={({ startIndex, endIndex }) => setVisible({ first: startIndex + 1, last: endIndex + 1 })}
         increaseViewportBy={200}
@@ -105,10 +109,15 @@ function LogLine({ number, line, isMarked, search }: LogLineProps) {
       <span className={classes.text}>
         {line === null
           ? '…'
-          : markMatches(piecesOf(line.text), search).map(({ text, look, isMatch }, index) => {
-              // biome-ignore lint/suspicious/noArrayIndexKey: the pieces of a line never change their order.
-              return isMatch ? <mark key={index}>{text}</mark> : <span key={index} className={look}>{text}</span>;
-            })}
+          : markMatches(piecesOf(line.text), search).map(({ text, look, at, isMatch }) =>
+              isMatch ? (
+                <mark key={at}>{text}</mark>
+              ) : (
+                <span key={at} className={look}>
+                  {text}
+                </span>
+              ),
+            )}
         {line?.isCut && <span className={classes.dim}> … (cut; the download has the whole line)</span>}
       </span>
     </div>
@@ -137,17 +146,22 @@ function LogSearch({ attempt, stream }: { attempt: AttemptView; stream: LogStrea
   const newest = matches.at(-1)?.line;
   useEffect(() => {
     // A new search, or a link to a failure, goes to the newest match: what failed last is what ended the attempt.
-    if (line === undefined && newest !== undefined) void navigate({ search: (now) => ({ ...now, stream, line: newest }), replace: true, resetScroll: false });
+    if (line === undefined && newest !== undefined)
+      void navigate({ search: (now) => ({ ...now, stream, line: newest }), replace: true, resetScroll: false });
   }, [line, newest, navigate, stream]);
   const count = `${formatCount(matches.length)}${search.hasNextPage ? ' or more' : ''}`;
   return (
     <form
       className={classes.search}
-      role="search"
       onSubmit={(event) => {
         event.preventDefault();
         if (text === q) go(at + 1);
-        else void navigate({ search: (now) => ({ ...now, stream, q: text === '' ? undefined : text, line: undefined }), replace: true, resetScroll: false });
+        else
+          void navigate({
+            search: (now) => ({ ...now, stream, q: text === '' ? undefined : text, line: undefined }),
+            replace: true,
+            resetScroll: false,
+          });
       }}
     >
       <TextInput

@@ -32,7 +32,8 @@ export default function LogsTab({ run }: { run: RunView }) {
     return attempts.error === null ? <p role="status">Loading …</p> : <ProblemNotice error={attempts.error} />;
   }
   const { items } = attempts.data;
-  const attempt = items.find(({ id }) => id === search.attempt) ?? items.find(({ id }) => id === step.failureCard?.attempt?.id) ?? items.at(-1);
+  const attempt =
+    items.find(({ id }) => id === search.attempt) ?? items.find(({ id }) => id === step.failureCard?.attempt?.id) ?? items.at(-1);
   if (attempt === undefined) return <p>No attempt has started, so there is no log yet.</p>;
   return (
     <>
@@ -46,7 +47,9 @@ export default function LogsTab({ run }: { run: RunView }) {
         <NativeSelect
           label="Attempt"
           value={attempt.id}
-          data={items.toReversed().map(({ id, ordinal, state }) => ({ value: id, label: `${ordinal}, ${attemptLooks[state].label.toLowerCase()}` }))}
+          data={items
+            .toReversed()
+            .map(({ id, ordinal, state }) => ({ value: id, label: `${ordinal}, ${attemptLooks[state].label.toLowerCase()}` }))}
           onChange={(event) => void navigate({ search: { tab: 'logs', step: step.name, attempt: event.currentTarget.value } })}
         />
         <StateBadge look={attemptLooks[attempt.state]} />

@@ -2,13 +2,13 @@ import { type ActionView, isDoneStep, isEndedStep, type RunView, type StepView }
 import { Button, TextInput } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import { useId, useState } from 'react';
+import { useState } from 'react';
 import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { ActionButton } from '../../parts/action-button.tsx';
 import { formatGpuHours } from '../../parts/numbers.ts';
 import { ConfirmDialog } from './confirm-dialog.tsx';
-import classes from './run.module.css';
 
 /** Cancel, retry and submit again; what the role does not allow is not shown, and a disabled button says why. */
 export function RunActions({ run }: { run: RunView }) {
@@ -16,18 +16,19 @@ export function RunActions({ run }: { run: RunView }) {
   const mayRetry = useMay('run.retry');
   const maySubmit = useMay('run.submit');
   const [asks, setAsks] = useState<'cancel' | 'retry' | null>(null);
-  const actionOf = (name: ActionView['action']) => run.actions.find(({ action }) => action === name);
-  const isAnyUndone = run.stepViews.some(({ state }) => !isDoneStep(state));
-  const retry = actionOf('retry');
+  const isAllDone = run.stepViews.every(({ state }) => isDoneStep(state));
+  const whyNoRetry = whyNot(run.actions, 'retry') ?? (isAllDone ? 'Not now: every step is done; retry from one of the steps' : null);
   return (
     <>
-      {mayCancel && <ActionButton label="Cancel …" action={actionOf('cancel')} onClick={() => setAsks('cancel')} />}
+      {mayCancel && (
+        <ActionButton variant="default" size="compact-md" why={whyNot(run.actions, 'cancel')} onClick={() => setAsks('cancel')}>
+          Cancel …
+        </ActionButton>
+      )}
       {mayRetry && (
-        <ActionButton
-          label="Retry …"
-          action={retry?.isAllowed && !isAnyUndone ? { ...retry, isAllowed: false, why: 'every step is done; retry from a step' } : retry}
-          onClick={() => setAsks('retry')}
-        />
+        <ActionButton variant="default" size="compact-md" why={whyNoRetry} onClick={() => setAsks('retry')}>
+          Retry …
+        </ActionButton>
       )}
       {maySubmit && (
         <Button
@@ -44,30 +45,11 @@ export function RunActions({ run }: { run: RunView }) {
   );
 }
 
-/** A button that stays reachable by keyboard while the action is not allowed, and then says why. */
-export function ActionButton({ label, action, onClick }: { label: string; action: ActionView | undefined; onClick: () => void }) {
-  const id = useId();
-  const why = action?.isAllowed === false ? (action.why ?? 'it is not possible now') : null;
-  return (
-    <>
-      <Button
-        variant="default"
-        size="compact-md"
-        className={classes.action ?? ''}
-        aria-disabled={why !== null}
-        {...(why === null ? {} : { title: `Not now: ${why}`, 'aria-describedby': id })}
-        onClick={() => why === null && onClick()}
-      >
-        {label}
-      </Button>
-      {why !== null && (
-        <span id={id} hidden>
-          Not now: {why}
-        </span>
-      )}
-    </>
-  );
-}
+/** Why an action is not allowed now; null when it is. */
+export const whyNot = (actions: readonly ActionView[], name: ActionView['action']): string | null => {
+  const found = actions.find(({ action }) => action === name);
+  return found === undefined || found.isAllowed ? null : `Not now: ${found.why ?? 'it is not possible'}`;
+};
 
 function CancelDialog({ run, onClose }: { run: RunView; onClose: () => void }) {
   const { client, queries } = useServices();
@@ -105,8 +87,17 @@ function CancelDialog({ run, onClose }: { run: RunView; onClose: () => void }) {
           </ul>
         </>
       )}
-      <p>{done === 0 ? 'The run has no results yet.' : `The results of ${done === 1 ? 'the step' : `the ${done} steps`} that ${done === 1 ? 'is' : 'are'} done are kept and can be reused.`}</p>
-      <TextInput label="Reason, for the history" value={reason} maxLength={500} onChange={(event) => setReason(event.currentTarget.value)} />
+      <p>
+        {done === 0
+          ? 'The run has no results yet.'
+          : `The results of ${done === 1 ? 'the step' : `the ${done} steps`} that ${done === 1 ? 'is' : 'are'} done are kept and can be reused.`}
+      </p>
+      <TextInput
+        label="Reason, for the history"
+        value={reason}
+        maxLength={500}
+        onChange={(event) => setReason(event.currentTarget.value)}
+      />
     </ConfirmDialog>
   );
 }
@@ -115,7 +106,8 @@ function CancelDialog({ run, onClose }: { run: RunView; onClose: () => void }) {
 function whatIsLost(step: StepView): string {
   const spent = step.gpuSeconds > 0 ? ` It has used ${formatGpuHours(step.gpuSeconds)}.` : '';
   if (step.kind === 'train') return `which saves a checkpoint within its grace period; a retry of this run continues from it.${spent}`;
-  if (step.shards !== null) return `which keeps its ${step.shards.committed} committed shards for a retry of this run and loses those in work.${spent}`;
+  if (step.shards !== null)
+    return `which keeps its ${step.shards.committed} committed shards for a retry of this run and loses those in work.${spent}`;
   return `whose work so far is lost.${spent}`;
 }
 

@@ -14,7 +14,10 @@ export function RunHeader({ run }: { run: RunView }) {
   const { best, last } = run.mapAt100;
   const facts: [string, ReactNode][] = [
     ['Steps', `${run.steps.done} of ${run.steps.total}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`],
-    ['mAP@100', best === null || last === null ? 'none yet' : best === last ? formatMap(best) : `best ${formatMap(best)}, last ${formatMap(last)}`],
+    [
+      'mAP@100',
+      best === null || last === null ? 'none yet' : best === last ? formatMap(best) : `best ${formatMap(best)}, last ${formatMap(last)}`,
+    ],
     ['GPU time', formatGpuHours(run.gpuSeconds)],
     ['Submitted', <Ago key="submitted" at={run.createdAt} />],
     [run.finishedAt === null ? 'Running for' : 'Took', <Took key="took" run={run} />],

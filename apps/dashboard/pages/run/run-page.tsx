@@ -1,7 +1,7 @@
+import type { RunView } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
-import type { RunView } from '@cairn/contract';
 import { useFollow } from '../../app/live.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';

@@ -1,4 +1,4 @@
-import { ownValue, settingPathText, type StepKind, stepSettings, unwrapped } from '@cairn/contract';
+import { ownValue, type StepKind, settingPathText, stepSettings, unwrapped } from '@cairn/contract';
 import { z } from 'zod';
 
 export type SettingRow = { step: string; path: string; value: string; isDefault: boolean };

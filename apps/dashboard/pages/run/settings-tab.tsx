@@ -72,10 +72,10 @@ export default function SettingsTab({ run }: { run: RunView }) {
         <h2 id="recipe">
           Recipe <CopyButton text={run.recipeYaml} />
         </h2>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard. */}
-        <pre className={classes.recipe} tabIndex={0} aria-label="The recipe as YAML">
-          {run.recipeYaml}
-        </pre>
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
+        <section className={classes.recipe} tabIndex={0} aria-label="The recipe as YAML">
+          <pre>{run.recipeYaml}</pre>
+        </section>
       </section>
     </div>
   );

@@ -5,13 +5,14 @@ import { useState } from 'react';
 import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { ActionButton } from '../../parts/action-button.tsx';
 import { CopyButton } from '../../parts/copy-call.tsx';
 import { attemptLooks } from '../../parts/looks.ts';
 import { formatDuration } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago, useNow } from '../../parts/time.tsx';
-import { ActionButton, RetryDialog } from './run-actions.tsx';
+import { RetryDialog, whyNot } from './run-actions.tsx';
 import classes from './steps.module.css';
 
 /** A fleet has many: the newest are enough. */
@@ -44,11 +45,9 @@ export function StepDetails({ run, step }: { run: RunView; step: StepView }) {
       </dl>
       <div className={classes.buttons}>
         {mayRetry && (
-          <ActionButton
-            label="Retry from here …"
-            action={step.actions.find(({ action }) => action === 'retry')}
-            onClick={() => setAsks(true)}
-          />
+          <ActionButton variant="default" size="compact-md" why={whyNot(step.actions, 'retry')} onClick={() => setAsks(true)}>
+            Retry from here …
+          </ActionButton>
         )}
         <Link from="/runs/$runId" search={{ tab: 'settings', step: step.name }} resetScroll={false}>
           Settings
@@ -73,7 +72,8 @@ function Attempts({ run, step }: { run: RunView; step: StepView }) {
     enabled: step.attempts > 0,
   });
   if (step.attempts === 0) return <p className={classes.kind}>{step.state === 'reused' ? 'It needed no attempt.' : 'No attempt yet.'}</p>;
-  if (attempts.data === undefined) return attempts.error === null ? <p className={classes.kind}>Loading …</p> : <ProblemNotice error={attempts.error} />;
+  if (attempts.data === undefined)
+    return attempts.error === null ? <p className={classes.kind}>Loading …</p> : <ProblemNotice error={attempts.error} />;
   const items = attempts.data.items.slice(-shownAttempts).reverse();
   return (
     <div className={classes.scroll}>

@@ -27,7 +27,7 @@ export default function StepGraph({ run }: { run: RunView }) {
     needs.map((need) => ({ id: `${need} ${name}`, source: need, target: name, animated: state === 'active' })),
   );
   return (
-    <div className={classes.graph} role="group" aria-label="Graph of the steps">
+    <section className={classes.graph} aria-label="Graph of the steps">
       <ReactFlow
         nodes={nodes}
         edges={edges}
@@ -47,7 +47,7 @@ export default function StepGraph({ run }: { run: RunView }) {
       >
         <Controls showInteractive={false} />
       </ReactFlow>
-    </div>
+    </section>
   );
 }
 

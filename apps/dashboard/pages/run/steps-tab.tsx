@@ -1,8 +1,8 @@
 import type { RunView } from '@cairn/contract';
 import { useMediaQuery } from '@mantine/hooks';
 import { lazy, Suspense } from 'react';
-import classes from './steps.module.css';
 import { StepList } from './step-list.tsx';
+import classes from './steps.module.css';
 
 const StepGraph = lazy(() => import('./step-graph.tsx'));
 

@@ -1,4 +1,4 @@
-import { type PlannedStep, type PlanView, recipe as recipeSchema, type RunView, type SubmitRequestInput } from '@cairn/contract';
+import { type PlannedStep, type PlanView, type RunView, recipe as recipeSchema, type SubmitRequestInput } from '@cairn/contract';
 import { Button, Textarea, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
@@ -31,7 +31,9 @@ export default function SubmitAgainTab({ run }: { run: RunView }) {
   const [text] = useDebouncedValue(yaml, typingPauseMs);
   const parsed = readRecipe(text);
   const request: SubmitRequestInput | null =
-    'recipe' in parsed ? { recipe: parsed.recipe, dataset: run.dataset, priority: run.priority, ...(run.given?.until ? { until: run.given.until } : {}) } : null;
+    'recipe' in parsed
+      ? { recipe: parsed.recipe, dataset: run.dataset, priority: run.priority, ...(run.given?.until ? { until: run.given.until } : {}) }
+      : null;
   const plan = useQuery({
     queryKey: ['plan', request],
     queryFn: ({ signal }) => client.planRun(request ?? { recipe: '' }, { signal }),
@@ -123,5 +125,10 @@ function readRecipe(text: string): { recipe: z.input<typeof recipeSchema> } | { 
   const value: unknown = document.toJS();
   const parsed = recipeSchema.safeParse(value);
   if (parsed.success) return { recipe: parsed.data };
-  return { fault: parsed.error.issues.slice(0, 3).map((issue) => `${z.core.toDotPath(issue.path) || 'recipe'}: ${issue.message}`).join('; ') };
+  return {
+    fault: parsed.error.issues
+      .slice(0, 3)
+      .map((issue) => `${z.core.toDotPath(issue.path) || 'recipe'}: ${issue.message}`)
+      .join('; '),
+  };
 }

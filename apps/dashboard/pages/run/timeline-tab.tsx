@@ -1,8 +1,8 @@
 import type { RunTimeline, RunView } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import { keys } from '../../app/query-keys.ts';
 import { useTimeZone } from '../../app/preferences.ts';
+import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Icon } from '../../parts/icon.tsx';
 import { attemptLooks, stepLooks } from '../../parts/looks.ts';
@@ -24,7 +24,11 @@ export default function TimelineTab({ run }: { run: RunView }) {
     refetchInterval: run.finishedAt === null ? refreshMs : false,
   });
   if (timeline.data === undefined) {
-    return timeline.error === null ? <p role="status">Loading …</p> : <ProblemNotice error={timeline.error} onRetry={() => void timeline.refetch()} />;
+    return timeline.error === null ? (
+      <p role="status">Loading …</p>
+    ) : (
+      <ProblemNotice error={timeline.error} onRetry={() => void timeline.refetch()} />
+    );
   }
   return <Timeline timeline={timeline.data} />;
 }
@@ -39,8 +43,8 @@ function Timeline({ timeline }: { timeline: RunTimeline }) {
     <>
       <p className={classes.legend}>
         From {exactTime(new Date(beginMs).toISOString(), zone)}, {formatDuration(span)} in all.{' '}
-        <span className={classes.sample} data-kind="waits" /> waits for room <span className={classes.sample} data-kind="attempt" data-colour="blue" />{' '}
-        an attempt, by its state
+        <span className={classes.sample} data-kind="waits" /> waits for room{' '}
+        <span className={classes.sample} data-kind="attempt" data-colour="blue" /> an attempt, by its state
         {timeline.attemptsTotal > timeline.attempts.length &&
           `; the newest ${formatCount(timeline.attempts.length)} of ${formatCount(timeline.attemptsTotal)} attempts`}
       </p>
