@@ -1,0 +1,107 @@
+import type { Blocker, RunView, StepView } from '@cairn/contract';
+import { Link, useSearch } from '@tanstack/react-router';
+import { Icon } from '../../parts/icon.tsx';
+import { stepLooks } from '../../parts/looks.ts';
+import { formatDuration, formatGpuHours } from '../../parts/numbers.ts';
+import { StateBadge } from '../../parts/state-badge.tsx';
+import { useNow } from '../../parts/time.tsx';
+import { ProgressBar } from './progress-bar.tsx';
+import { StepDetails } from './step-details.tsx';
+import { progressText, resultText, shareOf } from './step-text.ts';
+import classes from './steps.module.css';
+
+/** Every step in the order of the graph; the chosen one with its attempts and actions. */
+export function StepList({ run }: { run: RunView }) {
+  const { step: chosen } = useSearch({ from: '/signed-in/runs/$runId' });
+  return (
+    <ol className={classes.list} aria-label="Steps">
+      {run.stepViews.map((step) => (
+        <li key={step.id} className={classes.step} data-chosen={step.name === chosen}>
+          <div className={classes.row}>
+            <StateBadge look={stepLooks[step.state]} />
+            <div className={classes.name}>
+              <Link
+                from="/runs/$runId"
+                search={({ tab }) => ({ tab, step: step.name === chosen ? undefined : step.name })}
+                aria-expanded={step.name === chosen}
+                resetScroll={false}
+              >
+                {step.name}
+              </Link>
+              <span className={classes.kind}>{step.kind}</span>
+            </div>
+            <StepProgress step={step} />
+            <div className={classes.numbers}>
+              <StepTime step={step} />
+              {step.gpuSeconds > 0 && <span>{formatGpuHours(step.gpuSeconds)}</span>}
+              {step.attempts > 1 && <span>{step.attempts} attempts</span>}
+            </div>
+          </div>
+          {step.waiting !== null && <Waiting step={step} run={run} />}
+          {step.state === 'failed' && step.failure !== null && <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>}
+          {step.name === chosen && <StepDetails run={run} step={step} />}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function StepProgress({ step }: { step: StepView }) {
+  const share = shareOf(step);
+  const text = step.state === 'active' ? progressText(step) : resultText(step);
+  return (
+    <div className={classes.doing}>
+      {step.state === 'active' && share !== null && <ProgressBar share={share} colour="blue" label={`${step.name}: progress`} />}
+      {step.reusedFrom !== null && (
+        <span>
+          from{' '}
+          <Link to="/runs/$runId" params={{ runId: step.reusedFrom.runId }}>
+            {step.reusedFrom.runName}
+          </Link>
+        </span>
+      )}
+      {text !== '' && <span>{text}</span>}
+    </div>
+  );
+}
+
+function StepTime({ step }: { step: StepView }) {
+  const now = useNow();
+  if (step.startedAt === null || step.state === 'reused') return null;
+  return <span>{formatDuration((step.finishedAt === null ? now : Date.parse(step.finishedAt)) - Date.parse(step.startedAt))}</span>;
+}
+
+/** Why the step waits, in the service's words, and who holds what it waits for. */
+function Waiting({ step, run }: { step: StepView; run: RunView }) {
+  const now = useNow();
+  if (step.waiting === null) return null;
+  return (
+    <p className={classes.waiting}>
+      <Icon name="clock" size={14} /> {step.waiting.sentence}{' '}
+      <span className={classes.since}>(for {formatDuration(now - Date.parse(step.waiting.since))})</span>
+      {step.waitingFor.length > 0 && (
+        <>
+          {' '}
+          →{' '}
+          {step.waitingFor.map((one, index) => (
+            <span key={`${one.run.id} ${one.step} ${one.attemptId}`}>
+              {index > 0 && ', '}
+              <BlockerLink blocker={one} run={run} />
+            </span>
+          ))}
+        </>
+      )}
+    </p>
+  );
+}
+
+function BlockerLink({ blocker: { run: other, step, slots }, run }: { blocker: Blocker; run: RunView }) {
+  return (
+    <>
+      <Link to="/runs/$runId" params={{ runId: other.id }} search={{ step }} resetScroll={other.id !== run.id}>
+        {other.id === run.id ? step : `${other.name} / ${step}`}
+      </Link>
+      {slots !== null && ` (${slots === 1 ? '1 slot' : `${slots} slots`})`}
+    </>
+  );
+}

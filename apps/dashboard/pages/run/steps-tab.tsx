@@ -1,0 +1,22 @@
+import type { RunView } from '@cairn/contract';
+import { useMediaQuery } from '@mantine/hooks';
+import { lazy, Suspense } from 'react';
+import { StepList } from './step-list.tsx';
+import classes from './steps.module.css';
+
+const StepGraph = lazy(() => import('./step-graph.tsx'));
+
+/** The list of steps, which is always there, and beside it, where there is room, their graph. */
+export function StepsTab({ run }: { run: RunView }) {
+  const isWide = useMediaQuery('(min-width: 70rem)', undefined, { getInitialValueInEffect: false });
+  return (
+    <div className={classes.steps}>
+      <StepList run={run} />
+      {isWide && (
+        <Suspense fallback={null}>
+          <StepGraph run={run} />
+        </Suspense>
+      )}
+    </div>
+  );
+}
