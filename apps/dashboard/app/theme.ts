@@ -14,10 +14,24 @@ const teal: MantineColorsTuple = [
   '#084b46',
 ];
 
+/** Mantine's dark shades, with the blue of the surfaces. */
+const dark: MantineColorsTuple = [
+  '#d3dae1',
+  '#b6c0ca',
+  '#8d99a6',
+  '#66727f',
+  '#3b4551',
+  '#333c47',
+  '#222933',
+  '#14181d',
+  '#101317',
+  '#0b0e11',
+];
+
 export const theme = createTheme({
   primaryColor: 'teal',
   primaryShade: { light: 6, dark: 6 },
-  colors: { teal },
+  colors: { teal, dark },
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif',
   fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace',
   defaultRadius: 'sm',
@@ -38,6 +52,5 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-placeholder': '#98a4b0',
     '--mantine-color-error': '#ff9a8f',
     '--mantine-color-anchor': '#5fd0c5',
-    '--mantine-color-body': '#14181d',
   },
 });

@@ -23,7 +23,8 @@ export function Dropdown({ label, name, icon, onOpen, children }: DropdownProps)
     <>
       <Button
         variant="default"
-        size="compact-md"
+        size="compact-sm"
+        className={classes.button}
         popoverTarget={id}
         aria-label={name}
         style={{ anchorName: anchor }}

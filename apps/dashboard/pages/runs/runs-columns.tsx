@@ -23,19 +23,19 @@ const none = <span className={classes.none}>-</span>;
 const score = (value: number | null): ReactNode => (value === null ? none : formatMap(value));
 
 export const runColumns: Record<ColumnId, Column> = {
-  state: { title: 'State', width: '8.5rem', sort: 'state', cell: (run) => <StateBadge look={runLooks[run.state]} /> },
-  progress: { title: 'Progress', width: '17rem', cell: (run) => <Progress run={run} /> },
+  state: { title: 'State', width: '8rem', sort: 'state', cell: (run) => <StateBadge look={runLooks[run.state]} /> },
+  progress: { title: 'Progress', width: '14.5rem', cell: (run) => <Progress run={run} /> },
   mapLast: {
     title: 'mAP last',
     hint: 'mAP@100 of the last step that has one, 0 to 1',
-    width: '6rem',
+    width: '5.6rem',
     isNumber: true,
     cell: (run) => score(run.mapAt100.last),
   },
   mapBest: {
     title: 'mAP best',
     hint: 'The best mAP@100 of all stages and evaluations, 0 to 1',
-    width: '6.5rem',
+    width: '6rem',
     isNumber: true,
     sort: 'mapAt100',
     firstOrder: 'descending',
@@ -44,7 +44,7 @@ export const runColumns: Record<ColumnId, Column> = {
   gpuHours: {
     title: 'GPU time',
     hint: 'GPU time of all attempts so far. Sorted by that of attempts that have ended',
-    width: '7.5rem',
+    width: '6.8rem',
     isNumber: true,
     sort: 'gpuSeconds',
     firstOrder: 'descending',
@@ -52,8 +52,7 @@ export const runColumns: Record<ColumnId, Column> = {
   },
   created: {
     title: 'Created',
-    width: '7rem',
-    isNumber: true,
+    width: '6.5rem',
     sort: 'createdAt',
     firstOrder: 'descending',
     cell: (run) => <Ago at={run.createdAt} />,
@@ -61,15 +60,14 @@ export const runColumns: Record<ColumnId, Column> = {
   updated: {
     title: 'Updated',
     hint: 'When its last event was',
-    width: '7rem',
-    isNumber: true,
+    width: '6.5rem',
     sort: 'updatedAt',
     firstOrder: 'descending',
     cell: (run) => <Ago at={run.updatedAt} />,
   },
-  recipe: { title: 'Recipe', width: '9rem', cell: (run) => <Text value={run.recipe} /> },
+  recipe: { title: 'Recipe', width: '7.5rem', cell: (run) => <Text value={run.recipe} /> },
   dataset: { title: 'Dataset', width: '9rem', cell: (run) => <Text value={run.dataset} /> },
-  owner: { title: 'Owner', width: '8rem', cell: (run) => <Text value={run.owner} /> },
+  owner: { title: 'Owner', width: '6.8rem', cell: (run) => <Text value={run.owner} /> },
   priority: { title: 'Priority', width: '5.5rem', isNumber: true, cell: (run) => formatCount(run.priority) },
 };
 
@@ -91,7 +89,7 @@ function Progress({ run }: { run: RunListItem }) {
       {!isEndedRun(run.state) && (
         <span className={classes.share}>
           <progress value={run.share} max={1} aria-label={`Progress of ${run.name}`} />
-          {formatShare(run.share)}
+          <span>{formatShare(run.share)}</span>
         </span>
       )}
       <Text value={run.now ?? steps} />
