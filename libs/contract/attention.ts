@@ -3,6 +3,8 @@ import { idOf, timestamp } from './names.ts';
 
 /** What an item of GET /v1/attention is about. */
 export const attentionKind = z.enum([
+  /** No controller is running, so nothing is started. */
+  'no-leader',
   /** A run failed in the last week. */
   'failed-run',
   /** A step of a live run has waited for room or for the cluster for a long time. */
@@ -11,8 +13,6 @@ export const attentionKind = z.enum([
   'sick-attempt',
   /** Attempts failed on a node on account of the machine. */
   'sick-node',
-  /** No controller is running, so nothing is started. */
-  'no-leader',
 ]);
 export type AttentionKind = z.infer<typeof attentionKind>;
 

@@ -12,6 +12,7 @@ import {
   runVerdict,
   shardState,
   stepKind,
+  stepPool,
   stepState,
 } from './states.ts';
 import { writtenText } from './text.ts';
@@ -124,7 +125,7 @@ export const stepView = z.object({
   reads: z.array(z.object({ role: z.string(), step: z.string().nullable(), weights: z.string().nullable() })),
   settings: z.record(z.string(), z.unknown()),
   /** Which pools it runs on, and the slots (GPUs) of one attempt. */
-  pool: z.enum(['tasks', 'gpu']),
+  pool: stepPool,
   slots: z.number().int(),
   /** GPU time of its attempts so far, running ones included. */
   gpuSeconds: z.number(),

@@ -123,6 +123,9 @@ export type ArtifactState = z.infer<typeof artifactState>;
 export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'rerank', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
 
+/** Where steps run: `tasks` next to the control plane, `gpu` on the other pools. */
+export const stepPool = z.enum(['tasks', 'gpu']);
+
 /** The result of a step, or an import (`weights`; `checkpoint` too). */
 export const artifactKind = z.enum(['lists', 'checkpoint', 'model', 'features', 'neighbours', 'evaluation', 'registration', 'weights']);
 export type ArtifactKind = z.infer<typeof artifactKind>;

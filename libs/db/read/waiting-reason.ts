@@ -1,4 +1,13 @@
-import { type FindingView, isDoneStep, isEndedStep, type RunState, type StepState, type WaitingReason } from '@cairn/contract';
+import {
+  type Blocker,
+  type FindingView,
+  isDoneStep,
+  isEndedStep,
+  maxBlockers,
+  type RunState,
+  type StepState,
+  type WaitingReason,
+} from '@cairn/contract';
 import type { AdmissionView } from './waiting.ts';
 
 /** The facts about a step that decide why it waits. Times are those of the rows. */
@@ -71,6 +80,35 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
   if (admitted?.code === 'backoff' || admitted?.code === 'launching') return reason(admitted.code, admitted.sentence, readyAt);
   if (admitted !== undefined) return lasting(admitted.code, admitted.sentence, readyAt);
   return reason('launching', 'it fits now; the controller starts it next', readyAt);
+}
+
+/** The steps and attempts that the reason is about, as data: links to what holds the places. Pure. */
+export function blockersOf(
+  situation: StepSituation,
+  run: Blocker['run'],
+  waiting: WaitingReason | null,
+  admission: AdmissionView | null,
+): Blocker[] {
+  if (waiting === null) return [];
+  if (waiting.code === 'dependencies') {
+    const unmet = situation.needs.filter((need) => !isDoneStep(need.state));
+    return unmet.slice(0, maxBlockers).map(({ name }) => ({ run, step: name, attemptId: null, slots: null }));
+  }
+  if (waiting.code === 'same-result-building' && situation.builder !== null) {
+    const { runId, runName, stepName } = situation.builder;
+    return [{ run: { id: runId, name: runName }, step: stepName, attemptId: null, slots: null }];
+  }
+  const admitted = admission?.reasons.get(situation.stepId);
+  if (admission === null || admitted?.code !== waiting.code) return [];
+  const ahead = admission.waiting.waiting.filter((step) => step.stepId === admitted.stepId);
+  const holders = admission.waiting.running.filter((attempt) => admitted.attemptIds?.includes(attempt.attemptId));
+  return [
+    ...ahead.map((step) => ({ run: { id: step.runId, name: step.runName }, step: step.name, attemptId: null, slots: null })),
+    ...holders.map(({ runId, runName, stepName, attemptId, slots }) => ({
+      ...{ run: { id: runId, name: runName }, step: stepName },
+      ...{ attemptId, slots },
+    })),
+  ].slice(0, maxBlockers);
 }
 
 const reason = (code: WaitingReason['code'], sentence: string, since: Date): WaitingReason => ({

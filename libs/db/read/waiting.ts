@@ -4,7 +4,11 @@ import { liveAttempts, type Transaction } from '../client.ts';
 import { readNullable, readRows, roomColumn } from './columns.ts';
 
 /** The input of {@link admit}: everything that waits for slots, everything that holds slots, and the pools. */
-export type Waiting = { waiting: (WaitingStep & { loaderBytes: number })[]; running: RunningAttempt[]; pools: PoolCapacity[] };
+export type Waiting = {
+  waiting: (WaitingStep & { loaderBytes: number })[];
+  running: (RunningAttempt & { runId: string; runName: string; stepName: string })[];
+  pools: PoolCapacity[];
+};
 
 const waitingRow = z.object({
   id: z.string(),
@@ -30,6 +34,7 @@ const runningRow = z.object({
   attemptId: z.string(),
   stepId: z.string(),
   stepName: z.string(),
+  runId: z.string(),
   runName: z.string(),
   isFleet: z.boolean(),
   pool: z.string(),
@@ -63,7 +68,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
         on a.step_id = s.id and a.purpose = case when s.finalizing then 'finalize' else 'work' end
      where s.state = 'ready' or (s.state = 'active' and s.shards_total is not null)`;
   const runningRows = await db.$queryRaw`
-    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,
+    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.id as "runId", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,
            a.state = 'stopping' as stopping, coalesce(a.started_at, a.created_at) as "startedAt",
            case when s.shards_total is not null then (
              select count(*)::int from shard h where h.step_id = a.step_id and h.state = 'leased' and h.attempt_id = a.id
@@ -76,13 +81,11 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
   });
   return {
     waiting: readRows(waitingRow, waitingRows).flatMap(toWaitingStep),
-    running: readRows(runningRow, runningRows).map(
-      ({ stepName, runName, startedAt, ...attempt }): RunningAttempt => ({
-        ...attempt,
-        label: `${stepName} of ${runName}`,
-        startedAt: startedAt.getTime(),
-      }),
-    ),
+    running: readRows(runningRow, runningRows).map(({ startedAt, ...attempt }): Waiting['running'][number] => ({
+      ...attempt,
+      label: `${attempt.stepName} of ${attempt.runName}`,
+      startedAt: startedAt.getTime(),
+    })),
     pools: pools.map((pool) => ({ ...pool, room: readNullable(roomColumn, pool.room, `pool ${pool.name} room`) })),
   };
 }

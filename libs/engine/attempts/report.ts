@@ -101,6 +101,8 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
   if (item.type === 'resumed') {
     const { type: _, ...resumedFrom } = item;
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
+    // The agent read it back and compared its SHA-256.
+    await run.tx.checkpoint.updateMany({ where: { id: item.checkpointId }, data: { verifiedAt: run.now } });
     emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} resumes from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       attemptId: attempt.id,

@@ -78,7 +78,9 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
         series: [
           { label: x },
           { label: 'value', stroke: smoothing === 0 ? colour.line : colour.faint, width: 1.5, value: (_, value) => shown(value) },
-          ...(smoothing === 0 ? [] : [{ label: 'smoothed', stroke: colour.line, width: 2, value: (_: uPlot, value: number | null) => shown(value) }]),
+          ...(smoothing === 0
+            ? []
+            : [{ label: 'smoothed', stroke: colour.line, width: 2, value: (_: uPlot, value: number | null) => shown(value) }]),
         ],
         legend: { markers: { show: false } },
         cursor: { sync: { key: hoverGroup } },
