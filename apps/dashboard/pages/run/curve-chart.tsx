@@ -59,7 +59,7 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
   const xs = positions(series, x, stepsPerEpoch);
   // A logarithmic axis has no place for zero and less.
   const values = series.values.map((value) => (Number.isFinite(value) && (!isLog || value > 0) ? value : null));
-  const data: uPlot.AlignedData = [xs, values, smoothing === 0 ? values.map(() => null) : smooth(values, smoothing)];
+  const data: uPlot.AlignedData = smoothing === 0 ? [xs, values] : [xs, values, smooth(values, smoothing)];
   const latest = useRef({ data, breaks, format });
   latest.current = { data, breaks, format };
 
@@ -78,8 +78,11 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
         series: [
           { label: x },
           { label: 'value', stroke: smoothing === 0 ? colour.line : colour.faint, width: 1.5, value: (_, value) => shown(value) },
-          { label: 'smoothed', show: smoothing > 0, stroke: colour.line, width: 2, value: (_, value) => shown(value) },
+          ...(smoothing === 0
+            ? []
+            : [{ label: 'smoothed', stroke: colour.line, width: 2, value: (_: uPlot, value: number | null) => shown(value) }]),
         ],
+        legend: { markers: { show: false } },
         cursor: { sync: { key: hoverGroup } },
         hooks: { draw: [(drawn) => drawBreaks(drawn, latest.current.breaks, colour.mark)] },
       },
@@ -110,6 +113,7 @@ function drawBreaks(plot: uPlot, breaks: CurveChartProps['breaks'], colour: stri
   ctx.save();
   ctx.strokeStyle = colour;
   ctx.fillStyle = colour;
+  ctx.textAlign = 'left';
   ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
   for (const { at, ordinal } of breaks) {
     if (min === null || max === null || at < min || at > max) continue;

@@ -73,6 +73,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
       <Virtuoso
         ref={list}
         className={classes.log}
+        style={{ height: 'max(20rem, calc(100dvh - 28rem))' }}
         role="log"
         aria-live="off"
         aria-label={`${stream} of attempt ${attempt.ordinal} of ${attempt.step}`}

@@ -54,6 +54,8 @@ function Run({ run }: TabProps) {
             from="/runs/$runId"
             search={({ step }) => ({ step, ...(tab === 'steps' ? {} : { tab }) })}
             className={classes.tab}
+            // Its own idea of the current page also matches the links whose query is a part of the address's.
+            activeOptions={{ exact: true }}
             {...(tab === current ? { 'aria-current': 'page' } : {})}
             resetScroll={false}
           >

@@ -18,7 +18,9 @@ export function settingRows(steps: readonly StepWithSettings[]): SettingRow[] {
 }
 
 function leaves(value: unknown, path: readonly string[]): [readonly string[], unknown][] {
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || Object.keys(value).length === 0) return [[path, value]];
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || (Object.keys(value).length === 0 && path.length > 0)) {
+    return [[path, value]];
+  }
   return Object.entries(value).flatMap(([key, part]) => leaves(part, [...path, key]));
 }
 

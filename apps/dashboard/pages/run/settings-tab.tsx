@@ -29,6 +29,7 @@ export default function SettingsTab({ run }: { run: RunView }) {
           <TextInput
             aria-label="Search the settings"
             placeholder="Search, such as rate or default"
+            w="20rem"
             value={search}
             onChange={(event) => setSearch(event.currentTarget.value)}
           />
@@ -38,7 +39,7 @@ export default function SettingsTab({ run }: { run: RunView }) {
             </Link>
           )}
           <span className={classes.count} role="status">
-            {rows.length > shownRows ? `the first ${shownRows} of ${rows.length}` : rows.length}
+            {rows.length > shownRows ? `the first ${shownRows} of ${rows.length} settings` : `${rows.length} settings`}
           </span>
         </div>
         <div className={classes.scroll}>

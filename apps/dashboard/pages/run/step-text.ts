@@ -19,9 +19,12 @@ export function progressText({ shards, progress }: Pick<StepView, 'shards' | 'pr
   if (shards !== null) parts.push(`${formatCount(shards.committed)} of ${formatCount(shards.total)} shards`);
   if (progress !== null) {
     const { done, total, unit, rate, rateUnit, etaSeconds, message } = progress;
+    // A program's own message says how far it is and how fast.
     if (message !== '') parts.push(message);
-    else if (rate !== null) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} ${rateUnits[rateUnit ?? unit]}`);
-    if (total > 0) parts.push(`${formatCount(done)} of ${formatCount(total)} ${unit}`);
+    else {
+      if (rate !== null) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} ${rateUnits[rateUnit ?? unit]}`);
+      if (total > 0) parts.push(`${formatCount(done)} of ${formatCount(total)} ${unit}`);
+    }
     if (etaSeconds !== null) parts.push(`${formatDuration(etaSeconds * 1000)} left`);
   }
   return parts.join(', ');

@@ -13,12 +13,14 @@ import classes from './training.module.css';
 
 const maxPoints = 1_000;
 
+const digits = (value: number): string => String(Number(value.toPrecision(4)));
+
 /** The curves that a training stage reports, in the order shown; `best` is the end of its range that is good. */
 const curveKinds = {
-  loss: { title: 'Loss', best: 'least', format: (value: number) => value.toPrecision(4) },
+  loss: { title: 'Loss', best: 'least', format: digits },
   accuracy: { title: 'Accuracy of the batch', best: 'most', format: formatShare },
   map_at_100: { title: 'mAP@100', best: 'most', format: formatMap },
-  learning_rate: { title: 'Learning rate', best: null, format: (value: number) => value.toPrecision(3) },
+  learning_rate: { title: 'Learning rate', best: null, format: digits },
   images_per_second: { title: 'Images per second', best: null, format: (value: number) => formatCount(Math.round(value)) },
   data_wait_share: { title: 'Share of the time spent waiting for data', best: null, format: formatShare },
   gpu_memory_bytes: { title: 'GPU memory', best: null, format: formatBytes },
@@ -113,7 +115,7 @@ function Curves({ run, stage }: { run: RunView; stage: StepView }) {
   });
   const others = series
     .filter(({ name }) => !Object.hasOwn(curveKinds, name))
-    .map((one) => ({ series: one, title: one.name, best: null, format: (value: number) => value.toPrecision(4) }));
+    .map((one) => ({ series: one, title: one.name, best: null, format: digits }));
   return (
     <>
       {attempts.length > 1 && (
