@@ -14,6 +14,20 @@ const teal: MantineColorsTuple = [
   '#084b46',
 ];
 
+/** For what destroys something: white text on shade 6 has a contrast of 5.9. */
+const red: MantineColorsTuple = [
+  '#fdeaea',
+  '#f9cfcf',
+  '#f1a3a3',
+  '#e67676',
+  '#da5151',
+  '#cf3b3b',
+  '#c22f2f',
+  '#a92727',
+  '#8f2020',
+  '#701818',
+];
+
 /** Mantine's dark shades, with the blue of the surfaces. */
 const dark: MantineColorsTuple = [
   '#d3dae1',
@@ -31,7 +45,7 @@ const dark: MantineColorsTuple = [
 export const theme = createTheme({
   primaryColor: 'teal',
   primaryShade: { light: 6, dark: 6 },
-  colors: { teal, dark },
+  colors: { teal, red, dark },
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif',
   fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace',
   defaultRadius: 'sm',

@@ -7,8 +7,8 @@ import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { ActionButton } from '../../parts/action-button.tsx';
+import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { formatGpuHours } from '../../parts/numbers.ts';
-import { ConfirmDialog } from './confirm-dialog.tsx';
 
 /** Cancel, retry and submit again; what the role does not allow is not shown, and a disabled button says why. */
 export function RunActions({ run }: { run: RunView }) {

@@ -3,9 +3,9 @@ import type { ReactNode } from 'react';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
 import { runLooks } from '../../parts/looks.ts';
 import { formatDuration, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
+import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago, useNow } from '../../parts/time.tsx';
-import { ProgressBar } from './progress-bar.tsx';
 import classes from './run.module.css';
 import { RunActions } from './run-actions.tsx';
 

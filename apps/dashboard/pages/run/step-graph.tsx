@@ -6,8 +6,8 @@ import { useMemo } from 'react';
 import { Icon } from '../../parts/icon.tsx';
 import { stepLooks } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
+import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { nodeSize, placeSteps } from './graph-layout.ts';
-import { ProgressBar } from './progress-bar.tsx';
 import classes from './step-graph.module.css';
 import { shareOf } from './step-text.ts';
 

@@ -2,6 +2,7 @@ import { isEndedRun, type RunListItem, type RunSortKey } from '@cairn/contract';
 import type { ReactNode } from 'react';
 import { runLooks } from '../../parts/looks.ts';
 import { formatCount, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
+import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import classes from './runs.module.css';
@@ -88,7 +89,7 @@ function Progress({ run }: { run: RunListItem }) {
     <div className={classes.progress}>
       {!isEndedRun(run.state) && (
         <span className={classes.share}>
-          <progress value={run.share} max={1} aria-label={`Progress of ${run.name}`} />
+          <ProgressBar share={run.share} colour={runLooks[run.state].colour} label={`Progress of ${run.name}`} />
           <span>{formatShare(run.share)}</span>
         </span>
       )}

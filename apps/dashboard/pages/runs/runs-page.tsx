@@ -63,7 +63,6 @@ export function RunsPage() {
         <CopyCall {...callsOf(filterOf(search))} />
       </div>
       <RunsFilters search={search} narrow={narrow} change={change} clear={isFiltered ? clear : null} rows={rows} />
-      <RunsSelection selected={search.selected ?? []} onSelect={select} rows={rows} />
       {page.error !== null && <ProblemNotice error={page.error} onRetry={() => void page.refetch()} />}
       {page.data === undefined ? (
         page.error === null && <Loading />
@@ -81,6 +80,7 @@ export function RunsPage() {
             onHold={setHeld}
             isLoading={page.isPlaceholderData}
           />
+          <RunsSelection selected={search.selected ?? []} onSelect={select} rows={rows} />
           <RunsPages search={search} page={page.data} count={rows.length} moved={moved} />
         </>
       )}

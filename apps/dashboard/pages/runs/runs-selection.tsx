@@ -1,12 +1,13 @@
 import { messageOf } from '@cairn/client';
-import type { RunListItem } from '@cairn/contract';
+import { CairnError, isCairnError, type RunListItem } from '@cairn/contract';
 import { Button } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
-import { useRef } from 'react';
+import { useState } from 'react';
 import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { ActionButton } from '../../parts/action-button.tsx';
+import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { CopyButton } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
 import classes from './runs.module.css';
@@ -34,65 +35,61 @@ export function RunsSelection({ selected, onSelect, rows }: Props) {
 /** Cancels those of the runs whose state allows it, after a question that says what is lost. */
 function CancelRuns({ runs, elsewhere }: { runs: readonly RunListItem[]; elsewhere: number }) {
   const { client, queries } = useServices();
-  const dialog = useRef<HTMLDialogElement>(null);
+  const [asks, setAsks] = useState(false);
   const able = runs.filter((run) => run.actions.some(({ action, isAllowed }) => action === 'cancel' && isAllowed));
   const unable = runs.filter((run) => !able.includes(run));
   const cancel = useMutation({
     mutationFn: async () => {
       const results = await Promise.allSettled(able.map((run) => client.cancelRun(run.id)));
-      return results.flatMap((result, index) =>
-        result.status === 'rejected' ? [`${able[index]?.name}: ${messageOf(result.reason)}`] : [],
+      const failures = results.flatMap((result, index) =>
+        result.status === 'rejected' ? [{ name: able[index]?.name, why: result.reason }] : [],
       );
+      const [first] = failures;
+      if (first === undefined) return;
+      const sentences = failures.map(({ name, why }) => `${name}: ${messageOf(why)}`);
+      throw new CairnError(isCairnError(first.why) ? first.why.code : 'internal', sentences.join('\n'));
     },
-    onSuccess: (failures) => {
-      void queries.invalidateQueries({ queryKey: keys.runs });
-      if (failures.length === 0) dialog.current?.close();
-    },
+    onSuccess: () => setAsks(false),
+    onSettled: () => queries.invalidateQueries({ queryKey: keys.runs }),
   });
-  const why =
-    able.length > 0
-      ? null
-      : runs.length === 0
-        ? 'None of the selected runs is on this page.'
-        : runs
-            .flatMap((run) =>
-              run.actions.flatMap(({ action, why }) => (action === 'cancel' && why !== null ? [`${run.name}: ${why}`] : [])),
-            )
-            .slice(0, 3)
-            .join('\n');
+  const reasons = unable.flatMap((run) =>
+    run.actions.flatMap(({ action, why }) => (action === 'cancel' && why !== null ? [`${run.name}: ${why}`] : [])),
+  );
+  const why = able.length > 0 ? null : runs.length === 0 ? 'None of the selected runs is on this page.' : reasons.slice(0, 3).join('\n');
   return (
     <>
-      <ActionButton variant="default" size="compact-sm" why={why} onClick={() => dialog.current?.showModal()}>
-        Cancel…
+      <ActionButton variant="default" size="compact-sm" why={why} onClick={() => setAsks(true)}>
+        Cancel …
       </ActionButton>
-      <dialog ref={dialog} className={classes.dialog} onClose={() => cancel.reset()}>
-        <h2>Cancel {able.length === 1 ? able[0]?.name : `${formatCount(able.length)} runs`}?</h2>
-        <p>Results of finished steps are kept. Steps that are running stop, and lose what they did since their last checkpoint or shard.</p>
-        {able.length > 1 && (
-          <ul>
-            {able.map((run) => (
-              <li key={run.id}>{run.name}</li>
-            ))}
-          </ul>
-        )}
-        {unable.length > 0 && (
-          <p>{formatCount(unable.length)} of the selected runs cannot be cancelled in their state, and stay as they are.</p>
-        )}
-        {elsewhere > 0 && <p>{formatCount(elsewhere)} of the selected runs are not on this page, and stay as they are.</p>}
-        {cancel.data?.map((failure) => (
-          <p key={failure} role="alert">
-            {failure}
+      {asks && (
+        <ConfirmDialog
+          title={`Cancel ${able.length === 1 ? able[0]?.name : `${formatCount(able.length)} runs`}?`}
+          action={able.length === 1 ? 'Cancel the run' : 'Cancel the runs'}
+          isDangerous
+          isBusy={cancel.isPending}
+          error={cancel.error}
+          onConfirm={() => cancel.mutate()}
+          onClose={() => {
+            cancel.reset();
+            setAsks(false);
+          }}
+        >
+          <p>
+            Results of finished steps are kept. Steps that are running stop, and lose what they did since their last checkpoint or shard.
           </p>
-        ))}
-        <div className={classes.answers}>
-          <Button variant="default" onClick={() => dialog.current?.close()}>
-            Keep
-          </Button>
-          <Button color="red" loading={cancel.isPending} onClick={() => cancel.mutate()}>
-            Cancel {able.length === 1 ? 'the run' : 'the runs'}
-          </Button>
-        </div>
-      </dialog>
+          {able.length > 1 && (
+            <ul className={classes.names}>
+              {able.map((run) => (
+                <li key={run.id}>{run.name}</li>
+              ))}
+            </ul>
+          )}
+          {unable.length > 0 && (
+            <p>{formatCount(unable.length)} of the selected runs cannot be cancelled in their state, and stay as they are.</p>
+          )}
+          {elsewhere > 0 && <p>{formatCount(elsewhere)} of the selected runs are not on this page, and stay as they are.</p>}
+        </ConfirmDialog>
+      )}
     </>
   );
 }

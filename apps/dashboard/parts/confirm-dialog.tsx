@@ -1,7 +1,7 @@
 import { Button } from '@mantine/core';
 import { type ReactNode, useEffect, useId, useRef } from 'react';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './confirm-dialog.module.css';
+import { ProblemNotice } from './problem.tsx';
 
 type ConfirmProps = {
   title: string;
@@ -35,7 +35,7 @@ export function ConfirmDialog({ title, action, isDangerous = false, isBusy, erro
           <Button variant="default" onClick={() => dialog.current?.close()}>
             Close
           </Button>
-          <Button type="submit" loading={isBusy} {...(isDangerous ? { color: 'red.8' } : {})}>
+          <Button type="submit" loading={isBusy} {...(isDangerous ? { color: 'red' } : {})}>
             {action}
           </Button>
         </div>

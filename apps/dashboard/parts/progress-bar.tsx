@@ -1,4 +1,4 @@
-import type { Look } from '../../parts/looks.ts';
+import type { Look } from './looks.ts';
 import classes from './progress-bar.module.css';
 
 /** How much is done, 0 to 1; `label` says of what, for those who do not see the bar. */
