@@ -37,10 +37,10 @@ export default function TimelineTab({ run }: { run: RunView }) {
 
 function Timeline({ timeline }: { timeline: RunTimeline }) {
   const [zone] = useTimeZone();
+  const isNarrow = useMediaQuery('(max-width: 52rem)', undefined, { getInitialValueInEffect: false });
   const { rows, beginMs, endMs } = layOutTimeline(timeline);
   const span = endMs - beginMs;
   if (timeline.attempts.length === 0 && rows.every(({ waits }) => waits.length === 0)) return <p>No step has started yet.</p>;
-  const isNarrow = useMediaQuery('(max-width: 52rem)', undefined, { getInitialValueInEffect: false });
   const all = marks(span, isNarrow ? 4 : 8);
   return (
     <>
