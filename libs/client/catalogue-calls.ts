@@ -16,6 +16,7 @@ import {
   tokenCreated,
   tokenList,
   type tokenRequest,
+  versionView,
   type WeightsView,
   weightsPage,
   type weightsQuery,
@@ -93,6 +94,9 @@ export function serviceCalls({ send }: Requester) {
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
 
   return {
+    /** The build of the dashboard that the service serves now. Only with one. */
+    getVersion: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['version.json'], repeatable: true, answer: versionView }, options),
     /** Who calls: the name and the role of the token, and what it may do. */
     getMe: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'me'], repeatable: true, answer: meView }, options),
     /** In a browser: exchanges a token for a cookie, which every call then carries. */

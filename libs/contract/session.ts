@@ -36,3 +36,6 @@ export const meView = z.object({
   actions: z.array(callerAction),
 });
 export type MeView = z.infer<typeof meView>;
+
+/** GET /version.json: `build` changes with every build of the dashboard, so a page that was loaded before can ask for a reload. */
+export const versionView = z.object({ build: z.string() });

@@ -1,5 +1,5 @@
 export * from './client.ts';
-export { Prisma, PrismaClient } from './generated/client.ts';
+export { Prisma, PrismaClient, type Token } from './generated/client.ts';
 export * from './listen.ts';
 export { migrate } from './migrate.ts';
 export * from './read/index.ts';

@@ -12,6 +12,8 @@ export type AuditAction =
   | 'weights.remove'
   | 'token.create'
   | 'token.revoke'
+  | 'session.start'
+  | 'session.end'
   | 'garbage.collect'
   | 'call.refused';
 

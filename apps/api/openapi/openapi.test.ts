@@ -125,6 +125,7 @@ test('an optional body is not required', () => {
     retryRun: false,
     collectGarbage: false,
     importWeights: true,
+    startSession: true,
   });
   const { content = {} } = operations.find(({ operationId }) => operationId === 'importWeights')?.requestBody ?? {};
   expect(Object.keys(content)).toEqual(['application/octet-stream']);

@@ -79,14 +79,14 @@ describe('pages', () => {
         ...{ name: `run ${n % 4}`, state: n % 2 === 0 ? 'failed' : 'succeeded', createdAt: new Date(n * 1_000) },
         ...{ updatedAt: new Date((n % 5) * 1_000), mapBest: n % 3 === 0 ? null : (n % 4) / 10, gpuSeconds: (n * 7) % 5 },
       });
-    const values = {
+    const values: Record<RunSortKey, (run: RunListItem) => string | number | null> = {
       createdAt: (run) => run.createdAt,
       updatedAt: (run) => run.updatedAt,
       name: (run) => run.name,
       state: (run) => run.state,
       mapAt100: (run) => run.mapAt100.best,
       gpuSeconds: (run) => run.gpuSeconds,
-    } as const satisfies Record<RunSortKey, (run: RunListItem) => string | number | null>;
+    };
     for (const sort of runSort.options) {
       const value = values[sort.replace('-', '') as RunSortKey];
       const runs = await allPages((cursor) => listRuns(prisma, { projectId, limit: 2, cursor, sort }));
