@@ -3,12 +3,15 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompress, gzip } from 'node:zlib';
 import react from '@vitejs/plugin-react';
-import { defineConfig, type Plugin } from 'vite';
+import { defineConfig, loadEnv, type Plugin } from 'vite';
 
 const outDir = 'dist';
 
+/** The service whose data `npm run dev` shows. */
+const serviceOf = (mode: string): string => loadEnv(mode, import.meta.dirname, 'CAIRN_').CAIRN_URL ?? 'http://127.0.0.1:8080';
+
 export default defineConfig(({ mode }) => ({
-  plugins: [react(), nameRelease(), compress()],
+  plugins: [react(), compress()],
   build: {
     outDir,
     emptyOutDir: true,
@@ -23,25 +26,9 @@ export default defineConfig(({ mode }) => ({
   },
   server: {
     // `npm run dev` serves the pages, and a service that is running elsewhere (`cairn up`) the data.
-    proxy: Object.fromEntries(
-      ['/v1', '/docs', '/openapi.json', '/recipe.schema.json'].map((path) => [path, process.env.CAIRN_URL ?? 'http://127.0.0.1:8080']),
-    ),
+    proxy: Object.fromEntries(['/v1', '/docs', '/openapi.json', '/recipe.schema.json'].map((path) => [path, serviceOf(mode)])),
   },
-  define: mode === 'production' ? { 'process.env.NODE_ENV': '"production"' } : {},
 }));
-
-/** Writes version.json: the entry's file name, by which an open page notices that another release is being served. */
-function nameRelease(): Plugin {
-  return {
-    name: 'name-release',
-    apply: 'build',
-    generateBundle(_, bundle) {
-      const entry = Object.values(bundle).find((chunk) => chunk.type === 'chunk' && chunk.isEntry);
-      if (entry === undefined) throw new Error('The build has no entry chunk.');
-      this.emitFile({ type: 'asset', fileName: 'version.json', source: `${JSON.stringify({ entry: `/${entry.fileName}` })}\n` });
-    },
-  };
-}
 
 /** Writes `FILE.br` and `FILE.gz` next to each text file, so that the api compresses nothing per request. */
 function compress(): Plugin {

@@ -1,8 +1,6 @@
 import { type CairnClient, messageOf } from '@cairn/client';
 import { hint, isCairnError, reset, runEvent } from '@cairn/contract';
-import { useEffect } from 'react';
 import { z } from 'zod';
-import { useServices } from './services.ts';
 
 /** Whether answers are kept up to date; `since` is when that began, in milliseconds since 1970. */
 const liveStatus = z.object({ state: z.enum(['connecting', 'open', 'lost']), since: z.number(), why: z.string().optional() });
@@ -195,14 +193,4 @@ export function createLive(client: CairnClient, onMessage: (message: LiveMessage
       return () => stop.abort();
     },
   };
-}
-
-/**
- * Keeps the cached answers of these topics up to date while the component is shown. Follow `run:<id>` only of a run that was read: the
- * stream of a run that does not exist is refused.
- */
-export function useFollow(...topics: readonly string[]): void {
-  const { live } = useServices();
-  const list = topics.join(',');
-  useEffect(() => (list === '' ? undefined : live.follow(list.split(','))), [live, list]);
 }

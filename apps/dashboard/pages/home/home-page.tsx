@@ -2,7 +2,7 @@ import { type AttentionItem, isEndedRun, liveRunStates } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
-import { useFollow } from '../../app/live.ts';
+import { useFollow } from '../../app/follow.ts';
 import { useServices } from '../../app/services.ts';
 import { attentionLooks, runLooks } from '../../parts/looks.ts';
 import { formatCount, formatShare } from '../../parts/numbers.ts';

@@ -2,7 +2,7 @@ import type { RunView } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
-import { useFollow } from '../../app/live.ts';
+import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { runLooks } from '../../parts/looks.ts';

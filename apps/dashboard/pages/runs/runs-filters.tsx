@@ -11,8 +11,7 @@ import { runLooks } from '../../parts/looks.ts';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import classes from './runs.module.css';
 import { runColumns } from './runs-columns.tsx';
-import type { ChangeSearch } from './runs-page.tsx';
-import { ages, columnIds, defaultColumns, type RunsSearch } from './runs-search.ts';
+import { ages, type ChangeSearch, columnIds, defaultColumns, type RunsSearch } from './runs-search.ts';
 
 type Props = {
   search: RunsSearch;

@@ -2,7 +2,7 @@ import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useCallback, useState } from 'react';
-import { useFollow } from '../../app/live.ts';
+import { useFollow } from '../../app/follow.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
@@ -13,13 +13,10 @@ import { callsOf } from './runs-calls.ts';
 import { RunsFilters } from './runs-filters.tsx';
 import { RunsPages } from './runs-pages.tsx';
 import { filterOf, runsQuery } from './runs-query.ts';
-import { defaultColumns, filterKeys, maxSelected, type RunsSearch } from './runs-search.ts';
+import { type ChangeSearch, type ChangeSelection, defaultColumns, filterKeys, maxSelected } from './runs-search.ts';
 import { RunsSelection } from './runs-selection.tsx';
 import { RunsTable } from './runs-table.tsx';
 import { useSteadyRows } from './steady-rows.ts';
-
-export type ChangeSearch = (change: Partial<RunsSearch>, how?: 'replace') => void;
-export type ChangeSelection = (update: (selected: readonly string[]) => readonly string[]) => void;
 
 const selectionOf = (ids: readonly string[]) => (ids.length === 0 ? undefined : ids.slice(0, maxSelected));
 

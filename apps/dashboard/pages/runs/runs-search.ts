@@ -64,3 +64,7 @@ export const runsSearch = z.object({
 export type RunsSearch = z.infer<typeof runsSearch>;
 /** What narrows the list. */
 export const filterKeys = ['q', 'state', 'recipe', 'owner', 'age'] as const satisfies readonly (keyof RunsSearch)[];
+
+/** Changes a part of the address: as a new entry of the history, or in place of the present one. */
+export type ChangeSearch = (change: Partial<RunsSearch>, how?: 'replace') => void;
+export type ChangeSelection = (update: (selected: readonly string[]) => readonly string[]) => void;

@@ -11,7 +11,7 @@ import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { CopyButton } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
 import classes from './runs.module.css';
-import type { ChangeSelection } from './runs-page.tsx';
+import type { ChangeSelection } from './runs-search.ts';
 
 type Props = { selected: readonly string[]; onSelect: ChangeSelection; rows: readonly RunListItem[] };
 

@@ -4,9 +4,9 @@ import { type FocusEvent, memo } from 'react';
 import { Icon } from '../../parts/icon.tsx';
 import classes from './runs.module.css';
 import { type Column, runColumns } from './runs-columns.tsx';
-import type { ChangeSelection } from './runs-page.tsx';
+
 import { defaultSort } from './runs-query.ts';
-import type { ColumnId } from './runs-search.ts';
+import type { ChangeSelection, ColumnId } from './runs-search.ts';
 
 type Props = {
   rows: readonly RunListItem[];
