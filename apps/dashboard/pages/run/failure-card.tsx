@@ -18,59 +18,37 @@ const fixers = {
   cairn: 'the developers of Cairn',
 } as const satisfies Record<Card['fix'], string>;
 
-/** The failed steps of a run: what happened to which thing, why, what was done about it, and what to do. */
-export function FailureCards({ run }: { run: RunView }) {
+/**
+ * The failed steps of a run: what happened to which thing, why, what was done about it, and what to do. `isBrief` leaves the room to
+ * what is below.
+ */
+export function FailureCards({ run, isBrief }: { run: RunView; isBrief: boolean }) {
   const failed = run.stepViews.filter((step) => step.state === 'failed' && step.failureCard !== null);
   if (failed.length === 0) return null;
   return (
     <section aria-label="Failures" className={classes.cards}>
       {failed
         .slice(0, shownCards)
-        .map((step) => step.failureCard !== null && <FailureCard key={step.id} run={run} step={step} card={step.failureCard} />)}
+        .map(
+          (step) =>
+            step.failureCard !== null && <FailureCard key={step.id} run={run} step={step} card={step.failureCard} isBrief={isBrief} />,
+        )}
       {failed.length > shownCards && <p>{failed.length - shownCards} more failed steps are in the list of steps.</p>}
     </section>
   );
 }
 
-function FailureCard({ run, step, card }: { run: RunView; step: StepView; card: Card }) {
+function FailureCard({ run, step, card, isBrief }: { run: RunView; step: StepView; card: Card; isBrief: boolean }) {
   const [asks, setAsks] = useState(false);
   const mayRetry = useMay('run.retry');
   const { attempt } = card;
-  const [first = '', ...rest] = card.message.split('\n');
   return (
     <article className={classes.card} data-colour="red">
       <h2>
         <Icon name="cross" /> {step.name} failed: {card.title}
       </h2>
-      <p className={classes.message}>{first}</p>
-      {rest.length > 0 && <pre className={classes.more}>{rest.join('\n')}</pre>}
-      <dl className={classes.facts}>
-        <dt>What</dt>
-        <dd>
-          step <strong>{step.name}</strong> ({step.kind})
-          {attempt !== null && (
-            <>
-              , attempt {attempt.ordinal}
-              {attempt.place !== null && <> on {attempt.place}</>}
-              {attempt.endedAt !== null && (
-                <>
-                  , <Ago at={attempt.endedAt} />
-                </>
-              )}
-            </>
-          )}
-        </dd>
-        <dt>Cause</dt>
-        <dd>
-          {card.cause} (<code>{card.code}</code>)
-        </dd>
-        <dt>What was done</dt>
-        <dd>{card.done.length === 0 ? 'Nothing: another try would fail the same way.' : card.done.join(' ')}</dd>
-        <dt>What to do</dt>
-        <dd>
-          {card.remedy} <span className={classes.who}>For {fixers[card.fix]}.</span>
-        </dd>
-      </dl>
+      <p className={classes.message}>{card.message.split('\n')[0]}</p>
+      {!isBrief && <Particulars step={step} card={card} />}
       <div className={classes.buttons}>
         {attempt !== null && (
           <Button
@@ -96,6 +74,47 @@ function FailureCard({ run, step, card }: { run: RunView; step: StepView; card: 
       </div>
       {asks && <RetryDialog run={run} from={null} onClose={() => setAsks(false)} />}
     </article>
+  );
+}
+
+function Particulars({ step, card }: { step: StepView; card: Card }) {
+  const { attempt } = card;
+  const more = card.message.split('\n').slice(1).join('\n');
+  return (
+    <>
+      {more !== '' && <pre className={classes.more}>{more}</pre>}
+      <dl className={classes.facts}>
+        <dt>What</dt>
+        <dd>
+          step <strong>{step.name}</strong> ({step.kind})
+          {attempt !== null && (
+            <>
+              , attempt {attempt.ordinal}
+              {attempt.place !== null && <> on {attempt.place}</>}
+              {attempt.endedAt !== null && (
+                <>
+                  , <Ago at={attempt.endedAt} />
+                </>
+              )}
+            </>
+          )}
+        </dd>
+        <dt>Cause</dt>
+        <dd>
+          {card.cause} (<code>{card.code}</code>)
+        </dd>
+        {card.done.length > 0 && (
+          <>
+            <dt>What was done</dt>
+            <dd>{card.done.join(' ')}</dd>
+          </>
+        )}
+        <dt>What to do</dt>
+        <dd>
+          {card.remedy} <span className={classes.who}>For {fixers[card.fix]}.</span>
+        </dd>
+      </dl>
+    </>
   );
 }
 

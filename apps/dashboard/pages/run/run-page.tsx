@@ -46,7 +46,7 @@ function Run({ run }: TabProps) {
   return (
     <>
       <RunHeader run={run} />
-      <FailureCards run={run} />
+      <FailureCards run={run} isBrief={current !== 'steps'} />
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (
           <Link

@@ -42,7 +42,8 @@ export default function SettingsTab({ run }: { run: RunView }) {
             {rows.length > shownRows ? `the first ${shownRows} of ${rows.length} settings` : `${rows.length} settings`}
           </span>
         </div>
-        <div className={classes.scroll}>
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
+        <section className={classes.scroll} tabIndex={0} aria-label="Table of settings">
           <table className={classes.table}>
             <thead>
               <tr>
@@ -67,7 +68,7 @@ export default function SettingsTab({ run }: { run: RunView }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </section>
       </section>
       <section aria-labelledby="recipe">
         <h2 id="recipe">

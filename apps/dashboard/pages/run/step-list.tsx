@@ -16,7 +16,7 @@ export function StepList({ run }: { run: RunView }) {
   return (
     <ol className={classes.list} aria-label="Steps">
       {run.stepViews.map((step) => (
-        <li key={step.id} className={classes.step} data-chosen={step.name === chosen}>
+        <li key={step.id} className={classes.step} data-chosen={step.name === chosen} aria-label={step.name}>
           <div className={classes.row}>
             <StateBadge look={stepLooks[step.state]} />
             <div className={classes.name}>

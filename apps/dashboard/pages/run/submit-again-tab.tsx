@@ -98,8 +98,8 @@ function Plan({ plan }: { plan: PlanView }) {
   return (
     <>
       <p role="status">
-        {runs === 0 ? 'Nothing runs: every result exists.' : `${runs} of ${plan.steps.length} steps run`}
-        {runs > 0 && (gpuHours === null ? '; the GPU time cannot be estimated.' : `, about ${hoursText(gpuHours)}.`)}
+        {runs === 0 ? 'Nothing runs: every result exists.' : `${runs} of ${plan.steps.length} ${runs === 1 ? 'steps runs' : 'steps run'}`}
+        {runs > 0 && (gpuHours === null ? '; the GPU time cannot be estimated.' : gpuHours > 0 ? `, about ${hoursText(gpuHours)}.` : '.')}
       </p>
       <ol className={classes.steps}>
         {plan.steps.map((step) => (

@@ -1,4 +1,5 @@
 import type { RunTimeline, RunView } from '@cairn/contract';
+import { useMediaQuery } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useTimeZone } from '../../app/preferences.ts';
@@ -13,6 +14,7 @@ import classes from './timeline.module.css';
 import { layOutTimeline, marks, maxLanes, type TimelineRow } from './timeline-layout.ts';
 
 const refreshMs = 5_000;
+const labelLimit = 0.9;
 
 /** When each step waited and each attempt worked. A bar leads to the attempt's log. */
 export default function TimelineTab({ run }: { run: RunView }) {
@@ -35,10 +37,11 @@ export default function TimelineTab({ run }: { run: RunView }) {
 
 function Timeline({ timeline }: { timeline: RunTimeline }) {
   const [zone] = useTimeZone();
+  const isNarrow = useMediaQuery('(max-width: 52rem)', undefined, { getInitialValueInEffect: false });
   const { rows, beginMs, endMs } = layOutTimeline(timeline);
   const span = endMs - beginMs;
   if (timeline.attempts.length === 0 && rows.every(({ waits }) => waits.length === 0)) return <p>No step has started yet.</p>;
-  const all = marks(span, 8);
+  const all = marks(span, isNarrow ? 4 : 8);
   return (
     <>
       <p className={classes.legend}>
@@ -51,8 +54,9 @@ function Timeline({ timeline }: { timeline: RunTimeline }) {
       <div className={classes.chart}>
         <div className={classes.axis} aria-hidden="true">
           {all.map((ms) => (
+            // A label at the very end would not fit.
             <span key={ms} style={{ left: `${(ms / span) * 100}%` }}>
-              {formatDuration(ms)}
+              {ms / span < labelLimit && formatDuration(ms)}
             </span>
           ))}
         </div>
