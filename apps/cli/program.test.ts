@@ -226,10 +226,10 @@ old-run   failed      0/1            mini     mini@1          48 s     1 d ago  
       items: Array.from({ length: 2 }, (_, i) => ({ ...summary, name: `r-${query.get('cursor')}-${i}` })),
       nextCursor: 'more',
     }));
-    const { out, err } = await cairn('runs --state failed --recipe mini --limit 3');
+    const { out, err } = await cairn('runs --search r- --state failed --state running --recipe mini --sort=-mapAt100 --limit 3');
     expect(out.trim().split('\n')).toHaveLength(4);
     expect(err).toContain('--limit 15');
-    expect(Object.fromEntries(api.requests[0]?.query ?? [])).toEqual({ limit: '3', state: 'failed', recipe: 'mini' });
+    expect(String(api.requests[0]?.query)).toBe('limit=3&q=r-&state=failed&state=running&recipe=mini&sort=-mapAt100');
     expect((await cairn('runs --state dancing')).code).toBe(2);
   });
 

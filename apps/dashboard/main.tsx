@@ -33,8 +33,7 @@ const queries = new QueryClient({
 });
 const client = createClient({ url: window.location.origin });
 const live = createLive(client, createRefresh(queries));
-const release = import.meta.env.PROD ? new URL(import.meta.url).pathname : null;
-const services = { client, queries, live, release };
+const services = { client, queries, live };
 const router = createDashboardRouter(services);
 const colorScheme = localStorageColorSchemeManager({ key: 'cairn-color-scheme' });
 

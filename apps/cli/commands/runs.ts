@@ -1,4 +1,4 @@
-import { type RunSummary, runState } from '@cairn/contract';
+import { type RunSort, type RunSummary, runSort, runState } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
@@ -9,14 +9,26 @@ import { paintedRunState } from '../watch/step-text.ts';
 import { wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
-type ListOptions = { state?: RunSummary['state']; recipe?: string; limit: number };
+type ListOptions = {
+  search?: string;
+  state?: RunSummary['state'][];
+  recipe?: string[];
+  owner?: string[];
+  createdAfter?: string;
+  sort?: RunSort;
+  limit: number;
+};
 
 export function addRunCommands({ program, action }: Registrar): void {
   program
     .command('runs')
     .description('lists the runs, the newest first')
-    .addOption(new Option('--state <state>', 'only runs in this state').choices(runState.options))
-    .option('--recipe <name>', 'only runs of this recipe')
+    .option('--search <text>', 'only runs with this text in the name, the id, the recipe or the owner')
+    .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
+    .option('--recipe <name...>', 'only runs of one of these recipes')
+    .option('--owner <name...>', 'only runs of one of these owners')
+    .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
+    .addOption(new Option('--sort <order>', 'another order; with a minus sign, the largest first').choices(runSort.options))
     .option('--limit <count>', 'at most this many', wholeNumber(1, 10_000), 20)
     .action(action(listRuns));
   program
@@ -40,8 +52,12 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
   const items: RunSummary[] = [];
   const query = {
     limit: Math.min(options.limit, 200),
-    ...(options.state === undefined ? {} : { state: [options.state] }),
-    ...(options.recipe === undefined ? {} : { recipe: [options.recipe] }),
+    ...(options.search === undefined ? {} : { q: options.search }),
+    ...(options.state === undefined ? {} : { state: options.state }),
+    ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
+    ...(options.owner === undefined ? {} : { owner: options.owner }),
+    ...(options.createdAfter === undefined ? {} : { createdAfter: options.createdAfter }),
+    ...(options.sort === undefined ? {} : { sort: options.sort }),
   };
   let hasMore = false;
   for await (const run of (await client()).eachRun(query, { signal })) {

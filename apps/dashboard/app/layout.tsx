@@ -71,7 +71,7 @@ function LiveBadge() {
 function Banners() {
   const status = useLiveStatus();
   const [zone] = useTimeZone();
-  const isOutdated = useNewRelease(status.state === 'open' ? status.since : 0);
+  const isOutdated = useNewRelease(status.state === 'open' ? status.since : null);
   return (
     <div role="status">
       {status.state === 'lost' && (

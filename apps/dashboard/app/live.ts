@@ -42,6 +42,8 @@ export type Live = {
 
 const streamLock = 'cairn-events';
 const topicLock = 'cairn-topic:';
+/** The most that GET /v1/events takes. */
+const maxTopics = 50;
 
 /**
  * One event stream a browser, whatever the number of its tabs: browsers open at most six connections to a server, and each stream holds
@@ -77,11 +79,13 @@ export function createLive(client: CairnClient, onMessage: (message: LiveMessage
     if (parsed.success) receive(parsed.data);
   });
 
-  /** The topics that any tab follows. */
+  /** The topics that any tab follows: lists first, then as many runs as the server takes. */
   const wantedTopics = async (): Promise<string[]> => {
-    if (locks === undefined) return [...followed.keys()];
-    const names = ((await locks.query()).held ?? []).flatMap(({ name }) => name ?? []);
-    return [...new Set(names.filter((name) => name.startsWith(topicLock)).map((name) => name.slice(topicLock.length)))].sort();
+    const names = locks === undefined ? [] : ((await locks.query()).held ?? []).flatMap(({ name }) => name ?? []);
+    const held = names.filter((name) => name.startsWith(topicLock)).map((name) => name.slice(topicLock.length));
+    const topics = [...new Set([...held, ...followed.keys()])];
+    const isRun = (topic: string): boolean => topic.startsWith('run:');
+    return [...topics.filter((topic) => !isRun(topic)), ...topics.filter(isRun)].slice(0, maxTopics);
   };
 
   /** Keeps a stream over the wanted topics until `signal` is aborted. */

@@ -1,27 +1,26 @@
 import { useQuery } from '@tanstack/react-query';
-import { z } from 'zod';
+import { useState } from 'react';
 import { useServices } from './services.ts';
-
-/** What the build wrote: the address of the entry's script, which is different for each build. */
-const version = z.object({ entry: z.string() });
 
 const checkMs = 10 * 60_000;
 
 /**
- * True when the server serves another build than the one that runs in this tab. It asks when the page is opened or shown again and when
- * the connection is back (`since`), because a release restarts the server.
+ * True when the service serves another build of the dashboard than when this tab was opened. It asks when the page is opened or shown
+ * again, and when the connection is back, because a release restarts the service.
+ *
+ * @param openSince when the connection was opened; null while there is none
  */
-export function useNewRelease(since: number): boolean {
-  const { release } = useServices();
+export function useNewRelease(openSince: number | null): boolean {
+  const { client } = useServices();
   const served = useQuery({
-    queryKey: ['release', since],
-    queryFn: async ({ signal }) => {
-      const response = await fetch('/version.json', { signal, cache: 'no-store' });
-      return response.ok ? version.parse(await response.json()).entry : release;
-    },
+    queryKey: ['release', openSince],
+    queryFn: ({ signal }) => client.getVersion({ signal }),
     staleTime: checkMs,
-    placeholderData: release,
-    enabled: release !== null,
+    // `npm run dev` has no build.
+    enabled: import.meta.env.PROD && openSince !== null,
   });
-  return release !== null && served.data !== undefined && served.data !== release;
+  const build = served.data?.build;
+  const [opened, setOpened] = useState<string>();
+  if (opened === undefined && build !== undefined) setOpened(build);
+  return build !== undefined && opened !== undefined && build !== opened;
 }

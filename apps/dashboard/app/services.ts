@@ -4,13 +4,7 @@ import { createContext, use } from 'react';
 import type { Live } from './live.ts';
 
 /** What main.tsx makes once and every page uses. */
-export type Services = {
-  client: CairnClient;
-  queries: QueryClient;
-  live: Live;
-  /** Address of the entry's script, which names the build; null in development. */
-  release: string | null;
-};
+export type Services = { client: CairnClient; queries: QueryClient; live: Live };
 
 export const ServicesContext = createContext<Services | null>(null);
 

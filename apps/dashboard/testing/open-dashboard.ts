@@ -140,7 +140,9 @@ function watchPages() {
     if (found.length > 0 || task.result?.state === 'fail') {
       await mkdir(pictures, { recursive: true });
       const name = task.name.replaceAll(/\W+/g, '-').slice(0, 80);
-      await Promise.all(open.map((page, index) => page.screenshot({ path: join(pictures, `failed-${name}-${index}.png`) })));
+      await Promise.all(
+        open.map((page, index) => page.screenshot({ path: join(pictures, `failed-${name}-${index}.png`) }).catch(() => undefined)),
+      );
     }
     const contexts = new Set([...pages.keys()].map((page) => page.context()));
     pages.clear();
