@@ -167,6 +167,8 @@ function LogSearch({ attempt, stream }: { attempt: AttemptView; stream: LogStrea
     >
       <TextInput
         size="xs"
+        w="20rem"
+        maw="100%"
         aria-label="Search the log"
         placeholder="Search the log"
         value={text}
