@@ -18,7 +18,10 @@ export async function accessibilityFaults(
     await page.setViewportSize({ width, height: 900 });
     await page.locator(`html[data-mantine-color-scheme="${colorScheme}"]`).waitFor({ state: 'attached' });
     const where = `${colorScheme} at ${width} px`;
-    const { violations } = await new AxeBuilder({ page }).analyze();
+    const { violations } = await new AxeBuilder({ page })
+      .options({ resultTypes: ['violations'] })
+      .setLegacyMode()
+      .analyze();
     for (const { id, impact, nodes } of violations) {
       if (!bad.has(impact ?? '')) continue;
       faults.push(...nodes.map((node) => `${where}: ${id}: ${node.html}\n  ${node.failureSummary ?? ''}`));

@@ -43,7 +43,7 @@ function FailureCard({ run, step, card, isBrief }: { run: RunView; step: StepVie
   const mayRetry = useMay('run.retry');
   const { attempt } = card;
   return (
-    <article className={classes.card} data-colour="red">
+    <article className={classes.card} data-colour="red" data-brief={isBrief}>
       <h2>
         <Icon name="cross" /> {step.name} failed: {card.title}
       </h2>

@@ -66,7 +66,8 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
           Download
         </Button>
         <span className={classes.dim}>
-          {formatCount(total)} lines{log.isOver ? '' : ' so far'}
+          {formatCount(total)} {total === 1 ? 'line' : 'lines'}
+          {log.isOver ? '' : ' so far'}
         </span>
       </div>
       {download.error !== null && <ProblemNotice error={download.error} />}
@@ -167,6 +168,8 @@ function LogSearch({ attempt, stream }: { attempt: AttemptView; stream: LogStrea
     >
       <TextInput
         size="xs"
+        w="20rem"
+        maw="100%"
         aria-label="Search the log"
         placeholder="Search the log"
         value={text}

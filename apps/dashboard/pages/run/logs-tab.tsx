@@ -2,6 +2,7 @@ import { type AttemptView, type LogStream, logStream, type RunView } from '@cair
 import { NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { useState } from 'react';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { attemptLooks } from '../../parts/looks.ts';
@@ -86,11 +87,30 @@ function Streams({ run, attempt }: { run: RunView; attempt: AttemptView }) {
   const error = sizes.error ?? sought.error;
   if (error !== null) return <ProblemNotice error={error} onRetry={() => void sizes.refetch()} />;
   if (sizes.data === undefined || (isSought && sought.data === undefined)) return <p role="status">Loading …</p>;
-  const stream = search.stream ?? sought.data ?? mostWanted(attempt, sizes.data);
+  return <ChosenStream run={run} attempt={attempt} sizes={sizes.data} sought={sought.data ?? null} />;
+}
+
+type StreamSize = { stream: LogStream; size: number };
+
+function ChosenStream({
+  run,
+  attempt,
+  sizes,
+  sought,
+}: {
+  run: RunView;
+  attempt: AttemptView;
+  sizes: StreamSize[];
+  sought: LogStream | null;
+}) {
+  const search = useSearch({ from: '/signed-in/runs/$runId' });
+  // Once: another output that gets its first line must not replace the one that is being read.
+  const [first] = useState(() => mostWanted(attempt, sizes));
+  const stream = search.stream ?? sought ?? first;
   return (
     <>
       <nav className={classes.streams} aria-label="Outputs">
-        {sizes.data.map((one) => (
+        {sizes.map((one) => (
           <Link
             key={one.stream}
             from="/runs/$runId"
@@ -109,7 +129,7 @@ function Streams({ run, attempt }: { run: RunView; attempt: AttemptView }) {
 }
 
 /** What a person wants to read: errors of a failed attempt, else what its program printed, else what its agent did. */
-function mostWanted({ failure }: AttemptView, sizes: readonly { stream: LogStream; size: number }[]): LogStream {
+function mostWanted({ failure }: AttemptView, sizes: readonly StreamSize[]): LogStream {
   const order: readonly LogStream[] = failure === null ? ['stdout', 'stderr', 'agent'] : ['stderr', 'stdout', 'agent'];
   return order.find((stream) => sizes.some((one) => one.stream === stream && one.size > 0)) ?? 'stdout';
 }

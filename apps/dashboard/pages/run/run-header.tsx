@@ -16,7 +16,13 @@ export function RunHeader({ run }: { run: RunView }) {
     ['Steps', `${run.steps.done} of ${run.steps.total}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`],
     [
       'mAP@100',
-      best === null || last === null ? 'none yet' : best === last ? formatMap(best) : `best ${formatMap(best)}, last ${formatMap(last)}`,
+      best === null || last === null
+        ? run.finishedAt === null
+          ? 'none yet'
+          : 'none'
+        : best === last
+          ? formatMap(best)
+          : `best ${formatMap(best)}, last ${formatMap(last)}`,
     ],
     ['GPU time', formatGpuHours(run.gpuSeconds)],
     ['Submitted', <Ago key="submitted" at={run.createdAt} />],

@@ -5,15 +5,17 @@ export type SettingRow = { step: string; path: string; value: string; isDefault:
 
 type StepWithSettings = { name: string; kind: StepKind; settings: Readonly<Record<string, unknown>> };
 
-/** The settings of steps, one row a value: `augment.crop` of `{augment: {crop: 0.8}}`. A list is one value. */
+/** The settings of steps, one row a value: `augment.crop` of `{augment: {crop: 0.8}}`. A list is one value. Of a step, defaults come last. */
 export function settingRows(steps: readonly StepWithSettings[]): SettingRow[] {
   return steps.flatMap(({ name, kind, settings }) =>
-    leaves(settings, []).map(([path, value]) => ({
-      step: name,
-      path: settingPathText(path),
-      value: shownValue(value),
-      isDefault: JSON.stringify(defaultAt(stepSettings[kind], path)) === JSON.stringify(value),
-    })),
+    leaves(settings, [])
+      .map(([path, value]) => ({
+        step: name,
+        path: settingPathText(path),
+        value: shownValue(value),
+        isDefault: JSON.stringify(defaultAt(stepSettings[kind], path)) === JSON.stringify(value),
+      }))
+      .toSorted((a, b) => Number(a.isDefault) - Number(b.isDefault)),
   );
 }
 

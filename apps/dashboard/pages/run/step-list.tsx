@@ -1,4 +1,4 @@
-import type { Blocker, RunView, StepView } from '@cairn/contract';
+import type { RunView, StepView } from '@cairn/contract';
 import { Link, useSearch } from '@tanstack/react-router';
 import { Icon } from '../../parts/icon.tsx';
 import { stepLooks } from '../../parts/looks.ts';
@@ -7,7 +7,7 @@ import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { useNow } from '../../parts/time.tsx';
 import { StepDetails } from './step-details.tsx';
-import { progressText, resultText, shareOf } from './step-text.ts';
+import { partsOf, progressText, resultText, shareOf } from './step-text.ts';
 import classes from './steps.module.css';
 
 /** Every step in the order of the graph; the chosen one with its attempts and actions. */
@@ -71,37 +71,39 @@ function StepTime({ step }: { step: StepView }) {
   return <span>{formatDuration((step.finishedAt === null ? now : Date.parse(step.finishedAt)) - Date.parse(step.startedAt))}</span>;
 }
 
-/** Why the step waits, in the service's words, and who holds what it waits for. */
+/** Why the step waits, in the service's words, and who holds what it waits for: a link where the sentence names it, else after it. */
 function Waiting({ step, run }: { step: StepView; run: RunView }) {
   const now = useNow();
   if (step.waiting === null) return null;
+  const own = step.waitingFor.filter((one) => one.run.id === run.id);
+  const parts = partsOf(
+    step.waiting.sentence,
+    own.map((one) => one.step),
+  );
+  const others = step.waitingFor.filter((one) => one.run.id !== run.id || !parts.some(({ name }) => name === one.step));
   return (
     <p className={classes.waiting}>
-      <Icon name="clock" size={14} /> {step.waiting.sentence}{' '}
+      <Icon name="clock" size={14} />{' '}
+      {parts.map(({ at, text, name }) =>
+        name === null ? (
+          text
+        ) : (
+          <Link key={at} from="/runs/$runId" search={{ step: name }} resetScroll={false}>
+            {text}
+          </Link>
+        ),
+      )}{' '}
       <span className={classes.since}>(for {formatDuration(now - Date.parse(step.waiting.since))})</span>
-      {step.waitingFor.length > 0 && (
-        <>
-          {' '}
-          →{' '}
-          {step.waitingFor.map((one, index) => (
-            <span key={`${one.run.id} ${one.step} ${one.attemptId}`}>
-              {index > 0 && ', '}
-              <BlockerLink blocker={one} run={run} />
-            </span>
-          ))}
-        </>
-      )}
+      {others.length > 0 && ' → '}
+      {others.map(({ run: holder, step: held, attemptId, slots }, index) => (
+        <span key={`${holder.id} ${held} ${attemptId}`}>
+          {index > 0 && ', '}
+          <Link to="/runs/$runId" params={{ runId: holder.id }} search={{ step: held }} resetScroll={holder.id !== run.id}>
+            {holder.id === run.id ? held : `${holder.name} / ${held}`}
+          </Link>
+          {slots !== null && ` (${slots === 1 ? '1 slot' : `${slots} slots`})`}
+        </span>
+      ))}
     </p>
-  );
-}
-
-function BlockerLink({ blocker: { run: other, step, slots }, run }: { blocker: Blocker; run: RunView }) {
-  return (
-    <>
-      <Link to="/runs/$runId" params={{ runId: other.id }} search={{ step }} resetScroll={other.id !== run.id}>
-        {other.id === run.id ? step : `${other.name} / ${step}`}
-      </Link>
-      {slots !== null && ` (${slots === 1 ? '1 slot' : `${slots} slots`})`}
-    </>
   );
 }

@@ -37,7 +37,22 @@ export function resultText({ scores, shards }: Pick<StepView, 'scores' | 'shards
   const parts = [];
   if (end !== undefined) parts.push(`mAP@100 ${start === undefined ? '' : `${formatMap(start)} → `}${formatMap(end)}`);
   else if (start !== undefined) parts.push(`mAP@100 ${formatMap(start)} at the start`);
-  if (shards !== null && shards.committed > 0) parts.push(`${formatCount(shards.rows)} rows in ${formatCount(shards.committed)} shards`);
+  if (shards !== null && shards.committed > 0)
+    parts.push(`${formatCount(shards.rows)} rows in ${formatCount(shards.committed)} ${shards.committed === 1 ? 'shard' : 'shards'}`);
   if (shards !== null && shards.rejected > 0) parts.push(`${formatCount(shards.rejected)} rejected`);
   return parts.join(', ');
+}
+
+/** A sentence cut at the names that it has, longest first: `384` is not a name in `384_finetune`. `name` is null for what is between. */
+export function partsOf(sentence: string, names: readonly string[]): { at: number; text: string; name: string | null }[] {
+  if (names.length === 0) return [{ at: 0, text: sentence, name: null }];
+  const escaped = names.toSorted((a, b) => b.length - a.length).map((name) => name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  // Split by a group, so every second part is a name.
+  const texts = sentence.split(new RegExp(`(?<![\\w.-])(${escaped.join('|')})(?![\\w-])`));
+  let at = 0;
+  return texts.map((text, index) => {
+    const part = { at, text, name: index % 2 === 1 ? text : null };
+    at += text.length;
+    return part;
+  });
 }
