@@ -1,34 +1,36 @@
-import { type RunSort, type RunSummary, runSort, runState } from '@cairn/contract';
+import { type RunListItem, type RunSort, runSort, runState } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatAgo, formatDuration, secondsBetween } from '../output/units.ts';
+import { formatAgo, formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
 import { paintedRunState } from '../watch/step-text.ts';
 import { wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
 type ListOptions = {
   search?: string;
-  state?: RunSummary['state'][];
+  state?: RunListItem['state'][];
   recipe?: string[];
   owner?: string[];
-  createdAfter?: string;
-  sort?: RunSort;
+  sort: RunSort;
   limit: number;
 };
 
 export function addRunCommands({ program, action }: Registrar): void {
   program
     .command('runs')
-    .description('lists the runs, the newest first')
-    .option('--search <text>', 'only runs with this text in the name, the id, the recipe or the owner')
+    .description('lists the runs with their progress, mAP@100 and GPU time, the newest first')
+    .option('-s, --search <text>', 'only runs with this text in their name, id, recipe or owner')
     .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
     .option('--recipe <name...>', 'only runs of one of these recipes')
-    .option('--owner <name...>', 'only runs of one of these owners')
-    .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
-    .addOption(new Option('--sort <order>', 'another order; with a minus sign, the largest first').choices(runSort.options))
+    .option('--owner <name...>', 'only runs that one of these tokens submitted')
+    .addOption(
+      new Option('--sort <key>', 'the order; with a minus sign, the newest or largest first')
+        .choices(runSort.options)
+        .default('-createdAt'),
+    )
     .option('--limit <count>', 'at most this many', wholeNumber(1, 10_000), 20)
     .action(action(listRuns));
   program
@@ -49,15 +51,14 @@ export function addRunCommands({ program, action }: Registrar): void {
 }
 
 async function listRuns({ ui, signal, client, cli }: Session, options: ListOptions): Promise<undefined> {
-  const items: RunSummary[] = [];
+  const items: RunListItem[] = [];
   const query = {
     limit: Math.min(options.limit, 200),
+    sort: options.sort,
     ...(options.search === undefined ? {} : { q: options.search }),
     ...(options.state === undefined ? {} : { state: options.state }),
     ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
     ...(options.owner === undefined ? {} : { owner: options.owner }),
-    ...(options.createdAfter === undefined ? {} : { createdAfter: options.createdAfter }),
-    ...(options.sort === undefined ? {} : { sort: options.sort }),
   };
   let hasMore = false;
   for await (const run of (await client()).eachRun(query, { signal })) {
@@ -73,12 +74,14 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
 }
 
 /** Runs as a table. */
-export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
+export function runTable(runs: readonly RunListItem[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
   const rows = runs.map((run) => [
     style.bold(run.name),
     paintedRunState(run.state, { style }) + (run.verdict === 'failed' ? style.bad(' (gate failed)') : ''),
     `${run.steps.done}/${run.steps.total}`,
-    run.steps.reused === 0 ? '' : String(run.steps.reused),
+    run.state === 'running' ? formatPercent(run.share, 0) : '',
+    run.mapAt100.best === null ? '' : formatPercent(run.mapAt100.best),
+    run.gpuSeconds === 0 ? '' : (run.gpuSeconds / 3600).toFixed(1),
     run.recipe,
     run.dataset,
     run.startedAt === null ? '' : formatDuration(secondsBetween(run.startedAt, run.finishedAt, now)),
@@ -89,7 +92,9 @@ export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style
     { title: 'name' },
     { title: 'state' },
     { title: 'steps', align: 'right' as const },
-    { title: 'reused', align: 'right' as const },
+    { title: 'done', align: 'right' as const },
+    { title: 'mAP@100', align: 'right' as const },
+    { title: 'GPU-hours', align: 'right' as const },
     { title: 'recipe' },
     { title: 'dataset' },
     { title: 'time', align: 'right' as const },
