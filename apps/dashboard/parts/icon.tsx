@@ -30,6 +30,12 @@ const shapes = {
       <circle cx="8" cy="12.8" r="0.6" fill="currentColor" />
     </>
   ),
+  info: (
+    <>
+      <circle cx="8" cy="8" r="5.5" />
+      <path d="M8 7.4v3.4M8 5.1v.2" />
+    </>
+  ),
   warning: (
     <>
       <path d="M8 2.5L14.2 13H1.8z" />

@@ -25,6 +25,7 @@ type CurveChartProps = {
 };
 
 const height = 220;
+const wholeDistances = Array.from({ length: 9 }, (_, power) => [1, 2, 5].map((one) => one * 10 ** power)).flat();
 const colours = {
   light: { line: '#0d6b64', faint: '#0d6b6455', grid: '#d9dee4', text: '#52606d', mark: '#8a4a06' },
   dark: { line: '#5fd0c5', faint: '#5fd0c555', grid: '#333c47', text: '#a3afbb', mark: '#ffcb8c' },
@@ -74,7 +75,11 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
         height,
         ...(zone === 'utc' ? { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1000), 'UTC') } : {}),
         scales: { x: { time: x === 'time' }, y: isLog ? { distr: 3 } : {} },
-        axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(shown) }],
+        // Optimizer steps are whole.
+        axes: [
+          { ...axis, ...(x === 'step' ? { incrs: wholeDistances } : {}) },
+          { ...axis, size: 70, values: (_, ticks) => ticks.map(shown) },
+        ],
         series: [
           { label: x },
           { label: 'value', stroke: smoothing === 0 ? colour.line : colour.faint, width: 1.5, value: (_, value) => shown(value) },

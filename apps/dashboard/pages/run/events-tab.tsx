@@ -95,6 +95,6 @@ function lookOf(event: RunEvent): { icon: IconName; colour: Look['colour'] } {
     case 'note':
       return event.data.level === 'warning' || event.data.imageId !== undefined
         ? { icon: 'warning', colour: 'orange' }
-        : { icon: 'question', colour: 'gray' };
+        : { icon: 'info', colour: 'gray' };
   }
 }

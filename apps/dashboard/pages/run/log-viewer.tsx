@@ -45,17 +45,19 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
     <>
       <div className={classes.tools}>
         <LogSearch attempt={attempt} stream={stream} />
-        <Button
-          size="compact-sm"
-          variant="default"
-          aria-pressed={follows}
-          onClick={() => {
-            setFollows(!follows);
-            if (!follows) toEnd();
-          }}
-        >
-          {follows ? 'Following' : 'Follow'}
-        </Button>
+        {!log.isOver && (
+          <Button
+            size="compact-sm"
+            variant="default"
+            aria-pressed={follows}
+            onClick={() => {
+              setFollows(!follows);
+              if (!follows) toEnd();
+            }}
+          >
+            {follows ? 'Following' : 'Follow'}
+          </Button>
+        )}
         <Button size="compact-sm" variant="default" onClick={() => list.current?.scrollToIndex({ index: 0 })}>
           Top
         </Button>
@@ -82,7 +84,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         initialTopMostItemIndex={
           marked === undefined ? { index: total - 1, align: 'end' } : { index: Math.min(marked, total) - 1, align: 'center' }
         }
-        followOutput={follows ? 'auto' : false}
+        followOutput={follows && !log.isOver ? 'auto' : false}
         rangeChanged={({ startIndex, endIndex }) => setVisible({ first: startIndex + 1, last: endIndex + 1 })}
         increaseViewportBy={200}
         itemContent={(index) => <LogLine number={index + 1} line={log.lineAt(index + 1)} isMarked={index + 1 === marked} search={q} />}

@@ -22,6 +22,7 @@ export default function LogsTab({ run }: { run: RunView }) {
     withAttempts.find(({ name }) => name === search.step) ??
     withAttempts.find(({ state }) => state === 'failed') ??
     withAttempts.findLast(({ state }) => state === 'active') ??
+    withAttempts.findLast(({ kind }) => kind === 'train') ??
     withAttempts.at(-1);
   const attempts = useQuery({
     queryKey: keys.runPart(run.id, 'timeline', 'attempts', step?.name),
