@@ -12,10 +12,11 @@ const StepGraph = lazy(() => import('./step-graph.tsx'));
 /** The list of steps, which is always there, and beside it, where there is room, their graph unless it is very large. */
 export function StepsTab({ run }: { run: RunView }) {
   const isWide = useMediaQuery('(min-width: 70rem)', undefined, { getInitialValueInEffect: false });
+  const hasGraph = isWide && run.stepViews.length <= maxGraphSteps;
   return (
-    <div className={classes.steps}>
+    <div className={classes.steps} data-graph={hasGraph}>
       <StepList run={run} />
-      {isWide && run.stepViews.length <= maxGraphSteps && (
+      {hasGraph && (
         <Suspense fallback={null}>
           <StepGraph run={run} />
         </Suspense>
