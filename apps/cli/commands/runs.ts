@@ -14,6 +14,7 @@ type ListOptions = {
   state?: RunListItem['state'][];
   recipe?: string[];
   owner?: string[];
+  createdAfter?: string;
   sort: RunSort;
   limit: number;
 };
@@ -26,6 +27,7 @@ export function addRunCommands({ program, action }: Registrar): void {
     .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
     .option('--recipe <name...>', 'only runs of one of these recipes')
     .option('--owner <name...>', 'only runs that one of these tokens submitted')
+    .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
     .addOption(
       new Option('--sort <key>', 'the order; with a minus sign, the newest or largest first')
         .choices(runSort.options)
@@ -59,6 +61,7 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
     ...(options.state === undefined ? {} : { state: options.state }),
     ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
     ...(options.owner === undefined ? {} : { owner: options.owner }),
+    ...(options.createdAfter === undefined ? {} : { createdAfter: options.createdAfter }),
   };
   let hasMore = false;
   for await (const run of (await client()).eachRun(query, { signal })) {

@@ -10,7 +10,7 @@ import { NotFound } from './not-found.tsx';
 import { parseSearch, stringifySearch } from './search.ts';
 import type { Services } from './services.ts';
 
-const root = createRootRouteWithContext<Services>()({ component: Outlet, notFoundComponent: NotFound });
+const root = createRootRouteWithContext<Services>()({ component: Outlet });
 
 const signIn = createRoute({
   getParentRoute: () => root,
@@ -55,7 +55,10 @@ const run = createRoute({
   component: lazyRouteComponent(() => import('../pages/run/run-page.tsx'), 'RunPage'),
 });
 
-const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run])]);
+/** Every other address. */
+const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
+
+const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, unknown])]);
 
 export const createDashboardRouter = (context: Services) =>
   createRouter({

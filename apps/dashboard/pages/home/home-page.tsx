@@ -7,6 +7,7 @@ import { useServices } from '../../app/services.ts';
 import { attentionLooks, runLooks } from '../../parts/looks.ts';
 import { formatCount, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
@@ -69,7 +70,7 @@ export function HomePage() {
           {fleet.data?.pools.map((pool) => (
             <li key={pool.name} className={classes.pool}>
               <strong>{pool.name}</strong>
-              <meter min={0} max={Math.max(1, pool.slots)} value={pool.busy} aria-label={`Slots of ${pool.name} in use`} />
+              <ProgressBar share={pool.busy / Math.max(1, pool.slots)} colour="blue" label={`Slots of ${pool.name} in use`} />
               <span>
                 {formatCount(pool.busy)} of {formatCount(pool.slots)} slots in use
                 {pool.waiting > 0 && `, ${formatCount(pool.waiting)} waiting`}
