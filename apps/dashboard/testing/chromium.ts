@@ -28,9 +28,12 @@ export async function findChromium(env: NodeJS.ProcessEnv): Promise<string> {
   const found = (await onPath(env.PATH ?? '')) ?? ((await isProgram(unpacked)) ? unpacked : null);
   if (found !== null) return found;
   try {
+    await mkdir(join(cacheDir, '..'), { recursive: true });
     if (process.getuid?.() !== 0) return await unpackPackages(cacheDir, env);
-    await apt(['update', '-q'], env);
-    await apt(['install', ...aptOptions, ...packages], env);
+    // One at a time: other test files look for a Chromium at the same moment, and apt-get does not wait for the lock of its lists.
+    const lock = ['-w', String(installLimitMs / 1000), `${cacheDir}.lock`, 'apt-get'];
+    await command('flock', [...lock, 'update', '-q'], env);
+    await command('flock', [...lock, 'install', ...aptOptions, ...packages], env);
   } catch (cause) {
     throw new Error(
       'The tests of the dashboard need a Chromium, and none could be installed with apt-get: install one with the package manager of ' +
@@ -58,8 +61,8 @@ const isProgram = (path: string): Promise<boolean> =>
     () => false,
   );
 
-const apt = (args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string) =>
-  run('apt-get', [...args], {
+const command = (program: string, args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string) =>
+  run(program, [...args], {
     env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
     timeout: installLimitMs,
     maxBuffer: 2 ** 26,
@@ -68,14 +71,13 @@ const apt = (args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string) =>
 
 /** Downloads the packages and those that they need and that are not installed, and unpacks them: apt-get does this without root. */
 async function unpackPackages(cacheDir: string, env: NodeJS.ProcessEnv): Promise<string> {
-  await mkdir(join(cacheDir, '..'), { recursive: true });
   // Renamed when it is complete: another process may do the same at the same time.
   const folder = await mkdtemp(`${cacheDir}-`);
   try {
-    const { stdout } = await apt(['install', ...aptOptions, '--print-uris', ...packages], env);
+    const { stdout } = await command('apt-get', ['install', ...aptOptions, '--print-uris', ...packages], env);
     // A line is 'URI' NAME_VERSION_ARCHITECTURE.deb BYTES DIGEST.
     const needed = [...stdout.matchAll(/^'[^']*' ([^_ ]+)_\S+\.deb /gm)].map((match) => match[1] ?? '');
-    await apt(['download', '-q', ...needed], env, folder);
+    await command('apt-get', ['download', '-q', ...needed], env, folder);
     for (const file of (await readdir(folder)).filter((name) => name.endsWith('.deb'))) {
       await run('dpkg-deb', ['-x', join(folder, file), folder], { timeout: installLimitMs });
       await rm(join(folder, file));

@@ -5,6 +5,7 @@ import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
 import { Virtuoso, type VirtuosoHandle } from 'react-virtuoso';
 import { useServices } from '../../app/services.ts';
+import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { downloadLog } from './download-log.ts';
@@ -67,6 +68,10 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         <Button size="compact-sm" variant="default" loading={download.isPending} onClick={() => download.mutate()}>
           Download
         </Button>
+        <CopyCall
+          cli={`cairn logs ${run.id} ${quoted(attempt.step)} --attempt ${attempt.ordinal} --stream ${stream}`}
+          call={{ path: `/v1/attempts/${attempt.id}/logs/lines?stream=${stream}` }}
+        />
         <span className={classes.dim}>
           {formatCount(total)} {total === 1 ? 'line' : 'lines'}
           {log.isOver ? '' : ' so far'}

@@ -2,7 +2,7 @@ import '@xyflow/react/dist/base.css';
 import type { RunView, StepView } from '@cairn/contract';
 import { Link, useSearch } from '@tanstack/react-router';
 import { Controls, Handle, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
-import { useMemo } from 'react';
+import { useState } from 'react';
 import { Icon } from '../../parts/icon.tsx';
 import { stepLooks } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
@@ -18,7 +18,11 @@ const nodeTypes = { step: StepBox };
 /** The graph of the steps, each a box whatever its number of shards. The list beside it says the same for the keyboard. */
 export default function StepGraph({ run }: { run: RunView }) {
   const { step: chosen } = useSearch({ from: '/signed-in/runs/$runId' });
-  const places = useMemo(() => new Map(placeSteps(run.stepViews).map((place) => [place.name, place])), [run.stepViews]);
+  // Placed again only when the graph itself is another one: it takes longer than a frame, and progress arrives every second.
+  const shape = run.stepViews.map(({ name, needs }) => `${name} ${needs.join()}`).join('\n');
+  const [placed, setPlaced] = useState(() => ({ shape, places: placeSteps(run.stepViews) }));
+  if (placed.shape !== shape) setPlaced({ shape, places: placeSteps(run.stepViews) });
+  const places = new Map(placed.places.map((place) => [place.name, place]));
   const nodes = run.stepViews.map((step): StepNode => {
     const { x = 0, y = 0 } = places.get(step.name) ?? {};
     return { id: step.name, type: 'step', position: { x, y }, data: { step, isChosen: step.name === chosen }, ...nodeSize };

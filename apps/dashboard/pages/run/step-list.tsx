@@ -1,5 +1,7 @@
 import type { RunView, StepView } from '@cairn/contract';
+import { Button } from '@mantine/core';
 import { Link, useSearch } from '@tanstack/react-router';
+import { useState } from 'react';
 import { Icon } from '../../parts/icon.tsx';
 import { stepLooks } from '../../parts/looks.ts';
 import { formatDuration, formatGpuHours } from '../../parts/numbers.ts';
@@ -10,39 +12,56 @@ import { StepDetails } from './step-details.tsx';
 import { partsOf, progressText, resultText, shareOf } from './step-text.ts';
 import classes from './steps.module.css';
 
-/** Every step in the order of the graph; the chosen one with its attempts and actions. */
+/** An ensemble of many models has hundreds. */
+const stepsAtOnce = 50;
+
+/** The steps in the order of the graph; the chosen one with its attempts and actions. */
 export function StepList({ run }: { run: RunView }) {
   const { step: chosen } = useSearch({ from: '/signed-in/runs/$runId' });
+  const [most, setMost] = useState(stepsAtOnce);
+  const at = run.stepViews.findIndex(({ name }) => name === chosen);
+  // The chosen one is there, wherever the link to it comes from.
+  const shown = run.stepViews.slice(0, Math.max(most, at + 1));
+  const more = run.stepViews.length - shown.length;
   return (
-    <ol className={classes.list} aria-label="Steps">
-      {run.stepViews.map((step) => (
-        <li key={step.id} className={classes.step} data-chosen={step.name === chosen} aria-label={step.name}>
-          <div className={classes.row}>
-            <StateBadge look={stepLooks[step.state]} />
-            <div className={classes.name}>
-              <Link
-                from="/runs/$runId"
-                search={({ tab }) => ({ tab, step: step.name === chosen ? undefined : step.name })}
-                aria-expanded={step.name === chosen}
-                resetScroll={false}
-              >
-                {step.name}
-              </Link>
-              <span className={classes.kind}>{step.kind}</span>
+    <div>
+      <ol className={classes.list} aria-label="Steps">
+        {shown.map((step) => (
+          <li key={step.id} className={classes.step} data-chosen={step.name === chosen} aria-label={step.name}>
+            <div className={classes.row}>
+              <StateBadge look={stepLooks[step.state]} />
+              <div className={classes.name}>
+                <Link
+                  from="/runs/$runId"
+                  search={({ tab }) => ({ tab, step: step.name === chosen ? undefined : step.name })}
+                  aria-expanded={step.name === chosen}
+                  resetScroll={false}
+                >
+                  {step.name}
+                </Link>
+                <span className={classes.kind}>{step.kind}</span>
+              </div>
+              <StepProgress step={step} />
+              <div className={classes.numbers}>
+                <StepTime step={step} />
+                {step.gpuSeconds > 0 && <span>{formatGpuHours(step.gpuSeconds)}</span>}
+                {step.attempts > 1 && <span>{step.attempts} attempts</span>}
+              </div>
             </div>
-            <StepProgress step={step} />
-            <div className={classes.numbers}>
-              <StepTime step={step} />
-              {step.gpuSeconds > 0 && <span>{formatGpuHours(step.gpuSeconds)}</span>}
-              {step.attempts > 1 && <span>{step.attempts} attempts</span>}
-            </div>
-          </div>
-          {step.waiting !== null && <Waiting step={step} run={run} />}
-          {step.state === 'failed' && step.failure !== null && <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>}
-          {step.name === chosen && <StepDetails run={run} step={step} />}
-        </li>
-      ))}
-    </ol>
+            {step.waiting !== null && <Waiting step={step} run={run} />}
+            {step.state === 'failed' && step.failure !== null && <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>}
+            {step.name === chosen && <StepDetails run={run} step={step} />}
+          </li>
+        ))}
+      </ol>
+      {more > 0 && (
+        <p>
+          <Button variant="default" size="compact-md" onClick={() => setMost(shown.length + stepsAtOnce)}>
+            Show {Math.min(more, stepsAtOnce)} more of {run.stepViews.length} steps
+          </Button>
+        </p>
+      )}
+    </div>
   );
 }
 

@@ -15,6 +15,7 @@ import { layOutTimeline, marks, maxLanes, type TimelineRow } from './timeline-la
 
 const refreshMs = 5_000;
 const labelLimit = 0.9;
+const maxRows = 60;
 
 /** When each step waited and each attempt worked. A bar leads to the attempt's log. */
 export default function TimelineTab({ run }: { run: RunView }) {
@@ -41,6 +42,9 @@ function Timeline({ timeline }: { timeline: RunTimeline }) {
   const { rows, beginMs, endMs } = layOutTimeline(timeline);
   const span = endMs - beginMs;
   if (timeline.attempts.length === 0 && rows.every(({ waits }) => waits.length === 0)) return <p>No step has started yet.</p>;
+  const begun = rows.filter(({ waits, lanes }) => waits.length > 0 || lanes.length > 0);
+  // A small graph is shown whole; of a large one, the steps that began last.
+  const shown = rows.length <= maxRows ? rows : begun.slice(-maxRows);
   const all = marks(span, isNarrow ? 4 : 8);
   return (
     <>
@@ -50,6 +54,7 @@ function Timeline({ timeline }: { timeline: RunTimeline }) {
         <span className={classes.sample} data-kind="attempt" data-colour="blue" /> an attempt, by its state
         {timeline.attemptsTotal > timeline.attempts.length &&
           `; the newest ${formatCount(timeline.attempts.length)} of ${formatCount(timeline.attemptsTotal)} attempts`}
+        {shown.length < rows.length && `; ${formatCount(shown.length)} of ${formatCount(rows.length)} steps, those that began last`}
       </p>
       <div className={classes.chart}>
         <div className={classes.axis} aria-hidden="true">
@@ -60,7 +65,7 @@ function Timeline({ timeline }: { timeline: RunTimeline }) {
             </span>
           ))}
         </div>
-        {rows.map((row) => (
+        {shown.map((row) => (
           <Row key={row.step.id} row={row} lines={all.map((ms) => ms / span)} />
         ))}
       </div>
