@@ -44,12 +44,12 @@ export async function readLogLines(
   return { stream: log.stream, from: first, lines, total, size, isOver };
 }
 
-/** Matches are cut to this many characters. */
+/** Matches are cut to this many characters, of which so many come before the match. */
 const matchCharacters = 300;
-const before = 100;
+const charactersBefore = 100;
 
 /**
- * Lines that contain a text, in any case, from a line on.
+ * Lines that contain a text, in any case, from a line on. Reads at most 32 MiB: `next` says where to continue.
  *
  * @throws CairnError `not_found`
  */
@@ -60,17 +60,68 @@ export async function searchLog(
   await findLog(db, log);
   const wanted = q.toLowerCase();
   const matches: LogMatches['matches'] = [];
-  for await (const line of eachLine(db, log, { from, maxBytes: searchBytes })) {
-    if (matches.length === limit || (!line.isWhole && line.number > from)) return { stream: log.stream, matches, next: line.number };
-    const text = textOf(line.bytes);
-    const at = text.toLowerCase().indexOf(wanted);
-    if (at < 0 && line.isWhole) continue;
-    if (at < 0) return { stream: log.stream, matches, next: line.number + 1 };
-    const begin = Math.max(0, at - before);
-    matches.push({ line: line.number, offset: line.offset, text: text.slice(begin, begin + matchCharacters) });
-    if (!line.isWhole) return { stream: log.stream, matches, next: line.number + 1 };
+  const found = (next: number | null): LogMatches => ({ stream: log.stream, matches, next });
+  let read = 0;
+  for await (const block of eachBlock(db, log, from)) {
+    if (read >= searchBytes && block.number > from) return found(block.number);
+    read += block.bytes.length;
+    // Most blocks have no match: they need not be cut into lines.
+    if (!textOf(block.bytes).toLowerCase().includes(wanted)) continue;
+    let { number } = block;
+    for (let at = 0; at < block.bytes.length; number += 1) {
+      const end = block.bytes.indexOf(lineFeed, at);
+      const bytes = block.bytes.subarray(at, end < 0 ? block.bytes.length : end);
+      const offset = block.offsetAt(at);
+      at += bytes.length + 1;
+      if (number < from || matches.at(-1)?.line === number) continue;
+      const text = textOf(bytes);
+      const position = text.toLowerCase().indexOf(wanted);
+      if (position < 0) continue;
+      if (matches.length === limit) return found(number);
+      const begin = Math.max(0, position - charactersBefore);
+      matches.push({ line: number, offset, text: text.slice(begin, begin + matchCharacters) });
+    }
   }
-  return { stream: log.stream, matches, next: null };
+  return found(null);
+}
+
+/** Whole lines, or a part of a line that is longer than a page. */
+type Block = {
+  /** Number and offset of the first line. */
+  number: number;
+  offset: number;
+  bytes: Uint8Array;
+  /** The offset in the log of a place in `bytes`. */
+  offsetAt(at: number): number;
+};
+
+/** The log from the chunk in which a line begins, in blocks of about a chunk. */
+async function* eachBlock(db: Transaction, log: LogOf, from: number): AsyncGenerator<Block, void, void> {
+  let { number, offset: next } = await chunkBefore(db, log, from);
+  let rest: Uint8Array = new Uint8Array();
+  let begin = next;
+  for (;;) {
+    const chunks = await loadChunks(db, log, next);
+    for (const { offset, bytes } of chunks) {
+      next = offset + 1;
+      if (rest.length === 0) begin = offset;
+      const carried = rest.length;
+      const whole = carried === 0 ? bytes : Buffer.concat([rest, bytes]);
+      const last = whole.lastIndexOf(lineFeed);
+      if (last < 0 && whole.length < pageBytes) {
+        rest = whole;
+        continue;
+      }
+      const block = last < 0 ? whole : whole.subarray(0, last + 1);
+      const offsetAt = (at: number) => (at < carried ? begin + at : offset + at - carried);
+      yield { number, offset: begin, bytes: block, offsetAt };
+      number += countFeeds(block);
+      rest = whole.subarray(block.length);
+      if (last >= 0) begin = offsetAt(block.length);
+    }
+    if (chunks.length < batch) break;
+  }
+  if (rest.length > 0) yield { number, offset: begin, bytes: rest, offsetAt: (at) => begin + at };
 }
 
 const textOf = (bytes: Uint8Array): string => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);

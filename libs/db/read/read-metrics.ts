@@ -48,7 +48,9 @@ export async function readMetrics(db: Transaction, args: MetricsArgs): Promise<M
     ],
     ' and ',
   );
-  const pieces = Math.floor((args.maxPoints - 2) / 2);
+  // Of each piece two points are kept, and both ends of the curve.
+  const pieces = Math.max(0, Math.floor((args.maxPoints - (isFleet ? 4 : 2)) / 2));
+  const along = isFleet ? Prisma.sql`p.time` : Prisma.sql`p.step::float8`;
   const rows = await db.$queryRaw`
     with own as (
       select distinct c.name, c.attempt_id, a.ordinal, coalesce((a.resumed_from ->> 'step')::int, -1) as resumed
@@ -57,22 +59,25 @@ export async function readMetrics(db: Transaction, args: MetricsArgs): Promise<M
       select name, attempt_id, ordinal,
              min(resumed) over (partition by name order by ordinal desc rows between unbounded preceding and 1 preceding) as upto from own),
     points as (
-      select v.name, p.step, p.value, p.time, count(*) over (partition by v.name) as total,
-             row_number() over (partition by v.name order by ${isFleet ? Prisma.sql`p.time, ` : Prisma.empty} v.ordinal, c.chunk, p.n) as i
+      select v.name, ${along} as x, v.ordinal, p.step, p.value, p.time
         from valid v
         join metric_chunk c on c.step_id = ${step.id} and c.name = v.name and c.attempt_id = v.attempt_id
-       cross join lateral unnest(c.steps, c.values, c.times) with ordinality as p(step, value, time, n)
+       cross join lateral unnest(c.steps, c.values, c.times) as p(step, value, time)
        where ${range} and (${isFleet} or v.upto is null or p.step <= v.upto)),
+    ends as (select name, count(*) as total, min(x) as first, max(x) as last from points group by name),
     pieces as (
-      select name, total, min(array[value, i, step, time]) as least, max(array[value, i, step, time]) as greatest
-        from points
-       where total <= ${args.maxPoints} or i in (1, total) or ${pieces} > 0
-       group by name, total, case when total <= ${args.maxPoints} then i when i = 1 then -1 when i = total then -2
-                                  else (i - 2) * ${pieces} / (total - 2) end),
+      select name, total, min(point) as least, max(point) as greatest
+        from (
+          select p.name, e.total, array[p.value, p.x, p.ordinal, p.step, p.time] as point,
+                 case when e.total <= ${args.maxPoints} then p.x when p.x = e.first then -1 when p.x = e.last then -2
+                      when ${pieces} > 0 then floor((p.x - e.first) / (e.last - e.first) * ${pieces}) end as piece,
+                 case when e.total <= ${args.maxPoints} then p.ordinal end as single
+            from points p join ends e on e.name = p.name) cut
+       where piece is not null group by name, total, piece, single),
     kept as (
-      select distinct on (name, p[2]) name, total, p from pieces cross join lateral (values (least), (greatest)) as both_ends(p))
-    select name, total::int, array_agg(p[3]::int order by p[2]) as steps, array_agg(p[1] order by p[2]) as values,
-           array_agg(p[4] order by p[2]) as times
+      select distinct name, total, p from pieces cross join lateral (values (least), (greatest)) as extremes(p))
+    select name, total::int, array_agg(p[4]::int order by p[2], p[3], p[4]) as steps, array_agg(p[1] order by p[2], p[3], p[4]) as values,
+           array_agg(p[5] order by p[2], p[3], p[4]) as times
       from kept group by name, total order by name`;
   const series = readRows(seriesRow, rows);
   return {
