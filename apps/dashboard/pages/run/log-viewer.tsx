@@ -1,4 +1,4 @@
-import type { AttemptView, LogStream, RunView } from '@cairn/contract';
+import { type AttemptView, isLiveAttempt, type LogStream, type RunView } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useMutation } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
@@ -25,6 +25,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
     mutationFn: () =>
       downloadLog(client, { attemptId: attempt.id, stream, name: `${run.name}-${attempt.step}-${attempt.ordinal}.${stream}.log` }),
   });
+  const isOver = log.isOver || !isLiveAttempt(attempt.state);
   const isKnown = log.total !== null;
   useEffect(() => {
     if (marked === undefined || !isKnown) return;
@@ -39,14 +40,14 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
   if (log.error !== null) return <ProblemNotice error={log.error} onRetry={log.retry} />;
   if (log.total === null) return <p role="status">Loading …</p>;
   if (log.total === 0)
-    return <p className={classes.empty}>{log.isOver ? `The attempt wrote nothing to ${stream}.` : `Nothing in ${stream} yet.`}</p>;
+    return <p className={classes.empty}>{isOver ? `The attempt wrote nothing to ${stream}.` : `Nothing in ${stream} yet.`}</p>;
   const { total } = log;
   const toEnd = (): void => list.current?.scrollToIndex({ index: total - 1, align: 'end' });
   return (
     <>
       <div className={classes.tools}>
         <LogSearch attempt={attempt} stream={stream} />
-        {!log.isOver && (
+        {!isOver && (
           <Button
             size="compact-sm"
             variant="default"
@@ -74,7 +75,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         />
         <span className={classes.dim}>
           {formatCount(total)} {total === 1 ? 'line' : 'lines'}
-          {log.isOver ? '' : ' so far'}
+          {isOver ? '' : ' so far'}
         </span>
       </div>
       {download.error !== null && <ProblemNotice error={download.error} />}
@@ -89,7 +90,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         initialTopMostItemIndex={
           marked === undefined ? { index: total - 1, align: 'end' } : { index: Math.min(marked, total) - 1, align: 'center' }
         }
-        followOutput={follows && !log.isOver ? 'auto' : false}
+        followOutput={follows && !isOver ? 'auto' : false}
         rangeChanged={({ startIndex, endIndex }) => setVisible({ first: startIndex + 1, last: endIndex + 1 })}
         increaseViewportBy={200}
         itemContent={(index) => <LogLine number={index + 1} line={log.lineAt(index + 1)} isMarked={index + 1 === marked} search={q} />}

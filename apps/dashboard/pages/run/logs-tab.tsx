@@ -1,4 +1,4 @@
-import { type AttemptView, type LogStream, logStream, type RunView } from '@cairn/contract';
+import { type AttemptView, isLiveAttempt, type LogStream, logStream, type RunView } from '@cairn/contract';
 import { NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
@@ -11,6 +11,8 @@ import { ProblemNotice } from '../../parts/problem.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import classes from './log-viewer.module.css';
 import { LogViewer } from './log-viewer.tsx';
+
+const sizesMs = 10_000;
 
 /** The log of an attempt, whatever became of its process: the chosen one, or the one that is wanted most. */
 export default function LogsTab({ run }: { run: RunView }) {
@@ -67,7 +69,9 @@ function Streams({ run, attempt }: { run: RunView; attempt: AttemptView }) {
   const search = useSearch({ from: '/signed-in/runs/$runId' });
   const { client } = useServices();
   const sizes = useQuery({
-    queryKey: keys.runPart(run.id, 'logs', attempt.id, 'sizes'),
+    // Not with every hint that the log has grown: the viewer reads the chosen output, and the others may be some seconds old.
+    queryKey: ['log-sizes', attempt.id],
+    refetchInterval: isLiveAttempt(attempt.state) ? sizesMs : false,
     queryFn: async ({ signal }) => {
       const ends = await Promise.all(logStream.options.map((stream) => client.readLogLines(attempt.id, { stream, count: 1 }, { signal })));
       return ends.map(({ stream, size }) => ({ stream, size }));
