@@ -77,7 +77,11 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
   ['a port that is none', { networkPolicy: { objectStorage: { ports: [70_000] } } }, /ports\/0': maximum: got 70,?000, want 65,?535/],
   ['an ingress without host', { ingress: { enabled: true } }, 'ingress.host is empty while ingress.enabled is true'],
   ['an ingress to the metrics', { ingress: { paths: ['/v1', '/metrics'] } }, 'ingress.paths[1] is "/metrics", which must not be exposed'],
-  ['an ingress to all', { ingress: { paths: ['/'] } }, 'ingress.paths[0] is "/", which must not be exposed'],
+  [
+    "an ingress to the attempts' server",
+    { ingress: { paths: ['/internal/v1'] } },
+    'ingress.paths[0] is "/internal/v1", which must not be exposed',
+  ],
   [
     "one of the chart's own variables",
     { taskWorker: { extraEnv: [{ name: 'CAIRN_QUEUE_URL', value: 'redis://r' }] } },

@@ -2,6 +2,7 @@ import { maxBodyBytes } from '@cairn/contract';
 import { guardRoutes } from './auth/guard.ts';
 import { createApp } from './http/app.ts';
 import type { App } from './http/bare-app.ts';
+import { isPageRequest, serveDashboard } from './http/dashboard.ts';
 import { limitCallRates } from './load/call-rates.ts';
 import { shedLoad } from './load/shed-load.ts';
 import { describeRoutes } from './openapi/describe-routes.ts';
@@ -20,11 +21,12 @@ import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
+import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
-/** The public server: /v1, health, metrics, OpenAPI and its page. Not yet listening. */
+/** The public server: /v1, health, metrics, OpenAPI and its page, the dashboard. Not yet listening. */
 export async function buildApi(deps: ApiDeps): Promise<App> {
   const app = createApp({
     server: 'public',
@@ -32,6 +34,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
     metrics: deps.metrics,
     maxBodyBytes,
     connections: deps.bounds.connections,
+    ...(deps.dashboard === null ? {} : { isPageRequest }),
   });
   limitCallRates(app, deps.bounds.rates);
   shedLoad(app, deps.load, ({ method }) => (method === 'GET' ? 'read' : 'command'));
@@ -51,9 +54,11 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   gateRoutes(app, deps, readScores);
   fleetRoutes(app, deps);
   tokenRoutes(app, deps);
+  sessionRoutes(app, deps);
   eventRoutes(app, deps);
   healthRoutes(app, deps);
   metricsRoute(app, deps.metricsPage, { role: 'viewer' });
+  if (deps.dashboard !== null) await serveDashboard(app, deps.dashboard);
   await app.ready();
   return app;
 }

@@ -7,6 +7,7 @@ import { buildInternalApi } from './build-internal-api.ts';
 import type { EventFeed } from './events/feed.ts';
 import { createApp } from './http/app.ts';
 import type { App } from './http/bare-app.ts';
+import type { Dashboard } from './http/dashboard.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';
@@ -32,13 +33,16 @@ export type ServerOptions = {
   datasetRoots(): Promise<readonly string[]>;
   log: Logger;
   metrics: Metrics;
+  /** The dashboard to serve; null where it is not built. */
+  dashboard: Dashboard | null;
   /** Time between two heartbeats of an event stream. */
   heartbeatMs: number;
 };
 
 /** One replica: the public, the internal and the metrics server and what they share, not yet listening. `closer` closes all of it. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
-  const { prisma, engine, feed, recipes, connections, store, bounds, serverKey, datasetRoots, log, metrics, heartbeatMs } = options;
+  const { prisma, engine, feed, recipes, connections, store, bounds, serverKey, datasetRoots, log, metrics, dashboard, heartbeatMs } =
+    options;
   const load = createLoadLimits({ connections, metrics }, closer);
   const metricsPage = createMetricsPage({ prisma, metrics, log });
   const api = await buildApi({
@@ -56,6 +60,7 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     metricsPage,
     log,
     metrics,
+    dashboard,
     heartbeatMs,
   });
   closer.add('the public server', () => api.close());

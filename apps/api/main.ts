@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes } from '@cairn/engine';
 import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
@@ -6,6 +7,7 @@ import { ensureBootstrapToken } from './auth/secrets.ts';
 import { buildServers } from './build-servers.ts';
 import { apiConfiguration, megabyte } from './configuration.ts';
 import { createEventFeed } from './events/feed.ts';
+import { findDashboard } from './http/dashboard.ts';
 import { awaitDatabase } from './http/database-fault.ts';
 import { boundsOf } from './server-bounds.ts';
 import { removerOf } from './storage-access.ts';
@@ -67,6 +69,7 @@ await runMain({
         datasetRoots: () => readDatasetRoots(configuration),
         log,
         metrics: createMetrics(),
+        dashboard: findDashboard(join(import.meta.dirname, '../dashboard/dist')),
         heartbeatMs,
       },
       closer,

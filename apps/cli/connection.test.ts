@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@cairn/client';
 import { aRun, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import { runListItem } from '@cairn/contract';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { findConnection, homeOf } from './connection.ts';
 import { findRun } from './find-run.ts';
 
-const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
+const summary = runListItem.parse(aRun());
 const runs = [
   { ...summary, name: 'mini-1', id: 'run_01kaaaaaaaaaaaaaaaaaaaaaaa' },
   { ...summary, name: 'mini-2', id: 'run_01kabbbbbbbbbbbbbbbbbbbbbb' },
@@ -19,6 +20,7 @@ beforeEach(async () => {
   api.on('GET', '/v1/runs', ({ query }) => ({
     items: runs.filter(({ name }) => [null, name].includes(query.get('name'))),
     nextCursor: null,
+    total: runs.length,
   }));
   api.on('GET', '/v1/runs/(run_[^/]+)', (_, __, match) => aRun({ id: match[1] ?? '' }));
 });

@@ -1,4 +1,5 @@
 import { anAttempt, anEvent, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
+import { runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runTestCli } from './testing/test-cli.ts';
 
@@ -34,7 +35,7 @@ const run = aRun({
   owner: hostile,
   stepViews: [step, active],
 });
-const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = run;
+const summary = runListItem.parse(run);
 const attempt = anAttempt({
   step: hostile,
   place: hostile,
@@ -43,14 +44,14 @@ const attempt = anAttempt({
   finding: { code: hostile, message: hostile, since: at },
   endedAt: at,
 });
-const pageOf = (item: unknown) => ({ items: [item], nextCursor: null });
+const pageOf = (item: unknown) => ({ items: [item], nextCursor: null, total: 1 });
 const answers: Record<string, unknown> = {
   '/v1/runs': pageOf(summary),
   '/v1/runs/[^/]+': run,
   '/v1/runs/[^/]+/events': { items: [anEvent(1, { type: 'note', message: hostile, data: { step: 'b', level: 'warning' } })], nextSeq: 1 },
   '/v1/runs/[^/]+/steps/[^/]+': { ...active, state: 'succeeded' },
   '/v1/runs/[^/]+/steps/[^/]+/attempts': { items: [attempt] },
-  '/v1/attempts/[^/]+/logs': { stream: 'stdout', offset: 0, nextOffset: hostile.length, text: hostile, end: true },
+  '/v1/attempts/[^/]+/logs': { stream: 'stdout', offset: 0, nextOffset: hostile.length, text: hostile, end: true, size: hostile.length },
   '/v1/artifacts/[^/]+': {
     ...artifact,
     state: 'ready',

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { anAttempt, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
-import { problem, type RunState } from '@cairn/contract';
+import { problem, type RunState, runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { runTestCli, type TestCliOptions } from './testing/test-cli.ts';
 
@@ -17,7 +17,7 @@ afterEach(() => api.close());
 
 const cairn = (args: string, options: TestCliOptions = {}) => runTestCli(args.split(' ').filter(Boolean), { url: api.url, ...options });
 const bodyOf = (index: number): unknown => JSON.parse(api.requests[index]?.body ?? 'null');
-const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
+const summary = runListItem.parse(aRun());
 
 describe('submit', () => {
   test('sends what the options say', async () => {
@@ -172,7 +172,7 @@ test('tensorboard downloads the event files of each attempt at a stage', async (
   const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
   onTestFinished(() => rm(out, { recursive: true }));
   const attempt = idFor('att', 1);
-  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
   api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: '384', kind: 'train' })] }));
   api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ id: attempt, ordinal: 2 })] }));
   api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({
@@ -192,7 +192,7 @@ test.each([
 ])('tensorboard writes nothing outside of its folder, whatever name a service sends: %s', async (_, step, name) => {
   const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
   onTestFinished(() => rm(out, { recursive: true }));
-  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
   api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: step, kind: 'train' })] }));
   api.on('GET', '/v1/runs/[^/]+/steps/.*attempts', () => ({ items: [anAttempt()] }));
   api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({ items: [{ name, bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }] }));
@@ -210,14 +210,16 @@ describe('runs', () => {
       name: 'old-run',
       id: idFor('run', 2),
       state: 'failed',
+      mapAt100: { best: 0.683, last: 0.41 },
+      gpuSeconds: 9_000,
       finishedAt: '2026-01-02T03:04:53.000Z',
       createdAt: '2026-01-01T03:00:00.000Z',
     };
-    api.on('GET', '/v1/runs', () => ({ items: [summary, old], nextCursor: null }));
+    api.on('GET', '/v1/runs', () => ({ items: [summary, old], nextCursor: null, total: 2 }));
     const { out } = await cairn('runs');
-    expect(out).toBe(`name      state     steps   reused   recipe   dataset         time   submitted   id
-mini-1    running     0/1            mini     mini@1    5 min 55 s   5 min ago   ${idFor('run', 1)}
-old-run   failed      0/1            mini     mini@1          48 s     1 d ago   ${idFor('run', 2)}
+    expect(out).toBe(`name      state     steps   done   mAP@100   GPU-hours   recipe   dataset         time   submitted   id
+mini-1    running     0/1    0 %                         mini     mini@1    5 min 55 s   5 min ago   ${idFor('run', 1)}
+old-run   failed      0/1           68.3 %         2.5   mini     mini@1          48 s     1 d ago   ${idFor('run', 2)}
 `);
   });
 
@@ -225,16 +227,21 @@ old-run   failed      0/1            mini     mini@1          48 s     1 d ago  
     api.on('GET', '/v1/runs', ({ query }) => ({
       items: Array.from({ length: 2 }, (_, i) => ({ ...summary, name: `r-${query.get('cursor')}-${i}` })),
       nextCursor: 'more',
+      total: 9,
     }));
-    const { out, err } = await cairn('runs --state failed --recipe mini --limit 3');
+    const { out, err } = await cairn(
+      'runs --state failed cancelled --recipe mini --search night --created-after 2027-01-31T00:00:00Z --sort -mapAt100 --limit 3',
+    );
     expect(out.trim().split('\n')).toHaveLength(4);
     expect(err).toContain('--limit 15');
-    expect(Object.fromEntries(api.requests[0]?.query ?? [])).toEqual({ limit: '3', state: 'failed', recipe: 'mini' });
+    expect(String(api.requests[0]?.query)).toBe(
+      'limit=3&sort=-mapAt100&q=night&state=failed&state=cancelled&recipe=mini&createdAfter=2027-01-31T00%3A00%3A00Z',
+    );
     expect((await cairn('runs --state dancing')).code).toBe(2);
   });
 
   test('--json is one document on stdout and nothing else', async () => {
-    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
     const { out, err } = await cairn('runs --json');
     expect(JSON.parse(out)).toEqual({ items: [summary], hasMore: false });
     expect(err).toBe('');
@@ -260,7 +267,7 @@ test('show lists steps, artifacts, failures and the attempts of failed steps', a
       scores: { mapAt100: 0.671, 'mapAt100.low': 0.6, 'mapAt100.high': 0.74 },
     }),
   ];
-  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
   api.on('GET', '/v1/runs/[^/]+', () => aRun({ state: 'failed', stepViews: steps }));
   api.on('GET', '/v1/artifacts/[^/]+', () => ({
     ...artifact,
@@ -292,7 +299,7 @@ test('show lists steps, artifacts, failures and the attempts of failed steps', a
 });
 
 test('cancel and retry send their options and print the new state', async () => {
-  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
   api.on('POST', '/v1/runs/[^/]+/cancel', () => aRun({ state: 'cancelling' }));
   api.on('POST', '/v1/runs/[^/]+/retry', () => aRun({ state: 'queued' }));
   expect((await cairn('cancel mini-1 --reason enough')).out).toBe('mini-1 cancelling\n');
@@ -363,7 +370,7 @@ describe('errors', () => {
 
   test('an interrupt is exit code 130 and says that the run continues', async () => {
     const interrupt = new AbortController();
-    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
     api.on('GET', '/v1/events', (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
       interrupt.abort(new DOMException('got SIGINT', 'AbortError'));

@@ -1,4 +1,4 @@
-import { CairnError, isCairnError } from '@cairn/contract';
+import { CairnError, isCairnError, runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createClient, problemOfError } from './index.ts';
 import { aRun, idFor, type StubApi, sendProblem, startStubApi } from './testing/stub-api.ts';
@@ -152,19 +152,19 @@ test('an invalid address is distinguished from a server that is down', () => {
 });
 
 test('the pages of a collection are read one after another, only as far as the reader goes', async () => {
-  const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
+  const summary = runListItem.parse(aRun());
   api.on('GET', '/v1/runs', ({ query }) => {
     const page = Number(query.get('cursor') ?? 0);
-    return { items: [{ ...summary, name: `run-${page}` }], nextCursor: page < 9 ? String(page + 1) : null };
+    return { items: [{ ...summary, name: `run-${page}` }], nextCursor: page < 9 ? String(page + 1) : null, total: 10 };
   });
   const names: string[] = [];
-  for await (const run of createClient({ url: api.url }).eachRun({ state: 'running' })) {
+  for await (const run of createClient({ url: api.url }).eachRun({ state: ['running', 'queued'] })) {
     names.push(run.name);
     if (names.length === 3) break;
   }
   expect(names).toEqual(['run-0', 'run-1', 'run-2']);
   expect(api.requests).toHaveLength(3);
-  expect(api.requests[2]?.query.get('state')).toBe('running');
+  expect(api.requests[2]?.query.getAll('state')).toEqual(['running', 'queued']);
 });
 
 test('a rate-limited call is sent again after Retry-After, even a command, because it was not executed', async () => {

@@ -8,8 +8,10 @@ import {
   attemptFileList,
   attemptList,
   attemptView,
+  attentionView,
   auditPage,
   type cancelRequest,
+  checkpointList,
   type comparisonQuery,
   comparisonView,
   type DatasetView,
@@ -24,22 +26,29 @@ import {
   gcResult,
   judgement,
   judgementList,
+  logLines,
+  type logLinesQuery,
+  logMatches,
   logPage,
   type logQuery,
+  type logSearchQuery,
   type ModelView,
+  type metricsQuery,
   metricsView,
+  meView,
   modelPage,
   planView,
   type QueryScoreRow,
   queryScorePage,
   type queryScoresQuery,
-  type RunSummary,
+  type RunListItem,
   recipeList,
   recipeView,
   type retryRequest,
   runEventPage,
   type runListQuery,
   runPage,
+  runTimeline,
   runView,
   type SubmitRequestInput,
   shardList,
@@ -47,6 +56,7 @@ import {
   tokenCreated,
   tokenList,
   type tokenRequest,
+  versionView,
   type WeightsView,
   weightsPage,
   type weightsQuery,
@@ -196,6 +206,19 @@ function serviceCalls({ send }: Requester) {
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
 
   return {
+    /** The build of the dashboard that the service serves now. Only with one. */
+    getVersion: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['version.json'], repeatable: true, answer: versionView }, options),
+    /** Who calls: the name and the role of the token, and what it may do. */
+    getMe: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'me'], repeatable: true, answer: meView }, options),
+    /** In a browser: exchanges a token for a cookie, which every call then carries. */
+    startSession: async (token: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'POST', path: ['v1', 'session'], body: { token }, repeatable: false, answer: statusAlone }, options);
+    },
+    endSession: async (options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'session'], repeatable: false, answer: statusAlone }, options);
+    },
+
     getFleet: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'fleet'], repeatable: true, answer: fleetView }, options),
 
     listTokens: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'tokens'], repeatable: true, answer: tokenList }, options),
@@ -248,7 +271,7 @@ function runCalls({ open, send }: Requester) {
       send({ method: 'POST', path: runs, query: { dryRun: true }, body, repeatable: true, answer: planView }, options),
 
     listRuns,
-    eachRun: (query: RunListQuery = {}, options?: RequestOptions): AsyncGenerator<RunSummary, void, void> =>
+    eachRun: (query: RunListQuery = {}, options?: RequestOptions): AsyncGenerator<RunListItem, void, void> =>
       eachItem((cursor) => listRuns(cursor === undefined ? query : { ...query, cursor }, options)),
 
     getRun: (runId: string, options?: RequestOptions) =>
@@ -266,6 +289,14 @@ function runCalls({ open, send }: Requester) {
     listJudgements: (runId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...runs, runId, 'judgements'], repeatable: true, answer: judgementList }, options),
 
+    /** When its steps and attempts waited and ran. */
+    getTimeline: (runId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...runs, runId, 'timeline'], repeatable: true, answer: runTimeline }, options),
+
+    /** What needs a person: failed runs, steps that wait for a long time, sick nodes. */
+    getAttention: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'attention'], repeatable: true, answer: attentionView }, options),
+
     /** The run's history after sequence number `after`, oldest first. */
     listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
@@ -276,8 +307,12 @@ function runCalls({ open, send }: Requester) {
     listAttempts: (runId: string, name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'attempts'], repeatable: true, answer: attemptList }, options),
 
-    getMetrics: (runId: string, name: string, query: { names?: string; maxPoints?: number } = {}, options?: RequestOptions) =>
+    getMetrics: (runId: string, name: string, query: Partial<z.output<typeof metricsQuery>> = {}, options?: RequestOptions) =>
       send({ method: 'GET', path: [...step(runId, name), 'metrics'], query, repeatable: true, answer: metricsView }, options),
+
+    /** The stored checkpoints of a training stage, newest first, those whose files were removed as well. */
+    listCheckpoints: (runId: string, name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: [...step(runId, name), 'checkpoints'], repeatable: true, answer: checkpointList }, options),
 
     /** At most 1,000, from shard `from` on. */
     listShards: (runId: string, name: string, query: { from?: number } = {}, options?: RequestOptions) =>
@@ -298,6 +333,33 @@ function runCalls({ open, send }: Requester) {
         { method: 'GET', path: ['v1', 'attempts', attemptId, 'logs'], query, repeatable: true, answer: logPage, isVerbatim: true },
         // The server holds the answer for up to `waitSeconds`.
         { ...options, timeoutMs: options.timeoutMs ?? 30_000 + (query.waitSeconds ?? 0) * 1000 },
+      ),
+
+    /** Lines of a log by number, from a byte offset on, or the last ones. */
+    readLogLines: (attemptId: string, query: Partial<z.output<typeof logLinesQuery>> = {}, options?: RequestOptions) =>
+      send(
+        {
+          method: 'GET',
+          path: ['v1', 'attempts', attemptId, 'logs', 'lines'],
+          query,
+          repeatable: true,
+          answer: logLines,
+          isVerbatim: true,
+        },
+        options,
+      ),
+
+    searchLog: (
+      attemptId: string,
+      query: Pick<z.output<typeof logSearchQuery>, 'q'> & Partial<z.output<typeof logSearchQuery>>,
+      options?: RequestOptions,
+    ) =>
+      send(
+        {
+          ...{ method: 'GET', path: ['v1', 'attempts', attemptId, 'logs', 'search'], query },
+          ...{ repeatable: true, answer: logMatches, isVerbatim: true },
+        },
+        options,
       ),
   };
 }

@@ -23,7 +23,7 @@ function aLiveStep(api: StubApi) {
     // Seven bytes per page, so that a log takes several pages.
     const text = whole().subarray(offset, offset + 7);
     const nextOffset = offset + text.length;
-    return { stream, offset, nextOffset, text: text.toString(), end: over && nextOffset === whole().length };
+    return { stream, offset, nextOffset, text: text.toString(), end: over && nextOffset === whole().length, size: whole().length };
   });
   return {
     start: (ordinal: number) => state.attempts.push(anAttempt({ id: idFor('att', ordinal), ordinal })),
@@ -136,7 +136,7 @@ test('a reader that leaves early aborts the calls in progress', async () => {
   const held = { open: 0, closed: 0 };
   api.on('GET', '/v1/attempts/([^/]+)/logs', ({ query }, response) => {
     const offset = Number(query.get('offset'));
-    if (offset === 0) return { stream: 'stdout', offset, nextOffset: 6, text: 'first\n', end: false };
+    if (offset === 0) return { stream: 'stdout', offset, nextOffset: 6, text: 'first\n', end: false, size: 6 };
     held.open += 1;
     response.on('close', () => {
       held.closed += 1;

@@ -9,7 +9,8 @@ export type RequestOptions = {
   timeoutMs?: number | undefined;
 };
 
-export type QueryValue = string | number | boolean | undefined;
+/** A list is sent as a repeated parameter. */
+export type QueryValue = string | number | boolean | readonly string[] | undefined;
 
 export type Call<T> = {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -194,7 +195,8 @@ function addressOf(base: URL, path: readonly string[], query: Call<unknown>['que
   }
   const address = new URL(path.map(encodeURIComponent).join('/'), base);
   for (const [key, value] of Object.entries(query ?? {})) {
-    if (value !== undefined) address.searchParams.set(key, String(value));
+    if (Array.isArray(value)) for (const one of value) address.searchParams.append(key, one);
+    else if (value !== undefined) address.searchParams.set(key, String(value));
   }
   return address;
 }

@@ -64,6 +64,13 @@ export const errorTable = {
     title: 'Insufficient role',
     remedy: 'Ask an admin for a token with the role that the message names.',
   },
+  cross_site: {
+    status: 403,
+    retry: false,
+    fix: 'caller',
+    title: 'Change requested by another site',
+    remedy: "Send changes from the dashboard's own address, or with `Authorization: Bearer <token>`.",
+  },
   not_found: {
     status: 404,
     retry: false,

@@ -1,9 +1,8 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
-import { logStream } from './internal.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
-import { largestLogOffset } from './numbers.ts';
 import { recipe, untilSteps } from './recipe.ts';
+import { actionView, blocker, failureCard } from './run-detail.ts';
 import {
   artifactKind,
   attemptCause,
@@ -13,6 +12,7 @@ import {
   runVerdict,
   shardState,
   stepKind,
+  stepPool,
   stepState,
 } from './states.ts';
 import { writtenText } from './text.ts';
@@ -121,11 +121,23 @@ export const stepView = z.object({
   kind: stepKind,
   state: stepState,
   needs: z.array(z.string()),
+  /** What it reads, by role: results of steps of the run, and imported weights. */
+  reads: z.array(z.object({ role: z.string(), step: z.string().nullable(), weights: z.string().nullable() })),
   settings: z.record(z.string(), z.unknown()),
+  /** Which pools it runs on, and the slots (GPUs) of one attempt. */
+  pool: stepPool,
+  slots: z.number().int(),
+  /** GPU time of its attempts so far, running ones included. */
+  gpuSeconds: z.number(),
+  actions: z.array(actionView).describe('From this step on.'),
   waiting: waitingReason.nullable(),
+  /** The steps and attempts that it waits for: those that hold the places, or that it needs. At most 20. */
+  waitingFor: z.array(blocker),
   progress: progressView.nullable(),
   shards: shardCounts.nullable(),
   failure: failureView.nullable(),
+  /** The failure for people, with what was done and what to do. */
+  failureCard: failureCard.nullable(),
   /** The artifact that the step made or reused. */
   artifact: z.object({ id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable(), prefix: z.string() }).nullable(),
   /** Where a reused result comes from. */
@@ -161,14 +173,60 @@ export const runSummary = z.object({
 });
 export type RunSummary = z.infer<typeof runSummary>;
 
-export const runView = runSummary.extend({ stepViews: z.array(stepView), noReuse: z.union([z.boolean(), z.array(z.string())]) });
+/** A run as the list shows it. */
+export const runListItem = runSummary.extend({
+  /** Time of the newest event. */
+  updatedAt: timestamp,
+  /** How far it is, 0 to 1: its steps, with what is done of those that run. */
+  share: z.number(),
+  /** What it does now, or why it failed or waits: one sentence; null for a run that succeeded or was cancelled. */
+  now: z.string().nullable(),
+  /** mAP@100 of its stages and evaluations, 0 to 1: the best, and that of the last step that has one. */
+  mapAt100: z.object({ best: z.number().nullable(), last: z.number().nullable() }),
+  /** GPU time of its attempts so far, running ones included. */
+  gpuSeconds: z.number(),
+  actions: z.array(actionView),
+});
+export type RunListItem = z.infer<typeof runListItem>;
+
+export const runView = runListItem.extend({
+  stepViews: z.array(stepView),
+  noReuse: z.union([z.boolean(), z.array(z.string())]),
+  /** The recipe with the overrides applied, as YAML. */
+  recipeYaml: z.string(),
+  /** What the submission gave: the name of a built-in recipe (null for a whole recipe) and what it changed. Null for runs of earlier versions. */
+  given: z
+    .object({ recipe: z.string().nullable(), set: z.record(z.string(), z.unknown()), until: z.array(z.string()).nullable() })
+    .nullable(),
+});
 export type RunView = z.infer<typeof runView>;
 
-export const runPage = page(runSummary);
+export const runPage = page(runListItem).extend({ total: z.number().int().describe('Runs that match the filters.') });
+
+/** What a list of runs is sorted by. GPU time counts attempts that have ended; runs without a score come last. */
+const runSortKeys = ['createdAt', 'updatedAt', 'name', 'state', 'mapAt100', 'gpuSeconds'] as const;
+export type RunSortKey = (typeof runSortKeys)[number];
+export const runSort = z.enum(runSortKeys.flatMap((key) => [key, `-${key}` as const]));
+export type RunSort = z.infer<typeof runSort>;
+
+/** A query parameter that may be repeated: any of its values. */
+const anyOf = <T extends z.ZodType<string>>(value: T) =>
+  z.union([value, z.array(value).min(1).max(20)]).transform((given): z.output<T>[] => (Array.isArray(given) ? given : [given]));
+
+/** A time in a query. Its schema in OpenAPI lacks the pattern of a timestamp, for which generated tests take minutes to find examples. */
+const givenTime = writtenText(64, { least: 1 })
+  .refine((text) => timestamp.safeParse(text).success, 'expected a time such as 2026-01-14T09:26:53Z')
+  .describe('A time as in ISO 8601, with its offset.');
+
 export const runListQuery = pageQuery.extend({
-  state: runState.optional(),
-  recipe: writtenText(63).optional(),
-  name: writtenText(63).optional(),
+  q: writtenText(100).optional().describe('Text in the name, the id, the recipe or the owner, in any case.'),
+  state: anyOf(runState).optional().describe('May be repeated.'),
+  recipe: anyOf(writtenText(63)).optional().describe('May be repeated.'),
+  owner: anyOf(writtenText(63)).optional().describe('May be repeated.'),
+  name: writtenText(63).optional().describe('The whole name.'),
+  createdAfter: givenTime.optional(),
+  createdBefore: givenTime.optional(),
+  sort: runSort.default('-createdAt').describe('With a minus sign, the largest or newest first.'),
 });
 
 /** The estimated cost of a step; null where it cannot be estimated, and `basis` says why. */
@@ -216,7 +274,7 @@ export const retryRequest = z.strictObject({
   from: stepName.optional(),
 });
 
-// Steps, attempts, logs, metrics, shards -------------------------------------------------------------------------------
+// Steps, attempts, shards ----------------------------------------------------------------------------------------------
 
 export const attemptView = z.object({
   id: idOf('attempt'),
@@ -249,49 +307,6 @@ export const attemptList = z.object({ items: z.array(attemptView) });
 export const attemptFileList = z.object({
   items: z.array(z.object({ name: fileName, bytes: z.number().int(), modifiedAt: timestamp })),
 });
-
-export const logQuery = z.strictObject({
-  stream: logStream.default('stdout'),
-  /** Byte offset to read from, up to the end of the last chunk. */
-  offset: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(largestLogOffset + 2 ** 20)
-    .default(0),
-  limit: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .max(1024 * 1024)
-    .default(256 * 1024),
-  /** How long to wait for more when there is nothing after `offset`. */
-  waitSeconds: z.coerce.number().min(0).max(30).default(0),
-});
-export const logPage = z.object({
-  stream: logStream,
-  offset: z.number().int(),
-  /** The offset of the next page. */
-  nextOffset: z.number().int(),
-  text: z.string(),
-  /** True when the attempt has ended and `nextOffset` is the end of its log. */
-  end: z.boolean(),
-});
-export type LogPage = z.infer<typeof logPage>;
-
-export const metricsQuery = z.strictObject({
-  /** Comma-separated names; defaults to all. */
-  names: writtenText(500).optional(),
-  maxPoints: z.coerce.number().int().min(2).max(10_000).default(1000),
-});
-export const metricSeries = z.object({
-  name: z.string(),
-  steps: z.array(z.number()),
-  values: z.array(z.number()),
-  times: z.array(z.number()),
-});
-export const metricsView = z.object({ series: z.array(metricSeries), decimated: z.boolean() });
-export type MetricsView = z.infer<typeof metricsView>;
 
 export const shardView = z.object({
   index: z.number().int(),

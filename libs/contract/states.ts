@@ -5,7 +5,8 @@ export const runState = z.enum(['held', 'queued', 'running', 'cancelling', 'succ
 export type RunState = z.infer<typeof runState>;
 
 /** Actions on a run. */
-export type RunAction = 'cancel' | 'retry';
+export const runAction = z.enum(['cancel', 'retry']);
+export type RunAction = z.infer<typeof runAction>;
 
 /** For each state of a run: the states that may follow, whether the run has ended, and the allowed actions. */
 export const runStates = {
@@ -121,6 +122,9 @@ export type ArtifactState = z.infer<typeof artifactState>;
 /** The kinds of steps. */
 export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'tag', 'rerank', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
+
+/** Where steps run: `tasks` next to the control plane, `gpu` on the other pools. */
+export const stepPool = z.enum(['tasks', 'gpu']);
 
 /** The result of a step, or an import (`weights`; `checkpoint` too). */
 export const artifactKind = z.enum([

@@ -75,7 +75,7 @@ export async function openSchemaEngine(
 ): Promise<{ engine: SchemaEngine; close(): Promise<void> }> {
   const pool = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: 10_000 });
   const glue = await loadGlue();
-  const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool));
+  const adapter = bindMigrationAwareSqlAdapterFactory(withWholeScripts(new PrismaPg(pool)));
   const engine: SchemaEngine = await glue.SchemaEngine.new({ datamodels }, () => undefined, adapter);
   return {
     engine,
@@ -84,6 +84,17 @@ export async function openSchemaEngine(
       await pool.end();
     },
   };
+}
+
+/** The adapter splits a script at every semicolon, also within the body of a function; PostgreSQL itself executes a script as it is. */
+function withWholeScripts(factory: PrismaPg): PrismaPg {
+  const connect = factory.connect.bind(factory);
+  factory.connect = async () => {
+    const adapter = await connect();
+    const executeScript = async (sql: string) => void (await adapter.executeRaw({ sql, args: [], argTypes: [] }));
+    return Object.assign(adapter, { executeScript });
+  };
+  return factory;
 }
 
 let loading: Promise<typeof import('@prisma/schema-engine-wasm')> | undefined;

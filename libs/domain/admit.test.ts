@@ -65,14 +65,18 @@ describe('admit', () => {
   it('names the steps that hold the slots, and the step that a step waits behind', () => {
     const head = waits({ slots: 16 });
     const behind = waits({ slots: 16 });
-    const { launch, reasons } = admit([head, behind], [runs()], pools, 0);
+    const holder = runs();
+    const { launch, reasons } = admit([head, behind], [holder], pools, 0);
     expect(launch).toEqual([]);
-    expect(reasons.get(head.stepId)?.sentence).toBe(
-      'needs 16 slots of pool gpus, where 8 of 16 are free; extract_index of other holds the rest',
-    );
+    expect(reasons.get(head.stepId)).toEqual({
+      code: 'capacity',
+      sentence: 'needs 16 slots of pool gpus, where 8 of 16 are free; extract_index of other holds the rest',
+      attemptIds: [holder.attemptId],
+    });
     expect(reasons.get(behind.stepId)).toEqual({
       code: 'behind',
       sentence: `waiting behind ${head.name} of mini, which needs 16 of the 16 slots of pool gpus`,
+      stepId: head.stepId,
     });
   });
 
@@ -174,7 +178,7 @@ describe('admit', () => {
       const [first, second] = [waits(), waits()];
       const { launch, reasons } = admit([first, second], [runs()], pods({ fits: 1 }), 0);
       expect(launch.map((item) => item.stepId)).toEqual([first.stepId]);
-      expect(reasons.get(second.stepId)).toEqual({
+      expect(reasons.get(second.stepId)).toMatchObject({
         code: 'capacity',
         sentence: 'no machine of pool gpus can hold it now: node a: 3 of 8 GPUs free; node b: cordoned; extract_index of other runs there',
       });

@@ -129,11 +129,12 @@ export function admit(
   /** Records why the step waits, and makes it the pool's head or shrinks fleets where needed. */
   const hold = (step: WaitingStep, pool: PoolState, slots: number): void => {
     if (pool.head) {
-      result.reasons.set(step.stepId, { code: 'behind', sentence: behindHead(pool, pool.head) });
+      result.reasons.set(step.stepId, { code: 'behind', sentence: behindHead(pool, pool.head), stepId: pool.head.step.stepId });
       pool.head.behind += 1;
       return;
     }
-    result.reasons.set(step.stepId, { code: 'capacity', sentence: noRoom(pool, slots, running) });
+    const attemptIds = running.filter((attempt) => attempt.pool === pool.name).map((attempt) => attempt.attemptId);
+    result.reasons.set(step.stepId, { code: 'capacity', sentence: noRoom(pool, slots, running), attemptIds });
     if (step.live === 0) pool.head = { step, slots, spare: pool.slots - slots, behind: 0 };
     if (!step.isFleet) shrinkFor(step, pool, slots);
   };
@@ -188,7 +189,12 @@ export function admit(
 
 // The sentences that say why a step waits: the same in the API, the CLI and the dashboard.
 
-type Reason = Omit<WaitingReason, 'since'>;
+type Reason = Omit<WaitingReason, 'since'> & {
+  /** The attempts that hold the places. */
+  attemptIds?: readonly string[];
+  /** The step ahead. */
+  stepId?: string;
+};
 
 /** The name of a step for people. */
 const labelOf = (step: WaitingStep): string => `${step.name} of ${step.runName}`;

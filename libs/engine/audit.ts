@@ -16,6 +16,8 @@ export type AuditAction =
   | 'alias.remove'
   | 'token.create'
   | 'token.revoke'
+  | 'session.start'
+  | 'session.end'
   | 'garbage.collect'
   | 'call.refused';
 

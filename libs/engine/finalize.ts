@@ -138,7 +138,8 @@ export async function stepsToFinalize(ctx: EngineContext): Promise<{ stepId: str
 }
 
 /**
- * Once a step's result is stored, the staging folders of its attempts can be removed, and their checkpoints with them. Returns the folders.
+ * Once a step's result is stored, the staging folders of its attempts can be removed, and with them the files of their checkpoints. Returns the
+ * folders.
  */
 export async function dropStaging(
   ctx: EngineContext,
@@ -149,6 +150,10 @@ export async function dropStaging(
     where: { stepId, endedAt: { not: null }, step: { generation, state: 'succeeded' } },
     select: { id: true },
   });
-  await ctx.prisma.checkpoint.deleteMany({ where: { attemptId: { in: attempts.map((attempt) => attempt.id) } } });
+  const stored = { attemptId: { in: attempts.map((attempt) => attempt.id) }, removedAt: null };
+  const now = new Date();
+  // The final one was read back as it was copied into the result.
+  await ctx.prisma.checkpoint.updateMany({ where: { ...stored, final: true }, data: { verifiedAt: now } });
+  await ctx.prisma.checkpoint.updateMany({ where: stored, data: { removedAt: now } });
   return attempts.map(({ id }) => ({ attemptId: id, prefix: stagingPrefix(id) }));
 }

@@ -52,7 +52,7 @@ export async function collectGarbage(
       await ctx.prisma.artifact.deleteMany({ where: { id: artifact.id, state: 'deleting' } });
     }
     for (const attempt of attempts) {
-      await ctx.prisma.checkpoint.deleteMany({ where: { attemptId: attempt.id } });
+      await ctx.prisma.checkpoint.updateMany({ where: { attemptId: attempt.id, removedAt: null }, data: { removedAt: new Date() } });
       bytes += await removePrefix(stagingPrefix(attempt.id));
     }
     for (const prefix of logPrefixes) bytes += await removePrefix(prefix);

@@ -77,6 +77,8 @@ type NewRun = {
   priority: number;
   idempotencyKey: string | null;
   requestDigest: string;
+  /** {recipe, set, until}: what the submission gave. */
+  request: unknown;
 } & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
 
 export type NewStep = {
@@ -173,6 +175,7 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   noReuse: 'no_reuse',
   idempotencyKey: 'idempotency_key',
   requestDigest: 'request_digest',
+  request: 'request',
   seq: 'seq',
   startedAt: 'started_at',
   finishedAt: 'finished_at',

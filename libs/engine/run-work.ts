@@ -1,7 +1,6 @@
 import {
   type AttemptPurpose,
   type AttemptState,
-  allowsAction,
   attemptStates,
   CairnError,
   type EventData,
@@ -12,8 +11,8 @@ import {
   type RunState,
   runStates,
   type StepState,
-  statesThatAllow,
   stepStates,
+  whyNotAllowed,
 } from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
 import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
@@ -132,13 +131,9 @@ function requireMove<S extends string>(table: Readonly<Record<S, { next: readonl
 
 /** @throws CairnError `wrong_state` when the run's state does not allow the action */
 export function requireAction(run: Pick<RunWork, 'name' | 'state'>, action: RunAction): void {
-  if (allowsAction(run.state, action)) return;
-  const states = statesThatAllow(action);
-  const words = `${states.slice(0, -1).join(', ')} or ${states.at(-1)}`;
-  throw new CairnError('wrong_state', `run ${run.name} is ${run.state}; only a run that is ${words} can be ${actionWords[action]}`);
+  const why = whyNotAllowed(run.state, action);
+  if (why !== null) throw new CairnError('wrong_state', `run ${run.name} ${why}`);
 }
-
-const actionWords = { cancel: 'cancelled', retry: 'retried' } as const satisfies Record<RunAction, string>;
 
 /** Changes the run's columns when the command ends. */
 export function changeRun(run: RunWork, columns: RunColumns): void {

@@ -99,6 +99,11 @@ export async function submitRun(
           noReuse,
           idempotencyKey,
           requestDigest,
+          request: {
+            recipe: typeof request.recipe === 'string' ? request.recipe : null,
+            set: request.set,
+            until: request.until ?? null,
+          },
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };

@@ -7,6 +7,7 @@ import type { App } from '../http/bare-app.ts';
 import { createRateLimit } from '../load/call-rates.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 import { authenticate, type Caller, RefusedToken, requireRole } from './authenticate.ts';
+import { credentialOf, refuseOtherSites } from './credential.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -15,22 +16,29 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The minimum role to call the route; a route without one is open to all. */
     role?: TokenRole;
+    /** True for a route of /v1 that is open to all. */
+    isOpen?: true;
   }
 }
 
-/** Lets a request reach a route of /v1 only with a token of at least the role in the route's `config.role`. */
+/**
+ * Lets a request reach a route of /v1 only with a token, or the session of one, of at least the role in the route's `config.role`. A change
+ * with a session must come from the service's own pages.
+ */
 export function guardRoutes(app: App, { prisma, load, log }: { prisma: PrismaClient; load: LoadLimits; log: Logger }): void {
   const refusals = createRefusals(prisma, log);
   app.decorateRequest('caller', null);
   app.addHook('onRoute', (route) => {
-    if (route.url.startsWith('/v1') && route.config?.role === undefined)
+    if (route.url.startsWith('/v1') && route.config?.role === undefined && route.config?.isOpen !== true)
       throw new Error(`the route ${route.method} ${route.url} does not name a role`);
   });
   app.addHook('onRequest', async (request) => {
     const { role } = request.routeOptions.config;
     if (role === undefined) return;
     try {
-      request.caller = await authenticate(prisma, load.firstReads, { authorization: request.headers.authorization, address: request.ip });
+      const credential = credentialOf(request);
+      request.caller = await authenticate(prisma, load.firstReads, { credential, address: request.ip });
+      if (credential?.kind === 'session') refuseOtherSites(request);
       requireRole(request.caller, role);
     } catch (error) {
       await refusals.record(request, error, request.caller);
@@ -54,13 +62,13 @@ type Refusals = {
   record(request: FastifyRequest, error: unknown, caller: Caller | null): Promise<void>;
 };
 
-/** The audit of refused calls with a known token: revoked, expired, or with an insufficient role. */
+/** The audit of refused calls with a known token: revoked, expired, with an insufficient role, or from a page of another site. */
 function createRefusals(prisma: PrismaClient, log: Logger): Refusals {
   const auditLimit = createRateLimit({ perSecond: 1000 / everyMs, most: maxRemembered });
   return {
     async record(request, error, caller) {
       const holder = error instanceof RefusedToken ? error.holder : caller;
-      if (holder === null || !isCairnError(error, 'unauthenticated', 'forbidden')) return;
+      if (holder === null || !isCairnError(error, 'unauthenticated', 'forbidden', 'cross_site')) return;
       const target = `${request.method} ${request.routeOptions.url}`;
       if (auditLimit.take([holder.tokenId, error.code, target].join(' ')) > 0) return;
       const details = { code: error.code, reason: error.message, path: request.url.slice(0, 300) };

@@ -6,8 +6,11 @@ import { newId, sha256 } from '@cairn/runtime';
 /** A new bearer token: 256 random bits. It is shown once; only its hash is stored. */
 export const newSecret = (): string => `cairn_${randomBytes(32).toString('base64url')}`;
 
+/** A new session's cookie: as random as a token, and none. */
+export const newSessionSecret = (): string => `session_${randomBytes(32).toString('base64url')}`;
+
 /**
- * The stored form of a token. A plain SHA-256 is enough for 256 random bits, and the lookup by hash leaks nothing through timing: an
+ * The stored form of a token or a session. A plain SHA-256 is enough for 256 random bits, and the lookup by hash leaks nothing through timing: an
  * attacker does not choose the hash.
  */
 export const hashSecret = (secret: string): string => sha256(secret);

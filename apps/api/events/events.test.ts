@@ -137,6 +137,19 @@ test('list topics get a reset at the start and a hint whenever a run changes', a
   expect(stream.got.every((message) => message.id === null)).toBe(true);
 });
 
+test('the list of runs gets hints that runs progress: one for all of them, at most one an interval', async () => {
+  const stream = follow(['runs']);
+  await waitFor(() => stream.resets().length === 1, { message: 'the stream to begin' });
+  const runs = [await startRun(), await startRun()];
+  const items = [{ type: 'progress', done: 1, total: 2, unit: 'steps', rate: null, etaSeconds: null, message: '' }];
+  const begin = performance.now();
+  for (let n = 0; n < 20; n += 1) for (const { report } of runs) await report(items);
+  const progress = () => stream.hints().filter((hint) => hint.what === 'progress');
+  await waitFor(() => progress().length > 1, { message: 'hints about progress' });
+  expect(progress().length).toBeLessThanOrEqual(Math.ceil((performance.now() - begin) / 100) + 1);
+  expect(progress().every((hint) => hint.topic === 'runs' && hint.stepId === undefined)).toBe(true);
+});
+
 test('events committed while the LISTEN connection is down are delivered', async () => {
   const { topic, note, newest } = await startRun();
   const stream = follow([topic, 'runs']);

@@ -70,6 +70,8 @@ export function createEventFeed({ prisma, databaseUrl, log, pollMs = 5_000, hint
     const { runId, stepId, what } = hint;
     if (runId !== undefined && what === 'logs') for (const watcher of watchers) watcher(runId, stepId ?? null);
     coalescer.push(hint);
+    // A list of runs shows their progress: one hint for all of them, to fetch its page again.
+    if (runId !== undefined && (what === 'progress' || what === 'shards')) coalescer.push({ topic: 'runs', what: 'progress', runId });
   }
 
   /** Notifications sent without a connection are lost: every subscriber reads again. */

@@ -1,6 +1,6 @@
 import { CairnError, firstOf } from '@cairn/contract';
 import type { Logger, Metrics } from '@cairn/runtime';
-import type { FastifyError, FastifySchema } from 'fastify';
+import type { FastifyError, FastifyRequest, FastifySchema } from 'fastify';
 import { serializerCompiler } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { boundConnections, type ConnectionBounds } from '../load/bound-connections.ts';
@@ -20,6 +20,8 @@ export type AppOptions = {
   /** Structural limits of a JSON body; defaults to 4,000 values in 16 levels. */
   bodyBounds?: JsonBounds;
   connections: ConnectionBounds;
+  /** Whether a request that matches no route is left to the not-found handler instead of rejected. */
+  isPageRequest?: (request: FastifyRequest) => boolean;
   /** Time limit for a whole JSON body, and between two chunks of a binary body; defaults to a minute. */
   bodyTimeoutMs?: number;
 };
@@ -38,6 +40,7 @@ export function createApp({
   maxBodyBytes,
   bodyBounds = defaultBodyBounds,
   connections,
+  isPageRequest = () => false,
   bodyTimeoutMs = defaultBodyTimeoutMs,
 }: AppOptions) {
   const app = bareApp({ log, maxBodyBytes, connections });
@@ -56,7 +59,7 @@ export function createApp({
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
   });
-  refuseUnknownRoutes(app);
+  refuseUnknownRoutes(app, isPageRequest);
   refuseBrokenQueries(app);
   watchClosing(app, boundConnections(app.server, connections));
   closeUnfinishedRequests(app);
@@ -142,14 +145,14 @@ declare module 'fastify' {
  * Rejects requests that match no route, before a body is read: `method_not_allowed` with the methods of the path (RFC 9110, 15.5.6), else
  * `not_found`. Must be registered before the routes.
  */
-function refuseUnknownRoutes(app: App): void {
+function refuseUnknownRoutes(app: App, isPageRequest: (request: FastifyRequest) => boolean): void {
   const routes: (DeclaredRoute & { pattern: RegExp })[] = [];
   app.decorate('declaredRoutes', routes);
   app.addHook('onRoute', ({ url, method, schema = {} }) => {
     routes.push({ url, methods: [method].flat(), schema, pattern: patternOf(url) });
   });
   app.addHook('onRequest', async (request, reply) => {
-    if (!request.is404) return;
+    if (!request.is404 || isPageRequest(request)) return;
     const path = request.url.split('?')[0] ?? '';
     const methods = [...new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap((route) => route.methods))].toSorted();
     const what = `${request.method} ${firstOf(path, 200)}`;

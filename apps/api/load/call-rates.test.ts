@@ -57,6 +57,22 @@ test('a call with an insufficient role is audited by token, once for any number 
   ]);
 });
 
+test('all sessions of a token share its rate limit', async () => {
+  const { api } = await openReplica({ bounds: { ...noBounds, rates: { perToken: 5, perAddress: 100 } } });
+  const cookies: string[] = [];
+  for (let n = 0; n < 5; n += 1) {
+    const answer = await api.inject({ method: 'POST', url: '/v1/session', payload: { token: secrets.submitter } });
+    cookies.push(String(answer.headers['set-cookie']).split(';')[0] ?? '');
+  }
+  const ask = async (cookie: string) => (await api.inject({ url: '/v1/me', headers: { cookie } })).statusCode;
+  for (const cookie of cookies) expect(await ask(cookie)).toBe(200);
+  const begin = performance.now();
+  const codes = await Promise.all(Array.from({ length: 60 }, (_, n) => ask(cookies[n % 5] ?? '')));
+  const allowed = 5 * (2 + (performance.now() - begin) / 1000) + 1;
+  expect(codes.filter((code) => code === 200).length).toBeLessThanOrEqual(allowed);
+  expect(codes).toContain(429);
+});
+
 test('each key has its own allowance, which refills', () => {
   let at = 0;
   const limit = createRateLimit({ perSecond: 10, most: 100, now: () => at });

@@ -1,6 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
-import { bearerOf } from '../auth/authenticate.ts';
+import { credentialOf } from '../auth/credential.ts';
 import { hashSecret } from '../auth/secrets.ts';
 import type { App } from '../http/bare-app.ts';
 
@@ -21,21 +21,23 @@ const maxRemembered = 10_000;
 export function limitCallRates(app: App, { perToken, perAddress }: CallRates): void {
   const tokens = createRateLimit({ perSecond: perToken, most: maxRemembered });
   const addresses = createRateLimit({ perSecond: perAddress, most: maxRemembered });
-  const valid = new Set<string>();
+  /** The token of each credential that was recently valid: its sessions share its allowance. */
+  const valid = new Map<string, string>();
 
   app.addHook('onRequest', async (request) => {
     if (request.routeOptions.config.load === 'none') return;
-    const hash = tokenHashOf(request);
-    if (hash !== null && valid.has(hash)) take(tokens, hash, `the limit of the token is ${perToken} calls per second`);
+    const hash = credentialHashOf(request);
+    const tokenId = hash === null ? undefined : valid.get(hash);
+    if (tokenId !== undefined) take(tokens, tokenId, `the limit of the token is ${perToken} calls per second`);
     else take(addresses, request.ip, `the limit of ${request.ip} without a known token is ${perAddress} calls per second`);
   });
   app.addHook('onResponse', async (request, reply) => {
-    const hash = tokenHashOf(request);
+    const hash = credentialHashOf(request);
     if (hash === null) return;
     if (reply.statusCode === 401) valid.delete(hash);
     else if (request.caller !== null) {
-      valid.add(hash);
-      const [oldest] = valid;
+      valid.set(hash, request.caller.tokenId);
+      const [oldest] = valid.keys();
       if (valid.size > maxRemembered && oldest !== undefined) valid.delete(oldest);
     }
   });
@@ -48,9 +50,9 @@ function take(limit: ReturnType<typeof createRateLimit>, key: string, rule: stri
   throw new CairnError('rate_limited', `Too many calls: ${rule}`, { details: { retryAfterSeconds } });
 }
 
-function tokenHashOf(request: FastifyRequest): string | null {
-  const secret = bearerOf(request.headers.authorization);
-  return secret === null ? null : hashSecret(secret);
+function credentialHashOf(request: FastifyRequest): string | null {
+  const credential = credentialOf(request);
+  return credential === null ? null : hashSecret(credential.secret);
 }
 
 /** Seconds of unused allowance that accumulate, so that a short burst is allowed. */

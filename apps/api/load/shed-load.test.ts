@@ -95,7 +95,7 @@ test('one token cannot take all long-lived places, and gets its own back', async
   app.decorateRequest('caller', null);
   app.addHook('onRequest', async (request) => {
     const tokenId = String(request.headers['x-token']);
-    request.caller = { tokenId, name: tokenId, projectId: 'default', address: '127.0.0.1', role: 'viewer' };
+    request.caller = { tokenId, name: tokenId, projectId: 'default', address: '127.0.0.1', role: 'viewer', expiresAt: null };
   });
   shedLoad(app, load, () => 'transfer');
   const release = Promise.withResolvers<void>();

@@ -13,7 +13,7 @@ const version = z.object({ version: z.string() });
 
 const introduction = `Trains landmark-retrieval models in stages and extracts features for millions of images, from one call.
 
-Every call to /v1 needs a token: \`Authorization: Bearer cairn_...\`. Errors are problem documents (RFC 9457): \`code\` is from a fixed table,
+Every call to /v1 needs a token: \`Authorization: Bearer cairn_...\`, or the cookie that a browser got for one. Errors are problem documents (RFC 9457): \`code\` is from a fixed table,
 \`detail\` says what happened to which thing, \`remedy\` what to do, and \`retry\` whether the same call may succeed later.`;
 
 /** The page fetches only itself and the document, so it works without internet access. */
@@ -45,6 +45,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'steps', description: 'The nodes of a run: state, curves, shards.' },
         { name: 'attempts', description: 'What the processes of a step do and log.' },
         { name: 'events', description: 'One stream for everything that changes.' },
+        { name: 'session', description: 'Sign-in of browsers, and who calls.' },
         { name: 'datasets', description: 'Image collections and their locations.' },
         { name: 'recipes', description: 'Descriptions of runs: steps and their settings.' },
         { name: 'weights', description: 'Imported tensor files: pretrained backbones and whole models.' },
@@ -56,9 +57,12 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },
       ],
       components: {
-        securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'A token with the role viewer, submitter or admin.' } },
+        securitySchemes: {
+          token: { type: 'http', scheme: 'bearer', description: 'A token with the role viewer, submitter or admin.' },
+          session: { type: 'apiKey', in: 'cookie', name: 'cairn_session', description: 'A browser that is signed in with a token.' },
+        },
       },
-      security: [{ token: [] }],
+      security: [{ token: [] }, { session: [] }],
     },
     transform: (route) => {
       const { body, operationId } = route.schema ?? {};

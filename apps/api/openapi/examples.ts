@@ -32,6 +32,15 @@ const run: z.output<typeof runPage>['items'][number] = {
   createdAt: at,
   startedAt: at,
   finishedAt: null,
+  updatedAt: at,
+  share: 0.29,
+  now: '384: 168 of 300 steps, 40.6 images/s',
+  mapAt100: { best: 0.217, last: 0.217 },
+  gpuSeconds: 1312.5,
+  actions: [
+    { action: 'cancel', isAllowed: true, why: null },
+    { action: 'retry', isAllowed: false, why: 'the run is running; only a run that is succeeded, failed or cancelled can be retried' },
+  ],
 };
 
 /** Request and response bodies by operation, as /docs shows them. A test checks each against its schema. */
@@ -53,7 +62,7 @@ export const requestExamples = {
 };
 
 export const answerExamples = {
-  listRuns: { items: [run], nextCursor: null } satisfies z.output<typeof runPage>,
+  listRuns: { items: [run], nextCursor: null, total: 1 } satisfies z.output<typeof runPage>,
   addDataset: {
     id: datasetId,
     name: 'mini',

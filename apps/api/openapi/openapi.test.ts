@@ -18,11 +18,12 @@ const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
 test('the document is OpenAPI 3.1 with every call of the contract', () => {
   expect(document).toMatchObject({
     openapi: '3.1.0',
-    security: [{ token: [] }],
-    components: { securitySchemes: { token: { scheme: 'bearer' } } },
+    security: [{ token: [] }, { session: [] }],
+    components: { securitySchemes: { token: { scheme: 'bearer' }, session: { in: 'cookie', name: 'cairn_session' } } },
   });
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
     'DELETE /v1/models/{name}/aliases/{alias}',
+    'DELETE /v1/session',
     'DELETE /v1/tokens/{id}',
     'DELETE /v1/weights/{name}',
     'GET /healthz',
@@ -31,8 +32,11 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/artifacts/{id}',
     'GET /v1/attempts/{id}',
     'GET /v1/attempts/{id}/logs',
+    'GET /v1/attempts/{id}/logs/lines',
+    'GET /v1/attempts/{id}/logs/search',
     'GET /v1/attempts/{id}/tensorboard',
     'GET /v1/attempts/{id}/tensorboard/{name}',
+    'GET /v1/attention',
     'GET /v1/audit',
     'GET /v1/comparison',
     'GET /v1/datasets',
@@ -42,6 +46,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/events',
     'GET /v1/fleet',
     'GET /v1/gate',
+    'GET /v1/me',
     'GET /v1/models',
     'GET /v1/models/{name}',
     'GET /v1/models/{name}/aliases',
@@ -54,8 +59,10 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/runs/{id}/judgements',
     'GET /v1/runs/{id}/steps/{name}',
     'GET /v1/runs/{id}/steps/{name}/attempts',
+    'GET /v1/runs/{id}/steps/{name}/checkpoints',
     'GET /v1/runs/{id}/steps/{name}/metrics',
     'GET /v1/runs/{id}/steps/{name}/shards',
+    'GET /v1/runs/{id}/timeline',
     'GET /v1/tokens',
     'GET /v1/weights',
     'GET /v1/weights/{name}',
@@ -66,6 +73,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'POST /v1/runs/{id}/cancel',
     'POST /v1/runs/{id}/gate',
     'POST /v1/runs/{id}/retry',
+    'POST /v1/session',
     'POST /v1/tokens',
     'PUT /v1/models/{name}/aliases/{alias}',
     'PUT /v1/weights/{name}',
@@ -139,6 +147,7 @@ test('an optional body is not required', () => {
     retryRun: false,
     collectGarbage: false,
     importWeights: true,
+    startSession: true,
   });
   const { content = {} } = operations.find(({ operationId }) => operationId === 'importWeights')?.requestBody ?? {};
   expect(Object.keys(content)).toEqual(['application/octet-stream']);

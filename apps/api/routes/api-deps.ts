@@ -3,6 +3,7 @@ import type { BuiltinRecipe, Engine } from '@cairn/engine';
 import type { Logger, Metrics } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import type { EventFeed } from '../events/feed.ts';
+import type { Dashboard } from '../http/dashboard.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 import type { InspectSource } from '../register-dataset.ts';
 import type { ServerBounds } from '../server-bounds.ts';
@@ -29,6 +30,8 @@ export type ApiDeps = {
   weightsQuota: WeightsQuota;
   log: Logger;
   metrics: Metrics;
+  /** The dashboard to serve; null where it is not built. */
+  dashboard: Dashboard | null;
   /** Time between two heartbeats of an event stream. */
   heartbeatMs: number;
 };

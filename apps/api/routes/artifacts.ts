@@ -1,4 +1,4 @@
-import { artifactView, gcRequest, gcResult, idOf } from '@cairn/contract';
+import { artifactView, callerActions, gcRequest, gcResult, idOf } from '@cairn/contract';
 import { getArtifact } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
@@ -30,7 +30,7 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
   app.post(
     '/v1/gc',
     {
-      config: { role: 'admin', load: 'transfer' },
+      config: { role: callerActions['garbage.collect'], load: 'transfer' },
       schema: {
         operationId: 'collectGarbage',
         tags,

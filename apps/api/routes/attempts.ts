@@ -1,5 +1,6 @@
-import { attemptView, logPage, logQuery } from '@cairn/contract';
-import { getAttempt, readLog } from '@cairn/db';
+import { attemptView, logLines, logLinesQuery, logMatches, logPage, logQuery, logSearchQuery } from '@cairn/contract';
+import { getAttempt, readLog, readLogLines, searchLog } from '@cairn/db';
+import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
@@ -28,6 +29,44 @@ export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
     (request) => getAttempt(prisma, { projectId: callerOf(request).projectId, attemptId: request.params.id }),
   );
 
+  const logOf = (request: FastifyRequest, attemptId: string) => ({ projectId: callerOf(request).projectId, attemptId });
+
+  app.get(
+    '/v1/attempts/:id/logs/lines',
+    {
+      config,
+      schema: {
+        operationId: 'readLogLines',
+        tags,
+        summary: "Read lines of an attempt's log by number",
+        description:
+          'From the line `from`, from the line that holds the byte `offset`, or the last ones. The lines of a log that exceeded its size limit are ' +
+          'those that were kept; a link to a line should use its `offset`, which does not change.',
+        params: attemptParams,
+        querystring: logLinesQuery,
+        response: { 200: logLines, ...problems },
+      },
+    },
+    (request) => readLogLines(prisma, { ...logOf(request, request.params.id), ...request.query }),
+  );
+
+  app.get(
+    '/v1/attempts/:id/logs/search',
+    {
+      config,
+      schema: {
+        operationId: 'searchLog',
+        tags,
+        summary: "Search an attempt's log",
+        description: 'Lines that contain `q`, in any case. Continue with `from` = `next` until it is null.',
+        params: attemptParams,
+        querystring: logSearchQuery,
+        response: { 200: logMatches, ...problems },
+      },
+    },
+    (request) => searchLog(prisma, { ...logOf(request, request.params.id), ...request.query }),
+  );
+
   app.get(
     '/v1/attempts/:id/logs',
     {
@@ -38,7 +77,7 @@ export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
         summary: "Read or follow one stream of an attempt's log",
         description:
           'Continue with `nextOffset` until `end` is true. With `waitSeconds` the request waits while there is nothing new. Pages contain whole ' +
-          'characters; `offset` is later than requested where bytes were lost.',
+          'characters; `offset` is later than requested where bytes were lost. `tail` starts near the end, `size` is where it is.',
         params: attemptParams,
         querystring: logQuery,
         response: { 200: logPage, ...problems },
@@ -48,7 +87,7 @@ export function attemptRoutes(app: App, { prisma, feed, load }: ApiDeps): void {
       const { waitSeconds, ...slice } = request.query;
       const args = { projectId: callerOf(request).projectId, attemptId: request.params.id, ...slice };
       // Many clients that follow a log are at its end and read the same.
-      const key = ['log', args.projectId, args.attemptId, args.stream, args.offset, args.limit].join(' ');
+      const key = ['log', args.projectId, args.attemptId, args.stream, args.offset, args.tail ?? '', args.limit].join(' ');
       const read = () => load.watchReads(key, () => readLog(prisma, args));
       const signal = closedSignal(reply);
       const until = performance.now() + waitSeconds * 1000;

@@ -136,6 +136,7 @@ describe('an entry of the audit', () => {
         id: newId('run'),
         state: 'succeeded',
         recipe: {},
+        request: {},
         noReuse: false,
       },
     });

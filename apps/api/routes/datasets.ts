@@ -1,4 +1,4 @@
-import { CairnError, datasetPage, datasetReference, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
+import { CairnError, callerActions, datasetPage, datasetReference, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
 import { getDataset, listDatasets } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
@@ -16,7 +16,7 @@ export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): voi
   app.post(
     '/v1/datasets',
     {
-      config: { role: 'submitter', load: 'transfer' },
+      config: { role: callerActions['dataset.add'], load: 'transfer' },
       schema: {
         operationId: 'addDataset',
         tags,

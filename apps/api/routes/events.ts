@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { CairnError, topic, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 import { authenticate } from '../auth/authenticate.ts';
+import { credentialOf } from '../auth/credential.ts';
 import { callerOf } from '../auth/guard.ts';
 import { decodePositions, eventStream, type Positions } from '../events/stream.ts';
 import type { App } from '../http/bare-app.ts';
@@ -66,7 +67,7 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDe
         resets,
         heartbeatMs,
         isAllowed: () =>
-          authenticate(prisma, load.firstReads, { authorization: request.headers.authorization, address: request.ip }).then(
+          authenticate(prisma, load.firstReads, { credential: credentialOf(request), address: request.ip }).then(
             () => true,
             () => false,
           ),

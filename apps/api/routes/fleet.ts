@@ -1,5 +1,6 @@
-import { fleetView } from '@cairn/contract';
-import { loadFleet } from '@cairn/db';
+import { attentionView, fleetView } from '@cairn/contract';
+import { loadFleet, readAttention } from '@cairn/db';
+import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
@@ -17,5 +18,22 @@ export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {
       },
     },
     () => loadFleet(prisma, admission),
+  );
+
+  app.get(
+    '/v1/attention',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getAttention',
+        tags: ['fleet'],
+        summary: 'List what needs a person',
+        description:
+          'Runs that failed in the last week, steps that have waited for 15 minutes, attempts and nodes that are not well, and a controller that is ' +
+          'not there. At most 50 of each.',
+        response: { 200: attentionView, ...problems },
+      },
+    },
+    (request) => readAttention(prisma, { projectId: callerOf(request).projectId, admission }),
   );
 }

@@ -16,7 +16,7 @@ import type { Engine } from '@cairn/engine';
 import { isAttemptToken } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { bearerOf } from '../auth/authenticate.ts';
+import { bearerOf } from '../auth/credential.ts';
 import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
 

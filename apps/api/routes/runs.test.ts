@@ -97,6 +97,7 @@ describe('names and ids in paths', () => {
     '/v1/datasets/.hidden',
     '/v1/artifacts/%2fetc%2fpasswd',
     '/v1/attempts/..%2fx/logs',
+    '/v1/attempts/..%2fx/logs/lines',
   ])('%s is an invalid path', async (path) => {
     expect((await call('admin', 'GET', path)).json).toMatchObject({ status: 400, code: 'invalid_path' });
   });
@@ -114,7 +115,14 @@ describe('names and ids in paths', () => {
 test('a run is listed, cancelled and retried, and its history shows it', async () => {
   const run = await submit({ name: 'wanted' });
   const page = await call('viewer', 'GET', '/v1/runs', { query: { name: 'wanted', limit: '1' } });
-  expect(page.json).toMatchObject({ items: [{ id: run.id, steps: { total: 9, done: 0, reused: 0 } }], nextCursor: null });
+  expect(page.json).toMatchObject({ items: [{ id: run.id, steps: { total: 9, done: 0, reused: 0 } }], nextCursor: null, total: 1 });
+  const found = async (query: string) => (await call('viewer', 'GET', `/v1/runs?${query}`)).json;
+  expect(await found('q=WANT&state=queued&state=failed&recipe=small&owner=a-submitter&sort=-mapAt100')).toMatchObject({
+    items: [{ id: run.id }],
+  });
+  expect(await found(`q=want&createdAfter=${encodeURIComponent(run.createdAt)}`)).toMatchObject({ items: [], total: 0 });
+  expect(await found('state=gone')).toMatchObject({ status: 400, code: 'invalid_request' });
+  expect(await found('sort=seq')).toMatchObject({ status: 400, code: 'invalid_request' });
 
   const cancelled = await call('submitter', 'POST', `/v1/runs/${run.id}/cancel`, { body: { reason: 'a mistake' } });
   expect(cancelled.json).toMatchObject({ state: 'cancelled', cause: 'user: a mistake' });
@@ -146,6 +154,13 @@ test('steps say why they wait, and keep the reason up to date', async () => {
     code: 'capacity',
     sentence: expect.stringMatching(/^needs 1 slot of pool local, where 0 of 1 are free; first of .* holds the rest \(since /),
   });
+  // The same as data: the attempt that holds the place.
+  expect((await call('viewer', 'GET', `/v1/runs/${other.id}/steps/first`)).json.waitingFor).toEqual([
+    { run: { id: busy.id, name: 'busy' }, step: 'first', attemptId, slots: 1 },
+  ]);
+  expect((await call('viewer', 'GET', `/v1/runs/${other.id}/steps/second`)).json.waitingFor).toEqual([
+    { run: { id: other.id, name: 'other' }, step: 'first', attemptId: null, slots: null },
+  ]);
   const local = { name: 'local', executor: 'process', slots: 1, busy: 1, waiting: 1, room: null };
   await expect.poll(async () => (await call('viewer', 'GET', '/v1/fleet')).json.pools).toContainEqual(local);
   await prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
@@ -178,9 +193,10 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
     items: [{ id: attemptId, step: 'first', state: 'running', contact: 'ok' }],
   });
   expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}`)).json).toMatchObject({ id: attemptId, ordinal: 1, pool: 'gpu' });
-  expect((await call('viewer', 'GET', `${path}/metrics`, { query: { names: 'loss,nothing' } })).json).toEqual({
-    series: [{ name: 'loss', steps: [1, 2], values: [3, 2.5], times: [10, 11] }],
+  expect((await call('viewer', 'GET', `${path}/metrics`, { query: { names: 'loss,nothing' } })).json).toMatchObject({
+    series: [{ name: 'loss', steps: [1, 2], values: [3, 2.5], times: [10, 11], total: 2 }],
     decimated: false,
+    attempts: [{ id: attemptId, resumedFrom: null, firstStep: 1, lastStep: 2 }],
   });
   expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`)).json).toEqual({
     stream: 'stdout',
@@ -188,6 +204,7 @@ test('an attempt, its log, its curves and its shards are shown', async () => {
     nextOffset: 8,
     text: 'epoch 1\n',
     end: false,
+    size: 8,
   });
   expect((await call('viewer', 'GET', `/v1/attempts/${attemptId}/logs`, { query: { stream: 'stdin' } })).json).toMatchObject({
     code: 'invalid_request',

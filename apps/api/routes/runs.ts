@@ -1,4 +1,5 @@
 import {
+  callerActions,
   cancelRequest,
   largestInt4,
   planView,
@@ -6,11 +7,12 @@ import {
   runEventPage,
   runListQuery,
   runPage,
+  runTimeline,
   runView,
   submitRequest,
   writtenText,
 } from '@cairn/contract';
-import { getRun, listEvents, listRuns } from '@cairn/db';
+import { getRun, listEvents, listRuns, readTimeline } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -37,7 +39,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
   app.post(
     '/v1/runs',
     {
-      config: { role: 'submitter' },
+      config: { role: callerActions['run.submit'] },
       schema: {
         operationId: 'submitRun',
         tags,
@@ -75,12 +77,14 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       schema: {
         operationId: 'listRuns',
         tags,
-        summary: 'List runs, newest first',
+        summary: 'List runs',
+        description:
+          'With their progress, scores and GPU time. `state`, `recipe` and `owner` may be repeated. A cursor is valid for the order it was made for.',
         querystring: runListQuery,
         response: { 200: runPage, ...problems },
       },
     },
-    (request) => listRuns(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+    (request) => listRuns(prisma, { projectId: callerOf(request).projectId, ...request.query, admission }),
   );
 
   app.get(
@@ -91,7 +95,8 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
         operationId: 'getRun',
         tags,
         summary: 'Show a run with its steps',
-        description: '`waiting` of a step says why it waits.',
+        description:
+          '`waiting` of a step says why it waits, `waitingFor` names what it waits for, and `failureCard` says what to do about a failure.',
         params: runParams,
         response: { 200: runView, ...problems },
       },
@@ -102,7 +107,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
   app.post(
     '/v1/runs/:id/cancel',
     {
-      config: { role: 'submitter' },
+      config: { role: callerActions['run.cancel'] },
       schema: {
         operationId: 'cancelRun',
         tags,
@@ -123,7 +128,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
   app.post(
     '/v1/runs/:id/retry',
     {
-      config: { role: 'submitter' },
+      config: { role: callerActions['run.retry'] },
       schema: {
         operationId: 'retryRun',
         tags,
@@ -138,6 +143,21 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       await engine.retryRun(request.params.id, caller, request.body.from ?? null);
       return viewOf(request.params.id, caller.projectId);
     },
+  );
+
+  app.get(
+    '/v1/runs/:id/timeline',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getTimeline',
+        tags,
+        summary: 'Show when the steps and attempts of a run waited and ran',
+        params: runParams,
+        response: { 200: runTimeline, ...problems },
+      },
+    },
+    (request) => readTimeline(prisma, { projectId: callerOf(request).projectId, runId: request.params.id }),
   );
 
   app.get(

@@ -1,5 +1,5 @@
-import { attemptList, metricsQuery, metricsView, shardList, shardsQuery, stepView } from '@cairn/contract';
-import { getStep, listAttempts, listShards, readMetrics } from '@cairn/db';
+import { attemptList, checkpointList, metricsQuery, metricsView, shardList, shardsQuery, stepView } from '@cairn/contract';
+import { getStep, listAttempts, listCheckpoints, listShards, readMetrics } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -48,8 +48,9 @@ export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
         tags,
         summary: "Read a step's curves",
         description:
-          'Merged over its attempts: points of an attempt that resumed from step k replace the earlier points after k. Series longer than ' +
-          '`maxPoints` are decimated (largest triangle three buckets), and `decimated` says so.',
+          'Merged over its attempts: points of an attempt that resumed from step k replace the earlier points after k, and `attempts` says where ' +
+          'each begins. Of a series longer than `maxPoints` the ends and the extremes of equally long pieces are kept, and `decimated` says so. ' +
+          'Continue a curve with `after`.',
         params: stepParams,
         querystring: metricsQuery,
         response: { 200: metricsView, ...problems },
@@ -58,9 +59,25 @@ export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
     (request) =>
       readMetrics(prisma, {
         ...stepOf(request, request.params),
+        ...request.query,
         names: request.query.names?.split(',').filter((name) => name !== ''),
-        maxPoints: request.query.maxPoints,
       }),
+  );
+
+  app.get(
+    '/v1/runs/:id/steps/:name/checkpoints',
+    {
+      config,
+      schema: {
+        operationId: 'listCheckpoints',
+        tags,
+        summary: 'List the checkpoints of a training stage, newest first',
+        description: 'A record stays when its file is removed, which happens once the result of the stage is stored.',
+        params: stepParams,
+        response: { 200: checkpointList, ...problems },
+      },
+    },
+    (request) => listCheckpoints(prisma, stepOf(request, request.params)),
   );
 
   app.get(

@@ -1,4 +1,4 @@
-import { auditPage, CairnError, idOf, pageQuery, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
+import { auditPage, CairnError, callerActions, idOf, pageQuery, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, listAudit, listTokens, tokenViewOf } from '@cairn/db';
 import { audit } from '@cairn/engine';
 import { newId } from '@cairn/runtime';
@@ -13,7 +13,7 @@ const dayMs = 86_400_000;
 
 export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
   const tags = ['tokens'];
-  const config = { role: 'admin' } as const;
+  const config = { role: callerActions['token.manage'] } as const;
 
   app.get(
     '/v1/tokens',
@@ -91,7 +91,7 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
   app.get(
     '/v1/audit',
     {
-      config,
+      config: { role: callerActions['audit.read'] },
       schema: {
         operationId: 'listAudit',
         tags,

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { CairnError, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView } from '@cairn/contract';
+import { CairnError, callerActions, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView } from '@cairn/contract';
 import { getWeights, inTransaction, listWeights } from '@cairn/db';
 import { audit } from '@cairn/engine';
 import type { FastifyRequest } from 'fastify';
@@ -19,7 +19,7 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
   app.put(
     '/v1/weights/:name',
     {
-      config: { role: 'submitter', maxOctets: maxWeightsBytes, load: 'transfer' },
+      config: { role: callerActions['weights.import'], maxOctets: maxWeightsBytes, load: 'transfer' },
       schema: {
         operationId: 'importWeights',
         tags,
@@ -87,7 +87,7 @@ export function weightsRoutes(app: App, deps: ApiDeps): void {
   app.delete(
     '/v1/weights/:name',
     {
-      config: { role: 'submitter' },
+      config: { role: callerActions['weights.import'] },
       schema: {
         operationId: 'removeWeights',
         tags,

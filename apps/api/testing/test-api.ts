@@ -11,6 +11,7 @@ import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { buildServers } from '../build-servers.ts';
 import { createEventFeed } from '../events/feed.ts';
+import type { Dashboard } from '../http/dashboard.ts';
 import type { ServerBounds } from '../server-bounds.ts';
 
 const roles = ['viewer', 'submitter', 'admin'] as const satisfies readonly TokenRole[];
@@ -42,7 +43,15 @@ export async function openTestApi() {
   afterAll(() => closer.close());
 
   /** Another replica, built like the program: its own feed and metrics, the same database. */
-  async function openReplica({ heartbeatMs = 15_000, bounds = noBounds }: { heartbeatMs?: number; bounds?: ServerBounds } = {}) {
+  async function openReplica({
+    heartbeatMs = 15_000,
+    bounds = noBounds,
+    dashboard = null,
+  }: {
+    heartbeatMs?: number;
+    bounds?: ServerBounds;
+    dashboard?: Dashboard | null;
+  } = {}) {
     const own = createCloser();
     closer.add('a replica', () => own.close());
     const feed = createEventFeed({ prisma, databaseUrl, log, pollMs: 500, hintMs: 100 });
@@ -61,6 +70,7 @@ export async function openTestApi() {
         datasetRoots: async () => [await realpath(tmpdir())],
         log,
         metrics: createMetrics({ processMetrics: false }),
+        dashboard,
         heartbeatMs,
       },
       own,

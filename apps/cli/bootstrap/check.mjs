@@ -11,6 +11,12 @@ const bin = (/** @type {string} */ path) => join(root, 'node_modules', path);
 const checks = [
   { name: 'types', command: node24, args: [bin('typescript/bin/tsc'), '--noEmit'], fix: 'correct the types' },
   {
+    name: 'types (dashboard)',
+    command: node24,
+    args: [bin('typescript/bin/tsc'), '--noEmit', '--project', 'apps/dashboard'],
+    fix: 'correct the types',
+  },
+  {
     name: 'lint and format (TypeScript, JSON)',
     command: node24,
     args: [bin('@biomejs/biome/bin/biome'), 'check', '--max-diagnostics=50'],

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { buildDashboard, dashboardIsCurrent } from './dashboard-build.mjs';
 import { exclusively } from './exclusive.mjs';
 import { BootstrapError, cacheFolder, describeFailure, node24, root } from './layout.mjs';
 import { generatePrismaClient, installPackages, packagesAreCurrent, prismaClientIsCurrent } from './npm-packages.mjs';
@@ -19,11 +20,11 @@ const benchmarks = /** @type {Record<string, string>} */ ({
 
 /**
  * What each root script becomes once everything is installed: arguments of Node 24, additional environment variables, and
- * whether Python is needed.
- * @type {Record<string, (args: string[]) => { node: string[], python: boolean, env?: Record<string, string> }>}
+ * whether Python and the built dashboard are needed.
+ * @type {Record<string, (args: string[]) => { node: string[], python: boolean, dashboard?: boolean, env?: Record<string, string> }>}
  */
 const targets = {
-  demo: (args) => ({ node: [join(root, 'apps/cli/demo.ts'), ...args], python: true }),
+  demo: (args) => ({ node: [join(root, 'apps/cli/demo.ts'), ...args], python: true, dashboard: true }),
   dev: (args) => ({
     node: [
       ...['apps', 'libs', 'prisma'].map((folder) => `--watch-path=${join(root, folder)}`),
@@ -32,8 +33,9 @@ const targets = {
       ...args,
     ],
     python: true,
+    dashboard: true,
   }),
-  test: (args) => ({ node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...args], python: true }),
+  test: (args) => ({ node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...args], python: true, dashboard: true }),
   check: (args) => ({ node: [join(root, 'apps/cli/bootstrap/check.mjs'), ...args], python: true }),
   bench: ([name = '', ...args]) => ({ node: [benchProgram(name), ...args], python: true }),
   gpu: (args) => ({ node: [join(root, 'apps/cli/testing/gpu/main.ts'), ...args], python: true }),
@@ -43,7 +45,11 @@ const targets = {
     env: clusterEnvironment(process.env),
   }),
   'test:faults': (args) => ({ node: [join(root, 'apps/cli/testing/faults/main.ts'), ...args], python: true }),
-  cairn: (args) => ({ node: [join(root, 'apps/cli/main.ts'), ...args], python: args.includes('up') || args.includes('import') }),
+  cairn: (args) => ({
+    node: [join(root, 'apps/cli/main.ts'), ...args],
+    python: args.includes('up') || args.includes('import'),
+    dashboard: args.includes('up'),
+  }),
 };
 
 /**
@@ -61,8 +67,8 @@ export async function runTarget(name, args) {
     if (target === undefined) {
       throw new BootstrapError(`unknown target "${name}".`, { remedy: `use one of ${Object.keys(targets).join(', ')}.` });
     }
-    const { node, python, env } = target(args);
-    const interpreter = await prepare(process.env, python);
+    const { node, python, dashboard = false, env } = target(args);
+    const interpreter = await prepare(process.env, { python, dashboard });
     const withPython = interpreter === null ? {} : { CAIRN_PYTHON: interpreter };
     return await runProgram(node24, node, { ...withCompileCache(process.env), ...withPython, ...env });
   } catch (error) {
@@ -95,26 +101,28 @@ class Interrupted extends Error {
 }
 
 /**
- * Installs what is missing: npm packages, the database client, the Python environment. Quick when nothing is.
+ * Installs what is missing: npm packages, the database client, the dashboard's pages, the Python environment. Quick when nothing is.
  * @param {NodeJS.ProcessEnv} env
- * @param {boolean} needsPython
+ * @param {{ python: boolean, dashboard: boolean }} needs
  * @returns {Promise<string | null>} the Python interpreter, or null when none is ready and none is needed
  */
-async function prepare(env, needsPython) {
+async function prepare(env, needs) {
   const controller = new AbortController();
   const interrupt = (/** @type {NodeJS.Signals} */ name) => controller.abort(new Interrupted(name === 'SIGINT' ? 130 : 143));
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
   for (const name of names) process.on(name, interrupt);
   const { signal } = controller;
   try {
-    if (!(await packagesAreCurrent(root)) || !(await prismaClientIsCurrent(root))) {
+    const lacksPages = async () => needs.dashboard && !(await dashboardIsCurrent(root));
+    if (!(await packagesAreCurrent(root)) || !(await prismaClientIsCurrent(root)) || (await lacksPages())) {
       const lock = `clone-${createHash('sha256').update(root).digest('hex').slice(0, 16)}.lock`;
       await exclusively(join(cacheFolder(env), 'locks', lock), signal, async () => {
         if (!(await packagesAreCurrent(root))) await installPackages(root, env, signal);
         if (!(await prismaClientIsCurrent(root))) await generatePrismaClient(root, env, signal);
+        if (await lacksPages()) await buildDashboard(root, env, signal);
       });
     }
-    return needsPython ? await preparePython(root, env, signal) : await readyPython(root, env);
+    return needs.python ? await preparePython(root, env, signal) : await readyPython(root, env);
   } finally {
     for (const name of names) process.off(name, interrupt);
   }

@@ -1,5 +1,6 @@
 import { anAttempt, aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
 import type { LogStream } from '@cairn/contract';
+import { runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createStyle } from '../output/style.ts';
 import { runTestCli } from '../testing/test-cli.ts';
@@ -41,8 +42,8 @@ describe('cairn logs', () => {
     api = await startStubApi();
     const step = aStep({ name: '384', kind: 'train', state: 'succeeded', attempts: 1 });
     const reused = aStep({ name: 'prepare', state: 'reused', reusedFrom: { runId: idFor('run', 9), runName: 'mini-0' } });
-    const { stepViews: _stepViews, noReuse: _noReuse, ...summary } = aRun();
-    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null }));
+    const summary = runListItem.parse(aRun());
+    api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
     api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [reused, step] }));
     api.on('GET', '/v1/runs/[^/]+/steps/384', () => step);
     api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ endedAt: '2026-01-02T03:05:00.000Z' })] }));
@@ -50,7 +51,7 @@ describe('cairn logs', () => {
       const stream = query.get('stream');
       const offset = Number(query.get('offset'));
       const text = { stdout: 'epoch 1\nepoch 2\n', stderr: 'warning: slow\n', agent: '' }[String(stream)] ?? '';
-      return { stream, offset, nextOffset: text.length, text: text.slice(offset), end: true };
+      return { stream, offset, nextOffset: text.length, text: text.slice(offset), end: true, size: text.length };
     });
   });
   afterEach(() => api.close());

@@ -1,22 +1,38 @@
-import { type RunSummary, runState } from '@cairn/contract';
+import { type RunListItem, type RunSort, runSort, runState } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatAgo, formatDuration, secondsBetween } from '../output/units.ts';
+import { formatAgo, formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
 import { paintedRunState } from '../watch/step-text.ts';
 import { wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
-type ListOptions = { state?: RunSummary['state']; recipe?: string; limit: number };
+type ListOptions = {
+  search?: string;
+  state?: RunListItem['state'][];
+  recipe?: string[];
+  owner?: string[];
+  createdAfter?: string;
+  sort: RunSort;
+  limit: number;
+};
 
 export function addRunCommands({ program, action }: Registrar): void {
   program
     .command('runs')
-    .description('lists the runs, the newest first')
-    .addOption(new Option('--state <state>', 'only runs in this state').choices(runState.options))
-    .option('--recipe <name>', 'only runs of this recipe')
+    .description('lists the runs with their progress, mAP@100 and GPU time, the newest first')
+    .option('-s, --search <text>', 'only runs with this text in their name, id, recipe or owner')
+    .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
+    .option('--recipe <name...>', 'only runs of one of these recipes')
+    .option('--owner <name...>', 'only runs that one of these tokens submitted')
+    .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
+    .addOption(
+      new Option('--sort <key>', 'the order; with a minus sign, the newest or largest first')
+        .choices(runSort.options)
+        .default('-createdAt'),
+    )
     .option('--limit <count>', 'at most this many', wholeNumber(1, 10_000), 20)
     .action(action(listRuns));
   program
@@ -37,11 +53,15 @@ export function addRunCommands({ program, action }: Registrar): void {
 }
 
 async function listRuns({ ui, signal, client, cli }: Session, options: ListOptions): Promise<undefined> {
-  const items: RunSummary[] = [];
+  const items: RunListItem[] = [];
   const query = {
     limit: Math.min(options.limit, 200),
+    sort: options.sort,
+    ...(options.search === undefined ? {} : { q: options.search }),
     ...(options.state === undefined ? {} : { state: options.state }),
     ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
+    ...(options.owner === undefined ? {} : { owner: options.owner }),
+    ...(options.createdAfter === undefined ? {} : { createdAfter: options.createdAfter }),
   };
   let hasMore = false;
   for await (const run of (await client()).eachRun(query, { signal })) {
@@ -57,13 +77,15 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
 }
 
 /** Runs as a table. */
-export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
+export function runTable(runs: readonly RunListItem[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
   const rows = runs.map((run) => [
     style.bold(run.name),
     paintedRunState(run.state, { style }) +
       (run.verdict === 'failed' || run.verdict === 'inconclusive' ? style.bad(` (gate ${run.verdict})`) : ''),
     `${run.steps.done}/${run.steps.total}`,
-    run.steps.reused === 0 ? '' : String(run.steps.reused),
+    run.state === 'running' ? formatPercent(run.share, 0) : '',
+    run.mapAt100.best === null ? '' : formatPercent(run.mapAt100.best),
+    run.gpuSeconds === 0 ? '' : (run.gpuSeconds / 3600).toFixed(1),
     run.recipe,
     run.dataset,
     run.startedAt === null ? '' : formatDuration(secondsBetween(run.startedAt, run.finishedAt, now)),
@@ -74,7 +96,9 @@ export function runTable(runs: readonly RunSummary[], { style }: Pick<Ui, 'style
     { title: 'name' },
     { title: 'state' },
     { title: 'steps', align: 'right' as const },
-    { title: 'reused', align: 'right' as const },
+    { title: 'done', align: 'right' as const },
+    { title: 'mAP@100', align: 'right' as const },
+    { title: 'GPU-hours', align: 'right' as const },
     { title: 'recipe' },
     { title: 'dataset' },
     { title: 'time', align: 'right' as const },

@@ -33,7 +33,14 @@ async function up({ ui, cli, signal, globals }: Session, options: UpOptions): Pr
   });
   ui.line(`${ui.style.good('Cairn is up')} after ${formatDuration((performance.now() - began) / 1000)}`);
   for (const line of serviceLines(service, ui)) ui.line(line);
-  ui.json({ url: service.url, docs: `${service.url}/docs`, tokenFile: service.home.tokenFile, home: service.home.path, pid: process.pid });
+  ui.json({
+    url: service.url,
+    dashboard: service.dashboard,
+    docs: `${service.url}/docs`,
+    tokenFile: service.home.tokenFile,
+    home: service.home.path,
+    pid: process.pid,
+  });
   await untilInterrupted(signal);
   await stopService(service, ui);
   return undefined;
@@ -41,8 +48,9 @@ async function up({ ui, cli, signal, globals }: Session, options: UpOptions): Pr
 
 /** The service's addresses and folders. */
 export function serviceLines(service: Service, { style }: Pick<Ui, 'style'>): string[] {
-  const field = (name: string, value: string): string => `  ${style.dim(name.padEnd(8))} ${value}`;
+  const field = (name: string, value: string): string => `  ${style.dim(name.padEnd(10))} ${value}`;
   return [
+    ...(service.dashboard === null ? [] : [field('Dashboard:', style.bold(service.dashboard))]),
     field('API', `${style.bold(service.url)}`),
     field('docs', `${service.url}/docs`),
     field('token', `${service.home.tokenFile} ${style.dim('(admin; `cairn` finds it by itself)')}`),

@@ -34,6 +34,7 @@ async function runDemo(options: DemoOptions, context: DemoContext): Promise<numb
   const service = await startDemoService(options, context);
   try {
     ui.line(`Cairn is up at ${ui.style.bold(service.url)}  ${ui.style.dim(`${formatDuration(seconds())} since the start`)}`);
+    if (service.dashboard !== null) ui.line(`Dashboard: ${ui.style.bold(service.dashboard)}`);
     const client = createClient({ url: service.url, token: service.token, readText: visibleText });
     const run = await submitDemo(client, dataset, options, context);
     const code = exitCodeOfRun(run);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { access, constants, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -45,6 +46,8 @@ const usual: Assembly = { isDurable: true, arrange: (programs) => programs };
 export type Service = {
   /** Address of the API. */
   url: string;
+  /** Address of the dashboard; null where it is not built. */
+  dashboard: string | null;
   internalUrl: string;
   token: string;
   home: ServiceHome;
@@ -121,7 +124,8 @@ async function start(
   lock.noteUrl(url);
   await writePrivate(home.clientFile, `${JSON.stringify({ url, token: home.adminToken }, null, 2)}\n`);
   closer.add('client file', () => rm(home.clientFile, { force: true }));
-  return { url, internalUrl, token: home.adminToken, home, postgres, programs, close: () => closer.close(closeLimitMs) };
+  const dashboard = existsSync(join(root, 'apps/dashboard/dist/index.html')) ? `${url}/` : null;
+  return { url, dashboard, internalUrl, token: home.adminToken, home, postgres, programs, close: () => closer.close(closeLimitMs) };
 }
 
 async function startPostgres(

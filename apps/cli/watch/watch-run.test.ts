@@ -17,8 +17,9 @@ let stop: AbortController;
 function serve(stub: StubApi): void {
   stub.on('GET', '/v1/runs/[^/]+', () => run);
   stub.on('GET', '/v1/runs/[^/]+/steps/[^/]+/metrics', () => ({
-    series: [{ name: 'loss', steps: [1, 2], values: [5.1, 3.4], times: [0, 1] }],
+    series: [{ name: 'loss', steps: [1, 2], values: [5.1, 3.4], times: [0, 1], total: 2 }],
     decimated: false,
+    attempts: [],
   }));
   stub.on('GET', '/v1/runs/[^/]+/events', ({ query }) => {
     const items = events.filter(({ seq }) => seq > Number(query.get('after')));

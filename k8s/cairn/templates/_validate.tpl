@@ -141,8 +141,8 @@ contradict each other. All faults are named at once.
   {{- include "cairn.fault" (dict "to" $to "at" "ingress.host" "is" "is empty while ingress.enabled is true" "do" "give the host name under which people reach the service") -}}
 {{- end -}}
 {{- range $index, $path := $ingress.paths -}}
-  {{- if or (not (hasPrefix "/" $path)) (eq $path "/") (regexMatch "^/(internal|metrics)(/|$)" $path) -}}
-    {{- include "cairn.fault" (dict "to" $to "at" (printf "ingress.paths[%d]" $index) "is" (printf "is %q, which must not be exposed" $path) "do" "choose from /v1, /docs, /openapi.json, /healthz and /readyz") -}}
+  {{- if or (not (hasPrefix "/" $path)) (regexMatch "^/(internal|metrics)(/|$)" $path) -}}
+    {{- include "cairn.fault" (dict "to" $to "at" (printf "ingress.paths[%d]" $index) "is" (printf "is %q, which must not be exposed" $path) "do" "use / for the dashboard and the API, or /v1, /docs and /openapi.json for the API alone") -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

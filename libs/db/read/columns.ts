@@ -1,8 +1,18 @@
-import { CairnError, failureView, findingView, imageSource, poolRoom, progressView } from '@cairn/contract';
+import { attemptCause, CairnError, failureView, findingView, imageSource, poolRoom, progressView } from '@cairn/contract';
 import { z } from 'zod';
 
 /** JSON columns of the read models: parsed, never cast. Keys that a later release added are ignored. */
 export const needsColumn = z.array(z.object({ role: z.string(), step: z.string() }));
+/** Imported weights that a step reads. */
+export const givenColumn = z.array(z.object({ role: z.string(), name: z.string() }));
+/** Failed attempts by cause. */
+export const failuresColumn = z.partialRecord(attemptCause, z.number().int());
+/** What a submission gave. */
+export const requestColumn = z.object({
+  recipe: z.string().nullable(),
+  set: z.record(z.string(), z.unknown()),
+  until: z.array(z.string()).nullable(),
+});
 export const recordColumn = z.record(z.string(), z.unknown());
 export const scoresColumn = z.record(z.string(), z.number());
 export const textsColumn = z.record(z.string(), z.string());

@@ -2,7 +2,7 @@ import { CairnError, type EvaluationView, evaluationDetails, idOf, judgement, ty
 import type { Transaction } from '../client.ts';
 import { versionNamed } from './catalogue.ts';
 import { artifactFilesColumn, isoTime, readColumn, recordColumn, textsColumn } from './columns.ts';
-import { scoresOf } from './step-views.ts';
+import { scoresOf } from './scores.ts';
 
 /** An evaluation, and its file of scores by query; null in one of an earlier release. */
 export type FoundEvaluation = {

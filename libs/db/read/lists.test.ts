@@ -1,9 +1,11 @@
+import { type RunListItem, type RunSortKey, runSort } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { listAudit } from './administration.ts';
 import { getDataset, getWeights, listDatasets, listModels, listModelVersions, listWeights } from './catalogue.ts';
+import { listEvents } from './list-events.ts';
+import { listRuns, type RunListArgs } from './list-runs.ts';
 import type { Page } from './page-cursor.ts';
-import { listEvents, listRuns } from './runs.ts';
 import { createRows, openTestDatabase } from './testing/rows.ts';
 import { loadFleet } from './waiting.ts';
 
@@ -44,14 +46,104 @@ describe('pages', () => {
     expect((await listRuns(prisma, { projectId, limit: 1 })).nextCursor).toBeNull();
   });
 
-  test('runs are filtered by state, recipe and name, within the project', async () => {
-    await rows.addRun({ state: 'failed', recipeName: 'mini', name: 'one' });
-    await rows.addRun({ state: 'running', recipeName: 'mini', name: 'two' });
-    const names = async (args: object) => (await listRuns(prisma, { projectId, limit: 10, ...args })).items.map((run) => run.name);
-    expect(await names({ state: 'failed' })).toEqual(['one']);
-    expect(await names({ recipe: 'mini' })).toEqual(['two', 'one']);
-    expect(await names({ name: 'two', recipe: 'mini' })).toEqual(['two']);
+  test('runs are filtered by what they are and searched by text, within the project', async () => {
+    const { id: datasetId } = await rows.addDataset();
+    await rows.addRun({ datasetId, state: 'failed', recipeName: 'mini', name: 'one', createdAt: new Date(1_000) });
+    await rows.addRun({ datasetId, state: 'running', recipeName: 'mini', name: 'two', owner: 'bob', createdAt: new Date(2_000) });
+    await rows.addRun({ datasetId, state: 'queued', recipeName: 'fast_100%', name: 'three', createdAt: new Date(3_000) });
+    const names = async (args: Partial<RunListArgs>) => {
+      const page = await listRuns(prisma, { projectId, limit: 10, ...args });
+      expect(page.total).toBe(page.items.length);
+      return page.items.map((run) => run.name);
+    };
+    expect(await names({ state: ['failed'] })).toEqual(['one']);
+    expect(await names({ state: ['failed', 'queued'] })).toEqual(['three', 'one']);
+    expect(await names({ recipe: ['mini'] })).toEqual(['two', 'one']);
+    expect(await names({ recipe: ['mini'], owner: ['bob', 'eve'] })).toEqual(['two']);
+    expect(await names({ name: 'two', recipe: ['mini'] })).toEqual(['two']);
+    expect(await names({ createdAfter: '1970-01-01T00:00:01Z', createdBefore: '1970-01-01T00:00:03Z' })).toEqual(['two']);
+    expect(await names({ q: 'TWO' })).toEqual(['two']);
+    expect(await names({ q: 'bo' })).toEqual(['two']);
+    expect(await names({ q: 't_100%' })).toEqual(['three']);
+    expect(await names({ q: 'o%e' })).toEqual([]);
     expect(await names({ projectId: 'other' })).toEqual([]);
+  });
+
+  test('runs are sorted by any column in both directions, page by page, those without a score last', async () => {
+    const { id: datasetId } = await rows.addDataset();
+    for (let n = 0; n < 9; n += 1)
+      await rows.addRun({
+        datasetId,
+        ...{ name: `run ${n % 4}`, state: n % 2 === 0 ? 'failed' : 'succeeded', createdAt: new Date(n * 1_000) },
+        ...{ updatedAt: new Date((n % 5) * 1_000), mapBest: n % 3 === 0 ? null : (n % 4) / 10, gpuSeconds: (n * 7) % 5 },
+      });
+    const values: Record<RunSortKey, (run: RunListItem) => string | number | null> = {
+      createdAt: (run) => run.createdAt,
+      updatedAt: (run) => run.updatedAt,
+      name: (run) => run.name,
+      state: (run) => run.state,
+      mapAt100: (run) => run.mapAt100.best,
+      gpuSeconds: (run) => run.gpuSeconds,
+    };
+    for (const sort of runSort.options) {
+      const value = values[sort.replace('-', '') as RunSortKey];
+      const runs = await allPages((cursor) => listRuns(prisma, { projectId, limit: 2, cursor, sort }));
+      expect(new Set(runs.map(({ id }) => id)).size, sort).toBe(9);
+      const found = runs.map(value);
+      const known = found.filter((one) => one !== null);
+      const sign = sort.startsWith('-') ? -1 : 1;
+      expect(known, sort).toEqual(known.toSorted((a, b) => (a < b ? -sign : a > b ? sign : 0)));
+      expect(found.slice(known.length).every((one) => one === null)).toBe(true);
+    }
+    const { nextCursor } = await listRuns(prisma, { projectId, limit: 2, sort: 'name' });
+    const other = listRuns(prisma, { projectId, limit: 2, sort: '-name', cursor: nextCursor ?? '' });
+    await expect(other).rejects.toMatchObject({ code: 'invalid_request' });
+  });
+
+  test('a list of 10,000 runs takes as many statements as one of few, and no sort reads more than a page', async () => {
+    const { id: datasetId } = await rows.addDataset();
+    await prisma.$executeRaw`
+      insert into run (id, project_id, owner, name, recipe_name, recipe, dataset_id, state, no_reuse, request_digest, created_at, updated_at, map_best, gpu_seconds)
+      select 'run_' || lpad(n::text, 26, '0'), ${projectId}, 'ada', 'run ' || n % 977, 'tiny', '{}', ${datasetId},
+             case when n % 100 = 0 then 'running' else 'succeeded' end, 'false', '', now() - n * interval '1 minute',
+             now() - n % 71 * interval '1 hour', case when n % 3 = 0 then null else n % 89 / 89.0 end, n % 611
+        from generate_series(1, 10000) n`;
+    await prisma.$executeRaw`
+      insert into step (id, run_id, position, name, kind, settings, needs, pool, slots, max_attempts, state)
+      select 'stp_' || lpad(n::text, 26, '0'), 'run_' || lpad((n / 5 + 1)::text, 26, '0'), n % 5, 's' || n % 5, 'train', '{}', '[]', 'gpu', 1, 1,
+             case when (n / 5 + 1) % 100 = 0 then 'active' else 'succeeded' end from generate_series(0, 49999) n`;
+    await prisma.$executeRaw`analyze run, step`;
+    let statements = 0;
+    const counted = prisma.$extends({
+      query: {
+        $allOperations: ({ args, query }) => {
+          statements += 1;
+          return query(args);
+        },
+      },
+    }) as unknown as typeof prisma;
+    for (const sort of runSort.options) {
+      statements = 0;
+      const page = await listRuns(counted, { projectId, limit: 100, sort });
+      expect(page).toMatchObject({ total: 10_000, nextCursor: expect.any(String) });
+      expect(page.items).toHaveLength(100);
+      expect(statements, sort).toBe(3);
+    }
+    const [running] = (await listRuns(prisma, { projectId, limit: 1, state: ['running'] })).items;
+    expect(running).toMatchObject({ share: 0, now: 's0 runs; and 4 more steps', steps: { total: 5, done: 0 } });
+    for (const [column, where] of [
+      ['created_at', 'true'],
+      ['updated_at', 'true'],
+      ['name', 'true'],
+      ['state', 'true'],
+      ['gpu_seconds', 'true'],
+      ['map_best', 'map_best is not null'],
+    ]) {
+      const plan = await prisma.$queryRawUnsafe(
+        `explain select id from run r where project_id = 'default' and ${where} order by ${column} desc, id desc limit 100`,
+      );
+      expect(JSON.stringify(plan), column).toMatch(/Index (Only )?Scan Backward/);
+    }
   });
 
   test.each(['x', 'WzFd', ''])('an invalid cursor (%j) is rejected', async (cursor) => {

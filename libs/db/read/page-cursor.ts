@@ -6,7 +6,7 @@ export type PageArgs = { limit: number; cursor?: string | undefined };
 export type Page<T> = { items: T[]; nextCursor: string | null };
 
 /** Opaque to callers: the sort key of the last item of a page. */
-export function encodeCursor(key: readonly (string | number)[]): string {
+export function encodeCursor(key: readonly (string | number | null)[]): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url');
 }
 

@@ -9,6 +9,8 @@ export type LogArgs = {
   stream: LogStream;
   /** Byte offset in the stream. */
   offset: number;
+  /** Instead of `offset`: begin at the first line that begins within this many bytes before the end. */
+  tail?: number | undefined;
   /** Most bytes of the page; at least one whole character is returned. */
   limit: number;
 };
@@ -28,29 +30,67 @@ const longestCharacterBytes = 4;
  * @throws CairnError `not_found`
  */
 export async function readLog(db: Transaction, args: LogArgs): Promise<LogSlice> {
-  // The state first: once the attempt has ended, every chunk is stored.
-  const attempt = await db.attempt.findFirst({
-    where: { id: args.attemptId, step: { run: { projectId: args.projectId } } },
-    select: { state: true, stepId: true, runId: true },
-  });
-  if (attempt === null) throw new CairnError('not_found', `Attempt ${args.attemptId} not found`);
-  const isOver = !isLiveAttempt(readColumn(attemptState, attempt.state, `attempt ${args.attemptId} state`));
-  let page = cutPage(await loadChunks(db, args), args.offset, args.limit);
+  const { isOver, stepId, runId } = await findLog(db, args);
+  const size = await logSize(db, args);
+  const offset = args.tail === undefined ? args.offset : await lineStart(db, args, Math.max(0, size - args.tail));
+  let page = cutPage(await loadChunks(db, { ...args, offset }), offset, args.limit);
   if (page.bytes.length === 0 && !page.isCut) {
-    const next = await nextChunkOffset(db, args);
+    const next = await nextChunkOffset(db, { ...args, offset });
     if (next !== null) page = cutPage(await loadChunks(db, { ...args, offset: next }), next, args.limit);
   }
   const nextOffset = page.offset + page.bytes.length;
   return {
-    stepId: attempt.stepId,
-    runId: attempt.runId,
+    stepId,
+    runId,
     stream: args.stream,
     offset: page.offset,
     nextOffset,
     text: new TextDecoder('utf-8', { ignoreBOM: true }).decode(page.bytes),
     end: isOver && !page.isCut && (await nextChunkOffset(db, { ...args, offset: nextOffset })) === null,
+    size,
   };
 }
+
+/**
+ * The attempt of a log, and whether it has ended. Read before the log: once it has ended, every chunk is stored.
+ *
+ * @throws CairnError `not_found`
+ */
+export async function findLog(db: Transaction, { projectId, attemptId }: Pick<LogArgs, 'projectId' | 'attemptId'>) {
+  const attempt = await db.attempt.findFirst({
+    where: { id: attemptId, step: { run: { projectId } } },
+    select: { state: true, stepId: true, runId: true },
+  });
+  if (attempt === null) throw new CairnError('not_found', `Attempt ${attemptId} not found`);
+  const { stepId, runId, state } = attempt;
+  return { isOver: !isLiveAttempt(readColumn(attemptState, state, `attempt ${attemptId} state`)), stepId, runId };
+}
+
+type Stream = Pick<LogArgs, 'attemptId' | 'stream'>;
+
+/** The end of a stream so far, in bytes. */
+async function logSize(db: Transaction, { attemptId, stream }: Stream): Promise<number> {
+  const rows = await db.$queryRaw`
+    select "offset" + length(bytes) as size from log_chunk
+     where attempt_id = ${attemptId} and stream = ${stream} order by "offset" desc limit 1`;
+  return readRows(z.object({ size: z.bigint().transform(Number) }), rows)[0]?.size ?? 0;
+}
+
+/** The beginning of the first line that begins at or after an offset; the offset itself if none begins within the longest page. */
+async function lineStart(db: Transaction, args: Stream, offset: number): Promise<number> {
+  if (offset === 0) return 0;
+  // The byte before the offset says whether a line begins there.
+  const { offset: from, bytes } = cutPage(
+    await loadChunks(db, { ...args, offset: offset - 1, limit: longestPage }),
+    offset - 1,
+    longestPage,
+  );
+  const at = bytes.indexOf(0x0a);
+  return at < 0 ? offset : from + at + 1;
+}
+
+/** In bytes. */
+const longestPage = 1024 * 1024;
 
 /** The chunk that contains the offset, and the later ones that begin within the page: offsets bound their bytes. */
 async function loadChunks(

@@ -1,131 +1,114 @@
 import type { MetricsView } from '@cairn/contract';
+import { z } from 'zod';
 import type { Transaction } from '../client.ts';
-import { readNullable, resumedFromColumn } from './columns.ts';
+import { Prisma } from '../generated/client.ts';
+import { isoTimeOrNull, readRows } from './columns.ts';
 import { findStepRow, type StepArgs } from './steps.ts';
 
-type MetricsArgs = StepArgs & {
+export type MetricsArgs = StepArgs & {
   /** Only these metrics; defaults to all. */
   names?: readonly string[] | undefined;
   /** Most points of a series; longer ones are decimated. */
   maxPoints: number;
+  /** Only optimizer steps after `after`, from `from` on, up to `to`. */
+  after?: number | undefined;
+  from?: number | undefined;
+  to?: number | undefined;
 };
 
-/** The curves of a step, merged over its attempts and decimated; `decimated` says whether any was. */
+const seriesRow = z.object({
+  name: z.string(),
+  steps: z.array(z.number()),
+  values: z.array(z.number()),
+  times: z.array(z.number()),
+  total: z.number().int(),
+});
+
+/**
+ * The curves of a step, merged over its attempts: points of an attempt that resumed from optimizer step k replace the earlier points after
+ * k, because those steps were trained again. The attempts of a fleet work in parallel: their points are in order of time. A longer series
+ * than `maxPoints` keeps its ends, and the least and the greatest value of each of equally long pieces, so that peaks stay visible.
+ */
 export async function readMetrics(db: Transaction, args: MetricsArgs): Promise<MetricsView> {
   const step = await findStepRow(db, args);
-  const attempts = await db.attempt.findMany({
-    where: { stepId: step.id },
-    orderBy: { ordinal: 'asc' },
-    select: { id: true, resumedFrom: true },
-  });
-  const chunks = await db.metricChunk.findMany({
-    where: { stepId: step.id, ...(args.names === undefined ? {} : { name: { in: [...args.names] } }) },
-    orderBy: [{ name: 'asc' }, { attemptId: 'asc' }, { chunk: 'asc' }],
-    select: { attemptId: true, name: true, steps: true, values: true, times: true },
-  });
-  const byName = Map.groupBy(chunks, (chunk) => chunk.name);
-  let isDecimated = false;
-  const series = [...byName].map(([name, ofName]) => {
-    const byAttempt = Map.groupBy(ofName, (chunk) => chunk.attemptId);
-    const curves = attempts.map((attempt): AttemptPoints => {
-      const own = byAttempt.get(attempt.id) ?? [];
-      return {
-        resumedAtStep: readNullable(resumedFromColumn, attempt.resumedFrom, `attempt ${attempt.id} resumed_from`)?.step ?? null,
-        steps: own.flatMap((chunk) => chunk.steps),
-        values: own.flatMap((chunk) => chunk.values),
-        times: own.flatMap((chunk) => chunk.times),
-      };
-    });
-    const merged = step.shardsTotal !== null ? mergeFleet(curves) : mergeResumed(curves);
-    isDecimated ||= merged.steps.length > args.maxPoints;
-    return { name, ...lttb(merged, args.maxPoints) };
-  });
-  return { series, decimated: isDecimated };
+  const isFleet = step.shardsTotal !== null;
+  const wanted = Prisma.join(
+    [
+      Prisma.sql`c.step_id = ${step.id} and cardinality(c.steps) > 0`,
+      ...(args.names === undefined ? [] : [Prisma.sql`c.name = any(${[...args.names]})`]),
+    ],
+    ' and ',
+  );
+  // The steps of a chunk ascend, so chunks outside the range need not be unpacked.
+  const first = Math.max(args.from ?? -1, args.after === undefined ? -1 : args.after + 1);
+  const range = Prisma.join(
+    [
+      Prisma.sql`c.steps[cardinality(c.steps)] >= ${first} and p.step >= ${first}`,
+      ...(args.to === undefined ? [] : [Prisma.sql`c.steps[1] <= ${args.to} and p.step <= ${args.to}`]),
+    ],
+    ' and ',
+  );
+  // Of each piece two points are kept, and both ends of the curve.
+  const pieces = Math.max(0, Math.floor((args.maxPoints - (isFleet ? 4 : 2)) / 2));
+  const along = isFleet ? Prisma.sql`p.time` : Prisma.sql`p.step::float8`;
+  const rows = await db.$queryRaw`
+    with own as (
+      select distinct c.name, c.attempt_id, a.ordinal, coalesce((a.resumed_from ->> 'step')::int, -1) as resumed
+        from metric_chunk c join attempt a on a.id = c.attempt_id where ${wanted}),
+    valid as (
+      select name, attempt_id, ordinal,
+             min(resumed) over (partition by name order by ordinal desc rows between unbounded preceding and 1 preceding) as upto from own),
+    points as (
+      select v.name, ${along} as x, v.ordinal, p.step, p.value, p.time
+        from valid v
+        join metric_chunk c on c.step_id = ${step.id} and c.name = v.name and c.attempt_id = v.attempt_id
+       cross join lateral unnest(c.steps, c.values, c.times) as p(step, value, time)
+       where ${range} and (${isFleet} or v.upto is null or p.step <= v.upto)),
+    ends as (select name, count(*) as total, min(x) as first, max(x) as last from points group by name),
+    pieces as (
+      select name, total, min(point) as least, max(point) as greatest
+        from (
+          select p.name, e.total, array[p.value, p.x, p.ordinal, p.step, p.time] as point,
+                 case when e.total <= ${args.maxPoints} then p.x when p.x = e.first then -1 when p.x = e.last then -2
+                      when ${pieces} > 0 then floor((p.x - e.first) / (e.last - e.first) * ${pieces}) end as piece,
+                 case when e.total <= ${args.maxPoints} then p.ordinal end as single
+            from points p join ends e on e.name = p.name) cut
+       where piece is not null group by name, total, piece, single),
+    kept as (
+      select distinct name, total, p from pieces cross join lateral (values (least), (greatest)) as extremes(p))
+    select name, total::int, array_agg(p[4]::int order by p[2], p[3], p[4]) as steps, array_agg(p[1] order by p[2], p[3], p[4]) as values,
+           array_agg(p[5] order by p[2], p[3], p[4]) as times
+      from kept group by name, total order by name`;
+  const series = readRows(seriesRow, rows);
+  return {
+    series,
+    decimated: series.some(({ steps, total }) => steps.length < total),
+    attempts: await readAttempts(db, wanted, isFleet),
+  };
 }
 
-/** The points of one metric that one attempt reported, in order. */
-type AttemptPoints = Points & {
-  /** The optimizer step of the checkpoint that the attempt resumed from; null when it started from the beginning. */
-  resumedAtStep: number | null;
-};
+const attemptRow = z.object({
+  id: z.string(),
+  ordinal: z.number().int(),
+  resumedFrom: z.number().int().nullable(),
+  firstStep: z.number().int(),
+  lastStep: z.number().int(),
+  startedAt: z.date().nullable(),
+  endedAt: z.date().nullable(),
+});
 
-/**
- * The curve of a step over its attempts, oldest first: points of an attempt that resumes from optimizer step k replace the earlier points
- * after k, because those steps were trained again. Pure.
- */
-export function mergeResumed(attempts: readonly AttemptPoints[]): Points {
-  const merged: Points = { steps: [], values: [], times: [] };
-  for (const { resumedAtStep, steps, values, times } of attempts) {
-    if (steps.length === 0) continue;
-    const keep = merged.steps.findIndex((step) => step > (resumedAtStep ?? -1));
-    if (keep >= 0) for (const numbers of [merged.steps, merged.values, merged.times]) numbers.length = keep;
-    append(merged, { steps, values, times });
-  }
-  return merged;
+/** The attempts that reported points: where the line of one ends and that of the next begins. */
+async function readAttempts(db: Transaction, wanted: Prisma.Sql, isFleet: boolean): Promise<MetricsView['attempts']> {
+  const rows = await db.$queryRaw`
+    select a.id, a.ordinal, (a.resumed_from ->> 'step')::int as "resumedFrom", c.first as "firstStep",
+           least(c.last, case when not ${isFleet} then min(coalesce((a.resumed_from ->> 'step')::int, -1))
+             over (order by a.ordinal desc rows between unbounded preceding and 1 preceding) end) as "lastStep",
+           a.started_at as "startedAt", a.ended_at as "endedAt"
+      from (select c.attempt_id, min(c.steps[1]) as first, max(c.steps[cardinality(c.steps)]) as last
+              from metric_chunk c where ${wanted} group by c.attempt_id) c
+      join attempt a on a.id = c.attempt_id
+     order by a.ordinal`;
+  return readRows(attemptRow, rows)
+    .filter(({ firstStep, lastStep }) => firstStep <= lastStep)
+    .map((row) => ({ ...row, startedAt: isoTimeOrNull(row.startedAt), endedAt: isoTimeOrNull(row.endedAt) }));
 }
-
-/** The curve of a fleet, whose attempts work in parallel: all points in order of time. Pure. */
-function mergeFleet(attempts: readonly Points[]): Points {
-  const all: Points = { steps: [], values: [], times: [] };
-  for (const points of attempts) append(all, points);
-  const order = all.times.map((_, index) => index).sort((a, b) => (all.times[a] ?? 0) - (all.times[b] ?? 0) || a - b);
-  const inOrder = (numbers: readonly number[]) => order.map((index) => numbers[index] ?? 0);
-  return { steps: inOrder(all.steps), values: inOrder(all.values), times: inOrder(all.times) };
-}
-
-function append(to: Points, from: Points): void {
-  // Not push(...): a long curve has more points than a call may have arguments.
-  for (const value of from.steps) to.steps.push(value);
-  for (const value of from.values) to.values.push(value);
-  for (const value of from.times) to.times.push(value);
-}
-
-/** Points of one curve: equally long arrays. */
-export type Points = { steps: number[]; values: number[]; times: number[] };
-
-/**
- * Largest-triangle-three-buckets (S. Steinarsson, "Downsampling Time Series for Visual Representation", 2013): keeps the first and the last
- * point and from each bucket between them the one that forms the largest triangle with the previously kept point and the next bucket's
- * mean, so that peaks stay visible. `steps` must ascend; at most `maxPoints` (>= 2) remain.
- */
-export function lttb(points: Points, maxPoints: number): Points {
-  const { steps, values } = points;
-  const count = steps.length;
-  if (count <= maxPoints) return points;
-  const kept = [0];
-  const buckets = maxPoints - 2;
-  const size = (count - 2) / buckets;
-  const edge = (bucket: number) => Math.floor(bucket * size) + 1;
-  for (let bucket = 0, previous = 0; bucket < buckets; bucket += 1) {
-    const next = mean(points, edge(bucket + 1), bucket + 1 < buckets ? edge(bucket + 2) : count);
-    let best = edge(bucket);
-    let bestArea = -1;
-    for (let index = edge(bucket); index < edge(bucket + 1); index += 1) {
-      const area = Math.abs(
-        (at(steps, previous) - next.step) * (at(values, index) - at(values, previous)) -
-          (at(steps, previous) - at(steps, index)) * (next.value - at(values, previous)),
-      );
-      if (area > bestArea) {
-        bestArea = area;
-        best = index;
-      }
-    }
-    kept.push(best);
-    previous = best;
-  }
-  kept.push(count - 1);
-  return { steps: pick(steps, kept), values: pick(values, kept), times: pick(points.times, kept) };
-}
-
-function mean({ steps, values }: Points, from: number, to: number): { step: number; value: number } {
-  let step = 0;
-  let value = 0;
-  for (let index = from; index < to; index += 1) {
-    step += at(steps, index);
-    value += at(values, index);
-  }
-  return { step: step / (to - from), value: value / (to - from) };
-}
-
-const at = (numbers: readonly number[], index: number): number => numbers[index] ?? 0;
-const pick = (numbers: readonly number[], indices: readonly number[]): number[] => indices.map((index) => at(numbers, index));

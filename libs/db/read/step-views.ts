@@ -1,20 +1,22 @@
 import {
-  type ArtifactKind,
+  actionsIn,
   artifactKind,
   attemptStatesIn,
-  checkpointDetails,
-  evaluationDetails,
   isEndedStep,
   type RunState,
   type StepView,
   stepKind,
+  stepPool,
   stepState,
 } from '@cairn/contract';
+import { describeFailure } from '@cairn/domain';
 import { z } from 'zod';
 import { listOfStates, type Transaction } from '../client.ts';
 import {
   failureColumn,
+  failuresColumn,
   findingColumn,
+  givenColumn,
   isoTime,
   isoTimeOrNull,
   needsColumn,
@@ -25,7 +27,8 @@ import {
   recordColumn,
   scoresColumn,
 } from './columns.ts';
-import { type AdmissionView, type AttemptCounts, loadAdmission, needsAdmission, type StepSituation, waitingReasonOf } from './waiting.ts';
+import { scoresOf } from './scores.ts';
+import { type AdmissionView, blockersOf, loadAdmission, needsAdmission, type StepSituation, waitingReasonOf } from './waiting.ts';
 
 /** Provides the reasons of waiting steps; the api passes one that shares an evaluation between its requests. */
 export type AdmissionSource = () => Promise<AdmissionView>;
@@ -33,7 +36,7 @@ export type AdmissionSource = () => Promise<AdmissionView>;
 /** The views of all steps of a run, in topological order. At most six queries, regardless of the number of steps. */
 export async function loadStepViews(
   db: Transaction,
-  run: { id: string; state: RunState },
+  run: { id: string; name: string; state: RunState },
   admissionSource: AdmissionSource = () => loadAdmission(db),
 ): Promise<StepView[]> {
   const steps = await db.step.findMany({
@@ -54,7 +57,12 @@ export async function loadStepViews(
 
   const briefs = steps.map((step) => {
     const state = readColumn(stepState, step.state, `step ${step.id} state`);
-    const needs = [...new Set(readColumn(needsColumn, step.needs, `step ${step.id} needs`).map((need) => need.step))];
+    const roles = readColumn(needsColumn, step.needs, `step ${step.id} needs`);
+    const needs = [...new Set(roles.map((need) => need.step))];
+    const reads = [
+      ...roles.map(({ role, step: name }) => ({ role, step: name, weights: null })),
+      ...readColumn(givenColumn, step.given, `step ${step.id} given`).map(({ role, name }) => ({ role, step: null, weights: name })),
+    ];
     const counts = attempts.get(step.id) ?? noAttempts;
     const { artifact } = step;
     const isElsewhere = artifact?.state === 'building' && (artifact.runId !== run.id || artifact.stepName !== step.name);
@@ -73,24 +81,32 @@ export async function loadStepViews(
       isComplete: state === 'active' && (step.shardsTotal === null ? counts.succeeded > 0 : step.shardsCommitted >= step.shardsTotal),
     };
     const isReporting = counts.working === 0 || counts.silent < counts.working;
-    return { step, state, needs, situation, isReporting, attempts: counts.total };
+    return { step, state, needs, reads, situation, isReporting, counts };
   });
   const admission = briefs.some(({ situation }) => needsAdmission(situation)) ? await admissionSource() : null;
 
-  return briefs.map(({ step, state, needs, situation, isReporting, attempts: count }): StepView => {
+  return briefs.map(({ step, state, needs, reads, situation, isReporting, counts }): StepView => {
     const kind = readNullable(artifactKind, step.artifact?.kind, `artifact ${step.artifactId} kind`);
     const details = readColumn(recordColumn, step.artifact?.details ?? {}, `artifact ${step.artifactId} details`);
     const isReady = step.artifact?.state === 'ready';
     const reusedFrom = step.reusedFromRunId;
     const progress = readNullable(progressColumn, step.progress, `step ${step.id} progress`);
+    const failure = readNullable(failureColumn, step.failure, `step ${step.id} failure`);
+    const waiting = waitingReasonOf(situation, admission);
     return {
       id: step.id,
       name: step.name,
       kind: readColumn(stepKind, step.kind, `step ${step.id} kind`),
       state,
       needs,
+      reads,
       settings: readColumn(recordColumn, step.settings, `step ${step.id} settings`),
-      waiting: waitingReasonOf(situation, admission),
+      pool: readColumn(stepPool, step.pool, `step ${step.id} pool`),
+      slots: step.slots,
+      gpuSeconds: counts.gpuSeconds,
+      actions: actionsIn(run.state, ['retry']),
+      waiting,
+      waitingFor: blockersOf(situation, { id: run.id, name: run.name }, waiting, admission),
       // When all attempts are silent, their rate is unknown.
       progress: isReporting ? progress : progress && { ...progress, rate: null, etaSeconds: null, message: '' },
       shards:
@@ -103,7 +119,15 @@ export async function loadStepViews(
               rows: step.rows,
               rejected: step.rejected,
             },
-      failure: readNullable(failureColumn, step.failure, `step ${step.id} failure`),
+      failure,
+      failureCard:
+        failure === null
+          ? null
+          : describeFailure({
+              failure,
+              failures: readColumn(failuresColumn, step.failures, `step ${step.id} failures`),
+              attempt: counts.lastFailed,
+            }),
       // A result that is still being built does not count as the step's yet.
       artifact:
         step.artifact && kind && isReady
@@ -111,7 +135,7 @@ export async function loadStepViews(
           : null,
       reusedFrom: reusedFrom === null ? null : { runId: reusedFrom, runName: runNames.get(reusedFrom) ?? 'unknown' },
       scores: scoresOf(readColumn(scoresColumn, step.scores, `step ${step.id} scores`), kind && isReady ? { kind, details } : null),
-      attempts: count,
+      attempts: counts.total,
       createdAt: isoTime(step.createdAt),
       startedAt: isoTimeOrNull(step.startedAt),
       finishedAt: isoTimeOrNull(step.finishedAt),
@@ -119,8 +143,10 @@ export async function loadStepViews(
   });
 }
 
-const noAttempts: AttemptCounts & { total: number; silent: number } = {
+const noAttempts: Omit<AttemptCountsRow, 'stepId'> = {
   total: 0,
+  gpuSeconds: 0,
+  lastFailed: null,
   silent: 0,
   starting: 0,
   startingSince: null,
@@ -134,6 +160,19 @@ const noAttempts: AttemptCounts & { total: number; silent: number } = {
 const attemptCountsRow = z.object({
   stepId: z.string(),
   total: z.number().int(),
+  gpuSeconds: z.number(),
+  lastFailed: z
+    .object({
+      id: z.string(),
+      ordinal: z.number().int(),
+      place: z.string().nullable(),
+      endedAt: z.iso
+        .datetime({ offset: true })
+        .transform((text) => new Date(text).toISOString())
+        .nullable(),
+      avoidNode: z.string().nullable(),
+    })
+    .nullable(),
   starting: z.number().int(),
   startingSince: z.date().nullable(),
   startingPool: z.string().nullable(),
@@ -146,11 +185,14 @@ const attemptCountsRow = z.object({
 
 type AttemptCountsRow = z.infer<typeof attemptCountsRow>;
 
-/** Attempt counts by step; all but `total` count the step's current generation. */
+/** Attempt counts by step; all but `total`, `gpuSeconds` and `lastFailed` count the step's current generation. */
 async function countAttempts(db: Transaction, runId: string): Promise<Map<string, AttemptCountsRow>> {
   const [starting, working] = [listOfStates(attemptStatesIn('starting')), listOfStates(attemptStatesIn('working'))];
   const rows = await db.$queryRaw`
     select a.step_id as "stepId", count(*)::int as total,
+           coalesce(sum(a.slots * extract(epoch from coalesce(a.ended_at, now()) - a.started_at)) filter (where a.pool <> 'tasks'), 0)::float8 as "gpuSeconds",
+           (array_agg(jsonb_build_object('id', a.id, 'ordinal', a.ordinal, 'place', a.place, 'endedAt', a.ended_at, 'avoidNode', a.avoid_node)
+              order by a.ordinal desc) filter (where a.failure is not null))[1] as "lastFailed",
            count(*) filter (where current and a.state in ${starting})::int as starting,
            min(a.created_at) filter (where current and a.state in ${starting}) as "startingSince",
            min(a.pool) filter (where current and a.state in ${starting}) as "startingPool",
@@ -186,38 +228,4 @@ async function loadRunNames(db: Transaction, ids: readonly (string | null)[]): P
   if (wanted.length === 0) return new Map();
   const runs = await db.run.findMany({ where: { id: { in: wanted } }, select: { id: true, name: true } });
   return new Map(runs.map((run) => [run.id, run.name]));
-}
-
-/**
- * The scores of a step, 0 to 1: those reported while it ran, and those in the details of its artifact, so that a reused step shows the
- * scores of the reused result.
- */
-export function scoresOf(
-  reported: Record<string, number>,
-  artifact: { kind: ArtifactKind; details: Record<string, unknown> } | null,
-): Record<string, number> {
-  return { ...reported, ...(artifact === null ? {} : present(scoresInDetails(artifact.kind, artifact.details))) };
-}
-
-function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): Record<string, number | null | undefined> {
-  if (kind === 'checkpoint') {
-    const parsed = checkpointDetails.safeParse(details);
-    return parsed.success ? { 'mapAt100.start': parsed.data.mapAt100Start, 'mapAt100.end': parsed.data.mapAt100End } : {};
-  }
-  if (kind !== 'evaluation') return {};
-  const parsed = evaluationDetails.safeParse(details);
-  if (!parsed.success) return {};
-  const { kaggle, reference, intervals } = parsed.data.mapAt100;
-  return {
-    mapAt100: kaggle?.all,
-    'mapAt100.low': intervals?.kaggle.all?.low,
-    'mapAt100.high': intervals?.kaggle.all?.high,
-    'mapAt100.public': kaggle?.public,
-    'mapAt100.private': kaggle?.private,
-    'mapAt100.reference': reference,
-  };
-}
-
-function present(scores: Record<string, number | null | undefined>): Record<string, number> {
-  return Object.fromEntries(Object.entries(scores).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
 }

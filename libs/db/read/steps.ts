@@ -14,7 +14,7 @@ import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
 import { failureColumn, findingColumn, isoTime, isoTimeOrNull, readColumn, readNullable, readRows, resumedFromColumn } from './columns.ts';
-import { runNotFound } from './runs.ts';
+import { runNotFound } from './get-run.ts';
 import { type AdmissionSource, loadStepViews } from './step-views.ts';
 
 export type StepArgs = { projectId: string; runId: string; name: string };
@@ -25,9 +25,13 @@ export type StepArgs = { projectId: string; runId: string; name: string };
  * @throws CairnError `not_found`, naming the run's steps
  */
 export async function getStep(db: Transaction, args: StepArgs & { admission?: AdmissionSource | undefined }): Promise<StepView> {
-  const run = await db.run.findFirst({ where: { id: args.runId, projectId: args.projectId }, select: { id: true, state: true } });
+  const run = await db.run.findFirst({
+    where: { id: args.runId, projectId: args.projectId },
+    select: { id: true, name: true, state: true },
+  });
   if (run === null) throw runNotFound(args.runId);
-  const views = await loadStepViews(db, { id: run.id, state: readColumn(runState, run.state, `run ${run.id} state`) }, args.admission);
+  const state = readColumn(runState, run.state, `run ${run.id} state`);
+  const views = await loadStepViews(db, { id: run.id, name: run.name, state }, args.admission);
   const view = views.find((step) => step.name === args.name);
   if (view === undefined)
     throw stepNotFound(

@@ -98,6 +98,9 @@ describe('loadWaiting', () => {
       {
         attemptId: attempt.id,
         stepId: step.id,
+        stepName: 'extract_index',
+        runId: run.id,
+        runName: run.name,
         label: `extract_index of ${run.name}`,
         pool: 'local',
         slots: 8,

@@ -1,8 +1,10 @@
 import {
+  type Blocker,
   type FindingView,
   type FleetView,
   isDoneStep,
   isEndedStep,
+  maxBlockers,
   type PoolRoom,
   type RunState,
   type StepState,
@@ -14,7 +16,11 @@ import { liveAttempts, type Transaction } from '../client.ts';
 import { isoTime, readNullable, readRows, roomColumn } from './columns.ts';
 
 /** The input of {@link admit}: everything that waits for slots, everything that holds slots, and the pools. */
-export type Waiting = { waiting: (WaitingStep & { loaderBytes: number })[]; running: RunningAttempt[]; pools: PoolCapacity[] };
+export type Waiting = {
+  waiting: (WaitingStep & { loaderBytes: number })[];
+  running: (RunningAttempt & { runId: string; runName: string; stepName: string })[];
+  pools: PoolCapacity[];
+};
 
 const waitingRow = z.object({
   id: z.string(),
@@ -40,6 +46,7 @@ const runningRow = z.object({
   attemptId: z.string(),
   stepId: z.string(),
   stepName: z.string(),
+  runId: z.string(),
   runName: z.string(),
   isFleet: z.boolean(),
   pool: z.string(),
@@ -73,7 +80,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
         on a.step_id = s.id and a.purpose = case when s.finalizing then 'finalize' else 'work' end
      where s.state = 'ready' or (s.state = 'active' and s.shards_total is not null)`;
   const runningRows = await db.$queryRaw`
-    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,
+    select a.id as "attemptId", a.step_id as "stepId", s.name as "stepName", r.id as "runId", r.name as "runName", s.shards_total is not null as "isFleet", a.pool, a.slots, r.owner,
            a.state = 'stopping' as stopping, coalesce(a.started_at, a.created_at) as "startedAt",
            case when s.shards_total is not null then (
              select count(*)::int from shard h where h.step_id = a.step_id and h.state = 'leased' and h.attempt_id = a.id
@@ -86,13 +93,11 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
   });
   return {
     waiting: readRows(waitingRow, waitingRows).flatMap(toWaitingStep),
-    running: readRows(runningRow, runningRows).map(
-      ({ stepName, runName, startedAt, ...attempt }): RunningAttempt => ({
-        ...attempt,
-        label: `${stepName} of ${runName}`,
-        startedAt: startedAt.getTime(),
-      }),
-    ),
+    running: readRows(runningRow, runningRows).map(({ startedAt, ...attempt }): Waiting['running'][number] => ({
+      ...attempt,
+      label: `${attempt.stepName} of ${attempt.runName}`,
+      startedAt: startedAt.getTime(),
+    })),
     pools: pools.map((pool) => ({ ...pool, room: readNullable(roomColumn, pool.room, `pool ${pool.name} room`) })),
   };
 }
@@ -229,6 +234,35 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
   if (admitted?.code === 'backoff' || admitted?.code === 'launching') return reason(admitted.code, admitted.sentence, readyAt);
   if (admitted !== undefined) return lasting(admitted.code, admitted.sentence, readyAt);
   return reason('launching', 'it fits now; the controller starts it next', readyAt);
+}
+
+/** The steps and attempts that the reason is about, as data: links to what holds the places. Pure. */
+export function blockersOf(
+  situation: StepSituation,
+  run: Blocker['run'],
+  waiting: WaitingReason | null,
+  admission: AdmissionView | null,
+): Blocker[] {
+  if (waiting === null) return [];
+  if (waiting.code === 'dependencies') {
+    const unmet = situation.needs.filter((need) => !isDoneStep(need.state));
+    return unmet.slice(0, maxBlockers).map(({ name }) => ({ run, step: name, attemptId: null, slots: null }));
+  }
+  if (waiting.code === 'same-result-building' && situation.builder !== null) {
+    const { runId, runName, stepName } = situation.builder;
+    return [{ run: { id: runId, name: runName }, step: stepName, attemptId: null, slots: null }];
+  }
+  const admitted = admission?.reasons.get(situation.stepId);
+  if (admission === null || admitted?.code !== waiting.code) return [];
+  const ahead = admission.waiting.waiting.filter((step) => step.stepId === admitted.stepId);
+  const holders = admission.waiting.running.filter((attempt) => admitted.attemptIds?.includes(attempt.attemptId));
+  return [
+    ...ahead.map((step) => ({ run: { id: step.runId, name: step.runName }, step: step.name, attemptId: null, slots: null })),
+    ...holders.map(({ runId, runName, stepName, attemptId, slots }) => ({
+      ...{ run: { id: runId, name: runName }, step: stepName },
+      ...{ attemptId, slots },
+    })),
+  ].slice(0, maxBlockers);
 }
 
 const reason = (code: WaitingReason['code'], sentence: string, since: Date): WaitingReason => ({

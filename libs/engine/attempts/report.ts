@@ -100,6 +100,8 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
   if (item.type === 'resumed') {
     const { type: _, ...resumedFrom } = item;
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
+    // The agent read it back and compared its SHA-256.
+    await run.tx.checkpoint.updateMany({ where: { id: item.checkpointId }, data: { verifiedAt: run.now } });
     emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} resumes from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       attemptId: attempt.id,
@@ -162,7 +164,8 @@ async function keepLogs(ctx: EngineContext, tx: Transaction, attempt: LoggingAtt
   for (const item of items) {
     const bytes = Buffer.from(item.text, 'utf8');
     const inserted = await tx.$executeRaw`
-      insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attempt.id}, ${item.stream}, ${item.offset}, ${bytes}) on conflict do nothing`;
+      insert into log_chunk (attempt_id, stream, "offset", bytes, lines)
+      values (${attempt.id}, ${item.stream}, ${item.offset}, ${bytes}, ${item.text.split('\n').length - 1}) on conflict do nothing`;
     if (inserted > 0) added += bytes.length;
   }
   if (added === 0) return;
@@ -200,7 +203,7 @@ async function cutMiddle(tx: Transaction, attemptId: string, { most, excess }: {
   for (const stream of new Set(gone.map((chunk) => chunk.stream))) {
     const first = gone.reduce((least, { stream: one, offset }) => (one === stream && offset < least ? offset : least), 2n ** 62n);
     noted += await tx.$executeRaw`
-      insert into log_chunk (attempt_id, stream, "offset", bytes) values (${attemptId}, ${stream}, ${first}, ${note}) on conflict do nothing`;
+      insert into log_chunk (attempt_id, stream, "offset", bytes, lines) values (${attemptId}, ${stream}, ${first}, ${note}, 2) on conflict do nothing`;
   }
   const removed = gone.reduce((sum, { length }) => sum + length, 0) - noted * note.length;
   await tx.attempt.update({ where: { id: attemptId }, data: { logBytes: { decrement: removed } } });

@@ -96,7 +96,7 @@ function inputOf(artifact: { files: unknown; fileCount: number; details: unknown
 /** Checkpoints of the same computation (memo key), newest first, including those of an earlier, interrupted run. */
 async function resumePoints(ctx: EngineContext, memoKey: string): Promise<ResumePoint[]> {
   const rows = await ctx.prisma.checkpoint.findMany({
-    where: { memoKey },
+    where: { memoKey, removedAt: null },
     orderBy: [{ step: 'desc' }, { createdAt: 'desc' }],
     take: maxResumePoints,
   });

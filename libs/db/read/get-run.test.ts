@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { getRun } from './runs.ts';
+import { getRun } from './get-run.ts';
 import { getStep } from './steps.ts';
 import { createRows, openTestDatabase } from './testing/rows.ts';
 
@@ -82,6 +82,40 @@ test('the scores of an evaluation come from its artifact', async () => {
   await rows.addStep(run.id, { name: 'evaluate', kind: 'evaluate', state: 'succeeded', artifactId: artifact.id });
   const { scores } = await getStep(prisma, { projectId: 'default', runId: run.id, name: 'evaluate' });
   expect(scores).toEqual({ mapAt100: 0.73, 'mapAt100.public': 0.7, 'mapAt100.private': 0.74, 'mapAt100.reference': 0.75 });
+});
+
+test('the score that a run is sorted by is that of its steps, whatever their results and reports say', async () => {
+  const run = await rows.addRun();
+  const expected = async () => {
+    const { stepViews, mapAt100 } = await getRun(prisma, { projectId: 'default', runId: run.id });
+    const scores = stepViews.flatMap(({ scores: of }) => of.mapAt100 ?? of['mapAt100.end'] ?? of['mapAt100.epoch'] ?? []);
+    expect(mapAt100).toEqual({ best: scores.length === 0 ? null : Math.max(...scores), last: scores.at(-1) ?? null });
+    return scores.length;
+  };
+  const artifact = (kind: 'checkpoint' | 'evaluation', details: object, state = 'ready') =>
+    rows.addArtifact({ kind, state, runId: run.id, details: { ...details } });
+  const results = [
+    { scores: { 'mapAt100.start': 0.9 } },
+    { scores: { 'mapAt100.epoch': 0.3, 'mapAt100.start': 0.1 } },
+    { scores: { 'mapAt100.epoch': 0.3, 'mapAt100.end': 0.4 } },
+    { scores: { 'mapAt100.end': 0.4 }, artifactId: (await artifact('checkpoint', { mapAt100End: 0.8 })).id },
+    { scores: { 'mapAt100.end': 0.2 }, artifactId: (await artifact('checkpoint', { mapAt100End: null })).id },
+    {
+      scores: {},
+      artifactId: (await artifact('evaluation', { mapAt100: { kaggle: { public: 0.1, private: 0.2, all: 0.7 }, reference: 0.95 } })).id,
+    },
+    { scores: {}, artifactId: (await artifact('evaluation', { mapAt100: { reference: 0.95 } })).id },
+    { scores: { 'mapAt100.end': 0.1 }, artifactId: (await artifact('checkpoint', { mapAt100End: 0.99 }, 'building')).id },
+  ];
+  let scored = 0;
+  for (const [position, result] of results.entries()) {
+    const step = await rows.addStep(run.id, { name: `step ${position}`, position, state: 'active' });
+    await prisma.step.update({ where: { id: step.id }, data: { ...result, state: 'succeeded' } });
+    scored = await expected();
+  }
+  expect(scored).toBe(6);
+  await prisma.step.updateMany({ where: { runId: run.id }, data: { state: 'blocked', scores: {}, artifactId: null } });
+  expect(await expected()).toBe(0);
 });
 
 test('a step whose result another run is building names that run', async () => {

@@ -1,0 +1,159 @@
+import type { MeView } from '@cairn/contract';
+import { Button, useMantineColorScheme } from '@mantine/core';
+import { useMutation } from '@tanstack/react-query';
+import { Link, Outlet, useNavigate, useRouter } from '@tanstack/react-router';
+import { useEffect, useSyncExternalStore } from 'react';
+import { Dropdown } from '../parts/dropdown.tsx';
+import { liveLooks } from '../parts/looks.ts';
+import { ProblemNotice } from '../parts/problem.tsx';
+import { StateBadge } from '../parts/state-badge.tsx';
+import { clockTime } from '../parts/time.tsx';
+import classes from './layout.module.css';
+import { useMe } from './me.ts';
+import { useTimeZone } from './preferences.ts';
+import { useNewRelease } from './release.ts';
+import { useServices } from './services.ts';
+
+/** The header, and the page below it, for someone who is signed in. */
+export function Layout() {
+  const { live } = useServices();
+  const me = useMe();
+  const isSignedIn = me.data !== undefined;
+  useEffect(() => (isSignedIn ? live.start() : undefined), [live, isSignedIn]);
+  return (
+    <>
+      <a className={classes.skip} href="#page">
+        Skip to the page
+      </a>
+      <header className={classes.header}>
+        <Link to="/" className={classes.brand} aria-label="Cairn: home">
+          <img src="/favicon.svg" alt="" width="20" height="20" />
+          <span>Cairn</span>
+        </Link>
+        <nav aria-label="Pages" className={classes.nav}>
+          <Link to="/" activeOptions={{ exact: true }}>
+            Home
+          </Link>
+          <Link to="/runs">Runs</Link>
+        </nav>
+        <div className={classes.end}>
+          <LiveBadge />
+          {me.data !== undefined && <UserMenu me={me.data} />}
+        </div>
+      </header>
+      <Banners />
+      <main className={classes.main} id="page" tabIndex={-1}>
+        {me.error !== null && me.data === undefined ? (
+          <ProblemNotice error={me.error} onRetry={() => void me.refetch()} />
+        ) : (
+          isSignedIn && <Outlet />
+        )}
+      </main>
+    </>
+  );
+}
+
+const useLiveStatus = () => {
+  const { live } = useServices();
+  return useSyncExternalStore(live.onStatus, live.status);
+};
+
+function LiveBadge() {
+  const { state } = useLiveStatus();
+  return (
+    <span role="status" className={classes.live} title={state === 'open' ? 'The pages are kept up to date.' : undefined}>
+      <StateBadge look={liveLooks[state]} />
+    </span>
+  );
+}
+
+/** What holds for every page: that its data is no longer kept up to date, and that there is a newer release of it. */
+function Banners() {
+  const status = useLiveStatus();
+  const [zone] = useTimeZone();
+  const isOutdated = useNewRelease(status.state === 'open' ? status.since : null);
+  return (
+    <div role="status">
+      {status.state === 'lost' && (
+        <p className={classes.banner} data-colour="orange">
+          As of {clockTime(status.since, zone)}: the connection to the service was lost, and is being opened again. {status.why}
+        </p>
+      )}
+      {isOutdated && (
+        <p className={classes.banner} data-colour="blue">
+          A new release of the dashboard is available.{' '}
+          <Button size="compact-xs" variant="default" onClick={() => window.location.reload()}>
+            Reload
+          </Button>
+        </p>
+      )}
+    </div>
+  );
+}
+
+function UserMenu({ me }: { me: MeView }) {
+  const { client, queries, live } = useServices();
+  const navigate = useNavigate();
+  const router = useRouter();
+  const [zone, setZone] = useTimeZone();
+  const { colorScheme, setColorScheme } = useMantineColorScheme();
+  const signOut = useMutation({
+    mutationFn: () => client.endSession(),
+    onSuccess: async () => {
+      await navigate({ to: '/sign-in', search: { to: router.latestLocation.href } });
+      queries.clear();
+      live.announceSession();
+    },
+  });
+  return (
+    <Dropdown icon="user" label={<span className={classes.role}>{me.role}</span>} name={`Account and display: ${me.tokenName}, ${me.role}`}>
+      <p className={classes.who}>
+        Signed in with the token <strong>{me.tokenName}</strong>, role <strong>{me.role}</strong>.
+      </p>
+      <Choice
+        name="Theme"
+        value={colorScheme}
+        options={[
+          { value: 'auto', label: "The system's" },
+          { value: 'light', label: 'Light' },
+          { value: 'dark', label: 'Dark' },
+        ]}
+        onChoose={setColorScheme}
+      />
+      <Choice
+        name="Times"
+        value={zone}
+        options={[
+          { value: 'local', label: 'Local' },
+          { value: 'utc', label: 'UTC' },
+        ]}
+        onChoose={setZone}
+      />
+      <Button variant="default" size="compact-md" fullWidth mt="xs" onClick={() => signOut.mutate()} disabled={signOut.isPending}>
+        Sign out
+      </Button>
+      {signOut.error !== null && <ProblemNotice error={signOut.error} />}
+    </Dropdown>
+  );
+}
+
+type ChoiceProps<T extends string> = {
+  name: string;
+  value: T;
+  options: readonly { value: T; label: string }[];
+  onChoose: (value: T) => void;
+};
+
+function Choice<T extends string>({ name, value, options, onChoose }: ChoiceProps<T>) {
+  return (
+    <fieldset className={classes.choice}>
+      <legend>{name}</legend>
+      {options.map((option) => (
+        <label key={option.value}>
+          <input type="radio" name={name} checked={option.value === value} onChange={() => onChoose(option.value)} />
+          {option.label}
+        </label>
+      ))}
+    </fieldset>
+  );
+}

@@ -1,0 +1,48 @@
+import type { QueryClient } from '@tanstack/react-query';
+import type { LiveMessage } from './live.ts';
+import { keys, type Outdated, outdatedByEvent, outdatedByHint, outdatedOfTopic } from './query-keys.ts';
+
+/** At most one refresh of an answer in this time, however often its subject changes. */
+const intervalMs = 1_000;
+
+/**
+ * Marks cached answers as out of date as messages arrive, and so fetches those on the screen again. A hidden tab only marks them: they
+ * are fetched when it is shown.
+ */
+export function createRefresh(queries: QueryClient): (message: LiveMessage) => void {
+  const waiting = new Map<string, Outdated>();
+  let timer: number | null = null;
+
+  const flush = (): void => {
+    for (const outdated of waiting.values()) {
+      void queries.invalidateQueries({ ...outdated, refetchType: document.hidden ? 'none' : 'active' });
+    }
+    timer = waiting.size === 0 ? null : window.setTimeout(flush, intervalMs);
+    waiting.clear();
+  };
+
+  return (message) => {
+    for (const outdated of outdatedBy(message)) waiting.set(JSON.stringify(outdated.queryKey), outdated);
+    // The first of several is fetched at once, the others together after the interval.
+    if (waiting.size > 0 && timer === null) flush();
+  };
+}
+
+function outdatedBy(message: LiveMessage): Outdated[] {
+  switch (message.type) {
+    case 'opened':
+      // For `runs` and `fleet` the server sends a reset with every stream.
+      return message.topics.filter((topic) => topic.startsWith('run:')).flatMap(outdatedOfTopic);
+    case 'session':
+      return [{ queryKey: keys.me, exact: true }];
+    case 'message':
+      switch (message.message.type) {
+        case 'hint':
+          return outdatedByHint(message.message.hint);
+        case 'event':
+          return outdatedByEvent(message.message.event.runId);
+        case 'reset':
+          return outdatedOfTopic(message.message.topic);
+      }
+  }
+}

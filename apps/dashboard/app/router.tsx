@@ -1,0 +1,80 @@
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
+import { z } from 'zod';
+import { attentionQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
+import { runSearch } from '../pages/run/run-search.ts';
+import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
+import { runsSearch } from '../pages/runs/runs-search.ts';
+import { ProblemNotice } from '../parts/problem.tsx';
+import { Layout } from './layout.tsx';
+import { NotFound } from './not-found.tsx';
+import { parseSearch, stringifySearch } from './search.ts';
+import type { Services } from './services.ts';
+
+const root = createRootRouteWithContext<Services>()({ component: Outlet });
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: 'sign-in',
+  // Only an address of this dashboard: a link must not lead elsewhere after the sign-in.
+  validateSearch: z.object({
+    to: z
+      .string()
+      .regex(/^\/(?![/\\])/)
+      .optional()
+      .catch(undefined),
+  }),
+  component: lazyRouteComponent(() => import('../pages/sign-in/sign-in-page.tsx'), 'SignInPage'),
+});
+
+/** All pages but the sign-in: with the header, and the event stream. */
+const signedIn = createRoute({ getParentRoute: () => root, id: 'signed-in', component: Layout });
+
+const home = createRoute({
+  getParentRoute: () => signedIn,
+  path: '/',
+  loader: ({ context: { client, queries } }) => {
+    void queries.prefetchQuery(attentionQuery(client));
+    void queries.prefetchQuery(liveRunsQuery(client));
+    void queries.prefetchQuery(fleetQuery(client));
+  },
+  component: lazyRouteComponent(() => import('../pages/home/home-page.tsx'), 'HomePage'),
+});
+const runs = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'runs',
+  validateSearch: runsSearch,
+  loaderDeps: ({ search }) => filterOf(search),
+  // Starts with the code of the page, not after it; the page shows what becomes of it.
+  loader: ({ context, deps }) => void context.queries.prefetchQuery(runsQuery(context.client, deps)),
+  component: lazyRouteComponent(() => import('../pages/runs/runs-page.tsx'), 'RunsPage'),
+});
+const run = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'runs/$runId',
+  validateSearch: runSearch,
+  component: lazyRouteComponent(() => import('../pages/run/run-page.tsx'), 'RunPage'),
+});
+
+/** Every other address. */
+const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
+
+const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, unknown])]);
+
+export const createDashboardRouter = (context: Services) =>
+  createRouter({
+    routeTree,
+    context,
+    parseSearch,
+    stringifySearch,
+    // The code of a page is fetched when the pointer comes near its link.
+    defaultPreload: 'intent',
+    scrollRestoration: true,
+    defaultNotFoundComponent: NotFound,
+    defaultErrorComponent: ({ error, reset }) => <ProblemNotice error={error} onRetry={reset} />,
+  });
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: ReturnType<typeof createDashboardRouter>;
+  }
+}

@@ -1,0 +1,19 @@
+import type { CairnClient } from '@cairn/client';
+import { liveRunStates } from '@cairn/contract';
+import { queryOptions } from '@tanstack/react-query';
+import { keys } from '../../app/query-keys.ts';
+
+/** Live runs on the home page. */
+const shown = 10;
+
+export const attentionQuery = (client: CairnClient) =>
+  queryOptions({ queryKey: keys.attention, queryFn: ({ signal }) => client.getAttention({ signal }) });
+
+export const liveRunsQuery = (client: CairnClient) =>
+  queryOptions({
+    queryKey: [...keys.runs, 'live'],
+    queryFn: ({ signal }) => client.listRuns({ state: liveRunStates, sort: '-updatedAt', limit: shown }, { signal }),
+  });
+
+export const fleetQuery = (client: CairnClient) =>
+  queryOptions({ queryKey: keys.fleet, queryFn: ({ signal }) => client.getFleet({ signal }) });

@@ -1,0 +1,208 @@
+import { type AttemptView, isLiveAttempt, type LogStream, type RunView } from '@cairn/contract';
+import { Button, TextInput } from '@mantine/core';
+import { useInfiniteQuery, useMutation } from '@tanstack/react-query';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { useEffect, useRef, useState } from 'react';
+import { Virtuoso, type VirtuosoHandle } from 'react-virtuoso';
+import { useServices } from '../../app/services.ts';
+import { CopyCall, quoted } from '../../parts/copy-call.tsx';
+import { formatCount } from '../../parts/numbers.ts';
+import { ProblemNotice } from '../../parts/problem.tsx';
+import { downloadLog } from './download-log.ts';
+import { markMatches, piecesOf } from './log-text.ts';
+import classes from './log-viewer.module.css';
+import { useLogLines } from './use-log-lines.ts';
+
+/** A log of any length: only the lines on the screen are in the page, and only those around them in memory. */
+export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: AttemptView; stream: LogStream }) {
+  const { line: marked, q = '' } = useSearch({ from: '/signed-in/runs/$runId' });
+  const { client } = useServices();
+  const list = useRef<VirtuosoHandle>(null);
+  const [visible, setVisible] = useState({ first: 1, last: 1 });
+  const [follows, setFollows] = useState(marked === undefined && q === '');
+  const log = useLogLines(run.id, attempt.id, stream, visible);
+  const download = useMutation({
+    mutationFn: () =>
+      downloadLog(client, { attemptId: attempt.id, stream, name: `${run.name}-${attempt.step}-${attempt.ordinal}.${stream}.log` }),
+  });
+  const isOver = log.isOver || !isLiveAttempt(attempt.state);
+  const isKnown = log.total !== null;
+  useEffect(() => {
+    if (marked === undefined || !isKnown) return;
+    setFollows(false);
+    // A line that was clicked stays where it is.
+    setVisible((now) => {
+      if (marked < now.first || marked > now.last) list.current?.scrollToIndex({ index: marked - 1, align: 'center' });
+      return now;
+    });
+  }, [marked, isKnown]);
+
+  if (log.error !== null) return <ProblemNotice error={log.error} onRetry={log.retry} />;
+  if (log.total === null) return <p role="status">Loading …</p>;
+  if (log.total === 0)
+    return <p className={classes.empty}>{isOver ? `The attempt wrote nothing to ${stream}.` : `Nothing in ${stream} yet.`}</p>;
+  const { total } = log;
+  const toEnd = (): void => list.current?.scrollToIndex({ index: total - 1, align: 'end' });
+  return (
+    <>
+      <div className={classes.tools}>
+        <LogSearch attempt={attempt} stream={stream} />
+        {!isOver && (
+          <Button
+            size="compact-sm"
+            variant="default"
+            aria-pressed={follows}
+            onClick={() => {
+              setFollows(!follows);
+              if (!follows) toEnd();
+            }}
+          >
+            {follows ? 'Following' : 'Follow'}
+          </Button>
+        )}
+        <Button size="compact-sm" variant="default" onClick={() => list.current?.scrollToIndex({ index: 0 })}>
+          Top
+        </Button>
+        <Button size="compact-sm" variant="default" onClick={toEnd}>
+          End
+        </Button>
+        <Button size="compact-sm" variant="default" loading={download.isPending} onClick={() => download.mutate()}>
+          Download
+        </Button>
+        <CopyCall
+          cli={`cairn logs ${run.id} ${quoted(attempt.step)} --attempt ${attempt.ordinal} --stream ${stream}`}
+          call={{ path: `/v1/attempts/${attempt.id}/logs/lines?stream=${stream}` }}
+        />
+        <span className={classes.dim}>
+          {formatCount(total)} {total === 1 ? 'line' : 'lines'}
+          {isOver ? '' : ' so far'}
+        </span>
+      </div>
+      {download.error !== null && <ProblemNotice error={download.error} />}
+      <Virtuoso
+        ref={list}
+        className={classes.log}
+        style={{ height: 'max(20rem, calc(100dvh - 28rem))' }}
+        role="log"
+        aria-live="off"
+        aria-label={`${stream} of attempt ${attempt.ordinal} of ${attempt.step}`}
+        totalCount={total}
+        initialTopMostItemIndex={
+          marked === undefined ? { index: total - 1, align: 'end' } : { index: Math.min(marked, total) - 1, align: 'center' }
+        }
+        followOutput={follows && !isOver ? 'auto' : false}
+        rangeChanged={({ startIndex, endIndex }) => setVisible({ first: startIndex + 1, last: endIndex + 1 })}
+        increaseViewportBy={200}
+        itemContent={(index) => <LogLine number={index + 1} line={log.lineAt(index + 1)} isMarked={index + 1 === marked} search={q} />}
+      />
+    </>
+  );
+}
+
+type LogLineProps = { number: number; line: { text: string; isCut: boolean } | null; isMarked: boolean; search: string };
+
+function LogLine({ number, line, isMarked, search }: LogLineProps) {
+  return (
+    <div className={classes.line} data-marked={isMarked}>
+      {/* Out of the order of the tab key, which would never reach the end of the log. */}
+      <Link
+        from="/runs/$runId"
+        search={(now) => ({ ...now, line: number })}
+        className={classes.number}
+        aria-label={`Line ${number}`}
+        tabIndex={-1}
+        replace
+        resetScroll={false}
+      >
+        {number}
+      </Link>
+      <span className={classes.text}>
+        {line === null
+          ? '…'
+          : markMatches(piecesOf(line.text), search).map(({ text, look, at, isMatch }) =>
+              isMatch ? (
+                <mark key={at}>{text}</mark>
+              ) : (
+                <span key={at} className={look}>
+                  {text}
+                </span>
+              ),
+            )}
+        {line?.isCut && <span className={classes.dim}> … (cut; the download has the whole line)</span>}
+      </span>
+    </div>
+  );
+}
+
+/** Finds a text in the whole log, on the server, and goes from match to match. */
+function LogSearch({ attempt, stream }: { attempt: AttemptView; stream: LogStream }) {
+  const { line, q = '' } = useSearch({ from: '/signed-in/runs/$runId' });
+  const navigate = useNavigate({ from: '/runs/$runId' });
+  const { client } = useServices();
+  const [text, setText] = useState(q);
+  const search = useInfiniteQuery({
+    queryKey: ['log-search', attempt.id, stream, q],
+    queryFn: ({ signal, pageParam }) => client.searchLog(attempt.id, { stream, q, from: pageParam }, { signal }),
+    initialPageParam: 1,
+    getNextPageParam: (page) => page.next,
+    enabled: q !== '',
+  });
+  const matches = search.data?.pages.flatMap((page) => page.matches) ?? [];
+  const at = matches.findIndex((match) => match.line === line);
+  const go = (index: number): void => {
+    const match = matches[index];
+    if (match !== undefined) void navigate({ search: (now) => ({ ...now, stream, line: match.line }), replace: true, resetScroll: false });
+  };
+  const newest = matches.at(-1)?.line;
+  useEffect(() => {
+    // A new search, or a link to a failure, goes to the newest match: what failed last is what ended the attempt.
+    if (line === undefined && newest !== undefined)
+      void navigate({ search: (now) => ({ ...now, stream, line: newest }), replace: true, resetScroll: false });
+  }, [line, newest, navigate, stream]);
+  const count = `${formatCount(matches.length)}${search.hasNextPage ? ' or more' : ''}`;
+  return (
+    <form
+      className={classes.search}
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (text === q) go(at + 1);
+        else
+          void navigate({
+            search: (now) => ({ ...now, stream, q: text === '' ? undefined : text, line: undefined }),
+            replace: true,
+            resetScroll: false,
+          });
+      }}
+    >
+      <TextInput
+        size="xs"
+        w="20rem"
+        maw="100%"
+        aria-label="Search the log"
+        placeholder="Search the log"
+        value={text}
+        maxLength={200}
+        onChange={(event) => setText(event.currentTarget.value)}
+      />
+      <Button type="submit" size="compact-sm" variant="default" loading={search.isFetching}>
+        {text === q && q !== '' ? 'Next' : 'Search'}
+      </Button>
+      {q !== '' && (
+        <>
+          <Button size="compact-sm" variant="default" disabled={at <= 0} onClick={() => go(at - 1)}>
+            Previous
+          </Button>
+          {search.hasNextPage && (
+            <Button size="compact-sm" variant="default" onClick={() => void search.fetchNextPage()}>
+              Search on
+            </Button>
+          )}
+          <span className={classes.dim} role="status">
+            {search.data === undefined ? '' : matches.length === 0 ? 'no match' : at < 0 ? `${count} matches` : `${at + 1} of ${count}`}
+          </span>
+        </>
+      )}
+      {search.error !== null && <ProblemNotice error={search.error} />}
+    </form>
+  );
+}

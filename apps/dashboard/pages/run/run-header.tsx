@@ -1,0 +1,71 @@
+import type { RunView } from '@cairn/contract';
+import type { ReactNode } from 'react';
+import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
+import { runLooks } from '../../parts/looks.ts';
+import { formatDuration, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
+import { ProgressBar } from '../../parts/progress-bar.tsx';
+import { StateBadge } from '../../parts/state-badge.tsx';
+import { Ago, useNow } from '../../parts/time.tsx';
+import classes from './run.module.css';
+import { RunActions } from './run-actions.tsx';
+
+/** What a run is and how it stands. */
+export function RunHeader({ run }: { run: RunView }) {
+  const { best, last } = run.mapAt100;
+  const facts: [string, ReactNode][] = [
+    ['Steps', `${run.steps.done} of ${run.steps.total}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`],
+    [
+      'mAP@100',
+      best === null || last === null
+        ? run.finishedAt === null
+          ? 'none yet'
+          : 'none'
+        : best === last
+          ? formatMap(best)
+          : `best ${formatMap(best)}, last ${formatMap(last)}`,
+    ],
+    ['GPU time', formatGpuHours(run.gpuSeconds)],
+    ['Submitted', <Ago key="submitted" at={run.createdAt} />],
+    [run.finishedAt === null ? 'Running for' : 'Took', <Took key="took" run={run} />],
+    ['Recipe', run.recipe],
+    ['Dataset', run.dataset],
+    ['Owner', run.owner],
+    ...(run.priority === 0 ? [] : [['Priority', String(run.priority)] satisfies [string, ReactNode]]),
+    ...(run.verdict === 'none' ? [] : [['Quality gate', run.verdict] satisfies [string, ReactNode]]),
+  ];
+  return (
+    <header className={classes.header}>
+      <div className={classes.title}>
+        <h1>{run.name}</h1>
+        <StateBadge look={runLooks[run.state]} />
+        <span className={classes.id}>
+          <code>{run.id}</code> <CopyButton text={run.id} label="Copy the id" />
+        </span>
+        <div className={classes.actions}>
+          <RunActions run={run} />
+          <CopyCall cli={`cairn show ${run.id}`} call={{ path: `/v1/runs/${run.id}` }} />
+        </div>
+      </div>
+      <div className={classes.progress}>
+        <ProgressBar share={run.share} colour={runLooks[run.state].colour} label={`${run.name} is ${formatShare(run.share)} done`} />
+        <span>{formatShare(run.share)}</span>
+        {run.now !== null && run.state !== 'failed' && <span className={classes.now}>{run.now}</span>}
+      </div>
+      <dl className={classes.facts}>
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </header>
+  );
+}
+
+/** How long the run has taken since it began, or took. */
+function Took({ run }: { run: RunView }) {
+  const now = useNow();
+  if (run.startedAt === null) return 'not started';
+  return formatDuration((run.finishedAt === null ? now : Date.parse(run.finishedAt)) - Date.parse(run.startedAt));
+}

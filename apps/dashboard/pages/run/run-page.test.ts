@@ -1,0 +1,205 @@
+import type { Page } from 'playwright-core';
+import { expect, test, vi } from 'vitest';
+import { accessibilityFaults } from '../../testing/accessibility.ts';
+import { openDashboard } from '../../testing/open-dashboard.ts';
+import { playStage } from '../../testing/play-stage.ts';
+import { type RunTab, runTabs } from './run-search.ts';
+
+vi.setConfig({ testTimeout: 90_000 });
+
+const dashboard = await openDashboard();
+const { harness, client, openPage } = dashboard;
+
+const stepRow = (page: Page, name: string) => page.getByRole('list', { name: 'Steps' }).getByRole('listitem', { name, exact: true });
+const tab = (page: Page, name: string) =>
+  page.getByRole('navigation', { name: 'Parts of the run' }).getByRole('link', { name, exact: true });
+
+const traceback = 'Traceback (most recent call last):\n  File "train.py", line 128, in run\nFloatingPointError: loss is nan at step 1204';
+
+/** A run whose first stage has failed, with its curve and its log. */
+async function aFailedRun(name: string) {
+  const runId = await harness.submit({ name, noReuse: true });
+  await harness.play(runId, 'prepare');
+  const stage = await playStage(harness, runId, 'first');
+  await stage.print(Array.from({ length: 500 }, (_, line) => `step ${line + 1} loss 0.5\n`).join(''));
+  await stage.print(`\u001b[31mERROR\u001b[0m the loss is not finite\n${traceback}\n`, 'stderr');
+  const steps = Array.from({ length: 50 }, (_, index) => index + 1);
+  await stage.report(
+    { type: 'metrics', name: 'loss', steps, values: steps.map((step) => 5 / step), times: steps.map((step) => 1_800_000_000 + step) },
+    { type: 'progress', done: 50, total: 100, unit: 'steps', rate: 120, rateUnit: 'images', etaSeconds: 60, message: '' },
+  );
+  await stage.fail(`The loss is not finite at step 1,204.\n${traceback}`);
+  return { runId, attemptId: stage.attemptId };
+}
+
+test('a run is watched from its submission to its mAP, without a reload', async () => {
+  const runId = await harness.submit({ name: 'watched', noReuse: true });
+  const page = await openPage(`/runs/${runId}`);
+  await page.getByRole('heading', { name: 'watched' }).waitFor();
+  await page.evaluate(() => document.body.setAttribute('data-first-load', 'yes'));
+  await stepRow(page, 'second').getByText('Blocked').waitFor();
+
+  await harness.play(runId, 'prepare');
+  await stepRow(page, 'prepare').getByText('Succeeded').waitFor();
+  const stage = await playStage(harness, runId, 'first');
+  await stage.report({ type: 'progress', done: 25, total: 100, unit: 'steps', rate: 120, rateUnit: 'images', etaSeconds: 90, message: '' });
+  await stepRow(page, 'first').getByText('120 images/s, 25 of 100 steps, 1 min 30 s left').waitFor();
+  expect(await stepRow(page, 'first').getByRole('progressbar').getAttribute('aria-valuenow')).toBe('25');
+  await stage.report({ type: 'evaluation', when: 'end', step: 100, mapAt100: 0.321 });
+  await stage.succeed();
+  await stepRow(page, 'first').getByText('mAP@100 0.321').waitFor();
+  await harness.playAll(runId);
+  await page
+    .getByText('best 0.500, last 0.500')
+    .or(page.getByText('0.500', { exact: true }))
+    .first()
+    .waitFor();
+  await page.waitForFunction(() => document.title === 'Succeeded: watched · Cairn');
+  expect(await page.getAttribute('body', 'data-first-load')).toBe('yes');
+
+  await tab(page, 'Timeline').click();
+  await page.getByRole('link', { name: /^first, attempt 1: succeeded/ }).waitFor();
+  await tab(page, 'Events').click();
+  await page.getByRole('link', { name: 'Older' }).click();
+  await page.getByRole('list', { name: 'Events' }).getByText('first: mAP@100 32.10 % at the end').waitFor();
+  await page.goBack();
+  await page.getByRole('link', { name: 'Older' }).waitFor();
+  await page.goBack();
+  await page.getByRole('link', { name: /^first, attempt 1: succeeded/ }).waitFor();
+});
+
+test('a failure is understood and retried in three clicks', async () => {
+  const { runId } = await aFailedRun('diverged');
+  const page = await openPage(`/runs/${runId}`);
+  const failures = page.getByRole('region', { name: 'Failures' });
+  await failures.getByRole('heading', { name: /^first failed: Training diverged/i }).waitFor();
+  await failures.getByText('The loss is not finite at step 1,204.').waitFor();
+  await failures.getByText('What to do').waitFor();
+
+  await failures.getByRole('link', { name: 'Open the log there' }).click();
+  const marked = page.getByRole('log').locator('[data-marked="true"]');
+  await marked.getByText('FloatingPointError: loss is nan at step 1204').waitFor();
+  expect(new URL(page.url()).searchParams.get('line')).toBe('4');
+  expect(await page.getByRole('log').getByText('ERROR', { exact: true }).getAttribute('class')).toBe('ansi-red');
+  await failures.getByRole('button', { name: 'Retry' }).click();
+  await page
+    .getByRole('dialog')
+    .getByRole('button', { name: /^Retry \d+ steps$/ })
+    .click();
+  await failures.waitFor({ state: 'detached' });
+  expect((await client.getRun(runId)).state).toBe('running');
+});
+
+test('cancelling says what stops, and a viewer sees no action', async () => {
+  const runId = await harness.submit({ name: 'unwanted', noReuse: true });
+  await harness.play(runId, 'prepare');
+  const stage = await playStage(harness, runId, 'first');
+  const page = await openPage(`/runs/${runId}`);
+  const retry = page.getByRole('button', { name: 'Retry', exact: false }).first();
+  expect(await retry.getAttribute('title')).toMatch(/the run is running; only a run that is .* can be retried/);
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('first, which saves a checkpoint').waitFor();
+  await dialog.getByLabel('Reason').fill('a typo');
+  await dialog.getByRole('button', { name: 'Cancel the run' }).click();
+  await page.getByText('Cancelling').first().waitFor();
+  await harness.engine.finishAttempt(stage.attemptId, 1, { outcome: 'cancelled', message: 'a typo' });
+  await page.waitForFunction(() => document.title === 'Cancelled: unwanted · Cairn');
+
+  const { secret: token } = await client.createToken({ name: 'onlooker', role: 'viewer' });
+  const viewer = await openPage(`/runs/${runId}?step=first`, { token });
+  await viewer.getByRole('link', { name: 'Log of attempt 1' }).waitFor();
+  expect(await viewer.getByRole('button', { name: /Retry|Cancel/ }).count()).toBe(0);
+  expect(await viewer.getByRole('link', { name: /Submit again/ }).count()).toBe(1);
+});
+
+test('a log of 200,000 lines is read where it is looked at: few rows, few bytes, search, links, and its end as it grows', async () => {
+  const runId = await harness.submit({ name: 'talkative', noReuse: true });
+  await harness.play(runId, 'prepare');
+  const stage = await playStage(harness, runId, 'first');
+  const lines = Array.from({ length: 200_000 }, (_, index) => `step ${index + 1}/200000 loss 0.4321 accuracy 0.8765 1830.2 images/s`);
+  lines[149_999] = 'needle: a loader was killed';
+  lines[199_998] = Array.from({ length: 1_000 }, (_, index) => `\r${index / 10} % of the images`).join('');
+  await stage.print(`${lines.join('\n')}\n`);
+
+  const page = await openPage('/runs');
+  const sizes: Promise<number>[] = [];
+  page.on('requestfinished', (request) => {
+    if (request.url().includes('/logs/')) sizes.push(request.sizes().then(({ responseBodySize }) => responseBodySize));
+  });
+  await page.goto(`/runs/${runId}?tab=logs&step=first&line=100000`);
+  const log = page.getByRole('log');
+  const shows = async (line: string): Promise<void> => {
+    await log.getByText(line, { exact: true }).waitFor();
+    expect(await log.locator('[data-marked]').count()).toBeLessThanOrEqual(60);
+  };
+  await shows(lines[99_999] ?? '');
+  expect(await log.locator('[data-marked="true"]').innerText()).toContain(lines[99_999]);
+  await page.getByRole('button', { name: 'Top' }).click();
+  await shows(lines[0] ?? '');
+  await page.getByLabel('Search the log').fill('NEEDLE');
+  await page.getByRole('button', { name: 'Search', exact: true }).click();
+  await page.getByText('1 of 1', { exact: true }).waitFor();
+  await log.getByText('a loader was killed').waitFor();
+  await page.getByRole('button', { name: 'Follow' }).click();
+  await shows('99.9 % of the images');
+  await stage.print('the last words\n');
+  await shows('the last words');
+  const bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  // The log has 14 MB.
+  expect(bytes).toBeGreaterThan(10_000);
+  expect(bytes).toBeLessThan(1_000_000);
+
+  const download = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Download' }).click();
+  expect((await download).suggestedFilename()).toBe('talkative-first-1.stdout.log');
+});
+
+test('a changed recipe says what it runs again, and is submitted', async () => {
+  const runId = await harness.submit({ name: 'base' });
+  await harness.playAll(runId);
+  const page = await openPage(`/runs/${runId}?tab=again`);
+  await page.getByText('1 of 9 steps runs.').waitFor();
+  const recipe = page.getByLabel('Recipe (YAML)');
+  const yaml = await recipe.inputValue();
+  await recipe.fill(yaml.replace(/batch: 4/, 'batch: [4'));
+  await page
+    .getByText(/^(Flow|Missing|stages)/)
+    .first()
+    .waitFor();
+  await recipe.fill(yaml.replace(/batch: 4/, 'batch: 2'));
+  const plan = page.getByRole('list').filter({ hasText: 'prepare' }).last();
+  await plan.getByRole('listitem').filter({ hasText: 'first' }).getByText('Runs').first().waitFor();
+  expect(await plan.getByRole('listitem').filter({ hasText: 'prepare' }).innerText()).toContain('Reused');
+  await page.getByLabel('Name of the new run').fill('changed');
+  await page.getByRole('button', { name: 'Submit', exact: true }).click();
+  await page.getByRole('heading', { name: 'changed' }).waitFor();
+  await stepRow(page, 'prepare').getByText('Reused').waitFor();
+});
+
+/** What a tab shows when it is complete. */
+const shownIn = {
+  steps: 'Open the log there',
+  timeline: 'waits for room',
+  training: 'Loss',
+  logs: 'FloatingPointError',
+  events: 'first is active',
+  settings: 'learningRate',
+  again: 'steps run',
+} as const satisfies Record<RunTab, string>;
+
+test('every tab is without serious findings of axe in both themes, wide and narrow', async () => {
+  const { runId } = await aFailedRun('looked-at');
+  const page = await openPage(`/runs/${runId}?step=first`);
+  const faults: string[] = [];
+  for (const name of runTabs) {
+    if (name !== 'steps') await page.locator(`nav a[href*="tab=${name}"]`).first().click();
+    await page.getByText(shownIn[name]).first().waitFor();
+    const found = await accessibilityFaults(page, [
+      { colorScheme: 'light', width: 1280 },
+      { colorScheme: 'dark', width: 400 },
+    ]);
+    faults.push(...found.map((fault) => `${name}: ${fault}`));
+  }
+  expect(faults).toEqual([]);
+});

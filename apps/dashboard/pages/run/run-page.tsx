@@ -1,0 +1,79 @@
+import type { RunView } from '@cairn/contract';
+import { useQuery } from '@tanstack/react-query';
+import { Link, useParams, useSearch } from '@tanstack/react-router';
+import { lazy, Suspense } from 'react';
+import { useFollow } from '../../app/follow.ts';
+import { keys } from '../../app/query-keys.ts';
+import { useServices } from '../../app/services.ts';
+import { runLooks } from '../../parts/looks.ts';
+import { ProblemNotice } from '../../parts/problem.tsx';
+import { useTitle } from '../../parts/title.ts';
+import { FailureCards } from './failure-card.tsx';
+import classes from './run.module.css';
+import { RunHeader } from './run-header.tsx';
+import { type RunTab, runTabs } from './run-search.ts';
+import { StepsTab } from './steps-tab.tsx';
+
+type TabProps = { run: RunView };
+
+const tabs = {
+  steps: { label: 'Steps', Content: StepsTab },
+  timeline: { label: 'Timeline', Content: lazy(() => import('./timeline-tab.tsx')) },
+  training: { label: 'Training', Content: lazy(() => import('./training-tab.tsx')) },
+  logs: { label: 'Logs', Content: lazy(() => import('./logs-tab.tsx')) },
+  events: { label: 'Events', Content: lazy(() => import('./events-tab.tsx')) },
+  settings: { label: 'Settings', Content: lazy(() => import('./settings-tab.tsx')) },
+  again: { label: 'Submit again', Content: lazy(() => import('./submit-again-tab.tsx')) },
+} as const satisfies Record<RunTab, { label: string; Content: React.ComponentType<TabProps> }>;
+
+/** One run: what it does, why it waits or failed, and what can be done about it. */
+export function RunPage() {
+  const { runId } = useParams({ from: '/signed-in/runs/$runId' });
+  const { client } = useServices();
+  const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
+  useFollow(`run:${runId}`);
+  if (run.data !== undefined) return <Run run={run.data} />;
+  if (run.error !== null) return <ProblemNotice error={run.error} onRetry={() => void run.refetch()} />;
+  return <Loading />;
+}
+
+function Run({ run }: TabProps) {
+  const { tab: current = 'steps' } = useSearch({ from: '/signed-in/runs/$runId' });
+  useTitle(run.name, runLooks[run.state]);
+  const { Content } = tabs[current];
+  // A run without training stages has no curves.
+  const shown = runTabs.filter((tab) => tab !== 'training' || run.stepViews.some((step) => step.kind === 'train'));
+  return (
+    <>
+      <RunHeader run={run} />
+      <FailureCards run={run} isBrief={current !== 'steps'} />
+      <nav className={classes.tabs} aria-label="Parts of the run">
+        {shown.map((tab) => (
+          <Link
+            key={tab}
+            from="/runs/$runId"
+            search={({ step }) => ({ step, ...(tab === 'steps' ? {} : { tab }) })}
+            className={classes.tab}
+            // Its own idea of the current page also matches the links whose query is a part of the address's.
+            activeOptions={{ exact: true }}
+            {...(tab === current ? { 'aria-current': 'page' } : {})}
+            resetScroll={false}
+          >
+            {tabs[tab].label}
+          </Link>
+        ))}
+      </nav>
+      <section className={classes.content} aria-label={tabs[current].label}>
+        <Suspense fallback={<Loading />}>
+          <Content run={run} />
+        </Suspense>
+      </section>
+    </>
+  );
+}
+
+const Loading = () => (
+  <p className={classes.dim} role="status">
+    Loading …
+  </p>
+);

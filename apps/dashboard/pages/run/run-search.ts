@@ -1,0 +1,26 @@
+import { idOf, logStream } from '@cairn/contract';
+import { z } from 'zod';
+
+export const runTabs = ['steps', 'timeline', 'training', 'logs', 'events', 'settings', 'again'] as const;
+export type RunTab = (typeof runTabs)[number];
+
+const optional = <T extends z.ZodType>(value: T) => value.optional().catch(undefined);
+
+/** What the address of a run's page says: a link to it shows the same tab, step, log line or curve. */
+export const runSearch = z.object({
+  tab: optional(z.enum(runTabs)),
+  /** The chosen step. */
+  step: optional(z.string().max(100)),
+  /** Of a log: whose, which, the marked line, and the searched text. */
+  attempt: optional(idOf('attempt')),
+  stream: optional(logStream),
+  line: optional(z.coerce.number().int().min(1)),
+  q: optional(z.string().max(200)),
+  /** The events before this one. */
+  before: optional(z.coerce.number().int().min(1)),
+  /** Of the curves. */
+  x: optional(z.enum(['step', 'epoch', 'time'])),
+  scale: optional(z.enum(['linear', 'log'])),
+  smoothing: optional(z.coerce.number().min(0).max(0.99)),
+});
+export type RunSearch = z.infer<typeof runSearch>;

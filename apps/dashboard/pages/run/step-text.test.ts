@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { partsOf, progressText, resultText, shareOf } from './step-text.ts';
+
+const shards = { total: 4, committed: 1, leased: 2, rows: 1_200, rejected: 3 };
+const progress = { done: 50, total: 100, unit: 'images', rate: 812.3, etaSeconds: 65, message: '' } as const;
+
+test('a step is as far as its images or its shards, whichever is further', () => {
+  expect(shareOf({ shards, progress })).toBe(0.5);
+  expect(shareOf({ shards: { ...shards, committed: 3 }, progress })).toBe(0.75);
+  expect(shareOf({ shards: null, progress: null })).toBeNull();
+});
+
+test('what a step does and has achieved is one line with units', () => {
+  expect(progressText({ shards, progress })).toBe('1 of 4 shards, 812 images/s, 50 of 100 images, 1 min 5 s left');
+  expect(progressText({ shards: null, progress: { ...progress, message: 'epoch 2 of 4' } })).toBe('epoch 2 of 4, 1 min 5 s left');
+  expect(resultText({ shards, scores: {} })).toBe('1,200 rows in 1 shard, 3 rejected');
+  expect(resultText({ shards: null, scores: { 'mapAt100.start': 0.21, 'mapAt100.end': 0.683 } })).toBe('mAP@100 0.210 → 0.683');
+});
+
+test('the names of steps in a sentence are found whole', () => {
+  const parts = partsOf('waiting for 384_finetune (waiting) and 384 (running)', ['384', '384_finetune']);
+  expect(parts.filter(({ name }) => name !== null).map(({ at, text }) => [at, text])).toEqual([
+    [12, '384_finetune'],
+    [39, '384'],
+  ]);
+  expect(parts.map(({ text }) => text).join('')).toBe('waiting for 384_finetune (waiting) and 384 (running)');
+});

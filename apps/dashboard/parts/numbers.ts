@@ -1,0 +1,46 @@
+/** Numbers for people, with their units. */
+
+const locale = 'en-GB';
+const count = new Intl.NumberFormat(locale);
+const oneDecimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+
+export const formatCount = (value: number): string => count.format(value);
+/** 0.12345 as `12.3 %`. */
+export const formatShare = (share: number): string => `${oneDecimal.format(share * 100)} %`;
+/** mAP@100 is between 0 and 1; three decimals, as publications of the dataset give it in percent with one. */
+export const formatMap = (value: number): string => value.toFixed(3);
+
+/** GPU-seconds as GPU-hours: `0.02 GPU h`, `4.1 GPU h`, `1,204 GPU h`. */
+export function formatGpuHours(gpuSeconds: number): string {
+  const hours = gpuSeconds / 3600;
+  if (hours > 0 && hours < 0.01) return '< 0.01 GPU h';
+  return `${new Intl.NumberFormat(locale, { maximumFractionDigits: hours < 1 ? 2 : hours < 100 ? 1 : 0 }).format(hours)} GPU h`;
+}
+
+const byteUnits = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+export function formatBytes(bytes: number): string {
+  const power = Math.min(byteUnits.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  return `${oneDecimal.format(bytes / 1000 ** power)} ${byteUnits[power]}`;
+}
+
+/** A duration by its two largest units: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function formatDuration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return pair(minutes, 'min', seconds % 60, 's');
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return pair(hours, 'h', minutes % 60, 'min');
+  return pair(Math.floor(hours / 24), 'd', hours % 24, 'h');
+}
+const pair = (large: number, largeUnit: string, small: number, smallUnit: string): string =>
+  small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
+
+/** How long ago, by the largest unit alone: `12 s ago`, `5 min ago`, `3 h ago`, `4 d ago`. */
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${count.format(Math.floor(seconds / 86_400))} d ago`;
+}

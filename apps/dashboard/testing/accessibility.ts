@@ -1,0 +1,33 @@
+import { AxeBuilder } from '@axe-core/playwright';
+import type { Page } from 'playwright-core';
+
+const allLooks = (['light', 'dark'] as const).flatMap((colorScheme) => [400, 1280, 2560].map((width) => ({ colorScheme, width })));
+const bad = new Set(['serious', 'critical']);
+
+/**
+ * What axe calls serious or worse in these looks, by default both themes at three widths: theme, width, rule, element. Also what is wider
+ * than the window.
+ */
+export async function accessibilityFaults(
+  page: Page,
+  looks: readonly { colorScheme: 'light' | 'dark'; width: number }[] = allLooks,
+): Promise<string[]> {
+  const faults: string[] = [];
+  for (const { colorScheme, width } of looks) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height: 900 });
+    await page.locator(`html[data-mantine-color-scheme="${colorScheme}"]`).waitFor({ state: 'attached' });
+    const where = `${colorScheme} at ${width} px`;
+    const { violations } = await new AxeBuilder({ page })
+      .options({ resultTypes: ['violations'] })
+      .setLegacyMode()
+      .analyze();
+    for (const { id, impact, nodes } of violations) {
+      if (!bad.has(impact ?? '')) continue;
+      faults.push(...nodes.map((node) => `${where}: ${id}: ${node.html}\n  ${node.failureSummary ?? ''}`));
+    }
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    if (overflow > 0) faults.push(`${where}: the page is ${overflow} px wider than the window`);
+  }
+  return faults;
+}

@@ -1,0 +1,116 @@
+import { z } from 'zod';
+import { idOf, timestamp } from './names.ts';
+import {
+  allowsAction,
+  attemptCause,
+  attemptPurpose,
+  attemptState,
+  type RunAction,
+  type RunState,
+  runAction,
+  statesThatAllow,
+  stepKind,
+  stepState,
+} from './states.ts';
+
+// What the views of runs and steps say beyond their states.
+
+/** What a step waits for: another step, or an attempt that holds the places. */
+export const blocker = z.object({
+  run: z.object({ id: idOf('run'), name: z.string() }),
+  step: z.string(),
+  /** Null for a step without an attempt that holds places. */
+  attemptId: idOf('attempt').nullable(),
+  /** The slots that the attempt holds. */
+  slots: z.number().int().nullable(),
+});
+export type Blocker = z.infer<typeof blocker>;
+/** Most blockers of a step that are listed. */
+export const maxBlockers = 20;
+
+/** An action on a run, or from one of its steps. `why` says why it is not allowed now. What the caller's role allows: GET /v1/me. */
+export const actionView = z.object({ action: runAction, isAllowed: z.boolean(), why: z.string().nullable() });
+export type ActionView = z.infer<typeof actionView>;
+
+const actionWords = { cancel: 'cancelled', retry: 'retried' } as const satisfies Record<RunAction, string>;
+
+/** Why a run in this state cannot be cancelled or retried, as the end of a sentence; null when it can. */
+export function whyNotAllowed(state: RunState, action: RunAction): string | null {
+  if (allowsAction(state, action)) return null;
+  const states = statesThatAllow(action);
+  return `is ${state}; only a run that is ${states.slice(0, -1).join(', ')} or ${states.at(-1)} can be ${actionWords[action]}`;
+}
+
+/** The actions on a run in this state. From a step, `retry` alone. */
+export const actionsIn = (state: RunState, actions: readonly RunAction[] = runAction.options): ActionView[] =>
+  actions.map((action) => {
+    const why = whyNotAllowed(state, action);
+    return { action, isAllowed: why === null, why: why === null ? null : `the run ${why}` };
+  });
+
+/** A failure as people need it: what happened, to which thing, why, what was done about it and what to do. */
+export const failureCard = z.object({
+  /** A code of the error table, or one that a later release wrote. */
+  code: z.string(),
+  cause: attemptCause,
+  /** Such as `Out of memory`. */
+  title: z.string(),
+  /** In the words of the program that failed or of the executor; may have several lines. */
+  message: z.string(),
+  /** The newest attempt that failed; null where the step failed without one. */
+  attempt: z
+    .object({ id: idOf('attempt'), ordinal: z.number().int(), place: z.string().nullable(), endedAt: timestamp.nullable() })
+    .nullable(),
+  /** What was done about it, in sentences. */
+  done: z.array(z.string()),
+  /** What to do. */
+  remedy: z.string(),
+  fix: z.enum(['caller', 'operator', 'data owner', 'cairn']).describe('Who can fix it.'),
+});
+export type FailureCard = z.infer<typeof failureCard>;
+
+/** Most attempts of a timeline: the newest of a larger run. */
+export const maxTimelineAttempts = 2_000;
+
+/** GET /v1/runs/:id/timeline: what happened when, the steps in order and their attempts by time. */
+export const runTimeline = z.object({
+  /** The time of the answer, by the service's clock: where open bars end. */
+  asOf: timestamp,
+  startedAt: timestamp.nullable(),
+  finishedAt: timestamp.nullable(),
+  steps: z.array(
+    z.object({
+      id: idOf('step'),
+      name: z.string(),
+      kind: stepKind,
+      state: stepState,
+      createdAt: timestamp,
+      readyAt: timestamp.nullable(),
+      startedAt: timestamp.nullable(),
+      finishedAt: timestamp.nullable(),
+    }),
+  ),
+  attempts: z.array(
+    z.object({
+      id: idOf('attempt'),
+      step: z.string(),
+      ordinal: z.number().int(),
+      purpose: attemptPurpose,
+      state: attemptState,
+      pool: z.string(),
+      slots: z.number().int(),
+      place: z.string().nullable(),
+      createdAt: timestamp,
+      startedAt: timestamp.nullable(),
+      endedAt: timestamp.nullable(),
+      /** How it ended, if it failed; the first line of the message. */
+      failure: z.object({ cause: attemptCause, code: z.string(), message: z.string() }).nullable(),
+      /** Why it was asked to stop. */
+      stopReason: z.string().nullable(),
+      resumedFrom: z.object({ step: z.number().int(), epoch: z.number() }).nullable(),
+    }),
+  ),
+  /** Of the run; `attempts` has at most 2,000, the newest. */
+  attemptsTotal: z.number().int(),
+});
+export type RunTimeline = z.infer<typeof runTimeline>;

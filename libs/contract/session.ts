@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { idOf, timestamp } from './names.ts';
+import type { TokenRole } from './states.ts';
+import { tokenRole } from './states.ts';
+import { writtenText } from './text.ts';
+
+// Who calls, and what they may do.
+
+/** What a caller can do, and the role that it takes: the API checks it, and pages hide what the role does not allow. */
+export const callerActions = {
+  'run.submit': 'submitter',
+  'run.cancel': 'submitter',
+  'run.retry': 'submitter',
+  'dataset.add': 'submitter',
+  'weights.import': 'submitter',
+  'garbage.collect': 'admin',
+  'token.manage': 'admin',
+  'audit.read': 'admin',
+} as const satisfies Record<string, TokenRole>;
+export type CallerAction = keyof typeof callerActions;
+export const callerAction = z.enum(Object.keys(callerActions) as [CallerAction, ...CallerAction[]]);
+
+/** The actions of a role, which includes those of the roles below it. */
+export const actionsOfRole = (role: TokenRole): CallerAction[] =>
+  callerAction.options.filter((action) => tokenRole.options.indexOf(role) >= tokenRole.options.indexOf(callerActions[action]));
+
+/** POST /v1/session: a browser exchanges a token for a cookie that its scripts cannot read. */
+export const sessionRequest = z.strictObject({ token: writtenText(500, { least: 1 }) });
+
+export const meView = z.object({
+  tokenId: idOf('token'),
+  tokenName: z.string(),
+  role: tokenRole,
+  /** When the token or the session ends, whichever is first; null for a token without an end. */
+  expiresAt: timestamp.nullable(),
+  actions: z.array(callerAction),
+});
+export type MeView = z.infer<typeof meView>;
+
+/** GET /version.json: `build` changes with every build of the dashboard, so a page that was loaded before can ask for a reload. */
+export const versionView = z.object({ build: z.string() });

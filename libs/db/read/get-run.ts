@@ -1,0 +1,45 @@
+import { actionsIn, CairnError, isDoneStep, type RunView, runState, runVerdict } from '@cairn/contract';
+import { stringify } from 'yaml';
+import type { Transaction } from '../client.ts';
+import { isoTime, isoTimeOrNull, noReuseColumn, readColumn, readNullable, requestColumn } from './columns.ts';
+import { progressOf } from './run-progress.ts';
+import { type AdmissionSource, loadStepViews } from './step-views.ts';
+
+export type RunArgs = { projectId: string; runId: string; admission?: AdmissionSource | undefined };
+
+/**
+ * A run with all its steps, each with the reason it waits.
+ *
+ * @throws CairnError `not_found`
+ */
+export async function getRun(db: Transaction, { projectId, runId, admission }: RunArgs): Promise<RunView> {
+  const run = await db.run.findFirst({ where: { id: runId, projectId }, include: { dataset: { select: { name: true, version: true } } } });
+  if (run === null) throw runNotFound(runId);
+  const state = readColumn(runState, run.state, `run ${run.id} state`);
+  const stepViews = await loadStepViews(db, { id: run.id, name: run.name, state }, admission);
+  const steps = {
+    total: stepViews.length,
+    done: stepViews.filter((step) => isDoneStep(step.state)).length,
+    reused: stepViews.filter((step) => step.state === 'reused').length,
+  };
+  return {
+    ...{ id: run.id, name: run.name, recipe: run.recipeName, dataset: `${run.dataset.name}@${run.dataset.version}`, owner: run.owner },
+    ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
+    verdict: readColumn(runVerdict, run.verdict, `run ${run.id} verdict`),
+    createdAt: isoTime(run.createdAt),
+    startedAt: isoTimeOrNull(run.startedAt),
+    finishedAt: isoTimeOrNull(run.finishedAt),
+    ...progressOf({ state, cause: run.cause }, stepViews),
+    updatedAt: isoTime(run.updatedAt),
+    mapAt100: { best: run.mapBest, last: run.mapLast },
+    gpuSeconds: stepViews.reduce((sum, step) => sum + step.gpuSeconds, 0),
+    actions: actionsIn(state),
+    stepViews,
+    noReuse: readColumn(noReuseColumn, run.noReuse, `run ${run.id} no_reuse`),
+    recipeYaml: stringify(run.recipe),
+    given: readNullable(requestColumn, run.request, `run ${run.id} request`),
+  };
+}
+
+export const runNotFound = (runId: string): CairnError =>
+  new CairnError('not_found', `Run ${runId} not found; list the runs with GET /v1/runs`);

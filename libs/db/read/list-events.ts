@@ -1,0 +1,36 @@
+import { type RunEvent, runEvent } from '@cairn/contract';
+import type { Transaction } from '../client.ts';
+import type { Event } from '../generated/client.ts';
+import { isoTime, readColumn } from './columns.ts';
+import { runNotFound } from './get-run.ts';
+
+export type EventArgs = {
+  runId: string;
+  /** Return events after this sequence number; 0 for all. */
+  after: number;
+  limit: number;
+};
+
+/**
+ * A run's history after a sequence number, oldest first.
+ *
+ * @throws CairnError `not_found`
+ */
+export async function listEvents(
+  db: Transaction,
+  { projectId, ...args }: EventArgs & { projectId: string },
+): Promise<{ items: RunEvent[]; nextSeq: number }> {
+  if ((await db.run.count({ where: { id: args.runId, projectId } })) === 0) throw runNotFound(args.runId);
+  const items = await readEvents(db, args);
+  return { items, nextSeq: items.at(-1)?.seq ?? args.after };
+}
+
+/** Events of a run that is known to exist. */
+export async function readEvents(db: Transaction, { runId, after, limit }: EventArgs): Promise<RunEvent[]> {
+  const rows = await db.event.findMany({ where: { runId, seq: { gt: after } }, orderBy: { seq: 'asc' }, take: limit });
+  return rows.map(eventViewOf);
+}
+
+function eventViewOf(row: Event): RunEvent {
+  return readColumn(runEvent, { ...row, at: isoTime(row.at) }, `event ${row.seq} of run ${row.runId}`);
+}
