@@ -1,4 +1,4 @@
-import type { AttemptState, AttentionKind, RunState, StepState } from '@cairn/contract';
+import type { AttemptState, AttentionKind, RunState, RunVerdict, StepState } from '@cairn/contract';
 import type { LiveStatus } from '../app/live.ts';
 import type { IconName } from './icon.tsx';
 
@@ -50,3 +50,11 @@ export const liveLooks = {
   open: { label: 'Live', icon: 'check', colour: 'green' },
   lost: { label: 'Connection lost', icon: 'warning', colour: 'orange' },
 } as const satisfies Record<LiveStatus['state'], Look>;
+
+/** The verdicts of quality gates. */
+export const verdictLooks = {
+  none: { label: 'Not judged', icon: 'question', colour: 'gray' },
+  passed: { label: 'Passed', icon: 'check', colour: 'green' },
+  failed: { label: 'Failed', icon: 'cross', colour: 'red' },
+  inconclusive: { label: 'Inconclusive', icon: 'question', colour: 'orange' },
+} as const satisfies Record<RunVerdict, Look>;

@@ -4,7 +4,7 @@ import { Link, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Icon, type IconName } from '../../parts/icon.tsx';
-import { attemptLooks, type Look, runLooks, stepLooks } from '../../parts/looks.ts';
+import { attemptLooks, type Look, runLooks, stepLooks, verdictLooks } from '../../parts/looks.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { Ago } from '../../parts/time.tsx';
 import classes from './events.module.css';
@@ -92,6 +92,8 @@ function lookOf(event: RunEvent): { icon: IconName; colour: Look['colour'] } {
       return { icon: 'down', colour: 'gray' };
     case 'evaluation':
       return { icon: 'up', colour: 'green' };
+    case 'gate':
+      return verdictLooks[event.data.verdict];
     case 'note':
       return event.data.level === 'warning' || event.data.imageId !== undefined
         ? { icon: 'warning', colour: 'orange' }

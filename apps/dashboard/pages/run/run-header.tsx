@@ -1,7 +1,7 @@
 import type { RunView } from '@cairn/contract';
 import type { ReactNode } from 'react';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
-import { runLooks } from '../../parts/looks.ts';
+import { runLooks, verdictLooks } from '../../parts/looks.ts';
 import { formatDuration, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
@@ -31,7 +31,7 @@ export function RunHeader({ run }: { run: RunView }) {
     ['Dataset', run.dataset],
     ['Owner', run.owner],
     ...(run.priority === 0 ? [] : [['Priority', String(run.priority)] satisfies [string, ReactNode]]),
-    ...(run.verdict === 'none' ? [] : [['Quality gate', run.verdict] satisfies [string, ReactNode]]),
+    ...(run.verdict === 'none' ? [] : [['Quality gate', verdictLooks[run.verdict].label] satisfies [string, ReactNode]]),
   ];
   return (
     <header className={classes.header}>
