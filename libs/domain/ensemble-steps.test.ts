@@ -176,7 +176,7 @@ describe('a step rerank of a graph', () => {
     [{ weights: { a: 1 }, inputs: features('a'), rerank: { localMatching: {} } }, 'needs an input lists'],
     [
       { weights: { a: 1 }, inputs: { ...features('a'), lists: 'prepare' }, rerank: { localMatching: {} }, indexList: 'index_expand' },
-      'the step together reads the list "index_expand", but prepare makes only',
+      'the step together reads the list "index_expand", but prepare.lists makes only',
     ],
     [{ weights: { a: 1 }, inputs: { ...features('a'), lists: 'prepare' }, rerank: { mode: 'after_merge' } }, 'needs an input references.a'],
     [

@@ -15,11 +15,13 @@ import type {
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
-import type { AliasName } from './model-aliases.ts';
 import type { BuiltinRecipe } from './recipes.ts';
 
 /** The caller of a command: a token's name, project and id, and the client address. */
 export type Actor = { name: string; projectId: string; tokenId: string; address: string };
+
+/** An alias of a model. */
+export type AliasName = { model: string; alias: string };
 
 /**
  * The commands: the only writer of run state. Each is one transaction that includes its audit entry and ends in `advance`; each throws

@@ -1,9 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import { currentAliases, inTransaction, type Transaction } from '@cairn/db';
 import { audit } from './audit.ts';
-import type { Actor, EngineContext } from './engine.ts';
-
-export type AliasName = { model: string; alias: string };
+import type { Actor, AliasName, EngineContext } from './engine.ts';
 
 /**
  * Lets an alias name a version, and records the change. The same version again changes nothing.

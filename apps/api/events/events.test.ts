@@ -132,7 +132,7 @@ test('list topics get a reset at the start and a hint whenever a run changes', a
   expect(stream.resets()).toEqual(['runs', 'fleet']);
   const { runId } = await startRun();
   await waitFor(() => stream.hints().some((hint) => hint.topic === 'fleet'), { message: 'a hint about the fleet' });
-  expect(stream.hints().find((hint) => hint.topic === 'runs')).toMatchObject({ topic: 'runs', what: 'run' });
+  await waitFor(() => stream.hints().some(({ topic, what }) => topic === 'runs' && what === 'run'), { message: 'a hint about the run' });
   expect(stream.hints().every((hint) => hint.runId === undefined || hint.runId === runId)).toBe(true);
   expect(stream.got.every((message) => message.id === null)).toBe(true);
 });

@@ -43,7 +43,7 @@ const checks = [
   current('docs/errors.md', 'libs/contract/generate-errors.ts'),
   current('docs/recipe.schema.json', 'libs/contract/generate-recipe-schema.ts'),
   current('docs/cli.md', 'apps/cli/generate-reference.ts'),
-  current('the compiled resize', 'libs/retrieval/image/compile-kernels.ts'),
+  current('the compiled resize', 'libs/retrieval/testing/compile-kernels.ts'),
 ];
 
 /**

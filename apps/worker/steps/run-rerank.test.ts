@@ -162,14 +162,16 @@ async function tagged(): Promise<Record<string, Buffer>> {
 test('with the tags of a fleet a rerank finds the same to the bit', async () => {
   const files = await tagged();
   expect(Object.keys(files)).toEqual(['tags/tags_00000.parquet', 'tags/tags_00001.parquet', 'tags/tags_00002.parquet']);
-  const { context, store, folder, plane, reporter } = await openAttempt(specOf('rerank'));
+  const { context, store, folder, reporter } = await openAttempt(specOf('rerank'));
   const settings = stepSettings.rerank.parse({ weights: { M0: 1, M1: 1 }, rerank: { mode: 'before_merge' } });
   const inputs = await inputsIn(store, ['query', 'index', 'references']);
   const tags = await stored(store, 'tags', 'tags/art_2/', files);
   const spec = { ...context.spec, settings, inputs };
-  await runRerank({ ...context, spec: { ...spec, inputs: { ...inputs, 'tags.M0': tags } } });
-  await reporter.end();
-  const messages = plane.items('progress').map(({ message }) => message?.split(': ').slice(0, -1).join(': '));
+  // All of its progress: the control plane gets only the newest from time to time.
+  const messages: (string | undefined)[] = [];
+  const progress: typeof reporter.progress = ({ message }) => messages.push(message?.split(': ').slice(0, -1).join(': '));
+  const given = { ...spec, inputs: { ...inputs, 'tags.M0': tags } };
+  await runRerank({ ...context, reporter: { ...reporter, progress }, spec: given });
   expect(messages).toContain('M1: landmarks of the index');
   expect(messages).not.toContain('M0: landmarks of the index');
   const local = join(folder, 'made.parquet');

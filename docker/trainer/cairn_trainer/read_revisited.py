@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cairn_trainer.answer import answer_with
-from cairn_trainer.errors import TrainerError, from_os_error
+from cairn_trainer.errors import TrainerError, answer_with, from_os_error
 from cairn_trainer.foreign_arrays import ArrayStandIn
 from cairn_trainer.foreign_pickle import named
 from cairn_trainer.pickled_items import read_dict

@@ -1,5 +1,5 @@
 // The inner loops of resize-reference.ts in AssemblyScript, compiled to resize-kernels.wasm by
-// `node libs/retrieval/image/compile-kernels.ts`. Vectors of 128 bits; all values stay within the bounds that OpenCV's own 16-bit
+// `node libs/retrieval/testing/compile-kernels.ts`. Vectors of 128 bits; all values stay within the bounds that OpenCV's own 16-bit
 // arithmetic relies on. Callers lay out the memory.
 
 /**

@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { assertOneOrigin, CairnError, manifestName, type Origin } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
@@ -159,7 +160,8 @@ function writeAll(file: number, bytes: Uint8Array, position: number): void {
 
 /** usearch builds its graph in memory: 2 bytes a value and about 200 for the links of each vector. A key is a place. */
 async function writeGraphIndex(path: string, vectors: PlacedVectors, means: Means): Promise<void> {
-  const { Index, MetricKind, ScalarKind } = await import('usearch');
+  // By require: its module for `import` finds its library by the file of a stack frame, which is not always its own.
+  const { Index, MetricKind, ScalarKind }: typeof import('usearch') = createRequire(import.meta.url)('usearch');
   const index = new Index(vectors.dim, MetricKind.IP, ScalarKind.F16);
   for await (const { values, places } of blocksOf(vectors, means)) {
     index.add(BigUint64Array.from(places, BigInt), values, means.threads);

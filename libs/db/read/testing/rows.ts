@@ -134,7 +134,7 @@ export function createRows(prisma: PrismaClient) {
 
   /** Removes every row, for tests that count what is in a table. */
   async function clear() {
-    await prisma.$executeRaw`truncate audit_entry, session, token, dataset, weights, run, step, attempt, shard, artifact, checkpoint, model, event, outbox, pool, log_chunk, metric_chunk`;
+    await prisma.$executeRaw`truncate audit_entry, session, token, dataset, weights, judgement, run, step, attempt, shard, artifact, checkpoint, model, event, outbox, pool, log_chunk, metric_chunk`;
     await prisma.leadership.update({ where: { id: 1 }, data: { holder: '', epoch: 0, expiresAt: new Date(0) } });
   }
 

@@ -6,8 +6,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import asc from 'assemblyscript/asc';
 
-const source = join(import.meta.dirname, 'resize-kernels.as');
-const target = join(import.meta.dirname, 'resize-kernels.wasm');
+const source = join(import.meta.dirname, '../image/resize-kernels.as');
+const target = join(import.meta.dirname, '../image/resize-kernels.wasm');
 
 const text = await readFile(source, 'utf8');
 let compiled: Uint8Array = new Uint8Array();
