@@ -32,6 +32,7 @@ beforeEach(async () => {
 afterEach(() => api.close());
 
 const cairn = (...args: string[]) => runTestCli(args, { url: api.url });
+const submitGated = ['submit', '-r', 'mini', '--wait', '--gate', gate];
 
 test.each<[GateVerdict, string[], number]>([
   ['passed', [], 0],
@@ -60,6 +61,19 @@ test('the comment says what became of the run, with the text of others escaped',
   expect(text).toContain('&lt;b&gt;worse&lt;/b&gt;');
   expect(text).toContain('| `` q`1\\|x `` | 90.0 % | 10.0 % |');
   expect(text).toContain('| prepare | prepare | blocked |  | 54.0 % |');
+});
+
+test('in GitHub Actions the job has an annotation, and the comment as its summary', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'gate-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: join(folder, 'summary.md') };
+  const title = 'title=Quality gate failed%3A mAP@100 >= production - 0.2 points';
+  const inActions = await runTestCli(submitGated, { url: api.url, env });
+  expect(inActions.err).toContain(`::error ${title}::mAP@100 is 54 %25, <b>worse</b>`);
+  expect(await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).toContain('### mini-1: gate failed');
+  verdict = 'passed';
+  expect((await runTestCli(submitGated, { url: api.url, env })).err).not.toContain('::');
+  expect((await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).match(/^### /gm)).toHaveLength(2);
 });
 
 test('a wait ends with its own exit code after --timeout, and the run continues', async () => {

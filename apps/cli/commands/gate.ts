@@ -112,6 +112,24 @@ export function commentOf(run: RunView, { judgement, url, now }: { judgement: Ju
   ].join('\n')}\n`;
 }
 
+/**
+ * What a job of GitHub Actions shows beside its log: an error for a failed step or gate, a warning for an inconclusive gate.
+ * https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
+ */
+export function annotationsOf(run: RunView, judgement: Judgement | null): string[] {
+  const failed = run.stepViews.flatMap(({ state, name, failure }) =>
+    state === 'failed' ? [annotation('error', `${run.name}: ${name} failed`, failure?.message ?? 'no reason was reported')] : [],
+  );
+  if (judgement === null || judgement.verdict === 'passed') return failed;
+  const level = judgement.verdict === 'failed' ? 'error' : 'warning';
+  return [...failed, annotation(level, `Quality gate ${judgement.verdict}: ${judgement.gate}`, judgement.reason)];
+}
+
+function annotation(level: 'error' | 'warning', title: string, message: string): string {
+  const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+  return `::${level} title=${data(title).replaceAll(':', '%3A').replaceAll(',', '%2C')}::${data(message)}`;
+}
+
 function lostTable({ verdict, lost }: Judgement): string[] {
   if (verdict === 'passed' || lost.length === 0) return [];
   const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), percent(a), percent(b)]);

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { appendFile, writeFile } from 'node:fs/promises';
 import type { CairnClient } from '@cairn/client';
 import { CairnError, type PlanView, parseGate, type RecipeInput, type StepEstimate, type SubmitRequestInput } from '@cairn/contract';
 import type { Command } from 'commander';
@@ -9,7 +9,7 @@ import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { showRun } from '../watch/show-run.ts';
-import { commentOf, type GateOptions, judgeRun, withGate } from './gate.ts';
+import { annotationsOf, commentOf, type GateOptions, judgeRun, withGate } from './gate.ts';
 import { collect, duration, wholeNumber } from './options.ts';
 
 type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
@@ -90,10 +90,18 @@ async function waitAndJudge(
     code === exitCodes.ok.code && options.gate !== undefined
       ? await judgeRun(session, client, run, { ...options, gate: options.gate })
       : null;
-  if (options.commentFile !== undefined) {
+  const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
+  if (options.commentFile !== undefined || summaryFile !== undefined) {
     const view = await client.getRun(run.id, { signal });
-    await writeFile(options.commentFile, commentOf(view, { judgement: judged?.judgement ?? null, url: client.url, now: cli.now() }));
-    ui.note(ui.style.dim(`Comment written to ${options.commentFile}`));
+    const comment = commentOf(view, { judgement: judged?.judgement ?? null, url: client.url, now: cli.now() });
+    if (options.commentFile !== undefined) {
+      await writeFile(options.commentFile, comment);
+      ui.note(ui.style.dim(`Comment written to ${options.commentFile}`));
+    }
+    if (summaryFile !== undefined) {
+      await appendFile(summaryFile, comment);
+      for (const line of annotationsOf(view, judged?.judgement ?? null)) ui.note(line);
+    }
   }
   return judged?.code ?? code;
 }
