@@ -1,6 +1,15 @@
-import { writeFile } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import type { CairnClient } from '@cairn/client';
-import { CairnError, type PlanView, parseGate, type RecipeInput, type StepEstimate, type SubmitRequestInput } from '@cairn/contract';
+import {
+  CairnError,
+  isCairnError,
+  type Judgement,
+  type PlanView,
+  parseGate,
+  type RecipeInput,
+  type StepEstimate,
+  type SubmitRequestInput,
+} from '@cairn/contract';
 import type { Command } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
@@ -46,6 +55,7 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   if (options.dryRun) return plan(session, options);
   requireWait(options);
   if (options.gate !== undefined) parseGate(options.gate);
+  if (options.commentFile !== undefined) await requireWritable(options.commentFile);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
   const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
@@ -86,16 +96,36 @@ async function waitAndJudge(
     if (limit?.aborted !== true || signal.aborted) throw error;
     return exitCodes.timeout.code;
   });
-  const judged =
-    code === exitCodes.ok.code && options.gate !== undefined
-      ? await judgeRun(session, client, run, { ...options, gate: options.gate })
-      : null;
-  if (options.commentFile !== undefined) {
+  const { gate, commentFile } = options;
+  const writeComment = async (outcome: { judgement: Judgement | null; refusal: string | null }): Promise<void> => {
+    if (commentFile === undefined) return;
     const view = await client.getRun(run.id, { signal });
-    await writeFile(options.commentFile, commentOf(view, { judgement: judged?.judgement ?? null, url: client.url, now: cli.now() }));
-    ui.note(ui.style.dim(`Comment written to ${options.commentFile}`));
+    await writeFile(commentFile, commentOf(view, { ...outcome, url: client.url, now: cli.now() }));
+    ui.note(ui.style.dim(`Comment written to ${commentFile}`));
+  };
+  if (code !== exitCodes.ok.code || gate === undefined) {
+    await writeComment({ judgement: null, refusal: null });
+    return code;
   }
-  return judged?.code ?? code;
+  const judged = await judgeRun(session, client, run, { ...options, gate }).catch(async (error: unknown) => {
+    if (isCairnError(error)) await writeComment({ judgement: null, refusal: error.message });
+    throw error;
+  });
+  await writeComment({ judgement: judged.judgement, refusal: null });
+  return judged.code;
+}
+
+/** The comment is written when the run is over, perhaps in days: that it cannot be is found out before. */
+async function requireWritable(file: string): Promise<void> {
+  try {
+    const handle = await open(file, 'a');
+    await handle.close();
+  } catch (cause) {
+    throw new CairnError('invalid_request', `The comment cannot be written to ${file}: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+      details: { remedy: 'Pass a file in an existing folder in which you may write (--comment-file).' },
+    });
+  }
 }
 
 function requireWait({ wait, gate, commentFile, timeout }: SubmitOptions): void {
