@@ -79,6 +79,13 @@ test('a wait ends with its own exit code after --timeout, and the run continues'
   expect(api.requests.some(({ path }) => path.endsWith('/gate'))).toBe(false);
 });
 
+test('a gate whose baseline does not exist is refused before anything is submitted', async () => {
+  api.on('GET', '/v1/evaluation', (_, response) => sendProblem(response, 'not_found', 'Model landmark has no alias prod'));
+  const { code, err } = await cairn('submit', '-r', 'mini', '--wait', '--gate', 'mAP@100 >= landmark@prod');
+  expect({ code, err }).toEqual({ code: 2, err: expect.stringContaining('Model landmark has no alias prod') });
+  expect(api.requests.map(({ method, path }) => `${method} ${path}`)).toEqual(['GET /v1/evaluation']);
+});
+
 test('wrong options are refused before anything is submitted', async () => {
   for (const [args, message] of [
     [['submit', '-r', 'mini', '--gate', gate], '--gate needs --wait'],

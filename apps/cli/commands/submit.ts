@@ -54,10 +54,13 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   const { ui, signal, cli } = session;
   if (options.dryRun) return plan(session, options);
   requireWait(options);
-  if (options.gate !== undefined) parseGate(options.gate);
+  const baseline = options.gate === undefined ? null : parseGate(options.gate).baseline;
   if (options.commentFile !== undefined) await requireWritable(options.commentFile);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
+  // A misspelt baseline is found out now, not when the run is over.
+  if (baseline !== null && 'model' in baseline && baseline.model !== null)
+    await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
   const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
