@@ -53,8 +53,8 @@ describe('a submission', () => {
   });
 
   it('sets an optional setting that the recipe leaves out, but adds no stage', async () => {
-    const { recipe } = await harness.engine.planRun(request({ set: { 'export.scales': [0.707, 1, 1.414] } }), ada);
-    expect(recipe.export).toEqual({ ...smallRecipe.export, scales: [0.707, 1, 1.414] });
+    const { recipe } = await harness.engine.planRun(request({ set: { 'export.scales': [0.7, 1, 1.5] } }), ada);
+    expect(recipe.export).toEqual({ ...smallRecipe.export, scales: [0.7, 1, 1.5] });
     await expect(harness.submit({ set: { 'export.scales': [9] } })).rejects.toMatchObject({ code: 'invalid_setting' });
     await expect(harness.submit({ set: { 'stages.third': smallRecipe.stages.first } })).rejects.toMatchObject({ code: 'unknown_setting' });
   });
