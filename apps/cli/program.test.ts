@@ -217,9 +217,9 @@ describe('runs', () => {
     };
     api.on('GET', '/v1/runs', () => ({ items: [summary, old], nextCursor: null, total: 2 }));
     const { out } = await cairn('runs');
-    expect(out).toBe(`name      state     steps   done   mAP@100   GPU-hours   recipe   dataset         time   submitted   id
-mini-1    running     0/1    0 %                         mini     mini@1    5 min 55 s   5 min ago   ${idFor('run', 1)}
-old-run   failed      0/1           68.3 %         2.5   mini     mini@1          48 s     1 d ago   ${idFor('run', 2)}
+    expect(out).toBe(`name      state     steps   done   best mAP@100   GPU-hours   recipe   dataset         time   submitted   id
+mini-1    running     0/1    0 %                              mini     mini@1    5 min 55 s   5 min ago   ${idFor('run', 1)}
+old-run   failed      0/1                68.3 %         2.5   mini     mini@1          48 s     1 d ago   ${idFor('run', 2)}
 `);
   });
 
@@ -397,6 +397,7 @@ describe('help', () => {
     const { out } = await cairn('submit --help');
     expect(out).toContain('--no-reuse [steps]');
     expect((await cairn('help submit')).out).toBe(out);
+    expect((await cairn('alias set production landmark@7')).err).toContain('`cairn alias set --help` shows its options.');
   });
 });
 

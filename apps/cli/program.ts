@@ -136,8 +136,13 @@ function isAbort(error: unknown): boolean {
 
 /** Commander's message as one of ours. It may have a suggestion on a separate line. */
 function usageError(error: CommanderError, program: Command, args: readonly string[]): CairnError {
-  const name = program.commands.find((command) => args.includes(command.name()))?.name();
-  const help = name === undefined ? '`cairn --help` lists the commands.' : `\`cairn ${name} --help\` shows its options.`;
+  let command = program;
+  const names = args.filter((arg) => {
+    const found = command.commands.find((other) => other.name() === arg);
+    command = found ?? command;
+    return found !== undefined;
+  });
+  const help = names.length === 0 ? '`cairn --help` lists the commands.' : `\`cairn ${names.join(' ')} --help\` shows its options.`;
   if (error.code === 'commander.help') return new CairnError('invalid_request', 'no command is given', { details: { remedy: help } });
   const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n');
   const remedy = suggestion === undefined ? help : `${suggestion.replace(/^\(|\)$/g, '')} ${help}`;

@@ -42,3 +42,13 @@ export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
     schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional || schema instanceof z.ZodNullable;
   return isWrapper ? unwrapped(schema.unwrap()) : schema;
 }
+
+/** Whether `schema` declares the setting of a path, be it set or absent. Names, which are the keys of records, are not declared. */
+export function declaresSetting(schema: z.core.$ZodType, [part, ...rest]: readonly string[]): boolean {
+  if (part === undefined) return false;
+  const inner = unwrapped(schema);
+  if (inner instanceof z.ZodUnion) return inner.options.some((option) => declaresSetting(option, [part, ...rest]));
+  if (inner instanceof z.ZodRecord) return declaresSetting(inner.valueType, rest);
+  const field = inner instanceof z.ZodObject ? ownValue(inner.shape, part) : undefined;
+  return field !== undefined && (rest.length === 0 || declaresSetting(field, rest));
+}

@@ -17,7 +17,9 @@ export function setAlias(
   return withAlias(ctx, name, actor, async (tx, current) => {
     if (ifVersion !== undefined && ifVersion !== current) {
       const expected = ifVersion === null ? 'not to exist' : `to name version ${ifVersion}`;
-      throw new CairnError('wrong_state', `${name.model}@${name.alias} was expected ${expected}, but ${stateOf(current)}`);
+      throw new CairnError('wrong_state', `${name.model}@${name.alias} was expected ${expected}, but ${stateOf(current)}`, {
+        details: { remedy: `See who moved it and why: \`cairn alias history ${name.model}@${name.alias}\`.` },
+      });
     }
     if (version === current) return;
     await requireVersion(tx, name.model, version, actor);
@@ -40,7 +42,9 @@ export function rollBackAlias(ctx: EngineContext, name: AliasName, reason: strin
     });
     const before = versionsBehind(moves).at(-2);
     if (before === undefined) {
-      throw new CairnError('wrong_state', `${name.model}@${name.alias} has named no other version since it was set to ${current}`);
+      throw new CairnError('wrong_state', `${name.model}@${name.alias} has named no other version since it was set to ${current}`, {
+        details: { remedy: `Set a version: \`cairn alias set ${name.alias} ${name.model}@VERSION --reason ...\`.` },
+      });
     }
     await record(tx, name, { action: 'rollback', from: current, to: before, reason }, actor);
   });

@@ -1,7 +1,15 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { CairnError, type Recipe, recipe as recipeSchema, type SubmitRequest, settingPath, settingPathText } from '@cairn/contract';
+import {
+  CairnError,
+  declaresSetting,
+  type Recipe,
+  recipe as recipeSchema,
+  type SubmitRequest,
+  settingPath,
+  settingPathText,
+} from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 import { parse, stringify } from 'yaml';
 import { referenceConfigurations, referenceRecipes } from './recipes/reference.ts';
@@ -102,12 +110,13 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 
 const partOf = (whole: unknown, key: PropertyKey): unknown => (whole as Partial<Record<PropertyKey, unknown>> | null | undefined)?.[key];
 
-/** Sets one setting by its path. Every part must exist: an override changes a recipe but cannot add to it. */
+/** Sets one setting by its path. Every part must exist, but for the last where it is optional: an override cannot add stages, steps or models. */
 function override(recipe: Record<string, unknown>, parts: readonly string[], value: unknown): void {
   const path = settingPathText(parts);
   let target = recipe;
   parts.forEach((part, index) => {
-    if (!Object.hasOwn(target, part)) {
+    const isAbsent = index === parts.length - 1 && declaresSetting(recipeSchema, parts);
+    if (!Object.hasOwn(target, part) && !isAbsent) {
       const names = Object.keys(target);
       const here = settingPathText(parts.slice(0, index));
       const near = nearestName(part, names);

@@ -52,6 +52,13 @@ describe('a submission', () => {
     });
   });
 
+  it('sets an optional setting that the recipe leaves out, but adds no stage', async () => {
+    const { recipe } = await harness.engine.planRun(request({ set: { 'export.scales': [0.7, 1, 1.5] } }), ada);
+    expect(recipe.export).toEqual({ ...smallRecipe.export, scales: [0.7, 1, 1.5] });
+    await expect(harness.submit({ set: { 'export.scales': [9] } })).rejects.toMatchObject({ code: 'invalid_setting' });
+    await expect(harness.submit({ set: { 'stages.third': smallRecipe.stages.first } })).rejects.toMatchObject({ code: 'unknown_setting' });
+  });
+
   it('suggests the nearest setting, and stores nothing', async () => {
     const before = await harness.prisma.run.count();
     await expect(harness.submit({ set: { 'stages.first.epoch': 2 } })).rejects.toMatchObject({

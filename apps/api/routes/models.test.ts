@@ -73,6 +73,7 @@ test('what cannot be is refused with what to do', async () => {
   expect(await set('production', 4)).toMatchObject({ status: 404, json: { detail: 'Model landmark has no version 4; the newest is 3' } });
   expect(await set('7', 1)).toMatchObject({ status: 400 });
   expect(await set('production', 1, { reason: '' })).toMatchObject({ status: 400 });
+  expect(await call('viewer', 'GET', '/v1/models/other/aliases')).toMatchObject({ status: 404, json: { code: 'not_found' } });
   const other = await call('submitter', 'PUT', '/v1/models/other/aliases/production', { body: { version: 1, reason: 'x' } });
   expect(other).toMatchObject({ status: 404, json: { detail: expect.stringContaining('Model other not found') } });
 });

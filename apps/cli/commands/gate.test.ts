@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import { aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import type { GateVerdict, Judgement } from '@cairn/contract';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
@@ -76,6 +76,15 @@ test('in GitHub Actions the job has an annotation, and the comment as its summar
   expect((await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).match(/^### /gm)).toHaveLength(2);
 });
 
+test('the comment says why a gate was not judged', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'gate-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'comment.md');
+  api.on('POST', '/v1/runs/[^/]+/gate', (_, response) => sendProblem(response, 'not_found', 'Model landmark has no alias <production>'));
+  expect((await cairn('submit', '-r', 'mini', '--wait', '--gate', gate, '--comment-file', file)).code).toBe(2);
+  expect(await readFile(file, 'utf8')).toContain('### mini-1: gate not judged\n\nModel landmark has no alias &lt;production&gt;\n');
+});
+
 test('a wait ends with its own exit code after --timeout, and the run continues', async () => {
   api.on('GET', '/v1/runs/[^/]+', () => aRun());
   const { code, err } = await cairn('submit', '-r', 'mini', '--wait', '--timeout', '0.3s', '--gate', gate);
@@ -84,11 +93,19 @@ test('a wait ends with its own exit code after --timeout, and the run continues'
   expect(api.requests.some(({ path }) => path.endsWith('/gate'))).toBe(false);
 });
 
+test('a gate whose baseline does not exist is refused before anything is submitted', async () => {
+  api.on('GET', '/v1/evaluation', (_, response) => sendProblem(response, 'not_found', 'Model landmark has no alias prod'));
+  const { code, err } = await cairn('submit', '-r', 'mini', '--wait', '--gate', 'mAP@100 >= landmark@prod');
+  expect({ code, err }).toEqual({ code: 2, err: expect.stringContaining('Model landmark has no alias prod') });
+  expect(api.requests.map(({ method, path }) => `${method} ${path}`)).toEqual(['GET /v1/evaluation']);
+});
+
 test('wrong options are refused before anything is submitted', async () => {
   for (const [args, message] of [
     [['submit', '-r', 'mini', '--gate', gate], '--gate needs --wait'],
     [['submit', '-r', 'mini', '--timeout', '3d'], '--timeout needs --wait'],
     [['submit', '-r', 'mini', '--wait', '--gate', 'mAP > 3'], 'The gate "mAP > 3" cannot be read'],
+    [['submit', '-r', 'mini', '--wait', '--comment-file', '/nowhere/c.md'], 'The comment cannot be written to /nowhere/c.md: ENOENT'],
     [['submit', '-r', 'mini', '--wait', '--timeout', '3 weeks'], 'It must be a time such as 90m, 12h or 3d'],
   ] as const) {
     const { code, err } = await cairn(...args);

@@ -80,11 +80,14 @@ function printJudgement(ui: Ui, { verdict, gate, reason, lost }: Judgement): voi
   ui.line(`Queries that lost most: ${lost.map(({ queryId, a, b }) => `${queryId} (${percent(a)} to ${percent(b)})`).join(', ')}`);
 }
 
-/** What became of a run, as a comment for a pull request. Text from others is escaped. */
-export function commentOf(run: RunView, { judgement, url, now }: { judgement: Judgement | null; url: string; now: Date }): string {
+/** What became of a run, as a comment for a pull request. `refusal` says why its gate was not judged. Text from others is escaped. */
+export function commentOf(
+  run: RunView,
+  { judgement, refusal, url, now }: { judgement: Judgement | null; refusal: string | null; url: string; now: Date },
+): string {
   const took = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, now));
   const failed = run.stepViews.filter((step) => step.state === 'failed');
-  const title = judgement === null ? run.state : `gate ${judgement.verdict}`;
+  const title = judgement !== null ? `gate ${judgement.verdict}` : refusal !== null ? 'gate not judged' : run.state;
   const steps = run.stepViews.map((step) => [
     markdownText(step.name),
     step.kind,
@@ -95,6 +98,7 @@ export function commentOf(run: RunView, { judgement, url, now }: { judgement: Ju
   return `${[
     `### ${markdownText(run.name)}: ${title}`,
     '',
+    ...(refusal === null ? [] : [markdownText(refusal), '']),
     ...(judgement === null ? [] : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement)]),
     ...failed.flatMap((step) => [
       `**${markdownText(step.name)} failed**${step.failure === null ? '' : `: ${markdownText(step.failure.message)}`}`,

@@ -22,7 +22,7 @@ type ListOptions = {
 export function addRunCommands({ program, action }: Registrar): void {
   program
     .command('runs')
-    .description('lists the runs with their progress, mAP@100 and GPU time, the newest first')
+    .description('lists the runs with their progress, the best mAP@100 of their stages and evaluations, and GPU time, the newest first')
     .option('-s, --search <text>', 'only runs with this text in their name, id, recipe or owner')
     .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
     .option('--recipe <name...>', 'only runs of one of these recipes')
@@ -97,7 +97,7 @@ export function runTable(runs: readonly RunListItem[], { style }: Pick<Ui, 'styl
     { title: 'state' },
     { title: 'steps', align: 'right' as const },
     { title: 'done', align: 'right' as const },
-    { title: 'mAP@100', align: 'right' as const },
+    { title: 'best mAP@100', align: 'right' as const },
     { title: 'GPU-hours', align: 'right' as const },
     { title: 'recipe' },
     { title: 'dataset' },

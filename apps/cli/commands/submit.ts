@@ -1,6 +1,15 @@
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, open, writeFile } from 'node:fs/promises';
 import type { CairnClient } from '@cairn/client';
-import { CairnError, type PlanView, parseGate, type RecipeInput, type StepEstimate, type SubmitRequestInput } from '@cairn/contract';
+import {
+  CairnError,
+  isCairnError,
+  type Judgement,
+  type PlanView,
+  parseGate,
+  type RecipeInput,
+  type StepEstimate,
+  type SubmitRequestInput,
+} from '@cairn/contract';
 import type { Command } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
@@ -45,9 +54,13 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   const { ui, signal, cli } = session;
   if (options.dryRun) return plan(session, options);
   requireWait(options);
-  if (options.gate !== undefined) parseGate(options.gate);
+  const baseline = options.gate === undefined ? null : parseGate(options.gate).baseline;
+  if (options.commentFile !== undefined) await requireWritable(options.commentFile);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
+  // A misspelt baseline is found out now, not when the run is over.
+  if (baseline !== null && 'model' in baseline && baseline.model !== null)
+    await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
   const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
@@ -86,24 +99,44 @@ async function waitAndJudge(
     if (limit?.aborted !== true || signal.aborted) throw error;
     return exitCodes.timeout.code;
   });
-  const judged =
-    code === exitCodes.ok.code && options.gate !== undefined
-      ? await judgeRun(session, client, run, { ...options, gate: options.gate })
-      : null;
+  const { gate, commentFile } = options;
   const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
-  if (options.commentFile !== undefined || summaryFile !== undefined) {
+  const writeComment = async (outcome: { judgement: Judgement | null; refusal: string | null }): Promise<void> => {
+    if (commentFile === undefined && summaryFile === undefined) return;
     const view = await client.getRun(run.id, { signal });
-    const comment = commentOf(view, { judgement: judged?.judgement ?? null, url: client.url, now: cli.now() });
-    if (options.commentFile !== undefined) {
-      await writeFile(options.commentFile, comment);
-      ui.note(ui.style.dim(`Comment written to ${options.commentFile}`));
+    const comment = commentOf(view, { ...outcome, url: client.url, now: cli.now() });
+    if (commentFile !== undefined) {
+      await writeFile(commentFile, comment);
+      ui.note(ui.style.dim(`Comment written to ${commentFile}`));
     }
     if (summaryFile !== undefined) {
       await appendFile(summaryFile, comment);
-      for (const line of annotationsOf(view, judged?.judgement ?? null)) ui.note(line);
+      for (const line of annotationsOf(view, outcome.judgement)) ui.note(line);
     }
+  };
+  if (code !== exitCodes.ok.code || gate === undefined) {
+    await writeComment({ judgement: null, refusal: null });
+    return code;
   }
-  return judged?.code ?? code;
+  const judged = await judgeRun(session, client, run, { ...options, gate }).catch(async (error: unknown) => {
+    if (isCairnError(error)) await writeComment({ judgement: null, refusal: error.message });
+    throw error;
+  });
+  await writeComment({ judgement: judged.judgement, refusal: null });
+  return judged.code;
+}
+
+/** The comment is written when the run is over, perhaps in days: that it cannot be is found out before. */
+async function requireWritable(file: string): Promise<void> {
+  try {
+    const handle = await open(file, 'a');
+    await handle.close();
+  } catch (cause) {
+    throw new CairnError('invalid_request', `The comment cannot be written to ${file}: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+      details: { remedy: 'Pass a file in an existing folder in which you may write (--comment-file).' },
+    });
+  }
 }
 
 function requireWait({ wait, gate, commentFile, timeout }: SubmitOptions): void {

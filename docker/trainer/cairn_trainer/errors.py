@@ -70,6 +70,8 @@ def from_os_error(error: OSError, doing: str) -> TrainerError:
         return TrainerError('storage_full', f'No space is left while {doing}: {error.strerror}. Free space and run the stage again.')
     if isinstance(error, FileNotFoundError):
         return TrainerError('missing_file', f'File not found while {doing}: {error.filename}.')
+    if isinstance(error, IsADirectoryError):
+        return TrainerError('missing_file', f'Found a folder instead of a file while {doing}.')
     return TrainerError('internal', f'Error while {doing}: {error}.')
 
 

@@ -58,7 +58,7 @@ export async function listModelVersions(db: Transaction, args: PageArgs & { proj
     take: limit + 1,
   });
   if (rows.length === 0 && after === null) {
-    throw new CairnError('not_found', `Model ${name} not found; list the models with GET /v1/models`);
+    throw unknownModel(name);
   }
   const aliases = await currentAliases(db, projectId, [name]);
   return pageOf(
@@ -114,9 +114,14 @@ export async function versionNamed(
   });
 }
 
-/** The aliases of a model. */
+/**
+ * The aliases of a model.
+ *
+ * @throws CairnError `not_found` when no version of the model is registered
+ */
 export async function listAliases(db: Transaction, { projectId, model }: { projectId: string; model: string }): Promise<AliasView[]> {
   const rows = await currentAliases(db, projectId, [model]);
+  if (rows.length === 0 && (await db.model.count({ where: { projectId, name: model } })) === 0) throw unknownModel(model);
   return rows.map(({ actor, createdAt, ...row }) => ({ ...row, movedBy: actor, movedAt: isoTime(createdAt) }));
 }
 
@@ -144,6 +149,10 @@ export async function listAliasMoves(
       movedAt: isoTime(createdAt),
     }),
   );
+}
+
+function unknownModel(name: string): CairnError {
+  return new CairnError('not_found', `Model ${name} not found; list the models with GET /v1/models`);
 }
 
 function modelViewOf(row: Model, aliases: readonly { model: string; alias: string; version: number }[]): ModelView {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -68,6 +69,12 @@ test.each<[string, (path: string) => Promise<void>, string]>([
     code: 'corrupt_artifact',
     message: `${path} ${message}${message.endsWith('136') ? ' of 2 x 2 values' : ''}`,
   });
+});
+
+test('a pipe is refused, not waited for', async () => {
+  const pipe = join(await temporaryFolder(), 'pipe.npy');
+  execFileSync('mkfifo', [pipe]);
+  await expect(readNpyHeader(pipe)).rejects.toMatchObject({ code: 'corrupt_artifact', message: `${pipe} is not a file` });
 });
 
 test('a missing file, and one that shrank after a look at its header, are corrupt', async () => {

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
 
@@ -57,11 +58,13 @@ export async function readNpyHeader(path: string): Promise<NpyHeader> {
   const corrupt = (what: string, cause?: unknown) => new CairnError('corrupt_artifact', `${path} ${what}`, { cause });
   let file: FileHandle;
   try {
-    file = await open(path, 'r');
+    // Without O_NONBLOCK the open of a pipe waits for a writer, and nothing could end it.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
     throw corrupt('cannot be opened', cause);
   }
   try {
+    if (!(await file.stat()).isFile()) throw corrupt('is not a file');
     const start = Buffer.alloc(4096);
     const { bytesRead } = await file.read(start, 0, start.length, 0);
     if (bytesRead < 12 || start.toString('latin1', 0, 6) !== MAGIC) throw corrupt('is not an .npy file');

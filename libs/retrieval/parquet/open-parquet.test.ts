@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
@@ -94,7 +95,7 @@ test('metadata is kept', async () => {
   );
 });
 
-test('a missing file, another file and a missing column are corrupt artifacts that the message names', async () => {
+test('a missing file, another file, a pipe and a missing column are corrupt artifacts that the message names', async () => {
   const parquet = await testParquet();
   const folder = await temporaryFolder();
   const missing = join(folder, 'missing.parquet');
@@ -107,6 +108,12 @@ test('a missing file, another file and a missing column are corrupt artifacts th
   await expect(parquet.query({ path: text, sql: everything })).rejects.toMatchObject({
     code: 'corrupt_artifact',
     message: expect.stringContaining(text),
+  });
+  const pipe = join(folder, 'pipe.parquet');
+  execFileSync('mkfifo', [pipe]);
+  await expect(parquet.query({ path: pipe, sql: everything })).rejects.toMatchObject({
+    code: 'corrupt_artifact',
+    message: `${pipe} cannot be read as the expected Parquet file: it is not a file`,
   });
   const other = join(folder, 'other.parquet');
   await parquet.write({ path: other, columns: { id: 'text' }, rows: [['a']] });

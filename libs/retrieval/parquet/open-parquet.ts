@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import { DOUBLE, DuckDBDataChunk, DuckDBInstance, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api';
@@ -92,6 +93,9 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
 
   async function reading<T>(path: string, work: (parameters: Record<string, DuckDBValue>) => Promise<T>): Promise<T> {
     try {
+      // DuckDB would wait for the writer of a pipe, and could not be interrupted.
+      const found = await stat(path).catch(() => null);
+      if (found !== null && !found.isFile()) throw new Error('it is not a file');
       return await work({ path: withoutWildcards(resolve(path)) });
     } catch (cause) {
       if (cause instanceof CairnError) throw cause;

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -42,10 +43,13 @@ test.each([
   await expect(readSolution(await fileOf(text))).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
 });
 
-test('a file that is not there and a folder are named', async () => {
+test('a file that is not there, a folder and a pipe are named', async () => {
   await expect(readSubmission('/nowhere/s.csv')).rejects.toMatchObject({
     code: 'missing_file',
     message: expect.stringContaining('/nowhere/s.csv cannot be read: ENOENT'),
   });
   await expect(readSubmission('/')).rejects.toMatchObject({ code: 'missing_file', message: '/ cannot be read: it is not a file' });
+  const pipe = join(await temporaryFolder(), 'pipe.csv');
+  execFileSync('mkfifo', [pipe]);
+  await expect(readSubmission(pipe)).rejects.toMatchObject({ code: 'missing_file', message: `${pipe} cannot be read: it is not a file` });
 });

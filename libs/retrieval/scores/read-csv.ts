@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
 import type { GroundTruth, Truth } from '../metrics/ground-truth.ts';
@@ -68,7 +69,8 @@ async function* linesOf(path: string): AsyncGenerator<string, void, void> {
       cause,
       details: { file: path, remedy: 'Pass the path of a CSV file that you may read.' },
     });
-  const file = await open(path).catch((cause: unknown) => {
+  // Without O_NONBLOCK the open of a pipe waits for a writer, and nothing could end it.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((cause: unknown) => {
     throw cannotRead(cause);
   });
   try {

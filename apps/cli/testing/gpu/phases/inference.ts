@@ -129,7 +129,7 @@ async function sampleMemory(context: PhaseContext, until: AbortSignal): Promise<
   return samples.filter((mib) => mib > most / 2);
 }
 
-const folder = join(import.meta.dirname, '../../../worker/testing/bench');
+const folder = join(import.meta.dirname, '../../../../worker/testing/bench');
 
 /** Runs a program of the worker's benches, which prints one JSON value as its last line; `env` is added to this program's own. */
 async function askWorker(
