@@ -129,7 +129,7 @@ function UserMenu({ me }: { me: MeView }) {
         ]}
         onChoose={setZone}
       />
-      <Button variant="default" size="compact-md" fullWidth mt="xs" onClick={() => signOut.mutate()} disabled={signOut.isPending}>
+      <Button variant="default" fullWidth mt="xs" onClick={() => signOut.mutate()} disabled={signOut.isPending}>
         Sign out
       </Button>
       {signOut.error !== null && <ProblemNotice error={signOut.error} />}

@@ -52,7 +52,6 @@ function FailureCard({ run, step, card, isBrief }: { run: RunView; step: StepVie
       <div className={classes.buttons}>
         {attempt !== null && (
           <Button
-            size="compact-md"
             renderRoot={(props) => (
               <Link
                 {...props}
@@ -67,7 +66,7 @@ function FailureCard({ run, step, card, isBrief }: { run: RunView; step: StepVie
           </Button>
         )}
         {mayRetry && (
-          <ActionButton variant="default" size="compact-md" why={whyNot(run.actions, 'retry')} onClick={() => setAsks(true)}>
+          <ActionButton variant="default" why={whyNot(run.actions, 'retry')} onClick={() => setAsks(true)}>
             Retry …
           </ActionButton>
         )}

@@ -49,7 +49,6 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         <LogSearch attempt={attempt} stream={stream} />
         {!isOver && (
           <Button
-            size="compact-sm"
             variant="default"
             aria-pressed={follows}
             onClick={() => {
@@ -60,13 +59,13 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
             {follows ? 'Following' : 'Follow'}
           </Button>
         )}
-        <Button size="compact-sm" variant="default" onClick={() => list.current?.scrollToIndex({ index: 0 })}>
+        <Button variant="default" onClick={() => list.current?.scrollToIndex({ index: 0 })}>
           Top
         </Button>
-        <Button size="compact-sm" variant="default" onClick={toEnd}>
+        <Button variant="default" onClick={toEnd}>
           End
         </Button>
-        <Button size="compact-sm" variant="default" loading={download.isPending} onClick={() => download.mutate()}>
+        <Button variant="default" loading={download.isPending} onClick={() => download.mutate()}>
           Download
         </Button>
         <CopyCall
@@ -184,16 +183,16 @@ function LogSearch({ attempt, stream }: { attempt: AttemptView; stream: LogStrea
         maxLength={200}
         onChange={(event) => setText(event.currentTarget.value)}
       />
-      <Button type="submit" size="compact-sm" variant="default" loading={search.isFetching}>
+      <Button type="submit" variant="default" loading={search.isFetching}>
         {text === q && q !== '' ? 'Next' : 'Search'}
       </Button>
       {q !== '' && (
         <>
-          <Button size="compact-sm" variant="default" disabled={at <= 0} onClick={() => go(at - 1)}>
+          <Button variant="default" disabled={at <= 0} onClick={() => go(at - 1)}>
             Previous
           </Button>
           {search.hasNextPage && (
-            <Button size="compact-sm" variant="default" onClick={() => void search.fetchNextPage()}>
+            <Button variant="default" onClick={() => void search.fetchNextPage()}>
               Search on
             </Button>
           )}

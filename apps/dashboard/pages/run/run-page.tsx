@@ -45,7 +45,7 @@ function Run({ run }: TabProps) {
   const shown = runTabs.filter((tab) => tab !== 'training' || run.stepViews.some((step) => step.kind === 'train'));
   return (
     <>
-      <RunHeader run={run} />
+      <RunHeader run={run} isBrief={current !== 'steps'} />
       <FailureCards run={run} isBrief={current !== 'steps'} />
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (
@@ -54,6 +54,7 @@ function Run({ run }: TabProps) {
             from="/runs/$runId"
             search={({ step }) => ({ step, ...(tab === 'steps' ? {} : { tab }) })}
             className={classes.tab}
+            ref={tab === current ? intoView : null}
             // Its own idea of the current page also matches the links whose query is a part of the address's.
             activeOptions={{ exact: true }}
             {...(tab === current ? { 'aria-current': 'page' } : {})}
@@ -71,6 +72,9 @@ function Run({ run }: TabProps) {
     </>
   );
 }
+
+/** The tabs of a narrow window scroll: the current one is seen. */
+const intoView = (tab: HTMLElement | null): void => tab?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
 
 const Loading = () => (
   <p className={classes.dim} role="status">

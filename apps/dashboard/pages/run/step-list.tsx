@@ -39,16 +39,18 @@ export function StepList({ run }: { run: RunView }) {
                 >
                   {step.name}
                 </Link>
-                <span className={classes.kind}>{step.kind}</span>
+                {step.kind !== step.name && <span className={classes.kind}>{step.kind}</span>}
               </div>
-              <StepProgress step={step} />
+              <div className={classes.doing}>
+                <StepProgress step={step} />
+                {step.waiting !== null && <Waiting step={step} run={run} />}
+              </div>
               <div className={classes.numbers}>
+                {step.attempts > 1 && <span>{step.attempts} attempts</span>}
                 <StepTime step={step} />
                 {step.gpuSeconds > 0 && <span>{formatGpuHours(step.gpuSeconds)}</span>}
-                {step.attempts > 1 && <span>{step.attempts} attempts</span>}
               </div>
             </div>
-            {step.waiting !== null && <Waiting step={step} run={run} />}
             {step.state === 'failed' && step.failure !== null && <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>}
             {step.name === chosen && <StepDetails run={run} step={step} />}
           </li>
@@ -56,7 +58,7 @@ export function StepList({ run }: { run: RunView }) {
       </ol>
       {more > 0 && (
         <p>
-          <Button variant="default" size="compact-md" onClick={() => setMost(shown.length + stepsAtOnce)}>
+          <Button variant="default" onClick={() => setMost(shown.length + stepsAtOnce)}>
             Show {Math.min(more, stepsAtOnce)} more of {run.stepViews.length} steps
           </Button>
         </p>
@@ -69,7 +71,7 @@ function StepProgress({ step }: { step: StepView }) {
   const share = shareOf(step);
   const text = step.state === 'active' ? progressText(step) : resultText(step);
   return (
-    <div className={classes.doing}>
+    <>
       {step.state === 'active' && share !== null && <ProgressBar share={share} colour="blue" label={`${step.name}: progress`} />}
       {step.reusedFrom !== null && (
         <span>
@@ -80,7 +82,7 @@ function StepProgress({ step }: { step: StepView }) {
         </span>
       )}
       {text !== '' && <span>{text}</span>}
-    </div>
+    </>
   );
 }
 

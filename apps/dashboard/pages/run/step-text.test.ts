@@ -12,6 +12,10 @@ test('a step is as far as its images or its shards, whichever is further', () =>
 
 test('what a step does and has achieved is one line with units', () => {
   expect(progressText({ shards, progress })).toBe('1 of 4 shards, 812 images/s, 50 of 100 images, 1 min 5 s left');
+  // What a worker of a fleet says is about itself alone.
+  expect(progressText({ shards, progress: { ...progress, message: '2 shards done by this worker' } })).toBe(
+    progressText({ shards, progress }),
+  );
   expect(progressText({ shards: null, progress: { ...progress, message: 'epoch 2 of 4' } })).toBe('epoch 2 of 4, 1 min 5 s left');
   expect(resultText({ shards, scores: {} })).toBe('1,200 rows in 1 shard, 3 rejected');
   expect(resultText({ shards: null, scores: { 'mapAt100.start': 0.21, 'mapAt100.end': 0.683 } })).toBe('mAP@100 0.210 → 0.683');

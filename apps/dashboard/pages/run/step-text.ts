@@ -19,8 +19,8 @@ export function progressText({ shards, progress }: Pick<StepView, 'shards' | 'pr
   if (shards !== null) parts.push(`${formatCount(shards.committed)} of ${formatCount(shards.total)} shards`);
   if (progress !== null) {
     const { done, total, unit, rate, rateUnit, etaSeconds, message } = progress;
-    // A program's own message says how far it is and how fast.
-    if (message !== '') parts.push(message);
+    // A program's own message says how far it is and how fast; that of a fleet's worker is about itself alone.
+    if (message !== '' && shards === null) parts.push(message);
     else {
       if (rate !== null) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} ${rateUnits[rateUnit ?? unit]}`);
       if (total > 0) parts.push(`${formatCount(done)} of ${formatCount(total)} ${unit}`);
