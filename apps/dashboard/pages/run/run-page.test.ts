@@ -47,11 +47,11 @@ test('a run is watched from its submission to its mAP, without a reload', async 
   expect(await stepRow(page, 'first').getByRole('progressbar').getAttribute('aria-valuenow')).toBe('25');
   await stage.report({ type: 'evaluation', when: 'end', step: 100, mapAt100: 0.321 });
   await stage.succeed();
-  await stepRow(page, 'first').getByText('mAP@100 0.321').waitFor();
+  await stepRow(page, 'first').getByText('mAP@100 32.1 %').waitFor();
   await harness.playAll(runId);
   await page
-    .getByText('best 0.500, last 0.500')
-    .or(page.getByText('0.500', { exact: true }))
+    .getByText('best 50.0 %, last 50.0 %')
+    .or(page.getByText('50.0 %', { exact: true }))
     .first()
     .waitFor();
   await page.waitForFunction(() => document.title === 'Succeeded: watched · Cairn');

@@ -9,6 +9,7 @@ import { runLooks } from '../../parts/looks.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
 import { FailureCards } from './failure-card.tsx';
+import { Judgements } from './judgements.tsx';
 import classes from './run.module.css';
 import { RunHeader } from './run-header.tsx';
 import { type RunTab, runTabs } from './run-search.ts';
@@ -47,6 +48,7 @@ function Run({ run }: TabProps) {
     <>
       <RunHeader run={run} isBrief={current !== 'steps'} />
       <FailureCards run={run} isBrief={current !== 'steps'} />
+      {current === 'steps' && <Judgements run={run} />}
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (
           <Link

@@ -28,14 +28,14 @@ export const runColumns: Record<ColumnId, Column> = {
   progress: { title: 'Progress', width: '14.5rem', cell: (run) => <Progress run={run} /> },
   mapLast: {
     title: 'mAP last',
-    hint: 'mAP@100 of the last step that has one, 0 to 1',
+    hint: 'mAP@100 of the last step that has one',
     width: '5.6rem',
     isNumber: true,
     cell: (run) => score(run.mapAt100.last),
   },
   mapBest: {
     title: 'mAP best',
-    hint: 'The best mAP@100 of all stages and evaluations, 0 to 1',
+    hint: 'The best mAP@100 of all stages and evaluations',
     width: '6rem',
     isNumber: true,
     sort: 'mapAt100',
