@@ -1,6 +1,6 @@
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
-import { attentionQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
+import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
@@ -35,6 +35,7 @@ const home = createRoute({
   loader: ({ context: { client, queries } }) => {
     void queries.prefetchQuery(attentionQuery(client));
     void queries.prefetchQuery(liveRunsQuery(client));
+    void queries.prefetchQuery(endedRunsQuery(client));
     void queries.prefetchQuery(fleetQuery(client));
   },
   component: lazyRouteComponent(() => import('../pages/home/home-page.tsx'), 'HomePage'),

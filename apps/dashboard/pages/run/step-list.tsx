@@ -8,6 +8,7 @@ import { formatDuration, formatGpuHours } from '../../parts/numbers.ts';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { useNow } from '../../parts/time.tsx';
+import { stepsWithCard } from './failure-card.tsx';
 import { StepDetails } from './step-details.tsx';
 import { partsOf, progressText, resultText, shareOf } from './step-text.ts';
 import classes from './steps.module.css';
@@ -23,6 +24,7 @@ export function StepList({ run }: { run: RunView }) {
   // The chosen one is there, wherever the link to it comes from.
   const shown = run.stepViews.slice(0, Math.max(most, at + 1));
   const more = run.stepViews.length - shown.length;
+  const onTop = new Set(stepsWithCard(run).map(({ id }) => id));
   return (
     <div>
       <ol className={classes.list} aria-label="Steps">
@@ -51,7 +53,9 @@ export function StepList({ run }: { run: RunView }) {
                 {step.gpuSeconds > 0 && <span>{formatGpuHours(step.gpuSeconds)}</span>}
               </div>
             </div>
-            {step.state === 'failed' && step.failure !== null && <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>}
+            {step.state === 'failed' && step.failure !== null && !onTop.has(step.id) && (
+              <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>
+            )}
             {step.name === chosen && <StepDetails run={run} step={step} />}
           </li>
         ))}

@@ -45,7 +45,7 @@ export const runColumns: Record<ColumnId, Column> = {
   gpuHours: {
     title: 'GPU time',
     hint: 'GPU time of all attempts so far. Sorted by that of attempts that have ended',
-    width: '6.8rem',
+    width: '7.6rem',
     isNumber: true,
     sort: 'gpuSeconds',
     firstOrder: 'descending',
