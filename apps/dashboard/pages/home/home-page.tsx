@@ -24,6 +24,8 @@ export function HomePage() {
   useFollow('runs', 'fleet');
   useTitle(attention.data?.total ? `(${attention.data.total}) Home` : 'Home');
   const items = attention.data?.items ?? [];
+  const endOf = ({ finishedAt, updatedAt }: RunListItem): number => Date.parse(finishedAt ?? updatedAt);
+  const endedLast = ended.data?.items.toSorted((a, b) => endOf(b) - endOf(a)) ?? [];
   const more = (attention.data?.total ?? 0) - items.length;
   return (
     <div className={classes.page}>
@@ -61,12 +63,16 @@ export function HomePage() {
       <Part title="Ended last" answer={ended}>
         {ended.data?.total === 0 && <p className={classes.quiet}>No run has ended yet.</p>}
         <ul className={classes.list}>
-          {ended.data?.items.map((run) => (
+          {endedLast.map((run) => (
             <Run
               key={run.id}
               run={run}
-              end={<Ago at={run.finishedAt ?? run.updatedAt} />}
-              note={run.mapAt100.last === null ? null : `mAP@100 ${formatMap(run.mapAt100.last)}`}
+              end={
+                <>
+                  {run.mapAt100.last !== null && `mAP@100 ${formatMap(run.mapAt100.last)} · `}
+                  <Ago at={run.finishedAt ?? run.updatedAt} />
+                </>
+              }
             />
           ))}
         </ul>
@@ -96,7 +102,7 @@ export function HomePage() {
 }
 
 /** One run: its state and name, `end` at the end of the line, and a note below it. */
-function Run({ run, end, note }: { run: RunListItem; end: ReactNode; note: string | null }) {
+function Run({ run, end, note }: { run: RunListItem; end: ReactNode; note?: string }) {
   return (
     <li className={classes.item}>
       <div className={classes.line}>
@@ -106,7 +112,7 @@ function Run({ run, end, note }: { run: RunListItem; end: ReactNode; note: strin
         </Link>
         <span className={classes.note}>{end}</span>
       </div>
-      {note !== null && <p className={classes.note}>{note}</p>}
+      {note !== undefined && <p className={classes.note}>{note}</p>}
     </li>
   );
 }

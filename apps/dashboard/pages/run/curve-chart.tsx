@@ -119,6 +119,8 @@ function drawMarks(plot: uPlot, marks: readonly CurveMark[], colour: string): vo
   ctx.fillStyle = colour;
   ctx.textAlign = 'left';
   ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+  // A name that would lie on another one is a row lower.
+  const ends: number[] = [];
   for (const { at, label } of marks) {
     if (min === null || max === null || at < min || at > max) continue;
     const left = Math.round(plot.valToPos(at, 'x', true));
@@ -126,7 +128,11 @@ function drawMarks(plot: uPlot, marks: readonly CurveMark[], colour: string): vo
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(label, left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+    const begin = left + 4 * devicePixelRatio;
+    const free = ends.findIndex((end) => end < begin);
+    const row = free < 0 ? ends.length : free;
+    ends[row] = begin + ctx.measureText(label).width;
+    ctx.fillText(label, begin, bbox.top + (row + 1) * 12 * devicePixelRatio);
   }
   ctx.restore();
 }

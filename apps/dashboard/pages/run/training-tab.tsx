@@ -129,7 +129,9 @@ function Curves({ run, stages }: { run: RunView; stages: readonly StepView[] }) 
   );
   const ordered = Object.entries(curveKinds).flatMap(([name, kind]) => {
     const curve = curves.find((each) => each.name === name);
-    return curve === undefined ? [] : [{ ...kind, curve }];
+    // A stage without GPUs uses none of their memory.
+    const isEmpty = name === 'gpu_memory_bytes' && curve?.values.every((value) => value === null || value === 0);
+    return curve === undefined || isEmpty ? [] : [{ ...kind, curve }];
   });
   const others = curves
     .filter(({ name }) => !Object.hasOwn(curveKinds, name))
@@ -162,17 +164,18 @@ function Curves({ run, stages }: { run: RunView; stages: readonly StepView[] }) 
 
 /** Whose curves those of reused stages are. */
 function Origins({ stages }: { stages: readonly StepView[] }) {
-  const reused = stages.flatMap(({ name, reusedFrom }) => (reusedFrom === null ? [] : [{ name, reusedFrom }]));
-  if (reused.length === 0) return null;
+  const origins = new Map(stages.flatMap(({ reusedFrom }) => (reusedFrom === null ? [] : [[reusedFrom.runId, reusedFrom.runName]])));
+  if (origins.size === 0) return null;
+  const namesOf = (runId: string) => stages.filter(({ reusedFrom }) => reusedFrom?.runId === runId).map(({ name }) => name);
   return (
     <p className={classes.note}>
-      Reused, with the curves of the run that trained it:{' '}
-      {reused.map(({ name, reusedFrom }, index) => (
-        <span key={name}>
-          {index > 0 && ', '}
-          {name} of{' '}
-          <Link to="/runs/$runId" params={{ runId: reusedFrom.runId }} search={{ tab: 'training' }}>
-            {reusedFrom.runName}
+      Reused, with the curves of the run that trained them:{' '}
+      {[...origins].map(([runId, runName], index) => (
+        <span key={runId}>
+          {index > 0 && '; '}
+          {namesOf(runId).join(', ')} of{' '}
+          <Link to="/runs/$runId" params={{ runId }} search={{ tab: 'training' }}>
+            {runName}
           </Link>
         </span>
       ))}

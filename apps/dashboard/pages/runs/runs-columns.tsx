@@ -25,7 +25,7 @@ const score = (value: number | null): ReactNode => (value === null ? none : form
 
 export const runColumns: Record<ColumnId, Column> = {
   state: { title: 'State', width: '8rem', sort: 'state', cell: (run) => <StateBadge look={runLooks[run.state]} /> },
-  progress: { title: 'Progress', width: '14.5rem', cell: (run) => <Progress run={run} /> },
+  progress: { title: 'Progress', width: '13.7rem', cell: (run) => <Progress run={run} /> },
   mapLast: {
     title: 'mAP last',
     hint: 'mAP@100 of the last step that has one',
