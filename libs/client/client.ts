@@ -301,9 +301,12 @@ function runCalls({ open, send }: Requester) {
     getAttention: (options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'attention'], repeatable: true, answer: attentionView }, options),
 
-    /** The run's history after sequence number `after`, oldest first. */
-    listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>
-      send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
+    /** The run's history after sequence number `after`, or the last events before `before`, oldest first. */
+    listRunEvents: (
+      runId: string,
+      query: { after?: number; before?: number; step?: string; limit?: number } = {},
+      options?: RequestOptions,
+    ) => send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
 
     getStep: (runId: string, name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: step(runId, name), repeatable: true, answer: stepView }, options),

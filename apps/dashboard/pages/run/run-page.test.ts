@@ -64,6 +64,9 @@ test('a run is watched from its submission to its mAP, without a reload', async 
   await page.getByRole('list', { name: 'Events' }).getByText('first: mAP@100 32.10 % at the end').waitFor();
   await page.goBack();
   await page.getByRole('link', { name: 'Older' }).waitFor();
+  await page.getByLabel('Events of').selectOption('prepare');
+  await page.getByText('prepare is active').waitFor();
+  await page.getByText('second is active').waitFor({ state: 'detached' });
   await page.goBack();
   await page.getByRole('link', { name: /^first, attempt 1: succeeded/ }).waitFor();
 });
@@ -145,6 +148,9 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
   await shows('99.9 % of the images');
   await stage.print('the last words\n');
   await shows('the last words');
+  await log.hover();
+  await page.mouse.wheel(0, -2_000);
+  await page.getByRole('button', { name: 'Follow', exact: true }).waitFor();
   const bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
   // The log has 14 MB.
   expect(bytes).toBeGreaterThan(10_000);
