@@ -35,6 +35,7 @@ export function Layout() {
             Home
           </Link>
           <Link to="/runs">Runs</Link>
+          <Link to="/models">Models</Link>
         </nav>
         <div className={classes.end}>
           <LiveBadge />

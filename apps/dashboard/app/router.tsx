@@ -55,11 +55,21 @@ const run = createRoute({
   validateSearch: runSearch,
   component: lazyRouteComponent(() => import('../pages/run/run-page.tsx'), 'RunPage'),
 });
+const models = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'models',
+  component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelsPage'),
+});
+const model = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'models/$name',
+  component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelPage'),
+});
 
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
-const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, unknown])]);
+const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, unknown])]);
 
 export const createDashboardRouter = (context: Services) =>
   createRouter({

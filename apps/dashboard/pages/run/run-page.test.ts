@@ -69,6 +69,16 @@ test('a run is watched from its submission to its mAP, without a reload', async 
   await page.getByText('second is active').waitFor({ state: 'detached' });
   await page.goBack();
   await page.getByRole('link', { name: /^first, attempt 1: succeeded/ }).waitFor();
+
+  await client.setAlias('toy', 'production', { version: 1, reason: 'the best so far' });
+  await page.getByRole('link', { name: 'Models' }).click();
+  await page.getByRole('link', { name: 'toy' }).click();
+  await page.getByText('production is version 1: the best so far').waitFor();
+  const row = page.getByRole('region', { name: 'Table of versions' }).getByRole('row').filter({ hasText: 'production' });
+  await row.getByText('50.0 %').first().waitFor();
+  expect(await accessibilityFaults(page, [{ colorScheme: 'dark', width: 400 }])).toEqual([]);
+  await row.getByRole('link', { name: /^run/ }).click();
+  await page.getByRole('heading', { name: 'watched' }).waitFor();
 });
 
 test('a failure is understood and retried in three clicks', async () => {
