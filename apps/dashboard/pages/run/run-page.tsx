@@ -75,8 +75,11 @@ function Run({ run }: TabProps) {
   );
 }
 
-/** The tabs of a narrow window scroll: the current one is seen. */
-const intoView = (tab: HTMLElement | null): void => tab?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+/** The tabs of a narrow window scroll: the current one is brought into sight, and the page stays where it is. */
+const intoView = (tab: HTMLElement | null): void => {
+  const tabs = tab?.parentElement;
+  if (tab && tabs) tabs.scrollLeft = tab.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
+};
 
 const Loading = () => (
   <p className={classes.dim} role="status">
