@@ -26,7 +26,10 @@ export default defineConfig(({ mode }) => ({
   },
   server: {
     // `npm run dev` serves the pages, and a service that is running elsewhere (`cairn up`) the data.
-    proxy: Object.fromEntries(['/v1', '/docs', '/openapi.json', '/recipe.schema.json'].map((path) => [path, serviceOf(mode)])),
+    // Its host stays the one that the browser names as the origin: the service refuses changes from another one.
+    proxy: Object.fromEntries(
+      ['/v1', '/docs', '/openapi.json', '/recipe.schema.json'].map((path) => [path, { target: serviceOf(mode), changeOrigin: false }]),
+    ),
   },
 }));
 

@@ -252,6 +252,10 @@ export type SubmitOptions = RequestOptions & {
   idempotencyKey?: string | undefined;
 };
 
+/** 128 random bits. Not `crypto.randomUUID`: browsers have it only over https and on localhost. */
+const randomKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+
 /** Calls about runs, steps and attempts. */
 function runCalls({ open, send }: Requester) {
   const runs = ['v1', 'runs'] as const;
@@ -260,7 +264,7 @@ function runCalls({ open, send }: Requester) {
     send({ method: 'GET', path: runs, query, repeatable: true, answer: runPage }, options);
 
   return {
-    submitRun: (body: SubmitRequestInput, { idempotencyKey = crypto.randomUUID(), ...options }: SubmitOptions = {}) =>
+    submitRun: (body: SubmitRequestInput, { idempotencyKey = randomKey(), ...options }: SubmitOptions = {}) =>
       send(
         { method: 'POST', path: runs, body, headers: { 'idempotency-key': idempotencyKey }, repeatable: true, answer: runView },
         options,
@@ -297,9 +301,12 @@ function runCalls({ open, send }: Requester) {
     getAttention: (options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'attention'], repeatable: true, answer: attentionView }, options),
 
-    /** The run's history after sequence number `after`, oldest first. */
-    listRunEvents: (runId: string, query: { after?: number; limit?: number } = {}, options?: RequestOptions) =>
-      send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
+    /** The run's history after sequence number `after`, or the last events before `before`, oldest first. */
+    listRunEvents: (
+      runId: string,
+      query: { after?: number; before?: number; step?: string; limit?: number } = {},
+      options?: RequestOptions,
+    ) => send({ method: 'GET', path: [...runs, runId, 'events'], query, repeatable: true, answer: runEventPage }, options),
 
     getStep: (runId: string, name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: step(runId, name), repeatable: true, answer: stepView }, options),

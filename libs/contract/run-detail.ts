@@ -57,7 +57,7 @@ export const failureCard = z.object({
   title: z.string(),
   /** In the words of the program that failed or of the executor; may have several lines. */
   message: z.string(),
-  /** The newest attempt that failed; null where the step failed without one. */
+  /** The newest attempt that failed other than by preemption, else the newest that ran; null where none did. */
   attempt: z
     .object({ id: idOf('attempt'), ordinal: z.number().int(), place: z.string().nullable(), endedAt: timestamp.nullable() })
     .nullable(),

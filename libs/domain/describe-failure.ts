@@ -5,7 +5,7 @@ export type FailureFacts = {
   failure: FailureView;
   /** Failed attempts of the step, by cause. */
   failures: FailureCounts;
-  /** The newest attempt that failed; `avoidNode`: the machine on whose account it failed. */
+  /** The newest attempt that failed, else that ran; `avoidNode`: the machine on whose account it failed. */
   attempt: (NonNullable<FailureCard['attempt']> & { avoidNode: string | null }) | null;
 };
 
@@ -47,7 +47,7 @@ function retriesAfter(cause: AttemptCause, count: number): string[] {
   if (count === 0) return [];
   const { retries } = retryBudgets[cause];
   const words = causeWords[cause];
-  if (retries === 0) return [`It was not retried: ${words} would fail the same way again.`];
+  if (retries === 0) return [`It was not retried after ${words}, which would fail the same way again.`];
   const times = Math.min(count, retries) === 1 ? 'once' : `${Math.min(count, retries)} times`;
   return [`It was retried ${times} after ${words}${retries === Number.POSITIVE_INFINITY ? '' : ` (at most ${retries} retries)`}.`];
 }

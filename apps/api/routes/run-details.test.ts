@@ -133,7 +133,7 @@ test('a failure says what happened to which attempt, what was done and what to d
   expect((await stepOf(id, 'first')).failureCard).toMatchObject({
     ...{ title: 'Out of memory', message: memory.message, remedy: expect.stringContaining('Lower `batch`') },
     attempt: { id: attempt, ordinal: 3 },
-    done: expect.arrayContaining(['It was not retried: mistakes in the recipe or the settings would fail the same way again.']),
+    done: expect.arrayContaining(['It was not retried after mistakes in the recipe or the settings, which would fail the same way again.']),
   });
   expect(await listed(id)).toMatchObject({ state: 'failed', now: 'first failed: CUDA out of memory' });
   const { items, total } = attentionView.parse(await get('/v1/attention'));
@@ -158,6 +158,9 @@ test('a failure says what happened to which attempt, what was done and what to d
     ['first', 3, 'failed', 'CUDA out of memory'],
   ]);
   expect(timeline).toMatchObject({ attemptsTotal: 4, finishedAt: expect.any(String) });
+  // The log of an attempt that was preempted does not say why the step failed.
+  await prisma.attempt.update({ where: { id: attempt }, data: { failure: { cause: 'preemption', code: 'preempted', message: '' } } });
+  expect((await stepOf(id, 'first')).failureCard).toMatchObject({ title: 'Out of memory', attempt: { ordinal: 2 } });
 });
 
 test('what waits for a long time, is silent or has no controller needs attention', async () => {

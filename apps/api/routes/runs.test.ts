@@ -135,6 +135,12 @@ test('a run is listed, cancelled and retried, and its history shows it', async (
   const events = await call('viewer', 'GET', `/v1/runs/${run.id}/events`, { query: { after: '1', limit: '2' } });
   expect(events.json.items.map((event: RunEvent) => event.seq)).toEqual([2, 3]);
   expect(events.json.nextSeq).toBe(3);
+  const ofStep = async (query: Record<string, string>) =>
+    (await call('viewer', 'GET', `/v1/runs/${run.id}/events`, { query: { step: 'prepare', ...query } })).json.items as RunEvent[];
+  const all = await ofStep({});
+  expect(all.length).toBeGreaterThan(2);
+  expect(all.every(({ data }) => 'step' in data && data.step === 'prepare')).toBe(true);
+  expect(await ofStep({ before: String(all.at(-1)?.seq), limit: '2' })).toEqual(all.slice(-3, -1));
 });
 
 test('steps say why they wait, and keep the reason up to date', async () => {

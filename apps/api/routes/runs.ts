@@ -29,6 +29,14 @@ const submitHeaders = z.looseObject({
 });
 const eventsQuery = z.strictObject({
   after: z.coerce.number().int().min(0).max(largestInt4).default(0).describe('Return events after this sequence number.'),
+  before: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(largestInt4)
+    .optional()
+    .describe('Return the last events before this sequence number, instead of the first ones after `after`.'),
+  step: writtenText(100, { least: 1 }).optional().describe('Only events about this step.'),
   limit: z.coerce.number().int().min(1).max(1000).default(200),
 });
 

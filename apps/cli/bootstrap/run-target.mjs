@@ -38,6 +38,7 @@ const targets = {
   test: (args) => ({ node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...args], python: true, dashboard: true }),
   check: (args) => ({ node: [join(root, 'apps/cli/bootstrap/check.mjs'), ...args], python: true }),
   bench: ([name = '', ...args]) => ({ node: [benchProgram(name), ...args], python: true }),
+  screenshots: (args) => ({ node: [join(root, 'apps/dashboard/testing/screenshots.ts'), ...args], python: false, dashboard: true }),
   gpu: (args) => ({ node: [join(root, 'apps/cli/testing/gpu/main.ts'), ...args], python: true }),
   'test:cluster': (args) => ({
     node: [join(root, 'apps/cli/bootstrap/test.mjs'), ...(args.length > 0 ? args : ['.cluster.test.ts'])],

@@ -35,6 +35,7 @@ export function Layout() {
             Home
           </Link>
           <Link to="/runs">Runs</Link>
+          <Link to="/models">Models</Link>
         </nav>
         <div className={classes.end}>
           <LiveBadge />
@@ -129,7 +130,7 @@ function UserMenu({ me }: { me: MeView }) {
         ]}
         onChoose={setZone}
       />
-      <Button variant="default" size="compact-md" fullWidth mt="xs" onClick={() => signOut.mutate()} disabled={signOut.isPending}>
+      <Button variant="default" fullWidth mt="xs" onClick={() => signOut.mutate()} disabled={signOut.isPending}>
         Sign out
       </Button>
       {signOut.error !== null && <ProblemNotice error={signOut.error} />}

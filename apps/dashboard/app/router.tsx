@@ -1,6 +1,6 @@
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
-import { attentionQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
+import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
@@ -35,6 +35,7 @@ const home = createRoute({
   loader: ({ context: { client, queries } }) => {
     void queries.prefetchQuery(attentionQuery(client));
     void queries.prefetchQuery(liveRunsQuery(client));
+    void queries.prefetchQuery(endedRunsQuery(client));
     void queries.prefetchQuery(fleetQuery(client));
   },
   component: lazyRouteComponent(() => import('../pages/home/home-page.tsx'), 'HomePage'),
@@ -54,11 +55,21 @@ const run = createRoute({
   validateSearch: runSearch,
   component: lazyRouteComponent(() => import('../pages/run/run-page.tsx'), 'RunPage'),
 });
+const models = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'models',
+  component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelsPage'),
+});
+const model = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'models/$name',
+  component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelPage'),
+});
 
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
-const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, unknown])]);
+const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, unknown])]);
 
 export const createDashboardRouter = (context: Services) =>
   createRouter({

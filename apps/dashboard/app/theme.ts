@@ -1,4 +1,4 @@
-import { type CSSVariablesResolver, createTheme, type MantineColorsTuple } from '@mantine/core';
+import { Button, type CSSVariablesResolver, createTheme, type MantineColorsTuple } from '@mantine/core';
 
 /** Shades 6 (light) and 8 (dark) fill buttons with white text: both have a contrast of at least 4.5 with it. */
 const teal: MantineColorsTuple = [
@@ -50,6 +50,10 @@ export const theme = createTheme({
   fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace',
   defaultRadius: 'sm',
   respectReducedMotion: true,
+  components: {
+    // One height for what stands in a row: buttons, menus and fields of the size `xs`.
+    Button: Button.extend({ defaultProps: { size: 'compact-sm' } }),
+  },
 });
 
 /** Mantine's own dimmed, placeholder and error colours have too little contrast for small text. */

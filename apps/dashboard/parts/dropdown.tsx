@@ -23,8 +23,6 @@ export function Dropdown({ label, name, icon, onOpen, children }: DropdownProps)
     <>
       <Button
         variant="default"
-        size="compact-sm"
-        className={classes.button}
         popoverTarget={id}
         aria-label={name}
         style={{ anchorName: anchor }}

@@ -7,8 +7,8 @@ const oneDecimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 export const formatCount = (value: number): string => count.format(value);
 /** 0.12345 as `12.3 %`. */
 export const formatShare = (share: number): string => `${oneDecimal.format(share * 100)} %`;
-/** mAP@100 is between 0 and 1; three decimals, as publications of the dataset give it in percent with one. */
-export const formatMap = (value: number): string => value.toFixed(3);
+/** mAP@100, which is between 0 and 1, in percent with one decimal, as the command line and publications of the dataset give it. */
+export const formatMap = (value: number): string => `${(value * 100).toFixed(1)} %`;
 
 /** GPU-seconds as GPU-hours: `0.02 GPU h`, `4.1 GPU h`, `1,204 GPU h`. */
 export function formatGpuHours(gpuSeconds: number): string {

@@ -18,11 +18,7 @@ export function ProblemNotice({ error, onRetry }: { error: unknown; onRetry?: ()
             Request <code>{requestId}</code>
           </p>
         )}
-        {onRetry !== undefined && (
-          <Button size="compact-sm" onClick={onRetry}>
-            Try again
-          </Button>
-        )}
+        {onRetry !== undefined && <Button onClick={onRetry}>Try again</Button>}
       </div>
     </div>
   );

@@ -3,9 +3,11 @@ import { access, chmod, constants, mkdir, mkdtemp, readdir, rename, rm, writeFil
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import { type Browser, chromium } from 'playwright-core';
 
 const run = promisify(execFile);
 const installLimitMs = 5 * 60_000;
+const startLimitMs = 60_000;
 
 const names = ['chromium', 'chromium-browser', 'google-chrome'];
 /** Chromium has no fonts of its own. */
@@ -102,4 +104,23 @@ async function unpackPackages(cacheDir: string, env: NodeJS.ProcessEnv): Promise
     await rm(folder, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** Chromium that reaches nothing but this machine. */
+export function launchChromium(executablePath: string): Promise<Browser> {
+  return chromium.launch({
+    executablePath,
+    timeout: startLimitMs,
+    chromiumSandbox: process.getuid?.() !== 0,
+    args: [
+      '--disable-dev-shm-usage',
+      '--disable-gpu',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-domain-reliability',
+      '--disable-sync',
+      '--no-pings',
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+    ],
+  });
 }

@@ -5,9 +5,9 @@ import { createClient } from '@cairn/client';
 import { openEngineHarness } from '@cairn/engine/testing';
 import { createCloser } from '@cairn/runtime';
 import { bareEnvironment, freePort, makeRunFolder, removeRunFolder, serverProgram } from '@cairn/testing';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, expect } from 'vitest';
-import { findChromium } from './chromium.ts';
+import { findChromium, launchChromium } from './chromium.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 /** Where the picture of a test's page is kept when it fails. */
@@ -45,7 +45,7 @@ export async function openDashboard() {
   const harness = await openEngineHarness();
   closer.add('the engine harness', () => harness.close());
   const { url, server } = await startApi(harness.databaseUrl, closer);
-  const browser = await launch(program);
+  const browser = await launchChromium(program);
   closer.add('the browser', () => browser.close());
   const watched = watchPages();
 
@@ -108,25 +108,6 @@ async function startApi(databaseUrl: string, closer: ReturnType<typeof createClo
   closer.add('the api', () => server.end('SIGKILL'));
   await server.start();
   return { url, server };
-}
-
-/** Chromium that reaches nothing but this machine. */
-function launch(executablePath: string): Promise<Browser> {
-  return chromium.launch({
-    executablePath,
-    timeout: startLimitMs,
-    chromiumSandbox: process.getuid?.() !== 0,
-    args: [
-      '--disable-dev-shm-usage',
-      '--disable-gpu',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-domain-reliability',
-      '--disable-sync',
-      '--no-pings',
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-    ],
-  });
 }
 
 /** After each test: fails it for what went wrong in its pages, and closes them. */

@@ -8,11 +8,15 @@ export type EventArgs = {
   runId: string;
   /** Return events after this sequence number; 0 for all. */
   after: number;
+  /** Instead of the first events after `after`, the last ones before this sequence number. */
+  before?: number | undefined;
+  /** Only those about this step. */
+  step?: string | undefined;
   limit: number;
 };
 
 /**
- * A run's history after a sequence number, oldest first.
+ * A part of a run's history, oldest first.
  *
  * @throws CairnError `not_found`
  */
@@ -26,9 +30,17 @@ export async function listEvents(
 }
 
 /** Events of a run that is known to exist. */
-export async function readEvents(db: Transaction, { runId, after, limit }: EventArgs): Promise<RunEvent[]> {
-  const rows = await db.event.findMany({ where: { runId, seq: { gt: after } }, orderBy: { seq: 'asc' }, take: limit });
-  return rows.map(eventViewOf);
+export async function readEvents(db: Transaction, { runId, after, before, step, limit }: EventArgs): Promise<RunEvent[]> {
+  const rows = await db.event.findMany({
+    where: {
+      runId,
+      seq: { gt: after, ...(before === undefined ? {} : { lt: before }) },
+      ...(step === undefined ? {} : { data: { path: ['step'], equals: step } }),
+    },
+    orderBy: { seq: before === undefined ? 'asc' : 'desc' },
+    take: limit,
+  });
+  return (before === undefined ? rows : rows.reverse()).map(eventViewOf);
 }
 
 function eventViewOf(row: Event): RunEvent {

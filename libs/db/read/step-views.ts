@@ -192,7 +192,8 @@ async function countAttempts(db: Transaction, runId: string): Promise<Map<string
     select a.step_id as "stepId", count(*)::int as total,
            coalesce(sum(a.slots * extract(epoch from coalesce(a.ended_at, now()) - a.started_at)) filter (where a.pool <> 'tasks'), 0)::float8 as "gpuSeconds",
            (array_agg(jsonb_build_object('id', a.id, 'ordinal', a.ordinal, 'place', a.place, 'endedAt', a.ended_at, 'avoidNode', a.avoid_node)
-              order by a.ordinal desc) filter (where a.failure is not null))[1] as "lastFailed",
+              order by (a.failure ->> 'cause') is distinct from 'preemption' and a.failure is not null desc, a.started_at is not null desc, a.ordinal desc)
+              filter (where a.failure is not null or a.started_at is not null))[1] as "lastFailed",
            count(*) filter (where current and a.state in ${starting})::int as starting,
            min(a.created_at) filter (where current and a.state in ${starting}) as "startingSince",
            min(a.pool) filter (where current and a.state in ${starting}) as "startingPool",

@@ -1,28 +1,31 @@
-import { type AttentionItem, isEndedRun, liveRunStates } from '@cairn/contract';
+import { type AttentionItem, liveRunStates, type RunListItem, type RunState } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useServices } from '../../app/services.ts';
 import { attentionLooks, runLooks } from '../../parts/looks.ts';
-import { formatCount, formatShare } from '../../parts/numbers.ts';
+import { formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './home.module.css';
-import { attentionQuery, fleetQuery, liveRunsQuery } from './home-queries.ts';
+import { attentionQuery, endedRunStates, endedRunsQuery, fleetQuery, liveRunsQuery } from './home-queries.ts';
 
 /** What needs a person, what runs, and what room there is. */
 export function HomePage() {
   const { client } = useServices();
   const attention = useQuery(attentionQuery(client));
   const runs = useQuery(liveRunsQuery(client));
+  const ended = useQuery(endedRunsQuery(client));
   const fleet = useQuery(fleetQuery(client));
   useFollow('runs', 'fleet');
   useTitle(attention.data?.total ? `(${attention.data.total}) Home` : 'Home');
   const items = attention.data?.items ?? [];
+  const endOf = ({ finishedAt, updatedAt }: RunListItem): number => Date.parse(finishedAt ?? updatedAt);
+  const endedLast = ended.data?.items.toSorted((a, b) => endOf(b) - endOf(a)) ?? [];
   const more = (attention.data?.total ?? 0) - items.length;
   return (
     <div className={classes.page}>
@@ -47,23 +50,33 @@ export function HomePage() {
         {runs.data?.total === 0 && <p className={classes.quiet}>No run is in progress.</p>}
         <ul className={classes.list}>
           {runs.data?.items.map((run) => (
-            <li key={run.id} className={classes.item}>
-              <StateBadge look={runLooks[run.state]} />
-              <div>
-                <Link to="/runs/$runId" params={{ runId: run.id }}>
-                  {run.name}
-                </Link>{' '}
-                {!isEndedRun(run.state) && formatShare(run.share)}
-                <p className={classes.note}>{run.now ?? `${formatCount(run.steps.done)} of ${formatCount(run.steps.total)} steps`}</p>
-              </div>
-            </li>
+            <Run
+              key={run.id}
+              run={run}
+              end={formatShare(run.share)}
+              note={run.now ?? `${formatCount(run.steps.done)} of ${formatCount(run.steps.total)} steps`}
+            />
           ))}
         </ul>
-        {(runs.data?.total ?? 0) > (runs.data?.items.length ?? 0) && (
-          <Link to="/runs" search={{ state: liveRunStates }}>
-            All {formatCount(runs.data?.total ?? 0)}
-          </Link>
-        )}
+        <All page={runs.data} states={liveRunStates} />
+      </Part>
+      <Part title="Ended last" answer={ended}>
+        {ended.data?.total === 0 && <p className={classes.quiet}>No run has ended yet.</p>}
+        <ul className={classes.list}>
+          {endedLast.map((run) => (
+            <Run
+              key={run.id}
+              run={run}
+              end={
+                <>
+                  {run.mapAt100.last !== null && `mAP@100 ${formatMap(run.mapAt100.last)} · `}
+                  <Ago at={run.finishedAt ?? run.updatedAt} />
+                </>
+              }
+            />
+          ))}
+        </ul>
+        <All page={ended.data} states={endedRunStates} />
       </Part>
       <Part title="Pools" answer={fleet}>
         <ul className={classes.list}>
@@ -88,6 +101,32 @@ export function HomePage() {
   );
 }
 
+/** One run: its state and name, `end` at the end of the line, and a note below it. */
+function Run({ run, end, note }: { run: RunListItem; end: ReactNode; note?: string }) {
+  return (
+    <li className={classes.item}>
+      <div className={classes.line}>
+        <StateBadge look={runLooks[run.state]} />
+        <Link to="/runs/$runId" params={{ runId: run.id }}>
+          {run.name}
+        </Link>
+        <span className={classes.note}>{end}</span>
+      </div>
+      {note !== undefined && <p className={classes.note}>{note}</p>}
+    </li>
+  );
+}
+
+/** The way to the runs that the list has no room for. */
+function All({ page, states }: { page: { total: number; items: readonly unknown[] } | undefined; states: RunState[] }) {
+  if (page === undefined || page.total <= page.items.length) return null;
+  return (
+    <Link to="/runs" search={{ state: states }}>
+      All {formatCount(page.total)}
+    </Link>
+  );
+}
+
 type PartProps = { title: string; answer: { error: unknown; data: unknown; refetch: () => unknown }; children: ReactNode };
 
 function Part({ title, answer, children }: PartProps) {
@@ -105,21 +144,21 @@ function Part({ title, answer, children }: PartProps) {
 function Attention({ item }: { item: AttentionItem }) {
   return (
     <li className={classes.item}>
-      <StateBadge look={attentionLooks[item.kind]} />
-      <div>
-        {item.run === null ? null : (
-          <>
+      <div className={classes.line}>
+        <StateBadge look={attentionLooks[item.kind]} />
+        {item.run !== null && (
+          <span>
             <Link to="/runs/$runId" params={{ runId: item.run.id }}>
               {item.run.name}
             </Link>
-            {item.step !== null && `, ${item.step}`}{' '}
-          </>
+            {item.step !== null && `, ${item.step}`}
+          </span>
         )}
         <span className={classes.note}>
           <Ago at={item.since} />
         </span>
-        <p>{item.sentence}</p>
       </div>
+      <p>{item.sentence}</p>
     </li>
   );
 }

@@ -1,10 +1,11 @@
 import type { CairnClient } from '@cairn/client';
-import { liveRunStates } from '@cairn/contract';
+import { isEndedRun, liveRunStates, runState } from '@cairn/contract';
 import { queryOptions } from '@tanstack/react-query';
 import { keys } from '../../app/query-keys.ts';
 
-/** Live runs on the home page. */
+/** Runs of a list on the home page. */
 const shown = 10;
+export const endedRunStates = runState.options.filter(isEndedRun);
 
 export const attentionQuery = (client: CairnClient) =>
   queryOptions({ queryKey: keys.attention, queryFn: ({ signal }) => client.getAttention({ signal }) });
@@ -13,6 +14,12 @@ export const liveRunsQuery = (client: CairnClient) =>
   queryOptions({
     queryKey: [...keys.runs, 'live'],
     queryFn: ({ signal }) => client.listRuns({ state: liveRunStates, sort: '-updatedAt', limit: shown }, { signal }),
+  });
+
+export const endedRunsQuery = (client: CairnClient) =>
+  queryOptions({
+    queryKey: [...keys.runs, 'ended'],
+    queryFn: ({ signal }) => client.listRuns({ state: endedRunStates, sort: '-updatedAt', limit: shown }, { signal }),
   });
 
 export const fleetQuery = (client: CairnClient) =>

@@ -1,25 +1,23 @@
 import 'uplot/dist/uPlot.min.css';
-import type { MetricsView } from '@cairn/contract';
 import { useComputedColorScheme } from '@mantine/core';
 import { useElementSize, useInViewport } from '@mantine/hooks';
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
 import { useTimeZone } from '../../app/preferences.ts';
-import { type CurveX, positions, smooth } from './curves.ts';
+import { formatCount } from '../../parts/numbers.ts';
+import type { ChainedCurve, CurveMark, CurveX } from './curves.ts';
 import classes from './training.module.css';
 
 type CurveChartProps = {
   title: string;
-  series: MetricsView['series'][number];
+  curve: ChainedCurve;
   /** Which end of the range is the best value; null where neither is. */
   best: 'least' | 'most' | null;
   format: (value: number) => string;
   x: CurveX;
-  stepsPerEpoch: number | null;
-  breaks: readonly { at: number; ordinal: number }[];
+  marks: readonly CurveMark[];
   isLog: boolean;
-  /** 0 for none, below 1. */
-  smoothing: number;
+  isSmoothed: boolean;
   /** Charts of a group show the same position under the pointer. */
   hoverGroup: string;
 };
@@ -33,17 +31,17 @@ const colours = {
 
 /** One curve. It is drawn while it is on the screen. */
 export function CurveChart(props: CurveChartProps) {
-  const { title, series, best, format } = props;
+  const { title, curve, best, format } = props;
   const { ref: viewport, inViewport } = useInViewport<HTMLElement>();
-  const finite = series.values.filter(Number.isFinite);
-  const last = series.values.at(-1);
+  const finite = curve.values.filter(isFiniteNumber);
+  const last = curve.values.at(-1);
   const bestValue =
     best === null || finite.length === 0 ? null : finite.reduce((a, b) => (best === 'least' ? Math.min(a, b) : Math.max(a, b)));
   return (
     <figure ref={viewport} className={classes.chart} aria-label={title}>
       <figcaption>
         <strong>{title}</strong>
-        {last !== undefined && ` last ${format(last)} at step ${series.steps.at(-1)}`}
+        {last != null && ` last ${format(last)} at step ${formatCount(curve.end.step)} of ${curve.end.stage}`}
         {bestValue !== null && `, best ${format(bestValue)}`}
       </figcaption>
       <div style={{ minHeight: height + 30 }}>{inViewport && <Plot {...props} />}</div>
@@ -51,18 +49,19 @@ export function CurveChart(props: CurveChartProps) {
   );
 }
 
-function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hoverGroup }: CurveChartProps) {
+const isFiniteNumber = (value: number | null): value is number => Number.isFinite(value);
+
+function Plot({ curve, format, x, marks, isLog, isSmoothed, hoverGroup }: CurveChartProps) {
   const { ref: size, width } = useElementSize<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const scheme = useComputedColorScheme('light');
   const [zone] = useTimeZone();
-  const xs = positions(series, x, stepsPerEpoch);
   // A logarithmic axis has no place for zero and less.
-  const values = series.values.map((value) => (Number.isFinite(value) && (!isLog || value > 0) ? value : null));
-  const data: uPlot.AlignedData = smoothing === 0 ? [xs, values] : [xs, values, smooth(values, smoothing)];
-  const latest = useRef({ data, breaks, format });
-  latest.current = { data, breaks, format };
+  const drawn = (values: ChainedCurve['values']) => values.map((value) => (isFiniteNumber(value) && (!isLog || value > 0) ? value : null));
+  const data: uPlot.AlignedData = [curve.xs, drawn(curve.values), ...(isSmoothed ? [drawn(curve.smoothed)] : [])];
+  const latest = useRef({ data, marks, format });
+  latest.current = { data, marks, format };
 
   useEffect(() => {
     if (place.current === null || width === 0) return;
@@ -82,14 +81,14 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
         ],
         series: [
           { label: x },
-          { label: 'value', stroke: smoothing === 0 ? colour.line : colour.faint, width: 1.5, value: (_, value) => shown(value) },
-          ...(smoothing === 0
-            ? []
-            : [{ label: 'smoothed', stroke: colour.line, width: 2, value: (_: uPlot, value: number | null) => shown(value) }]),
+          { label: 'value', stroke: isSmoothed ? colour.faint : colour.line, width: 1.5, value: (_, value) => shown(value) },
+          ...(isSmoothed
+            ? [{ label: 'smoothed', stroke: colour.line, width: 2, value: (_: uPlot, value: number | null) => shown(value) }]
+            : []),
         ],
         legend: { markers: { show: false } },
         cursor: { sync: { key: hoverGroup } },
-        hooks: { draw: [(drawn) => drawBreaks(drawn, latest.current.breaks, colour.mark)] },
+        hooks: { draw: [(plotted) => drawMarks(plotted, latest.current.marks, colour.mark)] },
       },
       latest.current.data,
       place.current,
@@ -99,7 +98,7 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
       plot.current = null;
       made.destroy();
     };
-  }, [width, scheme, zone, x, isLog, smoothing, hoverGroup]);
+  }, [width, scheme, zone, x, isLog, isSmoothed, hoverGroup]);
 
   // New points, without a new chart: the position under the pointer stays.
   useEffect(() => plot.current?.setData(data));
@@ -111,8 +110,8 @@ function Plot({ series, format, x, stepsPerEpoch, breaks, isLog, smoothing, hove
   );
 }
 
-/** A dashed line where an attempt continues, with its number. */
-function drawBreaks(plot: uPlot, breaks: CurveChartProps['breaks'], colour: string): void {
+/** A dashed line where a stage begins or an attempt continues, with its name. */
+function drawMarks(plot: uPlot, marks: readonly CurveMark[], colour: string): void {
   const { ctx, bbox } = plot;
   const { min = null, max = null } = plot.scales.x ?? {};
   ctx.save();
@@ -120,14 +119,20 @@ function drawBreaks(plot: uPlot, breaks: CurveChartProps['breaks'], colour: stri
   ctx.fillStyle = colour;
   ctx.textAlign = 'left';
   ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
-  for (const { at, ordinal } of breaks) {
+  // A name that would lie on another one is a row lower.
+  const ends: number[] = [];
+  for (const { at, label } of marks) {
     if (min === null || max === null || at < min || at > max) continue;
     const left = Math.round(plot.valToPos(at, 'x', true));
     ctx.beginPath();
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(`attempt ${ordinal}`, left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+    const begin = left + 4 * devicePixelRatio;
+    const free = ends.findIndex((end) => end < begin);
+    const row = free < 0 ? ends.length : free;
+    ends[row] = begin + ctx.measureText(label).width;
+    ctx.fillText(label, begin, bbox.top + (row + 1) * 12 * devicePixelRatio);
   }
   ctx.restore();
 }

@@ -1,6 +1,7 @@
 import { type RunEvent, type RunView, stepOfEvent } from '@cairn/contract';
+import { NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useSearch } from '@tanstack/react-router';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Icon, type IconName } from '../../parts/icon.tsx';
@@ -10,15 +11,19 @@ import { Ago } from '../../parts/time.tsx';
 import classes from './events.module.css';
 
 const pageSize = 50;
+/** Of the choice of steps. */
+const allSteps = '';
 
-/** The run's history, the newest first. */
+/** The run's history, the newest first: of all steps, or of the chosen one. */
 export default function EventsTab({ run }: { run: RunView }) {
   const { client } = useServices();
-  const { before = run.seq + 1 } = useSearch({ from: '/signed-in/runs/$runId' });
-  const after = Math.max(0, before - 1 - pageSize);
+  const search = useSearch({ from: '/signed-in/runs/$runId' });
+  const navigate = useNavigate({ from: '/runs/$runId' });
+  const step = run.stepViews.find(({ name }) => name === search.step)?.name;
+  const before = search.before ?? run.seq + 1;
   const events = useQuery({
-    queryKey: keys.runPart(run.id, 'events', after),
-    queryFn: ({ signal }) => client.listRunEvents(run.id, { after, limit: pageSize }, { signal }),
+    queryKey: keys.runPart(run.id, 'events', before, step),
+    queryFn: ({ signal }) => client.listRunEvents(run.id, { before, limit: pageSize, ...(step === undefined ? {} : { step }) }, { signal }),
     placeholderData: (previous) => previous,
   });
   if (events.data === undefined) {
@@ -28,32 +33,45 @@ export default function EventsTab({ run }: { run: RunView }) {
       <ProblemNotice error={events.error} onRetry={() => void events.refetch()} />
     );
   }
-  const items = events.data.items.filter((event) => event.seq < before).reverse();
+  const items = events.data.items.toReversed();
+  const [newest] = items;
+  const oldest = items.at(-1);
   return (
     <>
-      <ol className={classes.events} aria-label="Events">
-        {items.map((event) => (
-          <Event key={event.seq} event={event} />
-        ))}
-      </ol>
+      <NativeSelect
+        className={classes.filter}
+        aria-label="Events of"
+        value={step ?? allSteps}
+        data={[{ value: allSteps, label: 'Events of all steps' }, ...run.stepViews.map(({ name }) => ({ value: name, label: name }))]}
+        onChange={(event) =>
+          void navigate({ search: { tab: 'events', step: event.currentTarget.value || undefined }, replace: true, resetScroll: false })
+        }
+      />
+      {oldest === undefined ? (
+        <p>No {search.before === undefined ? '' : 'earlier '}events.</p>
+      ) : (
+        <ol className={classes.events} aria-label="Events">
+          {items.map((event) => (
+            <Event key={event.seq} event={event} />
+          ))}
+        </ol>
+      )}
       <p className={classes.pages}>
-        {before <= run.seq && (
-          <Link
-            from="/runs/$runId"
-            search={{ tab: 'events', before: before + pageSize > run.seq ? undefined : before + pageSize }}
-            resetScroll={false}
-          >
-            Newer
+        {search.before !== undefined && (
+          <Link from="/runs/$runId" search={{ tab: 'events', step }} resetScroll={false}>
+            Newest
           </Link>
         )}
-        {after > 0 && (
-          <Link from="/runs/$runId" search={{ tab: 'events', before: after + 1 }} resetScroll={false}>
+        {oldest !== undefined && items.length === pageSize && oldest.seq > 1 && (
+          <Link from="/runs/$runId" search={{ tab: 'events', step, before: oldest.seq }} resetScroll={false}>
             Older
           </Link>
         )}
-        <span>
-          {items.at(-1)?.seq ?? 0} to {items[0]?.seq ?? 0} of {run.seq}
-        </span>
+        {oldest !== undefined && newest !== undefined && step === undefined && (
+          <span>
+            {oldest.seq} to {newest.seq} of {run.seq}
+          </span>
+        )}
       </p>
     </>
   );

@@ -9,7 +9,11 @@ import { Ago } from '../../parts/time.tsx';
 import classes from './failure-card.module.css';
 import { RetryDialog, whyNot } from './run-actions.tsx';
 
-const shownCards = 3;
+const maxCards = 3;
+
+/** The failed steps that have a card on top of the page. */
+export const stepsWithCard = (run: RunView): StepView[] => failedSteps(run).slice(0, maxCards);
+const failedSteps = (run: RunView): StepView[] => run.stepViews.filter((step) => step.state === 'failed' && step.failureCard !== null);
 
 const fixers = {
   caller: 'the person who submitted the run',
@@ -23,17 +27,16 @@ const fixers = {
  * what is below.
  */
 export function FailureCards({ run, isBrief }: { run: RunView; isBrief: boolean }) {
-  const failed = run.stepViews.filter((step) => step.state === 'failed' && step.failureCard !== null);
-  if (failed.length === 0) return null;
+  const shown = stepsWithCard(run);
+  const more = failedSteps(run).length - shown.length;
+  if (shown.length === 0) return null;
   return (
     <section aria-label="Failures" className={classes.cards}>
-      {failed
-        .slice(0, shownCards)
-        .map(
-          (step) =>
-            step.failureCard !== null && <FailureCard key={step.id} run={run} step={step} card={step.failureCard} isBrief={isBrief} />,
-        )}
-      {failed.length > shownCards && <p>{failed.length - shownCards} more failed steps are in the list of steps.</p>}
+      {shown.map(
+        (step) =>
+          step.failureCard !== null && <FailureCard key={step.id} run={run} step={step} card={step.failureCard} isBrief={isBrief} />,
+      )}
+      {more > 0 && <p>{more === 1 ? '1 more failed step is' : `${more} more failed steps are`} in the list of steps.</p>}
     </section>
   );
 }
@@ -52,7 +55,6 @@ function FailureCard({ run, step, card, isBrief }: { run: RunView; step: StepVie
       <div className={classes.buttons}>
         {attempt !== null && (
           <Button
-            size="compact-md"
             renderRoot={(props) => (
               <Link
                 {...props}
@@ -67,7 +69,7 @@ function FailureCard({ run, step, card, isBrief }: { run: RunView; step: StepVie
           </Button>
         )}
         {mayRetry && (
-          <ActionButton variant="default" size="compact-md" why={whyNot(run.actions, 'retry')} onClick={() => setAsks(true)}>
+          <ActionButton variant="default" why={whyNot(run.actions, 'retry')} onClick={() => setAsks(true)}>
             Retry …
           </ActionButton>
         )}

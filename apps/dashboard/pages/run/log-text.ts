@@ -1,4 +1,5 @@
 import Anser from 'anser';
+import { z } from 'zod';
 
 /** A piece of a line in one colour. `look` has the names of the classes of run.css. */
 export type LogPiece = { text: string; look: string };
@@ -13,6 +14,44 @@ export const shownCharacters = 4_000;
 export function lastUpdate(line: string): string {
   const updates = line.split('\r');
   return updates.findLast((update) => update !== '') ?? '';
+}
+
+const logRecord = z.looseObject({ level: z.string(), time: z.iso.datetime(), msg: z.string() });
+const writtenError = z.looseObject({ stack: z.string() });
+/** The same on every line of an attempt. */
+const repeated = new Set(['level', 'time', 'msg', 'pid', 'name', 'hostname']);
+const levelLooks: Readonly<Record<string, string>> = { warn: 'ansi-yellow', error: 'ansi-red', fatal: 'ansi-red bold' };
+
+/**
+ * A line of JSON that a program of Cairn logged, as people read it: time, level, message, what else it says, and the stack of an error.
+ * Null for any other line.
+ *
+ * @param clock writes a time of day, from milliseconds since 1970
+ */
+export function recordPieces(line: string, clock: (ms: number) => string): LogPiece[] | null {
+  if (!line.startsWith('{')) return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return null;
+  }
+  const parsed = logRecord.safeParse(value);
+  if (!parsed.success) return null;
+  const { level, time, msg } = parsed.data;
+  const more = Object.entries(parsed.data).filter(([key]) => !repeated.has(key));
+  const errors = more.flatMap(([key, one]) => {
+    const error = writtenError.safeParse(one);
+    return error.success ? [{ key, stack: error.data.stack }] : [];
+  });
+  const rest = more.filter(([key]) => !errors.some((error) => error.key === key));
+  return [
+    { text: `${clock(Date.parse(time))} `, look: 'dim' },
+    { text: `${level.padEnd(5)} `, look: levelLooks[level] ?? 'dim' },
+    { text: withoutControls(msg), look: '' },
+    ...rest.map(([key, one]) => ({ text: withoutControls(` ${key}=${typeof one === 'string' ? one : JSON.stringify(one)}`), look: 'dim' })),
+    ...errors.map(({ stack }) => ({ text: withoutControls(`\n${stack}`), look: 'ansi-red' })),
+  ];
 }
 
 /** The pieces of a line, coloured as its ANSI escape sequences say; other control characters are left out. */

@@ -2,14 +2,16 @@ import { type AttemptView, isLiveAttempt, type LogStream, type RunView } from '@
 import { Button, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useMutation } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
-import { useEffect, useRef, useState } from 'react';
+import { type UIEvent, useEffect, useRef, useState } from 'react';
 import { Virtuoso, type VirtuosoHandle } from 'react-virtuoso';
+import { useTimeZone } from '../../app/preferences.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import { clockTime } from '../../parts/time.tsx';
 import { downloadLog } from './download-log.ts';
-import { markMatches, piecesOf } from './log-text.ts';
+import { markMatches, piecesOf, recordPieces } from './log-text.ts';
 import classes from './log-viewer.module.css';
 import { useLogLines } from './use-log-lines.ts';
 
@@ -20,6 +22,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
   const list = useRef<VirtuosoHandle>(null);
   const [visible, setVisible] = useState({ first: 1, last: 1 });
   const [follows, setFollows] = useState(marked === undefined && q === '');
+  const scrolled = useRef({ top: 0, height: 0 });
   const log = useLogLines(run.id, attempt.id, stream, visible);
   const download = useMutation({
     mutationFn: () =>
@@ -43,30 +46,31 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
     return <p className={classes.empty}>{isOver ? `The attempt wrote nothing to ${stream}.` : `Nothing in ${stream} yet.`}</p>;
   const { total } = log;
   const toEnd = (): void => list.current?.scrollToIndex({ index: total - 1, align: 'end' });
+  const goToEnd = (): void => {
+    setFollows(true);
+    toEnd();
+  };
+  /** Whoever scrolls up wants to read there. Rows that turn out lower than expected move the log too, but change its height. */
+  const onScroll = ({ currentTarget: { scrollTop: top, scrollHeight: height } }: UIEvent<HTMLElement>): void => {
+    if (top < scrolled.current.top - 1 && height >= scrolled.current.height) setFollows(false);
+    scrolled.current = { top, height };
+  };
   return (
     <>
       <div className={classes.tools}>
         <LogSearch attempt={attempt} stream={stream} />
         {!isOver && (
-          <Button
-            size="compact-sm"
-            variant="default"
-            aria-pressed={follows}
-            onClick={() => {
-              setFollows(!follows);
-              if (!follows) toEnd();
-            }}
-          >
+          <Button variant="default" aria-pressed={follows} onClick={() => (follows ? setFollows(false) : goToEnd())}>
             {follows ? 'Following' : 'Follow'}
           </Button>
         )}
-        <Button size="compact-sm" variant="default" onClick={() => list.current?.scrollToIndex({ index: 0 })}>
+        <Button variant="default" onClick={() => list.current?.scrollToIndex({ index: 0 })}>
           Top
         </Button>
-        <Button size="compact-sm" variant="default" onClick={toEnd}>
+        <Button variant="default" onClick={goToEnd}>
           End
         </Button>
-        <Button size="compact-sm" variant="default" loading={download.isPending} onClick={() => download.mutate()}>
+        <Button variant="default" loading={download.isPending} onClick={() => download.mutate()}>
           Download
         </Button>
         <CopyCall
@@ -83,6 +87,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         ref={list}
         className={classes.log}
         style={{ height: 'max(20rem, calc(100dvh - 28rem))' }}
+        onScroll={onScroll}
         role="log"
         aria-live="off"
         aria-label={`${stream} of attempt ${attempt.ordinal} of ${attempt.step}`}
@@ -93,15 +98,25 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
         followOutput={follows && !isOver ? 'auto' : false}
         rangeChanged={({ startIndex, endIndex }) => setVisible({ first: startIndex + 1, last: endIndex + 1 })}
         increaseViewportBy={200}
-        itemContent={(index) => <LogLine number={index + 1} line={log.lineAt(index + 1)} isMarked={index + 1 === marked} search={q} />}
+        itemContent={(index) => (
+          <LogLine
+            number={index + 1}
+            line={log.lineAt(index + 1)}
+            isMarked={index + 1 === marked}
+            search={q}
+            digits={String(total).length}
+          />
+        )}
       />
     </>
   );
 }
 
-type LogLineProps = { number: number; line: { text: string; isCut: boolean } | null; isMarked: boolean; search: string };
+type LogLineProps = { number: number; line: { text: string; isCut: boolean } | null; isMarked: boolean; search: string; digits: number };
 
-function LogLine({ number, line, isMarked, search }: LogLineProps) {
+function LogLine({ number, line, isMarked, search, digits }: LogLineProps) {
+  const [zone] = useTimeZone();
+  const pieces = line === null ? [] : (recordPieces(line.text, (ms) => clockTime(ms, zone)) ?? piecesOf(line.text));
   return (
     <div className={classes.line} data-marked={isMarked}>
       {/* Out of the order of the tab key, which would never reach the end of the log. */}
@@ -109,6 +124,7 @@ function LogLine({ number, line, isMarked, search }: LogLineProps) {
         from="/runs/$runId"
         search={(now) => ({ ...now, line: number })}
         className={classes.number}
+        style={{ minWidth: `${digits + 2}ch` }}
         aria-label={`Line ${number}`}
         tabIndex={-1}
         replace
@@ -119,7 +135,7 @@ function LogLine({ number, line, isMarked, search }: LogLineProps) {
       <span className={classes.text}>
         {line === null
           ? '…'
-          : markMatches(piecesOf(line.text), search).map(({ text, look, at, isMatch }) =>
+          : markMatches(pieces, search).map(({ text, look, at, isMatch }) =>
               isMatch ? (
                 <mark key={at}>{text}</mark>
               ) : (
@@ -184,16 +200,16 @@ function LogSearch({ attempt, stream }: { attempt: AttemptView; stream: LogStrea
         maxLength={200}
         onChange={(event) => setText(event.currentTarget.value)}
       />
-      <Button type="submit" size="compact-sm" variant="default" loading={search.isFetching}>
+      <Button type="submit" variant="default" loading={search.isFetching}>
         {text === q && q !== '' ? 'Next' : 'Search'}
       </Button>
       {q !== '' && (
         <>
-          <Button size="compact-sm" variant="default" disabled={at <= 0} onClick={() => go(at - 1)}>
+          <Button variant="default" disabled={at <= 0} onClick={() => go(at - 1)}>
             Previous
           </Button>
           {search.hasNextPage && (
-            <Button size="compact-sm" variant="default" onClick={() => void search.fetchNextPage()}>
+            <Button variant="default" onClick={() => void search.fetchNextPage()}>
               Search on
             </Button>
           )}

@@ -21,19 +21,18 @@ export function RunActions({ run }: { run: RunView }) {
   return (
     <>
       {mayCancel && (
-        <ActionButton variant="default" size="compact-md" why={whyNot(run.actions, 'cancel')} onClick={() => setAsks('cancel')}>
+        <ActionButton variant="default" why={whyNot(run.actions, 'cancel')} onClick={() => setAsks('cancel')}>
           Cancel …
         </ActionButton>
       )}
       {mayRetry && (
-        <ActionButton variant="default" size="compact-md" why={whyNoRetry} onClick={() => setAsks('retry')}>
+        <ActionButton variant="default" why={whyNoRetry} onClick={() => setAsks('retry')}>
           Retry …
         </ActionButton>
       )}
       {maySubmit && (
         <Button
           variant="default"
-          size="compact-md"
           renderRoot={(props) => <Link {...props} to="/runs/$runId" params={{ runId: run.id }} search={{ tab: 'again' }} />}
         >
           Submit again …

@@ -9,8 +9,8 @@ import { Ago, useNow } from '../../parts/time.tsx';
 import classes from './run.module.css';
 import { RunActions } from './run-actions.tsx';
 
-/** What a run is and how it stands. */
-export function RunHeader({ run }: { run: RunView }) {
+/** What a run is and how it stands. `isBrief` leaves the room of a narrow window to what is below. */
+export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) {
   const { best, last } = run.mapAt100;
   const facts: [string, ReactNode][] = [
     ['Steps', `${run.steps.done} of ${run.steps.total}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`],
@@ -34,7 +34,7 @@ export function RunHeader({ run }: { run: RunView }) {
     ...(run.verdict === 'none' ? [] : [['Quality gate', verdictLooks[run.verdict].label] satisfies [string, ReactNode]]),
   ];
   return (
-    <header className={classes.header}>
+    <header className={classes.header} data-brief={isBrief}>
       <div className={classes.title}>
         <h1>{run.name}</h1>
         <StateBadge look={runLooks[run.state]} />

@@ -47,11 +47,11 @@ test('a run is watched from its submission to its mAP, without a reload', async 
   expect(await stepRow(page, 'first').getByRole('progressbar').getAttribute('aria-valuenow')).toBe('25');
   await stage.report({ type: 'evaluation', when: 'end', step: 100, mapAt100: 0.321 });
   await stage.succeed();
-  await stepRow(page, 'first').getByText('mAP@100 0.321').waitFor();
+  await stepRow(page, 'first').getByText('mAP@100 32.1 %').waitFor();
   await harness.playAll(runId);
   await page
-    .getByText('best 0.500, last 0.500')
-    .or(page.getByText('0.500', { exact: true }))
+    .getByText('best 50.0 %, last 50.0 %')
+    .or(page.getByText('50.0 %', { exact: true }))
     .first()
     .waitFor();
   await page.waitForFunction(() => document.title === 'Succeeded: watched · Cairn');
@@ -64,8 +64,21 @@ test('a run is watched from its submission to its mAP, without a reload', async 
   await page.getByRole('list', { name: 'Events' }).getByText('first: mAP@100 32.10 % at the end').waitFor();
   await page.goBack();
   await page.getByRole('link', { name: 'Older' }).waitFor();
+  await page.getByLabel('Events of').selectOption('prepare');
+  await page.getByText('prepare is active').waitFor();
+  await page.getByText('second is active').waitFor({ state: 'detached' });
   await page.goBack();
   await page.getByRole('link', { name: /^first, attempt 1: succeeded/ }).waitFor();
+
+  await client.setAlias('toy', 'production', { version: 1, reason: 'the best so far' });
+  await page.getByRole('link', { name: 'Models' }).click();
+  await page.getByRole('link', { name: 'toy' }).click();
+  await page.getByText('production is version 1: the best so far').waitFor();
+  const row = page.getByRole('region', { name: 'Table of versions' }).getByRole('row').filter({ hasText: 'production' });
+  await row.getByText('50.0 %').first().waitFor();
+  expect(await accessibilityFaults(page, [{ colorScheme: 'dark', width: 400 }])).toEqual([]);
+  await row.getByRole('link', { name: /^run/ }).click();
+  await page.getByRole('heading', { name: 'watched' }).waitFor();
 });
 
 test('a failure is understood and retried in three clicks', async () => {
@@ -145,6 +158,9 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
   await shows('99.9 % of the images');
   await stage.print('the last words\n');
   await shows('the last words');
+  await log.hover();
+  await page.mouse.wheel(0, -2_000);
+  await page.getByRole('button', { name: 'Follow', exact: true }).waitFor();
   const bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
   // The log has 14 MB.
   expect(bytes).toBeGreaterThan(10_000);

@@ -9,6 +9,7 @@ import { runLooks } from '../../parts/looks.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
 import { FailureCards } from './failure-card.tsx';
+import { Judgements } from './judgements.tsx';
 import classes from './run.module.css';
 import { RunHeader } from './run-header.tsx';
 import { type RunTab, runTabs } from './run-search.ts';
@@ -45,8 +46,9 @@ function Run({ run }: TabProps) {
   const shown = runTabs.filter((tab) => tab !== 'training' || run.stepViews.some((step) => step.kind === 'train'));
   return (
     <>
-      <RunHeader run={run} />
+      <RunHeader run={run} isBrief={current !== 'steps'} />
       <FailureCards run={run} isBrief={current !== 'steps'} />
+      {current === 'steps' && <Judgements run={run} />}
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (
           <Link
@@ -54,6 +56,7 @@ function Run({ run }: TabProps) {
             from="/runs/$runId"
             search={({ step }) => ({ step, ...(tab === 'steps' ? {} : { tab }) })}
             className={classes.tab}
+            ref={tab === current ? intoView : null}
             // Its own idea of the current page also matches the links whose query is a part of the address's.
             activeOptions={{ exact: true }}
             {...(tab === current ? { 'aria-current': 'page' } : {})}
@@ -71,6 +74,12 @@ function Run({ run }: TabProps) {
     </>
   );
 }
+
+/** The tabs of a narrow window scroll: the current one is brought into sight, and the page stays where it is. */
+const intoView = (tab: HTMLElement | null): void => {
+  const tabs = tab?.parentElement;
+  if (tab && tabs) tabs.scrollLeft = tab.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
+};
 
 const Loading = () => (
   <p className={classes.dim} role="status">

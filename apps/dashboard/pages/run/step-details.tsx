@@ -45,7 +45,7 @@ export function StepDetails({ run, step }: { run: RunView; step: StepView }) {
       </dl>
       <div className={classes.buttons}>
         {mayRetry && (
-          <ActionButton variant="default" size="compact-md" why={whyNot(step.actions, 'retry')} onClick={() => setAsks(true)}>
+          <ActionButton variant="default" why={whyNot(step.actions, 'retry')} onClick={() => setAsks(true)}>
             Retry from here …
           </ActionButton>
         )}

@@ -7,7 +7,7 @@ import { Icon } from '../../parts/icon.tsx';
 import { stepLooks } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
-import { nodeSize, placeSteps } from './graph-layout.ts';
+import { drawnNeeds, nodeSize, placeSteps } from './graph-layout.ts';
 import classes from './step-graph.module.css';
 import { shareOf } from './step-text.ts';
 
@@ -27,8 +27,9 @@ export default function StepGraph({ run }: { run: RunView }) {
     const { x = 0, y = 0 } = places.get(step.name) ?? {};
     return { id: step.name, type: 'step', position: { x, y }, data: { step, isChosen: step.name === chosen }, ...nodeSize };
   });
-  const edges = run.stepViews.flatMap(({ name, needs, state }) =>
-    needs.map((need) => ({ id: `${need} ${name}`, source: need, target: name, animated: state === 'active' })),
+  const needs = drawnNeeds(run.stepViews);
+  const edges = run.stepViews.flatMap(({ name, state }) =>
+    (needs.get(name) ?? []).map((need) => ({ id: `${need} ${name}`, source: need, target: name, animated: state === 'active' })),
   );
   return (
     <section className={classes.graph} aria-label="Graph of the steps">

@@ -8,6 +8,7 @@ import { formatDuration, formatGpuHours } from '../../parts/numbers.ts';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { useNow } from '../../parts/time.tsx';
+import { stepsWithCard } from './failure-card.tsx';
 import { StepDetails } from './step-details.tsx';
 import { partsOf, progressText, resultText, shareOf } from './step-text.ts';
 import classes from './steps.module.css';
@@ -23,6 +24,7 @@ export function StepList({ run }: { run: RunView }) {
   // The chosen one is there, wherever the link to it comes from.
   const shown = run.stepViews.slice(0, Math.max(most, at + 1));
   const more = run.stepViews.length - shown.length;
+  const onTop = new Set(stepsWithCard(run).map(({ id }) => id));
   return (
     <div>
       <ol className={classes.list} aria-label="Steps">
@@ -39,24 +41,28 @@ export function StepList({ run }: { run: RunView }) {
                 >
                   {step.name}
                 </Link>
-                <span className={classes.kind}>{step.kind}</span>
+                {step.kind !== step.name && <span className={classes.kind}>{step.kind}</span>}
               </div>
-              <StepProgress step={step} />
+              <div className={classes.doing}>
+                <StepProgress step={step} />
+                {step.waiting !== null && <Waiting step={step} run={run} />}
+              </div>
               <div className={classes.numbers}>
+                {step.attempts > 1 && <span>{step.attempts} attempts</span>}
                 <StepTime step={step} />
                 {step.gpuSeconds > 0 && <span>{formatGpuHours(step.gpuSeconds)}</span>}
-                {step.attempts > 1 && <span>{step.attempts} attempts</span>}
               </div>
             </div>
-            {step.waiting !== null && <Waiting step={step} run={run} />}
-            {step.state === 'failed' && step.failure !== null && <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>}
+            {step.state === 'failed' && step.failure !== null && !onTop.has(step.id) && (
+              <p className={classes.failure}>{step.failure.message.split('\n')[0]}</p>
+            )}
             {step.name === chosen && <StepDetails run={run} step={step} />}
           </li>
         ))}
       </ol>
       {more > 0 && (
         <p>
-          <Button variant="default" size="compact-md" onClick={() => setMost(shown.length + stepsAtOnce)}>
+          <Button variant="default" onClick={() => setMost(shown.length + stepsAtOnce)}>
             Show {Math.min(more, stepsAtOnce)} more of {run.stepViews.length} steps
           </Button>
         </p>
@@ -69,7 +75,7 @@ function StepProgress({ step }: { step: StepView }) {
   const share = shareOf(step);
   const text = step.state === 'active' ? progressText(step) : resultText(step);
   return (
-    <div className={classes.doing}>
+    <>
       {step.state === 'active' && share !== null && <ProgressBar share={share} colour="blue" label={`${step.name}: progress`} />}
       {step.reusedFrom !== null && (
         <span>
@@ -80,7 +86,7 @@ function StepProgress({ step }: { step: StepView }) {
         </span>
       )}
       {text !== '' && <span>{text}</span>}
-    </div>
+    </>
   );
 }
 

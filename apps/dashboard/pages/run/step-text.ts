@@ -19,8 +19,8 @@ export function progressText({ shards, progress }: Pick<StepView, 'shards' | 'pr
   if (shards !== null) parts.push(`${formatCount(shards.committed)} of ${formatCount(shards.total)} shards`);
   if (progress !== null) {
     const { done, total, unit, rate, rateUnit, etaSeconds, message } = progress;
-    // A program's own message says how far it is and how fast.
-    if (message !== '') parts.push(message);
+    // A program's own message says how far it is and how fast; that of a fleet's worker is about itself alone.
+    if (message !== '' && shards === null) parts.push(message);
     else {
       if (rate !== null) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} ${rateUnits[rateUnit ?? unit]}`);
       if (total > 0) parts.push(`${formatCount(done)} of ${formatCount(total)} ${unit}`);
@@ -30,12 +30,14 @@ export function progressText({ shards, progress }: Pick<StepView, 'shards' | 'pr
   return parts.join(', ');
 }
 
-/** What a step has achieved: `mAP@100 0.217 → 0.683`, `4,925,110 rows, 12 rejected`. */
+/** What a step has achieved: `mAP@100 21.7 % → 68.3 %`, `4,925,110 rows, 12 rejected`. */
 export function resultText({ scores, shards }: Pick<StepView, 'scores' | 'shards'>): string {
   const start = scores['mapAt100.start'];
   const end = scores['mapAt100.end'] ?? scores.mapAt100 ?? scores['mapAt100.epoch'];
+  const { 'mapAt100.low': low, 'mapAt100.high': high } = scores;
+  const interval = low === undefined || high === undefined ? '' : ` (95 % interval ${formatMap(low)} to ${formatMap(high)})`;
   const parts = [];
-  if (end !== undefined) parts.push(`mAP@100 ${start === undefined ? '' : `${formatMap(start)} → `}${formatMap(end)}`);
+  if (end !== undefined) parts.push(`mAP@100 ${start === undefined ? '' : `${formatMap(start)} → `}${formatMap(end)}${interval}`);
   else if (start !== undefined) parts.push(`mAP@100 ${formatMap(start)} at the start`);
   if (shards !== null && shards.committed > 0)
     parts.push(`${formatCount(shards.rows)} rows in ${formatCount(shards.committed)} ${shards.committed === 1 ? 'shard' : 'shards'}`);

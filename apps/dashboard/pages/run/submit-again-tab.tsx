@@ -66,7 +66,7 @@ export default function SubmitAgainTab({ run }: { run: RunView }) {
           spellCheck={false}
           classNames={{ input: classes.text ?? '' }}
         />
-        <Button variant="default" size="compact-sm" disabled={yaml === run.recipeYaml} onClick={() => setYaml(run.recipeYaml)}>
+        <Button variant="default" disabled={yaml === run.recipeYaml} onClick={() => setYaml(run.recipeYaml)}>
           Undo the changes
         </Button>
       </div>

@@ -1,13 +1,14 @@
-import type { RunView, StepView } from '@cairn/contract';
+import type { MetricsView, RunView, StepView } from '@cairn/contract';
 import { NativeSelect } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
-import { useNavigate, useSearch } from '@tanstack/react-router';
+import { useQueries } from '@tanstack/react-query';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { formatBytes, formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import { Checkpoints } from './checkpoints.tsx';
 import { CurveChart } from './curve-chart.tsx';
-import { breaks } from './curves.ts';
+import { chainCurves } from './curves.ts';
 import type { RunSearch } from './run-search.ts';
 import classes from './training.module.css';
 
@@ -26,26 +27,32 @@ const curveKinds = {
   gpu_memory_bytes: { title: 'GPU memory', best: null, format: formatBytes },
 } as const satisfies Record<string, { title: string; best: 'least' | 'most' | null; format: (value: number) => string }>;
 
-/** The curves of one training stage, each one line over all its attempts. */
+/** Of the choice of stages: all of them. */
+const allStages = '';
+
+/** The curves of the training stages, one after another or one alone, each over all its attempts; and their checkpoints. */
 export default function TrainingTab({ run }: { run: RunView }) {
   const search = useSearch({ from: '/signed-in/runs/$runId' });
   const navigate = useNavigate({ from: '/runs/$runId' });
   const stages = run.stepViews.filter(({ kind }) => kind === 'train');
-  const stage =
-    stages.find(({ name }) => name === search.step) ??
-    stages.findLast(({ startedAt, state }) => startedAt !== null && state !== 'reused') ??
-    stages[0];
+  // Stages of several models are not one after another.
+  const isChain = stages.length > 1 && stages.every(({ needs }, index) => index === 0 || needs.includes(stages[index - 1]?.name ?? ''));
+  const chosen = stages.find(({ name }) => name === search.step) ?? (isChain ? undefined : stages[0]);
   const change = (part: Partial<RunSearch>): void =>
     void navigate({ search: (now) => ({ ...now, ...part }), replace: true, resetScroll: false });
-  if (stage === undefined) return <p>This run has no training stage.</p>;
+  if (stages.length === 0) return <p>This run has no training stage.</p>;
+  const shown = chosen === undefined ? stages : [chosen];
   return (
     <>
       <div className={classes.choice}>
         <NativeSelect
           label="Stage"
-          value={stage.name}
-          data={stages.map(({ name }) => name)}
-          onChange={(event) => change({ step: event.currentTarget.value })}
+          value={chosen?.name ?? allStages}
+          data={[
+            ...(isChain ? [{ value: allStages, label: 'all, one after another' }] : []),
+            ...stages.map(({ name }) => ({ value: name, label: name })),
+          ]}
+          onChange={(event) => change({ step: event.currentTarget.value || undefined })}
         />
         <NativeSelect
           label="Horizontal axis"
@@ -75,64 +82,79 @@ export default function TrainingTab({ run }: { run: RunView }) {
           />
         </label>
       </div>
-      <Curves key={stage.id} run={run} stage={stage} />
+      <Curves key={chosen?.name ?? allStages} run={run} stages={shown} />
+      <Checkpoints run={run} stages={shown} />
     </>
   );
 }
 
 const xOf = (value: string): RunSearch['x'] => (value === 'epoch' || value === 'time' ? value : undefined);
 
-function Curves({ run, stage }: { run: RunView; stage: StepView }) {
+function Curves({ run, stages }: { run: RunView; stages: readonly StepView[] }) {
   const { x = 'step', scale = 'linear', smoothing = 0 } = useSearch({ from: '/signed-in/runs/$runId' });
   const { client } = useServices();
-  const metrics = useQuery({
-    queryKey: keys.runPart(run.id, 'metrics', stage.name),
-    queryFn: ({ signal }) => client.getMetrics(run.id, stage.name, { maxPoints }, { signal }),
-    // The hints of a run are about its progress too: a finished stage never changes.
-    staleTime: stage.finishedAt === null ? 10_000 : Number.POSITIVE_INFINITY,
+  const answers = useQueries({
+    queries: stages.map((stage) => {
+      const owner = stage.reusedFrom?.runId ?? run.id;
+      return {
+        queryKey: keys.runPart(owner, 'metrics', stage.name, stages.length),
+        queryFn: ({ signal }: { signal: AbortSignal }) =>
+          client.getMetrics(owner, stage.name, { maxPoints: Math.ceil(maxPoints / stages.length) }, { signal }),
+        // The hints of a run are about its progress too: a finished stage never changes.
+        staleTime: stage.finishedAt === null ? 10_000 : Number.POSITIVE_INFINITY,
+      };
+    }),
   });
-  if (metrics.data === undefined) {
-    return metrics.error === null ? (
-      <p role="status">Loading …</p>
-    ) : (
-      <ProblemNotice error={metrics.error} onRetry={() => void metrics.refetch()} />
-    );
-  }
-  const { series, attempts, decimated } = metrics.data;
-  if (series.length === 0) {
+  // The run that trained a reused stage may have given it another name.
+  const failed = answers.find(({ error }, index) => error !== null && stages[index]?.reusedFrom === null);
+  if (failed !== undefined) return <ProblemNotice error={failed.error} onRetry={() => void failed.refetch()} />;
+  if (answers.some(({ data, error }) => data === undefined && error === null)) return <p role="status">Loading …</p>;
+
+  const known = stages.flatMap((stage, index) => {
+    const metrics = answers[index]?.data;
+    return metrics === undefined || metrics.series.length === 0 ? [] : [{ stage, metrics }];
+  });
+  if (known.length === 0)
     return (
       <p>
-        {stage.state === 'reused'
-          ? `${stage.name} was reused; its curves are at the run that trained it.`
+        {stages.every(({ reusedFrom }) => reusedFrom !== null)
+          ? 'The curves of the run that trained this are not known.'
           : 'No curve has been reported yet.'}
       </p>
     );
-  }
-  const stepsPerEpoch = stepsPerEpochOf(stage);
-  const known = Object.entries(curveKinds).flatMap(([name, kind]) => {
-    const one = series.find((each) => each.name === name);
-    return one === undefined ? [] : [{ ...kind, series: one }];
+  const { curves, marks } = chainCurves(
+    known.map(({ stage, metrics }) => ({ ...metrics, name: stage.name, stepsPerEpoch: stepsPerEpochOf(stage, metrics) })),
+    x,
+    smoothing,
+  );
+  const ordered = Object.entries(curveKinds).flatMap(([name, kind]) => {
+    const curve = curves.find((each) => each.name === name);
+    // A stage without GPUs uses none of their memory.
+    const isEmpty = name === 'gpu_memory_bytes' && curve?.values.every((value) => value === null || value === 0);
+    return curve === undefined || isEmpty ? [] : [{ ...kind, curve }];
   });
-  const others = series
+  const others = curves
     .filter(({ name }) => !Object.hasOwn(curveKinds, name))
-    .map((one) => ({ series: one, title: one.name, best: null, format: digits }));
+    .map((curve) => ({ curve, title: curve.name, best: null, format: digits }));
   return (
     <>
-      {attempts.length > 1 && (
-        <p className={classes.note}>{attempts.length} attempts: a dashed line marks where one continues from the checkpoint of another.</p>
+      {known.some(({ metrics }) => metrics.attempts.length > 1) && (
+        <p className={classes.note}>A dashed line with the number of an attempt marks where it continues from the checkpoint of another.</p>
       )}
-      {decimated && <p className={classes.note}>Long curves are shown by {formatCount(maxPoints)} of their points.</p>}
+      {known.some(({ metrics }) => metrics.decimated) && (
+        <p className={classes.note}>Long curves are shown by {formatCount(maxPoints)} of their points.</p>
+      )}
+      <Origins stages={known.map(({ stage }) => stage)} />
       <div className={classes.charts}>
-        {[...known, ...others].map((curve) => (
+        {[...ordered, ...others].map((one) => (
           <CurveChart
-            key={curve.series.name}
-            {...curve}
+            key={one.curve.name}
+            {...one}
             x={x}
-            stepsPerEpoch={stepsPerEpoch}
-            breaks={breaks(attempts, x, stepsPerEpoch)}
+            marks={marks}
             isLog={scale === 'log'}
-            smoothing={smoothing}
-            hoverGroup={stage.id}
+            isSmoothed={smoothing > 0}
+            hoverGroup={run.id}
           />
         ))}
       </div>
@@ -140,8 +162,38 @@ function Curves({ run, stage }: { run: RunView; stage: StepView }) {
   );
 }
 
-/** A stage reports its optimizer steps in all; they are as many for every epoch. Null before it begins. */
-function stepsPerEpochOf({ progress, settings }: StepView): number | null {
+/** Whose curves those of reused stages are. */
+function Origins({ stages }: { stages: readonly StepView[] }) {
+  const origins = new Map(stages.flatMap(({ reusedFrom }) => (reusedFrom === null ? [] : [[reusedFrom.runId, reusedFrom.runName]])));
+  if (origins.size === 0) return null;
+  const namesOf = (runId: string) => stages.filter(({ reusedFrom }) => reusedFrom?.runId === runId).map(({ name }) => name);
+  return (
+    <p className={classes.note}>
+      Reused, with the curves of the run that trained them:{' '}
+      {[...origins].map(([runId, runName], index) => (
+        <span key={runId}>
+          {index > 0 && '; '}
+          {namesOf(runId).join(', ')} of{' '}
+          <Link to="/runs/$runId" params={{ runId }} search={{ tab: 'training' }}>
+            {runName}
+          </Link>
+        </span>
+      ))}
+    </p>
+  );
+}
+
+/**
+ * A stage reports its optimizer steps in all; they are as many for every epoch. One that was reused has reported them to another run: its
+ * last step is the last of its epochs. Null before a stage begins.
+ */
+function stepsPerEpochOf({ progress, settings, reusedFrom }: StepView, { series }: MetricsView): number | null {
   const epochs = Number(settings.lastEpoch ?? settings.epochs);
-  return progress === null || progress.unit !== 'steps' || progress.total === 0 || !(epochs > 0) ? null : progress.total / epochs;
+  const total =
+    reusedFrom !== null
+      ? Math.max(0, ...series.map(({ steps }) => steps.at(-1) ?? 0))
+      : progress !== null && progress.unit === 'steps'
+        ? progress.total
+        : 0;
+  return total === 0 || !(epochs > 0) ? null : total / epochs;
 }

@@ -25,17 +25,17 @@ const score = (value: number | null): ReactNode => (value === null ? none : form
 
 export const runColumns: Record<ColumnId, Column> = {
   state: { title: 'State', width: '8rem', sort: 'state', cell: (run) => <StateBadge look={runLooks[run.state]} /> },
-  progress: { title: 'Progress', width: '14.5rem', cell: (run) => <Progress run={run} /> },
+  progress: { title: 'Progress', width: '13.7rem', cell: (run) => <Progress run={run} /> },
   mapLast: {
     title: 'mAP last',
-    hint: 'mAP@100 of the last step that has one, 0 to 1',
+    hint: 'mAP@100 of the last step that has one',
     width: '5.6rem',
     isNumber: true,
     cell: (run) => score(run.mapAt100.last),
   },
   mapBest: {
     title: 'mAP best',
-    hint: 'The best mAP@100 of all stages and evaluations, 0 to 1',
+    hint: 'The best mAP@100 of all stages and evaluations',
     width: '6rem',
     isNumber: true,
     sort: 'mapAt100',
@@ -45,7 +45,7 @@ export const runColumns: Record<ColumnId, Column> = {
   gpuHours: {
     title: 'GPU time',
     hint: 'GPU time of all attempts so far. Sorted by that of attempts that have ended',
-    width: '6.8rem',
+    width: '7.6rem',
     isNumber: true,
     sort: 'gpuSeconds',
     firstOrder: 'descending',

@@ -38,7 +38,7 @@ export function RunsFilters({ search, narrow, change, clear, rows }: Props) {
       <OwnerChoices chosen={search.owner ?? []} onChoose={(owner) => narrow({ owner })} rows={rows} />
       <AgeChoice chosen={search.age} onChoose={(age) => narrow({ age })} />
       {clear !== null && (
-        <Button variant="subtle" size="compact-sm" h="1.875rem" onClick={clear} leftSection={<Icon name="cross" size={12} />}>
+        <Button variant="subtle" onClick={clear} leftSection={<Icon name="cross" size={12} />}>
           Clear filters
         </Button>
       )}

@@ -25,7 +25,7 @@ export function RunsSelection({ selected, onSelect, rows }: Props) {
       <strong>{formatCount(selected.length)} selected</strong>
       {mayCancel && <CancelRuns runs={onPage} elsewhere={selected.length - onPage.length} />}
       <CopyButton text={selected.join('\n')} label="Copy ids" />
-      <Button variant="subtle" size="compact-sm" onClick={() => onSelect(() => [])}>
+      <Button variant="subtle" onClick={() => onSelect(() => [])}>
         Clear
       </Button>
     </section>
@@ -58,7 +58,7 @@ function CancelRuns({ runs, elsewhere }: { runs: readonly RunListItem[]; elsewhe
   const why = able.length > 0 ? null : runs.length === 0 ? 'None of the selected runs is on this page.' : reasons.slice(0, 3).join('\n');
   return (
     <>
-      <ActionButton variant="default" size="compact-sm" why={why} onClick={() => setAsks(true)}>
+      <ActionButton variant="default" why={why} onClick={() => setAsks(true)}>
         Cancel …
       </ActionButton>
       {asks && (

@@ -1,0 +1,185 @@
+import type { ModelView } from '@cairn/contract';
+import { Button } from '@mantine/core';
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import { Link, useParams } from '@tanstack/react-router';
+import { useFollow } from '../../app/follow.ts';
+import { keys } from '../../app/query-keys.ts';
+import { useServices } from '../../app/services.ts';
+import { CopyCall, quoted } from '../../parts/copy-call.tsx';
+import { formatCount, formatMap } from '../../parts/numbers.ts';
+import { ProblemNotice } from '../../parts/problem.tsx';
+import { Ago } from '../../parts/time.tsx';
+import { useTitle } from '../../parts/title.ts';
+import classes from './models.module.css';
+
+const pageSize = 50;
+
+/** All models, each with its newest version. */
+export function ModelsPage() {
+  useTitle('Models');
+  return (
+    <>
+      <div className={classes.heading}>
+        <h1>Models</h1>
+        <CopyCall cli="cairn models" call={{ path: '/v1/models' }} />
+      </div>
+      <ModelTable name={null} />
+    </>
+  );
+}
+
+/** One model: where its aliases point, and its versions. */
+export function ModelPage() {
+  const { name } = useParams({ from: '/signed-in/models/$name' });
+  useTitle(name);
+  return (
+    <>
+      <div className={classes.heading}>
+        <h1>{name}</h1>
+        <CopyCall cli={`cairn models ${quoted(name)}`} call={{ path: `/v1/models/${encodeURIComponent(name)}` }} />
+      </div>
+      <Aliases name={name} />
+      <ModelTable name={name} />
+    </>
+  );
+}
+
+/** The versions of a model, or the newest version of every model, the newest first. */
+function ModelTable({ name }: { name: string | null }) {
+  const { client } = useServices();
+  useFollow('runs');
+  const models = useInfiniteQuery({
+    queryKey: [...keys.models, name],
+    queryFn: ({ signal, pageParam }) => {
+      const query = { limit: pageSize, ...(pageParam === '' ? {} : { cursor: pageParam }) };
+      return name === null ? client.listModels(query, { signal }) : client.listModelVersions(name, query, { signal });
+    },
+    initialPageParam: '',
+    getNextPageParam: ({ nextCursor }) => nextCursor,
+  });
+  if (models.data === undefined) {
+    return models.error === null ? (
+      <p role="status">Loading …</p>
+    ) : (
+      <ProblemNotice error={models.error} onRetry={() => void models.refetch()} />
+    );
+  }
+  const items = models.data.pages.flatMap((page) => page.items);
+  if (items.length === 0) {
+    return (
+      <p className={classes.empty}>
+        No model yet: a run whose recipe ends with a step of the kind <code>register</code> makes one.
+      </p>
+    );
+  }
+  return (
+    <>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
+      <section className={classes.scroll} tabIndex={0} aria-label={name === null ? 'Table of models' : 'Table of versions'}>
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              {name === null && <th>Name</th>}
+              <th data-number>{name === null ? 'Newest version' : 'Version'}</th>
+              <th>Aliases</th>
+              <th data-number title="With its 95 % interval over the queries">
+                mAP@100
+              </th>
+              <th data-number title="mAP@100 over the queries of Kaggle's public score">
+                Public
+              </th>
+              <th data-number title="mAP@100 over the queries of Kaggle's private score">
+                Private
+              </th>
+              <th data-number>Trained for</th>
+              <th>Registered</th>
+              <th>Owner</th>
+              <th>Run</th>
+            </tr>
+          </thead>
+          <tbody>
+            {items.map((model) => (
+              <Version key={model.id} model={model} hasName={name === null} />
+            ))}
+          </tbody>
+        </table>
+      </section>
+      {models.hasNextPage && (
+        <p>
+          <Button variant="default" loading={models.isFetchingNextPage} onClick={() => void models.fetchNextPage()}>
+            Show more
+          </Button>
+        </p>
+      )}
+    </>
+  );
+}
+
+function Version({ model, hasName }: { model: ModelView; hasName: boolean }) {
+  const { name, version, aliases, metrics, createdAt, owner, runId } = model;
+  const { mapAt100, mapAt100Low: low, mapAt100High: high, trainedEpochs: epochs } = metrics;
+  return (
+    <tr>
+      {hasName && (
+        <th scope="row">
+          <Link to="/models/$name" params={{ name }}>
+            {name}
+          </Link>
+        </th>
+      )}
+      <td data-number>{formatCount(version)}</td>
+      <td>{aliases.length === 0 ? <None /> : aliases.join(', ')}</td>
+      <td data-number>
+        <Score value={mapAt100} />
+        {low !== undefined && high !== undefined && (
+          <span className={classes.dim}>
+            {' '}
+            ({formatMap(low)} to {formatMap(high)})
+          </span>
+        )}
+      </td>
+      <td data-number>
+        <Score value={metrics.mapAt100Public} />
+      </td>
+      <td data-number>
+        <Score value={metrics.mapAt100Private} />
+      </td>
+      <td data-number>{epochs === undefined ? <None /> : `${formatCount(epochs)} ${epochs === 1 ? 'epoch' : 'epochs'}`}</td>
+      <td>
+        <Ago at={createdAt} />
+      </td>
+      <td>{owner}</td>
+      <td>
+        <Link to="/runs/$runId" params={{ runId }} title={runId}>
+          run …{runId.slice(-6)}
+        </Link>
+      </td>
+    </tr>
+  );
+}
+
+const None = () => <span className={classes.dim}>-</span>;
+const Score = ({ value }: { value: number | undefined }) => (value === undefined ? <None /> : formatMap(value));
+
+/** Which versions the aliases name, and why. */
+function Aliases({ name }: { name: string }) {
+  const { client } = useServices();
+  const aliases = useQuery({
+    queryKey: [...keys.models, name, 'aliases'],
+    queryFn: ({ signal }) => client.listAliases(name, { signal }),
+  });
+  // The table of versions says what is wrong, such as an unknown name.
+  if (aliases.data === undefined || aliases.data.items.length === 0) return null;
+  return (
+    <ul className={classes.aliases} aria-label="Aliases">
+      {aliases.data.items.map(({ alias, version, reason, movedBy, movedAt }) => (
+        <li key={alias}>
+          <strong>{alias}</strong> is version {formatCount(version)}: {reason}{' '}
+          <span className={classes.dim}>
+            ({movedBy}, <Ago at={movedAt} />)
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
