@@ -79,6 +79,7 @@ export type AliasView = z.infer<typeof aliasView>;
 export const aliasList = z.object({ items: z.array(aliasView) });
 
 export const aliasAction = z.enum(['set', 'rollback', 'remove']);
+export type AliasAction = z.infer<typeof aliasAction>;
 /** One entry of an alias's history, newest first. A version is null where the alias did not exist before, or does not afterwards. */
 export const aliasMoveView = z.object({
   action: aliasAction,

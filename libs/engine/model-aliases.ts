@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { type AliasAction, CairnError } from '@cairn/contract';
 import { currentAliases, inTransaction, type Transaction } from '@cairn/db';
 import { audit } from './audit.ts';
 import type { Actor, AliasName, EngineContext } from './engine.ts';
@@ -59,7 +59,7 @@ export function removeAlias(ctx: EngineContext, name: AliasName, reason: string,
 }
 
 /** The versions to which rollbacks would lead, the present one last. */
-export function versionsBehind(moves: readonly { action: string; toVersion: number | null }[]): number[] {
+function versionsBehind(moves: readonly { action: string; toVersion: number | null }[]): number[] {
   const versions: number[] = [];
   for (const { action, toVersion } of moves) {
     if (action === 'rollback') versions.pop();
@@ -83,7 +83,7 @@ async function withAlias(
   });
 }
 
-type Move = { action: 'set' | 'rollback' | 'remove'; from: number | null; to: number | null; reason: string };
+type Move = { action: AliasAction; from: number | null; to: number | null; reason: string };
 
 async function record(tx: Transaction, { model, alias }: AliasName, { action, from, to, reason }: Move, actor: Actor): Promise<void> {
   const { projectId, name } = actor;

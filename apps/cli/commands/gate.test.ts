@@ -76,12 +76,23 @@ test('in GitHub Actions the job has an annotation, and the comment as its summar
   expect((await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).match(/^### /gm)).toHaveLength(2);
 });
 
+test('the exit code stays that of the gate when the comment cannot be written', async () => {
+  const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: tmpdir() };
+  const { code, err } = await runTestCli(submitGated, { url: api.url, env });
+  expect(code).toBe(4);
+  expect(err).toContain('The comment could not be written: EISDIR');
+  expect(err).toContain('::error title=Quality gate failed');
+});
+
 test('the comment says why a gate was not judged', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'gate-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const file = join(folder, 'comment.md');
   api.on('POST', '/v1/runs/[^/]+/gate', (_, response) => sendProblem(response, 'not_found', 'Model landmark has no alias <production>'));
-  expect((await cairn('submit', '-r', 'mini', '--wait', '--gate', gate, '--comment-file', file)).code).toBe(2);
+  const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: join(folder, 'summary.md') };
+  const refused = await runTestCli([...submitGated, '--comment-file', file], { url: api.url, env });
+  expect(refused.code).toBe(2);
+  expect(refused.err).toContain('::error title=mini-1%3A quality gate not judged::Model landmark has no alias <production>');
   expect(await readFile(file, 'utf8')).toContain('### mini-1: gate not judged\n\nModel landmark has no alias &lt;production&gt;\n');
 });
 

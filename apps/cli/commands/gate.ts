@@ -5,7 +5,7 @@ import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfVerdict, exitCodes } from '../exit-codes.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, plural, secondsBetween } from '../output/units.ts';
+import { formatDuration, formatPercent, plural, secondsBetween } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 
 export type GateOptions = {
@@ -77,14 +77,16 @@ function printJudgement(ui: Ui, { verdict, gate, reason, lost }: Judgement): voi
   ui.line(`${paint(`Gate ${verdict}`)}: ${gate}`);
   ui.line(reason);
   if (verdict === 'passed' || lost.length === 0) return;
-  ui.line(`Queries that lost most: ${lost.map(({ queryId, a, b }) => `${queryId} (${percent(a)} to ${percent(b)})`).join(', ')}`);
+  ui.line(
+    `Queries that lost most: ${lost.map(({ queryId, a, b }) => `${queryId} (${formatPercent(a)} to ${formatPercent(b)})`).join(', ')}`,
+  );
 }
 
-/** What became of a run, as a comment for a pull request. `refusal` says why its gate was not judged. Text from others is escaped. */
-export function commentOf(
-  run: RunView,
-  { judgement, refusal, url, now }: { judgement: Judgement | null; refusal: string | null; url: string; now: Date },
-): string {
+/** What became of a run's gate: its judgement, or why it was not judged; both null without a gate, and where the run did not succeed. */
+export type GateOutcome = { judgement: Judgement | null; refusal: string | null };
+
+/** What became of a run, as a comment for a pull request. Text from others is escaped. */
+export function commentOf(run: RunView, { judgement, refusal, url, now }: GateOutcome & { url: string; now: Date }): string {
   const took = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, now));
   const failed = run.stepViews.filter((step) => step.state === 'failed');
   const title = judgement !== null ? `gate ${judgement.verdict}` : refusal !== null ? 'gate not judged' : run.state;
@@ -93,7 +95,7 @@ export function commentOf(
     step.kind,
     step.state,
     step.startedAt === null ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
-    step.scores.mapAt100 === undefined ? '' : percent(step.scores.mapAt100),
+    step.scores.mapAt100 === undefined ? '' : formatPercent(step.scores.mapAt100),
   ]);
   return `${[
     `### ${markdownText(run.name)}: ${title}`,
@@ -117,13 +119,15 @@ export function commentOf(
 }
 
 /**
- * What a job of GitHub Actions shows beside its log: an error for a failed step or gate, a warning for an inconclusive gate.
+ * What a job of GitHub Actions shows beside its log: an error for a failed step, a failed gate or one that was not judged, a warning for an
+ * inconclusive one.
  * https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
  */
-export function annotationsOf(run: RunView, judgement: Judgement | null): string[] {
+export function annotationsOf(run: RunView, { judgement, refusal }: GateOutcome): string[] {
   const failed = run.stepViews.flatMap(({ state, name, failure }) =>
     state === 'failed' ? [annotation('error', `${run.name}: ${name} failed`, failure?.message ?? 'no reason was reported')] : [],
   );
+  if (refusal !== null) return [...failed, annotation('error', `${run.name}: quality gate not judged`, refusal)];
   if (judgement === null || judgement.verdict === 'passed') return failed;
   const level = judgement.verdict === 'failed' ? 'error' : 'warning';
   return [...failed, annotation(level, `Quality gate ${judgement.verdict}: ${judgement.gate}`, judgement.reason)];
@@ -136,8 +140,6 @@ function annotation(level: 'error' | 'warning', title: string, message: string):
 
 function lostTable({ verdict, lost }: Judgement): string[] {
   if (verdict === 'passed' || lost.length === 0) return [];
-  const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), percent(a), percent(b)]);
+  const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), formatPercent(a), formatPercent(b)]);
   return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
 }
-
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

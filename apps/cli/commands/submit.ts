@@ -3,7 +3,6 @@ import type { CairnClient } from '@cairn/client';
 import {
   CairnError,
   isCairnError,
-  type Judgement,
   type PlanView,
   parseGate,
   type RecipeInput,
@@ -18,7 +17,7 @@ import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { showRun } from '../watch/show-run.ts';
-import { annotationsOf, commentOf, type GateOptions, judgeRun, withGate } from './gate.ts';
+import { annotationsOf, commentOf, type GateOptions, type GateOutcome, judgeRun, withGate } from './gate.ts';
 import { collect, duration, wholeNumber } from './options.ts';
 
 type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
@@ -101,18 +100,21 @@ async function waitAndJudge(
   });
   const { gate, commentFile } = options;
   const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
-  const writeComment = async (outcome: { judgement: Judgement | null; refusal: string | null }): Promise<void> => {
+  const writeComment = async (outcome: GateOutcome): Promise<void> => {
     if (commentFile === undefined && summaryFile === undefined) return;
-    const view = await client.getRun(run.id, { signal });
-    const comment = commentOf(view, { ...outcome, url: client.url, now: cli.now() });
-    if (commentFile !== undefined) {
-      await writeFile(commentFile, comment);
-      ui.note(ui.style.dim(`Comment written to ${commentFile}`));
+    try {
+      const view = await client.getRun(run.id, { signal });
+      const comment = commentOf(view, { ...outcome, url: client.url, now: cli.now() });
+      if (summaryFile !== undefined) for (const line of annotationsOf(view, outcome)) ui.note(line);
+      if (commentFile !== undefined) await writeFile(commentFile, comment);
+      if (summaryFile !== undefined) await appendFile(summaryFile, comment);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // The exit code has to be that of the run and its gate, whatever became of the comment.
+      ui.note(ui.style.warn(`The comment could not be written: ${error instanceof Error ? error.message : String(error)}`));
+      return;
     }
-    if (summaryFile !== undefined) {
-      await appendFile(summaryFile, comment);
-      for (const line of annotationsOf(view, outcome.judgement)) ui.note(line);
-    }
+    if (commentFile !== undefined) ui.note(ui.style.dim(`Comment written to ${commentFile}`));
   };
   if (code !== exitCodes.ok.code || gate === undefined) {
     await writeComment({ judgement: null, refusal: null });

@@ -40,3 +40,14 @@ test('closing it rejects what is pending and what comes later', async () => {
   expect(await pending).toMatchObject({ message: 'The decoder is closed' });
   await expect(own.preprocess(new Uint8Array(3), slot)).rejects.toThrow('closed');
 });
+
+test('a thread that ends rejects its images and all later ones, with the reason', async () => {
+  const broken = createDecodePool({ threads: 1, imageSize: 0.5, preprocessing: 'reference' });
+  const [slot = new Uint8Array()] = slots(1);
+  for (let images = 0; images < 2; images++)
+    await expect(broken.preprocess(await jpegOf(picture(40, 30)), slot)).rejects.toMatchObject({
+      code: 'program_failed',
+      message: expect.stringContaining('A decoder thread ended'),
+    });
+  await broken.close();
+});

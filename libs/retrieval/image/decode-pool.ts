@@ -71,9 +71,10 @@ export function createDecodePool({ threads: count, timeoutMs = 60_000, ...settin
 
   function fail(error: Error): void {
     failure ??= error;
-    for (const { pending } of threads) {
+    for (const { worker, pending } of threads) {
       for (const { reject } of pending.values()) reject(failure);
       pending.clear();
+      worker.unref();
     }
   }
 
