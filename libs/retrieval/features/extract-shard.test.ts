@@ -264,6 +264,34 @@ test('before the model runs on a batch, the next one is read: its decoding needs
   expect(readAtRun.map((count, run) => count >= Math.min(12, 4 * (run + 2)))).toEqual([true, true, true]);
 });
 
+test('no image is read before there is a slot for it, and the pixels of a batch stay until the model is done with it', async () => {
+  const shard = await shardOf(await pictures(13), { batch: 2 });
+  let read = 0;
+  let run = 0;
+  const model: Model = {
+    ...shard.model,
+    async run(input) {
+      const pixels = input.images.slice();
+      // Long enough for images that were started too early to be decoded.
+      for (let turn = 0; turn < 200; turn++) await new Promise(setImmediate);
+      expect(input.images).toEqual(pixels);
+      // Three batches have slots: this one and the two after it.
+      run += 1;
+      expect(read).toBe(Math.min(13, 2 * (run + 2)));
+      return shard.model.run(input);
+    },
+  };
+  await extractShard({
+    ...shard,
+    model,
+    read: (row, signal) => {
+      read += 1;
+      return shard.read(row, signal);
+    },
+  });
+  expect(run).toBe(7);
+});
+
 test('files under the read images may be local ones', async () => {
   const folder = await temporaryFolder();
   await Promise.all((await pictures(3)).map((bytes, index) => writeFile(join(folder, `${index}.jpg`), bytes)));
