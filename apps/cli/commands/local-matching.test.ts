@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { memberPath } from '@cairn/dataset';
 import { makeMiniDataset } from '@cairn/mini-dataset';
+import { fewImages } from '@cairn/mini-dataset/testing';
 import { openParquet, readNeighbours } from '@cairn/retrieval';
 import { sha256File } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
@@ -27,19 +28,10 @@ async function python(program: string): Promise<unknown> {
   return JSON.parse(stdout || 'null');
 }
 
-const counts = {
-  cleanLandmarks: 4,
-  fullOnlyLandmarks: 0,
-  indexOnlyLandmarks: 0,
-  twins: 0,
-  cleanImages: [2, 2],
-  extraImages: [0, 0],
-  fullOnlyImages: [0, 0],
-  indexImages: [3, 3],
-  strays: 2,
-  scoredQueries: 2,
-  ignoredQueries: 0,
-} as const;
+const counts = fewImages({
+  ...{ cleanLandmarks: 4, fullOnlyLandmarks: 0, indexOnlyLandmarks: 0, strays: 2, ignoredQueries: 0 },
+  ...{ extraImages: [0, 0], fullOnlyImages: [0, 0], indexImages: [3, 3] },
+});
 
 /** A query that is a picture of the index, warped, and one that is a picture of the collection; features that know nothing of both. */
 const makeQueries = `
