@@ -32,7 +32,8 @@ passwords against what a pod's annotations show.
 {{- define "cairn.secretsDigest" -}}
 {{- $secrets := include "cairn.secrets" . | fromJson -}}
 {{- if hasKey $secrets "server-key" -}}
-{{- $secrets | toJson | sha256sum | trunc 16 -}}
+{{- /* With a prefix: 16 digits around one `e` would be a number to a YAML parser. */ -}}
+{{- $secrets | toJson | sha256sum | trunc 16 | printf "sha256-%s" -}}
 {{- end -}}
 {{- end -}}
 

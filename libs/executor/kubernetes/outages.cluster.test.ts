@@ -52,7 +52,8 @@ test('an API server that goes away and comes back: running attempts continue, an
 });
 
 test('a lost node is reported; the attempt can be given up, and its pod ends when the node is back', async () => {
-  const executor = space.open({ script: endsAtTerm(75) });
+  // All GPUs of the node, so that nothing but their return lets the successor start, however late the scheduler learns of the taint.
+  const executor = space.open({ gpusPerPod: 8, script: endsAtTerm(75) });
   const [spec, next] = [aSpec(), aSpec({ name: 'mini-1/384/2' })];
   await executor.start(spec, limit());
   await eventually(() => executor.logs(spec.attemptId)).toContain('started');
@@ -60,7 +61,6 @@ test('a lost node is reported; the attempt can be given up, and its pod ends whe
   try {
     await eventually(() => observed(executor, spec), 60_000).toMatchObject({ phase: 'running', finding: { signal: 'node_silent' } });
     expect((await executor.capacity(limit(), new Set()))?.sentences).toContainEqual(expect.stringContaining('not ready'));
-    // The scheduler learns of it by a taint, which comes a little later.
     await eventually(taints).toContain('node.kubernetes.io/unreachable:NoSchedule');
     // Given up: its generation is revoked, and its successor need not wait for proof.
     await executor.forget(spec.attemptId);
