@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { CairnClient } from '@cairn/client';
 import { createClient } from '@cairn/client';
 import type { Command } from 'commander';
@@ -8,7 +9,7 @@ import { visibleText } from './output/visible-text.ts';
 /** The program's inputs: `main.ts` takes them from the process, tests create their own. */
 export type Cli = {
   env: Readonly<Record<string, string | undefined>>;
-  stdin: NodeJS.ReadableStream;
+  stdin: Readable;
   stdout: TextOutput;
   stderr: TextOutput;
   /** Aborted at Ctrl-C. */

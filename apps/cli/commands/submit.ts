@@ -56,7 +56,7 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   const baseline = options.gate === undefined ? null : parseGate(options.gate).baseline;
   if (options.commentFile !== undefined) await requireWritable(options.commentFile);
   const client = await session.client();
-  const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
+  const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin, signal));
   // A misspelt baseline is found out now, not when the run is over.
   if (baseline !== null && 'model' in baseline && baseline.model !== null)
     await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
@@ -150,7 +150,7 @@ function requireWait({ wait, gate, commentFile, timeout }: SubmitOptions): void 
 async function plan(session: Session, options: SubmissionOptions): Promise<undefined> {
   const { ui, signal, cli } = session;
   const client = await session.client();
-  const view = await client.planRun(await submissionOf(options, (path) => readRecipe(path, cli.stdin)), { signal });
+  const view = await client.planRun(await submissionOf(options, (path) => readRecipe(path, cli.stdin, signal)), { signal });
   ui.json(view);
   for (const line of planLines(view, ui)) ui.line(line);
   return undefined;

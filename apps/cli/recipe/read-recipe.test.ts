@@ -1,10 +1,15 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { CairnError } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
 import { parseRecipe, parseSetOption, parseSetOptions, readRecipe } from './read-recipe.ts';
+
+const limit = AbortSignal.timeout(60_000);
+const execute = promisify(execFile);
 
 const good = `name: mine
 dataset: mini
@@ -136,7 +141,7 @@ describe('a recipe that does not match the schema', () => {
 });
 
 test('a recipe in another encoding is reported as such; a byte order mark before UTF-8 is skipped', async () => {
-  const read = (bytes: Buffer) => readRecipe('-', Readable.from([bytes]));
+  const read = (bytes: Buffer) => readRecipe('-', Readable.from([bytes]), limit);
   expect((await read(Buffer.from(`\ufeff${good}`))).name).toBe('mine');
   const littleEndian = Buffer.from(`\ufeff${good}`, 'utf16le');
   for (const [bytes, message] of [
@@ -163,11 +168,35 @@ test('a recipe is read from a file, from stdin, and refused when it is too large
   try {
     const path = join(folder, 'recipe.yaml');
     await writeFile(path, good);
-    expect((await readRecipe(path, Readable.from([]))).name).toBe('mine');
-    expect((await readRecipe('-', Readable.from([good]))).name).toBe('mine');
+    expect((await readRecipe(path, Readable.from([]), limit)).name).toBe('mine');
+    expect((await readRecipe('-', Readable.from([good]), limit)).name).toBe('mine');
     await writeFile(path, `${good}# ${'x'.repeat(1024 * 1024)}\n`);
-    await expect(readRecipe(path, Readable.from([]))).rejects.toMatchObject({ code: 'payload_too_large' });
-    await expect(readRecipe(join(folder, 'none.yaml'), Readable.from([]))).rejects.toMatchObject({ code: 'not_found' });
+    await expect(readRecipe(path, Readable.from([]), limit)).rejects.toMatchObject({ code: 'payload_too_large' });
+    await expect(readRecipe(join(folder, 'none.yaml'), Readable.from([]), limit)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(readRecipe(folder, Readable.from([]), limit)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(readRecipe('/dev/zero', Readable.from([]), limit)).rejects.toMatchObject({ code: 'payload_too_large' });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('a recipe is read from a pipe whose writer comes later, and waiting for it holds no thread', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'recipe-'));
+  try {
+    const pipe = join(folder, 'pipe');
+    await execute('mkfifo', [pipe]);
+    // More than the pool has threads: if these waited in it, the file below would never be written.
+    const waiting = Array.from({ length: 8 }, () => readRecipe(pipe, Readable.from([]), limit).catch(() => null));
+    const path = join(folder, 'recipe.yaml');
+    await writeFile(path, good);
+    const { stdout } = await execute('sh', ['-c', `cat ${path} > ${pipe}; echo written`]);
+    expect(stdout).toBe('written\n');
+    const texts = await Promise.all(waiting);
+    expect(texts.some((one) => one?.name === 'mine')).toBe(true);
+    const interrupt = new AbortController();
+    const never = readRecipe(pipe, Readable.from([]), interrupt.signal);
+    interrupt.abort();
+    await expect(never).rejects.toMatchObject({ name: 'AbortError' });
   } finally {
     await rm(folder, { recursive: true });
   }

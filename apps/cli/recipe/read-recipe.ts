@@ -1,6 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import { readFile } from 'node:fs/promises';
-import { buffer } from 'node:stream/consumers';
+import { constants, createReadStream, fstat, open } from 'node:fs';
+import { Socket } from 'node:net';
+import { addAbortSignal, type Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { CairnError, maxBodyBytes, type Recipe, recipe, settingPath, settingPathText } from '@cairn/contract';
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { protoFaults, type RecipeFault, recipeFaults } from './recipe-faults.ts';
@@ -11,11 +13,8 @@ import { protoFaults, type RecipeFault, recipeFaults } from './recipe-faults.ts'
  * @throws CairnError `invalid_yaml`, `unknown_setting` or `invalid_setting` with `file`, `line`, `column`, `frame` (the
  *   lines of the text with the position marked) and `nearest` in its details; `not_found` when the file does not exist.
  */
-export async function readRecipe(path: string, stdin: NodeJS.ReadableStream): Promise<Recipe> {
-  const bytes = path === '-' ? await buffer(stdin) : await readBytes(path);
-  if (bytes.length > maxBodyBytes) {
-    throw new CairnError('payload_too_large', `${nameOf(path)} has ${bytes.length} bytes; a recipe has at most ${maxBodyBytes}`);
-  }
+export async function readRecipe(path: string, stdin: Readable, signal: AbortSignal): Promise<Recipe> {
+  const bytes = path === '-' ? await collect(stdin, path, signal) : await readBytes(path, signal);
   return parseRecipe(textOf(bytes, nameOf(path)), nameOf(path));
 }
 
@@ -115,16 +114,39 @@ function frameOf(source: string, line: number, column: number, length: number): 
   return [...before, shown(line), `${' '.repeat(digits)} | ${' '.repeat(column - 1)}${'^'.repeat(marks)}`].join('\n');
 }
 
-async function readBytes(path: string): Promise<Buffer> {
+async function readBytes(path: string, signal: AbortSignal): Promise<Buffer> {
   try {
-    return await readFile(path);
+    return await collect(await streamOf(path), path, signal);
   } catch (error) {
+    if (error instanceof CairnError || signal.aborted) throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw new CairnError('not_found', `The recipe file ${path} cannot be read: ${why}`, {
       details: { remedy: 'Check the path, or use a recipe of the service with --recipe NAME.' },
       cause: error,
     });
   }
+}
+
+/**
+ * A pipe is read without blocking: an open or a read that waits for its writer holds a thread of the pool, and then not even
+ * `process.exit` ends the program.
+ */
+async function streamOf(path: string): Promise<Readable> {
+  const fd = await promisify(open)(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return (await promisify(fstat)(fd)).isFIFO() ? new Socket({ fd, readable: true, writable: false }) : createReadStream(path, { fd });
+}
+
+/** @throws CairnError `payload_too_large` at the first byte beyond the limit: a device has no end. */
+async function collect(stream: Readable, path: string, signal: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of addAbortSignal(signal, stream)) {
+    chunks.push(Buffer.from(chunk));
+    length += chunk.length;
+    if (length <= maxBodyBytes) continue;
+    throw new CairnError('payload_too_large', `${nameOf(path)} has more than ${maxBodyBytes} bytes; a recipe has at most that many`);
+  }
+  return Buffer.concat(chunks);
 }
 
 function nameOf(path: string): string {
