@@ -7,7 +7,9 @@ import {
   CopyObjectCommand,
   CreateBucketCommand,
   DeleteObjectCommand,
+  HeadObjectCommand,
   NoSuchKey,
+  NotFound,
   PutObjectCommand,
   paginateListObjectsV2,
   S3Client,
@@ -185,12 +187,18 @@ export async function copyObjects({ client, bucket }: Pick<TestS3, 'client' | 'b
     for await (const { Contents: objects = [] } of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: `${from}/` }))
       for (const { Key: key } of objects) if (key !== undefined) yield key;
   }
+  const isGone = (key: string): Promise<boolean> =>
+    client.send(new HeadObjectCommand({ Bucket: bucket, Key: key })).then(
+      () => false,
+      (error: unknown) => error instanceof NotFound,
+    );
   await inParallel(keys(), 4, async (key) => {
     const source = [bucket, ...key.split('/')].map(encodeURIComponent).join('/');
     try {
       await client.send(new CopyObjectCommand({ Bucket: bucket, CopySource: source, Key: `${to}${key.slice(from.length)}` }));
     } catch (error) {
-      if (!(error instanceof NoSuchKey)) throw error;
+      // The server answers `InternalError` when an object is removed while it is copied.
+      if (!(error instanceof NoSuchKey) && !(await isGone(key))) throw error;
     }
   });
 }
