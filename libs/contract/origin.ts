@@ -18,6 +18,20 @@ export const runOrigin = z.discriminatedUnion('kind', [
 export type RunOrigin = z.infer<typeof runOrigin>;
 export const byPerson: RunOrigin = { kind: 'person' };
 
+/** What started a run, for people. */
+export function originText(origin: RunOrigin): string {
+  switch (origin.kind) {
+    case 'person':
+      return 'a call';
+    case 'trigger':
+      return `the trigger ${origin.trigger}`;
+    case 'schedule':
+      return `the schedule ${origin.schedule}, due at ${origin.dueAt}`;
+    case 'dataset':
+      return `the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
+  }
+}
+
 /** A page of a code host, for a link: printable ASCII, as URLs are. */
 const webAddress = z.string().regex(/^https?:\/\/[!-~]{1,1990}$/, 'use an address that begins with https:// or http://');
 
@@ -66,6 +80,9 @@ export const labelText = z
 /** The labels of texts such as `team=search`; of a repeated key, the last one counts. */
 export const labelsOf = (texts: readonly string[]): RunLabels =>
   Object.fromEntries(texts.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]));
+
+/** The reverse of {@link labelsOf}. */
+export const labelTexts = (labels: RunLabels): string[] => Object.entries(labels).map(([key, value]) => `${key}=${value}`);
 
 /** What becomes of a run that is running when a newer one enters its group: the newer one waits for it, or it is cancelled. */
 export const onNewer = z.enum(['queue', 'cancel']);

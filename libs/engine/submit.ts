@@ -1,4 +1,4 @@
-import { byPerson, CairnError, liveRunStates, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, originText, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
 import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
@@ -117,7 +117,7 @@ export async function submitRun(
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      emit(run, 'run', `${name} was ${startedBy(origin, actor)}`, { state: 'queued' });
+      emit(run, 'run', `${name} was ${origin.kind === 'person' ? `submitted by ${actor.name}` : `started by ${originText(origin)}`}`, { state: 'queued' });
       const after = {
         ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
         ...(origin.kind === 'person' ? {} : { origin }),
@@ -140,19 +140,6 @@ export async function submitRun(
 function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {
   const isLabelled = Object.keys(labels).length > 0;
   return sha256(canonicalJson({ ...asked, ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }));
-}
-
-function startedBy(origin: RunOrigin, { name }: Actor): string {
-  switch (origin.kind) {
-    case 'person':
-      return `submitted by ${name}`;
-    case 'trigger':
-      return `started by the trigger ${origin.trigger}`;
-    case 'schedule':
-      return `started by the schedule ${origin.schedule}, due at ${origin.dueAt}`;
-    case 'dataset':
-      return `started by the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
-  }
 }
 
 function newStep(plan: StepPlan, given: Given[]): WorkStep {
