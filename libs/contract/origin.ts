@@ -88,6 +88,21 @@ export const labelTexts = (labels: RunLabels): string[] => Object.entries(labels
 export const onNewer = z.enum(['queue', 'cancel']);
 export type OnNewer = z.infer<typeof onNewer>;
 
+/** Why a run was cancelled, for programs; `cause` says it in words. */
+export const cancelCause = z.enum([
+  'person',
+  /** A newer run of its group took its place. */
+  'superseded',
+]);
+export type CancelCause = z.infer<typeof cancelCause>;
+
+/** What a held run waits for, for programs. */
+export const holdCause = z.enum([
+  /** For the run of its group that runs. */
+  'group',
+]);
+export type HoldCause = z.infer<typeof holdCause>;
+
 /** The fields of a run that say where it comes from. */
 export const runContext = z.object({
   origin: runOrigin,

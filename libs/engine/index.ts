@@ -11,6 +11,7 @@ export {
   pendingFinalization,
   stepsToFinalize,
 } from './finalize.ts';
+export { unsettledGroups } from './groups.ts';
 export {
   attemptsToQueue,
   beginLaunch,
@@ -33,4 +34,4 @@ export {
   watchedAttempts,
 } from './leader/observe.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
-export { settleRun } from './with-run.ts';
+export { settleGroup, settleRun } from './with-run.ts';
