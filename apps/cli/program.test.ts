@@ -58,6 +58,31 @@ describe('submit', () => {
     expect((await cairn('submit -r mini --label team')).code).toBe(2);
   });
 
+  test('adds a schedule with what it runs, and shows when it runs next', async () => {
+    const at = '2027-01-04T02:00:00.000Z';
+    const view = {
+      ...{
+        id: `sch_${'0'.repeat(26)}`,
+        name: 'weekly',
+        owner: 'ada',
+        cron: '0 3 * * 1',
+        zone: 'Europe/Zurich',
+        onDataset: null,
+        overlap: 'skip',
+      },
+      ...{ run: { recipe: 'mini' }, createdAt: at, pausedAt: null, next: [at] },
+      last: { at, outcome: 'refused', due: at, runId: null, code: 'quota_exceeded', message: 'ada has 2 live runs' },
+    };
+    api.on('POST', '/v1/schedules', () => view);
+    const args = ['schedule', 'add', 'weekly', '--cron', '0 3 * * 1', '--zone', 'Europe/Zurich', '--overlap', 'skip', '-r', 'mini'];
+    const { code, out } = await runTestCli([...args, '-s', 'stages.384.epochs=2', '--label', 'tier=night'], { url: api.url });
+    expect(code).toBe(0);
+    const run = { recipe: 'mini', set: { 'stages.384.epochs': 2 }, labels: { tier: 'night' } };
+    expect(bodyOf(0)).toEqual({ name: 'weekly', cron: '0 3 * * 1', zone: 'Europe/Zurich', overlap: 'skip', run });
+    for (const text of ['0 3 * * 1 (Europe/Zurich)', at, 'refused (quota_exceeded)', 'ada has 2 live runs']) expect(out).toContain(text);
+    expect((await cairn('schedule add weekly -r mini')).err).toContain('--cron');
+  });
+
   test('leaves out options that were not given; --no-reuse alone means every step', async () => {
     await cairn('submit -r mini');
     await cairn('submit -r mini --no-reuse');

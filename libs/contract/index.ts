@@ -21,6 +21,7 @@ export * from './recipe-schema.ts';
 export * from './rerank-settings.ts';
 export * from './rest.ts';
 export * from './run-detail.ts';
+export * from './schedules.ts';
 export * from './scores.ts';
 export * from './session.ts';
 export * from './setting-path.ts';

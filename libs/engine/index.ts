@@ -33,5 +33,6 @@ export {
   type WatchedAttempt,
   watchedAttempts,
 } from './leader/observe.ts';
+export { serveTimers } from './leader/timers.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
 export { settleGroup, settleRun } from './with-run.ts';

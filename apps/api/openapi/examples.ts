@@ -6,6 +6,7 @@ import type {
   problem,
   retryRequest,
   runPage,
+  scheduleRequest,
   submitRequest,
   tokenCreated,
   tokenRequest,
@@ -62,6 +63,12 @@ export const requestExamples = {
     set: { 'stages.384.epochs': 2 },
     labels: { team: 'search' },
   } satisfies z.input<typeof submitRequest>,
+  addSchedule: {
+    name: 'weekly',
+    cron: '0 3 * * 1',
+    zone: 'Europe/Zurich',
+    run: { recipe: 'mini', dataset: 'mini' },
+  } satisfies z.input<typeof scheduleRequest>,
   cancelRun: { reason: 'the learning rate is wrong' } satisfies z.input<typeof cancelRequest>,
   retryRun: { from: '512_finetune' } satisfies z.input<typeof retryRequest>,
   addDataset: {
