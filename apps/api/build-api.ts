@@ -21,6 +21,7 @@ import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
+import { scheduleRoutes } from './routes/schedules.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
@@ -52,6 +53,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   const readScores = queryScoreReader(deps.store);
   evaluationRoutes(app, deps, readScores);
   gateRoutes(app, deps, readScores);
+  scheduleRoutes(app, deps);
   fleetRoutes(app, deps);
   tokenRoutes(app, deps);
   sessionRoutes(app, deps);

@@ -11,7 +11,7 @@ import type { Dashboard } from './http/dashboard.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';
-import { sourceInspector } from './register-dataset.ts';
+import { sourceInspector } from './inspect-source.ts';
 import { createMetricsPage, type MetricsPage, metricsRoute } from './routes/metrics.ts';
 import type { ServerBounds } from './server-bounds.ts';
 import { locatorOf } from './storage-access.ts';

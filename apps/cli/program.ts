@@ -15,6 +15,7 @@ import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
 import { addRunCommands } from './commands/runs.ts';
+import { addScheduleCommands } from './commands/schedule.ts';
 import { addScores } from './commands/scores.ts';
 import { addSearch } from './commands/search.ts';
 import { addServiceCommands } from './commands/service.ts';
@@ -74,6 +75,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addShow(registrar);
   addLogs(registrar);
   addTensorBoard(registrar);
+  addScheduleCommands(registrar);
   program.commandsGroup('Inputs and results of runs:');
   addCatalogueCommands(registrar);
   addAliasCommands(registrar);

@@ -1,4 +1,5 @@
 import { CairnError } from '@cairn/contract';
+import { defaultLimits } from '@cairn/engine';
 import { datasetRootsVariables, logLevels, probeVariables } from '@cairn/runtime';
 import { z } from 'zod';
 import { poolsVariable } from './pools.ts';
@@ -7,6 +8,8 @@ import { poolsVariable } from './pools.ts';
 const instanceName = z
   .string()
   .regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'use at most 63 letters, digits, dashes, dots and underscores');
+
+const quota = z.coerce.number().int().min(0).max(1_000_000_000);
 
 /** The controller's environment variables. */
 export const configurationSchema = z.object({
@@ -32,6 +35,8 @@ export const configurationSchema = z.object({
   CAIRN_PYTHON: z.string().min(1).describe("the trainer's Python interpreter").meta({ example: '/opt/cairn/python/bin/python' }),
   ...datasetRootsVariables,
   ...probeVariables,
+  CAIRN_PROJECT_RUNS: quota.default(defaultLimits.projectRuns).describe('live runs of a project, for schedules; 0 is unlimited'),
+  CAIRN_OWNER_RUNS: quota.default(defaultLimits.ownerRuns).describe('live runs of one owner, for schedules; 0 is unlimited'),
   CAIRN_LEADER_TTL_MS: z.coerce.number().int().min(500).max(60_000).default(5_000),
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info'),
 });

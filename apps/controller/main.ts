@@ -47,8 +47,9 @@ await runMain({
     const queues = openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 });
     closer.add('queues', () => queues.close());
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
+    const limits = { ...defaultLimits, ownerRuns: config.CAIRN_OWNER_RUNS, projectRuns: config.CAIRN_PROJECT_RUNS };
     const parts: ControllerParts = {
-      ctx: { prisma: database.prisma, log, limits: defaultLimits, recipes: await loadRecipes() },
+      ctx: { prisma: database.prisma, log, limits, recipes: await loadRecipes() },
       databaseUrl: config.CAIRN_DATABASE_URL,
       queues,
       store: openStore(config.CAIRN_STORAGE_URL),

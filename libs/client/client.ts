@@ -65,7 +65,8 @@ import {
 import type { z } from 'zod';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
-import { createRequester, eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
+import { createRequester, eachItem, type Requester, type RequestOptions, randomKey, type SubmitOptions, statusAlone } from './request.ts';
+import { scheduleCalls } from './schedule-calls.ts';
 
 export type ClientOptions = {
   /** Address of the API, such as `http://127.0.0.1:8080`; a path prefix is kept. */
@@ -97,6 +98,7 @@ export function createClient(options: ClientOptions) {
     ...runs,
     ...catalogueCalls(requester),
     ...serviceCalls(requester),
+    ...scheduleCalls(requester),
     /** See {@link streamEvents}. */
     events: (stream: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> => streamEvents(requester, stream),
     /** See {@link followStepLogs}. */
@@ -247,15 +249,6 @@ function serviceCalls({ send }: Requester) {
 }
 
 type RunListQuery = Partial<z.output<typeof runListQuery>>;
-export type SubmitOptions = RequestOptions & {
-  /** The same key twice is the same run; random by default, so that a repeated try submits only once. */
-  idempotencyKey?: string | undefined;
-};
-
-/** 128 random bits. Not `crypto.randomUUID`: browsers have it only over https and on localhost. */
-const randomKey = (): string =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
-
 /** Calls about runs, steps and attempts. */
 function runCalls({ open, send }: Requester) {
   const runs = ['v1', 'runs'] as const;

@@ -213,3 +213,12 @@ export async function* eachItem<T>(fetchPage: (cursor: string | undefined) => Pr
     cursor = page.nextCursor;
   }
 }
+
+export type SubmitOptions = RequestOptions & {
+  /** The same key twice is the same run; random by default, so that a repeated try submits only once. */
+  idempotencyKey?: string | undefined;
+};
+
+/** 128 random bits. Not `crypto.randomUUID`: browsers have it only over https and on localhost. */
+export const randomKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -11,6 +11,7 @@ export const callerActions = {
   'run.submit': 'submitter',
   'run.cancel': 'submitter',
   'run.retry': 'submitter',
+  'schedule.manage': 'submitter',
   'dataset.add': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',

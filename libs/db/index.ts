@@ -1,5 +1,5 @@
 export * from './client.ts';
-export { Prisma, PrismaClient, type Token } from './generated/client.ts';
+export { Prisma, PrismaClient, type Schedule, type Timer, type Token } from './generated/client.ts';
 export * from './listen.ts';
 export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
@@ -28,6 +28,7 @@ export { readLogLines, searchLog } from './read/log-lines.ts';
 export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
 export { readMetrics } from './read/read-metrics.ts';
+export { getSchedule, listSchedules } from './read/schedules.ts';
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
 export { readTimeline } from './read/timeline.ts';

@@ -9,12 +9,14 @@ import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
 import { recordJudgement } from './record-judgement.ts';
+import { registerDataset } from './register-dataset.ts';
+import { addSchedule, pauseSchedule, removeSchedule, resumeSchedule, runSchedule } from './schedules.ts';
 import { submitRun } from './submit.ts';
 
 /** Binds the commands of people and attempts to their context. */
 export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): Engine {
   return {
-    submitRun: (request, actor, idempotencyKey) => submitRun(ctx, request, actor, idempotencyKey),
+    submitRun: (request, actor, idempotencyKey, origin) => submitRun(ctx, request, actor, idempotencyKey, origin),
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
@@ -22,6 +24,12 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
     rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),
     removeAlias: (name, reason, actor) => removeAlias(ctx, name, reason, actor),
+    registerDataset: (dataset, actor) => registerDataset(ctx, dataset, actor),
+    addSchedule: (request, actor) => addSchedule(ctx, request, actor),
+    pauseSchedule: (name, actor) => pauseSchedule(ctx, name, actor),
+    resumeSchedule: (name, actor) => resumeSchedule(ctx, name, actor),
+    removeSchedule: (name, actor) => removeSchedule(ctx, name, actor),
+    runSchedule: (name, actor, idempotencyKey) => runSchedule(ctx, name, actor, idempotencyKey),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
     attemptSpec: (id, generation, agentProtocol) => attemptSpec(ctx, id, generation, agentProtocol),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),

@@ -1,12 +1,17 @@
 import type {
   AttemptSpec,
   ClaimRequest,
+  DatasetFiles,
+  DatasetView,
   FinishRequest,
   GcResult,
+  ImageSource,
   Judgement,
   PlanView,
   ReportReply,
   ReportRequest,
+  RunOrigin,
+  ScheduleRequest,
   ShardClaim,
   ShardCommit,
   StagedFilesPage,
@@ -17,8 +22,21 @@ import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
 
-/** The caller of a command: a token's name, project and id, and the client address. */
-export type Actor = { name: string; projectId: string; tokenId: string; address: string };
+/**
+ * The caller of a command: a token's name, project and id, and the client address. The last two are null for a command that the service
+ * itself gives in that name, such as a run of a schedule.
+ */
+export type Actor = { name: string; projectId: string; tokenId: string | null; address: string | null };
+
+/** A dataset to register, after its files were checked. */
+export type NewDataset = {
+  name: string;
+  source: ImageSource;
+  /** SHA-256 of the metadata and the images' digest. */
+  digest: string;
+  digestBasis: string;
+  files: DatasetFiles;
+};
 
 /** An alias of a model. */
 export type AliasName = { model: string; alias: string };
@@ -30,7 +48,13 @@ export type AliasName = { model: string; alias: string };
  */
 export type Engine = {
   // People and external programs
-  submitRun(request: SubmitRequest, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
+  /** `origin` says what started the run; by default the caller. Only code that acts on behalf of a trigger or a schedule gives one. */
+  submitRun(
+    request: SubmitRequest,
+    actor: Actor,
+    idempotencyKey: string | null,
+    origin?: RunOrigin,
+  ): Promise<{ runId: string; created: boolean }>;
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
@@ -43,6 +67,14 @@ export type Engine = {
   ): Promise<void>;
   rollBackAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
   removeAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
+  /** The dataset with this name and content: its newest version if nothing changed, else a new one, which starts what is bound to it. */
+  registerDataset(dataset: NewDataset, actor: Actor): Promise<{ dataset: DatasetView; created: boolean }>;
+  addSchedule(request: ScheduleRequest, actor: Actor): Promise<void>;
+  pauseSchedule(name: string, actor: Actor): Promise<void>;
+  resumeSchedule(name: string, actor: Actor): Promise<void>;
+  removeSchedule(name: string, actor: Actor): Promise<void>;
+  /** Starts its run now, in the actor's name. */
+  runSchedule(name: string, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */

@@ -11,6 +11,7 @@ export {
   pendingFinalization,
   stepsToFinalize,
 } from './finalize.ts';
+export { unsettledGroups } from './groups.ts';
 export {
   attemptsToQueue,
   beginLaunch,
@@ -32,5 +33,6 @@ export {
   type WatchedAttempt,
   watchedAttempts,
 } from './leader/observe.ts';
+export { serveTimers } from './leader/timers.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
-export { settleRun } from './with-run.ts';
+export { settleGroup, settleRun } from './with-run.ts';

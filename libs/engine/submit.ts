@@ -1,4 +1,4 @@
-import { CairnError, liveRunStates, type Recipe, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, originText, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
 import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
@@ -6,10 +6,12 @@ import { audit } from './audit.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
+import { type GroupKey, lockGroup, placeInGroup } from './groups.ts';
+import { settleAndWrite } from './in-run.ts';
 import type { NewStep } from './pending-writes.ts';
 import { resolveRecipe } from './recipes.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
-import { settleAndWrite } from './with-run.ts';
+import { settleGroup } from './with-run.ts';
 
 /** A validated submission: everything that a run is created from. */
 export type Submission = {
@@ -65,14 +67,19 @@ async function findDataset(ctx: EngineContext, wanted: string, projectId: string
   throw new CairnError('not_found', `dataset ${wanted} not found; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`);
 }
 
-/** Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created. */
+/**
+ * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.
+ *
+ * @param origin what started the run; a key that such code derives begins with its kind, which the api refuses in keys of callers
+ */
 export async function submitRun(
   ctx: EngineContext,
   request: SubmitRequest,
   actor: Actor,
   idempotencyKey: string | null,
+  origin: RunOrigin = byPerson,
 ): Promise<{ runId: string; created: boolean }> {
-  const requestDigest = sha256(canonicalJson(request));
+  const requestDigest = digestOf(request);
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
   const { recipe, plan, inputs, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
@@ -81,11 +88,21 @@ export async function submitRun(
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
   await checkRunQuotas(ctx, ctx.prisma, owner);
+  const group = request.group ?? null;
+  const key = group === null ? null : { projectId: actor.projectId, group };
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   try {
-    await inTransaction(ctx.prisma, async (tx) => {
+    const isHeld = await inTransaction(ctx.prisma, async (tx) => {
+      const entry = await enterGroup(tx, key);
+      const state = entry?.isFree === false ? 'held' : 'queued';
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
-      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      const run = runWork(
+        ctx,
+        tx,
+        { id: runId, ...owner, name, state, seq: 0, noReuse, dataset, group, hasStarted: false },
+        steps,
+        new Set(),
+      );
       run.pending.made = {
         run: {
           id: runId,
@@ -94,7 +111,9 @@ export async function submitRun(
           recipeName: recipe.name,
           recipe,
           datasetId: dataset.id,
-          state: 'queued',
+          state,
+          hold: state === 'held' ? 'group' : null,
+          groupPlace: entry?.place ?? null,
           priority: request.priority,
           noReuse,
           idempotencyKey,
@@ -104,20 +123,52 @@ export async function submitRun(
             set: request.set,
             until: request.until ?? null,
           },
+          origin,
+          source: request.source,
+          labels: request.labels,
+          group,
+          onNewer: request.onNewer,
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
-      const after = { name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority };
+      const waits = state === 'held' ? `, and waits in the concurrency group ${group}` : '';
+      emit(
+        run,
+        'run',
+        `${name} was ${origin.kind === 'person' ? `submitted by ${actor.name}` : `started by ${originText(origin)}`}${waits}`,
+        { state },
+      );
+      const after = {
+        ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
+        ...(origin.kind === 'person' ? {} : { origin }),
+      };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
+      return state === 'held';
     });
+    if (isHeld && key !== null) await settleGroup(ctx, key);
   } catch (error) {
     const winner = idempotencyKey !== null && isUniqueViolation(error) ? await findByKey(ctx, actor, idempotencyKey, requestDigest) : null;
     if (!winner) throw error;
     return { runId: winner, created: false };
   }
   return { runId, created: true };
+}
+
+/** The place of a new run in its group, under the group's lock; null without a group. */
+async function enterGroup(tx: Transaction, key: GroupKey | null): Promise<{ place: number; isFree: boolean } | null> {
+  if (key === null) return null;
+  await lockGroup(tx, key);
+  return placeInGroup(tx, key);
+}
+
+/**
+ * A digest of what was asked for. Where the request came from is no part of it: a CI job that is repeated may name another page. Fields at
+ * their defaults are left out, so that a key survives the release that adds one.
+ */
+function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {
+  const isLabelled = Object.keys(labels).length > 0;
+  return sha256(canonicalJson({ ...asked, ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }));
 }
 
 function newStep(plan: StepPlan, given: Given[]): WorkStep {

@@ -55,6 +55,14 @@ const publicRoutes: Record<string, Decision> = {
   'PUT /v1/weights/:name': 'submitter',
   // Those of another owner: admin.
   'DELETE /v1/weights/:name': 'submitter',
+  'GET /v1/schedules': 'viewer',
+  'GET /v1/schedules/:name': 'viewer',
+  'POST /v1/schedules': 'submitter',
+  // Those of another owner: admin.
+  'POST /v1/schedules/:name/pause': 'submitter',
+  'POST /v1/schedules/:name/resume': 'submitter',
+  'POST /v1/schedules/:name/run': 'submitter',
+  'DELETE /v1/schedules/:name': 'submitter',
   'GET /v1/recipes': 'viewer',
   'GET /v1/recipes/:name': 'viewer',
   'GET /v1/models': 'viewer',

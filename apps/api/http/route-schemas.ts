@@ -1,4 +1,4 @@
-import { idOf, problem, safeName } from '@cairn/contract';
+import { idOf, problem, safeName, writtenText } from '@cairn/contract';
 import { z } from 'zod';
 
 const problemContent = { 'application/problem+json': { schema: problem } } as const;
@@ -11,6 +11,14 @@ export const problems = {
     content: problemContent,
   },
 } as const;
+
+/** The header of calls that create a run. Keys that code of the service derives begin with the kind of the run's origin. */
+export const idempotencyHeaders = z.looseObject({
+  'idempotency-key': writtenText(200, { least: 1 })
+    .refine((key) => !/^(trigger|schedule|dataset):/.test(key), 'keys that begin with trigger:, schedule: or dataset: are for the service')
+    .optional()
+    .describe('Repeating a request with the same key returns the run that the first one created, for example after a lost response.'),
+});
 
 /** Names and ids in paths: none can escape a folder, and none is ever used as a file path. */
 export const runParams = z.object({ id: idOf('run') });

@@ -42,6 +42,7 @@ export async function describeRoutes(app: App): Promise<void> {
       },
       tags: [
         { name: 'runs', description: 'Submit runs, follow them, cancel and retry them.' },
+        { name: 'schedules', description: 'Start runs at times, or for new versions of a dataset.' },
         { name: 'steps', description: 'The nodes of a run: state, curves, shards.' },
         { name: 'attempts', description: 'What the processes of a step do and log.' },
         { name: 'events', description: 'One stream for everything that changes.' },

@@ -23,6 +23,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
   });
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
     'DELETE /v1/models/{name}/aliases/{alias}',
+    'DELETE /v1/schedules/{name}',
     'DELETE /v1/session',
     'DELETE /v1/tokens/{id}',
     'DELETE /v1/weights/{name}',
@@ -63,6 +64,8 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/runs/{id}/steps/{name}/metrics',
     'GET /v1/runs/{id}/steps/{name}/shards',
     'GET /v1/runs/{id}/timeline',
+    'GET /v1/schedules',
+    'GET /v1/schedules/{name}',
     'GET /v1/tokens',
     'GET /v1/weights',
     'GET /v1/weights/{name}',
@@ -73,6 +76,10 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'POST /v1/runs/{id}/cancel',
     'POST /v1/runs/{id}/gate',
     'POST /v1/runs/{id}/retry',
+    'POST /v1/schedules',
+    'POST /v1/schedules/{name}/pause',
+    'POST /v1/schedules/{name}/resume',
+    'POST /v1/schedules/{name}/run',
     'POST /v1/session',
     'POST /v1/tokens',
     'PUT /v1/models/{name}/aliases/{alias}',
@@ -112,6 +119,7 @@ test('the examples match their schemas, and each belongs to an operation', () =>
     addDataset: components.DatasetRequest,
     createToken: components.TokenRequest,
     collectGarbage: components.GarbageRequest,
+    addSchedule: components.ScheduleRequest,
   } satisfies Record<keyof typeof requestExamples, z.ZodType>;
   const answers = { listRuns: components.RunPage, addDataset: components.Dataset, createToken: components.TokenCreated } satisfies Record<
     keyof typeof answerExamples,
@@ -142,6 +150,7 @@ test('an optional body is not required', () => {
     judgeRun: true,
     rollBackAlias: true,
     addDataset: true,
+    addSchedule: true,
     createToken: true,
     cancelRun: false,
     retryRun: false,

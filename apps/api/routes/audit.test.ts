@@ -1,9 +1,9 @@
+import { scheduleRequest } from '@cairn/contract';
 import { Prisma } from '@cairn/db';
 import { type Actor, audit } from '@cairn/engine';
-import { ada, request } from '@cairn/engine/testing';
+import { ada, request, smallRecipe } from '@cairn/engine/testing';
 import { newId, sha256 } from '@cairn/runtime';
 import { afterEach, describe, expect, test } from 'vitest';
-import { registerDataset } from '../register-dataset.ts';
 import { openTestApi } from '../testing/test-api.ts';
 
 const { call, prisma, harness } = await openTestApi();
@@ -21,7 +21,7 @@ const put = (name: string) =>
 const makeToken = (name: string) => call('admin', 'POST', '/v1/tokens', { body: { name, role: 'viewer' } });
 const source = { kind: 'folder', root: '/r', metadata: '/m', countries: null } as const;
 const addDataset = (name: string) =>
-  registerDataset(prisma, ada, { name, source, digest: sha256(name), digestBasis: 'test', files: { metadata: {}, images: {} } });
+  harness.engine.registerDataset({ name, source, digest: sha256(name), digestBasis: 'test', files: { metadata: {}, images: {} } }, ada);
 
 /** Each command: its preparation, its action, and the value that it changes. */
 const commands: [string, () => Promise<{ act: () => Promise<unknown>; readState: () => Promise<unknown>; after: object | null }>][] = [
@@ -52,6 +52,15 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; readState:
   [
     'dataset.add',
     async () => ({ act: () => addDataset('audited'), readState: () => prisma.dataset.count(), after: { name: 'audited', version: 1 } }),
+  ],
+  [
+    'schedule.add',
+    async () => ({
+      act: () =>
+        harness.engine.addSchedule(scheduleRequest.parse({ name: 'audited', onDataset: 'toy', run: { recipe: smallRecipe } }), ada),
+      readState: () => prisma.schedule.count(),
+      after: { onDataset: 'toy', cron: null, overlap: 'queue' },
+    }),
   ],
   [
     'weights.import',
@@ -108,7 +117,7 @@ describe('an entry of the audit', () => {
   test.each(commands)('is written with the change or not at all: %s', async (action, prepare) => {
     const { act, readState, after } = await prepare();
     const [state, written] = [await readState(), await entries()];
-    for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact']]) {
+    for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact', 'schedule']]) {
       await failCommits(...tables);
       // Over HTTP a failure is a response.
       await act().catch(() => null);
@@ -137,6 +146,9 @@ describe('an entry of the audit', () => {
         state: 'succeeded',
         recipe: {},
         request: {},
+        origin: {},
+        source: {},
+        labels: {},
         noReuse: false,
       },
     });

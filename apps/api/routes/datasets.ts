@@ -5,12 +5,11 @@ import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
-import { registerDataset } from '../register-dataset.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const versionedParams = z.object({ name: datasetReference });
 
-export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): void {
+export function datasetRoutes(app: App, { prisma, engine, inspectSource }: ApiDeps): void {
   const tags = ['datasets'];
 
   app.post(
@@ -36,7 +35,7 @@ export function datasetRoutes(app: App, { prisma, inspectSource }: ApiDeps): voi
       const caller = callerOf(request);
       const { name, source } = request.body;
       const inspected = await inspectSource(source, closedSignal(reply));
-      const { dataset, created } = await registerDataset(prisma, caller, { name, source, ...inspected });
+      const { dataset, created } = await engine.registerDataset({ name, source, ...inspected }, caller);
       return reply
         .code(created ? 201 : 200)
         .header('location', `/v1/datasets/${name}@${dataset.version}`)

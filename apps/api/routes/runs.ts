@@ -16,16 +16,11 @@ import { getRun, listEvents, listRuns, readTimeline } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
-import { problems, runParams } from '../http/route-schemas.ts';
+import { idempotencyHeaders, problems, runParams } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const submitQuery = z.strictObject({
   dryRun: z.enum(['true', 'false']).default('false').describe('`true` returns the plan and changes nothing.'),
-});
-const submitHeaders = z.looseObject({
-  'idempotency-key': writtenText(200, { least: 1 })
-    .optional()
-    .describe('Repeating a request with the same key returns the run that the first one created, for example after a lost response.'),
 });
 const eventsQuery = z.strictObject({
   after: z.coerce.number().int().min(0).max(largestInt4).default(0).describe('Return events after this sequence number.'),
@@ -54,7 +49,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
         summary: 'Submit a run, or plan it',
         description:
           'Creates a run of a recipe on a dataset. With `dryRun=true` it returns which steps would run, which would be reused, and why.',
-        headers: submitHeaders,
+        headers: idempotencyHeaders,
         querystring: submitQuery,
         body: submitRequest,
         response: {

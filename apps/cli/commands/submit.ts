@@ -3,27 +3,35 @@ import type { CairnClient } from '@cairn/client';
 import {
   CairnError,
   isCairnError,
+  labelsOf,
+  type OnNewer,
+  onNewer,
   type PlanView,
   parseGate,
   type RecipeInput,
   type StepEstimate,
   type SubmitRequestInput,
 } from '@cairn/contract';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
+import { readSource } from '../source-of-environment.ts';
 import { showRun } from '../watch/show-run.ts';
 import { annotationsOf, commentOf, type GateOptions, type GateOutcome, judgeRun, withGate } from './gate.ts';
-import { collect, duration, wholeNumber } from './options.ts';
+import { collect, duration, label, wholeNumber } from './options.ts';
 
-type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
+type SubmitOptions = SubmissionOptions &
+  GateOptions &
+  ContextOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
+
+export type ContextOptions = { label?: string[]; group?: string; onNewer: OnNewer };
 
 export function addSubmit({ program, action }: Registrar): void {
-  const command = withSubmission(program.command('submit').description('submits a run of a recipe'))
+  const command = withContext(withSubmission(program.command('submit').description('submits a run of a recipe')))
     .option('--idempotency-key <key>', 'the same key twice is the same run: for CI jobs that may be repeated')
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
@@ -38,15 +46,33 @@ export function addSubmit({ program, action }: Registrar): void {
 
 /** The options that define a submission. */
 function withSubmission(command: Command): Command {
+  return withRecipe(command).option('-n, --name <name>', 'a name for the run (default: the recipe and a number)');
+}
+
+/** The options that say what runs. */
+export function withRecipe(command: Command): Command {
   return command
     .option('-f, --file <recipe.yaml>', 'a recipe as YAML; - reads it from stdin')
     .option('-r, --recipe <name>', 'a recipe of the service, such as mini')
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.384.epochs=2, or stages."v1.5".epochs=2 (repeatable)', collect)
     .option('-d, --dataset <name>', "name or name@version (default: the recipe's own)")
-    .option('-n, --name <name>', 'a name for the run (default: the recipe and a number)')
     .option('-u, --until <steps>', 'only these steps and those they need: --until export, or --until extract_index,extract_query')
     .option('--priority <number>', 'higher runs first, -100 to 100', wholeNumber(-100, 100))
     .option('--no-reuse [steps]', 'runs every step again, or the listed ones: --no-reuse=384,export');
+}
+
+/** The options that say where a run belongs. */
+function withContext(command: Command): Command {
+  const group = 'a concurrency group: one run of it runs at a time, and of those that wait only the newest does';
+  return withLabels(command, group).addOption(
+    new Option('--on-newer <policy>', 'what becomes of this run when a newer one enters its group: it ends first, or is cancelled')
+      .choices(onNewer.options)
+      .default('queue'),
+  );
+}
+
+export function withLabels(command: Command, group: string): Command {
+  return command.option('--label <key=value>', 'labels the run, such as team=search (repeatable)', label).option('--group <name>', group);
 }
 
 async function submit(session: Session, options: SubmitOptions): Promise<number | undefined> {
@@ -60,7 +86,10 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   // A misspelt baseline is found out now, not when the run is over.
   if (baseline !== null && 'model' in baseline && baseline.model !== null)
     await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
-  const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
+  const run = await client.submitRun(
+    { ...body, ...(await contextOf(session, options)) },
+    { idempotencyKey: options.idempotencyKey, signal },
+  );
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -71,6 +100,21 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   ui.note(ui.style.dim(`Watch it with \`cairn watch ${run.name}\`.`));
   return undefined;
 }
+
+/** What the submission says about where it comes from. In a job of CI the commit is that of the job. */
+async function contextOf({ cli }: Session, options: ContextOptions): Promise<Partial<SubmitRequestInput>> {
+  const source = await readSource(cli.env);
+  return {
+    ...(source === null ? {} : { source }),
+    ...labelsAndGroup(options),
+    ...(options.group === undefined ? {} : { onNewer: options.onNewer }),
+  };
+}
+
+export const labelsAndGroup = ({ label: labels, group }: Omit<ContextOptions, 'onNewer'>) => ({
+  ...(labels === undefined ? {} : { labels: labelsOf(labels) }),
+  ...(group === undefined ? {} : { group }),
+});
 
 /** Shows the run until it is over. When the wait is interrupted, the run continues, and a note says how to return to it. */
 export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
@@ -214,7 +258,7 @@ const memory = (estimate: StepEstimate | null): string =>
   estimate?.gpuMemoryGib == null ? '' : `${formatNumber(estimate.gpuMemoryGib)} GiB`;
 
 /** The options of `submit` and `plan`, as commander gives them. */
-type SubmissionOptions = {
+export type SubmissionOptions = {
   file?: string;
   recipe?: string;
   set?: string[];
@@ -227,7 +271,10 @@ type SubmissionOptions = {
 };
 
 /** The submission for the options. `readRecipe` reads the file of `-f`. */
-async function submissionOf(options: SubmissionOptions, readRecipe: (path: string) => Promise<RecipeInput>): Promise<SubmitRequestInput> {
+export async function submissionOf(
+  options: SubmissionOptions,
+  readRecipe: (path: string) => Promise<RecipeInput>,
+): Promise<SubmitRequestInput> {
   if ((options.file === undefined) === (options.recipe === undefined)) {
     const what = options.file === undefined ? 'no recipe is given' : '-f and --recipe both give a recipe';
     throw new CairnError('invalid_request', what, {
