@@ -15,6 +15,7 @@ export const callerActions = {
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
   'token.manage': 'admin',
+  'secret.manage': 'admin',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;
 export type CallerAction = keyof typeof callerActions;
