@@ -7,6 +7,7 @@ import { toJson } from '../columns.ts';
 import type { Actor, EngineContext } from '../engine.ts';
 import { addSecret, removeSecrets, replaceSecret } from '../sealed-secrets.ts';
 import { checkSubmission } from '../submit.ts';
+import type { MayManage } from './bound-trigger.ts';
 
 /** Most triggers of a project. */
 const maxTriggers = 1_000;
@@ -53,9 +54,7 @@ function refuseUselessFilter({ provider, filter }: TriggerRequest): void {
     throw new CairnError('invalid_request', 'The filter has paths but not the event push: other deliveries do not list the changed files');
 }
 
-/** A trigger by name, for its owner or an admin. `mayManage` throws for others. */
-export type MayManage = (trigger: { name: string; owner: string }) => void;
-
+/** A trigger by name, until the transaction ends. */
 async function lockTrigger(tx: Transaction, name: string, { projectId }: Actor, mayManage: MayManage) {
   const [row] = await tx.$queryRaw<{ id: string; name: string; owner: string; provider: string }[]>`
     select id, name, owner, provider from trigger where name = ${name} and project_id = ${projectId} for update`;
