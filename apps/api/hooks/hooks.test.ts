@@ -389,7 +389,6 @@ describe('bounds', () => {
       [{ filter: { events: ['issues'] } }, 'The event "issues" is not one of'],
       [{ filter: { events: ['pull_request'], paths: ['a'] } }, 'The filter has paths but not the event push'],
       [{ run: { ...run, dataset: 'absent' } }, 'dataset absent not found'],
-      [{ gate: 'mAP >= 1' }, 'cannot be read'],
     ] as const;
     for (const [change, message] of faults) expect((await add(change)).json.detail).toContain(message);
     const mine = await addTrigger();

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { CairnError, codeHostEvents, parseGate, submitRequest, type TriggerRequest } from '@cairn/contract';
+import { CairnError, codeHostEvents, submitRequest, type TriggerRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type Transaction } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { audit } from '../audit.ts';
@@ -15,21 +15,20 @@ const maxTriggers = 1_000;
 /**
  * Stores a trigger and its secret, which only this returns.
  *
- * @throws CairnError `name_taken`, `quota_exceeded`, `invalid_request` (a filter or a gate that can never work), and what a submission of the
+ * @throws CairnError `name_taken`, `quota_exceeded`, `invalid_request` (a filter that can never work), and what a submission of the
  *   run would throw
  */
 export async function addTrigger(ctx: EngineContext, request: TriggerRequest, actor: Actor): Promise<{ secret: string }> {
   refuseUselessFilter(request);
-  if (request.gate !== null) parseGate(request.gate);
   await checkSubmission(ctx, submitRequest.parse(request.run), actor.projectId);
   const { projectId, name: owner } = actor;
-  const { name, provider, run, filter, group: groupTemplate, onNewer, gate } = request;
+  const { name, provider, run, filter, group: groupTemplate, onNewer } = request;
   const id = newId('trigger');
   const secret = newHookSecret();
   await inTransaction(ctx.prisma, async (tx) => {
     if ((await tx.trigger.count({ where: { projectId } })) >= maxTriggers)
       throw new CairnError('quota_exceeded', `The project has ${maxTriggers} triggers, the maximum; remove one first`);
-    const row = { id, projectId, owner, name, provider, run: toJson(run), filter: toJson(filter), groupTemplate, onNewer, gate };
+    const row = { id, projectId, owner, name, provider, run: toJson(run), filter: toJson(filter), groupTemplate, onNewer };
     await tx.trigger.createMany({ data: [row] });
     await addSecret(ctx, tx, { projectId, ownerId: id }, secret);
     await audit(tx, actor, { action: 'trigger.add', target: name, before: null, after: { ...request } });
