@@ -62,8 +62,8 @@ type AddOptions = {
   tag?: string[];
   path?: string[];
   pullRequestLabel?: string[];
-  /** False with --no-group; true without either. */
-  group: string | boolean;
+  /** False with --no-group. */
+  group?: string | false;
   onNewer?: 'queue' | 'cancel';
 };
 
@@ -91,7 +91,7 @@ async function add({ ui, signal, client, cli }: Session, name: string, options: 
         ...(event === undefined ? {} : { events: event }),
         ...{ branches: branch ?? [], tags: tag ?? [], paths: path ?? [], labels: pullRequestLabel ?? [] },
       },
-      ...(typeof group === 'string' ? { group } : group ? {} : { group: null }),
+      ...(group === undefined ? {} : { group: group === false ? null : group }),
       ...(onNewer === undefined ? {} : { onNewer }),
     },
     { signal },
