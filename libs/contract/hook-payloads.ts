@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { reportedText } from './text.ts';
 
-// What code hosts and other programs deliver to a trigger: only what is read, because they add fields at any time. Texts are cleaned and cut,
-// never rejected: a person of the code host may have written them.
+// What code hosts and other programs deliver to a trigger: only what is read, because they add fields at any time. Texts are cleaned and
+// cut, never rejected: a person of the code host may have written them.
 
 /** The largest body of a delivery: GitHub sends at most 25 MB. */
 export const maxHookBytes = 25 * 1024 * 1024;

@@ -93,8 +93,8 @@ export const rotateRequest = z.strictObject({
 });
 
 /**
- * What became of a delivery. `accepted`: a run is about to start. `held`: it is from a fork, and waits for a person. `failed`: the run could
- * not be started. `refused`: its signature is wrong, or it cannot be read.
+ * What became of a delivery. `accepted`: a run is about to start. `held`: it is from a fork, and waits for a person. `failed`: the run
+ * could not be started. `refused`: its signature is wrong, or it cannot be read.
  */
 export const deliveryOutcome = z.enum(['accepted', 'started', 'ignored', 'held', 'failed', 'refused']);
 export type DeliveryOutcome = z.infer<typeof deliveryOutcome>;

@@ -1,7 +1,7 @@
 /**
- * Whether a path matches a pattern: `*` is any characters but a slash, `**` as a whole part any folders (also none), `?` one character but a
- * slash; everything else is itself. The time is bounded by the product of the lengths: names come from outside, and a regular expression of
- * a pattern such as `*a*a*a*` could take forever on a long one.
+ * Whether a path matches a pattern: `*` is any characters but a slash, `**` as a whole part any folders (also none), `?` one character but
+ * a slash; everything else is itself. The time is bounded by the product of the lengths: names come from outside, and a regular expression
+ * of a pattern such as `*a*a*a*` could take forever on a long one.
  */
 export function matchesGlob(path: string, pattern: string): boolean {
   return matches(path.split('/'), pattern.split('/'), {
