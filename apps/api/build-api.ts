@@ -17,14 +17,17 @@ import { eventRoutes } from './routes/events.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { gateRoutes } from './routes/gates.ts';
 import { healthRoutes } from './routes/health.ts';
+import { hookRoutes } from './routes/hooks.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
+import { secretRoutes } from './routes/secrets.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { triggerRoutes } from './routes/triggers.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
 /** The public server: /v1, health, metrics, OpenAPI and its page, the dashboard. Not yet listening. */
@@ -54,8 +57,11 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   evaluationRoutes(app, deps, readScores);
   gateRoutes(app, deps, readScores);
   scheduleRoutes(app, deps);
+  triggerRoutes(app, deps);
+  hookRoutes(app, deps);
   fleetRoutes(app, deps);
   tokenRoutes(app, deps);
+  secretRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);
   healthRoutes(app, deps);

@@ -49,7 +49,13 @@ await runMain({
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
     const limits = { ...defaultLimits, ownerRuns: config.CAIRN_OWNER_RUNS, projectRuns: config.CAIRN_PROJECT_RUNS };
     const parts: ControllerParts = {
-      ctx: { prisma: database.prisma, log, limits, recipes: await loadRecipes() },
+      ctx: {
+        prisma: database.prisma,
+        log,
+        limits,
+        recipes: await loadRecipes(),
+        secretKeys: config.CAIRN_SECRETS_KEYS,
+      },
       databaseUrl: config.CAIRN_DATABASE_URL,
       queues,
       store: openStore(config.CAIRN_STORAGE_URL),

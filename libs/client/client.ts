@@ -51,6 +51,7 @@ import {
   runTimeline,
   runView,
   type SubmitRequestInput,
+  secretKeyList,
   shardList,
   stepView,
   tokenCreated,
@@ -67,6 +68,7 @@ import { type EventStreamOptions, type StreamMessage, streamEvents } from './eve
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, randomKey, type SubmitOptions, statusAlone } from './request.ts';
 import { scheduleCalls } from './schedule-calls.ts';
+import { triggerCalls } from './trigger-calls.ts';
 
 export type ClientOptions = {
   /** Address of the API, such as `http://127.0.0.1:8080`; a path prefix is kept. */
@@ -97,6 +99,7 @@ export function createClient(options: ClientOptions) {
     url: requester.url,
     ...runs,
     ...catalogueCalls(requester),
+    ...triggerCalls(requester),
     ...serviceCalls(requester),
     ...scheduleCalls(requester),
     /** See {@link streamEvents}. */
@@ -230,6 +233,16 @@ function serviceCalls({ send }: Requester) {
     revokeToken: async (tokenId: string, options?: RequestOptions): Promise<void> => {
       await send({ method: 'DELETE', path: ['v1', 'tokens', tokenId], repeatable: false, answer: statusAlone }, options);
     },
+
+    /** Which keys seal the stored secrets, and how many. */
+    listSecretKeys: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'secrets'], repeatable: true, answer: secretKeyList }, options),
+    /** Seals all secrets with the newest key. */
+    resealSecrets: (options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'secrets', 'reseal'], repeatable: true, answer: secretKeyList },
+        { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
+      ),
 
     listAudit,
     eachAuditEntry: (options?: RequestOptions) => eachItem((cursor) => listAudit(cursor === undefined ? {} : { cursor }, options)),

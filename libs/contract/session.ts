@@ -15,7 +15,11 @@ export const callerActions = {
   'dataset.add': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
+  // Those of another owner: admin.
+  'trigger.manage': 'submitter',
+  'delivery.release': 'submitter',
   'token.manage': 'admin',
+  'secret.manage': 'admin',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;
 export type CallerAction = keyof typeof callerActions;

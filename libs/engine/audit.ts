@@ -23,6 +23,11 @@ export type AuditAction =
   | 'session.start'
   | 'session.end'
   | 'garbage.collect'
+  | 'secrets.reseal'
+  | 'trigger.add'
+  | 'trigger.remove'
+  | 'trigger.rotate'
+  | 'delivery.release'
   | 'call.refused';
 
 export type AuditChange = {

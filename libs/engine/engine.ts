@@ -5,6 +5,7 @@ import type {
   DatasetView,
   FinishRequest,
   GcResult,
+  HookAnswer,
   ImageSource,
   Judgement,
   PlanView,
@@ -12,15 +13,18 @@ import type {
   ReportRequest,
   RunOrigin,
   ScheduleRequest,
+  SecretKeyList,
   ShardClaim,
   ShardCommit,
   StagedFilesPage,
   StartRequest,
   SubmitRequest,
+  TriggerRequest,
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
-import type { Logger } from '@cairn/runtime';
+import type { Logger, SecretKeys } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
+import type { BoundTrigger, MayManage, RefusedDelivery, SignedDelivery } from './triggers/bound-trigger.ts';
 
 /**
  * The caller of a command: a token's name, project and id, and the client address. The last two are null for a command that the service
@@ -76,6 +80,19 @@ export type Engine = {
   /** Starts its run now, in the actor's name. */
   runSchedule(name: string, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
+  /** Seals every secret of the project with the newest key; then older keys can be removed. */
+  resealSecrets(actor: Actor): Promise<void>;
+  listSecretKeys(projectId: string): Promise<SecretKeyList>;
+  // Triggers. `mayManage` throws for a caller who may not change one of this owner; a secret is in no other answer.
+  addTrigger(request: TriggerRequest, actor: Actor): Promise<{ secret: string }>;
+  removeTrigger(name: string, actor: Actor, mayManage: MayManage): Promise<void>;
+  rotateTrigger(name: string, options: { keepHours: number }, actor: Actor, mayManage: MayManage): Promise<{ secret: string }>;
+  findTrigger(name: string): Promise<BoundTrigger>;
+  triggerSecrets(trigger: BoundTrigger): Promise<string[]>;
+  receiveDelivery(trigger: BoundTrigger, delivery: SignedDelivery): Promise<HookAnswer>;
+  /** Records a delivery that cannot be accepted, and returns its id. */
+  recordRefusal(trigger: BoundTrigger, refused: RefusedDelivery): Promise<string>;
+  releaseDelivery(trigger: string, id: string, actor: Actor): Promise<HookAnswer>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */
   attemptSpec(attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec>;
@@ -96,6 +113,8 @@ export type EngineContext = {
   limits: EngineLimits;
   /** The built-in recipes by name. */
   recipes: ReadonlyMap<string, BuiltinRecipe>;
+  /** Seals and opens the secrets of triggers and the like. */
+  secretKeys: SecretKeys;
 };
 
 export type EngineLimits = {

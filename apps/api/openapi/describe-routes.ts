@@ -53,8 +53,10 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'models', description: 'Registered models and their scores.' },
         { name: 'evaluations', description: 'Scores of searches, by query, and their comparison.' },
         { name: 'artifacts', description: 'Stored results.' },
+        { name: 'triggers', description: 'Deliveries of code hosts and other programs that start runs.' },
         { name: 'fleet', description: 'The controller and the pools.' },
         { name: 'tokens', description: 'Tokens and the audit log.' },
+        { name: 'secrets', description: 'The keys that seal the secrets of triggers and webhooks.' },
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },
       ],
       components: {
@@ -70,6 +72,8 @@ export async function describeRoutes(app: App): Promise<void> {
       if (operationId !== undefined && body instanceof z.ZodType && body.safeParse(undefined).success) optionalBodies.add(operationId);
       const described = toJsonSchema(route);
       // A binary stream has no zod schema.
+      if (route.route.config?.rawBytes !== undefined)
+        return { ...described, schema: { ...described.schema, body: { type: 'object', additionalProperties: true } } };
       if (route.route.config?.maxOctets === undefined) return described;
       return {
         ...described,

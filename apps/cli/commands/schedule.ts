@@ -42,7 +42,7 @@ async function addOne(session: Session, name: string, options: AddOptions): Prom
     const what = cron === undefined ? 'The schedule says neither when nor for what it starts' : '--cron and --on-dataset are both given';
     throw new CairnError('invalid_request', what, { details: { remedy: 'Use either --cron "0 3 * * 1" or --on-dataset NAME.' } });
   }
-  const run = { ...(await submissionOf(options, (path) => readRecipe(path, cli.stdin))), ...labelsAndGroup(options) };
+  const run = { ...(await submissionOf(options, (path) => readRecipe(path, cli.stdin, signal))), ...labelsAndGroup(options) };
   const when: Partial<ScheduleRequestInput> = cron === undefined ? { onDataset } : { cron, zone };
   const added = await (await session.client()).addSchedule({ name, ...when, overlap, run }, { signal });
   print(ui, added, cli.now());

@@ -44,6 +44,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     CAIRN_QUEUE_URL: queueUrl,
     CAIRN_STORAGE_URL: pathToFileURL(path.join(folder, 'storage')).href,
     CAIRN_SERVER_KEY: serverKey,
+    CAIRN_SECRETS_KEYS: `k1:${serverKey}`,
     CAIRN_ADMIN_TOKEN: token,
     CAIRN_API_PORT: String(port),
     CAIRN_INTERNAL_PORT: String(internalPort),
@@ -66,7 +67,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     child.kill('SIGTERM');
     await once(child, 'exit', { signal: AbortSignal.timeout(15_000) });
   };
-  const api = start('apps/api/main.ts');
+  let api = start('apps/api/main.ts');
   closer.add('api', () => end(api));
   let controller = start('apps/controller/main.ts');
   closer.add('controller', () => end(controller));
@@ -124,6 +125,12 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
         signal: AbortSignal.timeout(60_000),
       });
       await internal.finish({ outcome: 'failed', cause: 'user', code: 'internal', message: 'the benchmark ends it' });
+    },
+    /** Kills the api and starts another one; its callers wait for it. */
+    restartApi: async (): Promise<void> => {
+      api.kill('SIGKILL');
+      await once(api, 'exit');
+      api = start('apps/api/main.ts');
     },
     killController: async (): Promise<void> => {
       controller.kill('SIGKILL');

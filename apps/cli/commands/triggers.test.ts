@@ -1,0 +1,57 @@
+import { type StubApi, startStubApi } from '@cairn/client/testing';
+import { type DeliveryView, triggerRequest } from '@cairn/contract';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runTestCli } from '../testing/test-cli.ts';
+
+const secret = `whsec_${'A'.repeat(43)}=`;
+const at = '2026-11-30T12:00:00.000Z';
+const delivery = 'hdl_01kaz4q7t9w1y3a5c7e9g1j3km';
+const runId = 'run_01kaz4q7t9w1y3a5c7e9g1j3km';
+
+let api: StubApi;
+beforeAll(async () => {
+  api = await startStubApi();
+  const view = (name: string, request: object) => ({
+    ...request,
+    ...{ id: 'trg_01kaz4q7t9w1y3a5c7e9g1j3km', name, owner: 'ada', path: `/v1/hooks/${name}`, createdAt: at, lastDeliveryAt: null },
+  });
+  api.on('POST', '/v1/triggers', ({ body }) => {
+    const request = triggerRequest.parse(JSON.parse(body));
+    return { ...view(request.name, request), secret };
+  });
+  const item: DeliveryView = {
+    ...{ id: delivery, key: 'one', event: 'pull_request', subject: 'pull request 7 was opened', source: null, outcome: 'held' },
+    ...{ reason: 'it is from a fork', runId: null, receivedAt: at, repeats: 2, releasedBy: null },
+  };
+  api.on('GET', '/v1/triggers/landmark/deliveries', () => ({ items: [item], nextCursor: null }));
+  api.on('POST', `/v1/triggers/landmark/deliveries/${delivery}/release`, () => ({ delivery, outcome: 'started', reason: '', runId }));
+});
+afterAll(() => api.close());
+
+test('trigger add prints only the secret on stdout, and sends what the options say', async () => {
+  const add = ['trigger', 'add', 'landmark', '--provider', 'github', '--recipe', 'mini'];
+  const options = ['--event', 'push', '--event', 'tag', '--branch', 'main', '--path', '**', '--label', 'team=search', '--no-group'];
+  const { code, out, err } = await runTestCli([...add, ...options, '--set', 'stages.384.epochs=2'], { url: api.url });
+  expect([code, out]).toEqual([0, `${secret}\n`]);
+  expect(err).toContain(`Deliveries go to ${api.url}/v1/hooks/landmark`);
+  expect(JSON.parse(api.requests.at(-1)?.body ?? '')).toEqual({
+    name: 'landmark',
+    provider: 'github',
+    run: { recipe: 'mini', set: { 'stages.384.epochs': 2 }, labels: { team: 'search' } },
+    filter: { events: ['push', 'tag'], branches: ['main'], tags: [], paths: ['**'], labels: [] },
+    group: null,
+  });
+  await runTestCli(add, { url: api.url });
+  expect(triggerRequest.parse(JSON.parse(api.requests.at(-1)?.body ?? ''))).toMatchObject({
+    group: '{trigger}-{subject}',
+    onNewer: 'cancel',
+  });
+  expect((await runTestCli(add.slice(0, -2), { url: api.url })).err).toContain('Give either --recipe NAME or --file RECIPE.yaml');
+});
+
+test('deliveries are listed with what became of them, and released', async () => {
+  const { out } = await runTestCli(['trigger', 'deliveries', 'landmark', '--outcome', 'held'], { url: api.url });
+  expect(api.requests.at(-1)?.query.get('outcome')).toBe('held');
+  expect(out).toMatch(new RegExp(`held +2 +it is from a fork +${delivery}`));
+  expect((await runTestCli(['trigger', 'release', 'landmark', delivery], { url: api.url })).out).toBe(`Run ${runId} started.\n`);
+});
