@@ -33,6 +33,8 @@ export const idPrefixes = {
   token: 'tok',
   model: 'mdl',
   weights: 'wts',
+  webhook: 'whk',
+  codeHost: 'chs',
 } as const;
 export type IdKind = keyof typeof idPrefixes;
 

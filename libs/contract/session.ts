@@ -14,6 +14,7 @@ export const callerActions = {
   'dataset.add': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
+  'delivery.manage': 'admin',
   'token.manage': 'admin',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;

@@ -20,6 +20,7 @@ export {
   weightsViewOf,
 } from './read/catalogue.ts';
 export { listCheckpoints } from './read/checkpoints.ts';
+export { getCodeHost, getDelivery, getWebhook, listCodeHosts, listDeliveries, listWebhooks } from './read/deliveries.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { getRun } from './read/get-run.ts';
 export { listEvents, readEvents } from './read/list-events.ts';

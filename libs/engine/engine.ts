@@ -1,6 +1,7 @@
 import type {
   AttemptSpec,
   ClaimRequest,
+  CodeHostRequest,
   FinishRequest,
   GcResult,
   Judgement,
@@ -12,6 +13,7 @@ import type {
   StagedFilesPage,
   StartRequest,
   SubmitRequest,
+  WebhookRequest,
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
@@ -43,6 +45,17 @@ export type Engine = {
   ): Promise<void>;
   rollBackAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
   removeAlias(name: AliasName, reason: string, actor: Actor): Promise<void>;
+  /** Returns the webhook's secret, which is not shown again. */
+  addWebhook(request: WebhookRequest, actor: Actor): Promise<string>;
+  removeWebhook(name: string, actor: Actor): Promise<void>;
+  /** Returns its new secret; the one before signs too for a day. */
+  rotateWebhook(name: string, actor: Actor): Promise<string>;
+  /** Sends `webhook.test`; returns the delivery's id. */
+  testWebhook(name: string, actor: Actor): Promise<string>;
+  resendDelivery(webhook: string, delivery: string, actor: Actor): Promise<void>;
+  addCodeHost(request: CodeHostRequest, actor: Actor): Promise<void>;
+  replaceCodeHostToken(name: string, token: string, actor: Actor): Promise<void>;
+  removeCodeHost(name: string, actor: Actor): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */
@@ -81,6 +94,8 @@ export type EngineLimits = {
   /** Most bytes to keep of the log of one attempt, and of all logs of a run; 0: unlimited. */
   attemptLogBytes: number;
   runLogBytes: number;
+  /** The hosts that webhooks and reports may be sent to; null: any. */
+  deliveryHosts: readonly string[] | null;
 };
 
 export const defaultLimits: EngineLimits = {
@@ -92,4 +107,5 @@ export const defaultLimits: EngineLimits = {
   projectRuns: 10_000,
   attemptLogBytes: 64_000_000,
   runLogBytes: 512_000_000,
+  deliveryHosts: null,
 };

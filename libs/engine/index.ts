@@ -1,6 +1,17 @@
 export { stagingPrefix } from './attempts/spec.ts';
 export { type AuditChange, audit } from './audit.ts';
 export { createEngine } from './create-engine.ts';
+export {
+  type ClaimedDelivery,
+  claimDelivery,
+  type DeliveryOutcome,
+  type DueDelivery,
+  dueDeliveries,
+  isClaimed,
+  leaseMs,
+  recordDelivery,
+  trimDeliveries,
+} from './deliveries/sending.ts';
 export { type Actor, defaultLimits, type Engine, type EngineContext, type EngineLimits } from './engine.ts';
 export {
   artifactReady,

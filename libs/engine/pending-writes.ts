@@ -1,6 +1,7 @@
 import type { AttemptState, RunState, StepState, StopCause } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
+import { type Announcement, messageInsertion } from './deliveries/announce.ts';
 
 /**
  * What a command decided and has not written yet. A command changes many steps and emits an event for each; separate statements took most
@@ -16,6 +17,8 @@ export type PendingWrites = {
   madeAttempts: NewAttempt[];
   events: { seq: number; at: Date; type: string; message: string; data: unknown }[];
   outbox: { queue: string; row: string; generation: number }[];
+  /** For webhooks. */
+  announcements: Announcement[];
 };
 
 export type Change<State, Columns> = { from: State; columns: Columns };
@@ -113,6 +116,7 @@ export const noWrites = (): PendingWrites => ({
   madeAttempts: [],
   events: [],
   outbox: [],
+  announcements: [],
 });
 
 /** Column names by property name; typed, so that a property added to the type must be added here. */
@@ -251,7 +255,11 @@ const [beforeGiven, afterGiven] = [
   changed_steps as (${change('step', 'steps', stepNames)}),
   changed_attempts as (${change('attempt', 'attempts', attemptNames)}),
   new_events as (${insertion('event', 'events', eventNames)}),
-  new_entries as (${insertion('outbox', 'outbox', outboxNames)})
+  new_entries as (${insertion('outbox', 'outbox', outboxNames)}),
+  new_messages as (${messageInsertion(
+    'm.project',
+    "(select r.*, w->>'projectId' as project from given, jsonb_to_recordset(w->'announcements') as r(event text, subject text, body jsonb)) m",
+  )} returning 1)
   select (select count(*)::int from changed_steps) as steps, (select count(*)::int from changed_attempts) as attempts,
          (select count(pg_notify(n.channel, n.payload))::int from given, jsonb_to_recordset(w->'notices') as n(channel text, payload text)) as notices`,
 ];
@@ -261,8 +269,12 @@ const [beforeGiven, afterGiven] = [
  *
  * @throws Error when a step or an attempt is no longer in the state that the command saw
  */
-export async function writePending(tx: Transaction, run: { id: string; seq: number }, pending: PendingWrites): Promise<void> {
-  const { made, run: columns, steps, attempts, madeAttempts, events, outbox } = pending;
+export async function writePending(
+  tx: Transaction,
+  run: { id: string; projectId: string; seq: number },
+  pending: PendingWrites,
+): Promise<void> {
+  const { made, run: columns, steps, attempts, madeAttempts, events, outbox, announcements } = pending;
   Object.assign(pending, noWrites());
   const changesRun = events.length > 0 || Object.keys(columns).length > 0;
   if (!changesRun && made === null && steps.size + attempts.size + madeAttempts.length + outbox.length === 0) return;
@@ -278,6 +290,8 @@ export async function writePending(tx: Transaction, run: { id: string; seq: numb
     attempts: changes(attemptNames, attempts),
     events: events.map((event) => named(eventNames, { ...event, runId: run.id })),
     outbox: outbox.map((entry) => named(outboxNames, entry)),
+    projectId: run.projectId,
+    announcements,
     notices: events.length > 0 ? noticesOf(run) : [],
   };
   const rows = await tx.$queryRaw<

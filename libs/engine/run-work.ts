@@ -12,11 +12,13 @@ import {
   runStates,
   type StepState,
   stepStates,
+  type WebhookData,
   whyNotAllowed,
 } from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
 import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
 import type { Given } from './columns.ts';
+import { announcementOf } from './deliveries/announce.ts';
 import type { EngineContext } from './engine.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
 
@@ -68,7 +70,8 @@ export type RunWork = {
   state: RunState;
   seq: number;
   noReuse: boolean | string[];
-  dataset: { digest: string };
+  recipeName: string;
+  dataset: { name: string; version: number; digest: string };
   steps: WorkStep[];
   /** Digests and details of artifacts that were looked up for memo keys, by id. */
   inputs: Map<string, KnownInput>;
@@ -79,7 +82,7 @@ export type RunWork = {
   alsoSettle: Set<string>;
 };
 
-export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'dataset'>;
+export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'recipeName' | 'dataset'>;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {
@@ -145,6 +148,17 @@ export function changeRun(run: RunWork, columns: RunColumns): void {
 export function emit<Type extends EventType>(run: RunWork, type: Type, message: string, data: EventData[Type]): void {
   run.seq += 1;
   run.pending.events.push({ seq: run.seq, at: new Date(), type, message, data });
+}
+
+/** Tells webhooks about the run when the command ends. */
+export function announceRun<Event extends 'run.ended' | 'gate.judged'>(
+  run: RunWork,
+  event: Event,
+  data: Omit<WebhookData[Event], 'run'>,
+): void {
+  const { id, name, recipeName: recipe, owner, dataset, now: at } = run;
+  const facts = { run: { id, name, recipe, dataset: `${dataset.name}@${dataset.version}`, owner } };
+  run.pending.announcements.push(announcementOf(event, { subject: id, at, data: { ...data, ...facts } }));
 }
 
 /** Requests a queue entry for when the transaction commits. */

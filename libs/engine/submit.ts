@@ -85,7 +85,7 @@ export async function submitRun(
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
-      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, recipeName: recipe.name, dataset }, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,

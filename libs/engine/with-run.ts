@@ -40,7 +40,8 @@ const runRow = z.object({
   state: states.run,
   seq: z.number().int(),
   noReuse: noReuseColumn,
-  dataset: z.object({ digest: z.string() }),
+  recipeName: z.string(),
+  dataset: z.object({ name: z.string(), version: z.number().int(), digest: z.string() }),
 });
 
 const stepRow = kindAndSettings.and(
@@ -79,7 +80,7 @@ const stepRow = kindAndSettings.and(
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
   const runs = await tx.$queryRaw<unknown[]>`
     select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
-           jsonb_build_object('digest', d.digest) as dataset
+           r.recipe_name as "recipeName", jsonb_build_object('name', d.name, 'version', d.version, 'digest', d.digest) as dataset
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
   const steps = await tx.$queryRaw<unknown[]>`

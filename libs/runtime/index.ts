@@ -1,6 +1,7 @@
 export * from './attempt-processes.ts';
 export * from './child-environment.ts';
 export * from './configuration.ts';
+export * from './delivery-hosts.ts';
 export * from './embedded-postgres/start-embedded-postgres.ts';
 export * from './files.ts';
 export * from './ids.ts';
