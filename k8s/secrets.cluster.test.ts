@@ -16,6 +16,7 @@ test('no secret stands outside a Secret', async () => {
       'key-id-of-storage',
       'secret-of-storage',
       'server-key-with-at-least-32-characters',
+      'k1:key-for-secrets-of-at-least-32-characters',
       'admin-token-with-24-characters',
     ]),
   );
@@ -29,6 +30,7 @@ test('with existing Secrets the chart makes none, and pods refer to theirs', asy
       queue: existing('redis'),
       storage: { existingSecret: 'objects' },
       serverKey: existing('server'),
+      secretsKeys: existing('sealing'),
       adminToken: existing('admin'),
     }),
   );
@@ -36,6 +38,9 @@ test('with existing Secrets the chart makes none, and pods refer to theirs', asy
   const api = environmentOf(manifests, 'cairn-api');
   expect(api.CAIRN_DATABASE_URL).toEqual({ secretKeyRef: { name: 'db', key: 'value' } });
   expect(api.CAIRN_SERVER_KEY).toEqual({ secretKeyRef: { name: 'server', key: 'value' } });
+  expect(api.CAIRN_SECRETS_KEYS).toEqual({ secretKeyRef: { name: 'sealing', key: 'value' } });
+  expect(environmentOf(manifests, 'cairn-controller').CAIRN_SECRETS_KEYS).toEqual(api.CAIRN_SECRETS_KEYS);
+  expect(environmentOf(manifests, 'cairn-task-worker')).not.toHaveProperty('CAIRN_SECRETS_KEYS');
   expect(api.CAIRN_ADMIN_TOKEN).toEqual({ secretKeyRef: { name: 'admin', key: 'value' } });
   expect(environmentOf(manifests, 'cairn-task-worker').CAIRN_QUEUE_URL).toEqual({ secretKeyRef: { name: 'redis', key: 'value' } });
   expect(environmentOf(manifests, 'cairn-migrate').CAIRN_DATABASE_URL).toEqual({ secretKeyRef: { name: 'db', key: 'value' } });
@@ -45,11 +50,16 @@ test('keys that nobody gives are made at random, long enough, and are the same i
   const [first, second] = [await render(), await render()].map(({ manifests }) => dataOf(manifests, 'cairn'));
   expect(first?.['server-key']).toMatch(/^[A-Za-z0-9]{48}$/);
   expect(first?.['admin-token']).toMatch(/^cairn_[A-Za-z0-9]{48}$/);
+  expect(first?.['secrets-keys']).toMatch(/^k1:[A-Za-z0-9]{48}$/);
   expect(second?.['server-key']).not.toBe(first?.['server-key']);
 });
 
 test('a changed secret starts the pods again, and nothing else does', async () => {
-  const key = { serverKey: { value: 'k'.repeat(32) }, adminToken: { value: 't'.repeat(32) } };
+  const key = {
+    serverKey: { value: 'k'.repeat(32) },
+    secretsKeys: { value: `k1:${'s'.repeat(32)}` },
+    adminToken: { value: 't'.repeat(32) },
+  };
   const [before, same, after] = await Promise.all(
     [{}, {}, { database: { url: 'postgres://cairn:another@db:5432/cairn' } }].map(async (change) =>
       podSpecs((await render(changed(changed(minimal, key), change))).manifests).map(({ annotations }) => annotations['cairn.dev/secrets']),

@@ -22,6 +22,7 @@ import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
+import { secretRoutes } from './routes/secrets.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
@@ -58,6 +59,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   webhookRoutes(app, deps);
   codeHostRoutes(app, deps);
   tokenRoutes(app, deps);
+  secretRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);
   healthRoutes(app, deps);

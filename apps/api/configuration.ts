@@ -1,5 +1,5 @@
 import { defaultLimits } from '@cairn/engine';
-import { datasetRootsVariables, logLevels } from '@cairn/runtime';
+import { datasetRootsVariables, logLevels, secretKeysVariable } from '@cairn/runtime';
 import { z } from 'zod';
 
 export const megabyte = 1_000_000;
@@ -19,6 +19,7 @@ export const apiConfiguration = z.object({
     .min(32)
     .describe('the secret that signs attempt tokens, at least 32 characters, the same for every program')
     .meta({ example: '$(openssl rand -hex 32)', secret: true }),
+  CAIRN_SECRETS_KEYS: secretKeysVariable,
   CAIRN_ADMIN_TOKEN: z
     .string()
     .min(24)

@@ -24,6 +24,7 @@ const right = {
   CAIRN_DATABASE_URL: harness.databaseUrl,
   CAIRN_STORAGE_URL: 'file:///tmp/cairn-api-test',
   CAIRN_SERVER_KEY: 'k'.repeat(32),
+  CAIRN_SECRETS_KEYS: `k1:${'s'.repeat(32)}`,
   CAIRN_ADMIN_TOKEN: adminToken,
   CAIRN_API_PORT: '0',
   CAIRN_INTERNAL_PORT: '0',
@@ -74,6 +75,7 @@ test('every error of the configuration is reported at once, without secrets', as
   const env = {
     CAIRN_DATABASE_URL: 'mysql://root:hunter2@db',
     CAIRN_SERVER_KEY: 'feeble',
+    CAIRN_SECRETS_KEYS: 'k1:frail',
     CAIRN_ADMIN_TOKEN: 'weak',
     CAIRN_API_PORT: '80800',
     CAIRN_LOG_LEVEL: 'loud',
@@ -81,5 +83,5 @@ test('every error of the configuration is reported at once, without secrets', as
   const { code, errors } = await start(env).exited;
   expect(code).toBe(78);
   for (const name of [...Object.keys(env), 'CAIRN_STORAGE_URL']) expect(errors).toContain(name);
-  for (const secret of ['hunter2', 'feeble', 'weak']) expect(errors).not.toContain(secret);
+  for (const secret of ['hunter2', 'feeble', 'frail', 'weak']) expect(errors).not.toContain(secret);
 });

@@ -52,7 +52,7 @@ await runMain({
       attemptLogBytes: configuration.CAIRN_ATTEMPT_LOG_MB * megabyte,
       runLogBytes: configuration.CAIRN_RUN_LOG_MB * megabyte,
     };
-    const ctx = { prisma, log, limits, recipes: await loadRecipes() };
+    const ctx = { prisma, log, limits, recipes: await loadRecipes(), secretKeys: configuration.CAIRN_SECRETS_KEYS };
     const engine = createEngine(ctx, removerOf(store));
     const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });
     closer.add('the event feed', () => feed.close());

@@ -17,6 +17,7 @@ import { addMini } from './commands/mini.ts';
 import { addRunCommands } from './commands/runs.ts';
 import { addScores } from './commands/scores.ts';
 import { addSearch } from './commands/search.ts';
+import { addSecrets } from './commands/secrets.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addShow } from './commands/show.ts';
 import { addSubmit } from './commands/submit.ts';
@@ -93,6 +94,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addUp(registrar);
   addServiceCommands(registrar);
   addTokens(registrar);
+  addSecrets(registrar);
   program.commandsGroup('More:');
   addCompletion(registrar);
   return program;

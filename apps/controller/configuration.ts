@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import { datasetRootsVariables, logLevels, probeVariables } from '@cairn/runtime';
+import { datasetRootsVariables, logLevels, probeVariables, secretKeysVariable } from '@cairn/runtime';
 import { z } from 'zod';
 import { poolsVariable } from './pools.ts';
 
@@ -22,6 +22,7 @@ export const configurationSchema = z.object({
     .min(32)
     .describe('the key that signs the tokens of attempts')
     .meta({ example: 'the output of `openssl rand -hex 32`', secret: true }),
+  CAIRN_SECRETS_KEYS: secretKeysVariable,
   CAIRN_INTERNAL_URL: z.string().min(1).describe('where attempts reach the control plane').meta({ example: 'http://127.0.0.1:8081' }),
   CAIRN_POOLS: poolsVariable
     .describe('the pools that attempts run in, as JSON')

@@ -48,7 +48,13 @@ await runMain({
     closer.add('queues', () => queues.close());
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
     const parts: ControllerParts = {
-      ctx: { prisma: database.prisma, log, limits: defaultLimits, recipes: await loadRecipes() },
+      ctx: {
+        prisma: database.prisma,
+        log,
+        limits: defaultLimits,
+        recipes: await loadRecipes(),
+        secretKeys: config.CAIRN_SECRETS_KEYS,
+      },
       databaseUrl: config.CAIRN_DATABASE_URL,
       queues,
       store: openStore(config.CAIRN_STORAGE_URL),

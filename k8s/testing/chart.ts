@@ -79,6 +79,7 @@ export const everything: Values = changed(minimal, {
   queue: { url: 'rediss://:password-of-redis@redis:6379' },
   storage: { accessKeyId: 'key-id-of-storage', secretAccessKey: 'secret-of-storage' },
   serverKey: { value: 'server-key-with-at-least-32-characters' },
+  secretsKeys: { value: 'k1:key-for-secrets-of-at-least-32-characters' },
   adminToken: { value: 'admin-token-with-24-characters' },
   image: { pullSecrets: ['registry'] },
   api: { podAnnotations: { a: 'b' }, extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=768' }], priorityClassName: 'high' },

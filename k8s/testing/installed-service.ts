@@ -146,7 +146,7 @@ export async function installService(controlPlaneImage: string, workerImage: str
     attempts,
     client,
     postgres,
-    secrets: [new URL(postgres.url).password, new URL(valkey.url).host, key('server-key'), key('admin-token')],
+    secrets: [new URL(postgres.url).password, new URL(valkey.url).host, key('server-key'), key('secrets-keys'), key('admin-token')],
     reachable: [`http://cairn-internal.${namespace}.svc:8081`, s3.url(objects)],
     upgrade: async (image) => void (await apply({ image: imageValue(image) })),
     async uninstall() {

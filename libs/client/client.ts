@@ -51,6 +51,7 @@ import {
   runTimeline,
   runView,
   type SubmitRequestInput,
+  secretKeyList,
   shardList,
   stepView,
   tokenCreated,
@@ -228,6 +229,16 @@ function serviceCalls({ send }: Requester) {
     revokeToken: async (tokenId: string, options?: RequestOptions): Promise<void> => {
       await send({ method: 'DELETE', path: ['v1', 'tokens', tokenId], repeatable: false, answer: statusAlone }, options);
     },
+
+    /** Which keys seal the stored secrets, and how many. */
+    listSecretKeys: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'secrets'], repeatable: true, answer: secretKeyList }, options),
+    /** Seals all secrets with the newest key. */
+    resealSecrets: (options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'secrets', 'reseal'], repeatable: true, answer: secretKeyList },
+        { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
+      ),
 
     listAudit,
     eachAuditEntry: (options?: RequestOptions) => eachItem((cursor) => listAudit(cursor === undefined ? {} : { cursor }, options)),

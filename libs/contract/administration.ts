@@ -33,6 +33,20 @@ export const tokenView = z.object({
 export const tokenCreated = tokenView.extend({ secret: z.string() });
 export const tokenList = z.object({ items: z.array(tokenView) });
 
+/** The keys that seal secrets at rest. Neither a key nor a secret is ever shown. */
+export const secretKeyList = z.object({
+  items: z.array(
+    z.object({
+      keyId: z.string(),
+      /** `seals`: the first of CAIRN_SECRETS_KEYS. `opens`: another of them. `missing`: none of them, so that its secrets cannot be used. */
+      state: z.enum(['seals', 'opens', 'missing']),
+      /** Stored secrets that are sealed with it. */
+      secrets: z.number().int(),
+    }),
+  ),
+});
+export type SecretKeyList = z.infer<typeof secretKeyList>;
+
 /** What the machines of a pool can hold now. */
 export const poolRoom = z.object({
   /** Attempts that could start. */

@@ -16,6 +16,7 @@ export const callerActions = {
   'garbage.collect': 'admin',
   'delivery.manage': 'admin',
   'token.manage': 'admin',
+  'secret.manage': 'admin',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;
 export type CallerAction = keyof typeof callerActions;

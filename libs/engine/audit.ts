@@ -27,6 +27,7 @@ export type AuditAction =
   | 'session.start'
   | 'session.end'
   | 'garbage.collect'
+  | 'secrets.reseal'
   | 'call.refused';
 
 export type AuditChange = {

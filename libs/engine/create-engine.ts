@@ -11,6 +11,7 @@ import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
 import { recordJudgement } from './record-judgement.ts';
+import { listSecretKeys, resealSecrets } from './sealed-secrets.ts';
 import { submitRun } from './submit.ts';
 
 /** Binds the commands of people and attempts to their context. */
@@ -33,6 +34,8 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     replaceCodeHostToken: (name, token, actor) => replaceCodeHostToken(ctx, name, token, actor),
     removeCodeHost: (name, actor) => removeCodeHost(ctx, name, actor),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
+    resealSecrets: (actor) => resealSecrets(ctx, actor),
+    listSecretKeys: (projectId) => listSecretKeys(ctx, projectId),
     attemptSpec: (id, generation, agentProtocol) => attemptSpec(ctx, id, generation, agentProtocol),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),
     report: (id, generation, request) => report(ctx, id, generation, request),

@@ -8,6 +8,7 @@ import type {
   PlanView,
   ReportReply,
   ReportRequest,
+  SecretKeyList,
   ShardClaim,
   ShardCommit,
   StagedFilesPage,
@@ -16,7 +17,7 @@ import type {
   WebhookRequest,
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
-import type { Logger } from '@cairn/runtime';
+import type { Logger, SecretKeys } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
 
 /** The caller of a command: a token's name, project and id, and the client address. */
@@ -57,6 +58,9 @@ export type Engine = {
   replaceCodeHostToken(name: string, token: string, actor: Actor): Promise<void>;
   removeCodeHost(name: string, actor: Actor): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
+  /** Seals every secret of the project with the newest key; then older keys can be removed. */
+  resealSecrets(actor: Actor): Promise<void>;
+  listSecretKeys(projectId: string): Promise<SecretKeyList>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */
   attemptSpec(attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec>;
@@ -77,6 +81,8 @@ export type EngineContext = {
   limits: EngineLimits;
   /** The built-in recipes by name. */
   recipes: ReadonlyMap<string, BuiltinRecipe>;
+  /** Seals and opens the secrets of triggers and the like. */
+  secretKeys: SecretKeys;
 };
 
 export type EngineLimits = {

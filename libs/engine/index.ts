@@ -44,4 +44,5 @@ export {
   watchedAttempts,
 } from './leader/observe.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
+export { addSecret, openSecrets, removeSecrets, replaceSecret, type SecretOwner } from './sealed-secrets.ts';
 export { settleRun } from './with-run.ts';

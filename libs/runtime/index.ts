@@ -12,4 +12,5 @@ export * from './nvidia-smi.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
 export * from './run-main.ts';
+export * from './secret-keys.ts';
 export * from './waits.ts';

@@ -16,7 +16,7 @@ export type LoggerOptions = {
   destination?: { write(line: string): void };
 };
 
-const secretKeys = ['authorization', 'token', 'password', 'serverKey', 'cookie'];
+const secretKeys = ['authorization', 'token', 'password', 'secret', 'serverKey', 'cookie'];
 
 /**
  * Lines of JSON on standard error (standard output is for a program's results), written synchronously, so that a kill

@@ -88,6 +88,8 @@ const publicRoutes: Record<string, Decision> = {
   'GET /v1/tokens': 'admin',
   'POST /v1/tokens': 'admin',
   'DELETE /v1/tokens/:id': 'admin',
+  'GET /v1/secrets': 'admin',
+  'POST /v1/secrets/reseal': 'admin',
   'GET /v1/audit': 'admin',
 };
 

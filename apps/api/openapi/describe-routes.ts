@@ -54,6 +54,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'fleet', description: 'The controller and the pools.' },
         { name: 'tokens', description: 'Tokens and the audit log.' },
+        { name: 'secrets', description: 'The keys that seal the secrets of triggers and webhooks.' },
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },
       ],
       components: {

@@ -20,9 +20,10 @@ const modeOf = async (path: string): Promise<number> => (await stat(path)).mode 
 test('secrets are created once, long and readable only by the owner', async () => {
   const first = await openServiceHome(join(base, 'a', 'home'));
   const again = await openServiceHome(first.path);
-  expect(again).toMatchObject({ serverKey: first.serverKey, adminToken: first.adminToken });
+  expect(again).toMatchObject({ serverKey: first.serverKey, secretsKeys: first.secretsKeys, adminToken: first.adminToken });
   expect(first.serverKey.length).toBeGreaterThanOrEqual(43);
   expect(first.adminToken).toMatch(/^cairn_[\w-]{43}$/);
+  expect(first.secretsKeys).toMatch(/^k1:[\w-]{43}$/);
   const other = await openServiceHome(join(base, 'b'));
   expect(other.serverKey).not.toBe(first.serverKey);
   expect(await Promise.all([first.path, first.tokenFile, join(first.path, 'server.key')].map(modeOf))).toEqual([0o700, 0o600, 0o600]);

@@ -39,6 +39,8 @@ export type ServiceHome = {
   taskStateDir: string;
   logFile: (program: string) => string;
   serverKey: string;
+  /** The keys that seal stored secrets, as in CAIRN_SECRETS_KEYS. */
+  secretsKeys: string;
   adminToken: string;
 };
 
@@ -46,7 +48,7 @@ export type ServiceHome = {
 const maxLogBytes = 20_000_000;
 
 /**
- * Creates the home folder, accessible only to its owner, and its two secrets, once.
+ * Creates the home folder, accessible only to its owner, and its secrets, once.
  *
  * @throws CairnError `invalid_configuration` where the folder, or one of its files, cannot be created or read
  */
@@ -89,6 +91,7 @@ async function makeServiceHome(path: string): Promise<ServiceHome> {
     taskStateDir: join(path, 'state', 'tasks'),
     logFile: (program) => join(logs, `${program}.log`),
     serverKey: await secretIn(join(path, 'server.key'), ''),
+    secretsKeys: await secretIn(join(path, 'secrets.keys'), 'k1:'),
     adminToken: await secretIn(tokenFile, 'cairn_'),
   };
 }

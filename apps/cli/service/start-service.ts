@@ -183,6 +183,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
   };
   const database = { CAIRN_DATABASE_URL: postgres.url };
   const queue = { CAIRN_QUEUE_URL: postgres.url };
+  const sealing = { CAIRN_SECRETS_KEYS: home.secretsKeys };
   const launching = { CAIRN_INTERNAL_URL: internalUrl, CAIRN_PYTHON: python, CAIRN_TASK_SLOTS: '2' };
   const spec = (name: string, args: readonly string[], env: Record<string, string>): ProgramSpec => ({
     name,
@@ -194,6 +195,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
     migrate: spec('migrate', ['libs/db/migrate.ts'], database),
     api: spec('api', ['apps/api/main.ts'], {
       ...database,
+      ...sealing,
       CAIRN_ADMIN_TOKEN: home.adminToken,
       CAIRN_API_PORT: String(ports.api),
       CAIRN_INTERNAL_PORT: String(ports.internal),
@@ -202,6 +204,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
       spec('controller', ['apps/controller/main.ts'], {
         ...database,
         ...queue,
+        ...sealing,
         ...launching,
         CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
         CAIRN_STATE_DIR: home.poolStateDir,

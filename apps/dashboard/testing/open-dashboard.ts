@@ -94,6 +94,7 @@ async function startApi(databaseUrl: string, closer: ReturnType<typeof createClo
         CAIRN_DATABASE_URL: databaseUrl,
         CAIRN_STORAGE_URL: pathToFileURL(join(folder, 'storage')).href,
         CAIRN_SERVER_KEY: 'a server key for tests, 32 or more',
+        CAIRN_SECRETS_KEYS: 'k1:a-key-for-secrets-in-tests-32-or-more',
         CAIRN_ADMIN_TOKEN: adminToken,
         CAIRN_API_PORT: String(port),
         CAIRN_INTERNAL_PORT: String(internalPort),

@@ -16,6 +16,10 @@ cluster afterwards, and the same in all templates of one rendering, which share 
     {{- $kept := get $there "server-key" | b64dec -}}
     {{- $_ := set $data "server-key" (.Values.serverKey.value | default $kept | default (randAlphaNum 48)) -}}
   {{- end -}}
+  {{- if not .Values.secretsKeys.existingSecret.name -}}
+    {{- $kept := get $there "secrets-keys" | b64dec -}}
+    {{- $_ := set $data "secrets-keys" (.Values.secretsKeys.value | default $kept | default (printf "k1:%s" (randAlphaNum 48))) -}}
+  {{- end -}}
   {{- if and .Values.adminToken.enabled (not .Values.adminToken.existingSecret.name) -}}
     {{- $kept := get $there "admin-token" | b64dec -}}
     {{- $_ := set $data "admin-token" (.Values.adminToken.value | default $kept | default (printf "cairn_%s" (randAlphaNum 48))) -}}
@@ -66,6 +70,10 @@ passwords against what a pod's annotations show.
 
 {{- define "cairn.serverKeyVariable" -}}
 {{ include "cairn.secretVariable" (dict "root" . "name" "CAIRN_SERVER_KEY" "source" .Values.serverKey "key" "server-key") }}
+{{- end -}}
+
+{{- define "cairn.secretsKeysVariable" -}}
+{{ include "cairn.secretVariable" (dict "root" . "name" "CAIRN_SECRETS_KEYS" "source" .Values.secretsKeys "key" "secrets-keys") }}
 {{- end -}}
 
 {{/* Where objects lie, and the credentials that the chart holds for it; where datasets may lie. */}}

@@ -89,6 +89,14 @@ contradict each other. All faults are named at once.
 {{- else if and $key.value (lt (len $key.value) 32) -}}
   {{- include "cairn.fault" (dict "to" $to "at" "serverKey.value" "is" (printf "has %d characters" (len $key.value)) "do" "give at least 32, such as the output of `openssl rand -hex 32`, or none and it is made") -}}
 {{- end -}}
+{{- $sealing := .root.Values.secretsKeys -}}
+{{- if and $sealing.value $sealing.existingSecret.name -}}
+  {{- include "cairn.fault" (dict "to" $to "at" "secretsKeys" "is" "has value and existingSecret.name" "do" "give one of them, or none and a key is made") -}}
+{{- else if and $sealing.value (not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]{0,31}:[\\x21-\\x7e]{32,}$" $sealing.value)) -}}
+  {{- include "cairn.fault" (dict "to" $to "at" "secretsKeys.value" "is" "is not ID:KEY with a key of at least 32 visible ASCII characters" "do" "give for example k1: and the output of `openssl rand -hex 32`, several separated by commas, or none and it is made") -}}
+{{- else if and $key.existingSecret.name (not $sealing.existingSecret.name) (not $sealing.value) -}}
+  {{- include "cairn.fault" (dict "to" $to "at" "secretsKeys.existingSecret.name" "is" "is empty while serverKey has an existing Secret, so that a new key might be made with every rendering" "do" "put `k1:` and the output of `openssl rand -hex 32` into a Secret once, and name it here") -}}
+{{- end -}}
 {{- $token := .root.Values.adminToken -}}
 {{- if and $token.value $token.existingSecret.name -}}
   {{- include "cairn.fault" (dict "to" $to "at" "adminToken" "is" "has value and existingSecret.name" "do" "give one of them, or none and it is made") -}}
@@ -151,7 +159,7 @@ contradict each other. All faults are named at once.
 {{- define "cairn.validateExtraEnv" -}}
 {{- $to := .to -}}
 {{- $values := .root.Values -}}
-{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_DATASET_ROOTS" "datasets.roots" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_METRICS_HOST" "" "CAIRN_METRICS_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
+{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_DATASET_ROOTS" "datasets.roots" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_SECRETS_KEYS" "secretsKeys" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_METRICS_HOST" "" "CAIRN_METRICS_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
 {{- range $program := list "api" "controller" "taskWorker" "migrations" -}}
   {{- range $index, $variable := (get $values $program).extraEnv -}}
     {{- if hasKey $setting $variable.name -}}

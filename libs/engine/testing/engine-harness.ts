@@ -10,7 +10,7 @@ import {
   tagsFile,
 } from '@cairn/contract';
 import { migrate, openDatabase } from '@cairn/db';
-import { createLogger, newId, sha256, sha256Json } from '@cairn/runtime';
+import { createLogger, createSecretKeys, newId, sha256, sha256Json } from '@cairn/runtime';
 import { createDatabase } from '@cairn/testing';
 import {
   type Actor,
@@ -72,6 +72,7 @@ export async function openEngineHarness() {
     log: createLogger({ name: 'test', level: 'silent' }),
     limits: defaultLimits,
     recipes: await loadRecipes(),
+    secretKeys: createSecretKeys([{ id: 'k1', key: 'a key for secrets in tests, 32 or more' }]),
   };
   const removed: string[] = [];
   const engine = createEngine(ctx, async (prefix) => {

@@ -44,6 +44,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     CAIRN_QUEUE_URL: queueUrl,
     CAIRN_STORAGE_URL: pathToFileURL(path.join(folder, 'storage')).href,
     CAIRN_SERVER_KEY: serverKey,
+    CAIRN_SECRETS_KEYS: `k1:${serverKey}`,
     CAIRN_ADMIN_TOKEN: token,
     CAIRN_API_PORT: String(port),
     CAIRN_INTERNAL_PORT: String(internalPort),
