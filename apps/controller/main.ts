@@ -51,7 +51,7 @@ await runMain({
       ctx: {
         prisma: database.prisma,
         log,
-        limits: defaultLimits,
+        limits: { ...defaultLimits, deliveryHosts: config.CAIRN_DELIVERY_HOSTS ?? null },
         recipes: await loadRecipes(),
         secretKeys: config.CAIRN_SECRETS_KEYS,
       },
@@ -71,6 +71,7 @@ await runMain({
       agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, ...datasetRootsEnvironment(config) },
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
+      publicUrl: config.CAIRN_PUBLIC_URL ?? null,
       log,
     };
     void serveQueues(parts, signal).catch((error: unknown) => log.error({ err: error }, 'the queue consumers failed to start'));

@@ -38,6 +38,7 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     agentEnv: {},
     serverKey: 'k'.repeat(32),
     internalUrls: ['http://127.0.0.1:1'],
+    publicUrl: null,
     log: harness.ctx.log,
   };
   const end = new AbortController();

@@ -3,10 +3,14 @@ import { aliasAction } from './catalogue.ts';
 import { deliveryView, serviceUrl } from './deliveries.ts';
 import { gateVerdict, judgement } from './gates.ts';
 import { idOf, safeName, timestamp } from './names.ts';
+import { runOrigin, runSource } from './origin.ts';
 
 // Outgoing webhooks, by Standard Webhooks (https://www.standardwebhooks.com).
 
-const runFacts = z.object({ id: idOf('run'), name: z.string(), recipe: z.string(), dataset: z.string(), owner: z.string() });
+const runFacts = z.object({
+  ...{ id: idOf('run'), name: z.string(), recipe: z.string(), dataset: z.string(), owner: z.string() },
+  ...{ origin: runOrigin, source: z.object(runSource.shape).nullable() },
+});
 
 /** The data of each event. Fields may be added to these; a change that receivers could not ignore raises {@link webhookVersion}. */
 const webhookData = {
@@ -19,7 +23,17 @@ const webhookData = {
   }),
   /** A quality gate has decided about a run. Shares are from 0 to 1. */
   'gate.judged': judgement
-    .pick({ gate: true, reason: true, queries: true, value: true, baselineValue: true, difference: true, low: true, high: true, baseline: true })
+    .pick({
+      gate: true,
+      reason: true,
+      queries: true,
+      value: true,
+      baselineValue: true,
+      difference: true,
+      low: true,
+      high: true,
+      baseline: true,
+    })
     .extend({ run: runFacts, verdict: gateVerdict, judgedBy: z.string() }),
   /** An alias names another version; null: none. */
   'alias.moved': z.object({
@@ -39,10 +53,12 @@ export type WebhookEvent = keyof typeof webhookData;
 export type WebhookData = { [Event in WebhookEvent]: z.output<(typeof webhookData)[Event]> };
 
 /** Every webhook gets `webhook.test` when it is asked for; nobody subscribes to it. */
-export const webhookEvent = z.enum(Object.keys(webhookData).filter((name) => name !== 'webhook.test') as [
-  Exclude<WebhookEvent, 'webhook.test'>,
-  ...Exclude<WebhookEvent, 'webhook.test'>[],
-]);
+export const webhookEvent = z.enum(
+  Object.keys(webhookData).filter((name) => name !== 'webhook.test') as [
+    Exclude<WebhookEvent, 'webhook.test'>,
+    ...Exclude<WebhookEvent, 'webhook.test'>[],
+  ],
+);
 
 export const webhookVersion = 1;
 

@@ -1,6 +1,7 @@
 export { stagingPrefix } from './attempts/spec.ts';
 export { type AuditChange, audit } from './audit.ts';
 export { createEngine } from './create-engine.ts';
+export { type ReportBody, reportBody } from './deliveries/reports.ts';
 export {
   type ClaimedDelivery,
   claimDelivery,

@@ -2,6 +2,7 @@ import type { AttemptState, OnNewer, RunLabels, RunOrigin, RunSource, RunState, 
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
 import { type Announcement, messageInsertion } from './deliveries/announce.ts';
+import { reportInsertion, reportsOf } from './deliveries/reports.ts';
 
 /**
  * What a command decided and has not written yet. A command changes many steps and emits an event for each; separate statements took most
@@ -269,21 +270,23 @@ const [beforeGiven, afterGiven] = [
   new_messages as (${messageInsertion(
     'm.project',
     "(select r.*, w->>'projectId' as project from given, jsonb_to_recordset(w->'announcements') as r(event text, subject text, body jsonb)) m",
+  )} returning 1),
+  new_reports as (${reportInsertion(
+    `(select r.*, w->>'projectId' as project from given, jsonb_to_recordset(w->'reports')
+        as r(event text, provider text, repository text, subject text, key text, body jsonb)) r`,
   )} returning 1)
   select (select count(*)::int from changed_steps) as steps, (select count(*)::int from changed_attempts) as attempts,
          (select count(pg_notify(n.channel, n.payload))::int from given, jsonb_to_recordset(w->'notices') as n(channel text, payload text)) as notices`,
 ];
+
+type WrittenRun = { id: string; projectId: string; recipeName: string; origin: RunOrigin; source: RunSource | null; seq: number };
 
 /**
  * Writes and clears what is pending, in one statement. `seq` is the sequence number of the run's newest event.
  *
  * @throws Error when a step or an attempt is no longer in the state that the command saw
  */
-export async function writePending(
-  tx: Transaction,
-  run: { id: string; projectId: string; seq: number },
-  pending: PendingWrites,
-): Promise<void> {
+export async function writePending(tx: Transaction, run: WrittenRun, pending: PendingWrites): Promise<void> {
   const { made, run: columns, steps, attempts, madeAttempts, events, outbox, announcements } = pending;
   Object.assign(pending, noWrites());
   const changesRun = events.length > 0 || Object.keys(columns).length > 0;
@@ -302,6 +305,7 @@ export async function writePending(
     outbox: outbox.map((entry) => named(outboxNames, entry)),
     projectId: run.projectId,
     announcements,
+    reports: reportsOf(run, events),
     notices: events.length > 0 ? noticesOf(run) : [],
   };
   const rows = await tx.$queryRaw<

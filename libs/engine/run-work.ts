@@ -8,6 +8,8 @@ import {
   type KindAndSettings,
   mayFollow,
   type RunAction,
+  type RunOrigin,
+  type RunSource,
   type RunState,
   runStates,
   type StepState,
@@ -71,6 +73,8 @@ export type RunWork = {
   seq: number;
   noReuse: boolean | string[];
   recipeName: string;
+  origin: RunOrigin;
+  source: RunSource | null;
   dataset: { name: string; version: number; digest: string };
   steps: WorkStep[];
   /** Digests and details of artifacts that were looked up for memo keys, by id. */
@@ -82,7 +86,10 @@ export type RunWork = {
   alsoSettle: Set<string>;
 };
 
-export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'recipeName' | 'dataset'>;
+export type RunRow = Pick<
+  RunWork,
+  'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'recipeName' | 'origin' | 'source' | 'dataset'
+>;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {
@@ -156,8 +163,8 @@ export function announceRun<Event extends 'run.ended' | 'gate.judged'>(
   event: Event,
   data: Omit<WebhookData[Event], 'run'>,
 ): void {
-  const { id, name, recipeName: recipe, owner, dataset, now: at } = run;
-  const facts = { run: { id, name, recipe, dataset: `${dataset.name}@${dataset.version}`, owner } };
+  const { id, name, recipeName: recipe, owner, origin, source, dataset, now: at } = run;
+  const facts = { run: { id, name, recipe, dataset: `${dataset.name}@${dataset.version}`, owner, origin, source } };
   run.pending.announcements.push(announcementOf(event, { subject: id, at, data: { ...data, ...facts } }));
 }
 

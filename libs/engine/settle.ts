@@ -2,7 +2,17 @@ import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt, type RunState, type
 import { advance, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { beginFinalizing } from './finalize-fleet.ts';
 import { claimResult, releaseResult } from './memo.ts';
-import { announceRun, changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
+import {
+  announceRun,
+  changeAttempt,
+  changeRun,
+  changeStep,
+  emit,
+  findStep,
+  makesItsResult,
+  type RunWork,
+  type WorkStep,
+} from './run-work.ts';
 
 /** More rounds than this indicate a bug in `advance`. */
 const maxRounds = 100;

@@ -90,7 +90,9 @@ export async function submitRun(
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
-      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, recipeName: recipe.name, dataset }, steps, new Set());
+      const { source } = request;
+      const facts = { id: runId, ...owner, name, noReuse, recipeName: recipe.name, origin, source, dataset };
+      const run = runWork(ctx, tx, { ...facts, state: 'queued', seq: 0 }, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,
@@ -110,7 +112,7 @@ export async function submitRun(
             until: request.until ?? null,
           },
           origin,
-          source: request.source,
+          source,
           labels: request.labels,
           group: request.group ?? null,
           onNewer: request.onNewer,

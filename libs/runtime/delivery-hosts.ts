@@ -11,7 +11,9 @@ export const deliveryHostsVariable = {
         .map((host) => host.trim().toLowerCase())
         .filter((host) => host !== ''),
     )
-    .pipe(z.array(z.string().regex(/^(\*\.)?[a-z0-9[\]:._-]+$/, 'use names such as hooks.example.org or *.example.org, separated by commas')))
+    .pipe(
+      z.array(z.string().regex(/^(\*\.)?[a-z0-9[\]:._-]+$/, 'use names such as hooks.example.org or *.example.org, separated by commas')),
+    )
     .optional()
     .describe('the hosts that webhooks and reports may be sent to; unset: any')
     .meta({ example: 'hooks.example.org,*.corp.example.org,10.0.0.7' }),

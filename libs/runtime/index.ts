@@ -11,6 +11,8 @@ export * from './metrics.ts';
 export * from './nvidia-smi.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
+export * from './run-comment.ts';
 export * from './run-main.ts';
 export * from './secret-keys.ts';
+export * from './units.ts';
 export * from './waits.ts';

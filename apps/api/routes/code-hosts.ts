@@ -21,7 +21,10 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
 
   app.get(
     '/v1/code-hosts',
-    { config, schema: { operationId: 'listCodeHosts', tags, summary: 'List the code hosts by name', response: { 200: codeHostList, ...problems } } },
+    {
+      config,
+      schema: { operationId: 'listCodeHosts', tags, summary: 'List the code hosts by name', response: { 200: codeHostList, ...problems } },
+    },
     async (request) => ({ items: await listCodeHosts(prisma, callerOf(request)) }),
   );
 
@@ -49,7 +52,16 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
 
   app.get(
     '/v1/code-hosts/:name',
-    { config, schema: { operationId: 'getCodeHost', tags, summary: 'Show a code host', params: nameParams, response: { 200: codeHostView, ...problems } } },
+    {
+      config,
+      schema: {
+        operationId: 'getCodeHost',
+        tags,
+        summary: 'Show a code host',
+        params: nameParams,
+        response: { 200: codeHostView, ...problems },
+      },
+    },
     (request) => getCodeHost(prisma, { projectId: callerOf(request).projectId, name: request.params.name }),
   );
 

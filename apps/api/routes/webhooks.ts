@@ -25,7 +25,10 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
 
   app.get(
     '/v1/webhooks',
-    { config, schema: { operationId: 'listWebhooks', tags, summary: 'List the webhooks by name', response: { 200: webhookList, ...problems } } },
+    {
+      config,
+      schema: { operationId: 'listWebhooks', tags, summary: 'List the webhooks by name', response: { 200: webhookList, ...problems } },
+    },
     async (request) => ({ items: await listWebhooks(prisma, callerOf(request)) }),
   );
 
@@ -52,7 +55,16 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
 
   app.get(
     '/v1/webhooks/:name',
-    { config, schema: { operationId: 'getWebhook', tags, summary: 'Show a webhook', params: nameParams, response: { 200: webhookView, ...problems } } },
+    {
+      config,
+      schema: {
+        operationId: 'getWebhook',
+        tags,
+        summary: 'Show a webhook',
+        params: nameParams,
+        response: { 200: webhookView, ...problems },
+      },
+    },
     (request) => getWebhook(prisma, { projectId: callerOf(request).projectId, name: request.params.name }),
   );
 
@@ -103,7 +115,8 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
         operationId: 'testWebhook',
         tags,
         summary: 'Send the event webhook.test',
-        description: 'The response is the delivery, which is sent within seconds: read it again for the answer. It is tried for ten minutes.',
+        description:
+          'The response is the delivery, which is sent within seconds: read it again for the answer. It is tried for ten minutes.',
         params: nameParams,
         response: { 202: deliveryView, ...problems },
       },

@@ -9,6 +9,7 @@ import {
   type StepEstimate,
   type SubmitRequestInput,
 } from '@cairn/contract';
+import { type GateOutcome, runComment } from '@cairn/runtime';
 import type { Command } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
@@ -17,7 +18,7 @@ import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { showRun } from '../watch/show-run.ts';
-import { annotationsOf, commentOf, type GateOptions, type GateOutcome, judgeRun, withGate } from './gate.ts';
+import { annotationsOf, type GateOptions, judgeRun, withGate } from './gate.ts';
 import { collect, duration, wholeNumber } from './options.ts';
 
 type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
@@ -104,7 +105,7 @@ async function waitAndJudge(
     if (commentFile === undefined && summaryFile === undefined) return;
     try {
       const view = await client.getRun(run.id, { signal });
-      const comment = commentOf(view, { ...outcome, url: client.url, now: cli.now() });
+      const comment = runComment(view, { ...outcome, url: client.url, page: null, now: cli.now() });
       if (summaryFile !== undefined) for (const line of annotationsOf(view, outcome)) ui.note(line);
       if (commentFile !== undefined) await writeFile(commentFile, comment);
       if (summaryFile !== undefined) await appendFile(summaryFile, comment);

@@ -68,7 +68,11 @@ export async function testWebhook(ctx: EngineContext, name: string, actor: Actor
   return inTransaction(ctx.prisma, async (tx) => {
     const webhook = await requireWebhook(tx, name, actor);
     const at = new Date();
-    const { event, subject, body } = announcementOf('webhook.test', { subject: name, at, data: { webhook: name, requestedBy: actor.name } });
+    const { event, subject, body } = announcementOf('webhook.test', {
+      subject: name,
+      at,
+      data: { webhook: name, requestedBy: actor.name },
+    });
     // A key of its own: a test waits for no other message.
     const orderKey = `${webhook.id} test ${newId('webhook')}`;
     const giveUpAt = new Date(at.getTime() + 600_000);
@@ -88,7 +92,13 @@ export async function resendDelivery(ctx: EngineContext, name: string, delivery:
   await inTransaction(ctx.prisma, async (tx) => {
     const { id: target } = await requireWebhook(tx, name, actor);
     const now = new Date();
-    const data = { state: 'pending', notBefore: now, failures: 0, endedAt: null, giveUpAt: new Date(now.getTime() + messageDays * 86_400_000) };
+    const data = {
+      state: 'pending',
+      notBefore: now,
+      failures: 0,
+      endedAt: null,
+      giveUpAt: new Date(now.getTime() + messageDays * 86_400_000),
+    };
     const where = { id: BigInt(delivery), target };
     const row = await tx.delivery.findFirst({ where, select: { state: true } });
     if (row === null) throw new CairnError('not_found', `Webhook ${name} has no delivery ${delivery}; it may be too old`);
