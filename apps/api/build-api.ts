@@ -18,6 +18,7 @@ import { eventRoutes } from './routes/events.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { gateRoutes } from './routes/gates.ts';
 import { healthRoutes } from './routes/health.ts';
+import { hookRoutes } from './routes/hooks.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
@@ -26,6 +27,7 @@ import { secretRoutes } from './routes/secrets.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { triggerRoutes } from './routes/triggers.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
@@ -55,6 +57,8 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   const readScores = queryScoreReader(deps.store);
   evaluationRoutes(app, deps, readScores);
   gateRoutes(app, deps, readScores);
+  triggerRoutes(app, deps);
+  hookRoutes(app, deps);
   fleetRoutes(app, deps);
   webhookRoutes(app, deps);
   codeHostRoutes(app, deps);

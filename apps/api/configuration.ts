@@ -44,6 +44,7 @@ export const apiConfiguration = z.object({
     .meta({ example: '10.0.0.0/8' }),
   CAIRN_TOKEN_RATE: rate.default(100).describe('calls per second of one token; 0 is unlimited'),
   CAIRN_ADDRESS_RATE: rate.default(20).describe('calls per second of one address without a known token; 0 is unlimited'),
+  CAIRN_TRIGGER_RATE: rate.default(10).describe('deliveries per second of one trigger; 0 is unlimited'),
   CAIRN_MAX_CONNECTIONS: quota.default(4_096).describe('connections to each of the two ports; 0 is unlimited'),
   CAIRN_ADDRESS_CONNECTIONS: quota.default(512).describe('of them from one address that is not a trusted proxy; 0 is unlimited'),
   CAIRN_PROJECT_RUNS: quota.default(defaultLimits.projectRuns).describe('live runs of a project; 0 is unlimited'),

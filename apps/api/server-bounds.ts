@@ -6,6 +6,8 @@ import type { WeightsQuotas } from './weights-quota.ts';
 /** Limits for the callers of a replica. */
 export type ServerBounds = {
   rates: CallRates;
+  /** Deliveries per second of one trigger; 0: unlimited. */
+  deliveriesPerTrigger: number;
   weights: WeightsQuotas;
   /** Connection limits of each of the two ports. */
   connections: ConnectionBounds;
@@ -16,6 +18,7 @@ const gigabyte = 1e9;
 export function boundsOf(configuration: ApiConfiguration): ServerBounds {
   return {
     rates: { perToken: configuration.CAIRN_TOKEN_RATE, perAddress: configuration.CAIRN_ADDRESS_RATE },
+    deliveriesPerTrigger: configuration.CAIRN_TRIGGER_RATE,
     weights: {
       projectCount: configuration.CAIRN_PROJECT_WEIGHTS,
       ownerCount: configuration.CAIRN_OWNER_WEIGHTS,

@@ -25,6 +25,7 @@ import { addSubmit } from './commands/submit.ts';
 import { addTars } from './commands/tars.ts';
 import { addTensorBoard } from './commands/tensorboard.ts';
 import { addTokens } from './commands/tokens.ts';
+import { addTriggers } from './commands/triggers.ts';
 import { addUp } from './commands/up.ts';
 import { addWebhooks } from './commands/webhook.ts';
 import { addWeights } from './commands/weights.ts';
@@ -77,6 +78,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addShow(registrar);
   addLogs(registrar);
   addTensorBoard(registrar);
+  addTriggers(registrar);
   program.commandsGroup('Inputs and results of runs:');
   addCatalogueCommands(registrar);
   addAliasCommands(registrar);

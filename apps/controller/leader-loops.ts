@@ -1,14 +1,14 @@
 import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
-import { type Leadership, recordPools, trimDeliveries } from '@cairn/engine';
+import { type Leadership, recordPools, removeOldDeliveries, startAcceptedDeliveries, trimDeliveries } from '@cairn/engine';
 import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
 import type { ApiHealth } from './health.ts';
 import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { reconcileOnce, watchOnce } from './watching.ts';
 
-const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000, trim: 300_000 };
+const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000, deliveries: 5_000, oldDeliveries: 600_000, trim: 300_000 };
 /** How long launches in progress may take to end when the lead is lost. */
 const launchLimitMs = 5_000;
 
@@ -53,7 +53,10 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
     },
   });
   const reconcile = createTrigger({ everyMs: intervalMs.reconcile, onError, work: () => reconcileOnce(leader) });
+  const deliveries = createTrigger({ everyMs: intervalMs.deliveries, onError, work: () => startAcceptedDeliveries(leader.ctx, signal) });
+  const oldDeliveries = createTrigger({ everyMs: intervalMs.oldDeliveries, onError, work: () => removeOldDeliveries(leader.ctx) });
   const trim = createTrigger({ everyMs: intervalMs.trim, onError, work: () => trimDeliveries(leader.ctx.prisma, new Date()) });
+  const loops = [admission, watch, reconcile, deliveries, oldDeliveries, trim];
   listen({
     url: leader.databaseUrl,
     channels: [wakeChannel],
@@ -63,10 +66,10 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
     signal,
   });
   const unsubscribe = [...leader.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
-  for (const trigger of [admission, watch, reconcile, trim]) trigger.fire();
+  for (const loop of loops) loop.fire();
   return async () => {
     if (timer) clearTimeout(timer);
     for (const stop of unsubscribe) stop();
-    await Promise.all([admission.close(), watch.close(), reconcile.close(), trim.close()]);
+    await Promise.all(loops.map((loop) => loop.close()));
   };
 }

@@ -68,6 +68,7 @@ import { deliveryCalls } from './delivery-calls.ts';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
+import { triggerCalls } from './trigger-calls.ts';
 
 export type ClientOptions = {
   /** Address of the API, such as `http://127.0.0.1:8080`; a path prefix is kept. */
@@ -98,6 +99,7 @@ export function createClient(options: ClientOptions) {
     url: requester.url,
     ...runs,
     ...catalogueCalls(requester),
+    ...triggerCalls(requester),
     ...serviceCalls(requester),
     ...deliveryCalls(requester),
     /** See {@link streamEvents}. */

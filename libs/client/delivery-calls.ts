@@ -2,10 +2,10 @@ import {
   codeHostList,
   type codeHostRequest,
   codeHostView,
-  type DeliveryView,
-  type deliveryListQuery,
-  deliveryPage,
-  deliveryView,
+  type OutgoingDeliveryView,
+  type outgoingDeliveryListQuery,
+  outgoingDeliveryPage,
+  outgoingDeliveryView,
   webhookCreated,
   webhookList,
   type webhookRequest,
@@ -14,16 +14,16 @@ import {
 import type { z } from 'zod';
 import { eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
 
-type DeliveryListQuery = Partial<z.output<typeof deliveryListQuery>>;
+type DeliveryListQuery = Partial<z.output<typeof outgoingDeliveryListQuery>>;
 
 /** Calls about what is sent to other services. */
 export function deliveryCalls({ send }: Requester) {
   const webhook = (name: string, ...rest: string[]) => ['v1', 'webhooks', name, ...rest];
   const codeHost = (name: string, ...rest: string[]) => ['v1', 'code-hosts', name, ...rest];
   const listWebhookDeliveries = (name: string, query: DeliveryListQuery = {}, options?: RequestOptions) =>
-    send({ method: 'GET', path: webhook(name, 'deliveries'), query, repeatable: true, answer: deliveryPage }, options);
+    send({ method: 'GET', path: webhook(name, 'deliveries'), query, repeatable: true, answer: outgoingDeliveryPage }, options);
   const listReports = (name: string, query: DeliveryListQuery = {}, options?: RequestOptions) =>
-    send({ method: 'GET', path: codeHost(name, 'deliveries'), query, repeatable: true, answer: deliveryPage }, options);
+    send({ method: 'GET', path: codeHost(name, 'deliveries'), query, repeatable: true, answer: outgoingDeliveryPage }, options);
 
   return {
     listWebhooks: (options?: RequestOptions) =>
@@ -40,18 +40,21 @@ export function deliveryCalls({ send }: Requester) {
     rotateWebhook: (name: string, options?: RequestOptions) =>
       send({ method: 'POST', path: webhook(name, 'rotate'), repeatable: false, answer: webhookCreated }, options),
     testWebhook: (name: string, options?: RequestOptions) =>
-      send({ method: 'POST', path: webhook(name, 'test'), repeatable: false, answer: deliveryView }, options),
+      send({ method: 'POST', path: webhook(name, 'test'), repeatable: false, answer: outgoingDeliveryView }, options),
     listWebhookDeliveries,
     eachWebhookDelivery: (
       name: string,
       query: DeliveryListQuery = {},
       options?: RequestOptions,
-    ): AsyncGenerator<DeliveryView, void, void> =>
+    ): AsyncGenerator<OutgoingDeliveryView, void, void> =>
       eachItem((cursor) => listWebhookDeliveries(name, cursor === undefined ? query : { ...query, cursor }, options)),
     getWebhookDelivery: (name: string, delivery: string, options?: RequestOptions) =>
-      send({ method: 'GET', path: webhook(name, 'deliveries', delivery), repeatable: true, answer: deliveryView }, options),
+      send({ method: 'GET', path: webhook(name, 'deliveries', delivery), repeatable: true, answer: outgoingDeliveryView }, options),
     resendDelivery: (name: string, delivery: string, options?: RequestOptions) =>
-      send({ method: 'POST', path: webhook(name, 'deliveries', delivery, 'resend'), repeatable: false, answer: deliveryView }, options),
+      send(
+        { method: 'POST', path: webhook(name, 'deliveries', delivery, 'resend'), repeatable: false, answer: outgoingDeliveryView },
+        options,
+      ),
 
     listCodeHosts: (options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'code-hosts'], repeatable: true, answer: codeHostList }, options),
@@ -65,7 +68,7 @@ export function deliveryCalls({ send }: Requester) {
       await send({ method: 'DELETE', path: codeHost(name), repeatable: false, answer: statusAlone }, options);
     },
     listReports,
-    eachReport: (name: string, query: DeliveryListQuery = {}, options?: RequestOptions): AsyncGenerator<DeliveryView, void, void> =>
+    eachReport: (name: string, query: DeliveryListQuery = {}, options?: RequestOptions): AsyncGenerator<OutgoingDeliveryView, void, void> =>
       eachItem((cursor) => listReports(name, cursor === undefined ? query : { ...query, cursor }, options)),
   };
 }

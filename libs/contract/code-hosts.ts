@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { deliveryView, serviceUrl } from './deliveries.ts';
 import { idOf, safeName, timestamp } from './names.ts';
+import { outgoingDeliveryView, serviceUrl } from './outgoing-deliveries.ts';
 
 // Code hosts that get reports about runs: a commit status, and one comment a pull request.
 
@@ -42,7 +42,7 @@ export const codeHostView = z.object({
   createdAt: timestamp,
   pending: z.number().int(),
   failed: z.number().int(),
-  newest: deliveryView.nullable(),
+  newest: outgoingDeliveryView.nullable(),
 });
 export type CodeHostView = z.infer<typeof codeHostView>;
 export const codeHostList = z.object({ items: z.array(codeHostView) });

@@ -57,6 +57,13 @@ export const errorTable = {
     title: 'Missing or invalid token',
     remedy: 'Send `Authorization: Bearer <token>` with a valid token: known, not revoked, not expired.',
   },
+  wrong_signature: {
+    status: 401,
+    retry: false,
+    fix: 'caller',
+    title: 'Missing or wrong signature',
+    remedy: 'Give the sender the secret of the trigger, and let it sign as the message says; `cairn trigger rotate` makes a new secret.',
+  },
   forbidden: {
     status: 403,
     retry: false,

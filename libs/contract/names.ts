@@ -22,8 +22,7 @@ export const aliasName = z
 /** NAME, NAME@VERSION or NAME@ALIAS. */
 export const modelReferencePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@([0-9]{1,9}|(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}))?$/;
 
-/** The prefix of an id says what it identifies: `run_`, `stp_`, `att_`, `art_`, `ckp_`, `dst_`, `tok_`, `mdl_`, `wts_`,
- * `sec_`. */
+/** The prefix of an id says what it identifies, such as `run_` or `stp_`. */
 export const idPrefixes = {
   run: 'run',
   step: 'stp',
@@ -37,6 +36,8 @@ export const idPrefixes = {
   webhook: 'whk',
   codeHost: 'chs',
   secret: 'sec',
+  trigger: 'trg',
+  hookDelivery: 'hdl',
 } as const;
 export type IdKind = keyof typeof idPrefixes;
 

@@ -15,6 +15,9 @@ export const callerActions = {
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
   'delivery.manage': 'admin',
+  // Those of another owner: admin.
+  'trigger.manage': 'submitter',
+  'delivery.release': 'submitter',
   'token.manage': 'admin',
   'secret.manage': 'admin',
   'audit.read': 'admin',

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { aliasAction } from './catalogue.ts';
-import { deliveryView, serviceUrl } from './deliveries.ts';
 import { gateVerdict, judgement } from './gates.ts';
 import { idOf, safeName, timestamp } from './names.ts';
 import { runOrigin, runSource } from './origin.ts';
+import { outgoingDeliveryView, serviceUrl } from './outgoing-deliveries.ts';
 
 // Outgoing webhooks, by Standard Webhooks (https://www.standardwebhooks.com).
 
@@ -97,7 +97,7 @@ export const webhookView = z.object({
   /** Deliveries that wait, and those that were given up and are still in the log. */
   pending: z.number().int(),
   failed: z.number().int(),
-  newest: deliveryView.nullable(),
+  newest: outgoingDeliveryView.nullable(),
 });
 export type WebhookView = z.infer<typeof webhookView>;
 export const webhookList = z.object({ items: z.array(webhookView) });

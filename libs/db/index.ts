@@ -20,16 +20,24 @@ export {
   weightsViewOf,
 } from './read/catalogue.ts';
 export { listCheckpoints } from './read/checkpoints.ts';
-export { getCodeHost, getDelivery, getWebhook, listCodeHosts, listDeliveries, listWebhooks } from './read/deliveries.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { getRun } from './read/get-run.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
+export {
+  getCodeHost,
+  getOutgoingDelivery,
+  getWebhook,
+  listCodeHosts,
+  listOutgoingDeliveries,
+  listWebhooks,
+} from './read/outgoing-deliveries.ts';
 export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
 export { readMetrics } from './read/read-metrics.ts';
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
 export { readTimeline } from './read/timeline.ts';
+export { listDeliveries, listTriggers, readTrigger } from './read/triggers.ts';
 export { type AdmissionView, type Leader, loadAdmission, loadFleet, loadLeader, loadWaiting, type Waiting } from './read/waiting.ts';

@@ -28,6 +28,10 @@ export type AuditAction =
   | 'session.end'
   | 'garbage.collect'
   | 'secrets.reseal'
+  | 'trigger.add'
+  | 'trigger.remove'
+  | 'trigger.rotate'
+  | 'delivery.release'
   | 'call.refused';
 
 export type AuditChange = {

@@ -13,6 +13,9 @@ import { planRun } from './plan.ts';
 import { recordJudgement } from './record-judgement.ts';
 import { listSecretKeys, resealSecrets } from './sealed-secrets.ts';
 import { submitRun } from './submit.ts';
+import { addTrigger, removeTrigger, rotateTrigger } from './triggers/manage-triggers.ts';
+import { findTrigger, receiveDelivery, recordRefusal, triggerSecrets } from './triggers/receive-delivery.ts';
+import { releaseDelivery } from './triggers/start-deliveries.ts';
 
 /** Binds the commands of people and attempts to their context. */
 export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): Engine {
@@ -36,6 +39,14 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
     resealSecrets: (actor) => resealSecrets(ctx, actor),
     listSecretKeys: (projectId) => listSecretKeys(ctx, projectId),
+    addTrigger: (request, actor) => addTrigger(ctx, request, actor),
+    removeTrigger: (name, actor, mayManage) => removeTrigger(ctx, name, actor, mayManage),
+    rotateTrigger: (name, options, actor, mayManage) => rotateTrigger(ctx, name, options, actor, mayManage),
+    findTrigger: (name) => findTrigger(ctx, name),
+    triggerSecrets: (trigger) => triggerSecrets(ctx, trigger),
+    receiveDelivery: (trigger, delivery) => receiveDelivery(ctx, trigger, delivery),
+    recordRefusal: (trigger, refused) => recordRefusal(ctx, trigger, refused),
+    releaseDelivery: (trigger, id, actor) => releaseDelivery(ctx, trigger, id, actor),
     attemptSpec: (id, generation, agentProtocol) => attemptSpec(ctx, id, generation, agentProtocol),
     startAttempt: (id, generation, request) => startAttempt(ctx, id, generation, request),
     report: (id, generation, request) => report(ctx, id, generation, request),

@@ -4,6 +4,7 @@ import type {
   CodeHostRequest,
   FinishRequest,
   GcResult,
+  HookAnswer,
   Judgement,
   PlanView,
   ReportReply,
@@ -15,11 +16,14 @@ import type {
   StagedFilesPage,
   StartRequest,
   SubmitRequest,
+  TriggerRequest,
   WebhookRequest,
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, SecretKeys } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
+import type { MayManage } from './triggers/manage-triggers.ts';
+import type { BoundTrigger, RefusedDelivery, SignedDelivery } from './triggers/receive-delivery.ts';
 
 /**
  * The caller of a command: a token's name, project and id, and the client address. The last two are null for a command that the service
@@ -71,6 +75,16 @@ export type Engine = {
   /** Seals every secret of the project with the newest key; then older keys can be removed. */
   resealSecrets(actor: Actor): Promise<void>;
   listSecretKeys(projectId: string): Promise<SecretKeyList>;
+  // Triggers. `mayManage` throws for a caller who may not change one of this owner; a secret is in no other answer.
+  addTrigger(request: TriggerRequest, actor: Actor): Promise<{ secret: string }>;
+  removeTrigger(name: string, actor: Actor, mayManage: MayManage): Promise<void>;
+  rotateTrigger(name: string, options: { keepHours: number }, actor: Actor, mayManage: MayManage): Promise<{ secret: string }>;
+  findTrigger(name: string): Promise<BoundTrigger>;
+  triggerSecrets(trigger: BoundTrigger): Promise<string[]>;
+  receiveDelivery(trigger: BoundTrigger, delivery: SignedDelivery): Promise<HookAnswer>;
+  /** Records a delivery that cannot be accepted, and returns its id. */
+  recordRefusal(trigger: BoundTrigger, refused: RefusedDelivery): Promise<string>;
+  releaseDelivery(trigger: string, id: string, actor: Actor): Promise<HookAnswer>;
   // Attempts, over /internal. `generation` is the one that the caller's token proves.
   /** @throws CairnError `protocol_mismatch` when the agent supports no protocol of the control plane */
   attemptSpec(attemptId: string, generation: number, agentProtocol: number): Promise<AttemptSpec>;

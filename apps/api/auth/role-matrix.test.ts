@@ -88,6 +88,16 @@ const publicRoutes: Record<string, Decision> = {
   'GET /v1/tokens': 'admin',
   'POST /v1/tokens': 'admin',
   'DELETE /v1/tokens/:id': 'admin',
+  'GET /v1/triggers': 'viewer',
+  'POST /v1/triggers': 'submitter',
+  'GET /v1/triggers/:name': 'viewer',
+  // Those of another owner: admin.
+  'DELETE /v1/triggers/:name': 'submitter',
+  'POST /v1/triggers/:name/rotate': 'submitter',
+  'GET /v1/triggers/:name/deliveries': 'viewer',
+  'POST /v1/triggers/:name/deliveries/:id/release': 'submitter',
+  // Its signature decides.
+  'POST /v1/hooks/:trigger': 'open',
   'GET /v1/secrets': 'admin',
   'POST /v1/secrets/reseal': 'admin',
   'GET /v1/audit': 'admin',

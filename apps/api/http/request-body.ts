@@ -17,29 +17,17 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
 
   app.addHook('onRequest', async (request) => {
     const length = Number(request.headers['content-length'] ?? 0);
-    const most = request.routeOptions.config.maxOctets ?? maxBytes;
+    const { maxOctets, rawBytes } = request.routeOptions.config;
+    const most = maxOctets ?? rawBytes ?? maxBytes;
     if (length > most) throw tooLarge(most, `${length} bytes`);
   });
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: IncomingMessage) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const timer = setTimeout(() => payload.destroy(new Error(`the body did not arrive within ${timeoutMs / 1000} s`)), timeoutMs);
-    try {
-      for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
-        bytes += chunk.length;
-        if (bytes > maxBytes) throw tooLarge(maxBytes, 'more');
-        chunks.push(chunk);
-      }
-    } catch (error) {
-      throw incompleteBody(error);
-    } finally {
-      clearTimeout(timer);
-    }
-    const whole = Buffer.concat(chunks);
-    if (!isUtf8(whole)) throw invalidBody('it is not UTF-8');
-    const text = whole.toString('utf8');
+    const { rawBytes } = request.routeOptions.config;
+    if (rawBytes !== undefined) return readWhole(payload, { maxBytes: rawBytes, timeoutMs: Math.min(rawTimeoutMs, timeoutMs) });
+    const whole = await readWhole(payload, { maxBytes, timeoutMs });
+    const text = textOf(whole);
     if (text.trim() === '') return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     parse(request, text, (error, value) => (error === null ? resolve(value) : reject(invalidBody(jsonFault(text), error))));
@@ -50,6 +38,35 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
     if (fault !== null) throw invalidBody(fault);
     return value;
   });
+}
+
+/** Senders of signed bodies give up after ten seconds, GitHub for one. */
+const rawTimeoutMs = 10_000;
+
+async function readWhole(
+  payload: IncomingMessage,
+  { maxBytes, timeoutMs }: Pick<JsonBodyLimits, 'maxBytes' | 'timeoutMs'>,
+): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const timer = setTimeout(() => payload.destroy(new Error(`the body did not arrive within ${timeoutMs / 1000} s`)), timeoutMs);
+  try {
+    for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) throw tooLarge(maxBytes, 'more');
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw incompleteBody(error);
+  } finally {
+    clearTimeout(timer);
+  }
+  return Buffer.concat(chunks);
+}
+
+function textOf(bytes: Buffer): string {
+  if (!isUtf8(bytes)) throw invalidBody('it is not UTF-8');
+  return bytes.toString('utf8');
 }
 
 export const tooLarge = (maxBytes: number, given: string): CairnError =>
@@ -83,6 +100,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route accepts a binary body of at most this many bytes; its handler gets a stream. */
     maxOctets?: number;
+    /** The handler gets the bytes of a JSON body of at most this many, as a signature covers them. */
+    rawBytes?: number;
   }
 }
 

@@ -3,7 +3,7 @@ import type { Closer, Metrics } from '@cairn/runtime';
 import { createGate, type Gate, type GateOptions } from './gate.ts';
 
 /** Classes of requests. Each has its own gate, so that none can starve another. */
-export const loadClasses = ['read', 'command', 'watch', 'transfer', 'attempt', 'probe'] as const;
+export const loadClasses = ['read', 'command', 'watch', 'transfer', 'attempt', 'hook', 'probe'] as const;
 export type LoadClass = (typeof loadClasses)[number];
 
 export type LoadLimits = {
@@ -33,6 +33,8 @@ function boundsOf(
     transfer: { name: 'file transfers', concurrency: 32, waiting: 0, waitMs: 0 },
     // Agents retry for as long as necessary, so they may wait longer.
     attempt: { name: 'calls of attempts', concurrency: share(1 / 4), waiting: 1_024, waitMs: 5_000 },
+    // Code hosts give up after ten seconds and do not try again.
+    hook: { name: 'deliveries to triggers', concurrency: share(1 / 8), waiting: 256, waitMs: 5_000 },
     probe: { name: 'metrics scrapes', concurrency: 1, waiting: 4, waitMs: 5_000 },
     watchReads: { name: 'reads of streams', concurrency: share(1 / 8), waiting: 10_000, waitMs: 60_000 },
     firstReads: { name: 'token lookups', concurrency: share(1 / 8), waiting: 1_000, waitMs: 5_000 },
@@ -57,6 +59,7 @@ export function createLoadLimits({ connections, metrics }: { connections: number
     watch: gateOf('watch'),
     transfer: gateOf('transfer'),
     attempt: createGate({ ...bounds.attempt, onRefusal: () => refusals.inc({ class: 'attempt' }) }),
+    hook: createGate({ ...bounds.hook, onRefusal: () => refusals.inc({ class: 'hook' }) }),
     probe: gateOf('probe'),
   } satisfies Record<LoadClass, Gate>;
   metrics.gauge({

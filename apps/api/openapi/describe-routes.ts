@@ -52,6 +52,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'models', description: 'Registered models and their scores.' },
         { name: 'evaluations', description: 'Scores of searches, by query, and their comparison.' },
         { name: 'artifacts', description: 'Stored results.' },
+        { name: 'triggers', description: 'Deliveries of code hosts and other programs that start runs.' },
         { name: 'fleet', description: 'The controller and the pools.' },
         { name: 'webhooks', description: 'Signed messages to other services about what happens here.' },
         { name: 'code hosts', description: 'GitHub and GitLab, which get reports about runs.' },
@@ -72,6 +73,8 @@ export async function describeRoutes(app: App): Promise<void> {
       if (operationId !== undefined && body instanceof z.ZodType && body.safeParse(undefined).success) optionalBodies.add(operationId);
       const described = toJsonSchema(route);
       // A binary stream has no zod schema.
+      if (route.route.config?.rawBytes !== undefined)
+        return { ...described, schema: { ...described.schema, body: { type: 'object', additionalProperties: true } } };
       if (route.route.config?.maxOctets === undefined) return described;
       return {
         ...described,

@@ -27,6 +27,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'DELETE /v1/session',
     'DELETE /v1/tokens/{id}',
     'DELETE /v1/webhooks/{name}',
+    'DELETE /v1/triggers/{name}',
     'DELETE /v1/weights/{name}',
     'GET /healthz',
     'GET /metrics',
@@ -74,11 +75,15 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/webhooks/{name}',
     'GET /v1/webhooks/{name}/deliveries',
     'GET /v1/webhooks/{name}/deliveries/{delivery}',
+    'GET /v1/triggers',
+    'GET /v1/triggers/{name}',
+    'GET /v1/triggers/{name}/deliveries',
     'GET /v1/weights',
     'GET /v1/weights/{name}',
     'POST /v1/code-hosts',
     'POST /v1/datasets',
     'POST /v1/gc',
+    'POST /v1/hooks/{trigger}',
     'POST /v1/models/{name}/aliases/{alias}/rollback',
     'POST /v1/runs',
     'POST /v1/runs/{id}/cancel',
@@ -92,6 +97,9 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'POST /v1/webhooks/{name}/rotate',
     'POST /v1/webhooks/{name}/test',
     'PUT /v1/code-hosts/{name}/token',
+    'POST /v1/triggers',
+    'POST /v1/triggers/{name}/deliveries/{id}/release',
+    'POST /v1/triggers/{name}/rotate',
     'PUT /v1/models/{name}/aliases/{alias}',
     'PUT /v1/weights/{name}',
   ]);
@@ -168,6 +176,9 @@ test('an optional body is not required', () => {
     collectGarbage: false,
     importWeights: true,
     startSession: true,
+    addTrigger: true,
+    rotateTrigger: false,
+    deliverHook: true,
   });
   const { content = {} } = operations.find(({ operationId }) => operationId === 'importWeights')?.requestBody ?? {};
   expect(Object.keys(content)).toEqual(['application/octet-stream']);

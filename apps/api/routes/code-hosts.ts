@@ -4,10 +4,10 @@ import {
   codeHostRequest,
   codeHostToken,
   codeHostView,
-  deliveryListQuery,
-  deliveryPage,
+  outgoingDeliveryListQuery,
+  outgoingDeliveryPage,
 } from '@cairn/contract';
-import { getCodeHost, listCodeHosts, listDeliveries } from '@cairn/db';
+import { getCodeHost, listCodeHosts, listOutgoingDeliveries } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -115,13 +115,13 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
         summary: 'List the reports to a code host and what came of them, newest first',
         description: 'One for each commit and recipe, and one for each pull request; what is newer replaces what was not sent yet.',
         params: nameParams,
-        querystring: deliveryListQuery,
-        response: { 200: deliveryPage, ...problems },
+        querystring: outgoingDeliveryListQuery,
+        response: { 200: outgoingDeliveryPage, ...problems },
       },
     },
     async (request) => {
       const { id } = await getCodeHost(prisma, { projectId: callerOf(request).projectId, name: request.params.name });
-      return listDeliveries(prisma, { target: id, ...request.query });
+      return listOutgoingDeliveries(prisma, { target: id, ...request.query });
     },
   );
 }

@@ -1,4 +1,4 @@
-import { codeHostView, deliveryPage, webhookCreated, webhookView } from '@cairn/contract';
+import { codeHostView, outgoingDeliveryPage, webhookCreated, webhookView } from '@cairn/contract';
 import { ada } from '@cairn/engine/testing';
 import { expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
@@ -23,7 +23,7 @@ test('the secret of a webhook is shown once, when it is made; its messages are l
   await harness.playAll(await harness.submit());
   await engine.setAlias({ model: 'toy', alias: 'production' }, { version: 1, reason: 'the first' }, ada);
   const { json: sent } = await as('POST', 'webhooks/chat/test');
-  const { items } = deliveryPage.parse((await as('GET', 'webhooks/chat/deliveries')).json);
+  const { items } = outgoingDeliveryPage.parse((await as('GET', 'webhooks/chat/deliveries')).json);
   expect(items).toMatchObject([
     { id: sent.id, event: 'webhook.test', state: 'pending', attempts: 0, answer: null },
     { event: 'alias.moved', subject: 'toy@production', state: 'pending' },

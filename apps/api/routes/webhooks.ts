@@ -1,16 +1,16 @@
 import {
   callerActions,
-  deliveryId,
-  deliveryListQuery,
-  deliveryPage,
-  deliveryView,
+  outgoingDeliveryId,
+  outgoingDeliveryListQuery,
+  outgoingDeliveryPage,
+  outgoingDeliveryView,
   safeName,
   webhookCreated,
   webhookList,
   webhookRequest,
   webhookView,
 } from '@cairn/contract';
-import { getDelivery, getWebhook, listDeliveries, listWebhooks } from '@cairn/db';
+import { getOutgoingDelivery, getWebhook, listOutgoingDeliveries, listWebhooks } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -21,7 +21,7 @@ import type { ApiDeps } from './api-deps.ts';
 export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
   const tags = ['webhooks'];
   const config = { role: callerActions['delivery.manage'] } as const;
-  const deliveryParams = z.object({ name: safeName, delivery: deliveryId });
+  const deliveryParams = z.object({ name: safeName, delivery: outgoingDeliveryId });
 
   app.get(
     '/v1/webhooks',
@@ -118,7 +118,7 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
         description:
           'The response is the delivery, which is sent within seconds: read it again for the answer. It is tried for ten minutes.',
         params: nameParams,
-        response: { 202: deliveryView, ...problems },
+        response: { 202: outgoingDeliveryView, ...problems },
       },
     },
     async (request, reply) => {
@@ -139,13 +139,13 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
         summary: 'List the messages of a webhook and what came of them, newest first',
         description: 'Those that ended are kept for 30 days, and at most 10,000 of them.',
         params: nameParams,
-        querystring: deliveryListQuery,
-        response: { 200: deliveryPage, ...problems },
+        querystring: outgoingDeliveryListQuery,
+        response: { 200: outgoingDeliveryPage, ...problems },
       },
     },
     async (request) => {
       const { id } = await getWebhook(prisma, { projectId: callerOf(request).projectId, name: request.params.name });
-      return listDeliveries(prisma, { target: id, ...request.query });
+      return listOutgoingDeliveries(prisma, { target: id, ...request.query });
     },
   );
 
@@ -158,7 +158,7 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
         tags,
         summary: 'Show what came of a message',
         params: deliveryParams,
-        response: { 200: deliveryView, ...problems },
+        response: { 200: outgoingDeliveryView, ...problems },
       },
     },
     (request) => deliveryOf(callerOf(request).projectId, request.params.name, request.params.delivery),
@@ -174,7 +174,7 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
         summary: 'Send a message again',
         description: 'Its `webhook-id` stays, so a receiver that has handled it can tell.',
         params: deliveryParams,
-        response: { 202: deliveryView, ...problems },
+        response: { 202: outgoingDeliveryView, ...problems },
       },
     },
     async (request, reply) => {
@@ -187,6 +187,6 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
 
   async function deliveryOf(projectId: string, name: string, id: string) {
     const { id: target } = await getWebhook(prisma, { projectId, name });
-    return getDelivery(prisma, { target, id });
+    return getOutgoingDelivery(prisma, { target, id });
   }
 }

@@ -20,6 +20,7 @@ const serverKey = 'a server key for tests, 32 or more';
 /** Limits that refuse nothing. */
 export const noBounds: ServerBounds = {
   rates: { perToken: 0, perAddress: 0 },
+  deliveriesPerTrigger: 0,
   weights: { projectCount: 0, ownerCount: 0, projectBytes: 0, ownerBytes: 0 },
   connections: { most: 0, perAddress: 0, trusted: [] },
 };

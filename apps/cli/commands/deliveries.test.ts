@@ -1,10 +1,10 @@
 import { idFor, type StubApi, startStubApi } from '@cairn/client/testing';
-import type { DeliveryView, WebhookView } from '@cairn/contract';
+import type { OutgoingDeliveryView, WebhookView } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
 const at = '2026-01-02T03:04:05.000Z';
-const aDelivery = (over: Partial<DeliveryView> = {}): DeliveryView => ({
+const aDelivery = (over: Partial<OutgoingDeliveryView> = {}): OutgoingDeliveryView => ({
   ...{ id: '12', messageId: 'b0f5a1f0-6a0e-4c57-9d1e-3a5b7c9d1e2f', event: 'run.ended', subject: 'run_1', state: 'delivered', attempts: 1 },
   ...{ nextTryAt: null, triesUntil: null, answer: { at, status: 200, message: 'HTTP 200' }, createdAt: at, endedAt: at },
   ...over,

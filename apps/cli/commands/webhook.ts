@@ -1,8 +1,8 @@
 import {
   CairnError,
-  type DeliveryState,
-  type DeliveryView,
-  deliveryState,
+  type OutgoingDeliveryState,
+  type OutgoingDeliveryView,
+  outgoingDeliveryState,
   type WebhookView,
   webhookEvent,
   webhookRequest,
@@ -118,14 +118,14 @@ async function test({ ui, signal, client }: Session, name: string): Promise<numb
   return delivery.state === 'delivered' ? exitCodes.ok.code : exitCodes.failed.code;
 }
 
-export type DeliveryOptions = { state?: DeliveryState; limit: number };
+export type DeliveryOptions = { state?: OutgoingDeliveryState; limit: number };
 
 /** The options of a list of deliveries. */
 export function withDeliveries<
   T extends { addOption(option: Option): T; option(flags: string, text: string, parse: (text: string) => number, value: number): T },
 >(command: T): T {
   return command
-    .addOption(new Option('--state <state>', 'only those').choices(deliveryState.options))
+    .addOption(new Option('--state <state>', 'only those').choices(outgoingDeliveryState.options))
     .option('--limit <count>', 'at most this many', wholeNumber(1, 10_000), 50);
 }
 
@@ -140,9 +140,9 @@ export async function printDeliveries(
   ui: Ui,
   now: Date,
   { state, limit }: DeliveryOptions,
-  each: (query: { state?: DeliveryState; limit: number }) => AsyncGenerator<DeliveryView, void, void>,
+  each: (query: { state?: OutgoingDeliveryState; limit: number }) => AsyncGenerator<OutgoingDeliveryView, void, void>,
 ): Promise<void> {
-  const items: DeliveryView[] = [];
+  const items: OutgoingDeliveryView[] = [];
   for await (const item of each({ ...(state === undefined ? {} : { state }), limit: Math.min(limit, 200) })) {
     items.push(item);
     if (items.length === limit) break;
@@ -152,7 +152,7 @@ export async function printDeliveries(
   for (const line of deliveryLines(items, ui, now)) ui.line(line);
 }
 
-function deliveryLines(items: readonly DeliveryView[], ui: Ui, now: Date): string[] {
+function deliveryLines(items: readonly OutgoingDeliveryView[], ui: Ui, now: Date): string[] {
   if (items.length === 0) return [];
   const rows = items.map((item) => [
     item.id,
@@ -175,7 +175,7 @@ function deliveryLines(items: readonly DeliveryView[], ui: Ui, now: Date): strin
   return tableLines(columns, rows, { heading: ui.style.dim });
 }
 
-function painted(state: DeliveryState, { style }: Pick<Ui, 'style'>): string {
+function painted(state: OutgoingDeliveryState, { style }: Pick<Ui, 'style'>): string {
   return { pending: style.warn, delivered: style.good, failed: style.bad }[state](state);
 }
 

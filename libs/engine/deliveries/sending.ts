@@ -1,4 +1,4 @@
-import { type DeliveryAnswer, deliveryAnswer } from '@cairn/contract';
+import { type OutgoingDeliveryAnswer, outgoingDeliveryAnswer } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import { z } from 'zod';
 import { toJson } from '../columns.ts';
@@ -59,10 +59,10 @@ export async function isClaimed(prisma: PrismaClient, { id, attempts }: ClaimedD
 
 export type DeliveryOutcome =
   /** `remote` replaces what is remembered; a newer state of a report is sent no sooner than `nextAt`. */
-  | { end: 'delivered'; answer: DeliveryAnswer; remote?: Record<string, unknown> | undefined; nextAt: Date }
-  | { end: 'failed'; answer: DeliveryAnswer }
+  | { end: 'delivered'; answer: OutgoingDeliveryAnswer; remote?: Record<string, unknown> | undefined; nextAt: Date }
+  | { end: 'failed'; answer: OutgoingDeliveryAnswer }
   /** `target`: the receiver asked for a pause, so everything for it waits until then. */
-  | { end: 'retry'; answer: DeliveryAnswer; at: Date; pausesTarget: boolean };
+  | { end: 'retry'; answer: OutgoingDeliveryAnswer; at: Date; pausesTarget: boolean };
 
 /** Records what came of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
 export async function recordDelivery(
@@ -71,7 +71,7 @@ export async function recordDelivery(
   outcome: DeliveryOutcome,
   now: Date,
 ): Promise<boolean> {
-  const answer = JSON.stringify(deliveryAnswer.parse(outcome.answer));
+  const answer = JSON.stringify(outgoingDeliveryAnswer.parse(outcome.answer));
   const own = { id: BigInt(id), attempts, state: 'pending' };
   switch (outcome.end) {
     case 'delivered': {

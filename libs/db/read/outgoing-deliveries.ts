@@ -2,10 +2,10 @@ import {
   CairnError,
   type CodeHostView,
   codeHostProvider,
-  type DeliveryState,
-  type DeliveryView,
-  deliveryAnswer,
-  deliveryState,
+  type OutgoingDeliveryState,
+  type OutgoingDeliveryView,
+  outgoingDeliveryAnswer,
+  outgoingDeliveryState,
   type WebhookView,
 } from '@cairn/contract';
 import { z } from 'zod';
@@ -59,10 +59,13 @@ export async function getCodeHost(db: Transaction, { projectId, name }: { projec
   throw new CairnError('not_found', `Code host ${name} not found; list them with \`cairn codehost list\` or GET /v1/code-hosts`);
 }
 
-export type DeliveryListArgs = PageArgs & { target: string; state?: DeliveryState | undefined };
+export type DeliveryListArgs = PageArgs & { target: string; state?: OutgoingDeliveryState | undefined };
 
 /** The deliveries of a webhook or code host, newest first. */
-export async function listDeliveries(db: Transaction, { target, state, limit, cursor }: DeliveryListArgs): Promise<Page<DeliveryView>> {
+export async function listOutgoingDeliveries(
+  db: Transaction,
+  { target, state, limit, cursor }: DeliveryListArgs,
+): Promise<Page<OutgoingDeliveryView>> {
   const after = decodeCursor(cursor, z.tuple([z.string().regex(/^\d{1,18}$/)]));
   const rows = await db.delivery.findMany({
     where: { target, ...(state === undefined ? {} : { state }), ...(after === null ? {} : { id: { lt: BigInt(after[0]) } }) },
@@ -73,21 +76,21 @@ export async function listDeliveries(db: Transaction, { target, state, limit, cu
 }
 
 /** @throws CairnError `not_found` */
-export async function getDelivery(db: Transaction, { target, id }: { target: string; id: string }): Promise<DeliveryView> {
+export async function getOutgoingDelivery(db: Transaction, { target, id }: { target: string; id: string }): Promise<OutgoingDeliveryView> {
   const row = await db.delivery.findFirst({ where: { id: BigInt(id), target } });
   if (row === null) throw new CairnError('not_found', `Delivery ${id} not found; it may be too old`);
   return deliveryViewOf(row);
 }
 
-function deliveryViewOf(row: Delivery): DeliveryView {
-  const state = readColumn(deliveryState, row.state, `delivery ${row.id} state`);
+function deliveryViewOf(row: Delivery): OutgoingDeliveryView {
+  const state = readColumn(outgoingDeliveryState, row.state, `delivery ${row.id} state`);
   const isPending = state === 'pending';
   return {
     id: String(row.id),
     ...{ messageId: row.messageId, event: row.event, subject: row.subject, state, attempts: row.attempts },
     nextTryAt: isPending ? isoTime(row.notBefore) : null,
     triesUntil: isPending ? isoTime(row.giveUpAt) : null,
-    answer: readNullable(deliveryAnswer, row.answer, `delivery ${row.id} answer`),
+    answer: readNullable(outgoingDeliveryAnswer, row.answer, `delivery ${row.id} answer`),
     createdAt: isoTime(row.createdAt),
     endedAt: isPending ? null : isoTimeOrNull(row.endedAt),
   };
