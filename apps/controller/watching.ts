@@ -10,8 +10,10 @@ import {
   markSilent,
   recordFindings,
   recordPlace,
+  settleGroup,
   settleRun,
   stepsToFinalize,
+  unsettledGroups,
   unsettledRuns,
   type WatchedAttempt,
   watchedAttempts,
@@ -156,6 +158,9 @@ export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<
   }
   const deliveries = await dueDeliveries(ctx.prisma, new Date(), mostDeliveries);
   if (deliveries.length > 0) await queues.addBulk('deliver', deliveries);
+  for (const key of await unsettledGroups(ctx)) {
+    await settleGroup(ctx, key).catch((error: unknown) => log.error({ err: error, ...key }, 'could not settle a concurrency group'));
+  }
   for (const runId of await unsettledRuns(ctx)) {
     await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'could not settle a run'));
   }

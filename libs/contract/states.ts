@@ -10,14 +10,14 @@ export type RunAction = z.infer<typeof runAction>;
 
 /** For each state of a run: the states that may follow, whether the run has ended, and the allowed actions. */
 export const runStates = {
-  held: { next: ['queued', 'cancelling'], isEnded: false, actions: ['cancel'] },
+  held: { next: ['queued', 'running', 'cancelling'], isEnded: false, actions: ['cancel'] },
   queued: { next: ['running', 'cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   running: { next: ['cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   cancelling: { next: ['cancelled'], isEnded: false, actions: [] },
-  // A retry reopens an ended run.
-  succeeded: { next: ['running'], isEnded: true, actions: ['retry'] },
-  failed: { next: ['running'], isEnded: true, actions: ['retry'] },
-  cancelled: { next: ['running'], isEnded: true, actions: ['retry'] },
+  // A retry reopens an ended run; it is held while another run of its concurrency group is live.
+  succeeded: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
+  failed: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
+  cancelled: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
 } as const satisfies Record<RunState, { next: readonly RunState[]; isEnded: boolean; actions: readonly RunAction[] }>;
 
 export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded;

@@ -1,10 +1,11 @@
 import { CairnError, isDoneStep } from '@cairn/contract';
 import { audit } from './audit.ts';
 import type { Actor, EngineContext } from './engine.ts';
+import { lockGroup, placeInGroup } from './groups.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
 import { checkRunQuotas } from './submit.ts';
-import { withRun } from './with-run.ts';
+import { settleGroup, withRun } from './with-run.ts';
 
 /** Asks a run to stop. Its attempts save what they can within their grace period; finished results are kept. */
 export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor, reason: string): Promise<void> {
@@ -13,6 +14,7 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
     if (run.state === 'cancelling' || run.state === 'cancelled') return;
     requireAction(run, 'cancel');
     const before = { state: run.state };
+    changeRun(run, { cancelCause: 'person' });
     moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
     await audit(run.tx, actor, { action: 'run.cancel', target: run.id, before, after: { state: run.state }, details: { reason } });
   });
@@ -23,8 +25,11 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
  * if their results exist.
  */
 export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
-  await withRun(ctx, runId, async (run) => {
-    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
+  const { projectId } = actor;
+  const row = await ctx.prisma.run.findFirst({ where: { id: runId, projectId }, select: { group: true } });
+  if (row === null) throw new CairnError('not_found', `run ${runId} not found`);
+  const key = row.group === null ? null : { projectId, group: row.group };
+  const retry = async (run: RunWork): Promise<boolean> => {
     requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
     const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
@@ -36,12 +41,25 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     }
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of reset) block(run, step);
-    changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
-    moveRun(run, 'running', null);
+    const entry = key === null ? null : await placeInGroup(run.tx, key);
+    changeRun(run, {
+      finishedAt: null,
+      cause: null,
+      cancelCause: null,
+      verdict: 'none',
+      ...(entry === null ? {} : { groupPlace: entry.place }),
+    });
+    if (entry?.isFree === false) changeRun(run, { hold: 'group' });
+    moveRun(run, entry?.isFree === false ? 'held' : 'running', null);
     const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });
     emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
+    return run.state === 'held';
+  };
+  const isHeld = await withRun(ctx, runId, retry, async (tx) => {
+    if (key !== null) await lockGroup(tx, key);
   });
+  if (isHeld && key !== null) await settleGroup(ctx, key);
 }
 
 /** The step and all steps that need it, directly or indirectly. */

@@ -23,6 +23,7 @@ export {
   pendingFinalization,
   stepsToFinalize,
 } from './finalize.ts';
+export { unsettledGroups } from './groups.ts';
 export {
   attemptsToQueue,
   beginLaunch,
@@ -48,4 +49,4 @@ export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
 export { addSecret, openSecrets, removeSecrets, replaceSecret, type SecretOwner } from './sealed-secrets.ts';
 export type { BoundTrigger, SignedDelivery } from './triggers/receive-delivery.ts';
 export { removeOldDeliveries, startAcceptedDeliveries } from './triggers/start-deliveries.ts';
-export { settleRun } from './with-run.ts';
+export { settleGroup, settleRun } from './with-run.ts';

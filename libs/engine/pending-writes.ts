@@ -1,4 +1,15 @@
-import type { AttemptState, OnNewer, RunLabels, RunOrigin, RunSource, RunState, StepState, StopCause } from '@cairn/contract';
+import type {
+  AttemptState,
+  CancelCause,
+  HoldCause,
+  OnNewer,
+  RunLabels,
+  RunOrigin,
+  RunSource,
+  RunState,
+  StepState,
+  StopCause,
+} from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
 import { type Announcement, messageInsertion } from './deliveries/announce.ts';
@@ -27,6 +38,9 @@ export type Change<State, Columns> = { from: State; columns: Columns };
 export type RunColumns = Partial<{
   state: RunState;
   cause: string | null;
+  cancelCause: CancelCause | null;
+  hold: HoldCause | null;
+  groupPlace: number;
   verdict: string;
   noReuse: boolean | string[];
   startedAt: Date | null;
@@ -88,7 +102,7 @@ type NewRun = {
   labels: RunLabels;
   group: string | null;
   onNewer: OnNewer;
-} & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
+} & Required<Pick<RunColumns, 'state' | 'noReuse' | 'hold'>> & { groupPlace: number | null };
 
 export type NewStep = {
   id: string;
@@ -131,6 +145,9 @@ type Names<Row> = Record<keyof Required<Row>, string>;
 const runNames: Names<RunColumns> = {
   state: 'state',
   cause: 'cause',
+  cancelCause: 'cancel_cause',
+  hold: 'hold',
+  groupPlace: 'group_place',
   verdict: 'verdict',
   noReuse: 'no_reuse',
   startedAt: 'started_at',
@@ -171,7 +188,7 @@ const attemptNames: Names<AttemptColumns> = {
   result: 'result',
   avoidNode: 'avoid_node',
 };
-const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>> = {
+const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'groupPlace'>> = {
   id: 'id',
   projectId: 'project_id',
   owner: 'owner',
@@ -181,6 +198,9 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   datasetId: 'dataset_id',
   state: 'state',
   cause: 'cause',
+  cancelCause: 'cancel_cause',
+  hold: 'hold',
+  groupPlace: 'group_place',
   priority: 'priority',
   noReuse: 'no_reuse',
   idempotencyKey: 'idempotency_key',

@@ -76,6 +76,10 @@ export type RunWork = {
   origin: RunOrigin;
   source: RunSource | null;
   dataset: { name: string; version: number; digest: string };
+  /** Its concurrency group. */
+  group: string | null;
+  /** True once a step of it has been started. */
+  hasStarted: boolean;
   steps: WorkStep[];
   /** Digests and details of artifacts that were looked up for memo keys, by id. */
   inputs: Map<string, KnownInput>;
@@ -88,7 +92,19 @@ export type RunWork = {
 
 export type RunRow = Pick<
   RunWork,
-  'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'recipeName' | 'origin' | 'source' | 'dataset'
+  | 'id'
+  | 'name'
+  | 'projectId'
+  | 'owner'
+  | 'state'
+  | 'seq'
+  | 'noReuse'
+  | 'recipeName'
+  | 'origin'
+  | 'source'
+  | 'dataset'
+  | 'group'
+  | 'hasStarted'
 >;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */

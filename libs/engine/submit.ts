@@ -1,4 +1,4 @@
-import { byPerson, CairnError, liveRunStates, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, originText, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
 import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
@@ -6,10 +6,12 @@ import { audit } from './audit.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
+import { type GroupKey, lockGroup, placeInGroup } from './groups.ts';
+import { settleAndWrite } from './in-run.ts';
 import type { NewStep } from './pending-writes.ts';
 import { resolveRecipe } from './recipes.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
-import { settleAndWrite } from './with-run.ts';
+import { settleGroup } from './with-run.ts';
 
 /** A validated submission: everything that a run is created from. */
 export type Submission = {
@@ -86,13 +88,17 @@ export async function submitRun(
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
   await checkRunQuotas(ctx, ctx.prisma, owner);
+  const group = request.group ?? null;
+  const key = group === null ? null : { projectId: actor.projectId, group };
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   try {
-    await inTransaction(ctx.prisma, async (tx) => {
+    const isHeld = await inTransaction(ctx.prisma, async (tx) => {
+      const entry = await enterGroup(tx, key);
+      const state = entry?.isFree === false ? 'held' : 'queued';
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
       const { source } = request;
-      const facts = { id: runId, ...owner, name, noReuse, recipeName: recipe.name, origin, source, dataset };
-      const run = runWork(ctx, tx, { ...facts, state: 'queued', seq: 0 }, steps, new Set());
+      const facts = { id: runId, ...owner, name, noReuse, recipeName: recipe.name, origin, source, dataset, group };
+      const run = runWork(ctx, tx, { ...facts, state, seq: 0, hasStarted: false }, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,
@@ -101,7 +107,9 @@ export async function submitRun(
           recipeName: recipe.name,
           recipe,
           datasetId: dataset.id,
-          state: 'queued',
+          state,
+          hold: state === 'held' ? 'group' : null,
+          groupPlace: entry?.place ?? null,
           priority: request.priority,
           noReuse,
           idempotencyKey,
@@ -114,25 +122,40 @@ export async function submitRun(
           origin,
           source,
           labels: request.labels,
-          group: request.group ?? null,
+          group,
           onNewer: request.onNewer,
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      emit(run, 'run', `${name} was ${startedBy(origin, actor)}`, { state: 'queued' });
+      const waits = state === 'held' ? `, and waits in the concurrency group ${group}` : '';
+      emit(
+        run,
+        'run',
+        `${name} was ${origin.kind === 'person' ? `submitted by ${actor.name}` : `started by ${originText(origin)}`}${waits}`,
+        { state },
+      );
       const after = {
         ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
         ...(origin.kind === 'person' ? {} : { origin }),
       };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
+      return state === 'held';
     });
+    if (isHeld && key !== null) await settleGroup(ctx, key);
   } catch (error) {
     const winner = idempotencyKey !== null && isUniqueViolation(error) ? await findByKey(ctx, actor, idempotencyKey, requestDigest) : null;
     if (!winner) throw error;
     return { runId: winner, created: false };
   }
   return { runId, created: true };
+}
+
+/** The place of a new run in its group, under the group's lock; null without a group. */
+async function enterGroup(tx: Transaction, key: GroupKey | null): Promise<{ place: number; isFree: boolean } | null> {
+  if (key === null) return null;
+  await lockGroup(tx, key);
+  return placeInGroup(tx, key);
 }
 
 /**
@@ -142,19 +165,6 @@ export async function submitRun(
 function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {
   const isLabelled = Object.keys(labels).length > 0;
   return sha256(canonicalJson({ ...asked, ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }));
-}
-
-function startedBy(origin: RunOrigin, { name }: Actor): string {
-  switch (origin.kind) {
-    case 'person':
-      return `submitted by ${name}`;
-    case 'trigger':
-      return `started by the trigger ${origin.trigger}`;
-    case 'schedule':
-      return `started by the schedule ${origin.schedule}, due at ${origin.dueAt}`;
-    case 'dataset':
-      return `started by the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
-  }
 }
 
 function newStep(plan: StepPlan, given: Given[]): WorkStep {
