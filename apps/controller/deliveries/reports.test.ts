@@ -36,7 +36,7 @@ async function submitFor(
     ...{ pullRequest: pushes, url: 'https://code.example.org/org/landmarks/pull/7' },
     ...change,
   };
-  return { runId: await harness.submit({ source, set }), source };
+  return { runId: await harness.submit({ source, noReuse: true, until: ['second'] }), source };
 }
 
 async function openGitHub() {
@@ -54,7 +54,7 @@ test('a run sets a commit status and writes one comment, which follows its steps
   const { name } = await harness.run(runId);
   const page = `https://cairn.example.org/runs/${runId}`;
   expect(host.statuses).toEqual([
-    { commit: source.commit, state: 'pending', context: 'cairn/small', description: `${name} is queued, 9 steps`, target_url: page },
+    { commit: source.commit, state: 'pending', context: 'cairn/small', description: `${name} is queued, 3 steps`, target_url: page },
   ]);
   expect(textsOf({ host })[0]).toMatch(new RegExp(`^<!-- cairn [0-9a-f-]{36} small -->\n### \\[${name}\\]\\(${page}\\): queued\n`));
   const commentWrites = () => writes().filter((write) => write.includes('comments'));
@@ -65,13 +65,13 @@ test('a run sets a commit status and writes one comment, which follows its steps
   expect(commentWrites()).toHaveLength(written);
   await sender.pass(10_000);
   expect(commentWrites().slice(written)).toEqual([`PATCH /repos/org/landmarks/issues/comments/${host.comments[0]?.id}`]);
-  expect(textsOf({ host })[0]).toMatch(/2 of 9 steps done, 0 of 9 steps reused[\s\S]*\| first \| train \| succeeded \|/);
+  expect(textsOf({ host })[0]).toMatch(/2 of 3 steps done, 0 of 3 steps reused[\s\S]*\| first \| train \| succeeded \|/);
 
   await harness.playAll(runId);
   await sender.pass(2 * minute);
   expect(host.statuses.map(({ state, description }) => ({ state, description }))).toEqual([
-    { state: 'pending', description: `${name} is queued, 9 steps` },
-    { state: 'pending', description: `${name} is running, 9 steps` },
+    { state: 'pending', description: `${name} is queued, 3 steps` },
+    { state: 'pending', description: `${name} is running, 3 steps` },
     { state: 'success', description: `${name} succeeded` },
   ]);
   expect(textsOf({ host })).toEqual([expect.stringContaining(': succeeded\n')]);
@@ -180,7 +180,7 @@ test('a newer push takes over the comment of its pull request, and what an older
   const { host, sender } = await openGitHub();
   const older = await submitFor();
   await sender.send();
-  const newer = await submitFor({ pullRequest: older.source.pullRequest }, { 'stages.first.epochs': 3 });
+  const newer = await submitFor({ pullRequest: older.source.pullRequest });
   await sender.pass(minute);
   await harness.engine.cancelRun(older.runId, ada, 'superseded');
   await sender.pass(2 * minute);
@@ -214,7 +214,7 @@ test('GitLab gets the same, and a state that it has already is no failure', asyn
   expect((await harness.prisma.delivery.findMany()).map(({ state }) => state)).toEqual(['delivered', 'delivered']);
   // Neither a repository that no code host has, nor a run without a commit, is reported.
   await submitFor({ ...source, repository: 'group/other' });
-  await harness.submit();
+  await harness.submit({ until: ['prepare'] });
   expect(await sender.send()).toBe(0);
 });
 

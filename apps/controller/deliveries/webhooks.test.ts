@@ -16,10 +16,13 @@ const judged: Judgement = {
 };
 
 let harness: Harness;
-/** A run that succeeded, which the first test plays. */
+/** A run that succeeded. */
 let runId: string;
 beforeAll(async () => {
   harness = await openEngineHarness();
+  runId = await playedRun();
+  const model = { projectId: 'default', owner: 'ada', name: 'toy', version: 1, runId, stepId: newId('step'), artifacts: {}, metrics: {} };
+  await harness.prisma.model.create({ data: { id: newId('model'), ...model } });
 });
 afterAll(() => harness.close());
 beforeEach(() => harness.prisma.$executeRaw`delete from delivery`);
@@ -34,6 +37,11 @@ async function addWebhook(url: string, events = allEvents) {
   return { id, name, secret };
 }
 
+async function playedRun(): Promise<string> {
+  const id = await harness.submit({ until: ['prepare'], noReuse: true });
+  await harness.playAll(id);
+  return id;
+}
 const judge = (verdict: Judgement['verdict'] = 'passed') => harness.engine.recordJudgement(runId, { ...judged, verdict }, ada);
 
 const headersOf = ({ headers }: Received): Record<string, string> =>
@@ -45,12 +53,9 @@ const messageOf = (secret: string, received: Received) =>
 test('the end of a run, its verdict and a moved alias arrive signed, those of the run in their order', async () => {
   const receiver = await startReceiver();
   const { secret, name } = await addWebhook(receiver.url);
-  runId = await harness.submit();
-  await harness.playAll(runId);
+  runId = await playedRun();
   await judge();
-  const versions = await harness.prisma.model.findMany({ where: { name: 'toy' }, orderBy: { version: 'desc' } });
-  const version = versions[0]?.version ?? 0;
-  await harness.engine.setAlias({ model: 'toy', alias: 'production' }, { version, reason: 'it <b>passed</b>' }, ada);
+  await harness.engine.setAlias({ model: 'toy', alias: 'production' }, { version: 1, reason: 'it <b>passed</b>' }, ada);
   const sender = openSender(harness);
   await sender.send();
   const messages = receiver.requests.map((received) => messageOf(secret, received));
@@ -63,7 +68,7 @@ test('the end of a run, its verdict and a moved alias arrive signed, those of th
     },
     { type: 'gate.judged', data: { run: { id: runId }, verdict: 'passed', baseline: { version: 1 }, judgedBy: 'ada' } },
   ]);
-  const moved = { model: 'toy', alias: 'production', fromVersion: null, toVersion: version, reason: 'it <b>passed</b>', movedBy: 'ada' };
+  const moved = { model: 'toy', alias: 'production', fromVersion: null, toVersion: 1, reason: 'it <b>passed</b>', movedBy: 'ada' };
   expect(messages.find(({ type }) => type === 'alias.moved')?.data).toEqual({ ...moved, action: 'set' });
   // For a day after a rotation both secrets verify; the body of a changed message does not.
   const rotated = await harness.engine.rotateWebhook(name, ada);

@@ -34,7 +34,7 @@ export const answerJson = (response: ServerResponse, status: number, body: unkno
   response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
 };
 
-/** A controller that sends what is due, with a clock of its own. */
+/** A controller that sends what is due, with a clock of its own, which is never behind the database's. */
 export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, publicUrl: string | null = null) {
   let now = Date.now() + 1_000;
   const clock = () => new Date(now);
@@ -43,6 +43,7 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
 
   /** Sends what is due now, until nothing is. Returns how many tries that took. */
   async function send(): Promise<number> {
+    now = Math.max(now, Date.now() + 1_000);
     for (let tries = 0; ; ) {
       const due = await dueDeliveries(prisma, clock(), 100);
       if (due.length === 0) return tries;
@@ -53,7 +54,7 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
 
   /** Lets time pass: whenever something becomes due, it is sent. Returns the number of tries. */
   async function pass(ms: number): Promise<number> {
-    const end = now + ms;
+    const end = Math.max(now, Date.now() + 1_000) + ms;
     let tries = await send();
     for (;;) {
       // Of those of one order key only the oldest can become due.
