@@ -63,10 +63,6 @@ export const triggerRequest = z.strictObject({
     .default(defaultGroupTemplate)
     .describe('The concurrency group of its runs, from {trigger}, {repository}, {event} and {subject}; null: none.'),
   onNewer: onNewer.default('cancel').describe('What becomes of a run when a newer one enters its group: by default it is cancelled.'),
-  gate: writtenText(200, { least: 1 })
-    .nullable()
-    .default(null)
-    .describe('A quality gate for its runs, such as `mAP@100 >= production - 0.2 points`.'),
 });
 export type TriggerRequest = z.infer<typeof triggerRequest>;
 
@@ -79,7 +75,6 @@ export const triggerView = z.object({
   filter: triggerFilter,
   group: z.string().nullable(),
   onNewer,
-  gate: z.string().nullable(),
   /** The path of its deliveries, below the address of the service. */
   path: z.string(),
   createdAt: timestamp,

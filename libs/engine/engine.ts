@@ -22,8 +22,7 @@ import type {
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, SecretKeys } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
-import type { MayManage } from './triggers/manage-triggers.ts';
-import type { BoundTrigger, RefusedDelivery, SignedDelivery } from './triggers/receive-delivery.ts';
+import type { BoundTrigger, MayManage, RefusedDelivery, SignedDelivery } from './triggers/bound-trigger.ts';
 
 /**
  * The caller of a command: a token's name, project and id, and the client address. The last two are null for a command that the service

@@ -47,6 +47,6 @@ export {
 } from './leader/observe.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
 export { addSecret, openSecrets, removeSecrets, replaceSecret, type SecretOwner } from './sealed-secrets.ts';
-export type { BoundTrigger, SignedDelivery } from './triggers/receive-delivery.ts';
+export type { BoundTrigger, SignedDelivery } from './triggers/bound-trigger.ts';
 export { removeOldDeliveries, startAcceptedDeliveries } from './triggers/start-deliveries.ts';
 export { settleGroup, settleRun } from './with-run.ts';

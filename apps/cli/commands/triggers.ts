@@ -27,7 +27,6 @@ export function addTriggers({ program, action }: Registrar): void {
     .option('--group <name>', 'the concurrency group, with {trigger}, {repository}, {event}, {subject} (default: {trigger}-{subject})')
     .option('--no-group', 'its runs do not wait for each other')
     .addOption(new Option('--on-newer <policy>', 'what becomes of a run when a newer one enters its group').choices(['queue', 'cancel']))
-    .option('--gate <gate>', 'a quality gate for its runs, such as "mAP@100 >= production - 0.2 points"')
     .action(action(add));
   trigger.command('list', { isDefault: true }).description('lists the triggers').action(action(list));
   trigger.command('show <trigger>').description('shows a trigger').action(action(show));
@@ -66,12 +65,10 @@ type AddOptions = {
   /** False with --no-group; true without either. */
   group: string | boolean;
   onNewer?: 'queue' | 'cancel';
-  gate?: string;
 };
 
 async function add({ ui, signal, client, cli }: Session, name: string, options: AddOptions): Promise<undefined> {
-  const { provider, file, dataset, set, until, priority, label, event, branch, tag, path, pullRequestLabel, group, onNewer, gate } =
-    options;
+  const { provider, file, dataset, set, until, priority, label, event, branch, tag, path, pullRequestLabel, group, onNewer } = options;
   if ((file === undefined) === (options.recipe === undefined)) {
     throw new CairnError('invalid_request', 'Give either --recipe NAME or --file RECIPE.yaml', {
       details: { remedy: '`cairn recipes` lists those of the service.' },
@@ -96,7 +93,6 @@ async function add({ ui, signal, client, cli }: Session, name: string, options: 
       },
       ...(typeof group === 'string' ? { group } : group ? {} : { group: null }),
       ...(onNewer === undefined ? {} : { onNewer }),
-      ...(gate === undefined ? {} : { gate }),
     },
     { signal },
   );
@@ -150,7 +146,6 @@ async function show({ ui, signal, client, cli }: Session, name: string): Promise
     ['settings', settings.join(', ') || 'none'],
     ['filter', rules.join('; ')],
     ['group', view.group === null ? 'none' : `${view.group}, a newer run ${view.onNewer === 'cancel' ? 'cancels the older' : 'waits'}`],
-    ['gate', view.gate ?? 'none'],
     ['owner', view.owner],
     ['last delivery', view.lastDeliveryAt === null ? 'never' : formatAgo(view.lastDeliveryAt, cli.now())],
   ];

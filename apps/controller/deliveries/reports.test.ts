@@ -26,10 +26,7 @@ async function addHost(provider: 'github' | 'gitlab', url: string, repositories:
 
 let pushes = 0;
 /** A run of a pull request; each is the first of its number unless one is given. */
-async function submitFor(
-  change: Partial<RunSource> = {},
-  set: Record<string, unknown> = {},
-): Promise<{ runId: string; source: RunSource }> {
+async function submitFor(change: Partial<RunSource> = {}): Promise<{ runId: string; source: RunSource }> {
   pushes += 1;
   const source: RunSource = {
     ...{ provider: 'github', repository: 'org/landmarks', commit: pushes.toString(16).padStart(40, '0'), ref: 'wider' },

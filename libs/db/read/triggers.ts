@@ -51,7 +51,6 @@ function triggerViewOf(row: Trigger & { deliveries: { receivedAt: Date }[] }): T
     filter: readColumn(triggerFilter, row.filter, `${what} filter`),
     group: row.groupTemplate,
     onNewer: readColumn(onNewer, row.onNewer, `${what} onNewer`),
-    gate: row.gate,
     path: `/v1/hooks/${row.name}`,
     createdAt: isoTime(row.createdAt),
     lastDeliveryAt: isoTimeOrNull(row.deliveries[0]?.receivedAt ?? null),

@@ -9,7 +9,6 @@ import {
   runSource,
   standardDelivery,
 } from '@cairn/contract';
-import type { z } from 'zod';
 
 /** A delivery in the terms of Cairn, whoever sent it. */
 export type HookEvent = {
@@ -47,7 +46,7 @@ const readers: Record<HookProvider, (name: string, body: unknown) => ReadDeliver
 function readGithub(name: string, body: unknown): ReadDelivery {
   if (name === 'ping') return { ignored: 'the code host tried the webhook, which works' };
   if (name === 'push') {
-    return parsed(githubPush, body, (push) => {
+    return parsed(githubPush.safeParse(body), (push) => {
       const place = placeOf(push.ref);
       if (place === null) return { ignored: `${push.ref} is neither a branch nor a tag` };
       if (push.deleted) return { ignored: `${place.name} was deleted` };
@@ -62,7 +61,7 @@ function readGithub(name: string, body: unknown): ReadDelivery {
     });
   }
   if (name === 'pull_request') {
-    return parsed(githubPullRequest, body, ({ action, number, repository, label, pull_request: pull }) => {
+    return parsed(githubPullRequest.safeParse(body), ({ action, number, repository, label, pull_request: pull }) => {
       const known = startingActions.find((other) => other === action);
       if (known === undefined) return { ignored: `pull request ${number} was ${action}, which starts nothing` };
       return pullRequest('github', {
@@ -86,7 +85,7 @@ const startingActions = ['opened', 'synchronize', 'reopened', 'labeled'] as cons
 
 function readGitlab(name: string, body: unknown): ReadDelivery {
   if (name === 'Push Hook' || name === 'Tag Push Hook') {
-    return parsed(gitlabPush, body, (push) => {
+    return parsed(gitlabPush.safeParse(body), (push) => {
       const place = placeOf(push.ref);
       if (place === null) return { ignored: `${push.ref} is neither a branch nor a tag` };
       if (/^0+$/.test(push.after)) return { ignored: `${place.name} was deleted` };
@@ -101,7 +100,7 @@ function readGitlab(name: string, body: unknown): ReadDelivery {
     });
   }
   if (name === 'Merge Request Hook') {
-    return parsed(gitlabMergeRequest, body, ({ project, object_attributes: merge, labels, changes }) => {
+    return parsed(gitlabMergeRequest.safeParse(body), ({ project, object_attributes: merge, labels, changes }) => {
       const had = changes.labels?.previous.map(({ title }) => title) ?? [];
       const addedLabels = changes.labels?.current.map(({ title }) => title).filter((title) => !had.includes(title)) ?? [];
       const action = gitlabAction(merge.action ?? '', merge.oldrev ?? null, addedLabels);
@@ -133,7 +132,7 @@ function gitlabAction(action: string, oldrev: string | null, addedLabels: string
 }
 
 function readStandard(_name: string, body: unknown): ReadDelivery {
-  return parsed(standardDelivery, body, (sent) => {
+  return parsed(standardDelivery.safeParse(body), (sent) => {
     const { event, repository, commit, labels, fork } = sent;
     const ref = placeOf(sent.ref)?.name ?? sent.ref;
     const number = sent.pullRequest ?? null;
@@ -229,8 +228,11 @@ function sourceOf(provider: RunSource['provider'], { url, ref, ...rest }: Given)
   return { provider, ...rest, ref: firstOf(ref, 255), url: known.success ? known.data : null };
 }
 
-function parsed<T extends z.ZodType>(schema: T, body: unknown, read: (value: z.output<T>) => ReadDelivery): ReadDelivery {
-  const result = schema.safeParse(body);
+type Parsed<T> =
+  | { success: true; data: T }
+  | { success: false; error: { issues: readonly { path: readonly PropertyKey[]; message: string }[] } };
+
+function parsed<T>(result: Parsed<T>, read: (value: T) => ReadDelivery): ReadDelivery {
   if (result.success) return read(result.data);
   const issue = result.error.issues[0];
   const where = issue === undefined || issue.path.length === 0 ? 'the body' : issue.path.map(String).join('.');

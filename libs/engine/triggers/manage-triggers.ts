@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { CairnError, codeHostEvents, parseGate, submitRequest, type TriggerRequest } from '@cairn/contract';
+import { CairnError, codeHostEvents, submitRequest, type TriggerRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type Transaction } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { audit } from '../audit.ts';
@@ -7,6 +7,7 @@ import { toJson } from '../columns.ts';
 import type { Actor, EngineContext } from '../engine.ts';
 import { addSecret, removeSecrets, replaceSecret } from '../sealed-secrets.ts';
 import { checkSubmission } from '../submit.ts';
+import type { MayManage } from './bound-trigger.ts';
 
 /** Most triggers of a project. */
 const maxTriggers = 1_000;
@@ -14,21 +15,20 @@ const maxTriggers = 1_000;
 /**
  * Stores a trigger and its secret, which only this returns.
  *
- * @throws CairnError `name_taken`, `quota_exceeded`, `invalid_request` (a filter or a gate that can never work), and what a submission of the
+ * @throws CairnError `name_taken`, `quota_exceeded`, `invalid_request` (a filter that can never work), and what a submission of the
  *   run would throw
  */
 export async function addTrigger(ctx: EngineContext, request: TriggerRequest, actor: Actor): Promise<{ secret: string }> {
   refuseUselessFilter(request);
-  if (request.gate !== null) parseGate(request.gate);
   await checkSubmission(ctx, submitRequest.parse(request.run), actor.projectId);
   const { projectId, name: owner } = actor;
-  const { name, provider, run, filter, group: groupTemplate, onNewer, gate } = request;
+  const { name, provider, run, filter, group: groupTemplate, onNewer } = request;
   const id = newId('trigger');
   const secret = newHookSecret();
   await inTransaction(ctx.prisma, async (tx) => {
     if ((await tx.trigger.count({ where: { projectId } })) >= maxTriggers)
       throw new CairnError('quota_exceeded', `The project has ${maxTriggers} triggers, the maximum; remove one first`);
-    const row = { id, projectId, owner, name, provider, run: toJson(run), filter: toJson(filter), groupTemplate, onNewer, gate };
+    const row = { id, projectId, owner, name, provider, run: toJson(run), filter: toJson(filter), groupTemplate, onNewer };
     await tx.trigger.createMany({ data: [row] });
     await addSecret(ctx, tx, { projectId, ownerId: id }, secret);
     await audit(tx, actor, { action: 'trigger.add', target: name, before: null, after: { ...request } });
@@ -53,9 +53,7 @@ function refuseUselessFilter({ provider, filter }: TriggerRequest): void {
     throw new CairnError('invalid_request', 'The filter has paths but not the event push: other deliveries do not list the changed files');
 }
 
-/** A trigger by name, for its owner or an admin. `mayManage` throws for others. */
-export type MayManage = (trigger: { name: string; owner: string }) => void;
-
+/** A trigger by name, until the transaction ends. */
 async function lockTrigger(tx: Transaction, name: string, { projectId }: Actor, mayManage: MayManage) {
   const [row] = await tx.$queryRaw<{ id: string; name: string; owner: string; provider: string }[]>`
     select id, name, owner, provider from trigger where name = ${name} and project_id = ${projectId} for update`;

@@ -1,60 +1,23 @@
-import {
-  type DeliveryOutcome,
-  firstOf,
-  type HookAnswer,
-  type HookProvider,
-  hookProvider,
-  onNewer,
-  type RunSource,
-  submitRequest,
-  triggeredRun,
-  triggerFilter,
-} from '@cairn/contract';
+import { type DeliveryOutcome, firstOf, type HookAnswer, type HookProvider, type RunSource, submitRequest } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import { decideDelivery, groupName, type HookEvent, readDelivery, subjectOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
-import { z } from 'zod';
 import type { EngineContext } from '../engine.ts';
 import { openSecrets } from '../sealed-secrets.ts';
+import { type BoundTrigger, boundTrigger, type RefusedDelivery, type SignedDelivery } from './bound-trigger.ts';
 import { noTrigger } from './manage-triggers.ts';
 import { startDelivery } from './start-deliveries.ts';
-
-const triggerColumns = z.object({
-  id: z.string(),
-  projectId: z.string(),
-  name: z.string(),
-  provider: hookProvider,
-  run: triggeredRun,
-  filter: triggerFilter,
-  groupTemplate: z.string().nullable(),
-  onNewer,
-});
-/** A trigger as deliveries need it. */
-export type BoundTrigger = z.infer<typeof triggerColumns>;
 
 /** @throws CairnError `not_found` */
 export async function findTrigger({ prisma }: EngineContext, name: string): Promise<BoundTrigger> {
   const row = await prisma.trigger.findUnique({ where: { name } });
   if (row === null) throw noTrigger(name);
-  return triggerColumns.parse(row);
+  return boundTrigger.parse(row);
 }
 
 /** The secrets that a trigger accepts now: the current one, and the earlier one for a while after a rotation. */
 export const triggerSecrets = (ctx: EngineContext, { projectId, id }: BoundTrigger): Promise<string[]> =>
   openSecrets(ctx, ctx.prisma, { projectId, ownerId: id });
-
-/** A delivery whose signature is right. */
-export type SignedDelivery = {
-  /** The sender's id of it. */
-  key: string;
-  /** Where the signature covers the body alone, its digest: another id with the same body is the same delivery. */
-  replayKey: string | null;
-  digest: string;
-  /** The provider's name of the event; null where the body has it. */
-  eventName: string | null;
-  body: unknown;
-  address: string;
-};
 
 /**
  * Decides what a delivery does, records it, and starts its run. What is recorded as accepted is started by the leader if this program dies
@@ -131,8 +94,6 @@ async function repeated(ctx: EngineContext, trigger: BoundTrigger, { key, replay
   const { runId, outcome, reason } = first.outcome === 'accepted' ? await startDelivery(ctx, first.id) : first;
   return { delivery: first.id, outcome: 'repeated', reason: `it was delivered before, and was ${outcome}: ${reason}`, runId };
 }
-
-export type RefusedDelivery = Pick<SignedDelivery, 'digest' | 'address' | 'eventName'> & { reason: string };
 
 /** Records a delivery with a wrong signature, or one that cannot be read. The caller limits how many. */
 export async function recordRefusal(

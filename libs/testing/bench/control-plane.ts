@@ -67,7 +67,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     child.kill('SIGTERM');
     await once(child, 'exit', { signal: AbortSignal.timeout(15_000) });
   };
-  const api = start('apps/api/main.ts');
+  let api = start('apps/api/main.ts');
   closer.add('api', () => end(api));
   let controller = start('apps/controller/main.ts');
   closer.add('controller', () => end(controller));
@@ -125,6 +125,13 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
         signal: AbortSignal.timeout(60_000),
       });
       await internal.finish({ outcome: 'failed', cause: 'user', code: 'internal', message: 'the benchmark ends it' });
+    },
+    /** Kills the api, and resolves when another one answers. */
+    restartApi: async (): Promise<void> => {
+      api.kill('SIGKILL');
+      await once(api, 'exit');
+      api = start('apps/api/main.ts');
+      await waitFor(() => ready().catch(() => false), { timeoutMs: 60_000, message: 'the api is ready again' });
     },
     killController: async (): Promise<void> => {
       controller.kill('SIGKILL');

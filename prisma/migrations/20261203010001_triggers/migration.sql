@@ -9,7 +9,6 @@ CREATE TABLE "trigger" (
     "filter" JSONB NOT NULL,
     "group_template" TEXT,
     "on_newer" TEXT NOT NULL,
-    "gate" TEXT,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 
     CONSTRAINT "trigger_pkey" PRIMARY KEY ("id"),
