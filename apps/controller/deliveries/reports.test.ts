@@ -204,6 +204,7 @@ test('GitLab gets the same, and a state that it has already is no failure', asyn
   await sender.send();
   gitlab.host.fault = null;
   await sender.pass(minute);
+  expect(await harness.prisma.delivery.findFirst({ where: { event: 'status' } })).toMatchObject({ state: 'delivered', failures: 0 });
   await harness.engine.cancelRun(runId, ada, '');
   await sender.pass(2 * minute);
   expect(gitlab.host.statuses.map(({ state, context }) => `${context} ${state}`)).toEqual(['cairn/small running', 'cairn/small failed']);

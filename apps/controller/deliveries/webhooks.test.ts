@@ -109,9 +109,11 @@ test('a receiver that asks for a pause gets it, and one that stays away is given
   const receiver = await startReceiver((_, response) => response.writeHead(429, { 'retry-after': '1800' }).end());
   const { id, name } = await addWebhook(receiver.url, ['alias.moved']);
   const sender = openSender(harness);
-  for (const alias of ['one', 'two']) await harness.engine.setAlias({ model: 'toy', alias }, { version: 1, reason: 'a test' }, ada);
+  const move = (alias: string) => harness.engine.setAlias({ model: 'toy', alias }, { version: 1, reason: 'a test' }, ada);
+  await move('one');
   await sender.send();
-  const first = receiver.requests.length;
+  expect(receiver.requests).toHaveLength(1);
+  await move('two');
   // One answer holds back everything for this receiver.
   expect(await sender.pass(1_790_000)).toBe(0);
   expect(await sender.pass(60_000)).toBeGreaterThan(0);
@@ -121,7 +123,6 @@ test('a receiver that asks for a pause gets it, and one that stays away is given
   const given = await harness.prisma.delivery.findMany({ where: { target: id } });
   expect(given.map(({ state }) => state)).toEqual(given.map(() => 'failed'));
   expect(given[0]?.answer).toMatchObject({ status: null, message: expect.stringMatching(/; given up after \d+ tries$/) });
-  expect(first).toBeGreaterThan(0);
   receiver.requests.length = 0;
   receiver.react = (_, response) => response.writeHead(200).end();
   await harness.engine.resendDelivery(name, String(given[0]?.id), ada);

@@ -32,6 +32,8 @@ export async function replaceCodeHostToken(ctx: EngineContext, name: string, tok
   await inTransaction(ctx.prisma, async (tx) => {
     const { id } = await requireCodeHost(tx, name, actor);
     await replaceSecret(ctx, tx, { projectId: actor.projectId, ownerId: id }, { text: token, keepUntil: null });
+    // The pause was for the old token.
+    await tx.codeHost.updateMany({ where: { id }, data: { pausedUntil: null } });
     await tx.delivery.updateMany({ where: { target: id, state: 'pending', failures: { gt: 0 } }, data: { notBefore: new Date() } });
     await audit(tx, actor, { action: 'code-host.token', target: name, before: null, after: null });
   });

@@ -1,5 +1,5 @@
 import { type OutgoingDeliveryAnswer, outgoingDeliveryAnswer } from '@cairn/contract';
-import type { PrismaClient } from '@cairn/db';
+import { Prisma, type PrismaClient } from '@cairn/db';
 import { z } from 'zod';
 import { toJson } from '../columns.ts';
 
@@ -12,13 +12,18 @@ const perTarget = 8;
 
 export type DueDelivery = { deliveryId: string; generation: number };
 
+/** The receiver of the delivery `d` has not asked for a pause. */
+const mayCall = (now: Date): Prisma.Sql => Prisma.sql`
+  not exists (select 1 from webhook h where h.id = d.target and h.paused_until > ${now})
+  and not exists (select 1 from code_host c where c.id = d.target and c.paused_until > ${now})`;
+
 /** Deliveries to try now: of each order key only the oldest. An emptied queue is refilled from these. */
 export async function dueDeliveries(prisma: PrismaClient, now: Date, most: number): Promise<DueDelivery[]> {
   return prisma.$queryRaw<DueDelivery[]>`
     select id::text as "deliveryId", attempts as generation from (
       select d.id, d.attempts, d.not_before, row_number() over (partition by d.target order by d.not_before, d.id) as nth
         from delivery d
-       where d.state = 'pending' and d.not_before <= ${now}
+       where d.state = 'pending' and d.not_before <= ${now} and ${mayCall(now)}
          and not exists (select 1 from delivery e where e.order_key = d.order_key and e.state = 'pending' and e.id < d.id)) due
      where nth <= ${perTarget} order by not_before, id limit ${most}`;
 }
@@ -45,7 +50,7 @@ export async function claimDelivery(prisma: PrismaClient, due: DueDelivery, now:
   const rows = await prisma.$queryRaw<unknown[]>`
     update delivery d set attempts = d.attempts + 1, not_before = ${new Date(now.getTime() + leaseMs)}
      where d.id = ${BigInt(due.deliveryId)} and d.attempts = ${due.generation} and d.state = 'pending' and d.not_before <= ${now}
-       and not exists (select 1 from delivery e where e.order_key = d.order_key and e.state = 'pending' and e.id < d.id)
+       and ${mayCall(now)} and not exists (select 1 from delivery e where e.order_key = d.order_key and e.state = 'pending' and e.id < d.id)
     returning d.id::text, d.project_id as "projectId", d.kind, d.target, d.message_id::text as "messageId", d.event, d.subject, d.body,
       d.remote, d.version, d.attempts, d.failures, d.give_up_at as "giveUpAt"`;
   return rows.length === 0 ? null : claimedRow.parse(rows[0]);
@@ -90,8 +95,9 @@ export async function recordDelivery(
       const data = { notBefore: outcome.at, answer: toJson(outcome.answer), failures: { increment: 1 } };
       const { count } = await prisma.delivery.updateMany({ where: own, data });
       if (count > 0 && outcome.pausesTarget) {
-        const waiting = { target, state: 'pending', notBefore: { lt: outcome.at } };
-        await prisma.delivery.updateMany({ where: waiting, data: { notBefore: outcome.at } });
+        const pause = { where: { id: target }, data: { pausedUntil: outcome.at } };
+        await prisma.webhook.updateMany(pause);
+        await prisma.codeHost.updateMany(pause);
       }
       return count > 0;
     }

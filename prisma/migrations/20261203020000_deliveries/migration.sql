@@ -5,6 +5,7 @@ CREATE TABLE "webhook" (
     "name" TEXT NOT NULL,
     "url" TEXT NOT NULL,
     "events" TEXT[],
+    "paused_until" TIMESTAMPTZ(3),
     "created_by" TEXT NOT NULL,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 
@@ -19,6 +20,7 @@ CREATE TABLE "code_host" (
     "provider" TEXT NOT NULL,
     "url" TEXT NOT NULL,
     "repositories" TEXT[],
+    "paused_until" TIMESTAMPTZ(3),
     "created_by" TEXT NOT NULL,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 

@@ -59,7 +59,9 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
     for (;;) {
       // Of those of one order key only the oldest can become due.
       const [next] = await prisma.$queryRaw<{ at: Date }[]>`
-        select min(not_before) as at from delivery d where state = 'pending' and not_before <= ${new Date(end)}
+        select min(greatest(not_before, paused_until)) as at from delivery d
+          left join (select id as target_id, paused_until from webhook union all select id, paused_until from code_host) t on target_id = target
+         where state = 'pending' and greatest(not_before, paused_until) <= ${new Date(end)}
           and not exists (select 1 from delivery e where e.order_key = d.order_key and e.state = 'pending' and e.id < d.id) having count(*) > 0`;
       if (next === undefined) break;
       now = Math.max(now, next.at.getTime());
