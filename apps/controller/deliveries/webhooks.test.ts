@@ -110,6 +110,8 @@ test('a receiver that asks for a pause gets it, and one that stays away is given
   const { id, name } = await addWebhook(receiver.url, ['alias.moved']);
   const sender = openSender(harness);
   const move = (alias: string) => harness.engine.setAlias({ model: 'toy', alias }, { version: 1, reason: 'a test' }, ada);
+  // Which it did not ask for.
+  await judge();
   await move('one');
   await sender.send();
   expect(receiver.requests).toHaveLength(1);
