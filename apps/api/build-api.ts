@@ -11,6 +11,7 @@ import type { ApiDeps } from './routes/api-deps.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';
 import { attemptRoutes } from './routes/attempts.ts';
+import { codeHostRoutes } from './routes/code-hosts.ts';
 import { datasetRoutes } from './routes/datasets.ts';
 import { evaluationRoutes } from './routes/evaluations.ts';
 import { eventRoutes } from './routes/events.ts';
@@ -28,6 +29,7 @@ import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { triggerRoutes } from './routes/triggers.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
 /** The public server: /v1, health, metrics, OpenAPI and its page, the dashboard. Not yet listening. */
@@ -60,6 +62,8 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   triggerRoutes(app, deps);
   hookRoutes(app, deps);
   fleetRoutes(app, deps);
+  webhookRoutes(app, deps);
+  codeHostRoutes(app, deps);
   tokenRoutes(app, deps);
   secretRoutes(app, deps);
   sessionRoutes(app, deps);

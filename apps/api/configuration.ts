@@ -1,5 +1,5 @@
 import { defaultLimits } from '@cairn/engine';
-import { datasetRootsVariables, logLevels, secretKeysVariable } from '@cairn/runtime';
+import { datasetRootsVariables, deliveryHostsVariable, logLevels, secretKeysVariable } from '@cairn/runtime';
 import { z } from 'zod';
 
 export const megabyte = 1_000_000;
@@ -67,6 +67,7 @@ export const apiConfiguration = z.object({
     .max(86_400)
     .default(defaultLimits.hangSeconds)
     .describe('an attempt without progress for this many seconds hangs: its stacks are logged and it is retried'),
+  ...deliveryHostsVariable,
   ...datasetRootsVariables,
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info').describe('how much is logged'),
 });

@@ -51,6 +51,7 @@ await runMain({
       projectRuns: configuration.CAIRN_PROJECT_RUNS,
       attemptLogBytes: configuration.CAIRN_ATTEMPT_LOG_MB * megabyte,
       runLogBytes: configuration.CAIRN_RUN_LOG_MB * megabyte,
+      deliveryHosts: configuration.CAIRN_DELIVERY_HOSTS ?? null,
     };
     const ctx = { prisma, log, limits, recipes: await loadRecipes(), secretKeys: configuration.CAIRN_SECRETS_KEYS };
     const engine = createEngine(ctx, removerOf(store));

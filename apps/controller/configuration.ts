@@ -1,6 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import { defaultLimits } from '@cairn/engine';
-import { datasetRootsVariables, logLevels, probeVariables, secretKeysVariable } from '@cairn/runtime';
+import { datasetRootsVariables, deliveryHostsVariable, logLevels, probeVariables, secretKeysVariable } from '@cairn/runtime';
 import { z } from 'zod';
 import { poolsVariable } from './pools.ts';
 
@@ -27,6 +27,13 @@ export const configurationSchema = z.object({
     .meta({ example: 'the output of `openssl rand -hex 32`', secret: true }),
   CAIRN_SECRETS_KEYS: secretKeysVariable,
   CAIRN_INTERNAL_URL: z.string().min(1).describe('where attempts reach the control plane').meta({ example: 'http://127.0.0.1:8081' }),
+  CAIRN_PUBLIC_URL: z
+    .url({ protocol: /^https?$/ })
+    .transform((url) => url.replace(/\/+$/, ''))
+    .optional()
+    .describe('the address of the service for people: reports to code hosts link to it')
+    .meta({ example: 'https://cairn.example.org' }),
+  ...deliveryHostsVariable,
   CAIRN_POOLS: poolsVariable
     .describe('the pools that attempts run in, as JSON')
     .meta({ example: '[{"name":"local","executor":"process","slots":2}]' }),

@@ -1,14 +1,17 @@
 import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
-import { type Leadership, recordPools, removeOldDeliveries, serveTimers, startAcceptedDeliveries } from '@cairn/engine';
+import { type Leadership, recordPools, removeOldDeliveries, serveTimers, startAcceptedDeliveries, trimDeliveries } from '@cairn/engine';
 import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
 import type { ApiHealth } from './health.ts';
 import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { reconcileOnce, watchOnce } from './watching.ts';
 
-const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000, timers: 1_000, deliveries: 5_000, oldDeliveries: 600_000 };
+const intervalMs = {
+  ...{ admit: 5_000, watch: 1_000, reconcile: 2_000, timers: 1_000 },
+  ...{ deliveries: 5_000, oldDeliveries: 600_000, trim: 300_000 },
+};
 /** How long launches in progress may take to end when the lead is lost. */
 const launchLimitMs = 5_000;
 
@@ -56,7 +59,8 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
   const timers = createTrigger({ everyMs: intervalMs.timers, onError, work: () => serveTimers(leader.ctx, leader.lead) });
   const deliveries = createTrigger({ everyMs: intervalMs.deliveries, onError, work: () => startAcceptedDeliveries(leader.ctx, signal) });
   const oldDeliveries = createTrigger({ everyMs: intervalMs.oldDeliveries, onError, work: () => removeOldDeliveries(leader.ctx) });
-  const loops = [admission, watch, reconcile, timers, deliveries, oldDeliveries];
+  const trim = createTrigger({ everyMs: intervalMs.trim, onError, work: () => trimDeliveries(leader.ctx.prisma, new Date()) });
+  const loops = [admission, watch, reconcile, timers, deliveries, oldDeliveries, trim];
   listen({
     url: leader.databaseUrl,
     channels: [wakeChannel],

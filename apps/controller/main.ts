@@ -47,7 +47,12 @@ await runMain({
     const queues = openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 });
     closer.add('queues', () => queues.close());
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
-    const limits = { ...defaultLimits, ownerRuns: config.CAIRN_OWNER_RUNS, projectRuns: config.CAIRN_PROJECT_RUNS };
+    const limits = {
+      ...defaultLimits,
+      ownerRuns: config.CAIRN_OWNER_RUNS,
+      projectRuns: config.CAIRN_PROJECT_RUNS,
+      deliveryHosts: config.CAIRN_DELIVERY_HOSTS ?? null,
+    };
     const parts: ControllerParts = {
       ctx: {
         prisma: database.prisma,
@@ -72,6 +77,7 @@ await runMain({
       agentEnv: { CAIRN_STORAGE_URL: config.CAIRN_STORAGE_URL, ...datasetRootsEnvironment(config) },
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
+      publicUrl: config.CAIRN_PUBLIC_URL ?? null,
       log,
     };
     void serveQueues(parts, signal).catch((error: unknown) => log.error({ err: error }, 'the queue consumers failed to start'));

@@ -18,6 +18,8 @@ export type ControllerParts = {
   agentEnv: Readonly<Record<string, string>>;
   serverKey: string;
   internalUrls: readonly string[];
+  /** The address of the service for people, for links in reports; null where it is not set. */
+  publicUrl: string | null;
   log: Logger;
 };
 

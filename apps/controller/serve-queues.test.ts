@@ -1,15 +1,17 @@
 import { pathToFileURL } from 'node:url';
 import { stepVersions } from '@cairn/contract';
 import { createAttempts } from '@cairn/engine';
-import { openEngineHarness } from '@cairn/engine/testing';
+import { ada, openEngineHarness } from '@cairn/engine/testing';
 import type { Executor, LaunchSpec } from '@cairn/executor';
 import { openQueues } from '@cairn/queue';
 import { newId } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { makeRunFolder, provided, removeRunFolder, waitFor } from '@cairn/testing';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
+import { startReceiver } from './deliveries/testing/receiver.ts';
 import type { ControllerParts } from './parts.ts';
 import { isBoundToMachine, serveQueues } from './serve-queues.ts';
+import { reconcileOnce } from './watching.ts';
 
 const harness = await openEngineHarness();
 const folder = await makeRunFolder();
@@ -38,12 +40,13 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     agentEnv: {},
     serverKey: 'k'.repeat(32),
     internalUrls: ['http://127.0.0.1:1'],
+    publicUrl: null,
     log: harness.ctx.log,
   };
   const end = new AbortController();
   onTestFinished(() => end.abort());
   await serveQueues(parts, end.signal);
-  return { queues, started };
+  return { queues, started, parts };
 }
 
 let variant = 100;
@@ -81,6 +84,21 @@ test('a spare leaves starts in a single-machine pool to the leader', async () =>
   expect(await queues.counts('launch')).toEqual({ waiting: 1, active: 0 });
   expect(started).toEqual([]);
   expect((await harness.prisma.attempt.findUniqueOrThrow({ where: { id } })).state).toBe('created');
+});
+
+test('the leader queues what is due, and any controller sends it', async () => {
+  const received: string[] = [];
+  const receiver = await startReceiver(({ headers }, response) => {
+    received.push(String(headers['webhook-id']));
+    response.writeHead(204).end();
+  });
+  const { parts } = await openSpare('kubernetes', newId('run'));
+  await harness.engine.addWebhook({ name: 'chat', url: receiver.url, events: ['run.ended'] }, ada);
+  const id = await harness.engine.testWebhook('chat', ada);
+  await reconcileOnce({ ...parts, lead: harness.lead, signal: new AbortController().signal });
+  const delivery = () => harness.prisma.delivery.findUniqueOrThrow({ where: { id: BigInt(id) } });
+  await waitFor(async () => (await delivery()).state === 'delivered', { message: 'the message' });
+  expect(received).toEqual([(await delivery()).messageId]);
 });
 
 test.each([

@@ -4,6 +4,7 @@ import { type Assessment, assess } from '@cairn/domain';
 import {
   attemptGone,
   attemptsToQueue,
+  dueDeliveries,
   type FindingChange,
   isLive,
   markSilent,
@@ -139,8 +140,11 @@ async function watchSilence(leader: LeaderParts, attempts: readonly WatchedAttem
 /** After this long in a queue, an entry may have been lost. */
 const requeueAfterMs = 3_000;
 
+/** Deliveries that are queued in one round. */
+const mostDeliveries = 200;
+
 /**
- * Recovers from crashes and emptied queues: queues starts and finalizations again (a queue that still has the entry ignores it), and
+ * Recovers from crashes and emptied queues: queues starts, finalizations and deliveries again (a queue that still has the entry ignores it), and
  * settles runs that a command left unsettled.
  */
 export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<void> {
@@ -152,6 +156,8 @@ export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {
     await queues.add('finalize', { stepId, generation });
   }
+  const deliveries = await dueDeliveries(ctx.prisma, new Date(), mostDeliveries);
+  if (deliveries.length > 0) await queues.addBulk('deliver', deliveries);
   for (const key of await unsettledGroups(ctx)) {
     await settleGroup(ctx, key).catch((error: unknown) => log.error({ err: error, ...key }, 'could not settle a concurrency group'));
   }

@@ -64,6 +64,7 @@ import {
   weightsView,
 } from '@cairn/contract';
 import type { z } from 'zod';
+import { deliveryCalls } from './delivery-calls.ts';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, randomKey, type SubmitOptions, statusAlone } from './request.ts';
@@ -102,6 +103,7 @@ export function createClient(options: ClientOptions) {
     ...triggerCalls(requester),
     ...serviceCalls(requester),
     ...scheduleCalls(requester),
+    ...deliveryCalls(requester),
     /** See {@link streamEvents}. */
     events: (stream: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> => streamEvents(requester, stream),
     /** See {@link followStepLogs}. */

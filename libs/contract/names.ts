@@ -34,6 +34,8 @@ export const idPrefixes = {
   model: 'mdl',
   weights: 'wts',
   schedule: 'sch',
+  webhook: 'whk',
+  codeHost: 'chs',
   secret: 'sec',
   trigger: 'trg',
   hookDelivery: 'hdl',

@@ -15,6 +15,7 @@ export const callerActions = {
   'dataset.add': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
+  'delivery.manage': 'admin',
   // Those of another owner: admin.
   'trigger.manage': 'submitter',
   'delivery.release': 'submitter',

@@ -3,6 +3,8 @@ import { report } from './attempts/report.ts';
 import { claimShard, commitShard, releaseShard } from './attempts/shards.ts';
 import { attemptSpec } from './attempts/spec.ts';
 import { cancelRun, retryRun } from './cancel-and-retry.ts';
+import { addCodeHost, removeCodeHost, replaceCodeHostToken } from './deliveries/code-hosts.ts';
+import { addWebhook, removeWebhook, resendDelivery, rotateWebhook, testWebhook } from './deliveries/webhooks.ts';
 import type { Engine, EngineContext } from './engine.ts';
 import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
@@ -34,6 +36,14 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     resumeSchedule: (name, actor) => resumeSchedule(ctx, name, actor),
     removeSchedule: (name, actor) => removeSchedule(ctx, name, actor),
     runSchedule: (name, actor, idempotencyKey) => runSchedule(ctx, name, actor, idempotencyKey),
+    addWebhook: (request, actor) => addWebhook(ctx, request, actor),
+    removeWebhook: (name, actor) => removeWebhook(ctx, name, actor),
+    rotateWebhook: (name, actor) => rotateWebhook(ctx, name, actor),
+    testWebhook: (name, actor) => testWebhook(ctx, name, actor),
+    resendDelivery: (webhook, delivery, actor) => resendDelivery(ctx, webhook, delivery, actor),
+    addCodeHost: (request, actor) => addCodeHost(ctx, request, actor),
+    replaceCodeHostToken: (name, token, actor) => replaceCodeHostToken(ctx, name, token, actor),
+    removeCodeHost: (name, actor) => removeCodeHost(ctx, name, actor),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
     resealSecrets: (actor) => resealSecrets(ctx, actor),
     listSecretKeys: (projectId) => listSecretKeys(ctx, projectId),

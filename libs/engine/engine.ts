@@ -3,6 +3,7 @@ import type {
   ClaimRequest,
   DatasetFiles,
   DatasetView,
+  CodeHostRequest,
   FinishRequest,
   GcResult,
   HookAnswer,
@@ -20,6 +21,7 @@ import type {
   StartRequest,
   SubmitRequest,
   TriggerRequest,
+  WebhookRequest,
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, SecretKeys } from '@cairn/runtime';
@@ -79,6 +81,17 @@ export type Engine = {
   removeSchedule(name: string, actor: Actor): Promise<void>;
   /** Starts its run now, in the actor's name. */
   runSchedule(name: string, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
+  /** Returns the webhook's secret, which is not shown again. */
+  addWebhook(request: WebhookRequest, actor: Actor): Promise<string>;
+  removeWebhook(name: string, actor: Actor): Promise<void>;
+  /** Returns its new secret; the one before signs too for a day. */
+  rotateWebhook(name: string, actor: Actor): Promise<string>;
+  /** Sends `webhook.test`; returns the delivery's id. */
+  testWebhook(name: string, actor: Actor): Promise<string>;
+  resendDelivery(webhook: string, delivery: string, actor: Actor): Promise<void>;
+  addCodeHost(request: CodeHostRequest, actor: Actor): Promise<void>;
+  replaceCodeHostToken(name: string, token: string, actor: Actor): Promise<void>;
+  removeCodeHost(name: string, actor: Actor): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   /** Seals every secret of the project with the newest key; then older keys can be removed. */
   resealSecrets(actor: Actor): Promise<void>;
@@ -132,6 +145,8 @@ export type EngineLimits = {
   /** Most bytes to keep of the log of one attempt, and of all logs of a run; 0: unlimited. */
   attemptLogBytes: number;
   runLogBytes: number;
+  /** The hosts that webhooks and reports may be sent to; null: any. */
+  deliveryHosts: readonly string[] | null;
 };
 
 export const defaultLimits: EngineLimits = {
@@ -143,4 +158,5 @@ export const defaultLimits: EngineLimits = {
   projectRuns: 10_000,
   attemptLogBytes: 64_000_000,
   runLogBytes: 512_000_000,
+  deliveryHosts: null,
 };

@@ -1,4 +1,4 @@
-import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
+import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings, runOrigin, runSource } from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
@@ -37,7 +37,10 @@ const runRow = z.object({
   state: states.run,
   seq: z.number().int(),
   noReuse: noReuseColumn,
-  dataset: z.object({ digest: z.string() }),
+  recipeName: z.string(),
+  origin: runOrigin,
+  source: z.object(runSource.shape).nullable(),
+  dataset: z.object({ name: z.string(), version: z.number().int(), digest: z.string() }),
   group: z.string().nullable(),
   hasStarted: z.boolean(),
 });
@@ -79,7 +82,8 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
   const runs = await tx.$queryRaw<unknown[]>`
     select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
            r.concurrency_group as "group", r.started_at is not null as "hasStarted",
-           jsonb_build_object('digest', d.digest) as dataset
+           r.recipe_name as "recipeName", r.origin, r.source,
+           jsonb_build_object('name', d.name, 'version', d.version, 'digest', d.digest) as dataset
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
   const steps = await tx.$queryRaw<unknown[]>`

@@ -1,6 +1,18 @@
 export { stagingPrefix } from './attempts/spec.ts';
 export { type AuditChange, audit } from './audit.ts';
 export { createEngine } from './create-engine.ts';
+export { type ReportBody, reportBody } from './deliveries/reports.ts';
+export {
+  type ClaimedDelivery,
+  claimDelivery,
+  type DeliveryOutcome,
+  type DueDelivery,
+  dueDeliveries,
+  isClaimed,
+  leaseMs,
+  recordDelivery,
+  trimDeliveries,
+} from './deliveries/sending.ts';
 export { type Actor, defaultLimits, type Engine, type EngineContext, type EngineLimits } from './engine.ts';
 export {
   artifactReady,

@@ -1,6 +1,7 @@
-import { type AliasAction, CairnError } from '@cairn/contract';
+import { type AliasAction, CairnError, type WebhookData } from '@cairn/contract';
 import { currentAliases, inTransaction, type Transaction } from '@cairn/db';
 import { audit } from './audit.ts';
+import { announce, announcementOf } from './deliveries/announce.ts';
 import type { Actor, AliasName, EngineContext } from './engine.ts';
 
 /**
@@ -90,6 +91,8 @@ async function record(tx: Transaction, { model, alias }: AliasName, { action, fr
   await tx.aliasMove.createMany({
     data: [{ projectId, model, alias, action, fromVersion: from, toVersion: to, reason, actor: name }],
   });
+  const data: WebhookData['alias.moved'] = { model, alias, action, fromVersion: from, toVersion: to, reason, movedBy: name };
+  await announce(tx, projectId, announcementOf('alias.moved', { subject: `${model}@${alias}`, at: new Date(), data }));
   const versionOf = (version: number | null) => (version === null ? null : { version });
   await audit(tx, actor, {
     action: `alias.${action}`,

@@ -12,6 +12,8 @@ import type {
 } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
+import { type Announcement, messageInsertion } from './deliveries/announce.ts';
+import { reportInsertion, reportsOf } from './deliveries/reports.ts';
 
 /**
  * What a command decided and has not written yet. A command changes many steps and emits an event for each; separate statements took most
@@ -27,6 +29,8 @@ export type PendingWrites = {
   madeAttempts: NewAttempt[];
   events: { seq: number; at: Date; type: string; message: string; data: unknown }[];
   outbox: { queue: string; row: string; generation: number }[];
+  /** For webhooks. */
+  announcements: Announcement[];
 };
 
 export type Change<State, Columns> = { from: State; columns: Columns };
@@ -132,6 +136,7 @@ export const noWrites = (): PendingWrites => ({
   madeAttempts: [],
   events: [],
   outbox: [],
+  announcements: [],
 });
 
 /** Column names by property name; typed, so that a property added to the type must be added here. */
@@ -281,18 +286,28 @@ const [beforeGiven, afterGiven] = [
   changed_steps as (${change('step', 'steps', stepNames)}),
   changed_attempts as (${change('attempt', 'attempts', attemptNames)}),
   new_events as (${insertion('event', 'events', eventNames)}),
-  new_entries as (${insertion('outbox', 'outbox', outboxNames)})
+  new_entries as (${insertion('outbox', 'outbox', outboxNames)}),
+  new_messages as (${messageInsertion(
+    'm.project',
+    "(select r.*, w->>'projectId' as project from given, jsonb_to_recordset(w->'announcements') as r(event text, subject text, body jsonb)) m",
+  )} returning 1),
+  new_reports as (${reportInsertion(
+    `(select r.*, w->>'projectId' as project from given, jsonb_to_recordset(w->'reports')
+        as r(event text, provider text, repository text, subject text, key text, body jsonb)) r`,
+  )} returning 1)
   select (select count(*)::int from changed_steps) as steps, (select count(*)::int from changed_attempts) as attempts,
          (select count(pg_notify(n.channel, n.payload))::int from given, jsonb_to_recordset(w->'notices') as n(channel text, payload text)) as notices`,
 ];
+
+type WrittenRun = { id: string; projectId: string; recipeName: string; origin: RunOrigin; source: RunSource | null; seq: number };
 
 /**
  * Writes and clears what is pending, in one statement. `seq` is the sequence number of the run's newest event.
  *
  * @throws Error when a step or an attempt is no longer in the state that the command saw
  */
-export async function writePending(tx: Transaction, run: { id: string; seq: number }, pending: PendingWrites): Promise<void> {
-  const { made, run: columns, steps, attempts, madeAttempts, events, outbox } = pending;
+export async function writePending(tx: Transaction, run: WrittenRun, pending: PendingWrites): Promise<void> {
+  const { made, run: columns, steps, attempts, madeAttempts, events, outbox, announcements } = pending;
   Object.assign(pending, noWrites());
   const changesRun = events.length > 0 || Object.keys(columns).length > 0;
   if (!changesRun && made === null && steps.size + attempts.size + madeAttempts.length + outbox.length === 0) return;
@@ -308,6 +323,9 @@ export async function writePending(tx: Transaction, run: { id: string; seq: numb
     attempts: changes(attemptNames, attempts),
     events: events.map((event) => named(eventNames, { ...event, runId: run.id })),
     outbox: outbox.map((entry) => named(outboxNames, entry)),
+    projectId: run.projectId,
+    announcements,
+    reports: reportsOf(run, events),
     notices: events.length > 0 ? noticesOf(run) : [],
   };
   const rows = await tx.$queryRaw<

@@ -2,7 +2,7 @@ import { CairnError, type Judgement } from '@cairn/contract';
 import { audit } from './audit.ts';
 import { toJson } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
-import { changeRun, emit } from './run-work.ts';
+import { announceRun, changeRun, emit } from './run-work.ts';
 import { withRun } from './with-run.ts';
 
 /**
@@ -18,6 +18,7 @@ export async function recordJudgement(ctx: EngineContext, runId: string, judgeme
     await run.tx.judgement.createMany({ data: [{ runId, verdict, details: toJson(judgement), actor: actor.name }] });
     changeRun(run, { verdict });
     emit(run, 'gate', `gate ${verdict}: ${gate}. ${reason}`, { gate, verdict });
+    announceRun(run, 'gate.judged', { ...judgement, judgedBy: actor.name });
     await audit(run.tx, actor, { action: 'run.judge', target: runId, before: null, after: { verdict }, details: { gate, baseline } });
   });
 }

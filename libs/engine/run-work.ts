@@ -8,15 +8,19 @@ import {
   type KindAndSettings,
   mayFollow,
   type RunAction,
+  type RunOrigin,
+  type RunSource,
   type RunState,
   runStates,
   type StepState,
   stepStates,
+  type WebhookData,
   whyNotAllowed,
 } from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
 import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
 import type { Given } from './columns.ts';
+import { announcementOf } from './deliveries/announce.ts';
 import type { EngineContext } from './engine.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
 
@@ -68,7 +72,10 @@ export type RunWork = {
   state: RunState;
   seq: number;
   noReuse: boolean | string[];
-  dataset: { digest: string };
+  recipeName: string;
+  origin: RunOrigin;
+  source: RunSource | null;
+  dataset: { name: string; version: number; digest: string };
   /** Its concurrency group. */
   group: string | null;
   /** True once a step of it has been started. */
@@ -85,7 +92,19 @@ export type RunWork = {
 
 export type RunRow = Pick<
   RunWork,
-  'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'dataset' | 'group' | 'hasStarted'
+  | 'id'
+  | 'name'
+  | 'projectId'
+  | 'owner'
+  | 'state'
+  | 'seq'
+  | 'noReuse'
+  | 'recipeName'
+  | 'origin'
+  | 'source'
+  | 'dataset'
+  | 'group'
+  | 'hasStarted'
 >;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
@@ -152,6 +171,17 @@ export function changeRun(run: RunWork, columns: RunColumns): void {
 export function emit<Type extends EventType>(run: RunWork, type: Type, message: string, data: EventData[Type]): void {
   run.seq += 1;
   run.pending.events.push({ seq: run.seq, at: new Date(), type, message, data });
+}
+
+/** Tells webhooks about the run when the command ends. */
+export function announceRun<Event extends 'run.ended' | 'gate.judged'>(
+  run: RunWork,
+  event: Event,
+  data: Omit<WebhookData[Event], 'run'>,
+): void {
+  const { id, name, recipeName: recipe, owner, origin, source, dataset, now: at } = run;
+  const facts = { run: { id, name, recipe, dataset: `${dataset.name}@${dataset.version}`, owner, origin, source } };
+  run.pending.announcements.push(announcementOf(event, { subject: id, at, data: { ...data, ...facts } }));
 }
 
 /** Requests a queue entry for when the transaction commits. */

@@ -2,7 +2,17 @@ import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt, type RunState, type
 import { advance, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { beginFinalizing } from './finalize-fleet.ts';
 import { claimResult, releaseResult } from './memo.ts';
-import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
+import {
+  announceRun,
+  changeAttempt,
+  changeRun,
+  changeStep,
+  emit,
+  findStep,
+  makesItsResult,
+  type RunWork,
+  type WorkStep,
+} from './run-work.ts';
 
 /** More rounds than this indicate a bug in `advance`. */
 const maxRounds = 100;
@@ -63,6 +73,8 @@ export function moveRun(run: RunWork, to: RunState, cause: string | null): void 
   });
   run.state = to;
   emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
+  if (to === 'succeeded' || to === 'failed' || to === 'cancelled')
+    announceRun(run, 'run.ended', { state: to, cause, finishedAt: now.toISOString() });
 }
 
 const runWords: Record<RunState, string> = {

@@ -96,13 +96,9 @@ export async function submitRun(
       const entry = await enterGroup(tx, key);
       const state = entry?.isFree === false ? 'held' : 'queued';
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
-      const run = runWork(
-        ctx,
-        tx,
-        { id: runId, ...owner, name, state, seq: 0, noReuse, dataset, group, hasStarted: false },
-        steps,
-        new Set(),
-      );
+      const { source } = request;
+      const facts = { id: runId, ...owner, name, noReuse, recipeName: recipe.name, origin, source, dataset, group };
+      const run = runWork(ctx, tx, { ...facts, state, seq: 0, hasStarted: false }, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,
@@ -124,7 +120,7 @@ export async function submitRun(
             until: request.until ?? null,
           },
           origin,
-          source: request.source,
+          source,
           labels: request.labels,
           group,
           onNewer: request.onNewer,

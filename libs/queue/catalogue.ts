@@ -4,6 +4,7 @@ import { z } from 'zod';
 
 const attemptEntry = z.object({ attemptId: idOf('attempt'), generation: z.int().min(0) });
 const stepEntry = z.object({ stepId: idOf('step'), generation: z.int().min(0) });
+const deliveryEntry = z.object({ deliveryId: z.string().regex(/^[0-9]{1,18}$/), generation: z.int().min(0) });
 
 /** The entries of each queue. */
 type QueueEntries = {
@@ -13,6 +14,8 @@ type QueueEntries = {
   tasks: z.output<typeof attemptEntry>;
   /** Make the artifact of a step that one attempt did, or remove the staged files of a finished step. */
   finalize: z.output<typeof stepEntry>;
+  /** Send a message to a webhook, or a report to a code host. */
+  deliver: z.output<typeof deliveryEntry>;
 };
 export type QueueName = keyof QueueEntries;
 export type QueueEntry<Name extends QueueName> = QueueEntries[Name];
@@ -33,9 +36,10 @@ export const queueCatalogue: { readonly [Name in QueueName]: QueueDefinition<Que
   launch: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
   tasks: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
   finalize: { schema: stepEntry, rowOf: (entry) => entry.stepId, entryOf: (stepId, generation) => ({ stepId, generation }) },
+  deliver: { schema: deliveryEntry, rowOf: (entry) => entry.deliveryId, entryOf: (deliveryId, generation) => ({ deliveryId, generation }) },
 };
 
-export const queueName = z.enum(['launch', 'tasks', 'finalize'] satisfies QueueName[]);
+export const queueName = z.enum(['launch', 'tasks', 'finalize', 'deliver'] satisfies QueueName[]);
 
 /**
  * Parses an entry, and names its job: `<row>-<generation>` (BullMQ refuses a colon). While a job of this name waits or

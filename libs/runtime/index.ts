@@ -1,6 +1,7 @@
 export * from './attempt-processes.ts';
 export * from './child-environment.ts';
 export * from './configuration.ts';
+export * from './delivery-hosts.ts';
 export * from './embedded-postgres/start-embedded-postgres.ts';
 export * from './files.ts';
 export * from './ids.ts';
@@ -10,6 +11,8 @@ export * from './metrics.ts';
 export * from './nvidia-smi.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
+export * from './run-comment.ts';
 export * from './run-main.ts';
 export * from './secret-keys.ts';
+export * from './units.ts';
 export * from './waits.ts';

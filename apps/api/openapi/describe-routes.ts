@@ -55,6 +55,8 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'triggers', description: 'Deliveries of code hosts and other programs that start runs.' },
         { name: 'fleet', description: 'The controller and the pools.' },
+        { name: 'webhooks', description: 'Signed messages to other services about what happens here.' },
+        { name: 'code hosts', description: 'GitHub and GitLab, which get reports about runs.' },
         { name: 'tokens', description: 'Tokens and the audit log.' },
         { name: 'secrets', description: 'The keys that seal the secrets of triggers and webhooks.' },
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },

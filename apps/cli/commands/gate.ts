@@ -1,11 +1,11 @@
 import type { CairnClient } from '@cairn/client';
 import { type Judgement, parseGate, type RunView } from '@cairn/contract';
-import { markdownCode, markdownTable, markdownText } from '@cairn/runtime';
+import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfVerdict, exitCodes } from '../exit-codes.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, formatPercent, plural, secondsBetween } from '../output/units.ts';
+import { formatPercent } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 
 export type GateOptions = {
@@ -82,42 +82,6 @@ function printJudgement(ui: Ui, { verdict, gate, reason, lost }: Judgement): voi
   );
 }
 
-/** What became of a run's gate: its judgement, or why it was not judged; both null without a gate, and where the run did not succeed. */
-export type GateOutcome = { judgement: Judgement | null; refusal: string | null };
-
-/** What became of a run, as a comment for a pull request. Text from others is escaped. */
-export function commentOf(run: RunView, { judgement, refusal, url, now }: GateOutcome & { url: string; now: Date }): string {
-  const took = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, now));
-  const failed = run.stepViews.filter((step) => step.state === 'failed');
-  const title = judgement !== null ? `gate ${judgement.verdict}` : refusal !== null ? 'gate not judged' : run.state;
-  const steps = run.stepViews.map((step) => [
-    markdownText(step.name),
-    step.kind,
-    step.state,
-    step.startedAt === null ? '' : formatDuration(secondsBetween(step.startedAt, step.finishedAt, now)),
-    step.scores.mapAt100 === undefined ? '' : formatPercent(step.scores.mapAt100),
-  ]);
-  return `${[
-    `### ${markdownText(run.name)}: ${title}`,
-    '',
-    ...(refusal === null ? [] : [markdownText(refusal), '']),
-    ...(judgement === null ? [] : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement)]),
-    ...failed.flatMap((step) => [
-      `**${markdownText(step.name)} failed**${step.failure === null ? '' : `: ${markdownText(step.failure.message)}`}`,
-      '',
-    ]),
-    `${markdownText(run.recipe)} on ${markdownText(run.dataset)}, ${took}, ${run.steps.reused} of ${plural(run.steps.total, 'step')} reused.`,
-    '',
-    '<details><summary>Steps</summary>',
-    '',
-    ...markdownTable(['step', 'kind', 'state', 'time', 'mAP@100'], steps),
-    '',
-    '</details>',
-    '',
-    `${markdownCode(`cairn show ${run.name}`)} at ${markdownText(url)}`,
-  ].join('\n')}\n`;
-}
-
 /**
  * What a job of GitHub Actions shows beside its log: an error for a failed step, a failed gate or one that was not judged, a warning for an
  * inconclusive one.
@@ -136,10 +100,4 @@ export function annotationsOf(run: RunView, { judgement, refusal }: GateOutcome)
 function annotation(level: 'error' | 'warning', title: string, message: string): string {
   const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
   return `::${level} title=${data(title).replaceAll(':', '%3A').replaceAll(',', '%2C')}::${data(message)}`;
-}
-
-function lostTable({ verdict, lost }: Judgement): string[] {
-  if (verdict === 'passed' || lost.length === 0) return [];
-  const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), formatPercent(a), formatPercent(b)]);
-  return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
 }

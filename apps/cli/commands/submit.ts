@@ -12,6 +12,7 @@ import {
   type StepEstimate,
   type SubmitRequestInput,
 } from '@cairn/contract';
+import { type GateOutcome, runComment } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
@@ -21,7 +22,7 @@ import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { readSource } from '../source-of-environment.ts';
 import { showRun } from '../watch/show-run.ts';
-import { annotationsOf, commentOf, type GateOptions, type GateOutcome, judgeRun, withGate } from './gate.ts';
+import { annotationsOf, type GateOptions, judgeRun, withGate } from './gate.ts';
 import { collect, duration, label, wholeNumber } from './options.ts';
 
 type SubmitOptions = SubmissionOptions &
@@ -148,7 +149,7 @@ async function waitAndJudge(
     if (commentFile === undefined && summaryFile === undefined) return;
     try {
       const view = await client.getRun(run.id, { signal });
-      const comment = commentOf(view, { ...outcome, url: client.url, now: cli.now() });
+      const comment = runComment(view, { ...outcome, url: client.url, page: null, now: cli.now() });
       if (summaryFile !== undefined) for (const line of annotationsOf(view, outcome)) ui.note(line);
       if (commentFile !== undefined) await writeFile(commentFile, comment);
       if (summaryFile !== undefined) await appendFile(summaryFile, comment);

@@ -1,0 +1,88 @@
+import { once } from 'node:events';
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { claimDelivery, type DueDelivery, dueDeliveries } from '@cairn/engine';
+import type { Harness } from '@cairn/engine/testing';
+import { onTestFinished } from 'vitest';
+import { deliver } from '../deliver.ts';
+
+export type Received = { method: string; path: string; headers: IncomingHttpHeaders; body: string };
+export type Reaction = (received: Received, response: ServerResponse) => void;
+
+/** A real HTTP server that records requests; `react` may be replaced while it runs. */
+export async function startReceiver(react: Reaction = (_, response) => response.writeHead(204).end()) {
+  const requests: Received[] = [];
+  const receiver = { requests, react, url: '' };
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request) body += part;
+    const received = { method: request.method ?? '', path: request.url ?? '', headers: request.headers, body };
+    requests.push(received);
+    receiver.react(received, response);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  receiver.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return receiver;
+}
+
+export const answerJson = (response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void => {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
+};
+
+/** A controller that sends what is due, with a clock of its own, which is never behind the database's. */
+export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, publicUrl: string | null = null) {
+  let now = Date.now() + 1_000;
+  const clock = () => new Date(now);
+  const parts = { ctx, publicUrl, clock };
+  const sendOne = (due: DueDelivery) => deliver(parts, due, AbortSignal.timeout(20_000));
+
+  /** Sends what is due now, until nothing is. Returns how many tries that took. */
+  async function send(): Promise<number> {
+    now = Math.max(now, Date.now() + 1_000);
+    for (let tries = 0; ; ) {
+      const due = await dueDeliveries(prisma, clock(), 100);
+      if (due.length === 0) return tries;
+      tries += due.length;
+      await Promise.all(due.map(sendOne));
+    }
+  }
+
+  /** Lets time pass: whenever something becomes due, it is sent. Returns the number of tries. */
+  async function pass(ms: number): Promise<number> {
+    const end = Math.max(now, Date.now() + 1_000) + ms;
+    let tries = await send();
+    for (;;) {
+      // Of those of one order key only the oldest can become due.
+      const [next] = await prisma.$queryRaw<{ at: Date }[]>`
+        select min(greatest(not_before, paused_until)) as at from delivery d
+          left join (select id as target_id, paused_until from webhook union all select id, paused_until from code_host) t on target_id = target
+         where state = 'pending' and greatest(not_before, paused_until) <= ${new Date(end)}
+          and not exists (select 1 from delivery e where e.order_key = d.order_key and e.state = 'pending' and e.id < d.id) having count(*) > 0`;
+      if (next === undefined) break;
+      now = Math.max(now, next.at.getTime());
+      tries += await send();
+    }
+    now = end;
+    return tries;
+  }
+
+  /** Lets time pass in which no controller runs. */
+  function sleep(ms: number): void {
+    now += ms;
+  }
+
+  return {
+    clock,
+    sleep,
+    send,
+    sendOne,
+    pass,
+    due: () => dueDeliveries(prisma, clock(), 100),
+    claim: (due: DueDelivery) => claimDelivery(prisma, due, clock()),
+  };
+}

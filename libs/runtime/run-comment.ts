@@ -1,0 +1,89 @@
+import { firstOf, type Judgement, type RunView, type StepView } from '@cairn/contract';
+import { markdownCode, markdownTable, markdownText } from './markdown.ts';
+import { formatDuration, formatInterval, formatNumber, formatPercent, plural, secondsBetween } from './units.ts';
+
+/** What became of a run's gate: its judgement, or why it was not judged; both null without a gate, and where the run did not succeed. */
+export type GateOutcome = { judgement: Judgement | null; refusal: string | null };
+
+type CommentOptions = GateOutcome & {
+  /** The service's address, for the command that shows the run; null where it is not known. */
+  url: string | null;
+  /** The run's page in the dashboard. */
+  page: string | null;
+  now: Date;
+};
+
+/** With these a comment stays below the 65,536 characters that GitHub accepts, whatever was said. */
+const most = { steps: 150, failures: 5, message: 2_000 };
+
+/** How a run is and what became of it, as a comment for a pull request. Text from others is escaped. */
+export function runComment(run: RunView, { judgement, refusal, url, page, now }: CommentOptions): string {
+  const title = judgement !== null ? `gate ${judgement.verdict}` : refusal !== null ? 'gate not judged' : run.state;
+  const name = markdownText(run.name);
+  return `${[
+    `### ${page === null ? name : `[${name}](${page})`}: ${title}`,
+    '',
+    ...(refusal === null ? [] : [markdownText(refusal), '']),
+    ...(judgement === null ? [] : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement)]),
+    ...(run.cause === null ? [] : [markdownText(run.cause), '']),
+    ...run.stepViews
+      .filter((step) => step.state === 'failed')
+      .slice(0, most.failures)
+      .flatMap(failureLines),
+    summaryOf(run, now),
+    '',
+    '<details><summary>Steps</summary>',
+    '',
+    ...markdownTable(
+      ['step', 'kind', 'state', 'time', 'mAP@100'],
+      run.stepViews.map((step) => stepRow(step, now)),
+    ),
+    '',
+    '</details>',
+    '',
+    `${markdownCode(`cairn show ${run.name}`)}${url === null ? '' : ` at ${markdownText(url)}`}`,
+  ].join('\n')}\n`;
+}
+
+function summaryOf(run: RunView, now: Date): string {
+  const took = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, now));
+  const { done, total, reused } = run.steps;
+  const figures = [
+    `${markdownText(run.recipe)} on ${markdownText(run.dataset)}`,
+    took,
+    ...(run.finishedAt === null ? [`${done} of ${plural(total, 'step')} done`] : []),
+    `${reused} of ${plural(total, 'step')} reused`,
+    ...(run.gpuSeconds > 0 ? [`${formatNumber(run.gpuSeconds / 3600)} GPU-hours`] : []),
+  ];
+  return `${figures.join(', ')}.`;
+}
+
+/** The failure, what was done about it, and what to do. */
+function failureLines({ name, failure, failureCard: card }: StepView): string[] {
+  const said = card?.message ?? failure?.message;
+  return [
+    `**${markdownText(name)} failed**${said === undefined ? '' : `: ${markdownText(firstOf(said, most.message))}`}`,
+    '',
+    ...(card === null ? [] : [markdownText([...card.done, card.remedy].join(' ')), '']),
+  ];
+}
+
+function stepRow(step: StepView, now: Date): string[] {
+  const { name, kind, state, progress, startedAt, finishedAt, scores } = step;
+  const share =
+    state === 'active' && progress !== null && progress.total > 0 ? ` (${Math.floor((100 * progress.done) / progress.total)} %)` : '';
+  const score = scores.mapAt100;
+  return [
+    markdownText(name),
+    kind,
+    `${state}${share}`,
+    startedAt === null ? '' : formatDuration(secondsBetween(startedAt, finishedAt, now)),
+    score === undefined ? '' : `${formatPercent(score)}${formatInterval(scores['mapAt100.low'], scores['mapAt100.high'])}`,
+  ];
+}
+
+function lostTable({ verdict, lost }: Judgement): string[] {
+  if (verdict === 'passed' || lost.length === 0) return [];
+  const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), formatPercent(a), formatPercent(b)]);
+  return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
+}
