@@ -34,7 +34,10 @@ export function createSecretKeys(keys: readonly { id: string; key: string }[]): 
     const key = derived.get(keyId);
     if (key !== undefined) return key;
     throw new CairnError('invalid_configuration', `A secret is sealed with the key "${keyId}", which CAIRN_SECRETS_KEYS does not have`, {
-      details: { keyId, remedy: 'Add the key to CAIRN_SECRETS_KEYS again, or replace the secret, for a trigger with `cairn trigger rotate`.' },
+      details: {
+        keyId,
+        remedy: 'Add the key to CAIRN_SECRETS_KEYS again, or replace the secret, for a trigger with `cairn trigger rotate`.',
+      },
     });
   };
   return {
@@ -61,7 +64,10 @@ export function createSecretKeys(keys: readonly { id: string; key: string }[]): 
           'invalid_configuration',
           `A secret cannot be opened with the key "${keyId}": it was sealed with another key, or changed`,
           {
-            details: { keyId, remedy: 'Give the id its former key in CAIRN_SECRETS_KEYS, or replace the secret, for a trigger with `cairn trigger rotate`.' },
+            details: {
+              keyId,
+              remedy: 'Give the id its former key in CAIRN_SECRETS_KEYS, or replace the secret, for a trigger with `cairn trigger rotate`.',
+            },
             cause,
           },
         );
