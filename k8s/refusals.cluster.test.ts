@@ -39,6 +39,12 @@ const refused: [what: string, change: Values, message: string | RegExp][] = [
     { serverKey: { value: 'k'.repeat(32), existingSecret: { name: 'x' } } },
     'serverKey has value and existingSecret.name',
   ],
+  ['a short key for secrets', { secretsKeys: { value: 'k1:short' } }, 'secretsKeys.value is not ID:KEY'],
+  [
+    'a server key of a Secret without keys for secrets of one',
+    { serverKey: { value: '', existingSecret: { name: 'x' } } },
+    'secretsKeys.existingSecret.name is empty while serverKey has an existing Secret',
+  ],
   ['a short admin token', { adminToken: { value: 'short' } }, 'adminToken.value is too short or has other than visible ASCII'],
   [
     'two admin tokens',
