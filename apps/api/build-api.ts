@@ -1,4 +1,5 @@
 import { maxBodyBytes } from '@cairn/contract';
+import { queryScoreReader } from '@cairn/judging';
 import { guardRoutes } from './auth/guard.ts';
 import { createApp } from './http/app.ts';
 import type { App } from './http/bare-app.ts';
@@ -6,7 +7,6 @@ import { isPageRequest, serveDashboard } from './http/dashboard.ts';
 import { limitCallRates } from './load/call-rates.ts';
 import { shedLoad } from './load/shed-load.ts';
 import { describeRoutes } from './openapi/describe-routes.ts';
-import { queryScoreReader } from './query-scores.ts';
 import type { ApiDeps } from './routes/api-deps.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes } from '@cairn/engine';
+import { queryScoreReader } from '@cairn/judging';
 import { openQueues } from '@cairn/queue';
 import {
   createLogger,
@@ -47,11 +48,13 @@ await runMain({
     const queues = openQueues({ url: config.CAIRN_QUEUE_URL ?? config.CAIRN_DATABASE_URL, log, maxConnections: 6 });
     closer.add('queues', () => queues.close());
     const internalUrls = config.CAIRN_INTERNAL_URL.split(',');
+    const store = openStore(config.CAIRN_STORAGE_URL);
     const parts: ControllerParts = {
       ctx: { prisma: database.prisma, log, limits: defaultLimits, recipes: await loadRecipes() },
       databaseUrl: config.CAIRN_DATABASE_URL,
       queues,
-      store: openStore(config.CAIRN_STORAGE_URL),
+      store,
+      readScores: queryScoreReader(store),
       executors,
       pools: [
         ...config.CAIRN_POOLS.map((pool) => ({

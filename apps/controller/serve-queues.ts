@@ -14,9 +14,10 @@ import {
 import { attemptToken } from '@cairn/runtime';
 import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import { unknownPool } from './configuration.ts';
+import { judgeRun } from './judge-run.ts';
 import type { ControllerParts } from './parts.ts';
 
-const concurrency = { launch: 8, finalize: 2 };
+const concurrency = { launch: 8, finalize: 2, judge: 1 };
 
 /**
  * Consumes the queues in every controller, leader or spare: the rows say whether an entry is still due. In a pool of a single machine
@@ -38,6 +39,10 @@ export async function serveQueues(parts: ControllerParts, signal: AbortSignal): 
   queues.consume('finalize', {
     concurrency: concurrency.finalize,
     handler: (entry, jobSignal) => finalizeStep(parts, entry.stepId, entry.generation, AbortSignal.any([signal, jobSignal])),
+  });
+  queues.consume('judge', {
+    concurrency: concurrency.judge,
+    handler: (entry, jobSignal) => judgeRun(parts, entry.runId, entry.generation, AbortSignal.any([signal, jobSignal])),
   });
   if (!isBoundToMachine(parts)) consumeLaunch(parts, signal);
 }

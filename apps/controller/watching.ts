@@ -6,6 +6,7 @@ import {
   attemptsToQueue,
   type FindingChange,
   isLive,
+  judgementsDue,
   markSilent,
   recordFindings,
   recordPlace,
@@ -138,7 +139,7 @@ async function watchSilence(leader: LeaderParts, attempts: readonly WatchedAttem
 const requeueAfterMs = 3_000;
 
 /**
- * Recovers from crashes and emptied queues: queues starts and finalizations again (a queue that still has the entry ignores it), and
+ * Recovers from crashes and emptied queues: queues starts, finalizations and judgements again (a queue that still has the entry ignores it), and
  * settles runs that a command left unsettled.
  */
 export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<void> {
@@ -150,6 +151,7 @@ export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {
     await queues.add('finalize', { stepId, generation });
   }
+  for (const entry of await judgementsDue(ctx)) await queues.add('judge', entry);
   for (const runId of await unsettledRuns(ctx)) {
     await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'could not settle a run'));
   }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
+import { runGate, runGateView } from './gates.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe, untilSteps } from './recipe.ts';
 import { actionView, blocker, failureCard } from './run-detail.ts';
@@ -67,6 +68,8 @@ export const submitRequest = z.strictObject({
   priority: z.number().int().min(-100).max(100).default(0),
   /** Names of steps that run again although their result exists; true for all. */
   noReuse: z.union([z.boolean(), z.array(stepName).max(100)]).default(false),
+  /** Judged once the run has succeeded. */
+  gate: runGate.optional(),
 });
 export type SubmitRequest = z.infer<typeof submitRequest>;
 export type SubmitRequestInput = z.input<typeof submitRequest>;
@@ -198,6 +201,8 @@ export const runView = runListItem.extend({
   given: z
     .object({ recipe: z.string().nullable(), set: z.record(z.string(), z.unknown()), until: z.array(z.string()).nullable() })
     .nullable(),
+  /** The quality gate that was submitted with it. */
+  gate: runGateView.nullable().default(null),
 });
 export type RunView = z.infer<typeof runView>;
 

@@ -37,6 +37,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of reset) block(run, step);
     changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
+    if (run.gate !== null) changeRun(run, { gateState: 'waiting', gateProblem: null, gateNotBefore: null });
     moveRun(run, 'running', null);
     const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });

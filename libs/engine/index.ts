@@ -33,4 +33,5 @@ export {
   watchedAttempts,
 } from './leader/observe.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
+export { type DueJudgement, dueJudgement, gateDelayed, gateJudged, gateRefused, judgementsDue } from './run-gate.ts';
 export { settleRun } from './with-run.ts';

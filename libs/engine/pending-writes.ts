@@ -1,4 +1,4 @@
-import type { AttemptState, RunState, StepState, StopCause } from '@cairn/contract';
+import type { AttemptState, RunGateState, RunState, StepState, StopCause } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
 
@@ -25,6 +25,10 @@ export type RunColumns = Partial<{
   cause: string | null;
   verdict: string;
   noReuse: boolean | string[];
+  gateState: RunGateState;
+  gateGeneration: number;
+  gateProblem: string | null;
+  gateNotBefore: Date | null;
   startedAt: Date | null;
   finishedAt: Date | null;
 }>;
@@ -79,7 +83,9 @@ type NewRun = {
   requestDigest: string;
   /** {recipe, set, until}: what the submission gave. */
   request: unknown;
-} & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
+  gate: unknown;
+} & Required<Pick<RunColumns, 'state' | 'noReuse' | 'gateGeneration'>> &
+  Pick<RunColumns, 'gateState'>;
 
 export type NewStep = {
   id: string;
@@ -123,6 +129,10 @@ const runNames: Names<RunColumns> = {
   cause: 'cause',
   verdict: 'verdict',
   noReuse: 'no_reuse',
+  gateState: 'gate_state',
+  gateGeneration: 'gate_generation',
+  gateProblem: 'gate_problem',
+  gateNotBefore: 'gate_not_before',
   startedAt: 'started_at',
   finishedAt: 'finished_at',
 };
@@ -161,7 +171,7 @@ const attemptNames: Names<AttemptColumns> = {
   result: 'result',
   avoidNode: 'avoid_node',
 };
-const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>> = {
+const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'gateProblem' | 'gateNotBefore'>> = {
   id: 'id',
   projectId: 'project_id',
   owner: 'owner',
@@ -176,6 +186,9 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   idempotencyKey: 'idempotency_key',
   requestDigest: 'request_digest',
   request: 'request',
+  gate: 'gate',
+  gateState: 'gate_state',
+  gateGeneration: 'gate_generation',
   seq: 'seq',
   startedAt: 'started_at',
   finishedAt: 'finished_at',

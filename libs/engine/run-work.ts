@@ -8,6 +8,7 @@ import {
   type KindAndSettings,
   mayFollow,
   type RunAction,
+  type RunGateState,
   type RunState,
   runStates,
   type StepState,
@@ -69,6 +70,8 @@ export type RunWork = {
   seq: number;
   noReuse: boolean | string[];
   dataset: { digest: string };
+  /** The quality gate that it was submitted with. */
+  gate: { state: RunGateState; generation: number } | null;
   steps: WorkStep[];
   /** Digests and details of artifacts that were looked up for memo keys, by id. */
   inputs: Map<string, KnownInput>;
@@ -79,7 +82,7 @@ export type RunWork = {
   alsoSettle: Set<string>;
 };
 
-export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'dataset'>;
+export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'dataset' | 'gate'>;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {
@@ -148,7 +151,7 @@ export function emit<Type extends EventType>(run: RunWork, type: Type, message: 
 }
 
 /** Requests a queue entry for when the transaction commits. */
-export function enqueue(run: RunWork, queue: 'launch' | 'tasks' | 'finalize', row: string, generation: number): void {
+export function enqueue(run: RunWork, queue: 'launch' | 'tasks' | 'finalize' | 'judge', row: string, generation: number): void {
   run.pending.outbox.push({ queue, row, generation });
 }
 

@@ -2,7 +2,7 @@ import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt, type RunState, type
 import { advance, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
 import { beginFinalizing } from './finalize-fleet.ts';
 import { claimResult, releaseResult } from './memo.ts';
-import { changeAttempt, changeRun, changeStep, emit, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
+import { changeAttempt, changeRun, changeStep, emit, enqueue, findStep, makesItsResult, type RunWork, type WorkStep } from './run-work.ts';
 
 /** More rounds than this indicate a bug in `advance`. */
 const maxRounds = 100;
@@ -62,6 +62,15 @@ export function moveRun(run: RunWork, to: RunState, cause: string | null): void 
   });
   run.state = to;
   emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
+  if (to === 'succeeded') beginJudging(run);
+}
+
+/** A controller judges the run by its gate. Raises the generation: a judgement of what a retry replaced is dropped. */
+function beginJudging(run: RunWork): void {
+  if (run.gate === null) return;
+  run.gate = { state: 'judging', generation: run.gate.generation + 1 };
+  changeRun(run, { gateState: 'judging', gateGeneration: run.gate.generation, gateProblem: null, gateNotBefore: null });
+  enqueue(run, 'judge', run.id, run.gate.generation);
 }
 
 const runWords: Record<RunState, string> = {

@@ -8,6 +8,7 @@ import type { Actor, EngineContext } from './engine.ts';
 import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
 import type { NewStep } from './pending-writes.ts';
 import { resolveRecipe } from './recipes.ts';
+import { checkGate, gateColumnOf } from './run-gate.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
 import { settleAndWrite } from './with-run.ts';
 
@@ -24,7 +25,7 @@ export type Submission = {
  * Validates a submission without writing anything.
  *
  * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
- *   `invalid_request` (noReuse)
+ *   `invalid_request` (noReuse, gate)
  */
 export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
   const recipe = resolveRecipe(ctx, request);
@@ -43,6 +44,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
   }
   const inputs = await findExternalInputs(ctx, plan, projectId);
   refuseMixedFeatures(plan, inputs.of);
+  if (request.gate !== undefined) await checkGate(ctx, request.gate, plan, projectId);
   return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
 }
 
@@ -85,7 +87,10 @@ export async function submitRun(
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
-      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      const gate = request.gate === undefined ? null : gateColumnOf(request.gate, actor);
+      const waiting = gate === null ? null : ({ state: 'waiting', generation: 0 } as const);
+      const row = { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset, gate: waiting } as const;
+      const run = runWork(ctx, tx, row, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,
@@ -104,11 +109,20 @@ export async function submitRun(
             set: request.set,
             until: request.until ?? null,
           },
+          gate,
+          gateGeneration: 0,
+          ...(waiting !== null && { gateState: waiting.state }),
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
       emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
-      const after = { name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority };
+      const after = {
+        name,
+        recipe: recipe.name,
+        dataset: `${dataset.name}@${dataset.version}`,
+        priority: request.priority,
+        gate: request.gate,
+      };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
     });

@@ -1,4 +1,4 @@
-import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
+import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings, runGateState } from '@cairn/contract';
 import { inTransaction, type Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
@@ -41,6 +41,7 @@ const runRow = z.object({
   seq: z.number().int(),
   noReuse: noReuseColumn,
   dataset: z.object({ digest: z.string() }),
+  gate: z.object({ state: runGateState, generation: z.number().int() }).nullable(),
 });
 
 const stepRow = kindAndSettings.and(
@@ -79,7 +80,8 @@ const stepRow = kindAndSettings.and(
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
   const runs = await tx.$queryRaw<unknown[]>`
     select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
-           jsonb_build_object('digest', d.digest) as dataset
+           jsonb_build_object('digest', d.digest) as dataset,
+           case when r.gate_state is not null then jsonb_build_object('state', r.gate_state, 'generation', r.gate_generation) end as gate
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
   const steps = await tx.$queryRaw<unknown[]>`

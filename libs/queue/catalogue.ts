@@ -4,6 +4,7 @@ import { z } from 'zod';
 
 const attemptEntry = z.object({ attemptId: idOf('attempt'), generation: z.int().min(0) });
 const stepEntry = z.object({ stepId: idOf('step'), generation: z.int().min(0) });
+const runEntry = z.object({ runId: idOf('run'), generation: z.int().min(0) });
 
 /** The entries of each queue. */
 type QueueEntries = {
@@ -13,6 +14,8 @@ type QueueEntries = {
   tasks: z.output<typeof attemptEntry>;
   /** Make the artifact of a step that one attempt did, or remove the staged files of a finished step. */
   finalize: z.output<typeof stepEntry>;
+  /** Judge a run that succeeded by the gate that it was submitted with. */
+  judge: z.output<typeof runEntry>;
 };
 export type QueueName = keyof QueueEntries;
 export type QueueEntry<Name extends QueueName> = QueueEntries[Name];
@@ -33,9 +36,10 @@ export const queueCatalogue: { readonly [Name in QueueName]: QueueDefinition<Que
   launch: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
   tasks: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
   finalize: { schema: stepEntry, rowOf: (entry) => entry.stepId, entryOf: (stepId, generation) => ({ stepId, generation }) },
+  judge: { schema: runEntry, rowOf: (entry) => entry.runId, entryOf: (runId, generation) => ({ runId, generation }) },
 };
 
-export const queueName = z.enum(['launch', 'tasks', 'finalize'] satisfies QueueName[]);
+export const queueName = z.enum(['launch', 'tasks', 'finalize', 'judge'] satisfies QueueName[]);
 
 /**
  * Parses an entry, and names its job: `<row>-<generation>` (BullMQ refuses a colon). While a job of this name waits or

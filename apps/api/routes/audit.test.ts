@@ -138,6 +138,7 @@ describe('an entry of the audit', () => {
         recipe: {},
         request: {},
         noReuse: false,
+        gate: Prisma.DbNull,
       },
     });
     await expect(cancel(succeeded.id)).rejects.toMatchObject({ code: 'wrong_state' });

@@ -2,10 +2,10 @@ import { appendFile, open, writeFile } from 'node:fs/promises';
 import type { CairnClient } from '@cairn/client';
 import {
   CairnError,
-  isCairnError,
   type PlanView,
   parseGate,
   type RecipeInput,
+  type RunView,
   type StepEstimate,
   type SubmitRequestInput,
 } from '@cairn/contract';
@@ -17,10 +17,10 @@ import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { showRun } from '../watch/show-run.ts';
-import { annotationsOf, commentOf, type GateOptions, type GateOutcome, judgeRun, withGate } from './gate.ts';
+import { annotationsOf, commentOf, type GateOptions, gateOf, withGate } from './gate.ts';
 import { collect, duration, wholeNumber } from './options.ts';
 
-type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
+type SubmitOptions = SubmissionOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
 
 export function addSubmit({ program, action }: Registrar): void {
   const command = withSubmission(program.command('submit').description('submits a run of a recipe'))
@@ -28,7 +28,8 @@ export function addSubmit({ program, action }: Registrar): void {
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
     .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why');
-  withGate(command.option('--gate <gate>', 'with --wait: judges the run, such as "mAP@100 >= production - 0.2 points"'))
+  withGate(command.option('--gate <gate>', 'judges the run once it has succeeded, such as "mAP@100 >= production - 0.2 points"'))
+    .option('--promote <alias>', 'with --gate: if it passes, lets this alias name the model that the run registers')
     .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
     .action(action(submit));
   withSubmission(program.command('plan').description('shows what a submission would run and what it would reuse, and why')).action(
@@ -52,19 +53,16 @@ function withSubmission(command: Command): Command {
 async function submit(session: Session, options: SubmitOptions): Promise<number | undefined> {
   const { ui, signal, cli } = session;
   if (options.dryRun) return plan(session, options);
-  requireWait(options);
-  const baseline = options.gate === undefined ? null : parseGate(options.gate).baseline;
+  requireOptions(options);
+  if (options.gate !== undefined) parseGate(options.gate);
   if (options.commentFile !== undefined) await requireWritable(options.commentFile);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
-  // A misspelt baseline is found out now, not when the run is over.
-  if (baseline !== null && 'model' in baseline && baseline.model !== null)
-    await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
   const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
-    return waitAndJudge(session, client, run, options);
+    return waitAndComment(session, client, run, options);
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -73,59 +71,51 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
 }
 
 /** Shows the run until it is over. When the wait is interrupted, the run continues, and a note says how to return to it. */
-export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
+export async function waitForRun(session: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
+  return exitCodeOfRun(await watchToEnd(session, client, run));
+}
+
+async function watchToEnd({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<RunView> {
   const sayHowToReturn = (): void =>
     ui.note(`\nThe run continues. \`cairn watch ${run.name}\` shows it again, \`cairn cancel ${run.name}\` ends it.`);
   signal.addEventListener('abort', sayHowToReturn, { once: true });
   try {
-    return exitCodeOfRun(await showRun({ client, runId: run.id, ui, signal, now: cli.now }));
+    return await showRun({ client, runId: run.id, ui, signal, now: cli.now });
   } finally {
     signal.removeEventListener('abort', sayHowToReturn);
   }
 }
 
-/** Waits for a run, judges it if it succeeded and a gate is given, and writes the comment. */
-async function waitAndJudge(
+/** Waits for a run and the verdict of its gate, and writes the comment. */
+async function waitAndComment(
   session: Session,
   client: CairnClient,
   run: { id: string; name: string },
-  options: SubmitOptions,
+  { timeout, commentFile }: SubmitOptions,
 ): Promise<number> {
   const { ui, signal, cli } = session;
-  const limit = options.timeout === undefined ? null : AbortSignal.timeout(options.timeout);
+  const limit = timeout === undefined ? null : AbortSignal.timeout(timeout);
   const waiting = limit === null ? session : { ...session, signal: AbortSignal.any([signal, limit]) };
-  const code = await waitForRun(waiting, client, run).catch((error: unknown) => {
+  const ended = await watchToEnd(waiting, client, run).catch((error: unknown) => {
     if (limit?.aborted !== true || signal.aborted) throw error;
-    return exitCodes.timeout.code;
+    return null;
   });
-  const { gate, commentFile } = options;
+  const code = ended === null ? exitCodes.timeout.code : exitCodeOfRun(ended);
   const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
-  const writeComment = async (outcome: GateOutcome): Promise<void> => {
-    if (commentFile === undefined && summaryFile === undefined) return;
-    try {
-      const view = await client.getRun(run.id, { signal });
-      const comment = commentOf(view, { ...outcome, url: client.url, now: cli.now() });
-      if (summaryFile !== undefined) for (const line of annotationsOf(view, outcome)) ui.note(line);
-      if (commentFile !== undefined) await writeFile(commentFile, comment);
-      if (summaryFile !== undefined) await appendFile(summaryFile, comment);
-    } catch (error) {
-      if (signal.aborted) throw error;
-      // The exit code has to be that of the run and its gate, whatever became of the comment.
-      ui.note(ui.style.warn(`The comment could not be written: ${error instanceof Error ? error.message : String(error)}`));
-      return;
-    }
+  if (commentFile === undefined && summaryFile === undefined) return code;
+  try {
+    const view = ended ?? (await client.getRun(run.id, { signal }));
+    const comment = commentOf(view, { url: client.url, now: cli.now() });
+    if (summaryFile !== undefined) for (const line of annotationsOf(view)) ui.note(line);
+    if (commentFile !== undefined) await writeFile(commentFile, comment);
+    if (summaryFile !== undefined) await appendFile(summaryFile, comment);
     if (commentFile !== undefined) ui.note(ui.style.dim(`Comment written to ${commentFile}`));
-  };
-  if (code !== exitCodes.ok.code || gate === undefined) {
-    await writeComment({ judgement: null, refusal: null });
-    return code;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // The exit code has to be that of the run and its gate, whatever became of the comment.
+    ui.note(ui.style.warn(`The comment could not be written: ${error instanceof Error ? error.message : String(error)}`));
   }
-  const judged = await judgeRun(session, client, run, { ...options, gate }).catch(async (error: unknown) => {
-    if (isCairnError(error)) await writeComment({ judgement: null, refusal: error.message });
-    throw error;
-  });
-  await writeComment({ judgement: judged.judgement, refusal: null });
-  return judged.code;
+  return code;
 }
 
 /** The comment is written when the run is over, perhaps in days: that it cannot be is found out before. */
@@ -141,10 +131,14 @@ async function requireWritable(file: string): Promise<void> {
   }
 }
 
-function requireWait({ wait, gate, commentFile, timeout }: SubmitOptions): void {
-  if (wait) return;
-  const option = gate !== undefined ? '--gate' : commentFile !== undefined ? '--comment-file' : timeout !== undefined ? '--timeout' : null;
-  if (option !== null) throw new CairnError('invalid_request', `${option} needs --wait`, { details: { remedy: 'Add --wait.' } });
+function requireOptions({ wait, gate, promote, commentFile, timeout }: SubmitOptions): void {
+  const option = commentFile !== undefined ? '--comment-file' : timeout !== undefined ? '--timeout' : null;
+  if (promote !== undefined && gate === undefined) throw lacking('--promote', '--gate');
+  if (!wait && option !== null) throw lacking(option, '--wait');
+}
+
+function lacking(option: string, other: string): CairnError {
+  return new CairnError('invalid_request', `${option} needs ${other}`, { details: { remedy: `Add ${other}.` } });
 }
 
 async function plan(session: Session, options: SubmissionOptions): Promise<undefined> {
@@ -214,7 +208,7 @@ const memory = (estimate: StepEstimate | null): string =>
   estimate?.gpuMemoryGib == null ? '' : `${formatNumber(estimate.gpuMemoryGib)} GiB`;
 
 /** The options of `submit` and `plan`, as commander gives them. */
-type SubmissionOptions = {
+type SubmissionOptions = GateOptions & {
   file?: string;
   recipe?: string;
   set?: string[];
@@ -242,6 +236,7 @@ async function submissionOf(options: SubmissionOptions, readRecipe: (path: strin
     ...(options.priority === undefined ? {} : { priority: options.priority }),
     ...(options.until === undefined ? {} : { until: stepsOf(options.until) }),
     ...(Object.keys(set).length === 0 ? {} : { set }),
+    ...gateOf(options),
     ...(options.reuse === true ? {} : { noReuse: options.reuse === false ? true : stepsOf(options.reuse) }),
   };
 }
