@@ -18,6 +18,7 @@ import { fleetRoutes } from './routes/fleet.ts';
 import { gateRoutes } from './routes/gates.ts';
 import { healthRoutes } from './routes/health.ts';
 import { metricsRoute } from './routes/metrics.ts';
+import { modelFileRoutes } from './routes/model-files.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
@@ -48,6 +49,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   recipeRoutes(app, deps);
   weightsRoutes(app, deps);
   modelRoutes(app, deps);
+  modelFileRoutes(app, deps);
   artifactRoutes(app, deps);
   const readScores = queryScoreReader(deps.store);
   evaluationRoutes(app, deps, readScores);

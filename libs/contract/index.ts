@@ -12,6 +12,7 @@ export * from './gates.ts';
 export * from './internal.ts';
 export * from './known-counts.ts';
 export * from './logs.ts';
+export * from './model-card.ts';
 export * from './names.ts';
 export * from './numbers.ts';
 export * from './object-key.ts';
